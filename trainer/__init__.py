@@ -1,0 +1,1 @@
+"""The trainer library: everything the nodes and the command line do, with no ComfyUI import."""

@@ -1,0 +1,98 @@
+"""Facts about model families, one table row each. A new family is a new row.
+
+Preset figures: kohya sd-scripts, OneTrainer and ai-toolkit defaults as they stood in 2026, brought to one
+convention (alpha = rank / 2 or alpha = rank, the rate stated for that ratio); the sandbox's were measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..errors import unknown_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Starting settings for one kind of LoRA. A rate means nothing without its alpha / rank."""
+
+    rank: int
+    alpha: float
+    learning_rate: float
+    steps: int
+    batch_size: int
+    conv_rank: int = 0
+    layers: str = "attention+mlp"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """What the trainer must know of a model family.
+
+    Attributes:
+        objective: what the network predicts, a key of objectives.OBJECTIVES.
+        latent_channels: channels of a latent.
+        bucket_step: sides of training pictures are multiples of this many pixels.
+        resolution: side in pixels of the square it was trained on.
+        timestep_density, weighting: defaults, keys of the tables in objectives.py.
+        blocks: adapters go only into modules whose dotted path holds one of these names.
+        cfg, sample_steps: defaults for generating pictures.
+        architecture: `modelspec.architecture` without the `/lora` ending.
+        presets: starting settings by kind (style, character, concept).
+    """
+
+    name: str
+    title: str
+    objective: str
+    latent_channels: int
+    bucket_step: int
+    resolution: int
+    architecture: str
+    timestep_density: str = "uniform"
+    weighting: str = "none"
+    blocks: tuple[str, ...] = ("down_blocks", "mid_block", "up_blocks")
+    cfg: float = 5.0
+    sample_steps: int = 24
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+
+
+def _presets(style: Preset, character: Preset) -> dict[str, Preset]:
+    return {"style": style, "character": character, "concept": character}
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            name="sandbox", title="Sandbox (drawn world, 64 px)", objective="v", latent_channels=4, bucket_step=8,
+            resolution=64, architecture="sandbox", weighting="min_snr", cfg=3.0, sample_steps=16,
+            presets=_presets(
+                Preset(rank=8, alpha=8, learning_rate=1e-3, steps=200, batch_size=8, conv_rank=8, layers="all"),
+                Preset(rank=8, alpha=8, learning_rate=1e-3, steps=300, batch_size=8, conv_rank=8, layers="all"),
+            ),
+        ),
+        Family(
+            name="sd15", title="Stable Diffusion 1.5", objective="eps", latent_channels=4, bucket_step=64,
+            resolution=512, architecture="stable-diffusion-v1", weighting="min_snr", cfg=6.0,
+            presets=_presets(
+                Preset(rank=16, alpha=8, learning_rate=2e-4, steps=800, batch_size=2),
+                Preset(rank=32, alpha=16, learning_rate=2e-4, steps=1600, batch_size=2),
+            ),
+        ),
+        Family(
+            name="sdxl", title="Stable Diffusion XL", objective="eps", latent_channels=4, bucket_step=64,
+            resolution=1024, architecture="stable-diffusion-xl-v1-base", weighting="min_snr", cfg=5.0,
+            presets=_presets(
+                Preset(rank=16, alpha=8, learning_rate=1e-4, steps=1000, batch_size=1),
+                Preset(rank=32, alpha=16, learning_rate=1e-4, steps=2000, batch_size=1),
+            ),
+        ),
+    )
+}
+
+
+def get_family(name: str) -> Family:
+    """The row of that name. Raises UserError with the nearest valid name."""
+    if name not in FAMILIES:
+        raise unknown_name("model family", name, FAMILIES)
+    return FAMILIES[name]
