@@ -1,0 +1,269 @@
+"""What the bootstrap loop gains, measured by the sandbox's judge on held-out characters and unseen views.
+
+`python -m lora_bootstrap.bench.bootstrap --characters 6 --seeds 2` runs the loop on one picture of each character and
+writes bench/results/bootstrap.md and .json after each; what is there already is not measured again.
+
+The arms. "4 crops", "16" and "40" are character LoRAs trained alike (settings, optimizer steps, seed, identity tags
+absorbed into the trigger); only the training pictures differ: the crops of the one picture, the first round's
+dataset, the second round's. "trigger" prompts hold the trigger, 1girl and the view; "tags" prompts all tags too.
+"style 4 crops" is the loop's first LoRA, whose captions keep all tags. Prompts, seeds and sampler are the same in
+every arm; no prompt's combination of angle, framing, expression, background and style is among those the loop
+generated or the picture shows. The loop itself never sees what the judge reads here: it has the judge's likeness to
+the crops and its reading of requested tags. Where a guard stopped the loop, the rounds not reached stand on the last
+dataset before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..sandbox import world
+from ..sandbox.judge import Judge, load_judge
+from ..trainer import metrics
+from ..trainer.bootstrap import BootstrapConfig, run_bootstrap
+from ..trainer.candidates import picture_seed
+from ..trainer.captions import absorb, join_tags, split_tags
+from ..trainer.cli import settings
+from ..trainer.dataset import Dataset, load_folder
+from ..trainer.events import Finished
+from ..trainer.files import read_json, write_json
+from ..trainer.images import to_image, to_tensor
+from ..trainer.loop import train
+from ..trainer.pipeline import load_backbone
+from ..trainer.presets import preset_config
+from ..trainer.project import key_of
+from ..trainer.stages import BootstrapFinished, StageFinished
+from ..trainer.sweep import Sampler, contact_sheet, save_picture
+from .report import write_result
+
+TRIGGER = "zqx"
+BATCH = 16
+FIGURES = ("identity", "signature", "prompt", "copied", "copies")
+TARGETS = {"identity": 15, "signature": 20, "prompt": 15}
+"""Wanted gain of "40" over "4 crops", trigger alone, in points."""
+TITLE = "Bootstrap: what each arm draws on unseen views (sandbox judge, percent)"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A LoRA (None: the base alone), how it is prompted, and what it was trained on (for memorisation)."""
+
+    name: str
+    prompts: str
+    lora: Path | None
+    trained_on: Dataset
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    options = _options(argv)
+    backbone, judge = load_backbone("sandbox"), load_judge()
+    names = list(world.HELD_OUT)[: options.characters]
+    facts = {"views": options.views, "candidates": options.candidates, "style": settings(options.set_style),
+             "character": settings(options.set_character), "base": backbone.fingerprint}
+    store = options.work / "measured.json"
+    measured = read_json(store) if store.exists() else []
+    for name in names:
+        for seed in range(options.seeds):
+            case = {"character": name, "seed": seed, **facts}
+            if any(row["case"] == case for row in measured):
+                continue
+            started = time.monotonic()
+            rows = list(measure_character(name, seed, options, backbone, judge))
+            measured += [{"case": case, **row} for row in rows]
+            write_json(store, measured)
+            print(f"{name} seed {seed}: {time.monotonic() - started:.0f} s", flush=True)
+            wanted = [row for row in measured if all(row["case"][key] == facts[key] for key in facts)]
+            write_tables(wanted, options)
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--characters", type=int, default=6, help=f"how many of the {len(world.HELD_OUT)} held out")
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--views", type=int, default=48, help="unseen views per arm")
+    parser.add_argument("--candidates", type=int, nargs=2, default=[48, 96])
+    parser.add_argument("--set-style", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--set-character", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--work", type=Path, default=Path("output/bench-bootstrap"), help="LoRAs and pictures")
+    parser.add_argument("--name", default="bootstrap", help="of the result files")
+    return parser.parse_args(argv)
+
+
+def measure_character(name: str, seed: int, options: argparse.Namespace, backbone: Any,
+                      judge: Judge) -> Iterator[dict[str, Any]]:
+    """A row of figures for each arm."""
+    character = world.HELD_OUT[name]
+    config = _config(name, seed, options)
+    project = _run_loop(config, options.work, backbone)
+    rounds = _datasets(project)
+    loras = {size: _train_character(config, dataset, size, options.work, backbone)
+             for size, dataset in rounds.items()}
+    style = options.work / read_json(project / "project.json")["stages"]["style-1"]["facts"]["lora"]
+    arms = [Arm("base", "tags", None, rounds[4]), Arm("style 4 crops", "tags", style, rounds[4])]
+    arms += [Arm("4 crops" if size == 4 else str(size), prompts, loras[size], rounds[size])
+             for prompts in ("trigger", "tags") for size in rounds]
+    scenes = unseen_scenes(character, project, options.views, seed)
+    for arm in arms:
+        pictures = _draw(backbone, arm, scenes, character, seed)
+        folder = options.work / "drawn" / f"{name}-{seed}"
+        _save_sheet(folder / f"{arm.name} {arm.prompts}.png", pictures)
+        yield {"arm": arm.name, "prompts": arm.prompts, **figures(pictures, scenes, arm.trained_on, judge)}
+
+
+def _datasets(project: Path) -> dict[int, Dataset]:
+    """What each size of arm is trained on."""
+    reached = read_json(project / "project.json")["stages"]
+    last, result = project / "crops", {}
+    for size, stage, folder in ((4, "crops", "crops"), (16, "dataset-1", "round_1/dataset"),
+                                (40, "dataset-2", "round_2/dataset")):
+        last = project / folder if stage in reached else last
+        result[size] = load_folder(last)
+    return result
+
+
+def _config(name: str, seed: int, options: argparse.Namespace) -> BootstrapConfig:
+    scene = world.Scene(world.HELD_OUT[name])
+    picture = options.work / "pictures" / f"{name}.png"
+    if not picture.exists():
+        save_picture(picture, world.draw(scene, 512))
+    changed = [options.candidates, options.set_style, options.set_character]
+    key = f"-{key_of(changed)[:6]}" if changed != [[48, 96], [], []] else ""
+    return BootstrapConfig(
+        picture=str(picture), tags=tuple(world.caption_tags(scene)), trigger=TRIGGER, seed=seed,
+        name=f"{name}-{seed}{key}", candidates=tuple(options.candidates), strengths=(1.0,),
+        style=settings(options.set_style), character=settings(options.set_character))
+
+
+def _run_loop(config: BootstrapConfig, root: Path, backbone: Any) -> Path:
+    for event in run_bootstrap(config, root, backbone=backbone):
+        if isinstance(event, StageFinished):
+            print(f"  {config.name} {event.name}: {event.summary} ({event.seconds:.0f} s)", flush=True)
+    assert isinstance(event, BootstrapFinished)
+    if event.stopped_because:
+        print(f"  {event.stopped_because}", flush=True)
+    return event.folder
+
+
+def _train_character(config: BootstrapConfig, dataset: Dataset, size: int, root: Path, backbone: Any) -> Path:
+    """The loop's own character stage on this dataset; for the last round's, it finds the loop's LoRA again."""
+    identity = world.HELD_OUT[config.name.split("-")[0]].identity
+    absorbed = dataset.with_captions(lambda caption: join_tags(absorb(split_tags(caption), identity)))
+    training = preset_config(backbone.family, "character", {
+        "name": config.name if size == 40 else f"{config.name}-of-{size}", "seed": config.seed,
+        "data.trigger": config.trigger, "data.upscale": True, **config.character})
+    for event in train(backbone, absorbed, training, root / "loras"):
+        if isinstance(event, Finished):
+            return event.path
+    raise RuntimeError("the training yielded no end")
+
+
+def unseen_scenes(character: world.Character, project: Path, count: int, seed: int) -> list[world.Scene]:
+    """Random scenes in none of the combinations of view that the loop generated or the picture shows."""
+    seen = {_view(world.Scene(character))}
+    for sidecar in sorted(project.glob("round_*/candidates/*.json")):
+        seen.add(tuple(json.loads(sidecar.read_text())["view"][axis] for axis in world.CONTEXT))
+    rng, scenes = random.Random(f"unseen-{seed}"), []
+    while len(scenes) < count:
+        scene = world.sample_scene(rng, character)
+        if _view(scene) not in seen:
+            scenes.append(scene)
+    return scenes
+
+
+def _view(scene: world.Scene) -> tuple[str, ...]:
+    return tuple(scene.tag(axis) for axis in world.CONTEXT)
+
+
+@torch.no_grad()
+def _draw(backbone: Any, arm: Arm, scenes: Sequence[world.Scene], character: world.Character, seed: int) -> Tensor:
+    owned = character.identity if arm.prompts == "trigger" else ()
+    head = [TRIGGER] if arm.lora else []
+    prompts = [join_tags(head + absorb(world.caption_tags(scene), owned)) for scene in scenes]
+    seeds = [picture_seed(seed, 777, row) for row in range(len(scenes))]
+    sampler = Sampler.of(backbone)
+    with backbone.lora(arm.lora, 1.0) if arm.lora else nullcontext():
+        return torch.cat([sampler.pictures(backbone, prompts[start : start + BATCH], seeds[start : start + BATCH])
+                          for start in range(0, len(prompts), BATCH)])
+
+
+def figures(pictures: Tensor, scenes: Sequence[world.Scene], trained_on: Dataset, judge: Judge) -> dict[str, float]:
+    """Shares in 0..1. `copied`: mean similarity to the nearest training picture; `copies`: share of near copies."""
+    scores = judge.score(pictures, scenes)
+    training = torch.stack([to_tensor(sample.load().resize(pictures.shape[-2:])) for sample in trained_on])
+    copied = metrics.copied(pictures, training)
+    return {"identity": scores.mean_identity, "signature": scores.mean_signature, "prompt": scores.mean_prompt,
+            "copied": copied.mean().item(),
+            "copies": metrics.duplicates(pictures, training).any(1).float().mean().item()}
+
+
+def _save_sheet(path: Path, pictures: Tensor) -> None:
+    save_picture(path, contact_sheet([to_image(picture) for picture in pictures], title=path.stem))
+
+
+def write_tables(measured: Sequence[Mapping[str, Any]], options: argparse.Namespace) -> None:
+    """The mean of each arm, then the gain of "40" over "4 crops" with its spread over cases, then every case."""
+    arms = list(dict.fromkeys((row["arm"], row["prompts"]) for row in measured))
+    rows = []
+    for arm, prompts in arms:
+        mine = [row for row in measured if (row["arm"], row["prompts"]) == (arm, prompts)]
+        rows.append({"arm": arm, "prompted by": prompts, "cases": len(mine),
+                     **{name: round(100 * _mean([row[name] for row in mine]), 1) for name in FIGURES}})
+    path = write_result(options.name, TITLE, rows, f"{_gains(measured)}\n\n{_notes(options)}\n\n{_cases(measured)}")
+    values = read_json(path.with_suffix(".json"))
+    write_json(path.with_suffix(".json"), {**values, "cases": list(measured)})
+
+
+def _gains(measured: Sequence[Mapping[str, Any]]) -> str:
+    """Per case, "40" minus "4 crops" by the trigger alone: mean, least and most."""
+    lines = ["## Gain of 40 over 4 crops, prompted by the trigger alone", "",
+             "| | points | least | most | wanted |", "| --- | --- | --- | --- | --- |"]
+    for name, wanted in TARGETS.items():
+        gains = [100 * (later[name] - earlier[name]) for earlier, later in _pairs(measured)]
+        lines.append(f"| {name} | {_mean(gains):+.1f} | {min(gains):+.1f} | {max(gains):+.1f} | +{wanted} |")
+    return "\n".join(lines)
+
+
+def _pairs(measured: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    def of(arm: str) -> dict[str, Mapping[str, Any]]:
+        return {json.dumps(row["case"], sort_keys=True): row for row in measured
+                if row["arm"] == arm and row["prompts"] == "trigger"}
+
+    earlier, later = of("4 crops"), of("40")
+    return [(earlier[case], later[case]) for case in earlier]
+
+
+def _notes(options: argparse.Namespace) -> str:
+    return ("identity, signature, prompt: share the judge reads right of what the view can show. copied: mean "
+            "similarity to the nearest training picture (correlation of thumbnails). copies: share of pictures that "
+            f"are near copies of one.\n\n{__doc__.split('The arms. ')[1].strip()}\n\n{options.views} views per arm, "
+            f"candidates {options.candidates}, style settings {options.set_style or 'preset'}, character settings "
+            f"{options.set_character or 'preset'}.")
+
+
+def _cases(measured: Sequence[Mapping[str, Any]]) -> str:
+    lines = ["## Every case", "", "| character | seed | arm | prompted by | identity | signature | prompt | copied |",
+             "|" + " --- |" * 8]
+    for row in measured:
+        shares = " | ".join(f"{100 * row[name]:.1f}" for name in FIGURES[:4])
+        lines.append(f"| {row['case']['character']} | {row['case']['seed']} | {row['arm']} | {row['prompts']} | "
+                     f"{shares} |")
+    return "\n".join(lines)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The crops of the original picture: cut, captioned, weighed against generated pictures, and compared with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from .captions import join_tags
+from .crops import Box, Crop, suggest_crops
+from .dataset import Dataset, save_samples
+from .images import open_image, to_tensor
+from .views import AXES, TagRoles, Vocabulary, caption_for
+
+CROP_FRAMING = {"upper": "upper body", "face": "close-up"}
+
+
+def save_crops(folder: Path, image: Image.Image, count: int, parent: str, roles: TagRoles, vocabulary: Vocabulary,
+               trigger: str) -> None:
+    """Write `count` captioned crops for `load_folder`; each caption names the framing its crop shows."""
+    items = []
+    for index, crop in enumerate(suggest_crops(image, count)):
+        box = squared(crop.box, image.size)
+        tags = crop_tags(crop, image.size, roles, vocabulary, trigger)
+        meta = {"name": f"{index}-{crop.name}", "parent": parent, "box": list(box), "round": 0}
+        items.append((image.crop(box), join_tags(tags), meta))
+    save_samples(folder, items)
+
+
+def save_round(folder: Path, crops: Dataset, generated: Sequence[tuple[Path, str, dict]]) -> None:
+    """Write a round's training set: the crops `crop_repeats` times, and each (path, caption, lineage) once."""
+    originals = [(crop.load(), crop.caption, {"name": crop.path.stem, "parent": crop.parent, "round": 0})
+                 for crop in crops]
+    save_samples(folder / f"{crop_repeats(len(crops), len(generated))}_original", originals)
+    save_samples(folder / "1_generated", [(open_image(path), caption, {**lineage, "parent": path.stem})
+                                          for path, caption, lineage in generated])
+
+
+def crop_tags(crop: Crop, size: tuple[int, int], roles: TagRoles, vocabulary: Vocabulary,
+              trigger: str) -> tuple[str, ...]:
+    """The user's tags as they hold for the crop: its own framing, and nothing that it cannot show."""
+    framing = crop_framing(crop, size)
+    view = list(roles.view)
+    if framing in vocabulary.axes["framing"]:
+        view = [tag for tag in view if vocabulary.axis_of(tag) != "framing"] + [framing]
+    view.sort(key=lambda tag: AXES.index(vocabulary.axis_of(tag)))
+    return caption_for(roles, view, vocabulary, trigger)
+
+
+def crop_framing(crop: Crop, size: tuple[int, int]) -> str:
+    """The framing a crop shows, "" if it is that of the whole picture."""
+    if crop.name in CROP_FRAMING:
+        return CROP_FRAMING[crop.name]
+    share = (crop.box[3] - crop.box[1]) / size[1]
+    return "" if crop.name == "whole" or share > 0.75 else "upper body" if share > 0.5 else "close-up"
+
+
+def squared(box: Box, size: tuple[int, int]) -> Box:
+    """The box made square by growing its shorter side within the picture; as it was if the picture is too narrow.
+
+    Pictures are generated square, so crops are best of that shape too.
+    """
+    left, top, right, bottom = box
+    side = max(right - left, bottom - top)
+    if side > min(size):
+        return box
+    left = min(max(0, (left + right - side) // 2), size[0] - side)
+    top = min(max(0, (top + bottom - side) // 2), size[1] - side)
+    return left, top, left + side, top + side
+
+
+def crop_repeats(crops: int, generated: int) -> int:
+    """How often each original crop comes in an epoch, so that crops are at least a third of the samples."""
+    return max(1, math.ceil(generated / (2 * crops)))
+
+
+def real_share(crops: int, generated: int) -> float:
+    """Share of the original crops among a round's samples, repeats counted."""
+    real = crops * crop_repeats(crops, generated)
+    return real / (real + generated)
+
+
+def anchors(crops: Dataset, size: tuple[int, int]) -> Tensor:
+    """The crops [A, 3, H, W] in 0..1 at (width, height), padded with the colour of their corner."""
+    images = [crop.load() for crop in crops]
+    return torch.stack([to_tensor(ImageOps.pad(image, size, color=image.getpixel((0, 0)))) for image in images])
