@@ -30,7 +30,7 @@ DENOISERS = ("unet", "transformer", "diffusion_model")
 """First words of a LoRA file's keys that all mean the one denoiser."""
 
 MANY_SIZES = 8
-"""Where a LoRA has more sizes than this, ranks are filled up to powers of two, as each size costs a walk of the network."""
+"""With more sizes than this, ranks are filled up to powers of two: each size costs a walk of the network."""
 
 LAYERS = {
     # attention projections as diffusers, the original (LDM, Flux) and transformers name them

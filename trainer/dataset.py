@@ -204,7 +204,7 @@ class _Scan:
         if not caption:
             self.uncaptioned.append(self._name(path))
             caption = class_name
-        parent = str(origin.get("parent") or "") if isinstance(origin, Mapping) else ""
+        parent = str(origin.get("parent") or "") if isinstance(origin, Mapping) else name.rpartition(".")[0]
         self.samples.append(Sample(path, size, caption, repeats, None, parent))
 
     def _caption(self, path: str) -> str:

@@ -28,7 +28,7 @@ from .feed import Batch, Feed, derived_seed
 from .files import atomic_path
 from .images import to_image
 from .objectives import Loss
-from .optimizers import build_optimizer
+from .optimizers import OPTIMIZERS, build_optimizer
 from .schedules import rate_factor
 from .validation import Validator
 
@@ -61,12 +61,13 @@ def train(
         dataset, validation = split_validation(dataset, config.data.validation_fraction, config.seed)
         notes = dataset.notes
     key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint)
-    run = runs.open_run(Path(runs_root), config, key, lineage or {}, retrain=retrain)
+    lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **(lineage or {})}
+    run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
     if run.finished:
         yield Finished(config.steps, run.final_path, stopped=False, reused=True)
         return
     with run.locked(), backbone.training(config.gradient_checkpointing):
-        session = _Session(backbone, dataset, validation, config, run, lineage or {})
+        session = _Session(backbone, dataset, validation, config, run)
         with contextlib.closing(session):
             yield from (Warned(note) for note in notes)
             yield from session.run_steps(should_stop)
@@ -76,8 +77,9 @@ class _Session:
     """One run in progress: the adapters in the network, the optimizer, and where it stands."""
 
     def __init__(self, backbone: Backbone, dataset: Dataset, validation: Dataset, config: TrainConfig,
-                 run: runs.Run, lineage: dict[str, Any]) -> None:
-        self.backbone, self.dataset, self.config, self.run, self.lineage = backbone, dataset, config, run, lineage
+                 run: runs.Run) -> None:
+        self.backbone, self.dataset, self.config, self.run = backbone, dataset, config, run
+        self.started_at = time.time()
         self.loss = Loss.of(backbone.family, backbone.schedule, config.objective)
         cache = TensorCache(run.folder / "cache" if config.data.cache == "disk" else None)
         self.feed = Feed(backbone, dataset, config, cache)
@@ -235,7 +237,7 @@ class _Session:
             self.config, self.backbone.family,
             base_fingerprint=self.backbone.fingerprint, dataset_fingerprint=self.dataset.fingerprint,
             tag_frequency=tag_frequency(sample.caption for sample in self.dataset),
-            image_count=len(self.dataset), lineage=self.lineage, step=self.step,
+            image_count=len(self.dataset), lineage=self.run.lineage, step=self.step, started_at=self.started_at,
             epoch=self.feed.plan.epoch_of(self.step * self.config.accumulation_steps - 1),
         )
         lora_file.save_lora(path, lora_file.LoraWeights(modules, metadata))
@@ -314,6 +316,8 @@ def _optimizer(
 ) -> torch.optim.Optimizer:
     settings = config.optimizer
     text_rate = settings.text_encoder_learning_rate or settings.learning_rate / 2
+    if OPTIMIZERS[settings.name].rate is not None:  # those that find their own rate want one for all
+        text_rate = settings.learning_rate
     groups = [
         (handle.parameters(), settings.learning_rate if prefix == backbone.network_prefix else text_rate)
         for prefix, handle in handles.items()

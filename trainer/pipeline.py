@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from .errors import UserError
 from .families import Family, get_family
 from .lora_file import LoraWeights, load_lora
 from .objectives import DiscreteSchedule, mix
+
+log = logging.getLogger(__name__)
 
 SANDBOX = "sandbox"
 TOKEN_LIMIT = 75
@@ -123,6 +126,9 @@ class DiffusersBackbone:
         parts = {self.network_prefix: self.network, **self.text_network}
         weights = source if isinstance(source, LoraWeights) else load_lora(source, module_names=_module_names(parts))
         applied = apply_lora(parts, weights, strength)
+        if applied.unmatched:
+            log.warning("%d modules of the LoRA are not in this model, such as %s", len(applied.unmatched),
+                        applied.unmatched[0])
         try:
             yield applied
         finally:
