@@ -7,6 +7,7 @@ import functools
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ class DiffusersBackbone:
     network_prefix = "unet"
 
     def __init__(self, pipeline: Any, family: Family, fingerprint: str) -> None:
-        self.pipeline, self.family, self.fingerprint = pipeline, family, fingerprint
+        objective = _objective(pipeline.scheduler)
+        self.pipeline, self.family, self.fingerprint = pipeline, replace(family, objective=objective), fingerprint
         self.network: nn.Module = pipeline.unet
         names = ("text_encoder", "text_encoder_2")
         encoders = {name: getattr(pipeline, name, None) for name in names}
@@ -158,13 +160,24 @@ def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtyp
 
 
 def _load_folder(path: Path, family: Family, device: str, dtype: torch.dtype) -> DiffusersBackbone:
-    pipeline = _pipeline_class(family).from_pretrained(path, torch_dtype=dtype, **_no_checker(family))
+    try:
+        pipeline = _pipeline_class(family).from_pretrained(path, torch_dtype=dtype, **_no_checker(family))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"base folder {str(path)!r} could not be loaded as {family.title}: "
+                        f"{_first_line(error)}") from error
     return DiffusersBackbone(pipeline.to(device), family, _fingerprint(sorted(path.rglob("*.safetensors"))))
 
 
 def _load_file(path: Path, device: str, dtype: torch.dtype) -> DiffusersBackbone:
     family = _file_family(path)
-    pipeline = _pipeline_class(family).from_single_file(str(path), torch_dtype=dtype, **_no_checker(family))
+    try:
+        pipeline = _pipeline_class(family).from_single_file(str(path), torch_dtype=dtype, **_no_checker(family))
+    except Exception as error:  # no network raises a different type in every version of its libraries
+        raise UserError(
+            f"base {str(path)!r} is a {family.title} checkpoint, but diffusers could not load it: {_first_line(error)} "
+            "The first time, it fetches the family's configuration and tokenizer from the Hugging Face hub; without "
+            "a network, pass a diffusers folder instead."
+        ) from error
     return DiffusersBackbone(pipeline.to(device), family, _fingerprint([path]))
 
 
@@ -182,6 +195,21 @@ def _folder_family(path: Path) -> Family:
     if not (path / "model_index.json").is_file():
         raise UserError(f"base folder {str(path)!r} holds no model_index.json: it is not a diffusers model.")
     return get_family("sdxl" if (path / "text_encoder_2").is_dir() else "sd15")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+_PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
+
+
+def _objective(scheduler: Any) -> str:
+    """What the network predicts, as the model's own scheduler says: SD and SDXL models come in both kinds."""
+    prediction = scheduler.config.prediction_type
+    if prediction not in _PREDICTIONS:
+        raise UserError(f"the base predicts {prediction!r}, which is not supported; valid: {', '.join(_PREDICTIONS)}.")
+    return _PREDICTIONS[prediction]
 
 
 _MARKS = {

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from lora_bootstrap.trainer.config import TrainConfig, setting_names
@@ -5,9 +7,8 @@ from lora_bootstrap.trainer.errors import UserError
 
 
 def test_a_config_survives_json():
-    config = TrainConfig(steps=7, preview_prompts=("a", "b")).replace(**{"adapter.rank": 4, "optimizer.name": "prodigy"})
-    import json
-
+    changes = {"adapter.rank": 4, "optimizer.name": "prodigy"}
+    config = TrainConfig(steps=7, preview_prompts=("a", "b")).replace(**changes)
     again = TrainConfig.from_dict(json.loads(json.dumps(config.to_dict())))
     assert again == config
     assert (again.adapter.rank, again.optimizer.name, again.preview_prompts) == (4, "prodigy", ("a", "b"))
