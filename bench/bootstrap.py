@@ -48,7 +48,6 @@ from ..trainer.sweep import Sampler, contact_sheet, save_picture
 from .report import write_result
 
 TRIGGER = "zqx"
-BATCH = 16
 FIGURES = ("identity", "signature", "prompt", "copied", "copies")
 TARGETS = {"identity": 15, "signature": 20, "prompt": 15}
 """Wanted gain of "40" over "4 crops", trigger alone, in points."""
@@ -69,8 +68,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
     backbone, judge = load_backbone("sandbox"), load_judge()
     names = list(world.HELD_OUT)[: options.characters]
-    facts = {"views": options.views, "candidates": options.candidates, "style": settings(options.set_style),
-             "character": settings(options.set_character), "base": backbone.fingerprint}
+    facts = {"views": options.views, "candidates": options.candidates, "style_settings": settings(options.set_style),
+             "character_settings": settings(options.set_character), "base": backbone.fingerprint}
     store = options.work / "measured.json"
     measured = read_json(store) if store.exists() else []
     for name in names:
@@ -193,8 +192,9 @@ def _draw(backbone: Any, arm: Arm, scenes: Sequence[world.Scene], character: wor
     seeds = [picture_seed(seed, 777, row) for row in range(len(scenes))]
     sampler = Sampler.of(backbone)
     with backbone.lora(arm.lora, 1.0) if arm.lora else nullcontext():
-        return torch.cat([sampler.pictures(backbone, prompts[start : start + BATCH], seeds[start : start + BATCH])
-                          for start in range(0, len(prompts), BATCH)])
+        return torch.cat([sampler.pictures(backbone, prompts[start : start + sampler.batch],
+                                           seeds[start : start + sampler.batch])
+                          for start in range(0, len(prompts), sampler.batch)])
 
 
 def figures(pictures: Tensor, scenes: Sequence[world.Scene], trained_on: Dataset, judge: Judge) -> dict[str, float]:

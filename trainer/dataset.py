@@ -162,24 +162,23 @@ class _Scan:
 
     def folder(self, folder: Path, repeats: int, class_name: str) -> None:
         try:
-            entries = sorted(os.scandir(folder), key=_by_name)
+            with os.scandir(folder) as found:
+                entries = {entry.name: entry for entry in found if entry.name[0] != "."}
         except OSError as error:
             self.notes.append(f"skipped folder {folder.name}: {error.strerror}.")
             return
-        names = {entry.name for entry in entries}
-        crops = self._crops(folder) if CROPS_FILE in names else {}
-        for entry in entries:
-            stem, dot, suffix = entry.name.rpartition(".")
+        crops = self._crops(folder) if CROPS_FILE in entries else {}
+        names = sorted(name for name in entries if not name.endswith(self.caption_suffixes))
+        for name in sorted(names, key=str.casefold):
+            stem, dot, suffix = name.rpartition(".")
             suffix = (dot + suffix).lower()
-            if entry.name[0] == ".":
-                continue
-            if suffix in IMAGE_SUFFIXES and entry.is_file():
-                captions = [stem + end for end in self.caption_suffixes if stem + end in names]
-                self._picture(folder, entry.name, captions, repeats, class_name, crops.get(entry.name))
+            if suffix in IMAGE_SUFFIXES and entries[name].is_file():
+                captions = [stem + end for end in self.caption_suffixes if stem + end in entries]
+                self._picture(folder, name, captions, repeats, class_name, crops.get(name))
             elif suffix in _OTHER_PICTURES:
-                self.notes.append(f"skipped {self._name(entry.path)}: {suffix} is not read; save it as png.")
-            elif self.recursive and entry.is_dir(follow_symlinks=False):
-                self._subfolder(folder / entry.name, repeats, class_name)
+                self.notes.append(f"skipped {self._name(folder / name)}: {suffix} is not read; save it as png.")
+            elif self.recursive and entries[name].is_dir(follow_symlinks=False):
+                self._subfolder(folder / name, repeats, class_name)
 
     def _subfolder(self, folder: Path, repeats: int, class_name: str) -> None:
         if kohya := _KOHYA_FOLDER.fullmatch(folder.name):
@@ -239,10 +238,6 @@ def _read(path: str) -> bytes:
         return data
     finally:
         os.close(handle)
-
-
-def _by_name(entry: os.DirEntry[str]) -> tuple[str, str]:
-    return entry.name.casefold(), entry.name
 
 
 def _some(names: Sequence[str]) -> str:

@@ -14,18 +14,20 @@ from .captions import join_tags
 from .crops import Box, Crop, suggest_crops
 from .dataset import Dataset, save_samples
 from .images import open_image, to_tensor
-from .views import AXES, TagRoles, Vocabulary, caption_for
+from .views import AXES, FACE_WORDS, TagRoles, Vocabulary, caption_for, normal
 
 CROP_FRAMING = {"upper": "upper body", "face": "close-up"}
 
 
 def save_crops(folder: Path, image: Image.Image, count: int, parent: str, roles: TagRoles, vocabulary: Vocabulary,
                trigger: str) -> None:
-    """Write `count` captioned crops for `load_folder`; each caption names the framing its crop shows."""
+    """Write `count` captioned crops for `load_folder`; each caption names only what its crop shows."""
+    crops = suggest_crops(image, count)
+    face = next((crop.box for crop in crops if crop.name == "face"), None)
     items = []
-    for index, crop in enumerate(suggest_crops(image, count)):
+    for index, crop in enumerate(crops):
         box = squared(crop.box, image.size)
-        tags = crop_tags(crop, image.size, roles, vocabulary, trigger)
+        tags = crop_tags(Crop(crop.name, box), image.size, roles, vocabulary, trigger, face)
         meta = {"name": f"{index}-{crop.name}", "parent": parent, "box": list(box), "round": 0}
         items.append((image.crop(box), join_tags(tags), meta))
     save_samples(folder, items)
@@ -40,15 +42,27 @@ def save_round(folder: Path, crops: Dataset, generated: Sequence[tuple[Path, str
                                           for path, caption, lineage in generated])
 
 
-def crop_tags(crop: Crop, size: tuple[int, int], roles: TagRoles, vocabulary: Vocabulary,
-              trigger: str) -> tuple[str, ...]:
-    """The user's tags as they hold for the crop: its own framing, and nothing that it cannot show."""
-    framing = crop_framing(crop, size)
+def crop_tags(crop: Crop, size: tuple[int, int], roles: TagRoles, vocabulary: Vocabulary, trigger: str,
+              face: Box | None = None) -> tuple[str, ...]:
+    """The user's tags as they hold for the crop: its own framing, and nothing that it cannot show.
+
+    A crop that leaves out the middle of the face is a part: it has no framing, and no words of the head.
+    """
     view = list(roles.view)
+    whole_view = [tag for tag in view if vocabulary.axis_of(tag) != "framing"]
+    if face and not _holds_middle(crop.box, face):
+        tags = caption_for(roles, whole_view, vocabulary, trigger)
+        return tuple(tag for tag in tags if not normal(tag).endswith(FACE_WORDS))
+    framing = crop_framing(crop, size)
     if framing in vocabulary.axes["framing"]:
-        view = [tag for tag in view if vocabulary.axis_of(tag) != "framing"] + [framing]
+        view = [*whole_view, framing]
     view.sort(key=lambda tag: AXES.index(vocabulary.axis_of(tag)))
     return caption_for(roles, view, vocabulary, trigger)
+
+
+def _holds_middle(box: Box, inner: Box) -> bool:
+    x, y = (inner[0] + inner[2]) / 2, (inner[1] + inner[3]) / 2
+    return box[0] <= x <= box[2] and box[1] <= y <= box[3]
 
 
 def crop_framing(crop: Crop, size: tuple[int, int]) -> str:

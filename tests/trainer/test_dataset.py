@@ -122,7 +122,8 @@ def test_what_cannot_be_read_is_skipped_and_named(tmp_path):
     (tmp_path / "other.gif").write_bytes(b"GIF89a")
     dataset = load_folder(tmp_path)
     assert _names(dataset) == ["good.png"]
-    assert [note.split(":")[0] for note in dataset.notes] == ["skipped cut.png", "skipped other.gif", "skipped text.png"]
+    skipped = [note.split(":")[0] for note in dataset.notes]
+    assert skipped == ["skipped cut.png", "skipped other.gif", "skipped text.png"]
 
 
 def test_a_folder_without_pictures_is_one_clear_line(tmp_path):
@@ -177,7 +178,8 @@ def test_the_fingerprint_changes_with_anything_a_run_depends_on(tmp_path):
     dataset = load_folder(tmp_path)
     a, b = dataset.samples
     variants = [dataset, dataset.with_captions(str.upper), Dataset((b, a)), Dataset((a,)),
-                Dataset((dataclasses.replace(a, repeats=2), b)), Dataset((dataclasses.replace(a, crop=(0, 0, 4, 4)), b)),
+                Dataset((dataclasses.replace(a, repeats=2), b)),
+                Dataset((dataclasses.replace(a, crop=(0, 0, 4, 4)), b)),
                 Dataset((dataclasses.replace(a, parent="b"), b))]
     assert len({variant.fingerprint for variant in variants}) == len(variants)
     assert load_folder(tmp_path).fingerprint == dataset.fingerprint

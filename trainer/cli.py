@@ -1,0 +1,391 @@
+"""`lora-bootstrap`: the library from a command line, as thin as the nodes.
+
+A user's mistake ends with one line and exit code 2. `--json` prints one JSON object at the end, for scripts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import UserError
+
+DEMO_PICTURE = "akane"
+Handler = Callable[[argparse.Namespace, "Console"], "dict[str, Any] | None"]
+
+
+@dataclass
+class Console:
+    """Where a command talks: to people on stdout (stderr with --json), to scripts as one JSON object on stdout."""
+
+    as_json: bool
+    stopping: bool = False
+
+    @property
+    def stream(self):
+        return sys.stderr if self.as_json else sys.stdout
+
+    def say(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+
+    def asked_to_stop(self) -> bool:
+        return self.stopping
+
+    def follow(self, events: Iterable[Any], *subscribers: Callable[[Any], None]) -> Any:
+        """Show events as they come; returns the last. The first Ctrl-C stops at the next step and keeps everything."""
+        from .progress import Progress
+        from .subscribers import watch
+
+        last, progress = None, Progress(self.stream)
+        with ExitStack() as stack:
+            stack.callback(progress.close)
+            for subscriber in subscribers:
+                if hasattr(subscriber, "close"):
+                    stack.callback(subscriber.close)
+            previous = signal.signal(signal.SIGINT, self._on_interrupt)
+            stack.callback(signal.signal, signal.SIGINT, previous)
+            for event in watch(events, progress, *subscribers):
+                last = event
+        return last
+
+    def _on_interrupt(self, *_: Any) -> None:
+        if self.stopping:
+            raise KeyboardInterrupt
+        self.stopping = True
+        self.say("\nStopping after this step; everything made is kept. Press Ctrl-C again to stop at once.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0 done, 2 a user's mistake, 130 interrupted."""
+    options = _parser().parse_args(argv)
+    console = Console(options.json)
+    _quiet_libraries()
+    try:
+        result = options.handler(options, console)
+    except UserError as error:
+        print(f"lora-bootstrap: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("lora-bootstrap: interrupted; everything made is kept.", file=sys.stderr)
+        return 130
+    if options.json:
+        print(json.dumps(result, ensure_ascii=False, default=str))
+    return 130 if console.stopping else 0
+
+
+def _quiet_libraries() -> None:
+    """Loading bars and advice of the libraries would garble our own progress."""
+    for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
+        os.environ.setdefault(name, "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+# -- the commands ----------------------------------------------------------------------------------------------------
+
+
+def demo(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..sandbox import PICTURES_DIR
+    from .bootstrap import BootstrapConfig
+
+    picture = PICTURES_DIR / f"{DEMO_PICTURE}.png"
+    tags = split(picture.with_suffix(".txt").read_text("utf-8"))
+    console.say(f"From one picture ({picture.name}) of a drawn character to a tested LoRA, on the embedded base model.")
+    config = BootstrapConfig(picture=str(picture), tags=tags, trigger="eiei21girl", name="demo", seed=options.seed)
+    return _run_project(config, options, console)
+
+
+def bootstrap(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from .bootstrap import BootstrapConfig
+
+    config = BootstrapConfig(
+        picture=str(options.picture), tags=split(options.tags), trigger=options.trigger, base=options.base,
+        name=options.name, targets=tuple(options.targets), candidates=tuple(options.candidates), seed=options.seed,
+        strengths=tuple(options.strengths), likeness=options.likeness, sample_steps=options.sample_steps,
+        cfg=options.cfg, style=settings(options.set_style), character=settings(options.set_character),
+    )
+    return _run_project(config, options, console)
+
+
+def _run_project(config: Any, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from .bootstrap import run_bootstrap
+    from .stages import BootstrapFinished
+
+    last = console.follow(run_bootstrap(config, options.output, should_stop=console.asked_to_stop))
+    if not isinstance(last, BootstrapFinished):
+        return {"finished": False, "folder": str(options.output / "bootstrap" / config.name)}
+    console.say(f"\nLoRA    {last.lora}\ngrid    {last.grid}\nreport  {last.report}\n"
+                f"Prompt it with {config.trigger!r}.")
+    return {"finished": True, "folder": last.folder, "lora": last.lora, "grid": last.grid, "report": last.report,
+            "stopped_because": last.stopped_because}
+
+
+def train(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from .dataset import load_folder
+    from .events import Finished
+    from .loop import train as run_training
+    from .pipeline import load_backbone
+    from .presets import preset_config
+    from .subscribers import TensorBoardWriter
+
+    writers = [TensorBoardWriter()] if options.tensorboard else []
+    dataset = load_folder(options.dataset)
+    for note in dataset.notes:
+        console.say(f"note: {note}")
+    backbone = load_backbone(options.base)
+    named = {"name": options.name or options.dataset.resolve().name, "seed": options.seed}
+    if options.trigger:
+        named["data.trigger"] = options.trigger
+    config = preset_config(backbone.family, options.kind, {**named, **settings(options.set)})
+    last = console.follow(run_training(backbone, dataset, config, options.output / "loras", retrain=options.retrain,
+                                       should_stop=console.asked_to_stop), *writers)
+    if not isinstance(last, Finished):
+        return {"finished": False}
+    console.say(f"\nLoRA  {last.path}" + (" (an identical run was already there)" if last.reused else ""))
+    return {"finished": not last.stopped, "lora": last.path, "step": last.step, "reused": last.reused}
+
+
+def generate(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from .images import to_image
+    from .pipeline import load_backbone
+    from .sweep import save_picture
+
+    backbone = load_backbone(options.base)
+    sampler = _sampler(options, backbone)
+    seeds = [options.seed + index for index in range(options.count)]
+    folder, paths = options.output / "generated", []
+    with ExitStack() as stack:
+        for text in options.lora:
+            path, strength = lora_and_strength(text)
+            stack.enter_context(backbone.lora(path, strength))
+        for start in range(0, len(seeds), sampler.batch):
+            batch = seeds[start : start + sampler.batch]
+            pictures = sampler.pictures(backbone, [options.prompt] * len(batch), batch)
+            for seed, picture in zip(batch, pictures, strict=True):
+                paths.append(_free_path(folder, f"{_slug(options.prompt)}-{seed}"))
+                save_picture(paths[-1], to_image(picture))
+                console.say(str(paths[-1]))
+    return {"prompt": options.prompt, "pictures": paths, "seeds": seeds}
+
+
+def grid(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from .pipeline import load_backbone
+    from .sweep import load_grid, sweep_strengths
+
+    backbone = load_backbone(options.base)
+    folder = options.output / "sweeps" / (options.name or options.lora.stem)
+    seeds = [options.seed + row for row in range(len(options.prompt))]
+    console.follow(sweep_strengths(backbone, options.lora, options.prompt, seeds, options.strengths, folder=folder,
+                                   sampler=_sampler(options, backbone), title=options.lora.stem))
+    made = load_grid(folder)
+    console.say(f"grid  {made.sheet}")
+    return {"grid": made.sheet, "cells": made.cells, "strengths": made.strengths}
+
+
+def info(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    path: Path = options.path
+    if path.is_dir():
+        file = next((path / name for name in ("project.json", "run.json") if (path / name).is_file()), None)
+        if file is None:
+            raise UserError(f"{path} is neither a run nor a project (no run.json or project.json); give such a folder, "
+                            "or a .safetensors LoRA.")
+        from .files import read_json
+
+        facts = {"kind": file.stem, **read_json(file)}
+    else:
+        facts = _lora_facts(path)
+    for name, value in facts.items():
+        console.say(f"{name:20} {_brief(value)}")
+    return facts
+
+
+def _lora_facts(path: Path) -> dict[str, Any]:
+    from .lora_file import load_lora
+
+    if not path.is_file():
+        raise UserError(f"no file or folder at {path}.")
+    lora = load_lora(path)
+    ranks = sorted({factors.down.shape[0] for factors in lora.modules.values()})
+    alphas = sorted({float(factors.alpha) for factors in lora.modules.values()})
+    values = sum(factors.down.numel() + factors.up.numel() for factors in lora.modules.values())
+    return {"kind": "lora", "file": str(path), "bytes": path.stat().st_size, "modules": len(lora.modules),
+            "ranks": ranks, "alphas": alphas, "parameters": values, "metadata": dict(lora.metadata)}
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict):
+        return "".join(f"\n  {name}: {_brief(item)}" for name, item in value.items())
+    text = str(value)
+    return text if len(text) <= 160 else text[:157] + "..."
+
+
+# -- reading options -------------------------------------------------------------------------------------------------
+
+
+def split(text: str) -> tuple[str, ...]:
+    """Tags between commas."""
+    return tuple(tag.strip() for tag in text.split(",") if tag.strip())
+
+
+def settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """`["adapter.rank=8", "data.flip=true"]` as values. A value is read as JSON if it is that, else as a text."""
+    values = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise UserError(f"--set {pair!r} is not NAME=VALUE; write for example --set adapter.rank=8.")
+        try:
+            values[name.strip()] = json.loads(text)
+        except ValueError:
+            values[name.strip()] = text
+    return values
+
+
+def lora_and_strength(text: str) -> tuple[Path, float]:
+    """`file.safetensors` or `file.safetensors:0.8`. Raises UserError if there is no such file."""
+    path, colon, number = text.rpartition(":")
+    try:
+        found = (Path(path), float(number)) if colon and path else (Path(text), 1.0)
+    except ValueError:
+        found = Path(text), 1.0
+    if not found[0].is_file():
+        raise UserError(f"no LoRA file at {found[0]}; give FILE or FILE:STRENGTH.")
+    return found
+
+
+def _sampler(options: argparse.Namespace, backbone: Any) -> Any:
+    from .sweep import Sampler
+
+    return Sampler.of(backbone, width=options.width, height=options.height, steps=options.sample_steps,
+                      cfg=options.cfg)
+
+
+def _slug(text: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in text).split())[:60] or "picture"
+
+
+def _free_path(folder: Path, stem: str) -> Path:
+    path, number = folder / f"{stem}.png", 2
+    while path.exists():
+        path, number = folder / f"{stem}-{number}.png", number + 1
+    return path
+
+
+# -- the options -----------------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    from .. import __version__
+
+    parser = argparse.ArgumentParser(prog="lora-bootstrap", description="From one picture of a character to a tested, "
+                                     "shareable character LoRA.")
+    parser.add_argument("--version", action="version", version=f"lora-bootstrap {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, handler, add_options, text in (
+        ("demo", demo, _demo_options, "the whole loop on a shipped picture and the embedded base model"),
+        ("bootstrap", bootstrap, _bootstrap_options, "one picture -> crops -> style LoRA -> ... -> character LoRA"),
+        ("train", train, _train_options, "train a LoRA on a folder of captioned pictures"),
+        ("generate", generate, _generate_options, "make pictures with a base model and LoRAs"),
+        ("grid", grid, _grid_options, "one LoRA at several strengths, side by side"),
+        ("info", info, _info_options, "what is in a LoRA file, a run, or a project"),
+    ):
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        add_options(command)
+        command.add_argument("--json", action="store_true", help="print one JSON object at the end, for scripts")
+        command.set_defaults(handler=handler)
+    return parser
+
+
+def _shared_options(command: argparse.ArgumentParser, base: bool = True) -> None:
+    if base:
+        command.add_argument("--base", default="sandbox", metavar="MODEL",
+                             help="sandbox, a diffusers folder, or an SD1.5 / SDXL .safetensors file (%(default)s)")
+    command.add_argument("--output", type=Path, default=Path("output"), metavar="FOLDER",
+                         help="where files go (%(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="fixes everything random (%(default)s)")
+
+
+def _sampler_options(command: argparse.ArgumentParser, size: bool = True) -> None:
+    if size:
+        command.add_argument("--width", type=int, help="of the pictures; the model's own if not given")
+        command.add_argument("--height", type=int, help="of the pictures; the model's own if not given")
+    command.add_argument("--sample-steps", type=int, help="denoising steps; the family's own if not given")
+    command.add_argument("--cfg", type=float, help="guidance; the family's own if not given")
+
+
+def _demo_options(command: argparse.ArgumentParser) -> None:
+    _shared_options(command, base=False)
+
+
+def _bootstrap_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--picture", type=Path, required=True, help="one picture of the character")
+    command.add_argument("--tags", required=True, help="everything the picture shows, between commas")
+    command.add_argument("--trigger", required=True, help="the word to call the character by, such as eiei21girl")
+    command.add_argument("--name", default="", help="of the project; the trigger if not given")
+    command.add_argument("--targets", type=int, nargs="+", default=[4, 16, 40], metavar="N",
+                         help="pictures to train on: crops, then after each round (4 16 40)")
+    command.add_argument("--candidates", type=int, nargs="+", default=[48, 96], metavar="N",
+                         help="pictures to generate in each round (48 96)")
+    command.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 1.0], metavar="X",
+                         help="columns of the strength grid (0.5 0.7 0.8 0.9 1.0)")
+    command.add_argument("--likeness", default="", metavar="FOLDER",
+                         help="a CLIP or DINOv2 folder to measure likeness with; the sandbox brings its own")
+    command.add_argument("--set-style", action="append", default=[], metavar="NAME=VALUE",
+                         help="a training setting of the style LoRAs, such as steps=400; may be repeated")
+    command.add_argument("--set-character", action="append", default=[], metavar="NAME=VALUE",
+                         help="a training setting of the character LoRA; may be repeated")
+    _shared_options(command)
+    _sampler_options(command, size=False)
+
+
+def _train_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--dataset", type=Path, required=True, metavar="FOLDER", help="pictures with .txt captions; "
+                         "kohya folders such as 10_name are understood")
+    command.add_argument("--name", default="", help="of the run and its LoRA; the folder's name if not given")
+    command.add_argument("--kind", default="character",
+                         help="style, character or concept: picks the family's preset (%(default)s)")
+    command.add_argument("--trigger", default="", help="put first in every caption")
+    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                         help="a setting by dotted name, such as adapter.rank=8 or steps=500; may be repeated")
+    command.add_argument("--retrain", action="store_true", help="train again even if an identical run is there")
+    command.add_argument("--tensorboard", action="store_true", help="also write a TensorBoard log beside the run")
+    _shared_options(command)
+
+
+def _generate_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--prompt", required=True)
+    command.add_argument("--lora", action="append", default=[], metavar="FILE[:STRENGTH]", help="may be repeated")
+    command.add_argument("--count", type=_positive, default=1, help="pictures, each with the next seed")
+    _shared_options(command)
+    _sampler_options(command)
+
+
+def _grid_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--lora", type=Path, required=True, metavar="FILE")
+    command.add_argument("--prompt", action="append", required=True, help="a row of the grid; may be repeated")
+    command.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 1.0], metavar="X")
+    command.add_argument("--name", default="", help="of the sweep; the LoRA's name if not given")
+    _shared_options(command)
+    _sampler_options(command)
+
+
+def _info_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("path", type=Path, help="a .safetensors LoRA, a run's folder, or a project's folder")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""Figures of pictures, from pixels alone: quality, duplicates, memorisation, and a bootstrap round's drift.
+
+Pictures are [B, 3, H, W] tensors in 0..1. Nothing here needs a model; likeness and tags are read in `embed.py`.
+pHash: the 64-bit perceptual hash of the DCT (Zauner 2010). Sharpness: variance of the Laplacian (Pech-Pacheco 2000).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from kornia.color import rgb_to_grayscale, rgb_to_lab
+from kornia.filters import laplacian
+from torch import Tensor
+
+SHARPNESS_SIDE = 256
+HUES = 24
+HASH_DUPLICATE = 6
+"""Pictures whose hashes differ in at most this many of 64 bits may be duplicates."""
+PIXEL_DUPLICATE = 0.04
+"""... and are, if their 32-pixel thumbnails differ by less than this on average."""
+
+
+def resized(pixels: Tensor, side: int) -> Tensor:
+    """The pictures as [B, 3, side, side], antialiased."""
+    return F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def sharpness(pixels: Tensor) -> Tensor:
+    """[B] variance of the Laplacian of the grey picture at a fixed size; a small picture counts as a blurred one."""
+    grey = rgb_to_grayscale(resized(pixels, SHARPNESS_SIDE))
+    return laplacian(grey, kernel_size=3, normalized=False).flatten(1).var(1)
+
+
+def clipped_share(pixels: Tensor) -> Tensor:
+    """[B] share of channel values at the ends of the range (<= 2 or >= 253 of 255)."""
+    return ((pixels <= 2 / 255) | (pixels >= 253 / 255)).float().flatten(1).mean(1)
+
+
+def chroma(pixels: Tensor) -> Tensor:
+    """[B] mean CIELAB chroma, 0 for grey."""
+    lab = rgb_to_lab(pixels.clamp(0, 1))
+    return lab[:, 1:].norm(dim=1).flatten(1).mean(1)
+
+
+def contrast(pixels: Tensor) -> Tensor:
+    """[B] mean local contrast: the grey picture's deviation within 1/8-side squares."""
+    grey = rgb_to_grayscale(resized(pixels, 64))
+    mean = F.avg_pool2d(grey, 8)
+    return (F.avg_pool2d(grey**2, 8) - mean**2).clamp(min=0).sqrt().flatten(1).mean(1)
+
+
+def high_frequency(pixels: Tensor) -> Tensor:
+    """[B] share of the spectrum's power (without the mean) above half the Nyquist frequency."""
+    grey = rgb_to_grayscale(pixels)[:, 0]
+    power = torch.fft.rfft2(grey - grey.mean((1, 2), keepdim=True)).abs() ** 2
+    rows = torch.fft.fftfreq(grey.shape[1], device=grey.device).abs()[:, None]
+    columns = torch.fft.rfftfreq(grey.shape[2], device=grey.device)[None]
+    high = (torch.maximum(rows, columns.expand(len(rows), -1)) > 0.25).float()
+    return (power * high).flatten(1).sum(1) / power.flatten(1).sum(1).clamp(min=1e-12)
+
+
+def perceptual_hash(pixels: Tensor) -> Tensor:
+    """[B, 64] bool: which of the 64 lowest DCT coefficients of the 32-pixel grey picture exceed their median."""
+    grey = rgb_to_grayscale(resized(pixels, 32))[:, 0]
+    n = torch.arange(32, device=grey.device, dtype=grey.dtype)
+    basis = torch.cos(math.pi / 32 * (n[None] + 0.5) * n[:8, None])
+    low = (basis @ grey @ basis.T).flatten(1)
+    return low > low[:, 1:].median(1, keepdim=True).values
+
+
+def hamming(a: Tensor, b: Tensor) -> Tensor:
+    """[A, B] number of bits in which hashes [A, 64] and [B, 64] differ."""
+    return (a[:, None] != b[None]).sum(-1)
+
+
+def duplicates(pixels: Tensor, others: Tensor) -> Tensor:
+    """[A, B] bool: which pictures are near copies. The hash nominates, the thumbnails' difference decides."""
+    near = hamming(perceptual_hash(pixels), perceptual_hash(others)) <= HASH_DUPLICATE
+    difference = torch.cdist(resized(pixels, 32).flatten(1), resized(others, 32).flatten(1), p=1) / (3 * 32 * 32)
+    return near & (difference < PIXEL_DUPLICATE)
+
+
+def scene_embedding(pixels: Tensor) -> Tensor:
+    """[B, 192] colour layout of the picture (8 x 8 CIELAB), in which pose and scene differ and identity hardly does."""
+    return rgb_to_lab(resized(pixels, 8)).flatten(1) / 100
+
+
+def hue_shares(pixels: Tensor) -> Tensor:
+    """[B, 24] share of the picture's pixels that have a clear colour (CIELAB chroma above 20) of each 15-degree hue."""
+    lab = rgb_to_lab(pixels.clamp(0, 1)).flatten(2)
+    hue = torch.atan2(lab[:, 2], lab[:, 1]) / (2 * math.pi) % 1
+    place = (hue * HUES).long().clamp(max=HUES - 1)
+    clear = (lab[:, 1:].norm(dim=1) > 20).float()
+    return torch.zeros(len(pixels), HUES, device=pixels.device).scatter_add_(1, place, clear) / place.shape[1]
+
+
+def trait_weights(anchors: Tensor, reference: Tensor) -> Tensor:
+    """[24] in 0..1: hues that the original shows at least twice as much as the base does when given its tags.
+
+    They are what no tag told the base: an emblem, an odd eye, a coloured strand.
+    """
+    own, usual = hue_shares(anchors).mean(0), hue_shares(reference).mean(0)
+    return ((own - 2 * usual) / (own + usual).clamp(min=1e-9)).clamp(min=0) * (own > 0.004)
+
+
+def trait_share(pixels: Tensor, anchors: Tensor, reference: Tensor) -> Tensor | None:
+    """[B] in 0..1: how fully pictures show the original's untold colours; None if it has none."""
+    weights = trait_weights(anchors, reference)
+    if weights.sum() == 0:
+        return None
+    shown = (hue_shares(pixels) / hue_shares(anchors).mean(0).clamp(min=1e-9)).clamp(max=1)
+    return (shown * weights).sum(1) / weights.sum()
+
+
+def robust_z(values: Tensor, reference: Tensor) -> Tensor:
+    """(values - median) / (1.4826 MAD) of the reference. The spread has a floor, so near-constant figures stay calm."""
+    center = reference.median()
+    spread = 1.4826 * (reference - center).abs().median()
+    floor = torch.maximum(0.25 * reference.std(unbiased=False), 0.02 * center.abs())
+    return (values - center) / torch.maximum(spread, floor).clamp(min=1e-6)
+
+
+BURN_FIGURES = {
+    "chroma": chroma,
+    "clipped": clipped_share,
+    "high_frequency": high_frequency,
+    "contrast": contrast,
+}
+"""What rises when a LoRA is over-cooked."""
+
+
+def burn_z(pixels: Tensor, reference: Tensor) -> Tensor:
+    """[B] the largest robust z of the burn figures against pictures of the base model for the same kind of prompts."""
+    return _burn_figures(pixels, reference).amax(0)
+
+
+def burn_level(pixels: Tensor, reference: Tensor) -> float:
+    """The burn of a whole set: per figure the median z over the set, then the largest. About 0 for the base's own."""
+    return _burn_figures(pixels, reference).median(1).values.max().item()
+
+
+def _burn_figures(pixels: Tensor, reference: Tensor) -> Tensor:
+    return torch.stack([robust_z(figure(pixels), figure(reference)) for figure in BURN_FIGURES.values()])
+
+
+def cosine_drift(accepted: Tensor, anchors: Tensor) -> float:
+    """D = 1 - cos(mean of the accepted, mean of the anchors), of likeness embeddings [N, D]."""
+    return 1 - F.cosine_similarity(accepted.mean(0), anchors.mean(0), dim=0).item()
+
+
+def diversity(scenes: Tensor) -> float:
+    """V: mean distance between two different rows of scene embeddings [N, D]; 0 for fewer than two."""
+    if len(scenes) < 2:
+        return 0.0
+    return torch.pdist(scenes).mean().item()
+
+
+def nearest_likeness(embeddings: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine to the nearest training picture, and nearest / second-nearest distance (small: one picture is copied).
+
+    Both [N], for L2-normalised rows. The ratio is 1 where there is only one training picture.
+    """
+    cosine = embeddings @ training.T
+    best = cosine.topk(min(2, len(training)), dim=1).values
+    distances = (2 - 2 * best).clamp(min=1e-12).sqrt()
+    ratio = distances[:, 0] / distances[:, 1] if best.shape[1] == 2 else torch.ones(len(best))
+    return best[:, 0], ratio
+
+
+def copied(pixels: Tensor, training: Tensor) -> Tensor:
+    """[N] similarity in 0..1 to the nearest training picture: correlation of the 16-pixel colour thumbnails.
+
+    1 is the same picture. It reads layout and colours, not likeness: two poses of one character stay apart.
+    """
+    def rows(batch: Tensor) -> Tensor:
+        flat = resized(batch, 16).flatten(1)
+        return F.normalize(flat - flat.mean(1, keepdim=True), dim=1)
+
+    return (rows(pixels) @ rows(training).T).amax(1).clamp(0, 1)

@@ -1,0 +1,52 @@
+"""What a bootstrap tells while it runs, beside the events of its training runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .events import Event
+
+
+@dataclass(frozen=True)
+class StageStarted(Event):
+    name: str
+    title: str
+    number: int
+    """Counts from 1."""
+    total: int
+
+
+@dataclass(frozen=True)
+class StageFinished(Event):
+    name: str
+    summary: str
+    seconds: float
+    reused: bool
+    """True: everything was already there from an earlier run."""
+
+
+@dataclass(frozen=True)
+class Making(Event):
+    """Pictures are being generated."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Interrupted(Event):
+    """Asked to stop. What was made is kept; the same command goes on from here."""
+
+    stage: str
+
+
+@dataclass(frozen=True)
+class BootstrapFinished(Event):
+    folder: Path
+    lora: Path
+    report: Path
+    grid: Path
+    stopped_because: str
+    """Why the loop ended before its last round, "" if it did not."""
