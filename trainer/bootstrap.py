@@ -57,12 +57,12 @@ _OPEN_EYE = object()
 
 
 def run_bootstrap(config: BootstrapConfig, root: str | Path, *, backbone: Backbone | None = None,
-                  eye: Likeness | None | object = _OPEN_EYE,
+                  load: Callable[[str], Backbone] | None = None, eye: Likeness | None | object = _OPEN_EYE,
                   should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
     """Run a project under `root` (`output`), yielding events; the last is BootstrapFinished, or Interrupted.
 
     Args:
-        backbone: the loaded base; None loads `config.base`.
+        backbone: the loaded base; None loads `config.base`, by `load` if given.
         eye: what measures likeness; left out, the one that fits the base. None: likeness is not measured.
         should_stop: asked after every training step and every batch of pictures; true keeps everything and ends.
 
@@ -75,7 +75,7 @@ def run_bootstrap(config: BootstrapConfig, root: str | Path, *, backbone: Backbo
     if backbone is None:
         from .pipeline import load_backbone
 
-        backbone = load_backbone(config.base)
+        backbone = (load or load_backbone)(config.base)
     if eye is _OPEN_EYE:
         eye = open_eye(config.base, config.likeness or None, backbone.device)
     yield from _Bootstrap(config, Path(root), project, backbone, eye, should_stop).run()

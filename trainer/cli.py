@@ -10,12 +10,26 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .cli_options import (
+    bootstrap_options,
+    demo_options,
+    free_path,
+    generate_options,
+    grid_options,
+    info_options,
+    lora_and_strength,
+    settings,
+    slug,
+    split,
+    train_options,
+)
 from .errors import UserError
 
 DEMO_PICTURE = "akane"
@@ -82,10 +96,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _quiet_libraries() -> None:
-    """Loading bars and advice of the libraries would garble our own progress."""
+    """Advice of the libraries would garble our own progress."""
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    warnings.simplefilter("ignore", FutureWarning)
+
+
+def _load_backbone(base: str) -> Any:
+    """The base model, loaded without the libraries' own bars."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+    from .pipeline import load_backbone
+
+    return load_backbone(base)
 
 
 # -- the commands ----------------------------------------------------------------------------------------------------
@@ -118,7 +144,8 @@ def _run_project(config: Any, options: argparse.Namespace, console: Console) -> 
     from .bootstrap import run_bootstrap
     from .stages import BootstrapFinished
 
-    last = console.follow(run_bootstrap(config, options.output, should_stop=console.asked_to_stop))
+    last = console.follow(run_bootstrap(config, options.output, load=_load_backbone,
+                                        should_stop=console.asked_to_stop))
     if not isinstance(last, BootstrapFinished):
         return {"finished": False, "folder": str(options.output / "bootstrap" / config.name)}
     console.say(f"\nLoRA    {last.lora}\ngrid    {last.grid}\nreport  {last.report}\n"
@@ -131,7 +158,6 @@ def train(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from .dataset import load_folder
     from .events import Finished
     from .loop import train as run_training
-    from .pipeline import load_backbone
     from .presets import preset_config
     from .subscribers import TensorBoardWriter
 
@@ -139,7 +165,7 @@ def train(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     dataset = load_folder(options.dataset)
     for note in dataset.notes:
         console.say(f"note: {note}")
-    backbone = load_backbone(options.base)
+    backbone = _load_backbone(options.base)
     named = {"name": options.name or options.dataset.resolve().name, "seed": options.seed}
     if options.trigger:
         named["data.trigger"] = options.trigger
@@ -154,10 +180,9 @@ def train(options: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def generate(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from .images import to_image
-    from .pipeline import load_backbone
     from .sweep import save_picture
 
-    backbone = load_backbone(options.base)
+    backbone = _load_backbone(options.base)
     sampler = _sampler(options, backbone)
     seeds = [options.seed + index for index in range(options.count)]
     folder, paths = options.output / "generated", []
@@ -169,17 +194,16 @@ def generate(options: argparse.Namespace, console: Console) -> dict[str, Any]:
             batch = seeds[start : start + sampler.batch]
             pictures = sampler.pictures(backbone, [options.prompt] * len(batch), batch)
             for seed, picture in zip(batch, pictures, strict=True):
-                paths.append(_free_path(folder, f"{_slug(options.prompt)}-{seed}"))
+                paths.append(free_path(folder, f"{slug(options.prompt)}-{seed}"))
                 save_picture(paths[-1], to_image(picture))
                 console.say(str(paths[-1]))
     return {"prompt": options.prompt, "pictures": paths, "seeds": seeds}
 
 
 def grid(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from .pipeline import load_backbone
     from .sweep import load_grid, sweep_strengths
 
-    backbone = load_backbone(options.base)
+    backbone = _load_backbone(options.base)
     folder = options.output / "sweeps" / (options.name or options.lora.stem)
     seeds = [options.seed + row for row in range(len(options.prompt))]
     console.follow(sweep_strengths(backbone, options.lora, options.prompt, seeds, options.strengths, folder=folder,
@@ -226,59 +250,11 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 160 else text[:157] + "..."
 
 
-# -- reading options -------------------------------------------------------------------------------------------------
-
-
-def split(text: str) -> tuple[str, ...]:
-    """Tags between commas."""
-    return tuple(tag.strip() for tag in text.split(",") if tag.strip())
-
-
-def settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """`["adapter.rank=8", "data.flip=true"]` as values. A value is read as JSON if it is that, else as a text."""
-    values = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise UserError(f"--set {pair!r} is not NAME=VALUE; write for example --set adapter.rank=8.")
-        try:
-            values[name.strip()] = json.loads(text)
-        except ValueError:
-            values[name.strip()] = text
-    return values
-
-
-def lora_and_strength(text: str) -> tuple[Path, float]:
-    """`file.safetensors` or `file.safetensors:0.8`. Raises UserError if there is no such file."""
-    path, colon, number = text.rpartition(":")
-    try:
-        found = (Path(path), float(number)) if colon and path else (Path(text), 1.0)
-    except ValueError:
-        found = Path(text), 1.0
-    if not found[0].is_file():
-        raise UserError(f"no LoRA file at {found[0]}; give FILE or FILE:STRENGTH.")
-    return found
-
-
 def _sampler(options: argparse.Namespace, backbone: Any) -> Any:
     from .sweep import Sampler
 
     return Sampler.of(backbone, width=options.width, height=options.height, steps=options.sample_steps,
                       cfg=options.cfg)
-
-
-def _slug(text: str) -> str:
-    return "-".join("".join(c if c.isalnum() else " " for c in text).split())[:60] or "picture"
-
-
-def _free_path(folder: Path, stem: str) -> Path:
-    path, number = folder / f"{stem}.png", 2
-    while path.exists():
-        path, number = folder / f"{stem}-{number}.png", number + 1
-    return path
-
-
-# -- the options -----------------------------------------------------------------------------------------------------
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -289,102 +265,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"lora-bootstrap {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, handler, add_options, text in (
-        ("demo", demo, _demo_options, "the whole loop on a shipped picture and the embedded base model"),
-        ("bootstrap", bootstrap, _bootstrap_options, "one picture -> crops -> style LoRA -> ... -> character LoRA"),
-        ("train", train, _train_options, "train a LoRA on a folder of captioned pictures"),
-        ("generate", generate, _generate_options, "make pictures with a base model and LoRAs"),
-        ("grid", grid, _grid_options, "one LoRA at several strengths, side by side"),
-        ("info", info, _info_options, "what is in a LoRA file, a run, or a project"),
+        ("demo", demo, demo_options, "the whole loop on a shipped picture and the embedded base model"),
+        ("bootstrap", bootstrap, bootstrap_options, "one picture -> crops -> style LoRA -> ... -> character LoRA"),
+        ("train", train, train_options, "train a LoRA on a folder of captioned pictures"),
+        ("generate", generate, generate_options, "make pictures with a base model and LoRAs"),
+        ("grid", grid, grid_options, "one LoRA at several strengths, side by side"),
+        ("info", info, info_options, "what is in a LoRA file, a run, or a project"),
     ):
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         add_options(command)
         command.add_argument("--json", action="store_true", help="print one JSON object at the end, for scripts")
         command.set_defaults(handler=handler)
     return parser
-
-
-def _shared_options(command: argparse.ArgumentParser, base: bool = True) -> None:
-    if base:
-        command.add_argument("--base", default="sandbox", metavar="MODEL",
-                             help="sandbox, a diffusers folder, or an SD1.5 / SDXL .safetensors file (%(default)s)")
-    command.add_argument("--output", type=Path, default=Path("output"), metavar="FOLDER",
-                         help="where files go (%(default)s)")
-    command.add_argument("--seed", type=int, default=0, help="fixes everything random (%(default)s)")
-
-
-def _sampler_options(command: argparse.ArgumentParser, size: bool = True) -> None:
-    if size:
-        command.add_argument("--width", type=int, help="of the pictures; the model's own if not given")
-        command.add_argument("--height", type=int, help="of the pictures; the model's own if not given")
-    command.add_argument("--sample-steps", type=int, help="denoising steps; the family's own if not given")
-    command.add_argument("--cfg", type=float, help="guidance; the family's own if not given")
-
-
-def _demo_options(command: argparse.ArgumentParser) -> None:
-    _shared_options(command, base=False)
-
-
-def _bootstrap_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--picture", type=Path, required=True, help="one picture of the character")
-    command.add_argument("--tags", required=True, help="everything the picture shows, between commas")
-    command.add_argument("--trigger", required=True, help="the word to call the character by, such as eiei21girl")
-    command.add_argument("--name", default="", help="of the project; the trigger if not given")
-    command.add_argument("--targets", type=int, nargs="+", default=[4, 16, 40], metavar="N",
-                         help="pictures to train on: crops, then after each round (4 16 40)")
-    command.add_argument("--candidates", type=int, nargs="+", default=[48, 96], metavar="N",
-                         help="pictures to generate in each round (48 96)")
-    command.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 1.0], metavar="X",
-                         help="columns of the strength grid (0.5 0.7 0.8 0.9 1.0)")
-    command.add_argument("--likeness", default="", metavar="FOLDER",
-                         help="a CLIP or DINOv2 folder to measure likeness with; the sandbox brings its own")
-    command.add_argument("--set-style", action="append", default=[], metavar="NAME=VALUE",
-                         help="a training setting of the style LoRAs, such as steps=400; may be repeated")
-    command.add_argument("--set-character", action="append", default=[], metavar="NAME=VALUE",
-                         help="a training setting of the character LoRA; may be repeated")
-    _shared_options(command)
-    _sampler_options(command, size=False)
-
-
-def _train_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--dataset", type=Path, required=True, metavar="FOLDER", help="pictures with .txt captions; "
-                         "kohya folders such as 10_name are understood")
-    command.add_argument("--name", default="", help="of the run and its LoRA; the folder's name if not given")
-    command.add_argument("--kind", default="character",
-                         help="style, character or concept: picks the family's preset (%(default)s)")
-    command.add_argument("--trigger", default="", help="put first in every caption")
-    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                         help="a setting by dotted name, such as adapter.rank=8 or steps=500; may be repeated")
-    command.add_argument("--retrain", action="store_true", help="train again even if an identical run is there")
-    command.add_argument("--tensorboard", action="store_true", help="also write a TensorBoard log beside the run")
-    _shared_options(command)
-
-
-def _generate_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--prompt", required=True)
-    command.add_argument("--lora", action="append", default=[], metavar="FILE[:STRENGTH]", help="may be repeated")
-    command.add_argument("--count", type=_positive, default=1, help="pictures, each with the next seed")
-    _shared_options(command)
-    _sampler_options(command)
-
-
-def _grid_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--lora", type=Path, required=True, metavar="FILE")
-    command.add_argument("--prompt", action="append", required=True, help="a row of the grid; may be repeated")
-    command.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 1.0], metavar="X")
-    command.add_argument("--name", default="", help="of the sweep; the LoRA's name if not given")
-    _shared_options(command)
-    _sampler_options(command)
-
-
-def _info_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("path", type=Path, help="a .safetensors LoRA, a run's folder, or a project's folder")
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-    return number
 
 
 if __name__ == "__main__":
