@@ -34,7 +34,7 @@ from ..trainer import metrics
 from ..trainer.bootstrap import BootstrapConfig, run_bootstrap
 from ..trainer.candidates import picture_seed
 from ..trainer.captions import absorb, join_tags, split_tags
-from ..trainer.cli import settings
+from ..trainer.cli_options import settings
 from ..trainer.dataset import Dataset, load_folder
 from ..trainer.events import Finished
 from ..trainer.files import read_json, write_json
@@ -67,7 +67,7 @@ class Arm:
 def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
     backbone, judge = load_backbone("sandbox"), load_judge()
-    names = list(world.HELD_OUT)[: options.characters]
+    names = options.only or list(world.HELD_OUT)[: options.characters]
     facts = {"views": options.views, "candidates": options.candidates, "style_settings": settings(options.set_style),
              "character_settings": settings(options.set_character), "base": backbone.fingerprint}
     store = options.work / "measured.json"
@@ -89,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--characters", type=int, default=6, help=f"how many of the {len(world.HELD_OUT)} held out")
+    parser.add_argument("--only", nargs="+", choices=world.HELD_OUT, metavar="NAME", help="these characters instead")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--views", type=int, default=48, help="unseen views per arm")
     parser.add_argument("--candidates", type=int, nargs=2, default=[48, 96])

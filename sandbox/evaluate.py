@@ -24,7 +24,7 @@ IMAGES, CFG, BATCH = 320, 4.0, 32
 
 def load_base(folder: Path) -> StableDiffusionPipeline:
     """The sandbox base in float32, silent."""
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder).to(torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

@@ -24,7 +24,8 @@ class BootstrapConfig:
         name: of the project and its LoRA; the trigger if empty.
         targets: pictures to train on in each round: crops, then crops and kept pictures together.
         candidates: pictures to generate in each round.
-        candidate_strengths: LoRA strengths the candidates are made at, in turn.
+        candidate_strengths: LoRA strengths the candidates are made at, in turn. Well under 1, the base still turns the
+            camera and changes the mood as the prompt asks.
         strengths: columns of the strength grid.
         likeness: folder of a CLIP or DINOv2 model to measure likeness with; the sandbox brings its own.
         style, character: training settings by dotted name, over the family's preset.
@@ -38,7 +39,7 @@ class BootstrapConfig:
     name: str = ""
     targets: tuple[int, ...] = (4, 16, 40)
     candidates: tuple[int, ...] = (48, 96)
-    candidate_strengths: tuple[float, ...] = (1.0,)
+    candidate_strengths: tuple[float, ...] = (0.6,)
     seed: int = 0
     strengths: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 1.0)
     likeness: str = ""

@@ -47,7 +47,7 @@ class CurationSettings:
     """The gate gives way until this many times the target pass, each angle its share, but never to pictures less alike
     than what the base makes of the tags alone; the notes say how far."""
     tag_threshold: float = 0.5
-    tag_recall: float = 0.6
+    tag_recall: float = 0.75
     distance_weight: float = 1.0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,7 @@ from PIL import ExifTags, Image, ImageCms, ImageColor
 from torch import Tensor
 
 from .errors import UserError
+from .headers import HEAD_BYTES, plain_size
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 MAX_PIXELS = 250_000_000
@@ -56,19 +58,19 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises UserError as `open_image` does, also for a file that ends before its pixels do.
     """
     try:
-        # Naming the buffer's size saves the system call that asks whether the file is a terminal.
-        with open(path, "rb", buffering=io.DEFAULT_BUFFER_SIZE) as file:
-            image = _open_header(path, file)
-            width, height = image.size
-            sideways = _orientation(image) in _SIDEWAYS
-            cut_short = _looks_cut_short(file.fileno(), image.format)
+        size, whole = _peek(path)
+        if size is None:
+            with open(path, "rb") as file:
+                image = _open_header(path, file)
+                size = image.size[::-1] if _orientation(image) in _SIDEWAYS else image.size
+        _check_pixels(path, size)
     except (UserError, KeyboardInterrupt):
         raise
     except Exception as error:
         raise _unreadable(path, error) from error
-    if cut_short:
+    if not whole:
         open_image(path)
-    return (height, width) if sideways else (width, height)
+    return size
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -110,11 +112,14 @@ def _open_header(path: str | os.PathLike[str], file: BinaryIO) -> Image.Image:
             image = Image.open(file)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise UserError(f"{path} has {width} x {height} pixels; at most {MAX_PIXELS // 10**6} million are "
-                        "read. Make it smaller.")
+    _check_pixels(path, image.size)
     return image
+
+
+def _check_pixels(path: str | os.PathLike[str], size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise UserError(f"{path} has {size[0]} x {size[1]} pixels; at most {MAX_PIXELS // 10**6} million are read. "
+                        "Make it smaller.")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -126,22 +131,37 @@ def _orientation(image: Image.Image) -> int:
     return 1
 
 
-def _looks_cut_short(handle: int, format_name: str | None) -> bool:
-    """Whether the end of the file is not where its format says; then only decoding can tell. Moves the file's position
-    behind its reader's back, which costs a tenth of asking the reader; nothing can be read from that afterwards."""
-    if format_name in _FILE_ENDS:
-        os.lseek(handle, -12, os.SEEK_END)
-        return _FILE_ENDS[format_name] not in os.read(handle, 12)
-    if format_name in _SIZE_FIELDS:
-        at, beyond = _SIZE_FIELDS[format_name]
-        os.lseek(handle, at, os.SEEK_SET)
-        return int.from_bytes(os.read(handle, 4), "little") + beyond > os.lseek(handle, 0, os.SEEK_END)
-    return True
+def _peek(path: str | os.PathLike[str]) -> tuple[tuple[int, int] | None, bool]:
+    """(the size if the header is plain, whether the file ends as its format says).
+
+    Without a file object, whose making takes as long as all of this. A file that does not end as it should may still
+    be whole (phones append films to pictures): only decoding can tell.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    try:
+        head = os.read(handle, HEAD_BYTES)
+        length = os.lseek(handle, max(-12, -len(head)), os.SEEK_END) + min(12, len(head))
+        tail = os.read(handle, 12)
+    finally:
+        os.close(handle)
+    for start, is_whole in _WHOLE.items():
+        if head.startswith(start):
+            return plain_size(head), is_whole(head, tail, length)
+    return None, False
 
 
-_FILE_ENDS = {"PNG": b"IEND", "JPEG": b"\xff\xd9"}
-_SIZE_FIELDS = {"WEBP": (4, 8), "BMP": (2, 0)}
-"""Where the header says how long the file is, and how many bytes that does not count."""
+def _says_its_length(at: int, beyond: int) -> Callable[[bytes, bytes, int], bool]:
+    """The header says at `at` how long the file is, not counting `beyond` bytes."""
+    return lambda head, tail, length: int.from_bytes(head[at:at + 4], "little") + beyond <= length
+
+
+_WHOLE: dict[bytes, Callable[[bytes, bytes, int], bool]] = {
+    b"\xff\xd8": lambda head, tail, length: b"\xff\xd9" in tail,
+    b"\x89PNG": lambda head, tail, length: b"IEND" in tail,
+    b"RIFF": _says_its_length(4, 8),
+    b"BM": _says_its_length(2, 0),
+}
+"""By the file's first bytes: whether it ends as its format says, from its first bytes, its last, and its length."""
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

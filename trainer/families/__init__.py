@@ -23,6 +23,9 @@ class Preset:
     batch_size: int
     conv_rank: int = 0
     layers: str = "attention+mlp"
+    schedule: str = "constant"
+    text_encoder_learning_rate: float | None = None
+    """None leaves the text encoder alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +70,10 @@ FAMILIES = {
             name="sandbox", title="Sandbox (drawn world, 64 px)", objective="v", latent_channels=4, bucket_step=8,
             resolution=64, architecture="sandbox", weighting="min_snr", cfg=3.0, sample_steps=16,
             presets=_presets(
-                Preset(rank=8, alpha=8, learning_rate=1e-3, steps=200, batch_size=8, conv_rank=8, layers="all"),
-                Preset(rank=8, alpha=8, learning_rate=1e-3, steps=300, batch_size=8, conv_rank=8, layers="all"),
+                # gentle on purpose: a style LoRA that is sure of its four crops draws no other view
+                Preset(rank=8, alpha=8, learning_rate=1e-3, steps=100, batch_size=8, conv_rank=8, layers="all"),
+                Preset(rank=8, alpha=8, learning_rate=1.5e-3, steps=350, batch_size=8, conv_rank=8, layers="all",
+                       schedule="cosine", text_encoder_learning_rate=1e-3),
             ),
         ),
         Family(
