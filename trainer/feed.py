@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from .backbone import Backbone, Conditioning
-from .buckets import BatchPlan, assign_bucket, fit_to_bucket, make_buckets
+from .buckets import BatchPlan, Size, assign_bucket, fit_to_bucket, make_buckets
 from .cache import TensorCache
 from .captions import CaptionPolicy, truncation_report
 from .config import TrainConfig
 from .dataset import Dataset, Sample
+from .errors import UserError
 from .events import Caching, Event, Warned
 from .images import to_tensor
 
@@ -58,8 +59,17 @@ class Feed:
         self.backbone, self.dataset, self.config, self.cache = backbone, dataset, config, cache
         data = config.data
         buckets = make_buckets(data.resolution, backbone.family.bucket_step)
-        self.samples: tuple[Sample, ...] = dataset.samples
-        self.buckets = [assign_bucket(sample.size, buckets, upscale=data.upscale) for sample in self.samples]
+        self.samples: list[Sample] = []
+        self.buckets: list[Size] = []
+        self.left_out: list[str] = []
+        for sample in dataset.samples:
+            try:
+                self.buckets.append(assign_bucket(sample.size, buckets, upscale=data.upscale))
+                self.samples.append(sample)
+            except UserError as error:
+                self.left_out.append(f"{sample.path.name} is left out: {error}")
+        if self.left_out and not self.samples:
+            raise UserError(f"no picture can be trained on; {self.left_out[0]}")
         self.plan = BatchPlan(self.buckets, [s.repeats for s in self.samples], data.batch_size, config.seed)
         policy = CaptionPolicy.from_config(data)
         self.variants = [
@@ -72,7 +82,9 @@ class Feed:
         return self.config.adapter.text_encoder
 
     def prepare(self) -> Iterator[Event]:
-        """Fill the caches, and report captions that are cut. Later reads of a lost entry make it again."""
+        """Fill the caches; report pictures left out and captions cut. Later reads of a lost entry make it again."""
+        for line in self.left_out:
+            yield Warned(line)
         for line in truncation_report(self._all_captions(), self.backbone.token_count):
             yield Warned(line)
         flips = (False, True) if self.config.data.flip else (False,)

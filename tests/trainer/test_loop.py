@@ -2,9 +2,11 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from lora_bootstrap.trainer.config import TrainConfig
+from lora_bootstrap.trainer.dataset import load_folder
 from lora_bootstrap.trainer.errors import UserError
 from lora_bootstrap.trainer.events import (
     Caching,
@@ -225,3 +227,14 @@ def test_captions_that_are_cut_are_reported(tiny_backbone, dataset, tmp_path):
     long = dataset.with_captions(lambda caption: caption + ", " + ", ".join(f"tag{n}" for n in range(60)))
     warnings = of(run(tiny_backbone, long, tmp_path, config(steps=1)), Warned)
     assert any("the model hears 75" in event.message for event in warnings)
+
+
+def test_a_picture_too_small_is_left_out_by_name_and_the_rest_trains(tiny_backbone, dataset, tmp_path):
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "data" / "speck.png")
+    events = run(tiny_backbone, load_folder(tmp_path / "data"), tmp_path, config(steps=1))
+    assert any(event.message.startswith("speck.png is left out: 9 x 9 pixels") for event in of(events, Warned))
+    assert isinstance(events[-1], Finished)
+    for path in (tmp_path / "data").glob("disc*"):
+        path.unlink()
+    with pytest.raises(UserError, match="no picture can be trained on; speck.png"):
+        run(tiny_backbone, load_folder(tmp_path / "data"), tmp_path, config(steps=1))
