@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from . import JUDGE_FILE
 from .dataset import render
-from .judge import HEADS, Judge, label
+from .judge import HEADS, Judge, label, load_judge
 from .workshop import Workshop, autocast, to_pixels
 from .world import (
     ATTRIBUTES,
@@ -116,8 +116,10 @@ def labels(scenes: list[Scene]) -> torch.Tensor:
 
 
 def train_judge(shop: Workshop, steps: int) -> None:
-    torch.manual_seed(21)
-    generator = torch.Generator().manual_seed(21)
+    """Train the judge; one that is there goes on learning, from other draws."""
+    again = JUDGE_FILE.exists()
+    torch.manual_seed(21 + again)
+    generator = torch.Generator().manual_seed(21 + again)
     scenes = group_scenes(GROUPS, seed=21)
     pixels = to_pixels(shop.render(scenes, seed=21)).half()
     vae = AutoencoderKL.from_pretrained(shop.base / "vae").eval()
@@ -127,7 +129,7 @@ def train_judge(shop: Workshop, steps: int) -> None:
     decoded = torch.load(path)
     shop.log("judge", drawings=len(pixels), roundtrips=len(decoded))
     targets = labels(scenes)
-    judge = Judge().train()
+    judge = (load_judge().requires_grad_(True) if again else Judge()).train()
     optimizer = torch.optim.AdamW(judge.parameters(), lr=RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.15)
     for step in range(1, steps + 1):
@@ -161,7 +163,6 @@ def _batch(pixels: torch.Tensor, decoded: torch.Tensor, generator: torch.Generat
 @torch.no_grad()
 def measure_judge(vae: AutoencoderKL, groups: int = 500) -> dict[str, float]:
     """Accuracy per head on fresh drawings (plain and through the VAE), and the same-character AUC."""
-    from .judge import load_judge
     judge = load_judge()
     scenes = group_scenes(groups, seed=2024)
     pixels = to_pixels(render(scenes, seed=2024))

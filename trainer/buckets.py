@@ -36,20 +36,21 @@ def make_buckets(resolution: int, step: int, max_aspect: float = 2.0) -> tuple[S
     return tuple(sorted(buckets, key=lambda size: (size[0] / size[1], size)))
 
 
-def assign_bucket(size: Size, buckets: Sequence[Size], upscale: bool = False) -> Size:
+def assign_bucket(size: Size, buckets: Sequence[Size], upscale: bool = False, step: int | None = None) -> Size:
     """The bucket nearest in aspect. Unless `upscale`, a picture that does not cover it gets a smaller one of its own:
     the largest multiples of the step that it does cover, within the buckets' area and aspect.
 
-    Raises UserError if the shorter side is below two steps.
+    `step` is the buckets' own; None: the largest that divides all their sides.
+    Raises UserError if the picture may not be enlarged and its shorter side is below two steps.
     """
     width, height = size
-    facts = _facts(tuple(buckets))
-    if min(width, height) < 2 * facts.step:
-        raise UserError(f"{width} x {height} pixels are too few to train on; the shorter side must be at least "
-                        f"{2 * facts.step}. Use a larger picture.")
+    facts = _facts(tuple(buckets), step)
     bucket = facts.buckets[bisect.bisect(facts.bounds, width / height)]
     if upscale or (bucket[0] <= width and bucket[1] <= height):
         return bucket
+    if min(width, height) < 2 * facts.step:
+        raise UserError(f"{width} x {height} pixels are too few to train on; the shorter side must be at least "
+                        f"{2 * facts.step}. Use a larger picture, or turn on data.upscale.")
     short = min(_floor(min(size), facts.step), _floor(math.isqrt(facts.area), facts.step))
     long = min(_floor(limit, facts.step) for limit in (max(size), facts.area // short, facts.aspect * short))
     return (long, short) if width > height else (short, long)
@@ -69,11 +70,11 @@ class _Facts:
 
 
 @lru_cache(maxsize=64)
-def _facts(buckets: tuple[Size, ...]) -> _Facts:
+def _facts(buckets: tuple[Size, ...], step: int | None) -> _Facts:
     by_aspect = {width / height: (width, height) for width, height in sorted(buckets)}
     aspects = sorted(by_aspect)
     bounds = tuple(math.sqrt(low * high) for low, high in zip(aspects, aspects[1:], strict=False))
-    step = math.gcd(*(side for bucket in buckets for side in bucket))
+    step = step or math.gcd(*(side for bucket in buckets for side in bucket))
     return _Facts(tuple(by_aspect[aspect] for aspect in aspects), bounds, step,
                   max(width * height for width, height in buckets), aspects[-1])
 

@@ -58,13 +58,14 @@ class Feed:
     def __init__(self, backbone: Backbone, dataset: Dataset, config: TrainConfig, cache: TensorCache) -> None:
         self.backbone, self.dataset, self.config, self.cache = backbone, dataset, config, cache
         data = config.data
-        buckets = make_buckets(data.resolution, backbone.family.bucket_step)
+        step = backbone.family.bucket_step
+        buckets = make_buckets(data.resolution, step)
         self.samples: list[Sample] = []
         self.buckets: list[Size] = []
         self.left_out: list[str] = []
         for sample in dataset.samples:
             try:
-                self.buckets.append(assign_bucket(sample.size, buckets, upscale=data.upscale))
+                self.buckets.append(assign_bucket(sample.size, buckets, data.upscale, step))
                 self.samples.append(sample)
             except UserError as error:
                 self.left_out.append(f"{sample.path.name} is left out: {error}")

@@ -14,7 +14,7 @@ from lora_bootstrap.sandbox.make_vae import psnr
 from lora_bootstrap.sandbox.world import ATTRIBUTES, HELD_OUT, Scene, draw
 
 #: below the measured values (see sandbox/figures.json) by a margin for other machines
-PSNR_FLOOR, MEAN_FLOOR = 24.0, 0.80
+PSNR_FLOOR, MEAN_FLOOR = 23.0, 0.85
 
 
 @pytest.fixture(scope="module")
