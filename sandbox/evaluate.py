@@ -88,9 +88,9 @@ def sample_sheet(pipeline: StableDiffusionPipeline, steps: int) -> Image.Image:
     rng = random.Random(5)
     scenes = [sample_scene(rng, Character(*character.identity), framing=framing)
               for character in HELD_OUT.values()
-              for framing in ("full body", "upper body", "close-up", "full body", "upper body", "close-up",
-                              "full body", "upper body", "full body", "close-up")]
-    return contact_sheet(generate(pipeline, [caption(scene) for scene in scenes], steps, seed=5), columns=10)
+              for framing in ("full body", "upper body", "close-up", "full body", "upper body", "full body")]
+    pictures = generate(pipeline, [caption(scene) for scene in scenes], steps, seed=5)
+    return contact_sheet(pictures, columns=6, zoom=3)
 
 
 def evaluate(shop: Workshop, steps: int) -> None:
