@@ -56,7 +56,10 @@ def measure(backbone: DiffusersBackbone, config: TrainConfig, folder: Path) -> t
     """Seconds of each (loop step, bare step), warm-up left out."""
     picture = Image.open(next(PICTURES_DIR.glob("*.png"))).convert("RGB")
     crops = suggest_crops(picture, config.data.batch_size)
-    save_samples(folder / "data", [(picture.crop(crop.box), "1girl, smile", {"name": crop.name}) for crop in crops])
+    side = (config.data.resolution,) * 2  # one bucket, so that every batch is full, as the bare step's is
+    save_samples(folder / "data", [(picture.crop(crop.box).resize(side), "1girl, smile", {"name": crop.name})
+                                   for crop in crops])
+    assert len(crops) == config.data.batch_size
     bare_step = make_bare_step(backbone, config)
     stream = train(backbone, load_folder(folder / "data"), config, folder / "runs")
     while not isinstance(next(stream), StepDone):
