@@ -63,6 +63,7 @@ class Feed:
         self.samples: list[Sample] = []
         self.buckets: list[Size] = []
         self.left_out: list[str] = []
+        self._latent_keys: dict[tuple[int, bool], Mapping[str, Any]] = {}
         for sample in dataset.samples:
             try:
                 self.buckets.append(assign_bucket(sample.size, buckets, data.upscale, step))
@@ -130,8 +131,10 @@ class Feed:
             with torch.no_grad():
                 return {"latents": self.backbone.encode_images(pixels[None])[0].float().cpu()}
 
-        parts = {"what": "latents", "image": sample.content_hash, "crop": sample.crop, "bucket": bucket, "flip": flip}
-        return self.cache.get(self._key(parts), encode)["latents"]
+        if (index, flip) not in self._latent_keys:  # asking a file whether it has changed, at every step, costs time
+            self._latent_keys[index, flip] = self._key(
+                {"what": "latents", "image": sample.content_hash, "crop": sample.crop, "bucket": bucket, "flip": flip})
+        return self.cache.get(self._latent_keys[index, flip], encode)["latents"]
 
     def _text(self, caption: str) -> Conditioning:
         def encode() -> dict[str, Tensor]:
