@@ -27,14 +27,14 @@ from .curate import Curation, Decision, RoundFigures, alarm, curate, likeness_to
 from .dataset import Dataset, load_folder
 from .embed import Likeness, open_eye
 from .events import Event, Finished, Warned
-from .files import read_json, write_json
+from .files import file_hash, read_json, write_json
 from .images import open_image
 from .loop import train
 from .presets import preset_config
 from .project import Project, StageRecord, is_made, key_of, making, now, open_project
 from .report import write_report
 from .stages import BootstrapFinished, Interrupted, StageFinished, StageStarted
-from .sweep import Grid, Sampler, file_hash, sweep_strengths
+from .sweep import Grid, Sampler, sweep_strengths
 from .views import TagRoles, ViewPrompt, Vocabulary, showcase, tag_roles, view_prompts, vocabulary_for
 
 REFERENCE_COUNT = 16

@@ -13,10 +13,10 @@ from torch import Tensor
 from .backbone import Backbone
 from .curate import Candidate
 from .events import Event
-from .files import read_json, write_json
+from .files import file_hash, read_json, write_json
 from .images import open_image, to_image, to_tensor
 from .stages import Making
-from .sweep import Sampler, file_hash, save_picture
+from .sweep import Sampler, save_picture
 from .views import ViewPrompt
 
 

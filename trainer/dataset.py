@@ -13,7 +13,6 @@ import random
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from PIL import Image
 
 from .crops import Box
 from .errors import UserError
-from .files import atomic_path, atomic_write, read_json, write_json
+from .files import atomic_path, atomic_write, file_hash, read_json, write_json
 from .images import IMAGE_SUFFIXES, image_size, open_image
 
 CROPS_FILE = "crops.json"
@@ -74,20 +73,10 @@ class Sample:
     def content_hash(self) -> str:
         """Hash of the file's bytes and the crop, the same wherever the file lies. Raises UserError."""
         try:
-            stat = self.path.stat()
-            digest = _file_digest(self.path, stat.st_mtime_ns, stat.st_size)
+            digest = file_hash(self.path)
         except OSError as error:
             raise UserError(f"cannot read {self.path}: {error.strerror}.") from error
         return _hash(digest, self.crop)
-
-
-@lru_cache(maxsize=65536)
-def _file_digest(path: Path, mtime_ns: int, size: int) -> str:
-    hasher = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            hasher.update(block)
-    return hasher.hexdigest()
 
 
 def _hash(*values: object) -> str:

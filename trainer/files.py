@@ -6,12 +6,14 @@ A temporary file in the same folder, flushed to the disk, takes the final name b
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,24 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise UserError(f"cannot read {path}: {error.strerror}.") from error
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}). Mend or delete it.") from error
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """sha256 of a file's bytes, in hexadecimal; read again only if its size or time of change is another.
+
+    Raises OSError if it cannot be read.
+    """
+    status = os.stat(path)
+    return _file_hash(os.fspath(path), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=65536)
+def _file_hash(path: str, mtime_ns: int, size: int) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -221,7 +221,7 @@ class _Session:
             )
         paths = []
         for row, pixels in enumerate(pictures):
-            paths.append(self.run.folder / "samples" / f"step{self.step:06d}-{row:02d}.png")
+            paths.append(self.run.samples_folder / f"step{self.step:06d}-{row:02d}.png")
             with atomic_path(paths[-1]) as temporary:
                 to_image(pixels).save(temporary, format="PNG")
         return Previewed(self.step, tuple(paths))

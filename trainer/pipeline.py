@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import logging
 from collections.abc import Iterator, Sequence
@@ -19,6 +18,7 @@ from .adapters import AppliedLora, apply_lora
 from .backbone import Conditioning
 from .errors import UserError
 from .families import Family, get_family
+from .files import file_hash
 from .lora_file import LoraWeights, load_lora
 from .objectives import DiscreteSchedule, mix
 
@@ -247,15 +247,5 @@ def _module_names(parts: dict[str, nn.Module]) -> list[str]:
 def _fingerprint(files: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
-        status = file.stat()
-        digest.update(_file_hash(file, status.st_size, status.st_mtime_ns).encode())
+        digest.update(file_hash(file).encode())
     return digest.hexdigest()
-
-
-@functools.lru_cache(maxsize=64)
-def _file_hash(path: Path, size: int, changed: int) -> str:
-    with open(path, "rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return digest.hexdigest()

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from .backbone import Backbone
 from .errors import UserError
-from .files import atomic_path, read_json, write_json
+from .files import atomic_path, file_hash, read_json, write_json
 from .images import open_image, to_image
 from .stages import Making
 
@@ -69,15 +69,6 @@ class Sampler:
         """[B, 3, H, W] in 0..1."""
         return backbone.generate(prompts, seeds=seeds, width=self.width, height=self.height, steps=self.steps,
                                  cfg=self.cfg)
-
-
-def file_hash(path: str | Path) -> str:
-    """sha256 of a file's bytes, by which lineage knows a LoRA."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def save_picture(path: Path, image: Image.Image) -> None:
