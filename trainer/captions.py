@@ -28,6 +28,14 @@ def same_tag(tag: str) -> str:
     return " ".join(tag.replace("_", " ").replace("\\", "").split()).casefold()
 
 
+def distinct_tags(tags: Iterable[str]) -> list[str]:
+    """Each tag once, where it first stands and as it is spelled there."""
+    found: dict[str, str] = {}
+    for tag in tags:
+        found.setdefault(same_tag(tag), tag)
+    return list(found.values())
+
+
 def add_trigger(tags: Sequence[str], trigger: str) -> list[str]:
     """The tags with the trigger first and only once. A sentence that begins with the trigger stays as it is."""
     triggers = split_tags(trigger)

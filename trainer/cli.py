@@ -30,6 +30,7 @@ from .cli_options import (
     split,
     train_options,
 )
+from .cli_tag import tag, tag_options
 from .errors import UserError
 
 DEMO_PICTURE = "akane"
@@ -268,6 +269,7 @@ def _parser() -> argparse.ArgumentParser:
         ("demo", demo, demo_options, "the whole loop on a shipped picture and the embedded base model"),
         ("bootstrap", bootstrap, bootstrap_options, "one picture -> crops -> style LoRA -> ... -> character LoRA"),
         ("train", train, train_options, "train a LoRA on a folder of captioned pictures"),
+        ("tag", tag, tag_options, "tag, describe, edit and count the captions of a folder of pictures"),
         ("generate", generate, generate_options, "make pictures with a base model and LoRAs"),
         ("grid", grid, grid_options, "one LoRA at several strengths, side by side"),
         ("info", info, info_options, "what is in a LoRA file, a run, or a project"),

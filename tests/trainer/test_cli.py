@@ -14,7 +14,7 @@ from lora_bootstrap.trainer.events import RunStarted, StepDone, Validated
 from lora_bootstrap.trainer.progress import Progress, clock
 from lora_bootstrap.trainer.stages import Making, StageFinished, StageStarted
 
-COMMANDS = ("demo", "bootstrap", "train", "generate", "grid", "info")
+COMMANDS = ("demo", "bootstrap", "train", "tag", "generate", "grid", "info")
 SMALL = ["--set", "adapter.rank=2", "--set", "adapter.conv_rank=0", "--set", "data.resolution=32", "--set",
          "data.batch_size=2", "--set", "steps=3", "--set", "data.upscale=true"]
 
