@@ -18,7 +18,7 @@ lint: $(READY)
 clean:
 	rm -rf $(VENV) output
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 		{ echo "Python 3.10 or newer is needed; $(PYTHON) is older. Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)

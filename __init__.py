@@ -5,3 +5,15 @@ Importing it needs neither a host nor torch.
 """
 
 __version__ = "0.1.0"
+
+WEB_DIRECTORY = "./web"
+
+
+async def comfy_entrypoint():
+    """Asked by the host for the pack's nodes. An error raised here is one line in the host's log."""
+    from .nodes.compat import require_host
+
+    require_host()
+    from .nodes.extension import LoraBootstrap
+
+    return LoraBootstrap()

@@ -185,12 +185,13 @@ class AdapterHandle:
         self._adapted, self._flags = (), ()
 
 
-def attach(network: nn.Module, adapter: AdapterConfig, blocks: Sequence[str], seed: int) -> AdapterHandle:
+def attach(network: nn.Module, adapter: AdapterConfig, blocks: Sequence[str], seed: int,
+           device: torch.device | None = None) -> AdapterHandle:
     """Put trainable adapters into a network; everything else in it stops being trained until `detach`.
 
     Down starts as nn.Linear does (uniform in ±1/sqrt(fan in)), drawn on the CPU from `seed` alone, and up at zero, so
     the network's output does not change. Adapter weights are float32 whatever the network is. The global random state
-    is left alone. Raises UserError if no module matches.
+    is left alone. They go where each module's weights are, or to `device`. Raises UserError if no module matches.
     """
     modules = select_modules(network, adapter.layers, blocks, adapter.conv_rank)
     conv_alpha = adapter.alpha / adapter.rank * adapter.conv_rank if adapter.conv_alpha is None else adapter.conv_alpha
@@ -201,7 +202,7 @@ def attach(network: nn.Module, adapter: AdapterConfig, blocks: Sequence[str], se
     generator = torch.Generator().manual_seed(seed)
     for row in adapted:
         for part in (row.layer.lora_A, row.layer.lora_B):
-            part[row.adapter].float().requires_grad_(True)
+            part[row.adapter].to(device, torch.float32).requires_grad_(True)
         with torch.no_grad():
             bound = row.down[0].numel() ** -0.5
             row.down.copy_(torch.empty(row.down.shape).uniform_(-bound, bound, generator=generator))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -16,29 +16,54 @@ from torch import Tensor, nn
 from .families import Family
 from .objectives import NoiseSchedule
 
+Rows = Tensor | tuple[Tensor, ...]
+"""One tensor [B, ...], or where the rows' shapes differ (captions of other lengths) B tensors [1, ...]."""
+
 
 @dataclass(frozen=True)
 class Conditioning:
     """What a network hears besides the noisy latents: named tensors, row i belonging to caption i."""
 
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Rows]
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
 
     def rows(self, indices: Sequence[int]) -> Conditioning:
-        return Conditioning({name: tensor[list(indices)] for name, tensor in self.tensors.items()})
+        return Conditioning({
+            name: tensor[list(indices)] if isinstance(tensor, Tensor) else _stacked([tensor[i] for i in indices])
+            for name, tensor in self.tensors.items()})
+
+    def row(self, index: int) -> dict[str, Tensor]:
+        """The tensors [1, ...] of one caption."""
+        return {name: tensor[index : index + 1] if isinstance(tensor, Tensor) else tensor[index]
+                for name, tensor in self.tensors.items()}
 
     def to(self, device: torch.device | str) -> Conditioning:
-        return Conditioning({name: tensor.to(device) for name, tensor in self.tensors.items()})
+        return self._each(lambda tensor: tensor.to(device))
+
+    def detach(self) -> Conditioning:
+        return self._each(Tensor.detach)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
+        return Conditioning({
+            name: change(tensor) if isinstance(tensor, Tensor) else tuple(map(change, tensor))
+            for name, tensor in self.tensors.items()})
 
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
-        """Stack rows. Raises ValueError if the parts' tensors differ in name or in row shape."""
+        """Join rows. Raises ValueError if the parts name different tensors."""
         names = parts[0].tensors.keys()
         if any(part.tensors.keys() != names for part in parts):
             raise ValueError(f"conditionings name different tensors: {[sorted(p.tensors) for p in parts]}")
-        return Conditioning({name: torch.cat([part.tensors[name] for part in parts]) for name in names})
+        return Conditioning({name: _stacked([part.tensors[name] for part in parts]) for name in names})
+
+
+def _stacked(rows: Sequence[Rows]) -> Rows:
+    parts = [part for row in rows for part in ((row,) if isinstance(row, Tensor) else row)]
+    if all(part.shape[1:] == parts[0].shape[1:] for part in parts):
+        return torch.cat(parts)
+    return tuple(single for part in parts for single in part.split(1))
 
 
 @runtime_checkable
@@ -48,26 +73,32 @@ class Backbone(Protocol):
     Attributes:
         network: the denoiser that adapters go into.
         network_prefix: what its modules are called under in a LoRA file ("unet", "diffusion_model").
+        key_style: how its LoRA files name them, a key of lora_file.KEY_STYLES.
         text_network: the text encoders as a ModuleDict keyed by their prefixes in a LoRA file, or None if they
             cannot be trained here.
         family: facts about the model's family.
         schedule: how noise is mixed in; times t are in [0, 1], 0 clean and 1 pure noise.
-        device: where the network computes.
+        device, text_device: where the network and the text encoders compute.
         fingerprint: a hash of the weights, by which caches and runs know the base.
     """
 
     network: nn.Module
     network_prefix: str
+    key_style: str
     text_network: nn.ModuleDict | None
     family: Family
     schedule: NoiseSchedule
     device: torch.device
+    text_device: torch.device
 
     @property
     def fingerprint(self) -> str: ...
 
     def training(self, gradient_checkpointing: bool) -> AbstractContextManager[None]:
         """The state the model must be in while it is trained; leaving restores what was found."""
+
+    def step(self) -> AbstractContextManager[None]:
+        """Around every forward pass with gradients and its backward pass."""
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] in 0..1 → latents in the model's own scale, [B, C, ...] float32. Deterministic."""

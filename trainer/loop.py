@@ -127,8 +127,9 @@ class _Session:
         self._set_rates()
         total = 0.0
         for index in range(first, first + accumulation):
-            loss = self._batch_loss(index) / accumulation
-            self.scaler.scale(loss).backward()
+            with self.backbone.step():
+                loss = self._batch_loss(index) / accumulation
+                self.scaler.scale(loss).backward()
             total += loss.item()
         if not math.isfinite(total):
             raise UserError(self._divergence_advice(total))
@@ -240,7 +241,7 @@ class _Session:
             image_count=len(self.dataset), lineage=self.run.lineage, step=self.step, started_at=self.started_at,
             epoch=self.feed.plan.epoch_of(self.step * self.config.accumulation_steps - 1),
         )
-        lora_file.save_lora(path, lora_file.LoraWeights(modules, metadata))
+        lora_file.save_lora(path, lora_file.LoraWeights(modules, metadata), key_style=self.backbone.key_style)
         return CheckpointSaved(self.step, path)
 
     def _save_state(self) -> None:
@@ -302,12 +303,13 @@ def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.Adapt
     """Adapters in the denoiser, and in the text encoders if asked, keyed by their prefix in a LoRA file."""
     if config.adapter.text_encoder and backbone.text_network is None:
         raise UserError("adapter.text_encoder is on, but the text encoder of this base cannot be trained here.")
-    parts = [(backbone.network_prefix, backbone.network, backbone.family.blocks)]
+    parts = [(backbone.network_prefix, backbone.network, backbone.family.blocks, backbone.device)]
     if config.adapter.text_encoder:
-        parts += [(prefix, network, TEXT_BLOCKS) for prefix, network in backbone.text_network.items()]
+        networks = backbone.text_network.items()
+        parts += [(prefix, network, TEXT_BLOCKS, backbone.text_device) for prefix, network in networks]
     return {
-        prefix: adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix))
-        for prefix, network, blocks in parts
+        prefix: adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix), device)
+        for prefix, network, blocks, device in parts
     }
 
 
@@ -333,4 +335,5 @@ def _as_validation(dataset: Dataset, config: TrainConfig) -> tuple[Dataset, Trai
 
 def _is_out_of_memory(error: BaseException) -> bool:
     kinds = (MemoryError, getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError))
-    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and "not enough memory" in str(error))
+    words = ("not enough memory", "out of memory")
+    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words))

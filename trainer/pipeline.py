@@ -33,6 +33,7 @@ class DiffusersBackbone:
     """`backbone.Backbone` over StableDiffusionPipeline or StableDiffusionXLPipeline. See there for the verbs."""
 
     network_prefix = "unet"
+    key_style = "kohya"
 
     def __init__(self, pipeline: Any, family: Family, fingerprint: str) -> None:
         objective = _objective(pipeline.scheduler)
@@ -48,6 +49,10 @@ class DiffusersBackbone:
 
     @property
     def device(self) -> torch.device:
+        return self.network.device
+
+    @property
+    def text_device(self) -> torch.device:
         return self.network.device
 
     @property
@@ -67,6 +72,9 @@ class DiffusersBackbone:
             for network in networks:
                 _checkpointing(network, False)
                 network.eval()
+
+    def step(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         vae = self.pipeline.vae

@@ -159,6 +159,17 @@ class Run:
                         rows.append(values)
         return rows
 
+    @property
+    def being_trained(self) -> bool:
+        """Whether anyone holds the run's lock at this moment, in any process of the machine."""
+        try:
+            with open(self.folder / "state" / "lock", "r+", encoding="ascii") as file:
+                _take(file)
+                _give_back(file)
+        except OSError as error:
+            return error.errno in _HELD
+        return False
+
     def close(self) -> None:
         """Close metrics.jsonl; a later `append_metrics` opens it again."""
         if self._metrics is not None:

@@ -1,0 +1,140 @@
+"""Nodes that look at runs that have been trained: load one, pick one of its checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..trainer.errors import UserError
+from ..trainer.runs import Run, read_run
+from . import paths
+from .outputs import applied, lora_outputs
+from .progress import show_text
+from .sockets import LoraModel, LoraRun, LoraStack
+from .status import run_folders
+
+CATEGORY = "LoRA Bootstrap/train"
+NO_RUN = "no run yet"
+WHICH = ("final", "best validation", "step")
+
+
+class LoadRun(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_LoadRun", display_name="Load Run", category=CATEGORY,
+            description="A run that was trained before, for Pick Checkpoint and others.",
+            inputs=[io.Combo.Input("run", options=run_names() or [NO_RUN], tooltip=(
+                "A folder of output/loras, the newest first. Press R to see runs trained since the page was opened."))],
+            outputs=[LoraRun.Output(display_name="run"),
+                     io.String.Output(display_name="path", tooltip="The run's latest LoRA file.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, run) -> bool | str:
+        try:
+            if run is not None:
+                latest_checkpoint(named_run(run))
+        except UserError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, run) -> list[Any] | float:
+        if run is None:  # linked: which it is shows only when the node runs
+            return float("nan")
+        found = named_run(run)
+        return [found.facts["status"], found.facts["step"], [str(path) for _, path in found.checkpoints()]]
+
+    @classmethod
+    def execute(cls, run) -> io.NodeOutput:
+        found = named_run(run)
+        return io.NodeOutput(found, str(latest_checkpoint(found)[1]))
+
+
+class PickCheckpoint(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_PickCheckpoint", display_name="Pick Checkpoint", category=CATEGORY,
+            description="One LoRA file of a run: the last, the one that did best on the validation pictures, or that "
+                        "of a step.",
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                LoraRun.Input("run"),
+                io.Combo.Input("which", options=list(WHICH), default=WHICH[0], tooltip=(
+                    "final: of the last step. best validation: nearest to the step with the lowest validation loss "
+                    "against the base. step: nearest to the step below.")),
+                io.Int.Input("step", default=0, min=0, max=1_000_000, tooltip="The step, where which is step."),
+                io.Float.Input("strength", default=1.0, min=-4.0, max=4.0, step=0.05, tooltip=(
+                    "How strongly the LoRA is applied, and stands in the stack.")),
+                io.Model.Input("model", optional=True, tooltip="A model to apply the LoRA to."),
+                io.Clip.Input("clip", optional=True, tooltip="A text encoder to apply the LoRA to."),
+            ],
+            outputs=[
+                io.String.Output(display_name="path", tooltip="The LoRA file."),
+                LoraStack.Output(display_name="LORA_STACK"),
+                LoraModel.Output(display_name="LORA_MODEL"),
+                io.Model.Output(display_name="MODEL", tooltip="The model with the LoRA, if one was given."),
+                io.Clip.Output(display_name="CLIP", tooltip="The text encoder with the LoRA, if one was given."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, run, which, step, strength, model=None, clip=None) -> io.NodeOutput:
+        at, path = pick_checkpoint(read_run(run.folder), which, step)
+        show_text(f"{path.name} (step {at})", cls.hidden.unique_id)
+        lora = lora_outputs(path, strength)
+        if model is not None or clip is not None:
+            model, clip = applied(model, clip, path, strength)
+        absent = ExecutionBlocker("Pick Checkpoint has no such output, for nothing is linked to its input of that name")
+        return io.NodeOutput(lora.path, lora.stack, lora.weights, absent if model is None else model,
+                             absent if clip is None else clip)
+
+
+def run_names() -> list[str]:
+    """The runs in output/loras, the latest first."""
+    folders = run_folders(paths.loras_root())
+    return [folder.name for folder in sorted(folders, key=lambda folder: -(folder / "run.json").stat().st_mtime)]
+
+
+def named_run(name: str) -> Run:
+    """The run in the folder of that name, which is compared with those there are, never part of a path.
+
+    Raises UserError if there is none.
+    """
+    folder = next((folder for folder in run_folders(paths.loras_root()) if folder.name == name), None)
+    if folder is None:
+        raise UserError(f"there is no run {name!r} in output/loras. Train one, or press R and choose again.")
+    return read_run(folder)
+
+
+def latest_checkpoint(run: Run) -> tuple[int, Path]:
+    """(step, path) of the run's last LoRA file. Raises UserError if it has none yet."""
+    files = run.checkpoints()
+    if not files:
+        raise UserError(f"run {run.name!r} has no LoRA file yet; let it train on.")
+    return files[-1]
+
+
+def pick_checkpoint(run: Run, which: str, step: int = 0) -> tuple[int, Path]:
+    """(step, path) of a run's LoRA file by one of WHICH. Raises UserError if there is none of that sort."""
+    last = latest_checkpoint(run)
+    if which == "final":
+        return last
+    if which == "best validation":
+        step = best_validation_step(run)
+    return min(run.checkpoints(), key=lambda file: abs(file[0] - step))
+
+
+def best_validation_step(run: Run) -> int:
+    """The step at which the validation loss, against the base's, was lowest."""
+    measured = [(row["validation_ratio"], row["step"]) for row in run.metrics()
+                if row.get("validation_ratio") is not None]
+    if not measured:
+        raise UserError(f"run {run.name!r} has no validation loss. Give Train LoRA a validation dataset, or set "
+                        "validation_fraction in Train Settings.")
+    return min(measured)[1]

@@ -1,0 +1,95 @@
+"""Where the pack reads and writes, and the check that no text from a widget or a route leads anywhere else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath
+
+import folder_paths
+
+from ..trainer.errors import UserError
+
+PACK = Path(__file__).resolve().parents[1]
+
+
+def output_root() -> Path:
+    return Path(folder_paths.get_output_directory())
+
+
+def loras_root() -> Path:
+    """Where runs are kept. The host has it among its LoRA folders, so every loader lists what is trained."""
+    return output_root() / "loras"
+
+
+def datasets_root() -> Path:
+    """Where datasets made in a graph are kept, a folder each."""
+    return output_root() / "bootstrap" / "datasets"
+
+
+def dataset_roots() -> dict[str, Path]:
+    """The folders that datasets may be read from, by the first word of a path."""
+    return {"input": Path(folder_paths.get_input_directory()), "output": output_root(), "sandbox": PACK / "sandbox"}
+
+
+def inside(root: Path, path: Path) -> bool:
+    """Whether a path lies in a folder, links followed."""
+    real_root = os.path.realpath(root)
+    try:
+        return os.path.commonpath((real_root, os.path.realpath(path))) == real_root
+    except ValueError:  # another drive
+        return False
+
+
+def dataset_folder(text: str) -> Path:
+    """The folder that a widget's text names: `input/…`, `output/…`, `sandbox/…`, or a path below one of the first two.
+
+    Raises UserError if it is not there, or lies outside of these folders.
+    """
+    wanted = text.strip().strip('"').replace("\\", "/").rstrip("/")
+    if not wanted:
+        raise UserError("the folder is empty; give one below ComfyUI's input or output folder, such as my_pictures.")
+    if wanted.startswith(("/", "~")) or ":" in wanted or not wanted.isprintable() or ".." in wanted.split("/"):
+        raise UserError(f"folder {text!r} is not below input/ or output/; put the pictures there and give the path "
+                        "from there on, such as my_pictures.")
+    roots = dataset_roots()
+    for root, path in _candidates(wanted, roots):
+        if path.is_dir():
+            if not inside(root, path):
+                raise UserError(f"folder {text!r} is a link to a place outside of {root.name}/; move the pictures "
+                                "there, or start ComfyUI with --input-directory.")
+            return path
+    raise UserError(f"there is no folder {text!r} in input/ or output/.{_folders_there(roots['input'])}")
+
+
+def _candidates(wanted: str, roots: dict[str, Path]) -> list[tuple[Path, Path]]:
+    first, *rest = PurePosixPath(wanted).parts
+    named = [(roots[first], roots[first].joinpath(*rest))] if first in roots else []
+    return named + [(roots[name], roots[name] / wanted) for name in ("input", "output")]
+
+
+def _folders_there(root: Path) -> str:
+    names = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    return f" In input/ there are: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}." if names else (
+        " Make one in ComfyUI's input folder and put the pictures in it.")
+
+
+def own_folder(root: Path, name: str) -> Path:
+    """The folder of that name directly below `root`. Raises UserError if the name is none, or leads elsewhere."""
+    plain = name.strip()
+    path = root / plain
+    if not plain or plain.startswith(".") or set(plain) & set('/\\:*?"<>|') or not plain.isprintable() \
+            or path.parent != root or not inside(root, path):
+        raise UserError(f"name {name!r} cannot be a folder's; use letters, digits, blanks, - and _, without separators "
+                        "and leading dots.")
+    return path
+
+
+def lora_name(path: Path) -> str:
+    """What the host's loaders call a LoRA file below `loras_root`, links in the way to that folder followed."""
+    return os.path.relpath(os.path.realpath(path), os.path.realpath(loras_root()))
+
+
+def view_place(path: Path) -> dict[str, str]:
+    """{"filename", "subfolder", "type"} of a file below `loras_root`, as the host's /view route takes them."""
+    subfolder = PurePosixPath("loras", *Path(lora_name(path)).parent.parts)
+    return {"filename": path.name, "subfolder": str(subfolder), "type": "output"}

@@ -1,0 +1,168 @@
+"""TrainSettings: the settings beyond the few of TrainLora, as widgets that the table below makes from TrainConfig."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..trainer.config import LAYER_PRESETS, PRECISIONS, TrainConfig
+from ..trainer.errors import UserError
+from ..trainer.objectives import DENSITIES, WEIGHTINGS
+from ..trainer.optimizers import OPTIMIZERS
+from ..trainer.schedules import SCHEDULES
+from .sockets import LoraTrainSettings, TrainSettings
+
+PRESET, AUTO = "preset", "auto"
+OFF_OR_ON = {"off": False, "on": True}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One widget.
+
+    Attributes:
+        name: the setting's dotted name in TrainConfig; the widget is called by its last part, or `widget`.
+        left: the value that leaves the setting to the preset (or to the node); None: the widget always sets it.
+        options: choices, without `left`.
+        values: what a choice means, if it is not itself the setting's value.
+        least, most, step: of numbers; `left` is allowed below `least`.
+    """
+
+    name: str
+    tooltip: str
+    left: Any = None
+    options: tuple[str, ...] = ()
+    values: Mapping[str, Any] | None = None
+    least: float = 0
+    most: float | None = None
+    step: float | None = None
+    widget: str = ""
+
+    @property
+    def id(self) -> str:
+        return self.widget or self.name.rpartition(".")[2]
+
+
+ROWS = (
+    Row("optimizer.name", "prodigy finds its own rate: set learning_rate to 1. adamw8bit needs bitsandbytes.",
+        options=tuple(OPTIMIZERS), widget="optimizer"),
+    Row("optimizer.schedule", "How the learning rate moves over the run, after the warm-up.", PRESET, tuple(SCHEDULES)),
+    Row("optimizer.warmup_steps", "Steps over which the learning rate rises from near 0.", most=100_000),
+    Row("optimizer.cycles", "Cycles of cosine_with_restarts.", least=1, most=1000),
+    Row("optimizer.weight_decay", "Pulls the LoRA's weights towards 0; 0 turns it off.", most=10.0, step=0.001),
+    Row("optimizer.max_grad_norm", "Gradients are clipped to this norm; 0 turns clipping off.", most=1000.0, step=0.1),
+    Row("objective.weighting", "How much each noise level counts in the loss.", PRESET, tuple(WEIGHTINGS)),
+    Row("objective.min_snr_gamma", "Gamma of min_snr; lower evens the noise levels out more.", least=0.1,
+        most=100.0, step=0.1),
+    Row("objective.timestep_density", "Which noise levels are trained most.", PRESET, tuple(DENSITIES)),
+    Row("objective.density_shift", "Shift of the density called shifted; higher trains noisier levels.", least=0.1,
+        most=100.0, step=0.1),
+    Row("adapter.layers", "Which layers get a LoRA. all also takes 1x1 convolutions and projections.", PRESET,
+        LAYER_PRESETS),
+    Row("adapter.conv_rank", "Rank for 3x3 convolutions; 0 leaves them alone, -1 is the preset.", -1, most=1024),
+    Row("adapter.text_encoder", "Also train the text encoder, so that the trigger word can take on a meaning there.",
+        PRESET, tuple(OFF_OR_ON), OFF_OR_ON),
+    Row("optimizer.text_encoder_learning_rate", "Learning rate of the text encoder; 0 is the preset, or half of "
+        "learning_rate.", 0.0, most=10.0, step=1e-7),
+    Row("precision", "Arithmetic of the network. auto: bf16 (or fp16) for a model in 16 bits or less on a GPU, else "
+        "fp32. The LoRA itself is always fp32.", AUTO, PRECISIONS),
+    Row("gradient_checkpointing", "Less memory, about a third slower: activations are computed again in the backward "
+        "pass."),
+    Row("accumulation_steps", "Batches to a step: as a larger batch, but without its memory.", least=1, most=1024),
+    Row("data.shuffle_captions", "Tags come in another order each time, the first keep_tokens excepted.", PRESET,
+        tuple(OFF_OR_ON), OFF_OR_ON),
+    Row("data.keep_tokens", "How many leading tags stay in place and are never dropped.", most=255),
+    Row("data.caption_dropout", "Chance that a picture is shown without its caption; -1 is the preset.", -1.0,
+        most=0.99, step=0.01),
+    Row("data.tag_dropout", "Chance of each tag to be left out.", most=0.99, step=0.01),
+    Row("data.flip", "Also train on mirrored pictures. Not for characters with anything on one side only."),
+    Row("data.upscale", "Enlarge pictures that are smaller than the resolution, instead of training them small."),
+    Row("data.validation_fraction", "Share of the pictures to hold back and measure the loss on; 0 holds none back.",
+        most=0.9, step=0.01),
+    Row("validate_every", "Steps between measurements; 0: never, -1: ten a run if pictures are held back.", -1,
+        most=1_000_000),
+    Row("save_every", "Steps between checkpoints; 0: only the last, -1: four a run.", -1, most=1_000_000),
+    Row("preview_every", "Steps between preview pictures; 0: none, -1: five a run.", -1, most=1_000_000),
+    Row("preview_prompts", "Prompts of the previews, one a line; empty: the trigger and the first picture's caption."),
+    Row("state_every", "Steps between saves of the full state, from which a run goes on after the server was killed.",
+        least=1, most=1_000_000),
+    Row("data.cache", "Where latents and text embeddings are kept: disk takes less memory.", options=("ram", "disk")),
+)
+
+
+class TrainSettingsNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_TrainSettings", display_name="Train Settings", category="LoRA Bootstrap/train",
+            description="Settings of a training beyond the few of Train LoRA. What stands at preset, auto or -1 is "
+                        "chosen for the model at hand.",
+            inputs=[_input(row) for row in ROWS],
+            outputs=[LoraTrainSettings.Output(display_name="settings")],
+        )
+
+    @classmethod
+    def execute(cls, **values: Any) -> io.NodeOutput:
+        return io.NodeOutput(TrainSettings(chosen(values)))
+
+
+def chosen(widgets: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted name for the widgets' values; what is left to the preset is absent.
+
+    Raises UserError for a widget that there is none of.
+    """
+    rows = {row.id: row for row in ROWS}
+    if unknown := widgets.keys() - rows.keys():
+        raise UserError(f"unknown settings: {', '.join(sorted(unknown))}.")
+    settings = {}
+    for name, value in widgets.items():
+        row = rows[name]
+        if row.left is not None and value == row.left:
+            continue
+        if row.name == "preview_prompts":
+            value = tuple(line.strip() for line in value.splitlines() if line.strip())
+            if not value:
+                continue
+        settings[row.name] = row.values[value] if row.values else value
+    return settings
+
+
+def _input(row: Row) -> Any:
+    kind, default = _field(row.name)
+    shared = {"id": row.id, "tooltip": row.tooltip}
+    if row.options:
+        options = [*([row.left] if row.left is not None else []), *row.options]
+        return io.Combo.Input(**shared, options=options, default=options[0] if row.left is not None else default)
+    start = default if row.left is None else row.left
+    return _MAKERS[kind](row, shared, start)
+
+
+def _number(maker: Any) -> Callable[[Row, dict[str, Any], Any], Any]:
+    return lambda row, shared, start: maker(**shared, default=start, min=min(start, row.least), max=row.most,
+                                            step=row.step)
+
+
+_MAKERS: dict[type, Callable[[Row, dict[str, Any], Any], Any]] = {
+    bool: lambda row, shared, start: io.Boolean.Input(**shared, default=start),
+    int: _number(io.Int.Input),
+    float: _number(io.Float.Input),
+    tuple: lambda row, shared, start: io.String.Input(**shared, default="", multiline=True),
+}
+
+
+def _field(dotted: str) -> tuple[type, Any]:
+    """(type, default) of a setting of TrainConfig."""
+    *groups, name = dotted.split(".")
+    config: Any = TrainConfig()
+    for group in groups:
+        config = getattr(config, group)
+    kind = typing.get_type_hints(type(config))[name]
+    kind = next((arg for arg in typing.get_args(kind) if arg is not type(None)), kind) \
+        if typing.get_origin(kind) is not tuple else tuple
+    default = next(field.default for field in dataclasses.fields(config) if field.name == name)
+    return kind, default

@@ -1,0 +1,31 @@
+"""Every custom socket type, and the trainer object it carries.
+
+| socket | carries |
+| --- | --- |
+| LORA_DATASET | trainer.dataset.Dataset |
+| LORA_TRAIN_SETTINGS | TrainSettings |
+| LORA_RUN | trainer.runs.Run (read the folder again before trusting its facts: a run may have gone on since) |
+| LORA_STACK | list of (lora name below a loras root, model strength, clip strength): the community's own type |
+| LORA_MODEL | the state dict of a LoRA file, name → tensor: the host's own type, as its SaveLoRA takes it |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from comfy_api.latest import io
+
+LoraDataset = io.Custom("LORA_DATASET")
+LoraTrainSettings = io.Custom("LORA_TRAIN_SETTINGS")
+LoraRun = io.Custom("LORA_RUN")
+LoraStack = io.Custom("LORA_STACK")
+LoraModel = io.Custom("LORA_MODEL")
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Settings of trainer.config.TrainConfig by dotted name; those that are absent are left to the preset."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)

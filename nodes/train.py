@@ -1,0 +1,265 @@
+"""The node that trains a LoRA on the graph's own MODEL, and how its widgets become a TrainConfig."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import torch
+from comfy_api.latest import io
+
+from ..trainer.captions import add_trigger, join_tags, split_tags
+from ..trainer.config import KINDS, TrainConfig
+from ..trainer.dataset import Dataset
+from ..trainer.errors import UserError
+from ..trainer.events import Finished, Warned
+from ..trainer.families import FAMILIES, Family
+from ..trainer.presets import preset_config
+from ..trainer.runs import Run, read_run
+from . import paths
+from .outputs import applied, lora_outputs, run_plot
+from .progress import Reporter
+from .sockets import LoraDataset, LoraModel, LoraRun, LoraStack, LoraTrainSettings, TrainSettings
+from .status import TABLE
+
+SAVES, VALIDATIONS, PREVIEWS = 4, 10, 5
+"""How often a run saves, measures and draws by itself."""
+NEEDS_TRIGGER = ("character", "concept")
+
+
+def _preset_tip(text: str, name: str) -> str:
+    """The tooltip, and what the presets hold under that name."""
+    rows = "; ".join(
+        f"{family.title}: {'/'.join(dict.fromkeys(f'{getattr(family.presets[kind], name):g}' for kind in KINDS))}"
+        for family in FAMILIES.values() if family.presets)
+    return f"{text} 0 is the preset (style/character and concept): {rows}."
+
+
+class TrainLora(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_TrainLora", display_name="Train LoRA (Bootstrap)", category="LoRA Bootstrap/train",
+            description="Trains a LoRA on the model that is loaded, in place, and goes on in the same graph with the "
+                        "LoRA applied. Cancel and Stop & keep lose nothing; the same graph goes on where it was.",
+            is_output_node=True, hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Model.Input("model", tooltip="The base. It is given back as it was."),
+                io.Clip.Input("clip"),
+                io.Vae.Input("vae"),
+                LoraDataset.Input("dataset"),
+                *_widgets(),
+                LoraTrainSettings.Input("settings", optional=True, tooltip="From Train Settings; else the preset."),
+                LoraDataset.Input("validation", optional=True, tooltip=(
+                    "Pictures to measure the loss on, not to train on.")),
+            ],
+            outputs=[
+                io.Model.Output(display_name="MODEL", tooltip="The model with the LoRA applied at strength 1."),
+                io.Clip.Output(display_name="CLIP", tooltip="The text encoder with the LoRA applied at strength 1."),
+                LoraRun.Output(display_name="run"),
+                LoraStack.Output(display_name="LORA_STACK"),
+                LoraModel.Output(display_name="LORA_MODEL"),
+                io.String.Output(display_name="path", tooltip="The LoRA file."),
+                io.Image.Output(display_name="loss"),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, name, trigger, kind) -> bool | str:
+        try:
+            if name is not None:
+                check_name(name)
+            if kind is not None and kind not in KINDS:
+                raise UserError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}.")
+            if kind in NEEDS_TRIGGER and trigger is not None and not split_tags(trigger):
+                raise UserError(f"the trigger is empty; a {kind} needs a word to call it by, such as "
+                                "eiei21girl. Only a style can do without.")
+        except UserError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, name, retrain, **_) -> Any:
+        return float("nan") if retrain else TABLE.resumed((name or "").strip())
+
+    @classmethod
+    def execute(cls, model, clip, vae, dataset, retrain, settings=None, validation=None, **widgets) -> io.NodeOutput:
+        job = Job(dataset, validation, Widgets(**widgets), settings or TrainSettings(), retrain)
+        finished, notes = run_training(lambda: make_backbone(model, clip, vae), job, cls.hidden.unique_id)
+        run, lora = read_run(finished.path.parent), lora_outputs(finished.path)
+        model, clip = applied(model, clip, finished.path)
+        return io.NodeOutput(model, clip, run, lora.stack, lora.weights, lora.path, run_plot(run),
+                             ui={"lora_bootstrap": [summary(run, finished, notes)]})
+
+
+def _widgets() -> list[Any]:
+    return [
+        io.String.Input("name", default="my_lora", tooltip=(
+            "Of the run and its file: output/loras/<name>/<name>.safetensors. The same name with other settings or "
+            "pictures is a new run, <name>-2.")),
+        io.String.Input("trigger", default="", tooltip=(
+            "The word that calls the character or concept, such as eiei21girl. It is put first in every caption.")),
+        io.Combo.Input("kind", options=list(KINDS), default="character", tooltip=(
+            "What is learnt; it picks the preset of the model's family.")),
+        io.Int.Input("steps", default=0, min=0, max=1_000_000, tooltip=_preset_tip("Training steps.", "steps")),
+        io.Int.Input("rank", default=0, min=0, max=1024, tooltip=_preset_tip("Size of the LoRA.", "rank")),
+        io.Float.Input("alpha", default=0.0, min=0.0, max=4096.0, step=0.5, tooltip=_preset_tip(
+            "The LoRA counts alpha / rank, so the learning rate is worth what that ratio makes of it. With a rank of "
+            "your own, 0 keeps the preset's ratio.", "alpha")),
+        io.Float.Input("learning_rate", default=0.0, min=0.0, max=10.0, step=1e-7, tooltip=_preset_tip(
+            "Learning rate, for the preset's alpha / rank.", "learning_rate")),
+        io.Int.Input("batch_size", default=0, min=0, max=4096, tooltip=_preset_tip(
+            "Pictures in a batch, each with its own caption. More takes more memory.", "batch_size")),
+        io.Int.Input("resolution", default=0, min=0, max=8192, step=8, tooltip=(
+            "Side in pixels of the square whose area no picture exceeds; 0 is the model's own.")),
+        io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False, tooltip=(
+            "The same seed, settings, pictures and model make the same LoRA on the same machine.")),
+        io.Boolean.Input("retrain", default=False, tooltip=(
+            "Train anew even if the same run is there, finished or begun.")),
+    ]
+
+
+# -- from widgets to a config ------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Widgets:
+    """TrainLora's widgets; 0 leaves a number to the preset."""
+
+    name: str
+    trigger: str = ""
+    kind: str = "character"
+    steps: int = 0
+    rank: int = 0
+    alpha: float = 0.0
+    learning_rate: float = 0.0
+    batch_size: int = 0
+    resolution: int = 0
+    seed: int = 0
+
+
+_SETTING = {"steps": "steps", "rank": "adapter.rank", "alpha": "adapter.alpha",
+            "learning_rate": "optimizer.learning_rate", "batch_size": "data.batch_size",
+            "resolution": "data.resolution"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What the node was asked to train."""
+
+    dataset: Dataset
+    validation: Dataset | None
+    widgets: Widgets
+    settings: TrainSettings = TrainSettings()
+    retrain: bool = False
+
+
+def check_name(name: str) -> None:
+    """Raises UserError if a run cannot be called so."""
+    TrainConfig(name=name.strip())
+    paths.own_folder(paths.loras_root(), name)
+
+
+def make_config(job: Job, family: Family, precision: str) -> TrainConfig:
+    """The family's preset, then TrainSettings, then the node's own widgets; and how often to save, measure and draw.
+
+    Raises UserError for values that cannot be, and for pictures without any caption or trigger to call them by.
+    """
+    widgets, settings = job.widgets, dict(job.settings.values)
+    check_name(widgets.name)
+    own = {dotted: value for name, dotted in _SETTING.items() if (value := getattr(widgets, name))}
+    if widgets.rank and not widgets.alpha:
+        preset = preset_config(family, widgets.kind)
+        own["adapter.alpha"] = widgets.rank * preset.adapter.alpha / preset.adapter.rank
+    config = preset_config(family, widgets.kind, {
+        "precision": precision, "name": widgets.name.strip(), "data.trigger": widgets.trigger.strip(),
+        "seed": widgets.seed, **settings, **own})
+    if not config.data.trigger and not any(sample.caption for sample in job.dataset):
+        raise UserError(f"none of the {len(job.dataset)} pictures has a caption, and there is no trigger. Put a .txt "
+                        "beside each picture (a.txt for a.png), or give a trigger.")
+    return config.replace(**_cadence(config, settings, job))
+
+
+def _cadence(config: TrainConfig, settings: Mapping[str, Any], job: Job) -> dict[str, Any]:
+    """How often a run saves, measures and draws where TrainSettings does not say."""
+    measured = job.validation is not None or config.data.validation_fraction > 0
+    often = {"save_every": SAVES, "validate_every": VALIDATIONS * measured, "preview_every": PREVIEWS}
+    found = {name: -(-config.steps // times) if times else 0 for name, times in often.items() if name not in settings}
+    if not config.preview_prompts:
+        caption = next((sample.caption for sample in job.dataset if sample.caption), "")
+        found["preview_prompts"] = [join_tags(add_trigger(split_tags(caption), config.data.trigger))]
+    return found
+
+
+def preset_line(family: Family, config: TrainConfig) -> str:
+    """What is trained with, alpha / rank beside the rate, as the node shows it before the first step."""
+    adapter, rate = config.adapter, config.optimizer.learning_rate
+    return (f"{family.title}, {config.kind}: {config.steps} steps, rank {adapter.rank}, alpha {adapter.alpha:g} "
+            f"(alpha/rank {adapter.alpha / adapter.rank:g}) at rate {rate:g}, batch {config.data.batch_size}, "
+            f"{config.data.resolution} px")
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+def make_backbone(model: Any, clip: Any, vae: Any) -> Any:
+    from ..trainer.host import HostBackbone
+
+    return HostBackbone(model, clip, vae)
+
+
+def run_training(backbone: Callable[[], Any], job: Job, node_id: str | None) -> tuple[Finished, list[str]]:
+    """Train, telling the host as it goes; returns how it ended and what was warned of.
+
+    On Cancel and on errors what was trained is saved before they are raised again.
+    """
+    from ..trainer import host
+    from ..trainer.loop import train
+
+    training = TABLE.begin(job.widgets.name.strip(), node_id)
+    reporter = Reporter(training)
+    try:
+        reporter.preparing("making room for the training")
+        host.release_memory()
+        with torch.inference_mode(False):  # the host runs nodes in a mode whose tensors cannot be trained through
+            base = backbone()
+            reporter.memory = lambda: host.memory_in_use(base.device)
+            config = make_config(job, base.family, default_precision(base))
+            training.steps = config.steps
+            reporter.headline = preset_line(base.family, config)
+            reporter.preparing(reporter.headline)
+            for note in job.dataset.notes if job.validation is not None else ():  # else the loop tells them
+                reporter(Warned(note))
+            with closing(train(base, job.dataset, config, paths.loras_root(), validation=job.validation,
+                               should_stop=training.stop.is_set, retrain=job.retrain)) as events:
+                for event in events:
+                    reporter(event)
+        return event, reporter.notes
+    except comfy.model_management.InterruptProcessingException:
+        reporter.ended("cancelled", f"cancelled at step {training.step}; queue the graph again to go on from there")
+        raise
+    except BaseException as error:
+        reporter.ended("failed", str(error) or type(error).__name__)
+        raise
+    finally:
+        host.release_memory()
+
+
+def default_precision(backbone: Any) -> str:
+    """fp32 for a model that is in fp32 or on the CPU; else bf16, or fp16 where the device has no bf16."""
+    device = backbone.device
+    dtype = next((parameter.dtype for parameter in backbone.network.parameters()), torch.float32)
+    if device.type == "cpu" or dtype == torch.float32:
+        return "fp32"
+    return "bf16" if comfy.model_management.should_use_bf16(device) else "fp16"
+
+
+def summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:
+    """What the prompt's history keeps of a training."""
+    path = Path(finished.path)
+    return {"run": run.name, "lora": paths.lora_name(path), "path": str(path), "step": finished.step,
+            "steps": run.config.steps, "stopped": finished.stopped, "reused": finished.reused, "notes": notes}

@@ -1,0 +1,3 @@
+class ExecutionBlocker:
+    def __init__(self, message):
+        self.message = message

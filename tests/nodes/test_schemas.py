@@ -1,0 +1,111 @@
+"""Every node describes itself as the hosts do, and has its help."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+import lora_bootstrap
+from lora_bootstrap.nodes import compat
+from lora_bootstrap.nodes.extension import NODES
+
+HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
+RECORDS = sorted(HERE.glob("object_info_*.json"))
+OURS = [node.object_info() for node in NODES]
+by_id = pytest.mark.parametrize("info", OURS, ids=[info["name"] for info in OURS])
+
+
+def recorded(path):
+    return json.loads(path.read_text("utf-8"))
+
+
+def test_the_entry_point_gives_the_host_every_node():
+    extension = asyncio.run(lora_bootstrap.comfy_entrypoint())
+    assert asyncio.run(extension.get_node_list()) == list(NODES)
+    assert (ROOT / lora_bootstrap.WEB_DIRECTORY).is_dir()
+
+
+def test_ids_are_unique_and_have_our_prefix():
+    ids = [info["name"] for info in OURS]
+    assert len(set(ids)) == len(ids) == 10
+    assert all(name.startswith("LoraBootstrap_") and name.isidentifier() for name in ids)
+
+
+@by_id
+def test_a_node_is_in_one_of_our_categories_and_says_what_it_does(info):
+    assert info["category"] in {f"LoRA Bootstrap/{task}" for task in ("dataset", "captions", "train", "sandbox")}
+    assert info["display_name"] and info["description"].endswith(".")
+
+
+@by_id
+def test_every_widget_has_a_tooltip(info):
+    widgets = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+    inputs = {**info["input"]["required"], **info["input"].get("optional", {})}
+    assert [name for name, (kind, options) in inputs.items() if kind in widgets and not options.get("tooltip")] == []
+
+
+@by_id
+def test_a_combo_has_choices_and_its_default_is_one_of_them(info):
+    for name, (kind, options) in info["input"]["required"].items():
+        if kind == "COMBO":
+            assert options["default" if "default" in options else "options"], name
+            assert options.get("default", options["options"][0]) in options["options"], name
+
+
+@pytest.mark.parametrize("node", NODES, ids=[node.__name__ for node in NODES])
+def test_a_node_takes_what_its_schema_declares(node):
+    """The host calls by keyword: a name that is missing or too many fails only when the node is run."""
+    info = node.object_info()["input"]
+    required, optional = set(info["required"]), set(info.get("optional", {}))
+    takes = node.parameters("execute")
+    assert takes == required | optional or ("**" in takes and takes - {"**"} <= required | optional)
+    for method in ("validate_inputs", "fingerprint_inputs"):
+        if hasattr(node, method):
+            assert node.parameters(method) - {"**"} <= required | optional, method
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+@by_id
+def test_a_real_host_describes_the_node_alike(info, path):
+    """So the stand-in is faithful, and the record up to date."""
+    theirs = recorded(path)[info["name"]]
+    told = json.loads(json.dumps({name: value for name, value in info.items() if name != "input"}))
+    assert {name: theirs[name] for name in told} == told
+    assert theirs["input"] == json.loads(json.dumps(info["input"]))
+    assert {group: list(names) for group, names in info["input"].items()} == theirs["input_order"]
+
+
+def test_the_oldest_supported_host_and_a_new_one_are_recorded():
+    assert {path.stem for path in RECORDS} == {"object_info_0.8.0", "object_info_0.33.0"}
+
+
+@by_id
+def test_a_node_has_a_help_page_that_names_every_input_and_output(info):
+    page = (ROOT / "web" / "docs" / f"{info['name']}.md").read_text("utf-8")
+    assert page.startswith(f"# {info['display_name']}\n") and "## Example" in page
+    names = [*info["input"]["required"], *info["input"].get("optional", {}), *info["output_name"]]
+    assert [name for name in names if f"`{name}`" not in page] == []
+
+
+def test_no_help_page_is_left_over():
+    pages = {path.stem for path in (ROOT / "web" / "docs").glob("*.md")}
+    assert pages == {info["name"] for info in OURS}
+
+
+@pytest.mark.parametrize(("version", "fits"), [("0.8.0", True), ("0.33.0", True), ("1.0", True), ("0.7.0", False),
+                                               ("0.3.64", False), ("0", False)])
+def test_a_host_that_is_too_old_is_told_in_one_line(version, fits, monkeypatch):
+    monkeypatch.setattr(compat, "host_version", lambda: version)
+    if fits:
+        compat.require_host()
+        return
+    with pytest.raises(compat.Unsupported, match=f"needs ComfyUI 0.8.0 or newer, this is {version}") as raised:
+        asyncio.run(lora_bootstrap.comfy_entrypoint())
+    assert "\n" not in str(raised.value)
+
+
+def test_a_library_that_is_absent_is_named_in_one_line(monkeypatch):
+    monkeypatch.setattr(compat, "LIBRARIES", ("peft", "no_such_library"))
+    with pytest.raises(compat.Unsupported, match=r"needs no_such_library: install .*requirements\.txt"):
+        compat.require_host()

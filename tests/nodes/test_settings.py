@@ -1,0 +1,60 @@
+"""TrainSettings offers TrainConfig's settings, and leaves to the preset what is not chosen."""
+
+import pytest
+
+from lora_bootstrap.nodes.settings import ROWS, TrainSettingsNode, chosen
+from lora_bootstrap.nodes.train import Widgets
+from lora_bootstrap.trainer.config import TrainConfig, setting_names
+from lora_bootstrap.trainer.errors import UserError
+from lora_bootstrap.trainer.families import get_family
+from lora_bootstrap.trainer.presets import preset_config
+
+BY_ITSELF = {"adapter.conv_alpha", "data.caption_variants", "save_every_epochs"}
+"""Settings that no widget offers."""
+IN_TRAIN_LORA = {"name", "kind", "steps", "seed", "adapter.rank", "adapter.alpha", "optimizer.learning_rate",
+                 "data.batch_size", "data.resolution", "data.trigger"}
+
+
+def defaults():
+    inputs = TrainSettingsNode.object_info()["input"]["required"]
+    return {name: options.get("default") for name, (_, options) in inputs.items()}
+
+
+def test_every_setting_is_a_widget_here_or_in_train_lora():
+    offered = {row.name for row in ROWS}
+    assert offered | IN_TRAIN_LORA | BY_ITSELF == set(setting_names())
+    assert not offered & IN_TRAIN_LORA and len(Widgets.__dataclass_fields__) == len(IN_TRAIN_LORA)
+
+
+def test_untouched_widgets_change_nothing_of_a_preset():
+    family = get_family("sdxl")
+    values = chosen(defaults())
+    assert preset_config(family, "style", values) == preset_config(family, "style")
+    assert not {"precision", "save_every", "preview_every", "validate_every", "preview_prompts"} & set(values)
+
+
+def test_what_is_chosen_is_set_by_its_dotted_name():
+    values = TrainSettingsNode.execute(**defaults() | {
+        "optimizer": "prodigy", "schedule": "cosine", "text_encoder": "on", "shuffle_captions": "off", "conv_rank": 0,
+        "caption_dropout": 0.0, "preview_prompts": "a girl\n\n from side ", "save_every": 0})[0].values
+    config = preset_config(get_family("sandbox"), "character", values)
+    assert config.optimizer.name == "prodigy" and config.optimizer.schedule == "cosine"
+    assert config.adapter.text_encoder is True and config.adapter.conv_rank == 0
+    assert config.data.shuffle_captions is False and config.data.caption_dropout == 0
+    assert config.preview_prompts == ("a girl", "from side") and values["save_every"] == 0
+
+
+def test_every_least_and_most_value_is_one_that_the_config_takes():
+    for name, (kind, options) in TrainSettingsNode.object_info()["input"]["required"].items():
+        row = next(row for row in ROWS if row.id == name)
+        for value in [options["min"], options["max"]] if kind in ("INT", "FLOAT") else options.get("options", []):
+            values = chosen({name: value})
+            if not values:
+                assert value == row.left
+                continue
+            TrainConfig().replace(**values)
+
+
+def test_a_widget_that_does_not_exist_is_not_swallowed():
+    with pytest.raises(UserError, match="unknown settings: optimiser"):
+        chosen({"optimiser": "adamw"})

@@ -1,0 +1,145 @@
+"""The templates fit the nodes: types, links, widgets by position, and their twins in the API format."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+RECORDS = sorted(Path(__file__).parent.glob("object_info_*.json"))
+NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+NOTES = ("MarkdownNote", "Note")
+WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+each_template = pytest.mark.parametrize("name", NAMES)
+each_host = pytest.mark.parametrize("info", [json.loads(path.read_text("utf-8")) for path in RECORDS],
+                                    ids=[path.stem for path in RECORDS])
+
+
+def ui(name):
+    return json.loads((WORKFLOWS / f"{name}.json").read_text("utf-8"))
+
+
+def api(name):
+    return json.loads((WORKFLOWS / "api" / f"{name}.json").read_text("utf-8"))
+
+
+def inputs_of(facts):
+    return {**facts["input"]["required"], **facts["input"].get("optional", {})}
+
+
+def is_widget(spec):
+    return isinstance(spec[0], list) or spec[0] in WIDGETS
+
+
+def widget_names(facts):
+    """Names of a node's widgets, in the order in which their values are saved."""
+    names = []
+    for name, spec in inputs_of(facts).items():
+        if is_widget(spec):
+            names.append(name)
+            options = spec[1] if len(spec) > 1 else {}
+            if options.get("control_after_generate"):
+                names.append("control_after_generate")
+    return names
+
+
+def test_there_are_the_two_templates_each_with_a_twin():
+    assert NAMES == ["Train a character LoRA", "Train a style LoRA"]
+    assert sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json")) == NAMES
+
+
+@each_template
+def test_a_thumbnail_of_the_same_name_is_small_and_of_a_plain_shape(name):
+    path = WORKFLOWS / f"{name}.jpg"
+    image = Image.open(path)
+    assert image.format == "JPEG" and path.stat().st_size < 100_000
+    assert image.width / image.height in (1.0, 1.5) and image.width >= 400
+
+
+@each_host
+@each_template
+def test_the_twin_names_nodes_inputs_and_choices_that_the_host_has(name, info):
+    for node in api(name).values():
+        known = inputs_of(info[node["class_type"]])
+        assert set(node["inputs"]) <= set(known)
+        assert set(info[node["class_type"]]["input"]["required"]) <= set(node["inputs"])
+        for key, value in node["inputs"].items():
+            kind = known[key][0]
+            choices = kind if isinstance(kind, list) else known[key][1].get("options") if kind == "COMBO" else None
+            if choices is not None and not isinstance(value, list):
+                assert value in choices, (node["class_type"], key)
+
+
+@each_host
+@each_template
+def test_every_link_of_the_twin_joins_sockets_of_one_type(name, info):
+    graph = api(name)
+    for node in graph.values():
+        known = inputs_of(info[node["class_type"]])
+        for key, value in node["inputs"].items():
+            if isinstance(value, list):
+                source, slot = value
+                assert info[graph[source]["class_type"]]["output"][slot] == known[key][0], (node["class_type"], key)
+
+
+@each_host
+@each_template
+def test_widget_values_are_saved_in_the_order_of_the_schema(name, info):
+    """They are saved by position: an input put anywhere but last would shift them in every saved workflow."""
+    twin = api(name)
+    for node in ui(name)["nodes"]:
+        if node["type"] in NOTES:
+            continue
+        names = widget_names(info[node["type"]])
+        values = dict(zip(names, node.get("widgets_values") or [], strict=True))
+        given = twin[str(node["id"])]["inputs"]
+        assert {key: values[key] for key in names if key in given and not isinstance(given[key], list)} == {
+            key: value for key, value in given.items() if not isinstance(value, list)}
+
+
+@each_template
+def test_both_forms_hold_the_same_nodes_and_links(name):
+    graph, twin = ui(name), api(name)
+    nodes = {node["id"]: node for node in graph["nodes"] if node["type"] not in NOTES}
+    assert {str(key): node["type"] for key, node in nodes.items()} == {
+        key: node["class_type"] for key, node in twin.items()}
+    drawn = {(str(source), slot, str(target), nodes[target]["inputs"][place]["name"])
+             for _, source, slot, target, place, _ in graph["links"]}
+    assert drawn == {(value[0], value[1], key, field) for key, node in twin.items()
+                     for field, value in node["inputs"].items() if isinstance(value, list)}
+
+
+@each_template
+def test_no_two_nodes_overlap_and_each_is_in_a_titled_group(name):
+    graph = ui(name)
+    boxes = {node["id"]: (node["pos"][0], node["pos"][1] - 30, node["pos"][0] + node["size"][0],
+                          node["pos"][1] + node["size"][1]) for node in graph["nodes"]}
+    ids = sorted(boxes)
+    assert [(a, b) for a in ids for b in ids if a < b and _meet(boxes[a], boxes[b])] == []
+    groups = [(group["bounding"], group["title"]) for group in graph["groups"]]
+    assert len(groups) == 3 and all(title for _, title in groups)
+    for node in graph["nodes"]:
+        inside = [title for (x, y, w, h), title in groups if x <= boxes[node["id"]][0] and y <= boxes[node["id"]][1]
+                  and boxes[node["id"]][2] <= x + w and boxes[node["id"]][3] <= y + h]
+        assert len(inside) == (0 if node["type"] in NOTES else 1), node["type"]
+
+
+def _meet(a, b):
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+@each_template
+def test_the_note_says_how_to_use_a_model_of_ones_own(name):
+    (note,) = [node for node in ui(name)["nodes"] if node["type"] in NOTES]
+    text = note["widgets_values"][0]
+    assert "With a model of your own" in text and "Load Checkpoint" in text and "128 px gives 64" in text
+
+
+@each_template
+def test_the_twin_compares_the_trained_model_with_the_base_at_one_seed(name):
+    graph = api(name)
+    samplers = [node["inputs"] for node in graph.values() if node["class_type"] == "KSampler"]
+    sources = {graph[inputs["model"][0]]["class_type"] for inputs in samplers}
+    assert sources == {"LoraBootstrap_TrainLora", "LoraBootstrap_LoadSandbox"}
+    assert len({(inputs["seed"], str(inputs["latent_image"])) for inputs in samplers}) == 1

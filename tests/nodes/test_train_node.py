@@ -1,0 +1,293 @@
+"""TrainLora's body: it trains, tells, stops, cancels, resumes, reuses, and refuses what cannot work."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from comfy.model_management import InterruptProcessingException
+from safetensors.torch import load_file
+
+from lora_bootstrap.nodes import train as nodes
+from lora_bootstrap.nodes.progress import EVENT
+from lora_bootstrap.nodes.sockets import TrainSettings
+from lora_bootstrap.nodes.status import TABLE, run_status
+from lora_bootstrap.sandbox import PICTURES_DIR
+from lora_bootstrap.trainer.dataset import load_folder
+from lora_bootstrap.trainer.errors import UserError
+from lora_bootstrap.trainer.families import get_family
+from lora_bootstrap.trainer.runs import read_run
+
+SETTINGS = TrainSettings({"adapter.text_encoder": False, "data.shuffle_captions": False, "adapter.conv_rank": 0,
+                          "preview_every": 0})
+
+
+def pictures():
+    return load_folder(PICTURES_DIR)
+
+
+def node(name="girl", settings=SETTINGS, dataset=None, validation=None, retrain=False, **widgets):
+    values = {"trigger": "akane", "kind": "character", "steps": 3, "rank": 2, "alpha": 0.0, "learning_rate": 0.0,
+              "batch_size": 1, "resolution": 32, "seed": 0, **widgets}
+    # as in a host: in inference mode
+    with torch.inference_mode():
+        return nodes.TrainLora.execute("MODEL", "CLIP", "VAE", dataset or pictures(), name=name, settings=settings,
+                                       validation=validation, retrain=retrain, **values)
+
+
+def events(host):
+    return [data for event, data in host.server.sent if event == EVENT]
+
+
+def statuses(host):
+    return list(dict.fromkeys(data["status"] for data in events(host)))
+
+
+def press_at(host, step, act):
+    """Do `act` when the progress bar comes to `step`."""
+    import comfy.utils
+
+    class Bar(comfy.utils.ProgressBar):
+        def update_absolute(self, value, total=None, preview=None):
+            super().update_absolute(value, total, preview)
+            if value == step:
+                act()
+
+    return SimpleNamespace(ProgressBar=Bar)
+
+
+def cancel(host, monkeypatch, step):
+    from lora_bootstrap.nodes import progress
+
+    monkeypatch.setattr(progress.comfy, "utils", press_at(
+        host, step, lambda: setattr(host.management, "interrupted", True)))
+
+
+def stop(host, monkeypatch, step, run="girl"):
+    from lora_bootstrap.nodes import progress
+
+    monkeypatch.setattr(progress.comfy, "utils", press_at(host, step, lambda: TABLE.stop(run)))
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+def test_it_trains_and_gives_every_output(adapter, host):
+    out = node()
+    model, clip, run, stack, weights, path, plot = out.args
+    folder = host.output / "loras" / "girl"
+    assert (model, clip) == ("MODEL+girl", "CLIP+girl") and path == str(folder / "girl.safetensors")
+    assert stack == [("girl/girl.safetensors", 1.0, 1.0)]
+    assert weights.keys() == load_file(path).keys() and any(name.endswith("lora_up.weight") for name in weights)
+    assert run.finished and run.step == 3 and [row["step"] for row in run.metrics()] == [1, 2, 3]
+    assert plot.shape == (1, 432, 768, 3)
+    assert out.ui == {"lora_bootstrap": [{"run": "girl", "lora": "girl/girl.safetensors", "path": path, "step": 3,
+                                          "steps": 3, "stopped": False, "reused": False, "notes": []}]}
+
+
+def test_memory_is_released_before_and_after_and_the_lora_applied_last(adapter):
+    node()
+    assert adapter.calls == ["release", "release", ("apply", "girl.safetensors", 1.0, 1.0)]
+
+
+def test_the_bar_the_text_and_every_tab_are_told(adapter, host):
+    node()
+    (bar,) = host.bars
+    assert bar.node_id == "7" and [update[0] for update in bar.updates] == [0, 1, 2, 3]
+    assert statuses(host) == ["preparing", "training", "finished"]
+    first, last = events(host)[0], events(host)[-1]
+    assert first["name"] == last["run"] == "girl" and last["node_id"] == "7" and last["step"] == last["steps"] == 3
+    assert last["memory"] == 3 * 2**30 and math.isfinite(last["loss"]) and math.isfinite(last["smoothed"])
+    keys = {"name", "run", "node_id", "status", "message", "step", "steps", "seconds_left", "seconds_per_step",
+            "memory", "loss", "smoothed", "learning_rate", "validation", "sample"}
+    assert all(data.keys() == keys for data in events(host))
+    texts = [text for text, _ in host.server.texts]
+    headline = "Sandbox (drawn world, 64 px), character: 3 steps, rank 2, alpha 2 (alpha/rank 1) at rate 0.0015"
+    assert any(text.startswith(headline) for text in texts)
+    assert any(text.startswith("step 1/3 · loss 0.") and "3.0 GB" in text for text in texts)
+    assert texts[-1].startswith("finished, 3 steps: girl.safetensors")
+    assert host.server.told == "the tab that queued", "in another tab the node's id may be another node's"
+
+
+def test_previews_are_shown_in_the_bar_and_told_with_their_place(adapter, host):
+    node(settings=TrainSettings({**SETTINGS.values, "preview_every": 3}))
+    (bar,) = host.bars
+    kind, picture, _ = bar.updates[-1][2]
+    assert kind == "JPEG" and picture.size == (32, 32)
+    assert [data["sample"] for data in events(host) if data["sample"]] == [
+        {"step": 3, "filename": "step000003-00.png", "subfolder": "loras/girl/samples", "type": "output"}]
+    config = read_run(host.output / "loras" / "girl").config
+    assert config.preview_prompts[0].startswith("akane, 1girl, red hair")
+
+
+def test_validation_is_measured_by_itself_when_there_are_pictures_for_it(adapter, host):
+    node(validation=pictures())
+    told = [data["validation"] for data in events(host) if data["validation"]]
+    assert [row[0] for row in told] == [1, 2, 3] and all(0 < ratio < 2 for _, _, ratio in told)
+
+
+def test_it_trains_where_the_lora_folder_is_a_link(adapter, host):
+    (host.base / "disk").mkdir()
+    (host.output / "loras").rmdir()
+    (host.output / "loras").symlink_to(host.base / "disk")
+    out = node(settings=TrainSettings({**SETTINGS.values, "preview_every": 3}))
+    assert out[3] == [("girl/girl.safetensors", 1.0, 1.0)]
+    assert run_status(host.output / "loras", "girl")["samples"] == [data["sample"] for data in events(host)
+                                                                    if data["sample"]]
+
+
+# -- Cancel, Stop & keep, again ----------------------------------------------------------------------------------------
+
+
+def test_cancel_keeps_weights_and_state_and_the_same_graph_goes_on(adapter, host, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(InterruptProcessingException):
+        cancel(host, patch, 2)
+        node(steps=4)
+    run = read_run(host.output / "loras" / "girl")
+    assert [path.name for _, path in run.checkpoints()] == ["girl-step000001.safetensors",
+                                                            "girl-step000002.safetensors"]
+    assert run.state_path.exists() and not run.finished
+    assert adapter.calls == ["release", "release"]
+    assert run_status(host.output / "loras", "girl")["status"] == "cancelled" == events(host)[-1]["status"]
+    host.server.sent.clear()
+    resumed = node(steps=4)[2]
+    assert [data["step"] for data in events(host) if data["status"] == "training"][0] == 3
+    assert [row["step"] for row in resumed.metrics()] == [1, 2, 3, 4]
+    whole = node(name="whole", steps=4)[4]
+    again = load_file(resumed.final_path)
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_stop_keeps_what_is_there_and_the_graph_goes_on_with_it(adapter, host, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop(host, patch, 2)
+        out = node(steps=4)
+    assert out[5].endswith("girl-step000002.safetensors") and out[3] == [("girl/girl-step000002.safetensors", 1.0, 1.0)]
+    assert out[0] == "MODEL+girl-step000002" and out.ui["lora_bootstrap"][0]["stopped"] is True
+    assert statuses(host) == ["preparing", "training", "stopped"]
+    assert run_status(host.output / "loras", "girl")["status"] == "stopped"
+    with pytest.raises(UserError, match="'girl' is not being trained now"):
+        TABLE.stop("girl")
+    assert node(steps=4)[2].finished, "running the node again trains it to its end"
+
+
+def test_a_stopped_run_is_run_again_only_when_asked_to_go_on():
+    def mark(name="stopped-run", retrain=False):
+        return nodes.TrainLora.fingerprint_inputs(name, retrain, steps=3)
+
+    before = mark()
+    assert mark() == before
+    TABLE.resume("stopped-run")
+    assert mark() != before and mark("another") == before
+    assert mark(retrain=True) != mark(retrain=True), "always run"
+
+
+def test_a_finished_identical_run_is_reused_and_retrain_makes_a_new_one(adapter, host):
+    first = node()
+    host.server.sent.clear()
+    again = node()
+    assert again[5] == first[5] and again.ui["lora_bootstrap"][0]["reused"] is True
+    assert statuses(host) == ["preparing", "finished"] and "was there already" in events(host)[-1]["message"]
+    forced = node(retrain=True)
+    assert forced[2].name == "girl-2" and forced[5].endswith("girl-2.safetensors")
+
+
+def test_a_run_that_another_process_trains_is_not_trained_twice(adapter, host, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(InterruptProcessingException):
+        cancel(host, patch, 1)
+        node()
+    with read_run(host.output / "loras" / "girl").locked(), pytest.raises(UserError, match="being trained already"):
+        node()
+    assert "being trained already" in events(host)[-1]["message"] and events(host)[-1]["status"] == "failed"
+    assert node()[2].finished
+
+
+def test_an_error_is_told_and_raised_and_memory_is_released(adapter, host, monkeypatch):
+    def broken(*_):
+        raise UserError("this model cannot be trained")
+
+    monkeypatch.setattr(nodes, "make_backbone", broken)
+    with pytest.raises(UserError, match="cannot be trained"):
+        node()
+    assert adapter.calls == ["release", "release"] and statuses(host) == ["preparing", "failed"]
+    assert run_status(host.output / "loras", "girl")["message"] == "this model cannot be trained"
+
+
+# -- mistakes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["", " ", "../x", "a/b", r"a\b", ".hidden", "..", "C:x", 'a"b', "a\0b"])
+def test_a_name_that_is_no_file_name_is_a_red_node(name):
+    assert nodes.TrainLora.validate_inputs(name, "akane", "character") is not True
+
+
+def test_a_character_needs_a_trigger_and_a_style_does_not():
+    check = nodes.TrainLora.validate_inputs
+    assert "the trigger is empty; a character needs" in check("girl", " , ", "character")
+    assert "a concept needs" in check("girl", "", "concept")
+    assert check("girl", "", "style") is True and check("girl", "akane", "character") is True
+    assert check(None, None, None) is True, "linked values are not known yet"
+    assert "must be one of style, character, concept" in check("girl", "x", "person")
+
+
+def test_a_linked_name_is_checked_before_training(adapter):
+    with pytest.raises(UserError, match="name"):
+        node(name="../x")
+
+
+def test_pictures_without_captions_need_a_trigger(adapter):
+    bare = pictures().with_captions(lambda caption: "")
+    with pytest.raises(UserError, match="none of the 3 pictures has a caption, and there is no trigger"):
+        node(dataset=bare, trigger="", kind="style")
+    assert node(dataset=bare, trigger="akane")[2].finished
+
+
+# -- the config --------------------------------------------------------------------------------------------------------
+
+
+def config(family="sdxl", settings=None, validation=None, **widgets):
+    job = nodes.Job(pictures(), validation, nodes.Widgets(name="girl", trigger="akane", **widgets),
+                    TrainSettings(settings or {}))
+    return nodes.make_config(job, get_family(family), "bf16")
+
+
+def test_zeros_are_the_preset_of_the_family():
+    made = config()
+    assert (made.steps, made.adapter.rank, made.adapter.alpha) == (2000, 32, 16)
+    assert made.optimizer.learning_rate == 1e-4 and made.data.resolution == 1024 and made.precision == "bf16"
+    assert made.data.trigger == "akane" and made.name == "girl" and made.kind == "character"
+
+
+def test_a_rank_of_ones_own_keeps_the_presets_alpha_to_rank():
+    assert config(rank=8).adapter.alpha == 4
+    assert config(rank=8, alpha=8.0).adapter.alpha == 8
+
+
+def test_the_nodes_own_widgets_win_over_the_settings():
+    made = config(settings={"optimizer.learning_rate": 5e-4, "precision": "fp32"}, learning_rate=2e-4)
+    assert made.optimizer.learning_rate == 2e-4 and made.precision == "fp32"
+
+
+def test_a_run_saves_four_times_and_draws_five_and_measures_ten_unless_told():
+    made = config(steps=350)
+    assert (made.save_every, made.preview_every, made.validate_every) == (88, 70, 0)
+    assert config(steps=350, validation=pictures()).validate_every == 35
+    assert config(steps=350, settings={"data.validation_fraction": 0.2}).validate_every == 35
+    told = config(steps=350, validation=pictures(),
+                  settings={"save_every": 10, "preview_every": 0, "validate_every": 0, "preview_prompts": ("x",)})
+    assert (told.save_every, told.preview_every, told.validate_every, told.preview_prompts) == (10, 0, 0, ("x",))
+
+
+@pytest.mark.parametrize(("device", "dtype", "precision"), [
+    ("cpu", torch.bfloat16, "fp32"), ("cuda", torch.float32, "fp32"), ("cuda", torch.float16, "bf16"),
+    ("cuda", torch.float8_e4m3fn, "bf16")])
+def test_arithmetic_fits_the_model_and_the_device(device, dtype, precision):
+    network = torch.nn.Module()
+    network.weight = torch.nn.Parameter(torch.zeros(1, dtype=dtype), requires_grad=False)
+    assert nodes.default_precision(SimpleNamespace(device=torch.device(device), network=network)) == precision
+
+
+def test_tooltips_name_the_presets():
+    inputs = nodes.TrainLora.object_info()["input"]["required"]
+    assert "Stable Diffusion XL: 16/32" in inputs["rank"][1]["tooltip"]
+    assert "alpha / rank" in inputs["learning_rate"][1]["tooltip"]

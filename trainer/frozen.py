@@ -1,0 +1,54 @@
+"""Frozen layers whose weights are handed out for each use: cast from eight bits, or brought from another device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+Weights = Callable[[nn.Module, Tensor], AbstractContextManager[tuple[Tensor, Tensor | None]]]
+"""(layer, a tensor like those that are computed with) → the layer's weight and bias, for as long as it lasts."""
+
+
+def frozen_forward(module: nn.Module, weights: Weights) -> Callable[..., Tensor] | None:
+    """A forward for a linear or convolution layer that asks `weights` for its weights; None for other layers.
+
+    The backward pass asks again: weights kept from the forward pass, all of them together, would be a second copy of
+    the model, and their owner may have put others in their place.
+    """
+    if isinstance(module, nn.Linear):
+        return partial(_Frozen.apply, module, _linear, weights)
+    if isinstance(module, nn.Conv2d) and module.padding_mode == "zeros":
+        return partial(_Frozen.apply, module, _convolution, weights)
+    return None
+
+
+def _linear(module: nn.Module, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return nn.functional.linear(x, weight, bias)
+
+
+def _convolution(module: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return nn.functional.conv2d(x, weight, bias, module.stride, module.padding, module.dilation, module.groups)
+
+
+class _Frozen(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, module: nn.Module, layer: Callable[..., Tensor], weights: Weights, x: Tensor) -> Tensor:
+        ctx.module, ctx.layer, ctx.weights, ctx.shape, ctx.dtype = module, layer, weights, x.shape, x.dtype
+        with weights(module, x) as (weight, bias):
+            return layer(module, x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None, Tensor]:
+        with ctx.weights(ctx.module, gradient) as (weight, _):
+            if ctx.layer is _linear:
+                back = gradient @ weight
+            else:
+                module = ctx.module
+                back = nn.grad.conv2d_input(ctx.shape, weight, gradient, module.stride, module.padding,
+                                            module.dilation, module.groups)
+        return None, None, None, back.to(ctx.dtype)

@@ -1,0 +1,163 @@
+"""A second tree of modules over the same weights: adapters go into the shadow, and the original is never touched.
+
+A host that owns a model moves its weights between devices, patches them, and may hold them as inference tensors, which
+autograd cannot use. The shadow's parameters are ordinary tensors over the same memory, so there is no second copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+OWN = frozenset(("_parameters", "_buffers", "_modules", "training", "forward"))
+"""What a shadow does not take over from the original's attributes."""
+
+Replace = Callable[[nn.Module], Callable[..., Tensor] | None]
+Present = Callable[[nn.Module], type]
+
+
+class Shadow:
+    """The shadow of a module and of everything in it.
+
+    Attributes:
+        root: the shadow of the module itself.
+    """
+
+    def __init__(self, source: nn.Module, replace: Replace = lambda module: None, present: Present = type) -> None:
+        """
+        Args:
+            replace: may give a shadow module a forward of its own; it is asked again at every `refresh`.
+            present: the class that a module's shadow has.
+        """
+        self._replace, self._present = replace, present
+        self._copies: dict[int, tuple[nn.Module, nn.Module]] = {}
+        self._taken: dict[int, frozenset[str]] = {}
+        self.root = self._copy(source)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take over what changed in the original: where weights are, what they are, attributes, exchanged modules."""
+        self._exchange()
+        for source, copy in self._copies.values():
+            self._take_attributes(source, copy)
+            _alias_all(source._parameters, copy._parameters)
+            _alias_all(source._buffers, copy._buffers)
+            if not isinstance(copy.__dict__.get("forward"), _Recomputed):
+                forward = self._replace(copy)
+                copy.__dict__.pop("forward", None)
+                if forward is not None:
+                    copy.__dict__["forward"] = forward
+
+    def release(self) -> None:
+        """Let go of the weights, so that their owner can free the memory. `refresh` brings them back."""
+        for _, copy in self._copies.values():
+            for tensors in (copy._parameters, copy._buffers):
+                for tensor in tensors.values():
+                    if tensor is not None and is_plain(tensor):
+                        tensor.data = torch.empty(0, dtype=tensor.dtype)
+
+    def _copy(self, source: nn.Module) -> nn.Module:
+        if id(source) in self._copies:  # a module that stands in two places stays one module
+            return self._copies[id(source)][1]
+        copy = object.__new__(self._present(source))
+        copy.__dict__.update(training=source.training, _parameters={}, _buffers={}, _modules={})
+        self._copies[id(source)] = (source, copy)
+        self._take_attributes(source, copy)
+        for name, child in source._modules.items():
+            copy._modules[name] = None if child is None else self._copy(child)
+        return copy
+
+    def _take_attributes(self, source: nn.Module, copy: nn.Module) -> None:
+        names = source.__dict__.keys() - OWN
+        for name in self._taken.get(id(source), frozenset()) - names:
+            copy.__dict__.pop(name, None)
+        for name in names:
+            value = source.__dict__[name]
+            if "_hooks" not in name:
+                copy.__dict__[name] = value
+            elif name not in copy.__dict__:  # from here on the shadow has hooks of its own
+                copy.__dict__[name] = value.copy() if isinstance(value, dict) else value
+        self._taken[id(source)] = frozenset(names)
+
+    def _exchange(self) -> None:
+        """Follow the owner where it put modules in place of others. A child that an adapter wraps stays wrapped."""
+        for source, copy in list(self._copies.values()):
+            for name, child in source._modules.items():
+                if child is None or id(child) not in self._copies:
+                    copy._modules[name] = None if child is None else self._copy(child)
+            for name in copy._modules.keys() - source._modules.keys():
+                del copy._modules[name]
+
+
+def is_plain(tensor: Tensor) -> bool:
+    """Whether the tensor is memory with a shape and nothing else (not quantised by its own class, not lazy)."""
+    return type(tensor.data) is Tensor and tensor.layout == torch.strided and not tensor.is_meta
+
+
+def _alias_all(sources: dict[str, Tensor | None], copies: dict[str, Tensor | None]) -> None:
+    for name in copies.keys() - sources.keys():
+        del copies[name]
+    for name, source in sources.items():
+        copy = copies.get(name)
+        if source is None or not is_plain(source):
+            copies[name] = source
+        elif copy is None or not is_plain(copy):
+            alias = _alias(source)
+            copies[name] = nn.Parameter(alias, requires_grad=False) if isinstance(source, nn.Parameter) else alias
+        elif (copy.data_ptr(), copy.dtype, copy.shape) != (source.data_ptr(), source.dtype, source.shape) or (
+                copy.device != source.device):
+            copy.data = _alias(source)  # the same object, because handles keep it
+
+
+def _alias(source: Tensor) -> Tensor:
+    """A tensor over the same memory that is no inference tensor, if this is called outside inference mode."""
+    alias = torch.empty(0, dtype=source.dtype, device=source.device)
+    return alias.set_(source.untyped_storage(), source.storage_offset(), source.size(), source.stride())
+
+
+@contextmanager
+def checkpointed(network: nn.Module, on: bool = True) -> Iterator[None]:
+    """Recompute every block of the network in the backward pass instead of keeping what it computed.
+
+    Blocks are the members of the outermost ModuleLists; a Sequential counts as its members, because some networks go
+    through them one by one.
+    """
+    blocks = list(_blocks(network)) if on else []
+    for block in blocks:
+        block.__dict__["forward"] = _Recomputed(block)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            block.__dict__.pop("forward", None)
+
+
+class _Recomputed:
+    def __init__(self, block: nn.Module) -> None:
+        self.block = block
+
+    def __call__(self, *args, **kwargs):
+        forward = type(self.block).forward
+        if not torch.is_grad_enabled():
+            return forward(self.block, *args, **kwargs)
+        return checkpoint(forward, self.block, *args, use_reentrant=False, **kwargs)
+
+
+def _blocks(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        members = list(child.children())
+        if isinstance(child, nn.ModuleList):
+            yield from (part for member in members for part in _parts(member))
+        elif isinstance(child, nn.Sequential):
+            yield from (part for part in members if list(part.children()))
+        else:
+            yield from _blocks(child)
+
+
+def _parts(block: nn.Module) -> Iterator[nn.Module]:
+    parts = block.children() if isinstance(block, nn.Sequential) else (block,)
+    return (part for part in parts if list(part.children()))

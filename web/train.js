@@ -1,0 +1,99 @@
+/** The live panel of LoraBootstrap_TrainLora, and a view of a run on LoraBootstrap_LoadRun. */
+
+import { app } from "../../scripts/app.js";
+import { presetText } from "./presets.js";
+import { fetchPresets } from "./runs.js";
+import { TrainPanel } from "./train_panel.js";
+
+/** By node: the widget that names the run. */
+const NAMED_BY = { LoraBootstrap_TrainLora: "name", LoraBootstrap_LoadRun: "run" };
+/** Loaders whose family is known before anything runs. */
+const FAMILY_OF = { LoraBootstrap_LoadSandbox: "sandbox" };
+const WIDTH = 400;
+
+app.registerExtension({
+  name: "lora_bootstrap.train",
+  setup: linkStyle,
+  nodeCreated(node) {
+    const widget = NAMED_BY[node.comfyClass];
+    if (widget) addPanel(node, widget);
+  },
+});
+
+function linkStyle() {
+  const href = new URL("./train.css", import.meta.url).href;
+  document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }));
+}
+
+function addPanel(node, nameWidget) {
+  const panel = new TrainPanel({
+    name: () => runName(node, nameWidget),
+    owns: (event) => owns(node, runName(node, nameWidget), event),
+    idleText: () => (nameWidget === "name" ? idleText(node) : Promise.resolve("Choose a run to see its loss.")),
+    resized: () => resized(node),
+    queue: nameWidget === "name" ? () => app.queuePrompt(0) : null,
+  });
+  const widget = node.addDOMWidget("training", "lora_bootstrap_training", panel.element, {
+    serialize: false,
+    hideOnZoom: false,
+    getMinHeight: () => panel.minHeight(),
+  });
+  widget.serialize = false; // neither in the prompt nor among the saved widgets' values
+  follow(node, panel, [nameWidget, "kind"]);
+  node.setSize([Math.max(node.size[0], WIDTH), Math.max(node.size[1], node.computeSize()[1])]);
+}
+
+/** Lay the node out again. It grows while it is drawn, so that only the next drawing shows it grown. */
+function resized(node) {
+  node.setDirtyCanvas?.(true, true);
+  setTimeout(() => node.setDirtyCanvas?.(true, true), 100);
+}
+
+/** Tie the panel's life to the node's, and look again when what it shows may have changed. */
+function follow(node, panel, widgets) {
+  const look = () => panel.changed();
+  after(node, "onAdded", () => panel.open());
+  after(node, "onRemoved", () => panel.close());
+  after(node, "onConfigure", look);
+  after(node, "onConnectionsChange", look);
+  for (const widget of node.widgets.filter(({ name }) => widgets.includes(name))) after(widget, "callback", look);
+  if (node.graph) panel.open();
+}
+
+/** Do something after one node's or widget's own callback. */
+function after(owner, callback, act) {
+  const before = owner[callback];
+  owner[callback] = function (...given) {
+    const result = before?.apply(this, given);
+    act();
+    return result;
+  };
+}
+
+const widgetValue = (node, name) => node.widgets?.find((widget) => widget.name === name)?.value;
+
+/** The node that feeds an input, or null. */
+function feeding(node, input) {
+  const slot = node.inputs?.findIndex(({ name, link }) => name === input && link != null) ?? -1;
+  return slot < 0 ? null : node.getInputNode(slot);
+}
+
+/** The run's name; where it is linked, that of the text widget it comes from; null where only running tells. */
+function runName(node, widget) {
+  const linked = node.inputs?.some(({ name, link }) => name === widget && link != null);
+  const value = linked ? feeding(node, widget)?.widgets?.[0]?.value : widgetValue(node, widget);
+  return typeof value === "string" && value.trim() ? value.trim() : null;
+}
+
+/** Whether an event is of the run by that name; without a name, of this very node ("1:2:3" inside subgraphs). */
+function owns(node, name, event) {
+  if (name !== null) return event.name === name || event.run === name;
+  return String(event.node_id ?? "").split(":").pop() === String(node.id);
+}
+
+/** What the node says before a first run. */
+async function idleText(node) {
+  const family = FAMILY_OF[feeding(node, "model")?.comfyClass] ?? null;
+  const preset = presetText(await fetchPresets(), widgetValue(node, "kind"), family);
+  return preset || "The loss, the previews and the time left appear here while it trains.";
+}
