@@ -17,6 +17,8 @@ from .errors import UserError, unknown_name
 
 LAYER_PRESETS = ("attention", "attention+mlp", "all")
 PRECISIONS = ("fp32", "bf16", "fp16")
+UNMASKED_WEIGHT, PRIOR_WEIGHT = 0.1, 0.5
+"""A masked loss's starting values: the surroundings count a tenth, and are held half as firmly as the subject is learnt."""
 KINDS = ("style", "character", "concept")
 
 
@@ -102,6 +104,13 @@ class DataConfig:
     """Also train on mirrored pictures. Off by default: characters are rarely symmetric."""
     cache: str = "ram"
     validation_fraction: float = 0.0
+    masked_loss: bool = False
+    """Train on what the pictures' masks show; those without a mask are trained on whole."""
+    unmasked_weight: float = UNMASKED_WEIGHT
+    """What a place outside the mask still counts, of one inside."""
+    masked_prior: float = PRIOR_WEIGHT
+    """How firmly the network is held, outside the mask, to what the base predicts there; 0 lets go of it. Costs a second
+    forward pass a step."""
 
     def __post_init__(self) -> None:
         _check(16 <= self.resolution <= 8192, "resolution", self.resolution, "from 16 to 8192 pixels")
@@ -112,6 +121,8 @@ class DataConfig:
         for name in ("tag_dropout", "caption_dropout", "validation_fraction"):
             value = getattr(self, name)
             _check(0 <= value < 1, name, value, "from 0 to below 1")
+        _check(0 <= self.unmasked_weight <= 1, "unmasked_weight", self.unmasked_weight, "from 0 to 1")
+        _check(self.masked_prior >= 0, "masked_prior", self.masked_prior, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

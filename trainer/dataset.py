@@ -22,6 +22,7 @@ from .crops import Box
 from .errors import UserError
 from .files import atomic_path, atomic_write, file_hash, read_json, write_json
 from .images import IMAGE_SUFFIXES, image_size, open_image
+from .masks import MASKS_FOLDER, read_mask, scan_masks, whole_size
 
 CROPS_FILE = "crops.json"
 CAPTION_SUFFIXES = (".txt", ".caption")
@@ -44,6 +45,7 @@ class Sample:
         crop: the part of the upright picture that is meant; None: all of it.
         parent: the picture it descends from; the file's stem if not given. Those of one parent stay together when a
             validation set is split off.
+        mask: the file that says which part is meant (white), the same as `path` for its alpha channel; None: all of it.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class Sample:
     repeats: int = 1
     crop: Box | None = None
     parent: str = ""
+    mask: Path | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, Path):
@@ -61,7 +64,15 @@ class Sample:
 
     def load(self, background: str = "white") -> Image.Image:
         """The upright RGB picture, cropped; what was transparent shows `background`. Raises UserError."""
-        image = open_image(self.path, background)
+        return self._cropped(open_image(self.path, background))
+
+    def load_mask(self) -> Image.Image | None:
+        """The mask, upright and cropped as the picture is, of mode L; None if there is none. Raises UserError."""
+        if self.mask is None:
+            return None
+        return self._cropped(read_mask(self.mask, self.path, whole_size(self)))
+
+    def _cropped(self, image: Image.Image) -> Image.Image:
         if self.crop is None:
             return image
         left, top, right, bottom = self.crop
@@ -71,12 +82,22 @@ class Sample:
 
     @property
     def content_hash(self) -> str:
-        """Hash of the file's bytes and the crop, the same wherever the file lies. Raises UserError."""
-        try:
-            digest = file_hash(self.path)
-        except OSError as error:
-            raise UserError(f"cannot read {self.path}: {error.strerror}.") from error
-        return _hash(digest, self.crop)
+        """Hash of the picture's bytes and the crop, the same wherever the file lies. Raises UserError."""
+        return _hash(_file_hash(self.path), self.crop)
+
+    @property
+    def mask_hash(self) -> str:
+        """Hash of the mask's bytes, "alpha" for an alpha channel, "" without a mask. Raises UserError."""
+        if self.mask is None:
+            return ""
+        return "alpha" if self.mask == self.path else _file_hash(self.mask)
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        return file_hash(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}.") from error
 
 
 def _hash(*values: object) -> str:
@@ -98,8 +119,11 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything a run depends on: pixels, captions, repeats, crops, parents, order. Not of the paths."""
-        return _hash(*((s.content_hash, s.caption, s.repeats, s.parent) for s in self.samples))
+        """Hash of everything a run depends on: pixels, captions, repeats, crops, parents, masks, order. Not of the
+        paths."""
+        # Without masks it is what it was before there were any, so that finished runs are still known.
+        return _hash(*((s.content_hash, s.caption, s.repeats, s.parent) + ((s.mask_hash,) if s.mask else ())
+                       for s in self.samples))
 
     def with_captions(self, fn: Callable[[str], str]) -> Dataset:
         """The same samples, each caption replaced by `fn(caption)`."""
@@ -122,7 +146,8 @@ def load_folder(path: str | os.PathLike[str], *, recursive: bool = True, default
 
     In a subfolder named `10_name` each picture counts ten times, and `name` is the caption of those without one
     (kohya's convention); elsewhere it counts `default_repeats` times. The caption of `a.png` is in `a.txt` or
-    `a.caption`. What cannot be used is left out and named in the notes. Raises UserError if nothing is left.
+    `a.caption`, its mask, if any, in `masks/a.png` or `a_mask.png`. What cannot be used is left out and named in the
+    notes. Raises UserError if nothing is left.
     """
     root = Path(path)
     if not root.is_dir():
@@ -157,17 +182,37 @@ class _Scan:
             self.notes.append(f"skipped folder {folder.name}: {error.strerror}.")
             return
         crops = self._crops(folder) if CROPS_FILE in entries else {}
-        names = sorted(name for name in entries if not name.endswith(self.caption_suffixes))
+        masks, strays = scan_masks(folder, entries)
+        self.notes += [f"skipped {self._name(stray)}: a mask of no picture." for stray in strays]
+        taken = {name.partition("/")[0] for name in masks.values()}
+        names = sorted(name for name in entries if not name.endswith(self.caption_suffixes) and name not in taken)
         for name in sorted(names, key=str.casefold):
             stem, dot, suffix = name.rpartition(".")
             suffix = (dot + suffix).lower()
-            if suffix in IMAGE_SUFFIXES and entries[name].is_file():
+            if suffix in IMAGE_SUFFIXES and self._is_file(folder, entries[name]):
                 captions = [stem + end for end in self.caption_suffixes if stem + end in entries]
-                self._picture(folder, name, captions, repeats, class_name, crops.get(name))
+                self._picture(folder, name, captions, repeats, class_name, crops.get(name), masks.get(name))
             elif suffix in _OTHER_PICTURES:
                 self.notes.append(f"skipped {self._name(folder / name)}: {suffix} is not read; save it as png.")
-            elif self.recursive and entries[name].is_dir(follow_symlinks=False):
-                self._subfolder(folder / name, repeats, class_name)
+            elif self.recursive and suffix not in IMAGE_SUFFIXES and _is_folder(entries[name]):
+                self._folder_or_link(folder, entries[name], repeats, class_name)
+
+    def _is_file(self, folder: Path, entry: os.DirEntry) -> bool:
+        """Also whether a link leads to one; what ends as a picture does and is none is noted."""
+        try:
+            if entry.is_file():
+                return True
+            reason = "it is a folder" if entry.is_dir() else "it is no file, or a link that leads nowhere"
+        except OSError as error:  # links in a circle
+            reason = error.strerror
+        self.notes.append(f"skipped {self._name(folder / entry.name)}: {reason}. Remove or rename it.")
+        return False
+
+    def _folder_or_link(self, folder: Path, entry: os.DirEntry, repeats: int, class_name: str) -> None:
+        if entry.is_symlink():  # a link may lead back to a folder above, and so on for ever
+            self.notes.append(f"skipped folder {self._name(folder / entry.name)}: it is a link. Name the folder.")
+        else:
+            self._subfolder(folder / entry.name, repeats, class_name)
 
     def _subfolder(self, folder: Path, repeats: int, class_name: str) -> None:
         if kohya := _KOHYA_FOLDER.fullmatch(folder.name):
@@ -181,7 +226,7 @@ class _Scan:
         self.folder(folder, repeats, class_name)
 
     def _picture(self, folder: Path, name: str, captions: Sequence[str], repeats: int, class_name: str,
-                 origin: Mapping[str, Any] | None) -> None:
+                 origin: Mapping[str, Any] | None, mask: str | None) -> None:
         path = folder / name
         try:
             size = image_size(path)
@@ -193,7 +238,7 @@ class _Scan:
             self.uncaptioned.append(self._name(path))
             caption = class_name
         parent = str(origin.get("parent") or "") if isinstance(origin, Mapping) else name.rpartition(".")[0]
-        self.samples.append(Sample(path, size, caption, repeats, None, parent))
+        self.samples.append(Sample(path, size, caption, repeats, None, parent, None if mask is None else folder / mask))
 
     def _caption(self, path: str) -> str:
         try:
@@ -215,6 +260,13 @@ class _Scan:
 
     def _name(self, path: str | Path) -> str:
         return Path(path).relative_to(self.root).as_posix()
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
 
 
 def _read(path: str) -> bytes:
@@ -268,12 +320,15 @@ def _strictly(data: bytes, encoding: str) -> str | None:
 
 
 def save_samples(folder: str | os.PathLike[str],
-                 items: Sequence[tuple[Image.Image, str, Mapping[str, Any]]]) -> list[Path]:
-    """Write pictures (png), captions (txt), and what they descend from (crops.json), for `load_folder` to read.
+                 items: Sequence[tuple[Image.Image, str, Mapping[str, Any]]],
+                 masks: Sequence[Image.Image | None] = ()) -> list[Path]:
+    """Write pictures (png), captions (txt), masks (masks/*.png), and what they descend from (crops.json), for
+    `load_folder` to read.
 
     Args:
         items: (picture, caption, meta). Of meta, "name" is the file's stem (a running number if not given) and
             "parent" the picture it descends from; all of it is kept in crops.json and must be JSON values.
+        masks: one for each item, or none at all; None where an item has none.
 
     Returns the pictures' paths. Files of other names stay; a crops.json that is there is added to.
     """
@@ -286,13 +341,21 @@ def save_samples(folder: str | os.PathLike[str],
         raise UserError(f"two pictures have one name in {folder}; give each a name of its own.")
     crops = read_json(folder / CROPS_FILE) if (folder / CROPS_FILE).exists() else {}
     paths = [folder / f"{name}.png" for name in names]
-    for path, (image, caption, meta) in zip(paths, items, strict=True):
-        with atomic_path(path) as temp:
-            image.save(temp, format="PNG")
+    for path, (image, caption, meta), mask in zip(paths, items, masks or [None] * len(items), strict=True):
+        _save_png(path, image)
         atomic_write(folder / f"{path.stem}.txt", (caption + "\n").encode())
+        if mask is not None:
+            _save_png(folder / MASKS_FOLDER / path.name, mask.convert("L"))
+        else:  # one of an earlier picture of that name must not pass for this one's
+            (folder / MASKS_FOLDER / path.name).unlink(missing_ok=True)
         crops[path.name] = dict(meta)
     write_json(folder / CROPS_FILE, crops)
     return paths
+
+
+def _save_png(path: Path, image: Image.Image) -> None:
+    with atomic_path(path) as temp:
+        image.save(temp, format="PNG")
 
 
 def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:

@@ -24,6 +24,8 @@ from .dataset import Dataset, Sample
 from .errors import UserError
 from .events import Caching, Event, Warned
 from .images import to_tensor
+from .masked_loss import latent_mask
+from .masks import bucket_mask
 
 TEXT_BATCH = 16
 
@@ -42,11 +44,13 @@ class Batch:
         latents: [B, C, ...] in the model's own scale, on the CPU.
         captions: what each row is captioned with this time ("" where the caption was dropped).
         conditioning: the cached conditioning of those captions, or None if the text encoder is being trained.
+        masks: [B, 1, h, w] in 0..1, what of each latent is meant, or None if all of every picture is.
     """
 
     latents: Tensor
     captions: tuple[str, ...]
     conditioning: Conditioning | None
+    masks: Tensor | None = None
 
 
 class Feed:
@@ -64,6 +68,7 @@ class Feed:
         self.buckets: list[Size] = []
         self.left_out: list[str] = []
         self._latent_keys: dict[tuple[int, bool], Mapping[str, Any]] = {}
+        self._masks: dict[tuple[int, bool], Tensor] = {}
         for sample in dataset.samples:
             try:
                 self.buckets.append(assign_bucket(sample.size, buckets, data.upscale, step))
@@ -73,6 +78,7 @@ class Feed:
         if self.left_out and not self.samples:
             raise UserError(f"no picture can be trained on; {self.left_out[0]}")
         self.plan = BatchPlan(self.buckets, [s.repeats for s in self.samples], data.batch_size, config.seed)
+        self.masked = data.masked_loss and any(sample.mask for sample in self.samples)
         policy = CaptionPolicy.from_config(data)
         self.variants = [
             policy.variants(sample.caption, data.caption_variants, derived_seed(config.seed, "captions", index))
@@ -87,6 +93,9 @@ class Feed:
         """Fill the caches; report pictures left out and captions cut. Later reads of a lost entry make it again."""
         for line in self.left_out:
             yield Warned(line)
+        if self.config.data.masked_loss and not self.masked:
+            yield Warned("data.masked_loss is on, but no picture has a mask: each is trained on whole. Put a.png's mask "
+                         "into masks/a.png or a_mask.png.")
         for line in truncation_report(self._all_captions(), self.backbone.token_count):
             yield Warned(line)
         flips = (False, True) if self.config.data.flip else (False,)
@@ -104,13 +113,16 @@ class Feed:
         """The index-th batch, counted from 0 over all epochs."""
         rng = random.Random(derived_seed(self.config.seed, "batch", index))
         data = self.config.data
-        latents, captions = [], []
+        latents, captions, masks = [], [], []
         for sample in self.plan.batch(index):
-            latents.append(self._latents(sample, data.flip and rng.random() < 0.5))
+            flip = data.flip and rng.random() < 0.5
+            latents.append(self._latents(sample, flip))
+            if self.masked:
+                masks.append(self._mask(sample, flip, latents[-1].shape[-2:]))
             dropped = rng.random() < data.caption_dropout
             captions.append("" if dropped else rng.choice(self.variants[sample]))
         conditioning = None if self.trains_text else self.conditioning(captions)
-        return Batch(torch.stack(latents), tuple(captions), conditioning)
+        return Batch(torch.stack(latents), tuple(captions), conditioning, torch.stack(masks) if masks else None)
 
     def conditioning(self, captions: list[str]) -> Conditioning:
         """Cached conditioning, one row per caption, on the CPU."""
@@ -135,6 +147,15 @@ class Feed:
             self._latent_keys[index, flip] = self._key(
                 {"what": "latents", "image": sample.content_hash, "crop": sample.crop, "bucket": bucket, "flip": flip})
         return self.cache.get(self._latent_keys[index, flip], encode)["latents"]
+
+    def _mask(self, index: int, flip: bool, size: tuple[int, int]) -> Tensor:
+        """[1, h, w]; all ones for a picture without a mask."""
+        sample, bucket = self.samples[index], self.buckets[index]
+        if sample.mask is None:
+            return torch.ones(1, *size)
+        if (index, flip) not in self._masks:
+            self._masks[index, flip] = latent_mask(bucket_mask(sample, bucket, flip), size)
+        return self._masks[index, flip]
 
     def _text(self, caption: str) -> Conditioning:
         def encode() -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ from .events import CheckpointSaved, Event, Finished, Previewed, RunStarted, Ste
 from .feed import Batch, Feed, derived_seed
 from .files import atomic_path
 from .images import to_image
+from .masked_loss import masked_loss, masked_prior
 from .objectives import Loss
 from .optimizers import OPTIMIZERS, build_optimizer
 from .schedules import rate_factor
@@ -155,17 +156,40 @@ class _Session:
         generator = torch.Generator().manual_seed(derived_seed(self.config.seed, "noise", index))
         noise = torch.randn(batch.latents.shape, generator=generator)
         t = self.loss.times(torch.rand(len(batch.latents), generator=generator))
-        return self.sample_losses(batch, noise, t).mean()
+        return self.sample_losses(batch, noise, t, prior=self.config.data.masked_prior).mean()
 
-    def sample_losses(self, batch: Batch, noise: Tensor, t: Tensor) -> Tensor:
-        """The loss [B] of a batch at given noise and times (all on the CPU)."""
+    def sample_losses(self, batch: Batch, noise: Tensor, t: Tensor, prior: float = 0.0) -> Tensor:
+        """The loss [B] of a batch at given noise and times (all on the CPU).
+
+        `prior` adds, for batches with masks, what keeps the surroundings as the base predicts them.
+        """
         device = self.backbone.device
         latents, noise, t = batch.latents.to(device), noise.to(device), t.to(device)
+        noisy = self.backbone.noised(latents, noise, t)
+        if batch.masks is None:
+            return self.loss.per_sample(self._predict(noisy, t, batch), latents, noise, t)
+        masks, unmasked_weight = batch.masks.to(device), self.config.data.unmasked_weight
+        base = self._base_prediction(noisy, t, batch) if prior and batch.masks.min() < 1 else None
+        prediction = self._predict(noisy, t, batch)
+
+        def mean(error: Tensor) -> Tensor:
+            inside = masked_loss(error, masks, unmasked_weight)
+            return inside if base is None else inside + masked_prior(prediction.float(), base.float(), masks, prior)
+
+        return self.loss.per_sample(prediction, latents, noise, t, mean)
+
+    def _predict(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
         dtype = AUTOCAST.get(self.config.precision)
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
-            conditioning = self._conditioning(batch)
-            prediction = self.backbone.predict(self.backbone.noised(latents, noise, t), t, conditioning)
-        return self.loss.per_sample(prediction, latents, noise, t)
+        with torch.autocast(self.backbone.device.type, dtype, enabled=dtype is not None):
+            return self.backbone.predict(noisy, t, self._conditioning(batch))
+
+    @torch.no_grad()
+    def _base_prediction(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
+        """What the base alone says to the same, with its own text encoder."""
+        with contextlib.ExitStack() as stack:
+            for handle in self.handles.values():
+                stack.enter_context(handle.disabled())
+            return self._predict(noisy, t, batch)
 
     def _conditioning(self, batch: Batch) -> Conditioning:
         if batch.conditioning is None:

@@ -121,11 +121,15 @@ class Loss:
         """Uniform numbers u [B] in (0, 1) → times of the chosen density."""
         return DENSITIES[self.density](u, self.settings)
 
-    def per_sample(self, prediction: Tensor, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """Weighted squared error [B] of a prediction at times t [B], averaged over each sample's elements."""
+    def per_sample(self, prediction: Tensor, latents: Tensor, noise: Tensor, t: Tensor,
+                   mean: Callable[[Tensor], Tensor] = lambda error: error.flatten(1).mean(1)) -> Tensor:
+        """Weighted squared error [B] of a prediction at times t [B].
+
+        `mean` makes of the squared error [B, C, ...] one number [B] a sample; by default all elements count alike.
+        """
         alpha, sigma = self.schedule.coefficients(t)
         target = self.objective.target(latents, noise, per_row(alpha, latents), per_row(sigma, latents))
-        error = (prediction.float() - target.float()).pow(2).flatten(1).mean(1)
+        error = mean((prediction.float() - target.float()).pow(2))
         return error * WEIGHTINGS[self.weighting](alpha, sigma, self.objective, self.settings.min_snr_gamma)
 
 

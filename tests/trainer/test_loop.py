@@ -19,6 +19,7 @@ from lora_bootstrap.trainer.events import (
     Warned,
 )
 from lora_bootstrap.trainer.loop import train
+from lora_bootstrap.trainer.masks import with_masks
 
 
 def config(**settings):
@@ -238,3 +239,74 @@ def test_a_picture_too_small_is_left_out_by_name_and_the_rest_trains(tiny_backbo
         path.unlink()
     with pytest.raises(UserError, match="no picture can be trained on; speck.png"):
         run(tiny_backbone, load_folder(tmp_path / "data"), tmp_path, config(steps=1))
+
+
+def masked(dataset, folder):
+    """The same pictures, the left half of each meant."""
+    folder.mkdir()
+    masks = {}
+    for sample in dataset:
+        mask = Image.new("L", sample.size, 0)
+        mask.paste(255, (0, 0, sample.size[0] // 2, sample.size[1]))
+        masks[sample.path] = folder / f"{sample.path.stem}.png"
+        mask.save(masks[sample.path])
+    return with_masks(dataset, masks)
+
+
+def test_a_mask_of_everything_trains_as_no_mask_does(tiny_backbone, dataset, tmp_path):
+    (tmp_path / "white").mkdir()
+    whole = {sample.path: tmp_path / "white" / f"{sample.path.stem}.png" for sample in dataset}
+    for sample in dataset:
+        Image.new("L", sample.size, 255).save(whole[sample.path])
+    plain = run(tiny_backbone, dataset, tmp_path / "a", config())
+    white = run(tiny_backbone, with_masks(dataset, whole), tmp_path / "b", config(**{"data.masked_loss": True}))
+    for one, other in zip(of(plain, StepDone), of(white, StepDone), strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-5)
+
+
+def test_what_is_outside_the_mask_is_not_learnt(tiny_backbone, dataset, tmp_path):
+    """With no weight outside and no prior, other pixels there change nothing but what the VAE carries across."""
+    settings = {"data.masked_loss": True, "data.masked_prior": 0.0, "steps": 1, "optimizer.learning_rate": 1e-9}
+    pictures = masked(dataset, tmp_path / "masks")
+    losses = {
+        weight: of(run(tiny_backbone, pictures, tmp_path / str(weight), config(**settings, **{
+            "data.unmasked_weight": weight})), StepDone)[0].loss for weight in (0.0, 1.0)}
+    plain = of(run(tiny_backbone, dataset, tmp_path / "plain", config(steps=1, **{
+        "optimizer.learning_rate": 1e-9})), StepDone)[0].loss
+    assert losses[1.0] == pytest.approx(plain, rel=1e-5) and losses[0.0] != pytest.approx(plain, rel=1e-3)
+
+
+def test_the_prior_keeps_the_surroundings_as_the_base_predicts_them(tiny_backbone, dataset, tmp_path):
+    pictures = masked(dataset, tmp_path / "masks")
+    settings = {"data.masked_loss": True, "data.unmasked_weight": 0.0, "steps": 30, "data.caption_dropout": 0.0}
+    moved = {}
+    for prior in (0.0, 20.0):
+        events = run(tiny_backbone, pictures, tmp_path / str(prior), config(**settings, **{"data.masked_prior": prior}))
+        moved[prior] = surroundings_moved(tiny_backbone, events[-1].path)
+    assert moved[20.0] < 0.6 * moved[0.0]
+
+
+def surroundings_moved(backbone, lora):
+    """Mean distance of the predictions with and without the LoRA in the right half of the latents."""
+    generator = torch.Generator().manual_seed(3)
+    noisy = torch.randn(4, 4, 8, 8, generator=generator)
+    t, heard = torch.tensor([0.2, 0.4, 0.6, 0.8]), backbone.encode_text(["zqx, red hair"] * 4)
+    with torch.no_grad():
+        before = backbone.predict(noisy, t, heard)
+        with backbone.lora(lora):
+            after = backbone.predict(noisy, t, heard)
+    return (after - before)[..., 4:].abs().mean().item()
+
+
+def test_a_masked_loss_without_any_mask_is_told(tiny_backbone, dataset, tmp_path):
+    events = run(tiny_backbone, dataset, tmp_path, config(**{"data.masked_loss": True}))
+    assert any("no picture has a mask" in event.message for event in of(events, Warned))
+
+
+def test_a_changed_mask_makes_a_new_run(tiny_backbone, dataset, tmp_path):
+    pictures = masked(dataset, tmp_path / "masks")
+    settings = config(steps=2, **{"data.masked_loss": True})
+    run(tiny_backbone, pictures, tmp_path / "runs", settings)
+    assert run(tiny_backbone, pictures, tmp_path / "runs", settings)[-1].reused
+    Image.new("L", pictures.samples[0].size, 255).save(pictures.samples[0].mask)
+    assert not run(tiny_backbone, pictures, tmp_path / "runs", settings)[-1].reused
