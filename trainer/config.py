@@ -18,7 +18,7 @@ from .errors import UserError, unknown_name
 LAYER_PRESETS = ("attention", "attention+mlp", "all")
 PRECISIONS = ("fp32", "bf16", "fp16")
 UNMASKED_WEIGHT, PRIOR_WEIGHT = 0.1, 0.5
-"""A masked loss's starting values: the surroundings count a tenth, and are held half as firmly as the subject is learnt."""
+"""Starting values of a masked loss: the surroundings count a tenth, and are held half as firmly as the rest is learnt."""
 KINDS = ("style", "character", "concept")
 
 
@@ -109,8 +109,8 @@ class DataConfig:
     unmasked_weight: float = UNMASKED_WEIGHT
     """What a place outside the mask still counts, of one inside."""
     masked_prior: float = PRIOR_WEIGHT
-    """How firmly the network is held, outside the mask, to what the base predicts there; 0 lets go of it. Costs a second
-    forward pass a step."""
+    """How firmly the network is held, outside the mask, to what the base predicts there; 0 lets go of it. Costs a
+    second forward pass a step."""
 
     def __post_init__(self) -> None:
         _check(16 <= self.resolution <= 8192, "resolution", self.resolution, "from 16 to 8192 pixels")

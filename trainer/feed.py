@@ -94,8 +94,8 @@ class Feed:
         for line in self.left_out:
             yield Warned(line)
         if self.config.data.masked_loss and not self.masked:
-            yield Warned("data.masked_loss is on, but no picture has a mask: each is trained on whole. Put a.png's mask "
-                         "into masks/a.png or a_mask.png.")
+            yield Warned("data.masked_loss is on, but no picture has a mask: each is trained on whole. Put a.png's "
+                         "mask into masks/a.png or a_mask.png.")
         for line in truncation_report(self._all_captions(), self.backbone.token_count):
             yield Warned(line)
         flips = (False, True) if self.config.data.flip else (False,)
