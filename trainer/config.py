@@ -18,7 +18,7 @@ from .errors import UserError, unknown_name
 LAYER_PRESETS = ("attention", "attention+mlp", "all")
 PRECISIONS = ("fp32", "bf16", "fp16")
 UNMASKED_WEIGHT, PRIOR_WEIGHT = 0.1, 0.5
-"""Starting values of a masked loss: the surroundings count a tenth, and are held half as firmly as the rest is learnt."""
+"""Of a masked loss: the surroundings count a tenth, and are held half as firmly as the subject is learnt."""
 KINDS = ("style", "character", "concept")
 
 
