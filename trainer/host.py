@@ -91,8 +91,7 @@ class HostBackbone:
             raise UserError(f"the MODEL carries layers that another node replaced (such as {injected[0]}); they cannot "
                             "be trained through. Connect the MODEL as its loader gives it.")
         with _outside(), torch.enable_grad(), _in_training(), checkpointed(self.network, gradient_checkpointing):
-            self._training, self._step = True, Step()
-            self._bring("network")
+            self._training, self._step = True, Step()  # the first step loads the network, as it knows its memory
             try:
                 yield
             finally:

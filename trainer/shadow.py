@@ -53,12 +53,12 @@ class Shadow:
                     copy.__dict__["forward"] = forward
 
     def release(self) -> None:
-        """Let go of the weights, so that their owner can free the memory. `refresh` brings them back."""
+        """Let go of the weights, so that their owner can free the memory; shapes stay. `refresh` brings them back."""
         for _, copy in self._copies.values():
             for tensors in (copy._parameters, copy._buffers):
                 for tensor in tensors.values():
                     if tensor is not None and is_plain(tensor):
-                        tensor.data = torch.empty(0, dtype=tensor.dtype)
+                        tensor.data = torch.empty((), dtype=tensor.dtype).expand(tensor.shape)
 
     def _copy(self, source: nn.Module) -> nn.Module:
         if id(source) in self._copies:  # a module that stands in two places stays one module
@@ -87,8 +87,10 @@ class Shadow:
         """Follow the owner where it put modules in place of others. A child that an adapter wraps stays wrapped."""
         for source, copy in list(self._copies.values()):
             for name, child in source._modules.items():
-                if child is None or id(child) not in self._copies:
-                    copy._modules[name] = None if child is None else self._copy(child)
+                ours = None if child is None else self._copy(child)
+                held = copy._modules.get(name)
+                if held is not ours and (held is None or all(part is not ours for part in held.modules())):
+                    copy._modules[name] = ours
             for name in copy._modules.keys() - source._modules.keys():
                 del copy._modules[name]
 
@@ -108,9 +110,12 @@ def _alias_all(sources: dict[str, Tensor | None], copies: dict[str, Tensor | Non
         elif copy is None or not is_plain(copy):
             alias = _alias(source)
             copies[name] = nn.Parameter(alias, requires_grad=False) if isinstance(source, nn.Parameter) else alias
-        elif (copy.data_ptr(), copy.dtype, copy.shape) != (source.data_ptr(), source.dtype, source.shape) or (
-                copy.device != source.device):
+        elif _place(copy) != _place(source):
             copy.data = _alias(source)  # the same object, because handles keep it
+
+
+def _place(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.data_ptr(), tensor.dtype, tensor.device, tensor.shape, tensor.stride()
 
 
 def _alias(source: Tensor) -> Tensor:

@@ -88,11 +88,27 @@ def test_a_refreshed_shadow_follows_its_original(network):
     assert x.dtype == torch.float32
 
 
+def test_a_module_that_is_exchanged_and_put_back_is_followed_both_ways(network):
+    """As the host does with what a node patches into a model while it is loaded."""
+    shadow, own, other = Shadow(network), network.norm, nn.Identity()
+    first = shadow.root.norm
+    for there, kind in ((other, nn.Identity), (own, nn.LayerNorm), (other, nn.Identity)):
+        network.norm = there
+        shadow.refresh()
+        assert type(shadow.root.norm) is kind and shadow.root.norm is not there
+    network.norm = own
+    shadow.refresh()
+    assert shadow.root.norm is first
+
+
 def test_a_released_shadow_holds_no_memory_until_it_is_refreshed(network):
     shadow = Shadow(network)
+    before = network.norm.weight.clone()
     shadow.release()
-    assert sum(p.numel() for p in [*shadow.root.parameters(), *shadow.root.buffers()]) == 0
-    assert network.norm.weight.numel() == 6
+    tensors = [*shadow.root.parameters(), *shadow.root.buffers()]
+    assert sum(tensor.untyped_storage().nbytes() for tensor in tensors) == 4 * len(tensors)
+    assert [tensor.shape for tensor in tensors] == [t.shape for t in [*network.parameters(), *network.buffers()]]
+    assert torch.equal(network.norm.weight, before)
     shadow.refresh()
     assert shadow.root.norm.weight.data_ptr() == network.norm.weight.data_ptr()
 

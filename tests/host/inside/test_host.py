@@ -73,7 +73,8 @@ def all_of(backbone):
 def test_the_model_comes_back_bit_identical(sandbox, dataset, tmp_path, monkeypatch, end, checkpointing):
     backbone = HostBackbone(*sandbox)
     before, flag = all_of(backbone), getattr(comfy.model_management, "in_training", None)
-    settings = config(**{"adapter.text_encoder": True, "gradient_checkpointing": checkpointing})
+    settings = config(**{"adapter.text_encoder": True, "adapter.layers": "all", "adapter.conv_rank": 2,
+                         "gradient_checkpointing": checkpointing})
     errors = {"error": ZeroDivisionError, "cancelled": comfy.model_management.InterruptProcessingException}
     with torch.inference_mode():  # as the host runs its nodes
         events = train(backbone, dataset, settings, tmp_path / "runs")
