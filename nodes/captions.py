@@ -1,79 +1,183 @@
-"""Nodes that work on captions as tags."""
+"""Nodes that change captions: tag by tag, by hand, and by leaving to the trigger what it shall mean."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.captions import add_trigger, join_tags, same_tag, split_tags
+from ..trainer.absorb import LEAST_SHARE, PURPOSES, apply_plan, propose
+from ..trainer.captions import absorb, same_tag, split_tags
+from ..trainer.dataset import Dataset
 from ..trainer.errors import UserError
+from ..trainer.hand_edits import load_edits
+from ..trainer.patterns import Replacement
+from ..trainer.tag_diff import CaptionDiff
+from ..trainer.tag_edit import TOKEN_BUDGETS, UNDERSCORES, TagEdits, TokenCount, edit_dataset
+from ..trainer.tag_rules import MODES, load_rules
+from . import paths
 from .sockets import LoraDataset
+from .tag_editor import EDITORS, edits_name
+from .working import problem, show_report
+
+CATEGORY = "LoRA Bootstrap/captions"
 
 
 class EditTags(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_EditTags", display_name="Edit Tags", category="LoRA Bootstrap/captions",
-            description="Changes every caption of a dataset. In this order: replace, remove, blacklist, add, trigger. "
-                        "The files stay as they are.",
-            inputs=[
-                LoraDataset.Input("dataset"),
-                io.String.Input("trigger", default="", tooltip=(
-                    "The word to call the character or style by. It goes first, and is there only once.")),
-                io.String.Input("add", default="", multiline=True, tooltip=(
-                    "Tags to put after the trigger in every caption, between commas.")),
-                io.String.Input("remove", default="", multiline=True, tooltip=(
-                    "Tags to leave out, between commas: exactly these, in any case, with blank or underscore. For a "
-                    "character, name here what shall always be hers (red hair, fox ears): the trigger learns it.")),
-                io.String.Input("replace", default="", multiline=True, tooltip=(
-                    "One replacement a line, as in: grey hair = silver hair")),
-                io.String.Input("blacklist", default="", multiline=True, tooltip=(
-                    "Words that no caption may hold, between commas: every tag with one of them goes (watermark also "
-                    "removes artist watermark).")),
-            ],
-            outputs=[LoraDataset.Output(display_name="dataset")],
+            node_id="LoraBootstrap_EditTags", display_name="Edit Tags", category=CATEGORY,
+            description="Changes every caption of a dataset, by rules and by hand. In this order: underscores, "
+                        "aliases, replace, patterns, remove, blacklist, implications, add, order, trigger, token "
+                        "limit, and what was changed by hand. The files stay as they are.",
+            is_output_node=True, hidden=[io.Hidden.unique_id],
+            inputs=[LoraDataset.Input("dataset"), *_first_widgets(), *_more_widgets(),
+                    io.Clip.Input("clip", optional=True, tooltip="Counts the tokens for token_limit."),
+                    io.String.Input("scores", optional=True, force_input=True, tooltip=(
+                        "From Tag Images: how sure each tag is. What is too long is cut from the least sure on."))],
+            outputs=[LoraDataset.Output(display_name="dataset"),
+                     io.String.Output(display_name="diff", tooltip="Every caption that changed, before and after.")],
         )
 
     @classmethod
-    def validate_inputs(cls, replace) -> bool | str:
-        try:
-            replacements(replace or "")
-        except UserError as error:
-            return str(error)
-        return True
+    def validate_inputs(cls, replace=None, patterns=None, alias_file=None, implication_file=None,
+                        edits=None) -> bool | str:
+        checks = ((replacements, replace), (pattern_lines, patterns), (paths.table_file, alias_file),
+                  (paths.table_file, implication_file), (_edits_file, edits))
+        found = (problem(check, value) for check, value in checks)
+        return next((message for message in found if message is not True), True)
 
     @classmethod
-    def execute(cls, dataset, trigger, add, remove, replace, blacklist) -> io.NodeOutput:
-        new_names, added, gone, words = replacements(replace), _tags(add), _tags(remove), _tags(blacklist)
-        return io.NodeOutput(dataset.with_captions(lambda caption: join_tags(
-            edited(split_tags(caption), trigger.strip(), added, gone, new_names, words))))
+    def fingerprint_inputs(cls, edits="", alias_file="", implication_file="", **_) -> Any:
+        if None in (edits, alias_file, implication_file):  # linked: what it is shows only when the node runs
+            return float("nan")
+        files = [paths.table_file(text) for text in (alias_file, implication_file)]
+        return [load_edits(_edits_file(edits, cls.hidden.unique_id)).fingerprint,
+                [file and file.stat().st_mtime_ns for file in files]]
+
+    @classmethod
+    def execute(cls, dataset, trigger, add, remove, replace, blacklist, edits="", clip=None, scores="",
+                **more) -> io.NodeOutput:
+        rules = make_edits(trigger, add, remove, replace, blacklist, **more)
+        ruled, diff = edit_dataset(dataset, rules, read_scores(scores, dataset) if scores else None,
+                                   token_count(clip) if clip is not None else None)
+        editor = EDITORS.show(ruled, _edits_file(edits, cls.hidden.unique_id))
+        saved = load_edits(editor.path)
+        edited, by_hand = saved.applied(ruled)
+        cut = {change.path: change.cut for change in diff.changes}
+        diff = CaptionDiff.between(dataset, edited, [cut.get(sample.path, ()) for sample in edited], (
+            *diff.notes, *([f"changed by hand: {by_hand}."] if by_hand else [])))
+        show_report(diff.text(most=0).removesuffix(f"\n… and {len(diff)} more"), cls.hidden.unique_id)
+        return io.NodeOutput(edited, diff.text(most=len(diff)), ui={"lora_bootstrap": [
+            {"dataset": editor.id, "revision": saved.revision, "pictures": len(edited), "changed": by_hand}]})
 
 
-def edited(tags: Sequence[str], trigger: str = "", add: Sequence[str] = (), remove: Sequence[str] = (),
-           replace: dict[str, str] | None = None, blacklist: Sequence[str] = ()) -> list[str]:
-    """The tags of one caption, each at most once, after replacing, removing, blacklisting, adding and the trigger."""
-    gone, banned = {same_tag(tag) for tag in remove}, [same_tag(word).split() for word in blacklist]
-    renamed = [(replace or {}).get(same_tag(tag), tag) for tag in tags]
-    kept = [tag for tag in renamed if tag and same_tag(tag) not in gone
-            and not any(_holds(same_tag(tag).split(), words) for words in banned)]
-    # tags that are asked for stand in the order in which they are given, before the others
-    first = [tag for tag in add if same_tag(tag) not in {same_tag(other) for other in split_tags(trigger)}]
-    unique: dict[str, str] = {}
-    for tag in (*first, *kept):
-        unique.setdefault(same_tag(tag), tag)
-    return add_trigger(list(unique.values()), trigger)
+def _first_widgets() -> list[Any]:
+    return [
+        io.String.Input("trigger", default="", tooltip=(
+            "The word to call the character or style by. It goes first, and is there only once.")),
+        io.String.Input("add", default="", multiline=True, tooltip=(
+            "Tags to put after the trigger in every caption, between commas.")),
+        io.String.Input("remove", default="", multiline=True, tooltip=(
+            "Tags to leave out, between commas: exactly these, in any case, with blank or underscore. For a "
+            "character, name here what shall always be hers (red hair, fox ears): the trigger learns it.")),
+        io.String.Input("replace", default="", multiline=True, tooltip=(
+            "One replacement a line, as in: grey hair = silver hair")),
+        io.String.Input("blacklist", default="", multiline=True, tooltip=(
+            "Words that no caption may hold, between commas: every tag with one of them goes (watermark also "
+            "removes artist watermark). * stands for anything: *background.")),
+    ]
 
 
-def _holds(words: Sequence[str], wanted: Sequence[str]) -> bool:
-    return any(list(words[start : start + len(wanted)]) == list(wanted) for start in range(len(words)))
+def _more_widgets() -> list[Any]:
+    """Optional, so that graphs saved before there were these still run."""
+    return [
+        io.String.Input("patterns", default="", multiline=True, optional=True, tooltip=(
+            "Regular expressions on each tag by itself, one a line, as in: ^(light|dark) (.*) hair$ => \\2 hair")),
+        io.Combo.Input("underscores", options=list(UNDERSCORES), default="keep", optional=True, tooltip=(
+            "How blanks within tags are written: long hair, long_hair, or as they are. Faces such as ^_^ stay.")),
+        io.Boolean.Input("aliases", default=False, optional=True, tooltip=(
+            "Bring the names of one tag to one: gray hair becomes grey hair, kitsunemimi fox ears.")),
+        io.Combo.Input("implications", options=list(MODES), default="off", optional=True, tooltip=(
+            "Tags that another tag says already (fox ears says animal ears): leave them in, drop them, or add those "
+            "that are missing.")),
+        io.Boolean.Input("order", default=False, optional=True, tooltip=(
+            "Sort the tags: trigger, class, count, identity, outfit, pose, view, expression, lighting, background, "
+            "style. Not for sentences.")),
+        io.Int.Input("token_limit", default=0, min=0, max=10_000, optional=True, tooltip=(
+            f"Drop the least sure tags until a caption has no more tokens: {', '.join(map(str, TOKEN_BUDGETS))} are "
+            "one, two and three chunks of CLIP. 0: any length. Needs clip.")),
+        io.String.Input("alias_file", default="", optional=True, tooltip=(
+            "Aliases of your own: a CSV file below input/, with two columns: gray hair,grey hair. Needs aliases.")),
+        io.String.Input("implication_file", default="", optional=True, tooltip=(
+            "Implications of your own: a CSV file below input/, with two columns: fox ears,animal ears.")),
+        io.String.Input("edits", default="", optional=True, tooltip=(
+            "Name under which the changes by hand are kept; another name, other changes. Empty: this node's own.")),
+    ]
+
+
+class AbsorbTags(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_AbsorbTags", display_name="Absorb Tags", category=CATEGORY,
+            description="Leaves out of the captions what the trigger shall come to mean: a character's traits, or the "
+                        "words for a style. Proposes a decision for every tag, which you can change.",
+            is_output_node=True, hidden=[io.Hidden.unique_id],
+            inputs=[
+                LoraDataset.Input("dataset"),
+                io.Combo.Input("purpose", options=list(PURPOSES), default="character", tooltip=(
+                    "character: its traits and outfit, where most pictures have them. style: every word for a style.")),
+                io.String.Input("trigger", default="", tooltip="The trigger, which is never left out."),
+                io.Float.Input("least_share", default=LEAST_SHARE, min=0.01, max=1.0, step=0.01, tooltip=(
+                    "A character's trait is absorbed if at least this share has it of the pictures whose view can show "
+                    "it.")),
+                io.String.Input("decisions", default="", multiline=True, tooltip=(
+                    "Decisions of your own, one a line: keep fox ears, absorb white dress, delete watermark. Tags that "
+                    "are not named here go as proposed; a line of the plan can be copied as it is.")),
+            ],
+            outputs=[
+                LoraDataset.Output(display_name="dataset"),
+                io.String.Output(display_name="plan", tooltip="A line for each tag, with the reason."),
+                io.String.Output(display_name="absorbed", tooltip=(
+                    "The tags that the trigger shall mean, between commas: prompts of the base still need them.")),
+                io.String.Output(display_name="diff", tooltip="Every caption that changed, before and after."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, dataset, purpose, trigger, least_share, decisions) -> io.NodeOutput:
+        plan = propose(dataset, purpose, trigger, least_share).edited(decisions)
+        after, diff = apply_plan(dataset, plan)
+        summary = "\n".join((f"{len(diff)} of {diff.pictures} captions changed", *diff.notes, plan.text()))
+        show_report(summary, cls.hidden.unique_id)
+        return io.NodeOutput(after, plan.text(), ", ".join(plan.absorbed), diff.text(most=len(diff)))
+
+
+# -- from widgets to edits ---------------------------------------------------------------------------------------------
+
+
+def make_edits(trigger: str, add: str, remove: str, replace: str, blacklist: str, *, patterns: str = "",
+               underscores: str = "keep", aliases: bool = False, implications: str = "off", order: bool = False,
+               token_limit: int = 0, alias_file: str = "", implication_file: str = "") -> TagEdits:
+    """What the widgets of EditTags say. Raises UserError for what is not valid."""
+    return TagEdits(
+        underscores=underscores, aliases=aliases, replace=tuple(replacements(replace).items()),
+        patterns=pattern_lines(patterns), remove=tuple(_tags(remove)), blacklist=_words(blacklist),
+        implications=implications, add=tuple(absorb(_tags(add), split_tags(trigger))), add_first=True, order=order,
+        trigger=trigger.strip(), token_budget=token_limit,
+        rules=load_rules(paths.table_file(alias_file), paths.table_file(implication_file)))
 
 
 def replacements(text: str) -> dict[str, str]:
     """`old = new` lines as a table by `same_tag`; an empty new tag removes. Raises UserError for any other line."""
     table = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
+    for line in _lines(text):
         old, equals, new = line.partition("=")
         if not equals or not old.strip():
             raise UserError(f"replacement {line!r} is not of the form: old tag = new tag")
@@ -81,5 +185,54 @@ def replacements(text: str) -> dict[str, str]:
     return table
 
 
+def pattern_lines(text: str) -> tuple[tuple[str, str], ...]:
+    """`expression => new` lines. Raises UserError for any other line, and for a pattern that could hang."""
+    rows = []
+    for line in _lines(text):
+        pattern, arrow, new = line.partition("=>")
+        if not arrow or not pattern.strip():
+            raise UserError(f"pattern {line!r} is not of the form: regular expression => new text")
+        rows.append((pattern.strip(), new.strip()))
+        Replacement(*rows[-1])
+    return tuple(rows)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Words as the library's patterns on whole tags: alone, first, last, and in the middle."""
+    words = [re.sub(r"([\[?])", r"[\1]", same_tag(word)) for word in _tags(text)]
+    return tuple(pattern for word in words for pattern in (word, f"{word} *", f"* {word}", f"* {word} *"))
+
+
+def _lines(text: str) -> Sequence[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def _tags(text: str) -> list[str]:
     return split_tags(text.replace("\n", ","))
+
+
+def _edits_file(name: str, node_id: str | None = None) -> Path:
+    return paths.edits_file(edits_name(name, node_id))
+
+
+def read_scores(text: str, dataset: Dataset) -> list[Mapping[str, float] | None]:
+    """Of each picture the scores of its tags, from what Tag Images gives: JSON, {picture: {tag: score}}.
+
+    Raises UserError if it is not that.
+    """
+    try:
+        found = {str(picture): {same_tag(tag): float(score) for tag, score in tags.items()}
+                 for picture, tags in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError("scores must be what Tag Images gives: JSON, by picture and tag.") from error
+    return [found.get(sample.content_hash) for sample in dataset]
+
+
+def token_count(clip: Any) -> TokenCount:
+    """How many tokens a CLIP makes of a caption, the fullest of its encoders counted."""
+    def count(caption: str) -> int:
+        # Brackets would be read as weights. A word's number is 0 for what the tokenizer adds: start, end and padding.
+        chunked = clip.tokenize(re.sub(r"(?<!\\)([()])", r"\\\1", caption), return_word_ids=True)
+        return max(sum(token[-1] != 0 for chunk in chunks for token in chunk) for chunks in chunked.values())
+
+    return count

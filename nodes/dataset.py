@@ -1,9 +1,10 @@
-"""Nodes that make and show datasets: from a folder, from one picture's crops, from pictures of the graph."""
+"""Nodes that make and show datasets: from a folder, a picture's crops, pictures of the graph, or other datasets."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from comfy_api.latest import io, ui
@@ -11,15 +12,17 @@ from PIL import Image
 
 from ..trainer.captions import add_trigger, join_tags, split_tags, tag_frequency
 from ..trainer.crops import MAX_CROPS, Crop, suggest_crops
-from ..trainer.dataset import Dataset, Sample, load_folder, save_samples
+from ..trainer.dataset import Dataset, Sample, load_folder, save_samples, split_validation
 from ..trainer.errors import UserError
+from ..trainer.masks import MASKS_FOLDER, scaled_mask
 from ..trainer.originals import crop_tags, squared
 from ..trainer.sweep import contact_sheet
 from ..trainer.views import VOCABULARIES, tag_roles
 from . import paths
-from .pictures import pixel_hash, to_batch, to_pictures, with_caption
+from .pictures import pixel_hash, to_batch, to_masks, to_pictures, with_caption
 from .progress import show_text
 from .sockets import LoraDataset
+from .working import problem, show_report
 
 CATEGORY = "LoRA Bootstrap/dataset"
 CELL = 176
@@ -48,7 +51,7 @@ class LoadDataset(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, folder) -> bool | str:
-        return _problem(paths.dataset_folder, folder)
+        return problem(paths.dataset_folder, folder)
 
     @classmethod
     def fingerprint_inputs(cls, folder, recursive, **_) -> str | float:
@@ -89,15 +92,14 @@ class CropPicture(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name) -> bool | str:
-        return _problem(_dataset_home, name)
+        return problem(_dataset_home, name)
 
     @classmethod
     def execute(cls, image, tags, count, vocabulary, name) -> io.NodeOutput:
         pictures = to_pictures(image)
         items = [item for picture, line in zip(pictures, captions_for([tags], len(pictures)), strict=True)
                  for item in _crops(picture, split_tags(line), count, vocabulary)]
-        dataset = keep(_dataset_home(name), items)
-        return io.NodeOutput(dataset, [to_batch(picture) for picture, _, _, _ in items])
+        return io.NodeOutput(keep(_dataset_home(name), items), [to_batch(item.picture) for item in items])
 
 
 class DatasetFromImages(io.ComfyNode):
@@ -113,20 +115,77 @@ class DatasetFromImages(io.ComfyNode):
                     "A caption for each picture (a list, or one line for each), or one for all.")),
                 io.String.Input("name", default="pictures", tooltip=(
                     "They are kept in output/bootstrap/datasets/<name>; the same picture is kept once.")),
+                io.Mask.Input("masks", optional=True, tooltip=(
+                    "A mask for each picture: white is what is meant, as background removers give it. Load Image's "
+                    "mask is the other way round: put Invert Mask between. A black one counts as none.")),
             ],
             outputs=[LoraDataset.Output(display_name="dataset")],
         )
 
     @classmethod
     def validate_inputs(cls, name) -> bool | str:
-        return _problem(_dataset_home, *name)
+        return problem(_dataset_home, *name)
 
     @classmethod
-    def execute(cls, images, captions, name) -> io.NodeOutput:
+    def execute(cls, images, captions, name, masks=()) -> io.NodeOutput:
         pictures = [picture for batch in images for picture in to_pictures(batch)]
         lines = captions_for(captions, len(pictures))
+        shapes = masks_for([mask for batch in masks or () for mask in to_masks(batch)], pictures)
         return io.NodeOutput(keep(_dataset_home(name[0]), [
-            (picture, caption, "", "") for picture, caption in zip(pictures, lines, strict=True)]))
+            Item(picture, caption, mask=mask)
+            for picture, caption, mask in zip(pictures, lines, shapes, strict=True)]))
+
+
+class MergeDatasets(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        more = [LoraDataset.Input(name, optional=True) for name in ("third", "fourth", "fifth", "sixth")]
+        return io.Schema(
+            node_id="LoraBootstrap_MergeDatasets", display_name="Merge Datasets", category=CATEGORY,
+            description="Several datasets as one, in the order of the inputs.",
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                LoraDataset.Input("first"), LoraDataset.Input("second"),
+                io.Boolean.Input("once", default=True, tooltip=(
+                    "Take a picture that is in several of them from the first that has it.")),
+                *more,
+            ],
+            outputs=[LoraDataset.Output(display_name="dataset")],
+        )
+
+    @classmethod
+    def execute(cls, first, second, once, third=None, fourth=None, fifth=None, sixth=None) -> io.NodeOutput:
+        parts = [part for part in (first, second, third, fourth, fifth, sixth) if part is not None]
+        merged = merge(parts, once)
+        show_text(f"{' + '.join(str(len(part)) for part in parts)} pictures make {len(merged)}", cls.hidden.unique_id)
+        return io.NodeOutput(merged)
+
+
+class SplitDataset(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_SplitDataset", display_name="Split Dataset", category=CATEGORY,
+            description="Holds back some pictures of a dataset, to measure the training on. Crops of one picture stay "
+                        "together.",
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                LoraDataset.Input("dataset"),
+                io.Float.Input("fraction", default=0.1, min=0.01, max=0.9, step=0.01, tooltip=(
+                    "Share of the pictures to hold back.")),
+                io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False, tooltip=(
+                    "Another seed holds back other pictures.")),
+            ],
+            outputs=[LoraDataset.Output(display_name="training"),
+                     LoraDataset.Output(display_name="validation", tooltip="For Train LoRA's input of that name.")],
+        )
+
+    @classmethod
+    def execute(cls, dataset, fraction, seed) -> io.NodeOutput:
+        training, validation = split_validation(dataset, fraction, seed)
+        text = f"{len(training)} to train on, {len(validation)} held back"
+        show_text("\n".join((text, *training.notes)), cls.hidden.unique_id)
+        return io.NodeOutput(training, validation)
 
 
 class PreviewDataset(io.ComfyNode):
@@ -153,27 +212,49 @@ class PreviewDataset(io.ComfyNode):
         cells = [with_caption(sample.load(), sample.caption, CELL) for sample in dataset.samples[:shown]]
         sheet = to_batch(contact_sheet(cells, min(columns, max(1, len(cells))), cell=CELL))
         report = dataset_report(dataset)
-        show_text(report, cls.hidden.unique_id)
+        show_report(report, cls.hidden.unique_id)
         return io.NodeOutput(dataset, sheet, report, ui=ui.PreviewImage(sheet, cls=cls))
 
 
 # -- what the nodes are made of ----------------------------------------------------------------------------------------
 
-Item = tuple[Image.Image, str, str, str]
-"""(picture, caption, label that its file's name ends in, the picture it descends from)."""
+@dataclass(frozen=True)
+class Item:
+    """A picture to keep.
+
+    Attributes:
+        label: what its file's name ends in.
+        parent: the picture it descends from; "": none but itself.
+        mask: of mode L and the picture's size.
+    """
+
+    picture: Image.Image
+    caption: str
+    label: str = ""
+    parent: str = ""
+    mask: Image.Image | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its file: by the pixels and the mask's, so that what is there need not be written again."""
+        parts = (pixel_hash(self.picture), self.mask and f"m{pixel_hash(self.mask)[:6]}", self.label)
+        return "-".join(part for part in parts if part)
 
 
 def keep(folder: Path, items: Sequence[Item]) -> Dataset:
-    """The items as a dataset whose files lie in `folder`, named by their pixels: what is there is not written again."""
+    """The items as a dataset whose files lie in `folder`: what is there is not written again."""
     samples, missing = [], {}
-    for picture, caption, label, parent in items:
-        name = pixel_hash(picture) + (f"-{label}" if label else "")
-        path = folder / f"{name}.png"
-        samples.append(Sample(path, picture.size, caption, parent=parent))
-        if not path.exists() or _caption_of(path) != caption:
-            missing[name] = (picture, caption, {"name": name, "parent": samples[-1].parent})
+    for item in items:
+        path = folder / f"{item.name}.png"
+        mask = path.parent / MASKS_FOLDER / path.name if item.mask else None
+        samples.append(Sample(path, item.picture.size, item.caption, parent=item.parent, mask=mask))
+        if not path.exists() or (mask and not mask.exists()) or _caption_of(path) != item.caption:
+            missing[item.name] = item
     if missing:
-        save_samples(folder, list(missing.values()))
+        metas = [{"name": sample.path.stem, "parent": sample.parent} for sample in samples]
+        by_name = {meta["name"]: meta for meta in metas}
+        save_samples(folder, [(item.picture, item.caption, by_name[name]) for name, item in missing.items()],
+                     [item.mask for item in missing.values()])
     return Dataset(tuple(samples))
 
 
@@ -190,7 +271,7 @@ def _crops(picture: Image.Image, tags: Sequence[str], count: int, vocabulary: st
     for crop in crops:
         box = squared(crop.box, picture.size)
         shown = crop_tags(Crop(crop.name, box), picture.size, roles, words, "", face)
-        items.append((picture.crop(box), join_tags(shown), crop.name.replace("_", "-"), parent))
+        items.append(Item(picture.crop(box), join_tags(shown), crop.name.replace("_", "-"), parent))
     return items
 
 
@@ -206,6 +287,35 @@ def captions_for(texts: Sequence[str], count: int) -> list[str]:
         return [" ".join(lines)] * count
     raise UserError(f"there are {len(lines) or len(texts)} captions for {count} pictures; give one for each, "
                     "or one for all.")
+
+
+def masks_for(masks: Sequence[Image.Image], pictures: Sequence[Image.Image]) -> list[Image.Image | None]:
+    """A mask for each picture; None where it is black all over. Raises UserError if their number or shape is another.
+
+    A mask of the same shape in another size is scaled.
+    """
+    if not masks:
+        return [None] * len(pictures)
+    if len(masks) != len(pictures):
+        raise UserError(f"there are {len(masks)} masks for {len(pictures)} pictures; give one for each.")
+    return [scaled_mask(mask, picture.size, f"mask {number}") if mask.getextrema()[1] else None
+            for number, (mask, picture) in enumerate(zip(masks, pictures, strict=True), 1)]
+
+
+def merge(parts: Sequence[Dataset], once: bool) -> Dataset:
+    """The datasets one after the other; with `once` without the pictures that an earlier one has."""
+    whole = parts[0].concat(*parts[1:])
+    if not once:
+        return whole
+    known: set[str] = set()
+    samples: list[Sample] = []
+    for part in parts:
+        fresh = [sample for sample in part if sample.content_hash not in known]
+        known |= {sample.content_hash for sample in fresh}
+        samples += fresh
+    doubles = len(whole) - len(samples)
+    note = (f"{doubles} pictures are in more than one of the merged datasets, and were taken once.",) if doubles else ()
+    return Dataset(tuple(samples), (*whole.notes, *note))
 
 
 def dataset_report(dataset: Dataset) -> str:
@@ -240,14 +350,3 @@ def _dataset_home(name: str) -> Path:
 
 def _captioned(caption: str, trigger: str) -> str:
     return join_tags(add_trigger(split_tags(caption), trigger)) if trigger.strip() else caption
-
-
-def _problem(check, value: str | None) -> bool | str:
-    """True, or what is wrong with the value; one that comes over a link is not known yet."""
-    try:
-        if value is not None:
-            check(value)
-    except UserError as error:
-        return str(error)
-    return True
-

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import routes  # noqa: F401 (registers itself; the host has no later moment for it)
-from .captions import EditTags
+from . import routes, tag_routes  # noqa: F401 (register themselves; the host has no later moment for it)
+from .audit import AuditDataset
+from .captions import AbsorbTags, EditTags
 from .checkpoints import LoadRun, PickCheckpoint
-from .dataset import CropPicture, DatasetFromImages, LoadDataset, PreviewDataset
+from .dataset import CropPicture, DatasetFromImages, LoadDataset, MergeDatasets, PreviewDataset, SplitDataset
+from .prepare import PrepareDataset, SaveDataset
 from .sandbox import LoadSandbox
 from .settings import TrainSettingsNode
+from .tag_statistics import TagStatisticsNode
+from .tagging import CaptionImages, TagImages
 from .train import TrainLora
 
 NODES: tuple[type[io.ComfyNode], ...] = (
-    LoadSandbox, LoadDataset, CropPicture, DatasetFromImages, PreviewDataset, EditTags, TrainSettingsNode, TrainLora,
-    LoadRun, PickCheckpoint,
+    LoadSandbox, LoadDataset, CropPicture, DatasetFromImages, MergeDatasets, SplitDataset, AuditDataset, PrepareDataset,
+    SaveDataset, PreviewDataset, TagImages, CaptionImages, EditTags, AbsorbTags, TagStatisticsNode, TrainSettingsNode,
+    TrainLora, LoadRun, PickCheckpoint,
 )
 
 

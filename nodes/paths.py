@@ -31,6 +31,32 @@ def dataset_roots() -> dict[str, Path]:
     return {"input": Path(folder_paths.get_input_directory()), "output": output_root(), "sandbox": PACK / "sandbox"}
 
 
+def edits_root() -> Path:
+    """Where captions that were changed by hand are kept, a file for each editor."""
+    return Path(folder_paths.get_user_directory()) / "lora_bootstrap" / "edits"
+
+
+def saved_root() -> Path:
+    """Where Save Dataset puts kohya folders."""
+    return output_root() / "datasets"
+
+
+def audits_root() -> Path:
+    """Where what an audit measured is kept, so that the next measures only what is new."""
+    return output_root() / "audits"
+
+
+def temp_root() -> Path:
+    """Cleared by the host when it starts."""
+    return Path(folder_paths.get_temp_directory()) / "lora_bootstrap"
+
+
+def model_roots(kind: str) -> tuple[Path, ...]:
+    """Where models of a kind of ours lie, a folder each: models/<kind>, and what extra_model_paths.yaml says."""
+    extra = folder_paths.folder_names_and_paths.get(kind, ((),))[0]
+    return tuple(dict.fromkeys((Path(folder_paths.models_dir) / kind, *map(Path, extra))))
+
+
 def inside(root: Path, path: Path) -> bool:
     """Whether a path lies in a folder, links followed."""
     real_root = os.path.realpath(root)
@@ -45,10 +71,10 @@ def dataset_folder(text: str) -> Path:
 
     Raises UserError if it is not there, or lies outside of these folders.
     """
-    wanted = text.strip().strip('"').replace("\\", "/").rstrip("/")
+    wanted = _plain(text)
     if not wanted:
         raise UserError("the folder is empty; give one below ComfyUI's input or output folder, such as my_pictures.")
-    if wanted.startswith(("/", "~")) or ":" in wanted or not wanted.isprintable() or ".." in wanted.split("/"):
+    if _leads_away(wanted):
         raise UserError(f"folder {text!r} is not below input/ or output/; put the pictures there and give the path "
                         "from there on, such as my_pictures.")
     roots = dataset_roots()
@@ -59,6 +85,26 @@ def dataset_folder(text: str) -> Path:
                                 "there, or start ComfyUI with --input-directory.")
             return path
     raise UserError(f"there is no folder {text!r} in input/ or output/.{_folders_there(roots['input'])}")
+
+
+def table_file(text: str) -> Path | None:
+    """The CSV file below input/ or output/ that a widget's text names; None for an empty text. Raises UserError."""
+    wanted = _plain(text)
+    if not wanted:
+        return None
+    for root, path in () if _leads_away(wanted) else _candidates(wanted, dataset_roots()):
+        if path.is_file() and path.suffix.lower() == ".csv" and inside(root, path):
+            return path
+    raise UserError(f"there is no CSV file {text!r} below input/ or output/; put it into ComfyUI's input folder and "
+                    "give its name, such as aliases.csv.")
+
+
+def _plain(text: str) -> str:
+    return text.strip().strip('"').replace("\\", "/").rstrip("/")
+
+
+def _leads_away(wanted: str) -> bool:
+    return wanted.startswith(("/", "~")) or ":" in wanted or not wanted.isprintable() or ".." in wanted.split("/")
 
 
 def _candidates(wanted: str, roots: dict[str, Path]) -> list[tuple[Path, Path]]:
@@ -82,6 +128,11 @@ def own_folder(root: Path, name: str) -> Path:
         raise UserError(f"name {name!r} cannot be a folder's; use letters, digits, blanks, - and _, without separators "
                         "and leading dots.")
     return path
+
+
+def edits_file(name: str) -> Path:
+    """The file of an editor of that name. Raises UserError if the name is none, or leads elsewhere."""
+    return own_folder(edits_root(), f"{own_folder(edits_root(), name).name}.json")
 
 
 def lora_name(path: Path) -> str:

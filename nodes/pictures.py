@@ -26,6 +26,12 @@ def _picture(image: Tensor) -> Image.Image:
     return to_image(pixels.expand(3, -1, -1))
 
 
+def to_masks(masks: Tensor) -> list[Image.Image]:
+    """Each mask of a MASK batch ([B, H, W] or [H, W] in 0..1), of mode L."""
+    return [to_image(mask.detach().float().cpu()[None].expand(3, -1, -1)).convert("L")
+            for mask in masks.reshape(-1, *masks.shape[-2:])]
+
+
 def to_batch(picture: Image.Image) -> Tensor:
     """A picture as an IMAGE batch of one, [1, H, W, 3]."""
     return to_tensor(picture).movedim(0, -1)[None].contiguous()

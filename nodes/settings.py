@@ -31,6 +31,7 @@ class Row:
         options: choices, without `left`.
         values: what a choice means, if it is not itself the setting's value.
         least, most, step: of numbers; `left` is allowed below `least`.
+        late: added later, so not asked of graphs that were saved before.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Row:
     most: float | None = None
     step: float | None = None
     widget: str = ""
+    late: bool = False
 
     @property
     def id(self) -> str:
@@ -92,6 +94,12 @@ ROWS = (
     Row("state_every", "Steps between saves of the full state, from which a run goes on after the server was killed.",
         least=1, most=1_000_000),
     Row("data.cache", "Where latents and text embeddings are kept: disk takes less memory.", options=("ram", "disk")),
+    Row("data.masked_loss", "Train on what the pictures' masks show; those without a mask are trained on whole.",
+        late=True),
+    Row("data.unmasked_weight", "With masked_loss: what a place outside the mask still counts, of one inside.",
+        most=1.0, step=0.01, late=True),
+    Row("data.masked_prior", "With masked_loss: how firmly the model is held to what the base draws outside the "
+        "mask. 0 lets go of it and is faster.", most=100.0, step=0.05, late=True),
 )
 
 
@@ -134,7 +142,7 @@ def chosen(widgets: Mapping[str, Any]) -> dict[str, Any]:
 
 def _input(row: Row) -> Any:
     kind, default = _field(row.name)
-    shared = {"id": row.id, "tooltip": row.tooltip}
+    shared = {"id": row.id, "tooltip": row.tooltip, "optional": row.late}
     if row.options:
         options = [*([row.left] if row.left is not None else []), *row.options]
         return io.Combo.Input(**shared, options=options, default=options[0] if row.left is not None else default)

@@ -40,12 +40,17 @@ def read_mask(mask: Path, picture: Path, size: tuple[int, int]) -> Image.Image:
     Raises UserError if it cannot be read, or is of another shape.
     """
     found = alpha_of(picture) if mask == picture else open_image(mask, "black").convert("L")
-    if found.size == size:
-        return found
-    if abs(found.width * size[1] / (found.height * size[0]) - 1) > _SAME_SHAPE:
-        raise UserError(f"mask {mask} is {found.width} x {found.height}, its picture {size[0]} x {size[1]}; make the "
-                        "mask as large as the picture.")
-    return found.resize(size, Image.Resampling.BILINEAR)
+    return scaled_mask(found, size, f"mask {mask}")
+
+
+def scaled_mask(mask: Image.Image, size: tuple[int, int], what: str = "the mask") -> Image.Image:
+    """The mask at its picture's size. Raises UserError, which calls it `what`, if it is of another shape."""
+    if mask.size == size:
+        return mask
+    if abs(mask.width * size[1] / (mask.height * size[0]) - 1) > _SAME_SHAPE:
+        raise UserError(f"{what} is {mask.width} x {mask.height}, its picture {size[0]} x {size[1]}; make the mask as "
+                        "large as the picture.")
+    return mask.resize(size, Image.Resampling.BILINEAR)
 
 
 def alpha_of(picture: str | os.PathLike[str]) -> Image.Image:

@@ -10,7 +10,7 @@ from fnmatch import translate
 from re import IGNORECASE, compile as compile_pattern
 from typing import Any
 
-from .captions import add_trigger, distinct_tags, join_tags, same_tag, split_tags
+from .captions import absorb, add_trigger, distinct_tags, join_tags, same_tag, split_tags
 from .dataset import Dataset
 from .errors import UserError, unknown_name
 from .patterns import Replacement
@@ -42,6 +42,7 @@ class TagEdits:
         blacklist: the same, with * for anything: `*background`.
         implications: tags that another tag says already: off, drop them, or add those that are missing.
         add: tags each caption gets, behind the others unless `order` says otherwise.
+        add_first: put them before the others instead, also those that are there already.
         deduplicate: each tag once.
         order: sort by class: see `tag_classes.ORDER`; within a class the surest first, else as they were.
         trigger: put first.
@@ -57,6 +58,7 @@ class TagEdits:
     blacklist: tuple[str, ...] = ()
     implications: str = "off"
     add: tuple[str, ...] = ()
+    add_first: bool = False
     deduplicate: bool = True
     order: bool = False
     trigger: str = ""
@@ -158,6 +160,8 @@ class Editor:
         return tags
 
     def _added(self, tags: list[str]) -> list[str]:
+        if self.edits.add_first:
+            return [*self.edits.add, *absorb(tags, self.edits.add)]
         there = {same_tag(tag) for tag in tags}
         return tags + [tag for tag in self.edits.add if same_tag(tag) not in there]
 

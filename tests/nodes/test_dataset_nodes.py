@@ -7,7 +7,6 @@ import torch
 from PIL import Image
 
 from lora_bootstrap.nodes import dataset as nodes
-from lora_bootstrap.nodes.captions import EditTags, edited, replacements
 from lora_bootstrap.nodes.pictures import pixel_hash, to_batch, to_pictures, with_caption
 from lora_bootstrap.nodes.sandbox import LoadSandbox
 from lora_bootstrap.sandbox import PICTURES_DIR
@@ -182,7 +181,7 @@ def test_the_preview_shows_a_sheet_and_tells_counts_sizes_tags_and_notes(folder,
     assert passed_on is dataset and sheet.shape == (1, 196, 382, 3)
     assert report.splitlines() == ["2 pictures, 48 x 32 pixels", "1 without a caption", "red hair (1), smile (1)",
                                    "1 of 2 pictures have no caption: b.png."]
-    assert host.server.texts == [(report, "7")]
+    assert host.server.texts == [(report.replace("\n", "  \n"), "7")]
 
 
 def test_the_sheet_holds_at_most_so_many_pictures_in_rows(host):
@@ -232,37 +231,81 @@ def test_the_sandbox_gives_its_picture_with_its_tags(monkeypatch):
     assert tags.startswith("1girl, blonde hair")
 
 
-# -- EditTags ----------------------------------------------------------------------------------------------------------
+# -- masks -------------------------------------------------------------------------------------------------------------
 
 
-def test_tags_are_replaced_removed_blacklisted_added_and_the_trigger_goes_first():
-    tags = ["1girl", "Grey_Hair", "fox ears", "artist watermark", "smile"]
-    assert edited(tags, "akane", ["solo"], ["fox_ears"], {"grey hair": "silver hair"}, ["watermark"]) == [
-        "akane", "solo", "1girl", "silver hair", "smile"]
+def half(width=48, height=32):
+    mask = torch.zeros(1, height, width)
+    mask[:, :, : width // 2] = 1
+    return mask
 
 
-def test_a_tag_stands_once_and_the_trigger_is_not_doubled():
-    assert edited(["smile", "Smile", "akane"], "akane", ["smile"]) == ["akane", "smile"]
+def with_masks(images, masks, texts=("",)):
+    return nodes.DatasetFromImages.execute(list(images), list(texts), ["made"], list(masks))[0]
 
 
-def test_only_whole_words_are_blacklisted_and_only_whole_tags_removed():
-    assert edited(["long hair", "hairclip", "red hair"], remove=["hair"]) == ["long hair", "hairclip", "red hair"]
-    assert edited(["long hair", "hairclip", "red hair"], blacklist=["hair"]) == ["hairclip"]
-    assert edited(["very long hair", "long red hair"], blacklist=["long hair"]) == ["long red hair"]
+def test_pictures_masks_and_captions_are_kept_together(host):
+    dataset = with_masks([batch("red", "blue")], [torch.cat([half(), 1 - half()])], ["one", "two"])
+    shapes = [sample.load_mask() for sample in dataset]
+    assert [(mask.getpixel((0, 0)), mask.getpixel((47, 0))) for mask in shapes] == [(255, 0), (0, 255)]
+    again = load_folder(host.output / "bootstrap" / "datasets" / "made")
+    assert {(s.caption, s.load_mask().tobytes()) for s in again} == {(s.caption, s.load_mask().tobytes())
+                                                                   for s in dataset}
 
 
-def test_replacing_by_nothing_removes():
-    assert edited(["a", "b"], replace=replacements("a =")) == ["b"]
+def test_one_picture_with_two_masks_is_two_files_so_that_neither_changes_the_other(host):
+    first = with_masks([batch("red")], [half()])
+    second = with_masks([batch("red")], [1 - half()])
+    assert first.samples[0].path != second.samples[0].path
+    assert first.samples[0].load_mask().getpixel((0, 0)) == 255 and second.samples[0].load_mask().getpixel((0, 0)) == 0
+    assert with_masks([batch("red")], [half()]).fingerprint == first.fingerprint
+    assert len(list((host.output / "bootstrap" / "datasets" / "made").glob("*.png"))) == 2
 
 
-def test_a_line_that_is_no_replacement_is_a_red_node():
-    assert "not of the form: old tag = new tag" in EditTags.validate_inputs("red hair, blue hair")
-    assert EditTags.validate_inputs("grey hair = silver hair\n\nsmile=") is True
-    assert EditTags.validate_inputs(None) is True
+def test_a_black_mask_counts_as_none_and_a_smaller_one_of_the_same_shape_is_scaled(host):
+    dataset = with_masks([batch("red", "blue")], [torch.zeros(1, 64, 64), half(24, 16)])
+    assert dataset.samples[0].mask is None and dataset.samples[1].load_mask().size == (48, 32)
 
 
-def test_the_node_edits_every_caption_and_leaves_the_files(folder, host):
-    out = EditTags.execute(load(folder), trigger=" akane ", add="solo", remove="red hair,\nfrown", replace="",
-                           blacklist="")[0]
-    assert captions(out) == ["akane, solo, smile", "akane, solo"]
-    assert (host.input / "girl" / "a.txt").read_text("utf-8") == "red hair, smile\n"
+def test_masks_of_another_number_or_shape_are_told():
+    with pytest.raises(UserError, match="there are 1 masks for 2 pictures"):
+        with_masks([batch("red", "blue")], [half()])
+    with pytest.raises(UserError, match="mask 1 is 32 x 32, its picture 48 x 32"):
+        with_masks([batch("red")], [half(32, 32)])
+
+
+# -- MergeDatasets, SplitDataset ---------------------------------------------------------------------------------------
+
+
+def merged(*datasets, once=True):
+    return nodes.MergeDatasets.execute(*datasets[:2], once, *datasets[2:])[0]
+
+
+def test_datasets_are_merged_in_order_and_what_is_in_several_is_taken_once(host):
+    first, second = from_images([batch("red", "blue")], ["a"]), from_images([batch("blue", "green")], ["b"], "other")
+    whole = merged(first, second)
+    assert captions(whole) == ["a", "a", "b"] and whole.samples[:2] == first.samples
+    assert whole.notes == ("1 pictures are in more than one of the merged datasets, and were taken once.",)
+    assert host.server.texts[-1] == ("2 + 2 pictures make 3", "7")
+    assert len(merged(first, second, once=False)) == 4
+    third = from_images([batch("white")], ["c"], "third")
+    assert captions(merged(first, second, third)) == ["a", "a", "b", "c"]
+
+
+def test_a_picture_that_a_dataset_holds_twice_by_itself_stays_twice(host):
+    assert len(merged(from_images([batch("red", "red")]), from_images([batch("blue")]))) == 3
+
+
+def test_some_pictures_are_held_back_the_same_for_the_same_seed(host):
+    dataset = from_images([batch("red", "blue", "green", "white", "black")])
+    training, validation = nodes.SplitDataset.execute(dataset, 0.2, 3).args
+    assert (len(training), len(validation)) == (4, 1)
+    assert {s.path for s in training} | {s.path for s in validation} == {s.path for s in dataset}
+    assert nodes.SplitDataset.execute(dataset, 0.2, 3)[1] == validation
+    assert host.server.texts[-1][0] == "4 to train on, 1 held back"
+
+
+def test_crops_of_one_picture_stay_together_and_if_nothing_can_be_held_back_that_is_said(host):
+    dataset = crop(to_batch(open_image(PICTURES_DIR / "akane.png")))[0]
+    training, validation = nodes.SplitDataset.execute(dataset, 0.5, 0).args
+    assert (len(training), len(validation)) == (4, 0) and "no validation" in host.server.texts[-1][0]

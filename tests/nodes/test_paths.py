@@ -84,3 +84,37 @@ def test_files_are_named_alike_where_the_lora_folder_is_a_link(host):
     for folder in (real, host.output / "loras"):
         assert paths.lora_name(folder / "run" / "run.safetensors") == os.path.join("run", "run.safetensors")
         assert paths.view_place(folder / "run" / "samples" / "a.png")["subfolder"] == "loras/run/samples"
+
+
+def test_a_table_is_found_below_input_and_nothing_else_is_one(host):
+    (host.input / "rules").mkdir()
+    for name in ("rules/names.csv", "secret.txt"):
+        (host.input / name).write_text("a,b\n")
+    (host.base / "out.csv").write_text("a,b\n")
+    assert paths.table_file("rules/names.csv") == paths.table_file("input/rules/names.csv") == (
+        host.input / "rules" / "names.csv")
+    assert paths.table_file("  ") is None
+    for text in ("secret.txt", "../out.csv", str(host.base / "out.csv"), "rules", "none.csv"):
+        with pytest.raises(UserError, match="there is no CSV file"):
+            paths.table_file(text)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_to_a_table_elsewhere_is_not_followed(host):
+    (host.base / "out.csv").write_text("a,b\n")
+    (host.input / "in.csv").symlink_to(host.base / "out.csv")
+    with pytest.raises(UserError, match="there is no CSV file"):
+        paths.table_file("in.csv")
+
+
+def test_edits_are_kept_below_the_user_folder_by_a_plain_name(host):
+    assert paths.edits_file(" mine ") == host.base / "user" / "lora_bootstrap" / "edits" / "mine.json"
+    for name in ("", "../mine", "a/b", ".mine", r"a\b", "C:x"):
+        with pytest.raises(UserError, match="cannot be a folder's"):
+            paths.edits_file(name)
+
+
+def test_models_lie_in_the_hosts_folder_and_where_its_settings_say(host, monkeypatch):
+    assert paths.model_roots("taggers") == (host.base / "models" / "taggers",)
+    monkeypatch.setitem(paths.folder_paths.folder_names_and_paths, "taggers", (["/elsewhere"], set()))
+    assert [str(root) for root in paths.model_roots("taggers")][1:] == ["/elsewhere"]

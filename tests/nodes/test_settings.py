@@ -15,8 +15,12 @@ IN_TRAIN_LORA = {"name", "kind", "steps", "seed", "adapter.rank", "adapter.alpha
                  "data.batch_size", "data.resolution", "data.trigger"}
 
 
+def later():
+    return TrainSettingsNode.object_info()["input"]["optional"]
+
+
 def defaults():
-    inputs = TrainSettingsNode.object_info()["input"]["required"]
+    inputs = {**TrainSettingsNode.object_info()["input"]["required"], **later()}
     return {name: options.get("default") for name, (_, options) in inputs.items()}
 
 
@@ -58,3 +62,16 @@ def test_every_least_and_most_value_is_one_that_the_config_takes():
 def test_a_widget_that_does_not_exist_is_not_swallowed():
     with pytest.raises(UserError, match="unknown settings: optimiser"):
         chosen({"optimiser": "adamw"})
+
+
+def test_settings_that_came_later_are_not_asked_of_graphs_saved_before():
+    assert list(later()) == ["masked_loss", "unmasked_weight", "masked_prior"]
+    asked = {name: value for name, value in defaults().items() if name not in later()}
+    assert TrainSettingsNode.execute(**asked)[0].values == {
+        name: value for name, value in chosen(defaults()).items() if name.rpartition(".")[2] not in later()}
+
+
+def test_a_masked_loss_is_set_with_its_weights():
+    values = chosen(defaults() | {"masked_loss": True, "unmasked_weight": 0.2, "masked_prior": 0.0})
+    data = preset_config(get_family("sdxl"), "character", values).data
+    assert (data.masked_loss, data.unmasked_weight, data.masked_prior) == (True, 0.2, 0.0)

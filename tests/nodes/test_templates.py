@@ -11,7 +11,9 @@ RECORDS = sorted(Path(__file__).parent.glob("object_info_*.json"))
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 NOTES = ("MarkdownNote", "Note")
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+TRAINING = ["Train a character LoRA", "Train a style LoRA"]
 each_template = pytest.mark.parametrize("name", NAMES)
+each_training_template = pytest.mark.parametrize("name", TRAINING)
 each_host = pytest.mark.parametrize("info", [json.loads(path.read_text("utf-8")) for path in RECORDS],
                                     ids=[path.stem for path in RECORDS])
 
@@ -29,7 +31,7 @@ def inputs_of(facts):
 
 
 def is_widget(spec):
-    return isinstance(spec[0], list) or spec[0] in WIDGETS
+    return (isinstance(spec[0], list) or spec[0] in WIDGETS) and not (len(spec) > 1 and spec[1].get("forceInput"))
 
 
 def widget_names(facts):
@@ -44,8 +46,8 @@ def widget_names(facts):
     return names
 
 
-def test_there_are_the_two_templates_each_with_a_twin():
-    assert NAMES == ["Train a character LoRA", "Train a style LoRA"]
+def test_there_are_the_templates_each_with_a_twin():
+    assert NAMES == ["Prepare and tag a dataset", *TRAINING]
     assert sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json")) == NAMES
 
 
@@ -129,14 +131,23 @@ def _meet(a, b):
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
-@each_template
+def note(name):
+    (found,) = [node for node in ui(name)["nodes"] if node["type"] in NOTES]
+    return found["widgets_values"][0]
+
+
+@each_training_template
 def test_the_note_says_how_to_use_a_model_of_ones_own(name):
-    (note,) = [node for node in ui(name)["nodes"] if node["type"] in NOTES]
-    text = note["widgets_values"][0]
+    text = note(name)
     assert "With a model of your own" in text and "Load Checkpoint" in text and "128 px gives 64" in text
 
 
-@each_template
+def test_the_note_says_how_to_use_pictures_of_ones_own():
+    text = note("Prepare and tag a dataset")
+    assert "With pictures of your own" in text and "models/taggers" in text and "leave_out" in text
+
+
+@each_training_template
 def test_the_twin_compares_the_trained_model_with_the_base_at_one_seed(name):
     graph = api(name)
     samplers = [node["inputs"] for node in graph.values() if node["class_type"] == "KSampler"]

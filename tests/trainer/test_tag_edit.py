@@ -167,3 +167,8 @@ def test_two_captions_for_one_file_are_refused_before_anything_is_written(tmp_pa
     with pytest.raises(UserError, match="a.txt would have to hold two captions, 'one' and 'two'"):
         list(write_captions(Dataset(samples)))
     assert not (tmp_path / "a.txt").exists()
+
+
+def test_what_is_added_stands_before_the_others_if_asked_also_where_it_was_there_already():
+    editor = Editor(TagEdits(add=("solo", "smile"), add_first=True, trigger="akane"))
+    assert editor.edit(["1girl", "Smile", "grass"]).tags == ("akane", "solo", "smile", "1girl", "grass")

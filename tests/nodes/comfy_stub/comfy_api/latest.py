@@ -152,7 +152,7 @@ class PreviewImage:
 io = SimpleNamespace(
     Schema=Schema, Hidden=Hidden, NodeOutput=NodeOutput, ComfyNode=ComfyNode, Custom=_type,
     Int=_type("INT", _Int), Float=_type("FLOAT", _Float), String=_type("STRING", _String),
-    Boolean=_type("BOOLEAN", _Widget), Combo=_type("COMBO", _Combo), Image=_type("IMAGE"), Model=_type("MODEL"),
-    Clip=_type("CLIP"), Vae=_type("VAE"),
+    Boolean=_type("BOOLEAN", _Widget), Combo=_type("COMBO", _Combo), Image=_type("IMAGE"), Mask=_type("MASK"),
+    Model=_type("MODEL"), Clip=_type("CLIP"), Vae=_type("VAE"),
 )
 ui = SimpleNamespace(PreviewImage=PreviewImage)

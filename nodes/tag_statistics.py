@@ -1,0 +1,76 @@
+"""The node that counts tags, and looks whether the trigger is fit to be one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..trainer.captions import split_tags
+from ..trainer.tag_statistics import frequency_chart, tag_statistics
+from ..trainer.trigger_check import TriggerReport, check_trigger
+from .captions import CATEGORY
+from .pictures import to_batch
+from .sockets import LoraDataset
+from .working import Work, show_report
+
+
+class TagStatisticsNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_TagStatistics", display_name="Tag Statistics", category=CATEGORY,
+            description="How often each tag occurs and which come together, which pictures lack the trigger, and, with "
+                        "model, clip and vae, whether the trigger means something to the base already.",
+            is_output_node=True, hidden=[io.Hidden.unique_id],
+            inputs=[
+                LoraDataset.Input("dataset"),
+                io.String.Input("trigger", default="", tooltip="The word every caption should have."),
+                io.Int.Input("most", default=30, min=1, max=1000, tooltip="So many tags are in the table and chart."),
+                io.Model.Input("model", optional=True, tooltip=(
+                    "With clip and vae: measures whether the trigger means something to this base.")),
+                io.Clip.Input("clip", optional=True, tooltip="Alone: tells the trigger's tokens."),
+                io.Vae.Input("vae", optional=True),
+            ],
+            outputs=[
+                LoraDataset.Output(display_name="dataset", tooltip="The same dataset."),
+                io.String.Output(display_name="report", tooltip="The table, with notes, and the trigger's verdict."),
+                io.Image.Output(display_name="chart"),
+                io.String.Output(display_name="lacking", tooltip="Files whose caption lacks the trigger, one a line."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, dataset, trigger, most, model=None, clip=None, vae=None) -> io.NodeOutput:
+        node_id = cls.hidden.unique_id
+        counts = tag_statistics(dataset, trigger)
+        verdicts = [trigger_report(word, model, clip, vae, Work(node_id)).text() for word in split_tags(trigger)]
+        report = "\n".join((*verdicts, counts.text(most)))
+        chart = to_batch(frequency_chart(counts, most))
+        show_report(report, node_id)
+        return io.NodeOutput(dataset, report, chart, "\n".join(path.name for path in counts.lacking_trigger),
+                             ui=ui.PreviewImage(chart, cls=cls))
+
+
+def trigger_report(trigger: str, model: Any, clip: Any, vae: Any, progress: Work) -> TriggerReport:
+    """What can be said of the trigger with what is given."""
+    pieces = None if clip is None else tokenizer(clip)
+    if model is None or clip is None or vae is None:
+        return check_trigger(trigger, tokenize=pieces)
+    from .train import make_backbone
+
+    with torch.inference_mode(False):  # the host runs nodes in a mode whose tensors cannot be copied from here
+        return check_trigger(trigger, make_backbone(model, clip, vae), progress=progress, tokenize=pieces)
+
+
+def tokenizer(clip: Any) -> Callable[[str], Sequence[str]] | None:
+    """text → its pieces by the CLIP's first tokenizer that can name them; None if none can."""
+    def pieces(text: str) -> list[str]:
+        name, chunks = next(iter(clip.tokenize(text, return_word_ids=True).items()))
+        tokens = [token for chunk in chunks for token in chunk if token[-1] != 0]
+        named = getattr(clip.tokenizer, name, None) or getattr(clip.tokenizer, f"clip_{name}", clip.tokenizer)
+        return [piece for _, piece in named.untokenize(tokens)]
+
+    return pieces if hasattr(clip.tokenizer, "untokenize") else None

@@ -1,0 +1,267 @@
+"""Nodes that write captions from pictures: tags by a tagger, sentences by a captioner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+from PIL import Image
+from torch import Tensor
+
+from ..trainer import captioner as prose, tagger as tags
+from ..trainer.captions import split_tags
+from ..trainer.dataset import Dataset
+from ..trainer.errors import UserError
+from ..trainer.stages import Making
+from ..trainer.tagger_choice import RATINGS, PictureTags, TagChoice
+from ..trainer.tagger_files import PUBLISHED, download_tagger, find_tagger, installed_taggers
+from . import paths
+from .captions import CATEGORY
+from .pictures import to_pictures
+from .sockets import LoraDataset
+from .working import Work, follow, problem, show_report
+
+NO_CAPTIONER = "no captioner yet"
+NOTHING = "link images or a dataset; there is nothing to {}."
+SHOWN = 3
+"""Captions that are shown in the node."""
+ABSENT = "{} has no dataset to give, for none is linked to it; Dataset From Images makes one of images and tags"
+
+
+class TagImages(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_TagImages", display_name="Tag Images", category=CATEGORY,
+            description="Booru tags for pictures or for a dataset, by a tagger (WD v3, cl_tagger, PixAI) that lies in "
+                        "models/taggers, or by the sandbox's own.",
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Combo.Input("tagger", options=tagger_names(), default=tags.SANDBOX, tooltip=(
+                    "sandbox knows only the drawn world that comes with the pack. The others lie in "
+                    "models/taggers/<name>/ as model.onnx and a label file, or are fetched with download.")),
+                io.Boolean.Input("download", default=False, tooltip=(
+                    "Fetch a published tagger that is not there (0.4 to 1.4 GB), once. Else nothing is downloaded.")),
+                io.Float.Input("general", default=0.0, min=0.0, max=1.0, step=0.01, tooltip=(
+                    "Least score of a tag, such as 0.35; 0 is what the model's makers advise.")),
+                io.Float.Input("character", default=0.0, min=0.0, max=1.0, step=0.01, tooltip=(
+                    "Least score of a character's name, such as 0.85; 0 is what the model's makers advise.")),
+                io.Boolean.Input("mcut", default=False, tooltip=(
+                    "Instead of thresholds: cut each picture's tags at the widest gap between two scores.")),
+                io.String.Input("exclude", default="", multiline=True, tooltip="Tags never to write, between commas."),
+                io.Int.Input("most", default=0, min=0, max=1000, tooltip="At most so many tags, the surest; 0: all."),
+                io.Combo.Input("rating", options=list(RATINGS), default="none", tooltip=(
+                    "Whether the rating (general, sensitive, ...) becomes a tag, and where.")),
+                io.Boolean.Input("underscores", default=False, tooltip="Write long_hair rather than long hair."),
+                io.Combo.Input("merge", options=list(tags.MERGES), default="replace", tooltip=(
+                    "What becomes of a dataset's captions: replace them, append or prepend the tags to them, or keep "
+                    "them and tag only pictures without.")),
+                io.Int.Input("batch", default=tags.BATCH, min=1, max=256, tooltip=(
+                    "Pictures at a time. More is faster on a GPU, and takes more memory.")),
+                io.Boolean.Input("keep_loaded", default=True, tooltip=(
+                    "Keep the tagger for the next run; off, its memory is free for the training.")),
+                io.Image.Input("images", optional=True),
+                LoraDataset.Input("dataset", optional=True),
+            ],
+            outputs=[
+                LoraDataset.Output(display_name="dataset", tooltip="The dataset with its new captions."),
+                io.String.Output(display_name="tags", is_output_list=True, tooltip=(
+                    "The tags of each picture: first of the images, then of the dataset.")),
+                io.String.Output(display_name="scores", tooltip=(
+                    "How sure each tag of the dataset is, as JSON, for Edit Tags; of the images, by their number.")),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, tagger, download) -> bool | str:
+        return problem(check_tagger, tagger, download)
+
+    @classmethod
+    def execute(cls, tagger, download, general, character, mcut, exclude, most, rating, underscores, merge, batch,
+                keep_loaded, images=None, dataset=None) -> io.NodeOutput:
+        choice = TagChoice(general=general or None, character=character or None, mcut=mcut, rating=rating, most=most,
+                           underscores=underscores, blacklist=tuple(split_tags(exclude.replace("\n", ","))))
+        work = Work(cls.hidden.unique_id)
+        model = opened_tagger(tagger, download, work)
+        try:
+            told = tagged(model, choice, images, dataset, merge, batch, work)
+        finally:
+            if not keep_loaded:
+                tags.release_tagger()
+        show_report("\n".join((*model.notes, *work.notes, *told.texts[:SHOWN])), cls.hidden.unique_id)
+        return io.NodeOutput(_or_none(told.dataset, "Tag Images"), told.texts, told.scores)
+
+
+class CaptionImages(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_CaptionImages", display_name="Caption Images", category=CATEGORY,
+            description="Sentences for pictures or for a dataset, for bases that read them (Flux and its like), by an "
+                        "image-to-text model in models/captioners: Florence-2, BLIP, or one that follows instructions.",
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Combo.Input("captioner", options=captioner_names() or [NO_CAPTIONER], tooltip=(
+                    "A folder of transformers in models/captioners. Nothing is downloaded: put one there, press R.")),
+                io.Combo.Input("detail", options=list(prose.DETAILS), default="normal", tooltip="How much to say."),
+                io.String.Input("prompt", default="", multiline=True, tooltip=(
+                    "What to ask instead, of models that can be asked. BLIP takes the caption's beginning.")),
+                io.Combo.Input("merge", options=list(prose.MERGES), default="replace", tooltip=(
+                    "What becomes of a dataset's captions: replace them, put the sentence behind or before the tags, "
+                    "or keep them and describe only pictures without.")),
+                io.String.Input("trigger", default="", tooltip="A word to put before each new caption."),
+                io.Int.Input("most_tokens", default=120, min=1, max=2000, tooltip="A caption's length at most."),
+                io.Int.Input("beams", default=1, min=1, max=16, tooltip=(
+                    "1: the likeliest word each time; more: search for the likeliest sentence, slower.")),
+                io.Boolean.Input("tidy", default=True, tooltip="Leave out openings such as: The image shows."),
+                io.Int.Input("batch", default=prose.BATCH, min=1, max=256, tooltip="Pictures at a time."),
+                io.Boolean.Input("keep_loaded", default=True, tooltip=(
+                    "Keep the model for the next run; off, its memory is free for the training.")),
+                io.Image.Input("images", optional=True),
+                LoraDataset.Input("dataset", optional=True),
+            ],
+            outputs=[
+                LoraDataset.Output(display_name="dataset", tooltip="The dataset with its new captions."),
+                io.String.Output(display_name="captions", is_output_list=True, tooltip=(
+                    "The sentence for each picture: first of the images, then of the dataset.")),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, captioner) -> bool | str:
+        return problem(captioner_root, captioner)
+
+    @classmethod
+    def execute(cls, captioner, detail, prompt, merge, trigger, most_tokens, beams, tidy, batch, keep_loaded,
+                images=None, dataset=None) -> io.NodeOutput:
+        choice = prose.ProseChoice(detail=detail, prompt=prompt.strip(), most_tokens=most_tokens, beams=beams,
+                                   tidy=tidy)
+        work = Work(cls.hidden.unique_id)
+        try:
+            model = prose.open_captioner(captioner, captioner_root(captioner))
+            texts, after = described(model, choice, images, dataset, merge, trigger, batch, work)
+        finally:
+            if not keep_loaded:
+                prose.release_captioner()
+        show_report("\n".join((*work.notes, *texts[:SHOWN])), cls.hidden.unique_id)
+        return io.NodeOutput(_or_none(after, "Caption Images"), texts)
+
+
+def _or_none(dataset: Dataset | None, node: str) -> Any:
+    return ExecutionBlocker(ABSENT.format(node)) if dataset is None else dataset
+
+
+# -- taggers -----------------------------------------------------------------------------------------------------------
+
+
+def tagger_names() -> list[str]:
+    """sandbox, those that are there, and those that can be fetched."""
+    there = [name for root in paths.model_roots("taggers") for name in installed_taggers(root)]
+    return list(dict.fromkeys((tags.SANDBOX, *there, *PUBLISHED)))
+
+
+def tagger_root(name: str) -> Path:
+    """The folder of models that has the tagger; the first if none has."""
+    roots = paths.model_roots("taggers")
+    return next((root for root in roots if name in installed_taggers(root)), roots[0])
+
+
+def check_tagger(name: str, download: bool) -> None:
+    """Raises UserError if there is no such tagger and it is not to be fetched either."""
+    if name != tags.SANDBOX and not (download and name in PUBLISHED):
+        find_tagger(name, tagger_root(name))
+
+
+def opened_tagger(name: str, download: bool, work: Work) -> tags.Tagger:
+    check_tagger(name, download)
+    root = tagger_root(name)
+    if download and name in PUBLISHED and name not in installed_taggers(root):
+        follow(download_tagger(name, root), work)
+    return tags.open_tagger(name, root)
+
+
+@dataclass
+class Tagged:
+    """What a tagger said of images and of a dataset.
+
+    Attributes:
+        dataset: with its new captions; None if none was given.
+        texts: of each picture its tags, the images first.
+        found: by the picture's content; an image of the graph by its number.
+    """
+
+    dataset: Dataset | None = None
+    texts: list[str] = field(default_factory=list)
+    found: dict[str, PictureTags] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> str:
+        return json.dumps({picture: {one.name: round(one.score, 4) for one in found.tags}
+                           for picture, found in self.found.items()}, ensure_ascii=False)
+
+
+def tagged(model: tags.Tagger, choice: TagChoice, images: Tensor | None, dataset: Dataset | None, merge: str,
+           batch: int, work: Work) -> Tagged:
+    """Tag what there is. Raises UserError if there is nothing."""
+    if images is None and dataset is None:
+        raise UserError(NOTHING.format("tag"))
+    told = Tagged()
+    if images is not None:
+        pictures = to_pictures(images)
+        for number, found in enumerate(tags.tag_pictures(model, pictures, choice, batch)):
+            work(Making("tagging", number + 1, len(pictures)))
+            told.found[str(number)] = found
+            told.texts.append(found.caption)
+    if dataset is not None:
+        done = follow(tags.tag_dataset(dataset, model, choice, merge, batch), work)
+        told.dataset = done.dataset
+        for sample, found in zip(done.dataset, done.tags, strict=True):
+            told.texts.append(found.caption if found else sample.caption)
+            if found:
+                told.found[sample.content_hash] = found
+    return told
+
+
+# -- captioners --------------------------------------------------------------------------------------------------------
+
+
+def captioner_names() -> list[str]:
+    return list(dict.fromkeys(name for root in paths.model_roots("captioners")
+                              for name in prose.installed_captioners(root)))
+
+
+def captioner_root(name: str) -> Path:
+    """The folder of models that has the captioner. Raises UserError if none has."""
+    roots = paths.model_roots("captioners")
+    found = next((root for root in roots if name in prose.installed_captioners(root)), None)
+    if found is None:
+        raise UserError(f"there is no captioner {name!r} in {roots[0]}; put an image-to-text folder of transformers "
+                        "there, such as Florence-2 or BLIP, and press R.")
+    return found
+
+
+def described(model: prose.Captioner, choice: prose.ProseChoice, images: Tensor | None, dataset: Dataset | None,
+              merge: str, trigger: str, batch: int, work: Work) -> tuple[list[str], Dataset | None]:
+    """(a sentence for each picture, the dataset). Raises UserError if there is nothing to describe."""
+    if images is None and dataset is None:
+        raise UserError(NOTHING.format("describe"))
+    texts, after = [], None
+    if images is not None:
+        pictures = to_pictures(images)
+        for group in _groups(pictures, batch):
+            texts += [prose.with_trigger(text, trigger) for text in model.captions(group, choice)]
+            work(Making("captioning", len(texts), len(pictures)))
+    if dataset is not None:
+        done = follow(prose.caption_dataset(dataset, model, choice, merge, trigger, batch), work)
+        texts += [text or "" for text in done.prose]
+        after = done.dataset
+    return texts, after
+
+
+def _groups(pictures: Sequence[Image.Image], size: int) -> Iterator[Sequence[Image.Image]]:
+    return (pictures[start : start + size] for start in range(0, len(pictures), size))
