@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .cli_options import (
+    audit_options,
     bootstrap_options,
     demo_options,
     free_path,
@@ -179,6 +180,22 @@ def train(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     return {"finished": not last.stopped, "lora": last.path, "step": last.step, "reused": last.reused}
 
 
+def audit(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from .audit import AuditConfig, AuditFinished, audit as run_audit
+    from .audit_report import as_json, table, write_audit
+    from .dataset import load_folder
+
+    config = AuditConfig(family=options.family, resolution=options.resolution, purpose=options.purpose,
+                         trigger=options.trigger, workers=options.workers)
+    dataset, home = load_folder(options.dataset), options.output / "audits"
+    last = console.follow(run_audit(dataset, config, home / "measured", should_stop=console.asked_to_stop))
+    if not isinstance(last, AuditFinished):
+        return {"finished": False}
+    paths = write_audit(last.audit, home / (options.name or options.dataset.resolve().name))
+    console.say(f"\n{table(last.audit)}\nsheet  {paths['sheet']}\ntable  {paths['table']}\njson   {paths['json']}")
+    return {"finished": True, **paths, **as_json(last.audit)}
+
+
 def generate(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from .images import to_image
     from .sweep import save_picture
@@ -268,6 +285,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, handler, add_options, text in (
         ("demo", demo, demo_options, "the whole loop on a shipped picture and the embedded base model"),
         ("bootstrap", bootstrap, bootstrap_options, "one picture -> crops -> style LoRA -> ... -> character LoRA"),
+        ("audit", audit, audit_options, "what is wrong with a folder of pictures, and what it lacks"),
         ("train", train, train_options, "train a LoRA on a folder of captioned pictures"),
         ("tag", tag, tag_options, "tag, describe, edit and count the captions of a folder of pictures"),
         ("generate", generate, generate_options, "make pictures with a base model and LoRAs"),

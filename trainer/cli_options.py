@@ -109,6 +109,19 @@ def train_options(command: argparse.ArgumentParser) -> None:
     _shared_options(command)
 
 
+def audit_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--dataset", type=Path, required=True, metavar="FOLDER", help="pictures with .txt captions; "
+                         "kohya folders such as 10_name are understood")
+    command.add_argument("--name", default="", help="of the audit; the folder's name if not given")
+    command.add_argument("--family", default="sdxl", help="the family to train: sandbox, sd15, sdxl (%(default)s)")
+    command.add_argument("--resolution", type=int, help="side of the square to train at; the family's own if not given")
+    command.add_argument("--purpose", default="character", help="character, style or bootstrap (%(default)s)")
+    command.add_argument("--trigger", default="", help="the word every caption should hold")
+    command.add_argument("--workers", type=int, default=0, help="pictures measured at once; 0: one for each core")
+    command.add_argument("--output", type=Path, default=Path("output"), metavar="FOLDER",
+                         help="where the table, the contact sheet and what was measured go (%(default)s)")
+
+
 def generate_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--prompt", required=True)
     command.add_argument("--lora", action="append", default=[], metavar="FILE[:STRENGTH]", help="may be repeated")

@@ -1,0 +1,141 @@
+"""The words by which captions say how a picture shows its subject: booru tags, the sandbox's, and prose.
+
+Shares are of the pictures that say anything on the axis. Framing: seed guide 003 (close-ups 20-30 %, mid shots 40-50 %,
+full body 20-30 %). Views: seed guide 001 (of 20-30 pictures 5-7 front, 3-5 three-quarter, 2-3 profile) and 004 (back).
+Expression, background, lighting, outfit: "different ...", "either vary, be neutral, or be removed entirely" (001, 003).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One thing an axis may say.
+
+    Attributes:
+        words: tags and phrases that say it, in lower case, with blanks for underscores and hyphens.
+        least, most: the share of pictures the guides want, 0..1.
+        ask: how a picture of it is asked for in advice; the name if not given.
+    """
+
+    words: tuple[str, ...]
+    least: float = 0.0
+    most: float = 1.0
+    ask: str = ""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What captions may say of one aspect.
+
+    Attributes:
+        kinds: by name, in the order they are told apart: where an axis is `exclusive`, the first that is said counts.
+        variety: of how many kinds there should be at least one picture (0: the kinds' own shares say enough).
+        most: the largest share any one kind should have, if variety is wanted.
+        purposes: what LoRAs the axis matters for.
+    """
+
+    title: str
+    kinds: Mapping[str, Kind]
+    exclusive: bool = True
+    variety: int = 0
+    most: float = 1.0
+    purposes: tuple[str, ...] = ("character",)
+    say: str = field(default="", compare=False)
+    """What to do if nothing is said on this axis."""
+
+
+AXES: Mapping[str, Axis] = {
+    "framing": Axis("Framing", {
+        "close-up": Kind(("close up", "closeup", "portrait", "face focus", "headshot", "head shot"),
+                         0.20, 0.30),
+        "full": Kind(("full body", "full length", "full shot", "wide shot", "very wide shot", "head to toe",
+                      "whole body"), 0.20, 0.30, "full body"),
+        "mid": Kind(("upper body", "cowboy shot", "half body", "mid shot", "medium shot", "waist up", "bust",
+                     "lower body", "thigh up", "torso", "upper body shot"), 0.40, 0.50, "upper body"),
+    }),
+    "view": Axis("View", {
+        "behind": Kind(("from behind", "back view", "rear view", "facing away", "back turned", "seen from the back",
+                        "view from behind", "from the back"), 0.10, 0.25, "view from behind"),
+        "above": Kind(("from above", "high angle", "bird's eye view", "view from above"), 0.0, 0.20, "view from above"),
+        "below": Kind(("from below", "low angle", "worm's eye view", "view from below"), 0.0, 0.20, "view from below"),
+        "three-quarter": Kind(("three quarter view", "3 4 view", "3/4 view", "three quarters view",
+                               "three quarter profile", "three quarter"), 0.10, 0.35, "three-quarter view"),
+        "side": Kind(("from side", "profile", "side view", "in profile", "from the side", "facing to the side",
+                      "looking to the side", "sideways"), 0.08, 0.30, "view from the side"),
+        "front": Kind(("front view", "looking at viewer", "facing viewer", "straight on", "frontal", "from the front",
+                       "front facing", "facing the camera", "looking at the camera"), 0.25, 0.55, "front view"),
+    }),
+    "expression": Axis("Expression", {
+        "smile": Kind(("smile", "smiling", "grin", "grinning", "happy", "light smile", "laughing", "laugh", "smirk")),
+        "neutral": Kind(("expressionless", "neutral", "neutral expression", "serious", "closed mouth", "calm")),
+        "open mouth": Kind((":d", "open mouth", "surprised", "shouting", ":o", "yawning", "parted lips")),
+        "sad or angry": Kind(("frown", "frowning", "angry", "sad", "crying", "tears", "pout", "scowl", "annoyed")),
+        "shy": Kind(("blush", "embarrassed", "shy", "nervous")),
+        "closed eyes": Kind(("closed eyes", "eyes closed", "one eye closed", "wink", "winking", "sleeping")),
+    }, exclusive=False, variety=3, most=0.70, say="name each picture's expression (smile, expressionless, open mouth)"),
+    "background": Axis("Background", {
+        "plain": Kind(("white background", "simple background", "grey background", "gray background",
+                       "black background", "transparent background", "plain background", "gradient background",
+                       "studio", "studio background", "solid background", "blue background", "pink background",
+                       "two tone background", "blurry background")),
+        "indoors": Kind(("indoors", "room", "bedroom", "kitchen", "classroom", "office", "cafe", "bathroom", "library",
+                         "living room", "inside")),
+        "street": Kind(("city", "street", "city street", "cityscape", "building", "alley", "rooftop", "road", "urban")),
+        "nature": Kind(("outdoors", "grass", "forest", "park", "field", "garden", "flower field", "mountain", "nature",
+                        "meadow", "tree", "trees", "woods")),
+        "water": Kind(("beach", "ocean", "sea", "lake", "river", "pool", "waterfall", "underwater")),
+        "sunset": Kind(("sunset", "sunrise", "dusk", "dawn", "twilight")),
+        "night sky": Kind(("night sky", "starry sky", "night")),
+        "day sky": Kind(("blue sky", "sky", "cloudy sky", "clouds", "cloud")),
+    }, exclusive=True, variety=3, most=0.60, purposes=("character", "style"),
+        say="name each picture's background (white background, outdoors, indoors)"),
+    "lighting": Axis("Lighting", {
+        "night": Kind(("night", "night sky", "moonlight", "dim lighting", "low key", "low light", "neon lights",
+                       "dark lighting")),
+        "golden": Kind(("sunset", "sunrise", "golden hour", "warm lighting", "candlelight", "warm light", "lamplight")),
+        "back light": Kind(("backlighting", "backlit", "rim lighting", "rim light", "silhouette", "lens flare")),
+        "directional": Kind(("sunlight", "side lighting", "dramatic lighting", "hard light", "light rays", "spotlight",
+                             "dappled sunlight", "cinematic lighting", "chiaroscuro", "soft shadows")),
+        "soft": Kind(("soft lighting", "soft light", "natural lighting", "natural light", "day", "blue sky", "overcast",
+                      "diffused light", "studio lighting", "high key", "outdoors")),
+    }, exclusive=True, variety=2, most=0.90, purposes=("character", "style"),
+        say="name each picture's light (day, night, backlighting)"),
+    "outfit": Axis("Outfit", {
+        "dress": Kind(("dress", "gown", "sundress", "red dress", "blue dress", "green dress", "yellow dress",
+                       "white dress", "black dress")),
+        "uniform": Kind(("school uniform", "uniform", "military uniform", "maid", "serafuku", "suit", "business suit")),
+        "traditional": Kind(("kimono", "yukata", "japanese clothes", "chinese clothes", "china dress", "hanfu")),
+        "casual": Kind(("shirt", "t shirt", "hoodie", "sweater", "jeans", "shorts", "skirt", "pants", "jacket",
+                        "blouse", "tank top", "cardigan", "coat")),
+        "armor": Kind(("armor", "armour", "bodysuit", "cape", "robe", "cloak")),
+        "swimwear": Kind(("swimsuit", "bikini", "one piece swimsuit", "swimwear")),
+        "sleepwear": Kind(("pajamas", "nightgown", "bathrobe", "underwear", "lingerie")),
+    }, exclusive=False),
+}
+
+SEVERAL_PEOPLE = ("2girls", "3girls", "4girls", "5girls", "6+girls", "multiple girls", "2boys", "3boys", "4boys",
+                  "5boys", "6+boys", "multiple boys", "multiple others", "2others", "crowd", "group", "everyone",
+                  "couple", "people", "two women", "two girls", "two men", "two people", "three women",
+                  "three people", "group of people")
+"""Each of these says that more than one person is seen."""
+ONE_OF_A_PAIR = (("1girl", "1boy"), ("1girl", "1other"), ("1boy", "1other"), ("a woman and a man",),
+                 ("a man and a woman",), ("a girl and a boy",), ("a boy and a girl",))
+"""So do these together. `solo` outweighs the first three, not prose."""
+LETTERING_WORDS = ("watermark", "web address", "signature", "artist name", "twitter username", "username", "logo",
+                   "dated", "copyright name", "sample watermark", "speech bubble", "english text", "patreon username",
+                   "text", "subtitled", "copyright notice")
+"""Tags that say lettering is seen."""
+ASYMMETRIC_WORDS = ("heterochromia", "eyepatch", "medical eyepatch", "one eye covered", "hair over one eye",
+                    "side ponytail", "one side up", "asymmetrical hair", "asymmetrical bangs", "asymmetrical clothes",
+                    "swept bangs", "scar across eye", "scar on cheek", "facial mark", "mole under eye",
+                    "mole under mouth", "mole", "single horn", "one horn", "single earring", "single braid",
+                    "hairclip", "hair pin", "hairpin", "hair flower", "hair ornament", "arm tattoo", "leg tattoo",
+                    "shoulder tattoo", "tattoo", "single thighhigh", "single sleeve", "single glove",
+                    "single bare shoulder", "off shoulder", "mismatched legwear", "text", "odd eyes",
+                    "prosthetic arm", "single wing", "cape over one shoulder", "badge", "name tag", "armband",
+                    "multicolored hair", "two tone hair", "split color hair")
+"""A character with one of these looks another when mirrored."""

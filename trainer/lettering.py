@@ -1,0 +1,178 @@
+"""Whether a picture bears lettering: a watermark, a signature, a caption. No text is read.
+
+Letters are parts that stand out from their surroundings, of like height, stroke and contrast, side by side on one line
+(after the letter chains of Epshtein, Ofek & Wexler, "Detecting Text in Natural Scenes with Stroke Width Transform",
+CVPR 2010; the parts are found by local contrast instead of by stroke width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from .components import Components, connected
+
+Map = NDArray[np.float64]
+
+SIDE = 512
+"""The longer side of the copy that is searched; smaller pictures are enlarged up to twice, so that letters part."""
+LEAST_SIDE = 128
+"""Letters in pictures below this are too small to tell from anything."""
+_WINDOWS = (28, 12)
+"""Half widths of the surroundings, as parts of the side."""
+_MOST_PARTS = 2000
+_WEIGHTS = {"letters": 0.52, "level": 1.35, "strokes_vary": -1.67, "contrast": 1.89, "uneven": -0.7,
+            "heights_vary": -2.78, "thick": -7.48, "tall": -29.97, "crowd": -0.67}
+_BIAS = -4.59
+"""A logistic model of line against chance chain, fitted to planted lettering on drawings and photographs."""
+
+
+@dataclass(frozen=True)
+class _Line:
+    """The longest chain of letter-like parts, and how much it looks like a line of letters.
+
+    Attributes:
+        letters: how many; `level`: the share of them that stand on one line.
+        strokes_vary, heights_vary: deviation as a share of the mean.
+        contrast: log of the grey levels they stand out by; `uneven`: the deviation within a letter, as a share of that.
+        thick: stroke by height; `tall`: height by the picture's longer side.
+        crowd: log of how many letter-like parts there are for each letter; grass is full of them.
+    """
+
+    letters: int
+    level: float
+    strokes_vary: float
+    contrast: float
+    uneven: float
+    heights_vary: float
+    thick: float
+    tall: float
+    crowd: float
+
+    @property
+    def score(self) -> float:
+        return _BIAS + sum(weight * min(getattr(self, name), 10) for name, weight in _WEIGHTS.items())
+
+
+def lettering(image: Image.Image) -> float | None:
+    """How much the likeliest line looks like letters: log odds, above 0 for lettering. None if the picture is small."""
+    if max(image.size) < LEAST_SIDE:
+        return None
+    scale = min(2.0, SIDE / max(image.size))
+    grey = image.convert("L")
+    if scale != 1:
+        size = tuple(max(8, round(side * scale)) for side in image.size)
+        grey = grey.resize(size, Image.Resampling.BICUBIC)
+    values = np.asarray(grey, dtype=np.float64)
+    scores = [line.score for stands_out, contrast in _layers(values) if (line := _longest_line(stands_out, contrast))]
+    return max(scores, default=_BIAS)
+
+
+def _layers(grey: Map) -> Iterator[tuple[NDArray[np.bool_], Map]]:
+    """(what stands out, by how much): brighter or darker than the surroundings, and nearly white or black."""
+    for parts in _WINDOWS:
+        radius = max(6, round(max(grey.shape) / parts))
+        mean = _box_mean(grey, radius)
+        spread = np.sqrt(np.maximum(_box_mean(grey * grey, radius) - mean**2, 0))
+        least = np.maximum(10, 0.8 * spread)
+        yield grey - mean > least, grey - mean
+        yield mean - grey > least, mean - grey
+    yield grey > 248, grey - 190
+    yield grey < 8, 70 - grey
+
+
+def _box_mean(values: Map, radius: int) -> Map:
+    sums = np.pad(values, ((radius + 1, radius), (radius + 1, radius)), mode="edge").cumsum(0).cumsum(1)
+    side = 2 * radius + 1
+    return (sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]) / side**2
+
+
+@dataclass(frozen=True)
+class _Letters:
+    """Letter-like parts, from left to right."""
+
+    left: NDArray
+    top: NDArray
+    right: NDArray
+    bottom: NDArray
+    height: NDArray
+    stroke: NDArray
+    contrast: NDArray
+    uneven: NDArray
+
+
+def _longest_line(mask: NDArray[np.bool_], contrast: Map) -> _Line | None:
+    parts = connected(mask)
+    if len(parts) < 3:
+        return None
+    letters = _letter_like(parts, contrast[mask], mask.shape)
+    if len(letters.left) < 3:
+        return None
+    chain = _chain(_neighbours(letters))
+    if len(chain) < 3:
+        return None
+    height, stroke = letters.height[chain], letters.stroke[chain]
+    middle = float(np.median(height))
+    off_line = np.abs(letters.bottom[chain] - np.median(letters.bottom[chain]))
+    return _Line(
+        len(chain), float((off_line <= max(1, 0.12 * middle)).mean()), float(stroke.std() / stroke.mean()),
+        float(np.log(np.median(letters.contrast[chain]))), float(np.median(letters.uneven[chain])),
+        float(height.std() / height.mean()), float(np.median(stroke / height)), middle / max(mask.shape),
+        float(np.log(len(letters.left) / len(chain))))
+
+
+def _letter_like(parts: Components, values: Map, shape: tuple[int, int]) -> _Letters:
+    """Those of letters' size, slimness, and evenness of tone. `values`: the contrast inside the mask, row by row."""
+    starts = np.concatenate([[0], np.cumsum(parts.run_end - parts.run_start)[:-1]])
+
+    def mean(of: Map) -> Map:
+        return np.bincount(parts.run_part, np.add.reduceat(of, starts), len(parts)) / parts.area
+
+    contrast = mean(values)
+    uneven = np.sqrt(np.maximum(mean(values * values) - contrast**2, 0)) / np.maximum(contrast, 1)
+    height, width = parts.bottom - parts.top, parts.right - parts.left
+    stroke, fill = parts.area / parts.runs, parts.area / (height * width)
+    inside = (parts.left > 0) & (parts.top > 0) & (parts.right < shape[1]) & (parts.bottom < shape[0])
+    sized = (height >= 7) & (height <= 0.2 * max(shape)) & (width <= 1.5 * height) & (width >= 0.08 * height)
+    drawn = (stroke <= 0.5 * height) & (stroke >= 0.05 * height) & (fill >= 0.18) & (fill <= 0.95) & (uneven <= 0.6)
+    found = np.nonzero(inside & sized & drawn & (parts.area >= 8))[0]
+    found = found[np.argsort(parts.left[found], kind="stable")][:_MOST_PARTS]
+    return _Letters(*(values[found] for values in (parts.left, parts.top, parts.right, parts.bottom, height, stroke,
+                                                   contrast, uneven)))
+
+
+def _neighbours(letters: _Letters) -> NDArray[np.bool_]:
+    """[N, N] whether the second may follow the first on a line."""
+    def larger(values: NDArray) -> NDArray:
+        return np.maximum(values[:, None], values)
+
+    def smaller(values: NDArray) -> NDArray:
+        return np.minimum(values[:, None], values)
+
+    high, low = larger(letters.height), smaller(letters.height)
+    gap = letters.left[None] - letters.right[:, None]
+    near = (gap > -0.25 * low) & (gap < 0.8 * high) & (letters.left[None] > letters.left[:, None])
+    slack = np.maximum(1, 0.12 * high)
+    level = (np.abs(letters.bottom[:, None] - letters.bottom) <= slack) | (
+        np.abs(letters.top[:, None] - letters.top) <= slack)
+    alike = (high <= 1.9 * low) & (larger(letters.stroke) <= 1.8 * smaller(letters.stroke) + 0.5) & (
+        larger(letters.contrast) <= 1.7 * smaller(letters.contrast))
+    return near & level & alike
+
+
+def _chain(follows: NDArray[np.bool_]) -> Sequence[int]:
+    """The longest chain; the parts come from left to right, so one pass finds it."""
+    count = len(follows)
+    length, before = np.ones(count, dtype=int), np.full(count, -1)
+    for place in np.nonzero(follows.any(0))[0]:
+        earlier = np.nonzero(follows[:, place])[0]
+        before[place] = earlier[np.argmax(length[earlier])]
+        length[place] = length[before[place]] + 1
+    chain = [int(np.argmax(length))]
+    while before[chain[-1]] >= 0:
+        chain.append(int(before[chain[-1]]))
+    return chain[::-1]
