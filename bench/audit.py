@@ -97,8 +97,7 @@ def pixel_rows(groups: Sequence[Collection], clean: Mapping[str, list[Figures]],
         for group in groups:
             if group.side < faults.LEAST_SIDE.get(code, 0):
                 continue
-            if code == "burn":  # what has no colour cannot burn
-                group = _coloured(group, clean[group.name])
+            group = _fit_for(code, group, clean[group.name])
             false = rate([code in _codes(figures) for figures in clean[group.name]])
             for name, plant in plants.items():
                 rng = random.Random(f"{seed}-{code}-{name}-{group.name}")
@@ -106,9 +105,18 @@ def pixel_rows(groups: Sequence[Collection], clean: Mapping[str, list[Figures]],
                 yield _row(f"{code}: {name}", group, rate(hits), false)
 
 
-def _coloured(group: Collection, figures: Sequence[Figures]) -> Collection:
+def _fit_for(code: str, group: Collection, figures: Sequence[Figures]) -> Collection:
+    """The pictures that the fault can be planted in: what has no colour cannot burn, and JPEG does nothing to a mosaic
+    whose cells are its blocks."""
+    fits = {"burn": lambda image, own: own.chroma >= 5, "blocking": lambda image, own: not _is_mosaic(image)}
+    keep = fits.get(code, lambda image, own: True)
     pairs = zip(group.pictures, figures, strict=True)
-    return Collection(group.name, group.side, tuple(image for image, own in pairs if own.chroma >= 5))
+    return Collection(group.name, group.side, tuple(image for image, own in pairs if keep(image, own)))
+
+
+def _is_mosaic(image: Image.Image) -> bool:
+    cells = image.resize((32, 32), Image.Resampling.NEAREST)
+    return image.width > 64 and np.array_equal(cells.resize(image.size, Image.Resampling.NEAREST), image)
 
 
 def _codes(figures: Figures) -> set[str]:
@@ -209,9 +217,10 @@ Lettering is tried as plain and outlined text, as a half transparent line, and a
 A cast is told from the rest of the set alone: where backgrounds and light differ from picture to picture, no threshold
 can tell a tint from a sunset.
 
-Short of the target, and why: burn on drawings (pure colours are near the limit before, pale styles far from
-it after), faint or large lettering (what lies below cuts it up), lettering against grass, gravel and a tripod, casts in
-sets of any scene, and over-exposure of flat drawings, which have no detail to lose. Dark photographs are of deep sky.
+Short of the target, and why: mild burn (pure colours are near the limit before, pale styles far from it after), faint
+or large lettering (what lies below cuts it up), casts in sets of any scene, bars on drawings of their own colour, 5 %
+crops of 64-pixel pictures, and over-exposure of flat drawings, which have no detail to lose. Blocking leaves out
+mosaics whose cells are JPEG's blocks: it does nothing to them.
 
 Search for copies, random hashes: {search}.
 

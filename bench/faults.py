@@ -50,6 +50,8 @@ def bordered(image: Image.Image, rng: random.Random) -> Image.Image:
     left = right = deep if kind == "pillar" else deep // 2 if kind == "frame" else 0
     top = deep if kind == "letter" else deep // 2 if kind == "frame" else 0
     foot = deep if kind in ("letter", "foot") else deep // 2 if kind == "frame" else 0
+    if abs(np.asarray(image).mean() - np.mean(colour)) < 40:  # a bar that cannot be seen is no fault
+        colour = (0, 0, 0) if np.asarray(image).mean() > 128 else (255, 255, 255)
     sheet = Image.new("RGB", image.size, colour)
     sheet.paste(image.crop((left, top, image.width - right, image.height - foot)), (left, top))
     return sheet

@@ -89,8 +89,9 @@ CHECKS: tuple[Check, ...] = (
 )
 """What pixels alone say."""
 
-CAST_LEAST, CAST_SPREADS = 4.5, 5.0
-"""A cast is a neutral tone this far (CIELAB a*, b*) from the set's, or this many robust spreads if that is more."""
+CAST_LEAST, CAST_SPREADS = 4.5, 2.5
+"""A cast is a neutral tone this far (CIELAB a*, b*) from the set's median, or this many times as far as four fifths of
+the set lie from it, if that is more."""
 CAST_PICTURES = 8
 """A set of fewer has no common light."""
 SMALL_WARNING, SMALL_FAULT = 1.05, 2.0
@@ -158,7 +159,7 @@ def cast_findings(figures: Sequence[Figures | None]) -> list[Finding | None]:
     values = np.array(list(tones.values()))
     middle = np.median(values, axis=0)
     distance = np.hypot(*(values - middle).T)
-    limit = max(CAST_LEAST, CAST_SPREADS * 1.4826 * float(np.median(distance)))
+    limit = max(CAST_LEAST, CAST_SPREADS * float(np.quantile(distance, 0.8)))
     for index, far in zip(tones, distance.tolist(), strict=True):
         if far >= limit:
             a, b = np.array(tones[index]) - middle

@@ -127,25 +127,31 @@ Try = tuple[int, int, int, int]
 
 def _nominated(hashes: Hashes, search: Search) -> Iterator[list[Try]]:
     """Each pair once: the ways in which one may lie on the other, the likeliest first; the likeliest pairs first."""
-    whole = hashes[:, 0]
-    windows = hashes.shape[1]
-    best: dict[tuple[int, int], set[Try]] = {}
-    queries = hashes.reshape(-1)
-    for query, found in _near(queries, whole):
-        owner, window = query // windows, query % windows
-        other = owner != found
-        owner, window, found = owner[other], window[other], found[other]
-        distance = bits_apart(hashes[owner, window], whole[found])
+    whole, windows = hashes[:, 0], hashes.shape[1]
+    found: list[NDArray[np.int64]] = []
+    for query, b in _near(hashes.reshape(-1), whole):
+        a, window = query // windows, query % windows
+        other = a != b
+        a, b, window = a[other], b[other], window[other]
+        distance = bits_apart(hashes[a, window], whole[b])
         search.compared += len(distance)
-        for k in np.nonzero(distance <= RADIUS)[0].tolist():
-            a, b = int(owner[k]), int(found[k])
-            best.setdefault((a, b) if a < b else (b, a), set()).add((int(distance[k]), a, b, int(window[k])))
-    yield from sorted(sorted(tries)[:_TRIES] for tries in best.values())
+        near = distance <= RADIUS
+        found.append(np.stack([distance[near], a[near], b[near], window[near]]))
+    tries = np.unique(np.concatenate(found, axis=1), axis=1)  # the bands meet some of them again; by rising distance
+    if not tries.size:
+        return
+    pair = np.minimum(tries[1], tries[2]) * len(hashes) + np.maximum(tries[1], tries[2])
+    order = np.argsort(pair, kind="stable")
+    starts = np.flatnonzero(np.diff(pair[order], prepend=-1))
+    ends = np.append(starts[1:], len(order))
+    for group in np.argsort(order[starts], kind="stable"):
+        members = order[starts[group] : min(ends[group], starts[group] + _TRIES)]
+        yield [tuple(column) for column in tries[:, members].T.tolist()]
 
 
 def bits_apart(a: Hashes, b: Hashes) -> NDArray[np.int64]:
     """In how many bits hashes differ."""
-    return _bits()[(a ^ b).astype(np.uint64)[..., None].view(np.uint16)].sum(-1)
+    return _bits()[(a ^ b).astype(np.uint64)[..., None].view(np.uint16)].sum(-1, dtype=np.int64)
 
 
 @lru_cache(maxsize=1)
