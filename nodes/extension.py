@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import routes, tag_routes  # noqa: F401 (register themselves; the host has no later moment for it)
+from . import gallery_routes, routes, tag_routes  # noqa: F401 (register themselves; the host has no later moment for it)
 from .audit import AuditDataset
+from .candidates import CandidateView, KeepCandidate, SaveCandidates
 from .captions import AbsorbTags, EditTags
 from .checkpoints import LoadRun, PickCheckpoint
+from .curate import CurateImages, RoundDataset
 from .dataset import CropPicture, DatasetFromImages, LoadDataset, MergeDatasets, PreviewDataset, SplitDataset
 from .prepare import PrepareDataset, SaveDataset
+from .project import ProjectNode, ViewPrompts
 from .sandbox import LoadSandbox
 from .settings import TrainSettingsNode
 from .tag_statistics import TagStatisticsNode
@@ -19,7 +22,8 @@ from .train import TrainLora
 NODES: tuple[type[io.ComfyNode], ...] = (
     LoadSandbox, LoadDataset, CropPicture, DatasetFromImages, MergeDatasets, SplitDataset, AuditDataset, PrepareDataset,
     SaveDataset, PreviewDataset, TagImages, CaptionImages, EditTags, AbsorbTags, TagStatisticsNode, TrainSettingsNode,
-    TrainLora, LoadRun, PickCheckpoint,
+    TrainLora, LoadRun, PickCheckpoint, ProjectNode, ViewPrompts, SaveCandidates, CandidateView, KeepCandidate,
+    CurateImages, RoundDataset,
 )
 
 

@@ -21,9 +21,14 @@ def loras_root() -> Path:
     return output_root() / "loras"
 
 
+def projects_root() -> Path:
+    """Where bootstrap projects are kept, a folder each."""
+    return output_root() / "bootstrap"
+
+
 def datasets_root() -> Path:
     """Where datasets made in a graph are kept, a folder each."""
-    return output_root() / "bootstrap" / "datasets"
+    return projects_root() / "datasets"
 
 
 def dataset_roots() -> dict[str, Path]:
@@ -138,6 +143,14 @@ def edits_file(name: str) -> Path:
 def lora_name(path: Path) -> str:
     """What the host's loaders call a LoRA file below `loras_root`, links in the way to that folder followed."""
     return os.path.relpath(os.path.realpath(path), os.path.realpath(loras_root()))
+
+
+def lora_file(name: str) -> Path:
+    """The file that the host's loaders call so. Raises UserError if there is none."""
+    found = folder_paths.get_full_path("loras", name)
+    if found is None:
+        raise UserError(f"there is no LoRA {name!r} in the host's LoRA folders. Train it, or press R and choose again.")
+    return Path(found)
 
 
 def view_place(path: Path) -> dict[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
+from ..trainer import images
 from ..trainer.images import to_image, to_tensor
 
 CAPTION_HEIGHT = 34
@@ -44,7 +44,7 @@ def stacked(pictures: Iterable[Image.Image]) -> Tensor:
 
 def pixel_hash(picture: Image.Image) -> str:
     """Twelve hexadecimal digits that two pictures share only if their pixels are the same."""
-    return hashlib.sha256(repr((picture.mode, picture.size)).encode() + picture.tobytes()).hexdigest()[:12]
+    return images.pixel_hash(picture)[:12]
 
 
 def with_caption(picture: Image.Image, caption: str, side: int) -> Image.Image:

@@ -32,7 +32,6 @@ Event `lora_bootstrap.progress`, to every open tab, at most twice a second and a
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from typing import Any
 
@@ -42,6 +41,7 @@ from server import PromptServer
 from ..trainer.errors import UserError
 from ..trainer.families import FAMILIES
 from . import paths
+from .answers import aside, body_of, refusal
 from .status import TABLE, run_status
 
 routes = PromptServer.instance.routes
@@ -60,11 +60,11 @@ def preset_table() -> dict[str, Any]:
 async def get_run(request: web.Request) -> web.Response:
     name = request.query.get("name", "").strip()
     if not name:
-        return _refusal(400, "give the run's name, as in ?name=my_lora.")
+        return refusal(400, "give the run's name, as in ?name=my_lora.")
     # a run may have logged a hundred thousand steps: not in the thread that answers everyone
-    status = await asyncio.get_running_loop().run_in_executor(None, run_status, paths.loras_root(), name)
+    status = await aside(lambda: run_status(paths.loras_root(), name))
     if status is None and request.query.get("or") != "null":
-        return _refusal(404, f"there is no run {name!r}.")
+        return refusal(404, f"there is no run {name!r}.")
     return web.json_response(status)
 
 
@@ -72,13 +72,13 @@ async def get_run(request: web.Request) -> web.Response:
 async def stop_run(request: web.Request) -> web.Response:
     name = await _run_name(request)
     if name is None:
-        return _refusal(400, 'the body must be {"run": "<folder\'s name>"}.')
+        return refusal(400, 'the body must be {"run": "<folder\'s name>"}.')
     try:
         TABLE.stop(name)
     except UserError as error:
         known = TABLE.find(name) is not None or (
-            await asyncio.get_running_loop().run_in_executor(None, run_status, paths.loras_root(), name)) is not None
-        return _refusal(409 if known else 404, str(error))
+            await aside(lambda: run_status(paths.loras_root(), name))) is not None
+        return refusal(409 if known else 404, str(error))
     return web.json_response({"stopping": True})
 
 
@@ -86,12 +86,12 @@ async def stop_run(request: web.Request) -> web.Response:
 async def resume_run(request: web.Request) -> web.Response:
     name = await _run_name(request)
     if name is None:
-        return _refusal(400, 'the body must be {"run": "<name>"}.')
-    status = await asyncio.get_running_loop().run_in_executor(None, run_status, paths.loras_root(), name)
+        return refusal(400, 'the body must be {"run": "<name>"}.')
+    status = await aside(lambda: run_status(paths.loras_root(), name))
     if status is None:
-        return _refusal(404, f"there is no run {name!r}.")
+        return refusal(404, f"there is no run {name!r}.")
     if status["status"] != "stopped":
-        return _refusal(409, f"run {name!r} is {status['status']}, not stopped; queue the graph.")
+        return refusal(409, f"run {name!r} is {status['status']}, not stopped; queue the graph.")
     TABLE.resume(status["name"])
     return web.json_response({"resuming": True})
 
@@ -103,13 +103,6 @@ async def get_presets(request: web.Request) -> web.Response:
 
 async def _run_name(request: web.Request) -> str | None:
     """The body's "run", or None if the body is not that."""
-    try:
-        body = await request.json()
-    except ValueError:
-        return None
+    body = await body_of(request)
     name = body.get("run") if isinstance(body, dict) else None
     return name.strip() if isinstance(name, str) and name.strip() else None
-
-
-def _refusal(status: int, message: str) -> web.Response:
-    return web.json_response({"error": message}, status=status)

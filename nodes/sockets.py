@@ -4,6 +4,8 @@
 | --- | --- |
 | LORA_DATASET | trainer.dataset.Dataset |
 | LORA_TRAIN_SETTINGS | TrainSettings |
+| BOOTSTRAP_PROJECT | trainer.rounds.BootstrapProject |
+| BOOTSTRAP_VIEWS | trainer.view_plan.ViewPlan |
 | LORA_RUN | trainer.runs.Run (read the folder again before trusting its facts: a run may have gone on since) |
 | LORA_STACK | list of (lora name below a loras root, model strength, clip strength): the community's own type |
 | LORA_MODEL | the state dict of a LoRA file, name → tensor: the host's own type, as its SaveLoRA takes it |
@@ -19,6 +21,8 @@ from comfy_api.latest import io
 
 LoraDataset = io.Custom("LORA_DATASET")
 LoraTrainSettings = io.Custom("LORA_TRAIN_SETTINGS")
+BootstrapProjectSocket = io.Custom("BOOTSTRAP_PROJECT")
+BootstrapViews = io.Custom("BOOTSTRAP_VIEWS")
 LoraRun = io.Custom("LORA_RUN")
 LoraStack = io.Custom("LORA_STACK")
 LoraModel = io.Custom("LORA_MODEL")

@@ -22,14 +22,13 @@ as the first entry of "lora_bootstrap" in its output's `ui`.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 from server import PromptServer
 
 from ..trainer.errors import UserError
+from .answers import aside, body_of, refusal
 from .tag_editor import EDITORS, Conflict
 
 routes = PromptServer.instance.routes
@@ -40,25 +39,25 @@ BODY = 'the body must be {"id": "â€¦", "revision": 0, "changes": [{"picture": "â
 async def get_dataset(request: web.Request) -> web.Response:
     id = request.query.get("id", "")
     try:
-        return web.json_response(await _aside(lambda: EDITORS.find(id).view()))
+        return web.json_response(await aside(lambda: EDITORS.find(id).view()))
     except UserError as error:
-        return _refusal(404, str(error))
+        return refusal(404, str(error))
 
 
 @routes.post("/lora_bootstrap/dataset/captions")
 async def post_captions(request: web.Request) -> web.Response:
-    asked = _changes(await _body(request))
+    asked = _changes(await body_of(request))
     if asked is None:
-        return _refusal(400, BODY)
+        return refusal(400, BODY)
     id, revision, captions = asked
     try:
-        saved = await _aside(lambda: EDITORS.change(id, revision, captions))
+        saved = await aside(lambda: EDITORS.change(id, revision, captions))
     except Conflict:
-        newer = await _aside(lambda: EDITORS.find(id).view())
+        newer = await aside(lambda: EDITORS.find(id).view())
         return web.json_response({**newer, "error": "somebody else has changed captions since; look at theirs first."},
                                  status=409)
     except UserError as error:
-        return _refusal(404, str(error))
+        return refusal(404, str(error))
     return web.json_response({"revision": saved.revision})
 
 
@@ -66,22 +65,10 @@ async def post_captions(request: web.Request) -> web.Response:
 async def get_thumb(request: web.Request) -> web.Response:
     id, picture = request.query.get("id", ""), request.query.get("picture", "")
     try:
-        data = await _aside(lambda: EDITORS.thumb(id, picture))
+        data = await aside(lambda: EDITORS.thumb(id, picture))
     except UserError as error:
-        return _refusal(404, str(error))
+        return refusal(404, str(error))
     return web.Response(body=data, content_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
-
-
-async def _aside(work: Callable[[], Any]) -> Any:
-    """In another thread than the one that answers everyone: there may be ten thousand pictures."""
-    return await asyncio.get_running_loop().run_in_executor(None, work)
-
-
-async def _body(request: web.Request) -> Any:
-    try:
-        return await request.json()
-    except ValueError:
-        return None
 
 
 def _changes(body: Any) -> tuple[str, int, dict[str, str]] | None:
@@ -94,7 +81,3 @@ def _changes(body: Any) -> tuple[str, int, dict[str, str]] | None:
             and isinstance(change.get("caption"), str) for change in changes):
         return None
     return id, revision, {change["picture"]: change["caption"] for change in changes}
-
-
-def _refusal(status: int, message: str) -> web.Response:
-    return web.json_response({"error": message}, status=status)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,19 @@ from torch import Tensor
 from . import originals
 from .backbone import Backbone
 from .bootstrap_config import BootstrapConfig
-from .candidates import Lineage, PictureMaker, Stopped, picture_seed
-from .captions import absorb, join_tags, split_tags
+from .candidates import PictureMaker, Stopped, picture_seed
 from .charts import read_losses
-from .curate import Curation, Decision, RoundFigures, alarm, curate, likeness_to, round_figures, tag_recall
-from .dataset import Dataset, load_folder
+from .curate import RoundFigures, alarm, likeness_to, tag_recall
+from .dataset import Dataset
 from .embed import Likeness, open_eye
 from .events import Event, Finished, Warned
-from .files import file_hash, read_json, write_json
-from .images import open_image
+from .files import write_json
+from .images import open_image, pixel_hash
 from .loop import train
 from .presets import preset_config
-from .project import Project, StageRecord, is_made, key_of, making, now, open_project
+from .project import Project, StageRecord, now, open_project
 from .report import write_report
+from .rounds import BootstrapProject, Kept, curate_round, for_character, make_crops, round_dataset
 from .stages import BootstrapFinished, Interrupted, StageFinished, StageStarted
 from .sweep import Grid, Sampler, sweep_strengths
 from .views import TagRoles, ViewPrompt, Vocabulary, showcase, tag_roles, view_prompts, vocabulary_for
@@ -69,9 +69,8 @@ def run_bootstrap(config: BootstrapConfig, root: str | Path, *, backbone: Backbo
     Raises:
         UserError: a picture, base or setting that cannot work, or a name that belongs to another picture's project.
     """
-    picture = Path(config.picture).expanduser()
-    open_image(picture)  # a bad picture is told before a model is loaded
-    project = open_project(Path(root) / "bootstrap" / config.name, config.to_dict(), file_hash(picture))
+    picture = open_image(Path(config.picture).expanduser())  # a bad picture is told before a model is loaded
+    project = open_project(Path(root) / "bootstrap" / config.name, config.to_dict(), pixel_hash(picture))
     if backbone is None:
         from .pipeline import load_backbone
 
@@ -86,6 +85,7 @@ class _Bootstrap:
                  eye: Likeness | None, should_stop: Callable[[], bool]) -> None:
         self.config, self.root, self.project = config, root, project
         self.backbone, self.eye, self.should_stop = backbone, eye, should_stop
+        self.rounds = BootstrapProject(project.folder, config)
         self.vocabulary: Vocabulary = vocabulary_for(backbone.family.name)
         self.roles: TagRoles = tag_roles(config.tags, self.vocabulary)
         self.sampler = Sampler.of(backbone, steps=config.sample_steps, cfg=config.cfg)
@@ -107,12 +107,12 @@ class _Bootstrap:
     def _run(self) -> Iterator[Event]:
         crops = yield from self._do("crops", "Crop the picture", self._crops())
         reference = yield from self._do("reference", "The base model's own pictures", self._reference())
-        dataset, kept = crops, []
+        dataset = crops
         for number in range(1, self.depth + 1):
-            grown = yield from self._round(number, dataset, crops, kept, reference)
+            grown = yield from self._round(number, dataset, crops, reference)
             if self.project.stopped_because:
                 break
-            dataset, kept = grown
+            dataset = grown
         lora = yield from self._do("character", f"Train the character LoRA on {len(dataset)} pictures",
                                    self._character(dataset))
         grid = yield from self._do("grid", "Strength grid", self._grid(lora, crops))
@@ -122,22 +122,22 @@ class _Bootstrap:
         self.project.save()
         yield BootstrapFinished(self.project.folder, lora, report, grid.sheet, self.project.stopped_because)
 
-    def _round(self, number: int, dataset: Dataset, crops: Dataset, kept: list[Path], reference: Tensor):
-        """One growth of the dataset; returns (dataset, kept pictures), or leaves `stopped_because` set."""
-        target = self.config.targets[number]
+    def _round(self, number: int, dataset: Dataset, crops: Dataset, reference: Tensor):
+        """One growth of the dataset; returns the larger one, or leaves `stopped_because` set."""
         lora = yield from self._do(f"style-{number}", f"Round {number}: train a style LoRA on {len(dataset)} pictures",
                                    self._style(number, dataset))
         made = yield from self._do(f"candidates-{number}", f"Round {number}: generate candidates",
                                    self._candidates(number, lora))
-        chosen = yield from self._do(f"curate-{number}", f"Round {number}: choose from {len(made) + len(kept)}",
-                                     self._curate(number, [*kept, *made], crops, reference))
-        wanted = target - len(crops)
+        count = len(made) + len(self.rounds.round(number).carried)
+        kept = yield from self._do(f"curate-{number}", f"Round {number}: choose from {count}",
+                                   self._curate(number, crops, reference))
+        wanted = self.config.targets[number] - len(crops)
         self.project.stopped_because = _stop_reason(number, alarm(self.project.rounds, wanted), len(dataset))
         if self.project.stopped_because:
             yield Warned(self.project.stopped_because)
-            return dataset, kept
-        return (yield from self._do(f"dataset-{number}", f"Round {number}: dataset of {len(chosen) + len(crops)}",
-                                    self._dataset(number, chosen, crops))), chosen
+            return dataset
+        return (yield from self._do(f"dataset-{number}", f"Round {number}: dataset of {len(kept) + len(crops)}",
+                                    self._dataset(number, kept)))
 
     def _do(self, name: str, title: str, work: Iterator[Event]):
         """Run one stage's work as a stage: told, timed, and taken down in project.json."""
@@ -176,18 +176,11 @@ class _Bootstrap:
     # -- stages --------------------------------------------------------------------------------------------------
 
     def _crops(self) -> Iterator[Event]:
-        folder, count = self.project.folder / "crops", self.config.targets[0]
         picture = Path(self.config.picture).expanduser()
-        key = key_of(self.project.picture_hash, self.config.tags, self.config.trigger, count)
-        reused = is_made(folder, key)
-        if not reused:
-            with making(folder, key):
-                originals.save_crops(folder, open_image(picture), count, picture.stem, self.roles, self.vocabulary,
-                                     self.config.trigger)
-        dataset = load_folder(folder)
-        if len(dataset) < count:
-            yield Warned(f"The picture gave only {len(dataset)} distinct crops of the {count} wanted.")
-        return _Outcome(dataset, f"{len(dataset)} crops", reused, {"folder": self._relative(folder)})
+        made = make_crops(self.rounds, open_image(picture), picture.stem)
+        if len(made.dataset) < self.config.targets[0]:
+            yield Warned(made.summary)
+        return _Outcome(made.dataset, made.summary, made.reused, {"folder": self._relative(self.rounds.crops_folder)})
 
     def _reference(self) -> Iterator[Event]:
         views = view_prompts(REFERENCE_COUNT, self.roles, self.vocabulary, seed=self.config.seed)
@@ -202,8 +195,7 @@ class _Bootstrap:
 
     def _character(self, dataset: Dataset) -> Iterator[Event]:
         identity = self.roles.identity
-        absorbed = dataset.with_captions(lambda caption: join_tags(absorb(split_tags(caption), identity)))
-        return self._train(self.config.name, "character", absorbed, self.config.character,
+        return self._train(self.config.name, "character", for_character(dataset, self.roles), self.config.character,
                            {"project": self.config.name, "absorbed": list(identity)})
 
     def _train(self, name: str, kind: str, dataset: Dataset, settings: Mapping[str, Any],
@@ -234,42 +226,21 @@ class _Bootstrap:
                                                       strengths=self.config.candidate_strengths)
         return _Outcome(paths, f"{count} pictures", reused, {"folder": self._relative(folder)})
 
-    def _curate(self, number: int, paths: list[Path], crops: Dataset, reference: Tensor) -> Iterator[Event]:
-        wanted = self.config.targets[number] - len(crops)
-        file = self.project.folder / f"round_{number}" / "decisions.json"
-        pixels, anchors = self.pictures.pixels(paths), self._anchors(crops)
-        lineage = [Lineage.read(path) for path in paths]
-        key = key_of([asdict(item) for item in lineage], crops.fingerprint, wanted, asdict(self.config.curation),
-                     self.eye.name if self.eye else None)
-        curation = _known_decisions(file, key)
-        reused = curation is not None
-        if curation is None:
-            curation = curate([item.candidate for item in lineage], pixels, anchors, count=wanted,
-                              reference=reference, eye=self.eye, settings=self.config.curation)
-        rows = [index for index, decision in enumerate(curation.decisions) if decision.kept]
-        figures = round_figures(number, curation, pixels[rows], anchors, reference, self.eye,
-                                originals.real_share(len(crops), len(rows)))
-        self.project.rounds.append(figures)
-        write_json(file, {"key": key, "round": number, "wanted": wanted, "notes": curation.notes,
-                          "figures": asdict(figures), "decisions": [asdict(d) for d in curation.decisions]})
-        for note in curation.notes:
+    def _curate(self, number: int, crops: Dataset, reference: Tensor) -> Iterator[Event]:
+        one, wanted = self.rounds.round(number), self.config.targets[number] - len(crops)
+        done = curate_round(one, wanted=wanted, size=self.sampler.measured_size, reference=reference, eye=self.eye,
+                            settings=self.config.curation)
+        self.project.measured(done.figures)
+        for note in done.curation.notes:
             yield Warned(f"Round {number}: {note}")
-        return _Outcome([paths[row] for row in rows], _curation_summary(figures), reused,
-                        {"decisions": self._relative(file)})
+        return _Outcome(done.kept, curation_summary(done.figures), done.reused,
+                        {"decisions": self._relative(one.decisions_file)})
 
-    def _dataset(self, number: int, kept: list[Path], crops: Dataset) -> Iterator[Event]:
+    def _dataset(self, number: int, kept: Sequence[Kept]) -> Iterator[Event]:
         yield from ()
-        folder = self.project.folder / f"round_{number}" / "dataset"
-        key = key_of(crops.fingerprint, [file_hash(path) for path in kept], self.config.trigger)
-        reused = is_made(folder, key)
-        if not reused:
-            lineage = [Lineage.read(path) for path in kept]
-            with making(folder, key):
-                originals.save_round(folder, crops, [
-                    (path, item.prompt, asdict(item)) for path, item in zip(kept, lineage, strict=True)])
-        repeats, share = originals.crop_repeats(len(crops), len(kept)), originals.real_share(len(crops), len(kept))
-        summary = f"{len(crops)} crops x {repeats} and {len(kept)} generated ({share:.0%} real)"
-        return _Outcome(load_folder(folder), summary, reused, {"folder": self._relative(folder)})
+        one = self.rounds.round(number)
+        made = round_dataset(one, kept)
+        return _Outcome(made.dataset, made.summary, made.reused, {"folder": self._relative(one.dataset_folder)})
 
     def _grid(self, lora: Path, crops: Dataset) -> Iterator[Event]:
         views = showcase(SHOWCASE_COUNT, self.roles, self.vocabulary, self.config.trigger)
@@ -321,14 +292,6 @@ class _Bootstrap:
                     return end.value
 
 
-def _known_decisions(file: Path, key: str) -> Curation | None:
-    """The decisions on disk if they were made from the same pictures; a user may have changed `kept` in them."""
-    known = read_json(file) if file.exists() else {}
-    if known.get("key") != key:
-        return None
-    return Curation(tuple(Decision(**values) for values in known["decisions"]), (), tuple(known["notes"]))
-
-
 def _stop_reason(number: int, reason: str, kept: int) -> str:
     if not reason:
         return ""
@@ -336,7 +299,8 @@ def _stop_reason(number: int, reason: str, kept: int) -> str:
             "the round before; everything made is kept.")
 
 
-def _curation_summary(figures: RoundFigures) -> str:
+def curation_summary(figures: RoundFigures) -> str:
+    """A line of a round's figures; what was not measured is left out."""
     parts = [f"kept {figures.kept} of {figures.candidates}"]
     for name, label in (("likeness", "likeness"), ("drift", "drift"), ("diversity", "diversity"), ("burn", "burn z")):
         value = getattr(figures, name)

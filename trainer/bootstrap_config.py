@@ -63,6 +63,15 @@ class BootstrapConfig:
             if not values or not all(0 < value <= 2 for value in values):
                 raise UserError(f"{name} is {values}; it must be numbers above 0 and at most 2.")
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BootstrapConfig:
+        """From `to_dict`, read back from JSON. Raises UserError for what it could not have written."""
+        try:
+            lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+            return cls(**{**values, **lists, "curation": CurationSettings(**values["curation"])})
+        except (TypeError, KeyError) as error:
+            raise UserError(f"the project's settings cannot be read ({error}); use another project name.") from error
+
     def to_dict(self) -> dict[str, Any]:
         return {item.name: getattr(self, item.name) for item in fields(self)} | {"curation": asdict(self.curation)}
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from .backbone import Backbone
 from .curate import Candidate
+from .errors import UserError
 from .events import Event
 from .files import file_hash, read_json, write_json
 from .images import open_image, to_image, to_tensor
@@ -41,17 +44,30 @@ class Lineage:
     base: str
     width: int
     height: int
-    steps: int
-    cfg: float
+    steps: int | None
+    """None, as `cfg`: the sampler of the graph does not say."""
+    cfg: float | None
+    recipe: str = ""
+    """Hash of how a graph sampled it; "" for the loop's own sampler, which the fields above describe."""
 
     @classmethod
     def read(cls, picture: Path) -> Lineage:
         """The lineage of a picture. Raises UserError if its `.json` is missing or unreadable."""
-        return cls(**read_json(picture.with_suffix(".json")))
+        path = picture.with_suffix(".json")
+        try:
+            return _read_lineage(path, path.stat().st_mtime_ns)
+        except (OSError, TypeError) as error:
+            raise UserError(f"{path} does not tell where {picture.name} comes from ({error}). Delete both to make the "
+                            "picture anew.") from error
 
     @property
     def candidate(self) -> Candidate:
         return Candidate(self.name, ViewPrompt(tuple(self.tags), self.view), self.seed, self.round, self.parent_lora)
+
+
+@lru_cache(maxsize=65536)
+def _read_lineage(path: Path, mtime_ns: int) -> Lineage:
+    return Lineage(**read_json(path))
 
 
 def picture_seed(seed: int, number: int, index: int) -> int:
@@ -95,7 +111,7 @@ class PictureMaker:
 
     def pixels(self, paths: Sequence[Path]) -> Tensor:
         """[N, 3, H, W] in 0..1, at the size pictures are compared at."""
-        return torch.stack([to_tensor(open_image(path).resize(self.sampler.measured_size)) for path in paths])
+        return load_pixels(paths, self.sampler.measured_size)
 
     def _make_batch(self, folder: Path, batch: Sequence[Lineage], lora: Path | None, strength: float) -> None:
         prompts, seeds = [lineage.prompt for lineage in batch], [lineage.seed for lineage in batch]
@@ -105,10 +121,23 @@ class PictureMaker:
             with self.backbone.lora(lora, strength):
                 pixels = self.sampler.pictures(self.backbone, prompts, seeds)
         for lineage, picture in zip(batch, pixels, strict=True):
-            path = folder / f"{lineage.name}.png"
-            path.with_suffix(".json").unlink(missing_ok=True)  # an old one must not vouch for a new picture
-            save_picture(path, to_image(picture))
-            write_json(path.with_suffix(".json"), asdict(lineage))
+            save_candidate(folder, to_image(picture), lineage)
+
+
+def load_pixels(paths: Sequence[Path], size: tuple[int, int]) -> Tensor:
+    """[N, 3, H, W] in 0..1 of pictures at (width, height)."""
+    if not paths:
+        return torch.zeros(0, 3, size[1], size[0])
+    return torch.stack([to_tensor(open_image(path).resize(size)) for path in paths])
+
+
+def save_candidate(folder: Path, image: Image.Image, lineage: Lineage) -> Path:
+    """Write a picture, then what it descends from."""
+    path = folder / f"{lineage.name}.png"
+    path.with_suffix(".json").unlink(missing_ok=True)  # an old one must not vouch for a new picture
+    save_picture(path, image)
+    write_json(path.with_suffix(".json"), asdict(lineage))
+    return path
 
 
 def _is_there(folder: Path, lineage: Lineage) -> bool:
@@ -118,6 +147,11 @@ def _is_there(folder: Path, lineage: Lineage) -> bool:
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
-    for path in (*folder.glob("r*-*.png"), *folder.glob("r*-*.json")):
-        if path.stem not in names:
-            path.unlink()
+    """Remove what the loop made with other settings; what a graph made (its lineage has a recipe) stays."""
+    for sidecar in folder.glob("r*-*.json"):
+        if sidecar.stem not in names and not read_json(sidecar).get("recipe"):
+            sidecar.with_suffix(".png").unlink(missing_ok=True)
+            sidecar.unlink()
+    for picture in folder.glob("r*-*.png"):
+        if not picture.with_suffix(".json").exists():
+            picture.unlink()

@@ -8,6 +8,7 @@ Without an eye, likeness and tags are not measured; the terms are left out and t
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -61,7 +62,6 @@ class Decision:
     scores: Mapping[str, float] = field(default_factory=dict)
 
 
-
 @dataclass(frozen=True)
 class Curation:
     """The outcome of a round: a decision per candidate in their order, the picks in order, and notes."""
@@ -81,12 +81,13 @@ class _Read:
     recall: Tensor | None
     traits: Tensor | None
     scenes: Tensor
+    novelty: Tensor
     least: float
     """A tenth of the base's own pictures for the same tags are less like the original than this."""
 
     def of(self, index: int) -> dict[str, float]:
         figures = {"sharpness_z": self.sharpness_z, "burn_z": self.burn, "likeness": self.likeness,
-                   "tag_recall": self.recall, "trait_colours": self.traits}
+                   "tag_recall": self.recall, "trait_colours": self.traits, "novelty": self.novelty}
         return {name: round(values[index].item(), 4) for name, values in figures.items()
                 if values is not None and not math.isnan(values[index].item())}
 
@@ -117,18 +118,21 @@ def tag_recall(pixels: Tensor, prompts: Sequence[ViewPrompt], eye: Likeness, thr
 
 def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, count: int,
            reference: Tensor | None = None, eye: Likeness | None = None,
-           settings: CurationSettings | None = None) -> Curation:
-    """Keep at most `count` of the candidates.
+           settings: CurationSettings | None = None, by_hand: Mapping[int, bool] | None = None) -> Curation:
+    """Keep at most `count` of the candidates, or as many as were kept by hand if those are more.
 
     Args:
         pixels: the candidates' pictures [N, 3, H, W] in 0..1, at the anchors' size.
         anchors: the original crops [A, 3, H, W].
         reference: the base model's own pictures for such prompts [R, 3, H, W], for the burn figure; None leaves it out.
+        by_hand: candidates that somebody decided on: kept (True), whatever the gates say, or not.
     """
-    settings = settings or CurationSettings()
+    settings, by_hand = settings or CurationSettings(), by_hand or {}
     read = _measure(candidates, pixels, anchors, reference, eye, settings)
     refused = _quality_gate(candidates, pixels, anchors, read, settings)
     notes = [] if eye else ["Likeness and tags were not measured: there is no eye for this base."]
+    for index in (index for index, kept in by_hand.items() if not kept):
+        refused[index] = "rejected by hand"
     if read.likeness is not None:
         gate = settings.likeness_floor
         if gate is None:
@@ -140,10 +144,11 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
             if read.recall[index] < settings.tag_recall:
                 share, least = read.recall[index].item(), settings.tag_recall
                 refused[index] = f"shows {share:.0%} of the tags asked for, under {least:.0%}"
-    picked = _pick(candidates, read, _open(refused), count, settings)
+    first = [index for index, kept in by_hand.items() if kept]
+    picked = _pick(candidates, read, _open(refused), count, settings, first)
     if len(picked) < count:
         notes.append(f"Only {len(picked)} of the {count} wanted pictures passed; make more candidates for more.")
-    return Curation(_decisions(candidates, read, refused, picked), tuple(picked), tuple(notes))
+    return Curation(_decisions(candidates, read, refused, picked, first), tuple(picked), tuple(notes))
 
 
 def _open(refused: Sequence[str]) -> list[int]:
@@ -159,7 +164,9 @@ def _measure(candidates, pixels, anchors, reference, eye, settings) -> _Read:
     if eye and reference is not None:
         least = torch.quantile(likeness_to(eye.embed(reference), eye.embed(anchors)), 0.1).item()
     traits = metrics.trait_share(pixels, anchors, reference) if reference is not None else None
-    return _Read(metrics.robust_z(sharp, sharp), burn, likeness, recall, traits, metrics.scene_embedding(pixels), least)
+    scenes = metrics.scene_embedding(pixels)
+    novelty = torch.cdist(scenes, metrics.scene_embedding(anchors)).amin(1)
+    return _Read(metrics.robust_z(sharp, sharp), burn, likeness, recall, traits, scenes, novelty, least)
 
 
 def _quality_gate(candidates, pixels, anchors, read: _Read, settings: CurationSettings) -> list[str]:
@@ -191,7 +198,7 @@ def _likeness_gate(candidates, refused: list[str], likeness: Tensor, least: floa
     """
     angles: dict[str, list[int]] = {}
     for index in range(len(candidates)):
-        angles.setdefault(candidates[index].prompt.view["angle"], []).append(index)
+        angles.setdefault(candidates[index].prompt.view.get("angle", ""), []).append(index)
     lowest = gate
     for members in angles.values():
         share = math.ceil(enough * len(members) / len(candidates))
@@ -215,10 +222,11 @@ def _z(values: Tensor | None, members: Sequence[int]) -> Tensor:
 
 
 def _pick(candidates: Sequence[Candidate], read: _Read, members: list[int], count: int,
-          settings: CurationSettings) -> list[int]:
-    """Greedy: the best score plus distance to what is picked, no view taking more than its share of the prompts."""
+          settings: CurationSettings, first: Sequence[int] = ()) -> list[int]:
+    """`first`, then greedy: the best score plus distance to what is picked, no view taking more than its share of the
+    prompts."""
     if not members:
-        return []
+        return list(first)
     # beyond the usual, sharpness is texture, not quality: only what falls short of it counts, and what looks burnt
     quality = read.sharpness_z.clamp(max=0.5) - 0.25 * (read.burn.nan_to_num(0) - 2).clamp(min=0)
     score = 0.3 * _z(quality, members)
@@ -227,15 +235,14 @@ def _pick(candidates: Sequence[Candidate], read: _Read, members: list[int], coun
             score = score + weight * _z(values, members)
     distance = torch.cdist(read.scenes, read.scenes)
     distance = distance / distance[members][:, members].median().clamp(min=1e-6)
-    caps, used, picked = _quotas(candidates, count), {}, []
-    while len(picked) < min(count, len(members)):
-        rest = [i for i in members if i not in picked]
-        within = [i for i in rest if all(used.get(g, 0) < caps[g] for g in _groups(candidates[i]))] or rest
+    caps, picked = quotas([candidate.prompt.view for candidate in candidates], count), list(first)
+    used = Counter(group for index in first for group in _groups(candidates[index]))
+    while len(picked) < count and (rest := [i for i in members if i not in picked]):
+        within = [i for i in rest if all(used[g] < caps[g] for g in _groups(candidates[i]))] or rest
         spread = distance[within][:, picked].amin(1) if picked else torch.zeros(len(within))
         best = within[int((score[within] + settings.distance_weight * spread.clamp(max=2)).argmax())]
         picked.append(best)
-        for group in _groups(candidates[best]):
-            used[group] = used.get(group, 0) + 1
+        used.update(_groups(candidates[best]))
     return picked
 
 
@@ -243,20 +250,19 @@ def _groups(candidate: Candidate) -> list[tuple[str, str]]:
     return list(candidate.prompt.view.items())
 
 
-def _quotas(candidates: Sequence[Candidate], count: int) -> dict[tuple[str, str], int]:
-    asked: dict[tuple[str, str], int] = {}
-    for candidate in candidates:
-        for group in _groups(candidate):
-            asked[group] = asked.get(group, 0) + 1
-    return {group: math.ceil(count * times / len(candidates)) for group, times in asked.items()}
+def quotas(views: Sequence[Mapping[str, str]], count: int) -> dict[tuple[str, str], int]:
+    """(axis, tag) → how many of `count` pictures may show it: as large a share as of these views, rounded up."""
+    asked = Counter(group for view in views for group in view.items())
+    return {group: math.ceil(count * times / len(views)) for group, times in asked.items()}
 
 
-def _decisions(candidates, read: _Read, refused, picked) -> tuple[Decision, ...]:
+def _decisions(candidates, read: _Read, refused, picked, first) -> tuple[Decision, ...]:
     order = {index: place for place, index in enumerate(picked, 1)}
     decisions = []
     for index, candidate in enumerate(candidates):
         kept = index in order
         reason = f"pick {order[index]} of {len(picked)}" if kept else refused[index] or "passed, others fit better"
+        reason = "kept by hand" if index in first else reason
         decisions.append(Decision(candidate.name, kept, reason, read.of(index)))
     return tuple(decisions)
 
@@ -285,18 +291,17 @@ class RoundFigures:
     real_share: float
 
 
-def round_figures(number: int, curation: Curation, kept: Tensor, anchors: Tensor, reference: Tensor | None,
-                  eye: Likeness | None, real_share: float) -> RoundFigures:
-    """Figures of the kept pictures [K, 3, H, W] of round `number`."""
-    chosen = [decision.scores for decision in curation.decisions if decision.kept]
+def round_figures(number: int, chosen: Sequence[Decision], candidates: int, kept: Tensor, anchors: Tensor,
+                  reference: Tensor | None, eye: Likeness | None, real_share: float) -> RoundFigures:
+    """Figures of the kept pictures [K, 3, H, W] of round `number`, of which there are the decisions [K]."""
     some = len(kept) > 0
 
     def mean(name: str) -> float | None:
-        values = [scores[name] for scores in chosen if name in scores]
+        values = [decision.scores[name] for decision in chosen if name in decision.scores]
         return round(sum(values) / len(values), 4) if values else None
 
     return RoundFigures(
-        round=number, kept=len(kept), candidates=len(curation.decisions),
+        round=number, kept=len(kept), candidates=candidates,
         drift=round(metrics.cosine_drift(eye.embed(kept), eye.embed(anchors)), 4) if eye and some else None,
         diversity=round(metrics.diversity(metrics.scene_embedding(kept)), 4) if some else 0.0,
         base_diversity=None if reference is None else round(metrics.diversity(metrics.scene_embedding(reference)), 4),

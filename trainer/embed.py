@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .captions import same_tag
 from .errors import UserError
+from .images import to_image
+
+if TYPE_CHECKING:
+    from .tagger import Tagger
+
+TAGGED_AT_ONCE = 8
 
 
 class Likeness(Protocol):
@@ -123,6 +130,30 @@ class TransformersEye:
 def _tensor(features) -> Tensor:
     """transformers 4 returns the projected features, transformers 5 an output that holds them as `pooler_output`."""
     return features if isinstance(features, Tensor) else features.pooler_output
+
+
+class TaggerEye:
+    """Reads tags with an auto-tagger, for an eye that sees likeness alone."""
+
+    def __init__(self, likeness: Likeness | None, tagger: Tagger) -> None:
+        self.name = " and ".join(part for part in (likeness.name if likeness else "", f"tagger {tagger.name}") if part)
+        self._likeness, self._tagger = likeness, tagger
+        self._places = {same_tag(label.name): place for place, label in enumerate(tagger.labels)}
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        return self._likeness.embed(pixels)
+
+    def read_tags(self, pixels: Tensor, tags: Sequence[str]) -> Tensor:
+        """NaN for tags that the tagger has no label of."""
+        result = torch.full((len(pixels), len(tags)), float("nan"))
+        places = [self._places.get(same_tag(tag)) for tag in tags]
+        known = {column: place for column, place in enumerate(places) if place is not None}
+        for start in range(0, len(pixels), TAGGED_AT_ONCE):
+            batch = [to_image(picture) for picture in pixels[start : start + TAGGED_AT_ONCE]]
+            scores = torch.from_numpy(self._tagger.scores(batch))
+            for column, place in known.items():
+                result[start : start + len(batch), column] = scores[:, place]
+        return result
 
 
 def open_eye(base: str, folder: str | Path | None = None, device: torch.device | str = "cpu") -> Likeness | None:

@@ -28,7 +28,7 @@ from .backbone import Conditioning
 from .errors import UserError
 from .frozen import frozen_forward
 from .gradients import Step, keeping_copies
-from .host_facts import family_of, sampled_hash
+from .host_facts import family_of, known_family, sampled_hash
 from .host_schedule import HostSchedule
 from .objectives import per_row
 from .shadow import Shadow, checkpointed, is_plain
@@ -321,6 +321,12 @@ def _read_lora(path: str | Path) -> dict[str, Tensor]:
     if not Path(path).is_file():
         raise UserError(f"LoRA file {path} does not exist. Check the path.")
     return comfy.utils.load_torch_file(str(path), safe_load=True)
+
+
+def family_name(model: Any) -> str:
+    """The name of a MODEL's family, "other" if there is no row for it."""
+    row = known_family(model.model)
+    return row.name if row else "other"
 
 
 def release_memory() -> None:

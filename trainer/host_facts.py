@@ -20,9 +20,7 @@ from .shadow import is_plain
 
 def family_of(model: Any, schedule: HostSchedule, latent_scale: int, network: nn.Module) -> Family:
     """The row of the model's family, or one made of what the model says of itself."""
-    mark = inspect.getattr_static(model.model_config, "lora_bootstrap_family", None)  # the host logs a plain getattr
-    kind, settings = type(model).__name__, model.model_config.unet_config
-    row = get_family(mark) if mark else host_row(kind, settings)
+    row, kind = known_family(model), type(model).__name__
     if row is None:
         flow = schedule.objective == "flow"
         lists = tuple(name for name, child in network.named_children() if isinstance(child, nn.ModuleList))
@@ -34,6 +32,12 @@ def family_of(model: Any, schedule: HostSchedule, latent_scale: int, network: nn
         )
     return replace(row, objective=schedule.objective, latent_channels=model.latent_format.latent_channels,
                    bucket_step=math.lcm(row.bucket_step, latent_scale * _patch(network)))
+
+
+def known_family(model: Any) -> Family | None:
+    """The row of the model's family, None if it has none."""
+    mark = inspect.getattr_static(model.model_config, "lora_bootstrap_family", None)  # the host logs a plain getattr
+    return get_family(mark) if mark else host_row(type(model).__name__, model.model_config.unet_config)
 
 
 def _patch(network: nn.Module) -> int:

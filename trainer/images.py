@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import threading
@@ -71,6 +72,11 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     if not whole:
         open_image(path)
     return size
+
+
+def pixel_hash(image: Image.Image) -> str:
+    """sha256 of a picture's pixels: the same for every file format that loses none of them."""
+    return hashlib.sha256(repr((image.mode, image.size)).encode() + image.tobytes()).hexdigest()
 
 
 def to_tensor(image: Image.Image) -> Tensor:

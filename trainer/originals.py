@@ -10,10 +10,10 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from .captions import join_tags
+from .captions import add_trigger, join_tags, split_tags
 from .crops import Box, Crop, suggest_crops
 from .dataset import Dataset, save_samples
-from .images import open_image, to_tensor
+from .images import to_tensor
 from .views import AXES, FACE_WORDS, TagRoles, Vocabulary, caption_for, normal
 
 CROP_FRAMING = {"upper": "upper body", "face": "close-up"}
@@ -33,13 +33,20 @@ def save_crops(folder: Path, image: Image.Image, count: int, parent: str, roles:
     save_samples(folder, items)
 
 
-def save_round(folder: Path, crops: Dataset, generated: Sequence[tuple[Path, str, dict]]) -> None:
-    """Write a round's training set: the crops `crop_repeats` times, and each (path, caption, lineage) once."""
+def save_own(folder: Path, own: Dataset, trigger: str) -> None:
+    """Write pictures that somebody cut and captioned by hand as the crops."""
+    save_samples(folder, [
+        (sample.load(), join_tags(add_trigger(split_tags(sample.caption), trigger)),
+         {"name": f"{index}-own", "parent": sample.parent, "round": 0}) for index, sample in enumerate(own)])
+
+
+def save_round(folder: Path, crops: Dataset, generated: Sequence[tuple[Image.Image, str, dict]]) -> None:
+    """Write a round's training set: the crops `crop_repeats` times, and each (picture, caption, lineage) once."""
     originals = [(crop.load(), crop.caption, {"name": crop.path.stem, "parent": crop.parent, "round": 0})
                  for crop in crops]
     save_samples(folder / f"{crop_repeats(len(crops), len(generated))}_original", originals)
-    save_samples(folder / "1_generated", [(open_image(path), caption, {**lineage, "parent": path.stem})
-                                          for path, caption, lineage in generated])
+    save_samples(folder / "1_generated", [(picture, caption, {**lineage, "parent": lineage["name"]})
+                                          for picture, caption, lineage in generated])
 
 
 def crop_tags(crop: Crop, size: tuple[int, int], roles: TagRoles, vocabulary: Vocabulary, trigger: str,

@@ -18,6 +18,8 @@ from .files import read_json, write_json
 
 VERSION = 1
 MARKER = "made.json"
+RESERVED = ("datasets",)
+"""Folders beside the projects that are none."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Project:
     Attributes:
         folder: `output/bootstrap/<name>`.
         settings: the BootstrapConfig as plain values.
-        picture_hash: sha256 of the picture's bytes; a project belongs to one picture.
+        picture_hash: of the picture's pixels; a project belongs to one picture.
         notes: warnings and remarks, in the order they came, each once.
         stopped_because: why the loop ended before its last round, "" if it did not.
     """
@@ -60,6 +62,11 @@ class Project:
     def note(self, text: str) -> None:
         if text not in self.notes:
             self.notes.append(text)
+
+    def measured(self, figures: RoundFigures) -> None:
+        """Take down a round's figures in place of earlier ones."""
+        others = [earlier for earlier in self.rounds if earlier.round != figures.round]
+        self.rounds = sorted([*others, figures], key=lambda one: one.round)
 
     def record(self, stage: StageRecord, reused: bool) -> None:
         """Take down a stage and save. A reused stage keeps the time it took when it was made."""
@@ -89,19 +96,27 @@ class Project:
                             "project name.") from error
 
 
-def open_project(folder: Path, settings: dict[str, Any], picture_hash: str) -> Project:
+def open_project(folder: Path, settings: dict[str, Any], picture_hash: str, afresh: bool = True) -> Project:
     """The project of that folder with these settings, new or gone on with.
 
-    Raises UserError if the folder holds a project of another picture.
+    Args:
+        picture_hash: by the picture's pixels (`images.pixel_hash`), so that it is the same in a file and in a graph.
+        afresh: what the rounds measured and warned of is forgotten, since all is gone through again.
+
+    Raises UserError if the folder holds a project of another picture, or something else.
     """
     if not (folder / "project.json").exists():
+        if folder.name in RESERVED:
+            raise UserError(f"a project cannot be called {folder.name!r}; that folder holds datasets. Choose another "
+                            "name.")
         return Project(folder, settings, picture_hash)
     project = Project.load(folder)
     if project.picture_hash != picture_hash:
         raise UserError(f"project {folder.name!r} is about another picture ({project.settings.get('picture')}); "
                         "give this one another name.")
     project.settings = settings
-    project.rounds, project.notes, project.stopped_because, project.result = [], [], "", {}
+    if afresh:
+        project.rounds, project.notes, project.stopped_because, project.result = [], [], "", {}
     return project
 
 

@@ -61,14 +61,19 @@ class Sampler:
 
     @property
     def measured_size(self) -> tuple[int, int]:
-        """(width, height) at which pictures are compared: their own, but no side longer than 512 pixels."""
-        scale = min(1.0, MEASURED_SIDE / max(self.width, self.height))
-        return round(self.width * scale), round(self.height * scale)
+        """(width, height) at which its pictures are compared."""
+        return measured_size(self.width, self.height)
 
     def pictures(self, backbone: Backbone, prompts: Sequence[str], seeds: Sequence[int]):
         """[B, 3, H, W] in 0..1."""
         return backbone.generate(prompts, seeds=seeds, width=self.width, height=self.height, steps=self.steps,
                                  cfg=self.cfg)
+
+
+def measured_size(width: int, height: int) -> tuple[int, int]:
+    """(width, height) at which pictures are compared: their own, but no side longer than 512 pixels."""
+    scale = min(1.0, MEASURED_SIDE / max(width, height))
+    return round(width * scale), round(height * scale)
 
 
 def save_picture(path: Path, image: Image.Image) -> None:

@@ -10,7 +10,12 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-AXES = ("angle", "framing", "expression", "background", "style")
+from .tag_classes import tag_class
+
+AXES = ("angle", "framing", "expression", "outfit", "background", "style")
+"""In the order of a prompt. A vocabulary need not have them all."""
+OWN = "own"
+"""On any axis: what the original picture shows there."""
 SUBJECT_TAGS = ("1girl", "1boy", "1other", "2girls", "no humans", "solo", "girl", "boy", "woman", "man")
 
 
@@ -56,10 +61,6 @@ class ViewPrompt:
     @property
     def text(self) -> str:
         return ", ".join(self.tags)
-
-    @property
-    def quota_group(self) -> tuple[str, str]:
-        return self.view["angle"], self.view["framing"]
 
 
 FACE_WORDS = ("hair", "eyes", "ears", "bangs", "ponytail", "twintails", "braid", "face", "smile", "mouth", "blush",
@@ -134,24 +135,39 @@ def caption_for(roles: TagRoles, view: Sequence[str], vocabulary: Vocabulary, tr
     return tuple(tag for tag in (trigger, *roles.subject, *kept) if tag)
 
 
-def view_prompts(count: int, roles: TagRoles, vocabulary: Vocabulary, *, trigger: str = "",
-                 seed: int = 0) -> tuple[ViewPrompt, ...]:
+def view_prompt(view: Mapping[str, str], roles: TagRoles, vocabulary: Vocabulary, trigger: str = "") -> ViewPrompt:
+    """The prompt for a view by axis; OWN is as the original picture shows it. Another outfit takes the place of the
+    character's own."""
+    if view.get("outfit", OWN) != OWN:
+        roles = TagRoles(roles.subject, tuple(tag for tag in roles.identity if tag_class(tag) != "outfit"), roles.view)
+    tags: list[str] = []
+    for axis, tag in view.items():
+        own = axis != "outfit" and tag == OWN
+        tags += [each for each in roles.view if vocabulary.axis_of(each) == axis] if own else [tag] * (tag != OWN)
+    return ViewPrompt(caption_for(roles, tags, vocabulary, trigger), view)
+
+
+def view_prompts(count: int, roles: TagRoles, vocabulary: Vocabulary, *, trigger: str = "", seed: int = 0,
+                 axes: Mapping[str, Mapping[str, float]] | None = None) -> tuple[ViewPrompt, ...]:
     """`count` views; on every axis each tag comes as often as its weight says (to within one), in a seeded order.
 
     The user's own style tag, if given, takes half of the style axis, so the set stays anchored in the original.
+
+    Args:
+        axes: axis → tag → weight, in the order of AXES; None: the vocabulary's.
     """
     rng = random.Random(f"views-{seed}")
-    columns = []
-    for axis in AXES:
-        weights = dict(vocabulary.axes[axis])
+    axes, columns = axes or vocabulary.axes, []
+    for axis in axes:
+        weights = dict(axes[axis])
         own = [normal(tag) for tag in roles.view if vocabulary.axis_of(tag) == axis] if axis == "style" else []
         if own and own[0] in weights and len(weights) > 1:
             weights[own[0]] = sum(weight for tag, weight in weights.items() if tag != own[0])
         column = apportion(weights, count)
         rng.shuffle(column)
         columns.append(column)
-    views = [dict(zip(AXES, row, strict=True)) for row in zip(*columns, strict=True)]
-    return tuple(ViewPrompt(caption_for(roles, tuple(view.values()), vocabulary, trigger), view) for view in views)
+    views = [dict(zip(axes, row, strict=True)) for row in zip(*columns, strict=True)]
+    return tuple(view_prompt(view, roles, vocabulary, trigger) for view in views)
 
 
 def apportion(weights: Mapping[str, float], count: int) -> list[str]:
@@ -166,6 +182,5 @@ def apportion(weights: Mapping[str, float], count: int) -> list[str]:
 def showcase(count: int, roles: TagRoles, vocabulary: Vocabulary, trigger: str) -> tuple[ViewPrompt, ...]:
     """`count` fixed views that differ on every axis, prompted by the trigger and subject alone, for a strength grid."""
     nameless = TagRoles(roles.subject, (), roles.view)
-    views = [{axis: list(vocabulary.axes[axis])[row % len(vocabulary.axes[axis])] for axis in AXES}
-             for row in range(count)]
+    views = [{axis: list(tags)[row % len(tags)] for axis, tags in vocabulary.axes.items()} for row in range(count)]
     return tuple(ViewPrompt(caption_for(nameless, tuple(view.values()), vocabulary, trigger), view) for view in views)

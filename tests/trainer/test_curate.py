@@ -184,7 +184,8 @@ def test_drift_that_rises_two_rounds_in_a_row_stops_the_loop():
 def test_round_figures_measure_the_kept_pictures(candidates, drawings, anchors):
     curation = curate(candidates, drawings, anchors, count=12, eye=HairEye())
     kept = drawings[list(curation.picked)]
-    figures = round_figures(1, curation, kept, anchors, drawings, HairEye(), real_share=0.4)
+    chosen = [curation.decisions[index] for index in curation.picked]
+    figures = round_figures(1, chosen, len(candidates), kept, anchors, drawings, HairEye(), real_share=0.4)
     assert figures.kept == 12 and figures.candidates == 24
     assert 0 <= figures.drift < 0.2
     assert figures.diversity > 0.7 * figures.base_diversity

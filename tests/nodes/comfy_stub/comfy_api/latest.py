@@ -12,6 +12,7 @@ from typing import Any
 class Hidden(str, Enum):
     unique_id = "UNIQUE_ID"
     prompt = "PROMPT"
+    dynprompt = "DYNPROMPT"
     extra_pnginfo = "EXTRA_PNGINFO"
 
 
@@ -19,10 +20,11 @@ class _Input:
     """An input or widget: what it was given and is not None goes into its description."""
 
     io_type = ""
-    renamed = {"force_input": "forceInput", "dynamic_prompts": "dynamicPrompts", "display_mode": "display"}
+    renamed = {"raw_link": "rawLink", "force_input": "forceInput", "dynamic_prompts": "dynamicPrompts",
+               "display_mode": "display"}
     silent = {"id", "optional", "self"}
 
-    def __init__(self, id, display_name=None, optional=False, tooltip=None, lazy=None):
+    def __init__(self, id, display_name=None, optional=False, tooltip=None, lazy=None, raw_link=None):
         self._take(locals())
 
     def _take(self, given):
@@ -101,7 +103,7 @@ class NodeOutput:
 
 
 class ComfyNode:
-    hidden = SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None)
+    hidden = SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None, dynprompt=None)
 
     @classmethod
     def object_info(cls) -> dict[str, Any]:
@@ -153,6 +155,6 @@ io = SimpleNamespace(
     Schema=Schema, Hidden=Hidden, NodeOutput=NodeOutput, ComfyNode=ComfyNode, Custom=_type,
     Int=_type("INT", _Int), Float=_type("FLOAT", _Float), String=_type("STRING", _String),
     Boolean=_type("BOOLEAN", _Widget), Combo=_type("COMBO", _Combo), Image=_type("IMAGE"), Mask=_type("MASK"),
-    Model=_type("MODEL"), Clip=_type("CLIP"), Vae=_type("VAE"),
+    ClipVision=_type("CLIP_VISION"), Model=_type("MODEL"), Clip=_type("CLIP"), Vae=_type("VAE"),
 )
 ui = SimpleNamespace(PreviewImage=PreviewImage)

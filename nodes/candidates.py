@@ -1,0 +1,207 @@
+"""The node that draws a round's candidates by the sampler in the graph, and keeps each as soon as it is made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io
+from comfy_execution.graph_utils import GraphBuilder
+
+from ..trainer.candidates import Lineage
+from ..trainer.project import Project as Record
+from ..trainer.rounds import REFERENCE, BootstrapProject, Round
+from ..trainer.view_plan import (
+    MOST_CFG,
+    PlannedView,
+    Source,
+    ViewPlan,
+    forget_others,
+    is_kept,
+    keep_candidates,
+    lineage_of,
+)
+from . import paths
+from .events import tell_candidates, tell_project
+from .pictures import to_pictures
+from .progress import show_text
+from .project import CATEGORY, note_stage, output_path
+from .repeat import Part, part_between
+from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
+
+INTERNAL = f"{CATEGORY}/internal"
+VIEW, KEEP = "LoraBootstrap_CandidateView", "LoraBootstrap_KeepCandidate"
+PROMPT_SLOT, SEED_SLOT = 0, 1
+"""Of View Prompts' outputs."""
+
+
+class SaveCandidates(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_SaveCandidates", display_name="Save Candidates", category=CATEGORY,
+            description="Draws what View Prompts asks for with the nodes between it and this one, view by view, and "
+                        "keeps each picture with its lineage at once: Cancel loses one at most, and what is there is "
+                        "not drawn again.",
+            is_output_node=True, enable_expand=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            inputs=[
+                BootstrapProjectSocket.Input("project"),
+                BootstrapViews.Input("views", tooltip="From View Prompts."),
+                io.Image.Input("images", lazy=True, raw_link=True, tooltip=(
+                    "What your sampler makes of View Prompts' prompt and seed.")),
+                LoraStack.Input("LORA_STACK", optional=True, tooltip=(
+                    "The LoRA that draws, as from Pick Checkpoint: for the lineage, and so that another LoRA's "
+                    "candidates are not taken for this one's.")),
+            ],
+            outputs=[BootstrapProjectSocket.Output(display_name="project", tooltip=(
+                "For Curate Images: it waits until all candidates are there."))],
+        )
+
+    @classmethod
+    def execute(cls, project, views, images, LORA_STACK=None) -> io.NodeOutput:
+        prompt, me = cls.hidden.dynprompt, cls.hidden.unique_id
+        source_node = prompt.get_node(me)["inputs"]["views"][0]
+        part = part_between(prompt.get_node, source_node, images)
+        job = Job.of(project, views, part, LORA_STACK)
+        show_text("\n".join((job.headline, *job.warnings)), me)
+        if job.one.number == REFERENCE:
+            forget_others(job.one, [lineage.name for _, lineage in job.plan])
+        job.take_down()
+        if not job.missing:
+            return io.NodeOutput(project)
+        graph = GraphBuilder()
+        done = expand_views(graph, job, prompt.get_node(me)["inputs"]["project"])
+        return io.NodeOutput(done, expand=graph.finalize())
+
+
+class CandidateView(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id=VIEW, display_name="Candidate View", category=INTERNAL, is_deprecated=True,
+            description="One view's prompt and seed. Placed by Save Candidates; not for graphs of your own.",
+            inputs=[io.String.Input("prompt", tooltip="The view's prompt."),
+                    io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False,
+                                 tooltip="The view's seed."),
+                    BootstrapProjectSocket.Input("after", optional=True, tooltip="The candidate to wait for.")],
+            outputs=[io.String.Output(display_name="prompt"), io.Int.Output(display_name="seed")],
+        )
+
+    @classmethod
+    def execute(cls, prompt, seed, after=None) -> io.NodeOutput:
+        return io.NodeOutput(prompt, seed)
+
+
+class KeepCandidate(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id=KEEP, display_name="Keep Candidate", category=INTERNAL, is_deprecated=True, is_output_node=True,
+            description="Saves one candidate. Placed by Save Candidates; not for graphs of your own.",
+            hidden=[io.Hidden.unique_id],
+            inputs=[BootstrapProjectSocket.Input("project"), io.Image.Input("images"),
+                    io.String.Input("lineage", tooltip="What is written beside the picture, as JSON."),
+                    io.Int.Input("total", default=1, min=1, max=2**31 - 1, control_after_generate=False,
+                                 tooltip="How many candidates the round is to have.")],
+            outputs=[BootstrapProjectSocket.Output(display_name="project")],
+        )
+
+    @classmethod
+    def execute(cls, project, images, lineage, total) -> io.NodeOutput:
+        mine = Lineage(**json.loads(lineage))
+        one = project.round(mine.round)
+        kept = keep_candidates(one, mine, to_pictures(images))
+        made = len(one.made())
+        tell_candidates(project.name, mine.round, made, total)
+        if mine.round != REFERENCE and made >= total:
+            tell_project(project.name)
+        subfolder = output_path(kept[0].parent)
+        return io.NodeOutput(project, ui={"images": [
+            {"filename": path.name, "subfolder": subfolder, "type": "output"} for path in kept]})
+
+
+# -- what is to be drawn -----------------------------------------------------------------------------------------------
+
+
+class Job:
+    """What a Run draws for one round.
+
+    Attributes:
+        plan: every view with the lineage its picture is kept under.
+        missing: those of the plan that are not there yet.
+    """
+
+    def __init__(self, one: Round, views: ViewPlan, source: Source, part: Part) -> None:
+        self.one, self.views, self.source, self.part = one, views, source, part
+        self.plan = [(view, lineage_of(one, view, source)) for view in views.views]
+        self.missing = [(view, lineage) for view, lineage in self.plan if not is_kept(one, lineage)]
+
+    @classmethod
+    def of(cls, project: BootstrapProject, views: ViewPlan, part: Part, stack: Any) -> Job:
+        lora, strength = parent_of(stack, project)
+        steps, cfg = part.settings.get("steps"), part.settings.get("cfg")
+        return cls(project.round(views.round), views, Source(lora, strength, part.recipe, steps, cfg), part)
+
+    @property
+    def headline(self) -> str:
+        there = len(self.plan) - len(self.missing)
+        parts = [f"{len(self.missing)} pictures to draw" if self.missing else "nothing to draw",
+                 f"{there} of {len(self.plan)} are there"]
+        return ", ".join(parts)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is likely a mistake."""
+        found = []
+        if self.source.cfg is not None and self.source.cfg > MOST_CFG:
+            found.append(f"cfg is {self.source.cfg:g}; above {MOST_CFG:g} what the loop draws burns in from round to "
+                         "round: take 3 to 5.")
+        if self.source.lora is None and self.one.number != REFERENCE:
+            found.append("no LORA_STACK is linked: the lineage will not say which LoRA drew these.")
+        return found
+
+    def take_down(self) -> None:
+        """Note in project.json which LoRA draws, and what."""
+        number, lora = self.one.number, self.source.lora
+        record = Record.load(self.one.project.folder)
+        if lora and paths.inside(paths.loras_root(), lora):
+            note_stage(record, f"style-{number}", f"Round {number}: train a style LoRA", lora.stem, True,
+                       {"lora": output_path(lora), "run": output_path(lora.parent)})
+        name, title = (f"candidates-{number}", f"Round {number}: generate candidates") if number else (
+            "reference", "The base model's own pictures")
+        note_stage(record, name, title, f"{len(self.plan)} pictures", not self.missing,
+                   {"folder": output_path(self.one.candidates_folder)})
+
+
+def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: BootstrapProject) -> tuple[Path | None, float]:
+    """(file, strength) of the LoRA that draws: of several in a stack the one that is the project's own, else the first.
+
+    Raises UserError for a name that the host does not know.
+    """
+    if not stack:
+        return None, 0.0
+    own = [entry for entry in stack if Path(entry[0]).name.startswith(project.name)]
+    name, strength, _ = (own or list(stack))[0]
+    return paths.lora_file(name), float(strength)
+
+
+def expand_views(graph: GraphBuilder, job: Job, project: list[Any]) -> list[Any]:
+    """Add the graph's sampling part for each missing view, each waiting for the one before; returns the link to the
+    project as it is when all are kept."""
+    done, total = None, len(job.one.made()) + len(job.missing)
+    for view, lineage in job.missing:
+        done = _expand_view(graph, job.part, view, lineage, project, done, total)
+    return done
+
+
+def _expand_view(graph: GraphBuilder, part: Part, view: PlannedView, lineage: Lineage, project: list[Any],
+                 after: list[Any] | None, total: int) -> list[Any]:
+    given = {"prompt": view.text, "seed": view.seed} | ({"after": after} if after else {})
+    source = graph.node(VIEW, f"view_{view.index}", **given)
+    image = part.copy(graph, view.index, {PROMPT_SLOT: source.out(0), SEED_SLOT: source.out(1)})
+    keep = graph.node(KEEP, f"keep_{view.index}", project=project, images=image, total=total,
+                      lineage=json.dumps(asdict(lineage)))
+    return keep.out(0)

@@ -1,0 +1,282 @@
+"""Nodes that choose from a round's candidates, by hand in the gallery or by themselves, and make the next dataset."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..trainer.bootstrap import curation_summary
+from ..trainer.candidates import Lineage, load_pixels
+from ..trainer.curate import RoundFigures, alarm
+from ..trainer.dataset import Dataset
+from ..trainer.errors import UserError
+from ..trainer.files import file_hash
+from ..trainer.images import open_image
+from ..trainer.picks import load_picks
+from ..trainer.project import Project as Record
+from ..trainer.project_status import style_run
+from ..trainer.rounds import (
+    AUTO,
+    MANUAL,
+    REFERENCE,
+    BootstrapProject,
+    Kept,
+    Round,
+    curate_round,
+    for_character,
+    round_dataset,
+)
+from ..trainer.sweep import measured_size
+from ..trainer.tagger import SANDBOX, Tagger
+from . import paths
+from .events import tell_project
+from .eyes import choose_eye
+from .pictures import to_batch
+from .project import CATEGORY, note_stage, output_path
+from .sockets import BootstrapProjectSocket, LoraDataset
+from .tagging import opened_tagger, tagger_names
+from .working import Work, show_report
+
+FROM_FILE = "from file"
+MODES = (MANUAL, AUTO, FROM_FILE)
+NO_TAGGER = "none"
+PURPOSES = ("style", "character")
+
+
+class CurateImages(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_CurateImages", display_name="Curate Images", category=CATEGORY,
+            description="Keep the good candidates of a round. In manual mode you pick in the gallery, and what comes "
+                        "after this node waits until enough are kept: pick, then Run again.",
+            is_output_node=True, hidden=[io.Hidden.unique_id],
+            inputs=[
+                BootstrapProjectSocket.Input("project", tooltip="From Save Candidates."),
+                io.Int.Input("round", default=1, min=1, max=9, tooltip="Whose candidates to choose from."),
+                io.Combo.Input("mode", options=list(MODES), default=MANUAL, tooltip=(
+                    "manual: you pick in the gallery. auto: the best that pass the gates, spread over the views; what "
+                    "you kept or rejected by hand comes first. from file: as decisions.json and picks.json say, "
+                    "without looking at the pictures again.")),
+                io.Int.Input("keep", default=0, min=0, max=10_000, tooltip=(
+                    "Pictures to train on, the crops among them; 0: as the project says.")),
+                io.Boolean.Input("stop_on_alarm", default=True, tooltip=(
+                    "Wait also where what is kept has drifted from the original, become too alike, or is burnt.")),
+                io.Combo.Input("tagger", options=[NO_TAGGER, *(name for name in tagger_names() if name != SANDBOX)],
+                               default=NO_TAGGER, tooltip=(
+                    "Looks whether a candidate shows the tags that were asked for. The sandbox has its own.")),
+                io.ClipVision.Input("clip_vision", optional=True, tooltip=(
+                    "Measures likeness: CLIP or DINOv2 from Load CLIP Vision. Without it CCIP in models/ccip does, or "
+                    "the sandbox's judge; else likeness is not measured.")),
+            ],
+            outputs=[
+                BootstrapProjectSocket.Output(display_name="project", tooltip="For Round Dataset and the next round."),
+                io.Image.Output(display_name="images", is_output_list=True, tooltip="What is kept, one by one."),
+                io.String.Output(display_name="report"),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, round, mode, **_) -> Any:
+        if round is None:
+            return float("nan")
+        files = ("picks.json", "decisions.json") if mode == FROM_FILE else ("picks.json",)
+        return _fingerprint(round, files)
+
+    @classmethod
+    def execute(cls, project, round, mode, keep, stop_on_alarm, tagger, clip_vision=None) -> io.NodeOutput:
+        node_id = cls.hidden.unique_id
+        one, target = project.round(round), keep or project.target(round)
+        reader = None if tagger == NO_TAGGER else opened_tagger(tagger, False, Work(node_id))
+        outcome = curated(one, mode, target, stop_on_alarm, clip_vision, reader)
+        show_report(outcome.report, node_id)
+        tell_project(project.name)
+        told = {"project": project.name, "round": round, "revision": one.picks.revision, "kept": outcome.count,
+                "target": target, "held": bool(outcome.held), "message": outcome.held or outcome.headline}
+        if outcome.held:
+            waits = ExecutionBlocker(None)
+            return io.NodeOutput(waits, waits, waits, ui={"lora_bootstrap": [told]})
+        images = [to_batch(kept.pick.applied(open_image(kept.path))) for kept in outcome.kept]
+        return io.NodeOutput(project, images, outcome.report, ui={"lora_bootstrap": [told]})
+
+
+class RoundDataset(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_RoundDataset", display_name="Round Dataset", category=CATEGORY,
+            description="What to train on after a round: the crops, which stay a third of the samples, and what was "
+                        "kept in all rounds, cropped, flipped and tagged as you decided.",
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                BootstrapProjectSocket.Input("project", tooltip="From Curate Images; from Project for round 0."),
+                io.Int.Input("round", default=1, min=0, max=9, tooltip="0: the crops alone."),
+                io.Combo.Input("purpose", options=list(PURPOSES), default="style", tooltip=(
+                    "style: captions keep every tag, so that all of it can be asked for. character: the character's "
+                    "own tags are left out, and the trigger comes to mean them.")),
+            ],
+            outputs=[
+                LoraDataset.Output(display_name="dataset", tooltip="For Train LoRA."),
+                io.String.Output(display_name="run_name", tooltip="For Train LoRA's name."),
+                io.String.Output(display_name="trigger", tooltip="For Train LoRA's trigger."),
+                io.String.Output(display_name="report"),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, round, **_) -> Any:
+        return float("nan") if round is None else [_kept_now(number) for number in range(1, round + 1)]
+
+    @classmethod
+    def execute(cls, project, round, purpose) -> io.NodeOutput:
+        dataset, report = dataset_of(project, round)
+        if purpose == "character":
+            dataset = for_character(dataset, project.roles)
+            report += f"\nleft to the trigger: {', '.join(project.roles.identity) or 'nothing'}"
+        show_report(report, cls.hidden.unique_id)
+        tell_project(project.name)
+        name = project.name if purpose == "character" else style_run(project, round + 1)
+        return io.NodeOutput(dataset, name, project.config.trigger, report)
+
+
+# -- choosing ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a round stands.
+
+    Attributes:
+        count: pictures to train on, the crops among them.
+        held: why what comes after has to wait, "" if it has not to.
+    """
+
+    kept: tuple[Kept, ...]
+    count: int
+    headline: str
+    held: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def report(self) -> str:
+        return "\n".join(part for part in (self.held, self.headline, *self.notes) if part)
+
+
+def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision: Any = None,
+            tagger: Tagger | None = None) -> Outcome:
+    """Curate a round. Raises UserError if there is nothing to choose from."""
+    if not one.pictures():
+        raise UserError(f"round {one.number} of {one.project.name!r} has no candidates; link Save Candidates' project.")
+    crops = len(one.project.crops())
+    if mode == FROM_FILE:
+        return _from_files(one, crops)
+    done = _measured(one, mode, target - crops, clip_vision, tagger)
+    record = Record.load(one.project.folder)
+    record.measured(done.figures)
+    count, wanted = crops + len(done.kept), target - crops
+    warning = alarm([figures for figures in record.rounds if figures.round <= one.number], wanted)
+    held = ""
+    if mode == MANUAL and count < target:
+        held = f"{count} of {target} kept: pick {target - count} more in the gallery, then Run."
+    elif warning and stop_on_alarm:
+        held = f"Stopped: {warning}. Change the picks, or turn stop_on_alarm off to go on all the same."
+    record.stopped_because = warning if held and warning else ""
+    note_stage(record, f"curate-{one.number}", f"Round {one.number}: choose from {done.figures.candidates}",
+               curation_summary(done.figures), done.reused, {"decisions": output_path(one.decisions_file)})
+    notes = (*done.curation.notes, *([f"Alarm: {warning}."] if warning and not held else []))
+    return Outcome(done.kept, count, _headline(count, target, done.figures), held, notes)
+
+
+def _measured(one: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagger | None) -> Any:
+    eye = choose_eye(one.project, clip_vision, tagger)
+    first = Lineage.read(one.pictures()[0])
+    size = measured_size(first.width, first.height)
+    base = one.project.round(REFERENCE).made()
+    settings = one.project.config.curation
+    if tagger is not None:
+        settings = replace(settings, tag_threshold=tagger.thresholds.get("general", settings.tag_threshold))
+    return curate_round(one, wanted=max(0, wanted), size=size, eye=eye, settings=settings, mode=mode,
+                        reference=load_pixels(base, size) if base else None)
+
+
+def _from_files(one: Round, crops: int) -> Outcome:
+    found = one.found()
+    if found.values is None and not one.picks_file.is_file():
+        raise UserError(f"round {one.number} has neither decisions.json nor picks.json in {one.folder.name}; choose "
+                        "manual or auto first, or write one.")
+    kept = tuple(one.kept(replace(found, mode=AUTO) if found.values else found))
+    if not kept:
+        raise UserError(f"decisions.json and picks.json of round {one.number} keep no picture.")
+    return Outcome(kept, crops + len(kept), f"{crops + len(kept)} kept, as the files say", "")
+
+
+def _headline(count: int, target: int, figures: RoundFigures) -> str:
+    measured = {"likeness": figures.likeness, "drift": figures.drift, "diversity": figures.diversity,
+                "burn z": figures.burn, "tags seen": figures.tag_recall}
+    parts = [f"{name} {'not measured' if value is None else format(value, '.2f')}" for name, value in measured.items()]
+    return f"{count} of {target} kept · {' · '.join(parts)}"
+
+
+# -- datasets ----------------------------------------------------------------------------------------------------------
+
+
+def dataset_of(project: BootstrapProject, number: int) -> tuple[Dataset, str]:
+    """(what is trained on after a round, a line on it). Raises UserError if nothing was kept in it."""
+    if number == REFERENCE:
+        crops = project.crops()
+        return crops, f"{len(crops)} crops"
+    one = project.round(number)
+    kept = one.kept()
+    if not kept:
+        raise UserError(f"nothing is kept in round {number} of {project.name!r}; pick in the gallery of Curate Images "
+                        "first.")
+    made = round_dataset(one, kept)
+    note_stage(Record.load(project.folder), f"dataset-{number}", f"Round {number}: dataset of {len(made.dataset)}",
+               made.summary, made.reused, {"folder": output_path(one.dataset_folder)})
+    return made.dataset, made.summary
+
+
+# -- what changes between two Runs -------------------------------------------------------------------------------------
+
+
+def _rounds(number: int) -> Iterator[Path]:
+    """The folders of that round in all projects: which project is meant shows only when the node runs."""
+    return (path for path in sorted(paths.projects_root().glob(f"*/round_{int(number)}")) if path.is_dir())
+
+
+def _fingerprint(number: int, files: tuple[str, ...]) -> str:
+    digest = hashlib.sha256()
+    for folder in _rounds(number):
+        for name in files:
+            if (folder / name).is_file():
+                digest.update(f"{folder.parent.name}/{name} {_meaning(folder / name)}\n".encode())
+        made = sorted(path.name for path in folder.glob("candidates/*.json"))
+        digest.update(f"{folder.parent.name} {made}\n".encode())
+    return digest.hexdigest()
+
+
+def _meaning(file: Path) -> str:
+    """A hash of what a file decides; of picks without the notes and the history."""
+    try:
+        return load_picks(file).fingerprint if file.name == "picks.json" else file_hash(file)
+    except (UserError, OSError):
+        return "unreadable"
+
+
+def _kept_now(number: int) -> str:
+    digest = hashlib.sha256()
+    for folder in _rounds(number):
+        try:
+            kept = BootstrapProject.load(folder.parent).round(number).kept()
+        except UserError:
+            continue
+        rows = [[item.path.stem, file_hash(item.path), item.caption, item.pick.recipe] for item in kept]
+        digest.update(f"{folder.parent.name} {json.dumps(rows)}\n".encode())
+    return digest.hexdigest()

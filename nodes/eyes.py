@@ -1,0 +1,58 @@
+"""What measures likeness and tags in a graph: a wired CLIP Vision model, the sandbox's judge, CCIP, a tagger; or
+nothing, which is then said, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..trainer.ccip import CcipEye, find_ccip
+from ..trainer.embed import Likeness, SandboxEye, TaggerEye
+from ..trainer.rounds import BootstrapProject
+from ..trainer.tagger import Tagger
+from . import paths
+
+BATCH = 16
+
+
+class ClipVisionEye:
+    """A CLIP_VISION of the host (CLIP, SigLIP or DINOv2) as an eye; it reads no tags."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        config = getattr(model, "config", None) or {}
+        self.name = " ".join(["CLIP Vision", *(str(config[key]) for key in ("model_type", "hidden_size", "image_size")
+                                               if key in config)])
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """[B, D], rows L2-normalised: the picture's embedding, of DINOv2 its first token."""
+        rows = []
+        for batch in pixels.split(BATCH):
+            output = self._model.encode_image(batch.movedim(1, -1), crop=False)
+            embeds = output["image_embeds"]
+            if embeds is None or embeds.dim() != 2:
+                embeds = output["last_hidden_state"][:, 0]
+            rows.append(embeds.float().cpu())
+        return F.normalize(torch.cat(rows), dim=1)
+
+    def read_tags(self, pixels: Tensor, tags: Sequence[str]) -> None:
+        return None
+
+
+def choose_eye(project: BootstrapProject, clip_vision: Any = None, tagger: Tagger | None = None) -> Likeness | None:
+    """What sees in this project: the wired model; for the sandbox its judge; CCIP if it is in models/ccip; else None.
+
+    A tagger then reads the tags, unless the sandbox's judge does.
+    """
+    if clip_vision is not None:
+        eye: Likeness | None = ClipVisionEye(clip_vision)
+    elif project.config.base == "sandbox":
+        return SandboxEye()
+    else:
+        folder = find_ccip(paths.model_roots("ccip"))
+        eye = CcipEye(folder) if folder else None
+    return TaggerEye(eye, tagger) if eye and tagger else eye
