@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image, ImageOps
@@ -33,11 +34,10 @@ def save_crops(folder: Path, image: Image.Image, count: int, parent: str, roles:
     save_samples(folder, items)
 
 
-def save_own(folder: Path, own: Dataset, trigger: str) -> None:
-    """Write pictures that somebody cut and captioned by hand as the crops."""
-    save_samples(folder, [
-        (sample.load(), join_tags(add_trigger(split_tags(sample.caption), trigger)),
-         {"name": f"{index}-own", "parent": sample.parent, "round": 0}) for index, sample in enumerate(own)])
+def own_crops(own: Dataset, trigger: str) -> list[tuple[Image.Image, str, dict[str, Any]]]:
+    """Pictures that somebody cut and captioned by hand, as the crops for `save_samples`."""
+    return [(sample.load(), join_tags(add_trigger(split_tags(sample.caption), trigger)),
+             {"name": f"{index}-own", "parent": sample.parent, "round": 0}) for index, sample in enumerate(own)]
 
 
 def save_round(folder: Path, crops: Dataset, generated: Sequence[tuple[Image.Image, str, dict]]) -> None:

@@ -21,7 +21,7 @@ from .bootstrap_config import BootstrapConfig
 from .candidates import Lineage, load_pixels
 from .captions import absorb, join_tags, split_tags
 from .curate import Curation, CurationSettings, Decision, RoundFigures, curate, quotas, round_figures
-from .dataset import Dataset, load_folder
+from .dataset import Dataset, load_folder, save_samples
 from .duplicates import find_duplicates, fingerprint
 from .embed import Likeness
 from .errors import UserError
@@ -103,12 +103,13 @@ def make_crops(project: BootstrapProject, picture: Image.Image, stem: str, own: 
     key = key_of(pixel_hash(picture), config.tags, config.trigger, count, own.fingerprint if own else None)
     reused = is_made(project.crops_folder, key)
     if not reused:
+        items = originals.own_crops(own, config.trigger) if own else []  # they may lie where the crops are to be
         with making(project.crops_folder, key):
             if own is None:
                 originals.save_crops(project.crops_folder, picture, count, stem, project.roles, project.vocabulary,
                                      config.trigger)
             else:
-                originals.save_own(project.crops_folder, own, config.trigger)
+                save_samples(project.crops_folder, items)
     dataset = project.crops()
     enough = own is not None or len(dataset) == count
     summary = f"{len(dataset)} {'pictures of your own' if own else 'crops'}"
