@@ -255,15 +255,15 @@ def _fingerprint(number: int, files: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
     for folder in _rounds(number):
         for name in files:
-            if (folder / name).is_file():
-                digest.update(f"{folder.parent.name}/{name} {_meaning(folder / name)}\n".encode())
+            if (folder / name).is_file() and (meaning := _meaning(folder / name)):
+                digest.update(f"{folder.parent.name}/{name} {meaning}\n".encode())
         made = sorted(path.name for path in folder.glob("candidates/*.json"))
         digest.update(f"{folder.parent.name} {made}\n".encode())
     return digest.hexdigest()
 
 
 def _meaning(file: Path) -> str:
-    """A hash of what a file decides; of picks without the notes and the history."""
+    """A hash of what a file decides, "" for nothing; of picks without the notes and the history."""
     try:
         return load_picks(file).fingerprint if file.name == "picks.json" else file_hash(file)
     except (UserError, OSError):

@@ -31,7 +31,7 @@ def draw_round(project: BootstrapProject, number: int, side: int = 64, **plan) -
     """Draw a round's candidates (round 0: the base's own pictures), each as its view says."""
     one = project.round(number)
     for view in plan_views(project, number, **plan).views:
-        asked = {axis: tag for axis, tag in view.prompt.view.items() if axis in world.CONTEXT}
+        asked = {axis: tag for axis, tag in view.prompt.view.items() if tag in world.ATTRIBUTES.get(axis, ())}
         lineage = lineage_of(one, view, Source(None, 0.0, "drawn"))
         keep_candidates(one, lineage, [world.draw(world.Scene(AKANE, **asked), side)])
     return one

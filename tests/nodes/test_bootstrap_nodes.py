@@ -1,0 +1,306 @@
+"""The nodes of the loop: a project from a picture, what is asked for and drawn, what waits, and what is trained on."""
+
+import json
+from types import SimpleNamespace
+
+import folder_paths
+import pytest
+import torch
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from lora_bootstrap.nodes import curate, events, paths, project as project_nodes
+from lora_bootstrap.nodes.candidates import CandidateView, Job, KeepCandidate, SaveCandidates, parent_of
+from lora_bootstrap.nodes.curate import CurateImages, RoundDataset
+from lora_bootstrap.nodes.eyes import ClipVisionEye, choose_eye
+from lora_bootstrap.nodes.pictures import to_batch
+from lora_bootstrap.nodes.project import ProjectNode, ViewPrompts, base_name
+from lora_bootstrap.nodes.repeat import part_between
+from lora_bootstrap.sandbox import world
+from lora_bootstrap.trainer.embed import SandboxEye
+from lora_bootstrap.trainer.errors import UserError
+from lora_bootstrap.trainer.files import read_json
+from lora_bootstrap.trainer.project import Project as Record
+from lora_bootstrap.trainer.rounds import BootstrapProject
+
+from ..drawn_project import AKANE, TAGS, draw_project, draw_round
+from .test_repeat import graph
+
+WIDGETS = {"tags": ", ".join(TAGS), "trigger": "zqx", "name": "", "targets": "3, 8, 12", "candidates": "12, 16"}
+
+
+@pytest.fixture
+def drawn(host):
+    project = draw_project(paths.projects_root())
+    draw_round(project, 1)
+    return project
+
+
+def keep(project, number, count, state="keep"):
+    one = project.round(number)
+    names = [path.stem for path in one.made()[:count]]
+    one.picks.changed("by hand", [(name, {"state": state}) for name in names], one.known()).save(one.picks_file)
+
+
+def start(picture=None, model=None, originals=None, **widgets):
+    picture = picture if picture is not None else to_batch(world.draw(world.Scene(AKANE), 128))
+    return ProjectNode.execute(picture, **{**WIDGETS, **widgets}, seed=0, model=model, originals=originals)
+
+
+def curated(project, mode="manual", number=1, stop_on_alarm=True, **more):
+    return CurateImages.execute(project, number, mode, 0, stop_on_alarm, "none", **more)
+
+
+# -- project -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_picture_becomes_a_project_the_command_line_can_go_on_with(host):
+    project, crops, trigger, pictures = start().args
+    assert trigger == "zqx" and len(crops) == len(pictures) == 3 and pictures[0].shape[0] == 1
+    values = read_json(host.output / "bootstrap" / "zqx" / "project.json")
+    assert values["settings"]["targets"] == [3, 8, 12] and values["stages"]["crops"]["summary"] == "3 crops"
+    assert BootstrapProject.load(project.folder).config == project.config
+    assert (project.folder / "picture.png").is_file()
+
+
+def test_a_second_run_changes_nothing_on_disk_but_the_record(host):
+    first = start()
+    made = {path: path.stat().st_mtime_ns for path in first[0].folder.rglob("*.png")}
+    assert start()[0] == first[0]
+    assert {path: path.stat().st_mtime_ns for path in first[0].folder.rglob("*.png")} == made
+
+
+def test_a_name_belongs_to_one_picture(host):
+    start()
+    with pytest.raises(UserError, match="is about another picture"):
+        start(picture=torch.zeros(1, 64, 64, 3))
+
+
+def test_a_project_that_is_gone_is_made_anew_and_one_that_is_there_is_cached(host, monkeypatch):
+    monkeypatch.setattr(project_nodes, "_begun", set())
+    assert ProjectNode.fingerprint_inputs("zqx", "") == 0
+    project = start()[0]
+    assert ProjectNode.fingerprint_inputs("zqx", "") == 0
+    (project.folder / "project.json").unlink()
+    assert ProjectNode.fingerprint_inputs("zqx", "") != ProjectNode.fingerprint_inputs("zqx", "")
+
+
+@pytest.mark.parametrize(("changed", "says"), [
+    ({"trigger": ""}, "trigger is ''"), ({"tags": " "}, "tags are empty"), ({"targets": "4, x"}, "targets are '4, x'"),
+    ({"targets": "16, 4"}, "rising numbers"), ({"candidates": "12"}, "need 2 numbers"), ({"name": "../up"}, "name")])
+def test_what_cannot_be_is_told_before_anything_runs(changed, says):
+    assert says in ProjectNode.validate_inputs(**{**WIDGETS, **changed})
+    assert ProjectNode.validate_inputs(**WIDGETS) is True
+
+
+def test_a_project_cannot_take_the_name_of_the_datasets_folder(host):
+    with pytest.raises(UserError, match="cannot be called 'datasets'"):
+        start(name="datasets")
+
+
+def test_pictures_of_ones_own_are_the_crops_whatever_their_number(host):
+    own = start()[1]
+    project = start(originals=own.with_captions(lambda caption: caption + ", odd"), name="other")[0]
+    assert project.config.targets == (3, 8, 12) and all("odd" in sample.caption for sample in project.crops())
+
+
+def test_without_a_model_the_base_is_unknown():
+    assert base_name(None) == "other"
+
+
+# -- views and candidates ----------------------------------------------------------------------------------------------
+
+
+def test_view_prompts_give_the_first_view_and_the_whole_plan(drawn):
+    prompt, seed, plan, prompts, table = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0).args
+    assert len(plan.views) == len(prompts) == 12 and (prompt, seed) == (plan.views[0].text, plan.views[0].seed)
+    assert ViewPrompts.validate_inputs(table) is True and "not of the form" in ViewPrompts.validate_inputs("nonsense")
+
+
+def prompt_of(nodes):
+    return SimpleNamespace(get_node=nodes.__getitem__)
+
+
+@pytest.fixture
+def drawing(drawn, monkeypatch):
+    """(nodes of a graph with Save Candidates as node 7, a call of it)."""
+    nodes = graph() | {"7": {"class_type": "LoraBootstrap_SaveCandidates", "inputs": {
+        "project": ["p", 0], "views": ["views", 2], "images": ["decode", 0]}}}
+    monkeypatch.setattr(SaveCandidates, "hidden", SimpleNamespace(unique_id="7", dynprompt=prompt_of(nodes)))
+    plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
+    return nodes, lambda views=plan, stack=None: SaveCandidates.execute(drawn, views, ["decode", 0], stack)
+
+
+def test_each_view_is_drawn_to_its_end_and_waits_for_the_one_before(drawn, drawing):
+    _, save = drawing
+    done = save()
+    views = [id for id, node in done.expand.items() if node["class_type"] == "LoraBootstrap_CandidateView"]
+    keeps = [id for id, node in done.expand.items() if node["class_type"] == "LoraBootstrap_KeepCandidate"]
+    assert len(views) == len(keeps) == 12 and len(done.expand) == 12 * 5
+    assert done[0] == [keeps[-1], 0]
+    assert "after" not in done.expand[views[0]]["inputs"]
+    assert [done.expand[view]["inputs"]["after"] for view in views[1:]] == [[keep, 0] for keep in keeps[:-1]]
+    assert done.expand["x.0_encode"]["inputs"]["text"] == ["x.view_0", 0]
+    assert done.expand["x.0_sample"]["inputs"]["seed"] == ["x.view_0", 1]
+
+
+def test_what_is_kept_is_not_drawn_again(drawn, drawing, host):
+    _, save = drawing
+    expanded = save().expand
+    for id, node in expanded.items():
+        if node["class_type"] == "LoraBootstrap_KeepCandidate" and id != "x.keep_5":
+            KeepCandidate.execute(drawn, torch.rand(1, 64, 64, 3), node["inputs"]["lineage"], node["inputs"]["total"])
+    again = save()
+    assert [id for id in again.expand if "keep" in id] == ["x.keep_5"]
+    KeepCandidate.execute(drawn, torch.rand(1, 64, 64, 3), again.expand["x.keep_5"]["inputs"]["lineage"], 24)
+    done = save()
+    assert done.expand is None and done[0] is drawn
+    assert Record.load(drawn.folder).stages["candidates-1"].summary == "12 pictures"
+
+
+def test_a_kept_candidate_is_shown_and_told_of(drawn, drawing, host, monkeypatch):
+    monkeypatch.setattr(events, "_told_at", {})
+    node = drawing[1]().expand["x.keep_0"]["inputs"]
+    shown = KeepCandidate.execute(drawn, torch.rand(2, 64, 64, 3), node["lineage"], node["total"])
+    assert [image["subfolder"] for image in shown.ui["images"]] == ["bootstrap/zqx/round_1/candidates"] * 2
+    assert ("lora_bootstrap.candidates", {"project": "zqx", "round": 1, "made": 14, "total": 24}) in [
+        tuple(sent[:2]) for sent in host.server.sent]
+    lineage = json.loads(node["lineage"])
+    assert (lineage["steps"], lineage["cfg"], lineage["parent_lora"]) == (16, 3.0, "")
+
+
+def test_a_high_cfg_and_a_missing_lora_are_told(drawn, drawing):
+    nodes, _ = drawing
+    nodes["sample"]["inputs"]["cfg"] = 9.0
+    plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
+    job = Job.of(drawn, plan, part_between(nodes.__getitem__, "views", ["decode", 0]), None)
+    assert [warning.split(";")[0].split(":")[0] for warning in job.warnings] == ["cfg is 9", "no LORA_STACK is linked"]
+
+
+def test_the_lora_that_draws_is_the_projects_own_in_a_stack(drawn, host, monkeypatch):
+    files = {name: host.output / "loras" / name for name in ("style.safetensors", "zqx-style-1.safetensors")}
+    monkeypatch.setattr(folder_paths, "get_full_path", lambda kind, name: str(files[name]) if name in files else None,
+                        raising=False)
+    stack = [("style.safetensors", 1.0, 1.0), ("zqx-style-1.safetensors", 0.6, 0.6)]
+    assert parent_of(stack, drawn) == (files["zqx-style-1.safetensors"], 0.6)
+    assert parent_of(stack[:1], drawn) == (files["style.safetensors"], 1.0)
+    assert parent_of(None, drawn) == (None, 0.0)
+    with pytest.raises(UserError, match="there is no LoRA 'gone'"):
+        parent_of([("gone", 1.0, 1.0)], drawn)
+
+
+def test_a_view_gives_what_it_was_given():
+    assert CandidateView.execute("a prompt", 5).args == ("a prompt", 5)
+
+
+# -- curation ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_comes_after_waits_until_enough_are_kept(drawn):
+    held = curated(drawn)
+    assert all(isinstance(value, ExecutionBlocker) and value.message is None for value in held.args)
+    told = held.ui["lora_bootstrap"][0]
+    assert (told["kept"], told["target"], told["held"]) == (3, 8, True)
+    assert told["message"] == "3 of 8 kept: pick 5 more in the gallery, then Run."
+    keep(drawn, 1, 5)
+    done = curated(drawn)
+    assert done[0] is drawn and len(done[1]) == 5 and not done.ui["lora_bootstrap"][0]["held"]
+    assert "8 of 8 kept" in done[2] and "likeness 0." in done[2]
+
+
+def test_by_itself_it_keeps_the_best_and_takes_down_its_figures(drawn):
+    done = curated(drawn, "auto")
+    assert len(done[1]) == 5
+    record = Record.load(drawn.folder)
+    assert record.rounds[0].kept == 5 and record.stages["curate-1"].summary.startswith("kept 5 of 12")
+
+
+def test_a_round_without_candidates_is_told(drawn):
+    with pytest.raises(UserError, match="round 2 of 'zqx' has no candidates"):
+        curated(drawn, number=2)
+
+
+def test_from_file_it_keeps_what_the_files_say(drawn):
+    with pytest.raises(UserError, match="neither decisions.json nor picks.json"):
+        curated(drawn, "from file")
+    keep(drawn, 1, 2)
+    assert len(curated(drawn, "from file")[1]) == 2
+    curated(drawn, "auto")
+    assert len(curated(drawn, "from file")[1]) == 5
+
+
+def test_an_alarm_stops_the_loop_unless_it_is_not_to(drawn, monkeypatch):
+    monkeypatch.setattr(curate, "alarm", lambda rounds, wanted: "the pictures are over-cooked")
+    held = curated(drawn, "auto")
+    assert held.ui["lora_bootstrap"][0]["message"].startswith("Stopped: the pictures are over-cooked.")
+    assert Record.load(drawn.folder).stopped_because == "the pictures are over-cooked"
+    done = curated(drawn, "auto", stop_on_alarm=False)
+    assert done[0] is drawn and "Alarm: the pictures are over-cooked." in done[2]
+    assert Record.load(drawn.folder).stopped_because == ""
+
+
+def test_picking_runs_it_again_and_a_note_does_not(drawn):
+    before = CurateImages.fingerprint_inputs(1, "manual")
+    one = drawn.round(1)
+    one.picks.changed("note", [(one.made()[0].stem, {"note": "nice"})], one.known()).save(one.picks_file)
+    assert CurateImages.fingerprint_inputs(1, "manual") == before
+    keep(drawn, 1, 1)
+    picked = CurateImages.fingerprint_inputs(1, "manual")
+    assert picked != before
+    curated(drawn)  # writes decisions.json
+    assert CurateImages.fingerprint_inputs(1, "manual") == picked != CurateImages.fingerprint_inputs(1, "from file")
+
+
+class Vision:
+    """Of a CLIP_VISION what is asked: pictures in, [B, H, W, C], embeddings out."""
+
+    config = {"model_type": "dinov2", "hidden_size": 3}
+
+    def __init__(self, projected):
+        self.projected = projected
+
+    def encode_image(self, image, crop=True):
+        assert image.shape[-1] == 3 and crop is False
+        means = image.flatten(1, 2).mean(1)
+        return {"image_embeds": means if self.projected else None, "last_hidden_state": means[:, None].repeat(1, 4, 1)}
+
+
+@pytest.mark.parametrize("projected", [True, False])
+def test_a_clip_vision_model_measures_likeness(projected):
+    eye = ClipVisionEye(Vision(projected))
+    pixels = torch.rand(20, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.normalize(pixels.flatten(2).mean(2), dim=1)
+    torch.testing.assert_close(eye.embed(pixels), expected)
+    assert eye.name == "CLIP Vision dinov2 3" and eye.read_tags(pixels, ["1girl"]) is None
+
+
+def test_a_wired_model_is_preferred_and_without_any_likeness_is_not_measured(drawn, host):
+    assert isinstance(choose_eye(drawn), SandboxEye)
+    assert isinstance(choose_eye(drawn, Vision(True)), ClipVisionEye)
+    other = draw_project(paths.projects_root(), base="other", name="other")
+    assert choose_eye(other) is None
+    draw_round(other, 1)
+    done = curated(other, "auto")
+    assert "likeness not measured" in done[2] and "Likeness and tags were not measured" in done[2]
+
+
+# -- datasets ----------------------------------------------------------------------------------------------------------
+
+
+def test_round_0_is_the_crops_and_a_later_one_what_was_kept(drawn):
+    dataset, name, trigger, report = RoundDataset.execute(drawn, 0, "style").args
+    assert (len(dataset), name, trigger, report) == (3, "zqx-style-1", "zqx", "3 crops")
+    with pytest.raises(UserError, match="nothing is kept in round 1"):
+        RoundDataset.execute(drawn, 1, "style")
+    keep(drawn, 1, 5)
+    dataset, name, *_ = RoundDataset.execute(drawn, 1, "style").args
+    assert (len(dataset), name) == (8, "zqx-style-2")
+    assert any("red hair" in sample.caption for sample in dataset)
+    dataset, name, _, report = RoundDataset.execute(drawn, 1, "character").args
+    assert name == "zqx" and not any("red hair" in sample.caption for sample in dataset) and "red hair" in report
+
+
+def test_a_dataset_is_made_anew_when_other_pictures_are_kept(drawn):
+    before = RoundDataset.fingerprint_inputs(1)
+    keep(drawn, 1, 5)
+    assert RoundDataset.fingerprint_inputs(1) != before == RoundDataset.fingerprint_inputs(1)[:0] + before
+    assert RoundDataset.fingerprint_inputs(0) == []
