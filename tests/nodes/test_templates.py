@@ -12,7 +12,12 @@ NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 NOTES = ("MarkdownNote", "Note")
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 TRAINING = ["Train a character LoRA", "Train a style LoRA"]
+BOOTSTRAP = ["Bootstrap 1 - pick 16", "Bootstrap 2 - pick 40", "Bootstrap 3 - character LoRA", "Bootstrap a character",
+             "Bootstrap seed sweep"]
+GROUPS = {"Bootstrap a character": 4, "Bootstrap 3 - character LoRA": 2, "Bootstrap seed sweep": 2}
+"""Of templates that have not three."""
 each_template = pytest.mark.parametrize("name", NAMES)
+each_bootstrap_template = pytest.mark.parametrize("name", BOOTSTRAP)
 each_training_template = pytest.mark.parametrize("name", TRAINING)
 each_host = pytest.mark.parametrize("info", [json.loads(path.read_text("utf-8")) for path in RECORDS],
                                     ids=[path.stem for path in RECORDS])
@@ -47,7 +52,7 @@ def widget_names(facts):
 
 
 def test_there_are_the_templates_each_with_a_twin():
-    assert NAMES == ["Prepare and tag a dataset", *TRAINING]
+    assert NAMES == [*BOOTSTRAP, "Prepare and tag a dataset", *TRAINING]
     assert sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json")) == NAMES
 
 
@@ -120,7 +125,7 @@ def test_no_two_nodes_overlap_and_each_is_in_a_titled_group(name):
     ids = sorted(boxes)
     assert [(a, b) for a in ids for b in ids if a < b and _meet(boxes[a], boxes[b])] == []
     groups = [(group["bounding"], group["title"]) for group in graph["groups"]]
-    assert len(groups) == 3 and all(title for _, title in groups)
+    assert len(groups) == GROUPS.get(name, 3) and all(title for _, title in groups)
     for node in graph["nodes"]:
         inside = [title for (x, y, w, h), title in groups if x <= boxes[node["id"]][0] and y <= boxes[node["id"]][1]
                   and boxes[node["id"]][2] <= x + w and boxes[node["id"]][3] <= y + h]
@@ -140,6 +145,42 @@ def note(name):
 def test_the_note_says_how_to_use_a_model_of_ones_own(name):
     text = note(name)
     assert "With a model of your own" in text and "Load Checkpoint" in text and "128 px gives 64" in text
+
+
+@each_bootstrap_template
+def test_the_note_says_how_to_pick_and_to_use_a_model_of_ones_own(name):
+    text = note(name)
+    assert "With a model of your own" in text and "Load CLIP Vision" in text and "3 to 5" in text
+    assert ("**K** keeps" in text) == ("CurateImages" in json.dumps(api(name)))
+
+
+@each_bootstrap_template
+def test_every_sampler_of_the_loop_has_a_low_cfg_and_takes_its_seed_from_the_views(name):
+    graph = api(name)
+    kinds = {key: node["class_type"] for key, node in graph.items()}
+    for key, node in graph.items():
+        if node["class_type"] == "KSampler":
+            assert node["inputs"]["cfg"] <= 5
+        if node["class_type"] == "LoraBootstrap_SaveCandidates":
+            decode = graph[node["inputs"]["images"][0]]
+            sampler = graph[decode["inputs"]["samples"][0]]["inputs"]
+            assert sampler["seed"] == [node["inputs"]["views"][0], 1]
+            assert graph[sampler["positive"][0]]["inputs"]["text"] == [node["inputs"]["views"][0], 0]
+            drawn_by = kinds[sampler["model"][0]]
+            assert drawn_by == ("LoraBootstrap_PickCheckpoint" if "LORA_STACK" in node["inputs"] else
+                                "LoraBootstrap_LoadSandbox")
+
+
+def test_the_whole_loop_is_one_chain_of_the_project_and_the_rounds_count_up():
+    graph = api("Bootstrap a character")
+    trainings = [node for node in graph.values() if node["class_type"] == "LoraBootstrap_RoundDataset"]
+    assert [(node["inputs"]["round"], node["inputs"]["purpose"]) for node in trainings] == [
+        (0, "style"), (1, "style"), (2, "character")]
+    chain, at = [], trainings[-1]["inputs"]["project"][0]
+    while at:
+        chain.append(graph[at]["class_type"].removeprefix("LoraBootstrap_"))
+        at = graph[at]["inputs"].get("project", [None])[0]
+    assert chain == ["CurateImages", "SaveCandidates"] * 2 + ["SaveCandidates", "Project"]
 
 
 def test_the_note_says_how_to_use_pictures_of_ones_own():

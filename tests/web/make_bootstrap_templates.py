@@ -1,0 +1,318 @@
+"""Make the bootstrap templates and their API twins, serialized by the real front end.
+
+Start a host with this pack and an empty base directory, then, from the repository's folder:
+python tests/web/make_bootstrap_templates.py http://127.0.0.1:8188
+Look at each in both renderers afterwards, and record object_info again (tests/nodes/record_object_info.py).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+TRIGGER = "eiei21girl"
+COLOUR = "#3f789e"
+NAMED = "LoraBootstrap_"
+
+WITH_YOUR_OWN = """## With a model of your own
+1. Swap *Load Sandbox* for **Load Checkpoint** (MODEL, CLIP, VAE) and **Load Image** (picture), and write the tags
+   into *Bootstrap Project*: everything the picture shows, between commas.
+2. Choose a trigger, a word that means nothing yet. A project belongs to one picture: another picture, another
+   trigger or name.
+3. Set *Empty Latent Image* to the model's size and the *KSamplers* as you do for it, at a **low CFG, 3 to 5**.
+4. Link **Load CLIP Vision** (CLIP or DINOv2) to *Curate Images*: without it likeness is *not measured*, and you
+   look for yourself.
+
+*The sandbox draws 64-pixel pictures: its VAE has 4 pixels to a latent, not 8, so an empty latent of 128 px gives
+64.*
+"""
+
+PICKING = """In the gallery: arrow keys go from picture to picture, **K** keeps, **X** rejects, **Z** shows one large
+beside the original, **Ctrl+Z** undoes, **?** shows all keys. *Keep proposed* takes what is proposed. Nothing is
+lost by a reload, a restart or Cancel: it all lies in `output/bootstrap/<name>`.
+"""
+
+NOTES = {
+    "Bootstrap a character": f"""# Bootstrap a character
+From **one picture** to a character LoRA, in three Runs, on the small base model that comes with the pack: nothing
+is downloaded.
+
+1. Press **Run**. The picture is cut into 4 crops, a *style* LoRA is trained on them, and it draws 48 candidates
+   from all around. The rest of the graph waits. **Pick 12** in the gallery of round 1.
+2. **Run** again: retrained on 16, it draws 96 more. **Pick 24** in the gallery of round 2: what you kept is among
+   them.
+3. **Run** again: the *character* LoRA is trained on 40. On the right is the trigger word alone, with the LoRA and
+   without.
+
+{PICKING}
+Every LoRA is trained from the base, the real crops stay a third of every training set, and likeness is measured to
+the original. To leave a part out, bypass its group.
+
+{WITH_YOUR_OWN}""",
+    "Bootstrap 1 - pick 16": f"""# Bootstrap 1: from 4 crops to 16
+The first stage by itself. Press **Run**: the picture is cut into 4 crops, a style LoRA is trained on them and draws
+48 candidates. **Pick 12** in the gallery, and **Run** again: the next stage's training set is written. Then open
+*Bootstrap 2 - pick 40*.
+
+{PICKING}
+{WITH_YOUR_OWN}""",
+    "Bootstrap 2 - pick 40": f"""# Bootstrap 2: from 16 to 40
+The second stage by itself; *Bootstrap 1 - pick 16* comes before it, with the same picture and trigger. Press
+**Run**: a style LoRA is trained on the 16 and draws 96 candidates. **Pick 24** more in the gallery, and **Run**
+again. Then open *Bootstrap 3 - character LoRA*.
+
+{PICKING}
+{WITH_YOUR_OWN}""",
+    "Bootstrap 3 - character LoRA": f"""# Bootstrap 3: the character LoRA
+The last stage by itself; *Bootstrap 2 - pick 40* comes before it, with the same picture and trigger. Press **Run**:
+the character's own tags are left out of the captions, so that the trigger alone comes to mean them, and the LoRA is
+trained on the 40. On the right is the trigger word with the LoRA, and what the base alone makes of it at the same
+seed.
+
+{WITH_YOUR_OWN}""",
+    "Bootstrap seed sweep": f"""# Bootstrap seed sweep
+More candidates to choose from: each Run draws those of another seed, and all stay side by side in the gallery.
+
+Set the number beside **Run** to N and press it: *seed* counts up with every Run, and round 1 has N x 16 candidates
+more. Then pick in the gallery. Any other number may be swept so; what is there already is never drawn again.
+
+{PICKING}
+{WITH_YOUR_OWN}""",
+}
+
+
+@dataclass
+class Graph:
+    """A graph as it is to be laid out: nodes with widgets and links by name, and titled groups around them."""
+
+    name: str
+    nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    groups: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, key: str, type_: str, place: tuple[int, int], size: tuple[int, int],
+            links: dict[str, tuple[str, str]] | None = None, **widgets: Any) -> str:
+        """`links`: input → (node, output)."""
+        self.nodes[key] = {"type": type_, "pos": place, "size": size, "links": links or {}, "widgets": widgets}
+        return key
+
+    def group(self, title: str, members: list[str]) -> None:
+        boxes = [(*self.nodes[key]["pos"], *self.nodes[key]["size"]) for key in members]
+        left, top = min(x for x, *_ in boxes) - 20, min(y for _, y, *_ in boxes) - 90
+        right, bottom = max(x + w for x, _, w, _ in boxes) + 20, max(y + h for _, y, _, h in boxes) + 20
+        self.groups.append({"title": title, "bounding": [left, top, right - left, bottom - top], "color": COLOUR})
+
+
+def begin(name: str, reference: bool = True) -> Graph:
+    """The base, the project, and what all samplers share; the base's own pictures if wanted."""
+    graph = Graph(name)
+    graph.add("base", f"{NAMED}LoadSandbox", (0, 60), (420, 138), picture="akane")
+    graph.add("project", f"{NAMED}Project", (0, 250), (420, 860), {
+        "picture": ("base", "picture"), "tags": ("base", "tags"), "model": ("base", "MODEL")}, trigger=TRIGGER)
+    graph.add("negative", "CLIPTextEncode", (470, 60), (360, 110), {"clip": ("base", "CLIP")}, text="")
+    graph.add("latent", "EmptyLatentImage", (470, 220), (360, 106), width=128, height=128, batch_size=1)
+    members = ["base", "project", "negative", "latent"]
+    if reference:
+        members += draw(graph, "0", 0, (470, 376), "project", model=("base", "MODEL"), clip=("base", "CLIP"))
+    graph.group("1 · The picture, and what the base draws by itself" if reference else "1 · The project", members)
+    return graph
+
+
+def draw(graph: Graph, key: str, number: int, place: tuple[int, int], project: str, *, model: tuple[str, str],
+         clip: tuple[str, str], stack: tuple[str, str] | None = None, count: int = 0,
+         seed: tuple[str, str] | None = None) -> list[str]:
+    """View prompts, a sampler of the host's own nodes, and Save Candidates."""
+    x, y = place
+    views = graph.add(f"views{key}", f"{NAMED}ViewPrompts", (x, y), (360, 330), {
+        "project": (project, "project"), **({"seed": seed} if seed else {})}, round=number, count=count)
+    graph.add(f"encode{key}", "CLIPTextEncode", (x, y + 380), (360, 88), {"clip": clip, "text": (views, "prompt")})
+    graph.add(f"sample{key}", "KSampler", (x, y + 518), (360, 262), {
+        "model": model, "positive": (f"encode{key}", "CONDITIONING"), "negative": ("negative", "CONDITIONING"),
+        "latent_image": ("latent", "LATENT"), "seed": (views, "seed")}, steps=16, cfg=3.0, sampler_name="euler",
+        scheduler="normal", denoise=1.0)
+    graph.add(f"decode{key}", "VAEDecode", (x, y + 830), (360, 46), {
+        "samples": (f"sample{key}", "LATENT"), "vae": ("base", "VAE")})
+    graph.add(f"save{key}", f"{NAMED}SaveCandidates", (x, y + 926), (360, 340), {
+        "project": (project, "project"), "views": (views, "views"), "images": (f"decode{key}", "IMAGE"),
+        **({"LORA_STACK": stack} if stack else {})})
+    return [f"{part}{key}" for part in ("views", "encode", "sample", "decode", "save")]
+
+
+def train(graph: Graph, key: str, number: int, place: tuple[int, int], project: tuple[str, str],
+          purpose: str) -> list[str]:
+    """The round's dataset and the training."""
+    x, y = place
+    graph.add(f"data{key}", f"{NAMED}RoundDataset", (x, y), (420, 190), {"project": project}, round=number,
+              purpose=purpose)
+    graph.add(f"train{key}", f"{NAMED}TrainLora", (x, y + 240), (420, 900), {
+        "model": ("base", "MODEL"), "clip": ("base", "CLIP"), "vae": ("base", "VAE"),
+        "dataset": (f"data{key}", "dataset"), "name": (f"data{key}", "run_name"),
+        "trigger": (f"data{key}", "trigger")}, kind=purpose)
+    return [f"data{key}", f"train{key}"]
+
+
+def grow(graph: Graph, number: int, left: int, before: str, *, count: int = 0,
+         seed: tuple[str, str] | None = None) -> list[str]:
+    """One round: train a style LoRA on what there is, draw with it, curate."""
+    key = str(number)
+    members = train(graph, key, number - 1, (left, 60), (before, "project"), "style")
+    members.append(graph.add(f"pick{key}", f"{NAMED}PickCheckpoint", (left, 1250), (420, 210), {
+        "run": (f"train{key}", "run"), "model": ("base", "MODEL"), "clip": ("base", "CLIP")}, strength=0.6))
+    members += draw(graph, key, number, (left + 470, 60), before, model=(f"pick{key}", "MODEL"),
+                    clip=(f"pick{key}", "CLIP"), stack=(f"pick{key}", "LORA_STACK"), count=count, seed=seed)
+    members.append(graph.add(f"curate{key}", f"{NAMED}CurateImages", (left + 880, 60), (640, 1400), {
+        "project": (f"save{key}", "project")}, round=number, mode="manual"))
+    return members
+
+
+def finish(graph: Graph, left: int, before: str) -> list[str]:
+    """The character LoRA, and the same prompt with it and without."""
+    members = train(graph, "3", 2, (left, 60), (before, "project"), "character")
+    x = left + 470
+    members.append(graph.add("prompt", "PrimitiveStringMultiline", (x, 60), (400, 120),
+                             value=f"{TRIGGER}, 1girl, from side, full body, smile, sunset, flat color"))
+    members.append(graph.add("four", "EmptyLatentImage", (x, 230), (400, 106), width=128, height=128, batch_size=4))
+    for row, (key, source, title) in enumerate((("with", "train3", "With the LoRA"), ("without", "base",
+                                                                                      "The base alone"))):
+        y = 386 + row * 560
+        members += [
+            graph.add(f"encode_{key}", "CLIPTextEncode", (x, y), (400, 88), {
+                "clip": (source, "CLIP"), "text": ("prompt", "STRING")}),
+            graph.add(f"sample_{key}", "KSampler", (x, y + 138), (400, 262), {
+                "model": (source, "MODEL"), "positive": (f"encode_{key}", "CONDITIONING"),
+                "negative": ("negative", "CONDITIONING"), "latent_image": ("four", "LATENT")}, seed=7, steps=16,
+                cfg=3.0, sampler_name="euler", scheduler="normal", denoise=1.0),
+            graph.add(f"decode_{key}", "VAEDecode", (x, y + 450), (400, 46), {
+                "samples": (f"sample_{key}", "LATENT"), "vae": ("base", "VAE")}),
+            graph.add(f"larger_{key}", "ImageScaleToTotalPixels", (x + 450, y), (400, 106), {
+                "image": (f"decode_{key}", "IMAGE")}, upscale_method="nearest-exact", megapixels=0.5),
+            graph.add(f"show_{key}", "PreviewImage", (x + 450, y + 156), (400, 340), {
+                "images": (f"larger_{key}", "IMAGE")}, title=title)]
+    return members
+
+
+def whole() -> Graph:
+    graph = begin("Bootstrap a character")
+    graph.group("2 · Round 1: from 4 to 16", grow(graph, 1, 920, "save0"))
+    graph.group("3 · Round 2: from 16 to 40", grow(graph, 2, 2530, "curate1"))
+    graph.group("4 · The character LoRA", finish(graph, 4140, "curate2"))
+    return graph
+
+
+def first_stage() -> Graph:
+    graph = begin("Bootstrap 1 - pick 16")
+    graph.group("2 · Round 1: from 4 to 16", grow(graph, 1, 920, "save0"))
+    graph.group("3 · For the next stage", [graph.add(
+        "next", f"{NAMED}RoundDataset", (2530, 60), (420, 190), {"project": ("curate1", "project")}, round=1,
+        purpose="style"), graph.add("sheet", f"{NAMED}PreviewDataset", (2530, 340), (420, 900), {
+            "dataset": ("next", "dataset")}, columns=4)])
+    return graph
+
+
+def second_stage() -> Graph:
+    graph = begin("Bootstrap 2 - pick 40", reference=False)
+    graph.group("2 · Round 2: from 16 to 40", grow(graph, 2, 920, "project"))
+    graph.group("3 · For the next stage", [graph.add(
+        "next", f"{NAMED}RoundDataset", (2530, 60), (420, 190), {"project": ("curate2", "project")}, round=2,
+        purpose="character"), graph.add("sheet", f"{NAMED}PreviewDataset", (2530, 340), (420, 900), {
+            "dataset": ("next", "dataset")}, columns=6, shown=64)])
+    return graph
+
+
+def last_stage() -> Graph:
+    graph = begin("Bootstrap 3 - character LoRA", reference=False)
+    graph.group("2 · The character LoRA", finish(graph, 920, "project"))
+    return graph
+
+
+def seed_sweep() -> Graph:
+    graph = begin("Bootstrap seed sweep", reference=False)
+    graph.add("seed", "PrimitiveInt", (470, 376), (360, 82), value=1, control="increment")
+    graph.groups[0]["title"] = "1 · The project, and the seed that counts up"
+    graph.group("2 · Round 1: candidates of more seeds", grow(graph, 1, 920, "project", count=16,
+                                                             seed=("seed", "INT")))
+    return graph
+
+
+BUILD = """async ([plan, note]) => {
+    const graph = app.graph;
+    graph.clear();
+    const made = {};
+    for (const [key, { type, pos, size, widgets }] of Object.entries(plan.nodes)) {
+        const node = LiteGraph.createNode(type);
+        if (!node) throw new Error(`there is no node ${type}`);
+        node.pos = pos;
+        graph.add(node);
+        made[key] = node;
+        for (const [name, value] of Object.entries(widgets)) {
+            if (name === "title") { node.title = value; continue; }
+            const widget = name === "control" ? node.widgets.find((each) => each.linkedWidgets).linkedWidgets[0]
+                : node.widgets.find((each) => each.name === name);
+            if (!widget) throw new Error(`${type} has no widget ${name}`);
+            widget.value = value;
+        }
+        if (!("control" in widgets))
+            for (const widget of node.widgets ?? []) for (const control of widget.linkedWidgets ?? [])
+                control.value = "fixed";
+    }
+    for (const [key, { type, links }] of Object.entries(plan.nodes)) {
+        for (const [input, [source, output]] of Object.entries(links)) {
+            const from = made[source].outputs.findIndex(({ name }) => name === output);
+            const to = made[key].inputs.findIndex(({ name }) => name === input);
+            if (from < 0 || to < 0) throw new Error(`${source}.${output} does not fit ${type}.${input}`);
+            made[source].connect(from, made[key], to);
+        }
+    }
+    const text = LiteGraph.createNode("MarkdownNote");
+    text.pos = [-450, 60];
+    text.title = "Read me";
+    graph.add(text);
+    text.widgets[0].value = note;
+    text.size = [390, 900];
+    await new Promise((done) => setTimeout(done, 1500));
+    for (const [key, { size }] of Object.entries(plan.nodes)) made[key].size = size;
+    for (const { title, bounding, color } of plan.groups) {
+        const group = new LiteGraph.LGraphGroup(title);
+        group.pos = bounding.slice(0, 2);
+        group.size = bounding.slice(2);
+        group.color = color;
+        graph.add(group);
+    }
+    const saved = graph.serialize();
+    const prompt = (await app.graphToPrompt()).output;
+    return [saved, prompt];
+}"""
+
+
+def main(url: str) -> None:
+    from playwright.sync_api import sync_playwright
+
+    from_here = str(Path(__file__).parent)
+    sys.path.insert(0, from_here)
+    from browser import FLAGS, LOADED, find_browser
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=find_browser(), args=list(FLAGS))
+        page = running.new_page(viewport={"width": 1600, "height": 1000})
+        page.goto(url)
+        page.locator(".templates-tab-button").wait_for(timeout=LOADED)
+        page.wait_for_function("() => window.app?.graph", timeout=LOADED)
+        for graph in (whole(), first_stage(), second_stage(), last_stage(), seed_sweep()):
+            saved, prompt = page.evaluate(BUILD, [{"nodes": graph.nodes, "groups": graph.groups}, NOTES[graph.name]])
+            saved["extra"] = {}
+            write(WORKFLOWS / f"{graph.name}.json", saved)
+            write(WORKFLOWS / "api" / f"{graph.name}.json", {
+                id: {"class_type": node["class_type"], "inputs": node["inputs"]} for id, node in prompt.items()})
+            print(graph.name, len(saved["nodes"]), "nodes")
+        running.close()
+
+
+def write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1].rstrip("/"))

@@ -1,0 +1,412 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+const { projectName, runName } = await import("../../../web/bootstrap_graph.js");
+const { filtered, moved, ordered, together } = await import("../../../web/gallery_order.js");
+const { UNTOUCHED, boxBetween, cropProblem, isKept, quotaRows, stacks, toDo } =
+  await import("../../../web/gallery_picks.js");
+const { Conflict, GalleryStore, Refused } = await import("../../../web/gallery_store.js");
+
+// -- the graph ------------------------------------------------------------------------------------------------------
+
+/** A graph: each node's inputs are given as [name, type, node it comes from, slot there]. */
+function graph(nodes, graphOf = {}) {
+  const made = {};
+  for (const [id, { type, widgets = {}, inputs = [], ...more }] of Object.entries(nodes)) {
+    made[id] = {
+      comfyClass: type, graph: graphOf, ...more,
+      widgets: Object.entries(widgets).map(([name, value]) => ({ name, value })),
+      inputs: inputs.map(([name, socket, from]) => ({ name, type: socket, link: from === undefined ? null : 1 })),
+      getInputNode: (slot) => made[inputs[slot][2]] ?? null,
+      getInputLink: (slot) => ({ origin_id: inputs[slot][2], origin_slot: inputs[slot][3] ?? 0 }),
+    };
+  }
+  return made;
+}
+
+const SOCKET = "BOOTSTRAP_PROJECT";
+const project = (widgets, inputs = []) => ({ type: "LoraBootstrap_Project", widgets, inputs });
+
+test("the project's name is found through every node that passes a project on", () => {
+  const nodes = graph({
+    p: project({ name: " akane ", trigger: "akn" }),
+    save: { type: "LoraBootstrap_SaveCandidates", inputs: [["images", "IMAGE", "p"], ["project", SOCKET, "p"]] },
+    other: { type: "SomebodysNode", inputs: [["whatever", SOCKET, "save"]] },
+    reroute: { type: "Reroute", inputs: [["", "*", "other"]] },
+    curate: { type: "LoraBootstrap_CurateImages", inputs: [["project", SOCKET, "reroute"]] },
+    alone: { type: "LoraBootstrap_CurateImages", inputs: [["project", SOCKET]] },
+    loop: { type: "SomebodysNode", inputs: [["project", SOCKET, "loop"]] },
+  });
+  assert.deepEqual(["curate", "alone", "loop"].map((id) => projectName(nodes[id])), ["akane", null, null]);
+  assert.equal(projectName(nodes.p), "akane");
+});
+
+test("a project without a name is called by its trigger, and a linked name is that of the node it comes from", () => {
+  const nodes = graph({
+    unnamed: project({ name: "", trigger: "akane the fox" }),
+    text: { type: "PrimitiveString", widgets: { value: "from text" } },
+    linked: project({ name: "mine", trigger: "akn" }, [["name", "STRING", "text"]]),
+    bare: project({ name: "", trigger: " " }),
+  });
+  assert.deepEqual(["unnamed", "linked", "bare"].map((id) => projectName(nodes[id])),
+    ["akane-the-fox", "from text", null]);
+});
+
+test("a project is found into a subgraph and out of it", () => {
+  const root = { nodes: [] };
+  const inside = { rootGraph: root };
+  root.rootGraph = root;
+  const inner = graph({
+    curate: { type: "LoraBootstrap_CurateImages", inputs: [["project", SOCKET, -10, 0]] },
+    made: project({ name: "inner" }),
+  }, inside);
+  const outer = graph({
+    p: project({ name: "outer" }),
+    box: { type: "uuid", subgraph: inside, inputs: [["project", SOCKET, "p"]] },
+    maker: { type: "uuid2", isSubgraphNode: () => true, resolveSubgraphOutputLink: () => ({ outputNode: inner.made }) },
+    curate: { type: "LoraBootstrap_CurateImages", inputs: [["project", SOCKET, "maker"]] },
+  }, root);
+  root.nodes = Object.values(outer);
+  assert.deepEqual([projectName(inner.curate), projectName(outer.curate)], ["outer", "inner"]);
+});
+
+test("a run on a round's dataset is called by project, purpose and the round after", () => {
+  const train = (purpose, round) => graph({
+    p: project({ name: "akane" }),
+    set: { type: "LoraBootstrap_RoundDataset", widgets: { round, purpose }, inputs: [["project", SOCKET, "p"]] },
+    train: { type: "LoraBootstrap_TrainLora", widgets: { name: "stale" }, inputs: [["name", "STRING", "set"]] },
+  }).train;
+  assert.deepEqual([runName(train("style", 0), "name"), runName(train("style", 2), "name")],
+    ["akane-style-1", "akane-style-3"]);
+  assert.equal(runName(train("character", 2), "name"), "akane");
+  assert.equal(runName(graph({ t: { type: "x", widgets: { name: " own " } } }).t, "name"), "own");
+  assert.equal(runName(graph({ t: { type: "x", widgets: { name: "" } } }).t, "name"), null);
+});
+
+// -- what counts ----------------------------------------------------------------------------------------------------
+
+const pick = (values = {}) => ({ ...UNTOUCHED, ...values });
+const candidate = (name, values = {}) => ({
+  name, round: 1, carried: false, proposed: false, reason: "passed, others fit better", scores: {}, twins: null,
+  view: { angle: "from side", framing: "full body" }, prompt: "akane, from side", tags: ["akane", "from side"], seed: 1,
+  lora: "akane-style-1", strength: 1, width: 64, height: 64, thumb: `/t/${name}`, full: `/f/${name}`, pick: pick(),
+  ...values,
+});
+
+test("what is undecided counts as kept if it was carried over, or in other modes if it is proposed", () => {
+  const kinds = [candidate("a"), candidate("b", { carried: true }), candidate("c", { proposed: true })];
+  const kept = (mode, state) => kinds.map((one) => isKept(one, pick({ state }), mode));
+  assert.deepEqual([kept("manual", ""), kept("auto", ""), kept("from file", "")],
+    [[false, true, false], [false, false, true], [false, false, true]]);
+  assert.deepEqual([kept("manual", "keep"), kept("auto", "reject")], [[true, true, true], [false, false, false]]);
+});
+
+test("quotas count what is kept by its view, and an axis that wants nothing is left out", () => {
+  const rows = quotaRows({ angle: { "from side": 2, "from behind": 1 }, style: {} },
+    [candidate("a"), candidate("b"), candidate("c", { view: { angle: "front view" } })]);
+  assert.deepEqual(rows, [{ axis: "angle", rows: [
+    { tag: "from side", kept: 2, wanted: 2 }, { tag: "from behind", kept: 0, wanted: 1 }] }]);
+});
+
+test("the next thing to do is told", () => {
+  assert.deepEqual([toDo(11, 16, "manual"), toDo(16, 16, "manual"), toDo(4, 16, "auto")],
+    ["pick 5 more, then Run", "Run to go on", "Run to choose, or keep more by hand"]);
+});
+
+test("a crop is whole pixels inside the picture, of a least size, and null where it is the whole", () => {
+  const size = { width: 64, height: 48 };
+  assert.deepEqual(boxBetween(size, [50.4, 40], [10.6, -5]), [11, 0, 50, 40]);
+  assert.deepEqual(boxBetween(size, [60, 40], [62, 41]), [48, 32, 64, 48]);
+  assert.deepEqual(boxBetween(size, [30, 30], [28, 20]), [14, 14, 30, 30], "it grows the way it was drawn");
+  assert.equal(boxBetween(size, [-3, -3], [99, 99]), null);
+  assert.equal(cropProblem(size, [0, 0, 16, 16]), "");
+  assert.deepEqual([[0, 0, 65, 48], [0, 0, 15, 48], [0, 0, NaN, 48], [-1, 0, 64, 48]].map((box) =>
+    cropProblem(size, box)), ["the picture is 64 × 48", "at least 16 pixels a side", "whole pixels, please",
+    "the picture is 64 × 48"]);
+});
+
+// -- order and keys -------------------------------------------------------------------------------------------------
+
+const MANY = [
+  candidate("r1-000", { scores: { likeness: 0.2, novelty: 0.9 }, twins: 2 }),
+  candidate("r1-001", { proposed: true, reason: "pick 10 of 12", scores: { likeness: 0.5 }, view: { angle: "back" } }),
+  candidate("r1-002", { proposed: true, reason: "pick 2 of 12", scores: { novelty: 0.1 }, lora: "other" }),
+  candidate("r1-010", { scores: { likeness: 0.7 }, twins: 2, prompt: "akane, rain" }),
+];
+const numbers = (candidates) => candidates.map(({ name }) => Number(name.slice(3)));
+
+test("every order sorts by what it is called, with what was not measured at the end", () => {
+  assert.deepEqual(numbers(ordered(MANY, "proposed")), [2, 1, 10, 0]);
+  assert.deepEqual(numbers(ordered(MANY, "likeness")), [10, 1, 0, 2]);
+  assert.deepEqual(numbers(ordered(MANY, "novelty")), [0, 2, 1, 10]);
+  assert.deepEqual(numbers(ordered(MANY, "view")), [1, 0, 2, 10]);
+  assert.deepEqual(numbers(ordered([...MANY].reverse(), "name")), [0, 1, 2, 10]);
+});
+
+test("near copies are put beside the first of them, and nothing is lost", () => {
+  assert.deepEqual(numbers(together(MANY)), [0, 10, 1, 2]);
+  assert.deepEqual(numbers(together([...MANY].reverse())), [10, 0, 2, 1]);
+});
+
+test("a filter looks into name, prompt, LoRA, tags and state", () => {
+  const picks = { "r1-000": pick({ state: "keep" }), "r1-001": pick({ state: "reject", tags: ["snow"] }) };
+  const found = (text, mode = "manual") =>
+    numbers(filtered(MANY, text, ({ name }) => picks[name] ?? pick(), mode));
+  assert.deepEqual(["kept", "rejected", "undecided", "proposed"].map((text) => found(text)),
+    [[0], [1], [2, 10], [1, 2]]);
+  assert.deepEqual([found("rain"), found("other"), found("010"), found("snow"), found("similar")],
+    [[10], [2], [10], [1], [0, 10]]);
+  assert.deepEqual([found('"akane"'), found('"aka"'), found("-akane"), found("undecided, -proposed")],
+    [[0, 1, 2, 10], [], [], [10]]);
+  assert.deepEqual(found("kept", "auto"), [0, 2]);
+});
+
+test("arrow keys go through the grid and stay inside it", () => {
+  const grid = { columns: 4, count: 10, page: 2 };
+  const to = (key, ...from) => from.map((at) => moved(key, at, grid));
+  assert.deepEqual([to("ArrowLeft", 0, 5), to("ArrowRight", 9, 3)], [[0, 4], [9, 4]]);
+  assert.deepEqual(to("ArrowUp", 2, 6), [2, 2]);
+  assert.deepEqual(to("ArrowDown", 1, 5, 6, 9), [5, 9, 9, 9], "above the gap at the end lies the last one");
+  assert.deepEqual([to("PageDown", 0, 3, 8), to("PageUp", 9, 5, 2)], [[8, 9, 8], [1, 1, 2]]);
+  assert.deepEqual([to("Home", 7), to("End", 1), to("a", 1)], [[0], [9], [null]]);
+  assert.equal(moved("End", 0, { columns: 1, count: 0, page: 1 }), null);
+});
+
+// -- the store ------------------------------------------------------------------------------------------------------
+
+/** A server of one round that keeps what it is given, as the routes do. */
+function fakeServer(candidates) {
+  const picks = new Map(candidates.map(({ name, pick: given }) => [name, given]));
+  const server = { picks, revision: 0, history: [], posts: [], refuse: null };
+  server.view = () => structuredClone({
+    project: "akane", round: 1, revision: server.revision, target: 4, eye: "", notes: [], figures: null,
+    crops: [{ name: "crop0", caption: "", thumb: "", full: "" }], quotas: {}, history: server.history,
+    candidates: candidates.map((one) => ({ ...one, pick: picks.get(one.name) })),
+  });
+  server.write = (label, changes) => {
+    const done = changes.map(({ candidate: name, pick: values }) => {
+      const before = picks.get(name);
+      picks.set(name, { ...before, ...values });
+      return { candidate: name, before, after: picks.get(name) };
+    });
+    server.history.push({ at: new Date(1e12 + 1000 * server.history.length).toISOString(), label, changes: done });
+    server.revision += 1;
+  };
+  server.routes = {
+    fetch: async (project, round) => (project === "akane" && round === 1 ? server.view() : null),
+    async save({ revision, label, changes }) {
+      if (server.refuse) throw server.refuse;
+      if (revision !== server.revision) throw new Conflict("somebody else", server.view());
+      server.posts.push({ label, changes });
+      server.write(label, changes);
+      return { revision: server.revision };
+    },
+  };
+  return server;
+}
+
+async function opened(candidates = ["a", "b", "c"].map((name) => candidate(name, { proposed: name !== "c" }))) {
+  const server = fakeServer(candidates);
+  const store = new GalleryStore(server.routes, () => {});
+  await store.load("akane", 1);
+  return { server, store };
+}
+
+async function reopened(server) {
+  const store = new GalleryStore(server.routes, () => {});
+  await store.load("akane", 1);
+  return store;
+}
+
+const decide = (store, state, ...names) => store.edit(`${state} ${names.join()}`, names, () => ({ state }));
+const states = (store) => ["a", "b", "c"].map((name) => store.pickOf(name).state);
+
+test("crops and kept candidates are counted, and each action is saved as a step of its own", async () => {
+  const { server, store } = await opened();
+  assert.deepEqual([store.keptCount("manual"), store.keptCount("auto")], [1, 3]);
+  decide(store, "keep", "c");
+  decide(store, "reject", "a", "b");
+  assert.equal(decide(store, "keep", "c", "unknown"), 0, "nothing is changed by it");
+  assert.deepEqual([store.keptCount("manual"), store.keptCount("auto")], [2, 2]);
+  assert.deepEqual(store.openProposals(), []);
+  await store.flush();
+  assert.deepEqual(server.posts, [
+    { label: "keep c", changes: [{ candidate: "c", pick: { state: "keep" } }] },
+    { label: "reject a,b", changes: [{ candidate: "a", pick: { state: "reject" } },
+      { candidate: "b", pick: { state: "reject" } }] }]);
+  assert.deepEqual([store.pending, store.revision], [[], 2]);
+});
+
+test("steps are saved a moment after the last of them", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { server, store } = await opened();
+  decide(store, "keep", "a");
+  context.mock.timers.tick(150);
+  decide(store, "keep", "b");
+  context.mock.timers.tick(199);
+  assert.equal(server.posts.length, 0);
+  context.mock.timers.tick(1);
+  await store.flush();
+  assert.equal(server.posts.length, 2);
+});
+
+test("a page that goes away saves all in one request", async () => {
+  const { server, store } = await opened();
+  decide(store, "keep", "a");
+  decide(store, "reject", "a", "b");
+  await store.flush(true);
+  assert.deepEqual(server.posts, [{ label: "reject a,b, and 1 before it", changes: [
+    { candidate: "a", pick: { state: "reject" } }, { candidate: "b", pick: { state: "reject" } }] }]);
+});
+
+test("undoing and doing again last over a reload", async () => {
+  const { server, store } = await opened();
+  decide(store, "keep", "a", "b");
+  decide(store, "reject", "c");
+  assert.equal(store.undo().label, "reject c");
+  await store.flush();
+  const again = await reopened(server);
+  assert.deepEqual(states(again), ["keep", "keep", ""]);
+  assert.deepEqual([again.past.map(({ label }) => label), again.future.map(({ label }) => label)],
+    [["keep a,b"], ["reject c"]]);
+  assert.equal(again.redo().label, "reject c");
+  again.undo();
+  again.undo();
+  assert.deepEqual([states(again), again.undo()], [["", "", ""], null]);
+  again.redo();
+  await again.flush();
+  const last = await reopened(server);
+  assert.deepEqual([states(last), last.redo().label, states(last)], [["keep", "keep", ""], "reject c",
+    ["keep", "keep", "reject"]]);
+  decide(last, "", "c");
+  assert.equal(last.redo(), null, "something new was done");
+});
+
+test("undoing puts back only what its step changed", async () => {
+  const { server, store } = await opened();
+  decide(store, "keep", "a");
+  await store.flush();
+  server.write("note on a", [{ candidate: "a", pick: { note: "theirs" } }]);
+  await store.load("akane", 1);
+  assert.equal(store.undo().label, "note on a");
+  store.redo();
+  const found = store.past.findIndex(({ label }) => label === "keep a");
+  assert.equal(found, 0);
+  store.undo();
+  store.undo();
+  assert.deepEqual(store.pickOf("a"), pick());
+  store.redo();
+  assert.deepEqual(store.pickOf("a"), pick({ state: "keep" }));
+});
+
+test("an undone step whose beginning is forgotten can still be done again", () => {
+  const change = { before: pick({ state: "keep" }), after: pick() };
+  const { past, future } = stacks([{ at: "", label: "undone: keeping a", changes: new Map([["a", change]]) }]);
+  assert.deepEqual(past, []);
+  assert.deepEqual(future[0].changes.get("a"), { before: change.after, after: change.before });
+});
+
+test("undoing passes over steps that change nothing any more", async () => {
+  const { server, store } = await opened();
+  decide(store, "keep", "a");
+  decide(store, "keep", "b");
+  await store.flush();
+  server.picks.set("b", pick()); // b was drawn anew, and has no pick
+  server.revision += 1;
+  await store.load("akane", 1);
+  assert.deepEqual([store.undo().label, states(store), store.undo()], ["keep a", ["", "", ""], null]);
+});
+
+test("tags that are as they were made are no change", async () => {
+  const { store } = await opened();
+  store.editTags("adding", "a", (tags) => [...tags, "rain"]);
+  assert.deepEqual([store.tagsOf("a"), store.pickOf("a").tags], [["akane", "from side", "rain"],
+    ["akane", "from side", "rain"]]);
+  assert.deepEqual(store.vocabulary().find(({ tag }) => tag === "rain").count, 1);
+  store.editTags("removing", "a", (tags) => tags.slice(0, 2));
+  assert.equal(store.pickOf("a").tags, null);
+});
+
+test("a conflict keeps what others did not touch, tells of the rest, and undoing brings mine back", async () => {
+  const { server, store } = await opened();
+  decide(store, "keep", "a", "b");
+  server.write("reject a", [{ candidate: "a", pick: { state: "reject", note: "blurred" } }]);
+  await store.flush();
+  assert.deepEqual(states(store), ["reject", "keep", ""]);
+  assert.equal(store.notice, "a was changed elsewhere at the same time. That is shown; Undo brings yours back.");
+  assert.deepEqual(server.posts, [{ label: "keep a,b", changes: [{ candidate: "b", pick: { state: "keep" } }] }]);
+  assert.equal(store.undo().label, "keep a,b");
+  store.redo();
+  await store.flush();
+  const before = store.past.map(({ label }) => label);
+  assert.deepEqual(before, ["reject a", "giving way", "keep a,b"]);
+  store.undo();
+  store.undo();
+  assert.deepEqual(store.pickOf("a"), pick({ state: "keep", note: "blurred" }));
+  await store.flush();
+  assert.deepEqual(server.picks.get("a"), pick({ state: "keep", note: "blurred" }));
+});
+
+test("who changed another field of the same picture is not overruled, and neither am I", async () => {
+  const { server, store } = await opened();
+  decide(store, "keep", "a");
+  server.write("note", [{ candidate: "a", pick: { note: "theirs" } }]);
+  await store.flush();
+  assert.deepEqual(server.picks.get("a"), pick({ state: "keep", note: "theirs" }));
+  assert.equal(store.notice, "a was changed elsewhere. Your changes are kept.");
+});
+
+test("what could not be saved is told, kept over a reload of the round, and saved later", async () => {
+  const { server, store } = await opened();
+  decide(store, "keep", "a");
+  server.refuse = new Error("no space left.");
+  await store.flush();
+  assert.equal(store.problem, "1 change not saved: no space left. Trying again.");
+  await store.load("akane", 1);
+  assert.deepEqual(states(store), ["keep", "", ""]);
+  server.refuse = null;
+  await store.flush();
+  assert.deepEqual([server.picks.get("a").state, store.problem], ["keep", null]);
+});
+
+test("what the server will never take is taken back, and the rest is saved", async () => {
+  const { server, store } = await opened();
+  const { save } = server.routes;
+  server.routes.save = async (body) => {
+    if (body.changes.some(({ pick: values }) => values.crop)) throw new Refused("crop is too small.");
+    return save(body);
+  };
+  store.edit("cropping a", ["a"], () => ({ crop: [0, 0, 1, 1] }));
+  decide(store, "keep", "b");
+  await store.flush();
+  assert.deepEqual([store.pickOf("a"), server.picks.get("b").state], [pick(), "keep"]);
+  assert.equal(store.notice, "Not saved, and taken back: cropping a. crop is too small.");
+});
+
+test("an answer from before my saving does not take it back, and one from after it is not counted twice", async () => {
+  const { server, store } = await opened();
+  const [stale, routes] = [server.view(), server.routes];
+  const answers = [stale];
+  store.routes = { ...routes, fetch: async (...given) => answers.shift() ?? routes.fetch(...given) };
+  const reading = store.load("akane", 1);
+  decide(store, "keep", "a");
+  await Promise.all([store.flush(), reading]);
+  assert.deepEqual([states(store), store.past.map(({ label }) => label)], [["keep", "", ""], ["keep a"]]);
+});
+
+test("a round that is not there is told of, and pictures appear as they are made", async () => {
+  const { server, store } = await opened();
+  await store.load("akane", 2);
+  assert.deepEqual([store.there, store.project, store.round, store.candidates], [false, "akane", 2, []]);
+  await store.load("akane", 1);
+  decide(store, "keep", "a");
+  const { view } = server;
+  server.view = () => ({ ...view(), candidates: [...view().candidates, candidate("d")] });
+  await store.load("akane", 1);
+  assert.deepEqual([store.candidates.length, states(store)[0]], [4, "keep"]);
+  store.routes.fetch = async () => {
+    throw new Error("no answer.");
+  };
+  await store.load("akane", 1);
+  assert.deepEqual([store.problem, store.candidates.length], ["Cannot read round 1 of akane: no answer.", 4]);
+});
