@@ -173,7 +173,8 @@ def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision
             tagger: Tagger | None = None) -> Outcome:
     """Curate a round. Raises UserError if there is nothing to choose from."""
     if not one.pictures():
-        raise UserError(f"round {one.number} of {one.project.name!r} has no candidates; link Save Candidates' project.")
+        raise UserError(f"round {one.number} of {one.project.name!r} has no candidates; take the project from Save "
+                        "Candidates, which draws them.")
     crops = len(one.project.crops())
     if mode == FROM_FILE:
         return _from_files(one, crops)
@@ -211,7 +212,7 @@ def _from_files(one: Round, crops: int) -> Outcome:
     if found.values is None and not one.picks_file.is_file():
         raise UserError(f"round {one.number} has neither decisions.json nor picks.json in {one.folder.name}; choose "
                         "manual or auto first, or write one.")
-    kept = tuple(one.kept(replace(found, mode=AUTO) if found.values else found))
+    kept = tuple(one.kept(found))
     if not kept:
         raise UserError(f"decisions.json and picks.json of round {one.number} keep no picture.")
     return Outcome(kept, crops + len(kept), f"{crops + len(kept)} kept, as the files say", "")

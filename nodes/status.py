@@ -118,10 +118,10 @@ class Table:
         with self._lock:
             self._resumed[name] = self._resumed.get(name, 0) + 1
 
-    def resumed(self, name: str) -> int:
-        """How often `resume` was asked for by that name."""
+    def resumed(self, name: str | None) -> int:
+        """How often `resume` was asked for by that name; None: by any."""
         with self._lock:
-            return self._resumed.get(name, 0)
+            return sum(self._resumed.values()) if name is None else self._resumed.get(name, 0)
 
 
 TABLE = Table()

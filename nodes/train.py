@@ -84,7 +84,8 @@ class TrainLora(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, name, retrain, **_) -> Any:
-        return float("nan") if retrain else TABLE.resumed((name or "").strip())
+        # a name that comes over a link shows only when the node runs
+        return float("nan") if retrain else TABLE.resumed(None if name is None else name.strip())
 
     @classmethod
     def execute(cls, model, clip, vae, dataset, retrain, settings=None, validation=None, **widgets) -> io.NodeOutput:

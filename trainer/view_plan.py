@@ -17,6 +17,8 @@ from .views import ViewPrompt, view_prompts
 
 REFERENCE_COUNT = 16
 """Pictures of the base that candidates are compared with."""
+LEAST_STYLES = 3
+"""In fewer named styles than this, the character is learnt together with the style (science notes, section 1.6)."""
 MOST_CFG = 5.0
 """Above it, what a loop draws burns in from round to round (arXiv 2407.17493)."""
 
@@ -66,6 +68,9 @@ def plan_views(project: BootstrapProject, number: int, *, count: int = 0, seed: 
     axes, notes = axes or project.vocabulary.axes, ()
     if captions and number != REFERENCE:
         axes, notes = steered(axes, captions, project.target(number))
+    if number != REFERENCE and (styles := len(axes.get("style", ()))) < LEAST_STYLES:
+        notes = (f"{styles} named styles: ask for {LEAST_STYLES} to 6, or other style LoRAs will override the "
+                 "character.", *notes)
     count = count or (REFERENCE_COUNT if one.number == REFERENCE else config.candidates[number - 1])
     prompts = view_prompts(count, project.roles, project.vocabulary, seed=seed + 1000 * number, axes=axes,
                            trigger="" if number == REFERENCE else config.trigger)

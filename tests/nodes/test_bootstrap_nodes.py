@@ -8,7 +8,7 @@ import pytest
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from lora_bootstrap.nodes import curate, events, paths, project as project_nodes
+from lora_bootstrap.nodes import candidates, curate, events, paths, project as project_nodes
 from lora_bootstrap.nodes.candidates import CandidateView, Job, KeepCandidate, SaveCandidates, parent_of
 from lora_bootstrap.nodes.curate import CurateImages, RoundDataset
 from lora_bootstrap.nodes.eyes import ClipVisionEye, choose_eye
@@ -155,6 +155,19 @@ def test_what_is_kept_is_not_drawn_again(drawn, drawing, host):
     done = save()
     assert done.expand is None and done[0] is drawn
     assert Record.load(drawn.folder).stages["candidates-1"].summary == "12 pictures"
+
+
+def test_candidates_that_are_gone_are_drawn_again_once(drawn, drawing, monkeypatch):
+    monkeypatch.setattr(candidates, "DRAWN", candidates._Drawn())
+    drawing[1]()
+    before = SaveCandidates.fingerprint_inputs(images=None)
+    assert SaveCandidates.fingerprint_inputs(images=None) == before
+    draw_round(drawn, 1, seed=9)  # more are no loss
+    assert SaveCandidates.fingerprint_inputs(images=None) == before
+    for path in drawn.round(1).made()[:2]:
+        path.with_suffix(".json").unlink()
+    after = SaveCandidates.fingerprint_inputs(images=None)
+    assert after != before and SaveCandidates.fingerprint_inputs(images=None) == after
 
 
 def test_a_kept_candidate_is_shown_and_told_of(drawn, drawing, host, monkeypatch):

@@ -239,6 +239,7 @@ def test_the_resume_route_lets_a_stopped_run_go_on(root):
         ("POST", "/lora_bootstrap/resume", {"json": {"run": "nobody"}}),
         ("POST", "/lora_bootstrap/resume", {"json": {}}))
     assert resumed == (200, {"resuming": True}) and TABLE.resumed("halted") == before + 1
+    assert TABLE.resumed(None) >= before + 1  # a training whose name comes over a link hears of it too
     assert unfinished[0] == 409 and missing[0] == 404 and bad[0] == 400
 
 

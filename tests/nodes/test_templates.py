@@ -158,7 +158,7 @@ def test_the_note_says_how_to_pick_and_to_use_a_model_of_ones_own(name):
 def test_every_sampler_of_the_loop_has_a_low_cfg_and_takes_its_seed_from_the_views(name):
     graph = api(name)
     kinds = {key: node["class_type"] for key, node in graph.items()}
-    for key, node in graph.items():
+    for node in graph.values():
         if node["class_type"] == "KSampler":
             assert node["inputs"]["cfg"] <= 5
         if node["class_type"] == "LoraBootstrap_SaveCandidates":

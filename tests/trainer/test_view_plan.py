@@ -57,6 +57,12 @@ def test_a_dataset_steers_the_views_and_says_so(project):
     assert plan.notes and not plan_views(project, 0, captions=captions).notes
 
 
+def test_few_named_styles_are_warned_of(project):
+    few = plan_views(project, 1, axes={"angle": {"from side": 1}, "style": {"dark": 1}})
+    assert few.notes[0].startswith("1 named styles: ask for 3 to 6") and not plan_views(project, 1).notes
+    assert not plan_views(project, 0, axes={"angle": {"from side": 1}}).notes
+
+
 def test_a_candidate_is_known_again_and_another_making_has_another_name(project, tmp_path):
     one, view = project.round(1), plan_views(project, 1).views[3]
     lora = tmp_path / "zqx-style-1.safetensors"
