@@ -166,7 +166,7 @@ class Outcome:
 
     @property
     def report(self) -> str:
-        return "\n".join(part for part in (self.held, self.headline, *self.notes) if part)
+        return "\n".join((self.held or self.headline, *self.notes))
 
 
 def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision: Any = None,

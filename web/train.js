@@ -1,6 +1,7 @@
 /** The live panel of LoraBootstrap_TrainLora, and a view of a run on LoraBootstrap_LoadRun. */
 
 import { app } from "../../scripts/app.js";
+import { feeding, runName, widgetValue } from "./bootstrap_graph.js";
 import { presetText } from "./presets.js";
 import { fetchPresets } from "./runs.js";
 import { TrainPanel } from "./train_panel.js";
@@ -70,21 +71,6 @@ function after(owner, callback, act) {
   };
 }
 
-const widgetValue = (node, name) => node.widgets?.find((widget) => widget.name === name)?.value;
-
-/** The node that feeds an input, or null. */
-function feeding(node, input) {
-  const slot = node.inputs?.findIndex(({ name, link }) => name === input && link != null) ?? -1;
-  return slot < 0 ? null : node.getInputNode(slot);
-}
-
-/** The run's name; where it is linked, that of the text widget it comes from; null where only running tells. */
-function runName(node, widget) {
-  const linked = node.inputs?.some(({ name, link }) => name === widget && link != null);
-  const value = linked ? feeding(node, widget)?.widgets?.[0]?.value : widgetValue(node, widget);
-  return typeof value === "string" && value.trim() ? value.trim() : null;
-}
-
 /** Whether an event is of the run by that name; without a name, of this very node ("1:2:3" inside subgraphs). */
 function owns(node, name, event) {
   if (name !== null) return event.name === name || event.run === name;
@@ -93,7 +79,7 @@ function owns(node, name, event) {
 
 /** What the node says before a first run. */
 async function idleText(node) {
-  const family = FAMILY_OF[feeding(node, "model")?.comfyClass] ?? null;
+  const family = FAMILY_OF[feeding(node, ({ name }) => name === "model")?.comfyClass] ?? null;
   const preset = presetText(await fetchPresets(), widgetValue(node, "kind"), family);
   return preset || "The loss, the previews and the time left appear here while it trains.";
 }

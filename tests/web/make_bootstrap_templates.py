@@ -123,11 +123,12 @@ def begin(name: str, reference: bool = True) -> Graph:
 
 def draw(graph: Graph, key: str, number: int, place: tuple[int, int], project: str, *, model: tuple[str, str],
          clip: tuple[str, str], stack: tuple[str, str] | None = None, count: int = 0,
-         seed: tuple[str, str] | None = None) -> list[str]:
+         seed: tuple[str, str] | None = None, dataset: tuple[str, str] | None = None) -> list[str]:
     """View prompts, a sampler of the host's own nodes, and Save Candidates."""
     x, y = place
     views = graph.add(f"views{key}", f"{NAMED}ViewPrompts", (x, y), (360, 330), {
-        "project": (project, "project"), **({"seed": seed} if seed else {})}, round=number, count=count)
+        "project": (project, "project"), **({"seed": seed} if seed else {}),
+        **({"dataset": dataset} if dataset else {})}, round=number, count=count)
     graph.add(f"encode{key}", "CLIPTextEncode", (x, y + 380), (360, 88), {"clip": clip, "text": (views, "prompt")})
     graph.add(f"sample{key}", "KSampler", (x, y + 518), (360, 262), {
         "model": model, "positive": (f"encode{key}", "CONDITIONING"), "negative": ("negative", "CONDITIONING"),
@@ -162,7 +163,8 @@ def grow(graph: Graph, number: int, left: int, before: str, *, count: int = 0,
     members.append(graph.add(f"pick{key}", f"{NAMED}PickCheckpoint", (left, 1250), (420, 210), {
         "run": (f"train{key}", "run"), "model": ("base", "MODEL"), "clip": ("base", "CLIP")}, strength=0.6))
     members += draw(graph, key, number, (left + 470, 60), before, model=(f"pick{key}", "MODEL"),
-                    clip=(f"pick{key}", "CLIP"), stack=(f"pick{key}", "LORA_STACK"), count=count, seed=seed)
+                    clip=(f"pick{key}", "CLIP"), stack=(f"pick{key}", "LORA_STACK"), count=count, seed=seed,
+                    dataset=(f"data{key}", "dataset"))
     members.append(graph.add(f"curate{key}", f"{NAMED}CurateImages", (left + 880, 60), (640, 1400), {
         "project": (f"save{key}", "project")}, round=number, mode="manual"))
     return members
