@@ -29,14 +29,15 @@ export const fetchProject = (name) => get("project", { name, or: "null" });
 /** A round's candidates and the picks, or null if there is no such project or round. */
 export const fetchCandidates = (project, round) => get("candidates", { project, round, or: "null" });
 
-/** Save picks. Throws a Conflict where they were changed elsewhere since its revision, Refused if it never will do. */
-export async function savePicks(body, leaving) {
+/** Save picks, also if the page goes away meanwhile. Throws a Conflict where they were changed elsewhere since its
+ * revision, Refused if it never will do. */
+export async function savePicks(body) {
   const text = JSON.stringify(body);
   return answer(await api.fetchApi("/lora_bootstrap/candidates/picks", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: text,
-    keepalive: leaving && text.length < OUTLIVING,
+    keepalive: text.length < OUTLIVING,
   }));
 }
 

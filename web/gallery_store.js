@@ -26,7 +26,8 @@ export class GalleryStore {
    * @param {object} routes
    * @param {(project: string, round: number) => Promise<object|null>} routes.fetch as `GET /lora_bootstrap/candidates`
    *   tells it; null where there is no such project or round
-   * @param {(body: object, leaving: boolean) => Promise<{revision: number}>} routes.save; throws a Conflict or Refused
+   * @param {(body: object) => Promise<{revision: number}>} routes.save which outlives the page; throws a Conflict or
+   *   Refused
    * @param {() => void} changed called after every change of what the store tells
    */
   constructor(routes, changed) {
@@ -50,6 +51,7 @@ export class GalleryStore {
       history: [], // what the server has of what was done, the oldest first
       yielded: [], // steps that gave way to someone else's; only this page knows of them
       pending: [], // steps that are not saved yet
+      rest: null, // of them, what was sent before its turn because the page may be going away
       past: [], future: [],
     });
   }
@@ -285,14 +287,15 @@ export class GalleryStore {
 
   /**
    * Save now what is not saved. Never throws: what goes wrong is told as `problem`, and tried again.
-   * @param {boolean} leaving whether the page is going away, so that the request must outlive it
+   * @param {boolean} leaving whether the page may be going away, with no time for an answer
    */
   async flush(leaving = false) {
     clearTimeout(this.timer);
+    if (leaving && this.saving) this.sendRest();
     if (this.saving) return this.saving.then(() => this.flush(leaving));
     if (!this.pending.length) return undefined;
     if (leaving) this.pending = [joined(this.pending)];
-    this.saving = this.save(leaving);
+    this.saving = this.save();
     this.changed();
     await this.saving;
     this.saving = null;
@@ -300,17 +303,38 @@ export class GalleryStore {
     return undefined;
   }
 
+  /** Send all steps behind the one whose answer is awaited, as one that counts on that one being saved. Should the page
+   * stay after all, its answer is awaited like any other's. */
+  sendRest() {
+    const rest = this.pending.slice(1);
+    if (!rest.length || this.rest) return;
+    const step = joined(rest);
+    this.pending = [this.pending[0], step];
+    this.rest = { step, answer: this.routes.save(this.bodyOf(step, this.revision + 1)) };
+    this.rest.answer.catch(() => null); // told where it is awaited
+  }
+
+  bodyOf({ label, changes: all }, revision) {
+    const changes = [...all].map(([name, { before, after }]) =>
+      ({ candidate: name, pick: difference(before, after) }));
+    return { project: this.project, round: this.round, revision, label, changes };
+  }
+
+  /** What the server answers to a step, which may be on its way already. */
+  answerTo(step) {
+    const sent = this.rest?.step === step ? this.rest.answer : null;
+    this.rest = null;
+    return sent ?? this.routes.save(this.bodyOf(step, this.revision));
+  }
+
   /** Save step by step, so that each can be undone after a reload. */
-  async save(leaving) {
+  async save() {
     const { project, round } = this;
     const gone = () => project !== this.project || round !== this.round;
     while (this.pending.length) {
       const step = this.pending[0];
-      const changes = [...step.changes].map(([name, { before, after }]) =>
-        ({ candidate: name, pick: difference(before, after) }));
       try {
-        const body = { project, round, revision: this.revision, label: step.label, changes };
-        const { revision } = await this.routes.save(body, leaving);
+        const { revision } = await this.answerTo(step);
         if (gone()) return;
         this.accepted(step, revision);
       } catch (error) {

@@ -5,8 +5,8 @@ import { finite } from "./format.js";
 import { EVENTS, fetchProject, listen, pictureUrl } from "./gallery_routes.js";
 import { element } from "./tag_editor_dom.js";
 
-/** Pixels the panel needs: a line before a first run, then crops, stages and a row for each round. */
-const HEIGHT = { idle: 72, project: 210, round: 20 };
+/** Pixels the panel needs: a line before a first run, then crops, what is next, stages, and a row for each round. */
+const HEIGHT = { idle: 72, project: 126, stage: 13, round: 20 };
 const DEBOUNCE_MS = 250;
 /** The least time between two questions to the route, however fast events call for them. */
 const ASK_MS = 1000;
@@ -116,8 +116,10 @@ export class ProjectPanel {
 
   /** The pixels of height it needs now. */
   minHeight() {
-    const rounds = this.project?.rounds.length ?? 0;
-    return this.project ? HEIGHT.project + (rounds ? HEIGHT.round * (rounds + 1) : 0) : HEIGHT.idle;
+    if (!this.project) return HEIGHT.idle;
+    const { stages, rounds } = this.project;
+    const rows = rounds.length && rounds.length + 1;
+    return HEIGHT.project + HEIGHT.stage * stages.length + HEIGHT.round * rows;
   }
 
   showHeight() {

@@ -410,3 +410,24 @@ test("a round that is not there is told of, and pictures appear as they are made
   await store.load("akane", 1);
   assert.deepEqual([store.problem, store.candidates.length], ["Cannot read round 1 of akane: no answer.", 4]);
 });
+
+test("where the page goes away while a step is being saved, the others are sent at once", async () => {
+  const { server, store } = await opened();
+  const { save } = server.routes;
+  const held = [];
+  server.routes.save = (body) => {
+    const answer = save(body); // it arrives, but its answer is late
+    return new Promise((done, fail) => held.push(() => answer.then(done, fail)));
+  };
+  decide(store, "keep", "a");
+  store.flush();
+  decide(store, "reject", "b");
+  decide(store, "keep", "c");
+  const left = store.flush(true); // nobody waits for answers any more
+  assert.deepEqual(server.posts.map(({ label }) => label), ["keep a", "keep c, and 1 before it"]);
+  assert.deepEqual([...server.picks.values()].map(({ state }) => state), ["keep", "reject", "keep"]);
+  assert.deepEqual(states(await reopened({ routes: { ...server.routes, save } })), ["keep", "reject", "keep"]);
+  for (const answer of held) answer(); // the page stayed after all
+  await left;
+  assert.deepEqual([store.pending, store.revision, server.posts.length, store.problem], [[], 2, 2, null]);
+});
