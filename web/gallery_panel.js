@@ -6,7 +6,7 @@ import { GalleryFacts } from "./gallery_facts.js";
 import { GalleryGrid } from "./gallery_grid.js";
 import { ORDER_NAMES, filtered, ordered, together } from "./gallery_order.js";
 import { toDo } from "./gallery_picks.js";
-import { EVENTS, fetchCandidates, listen, pictureUrl, savePicks } from "./gallery_routes.js";
+import { EVENTS, fetchCandidates, listen, pictureUrl, savePicks, shelf } from "./gallery_routes.js";
 import { GalleryStore } from "./gallery_store.js";
 import { GalleryZoom } from "./gallery_zoom.js";
 import { button, element, field } from "./tag_editor_dom.js";
@@ -44,7 +44,7 @@ export class GalleryPanel {
    */
   constructor(host) {
     this.host = host;
-    this.store = new GalleryStore({ fetch: fetchCandidates, save: savePicks }, () => this.schedule());
+    this.store = new GalleryStore({ fetch: fetchCandidates, save: savePicks }, () => this.schedule(), shelf);
     this.asked = { timer: null, at: 0, took: 0 };
     this.order = ORDER_NAMES[0];
     this.made = null; // of the pictures that are being made, as the last event told

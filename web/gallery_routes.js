@@ -41,6 +41,23 @@ export async function savePicks(body) {
   }));
 }
 
+const shelfOf = (project, round) => `lora_bootstrap.gallery.${project}.${round}`;
+
+/** Of what a page that goes away had no time to save, the browser keeps the last of each round. */
+export const shelf = {
+  /** Keep it; null where all is saved. */
+  put(project, round, kept) {
+    if (kept) localStorage.setItem(shelfOf(project, round), JSON.stringify(kept));
+    else localStorage.removeItem(shelfOf(project, round));
+  },
+  /** What is kept, or null; it is not kept any more. */
+  take(project, round) {
+    const kept = localStorage.getItem(shelfOf(project, round));
+    localStorage.removeItem(shelfOf(project, round));
+    return kept && JSON.parse(kept);
+  },
+};
+
 /** The address of a picture, as the host serves it. */
 export const pictureUrl = (address) => api.apiURL(address);
 

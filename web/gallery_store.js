@@ -19,6 +19,16 @@ export class Conflict extends Error {
 /** The server will never take this: it is no pick, or there is no such candidate any more. */
 export class Refused extends Error {}
 
+const NO_SHELF = { put() {}, take: () => null };
+
+/** Steps as the shelf keeps them: a label, and of each candidate what it changes; null where there are none. */
+function shelved(steps) {
+  if (!steps.length) return null;
+  const { label, changes } = joined(steps);
+  return { label, changes: [...changes].map(([name, { before, after }]) =>
+    [name, { before: difference(after, before), after: difference(before, after) }]) };
+}
+
 const were = (names) => `${named(names)} ${names.length === 1 ? "was" : "were"}`;
 
 export class GalleryStore {
@@ -29,10 +39,12 @@ export class GalleryStore {
    * @param {(body: object) => Promise<{revision: number}>} routes.save which outlives the page; throws a Conflict or
    *   Refused
    * @param {() => void} changed called after every change of what the store tells
+   * @param {object} shelf keeps what a page that goes away had no time to save, as `gallery_routes.js` has one
    */
-  constructor(routes, changed) {
+  constructor(routes, changed, shelf = NO_SHELF) {
     this.routes = routes;
     this.changed = changed;
+    this.shelf = shelf;
     this.turn = 0;
     this.version = 0; // counts changes of what is told, for whoever keeps what follows from it
     this.forget();
@@ -51,7 +63,7 @@ export class GalleryStore {
       history: [], // what the server has of what was done, the oldest first
       yielded: [], // steps that gave way to someone else's; only this page knows of them
       pending: [], // steps that are not saved yet
-      rest: null, // of them, what was sent before its turn because the page may be going away
+      onShelf: false, // whether the browser keeps those too
       past: [], future: [],
     });
   }
@@ -95,6 +107,7 @@ export class GalleryStore {
     [this.project, this.round, this.there] = [project, round, true];
     this.take(fresh);
     this.settle();
+    this.unshelve();
   }
 
   take(fresh) {
@@ -291,7 +304,7 @@ export class GalleryStore {
    */
   async flush(leaving = false) {
     clearTimeout(this.timer);
-    if (leaving && this.saving) this.sendRest();
+    if (leaving) this.putOnShelf();
     if (this.saving) return this.saving.then(() => this.flush(leaving));
     if (!this.pending.length) return undefined;
     if (leaving) this.pending = [joined(this.pending)];
@@ -303,28 +316,24 @@ export class GalleryStore {
     return undefined;
   }
 
-  /** Send all steps behind the one whose answer is awaited, as one that counts on that one being saved. Should the page
-   * stay after all, its answer is awaited like any other's. */
-  sendRest() {
-    const rest = this.pending.slice(1);
-    if (!rest.length || this.rest) return;
-    const step = joined(rest);
-    this.pending = [this.pending[0], step];
-    this.rest = { step, answer: this.routes.save(this.bodyOf(step, this.revision + 1)) };
-    this.rest.answer.catch(() => null); // told where it is awaited
+  /** Keep what is not saved in the browser too: the page may be going away, with no time for an answer. */
+  putOnShelf() {
+    const kept = shelved(this.pending);
+    this.shelf.put(this.project, this.round, kept);
+    this.onShelf = kept !== null;
   }
 
-  bodyOf({ label, changes: all }, revision) {
-    const changes = [...all].map(([name, { before, after }]) =>
-      ({ candidate: name, pick: difference(before, after) }));
-    return { project: this.project, round: this.round, revision, label, changes };
-  }
-
-  /** What the server answers to a step, which may be on its way already. */
-  answerTo(step) {
-    const sent = this.rest?.step === step ? this.rest.answer : null;
-    this.rest = null;
-    return sent ?? this.routes.save(this.bodyOf(step, this.revision));
+  /** Take up what a page that went away had no time to save: of each pick what nobody has changed since. */
+  unshelve() {
+    const kept = this.shelf.take(this.project, this.round);
+    if (!kept) return;
+    const changes = new Map(kept.changes.filter(([name]) => this.byName.has(name)));
+    this.edit(kept.label, changes.keys(), (pick, { name }) => {
+      const { before, after } = changes.get(name);
+      const mine = Object.keys(after).filter((field) => isEmpty(difference({ [field]: pick[field] },
+        { [field]: before[field] })));
+      return Object.fromEntries(mine.map((field) => [field, after[field]]));
+    });
   }
 
   /** Save step by step, so that each can be undone after a reload. */
@@ -333,8 +342,11 @@ export class GalleryStore {
     const gone = () => project !== this.project || round !== this.round;
     while (this.pending.length) {
       const step = this.pending[0];
+      const changes = [...step.changes].map(([name, { before, after }]) =>
+        ({ candidate: name, pick: difference(before, after) }));
       try {
-        const { revision } = await this.answerTo(step);
+        const { revision } = await this.routes.save({ project, round, revision: this.revision, label: step.label,
+          changes });
         if (gone()) return;
         this.accepted(step, revision);
       } catch (error) {
@@ -347,6 +359,7 @@ export class GalleryStore {
     this.revision = revision;
     this.problem = null;
     this.pending.shift();
+    if (this.onShelf) this.putOnShelf();
     this.history.push({ ...step, at: new Date().toISOString() });
     for (const [name, { before, after }] of step.changes) {
       this.saved.set(name, { ...this.saved.get(name), ...difference(before, after) });

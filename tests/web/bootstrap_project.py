@@ -55,8 +55,9 @@ def write_project(output: Path, name: str, *, candidates: int, proposed: int = 8
     Every fourth was not measured for likeness.
     """
     folder = output / "bootstrap" / name
-    config = BootstrapConfig(picture=str(folder / "picture.png"), tags=("1girl", "red hair"), trigger="akane", name=name,
-                             base="other", targets=(CROPS, target), candidates=(max(candidates, target),))
+    config = BootstrapConfig(
+        picture=str(folder / "picture.png"), tags=("1girl", "red hair"), trigger="akane", name=name, base="other",
+        targets=(CROPS, target), candidates=(max(candidates, target),))
     (folder / "crops").mkdir(parents=True)
     picture = draw(0)
     picture.save(folder / "picture.png")
@@ -82,8 +83,8 @@ def write_candidate(folder: Path, number: int) -> None:
     draw(number).save(folder / f"{name_of(number)}.png")
     write_json(folder / f"{name_of(number)}.json", asdict(Lineage(
         name=name_of(number), prompt=", ".join(tags), tags=tags, view=view, seed=1000 + number, round=1,
-        parent_lora="akane-style-1", parent_lora_sha256="", strength=0.6, base="other", width=SIDE, height=SIDE, steps=8,
-        cfg=4.0)))
+        parent_lora="akane-style-1", parent_lora_sha256="", strength=0.6, base="other", width=SIDE, height=SIDE,
+        steps=8, cfg=4.0)))
 
 
 def _decision(number: int, proposed: int) -> dict[str, Any]:

@@ -61,7 +61,7 @@ UNREADABLE = """(selector) => [...document.querySelectorAll(selector)].filter((o
     return ratio < 4.5 ? `${ratio.toFixed(2)} ${one.className} ${one.textContent || one.value}` : "";
 }).filter(Boolean)"""
 TEXTS = ".lb-gallery :is(.lb-tags-status, .lb-tags-note, .lb-tags-button, .lb-gallery-caption, dt, dd, time, label)"
-WIDER = """() => [...document.querySelectorAll("dialog.lb-gallery-dialog, dialog.lb-gallery-dialog *")].filter((one) => {
+WIDER = """() => [...document.querySelectorAll("dialog.lb-gallery-dialog, .lb-gallery-dialog *")].filter((one) => {
     if (one.scrollWidth <= one.clientWidth + 1 || !one.clientWidth) return false;
     const whole = one.matches("dialog, .lb-gallery, .lb-gallery-list, .lb-gallery-side, .lb-gallery-facts");
     return whole || !/auto|scroll|hidden/.test(getComputedStyle(one).overflowX);
@@ -194,19 +194,25 @@ def test_a_pass_by_keyboard_is_saved_and_lasts_over_a_reload_with_its_undoing(ga
         f"{name_of(7)}; from above, upper body; kept")
     one.type("<Home>", "<ArrowDown>", "<ArrowUp>", "<End>")
     assert one.focused == name_of(FEW - 1)
+    one.type("?")
+    one.page.locator(".lb-gallery-help").get_by_text("keep, and go on").wait_for()
+    one.type("<Escape>")
+    one.page.locator(".lb-gallery-help").wait_for(state="hidden")
     # the host has neither undone the graph nor deleted the node
     assert one.page.evaluate("() => app.canvas.graph._nodes.length") == 3
 
-    one.tab.open()
+    one.at(8).type("k")
+    one.tab.open()  # while it is not saved yet
     one.look()
     one.tab.picture("reloaded")
+    assert one.states == {7: "keep", 6: "keep", 5: "reject", 8: "keep"}
     assert one.page.evaluate(f"() => {CURATE}.serialize().widgets_values") == before
     assert "gallery" not in json.dumps(one.page.evaluate("async () => (await app.graphToPrompt()).output"))
-    one.wait_for_status("6 of 16 kept")
+    one.wait_for_status("7 of 16 kept")
     one.press("Undo")
     one.wait_for_status("saved")
     one.press("Redo")
-    one.at(5).type(*["<Control+z>"] * 5)
+    one.at(5).type(*["<Control+z>"] * 6)
     one.wait_for_states({7: "keep", 6: "keep"})
 
 
@@ -258,13 +264,17 @@ def test_a_picture_is_seen_closely_cropped_flipped_tagged_and_noted(gallery):
     one.page.locator("dialog.lb-gallery-dialog").wait_for(state="detached")  # it was opened from the node
     until(lambda: one.focused == name_of(4), 5, "the focus to be where the pass went on")
     one.tab.picture("back")
+    one.card(2).locator(".lb-gallery-face").dblclick()
+    one.page.locator(".lb-gallery-zoom").get_by_text(name_of(2)).first.wait_for(timeout=DRAWN)
 
 
 def test_all_proposed_are_kept_at_once_and_enough_let_it_run(gallery):
     one = gallery("proposed", proposed=12)
     one.press("Large view")
     assert one.page.locator("dialog").get_by_role("button", name="Run", exact=True).is_disabled()
-    one.at(3).type("x")
+    one.card(3).hover()
+    one.page.get_by_title(f"Reject {name_of(3)} (X)").click()
+    assert one.focused == name_of(3)
     one.press("Keep proposed")
     one.wait_for_states({number: "reject" if number == 3 else "keep" for number in range(12)})
     one.press("Undo")

@@ -128,7 +128,7 @@ test("a crop is whole pixels inside the picture, of a least size, and null where
 // -- order and keys -------------------------------------------------------------------------------------------------
 
 const MANY = [
-  candidate("r1-000", { scores: { likeness: 0.2, novelty: 0.9 }, twins: 2 }),
+  candidate("r1-000", { scores: { likeness: -0.2, novelty: 0.9 }, twins: 2 }),
   candidate("r1-001", { proposed: true, reason: "pick 10 of 12", scores: { likeness: 0.5 }, view: { angle: "back" } }),
   candidate("r1-002", { proposed: true, reason: "pick 2 of 12", scores: { novelty: 0.1 }, lora: "other" }),
   candidate("r1-010", { scores: { likeness: 0.7 }, twins: 2, prompt: "akane, rain" }),
@@ -253,10 +253,11 @@ test("steps are saved a moment after the last of them", async (context) => {
 test("a page that goes away saves all in one request", async () => {
   const { server, store } = await opened();
   decide(store, "keep", "a");
-  decide(store, "reject", "a", "b");
+  decide(store, "reject", "b");
+  store.edit("noting on a", ["a"], () => ({ note: "hers" }));
   await store.flush(true);
-  assert.deepEqual(server.posts, [{ label: "reject a,b, and 1 before it", changes: [
-    { candidate: "a", pick: { state: "reject" } }, { candidate: "b", pick: { state: "reject" } }] }]);
+  assert.deepEqual(server.posts, [{ label: "noting on a, and 2 before it", changes: [
+    { candidate: "a", pick: { state: "keep", note: "hers" } }, { candidate: "b", pick: { state: "reject" } }] }]);
 });
 
 test("undoing and doing again last over a reload", async () => {
@@ -278,7 +279,8 @@ test("undoing and doing again last over a reload", async () => {
   const last = await reopened(server);
   assert.deepEqual([states(last), last.redo().label, states(last)], [["keep", "keep", ""], "reject c",
     ["keep", "keep", "reject"]]);
-  decide(last, "", "c");
+  last.undo();
+  decide(last, "keep", "c");
   assert.equal(last.redo(), null, "something new was done");
 });
 
@@ -297,6 +299,24 @@ test("undoing puts back only what its step changed", async () => {
   assert.deepEqual(store.pickOf("a"), pick());
   store.redo();
   assert.deepEqual(store.pickOf("a"), pick({ state: "keep" }));
+});
+
+test("of steps of the same name the latest is undone first", async () => {
+  const { server, store } = await opened();
+  const crop = (box) => store.edit("cropping a", ["a"], () => ({ crop: box }));
+  crop([0, 0, 40, 40]);
+  crop([0, 0, 20, 20]);
+  await store.flush();
+  const again = await reopened(server);
+  again.undo();
+  await again.flush();
+  const last = await reopened(server);
+  assert.deepEqual(last.pickOf("a").crop, [0, 0, 40, 40]);
+  last.undo();
+  assert.equal(last.pickOf("a").crop, null);
+  last.redo();
+  last.redo();
+  assert.deepEqual(last.pickOf("a").crop, [0, 0, 20, 20]);
 });
 
 test("an undone step whose beginning is forgotten can still be done again", () => {
@@ -394,6 +414,39 @@ test("an answer from before my saving does not take it back, and one from after 
   assert.deepEqual([states(store), store.past.map(({ label }) => label)], [["keep", "", ""], ["keep a"]]);
 });
 
+test("an answer that has my saving already is not counted twice", async () => {
+  const { server, store } = await opened();
+  const { save } = server.routes;
+  let answerSave = null;
+  server.routes.save = async (body) => {
+    const answer = await save(body);
+    await new Promise((resolve) => {
+      answerSave = resolve;
+    });
+    return answer;
+  };
+  decide(store, "keep", "a");
+  const saving = store.flush();
+  await Promise.resolve();
+  const reading = store.read("akane", 1); // as one that was asked before
+  await new Promise(setImmediate);
+  answerSave();
+  await Promise.all([saving, reading]);
+  assert.deepEqual([store.past.map(({ label }) => label), store.pending], [["keep a"], []]);
+});
+
+test("what could not be saved is tried again by itself", async (context) => {
+  context.mock.timers.enable({ apis: ["setTimeout"] });
+  const { server, store } = await opened();
+  server.refuse = new Error("no answer.");
+  decide(store, "keep", "a");
+  await store.flush();
+  server.refuse = null;
+  context.mock.timers.tick(5000);
+  await store.saving;
+  assert.deepEqual(server.posts.map(({ label }) => label), ["keep a"]);
+});
+
 test("a round that is not there is told of, and pictures appear as they are made", async () => {
   const { server, store } = await opened();
   await store.load("akane", 2);
@@ -411,23 +464,28 @@ test("a round that is not there is told of, and pictures appear as they are made
   assert.deepEqual([store.problem, store.candidates.length], ["Cannot read round 1 of akane: no answer.", 4]);
 });
 
-test("where the page goes away while a step is being saved, the others are sent at once", async () => {
+test("what a page has no time to save is taken up by the next one, but for what others changed", async () => {
   const { server, store } = await opened();
-  const { save } = server.routes;
-  const held = [];
-  server.routes.save = (body) => {
-    const answer = save(body); // it arrives, but its answer is late
-    return new Promise((done, fail) => held.push(() => answer.then(done, fail)));
+  const kept = new Map();
+  const shelf = {
+    put: (project, round, value) => kept.set(`${project} ${round}`, structuredClone(value)),
+    take: (project, round) => {
+      const value = kept.get(`${project} ${round}`);
+      kept.delete(`${project} ${round}`);
+      return value ?? null;
+    },
   };
+  Object.assign(store, { shelf, routes: { ...server.routes, save: () => new Promise(() => {}) } });
   decide(store, "keep", "a");
   store.flush();
   decide(store, "reject", "b");
-  decide(store, "keep", "c");
-  const left = store.flush(true); // nobody waits for answers any more
-  assert.deepEqual(server.posts.map(({ label }) => label), ["keep a", "keep c, and 1 before it"]);
-  assert.deepEqual([...server.picks.values()].map(({ state }) => state), ["keep", "reject", "keep"]);
-  assert.deepEqual(states(await reopened({ routes: { ...server.routes, save } })), ["keep", "reject", "keep"]);
-  for (const answer of held) answer(); // the page stayed after all
-  await left;
-  assert.deepEqual([store.pending, store.revision, server.posts.length, store.problem], [[], 2, 2, null]);
+  store.edit("flipping c", ["c"], () => ({ flip: true, state: "keep" }));
+  store.flush(true); // no answer ever comes
+  server.write("elsewhere", [{ candidate: "c", pick: { state: "reject" } }]);
+  const next = new GalleryStore(server.routes, () => {}, shelf);
+  await next.load("akane", 1);
+  assert.deepEqual([states(next), next.pickOf("c").flip, next.pending.length], [["keep", "reject", "reject"], true, 1]);
+  await next.flush(true);
+  assert.deepEqual([server.picks.get("a").state, server.picks.get("c").flip], ["keep", true]);
+  assert.deepEqual([...kept.values()], [null], "what was saved meanwhile is not taken up again");
 });
