@@ -12,7 +12,7 @@ const REDONE = "done again: ";
 /** The least side of a crop in pixels; the server refuses smaller ones. */
 export const LEAST_SIDE = 16;
 
-const same = (a, b) => a === b || JSON.stringify(a) === JSON.stringify(b);
+export const same = (a, b) => a === b || JSON.stringify(a) === JSON.stringify(b);
 
 /** The fields of `after` that are not as in `before`. */
 export function difference(before, after) {

@@ -1,7 +1,7 @@
 /** What the gallery knows of a round: its candidates, the picks by hand, their undoing, and saving them. No document
  * and no host: the routes are given to it. */
 
-import { UNTOUCHED, WAYS, difference, isEmpty, isKept, joined, stacks, stepOf } from "./gallery_picks.js";
+import { UNTOUCHED, WAYS, difference, isEmpty, isKept, joined, same, stacks, stepOf } from "./gallery_picks.js";
 import { countTags, counted, joinTags, named } from "./tag_editor_tags.js";
 
 /** Milliseconds without another change after which the changes are saved. */
@@ -21,12 +21,18 @@ export class Refused extends Error {}
 
 const NO_SHELF = { put() {}, take: () => null };
 
-/** Steps as the shelf keeps them: a label, and of each candidate what it changes; null where there are none. */
+/** Steps as the shelf keeps them: a label, and of each candidate's changed fields all values from the first to the last,
+ * any of which the server may have, since steps may be on their way. Null where there are none. */
 function shelved(steps) {
   if (!steps.length) return null;
-  const { label, changes } = joined(steps);
-  return { label, changes: [...changes].map(([name, { before, after }]) =>
-    [name, { before: difference(after, before), after: difference(before, after) }]) };
+  const values = {};
+  for (const [name, { before, after }] of steps.flatMap(({ changes }) => [...changes])) {
+    const fields = (values[name] ??= {});
+    for (const field of Object.keys(difference(before, after))) {
+      fields[field] = [...(fields[field] ?? [before[field]]), after[field]];
+    }
+  }
+  return { label: joined(steps).label, values };
 }
 
 const were = (names) => `${named(names)} ${names.length === 1 ? "was" : "were"}`;
@@ -327,12 +333,10 @@ export class GalleryStore {
   unshelve() {
     const kept = this.shelf.take(this.project, this.round);
     if (!kept) return;
-    const changes = new Map(kept.changes.filter(([name]) => this.byName.has(name)));
-    this.edit(kept.label, changes.keys(), (pick, { name }) => {
-      const { before, after } = changes.get(name);
-      const mine = Object.keys(after).filter((field) => isEmpty(difference({ [field]: pick[field] },
-        { [field]: before[field] })));
-      return Object.fromEntries(mine.map((field) => [field, after[field]]));
+    this.edit(kept.label, Object.keys(kept.values), (pick, { name }) => {
+      const fields = Object.entries(kept.values[name]);
+      const mine = fields.filter(([field, values]) => values.some((value) => same(value, pick[field])));
+      return Object.fromEntries(mine.map(([field, values]) => [field, values[values.length - 1]]));
     });
   }
 

@@ -476,8 +476,10 @@ test("what a page has no time to save is taken up by the next one, but for what 
     },
   };
   Object.assign(store, { shelf, routes: { ...server.routes, save: () => new Promise(() => {}) } });
-  decide(store, "keep", "a");
+  decide(store, "reject", "a");
   store.flush();
+  server.write("reject a", [{ candidate: "a", pick: { state: "reject" } }]); // it arrives
+  decide(store, "keep", "a");
   decide(store, "reject", "b");
   store.edit("flipping c", ["c"], () => ({ flip: true, state: "keep" }));
   store.flush(true); // no answer ever comes
