@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { inputValue, projectName } from "./bootstrap_graph.js";
+import { addPanelWidget, after, linkStyle, resized } from "./dom_widget.js";
 import { GalleryPanel } from "./gallery_panel.js";
 
 const NODE = "LoraBootstrap_CurateImages";
@@ -13,16 +14,11 @@ const WIDTH = 460;
 
 app.registerExtension({
   name: "lora_bootstrap.gallery",
-  setup: linkStyle,
+  setup: () => linkStyle("gallery.css"),
   nodeCreated(node) {
     if (node.comfyClass === NODE) addGallery(node);
   },
 });
-
-function linkStyle() {
-  const href = new URL("./gallery.css", import.meta.url).href;
-  document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }));
-}
 
 function addGallery(node) {
   const panel = new GalleryPanel({
@@ -32,15 +28,9 @@ function addGallery(node) {
     resized: () => resized(node),
     queue: () => app.queuePrompt(0),
   });
-  const widget = node.addDOMWidget("gallery", "lora_bootstrap_gallery", panel.element, {
-    serialize: false,
-    hideOnZoom: false,
-    getMinHeight: () => panel.minHeight(),
-  });
-  widget.serialize = false; // neither in the prompt nor among the saved widgets' values
+  const widget = addPanelWidget(node, "gallery", panel, WIDTH);
   widget.beforeQueued = () => panel.leave(); // so that the run uses what was just picked
   follow(node, panel);
-  node.setSize([Math.max(node.size[0], WIDTH), Math.max(node.size[1], node.computeSize()[1])]);
 }
 
 /** Tie the gallery's life to the node's, and look again when it may be about another round. */
@@ -53,22 +43,6 @@ function follow(node, panel) {
   after(node, "onExecuted", (output) => executed(node, panel, output));
   for (const widget of node.widgets.filter(({ name }) => SHOWN_BY.includes(name))) after(widget, "callback", look);
   if (node.graph) panel.open();
-}
-
-/** Lay the node out again. It grows while it is drawn, so that only the next drawing shows it grown. */
-function resized(node) {
-  node.setDirtyCanvas?.(true, true);
-  setTimeout(() => node.setDirtyCanvas?.(true, true), 100);
-}
-
-/** Do something after one node's or widget's own callback, with what it was given. */
-function after(owner, callback, act) {
-  const before = owner[callback];
-  owner[callback] = function (...given) {
-    const result = before?.apply(this, given);
-    act(...given);
-    return result;
-  };
 }
 
 /** Which round to show: what the graph says, or else what the last run said. */

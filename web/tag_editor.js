@@ -1,6 +1,7 @@
 /** The tag editor on LoraBootstrap_EditTags: the pictures of the dataset that it last ran on, with their captions. */
 
 import { app } from "../../scripts/app.js";
+import { addPanelWidget, after, linkStyle, resized } from "./dom_widget.js";
 import { TagPanel } from "./tag_editor_panel.js";
 
 const NODE = "LoraBootstrap_EditTags";
@@ -10,48 +11,21 @@ const WIDTH = 460;
 
 app.registerExtension({
   name: "lora_bootstrap.tag_editor",
-  setup: linkStyle,
+  setup: () => linkStyle("tag_editor.css"),
   nodeCreated(node) {
     if (node.comfyClass === NODE) addEditor(node);
   },
 });
 
-function linkStyle() {
-  const href = new URL("./tag_editor.css", import.meta.url).href;
-  document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }));
-}
-
 function addEditor(node) {
   const panel = new TagPanel(() => resized(node));
-  const widget = node.addDOMWidget("tag_editor", "lora_bootstrap_tag_editor", panel.element, {
-    serialize: false,
-    hideOnZoom: false,
-    getMinHeight: () => panel.minHeight(),
-  });
-  widget.serialize = false; // neither in the prompt nor among the saved widgets' values
+  const widget = addPanelWidget(node, "tag_editor", panel, WIDTH);
   widget.beforeQueued = () => panel.leave(); // so that the run uses what was just typed
   after(node, "onAdded", () => panel.open());
   after(node, "onRemoved", () => panel.close());
   after(node, "onConfigure", () => recall(node, panel));
   after(node, "onExecuted", (output) => executed(node, panel, output));
   if (node.graph) panel.open();
-  node.setSize([Math.max(node.size[0], WIDTH), Math.max(node.size[1], node.computeSize()[1])]);
-}
-
-/** Lay the node out again. It grows while it is drawn, so that only the next drawing shows it grown. */
-function resized(node) {
-  node.setDirtyCanvas?.(true, true);
-  setTimeout(() => node.setDirtyCanvas?.(true, true), 100);
-}
-
-/** Do something after one node's own callback, with what it was given. */
-function after(node, callback, act) {
-  const before = node[callback];
-  node[callback] = function (...given) {
-    const result = before?.apply(this, given);
-    act(...given);
-    return result;
-  };
 }
 
 /** The graph was opened: show the dataset that the node ran on when it was saved. */

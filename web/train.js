@@ -2,6 +2,7 @@
 
 import { app } from "../../scripts/app.js";
 import { feeding, runName, widgetValue } from "./bootstrap_graph.js";
+import { addPanelWidget, after, linkStyle, resized } from "./dom_widget.js";
 import { presetText } from "./presets.js";
 import { fetchPresets } from "./runs.js";
 import { TrainPanel } from "./train_panel.js";
@@ -14,17 +15,12 @@ const WIDTH = 400;
 
 app.registerExtension({
   name: "lora_bootstrap.train",
-  setup: linkStyle,
+  setup: () => linkStyle("train.css"),
   nodeCreated(node) {
     const widget = NAMED_BY[node.comfyClass];
     if (widget) addPanel(node, widget);
   },
 });
-
-function linkStyle() {
-  const href = new URL("./train.css", import.meta.url).href;
-  document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }));
-}
 
 function addPanel(node, nameWidget) {
   const panel = new TrainPanel({
@@ -34,20 +30,8 @@ function addPanel(node, nameWidget) {
     resized: () => resized(node),
     queue: nameWidget === "name" ? () => app.queuePrompt(0) : null,
   });
-  const widget = node.addDOMWidget("training", "lora_bootstrap_training", panel.element, {
-    serialize: false,
-    hideOnZoom: false,
-    getMinHeight: () => panel.minHeight(),
-  });
-  widget.serialize = false; // neither in the prompt nor among the saved widgets' values
+  addPanelWidget(node, "training", panel, WIDTH);
   follow(node, panel, [nameWidget, "kind"]);
-  node.setSize([Math.max(node.size[0], WIDTH), Math.max(node.size[1], node.computeSize()[1])]);
-}
-
-/** Lay the node out again. It grows while it is drawn, so that only the next drawing shows it grown. */
-function resized(node) {
-  node.setDirtyCanvas?.(true, true);
-  setTimeout(() => node.setDirtyCanvas?.(true, true), 100);
 }
 
 /** Tie the panel's life to the node's, and look again when what it shows may have changed. */
@@ -59,16 +43,6 @@ function follow(node, panel, widgets) {
   after(node, "onConnectionsChange", look);
   for (const widget of node.widgets.filter(({ name }) => widgets.includes(name))) after(widget, "callback", look);
   if (node.graph) panel.open();
-}
-
-/** Do something after one node's or widget's own callback. */
-function after(owner, callback, act) {
-  const before = owner[callback];
-  owner[callback] = function (...given) {
-    const result = before?.apply(this, given);
-    act();
-    return result;
-  };
 }
 
 /** Whether an event is of the run by that name; without a name, of this very node ("1:2:3" inside subgraphs). */

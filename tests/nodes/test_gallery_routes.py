@@ -1,39 +1,20 @@
 """The gallery's routes: what they tell, what they save, two writers, many candidates, and all that is refused."""
 
-import asyncio
 import io
 import json
 import time
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 from PIL import Image
 
-from lora_bootstrap.nodes import gallery_routes, paths
+from lora_bootstrap.nodes import paths
 from lora_bootstrap.trainer.files import read_json, write_json
 from lora_bootstrap.trainer.rounds import curate_round
 
 from ..drawn_project import draw_project, draw_round
+from .asking import ask
 
 MANY = 10_000
-
-
-def ask(*requests):
-    """[(status, JSON or bytes)] of (method, path, keywords) requests, one after the other."""
-
-    async def go():
-        app = web.Application()
-        app.add_routes(gallery_routes.routes)
-        answers = []
-        async with TestClient(TestServer(app)) as client:
-            for method, path, keywords in requests:
-                response = await client.request(method, path, **keywords)
-                told = await (response.json() if response.content_type == "application/json" else response.read())
-                answers.append((response.status, told))
-        return answers
-
-    return asyncio.run(go())
 
 
 def get(project="zqx", number=1, **more):

@@ -1,21 +1,19 @@
 """What the run route tells: from disk, from this process, and over HTTP."""
 
-import asyncio
 import json
 import math
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 from PIL import Image
 
-from lora_bootstrap.nodes import routes
 from lora_bootstrap.nodes.plot import loss_plot, ticks
 from lora_bootstrap.nodes.status import TABLE, Smoother, Table, run_status, thinned
 from lora_bootstrap.trainer.config import TrainConfig
 from lora_bootstrap.trainer.errors import UserError
 from lora_bootstrap.trainer.families import FAMILIES
 from lora_bootstrap.trainer.runs import open_run
+
+from .asking import ask
 
 KEYS = {"name", "run", "status", "node_id", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
         "learning_rate", "rank", "alpha", "losses", "smoothed", "validation", "samples", "checkpoints"}
@@ -183,22 +181,6 @@ def test_only_so_many_ended_trainings_are_remembered():
 
 
 # -- over HTTP ---------------------------------------------------------------------------------------------------------
-
-
-def ask(*requests):
-    """[(status, body)] of (method, path, json) requests to the pack's routes."""
-
-    async def go():
-        app = web.Application()
-        app.add_routes(routes.routes)
-        answers = []
-        async with TestClient(TestServer(app)) as client:
-            for method, path, body in requests:
-                response = await client.request(method, path, **body)
-                answers.append((response.status, await response.json()))
-        return answers
-
-    return asyncio.run(go())
 
 
 def test_the_run_route_answers_or_refuses(root):

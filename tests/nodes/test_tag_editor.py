@@ -1,18 +1,17 @@
 """The tag editor's routes: what it is shown, what it saves, and what is refused."""
 
-import asyncio
 import io
 import threading
 
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
 from PIL import Image
 
-from lora_bootstrap.nodes import paths, tag_editor, tag_routes
+from lora_bootstrap.nodes import paths, tag_editor
 from lora_bootstrap.nodes.tag_editor import EDITORS, Conflict, edits_name
 from lora_bootstrap.trainer.dataset import Dataset, load_folder, save_samples
 from lora_bootstrap.trainer.errors import UserError
+
+from .asking import ask
 
 
 @pytest.fixture
@@ -26,23 +25,6 @@ def dataset(host):
 def shown(dataset, monkeypatch):
     monkeypatch.setattr(EDITORS, "_edited", {})
     return EDITORS.show(dataset, paths.edits_file("mine"))
-
-
-def ask(*requests):
-    """[(status, JSON or bytes)] of (method, path, keywords) requests to the editor's routes, one after the other."""
-
-    async def go():
-        app = web.Application()
-        app.add_routes(tag_routes.routes)
-        answers = []
-        async with TestClient(TestServer(app)) as client:
-            for method, path, keywords in requests:
-                response = await client.request(method, path, **keywords)
-                told = await (response.json() if response.content_type == "application/json" else response.read())
-                answers.append((response.status, told))
-        return answers
-
-    return asyncio.run(go())
 
 
 def get(id):
