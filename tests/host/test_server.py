@@ -14,8 +14,7 @@ from PIL import Image
 from .server import PACK, Refused
 from .serving import EVENT, FEW_STEPS, loras, pixels, run_folder, status, steps_done
 
-TEMPLATES = [path for path in sorted((PACK / "workflows" / "api").glob("*.json"))
-             if "LoraBootstrap_TrainLora" in path.read_text("utf-8")]
+TEMPLATES = sorted((PACK / "workflows" / "api").glob("Train *.json"))
 AS_SHIPPED = "Train a style LoRA"
 """The template that is run with every step it ships with; the others are cut short."""
 
