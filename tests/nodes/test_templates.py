@@ -106,6 +106,14 @@ def test_widget_values_are_saved_in_the_order_of_the_schema(name, info):
 
 
 @each_template
+def test_nothing_is_null_that_older_front_ends_will_not_have_so(name):
+    graph = ui(name)
+    assert {key for key, value in graph.items() if value is None} == set()
+    outputs = [output for node in graph["nodes"] for output in node.get("outputs") or []]
+    assert not any(output.get(key, "") is None for output in outputs for key in ("slot_index", "label", "shape"))
+
+
+@each_template
 def test_both_forms_hold_the_same_nodes_and_links(name):
     graph, twin = ui(name), api(name)
     nodes = {node["id"]: node for node in graph["nodes"] if node["type"] not in NOTES}

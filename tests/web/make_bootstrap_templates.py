@@ -285,7 +285,7 @@ BUILD = """async ([plan, note]) => {
     }
     const saved = graph.serialize();
     const prompt = (await app.graphToPrompt()).output;
-    return [saved, prompt];
+    return JSON.stringify([saved, prompt]); // as saving does it: what is undefined is left out
 }"""
 
 
@@ -303,7 +303,8 @@ def main(url: str) -> None:
         page.locator(".templates-tab-button").wait_for(timeout=LOADED)
         page.wait_for_function("() => window.app?.graph", timeout=LOADED)
         for graph in (whole(), first_stage(), second_stage(), last_stage(), seed_sweep()):
-            saved, prompt = page.evaluate(BUILD, [{"nodes": graph.nodes, "groups": graph.groups}, NOTES[graph.name]])
+            plan = {"nodes": graph.nodes, "groups": graph.groups}
+            saved, prompt = json.loads(page.evaluate(BUILD, [plan, NOTES[graph.name]]))
             saved["extra"] = {}
             write(WORKFLOWS / f"{graph.name}.json", saved)
             write(WORKFLOWS / "api" / f"{graph.name}.json", {
