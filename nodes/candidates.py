@@ -33,7 +33,6 @@ from .repeat import Part, part_between
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 
 INTERNAL = f"{CATEGORY}/internal"
-VIEW, KEEP = "LoraBootstrap_CandidateView", "LoraBootstrap_KeepCandidate"
 PROMPT_SLOT, SEED_SLOT = 0, 1
 """Of View Prompts' outputs."""
 
@@ -109,7 +108,7 @@ class CandidateView(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id=VIEW, display_name="Candidate View", category=INTERNAL, is_deprecated=True,
+            node_id="LoraBootstrap_CandidateView", display_name="Candidate View", category=INTERNAL, is_deprecated=True,
             description="One view's prompt and seed. Placed by Save Candidates; not for graphs of your own.",
             inputs=[io.String.Input("prompt", tooltip="The view's prompt."),
                     io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False,
@@ -127,7 +126,8 @@ class KeepCandidate(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id=KEEP, display_name="Keep Candidate", category=INTERNAL, is_deprecated=True, is_output_node=True,
+            node_id="LoraBootstrap_KeepCandidate", display_name="Keep Candidate", category=INTERNAL,
+            is_deprecated=True, is_output_node=True,
             description="Saves one candidate. Placed by Save Candidates; not for graphs of your own.",
             hidden=[io.Hidden.unique_id],
             inputs=[BootstrapProjectSocket.Input("project"), io.Image.Input("images"),
@@ -228,8 +228,8 @@ def expand_views(graph: GraphBuilder, job: Job, project: list[Any]) -> list[Any]
 def _expand_view(graph: GraphBuilder, part: Part, view: PlannedView, lineage: Lineage, project: list[Any],
                  after: list[Any] | None, total: int) -> list[Any]:
     given = {"prompt": view.text, "seed": view.seed} | ({"after": after} if after else {})
-    source = graph.node(VIEW, f"view_{view.index}", **given)
+    source = graph.node("LoraBootstrap_CandidateView", f"view_{view.index}", **given)
     image = part.copy(graph, view.index, {PROMPT_SLOT: source.out(0), SEED_SLOT: source.out(1)})
-    keep = graph.node(KEEP, f"keep_{view.index}", project=project, images=image, total=total,
+    keep = graph.node("LoraBootstrap_KeepCandidate", f"keep_{view.index}", project=project, images=image, total=total,
                       lineage=json.dumps(asdict(lineage)))
     return keep.out(0)

@@ -159,6 +159,6 @@ def save_picks(one: Round, revision: int, label: str, changes: Sequence[tuple[st
         picks = one.picks
         if picks.revision != revision:
             raise Conflict
-        changed = picks.changed(label, changes, one.known())
+        changed = picks.changed(label, changes, one.known({name for name, _ in changes}))
         changed.save(one.picks_file)
     return changed.revision

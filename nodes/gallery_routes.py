@@ -95,8 +95,9 @@ async def post_picks(request: web.Request) -> web.Response:
         newer = await aside(lambda: gallery.round_view(gallery.find_round(body["project"], body["round"])))
         return web.json_response({**newer, "error": ELSEWHERE}, status=409)
     except UserError as error:
-        known = await aside(one.known)
-        return refusal(400 if all(name in known for name, _ in changes) else 404, str(error))
+        names = {name for name, _ in changes}
+        known = await aside(lambda: one.known(names))
+        return refusal(400 if names <= set(known) else 404, str(error))
     tell_project(one.project.name)
     return web.json_response({"revision": revision})
 

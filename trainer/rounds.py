@@ -6,7 +6,7 @@ what was decided by hand (see picks.py), `dataset/` what is trained on. The comm
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -200,9 +200,9 @@ class Round:
     def pictures(self) -> list[Path]:
         return [*self.carried, *self.made()]
 
-    def known(self) -> dict[str, Known]:
-        """What a pick must know of each candidate."""
-        return {path.stem: self.known_of(path) for path in self.pictures()}
+    def known(self, names: Collection[str] | None = None) -> dict[str, Known]:
+        """What a pick must know of each candidate, or of those of these names that there are."""
+        return {path.stem: self.known_of(path) for path in self.pictures() if names is None or path.stem in names}
 
     def known_of(self, path: Path) -> Known:
         lineage = Lineage.read(path)

@@ -376,6 +376,7 @@ export class GalleryStore {
     if (error instanceof Conflict) return this.conflicted(error);
     if (error instanceof Refused) {
       this.pending = this.pending.filter((other) => other !== step);
+      if (this.onShelf) this.putOnShelf();
       this.settle();
       this.notice = `Not saved, and taken back: ${step.label}. ${error.message}`;
       return true;
