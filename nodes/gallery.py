@@ -27,7 +27,6 @@ from . import paths
 
 _CANDIDATE = re.compile(r"r(\d{1,2})-[0-9a-f-]+")
 THUMB_SIDE, THUMB_QUALITY, THUMBS = 256, 88, 2048
-HISTORY = 100
 
 
 class Conflict(Exception):
@@ -80,7 +79,7 @@ def round_view(one: Round) -> dict[str, Any]:
         "eye": values.get("eye") or "", "notes": list(values.get("notes", ())), "figures": values.get("figures"),
         "crops": crops, "quotas": one.quotas(max(0, target - len(crops))),
         "candidates": [_candidate(one, path, found.decisions.get(path.stem), picks, twins) for path in one.pictures()],
-        "history": [asdict(step) for step in picks.history[-HISTORY:]]}
+        "history": [asdict(step) for step in picks.history]}
 
 
 def _crops(project: BootstrapProject, number: int) -> list[dict[str, Any]]:

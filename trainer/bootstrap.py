@@ -35,9 +35,9 @@ from .report import write_report
 from .rounds import BootstrapProject, Kept, curate_round, for_character, make_crops, round_dataset
 from .stages import BootstrapFinished, Interrupted, StageFinished, StageStarted
 from .sweep import Grid, Sampler, sweep_strengths
-from .views import TagRoles, ViewPrompt, Vocabulary, showcase, tag_roles, view_prompts, vocabulary_for
+from .view_plan import REFERENCE_COUNT
+from .views import ViewPrompt, showcase, view_prompts
 
-REFERENCE_COUNT = 16
 SHOWCASE_COUNT = 5
 GRID_ROUND = 99
 """Stands for the grid where the seed of a picture depends on its round."""
@@ -85,12 +85,10 @@ class _Bootstrap:
                  eye: Likeness | None, should_stop: Callable[[], bool]) -> None:
         self.config, self.root, self.project = config, root, project
         self.backbone, self.eye, self.should_stop = backbone, eye, should_stop
-        self.rounds = BootstrapProject(project.folder, config)
-        self.vocabulary: Vocabulary = vocabulary_for(backbone.family.name)
-        self.roles: TagRoles = tag_roles(config.tags, self.vocabulary)
+        self.rounds = BootstrapProject(project.folder, config, backbone.family.name)
+        self.vocabulary, self.roles, self.depth = self.rounds.vocabulary, self.rounds.roles, self.rounds.depth
         self.sampler = Sampler.of(backbone, steps=config.sample_steps, cfg=config.cfg)
         self.pictures = PictureMaker(backbone, self.sampler, config.seed, should_stop)
-        self.depth = len(config.targets) - 1
         self.stage = ""
         self.visited: list[str] = []
 

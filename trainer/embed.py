@@ -135,8 +135,8 @@ def _tensor(features) -> Tensor:
 class TaggerEye:
     """Reads tags with an auto-tagger, for an eye that sees likeness alone."""
 
-    def __init__(self, likeness: Likeness | None, tagger: Tagger) -> None:
-        self.name = " and ".join(part for part in (likeness.name if likeness else "", f"tagger {tagger.name}") if part)
+    def __init__(self, likeness: Likeness, tagger: Tagger) -> None:
+        self.name = f"{likeness.name} and tagger {tagger.name}"
         self._likeness, self._tagger = likeness, tagger
         self._places = {same_tag(label.name): place for place, label in enumerate(tagger.labels)}
 

@@ -38,10 +38,15 @@ REFERENCE = 0
 
 @dataclass(frozen=True)
 class BootstrapProject:
-    """One project: `output/bootstrap/<name>` and what it is made from."""
+    """One project: `output/bootstrap/<name>` and what it is made from.
+
+    Attributes:
+        family: of the loaded base, where it is known better than by `config.base`, which may be a folder.
+    """
 
     folder: Path
     config: BootstrapConfig
+    family: str = ""
 
     @classmethod
     def load(cls, folder: Path) -> BootstrapProject:
@@ -56,7 +61,7 @@ class BootstrapProject:
 
     @property
     def vocabulary(self) -> Vocabulary:
-        return vocabulary_for(self.config.base)
+        return vocabulary_for(self.family or self.config.base)
 
     @property
     def roles(self) -> TagRoles:
@@ -247,14 +252,12 @@ class Curated:
 
     Attributes:
         kept: what is kept now, by curation and by hand.
-        wanted: how many were to be kept, beside the crops.
         reused: the decisions were there already.
     """
 
     curation: Curation
     figures: RoundFigures
     kept: tuple[Kept, ...]
-    wanted: int
     reused: bool
 
 
@@ -296,7 +299,7 @@ def curate_round(one: Round, *, wanted: int, size: tuple[int, int], reference: T
         "notes": curation.notes, "figures": asdict(figures),
         "decisions": [asdict(decision) for decision in curation.decisions],
         "twins": found.values.get("twins", ()) if reused else near_copies(paths)})
-    return Curated(curation, figures, tuple(kept), wanted, reused)
+    return Curated(curation, figures, tuple(kept), reused)
 
 
 def near_copies(paths: Sequence[Path]) -> tuple[tuple[str, ...], ...]:

@@ -1,9 +1,12 @@
 """Eyes embed pictures to unit length, read tags where they can, and refuse what is no eye."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
-from lora_bootstrap.trainer.embed import TransformersEye, open_eye
+from lora_bootstrap.trainer.embed import SandboxEye, TaggerEye, TransformersEye, open_eye
 from lora_bootstrap.trainer.errors import UserError
 
 PIXELS = torch.rand(3, 3, 48, 64, generator=torch.Generator().manual_seed(0))
@@ -66,3 +69,24 @@ def test_a_folder_that_is_no_model_is_named(tmp_path):
 def test_a_base_without_an_eye_of_its_own_is_not_measured(clip):
     assert open_eye("/models/some.safetensors") is None
     assert open_eye("/models/some.safetensors", clip).name == clip.name
+
+
+class RedTagger:
+    """Of a tagger what is asked: how red a picture is, twice."""
+
+    name = "red"
+    labels = (SimpleNamespace(name="red_hair"), SimpleNamespace(name="1girl"))
+
+    def scores(self, pictures):
+        reds = [picture.getpixel((0, 0))[0] / 255 for picture in pictures]
+        return np.array([[red, 1 - red] for red in reds], np.float32)
+
+
+def test_a_tagger_reads_the_tags_for_an_eye_that_sees_likeness_alone():
+    eye = TaggerEye(SandboxEye(), RedTagger())
+    pixels = torch.zeros(11, 3, 64, 64)
+    pixels[9, 0] = 1
+    read = eye.read_tags(pixels, ["1girl", "unknown", "Red Hair"])
+    assert read[9, [0, 2]].tolist() == [0, 1] and read[0, [0, 2]].tolist() == [1, 0]
+    assert read[:, 1].isnan().all() and eye.name == "sandbox judge and tagger red"
+    torch.testing.assert_close(eye.embed(pixels), SandboxEye().embed(pixels))
