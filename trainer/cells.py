@@ -115,8 +115,15 @@ class Sweep:
         return tuple(self._cell(at) for at in product(*ranges))
 
     @cached_property
+    def everything(self) -> tuple[Cell, ...]:
+        """References and cells, base by base, in the order in which they are made."""
+        names = [axis.name for axis in self.axes]
+        base = names.index(BASE) if BASE in names else None
+        return tuple(sorted((*self.references, *self.cells), key=lambda cell: 0 if base is None else cell.at[base]))
+
+    @cached_property
     def _by_place(self) -> dict[tuple[int | None, ...], Cell]:
-        return {cell.at: cell for cell in (*self.references, *self.cells)}
+        return {cell.at: cell for cell in self.everything}
 
     def _cell(self, at: tuple[int | None, ...]) -> Cell:
         facts = dict(self.shared)
@@ -163,12 +170,12 @@ class Sweep:
                 return "missing"
             return "done" if f"{key}.png" in names else "failed"
 
-        return {cell.key: state(cell.key) for cell in (*self.references, *self.cells)}
+        return {cell.key: state(cell.key) for cell in self.everything}
 
     def missing(self) -> list[Cell]:
         """The cells to be made, each once, in order; those that failed are tried again."""
         states = self.states()
-        wanted = {cell.key: cell for cell in (*self.references, *self.cells)}
+        wanted = {cell.key: cell for cell in self.everything}
         return [cell for key, cell in wanted.items() if states[key] != "done"]
 
     def problem(self, cell: Cell) -> str:
@@ -181,7 +188,7 @@ class Sweep:
         write_json(self.folder / "manifest.json", {
             "version": VERSION, "title": self.title, "without": self.without, "shared": self.shared,
             "axes": [{"name": axis.name, "choices": [vars(choice) for choice in axis.choices]} for axis in self.axes],
-            "cells": [{"key": cell.key, "at": cell.at} for cell in (*self.references, *self.cells)]})
+            "cells": [{"key": cell.key, "at": cell.at} for cell in self.everything]})
 
     def save(self, cell: Cell, image: Image.Image, texts: Mapping[str, str] | None = None) -> Path:
         """Write a cell's picture and what it is; `texts` also go into the PNG (prompt, parameters)."""
