@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -20,11 +21,13 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.utils.hooks import RemovableHandle
 
 from .config import AdapterConfig
 from .errors import UserError
 from .key_names import flat, ldm_to_diffusers
 from .lora_file import Factors, LoraWeights
+from .objectives import per_row
 
 DENOISERS = ("unet", "transformer", "diffusion_model")
 """First words of a LoRA file's keys that all mean the one denoiser."""
@@ -128,6 +131,7 @@ class AdapterHandle:
 
     def __init__(self, network: nn.Module, adapted: Sequence[_Adapted], flags: Sequence[tuple[nn.Parameter, bool]]):
         self._network, self._adapted, self._flags = network, tuple(adapted), flags
+        self._rows: list[RemovableHandle] = []
 
     @property
     def module_names(self) -> tuple[str, ...]:
@@ -158,10 +162,26 @@ class AdapterHandle:
             row.down.copy_(factors.down)
             row.up.copy_(factors.rescaled(row.alpha).up)
 
-    def set_strength(self, strength: float) -> None:
-        """Multiply the adapters' output: 1 as trained, 0 none, negative the opposite."""
+    def set_strength(self, strength: float | Sequence[float]) -> None:
+        """Multiply the adapters' output: 1 as trained, 0 none, negative the opposite.
+
+        Several strengths are for the rows of a batch, again and again if it holds more: with guidance, diffusers runs
+        the rows without the prompt, then those with it. Then a batch that they do not divide raises ValueError.
+        """
+        several = isinstance(strength, Sequence)
+        if several and not strength:
+            raise ValueError("no strengths: give one for each row of the batch")
+        self._forget_rows()
         for row in self._adapted:
-            row.layer.set_scale(row.adapter, float(strength))
+            row.layer.set_scale(row.adapter, 1.0 if several else float(strength))
+            if several:
+                scaling = partial(_scaled, torch.tensor(strength, dtype=torch.float32))
+                self._rows.append(row.layer.lora_B[row.adapter].register_forward_pre_hook(scaling))
+
+    def _forget_rows(self) -> None:
+        for hook in self._rows:
+            hook.remove()
+        self._rows = []
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
@@ -179,10 +199,20 @@ class AdapterHandle:
 
     def detach(self) -> None:
         """Take the adapters out. With the last one gone, a module is the original object again. Safe to call twice."""
+        self._forget_rows()
         _remove(self._network, {row.adapter for row in self._adapted})
         for parameter, flag in self._flags:
             parameter.requires_grad_(flag)
         self._adapted, self._flags = (), ()
+
+
+def _scaled(strengths: torch.Tensor, up: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+    """What `up` hears, each row of the batch by its own strength."""
+    (hidden,) = inputs
+    if len(hidden) % len(strengths):
+        raise ValueError(f"{len(strengths)} strengths do not fit a batch of {len(hidden)} rows: give one for each row")
+    rows = strengths.to(hidden.device).repeat(len(hidden) // len(strengths))
+    return ((hidden * per_row(rows, hidden)).to(hidden.dtype),)
 
 
 def attach(network: nn.Module, adapter: AdapterConfig, blocks: Sequence[str], seed: int,
@@ -287,7 +317,8 @@ class AppliedLora:
     def __init__(self, handles: Sequence[AdapterHandle], unmatched: Sequence[str]) -> None:
         self._handles, self.unmatched = tuple(handles), tuple(unmatched)
 
-    def set_strength(self, strength: float) -> None:
+    def set_strength(self, strength: float | Sequence[float]) -> None:
+        """One strength for all, or one for each row of a batch; see `AdapterHandle.set_strength`."""
         for handle in self._handles:
             handle.set_strength(strength)
 
@@ -302,11 +333,13 @@ class AppliedLora:
         self.detach()
 
 
-def apply_lora(parts: Mapping[str, nn.Module], lora: LoraWeights, strength: float = 1.0) -> AppliedLora:
+def apply_lora(parts: Mapping[str, nn.Module], lora: LoraWeights,
+               strength: float | Sequence[float] = 1.0) -> AppliedLora:
     """Attach a LoRA for generating pictures. LoRAs add up, and come off in any order.
 
     Args:
         parts: the model's networks by first word of the LoRA's keys: "unet", "text_encoder", "text_encoder_2", ...
+        strength: as in `AdapterHandle.set_strength`.
 
     Raises UserError if no key fits, or a module's shape is another's: the LoRA is for another model.
     """

@@ -238,6 +238,55 @@ def test_strength_multiplies_the_output_of_an_applied_lora(unet):
     assert torch.equal(output(unet), before)
 
 
+@torch.no_grad()
+def test_each_row_of_a_batch_can_have_a_strength_of_its_own(unet):
+    before, flags = output(unet), traits(unet)
+    lora, _ = lora_of(unet, 1, rank=4, alpha=2.0, conv_rank=2, layers="all")
+    generator = torch.Generator().manual_seed(3)
+    latents, text = torch.randn(3, 4, 8, 8, generator=generator), torch.randn(3, 5, 12, generator=generator)
+    strengths = (1.25, 0.0, -0.5)
+    with apply_lora({"unet": unet}, lora) as applied:
+        alone = []
+        for row, strength in enumerate(strengths):
+            applied.set_strength(strength)
+            alone.append(unet(latents[row : row + 1], 700, text[row : row + 1]).sample)
+        alone = torch.cat(alone)
+        applied.set_strength(strengths)
+        torch.testing.assert_close(unet(latents, 700, text).sample, alone, atol=1e-5, rtol=0)
+        twice = unet(latents.repeat(2, 1, 1, 1), 700, text.repeat(2, 1, 1)).sample
+        torch.testing.assert_close(twice, alone.repeat(2, 1, 1, 1), atol=1e-5, rtol=0)
+        applied.set_strength(strengths[::-1])
+        assert (unet(latents, 700, text).sample - alone).flatten(1).abs().amax(1).gt(0.01).tolist() == [
+            True, False, True]  # of three rows turned round, the middle one stays
+        applied.set_strength(0.5)
+        half = output(unet)
+    with apply_lora({"unet": unet}, lora, 0.5):
+        assert torch.equal(output(unet), half)
+    with apply_lora({"unet": unet}, lora, strengths):
+        pass
+    assert same(flags, traits(unet)) and torch.equal(output(unet), before)
+
+
+def test_rows_of_two_loras_add_up(unet):
+    first, _ = lora_of(unet, 1, rank=4, layers="all")
+    second, _ = lora_of(unet, 2, rank=4)
+    with apply_lora({"unet": unet}, first, (1.0, 0.0)) as a, apply_lora({"unet": unet}, second, (0.0, 1.0)) as b:
+        rows = output(unet)
+        for row in (0, 1):
+            a.set_strength(1.0 - row)
+            b.set_strength(float(row))
+            torch.testing.assert_close(rows[row], output(unet)[row], atol=1e-5, rtol=0)
+
+
+def test_strengths_that_do_not_divide_the_batch_are_refused(unet):
+    lora, _ = lora_of(unet, 1, rank=4)
+    with apply_lora({"unet": unet}, lora, (0.5, 1.0, 1.5)) as applied:
+        with pytest.raises(ValueError, match="3 strengths do not fit a batch of 2 rows"):
+            output(unet)
+        with pytest.raises(ValueError, match="no strengths"):
+            applied.set_strength(())
+
+
 def test_loras_add_up_and_come_off_in_any_order(unet):
     before, flags = output(unet), traits(unet)
     first, first_out = lora_of(unet, 1, rank=4, layers="all")

@@ -7,12 +7,14 @@ from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from lora_bootstrap.sandbox import BASE_DIR
+from lora_bootstrap.trainer.adapters import select_modules
 from lora_bootstrap.trainer.backbone import Backbone, Conditioning
 from lora_bootstrap.trainer.config import TrainConfig
 from lora_bootstrap.trainer.errors import UserError
 from lora_bootstrap.trainer.events import Finished
 from lora_bootstrap.trainer.families import get_family
 from lora_bootstrap.trainer.loop import train
+from lora_bootstrap.trainer.lora_file import Factors, LoraWeights
 from lora_bootstrap.trainer.pipeline import DiffusersBackbone, load_backbone
 
 
@@ -89,6 +91,38 @@ def test_a_lora_trains_and_loads_with_its_text_encoders(backbone, dataset, tmp_p
     assert isinstance(last, Finished)
     with backbone.lora(last.path) as lora:
         assert lora.unmatched == ()
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_a_batch_of_strengths_draws_what_each_strength_draws_alone(cfg):
+    """Over the network and the text encoder of the sandbox, with guidance and without."""
+    sandbox, strengths, size = load_backbone("sandbox", device="cpu"), (0.0, 0.7, 1.2), {"width": 64, "height": 64}
+    lora = LoraWeights({**random_lora("unet", sandbox.network, sandbox.family.blocks),
+                        **random_lora("text_encoder", sandbox.text_network["text_encoder"], ("layers",))})
+
+    def draw(count):
+        return sandbox.generate(["1girl, red eyes"] * count, seeds=[5] * count, steps=4, cfg=cfg, negative="smile",
+                                **size)
+
+    plain = draw(1)
+    with sandbox.lora(lora) as applied:
+        applied.set_strength(strengths)
+        rows, alone = draw(3), []
+        for strength in strengths:
+            applied.set_strength(strength)
+            alone.append(draw(1))
+    torch.testing.assert_close(rows, torch.cat(alone), atol=1e-5, rtol=0)
+    assert min((rows[a] - rows[b]).abs().mean() for a, b in ((0, 1), (1, 2), (0, 2))) > 0.01
+    assert torch.equal(draw(1), plain)
+
+
+def random_lora(part, network, blocks):
+    generator, modules = torch.Generator().manual_seed(4), {}
+    for name in select_modules(network, "attention+mlp", blocks, 0):
+        out, inside = network.get_submodule(name).weight.flatten(1).shape
+        down = torch.randn(4, inside, generator=generator) * inside**-0.5
+        modules[f"{part}.{name}"] = Factors(down, torch.randn(out, 4, generator=generator) * 0.1, 2.0)
+    return modules
 
 
 def test_the_scheduler_says_what_the_network_predicts(tiny_backbone, tiny_sdxl):
