@@ -1,4 +1,6 @@
-"""What every open tab is told of a project while the graph works; the shapes are in gallery_routes.py."""
+"""What every open tab is told of a project or a sweep while the graph works; the shapes are in gallery_routes.py and
+sweep_routes.py.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,16 @@ from server import PromptServer
 
 from .progress import INTERVAL
 
-_told_at: dict[tuple[str, int], float] = {}
+_told_at: dict[tuple[str, str | int], float] = {}
+
+
+def _just_told(key: tuple[str, str | int]) -> bool:
+    """Whether this was told less than INTERVAL ago; else it counts as told now."""
+    now = time.monotonic()
+    if now - _told_at.get(key, -INTERVAL) < INTERVAL:
+        return True
+    _told_at[key] = now
+    return False
 
 
 def tell_project(name: str) -> None:
@@ -18,9 +29,21 @@ def tell_project(name: str) -> None:
 
 def tell_candidates(project: str, number: int, made: int, total: int) -> None:
     """A candidate was saved. Told at most twice a second, and at the end."""
-    key, now = (project, number), time.monotonic()
-    if made < total and now - _told_at.get(key, 0.0) < INTERVAL:
+    if _just_told((project, number)) and made < total:
         return
-    _told_at[key] = now
     PromptServer.instance.send_sync("lora_bootstrap.candidates", {
         "project": project, "round": number, "made": made, "total": total})
+
+
+def tell_sweep(name: str, node: str, done: int, failed: int, total: int) -> None:
+    """A cell was made, or could not be; `node` is the id of the user's node. Told at most twice a second, and at the
+    end."""
+    if _just_told((name, node)) and done + failed < total:
+        return
+    PromptServer.instance.send_sync("lora_bootstrap.sweep", {
+        "name": name, "node": node, "done": done, "failed": failed, "total": total})
+
+
+def tell_marks(name: str, revision: int) -> None:
+    """Somebody marked cells of a sweep."""
+    PromptServer.instance.send_sync("lora_bootstrap.sweep_marks", {"name": name, "revision": revision})

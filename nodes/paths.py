@@ -46,6 +46,11 @@ def saved_root() -> Path:
     return output_root() / "datasets"
 
 
+def sweeps_root() -> Path:
+    """Where sweeps are kept, a folder each."""
+    return output_root() / "sweeps"
+
+
 def audits_root() -> Path:
     """Where what an audit measured is kept, so that the next measures only what is new."""
     return output_root() / "audits"
