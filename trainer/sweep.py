@@ -1,40 +1,29 @@
-"""Sweeps: the same prompts and seeds at several LoRA strengths, kept as cells on disk, and labelled sheets of them."""
+"""Sweeps without a host: LoRA files x strengths x prompts x seeds by a backbone; each cell is kept once it is made."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import logging
 import textwrap
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from .backbone import Backbone
+from .cells import Axis, Cell, Sweep, checkpoint_axis, seed_axis, strength_axis
 from .errors import UserError
-from .files import atomic_path, file_hash, read_json, write_json
-from .images import open_image, to_image
+from .files import atomic_path, file_hash
+from .images import to_image
 from .stages import Making
 
 BATCH_PIXELS, LARGEST_BATCH = 2**20, 16
 MEASURED_SIDE = 512
 MARGIN = 10
 
-
-@dataclass(frozen=True)
-class Grid:
-    """Cells of a sweep: `cells[row][column]` is the picture's file; rows are prompts, columns strengths."""
-
-    folder: Path
-    prompts: tuple[str, ...]
-    seeds: tuple[int, ...]
-    strengths: tuple[float, ...]
-    cells: tuple[tuple[Path, ...], ...]
-
-    @property
-    def sheet(self) -> Path:
-        return self.folder / "grid.png"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,86 +70,65 @@ def save_picture(path: Path, image: Image.Image) -> None:
         image.save(temp, format="PNG")
 
 
-def sweep_strengths(backbone: Backbone, lora: str | Path, prompts: Sequence[str], seeds: Sequence[int],
-                    strengths: Sequence[float], *, folder: Path, sampler: Sampler | None = None,
-                    title: str = "") -> Iterator[Making]:
-    """Make every missing cell, yielding progress; the generator's return value is the Grid.
+def lora_sweep(folder: Path, backbone: Backbone, sampler: Sampler, files: Sequence[str | Path], *,
+               strengths: Sequence[float], prompts: Axis, seeds: Sequence[int] = (), title: str = "",
+               without: bool = False) -> Sweep:
+    """The plan of a sweep of LoRA files by this backbone.
 
-    A cell is `cells/<hash>.png` with its settings in a `.json` beside it; a cell that is there is not made again.
-    Also writes manifest.json and grid.png. Raises UserError for a missing LoRA file or for no prompts or strengths.
+    Args:
+        prompts: `cells.prompt_axis`, or one whose choices also set their seed.
+
+    Raises UserError for a file that is not there or is no LoRA, and for an empty axis.
     """
-    if not prompts or not strengths or len(prompts) != len(seeds):
-        raise UserError(f"a grid needs prompts, a seed for each, and strengths; got {len(prompts)} prompts, "
-                        f"{len(seeds)} seeds and {len(strengths)} strengths.")
-    if not Path(lora).is_file():
-        raise UserError(f"no LoRA file at {lora}; give the path of a .safetensors LoRA.")
-    sampler = sampler or Sampler.of(backbone)
-    shared = {"lora": file_hash(lora), "base": backbone.fingerprint, **vars(sampler)}
-    grid = _plan(folder, shared, prompts, seeds, strengths)
-    total, done = len(prompts) * len(strengths), 0
-    with backbone.lora(lora, strengths[0]) as handle:
-        for column, strength in enumerate(strengths):
-            handle.set_strength(strength)
-            for start in range(0, len(prompts), sampler.batch):
-                rows = range(start, min(start + sampler.batch, len(prompts)))
-                _make(backbone, sampler, shared, grid, [r for r in rows if not grid.cells[r][column].exists()], column)
-                done += len(rows)
-                yield Making("grid", done, total)
-    _write_sheet(grid, title)
-    return grid
+    files = [Path(file) for file in files]
+    for path in files:
+        if not path.is_file():
+            raise UserError(f"no LoRA file at {path}; give the path of a .safetensors LoRA.")
+    own_seeds = all("seed" in choice.facts for choice in prompts.choices)
+    axes = [checkpoint_axis(files), strength_axis(strengths), prompts, *([] if own_seeds else [seed_axis(seeds)])]
+    return Sweep(folder, title, tuple(axes), {"base": backbone.fingerprint, **vars(sampler)}, without)
 
 
-def strength_grid(backbone: Backbone, lora: str | Path, prompts: Sequence[str], seeds: Sequence[int],
-                  strengths: Sequence[float], *, folder: Path, sampler: Sampler | None = None,
-                  title: str = "") -> Grid:
-    """`sweep_strengths` run to its end."""
-    sweep = sweep_strengths(backbone, lora, prompts, seeds, strengths, folder=folder, sampler=sampler, title=title)
-    while True:
-        try:
-            next(sweep)
-        except StopIteration as end:
-            return end.value
+def run_sweep(backbone: Backbone, sweep: Sweep, files: Sequence[str | Path], sampler: Sampler) -> Iterator[Making]:
+    """Make every missing cell, batch by batch, yielding progress after each.
+
+    A batch that fails is tried again cell by cell; a cell that fails is marked, and the others go on.
+    """
+    sweep.write()
+    paths = {file_hash(path): Path(path) for path in files}
+    missing = sweep.missing()
+    total = len({cell.key for cell in sweep.everything})
+    done = total - len(missing)
+    yield Making("sweep", done, total)
+    for digest, of_lora in groupby(missing, key=lambda cell: cell.facts["lora_sha256"]):
+        with backbone.lora(paths[digest]) if digest else nullcontext() as applied:
+            for strength, of_strength in groupby(of_lora, key=lambda cell: cell.facts["strength"]):
+                if applied:
+                    applied.set_strength(strength)
+                cells = list(of_strength)
+                for start in range(0, len(cells), sampler.batch):
+                    batch = cells[start : start + sampler.batch]
+                    _make(backbone, sweep, sampler, batch)
+                    done += len(batch)
+                    yield Making("sweep", done, total)
 
 
-def _cell_facts(shared: dict, prompt: str, seed: int, strength: float) -> dict:
-    return {**shared, "prompt": prompt, "seed": seed, "strength": float(strength)}
-
-
-def _plan(folder: Path, shared: dict, prompts, seeds, strengths) -> Grid:
-    def path(prompt: str, seed: int, strength: float) -> Path:
-        facts = json.dumps(_cell_facts(shared, prompt, seed, strength), sort_keys=True)
-        return folder / "cells" / f"{hashlib.sha256(facts.encode()).hexdigest()[:16]}.png"
-
-    cells = tuple(tuple(path(prompt, seed, strength) for strength in strengths)
-                  for prompt, seed in zip(prompts, seeds, strict=True))
-    return Grid(folder, tuple(prompts), tuple(seeds), tuple(map(float, strengths)), cells)
-
-
-def _make(backbone, sampler: Sampler, shared: dict, grid: Grid, rows: list[int], column: int) -> None:
-    if not rows:
+def _make(backbone: Backbone, sweep: Sweep, sampler: Sampler, cells: Sequence[Cell]) -> None:
+    try:
+        pictures = sampler.pictures(backbone, [cell.facts["prompt"] for cell in cells],
+                                    [cell.facts["seed"] for cell in cells])
+    except UserError:
+        raise
+    except Exception as error:  # whatever a model raises for one picture must not lose the others
+        if len(cells) > 1:
+            for cell in cells:
+                _make(backbone, sweep, sampler, [cell])
+        else:
+            log.warning("a cell of %s failed", sweep.folder.name, exc_info=True)
+            sweep.fail(cells[0], f"{type(error).__name__}: {error}")
         return
-    pixels = sampler.pictures(backbone, [grid.prompts[r] for r in rows], [grid.seeds[r] for r in rows])
-    for row, picture in zip(rows, pixels, strict=True):
-        path = grid.cells[row][column]
-        facts = _cell_facts(shared, grid.prompts[row], grid.seeds[row], grid.strengths[column])
-        write_json(path.with_suffix(".json"), facts)
-        save_picture(path, to_image(picture))
-
-
-def _write_sheet(grid: Grid, title: str) -> None:
-    names = [[cell.name for cell in row] for row in grid.cells]
-    write_json(grid.folder / "manifest.json", {
-        "prompts": grid.prompts, "seeds": grid.seeds, "strengths": grid.strengths, "cells": names, "title": title})
-    images = [[open_image(cell) for cell in row] for row in grid.cells]
-    labels = [f"{prompt} (seed {seed})" for prompt, seed in zip(grid.prompts, grid.seeds, strict=True)]
-    save_picture(grid.sheet, compose_grid(images, labels, [f"{s:g}" for s in grid.strengths], title))
-
-
-def load_grid(folder: Path) -> Grid:
-    """The grid of a sweep's folder, from its manifest.json. Raises UserError if it cannot be read."""
-    manifest = read_json(folder / "manifest.json")
-    cells = tuple(tuple(folder / "cells" / name for name in row) for row in manifest["cells"])
-    return Grid(folder, tuple(manifest["prompts"]), tuple(manifest["seeds"]), tuple(manifest["strengths"]), cells)
+    for cell, picture in zip(cells, pictures, strict=True):
+        sweep.save(cell, to_image(picture))
 
 
 def compose_grid(images: Sequence[Sequence[Image.Image]], row_labels: Sequence[str] = (),
