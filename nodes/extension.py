@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import gallery_routes, routes, tag_routes  # noqa: F401 (register themselves; the host has no later moment for it)
+from . import gallery_routes, routes, sweep_routes, tag_routes  # noqa: F401 (register themselves; no later moment)
 from .audit import AuditDataset
 from .candidates import CandidateView, KeepCandidate, SaveCandidates
 from .captions import AbsorbTags, EditTags
