@@ -1,0 +1,157 @@
+"""Text in pictures: measured, wrapped by its width, and written in whatever fonts have its letters.
+
+It is set in Pillow's own font, which needs no file but has little more than ASCII; what that lacks comes from the first
+of the system's usual fonts (FONTS) that has it, else from PLAIN, else without accents, else it is a box.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from typing import Any
+
+from PIL import ImageDraw, ImageFont
+
+INK = "#1d2330"
+FONTS = (
+    "DejaVuSans.ttf", "segoeui.ttf", "Arial Unicode.ttf", "arial.ttf", "LiberationSans-Regular.ttf",
+    "NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "NotoSansJP-Regular.otf", "NotoSansJP-Regular.ttf",
+    "YuGothM.ttc", "msgothic.ttc", "msyh.ttc", "malgun.ttf", "ヒラギノ角ゴシック W3.ttc", "Hiragino Sans GB.ttc",
+    "AppleSDGothicNeo.ttc", "ipag.ttf", "fonts-japanese-gothic.ttf", "wqy-microhei.ttc", "DroidSansFallbackFull.ttf",
+    "DroidSansFallback.ttf", "seguisym.ttf", "seguiemj.ttf", "NotoEmoji-Regular.ttf", "NotoSansSymbols2-Regular.ttf",
+    "Symbola.ttf", "Symbola_hint.ttf", "Apple Symbols.ttf")
+"""Files that Pillow looks for in the system's font folders, asked in this order."""
+PLAIN = str.maketrans({"→": ">", "←": "<", "–": "-", "—": "-", "−": "-", "×": "x", "’": "'", "“": '"', "”": '"'})
+"""Written instead where no font has it."""
+_WIDE = "⺀-鿿가-퟿豈-﫿︰-﹏！-￯\U0001f000-\U0003ffff"
+_CLOSING = "、。，．！？：；）」』】〕》〉・ー々っゃゅょッャュョ…"
+_PIECES = re.compile(rf"\s*(?:[{_WIDE}][{_CLOSING}]*|[_/,]*[^\s_/,{_WIDE}]+[_/,]*|[_/,]+)")
+"""What a line may be broken after: words, parts of file names and tag lists, single Chinese and Japanese characters."""
+_UNSEEN = ("Cc", "Cf", "Cs")
+"""Control and format characters, and halves of surrogate pairs."""
+_ALIGN = {"left": 0.0, "centre": 0.5, "right": 1.0}
+
+
+@lru_cache(maxsize=256)
+def _font(name: str, size: int) -> ImageFont.FreeTypeFont | None:
+    try:
+        return ImageFont.truetype(name, size) if name else ImageFont.load_default(size)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=4096)
+def _drawn(name: str, letters: str) -> bytes | None:
+    font = _font(name, 24)
+    return bytes(font.getmask(letters)) if font else None
+
+
+def _has(name: str, letters: str) -> bool:
+    """Whether a font has these; it draws the same box for all that it lacks."""
+    return _font(name, 24) is not None and all(_drawn(name, letter) != _drawn(name, "\uffff") for letter in letters)
+
+
+@lru_cache(maxsize=16384)
+def _setting(letters: str) -> tuple[str, str]:
+    """(font, what to write) for a letter and its accents."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", letters.translate(PLAIN)) if not unicodedata.combining(c))
+    found = next((name for name in ("", *FONTS) if _has(name, letters)), None)
+    return (found, letters) if found is not None else ("", plain if plain and _has("", plain) else letters[0])
+
+
+def clean(text: str) -> str:
+    """On one line, without what has no width."""
+    text = unicodedata.normalize("NFC", " ".join(str(text).split()))
+    return "".join(c for c in text if unicodedata.category(c) not in _UNSEEN and not "\ufe00" <= c <= "\ufe0f")
+
+
+def _letters(text: str) -> list[str]:
+    """Each with the accents that belong to it."""
+    letters: list[str] = []
+    for c in text:
+        if letters and unicodedata.category(c).startswith("M"):
+            letters[-1] += c
+        else:
+            letters.append(c)
+    return letters
+
+
+@lru_cache(maxsize=16384)
+def _runs(text: str) -> tuple[tuple[str, str], ...]:
+    """(font, text) of what stands together in one font; a space takes that of its left."""
+    runs: list[tuple[str, str]] = []
+    for letter in _letters(text):
+        name, shown = (runs[-1][0] if runs else "", " ") if letter == " " else _setting(letter)
+        if runs and runs[-1][0] == name:
+            shown = runs.pop()[1] + shown
+        runs.append((name, shown))
+    return tuple(runs)
+
+
+@lru_cache(maxsize=65536)
+def _width(text: str, size: int) -> float:
+    return sum(_font(name, size).getlength(run) for name, run in _runs(text))
+
+
+@dataclass(frozen=True)
+class Pen:
+    """Writes and measures text of one size, in pixels."""
+
+    size: int
+
+    @property
+    def line(self) -> int:
+        """From one line to the next."""
+        return round(self.size * 1.3)
+
+    def width(self, text: str) -> float:
+        return _width(text, self.size)
+
+    def natural(self, text: str) -> float:
+        """The width it has on one line."""
+        return sum(map(self.width, _PIECES.findall(clean(text))))
+
+    def longest_word(self, text: str) -> float:
+        return max((self.width(piece.strip()) for piece in _PIECES.findall(clean(text))), default=0)
+
+    def lines(self, text: str, width: float) -> Iterator[str]:
+        """The text in lines of at most `width`; a word wider than that is broken between letters."""
+        line, used = "", 0.0
+        for piece in self._pieces(text, width):
+            if line and used + self.width(piece) > width:
+                yield line
+                line, used, piece = "", 0.0, piece.lstrip()
+            line, used = line + piece, used + self.width(piece)
+        if line:
+            yield line
+
+    def _pieces(self, text: str, width: float) -> Iterator[str]:
+        for piece in _PIECES.findall(clean(text)):
+            if self.width(piece.lstrip()) <= width:
+                yield piece
+            else:
+                yield from _letters(piece)
+
+    def wrap(self, text: str, width: float, most: int | None = None) -> list[str]:
+        """The lines; if there are more than `most`, the last of these ends in …"""
+        lines = list(islice(self.lines(text, width), None if most is None else most + 1))
+        if most is None or len(lines) <= most:
+            return lines
+        last = lines[most - 1]
+        while last and self.width(last + "…") > width:
+            last = last[:-1]
+        return [*lines[: most - 1], last.rstrip(" ,_/") + "…"]
+
+    def write(self, draw: ImageDraw.ImageDraw, lines: Sequence[str], at: tuple[float, float], ink: Any = INK,
+              width: float = 0, align: str = "left") -> None:
+        """Write lines below each other from the top left corner `at`, aligned within `width`."""
+        for number, line in enumerate(lines):
+            x = at[0] + (width - self.width(line)) * _ALIGN[align] if width else at[0]
+            for name, run in _runs(line):
+                font = _font(name, self.size)
+                draw.text((x, at[1] + number * self.line + self.size), run, ink, font, anchor="ls")
+                x += font.getlength(run)
