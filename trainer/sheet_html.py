@@ -12,6 +12,9 @@ from .cells import NO_LORA as WITHOUT_LORA, Cell, Sweep
 from .files import atomic_write
 from .sheet import NO_LORA, NOT_MADE, Page, SheetStyle, cell_box, cell_problem, choose_axes, plan_pages
 
+LONGEST_NAME = 80
+"""Letters of a label in what stands for a picture that is not loaded."""
+
 STYLE = """
 :root{color-scheme:light dark;--fg:#1d2330;--soft:#5b6577;--bg:#fbfbfd;--line:#e4e7ec;--accent:#6d4aff;--no:#8c1d18;
 --nobg:#fdeceb}
@@ -158,7 +161,7 @@ def _cell(sweep: Sweep, states: Mapping[str, str], cell: Cell | None) -> str:
         return f'<td><div class="missing">{NOT_MADE}</div></td>'
     if states[cell.key] == "failed":
         return f'<td><div class="failed">{_text(cell_problem(sweep, cell))}</div></td>'
-    names = [NO_LORA if place is None else axis.choices[place].label
+    names = [NO_LORA if place is None else axis.choices[place].label[:LONGEST_NAME]
              for axis, place in zip(sweep.axes, cell.at, strict=True)]
     link = sweep.picture(cell).relative_to(sweep.folder).as_posix()
     return (f'<td><a href="{_text(link)}" data-at="{_text(json.dumps(cell.at))}" target="_blank">'
