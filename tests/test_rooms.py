@@ -11,6 +11,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 SHIPPED = ("trainer", "sandbox", "nodes")
+HOST_FILES = ("host.py", "host_rows.py")
 FLAGGED = ("subprocess", "os.system", "aiohttp.ClientSession", "eval(", "exec(", ".bind(", ".connect(",
            ".send(", ".sendall(")
 """What the registry's scanner is known to flag a version for, in code and prose alike."""
@@ -29,11 +30,11 @@ def imported(path):
             yield node.module
 
 
-def test_only_host_py_imports_the_host_in_the_trainer_and_the_sandbox():
+def test_only_host_files_import_the_host_in_the_trainer_and_the_sandbox():
     host = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "server", "execution"}
     guilty = [
         str(path) for path in python_files("trainer", "sandbox")
-        if path.name != "host.py" and any(name.split(".")[0] in host for name in imported(path))
+        if path.name not in HOST_FILES and any(name.split(".")[0] in host for name in imported(path))
     ]
     assert guilty == []
 
@@ -111,5 +112,5 @@ def test_every_library_that_shipped_code_imports_is_required_or_the_hosts_own():
     known = required | optional | set(sys.stdlib_module_names)
     files = [*python_files(*SHIPPED), ROOT / "__init__.py"]
     for path in (path for path in files if not path.name.startswith("make_")):
-        allowed = known | (hosts if path.name == "host.py" or path.parent.name == "nodes" else set())
+        allowed = known | (hosts if path.name in HOST_FILES or path.parent.name == "nodes" else set())
         assert {name.split(".")[0] for name in imported(path)} <= allowed, path
