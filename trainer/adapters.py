@@ -175,7 +175,7 @@ class AdapterHandle:
         for row in self._adapted:
             row.layer.set_scale(row.adapter, 1.0 if several else float(strength))
             if several:
-                scaling = partial(_scaled, torch.tensor(strength, dtype=torch.float32))
+                scaling = partial(_scaled, torch.tensor(strength, dtype=torch.float32, device=row.up.device))
                 self._rows.append(row.layer.lora_B[row.adapter].register_forward_pre_hook(scaling))
 
     def _forget_rows(self) -> None:

@@ -101,7 +101,7 @@ class RowLora:
             chunks = len(transformer_options["cond_or_uncond"])
             if len(x) != chunks * len(rows):
                 raise ValueError(f"{len(rows)} strengths need a latent batch of {len(rows)}, not {len(x) // chunks}")
-            with self._hooked(executor.class_obj, rows.repeat(chunks), placed):
+            with self._hooked(executor.class_obj, rows.to(x.device).repeat(chunks), placed):
                 return executor(x, t, c_concat, c_crossattn, control, transformer_options, **extra)
 
         model = self._model.clone()
@@ -149,7 +149,7 @@ def _change(module: nn.Module, x: Tensor, down: Tensor, up: Tensor, strengths: T
         hidden = module._conv_forward(x, down, None)  # stride, dilation and kind of padding are the layer's
     else:
         hidden = nn.functional.linear(x, down)
-    hidden = (hidden * per_row(strengths.to(hidden.device), hidden)).to(x.dtype)
+    hidden = (hidden * per_row(strengths, hidden)).to(x.dtype)
     if isinstance(module, nn.Conv2d):
         return nn.functional.conv2d(hidden, up[:, :, None, None])
     return nn.functional.linear(hidden, up)
