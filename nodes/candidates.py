@@ -90,7 +90,8 @@ class SaveCandidates(io.ComfyNode):
     def execute(cls, project, views, images, LORA_STACK=None) -> io.NodeOutput:
         prompt, me = cls.hidden.dynprompt, cls.hidden.unique_id
         source_node = prompt.get_node(me)["inputs"]["views"][0]
-        part = part_between(prompt.get_node, source_node, images)
+        part = part_between(prompt.get_node, source_node, images, "link View Prompts' prompt to the text encoder and "
+                            "its seed to the sampler, and the decoded image to Save Candidates.")
         job = Job.of(project, views, part, LORA_STACK)
         show_text("\n".join((job.headline, *job.warnings)), me)
         if job.one.number == REFERENCE:

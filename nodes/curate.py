@@ -37,16 +37,14 @@ from ..trainer.sweep import measured_size
 from ..trainer.tagger import SANDBOX, Tagger
 from . import paths
 from .events import tell_project
-from .eyes import choose_eye
+from .eyes import choose_eye, clip_vision_input, tag_reader, tagger_input
 from .pictures import to_batch
 from .project import CATEGORY, note_stage, output_path
 from .sockets import BootstrapProjectSocket, LoraDataset
-from .tagging import opened_tagger, tagger_names
-from .working import Work, show_report
+from .working import show_report
 
 FROM_FILE = "from file"
 MODES = (MANUAL, AUTO, FROM_FILE)
-NO_TAGGER = "none"
 PURPOSES = ("style", "character")
 
 
@@ -69,12 +67,8 @@ class CurateImages(io.ComfyNode):
                     "Pictures to train on, the crops among them; 0: as the project says.")),
                 io.Boolean.Input("stop_on_alarm", default=True, tooltip=(
                     "Wait also where what is kept has drifted from the original, become too alike, or is burnt.")),
-                io.Combo.Input("tagger", options=[NO_TAGGER, *(name for name in tagger_names() if name != SANDBOX)],
-                               default=NO_TAGGER, tooltip=(
-                    "Looks whether a candidate shows the tags that were asked for. The sandbox has its own.")),
-                io.ClipVision.Input("clip_vision", optional=True, tooltip=(
-                    "Measures likeness: CLIP or DINOv2 from Load CLIP Vision. Without it CCIP in models/ccip does, or "
-                    "the sandbox's judge; else likeness is not measured.")),
+                tagger_input(),
+                clip_vision_input(),
             ],
             outputs=[
                 BootstrapProjectSocket.Output(display_name="project", tooltip="For Round Dataset and the next round."),
@@ -94,8 +88,7 @@ class CurateImages(io.ComfyNode):
     def execute(cls, project, round, mode, keep, stop_on_alarm, tagger, clip_vision=None) -> io.NodeOutput:
         node_id = cls.hidden.unique_id
         one, target = project.round(round), keep or project.target(round)
-        reader = None if tagger == NO_TAGGER else opened_tagger(tagger, False, Work(node_id))
-        outcome = curated(one, mode, target, stop_on_alarm, clip_vision, reader)
+        outcome = curated(one, mode, target, stop_on_alarm, clip_vision, tag_reader(tagger, node_id))
         show_report(outcome.report, node_id)
         tell_project(project.name)
         told = {"project": project.name, "round": round, "revision": one.picks.revision, "kept": outcome.count,
@@ -196,7 +189,7 @@ def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision
 
 
 def _measured(one: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagger | None) -> Any:
-    eye = choose_eye(one.project, clip_vision, tagger)
+    eye = choose_eye(one.project.config.base == SANDBOX, clip_vision, tagger)
     first = Lineage.read(one.pictures()[0])
     size = measured_size(first.width, first.height)
     base = one.project.round(REFERENCE).made()

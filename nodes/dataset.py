@@ -16,7 +16,7 @@ from ..trainer.dataset import Dataset, Sample, load_folder, save_samples, split_
 from ..trainer.errors import UserError
 from ..trainer.masks import MASKS_FOLDER, scaled_mask
 from ..trainer.originals import crop_tags, squared
-from ..trainer.sweep import contact_sheet
+from ..trainer.sheet import contact_sheet
 from ..trainer.views import VOCABULARIES, tag_roles
 from . import paths
 from .pictures import pixel_hash, to_batch, to_masks, to_pictures, with_caption

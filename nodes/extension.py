@@ -14,7 +14,10 @@ from .dataset import CropPicture, DatasetFromImages, LoadDataset, MergeDatasets,
 from .prepare import PrepareDataset, SaveDataset
 from .project import ProjectNode, ViewPrompts
 from .sandbox import LoadSandbox
+from .score import ScoreSweep
 from .settings import TrainSettingsNode
+from .sweep import CheckpointSweep, StrengthGrid
+from .sweep_values import ComposedGrid, ComposeGrid, KeepCell, SweepCell, SweepValues
 from .tag_statistics import TagStatisticsNode
 from .tagging import CaptionImages, TagImages
 from .train import TrainLora
@@ -23,7 +26,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     LoadSandbox, LoadDataset, CropPicture, DatasetFromImages, MergeDatasets, SplitDataset, AuditDataset, PrepareDataset,
     SaveDataset, PreviewDataset, TagImages, CaptionImages, EditTags, AbsorbTags, TagStatisticsNode, TrainSettingsNode,
     TrainLora, LoadRun, PickCheckpoint, ProjectNode, ViewPrompts, SaveCandidates, CandidateView, KeepCandidate,
-    CurateImages, RoundDataset,
+    CurateImages, RoundDataset, StrengthGrid, CheckpointSweep, SweepValues, ComposeGrid, SweepCell, KeepCell,
+    ComposedGrid, ScoreSweep,
 )
 
 

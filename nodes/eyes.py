@@ -8,15 +8,35 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from comfy_api.latest import io
 from torch import Tensor
 
-from ..trainer.ccip import CcipEye, find_ccip
 from ..trainer.embed import Likeness, SandboxEye, TaggerEye
-from ..trainer.rounds import BootstrapProject
-from ..trainer.tagger import Tagger
+from ..trainer.onnx_eyes import CcipEye, SscdEye, find_onnx
+from ..trainer.tagger import SANDBOX, Tagger
 from . import paths
+from .tagging import opened_tagger, tagger_names
+from .working import Work
 
 BATCH = 16
+NO_TAGGER = "none"
+
+
+def tagger_input() -> io.Combo.Input:
+    names = [name for name in tagger_names() if name != SANDBOX]
+    return io.Combo.Input("tagger", options=[NO_TAGGER, *names], default=NO_TAGGER, tooltip=(
+        "Looks whether a picture shows the tags that were asked for. The sandbox has its own."))
+
+
+def clip_vision_input() -> io.ClipVision.Input:
+    return io.ClipVision.Input("clip_vision", optional=True, tooltip=(
+        "Measures likeness: CLIP or DINOv2 from Load CLIP Vision. Without it CCIP in models/ccip does, or the "
+        "sandbox's judge; else likeness is not measured."))
+
+
+def tag_reader(tagger: str, node_id: str | None) -> Tagger | None:
+    """The tagger that a widget names."""
+    return None if tagger == NO_TAGGER else opened_tagger(tagger, False, Work(node_id))
 
 
 class ClipVisionEye:
@@ -43,16 +63,22 @@ class ClipVisionEye:
         return None
 
 
-def choose_eye(project: BootstrapProject, clip_vision: Any = None, tagger: Tagger | None = None) -> Likeness | None:
-    """What sees in this project: the wired model; for the sandbox its judge; CCIP if it is in models/ccip; else None.
+def choose_eye(sandbox: bool, clip_vision: Any = None, tagger: Tagger | None = None) -> Likeness | None:
+    """What sees: the wired model; for the sandbox its judge; CCIP if it is in models/ccip; else None.
 
     A tagger then reads the tags, unless the sandbox's judge does.
     """
     if clip_vision is not None:
         eye: Likeness | None = ClipVisionEye(clip_vision)
-    elif project.config.base == "sandbox":
+    elif sandbox:
         return SandboxEye()
     else:
-        folder = find_ccip(paths.model_roots("ccip"))
+        folder = find_onnx(CcipEye, paths.model_roots("ccip"))
         eye = CcipEye(folder) if folder else None
     return TaggerEye(eye, tagger) if eye and tagger else eye
+
+
+def copy_eye() -> Likeness | None:
+    """What tells copies: SSCD if it is in models/sscd; else None."""
+    folder = find_onnx(SscdEye, paths.model_roots("sscd"))
+    return SscdEye(folder) if folder else None

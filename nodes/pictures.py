@@ -26,6 +26,12 @@ def _picture(image: Tensor) -> Image.Image:
     return to_image(pixels.expand(3, -1, -1))
 
 
+def as_saved(images: Tensor) -> Image.Image:
+    """The first picture of an IMAGE batch, to the bit as the host's Save Image writes it: cut to 8 bit, not rounded."""
+    pixels = (images[0].detach().cpu().float() * 255).clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(pixels.numpy())
+
+
 def to_masks(masks: Tensor) -> list[Image.Image]:
     """Each mask of a MASK batch ([B, H, W] or [H, W] in 0..1), of mode L."""
     return [to_image(mask.detach().float().cpu()[None].expand(3, -1, -1)).convert("L")

@@ -17,7 +17,7 @@ from ..trainer.families import FAMILIES
 from ..trainer.files import atomic_path
 from ..trainer.kohya_folder import save_dataset
 from ..trainer.prepare import CROPS, FLIPS, SHAPES, PrepareConfig, PrepareFinished, prepare
-from ..trainer.sweep import contact_sheet
+from ..trainer.sheet import contact_sheet
 from . import paths
 from .dataset import CATEGORY, CELL
 from .pictures import pixel_hash, to_batch, to_pictures, with_caption

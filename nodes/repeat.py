@@ -66,11 +66,12 @@ class Part:
         return copies[self.end[0]].out(self.end[1])
 
 
-def part_between(find: Callable[[str], Node], source: str, end: list[Any]) -> Part:
+def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: str) -> Part:
     """The part of the graph between the node `source` and the link `end`.
 
     Args:
         find: id → node, as the host's DynamicPrompt.get_node.
+        how: what the user is to link, for the error.
 
     Raises UserError if nothing between them depends on the source.
     """
@@ -89,13 +90,16 @@ def part_between(find: Callable[[str], Node], source: str, end: list[Any]) -> Pa
         return depends.get(id, False)
 
     if not visit(end[0]) or end[0] == source:
-        raise UserError("the images do not come from this node's views: link View Prompts' prompt to the text encoder "
-                        "and its seed to the sampler, and the decoded image to Save Candidates.")
+        raise UserError(f"the images do not come from the node that gives the values: {how}")
     nodes = {id: find(id) for id in order}
-    return Part(source, nodes, (end[0], end[1]), _recipe(find, source, end), _settings(find, source, end))
+    return Part(source, nodes, (end[0], end[1]), recipe(find, end, source), _settings(find, source, end))
 
 
-def _recipe(find: Callable[[str], Node], source: str, end: list[Any]) -> str:
+def recipe(find: Callable[[str], Node], end: list[Any], source: str = "") -> str:
+    """16 hexadecimal digits by what a link's value is made of: nodes, their widgets' values, and how they are linked.
+
+    Our own nodes count by their kind alone: what they give is told by their files.
+    """
     known: dict[str, str] = {}
 
     def describe(id: str) -> str:

@@ -7,6 +7,7 @@
 | BOOTSTRAP_PROJECT | trainer.rounds.BootstrapProject |
 | BOOTSTRAP_VIEWS | trainer.view_plan.ViewPlan |
 | LORA_RUN | trainer.runs.Run (read the folder again before trusting its facts: a run may have gone on since) |
+| LORA_SWEEP | trainer.cells.Sweep |
 | LORA_STACK | list of (lora name below a loras root, model strength, clip strength): the community's own type |
 | LORA_MODEL | the state dict of a LoRA file, name → tensor: the host's own type, as its SaveLoRA takes it |
 """
@@ -24,6 +25,7 @@ LoraTrainSettings = io.Custom("LORA_TRAIN_SETTINGS")
 BootstrapProjectSocket = io.Custom("BOOTSTRAP_PROJECT")
 BootstrapViews = io.Custom("BOOTSTRAP_VIEWS")
 LoraRun = io.Custom("LORA_RUN")
+LoraSweep = io.Custom("LORA_SWEEP")
 LoraStack = io.Custom("LORA_STACK")
 LoraModel = io.Custom("LORA_MODEL")
 

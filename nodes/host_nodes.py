@@ -1,0 +1,83 @@
+"""A few of the host's own nodes, run by one of ours: the same classes with the same inputs as in a graph, so that the
+pictures are the same to the last bit, whatever the model.
+
+Node expansion would run them too, but one failure would end the whole Run, and the host keeps each node's output until
+the Run ends: a thousand LoRAs, conditionings and pictures. Here a small graph, in the form the host's API takes, is run
+again and again, and what the one before made is let go.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .repeat import Node, is_link
+
+Graph = Mapping[str, Node]
+"""Nodes by id, as in the host's API: {"class_type": ..., "inputs": {name: value | [id, slot]}}."""
+KEPT = {"CLIPTextEncode": 128}
+"""How many results of a node are kept, by its class; of others the latest."""
+
+
+@dataclass
+class Runner:
+    """Runs small graphs of the host's nodes.
+
+    Attributes:
+        given: values that are there, by what their links call them.
+    """
+
+    given: Mapping[str, tuple[Any, ...]]
+    _instances: dict[str, Any] = field(default_factory=dict)
+    _results: dict[str, dict[str, tuple[Any, ...]]] = field(default_factory=dict)
+
+    def value(self, graph: Graph, link: list[Any]) -> Any:
+        """What a link of the graph carries; nodes run only if their inputs are others than before."""
+        id, slot = link
+        return self.given[id][slot] if id in self.given else self._outputs(graph, id)[slot]
+
+    def _outputs(self, graph: Graph, id: str) -> tuple[Any, ...]:
+        node, signature = graph[id], self._signature(graph, id)
+        results = self._results.setdefault(id, {})
+        if signature not in results:
+            inputs = {name: self.value(graph, value) if is_link(value) else value
+                      for name, value in node["inputs"].items()}
+            while len(results) >= KEPT.get(node["class_type"], 1):
+                del results[next(iter(results))]
+            results[signature] = self._run(id, node["class_type"], inputs)
+        return results[signature]
+
+    def _signature(self, graph: Graph, id: str) -> str:
+        if id in self.given:
+            return id
+        node = graph[id]
+        inputs = {name: [self._signature(graph, value[0]), value[1]] if is_link(value) else value
+                  for name, value in node["inputs"].items()}
+        return json.dumps([node["class_type"], inputs], sort_keys=True)
+
+    def _run(self, id: str, kind: str, inputs: dict[str, Any]) -> tuple[Any, ...]:
+        if id not in self._instances:
+            self._instances[id] = node_class(kind)()
+        return call(self._instances[id], inputs)
+
+    def forget(self) -> None:
+        """Let go of all that was made."""
+        self._results.clear()
+        self._instances.clear()
+
+
+def node_class(name: str) -> type:
+    """The class of a node of the host, or of another pack."""
+    from nodes import NODE_CLASS_MAPPINGS  # the host's module of that name, not this package
+
+    return NODE_CLASS_MAPPINGS[name]
+
+
+def call(instance: Any, inputs: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The outputs of a node of either API."""
+    result = getattr(instance, instance.FUNCTION)(**inputs)
+    if isinstance(result, Mapping):
+        result = result["result"]
+    return tuple(getattr(result, "result", result))

@@ -1,0 +1,127 @@
+"""From what a user chose on a node to the plan of a sweep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+
+from ..trainer.axis_text import choose_checkpoints, choose_names, lines, numbers
+from ..trainer.cells import Axis, Sweep, checkpoint_axis, prompt_axis, seed_axis, strength_axis
+from ..trainer.errors import UserError
+from ..trainer.files import file_hash
+from ..trainer.prompt_sets import prompts as prompts_of
+from ..trainer.runs import Run, read_run
+from . import paths
+
+LoraEntry = tuple[str, float, float]
+"""(name as the host's loaders list it, strength on the model, strength on the text encoder)."""
+MOST_STRENGTH, MOST_SEED = 20.0, 2**64 - 1
+
+
+@dataclass(frozen=True)
+class Loras:
+    """What is swept, and the stack that lies below it in every cell."""
+
+    swept: tuple[tuple[str, Path], ...]
+    """(name, file) of each."""
+    below: tuple[LoraEntry, ...]
+
+    @property
+    def axis(self) -> Axis:
+        return checkpoint_axis([path for _, path in self.swept], [name for name, _ in self.swept])
+
+    @property
+    def stack(self) -> list[list[Any]]:
+        """The stack as facts of a cell: with the files' hashes."""
+        return [[name, file_hash(paths.lora_file(name)), model, clip] for name, model, clip in self.below]
+
+
+def choose_loras(run: Run | None, checkpoints: str, stack: Sequence[LoraEntry] | None, files: str) -> Loras:
+    """A run's checkpoints and named files are swept, on top of the stack; without either, the stack's first LoRA is,
+    on top of its others.
+
+    Raises UserError if there is none, or a name fits none.
+    """
+    entries = [tuple(entry) for entry in stack or ()]
+    swept = [(paths.lora_name(path), path) for _, path in choose_checkpoints(read_run(run.folder).checkpoints(),
+                                                                             checkpoints)] if run else []
+    swept += [(name, paths.lora_file(name)) for name in named_files(files)]
+    if not swept and entries:
+        name = entries.pop(0)[0]
+        swept = [(name, paths.lora_file(name))]
+    if not swept:
+        raise UserError("there is no LoRA to sweep: link a run or a LORA_STACK, or write names into files.")
+    return Loras(tuple(dict.fromkeys(swept)), tuple(entries))
+
+
+def named_files(files: str) -> tuple[str, ...]:
+    """LoRAs as the host's loaders list them, of a text with a name or pattern on each line."""
+    return choose_names(folder_paths.get_filename_list("loras"), lines(files), "LoRA")
+
+
+def named_bases(bases: str) -> tuple[str, ...]:
+    """Checkpoints as the host's loader lists them, likewise."""
+    return choose_names(folder_paths.get_filename_list("checkpoints"), lines(bases), "checkpoint")
+
+
+def strengths_of(text: str) -> tuple[float, ...]:
+    values = numbers(text, "strengths")
+    if any(abs(value) > MOST_STRENGTH for value in values):
+        raise UserError(f"strengths {text!r} must be between -{MOST_STRENGTH:g} and {MOST_STRENGTH:g}.")
+    return values
+
+
+def seeds_of(text: str) -> tuple[int, ...]:
+    values = numbers(text, "seeds", whole=True)
+    if any(not 0 <= value <= MOST_SEED for value in values):
+        raise UserError(f"seeds {text!r} must be 0 or more.")
+    return tuple(int(value) for value in values)
+
+
+def lora_axes(loras: Loras, strengths: str, prompts: str, prompt_set: str, seeds: str) -> tuple[Axis, ...]:
+    """The axes of a sweep on one base."""
+    of_files = loras.axis
+    family = next((choice.facts["family"] for choice in of_files.choices), "")
+    texts = prompts_of(lines(prompts), prompt_set, family)
+    if not texts:
+        raise UserError("prompts is empty; write one on each line, with the LoRA's trigger in it.")
+    return (of_files, strength_axis(strengths_of(strengths)), prompt_axis(texts), seed_axis(seeds_of(seeds)))
+
+
+def sweep_folder(name: str, loras: Loras, kind: str) -> Path:
+    """The folder of a sweep of that name; of an empty name, by the first LoRA and the kind of sweep."""
+    first = loras.swept[0][1]
+    stem = re.sub(r"-step\d{6}$", "", first.stem)
+    return paths.own_folder(paths.sweeps_root(), name.strip() or f"{stem}-{kind}")
+
+
+class Left:
+    """How the cells were left of the sweeps that this process ran. If some are gone or failed, the node must run again
+    though nothing in the graph has changed."""
+
+    def __init__(self) -> None:
+        self._done: dict[Path, int] = {}
+        self._losses = 0
+
+    def note(self, sweep: Sweep) -> None:
+        states = sweep.states()
+        done = sum(state == "done" for state in states.values())
+        self._done[sweep.folder] = len(states) if done < len(states) else self._there(sweep.folder)
+
+    def look(self) -> int:
+        for folder, wanted in list(self._done.items()):
+            if self._there(folder) < wanted:
+                self._losses += 1
+        return self._losses
+
+    @staticmethod
+    def _there(folder: Path) -> int:
+        return sum(1 for _ in (folder / "cells").glob("*.png"))
+
+
+LEFT = Left()

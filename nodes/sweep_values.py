@@ -1,0 +1,276 @@
+"""A sweep through a graph of the user's own, with any sampler: values for it as lists, and a sheet of what it makes.
+
+Compose Grid does not take the pictures of lists, which the host samples all before it saves one. It copies the part of
+the graph between Sweep Values and itself once for every cell (`repeat.py`), and each copy waits for the one before to
+be saved.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from comfy_api.latest import io
+from comfy_execution.graph_utils import GraphBuilder
+
+from ..trainer.cells import Cell, Sweep
+from ..trainer.errors import UserError
+from ..trainer.sheet import FORMATS, SheetStyle, write_sheets
+from ..trainer.sheet_html import write_html
+from . import paths
+from .cell_graph import above, parameters
+from .events import tell_sweep
+from .pictures import as_saved
+from .progress import show_text
+from .project import output_path
+from .repeat import Node, Part, is_link, part_between
+from .sockets import LoraSweep
+from .sweep import (
+    CATEGORY,
+    axes_of,
+    axis_choice,
+    check_texts,
+    counted,
+    lora_inputs,
+    lora_sources,
+    shown,
+    without_input,
+)
+from .sweep_plan import LEFT, choose_loras, lora_axes, sweep_folder
+
+INTERNAL = f"{CATEGORY}/internal"
+VALUES = ("lora", "strength", "prompt", "seed")
+"""Facts of a cell that are outputs of Sweep Values, in the order of their slots, after the sweep's."""
+FIRST_SLOT = 1
+INTERRUPTED = "the Run ended while this cell was drawn"
+
+
+class SweepValues(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_SweepValues", display_name="Sweep Values", category=CATEGORY,
+            description="The values of a sweep for a graph of your own: link them to Load LoRA, the text encoder and "
+                        "any sampler, and the decoded image to Compose Grid, which draws cell by cell.",
+            hidden=[io.Hidden.unique_id],
+            inputs=[*lora_inputs("all", "0.8, 1.0"), without_input(), *lora_sources()],
+            outputs=[
+                LoraSweep.Output(display_name="sweep", tooltip="For Compose Grid."),
+                io.AnyType.Output(display_name="lora_name", is_output_list=True, tooltip="For Load LoRA's lora_name."),
+                io.Float.Output(display_name="strength", is_output_list=True, tooltip="For Load LoRA's strengths."),
+                io.String.Output(display_name="prompt", is_output_list=True, tooltip="For the text encoder."),
+                io.Int.Output(display_name="seed", is_output_list=True, tooltip="For the sampler."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, strengths, seeds, files) -> bool | str:
+        return check_texts(strengths, seeds, files)
+
+    @classmethod
+    def execute(cls, name, checkpoints, files, strengths, prompts, prompt_set, seeds, without, run=None,
+                LORA_STACK=None) -> io.NodeOutput:
+        loras = choose_loras(run, checkpoints, LORA_STACK, files)
+        axes = lora_axes(loras, strengths, prompts, prompt_set, seeds)
+        folder = sweep_folder(name, loras, "values")
+        sweep = Sweep(folder, folder.name, axes, {"stack": loras.stack}, without)
+        show_text(f"{len(sweep.states())} cells", cls.hidden.unique_id)
+        values = [values_of(sweep, cell) for cell in sweep.cells]
+        return io.NodeOutput(sweep, *map(list, zip(*values, strict=True)))
+
+
+class ComposeGrid(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_ComposeGrid", display_name="Compose Grid", category=CATEGORY,
+            description="The labelled sheets of a sweep, as pictures and as a page for the browser. With images "
+                        "linked, it first draws what is missing through your own nodes, cell by cell, each kept at "
+                        "once.",
+            is_output_node=True, enable_expand=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            inputs=[
+                LoraSweep.Input("sweep", tooltip="From Sweep Values, Strength Grid, Checkpoint Sweep or Score Sweep."),
+                axis_choice("rows", "down the side"), axis_choice("columns", "along the top"),
+                io.String.Input("title", default="", tooltip="Above the sheets; empty: the sweep's name."),
+                io.Int.Input("cell", default=256, min=32, max=2048, step=8, tooltip=(
+                    "Pixels of a picture's longer side on the sheet.")),
+                io.Int.Input("font_size", default=18, min=8, max=96, tooltip="Pixels of the labels."),
+                io.Boolean.Input("wrap", default=True, tooltip="Long labels on several lines, or cut to one."),
+                io.Combo.Input("format", options=list(FORMATS), default="png", tooltip="Of the sheets' files."),
+                io.Boolean.Input("html", default=True, tooltip=(
+                    "Also grid.html beside the cells: a page with all pictures in full size.")),
+                io.Image.Input("images", optional=True, lazy=True, raw_link=True, tooltip=(
+                    "What your sampler makes of Sweep Values.")),
+            ],
+            outputs=[LoraSweep.Output(display_name="sweep"),
+                     io.Image.Output(display_name="sheet", is_output_list=True, tooltip="Page by page."),
+                     io.String.Output(display_name="path", tooltip="Of the first sheet, below the output folder.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> Any:
+        return LEFT.look()
+
+    @classmethod
+    def execute(cls, sweep, rows, columns, title, cell, font_size, wrap, format, html, images=None) -> io.NodeOutput:
+        style = {"rows": rows, "columns": columns, "title": title, "cell": cell, "font_size": font_size, "wrap": wrap,
+                 "format": format, "html": html}
+        me, prompt = cls.hidden.unique_id, cls.hidden.dynprompt
+        if images is None:
+            return composed(sweep, style, me)
+        source = prompt.get_node(me)["inputs"]["sweep"][0]
+        if not prompt.get_node(source)["class_type"].endswith("_SweepValues"):
+            raise UserError("images are drawn only for a sweep that comes straight from Sweep Values; the sweep of "
+                            "another node has its pictures already: take the link to images away.")
+        part = part_between(prompt.get_node, source, images, "link Sweep Values' outputs to Load LoRA, the text "
+                            "encoder and the sampler, and the decoded image to Compose Grid.")
+        sweep = replace(sweep, shared={**sweep.shared, **told(part), "base": part.recipe})
+        sweep.write()
+        todo = sweep.missing()
+        if not todo:
+            return composed(sweep, style, me)
+        graph = GraphBuilder()
+        outputs = expand_cells(graph, sweep, todo, part, me, style, prompt.get_node)
+        return io.NodeOutput(*outputs, expand=graph.finalize())
+
+
+class SweepCell(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_SweepCell", display_name="Sweep Cell", category=INTERNAL, is_deprecated=True,
+            description="The values of one cell. Placed by Compose Grid; not for graphs of your own.",
+            inputs=[io.String.Input("sweep", tooltip="The sweep's name."),
+                    io.String.Input("key", tooltip="The cell's key."),
+                    LoraSweep.Input("after", optional=True, tooltip="The cell to wait for.")],
+            outputs=[io.AnyType.Output(display_name="lora_name"), io.Float.Output(display_name="strength"),
+                     io.String.Output(display_name="prompt"), io.Int.Output(display_name="seed")],
+        )
+
+    @classmethod
+    def execute(cls, sweep, key, after=None) -> io.NodeOutput:
+        found, cell = cell_of(sweep, key)
+        found.fail(cell, INTERRUPTED)  # until it is kept; if its nodes fail, it is tried again after the others
+        return io.NodeOutput(*values_of(found, cell))
+
+
+class KeepCell(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_KeepCell", display_name="Keep Cell", category=INTERNAL, is_deprecated=True,
+            is_output_node=True, description="Saves one cell. Placed by Compose Grid; not for graphs of your own.",
+            hidden=[io.Hidden.unique_id],
+            inputs=[io.String.Input("sweep", tooltip="The sweep's name."),
+                    io.String.Input("key", tooltip="The cell's key."), io.Image.Input("images"),
+                    io.String.Input("texts", tooltip="What goes into the PNG, as JSON."),
+                    io.String.Input("node", tooltip="The id of Compose Grid.")],
+            outputs=[LoraSweep.Output(display_name="sweep")],
+        )
+
+    @classmethod
+    def execute(cls, sweep, key, images, texts, node) -> io.NodeOutput:
+        found, cell = cell_of(sweep, key)
+        path = found.save(cell, as_saved(images), json.loads(texts))
+        tell(found, node)
+        place = {"filename": path.name, "subfolder": output_path(path.parent), "type": "output"}
+        return io.NodeOutput(found, ui={"images": [place]})
+
+
+class ComposedGrid(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_ComposedGrid", display_name="Composed Grid", category=INTERNAL, is_deprecated=True,
+            description="The sheets once all cells are there. Placed by Compose Grid; not for graphs of your own.",
+            inputs=[LoraSweep.Input("sweep"), io.String.Input("style", tooltip="Compose Grid's widgets, as JSON."),
+                    io.String.Input("node", tooltip="The id of Compose Grid.")],
+            outputs=[LoraSweep.Output(display_name="sweep"),
+                     io.Image.Output(display_name="sheet", tooltip=(
+                         "A list as one value: the host unpacks it as Compose Grid's own.")),
+                     io.String.Output(display_name="path")],
+        )
+
+    @classmethod
+    def execute(cls, sweep, style, node) -> io.NodeOutput:
+        return io.NodeOutput(*composed(sweep, json.loads(style), node).args)
+
+
+# -- the work ----------------------------------------------------------------------------------------------------------
+
+
+def values_of(sweep: Sweep, cell: Cell) -> tuple[str, float, str, int]:
+    """(LoRA, strength, prompt, seed) of a cell. Without the LoRA it is the first one at strength 0, for Load LoRA wants
+    some name."""
+    first = next(axis for axis in sweep.axes if axis.name == "checkpoint").choices[0].facts["lora"]
+    return (cell.facts["lora"] or first, cell.facts["strength"], cell.facts["prompt"], cell.facts["seed"])
+
+
+def told(part: Part) -> dict[str, Any]:
+    """What the user's own nodes say of how they sample."""
+    return {name: part.settings[name] for name in ("steps", "cfg") if name in part.settings}
+
+
+def cell_of(name: str, key: str) -> tuple[Sweep, Cell]:
+    """A sweep by its name and one of its cells. Raises UserError."""
+    sweep = Sweep.load(paths.own_folder(paths.sweeps_root(), name))
+    cell = next((cell for cell in sweep.everything if cell.key == key), None)
+    if cell is None:
+        raise UserError(f"sweep {name!r} has no cell {key!r} any more: it was planned anew. Run again.")
+    return sweep, cell
+
+
+def tell(sweep: Sweep, node: str) -> None:
+    states = list(sweep.states().values())
+    done, failed = states.count("done"), states.count("failed")
+    tell_sweep(sweep.folder.name, node, done, failed, len(states))
+    show_text(counted(done, failed, len(states)), node)
+    LEFT.note(sweep)
+
+
+def composed(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.NodeOutput:
+    """The sheets of a sweep, whatever of it is there."""
+    _, rows, columns = axes_of(sweep, style["rows"], style["columns"])
+    look = SheetStyle(cell=style["cell"], font_size=style["font_size"], wrap=style["wrap"], format=style["format"])
+    title = style["title"] or None
+    pages = write_sheets(sweep, look, rows, columns, title)
+    if style["html"]:
+        write_html(sweep, look, rows, columns, title)
+    tell(sweep, node)
+    return io.NodeOutput(sweep, [shown(page) for page in pages], output_path(pages[0]))
+
+
+def expand_cells(graph: GraphBuilder, sweep: Sweep, todo: list[Cell], part: Part, node: str, style: Mapping[str, Any],
+                 find: Callable[[str], Node]) -> list[Any]:
+    """A copy of the user's nodes for every cell, each after the one before; the links to Compose Grid's outputs."""
+    name, after = sweep.folder.name, None
+    for number, cell in enumerate(todo):
+        waits = {} if after is None else {"after": after}
+        source = graph.node("LoraBootstrap_SweepCell", f"{number}_cell", sweep=name, key=cell.key, **waits)
+        made = part.copy(graph, number, {FIRST_SLOT + slot: source.out(slot) for slot in range(len(VALUES))})
+        texts = {"prompt": json.dumps(own_graph(find, part, sweep, cell)),
+                 "parameters": parameters(cell, [(lora, *both) for lora, _, *both in sweep.shared["stack"]])}
+        keep = graph.node("LoraBootstrap_KeepCell", f"{number}_keep", sweep=name, key=cell.key, images=made,
+                          texts=json.dumps(texts), node=node)
+        keep.set_override_display_id(node)
+        source.set_override_display_id(node)
+        after = keep.out(0)
+    last = graph.node("LoraBootstrap_ComposedGrid", "composed", sweep=after, style=json.dumps(style), node=node)
+    last.set_override_display_id(node)
+    return [last.out(slot) for slot in range(3)]
+
+
+def own_graph(find: Callable[[str], Node], part: Part, sweep: Sweep, cell: Cell) -> dict[str, Node]:
+    """The user's own graph with a cell's values in it, ending in a node that saves the picture."""
+    values = {FIRST_SLOT + slot: value for slot, value in enumerate(values_of(sweep, cell))}
+    whole = above(find, [list(part.end)], stop=part.source)
+    for node in whole.values():
+        for name, value in node["inputs"].items():
+            if is_link(value) and value[0] == part.source:
+                node["inputs"][name] = values.get(value[1], value)
+    last = 1 + max((int(id) for id in whole if id.isdecimal()), default=0)
+    whole[str(last)] = {"class_type": "SaveImage", "inputs": {"images": list(part.end),
+                                                              "filename_prefix": f"sweep_{sweep.folder.name}"}}
+    return whole
