@@ -9,7 +9,7 @@ export const NO_LORA = "no LoRA";
 
 /** What axes are called. */
 export const TITLES = {
-  base: "base model", checkpoint: "checkpoint", strength: "strength", prompt: "prompt", seed: "seed",
+  base: "Base model", checkpoint: "Checkpoint", strength: "Strength", prompt: "Prompt", seed: "Seed",
 };
 
 const isOfLora = (name) => OF_THE_LORA.includes(name);

@@ -101,8 +101,9 @@ export class SweepGrid {
     const other = shape !== this.shape;
     this.shape = shape;
     this.corner.textContent = [view.rows, view.columns].filter(Boolean).join(" × ");
+    this.sight = null; // all tiles are to be shown anew
     if (other && this.place) this.fit(true);
-    else this.draw(true);
+    else this.schedule();
   }
 
   /** Where a cell is now: where it was, if it is there still, since a cell may be shown in more than one place. */
@@ -136,10 +137,9 @@ export class SweepGrid {
   measure() {
     const { clientWidth: width, clientHeight: height } = this.port;
     if (!width || !height) return; // out of sight
-    const first = !this.place;
     this.place = { width, height };
     if (!this.table) return;
-    if (first && !this.view) this.fit(true);
+    if (!this.view || this.isFitted) this.fit(true);
     else this.moveTo(this.view, true);
   }
 
@@ -147,6 +147,7 @@ export class SweepGrid {
 
   /** @param {boolean} told whether whoever moves along with it knows already */
   moveTo(view, told = false) {
+    this.isFitted = false;
     this.view = held(view, this.whole, this.place);
     this.schedule();
     if (!told) this.pane.moved(this.view);
@@ -155,6 +156,7 @@ export class SweepGrid {
   fit(told = false) {
     if (!this.place || !this.table) return;
     this.moveTo(fitted(this.whole, this.place), told);
+    this.isFitted = true; // and stays so where the place gets another size
   }
 
   zoomBy(factor, point = { x: this.place.width / 2, y: this.place.height / 2 }) {
@@ -213,12 +215,12 @@ export class SweepGrid {
   schedule() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
-      this.draw(false);
+      this.draw();
     });
   }
 
   /** Put the plane where it belongs, what is in sight into the document, and take the rest out. */
-  draw(anew) {
+  draw() {
     const { table, view, place } = this;
     if (!table || !view || !place) return;
     const { z } = view;
@@ -230,6 +232,7 @@ export class SweepGrid {
       this.plane.classList.toggle("lb-sweep-pixels", this.pixels !== null && WIDE * z >= PIXELATED * this.pixels);
     }
     const sight = inSight(view, this.cellSize, place, { rows: table.rows.length, columns: table.columns.length });
+    const anew = this.sight === null;
     if (anew || JSON.stringify(sight) !== JSON.stringify(this.sight)) this.drawTiles(sight, anew);
     this.drawHeads();
     clearTimeout(this.settling);
@@ -337,9 +340,10 @@ export class SweepGrid {
   point(place) {
     this.at = place;
     if (!this.view || !this.place) return;
-    this.moveTo(revealing(this.view, this.cellSize, place, this.place));
-    this.sight = null;
-    this.draw(false);
+    const view = held(revealing(this.view, this.cellSize, place, this.place), this.whole, this.place);
+    if (view.x !== this.view.x || view.y !== this.view.y) this.moveTo(view);
+    this.draw(); // at once, so that there is a tile to focus
+    if (!this.tiles.has(`${place.row},${place.column}`)) this.drawTiles(this.sight, false);
   }
 
   key(event) {
