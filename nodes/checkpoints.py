@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..trainer.errors import UserError
+from ..trainer.files import read_json
 from ..trainer.runs import Run, read_run
 from . import paths
 from .outputs import applied, lora_outputs
@@ -18,7 +19,9 @@ from .status import run_folders
 
 CATEGORY = "LoRA Bootstrap/train"
 NO_RUN = "no run yet"
-WHICH = ("final", "best validation", "step")
+WHICH = ("final", "best validation", "step", "picked in a sweep")
+PICKED = "picked.json"
+"""In a run's folder: which of its files somebody took in the viewer of sweeps, and at which strength."""
 
 
 class LoadRun(io.ComfyNode):
@@ -67,10 +70,12 @@ class PickCheckpoint(io.ComfyNode):
                 LoraRun.Input("run"),
                 io.Combo.Input("which", options=list(WHICH), default=WHICH[0], tooltip=(
                     "final: of the last step. best validation: nearest to the step with the lowest validation loss "
-                    "against the base. step: nearest to the step below.")),
+                    "against the base. step: nearest to the step below. picked in a sweep: what was taken in the "
+                    "viewer of sweeps by Use this one, at its strength.")),
                 io.Int.Input("step", default=0, min=0, max=1_000_000, tooltip="The step, where which is step."),
                 io.Float.Input("strength", default=1.0, min=-4.0, max=4.0, step=0.05, tooltip=(
-                    "How strongly the LoRA is applied, and stands in the stack.")),
+                    "How strongly the LoRA is applied, and stands in the stack. Not used where it is picked in a "
+                    "sweep.")),
                 io.Model.Input("model", optional=True, tooltip="A model to apply the LoRA to."),
                 io.Clip.Input("clip", optional=True, tooltip="A text encoder to apply the LoRA to."),
             ],
@@ -84,9 +89,16 @@ class PickCheckpoint(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, which, **_) -> Any:
+        return float("nan") if which in (None, WHICH[3]) else ""
+
+    @classmethod
     def execute(cls, run, which, step, strength, model=None, clip=None) -> io.NodeOutput:
-        at, path = pick_checkpoint(read_run(run.folder), which, step)
-        show_text(f"{path.name} (step {at})", cls.hidden.unique_id)
+        found = read_run(run.folder)
+        if which == WHICH[3]:
+            which, step, strength = "step", *picked_in_sweep(found)
+        at, path = pick_checkpoint(found, which, step)
+        show_text(f"{path.name} (step {at}) at {strength:g}", cls.hidden.unique_id)
         lora = lora_outputs(path, strength)
         if model is not None or clip is not None:
             model, clip = applied(model, clip, path, strength)
@@ -138,3 +150,16 @@ def best_validation_step(run: Run) -> int:
         raise UserError(f"run {run.name!r} has no validation loss. Give Train LoRA a validation dataset, or set "
                         "validation_fraction in Train Settings.")
     return min(measured)[1]
+
+
+def picked_in_sweep(run: Run) -> tuple[int, float]:
+    """(step, strength) of what was taken in the viewer of sweeps. Raises UserError if nothing was."""
+    path = run.folder / PICKED
+    if not path.is_file():
+        raise UserError(f"nothing of run {run.name!r} was picked in a sweep yet: open the viewer of a sweep of it, and "
+                        "press Use this one on a cell.")
+    values = read_json(path)
+    try:
+        return int(values["step"]), float(values["strength"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} does not say which step and strength ({error}); pick again.") from error
