@@ -98,7 +98,7 @@ class PickCheckpoint(io.ComfyNode):
         if which == WHICH[3]:
             which, step, strength = "step", *picked_in_sweep(found)
         at, path = pick_checkpoint(found, which, step)
-        show_text(f"{path.name} (step {at}) at {strength:g}", cls.hidden.unique_id)
+        show_text(f"{path.name} (step {at})", cls.hidden.unique_id)
         lora = lora_outputs(path, strength)
         if model is not None or clip is not None:
             model, clip = applied(model, clip, path, strength)

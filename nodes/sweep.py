@@ -100,11 +100,12 @@ class _DrawnSweep(io.ComfyNode):
     """In the name of a sweep that was given none."""
 
     @classmethod
-    def schema(cls, id: str, display_name: str, description: str, checkpoints: str, strengths: str) -> io.Schema:
+    def schema(cls, node_id: str, display_name: str, description: str, checkpoints: str,
+               strengths: str) -> io.Schema:
         import comfy.samplers
 
         return io.Schema(
-            node_id=id, display_name=display_name, category=CATEGORY, description=description,
+            node_id=node_id, display_name=display_name, category=CATEGORY, description=description,
             is_output_node=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[
                 io.Model.Input("model"), io.Clip.Input("clip"), io.Vae.Input("vae"),
@@ -180,10 +181,10 @@ class StrengthGrid(_DrawnSweep):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return cls.schema(
-            "LoraBootstrap_StrengthGrid", "Strength Grid",
+            node_id="LoraBootstrap_StrengthGrid", display_name="Strength Grid", description=(
             "The same prompts and seeds at several strengths of a LoRA, each picture exactly as Load LoRA and KSampler "
-            "make it. Every cell is kept as soon as it is drawn: Cancel and Run again draws what is missing.",
-            "last", "0.5, 0.7, 0.8, 0.9, 1.0")
+            "make it. Every cell is kept as soon as it is drawn: Cancel and Run again draws what is missing."),
+            checkpoints="last", strengths="0.5, 0.7, 0.8, 0.9, 1.0")
 
 
 class CheckpointSweep(_DrawnSweep):
@@ -192,9 +193,10 @@ class CheckpointSweep(_DrawnSweep):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return cls.schema(
-            "LoraBootstrap_CheckpointSweep", "Checkpoint Sweep",
+            node_id="LoraBootstrap_CheckpointSweep", display_name="Checkpoint Sweep", description=(
             "The checkpoints of a run side by side, at one strength or several: same prompts, same seeds. Every cell "
-            "is kept as soon as it is drawn. Score Sweep then says which to take.", "all", "0.8, 1.0")
+            "is kept as soon as it is drawn. Score Sweep then says which to take."), checkpoints="all",
+            strengths="0.8, 1.0")
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
