@@ -1,4 +1,4 @@
-/** Which sweep a node is about. Pure functions of nodes and events; loaded alone, it does nothing. */
+/** Which sweep a node is about, and how far that is. Pure functions; loaded alone, it does nothing. */
 
 const SOCKET = "LORA_SWEEP";
 const PROPERTY = "sweep";
@@ -24,6 +24,13 @@ export function sweepName(node, graph) {
     if (named) return named;
   }
   return null;
+}
+
+/** "14 of 40 cells, 1 failed". */
+export function progressText({ done, failed, total }) {
+  const cells = total === 1 ? "cell" : "cells";
+  const made = done === total ? `${total} ${cells}` : `${done} of ${total} ${cells}`;
+  return failed ? `${made}, ${failed} failed` : made;
 }
 
 /** Whether an event is of a node. Inside a subgraph its id comes after those of the nodes around it, apart by ":". */

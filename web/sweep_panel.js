@@ -2,6 +2,7 @@
  * knows sweeps, not the host's graph; sweep.js tells it which to show. Loaded alone, it does nothing. */
 
 import { EVENTS, listen, pictureUrl } from "./gallery_routes.js";
+import { progressText } from "./sweep_node.js";
 import { SWEEP_EVENTS, fetchSummary } from "./sweep_routes.js";
 import { button, element } from "./tag_editor_dom.js";
 
@@ -12,13 +13,6 @@ const ASK_MS = 1000;
 const PATIENCE = 4;
 /** Pictures that are shown where there is no sheet. */
 const FEW = 6;
-
-/** "14 of 40 cells, 1 failed". */
-export function progressText({ done, failed, total }) {
-  const cells = total === 1 ? "cell" : "cells";
-  const made = done === total ? `${total} ${cells}` : `${done} of ${total} ${cells}`;
-  return failed ? `${made}, ${failed} failed` : made;
-}
 
 export class SweepPanel {
   /**

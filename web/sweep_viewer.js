@@ -8,6 +8,7 @@ import { SHOWN_NAMES, TITLES, choicesOn, fitting, nameOf, recommended, sameIn, t
 import { SweepCell } from "./sweep_cell.js";
 import { Choice } from "./sweep_choice.js";
 import { SweepGrid } from "./sweep_grid.js";
+import { progressText } from "./sweep_node.js";
 import { withPlainTexts } from "./sweep_png.js";
 import { SWEEP_EVENTS, fetchArchive, fetchPicture, fetchSweep, promote, saveMarks } from "./sweep_routes.js";
 import { SweepStore } from "./sweep_store.js";
@@ -351,10 +352,8 @@ export class SweepViewer {
     this.drawSteps();
   }
 
-  progress({ counts: { done, failed, total }, pending, saving, problem }) {
-    const saved = !problem && (saving || pending.length) ? "saving…" : "";
-    return [`${done === total ? done : `${done} of ${total}`} ${total === 1 ? "cell" : "cells"}`,
-      failed ? `${failed} failed` : "", saved].filter(Boolean).join(" · ");
+  progress({ counts, pending, saving, problem }) {
+    return [progressText(counts), !problem && (saving || pending.length) ? "saving…" : ""].filter(Boolean).join(" · ");
   }
 
   drawSteps() {
