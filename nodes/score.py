@@ -13,6 +13,7 @@ from ..trainer.errors import UserError
 from ..trainer.runs import Run, read_run
 from ..trainer.score import KINDS, Scores, ScoreSettings, score_sweep, validation_of
 from ..trainer.score_table import as_picture, report, write_scores
+from ..trainer.sheet_log import SCORES, log_picture
 from ..trainer.tagger import SANDBOX
 from . import paths
 from .events import tell_sweep
@@ -62,7 +63,7 @@ class ScoreSweep(io.ComfyNode):
             kind = told["kind"] if told["kind"] in KINDS else next(iter(KINDS))
         scores = scored(sweep, ScoreSettings(kind=kind), Work(me), dataset,
                         choose_eye(told["family"] == SANDBOX, clip_vision, tag_reader(tagger, me)), told["trigger"])
-        write_scores(sweep, scores)
+        log_picture(sweep, write_scores(sweep, scores)["png"], SCORES, scores.why)
         show_report(report(scores), me)
         states = list(sweep.states().values())
         counts = {"done": states.count("done"), "failed": states.count("failed"), "total": len(states)}

@@ -17,6 +17,7 @@ from ..trainer.errors import UserError
 from ..trainer.images import open_image
 from ..trainer.prompt_sets import AS_WRITTEN, SETS
 from ..trainer.sheet import SheetStyle, choose_axes, write_sheets
+from ..trainer.sheet_log import SHEET, log_picture
 from .cell_graph import PICTURE, parameters, whole_graph
 from .events import tell_sweep
 from .host_nodes import Graph, Runner
@@ -266,6 +267,8 @@ def finished(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Sequenc
     states = list(sweep.states().values())
     done, failed = states.count("done"), states.count("failed")
     pages = write_sheets(sweep, *axes_of(sweep, rows, columns))
+    if done == len(states):
+        log_picture(sweep, pages[0], SHEET)
     show_text("\n".join((counted(done, failed, len(states)), *notes)), node_id)
     told = {"sweep": sweep.folder.name, "done": done, "failed": failed, "total": len(states)}
     return io.NodeOutput(sweep, [shown(page) for page in pages], ui={"lora_bootstrap": [told]})

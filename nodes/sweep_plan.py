@@ -16,6 +16,7 @@ from ..trainer.errors import UserError
 from ..trainer.files import file_hash
 from ..trainer.prompt_sets import prompts as prompts_of
 from ..trainer.runs import Run, read_run
+from ..trainer.sheet_log import LOG
 from . import paths
 
 LoraEntry = tuple[str, float, float]
@@ -94,10 +95,15 @@ def lora_axes(loras: Loras, strengths: str, prompts: str, prompt_set: str, seeds
 
 
 def sweep_folder(name: str, loras: Loras, kind: str) -> Path:
-    """The folder of a sweep of that name; of an empty name, by the first LoRA and the kind of sweep."""
-    first = loras.swept[0][1]
-    stem = re.sub(r"-step\d{6}$", "", first.stem)
-    return paths.own_folder(paths.sweeps_root(), name.strip() or f"{stem}-{kind}")
+    """The folder of a sweep of that name; of an empty name, by the first LoRA and the kind of sweep.
+
+    Raises UserError for a name that cannot be a folder's.
+    """
+    stem = re.sub(r"-step\d{6}$", "", loras.swept[0][1].stem)
+    folder = paths.own_folder(paths.sweeps_root(), name.strip() or f"{stem}-{kind}")
+    if folder.name.lower() == LOG:
+        raise UserError(f"a sweep cannot be called {name!r}: that folder holds the log of all. Choose another name.")
+    return folder
 
 
 class Left:

@@ -19,6 +19,7 @@ from ..trainer.cells import Cell, Sweep
 from ..trainer.errors import UserError
 from ..trainer.sheet import FORMATS, SheetStyle, write_sheets
 from ..trainer.sheet_html import write_html
+from ..trainer.sheet_log import SHEET, log_picture
 from . import paths
 from .cell_graph import above, parameters
 from .events import tell_sweep
@@ -238,6 +239,8 @@ def composed(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.NodeOutput
     pages = write_sheets(sweep, look, rows, columns, title)
     if style["html"]:
         write_html(sweep, look, rows, columns, title)
+    if set(sweep.states().values()) == {"done"}:
+        log_picture(sweep, pages[0], SHEET)
     tell(sweep, node)
     return io.NodeOutput(sweep, [shown(page) for page in pages], output_path(pages[0]))
 

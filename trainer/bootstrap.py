@@ -21,6 +21,7 @@ from . import originals
 from .backbone import Backbone
 from .bootstrap_config import BootstrapConfig
 from .candidates import PictureMaker, Stopped, picture_seed
+from .cells import PROMPT, STRENGTH, Axis, Choice, Sweep
 from .charts import read_losses
 from .curate import RoundFigures, alarm, likeness_to, tag_recall
 from .dataset import Dataset
@@ -33,8 +34,9 @@ from .presets import preset_config
 from .project import Project, StageRecord, now, open_project
 from .report import write_report
 from .rounds import BootstrapProject, Kept, curate_round, for_character, make_crops, round_dataset
+from .sheet import write_sheets
 from .stages import BootstrapFinished, Interrupted, StageFinished, StageStarted
-from .sweep import Grid, Sampler, sweep_strengths
+from .sweep import Sampler, lora_sweep, run_sweep
 from .view_plan import REFERENCE_COUNT
 from .views import ViewPrompt, showcase, view_prompts
 
@@ -242,30 +244,33 @@ class _Bootstrap:
 
     def _grid(self, lora: Path, crops: Dataset) -> Iterator[Event]:
         views = showcase(SHOWCASE_COUNT, self.roles, self.vocabulary, self.config.trigger)
-        seeds = [picture_seed(self.config.seed, GRID_ROUND, row) for row in range(len(views))]
-        folder = self.project.folder / "grid"
-        before = set((folder / "cells").glob("*.png"))
-        sweep = sweep_strengths(self.backbone, lora, [view.text for view in views], seeds, self.config.strengths,
-                                folder=folder, sampler=self.sampler, title=f"{self.config.trigger}: LoRA strength")
-        grid = yield from self._stoppable(sweep)
-        scores = self._grid_scores(grid, views, crops)
-        write_json(folder / "scores.json", scores)
+        choices = [Choice(view.text, {"prompt": view.text, "seed": picture_seed(self.config.seed, GRID_ROUND, row)})
+                   for row, view in enumerate(views)]
+        sweep = lora_sweep(self.project.folder / "grid", self.backbone, self.sampler, [lora],
+                           strengths=self.config.strengths, prompts=Axis(PROMPT, tuple(choices)),
+                           title=f"{self.config.trigger}: LoRA strength")
+        missing = sweep.missing()
+        yield from self._stoppable(run_sweep(self.backbone, sweep, [lora], self.sampler))
+        sheet = write_sheets(sweep)[0]
+        scores = self._grid_scores(sweep, views, crops)
+        write_json(sweep.folder / "scores.json", scores)
         best = max(scores, key=lambda row: row["likeness"], default=None)
         summary = f"{len(views)} prompts x {len(self.config.strengths)} strengths"
         if best:
             summary += f", most alike at {best['strength']:g}"
-        made = {cell for row in grid.cells for cell in row} - before
-        return _Outcome(grid, summary, not made, {"sheet": self._relative(grid.sheet), "scores": scores})
+        return _Outcome(sweep, summary, not missing, {"sheet": self._relative(sheet), "scores": scores})
 
-    def _grid_scores(self, grid: Grid, views: Sequence[ViewPrompt], crops: Dataset) -> list[dict[str, float]]:
+    def _grid_scores(self, sweep: Sweep, views: Sequence[ViewPrompt], crops: Dataset) -> list[dict[str, float]]:
         """Per strength, likeness to the original crops and recall of the prompts' tags; [] without an eye."""
         if self.eye is None:
             return []
         anchors, rows = self.eye.embed(self._anchors(crops)), []
-        for column, strength in enumerate(grid.strengths):
-            pixels = self.pictures.pixels([row[column] for row in grid.cells])
+        for column, choice in enumerate(sweep.axis(STRENGTH).choices):
+            cells = [sweep.cell(strength=column, prompt=row) for row in range(len(views))]
+            pixels = self.pictures.pixels([sweep.picture(cell) for cell in cells])
             recall = tag_recall(pixels, views, self.eye, self.config.curation.tag_threshold)
-            row = {"strength": strength, "likeness": likeness_to(self.eye.embed(pixels), anchors).mean().item()}
+            row = {"strength": choice.facts["strength"],
+                   "likeness": likeness_to(self.eye.embed(pixels), anchors).mean().item()}
             rows.append(row if recall is None else {**row, "tag_recall": recall.nanmean().item()})
         return rows
 

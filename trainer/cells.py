@@ -34,9 +34,10 @@ BASE, CHECKPOINT, STRENGTH, PROMPT, SEED = "base", "checkpoint", "strength", "pr
 AXES = (BASE, CHECKPOINT, STRENGTH, PROMPT, SEED)
 """In the order in which cells are made: what is dear to change comes first."""
 OF_THE_LORA = (CHECKPOINT, STRENGTH)
-TOLD = ("lora", "step", "epoch", "run")
-"""Facts of a cell that say where its LoRA comes from, but do not decide the picture; its hash does."""
-NO_LORA = {"lora": "", "lora_sha256": "", "step": None, "epoch": None, "run": "", "strength": 0.0}
+TOLD = ("lora", "step", "epoch", "run", "trigger", "family", "kind")
+"""Facts of a cell that say what its LoRA is, but do not decide the picture; its hash does."""
+NO_LORA = {"lora": "", "lora_sha256": "", "step": None, "epoch": None, "run": "", "trigger": "", "family": "",
+           "kind": "", "strength": 0.0}
 MOST_CELLS = 20_000
 
 
@@ -173,10 +174,10 @@ class Sweep:
         return {cell.key: state(cell.key) for cell in self.everything}
 
     def missing(self) -> list[Cell]:
-        """The cells to be made, each once, in order; those that failed are tried again."""
+        """The cells to be made, each once, in order; those that failed are tried again, after the others."""
         states = self.states()
-        wanted = {cell.key: cell for cell in self.everything}
-        return [cell for key, cell in wanted.items() if states[key] != "done"]
+        wanted = {cell.key: cell for cell in self.everything if states[cell.key] != "done"}
+        return sorted(wanted.values(), key=lambda cell: states[cell.key] == "failed")
 
     def problem(self, cell: Cell) -> str:
         """Why a cell failed; "" if nothing is known of it."""
@@ -243,8 +244,7 @@ def checkpoint_axis(files: Sequence[Path], names: Sequence[str] = ()) -> Axis:
     choices = []
     for path, name in zip(files, names or map(str, files), strict=True):
         told = _told(path)
-        facts = {"lora": name, "lora_sha256": file_hash(path), "step": told.get("step"), "epoch": told.get("epoch"),
-                 "run": told.get("run") or path.stem}
+        facts = {"lora": name, "lora_sha256": file_hash(path), **told, "run": told["run"] or path.stem}
         choices.append(Choice(_checkpoint_label(facts, path), facts))
     twice = {choice.label for choice in choices if sum(other.label == choice.label for other in choices) > 1}
     return Axis(CHECKPOINT, tuple(
@@ -253,14 +253,21 @@ def checkpoint_axis(files: Sequence[Path], names: Sequence[str] = ()) -> Axis:
 
 
 def _told(path: Path) -> dict[str, Any]:
+    """What a LoRA file's metadata says of it; None or "" where it is silent."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except Exception as error:  # safetensors raises its own, unexported error type
         raise UserError(f"{path} cannot be read as a LoRA ({error}). Choose a .safetensors LoRA file.") from error
-    steps, epoch = metadata.get("ss_steps", ""), metadata.get("ss_epoch", "")
-    return {"step": int(steps) if steps.isdecimal() else None, "epoch": int(epoch) if epoch.isdecimal() else None,
-            "run": metadata.get("ss_output_name", "")}
+    numbers = {name: int(text) if (text := metadata.get(key, "")).isdecimal() else None
+               for name, key in (("step", "ss_steps"), ("epoch", "ss_epoch"))}
+    texts = {name: metadata.get(key, "") for name, key in (
+        ("run", "ss_output_name"), ("trigger", "modelspec.trigger_phrase"), ("family", "lora_bootstrap.family"))}
+    try:
+        kind = json.loads(metadata["lora_bootstrap.config"])["kind"]
+    except (KeyError, ValueError, TypeError):
+        kind = ""
+    return {**numbers, **texts, "kind": kind}
 
 
 def _checkpoint_label(facts: Mapping[str, Any], path: Path) -> str:

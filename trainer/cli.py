@@ -26,9 +26,11 @@ from .cli_options import (
     grid_options,
     info_options,
     lora_and_strength,
+    score_options,
     settings,
     slug,
     split,
+    sweep_options,
     train_options,
 )
 from .cli_tag import tag, tag_options
@@ -219,16 +221,67 @@ def generate(options: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def grid(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from .sweep import load_grid, sweep_strengths
+    return _swept(options, console, [options.lora], options.name or options.lora.stem)
+
+
+def sweep(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from .axis_text import choose_checkpoints
+    from .runs import read_run
+
+    files = list(options.lora)
+    if options.run:
+        files += [path for _, path in choose_checkpoints(read_run(options.run).checkpoints(), options.checkpoints)]
+    if not files:
+        raise UserError("there is no LoRA to sweep; give --run FOLDER or --lora FILE.")
+    name = options.name or (options.run or files[0]).stem
+    return _swept(options, console, files, f"{name}-checkpoints" if options.run and not options.name else name)
+
+
+def _swept(options: argparse.Namespace, console: Console, files: list[Path], name: str) -> dict[str, Any]:
+    from .axis_text import numbers
+    from .cells import prompt_axis
+    from .prompt_sets import prompts
+    from .sheet import write_sheets
+    from .sheet_html import write_html
+    from .sheet_log import SHEET, log_picture
+    from .sweep import lora_sweep, run_sweep
 
     backbone = _load_backbone(options.base)
-    folder = options.output / "sweeps" / (options.name or options.lora.stem)
-    seeds = [options.seed + row for row in range(len(options.prompt))]
-    console.follow(sweep_strengths(backbone, options.lora, options.prompt, seeds, options.strengths, folder=folder,
-                                   sampler=_sampler(options, backbone), title=options.lora.stem))
-    made = load_grid(folder)
-    console.say(f"grid  {made.sheet}")
-    return {"grid": made.sheet, "cells": made.cells, "strengths": made.strengths}
+    sampler = _sampler(options, backbone)
+    seeds = [int(seed) for seed in numbers(options.seeds or str(options.seed), "seeds", whole=True)]
+    texts = prompts(options.prompt, options.prompt_set, backbone.family.name)
+    plan = lora_sweep(options.output / "sweeps" / name, backbone, sampler, files, strengths=options.strengths,
+                      prompts=prompt_axis(texts), seeds=seeds, title=name, without=options.without)
+    console.follow(run_sweep(backbone, plan, files, sampler))
+    sheets, page = write_sheets(plan), write_html(plan)
+    states = list(plan.states().values())
+    log_picture(plan, sheets[0], SHEET)
+    console.say(f"sheet  {sheets[0]}\npage   {page}")
+    return {"folder": plan.folder, "grid": sheets[0], "sheets": sheets, "page": page, "cells": len(states),
+            "failed": states.count("failed"), "strengths": options.strengths}
+
+
+def score(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from .cells import Sweep
+    from .dataset import load_folder
+    from .embed import open_eye
+    from .runs import read_run
+    from .score import ScoreSettings, score_sweep, validation_of
+    from .score_table import report, write_scores
+    from .sheet_log import SCORES, log_picture
+
+    plan = Sweep.load(options.sweep)
+    told = plan.axis("checkpoint").choices[0].facts
+    events = score_sweep(
+        plan, eye=open_eye(told["family"], options.likeness or None),
+        training=load_folder(options.dataset) if options.dataset else None, trigger=told["trigger"],
+        validation=validation_of(read_run(options.run)) if options.run else None,
+        settings=ScoreSettings(kind=options.kind or told["kind"] or "character"))
+    scores = console.follow(events).scores
+    paths = write_scores(plan, scores)
+    log_picture(plan, paths["png"], SCORES, scores.why)
+    console.say(f"\n{report(scores)}\n\ntable  {paths['png']}\ncsv    {paths['csv']}\njson   {paths['json']}")
+    return {**scores.to_dict(), **paths}
 
 
 def info(options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -290,6 +343,8 @@ def _parser() -> argparse.ArgumentParser:
         ("tag", tag, tag_options, "tag, describe, edit and count the captions of a folder of pictures"),
         ("generate", generate, generate_options, "make pictures with a base model and LoRAs"),
         ("grid", grid, grid_options, "one LoRA at several strengths, side by side"),
+        ("sweep", sweep, sweep_options, "checkpoints of a run at several strengths, side by side"),
+        ("score", score, score_options, "which checkpoint and strength of a sweep to take, and why"),
         ("info", info, info_options, "what is in a LoRA file, a run, or a project"),
     ):
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")

@@ -132,11 +132,42 @@ def generate_options(command: argparse.ArgumentParser) -> None:
 
 def grid_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--lora", type=Path, required=True, metavar="FILE")
-    command.add_argument("--prompt", action="append", required=True, help="a row of the grid; may be repeated")
-    command.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 1.0], metavar="X")
+    _axis_options(command, [0.5, 0.7, 0.8, 0.9, 1.0])
+
+
+def sweep_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--run", type=Path, metavar="FOLDER", help="a run, such as output/loras/my_character")
+    command.add_argument("--checkpoints", default="all", metavar="WHICH",
+                         help="of the run: all, last 5, every 2, or steps: 400, 800-1600 (+400) (%(default)s)")
+    command.add_argument("--lora", type=Path, action="append", default=[], metavar="FILE",
+                         help="a LoRA besides, or instead; may be repeated")
+    _axis_options(command, [0.8, 1.0])
+
+
+def _axis_options(command: argparse.ArgumentParser, strengths: list[float]) -> None:
+    from .prompt_sets import AS_WRITTEN, SETS
+
+    command.add_argument("--prompt", action="append", required=True, help="may be repeated")
+    command.add_argument("--prompt-set", default=AS_WRITTEN, choices=SETS, metavar="SET",
+                         help=f"ready lines behind each prompt: {', '.join(SETS)} (%(default)s)")
+    command.add_argument("--strengths", type=float, nargs="+", default=strengths, metavar="X",
+                         help=f"({' '.join(f'{value:g}' for value in strengths)})")
+    command.add_argument("--seeds", default="", metavar="SEEDS", help="such as 1, 2 or 1-4; --seed if not given")
+    command.add_argument("--without", action="store_true", help="also draw each prompt and seed without the LoRA, to "
+                         "compare with, and for the scores of burn and diversity")
     command.add_argument("--name", default="", help="of the sweep; the LoRA's name if not given")
     _shared_options(command)
     _sampler_options(command)
+
+
+def score_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("sweep", type=Path, help="a sweep's folder, such as output/sweeps/my_character-checkpoints")
+    command.add_argument("--dataset", type=Path, metavar="FOLDER", help="what the LoRA was trained on")
+    command.add_argument("--run", type=Path, metavar="FOLDER", help="the run, for its validation loss")
+    command.add_argument("--kind", default="", choices=["", "character", "style", "concept"], metavar="KIND",
+                         help="character, style or concept; as it was trained if not given")
+    command.add_argument("--likeness", default="", metavar="FOLDER",
+                         help="a CLIP or DINOv2 folder to measure likeness with; the sandbox brings its own")
 
 
 def info_options(command: argparse.ArgumentParser) -> None:

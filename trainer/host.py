@@ -75,12 +75,8 @@ class HostBackbone:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hash of sampled weights of all three parts, of patches on them, and of settings that change results."""
-        sampling = [type(self.sampling).__mro__[1:3], self.sampling.sigmas]
-        settings = [self.clip.layer_idx, self.clip.tokenizer_options, sorted(self.model.object_patches)]
-        vae = getattr(self.vae, "patcher", None)
-        parts = [self.model, self.clip.patcher, *([vae] if vae else [])]
-        return sampled_hash(parts, [*sampling, *settings])
+        """As `fingerprint` says."""
+        return fingerprint(self.model, self.clip, self.vae)
 
     # -- where the weights are -------------------------------------------------------------------------------------
 
@@ -321,6 +317,15 @@ def _read_lora(path: str | Path) -> dict[str, Tensor]:
     if not Path(path).is_file():
         raise UserError(f"LoRA file {path} does not exist. Check the path.")
     return comfy.utils.load_torch_file(str(path), safe_load=True)
+
+
+def fingerprint(model: Any, clip: Any, vae: Any) -> str:
+    """A hash of sampled weights of all three parts, of patches on them, and of settings that change results."""
+    sampling = model.get_model_object("model_sampling")
+    settings = [clip.layer_idx, clip.tokenizer_options, sorted(model.object_patches)]
+    patcher = getattr(vae, "patcher", None)
+    parts = [model, clip.patcher, *([patcher] if patcher else [])]
+    return sampled_hash(parts, [type(sampling).__mro__[1:3], sampling.sigmas, *settings])
 
 
 def family_name(model: Any) -> str:

@@ -22,9 +22,10 @@ from .curate import leave_one_out, likeness_to
 from .dataset import Dataset
 from .embed import Likeness
 from .errors import UserError, unknown_name
-from .files import write_json
+from .events import Event
 from .images import image_size
 from .originals import anchors
+from .runs import Run
 from .stages import Making
 from .sweep import measured_size
 
@@ -122,10 +123,17 @@ class Scores:
         return {"version": VERSION, **asdict(self)}
 
 
+@dataclass(frozen=True)
+class Scored(Event):
+    """The end of scoring."""
+
+    scores: Scores
+
+
 def score_sweep(sweep: Sweep, *, eye: Likeness | None, training: Dataset | None, trigger: str = "",
                 validation: Mapping[int, float] | None = None, copies: Likeness | None = None,
-                settings: ScoreSettings | None = None) -> Iterator[Making]:
-    """Measure a sweep's cells, yielding progress; the generator's return value is the Scores.
+                settings: ScoreSettings | None = None) -> Iterator[Event]:
+    """Measure a sweep's cells, yielding progress; the last event is Scored.
 
     Cells that are missing or failed are left out, and a note says how many.
 
@@ -149,8 +157,8 @@ def score_sweep(sweep: Sweep, *, eye: Likeness | None, training: Dataset | None,
         yield Making("scores", done, len(groups))
         rows.append(_with_validation(measure.row(place, cells), validation or {}))
     yield Making("scores", len(groups), len(groups))
-    return judged(rows, measure.scale, settings, eye.name if eye else "",
-                  _notes(sweep, states, measure, validation, settings))
+    notes = _notes(sweep, states, measure, validation, settings)
+    yield Scored(judged(rows, measure.scale, settings, eye.name if eye else "", notes))
 
 
 def _groups(sweep: Sweep, states: Mapping[str, str]) -> dict[tuple[int, int, int], list[Cell]]:
@@ -381,6 +389,10 @@ def _notes(sweep: Sweep, states: Mapping[str, str], measure: _Measure, validatio
     return [text for applies, text in rows if applies]
 
 
-def write_scores(sweep: Sweep, scores: Scores) -> None:
-    """Write scores.json and scores.csv into the sweep's folder."""
-    write_json(sweep.folder / "scores.json", scores.to_dict())
+def validation_of(run: Run) -> dict[int, float]:
+    """By step of each checkpoint, the validation loss divided by the base's, as measured nearest to that step."""
+    measured = {row["step"]: row["validation_ratio"] for row in run.metrics()
+                if row.get("validation_ratio") is not None}
+    if not measured:
+        return {}
+    return {step: measured[min(measured, key=lambda other: abs(other - step))] for step, _ in run.checkpoints()}

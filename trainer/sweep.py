@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from .backbone import Backbone
 from .cells import Axis, Cell, Sweep, checkpoint_axis, seed_axis, strength_axis
@@ -21,7 +20,6 @@ from .stages import Making
 
 BATCH_PIXELS, LARGEST_BATCH = 2**20, 16
 MEASURED_SIDE = 512
-MARGIN = 10
 
 log = logging.getLogger(__name__)
 
@@ -129,44 +127,3 @@ def _make(backbone: Backbone, sweep: Sweep, sampler: Sampler, cells: Sequence[Ce
         return
     for cell, picture in zip(cells, pictures, strict=True):
         sweep.save(cell, to_image(picture))
-
-
-def compose_grid(images: Sequence[Sequence[Image.Image]], row_labels: Sequence[str] = (),
-                 column_labels: Sequence[str] = (), title: str = "", cell: int = 160) -> Image.Image:
-    """A labelled sheet of rows of pictures, on white. Small pictures are enlarged to `cell` pixels, larger ones shrunk.
-
-    Row labels are wrapped beside their row, column labels stand above; empty label lists take no room.
-    """
-    rows, columns = len(images), max(map(len, images))
-    font, heading = ImageFont.load_default(13), ImageFont.load_default(20)
-    left = MARGIN + (190 if row_labels else 0)
-    top = MARGIN + (34 if title else 0) + (24 if column_labels else 0)
-    size = (left + columns * (cell + MARGIN), top + rows * (cell + MARGIN))
-    sheet = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(sheet)
-    if title:
-        draw.text((MARGIN, MARGIN), title, "black", heading)
-    for column, label in enumerate(column_labels):
-        draw.text((left + column * (cell + MARGIN) + cell // 2, top - 14), label, "black", font, anchor="mm")
-    for row, pictures in enumerate(images):
-        y = top + row * (cell + MARGIN)
-        if row_labels:
-            lines = textwrap.wrap(row_labels[row], 27)[: cell // 17]
-            draw.multiline_text((MARGIN, y + cell // 2), "\n".join(lines), "black", font, anchor="lm", spacing=4)
-        for column, picture in enumerate(pictures):
-            fitted = _fitted(picture, cell)
-            x = left + column * (cell + MARGIN)
-            sheet.paste(fitted, (x + (cell - fitted.width) // 2, y + (cell - fitted.height) // 2))
-    return sheet
-
-
-def contact_sheet(images: Sequence[Image.Image], columns: int = 8, title: str = "", cell: int = 128) -> Image.Image:
-    """The pictures in reading order, without labels."""
-    rows = [images[start : start + columns] for start in range(0, len(images), columns)] or [[]]
-    return compose_grid(rows, title=title, cell=cell)
-
-
-def _fitted(picture: Image.Image, cell: int) -> Image.Image:
-    scale = cell / max(picture.size)
-    size = tuple(max(1, round(side * scale)) for side in picture.size)
-    return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
