@@ -16,8 +16,8 @@ AKANE = world.HELD_OUT["akane"]
 PROMPTS = ("akane, smile, front view", "akane, open mouth, from above", "akane, night sky")
 SHARED = {"width": 64, "height": 64, "steps": 12, "cfg": 4.0, "sampler": "euler", "scheduler": "normal",
           "negative": "", "base": "sandbox"}
-GRAPH = {"1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
-         "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}}
+GRAPH = {"1": {"class_type": "EmptyLatentImage", "inputs": {"width": 64, "height": 64, "batch_size": 1}},
+         "2": {"class_type": "LatentFlip", "inputs": {"samples": ["1", 0], "flip_method": "x-axis: vertically"}}}
 """What is in a cell's picture for Load workflow."""
 
 

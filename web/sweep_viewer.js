@@ -353,7 +353,8 @@ export class SweepViewer {
   }
 
   progress({ counts, pending, saving, problem }) {
-    return [progressText(counts), !problem && (saving || pending.length) ? "saving…" : ""].filter(Boolean).join(" · ");
+    const saved = problem || !(saving || pending.length);
+    return [progressText(counts), saved ? "" : "saving…"].filter(Boolean).join(" · ");
   }
 
   drawSteps() {

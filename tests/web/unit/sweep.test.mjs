@@ -21,7 +21,8 @@ function sweepOf(choices, { without = false, ...more } = {}) {
   });
   return {
     name: "s", title: "", revision: 0, without, shared: {}, scores: null, marks: { best: null, hidden: [] },
-    axes: names.map((name) => ({ name, choices: choices[name] })), cells: [...references, ...product].map(cell), ...more,
+    axes: names.map((name) => ({ name, choices: choices[name] })), cells: [...references, ...product].map(cell),
+    ...more,
   };
 }
 
