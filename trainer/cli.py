@@ -252,7 +252,7 @@ def _swept(options: argparse.Namespace, console: Console, files: list[Path], nam
     texts = prompts(options.prompt, options.prompt_set, backbone.family.name)
     plan = lora_sweep(options.output / "sweeps" / name, backbone, sampler, files, strengths=options.strengths,
                       prompts=prompt_axis(texts), seeds=seeds, title=name, without=options.without)
-    console.follow(run_sweep(backbone, plan, files, sampler))
+    console.follow(run_sweep(backbone, plan, files, sampler, console.asked_to_stop))
     sheets, page = write_sheets(plan), write_html(plan)
     states = list(plan.states().values())
     log_picture(plan, sheets[0], SHEET)

@@ -293,7 +293,7 @@ def apply_lora(model: Any, clip: Any, path: str | Path, model_strength: float = 
 
     CLIP may be None. Raises UserError if there is no such file.
     """
-    return comfy.sd.load_lora_for_models(model, clip, _read_lora(path), model_strength, clip_strength)
+    return comfy.sd.load_lora_for_models(model, clip, read_lora(path), model_strength, clip_strength)
 
 
 def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...]:
@@ -304,7 +304,7 @@ def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...
     names = comfy.lora.model_lora_keys_unet(model.model, {})
     if clip is not None:
         names = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, names)
-    keys = comfy.lora_convert.convert_lora(_read_lora(path))
+    keys = comfy.lora_convert.convert_lora(read_lora(path))
     modules = dict.fromkeys(re.sub(r"\.(lora_(down|up|A|B)\.weight|alpha|dora_scale)$", "", key) for key in keys)
     unmatched = tuple(name for name in modules if name not in names)
     if len(unmatched) == len(modules):
@@ -313,7 +313,7 @@ def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...
     return unmatched
 
 
-def _read_lora(path: str | Path) -> dict[str, Tensor]:
+def read_lora(path: str | Path) -> dict[str, Tensor]:
     if not Path(path).is_file():
         raise UserError(f"LoRA file {path} does not exist. Check the path.")
     return comfy.utils.load_torch_file(str(path), safe_load=True)

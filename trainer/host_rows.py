@@ -21,7 +21,7 @@ from comfy.weight_adapter import LoRAAdapter
 from torch import Tensor, nn
 
 from .errors import UserError
-from .host import _read_lora
+from .host import read_lora
 from .objectives import per_row
 
 DETERMINISTIC = frozenset({
@@ -65,7 +65,7 @@ class RowLora:
         """Raises UserError if there is no such file."""
         self._model = model
         names = comfy.lora.model_lora_keys_unet(model.model, {})
-        patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(_read_lora(path)), names, log_missing=False)
+        patches = comfy.lora.load_lora(comfy.lora_convert.convert_lora(read_lora(path)), names, log_missing=False)
         self._layers, reasons = [], {}
         for key, patch in patches.items():
             name, reason = _unfit(model, key, patch)
@@ -173,6 +173,8 @@ def _unfit(model: Any, key: Any, patch: Any) -> tuple[str, str]:
     module = model.get_model_object(name) if key.endswith(".weight") else None
     if not isinstance(module, (nn.Linear, nn.Conv2d)) or getattr(module, "groups", 1) != 1:
         return name, f"is no plain linear or convolution layer ({type(module).__name__})"
+    if module.weight.dtype.itemsize == 1:
+        return name, "has weights of 8 bits, which the host's loader rounds anew for each strength"
     weight = module.weight.shape
     if len(up) != weight[0] or up.flatten(1).shape[1] != len(down) or down[0].numel() != weight[1:].numel():
         return name, f"is of shape {list(weight)}, but the LoRA's is {list(up.shape)} by {list(down.shape)}"

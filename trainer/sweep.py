@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import groupby
@@ -87,10 +87,12 @@ def lora_sweep(folder: Path, backbone: Backbone, sampler: Sampler, files: Sequen
     return Sweep(folder, title, tuple(axes), {"base": backbone.fingerprint, **vars(sampler)}, without)
 
 
-def run_sweep(backbone: Backbone, sweep: Sweep, files: Sequence[str | Path], sampler: Sampler) -> Iterator[Making]:
+def run_sweep(backbone: Backbone, sweep: Sweep, files: Sequence[str | Path], sampler: Sampler,
+              should_stop: Callable[[], bool] = lambda: False) -> Iterator[Making]:
     """Make every missing cell, batch by batch, yielding progress after each.
 
-    A batch that fails is tried again cell by cell; a cell that fails is marked, and the others go on.
+    A batch that fails is tried again cell by cell; a cell that fails is marked, and the others go on. `should_stop` is
+    asked after every batch; what is made is kept.
     """
     sweep.write()
     paths = {file_hash(path): Path(path) for path in files}
@@ -109,6 +111,8 @@ def run_sweep(backbone: Backbone, sweep: Sweep, files: Sequence[str | Path], sam
                     _make(backbone, sweep, sampler, batch)
                     done += len(batch)
                     yield Making("sweep", done, total)
+                    if should_stop():
+                        return
 
 
 def _make(backbone: Backbone, sweep: Sweep, sampler: Sampler, cells: Sequence[Cell]) -> None:

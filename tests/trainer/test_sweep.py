@@ -1,4 +1,4 @@
-"""Sweeps keep every cell with its settings, make none twice, and compose labelled sheets."""
+"""Sweeps keep every cell with its settings, make none twice, and go on behind one that fails."""
 
 import contextlib
 import json
@@ -7,18 +7,12 @@ import numpy
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
+from lora_bootstrap.trainer.cells import prompt_axis
 from lora_bootstrap.trainer.errors import UserError
 from lora_bootstrap.trainer.families import get_family
-from lora_bootstrap.trainer.sweep import (
-    MARGIN,
-    Sampler,
-    compose_grid,
-    contact_sheet,
-    load_grid,
-    strength_grid,
-    sweep_strengths,
-)
+from lora_bootstrap.trainer.sweep import Sampler, lora_sweep, run_sweep
 
 
 class GreyBase:
@@ -42,86 +36,109 @@ class GreyBase:
         return torch.full((len(prompts), 3, height, width), self.strength)
 
 
-@pytest.fixture
-def lora(tmp_path):
-    path = tmp_path / "a.safetensors"
-    path.write_bytes(b"a lora")
+def lora_file(path, values=1.0, **metadata):
+    """A LoRA file of a single number."""
+    save_file({"x": torch.tensor([values])}, path, metadata={name: str(text) for name, text in metadata.items()})
     return path
 
 
-PROMPTS, SEEDS = ("zqx, smile", "zqx, from behind"), (5, 6)
+@pytest.fixture
+def lora(tmp_path):
+    return lora_file(tmp_path / "a.safetensors")
 
 
-def test_each_cell_is_made_at_its_columns_strength(tmp_path, lora):
-    grid = strength_grid(GreyBase(), lora, PROMPTS, SEEDS, (0.2, 1.0), folder=tmp_path / "g")
-    values = [[numpy.array(Image.open(cell)).mean() / 255 for cell in row] for row in grid.cells]
-    assert values == [[pytest.approx(0.2, abs=0.01), pytest.approx(1.0)]] * 2
+PROMPTS, SEEDS = ("zqx, smile", "zqx, from behind"), (5,)
+
+
+def run(base, lora, strengths, folder, prompts=PROMPTS, seeds=SEEDS, **more):
+    """(the sweep, its events), run to its end."""
+    sampler = Sampler.of(base)
+    sweep = lora_sweep(folder, base, sampler, [lora], strengths=strengths, prompts=prompt_axis(prompts), seeds=seeds,
+                       **more)
+    return sweep, list(run_sweep(base, sweep, [lora], sampler))
+
+
+def grey(sweep, cell):
+    return numpy.array(Image.open(sweep.picture(cell))).mean() / 255
+
+
+def test_each_cell_is_made_at_its_strength(tmp_path, lora):
+    sweep, _ = run(GreyBase(), lora, (0.2, 1.0), tmp_path / "g")
+    assert [grey(sweep, cell) for cell in sweep.cells] == [pytest.approx(cell.facts["strength"], abs=0.01)
+                                                           for cell in sweep.cells]
+
+
+def test_cells_without_the_lora_are_made_once_for_all_strengths(tmp_path, lora):
+    base = GreyBase()
+    sweep, _ = run(base, lora, (0.2, 1.0), tmp_path / "g", without=True)
+    assert [grey(sweep, cell) for cell in sweep.references] == [0, 0] and base.made == 4 + 2
 
 
 def test_a_cell_that_is_there_is_not_made_again(tmp_path, lora):
     base = GreyBase()
-    grid = strength_grid(base, lora, PROMPTS, SEEDS, (0.2, 1.0), folder=tmp_path / "g")
-    grid.cells[1][0].unlink()
-    strength_grid(base, lora, PROMPTS, SEEDS, (0.2, 0.6, 1.0), folder=tmp_path / "g")
+    sweep, _ = run(base, lora, (0.2, 1.0), tmp_path / "g")
+    sweep.picture(sweep.cells[1]).unlink()
+    run(base, lora, (0.2, 0.6, 1.0), tmp_path / "g")
     assert base.made == 4 + 1 + 2
 
 
 def test_another_lora_at_the_same_path_makes_new_cells(tmp_path, lora):
-    first = strength_grid(GreyBase(), lora, PROMPTS, SEEDS, (1.0,), folder=tmp_path / "g")
-    lora.write_bytes(b"another")
-    assert first.cells != strength_grid(GreyBase(), lora, PROMPTS, SEEDS, (1.0,), folder=tmp_path / "g").cells
+    first, _ = run(GreyBase(), lora, (1.0,), tmp_path / "g")
+    lora_file(lora, 2.0)
+    second, _ = run(GreyBase(), lora, (1.0,), tmp_path / "g")
+    assert not {cell.key for cell in first.cells} & {cell.key for cell in second.cells}
 
 
-def test_a_cells_settings_lie_beside_it_and_the_manifest_finds_it(tmp_path, lora):
-    grid = strength_grid(GreyBase(), lora, PROMPTS, SEEDS, (0.5,), folder=tmp_path / "g", title="t")
-    facts = json.loads(grid.cells[1][0].with_suffix(".json").read_text())
-    assert (facts["prompt"], facts["seed"], facts["strength"], facts["width"]) == ("zqx, from behind", 6, 0.5, 64)
-    assert load_grid(tmp_path / "g") == grid
+def test_a_cells_settings_lie_beside_it_and_in_it(tmp_path, lora):
+    sweep, _ = run(GreyBase(), lora, (0.5,), tmp_path / "g")
+    facts = json.loads(sweep.record(sweep.cells[1]).read_text())
+    assert (facts["prompt"], facts["seed"], facts["strength"], facts["width"]) == ("zqx, from behind", 5, 0.5, 64)
+    assert json.loads(Image.open(sweep.picture(sweep.cells[1])).text["lora_bootstrap"]) == facts
 
 
-def test_progress_ends_at_the_number_of_cells(tmp_path, lora):
-    events = list(sweep_strengths(GreyBase(), lora, PROMPTS * 5, SEEDS * 5, (0.5, 1.0), folder=tmp_path / "g"))
-    assert [event.done for event in events] == [10, 20]
-    assert {event.total for event in events} == {20}
+def test_progress_counts_batches_and_ends_at_the_number_of_cells(tmp_path, lora):
+    _, events = run(GreyBase(), lora, (0.5, 1.0), tmp_path / "g", seeds=range(10))
+    assert [event.done for event in events] == [0, 16, 20, 36, 40]
 
 
-@pytest.mark.parametrize("prompts, seeds, strengths, words", [
-    ((), (), (1.0,), "0 prompts"), (("a",), (1, 2), (1.0,), "2 seeds"), (("a",), (1,), (), "0 strengths")])
-def test_an_impossible_grid_says_what_it_got(tmp_path, lora, prompts, seeds, strengths, words):
-    with pytest.raises(UserError, match=words):
-        strength_grid(GreyBase(), lora, prompts, seeds, strengths, folder=tmp_path)
+def test_asked_to_stop_it_ends_after_the_batch_and_goes_on_from_there(tmp_path, lora):
+    base = GreyBase()
+    sampler = Sampler.of(base)
+    sweep = lora_sweep(tmp_path / "g", base, sampler, [lora], strengths=(0.5, 1.0), prompts=prompt_axis(PROMPTS),
+                       seeds=(5,))
+    list(run_sweep(base, sweep, [lora], sampler, should_stop=lambda: True))
+    assert base.made == 2
+    list(run_sweep(base, sweep, [lora], sampler))
+    assert base.made == 4
+
+
+class OneBad(GreyBase):
+    """Fails at one prompt, alone or in a batch."""
+
+    def generate(self, prompts, **rest):
+        if "zqx, from behind" in prompts:
+            raise RuntimeError("not this one")
+        return super().generate(prompts, **rest)
+
+
+def test_a_failing_cell_is_marked_and_the_rest_goes_on(tmp_path, lora):
+    sweep, _ = run(OneBad(), lora, (0.5, 1.0), tmp_path / "g")
+    states = sweep.states()
+    assert [states[cell.key] for cell in sweep.cells] == ["done", "failed"] * 2
+    assert sweep.problem(sweep.cells[1]) == "RuntimeError: not this one"
+    base = GreyBase()
+    run(base, lora, (0.5, 1.0), tmp_path / "g")
+    assert base.made == 2 and set(sweep.states().values()) == {"done"}
 
 
 def test_a_missing_lora_is_named(tmp_path):
     with pytest.raises(UserError, match="no LoRA file at .*gone.safetensors"):
-        strength_grid(GreyBase(), tmp_path / "gone.safetensors", ("a",), (1,), (1.0,), folder=tmp_path)
+        run(GreyBase(), tmp_path / "gone.safetensors", (1.0,), tmp_path / "g")
 
 
-def test_a_sheet_places_every_picture_where_its_row_and_column_are():
-    colours = [["red", "lime"], ["blue", "black"]]
-    images = [[Image.new("RGB", (64, 64), colour) for colour in row] for row in colours]
-    sheet = compose_grid(images, cell=100)
-    assert sheet.size == (MARGIN + 2 * 110, MARGIN + 2 * 110)
-    centres = [[sheet.getpixel((60 + 110 * column, 60 + 110 * row)) for column in range(2)] for row in range(2)]
-    assert centres == [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (0, 0, 0)]]
-
-
-def test_labels_and_title_take_room_and_are_drawn():
-    images = [[Image.new("RGB", (64, 64), "white")]]
-    bare, full = compose_grid(images), compose_grid(images, ["a long label " * 9], ["0.5"], "Title")
-    assert full.width > bare.width and full.height > bare.height
-    assert numpy.array(full).min() < 60 and numpy.array(bare).min() == 255
-
-
-def test_a_wide_picture_keeps_its_shape():
-    sheet = numpy.array(compose_grid([[Image.new("RGB", (200, 50), "black")]], cell=100))
-    rows, columns = (numpy.flatnonzero((sheet < 128).any(axis=axis).any(-1)) for axis in (1, 0))
-    assert (len(columns), len(rows)) == (100, 25)
-
-
-def test_a_contact_sheet_breaks_into_rows():
-    sheet = contact_sheet([Image.new("RGB", (8, 8), "red")] * 5, columns=3, cell=20)
-    assert sheet.size == (MARGIN + 3 * 30, MARGIN + 2 * 30)
+def test_an_axis_without_values_is_named(tmp_path, lora):
+    with pytest.raises(UserError, match="the sweep has no strength and no prompt"):
+        run(GreyBase(), lora, (), tmp_path / "g", prompts=())
 
 
 def test_a_sampler_takes_the_familys_defaults_but_for_what_is_given():
