@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,17 +29,20 @@ from ..trainer.candidates import picture_seed
 from ..trainer.captions import absorb, join_tags
 from ..trainer.cells import PROMPT, Axis, Choice, Sweep
 from ..trainer.dataset import Dataset, load_folder
+from ..trainer.embed import SandboxEye
 from ..trainer.events import Finished
 from ..trainer.files import atomic_write, read_json, write_json
 from ..trainer.loop import train
 from ..trainer.pipeline import load_backbone
 from ..trainer.presets import preset_config
 from ..trainer.runs import Run, read_run
+from ..trainer.score import score_sweep, validation_of
 from ..trainer.sweep import Sampler, lora_sweep, run_sweep, save_picture
+from .report import write_result
 
-TRIGGER = "zqx"
+TRIGGER, OURS = "zqx", "score sweep"
 STRENGTHS = (0.6, 0.8, 1.0, 1.2)
-PROBES, VIEWS = 16, 36
+PROBES, VIEWS, STEPS = 12, 24, 12
 TRAINED, HELD_BACK = 12, 4
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "gentle": {"steps": 480, "save_every": 80, "optimizer.learning_rate": 5e-4, "optimizer.schedule": "constant"},
@@ -70,14 +74,16 @@ def cases(count: int) -> list[Case]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--runs", type=int, default=16)
+    parser.add_argument("--runs", type=int, default=12)
     parser.add_argument("--work", type=Path, default=Path("output/bench-picker"), help="runs and pictures")
     options = parser.parse_args(argv)
-    backbone, judge = load_backbone("sandbox"), load_judge()
+    backbone, judge, eye, measured = load_backbone("sandbox"), load_judge(), SandboxEye(), []
     for case in cases(options.runs):
         started = time.monotonic()
-        prepare(case, options.work, backbone, judge)
+        run, sweep, truths = prepare(case, options.work, backbone, judge)
+        measured.append(measure(case, run, sweep, truths, datasets(case, options.work)[0], eye))
         print(f"{case.name}: {time.monotonic() - started:.0f} s", flush=True)
+        write_tables(measured)
 
 
 # -- what is measured --------------------------------------------------------------------------------------------------
@@ -86,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def prepare(case: Case, work: Path, backbone: Any, judge: Judge) -> tuple[Run, Sweep, list[dict[str, Any]]]:
     """(the run, its sweep, the truth of each checkpoint and strength)."""
     run = train_case(case, work, backbone)
-    sampler = Sampler.of(backbone)
+    sampler = Sampler.of(backbone, steps=STEPS)
     files = [path for _, path in run.checkpoints()]
     probes = scenes(case, "probe", PROBES)
     sweep = sweep_of(work / "sweeps" / case.name, case, backbone, sampler, files, probes)
@@ -158,6 +164,70 @@ def truth(case: Case, backbone: Any, sampler: Sampler, run: Run, judge: Judge) -
                 scores = judge.score(pictures, views)
                 yield {"step": step, "strength": strength, "identity": scores.mean_identity,
                        "signature": scores.mean_signature, "prompt": scores.mean_prompt}
+
+
+# -- what the rules pick -----------------------------------------------------------------------------------------------
+
+
+def measure(case: Case, run: Run, sweep: Sweep, truths: Sequence[Mapping[str, Any]], training: Dataset,
+            eye: SandboxEye) -> dict[str, Any]:
+    """What each rule picks in one run, and its regret."""
+    validation = validation_of(run)
+    *_, end = score_sweep(sweep, eye=eye, training=training, trigger=TRIGGER, validation=validation)
+    known = {(row["step"], row["strength"]): harmonic(row) for row in truths}
+    best = max(known, key=known.__getitem__)
+    last, lowest = max(step for step, _ in known), min(validation, key=validation.__getitem__)
+    scores = {(row.step, row.at): row.score for row in end.scores.rows}
+    picks = {OURS: (end.scores.best.step, end.scores.best.at), "last checkpoint, strength 1": (last, 1.0),
+             "lowest validation loss, strength 1": (lowest, 1.0), "last checkpoint, strength 0.8": (last, 0.8),
+             "lowest validation loss, strength 0.8": (lowest, 0.8)}
+    return {"case": case.name, "best": best, "truth": known[best], "picks": picks,
+            "regret": {rule: known[best] - known[pick] for rule, pick in picks.items()},
+            "correlation": spearman([scores[place] for place in known], list(known.values()))}
+
+
+def harmonic(row: Mapping[str, Any]) -> float:
+    """Of identity and prompt, in percent."""
+    return 200 * row["identity"] * row["prompt"] / max(row["identity"] + row["prompt"], 1e-9)
+
+
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
+    """Rank correlation; equal values share their mean rank."""
+    def ranks(values: Sequence[float]) -> torch.Tensor:
+        row = torch.tensor(values)
+        return (row[None] < row[:, None]).sum(1) + ((row[None] == row[:, None]).sum(1) - 1) / 2
+
+    return torch.corrcoef(torch.stack([ranks(a), ranks(b)]))[0, 1].item()
+
+
+def write_tables(measured: Sequence[Mapping[str, Any]]) -> None:
+    def row(rule: str) -> dict[str, Any]:
+        regrets = [one["regret"][rule] for one in measured]
+        return {"rule": rule, "runs": len(regrets), "mean regret": round(statistics.mean(regrets), 2),
+                "median": round(statistics.median(regrets), 2), "worst": round(max(regrets), 2)}
+
+    rows = [row(rule) for rule in measured[0]["picks"]]
+    others = min(one["mean regret"] for one in rows if one["rule"] != OURS)
+    ours = rows[0]["mean regret"]
+    met = "met" if ours <= others / 2 else "not met"
+    lines = [f"Wanted: at most half of the best other rule's mean regret, {others / 2:.2f} points; it is {ours:.2f}: "
+             f"{met}. Spearman correlation of the score and the truth over a run's checkpoints and strengths, median: "
+             f"{statistics.median(one['correlation'] for one in measured):.2f}.", "",
+             __doc__.split("is not made again.")[1].strip(), "",
+             f"{len(STRENGTHS)} strengths ({', '.join(map(str, STRENGTHS))}), {PROBES} prompts in the sweep, {VIEWS} "
+             f"other views for the truth, {STEPS} steps.", "", "## Every run", "",
+             "| run | the judge's best | truth | score's pick | regret | last, 1 | lowest validation, 1 | last, 0.8 |",
+             "|" + " --- |" * 8]
+    for one in measured:
+        regret = [f"{one['regret'][rule]:.1f}" for rule in list(one["picks"])[:4]]
+        lines.append(f"| {one['case']} | {_place(one['best'])} | {one['truth']:.1f} | {_place(one['picks'][OURS])} | "
+                     f"{' | '.join(regret)} |")
+    write_result("picker", "Regret of the picked checkpoint and strength (sandbox judge, points of 100)", rows,
+                 "\n".join(lines))
+
+
+def _place(pick: tuple[int, float]) -> str:
+    return f"step {pick[0]} at {pick[1]:g}"
 
 
 if __name__ == "__main__":
