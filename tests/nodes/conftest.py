@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent / "comfy_stub"))
+sys.path.insert(0, str(Path(__file__).parent / "comfy_stub"))  # before the pack's own folder `nodes`
 
 import comfy.model_management  # noqa: E402
 import comfy.utils  # noqa: E402
@@ -16,6 +16,7 @@ import folder_paths  # noqa: E402
 import torch  # noqa: E402
 from server import PromptServer  # noqa: E402
 
+import nodes as host_nodes  # noqa: E402
 from lora_bootstrap.nodes.status import TABLE  # noqa: E402
 from lora_bootstrap.trainer.pipeline import load_backbone  # noqa: E402
 
@@ -26,6 +27,8 @@ def host(tmp_path, monkeypatch):
     monkeypatch.setattr(folder_paths, "base", tmp_path)
     monkeypatch.setattr(comfy.model_management, "interrupted", False)
     monkeypatch.setattr(comfy.utils, "bars", [])
+    monkeypatch.setattr(host_nodes, "calls", [])
+    monkeypatch.setattr(host_nodes, "failing", {})
     monkeypatch.setattr(TABLE, "_trainings", [])
     server = PromptServer.instance
     monkeypatch.setattr(server, "sent", [])
@@ -33,7 +36,7 @@ def host(tmp_path, monkeypatch):
     for name in ("input", "output/loras"):
         (tmp_path / name).mkdir(parents=True)
     return SimpleNamespace(base=tmp_path, output=tmp_path / "output", input=tmp_path / "input", server=server,
-                           bars=comfy.utils.bars, management=comfy.model_management)
+                           bars=comfy.utils.bars, management=comfy.model_management, nodes=host_nodes)
 
 
 @pytest.fixture(scope="session")

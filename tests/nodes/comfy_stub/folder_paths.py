@@ -26,3 +26,17 @@ def get_user_directory():
 
 def get_temp_directory():
     return str(base / "temp")
+
+
+def get_folder_paths(kind):
+    """Below models/, and below output/ where the host itself saves such models."""
+    return [str(base / root / kind) for root in ("models", "output")]
+
+
+def get_filename_list(kind):
+    folders = [Path(folder) for folder in get_folder_paths(kind)]
+    return sorted({str(path.relative_to(folder)) for folder in folders for path in folder.rglob("*.safetensors")})
+
+
+def get_full_path(kind, name):
+    return next((str(path) for folder in get_folder_paths(kind) if (path := Path(folder) / name).is_file()), None)

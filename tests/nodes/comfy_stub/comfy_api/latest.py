@@ -156,5 +156,6 @@ io = SimpleNamespace(
     Int=_type("INT", _Int), Float=_type("FLOAT", _Float), String=_type("STRING", _String),
     Boolean=_type("BOOLEAN", _Widget), Combo=_type("COMBO", _Combo), Image=_type("IMAGE"), Mask=_type("MASK"),
     ClipVision=_type("CLIP_VISION"), Model=_type("MODEL"), Clip=_type("CLIP"), Vae=_type("VAE"),
+    Latent=_type("LATENT"), AnyType=_type("*"),
 )
 ui = SimpleNamespace(PreviewImage=PreviewImage)
