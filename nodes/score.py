@@ -90,7 +90,8 @@ def facts_of(sweep: Sweep) -> dict[str, Any]:
 def validation(sweep: Sweep) -> dict[int, float]:
     """By step, of the run whose checkpoints are swept; {} if they are of several runs, or of none."""
     runs: dict[Path, Run] = {}
-    for choice in sweep.axis(CHECKPOINT).choices:
+    axis = sweep.axis(CHECKPOINT)
+    for choice in axis.choices if axis else ():
         try:
             folder = paths.lora_file(choice.facts["lora"]).parent
             runs[folder] = read_run(folder)

@@ -13,7 +13,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..trainer.cells import AXES, Axis, Cell, Sweep, base_axis
-from ..trainer.errors import UserError
+from ..trainer.errors import UserError, unknown_name
 from ..trainer.images import open_image
 from ..trainer.prompt_sets import AS_WRITTEN, SETS
 from ..trainer.sheet import SheetStyle, choose_axes, write_sheets
@@ -162,6 +162,7 @@ class _DrawnSweep(io.ComfyNode):
         axes = lora_axes(loras, strengths, prompts, prompt_set, seeds)
         folder = sweep_folder(name, loras, cls.KIND)
         sweep = Sweep(folder, folder.name, (of_bases, *axes), facts, without)
+        axes_of(sweep, rows, columns)
         given = {"model": (model,), "clip": (clip,), "vae": (vae,), "latent": (latent,)}
         if latent is None:
             del given["latent"]
@@ -275,7 +276,16 @@ def finished(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Sequenc
 
 
 def axes_of(sweep: Sweep, rows: str, columns: str) -> tuple[SheetStyle, str, str]:
-    """(style, rows, columns) of a sheet, as the widgets say; what is auto makes way for what is chosen."""
+    """(style, rows, columns) of a sheet, as the widgets say; what is auto makes way for what is chosen.
+
+    Raises UserError for an axis that the sweep does not have, or for the same twice.
+    """
+    names = [axis.name for axis in sweep.axes]
+    for name in (rows, columns):
+        if name not in (AUTO, NONE, *names):
+            raise unknown_name("axis", name, names)
+    if rows == columns and rows in names:
+        raise UserError(f"rows and columns are both {rows!r}; take two different axes, or auto for one of them.")
     automatic = choose_axes(sweep)
     taken = {name for name in (rows, columns) if name in AXES}
     free = [name for name in (*automatic, *(axis.name for axis in sweep.axes if len(axis.choices) > 1))

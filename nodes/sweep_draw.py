@@ -96,12 +96,14 @@ class Drawing:
 
     def _rows(self, cells: list[Cell]) -> Iterator[Cell]:
         comfy.model_management.throw_exception_if_processing_interrupted()
+        pictures = None
         try:
             pictures = self._sampled_together(cells)
         except comfy.model_management.InterruptProcessingException:
             raise
         except Exception as error:  # whatever is in the way of a batch is not in the way of its rows
-            self._note(f"Some were drawn one by one: {error}")
+            self._note(f"Some were drawn one by one: {_line(error)}")
+        if pictures is None:  # here the error is gone, and with it the batch's memory
             for cell in cells:
                 yield from self._single(cell)
             return
@@ -165,8 +167,13 @@ class _kept_going:
                 error, Exception):
             return False
         log.warning("a cell of %s failed", self._sweep.folder.name, exc_info=error)
-        self._sweep.fail(self._cell, f"{kind.__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
+        self._sweep.fail(self._cell, f"{kind.__name__}: {_line(error)}")
         return True
+
+
+def _line(error: Exception) -> str:
+    """The first line of what an error says; its kind if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _joined(conditionings: Sequence[list[list[Any]]]) -> list[list[Any]]:

@@ -115,9 +115,8 @@ class Left:
         self._losses = 0
 
     def note(self, sweep: Sweep) -> None:
-        states = sweep.states()
-        done = sum(state == "done" for state in states.values())
-        self._done[sweep.folder] = len(states) if done < len(states) else self._there(sweep.folder)
+        absent = sum(state != "done" for state in sweep.states().values())
+        self._done[sweep.folder] = self._there(sweep.folder) + absent  # cells of an earlier plan lie there too
 
     def look(self) -> int:
         for folder, wanted in list(self._done.items()):

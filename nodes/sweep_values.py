@@ -119,6 +119,7 @@ class ComposeGrid(io.ComfyNode):
         style = {"rows": rows, "columns": columns, "title": title, "cell": cell, "font_size": font_size, "wrap": wrap,
                  "format": format, "html": html}
         me, prompt = cls.hidden.unique_id, cls.hidden.dynprompt
+        axes_of(sweep, rows, columns)
         if images is None:
             return composed(sweep, style, me)
         source = prompt.get_node(me)["inputs"]["sweep"][0]

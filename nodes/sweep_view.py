@@ -140,7 +140,7 @@ def sweep_view(name: str) -> dict[str, Any]:
 def _told(sweep: Sweep, cell: Cell, state: str, files: Mapping[str, int]) -> dict[str, Any]:
     name, time = sweep.folder.name, files.get(f"{cell.key}.png", 0)
     more = {fact: value for fact, value in cell.facts.items()
-            if fact not in NAMED and fact not in UNTOLD and (fact not in sweep.shared or value != sweep.shared[fact])}
+            if fact not in NAMED and fact not in UNTOLD and value != sweep.shared.get(fact, "")}
     done = state == "done"
     return {"key": cell.key, "at": list(cell.at), "state": state,
             "error": sweep.problem(cell) if state == "failed" else "",

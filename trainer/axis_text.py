@@ -2,7 +2,7 @@
 
     1, 2, 5         these
     1-4             1, 2, 3, 4
-    1-10 (+3)       1, 4, 7, 10: the difference
+    1-10 (+3)       1, 4, 7, 10: the difference; without one it is 1
     0.5-1 [6]       0.5, 0.6, 0.7, 0.8, 0.9, 1: how many, the ends among them
 """
 
@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from .errors import UserError
 
@@ -34,10 +35,11 @@ def numbers(text: str, what: str, *, whole: bool = False) -> tuple[float, ...]:
             raise UserError(f"{what} {text!r} are more than {MOST} values; take fewer.")
     if not values:
         raise UserError(f"{what} is empty; {HOW_NUMBERS}.")
-    return tuple(dict.fromkeys(int(value) if whole else value for value in values))
+    return tuple(dict.fromkeys(values))
 
 
 def _part(part: str, what: str, whole: bool) -> list[float]:
+    values: list[Any]
     if found := _RANGE.fullmatch(part):
         values = _range(*found.groups(), part=part, what=what)
     else:
@@ -49,20 +51,22 @@ def _part(part: str, what: str, whole: bool) -> list[float]:
         raise UserError(f"{what} {part!r} is no number; {HOW_NUMBERS}.")
     if whole and any(value != int(value) for value in values):
         raise UserError(f"{what} {part!r} must be whole numbers.")
-    return values
+    return [int(value) if whole else float(value) for value in values]
 
 
-def _range(first: str, last: str, difference: str | None, count: str | None, *, part: str, what: str) -> list[float]:
-    start, end = float(first), float(last)
+def _range(first: str, last: str, difference: str | None, count: str | None, *, part: str,
+           what: str) -> list[Fraction]:
+    """In fractions, for a seed may have more digits than a float holds."""
+    start, end = Fraction(first), Fraction(last)
     if count is not None:
         steps = int(count) - 1
         if not 1 <= steps < MOST:
             raise UserError(f"{what} {part!r} must have 2 to {MOST} values.")
         return [round(start + (end - start) * index / steps, 6) for index in range(steps + 1)]
-    step = float(difference.replace(" ", "")) if difference else (1.0 if end >= start else -1.0)
-    if step == 0 or (end - start) / step < 0:
+    step = Fraction(difference.replace(" ", "")) if difference else Fraction(1 if end >= start else -1)
+    if step == 0 or (end - start) / step < (start != end):
         raise UserError(f"{what} {part!r} does not lead from {first} to {last}; {HOW_NUMBERS}.")
-    steps = int((end - start) / step + 1e-6)
+    steps = (end - start) // step
     if steps >= MOST:
         raise UserError(f"{what} {part!r} are {steps + 1} values; at most {MOST}.")
     return [round(start + step * index, 6) for index in range(steps + 1)]
@@ -110,9 +114,9 @@ def choose_names(names: Sequence[str], patterns: Sequence[str], what: str) -> tu
 
     chosen: list[str] = []
     for pattern in patterns:
-        wanted = pattern.replace("\\", "/")
-        fitting = [name for name in names
-                   if any(fnmatchcase(name.replace("\\", "/"), form) for form in (wanted, f"{wanted}.safetensors"))]
+        wanted = ".*".join(re.escape(part) for part in pattern.replace("\\", "/").split("*"))
+        form = re.compile(rf"{wanted}(\.safetensors)?")
+        fitting = [name for name in names if form.fullmatch(name.replace("\\", "/"))]
         if not fitting:
             near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.4)
             hint = f" Did you mean {near[0]!r}?" if near else ""
