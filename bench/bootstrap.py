@@ -43,8 +43,9 @@ from ..trainer.loop import train
 from ..trainer.pipeline import load_backbone
 from ..trainer.presets import preset_config
 from ..trainer.project import key_of
+from ..trainer.sheet import contact_sheet
 from ..trainer.stages import BootstrapFinished, StageFinished
-from ..trainer.sweep import Sampler, contact_sheet, save_picture
+from ..trainer.sweep import Sampler, save_picture
 from .report import write_result
 
 TRIGGER = "zqx"

@@ -173,7 +173,7 @@ def test_a_part_that_does_not_come_from_the_views_is_told(server, tab):
         if node["class_type"] == "CLIPTextEncode":
             node["inputs"]["text"] = "1girl"
     run = tab.run(graph)
-    assert run.status == "error" and "do not come from this node's views" in run.error
+    assert run.status == "error" and "do not come from the node that gives the values" in run.error
     assert graph[run.node]["class_type"] == "LoraBootstrap_SaveCandidates"
 
 

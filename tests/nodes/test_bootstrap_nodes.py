@@ -185,7 +185,7 @@ def test_a_high_cfg_and_a_missing_lora_are_told(drawn, drawing):
     nodes, _ = drawing
     nodes["sample"]["inputs"]["cfg"] = 9.0
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
-    job = Job.of(drawn, plan, part_between(nodes.__getitem__, "views", ["decode", 0]), None)
+    job = Job.of(drawn, plan, part_between(nodes.__getitem__, "views", ["decode", 0], ""), None)
     assert [warning.split(";")[0].split(":")[0] for warning in job.warnings] == ["cfg is 9", "no LORA_STACK is linked"]
 
 
@@ -287,10 +287,10 @@ def test_a_clip_vision_model_measures_likeness(projected):
 
 
 def test_a_wired_model_is_preferred_and_without_any_likeness_is_not_measured(drawn, host):
-    assert isinstance(choose_eye(drawn), SandboxEye)
-    assert isinstance(choose_eye(drawn, Vision(True)), ClipVisionEye)
+    assert isinstance(choose_eye(True), SandboxEye)
+    assert isinstance(choose_eye(True, Vision(True)), ClipVisionEye)
     other = draw_project(paths.projects_root(), base="other", name="other")
-    assert choose_eye(other) is None
+    assert choose_eye(False) is None
     draw_round(other, 1)
     done = curated(other, "auto")
     assert "likeness not measured" in done[2] and "Likeness and tags were not measured" in done[2]

@@ -24,7 +24,7 @@ def graph():
 
 
 def part(nodes):
-    return part_between(nodes.__getitem__, "views", ["decode", 0])
+    return part_between(nodes.__getitem__, "views", ["decode", 0], "link the decoded image.")
 
 
 def test_the_part_is_what_depends_on_the_source_in_the_order_of_its_links():
@@ -81,7 +81,7 @@ def test_a_copy_takes_values_for_the_source_and_links_what_is_around_it():
 def test_images_that_do_not_come_from_the_views_are_refused():
     nodes = graph()
     nodes["encode"]["inputs"]["text"], nodes["sample"]["inputs"]["seed"] = "fixed", 1
-    with pytest.raises(UserError, match="do not come from this node's views"):
+    with pytest.raises(UserError, match="do not come from the node that gives the values: link the decoded image"):
         part(nodes)
 
 

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from lora_bootstrap.trainer.events import RunStarted, StepDone, Validated
 from lora_bootstrap.trainer.progress import Progress, clock
 from lora_bootstrap.trainer.stages import Making, StageFinished, StageStarted
 
-COMMANDS = ("demo", "bootstrap", "train", "tag", "generate", "grid", "info")
+COMMANDS = ("demo", "bootstrap", "train", "tag", "generate", "grid", "sweep", "score", "info")
 SMALL = ["--set", "adapter.rank=2", "--set", "adapter.conv_rank=0", "--set", "data.resolution=32", "--set",
          "data.batch_size=2", "--set", "steps=3", "--set", "data.upscale=true"]
 
@@ -63,8 +64,25 @@ def test_a_trained_lora_can_be_looked_at_generated_with_and_swept(tiny, tmp_path
     assert len(json.loads(capsys.readouterr().out)["pictures"]) == 3
     assert run("grid", "--lora", lora, "--prompt", "a", "--prompt", "b", "--strengths", 0.5, 1, *size) == 0
     made = json.loads(capsys.readouterr().out)
-    assert made["grid"] == str(tmp_path / "sweeps" / "discs" / "grid.png") and len(made["cells"]) == 2
+    assert made["grid"] == str(tmp_path / "sweeps" / "discs" / "grid.png") and made["cells"] == 4
     assert run("info", tmp_path / "loras" / "discs") == 0
+
+
+def test_a_runs_checkpoints_are_swept_and_scored(tiny, tmp_path, dataset, capsys):
+    run("train", "--dataset", tmp_path / "data", "--name", "discs", "--output", tmp_path, "--trigger", "zqx", *SMALL,
+        "--set", "save_every=1")
+    size = ["--width", 32, "--height", 32, "--sample-steps", 2, "--output", tmp_path, "--json"]
+    capsys.readouterr()
+    assert run("sweep", "--run", tmp_path / "loras" / "discs", "--checkpoints", "last 2", "--prompt", "zqx, grass",
+               "--seeds", "1-2", "--without", *size) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["cells"] == 2 * 2 * 2 + 2 and not made["failed"] and Path(made["page"]).name == "grid.html"
+    assert run("score", made["folder"], "--dataset", tmp_path / "data", "--json") == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert len(scores["rows"]) == 4 and all(row["burn"] is not None for row in scores["rows"])
+    measured = {row["likeness"] is not None for row in scores["rows"]}
+    assert (scores["recommended"] is not None) == measured.pop()
+    assert Path(scores["csv"]).read_text().count("\n") == 5
 
 
 def test_a_bootstrap_runs_through_the_real_loop(tiny, tmp_path, capsys):
