@@ -10,14 +10,18 @@ WORKFLOWS = Path(__file__).parents[2] / "workflows"
 RECORDS = sorted(Path(__file__).parent.glob("object_info_*.json"))
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 NOTES = ("MarkdownNote", "Note")
+ANY = "*"
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 TRAINING = ["Train a character LoRA", "Train a style LoRA"]
 BOOTSTRAP = ["Bootstrap 1 - pick 16", "Bootstrap 2 - pick 40", "Bootstrap 3 - character LoRA", "Bootstrap a character",
              "Bootstrap seed sweep"]
-GROUPS = {"Bootstrap a character": 4, "Bootstrap 3 - character LoRA": 2, "Bootstrap seed sweep": 2}
+SWEEPS = ["Checkpoint sweep", "Score and pick", "Seed sweep", "Strength grid"]
+GROUPS = {"Bootstrap a character": 4, "Bootstrap 3 - character LoRA": 2, "Bootstrap seed sweep": 2,
+          "Score and pick": 5, "Seed sweep": 4}
 """Of templates that have not three."""
 each_template = pytest.mark.parametrize("name", NAMES)
 each_bootstrap_template = pytest.mark.parametrize("name", BOOTSTRAP)
+each_sweep_template = pytest.mark.parametrize("name", SWEEPS)
 each_training_template = pytest.mark.parametrize("name", TRAINING)
 each_host = pytest.mark.parametrize("info", [json.loads(path.read_text("utf-8")) for path in RECORDS],
                                     ids=[path.stem for path in RECORDS])
@@ -52,7 +56,7 @@ def widget_names(facts):
 
 
 def test_there_are_the_templates_each_with_a_twin():
-    assert NAMES == [*BOOTSTRAP, "Prepare and tag a dataset", *TRAINING]
+    assert NAMES == sorted([*BOOTSTRAP, *SWEEPS, "Prepare and tag a dataset", *TRAINING])
     assert sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json")) == NAMES
 
 
@@ -87,7 +91,8 @@ def test_every_link_of_the_twin_joins_sockets_of_one_type(name, info):
         for key, value in node["inputs"].items():
             if isinstance(value, list):
                 source, slot = value
-                assert info[graph[source]["class_type"]]["output"][slot] == known[key][0], (node["class_type"], key)
+                given = info[graph[source]["class_type"]]["output"][slot]
+                assert given in (known[key][0], ANY), (node["class_type"], key)
 
 
 @each_host
@@ -203,3 +208,61 @@ def test_the_twin_compares_the_trained_model_with_the_base_at_one_seed(name):
     sources = {graph[inputs["model"][0]]["class_type"] for inputs in samplers}
     assert sources == {"LoraBootstrap_TrainLora", "LoraBootstrap_LoadSandbox"}
     assert len({(inputs["seed"], str(inputs["latent_image"])) for inputs in samplers}) == 1
+
+
+@each_sweep_template
+def test_the_note_says_what_to_look_at_and_how_to_sweep_a_lora_of_ones_own(name):
+    text = note(name)
+    assert "Press **Run**" in text and "**Look**" in text and "With a model and a LoRA of your own" in text
+    assert "**Load Run**" in text and "Load Checkpoint" in text and "128 px" in text
+    assert "LORA_STACK" in text or name == "Score and pick"
+
+
+def only(graph, kind):
+    (found,) = [node["inputs"] for node in graph.values() if node["class_type"] == f"LoraBootstrap_{kind}"]
+    return found
+
+
+@each_sweep_template
+def test_the_templates_of_sweeps_share_one_run_that_has_checkpoints_and_a_validation_loss(name):
+    graph = api(name)
+    training = {kind: only(graph, kind) for kind in (
+        "LoadSandbox", "LoadDataset", "AbsorbTags", "TrainSettings", "TrainLora")}
+    shared = api(SWEEPS[0])
+    assert training == {kind: only(shared, kind) for kind in training}, "it would be trained once for each"
+    settings, steps = training["TrainSettings"], training["TrainLora"]["steps"]
+    assert steps // settings["save_every"] == steps // settings["validate_every"] == 5
+    assert settings["validation_fraction"] == 0.1
+    trains = next(key for key, node in graph.items() if node["class_type"] == "LoraBootstrap_TrainLora")
+    assert [trains, 2] in [node["inputs"].get("run") for node in graph.values()]
+
+
+def test_the_strengths_are_those_of_the_guide_and_each_is_compared_with_no_lora():
+    grid = only(api("Strength grid"), "StrengthGrid")
+    assert (grid["strengths"], grid["checkpoints"], grid["without"]) == ("0.5, 0.7, 0.8, 0.9, 1.0", "last", True)
+    assert len(grid["prompts"].splitlines()) == 3 and grid["seeds"] == "1"
+
+
+def test_scoring_takes_up_the_cells_of_the_checkpoint_sweep():
+    sweep, scored = (only(api(name), "CheckpointSweep") for name in ("Checkpoint sweep", "Score and pick"))
+    differ = {key for key in sweep if sweep[key] != scored[key]}
+    assert differ == {"seeds"} and scored["seeds"].startswith(sweep["seeds"]) and scored["without"]
+
+
+def test_what_the_score_recommends_is_picked():
+    graph = api("Score and pick")
+    score = next(key for key, node in graph.items() if node["class_type"] == "LoraBootstrap_ScoreSweep")
+    assert "dataset" in graph[score]["inputs"]
+    pick = only(graph, "PickCheckpoint")
+    assert (pick["which"], pick["step"], pick["strength"]) == ("step", [score, 1], [score, 2])
+
+
+def test_the_seed_sweep_draws_through_the_hosts_own_nodes():
+    graph = api("Seed sweep")
+    values = next(key for key, node in graph.items() if node["class_type"] == "LoraBootstrap_SweepValues")
+    taken = {(node["class_type"], name): value[1] for node in graph.values() for name, value in node["inputs"].items()
+             if isinstance(value, list) and value[0] == values}
+    assert taken == {("LoraLoader", "lora_name"): 1, ("LoraLoader", "strength_model"): 2,
+                     ("LoraLoader", "strength_clip"): 2, ("CLIPTextEncode", "text"): 3, ("KSampler", "seed"): 4,
+                     ("LoraBootstrap_ComposeGrid", "sweep"): 0}
+    assert graph[only(graph, "ComposeGrid")["images"][0]]["class_type"] == "VAEDecode"
