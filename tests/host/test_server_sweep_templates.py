@@ -1,0 +1,49 @@
+"""The templates of sweeps in a real ComfyUI server: as they are shipped, but for fewer steps."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from .server import PACK
+from .serving import pixels
+
+CELLS = {"Strength grid": 5 * 3 + 3, "Checkpoint sweep": 5 * 2 * 4 + 4, "Seed sweep": 6 * 2,
+         "Score and pick": 2 * (5 * 2 * 4 + 4)}
+"""How many pictures each draws, with those without the LoRA."""
+DRAWS = ("StrengthGrid", "CheckpointSweep", "ComposeGrid")
+
+
+def shortened(name):
+    graph = json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text("utf-8"))
+    for node in graph.values():
+        kind = node["class_type"].removeprefix("LoraBootstrap_")
+        node["inputs"] |= {
+            "TrainLora": {"name": "short_sweep", "steps": 10}, "TrainSettings": {"save_every": 2, "validate_every": 2},
+            **dict.fromkeys(("KSampler", "StrengthGrid", "CheckpointSweep"), {"steps": 2})}.get(kind, {})
+    return graph
+
+
+def ids(graph, *kinds):
+    return [id for id, node in graph.items() if node["class_type"].removeprefix("LoraBootstrap_") in kinds]
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_template_of_sweeps_draws_all_its_cells(server, tab, name):
+    graph = shortened(name)
+    result = tab.run(graph)
+    assert result.status == "success", result.error
+    told = [m.data for m in tab.messages if m.type == "lora_bootstrap.sweep" and m.data["node"] in ids(graph, *DRAWS)]
+    assert (told[-1]["done"], told[-1]["failed"], told[-1]["total"]) == (CELLS[name], 0, CELLS[name])
+    shown = {id: [pixels(server, place) for place in result.images(id)] for id in ids(graph, "PreviewImage")}
+    assert all(pictures and all(picture.std() > 5 for picture in pictures) for pictures in shown.values())
+    if name == "Score and pick":
+        scores = json.loads((server.base / "output" / "sweeps" / told[-1]["name"] / "scores.json").read_text())
+        best = scores["rows"][scores["recommended"]]
+        assert all(row[figure] is not None for row in scores["rows"]
+                   for figure in ("likeness", "prompt", "diversity", "copies", "burn", "validation"))
+        (pick,) = ids(graph, "PickCheckpoint")
+        (picked,) = [text["text"] for text in tab.of_type("progress_text") if text["node"] == pick]
+        assert f"(step {best['step']})" in picked
+    assert tab.run(graph).executed == (), "nothing has changed"
