@@ -233,7 +233,8 @@ class _Measure:
 
     def _label(self, place: tuple[int, int, int]) -> str:
         axes = zip((BASE, CHECKPOINT, STRENGTH), place, strict=True)
-        labels = [(name, axis.choices[index].label) for name, index in axes if (axis := self.sweep.axis(name))]
+        labels = [(name, axis.choices[index].label) for name, index in axes
+                  if (axis := self.sweep.axis(name)) and (name != BASE or len(axis.choices) > 1)]
         return ", ".join(f"strength {label}" if name == STRENGTH else label for name, label in labels)
 
     def _likeness(self, pixels: Tensor) -> float | None:
