@@ -17,16 +17,17 @@ const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowR
 const BESIDE = { bare: "no LoRA", other: "the other sweep", none: "nothing" };
 
 const shown = (value) => (typeof value === "number" ? String(Math.round(value * 1000) / 1000) : String(value));
-const isTold = (value) => value !== null && value !== undefined && value !== "";
+const isTold = (value) => value !== null && value !== undefined && value !== "" && value.length !== 0;
 
 /** Rows for a list of facts: [what, value]. */
 export function factRows(sweep, cell) {
   const { shared } = sweep;
+  const base = sweep.axes.findIndex(({ name }) => name === "base");
   const checkpoint = [isTold(cell.step) && `step ${cell.step}`, isTold(cell.epoch) && `epoch ${cell.epoch}`];
   const named = [
     ["prompt", cell.prompt], ["LoRA", cell.lora || "none"], ["strength", cell.lora ? cell.strength : null],
     ["run", cell.run], ["checkpoint", checkpoint.filter(Boolean).join(", ")], ["seed", cell.seed],
-    ["base", sweep.axes.find(({ name }) => name === "base")?.choices[cell.at[0]] ?? cell.base],
+    ["base", sweep.axes[base]?.choices[cell.at[base]] ?? cell.base],
   ];
   const known = ["prompt", "lora", "strength", "run", "step", "epoch", "seed", "base"];
   const others = Object.entries({ ...shared, ...cell.more }).filter(([name]) => !known.includes(name));

@@ -139,7 +139,7 @@ export class SweepGrid {
     if (!width || !height) return; // out of sight
     this.place = { width, height };
     if (!this.table) return;
-    if (!this.view || this.isFitted) this.fit(true);
+    if (!this.view || this.isFitted) this.fit();
     else this.moveTo(this.view, true);
   }
 

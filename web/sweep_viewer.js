@@ -377,7 +377,9 @@ export class SweepViewer {
     this.sideChoices.columns.show(axes, columns);
     const others = sweep.axes.filter(({ name }) => name !== rows && name !== columns);
     for (const { name } of others) this.drawPage(sweep, name, pages[name]);
-    for (const [name, choice] of this.pageChoices) choice.element.hidden = !others.some((axis) => axis.name === name);
+    for (const [name, choice] of this.pageChoices) {
+      choice.element.hidden = choice.options.length < 2 || !others.some((axis) => axis.name === name);
+    }
     this.shownChoice.show(SHOWN_NAMES.map((value) => ({ value, label: value })), this.shown);
     const { table } = this.main.grid;
     const fit = fitting(this.shown, this.words.value, this.main.store.marks);

@@ -278,6 +278,12 @@ def test_two_sweeps_are_seen_side_by_side(viewer, server):  # noqa: F811
     one.tab.picture("beside")
     transforms = one.page.locator(".lb-sweep-plane").evaluate_all("(all) => all.map((one) => one.style.transform)")
     assert len(transforms) == 2 and transforms[0] == transforms[1]
+    one.press("Fit")
+    for wide in (900, SIZE["width"]):
+        one.page.set_viewport_size({**SIZE, "width": wide})
+        one.settle()
+        transforms = one.page.locator(".lb-sweep-plane").evaluate_all("(all) => all.map((one) => one.style.transform)")
+        assert transforms[0] == transforms[1]
     one.page.locator(".lb-sweep-pane").nth(1).locator(".lb-sweep-face[tabindex='0']").focus()
     one.type("b")
     first.wait_for_marks(first.sweep.references[0].key)
