@@ -18,54 +18,15 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .errors import UserError
-from .layer_names import (
-    LayerName,
-    diffusers_names,
-    layer_name,
-    layers_per_block,
-    lora_key,
-    match_key,
-    row_counts,
-)
+from .layer_names import LayerName, diffusers_names, layer_name, layers_per_block, lora_key, match_key, row_counts
 from .lora_file import _ROLES, _diffusers_alphas
 
 REOPEN_BYTES = 48 * 2**20
 """A mapped file counts as memory once read, so it is opened anew after so many bytes."""
-MOST_STRENGTH = 10.0
 KERNEL_3 = (".conv1", ".conv2", ".downsamplers.0.conv", ".upsamplers.0.conv", "conv_in", "conv_out")
 """How diffusers' 3 x 3 convolutions end: LoHa and LoKr files do not tell."""
 _TINY = 1e-14
 """Directions with a smaller share of a matrix' squared norm than this are rounding."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StackEntry:
-    """A LoRA of a stack. Raises UserError for a strength that is no number or beyond ±MOST_STRENGTH.
-
-    Attributes:
-        strength: of the denoiser's layers; `clip_strength` of the text encoders', None: the same.
-        role: "character", "style" or any other word; "" is looked up in the file.
-        name: what it is called in a report; the file's stem if "".
-    """
-
-    path: Path
-    strength: float = 1.0
-    clip_strength: float | None = None
-    role: str = ""
-    name: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path))
-        object.__setattr__(self, "name", self.name or self.path.stem)
-        for value in (self.strength, self.strength_of("text_encoder.")):
-            if not isinstance(value, (int, float)) or not abs(value) <= MOST_STRENGTH:
-                raise UserError(f"the strength of {self.name} is {value!r}; it must be a number from "
-                                f"{-MOST_STRENGTH:g} to {MOST_STRENGTH:g}. LoRAs are usually at 0.4 to 1.")
-
-    def strength_of(self, layer: str) -> float:
-        """The strength in a layer by its name."""
-        text = layer.startswith("text_encoder")
-        return self.clip_strength if text and self.clip_strength is not None else self.strength
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +170,7 @@ def _lokr_change(roles: Roles) -> Change:
             sides.append(decomposed(whole.flatten(1)))
         else:
             left, right, kernel = _factored(roles, f"w{number}_a", f"w{number}_b", f"t{number}")
-            sides.append(_thin(Change(left, right)))
+            sides.append(thin(Change(left, right)))
     # the singular vectors of a Kronecker product are the products of the singular vectors
     first, second = sides
     up, down = torch.kron(first.up, second.up), torch.kron(first.down, second.down)
@@ -252,8 +213,8 @@ def decomposed(matrix: Tensor, kernel: tuple[int, ...] = ()) -> Change:
     return Change(matrix @ vectors, vectors.T.contiguous(), kernel, orthogonal=True, exact=False)
 
 
-def _thin(change: Change) -> Change:
-    """The same as a singular value decomposition, by QR of both factors and that of the small core."""
+def thin(change: Change) -> Change:
+    """The same change as a singular value decomposition, by QR of both factors and that of the small core."""
     left, core_left = torch.linalg.qr(change.up)
     right, core_right = torch.linalg.qr(change.down.T)
     u, sizes, v = torch.linalg.svd(core_left @ core_right.T)
@@ -328,7 +289,8 @@ class LoraFile:
         roles = {role: self._tensor(key).to(dtype) for role, key in entry.keys.items()}
         alpha = float(self._tensor(entry.alpha)) if entry.alpha else self._alphas(entry.name.key) or entry.rank
         scale = 1.0 if entry.rank is None else alpha / entry.rank
-        if not (math.isfinite(scale) and all(tensor.isfinite().all() for tensor in roles.values())):
+        # the sum of what is not a number is none either, and is had in a third of the time
+        if not all(map(math.isfinite, (scale, *(float(tensor.sum()) for tensor in roles.values())))):
             raise UserError(f"{self.path} is damaged: module {entry.module} holds weights that are not numbers (NaN "
                             "or infinity), as a diverged training leaves them. Use an earlier checkpoint.")
         change = KINDS[entry.kind].change(roles)
@@ -486,6 +448,20 @@ def energy(change: Change) -> float:
     if change.orthogonal:
         return float(change.up.square().sum())
     return max(0.0, float(((change.up.T @ change.up) * (change.down @ change.down.T)).sum()))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """torch on one thread while the block lasts: many small products only wait for each other on several.
+
+    700 layers of rank 128 took 12 s of one core's time so, and 90 s of two busy cores'.
+    """
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
 
 
 @contextmanager
