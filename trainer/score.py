@@ -50,11 +50,13 @@ class ScoreSettings:
     """Gate: robust z of chroma, clipping, contrast and fine detail, against the same prompts and seeds without LoRA."""
     least_diversity: float = 0.8
     """Gate: how different the pictures' scenes are, as a share of what they are without the LoRA."""
-    most_validation: float = 1.05
-    """Gate: validation loss against the run's lowest."""
-    tie: float = 0.01
+    most_validation: float = 1.15
+    """Gate: validation loss against the run's lowest. Likeness still grows a good way behind the lowest."""
+    tie: float = 0.005
     """Rows whose score is this near to the best count as equal; the earliest checkpoint is taken, then the strength
     nearest to 1."""
+    good: float = 0.03
+    """A checkpoint whose score is this near to the best counts as good too."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -337,7 +339,7 @@ def _with_verdicts(rows: Sequence[Row], best: Row, settings: ScoreSettings) -> l
             result.append(row)
             continue
         good = mine.checkpoint == best.checkpoint or (
-            mine.score >= best.score - 3 * settings.tie and len(mine.gates) <= len(best.gates))
+            mine.score >= best.score - settings.good and len(mine.gates) <= len(best.gates))
         verdict = GOOD if good else UNDERTRAINED if _place(row) < _place(best) else OVERTRAINED
         result.append(replace(row, verdict=verdict, advice=_advice(verdict, row, best, rows)))
     return result
