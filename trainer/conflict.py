@@ -306,7 +306,7 @@ def _advice(pair: PairConflict) -> PairAdvice:
         words["change"] = _change(pair, most)
     lines = [f"{first} and {second} listen to the same inputs by kappa {plain.kappa:.2f} (chance {plain.chance:.2f}): "
              f"of the output on {first}'s inputs {second} writes {_percent(shares[0])}, on {second}'s inputs {first} "
-             f"{_percent(shares[1])}; cosine {plain.cosine:+.2f}.", _VERDICTS[verdict].format(**words)]
+             f"{_percent(shares[1])}; cosine {round(plain.cosine, 2) + 0.0:+.2f}.", _VERDICTS[verdict].format(**words)]
     if verdict != FINE:
         worst = sorted(pair.blocks, key=lambda row: -row.share)[:3]
         lines.append(f"Most of what {second} writes over {first} is in " + ", ".join(

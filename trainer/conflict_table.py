@@ -41,7 +41,12 @@ def table_rows(pair: PairConflict) -> list[list[str]]:
     """One row for each block, and one for all; figures with two decimals."""
     shared = sum(layer.shared for layer in pair.layers)
     rows = [*pair.blocks, BlockConflict("all layers", shared, pair.total, pair.used, sum(b.share for b in pair.blocks))]
-    return [[row.name, str(row.layers), *(f"{figure(row):.2f}" for figure, _ in MEASURES.values())] for row in rows]
+    return [[row.name, str(row.layers), *(figure_text(figure(row)) for figure, _ in MEASURES.values())] for row in rows]
+
+
+def figure_text(value: float) -> str:
+    """With two decimals, and no minus before a zero."""
+    return f"{round(value, 2) + 0.0:.2f}"
 
 
 def heat_map(pair: PairConflict) -> HeatMap:

@@ -9,20 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from .errors import UserError
 from .layer_names import LayerName, diffusers_names, layer_name, layers_per_block, lora_key, match_key, row_counts
 from .lora_file import _ROLES, _diffusers_alphas
+from .tensor_file import TensorFile
 
-REOPEN_BYTES = 48 * 2**20
-"""A mapped file counts as memory once read, so it is opened anew after so many bytes."""
 KERNEL_3 = (".conv1", ".conv2", ".downsamplers.0.conv", ".upsamplers.0.conv", "conv_in", "conv_out")
 """How diffusers' 3 x 3 convolutions end: LoHa and LoKr files do not tell."""
 _TINY = 1e-14
@@ -173,7 +171,8 @@ def _lokr_change(roles: Roles) -> Change:
             sides.append(thin(Change(left, right)))
     # the singular vectors of a Kronecker product are the products of the singular vectors
     first, second = sides
-    up, down = torch.kron(first.up, second.up), torch.kron(first.down, second.down)
+    up = torch.kron(first.up.contiguous(), second.up.contiguous())
+    down = torch.kron(first.down.contiguous(), second.down.contiguous())
     return Change(up, down, kernel, orthogonal=True, exact=len(down) < min(len(up), down.shape[1]))
 
 
@@ -255,12 +254,17 @@ class LoraFile:
         ignored: keys that are no layer's change: biases, norms, networks that are not known.
     """
 
-    path: Path
-    metadata: Mapping[str, str]
+    tensors: TensorFile
     entries: tuple[Entry, ...]
     ignored: tuple[str, ...] = ()
-    _open: list = field(default_factory=list, repr=False)
-    """[the open file, how many bytes were read from it]; kept here so that one opening serves many layers."""
+
+    @property
+    def path(self) -> Path:
+        return self.tensors.path
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        return self.tensors.metadata
 
     @property
     def kinds(self) -> dict[str, int]:
@@ -286,8 +290,8 @@ class LoraFile:
 
         Raises UserError if the weights are not numbers.
         """
-        roles = {role: self._tensor(key).to(dtype) for role, key in entry.keys.items()}
-        alpha = float(self._tensor(entry.alpha)) if entry.alpha else self._alphas(entry.name.key) or entry.rank
+        roles = {role: self.tensors.read(key).to(dtype) for role, key in entry.keys.items()}
+        alpha = float(self.tensors.read(entry.alpha)) if entry.alpha else self._alphas(entry.name.key) or entry.rank
         scale = 1.0 if entry.rank is None else alpha / entry.rank
         # the sum of what is not a number is none either, and is had in a third of the time
         if not all(map(math.isfinite, (scale, *(float(tensor.sum()) for tensor in roles.values())))):
@@ -295,18 +299,6 @@ class LoraFile:
                             "or infinity), as a diverged training leaves them. Use an earlier checkpoint.")
         change = KINDS[entry.kind].change(roles)
         return Change(change.up * scale, change.down, change.kernel, change.orthogonal, change.exact)
-
-    def _tensor(self, key: str) -> Tensor:
-        if self._open and self._open[1] > REOPEN_BYTES:
-            self.close()
-        if not self._open:
-            self._open.extend((_opened(self.path), 0))
-        tensor = self._open[0].get_tensor(key)
-        self._open[1] += tensor.nbytes
-        return tensor.clone() if tensor.nbytes < 4096 else tensor
-
-    def close(self) -> None:
-        self._open.clear()
 
 
 def read_header(path: Path) -> LoraFile:
@@ -316,10 +308,8 @@ def read_header(path: Path) -> LoraFile:
     shapes do not fit each other, or a layer is there twice.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"LoRA file {path} does not exist. Check the path.")
-    file = _opened(path)
-    keys = sorted(file.keys())
+    tensors = TensorFile(path)
+    keys = sorted(tensors.shapes)
     found: dict[str, dict[str, dict[str, str]]] = {}
     ignored = []
     for key in keys:
@@ -332,19 +322,11 @@ def read_header(path: Path) -> LoraFile:
         else:
             found.setdefault(row[0], {}).setdefault(row[1], {})[row[2]] = key
     # OneTrainer and others put an alpha or a magnitude beside nothing where a layer was left out
-    entries = [_entry(path, file, module, kinds) for module, kinds in found.items() if kinds.keys() - {""}]
+    entries = [_entry(tensors, module, kinds) for module, kinds in found.items() if kinds.keys() - {""}]
     if not entries:
         raise UserError(f"{path} holds no LoRA: none of its {len(keys)} tensors is named like one. "
                         "Choose a LoRA file, not a checkpoint, VAE or embedding.")
-    return LoraFile(path, dict(file.metadata() or {}), tuple(entries), tuple(ignored))
-
-
-def _opened(path: Path) -> safe_open:
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error}). Get the LoRA as .safetensors, or download "
-                        "it again.") from error
+    return LoraFile(tensors, tuple(entries), tuple(ignored))
 
 
 def _role(key: str) -> tuple[str, str, str] | None:
@@ -361,20 +343,20 @@ def _role(key: str) -> tuple[str, str, str] | None:
     return None
 
 
-def _entry(path: Path, file: safe_open, module: str, kinds: Mapping[str, Mapping[str, str]]) -> Entry:
-    own = kinds.get("", {})
+def _entry(tensors: TensorFile, module: str, kinds: Mapping[str, Mapping[str, str]]) -> Entry:
+    path, own = tensors.path, kinds.get("", {})
     (kind, keys), *more = ((kind, keys) for kind, keys in kinds.items() if kind)
     row = KINDS[kind]
     if more or not any(needed <= keys.keys() for needed in row.needed):
         why = f"is both {kind} and {more[0][0]}" if more else (
             f"has no {' and no '.join(sorted(row.needed[-1] - keys.keys()))} weight")
         raise UserError(f"{path} is incomplete or damaged: module {module} {why}. Download it again.")
-    shapes = {role: file.get_slice(key).get_shape() for role, key in keys.items()}
+    shapes = {role: tensors.shapes[key] for role, key in keys.items()}
     try:
         shape, rank = row.shape(shapes), row.rank(shapes)
         if not min(shape) or rank == 0:
             raise ValueError
-        if "alpha" in own and math.prod(file.get_slice(own["alpha"]).get_shape()) != 1:
+        if "alpha" in own and math.prod(tensors.shapes[own["alpha"]]) != 1:
             raise ValueError
     except (ValueError, IndexError, KeyError) as error:
         raise UserError(f"{path} is damaged: module {module} has shapes "
@@ -479,7 +461,7 @@ def open_stack(paths: Sequence[Path]) -> Iterator[LayerStack]:
     stack = _matched(files)
     with ExitStack() as closing:
         for file in files:
-            closing.callback(file.close)
+            closing.callback(file.tensors.close)
         yield stack
 
 
