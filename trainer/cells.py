@@ -110,7 +110,7 @@ class Sweep:
     @cached_property
     def references(self) -> tuple[Cell, ...]:
         """The cells without the LoRA, if there are any."""
-        if not self.without:
+        if not self.without or not any(axis.name in OF_THE_LORA for axis in self.axes):
             return ()
         ranges = ([None] if axis.name in OF_THE_LORA else range(len(axis.choices)) for axis in self.axes)
         return tuple(self._cell(at) for at in product(*ranges))
@@ -196,7 +196,7 @@ class Sweep:
         info = PngInfo()
         for name, text in ({"lora_bootstrap": json.dumps(dict(cell.facts), ensure_ascii=False)} | dict(texts or {})
                            ).items():
-            info.add_itxt(name, text)
+            info.add_text(name, text)
         path = self.picture(cell)
         self.record(cell).unlink(missing_ok=True)  # an old one must not vouch for a new picture
         with atomic_path(path) as temp:
