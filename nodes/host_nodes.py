@@ -8,6 +8,7 @@ again and again, and what the one before made is let go.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,27 +36,34 @@ class Runner:
 
     def value(self, graph: Graph, link: list[Any]) -> Any:
         """What a link of the graph carries; nodes run only if their inputs are others than before."""
-        id, slot = link
-        return self.given[id][slot] if id in self.given else self._outputs(graph, id)[slot]
+        return self._value(graph, link, {})
 
-    def _outputs(self, graph: Graph, id: str) -> tuple[Any, ...]:
-        node, signature = graph[id], self._signature(graph, id)
+    def _value(self, graph: Graph, link: list[Any], signatures: dict[str, str]) -> Any:
+        id, slot = link
+        return self.given[id][slot] if id in self.given else self._outputs(graph, id, signatures)[slot]
+
+    def _outputs(self, graph: Graph, id: str, signatures: dict[str, str]) -> tuple[Any, ...]:
+        node, signature = graph[id], self._signature(graph, id, signatures)
         results = self._results.setdefault(id, {})
         if signature not in results:
-            inputs = {name: self.value(graph, value) if is_link(value) else value
+            inputs = {name: self._value(graph, value, signatures) if is_link(value) else value
                       for name, value in node["inputs"].items()}
             while len(results) >= KEPT.get(node["class_type"], 1):
                 del results[next(iter(results))]
             results[signature] = self._run(id, node["class_type"], inputs)
         return results[signature]
 
-    def _signature(self, graph: Graph, id: str) -> str:
+    def _signature(self, graph: Graph, id: str, known: dict[str, str]) -> str:
+        """A hash of all that decides a node's outputs; `known` are those of this graph so far."""
         if id in self.given:
             return id
-        node = graph[id]
-        inputs = {name: [self._signature(graph, value[0]), value[1]] if is_link(value) else value
-                  for name, value in node["inputs"].items()}
-        return json.dumps([node["class_type"], inputs], sort_keys=True)
+        if id not in known:
+            node = graph[id]
+            inputs = {name: [self._signature(graph, value[0], known), value[1]] if is_link(value) else value
+                      for name, value in node["inputs"].items()}
+            text = json.dumps([node["class_type"], inputs], sort_keys=True)
+            known[id] = hashlib.sha256(text.encode()).hexdigest()
+        return known[id]
 
     def _run(self, id: str, kind: str, inputs: dict[str, Any]) -> tuple[Any, ...]:
         if id not in self._instances:
