@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -171,13 +170,13 @@ def elect(layer: Layer, density: float) -> Tensor:
     Each value makes the sum of squared distances to the trimmed ones of its sign least.
     """
     values = [_trimmed(strength * change.up.float() @ change.down.float(), density) for strength, change in layer]
-    sign = sum(values).sign()
+    sign = sum(values).sign_()
     total, count = torch.zeros_like(sign), torch.zeros_like(sign)
     for value in values:
         agrees = (value * sign) > 0
-        total += value.where(agrees, torch.zeros(()))
+        total += value.mul_(agrees)
         count += agrees
-    return total / count.clamp_min(1)
+    return total.div_(count.clamp_min_(1))
 
 
 def _trimmed(values: Tensor, density: float) -> Tensor:
@@ -186,7 +185,7 @@ def _trimmed(values: Tensor, density: float) -> Tensor:
         return values
     sizes = values.abs()
     least = sizes.flatten().kthvalue(values.numel() - count + 1).values
-    return values.where(sizes >= least, torch.zeros(()))
+    return values.mul_(sizes >= least)
 
 
 def compress(change: Change, rank: int) -> Change:
@@ -337,19 +336,14 @@ class _NullSpace(_Plan):
 
 @dataclass(frozen=True)
 class Method:
-    """Attributes:
-        small: whether it works on factors; else on whole matrices, where several threads help.
-    """
-
     title: str
     plan: type[_Plan]
-    small: bool = True
 
 
 METHODS = {
     "sum": Method("Plain sum", _Plan),
     "null_space": Method("Soft null space", _NullSpace),
-    "ties": Method("TIES", _Ties, small=False),
+    "ties": Method("TIES", _Ties),
     "even": Method("Sum at even energies", _Even),
 }
 """A new method is a row here, and a _Plan."""
@@ -374,8 +368,7 @@ def merge_loras(entries: Sequence[StackEntry], settings: MergeSettings | None = 
     if len(entries) < 2:
         raise UserError(f"a merge is of two LoRAs or more, and {len(entries) or 'none'} with a strength is there; add "
                         "one.")
-    threads = one_thread if METHODS[settings.method].small else nullcontext
-    with threads(), open_stack([entry.path for entry in entries]) as stack:
+    with one_thread(), open_stack([entry.path for entry in entries]) as stack:
         for file in stack.files:
             if file.dora:
                 raise UserError(f"{file.path} is a DoRA in {file.dora} layers: what it changes depends on the model's "

@@ -228,11 +228,13 @@ def kinds():
                        tucker["lora_down.weight"][:, :, 0, 0]) * 2 / 4
     whole = torch.kron(w1[:, :, None, None], cp(core, left, right).contiguous()) * 3 / 2
     alpha = {"alpha": torch.tensor(3.0)}
+    square, wide = random(4, 4, seed=5).float(), random(5, 6, seed=6).float()
     return {
         "LoHa": loha(), "LoHa, full rank": loha(rank=6),
         "LoHa, Tucker": (hada, cp(core, hada["hada_w1_a"], hada["hada_w1_b"]) * cp(
             core + 1, hada["hada_w2_a"], hada["hada_w2_b"])),
         "LoKr, whole": ({"lokr_w1": w1, "lokr_w2": w2, **alpha}, torch.kron(w1, w2)),
+        "LoKr, full rank": ({"lokr_w1": square, "lokr_w2": wide}, torch.kron(square, wide)),
         "LoKr, half": ({"lokr_w1": w1, "lokr_w2_a": a2, "lokr_w2_b": b2, **alpha}, torch.kron(w1, a2 @ b2) * 3 / 2),
         "LoKr": ({"lokr_w1_a": a1, "lokr_w1_b": b1, "lokr_w2_a": a2, "lokr_w2_b": b2, **alpha},
                  torch.kron(a1 @ b1, a2 @ b2) * 3 / 2),
