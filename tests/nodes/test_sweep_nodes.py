@@ -28,6 +28,7 @@ from lora_bootstrap.trainer.cells import Cell, Sweep
 from lora_bootstrap.trainer.config import TrainConfig
 from lora_bootstrap.trainer.errors import UserError
 from lora_bootstrap.trainer.runs import open_run, read_run
+from lora_bootstrap.trainer.score import ScoreSettings
 
 from ..drawn_sweep import draw_sweep, write_lora, write_run
 
@@ -855,6 +856,15 @@ def test_a_lora_that_does_not_tell_its_step_blocks_only_the_step():
     step, strength, stack = score.taken(Scores("eye", "style", (row,), 0, "", ()))
     assert isinstance(step, ExecutionBlocker) and step.message == "ink.safetensors does not tell its step."
     assert strength == 0.8 and stack == [("ink.safetensors", 0.8, 0.8)]
+
+
+def test_the_help_says_the_gates_as_they_are():
+    page = (paths.PACK / "web" / "docs" / "LoraBootstrap_ScoreSweep.md").read_text("utf-8")
+    wanted = ScoreSettings()
+    for text in (f"at least {wanted.least_diversity:g} |", f"at most {wanted.most_copies:g} |",
+                 f"at most {wanted.most_burn:g} |", f"at most {wanted.most_validation:g} times the lowest |",
+                 f"within {wanted.tie:g} of the best", f"within {wanted.good:g} of it"):
+        assert text in page
 
 
 @pytest.mark.parametrize(("kind", "trained", "used"), [
