@@ -120,8 +120,10 @@ def test_how_a_change_is_written_in_factors_does_not_matter():
     first, second = change(4, 0), change(6, 50)
     mix = random(4, 4, seed=7)
     padded = Change(torch.cat([first.up, torch.zeros(OUT, 3)], 1), torch.cat([first.down, random(3, IN, seed=8)]))
+    doubled = Change(torch.cat([first.up, first.up], 1), torch.cat([0.3 * first.down, 0.7 * first.down]))
     expected = vars(overlap(read_change(first), read_change(second)))
-    for other in (Change(first.up / 300, first.down * 300), Change(first.up @ mix, mix.inverse() @ first.down), padded):
+    mixed = Change(first.up @ mix, mix.inverse() @ first.down)
+    for other in (Change(first.up / 300, first.down * 300), mixed, padded, doubled):
         found = vars(overlap(read_change(other), read_change(second)))
         assert all(close(found[name], value) for name, value in expected.items())
 
@@ -158,6 +160,14 @@ def test_loras_that_have_nothing_to_do_with_each_other_are_at_chance():
     assert whole.chance == pytest.approx(8 / 128, rel=1e-6)
     assert whole.kappa == pytest.approx(whole.chance, rel=0.05)
     assert abs(whole.cosine) < 4 * whole.cosine_chance
+
+
+def test_a_cosines_excess_has_its_sign_and_none_below_chance():
+    one, other = change(1, 0), change(1, 0)
+    against = Change(-other.up, other.down)
+    assert close(overlap(read_change(one), read_change(against)).cosine_excess, -1)
+    found = overlap(read_change(one), read_change(change(1, 50)))
+    assert abs(found.cosine) < found.cosine_chance and found.cosine_excess == 0
 
 
 def test_the_order_of_two_loras_only_swaps_their_figures(two):
