@@ -16,8 +16,8 @@ GET /lora_bootstrap/sweep?name=<sweep's name>
         (null where the sweep does not say), "more": {its other facts, where they are not those in "shared"}, "full",
         "thumb" (addresses; null where there is no picture)}, ...],
      "scores": the content of scores.json | null: {"rows": [{"base", "checkpoint", "strength" (places on these axes, 0
-        where there is none), "label", "likeness", "prompt", "diversity", "copies", "burn", "validation" (number |
-        null), "gates": [str, ...], "verdict": "undertrained" | "good" | "overtrained" | "", "advice"}, ...],
+        where there is none), "label", "likeness", "prompt", "diversity", "copies", "burn", "validation", "score"
+        (number | null), "gates": [str, ...], "verdict": "undertrained" | "good" | "overtrained" | "", "advice"}, ...],
         "recommended": index of a row | null, "why": str, "notes": [str, ...], ...},
      "marks": {"best": {"key"} | null, "hidden": [key, ...]}, "sheets": [address, ...]}
 

@@ -72,6 +72,7 @@ def write_scores(sweep: Sweep, recommended: tuple[int, int] = (1, 1)) -> dict:
                               f"{sweep.axis('strength').choices[strength].label}",
                      "likeness": 0.5 + 0.1 * checkpoint, "prompt": 0.8 - 0.1 * strength, "diversity": 0.4,
                      "copies": None, "burn": 0.1 * checkpoint, "validation": None,
+                     "score": 0.55 + 0.1 * checkpoint,
                      "gates": ["burn"] if checkpoint == 2 else [], "verdict": verdict,
                      "advice": "train longer" if checkpoint == 0 else ""})
     index = next(at for at, row in enumerate(rows) if (row["checkpoint"], row["strength"]) == recommended)

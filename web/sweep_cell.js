@@ -9,7 +9,7 @@ import { button, element, field } from "./tag_editor_dom.js";
 /** What is measured, and what it is called. */
 const SCORES = {
   likeness: "likeness", prompt: "keeps to the prompt", diversity: "diversity", copies: "copies", burn: "burn",
-  validation: "validation",
+  validation: "validation", score: "score",
 };
 const STATES = { failed: "It failed", missing: "It is not made yet" };
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };

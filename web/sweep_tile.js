@@ -9,8 +9,8 @@ const STATES = { failed: "failed", missing: "not made yet", done: "" };
 /** A score in a few letters. */
 function scoreText(row) {
   if (!row) return "";
-  const likeness = typeof row.likeness === "number" ? row.likeness.toFixed(2) : "";
-  return [row.verdict, likeness].filter(Boolean).join(" · ");
+  const score = typeof row.score === "number" ? row.score.toFixed(2) : "";
+  return [row.verdict, score].filter(Boolean).join(" · ");
 }
 
 export class SweepTile {
@@ -47,7 +47,7 @@ export class SweepTile {
     const score = store.score(cell);
     const marks = [store.isBest(cell) && "best", store.isRecommended(cell) && "recommended",
       store.isHidden(cell) && "hidden"].filter(Boolean);
-    const key = [cell.at, cell.state, score?.verdict, score?.likeness, marks].join("|");
+    const key = [cell.at, cell.state, score?.verdict, score?.score, marks].join("|");
     if (key === this.drawn) return;
     this.drawn = key;
     const { dataset } = this.element;
