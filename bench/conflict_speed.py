@@ -30,7 +30,8 @@ LEVELS = (
     ("up_blocks.1.attentions", 3, 2, 640),
 )
 CONTEXT = 2048
-TASKS = {"conflict": (4, 16, 32, 128), "sum": (16, 128), "null_space": (16, 128), "ties to 32": (16,)}
+TASKS = {"conflict": (4, 16, 32, 128), "sum": (16, 128), "sum to 32": (16, 128), "null_space": (16, 128),
+         "null_space to 32": (16, 128), "ties to 32": (16,)}
 """Task: ranks."""
 TARGETS = {("conflict", 16): 6.0, ("conflict", 128): 35.0}
 """Seconds, on two cores."""

@@ -54,7 +54,8 @@ _ORIGINAL = {
         "context_block.attn.proj": ("attn.to_add_out",), "x_block.mlp.fc1": ("ff.net.0.proj",),
         "x_block.mlp.fc2": ("ff.net.2",), "context_block.mlp.fc1": ("ff_context.net.0.proj",),
         "context_block.mlp.fc2": ("ff_context.net.2",), "x_block.adaLN_modulation.1": ("norm1.linear",),
-        "context_block.adaLN_modulation.1": ("norm1_context.linear",)}),
+        "context_block.adaLN_modulation.1": ("norm1_context.linear",), "x_block.attn2.proj": ("attn2.to_out.0",),
+        "x_block.attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v")}),
 }
 _BLOCK = re.compile(r"(?:down_blocks|up_blocks)\.\d+\.\w+\.\d+|mid_block\.\w+\.\d+|[a-z_]+(?:\.[a-z_]+)*?\.\d+")
 

@@ -317,6 +317,14 @@ def test_a_layer_is_the_same_whatever_a_file_calls_it(tmp_path, style):
     ("diffusion_model.time_embed.0", "unet.time_embedding.linear_1"),
     ("lora_unet_layers_3_attention_qkv", "diffusion_model.layers.3.attention.qkv"),
     ("lora_transformer_transformer_blocks_3_attn_to_q", "transformer.transformer_blocks.3.attn.to_q"),
+    ("lora_unet_double_blocks_3_img_attn_proj", "transformer.transformer_blocks.3.attn.to_out.0"),
+    ("lora_unet_double_blocks_3_txt_attn_proj", "transformer.transformer_blocks.3.attn.to_add_out"),
+    ("lora_unet_double_blocks_3_img_mlp_0", "transformer.transformer_blocks.3.ff.net.0.proj"),
+    ("lora_unet_double_blocks_3_txt_mlp_2", "transformer.transformer_blocks.3.ff_context.net.2"),
+    ("lora_unet_double_blocks_3_img_mod_lin", "transformer.transformer_blocks.3.norm1.linear"),
+    ("diffusion_model.single_blocks.3.linear2", "transformer.single_transformer_blocks.3.proj_out"),
+    ("diffusion_model.joint_blocks.3.context_block.mlp.fc1", "transformer.transformer_blocks.3.ff_context.net.0.proj"),
+    ("diffusion_model.joint_blocks.3.x_block.attn.proj", "transformer.transformer_blocks.3.attn.to_out.0"),
     ("lycoris_transformer_blocks_3_attn_to_out_0", "transformer.transformer_blocks.3.attn.to_out"),
 ])
 def test_names_meet(one, other):
