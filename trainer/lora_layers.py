@@ -232,6 +232,7 @@ class Entry:
         keys: the file's key by role.
         shape: (out, in * kh * kw).
         rank: what alpha is divided by; None if it is not.
+        alpha: its key, "" if the file has none.
         magnitude: whether DoRA's is there.
     """
 
@@ -250,6 +251,7 @@ class LoraFile:
     """A LoRA file whose header has been read.
 
     Attributes:
+        tensors: the open file.
         entries: its layers.
         ignored: keys that are no layer's change: biases, norms, networks that are not known.
     """
