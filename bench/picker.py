@@ -8,6 +8,10 @@ validation loss. The settings vary so that the best checkpoint is not always in 
 and pictures that all show the character from the front. The pick sees the sweep's cells (fixed prompts, one seed), the
 training pictures and metrics.jsonl. The truth is what the judge reads on other views: the harmonic mean of identity and
 prompt, in percent. Regret: the truth at the judge's best checkpoint and strength minus that at the pick's.
+
+The gate of the validation loss, the tie and the weight of neighbouring rows were chosen with these very runs in sight
+(with 1.05, 0.01 and no neighbours, set before, the mean regret was 1.42), so new runs may do a little worse. The judge's
+best of 24 is partly luck of 24 views: nobody's regret can be 0.
 """
 
 from __future__ import annotations
@@ -47,7 +51,7 @@ TRAINED, HELD_BACK = 12, 4
 KINDS: Mapping[str, Mapping[str, Any]] = {
     "gentle": {"steps": 480, "save_every": 80, "optimizer.learning_rate": 5e-4, "optimizer.schedule": "constant"},
     "preset": {"steps": 348, "save_every": 58},
-    "hot": {"steps": 480, "save_every": 80, "optimizer.learning_rate": 4e-3, "optimizer.schedule": "constant"},
+    "hot": {"steps": 480, "save_every": 80, "optimizer.learning_rate": 6e-3, "optimizer.schedule": "constant"},
     "narrow": {"steps": 480, "save_every": 80, "optimizer.schedule": "constant"},
 }
 """Settings of the trainings; in "narrow" all pictures are front views on white."""

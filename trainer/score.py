@@ -52,7 +52,10 @@ class ScoreSettings:
     """Gate: how different the pictures' scenes are, as a share of what they are without the LoRA."""
     most_validation: float = 1.15
     """Gate: validation loss against the run's lowest. Likeness still grows a good way behind the lowest."""
-    tie: float = 0.005
+    neighbours: float = 0.5
+    """How much the rows of the next checkpoints and strengths weigh in a row's score: a dozen pictures are few, and the
+    best row by chance seldom has good neighbours."""
+    tie: float = 0.001
     """Rows whose score is this near to the best count as equal; the earliest checkpoint is taken, then the strength
     nearest to 1."""
     good: float = 0.03
@@ -287,13 +290,32 @@ def judged(rows: Sequence[Row], scale: Scale, settings: ScoreSettings, eye: str 
            notes: Sequence[str] = ()) -> Scores:
     """The rows with scores, gates, verdicts and advice, and the row to take."""
     lowest = min((row.validation for row in rows if row.validation is not None), default=None)
-    rows = [replace(row, gates=_gates(row, lowest, settings), score=_score(row, scale, settings)) for row in rows]
+    even = _evened(rows, settings.neighbours)
+    rows = [replace(row, gates=_gates(row, lowest, settings), score=_score(mean, scale, settings))
+            for row, mean in zip(rows, even, strict=True)]
     best = _choice(rows, settings)
     if best is None:
         why = "Nothing is recommended: likeness was not measured."
         return Scores(eye, settings.kind, tuple(rows), None, why, tuple(notes))
     rows = _with_verdicts(rows, rows[best], settings)
     return Scores(eye, settings.kind, tuple(rows), best, _why(rows, rows[best]), tuple(notes))
+
+
+def _evened(rows: Sequence[Row], weight: float) -> list[Row]:
+    """The rows with likeness and prompt as means over them and the rows beside them on both axes."""
+    places = {(row.base, row.checkpoint, row.strength): row for row in rows}
+
+    def mean(row: Row, name: str) -> float | None:
+        if getattr(row, name) is None:
+            return None
+        base, checkpoint, strength = row.base, row.checkpoint, row.strength
+        beside = [places.get(place) for place in (
+            (base, checkpoint - 1, strength), (base, checkpoint + 1, strength),
+            (base, checkpoint, strength - 1), (base, checkpoint, strength + 1))]
+        values = [getattr(other, name) for other in beside if other and getattr(other, name) is not None]
+        return (getattr(row, name) + weight * sum(values)) / (1 + weight * len(values))
+
+    return [replace(row, likeness=mean(row, "likeness"), prompt=mean(row, "prompt")) for row in rows]
 
 
 def _score(row: Row, scale: Scale, settings: ScoreSettings) -> float | None:

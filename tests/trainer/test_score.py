@@ -26,7 +26,7 @@ from lora_bootstrap.trainer.score import (
 )
 from lora_bootstrap.trainer.score_table import as_csv, as_picture, report, write_scores
 
-SETTINGS = ScoreSettings()
+SETTINGS = ScoreSettings(neighbours=0)
 WHOLE = Scale(likeness_without=0.0, likeness_training=1.0, prompt_without=1.0)
 
 
@@ -110,6 +110,15 @@ def test_likeness_counts_from_what_the_base_makes_to_what_the_training_pictures_
     scale = Scale(likeness_without=0.4, likeness_training=0.8, prompt_without=0.9)
     assert (scale.likeness(0.6), scale.likeness(0.3), scale.likeness(0.95)) == (pytest.approx(0.5), 0, 1)
     assert scale.prompt(0.45) == pytest.approx(0.5) and scale.prompt(0.95) == 1
+
+
+def test_a_row_that_stands_out_by_chance_does_not_win_over_one_with_good_neighbours():
+    values = (0.5, 0.92, 0.5, 0.85, 0.9, 0.86)
+    assert judged(rows(*map(figures, values)), WHOLE, SETTINGS).best.step == 200
+    scores = judged(rows(*map(figures, values)), WHOLE, ScoreSettings())
+    assert scores.best.step == 500
+    assert scores.best.likeness == 0.9, "the figures that are told are the row's own"
+    assert scores.best.score == pytest.approx(f_score((0.9 + 0.85 / 2 + 0.86 / 2) / 2, 0.9, 3))
 
 
 def test_an_unknown_kind_is_named():
