@@ -10,8 +10,8 @@ training pictures and metrics.jsonl. The truth is what the judge reads on other 
 prompt, in percent. Regret: the truth at the judge's best checkpoint and strength minus that at the pick's.
 
 The gate of the validation loss, the tie and the weight of neighbouring rows were chosen with these very runs in sight
-(with 1.05, 0.01 and no neighbours, set before, the mean regret was 1.42), so new runs may do a little worse. The judge's
-best of 24 is partly luck of 24 views: nobody's regret can be 0.
+(with 1.05, 0.01 and no neighbours, set before, the mean regret was 1.42), so new runs may do a little worse. The
+judge's best of 24 is partly luck of 24 views: nobody's regret can be 0.
 """
 
 from __future__ import annotations
