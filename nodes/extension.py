@@ -16,6 +16,7 @@ from .project import ProjectNode, ViewPrompts
 from .sandbox import LoadSandbox
 from .score import ScoreSweep
 from .settings import TrainSettingsNode
+from .stack import ApplyLoraStack, LoraStackNode, PromptLoras
 from .sweep import CheckpointSweep, StrengthGrid
 from .sweep_values import ComposedGrid, ComposeGrid, KeepCell, SweepCell, SweepValues
 from .tag_statistics import TagStatisticsNode
@@ -27,7 +28,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     SaveDataset, PreviewDataset, TagImages, CaptionImages, EditTags, AbsorbTags, TagStatisticsNode, TrainSettingsNode,
     TrainLora, LoadRun, PickCheckpoint, ProjectNode, ViewPrompts, SaveCandidates, CandidateView, KeepCandidate,
     CurateImages, RoundDataset, StrengthGrid, CheckpointSweep, SweepValues, ComposeGrid, SweepCell, KeepCell,
-    ComposedGrid, ScoreSweep,
+    ComposedGrid, ScoreSweep, LoraStackNode, ApplyLoraStack, PromptLoras,
 )
 
 
