@@ -15,10 +15,9 @@ from ..trainer.stages import Making
 from . import paths
 from .pictures import to_batch
 from .sockets import LoraStack
+from .stack import CATEGORY, checked_stack
+from .sweep_plan import LoraEntry
 from .working import Work, show_report
-
-CATEGORY = "LoRA Bootstrap/stack"
-Stack = Sequence[tuple[str, float, float]]
 
 
 class ConflictReportNode(io.ComfyNode):
@@ -30,7 +29,7 @@ class ConflictReportNode(io.ComfyNode):
                         "picture. Says whether it is fine, strengths mend it, or only a merge or a split in time does.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
-                LoraStack.Input("lora_stack", tooltip="Two LoRAs or more, at the strengths to be used."),
+                LoraStack.Input("LORA_STACK", tooltip="Two LoRAs or more, at the strengths to be used."),
                 io.Float.Input("tolerance", default=TOLERANCE, min=0.01, max=0.49, step=0.01, tooltip=(
                     "How much of a LoRA's output another may write over before it is called a conflict.")),
             ],
@@ -45,20 +44,20 @@ class ConflictReportNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, lora_stack, tolerance) -> io.NodeOutput:
-        me = cls.hidden.unique_id
-        report = measure_conflict(stack_entries(lora_stack), tolerance=tolerance,
+    def execute(cls, LORA_STACK, tolerance) -> io.NodeOutput:
+        me, stack = cls.hidden.unique_id, checked_stack(LORA_STACK)
+        report = measure_conflict(stack_entries(stack), tolerance=tolerance,
                                   progress=counting("measuring layers", Work(me)))
         write_conflict(report, paths.conflicts_root())
         show_report(report.text(), me)
         return io.NodeOutput(report.text(), [to_batch(pair_table(pair)) for pair in report.pairs],
-                             to_batch(conflict_picture(report)), recommended(report, lora_stack), report.verdict)
+                             to_batch(conflict_picture(report)), recommended(report, stack), report.verdict)
 
 
 # -- what stacks have in common ----------------------------------------------------------------------------------------
 
 
-def stack_entries(stack: Stack) -> list[StackEntry]:
+def stack_entries(stack: Sequence[LoraEntry]) -> list[StackEntry]:
     """The files of a stack; those of one name are told apart by their folders. Raises UserError if one is not there."""
     stems = [Path(name).stem for name, _, _ in stack]
     return [StackEntry(path=paths.lora_file(name), strength=strength, clip_strength=clip_strength,
@@ -71,7 +70,7 @@ def counting(what: str, work: Work):
     return lambda done, total: work(Making(what, done, total))
 
 
-def recommended(report: ConflictReport, stack: Stack) -> list[tuple[str, float, float]]:
+def recommended(report: ConflictReport, stack: Sequence[LoraEntry]) -> list[LoraEntry]:
     """The stack at a report's strengths, the text encoder's changed by the same factor."""
     return [(name, new, clip * new / old if old else clip)
             for (name, old, clip), new in zip(stack, report.recommended, strict=True)]

@@ -7,8 +7,9 @@ from comfy_api.latest import io
 from ..trainer.merge import DTYPES, METHODS, MOST_RANK, WEIGHTS, MergeSettings
 from ..trainer.merged_file import merge_to_file
 from . import paths
-from .conflict import CATEGORY, counting, stack_entries
+from .conflict import counting, stack_entries
 from .sockets import LoraStack
+from .stack import CATEGORY, checked_stack
 from .working import Work, problem, show_report
 
 DEFAULTS = MergeSettings()
@@ -23,7 +24,7 @@ class MergeLoras(io.ComfyNode):
                         "merge is not made again.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
-                LoraStack.Input("lora_stack", tooltip="Two LoRAs or more, at the strengths to merge them at."),
+                LoraStack.Input("LORA_STACK", tooltip="Two LoRAs or more, at the strengths to merge them at."),
                 io.Combo.Input("method", options=list(METHODS), default=DEFAULTS.method, tooltip=(
                     "sum: exactly what both loaders do. null_space: a character and a style each give way where the "
                     "other is at home. ties: values that disagree in sign are dropped; needs a rank. even: each at the "
@@ -55,9 +56,9 @@ class MergeLoras(io.ComfyNode):
         return told if told is not True else problem(file_name, name)
 
     @classmethod
-    def execute(cls, lora_stack, method, preset, rank, density, mu, name, dtype) -> io.NodeOutput:
+    def execute(cls, LORA_STACK, method, preset, rank, density, mu, name, dtype) -> io.NodeOutput:
         me = cls.hidden.unique_id
-        made = merge_to_file(paths.merged_root(), file_name(name), stack_entries(lora_stack),
+        made = merge_to_file(paths.merged_root(), file_name(name), stack_entries(checked_stack(LORA_STACK)),
                              merge_settings(method, preset, rank, density, mu, dtype),
                              progress=counting("merging layers", Work(me)))
         name = paths.lora_name(made.path)

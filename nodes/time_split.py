@@ -15,11 +15,13 @@ from comfy_api.latest import io
 from ..trainer.errors import UserError
 from ..trainer.stack import CHARACTER, StackEntry, file_role
 from ..trainer.tensor_file import TensorFile
-from .conflict import CATEGORY, Stack, stack_entries
+from .conflict import stack_entries
 from .host_nodes import call, node_class
 from .pictures import to_batch
 from .plot import Point, stairs_plot
 from .sockets import LoraStack
+from .stack import CATEGORY, checked_stack
+from .sweep_plan import LoraEntry
 from .working import show_report
 
 STYLE = "style"
@@ -73,7 +75,7 @@ class TimeSplit(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder without these LoRAs."),
-                LoraStack.Input("lora_stack", tooltip=(
+                LoraStack.Input("LORA_STACK", tooltip=(
                     "A character and a style: as their files say, else the first and the second. Others are on "
                     "throughout.")),
                 io.Combo.Input("preset", options=[*PRESETS, CUSTOM], default=next(iter(PRESETS)), tooltip=(
@@ -96,16 +98,17 @@ class TimeSplit(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, clip, lora_stack, preset, character_start, character_end, style_start, style_end, until,
+    def execute(cls, clip, LORA_STACK, preset, character_start, character_end, style_start, style_end, until,
                 schedule_clip) -> io.NodeOutput:
         if preset == CUSTOM:
             curves = Curve(character_start, character_end, until), Curve(style_start, style_end, until)
         else:
             curves = PRESETS[preset]
-        entries = stack_entries(lora_stack)
+        stack = checked_stack(LORA_STACK)
+        entries = stack_entries(stack)
         places = roles(entries)
         by_place = dict(zip(places, curves, strict=True))
-        hooks = split_hooks(lora_stack, by_place)
+        hooks = split_hooks(stack, by_place)
         told = {entries[place].name: [(share, factor * entries[place].strength) for share, factor in curve.stairs]
                 for place, curve in by_place.items()}
         show_report("\n".join(_line(role, name, points) for role, (name, points) in
@@ -128,7 +131,7 @@ def roles(entries: Sequence[StackEntry]) -> tuple[int, int]:
     return character, min(others, key=lambda place: told[place] != STYLE)
 
 
-def split_hooks(stack: Stack, curves: dict[int, Curve]) -> Any:
+def split_hooks(stack: Sequence[LoraEntry], curves: dict[int, Curve]) -> Any:
     """The host's hooks for a whole stack; those without a curve are on throughout."""
     whole = None
     for place, (name, strength, clip_strength) in enumerate(stack):

@@ -101,7 +101,7 @@ def test_the_report_is_kept_as_json_and_as_a_picture(stack, host):
 
 def test_three_loras_are_three_tables(stack, host):
     lora(host, "pose", 400)
-    assert len(report([*stack, ("pose.safetensors", 0.5, 0.5)])[1]) == 3
+    assert len(report([*stack, ("None", 1.0, 1.0), ("pose.safetensors", 0.5, 0.5)])[1]) == 3, "a free place is none"
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(host):
