@@ -61,6 +61,11 @@ def merged_root() -> Path:
     return loras_root() / "merged"
 
 
+def filtered_root() -> Path:
+    """Where LoRAs are kept of which some blocks were taken, among the host's LoRA folders."""
+    return loras_root() / "filtered"
+
+
 def audits_root() -> Path:
     """Where what an audit measured is kept, so that the next measures only what is new."""
     return output_root() / "audits"

@@ -14,6 +14,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..trainer.errors import UserError
 from ..trainer.lora_filter import HOW_BLOCKS, choose_blocks, filter_lora, read_blocks
 from ..trainer.prompt_loras import WantedLora, find_lora, prompt_loras, read_entries
+from ..trainer.runs import read_run
 from ..trainer.stack import CHARACTER, MOST_STRENGTH, StackEntry, file_role, stack_advice
 from ..trainer.tensor_file import TensorFile
 from . import paths
@@ -23,6 +24,7 @@ from .sweep_plan import LoraEntry
 from .working import problem, show_report
 
 CATEGORY = "LoRA Bootstrap/stack"
+HEADED = (".safetensors", ".sft")
 TRIGGER = "modelspec.trigger_phrase"
 PLACEHOLDER = "girl : 0.8\nink : 0.5 : 0.3 : style\noff glow : 0.4"
 
@@ -63,7 +65,7 @@ class LoraStackNode(io.ComfyNode):
         stack = checked_stack(LORA_STACK)
         roles = {}
         if run is not None:
-            name = paths.lora_name(latest_checkpoint(run)[1])
+            name = paths.lora_name(latest_checkpoint(read_run(run.folder))[1])
             stack.append((name, run_strength, run_strength))
             roles[name] = CHARACTER
         mine, notes = stacked(read_entries(entries, lora_names()))
@@ -174,7 +176,7 @@ def stacked(entries: Sequence[WantedLora]) -> tuple[list[LoraEntry], list[str]]:
         name = entry.name
         if entry.blocks:
             source = paths.lora_file(name)
-            made = filter_lora(source, entry.blocks, paths.loras_root() / "filtered")
+            made = filter_lora(source, entry.blocks, paths.filtered_root())
             notes.append(f"{source.stem}: {len(made.kept)} of {len(made.blocks)} blocks"
                          + (f", without {made.unknown} tensors of unknown networks" if made.unknown else ""))
             if made.path != source:
@@ -216,7 +218,7 @@ class Facts:
         found: list[str] = []
         for name, strength, clip in stack:
             path = listed_file(name)
-            metadata = TensorFile(path).metadata if path.suffix == ".safetensors" else {}
+            metadata = TensorFile(path).metadata if path.suffix in HEADED else {}
             self.entries.append(StackEntry(path=path, strength=strength, clip_strength=clip,
                                            role=file_role(metadata) or (roles or {}).get(name, "")))
             if strength or clip:

@@ -34,6 +34,8 @@ from .lora_file import _hashes
 from .lora_layers import LoraFile, _role, read_header
 
 FORMAT = 1
+LONGEST_STEM = 150
+"""Bytes of the LoRA's own name in that of the new file; most systems allow 255 in all."""
 LINEAGE = "lora_bootstrap.lineage"
 _BESIDE = (".diff_b", ".w_norm", ".b_norm", ".bias")
 """Ends of keys of what no layer's change is, but the host adds: biases and norms."""
@@ -181,7 +183,8 @@ def filter_lora(path: Path, text: str, folder: Path) -> Filtered:
         return Filtered(path, kept, kept)
     source = file_hash(path)
     told = hashlib.sha256(json.dumps([FORMAT, source, kept]).encode()).hexdigest()
-    target = folder / f"{path.stem[:100]}-{told[:12]}.safetensors"
+    stem = path.stem.encode()[:LONGEST_STEM].decode(errors="ignore")
+    target = folder / f"{stem}-{told[:12]}.safetensors"
     if not target.is_file():
         _write(target, blocks, kept, text, source)
     return Filtered(target, kept, tuple(blocks.keys), len(blocks.unknown))

@@ -72,6 +72,18 @@ def test_linked_loras_come_first_then_the_run_then_the_entries(put, host):
     assert "ink at 0.9 is not below the character girl-step000200 at 0.6" in advice
 
 
+def test_what_the_run_has_kept_since_it_was_loaded_counts(host):
+    run = open_run(host.output / "loras", TrainConfig(name="girl", steps=300), key="girl")
+    save_file({"a": torch.ones(1)}, run.checkpoint_path(100))
+    run.close()
+    before = read_run(run.folder)
+    run = open_run(host.output / "loras", TrainConfig(name="girl", steps=300), key="girl")
+    save_file({"a": torch.ones(1)}, run.final_path)
+    run.mark_finished(300, stopped=False)
+    run.close()
+    assert stack("", run=before)[0] == [("girl/girl.safetensors", 0.8, 0.8)]
+
+
 def test_a_run_that_was_trained_as_a_style_is_no_character(put, host):
     put("ink")
     run = open_run(host.output / "loras", TrainConfig(name="wash", steps=300), key="wash")

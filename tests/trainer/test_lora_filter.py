@@ -141,6 +141,12 @@ def test_it_is_written_once_under_a_name_by_what_is_in_it(girl, tmp_path):
     assert len(list(folder.iterdir())) == 3
 
 
+def test_a_long_name_is_cut(girl, tmp_path):
+    long = girl.rename(tmp_path / f"{'界' * 75}.safetensors")
+    made = filter_lora(long, "style", tmp_path / "filtered").path
+    assert made.stem.startswith("界" * 50 + "-") and made.is_file()
+
+
 def test_where_all_is_kept_no_file_is_written(girl, tmp_path):
     assert filter_lora(girl, "all", tmp_path / "filtered").path == girl
     lone = write(tmp_path / "lone.safetensors", {kohya(f"{BLOCK}.attn1.to_q"): plain()})
