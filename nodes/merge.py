@@ -9,7 +9,7 @@ from ..trainer.merged_file import merge_to_file
 from . import paths
 from .conflict import counting, stack_entries
 from .sockets import LoraStack
-from .stack import CATEGORY, checked_stack
+from .stack import CATEGORY, USED, checked_stack
 from .working import Work, problem, show_report
 
 DEFAULTS = MergeSettings()
@@ -56,11 +56,16 @@ class MergeLoras(io.ComfyNode):
         return told if told is not True else problem(file_name, name)
 
     @classmethod
+    def fingerprint_inputs(cls, **_) -> int:
+        return USED.look()
+
+    @classmethod
     def execute(cls, LORA_STACK, method, preset, rank, density, mu, name, dtype) -> io.NodeOutput:
         me = cls.hidden.unique_id
         made = merge_to_file(paths.merged_root(), file_name(name), stack_entries(checked_stack(LORA_STACK)),
                              merge_settings(method, preset, rank, density, mu, dtype),
                              progress=counting("merging layers", Work(me)))
+        USED.note(made.path)
         name = paths.lora_name(made.path)
         last = f"{name} was there already: the same LoRAs, merged alike." if made.reused else f"Saved as {name}."
         report = "\n".join((*made.lines, last))

@@ -57,9 +57,8 @@ def merge_to_file(folder: Path, name: str, entries: Sequence[StackEntry], settin
 
 
 def _recipe(entries: Sequence[StackEntry], settings: MergeSettings) -> dict[str, Any]:
-    parents = [{"sha256": file_hash(entry.path), "strength": entry.strength,
-                "clip_strength": entry.strength_of("text_encoder"),
-                "role": entry.role or file_role(read_header(entry.path).metadata)}
+    parents = [{"role": entry.role or file_role(read_header(entry.path).metadata), "sha256": file_hash(entry.path),
+                "strength": entry.strength, "clip_strength": entry.strength_of("text_encoder")}
                for entry in entries if entry.strength or entry.clip_strength]
     return {**json.loads(json.dumps(lineage_settings(settings))), "parents": parents}
 

@@ -55,9 +55,9 @@ def file_role(metadata: Mapping[str, str]) -> str:
 
 
 def joined_names(names: Sequence[str]) -> str:
-    """Names of LoRAs as one file's name, without what such a name cannot hold."""
+    """Names of LoRAs as one file's name, without what such a name cannot hold, at most LONGEST_NAME bytes."""
     plain = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in "+".join(names))
-    return plain[:LONGEST_NAME].strip(". ") or "loras"
+    return plain.encode()[:LONGEST_NAME].decode(errors="ignore").strip(". ") or "loras"
 
 
 def stack_advice(entries: Sequence[StackEntry]) -> tuple[str, ...]:

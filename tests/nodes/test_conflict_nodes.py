@@ -189,6 +189,16 @@ def test_cancel_leaves_no_file(stack, host):
     assert not (host.output / "loras" / "merged").exists()
 
 
+def test_a_merged_file_that_is_gone_is_noticed(stack, host):
+    path = host.output / "loras" / "merged" / "both.safetensors"
+    before = MergeLoras.fingerprint_inputs(method="sum")
+    merge(stack)
+    assert MergeLoras.fingerprint_inputs(method="sum") == before
+    path.unlink()
+    assert MergeLoras.fingerprint_inputs(method="sum") != before
+    assert merge(stack)[1] == str(path) and path.is_file()
+
+
 def test_a_rank_compresses_and_says_what_is_lost(stack):
     _, path, text = merge(stack, rank=3)
     assert {row.rank for row in load_lora(path).modules.values()} == {3}
