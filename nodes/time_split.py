@@ -128,7 +128,10 @@ def roles(entries: Sequence[StackEntry]) -> tuple[int, int]:
     told = [entry.role or file_role(TensorFile(entry.path).metadata) for entry in entries]
     character = min(range(len(told)), key=lambda place: (told[place] != CHARACTER, told[place] == STYLE))
     others = [place for place in range(len(told)) if place != character]
-    return character, min(others, key=lambda place: told[place] != STYLE)
+    style = min(others, key=lambda place: told[place] != STYLE)
+    if entries[style].path == entries[character].path:
+        raise UserError(f"{entries[style].name} is both the character and the style; give two different LoRAs.")
+    return character, style
 
 
 def split_hooks(stack: Sequence[LoraEntry], curves: dict[int, Curve]) -> Any:

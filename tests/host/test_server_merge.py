@@ -138,6 +138,15 @@ def test_a_split_in_time_is_another_picture_and_with_level_curves_the_same(make,
     assert apart(pictures[0], pictures[1]) > CLOSE
 
 
+def test_a_style_that_is_off_all_the_time_leaves_the_character_alone(make, loras, draw):
+    alone = draw(make({HERO: make.node("LoraLoader", model=["base", 0], clip=["base", 1], lora_name=loras[HERO],
+                                       strength_model=1.0, strength_clip=1.0)}, (HERO, 0), (HERO, 1)))
+    off = {"preset": "custom", "schedule_clip": True, "character_end": 1.0, "style_start": 0.0, "style_end": 0.0}
+    assert apart(draw(split(make, loras, **off)), alone) <= CLOSE
+    late = draw(split(make, loras, **off | {"style_end": 1.0}))
+    assert CLOSE < apart(late, alone), "the style comes in later"
+
+
 def test_the_curve_is_a_picture(tab, make, loras):
     run = succeeded(tab.run({**split(make, loras), "curve": make.node("PreviewImage", images=["split", 1])}))
     assert len(run.images("curve")) == 1

@@ -272,6 +272,11 @@ def test_a_marked_style_in_front_is_not_taken_for_the_character(host):
     assert hooks["hero.safetensors"][2][0] == (0.0, 1.0) and hooks["ink.safetensors"][2][0] == (0.0, 0.4)
 
 
+def test_a_lora_is_not_split_from_itself(stack):
+    with pytest.raises(UserError, match="hero is both the character and the style"):
+        split([stack[0], stack[0]])
+
+
 def test_the_curve_is_drawn_as_high_as_the_strengths_are(stack):
     rows = {}
     for strength in (0.5, 1.0):
