@@ -9,17 +9,21 @@ from .audit import AuditDataset
 from .candidates import CandidateView, KeepCandidate, SaveCandidates
 from .captions import AbsorbTags, EditTags
 from .checkpoints import LoadRun, PickCheckpoint
+from .conflict import ConflictReportNode
 from .curate import CurateImages, RoundDataset
 from .dataset import CropPicture, DatasetFromImages, LoadDataset, MergeDatasets, PreviewDataset, SplitDataset
+from .merge import MergeLoras
 from .prepare import PrepareDataset, SaveDataset
 from .project import ProjectNode, ViewPrompts
 from .sandbox import LoadSandbox
 from .score import ScoreSweep
 from .settings import TrainSettingsNode
+from .stack import ApplyLoraStack, LoraStackNode, PromptLoras
 from .sweep import CheckpointSweep, StrengthGrid
 from .sweep_values import ComposedGrid, ComposeGrid, KeepCell, SweepCell, SweepValues
 from .tag_statistics import TagStatisticsNode
 from .tagging import CaptionImages, TagImages
+from .time_split import TimeSplit
 from .train import TrainLora
 
 NODES: tuple[type[io.ComfyNode], ...] = (
@@ -27,7 +31,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     SaveDataset, PreviewDataset, TagImages, CaptionImages, EditTags, AbsorbTags, TagStatisticsNode, TrainSettingsNode,
     TrainLora, LoadRun, PickCheckpoint, ProjectNode, ViewPrompts, SaveCandidates, CandidateView, KeepCandidate,
     CurateImages, RoundDataset, StrengthGrid, CheckpointSweep, SweepValues, ComposeGrid, SweepCell, KeepCell,
-    ComposedGrid, ScoreSweep,
+    ComposedGrid, ScoreSweep, LoraStackNode, ApplyLoraStack, PromptLoras, ConflictReportNode, MergeLoras, TimeSplit,
 )
 
 

@@ -51,6 +51,21 @@ def sweeps_root() -> Path:
     return output_root() / "sweeps"
 
 
+def conflicts_root() -> Path:
+    """Where reports on how LoRAs override each other are kept."""
+    return output_root() / "conflicts"
+
+
+def merged_root() -> Path:
+    """Where merged LoRAs are kept, among the host's LoRA folders."""
+    return loras_root() / "merged"
+
+
+def filtered_root() -> Path:
+    """Where LoRAs are kept of which some blocks were taken, among the host's LoRA folders."""
+    return loras_root() / "filtered"
+
+
 def audits_root() -> Path:
     """Where what an audit measured is kept, so that the next measures only what is new."""
     return output_root() / "audits"

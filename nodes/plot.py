@@ -1,9 +1,9 @@
-"""The loss of a run as a picture: every step faint, the running mean strong, validation as points."""
+"""Curves as pictures: the losses of a run, and the strengths of LoRAs over the steps of a sampler."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
@@ -31,7 +31,10 @@ class Axes:
 
 
 def loss_plot(title: str, steps: int, losses: Sequence[Point], validation: Sequence[Point] = ()) -> Image.Image:
-    """768 x 432 pixels. `losses` and `validation` are (step, loss); without any, the axes alone."""
+    """Every step faint, the running mean strong, validation as points; 768 x 432 pixels.
+
+    `losses` and `validation` are (step, loss); without any, the axes alone.
+    """
     smoother = Smoother(steps)
     smoothed = [(step, smoother.add(loss)) for step, loss in losses]
     axes = Axes(steps, *_range([loss for _, loss in losses], [loss for _, loss in validation]))
@@ -45,7 +48,29 @@ def loss_plot(title: str, steps: int, losses: Sequence[Point], validation: Seque
     for point in validation:
         x, y = axes.place(*point)
         draw.ellipse((x - 4 * SCALE, y - 4 * SCALE, x + 4 * SCALE, y + 4 * SCALE), VALIDATION)
-    _draw_legend(draw, bool(validation))
+    entries = [("loss, running mean", STRONG), ("of each step", FAINT), ("validation", VALIDATION)]
+    _draw_legend(draw, entries if validation else entries[:2])
+    return sheet.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+
+
+def stairs_plot(title: str, curves: Mapping[str, Sequence[Point]]) -> Image.Image:
+    """Values that hold until the next, over 0 to 100 % of the steps; 768 x 432 pixels.
+
+    Args:
+        curves: by what they are called, (share of the steps in 0..1, value), the first at 0; at most four.
+    """
+    values = [value for points in curves.values() for _, value in points]
+    axes = Axes(100, min(0.0, *values), max(1.0, *values) * 1.05)
+    sheet = Image.new("RGB", (WIDTH * SCALE, HEIGHT * SCALE), "white")
+    draw = ImageDraw.Draw(sheet)
+    _draw_axes(draw, axes, title)
+    colours = dict(zip(curves, (STRONG, VALIDATION, INK, FAINT), strict=False))
+    for name, points in curves.items():
+        ends = [share for share, _ in points[1:]] + [1.0]
+        line = [axes.place(100 * x, value) for (start, value), end in zip(points, ends, strict=True)
+                for x in (start, end)]
+        draw.line(line, colours[name], 3 * SCALE, joint="curve")
+    _draw_legend(draw, list(colours.items()))
     return sheet.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
 
 
@@ -83,9 +108,8 @@ def _draw_axes(draw: ImageDraw.ImageDraw, axes: Axes, title: str) -> None:
     draw.text((LEFT * SCALE, 14 * SCALE), title, INK, heading)
 
 
-def _draw_legend(draw: ImageDraw.ImageDraw, validated: bool) -> None:
+def _draw_legend(draw: ImageDraw.ImageDraw, entries: Sequence[tuple[str, str]]) -> None:
     font, right = ImageFont.load_default(12 * SCALE), (WIDTH - RIGHT) * SCALE
-    entries = [("loss, running mean", STRONG), ("of each step", FAINT)] + [("validation", VALIDATION)] * validated
     for label, colour in reversed(entries):
         right -= draw.textlength(label, font)
         draw.text((right, 16 * SCALE), label, INK, font)

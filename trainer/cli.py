@@ -12,20 +12,23 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .cli_options import (
     audit_options,
     bootstrap_options,
+    conflict_options,
     demo_options,
     free_path,
     generate_options,
     grid_options,
     info_options,
     lora_and_strength,
+    merge_options,
     score_options,
     settings,
     slug,
@@ -73,6 +76,14 @@ class Console:
             for event in watch(events, progress, *subscribers):
                 last = event
         return last
+
+    def counted(self, what: str, work: Callable[..., Any], *values: Any) -> Any:
+        """What a work with a `progress` of (done, all) returns. Ctrl-C ends it at once."""
+        from .progress import Progress
+        from .stages import Making
+
+        with closing(Progress(self.stream)) as progress:
+            return work(*values, progress=lambda done, total: progress(Making(what, done, total)))
 
     def _on_interrupt(self, *_: Any) -> None:
         if self.stopping:
@@ -284,6 +295,36 @@ def score(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     return {**scores.to_dict(), **paths}
 
 
+def conflict(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from .conflict import measure_conflict
+    from .conflict_picture import write_conflict
+    from .conflict_table import report_dict
+
+    report = console.counted("layers", partial(measure_conflict, tolerance=options.tolerance), _entries(options))
+    paths = write_conflict(report, options.output / "conflicts")
+    console.say(f"\n{report.text()}\n\npicture  {paths['png']}\njson     {paths['json']}")
+    return {**report_dict(report), **paths}
+
+
+def merge(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from .merge import MergeSettings
+    from .merged_file import merge_to_file
+
+    settings = MergeSettings(method=options.method, preset=options.preset, mu=options.mu, density=options.density,
+                             rank=options.rank or None, dtype=options.dtype)
+    made = console.counted("layers", merge_to_file, options.output / "loras" / "merged", options.name,
+                           _entries(options), settings)
+    console.say("\n".join(("", *made.lines, "", f"LoRA  {made.path}" + (
+        " (an identical merge was already there)" if made.reused else ""))))
+    return {"lora": made.path, "reused": made.reused, "lines": made.lines}
+
+
+def _entries(options: argparse.Namespace) -> list[Any]:
+    from .stack import StackEntry
+
+    return [StackEntry(path=path, strength=strength) for path, strength in map(lora_and_strength, options.lora)]
+
+
 def info(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     path: Path = options.path
     if path.is_dir():
@@ -345,6 +386,8 @@ def _parser() -> argparse.ArgumentParser:
         ("grid", grid, grid_options, "one LoRA at several strengths, side by side"),
         ("sweep", sweep, sweep_options, "checkpoints of a run at several strengths, side by side"),
         ("score", score, score_options, "which checkpoint and strength of a sweep to take, and why"),
+        ("conflict", conflict, conflict_options, "how much LoRAs override each other, from their files alone"),
+        ("merge", merge, merge_options, "several LoRAs into one file"),
         ("info", info, info_options, "what is in a LoRA file, a run, or a project"),
     ):
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")

@@ -170,6 +170,31 @@ def score_options(command: argparse.ArgumentParser) -> None:
                          help="a CLIP or DINOv2 folder to measure likeness with; the sandbox brings its own")
 
 
+def conflict_options(command: argparse.ArgumentParser) -> None:
+    _stack_options(command)
+    command.add_argument("--tolerance", type=float, default=0.2, metavar="SHARE",
+                         help="of a LoRA's output that another may write over (%(default)s)")
+
+
+def merge_options(command: argparse.ArgumentParser) -> None:
+    _stack_options(command)
+    command.add_argument("--method", default="sum", help="sum, null_space, ties or even (%(default)s)")
+    command.add_argument("--preset", default="balanced",
+                         help="of null_space: balanced, identity_first or style_first (%(default)s)")
+    command.add_argument("--mu", type=float, default=0.5, help="of null_space: how much gives way; 0 is the plain sum "
+                         "(%(default)s)")
+    command.add_argument("--density", type=float, default=0.6, help="of ties: the share of values kept (%(default)s)")
+    command.add_argument("--rank", type=int, default=0, help="compress to this; 0 keeps all (%(default)s)")
+    command.add_argument("--dtype", default="float32", help="float32, float16 or bfloat16 (%(default)s)")
+    command.add_argument("--name", default="", help="of the merged LoRA; the names of all if not given")
+
+
+def _stack_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("lora", nargs="+", metavar="FILE[:STRENGTH]", help="two or more; strength 1 if not given")
+    command.add_argument("--output", type=Path, default=Path("output"), metavar="FOLDER",
+                         help="where files go (%(default)s)")
+
+
 def info_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("path", type=Path, help="a .safetensors LoRA, a run's folder, or a project's folder")
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import zip_longest
 from math import ceil
+from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from .conflict import FINE, MERGE, STRENGTHS, ConflictReport
-from .conflict_table import HeatMap, figure_text, headers, heat_map, kappa_map, table_rows
+from .conflict import FINE, MERGE, STRENGTHS, ConflictReport, PairConflict
+from .conflict_table import HeatMap, figure_text, headers, heat_map, kappa_map, report_dict, table_rows
+from .files import atomic_path, write_json
 from .sheet import MARGIN, table_picture
 from .sheet_text import INK, Pen
+from .stack import joined_names
 
 COLD, CALM, HOT = (59, 111, 182), (247, 248, 250), (192, 57, 43)
 """Colours of -1, 0 and 1."""
@@ -67,8 +70,22 @@ def conflict_picture(report: ConflictReport, font_size: int = 16) -> Image.Image
 
 def conflict_tables(report: ConflictReport, font_size: int = 16) -> Image.Image:
     """The tables of blocks of all pairs, below each other."""
-    return _stacked([table_picture(headers(pair), table_rows(pair), {}, " and ".join(pair.names), font_size=font_size)
-                     for pair in report.pairs])
+    return _stacked([pair_table(pair, font_size) for pair in report.pairs])
+
+
+def pair_table(pair: PairConflict, font_size: int = 16) -> Image.Image:
+    """The table of blocks of one pair."""
+    return table_picture(headers(pair), table_rows(pair), {}, " and ".join(pair.names), font_size=font_size)
+
+
+def write_conflict(report: ConflictReport, folder: Path) -> dict[str, Path]:
+    """Write `<names>.json` and `<names>.png` into a folder, over an earlier report on the same names."""
+    names = joined_names([file.name for file in report.files])
+    paths = {"json": folder / f"{names}.json", "png": folder / f"{names}.png"}
+    write_json(paths["json"], report_dict(report))
+    with atomic_path(paths["png"]) as temp:
+        conflict_picture(report).save(temp, format="PNG", compress_level=1)
+    return paths
 
 
 def _lines(lines: Sequence[str], grounds: Sequence[str], width: int, font_size: int) -> Image.Image:

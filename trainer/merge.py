@@ -426,7 +426,7 @@ def _metadata(entries: Sequence[StackEntry], stack: LayerStack, settings: MergeS
                 "strength": entry.strength, "clip_strength": entry.strength_of("text_encoder"), "gain": gain,
                 "role": entry.role or file_role(values)}
                for entry, values, gain in zip(entries, told, plan.gains, strict=True)]
-    lineage: dict[str, Any] = {"merge": {**_used(settings), "error": error, "parents": parents}}
+    lineage: dict[str, Any] = {"merge": {**lineage_settings(settings), "error": error, "parents": parents}}
     return {
         **same, **({_TRIGGER: ", ".join(triggers)} if triggers else {}), "ss_network_module": "networks.lora",
         "ss_network_dim": str(rank), "ss_network_alpha": str(rank), "sai_model_spec": "1.0.0",
@@ -434,7 +434,7 @@ def _metadata(entries: Sequence[StackEntry], stack: LayerStack, settings: MergeS
     }
 
 
-def _used(settings: MergeSettings) -> dict[str, Any]:
+def lineage_settings(settings: MergeSettings) -> dict[str, Any]:
     """The settings that the method looks at."""
     of_method = {"preset": "null_space", "mu": "null_space", "restore_norm": "null_space", "roles": "null_space",
                  "density": "ties"}

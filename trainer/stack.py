@@ -13,6 +13,7 @@ MOST_STRENGTH = 10.0
 START, MOST_TOTAL, MOST_LORAS, HIGH = 0.7, 1.8, 3, 0.8
 """The guides' rules: where to begin, the sum of strengths, how many LoRAs, and what is high in company."""
 CHARACTER = "character"
+LONGEST_NAME = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,12 @@ def file_role(metadata: Mapping[str, str]) -> str:
         return str(json.loads(metadata["lora_bootstrap.config"])["kind"])
     except (KeyError, ValueError, TypeError):
         return ""
+
+
+def joined_names(names: Sequence[str]) -> str:
+    """Names of LoRAs as one file's name, without what such a name cannot hold, at most LONGEST_NAME bytes."""
+    plain = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in "+".join(names))
+    return plain.encode()[:LONGEST_NAME].decode(errors="ignore").strip(". ") or "loras"
 
 
 def stack_advice(entries: Sequence[StackEntry]) -> tuple[str, ...]:

@@ -29,14 +29,15 @@ def test_the_entry_point_gives_the_host_every_node():
 
 def test_ids_are_unique_and_have_our_prefix():
     ids = [info["name"] for info in OURS]
-    assert len(set(ids)) == len(ids) == 34
+    assert len(set(ids)) == len(ids) == 40
     assert all(name.startswith("LoraBootstrap_") and name.isidentifier() for name in ids)
 
 
 @by_id
 def test_a_node_is_in_one_of_our_categories_and_says_what_it_does(info):
     assert info["category"] in {f"LoRA Bootstrap/{task}" for task in (
-        "dataset", "captions", "train", "bootstrap", "bootstrap/internal", "sweep", "sweep/internal", "sandbox")}
+        "dataset", "captions", "train", "bootstrap", "bootstrap/internal", "sweep", "sweep/internal", "stack",
+        "sandbox")}
     assert info["display_name"] and info["description"].endswith(".")
 
 

@@ -15,7 +15,10 @@ from lora_bootstrap.trainer.events import RunStarted, StepDone, Validated
 from lora_bootstrap.trainer.progress import Progress, clock
 from lora_bootstrap.trainer.stages import Making, StageFinished, StageStarted
 
-COMMANDS = ("demo", "bootstrap", "train", "tag", "generate", "grid", "sweep", "score", "info")
+from .test_conflict import lora
+
+COMMANDS = ("demo", "bootstrap", "train", "tag", "generate", "grid", "sweep", "score", "conflict", "merge",
+            "info")
 SMALL = ["--set", "adapter.rank=2", "--set", "adapter.conv_rank=0", "--set", "data.resolution=32", "--set",
          "data.batch_size=2", "--set", "steps=3", "--set", "data.upscale=true"]
 
@@ -101,6 +104,44 @@ def test_a_bootstrap_runs_through_the_real_loop(tiny, tmp_path, capsys):
     assert "trigger: zqx" in capsys.readouterr().out
 
 
+@pytest.fixture
+def two(tmp_path):
+    paths = tmp_path / "hero.safetensors", tmp_path / "ink.safetensors"
+    return [lora(path, seed) for path, seed in zip(paths, (1, 200), strict=True)]
+
+
+def test_loras_are_measured_against_each_other(two, tmp_path, capsys):
+    assert run("conflict", f"{two[0]}:0.9", two[1], "--output", tmp_path, "--tolerance", 0.1, "--json") == 0
+    out = capsys.readouterr()
+    told = json.loads(out.out)
+    assert told["verdict"] in ("fine", "strengths", "merge") and told["tolerance"] == 0.1
+    assert [file["strength"] for file in told["files"]] == [0.9, 1.0]
+    assert json.loads(Path(told["json"]).read_text())["lines"] == told["lines"]
+    assert told["png"] == str(tmp_path / "conflicts" / "hero+ink.png") and Path(told["png"]).is_file()
+    assert "layers 3/3" in out.err and "hero and ink listen to the same inputs" in out.err
+
+
+def test_loras_are_merged_and_an_identical_merge_is_reused(two, tmp_path, capsys):
+    argv = ["merge", f"{two[0]}:0.9", two[1], "--method", "null_space", "--output", tmp_path, "--name", "both",
+            "--json"]
+    assert run(*argv) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["lora"] == str(tmp_path / "loras" / "merged" / "both.safetensors") and not first["reused"]
+    assert run(*argv) == 0
+    assert json.loads(capsys.readouterr().out) == {**first, "reused": True}
+    assert run(*argv[:-1], "--rank", 2, "--dtype", "float16") == 0
+    text = capsys.readouterr().out
+    assert "both-2.safetensors" in text and "Compressed to rank 2" in text
+    assert run("info", tmp_path / "loras" / "merged" / "both-2.safetensors", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["ranks"] == [2]
+
+
+def test_one_lora_is_neither_a_conflict_nor_a_merge(two, capsys):
+    for command in ("conflict", "merge"):
+        assert run(command, two[0]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
 @pytest.mark.parametrize("argv, words", [
     (["train", "--dataset", "{tmp}/data", "--set", "adapter.rnk=8"], "Did you mean 'adapter.rank'"),
     (["train", "--dataset", "{tmp}/data", "--set", "adapter.rank=0"], "rank is 0; it must be from 1"),
@@ -109,6 +150,9 @@ def test_a_bootstrap_runs_through_the_real_loop(tiny, tmp_path, capsys):
     (["train", "--dataset", "{tmp}/nowhere"], "is not a folder"),
     (["generate", "--prompt", "x", "--lora", "{tmp}/no.safetensors:0.5"], "no LoRA file at"),
     (["grid", "--prompt", "x", "--lora", "{tmp}/no.safetensors"], "no LoRA file at"),
+    (["conflict", "{tmp}/no.safetensors:0.5", "{tmp}/no.safetensors"], "no LoRA file at"),
+    (["merge", "{tmp}/no.safetensors", "--method", "ties"], "ties makes whole matrices, so it needs a rank"),
+    (["merge", "{tmp}/no.safetensors", "--method", "averge"], "unknown merge method 'averge'"),
     (["info", "{tmp}/no.safetensors"], "no file or folder"),
     (["info", "{tmp}/data"], "neither a run nor a project"),
     (["bootstrap", "--picture", "{tmp}/no.png", "--tags", "1girl", "--trigger", "zqx"], "no.png"),

@@ -77,5 +77,44 @@ class VAEDecode(_Node):
         return (torch.stack([noise(vae, latent, shape=shape) for latent in latents]),)
 
 
+class CreateHookLora(_Node):
+    """HOOKS are a tuple of (lora name, model strength, clip strength, keyframes)."""
+
+    def make(self, lora_name, strength_model, strength_clip, prev_hooks=()):
+        return ((*prev_hooks, (lora_name, strength_model, strength_clip, ())),)
+
+
+class CreateHookKeyframe(_Node):
+    """HOOK_KEYFRAMES are a tuple of (start in percent, factor)."""
+
+    def make(self, strength_mult, start_percent, prev_hook_kf=()):
+        return ((*prev_hook_kf, (start_percent, strength_mult)),)
+
+
+class CreateHookKeyframesInterpolated(_Node):
+    def make(self, strength_start, strength_end, interpolation, start_percent, end_percent, keyframes_count,
+             print_keyframes=False, prev_hook_kf=()):
+        assert interpolation == "linear"
+        shares, strengths = (torch.linspace(*ends, keyframes_count).tolist() for ends in (
+            (start_percent, end_percent), (strength_start, strength_end)))
+        return ((*prev_hook_kf, *zip(shares, strengths, strict=True)),)
+
+
+class SetHookKeyframes(_Node):
+    def make(self, hooks, hook_kf=()):
+        return (tuple((*hook[:3], hook_kf) for hook in hooks),)
+
+
+class CombineHooks2(_Node):
+    def make(self, hooks_A=(), hooks_B=()):
+        return ((*hooks_A, *hooks_B),)
+
+
+class SetClipHooks(_Node):
+    def make(self, clip, apply_to_conds, schedule_clip, hooks=()):
+        return ((clip, apply_to_conds, schedule_clip, hooks),)
+
+
 NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in (
-    CheckpointLoaderSimple, LoraLoader, CLIPTextEncode, EmptyLatentImage, KSampler, VAEDecode)}
+    CheckpointLoaderSimple, LoraLoader, CLIPTextEncode, EmptyLatentImage, KSampler, VAEDecode, CreateHookLora,
+    CreateHookKeyframe, CreateHookKeyframesInterpolated, SetHookKeyframes, CombineHooks2, SetClipHooks)}

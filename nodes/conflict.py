@@ -1,0 +1,76 @@
+"""The node that says how much the LoRAs of a stack override each other, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from comfy_api.latest import io
+
+from ..trainer.conflict import ConflictReport, measure_conflict
+from ..trainer.conflict_picture import conflict_picture, pair_table, write_conflict
+from ..trainer.overlap import TOLERANCE
+from ..trainer.stack import StackEntry
+from ..trainer.stages import Making
+from . import paths
+from .pictures import to_batch
+from .sockets import LoraStack
+from .stack import CATEGORY, checked_stack
+from .sweep_plan import LoraEntry
+from .working import Work, show_report
+
+
+class ConflictReportNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_ConflictReport", display_name="Conflict Report", category=CATEGORY,
+            description="How much LoRAs of a stack override each other, measured from their files alone: no model, no "
+                        "picture. Says whether it is fine, strengths mend it, or only a merge or a split in time does.",
+            is_output_node=True, hidden=[io.Hidden.unique_id],
+            inputs=[
+                LoraStack.Input("LORA_STACK", tooltip="Two LoRAs or more, at the strengths to be used."),
+                io.Float.Input("tolerance", default=TOLERANCE, min=0.01, max=0.49, step=0.01, tooltip=(
+                    "How much of a LoRA's output another may write over before it is called a conflict.")),
+            ],
+            outputs=[
+                io.String.Output(display_name="report"),
+                io.Image.Output(display_name="table", is_output_list=True, tooltip="The blocks of each pair."),
+                io.Image.Output(display_name="heat_map", tooltip="All pairs as heat maps, with the advice."),
+                LoraStack.Output(display_name="LORA_STACK", tooltip=(
+                    "The stack at the recommended strengths: from the weights alone, a place to start from.")),
+                io.String.Output(display_name="verdict", tooltip="fine, strengths or merge."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, LORA_STACK, tolerance) -> io.NodeOutput:
+        me, stack = cls.hidden.unique_id, checked_stack(LORA_STACK)
+        report = measure_conflict(stack_entries(stack), tolerance=tolerance,
+                                  progress=counting("measuring layers", Work(me)))
+        write_conflict(report, paths.conflicts_root())
+        show_report(report.text(), me)
+        return io.NodeOutput(report.text(), [to_batch(pair_table(pair)) for pair in report.pairs],
+                             to_batch(conflict_picture(report)), recommended(report, stack), report.verdict)
+
+
+# -- what stacks have in common ----------------------------------------------------------------------------------------
+
+
+def stack_entries(stack: Sequence[LoraEntry]) -> list[StackEntry]:
+    """The files of a stack; those of one name are told apart by their folders. Raises UserError if one is not there."""
+    stems = [Path(name).stem for name, _, _ in stack]
+    return [StackEntry(path=paths.lora_file(name), strength=strength, clip_strength=clip_strength,
+                       name=stem if stems.count(stem) == 1 else Path(name).with_suffix("").as_posix())
+            for stem, (name, strength, clip_strength) in zip(stems, stack, strict=True)]
+
+
+def counting(what: str, work: Work):
+    """A `progress` of the library's that shows in the node, and raises the host's interruption on Cancel."""
+    return lambda done, total: work(Making(what, done, total))
+
+
+def recommended(report: ConflictReport, stack: Sequence[LoraEntry]) -> list[LoraEntry]:
+    """The stack at a report's strengths, the text encoder's changed by the same factor."""
+    return [(name, new, clip * new / old if old else clip)
+            for (name, old, clip), new in zip(stack, report.recommended, strict=True)]

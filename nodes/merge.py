@@ -1,0 +1,83 @@
+"""The node that merges a stack of LoRAs into one file that any tool loads."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..trainer.merge import DTYPES, METHODS, MOST_RANK, WEIGHTS, MergeSettings
+from ..trainer.merged_file import merge_to_file
+from . import paths
+from .conflict import counting, stack_entries
+from .sockets import LoraStack
+from .stack import CATEGORY, USED, checked_stack
+from .working import Work, problem, show_report
+
+DEFAULTS = MergeSettings()
+
+
+class MergeLoras(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_MergeLoras", display_name="Merge LoRAs", category=CATEGORY,
+            description="The LoRAs of a stack, at their strengths, as one file in output/loras/merged. An identical "
+                        "merge is not made again.",
+            is_output_node=True, hidden=[io.Hidden.unique_id],
+            inputs=[
+                LoraStack.Input("LORA_STACK", tooltip="Two LoRAs or more, at the strengths to merge them at."),
+                io.Combo.Input("method", options=list(METHODS), default=DEFAULTS.method, tooltip=(
+                    "sum: exactly what both loaders do. null_space: a character and a style each give way where the "
+                    "other is at home. ties: values that disagree in sign are dropped; needs a rank. even: each at the "
+                    "same energy before the strengths.")),
+                io.Combo.Input("preset", options=list(WEIGHTS), default=DEFAULTS.preset, tooltip=(
+                    "Of null_space, who gives way. balanced: the character in blocks of style, the style in blocks of "
+                    "content. identity_first: the style. style_first: the character, everywhere.")),
+                io.Int.Input("rank", default=0, min=0, max=MOST_RANK, tooltip=(
+                    "Compress every layer to at most this; the report says what is lost. 0 keeps all: ranks add.")),
+                io.Float.Input("density", default=DEFAULTS.density, min=0.01, max=1.0, step=0.01, tooltip=(
+                    "Of ties: the share of each layer's values that is kept, usually 0.5 to 0.8.")),
+                io.Float.Input("mu", default=DEFAULTS.mu, min=0.0, max=1000.0, step=0.05, tooltip=(
+                    "Of null_space: how much gives way. 0 is the plain sum, 1000 gives way wholly.")),
+                io.String.Input("name", default="", tooltip=(
+                    "Of the file; empty: the names of all. A name that another merge has gets -2.")),
+                io.Combo.Input("dtype", options=list(DTYPES), default=DEFAULTS.dtype, tooltip=(
+                    "float16 and bfloat16 halve the file, and round.")),
+            ],
+            outputs=[
+                LoraStack.Output(display_name="LORA_STACK", tooltip="The merged file alone, at strength 1."),
+                io.String.Output(display_name="path", tooltip="The merged file."),
+                io.String.Output(display_name="report"),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, method, preset, rank, density, mu, name, dtype) -> bool | str:
+        told = problem(merge_settings, method, preset, rank, density, mu, dtype)
+        return told if told is not True else problem(file_name, name)
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> int:
+        return USED.look()
+
+    @classmethod
+    def execute(cls, LORA_STACK, method, preset, rank, density, mu, name, dtype) -> io.NodeOutput:
+        me = cls.hidden.unique_id
+        made = merge_to_file(paths.merged_root(), file_name(name), stack_entries(checked_stack(LORA_STACK)),
+                             merge_settings(method, preset, rank, density, mu, dtype),
+                             progress=counting("merging layers", Work(me)))
+        USED.note(made.path)
+        name = paths.lora_name(made.path)
+        last = f"{name} was there already: the same LoRAs, merged alike." if made.reused else f"Saved as {name}."
+        report = "\n".join((*made.lines, last))
+        show_report(report, me)
+        return io.NodeOutput([(name, 1.0, 1.0)], str(made.path), report)
+
+
+def merge_settings(method: str, preset: str, rank: int, density: float, mu: float, dtype: str) -> MergeSettings:
+    return MergeSettings(method=method, preset=preset, rank=rank or None, density=density, mu=mu, dtype=dtype)
+
+
+def file_name(name: str) -> str:
+    """What a widget says, without the ending; "" is left. Raises UserError if it is no file's name."""
+    plain = name.strip().removesuffix(".safetensors")
+    return paths.own_folder(paths.merged_root(), plain).name if plain else ""

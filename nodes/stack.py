@@ -1,0 +1,259 @@
+"""Nodes that put several LoRAs together: a stack by hand, from a prompt, and onto a model as Load LoRA would."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..trainer.errors import UserError
+from ..trainer.lora_filter import HOW_BLOCKS, choose_blocks, filter_lora, read_blocks
+from ..trainer.prompt_loras import WantedLora, find_lora, prompt_loras, read_entries
+from ..trainer.runs import read_run
+from ..trainer.stack import CHARACTER, MOST_STRENGTH, StackEntry, file_role, stack_advice
+from ..trainer.tensor_file import TensorFile
+from . import paths
+from .checkpoints import latest_checkpoint
+from .sockets import LoraRun, LoraStack
+from .sweep_plan import LoraEntry
+from .working import problem, show_report
+
+CATEGORY = "LoRA Bootstrap/stack"
+HEADED = (".safetensors", ".sft")
+TRIGGER = "modelspec.trigger_phrase"
+PLACEHOLDER = "girl : 0.8\nink : 0.5 : 0.3 : style\noff glow : 0.4"
+
+
+class LoraStackNode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_LoraStack", display_name="LoRA Stack", category=CATEGORY,
+            description="Any number of LoRAs with their strengths, on or off, whole or some of their blocks, and what "
+                        "the guides say to such a stack.",
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.String.Input("entries", default="", multiline=True, placeholder=PLACEHOLDER, tooltip=(
+                    "A LoRA on each line, as loaders list it: name : model strength : clip strength : blocks. What "
+                    "comes after the name may be left out, and the ending. <lora:name:0.8:0.6> is read too. A line "
+                    f"that begins with off or # is off. Blocks: {HOW_BLOCKS}.")),
+                io.Float.Input("run_strength", default=0.8, min=-MOST_STRENGTH, max=MOST_STRENGTH, step=0.05, tooltip=(
+                    "Of the linked run's LoRA, on the model and the text encoder alike.")),
+                LoraStack.Input("LORA_STACK", optional=True, tooltip="LoRAs that are put before these."),
+                LoraRun.Input("run", optional=True, tooltip=(
+                    "Its last checkpoint is put before the entries. It counts as the character, unless it was trained "
+                    "as something else.")),
+            ],
+            outputs=stack_outputs(),
+        )
+
+    @classmethod
+    def validate_inputs(cls, entries) -> bool | str:
+        return problem(check_entries, entries)
+
+    @classmethod
+    def fingerprint_inputs(cls, entries, **_) -> Any:
+        return float("nan") if entries is None else [USED.look(), file_facts(read_entries(entries, lora_names()))]
+
+    @classmethod
+    def execute(cls, entries, run_strength, LORA_STACK=None, run=None) -> io.NodeOutput:
+        stack = checked_stack(LORA_STACK)
+        roles = {}
+        if run is not None:
+            name = paths.lora_name(latest_checkpoint(read_run(run.folder))[1])
+            stack.append((name, run_strength, run_strength))
+            roles[name] = CHARACTER
+        mine, notes = stacked(read_entries(entries, lora_names()))
+        stack += mine
+        return io.NodeOutput(*told(stack, Facts(stack, roles), cls.hidden.unique_id, notes))
+
+
+class ApplyLoraStack(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_ApplyLoraStack", display_name="Apply LoRA Stack", category=CATEGORY,
+            description="A stack of LoRAs on the model and the text encoder: the same as a Load LoRA node for each.",
+            inputs=[
+                io.Model.Input("model", tooltip="What to apply them to; it stays as it is."),
+                LoraStack.Input("LORA_STACK", tooltip="From LoRA Stack, Prompt LoRAs, or a stack node of any pack."),
+                io.Clip.Input("clip", optional=True, tooltip="A text encoder to apply them to."),
+            ],
+            outputs=[io.Model.Output(display_name="MODEL"),
+                     io.Clip.Output(display_name="CLIP", tooltip="The text encoder with them, if one was given.")],
+        )
+
+    @classmethod
+    def execute(cls, model, LORA_STACK, clip=None) -> io.NodeOutput:
+        from ..trainer.host import apply_lora
+
+        # all are looked for before the first is read
+        files = [(listed_file(name), strength, on_clip) for name, strength, on_clip in checked_stack(LORA_STACK)]
+        for path, strength, on_clip in files:
+            if strength or on_clip and clip is not None:
+                model, clip = apply_lora(model, clip, path, strength, on_clip)
+        absent = ExecutionBlocker("Apply LoRA Stack has no CLIP, for none is linked to its clip")
+        return io.NodeOutput(model, absent if clip is None else clip)
+
+
+class PromptLoras(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_PromptLoras", display_name="Prompt LoRAs", category=CATEGORY,
+            description="Takes <lora:name:0.8> out of a prompt into a stack.",
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.String.Input("text", default="", multiline=True, dynamic_prompts=True,
+                                placeholder="akane, smile <lora:girl:0.8> <lora:ink:0.5:0.3>", tooltip=(
+                                    "A prompt with <lora:name>, <lora:name:strength> or <lora:name:model strength:clip "
+                                    "strength> anywhere in it. A backslash before it leaves it in the prompt.")),
+                io.Boolean.Input("strict", default=True, tooltip=(
+                    "On: a LoRA that is not there is an error. Off: it is left out, and the node says so.")),
+                LoraStack.Input("LORA_STACK", optional=True, tooltip="LoRAs that are put before these."),
+            ],
+            outputs=[*stack_outputs(), io.String.Output(display_name="prompt", tooltip="The text without its LoRAs.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, text, strict) -> bool | str:
+        return problem(lambda *values: prompt_loras(values[0], lora_names(), strict=values[1]), text, strict)
+
+    @classmethod
+    def fingerprint_inputs(cls, text, **_) -> Any:
+        # a file that was not there may have come, and one that was there may be another
+        return float("nan") if text is None else file_facts(prompt_loras(text, lora_names(), strict=False)[0])
+
+    @classmethod
+    def execute(cls, text, strict, LORA_STACK=None) -> io.NodeOutput:
+        wanted, prompt, left_out = prompt_loras(text, lora_names(), strict=strict)
+        stack = [*checked_stack(LORA_STACK), *stacked(wanted)[0]]
+        facts = Facts(stack)
+        absent = [f"The trigger {word!r} is not in the prompt." for word in facts.triggers
+                  if word.lower() not in prompt.lower()]
+        return io.NodeOutput(*told(stack, facts, cls.hidden.unique_id, advice=(*left_out, *absent)), prompt)
+
+
+def stack_outputs() -> list[Any]:
+    return [
+        LoraStack.Output(display_name="LORA_STACK"),
+        io.String.Output(display_name="advice", tooltip=(
+            "Which of the guides' rules for stacks these break, a line each; empty if none.")),
+        io.String.Output(display_name="triggers", tooltip=(
+            "The trigger words of all, as far as their files tell, for the prompt.")),
+    ]
+
+
+# -- the work ----------------------------------------------------------------------------------------------------------
+
+
+def lora_names() -> list[str]:
+    return folder_paths.get_filename_list("loras")
+
+
+def check_entries(entries: str) -> None:
+    """Raises UserError for what is wrong in the text, and for blocks that a LoRA does not have."""
+    for entry in read_entries(entries, lora_names()):
+        if entry.blocks:
+            choose_blocks(read_blocks(paths.lora_file(entry.name)), entry.blocks)
+
+
+def file_facts(entries: Sequence[WantedLora]) -> list[list[Any]]:
+    """What changes if one of the files is another than before."""
+    stats = [(entry.name, paths.lora_file(entry.name).stat()) for entry in entries]
+    return [[name, status.st_size, status.st_mtime_ns] for name, status in stats]
+
+
+def stacked(entries: Sequence[WantedLora]) -> tuple[list[LoraEntry], list[str]]:
+    """The entries as they stand in a stack, and a line on each of which some blocks were taken."""
+    stack, notes = [], []
+    for entry in entries:
+        name = entry.name
+        if entry.blocks:
+            source = paths.lora_file(name)
+            made = filter_lora(source, entry.blocks, paths.filtered_root())
+            notes.append(f"{source.stem}: {len(made.kept)} of {len(made.blocks)} blocks"
+                         + (f", without {made.unknown} tensors of unknown networks" if made.unknown else ""))
+            if made.path != source:
+                USED.note(made.path)
+                name = paths.lora_name(made.path)
+        stack.append((name, entry.strength, entry.clip_strength))
+    return stack, notes
+
+
+def checked_stack(stack: Any) -> list[LoraEntry]:
+    """A LORA_STACK as any pack makes it; places that were left free are left out.
+
+    Raises UserError if it is none.
+    """
+    try:
+        entries = [(name, float(strength), float(clip)) for name, strength, clip in stack or ()]
+    except (TypeError, ValueError):
+        raise UserError(f"LORA_STACK is {str(stack)[:120]!r}; it must be a list of (name, model strength, clip "
+                        "strength). Link a stack node to it.") from None
+    return [entry for entry in entries if entry[0] not in (None, "", "None")]
+
+
+def listed_file(name: str) -> Path:
+    """The file of a LoRA by its name in a stack. Raises UserError if there is none, with the nearest."""
+    found = folder_paths.get_full_path("loras", name)
+    return Path(found) if found else paths.lora_file(find_lora(name, lora_names()))
+
+
+class Facts:
+    """What the files of a stack say of themselves, as far as their texts tell.
+
+    Attributes:
+        entries: for `stack_advice`.
+        triggers: trigger words of those that are used.
+    """
+
+    def __init__(self, stack: Sequence[LoraEntry], roles: Mapping[str, str] | None = None) -> None:
+        self.entries: list[StackEntry] = []
+        found: list[str] = []
+        for name, strength, clip in stack:
+            path = listed_file(name)
+            metadata = TensorFile(path).metadata if path.suffix in HEADED else {}
+            self.entries.append(StackEntry(path=path, strength=strength, clip_strength=clip,
+                                           role=file_role(metadata) or (roles or {}).get(name, "")))
+            if strength or clip:
+                found += filter(None, map(str.strip, metadata.get(TRIGGER, "").split(",")))
+        self.triggers = tuple(dict.fromkeys(found))
+
+
+def told(stack: list[LoraEntry], facts: Facts, node_id: str | None, notes: Sequence[str] = (),
+         advice: Sequence[str] = ()) -> tuple[list[LoraEntry], str, str]:
+    """The outputs of `stack_outputs`; the node shows the stack, notes and advice."""
+    counts = Counter(name for name, *_ in stack)
+    twice = [f"{name} is there {count} times; its strengths add up." for name, count in counts.items() if count > 1]
+    advice = (*advice, *stack_advice(facts.entries), *twice)
+    lines = [f"{entry.name}: {entry.strength:g}" + (
+        f", text encoder {entry.clip_strength:g}" if entry.clip_strength != entry.strength else "")
+        for entry in facts.entries]
+    show_report("\n".join((*(lines or ["no LoRA"]), *notes, *advice)), node_id)
+    return stack, "\n".join(advice), ", ".join(facts.triggers)
+
+
+class Used:
+    """Files that a stack of this process names. If one is gone, its node must run again though its text is the same."""
+
+    def __init__(self) -> None:
+        self._files: set[Path] = set()
+        self._losses = 0
+
+    def note(self, path: Path) -> None:
+        self._files.add(path)
+
+    def look(self) -> int:
+        gone = {path for path in self._files if not path.is_file()}
+        self._files -= gone
+        self._losses += len(gone)
+        return self._losses
+
+
+USED = Used()

@@ -1,0 +1,168 @@
+"""The node that splits two LoRAs in time: one early, where the composition is made, the other late, where the look is.
+
+By the host's own hooks (comfy_extras/nodes_hooks.py), which the text encoder hands to the conditioning; a sampler that
+meets them changes the weights as it goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..trainer.errors import UserError
+from ..trainer.stack import CHARACTER, StackEntry, file_role
+from ..trainer.tensor_file import TensorFile
+from .conflict import stack_entries
+from .host_nodes import call, node_class
+from .pictures import to_batch
+from .plot import Point, stairs_plot
+from .sockets import LoraStack
+from .stack import CATEGORY, checked_stack
+from .sweep_plan import LoraEntry
+from .working import show_report
+
+STYLE = "style"
+KEYFRAMES = 6
+"""Strengths of a curve, its ends included: each change costs the sampler a patch of the weights."""
+CUSTOM = "custom"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a LoRA's strength is multiplied by: `start` up to `begin`, then in even stairs to `end` at `until`.
+
+    Both are shares of the steps.
+    """
+
+    start: float
+    end: float
+    until: float = 0.5
+    begin: float = 0.0
+
+    @property
+    def stairs(self) -> list[Point]:
+        """(share of the steps from which it holds, factor)."""
+        if self.start == self.end:
+            return [(0.0, self.start)]
+        parts = [index / (KEYFRAMES - 1) for index in range(KEYFRAMES)]
+        found = [(self.begin + part * (self.until - self.begin), self.start + part * (self.end - self.start))
+                 for part in parts]
+        return found if not self.begin else [(0.0, self.start), *found]
+
+
+PRESETS = {
+    # preset → curves of the character and of the style
+    "character first": (Curve(1.0, 0.7), Curve(0.4, 1.0)),
+    "style first": (Curve(0.4, 1.0), Curve(1.0, 0.7)),
+    "cross-fade at half": (Curve(1.0, 0.3, 0.6, 0.4), Curve(0.3, 1.0, 0.6, 0.4)),
+}
+
+
+class TimeSplit(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        def factor(name: str, default: float, tooltip: str):
+            return io.Float.Input(name, default=default, min=0.0, max=2.0, step=0.05, tooltip=f"Of custom: {tooltip}")
+
+        return io.Schema(
+            node_id="LoraBootstrap_TimeSplit", display_name="Time Split", category=CATEGORY,
+            description="Character early, style late, by the host's own hooks: for LoRAs that no strengths reconcile. "
+                        "The CLIP carries them; encode both prompts with it, and give the sampler the model without "
+                        "them.",
+            hidden=[io.Hidden.unique_id],
+            inputs=[
+                io.Clip.Input("clip", tooltip="The text encoder without these LoRAs."),
+                LoraStack.Input("LORA_STACK", tooltip=(
+                    "A character and a style: as their files say, else the first and the second. Others are on "
+                    "throughout.")),
+                io.Combo.Input("preset", options=[*PRESETS, CUSTOM], default=next(iter(PRESETS)), tooltip=(
+                    "character first: character 1 to 0.7, style 0.4 to 1 over the first half. style first: the "
+                    "reverse. cross-fade at half: 1 to 0.3 and 0.3 to 1 around the middle. custom: as below.")),
+                factor("character_start", 1.0, "times the character's strength at the first step."),
+                factor("character_end", 0.7, "times the character's strength from until on."),
+                factor("style_start", 0.4, "times the style's strength at the first step."),
+                factor("style_end", 1.0, "times the style's strength from until on."),
+                io.Float.Input("until", default=0.5, min=0.05, max=1.0, step=0.05, tooltip=(
+                    "Of custom: the share of the steps over which the strengths change.")),
+                io.Boolean.Input("schedule_clip", default=False, tooltip=(
+                    "Encode the prompt anew for each strength. Off: the text encoder has the stack's strengths "
+                    "throughout.")),
+            ],
+            outputs=[
+                io.Clip.Output(display_name="CLIP", tooltip="For the text encoders of both prompts."),
+                io.Image.Output(display_name="curve", tooltip="Both strengths over the steps."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, clip, LORA_STACK, preset, character_start, character_end, style_start, style_end, until,
+                schedule_clip) -> io.NodeOutput:
+        if preset == CUSTOM:
+            curves = Curve(character_start, character_end, until), Curve(style_start, style_end, until)
+        else:
+            curves = PRESETS[preset]
+        stack = checked_stack(LORA_STACK)
+        entries = stack_entries(stack)
+        places = roles(entries)
+        by_place = dict(zip(places, curves, strict=True))
+        hooks = split_hooks(stack, by_place)
+        told = {entries[place].name: [(share, factor * entries[place].strength) for share, factor in curve.stairs]
+                for place, curve in by_place.items()}
+        show_report("\n".join(_line(role, name, points) for role, (name, points) in
+                              zip((CHARACTER, STYLE), told.items(), strict=True)), cls.hidden.unique_id)
+        return io.NodeOutput(run("SetClipHooks", clip=clip, apply_to_conds=True, schedule_clip=schedule_clip,
+                                 hooks=hooks), to_batch(stairs_plot("strength over % of the steps", told)))
+
+
+# -- the work ----------------------------------------------------------------------------------------------------------
+
+
+def roles(entries: Sequence[StackEntry]) -> tuple[int, int]:
+    """(character's, style's) places in a stack: as the files say, else the first ones. Raises UserError for one."""
+    if len(entries) < 2:
+        raise UserError(f"a split in time is between two LoRAs, and there is {len(entries) or 'none'}; add one to the "
+                        "stack.")
+    told = [entry.role or file_role(TensorFile(entry.path).metadata) for entry in entries]
+    character = min(range(len(told)), key=lambda place: (told[place] != CHARACTER, told[place] == STYLE))
+    others = [place for place in range(len(told)) if place != character]
+    style = min(others, key=lambda place: told[place] != STYLE)
+    if entries[style].path == entries[character].path:
+        raise UserError(f"{entries[style].name} is both the character and the style; give two different LoRAs.")
+    return character, style
+
+
+def split_hooks(stack: Sequence[LoraEntry], curves: dict[int, Curve]) -> Any:
+    """The host's hooks for a whole stack; those without a curve are on throughout."""
+    whole = None
+    for place, (name, strength, clip_strength) in enumerate(stack):
+        hooks = run("CreateHookLora", lora_name=name, strength_model=strength, strength_clip=clip_strength)
+        if place in curves:
+            hooks = run("SetHookKeyframes", hooks=hooks, hook_kf=keyframes(curves[place]))
+        whole = hooks if whole is None else run("CombineHooks2", hooks_A=whole, hooks_B=hooks)
+    return whole
+
+
+def keyframes(curve: Curve) -> Any:
+    """The host's keyframes for a curve; its percents are shares of the noise schedule."""
+    first = run("CreateHookKeyframe", strength_mult=curve.start, start_percent=0.0)
+    if curve.start == curve.end:
+        return first
+    return run("CreateHookKeyframesInterpolated", strength_start=curve.start, strength_end=curve.end,
+               interpolation="linear", start_percent=curve.begin, end_percent=curve.until, keyframes_count=KEYFRAMES,
+               print_keyframes=False, prev_hook_kf=first)
+
+
+def run(name: str, **inputs: Any) -> Any:
+    """The first output of a node of the host."""
+    return call(node_class(name)(), inputs)[0]
+
+
+def _line(role: str, name: str, points: Sequence[Point]) -> str:
+    if len(points) == 1:
+        return f"{role} {name}: {points[0][1]:.2f} throughout"
+    start = max(share for share, value in points if value == points[0][1])
+    return (f"{role} {name}: {points[0][1]:.2f} to {points[-1][1]:.2f} from {100 * start:.0f} to "
+            f"{100 * points[-1][0]:.0f} % of the steps")
