@@ -14,7 +14,7 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
          "--disable-component-update", "--disable-sync")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = {"width": 1400, "height": 1080}
-LOADED, DRAWN = 90_000, 20_000
+LOADED, DRAWN = 90_000, 60_000
 """Milliseconds after which the front end's start, and a change in it, count as hanging."""
 
 HOST_NOISE = ("ComfyApp graph accessed before initialization",)
@@ -150,6 +150,10 @@ class Tab:
         self.page.wait_for_function(
             "(least) => (document.querySelector('.lb-raw')?.getAttribute('d') ?? '').split(/[ML]/).length > least",
             arg=points, timeout=seconds * 1000)
+
+    def drawn(self) -> None:
+        """Wait until what has changed so far is on the screen: the panels draw once a frame."""
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def picture(self, name: str) -> None:
         """Keep a picture of the tab, for whoever looks into a failure."""

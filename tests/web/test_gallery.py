@@ -111,6 +111,7 @@ class Gallery:
     @property
     def order(self) -> list[int]:
         """Numbers of the cards that are drawn, as they are read."""
+        self.tab.drawn()
         return [int(name[3:]) for name in self.page.locator(".lb-gallery-card").evaluate_all(
             "(cards) => cards.map((card) => card.dataset.name)")]
 

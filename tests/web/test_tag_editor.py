@@ -73,6 +73,7 @@ class Editor:
         return self.page.locator(f'.lb-tags-row[data-index="{number}"]')
 
     def tags(self, number: int) -> list[str]:
+        self.tab.drawn()
         return self.row(number).locator(".lb-tags-tag").all_inner_texts()
 
     def type(self, *keys: str) -> None:
