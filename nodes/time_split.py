@@ -7,7 +7,6 @@ meets them changes the weights as it goes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from comfy_api.latest import io
@@ -15,6 +14,7 @@ from comfy_api.latest import io
 from ..trainer.errors import UserError
 from ..trainer.stack import CHARACTER, StackEntry, file_role
 from ..trainer.tensor_file import TensorFile
+from ..trainer.time_split import KEYFRAMES, PRESETS, STYLE, Curve
 from .conflict import stack_entries
 from .host_nodes import call, node_class
 from .pictures import to_batch
@@ -24,41 +24,7 @@ from .stack import CATEGORY, checked_stack
 from .sweep_plan import LoraEntry
 from .working import show_report
 
-STYLE = "style"
-KEYFRAMES = 6
-"""Strengths of a curve, its ends included: each change costs the sampler a patch of the weights."""
 CUSTOM = "custom"
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What a LoRA's strength is multiplied by: `start` up to `begin`, then in even stairs to `end` at `until`.
-
-    Both are shares of the steps.
-    """
-
-    start: float
-    end: float
-    until: float = 0.5
-    begin: float = 0.0
-
-    @property
-    def stairs(self) -> list[Point]:
-        """(share of the steps from which it holds, factor)."""
-        if self.start == self.end:
-            return [(0.0, self.start)]
-        parts = [index / (KEYFRAMES - 1) for index in range(KEYFRAMES)]
-        found = [(self.begin + part * (self.until - self.begin), self.start + part * (self.end - self.start))
-                 for part in parts]
-        return found if not self.begin else [(0.0, self.start), *found]
-
-
-PRESETS = {
-    # preset → curves of the character and of the style
-    "character first": (Curve(1.0, 0.7), Curve(0.4, 1.0)),
-    "style first": (Curve(0.4, 1.0), Curve(1.0, 0.7)),
-    "cross-fade at half": (Curve(1.0, 0.3, 0.6, 0.4), Curve(0.3, 1.0, 0.6, 0.4)),
-}
 
 
 class TimeSplit(io.ComfyNode):
