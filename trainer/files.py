@@ -31,7 +31,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises UserError if the disk is full or the folder cannot be written to; anything else passes through.
     """
     path = Path(path)
-    temp = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}.tmp")
+    start = path.name.encode()[:100].decode(errors="ignore")  # file systems count a name's bytes
+    temp = path.with_name(f".{start}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))

@@ -112,7 +112,7 @@ KEY_STYLES = {
     "comfy": KeyStyle("ComfyUI", _comfy_name, "lora_down.weight", "lora_up.weight"),
 }
 
-_ROLES = {
+ROLES = {
     # how a key ends → what it is; the first that fits counts
     ".lora_down.weight": "down", ".lora_up.weight": "up", ".alpha": "alpha",
     ".lora_A.weight": "down", ".lora_B.weight": "up", ".lora_A.default.weight": "down", ".lora_B.default.weight": "up",
@@ -230,15 +230,15 @@ def load_lora(path: str | os.PathLike[str], module_names: Iterable[str] | None =
     found: dict[str, dict[str, Tensor]] = {}
     ignored = []
     for key, tensor in tensors.items():
-        ending = next((ending for ending in _ROLES if key.endswith(ending)), None)
+        ending = next((ending for ending in ROLES if key.endswith(ending)), None)
         if other := next((kind for ending, kind in _OTHER_KINDS.items() if key.endswith(ending)), None):
             raise UserError(f"{path} is a {other}, not a plain LoRA (key {key}): only LoRA can be read.")
         module = _module_key(key.removesuffix(ending), names) if ending else None
         if module is None:
             ignored.append(key)
         else:
-            found.setdefault(module, {})[_ROLES[ending]] = tensor
-    alphas = _diffusers_alphas(metadata)
+            found.setdefault(module, {})[ROLES[ending]] = tensor
+    alphas = diffusers_alphas(metadata)
     modules = {key: _factors(path, key, roles, alphas) for key, roles in found.items() if roles.keys() - {"alpha"}}
     if not modules:
         raise UserError(f"{path} holds no LoRA: none of its {len(tensors)} tensors is named like one. "
@@ -277,7 +277,7 @@ def _module_key(name: str, names: Mapping[str, str]) -> str | None:
     return None
 
 
-def _diffusers_alphas(metadata: Mapping[str, str]) -> Callable[[str], float | None]:
+def diffusers_alphas(metadata: Mapping[str, str]) -> Callable[[str], float | None]:
     """Alphas as diffusers keeps them: in the metadata, by part, with patterns for exceptions."""
     try:
         settings = json.loads(metadata.get(_ALPHA_TABLE, "{}"))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .errors import UserError
 from .layer_names import LayerName, diffusers_names, layer_name, layers_per_block, lora_key, match_key, row_counts
-from .lora_file import _ROLES, _diffusers_alphas
+from .lora_file import ROLES, diffusers_alphas
 from .tensor_file import TensorFile
 
 KERNEL_3 = (".conv1", ".conv2", ".downsamplers.0.conv", ".upsamplers.0.conv", "conv_in", "conv_out")
@@ -181,7 +181,7 @@ def _full_shape(shapes: Shapes) -> tuple[int, int]:
 
 
 KINDS = {
-    "LoRA": Kind({**_ROLES, ".lora_mid.weight": "mid"}, (frozenset({"up", "down"}),), _lora_shape,
+    "LoRA": Kind({**ROLES, ".lora_mid.weight": "mid"}, (frozenset({"up", "down"}),), _lora_shape,
                  lambda shapes: shapes["down"][0] if "mid" not in shapes else shapes["mid"][0], _lora_change),
     "LoHa": Kind({f".hada_{role}": role for role in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")},
                  (frozenset({"w1_a", "w1_b", "w2_a", "w2_b"}),), _loha_shape, lambda shapes: shapes["w1_b"][0],
@@ -285,7 +285,7 @@ class LoraFile:
 
     @cached_property
     def _alphas(self) -> Callable[[str], float | None]:
-        return _diffusers_alphas(self.metadata)
+        return diffusers_alphas(self.metadata)
 
     def change(self, entry: Entry, dtype: torch.dtype = torch.float64) -> Change:
         """What the file adds to a layer at strength 1. A DoRA's magnitude is left out.

@@ -33,6 +33,12 @@ def test_a_temporary_file_matches_no_search_for_the_final_suffix(tmp_path):
         assert list(tmp_path.glob("*.safetensors")) == []
 
 
+def test_a_name_as_long_as_a_file_can_have_is_written_whatever_its_letters(tmp_path):
+    path = tmp_path / f"{'字' * 80}.safetensors"
+    atomic_write(path, b"new")
+    assert path.read_bytes() == b"new"
+
+
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"),
                                    RuntimeError("I/O error: No space left on device (os error 28)")])
 def test_a_full_disk_is_told_in_one_line_with_the_free_space(tmp_path, error):

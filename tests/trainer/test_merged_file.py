@@ -59,6 +59,10 @@ def test_one_merged_file_draws_on_the_sandbox_what_both_loras_draw(tmp_path):
         assert not applied.unmatched
         torch.testing.assert_close(draw(), expected, atol=1e-3, rtol=0)
     assert (expected - plain).abs().mean() > 0.01
+    sandbox.pipeline.load_lora_weights(str(one.path.parent), weight_name=one.path.name)  # as diffusers' users do
+    torch.testing.assert_close(draw(), expected, atol=1e-3, rtol=0)
+    sandbox.pipeline.unload_lora_weights()
+    torch.testing.assert_close(draw(), plain, atol=1e-4, rtol=0)
     kernels = [row.down.shape[2:] for row in load_lora(one.path).modules.values() if row.down.ndim == 4]
     assert torch.Size([3, 3]) in kernels, "convolutions were among them"
 
