@@ -177,8 +177,7 @@ def stacked(entries: Sequence[WantedLora]) -> tuple[list[LoraEntry], list[str]]:
         if entry.blocks:
             source = paths.lora_file(name)
             made = filter_lora(source, entry.blocks, paths.filtered_root())
-            notes.append(f"{source.stem}: {len(made.kept)} of {len(made.blocks)} blocks"
-                         + (f", without {made.unknown} tensors of unknown networks" if made.unknown else ""))
+            notes.append(f"{source.stem}: {made.line}")
             if made.path != source:
                 USED.note(made.path)
                 name = paths.lora_name(made.path)

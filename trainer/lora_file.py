@@ -168,7 +168,7 @@ def save_lora(
             tensors[f"{name}.alpha"] = torch.tensor(float(factors.alpha))
     # an alpha table copied from another file would be applied on top of the alphas written here
     metadata = {name: text for name, text in lora.metadata.items() if name != _ALPHA_TABLE}
-    atomic_write(path, save(tensors, metadata=metadata | _hashes(tensors)))
+    atomic_write(path, save(tensors, metadata=metadata | hashes(tensors)))
 
 
 def _has_two_encoders(lora: LoraWeights) -> bool:
@@ -207,7 +207,7 @@ def _with_scale_one(modules: Mapping[str, Factors]) -> dict[str, Factors]:
             for key, factors in modules.items()}
 
 
-def _hashes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+def hashes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Hash of the tensor bytes, which other tools and sites know a LoRA by whatever its metadata says."""
     data = memoryview(save(dict(tensors)))
     digest = hashlib.sha256(data[8 + int.from_bytes(data[:8], "little"):]).hexdigest()

@@ -78,6 +78,7 @@ class Kind:
         shape: shapes by role → (out, in * kh * kw). Raises ValueError or IndexError if they do not fit.
         rank: shapes by role → what alpha is divided by; None: alpha has no meaning.
         change: tensors by role → up and down without alpha.
+        scaled: roles; the first that is there, multiplied, multiplies the change.
     """
 
     endings: Mapping[str, str]
@@ -85,6 +86,7 @@ class Kind:
     shape: Callable[[Shapes], tuple[int, int]]
     rank: Callable[[Shapes], int | None]
     change: Callable[[Roles], Change]
+    scaled: tuple[str, ...]
 
 
 def _lora_shape(shapes: Shapes) -> tuple[int, int]:
@@ -182,15 +184,17 @@ def _full_shape(shapes: Shapes) -> tuple[int, int]:
 
 KINDS = {
     "LoRA": Kind({**ROLES, ".lora_mid.weight": "mid"}, (frozenset({"up", "down"}),), _lora_shape,
-                 lambda shapes: shapes["down"][0] if "mid" not in shapes else shapes["mid"][0], _lora_change),
+                 lambda shapes: shapes["down"][0] if "mid" not in shapes else shapes["mid"][0], _lora_change,
+                 ("up",)),
     "LoHa": Kind({f".hada_{role}": role for role in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")},
                  (frozenset({"w1_a", "w1_b", "w2_a", "w2_b"}),), _loha_shape, lambda shapes: shapes["w1_b"][0],
-                 _loha_change),
+                 _loha_change, ("w1_a",)),
     "LoKr": Kind({f".lokr_{role}": role for role in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")},
                  tuple(map(frozenset, ({"w1", "w2"}, {"w1", "w2_a", "w2_b"}, {"w1_a", "w1_b", "w2"},
-                                       {"w1_a", "w1_b", "w2_a", "w2_b"}))), _lokr_shape, _lokr_rank, _lokr_change),
+                                       {"w1_a", "w1_b", "w2_a", "w2_b"}))), _lokr_shape, _lokr_rank, _lokr_change,
+                 ("w1", "w1_a")),
     "full": Kind({".diff": "diff"}, (frozenset({"diff"}),), _full_shape, lambda shapes: None,
-                 lambda roles: decomposed(roles["diff"].flatten(1), _kernel(roles["diff"]))),
+                 lambda roles: decomposed(roles["diff"].flatten(1), _kernel(roles["diff"])), ("diff",)),
 }
 MAGNITUDES = (".dora_scale", ".lora_magnitude_vector", ".lora_magnitude_vector.weight",
               ".lora_magnitude_vector.default.weight")
@@ -318,7 +322,7 @@ def read_header(path: Path) -> LoraFile:
         if kind := next((kind for ending, kind in REFUSED.items() if key.endswith(ending)), None):
             raise UserError(f"{path} is {kind} (key {key}), which only the model's own weights can turn into a change: "
                             f"LoRA files that can be read here are {', '.join(KINDS)}.")
-        row = _role(key)
+        row = key_role(key)
         if row is None or layer_name(row[0]) is None:
             ignored.append(key)
         else:
@@ -331,7 +335,7 @@ def read_header(path: Path) -> LoraFile:
     return LoraFile(tensors, tuple(entries), tuple(ignored))
 
 
-def _role(key: str) -> tuple[str, str, str] | None:
+def key_role(key: str) -> tuple[str, str, str] | None:
     """(module, kind, role) of a key; kind "" for what any kind can have. None for keys of no adapter."""
     for ending in MAGNITUDES:
         if key.endswith(ending):

@@ -11,8 +11,9 @@ from lora_bootstrap.trainer.errors import UserError
 from lora_bootstrap.trainer.files import file_hash
 from lora_bootstrap.trainer.lora_file import load_lora
 from lora_bootstrap.trainer.lora_filter import PRESETS, choose_blocks, filter_lora, read_blocks
+from lora_bootstrap.trainer.lora_layers import open_stack
 
-from .test_conflict import BLOCK, kohya, plain, random, write
+from .test_conflict import BLOCK, kinds, kohya, plain, random, write
 
 CONTENT, STYLE, OTHER = (f"up_blocks.0.attentions.{index}" for index in range(3))
 DOWN, MIDDLE = "down_blocks.1.attentions.0", "mid_block.attentions.0"
@@ -32,7 +33,7 @@ def girl(tmp_path):
 
 
 def chosen(path, text):
-    return choose_blocks(read_blocks(path), text)
+    return tuple(choose_blocks(read_blocks(path), text))
 
 
 def refused(path, text):
@@ -56,6 +57,52 @@ def test_blocks_stand_in_the_networks_order(girl):
     ("", ("text_encoder", DOWN, MIDDLE, CONTENT, STYLE, OTHER))])
 def test_presets_and_patterns_choose_blocks(girl, text, blocks):
     assert chosen(girl, text) == blocks
+
+
+@pytest.mark.parametrize(("text", "strengths"), [
+    ("mid_block* = 0.5", {"text_encoder": 1, DOWN: 1, MIDDLE: 0.5, CONTENT: 1, STYLE: 1, OTHER: 1}),
+    ("content + style=-.3", {CONTENT: 1, STYLE: -0.3}), ("up_blocks.* + style = 0", {CONTENT: 1, OTHER: 1}),
+    ("all = 0.5 + not text_encoder + style = 1", {DOWN: 0.5, MIDDLE: 0.5, CONTENT: 0.5, STYLE: 1, OTHER: 0.5})])
+def test_blocks_have_strengths_of_their_own(girl, text, strengths):
+    assert choose_blocks(read_blocks(girl), text) == strengths
+
+
+@pytest.mark.parametrize("text", ["style =", "style = strong", "style = nan", "style = 50"])
+def test_a_blocks_strength_that_is_none_is_told(girl, text):
+    assert "have no strength from -10 to 10 behind the =, such as mid_block* = 0.5" in refused(girl, text)
+
+
+@pytest.mark.parametrize("kind", ["LoRA", *kinds()])
+def test_at_half_the_strength_a_block_is_half_of_what_it_was_whatever_its_kind(tmp_path, kind):
+    tensors = plain(4, 1) if kind == "LoRA" else kinds()[kind][0]
+    both = {kohya(f"{block}.{LEAF}"): {end: tensor.clone() for end, tensor in (
+        *tensors.items(), ("diff_b", random(20).float()))} for block in (STYLE, OTHER)}
+    path = write(tmp_path / "a.safetensors", both, SDXL)
+    made = filter_lora(path, "style = 0.5", tmp_path / "filtered")
+    assert made.kept == {STYLE: 0.5, OTHER: 1} and made.line == f"2 of 2 blocks, {STYLE} at 0.5"
+    with open_stack([path, made.path]) as stack:
+        for name in stack.names:
+            whole, part = (change.dense() for change in stack.changes(name))
+            torch.testing.assert_close(part, whole * (0.5 if STYLE in name else 1), rtol=1e-6, atol=1e-6)
+    whole, part = load_file(path), load_file(made.path)
+    for block, strength in ((STYLE, 0.5), (OTHER, 1)):
+        name = f"{kohya(f'{block}.{LEAF}')}.diff_b"
+        assert torch.equal(part[name], whole[name] * strength)
+
+
+def test_another_strength_is_another_file_and_its_lineage_says_so(girl, tmp_path):
+    made = [filter_lora(girl, text, tmp_path / "filtered").path for text in ("style = 0.5", "style = 0.6", "not style")]
+    assert len(set(made)) == 3
+    with safe_open(made[0], "pt") as file:
+        assert json.loads(file.metadata()["lora_bootstrap.lineage"])["filter"]["strengths"] == {STYLE: 0.5}
+    assert filter_lora(girl, "all = 1", tmp_path / "filtered").path == girl
+
+
+def test_a_doras_blocks_are_kept_or_left_out_but_not_weakened(tmp_path):
+    rows = {kohya(f"{STYLE}.{LEAF}"): {**plain(4, 1), "dora_scale": random(20, 1)}, **blocks_of(OTHER)}
+    path = write(tmp_path / "a.safetensors", rows, SDXL)
+    assert f"{STYLE} of a.safetensors is a DoRA, which has no strength of its own" in refused(path, "style = 0.5")
+    assert chosen(path, f"{OTHER} = 0.5") == (STYLE, OTHER) and chosen(path, "style = 0") == (OTHER,)
 
 
 def test_a_file_in_the_original_layout_has_the_same_blocks_under_its_own_names_too(tmp_path):
@@ -94,7 +141,7 @@ def test_an_unknown_block_is_told_the_nearest_and_those_there(girl):
 
 def test_the_file_holds_exactly_the_tensors_of_the_blocks(girl, tmp_path):
     made = filter_lora(girl, "style + text_encoder", tmp_path / "filtered")
-    assert made.kept == ("text_encoder", STYLE) and len(made.blocks) == 6 and made.unknown == 0
+    assert made.kept == {"text_encoder": 1, STYLE: 1} and len(made.blocks) == 6 and made.unknown == 0
     whole, part = load_file(girl), load_file(made.path)
     names = {f"{module}.{end}" for module in (kohya(f"{STYLE}.{LEAF}"), TEXT) for end in plain()}
     assert part.keys() == names
