@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import gallery_routes, routes, sweep_routes, tag_routes  # noqa: F401 (register themselves; no later moment)
+from . import (  # noqa: F401 (register themselves; no later moment)
+    gallery_routes,
+    routes,
+    stack_routes,
+    sweep_routes,
+    tag_routes,
+)
 from .audit import AuditDataset
 from .candidates import CandidateView, KeepCandidate, SaveCandidates
 from .captions import AbsorbTags, EditTags

@@ -60,8 +60,8 @@ def find_lora(name: str, names: Sequence[str]) -> str:
             raise UserError(f"LoRA {name!r} may be {' or '.join(map(repr, fitting[:4]))}; write which.")
     if not names:
         raise UserError(f"there is no LoRA {name!r}, nor any other: put one into models/loras, and press R.")
-    near = _nearest(_plain(name), names)
-    raise UserError(f"there is no LoRA {name!r}.{f' Did you mean {near!r}?' if near else ''} Put the file into "
+    near = near_loras(name, names, 1)
+    raise UserError(f"there is no LoRA {name!r}.{f' Did you mean {near[0]!r}?' if near else ''} Put the file into "
                     "models/loras, or press R to see what was added since.")
 
 
@@ -79,10 +79,11 @@ def _last(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _nearest(wanted: str, names: Sequence[str]) -> str:
+def near_loras(name: str, names: Sequence[str], most: int) -> list[str]:
+    """The listed names that are spelled most alike, without their endings, the nearest first."""
     forms = {form.lower(): _plain(name) for name in names for form in (_last(_plain(name)), _plain(name))}
-    near = difflib.get_close_matches(wanted.lower(), forms, n=1)
-    return forms[near[0]] if near else ""
+    near = difflib.get_close_matches(_plain(name).lower(), forms, n=2 * most)  # each name has two forms
+    return list(dict.fromkeys(forms[form] for form in near))[:most]
 
 
 # -- a stack, line by line ---------------------------------------------------------------------------------------------
@@ -93,10 +94,15 @@ def read_entries(text: str, names: Sequence[str]) -> tuple[WantedLora, ...]:
 
     Raises UserError for a line that cannot be read, a name that is not listed, or the same twice with the same blocks.
     """
-    return _known(tuple(entry for line in text.splitlines() for entry in _line(line.strip(), names)), names)
+    return _known(tuple(entry for line in text.splitlines() for entry in read_line(line, names)), names)
 
 
-def _line(line: str, names: Sequence[str]) -> tuple[WantedLora, ...]:
+def read_line(line: str, names: Sequence[str]) -> tuple[WantedLora, ...]:
+    """The LoRAs of one line as they are written, () if it is off. The names tell an `off` from a LoRA's name.
+
+    Raises UserError if it cannot be read.
+    """
+    line = line.strip()
     if not line or line.startswith("#") or _is_off(line, names):
         return ()
     if line.startswith("<"):
@@ -142,11 +148,16 @@ def _strength(text: str, whole: str, how: str) -> float:
 def _known(entries: Sequence[WantedLora], names: Sequence[str]) -> tuple[WantedLora, ...]:
     found = tuple(WantedLora(find_lora(entry.name, names), entry.strength, entry.clip_strength, entry.blocks)
                   for entry in entries)
-    once = [(entry.name, entry.blocks) for entry in found]
-    for at, entry in enumerate(found):
+    check_once(found)
+    return found
+
+
+def check_once(entries: Sequence[WantedLora]) -> None:
+    """Raises UserError if one of the LoRAs, by their listed names, is there twice with the same blocks."""
+    once = [(entry.name, entry.blocks) for entry in entries]
+    for at, entry in enumerate(entries):
         if once[at] in once[:at]:
             raise UserError(f"LoRA {entry.name!r} is there twice; write it once, with the sum of the strengths.")
-    return found
 
 
 # -- a prompt ----------------------------------------------------------------------------------------------------------
