@@ -6,6 +6,7 @@
                           grid.png            the labelled sheet (grid-2.png, ... where there are more)
                           scores.json         the scoring matrix
                           marks.json          what a person marked
+                          strengths.json      the strengths of a pair, of a sweep that refines them
 
 A cell's key is a hash of all that decides its picture. So a picture that is there is never made again, whatever was
 queued before, and neither Cancel nor a crash can leave the manifest and the pictures at odds.
@@ -19,6 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +32,8 @@ from .errors import UserError
 from .files import atomic_path, file_hash, read_json, write_json
 
 VERSION = 1
-BASE, CHECKPOINT, STRENGTH, PROMPT, SEED = "base", "checkpoint", "strength", "prompt", "seed"
-AXES = (BASE, CHECKPOINT, STRENGTH, PROMPT, SEED)
+BASE, STACK, CHECKPOINT, STRENGTH, PROMPT, SEED = "base", "stack", "checkpoint", "strength", "prompt", "seed"
+AXES = (BASE, STACK, CHECKPOINT, STRENGTH, PROMPT, SEED)
 """In the order in which cells are made: what is dear to change comes first."""
 OF_THE_LORA = (CHECKPOINT, STRENGTH)
 TOLD = ("lora", "step", "epoch", "run", "trigger", "family", "kind")
@@ -80,6 +82,8 @@ class Sweep:
         axes: in the order of AXES; those that are not there have one value, which is among the shared facts.
         shared: facts that all cells have in common, such as steps and cfg.
         without: also each base, prompt and seed without the LoRA, to compare with.
+        alone: the last choices of the axes of the stack and of the strength are without that LoRA. They are made with
+            each other and with the last but one of the other axis: neither LoRA, and each alone.
     """
 
     folder: Path
@@ -87,6 +91,7 @@ class Sweep:
     axes: tuple[Axis, ...]
     shared: Mapping[str, Any] = field(default_factory=dict)
     without: bool = False
+    alone: bool = False
 
     def __post_init__(self) -> None:
         empty = [axis.name for axis in self.axes if not axis.choices]
@@ -97,15 +102,28 @@ class Sweep:
 
     def __len__(self) -> int:
         """How many cells, those without the LoRA not counted."""
-        count = 1
-        for axis in self.axes:
-            count *= len(axis.choices)
+        count = prod(len(axis.choices) for axis in self.axes)
+        if self.alone:
+            pair = [len(axis.choices) for axis in self.axes if axis.name in (STACK, STRENGTH)]
+            count = count // prod(pair) * sum(self._made(at) for at in product(*map(range, pair)))
         return count
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
         """All cells in the order in which they are made."""
-        return tuple(self._cell(at) for at in product(*(range(len(axis.choices)) for axis in self.axes)))
+        def places(at: tuple[int, ...]) -> list[int]:
+            return [place for axis, place in zip(self.axes, at, strict=True) if axis.name in (STACK, STRENGTH)]
+
+        every = product(*(range(len(axis.choices)) for axis in self.axes))
+        return tuple(self._cell(at) for at in every if self._made(places(at)))
+
+    def _made(self, places: Sequence[int]) -> bool:
+        """Whether there is a cell at these places on the axes of the stack and of the strength."""
+        if not self.alone:
+            return True
+        lengths = [len(axis.choices) for axis in self.axes if axis.name in (STACK, STRENGTH)]
+        from_end = [length - 1 - place for length, place in zip(lengths, places, strict=True)]
+        return 0 not in from_end or max(from_end) <= 1
 
     @cached_property
     def references(self) -> tuple[Cell, ...]:
@@ -188,6 +206,7 @@ class Sweep:
         """Write the manifest."""
         write_json(self.folder / "manifest.json", {
             "version": VERSION, "title": self.title, "without": self.without, "shared": self.shared,
+            **({"alone": True} if self.alone else {}),
             "axes": [{"name": axis.name, "choices": [vars(choice) for choice in axis.choices]} for axis in self.axes],
             "cells": [{"key": cell.key, "at": cell.at} for cell in self.everything]})
 
@@ -218,7 +237,8 @@ class Sweep:
                 raise UserError(f"{folder} was written by another version; sweep again under another name.")
             axes = tuple(Axis(axis["name"], tuple(Choice(**choice) for choice in axis["choices"]))
                          for axis in values["axes"])
-            return cls(folder, values["title"], axes, values["shared"], values["without"])
+            return cls(folder, values["title"], axes, values["shared"], values["without"],
+                       bool(values.get("alone")))
         except (KeyError, TypeError) as error:
             raise UserError(f"{folder / 'manifest.json'} is no sweep ({error}); sweep again under another name.") \
                 from error
@@ -279,6 +299,19 @@ def _checkpoint_label(facts: Mapping[str, Any], path: Path) -> str:
 def strength_axis(strengths: Iterable[float]) -> Axis:
     return Axis(STRENGTH, tuple(Choice(f"{value:g}", {"strength": float(value)})
                                 for value in dict.fromkeys(strengths)))
+
+
+def stack_axis(label: str, below: Sequence[Sequence[Any]], name: str, digest: str, strengths: Iterable[float]) -> Axis:
+    """A LoRA below the one that is swept at several strengths, the last choice without it, as `Sweep.alone` has it.
+
+    Args:
+        below: the other LoRAs that every cell has: [name, hash, strength on the model, on the text encoder] each.
+        name, digest: what the host's loaders call the file, and its hash.
+    """
+    others = [list(entry) for entry in below]
+    with_it = [Choice(f"{label} {value:g}", {"stack": [*others, [name, digest, float(value), float(value)]]})
+               for value in dict.fromkeys(strengths)]
+    return Axis(STACK, (*with_it, Choice(f"no {label}", {"stack": others})))
 
 
 def prompt_axis(prompts: Iterable[str]) -> Axis:

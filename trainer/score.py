@@ -7,7 +7,7 @@ None and named, never guessed. Sources: github.com/deepghs/cyberharem (choice), 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -248,16 +248,7 @@ class _Measure:
         return likeness_to(self.eye.embed(pixels), self.anchors).mean().item()
 
     def _prompt(self, pixels: Tensor, cells: Sequence[Cell]) -> float | None:
-        """Share of the tags that the prompts ask for and the eye knows which it sees; None if it knows none."""
-        if self.eye is None:
-            return None
-        asked = [[tag for tag in split_tags(cell.facts["prompt"]) if tag != self.trigger] for cell in cells]
-        tags = sorted({tag for row in asked for tag in row})
-        read = self.eye.read_tags(pixels, tags) if tags else None
-        if read is None:
-            return None
-        wanted = torch.tensor([[tag in row for tag in tags] for row in asked]) & ~read.isnan()
-        return ((read >= SEEN) & wanted).sum().item() / wanted.sum().item() if wanted.any() else None
+        return prompt_shown(self.eye, pixels, [cell.facts["prompt"] for cell in cells], [self.trigger])
 
     def _copies(self, pixels: Tensor) -> float | None:
         if self.training is None:
@@ -265,6 +256,23 @@ class _Measure:
         if self.copy_anchors is not None:
             return ((self.copies.embed(pixels) @ self.copy_anchors.T).amax(1) > SSCD_COPY).float().mean().item()
         return metrics.duplicates(pixels, self.training).any(1).float().mean().item()
+
+
+def prompt_shown(eye: Likeness | None, pixels: Tensor, prompts: Sequence[str], unread: Collection[str]) -> float | None:
+    """Share of the tags that the prompts ask for and the eye knows which it sees; None if it knows none.
+
+    Args:
+        unread: words that no eye can read, such as triggers.
+    """
+    if eye is None:
+        return None
+    asked = [[tag for tag in split_tags(prompt) if tag not in unread] for prompt in prompts]
+    tags = sorted({tag for row in asked for tag in row})
+    read = eye.read_tags(pixels, tags) if tags else None
+    if read is None:
+        return None
+    wanted = torch.tensor([[tag in row for tag in tags] for row in asked]) & ~read.isnan()
+    return ((read >= SEEN) & wanted).sum().item() / wanted.sum().item() if wanted.any() else None
 
 
 def _diversity(pixels: Tensor, without: Tensor) -> float:
