@@ -22,7 +22,7 @@ def cell_graph(cell: Cell, *, stack: Sequence[tuple[str, float, float]] = (), ch
     """A cell's graph, in which the ids `model`, `clip`, `vae` and perhaps `latent` stand for what is linked.
 
     Args:
-        stack: LoRAs that all cells have, below the one that is swept.
+        stack: LoRAs below the one that is swept.
         checkpoint: a base of its own, by the name the host's loader lists it under; "": what is linked.
         own_latent: a latent is linked; else an empty one of the cell's width and height is made.
     """
@@ -50,6 +50,11 @@ def cell_graph(cell: Cell, *, stack: Sequence[tuple[str, float, float]] = (), ch
         latent_image=EMPTY, denoise=1.0)
     add("decode", "VAEDecode", samples=["sample", 0], vae=vae)
     return graph
+
+
+def below(cell: Cell) -> list[tuple[str, float, float]]:
+    """(name, strength on the model, on the text encoder) of each LoRA that a cell has below the one that is swept."""
+    return [(name, of_model, of_clip) for name, _, of_model, of_clip in cell.facts.get("stack", ())]
 
 
 def whole_graph(find: Callable[[str], Node], graph: Graph, links: Mapping[str, list[Any]], end: list[Any],

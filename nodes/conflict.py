@@ -13,6 +13,7 @@ from ..trainer.overlap import TOLERANCE
 from ..trainer.stack import StackEntry
 from ..trainer.stages import Making
 from . import paths
+from .known_strengths import measured_lines
 from .pictures import to_batch
 from .sockets import LoraStack
 from .stack import CATEGORY, checked_stack
@@ -46,11 +47,12 @@ class ConflictReportNode(io.ComfyNode):
     @classmethod
     def execute(cls, LORA_STACK, tolerance) -> io.NodeOutput:
         me, stack = cls.hidden.unique_id, checked_stack(LORA_STACK)
-        report = measure_conflict(stack_entries(stack), tolerance=tolerance,
-                                  progress=counting("measuring layers", Work(me)))
+        entries = stack_entries(stack)
+        report = measure_conflict(entries, tolerance=tolerance, progress=counting("measuring layers", Work(me)))
         write_conflict(report, paths.conflicts_root())
-        show_report(report.text(), me)
-        return io.NodeOutput(report.text(), [to_batch(pair_table(pair)) for pair in report.pairs],
+        text = "\n".join((report.text(), *measured_lines(entries)))
+        show_report(text, me)
+        return io.NodeOutput(text, [to_batch(pair_table(pair)) for pair in report.pairs],
                              to_batch(conflict_picture(report)), recommended(report, stack), report.verdict)
 
 

@@ -21,6 +21,7 @@ from .dataset import CropPicture, DatasetFromImages, LoadDataset, MergeDatasets,
 from .merge import MergeLoras
 from .prepare import PrepareDataset, SaveDataset
 from .project import ProjectNode, ViewPrompts
+from .refine import RefineStrengths
 from .sandbox import LoadSandbox
 from .score import ScoreSweep
 from .settings import TrainSettingsNode
@@ -38,6 +39,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TrainLora, LoadRun, PickCheckpoint, ProjectNode, ViewPrompts, SaveCandidates, CandidateView, KeepCandidate,
     CurateImages, RoundDataset, StrengthGrid, CheckpointSweep, SweepValues, ComposeGrid, SweepCell, KeepCell,
     ComposedGrid, ScoreSweep, LoraStackNode, ApplyLoraStack, PromptLoras, ConflictReportNode, MergeLoras, TimeSplit,
+    RefineStrengths,
 )
 
 

@@ -19,6 +19,7 @@ from ..trainer.stack import CHARACTER, MOST_STRENGTH, StackEntry, file_role, sta
 from ..trainer.tensor_file import TensorFile
 from . import paths
 from .checkpoints import latest_checkpoint
+from .known_strengths import measured_lines
 from .sockets import LoraRun, LoraStack
 from .sweep_plan import LoraEntry
 from .working import problem, show_report
@@ -234,7 +235,7 @@ def told(stack: list[LoraEntry], facts: Facts, node_id: str | None, notes: Seque
     lines = [f"{entry.name}: {entry.strength:g}" + (
         f", text encoder {entry.clip_strength:g}" if entry.clip_strength != entry.strength else "")
         for entry in facts.entries]
-    show_report("\n".join((*(lines or ["no LoRA"]), *notes, *advice)), node_id)
+    show_report("\n".join((*(lines or ["no LoRA"]), *notes, *measured_lines(facts.entries), *advice)), node_id)
     return stack, "\n".join(advice), ", ".join(facts.triggers)
 
 

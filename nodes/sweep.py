@@ -12,13 +12,13 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..trainer.cells import AXES, Axis, Cell, Sweep, base_axis
+from ..trainer.cells import AXES, STACK, Axis, Cell, Sweep, base_axis
 from ..trainer.errors import UserError, unknown_name
 from ..trainer.images import open_image
 from ..trainer.prompt_sets import AS_WRITTEN, SETS
 from ..trainer.sheet import SheetStyle, choose_axes, write_sheets
 from ..trainer.sheet_log import SHEET, log_picture
-from .cell_graph import PICTURE, parameters, whole_graph
+from .cell_graph import PICTURE, below, parameters, whole_graph
 from .events import tell_sweep
 from .host_nodes import Graph, Runner
 from .pictures import to_batch
@@ -48,7 +48,7 @@ SHOWN_SIDE = 4096
 
 
 def axis_choice(name: str, where: str) -> io.Combo.Input:
-    return io.Combo.Input(name, options=[AUTO, *AXES, NONE], default=AUTO, tooltip=(
+    return io.Combo.Input(name, options=[AUTO, *(axis for axis in AXES if axis != STACK), NONE], default=AUTO, tooltip=(
         f"What stands {where} on the sheet. Axes that are neither rows nor columns become pages."))
 
 
@@ -167,8 +167,8 @@ class _DrawnSweep(io.ComfyNode):
         if latent is None:
             del given["latent"]
         notes: list[str] = []
-        drawing = Drawing(sweep, Runner(given), loras.below, checkpoints_by_base, latent is not None, draw == TOGETHER,
-                          partial(texts_of, find, links, loras.below, folder.name), notes)
+        drawing = Drawing(sweep, Runner(given), checkpoints_by_base, latent is not None, draw == TOGETHER,
+                          partial(texts_of, find, links, folder.name), notes)
         try:
             draw_missing(drawing, me)
         except BaseException:
@@ -227,10 +227,10 @@ def latent_hash(latent: Mapping[str, Any]) -> str:
     return _short([list(samples.shape), hashlib.sha256(samples.numpy().tobytes()).hexdigest()])
 
 
-def texts_of(find: Any, links: Mapping[str, Any], stack: Any, name: str, cell: Cell, graph: Graph) -> dict[str, str]:
+def texts_of(find: Any, links: Mapping[str, Any], name: str, cell: Cell, graph: Graph) -> dict[str, str]:
     """What a cell's PNG holds: the graph that makes it, and its settings as sites read them."""
     whole: dict[str, Node] = whole_graph(find, graph, links, PICTURE, f"sweep_{name}")
-    return {"prompt": json.dumps(whole), "parameters": parameters(cell, stack)}
+    return {"prompt": json.dumps(whole), "parameters": parameters(cell, below(cell))}
 
 
 def draw_missing(drawing: Drawing, node_id: str) -> None:

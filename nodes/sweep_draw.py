@@ -14,10 +14,9 @@ import torch
 from ..trainer.cells import Cell, Sweep
 from ..trainer.errors import UserError
 from . import paths
-from .cell_graph import EMPTY, NEGATIVE, PICTURE, POSITIVE, cell_graph
+from .cell_graph import EMPTY, NEGATIVE, PICTURE, POSITIVE, below, cell_graph
 from .host_nodes import Graph, Runner, call, node_class
 from .pictures import as_saved
-from .sweep_plan import LoraEntry
 
 ROW_PIXELS, MOST_ROWS = 4 * 2**20, 16
 """Of the pictures that are sampled in one batch."""
@@ -33,7 +32,6 @@ class Drawing:
     """How a sweep's cells are drawn.
 
     Attributes:
-        stack: LoRAs below the one that is swept.
         checkpoints: by the base fact of a cell, the name of its checkpoint; those that are not there are on the linked
             model.
         together: strengths in one batch, where the LoRA and the sampler allow it.
@@ -42,7 +40,6 @@ class Drawing:
 
     sweep: Sweep
     runner: Runner
-    stack: Sequence[LoraEntry]
     checkpoints: Mapping[str, str]
     own_latent: bool
     together: bool
@@ -59,7 +56,7 @@ class Drawing:
             yield from self._rows(group) if len(group) > 1 else self._single(group[0])
 
     def graph(self, cell: Cell) -> Graph:
-        return cell_graph(cell, stack=self.stack, checkpoint=self.checkpoints.get(cell.facts["base"], ""),
+        return cell_graph(cell, stack=below(cell), checkpoint=self.checkpoints.get(cell.facts["base"], ""),
                           own_latent=self.own_latent)
 
     # -- one by one ------------------------------------------------------------------------------------------------
@@ -81,7 +78,7 @@ class Drawing:
 
         def alike(cell: Cell) -> tuple[Any, ...]:
             facts = cell.facts
-            return facts["base"], facts["lora_sha256"] or cell.key, facts["prompt"], facts["seed"]
+            return facts["base"], below(cell), facts["lora_sha256"] or cell.key, facts["prompt"], facts["seed"]
 
         order = {base: place for place, base in enumerate(dict.fromkeys(cell.facts["base"] for cell in cells))}
         for _, found in groupby(sorted(cells, key=lambda cell: (order[cell.facts["base"]], *map(str, alike(cell)))),
@@ -116,24 +113,23 @@ class Drawing:
         from ..trainer.host_rows import RowLora
 
         graphs = [self.graph(cell) for cell in cells]
-        below = cell_graph(Cell("", (), {**cells[0].facts, "lora_sha256": ""}), stack=self.stack,
-                           checkpoint=self.checkpoints.get(cells[0].facts["base"], ""), own_latent=self.own_latent)
-        rows = RowLora(self.runner.value(below, below["sample"]["inputs"]["model"]),
+        plain = self.graph(Cell("", (), {**cells[0].facts, "lora_sha256": ""}))
+        rows = RowLora(self.runner.value(plain, plain["sample"]["inputs"]["model"]),
                        paths.lora_file(cells[0].facts["lora"]))
         if rows.why_not:
             raise UserError(rows.why_not)
         heard = {name: _joined([self.runner.value(graph, link) for graph in graphs])
                  for name, link in (("positive", POSITIVE), ("negative", NEGATIVE))}
-        latent = self.runner.value(below, EMPTY)
+        latent = self.runner.value(plain, EMPTY)
         samples = latent["samples"][:1]
         # each row's noise is that of the first row, which is what the seed gives a picture alone
         batch = {**latent, "samples": samples.repeat(len(cells), *[1] * (samples.ndim - 1)),
                  "batch_index": [0] * len(cells)}
-        settings = {name: value for name, value in below["sample"]["inputs"].items()
+        settings = {name: value for name, value in plain["sample"]["inputs"].items()
                     if name in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")}
         with rows.at([cell.facts["strength"] for cell in cells]) as model:
             drawn = call(node_class("KSampler")(), {**settings, **heard, "model": model, "latent_image": batch})[0]
-        vae = self.runner.value(below, below["decode"]["inputs"]["vae"])
+        vae = self.runner.value(plain, plain["decode"]["inputs"]["vae"])
         pixels = call(node_class("VAEDecode")(), {"samples": drawn, "vae": vae})[0]
         return [as_saved(row[None]) for row in pixels]
 

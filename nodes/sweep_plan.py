@@ -100,7 +100,12 @@ def sweep_folder(name: str, loras: Loras, kind: str) -> Path:
     Raises UserError for a name that cannot be a folder's.
     """
     stem = re.sub(r"-step\d{6}$", "", loras.swept[0][1].stem)
-    folder = paths.own_folder(paths.sweeps_root(), name.strip() or f"{stem}-{kind}")
+    return named_folder(name, f"{stem}-{kind}")
+
+
+def named_folder(name: str, otherwise: str) -> Path:
+    """The folder of a sweep of that name; of an empty name, of the other. Raises UserError likewise."""
+    folder = paths.own_folder(paths.sweeps_root(), name.strip() or otherwise)
     if folder.name.lower() == LOG:
         raise UserError(f"a sweep cannot be called {name!r}: that folder holds the log of all. Choose another name.")
     return folder

@@ -86,10 +86,10 @@ class TimeSplit(io.ComfyNode):
 # -- the work ----------------------------------------------------------------------------------------------------------
 
 
-def roles(entries: Sequence[StackEntry]) -> tuple[int, int]:
+def roles(entries: Sequence[StackEntry], what: str = "a split in time") -> tuple[int, int]:
     """(character's, style's) places in a stack: as the files say, else the first ones. Raises UserError for one."""
     if len(entries) < 2:
-        raise UserError(f"a split in time is between two LoRAs, and there is {len(entries) or 'none'}; add one to the "
+        raise UserError(f"{what} is between two LoRAs, and there is {len(entries) or 'none'}; add one to the "
                         "stack.")
     told = [entry.role or file_role(TensorFile(entry.path).metadata) for entry in entries]
     character = min(range(len(told)), key=lambda place: (told[place] != CHARACTER, told[place] == STYLE))

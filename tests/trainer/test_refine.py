@@ -1,4 +1,4 @@
-"""Strengths of a pair from pictures: the plan, the three figures, the harmonic mean, the pair to take, and the words."""
+"""Strengths of a pair from pictures: the plan, the three figures, the harmonic mean, the pair to take, the words."""
 
 import json
 

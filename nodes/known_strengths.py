@@ -1,0 +1,19 @@
+"""What is known of a stack from pictures: the strengths that Refine Strengths measured, base by base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..trainer.known_strengths import FILE, recall
+from ..trainer.stack import StackEntry
+from . import paths
+
+
+def strengths_file() -> Path:
+    return paths.output_root() / FILE
+
+
+def measured_lines(entries: Sequence[StackEntry]) -> list[str]:
+    """A line for each two of them whose best strengths were measured, and each base; [] if none were."""
+    return recall(strengths_file(), [(entry.name, entry.path) for entry in entries])

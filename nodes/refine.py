@@ -1,0 +1,228 @@
+"""The node that finds the strengths of a character and a style by their pictures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..trainer.axis_text import lines
+from ..trainer.cells import BASE, STACK, STRENGTH, Sweep
+from ..trainer.conflict_picture import heat_picture
+from ..trainer.errors import UserError
+from ..trainer.files import file_hash
+from ..trainer.known_strengths import Known, KnownLora, remember
+from ..trainer.refine import FIGURES, Refinement, Stacked, heat_maps, pair_sweep, refine, write_refinement
+from ..trainer.sheet import write_sheets
+from ..trainer.sheet_log import SCORES, SHEET, log_picture
+from ..trainer.stack import joined_names
+from ..trainer.tagger import SANDBOX
+from .cell_graph import above
+from .conflict import stack_entries
+from .eyes import choose_eye, clip_vision_input, tag_reader, tagger_input
+from .host_nodes import Runner
+from .known_strengths import strengths_file
+from .pictures import to_batch
+from .score import facts_of
+from .sockets import LoraDataset, LoraStack, LoraSweep
+from .stack import CATEGORY, Facts, checked_stack
+from .sweep import bases_of, counted, draw_missing, latent_hash, shown, texts_of
+from .sweep_draw import Drawing
+from .sweep_plan import LEFT, LoraEntry, named_folder, seeds_of, strengths_of
+from .time_split import roles
+from .working import Work, follow, problem, show_report
+
+LONGEST_LABEL = 24
+LOADED_BY = ("ckpt_name", "unet_name", "model_name", "gguf_name")
+"""Widgets of loaders that name a base."""
+
+
+class RefineStrengths(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        import comfy.samplers
+
+        return io.Schema(
+            node_id="LoraBootstrap_RefineStrengths", display_name="Refine Strengths", category=CATEGORY,
+            description="Draws a character and a style at every two of their strengths and takes the pair with the "
+                        "best harmonic mean of identity, style and prompt. Every cell is kept as soon as it is drawn: "
+                        "Cancel and Run again draws what is missing.",
+            is_output_node=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            inputs=[
+                io.Model.Input("model", tooltip="The base, without these LoRAs."),
+                io.Clip.Input("clip", tooltip="Its text encoder."), io.Vae.Input("vae", tooltip="Its VAE."),
+                LoraStack.Input("LORA_STACK", tooltip=(
+                    "A character and a style: as their files say, else the first and the second. Others stay as they "
+                    "are, in every cell.")),
+                io.String.Input("name", default="", tooltip=(
+                    "Of the sweep and its folder in output/sweeps; empty: by the LoRAs. Under one name, cells that are "
+                    "there are not drawn again.")),
+                io.String.Input("prompts", default="", multiline=True, tooltip=(
+                    "One on each line, with the triggers of both LoRAs. Two or three, with different things to see. A "
+                    "line that begins with # is left out.")),
+                io.String.Input("seeds", default="1, 2", tooltip="1, 2, 3 or a range: 1-4."),
+                io.String.Input("character_strengths", default="0.5, 0.65, 0.8, 0.9, 1.0", tooltip=(
+                    "Of the model and the text encoder alike, above 0: 0.5, 0.8, 1 or ranges: 0.5-1 (+0.1), 0.5-1 "
+                    "[6].")),
+                io.String.Input("style_strengths", default="0.3, 0.4, 0.5, 0.65, 0.8", tooltip=(
+                    "Likewise. Each is drawn with each of the character's.")),
+                io.String.Input("negative", default="", multiline=True, tooltip="The negative prompt."),
+                io.Int.Input("width", default=1024, min=16, max=16384, step=8, tooltip=(
+                    "Of the empty latent, as Empty Latent Image has it. The sandbox's pictures are half as wide.")),
+                io.Int.Input("height", default=1024, min=16, max=16384, step=8, tooltip="Of the empty latent."),
+                io.Int.Input("steps", default=20, min=1, max=10_000, tooltip="Of the sampler."),
+                io.Float.Input("cfg", default=6.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance."),
+                io.Combo.Input("sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS), default="euler",
+                               tooltip="As in KSampler."),
+                io.Combo.Input("scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS), default="normal",
+                               tooltip="As in KSampler."),
+                tagger_input(),
+                LoraDataset.Input("dataset", optional=True, tooltip=(
+                    "Pictures of the character, such as those it was trained on: identity is likeness to them. Without "
+                    "it, to what the character alone draws.")),
+                clip_vision_input(),
+                io.Latent.Input("latent", optional=True, tooltip=(
+                    "An empty latent in place of width and height, for models that need one of their own.")),
+            ],
+            outputs=[
+                LoraStack.Output(display_name="LORA_STACK", tooltip="The stack at the strengths to take."),
+                LoraSweep.Output(display_name="sweep", tooltip="For Compose Grid."),
+                io.Image.Output(display_name="sheet", is_output_list=True, tooltip=(
+                    "The style's strengths down, the character's across; a page for each prompt and seed.")),
+                io.Image.Output(display_name="heat_maps", is_output_list=True, tooltip=(
+                    "The harmonic mean of each pair, then identity, style and prompt, as far as measured.")),
+                io.String.Output(display_name="report"),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, character_strengths, style_strengths, seeds) -> bool | str:
+        for check, text in ((above_zero, character_strengths), (above_zero, style_strengths), (seeds_of, seeds)):
+            if (found := problem(check, text)) is not True:
+                return found
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, **_) -> Any:
+        return LEFT.look()
+
+    @classmethod
+    def execute(cls, model, clip, vae, LORA_STACK, name, prompts, seeds, character_strengths, style_strengths, negative,
+                width, height, steps, cfg, sampler_name, scheduler, tagger, dataset=None, clip_vision=None,
+                latent=None) -> io.NodeOutput:
+        me, find = cls.hidden.unique_id, cls.hidden.dynprompt.get_node
+        links = find(me)["inputs"]
+        two = TwoLoras.of(checked_stack(LORA_STACK))
+        facts = {"negative": negative, "steps": steps, "cfg": cfg, "sampler": sampler_name, "scheduler": scheduler,
+                 **({"width": width, "height": height} if latent is None else {"latent": latent_hash(latent)})}
+        of_bases, _ = bases_of(find, links, (model, clip, vae), "")
+        folder = named_folder(name, f"{joined_names(two.labels)}-strengths")
+        sweep = pair_sweep(folder, of_bases, two.character, two.style, (
+            above_zero(character_strengths), above_zero(style_strengths)), below=two.below, prompts=lines(prompts),
+            seeds=seeds_of(seeds), shared=facts)
+        given = {"model": (model,), "clip": (clip,), "vae": (vae,)} | ({} if latent is None else {"latent": (latent,)})
+        drawing = Drawing(sweep, Runner(given), {}, latent is not None, False,
+                          partial(texts_of, find, links, folder.name), [])
+        try:
+            draw_missing(drawing, me)
+        finally:
+            pages = write_sheets(sweep, rows=STACK, columns=STRENGTH)
+        eye = choose_eye(facts_of(sweep)["family"] == SANDBOX, clip_vision, tag_reader(tagger, me))
+        result = follow(refine(sweep, two.labels, eye=eye, training=dataset, triggers=two.triggers), Work(me))
+        notes = kept(sweep, result, two, base_name(find, links["model"]), pages[0])
+        states = list(sweep.states().values())
+        counts = {"done": states.count("done"), "failed": states.count("failed"), "total": len(states)}
+        report = "\n".join((result.text(), *notes))
+        show_report("\n".join((counted(*counts.values()), report)), me)
+        return io.NodeOutput(two.taken(result), sweep, [shown(page) for page in pages],
+                             [to_batch(heat_picture(heat)) for heat in heat_maps(sweep, result).values()], report,
+                             ui={"lora_bootstrap": [{"sweep": sweep.folder.name, **counts}]})
+
+
+# -- the work ----------------------------------------------------------------------------------------------------------
+
+
+class TwoLoras:
+    """A stack's character and style, and what else is in it.
+
+    Attributes:
+        below: the others as facts of a cell.
+        triggers: of all, as far as their files tell.
+    """
+
+    def __init__(self, stack: Sequence[LoraEntry], places: tuple[int, int], files: Sequence[Path],
+                 names: Sequence[str]) -> None:
+        self.stack, self.places = stack, places
+        labels = [_label(names[place]) for place in places]
+        self.labels = tuple(labels if labels[0] != labels[1] else (names[place] for place in places))
+        self.character, self.style = (Stacked(stack[place][0], files[place], label)
+                                      for place, label in zip(places, self.labels, strict=True))
+        self.below = [[name, file_hash(file), of_model, of_clip] for place, ((name, of_model, of_clip), file)
+                      in enumerate(zip(stack, files, strict=True)) if place not in places]
+        self.triggers = Facts([(name, 1.0, 1.0) for name, *_ in stack]).triggers
+
+    @classmethod
+    def of(cls, stack: list[LoraEntry]) -> TwoLoras:
+        """Raises UserError if there are no two, or a file is not there."""
+        entries = stack_entries(stack)
+        return cls(stack, roles(entries, "a pair of strengths"), [entry.path for entry in entries],
+                   [entry.name for entry in entries])
+
+    def taken(self, result: Refinement) -> Any:
+        """The stack at the best strengths; blocked if nothing is recommended."""
+        best = result.taken
+        if best is None:
+            return ExecutionBlocker(result.lines[0])
+        strengths = dict(zip(self.places, (best.character, best.style_strength), strict=True))
+        return [(name, strengths[place], strengths[place]) if place in strengths else (name, of_model, of_clip)
+                for place, (name, of_model, of_clip) in enumerate(self.stack)]
+
+
+def _label(name: str) -> str:
+    """A LoRA's name without its step, short enough for a sheet."""
+    plain = re.sub(r"-step\d{6}$", "", name.replace("\\", "/").rpartition("/")[2])
+    return plain if len(plain) <= LONGEST_LABEL else f"{plain[: LONGEST_LABEL - 1]}…"
+
+
+def above_zero(text: str) -> tuple[float, ...]:
+    """Strengths of a widget's text. Raises UserError if one is 0 or less."""
+    values = strengths_of(text)
+    if min(values) <= 0:
+        raise UserError(f"strengths {text!r} must be above 0; each LoRA alone is drawn besides.")
+    return values
+
+
+def base_name(find: Any, link: list[Any]) -> str:
+    """What a person calls the base: the file that its loader names, else the loader."""
+    nodes: Mapping[str, Any] = above(find, [link])
+    for node in nodes.values():
+        for widget in LOADED_BY:
+            if isinstance(name := node["inputs"].get(widget), str):
+                return Path(name.replace("\\", "/")).stem
+    kinds = [node["class_type"] for node in nodes.values()]
+    return "the sandbox" if "LoraBootstrap_LoadSandbox" in kinds else kinds[-1]
+
+
+def kept(sweep: Sweep, result: Refinement, two: TwoLoras, base: str, page: Path) -> list[str]:
+    """Write what was found, and remember the best strengths; returns what else there is to say."""
+    written = write_refinement(sweep, result)
+    if set(sweep.states().values()) == {"done"}:
+        log_picture(sweep, page, SHEET)
+    if "harmonic" in written:
+        log_picture(sweep, written["harmonic"], SCORES, result.lines[0])
+    best = result.taken
+    if best is None:
+        return []
+    known = Known(
+        base=base, character=KnownLora.of(two.character.name, two.character.path, best.character),
+        style=KnownLora.of(two.style.name, two.style.path, best.style_strength),
+        scores={name: getattr(best, name) for name in FIGURES}, eye=result.eye, sweep=sweep.folder.name,
+        at=datetime.now(timezone.utc).isoformat(timespec="seconds"))
+    note = remember(strengths_file(), sweep.axis(BASE).choices[0].facts["base"], known)
+    return [note] if note else []
