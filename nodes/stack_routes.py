@@ -7,7 +7,8 @@ POST /lora_bootstrap/stack {"entries": str (the node's text)}
       as Python parts them; of one that is off, the LoRAs it would name),
      "files": {name: {"role": "character" | "style" | … | "", "triggers": [str, ...], "blocks": [str, ...] (empty if it
       is no LoRA whose blocks can be told), "presets": {name: title} (of blocks, those that it has)}},
-     "total": float (sum of the strengths that are on, without signs), "advice": [str, ...]}
+     "total": float (sum of the strengths that are on, without signs), "start": float (a strength to begin with),
+     "advice": [str, ...]}
     400 for another body, or a text that is too long.
 """
 

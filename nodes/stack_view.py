@@ -12,7 +12,7 @@ from typing import Any
 from ..trainer.errors import UserError
 from ..trainer.lora_filter import PRESETS, Blocks, choose_blocks, read_blocks
 from ..trainer.prompt_loras import WantedLora, check_once, find_lora, near_loras, read_line
-from ..trainer.stack import StackEntry, stack_advice
+from ..trainer.stack import START, StackEntry, stack_advice
 from . import paths
 from .stack import Facts, lora_names
 
@@ -55,7 +55,8 @@ def stack_view(text: str) -> dict[str, Any]:
     entries = [StackEntry(path=paths.lora_file(entry.name), strength=entry.strength, clip_strength=entry.clip_strength,
                           role=stack.files[entry.name].role) for entry in stack.used]
     return {"lines": lines, "files": {name: view.told for name, view in stack.files.items()},
-            "total": round(sum(abs(entry.strength) for entry in entries), 4), "advice": stack_advice(entries)}
+            "total": round(sum(abs(entry.strength) for entry in entries), 4), "start": START,
+            "advice": stack_advice(entries)}
 
 
 class _Stack:
