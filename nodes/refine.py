@@ -122,7 +122,7 @@ class RefineStrengths(io.ComfyNode):
         facts = {"negative": negative, "steps": steps, "cfg": cfg, "sampler": sampler_name, "scheduler": scheduler,
                  **({"width": width, "height": height} if latent is None else {"latent": latent_hash(latent)})}
         of_bases, _ = bases_of(find, links, (model, clip, vae), "")
-        folder = named_folder(name, f"{joined_names(two.labels)}-strengths")
+        folder = named_folder(name, f"{joined_names(two.names)}-strengths")
         sweep = pair_sweep(folder, of_bases, two.character, two.style, (
             above_zero(character_strengths), above_zero(style_strengths)), below=two.below, prompts=lines(prompts),
             seeds=seeds_of(seeds), shared=facts)
@@ -152,6 +152,7 @@ class TwoLoras:
     """A stack's character and style, and what else is in it.
 
     Attributes:
+        names: of both, without their steps; `labels` are short enough for a sheet.
         below: the others as facts of a cell.
         triggers: of all, as far as their files tell.
     """
@@ -159,8 +160,10 @@ class TwoLoras:
     def __init__(self, stack: Sequence[LoraEntry], places: tuple[int, int], files: Sequence[Path],
                  names: Sequence[str]) -> None:
         self.stack, self.places = stack, places
-        labels = [_label(names[place]) for place in places]
-        self.labels = tuple(labels if labels[0] != labels[1] else (names[place] for place in places))
+        plain = tuple(_without_step(names[place]) for place in places)
+        self.names = plain if plain[0] != plain[1] else tuple(names[place] for place in places)
+        short = tuple(name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…" for name in self.names)
+        self.labels = short if short[0] != short[1] else self.names
         self.character, self.style = (Stacked(stack[place][0], files[place], label)
                                       for place, label in zip(places, self.labels, strict=True))
         self.below = [[name, file_hash(file), of_model, of_clip] for place, ((name, of_model, of_clip), file)
@@ -184,10 +187,8 @@ class TwoLoras:
                 for place, (name, of_model, of_clip) in enumerate(self.stack)]
 
 
-def _label(name: str) -> str:
-    """A LoRA's name without its step, short enough for a sheet."""
-    plain = re.sub(r"-step\d{6}$", "", name.replace("\\", "/").rpartition("/")[2])
-    return plain if len(plain) <= LONGEST_LABEL else f"{plain[: LONGEST_LABEL - 1]}…"
+def _without_step(name: str) -> str:
+    return re.sub(r"-step\d{6}$", "", name.rpartition("/")[2])
 
 
 def above_zero(text: str) -> tuple[float, ...]:

@@ -187,7 +187,7 @@ class _Measure:
         self.by_style, self.neither = self._there([character], [style - 1]), self._there([character], [style])
         self._learn_style()
         self._learn_identity()
-        self.shown = self._prompt(self.neither)
+        self.shown = self._prompt(self.neither, self._pixels(self.neither)) if self.neither else None
 
     def _there(self, characters: Collection[int], styles: Collection[int]) -> list[Cell]:
         """The finished cells at these places, by prompt and seed."""
@@ -200,9 +200,9 @@ class _Measure:
     def _pixels(self, cells: Sequence[Cell]) -> Tensor:
         return load_pixels([self.sweep.picture(cell) for cell in cells], self.size)
 
-    def _by_view(self, cells: Sequence[Cell]) -> dict[tuple[str, int], Tensor]:
+    def _by_view(self, cells: Sequence[Cell], pixels: Tensor | None = None) -> dict[tuple[str, int], Tensor]:
         """The style's figures of cells by their prompt and seed."""
-        rows = style_figures(self._pixels(cells)) if cells else ()
+        rows = style_figures(self._pixels(cells) if pixels is None else pixels) if cells else ()
         return {_view(cell): row for cell, row in zip(cells, rows, strict=True)}
 
     def _learn_style(self) -> None:
@@ -225,25 +225,26 @@ class _Measure:
             least = likeness_to(self.eye.embed(self._pixels(without)), self.anchors).mean().item() if without else None
             self.likeness = Scale(least, most)
 
-    def _prompt(self, cells: Sequence[Cell]) -> float | None:
-        prompts = [cell.facts["prompt"] for cell in cells]
-        return prompt_shown(self.eye, self._pixels(cells), prompts, self.triggers) if self.eye and cells else None
+    def _prompt(self, cells: Sequence[Cell], pixels: Tensor) -> float | None:
+        return prompt_shown(self.eye, pixels, [cell.facts["prompt"] for cell in cells], self.triggers)
 
     def pair(self, at: tuple[int, int]) -> Pair | None:
         cells = self._there(at[:1], at[1:])
         if not cells:
             return None
-        shown = self._prompt(cells)
-        return Pair(at, cells[0].facts["strength"], cells[0].facts["stack"][-1][2], len(cells), self._identity(cells),
-                    self._style(cells), None if shown is None else Scale(prompt_without=self.shown).prompt(shown))
+        pixels = self._pixels(cells)
+        shown = self._prompt(cells, pixels)
+        prompt = None if shown is None else Scale(prompt_without=self.shown).prompt(shown)
+        return Pair(at, cells[0].facts["strength"], cells[0].facts["stack"][-1][2], len(cells), self._identity(pixels),
+                    self._style(cells, pixels), prompt)
 
-    def _identity(self, cells: Sequence[Cell]) -> float | None:
+    def _identity(self, pixels: Tensor) -> float | None:
         if self.anchors is None:
             return None
-        return self.likeness.likeness(likeness_to(self.eye.embed(self._pixels(cells)), self.anchors).mean().item())
+        return self.likeness.likeness(likeness_to(self.eye.embed(pixels), self.anchors).mean().item())
 
-    def _style(self, cells: Sequence[Cell]) -> float | None:
-        found = {view: row for view, row in self._by_view(cells).items() if view in self.figures}
+    def _style(self, cells: Sequence[Cell], pixels: Tensor) -> float | None:
+        found = {view: row for view, row in self._by_view(cells, pixels).items() if view in self.figures}
         if self.scale is None or not found:
             return None
         rows = torch.stack(list(found.values()))

@@ -21,7 +21,7 @@ from lora_bootstrap.nodes import events, refine as refine_node, sweep as sweep_n
 from lora_bootstrap.nodes.cell_graph import PICTURE, below, cell_graph
 from lora_bootstrap.nodes.conflict import ConflictReportNode
 from lora_bootstrap.nodes.host_nodes import Runner
-from lora_bootstrap.nodes.refine import RefineStrengths, base_name
+from lora_bootstrap.nodes.refine import RefineStrengths, TwoLoras, base_name
 from lora_bootstrap.nodes.stack import LoraStackNode
 from lora_bootstrap.nodes.sweep_plan import Left
 from lora_bootstrap.sandbox import world
@@ -189,6 +189,16 @@ def test_roles_are_as_the_files_say_whatever_their_order():
 
 def test_a_sweep_without_a_name_is_called_after_both():
     assert run(name=" ").args[1].folder.name == "girl+ink-strengths"
+
+
+def test_labels_are_short_and_tell_both_apart(host):
+    long = "a_character_with_a_name_that_no_sheet_has_room_for"
+    names = [f"{long}-step000100.safetensors", f"{long}-step000200.safetensors", f"{long}.safetensors"]
+    for name, kind in zip(names, (GIRL, INK, GLOW), strict=True):
+        (host.output / "loras" / name).write_bytes((host.output / "loras" / kind).read_bytes())
+    two = TwoLoras.of([(name, 1.0, 1.0) for name in names[:2]])
+    assert two.labels == two.names == (f"{long}-step000100", f"{long}-step000200"), "of one run"
+    assert TwoLoras.of([(names[0], 1.0, 1.0), (INK, 1.0, 1.0)]).labels == ("a_character_with_a_name…", "ink")
 
 
 # -- what is taken -----------------------------------------------------------------------------------------------------
