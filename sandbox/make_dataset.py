@@ -1,7 +1,8 @@
 """Draws the example datasets in `dataset/`: `python -m lora_bootstrap.sandbox.make_dataset`.
 
-Each is what a user would have gathered of one held-out character: views from every side, near and far, in changing
-moods, places and styles, each with its tags beside it.
+A character's is what a user would have gathered of one held-out character: views from every side, near and far, in
+changing moods, places and styles, each with its tags beside it. A style's is the other way round: one look that the
+base has never seen, and somebody else in every picture.
 """
 
 from __future__ import annotations
@@ -11,15 +12,21 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from . import SANDBOX_DIR
-from .drawing import draw
-from .world import ATTRIBUTES, HELD_OUT, Scene, caption_tags
+from .drawing import Color, draw, mix
+from .world import ATTRIBUTES, CONTEXT, HELD_OUT, IDENTITY, Character, Scene, caption_tags, is_held_out
 
 CHARACTERS = ("akane",)
 COUNT = 20
 SIDE = 128
 STYLES = {"flat color": 8, "lineart": 3, "pastel": 3, "dark": 3, "pixel art": 3}
 """How many of the pictures are in each style: what stays the same over several styles is the character."""
+STORYBOOK, STORYBOOK_COUNT, STORYBOOK_SIDE = "storybook", 16, 80
+INK: Color = (112, 52, 24)
+PAPER: Color = (255, 236, 188)
+"""Of the storybook style: line drawings with a broad pen, printed in brown ink on yellowed paper."""
 
 
 def views(name: str) -> list[Scene]:
@@ -33,28 +40,57 @@ def views(name: str) -> list[Scene]:
     return [Scene(HELD_OUT[name], *row[0], *row[1:]) for row in zip(pairs, *decks, styles, strict=True)]
 
 
-def _dealt(rng: random.Random, tags: Sequence[str]) -> list[str]:
-    """COUNT tags, each as often as any other (or once more): the first, the plainest, and the rest in random order."""
-    first, *rest = itertools.islice(itertools.cycle(tags), COUNT)
+def storybook_scenes() -> list[Scene]:
+    """STORYBOOK_COUNT scenes, none of them of anybody like a held-out character; all attributes are evenly dealt."""
+    rng = random.Random(STORYBOOK)
+    context = [_dealt(rng, ATTRIBUTES[name], STORYBOOK_COUNT) for name in CONTEXT if name != "style"]
+    while True:
+        decks = [_dealt(rng, ATTRIBUTES[name], STORYBOOK_COUNT) for name in IDENTITY]
+        girls = [Character(*row) for row in zip(*decks, strict=True)]
+        if not any(map(is_held_out, girls)):
+            return [Scene(girl, *row, "lineart") for girl, *row in zip(girls, *context, strict=True)]
+
+
+def _dealt(rng: random.Random, tags: Sequence[str], count: int = COUNT) -> list[str]:
+    """`count` tags, each as often as any other (or once more): the first, the plainest, the rest in random order."""
+    first, *rest = itertools.islice(itertools.cycle(tags), count)
     rng.shuffle(rest)
     return [first, *rest]
 
 
 def make_dataset(folder: Path, name: str) -> None:
     """Write the views of a character as numbered PNG files with tags, SIDE pixels a side."""
-    folder.mkdir(parents=True, exist_ok=True)
     rng = random.Random(f"{name}, framing")
     for number, scene in enumerate(views(name), start=1):
-        stem = folder / "_".join((f"{number:02d}", *f"{scene.angle} {scene.framing}".replace("-", " ").split()))
         # No two photographers stand in the same place.
         jitter = (rng.uniform(-0.04, 0.04), rng.uniform(-0.04, 0.04), rng.uniform(0.94, 1.1))
-        draw(scene, SIDE, jitter).save(stem.with_suffix(".png"), optimize=True)
-        stem.with_suffix(".txt").write_text(", ".join(caption_tags(scene)) + "\n", encoding="utf-8")
+        _write(folder, number, scene, draw(scene, SIDE, jitter), caption_tags(scene))
+
+
+def make_storybook(folder: Path) -> None:
+    """Write pictures in the storybook style as numbered PNG files, STORYBOOK_SIDE pixels a side. No tag names it."""
+    for number, scene in enumerate(storybook_scenes(), start=1):
+        tags = [tag for tag in caption_tags(scene) if tag != scene.style]
+        _write(folder, number, scene, printed(draw(scene, STORYBOOK_SIDE)), tags)
+
+
+def printed(image: Image.Image) -> Image.Image:
+    """A picture as INK on PAPER: black becomes the one and white the other, and colours lie between."""
+    table = [mix(INK, PAPER, value / 255) for value in range(256)]
+    return image.point([color[channel] for channel in range(3) for color in table])
+
+
+def _write(folder: Path, number: int, scene: Scene, image: Image.Image, tags: Sequence[str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / "_".join((f"{number:02d}", *f"{scene.angle} {scene.framing}".replace("-", " ").split()))
+    image.save(stem.with_suffix(".png"), optimize=True)
+    stem.with_suffix(".txt").write_text(", ".join(tags) + "\n", encoding="utf-8")
 
 
 def main() -> None:
     for name in CHARACTERS:
         make_dataset(SANDBOX_DIR / "dataset" / name, name)
+    make_storybook(SANDBOX_DIR / "dataset" / STORYBOOK)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The shipped example dataset: what is in it, and that its command still draws it."""
+"""The shipped example datasets: what is in them, and that their command still draws them."""
 
 from collections import Counter
 
@@ -7,11 +7,30 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.sandbox import SANDBOX_DIR
-from lora_bootstrap.sandbox.make_dataset import COUNT, SIDE, make_dataset, views
-from lora_bootstrap.sandbox.world import ATTRIBUTES, HELD_OUT, attribute_of, caption_tags, visible
+from lora_bootstrap.sandbox.make_dataset import (
+    COUNT,
+    INK,
+    PAPER,
+    SIDE,
+    STORYBOOK_COUNT,
+    STORYBOOK_SIDE,
+    make_dataset,
+    make_storybook,
+    storybook_scenes,
+    views,
+)
+from lora_bootstrap.sandbox.world import (
+    ATTRIBUTES,
+    HELD_OUT,
+    IDENTITY,
+    attribute_of,
+    caption_tags,
+    is_held_out,
+    visible,
+)
 from lora_bootstrap.trainer.dataset import load_folder
 
-AKANE = SANDBOX_DIR / "dataset" / "akane"
+AKANE, STORYBOOK = SANDBOX_DIR / "dataset" / "akane", SANDBOX_DIR / "dataset" / "storybook"
 
 
 @pytest.fixture(scope="module")
@@ -50,13 +69,39 @@ def test_its_first_picture_is_the_plainest():
     assert (first.expression, first.background, first.style) == ("smile", "white background", "flat color")
 
 
-def test_its_command_draws_it_again(tmp_path):
-    make_dataset(tmp_path, "akane")
-    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(file.name for file in AKANE.iterdir())
-    for file in AKANE.iterdir():
+def test_the_storybook_is_sixteen_small_pictures_whose_captions_name_no_style():
+    pictures = load_folder(STORYBOOK)
+    assert len(pictures) == STORYBOOK_COUNT == 16 and pictures.notes == ()
+    assert {sample.size for sample in pictures} == {(STORYBOOK_SIDE, STORYBOOK_SIDE)}
+    assert sum(file.stat().st_size for file in STORYBOOK.iterdir()) <= 200_000
+    said = {attribute_of(tag) for sample in pictures for tag in sample.caption.split(", ")}
+    assert said == {None, *ATTRIBUTES} - {"style"}
+
+
+def test_the_storybook_shows_everything_about_as_often_and_nobody_like_a_held_out_character():
+    scenes = storybook_scenes()
+    assert len({scene.character for scene in scenes}) == len(scenes)
+    assert not any(is_held_out(scene.character) for scene in scenes)
+    for attribute in (*IDENTITY, "angle", "framing", "expression", "background"):
+        shown = Counter(scene.tag(attribute) for scene in scenes)
+        assert set(shown) == set(ATTRIBUTES[attribute]) and max(shown.values()) - min(shown.values()) <= 1
+
+
+def test_the_storybook_has_no_darker_colour_than_its_ink_and_no_lighter_one_than_its_paper():
+    for sample in load_folder(STORYBOOK):
+        values = np.asarray(sample.load()).reshape(-1, 3)
+        assert (values >= INK).all() and (values <= PAPER).all()
+
+
+@pytest.mark.parametrize(("shipped_in", "make"), [(AKANE, lambda folder: make_dataset(folder, "akane")),
+                                                  (STORYBOOK, make_storybook)], ids=["akane", "storybook"])
+def test_their_command_draws_them_again(tmp_path, shipped_in, make):
+    make(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(file.name for file in shipped_in.iterdir())
+    for file in shipped_in.iterdir():
         if file.suffix == ".txt":
             assert (tmp_path / file.name).read_bytes() == file.read_bytes()
         else:
             # Another version of Pillow may round otherwise.
-            drawn, shipped = (np.asarray(Image.open(folder / file.name), float) for folder in (tmp_path, AKANE))
+            drawn, shipped = (np.asarray(Image.open(folder / file.name), float) for folder in (tmp_path, shipped_in))
             assert np.abs(drawn - shipped).mean() < 1
