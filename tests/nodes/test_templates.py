@@ -16,12 +16,14 @@ TRAINING = ["Train a character LoRA", "Train a style LoRA"]
 BOOTSTRAP = ["Bootstrap 1 - pick 16", "Bootstrap 2 - pick 40", "Bootstrap 3 - character LoRA", "Bootstrap a character",
              "Bootstrap seed sweep"]
 SWEEPS = ["Checkpoint sweep", "Score and pick", "Seed sweep", "Strength grid"]
+STACKS = ["Check and mend a conflict", "Stack LoRAs"]
 GROUPS = {"Bootstrap a character": 4, "Bootstrap 3 - character LoRA": 2, "Bootstrap seed sweep": 2,
-          "Score and pick": 5, "Seed sweep": 4}
+          "Score and pick": 5, "Seed sweep": 4, "Stack LoRAs": 4, "Check and mend a conflict": 5}
 """Of templates that have not three."""
 each_template = pytest.mark.parametrize("name", NAMES)
 each_bootstrap_template = pytest.mark.parametrize("name", BOOTSTRAP)
 each_sweep_template = pytest.mark.parametrize("name", SWEEPS)
+each_stack_template = pytest.mark.parametrize("name", STACKS)
 each_training_template = pytest.mark.parametrize("name", TRAINING)
 each_host = pytest.mark.parametrize("info", [json.loads(path.read_text("utf-8")) for path in RECORDS],
                                     ids=[path.stem for path in RECORDS])
@@ -56,7 +58,7 @@ def widget_names(facts):
 
 
 def test_there_are_the_templates_each_with_a_twin():
-    assert NAMES == sorted([*BOOTSTRAP, *SWEEPS, "Prepare and tag a dataset", *TRAINING])
+    assert NAMES == sorted([*BOOTSTRAP, *STACKS, *SWEEPS, "Prepare and tag a dataset", *TRAINING])
     assert sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json")) == NAMES
 
 
@@ -150,7 +152,7 @@ def _meet(a, b):
 
 
 def note(name):
-    (found,) = [node for node in ui(name)["nodes"] if node["type"] in NOTES]
+    (found,) = [node for node in ui(name)["nodes"] if node["type"] in NOTES and node.get("title") == "Read me"]
     return found["widgets_values"][0]
 
 
@@ -266,3 +268,51 @@ def test_the_seed_sweep_draws_through_the_hosts_own_nodes():
                      ("LoraLoader", "strength_clip"): 2, ("CLIPTextEncode", "text"): 3, ("KSampler", "seed"): 4,
                      ("LoraBootstrap_ComposeGrid", "sweep"): 0}
     assert graph[only(graph, "ComposeGrid")["images"][0]]["class_type"] == "VAEDecode"
+
+
+@each_stack_template
+def test_the_note_says_what_to_look_at_and_how_to_stack_loras_of_ones_own(name):
+    text = note(name)
+    assert "Press **Run**" in text and "**Look**" in text and "With a model and LoRAs of your own" in text
+    assert "**LORA_STACK**" in text and "Load Checkpoint" in text and "128 px" in text
+
+
+def all_of(graph, *kinds):
+    """The nodes of some types, without their ids, in the order of the graph."""
+    return [node for node in graph.values() if node["class_type"].removeprefix("LoraBootstrap_") in kinds]
+
+
+@each_stack_template
+def test_the_templates_of_stacks_train_the_same_two_loras_and_name_no_file(name):
+    trains = ("LoadSandbox", "LoadDataset", "AbsorbTags", "PreviewDataset", "TrainLora")
+    assert all_of(api(name), *trains) == all_of(api(STACKS[0]), *trains), "they would be trained once for each"
+    assert [node["inputs"]["kind"] for node in all_of(api(name), "TrainLora")] == ["character", "style"]
+    first, second = (node["inputs"] for node in all_of(api(name), "LoraStack"))
+    assert first["entries"] == second["entries"] == "" and "LORA_STACK" not in first
+    assert api(name)[second["LORA_STACK"][0]]["inputs"] == first
+    assert first["run_strength"] > second["run_strength"], "the character is the strongest"
+
+
+@each_stack_template
+def test_all_pictures_of_a_stack_have_one_prompt_seed_and_size(name):
+    graph = api(name)
+    samplers = [node["inputs"] for node in all_of(graph, "KSampler")]
+    assert len({(inputs["seed"], inputs["steps"], str(inputs["latent_image"])) for inputs in samplers}) == 1
+    assert len({str(graph[inputs["positive"][0]]["inputs"]["text"]) for inputs in samplers}) == 1
+    assert len({str(inputs["model"]) for inputs in samplers}) == len(samplers) == (3 if "mend" in name else 2)
+
+
+def test_what_is_split_in_time_has_the_bare_model_and_both_prompts_by_its_own_text_encoder():
+    graph = api("Check and mend a conflict")
+    (split,) = [key for key, node in graph.items() if node["class_type"] == "LoraBootstrap_TimeSplit"]
+    (inputs,) = [node["inputs"] for node in all_of(graph, "KSampler")
+                 if graph[node["inputs"]["positive"][0]]["inputs"]["clip"] == [split, 0]]
+    assert graph[inputs["negative"][0]]["inputs"]["clip"] == [split, 0]
+    assert graph[inputs["model"][0]]["class_type"] == "LoraBootstrap_LoadSandbox"
+
+
+def test_a_note_below_each_picture_of_the_conflict_says_what_to_look_at():
+    graph = ui("Check and mend a conflict")
+    looks = {node["pos"][0]: node["widgets_values"][0] for node in graph["nodes"] if node.get("title") == "Look"}
+    shown = {node["pos"][0]: node.get("title") for node in graph["nodes"] if node["type"] == "PreviewImage"}
+    assert len(looks) == 3 and all(text.startswith(f"**{shown[x]}.**") for x, text in looks.items())

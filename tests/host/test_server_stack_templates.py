@@ -1,0 +1,86 @@
+"""The templates of stacks in a real ComfyUI server: as they are shipped, but for fewer steps."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from .server import PACK
+from .serving import loras, pixels
+
+RUNS = ("short_stack_character", "short_stack_style")
+
+
+def shortened(name):
+    graph = json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text("utf-8"))
+    runs = iter(RUNS)
+    for node in graph.values():
+        kind = node["class_type"].removeprefix("LoraBootstrap_")
+        if kind == "TrainLora":  # a high rate: so few steps should show
+            node["inputs"] |= {"name": next(runs), "steps": 10, "batch_size": 2, "learning_rate": 5e-3}
+        node["inputs"] |= {"KSampler": {"steps": 4}, "EmptyLatentImage": {"batch_size": 1}}.get(kind, {})
+    return graph
+
+
+def after(graph, id, *kinds):
+    """Ids of nodes of some types that are fed by a node, over however many others."""
+    fed = {id}
+    for _ in graph:
+        fed |= {key for key, node in graph.items() for value in node["inputs"].values()
+                if isinstance(value, list) and value[0] in fed}
+    return [key for key in fed if graph[key]["class_type"].removeprefix("LoraBootstrap_") in kinds]
+
+
+def ids(graph, *kinds):
+    return [id for id, node in graph.items() if node["class_type"].removeprefix("LoraBootstrap_") in kinds]
+
+
+def drawn(server, graph, result):
+    """The one picture of each sampler."""
+    return [pixels(server, *result.images(*after(graph, id, "PreviewImage"))).astype(int)
+            for id in ids(graph, "KSampler")]
+
+
+def differ(pictures):
+    return all(np.abs(a - b).mean() > 1 for a, b in itertools.combinations(pictures, 2))
+
+
+def told(tab, graph, kind):
+    """The last text in the last node of a type."""
+    return [text["text"] for text in tab.of_type("progress_text") if text["node"] == ids(graph, kind)[-1]][-1]
+
+
+@pytest.fixture(scope="module")
+def stacked(server):
+    """What running the plain template told and made."""
+    graph = shortened("Stack LoRAs")
+    with server.client() as tab:
+        result = tab.run(graph)
+        assert result.status == "success", result.error
+        return graph, result, told(tab, graph, "LoraStack")
+
+
+def test_a_stack_is_drawn_beside_the_base_and_its_node_says_what_is_in_it(server, stacked):
+    graph, result, text = stacked
+    pictures = drawn(server, graph, result)
+    assert len(pictures) == 2 and all(picture.std() > 5 for picture in pictures) and differ(pictures)
+    assert [line.strip() for line in text.splitlines()] == [f"{RUNS[0]}: 0.8", f"{RUNS[1]}: 0.5"]
+
+
+def test_a_conflict_is_reported_and_three_ways_of_stacking_draw_three_pictures(server, tab, stacked):
+    graph = shortened("Check and mend a conflict")
+    result = tab.run(graph)
+    assert result.status == "success", result.error
+    pictures = drawn(server, graph, result)
+    assert len(pictures) == 3 and all(picture.std() > 5 for picture in pictures) and differ(pictures)
+    (report,), (split,) = ids(graph, "ConflictReport"), ids(graph, "TimeSplit")
+    for id, count in ((report, 2), (split, 1)):
+        sheets = [key for key in ids(graph, "PreviewImage") if graph[key]["inputs"]["images"][0] == id]
+        assert len(sheets) == count and all(pixels(server, *result.images(key)).std() > 5 for key in sheets)
+    assert "kappa" in told(tab, graph, "ConflictReport")
+    assert "merged/akane_in_storybook.safetensors" in told(tab, graph, "MergeLoras")
+    assert "merged/akane_in_storybook.safetensors" in loras(server)
+    assert f"style {RUNS[1]}: 0.80 to 0.24" in told(tab, graph, "TimeSplit")
