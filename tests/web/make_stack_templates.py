@@ -89,14 +89,14 @@ def begin(name: str) -> Graph:
     trained = {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "vae": ("base", "VAE")}
     graph.add("base", f"{NAMED}LoadSandbox", (0, 60), (420, 138), picture=CHARACTER)
     graph.add("hers", f"{NAMED}LoadDataset", (0, 300), (420, 154), folder=f"sandbox/dataset/{CHARACTER}")
-    graph.add("absorb", f"{NAMED}AbsorbTags", (0, 560), (420, 616), {"dataset": ("hers", "dataset")},
+    graph.add("absorb", f"{NAMED}AbsorbTags", (0, 590), (420, 586), {"dataset": ("hers", "dataset")},
               purpose="character", trigger=CHARACTER)
     graph.add("character", f"{NAMED}TrainLora", (450, 60), (420, TALL), {**trained, "dataset": ("absorb", "dataset")},
               name="stack_akane", trigger=CHARACTER, kind="character", steps=200, title="Train LoRA: the character")
     graph.group("1 · The character", ["base", "hers", "absorb", "character"])
     graph.add("drawings", f"{NAMED}LoadDataset", (940, 60), (420, 154), folder=f"sandbox/dataset/{STYLE}",
               trigger=STYLE)
-    graph.add("sheet", f"{NAMED}PreviewDataset", (940, 300), (420, 876), {"dataset": ("drawings", "dataset")},
+    graph.add("sheet", f"{NAMED}PreviewDataset", (940, 350), (420, 826), {"dataset": ("drawings", "dataset")},
               columns=4)
     graph.add("style", f"{NAMED}TrainLora", (1390, 60), (420, TALL), {**trained, "dataset": ("sheet", "dataset")},
               name="stack_storybook", trigger=STYLE, kind="style", title="Train LoRA: the style")
@@ -191,7 +191,7 @@ def mend() -> Graph:
                     "split negative")
     graph.group("5 · Compare: same prompt, same seed", members)
     for key, left in (("plain", 450), ("merged", 1000), ("split", 1550)):
-        graph.add(f"{key} note", "MarkdownNote", (x + left, 1270), (500, 160), text=LOOK[key], title="Look")
+        graph.add(f"{key} note", "MarkdownNote", (x + left, 1270), (500, 130), text=LOOK[key], title="Look")
     return graph
 
 
