@@ -90,8 +90,8 @@ class StyleScale:
     """What a style changes. 0 is a picture with the character alone, 1 is as far from it as the style alone.
 
     Attributes:
-        direction: [D] the mean change, each figure weighted by how surely the style makes it: it is alike in all
-            pictures, and the character does not make it too.
+        direction: [D] which way the style moves each figure, weighted by how surely it does: alike in all pictures, and
+            unlike what the character does.
         whole: how far the style alone is from the character alone along it.
     """
 
@@ -111,7 +111,7 @@ class StyleScale:
             return None
         spread = (by_style - change).pow(2).mean(0) + (by_character - by_character.mean(0)).pow(2).mean(0) + _SPREAD
         trust = change.pow(2) / (by_style.pow(2).mean(0) + by_character.pow(2).mean(0) + _CHARACTER)
-        direction = change * trust / spread
+        direction = change.sign() * trust**1.5 / spread.sqrt()  # by the change squared one figure would carry it all
         whole = ((style - character) @ direction).mean().item()
         return cls(direction, whole) if whole > LEAST_APART * (change @ direction).item() else None
 
