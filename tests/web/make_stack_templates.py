@@ -18,8 +18,8 @@ TALL = 1116
 """Height of the columns."""
 
 TRAINS = """Press **Run**. A character is learnt from 20 drawings, and a style that the base has never seen from 16, on
-the small base model that comes with the pack: two or three minutes, with nothing downloaded. *Stack LoRAs* and *Check and
-mend a conflict* share the two, so they are trained once."""
+the small base model that comes with the pack: two or three minutes, with nothing downloaded. *Stack LoRAs* and *Check
+and mend a conflict* share the two, so they are trained once."""
 OWN = """## With a model and LoRAs of your own
 1. Swap *Load Sandbox* for **Load Checkpoint** (MODEL, CLIP, VAE).
 2. The nodes that train may go: write your LoRAs into one **LoRA Stack**, one on each line (*girl : 0.8*), or link a
