@@ -33,8 +33,8 @@ function addList(node) {
       text.value = value;
     },
     settled: () => {
-      node.graph?.beforeChange(); // so that the host keeps it over a reload of the page
-      node.graph?.afterChange();
+      app.canvas?.emitBeforeChange?.(); // so that the host looks, and keeps it over a reload of the page
+      app.canvas?.emitAfterChange?.();
     },
     linked: () => isLinked(TEXT),
     more: () => BEFORE.some(isLinked),

@@ -256,13 +256,10 @@ export class StackList {
     this.schedule();
   }
 
-  async add() {
+  add() {
     const id = this.store.add();
-    this.wanted = id;
     this.draw();
-    const row = this.rows.get(id);
-    row?.element.scrollIntoView({ block: "nearest" });
-    await row?.open(row.fields.name);
+    this.rows.get(id).begin();
   }
 
   /** Put the focus where it is of use after a row is gone. */

@@ -3,21 +3,41 @@
 import { Completion } from "./tag_editor_completion.js";
 
 export class Menu extends Completion {
-  /** What was typed narrows it, and the best is pointed at. */
-  refresh() {
-    this.show(this.input.value);
-    if (this.list && this.input.value.trim()) this.point(0);
+  /**
+   * @param {HTMLInputElement} input
+   * @param {(typed: string) => {tag: string, count: string}[]} offer
+   * @param {(tag: string) => void} taken
+   * @param {() => Promise<void>} ready resolves when what is offered is there
+   */
+  constructor(input, offer, taken, ready = async () => {}) {
+    super(input, offer, taken);
+    this.ready = ready;
   }
 
-  /** Show what there is for a text, none of it chosen. */
-  show(typed) {
+  /** What was typed narrows it, and the best is pointed at. */
+  async refresh() {
+    const typed = this.input.value;
+    this.show(typed, typed.trim() ? 0 : -1);
+    await this.ready();
+    const waited = !this.list && document.activeElement === this.input && this.input.value === typed;
+    if (waited && typed.trim()) this.show(typed, 0);
+  }
+
+  /** Show all that there is, in a field that has the focus. */
+  async all(at = -1) {
+    await this.ready();
+    if (document.activeElement === this.input) this.show("", at);
+  }
+
+  /** Show what there is for a text, and point at one of it. */
+  show(typed, at) {
     this.entries = this.offer(typed);
     this.at = -1;
     if (!this.entries.length) return this.close();
     if (!this.list) this.open();
     this.list.replaceChildren(...this.entries.map((entry, index) => this.row(entry, index)));
     this.place();
-    this.mark();
+    this.point(at);
   }
 
   /** It follows its field where the node grows under it; whoever turns the wheel leaves it. */
@@ -36,7 +56,7 @@ export class Menu extends Completion {
     const plain = !event.altKey && !event.ctrlKey && !event.metaKey;
     if (plain && event.key === "Tab" && this.at < 0) this.close();
     if (!plain || this.list || event.key !== "ArrowDown") return super.key(event);
-    this.show("");
-    return Boolean(this.list) && this.point(0);
+    this.all(0);
+    return true;
   }
 }

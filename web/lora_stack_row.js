@@ -30,7 +30,7 @@ export class StackRow {
     this.grip.addEventListener("pointerdown", (event) => list.drag(this, event));
     this.removeButton = button("×", "Remove", () => this.remove());
     this.removeButton.classList.add("lb-stack-remove");
-    const lines = row.kind === "lora" ? this.buildLora() : [[this.grip, this.buildText(), this.removeButton]];
+    const lines = row.kind === "lora" ? this.buildLora() : this.buildText();
     for (const parts of lines) {
       const line = element("div", "lb-stack-line");
       line.append(...parts);
@@ -52,7 +52,8 @@ export class StackRow {
     const name = this.input("name", "text", "lb-stack-name", "LoRA");
     name.setAttribute("aria-describedby", this.note.id);
     const names = () => writtenNames(this.list.store.names);
-    this.offering(name, (typed) => nameOffers(names(), typed, OFFERED), (chosen) => this.put("name", chosen));
+    this.offering(name, (typed) => nameOffers(names(), typed, OFFERED), (chosen) => this.put("name", chosen),
+      () => this.list.store.list());
     name.addEventListener("focus", () => this.list.store.list());
     const strengths = STRENGTHS.map((strength) => this.buildStrength(...strength));
     const blocks = this.input("blocks", "text", "lb-stack-blocks", "all blocks");
@@ -61,7 +62,9 @@ export class StackRow {
       (chosen) => this.put("blocks", withBlock(blocks.value, chosen)));
     blocks.title = `Which blocks are kept; empty is all. ↓ shows what the file has. ${HELP}`;
     name.title = `↓ shows all LoRAs. ${HELP}`;
-    return [[this.grip, this.check, name], [...strengths, blocks, this.removeButton]];
+    const rest = element("span", "lb-stack-rest");
+    rest.append(blocks, this.removeButton);
+    return [[this.grip, this.check, name], [...strengths, rest]];
   }
 
   buildStrength(key, word, placeholder, title) {
@@ -76,7 +79,7 @@ export class StackRow {
     const input = this.input("raw", "text", "lb-stack-raw", "");
     input.setAttribute("aria-describedby", this.note.id);
     input.title = HELP;
-    return input;
+    return [[this.grip, input, this.removeButton]];
   }
 
   input(key, type, className, placeholder) {
@@ -87,11 +90,10 @@ export class StackRow {
     return input;
   }
 
-  offering(input, offer, chosen) {
-    const menu = new Menu(input, offer, chosen);
+  offering(input, offer, chosen, ready) {
+    const menu = new Menu(input, offer, chosen, ready);
     this.menus.set(input, menu);
-    // a click into the field again asks for all that there is
-    input.addEventListener("click", () => !input.value && this.open(input));
+    input.addEventListener("click", () => input.value || menu.all());
   }
 
   // -- drawing ------------------------------------------------------------------------------------------------------
@@ -175,15 +177,16 @@ export class StackRow {
     this.list.store.remove(this.id);
   }
 
-  /** Show all suggestions of a field, as soon as the host's list is there. */
-  async open(input) {
-    await this.list.store.list();
-    if (document.activeElement === input && !input.value) this.menus.get(input).show("");
-  }
-
   /** Put the focus into its first field. */
   focus() {
     (this.fields.name ?? this.fields.raw).focus();
+  }
+
+  /** Put the focus into the name, and show all that it may be. */
+  begin() {
+    this.element.scrollIntoView({ block: "nearest" });
+    this.focus();
+    this.menus.get(this.fields.name).all();
   }
 
   key(event) {

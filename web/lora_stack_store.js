@@ -221,14 +221,16 @@ export class StackStore {
   }
 
   /** Look what the host lists, unless that was just done. Never throws. */
-  async list() {
-    if (Date.now() - this.listed < FRESH_MS) return;
-    this.listed = Date.now();
-    try {
-      this.names = await this.owner.names();
-    } catch {
-      this.listed = 0; // the server is away: the next time
+  list() {
+    if (Date.now() - this.listed >= FRESH_MS) {
+      this.listed = Date.now();
+      this.listing = this.owner.names().then((names) => {
+        this.names = names;
+      }, () => {
+        this.listed = 0; // the server is away: the next time
+      });
     }
+    return this.listing;
   }
 
   /** The host's LoRAs may be others now. */
