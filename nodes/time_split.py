@@ -46,7 +46,8 @@ class TimeSplit(io.ComfyNode):
                     "throughout.")),
                 io.Combo.Input("preset", options=[*PRESETS, CUSTOM], default=next(iter(PRESETS)), tooltip=(
                     "character first: character 1 to 0.7, style 0.4 to 1 over the first half. style first: the "
-                    "reverse. cross-fade at half: 1 to 0.3 and 0.3 to 1 around the middle. custom: as below.")),
+                    "reverse. cross-fade at half: 1 to 0.3 and 0.3 to 1 around the middle. style fades: character 1, "
+                    "style 1 to 0.3 over the first half. custom: as below.")),
                 factor("character_start", 1.0, "times the character's strength at the first step."),
                 factor("character_end", 0.7, "times the character's strength from until on."),
                 factor("style_start", 0.4, "times the style's strength at the first step."),

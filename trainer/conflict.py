@@ -200,7 +200,7 @@ class ConflictReport:
         if any(abs(new - old) >= 0.005 for new, old in zip(self.recommended, given, strict=True)):
             strengths = ", ".join(f"{file.name} {value:.2f}"
                                   for file, value in zip(self.files, self.recommended, strict=True))
-            lines.append(f"From the weights alone, start at: {strengths}; then look at a strength grid.")
+            lines.append(f"From the weights alone, start at: {strengths}; Refine Strengths then looks at pictures.")
         return (*lines, *self.rules, *self.notes)
 
     def text(self) -> str:

@@ -40,4 +40,5 @@ PRESETS = {
     "character first": (Curve(1.0, 0.7), Curve(0.4, 1.0)),
     "style first": (Curve(0.4, 1.0), Curve(1.0, 0.7)),
     "cross-fade at half": (Curve(1.0, 0.3, 0.6, 0.4), Curve(0.3, 1.0, 0.6, 0.4)),
+    "style fades": (Curve(1.0, 1.0), Curve(1.0, 0.3)),
 }

@@ -133,7 +133,7 @@ def test_a_split_in_time_is_another_picture_and_with_level_curves_the_same(make,
         ("character_start", "character_end", "style_start", "style_end"), 1.0)}
     assert apart(draw(split(make, loras, **level)), both) <= CLOSE
     pictures = [draw(split(make, loras, preset=preset, schedule_clip=schedule_clip))
-                for preset in ("character first", "style first", "cross-fade at half")]
+                for preset in ("character first", "style first", "style fades")]
     assert all(apart(one, both) > CLOSE for one in pictures)
     assert apart(pictures[0], pictures[1]) > CLOSE
 
