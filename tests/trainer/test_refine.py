@@ -50,7 +50,7 @@ def draw(sweep, failing=()):
     sweep.write()
     for cell in sweep.missing():
         character, style = share(cell)
-        shown = min(1, 1.2 * character) * (1 - max(0, style - 0.5) * 2)
+        shown = 0.5 * character * (1 + character) * (1 - max(0, style - 0.5) * 2)
         view = {"background": cell.facts["prompt"].split(", ")[1],
                 "expression": ("smile", "open mouth")[cell.facts["seed"] - 1]}
 
