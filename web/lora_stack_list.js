@@ -8,8 +8,9 @@ import { button, element } from "./tag_editor_dom.js";
 
 /** Milliseconds after which a change of the node's text elsewhere is noticed. */
 const LOOK_MS = 300;
-/** Pixels of height: what a node adds around it, the most that rows take unless the node is made larger, the least. */
-const HEIGHT = { around: 20, rows: 440, least: 60 };
+/** Pixels of height: what a node adds around it, and the least; letters' heights that rows take at most unless the node
+ * is made larger. */
+const HEIGHT = { around: 20, least: 60, rows: 36 };
 const EMPTY = "No LoRA yet.";
 const LINKED = "The text comes from what is linked to entries, so it is not edited here.";
 const MORE = "What is linked before these counts too when the graph runs.";
@@ -126,7 +127,7 @@ export class StackList {
     if (!head.offsetHeight) return; // not on the screen
     const style = getComputedStyle(body);
     const around = parseFloat(style.paddingTop) + parseFloat(style.paddingBottom) + 2 * parseFloat(style.rowGap || 0);
-    const rows = Math.min(list.offsetHeight, HEIGHT.rows);
+    const rows = Math.min(list.offsetHeight, HEIGHT.rows * parseFloat(style.fontSize));
     const natural = Math.max(HEIGHT.least, Math.ceil(head.offsetHeight + rows + foot.offsetHeight + around));
     if (natural === this.natural) return;
     this.natural = natural;
