@@ -8,7 +8,8 @@ import { isToldOf, sweepName, toRemember } from "./sweep_node.js";
 import { openSweepViewer } from "./sweep_viewer.js";
 
 const RECOMMENDS = "LoraBootstrap_ScoreSweep";
-const NODES = ["LoraBootstrap_StrengthGrid", "LoraBootstrap_CheckpointSweep", "LoraBootstrap_ComposeGrid", RECOMMENDS];
+const NODES = ["LoraBootstrap_StrengthGrid", "LoraBootstrap_CheckpointSweep", "LoraBootstrap_ComposeGrid",
+  "LoraBootstrap_RefineStrengths", RECOMMENDS];
 /** The node's property that names its sweep, for where the graph alone does not tell. */
 const PROPERTY = "sweep";
 const NAMED_BY = ["name"];

@@ -3,13 +3,14 @@
 
 const OF_THE_LORA = ["checkpoint", "strength"];
 /** Which axes are taken for columns and rows where nobody has chosen, the most fitting first. */
-const COLUMNS = ["strength", "seed", "prompt", "checkpoint", "base"];
-const ROWS = ["checkpoint", "prompt", "seed", "base", "strength"];
+const COLUMNS = ["strength", "seed", "prompt", "checkpoint", "base", "stack"];
+const ROWS = ["stack", "checkpoint", "prompt", "seed", "base", "strength"];
 export const NO_LORA = "no LoRA";
 
 /** What axes are called. */
 export const TITLES = {
-  base: "Base model", checkpoint: "Checkpoint", strength: "Strength", prompt: "Prompt", seed: "Seed",
+  base: "Base model", checkpoint: "Checkpoint", stack: "The other LoRA", strength: "Strength", prompt: "Prompt",
+  seed: "Seed",
 };
 
 const isOfLora = (name) => OF_THE_LORA.includes(name);

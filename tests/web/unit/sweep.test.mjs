@@ -48,6 +48,15 @@ test("an axis with one choice gives way to one with more, and a sweep of one axi
   assert.deepEqual(keysOf(tableOf(one, axes.viewOf(one.axes))), [["0", "1"]]);
 });
 
+test("a pair's strengths are rows and columns, and the places without one of them are where its axes end", () => {
+  const pair = sweepOf({ stack: ["ink 0.3", "no ink"], checkpoint: ["c"], strength: ["0.5", "no girl"],
+    prompt: ["a", "b", "c"], seed: ["1", "2"] });
+  const { rows, columns } = axes.viewOf(pair.axes);
+  assert.deepEqual([rows, columns], ["stack", "strength"]);
+  assert.deepEqual(tableOf(pair, axes.viewOf(pair.axes)).rows.map(({ label }) => label), ["ink 0.3", "no ink"]);
+  assert.ok(pair.axes.every(({ name }) => axes.TITLES[name]));
+});
+
 test("what was chosen is kept in another sweep that has such axes, as far as it has such choices", () => {
   const wanted = { rows: "prompt", columns: "seed", pages: { checkpoint: 7, strength: 1, prompt: 0, seed: 0 } };
   const { rows, columns, pages } = axes.viewOf(sweepOf(CHOICES).axes, wanted);
