@@ -14,6 +14,7 @@ from .browser import DRAWN, Tab, find_browser, settings
 from .test_gallery import UNREADABLE
 from .test_train_panel import (  # noqa: F401 (fixtures)
     chromium,
+    no_old_vue,
     one_renderer_a_host,
     open_tab,
     profile,
@@ -22,7 +23,8 @@ from .test_train_panel import (  # noqa: F401 (fixtures)
 )
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
-pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")
+pytestmark = [pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH"),
+              pytest.mark.usefixtures("no_old_vue")]
 
 UP, MIDDLE = "lora_unet_up_blocks_0_attentions_1_transformer_blocks_0_attn1_to_q", "lora_unet_mid_block_resnets_0_conv1"
 FILES = {

@@ -19,6 +19,7 @@ from .browser import DRAWN, SIZE, Tab, find_browser, settings
 from .test_gallery import EVENT, UNREADABLE
 from .test_train_panel import (  # noqa: F401 (fixtures)
     chromium,
+    no_old_vue,
     one_renderer_a_host,
     open_tab,
     profile,
@@ -27,7 +28,8 @@ from .test_train_panel import (  # noqa: F401 (fixtures)
 )
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
-pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")
+pytestmark = [pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH"),
+              pytest.mark.usefixtures("no_old_vue")]
 
 STEPS = (50, 100, 150)
 BUILD = """(name) => {
