@@ -318,7 +318,9 @@ _VERDICTS = {
     FINE: "Within the tolerance of {tolerance}: nothing to mend.",
     STRENGTHS: "Strengths mend it: {change} (tolerance {tolerance}).",
     MERGE: "Strengths cannot fix this: whatever they are, one of the two loses at least {least} (tolerance "
-           "{tolerance}). Merge them by the soft null space, or split them in time. Even strengths are {balanced}.",
+           "{tolerance}). Even strengths are {balanced}. A merge by the soft null space or a split in time moves the "
+           "balance a little; what keeps both is a character trained on pictures in several styles, named in their "
+           "captions.",
 }
 
 
