@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for pair in pairs:
             bench.measured(name, way, pair)
         print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
-    write_tables(bench, pairs, [way for way in WAYS if all(bench.known(way, pair) for pair in pairs)])
+    write_tables(bench, pairs)
 
 
 def at(strengths: Strengths) -> str:
@@ -380,11 +380,13 @@ def loha_training() -> Iterator[None]:
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 
-def write_tables(bench: Bench, pairs: Sequence[Pair], ways: Sequence[str]) -> None:
-    if PLAIN not in ways:
+def write_tables(bench: Bench, pairs: Sequence[Pair]) -> None:
+    """Of all ways that were measured; those of which some pairs are missing are compared over the others."""
+    known = {way: [pair for pair in pairs if bench.known(way, pair)] for way in WAYS}
+    if known[PLAIN] != list(pairs):
         return
-    base = statistics.mean(bench.known(PLAIN, pair)["identity"] for pair in pairs)
-    rows = [_row(bench, pairs, way, base) for way in ways]
+    rows = [_row(bench, known[way], way) for way in WAYS if known[way]]
+    ways = [way for way in WAYS if known[way] == list(pairs)]
     lines = [*_targets(bench, pairs, ways, rows), "", __doc__.split("is not made again.")[1].strip(), "",
              f"{VIEWS} views a pair, {STEPS} steps, cfg {bench.sampler.cfg:g}; LoRAs by the family's character preset, "
              f"{SETTINGS['steps']} steps on {PICTURES} drawn pictures. The LoHa has half the rank and as many values. "
@@ -394,25 +396,25 @@ def write_tables(bench: Bench, pairs: Sequence[Pair], ways: Sequence[str]) -> No
                  "\n".join(lines))
 
 
-def _row(bench: Bench, pairs: Sequence[Pair], way: str, base: float) -> dict[str, Any]:
-    found = [bench.known(way, pair) for pair in pairs]
+def _row(bench: Bench, pairs: Sequence[Pair], way: str) -> dict[str, Any]:
+    found, base = ([bench.known(name, pair) for pair in pairs] for name in (way, PLAIN))
     means = {name: statistics.mean(row[name] for row in found) for name in ("identity", "style", "prompt")}
-    if "alone" in way:
-        return {"way": way, "pairs": len(pairs), **{name: round(value, 3) for name, value in means.items()},
-                "harmonic": "", "identity by plain": "", "worst harmonic": ""}
-    values = [harmonic(row) for row in found]
-    return {"way": way, "pairs": len(pairs), **{name: round(value, 3) for name, value in means.items()},
-            "harmonic": round(statistics.mean(values), 3), "identity by plain": round(means["identity"] - base, 3),
-            "worst harmonic": round(min(values), 3)}
+    row = {"way": way, "pairs": len(pairs), **{name: round(value, 3) for name, value in means.items()}}
+    if any(way in names for names in ALONE.values()):
+        return {**row, "harmonic": "", "by the plain sum": "", "identity by the plain sum": ""}
+    values, plain_values = ([harmonic(one) for one in rows] for rows in (found, base))
+    return {**row, "harmonic": round(statistics.mean(values), 3),
+            "by the plain sum": round(statistics.mean(values) - statistics.mean(plain_values), 3),
+            "identity by the plain sum": round(means["identity"] - statistics.mean(one["identity"] for one in base), 3)}
 
 
 def _targets(bench: Bench, pairs: Sequence[Pair], ways: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    compared = {row["way"]: row for row in rows if row["harmonic"] != ""}
-    best = max((row for row in compared.values() if row["identity by plain"] >= -LOST), key=lambda row: row["harmonic"])
-    gain = best["harmonic"] - compared[PLAIN]["harmonic"]
+    best = max((row for row in rows if row["harmonic"] != "" and row["pairs"] == len(pairs)
+                and row["identity by the plain sum"] >= -LOST), key=lambda row: row["by the plain sum"])
+    gain = best["by the plain sum"]
     lines = [f"Wanted: a way whose harmonic mean is {WANTED} above the plain sum's at the guides' strengths, with at "
              f"most {LOST} less identity. The best is {best['way']}: {gain:+.3f}, identity "
-             f"{best['identity by plain']:+.3f}: {'met' if gain >= WANTED else 'not met'}."]
+             f"{best['identity by the plain sum']:+.3f}: {'met' if gain >= WANTED else 'not met'}."]
     measured = [strengths for strengths, names in ALONE.items() if {*names, STACKED[strengths]} <= set(ways)]
     for strengths in measured:
         lines += ["", *_correlations(bench, pairs, [strengths])]
@@ -440,11 +442,12 @@ def _correlations(bench: Bench, pairs: Sequence[Pair], several: Sequence[Strengt
     loser = sum((row["override"] > row["reverse"]) == (identity > style)
                 for row, identity, style in zip(facts, *lost.values(), strict=True))
     where = " and ".join(map(at, several))
+    mean = {what: statistics.mean(values) for what, values in lost.items()}
+    met = "met" if kappa >= RANKED else "not met"
     yield (f"Wanted: a Spearman correlation of {RANKED} between kappa and the identity lost. At {where} it is "
-           f"{kappa:.2f} over {len(stacks)} stacks: {'met' if kappa >= RANKED else 'not met'}. Kappa is "
-           f"{min(told):.2f} to {max(told):.2f} here. Of identity {statistics.mean(lost['identity']):.3f} is lost on average, of style "
-           f"{statistics.mean(lost['style']):.3f}, each against that LoRA alone at its strength; the override shares "
-           f"tell which of the two loses more for {loser} of {len(stacks)}.")
+           f"{kappa:.2f} over {len(stacks)} stacks: {met}. Kappa is {min(told):.2f} to {max(told):.2f} here. Of "
+           f"identity {mean['identity']:.3f} is lost on average, of style {mean['style']:.3f}, each against that LoRA "
+           f"alone at its strength; the override shares tell which of the two loses more for {loser} of {len(stacks)}.")
     yield from ("", "| told by the files | identity lost | style lost |", "| --- | --- | --- |")
     for name, row in found.items():
         yield f"| {TOLD[name]} | {row['identity']:.2f} | {row['style']:.2f} |"
