@@ -11,18 +11,11 @@ import pytest
 from ..host.server import until
 from .bootstrap_project import CROPS, draw, name_of, tags_of, write_candidate, write_project
 from .browser import DRAWN, SIZE, Tab, find_browser, settings
-from .test_train_panel import (  # noqa: F401 (fixtures)
-    chromium,
-    no_old_vue,
-    open_tab,
-    profile,
-    server,
-    vue_nodes,
-)
+from .newest import server  # noqa: F401 (fixture)
+from .test_train_panel import chromium, open_tab, profile, vue_nodes  # noqa: F401 (fixtures)
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
-pytestmark = [pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH"),
-              pytest.mark.usefixtures("no_old_vue")]
+pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")
 
 FEW, MANY = 24, 200
 CURATE = "app.canvas.graph._nodes.find((node) => node.comfyClass === 'LoraBootstrap_CurateImages')"

@@ -11,20 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 from .browser import DRAWN, Tab, find_browser, settings
+from .newest import server  # noqa: F401 (fixture)
 from .test_gallery import UNREADABLE
-from .test_train_panel import (  # noqa: F401 (fixtures)
-    chromium,
-    no_old_vue,
-    one_renderer_a_host,
-    open_tab,
-    profile,
-    server,
-    vue_nodes,
-)
+from .test_train_panel import chromium, open_tab, profile, vue_nodes  # noqa: F401 (fixtures)
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
-pytestmark = [pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH"),
-              pytest.mark.usefixtures("no_old_vue")]
+pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")
 
 UP, MIDDLE = "lora_unet_up_blocks_0_attentions_1_transformer_blocks_0_attn1_to_q", "lora_unet_mid_block_resnets_0_conv1"
 FILES = {
@@ -218,7 +210,6 @@ def test_what_is_wrong_is_told_at_its_row_and_the_text_is_there_to_edit(stack):
 
 
 def test_narrow_nodes_large_letters_and_both_themes_can_be_read(stack, server, vue_nodes):  # noqa: F811
-    one_renderer_a_host(server, vue_nodes)
     try:
         for theme, width in (("dark", 0), ("light", 250)):
             server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": theme})

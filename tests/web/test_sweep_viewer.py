@@ -16,20 +16,12 @@ from lora_bootstrap.trainer.files import read_json
 from ..drawn_sweep import draw_cell, draw_sweep, write_run, write_scores
 from ..host.server import until
 from .browser import DRAWN, SIZE, Tab, find_browser, settings
+from .newest import server  # noqa: F401 (fixture)
 from .test_gallery import EVENT, UNREADABLE
-from .test_train_panel import (  # noqa: F401 (fixtures)
-    chromium,
-    no_old_vue,
-    one_renderer_a_host,
-    open_tab,
-    profile,
-    server,
-    vue_nodes,
-)
+from .test_train_panel import chromium, open_tab, profile, vue_nodes  # noqa: F401 (fixtures)
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
-pytestmark = [pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH"),
-              pytest.mark.usefixtures("no_old_vue")]
+pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")
 
 STEPS = (50, 100, 150)
 BUILD = """(name) => {
@@ -389,7 +381,6 @@ def test_a_nodes_panel_follows_its_sweep_and_lasts_over_a_reload(viewer, server,
 
 
 def test_narrow_windows_large_letters_and_both_themes_can_be_read(viewer, server, vue_nodes):  # noqa: F811
-    one_renderer_a_host(server, vue_nodes)
     for theme in ("dark", "light"):
         server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": theme})
         other = viewer("wide", open=False)

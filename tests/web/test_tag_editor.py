@@ -11,18 +11,11 @@ from PIL import Image
 
 from ..host.server import until
 from .browser import DRAWN, Tab, find_browser
-from .test_train_panel import (  # noqa: F401 (fixtures)
-    chromium,
-    no_old_vue,
-    open_tab,
-    profile,
-    server,
-    vue_nodes,
-)
+from .newest import server  # noqa: F401 (fixture)
+from .test_train_panel import chromium, open_tab, profile, vue_nodes  # noqa: F401 (fixtures)
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
-pytestmark = [pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH"),
-              pytest.mark.usefixtures("no_old_vue")]
+pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")
 
 PICTURES = 100
 OTHERS = ("smile", "standing", "park", "night", "red hair", "green eyes", "short hair")

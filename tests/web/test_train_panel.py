@@ -64,13 +64,6 @@ def open_tab(profile, server, tmp_path):
     assert [error for tab in tabs for error in tab.errors] == []
 
 
-@pytest.fixture
-def no_old_vue(server, vue_nodes):
-    """For what older hosts show in the classic canvas alone; the training panel tries their Vue nodes."""
-    if vue_nodes and server.host != find_hosts()[0].path:
-        pytest.skip("the newest host shows it in Vue nodes")
-
-
 def saved_widgets(name: str) -> list:
     """The values of the training node's widgets in a template's file."""
     nodes = json.loads((PACK / "workflows" / f"{name}.json").read_text(encoding="utf-8"))["nodes"]

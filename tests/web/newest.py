@@ -1,0 +1,23 @@
+"""The server of tests that take minutes in a browser: on the newest host alone, or on all with ALL_HOSTS=1."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ..host.hosts import Host, find_hosts
+from ..host.server import Server
+
+
+def newest() -> list[Host]:
+    """One host at most; all of them with ALL_HOSTS=1."""
+    found = sorted(find_hosts(), key=lambda host: [int(part) for part in host.version.split(".")])
+    return found if os.environ.get("ALL_HOSTS") == "1" else found[-1:]
+
+
+@pytest.fixture(scope="module", params=newest(), ids=lambda host: host.name)
+def server(request, tmp_path_factory):
+    host = request.param
+    with Server(host.path, host.python, tmp_path_factory.mktemp(f"comfyui-{host.version}")) as running:
+        yield running
