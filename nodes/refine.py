@@ -32,7 +32,7 @@ from .pictures import to_batch
 from .score import facts_of
 from .sockets import LoraDataset, LoraStack, LoraSweep
 from .stack import CATEGORY, Facts, checked_stack
-from .sweep import bases_of, counted, draw_missing, latent_hash, shown, texts_of
+from .sweep import bases_of, counted, draw_missing, latent_hash, latent_input, sampler_inputs, shown, texts_of
 from .sweep_draw import Drawing
 from .sweep_plan import LEFT, LoraEntry, named_folder, seeds_of, strengths_of
 from .time_split import roles
@@ -46,8 +46,6 @@ LOADED_BY = ("ckpt_name", "unet_name", "model_name", "gguf_name")
 class RefineStrengths(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        import comfy.samplers
-
         return io.Schema(
             node_id="LoraBootstrap_RefineStrengths", display_name="Refine Strengths", category=CATEGORY,
             description="Draws a character and a style at every two of their strengths and takes the pair with the "
@@ -72,23 +70,13 @@ class RefineStrengths(io.ComfyNode):
                     "[6].")),
                 io.String.Input("style_strengths", default="0.3, 0.4, 0.5, 0.65, 0.8", tooltip=(
                     "Likewise. Each is drawn with each of the character's.")),
-                io.String.Input("negative", default="", multiline=True, tooltip="The negative prompt."),
-                io.Int.Input("width", default=1024, min=16, max=16384, step=8, tooltip=(
-                    "Of the empty latent, as Empty Latent Image has it. The sandbox's pictures are half as wide.")),
-                io.Int.Input("height", default=1024, min=16, max=16384, step=8, tooltip="Of the empty latent."),
-                io.Int.Input("steps", default=20, min=1, max=10_000, tooltip="Of the sampler."),
-                io.Float.Input("cfg", default=6.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance."),
-                io.Combo.Input("sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS), default="euler",
-                               tooltip="As in KSampler."),
-                io.Combo.Input("scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS), default="normal",
-                               tooltip="As in KSampler."),
+                *sampler_inputs(),
                 tagger_input(),
                 LoraDataset.Input("dataset", optional=True, tooltip=(
                     "Pictures of the character, such as those it was trained on: identity is likeness to them. Without "
                     "it, to what the character alone draws.")),
                 clip_vision_input(),
-                io.Latent.Input("latent", optional=True, tooltip=(
-                    "An empty latent in place of width and height, for models that need one of their own.")),
+                latent_input(),
             ],
             outputs=[
                 LoraStack.Output(display_name="LORA_STACK", tooltip="The stack at the strengths to take."),

@@ -81,6 +81,28 @@ def lora_sources() -> list[Any]:
             "the others stay as they are."))]
 
 
+def sampler_inputs() -> list[Any]:
+    """The widgets of a sampler that starts from an empty latent."""
+    import comfy.samplers
+
+    return [
+        io.String.Input("negative", default="", multiline=True, tooltip="The negative prompt."),
+        io.Int.Input("width", default=1024, min=16, max=16384, step=8, tooltip=(
+            "Of the empty latent, as Empty Latent Image has it. The sandbox's pictures are half as wide.")),
+        io.Int.Input("height", default=1024, min=16, max=16384, step=8, tooltip="Of the empty latent."),
+        io.Int.Input("steps", default=20, min=1, max=10_000, tooltip="Of the sampler."),
+        io.Float.Input("cfg", default=6.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance."),
+        io.Combo.Input("sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS), default="euler",
+                       tooltip="As in KSampler."),
+        io.Combo.Input("scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS), default="normal",
+                       tooltip="As in KSampler.")]
+
+
+def latent_input() -> io.Latent.Input:
+    return io.Latent.Input("latent", optional=True, tooltip=(
+        "An empty latent in place of width and height, for models that need one of their own."))
+
+
 def without_input() -> io.Boolean.Input:
     return io.Boolean.Input("without", default=True, tooltip=(
         "Draw each prompt and seed also without the LoRA: to compare with, and for the scores of burn and diversity."))
@@ -103,24 +125,13 @@ class _DrawnSweep(io.ComfyNode):
     @classmethod
     def schema(cls, node_id: str, display_name: str, description: str, checkpoints: str,
                strengths: str) -> io.Schema:
-        import comfy.samplers
-
         return io.Schema(
             node_id=node_id, display_name=display_name, category=CATEGORY, description=description,
             is_output_node=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[
                 io.Model.Input("model"), io.Clip.Input("clip"), io.Vae.Input("vae"),
                 *lora_inputs(checkpoints, strengths),
-                io.String.Input("negative", default="", multiline=True, tooltip="The negative prompt."),
-                io.Int.Input("width", default=1024, min=16, max=16384, step=8, tooltip=(
-                    "Of the empty latent, as Empty Latent Image has it. The sandbox's pictures are half as wide.")),
-                io.Int.Input("height", default=1024, min=16, max=16384, step=8, tooltip="Of the empty latent."),
-                io.Int.Input("steps", default=20, min=1, max=10_000, tooltip="Of the sampler."),
-                io.Float.Input("cfg", default=6.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance."),
-                io.Combo.Input("sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS), default="euler",
-                               tooltip="As in KSampler."),
-                io.Combo.Input("scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS), default="normal",
-                               tooltip="As in KSampler."),
+                *sampler_inputs(),
                 without_input(),
                 io.String.Input("bases", default="", multiline=True, placeholder="other_checkpoint.safetensors",
                                 tooltip=("Other base checkpoints to try the LoRA on, one on each line, as Load "
@@ -131,8 +142,7 @@ class _DrawnSweep(io.ComfyNode):
                     "one.")),
                 axis_choice("rows", "down the side"), axis_choice("columns", "along the top"),
                 *lora_sources(),
-                io.Latent.Input("latent", optional=True, tooltip=(
-                    "An empty latent in place of width and height, for models that need one of their own.")),
+                latent_input(),
             ],
             outputs=[
                 LoraSweep.Output(display_name="sweep", tooltip="For Score Sweep and Compose Grid."),
