@@ -25,11 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from ..sandbox import world
-from ..sandbox.judge import HEADS, Judge, label, load_judge
+from ..sandbox.judge import Judge, label, load_judge
 from ..trainer import adapters
 from ..trainer.candidates import picture_seed
 from ..trainer.captions import absorb, join_tags
@@ -38,13 +37,13 @@ from ..trainer.dataset import Dataset, load_folder
 from ..trainer.events import Finished
 from ..trainer.files import atomic_write, read_json, write_json
 from ..trainer.loop import train
-from ..trainer.lora_file import Factors
 from ..trainer.merge import WEIGHTS, MergeSettings, merge_loras
 from ..trainer.pipeline import load_backbone
 from ..trainer.presets import preset_config
 from ..trainer.stack import CHARACTER, StackEntry
 from ..trainer.sweep import Sampler, save_picture
 from ..trainer.time_split import PRESETS, STYLE, Curve
+from .loha import loha_training
 from .picker import spearman
 from .report import write_result
 
@@ -108,17 +107,17 @@ def style_scenes(name: str) -> list[world.Scene]:
     return [world.sample_scene(rng, girls[index % len(girls)], style=STYLES[name]) for index in range(PICTURES)]
 
 
-def caption(trigger: str, scene: world.Scene, unsaid: Sequence[str]) -> str:
-    """The trigger and the scene's tags without those that it is to own."""
-    return join_tags([trigger, *absorb(world.caption_tags(scene), unsaid)])
+def caption(triggers: Sequence[str], scene: world.Scene, unsaid: Sequence[str]) -> str:
+    """The triggers and the scene's tags without those that they are to own."""
+    return join_tags([*triggers, *absorb(world.caption_tags(scene), unsaid)])
 
 
 def character_caption(scene: world.Scene, varied: bool) -> str:
-    return caption(TRIGGER, scene, [*scene.character.identity, *([] if varied else [scene.style])])
+    return caption([TRIGGER], scene, [*scene.character.identity, *([] if varied else [scene.style])])
 
 
 def style_caption(scene: world.Scene, narrow: bool) -> str:
-    return caption(STYLE_TRIGGER, scene, [scene.style, *(scene.character.identity if narrow else ())])
+    return caption([STYLE_TRIGGER], scene, [scene.style, *(scene.character.identity if narrow else ())])
 
 
 class Bench:
@@ -197,8 +196,7 @@ class Bench:
     def read(self, pair: Pair, triggers: Sequence[str], purpose: str = "truth", count: int = VIEWS) -> dict[str, float]:
         """Identity, style and prompt (0..1) of pictures by the backbone as it is now."""
         scenes = self.scenes(pair, purpose, count)
-        prompts = [join_tags([*triggers, *absorb(world.caption_tags(scene), [*scene.character.identity, scene.style])])
-                   for scene in scenes]
+        prompts = [caption(triggers, scene, [*scene.character.identity, scene.style]) for scene in scenes]
         seeds = [picture_seed(CHARACTERS.index(pair[0]), len(purpose), index) for index in range(count)]
         size = self.sampler.batch
         pictures = torch.cat([self.sampler.pictures(self.backbone, prompts[at : at + size], seeds[at : at + size])
@@ -206,11 +204,10 @@ class Bench:
         chosen = {head: part.argmax(1).tolist() for head, part in self.judge.read(pictures).items()}
 
         def share(heads: Sequence[str]) -> float:
-            hits = [row[index] == label(scene, head) for head in heads for row in [chosen[head]]
-                    for index, scene in enumerate(scenes) if label(scene, head) >= 0]
+            hits = [read == label(scene, head) for head in heads
+                    for read, scene in zip(chosen[head], scenes, strict=True) if label(scene, head) >= 0]
             return sum(hits) / len(hits)
 
-        assert set(world.IDENTITY) <= set(HEADS)
         return {"identity": share(world.IDENTITY), "style": share(["style"]),
                 "prompt": share([head for head in world.CONTEXT if head != "style"])}
 
@@ -303,78 +300,6 @@ WAYS: dict[str, Callable[[Bench, Pair], dict[str, Any]]] = {
     STACKED[FULL]: partial(plain, FULL), "plain sum, 0.7 + 0.7": partial(plain, (0.7, 0.7)),
     "best of 5 x 5 strengths": refined, **mends(FULL),
 }
-
-
-# -- LoHa --------------------------------------------------------------------------------------------------------------
-
-
-class Loha:
-    """A LoHa (Hyeon-Woo et al. 2021, arXiv:2108.06098) in a network while it is trained, in a LoRA's place.
-
-    The change is (w1a w1b) * (w2a w2b), value by value, of half the LoRA's rank, so it has as many values to train; as
-    a LoRA it has the square of that for rank, and is exact. Starts as LyCORIS does: w2a at zero.
-    """
-
-    def __init__(self, network: nn.Module, config: adapters.AdapterConfig, blocks: Sequence[str], seed: int,
-                 _device: torch.device | None = None) -> None:
-        self.network, generator = network, torch.Generator().manual_seed(seed)
-        self.rank, self.hooks, self.factors = max(1, config.rank // 2), [], {}
-        network.requires_grad_(False)
-        for name in adapters.select_modules(network, config.layers, blocks, config.conv_rank):
-            module = network.get_submodule(name)
-            rows, columns = len(module.weight), module.weight[0].numel()
-            sizes = {"1a": (rows, 0.1), "1b": (columns, 1.0), "2a": (rows, 0.0), "2b": (columns, 1.0)}
-            self.factors[name] = [nn.Parameter(torch.randn(size, self.rank, generator=generator) * spread)
-                                  for size, spread in sizes.values()]
-            self.hooks.append(module.register_forward_hook(partial(self._add, name)))
-
-    def change(self, name: str) -> Tensor:
-        w1a, w1b, w2a, w2b = self.factors[name]
-        return (w1a @ w1b.T) * (w2a @ w2b.T)
-
-    def _add(self, name: str, module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
-        weight = self.change(name).view_as(module.weight)
-        if isinstance(module, nn.Linear):
-            return output + functional.linear(inputs[0], weight)
-        return output + functional.conv2d(inputs[0], weight, None, module.stride, module.padding, module.dilation)
-
-    @property
-    def module_names(self) -> tuple[str, ...]:
-        return tuple(self.factors)
-
-    def parameters(self) -> list[nn.Parameter]:
-        return [factor for row in self.factors.values() for factor in row]
-
-    def weights(self) -> dict[str, Factors]:
-        """As the LoRA of rank r * r that it is."""
-        found = {}
-        for name, factors in self.factors.items():
-            w1a, w1b, w2a, w2b = (factor.detach() for factor in factors)
-            up, down = _rowwise_products(w1a, w2a), _rowwise_products(w1b, w2b).T
-            shape = self.network.get_submodule(name).weight.shape
-            if len(shape) == 4:
-                up, down = up[:, :, None, None], down.reshape(-1, *shape[1:])
-            found[name] = Factors(down.contiguous(), up, float(len(down)))
-        return found
-
-    def detach(self) -> None:
-        for hook in self.hooks:
-            hook.remove()
-
-
-def _rowwise_products(a: Tensor, b: Tensor) -> Tensor:
-    """[n, r], [n, s] to [n, r * s]: all products of a row of one with the same row of the other."""
-    return (a[:, :, None] * b[:, None, :]).flatten(1)
-
-
-@contextmanager
-def loha_training() -> Iterator[None]:
-    """The trainer puts a LoHa where it puts a LoRA. It has no LoHa of its own, so this is for the comparison."""
-    usual, adapters.attach = adapters.attach, Loha
-    try:
-        yield
-    finally:
-        adapters.attach = usual
 
 
 # -- tables ------------------------------------------------------------------------------------------------------------
