@@ -23,9 +23,9 @@ from lora_bootstrap.trainer.dataset import load_folder
 from lora_bootstrap.trainer.pipeline import load_backbone
 from lora_bootstrap.trainer.sweep import Sampler
 
-from ..host.hosts import find_hosts
 from ..host.server import Server, until
 from .browser import DRAWN, Tab, find_browser, settings
+from .newest import newest
 from .test_train_panel import chromium, profile  # noqa: F401 (fixtures)
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
@@ -44,10 +44,6 @@ LOOK = """(round) => {
     app.canvas.ds.offset = [200 - node.pos[0], 60 - node.pos[1]];
     app.canvas.setDirty(true, true);
 }"""
-
-
-def newest() -> list:
-    return sorted(find_hosts(), key=lambda host: [int(part) for part in host.version.split(".")])[-1:]
 
 
 @pytest.fixture(scope="module", params=newest(), ids=lambda host: host.name)
