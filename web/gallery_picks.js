@@ -2,7 +2,7 @@
  * can be undone. Pure functions, no host. */
 
 /** @typedef {{state: ""|"keep"|"reject", tags: string[]|null, crop: number[]|null, flip: boolean, note: string}} Pick
- * @typedef {{label: string, at: string|null, changes: Map<string, {before: Pick, after: Pick}>}} Step */
+ * @typedef {{label: string, at: string|null, changes: Map<string, {before: Pick, after: Pick}>, ways?: object}} Step */
 
 /** A candidate that nobody has decided on. @type {Pick} */
 export const UNTOUCHED = Object.freeze({ state: "", tags: null, crop: null, flip: false, note: "" });
@@ -147,7 +147,26 @@ export const WAYS = {
   redo: { label: (label) => `${REDONE}${label}`, back: ({ before, after }) => difference(before, after) },
 };
 
-/** Several steps as one, for a page that goes away and has time for a single request. */
+/**
+ * What the fields that steps change go through, from the first to the last value. The server may have any of them, since
+ * steps may be on their way to it.
+ * @returns {Object<string, Object<string, any[]>>} candidate → field → values
+ */
+export function waysOf(steps) {
+  const ways = {};
+  for (const { changes, ways: known = {} } of steps) {
+    for (const [name, { before, after }] of changes) {
+      const fields = (ways[name] ??= {});
+      for (const field of Object.keys(difference(before, after))) {
+        const [first, ...rest] = known[name]?.[field] ?? [before[field], after[field]];
+        fields[field] = [...(fields[field] ?? [first]), ...rest];
+      }
+    }
+  }
+  return ways;
+}
+
+/** Several steps as one, for a page that goes away and has time for a single request; `ways` tells what it joins. */
 export function joined(steps) {
   const changes = new Map();
   for (const step of steps) {
@@ -156,5 +175,6 @@ export function joined(steps) {
     }
   }
   const { label } = steps[steps.length - 1];
-  return { at: null, label: steps.length > 1 ? `${label}, and ${steps.length - 1} before it` : label, changes };
+  const told = steps.length > 1 ? `${label}, and ${steps.length - 1} before it` : label;
+  return { at: null, label: told, changes, ways: waysOf(steps) };
 }

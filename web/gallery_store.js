@@ -1,7 +1,7 @@
 /** What the gallery knows of a round: its candidates, the picks by hand, their undoing, and saving them. No document
  * and no host: the routes are given to it. */
 
-import { UNTOUCHED, WAYS, difference, isEmpty, isKept, joined, same, stacks, stepOf } from "./gallery_picks.js";
+import { UNTOUCHED, WAYS, difference, isEmpty, isKept, joined, same, stacks, stepOf, waysOf } from "./gallery_picks.js";
 import { countTags, counted, joinTags, named } from "./tag_editor_tags.js";
 
 /** Milliseconds without another change after which the changes are saved. */
@@ -20,20 +20,6 @@ export class Conflict extends Error {
 export class Refused extends Error {}
 
 const NO_SHELF = { put() {}, take: () => null };
-
-/** Steps as the shelf keeps them: a label, and of each candidate's changed fields all values from the first to the last,
- * any of which the server may have, since steps may be on their way. Null where there are none. */
-function shelved(steps) {
-  if (!steps.length) return null;
-  const values = {};
-  for (const [name, { before, after }] of steps.flatMap(({ changes }) => [...changes])) {
-    const fields = (values[name] ??= {});
-    for (const field of Object.keys(difference(before, after))) {
-      fields[field] = [...(fields[field] ?? [before[field]]), after[field]];
-    }
-  }
-  return { label: joined(steps).label, values };
-}
 
 const were = (names) => `${named(names)} ${names.length === 1 ? "was" : "were"}`;
 
@@ -132,9 +118,14 @@ export class GalleryStore {
   merge(fresh) {
     const [before, shown] = [this.saved, this.picks];
     this.take(fresh);
+    const ways = waysOf(this.pending);
     const theirs = new Map(); // candidate → its fields that were changed elsewhere
     for (const [name, pick] of this.saved) {
       const fields = difference(before.get(name) ?? pick, pick);
+      for (const [field, values] of Object.entries(ways[name] ?? {})) {
+        const passed = values.slice(1, -1); // mine, of which no answer came: an earlier page's, or a lost one
+        if (passed.some((value) => same(value, pick[field]))) delete fields[field];
+      }
       if (!isEmpty(fields)) theirs.set(name, fields);
     }
     const lost = this.rebase(theirs, shown);
@@ -239,9 +230,10 @@ export class GalleryStore {
    * @param {string} label what is done, for whoever undoes it
    * @param {Iterable<string>} names
    * @param {(pick: object, candidate: object) => object} change gives the fields that are to be otherwise
+   * @param {object} ways what the fields went through before, where it was more than this, as `waysOf` tells it
    * @returns {number} how many picks it changed
    */
-  edit(label, names, change) {
+  edit(label, names, change, ways = {}) {
     const changes = new Map();
     for (const name of names) {
       if (!this.byName.has(name)) continue;
@@ -249,7 +241,7 @@ export class GalleryStore {
       const fields = difference(before, { ...before, ...change(before, this.byName.get(name)) });
       if (!isEmpty(fields)) changes.set(name, { before, after: { ...before, ...fields } });
     }
-    if (changes.size) this.perform({ at: null, label, changes });
+    if (changes.size) this.perform({ at: null, label, changes, ways });
     return changes.size;
   }
 
@@ -324,9 +316,9 @@ export class GalleryStore {
 
   /** Keep what is not saved in the browser too: the page may be going away, with no time for an answer. */
   putOnShelf() {
-    const kept = shelved(this.pending);
-    this.shelf.put(this.project, this.round, kept);
-    this.onShelf = kept !== null;
+    this.onShelf = this.pending.length > 0;
+    const { label, ways: values } = this.onShelf ? joined(this.pending) : {};
+    this.shelf.put(this.project, this.round, this.onShelf ? { label, values } : null);
   }
 
   /** Take up what a page that went away had no time to save: of each pick what nobody has changed since. */
@@ -337,7 +329,7 @@ export class GalleryStore {
       const fields = Object.entries(kept.values[name]);
       const mine = fields.filter(([field, values]) => values.some((value) => same(value, pick[field])));
       return Object.fromEntries(mine.map(([field, values]) => [field, values[values.length - 1]]));
-    });
+    }, kept.values);
   }
 
   /** Save step by step, so that each can be undone after a reload. */

@@ -66,12 +66,20 @@ class Tab:
         return self
 
     def choose_template(self, name: str) -> None:
-        """Choose a template in Browse Templates, as a person does."""
+        """Choose a template in Browse Templates, as a person does: a click that the front end does not heed, because it
+        is still reading its own templates, is made again."""
+        from playwright.sync_api import TimeoutError as Unheeded
+
         self.page.locator(".templates-tab-button").click()
         dialog = self.page.get_by_role("dialog")
         dialog.get_by_text("lora-bootstrap", exact=True).click()
-        dialog.get_by_test_id(f"template-workflow-{name}").click()
-        dialog.wait_for(state="hidden", timeout=DRAWN)
+        card = dialog.get_by_test_id(f"template-workflow-{name}")
+        card.click()
+        try:
+            dialog.wait_for(state="hidden", timeout=DRAWN / 2)
+        except Unheeded:
+            card.click()
+            dialog.wait_for(state="hidden", timeout=DRAWN)
         self.page.wait_for_function(
             "(name) => app.extensionManager.workflow.activeWorkflow?.filename?.startsWith(name)", arg=name,
             timeout=DRAWN)

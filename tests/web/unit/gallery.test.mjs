@@ -464,8 +464,8 @@ test("a round that is not there is told of, and pictures appear as they are made
   assert.deepEqual([store.problem, store.candidates.length], ["Cannot read round 1 of akane: no answer.", 4]);
 });
 
-test("what a page has no time to save is taken up by the next one, but for what others changed", async () => {
-  const { server, store } = await opened();
+/** A browser's shelf, and what is kept on it. */
+function fakeShelf() {
   const kept = new Map();
   const shelf = {
     put: (project, round, value) => kept.set(`${project} ${round}`, structuredClone(value)),
@@ -475,6 +475,12 @@ test("what a page has no time to save is taken up by the next one, but for what 
       return value ?? null;
     },
   };
+  return { kept, shelf };
+}
+
+test("what a page has no time to save is taken up by the next one, but for what others changed", async () => {
+  const { server, store } = await opened();
+  const { kept, shelf } = fakeShelf();
   Object.assign(store, { shelf, routes: { ...server.routes, save: () => new Promise(() => {}) } });
   decide(store, "reject", "a");
   store.flush();
@@ -490,4 +496,44 @@ test("what a page has no time to save is taken up by the next one, but for what 
   await next.flush(true);
   assert.deepEqual([server.picks.get("a").state, server.picks.get("c").flip], ["keep", true]);
   assert.deepEqual([...kept.values()], [null], "what was saved meanwhile is not taken up again");
+});
+
+test("what arrives late from the page before is not taken for somebody else's", async () => {
+  const { server, store } = await opened();
+  const { shelf } = fakeShelf();
+  const { save } = server.routes;
+  const slow = new Promise(() => {});
+  Object.assign(store, { shelf, routes: { ...server.routes, save: () => slow } });
+  decide(store, "reject", "a");
+  store.flush(); // on its way
+  store.undo();
+  decide(store, "keep", "a", "b");
+  store.flush(true);
+  const next = new GalleryStore(server.routes, () => {}, shelf);
+  await next.load("akane", 1);
+  assert.deepEqual(states(next), ["keep", "keep", ""]);
+  await save({ revision: 0, label: "reject a", changes: [{ candidate: "a", pick: { state: "reject" } }] });
+  await next.flush();
+  assert.deepEqual([states(next), next.notice], [["keep", "keep", ""], null]);
+  assert.deepEqual([server.picks.get("a").state, server.picks.get("b").state], ["keep", "keep"]);
+});
+
+test("a saving whose answer was lost is not taken for somebody else's", async () => {
+  for (const leaving of [false, true]) {
+    const { server, store } = await opened();
+    const { save } = server.routes;
+    decide(store, "reject", "a");
+    server.routes.save = async (body) => {
+      await save(body);
+      throw new Error("no answer.");
+    };
+    await store.flush();
+    server.routes.save = save;
+    store.undo();
+    decide(store, "keep", "a");
+    await store.flush(leaving);
+    assert.deepEqual([states(store)[0], server.picks.get("a").state, store.notice], ["keep", "keep", null]);
+    store.undo();
+    assert.equal(states(store)[0], "");
+  }
 });
