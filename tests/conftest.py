@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-LONG = ("test_bootstrap_loop.py", "test_inside.py", "test_train_panel.py", "test_sweep_viewer.py",
-        "test_server_bootstrap.py", "test_server_runs.py", "test_server_sweeps.py", "test_gallery.py")
-"""The longest first. `--no-loadscope-reorder` lets the workers of pytest-xdist keep to it."""
+LONG = ("test_bootstrap_loop.py", "test_inside.py", "test_train_panel.py", "test_server_bootstrap.py",
+        "test_sweep_viewer.py", "test_server_runs.py", "test_gallery.py", "test_server_sweeps.py",
+        "test_tag_editor.py", "test_server.py", "test_lora_stack_list.py")
+"""The longest first, a browser's beside one without; `--no-loadscope-reorder` keeps pytest-xdist to it."""
 
 
 def pytest_collection_modifyitems(items: list) -> None:

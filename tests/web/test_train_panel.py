@@ -53,8 +53,9 @@ def one_renderer_a_host(server, vue_nodes):
 
 @pytest.fixture(scope="module")
 def profile(chromium, server, vue_nodes):
-    """One person's browser: its tabs share a cache and what is kept in it."""
-    context = chromium.new_context(viewport=SIZE)
+    """One person's browser: its tabs share a cache and what is kept in it. The front end's animations, which take more
+    of the processor than all else, are off."""
+    context = chromium.new_context(viewport=SIZE, reduced_motion="reduce")
     yield context
     context.close()
 
