@@ -1,6 +1,6 @@
-"""What is in inside/ is run by the host's own Python, through test_inside.py. The server tests share their servers."""
+"""What is in inside/ is run by the host's own Python, through test_inside.py. Each other file has its own servers."""
 
-from .serving import HOSTS, graph, info, server, tab  # noqa: F401 (fixtures)
+from .serving import HOSTS, graph, info, once, server, tab  # noqa: F401 (fixtures)
 
 collect_ignore = ["inside"]
 collect_ignore_glob = [] if HOSTS else ["test_server*"]

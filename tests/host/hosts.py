@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MISSING = "no ComfyUI found: set COMFYUI_PATH, or run `comfy install`"
+ALL_HOSTS = os.environ.get("ALL_HOSTS") == "1"
+"""Whether to try on every host, and in both renderers of its front end, what is tried once otherwise."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,15 @@ def find_hosts() -> list[Host]:
     found = named or [folder for folder in (usual / "ComfyUI", *sorted(usual.glob("ComfyUI-*")))
                       if (folder / "comfyui_version.py").is_file()]
     return [Host(folder, _python(folder), _version(folder)) for folder in found]
+
+
+def newest() -> list[Host]:
+    """The newest host, if there is any."""
+    return sorted(find_hosts(), key=lambda host: [int(part) for part in host.version.split(".")])[-1:]
+
+
+def is_newest(path: Path) -> bool:
+    return [path] == [host.path for host in newest()]
 
 
 def _python(folder: Path) -> Path:

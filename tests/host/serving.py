@@ -10,7 +10,7 @@ from PIL import Image
 
 from lora_bootstrap.trainer.runs import read_run
 
-from .hosts import find_hosts
+from .hosts import ALL_HOSTS, find_hosts, is_newest
 from .server import Refused, Server
 
 EVENT = "lora_bootstrap.progress"
@@ -18,14 +18,22 @@ FEW_STEPS = 24
 HOSTS = find_hosts()
 
 
-@pytest.fixture(scope="session", params=HOSTS, ids=lambda host: host.name)
+@pytest.fixture(scope="module", params=HOSTS, ids=lambda host: host.name)
 def server(request, tmp_path_factory):
+    """A server for each file, whichever files have run before."""
     host = request.param
     with Server(host.path, host.python, tmp_path_factory.mktemp(host.name)) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
+def once(server):
+    """For what takes long and depends on the pack alone: it is tried on the newest host, or with ALL_HOSTS=1 on all."""
+    if not ALL_HOSTS and not is_newest(server.host):
+        pytest.skip("tried on the newest host")
+
+
+@pytest.fixture(scope="module")
 def info(server):
     return server.get("/object_info")
 
@@ -37,7 +45,7 @@ def tab(server):
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def graph(info):
     """A maker of graphs that train on the sandbox: `graph(name, steps=…)`, widgets of TrainLora by name."""
 

@@ -116,6 +116,7 @@ def test_cancel_loses_no_candidate_and_the_next_run_draws_only_the_missing(serve
     assert sum(f"{save}.0.0.keep_" in id for id in drawn) == 6 - len(before)
 
 
+@pytest.mark.usefixtures("once")
 def test_a_killed_server_has_kept_every_finished_candidate(server):
     graph, name = template("Bootstrap 1 - pick 16", "killgirl"), "killgirl"
     made = server.base / "output" / "bootstrap" / name / "round_1" / "candidates"
@@ -132,6 +133,7 @@ def test_a_killed_server_has_kept_every_finished_candidate(server):
     assert len(project(server, name).round(1).made()) == 6
 
 
+@pytest.mark.usefixtures("once")
 def test_each_stage_by_itself_goes_on_with_what_the_one_before_left(server, tab):
     name = "stagegirl"
     stages = [template(title, name) for title in ("Bootstrap 1 - pick 16", "Bootstrap 2 - pick 40",

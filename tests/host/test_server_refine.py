@@ -84,21 +84,21 @@ def by_hand(make, cell):
 
 
 def test_cancel_keeps_every_cell_and_the_next_run_scores_all(server, tab, make, loras):
-    prompt = make("cancelled")
+    prompt = make("unrefined")
     queued = tab.queue(prompt)
-    told = tab.wait_for(lambda m: m.type == "lora_bootstrap.sweep" and m.data["name"] == "cancelled"
+    told = tab.wait_for(lambda m: m.type == "lora_bootstrap.sweep" and m.data["name"] == "unrefined"
                         and m.data["done"] >= 3, "third cell").data
     assert told["node"] == REFINE and told["total"] == CELLS
     tab.interrupt()
     assert tab.wait(queued).status == "interrupted"
-    before = times(sweep_of(server, "cancelled"))
+    before = times(sweep_of(server, "unrefined"))
     assert 3 <= len(before) < CELLS
     run = succeeded(tab.run(prompt))
-    sweep = sweep_of(server, "cancelled")
+    sweep = sweep_of(server, "unrefined")
     after = times(sweep)
     assert len(after) == CELLS and {name: after[name] for name in before} == before
     counts = {"done": CELLS, "failed": 0, "total": CELLS}
-    assert run.outputs[REFINE]["lora_bootstrap"][0] == {"sweep": "cancelled", **counts}
+    assert run.outputs[REFINE]["lora_bootstrap"][0] == {"sweep": "unrefined", **counts}
     assert len(run.images("sheet")) == 2 and len(run.images("heat")) == 4
     (report,) = run.outputs["report"]["text"]
     found = json.loads((sweep.folder / "strengths.json").read_text())

@@ -84,6 +84,7 @@ def test_a_stopped_run_is_trained_on_when_that_is_asked_for(server, tab, graph):
     assert steps_done(server, "resumed") == list(range(1, told["step"] + 1))
 
 
+@pytest.mark.usefixtures("once")
 def test_a_finished_run_is_reused_also_after_a_restart_and_retrain_makes_a_new_one(server, graph):
     prompt = graph("reused")
     with server.client() as tab:
@@ -111,6 +112,7 @@ def largest_difference(a, b):
     return max((a[name].float() - b[name].float()).abs().max().item() for name in a)
 
 
+@pytest.mark.usefixtures("once")
 def test_a_server_killed_in_the_middle_loses_nothing(server, graph):
     """Killed after a save of the state: the run is there, and ends with the weights of one that was never killed."""
     steps = 50

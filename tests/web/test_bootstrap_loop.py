@@ -23,9 +23,9 @@ from lora_bootstrap.trainer.dataset import load_folder
 from lora_bootstrap.trainer.pipeline import load_backbone
 from lora_bootstrap.trainer.sweep import Sampler
 
+from ..host.hosts import newest
 from ..host.server import Server, until
 from .browser import DRAWN, Tab, find_browser, settings
-from .newest import newest
 from .test_train_panel import chromium, profile  # noqa: F401 (fixtures)
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")

@@ -11,8 +11,8 @@ import pytest
 from ..host.server import until
 from .bootstrap_project import CROPS, draw, name_of, tags_of, write_candidate, write_project
 from .browser import DRAWN, SIZE, Tab, find_browser, settings
-from .newest import server  # noqa: F401 (fixture)
-from .test_train_panel import chromium, open_tab, profile, vue_nodes  # noqa: F401 (fixtures)
+from .panels import server, vue_nodes  # noqa: F401 (fixtures)
+from .test_train_panel import chromium, open_tab, profile  # noqa: F401 (fixtures)
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
 pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from .browser import DRAWN, Tab, find_browser, settings
-from .newest import server  # noqa: F401 (fixture)
+from .panels import server, vue_nodes  # noqa: F401 (fixtures)
 from .test_gallery import UNREADABLE
-from .test_train_panel import chromium, open_tab, profile, vue_nodes  # noqa: F401 (fixtures)
+from .test_train_panel import chromium, open_tab, profile  # noqa: F401 (fixtures)
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
 pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")

@@ -16,9 +16,9 @@ from lora_bootstrap.trainer.files import read_json
 from ..drawn_sweep import draw_cell, draw_sweep, write_run, write_scores
 from ..host.server import until
 from .browser import DRAWN, SIZE, Tab, find_browser, settings
-from .newest import server  # noqa: F401 (fixture)
+from .panels import server, vue_nodes  # noqa: F401 (fixtures)
 from .test_gallery import EVENT, UNREADABLE
-from .test_train_panel import chromium, open_tab, profile, vue_nodes  # noqa: F401 (fixtures)
+from .test_train_panel import chromium, open_tab, profile  # noqa: F401 (fixtures)
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
 pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")

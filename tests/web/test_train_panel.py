@@ -9,10 +9,9 @@ import json
 
 import pytest
 
-from ..host.hosts import find_hosts
+from ..host.hosts import ALL_HOSTS, find_hosts, is_newest
 from ..host.server import PACK, Server
 from .browser import DRAWN, SIZE, Tab, browser, find_browser, settings
-from .newest import ALL_HOSTS, newest
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
 pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")
@@ -47,7 +46,7 @@ def vue_nodes(request, server):
 @pytest.fixture(autouse=True)
 def one_renderer_a_host(server, vue_nodes):
     """Unless all is asked for, the newest host is tried in Vue nodes and any other in the classic canvas."""
-    if not ALL_HOSTS and vue_nodes != (server.host == newest()[0].path):
+    if not ALL_HOSTS and vue_nodes != is_newest(server.host):
         pytest.skip("this host is tried in its other renderer")
 
 
