@@ -316,9 +316,9 @@ export class GalleryStore {
 
   /** Keep what is not saved in the browser too: the page may be going away, with no time for an answer. */
   putOnShelf() {
-    this.onShelf = this.pending.length > 0;
-    const { label, ways: values } = this.onShelf ? joined(this.pending) : {};
-    this.shelf.put(this.project, this.round, this.onShelf ? { label, values } : null);
+    const kept = this.pending.length ? joined(this.pending) : null;
+    this.shelf.put(this.project, this.round, kept && { label: kept.label, values: kept.ways });
+    this.onShelf = kept !== null;
   }
 
   /** Take up what a page that went away had no time to save: of each pick what nobody has changed since. */
