@@ -14,7 +14,8 @@ from lora_bootstrap.trainer.config import AdapterConfig, TrainConfig
 from lora_bootstrap.trainer.events import Finished, StepDone
 from lora_bootstrap.trainer.loop import train
 from lora_bootstrap.trainer.lora_file import load_lora
-from lora_bootstrap.trainer.objectives import OBJECTIVES, Loss, per_row
+from lora_bootstrap.trainer.noise import per_row
+from lora_bootstrap.trainer.objectives import OBJECTIVES, Loss
 
 SHORT, LONG = "red, disc", "a blue disc, in the middle of a large white picture"
 

@@ -27,7 +27,7 @@ from .config import AdapterConfig
 from .errors import UserError
 from .key_names import flat, ldm_to_diffusers
 from .lora_file import Factors, LoraWeights
-from .objectives import per_row
+from .noise import per_row
 
 DENOISERS = ("unet", "transformer", "diffusion_model")
 """First words of a LoRA file's keys that all mean the one denoiser."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .families import Family
-from .objectives import NoiseSchedule
+from .noise import NoiseSchedule
 
 Rows = Tensor | tuple[Tensor, ...]
 """One tensor [B, ...], or where the rows' shapes differ (captions of other lengths) B tensors [1, ...]."""

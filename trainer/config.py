@@ -13,23 +13,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .checks import check, check_choice
 from .errors import UserError, unknown_name
+from .objectives import ObjectiveConfig
+from .optimizers import OptimizerConfig
 
 LAYER_PRESETS = ("attention", "attention+mlp", "all")
 PRECISIONS = ("fp32", "bf16", "fp16")
 UNMASKED_WEIGHT, PRIOR_WEIGHT = 0.1, 0.5
 """Of a masked loss: the surroundings count a tenth, and are held half as firmly as the subject is learnt."""
 KINDS = ("style", "character", "concept")
-
-
-def _check(condition: bool, name: str, value: object, valid: str) -> None:
-    if not condition:
-        raise UserError(f"{name} is {value!r}; it must be {valid}.")
-
-
-def _check_choice(name: str, value: str, valid: typing.Iterable[str]) -> None:
-    if value not in valid:
-        raise unknown_name(name, value, valid)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,42 +39,11 @@ class AdapterConfig:
     text_encoder: bool = False
 
     def __post_init__(self) -> None:
-        _check(1 <= self.rank <= 1024, "rank", self.rank, "from 1 to 1024")
-        _check(0 <= self.conv_rank <= 1024, "conv_rank", self.conv_rank, "from 0 to 1024")
-        _check(self.alpha > 0, "alpha", self.alpha, "greater than 0")
-        _check(self.conv_alpha is None or self.conv_alpha > 0, "conv_alpha", self.conv_alpha, "greater than 0")
-        _check_choice("layers", self.layers, LAYER_PRESETS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-    """The optimizer, its rates, and how the rate moves over the run."""
-
-    name: str = "adamw"
-    learning_rate: float = 1e-4
-    text_encoder_learning_rate: float | None = None
-    """None: half the learning rate."""
-    weight_decay: float = 0.01
-    schedule: str = "constant"
-    warmup_steps: int = 0
-    cycles: int = 1
-    """Cycles of cosine_with_restarts."""
-    max_grad_norm: float = 1.0
-    """Gradients are clipped to this norm; 0 turns clipping off."""
-
-    def __post_init__(self) -> None:
-        from .optimizers import OPTIMIZERS
-        from .schedules import SCHEDULES
-
-        _check_choice("optimizer", self.name, OPTIMIZERS)
-        _check_choice("schedule", self.schedule, SCHEDULES)
-        _check(self.learning_rate > 0, "learning_rate", self.learning_rate, "greater than 0")
-        te = self.text_encoder_learning_rate
-        _check(te is None or te > 0, "text_encoder_learning_rate", te, "greater than 0")
-        _check(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
-        _check(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
-        _check(self.cycles >= 1, "cycles", self.cycles, "1 or more")
-        _check(self.max_grad_norm >= 0, "max_grad_norm", self.max_grad_norm, "0 or more")
+        check(1 <= self.rank <= 1024, "rank", self.rank, "from 1 to 1024")
+        check(0 <= self.conv_rank <= 1024, "conv_rank", self.conv_rank, "from 0 to 1024")
+        check(self.alpha > 0, "alpha", self.alpha, "greater than 0")
+        check(self.conv_alpha is None or self.conv_alpha > 0, "conv_alpha", self.conv_alpha, "greater than 0")
+        check_choice("layers", self.layers, LAYER_PRESETS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,39 +75,16 @@ class DataConfig:
     second forward pass a step."""
 
     def __post_init__(self) -> None:
-        _check(16 <= self.resolution <= 8192, "resolution", self.resolution, "from 16 to 8192 pixels")
-        _check(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
-        _check(self.keep_tokens >= 0, "keep_tokens", self.keep_tokens, "0 or more")
-        _check(self.caption_variants >= 1, "caption_variants", self.caption_variants, "1 or more")
-        _check_choice("cache", self.cache, ("ram", "disk"))
+        check(16 <= self.resolution <= 8192, "resolution", self.resolution, "from 16 to 8192 pixels")
+        check(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        check(self.keep_tokens >= 0, "keep_tokens", self.keep_tokens, "0 or more")
+        check(self.caption_variants >= 1, "caption_variants", self.caption_variants, "1 or more")
+        check_choice("cache", self.cache, ("ram", "disk"))
         for name in ("tag_dropout", "caption_dropout", "validation_fraction"):
             value = getattr(self, name)
-            _check(0 <= value < 1, name, value, "from 0 to below 1")
-        _check(0 <= self.unmasked_weight <= 1, "unmasked_weight", self.unmasked_weight, "from 0 to 1")
-        _check(self.masked_prior >= 0, "masked_prior", self.masked_prior, "0 or more")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ObjectiveConfig:
-    """The loss: which times are trained, and how much each counts. What is predicted is the family's fact."""
-
-    timestep_density: str | None = None
-    """None: the family's own."""
-    density_shift: float = 3.0
-    """Shift of the `shifted` density (SD3 paper, eq. 23)."""
-    weighting: str | None = None
-    """None: the family's own; `none` or `min_snr`."""
-    min_snr_gamma: float = 5.0
-
-    def __post_init__(self) -> None:
-        from .objectives import DENSITIES, WEIGHTINGS
-
-        if self.timestep_density is not None:
-            _check_choice("timestep_density", self.timestep_density, DENSITIES)
-        if self.weighting is not None:
-            _check_choice("weighting", self.weighting, WEIGHTINGS)
-        _check(self.density_shift > 0, "density_shift", self.density_shift, "greater than 0")
-        _check(self.min_snr_gamma > 0, "min_snr_gamma", self.min_snr_gamma, "greater than 0")
+            check(0 <= value < 1, name, value, "from 0 to below 1")
+        check(0 <= self.unmasked_weight <= 1, "unmasked_weight", self.unmasked_weight, "from 0 to 1")
+        check(self.masked_prior >= 0, "masked_prior", self.masked_prior, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,16 +114,16 @@ class TrainConfig:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
     def __post_init__(self) -> None:
-        _check(bool(self.name) and not set(self.name) & set('/\\:*?"<>|\0') and not self.name.startswith("."),
-               "name", self.name, "a file name: not empty, no path separators, no leading dot")
-        _check_choice("kind", self.kind, KINDS)
-        _check_choice("precision", self.precision, PRECISIONS)
-        _check(self.steps >= 1, "steps", self.steps, "1 or more")
-        _check(0 <= self.seed < 2**63, "seed", self.seed, "from 0 to 2^63 - 1")
-        _check(self.accumulation_steps >= 1, "accumulation_steps", self.accumulation_steps, "1 or more")
-        _check(self.state_every >= 1, "state_every", self.state_every, "1 or more")
+        check(bool(self.name) and not set(self.name) & set('/\\:*?"<>|\0') and not self.name.startswith("."),
+              "name", self.name, "a file name: not empty, no path separators, no leading dot")
+        check_choice("kind", self.kind, KINDS)
+        check_choice("precision", self.precision, PRECISIONS)
+        check(self.steps >= 1, "steps", self.steps, "1 or more")
+        check(0 <= self.seed < 2**63, "seed", self.seed, "from 0 to 2^63 - 1")
+        check(self.accumulation_steps >= 1, "accumulation_steps", self.accumulation_steps, "1 or more")
+        check(self.state_every >= 1, "state_every", self.state_every, "1 or more")
         for name in ("save_every", "save_every_epochs", "validate_every", "preview_every"):
-            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 (off) or more")
+            check(getattr(self, name) >= 0, name, getattr(self, name), "0 (off) or more")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain nested values, ready for JSON."""

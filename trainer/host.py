@@ -30,7 +30,7 @@ from .frozen import frozen_forward
 from .gradients import Step, keeping_copies
 from .host_facts import family_of, known_family, sampled_hash
 from .host_schedule import HostSchedule
-from .objectives import per_row
+from .noise import per_row
 from .shadow import Shadow, checkpointed, is_plain
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from .errors import UserError
 from .host import read_lora
-from .objectives import per_row
+from .noise import per_row
 
 DETERMINISTIC = frozenset({
     "euler", "euler_cfg_pp", "heun", "heunpp2", "exp_heun_2_x0", "dpm_2", "lms", "dpm_fast", "dpmpp_2m",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import UserError
-from .objectives import per_row
+from .noise import per_row
 
 _PREDICTIONS = {
     # class of the host's model_sampling → (objective, whether x_t = x0 + sigma·noise instead of a mix); the first that
@@ -34,7 +34,7 @@ _RAW = {
 
 @dataclass(frozen=True, eq=False)
 class HostSchedule:
-    """The model's own noise levels, its shift included, as `objectives.NoiseSchedule`.
+    """The model's own noise levels, its shift included, as `noise.NoiseSchedule`.
 
     Attributes:
         sampling: the host's model_sampling.

@@ -9,44 +9,34 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .config import ObjectiveConfig
+from .checks import check, check_choice
 from .families import Family
+from .noise import NoiseSchedule, per_row
 
 
-class NoiseSchedule(Protocol):
-    """How much signal and noise there is at time t."""
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """The loss: which times are trained, and how much each counts. What is predicted is the family's fact."""
 
-    def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(alpha, sigma) at times t [B], each [B] float32."""
+    timestep_density: str | None = None
+    """None: the family's own."""
+    density_shift: float = 3.0
+    """Shift of the `shifted` density (SD3 paper, eq. 23)."""
+    weighting: str | None = None
+    """None: the family's own; `none` or `min_snr`."""
+    min_snr_gamma: float = 5.0
 
-
-@dataclass(frozen=True)
-class DiscreteSchedule:
-    """The schedule of Stable Diffusion: a table of cumulative alphas, one row a training timestep."""
-
-    alphas_cumprod: Tensor
-
-    def timesteps(self, t: Tensor) -> Tensor:
-        """The table rows [B] (int64) that times t [B] fall into."""
-        count = len(self.alphas_cumprod)
-        return (t * count).long().clamp(0, count - 1)
-
-    def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        signal = self.alphas_cumprod.to(t.device)[self.timesteps(t)].float()
-        return signal.sqrt(), (1 - signal).sqrt()
-
-
-@dataclass(frozen=True)
-class FlowSchedule:
-    """The straight path of rectified flow: x_t = (1 - t)·x0 + t·noise."""
-
-    def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        return 1 - t, t
+    def __post_init__(self) -> None:
+        if self.timestep_density is not None:
+            check_choice("timestep_density", self.timestep_density, DENSITIES)
+        if self.weighting is not None:
+            check_choice("weighting", self.weighting, WEIGHTINGS)
+        check(self.density_shift > 0, "density_shift", self.density_shift, "greater than 0")
+        check(self.min_snr_gamma > 0, "min_snr_gamma", self.min_snr_gamma, "greater than 0")
 
 
 @dataclass(frozen=True)
@@ -131,14 +121,3 @@ class Loss:
         target = self.objective.target(latents, noise, per_row(alpha, latents), per_row(sigma, latents))
         error = mean((prediction.float() - target.float()).pow(2))
         return error * WEIGHTINGS[self.weighting](alpha, sigma, self.objective, self.settings.min_snr_gamma)
-
-
-def mix(schedule: NoiseSchedule, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """x_t = alpha·latents + sigma·noise at times t [B]."""
-    alpha, sigma = schedule.coefficients(t)
-    return per_row(alpha, latents) * latents + per_row(sigma, latents) * noise
-
-
-def per_row(values: Tensor, like: Tensor) -> Tensor:
-    """[B] → [B, 1, 1, …], to be multiplied with `like` [B, …]."""
-    return values.view(-1, *[1] * (like.ndim - 1))

@@ -9,7 +9,37 @@ from typing import Any
 
 import torch
 
+from .checks import check, check_choice
 from .errors import UserError
+from .schedules import SCHEDULES
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """The optimizer, its rates, and how the rate moves over the run."""
+
+    name: str = "adamw"
+    learning_rate: float = 1e-4
+    text_encoder_learning_rate: float | None = None
+    """None: half the learning rate."""
+    weight_decay: float = 0.01
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    cycles: int = 1
+    """Cycles of cosine_with_restarts."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this norm; 0 turns clipping off."""
+
+    def __post_init__(self) -> None:
+        check_choice("optimizer", self.name, OPTIMIZERS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check(self.learning_rate > 0, "learning_rate", self.learning_rate, "greater than 0")
+        te = self.text_encoder_learning_rate
+        check(te is None or te > 0, "text_encoder_learning_rate", te, "greater than 0")
+        check(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        check(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
+        check(self.cycles >= 1, "cycles", self.cycles, "1 or more")
+        check(self.max_grad_norm >= 0, "max_grad_norm", self.max_grad_norm, "0 or more")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .errors import UserError
 from .families import Family, get_family
 from .files import file_hash
 from .lora_file import LoraWeights, load_lora
-from .objectives import DiscreteSchedule, mix
+from .noise import DiscreteSchedule, mix
 
 log = logging.getLogger(__name__)
 

@@ -1,18 +1,9 @@
 import pytest
 import torch
 
-from lora_bootstrap.trainer.config import ObjectiveConfig
 from lora_bootstrap.trainer.families import FAMILIES
-from lora_bootstrap.trainer.objectives import (
-    DENSITIES,
-    OBJECTIVES,
-    WEIGHTINGS,
-    DiscreteSchedule,
-    FlowSchedule,
-    Loss,
-    mix,
-    per_row,
-)
+from lora_bootstrap.trainer.noise import DiscreteSchedule, FlowSchedule, mix, per_row
+from lora_bootstrap.trainer.objectives import DENSITIES, OBJECTIVES, WEIGHTINGS, Loss, ObjectiveConfig
 
 T = torch.tensor([0.05, 0.3, 0.5, 0.7, 0.95])
 

@@ -26,7 +26,8 @@ from lora_bootstrap.trainer.host_schedule import HostSchedule
 from lora_bootstrap.trainer.images import to_tensor
 from lora_bootstrap.trainer.loop import train
 from lora_bootstrap.trainer.lora_file import load_lora
-from lora_bootstrap.trainer.objectives import OBJECTIVES, per_row
+from lora_bootstrap.trainer.noise import per_row
+from lora_bootstrap.trainer.objectives import OBJECTIVES
 
 
 def config(**changes):
