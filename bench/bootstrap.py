@@ -36,16 +36,16 @@ from ..trainer.candidates import picture_seed
 from ..trainer.captions import absorb, join_tags, split_tags
 from ..trainer.cli_options import settings
 from ..trainer.dataset import Dataset, load_folder
-from ..trainer.events import Finished
 from ..trainer.files import read_json, write_json
 from ..trainer.images import to_image, to_tensor
 from ..trainer.loop import train
 from ..trainer.pipeline import load_backbone
 from ..trainer.presets import preset_config
 from ..trainer.project import key_of
+from ..trainer.sampler import Sampler, save_picture
 from ..trainer.sheet import contact_sheet
 from ..trainer.stages import BootstrapFinished, StageFinished
-from ..trainer.sweep import Sampler, save_picture
+from ..trainer.training_events import Finished
 from .report import write_result
 
 TRIGGER = "zqx"

@@ -34,15 +34,15 @@ from ..trainer.candidates import picture_seed
 from ..trainer.captions import absorb, join_tags
 from ..trainer.conflict import measure_conflict
 from ..trainer.dataset import Dataset, load_folder
-from ..trainer.events import Finished
 from ..trainer.files import atomic_write, read_json, write_json
 from ..trainer.loop import train
 from ..trainer.merge import WEIGHTS, MergeSettings, merge_loras
 from ..trainer.pipeline import load_backbone
 from ..trainer.presets import preset_config
+from ..trainer.sampler import Sampler, save_picture
 from ..trainer.stack import CHARACTER, StackEntry
-from ..trainer.sweep import Sampler, save_picture
 from ..trainer.time_split import PRESETS, STYLE, Curve
+from ..trainer.training_events import Finished
 from .loha import loha_training
 from .picker import spearman
 from .report import write_result

@@ -129,9 +129,10 @@ def _ours(model: Any, batch: int, steps: int, modules: list[int]) -> None:
     import tiny_models
 
     from lora_bootstrap.trainer.config import TrainConfig
-    from lora_bootstrap.trainer.events import RunStarted
     from lora_bootstrap.trainer.host import HostBackbone
     from lora_bootstrap.trainer.loop import train
+
+    from ..trainer.training_events import RunStarted
 
     backbone = HostBackbone(model, tiny_models.TinyClip(tiny_models.FAMILIES["bench"]), tiny_models.TinyVae(4))
     everything = ("time_embed", "input_blocks", "middle_block", "output_blocks", "out")

@@ -34,14 +34,15 @@ from ..trainer.captions import absorb, join_tags
 from ..trainer.cells import PROMPT, Axis, Choice, Sweep
 from ..trainer.dataset import Dataset, load_folder
 from ..trainer.embed import SandboxEye
-from ..trainer.events import Finished
 from ..trainer.files import atomic_write, read_json, write_json
 from ..trainer.loop import train
 from ..trainer.pipeline import load_backbone
 from ..trainer.presets import preset_config
 from ..trainer.runs import Run, read_run
+from ..trainer.sampler import Sampler, save_picture
 from ..trainer.score import score_sweep, validation_of
-from ..trainer.sweep import Sampler, lora_sweep, run_sweep, save_picture
+from ..trainer.sweep import lora_sweep, run_sweep
+from ..trainer.training_events import Finished
 from .report import write_result
 
 TRIGGER, OURS = "zqx", "score sweep"

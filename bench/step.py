@@ -22,10 +22,10 @@ from ..trainer import adapters
 from ..trainer.config import TrainConfig
 from ..trainer.crops import suggest_crops
 from ..trainer.dataset import load_folder, save_samples
-from ..trainer.events import StepDone
 from ..trainer.loop import train
 from ..trainer.optimizers import build_optimizer
 from ..trainer.pipeline import DiffusersBackbone, load_backbone
+from ..trainer.training_events import StepDone
 from .report import write_result
 
 TARGET = 1.05

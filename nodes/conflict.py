@@ -9,9 +9,9 @@ from comfy_api.latest import io
 
 from ..trainer.conflict import ConflictReport, measure_conflict
 from ..trainer.conflict_picture import conflict_picture, pair_table, write_conflict
+from ..trainer.events import Making
 from ..trainer.overlap import TOLERANCE
 from ..trainer.stack import StackEntry
-from ..trainer.stages import Making
 from . import paths
 from .known_strengths import measured_lines
 from .pictures import to_batch

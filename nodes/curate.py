@@ -13,12 +13,12 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..trainer.bootstrap import curation_summary
-from ..trainer.candidates import Lineage, load_pixels
+from ..trainer.candidates import Lineage
 from ..trainer.curate import RoundFigures, alarm
 from ..trainer.dataset import Dataset
 from ..trainer.errors import UserError
 from ..trainer.files import file_hash
-from ..trainer.images import open_image
+from ..trainer.images import load_pixels, open_image
 from ..trainer.picks import load_picks
 from ..trainer.project import Project as Record
 from ..trainer.project_status import style_run
@@ -33,7 +33,7 @@ from ..trainer.rounds import (
     for_character,
     round_dataset,
 )
-from ..trainer.sweep import measured_size
+from ..trainer.sampler import measured_size
 from ..trainer.tagger import SANDBOX, Tagger
 from . import paths
 from .events import tell_project

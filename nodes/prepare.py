@@ -16,7 +16,8 @@ from ..trainer.errors import UserError
 from ..trainer.families import FAMILIES
 from ..trainer.files import atomic_path
 from ..trainer.kohya_folder import save_dataset
-from ..trainer.prepare import CROPS, FLIPS, SHAPES, PrepareConfig, PrepareFinished, prepare
+from ..trainer.prepare import PrepareFinished, prepare
+from ..trainer.prepared_folder import CROPS, FLIPS, SHAPES, PrepareConfig
 from ..trainer.sheet import contact_sheet
 from . import paths
 from .dataset import CATEGORY, CELL

@@ -13,20 +13,11 @@ import comfy.utils
 from PIL import Image
 from server import PromptServer
 
-from ..trainer.events import (
-    Caching,
-    CheckpointSaved,
-    Event,
-    Finished,
-    Previewed,
-    RunStarted,
-    StepDone,
-    Validated,
-    Warned,
-)
+from ..trainer.events import Event, Warned
 from ..trainer.images import open_image
 from ..trainer.progress import clock
 from ..trainer.runs import read_run
+from ..trainer.training_events import Caching, CheckpointSaved, Finished, Previewed, RunStarted, StepDone, Validated
 from .paths import view_place
 from .status import Smoother, Training, smoothed_until
 

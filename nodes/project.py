@@ -15,7 +15,7 @@ from ..trainer.errors import UserError
 from ..trainer.images import pixel_hash
 from ..trainer.project import Project as Record, StageRecord, now, open_project
 from ..trainer.rounds import BootstrapProject, Made, make_crops
-from ..trainer.sweep import save_picture
+from ..trainer.sampler import save_picture
 from ..trainer.view_plan import plan_views
 from ..trainer.view_table import parse_table
 from ..trainer.views import VOCABULARIES

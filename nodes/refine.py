@@ -19,8 +19,8 @@ from ..trainer.errors import UserError
 from ..trainer.files import file_hash
 from ..trainer.known_strengths import Known, KnownLora, remember
 from ..trainer.refine import FIGURES, Refinement, Stacked, heat_maps, pair_sweep, refine, write_refinement
-from ..trainer.sheet import write_sheets
 from ..trainer.sheet_log import SCORES, SHEET, log_picture
+from ..trainer.sheets import write_sheets
 from ..trainer.stack import joined_names
 from ..trainer.tagger import SANDBOX
 from .cell_graph import above

@@ -16,8 +16,9 @@ from ..trainer.cells import AXES, STACK, Axis, Cell, Sweep, base_axis
 from ..trainer.errors import UserError, unknown_name
 from ..trainer.images import open_image
 from ..trainer.prompt_sets import AS_WRITTEN, SETS
-from ..trainer.sheet import SheetStyle, choose_axes, write_sheets
+from ..trainer.sheet import SheetStyle
 from ..trainer.sheet_log import SHEET, log_picture
+from ..trainer.sheets import choose_axes, write_sheets
 from .cell_graph import PICTURE, below, parameters, whole_graph
 from .events import tell_sweep
 from .host_nodes import Graph, Runner

@@ -17,9 +17,10 @@ from comfy_execution.graph_utils import GraphBuilder
 
 from ..trainer.cells import Cell, Sweep
 from ..trainer.errors import UserError
-from ..trainer.sheet import FORMATS, SheetStyle, write_sheets
+from ..trainer.sheet import FORMATS, SheetStyle
 from ..trainer.sheet_html import write_html
 from ..trainer.sheet_log import SHEET, log_picture
+from ..trainer.sheets import write_sheets
 from . import paths
 from .cell_graph import above, parameters
 from .events import tell_sweep

@@ -17,7 +17,7 @@ from ..trainer import captioner as prose, tagger as tags
 from ..trainer.captions import split_tags
 from ..trainer.dataset import Dataset
 from ..trainer.errors import UserError
-from ..trainer.stages import Making
+from ..trainer.events import Making
 from ..trainer.tagger_choice import RATINGS, PictureTags, TagChoice
 from ..trainer.tagger_files import PUBLISHED, download_tagger, find_tagger, installed_taggers
 from . import paths

@@ -16,10 +16,11 @@ from ..trainer.captions import add_trigger, join_tags, split_tags
 from ..trainer.config import KINDS, TrainConfig
 from ..trainer.dataset import Dataset
 from ..trainer.errors import UserError
-from ..trainer.events import Finished, Warned
+from ..trainer.events import Warned
 from ..trainer.families import FAMILIES, Family
 from ..trainer.presets import preset_config
 from ..trainer.runs import Run, read_run
+from ..trainer.training_events import Finished
 from . import paths
 from .outputs import applied, lora_outputs, run_plot
 from .progress import Reporter

@@ -13,8 +13,7 @@ import comfy.model_management
 import comfy.utils
 
 from ..trainer.errors import UserError
-from ..trainer.events import Event, Warned
-from ..trainer.stages import Making
+from ..trainer.events import Event, Making, Warned
 from .progress import INTERVAL, show_text
 
 MOST_LINES = 24

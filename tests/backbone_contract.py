@@ -11,11 +11,11 @@ import torch
 from lora_bootstrap.trainer import adapters
 from lora_bootstrap.trainer.backbone import Backbone, Conditioning
 from lora_bootstrap.trainer.config import AdapterConfig, TrainConfig
-from lora_bootstrap.trainer.events import Finished, StepDone
 from lora_bootstrap.trainer.loop import train
 from lora_bootstrap.trainer.lora_file import load_lora
 from lora_bootstrap.trainer.noise import per_row
 from lora_bootstrap.trainer.objectives import OBJECTIVES, Loss
+from lora_bootstrap.trainer.training_events import Finished, StepDone
 
 SHORT, LONG = "red, disc", "a blue disc, in the middle of a large white picture"
 

@@ -34,9 +34,8 @@ from .coverage import PURPOSES, Coverage, coverage
 from .dataset import Dataset, Sample
 from .duplicates import Print, Search, best_of, find_duplicates, fingerprint
 from .errors import UserError, unknown_name
-from .events import Event
+from .events import Event, Interrupted, Making
 from .families import get_family
-from .stages import Interrupted, Making
 from .views import VOCABULARIES
 
 _FIELDS = tuple(figure.name for figure in dataclasses.fields(Figures))
@@ -201,13 +200,6 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
         coverage([sample.caption for sample in samples], config.purpose, _known_words(config.family)),
         tuple(note for note in dataset.notes if note.startswith("skipped")),
         tuple(note for note in dataset.notes if not note.startswith("skipped")), search.compared))
-
-
-def audit_now(dataset: Dataset, config: AuditConfig | None = None,
-              cache: str | os.PathLike[str] | None = None) -> DatasetAudit:
-    """`audit` run to its end."""
-    *_, last = audit(dataset, config, cache)
-    return last.audit
 
 
 _Measured = tuple[Figures, NDArray[np.uint64]]

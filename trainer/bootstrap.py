@@ -17,26 +17,28 @@ from typing import Any
 
 from torch import Tensor
 
-from . import originals
 from .backbone import Backbone
 from .bootstrap_config import BootstrapConfig
 from .candidates import PictureMaker, Stopped, picture_seed
 from .cells import PROMPT, STRENGTH, Axis, Choice, Sweep
 from .charts import read_losses
-from .curate import RoundFigures, alarm, likeness_to, tag_recall
+from .curate import RoundFigures, alarm
 from .dataset import Dataset
 from .embed import Likeness, open_eye
-from .events import Event, Finished, Warned
+from .events import Event, Interrupted, Warned
 from .files import write_json
 from .images import open_image, pixel_hash
+from .likeness import anchor_pixels, likeness_to, tag_recall
 from .loop import train
 from .presets import preset_config
 from .project import Project, StageRecord, now, open_project
 from .report import write_report
 from .rounds import BootstrapProject, Kept, curate_round, for_character, make_crops, round_dataset
-from .sheet import write_sheets
-from .stages import BootstrapFinished, Interrupted, StageFinished, StageStarted
-from .sweep import Sampler, lora_sweep, run_sweep
+from .sampler import Sampler
+from .sheets import write_sheets
+from .stages import BootstrapFinished, StageFinished, StageStarted
+from .sweep import lora_sweep, run_sweep
+from .training_events import Finished
 from .view_plan import REFERENCE_COUNT
 from .views import ViewPrompt, showcase, view_prompts
 
@@ -282,7 +284,7 @@ class _Bootstrap:
         return _Outcome(path, path.name, False)
 
     def _anchors(self, crops: Dataset) -> Tensor:
-        return originals.anchors(crops, self.sampler.measured_size)
+        return anchor_pixels(crops, self.sampler.measured_size)
 
     def _stoppable(self, work: Iterator[Event]):
         with closing(work):

@@ -8,18 +8,16 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from .backbone import Backbone
 from .curate import Candidate
 from .errors import UserError
-from .events import Event
+from .events import Event, Making
 from .files import file_hash, read_json, write_json
-from .images import open_image, to_image, to_tensor
-from .stages import Making
-from .sweep import Sampler, save_picture
+from .images import load_pixels, to_image
+from .sampler import Sampler, save_picture
 from .views import ViewPrompt
 
 
@@ -122,13 +120,6 @@ class PictureMaker:
                 pixels = self.sampler.pictures(self.backbone, prompts, seeds)
         for lineage, picture in zip(batch, pixels, strict=True):
             save_candidate(folder, to_image(picture), lineage)
-
-
-def load_pixels(paths: Sequence[Path], size: tuple[int, int]) -> Tensor:
-    """[N, 3, H, W] in 0..1 of pictures at (width, height)."""
-    if not paths:
-        return torch.zeros(0, 3, size[1], size[0])
-    return torch.stack([to_tensor(open_image(path).resize(size)) for path in paths])
 
 
 def save_candidate(folder: Path, image: Image.Image, lineage: Lineage) -> Path:

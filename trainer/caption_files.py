@@ -7,9 +7,8 @@ from dataclasses import replace
 
 from .dataset import CAPTION_SUFFIXES, Dataset, Sample
 from .errors import UserError
-from .events import Event
+from .events import Event, Making
 from .files import atomic_write
-from .stages import Making
 
 _EVERY = 50
 """Files between two events: one for each would take longer than the writing."""

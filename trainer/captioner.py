@@ -19,8 +19,7 @@ from PIL import Image
 from .captions import add_trigger, join_tags, split_tags
 from .dataset import Dataset, Sample
 from .errors import UserError, unknown_name
-from .events import Event, Warned
-from .stages import Making
+from .events import Event, Making, Warned
 
 DETAILS = ("short", "normal", "long")
 BATCH = 4

@@ -1,17 +1,13 @@
-"""Captions as booru tags: the trigger in front, shuffling and dropping of tags, and what the tokenizer cuts off.
-
-keep_tokens, shuffling and tag dropout mean what they mean in kohya's sd-scripts.
-"""
+"""Captions as booru tags: how tags are compared, the trigger in front, and what the tokenizer cuts off."""
 
 from __future__ import annotations
 
-import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 
-from .config import DataConfig
+_LONGEST_FACE = 3
+
 
 
 def split_tags(caption: str) -> list[str]:
@@ -52,54 +48,6 @@ def absorb(tags: Sequence[str], identity_tags: Iterable[str]) -> list[str]:
     return [tag for tag in tags if same_tag(tag) not in owned]
 
 
-@dataclass(frozen=True)
-class CaptionPolicy:
-    """How a caption is varied from one showing to the next.
-
-    Attributes:
-        trigger: put first, and never dropped.
-        keep_tokens: how many leading tags (the trigger being the first) stay in place and are never dropped.
-        shuffle: the tags after them come in random order.
-        tag_dropout: the chance of each of them to be left out.
-    """
-
-    trigger: str = ""
-    keep_tokens: int = 1
-    shuffle: bool = False
-    tag_dropout: float = 0.0
-
-    @classmethod
-    def from_config(cls, config: DataConfig) -> CaptionPolicy:
-        return cls(config.trigger, config.keep_tokens, config.shuffle_captions, config.tag_dropout)
-
-    @property
-    def varies(self) -> bool:
-        return self.shuffle or self.tag_dropout > 0
-
-    def apply(self, caption: str, rng: random.Random) -> str:
-        """One variant of the caption."""
-        tags = add_trigger(split_tags(caption), self.trigger)
-        keep = max(self.keep_tokens, len(split_tags(self.trigger)))
-        kept, rest = tags[:keep], tags[keep:]
-        if self.tag_dropout > 0:
-            rest = [tag for tag in rest if rng.random() >= self.tag_dropout]
-        if self.shuffle:
-            rng.shuffle(rest)
-        return join_tags(kept + rest)
-
-    def variants(self, caption: str, count: int, seed: int) -> list[str]:
-        """At most `count` distinct variants, always the same for the same seed; fewer if there are no more."""
-        rng = random.Random(f"{seed}:{caption}")
-        found = [self.apply(caption, rng)]
-        for _ in range(8 * count if self.varies else 0):
-            if len(found) >= count:
-                break
-            variant = self.apply(caption, rng)
-            if variant not in found:
-                found.append(variant)
-        return found
-
-
 def tag_frequency(captions: Iterable[str]) -> dict[str, int]:
     """How many captions hold each tag, most frequent first."""
     counts = Counter(tag for caption in captions for tag in dict.fromkeys(split_tags(caption)))
@@ -135,3 +83,20 @@ def _heard(caption: str, token_count: Callable[[str], tuple[int, int]]) -> int:
 
 def _short(text: str, length: int = 60) -> str:
     return text if len(text) <= length else text[:length - 1].rstrip() + "…"
+
+
+def is_face(tag: str) -> bool:
+    """Whether the tag is a face made of signs, such as `^_^`, `>_o` or `(o)_(o)`, of which the underscore is a part."""
+    parts = tag.split("_")
+    return len(parts) == 2 and all(
+        0 < len(part) <= _LONGEST_FACE and sum(sign.isalnum() for sign in part) <= 1 for part in parts)
+
+
+def spaced(tag: str) -> str:
+    """The tag with blanks for underscores; faces stay as they are."""
+    return tag if is_face(tag) else tag.replace("_", " ")
+
+
+def underscored(tag: str) -> str:
+    """The tag with underscores for blanks, as Danbooru writes it."""
+    return "_".join(tag.split())

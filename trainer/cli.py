@@ -8,12 +8,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,59 +35,11 @@ from .cli_options import (
     train_options,
 )
 from .cli_tag import tag, tag_options
+from .console import Console, load_backbone_quietly
 from .errors import UserError
 
 DEMO_PICTURE = "akane"
-Handler = Callable[[argparse.Namespace, "Console"], "dict[str, Any] | None"]
 
-
-@dataclass
-class Console:
-    """Where a command talks: to people on stdout (stderr with --json), to scripts as one JSON object on stdout."""
-
-    as_json: bool
-    stopping: bool = False
-
-    @property
-    def stream(self):
-        return sys.stderr if self.as_json else sys.stdout
-
-    def say(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
-
-    def asked_to_stop(self) -> bool:
-        return self.stopping
-
-    def follow(self, events: Iterable[Any], *subscribers: Callable[[Any], None]) -> Any:
-        """Show events as they come; returns the last. The first Ctrl-C stops at the next step and keeps everything."""
-        from .progress import Progress
-        from .subscribers import watch
-
-        last, progress = None, Progress(self.stream)
-        with ExitStack() as stack:
-            stack.callback(progress.close)
-            for subscriber in subscribers:
-                if hasattr(subscriber, "close"):
-                    stack.callback(subscriber.close)
-            previous = signal.signal(signal.SIGINT, self._on_interrupt)
-            stack.callback(signal.signal, signal.SIGINT, previous)
-            for event in watch(events, progress, *subscribers):
-                last = event
-        return last
-
-    def counted(self, what: str, work: Callable[..., Any], *values: Any) -> Any:
-        """What a work with a `progress` of (done, all) returns. Ctrl-C ends it at once."""
-        from .progress import Progress
-        from .stages import Making
-
-        with closing(Progress(self.stream)) as progress:
-            return work(*values, progress=lambda done, total: progress(Making(what, done, total)))
-
-    def _on_interrupt(self, *_: Any) -> None:
-        if self.stopping:
-            raise KeyboardInterrupt
-        self.stopping = True
-        self.say("\nStopping after this step; everything made is kept. Press Ctrl-C again to stop at once.")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,18 +65,6 @@ def _quiet_libraries() -> None:
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
     warnings.simplefilter("ignore", FutureWarning)
-
-
-def _load_backbone(base: str) -> Any:
-    """The base model, loaded without the libraries' own bars."""
-    import diffusers
-    import transformers
-
-    for library in (diffusers, transformers):
-        library.utils.logging.disable_progress_bar()
-    from .pipeline import load_backbone
-
-    return load_backbone(base)
 
 
 # -- the commands ----------------------------------------------------------------------------------------------------
@@ -159,7 +97,7 @@ def _run_project(config: Any, options: argparse.Namespace, console: Console) -> 
     from .bootstrap import run_bootstrap
     from .stages import BootstrapFinished
 
-    last = console.follow(run_bootstrap(config, options.output, load=_load_backbone,
+    last = console.follow(run_bootstrap(config, options.output, load=load_backbone_quietly,
                                         should_stop=console.asked_to_stop))
     if not isinstance(last, BootstrapFinished):
         return {"finished": False, "folder": str(options.output / "bootstrap" / config.name)}
@@ -171,16 +109,16 @@ def _run_project(config: Any, options: argparse.Namespace, console: Console) -> 
 
 def train(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from .dataset import load_folder
-    from .events import Finished
     from .loop import train as run_training
     from .presets import preset_config
     from .subscribers import TensorBoardWriter
+    from .training_events import Finished
 
     writers = [TensorBoardWriter()] if options.tensorboard else []
     dataset = load_folder(options.dataset)
     for note in dataset.notes:
         console.say(f"note: {note}")
-    backbone = _load_backbone(options.base)
+    backbone = load_backbone_quietly(options.base)
     named = {"name": options.name or options.dataset.resolve().name, "seed": options.seed}
     if options.trigger:
         named["data.trigger"] = options.trigger
@@ -211,9 +149,9 @@ def audit(options: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def generate(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from .images import to_image
-    from .sweep import save_picture
+    from .sampler import save_picture
 
-    backbone = _load_backbone(options.base)
+    backbone = load_backbone_quietly(options.base)
     sampler = _sampler(options, backbone)
     seeds = [options.seed + index for index in range(options.count)]
     folder, paths = options.output / "generated", []
@@ -252,12 +190,12 @@ def _swept(options: argparse.Namespace, console: Console, files: list[Path], nam
     from .axis_text import numbers
     from .cells import prompt_axis
     from .prompt_sets import prompts
-    from .sheet import write_sheets
     from .sheet_html import write_html
     from .sheet_log import SHEET, log_picture
+    from .sheets import write_sheets
     from .sweep import lora_sweep, run_sweep
 
-    backbone = _load_backbone(options.base)
+    backbone = load_backbone_quietly(options.base)
     sampler = _sampler(options, backbone)
     seeds = [int(seed) for seed in numbers(options.seeds or str(options.seed), "seeds", whole=True)]
     texts = prompts(options.prompt, options.prompt_set, backbone.family.name)
@@ -363,7 +301,7 @@ def _brief(value: Any) -> str:
 
 
 def _sampler(options: argparse.Namespace, backbone: Any) -> Any:
-    from .sweep import Sampler
+    from .sampler import Sampler
 
     return Sampler.of(backbone, width=options.width, height=options.height, steps=options.sample_steps,
                       cfg=options.cfg)
@@ -395,7 +333,3 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--json", action="store_true", help="print one JSON object at the end, for scripts")
         command.set_defaults(handler=handler)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

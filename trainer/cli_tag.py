@@ -110,9 +110,9 @@ def tag(options: argparse.Namespace, console: Any) -> dict[str, Any]:
 def _base(options: argparse.Namespace) -> Any:
     if not options.base:
         return None
-    from .cli import _load_backbone
+    from .console import load_backbone_quietly
 
-    return _load_backbone(options.base)
+    return load_backbone_quietly(options.base)
 
 
 class _Work:

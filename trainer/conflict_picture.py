@@ -68,11 +68,6 @@ def conflict_picture(report: ConflictReport, font_size: int = 16) -> Image.Image
     return _stacked([*parts, _lines(report.lines, grounds, width, font_size)])
 
 
-def conflict_tables(report: ConflictReport, font_size: int = 16) -> Image.Image:
-    """The tables of blocks of all pairs, below each other."""
-    return _stacked([pair_table(pair, font_size) for pair in report.pairs])
-
-
 def pair_table(pair: PairConflict, font_size: int = 16) -> Image.Image:
     """The table of blocks of one pair."""
     return table_picture(headers(pair), table_rows(pair), {}, " and ".join(pair.names), font_size=font_size)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from . import metrics
 from .embed import Likeness
+from .likeness import leave_one_out, likeness_to, tag_recall
 from .views import ViewPrompt
 
 
@@ -90,30 +91,6 @@ class _Read:
                    "tag_recall": self.recall, "trait_colours": self.traits, "novelty": self.novelty}
         return {name: round(values[index].item(), 4) for name, values in figures.items()
                 if values is not None and not math.isnan(values[index].item())}
-
-
-def likeness_to(embeddings: Tensor, anchors: Tensor) -> Tensor:
-    """[N] mean cosine to the two anchors that are nearest, so that a close-up may resemble the close-up crops."""
-    return (embeddings @ anchors.T).topk(min(2, len(anchors)), dim=1).values.mean(1)
-
-
-def leave_one_out(anchors: Tensor) -> Tensor:
-    """[A] each anchor's likeness to the other anchors; a lone anchor is compared with itself."""
-    if len(anchors) == 1:
-        return torch.ones(1)
-    rows = [likeness_to(anchors[i : i + 1], torch.cat([anchors[:i], anchors[i + 1 :]])) for i in range(len(anchors))]
-    return torch.cat(rows)
-
-
-def tag_recall(pixels: Tensor, prompts: Sequence[ViewPrompt], eye: Likeness, threshold: float) -> Tensor | None:
-    """[N] share of each picture's requested tags that the eye sees; NaN where it knows none of them."""
-    tags = sorted({tag for prompt in prompts for tag in prompt.tags})
-    read = eye.read_tags(pixels, tags)
-    if read is None:
-        return None
-    asked = torch.tensor([[tag in prompt.tags for tag in tags] for prompt in prompts])
-    asked &= ~read.isnan()
-    return ((read >= threshold) & asked).sum(1) / asked.sum(1).where(asked.any(1), torch.tensor(float("nan")))
 
 
 def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, count: int,

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from torch import Tensor
 
+from .buckets import Size, fit_to_bucket
 from .crops import Box
 from .errors import UserError
 from .files import atomic_path, atomic_write, file_hash, read_json, write_json
 from .images import IMAGE_SUFFIXES, image_size, open_image
-from .masks import MASKS_FOLDER, read_mask, scan_masks, whole_size
+from .masks import MASKS_FOLDER, has_alpha, mask_tensor, read_mask, scan_masks
 
 CROPS_FILE = "crops.json"
 CAPTION_SUFFIXES = (".txt", ".caption")
@@ -394,3 +396,36 @@ def _held_back(dataset: Dataset, target: int, seed: int) -> set[str]:
     if not held and smallest is not None and 2 * sizes[smallest] < len(dataset):
         held.add(smallest)
     return held
+
+
+def with_masks(dataset: Dataset, masks: Mapping[Path, Path]) -> Dataset:
+    """The same samples, those in `masks` (picture → mask file) with that mask."""
+    samples = (dataclasses.replace(s, mask=masks[s.path]) if s.path in masks else s for s in dataset)
+    return dataclasses.replace(dataset, samples=tuple(samples))
+
+
+def with_alpha_masks(dataset: Dataset) -> Dataset:
+    """The same samples; those without a mask whose picture has transparent parts take its alpha channel for one.
+
+    Pictures are opened for it. One that cannot be read stays as it is, for others to report.
+    """
+    found = {}
+    for sample in dataset:
+        if sample.mask is None and has_alpha(sample.path):
+            found[sample.path] = sample.path
+    return with_masks(dataset, found)
+
+
+def whole_size(sample: Sample) -> tuple[int, int]:
+    """(width, height) of the whole upright picture, of which the sample may be a part."""
+    return sample.size if sample.crop is None else image_size(sample.path)
+
+
+def bucket_mask(sample: Sample, bucket: Size, flip: bool = False) -> Tensor | None:
+    """The sample's mask as [1, H, W] in 0..1, cropped and resized as `fit_to_bucket` does its picture, mirrored with
+    `flip`; None if it has none. Raises UserError as `Sample.load_mask` does."""
+    mask = sample.load_mask()
+    if mask is None:
+        return None
+    fitted = mask_tensor(fit_to_bucket(mask, bucket))
+    return fitted.flip(-1) if flip else fitted

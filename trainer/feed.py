@@ -18,14 +18,15 @@ from torch import Tensor
 from .backbone import Backbone, Conditioning
 from .buckets import BatchPlan, Size, assign_bucket, fit_to_bucket, make_buckets
 from .cache import TensorCache
-from .captions import CaptionPolicy, truncation_report
+from .caption_policy import CaptionPolicy
+from .captions import truncation_report
 from .config import TrainConfig
-from .dataset import Dataset, Sample
+from .dataset import Dataset, Sample, bucket_mask
 from .errors import UserError
-from .events import Caching, Event, Warned
+from .events import Event, Warned
 from .images import to_tensor
 from .masked_loss import latent_mask
-from .masks import bucket_mask
+from .training_events import Caching
 
 TEXT_BATCH = 16
 

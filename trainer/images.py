@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -209,6 +209,8 @@ def _composited(image: Image.Image, background: tuple[int, int, int]) -> Image.I
     return Image.alpha_composite(ground, image).convert("RGB")
 
 
-def is_picture(path: str | os.PathLike[str]) -> bool:
-    """Whether the name ends as one of IMAGE_SUFFIXES, in any case."""
-    return Path(path).suffix.lower() in IMAGE_SUFFIXES
+def load_pixels(paths: Sequence[Path], size: tuple[int, int]) -> Tensor:
+    """[N, 3, H, W] in 0..1 of pictures at (width, height)."""
+    if not paths:
+        return torch.zeros(0, 3, size[1], size[0])
+    return torch.stack([to_tensor(open_image(path).resize(size)) for path in paths])

@@ -13,11 +13,10 @@ from pathlib import Path
 
 from .dataset import CROPS_FILE, Dataset, Sample, save_samples
 from .errors import UserError
-from .events import Event, Warned
+from .events import Event, Making, Warned
 from .files import read_json, write_json
 from .images import IMAGE_SUFFIXES
 from .masks import MASKS_FOLDER
-from .stages import Making
 
 RECORD = "saved.json"
 

@@ -23,14 +23,16 @@ from .captions import tag_frequency
 from .config import TrainConfig
 from .dataset import Dataset, split_validation
 from .errors import UserError
-from .events import CheckpointSaved, Event, Finished, Previewed, RunStarted, StepDone, Warned
+from .events import Event, Warned
 from .feed import Batch, Feed, derived_seed
 from .files import atomic_path
 from .images import to_image
+from .lora_metadata import lora_metadata
 from .masked_loss import masked_loss, masked_prior
 from .objectives import Loss
 from .optimizers import OPTIMIZERS, build_optimizer
 from .schedules import rate_factor
+from .training_events import CheckpointSaved, Finished, Previewed, RunStarted, StepDone
 from .validation import Validator
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -258,7 +260,7 @@ class _Session:
             for prefix, handle in self.handles.items()
             for name, factors in handle.weights().items()
         }
-        metadata = lora_file.lora_metadata(
+        metadata = lora_metadata(
             self.config, self.backbone.family,
             base_fingerprint=self.backbone.fingerprint, dataset_fingerprint=self.dataset.fingerprint,
             tag_frequency=tag_frequency(sample.caption for sample in self.dataset),

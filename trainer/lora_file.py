@@ -24,7 +24,6 @@ from torch import Tensor
 from .errors import UserError, unknown_name
 from .files import atomic_write
 from .key_names import dotted, flat, with_text_model
-from .lora_metadata import lora_metadata as lora_metadata
 
 
 @dataclass(frozen=True, eq=False)

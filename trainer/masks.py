@@ -5,9 +5,8 @@ Found beside a picture as `masks/x.png`, `x_mask.png` (kohya, OneTrainer: also `
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +16,11 @@ import torch
 from PIL import Image, ImageChops
 from torch import Tensor
 
-from .buckets import Size, fit_to_bucket
 from .errors import UserError
-from .images import IMAGE_SUFFIXES, image_size, open_image
+from .images import IMAGE_SUFFIXES, open_image
 
 if TYPE_CHECKING:
-    from .dataset import Dataset, Sample
+    pass
 
 MASKS_FOLDER = "masks"
 MASK_ENDINGS = ("_mask", "-masklabel")
@@ -102,25 +100,7 @@ def _is_picture(name: str) -> bool:
     return name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def with_masks(dataset: Dataset, masks: Mapping[Path, Path]) -> Dataset:
-    """The same samples, those in `masks` (picture → mask file) with that mask."""
-    samples = (dataclasses.replace(s, mask=masks[s.path]) if s.path in masks else s for s in dataset)
-    return dataclasses.replace(dataset, samples=tuple(samples))
-
-
-def with_alpha_masks(dataset: Dataset) -> Dataset:
-    """The same samples; those without a mask whose picture has transparent parts take its alpha channel for one.
-
-    Pictures are opened for it. One that cannot be read stays as it is, for others to report.
-    """
-    found = {}
-    for sample in dataset:
-        if sample.mask is None and _has_alpha(sample.path):
-            found[sample.path] = sample.path
-    return with_masks(dataset, found)
-
-
-def _has_alpha(path: Path) -> bool:
+def has_alpha(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             if not image.has_transparency_data:
@@ -130,21 +110,6 @@ def _has_alpha(path: Path) -> bool:
         return False
 
 
-def whole_size(sample: Sample) -> tuple[int, int]:
-    """(width, height) of the whole upright picture, of which the sample may be a part."""
-    return sample.size if sample.crop is None else image_size(sample.path)
-
-
 def mask_tensor(mask: Image.Image) -> Tensor:
     """[1, H, W] float32 in 0..1."""
     return torch.from_numpy(np.array(mask.convert("L"), dtype=np.float32)[None] / 255)
-
-
-def bucket_mask(sample: Sample, bucket: Size, flip: bool = False) -> Tensor | None:
-    """The sample's mask as [1, H, W] in 0..1, cropped and resized as `fit_to_bucket` does its picture, mirrored with
-    `flip`; None if it has none. Raises UserError as `Sample.load_mask` does."""
-    mask = sample.load_mask()
-    if mask is None:
-        return None
-    fitted = mask_tensor(fit_to_bucket(mask, bucket))
-    return fitted.flip(-1) if flip else fitted

@@ -157,18 +157,6 @@ def diversity(scenes: Tensor) -> float:
     return torch.pdist(scenes).mean().item()
 
 
-def nearest_likeness(embeddings: Tensor, training: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine to the nearest training picture, and nearest / second-nearest distance (small: one picture is copied).
-
-    Both [N], for L2-normalised rows. The ratio is 1 where there is only one training picture.
-    """
-    cosine = embeddings @ training.T
-    best = cosine.topk(min(2, len(training)), dim=1).values
-    distances = (2 - 2 * best).clamp(min=1e-12).sqrt()
-    ratio = distances[:, 0] / distances[:, 1] if best.shape[1] == 2 else torch.ones(len(best))
-    return best[:, 0], ratio
-
-
 def copied(pixels: Tensor, training: Tensor) -> Tensor:
     """[N] similarity in 0..1 to the nearest training picture: correlation of the 16-pixel colour thumbnails.
 

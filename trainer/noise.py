@@ -31,14 +31,6 @@ class DiscreteSchedule:
         return signal.sqrt(), (1 - signal).sqrt()
 
 
-@dataclass(frozen=True)
-class FlowSchedule:
-    """The straight path of rectified flow: x_t = (1 - t)·x0 + t·noise."""
-
-    def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        return 1 - t, t
-
-
 def mix(schedule: NoiseSchedule, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """x_t = alpha·latents + sigma·noise at times t [B]."""
     alpha, sigma = schedule.coefficients(t)

@@ -7,14 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from PIL import Image, ImageOps
-from torch import Tensor
+from PIL import Image
 
 from .captions import add_trigger, join_tags, split_tags
 from .crops import Box, Crop, suggest_crops
 from .dataset import Dataset, save_samples
-from .images import to_tensor
 from .views import AXES, FACE_WORDS, TagRoles, Vocabulary, caption_for, normal
 
 CROP_FRAMING = {"upper": "upper body", "face": "close-up"}
@@ -103,9 +100,3 @@ def real_share(crops: int, generated: int) -> float:
     """Share of the original crops among a round's samples, repeats counted."""
     real = crops * crop_repeats(crops, generated)
     return real / (real + generated)
-
-
-def anchors(crops: Dataset, size: tuple[int, int]) -> Tensor:
-    """The crops [A, 3, H, W] in 0..1 at (width, height), padded with the colour of their corner."""
-    images = [crop.load() for crop in crops]
-    return torch.stack([to_tensor(ImageOps.pad(image, size, color=image.getpixel((0, 0)))) for image in images])

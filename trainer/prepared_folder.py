@@ -11,17 +11,81 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .dataset import CROPS_FILE, Dataset, Sample
-from .errors import UserError
+from .errors import UserError, unknown_name
 from .events import Event
+from .families import get_family
 from .files import file_hash, read_json, write_json
 from .images import IMAGE_SUFFIXES
 from .masks import MASKS_FOLDER
 
-if TYPE_CHECKING:
-    from .prepare import PrepareConfig
+CROPS = {"subject": "so that the subject fills the wanted share of the frame", "none": "not at all"}
+
+
+SHAPES = {"bucket": "the family's bucket nearest in shape", "square": "a square"}
+
+
+FLIPS = {"never": "no mirror images", "symmetric": "mirror images unless the character is asymmetric",
+         "always": "mirror images of all"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """What is done to each picture, in this order: background, colours, crop, resize, mirror image.
+
+    Attributes:
+        family: the model family to be trained, a key of `FAMILIES`.
+        resolution: side in pixels of the square it is trained at; None: the family's own.
+        crop: a key of `CROPS`. The subject is where the mask is, else what stands out.
+        subject: least and most share of the frame's area that the subject's box shall fill (seed guide 001: 40-60 %).
+        shape: a key of `SHAPES`.
+        upscale: whether pictures below the resolution are enlarged; else they keep their pixels, in a smaller bucket.
+        reference: a picture whose colours all are matched to; "" leaves them.
+        strength: how far colours are matched, 0..1.
+        background: what is put behind masked subjects: a colour, or a picture's path; "" leaves what is there.
+        background_tag: what the captions then say of it; "" says nothing.
+        flip: a key of `FLIPS`.
+        alpha_masks: whether transparent pictures without a mask take their alpha channel for one.
+        name: of the pictures' folder, `<repeats>_<name>`.
+
+    Raises UserError for what is not valid.
+    """
+
+    family: str = "sdxl"
+    resolution: int | None = None
+    crop: str = "subject"
+    subject: tuple[float, float] = (0.4, 0.6)
+    shape: str = "bucket"
+    upscale: bool = False
+    reference: str = ""
+    strength: float = 1.0
+    background: str = ""
+    background_tag: str = "simple background"
+    flip: str = "never"
+    alpha_masks: bool = True
+    name: str = "prepared"
+
+    def __post_init__(self) -> None:
+        step = get_family(self.family).bucket_step
+        for name, valid in (("crop", CROPS), ("shape", SHAPES), ("flip", FLIPS)):
+            if getattr(self, name) not in valid:
+                raise unknown_name(name, getattr(self, name), valid)
+        if self.resolution is not None and self.resolution < 2 * step:
+            raise UserError(f"resolution is {self.resolution}; it must be at least {2 * step} pixels.")
+        if len(self.subject) != 2 or not 0 < self.subject[0] <= self.subject[1] <= 1:
+            raise UserError(f"subject is {self.subject}; it must be two shares such as (0.4, 0.6), the smaller first.")
+        if not 0 <= self.strength <= 1:
+            raise UserError(f"strength is {self.strength}; it must be from 0 to 1.")
+        if Path(self.name).name != self.name or not self.name or self.name.startswith("."):
+            raise UserError(f"name {self.name!r} is no folder name; use one without path separators and leading dots.")
+
+    @property
+    def side(self) -> int:
+        """The resolution in pixels."""
+        return self.resolution or get_family(self.family).resolution
+
 
 RECORD = "prepared.json"
 PREPARE_VERSION = 1

@@ -6,8 +6,9 @@ import shutil
 import time
 from typing import TextIO
 
-from .events import Caching, CheckpointSaved, Event, Finished, Previewed, RunStarted, StepDone, Validated, Warned
-from .stages import Interrupted, Making, StageFinished, StageStarted
+from .events import Event, Interrupted, Making, Warned
+from .stages import StageFinished, StageStarted
+from .training_events import Caching, CheckpointSaved, Finished, Previewed, RunStarted, StepDone, Validated
 
 BAR = 24
 PLAIN_PARTS = 5

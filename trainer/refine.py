@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .candidates import load_pixels
 from .cells import (
     PROMPT,
     SEED,
@@ -33,18 +32,16 @@ from .cells import (
 )
 from .conflict_picture import heat_picture
 from .conflict_table import HeatMap
-from .curate import leave_one_out, likeness_to
 from .dataset import Dataset
 from .embed import Likeness
 from .errors import UserError
-from .events import Event
+from .events import Event, Making
 from .files import file_hash, write_json
-from .images import image_size
-from .originals import anchors
+from .images import image_size, load_pixels
+from .likeness import anchor_pixels, leave_one_out, likeness_to
+from .sampler import measured_size, save_picture
 from .score import Scale, prompt_shown
-from .stages import Making
 from .style_likeness import StyleScale, style_figures
-from .sweep import measured_size, save_picture
 
 VERSION = 1
 NEIGHBOURS = 0.5
@@ -217,7 +214,7 @@ class _Measure:
         self.anchors, self.likeness, without = None, Scale(), [*self.neither, *self.by_style]
         alone = self.eye.embed(self._pixels(self.by_character)) if self.eye and self.by_character else None
         if self.eye and self.training is not None:
-            self.anchors = self.eye.embed(anchors(self.training, self.size))
+            self.anchors = self.eye.embed(anchor_pixels(self.training, self.size))
             most = leave_one_out(self.anchors).median().item()
         elif alone is not None:
             self.anchors, most = alone, likeness_to(alone, alone).mean().item()

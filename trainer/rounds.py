@@ -18,7 +18,7 @@ from torch import Tensor
 
 from . import originals
 from .bootstrap_config import BootstrapConfig
-from .candidates import Lineage, load_pixels
+from .candidates import Lineage
 from .captions import absorb, join_tags, split_tags
 from .curate import Curation, CurationSettings, Decision, RoundFigures, curate, quotas, round_figures
 from .dataset import Dataset, load_folder, save_samples
@@ -26,7 +26,8 @@ from .duplicates import find_duplicates, fingerprint
 from .embed import Likeness
 from .errors import UserError
 from .files import file_hash, read_json, write_json
-from .images import open_image, pixel_hash
+from .images import load_pixels, open_image, pixel_hash
+from .likeness import anchor_pixels
 from .picks import Known, Pick, Picks, load_picks
 from .project import Project, is_made, key_of, making
 from .views import TagRoles, Vocabulary, tag_roles, vocabulary_for
@@ -275,7 +276,7 @@ def curate_round(one: Round, *, wanted: int, size: tuple[int, int], reference: T
     """
     settings = settings or CurationSettings()
     paths, crops, picks = one.pictures(), one.project.crops(), one.picks
-    pixels, anchors = load_pixels(paths, size), originals.anchors(crops, size)
+    pixels, anchors = load_pixels(paths, size), anchor_pixels(crops, size)
     lineage = [Lineage.read(path) for path in paths]
     states = [picks.of(path.stem, one.known_of(path)).state for path in paths]
     if mode == MANUAL:

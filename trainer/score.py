@@ -15,19 +15,16 @@ import torch
 from torch import Tensor
 
 from . import metrics
-from .candidates import load_pixels
 from .captions import split_tags
 from .cells import BASE, CHECKPOINT, STRENGTH, Cell, Sweep
-from .curate import leave_one_out, likeness_to
 from .dataset import Dataset
 from .embed import Likeness
 from .errors import UserError, unknown_name
-from .events import Event
-from .images import image_size
-from .originals import anchors
+from .events import Event, Making
+from .images import image_size, load_pixels
+from .likeness import anchor_pixels, leave_one_out, likeness_to
 from .runs import Run
-from .stages import Making
-from .sweep import measured_size
+from .sampler import measured_size
 
 VERSION = 1
 KINDS = {"character": 3.0, "style": 1.0, "concept": 1.0}
@@ -202,7 +199,7 @@ class _Measure:
     def __init__(self, sweep: Sweep, size: tuple[int, int], eye: Likeness | None, copies: Likeness | None,
                  training: Dataset | None, trigger: str, states: Mapping[str, str]) -> None:
         self.sweep, self.size, self.eye, self.trigger, self.states = sweep, size, eye, trigger, states
-        self.training = anchors(training, size) if training else None
+        self.training = anchor_pixels(training, size) if training else None
         self.anchors = eye.embed(self.training) if eye and self.training is not None else None
         self.copies = copies
         self.copy_anchors = copies.embed(self.training) if copies and self.training is not None else None

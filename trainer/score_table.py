@@ -11,9 +11,9 @@ from PIL import Image
 
 from .cells import Sweep
 from .files import atomic_write, write_json
+from .sampler import save_picture
 from .score import GOOD, Row, Scores
 from .sheet import table_picture
-from .sweep import save_picture
 
 FIGURES = (("likeness", "likeness"), ("prompt", "prompt"), ("diversity", "diversity"), ("copies", "copies"),
            ("burn", "burn z"), ("validation", "validation"), ("score", "score"))

@@ -10,7 +10,8 @@ from typing import Any
 
 from .cells import NO_LORA as WITHOUT_LORA, Cell, Sweep
 from .files import atomic_write
-from .sheet import NO_LORA, NOT_MADE, Page, SheetStyle, cell_box, cell_problem, choose_axes, plan_pages
+from .sheet import Page, SheetStyle
+from .sheets import NO_LORA, NOT_MADE, cell_box, cell_problem, choose_axes, plan_pages
 
 LONGEST_NAME = 80
 """Letters of a label in what stands for a picture that is not loaded."""

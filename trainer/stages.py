@@ -27,22 +27,6 @@ class StageFinished(Event):
 
 
 @dataclass(frozen=True)
-class Making(Event):
-    """Pictures are being generated."""
-
-    what: str
-    done: int
-    total: int
-
-
-@dataclass(frozen=True)
-class Interrupted(Event):
-    """Asked to stop. What was made is kept; the same command goes on from here."""
-
-    stage: str
-
-
-@dataclass(frozen=True)
 class BootstrapFinished(Event):
     folder: Path
     lora: Path

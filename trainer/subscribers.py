@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .events import Event, RunStarted, StepDone, Validated
+from .events import Event
+from .training_events import RunStarted, StepDone, Validated
 
 
 class TensorBoardWriter:

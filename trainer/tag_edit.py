@@ -10,14 +10,13 @@ from fnmatch import translate
 from re import IGNORECASE, compile as compile_pattern
 from typing import Any
 
-from .captions import absorb, add_trigger, distinct_tags, join_tags, same_tag, split_tags
+from .captions import absorb, add_trigger, distinct_tags, join_tags, same_tag, spaced, split_tags, underscored
 from .dataset import Dataset
 from .errors import UserError, unknown_name
 from .patterns import Replacement
 from .tag_classes import ORDER, tag_class
 from .tag_diff import CaptionDiff
 from .tag_rules import MODES, OWN_RULES, TagRules
-from .tagger_labels import spaced, underscored
 
 UNDERSCORES: Mapping[str, Callable[[str], str]] = {
     "keep": lambda tag: tag, "blanks": spaced, "underscores": underscored,

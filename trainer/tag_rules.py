@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from .captions import same_tag
+from .captions import same_tag, spaced
 from .errors import UserError
 from .tag_classes import GARMENTS
-from .tagger_labels import spaced
 
 _ALIASES = {
     "grey": ("gray",), "grey eyes": ("gray eyes",), "grey hair": ("gray hair"),

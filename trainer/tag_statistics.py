@@ -69,11 +69,6 @@ class TagStatistics:
         """Pairs that never come apart, though not in every picture: a LoRA cannot tell one from the other."""
         return tuple(pair for pair in self.pairs if pair.overlap == 1.0 and pair.count < self.pictures)
 
-    def with_tag(self, tag: str) -> tuple[TagPair, ...]:
-        """The pairs of one tag."""
-        key = same_tag(tag)
-        return tuple(pair for pair in self.pairs if key in (same_tag(pair.first), same_tag(pair.second)))
-
     def text(self, most: int = 40) -> str:
         """A table for people, with advice."""
         lines = [f"{self.pictures} pictures, {len(self.tags)} different tags"]

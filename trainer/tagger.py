@@ -21,8 +21,7 @@ from PIL import Image
 from .captions import distinct_tags, join_tags, split_tags
 from .dataset import Dataset, Sample
 from .errors import UserError, unknown_name
-from .events import Event, Warned
-from .stages import Making
+from .events import Event, Making, Warned
 from .tagger_choice import Chooser, PictureTags, TagChoice
 from .tagger_files import find_tagger, model_file, verify
 from .tagger_labels import CATEGORIES, Label, find_labels, read_labels

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .captions import join_tags, same_tag
+from .captions import join_tags, same_tag, spaced
 from .errors import UserError, unknown_name
-from .tagger_labels import CATEGORIES, Label, spaced
+from .tagger_labels import CATEGORIES, Label
 
 LEAST_CHARACTER = 0.15
 """MCut takes no character below this, because most pictures show none that the tagger knows."""

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import UserError, unknown_name
-from .events import Event
+from .events import Event, Making
 from .files import file_hash, read_json, write_json
-from .stages import Making
 
 HASHES_FILE = "hashes.json"
 MODEL_FILE = "model.onnx"

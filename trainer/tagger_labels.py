@@ -18,7 +18,6 @@ from .errors import UserError
 
 CATEGORIES = ("general", "character", "copyright", "artist", "meta", "quality", "model", "rating")
 _DANBOORU = {"0": "general", "1": "artist", "3": "copyright", "4": "character", "5": "meta", "9": "rating"}
-_LONGEST_FACE = 3
 _NOT_LABELS = frozenset(("layout.json", "hashes.json", "config.json", "preprocess.json", "categories.json",
                          "thresholds.csv"))
 
@@ -34,23 +33,6 @@ class Label:
 
     name: str
     category: str = "general"
-
-
-def is_face(tag: str) -> bool:
-    """Whether the tag is a face made of signs, such as `^_^`, `>_o` or `(o)_(o)`, of which the underscore is a part."""
-    parts = tag.split("_")
-    return len(parts) == 2 and all(
-        0 < len(part) <= _LONGEST_FACE and sum(sign.isalnum() for sign in part) <= 1 for part in parts)
-
-
-def spaced(tag: str) -> str:
-    """The tag with blanks for underscores; faces stay as they are."""
-    return tag if is_face(tag) else tag.replace("_", " ")
-
-
-def underscored(tag: str) -> str:
-    """The tag with underscores for blanks, as Danbooru writes it."""
-    return "_".join(tag.split())
 
 
 def find_labels(folder: Path) -> Path:

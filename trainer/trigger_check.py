@@ -18,8 +18,7 @@ from torch import Tensor
 from .backbone import Backbone
 from .captions import same_tag, split_tags
 from .errors import UserError
-from .events import Event
-from .stages import Making
+from .events import Event, Making
 from .tag_classes import known_words
 
 MOST_PIECES = 3

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from .adapters import AdapterHandle
 from .config import TrainConfig
-from .events import Event, Validated
+from .events import Event
 from .feed import Batch, Feed, derived_seed
+from .training_events import Validated
 
 TIMES = tuple((k + 0.5) / 8 for k in range(8))
 """The middles of eight equal strata."""

@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.sandbox.drawing import draw
 from lora_bootstrap.trainer import audit as audit_module, cli
-from lora_bootstrap.trainer.audit import AuditConfig, AuditFinished, audit, audit_now
+from lora_bootstrap.trainer.audit import AuditConfig, AuditFinished, audit
 from lora_bootstrap.trainer.audit_report import (
     COLOURS,
     SHEET_PICTURES,
@@ -23,7 +23,9 @@ from lora_bootstrap.trainer.audit_report import (
 from lora_bootstrap.trainer.coverage import Bar
 from lora_bootstrap.trainer.dataset import Dataset, Sample, load_folder, save_samples
 from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.stages import Interrupted, Making
+from lora_bootstrap.trainer.events import Interrupted, Making
+
+from ..helpers.audits import run_audit
 
 SMALL = AuditConfig(family="sandbox", resolution=128, workers=1)
 
@@ -49,7 +51,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(home):
-    return audit_now(load_folder(home), AuditConfig(family="sandbox", resolution=128, trigger="zqx", workers=1))
+    return run_audit(load_folder(home), AuditConfig(family="sandbox", resolution=128, trigger="zqx", workers=1))
 
 
 def codes(found):
@@ -75,7 +77,7 @@ def test_files_and_copies_of_the_very_same_content_are_named_as_such(tmp_path):
     for name in ("a", "b", "c"):
         image.save(tmp_path / f"{name}.png")
     (tmp_path / "b.txt").write_text("1girl")
-    found = audit_now(load_folder(tmp_path), SMALL)
+    found = run_audit(load_folder(tmp_path), SMALL)
     assert found.duplicates == ((1, 0, 2),)
     assert found.pictures[0].findings[0].text == "the same file as b.png; leave one out."
 
@@ -106,7 +108,7 @@ def test_the_set_is_held_against_the_guides(found):
 
 
 def test_a_missing_trigger_is_noted(home):
-    found = audit_now(load_folder(home), AuditConfig(family="sandbox", resolution=128, trigger="qqq", workers=1))
+    found = run_audit(load_folder(home), AuditConfig(family="sandbox", resolution=128, trigger="qqq", workers=1))
     assert found.counts["no trigger"] == 8
     assert found.with_severity("note")[0].findings[0].code == "no trigger"
     assert "8 pictures" not in table(found) and "'qqq'" in table(found)
@@ -133,28 +135,28 @@ def test_closing_an_audit_opens_no_more_pictures(home, monkeypatch):
 
 
 def test_several_workers_say_the_same_in_the_same_order(home, found):
-    again = audit_now(load_folder(home), AuditConfig(family="sandbox", resolution=128, trigger="zqx", workers=3))
+    again = run_audit(load_folder(home), AuditConfig(family="sandbox", resolution=128, trigger="zqx", workers=3))
     assert [(p.name, p.figures, p.findings) for p in again.pictures] == [
         (p.name, p.figures, p.findings) for p in found.pictures]
     assert again.duplicates == found.duplicates
 
 
 def test_what_was_measured_is_kept_by_content(home, tmp_path, monkeypatch):
-    first = audit_now(load_folder(home), SMALL, tmp_path)
+    first = run_audit(load_folder(home), SMALL, tmp_path)
     monkeypatch.setattr(audit_module, "measure", lambda *args: pytest.fail("measured again"))
     moved = tmp_path / "elsewhere"
     moved.mkdir()
     for path in home.iterdir():
         (moved / path.name).write_bytes(path.read_bytes())
-    again = audit_now(load_folder(moved), SMALL, tmp_path)
+    again = run_audit(load_folder(moved), SMALL, tmp_path)
     assert [p.findings for p in again.pictures] == [p.findings for p in first.pictures]
     monkeypatch.undo()
-    other = audit_now(load_folder(home), AuditConfig(family="sandbox", workers=1), tmp_path)
+    other = run_audit(load_folder(home), AuditConfig(family="sandbox", workers=1), tmp_path)
     assert other.pictures[6].figures != first.pictures[6].figures
 
 
 def test_an_empty_set_is_audited_too():
-    found = audit_now(Dataset(()), SMALL)
+    found = run_audit(Dataset(()), SMALL)
     assert (found.pictures, found.duplicates, found.counts) == ((), (), {})
     assert "0 pictures" in table(found) and contact_sheet(found).size[0] > 0
 
@@ -167,9 +169,9 @@ def test_memory_does_not_grow_with_the_pictures_sides(tmp_path):
     dataset = load_folder(tmp_path)
     peaks = []
     for samples in (dataset.samples[:1], dataset.samples):
-        audit_now(Dataset(samples[:1]), SMALL)
+        run_audit(Dataset(samples[:1]), SMALL)
         tracemalloc.start()
-        audit_now(Dataset(samples), SMALL)
+        run_audit(Dataset(samples), SMALL)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 4_000_000

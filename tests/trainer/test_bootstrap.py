@@ -14,12 +14,13 @@ from lora_bootstrap.trainer import bootstrap
 from lora_bootstrap.trainer.bootstrap import BootstrapConfig, run_bootstrap
 from lora_bootstrap.trainer.crops import Crop
 from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.events import Finished, RunStarted, StepDone, Warned
+from lora_bootstrap.trainer.events import Interrupted, Making, Warned
 from lora_bootstrap.trainer.families import get_family
 from lora_bootstrap.trainer.files import atomic_write
 from lora_bootstrap.trainer.images import to_tensor
 from lora_bootstrap.trainer.originals import crop_framing, crop_repeats, crop_tags, real_share, squared
-from lora_bootstrap.trainer.stages import BootstrapFinished, Interrupted, Making, StageFinished
+from lora_bootstrap.trainer.stages import BootstrapFinished, StageFinished
+from lora_bootstrap.trainer.training_events import Finished, RunStarted, StepDone
 from lora_bootstrap.trainer.views import VOCABULARIES, tag_roles
 
 AKANE = world.HELD_OUT["akane"]

@@ -17,8 +17,7 @@ from lora_bootstrap.trainer.captioner import (
 )
 from lora_bootstrap.trainer.dataset import Dataset, Sample, load_folder
 from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.events import Warned
-from lora_bootstrap.trainer.stages import Making
+from lora_bootstrap.trainer.events import Making, Warned
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a drawing of girl red hair fox tail sky".split()
 SHORT = ProseChoice(most_tokens=8)

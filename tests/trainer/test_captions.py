@@ -5,14 +5,8 @@ from collections import Counter
 
 import pytest
 
-from lora_bootstrap.trainer.captions import (
-    CaptionPolicy,
-    absorb,
-    add_trigger,
-    join_tags,
-    split_tags,
-    truncation_report,
-)
+from lora_bootstrap.trainer.caption_policy import CaptionPolicy
+from lora_bootstrap.trainer.captions import absorb, add_trigger, join_tags, split_tags, truncation_report
 from lora_bootstrap.trainer.config import DataConfig
 
 CAPTION = "1girl, red hair, smile, hat, grass"

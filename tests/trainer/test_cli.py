@@ -10,10 +10,12 @@ import pytest
 
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer import cli, pipeline
+from lora_bootstrap.trainer.console import Console
 from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.events import RunStarted, StepDone, Validated
+from lora_bootstrap.trainer.events import Making
 from lora_bootstrap.trainer.progress import Progress, clock
-from lora_bootstrap.trainer.stages import Making, StageFinished, StageStarted
+from lora_bootstrap.trainer.stages import StageFinished, StageStarted
+from lora_bootstrap.trainer.training_events import RunStarted, StepDone, Validated
 
 from .test_conflict import lora
 
@@ -183,7 +185,7 @@ def test_a_lora_may_carry_its_strength(tmp_path):
 
 
 def test_the_first_interrupt_asks_to_stop_and_the_second_insists(capsys):
-    console = cli.Console(as_json=False)
+    console = Console(as_json=False)
     console._on_interrupt()
     assert console.asked_to_stop() and "kept" in capsys.readouterr().out
     with pytest.raises(KeyboardInterrupt):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from lora_bootstrap.sandbox import PICTURES_DIR
 from lora_bootstrap.trainer import cli, pipeline
-from lora_bootstrap.trainer.cli import Console
+from lora_bootstrap.trainer.console import Console
 
 
 def run(*argv):

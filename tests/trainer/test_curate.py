@@ -7,15 +7,8 @@ import torch
 from torch.nn.functional import normalize
 
 from lora_bootstrap.sandbox import world
-from lora_bootstrap.trainer.curate import (
-    Candidate,
-    CurationSettings,
-    RoundFigures,
-    alarm,
-    curate,
-    leave_one_out,
-    round_figures,
-)
+from lora_bootstrap.trainer.curate import Candidate, CurationSettings, RoundFigures, alarm, curate, round_figures
+from lora_bootstrap.trainer.likeness import leave_one_out
 from lora_bootstrap.trainer.metrics import resized
 from lora_bootstrap.trainer.views import VOCABULARIES, tag_roles, view_prompts
 

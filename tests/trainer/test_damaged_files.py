@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from lora_bootstrap.trainer.audit import AuditConfig, audit_now
+from lora_bootstrap.trainer.audit import AuditConfig
 from lora_bootstrap.trainer.dataset import load_folder
-from lora_bootstrap.trainer.prepare import PrepareConfig, PrepareFinished, prepare
+from lora_bootstrap.trainer.prepare import PrepareFinished, prepare
+from lora_bootstrap.trainer.prepared_folder import PrepareConfig
+
+from ..helpers.audits import run_audit
 
 SIDE = 72
 
@@ -138,7 +141,7 @@ def test_every_file_that_cannot_be_used_is_named_with_its_reason(folder):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_audit_lists_them_all_and_does_not_crash(folder, tmp_path, workers):
-    found = audit_now(load_folder(folder), AuditConfig(family="sandbox", workers=workers), tmp_path / "cache")
+    found = run_audit(load_folder(folder), AuditConfig(family="sandbox", workers=workers), tmp_path / "cache")
     by_name = {picture.name: picture for picture in found.pictures}
     assert set(by_name) == {*USABLE, "corrupt.png"}
     assert len(found.left_out) >= len(UNUSABLE) + len(LINKS)

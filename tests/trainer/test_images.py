@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from lora_bootstrap.trainer import images
 from lora_bootstrap.trainer.errors import UserError
 from lora_bootstrap.trainer.images import image_size, open_image, to_image, to_tensor
 
@@ -183,7 +182,3 @@ def test_tensors_and_pictures_are_the_same_pixels():
     assert np.asarray(to_image(torch.full((3, 1, 1), 7.0))).tolist() == [[[255, 255, 255]]]
     with pytest.raises(ValueError):
         to_image(torch.zeros(2, 3, 4, 4))
-
-
-def test_upper_case_suffixes_count():
-    assert images.is_picture("A.PNG") and not images.is_picture("a.txt")

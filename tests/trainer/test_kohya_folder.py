@@ -7,9 +7,8 @@ from PIL import Image
 
 from lora_bootstrap.trainer.dataset import Dataset, load_folder, save_samples
 from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.events import Warned
+from lora_bootstrap.trainer.events import Making, Warned
 from lora_bootstrap.trainer.kohya_folder import save_dataset
-from lora_bootstrap.trainer.stages import Making
 
 COLOURS = ("red", "green", "blue")
 

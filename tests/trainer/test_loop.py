@@ -6,9 +6,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from lora_bootstrap.trainer.config import TrainConfig
-from lora_bootstrap.trainer.dataset import load_folder
+from lora_bootstrap.trainer.dataset import load_folder, with_masks
 from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.events import (
+from lora_bootstrap.trainer.events import Warned
+from lora_bootstrap.trainer.loop import train
+from lora_bootstrap.trainer.training_events import (
     Caching,
     CheckpointSaved,
     Finished,
@@ -16,10 +18,7 @@ from lora_bootstrap.trainer.events import (
     RunStarted,
     StepDone,
     Validated,
-    Warned,
 )
-from lora_bootstrap.trainer.loop import train
-from lora_bootstrap.trainer.masks import with_masks
 
 
 def config(**settings):

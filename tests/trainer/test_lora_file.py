@@ -13,7 +13,8 @@ from lora_bootstrap.trainer.adapters import attach
 from lora_bootstrap.trainer.config import AdapterConfig, TrainConfig
 from lora_bootstrap.trainer.errors import UserError
 from lora_bootstrap.trainer.families import get_family
-from lora_bootstrap.trainer.lora_file import KEY_STYLES, Factors, LoraWeights, load_lora, lora_metadata, save_lora
+from lora_bootstrap.trainer.lora_file import KEY_STYLES, Factors, LoraWeights, load_lora, save_lora
+from lora_bootstrap.trainer.lora_metadata import lora_metadata
 
 TO_Q = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 CONV = "unet.up_blocks.1.resnets.0.conv_shortcut"

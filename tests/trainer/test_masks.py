@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lora_bootstrap.trainer.dataset import Dataset, Sample, load_folder, save_samples
+from lora_bootstrap.trainer.dataset import Dataset, Sample, bucket_mask, load_folder, save_samples, with_alpha_masks
 from lora_bootstrap.trainer.errors import UserError
 from lora_bootstrap.trainer.masked_loss import latent_mask, masked_loss, masked_prior
-from lora_bootstrap.trainer.masks import alpha_of, bucket_mask, linked_masks, with_alpha_masks
+from lora_bootstrap.trainer.masks import alpha_of, linked_masks
 
 
 def _left_half(size=(8, 6)):

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lora_bootstrap.trainer.families import FAMILIES
-from lora_bootstrap.trainer.noise import DiscreteSchedule, FlowSchedule, mix, per_row
+from lora_bootstrap.trainer.noise import DiscreteSchedule, mix, per_row
 from lora_bootstrap.trainer.objectives import DENSITIES, OBJECTIVES, WEIGHTINGS, Loss, ObjectiveConfig
 
 T = torch.tensor([0.05, 0.3, 0.5, 0.7, 0.95])
@@ -11,6 +11,13 @@ T = torch.tensor([0.05, 0.3, 0.5, 0.7, 0.95])
 def stable_diffusion_schedule():
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     return DiscreteSchedule((1 - betas).cumprod(0))
+
+
+class FlowSchedule:
+    """The straight path of rectified flow: x_t = (1 - t)·x0 + t·noise."""
+
+    def coefficients(self, t):
+        return 1 - t, t
 
 
 def schedule_of(objective):

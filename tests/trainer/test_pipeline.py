@@ -11,11 +11,11 @@ from lora_bootstrap.trainer.adapters import select_modules
 from lora_bootstrap.trainer.backbone import Backbone, Conditioning
 from lora_bootstrap.trainer.config import TrainConfig
 from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.events import Finished
 from lora_bootstrap.trainer.families import get_family
 from lora_bootstrap.trainer.loop import train
 from lora_bootstrap.trainer.lora_file import Factors, LoraWeights
 from lora_bootstrap.trainer.pipeline import DiffusersBackbone, load_backbone
+from lora_bootstrap.trainer.training_events import Finished
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from lora_bootstrap.sandbox import world
 from lora_bootstrap.sandbox.drawing import draw
 from lora_bootstrap.trainer.dataset import Dataset, Sample, load_folder
 from lora_bootstrap.trainer.errors import UserError
+from lora_bootstrap.trainer.events import Interrupted, Making
 from lora_bootstrap.trainer.framing import (
     frame_subject,
     largest_frame,
@@ -19,7 +20,8 @@ from lora_bootstrap.trainer.framing import (
     suitable_bucket,
     trained_size,
 )
-from lora_bootstrap.trainer.prepare import PrepareConfig, PrepareFinished, prepare
+from lora_bootstrap.trainer.prepare import PrepareFinished, prepare
+from lora_bootstrap.trainer.prepared_folder import PrepareConfig
 from lora_bootstrap.trainer.retouch import (
     SYMMETRIC,
     asymmetric_words,
@@ -30,7 +32,6 @@ from lora_bootstrap.trainer.retouch import (
     recaptioned,
     resized,
 )
-from lora_bootstrap.trainer.stages import Interrupted, Making
 
 
 def sheet(size, box, colour="red", ground="white"):

@@ -22,7 +22,7 @@ from lora_bootstrap.trainer.refine import (
     refine,
     write_refinement,
 )
-from lora_bootstrap.trainer.sheet import choose_axes, write_sheets
+from lora_bootstrap.trainer.sheets import choose_axes, write_sheets
 
 from ..drawn_sweep import write_lora
 

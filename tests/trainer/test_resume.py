@@ -26,8 +26,8 @@ def _train(conftest, data, root, progress):
     import torch
 
     from lora_bootstrap.trainer.dataset import load_folder
-    from lora_bootstrap.trainer.events import StepDone
     from lora_bootstrap.trainer.loop import train
+    from lora_bootstrap.trainer.training_events import StepDone
 
     torch.set_num_threads(1)
     spec = importlib.util.spec_from_file_location("tiny", conftest)

@@ -7,23 +7,13 @@ import numpy
 import pytest
 from PIL import Image
 
-from lora_bootstrap.trainer import sheet, sheet_text
+from lora_bootstrap.trainer import sheet, sheet_text, sheets
 from lora_bootstrap.trainer.cells import Axis, Choice, Sweep, prompt_axis, seed_axis, strength_axis
 from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.sheet import (
-    MARGIN,
-    NO_LORA,
-    SheetStyle,
-    choose_axes,
-    compose_grid,
-    contact_sheet,
-    pages,
-    plan_pages,
-    table_picture,
-    write_sheets,
-)
+from lora_bootstrap.trainer.sheet import MARGIN, SheetStyle, compose_grid, contact_sheet, table_picture
 from lora_bootstrap.trainer.sheet_html import write_html
 from lora_bootstrap.trainer.sheet_text import Pen
+from lora_bootstrap.trainer.sheets import NO_LORA, choose_axes, pages, plan_pages, write_sheets
 
 LONG = "zqx, 1girl, solo, red hair, long_hair, blue eyes, school uniform, standing on a rooftop at sunset"
 COLOURS = ("red", "lime", "blue", "yellow", "cyan", "magenta")
@@ -278,11 +268,11 @@ def test_leftover_pages_of_a_longer_set_go_and_nothing_else(sweep):
 
 def test_cells_are_shaped_as_the_pictures_and_before_that_as_the_shared_size(tmp_path):
     sweep = one_row(tmp_path, 1)
-    assert sheet.cell_box(sweep, SheetStyle(cell=64)) == (64, 64)
+    assert sheets.cell_box(sweep, SheetStyle(cell=64)) == (64, 64)
     told = Sweep(tmp_path, "", sweep.axes, {"width": 512, "height": 1024})
-    assert sheet.cell_box(told, SheetStyle(cell=64)) == (32, 64)
+    assert sheets.cell_box(told, SheetStyle(cell=64)) == (32, 64)
     fill(sweep, (80, 20))
-    assert sheet.cell_box(sweep, SheetStyle(cell=64)) == (64, 16)
+    assert sheets.cell_box(sweep, SheetStyle(cell=64)) == (64, 16)
 
 
 @pytest.mark.parametrize("style", [SheetStyle(cell=256, format="webp"), SheetStyle(cell=2048)])
@@ -294,7 +284,7 @@ def test_a_sheet_too_large_for_its_format_is_divided_and_repeats_the_picture_wit
     assert [label for label in labels if label != NO_LORA] == [str(number) for number in range(1, 101)]
     assert found[0].caption == f"part 1 of {len(found)}"
     for page in found:
-        layout = sheet._Layout(page, "Row", style, (style.cell, style.cell))
+        layout = sheet.Layout(page, "Row", style, (style.cell, style.cell))
         assert layout.width <= sheet.LONGEST_SIDE[style.format] and layout.width * layout.height <= sheet.MOST_PIXELS
 
 

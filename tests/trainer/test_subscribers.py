@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.events import RunStarted, StepDone, Validated
 from lora_bootstrap.trainer.subscribers import TensorBoardWriter, watch
+from lora_bootstrap.trainer.training_events import RunStarted, StepDone, Validated
 
 EVENTS = [StepDone(1, 0, 0.5, 1e-3, 0.1, 0.0), StepDone(2, 0, 0.25, 1e-3, 0.1, 0.0), Validated(2, 0.3, 0.6, 0.5)]
 

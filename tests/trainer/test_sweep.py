@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from lora_bootstrap.trainer.cells import prompt_axis
 from lora_bootstrap.trainer.errors import UserError
 from lora_bootstrap.trainer.families import get_family
-from lora_bootstrap.trainer.sweep import Sampler, lora_sweep, run_sweep
+from lora_bootstrap.trainer.sampler import Sampler
+from lora_bootstrap.trainer.sweep import lora_sweep, run_sweep
 
 
 class GreyBase:

@@ -11,8 +11,7 @@ from PIL import Image
 
 from lora_bootstrap.trainer.dataset import Dataset, Sample, load_folder
 from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.events import Warned
-from lora_bootstrap.trainer.stages import Making
+from lora_bootstrap.trainer.events import Making, Warned
 from lora_bootstrap.trainer.tagger import (
     DatasetTagged,
     OnnxTagger,

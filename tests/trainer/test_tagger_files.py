@@ -10,7 +10,7 @@ import pytest
 
 from lora_bootstrap.trainer import tagger_files
 from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.stages import Making
+from lora_bootstrap.trainer.events import Making
 from lora_bootstrap.trainer.tagger_files import (
     PUBLISHED,
     PublishedFile,

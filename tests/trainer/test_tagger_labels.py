@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from lora_bootstrap.trainer.captions import is_face, spaced, underscored
 from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.tagger_labels import Label, find_labels, is_face, read_labels, spaced, underscored
+from lora_bootstrap.trainer.tagger_labels import Label, find_labels, read_labels
 
 WD = "tag_id,name,category,count\n9999999,general,9,807858\n470575,1girl,0,42\n1,hatsune_miku,4,3\n2,a_(b),0,1\n"
 PIXAI = 'id,tag_id,name,category,count,ips\n0,1,1girl,0,4,[]\n1,2,"say_""hi"",_you",4,1,"[""a"", ""b""]"\n'

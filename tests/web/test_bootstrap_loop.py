@@ -21,7 +21,7 @@ from lora_bootstrap.trainer.candidates import picture_seed
 from lora_bootstrap.trainer.captions import absorb, join_tags
 from lora_bootstrap.trainer.dataset import load_folder
 from lora_bootstrap.trainer.pipeline import load_backbone
-from lora_bootstrap.trainer.sweep import Sampler
+from lora_bootstrap.trainer.sampler import Sampler
 
 from ..host.hosts import newest
 from ..host.server import Server, until

@@ -10,9 +10,9 @@ from tiny_models import CAPTIONS, FAMILIES, make_backbone, make_dataset
 from lora_bootstrap.trainer import loop
 from lora_bootstrap.trainer.config import TrainConfig
 from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.events import Finished, StepDone
 from lora_bootstrap.trainer.feed import Feed
 from lora_bootstrap.trainer.host import HostBackbone, apply_lora, unmatched_modules
+from lora_bootstrap.trainer.training_events import Finished, StepDone
 
 STEPS = 40
 FUSED_ROPE = ("flux", "chroma", "lumina2", "z_image", "qwen_image")

@@ -19,7 +19,6 @@ from lora_bootstrap.trainer import adapters
 from lora_bootstrap.trainer.cache import TensorCache
 from lora_bootstrap.trainer.config import AdapterConfig, TrainConfig
 from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.events import Finished, StepDone
 from lora_bootstrap.trainer.feed import Feed
 from lora_bootstrap.trainer.host import HostBackbone, _casting, apply_lora, memory_in_use, release_memory
 from lora_bootstrap.trainer.host_schedule import HostSchedule
@@ -28,6 +27,7 @@ from lora_bootstrap.trainer.loop import train
 from lora_bootstrap.trainer.lora_file import load_lora
 from lora_bootstrap.trainer.noise import per_row
 from lora_bootstrap.trainer.objectives import OBJECTIVES
+from lora_bootstrap.trainer.training_events import Finished, StepDone
 
 
 def config(**changes):

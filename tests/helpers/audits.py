@@ -1,0 +1,8 @@
+"""An audit run to its end."""
+
+from lora_bootstrap.trainer.audit import audit
+
+
+def run_audit(dataset, config=None, cache=None):
+    *_, last = audit(dataset, config, cache)
+    return last.audit
