@@ -11,7 +11,7 @@ WEB_DIRECTORY = "./web"
 
 async def comfy_entrypoint():
     """Asked by the host for the pack's nodes. An error raised here is one line in the host's log."""
-    from .nodes.compat import require_host
+    from .host.compat import require_host
 
     require_host()
     from .nodes.extension import LoraBootstrap

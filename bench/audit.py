@@ -22,11 +22,11 @@ from PIL import Image
 
 from ..sandbox import world
 from ..sandbox.drawing import draw
-from ..trainer import metrics
-from ..trainer.audit_checks import cast_findings, pixel_findings
-from ..trainer.audit_figures import Figures, measure
-from ..trainer.duplicates import Search, find_duplicates, fingerprint
-from ..trainer.images import to_tensor
+from ..trainer.datasets.audit_checks import cast_findings, pixel_findings
+from ..trainer.datasets.audit_figures import Figures, measure
+from ..trainer.measures import pixels as metrics
+from ..trainer.pictures.duplicates import Search, find_duplicates, fingerprint
+from ..trainer.pictures.images import to_tensor
 from . import faults
 from .report import write_result
 

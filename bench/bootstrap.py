@@ -30,22 +30,22 @@ from torch import Tensor
 
 from ..sandbox import world
 from ..sandbox.judge import Judge, load_judge
-from ..trainer import metrics
-from ..trainer.bootstrap import BootstrapConfig, run_bootstrap
-from ..trainer.candidates import picture_seed
-from ..trainer.captions import absorb, join_tags, split_tags
-from ..trainer.cli_options import settings
-from ..trainer.dataset import Dataset, load_folder
-from ..trainer.files import read_json, write_json
-from ..trainer.images import to_image, to_tensor
-from ..trainer.loop import train
-from ..trainer.pipeline import load_backbone
-from ..trainer.presets import preset_config
-from ..trainer.project import key_of
-from ..trainer.sampler import Sampler, save_picture
-from ..trainer.sheet import contact_sheet
-from ..trainer.stages import BootstrapFinished, StageFinished
-from ..trainer.training_events import Finished
+from ..trainer.backends.diffusers import load_backbone
+from ..trainer.bootstrap.candidates import picture_seed
+from ..trainer.bootstrap.events import BootstrapFinished, StageFinished
+from ..trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
+from ..trainer.bootstrap.project import key_of
+from ..trainer.captions.tags import absorb, join_tags, split_tags
+from ..trainer.cli.options import settings
+from ..trainer.common.files import read_json, write_json
+from ..trainer.datasets.dataset import Dataset, load_folder
+from ..trainer.measures import pixels as metrics
+from ..trainer.models.sampler import Sampler, save_picture
+from ..trainer.pictures.images import to_image, to_tensor
+from ..trainer.pictures.sheet import contact_sheet
+from ..trainer.training.events import Finished
+from ..trainer.training.loop import train
+from ..trainer.training.presets import preset_config
 from .report import write_result
 
 TRIGGER = "zqx"

@@ -29,20 +29,20 @@ from torch import nn
 
 from ..sandbox import world
 from ..sandbox.judge import Judge, label, load_judge
-from ..trainer import adapters
-from ..trainer.candidates import picture_seed
-from ..trainer.captions import absorb, join_tags
-from ..trainer.conflict import measure_conflict
-from ..trainer.dataset import Dataset, load_folder
-from ..trainer.files import atomic_write, read_json, write_json
-from ..trainer.loop import train
-from ..trainer.merge import WEIGHTS, MergeSettings, merge_loras
-from ..trainer.pipeline import load_backbone
-from ..trainer.presets import preset_config
-from ..trainer.sampler import Sampler, save_picture
-from ..trainer.stack import CHARACTER, StackEntry
-from ..trainer.time_split import PRESETS, STYLE, Curve
-from ..trainer.training_events import Finished
+from ..trainer.backends.diffusers import load_backbone
+from ..trainer.bootstrap.candidates import picture_seed
+from ..trainer.captions.tags import absorb, join_tags
+from ..trainer.common.files import atomic_write, read_json, write_json
+from ..trainer.datasets.dataset import Dataset, load_folder
+from ..trainer.models.sampler import Sampler, save_picture
+from ..trainer.stacks.conflict import measure_conflict
+from ..trainer.stacks.merge import WEIGHTS, MergeSettings, merge_loras
+from ..trainer.stacks.stack import CHARACTER, StackEntry
+from ..trainer.stacks.time_split import PRESETS, STYLE, Curve
+from ..trainer.training import adapters
+from ..trainer.training.events import Finished
+from ..trainer.training.loop import train
+from ..trainer.training.presets import preset_config
 from .loha import loha_training
 from .picker import spearman
 from .report import write_result

@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ..trainer.conflict import measure_conflict
-from ..trainer.merge import MergeSettings, merge_loras
-from ..trainer.stack import StackEntry
+from ..trainer.stacks.conflict import measure_conflict
+from ..trainer.stacks.merge import MergeSettings, merge_loras
+from ..trainer.stacks.stack import StackEntry
 from .report import write_result
 
 LEVELS = (

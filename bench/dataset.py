@@ -23,9 +23,9 @@ from typing import Any
 import PIL
 from PIL import Image
 
-from ..trainer.buckets import assign_bucket, make_buckets
-from ..trainer.dataset import load_folder
-from ..trainer.files import atomic_write, write_json
+from ..trainer.common.files import atomic_write, write_json
+from ..trainer.datasets.buckets import assign_bucket, make_buckets
+from ..trainer.datasets.dataset import load_folder
 
 RESULTS = Path(__file__).resolve().parent / "results"
 TARGET_RATIO = 1.5

@@ -24,7 +24,7 @@ from PIL import Image
 
 from ..tests.host.hosts import MISSING, Host, find_hosts
 from ..tests.host.server import Client, Server
-from ..trainer.cells import Sweep
+from ..trainer.sweeps.cells import Sweep
 from .random_base import NAME as RANDOM_SD15
 from .report import write_result
 

@@ -1,6 +1,6 @@
 """Model families by host version: trains (a batch overfits), loads (no unmatched key), parity of the loaded LoRA.
 
-The figures are those of tests/host/inside/test_families.py, run by each host's own Python.
+The figures are those of tests/comfyui/inside/test_families.py, run by each host's own Python.
 
     python -m lora_bootstrap.bench.host_families
 """
@@ -27,7 +27,7 @@ that the host's own loader took, none left over. *parity*: greatest difference o
 training-time output, relative to its greatest value (wanted: at most 1e-3). *refused*: the host's rope kernel has no
 backward there; the error names the layer and says to update ComfyUI.
 """
-INSIDE = Path(__file__).parents[1] / "tests" / "host" / "inside"
+INSIDE = Path(__file__).parents[1] / "tests" / "comfyui" / "inside"
 
 
 def main() -> None:

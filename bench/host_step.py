@@ -66,7 +66,7 @@ def _rows(host: Any, arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 def inside(folder: str, steps: int, rounds: int) -> None:
     """Print {batch: {"seconds": {trainer: [...]}, ...}} as the last line."""
-    tests = Path(__file__).parents[1] / "tests" / "host" / "inside"
+    tests = Path(__file__).parents[1] / "tests" / "comfyui" / "inside"
     sys.path.insert(0, str(tests))
     from start import load_pack, start_host
 
@@ -128,11 +128,11 @@ def _ours(model: Any, batch: int, steps: int, modules: list[int]) -> None:
 
     import tiny_models
 
-    from lora_bootstrap.trainer.config import TrainConfig
-    from lora_bootstrap.trainer.host import HostBackbone
-    from lora_bootstrap.trainer.loop import train
+    from lora_bootstrap.host.backbone.model import HostBackbone
+    from lora_bootstrap.trainer.training.config import TrainConfig
+    from lora_bootstrap.trainer.training.loop import train
 
-    from ..trainer.training_events import RunStarted
+    from ..trainer.training.events import RunStarted
 
     backbone = HostBackbone(model, tiny_models.TinyClip(tiny_models.FAMILIES["bench"]), tiny_models.TinyVae(4))
     everything = ("time_embed", "input_blocks", "middle_block", "output_blocks", "out")

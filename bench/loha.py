@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..trainer import adapters
-from ..trainer.lora_file import Factors
+from ..trainer.lora.file import Factors
+from ..trainer.training import adapters
 
 
 class Loha:

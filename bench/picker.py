@@ -29,20 +29,20 @@ import torch
 
 from ..sandbox import world
 from ..sandbox.judge import Judge, load_judge
-from ..trainer.candidates import picture_seed
-from ..trainer.captions import absorb, join_tags
-from ..trainer.cells import PROMPT, Axis, Choice, Sweep
-from ..trainer.dataset import Dataset, load_folder
-from ..trainer.embed import SandboxEye
-from ..trainer.files import atomic_write, read_json, write_json
-from ..trainer.loop import train
-from ..trainer.pipeline import load_backbone
-from ..trainer.presets import preset_config
-from ..trainer.runs import Run, read_run
-from ..trainer.sampler import Sampler, save_picture
-from ..trainer.score import score_sweep, validation_of
-from ..trainer.sweep import lora_sweep, run_sweep
-from ..trainer.training_events import Finished
+from ..trainer.backends.diffusers import load_backbone
+from ..trainer.bootstrap.candidates import picture_seed
+from ..trainer.captions.tags import absorb, join_tags
+from ..trainer.common.files import atomic_write, read_json, write_json
+from ..trainer.datasets.dataset import Dataset, load_folder
+from ..trainer.measures.eyes import SandboxEye
+from ..trainer.models.sampler import Sampler, save_picture
+from ..trainer.sweeps.cells import PROMPT, Axis, Choice, Sweep
+from ..trainer.sweeps.draw import lora_sweep, run_sweep
+from ..trainer.sweeps.score import score_sweep, validation_of
+from ..trainer.training.events import Finished
+from ..trainer.training.loop import train
+from ..trainer.training.presets import preset_config
+from ..trainer.training.runs import Run, read_run
 from .report import write_result
 
 TRIGGER, OURS = "zqx", "score sweep"

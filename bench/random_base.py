@@ -16,7 +16,7 @@ VAE = {"double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "
 
 
 def main(host: str, models: Path) -> None:
-    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "host" / "inside"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "comfyui" / "inside"))
     from start import load_pack, start_host
 
     start_host(host)

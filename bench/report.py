@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..trainer.files import atomic_write, write_json
+from ..trainer.common.files import atomic_write, write_json
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -18,14 +18,14 @@ import torch
 from PIL import Image
 
 from ..sandbox import PICTURES_DIR
-from ..trainer import adapters
-from ..trainer.config import TrainConfig
-from ..trainer.crops import suggest_crops
-from ..trainer.dataset import load_folder, save_samples
-from ..trainer.loop import train
-from ..trainer.optimizers import build_optimizer
-from ..trainer.pipeline import DiffusersBackbone, load_backbone
-from ..trainer.training_events import StepDone
+from ..trainer.backends.diffusers import DiffusersBackbone, load_backbone
+from ..trainer.datasets.dataset import load_folder, save_samples
+from ..trainer.pictures.crops import suggest_crops
+from ..trainer.training import adapters
+from ..trainer.training.config import TrainConfig
+from ..trainer.training.events import StepDone
+from ..trainer.training.loop import train
+from ..trainer.training.optimizers import build_optimizer
 from .report import write_result
 
 TARGET = 1.05

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..trainer.tagger import OnnxTagger, open_tagger, release_tagger, tag_pictures
+from ..trainer.tagging.tagger import OnnxTagger, open_tagger, release_tagger, tag_pictures
 from .report import write_result
 
 TARGET = 3.0

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from ..trainer.audit import AuditConfig, DatasetAudit, audit
-from ..trainer.audit_report import contact_sheet, table
-from ..trainer.coverage import PURPOSES
-from ..trainer.dataset import Dataset
-from ..trainer.errors import UserError
-from ..trainer.families import FAMILIES
-from . import paths
+from ..host import paths
+from ..host.drawing.pictures import to_batch
+from ..host.working import Work, follow, problem, show_report
+from ..trainer.captions.coverage import PURPOSES
+from ..trainer.common.errors import UserError
+from ..trainer.datasets.audit import AuditConfig, DatasetAudit, audit
+from ..trainer.datasets.audit_report import contact_sheet, table
+from ..trainer.datasets.dataset import Dataset
+from ..trainer.models.families import FAMILIES
 from .dataset import CATEGORY
-from .pictures import to_batch
 from .sockets import LoraDataset
-from .working import Work, follow, problem, show_report
 
 LEAVE_OUT = {"nothing": ("", ()), "copies": ("", ("duplicate",)), "faults": ("fault", ()),
              "faults and warnings": ("warning", ())}

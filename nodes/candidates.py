@@ -11,10 +11,15 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 
-from ..trainer.candidates import Lineage
-from ..trainer.project import Project as Record
-from ..trainer.rounds import REFERENCE, BootstrapProject, Round
-from ..trainer.view_plan import (
+from ..host import paths
+from ..host.drawing.pictures import to_pictures
+from ..host.drawing.repeat import Part, part_between
+from ..host.events import tell_candidates, tell_project
+from ..host.progress import show_text
+from ..trainer.bootstrap.candidates import Lineage
+from ..trainer.bootstrap.project import Project as Record
+from ..trainer.bootstrap.rounds import REFERENCE, BootstrapProject, Round
+from ..trainer.bootstrap.view_plan import (
     MOST_CFG,
     PlannedView,
     Source,
@@ -24,12 +29,7 @@ from ..trainer.view_plan import (
     keep_candidates,
     lineage_of,
 )
-from . import paths
-from .events import tell_candidates, tell_project
-from .pictures import to_pictures
-from .progress import show_text
 from .project import CATEGORY, note_stage, output_path
-from .repeat import Part, part_between
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 
 INTERNAL = f"{CATEGORY}/internal"

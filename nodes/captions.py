@@ -10,19 +10,19 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.absorb import LEAST_SHARE, PURPOSES, apply_plan, propose
-from ..trainer.captions import absorb, same_tag, split_tags
-from ..trainer.dataset import Dataset
-from ..trainer.errors import UserError
-from ..trainer.hand_edits import load_edits
-from ..trainer.patterns import Replacement
-from ..trainer.tag_diff import CaptionDiff
-from ..trainer.tag_edit import TOKEN_BUDGETS, UNDERSCORES, TagEdits, TokenCount, edit_dataset
-from ..trainer.tag_rules import MODES, load_rules
-from . import paths
+from ..host import paths
+from ..host.routes.tag_view import EDITORS, edits_name
+from ..host.working import problem, show_report
+from ..trainer.captions.aliases import MODES, load_rules
+from ..trainer.captions.patterns import Replacement
+from ..trainer.captions.tags import absorb, same_tag, split_tags
+from ..trainer.common.errors import UserError
+from ..trainer.datasets.dataset import Dataset
+from ..trainer.tagging.absorb import LEAST_SHARE, PURPOSES, apply_plan, propose
+from ..trainer.tagging.diff import CaptionDiff
+from ..trainer.tagging.edit import TOKEN_BUDGETS, UNDERSCORES, TagEdits, TokenCount, edit_dataset
+from ..trainer.tagging.hand_edits import load_edits
 from .sockets import LoraDataset
-from .tag_editor import EDITORS, edits_name
-from .working import problem, show_report
 
 CATEGORY = "LoRA Bootstrap/captions"
 

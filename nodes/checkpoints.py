@@ -8,14 +8,14 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..trainer.errors import UserError
-from ..trainer.files import read_json
-from ..trainer.runs import Run, read_run
-from . import paths
-from .outputs import applied, lora_outputs
-from .progress import show_text
+from ..host import paths
+from ..host.outputs import applied, lora_outputs
+from ..host.progress import show_text
+from ..host.routes.run_view import run_folders
+from ..trainer.common.errors import UserError
+from ..trainer.common.files import read_json
+from ..trainer.training.runs import Run, read_run
 from .sockets import LoraModel, LoraRun, LoraStack
-from .status import run_folders
 
 CATEGORY = "LoRA Bootstrap/train"
 NO_RUN = "no run yet"

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..trainer.conflict import ConflictReport, measure_conflict
-from ..trainer.conflict_picture import conflict_picture, pair_table, write_conflict
-from ..trainer.events import Making
-from ..trainer.overlap import TOLERANCE
-from ..trainer.stack import StackEntry
-from . import paths
+from ..host import paths
+from ..host.drawing.pictures import to_batch
+from ..host.drawing.sweep_plan import LoraEntry
+from ..host.working import Work, show_report
+from ..trainer.common.events import Making
+from ..trainer.stacks.conflict import ConflictReport, measure_conflict
+from ..trainer.stacks.conflict_picture import conflict_picture, pair_table, write_conflict
+from ..trainer.stacks.overlap import TOLERANCE
+from ..trainer.stacks.stack import StackEntry
 from .known_strengths import measured_lines
-from .pictures import to_batch
 from .sockets import LoraStack
 from .stack import CATEGORY, checked_stack
-from .sweep_plan import LoraEntry
-from .working import Work, show_report
 
 
 class ConflictReportNode(io.ComfyNode):

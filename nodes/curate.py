@@ -12,17 +12,16 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..trainer.bootstrap import curation_summary
-from ..trainer.candidates import Lineage
-from ..trainer.curate import RoundFigures, alarm
-from ..trainer.dataset import Dataset
-from ..trainer.errors import UserError
-from ..trainer.files import file_hash
-from ..trainer.images import load_pixels, open_image
-from ..trainer.picks import load_picks
-from ..trainer.project import Project as Record
-from ..trainer.project_status import style_run
-from ..trainer.rounds import (
+from ..host import paths
+from ..host.drawing.pictures import to_batch
+from ..host.events import tell_project
+from ..host.working import show_report
+from ..trainer.bootstrap.candidates import Lineage
+from ..trainer.bootstrap.curate import RoundFigures, alarm
+from ..trainer.bootstrap.loop import curation_summary
+from ..trainer.bootstrap.picks import load_picks
+from ..trainer.bootstrap.project import Project as Record
+from ..trainer.bootstrap.rounds import (
     AUTO,
     MANUAL,
     REFERENCE,
@@ -33,15 +32,16 @@ from ..trainer.rounds import (
     for_character,
     round_dataset,
 )
-from ..trainer.sampler import measured_size
-from ..trainer.tagger import SANDBOX, Tagger
-from . import paths
-from .events import tell_project
+from ..trainer.bootstrap.status import style_run
+from ..trainer.common.errors import UserError
+from ..trainer.common.files import file_hash
+from ..trainer.datasets.dataset import Dataset
+from ..trainer.models.sampler import measured_size
+from ..trainer.pictures.images import load_pixels, open_image
+from ..trainer.tagging.tagger import SANDBOX, Tagger
 from .eyes import choose_eye, clip_vision_input, tag_reader, tagger_input
-from .pictures import to_batch
 from .project import CATEGORY, note_stage, output_path
 from .sockets import BootstrapProjectSocket, LoraDataset
-from .working import show_report
 
 FROM_FILE = "from file"
 MODES = (MANUAL, AUTO, FROM_FILE)

@@ -10,19 +10,19 @@ from pathlib import Path
 from comfy_api.latest import io, ui
 from PIL import Image
 
-from ..trainer.captions import add_trigger, join_tags, split_tags, tag_frequency
-from ..trainer.crops import MAX_CROPS, Crop, suggest_crops
-from ..trainer.dataset import Dataset, Sample, load_folder, save_samples, split_validation
-from ..trainer.errors import UserError
-from ..trainer.masks import MASKS_FOLDER, scaled_mask
-from ..trainer.originals import crop_tags, squared
-from ..trainer.sheet import contact_sheet
-from ..trainer.views import VOCABULARIES, tag_roles
-from . import paths
-from .pictures import pixel_hash, to_batch, to_masks, to_pictures, with_caption
-from .progress import show_text
+from ..host import paths
+from ..host.drawing.pictures import pixel_hash, to_batch, to_masks, to_pictures, with_caption
+from ..host.progress import show_text
+from ..host.working import problem, show_report
+from ..trainer.bootstrap.originals import crop_tags, squared
+from ..trainer.captions.tags import add_trigger, join_tags, split_tags, tag_frequency
+from ..trainer.captions.views import VOCABULARIES, tag_roles
+from ..trainer.common.errors import UserError
+from ..trainer.datasets.dataset import Dataset, Sample, load_folder, save_samples, split_validation
+from ..trainer.datasets.masks import MASKS_FOLDER, scaled_mask
+from ..trainer.pictures.crops import MAX_CROPS, Crop, suggest_crops
+from ..trainer.pictures.sheet import contact_sheet
 from .sockets import LoraDataset
-from .working import problem, show_report
 
 CATEGORY = "LoRA Bootstrap/dataset"
 CELL = 176

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import (  # noqa: F401 (register themselves; no later moment)
-    gallery_routes,
-    routes,
-    stack_routes,
-    sweep_routes,
-    tag_routes,
+from ..host.routes import (  # noqa: F401 (register themselves; no later moment)
+    gallery as gallery_routes,
+    runs as routes,
+    stacks as stack_routes,
+    sweeps as sweep_routes,
+    tags as tag_routes,
 )
 from .audit import AuditDataset
 from .candidates import CandidateView, KeepCandidate, SaveCandidates

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..trainer.embed import Likeness, SandboxEye, TaggerEye
-from ..trainer.onnx_eyes import CcipEye, SscdEye, find_onnx
-from ..trainer.tagger import SANDBOX, Tagger
-from . import paths
+from ..host import paths
+from ..host.working import Work
+from ..trainer.measures.eyes import Likeness, SandboxEye, TaggerEye
+from ..trainer.measures.onnx import CcipEye, SscdEye, find_onnx
+from ..trainer.tagging.tagger import SANDBOX, Tagger
 from .tagging import opened_tagger, tagger_names
-from .working import Work
 
 BATCH = 16
 NO_TAGGER = "none"

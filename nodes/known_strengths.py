@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..trainer.known_strengths import FILE, recall
-from ..trainer.stack import StackEntry
-from . import paths
+from ..host import paths
+from ..trainer.stacks.known_strengths import FILE, recall
+from ..trainer.stacks.stack import StackEntry
 
 
 def strengths_file() -> Path:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..trainer.merge import DTYPES, METHODS, MOST_RANK, WEIGHTS, MergeSettings
-from ..trainer.merged_file import merge_to_file
-from . import paths
+from ..host import paths
+from ..host.working import Work, problem, show_report
+from ..trainer.stacks.merge import DTYPES, METHODS, MOST_RANK, WEIGHTS, MergeSettings
+from ..trainer.stacks.merged_file import merge_to_file
 from .conflict import counting, stack_entries
 from .sockets import LoraStack
 from .stack import CATEGORY, USED, checked_stack
-from .working import Work, problem, show_report
 
 DEFAULTS = MergeSettings()
 

@@ -11,19 +11,19 @@ from comfy_api.latest import io, ui
 from PIL import Image, ImageColor
 from torch import Tensor
 
-from ..trainer.dataset import Dataset
-from ..trainer.errors import UserError
-from ..trainer.families import FAMILIES
-from ..trainer.files import atomic_path
-from ..trainer.kohya_folder import save_dataset
-from ..trainer.prepare import PrepareFinished, prepare
-from ..trainer.prepared_folder import CROPS, FLIPS, SHAPES, PrepareConfig
-from ..trainer.sheet import contact_sheet
-from . import paths
+from ..host import paths
+from ..host.drawing.pictures import pixel_hash, to_batch, to_pictures, with_caption
+from ..host.working import Work, follow, problem, show_report
+from ..trainer.common.errors import UserError
+from ..trainer.common.files import atomic_path
+from ..trainer.datasets.dataset import Dataset
+from ..trainer.datasets.kohya_folder import save_dataset
+from ..trainer.datasets.prepare import PrepareFinished, prepare
+from ..trainer.datasets.prepared_folder import CROPS, FLIPS, SHAPES, PrepareConfig
+from ..trainer.models.families import FAMILIES
+from ..trainer.pictures.sheet import contact_sheet
 from .dataset import CATEGORY, CELL
-from .pictures import pixel_hash, to_batch, to_pictures, with_caption
 from .sockets import LoraDataset
-from .working import Work, follow, problem, show_report
 
 SHOWN = 64
 """Pictures on the sheet at most."""

@@ -9,21 +9,21 @@ from typing import Any
 from comfy_api.latest import io
 from PIL import Image
 
-from ..trainer.bootstrap_config import BootstrapConfig
-from ..trainer.captions import split_tags
-from ..trainer.errors import UserError
-from ..trainer.images import pixel_hash
-from ..trainer.project import Project as Record, StageRecord, now, open_project
-from ..trainer.rounds import BootstrapProject, Made, make_crops
-from ..trainer.sampler import save_picture
-from ..trainer.view_plan import plan_views
-from ..trainer.view_table import parse_table
-from ..trainer.views import VOCABULARIES
-from . import paths
-from .events import tell_project
-from .pictures import to_batch, to_pictures
+from ..host import paths
+from ..host.drawing.pictures import to_batch, to_pictures
+from ..host.events import tell_project
+from ..host.working import problem, show_report
+from ..trainer.bootstrap.config import BootstrapConfig
+from ..trainer.bootstrap.project import Project as Record, StageRecord, now, open_project
+from ..trainer.bootstrap.rounds import BootstrapProject, Made, make_crops
+from ..trainer.bootstrap.view_plan import plan_views
+from ..trainer.bootstrap.view_table import parse_table
+from ..trainer.captions.tags import split_tags
+from ..trainer.captions.views import VOCABULARIES
+from ..trainer.common.errors import UserError
+from ..trainer.models.sampler import save_picture
+from ..trainer.pictures.images import pixel_hash
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraDataset
-from .working import problem, show_report
 
 CATEGORY = "LoRA Bootstrap/bootstrap"
 UNKNOWN_BASE = "other"
@@ -176,7 +176,7 @@ def base_name(model: Any) -> str:
     """The family of a MODEL, "other" if it has none or there is no model."""
     if model is None:
         return UNKNOWN_BASE
-    from ..trainer.host import family_name
+    from ..host.backbone.model import family_name
 
     return family_name(model)
 

@@ -12,31 +12,31 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..trainer.axis_text import lines
-from ..trainer.cells import BASE, STACK, STRENGTH, Sweep
-from ..trainer.conflict_picture import heat_picture
-from ..trainer.errors import UserError
-from ..trainer.files import file_hash
-from ..trainer.known_strengths import Known, KnownLora, remember
-from ..trainer.refine import FIGURES, Refinement, Stacked, heat_maps, pair_sweep, refine, write_refinement
-from ..trainer.sheet_log import SCORES, SHEET, log_picture
-from ..trainer.sheets import write_sheets
-from ..trainer.stack import joined_names
-from ..trainer.tagger import SANDBOX
-from .cell_graph import above
+from ..host.drawing.cell_graph import above
+from ..host.drawing.pictures import to_batch
+from ..host.drawing.runner import Runner
+from ..host.drawing.sweep_draw import Drawing
+from ..host.drawing.sweep_plan import LEFT, LoraEntry, named_folder, seeds_of, strengths_of
+from ..host.working import Work, follow, problem, show_report
+from ..trainer.common.errors import UserError
+from ..trainer.common.files import file_hash
+from ..trainer.stacks.conflict_picture import heat_picture
+from ..trainer.stacks.known_strengths import Known, KnownLora, remember
+from ..trainer.stacks.stack import joined_names
+from ..trainer.sweeps.axis_text import lines
+from ..trainer.sweeps.cells import BASE, STACK, STRENGTH, Sweep
+from ..trainer.sweeps.log import SCORES, SHEET, log_picture
+from ..trainer.sweeps.refine import FIGURES, Refinement, Stacked, heat_maps, pair_sweep, refine, write_refinement
+from ..trainer.sweeps.sheets import write_sheets
+from ..trainer.tagging.tagger import SANDBOX
 from .conflict import stack_entries
 from .eyes import choose_eye, clip_vision_input, tag_reader, tagger_input
-from .host_nodes import Runner
 from .known_strengths import strengths_file
-from .pictures import to_batch
 from .score import facts_of
 from .sockets import LoraDataset, LoraStack, LoraSweep
 from .stack import CATEGORY, Facts, checked_stack
 from .sweep import bases_of, counted, draw_missing, latent_hash, latent_input, sampler_inputs, shown, texts_of
-from .sweep_draw import Drawing
-from .sweep_plan import LEFT, LoraEntry, named_folder, seeds_of, strengths_of
 from .time_split import roles
-from .working import Work, follow, problem, show_report
 
 LONGEST_LABEL = 24
 LOADED_BY = ("ckpt_name", "unet_name", "model_name", "gguf_name")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..host.drawing.pictures import to_batch
 from ..sandbox import PICTURES_DIR
-from ..trainer.images import open_image
-from .pictures import to_batch
+from ..trainer.pictures.images import open_image
 
 
 class LoadSandbox(io.ComfyNode):
@@ -33,7 +33,7 @@ class LoadSandbox(io.ComfyNode):
 
     @classmethod
     def execute(cls, picture) -> io.NodeOutput:
-        from ..sandbox.host import load_sandbox
+        from ..host.backbone.sandbox import load_sandbox
 
         path = PICTURES_DIR / f"{picture}.png"
         tags = path.with_suffix(".txt").read_text("utf-8").strip()

@@ -8,20 +8,20 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..trainer.cells import CHECKPOINT, Sweep
-from ..trainer.errors import UserError
-from ..trainer.runs import Run, read_run
-from ..trainer.score import KINDS, Scores, ScoreSettings, score_sweep, validation_of
-from ..trainer.score_table import as_picture, report, write_scores
-from ..trainer.sheet_log import SCORES, log_picture
-from ..trainer.tagger import SANDBOX
-from . import paths
-from .events import tell_sweep
+from ..host import paths
+from ..host.drawing.pictures import to_batch
+from ..host.events import tell_sweep
+from ..host.working import Work, follow, show_report
+from ..trainer.common.errors import UserError
+from ..trainer.sweeps.cells import CHECKPOINT, Sweep
+from ..trainer.sweeps.log import SCORES, log_picture
+from ..trainer.sweeps.score import KINDS, Scores, ScoreSettings, score_sweep, validation_of
+from ..trainer.sweeps.score_table import as_picture, report, write_scores
+from ..trainer.tagging.tagger import SANDBOX
+from ..trainer.training.runs import Run, read_run
 from .eyes import choose_eye, clip_vision_input, copy_eye, tag_reader, tagger_input
-from .pictures import to_batch
 from .sockets import LoraDataset, LoraStack, LoraSweep
 from .sweep import CATEGORY
-from .working import Work, follow, show_report
 
 AS_TRAINED = "as trained"
 

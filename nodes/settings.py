@@ -10,11 +10,11 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.config import LAYER_PRESETS, PRECISIONS, TrainConfig
-from ..trainer.errors import UserError
-from ..trainer.objectives import DENSITIES, WEIGHTINGS
-from ..trainer.optimizers import OPTIMIZERS
-from ..trainer.schedules import SCHEDULES
+from ..trainer.common.errors import UserError
+from ..trainer.training.config import LAYER_PRESETS, PRECISIONS, TrainConfig
+from ..trainer.training.objectives import DENSITIES, WEIGHTINGS
+from ..trainer.training.optimizers import OPTIMIZERS
+from ..trainer.training.schedules import SCHEDULES
 from .sockets import LoraTrainSettings, TrainSettings
 
 PRESET, AUTO = "preset", "auto"

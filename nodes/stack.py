@@ -11,18 +11,18 @@ import folder_paths
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..trainer.errors import UserError
-from ..trainer.lora_filter import HOW_BLOCKS, choose_blocks, filter_lora, read_blocks
-from ..trainer.prompt_loras import WantedLora, find_lora, prompt_loras, read_entries
-from ..trainer.runs import read_run
-from ..trainer.stack import CHARACTER, MOST_STRENGTH, StackEntry, file_role, stack_advice
-from ..trainer.tensor_file import TensorFile
-from . import paths
+from ..host import paths
+from ..host.drawing.sweep_plan import LoraEntry
+from ..host.working import problem, show_report
+from ..trainer.common.errors import UserError
+from ..trainer.lora.tensors import TensorFile
+from ..trainer.stacks.blocks import HOW_BLOCKS, choose_blocks, filter_lora, read_blocks
+from ..trainer.stacks.prompt import WantedLora, find_lora, prompt_loras, read_entries
+from ..trainer.stacks.stack import CHARACTER, MOST_STRENGTH, StackEntry, file_role, stack_advice
+from ..trainer.training.runs import read_run
 from .checkpoints import latest_checkpoint
 from .known_strengths import measured_lines
 from .sockets import LoraRun, LoraStack
-from .sweep_plan import LoraEntry
-from .working import problem, show_report
 
 CATEGORY = "LoRA Bootstrap/stack"
 HEADED = (".safetensors", ".sft")
@@ -91,7 +91,7 @@ class ApplyLoraStack(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, LORA_STACK, clip=None) -> io.NodeOutput:
-        from ..trainer.host import apply_lora
+        from ..host.backbone.model import apply_lora
 
         # all are looked for before the first is read
         files = [(listed_file(name), strength, on_clip) for name, strength, on_clip in checked_stack(LORA_STACK)]

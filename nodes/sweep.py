@@ -12,22 +12,12 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import io
 
-from ..trainer.cells import AXES, STACK, Axis, Cell, Sweep, base_axis
-from ..trainer.errors import UserError, unknown_name
-from ..trainer.images import open_image
-from ..trainer.prompt_sets import AS_WRITTEN, SETS
-from ..trainer.sheet import SheetStyle
-from ..trainer.sheet_log import SHEET, log_picture
-from ..trainer.sheets import choose_axes, write_sheets
-from .cell_graph import PICTURE, below, parameters, whole_graph
-from .events import tell_sweep
-from .host_nodes import Graph, Runner
-from .pictures import to_batch
-from .progress import show_text
-from .repeat import Node, recipe
-from .sockets import LoraRun, LoraStack, LoraSweep
-from .sweep_draw import Drawing
-from .sweep_plan import (
+from ..host.drawing.cell_graph import PICTURE, below, parameters, whole_graph
+from ..host.drawing.pictures import to_batch
+from ..host.drawing.repeat import Node, recipe
+from ..host.drawing.runner import Graph, Runner
+from ..host.drawing.sweep_draw import Drawing
+from ..host.drawing.sweep_plan import (
     LEFT,
     choose_loras,
     lora_axes,
@@ -37,7 +27,17 @@ from .sweep_plan import (
     strengths_of,
     sweep_folder,
 )
-from .working import problem
+from ..host.events import tell_sweep
+from ..host.progress import show_text
+from ..host.working import problem
+from ..trainer.common.errors import UserError, unknown_name
+from ..trainer.pictures.images import open_image
+from ..trainer.pictures.sheet import SheetStyle
+from ..trainer.sweeps.cells import AXES, STACK, Axis, Cell, Sweep, base_axis
+from ..trainer.sweeps.log import SHEET, log_picture
+from ..trainer.sweeps.prompt_sets import AS_WRITTEN, SETS
+from ..trainer.sweeps.sheets import choose_axes, write_sheets
+from .sockets import LoraRun, LoraStack, LoraSweep
 
 CATEGORY = "LoRA Bootstrap/sweep"
 AUTO, NONE = "auto", "none"
@@ -218,7 +218,7 @@ class CheckpointSweep(_DrawnSweep):
 def bases_of(find: Any, links: Mapping[str, Any], linked: tuple[Any, Any, Any],
              names: str) -> tuple[Axis, dict[str, str]]:
     """The axis of bases, the linked one first, and the checkpoint of each of the others by its fact."""
-    from ..trainer.host import fingerprint
+    from ..host.backbone.model import fingerprint
 
     made_by = [recipe(find, links[name]) for name in ("model", "clip", "vae")]
     facts, checkpoints = {LINKED: _short([fingerprint(*linked), made_by])}, {}

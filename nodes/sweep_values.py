@@ -15,32 +15,22 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 
-from ..trainer.cells import Cell, Sweep
-from ..trainer.errors import UserError
-from ..trainer.sheet import FORMATS, SheetStyle
-from ..trainer.sheet_html import write_html
-from ..trainer.sheet_log import SHEET, log_picture
-from ..trainer.sheets import write_sheets
-from . import paths
-from .cell_graph import above, parameters
-from .events import tell_sweep
-from .pictures import as_saved
-from .progress import show_text
+from ..host import paths
+from ..host.drawing.cell_graph import above, parameters
+from ..host.drawing.pictures import as_saved
+from ..host.drawing.repeat import Node, Part, is_link, part_between
+from ..host.drawing.sweep_plan import LEFT, choose_loras, lora_axes, sweep_folder
+from ..host.events import tell_sweep
+from ..host.progress import show_text
+from ..trainer.common.errors import UserError
+from ..trainer.pictures.sheet import FORMATS, SheetStyle
+from ..trainer.sweeps.cells import Cell, Sweep
+from ..trainer.sweeps.html import write_html
+from ..trainer.sweeps.log import SHEET, log_picture
+from ..trainer.sweeps.sheets import write_sheets
 from .project import output_path
-from .repeat import Node, Part, is_link, part_between
 from .sockets import LoraSweep
-from .sweep import (
-    CATEGORY,
-    axes_of,
-    axis_choice,
-    check_texts,
-    counted,
-    lora_inputs,
-    lora_sources,
-    shown,
-    without_input,
-)
-from .sweep_plan import LEFT, choose_loras, lora_axes, sweep_folder
+from .sweep import CATEGORY, axes_of, axis_choice, check_texts, counted, lora_inputs, lora_sources, shown, without_input
 
 INTERNAL = f"{CATEGORY}/internal"
 VALUES = ("lora", "strength", "prompt", "seed")

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
-from ..trainer.captions import split_tags
-from ..trainer.tag_statistics import frequency_chart, tag_statistics
-from ..trainer.trigger_check import TriggerReport, check_trigger
+from ..host.drawing.pictures import to_batch
+from ..host.working import Work, show_report
+from ..trainer.captions.tags import split_tags
+from ..trainer.tagging.statistics import frequency_chart, tag_statistics
+from ..trainer.tagging.trigger_check import TriggerReport, check_trigger
 from .captions import CATEGORY
-from .pictures import to_batch
 from .sockets import LoraDataset
-from .working import Work, show_report
 
 
 class TagStatisticsNode(io.ComfyNode):

@@ -13,18 +13,18 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from PIL import Image
 from torch import Tensor
 
-from ..trainer import captioner as prose, tagger as tags
-from ..trainer.captions import split_tags
-from ..trainer.dataset import Dataset
-from ..trainer.errors import UserError
-from ..trainer.events import Making
-from ..trainer.tagger_choice import RATINGS, PictureTags, TagChoice
-from ..trainer.tagger_files import PUBLISHED, download_tagger, find_tagger, installed_taggers
-from . import paths
+from ..host import paths
+from ..host.drawing.pictures import to_pictures
+from ..host.working import Work, follow, problem, show_report
+from ..trainer.captions.tags import split_tags
+from ..trainer.common.errors import UserError
+from ..trainer.common.events import Making
+from ..trainer.datasets.dataset import Dataset
+from ..trainer.tagging import captioner as prose, tagger as tags
+from ..trainer.tagging.choice import RATINGS, PictureTags, TagChoice
+from ..trainer.tagging.files import PUBLISHED, download_tagger, find_tagger, installed_taggers
 from .captions import CATEGORY
-from .pictures import to_pictures
 from .sockets import LoraDataset
-from .working import Work, follow, problem, show_report
 
 NO_CAPTIONER = "no captioner yet"
 NOTHING = "link images or a dataset; there is nothing to {}."

@@ -11,18 +11,18 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..trainer.errors import UserError
-from ..trainer.stack import CHARACTER, StackEntry, file_role
-from ..trainer.tensor_file import TensorFile
-from ..trainer.time_split import KEYFRAMES, PRESETS, STYLE, Curve
+from ..host.drawing.pictures import to_batch
+from ..host.drawing.plot import Point, stairs_plot
+from ..host.drawing.runner import call, node_class
+from ..host.drawing.sweep_plan import LoraEntry
+from ..host.working import show_report
+from ..trainer.common.errors import UserError
+from ..trainer.lora.tensors import TensorFile
+from ..trainer.stacks.stack import CHARACTER, StackEntry, file_role
+from ..trainer.stacks.time_split import KEYFRAMES, PRESETS, STYLE, Curve
 from .conflict import stack_entries
-from .host_nodes import call, node_class
-from .pictures import to_batch
-from .plot import Point, stairs_plot
 from .sockets import LoraStack
 from .stack import CATEGORY, checked_stack
-from .sweep_plan import LoraEntry
-from .working import show_report
 
 CUSTOM = "custom"
 

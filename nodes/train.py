@@ -12,20 +12,20 @@ import comfy.model_management
 import torch
 from comfy_api.latest import io
 
-from ..trainer.captions import add_trigger, join_tags, split_tags
-from ..trainer.config import KINDS, TrainConfig
-from ..trainer.dataset import Dataset
-from ..trainer.errors import UserError
-from ..trainer.events import Warned
-from ..trainer.families import FAMILIES, Family
-from ..trainer.presets import preset_config
-from ..trainer.runs import Run, read_run
-from ..trainer.training_events import Finished
-from . import paths
-from .outputs import applied, lora_outputs, run_plot
-from .progress import Reporter
+from ..host import paths
+from ..host.outputs import applied, lora_outputs, run_plot
+from ..host.progress import Reporter
+from ..host.routes.run_view import TABLE
+from ..trainer.captions.tags import add_trigger, join_tags, split_tags
+from ..trainer.common.errors import UserError
+from ..trainer.common.events import Warned
+from ..trainer.datasets.dataset import Dataset
+from ..trainer.models.families import FAMILIES, Family
+from ..trainer.training.config import KINDS, TrainConfig
+from ..trainer.training.events import Finished
+from ..trainer.training.presets import preset_config
+from ..trainer.training.runs import Run, read_run
 from .sockets import LoraDataset, LoraModel, LoraRun, LoraStack, LoraTrainSettings, TrainSettings
-from .status import TABLE
 
 SAVES, VALIDATIONS, PREVIEWS = 4, 10, 5
 """How often a run saves, measures and draws by itself."""
@@ -209,7 +209,7 @@ def preset_line(family: Family, config: TrainConfig) -> str:
 
 
 def make_backbone(model: Any, clip: Any, vae: Any) -> Any:
-    from ..trainer.host import HostBackbone
+    from ..host.backbone.model import HostBackbone
 
     return HostBackbone(model, clip, vae)
 
@@ -219,8 +219,8 @@ def run_training(backbone: Callable[[], Any], job: Job, node_id: str | None) -> 
 
     On Cancel and on errors what was trained is saved before they are raised again.
     """
-    from ..trainer import host
-    from ..trainer.loop import train
+    from ..host.backbone import model as host
+    from ..trainer.training.loop import train
 
     training = TABLE.begin(job.widgets.name.strip(), node_id)
     reporter = Reporter(training)

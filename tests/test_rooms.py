@@ -10,9 +10,8 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-SHIPPED = ("trainer", "sandbox", "nodes")
-HOST_FILES = ("host.py", "host_rows.py")
-HOSTS_NODES = "host_nodes.py"
+SHIPPED = ("trainer", "sandbox", "host", "nodes")
+HOSTS_NODES = "runner.py"
 """The one file that imports the host's module `nodes`."""
 FLAGGED = ("subprocess", "os.system", "aiohttp.ClientSession", "eval(", "exec(", ".bind(", ".connect(",
            ".send(", ".sendall(")
@@ -30,15 +29,6 @@ def imported(path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             yield node.module
-
-
-def test_only_host_files_import_the_host_in_the_trainer_and_the_sandbox():
-    host = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "server", "execution"}
-    guilty = [
-        str(path) for path in python_files("trainer", "sandbox")
-        if path.name not in HOST_FILES and any(name.split(".")[0] in host for name in imported(path))
-    ]
-    assert guilty == []
 
 
 def test_the_package_imports_itself_relatively():
@@ -83,7 +73,7 @@ def _matches(name, pattern):
 def test_the_archive_holds_what_a_host_needs_and_no_tests():
     names = {path.relative_to(ROOT).as_posix() for path in published()}
     assert {"__init__.py", "requirements.txt", "pyproject.toml", "README.md", "nodes/train.py", "web/train.js",
-            "workflows/Train a style LoRA.json", "workflows/Train a style LoRA.jpg", "trainer/loop.py",
+            "workflows/Train a style LoRA.json", "workflows/Train a style LoRA.jpg", "trainer/training/loop.py",
             "sandbox/base/model_index.json"} <= names
     assert [name for name in names if name.startswith(("tests/", "bench/", "output/")) or name.endswith(".pyc")] == []
     assert sum(path.stat().st_size for path in published()) < 40e6
@@ -114,6 +104,6 @@ def test_every_library_that_shipped_code_imports_is_required_or_the_hosts_own():
     known = required | optional | set(sys.stdlib_module_names)
     files = [*python_files(*SHIPPED), ROOT / "__init__.py"]
     for path in (path for path in files if not path.name.startswith("make_")):
-        allowed = known | (hosts if path.name in HOST_FILES or path.parent.name == "nodes" else set())
+        allowed = known | (hosts if path.relative_to(ROOT).parts[0] in ("host", "nodes") else set())
         allowed |= {"nodes"} if path.name == HOSTS_NODES else set()
         assert {name.split(".")[0] for name in imported(path)} <= allowed, path

@@ -1,6 +1,6 @@
 """An audit run to its end."""
 
-from lora_bootstrap.trainer.audit import audit
+from lora_bootstrap.trainer.datasets.audit import audit
 
 
 def run_audit(dataset, config=None, cache=None):

@@ -8,22 +8,23 @@ import pytest
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from lora_bootstrap.nodes import candidates, curate, events, paths, project as project_nodes
+from lora_bootstrap.host import events, paths
+from lora_bootstrap.host.drawing.pictures import to_batch
+from lora_bootstrap.host.drawing.repeat import part_between
+from lora_bootstrap.nodes import candidates, curate, project as project_nodes
 from lora_bootstrap.nodes.candidates import CandidateView, Job, KeepCandidate, SaveCandidates, parent_of
 from lora_bootstrap.nodes.curate import CurateImages, RoundDataset
 from lora_bootstrap.nodes.eyes import ClipVisionEye, choose_eye
-from lora_bootstrap.nodes.pictures import to_batch
 from lora_bootstrap.nodes.project import ProjectNode, ViewPrompts, base_name
-from lora_bootstrap.nodes.repeat import part_between
 from lora_bootstrap.sandbox import world
-from lora_bootstrap.trainer.embed import SandboxEye
-from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.files import read_json
-from lora_bootstrap.trainer.project import Project as Record
-from lora_bootstrap.trainer.rounds import BootstrapProject
+from lora_bootstrap.trainer.bootstrap.project import Project as Record
+from lora_bootstrap.trainer.bootstrap.rounds import BootstrapProject
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.files import read_json
+from lora_bootstrap.trainer.measures.eyes import SandboxEye
 
-from ..drawn_project import AKANE, TAGS, draw_project, draw_round
-from .test_repeat import graph
+from ..helpers.drawn_project import AKANE, TAGS, draw_project, draw_round
+from ..host.drawing.test_repeat import graph
 
 WIDGETS = {"tags": ", ".join(TAGS), "trigger": "zqx", "name": "", "targets": "3, 8, 12", "candidates": "12, 16"}
 

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
+from lora_bootstrap.host.routes.tag_view import EDITORS
 from lora_bootstrap.nodes import captions as nodes
 from lora_bootstrap.nodes.captions import AbsorbTags, EditTags
-from lora_bootstrap.nodes.tag_editor import EDITORS
 from lora_bootstrap.nodes.tag_statistics import TagStatisticsNode, tokenizer
-from lora_bootstrap.trainer.dataset import load_folder, save_samples
-from lora_bootstrap.trainer.errors import UserError
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 
 
 def make(host, *texts, name="girl"):

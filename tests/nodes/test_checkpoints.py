@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import save_file
 
 from lora_bootstrap.nodes.checkpoints import LoadRun, PickCheckpoint, pick_checkpoint, run_names
-from lora_bootstrap.trainer.config import TrainConfig
-from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.runs import open_run, read_run
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.training.config import TrainConfig
+from lora_bootstrap.trainer.training.runs import open_run, read_run
 
 
 @pytest.fixture

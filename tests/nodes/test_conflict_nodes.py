@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from lora_bootstrap.nodes.conflict import ConflictReportNode, stack_entries
 from lora_bootstrap.nodes.merge import MergeLoras
 from lora_bootstrap.nodes.time_split import KEYFRAMES, PRESETS, Curve, TimeSplit
-from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.lora_file import load_lora
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.lora.file import load_lora
 
 LAYERS = tuple(f"lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_{x}" for x in "qkv")
 RANK, SIZE = 4, 24

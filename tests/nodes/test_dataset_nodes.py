@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
+from lora_bootstrap.host.drawing.pictures import pixel_hash, to_batch, to_pictures, with_caption
 from lora_bootstrap.nodes import dataset as nodes
-from lora_bootstrap.nodes.pictures import pixel_hash, to_batch, to_pictures, with_caption
 from lora_bootstrap.nodes.sandbox import LoadSandbox
 from lora_bootstrap.sandbox import PICTURES_DIR
-from lora_bootstrap.trainer.dataset import Dataset, load_folder, save_samples
-from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.images import open_image
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.datasets.dataset import Dataset, load_folder, save_samples
+from lora_bootstrap.trainer.pictures.images import open_image
 
 
 def pictures(*colours, size=(48, 32)):
@@ -223,7 +223,7 @@ def test_the_sandbox_gives_its_picture_with_its_tags(monkeypatch):
     import sys
     from types import ModuleType
 
-    loader = ModuleType("lora_bootstrap.sandbox.host")
+    loader = ModuleType("lora_bootstrap.host.backbone.sandbox")
     loader.load_sandbox = lambda: ("model", "clip", "vae")
     monkeypatch.setitem(sys.modules, loader.__name__, loader)
     model, clip, vae, picture, tags = LoadSandbox.execute("hinata").args

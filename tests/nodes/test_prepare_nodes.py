@@ -5,15 +5,15 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
+from lora_bootstrap.host.drawing.pictures import to_batch, to_pictures
+from lora_bootstrap.host.working import show_report
 from lora_bootstrap.nodes import audit as audits
 from lora_bootstrap.nodes.audit import AuditDataset
-from lora_bootstrap.nodes.pictures import to_batch, to_pictures
 from lora_bootstrap.nodes.prepare import PrepareDataset, SaveDataset, colour
-from lora_bootstrap.nodes.working import show_report
 from lora_bootstrap.sandbox import PICTURES_DIR
-from lora_bootstrap.trainer.dataset import load_folder, save_samples
-from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.images import open_image
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
+from lora_bootstrap.trainer.pictures.images import open_image
 
 AUDIT = {"family": "sandbox", "resolution": 0, "purpose": "character", "trigger": "", "leave_out": "nothing",
          "columns": 6}

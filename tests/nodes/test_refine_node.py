@@ -16,17 +16,18 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from PIL import Image
 from safetensors.torch import save_file
 
-import lora_bootstrap.trainer
-from lora_bootstrap.nodes import events, refine as refine_node, sweep as sweep_nodes
-from lora_bootstrap.nodes.cell_graph import PICTURE, below, cell_graph
+import lora_bootstrap.host.backbone
+from lora_bootstrap.host import events
+from lora_bootstrap.host.drawing.cell_graph import PICTURE, below, cell_graph
+from lora_bootstrap.host.drawing.runner import Runner
+from lora_bootstrap.host.drawing.sweep_plan import Left
+from lora_bootstrap.nodes import refine as refine_node, sweep as sweep_nodes
 from lora_bootstrap.nodes.conflict import ConflictReportNode
-from lora_bootstrap.nodes.host_nodes import Runner
 from lora_bootstrap.nodes.refine import RefineStrengths, TwoLoras, base_name
 from lora_bootstrap.nodes.stack import LoraStackNode
-from lora_bootstrap.nodes.sweep_plan import Left
 from lora_bootstrap.sandbox import world
-from lora_bootstrap.trainer.cells import STACK, STRENGTH, Sweep
-from lora_bootstrap.trainer.errors import UserError
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.sweeps.cells import STACK, STRENGTH, Sweep
 
 ME, BASE = "9", "sd15.safetensors"
 GIRL, INK, GLOW = "girl.safetensors", "ink.safetensors", "glow.safetensors"
@@ -45,10 +46,10 @@ def files(host, monkeypatch):
     left = Left()
     for module in (sweep_nodes, refine_node):
         monkeypatch.setattr(module, "LEFT", left)
-    stand_in = ModuleType("lora_bootstrap.trainer.host")
+    stand_in = ModuleType("lora_bootstrap.host.backbone.model")
     stand_in.fingerprint = lambda model, clip, vae: f"{model}, {clip}, {vae}"
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
-    monkeypatch.setattr(lora_bootstrap.trainer, "host", stand_in, raising=False)
+    monkeypatch.setattr(lora_bootstrap.host.backbone, "model", stand_in, raising=False)
     for number, (name, kind, trigger) in enumerate(((GIRL, "character", "akane"), (INK, "style", "inky"),
                                                     (GLOW, "", ""))):
         path = host.output / "loras" / name

@@ -8,7 +8,7 @@ import comfy.samplers
 import pytest
 
 import lora_bootstrap
-from lora_bootstrap.nodes import compat
+from lora_bootstrap.host import compat
 from lora_bootstrap.nodes.extension import NODES
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]

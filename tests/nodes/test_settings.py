@@ -4,10 +4,10 @@ import pytest
 
 from lora_bootstrap.nodes.settings import ROWS, TrainSettingsNode, chosen
 from lora_bootstrap.nodes.train import Widgets
-from lora_bootstrap.trainer.config import TrainConfig, setting_names
-from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.families import get_family
-from lora_bootstrap.trainer.presets import preset_config
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.models.families import get_family
+from lora_bootstrap.trainer.training.config import TrainConfig, setting_names
+from lora_bootstrap.trainer.training.presets import preset_config
 
 BY_ITSELF = {"adapter.conv_alpha", "data.caption_variants", "save_every_epochs"}
 """Settings that no widget offers."""

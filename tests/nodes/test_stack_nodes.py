@@ -8,9 +8,9 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from safetensors.torch import load_file, save_file
 
 from lora_bootstrap.nodes.stack import USED, ApplyLoraStack, LoraStackNode, PromptLoras
-from lora_bootstrap.trainer.config import TrainConfig
-from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.runs import open_run, read_run
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.training.config import TrainConfig
+from lora_bootstrap.trainer.training.runs import open_run, read_run
 
 UP, MIDDLE = "lora_unet_up_blocks_0_attentions_1_transformer_blocks_0_attn1_to_q", "lora_unet_mid_block_resnets_0_conv1"
 TEXT = "lora_te1_text_model_encoder_layers_0_mlp_fc1"

@@ -14,23 +14,25 @@ import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 from PIL import Image
 
-import lora_bootstrap.trainer
-from lora_bootstrap.nodes import checkpoints, events, host_nodes, paths, score, sweep as sweep_nodes, sweep_values
-from lora_bootstrap.nodes.cell_graph import PICTURE, cell_graph
+import lora_bootstrap.host.backbone
+from lora_bootstrap.host import events, paths
+from lora_bootstrap.host.drawing import runner as host_nodes
+from lora_bootstrap.host.drawing.cell_graph import PICTURE, cell_graph
+from lora_bootstrap.host.drawing.pictures import as_saved
+from lora_bootstrap.host.drawing.runner import KEPT, Runner
+from lora_bootstrap.host.drawing.sweep_plan import Left, choose_loras, seeds_of, strengths_of
+from lora_bootstrap.nodes import checkpoints, score, sweep as sweep_nodes, sweep_values
 from lora_bootstrap.nodes.checkpoints import PickCheckpoint
-from lora_bootstrap.nodes.host_nodes import KEPT, Runner
-from lora_bootstrap.nodes.pictures import as_saved
 from lora_bootstrap.nodes.score import ScoreSweep
 from lora_bootstrap.nodes.sweep import CheckpointSweep, StrengthGrid, axes_of
-from lora_bootstrap.nodes.sweep_plan import Left, choose_loras, seeds_of, strengths_of
 from lora_bootstrap.nodes.sweep_values import ComposedGrid, ComposeGrid, KeepCell, SweepCell, SweepValues
-from lora_bootstrap.trainer.cells import Cell, Sweep
-from lora_bootstrap.trainer.config import TrainConfig
-from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.runs import open_run, read_run
-from lora_bootstrap.trainer.score import ScoreSettings
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.sweeps.cells import Cell, Sweep
+from lora_bootstrap.trainer.sweeps.score import ScoreSettings
+from lora_bootstrap.trainer.training.config import TrainConfig
+from lora_bootstrap.trainer.training.runs import open_run, read_run
 
-from ..drawn_sweep import draw_sweep, write_lora, write_run
+from ..helpers.drawn_sweep import draw_sweep, write_lora, write_run
 
 ME, BASE = "9", "model.safetensors"
 WIDGETS = {
@@ -51,11 +53,11 @@ def _fresh(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def files(host, monkeypatch):
-    """Two checkpoints of a run, two other LoRAs, two bases; `trainer.host`, which needs the host, is stood in for."""
-    stand_in = ModuleType("lora_bootstrap.trainer.host")
+    """Two checkpoints of a run, two other LoRAs, two bases; a stand-in for `host.backbone.model`."""
+    stand_in = ModuleType("lora_bootstrap.host.backbone.model")
     stand_in.fingerprint = lambda model, clip, vae: f"{model}, {clip}, {vae}"
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
-    monkeypatch.setattr(lora_bootstrap.trainer, "host", stand_in, raising=False)
+    monkeypatch.setattr(lora_bootstrap.host.backbone, "model", stand_in, raising=False)
     for name in (BASE, "other.safetensors"):
         path = host.base / "models" / "checkpoints" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -470,7 +472,7 @@ def test_nodes_of_either_api_are_called():
 
 @pytest.fixture
 def rows(monkeypatch):
-    """trainer.host_rows on the stand-in: a MODEL of many strengths is a list of texts. `why_not` and `batches` show."""
+    """host.backbone.rows on the stand-in: a MODEL of many strengths is a list of texts."""
     told = SimpleNamespace(why_not="", batches=[])
 
     class RowLora:
@@ -482,10 +484,10 @@ def rows(monkeypatch):
             told.batches.append(list(strengths))
             yield [f"{self.model} + {self.name} at {strength}" for strength in strengths]
 
-    stand_in = ModuleType("lora_bootstrap.trainer.host_rows")
+    stand_in = ModuleType("lora_bootstrap.host.backbone.rows")
     stand_in.RowLora, stand_in.DETERMINISTIC = RowLora, frozenset({"euler", "ddim"})
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
-    monkeypatch.setattr(lora_bootstrap.trainer, "host_rows", stand_in, raising=False)
+    monkeypatch.setattr(lora_bootstrap.host.backbone, "rows", stand_in, raising=False)
     return told
 
 
@@ -823,7 +825,7 @@ def of_the_sandbox(monkeypatch, **facts):
 
 
 def test_what_to_take_comes_out_with_table_and_report(scored_sweep, host, monkeypatch):
-    from lora_bootstrap.trainer.dataset import load_folder
+    from lora_bootstrap.trainer.datasets.dataset import load_folder
 
     of_the_sandbox(monkeypatch, kind="style")
     dataset = load_folder(paths.PACK / "sandbox" / "dataset" / "akane")
@@ -850,7 +852,7 @@ def test_what_was_not_measured_blocks_what_comes_after_and_says_why(scored_sweep
 
 
 def test_a_lora_that_does_not_tell_its_step_blocks_only_the_step():
-    from lora_bootstrap.trainer.score import Row, Scores
+    from lora_bootstrap.trainer.sweeps.score import Row, Scores
 
     row = Row(0, 0, 0, "ink", 1, lora="ink.safetensors", at=0.8)
     step, strength, stack = score.taken(Scores("eye", "style", (row,), 0, "", ()))

@@ -9,14 +9,14 @@ import pytest
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 
+from lora_bootstrap.host.drawing.pictures import to_batch
 from lora_bootstrap.nodes import tagging as nodes
-from lora_bootstrap.nodes.pictures import to_batch
 from lora_bootstrap.nodes.tagging import CaptionImages, TagImages
 from lora_bootstrap.sandbox import PICTURES_DIR
-from lora_bootstrap.trainer import captioner, tagger
-from lora_bootstrap.trainer.dataset import Dataset, load_folder, save_samples
-from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.images import open_image
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.datasets.dataset import Dataset, load_folder, save_samples
+from lora_bootstrap.trainer.pictures.images import open_image
+from lora_bootstrap.trainer.tagging import captioner, tagger
 
 NAMES = ("akane", "hinata")
 TAG = {"tagger": "sandbox", "download": False, "general": 0.0, "character": 0.0, "mcut": False, "exclude": "",

@@ -8,15 +8,15 @@ import torch
 from comfy.model_management import InterruptProcessingException
 from safetensors.torch import load_file
 
+from lora_bootstrap.host.progress import EVENT
+from lora_bootstrap.host.routes.run_view import TABLE, run_status
 from lora_bootstrap.nodes import train as nodes
-from lora_bootstrap.nodes.progress import EVENT
 from lora_bootstrap.nodes.sockets import TrainSettings
-from lora_bootstrap.nodes.status import TABLE, run_status
 from lora_bootstrap.sandbox import PICTURES_DIR
-from lora_bootstrap.trainer.dataset import load_folder
-from lora_bootstrap.trainer.errors import UserError
-from lora_bootstrap.trainer.families import get_family
-from lora_bootstrap.trainer.runs import read_run
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.datasets.dataset import load_folder
+from lora_bootstrap.trainer.models.families import get_family
+from lora_bootstrap.trainer.training.runs import read_run
 
 SETTINGS = TrainSettings({"adapter.text_encoder": False, "data.shuffle_captions": False, "adapter.conv_rank": 0,
                           "preview_every": 0})
@@ -57,14 +57,14 @@ def press_at(host, step, act):
 
 
 def cancel(host, monkeypatch, step):
-    from lora_bootstrap.nodes import progress
+    from lora_bootstrap.host import progress
 
     monkeypatch.setattr(progress.comfy, "utils", press_at(
         host, step, lambda: setattr(host.management, "interrupted", True)))
 
 
 def stop(host, monkeypatch, step, run="girl"):
-    from lora_bootstrap.nodes import progress
+    from lora_bootstrap.host import progress
 
     monkeypatch.setattr(progress.comfy, "utils", press_at(host, step, lambda: TABLE.stop(run)))
 

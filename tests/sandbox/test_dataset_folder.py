@@ -28,7 +28,7 @@ from lora_bootstrap.sandbox.world import (
     is_held_out,
     visible,
 )
-from lora_bootstrap.trainer.dataset import load_folder
+from lora_bootstrap.trainer.datasets.dataset import load_folder
 
 AKANE, STORYBOOK = SANDBOX_DIR / "dataset" / "akane", SANDBOX_DIR / "dataset" / "storybook"
 

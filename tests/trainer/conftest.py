@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from lora_bootstrap.trainer.dataset import load_folder, save_samples
-from lora_bootstrap.trainer.families import get_family
+from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
+from lora_bootstrap.trainer.models.families import get_family
 
 
 def make_tiny_backbone(seed=0):
@@ -18,7 +18,7 @@ def make_tiny_backbone(seed=0):
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
     from lora_bootstrap.sandbox import BASE_DIR
-    from lora_bootstrap.trainer.pipeline import DiffusersBackbone
+    from lora_bootstrap.trainer.backends.diffusers import DiffusersBackbone
 
     torch.manual_seed(seed)
     tokenizer = CLIPTokenizer.from_pretrained(BASE_DIR / "tokenizer")

@@ -9,11 +9,11 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from lora_bootstrap.trainer.bootstrap_config import BootstrapConfig
-from lora_bootstrap.trainer.candidates import Lineage
-from lora_bootstrap.trainer.files import write_json
-from lora_bootstrap.trainer.images import pixel_hash
-from lora_bootstrap.trainer.project import Project
+from lora_bootstrap.trainer.bootstrap.candidates import Lineage
+from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
+from lora_bootstrap.trainer.bootstrap.project import Project
+from lora_bootstrap.trainer.common.files import write_json
+from lora_bootstrap.trainer.pictures.images import pixel_hash
 
 ANGLES = ("front view", "from side", "from behind", "from above")
 FRAMINGS = ("full body", "upper body", "close-up")

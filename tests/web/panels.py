@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ..host.hosts import ALL_HOSTS, find_hosts, newest
-from ..host.server import Server
+from ..comfyui.hosts import ALL_HOSTS, find_hosts, newest
+from ..comfyui.server import Server
 from .browser import settings
 
 

@@ -17,14 +17,14 @@ from lora_bootstrap.bench.bootstrap import figures, unseen_scenes
 from lora_bootstrap.bench.report import RESULTS
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.sandbox.judge import load_judge
-from lora_bootstrap.trainer.candidates import picture_seed
-from lora_bootstrap.trainer.captions import absorb, join_tags
-from lora_bootstrap.trainer.dataset import load_folder
-from lora_bootstrap.trainer.pipeline import load_backbone
-from lora_bootstrap.trainer.sampler import Sampler
+from lora_bootstrap.trainer.backends.diffusers import load_backbone
+from lora_bootstrap.trainer.bootstrap.candidates import picture_seed
+from lora_bootstrap.trainer.captions.tags import absorb, join_tags
+from lora_bootstrap.trainer.datasets.dataset import load_folder
+from lora_bootstrap.trainer.models.sampler import Sampler
 
-from ..host.hosts import newest
-from ..host.server import Server, until
+from ..comfyui.hosts import newest
+from ..comfyui.server import Server, until
 from .browser import DRAWN, Tab, find_browser, settings
 from .test_train_panel import chromium, profile  # noqa: F401 (fixtures)
 

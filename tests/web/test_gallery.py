@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ..host.server import until
+from ..comfyui.server import until
 from .bootstrap_project import CROPS, draw, name_of, tags_of, write_candidate, write_project
 from .browser import DRAWN, SIZE, Tab, find_browser, settings
 from .panels import server, vue_nodes  # noqa: F401 (fixtures)

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from lora_bootstrap.trainer.cells import Sweep
-from lora_bootstrap.trainer.files import read_json
+from lora_bootstrap.trainer.common.files import read_json
+from lora_bootstrap.trainer.sweeps.cells import Sweep
 
-from ..drawn_sweep import draw_cell, draw_sweep, write_run, write_scores
-from ..host.server import until
+from ..comfyui.server import until
+from ..helpers.drawn_sweep import draw_cell, draw_sweep, write_run, write_scores
 from .browser import DRAWN, SIZE, Tab, find_browser, settings
 from .panels import server, vue_nodes  # noqa: F401 (fixtures)
 from .test_gallery import EVENT, UNREADABLE

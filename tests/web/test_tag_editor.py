@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ..host.server import until
+from ..comfyui.server import until
 from .browser import DRAWN, Tab, find_browser
 from .panels import server, vue_nodes  # noqa: F401 (fixtures)
 from .test_train_panel import chromium, open_tab, profile  # noqa: F401 (fixtures)

@@ -9,8 +9,8 @@ import json
 
 import pytest
 
-from ..host.hosts import ALL_HOSTS, find_hosts, is_newest
-from ..host.server import PACK, Server
+from ..comfyui.hosts import ALL_HOSTS, find_hosts, is_newest
+from ..comfyui.server import PACK, Server
 from .browser import DRAWN, SIZE, Tab, browser, find_browser, settings
 
 pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")

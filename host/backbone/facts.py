@@ -1,0 +1,106 @@
+"""What a host's model says of itself: its family, and a hash by which it is known again."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...trainer.models.families import GENERIC_PRESETS, UNET_BLOCKS, Family, get_family, host_row
+from .schedule import HostSchedule
+from .shadow import is_plain
+
+
+def family_of(model: Any, schedule: HostSchedule, latent_scale: int, network: nn.Module) -> Family:
+    """The row of the model's family, or one made of what the model says of itself."""
+    row, kind = known_family(model), type(model).__name__
+    if row is None:
+        flow = schedule.objective == "flow"
+        lists = tuple(name for name, child in network.named_children() if isinstance(child, nn.ModuleList))
+        row = Family(
+            name="other", title=kind, objective=schedule.objective, latent_channels=model.latent_format.latent_channels,
+            bucket_step=64, resolution=1024, architecture=kind.lower(), presets=GENERIC_PRESETS,
+            timestep_density="logit_normal" if flow else "uniform", weighting="none" if flow else "min_snr",
+            blocks=tuple(dict.fromkeys(UNET_BLOCKS + lists)),
+        )
+    return replace(row, objective=schedule.objective, latent_channels=model.latent_format.latent_channels,
+                   bucket_step=math.lcm(row.bucket_step, latent_scale * _patch(network)))
+
+
+def known_family(model: Any) -> Family | None:
+    """The row of the model's family, None if it has none."""
+    mark = inspect.getattr_static(model.model_config, "lora_bootstrap_family", None)  # the host logs a plain getattr
+    return get_family(mark) if mark else host_row(type(model).__name__, model.model_config.unet_config)
+
+
+def _patch(network: nn.Module) -> int:
+    """Sides of latents must be multiples of this; a UNet takes any."""
+    size = getattr(network, "patch_size", 1)
+    return int(size if isinstance(size, int) else max(size))
+
+
+SAMPLES = 64
+"""Elements read of each tensor, evenly spread. Any training changes nearly all of them."""
+
+
+_UNUSED = re.compile(r".*(text_projection(\.weight)?|logit_scale|position_ids)")
+"""The host leaves these unset where a file has none of them and the model does not need them."""
+
+
+def sampled_hash(patchers: Iterable[Any], settings: Iterable[Any]) -> str:
+    """64 hexadecimal digits, cheap and the same in every process, of weights, patches on them, and settings.
+
+    Args:
+        patchers: the host's ModelPatchers. Whether their weights are loaded and patched already changes nothing.
+    """
+    hasher = hashlib.sha256()
+    for patcher in patchers:
+        backup = patcher.backup
+        for name, tensor in sorted(patcher.model.state_dict().items()):
+            if _UNUSED.fullmatch(name):
+                continue
+            original = getattr(backup.get(name), "weight", None)
+            _add(hasher, (name, tensor if original is None else original))
+        _add(hasher, patcher.patches)
+    _add(hasher, list(settings))
+    return hasher.hexdigest()
+
+
+def _add(hasher: Any, value: Any) -> None:
+    if isinstance(value, Tensor):
+        hasher.update(f"{value.dtype}{list(value.shape)}".encode())
+        hasher.update(_sample(value))
+    elif isinstance(value, Mapping):
+        for key in sorted(value, key=str):
+            _add(hasher, (str(key), value[key]))
+    elif isinstance(value, (list, tuple)):
+        hasher.update(f"{len(value)}(".encode())
+        for item in value:
+            _add(hasher, item)
+    elif isinstance(value, type):
+        hasher.update(value.__name__.encode())
+    elif hasattr(value, "weights"):  # the host's weight adapters
+        _add(hasher, (type(value), value.weights))
+    elif callable(value) or not isinstance(value, (str, int, float, bool, type(None))):
+        hasher.update(type(value).__name__.encode())
+    else:
+        hasher.update(repr(value).encode())
+
+
+def _sample(tensor: Tensor) -> bytes:
+    if tensor.numel() == 0 or tensor.is_meta:
+        return b""
+    if not is_plain(tensor):
+        tensor = tensor.dequantize()
+    flat = tensor.detach().reshape(-1)
+    rows = torch.linspace(0, flat.numel() - 1, min(SAMPLES, flat.numel()), dtype=torch.float64).long()
+    if flat.dtype.itemsize == 1:  # not every eight-bit kind can be picked from
+        flat = flat.view(torch.uint8)
+    return flat[rows.to(flat.device)].cpu().contiguous().view(torch.uint8).numpy().tobytes()

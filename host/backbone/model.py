@@ -1,0 +1,439 @@
+"""Backbone over ComfyUI's MODEL, CLIP and VAE: any latent denoiser the host can load, by one general step.
+
+The host's `apply_model` returns the denoised estimate, and the raw prediction follows from it whatever the model is.
+Adapters go into a shadow of the host's network (`shadow.py`), so the MODEL itself is never changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import gc
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as management
+import comfy.model_sampling
+import comfy.ops
+import comfy.samplers
+import comfy.sd
+import comfy.utils
+import torch
+from torch import Tensor, nn
+
+from ...trainer.common.errors import UserError
+from ...trainer.models.backbone import Conditioning
+from ...trainer.models.noise import per_row
+from .facts import family_of, known_family, sampled_hash
+from .frozen import frozen_forward
+from .gradients import Step, keeping_copies
+from .schedule import HostSchedule
+from .shadow import Shadow, checkpointed, is_plain
+
+
+class HostBackbone:
+    """`backbone.Backbone` over a MODEL (ModelPatcher), its CLIP and its VAE. See there for the verbs."""
+
+    network_prefix = "diffusion_model"
+    key_style = "comfy"
+
+    def __init__(self, model: Any, clip: Any, vae: Any) -> None:
+        """Raises UserError if a part is missing or the model cannot be trained."""
+        for part, name in ((model, "MODEL"), (clip, "CLIP"), (vae, "VAE")):
+            if part is None:
+                raise UserError(f"{name} is missing: training needs MODEL, CLIP and VAE. Connect all three, as a "
+                                "checkpoint loader gives them.")
+        self.model, self.clip, self.vae = model, clip, vae
+        self.device: torch.device = model.load_device
+        self.text_device: torch.device = clip.patcher.load_device
+        with _outside():
+            self._shadows = {part: Shadow(whole, _casting, _as_linear) for part, whole in (
+                ("network", model.model), ("text", clip.cond_stage_model))}
+        self._resident: frozenset[str] = frozenset()
+        self._step = Step()
+        self.sampling = model.get_model_object("model_sampling")
+        self.schedule = HostSchedule.of(self.sampling)
+        self.family = family_of(model.model, self.schedule, self.latent_scale, self.network)
+        self._training = False
+        self._drop()
+
+    @property
+    def network(self) -> nn.Module:
+        return self._shadows["network"].root.diffusion_model
+
+    @property
+    def text_network(self) -> nn.ModuleDict:
+        return nn.ModuleDict({"text_encoders": self._shadows["text"].root})
+
+    @property
+    def latent_scale(self) -> int:
+        """Pixels of the picture's side to one of the latent's."""
+        return int(self.vae.spacial_compression_encode())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """As `fingerprint` says."""
+        return fingerprint(self.model, self.clip, self.vae)
+
+    # -- where the weights are -------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def training(self, gradient_checkpointing: bool) -> Iterator[None]:
+        injected = [name for name, module in self.model.model.named_modules() if "forward" in module.__dict__]
+        if injected:
+            raise UserError(f"the MODEL carries layers that another node replaced (such as {injected[0]}); they cannot "
+                            "be trained through. Connect the MODEL as its loader gives it.")
+        with _outside(), torch.enable_grad(), _in_training(), checkpointed(self.network, gradient_checkpointing):
+            self._training, self._step = True, Step()  # the first step loads the network, as it knows its memory
+            try:
+                yield
+            finally:
+                self._training = False
+                self._drop()
+
+    def step(self) -> contextlib.AbstractContextManager[None]:
+        return self._step.open()
+
+    def _bring(self, *parts: str, memory: int = 0) -> None:
+        """Have the host load these parts, and the shadows follow. Both stay while the text encoder is trained."""
+        wanted = frozenset(parts)
+        if wanted <= self._resident:
+            return
+        if any(p.requires_grad for p in self._shadows["text"].root.parameters()):
+            wanted |= {"network", "text"}
+        self._drop()
+        patchers = {"network": self.model, "text": self.clip.patcher}
+        with self._as_host():
+            management.load_models_gpu([patchers[part] for part in wanted], memory_required=memory)
+        for part in wanted:
+            self._shadows[part].refresh()
+        if "network" in wanted:
+            self._shadows["network"].root.current_patcher = None  # nothing is to be fetched ahead for the original
+        self._resident = wanted
+
+    @contextlib.contextmanager
+    def _as_host(self) -> Iterator[None]:
+        """In the mode in which the host itself loads and runs its models."""
+        with torch.inference_mode(next(self.model.model.parameters()).is_inference()), torch.no_grad():
+            yield
+
+    def _drop(self) -> None:
+        for part in self._shadows.values():
+            part.release()
+        self._resident = frozenset()
+
+    def _use(self, model: Any, clip: Any) -> None:
+        """Go on with other patches on the same networks."""
+        self._drop()
+        self.model, self.clip = model, clip
+
+    # -- pictures --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        self._drop()
+        with _outside():
+            # one by one: some of the host's VAEs take a batch for the frames of a film
+            with self._as_host():
+                latents = torch.cat([self.vae.encode(row[None]) for row in pixels.movedim(1, -1).cpu()])
+            latents = self._fitted(latents.clone())
+            return self.model.model.process_latent_in(latents).float()
+
+    def _fitted(self, latents: Tensor) -> Tensor:
+        wanted = self.model.model.latent_format
+        if latents.shape[1] != wanted.latent_channels:
+            raise UserError(f"the VAE makes latents of {latents.shape[1]} channels, but {self.family.title} takes "
+                            f"{wanted.latent_channels}: it is of another model family. Load the model's own VAE.")
+        if latents.ndim == 4 and wanted.latent_dimensions == 3:
+            return latents.unsqueeze(2)
+        return latents[:, :, 0] if latents.ndim == 5 and wanted.latent_dimensions == 2 else latents
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        self._drop()
+        with _outside():
+            with self._as_host():
+                pixels = self.vae.decode(self.model.model.process_latent_out(latents)).float()
+            if pixels.ndim == 5:
+                pixels = pixels[:, 0]
+            return pixels.clone().movedim(-1, 1).clamp(0, 1)
+
+    # -- captions --------------------------------------------------------------------------------------------------
+
+    def encode_text(self, captions: Sequence[str]) -> Conditioning:
+        return self._encode([_literal(caption) for caption in captions])
+
+    def _encode(self, prompts: Sequence[str]) -> Conditioning:
+        with _outside():
+            self._bring("text")
+            clip = copy.copy(self.clip)
+            clip.cond_stage_model, clip.load_model = self._shadows["text"].root, lambda *args, **kwargs: None
+            with keeping_copies():
+                rows = {prompt: _encode_one(clip, prompt) for prompt in dict.fromkeys(prompts)}
+            return Conditioning.cat([rows[prompt] for prompt in prompts])
+
+    def token_count(self, caption: str) -> tuple[int, int]:
+        tokens = self.clip.tokenize(_literal(caption), return_word_ids=True)
+        count = max(sum(token[-1] != 0 for chunk in chunks for token in chunk) for chunks in tokens.values())
+        return count, count  # the host hears long captions chunk by chunk
+
+    # -- the step --------------------------------------------------------------------------------------------------
+
+    def noised(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return self.sampling.noise_scaling(per_row(self.schedule.sigmas(t), latents), noise, latents, False)
+
+    def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        with _outside():
+            self._bring("network", memory=self._memory(noisy))
+            sigma = self.schedule.sigmas(t)
+
+            def run(heard: Conditioning) -> Tensor:
+                denoised = self._denoised(noisy, sigma, heard, self.family.guidance)
+                return self.schedule.raw(noisy, denoised, sigma)
+
+            self._step.prepare(self.network, lambda: run(conditioning.detach()))
+            return run(conditioning)
+
+    def _denoised(self, noisy: Tensor, sigma: Tensor, conditioning: Conditioning, guidance: float | None) -> Tensor:
+        """The model's estimate of x0, row i by row i's conditioning.
+
+        Rows that the host would not run together (captions of other lengths, where the model has no mask for them) are
+        run one group after another.
+        """
+        rows = [self._heard(noisy[i : i + 1], conditioning.row(i), guidance) for i in range(len(noisy))]
+        parts, order = [], []
+        for group in _groups(rows):
+            first, *others = (rows[i] for i in group)
+            joined = {name: value.concat([other[name] for other in others]) for name, value in first.items()}
+            options = {**self.model.model_options["transformer_options"], "cond_or_uncond": [0] * len(group),
+                       "sigmas": sigma[group]}
+            network = self._shadows["network"].root
+            parts.append(network.apply_model(noisy[group], sigma[group], transformer_options=options, **joined))
+            order += group
+        if len(parts) == 1:
+            return parts[0]
+        return torch.cat(parts)[torch.tensor(order, device=noisy.device).argsort()]
+
+    def _heard(self, noisy: Tensor, row: dict[str, Tensor], guidance: float | None) -> dict[str, Any]:
+        height, width = (side * self.latent_scale for side in noisy.shape[-2:])
+        extra = {} if guidance is None else {"guidance": guidance}
+        made = self._shadows["network"].root.extra_conds(
+            **{"pooled_output": None, **row, **extra}, device=self.device, noise=noisy, width=width, height=height,
+            prompt_type="positive")
+        return {name: value.process_cond(batch_size=1, area=None) for name, value in made.items()}
+
+    def _memory(self, noisy: Tensor) -> int:
+        return int(3 * self.model.model.memory_required([len(noisy), *noisy.shape[1:]])) if self._training else 0
+
+    # -- previews --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
+                 steps: int, cfg: float, negative: str = "") -> Tensor:
+        """Euler (k-diffusion) over the host's own sigmas. Prompts are read as the host does, weights included."""
+        if len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
+        with _outside():
+            heard = self._encode([*prompts, negative] if cfg != 1 else list(prompts)).to(self.device)
+            rows = list(range(len(prompts)))
+            both = heard.rows(rows + [len(prompts)] * len(prompts)) if cfg != 1 else heard
+            self._bring("network")
+            sigmas = comfy.samplers.calculate_sigmas(self.sampling, "simple", steps).to(self.device)
+            noise = self._noise(seeds, width, height).to(self.device)
+            x = self.sampling.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), True)
+            for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
+                times = 2 if cfg != 1 else 1
+                denoised = self._denoised(x.repeat(times, *[1] * (x.ndim - 1)), sigma.repeat(times * len(x)), both,
+                                          None)
+                if cfg != 1:
+                    wanted, unwanted = denoised.chunk(2)
+                    denoised = unwanted + cfg * (wanted - unwanted)
+                x = x + (x - denoised) / sigma * (following - sigma)
+            return self.decode(self.sampling.inverse_noise_scaling(sigmas[-1], x)).cpu()
+
+    def _noise(self, seeds: Sequence[int], width: int, height: int) -> Tensor:
+        latents = self.model.model.latent_format
+        frames = [1] if latents.latent_dimensions == 3 else []
+        shape = [latents.latent_channels, *frames, height // self.latent_scale, width // self.latent_scale]
+        return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+    @contextlib.contextmanager
+    def lora(self, source: str | Path, strength: float = 1.0) -> Iterator[AppliedLora]:
+        """The LoRA file at this strength while the block lasts; `set_strength` of what is yielded changes it."""
+        before = self.model, self.clip
+        applied = AppliedLora(self, source)
+        try:
+            applied.set_strength(strength)
+            yield applied
+        finally:
+            self._use(*before)
+
+
+class AppliedLora:
+    """A LoRA file on a HostBackbone, through the host's own loader.
+
+    Attributes:
+        unmatched: modules of the file that are not in the model.
+    """
+
+    def __init__(self, backbone: HostBackbone, path: str | Path) -> None:
+        self._backbone, self._base, self._path = backbone, (backbone.model, backbone.clip), path
+        self.unmatched = unmatched_modules(*self._base, path)
+
+    def set_strength(self, strength: float) -> None:
+        self._backbone._use(*apply_lora(*self._base, self._path, strength, strength))
+
+
+def apply_lora(model: Any, clip: Any, path: str | Path, model_strength: float = 1.0,
+               clip_strength: float = 1.0) -> tuple[Any, Any]:
+    """(MODEL, CLIP) with the LoRA file, through the host's own loader; clones, so what was given stays as it was.
+
+    CLIP may be None. Raises UserError if there is no such file.
+    """
+    return comfy.sd.load_lora_for_models(model, clip, read_lora(path), model_strength, clip_strength)
+
+
+def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...]:
+    """Modules of a LoRA file that the host finds neither in the MODEL nor in the CLIP.
+
+    Raises UserError if that is all of them.
+    """
+    names = comfy.lora.model_lora_keys_unet(model.model, {})
+    if clip is not None:
+        names = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, names)
+    keys = comfy.lora_convert.convert_lora(read_lora(path))
+    modules = dict.fromkeys(re.sub(r"\.(lora_(down|up|A|B)\.weight|alpha|dora_scale)$", "", key) for key in keys)
+    unmatched = tuple(name for name in modules if name not in names)
+    if len(unmatched) == len(modules):
+        raise UserError(f"none of the {len(modules)} modules of {path} is in this model: it was made for another "
+                        "model family, or is no LoRA.")
+    return unmatched
+
+
+def read_lora(path: str | Path) -> dict[str, Tensor]:
+    if not Path(path).is_file():
+        raise UserError(f"LoRA file {path} does not exist. Check the path.")
+    return comfy.utils.load_torch_file(str(path), safe_load=True)
+
+
+def fingerprint(model: Any, clip: Any, vae: Any) -> str:
+    """A hash of sampled weights of all three parts, of patches on them, and of settings that change results."""
+    sampling = model.get_model_object("model_sampling")
+    settings = [clip.layer_idx, clip.tokenizer_options, sorted(model.object_patches)]
+    patcher = getattr(vae, "patcher", None)
+    parts = [model, clip.patcher, *([patcher] if patcher else [])]
+    return sampled_hash(parts, [type(sampling).__mro__[1:3], sampling.sigmas, *settings])
+
+
+def family_name(model: Any) -> str:
+    """The name of a MODEL's family, "other" if there is no row for it."""
+    row = known_family(model.model)
+    return row.name if row else "other"
+
+
+def release_memory() -> None:
+    """Unload all models of the host and give what was cached back to the device."""
+    management.unload_all_models()
+    gc.collect()
+    management.soft_empty_cache()
+
+
+def memory_in_use(device: torch.device) -> int:
+    """Bytes that tensors take on an accelerator; on the CPU, what this process takes."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    import psutil  # one of the host's own requirements
+
+    return psutil.Process().memory_info().rss
+
+
+# -- parts -----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _outside() -> Iterator[None]:
+    """Outside inference mode, in which the host runs its nodes; whether gradients are on stays as it was."""
+    with torch.set_grad_enabled(torch.is_grad_enabled()):
+        on = torch.is_grad_enabled()
+        with torch.inference_mode(False), torch.set_grad_enabled(on):
+            yield
+
+
+@contextlib.contextmanager
+def _in_training() -> Iterator[None]:
+    """Newer hosts then leave out fused kernels that have no backward."""
+    before = getattr(management, "in_training", None)
+    if before is not None:
+        management.in_training = True
+    try:
+        yield
+    finally:
+        if before is not None:
+            management.in_training = before
+
+
+def _literal(caption: str) -> str:
+    """The caption so that the host reads its brackets as text, not as weights."""
+    return re.sub(r"(?<!\\)([()])", r"\\\1", caption)
+
+
+def _encode_one(clip: Any, prompt: str) -> Conditioning:
+    made = clip.encode_from_tokens(clip.tokenize(prompt), return_pooled=True, return_dict=True)
+    made["cross_attn"] = made.pop("cond")
+    return Conditioning({name: value for name, value in made.items()
+                         if isinstance(value, Tensor) and value.ndim and len(value) == 1})
+
+
+def _groups(rows: Sequence[dict[str, Any]]) -> list[list[int]]:
+    """Indices of rows that the host would run in one batch."""
+    groups: list[list[int]] = []
+    for index, row in enumerate(rows):
+        for group in groups:
+            first = rows[group[0]]
+            if first.keys() == row.keys() and all(first[name].can_concat(value) for name, value in row.items()):
+                group.append(index)
+                break
+        else:
+            groups.append([index])
+    return groups
+
+
+def _casting(module: nn.Module) -> Callable[..., Tensor] | None:
+    """A forward of our own for layers whose weights the host casts or moves at each use (low memory, quantised)."""
+    cast = getattr(type(module), "forward_comfy_cast_weights", None)
+    if getattr(cast, "__module__", "") != comfy.ops.__name__:
+        return None  # other packs' layers (GGUF) have a casting of their own, which autograd follows
+    casts = ("comfy_cast_weights", "weight_function", "bias_function")
+    weight = module._parameters.get("weight")
+    if not any(getattr(module, name, None) for name in casts) and (weight is None or is_plain(weight)):
+        return None
+    forward, scale = frozen_forward(module, _host_weights), getattr(module, "pre_quant_scale", None)
+    if forward is None or scale is None:
+        return forward
+    return lambda x: forward(x * scale.to(x))
+
+
+def _as_linear(module: nn.Module) -> type:
+    """The host's quantised layer, which is no nn.Linear, as one: adapters are made by class."""
+    kind = type(module)
+    quantised = issubclass(kind, comfy.ops.CastWeightBiasOp) and kind.__name__ == "Linear"
+    return _linear_kind(kind) if quantised and not issubclass(kind, nn.Linear) else kind
+
+
+@cache
+def _linear_kind(kind: type) -> type:
+    return type(kind.__name__, (kind, nn.Linear), {})
+
+
+@contextlib.contextmanager
+def _host_weights(module: nn.Module, like: Tensor) -> Iterator[tuple[Tensor, Tensor | None]]:
+    weight, bias, held = comfy.ops.cast_bias_weight(module, like, offloadable=True)
+    try:
+        yield (weight if is_plain(weight) else weight.dequantize()), bias
+    finally:
+        comfy.ops.uncast_bias_weight(module, weight, bias, held)

@@ -1,0 +1,84 @@
+"""The noise levels of a host's model, and what its network says, from the host's own model_sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...trainer.common.errors import UserError
+from ...trainer.models.noise import per_row
+
+_PREDICTIONS = {
+    # class of the host's model_sampling → (objective, whether x_t = x0 + sigma·noise instead of a mix); the first that
+    # fits counts. None: the network does not denoise.
+    "IMG_TO_IMG_FLOW": None,
+    "IMG_TO_IMG": None,
+    "COSMOS_RFLOW": ("flow", True),
+    "CONST": ("flow", False),
+    "V_PREDICTION_DDPM": ("v", True),
+    "V_PREDICTION": ("v", True),  # EDM (2206.00364) too: what it denoises is brought to the same form
+    "X0": ("v", True),
+    "EPS": ("eps", True),
+}
+
+_RAW = {
+    # (estimate of the noise, estimate of x0, alpha, sigma) → what a network of this objective says
+    "eps": lambda noise, x0, alpha, sigma: noise,
+    "v": lambda noise, x0, alpha, sigma: alpha * noise - sigma * x0,
+    "flow": lambda noise, x0, alpha, sigma: noise - x0,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class HostSchedule:
+    """The model's own noise levels, its shift included, as `noise.NoiseSchedule`.
+
+    Attributes:
+        sampling: the host's model_sampling.
+        objective: what the network predicts, a key of objectives.OBJECTIVES.
+        exploding: whether the network is given x0 + sigma·noise rather than a mix of the two.
+    """
+
+    sampling: Any
+    objective: str
+    exploding: bool
+
+    @classmethod
+    def of(cls, sampling: Any) -> HostSchedule:
+        """Raises UserError if the network does not denoise."""
+        kinds = [kind.__name__ for kind in type(sampling).__mro__]
+        row = next((row for name, row in _PREDICTIONS.items() if name in kinds), None)
+        if row is None:
+            raise UserError(f"a model of the kind {', '.join(kinds[1:3])} cannot be trained: it does not denoise "
+                            "pictures. Use a text-to-image model.")
+        return cls(sampling, *row)
+
+    def sigmas(self, t: Tensor) -> Tensor:
+        """The host's sigma [B] at times t [B]."""
+        sampling = self.sampling
+        if type(sampling).timestep.__qualname__.startswith("ModelSamplingDiscrete."):
+            rows = (t * len(sampling.sigmas)).long().clamp(0, len(sampling.sigmas) - 1)
+            return sampling.sigmas.to(t.device)[rows].float()
+        sigmas = [float(sampling.percent_to_sigma(1 - time)) for time in t.tolist()]
+        return torch.tensor(sigmas, device=t.device).clamp(float(sampling.sigma_min), float(sampling.sigma_max))
+
+    def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return self.mix_of(self.sigmas(t))
+
+    def mix_of(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) of the mix that has the same signal-to-noise ratio."""
+        if self.objective == "flow":
+            noise = sigma / (1 + sigma) if self.exploding else sigma
+            return 1 - noise, noise
+        signal = (1 + sigma**2).rsqrt()
+        return signal, sigma * signal
+
+    def raw(self, noisy: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
+        """What the network said, from its estimate of x0 and what it was given at the host's sigma [B]."""
+        alpha, level = (per_row(value, noisy) for value in self.mix_of(sigma))
+        mixed = noisy * alpha if self.exploding else noisy
+        strength = getattr(self.sampling, "noise_scale", 1.0)  # a few models are given noise of more than variance 1
+        return _RAW[self.objective]((mixed - alpha * denoised) / (level * strength), denoised, alpha, level)

@@ -1,0 +1,119 @@
+"""The graph of one cell, of the host's own nodes: what is run to make its picture, and what its PNG holds, so that the
+picture dragged into the front end is the graph that makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ...trainer.sweeps.cells import Cell
+from .repeat import Node, is_link
+from .runner import Graph
+
+MODEL, CLIP, VAE, LATENT = "model", "clip", "vae", "latent"
+"""Inputs of the node that draws, as they are called in a cell's graph."""
+PICTURE = ["decode", 0]
+"""The link to what a cell's graph makes."""
+POSITIVE, NEGATIVE, EMPTY = ["positive", 0], ["negative", 0], ["latent", 0]
+
+
+def cell_graph(cell: Cell, *, stack: Sequence[tuple[str, float, float]] = (), checkpoint: str = "",
+               own_latent: bool = False) -> Graph:
+    """A cell's graph, in which the ids `model`, `clip`, `vae` and perhaps `latent` stand for what is linked.
+
+    Args:
+        stack: LoRAs below the one that is swept.
+        checkpoint: a base of its own, by the name the host's loader lists it under; "": what is linked.
+        own_latent: a latent is linked; else an empty one of the cell's width and height is made.
+    """
+    facts, graph = cell.facts, {}
+
+    def add(id: str, kind: str, **inputs: Any) -> str:
+        graph[id] = {"class_type": kind, "inputs": inputs}
+        return id
+
+    model, clip, vae = [MODEL, 0], [CLIP, 0], [VAE, 0]
+    if checkpoint:
+        base = add("base", "CheckpointLoaderSimple", ckpt_name=checkpoint)
+        model, clip, vae = [base, 0], [base, 1], [base, 2]
+    swept = [(facts["lora"], facts["strength"], facts["strength"])] if facts["lora_sha256"] else []
+    for number, (name, of_model, of_clip) in enumerate([*stack, *swept]):
+        id = "lora" if swept and number == len(stack) else f"stack-{number}"
+        add(id, "LoraLoader", model=model, clip=clip, lora_name=name, strength_model=of_model, strength_clip=of_clip)
+        model, clip = [id, 0], [id, 1]
+    add("positive", "CLIPTextEncode", clip=clip, text=facts["prompt"])
+    add("negative", "CLIPTextEncode", clip=clip, text=facts["negative"])
+    if not own_latent:
+        add("latent", "EmptyLatentImage", width=facts["width"], height=facts["height"], batch_size=1)
+    add("sample", "KSampler", model=model, seed=facts["seed"], steps=facts["steps"], cfg=facts["cfg"],
+        sampler_name=facts["sampler"], scheduler=facts["scheduler"], positive=POSITIVE, negative=NEGATIVE,
+        latent_image=EMPTY, denoise=1.0)
+    add("decode", "VAEDecode", samples=["sample", 0], vae=vae)
+    return graph
+
+
+def below(cell: Cell) -> list[tuple[str, float, float]]:
+    """(name, strength on the model, on the text encoder) of each LoRA that a cell has below the one that is swept."""
+    return [(name, of_model, of_clip) for name, _, of_model, of_clip in cell.facts.get("stack", ())]
+
+
+def whole_graph(find: Callable[[str], Node], graph: Graph, links: Mapping[str, list[Any]], end: list[Any],
+                prefix: str) -> dict[str, Node]:
+    """A cell's graph together with the nodes of the user's own graph that its inputs come from, and a node that saves
+    the picture: a prompt for the host's API, with numbers for ids.
+
+    Args:
+        find: id → node of the user's graph, as the host's DynamicPrompt.get_node.
+        links: where what the graph calls `model`, `clip`, ... comes from.
+        end: the link to the picture.
+        prefix: of the saved picture's file.
+    """
+    whole = above(find, [link for name, link in links.items() if _uses(graph, name)])
+    first = 1 + max((int(id) for id in whole if id.isdecimal()), default=0)
+    numbers = {id: str(first + index) for index, id in enumerate(graph)}
+
+    def there(value: Any) -> Any:
+        if not is_link(value):
+            return value
+        return [numbers[value[0]], value[1]] if value[0] in numbers else links[value[0]]
+
+    for id, node in graph.items():
+        inputs = {name: there(value) for name, value in node["inputs"].items()}
+        whole[numbers[id]] = {"class_type": node["class_type"], "inputs": inputs}
+    save = {"images": there(end), "filename_prefix": prefix}
+    whole[str(first + len(graph))] = {"class_type": "SaveImage", "inputs": save}
+    return whole
+
+
+def above(find: Callable[[str], Node], links: Sequence[list[Any]], stop: str = "") -> dict[str, Node]:
+    """The nodes that links come from, and all that those come from, but for the node `stop` and what is above it."""
+    found, waiting = {}, [link[0] for link in links]
+    while waiting:
+        id = waiting.pop()
+        if id not in found and id != stop:
+            node = find(id)
+            found[id] = {"class_type": node["class_type"], "inputs": dict(node["inputs"])}
+            waiting += [value[0] for value in node["inputs"].values() if is_link(value)]
+    return found
+
+
+def _uses(graph: Graph, id: str) -> bool:
+    return id not in graph and any(
+        is_link(value) and value[0] == id for node in graph.values() for value in node["inputs"].values())
+
+
+def parameters(cell: Cell, stack: Sequence[tuple[str, float, float]] = ()) -> str:
+    """A cell's settings in the form that Automatic1111 writes and sites read."""
+    facts = cell.facts
+    loras = [*stack, *([(facts["lora"], facts["strength"], 0)] if facts["lora_sha256"] else [])]
+    words = "".join(f" <lora:{_stem(name)}:{strength:g}>" for name, strength, _ in loras)
+    settings = [("Steps", facts.get("steps")), ("Sampler", facts.get("sampler")),
+                ("Schedule type", facts.get("scheduler")), ("CFG scale", facts.get("cfg")), ("Seed", facts.get("seed"))]
+    if facts.get("width"):
+        settings.append(("Size", f"{facts['width']}x{facts['height']}"))
+    told = ", ".join(f"{name}: {value}" for name, value in settings if value is not None)
+    return f"{facts.get('prompt', '')}{words}\nNegative prompt: {facts.get('negative', '')}\n{told}"
+
+
+def _stem(name: str) -> str:
+    return name.replace("\\", "/").rpartition("/")[2].removesuffix(".safetensors")

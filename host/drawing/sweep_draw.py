@@ -1,0 +1,184 @@
+"""Draws the cells of a sweep with the host's own nodes, one by one or the strengths of a LoRA in one batch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import comfy.model_management
+import torch
+
+from ...trainer.common.errors import UserError
+from ...trainer.sweeps.cells import Cell, Sweep
+from .. import paths
+from .cell_graph import EMPTY, NEGATIVE, PICTURE, POSITIVE, below, cell_graph
+from .pictures import as_saved
+from .runner import Graph, Runner, call, node_class
+
+ROW_PIXELS, MOST_ROWS = 4 * 2**20, 16
+"""Of the pictures that are sampled in one batch."""
+
+log = logging.getLogger(__name__)
+
+Texts = Callable[[Cell, Graph], Mapping[str, str]]
+"""What goes into a cell's PNG: of the cell and its graph."""
+
+
+@dataclass
+class Drawing:
+    """How a sweep's cells are drawn.
+
+    Attributes:
+        checkpoints: by the base fact of a cell, the name of its checkpoint; those that are not there are on the linked
+            model.
+        together: strengths in one batch, where the LoRA and the sampler allow it.
+        notes: what could not be done as asked, and why.
+    """
+
+    sweep: Sweep
+    runner: Runner
+    checkpoints: Mapping[str, str]
+    own_latent: bool
+    together: bool
+    texts: Texts
+    notes: list[str]
+
+    def missing(self) -> Iterator[Cell]:
+        """Draw what is missing; yields each cell once it is saved or marked as failed."""
+        todo = self.sweep.missing()
+        if self.together and (why := self._why_not_together(todo)):
+            self.notes.append(f"One by one: {why}")
+            self.together = False
+        for group in self._groups(todo):
+            yield from self._rows(group) if len(group) > 1 else self._single(group[0])
+
+    def graph(self, cell: Cell) -> Graph:
+        return cell_graph(cell, stack=below(cell), checkpoint=self.checkpoints.get(cell.facts["base"], ""),
+                          own_latent=self.own_latent)
+
+    # -- one by one ------------------------------------------------------------------------------------------------
+
+    def _single(self, cell: Cell) -> Iterator[Cell]:
+        graph = self.graph(cell)
+        with _kept_going(self.sweep, cell):
+            picture = as_saved(self.runner.value(graph, PICTURE))
+            self.sweep.save(cell, picture, self.texts(cell, graph))
+        yield cell
+
+    # -- strengths in one batch ------------------------------------------------------------------------------------
+
+    def _groups(self, cells: Sequence[Cell]) -> Iterator[list[Cell]]:
+        """Cells that differ in nothing but the strength, together; those of a base follow one another."""
+        if not self.together:
+            yield from ([cell] for cell in cells)
+            return
+
+        def alike(cell: Cell) -> tuple[Any, ...]:
+            facts = cell.facts
+            return facts["base"], below(cell), facts["lora_sha256"] or cell.key, facts["prompt"], facts["seed"]
+
+        order = {base: place for place, base in enumerate(dict.fromkeys(cell.facts["base"] for cell in cells))}
+        for _, found in groupby(sorted(cells, key=lambda cell: (order[cell.facts["base"]], *map(str, alike(cell)))),
+                                alike):
+            group = list(found)
+            rows = min(MOST_ROWS, max(1, ROW_PIXELS // self._area(group[0])))
+            yield from (group[start : start + rows] for start in range(0, len(group), rows))
+
+    def _area(self, cell: Cell) -> int:
+        width, height = cell.facts.get("width"), cell.facts.get("height")
+        return width * height if width and height else 2**20
+
+    def _rows(self, cells: list[Cell]) -> Iterator[Cell]:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        pictures = None
+        try:
+            pictures = self._sampled_together(cells)
+        except comfy.model_management.InterruptProcessingException:
+            raise
+        except Exception as error:  # whatever is in the way of a batch is not in the way of its rows
+            self._note(f"Some were drawn one by one: {_line(error)}")
+        if pictures is None:  # here the error is gone, and with it the batch's memory
+            for cell in cells:
+                yield from self._single(cell)
+            return
+        for cell, picture in zip(cells, pictures, strict=True):
+            with _kept_going(self.sweep, cell):
+                self.sweep.save(cell, picture, self.texts(cell, self.graph(cell)))
+            yield cell
+
+    def _sampled_together(self, cells: Sequence[Cell]) -> list[Any]:
+        from ..backbone.rows import RowLora
+
+        graphs = [self.graph(cell) for cell in cells]
+        plain = self.graph(Cell("", (), {**cells[0].facts, "lora_sha256": ""}))
+        rows = RowLora(self.runner.value(plain, plain["sample"]["inputs"]["model"]),
+                       paths.lora_file(cells[0].facts["lora"]))
+        if rows.why_not:
+            raise UserError(rows.why_not)
+        heard = {name: _joined([self.runner.value(graph, link) for graph in graphs])
+                 for name, link in (("positive", POSITIVE), ("negative", NEGATIVE))}
+        latent = self.runner.value(plain, EMPTY)
+        samples = latent["samples"][:1]
+        # each row's noise is that of the first row, which is what the seed gives a picture alone
+        batch = {**latent, "samples": samples.repeat(len(cells), *[1] * (samples.ndim - 1)),
+                 "batch_index": [0] * len(cells)}
+        settings = {name: value for name, value in plain["sample"]["inputs"].items()
+                    if name in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")}
+        with rows.at([cell.facts["strength"] for cell in cells]) as model:
+            drawn = call(node_class("KSampler")(), {**settings, **heard, "model": model, "latent_image": batch})[0]
+        vae = self.runner.value(plain, plain["decode"]["inputs"]["vae"])
+        pixels = call(node_class("VAEDecode")(), {"samples": drawn, "vae": vae})[0]
+        return [as_saved(row[None]) for row in pixels]
+
+    def _why_not_together(self, cells: Sequence[Cell]) -> str:
+        """What keeps all of them from sharing batches, "" if nothing does."""
+        from ..backbone.rows import DETERMINISTIC
+
+        sampler = cells[0].facts["sampler"] if cells else ""
+        if cells and sampler not in DETERMINISTIC:
+            return f"{sampler} draws new noise as it goes, for a whole batch at once."
+        return ""
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+
+class _kept_going:
+    """What goes wrong with one cell marks it, and the others go on; Cancel and a full disk do not."""
+
+    def __init__(self, sweep: Sweep, cell: Cell) -> None:
+        self._sweep, self._cell = sweep, cell
+
+    def __enter__(self) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> bool:
+        if error is None:
+            return False
+        if isinstance(error, (comfy.model_management.InterruptProcessingException, UserError)) or not isinstance(
+                error, Exception):
+            return False
+        log.warning("a cell of %s failed", self._sweep.folder.name, exc_info=error)
+        self._sweep.fail(self._cell, f"{kind.__name__}: {_line(error)}")
+        return True
+
+
+def _line(error: Exception) -> str:
+    """The first line of what an error says; its kind if it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _joined(conditionings: Sequence[list[list[Any]]]) -> list[list[Any]]:
+    """One conditioning of a row for each. Raises UserError if they do not fit in one."""
+    if any(len(conditioning) != 1 for conditioning in conditionings):
+        raise UserError("a prompt has several conditionings.")
+    heard, told = [one[0][0] for one in conditionings], [one[0][1] for one in conditionings]
+    tensors = {name for values in told for name, value in values.items() if isinstance(value, torch.Tensor)}
+    if any(row.shape != heard[0].shape for row in heard) or any(set(values) != set(told[0]) for values in told):
+        raise UserError("the prompt's conditionings are of different lengths.")
+    return [[torch.cat(heard), {**told[0], **{name: torch.cat([values[name] for values in told])
+                                              for name in tensors}}]]

@@ -1,0 +1,137 @@
+"""From what a user chose on a node to the plan of a sweep."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+
+from ...trainer.common.errors import UserError
+from ...trainer.common.files import file_hash
+from ...trainer.sweeps.axis_text import choose_checkpoints, choose_names, lines, numbers
+from ...trainer.sweeps.cells import Axis, Sweep, checkpoint_axis, prompt_axis, seed_axis, strength_axis
+from ...trainer.sweeps.log import LOG
+from ...trainer.sweeps.prompt_sets import prompts as prompts_of
+from ...trainer.training.runs import Run, read_run
+from .. import paths
+
+LoraEntry = tuple[str, float, float]
+"""(name as the host's loaders list it, strength on the model, strength on the text encoder)."""
+MOST_STRENGTH, MOST_SEED = 20.0, 2**64 - 1
+
+
+@dataclass(frozen=True)
+class Loras:
+    """What is swept, and the stack that lies below it in every cell."""
+
+    swept: tuple[tuple[str, Path], ...]
+    """(name, file) of each."""
+    below: tuple[LoraEntry, ...]
+
+    @property
+    def axis(self) -> Axis:
+        return checkpoint_axis([path for _, path in self.swept], [name for name, _ in self.swept])
+
+    @property
+    def stack(self) -> list[list[Any]]:
+        """The stack as facts of a cell: with the files' hashes."""
+        return [[name, file_hash(paths.lora_file(name)), model, clip] for name, model, clip in self.below]
+
+
+def choose_loras(run: Run | None, checkpoints: str, stack: Sequence[LoraEntry] | None, files: str) -> Loras:
+    """A run's checkpoints and named files are swept, on top of the stack; without either, the stack's first LoRA is,
+    on top of its others.
+
+    Raises UserError if there is none, or a name fits none.
+    """
+    entries = [tuple(entry) for entry in stack or ()]
+    swept = [(paths.lora_name(path), path) for _, path in choose_checkpoints(read_run(run.folder).checkpoints(),
+                                                                             checkpoints)] if run else []
+    swept += [(name, paths.lora_file(name)) for name in named_files(files)]
+    if not swept and entries:
+        name = entries.pop(0)[0]
+        swept = [(name, paths.lora_file(name))]
+    if not swept:
+        raise UserError("there is no LoRA to sweep: link a run or a LORA_STACK, or write names into files.")
+    return Loras(tuple(dict.fromkeys(swept)), tuple(entries))
+
+
+def named_files(files: str) -> tuple[str, ...]:
+    """LoRAs as the host's loaders list them, of a text with a name or pattern on each line."""
+    return choose_names(folder_paths.get_filename_list("loras"), lines(files), "LoRA")
+
+
+def named_bases(bases: str) -> tuple[str, ...]:
+    """Checkpoints as the host's loader lists them, likewise."""
+    return choose_names(folder_paths.get_filename_list("checkpoints"), lines(bases), "checkpoint")
+
+
+def strengths_of(text: str) -> tuple[float, ...]:
+    values = numbers(text, "strengths")
+    if any(abs(value) > MOST_STRENGTH for value in values):
+        raise UserError(f"strengths {text!r} must be between -{MOST_STRENGTH:g} and {MOST_STRENGTH:g}.")
+    return values
+
+
+def seeds_of(text: str) -> tuple[int, ...]:
+    values = numbers(text, "seeds", whole=True)
+    if any(not 0 <= value <= MOST_SEED for value in values):
+        raise UserError(f"seeds {text!r} must be 0 or more.")
+    return tuple(int(value) for value in values)
+
+
+def lora_axes(loras: Loras, strengths: str, prompts: str, prompt_set: str, seeds: str) -> tuple[Axis, ...]:
+    """The axes of a sweep on one base."""
+    of_files = loras.axis
+    family = next((choice.facts["family"] for choice in of_files.choices), "")
+    texts = prompts_of(lines(prompts), prompt_set, family)
+    if not texts:
+        raise UserError("prompts is empty; write one on each line, with the LoRA's trigger in it.")
+    return (of_files, strength_axis(strengths_of(strengths)), prompt_axis(texts), seed_axis(seeds_of(seeds)))
+
+
+def sweep_folder(name: str, loras: Loras, kind: str) -> Path:
+    """The folder of a sweep of that name; of an empty name, by the first LoRA and the kind of sweep.
+
+    Raises UserError for a name that cannot be a folder's.
+    """
+    stem = re.sub(r"-step\d{6}$", "", loras.swept[0][1].stem)
+    return named_folder(name, f"{stem}-{kind}")
+
+
+def named_folder(name: str, otherwise: str) -> Path:
+    """The folder of a sweep of that name; of an empty name, of the other. Raises UserError likewise."""
+    folder = paths.own_folder(paths.sweeps_root(), name.strip() or otherwise)
+    if folder.name.lower() == LOG:
+        raise UserError(f"a sweep cannot be called {name!r}: that folder holds the log of all. Choose another name.")
+    return folder
+
+
+class Left:
+    """How the cells were left of the sweeps that this process ran. If some are gone or failed, the node must run again
+    though nothing in the graph has changed."""
+
+    def __init__(self) -> None:
+        self._done: dict[Path, int] = {}
+        self._losses = 0
+
+    def note(self, sweep: Sweep) -> None:
+        absent = sum(state != "done" for state in sweep.states().values())
+        self._done[sweep.folder] = self._there(sweep.folder) + absent  # cells of an earlier plan lie there too
+
+    def look(self) -> int:
+        for folder, wanted in list(self._done.items()):
+            if self._there(folder) < wanted:
+                self._losses += 1
+        return self._losses
+
+    @staticmethod
+    def _there(folder: Path) -> int:
+        return sum(1 for _ in (folder / "cells").glob("*.png"))
+
+
+LEFT = Left()

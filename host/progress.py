@@ -1,0 +1,180 @@
+"""A training's events in the host: its progress bar and Cancel, the text in the node, and every open tab."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+from PIL import Image
+from server import PromptServer
+
+from ..trainer.cli.progress import clock
+from ..trainer.common.events import Event, Warned
+from ..trainer.pictures.images import open_image
+from ..trainer.training.events import Caching, CheckpointSaved, Finished, Previewed, RunStarted, StepDone, Validated
+from ..trainer.training.runs import read_run
+from .paths import view_place
+from .routes.run_view import Smoother, Training, smoothed_until
+
+EVENT = "lora_bootstrap.progress"
+INTERVAL = 0.5
+"""Seconds between two progress events or two texts, unless the status changes."""
+PREVIEW_SIDE = 512
+
+log = logging.getLogger(__name__)
+
+
+def show_text(text: str, node_id: str | None) -> None:
+    """Text in a node of the tab that queued it: in another tab that id may be another node's."""
+    server = PromptServer.instance
+    if node_id is not None:
+        server.send_progress_text(text, node_id, server.client_id)
+
+
+class Reporter:
+    """Call it with every event of a training. Raises the host's own interruption if Cancel was pressed."""
+
+    def __init__(self, training: Training, memory: Callable[[], int | None] = lambda: None) -> None:
+        self.training, self.memory = training, memory
+        self.notes: list[str] = []
+        self.headline = ""
+        """What is trained with; stands in the node below the line that changes."""
+        self._bar: Any = None
+        self._smoother = Smoother(1)
+        self._loss = self._smoothed = self._rate = self._validation = self._sample = None
+        self._told_at = 0.0
+        self._tell: dict[type[Event], Callable[[Any], None]] = {
+            RunStarted: self._started, Caching: self._caching, StepDone: self._step, Validated: self._validated,
+            Previewed: self._previewed, CheckpointSaved: self._saved, Warned: self._warned, Finished: self._finished,
+        }
+
+    def __call__(self, event: Event) -> None:
+        # The bar asks for Cancel only as often as it redraws, which may be once in many steps.
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        self._tell[type(event)](event)
+
+    def preparing(self, message: str) -> None:
+        """What is being done before the first step."""
+        changed = self.training.status != "preparing"
+        self.training.status, self.training.message = "preparing", message
+        self._send(now=changed)
+        self._show(message)
+
+    def ended(self, status: str, message: str = "") -> None:
+        """The training is over: finished, stopped, cancelled, or failed."""
+        self.training.status, self.training.message = status, message
+        self._send(now=True)
+        self._show(message or self._line())
+
+    # -- events ----------------------------------------------------------------------------------------------------
+
+    def _started(self, event: RunStarted) -> None:
+        training = self.training
+        training.folder, training.steps, training.step = event.folder.name, event.steps, event.first_step
+        so_far = [(row["step"], row["loss"]) for row in read_run(event.folder).metrics() if "loss" in row]
+        self._smoother = smoothed_until(so_far, event.steps)
+        self._bar = comfy.utils.ProgressBar(event.steps, node_id=training.node_id)
+        self._bar.update_absolute(event.first_step, event.steps)
+        resumed = f", going on from step {event.first_step}" if event.first_step else ""
+        training.message = (f"{event.samples} pictures, {event.adapted_modules} layers, "
+                            f"{event.trained_parameters:,} parameters{resumed}")
+        log.info("LoRA Bootstrap: run %s: %s; %s", training.run, self.headline, training.message)
+        self._send(now=True)
+        self._show(training.message)
+
+    def _caching(self, event: Caching) -> None:
+        self.training.message = f"caching {event.what} {event.done}/{event.total}"
+        if self._due():
+            self._send()
+            self._show(self.training.message)
+
+    def _step(self, event: StepDone) -> None:
+        training, started = self.training, self.training.status != "training"
+        training.status, training.message = "training", self.headline
+        training.step_done(event.step)
+        self._loss, self._smoothed, self._rate = event.loss, self._smoother.add(event.loss), event.learning_rate
+        self._bar.update_absolute(event.step, training.steps)
+        if started or self._due():
+            training.memory = self.memory()
+            self._send(now=started)
+            self._show(self._line())
+
+    def _validated(self, event: Validated) -> None:
+        if self._validation is not None:  # one that no tab has heard of yet
+            self._send(now=True)
+        self._validation = [event.step, event.loss, event.ratio]
+
+    def _previewed(self, event: Previewed) -> None:
+        for path in event.paths:
+            if self._sample is not None:
+                self._send(now=True)
+            self._sample = {"step": event.step, **view_place(path)}
+        if event.paths:
+            self._bar.update_absolute(event.step, self.training.steps, ("JPEG", _side_by_side(event.paths),
+                                                                        PREVIEW_SIDE))
+
+    def _saved(self, event: CheckpointSaved) -> None:
+        log.info("LoRA Bootstrap: saved %s", event.path)
+
+    def _warned(self, event: Warned) -> None:
+        self.notes.append(event.message)
+        log.warning("LoRA Bootstrap: %s", event.message)
+
+    def _finished(self, event: Finished) -> None:
+        training = self.training
+        training.folder, training.step = event.path.parent.name, event.step
+        training.steps = training.steps or event.step
+        if event.reused:
+            self.ended("finished", f"the same run was there already, {event.step} steps: {event.path.name}")
+        elif event.stopped:
+            self.ended("stopped", f"stopped at step {event.step} of {training.steps}; kept {event.path.name}")
+        else:
+            self.ended("finished", f"finished, {event.step} steps: {event.path.name}")
+
+    # -- telling ---------------------------------------------------------------------------------------------------
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._told_at >= INTERVAL
+
+    def _show(self, line: str) -> None:
+        show_text("\n".join(dict.fromkeys(filter(None, (line, self.headline)))), self.training.node_id)
+
+    def _line(self) -> str:
+        training = self.training
+        parts = [f"step {training.step}/{training.steps}"]
+        if self._smoothed is not None:
+            parts.append(f"loss {self._smoothed:.4f}")
+        if training.seconds_left is not None:
+            parts.append(f"{clock(training.seconds_left)} left")
+        if training.memory:
+            parts.append(f"{training.memory / 2**30:.1f} GB")
+        return " · ".join(parts)
+
+    def _send(self, now: bool = False) -> None:
+        if not (now or self._due()):
+            return
+        training, self._told_at = self.training, time.monotonic()
+        PromptServer.instance.send_sync(EVENT, {
+            "name": training.name, "run": training.run, "node_id": training.node_id, "status": training.status,
+            "message": training.message, "step": training.step, "steps": training.steps,
+            "seconds_left": training.seconds_left, "seconds_per_step": training.seconds_per_step,
+            "memory": training.memory, "loss": self._loss, "smoothed": self._smoothed, "learning_rate": self._rate,
+            "validation": self._validation, "sample": self._sample,
+        })
+        self._validation = self._sample = None
+
+
+def _side_by_side(paths: tuple[Path, ...]) -> Image.Image:
+    """Up to four previews in one picture, for the host has room for one in the node."""
+    pictures = [open_image(path) for path in paths[:4]]
+    joined = Image.new("RGB", (sum(picture.width for picture in pictures), max(p.height for p in pictures)), "white")
+    left = 0
+    for picture in pictures:
+        joined.paste(picture, (left, 0))
+        left += picture.width
+    return joined

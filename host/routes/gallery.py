@@ -1,0 +1,137 @@
+"""HTTP routes of the gallery and of a project. All answers but pictures are JSON; a refusal is {"error": "one line"}.
+
+GET /lora_bootstrap/project?name=<project's name>
+    Where a project stands, read from its folder. 404 if there is none; with &or=null the answer null instead (for a
+    page that looks, since browsers log every 404 as an error).
+    {"name", "trigger", "tags": [str, ...], "base": str, "targets": [int, ...], "stopped_because": str,
+     "stages": [{"name", "title", "state": "done" | "next" | "later", "text": str}, ...], "next": str (what the next Run
+     will do, one line), "crops": [{"name", "caption", "thumb"}, ...],
+     "rounds": [{"round", "kept", "candidates", "drift", "diversity", "base_diversity", "burn", "likeness",
+      "tag_recall", "real_share"}, ...] (figures; null where not measured)}
+
+GET /lora_bootstrap/candidates?project=<name>&round=<number from 1>
+    The pictures to choose from in a round, and what is said of them. 404 if there is no such project or round; with
+    &or=null the answer null instead.
+    {"project", "round", "revision": int, "target": int (pictures to train on, the crops among them), "eye": str (what
+     measured likeness; "" if it was not measured), "notes": [str, ...], "figures": {as in "rounds" above} | null,
+     "crops": [{"name", "caption", "thumb", "full"}, ...] (of the original; they count as kept),
+     "quotas": {axis: {tag: int, ...}, ...} (how many of the pictures to keep should show it),
+     "candidates": [{
+        "name", "round" (the round it was made in), "carried": bool (kept in an earlier round), "proposed": bool,
+        "reason": str (why it is proposed or not), "scores": {name: number, ...} (only what was measured: likeness,
+        tag_recall, novelty, sharpness_z, burn_z, trait_colours), "twins": int | null (near copies share a number),
+        "view": {axis: tag}, "prompt": str, "tags": [str, ...] (its caption's, before changes by hand), "seed",
+        "lora": str, "strength": float, "width", "height" (pixels), "thumb", "full" (addresses),
+        "pick": {"state": "" | "keep" | "reject", "tags": [str, ...] | null, "crop": [left, top, right, bottom] | null
+         (pixels of the picture, before the flip), "flip": bool, "note": str}}, ...],
+     "history": [{"at": str (ISO time), "label": str, "changes": [{"candidate", "before": pick, "after": pick}, ...]},
+      ...] (the latest 100 changes by hand, the oldest first)}
+    A candidate counts as kept if its state is "keep", or if it is "" and it is carried while the node's mode is manual,
+    or proposed in another mode.
+
+POST /lora_bootstrap/candidates/picks {"project", "round", "revision", "label": str, "changes": [{"candidate",
+     "pick": {any of state, tags, crop, flip, note; what is left out stays as it is}}, ...]}
+    → {"revision": int}: saved, and part of what Curate Images gives when it is run next.
+    409 if `revision` is not the latest: somebody else has saved. It is the answer of GET, with "error" besides, and
+    nothing is saved. 400 for another body, 404 for a project, round or candidate there is none of.
+
+GET /lora_bootstrap/candidate?project=<name>&round=<number>&name=<candidate or crop>[&size=thumb]
+    The picture as PNG, or as a JPEG of at most 256 pixels a side. The addresses above end in a version (&v=…) of the
+    picture's content, so browsers may keep them.
+
+Event `lora_bootstrap.candidates` {"project", "round", "made": int, "total": int}, to every open tab, when a candidate
+was saved (at most twice a second, and at the end).
+Event `lora_bootstrap.project` {"name"}, to every open tab, when something of the project has changed.
+
+Curate Images sends {"project", "round", "revision", "kept": int, "target": int, "held": bool, "message": str} as the
+first entry of "lora_bootstrap" in its output's `ui`; `held`: what comes after it waits for more picks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+from server import PromptServer
+
+from ...trainer.common.errors import UserError
+from ..events import tell_project
+from . import gallery_view as gallery
+from .answers import aside, body_of, refusal
+from .gallery_view import Conflict
+
+routes = PromptServer.instance.routes
+BODY = ('the body must be {"project": "…", "round": 1, "revision": 0, "label": "…", "changes": [{"candidate": "…", '
+        '"pick": {…}}, …]}.')
+ELSEWHERE = "somebody else has decided on candidates since; look at theirs first."
+
+
+@routes.get("/lora_bootstrap/project")
+async def get_project(request: web.Request) -> web.Response:
+    name = request.query.get("name", "")
+    return await _told(request, lambda: gallery.project_view(name))
+
+
+@routes.get("/lora_bootstrap/candidates")
+async def get_candidates(request: web.Request) -> web.Response:
+    project, number = request.query.get("project", ""), _number(request.query.get("round", ""))
+    return await _told(request, lambda: gallery.round_view(gallery.find_round(project, number)))
+
+
+@routes.post("/lora_bootstrap/candidates/picks")
+async def post_picks(request: web.Request) -> web.Response:
+    body = await body_of(request)
+    if not _is_change(body):
+        return refusal(400, BODY)
+    changes = [(change["candidate"], change["pick"]) for change in body["changes"]]
+    try:
+        one = await aside(lambda: gallery.find_round(body["project"], body["round"]))
+    except UserError as error:
+        return refusal(404, str(error))
+    try:
+        revision = await aside(lambda: gallery.save_picks(one, body["revision"], body["label"], changes))
+    except Conflict:
+        newer = await aside(lambda: gallery.round_view(gallery.find_round(body["project"], body["round"])))
+        return web.json_response({**newer, "error": ELSEWHERE}, status=409)
+    except UserError as error:
+        names = {name for name, _ in changes}
+        known = await aside(lambda: one.known(names))
+        return refusal(400 if names <= set(known) else 404, str(error))
+    tell_project(one.project.name)
+    return web.json_response({"revision": revision})
+
+
+@routes.get("/lora_bootstrap/candidate")
+async def get_candidate(request: web.Request) -> web.Response:
+    query = request.query
+    project, number, name = query.get("project", ""), _number(query.get("round", "")), query.get("name", "")
+    try:
+        data, kind = await aside(lambda: gallery.picture(gallery.find_round(project, number), name,
+                                                         query.get("size") == "thumb"))
+    except UserError as error:
+        return refusal(404, str(error))
+    return web.Response(body=data, content_type=kind, headers={"Cache-Control": "private, max-age=86400"})
+
+
+async def _told(request: web.Request, view: Callable[[], Any]) -> web.Response:
+    try:
+        return web.json_response(await aside(view))
+    except UserError as error:
+        if request.query.get("or") == "null":
+            return web.json_response(None)
+        return refusal(404, str(error))
+
+
+def _number(text: str) -> int:
+    """A round's number; -1, which no round has, for what is none."""
+    return int(text) if text.isdecimal() and len(text) < 4 else -1
+
+
+def _is_change(body: Any) -> bool:
+    if not isinstance(body, dict) or not isinstance(body.get("changes"), list):
+        return False
+    whole = all(isinstance(body.get(name), kind) for name, kind in (("project", str), ("label", str)))
+    return whole and all(type(body.get(name)) is int for name in ("round", "revision")) and all(
+        isinstance(change, Mapping) and isinstance(change.get("candidate"), str)
+        and isinstance(change.get("pick"), Mapping) for change in body["changes"])

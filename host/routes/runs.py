@@ -1,0 +1,108 @@
+"""HTTP routes of the pack. All answers are JSON; a refusal is {"error": "one line"} with status 400, 404 or 409.
+
+GET /lora_bootstrap/run?name=<name>
+    The most recently touched run of that name (its folder's name, or its config's). If there is none: 404, or with
+    &or=null the answer null (for a page that looks, since browsers log every 404 as an error).
+    {"name", "run" (the folder's name), "status": "preparing" | "training" | "finished" | "stopped" | "cancelled" |
+     "failed" | "interrupted", "node_id": str | null, "message": str, "step", "steps",
+     "seconds_left": float | null, "seconds_per_step": float | null, "memory": bytes | null, "learning_rate",
+     "rank", "alpha", "losses": [[step, loss], ...] and "smoothed": [[step, loss], ...] (at most 2000 points each,
+     evenly thinned), "validation": [[step, loss, ratio to the base model's own loss], ...],
+     "samples": [{"step", "filename", "subfolder", "type"}, ...] (oldest first; for the host's /view route),
+     "checkpoints": [{"step", "filename"}, ...]}
+    It is read from the run's folder, so it is there after a reload and after a restart of the server. "interrupted":
+    unfinished, and nobody is training it.
+
+POST /lora_bootstrap/stop {"run": "<folder's name>"}
+    → {"stopping": true}: the training ends after the step it is at, keeps its LoRA and its state, and the graph goes
+    on with that LoRA. 409 if the run is not being trained, 404 if there is none of that name.
+
+POST /lora_bootstrap/resume {"run": "<name>"}
+    → {"resuming": true}: the next queueing of the graph trains a stopped run on. (A graph with nothing changed takes
+    the stopped run's LoRA as it is.)
+
+GET /lora_bootstrap/presets
+    {family: {"title", "resolution", "presets": {kind: {"rank", "alpha", "learning_rate", "steps", "batch_size",
+     "conv_rank", "layers", "schedule", "text_encoder_learning_rate"}}}}
+
+Event `lora_bootstrap.progress`, to every open tab, at most twice a second and at every change of status:
+    {"name", "run", "node_id", "status", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
+     "loss", "smoothed", "learning_rate", "validation": [step, loss, ratio] | null, "sample": {...} | null}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from aiohttp import web
+from server import PromptServer
+
+from ...trainer.common.errors import UserError
+from ...trainer.models.families import FAMILIES
+from .. import paths
+from .answers import aside, body_of, refusal
+from .run_view import TABLE, run_status
+
+routes = PromptServer.instance.routes
+
+
+def preset_table() -> dict[str, Any]:
+    """Starting settings by family and kind, as the presets route tells them."""
+    return {
+        family.name: {"title": family.title, "resolution": family.resolution,
+                      "presets": {kind: dataclasses.asdict(preset) for kind, preset in family.presets.items()}}
+        for family in FAMILIES.values()
+    }
+
+
+@routes.get("/lora_bootstrap/run")
+async def get_run(request: web.Request) -> web.Response:
+    name = request.query.get("name", "").strip()
+    if not name:
+        return refusal(400, "give the run's name, as in ?name=my_lora.")
+    # a run may have logged a hundred thousand steps: not in the thread that answers everyone
+    status = await aside(lambda: run_status(paths.loras_root(), name))
+    if status is None and request.query.get("or") != "null":
+        return refusal(404, f"there is no run {name!r}.")
+    return web.json_response(status)
+
+
+@routes.post("/lora_bootstrap/stop")
+async def stop_run(request: web.Request) -> web.Response:
+    name = await _run_name(request)
+    if name is None:
+        return refusal(400, 'the body must be {"run": "<folder\'s name>"}.')
+    try:
+        TABLE.stop(name)
+    except UserError as error:
+        known = TABLE.find(name) is not None or (
+            await aside(lambda: run_status(paths.loras_root(), name))) is not None
+        return refusal(409 if known else 404, str(error))
+    return web.json_response({"stopping": True})
+
+
+@routes.post("/lora_bootstrap/resume")
+async def resume_run(request: web.Request) -> web.Response:
+    name = await _run_name(request)
+    if name is None:
+        return refusal(400, 'the body must be {"run": "<name>"}.')
+    status = await aside(lambda: run_status(paths.loras_root(), name))
+    if status is None:
+        return refusal(404, f"there is no run {name!r}.")
+    if status["status"] != "stopped":
+        return refusal(409, f"run {name!r} is {status['status']}, not stopped; queue the graph.")
+    TABLE.resume(status["name"])
+    return web.json_response({"resuming": True})
+
+
+@routes.get("/lora_bootstrap/presets")
+async def get_presets(request: web.Request) -> web.Response:
+    return web.json_response(preset_table())
+
+
+async def _run_name(request: web.Request) -> str | None:
+    """The body's "run", or None if the body is not that."""
+    body = await body_of(request)
+    name = body.get("run") if isinstance(body, dict) else None
+    return name.strip() if isinstance(name, str) and name.strip() else None

@@ -1,0 +1,37 @@
+"""HTTP route of the list in LoRA Stack. The answer is JSON; a refusal is {"error": "one line"}.
+
+POST /lora_bootstrap/stack {"entries": str (the node's text)}
+    What its lines name and what the guides say to them, before anything runs. Nothing is changed.
+    {"lines": [{"off": bool, "error": str (why the node would not run with it; "" if it would), "loras": [{"name": as
+      the host lists it | "", "near": [names that are spelled most alike, if there is none]}, ...]}, ...] (of each line,
+      as Python parts them; of one that is off, the LoRAs it would name),
+     "files": {name: {"role": "character" | "style" | … | "", "triggers": [str, ...], "blocks": [str, ...] (empty if it
+      is no LoRA whose blocks can be told), "presets": {name: title} (of blocks, those that it has)}},
+     "total": float (sum of the strengths that are on, without signs), "start": float (a strength to begin with),
+     "advice": [str, ...]}
+    400 for another body, or a text that is too long.
+"""
+
+from __future__ import annotations
+
+from aiohttp import web
+from server import PromptServer
+
+from ...trainer.common.errors import UserError
+from .answers import aside, body_of, refusal
+from .stack_view import stack_view
+
+routes = PromptServer.instance.routes
+BODY = 'the body must be {"entries": "…"}, the text of a LoRA Stack.'
+
+
+@routes.post("/lora_bootstrap/stack")
+async def post_stack(request: web.Request) -> web.Response:
+    body = await body_of(request)
+    entries = body.get("entries") if isinstance(body, dict) else None
+    if not isinstance(entries, str):
+        return refusal(400, BODY)
+    try:
+        return web.json_response(await aside(lambda: stack_view(entries)))
+    except UserError as error:
+        return refusal(400, str(error))

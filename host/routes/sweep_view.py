@@ -1,0 +1,346 @@
+"""What the viewer of sweeps is told, what it marks, and how the LoRA of a cell becomes one to work with. Of the host it
+needs the folders only; the shapes are in sweep_routes.py. All of it is read from the sweep's folder.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import folder_paths
+from PIL import Image
+
+from ...trainer.common.errors import UserError
+from ...trainer.common.files import atomic_path, file_hash, read_json, write_json
+from ...trainer.pictures.images import image_size, open_image
+from ...trainer.sweeps.cells import CHECKPOINT, Cell, Sweep
+from ...trainer.sweeps.marks import Marks
+from .. import paths
+
+NAMED = ("lora", "step", "epoch", "run", "strength", "prompt", "seed", "base")
+"""Facts that every cell is told with, whether they are shared or not."""
+UNTOLD = ("lora_sha256",)
+THUMB_SIDE, THUMB_QUALITY, THUMBS = 256, 85, 4096
+SHEET_SIDE = 768
+LATEST = 8
+"""Thumbnails in a summary."""
+LONGEST_NAME = 120
+_KEY = re.compile(r"[0-9a-f]{16}")
+_SHEET = re.compile(r"grid(-\d{1,4})?\.(png|webp)")
+_TYPES = {".png": "image/png", ".webp": "image/webp"}
+
+
+class Conflict(Exception):
+    """Somebody else has marked cells since the viewer looked."""
+
+
+class Stale(Exception):
+    """The cell's LoRA is not what it was when the cell was drawn."""
+
+
+_saving = threading.Lock()
+"""One at a time reads the marks and writes them back."""
+_copying = threading.Lock()
+"""One at a time looks for a free name and takes it."""
+
+
+def find_sweep(name: str) -> Sweep:
+    """Raises UserError if there is none of that name."""
+    folder = _folder(name)
+    if not (folder / "manifest.json").is_file():
+        raise UserError(f"there is no sweep {name!r} in output/sweeps.")
+    return Sweep.load(folder)
+
+
+def _folder(name: str) -> Path:
+    return paths.own_folder(paths.sweeps_root(), name)
+
+
+# -- what is told ------------------------------------------------------------------------------------------------------
+
+
+def archive() -> list[dict[str, Any]]:
+    """All sweeps, the one that changed last first. What is no sweep is left out."""
+    root = paths.sweeps_root()
+    told = []
+    for folder in root.iterdir() if root.is_dir() else ():
+        try:
+            told.append(_entry(_folder(folder.name)))
+        except (UserError, OSError, KeyError, TypeError, AttributeError):
+            continue
+    return sorted(told, key=lambda entry: -entry["changed"])
+
+
+def _entry(folder: Path) -> dict[str, Any]:
+    title, runs, keys = _outline(folder, (folder / "manifest.json").stat().st_mtime_ns)
+    files = _files(folder)
+    done = sum(f"{key}.png" in files and f"{key}.json" in files for key in keys)
+    failed = sum(f"{key}.json" in files and f"{key}.png" not in files for key in keys)
+    written = [path.stat().st_mtime for path in (folder / "manifest.json", folder / "cells", folder / "scores.json")
+               if path.exists()]
+    return {"name": folder.name, "title": title, "cells": len(keys), "done": done, "failed": failed,
+            "changed": max(written), "runs": list(runs)}
+
+
+@lru_cache(maxsize=1024)
+def _outline(folder: Path, mtime_ns: int) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    """(title, runs, keys of the pictures) as the manifest has them, without making its cells."""
+    values = read_json(folder / "manifest.json")
+    choices = [choice["facts"] for axis in values["axes"] if axis["name"] == CHECKPOINT for choice in axis["choices"]]
+    runs = dict.fromkeys(str(facts["run"]) for facts in choices or [values["shared"]] if facts.get("run"))
+    return str(values["title"]), tuple(runs), tuple(dict.fromkeys(cell["key"] for cell in values["cells"]))
+
+
+def _files(folder: Path) -> dict[str, int]:
+    """By name: when each file of the cells was changed, in ns; that of its settings is not asked for."""
+    try:
+        with os.scandir(folder / "cells") as entries:
+            return {entry.name: entry.stat().st_mtime_ns if entry.name.endswith(".png") else 0 for entry in entries}
+    except FileNotFoundError:
+        return {}
+
+
+def summary(name: str) -> dict[str, Any]:
+    """As the summary route tells it. Raises UserError."""
+    sweep = find_sweep(name)
+    entry = _entry(sweep.folder)
+    known = set(_outline(sweep.folder, (sweep.folder / "manifest.json").stat().st_mtime_ns)[2])
+    made = sorted(((time, file[:-4]) for file, time in _files(sweep.folder).items()
+                   if file.endswith(".png") and file[:-4] in known), reverse=True)
+    scores = _scores(sweep)
+    return {**entry, "latest": [_address(name, key, time, True) for time, key in made[:LATEST]],
+            "sheets": _sheets(sweep, small=True), "recommended": _recommended(scores),
+            "why": str((scores or {}).get("why") or "")}
+
+
+def sweep_view(name: str) -> dict[str, Any]:
+    """As the sweep route tells it. Raises UserError."""
+    sweep = find_sweep(name)
+    states, files = sweep.states(), _files(sweep.folder)
+    marks = Marks.load(_marks_file(sweep)).among(states)
+    cells = {cell.at: cell for cell in sweep.everything}  # where no axis is the LoRA's, references are cells
+    return {
+        "name": sweep.folder.name, "title": sweep.title, "revision": marks.revision,
+        "axes": [{"name": axis.name, "choices": [choice.label for choice in axis.choices]} for axis in sweep.axes],
+        "without": sweep.without, "shared": {fact: value for fact, value in sweep.shared.items() if fact not in UNTOLD},
+        "cells": [_told(sweep, cell, states[cell.key], files) for cell in cells.values()], "scores": _scores(sweep),
+        "marks": {"best": marks.best and {"key": marks.best}, "hidden": list(marks.hidden)},
+        "sheets": _sheets(sweep)}
+
+
+def _told(sweep: Sweep, cell: Cell, state: str, files: Mapping[str, int]) -> dict[str, Any]:
+    name, time = sweep.folder.name, files.get(f"{cell.key}.png", 0)
+    more = {fact: value for fact, value in cell.facts.items()
+            if fact not in NAMED and fact not in UNTOLD and value != sweep.shared.get(fact, "")}
+    done = state == "done"
+    return {"key": cell.key, "at": list(cell.at), "state": state,
+            "error": sweep.problem(cell) if state == "failed" else "",
+            **{fact: cell.facts.get(fact) for fact in NAMED}, "more": more,
+            "full": _address(name, cell.key, time, False) if done else None,
+            "thumb": _address(name, cell.key, time, True) if done else None}
+
+
+def _address(name: str, key: str, mtime_ns: int, thumb: bool) -> str:
+    query = {"name": name, "key": key} | ({"size": "thumb"} if thumb else {})
+    return f"/lora_bootstrap/sweep/cell?{urlencode({**query, 'v': mtime_ns})}"
+
+
+def _sheets(sweep: Sweep, small: bool = False) -> list[str]:
+    found = sorted((len(path.stem), path.name, path) for path in sweep.folder.glob("grid*")
+                   if _SHEET.fullmatch(path.name))
+    more = {"size": "thumb"} if small else {}
+    return ["/lora_bootstrap/sweep/sheet?" + urlencode(
+        {"name": sweep.folder.name, "file": name, **more, "v": path.stat().st_mtime_ns}) for _, name, path in found]
+
+
+def _scores(sweep: Sweep) -> dict[str, Any] | None:
+    path = sweep.folder / "scores.json"
+    values = read_json(path) if path.is_file() else None
+    return values if isinstance(values, dict) and isinstance(values.get("rows"), list) else None
+
+
+def _recommended(scores: Mapping[str, Any] | None) -> str:
+    rows, index = (scores or {}).get("rows", ()), (scores or {}).get("recommended")
+    return str(rows[index].get("label", "")) if type(index) is int and 0 <= index < len(rows) else ""
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+def picture(name: str, key: str, thumb: bool) -> tuple[bytes, str]:
+    """(bytes, content type) of a cell's picture. Raises UserError if there is none, or it cannot be read."""
+    folder = _folder(name)
+    path = folder / "cells" / f"{key}.png"
+    if not _KEY.fullmatch(key) or not path.is_file() or not paths.inside(folder, path):
+        raise UserError(f"sweep {name!r} has no picture of a cell {key!r}; load it again.")
+    return _sent(path, THUMB_SIDE if thumb else None)
+
+
+def sheet(name: str, file: str, thumb: bool) -> tuple[bytes, str]:
+    """(bytes, content type) of a labelled sheet. Raises UserError if there is none, or it cannot be read."""
+    folder = _folder(name)
+    path = folder / file
+    if not _SHEET.fullmatch(file) or not path.is_file() or not paths.inside(folder, path):
+        raise UserError(f"sweep {name!r} has no sheet {file!r}; load it again.")
+    return _sent(path, SHEET_SIDE if thumb else None)
+
+
+def _sent(path: Path, side: int | None) -> tuple[bytes, str]:
+    if side is not None:
+        return _thumb(path, path.stat().st_mtime_ns, side), "image/jpeg"
+    image_size(path)  # what is no picture is told, not sent
+    return path.read_bytes(), _TYPES[path.suffix]
+
+
+@lru_cache(maxsize=THUMBS)
+def _thumb(path: Path, mtime_ns: int, side: int) -> bytes:
+    image = open_image(path)
+    image.thumbnail((side, side), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=THUMB_QUALITY)
+    return buffer.getvalue()
+
+
+# -- marks -------------------------------------------------------------------------------------------------------------
+
+
+def _marks_file(sweep: Sweep) -> Path:
+    return sweep.folder / "marks.json"
+
+
+def save_marks(sweep: Sweep, revision: int, best: str | None, hidden: Sequence[str]) -> int:
+    """Save marks; returns the new revision.
+
+    Raises UserError for a cell there is none of, Conflict if `revision` is not the latest.
+    """
+    unknown = sorted({*hidden, *([best] if best else ())} - set(sweep.states()))
+    if unknown:
+        raise UserError(f"sweep {sweep.folder.name!r} has no cell {unknown[0]!r}; load it again.")
+    with _saving:
+        marks = Marks.load(_marks_file(sweep))
+        if marks.revision != revision:
+            raise Conflict
+        changed = marks.changed(best, hidden)
+        changed.save(_marks_file(sweep))
+    return changed.revision
+
+
+def _mark_best(sweep: Sweep, key: str) -> int:
+    """Returns the new revision."""
+    with _saving:
+        marks = Marks.load(_marks_file(sweep))
+        changed = marks.changed(key, (other for other in marks.hidden if other != key))
+        changed.save(_marks_file(sweep))
+    return changed.revision
+
+
+# -- using a cell's LoRA -----------------------------------------------------------------------------------------------
+
+
+def find_cell(sweep: Sweep, key: str) -> Cell:
+    """Raises UserError if there is none of that key."""
+    for cell in sweep.everything:
+        if cell.key == key:
+            return cell
+    raise UserError(f"sweep {sweep.folder.name!r} has no cell {key!r}; load it again.")
+
+
+def promote(sweep: Sweep, cell: Cell, wanted: str) -> dict[str, Any]:
+    """Put the LoRA of a cell among the host's LoRAs under a name of its own, and note the choice in its run.
+
+    Raises UserError for a cell without LoRA or a name that is none, Stale if the file is gone or another.
+    """
+    if not cell.facts.get("lora"):
+        raise UserError("this cell was drawn without a LoRA; choose one that was drawn with it.")
+    source = _source(cell)
+    name = _placed(source, cell.facts["lora"], cell.facts["lora_sha256"], wanted or str(cell.facts.get("run") or ""),
+                   keep=not wanted)
+    strength = float(cell.facts.get("strength") or 0.0)
+    _note_in_run(sweep, cell, source, strength)
+    revision = _mark_best(sweep, cell.key)
+    return {"lora": name, "strength": strength, "revision": revision,
+            "message": f"{name} at strength {strength:g} is among ComfyUI's LoRAs; press R where a loader does not "
+                       "list it yet."}
+
+
+def _source(cell: Cell) -> Path:
+    name = cell.facts["lora"]
+    try:
+        path = paths.lora_file(name)
+        same = file_hash(path) == cell.facts.get("lora_sha256")
+    except (UserError, OSError) as error:
+        raise Stale(f"the LoRA {name!r} of this cell is gone; train it again, or put the file back.") from error
+    if not same:
+        raise Stale(f"the LoRA {name!r} has changed since this cell was drawn; sweep again, then choose.")
+    return path
+
+
+def _lora_folders() -> list[Path]:
+    """The host's folders of LoRAs that are not below its output folder. Raises UserError if there are none."""
+    folders = [Path(folder) for folder in folder_paths.get_folder_paths("loras")]
+    own = [folder for folder in folders if not paths.inside(paths.output_root(), folder)]
+    if not own:
+        raise UserError("the host has no folder of LoRAs besides its output folder; make models/loras, and restart it.")
+    return own
+
+
+def _placed(source: Path, listed: str, sha256: str, wanted: str, keep: bool) -> str:
+    """The name, as loaders list it, of a file of the same content under the wanted name, or that name with a number.
+
+    Args:
+        listed: what loaders call the source.
+        keep: whether the source will do if it is such a file already.
+    """
+    folders = _lora_folders()
+    if keep and any(paths.inside(folder, source) for folder in folders):
+        return listed
+    stem = _stem(folders[0], wanted)
+    with _copying:
+        for name in _numbered(stem):
+            taken = folder_paths.get_full_path("loras", name)  # also one that would hide it from the loaders
+            target = folders[0] / name
+            if taken is None and not os.path.lexists(target):
+                _copy(source, target, sha256)
+                return name
+            if taken is not None and file_hash(taken) == sha256:
+                return name
+    raise AssertionError("numbers do not end")
+
+
+def _stem(folder: Path, wanted: str) -> str:
+    stem = wanted.strip().removesuffix(".safetensors").strip()
+    if len(stem) > LONGEST_NAME:
+        raise UserError(f"the name has {len(stem)} letters; give at most {LONGEST_NAME}.")
+    return paths.own_folder(folder, stem).name
+
+
+def _numbered(stem: str) -> Iterable[str]:
+    yield f"{stem}.safetensors"
+    number = 2
+    while True:
+        yield f"{stem}-{number}.safetensors"
+        number += 1
+
+
+def _copy(source: Path, target: Path, sha256: str) -> None:
+    with atomic_path(target) as temp:
+        shutil.copyfile(source, temp)
+        if file_hash(temp) != sha256:
+            raise Stale(f"{source.name} was changed while it was copied; sweep again, then choose.")
+
+
+def _note_in_run(sweep: Sweep, cell: Cell, source: Path, strength: float) -> None:
+    run = source.parent
+    if (run / "run.json").is_file() and paths.inside(paths.loras_root(), run):
+        write_json(run / "picked.json", {
+            "step": cell.facts.get("step"), "strength": strength, "lora": source.name, "sweep": sweep.folder.name,
+            "cell": cell.key, "at": datetime.now(timezone.utc).isoformat(timespec="seconds")})

@@ -1,0 +1,162 @@
+"""HTTP routes of the viewer of sweeps. All answers but pictures are JSON; a refusal is {"error": "one line"}.
+
+GET /lora_bootstrap/sweeps
+    The archive: all sweeps, the one that changed last first.
+    [{"name", "title", "cells": int (pictures, each once), "done": int, "failed": int, "changed": seconds since 1970,
+      "runs": [names of the runs that are in it]}, ...]
+
+GET /lora_bootstrap/sweep?name=<sweep's name>
+    All of a sweep, read from its folder. 404 if there is none; with &or=null the answer null instead.
+    {"name", "title", "revision": int (of the marks), "axes": [{"name", "choices": [label, ...]}, ...],
+     "without": bool (whether there are cells without the LoRA), "shared": {facts that all cells have in common},
+     "cells": [{
+        "key" (cells whose pictures are the same by all that decides them share it), "at": [int | null, ...] (its place
+        on each axis; null on checkpoint and strength for a cell without the LoRA), "state": "done" | "failed" |
+        "missing", "error": str (why it failed), "lora", "step", "epoch", "run", "strength", "prompt", "seed", "base"
+        (null where the sweep does not say), "more": {its other facts, where they are not those in "shared"}, "full",
+        "thumb" (addresses; null where there is no picture)}, ...],
+     "scores": the content of scores.json | null: {"rows": [{"base", "checkpoint", "strength" (places on these axes, 0
+        where there is none), "label", "likeness", "prompt", "diversity", "copies", "burn", "validation", "score"
+        (number | null), "gates": [str, ...], "verdict": "undertrained" | "good" | "overtrained" | "", "advice"}, ...],
+        "recommended": index of a row | null, "why": str, "notes": [str, ...], ...},
+     "marks": {"best": {"key"} | null, "hidden": [key, ...]}, "sheets": [address, ...]}
+
+GET /lora_bootstrap/sweep/summary?name=<sweep's name>
+    What a node shows of it: its entry in the archive, and besides {"latest": [address of a thumbnail, ...] (the
+    pictures made last), "sheets": [address of a small one, ...], "recommended": label | "", "why": str}. 404 and
+    &or=null as above.
+
+GET /lora_bootstrap/sweep/cell?name=<sweep's name>&key=<key>[&size=thumb]
+    The PNG as it is on disk, with its settings inside, or a JPEG of at most 256 pixels a side.
+GET /lora_bootstrap/sweep/sheet?name=<sweep's name>&file=grid.png[&size=thumb]
+    A labelled sheet as it is on disk, or a JPEG of at most 768 pixels a side.
+    The addresses above end in a version (&v=…), the time of the file's last change, so browsers may keep them.
+
+POST /lora_bootstrap/sweep/marks {"name", "revision": int, "best": key | null, "hidden": [key, ...]}
+    → {"revision": int}. 409 if `revision` is not the latest: the answer of GET, with "error" besides; nothing is saved.
+    400 for another body, 404 for a sweep or cell there is none of.
+
+POST /lora_bootstrap/sweep/promote {"name", "key", "as": str (a file's name; "" or left out: the run's)}
+    → {"lora": str (as the host's loaders list it), "strength": float, "revision": int (of the marks), "message": str}
+    Copies the cell's LoRA to the host's first folder of LoRAs that is not below its output folder. A file of the same
+    content is used as it is, one of another is never overwritten: the copy gets a number. The cell is marked the best,
+    and a run's folder is told by picked.json: {"step", "strength", "lora" (file's name), "sweep", "cell", "at"}.
+    400 for another body, a cell without LoRA, or a name that is none; 404 for a sweep or cell there is none of; 409 if
+    the LoRA is gone, or not the one that the cell was drawn with.
+
+Event `lora_bootstrap.sweep` {"name", "node": id of the user's node, "done": int, "failed": int, "total": int}, to every
+open tab, when a cell was made (at most twice a second, and at the end).
+Event `lora_bootstrap.sweep_marks` {"name", "revision"}, to every open tab, when cells were marked.
+
+The nodes of sweeps send {"sweep": name, "done", "failed", "total"} as the first entry of "lora_bootstrap" in their
+output's `ui`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+from server import PromptServer
+
+from ...trainer.common.errors import UserError
+from ..events import tell_marks
+from . import sweep_view
+from .answers import aside, body_of, refusal
+from .sweep_view import Conflict, Stale
+
+routes = PromptServer.instance.routes
+MARKS = 'the body must be {"name": "…", "revision": 0, "best": "…" or null, "hidden": ["…", …]}.'
+PROMOTE = 'the body must be {"name": "…", "key": "…", "as": "…"}.'
+ELSEWHERE = "somebody else has marked cells since; look at theirs first."
+KEPT = {"Cache-Control": "private, max-age=86400"}
+
+
+@routes.get("/lora_bootstrap/sweeps")
+async def get_sweeps(request: web.Request) -> web.Response:
+    return web.json_response(await aside(sweep_view.archive))
+
+
+@routes.get("/lora_bootstrap/sweep")
+async def get_sweep(request: web.Request) -> web.Response:
+    return await _told(request, sweep_view.sweep_view)
+
+
+@routes.get("/lora_bootstrap/sweep/summary")
+async def get_summary(request: web.Request) -> web.Response:
+    return await _told(request, sweep_view.summary)
+
+
+@routes.get("/lora_bootstrap/sweep/cell")
+async def get_cell(request: web.Request) -> web.Response:
+    return await _picture(request, sweep_view.picture, "key")
+
+
+@routes.get("/lora_bootstrap/sweep/sheet")
+async def get_sheet(request: web.Request) -> web.Response:
+    return await _picture(request, sweep_view.sheet, "file")
+
+
+@routes.post("/lora_bootstrap/sweep/marks")
+async def post_marks(request: web.Request) -> web.Response:
+    body = await body_of(request)
+    if not _is_marks(body):
+        return refusal(400, MARKS)
+    name = body["name"]
+    try:
+        sweep = await aside(lambda: sweep_view.find_sweep(name))
+        revision = await aside(lambda: sweep_view.save_marks(sweep, body["revision"], body["best"], body["hidden"]))
+    except Conflict:
+        return web.json_response({**await aside(lambda: sweep_view.sweep_view(name)), "error": ELSEWHERE}, status=409)
+    except UserError as error:
+        return refusal(404, str(error))
+    tell_marks(sweep.folder.name, revision)
+    return web.json_response({"revision": revision})
+
+
+@routes.post("/lora_bootstrap/sweep/promote")
+async def post_promote(request: web.Request) -> web.Response:
+    body = await body_of(request)
+    wanted = body.get("as", "") if isinstance(body, dict) else None
+    if not isinstance(wanted, str) or not all(isinstance(body.get(field), str) for field in ("name", "key")):
+        return refusal(400, PROMOTE)
+    try:
+        sweep = await aside(lambda: sweep_view.find_sweep(body["name"]))
+        cell = await aside(lambda: sweep_view.find_cell(sweep, body["key"]))
+    except UserError as error:
+        return refusal(404, str(error))
+    try:
+        told = await aside(lambda: sweep_view.promote(sweep, cell, wanted.strip()))
+    except Stale as error:
+        return refusal(409, str(error))
+    except UserError as error:
+        return refusal(400, str(error))
+    tell_marks(sweep.folder.name, told["revision"])
+    return web.json_response(told)
+
+
+async def _told(request: web.Request, view: Callable[[str], Any]) -> web.Response:
+    name = request.query.get("name", "")
+    try:
+        return web.json_response(await aside(lambda: view(name)))
+    except UserError as error:
+        return web.json_response(None) if request.query.get("or") == "null" else refusal(404, str(error))
+
+
+async def _picture(
+    request: web.Request, read: Callable[[str, str, bool], tuple[bytes, str]], which: str
+) -> web.Response:
+    query = request.query
+    asked = query.get("name", ""), query.get(which, ""), query.get("size") == "thumb"
+    try:
+        data, kind = await aside(lambda: read(*asked))
+    except UserError as error:
+        return refusal(404, str(error))
+    return web.Response(body=data, content_type=kind, headers=KEPT)
+
+
+def _is_marks(body: Any) -> bool:
+    return (isinstance(body, dict) and isinstance(body.get("name"), str) and type(body.get("revision")) is int
+            and "best" in body and isinstance(body["best"], str | None) and isinstance(body.get("hidden"), list)
+            and all(isinstance(key, str) for key in body["hidden"]))

@@ -1,0 +1,83 @@
+"""HTTP routes of the tag editor. All answers but pictures are JSON; a refusal is {"error": "one line"}.
+
+GET /lora_bootstrap/dataset?id=<dataset id>
+    The dataset that a node of that id was last run with, its captions with what was changed by hand. 404 if there is
+    none: the node must be run once (again, after a restart of the server).
+    {"id", "name": str (the pictures' folder), "editable": bool, "revision": int,
+     "pictures": [{"id", "name": str (file), "caption": str, "tags": [str, ...], "thumb": "/lora_bootstrap/thumb?id=…&
+      picture=…", "width", "height" (pixels of the picture)}, ...]} in the dataset's order, the same picture once.
+
+POST /lora_bootstrap/dataset/captions {"id", "revision", "changes": [{"picture", "caption"}, ...]}
+    → {"revision": int}: what was changed is saved, and is part of what the node gives when it is run next. The .txt
+    files stay as they are. A caption that is set back to what the node makes of it is no change any more.
+    409 if `revision` is not the latest: somebody else has saved. It is the answer of GET, with "error" besides, and
+    nothing is saved. 400 for another body, 404 for a dataset or picture there is none of.
+
+GET /lora_bootstrap/thumb?id=<dataset id>&picture=<picture id>
+    A JPEG of at most 256 pixels a side; its address belongs to its content, so browsers may keep it.
+
+A node that can be edited sends {"dataset": id, "revision", "pictures": int, "changed": int (captions changed by hand)}
+as the first entry of "lora_bootstrap" in its output's `ui`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+from server import PromptServer
+
+from ...trainer.common.errors import UserError
+from .answers import aside, body_of, refusal
+from .tag_view import EDITORS, Conflict
+
+routes = PromptServer.instance.routes
+BODY = 'the body must be {"id": "…", "revision": 0, "changes": [{"picture": "…", "caption": "…"}, …]}.'
+
+
+@routes.get("/lora_bootstrap/dataset")
+async def get_dataset(request: web.Request) -> web.Response:
+    id = request.query.get("id", "")
+    try:
+        return web.json_response(await aside(lambda: EDITORS.find(id).view()))
+    except UserError as error:
+        return refusal(404, str(error))
+
+
+@routes.post("/lora_bootstrap/dataset/captions")
+async def post_captions(request: web.Request) -> web.Response:
+    asked = _changes(await body_of(request))
+    if asked is None:
+        return refusal(400, BODY)
+    id, revision, captions = asked
+    try:
+        saved = await aside(lambda: EDITORS.change(id, revision, captions))
+    except Conflict:
+        newer = await aside(lambda: EDITORS.find(id).view())
+        return web.json_response({**newer, "error": "somebody else has changed captions since; look at theirs first."},
+                                 status=409)
+    except UserError as error:
+        return refusal(404, str(error))
+    return web.json_response({"revision": saved.revision})
+
+
+@routes.get("/lora_bootstrap/thumb")
+async def get_thumb(request: web.Request) -> web.Response:
+    id, picture = request.query.get("id", ""), request.query.get("picture", "")
+    try:
+        data = await aside(lambda: EDITORS.thumb(id, picture))
+    except UserError as error:
+        return refusal(404, str(error))
+    return web.Response(body=data, content_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
+
+
+def _changes(body: Any) -> tuple[str, int, dict[str, str]] | None:
+    """(dataset id, revision, caption by picture), or None if the body is not that."""
+    if not isinstance(body, dict) or not isinstance(body.get("changes"), list):
+        return None
+    id, revision, changes = body.get("id"), body.get("revision"), body["changes"]
+    if not isinstance(id, str) or not isinstance(revision, int) or isinstance(revision, bool) or not all(
+            isinstance(change, dict) and isinstance(change.get("picture"), str)
+            and isinstance(change.get("caption"), str) for change in changes):
+        return None
+    return id, revision, {change["picture"]: change["caption"] for change in changes}

@@ -1,0 +1,78 @@
+"""Long work of the library in the host: its events as a progress bar, the text in the node, and Cancel."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+
+from ..trainer.common.errors import UserError
+from ..trainer.common.events import Event, Making, Warned
+from .progress import INTERVAL, show_text
+
+MOST_LINES = 24
+"""Of a report that are shown in the node; the rest is in its output."""
+LINE_BREAK = "  \n"
+NO_MARK = "\u200b"
+"""A blank of no width: a line that begins with it is no heading and no list."""
+_MARKS = re.compile(r"^\s*(?=[#+>*-])")
+
+log = logging.getLogger(__name__)
+
+
+def follow(events: Iterator[Event], work: Work) -> Any:
+    """The last of the events, each of which went through `work`; on Cancel the events are closed."""
+    last = None
+    with closing(events):
+        for last in events:
+            work(last)
+    return last
+
+
+class Work:
+    """Call it with every event of a work. Raises the host's own interruption if Cancel was pressed."""
+
+    def __init__(self, node_id: str | None) -> None:
+        self.notes: list[str] = []
+        self._node_id, self._bar, self._what, self._told_at = node_id, None, "", 0.0
+
+    def __call__(self, event: Event) -> None:
+        # The bar asks for Cancel only as often as it redraws.
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if isinstance(event, Warned):
+            self.notes.append(event.message)
+            log.warning("LoRA Bootstrap: %s", event.message)
+        elif isinstance(event, Making) and event.total:
+            self._making(event)
+
+    def _making(self, event: Making) -> None:
+        if event.what != self._what:
+            self._what, self._bar = event.what, comfy.utils.ProgressBar(event.total, node_id=self._node_id)
+        self._bar.update_absolute(event.done, event.total)
+        if time.monotonic() - self._told_at >= INTERVAL:
+            self._told_at = time.monotonic()
+            show_text(f"{event.what} {event.done}/{event.total}", self._node_id)
+
+
+def show_report(text: str, node_id: str | None) -> None:
+    """The first lines of a report in the node, whose text the newer of the host's two renderers takes for Markdown."""
+    lines = text.rstrip().splitlines()
+    if len(lines) > MOST_LINES:
+        lines = [*lines[: MOST_LINES - 1], f"… {len(lines) - MOST_LINES + 1} more lines are in the report output"]
+    show_text(LINE_BREAK.join(_MARKS.sub(NO_MARK, line) for line in lines), node_id)
+
+
+def problem(check: Callable[..., object], *values: Any) -> bool | str:
+    """True, or what is wrong, for validate_inputs; a value that comes over a link (None) is not known yet."""
+    try:
+        if not any(value is None for value in values):
+            check(*values)
+    except UserError as error:
+        return str(error)
+    return True

@@ -1,0 +1,195 @@
+"""The bootstrap loop in a real ComfyUI server: the template as a client drives it, Cancel, a kill, and seeds."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from lora_bootstrap.trainer.bootstrap.candidates import Lineage
+from lora_bootstrap.trainer.bootstrap.rounds import BootstrapProject
+from lora_bootstrap.trainer.datasets.dataset import load_folder
+
+from .server import PACK, until
+
+STEPS = 6
+TARGETS, CANDIDATES = "4, 7, 9", "6, 8"
+
+
+def template(name, trigger):
+    """A template as it is shipped, but with a few small trainings and few candidates, as a project of its own."""
+    graph = json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text("utf-8"))
+    for node in graph.values():
+        inputs = node["inputs"]
+        if node["class_type"] == "LoraBootstrap_Project":
+            inputs |= {"trigger": trigger, "targets": TARGETS, "candidates": CANDIDATES}
+        elif node["class_type"] == "LoraBootstrap_TrainLora":
+            inputs["steps"] = STEPS
+        elif node["class_type"] == "KSampler":
+            inputs["steps"] = 4
+        elif node["class_type"] == "LoraBootstrap_CurateImages":
+            inputs["stop_on_alarm"] = False  # so little training draws strangers
+    return graph
+
+
+def ids(graph, kind):
+    return [id for id, node in graph.items() if node["class_type"] == f"LoraBootstrap_{kind}"]
+
+
+def project(server, name):
+    return BootstrapProject.load(server.base / "output" / "bootstrap" / name)
+
+
+def keep(server, name, number, count):
+    """Pick as the gallery does."""
+    told = server.get("/lora_bootstrap/candidates", project=name, round=number)
+    free = [row["name"] for row in told["candidates"] if not row["pick"]["state"] and not row["carried"]]
+    server.post("/lora_bootstrap/candidates/picks", {
+        "project": name, "round": number, "revision": told["revision"], "label": "test",
+        "changes": [{"candidate": candidate, "pick": {"state": "keep"}} for candidate in free[:count]]})
+
+
+def next_of(server, name):
+    return server.get("/lora_bootstrap/project", name=name)["next"]
+
+
+def test_the_loop_goes_on_run_by_run_and_over_a_restart(server, tab):
+    graph, name = template("Bootstrap a character", "loopgirl"), "loopgirl"
+    first, second = ids(graph, "CurateImages")
+    trainings = ids(graph, "TrainLora")
+
+    run = tab.run(graph)
+    assert run.status == "success", run.error
+    held = run.outputs[first]["lora_bootstrap"][0]
+    assert held["held"] and held["message"] == "4 of 7 kept: pick 3 more in the gallery, then Run."
+    assert second not in run.outputs and trainings[1] not in run.outputs
+    one = project(server, name).round(1)
+    assert len(one.made()) == 6 and len(one.project.round(0).made()) == 16
+    lineage = Lineage.read(one.made()[0])
+    assert (lineage.parent_lora, lineage.strength, lineage.steps, lineage.cfg) == ("loopgirl-style-1", 0.6, 4, 3)
+    assert lineage.prompt.startswith("loopgirl, 1girl, ") and len(lineage.parent_lora_sha256) == 64
+    assert next_of(server, name) == "Pick 3 more in the gallery of round 1, then Run."
+
+    keep(server, name, 1, 3)
+    with server.client() as again:
+        run = again.run(graph)
+    assert run.status == "success", run.error
+    # what was before the picks is not done again
+    assert not {trainings[0], *ids(graph, "Project"), ids(graph, "SaveCandidates")[1]} & set(run.executed)
+    assert run.outputs[second]["lora_bootstrap"][0]["message"].startswith("7 of 9 kept: pick 2 more")
+    assert trainings[2] not in run.outputs
+
+    server.restart()
+    keep(server, name, 2, 2)
+    with server.client() as later:
+        run = later.run(graph)
+    assert run.status == "success", run.error
+    told = [run.outputs[id]["lora_bootstrap"][0] for id in trainings]
+    assert [row["run"] for row in told] == ["loopgirl-style-1", "loopgirl-style-2", "loopgirl"]
+    assert [row["reused"] for row in told] == [True, True, False]
+    dataset = load_folder(project(server, name).round(2).dataset_folder)
+    real = sum(sample.repeats for sample in dataset if sample.parent == "picture")
+    assert len(dataset) == 9 and real / sum(sample.repeats for sample in dataset) >= 1 / 3
+    assert next_of(server, name) == "All done: prompt the LoRA with 'loopgirl'."
+    stages = server.get("/lora_bootstrap/project", name=name)["stages"]
+    assert {stage["state"] for stage in stages} == {"done"}
+
+
+def test_cancel_loses_no_candidate_and_the_next_run_draws_only_the_missing(server, tab):
+    graph, name = template("Bootstrap 1 - pick 16", "cancelgirl"), "cancelgirl"
+    queued = tab.queue(graph)
+    made = server.base / "output" / "bootstrap" / name / "round_1" / "candidates"
+    tab.wait_for(lambda m: m.type == "lora_bootstrap.candidates" and m.data["project"] == name
+                 and m.data["round"] == 1, "first candidate")
+    until(lambda: len(list(made.glob("*.json"))) >= 2, 60, "two candidates")
+    tab.server.post("/interrupt")
+    assert tab.wait(queued).status == "interrupted"
+    before = {path.name: path.stat().st_mtime_ns for path in made.glob("*.png")}
+    assert 2 <= len(before) < 6
+    run = tab.run(graph)
+    assert run.status == "success", run.error
+    after = {path.name: path.stat().st_mtime_ns for path in made.glob("*.png")}
+    assert len(after) == 6 and before.items() <= after.items()
+    drawn = [m["node"] for m in tab.of_type("executing") if m.get("prompt_id") == run.prompt_id and m["node"]]
+    save = ids(graph, "SaveCandidates")[1]
+    assert sum(f"{save}.0.0.keep_" in id for id in drawn) == 6 - len(before)
+
+
+@pytest.mark.usefixtures("once")
+def test_a_killed_server_has_kept_every_finished_candidate(server):
+    graph, name = template("Bootstrap 1 - pick 16", "killgirl"), "killgirl"
+    made = server.base / "output" / "bootstrap" / name / "round_1" / "candidates"
+    with server.client() as client:
+        client.queue(graph)
+        until(lambda: len(list(made.glob("*.json"))) >= 2, 120, "two candidates")
+    server.restart()
+    before = {path.stem for path in made.glob("*.png") if path.with_suffix(".json").exists()}
+    assert len(before) >= 2
+    told = server.get("/lora_bootstrap/candidates", project=name, round=1)
+    assert {row["name"] for row in told["candidates"]} == before
+    with server.client() as client:
+        assert client.run(graph).status == "success"
+    assert len(project(server, name).round(1).made()) == 6
+
+
+@pytest.mark.usefixtures("once")
+def test_each_stage_by_itself_goes_on_with_what_the_one_before_left(server, tab):
+    name = "stagegirl"
+    stages = [template(title, name) for title in ("Bootstrap 1 - pick 16", "Bootstrap 2 - pick 40",
+                                                  "Bootstrap 3 - character LoRA")]
+    early = tab.run(stages[1])
+    assert early.status == "error" and "nothing is kept in round 1 of 'stagegirl'" in early.error
+    for graph in stages[:2]:
+        graph[ids(graph, "CurateImages")[0]]["inputs"]["mode"] = "auto"
+    for graph, size in zip(stages, (7, 9, 9), strict=True):
+        with server.client() as client:
+            run = client.run(graph)
+        assert run.status == "success", run.error
+        sets = [load_folder(folder) for folder in (server.base / "output" / "bootstrap" / name).glob("round_*/dataset")]
+        assert max(map(len, sets)) == size
+    assert (server.base / "output" / "loras" / name / f"{name}.safetensors").is_file()
+    assert next_of(server, name).startswith("All done")
+
+
+def test_a_seed_sweep_draws_other_candidates_beside_those_that_are_there(server, tab):
+    graph, name = template("Bootstrap seed sweep", "seedgirl"), "seedgirl"
+    (seed,) = [id for id, node in graph.items() if node["class_type"] == "PrimitiveInt"]
+    (views,) = ids(graph, "ViewPrompts")
+    graph[views]["inputs"]["count"] = 3
+    counts = []
+    for value in (1, 2, 2):
+        graph[seed]["inputs"]["value"] = value
+        assert tab.run(graph).status == "success"
+        counts.append(len(project(server, name).round(1).made()))
+    assert counts == [3, 6, 6]
+    seeds = [Lineage.read(path).seed for path in project(server, name).round(1).made()]
+    assert len(set(seeds)) == 6
+
+
+def test_a_part_that_does_not_come_from_the_views_is_told(server, tab):
+    graph = template("Bootstrap 1 - pick 16", "wronggirl")
+    for node in graph.values():
+        if node["class_type"] == "KSampler":
+            node["inputs"]["seed"] = 1
+        if node["class_type"] == "CLIPTextEncode":
+            node["inputs"]["text"] = "1girl"
+    run = tab.run(graph)
+    assert run.status == "error" and "do not come from the node that gives the values" in run.error
+    assert graph[run.node]["class_type"] == "LoraBootstrap_SaveCandidates"
+
+
+@pytest.mark.parametrize(("widget", "value", "says"), [
+    ("targets", "4", "2 or 3 rising numbers"), ("candidates", "6", "need 2 numbers"), ("name", "../out", "name")])
+def test_a_mistake_in_the_project_is_a_red_node_before_anything_runs(server, tab, widget, value, says):
+    from .server import Refused
+
+    graph = template("Bootstrap 1 - pick 16", "redgirl")
+    for node in graph.values():
+        if node["class_type"] == "LoraBootstrap_Project":
+            # tags come by a link, so they are given here to be checked with the rest
+            node["inputs"] |= {"tags": "1girl, red hair", widget: value}
+    started = time.monotonic()
+    with pytest.raises(Refused) as refused:
+        tab.queue(graph)
+    assert says in refused.value.text and time.monotonic() - started < 10

@@ -1,0 +1,71 @@
+"""The stand-in for the host's modules, and a tiny model where the host's would be."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent / "comfy_stub"))  # before the pack's own folder `nodes`
+
+import comfy.model_management  # noqa: E402
+import comfy.utils  # noqa: E402
+import folder_paths  # noqa: E402
+import torch  # noqa: E402
+from server import PromptServer  # noqa: E402
+
+import nodes as host_nodes  # noqa: E402
+from lora_bootstrap.host.routes.run_view import TABLE  # noqa: E402
+from lora_bootstrap.trainer.backends.diffusers import load_backbone  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def host(tmp_path, monkeypatch):
+    """A host with its folders in `tmp_path`, and everything it is told taken down."""
+    monkeypatch.setattr(folder_paths, "base", tmp_path)
+    monkeypatch.setattr(comfy.model_management, "interrupted", False)
+    monkeypatch.setattr(comfy.utils, "bars", [])
+    monkeypatch.setattr(host_nodes, "calls", [])
+    monkeypatch.setattr(host_nodes, "failing", {})
+    monkeypatch.setattr(TABLE, "_trainings", [])
+    server = PromptServer.instance
+    monkeypatch.setattr(server, "sent", [])
+    monkeypatch.setattr(server, "texts", [])
+    for name in ("input", "output/loras"):
+        (tmp_path / name).mkdir(parents=True)
+    return SimpleNamespace(base=tmp_path, output=tmp_path / "output", input=tmp_path / "input", server=server,
+                           bars=comfy.utils.bars, management=comfy.model_management, nodes=host_nodes)
+
+
+@pytest.fixture(scope="session")
+def sandbox():
+    """The sandbox base, headless."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield load_backbone("sandbox")
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def adapter(sandbox, monkeypatch):
+    """host.backbone.model with the headless backbone; `calls` tells in which order it was used."""
+    from lora_bootstrap.nodes import train
+
+    calls = []
+
+    def apply_lora(model, clip, path, model_strength=1.0, clip_strength=1.0):
+        calls.append(("apply", Path(path).name, model_strength, clip_strength))
+        return (model and f"{model}+{Path(path).stem}"), (clip and f"{clip}+{Path(path).stem}")
+
+    stand_in = ModuleType("lora_bootstrap.host.backbone.model")
+    stand_in.apply_lora = apply_lora
+    stand_in.release_memory = lambda: calls.append("release")
+    stand_in.memory_in_use = lambda device: 3 * 2**30
+    import lora_bootstrap.host.backbone
+
+    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
+    monkeypatch.setattr(lora_bootstrap.host.backbone, "model", stand_in, raising=False)
+    monkeypatch.setattr(train, "make_backbone", lambda model, clip, vae: sandbox)
+    return SimpleNamespace(calls=calls, backbone=sandbox)

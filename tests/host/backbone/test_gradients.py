@@ -1,0 +1,103 @@
+"""Networks written for inference: what they overwrite, and what they cannot carry gradients through."""
+
+import pytest
+import torch
+from torch import nn
+
+from lora_bootstrap.host.backbone.gradients import Step, check_gradients, keeping_copies
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.models.backbone import Conditioning
+
+
+class Overwriting(nn.Module):
+    """Adds in place to what its first layer's backward pass needs."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = self.first(x).tanh()
+        kept = self.second(x)
+        x += 1.0
+        return x * kept
+
+
+class Sealed(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        raise NotImplementedError("derivative for sealed is not implemented")
+
+
+def test_protection_is_on_only_where_a_network_overwrites():
+    torch.manual_seed(0)
+    x = torch.randn(3, 4)
+    plain, overwriting = nn.Linear(4, 4), Overwriting()
+    assert check_gradients(plain, lambda: plain(x)) is False
+    assert check_gradients(overwriting, lambda: overwriting(x)) is True
+    assert check_gradients(nn.Linear(4, 4).requires_grad_(False), lambda: x) is None
+
+
+def test_a_protected_step_has_the_gradients_of_one_that_overwrites_nothing():
+    torch.manual_seed(0)
+    network, x, step = Overwriting(), torch.randn(3, 4), Step()
+    hidden = network.first(x).tanh()
+    ((hidden + 1) * network.second(hidden)).sum().backward()
+    right = [parameter.grad.clone() for parameter in network.parameters()]
+    for _ in range(2):  # tried out in the first step, known in the second
+        network.zero_grad()
+        with step.open():
+            step.prepare(network, lambda: network(x))
+            network(x).sum().backward()
+        for parameter, gradient in zip(network.parameters(), right, strict=True):
+            torch.testing.assert_close(parameter.grad, gradient)
+    network.zero_grad()
+    with keeping_copies():
+        loss = network(x).sum()
+    loss.backward()
+    for parameter, gradient in zip(network.parameters(), right, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_a_layer_without_a_backward_is_named():
+    network = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), nn.Tanh()), nn.Linear(4, 4))
+    network[1][1].register_forward_hook(lambda module, args, output: Sealed.apply(output))
+    with pytest.raises(UserError, match=r"^layer 1\.1 of Sequential cannot carry gradients \(derivative for sealed"):
+        check_gradients(network, lambda: network(torch.randn(2, 4)))
+    assert len(network[0]._forward_hooks) == 0
+
+
+def test_a_network_that_cuts_most_of_the_gradients_off_is_refused():
+    network = nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)))
+    network[2].register_forward_hook(lambda module, args, output: output.detach())
+    with pytest.raises(UserError, match="gradients reach only 2 of 8 parts of the LoRA"):
+        check_gradients(network, lambda: network(torch.randn(2, 4)))
+
+
+def test_other_errors_are_not_hidden():
+    with pytest.raises(RuntimeError, match="out of memory"):
+        check_gradients(nn.Linear(1, 1), raising)
+
+
+def raising():
+    raise RuntimeError("out of memory")
+
+
+def test_rows_of_differing_length_stay_apart_and_equal_ones_together():
+    def heard(length, value):
+        return Conditioning({"text": torch.full((1, length, 2), value), "pooled": torch.full((1, 3), value)})
+
+    both = Conditioning.cat([heard(2, 1.0), heard(4, 2.0), heard(2, 3.0)])
+    assert len(both) == 3 and isinstance(both.tensors["text"], tuple) and both.tensors["pooled"].shape == (3, 3)
+    assert both.row(1)["text"].shape == (1, 4, 2) and both.row(2)["pooled"][0, 0] == 3
+    picked = both.rows([2, 0])
+    assert picked.tensors["text"].shape == (2, 2, 2) and picked.tensors["text"][0, 0, 0] == 3
+    again = Conditioning.cat([both, heard(4, 5.0)])
+    assert [row.shape[1] for row in again.tensors["text"]] == [2, 4, 2, 4]
+    assert both.to("cpu").detach().row(1)["text"][0, 0, 0] == 2
+    with pytest.raises(ValueError, match="name different tensors"):
+        Conditioning.cat([both, Conditioning({"text": torch.zeros(1, 2, 2)})])

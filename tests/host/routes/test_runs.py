@@ -1,0 +1,271 @@
+"""What the run route tells: from disk, from this process, and over HTTP."""
+
+import json
+import math
+
+import pytest
+from PIL import Image
+
+from lora_bootstrap.host.drawing.plot import loss_plot, ticks
+from lora_bootstrap.host.routes.run_view import TABLE, Smoother, Table, run_status, thinned
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.models.families import FAMILIES
+from lora_bootstrap.trainer.training.config import TrainConfig
+from lora_bootstrap.trainer.training.runs import open_run
+
+from ...helpers.asking import ask
+
+KEYS = {"name", "run", "status", "node_id", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
+        "learning_rate", "rank", "alpha", "losses", "smoothed", "validation", "samples", "checkpoints"}
+
+
+@pytest.fixture
+def root(host):
+    return host.output / "loras"
+
+
+def make_run(root, name="girl", key="k", steps=40, done=20):
+    run = open_run(root, TrainConfig(name=name, steps=steps).replace(**{"adapter.rank": 4, "adapter.alpha": 2.0}), key)
+    for step in range(1, done + 1):
+        run.append_metrics({"step": step, "loss": 1 / step, "learning_rate": 1e-3, "seconds": 0.5})
+    run.append_metrics({"step": done, "validation_loss": 0.2, "validation_base_loss": 0.4, "validation_ratio": 0.5})
+    run.close()
+    return run
+
+
+def test_a_run_on_disk_is_told_whole(root):
+    run = make_run(root)
+    run.samples_folder.mkdir()
+    for name in ("step000010-00.png", "step000020-00.png", "step000020-01.png", "other.png"):
+        Image.new("RGB", (4, 4)).save(run.samples_folder / name)
+    run.checkpoint_path(10).write_bytes(b"")
+    told = run_status(root, "girl")
+    assert told.keys() == KEYS and json.loads(json.dumps(told)) == told
+    assert (told["name"], told["run"], told["status"]) == ("girl", "girl", "interrupted")
+    assert (told["step"], told["steps"], told["rank"], told["alpha"]) == (20, 40, 4, 2.0)
+    assert told["losses"][:2] == [[1, 1.0], [2, 0.5]] and len(told["losses"]) == len(told["smoothed"]) == 20
+    assert told["validation"] == [[20, 0.2, 0.5]] and told["seconds_per_step"] == 0.5
+    assert [(s["step"], s["filename"]) for s in told["samples"]] == [
+        (10, "step000010-00.png"), (20, "step000020-00.png"), (20, "step000020-01.png")]
+    assert told["samples"][0]["subfolder"] == "loras/girl/samples" and told["samples"][0]["type"] == "output"
+    assert told["checkpoints"] == [{"step": 10, "filename": "girl-step000010.safetensors"}]
+
+
+def test_a_run_is_interrupted_unless_somebody_trains_it(root):
+    run = make_run(root)
+    assert run_status(root, "girl")["status"] == "interrupted"
+    with run.locked():
+        assert run_status(root, "girl")["status"] == "training"
+    assert run_status(root, "girl")["status"] == "interrupted"
+    with run.locked():
+        pass  # asking did not keep the lock
+
+
+def test_stopped_and_finished_runs_say_so(root):
+    run = make_run(root)
+    run.mark_finished(20, stopped=True)
+    assert run_status(root, "girl")["status"] == "stopped"
+    run.final_path.write_bytes(b"")
+    run.mark_finished(40, stopped=False)
+    told = run_status(root, "girl")
+    assert told["status"] == "finished" and told["step"] == 40
+    assert told["checkpoints"] == [{"step": 40, "filename": "girl.safetensors"}]
+
+
+def test_of_several_runs_of_a_name_the_last_touched_is_told_and_a_folder_by_its_own_name(root):
+    import os
+
+    make_run(root, key="a")
+    second = make_run(root, key="b")
+    assert second.name == "girl-2"
+    for path in (second.folder / "run.json", second.metrics_path):
+        os.utime(path, (1, 1))
+    assert run_status(root, "girl")["run"] == "girl"
+    assert run_status(root, "girl-2")["run"] == "girl-2" and run_status(root, "girl-2")["name"] == "girl"
+    os.utime(second.metrics_path, (2**31, 2**31))
+    assert run_status(root, "girl")["run"] == "girl-2"
+
+
+@pytest.mark.parametrize("name", ["nobody", "../loras/girl", "girl/", "/", ".", "", "girl\0"])
+def test_any_other_name_is_no_run(root, name):
+    make_run(root)
+    assert run_status(root, name, Table()) is None
+
+
+def test_a_long_run_is_thinned_evenly_to_its_ends(root):
+    run = open_run(root, TrainConfig(name="long", steps=5000), "k")
+    run.metrics_path.write_text("".join(f'{{"step": {n}, "loss": {n}}}\n' for n in range(1, 5001)), "utf-8")
+    told = run_status(root, "long")
+    assert len(told["losses"]) == len(told["smoothed"]) == 2000
+    assert told["losses"][0] == [1, 1] and told["losses"][-1] == [5000, 5000]
+    gaps = {b[0] - a[0] for a, b in zip(told["losses"], told["losses"][1:], strict=False)}
+    assert gaps == {2, 3}
+    assert thinned([1, 2, 3], 3) == [1, 2, 3] and thinned(list(range(10)), 2) == [0, 9]
+
+
+def test_a_line_cut_by_a_kill_and_losses_that_are_no_numbers_are_left_out(root):
+    run = open_run(root, TrainConfig(name="cut", steps=9), "k")
+    run.metrics_path.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": null}\n{"step": 3, "lo', "utf-8")
+    assert run_status(root, "cut")["losses"] == [[1, 0.5]]
+
+
+def test_the_running_mean_starts_at_the_first_loss_and_forgets_slowly():
+    smoother = Smoother(steps=400)
+    assert smoother.add(4.0) == pytest.approx(4.0)
+    assert smoother.decay == pytest.approx(0.95)
+    for _ in range(200):
+        value = smoother.add(1.0)
+    assert value == pytest.approx(1.0, abs=1e-3)
+    assert Smoother(10).decay == 0.9 and Smoother(100_000).decay == pytest.approx(0.995)
+
+
+# -- trainings of this process -----------------------------------------------------------------------------------------
+
+
+def test_a_training_is_told_before_its_folder_is_there(root):
+    table = Table()
+    training = table.begin("new", "5")
+    training.message = "making room"
+    told = run_status(root, "new", table)
+    assert told.keys() == KEYS
+    assert (told["status"], told["run"], told["node_id"], told["message"]) == ("preparing", "new", "5", "making room")
+
+
+def test_a_live_training_tells_its_pace_over_what_is_on_disk(root):
+    table = Table()
+    make_run(root)
+    training = table.begin("girl", "5")
+    training.folder, training.status, training.steps = "girl", "training", 40
+    for step in (21, 22, 23):
+        training.step_done(step)
+    told = run_status(root, "girl", table)
+    assert told["status"] == "training" and told["step"] == 23 and told["node_id"] == "5" and len(told["losses"]) == 20
+    assert told["seconds_left"] == pytest.approx(17 * told["seconds_per_step"])
+    training.status, training.message = "cancelled", "cancelled at step 23"
+    told = run_status(root, "girl", table)
+    assert (told["status"], told["message"], told["seconds_left"]) == ("cancelled", "cancelled at step 23", None)
+    assert run_status(root, "girl", Table())["status"] == "interrupted", "after a restart of the server"
+
+
+def test_what_is_on_disk_wins_over_an_older_end_in_this_process(root):
+    table = Table()
+    run = make_run(root)
+    ended = table.begin("girl")
+    ended.folder, ended.status, ended.message = "girl", "failed", "out of memory"
+    assert run_status(root, "girl", table)["message"] == "out of memory"
+    run.final_path.write_bytes(b"")
+    run.mark_finished(40, stopped=False)
+    assert run_status(root, "girl", table)["status"] == "finished"
+
+
+def test_stopping_finds_the_folder_before_the_name_and_only_what_is_live():
+    table = Table()
+    older, newer = table.begin("girl"), table.begin("girl")
+    older.folder, newer.folder = "girl-2", "girl-3"
+    table.stop("girl-2")
+    assert older.stop.is_set() and not newer.stop.is_set()
+    table.stop("girl")
+    assert newer.stop.is_set()
+    newer.status = "finished"
+    with pytest.raises(UserError, match="'girl-3' is not being trained now"):
+        table.stop("girl-3")
+    with pytest.raises(UserError):
+        table.stop("nobody")
+
+
+def test_only_so_many_ended_trainings_are_remembered():
+    table = Table()
+    for number in range(500):
+        table.begin(f"run{number}")
+    assert table.find("run0") is None and table.find("run499") is not None
+
+
+# -- over HTTP ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_run_route_answers_or_refuses(root):
+    make_run(root)
+    found, missing, empty, outside = ask(
+        ("GET", "/lora_bootstrap/run?name=girl", {}), ("GET", "/lora_bootstrap/run?name=nobody", {}),
+        ("GET", "/lora_bootstrap/run", {}), ("GET", "/lora_bootstrap/run?name=..%2Floras%2Fgirl", {}))
+    assert found[0] == 200 and found[1].keys() == KEYS
+    assert missing == (404, {"error": "there is no run 'nobody'."})
+    assert empty[0] == 400 and outside[0] == 404
+
+
+def test_the_stop_route_stops_a_training_and_refuses_anything_else(root):
+    make_run(root, "ended")
+    training = TABLE.begin("being-trained")
+    try:
+        stopped, ended, missing, *bad = ask(
+            ("POST", "/lora_bootstrap/stop", {"json": {"run": "being-trained"}}),
+            ("POST", "/lora_bootstrap/stop", {"json": {"run": "ended"}}),
+            ("POST", "/lora_bootstrap/stop", {"json": {"run": "nobody"}}),
+            ("POST", "/lora_bootstrap/stop", {"json": {"run": 7}}),
+            ("POST", "/lora_bootstrap/stop", {"json": ["being-trained"]}),
+            ("POST", "/lora_bootstrap/stop", {"data": b"\xff no json"}))
+    finally:
+        training.status = "finished"
+    assert stopped == (200, {"stopping": True}) and training.stop.is_set()
+    assert ended[0] == 409 and "not being trained now" in ended[1]["error"]
+    assert missing[0] == 404 and [status for status, _ in bad] == [400, 400, 400]
+
+
+def test_the_resume_route_lets_a_stopped_run_go_on(root):
+    make_run(root, "halted").mark_finished(20, stopped=True)
+    make_run(root, "unfinished")
+    before = TABLE.resumed("halted")
+    resumed, unfinished, missing, bad = ask(
+        ("POST", "/lora_bootstrap/resume", {"json": {"run": "halted"}}),
+        ("POST", "/lora_bootstrap/resume", {"json": {"run": "unfinished"}}),
+        ("POST", "/lora_bootstrap/resume", {"json": {"run": "nobody"}}),
+        ("POST", "/lora_bootstrap/resume", {"json": {}}))
+    assert resumed == (200, {"resuming": True}) and TABLE.resumed("halted") == before + 1
+    assert TABLE.resumed(None) >= before + 1  # a training whose name comes over a link hears of it too
+    assert unfinished[0] == 409 and missing[0] == 404 and bad[0] == 400
+
+
+def test_the_presets_route_tells_every_family_and_kind():
+    ((status, table),) = ask(("GET", "/lora_bootstrap/presets", {}))
+    assert status == 200 and table.keys() == FAMILIES.keys()
+    sdxl = table["sdxl"]
+    assert sdxl["title"] == "Stable Diffusion XL" and sdxl["resolution"] == 1024
+    assert sdxl["presets"]["style"]["rank"] == 16 and sdxl["presets"]["style"]["alpha"] == 8
+
+
+# -- the plot ----------------------------------------------------------------------------------------------------------
+
+
+def count(image, colour):
+    return sum(n for n, pixel in image.getcolors(1 << 20) if all(abs(a - b) < 24 for a, b in zip(pixel, colour,
+                                                                                                 strict=True)))
+
+
+def test_the_plot_draws_the_mean_strong_the_steps_faint_and_validation_in_its_own_colour():
+    losses = [(step, 0.5 + 0.4 * math.cos(step)) for step in range(1, 101)]
+    bare, drawn, validated = (loss_plot("girl", 100, *curves) for curves in (
+        ((),), (losses,), (losses, [(50, 0.5), (100, 0.4)])))
+    blue, faint, orange = (31, 95, 191), (185, 205, 234), (217, 115, 26)
+    assert drawn.size == (768, 432)
+    assert count(drawn, blue) > count(bare, blue) + 500 and count(drawn, faint) > count(bare, faint) + 500
+    assert count(drawn, orange) == 0 and count(validated, orange) > 100
+
+
+def test_one_wild_step_does_not_flatten_the_curve():
+    losses = [(step, 1 - step / 200) for step in range(1, 101)]
+    calm, wild = loss_plot("a", 100, losses), loss_plot("a", 100, [*losses[:50], (51, 1e4), *losses[51:]])
+    blue = (31, 95, 191)
+    rows = [[y for y in range(60, 380) if any(all(abs(a - b) < 24 for a, b in zip(image.getpixel((x, y)), blue,
+            strict=True)) for x in (120, 300))] for image in (calm, wild)]
+    assert rows[0] and rows[1], "the curve is within the picture before the wild step"
+
+
+def test_a_flat_or_short_run_can_be_drawn():
+    for losses in ([], [(1, 0.5)], [(1, 0.0), (2, 0.0)], [(1, -1.0), (2, -1.0)]):
+        assert loss_plot("x", 2, losses).size == (768, 432)
+
+
+def test_ticks_are_few_and_round():
+    assert ticks(0, 350, 8) == [0, 50, 100, 150, 200, 250, 300, 350]
+    assert ticks(0.013, 0.094, 6) == pytest.approx([0.02, 0.04, 0.06, 0.08])
+    assert ticks(0, 1, 8) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])

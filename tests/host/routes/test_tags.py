@@ -1,0 +1,149 @@
+"""The tag editor's routes: what it is shown, what it saves, and what is refused."""
+
+import io
+import threading
+
+import pytest
+from PIL import Image
+
+from lora_bootstrap.host import paths
+from lora_bootstrap.host.routes import tag_view as tag_editor
+from lora_bootstrap.host.routes.tag_view import EDITORS, Conflict, edits_name
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.datasets.dataset import Dataset, load_folder, save_samples
+
+from ...helpers.asking import ask
+
+
+@pytest.fixture
+def dataset(host):
+    save_samples(host.input / "girl", [(Image.new("RGB", (600, 300), "red"), "akane, smile", {"name": "a"}),
+                                       (Image.new("RGB", (30, 20), "blue"), "akane", {"name": "b"})])
+    return load_folder(host.input / "girl")
+
+
+@pytest.fixture
+def shown(dataset, monkeypatch):
+    monkeypatch.setattr(EDITORS, "_edited", {})
+    return EDITORS.show(dataset, paths.edits_file("mine"))
+
+
+def get(id):
+    return ("GET", "/lora_bootstrap/dataset", {"params": {"id": id}})
+
+
+def post(id, revision, **captions):
+    return ("POST", "/lora_bootstrap/dataset/captions", {"json": {
+        "id": id, "revision": revision,
+        "changes": [{"picture": picture, "caption": caption} for picture, caption in captions.items()]}})
+
+
+def test_the_dataset_is_told_with_its_pictures_in_order(shown, dataset):
+    ((status, told),) = ask(get(shown.id))
+    assert status == 200 and told.keys() == {"id", "name", "editable", "pictures", "revision"}
+    assert (told["id"], told["name"], told["editable"], told["revision"]) == (shown.id, "girl", True, 0)
+    first = told["pictures"][0]
+    assert first == {"id": dataset.samples[0].content_hash, "name": "a.png", "caption": "akane, smile",
+                     "tags": ["akane", "smile"], "width": 600, "height": 300, "thumb": first["thumb"]}
+    assert [picture["name"] for picture in told["pictures"]] == ["a.png", "b.png"]
+
+
+def test_the_same_picture_twice_is_told_once(dataset, monkeypatch):
+    twice = EDITORS.show(dataset.concat(dataset), paths.edits_file("twice"))
+    assert len(twice.view()["pictures"]) == 2
+
+
+def test_a_thumbnail_is_a_small_jpeg(shown):
+    ((_, told),) = ask(get(shown.id))
+    answers = ask(*[("GET", picture["thumb"], {}) for picture in told["pictures"]])
+    images = [Image.open(io.BytesIO(data)) for _, data in answers]
+    assert [(image.format, image.size) for image in images] == [("JPEG", (256, 128)), ("JPEG", (30, 20))]
+    red, green, blue = images[0].getpixel((50, 50))
+    assert red > 240 and green < 20 and blue < 20
+
+
+def test_captions_are_saved_and_told_again(shown, dataset):
+    a, b = (sample.content_hash for sample in dataset)
+    saved, again, told = ask(post(shown.id, 0, **{a: "akane,\n frown"}), post(shown.id, 1, **{b: "akane, hat"}),
+                             get(shown.id))
+    assert saved == (200, {"revision": 1}) and again == (200, {"revision": 2}) and told[1]["revision"] == 2
+    assert [picture["caption"] for picture in told[1]["pictures"]] == ["akane, frown", "akane, hat"]
+    assert [picture["tags"] for picture in told[1]["pictures"]] == [["akane", "frown"], ["akane", "hat"]]
+    assert dataset.samples[0].path.with_suffix(".txt").read_text() == "akane, smile\n", "the files stay"
+
+
+def test_who_saves_on_an_older_state_gets_the_newer_one_and_saves_nothing(shown, dataset):
+    a, b = (sample.content_hash for sample in dataset)
+    _, (status, told), after = ask(post(shown.id, 0, **{a: "first"}), post(shown.id, 0, **{a: "second", b: "x"}),
+                                   get(shown.id))
+    assert status == 409 and "somebody else" in told.pop("error") and told == after[1]
+    assert [picture["caption"] for picture in told["pictures"]] == ["first", "akane"] and told["revision"] == 1
+
+
+def test_of_many_who_save_at_once_one_wins(shown, dataset):
+    picture, outcomes = dataset.samples[0].content_hash, []
+
+    def save(number):
+        try:
+            outcomes.append(EDITORS.change(shown.id, 0, {picture: f"tag {number}"}).revision)
+        except Conflict:
+            outcomes.append("conflict")
+
+    threads = [threading.Thread(target=save, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, outcomes)) == ["1"] + ["conflict"] * 7
+
+
+@pytest.mark.parametrize("body", [None, [], {}, {"id": "x", "revision": 0}, {"id": 1, "revision": 0, "changes": []},
+                                  {"id": "x", "revision": True, "changes": []},
+                                  {"id": "x", "revision": 0, "changes": [{"picture": "p"}]},
+                                  {"id": "x", "revision": 0, "changes": ["p"]}])
+def test_a_body_that_is_no_change_is_refused(shown, body):
+    ((status, told),) = ask(("POST", "/lora_bootstrap/dataset/captions", {"json": body}))
+    assert status == 400 and told["error"].startswith("the body must be")
+
+
+def test_what_there_is_none_of_is_refused(shown):
+    answers = ask(get("nobody"), get("../mine"), post("nobody", 0), post(shown.id, 0, nopicture="x"),
+                  ("GET", "/lora_bootstrap/thumb", {"params": {"id": shown.id, "picture": "x"}}),
+                  ("GET", "/lora_bootstrap/thumb", {}),
+                  ("POST", "/lora_bootstrap/dataset/captions", {"data": b"{"}))
+    assert [status for status, _ in answers] == [404] * 6 + [400]
+    assert answers[0][1]["error"] == "there is no dataset 'nobody' to edit; run the graph, so that its node has one."
+    assert "has no picture 'nopicture'" in answers[3][1]["error"]
+
+
+def test_a_picture_that_is_gone_is_refused_in_one_line(shown, dataset):
+    ((_, told),) = ask(get(shown.id))
+    dataset.samples[1].path.unlink()
+    tag_editor._thumb.cache_clear()
+    assert [status for status, _ in ask(("GET", told["pictures"][1]["thumb"], {}))] == [404]
+
+
+def test_two_nodes_of_one_number_with_pictures_of_two_folders_are_told_apart(dataset, host):
+    save_samples(host.input / "boy", [(Image.new("RGB", (8, 8)), "x", {"name": "a"})])
+    path = paths.edits_file("node-7")
+    girl, boy = EDITORS.show(dataset, path), EDITORS.show(load_folder(host.input / "boy"), path)
+    assert girl.id != boy.id and girl.path == boy.path
+    assert [EDITORS.find(edited.id).name for edited in (girl, boy)] == ["girl", "boy"]
+
+
+def test_the_last_of_many_datasets_are_remembered(dataset, monkeypatch):
+    monkeypatch.setattr(EDITORS, "_edited", {})
+    monkeypatch.setattr(tag_editor, "REMEMBERED", 3)
+    ids = [EDITORS.show(dataset, paths.edits_file(f"n{number}")).id for number in range(5)]
+    assert EDITORS.find(ids[-1]) and EDITORS.find(ids[2])
+    with pytest.raises(UserError, match="run the graph"):
+        EDITORS.find(ids[1])
+
+
+def test_an_empty_dataset_can_be_shown(host):
+    assert EDITORS.show(Dataset(()), paths.edits_file("none")).view()["pictures"] == []
+
+
+def test_edits_are_called_by_the_widget_else_by_the_node():
+    assert edits_name(" mine ", "5") == "mine"
+    assert edits_name("", "3:5") == "node-3-5" and edits_name("", None) == "node-none"

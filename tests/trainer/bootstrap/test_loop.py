@@ -1,0 +1,277 @@
+"""The loop from one picture to a character LoRA, on a base that draws and a training that only writes a file."""
+
+import contextlib
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from lora_bootstrap.sandbox import world
+from lora_bootstrap.trainer.bootstrap import loop as bootstrap
+from lora_bootstrap.trainer.bootstrap.events import BootstrapFinished, StageFinished
+from lora_bootstrap.trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
+from lora_bootstrap.trainer.bootstrap.originals import crop_framing, crop_repeats, crop_tags, real_share, squared
+from lora_bootstrap.trainer.captions.views import VOCABULARIES, tag_roles
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.events import Interrupted, Making, Warned
+from lora_bootstrap.trainer.common.files import atomic_write
+from lora_bootstrap.trainer.models.families import get_family
+from lora_bootstrap.trainer.pictures.crops import Crop
+from lora_bootstrap.trainer.pictures.images import to_tensor
+from lora_bootstrap.trainer.training.events import Finished, RunStarted, StepDone
+
+AKANE = world.HELD_OUT["akane"]
+TAGS = tuple(world.caption_tags(world.Scene(AKANE)))
+
+
+class DrawingBase:
+    """Draws what the prompt says; with a LoRA applied, the character it was trained on."""
+
+    family = get_family("sandbox")
+    fingerprint = "drawing-base"
+    device = torch.device("cpu")
+
+    def __init__(self, flat=False):
+        self.applied, self.made, self.flat = [], 0, flat
+
+    @contextlib.contextmanager
+    def lora(self, path, strength=1.0):
+        self.applied.append((path.stem, strength))
+
+        class Handle:
+            def set_strength(handle, value):
+                self.applied.append((path.stem, value))
+
+        yield Handle()
+
+    def generate(self, prompts, *, seeds, width, height, steps, cfg, negative=""):
+        self.made += len(prompts)
+        return torch.stack([self._draw(prompt, seed, width) for prompt, seed in zip(prompts, seeds, strict=True)])
+
+    def _draw(self, prompt, seed, width):
+        asked = {world.attribute_of(tag): tag for tag in prompt.split(", ") if world.attribute_of(tag)}
+        context = {name: tag for name, tag in asked.items() if name in world.CONTEXT}
+        if self.flat:
+            context = {}
+        pixels = to_tensor(world.draw(world.Scene(AKANE, **context), width))
+        noise = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(seed))
+        return (pixels + 0.1 * noise - 0.05).clamp(0, 1)
+
+
+class Recorder:
+    """Stands for loop.train: keeps what it was given, writes a file that depends on it, and finds it again."""
+
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self, backbone, dataset, config, runs_root, *, lineage, should_stop, **_):
+        self.calls.append((config, dataset, lineage))
+        key = hashlib.sha256(f"{config}{dataset.fingerprint}".encode()).hexdigest()
+        path = runs_root / config.name / f"{config.name}.safetensors"
+        if path.exists() and key.encode() in path.read_bytes():
+            yield Finished(config.steps, path, stopped=False, reused=True)
+            return
+        yield RunStarted(path.parent, config.steps, 0, len(dataset), 0, 1, 1)
+        for step in range(1, 4):
+            yield StepDone(step, 0, 1 / step, 1e-3, 0.1, 0.01)
+            if should_stop():
+                yield Finished(step, path, stopped=True)
+                return
+        atomic_write(path, save({"x": torch.ones(1)}, metadata={"key": key}))
+        yield Finished(config.steps, path, stopped=False)
+
+
+@pytest.fixture
+def training(monkeypatch):
+    recorder = Recorder()
+    monkeypatch.setattr(bootstrap, "train", recorder)
+    return recorder
+
+
+@pytest.fixture
+def config(tmp_path):
+    picture = tmp_path / "akane.png"
+    world.draw(world.Scene(AKANE), 128).save(picture)
+    return BootstrapConfig(picture=str(picture), tags=TAGS, trigger="zqx", targets=(3, 8, 12), candidates=(12, 16),
+                           strengths=(0.5, 1.0))
+
+
+def run(config, tmp_path, base=None, **more):
+    return list(run_bootstrap(config, tmp_path / "out", backbone=base or DrawingBase(), eye=None, **more))
+
+
+def test_a_picture_becomes_a_character_lora_a_grid_and_a_report(config, tmp_path, training):
+    events = run(config, tmp_path)
+    last = events[-1]
+    assert isinstance(last, BootstrapFinished) and last.stopped_because == ""
+    assert last.lora == tmp_path / "out" / "loras" / "zqx" / "zqx.safetensors"
+    assert all(path.is_file() for path in (last.lora, last.report, last.grid))
+    assert [event.name for event in events if isinstance(event, StageFinished)] == [
+        "crops", "reference", "style-1", "candidates-1", "curate-1", "dataset-1", "style-2", "candidates-2", "curate-2",
+        "dataset-2", "character", "grid", "report"]
+
+
+def test_the_training_sets_grow_as_the_targets_say(config, tmp_path, training):
+    run(config, tmp_path)
+    assert [len(dataset) for _, dataset, _ in training.calls] == [3, 8, 12]
+    assert [c.kind for c, _, _ in training.calls] == ["style", "style", "character"]
+
+
+def test_the_crops_are_at_least_a_third_of_every_rounds_samples(config, tmp_path, training):
+    run(config, tmp_path)
+    for _, dataset, _ in training.calls:
+        real = sum(sample.repeats for sample in dataset if sample.parent == "akane")
+        assert real / sum(sample.repeats for sample in dataset) >= 1 / 3
+
+
+def test_only_the_character_stage_absorbs_the_identity_tags(config, tmp_path, training):
+    run(config, tmp_path)
+    *styles, (_, character, lineage) = training.calls
+    assert all(any("red hair" in sample.caption for sample in dataset) for _, dataset, _ in styles)
+    for sample in character:
+        assert sample.caption.startswith("zqx, 1girl")
+        assert not set(sample.caption.split(", ")) & set(AKANE.identity)
+    assert lineage["absorbed"] == list(AKANE.identity)
+
+
+def test_every_generated_picture_keeps_its_lineage(config, tmp_path, training):
+    run(config, tmp_path)
+    folder = tmp_path / "out" / "bootstrap" / "zqx" / "round_2"
+    facts = [json.loads(path.read_text()) for path in sorted((folder / "candidates").glob("*.json"))]
+    assert len(facts) == 16 and {fact["round"] for fact in facts} == {2}
+    assert {fact["parent_lora"] for fact in facts} == {"zqx-style-2"}
+    assert len({fact["seed"] for fact in facts}) == 16
+    assert all(fact["prompt"].startswith("zqx, 1girl, red hair") for fact in facts)
+    kept = json.loads((folder / "dataset" / "1_generated" / "crops.json").read_text())
+    assert len(kept) == 9 and {fact["round"] for fact in kept.values()} <= {1, 2}
+
+
+def test_running_again_makes_nothing_again(config, tmp_path, training):
+    run(config, tmp_path)
+    base = DrawingBase()
+    events = run(config, tmp_path, base)
+    assert base.made == 0
+    assert all(event.reused for event in events if isinstance(event, StageFinished) and event.name != "report")
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 7, 9])
+def test_a_stopped_project_goes_on_to_the_same_end(config, tmp_path, training, stop_at):
+    whole = run(replace(config, name="whole"), tmp_path)
+    asked = iter(range(1000))
+    first = run(replace(config, name="parts"), tmp_path, should_stop=lambda: next(asked) >= stop_at)
+    assert isinstance(first[-1], Interrupted)
+    base = DrawingBase()
+    second = run(replace(config, name="parts"), tmp_path, base)
+    assert isinstance(second[-1], BootstrapFinished)
+    projects = [tmp_path / "out" / "bootstrap" / name for name in ("whole", "parts")]
+    decisions = [json.loads((p / "round_2" / "decisions.json").read_text())["decisions"] for p in projects]
+    assert decisions[0] == decisions[1]
+    assert whole[-1].stopped_because == second[-1].stopped_because == ""
+
+
+def test_only_missing_candidates_are_made_again(config, tmp_path, training):
+    run(config, tmp_path)
+    candidates = tmp_path / "out" / "bootstrap" / "zqx" / "round_1" / "candidates"
+    (candidates / "r1-003.png").unlink()
+    (candidates / "r1-005.json").write_text((candidates / "r1-006.json").read_text())
+    base = DrawingBase()
+    events = run(config, tmp_path, base)
+    assert base.made == 2
+    assert [event.done for event in events if isinstance(event, Making) and event.what == "round 1"] == [12]
+
+
+def test_a_users_changed_decision_is_honoured(config, tmp_path, training):
+    run(config, tmp_path)
+    file = tmp_path / "out" / "bootstrap" / "zqx" / "round_2" / "decisions.json"
+    known = json.loads(file.read_text())
+    row = next(row for row in known["decisions"] if row["kept"])
+    row["kept"] = False
+    file.write_text(json.dumps(known))
+    run(config, tmp_path)
+    assert len(training.calls[-1][1]) == 11
+    assert row["candidate"] not in [sample.path.stem for sample in training.calls[-1][1]]
+
+
+def test_pictures_that_are_all_alike_stop_the_loop_and_keep_everything(config, tmp_path, training):
+    events = run(config, tmp_path, DrawingBase(flat=True))
+    last = events[-1]
+    assert "stopped after round 1" in last.stopped_because
+    assert any(isinstance(event, Warned) and event.message == last.stopped_because for event in events)
+    assert [len(dataset) for _, dataset, _ in training.calls] == [3, 3]
+    assert last.lora.is_file() and last.stopped_because in last.report.read_text()
+    assert len(list((last.folder / "round_1" / "candidates").glob("*.png"))) == 12
+
+
+def test_another_picture_under_the_same_name_is_refused(config, tmp_path, training):
+    run(config, tmp_path)
+    other = tmp_path / "other.png"
+    world.draw(world.Scene(world.HELD_OUT["momo"]), 128).save(other)
+    with pytest.raises(UserError, match="another picture"):
+        run(replace(config, picture=str(other), name="zqx"), tmp_path)
+
+
+def test_changed_settings_redo_only_what_depends_on_them(config, tmp_path, training):
+    run(config, tmp_path)
+    base = DrawingBase()
+    events = run(replace(config, strengths=(0.5, 0.75, 1.0)), tmp_path, base)
+    assert base.made == bootstrap.SHOWCASE_COUNT
+    redone = [event.name for event in events if isinstance(event, StageFinished) and not event.reused]
+    assert redone == ["grid", "report"]
+
+
+def test_the_report_needs_no_other_file_and_no_script(config, tmp_path, training):
+    page = run(config, tmp_path)[-1].report.read_text()
+    assert "data:image/png;base64," in page
+    assert "<script" not in page and 'src="http' not in page and "file:" not in page
+    assert page.count("<figure") >= 3 + 12 + 16
+
+
+@pytest.mark.parametrize("change, words", [
+    ({"trigger": " "}, "trigger"), ({"trigger": "a, b"}, "one word"), ({"tags": ()}, "tags are empty"),
+    ({"name": "../elsewhere"}, "no path separators"),
+    ({"targets": (4, 16, 40, 80), "candidates": (48, 96, 200)}, "2 or 3 rising"), ({"targets": (16, 4)}, "rising"),
+    ({"candidates": (4, 96)}, "at least 5, 9"), ({"strengths": (0.0,)}, "above 0"), ({"strengths": ()}, "strengths"),
+])
+def test_impossible_settings_are_told_before_anything_runs(config, change, words):
+    with pytest.raises(UserError, match=words):
+        replace(config, **change)
+
+
+def test_a_picture_that_is_none_is_told_before_a_model_is_loaded(config, tmp_path):
+    (tmp_path / "akane.png").write_text("no picture")
+    with pytest.raises(UserError, match="akane.png"):
+        list(run_bootstrap(replace(config, base="/no/such/base"), tmp_path))
+
+
+@pytest.mark.parametrize("crops, generated, repeats", [(4, 12, 2), (4, 36, 5), (4, 8, 1), (1, 15, 8), (4, 0, 1)])
+def test_repeats_are_the_fewest_that_keep_a_third_real(crops, generated, repeats):
+    assert crop_repeats(crops, generated) == repeats
+    assert real_share(crops, generated) >= 1 / 3
+
+
+def test_crops_are_made_square_inside_the_picture():
+    assert squared((10, 0, 30, 100), (200, 100)) == (0, 0, 100, 100)
+    assert squared((150, 40, 190, 60), (200, 100)) == (150, 30, 190, 70)
+    assert squared((0, 0, 100, 300), (100, 300)) == (0, 0, 100, 300)
+
+
+def test_a_crops_framing_follows_its_name_or_its_height():
+    assert crop_framing(Crop("whole", (0, 0, 9, 100)), (100, 100)) == ""
+    assert crop_framing(Crop("face", (0, 0, 9, 90)), (100, 100)) == "close-up"
+    assert crop_framing(Crop("region_1", (0, 0, 9, 60)), (100, 100)) == "upper body"
+    assert crop_framing(Crop("region_2", (0, 0, 9, 40)), (100, 100)) == "close-up"
+
+
+def test_a_crops_caption_names_only_what_it_shows():
+    def tags(name, box, face=(30, 10, 70, 50)):
+        roles, words = tag_roles(TAGS, VOCABULARIES["sandbox"]), VOCABULARIES["sandbox"]
+        return crop_tags(Crop(name, box), (100, 100), roles, words, "zqx", face)
+
+    assert tags("whole", (0, 0, 100, 100)) == ("zqx", *TAGS)
+    assert {"close-up", "green eyes"} <= set(tags("face", (30, 10, 70, 50)))
+    assert not {"full body", "fox tail", "white dress"} & set(tags("face", (30, 10, 70, 50)))
+    part = tags("region_1", (50, 60, 90, 100))
+    assert part == ("zqx", "1girl", "fox tail", "white dress", "front view", "white background", "flat color")

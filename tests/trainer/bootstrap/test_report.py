@@ -1,0 +1,109 @@
+"""The report and the project file say what happened, and survive odd input."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from lora_bootstrap.trainer.bootstrap.curate import RoundFigures
+from lora_bootstrap.trainer.bootstrap.project import Project, StageRecord, is_made, making, open_project
+from lora_bootstrap.trainer.bootstrap.report import write_report
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.files import write_json
+from lora_bootstrap.trainer.pictures.charts import data_uri, loss_curve, read_losses, smoothed
+
+SETTINGS = {"trigger": "<b>zqx</b>", "base": "sandbox", "tags": ["1girl", "red hair"], "picture": "a.png"}
+FIGURES = RoundFigures(1, 1, 2, None, 1.25, None, 0.5, None, None, 0.4)
+
+
+@pytest.fixture
+def project(tmp_path):
+    project = Project(tmp_path / "bootstrap" / "p", SETTINGS, "hash", rounds=[FIGURES], notes=["take care"])
+    folder = project.folder / "round_1"
+    for name in ("r1-000", "r1-001"):
+        (folder / "candidates").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (64, 64), "red").save(folder / "candidates" / f"{name}.png")
+        write_json(folder / "candidates" / f"{name}.json",
+                   {"round": 1, "parent_lora": "p-style-1", "strength": 1.0, "seed": 77, "prompt": "zqx, smile"})
+    write_json(folder / "decisions.json", {"decisions": [
+        {"candidate": "r1-000", "kept": True, "reason": "pick 1 of 1", "scores": {"likeness": 0.91}},
+        {"candidate": "r1-001", "kept": False, "reason": "blurred (sharpness z -5.0)", "scores": {}}]})
+    run = tmp_path / "loras" / "p"
+    run.mkdir(parents=True)
+    lines = [json.dumps({"step": step, "loss": 1 / step}) for step in range(1, 101)]
+    (run / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 101, "lo']))
+    project.record(StageRecord("character", "Train", "100 steps", 12.5, "now",
+                               {"lora": "loras/p/p.safetensors", "run": "loras/p"}), reused=False)
+    return project
+
+
+def test_the_report_shows_decisions_reasons_lineage_curves_and_figures(project, tmp_path):
+    page = write_report(project, tmp_path).read_text()
+    for words in ("kept 1 of 2", "blurred (sharpness z -5.0)", "p-style-1 at 1 · seed 77", "likeness 0.91", "take care",
+                  "loras/p/p.safetensors", "<polyline", "12.5 s", "not measured"):
+        assert words in page, words
+
+
+def test_what_the_user_typed_is_escaped(project, tmp_path):
+    page = write_report(project, tmp_path).read_text()
+    assert "<b>zqx</b>" not in page and "&lt;b&gt;zqx&lt;/b&gt;" in page
+
+
+def test_a_project_reads_back_as_it_was_written(project):
+    assert Project.load(project.folder) == project
+
+
+def test_a_reused_stage_keeps_the_time_it_took(project):
+    again = StageRecord("character", "Train", "100 steps", 0.1, "later", {})
+    project.record(again, reused=True)
+    assert project.stages["character"].seconds == 12.5
+    project.record(again, reused=False)
+    assert project.stages["character"].seconds == 0.1
+
+
+def test_a_project_file_that_is_none_is_named(tmp_path):
+    for text in ("{", '{"version": 1, "stages": {}, "x": 1}', "[]", '{"version": 9}'):
+        (tmp_path / "project.json").write_text(text)
+        with pytest.raises(UserError, match="project.json"):
+            Project.load(tmp_path)
+
+
+def test_going_on_with_a_project_forgets_old_rounds_but_not_stage_times(project):
+    again = open_project(project.folder, {**SETTINGS, "seed": 1}, "hash")
+    assert again.rounds == [] and again.settings["seed"] == 1 and again.stages["character"].seconds == 12.5
+
+
+def test_a_folder_left_half_filled_does_not_count_as_made(tmp_path):
+    with pytest.raises(RuntimeError), making(tmp_path / "f", "key") as folder:
+        (folder / "a").write_text("half")
+        raise RuntimeError
+    assert not is_made(tmp_path / "f", "key")
+    with making(tmp_path / "f", "key") as folder:
+        assert list(folder.iterdir()) == []
+    assert is_made(tmp_path / "f", "key") and not is_made(tmp_path / "f", "other")
+
+
+def test_a_metrics_line_cut_short_is_skipped(project, tmp_path):
+    losses = read_losses(tmp_path / "loras" / "p")
+    assert len(losses) == 100 and losses[3] == (4, 0.25)
+
+
+def test_a_long_curve_is_averaged_into_few_points():
+    points = [(step, float(step % 2)) for step in range(1, 601)]
+    assert len(smoothed(points)) == 60
+    assert {value for _, value in smoothed(points)} == {0.5}
+
+
+def test_a_curve_starts_high_and_ends_low_when_the_loss_falls():
+    svg = loss_curve([(step, 1 / step) for step in range(1, 51)], "loss <1>")
+    ys = [float(pair.split(",")[1]) for pair in re.search('points="([^"]+)"', svg)[1].split()]
+    assert ys == sorted(ys) and ys[-1] - ys[0] > 100
+    assert "loss &lt;1&gt;" in svg
+    assert loss_curve([(1, 0.5)], "one") == ""
+
+
+def test_large_pictures_are_shrunk_and_small_ones_stay_lossless():
+    assert data_uri(Image.new("RGB", (64, 64))).startswith("data:image/png")
+    large = data_uri(Image.effect_noise((2000, 1000), 90).convert("RGB"), 400)
+    assert large.startswith("data:image/jpeg") and len(large) < 150_000

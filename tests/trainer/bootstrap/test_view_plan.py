@@ -1,0 +1,96 @@
+"""What a round of a graph draws: the loop's own prompts, under names that tell one making from another."""
+
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from lora_bootstrap.trainer.bootstrap.candidates import Lineage, picture_seed
+from lora_bootstrap.trainer.bootstrap.view_plan import (
+    REFERENCE_COUNT,
+    Source,
+    forget_others,
+    is_kept,
+    keep_candidates,
+    lineage_of,
+    plan_views,
+)
+from lora_bootstrap.trainer.captions.views import view_prompts
+
+from ...helpers.drawn_project import draw_project, draw_round
+
+
+@pytest.fixture
+def project(tmp_path):
+    return draw_project(tmp_path)
+
+
+def test_the_prompts_and_seeds_are_those_of_the_command_line(project):
+    plan = plan_views(project, 1)
+    expected = view_prompts(12, project.roles, project.vocabulary, trigger="zqx", seed=1000)
+    assert [view.prompt for view in plan.views] == list(expected)
+    assert [view.seed for view in plan.views] == [picture_seed(0, 1, index) for index in range(12)]
+    assert [view.text for view in plan.views] == [view.text for view in expected]
+
+
+def test_the_bases_own_pictures_are_asked_for_without_the_trigger(project):
+    plan = plan_views(project, 0)
+    assert len(plan.views) == REFERENCE_COUNT and not any("zqx" in view.text for view in plan.views)
+
+
+def test_words_around_the_prompt_are_no_tags_of_the_picture(project):
+    (view, *_) = plan_views(project, 1, before="masterpiece, ", after="absurdres").views
+    assert view.text == f"masterpiece, {view.prompt.text}, absurdres" and "masterpiece" not in view.prompt.tags
+
+
+def test_another_seed_asks_for_other_views_with_other_noise(project):
+    first, second = plan_views(project, 1), plan_views(project, 1, seed=5)
+    assert {view.seed for view in first.views}.isdisjoint(view.seed for view in second.views)
+    assert [view.text for view in first.views] != [view.text for view in second.views]
+
+
+def test_a_dataset_steers_the_views_and_says_so(project):
+    captions = [sample.caption for sample in project.crops()]
+    plan = plan_views(project, 1, captions=captions, count=48)
+    fronts = sum(view.prompt.view["angle"] == "front view" for view in plan.views)
+    assert fronts < sum(view.prompt.view["angle"] == "front view" for view in plan_views(project, 1, count=48).views)
+    assert plan.notes and not plan_views(project, 0, captions=captions).notes
+
+
+def test_few_named_styles_are_warned_of(project):
+    few = plan_views(project, 1, axes={"angle": {"from side": 1}, "style": {"dark": 1}})
+    assert few.notes[0].startswith("1 named styles: ask for 3 to 6") and not plan_views(project, 1).notes
+    assert not plan_views(project, 0, axes={"angle": {"from side": 1}}).notes
+
+
+def test_a_candidate_is_known_again_and_another_making_has_another_name(project, tmp_path):
+    one, view = project.round(1), plan_views(project, 1).views[3]
+    lora = tmp_path / "zqx-style-1.safetensors"
+    lora.write_bytes(b"weights")
+    source = Source(lora, 0.6, "recipe", 16, 3.0)
+    lineage = lineage_of(one, view, source)
+    assert not is_kept(one, lineage)
+    (path,) = keep_candidates(one, lineage, [Image.new("RGB", (64, 48), "red")])
+    assert is_kept(one, lineage_of(one, view, source)) and path.name.startswith("r1-003-")
+    told = Lineage.read(path)
+    assert (told.width, told.height, told.parent_lora, told.strength, told.cfg) == (64, 48, "zqx-style-1", 0.6, 3.0)
+    others = [Source(lora, 0.8, "recipe"), Source(lora, 0.6, "other"), Source(None, 0.0, "recipe")]
+    assert not any(is_kept(one, lineage_of(one, view, other)) for other in others)
+    assert not is_kept(one, lineage_of(one, replace(view, seed=1), source))
+    lora.write_bytes(b"trained anew")
+    assert not is_kept(one, lineage_of(one, view, source))
+
+
+def test_every_picture_of_a_batch_is_kept(project):
+    one, view = project.round(1), plan_views(project, 1).views[0]
+    lineage = lineage_of(one, view, Source(None, 0.0, "recipe"))
+    pictures = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    paths = keep_candidates(one, lineage, pictures)
+    assert [path.stem.removeprefix(lineage.name) for path in paths] == ["", "-1", "-2"] and len(one.made()) == 3
+
+
+def test_the_bases_pictures_of_other_settings_are_forgotten(project):
+    one = draw_round(project, 0)
+    first = lineage_of(one, plan_views(project, 0).views[0], Source(None, 0.0, "drawn"))
+    forget_others(one, [first.name])
+    assert [path.stem for path in one.made()] == [first.name]

@@ -1,0 +1,72 @@
+"""The table of views a user writes, and what a dataset lacks."""
+
+import pytest
+
+from lora_bootstrap.trainer.bootstrap.view_table import asked_for, parse_table, steered, table_text
+from lora_bootstrap.trainer.captions.views import AXES, VOCABULARIES, tag_roles, view_prompts
+from lora_bootstrap.trainer.common.errors import UserError
+
+SANDBOX = VOCABULARIES["sandbox"]
+TAGS = ("1girl", "red hair", "white dress", "front view", "full body", "smile", "white background", "flat color")
+ROLES = tag_roles(TAGS, SANDBOX)
+
+
+def test_an_empty_table_is_the_vocabularys_own():
+    assert parse_table("  \n", SANDBOX) == {axis: dict(tags) for axis, tags in SANDBOX.axes.items()}
+
+
+def test_a_table_is_read_as_it_is_written():
+    for vocabulary in VOCABULARIES.values():
+        assert parse_table(table_text(vocabulary.axes), vocabulary) == parse_table("", vocabulary)
+
+
+def test_a_line_gives_its_axis_weights_and_an_empty_one_leaves_it_out():
+    axes = parse_table("View: From_Side 2, from behind\nexpression:\nstyle: pixel art 0.5", SANDBOX)
+    assert axes["angle"] == {"from side": 2, "from behind": 1} and axes["style"] == {"pixel art": 0.5}
+    assert "expression" not in axes and list(axes) == [axis for axis in AXES if axis in axes]
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("from side", "not of the form"), ("mood: happy", "mood"), ("angle: from side 0", "must be above 0"),
+    ("\n".join(f"{axis}:" for axis in AXES), "no tag at all")])
+def test_what_cannot_be_read_is_told(text, says):
+    with pytest.raises(UserError, match=says):
+        parse_table(text, SANDBOX)
+
+
+def test_another_outfit_takes_the_place_of_her_own():
+    axes = parse_table("outfit: own, school uniform\nangle: front view\nframing: full body", SANDBOX)
+    views = view_prompts(10, ROLES, SANDBOX, axes=axes)
+    worn = [("white dress" in view.tags, "school uniform" in view.tags) for view in views]
+    assert sorted(worn) == [(False, True)] * 5 + [(True, False)] * 5
+
+
+def test_own_on_an_axis_is_what_the_picture_shows():
+    (view,) = view_prompts(1, ROLES, SANDBOX, axes=parse_table("expression: own\nangle: from side", SANDBOX))
+    assert "smile" in view.tags and "own" not in view.tags and view.view["expression"] == "own"
+
+
+def test_what_there_is_enough_of_is_asked_for_seldom_and_what_is_missing_more():
+    captions = [", ".join(TAGS)] * 4
+    axes, notes = steered(SANDBOX.axes, captions, 16)
+    views = view_prompts(48, ROLES, SANDBOX, axes=axes)
+    plain = view_prompts(48, ROLES, SANDBOX)
+
+    def count(prompts, tag):
+        return sum(tag in view.view.values() for view in prompts)
+
+    assert 0 < count(views, "front view") < count(plain, "front view") / 2
+    assert count(views, "from behind") > count(plain, "from behind")
+    assert any(note.startswith("white background: 4 are there already") for note in notes)
+    assert any(note.startswith("from behind: none is there yet") for note in notes)
+
+
+def test_the_guides_shares_are_met_where_the_table_asks_for_less():
+    axes, _ = steered({"angle": {"front view": 9, "from behind": 0.1}}, ["front view"] * 10, 20)
+    assert axes["angle"]["from behind"] > 1.5  # a tenth of 20, as the guides want
+
+
+def test_asked_for_tells_how_often_in_the_tables_own_form():
+    text = asked_for([{"angle": "from side", "style": "dark"}, {"angle": "from side", "style": "pastel"}])
+    assert text == "angle: from side 2\nstyle: dark 1, pastel 1"
+    assert parse_table(text, SANDBOX)["angle"] == {"from side": 2}

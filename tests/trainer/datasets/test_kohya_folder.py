@@ -1,0 +1,123 @@
+"""Saving a dataset as a kohya folder, again and again."""
+
+from dataclasses import replace
+
+import pytest
+from PIL import Image
+
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.events import Making, Warned
+from lora_bootstrap.trainer.datasets.dataset import Dataset, load_folder, save_samples
+from lora_bootstrap.trainer.datasets.kohya_folder import save_dataset
+
+COLOURS = ("red", "green", "blue")
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    mask = Image.new("L", (16, 12))
+    mask.paste(255, (0, 0, 8, 12))
+    save_samples(tmp_path / "in" / "10_girl", [
+        (Image.new("RGB", (16, 12), colour), f"{colour} hair", {"name": colour, "parent": "p"}) for colour in COLOURS],
+        [mask, None, None])
+    return load_folder(tmp_path / "in")
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def save(dataset, out, concept="girl"):
+    *_, last = save_dataset(dataset, out, concept)
+    return last
+
+
+def facts(dataset):
+    return sorted((s.load().tobytes(), s.caption, s.repeats, s.parent, s.mask and s.load_mask().tobytes())
+                  for s in dataset)
+
+
+def test_what_is_saved_is_loaded_as_it_was(dataset, out):
+    done = save(dataset, out)
+    assert facts(load_folder(out)) == facts(done.dataset) == facts(dataset)
+    assert (done.written, done.removed) == (3, 0)
+    assert (out / "10_girl" / "masks").is_dir() and (out / "10_girl" / "red.txt").read_text() == "red hair\n"
+
+
+def test_saving_again_writes_only_what_has_changed(dataset, out):
+    save(dataset, out)
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    changed = Dataset(tuple(replace(s, caption="long hair") if s.path.stem == "red" else s for s in dataset))
+    done = save(changed, out)
+    assert done.written == 1
+    assert [path.name for path in times if path.stat().st_mtime_ns != times[path] and "masks" not in path.parts] == [
+        "red.png"]
+    assert save(changed, out).written == 0
+
+
+def test_a_file_that_somebody_deleted_is_written_again(dataset, out):
+    save(dataset, out)
+    (out / "10_girl" / "green.png").unlink()
+    assert save(dataset, out).written == 1 and len(load_folder(out)) == 3
+
+
+def test_what_is_no_longer_in_the_dataset_is_removed_with_its_caption_and_mask(dataset, out):
+    save(dataset, out)
+    rest = Dataset(tuple(s for s in dataset if s.path.stem != "red"))
+    done = save(rest, out)
+    assert done.removed == 1 and facts(load_folder(out)) == facts(rest)
+    assert not list(out.rglob("red.*"))
+
+
+def test_another_concept_leaves_no_second_folder(dataset, out):
+    save(dataset, out)
+    save(dataset, out, "woman")
+    assert [path.name for path in out.iterdir() if path.is_dir()] == ["10_woman"]
+
+
+def test_pictures_from_elsewhere_are_refused_and_stay(dataset, out):
+    (out / "10_girl").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(out / "10_girl" / "red.png")
+    before = (out / "10_girl" / "red.png").read_bytes()
+    with pytest.raises(UserError, match=r"holds pictures that were not saved there from a dataset \(red.png\)"):
+        save(dataset, out)
+    assert (out / "10_girl" / "red.png").read_bytes() == before and len(list(out.rglob("*"))) == 2
+
+
+def test_a_dataset_is_not_saved_into_itself(dataset, tmp_path):
+    with pytest.raises(UserError, match="lies in .* itself"):
+        save(dataset, tmp_path / "in")
+
+
+def test_a_save_that_was_stopped_is_gone_on_with(dataset, out):
+    events = save_dataset(dataset, out, "girl")
+    assert next(events) == Making("saving", 1, 3)
+    events.close()
+    assert save(dataset, out).dataset.fingerprint == load_folder(out).fingerprint
+
+
+def test_two_pictures_of_one_name_and_a_crop_get_files_of_their_own(dataset, out):
+    whole = dataset.samples[0]
+    part = replace(whole, crop=(0, 0, 4, 4), size=(4, 4), mask=None)
+    done = save(Dataset((whole, part)), out)
+    assert [s.path.name for s in done.dataset] == ["blue.png", "blue_2.png"]
+    assert [s.load().size for s in load_folder(out)] == [(16, 12), (4, 4)]
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_named(dataset, out):
+    dataset.samples[1].path.write_bytes(b"no picture")
+    events = list(save_dataset(dataset, out, "girl"))
+    (warned,) = [event for event in events if isinstance(event, Warned)]
+    assert "green.png" in warned.message and len(events[-1].dataset) == 2
+
+
+@pytest.mark.parametrize("concept", ["", "a/b", ".."])
+def test_a_concept_that_leads_elsewhere_is_refused(dataset, out, concept):
+    with pytest.raises(UserError, match="is no folder name"):
+        save(dataset, out, concept)
+
+
+def test_an_empty_dataset_is_refused(out):
+    with pytest.raises(UserError, match="no pictures to save"):
+        save(Dataset(()), out)

@@ -1,0 +1,311 @@
+import json
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.events import Warned
+from lora_bootstrap.trainer.datasets.dataset import load_folder, with_masks
+from lora_bootstrap.trainer.training.config import TrainConfig
+from lora_bootstrap.trainer.training.events import (
+    Caching,
+    CheckpointSaved,
+    Finished,
+    Previewed,
+    RunStarted,
+    StepDone,
+    Validated,
+)
+from lora_bootstrap.trainer.training.loop import train
+
+
+def config(**settings):
+    base = TrainConfig(name="tiny", steps=6, state_every=2).replace(**{
+        "adapter.rank": 4, "adapter.alpha": 4, "adapter.layers": "all", "adapter.conv_rank": 2,
+        "optimizer.learning_rate": 1e-2, "data.resolution": 32, "data.batch_size": 2, "data.trigger": "zqx"})
+    return base.replace(**settings)
+
+
+def run(backbone, dataset, root, settings, **options):
+    return list(train(backbone, dataset, settings, root, **options))
+
+
+def of(events, kind):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def weights(events):
+    return load_file(events[-1].path)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def state_of(backbone):
+    parts = {"unet": backbone.network, **backbone.text_network}
+    return {f"{name}.{key}": value.clone() for name, part in parts.items() for key, value in part.state_dict().items()}
+
+
+def test_training_lowers_the_loss_and_leaves_a_lora_and_its_story(tiny_backbone, dataset, tmp_path):
+    # measured on the training pictures themselves, at fixed noise and times: the training loss jitters with them
+    events = run(tiny_backbone, dataset, tmp_path, config(steps=60, validate_every=60), validation=dataset)
+    losses = [event.loss for event in of(events, StepDone)]
+    assert [event.step for event in of(events, StepDone)] == list(range(1, 61))
+    assert of(events, Validated)[0].ratio < 0.8
+    started, finished = of(events, RunStarted)[0], events[-1]
+    assert isinstance(finished, Finished) and not finished.stopped and not finished.reused
+    assert finished.path == started.folder / "tiny.safetensors" and finished.path.exists()
+    lines = [json.loads(line) for line in (started.folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["loss"] for line in lines if "loss" in line] == losses
+    assert of(events, Caching)[-1].done == of(events, Caching)[-1].total
+
+
+def test_the_backbone_comes_back_bit_identical(tiny_backbone, dataset, tmp_path):
+    before, flags = state_of(tiny_backbone), [p.requires_grad for p in tiny_backbone.network.parameters()]
+    run(tiny_backbone, dataset, tmp_path, config(**{"adapter.text_encoder": True}))
+    stream = train(tiny_backbone, dataset, config(name="cancelled"), tmp_path)
+    while not isinstance(next(stream), StepDone):
+        pass
+    stream.close()
+    assert same(before, state_of(tiny_backbone))
+    assert flags == [p.requires_grad for p in tiny_backbone.network.parameters()]
+
+
+def test_the_saved_lora_gives_the_training_time_output(tiny_backbone, dataset, tmp_path):
+    events = run(tiny_backbone, dataset, tmp_path, config(steps=20))
+    seen = {}
+
+    def look(key):
+        with torch.no_grad():
+            torch.manual_seed(5)
+            noisy, t = torch.randn(2, 4, 8, 8), torch.tensor([0.3, 0.8])
+            seen[key] = tiny_backbone.predict(noisy, t, tiny_backbone.encode_text(["zqx, red", "blue"]))
+
+    look("base")
+    with tiny_backbone.lora(events[-1].path) as lora:
+        look("lora")
+        lora.set_strength(0.0)
+        look("off")
+        assert lora.unmatched == ()
+    look("after")
+    assert (seen["lora"] - seen["base"]).abs().max() > 1e-2
+    torch.testing.assert_close(seen["off"], seen["base"], atol=1e-6, rtol=0)
+    assert torch.equal(seen["after"], seen["base"])
+
+
+def test_equal_settings_give_equal_bits_and_another_seed_gives_others(tiny_backbone, dataset, tmp_path):
+    settings = config(**{"data.shuffle_captions": True, "data.caption_dropout": 0.3, "data.flip": True})
+    first = weights(run(tiny_backbone, dataset, tmp_path / "a", settings))
+    torch.randn(7)  # the global random state must not matter
+    assert same(first, weights(run(tiny_backbone, dataset, tmp_path / "b", settings)))
+    assert not same(first, weights(run(tiny_backbone, dataset, tmp_path / "c", settings.replace(seed=1))))
+
+
+def test_stop_keeps_the_lora_and_the_next_run_goes_on_to_the_same_bits(tiny_backbone, dataset, tmp_path):
+    whole = weights(run(tiny_backbone, dataset, tmp_path / "whole", config()))
+    steps = iter(range(100))
+    stopped = run(tiny_backbone, dataset, tmp_path / "parts", config(), should_stop=lambda: next(steps) == 2)
+    assert stopped[-1].stopped and stopped[-1].step == 3 and stopped[-1].path.exists()
+    rest = run(tiny_backbone, dataset, tmp_path / "parts", config())
+    assert of(rest, RunStarted)[0].first_step == 3
+    assert same(whole, weights(rest))
+    lines = (of(rest, RunStarted)[0].folder / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+
+
+def test_cancel_between_steps_keeps_weights_and_state(tiny_backbone, dataset, tmp_path):
+    whole = weights(run(tiny_backbone, dataset, tmp_path / "whole", config()))
+    stream = train(tiny_backbone, dataset, config(), tmp_path / "parts")
+    for event in stream:
+        if isinstance(event, StepDone) and event.step == 5:  # not a multiple of state_every
+            break
+    stream.close()
+    rest = run(tiny_backbone, dataset, tmp_path / "parts", config())
+    assert of(rest, RunStarted)[0].first_step == 5
+    assert same(whole, weights(rest))
+
+
+def test_a_finished_run_is_reused_and_retrain_forces_it(tiny_backbone, dataset, tmp_path):
+    first = run(tiny_backbone, dataset, tmp_path, config())
+    again = run(tiny_backbone, dataset, tmp_path, config())
+    assert len(again) == 1 and again[0].reused and again[0].path == first[-1].path
+    forced = run(tiny_backbone, dataset, tmp_path, config(), retrain=True)
+    assert len(of(forced, StepDone)) == 6
+    assert same(weights(first), weights(forced))
+
+
+def test_accumulating_two_batches_is_one_batch_of_both(tiny_backbone, dataset, tmp_path):
+    """The mean of two micro-batches' gradients moves the weights as their batch would; here to rounding."""
+    big = of(run(tiny_backbone, dataset, tmp_path / "a", config(steps=3, accumulation_steps=2)), StepDone)
+    small = of(run(tiny_backbone, dataset, tmp_path / "b", config(steps=6)), StepDone)
+    # before any update the first accumulated loss is the mean of the first two batches' losses at the start
+    first = of(run(tiny_backbone, dataset, tmp_path / "c",
+                   config(steps=2, **{"optimizer.learning_rate": 1e-12})), StepDone)
+    assert len(big) == 3 and len(small) == 6
+    assert big[0].loss == pytest.approx((first[0].loss + first[1].loss) / 2, rel=1e-5)
+
+
+def test_validation_is_a_ratio_to_the_base_and_the_same_every_time(tiny_backbone, dataset, tmp_path):
+    settings = config(validate_every=2, **{"data.validation_fraction": 0.2})
+    validated = of(run(tiny_backbone, dataset, tmp_path / "a", settings), Validated)
+    assert [event.step for event in validated] == [2, 4, 6]
+    assert len({event.base_loss for event in validated}) == 1
+    again = of(run(tiny_backbone, dataset, tmp_path / "b", settings), Validated)
+    assert validated == again
+    frozen = settings.replace(**{"optimizer.learning_rate": 1e-12})
+    assert of(run(tiny_backbone, dataset, tmp_path / "c", frozen), Validated)[-1].ratio == pytest.approx(1, abs=1e-4)
+
+
+def test_previews_and_checkpoints_come_when_asked(tiny_backbone, dataset, tmp_path):
+    settings = config(save_every=2, preview_every=3, preview_prompts=("zqx, red", "zqx, blue"))
+    events = run(tiny_backbone, dataset, tmp_path, settings)
+    assert [event.step for event in of(events, CheckpointSaved)] == [2, 4, 6]
+    previews = of(events, Previewed)
+    assert [event.step for event in previews] == [3, 6]
+    assert all(path.exists() for event in previews for path in event.paths) and len(previews[0].paths) == 2
+    names = sorted(path.name for path in events[-1].path.parent.glob("*.safetensors"))
+    assert names == ["tiny-step000002.safetensors", "tiny-step000004.safetensors", "tiny.safetensors"]
+
+
+def test_checkpoints_can_be_counted_in_epochs(tiny_backbone, dataset, tmp_path):
+    events = run(tiny_backbone, dataset, tmp_path, config(steps=7, save_every_epochs=1))  # 3 batches an epoch
+    assert [event.step for event in of(events, CheckpointSaved)] == [3, 6, 7]
+
+
+def test_the_text_encoder_learns_at_its_own_rate(tiny_backbone, dataset, tmp_path):
+    settings = config(**{"adapter.text_encoder": True, "optimizer.text_encoder_learning_rate": 1e-3})
+    saved = weights(run(tiny_backbone, dataset, tmp_path, settings))
+    text = [name for name in saved if name.startswith("lora_te_") and "lora_up" in name]
+    assert len(text) > 0 and all(saved[name].abs().max() > 0 for name in text)
+
+
+@pytest.mark.parametrize("settings", [
+    {"precision": "bf16"}, {"gradient_checkpointing": True}, {"optimizer.name": "adafactor"},
+    {"objective.timestep_density": "logit_normal", "optimizer.schedule": "cosine", "optimizer.warmup_steps": 2},
+    {"data.cache": "disk"},
+])
+def test_each_way_of_training_descends_and_resumes(tiny_backbone, dataset, tmp_path, settings):
+    settings = config(**settings)
+    whole = run(tiny_backbone, dataset, tmp_path / "whole", settings)
+    calls = iter(range(100))
+    run(tiny_backbone, dataset, tmp_path / "parts", settings, should_stop=lambda: next(calls) == 3)
+    assert same(weights(whole), weights(run(tiny_backbone, dataset, tmp_path / "parts", settings)))
+
+
+def test_gradient_checkpointing_changes_no_bit(tiny_backbone, dataset, tmp_path):
+    plain = weights(run(tiny_backbone, dataset, tmp_path / "a", config(steps=3)))
+    spared = weights(run(tiny_backbone, dataset, tmp_path / "b", config(steps=3, gradient_checkpointing=True)))
+    assert same(plain, spared)
+
+
+def test_a_loss_that_is_no_number_says_what_to_change_and_keeps_what_was_good(tiny_backbone, dataset, tmp_path):
+    settings = config(steps=50, save_every=1, **{"optimizer.learning_rate": 1e30, "optimizer.max_grad_norm": 0.0})
+    with pytest.raises(UserError, match=r"lower optimizer.learning_rate \(now 1e\+30\)"):
+        run(tiny_backbone, dataset, tmp_path, settings)
+    assert not any(tmp_path.rglob("*.tmp"))
+
+
+def test_memory_that_runs_out_says_what_to_lower_and_keeps_the_state(tiny_backbone, dataset, tmp_path, monkeypatch):
+    predict, calls = tiny_backbone.predict, iter(range(100))
+
+    def greedy(*args):
+        if next(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return predict(*args)
+
+    monkeypatch.setattr(tiny_backbone, "predict", greedy)
+    with pytest.raises(UserError, match=r"batch size 2 at 32 px: turn on gradient_checkpointing"):
+        run(tiny_backbone, dataset, tmp_path, config())
+    rest = run(tiny_backbone, dataset, tmp_path, config())
+    assert of(rest, RunStarted)[0].first_step == 3
+
+
+def test_captions_that_are_cut_are_reported(tiny_backbone, dataset, tmp_path):
+    long = dataset.with_captions(lambda caption: caption + ", " + ", ".join(f"tag{n}" for n in range(60)))
+    warnings = of(run(tiny_backbone, long, tmp_path, config(steps=1)), Warned)
+    assert any("the model hears 75" in event.message for event in warnings)
+
+
+def test_a_picture_too_small_is_left_out_by_name_and_the_rest_trains(tiny_backbone, dataset, tmp_path):
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "data" / "speck.png")
+    events = run(tiny_backbone, load_folder(tmp_path / "data"), tmp_path, config(steps=1))
+    assert any(event.message.startswith("speck.png is left out: 9 x 9 pixels") for event in of(events, Warned))
+    assert isinstance(events[-1], Finished)
+    for path in (tmp_path / "data").glob("disc*"):
+        path.unlink()
+    with pytest.raises(UserError, match="no picture can be trained on; speck.png"):
+        run(tiny_backbone, load_folder(tmp_path / "data"), tmp_path, config(steps=1))
+
+
+def masked(dataset, folder):
+    """The same pictures, the left half of each meant."""
+    folder.mkdir()
+    masks = {}
+    for sample in dataset:
+        mask = Image.new("L", sample.size, 0)
+        mask.paste(255, (0, 0, sample.size[0] // 2, sample.size[1]))
+        masks[sample.path] = folder / f"{sample.path.stem}.png"
+        mask.save(masks[sample.path])
+    return with_masks(dataset, masks)
+
+
+def test_a_mask_of_everything_trains_as_no_mask_does(tiny_backbone, dataset, tmp_path):
+    (tmp_path / "white").mkdir()
+    whole = {sample.path: tmp_path / "white" / f"{sample.path.stem}.png" for sample in dataset}
+    for sample in dataset:
+        Image.new("L", sample.size, 255).save(whole[sample.path])
+    plain = run(tiny_backbone, dataset, tmp_path / "a", config())
+    white = run(tiny_backbone, with_masks(dataset, whole), tmp_path / "b", config(**{"data.masked_loss": True}))
+    for one, other in zip(of(plain, StepDone), of(white, StepDone), strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-5)
+
+
+def test_what_is_outside_the_mask_is_not_learnt(tiny_backbone, dataset, tmp_path):
+    """With no weight outside and no prior, other pixels there change nothing but what the VAE carries across."""
+    settings = {"data.masked_loss": True, "data.masked_prior": 0.0, "steps": 1, "optimizer.learning_rate": 1e-9}
+    pictures = masked(dataset, tmp_path / "masks")
+    losses = {
+        weight: of(run(tiny_backbone, pictures, tmp_path / str(weight), config(**settings, **{
+            "data.unmasked_weight": weight})), StepDone)[0].loss for weight in (0.0, 1.0)}
+    plain = of(run(tiny_backbone, dataset, tmp_path / "plain", config(steps=1, **{
+        "optimizer.learning_rate": 1e-9})), StepDone)[0].loss
+    assert losses[1.0] == pytest.approx(plain, rel=1e-5) and losses[0.0] != pytest.approx(plain, rel=1e-3)
+
+
+def test_the_prior_keeps_the_surroundings_as_the_base_predicts_them(tiny_backbone, dataset, tmp_path):
+    pictures = masked(dataset, tmp_path / "masks")
+    settings = {"data.masked_loss": True, "data.unmasked_weight": 0.0, "steps": 30, "data.caption_dropout": 0.0}
+    moved = {}
+    for prior in (0.0, 20.0):
+        events = run(tiny_backbone, pictures, tmp_path / str(prior), config(**settings, **{"data.masked_prior": prior}))
+        moved[prior] = surroundings_moved(tiny_backbone, events[-1].path)
+    assert moved[20.0] < 0.6 * moved[0.0]
+
+
+def surroundings_moved(backbone, lora):
+    """Mean distance of the predictions with and without the LoRA in the right half of the latents."""
+    generator = torch.Generator().manual_seed(3)
+    noisy = torch.randn(4, 4, 8, 8, generator=generator)
+    t, heard = torch.tensor([0.2, 0.4, 0.6, 0.8]), backbone.encode_text(["zqx, red hair"] * 4)
+    with torch.no_grad():
+        before = backbone.predict(noisy, t, heard)
+        with backbone.lora(lora):
+            after = backbone.predict(noisy, t, heard)
+    return (after - before)[..., 4:].abs().mean().item()
+
+
+def test_a_masked_loss_without_any_mask_is_told(tiny_backbone, dataset, tmp_path):
+    events = run(tiny_backbone, dataset, tmp_path, config(**{"data.masked_loss": True}))
+    assert any("no picture has a mask" in event.message for event in of(events, Warned))
+
+
+def test_a_changed_mask_makes_a_new_run(tiny_backbone, dataset, tmp_path):
+    pictures = masked(dataset, tmp_path / "masks")
+    settings = config(steps=2, **{"data.masked_loss": True})
+    run(tiny_backbone, pictures, tmp_path / "runs", settings)
+    assert run(tiny_backbone, pictures, tmp_path / "runs", settings)[-1].reused
+    Image.new("L", pictures.samples[0].size, 255).save(pictures.samples[0].mask)
+    assert not run(tiny_backbone, pictures, tmp_path / "runs", settings)[-1].reused

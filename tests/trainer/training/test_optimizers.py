@@ -1,0 +1,57 @@
+import pytest
+import torch
+
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.training.optimizers import OPTIMIZERS, build_optimizer
+from lora_bootstrap.trainer.training.schedules import SCHEDULES, rate_factor
+
+
+def descend(name, rate, steps=60):
+    parameter = torch.nn.Parameter(torch.full((4, 4), 3.0))
+    optimizer = build_optimizer(name, [([parameter], rate)], weight_decay=0.0)
+    for _ in range(steps):
+        loss = (parameter - 1).pow(2).mean()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return loss.item()
+
+
+@pytest.mark.parametrize(("name", "rate"), [("adamw", 0.1), ("adafactor", 0.1), ("prodigy", 1.0)])
+def test_each_optimizer_descends(name, rate):
+    if name == "prodigy":
+        pytest.importorskip("prodigyopt")
+    assert descend(name, rate, steps=200) < 0.5  # from 4.0
+
+
+@pytest.mark.parametrize(("name", "extra"), [("adamw8bit", "8bit"), ("prodigy", "prodigy")])
+def test_an_absent_library_is_an_error_that_names_the_extra(name, extra, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, {"adamw8bit": "bitsandbytes", "prodigy": "prodigyopt"}[name], None)
+    with pytest.raises(UserError, match=rf"lora-bootstrap\[{extra}\]"):
+        build_optimizer(name, [([torch.nn.Parameter(torch.zeros(1))], 1e-3)], 0.0)
+
+
+def test_groups_keep_their_own_rates_and_empty_groups_are_left_out():
+    a, b = torch.nn.Parameter(torch.zeros(1)), torch.nn.Parameter(torch.zeros(1))
+    optimizer = build_optimizer("adamw", [([a], 1e-3), ([], 5.0), ([b], 1e-4)], 0.0)
+    assert [group["base_lr"] for group in optimizer.param_groups] == [1e-3, 1e-4]
+
+
+def test_schedules_warm_up_and_end_where_they_should():
+    assert [rate_factor("constant", step, 10, warmup=3) for step in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rate_factor("cosine", 0, 100) == 1.0
+    assert rate_factor("cosine", 50, 100) == pytest.approx(0.5)
+    assert rate_factor("cosine", 99, 100) < 0.001
+    assert rate_factor("cosine_with_restarts", 50, 100, cycles=2) == 1.0
+    assert rate_factor("cosine_with_restarts", 49, 100, cycles=2) < 0.002
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_factors_stay_between_zero_and_one(name):
+    assert all(0 <= rate_factor(name, step, 50, 5, 3) <= 1 for step in range(50))
+
+
+def test_every_optimizer_row_has_a_title():
+    assert all(row.title for row in OPTIMIZERS.values())

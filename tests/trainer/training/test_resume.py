@@ -1,0 +1,77 @@
+"""A run killed with SIGKILL at random points ends with the same bits as one that was not."""
+
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from lora_bootstrap.trainer.training.config import TrainConfig
+
+STEPS, KILLS = 60, 20
+CONFIG = TrainConfig(name="killed", steps=STEPS, state_every=2, save_every=5).replace(**{
+    "adapter.rank": 2, "data.resolution": 32, "data.batch_size": 2, "data.shuffle_captions": True,
+    "data.caption_dropout": 0.2, "optimizer.learning_rate": 1e-2})
+
+
+def _train(conftest, data, root, progress):
+    """Runs in a child: trains, telling how far it is, until it is done or killed."""
+    import importlib.util
+
+    import torch
+
+    from lora_bootstrap.trainer.datasets.dataset import load_folder
+    from lora_bootstrap.trainer.training.events import StepDone
+    from lora_bootstrap.trainer.training.loop import train
+
+    torch.set_num_threads(1)
+    spec = importlib.util.spec_from_file_location("tiny", conftest)
+    tiny = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tiny)
+    for event in train(tiny.make_tiny_backbone(), load_folder(data), CONFIG, root):
+        if isinstance(event, StepDone):
+            progress.value = event.step
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and forkserver are POSIX")
+def test_a_run_killed_twenty_times_ends_with_the_same_bits(dataset, tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["diffusers", "peft", "lora_bootstrap.trainer.backends.diffusers"])
+    conftest = os.path.join(os.path.dirname(os.path.dirname(__file__)), "conftest.py")
+
+    def start(root):
+        progress = context.Value("i", 0)
+        child = context.Process(target=_train, args=(conftest, tmp_path / "data", root, progress))
+        child.start()
+        return child, progress
+
+    child, _ = start(tmp_path / "whole")
+    child.join(120)
+    assert child.exitcode == 0
+    rng = random.Random(0)
+    for _ in range(KILLS):
+        child, progress = start(tmp_path / "killed")
+        more = rng.randint(1, 3)
+        while progress.value == 0 and child.is_alive():
+            time.sleep(0.001)
+        target = min(STEPS - 2, progress.value + more - 1)
+        while progress.value < target and child.is_alive():
+            time.sleep(0.0005)
+        time.sleep(rng.random() * 0.02)  # into the middle of a step or of a save
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        assert child.exitcode == -signal.SIGKILL, "it was over before it could be killed"
+        for path in (tmp_path / "killed").rglob("*.safetensors"):
+            if not path.name.startswith("."):
+                with safe_open(path, "pt") as file:  # a partial file under a final name would not open
+                    assert len(file.keys()) > 0
+    child, _ = start(tmp_path / "killed")
+    child.join(120)
+    assert child.exitcode == 0
+    whole, killed = (load_file(next((tmp_path / name).glob("*/killed.safetensors"))) for name in ("whole", "killed"))
+    assert whole.keys() == killed.keys() and all((whole[key] == killed[key]).all() for key in whole)

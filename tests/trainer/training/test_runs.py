@@ -1,0 +1,200 @@
+"""The run registry: which folder a run gets, what is reused and resumed, metrics, and the lock."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.training.config import TrainConfig
+from lora_bootstrap.trainer.training.runs import OUTPUTS, open_run, read_run, run_key
+
+CONFIG = TrainConfig(name="mira", steps=200)
+
+
+def key_of(config=CONFIG, base="b", data="d", validation=""):
+    return run_key(config, base, data, validation)
+
+
+def finish(run, step=200, stopped=False):
+    run.state_path.parent.mkdir(exist_ok=True)
+    run.state_path.write_bytes(b"state")
+    if not stopped:
+        run.final_path.write_bytes(b"lora")
+    run.mark_finished(step, stopped)
+
+
+def opened(root, config=CONFIG, **options):
+    return open_run(root, config, key_of(config), **options)
+
+
+def test_the_key_changes_with_everything_that_changes_the_weights():
+    changes = {"steps": 201, "seed": 1, "precision": "bf16", "kind": "style", "adapter.rank": 8, "data.flip": True,
+               "optimizer.learning_rate": 2e-4, "data.trigger": "x", "adapter.layers": "all",
+               "objective.min_snr_gamma": 1.0}
+    keys = {key_of(CONFIG.replace(**{name: value})) for name, value in changes.items()}
+    keys |= {key_of(), key_of(base="c"), key_of(data="c"), key_of(validation="c")}
+    assert len(keys) == len(changes) + 4
+    assert all(len(key) == 64 for key in keys)
+
+
+def test_the_key_does_not_change_with_what_is_only_kept_or_shown():
+    kept = {"name": "kai", "state_every": 7, "data.cache": "disk", "save_every": 10, "save_every_epochs": 1,
+            "validate_every": 5, "preview_every": 5, "preview_prompts": ["a"]}
+    assert set(OUTPUTS) < set(kept)
+    assert {key_of(CONFIG.replace(**{name: value})) for name, value in kept.items()} == {key_of()}
+
+
+def test_a_new_run_has_its_folder_and_its_facts(tmp_path):
+    run = opened(tmp_path / "loras", lineage={"parent": "style"})
+    assert run.folder == tmp_path / "loras" / "mira"
+    facts = json.loads((run.folder / "run.json").read_text())
+    assert facts["key"] == key_of() and facts["lineage"] == {"parent": "style"} and facts["status"] == "training"
+    assert TrainConfig.from_dict(facts["config"]) == CONFIG
+    assert (run.finished, run.step, run.state_path.exists(), run.checkpoints()) == (False, 0, False, [])
+    assert run.checkpoint_path(100).name == "mira-step000100.safetensors"
+    assert run.final_path.name == "mira.safetensors"
+    assert [path.name for path in (tmp_path / "loras").iterdir()] == ["mira"]
+
+
+def test_an_identical_finished_run_is_reused_and_its_state_is_gone(tmp_path):
+    finish(opened(tmp_path))
+    again = opened(tmp_path)
+    assert again.finished and again.step == 200 and again.folder == tmp_path / "mira"
+    assert not again.state_path.exists()
+
+
+def test_a_partial_or_stopped_run_is_resumed(tmp_path):
+    first = opened(tmp_path)
+    assert opened(tmp_path).folder == first.folder
+    finish(first, 50, stopped=True)
+    again = opened(tmp_path)
+    assert (again.folder, again.finished, again.step) == (first.folder, False, 50)
+    assert again.state_path.read_bytes() == b"state"
+
+
+def test_a_finished_run_whose_lora_was_deleted_is_trained_again_in_its_place(tmp_path):
+    run = opened(tmp_path)
+    finish(run)
+    run.final_path.unlink()
+    assert not opened(tmp_path).finished and opened(tmp_path).folder == run.folder
+
+
+def test_other_runs_of_the_same_name_get_numbers_and_are_found_again(tmp_path):
+    other = CONFIG.replace(seed=1)
+    third = CONFIG.replace(seed=2)
+    folders = [opened(tmp_path, config).folder.name for config in (CONFIG, other, third, other, CONFIG)]
+    assert folders == ["mira", "mira-2", "mira-3", "mira-2", "mira"]
+    assert opened(tmp_path, other).final_path.name == "mira-2.safetensors"
+
+
+def test_retrain_is_a_new_run_in_any_case(tmp_path):
+    finish(opened(tmp_path))
+    assert opened(tmp_path, retrain=True).folder.name == "mira-2"
+
+
+@pytest.mark.parametrize(("wanted", "folder"), [
+    ({}, "mira"), ({"save_every": 50}, "mira"), ({"save_every": 0}, "mira"), ({"preview_prompts": ["b"]}, "mira"),
+    ({"save_every": 25}, "mira-2"), ({"validate_every": 10}, "mira-2"),
+    ({"preview_every": 10, "preview_prompts": ["a"]}, "mira-2"),
+])
+def test_a_finished_run_is_reused_only_if_it_kept_what_is_asked_for(tmp_path, wanted, folder):
+    finish(opened(tmp_path, CONFIG.replace(save_every=50)))
+    assert opened(tmp_path, CONFIG.replace(save_every=50).replace(**wanted)).folder.name == folder
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
+    (tmp_path / "mira").mkdir()
+    (tmp_path / "mira" / "mine.safetensors").write_bytes(b"mine")
+    (tmp_path / "mira-2").mkdir()
+    (tmp_path / "mira-2" / "run.json").write_text('{"format": 99}')
+    assert opened(tmp_path).folder.name == "mira-3"
+    assert [path.name for path in (tmp_path / "mira").iterdir()] == ["mine.safetensors"]
+    with pytest.raises(UserError, match="holds no training run"):
+        read_run(tmp_path / "mira")
+
+
+def test_a_run_never_leaves_its_root(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "mira").symlink_to(outside)
+    with pytest.raises(UserError, match="outside"):
+        opened(tmp_path / "root")
+    assert list(outside.iterdir()) == []
+
+
+def test_checkpoints_are_listed_by_step_and_a_finished_runs_last_is_the_final_file(tmp_path):
+    run = opened(tmp_path)
+    for step in (1_000_000, 100, 20):
+        run.checkpoint_path(step).write_bytes(b"")
+    (run.folder / ".mira-step000030.safetensors.1234.tmp").write_bytes(b"")
+    assert [step for step, _ in run.checkpoints()] == [20, 100, 1_000_000]
+    run.checkpoint_path(1_000_000).unlink()
+    finish(run)
+    assert read_run(run.folder).checkpoints()[-1] == (200, run.final_path)
+
+
+def test_metrics_after_the_state_and_half_written_lines_are_dropped(tmp_path):
+    run = opened(tmp_path)
+    for step in range(1, 6):
+        run.append_metrics({"step": step, "loss": step / 10})
+    run.append_metrics({"step": 3, "validation_loss": float("nan")})
+    assert len(run.metrics_path.read_text().splitlines()) == 6
+    with open(run.metrics_path, "a") as file:
+        file.write('{"step": 2, "lo')
+    run.truncate_metrics(3)
+    assert run.metrics() == [{"step": 1, "loss": 0.1}, {"step": 2, "loss": 0.2}, {"step": 3, "loss": 0.3},
+                             {"step": 3, "validation_loss": None}]
+    run.append_metrics({"step": 4, "loss": 0.5})
+    assert json.loads(run.metrics_path.read_text().splitlines()[-1]) == {"step": 4, "loss": 0.5}
+    run.truncate_metrics(0)
+    assert run.metrics_path.read_text() == ""
+
+
+def test_only_one_holder_at_a_time_and_half_written_files_are_swept(tmp_path):
+    run = opened(tmp_path)
+    leftover = run.folder / ".mira.safetensors.12ab.tmp"
+    leftover.write_bytes(b"half")
+    with run.locked():
+        assert not leftover.exists()
+        with pytest.raises(UserError, match=f"trained already .process {os.getpid()}."), opened(tmp_path).locked():
+            pass
+    with opened(tmp_path).locked():
+        pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_process_frees_its_lock(tmp_path):
+    run = opened(tmp_path)
+    (said, says), (waits, _held) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        with run.locked():
+            os.write(says, b"1")
+            os.read(waits, 1)  # until it is killed
+        os._exit(0)
+    os.read(said, 1)
+    with pytest.raises(UserError, match=f"process {child}"), run.locked():
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with run.locked():
+        assert run.folder.is_dir()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_processes_that_open_at_once_agree_on_the_folders(tmp_path):
+    children = []
+    for seed in (0, 1, 0, 1, 0, 1):
+        children.append(os.fork())
+        if children[-1] == 0:
+            try:
+                opened(tmp_path, CONFIG.replace(seed=seed))
+            finally:
+                os._exit(0)
+    for child in children:
+        os.waitpid(child, 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mira", "mira-2"]
+    assert {read_run(path).config.seed for path in tmp_path.iterdir()} == {0, 1}

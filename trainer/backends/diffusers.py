@@ -1,0 +1,259 @@
+"""Backbone over a diffusers pipeline: the sandbox, a diffusers folder, or a single SD1.5 / SDXL checkpoint file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from ..common.errors import UserError
+from ..common.files import file_hash
+from ..lora.file import LoraWeights, load_lora
+from ..models.backbone import Conditioning
+from ..models.families import Family, get_family
+from ..models.noise import DiscreteSchedule, mix
+from ..training.adapters import AppliedLora, apply_lora
+
+log = logging.getLogger(__name__)
+
+SANDBOX = "sandbox"
+TOKEN_LIMIT = 75
+"""What one chunk of a CLIP text encoder hears, without its start and end marks."""
+
+
+class DiffusersBackbone:
+    """`backbone.Backbone` over StableDiffusionPipeline or StableDiffusionXLPipeline. See there for the verbs."""
+
+    network_prefix = "unet"
+    key_style = "kohya"
+
+    def __init__(self, pipeline: Any, family: Family, fingerprint: str) -> None:
+        objective = _objective(pipeline.scheduler)
+        self.pipeline, self.family, self.fingerprint = pipeline, replace(family, objective=objective), fingerprint
+        self.network: nn.Module = pipeline.unet
+        names = ("text_encoder", "text_encoder_2")
+        encoders = {name: getattr(pipeline, name, None) for name in names}
+        self.text_network = nn.ModuleDict({name: encoder for name, encoder in encoders.items() if encoder is not None})
+        self.schedule = DiscreteSchedule(pipeline.scheduler.alphas_cumprod)
+        self.pipeline.set_progress_bar_config(disable=True)
+        for module in (self.network, self.text_network, pipeline.vae):
+            module.requires_grad_(False).eval()
+
+    @property
+    def device(self) -> torch.device:
+        return self.network.device
+
+    @property
+    def text_device(self) -> torch.device:
+        return self.network.device
+
+    @property
+    def latent_scale(self) -> int:
+        """Pixels of the picture's side to one of the latent's."""
+        return 2 ** (len(self.pipeline.vae.config.block_out_channels) - 1)
+
+    @contextlib.contextmanager
+    def training(self, gradient_checkpointing: bool) -> Iterator[None]:
+        networks = [self.network, *self.text_network.values()] if gradient_checkpointing else []
+        for network in networks:
+            _checkpointing(network, True)
+            network.train()  # some versions recompute only in training mode; there is no dropout to wake
+        try:
+            yield
+        finally:
+            for network in networks:
+                _checkpointing(network, False)
+                network.eval()
+
+    def step(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        vae = self.pipeline.vae
+        latents = vae.encode((pixels * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mode().float()
+        return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
+
+    def encode_text(self, captions: Sequence[str]) -> Conditioning:
+        encoded = self.pipeline.encode_prompt(list(captions), device=self.device, num_images_per_prompt=1,
+                                              do_classifier_free_guidance=False)
+        tensors = {"prompt_embeds": encoded[0]}
+        if len(encoded) == 4:  # SDXL: (embeds, negative embeds, pooled, negative pooled)
+            tensors["pooled_prompt_embeds"] = encoded[2]
+        return Conditioning(tensors)
+
+    def noised(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return mix(self.schedule, latents, noise, t)
+
+    def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
+        dtype, tensors = self.network.dtype, conditioning.tensors
+        extra = {}
+        if "pooled_prompt_embeds" in tensors:
+            height, width = (side * self.latent_scale for side in noisy.shape[-2:])
+            sizes = torch.tensor([[height, width, 0, 0, height, width]], device=noisy.device, dtype=dtype)
+            extra["added_cond_kwargs"] = {
+                "text_embeds": tensors["pooled_prompt_embeds"].to(dtype), "time_ids": sizes.expand(len(noisy), -1),
+            }
+        return self.network(
+            noisy.to(dtype), self.schedule.timesteps(t), encoder_hidden_states=tensors["prompt_embeds"].to(dtype),
+            return_dict=False, **extra,
+        )[0].float()
+
+    def decode(self, latents: Tensor) -> Tensor:
+        vae = self.pipeline.vae
+        latents = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
+        return (vae.decode(latents.to(vae.device, vae.dtype)).sample.float() / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
+                 steps: int, cfg: float, negative: str = "") -> Tensor:
+        if len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        pictures = self.pipeline(
+            list(prompts), negative_prompt=[negative] * len(prompts), generator=generators, width=width, height=height,
+            num_inference_steps=steps, guidance_scale=cfg, output_type="pt",
+        ).images
+        return pictures.float().cpu()
+
+    def token_count(self, caption: str) -> tuple[int, int]:
+        tokens = self.pipeline.tokenizer(caption, add_special_tokens=False, verbose=False).input_ids
+        return len(tokens), min(len(tokens), TOKEN_LIMIT)
+
+    @contextlib.contextmanager
+    def lora(self, source: str | Path | LoraWeights, strength: float = 1.0) -> Iterator[AppliedLora]:
+        """The LoRA at this strength while the block lasts; `set_strength` of what is yielded changes it.
+
+        Raises UserError if no key of the file fits this base.
+        """
+        parts = {self.network_prefix: self.network, **self.text_network}
+        weights = source if isinstance(source, LoraWeights) else load_lora(source, module_names=_module_names(parts))
+        applied = apply_lora(parts, weights, strength)
+        if applied.unmatched:
+            log.warning("%d modules of the LoRA are not in this model, such as %s", len(applied.unmatched),
+                        applied.unmatched[0])
+        try:
+            yield applied
+        finally:
+            applied.detach()
+
+
+def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtype | None = None) -> DiffusersBackbone:
+    """The base model by the name "sandbox", a diffusers folder, or a single .safetensors checkpoint.
+
+    `device` and `dtype` default to the GPU in bfloat16 (float16 where it has none), or the CPU in float32.
+    Raises UserError if it is not a base model this pack can train.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if dtype is None:
+        half = torch.bfloat16 if device != "cuda" or torch.cuda.is_bf16_supported() else torch.float16
+        dtype = torch.float32 if device == "cpu" else half
+    if str(base) == SANDBOX:
+        from ...sandbox import BASE_DIR
+
+        return _load_folder(BASE_DIR, get_family(SANDBOX), device, torch.float32)
+    path = Path(base).expanduser()
+    if path.is_dir():
+        return _load_folder(path, _folder_family(path), device, dtype)
+    if path.is_file():
+        return _load_file(path, device, dtype)
+    raise UserError(f"base {str(base)!r} is neither 'sandbox', a diffusers folder, nor a .safetensors file.")
+
+
+def _load_folder(path: Path, family: Family, device: str, dtype: torch.dtype) -> DiffusersBackbone:
+    try:
+        pipeline = _pipeline_class(family).from_pretrained(path, torch_dtype=dtype, **_no_checker(family))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"base folder {str(path)!r} could not be loaded as {family.title}: "
+                        f"{_first_line(error)}") from error
+    return DiffusersBackbone(pipeline.to(device), family, _fingerprint(sorted(path.rglob("*.safetensors"))))
+
+
+def _load_file(path: Path, device: str, dtype: torch.dtype) -> DiffusersBackbone:
+    family = _file_family(path)
+    try:
+        pipeline = _pipeline_class(family).from_single_file(str(path), torch_dtype=dtype, **_no_checker(family))
+    except Exception as error:  # no network raises a different type in every version of its libraries
+        raise UserError(
+            f"base {str(path)!r} is a {family.title} checkpoint, but diffusers could not load it: {_first_line(error)} "
+            "The first time, it fetches the family's configuration and tokenizer from the Hugging Face hub; without "
+            "a network, pass a diffusers folder instead."
+        ) from error
+    return DiffusersBackbone(pipeline.to(device), family, _fingerprint([path]))
+
+
+def _pipeline_class(family: Family) -> Any:
+    import diffusers
+
+    return diffusers.StableDiffusionXLPipeline if family.name == "sdxl" else diffusers.StableDiffusionPipeline
+
+
+def _no_checker(family: Family) -> dict[str, Any]:
+    return {} if family.name == "sdxl" else {"safety_checker": None, "requires_safety_checker": False}
+
+
+def _folder_family(path: Path) -> Family:
+    if not (path / "model_index.json").is_file():
+        raise UserError(f"base folder {str(path)!r} holds no model_index.json: it is not a diffusers model.")
+    return get_family("sdxl" if (path / "text_encoder_2").is_dir() else "sd15")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+_PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
+
+
+def _objective(scheduler: Any) -> str:
+    """What the network predicts, as the model's own scheduler says: SD and SDXL models come in both kinds."""
+    prediction = scheduler.config.prediction_type
+    if prediction not in _PREDICTIONS:
+        raise UserError(f"the base predicts {prediction!r}, which is not supported; valid: {', '.join(_PREDICTIONS)}.")
+    return _PREDICTIONS[prediction]
+
+
+_MARKS = {
+    # a key that only this family's single-file checkpoints hold
+    "sdxl": "conditioner.embedders.1.model.ln_final.weight",
+    "sd15": "cond_stage_model.transformer.text_model.final_layer_norm.weight",
+}
+
+
+def _file_family(path: Path) -> Family:
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys = set(file.keys())
+    except Exception as error:  # safetensors raises its own, unexported error type
+        raise UserError(f"base {str(path)!r} is not a readable .safetensors file: {error}") from error
+    for name, mark in _MARKS.items():
+        if mark in keys:
+            return get_family(name)
+    raise UserError(
+        f"base {str(path)!r} is not an SD1.5 or SDXL checkpoint (it holds {len(keys)} tensors, none of them their "
+        "text encoder's). Train other families inside ComfyUI, or pass a diffusers folder."
+    )
+
+
+def _checkpointing(network: nn.Module, on: bool) -> None:
+    names = ("enable_gradient_checkpointing", "gradient_checkpointing_enable") if on else (
+        "disable_gradient_checkpointing", "gradient_checkpointing_disable")
+    next(getattr(network, name) for name in names if hasattr(network, name))()  # diffusers', then transformers' name
+
+
+def _module_names(parts: dict[str, nn.Module]) -> list[str]:
+    return [f"{prefix}.{name}" for prefix, part in parts.items() for name, _ in part.named_modules() if name]
+
+
+def _fingerprint(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file_hash(file).encode())
+    return digest.hexdigest()

@@ -1,0 +1,148 @@
+"""Generated pictures on disk, each with its lineage beside it: round, parent LoRA, strength, prompt, seed, sampler."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from ..captions.views import ViewPrompt
+from ..common.errors import UserError
+from ..common.events import Event, Making
+from ..common.files import file_hash, read_json, write_json
+from ..models.backbone import Backbone
+from ..models.sampler import Sampler, save_picture
+from ..pictures.images import load_pixels, to_image
+from .curate import Candidate
+
+
+class Stopped(Exception):
+    """Asked to stop. What was made is kept."""
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where a generated picture comes from; the `.json` beside it."""
+
+    name: str
+    prompt: str
+    tags: list[str]
+    view: Mapping[str, str]
+    seed: int
+    round: int
+    parent_lora: str
+    """Name of the LoRA file; "" for the base itself."""
+    parent_lora_sha256: str
+    strength: float
+    base: str
+    width: int
+    height: int
+    steps: int | None
+    """None, as `cfg`: the sampler of the graph does not say."""
+    cfg: float | None
+    recipe: str = ""
+    """Hash of how a graph sampled it; "" for the loop's own sampler, which the fields above describe."""
+
+    @classmethod
+    def read(cls, picture: Path) -> Lineage:
+        """The lineage of a picture. Raises UserError if its `.json` is missing or unreadable."""
+        path = picture.with_suffix(".json")
+        try:
+            return _read_lineage(path, path.stat().st_mtime_ns)
+        except (OSError, TypeError) as error:
+            raise UserError(f"{path} does not tell where {picture.name} comes from ({error}). Delete both to make the "
+                            "picture anew.") from error
+
+    @property
+    def candidate(self) -> Candidate:
+        return Candidate(self.name, ViewPrompt(tuple(self.tags), self.view), self.seed, self.round, self.parent_lora)
+
+
+@lru_cache(maxsize=65536)
+def _read_lineage(path: Path, mtime_ns: int) -> Lineage:
+    return Lineage(**read_json(path))
+
+
+def picture_seed(seed: int, number: int, index: int) -> int:
+    """A 31-bit seed of its own for picture `index` of round `number`."""
+    digest = hashlib.sha256(f"{seed}-{number}-{index}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+class PictureMaker:
+    """Makes pictures for view prompts into a folder, only those that are not there yet."""
+
+    def __init__(self, backbone: Backbone, sampler: Sampler, seed: int, should_stop: Callable[[], bool]) -> None:
+        self.backbone, self.sampler, self.seed, self.should_stop = backbone, sampler, seed, should_stop
+
+    def make(self, what: str, folder: Path, views: Sequence[ViewPrompt], *, number: int = 0, lora: Path | None = None,
+             strengths: Sequence[float] = (1.0,)) -> Iterator[Event]:
+        """Yields progress; returns (the pictures' paths, whether all were there already).
+
+        `strengths` are taken in turn. Other pictures in the folder, of an earlier setting, are removed.
+        """
+        digest = file_hash(lora) if lora else ""
+        plan = [
+            Lineage(f"r{number}-{index:03d}", view.text, list(view.tags), dict(view.view),
+                    picture_seed(self.seed, number, index), number, lora.stem if lora else "", digest,
+                    strengths[index % len(strengths)] if lora else 0.0, self.backbone.fingerprint, **vars(self.sampler))
+            for index, view in enumerate(views)
+        ]
+        missing = [lineage for lineage in plan if not _is_there(folder, lineage)]
+        done = len(plan) - len(missing)
+        for strength in dict.fromkeys(lineage.strength for lineage in missing):
+            group = [lineage for lineage in missing if lineage.strength == strength]
+            for start in range(0, len(group), self.sampler.batch):
+                if self.should_stop():
+                    raise Stopped
+                batch = group[start : start + self.sampler.batch]
+                self._make_batch(folder, batch, lora, strength)
+                done += len(batch)
+                yield Making(what, done, len(plan))
+        _remove_others(folder, {lineage.name for lineage in plan})
+        return [folder / f"{lineage.name}.png" for lineage in plan], not missing
+
+    def pixels(self, paths: Sequence[Path]) -> Tensor:
+        """[N, 3, H, W] in 0..1, at the size pictures are compared at."""
+        return load_pixels(paths, self.sampler.measured_size)
+
+    def _make_batch(self, folder: Path, batch: Sequence[Lineage], lora: Path | None, strength: float) -> None:
+        prompts, seeds = [lineage.prompt for lineage in batch], [lineage.seed for lineage in batch]
+        if lora is None:
+            pixels = self.sampler.pictures(self.backbone, prompts, seeds)
+        else:
+            with self.backbone.lora(lora, strength):
+                pixels = self.sampler.pictures(self.backbone, prompts, seeds)
+        for lineage, picture in zip(batch, pixels, strict=True):
+            save_candidate(folder, to_image(picture), lineage)
+
+
+def save_candidate(folder: Path, image: Image.Image, lineage: Lineage) -> Path:
+    """Write a picture, then what it descends from."""
+    path = folder / f"{lineage.name}.png"
+    path.with_suffix(".json").unlink(missing_ok=True)  # an old one must not vouch for a new picture
+    save_picture(path, image)
+    write_json(path.with_suffix(".json"), asdict(lineage))
+    return path
+
+
+def _is_there(folder: Path, lineage: Lineage) -> bool:
+    picture = folder / f"{lineage.name}.png"
+    sidecar = picture.with_suffix(".json")
+    return picture.is_file() and sidecar.is_file() and read_json(sidecar) == asdict(lineage)
+
+
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Remove what the loop made with other settings; what a graph made (its lineage has a recipe) stays."""
+    for sidecar in folder.glob("r*-*.json"):
+        if sidecar.stem not in names and not read_json(sidecar).get("recipe"):
+            sidecar.with_suffix(".png").unlink(missing_ok=True)
+            sidecar.unlink()
+    for picture in folder.glob("r*-*.png"):
+        if not picture.with_suffix(".json").exists():
+            picture.unlink()

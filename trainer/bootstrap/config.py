@@ -1,0 +1,86 @@
+"""BootstrapConfig: what a bootstrap project is made from, checked when built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from ..common.errors import UserError
+from ..training.config import TrainConfig
+from .curate import CurationSettings
+
+MAX_DEPTH = 2
+"""How many removes from the real picture the farthest training picture may be (science notes, section 2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootstrapConfig:
+    """What a project is made from.
+
+    Attributes:
+        tags: everything the picture shows: the subject (1girl), the character's traits, and this picture's view.
+        trigger: the word the LoRA is called by.
+        name: of the project and its LoRA; the trigger if empty.
+        targets: pictures to train on in each round: crops, then crops and kept pictures together.
+        candidates: pictures to generate in each round.
+        candidate_strengths: LoRA strengths the candidates are made at, in turn. Well under 1, the base still turns the
+            camera and changes the mood as the prompt asks.
+        strengths: columns of the strength grid.
+        likeness: folder of a CLIP or DINOv2 model to measure likeness with; the sandbox brings its own.
+        style, character: training settings by dotted name, over the family's preset.
+        sample_steps, cfg: None: the family's own.
+    """
+
+    picture: str
+    tags: tuple[str, ...]
+    trigger: str
+    base: str = "sandbox"
+    name: str = ""
+    targets: tuple[int, ...] = (4, 16, 40)
+    candidates: tuple[int, ...] = (48, 96)
+    candidate_strengths: tuple[float, ...] = (0.6,)
+    seed: int = 0
+    strengths: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 1.0)
+    likeness: str = ""
+    sample_steps: int | None = None
+    cfg: float | None = None
+    style: Mapping[str, Any] = field(default_factory=dict)
+    character: Mapping[str, Any] = field(default_factory=dict)
+    curation: CurationSettings = field(default_factory=CurationSettings)
+
+    def __post_init__(self) -> None:
+        if not self.trigger.strip() or "," in self.trigger:
+            raise UserError(f"trigger is {self.trigger!r}; it must be one word without commas, such as eiei21girl.")
+        if not self.tags:
+            raise UserError("tags are empty; give what the picture shows, such as \"1girl, fox ears, blonde hair\".")
+        if not self.name:
+            object.__setattr__(self, "name", self.trigger.strip().replace(" ", "-"))
+        TrainConfig(name=self.name)  # the project is a folder as a run is
+        _check_targets(self.targets, self.candidates)
+        for name in ("strengths", "candidate_strengths"):
+            values = getattr(self, name)
+            if not values or not all(0 < value <= 2 for value in values):
+                raise UserError(f"{name} is {values}; it must be numbers above 0 and at most 2.")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BootstrapConfig:
+        """From `to_dict`, read back from JSON. Raises UserError for what it could not have written."""
+        try:
+            lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+            return cls(**{**values, **lists, "curation": CurationSettings(**values["curation"])})
+        except (TypeError, KeyError) as error:
+            raise UserError(f"the project's settings cannot be read ({error}); use another project name.") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in fields(self)} | {"curation": asdict(self.curation)}
+
+
+def _check_targets(targets: Sequence[int], candidates: Sequence[int]) -> None:
+    if not 2 <= len(targets) <= MAX_DEPTH + 1 or list(targets) != sorted(set(targets)) or not 1 <= targets[0] <= 16:
+        raise UserError(f"targets are {tuple(targets)}; they must be 2 or 3 rising numbers, the first (crops) from 1 "
+                        "to 16: pictures generated from generated ones at more than two removes lose the character.")
+    needed = [target - targets[0] for target in targets[1:]]
+    if len(candidates) != len(needed) or any(have < need for have, need in zip(candidates, needed, strict=True)):
+        raise UserError(f"candidates are {tuple(candidates)}; targets {tuple(targets)} need {len(needed)} numbers of "
+                        f"at least {', '.join(map(str, needed))} (twice to four times as many choose well).")

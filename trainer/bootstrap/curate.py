@@ -1,0 +1,305 @@
+"""Choosing from generated pictures: gates first, then farthest-point picks under view quotas, each with a reason.
+
+Likeness is always measured against the crops of the ORIGINAL picture, never against an earlier round's pictures:
+what a loop rewards it drifts towards, and only real pictures hold it (reference: arXiv 2407.09499, 2407.17493).
+Without an eye, likeness and tags are not measured; the terms are left out and the notes say so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..captions.views import ViewPrompt
+from ..measures import pixels as metrics
+from ..measures.eyes import Likeness
+from ..measures.likeness import leave_one_out, likeness_to, tag_recall
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A generated picture and where it comes from."""
+
+    name: str
+    prompt: ViewPrompt
+    seed: int
+    round: int
+    parent: str
+    """Name of the LoRA that made it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurationSettings:
+    """Thresholds of the gates and weights of the score."""
+
+    burn_limit: float = 8.0
+    """A picture whose burn z is above this is out."""
+    blur_limit: float = -4.0
+    """A picture whose sharpness z among the candidates is below this is out."""
+    likeness_percentile: float = 10.0
+    """The gate: this percentile of each original crop's likeness to the other crops ..."""
+    likeness_floor: float | None = None
+    """... or this cosine, if given."""
+    spare: float = 1.5
+    """The gate gives way until this many times the target pass, each angle its share, but never to pictures less alike
+    than what the base makes of the tags alone; the notes say how far."""
+    tag_threshold: float = 0.5
+    tag_recall: float = 0.75
+    distance_weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Kept or not, why, and the figures it rests on (a figure that was not measured is left out)."""
+
+    candidate: str
+    kept: bool
+    reason: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Curation:
+    """The outcome of a round: a decision per candidate in their order, the picks in order, and notes."""
+
+    decisions: tuple[Decision, ...]
+    picked: tuple[int, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Read:
+    """Per-candidate figures, all [N]."""
+
+    sharpness_z: Tensor
+    burn: Tensor
+    likeness: Tensor | None
+    recall: Tensor | None
+    traits: Tensor | None
+    scenes: Tensor
+    novelty: Tensor
+    least: float
+    """A tenth of the base's own pictures for the same tags are less like the original than this."""
+
+    def of(self, index: int) -> dict[str, float]:
+        figures = {"sharpness_z": self.sharpness_z, "burn_z": self.burn, "likeness": self.likeness,
+                   "tag_recall": self.recall, "trait_colours": self.traits, "novelty": self.novelty}
+        return {name: round(values[index].item(), 4) for name, values in figures.items()
+                if values is not None and not math.isnan(values[index].item())}
+
+
+def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, count: int,
+           reference: Tensor | None = None, eye: Likeness | None = None,
+           settings: CurationSettings | None = None, by_hand: Mapping[int, bool] | None = None) -> Curation:
+    """Keep at most `count` of the candidates, or as many as were kept by hand if those are more.
+
+    Args:
+        pixels: the candidates' pictures [N, 3, H, W] in 0..1, at the anchors' size.
+        anchors: the original crops [A, 3, H, W].
+        reference: the base model's own pictures for such prompts [R, 3, H, W], for the burn figure; None leaves it out.
+        by_hand: candidates that somebody decided on: kept (True), whatever the gates say, or not.
+    """
+    settings, by_hand = settings or CurationSettings(), by_hand or {}
+    read = _measure(candidates, pixels, anchors, reference, eye, settings)
+    refused = _quality_gate(candidates, pixels, anchors, read, settings)
+    notes = [] if eye else ["Likeness and tags were not measured: there is no eye for this base."]
+    for index in (index for index, kept in by_hand.items() if not kept):
+        refused[index] = "rejected by hand"
+    if read.likeness is not None:
+        gate = settings.likeness_floor
+        if gate is None:
+            gate = torch.quantile(leave_one_out(eye.embed(anchors)), settings.likeness_percentile / 100).item()
+        notes += _likeness_gate(candidates, refused, read.likeness, min(gate, read.least), gate,
+                                math.ceil(count * settings.spare))
+    if read.recall is not None:
+        for index in _open(refused):
+            if read.recall[index] < settings.tag_recall:
+                share, least = read.recall[index].item(), settings.tag_recall
+                refused[index] = f"shows {share:.0%} of the tags asked for, under {least:.0%}"
+    first = [index for index, kept in by_hand.items() if kept]
+    picked = _pick(candidates, read, _open(refused), count, settings, first)
+    if len(picked) < count:
+        notes.append(f"Only {len(picked)} of the {count} wanted pictures passed; make more candidates for more.")
+    return Curation(_decisions(candidates, read, refused, picked, first), tuple(picked), tuple(notes))
+
+
+def _open(refused: Sequence[str]) -> list[int]:
+    return [index for index, reason in enumerate(refused) if not reason]
+
+
+def _measure(candidates, pixels, anchors, reference, eye, settings) -> _Read:
+    sharp = metrics.sharpness(pixels).clamp(min=1e-9).log()
+    burn = metrics.burn_z(pixels, reference) if reference is not None else torch.full((len(pixels),), float("nan"))
+    likeness = likeness_to(eye.embed(pixels), eye.embed(anchors)) if eye else None
+    recall = tag_recall(pixels, [c.prompt for c in candidates], eye, settings.tag_threshold) if eye else None
+    least = -1.0
+    if eye and reference is not None:
+        least = torch.quantile(likeness_to(eye.embed(reference), eye.embed(anchors)), 0.1).item()
+    traits = metrics.trait_share(pixels, anchors, reference) if reference is not None else None
+    scenes = metrics.scene_embedding(pixels)
+    novelty = torch.cdist(scenes, metrics.scene_embedding(anchors)).amin(1)
+    return _Read(metrics.robust_z(sharp, sharp), burn, likeness, recall, traits, scenes, novelty, least)
+
+
+def _quality_gate(candidates, pixels, anchors, read: _Read, settings: CurationSettings) -> list[str]:
+    refused = [""] * len(candidates)
+    copies = metrics.duplicates(pixels, anchors).any(1)
+    among = metrics.duplicates(pixels, pixels)
+    flat = pixels.flatten(1).std(1) < 0.02
+    for index in range(len(candidates)):
+        twin = next((other for other in range(index) if among[index, other] and not refused[other]), None)
+        if flat[index]:
+            refused[index] = "almost one colour"
+        elif read.sharpness_z[index] < settings.blur_limit:
+            refused[index] = f"blurred (sharpness z {read.sharpness_z[index]:.1f})"
+        elif read.burn[index] > settings.burn_limit:
+            refused[index] = f"burnt (z {read.burn[index]:.1f} over the base)"
+        elif copies[index]:
+            refused[index] = "a copy of an original crop"
+        elif twin is not None:
+            refused[index] = f"duplicate of {candidates[twin].name}"
+    return refused
+
+
+def _likeness_gate(candidates, refused: list[str], likeness: Tensor, least: float, gate: float,
+                   enough: int) -> list[str]:
+    """Refuse what is less alike than `gate`; returns a note if the gate had to give way.
+
+    The crops show one angle, and other angles are less alike by nature: angle by angle, the gate gives way until that
+    angle has its share of `enough`, but not below `least`.
+    """
+    angles: dict[str, list[int]] = {}
+    for index in range(len(candidates)):
+        angles.setdefault(candidates[index].prompt.view.get("angle", ""), []).append(index)
+    lowest = gate
+    for members in angles.values():
+        share = math.ceil(enough * len(members) / len(candidates))
+        best = sorted((likeness[index].item() for index in members if not refused[index]), reverse=True)
+        own = max(least, min([gate, *best[:share]]))
+        lowest = min(lowest, own)
+        for index in members:
+            if not refused[index] and likeness[index] < own:
+                refused[index] = f"likeness {likeness[index]:.2f} to the original, under {own:.2f}"
+    if lowest == gate:
+        return []
+    return [f"The likeness gate gave way from {gate:.2f} to as low as {lowest:.2f}: too few pictures were as alike as "
+            "the crops are to each other."]
+
+
+def _z(values: Tensor | None, members: Sequence[int]) -> Tensor:
+    if values is None or not members:
+        return torch.zeros(0 if values is None else len(values))
+    inside = values[list(members)]
+    return ((values - inside.mean()) / inside.std(unbiased=False).clamp(min=1e-6)).nan_to_num(0)
+
+
+def _pick(candidates: Sequence[Candidate], read: _Read, members: list[int], count: int,
+          settings: CurationSettings, first: Sequence[int] = ()) -> list[int]:
+    """`first`, then greedy: the best score plus distance to what is picked, no view taking more than its share of the
+    prompts."""
+    if not members:
+        return list(first)
+    # beyond the usual, sharpness is texture, not quality: only what falls short of it counts, and what looks burnt
+    quality = read.sharpness_z.clamp(max=0.5) - 0.25 * (read.burn.nan_to_num(0) - 2).clamp(min=0)
+    score = 0.3 * _z(quality, members)
+    for values, weight in ((read.likeness, 1.0), (read.recall, 0.5), (read.traits, 0.5)):
+        if values is not None:
+            score = score + weight * _z(values, members)
+    distance = torch.cdist(read.scenes, read.scenes)
+    distance = distance / distance[members][:, members].median().clamp(min=1e-6)
+    caps, picked = quotas([candidate.prompt.view for candidate in candidates], count), list(first)
+    used = Counter(group for index in first for group in _groups(candidates[index]))
+    while len(picked) < count and (rest := [i for i in members if i not in picked]):
+        within = [i for i in rest if all(used[g] < caps[g] for g in _groups(candidates[i]))] or rest
+        spread = distance[within][:, picked].amin(1) if picked else torch.zeros(len(within))
+        best = within[int((score[within] + settings.distance_weight * spread.clamp(max=2)).argmax())]
+        picked.append(best)
+        used.update(_groups(candidates[best]))
+    return picked
+
+
+def _groups(candidate: Candidate) -> list[tuple[str, str]]:
+    return list(candidate.prompt.view.items())
+
+
+def quotas(views: Sequence[Mapping[str, str]], count: int) -> dict[tuple[str, str], int]:
+    """(axis, tag) → how many of `count` pictures may show it: as large a share as of these views, rounded up."""
+    asked = Counter(group for view in views for group in view.items())
+    return {group: math.ceil(count * times / len(views)) for group, times in asked.items()}
+
+
+def _decisions(candidates, read: _Read, refused, picked, first) -> tuple[Decision, ...]:
+    order = {index: place for place, index in enumerate(picked, 1)}
+    decisions = []
+    for index, candidate in enumerate(candidates):
+        kept = index in order
+        reason = f"pick {order[index]} of {len(picked)}" if kept else refused[index] or "passed, others fit better"
+        reason = "kept by hand" if index in first else reason
+        decisions.append(Decision(candidate.name, kept, reason, read.of(index)))
+    return tuple(decisions)
+
+
+@dataclass(frozen=True)
+class RoundFigures:
+    """A round's drift alarms (science: reference section 2). None: not measured.
+
+    Attributes:
+        drift: D, 1 - cosine between the mean of the kept pictures and the mean of the original crops.
+        diversity: V, mean scene distance between kept pictures; base_diversity: V of the base's own pictures.
+        burn: burn level of the kept pictures, in robust z over the base's own.
+        likeness: mean likeness of the kept pictures to the original crops.
+        real_share: share of the original crops among the round's training samples, repeats counted.
+    """
+
+    round: int
+    kept: int
+    candidates: int
+    drift: float | None
+    diversity: float
+    base_diversity: float | None
+    burn: float | None
+    likeness: float | None
+    tag_recall: float | None
+    real_share: float
+
+
+def round_figures(number: int, chosen: Sequence[Decision], candidates: int, kept: Tensor, anchors: Tensor,
+                  reference: Tensor | None, eye: Likeness | None, real_share: float) -> RoundFigures:
+    """Figures of the kept pictures [K, 3, H, W] of round `number`, of which there are the decisions [K]."""
+    some = len(kept) > 0
+
+    def mean(name: str) -> float | None:
+        values = [decision.scores[name] for decision in chosen if name in decision.scores]
+        return round(sum(values) / len(values), 4) if values else None
+
+    return RoundFigures(
+        round=number, kept=len(kept), candidates=candidates,
+        drift=round(metrics.cosine_drift(eye.embed(kept), eye.embed(anchors)), 4) if eye and some else None,
+        diversity=round(metrics.diversity(metrics.scene_embedding(kept)), 4) if some else 0.0,
+        base_diversity=None if reference is None else round(metrics.diversity(metrics.scene_embedding(reference)), 4),
+        burn=round(metrics.burn_level(kept, reference), 4) if reference is not None and some else None,
+        likeness=mean("likeness"), tag_recall=mean("tag_recall"), real_share=round(real_share, 4),
+    )
+
+
+def alarm(rounds: Sequence[RoundFigures], wanted: int) -> str:
+    """Why the loop should stop growing after the last of these rounds, or "" if all is well."""
+    last = rounds[-1]
+    if last.kept < max(2, wanted // 4):
+        return f"only {last.kept} of {wanted} wanted pictures were good enough"
+    if last.burn is not None and last.burn > 3:
+        return f"the pictures are over-cooked (burn z {last.burn:.1f}, limit 3)"
+    if last.base_diversity and last.diversity < 0.7 * last.base_diversity:
+        return (f"the pictures have become too alike (diversity {last.diversity:.2f}, "
+                f"limit 0.7 x {last.base_diversity:.2f})")
+    drifts = [figures.drift for figures in rounds[-3:] if figures.drift is not None]
+    if len(drifts) == 3 and drifts[2] > drifts[1] > drifts[0]:
+        return f"the likeness drifted from the original two rounds in a row ({drifts[0]:.2f} to {drifts[2]:.2f})"
+    if len(drifts) >= 2 and drifts[-1] > drifts[-2] + 0.1:
+        return f"the likeness drifted from the original ({drifts[-2]:.2f} to {drifts[-1]:.2f} in one round)"
+    return ""

@@ -1,0 +1,36 @@
+"""What a bootstrap tells while it runs, beside the events of its training runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..common.events import Event
+
+
+@dataclass(frozen=True)
+class StageStarted(Event):
+    name: str
+    title: str
+    number: int
+    """Counts from 1."""
+    total: int
+
+
+@dataclass(frozen=True)
+class StageFinished(Event):
+    name: str
+    summary: str
+    seconds: float
+    reused: bool
+    """True: everything was already there from an earlier run."""
+
+
+@dataclass(frozen=True)
+class BootstrapFinished(Event):
+    folder: Path
+    lora: Path
+    report: Path
+    grid: Path
+    stopped_because: str
+    """Why the loop ended before its last round, "" if it did not."""

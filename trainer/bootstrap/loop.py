@@ -1,0 +1,313 @@
+"""The bootstrap loop: one picture → crops → style LoRA → generate → curate → retrain → … → character LoRA.
+
+The stages of seed guide 000, with the guards of the science notes (section 2): real crops are at least a third of
+every round's samples, every LoRA is trained from the base, likeness is measured against the original crops, and the
+loop is at most two generations deep. Every stage finds what is already on disk, so the same command goes on after a
+kill and reuses a finished project.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..captions.views import ViewPrompt, showcase, view_prompts
+from ..common.events import Event, Interrupted, Warned
+from ..common.files import write_json
+from ..datasets.dataset import Dataset
+from ..measures.eyes import Likeness, open_eye
+from ..measures.likeness import anchor_pixels, likeness_to, tag_recall
+from ..models.backbone import Backbone
+from ..models.sampler import Sampler
+from ..pictures.charts import read_losses
+from ..pictures.images import open_image, pixel_hash
+from ..sweeps.cells import PROMPT, STRENGTH, Axis, Choice, Sweep
+from ..sweeps.draw import lora_sweep, run_sweep
+from ..sweeps.sheets import write_sheets
+from ..training.events import Finished
+from ..training.loop import train
+from ..training.presets import preset_config
+from .candidates import PictureMaker, Stopped, picture_seed
+from .config import BootstrapConfig
+from .curate import RoundFigures, alarm
+from .events import BootstrapFinished, StageFinished, StageStarted
+from .project import Project, StageRecord, now, open_project
+from .report import write_report
+from .rounds import BootstrapProject, Kept, curate_round, for_character, make_crops, round_dataset
+from .view_plan import REFERENCE_COUNT
+
+SHOWCASE_COUNT = 5
+GRID_ROUND = 99
+"""Stands for the grid where the seed of a picture depends on its round."""
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a stage's work ends with."""
+
+    value: Any
+    summary: str
+    reused: bool
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+_OPEN_EYE = object()
+
+
+def run_bootstrap(config: BootstrapConfig, root: str | Path, *, backbone: Backbone | None = None,
+                  load: Callable[[str], Backbone] | None = None, eye: Likeness | None | object = _OPEN_EYE,
+                  should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+    """Run a project under `root` (`output`), yielding events; the last is BootstrapFinished, or Interrupted.
+
+    Args:
+        backbone: the loaded base; None loads `config.base`, by `load` if given.
+        eye: what measures likeness; left out, the one that fits the base. None: likeness is not measured.
+        should_stop: asked after every training step and every batch of pictures; true keeps everything and ends.
+
+    Raises:
+        UserError: a picture, base or setting that cannot work, or a name that belongs to another picture's project.
+    """
+    picture = open_image(Path(config.picture).expanduser())  # a bad picture is told before a model is loaded
+    project = open_project(Path(root) / "bootstrap" / config.name, config.to_dict(), pixel_hash(picture))
+    if backbone is None:
+        from ..backends.diffusers import load_backbone
+
+        backbone = (load or load_backbone)(config.base)
+    if eye is _OPEN_EYE:
+        eye = open_eye(config.base, config.likeness or None, backbone.device)
+    yield from _Bootstrap(config, Path(root), project, backbone, eye, should_stop).run()
+
+
+class _Bootstrap:
+    def __init__(self, config: BootstrapConfig, root: Path, project: Project, backbone: Backbone,
+                 eye: Likeness | None, should_stop: Callable[[], bool]) -> None:
+        self.config, self.root, self.project = config, root, project
+        self.backbone, self.eye, self.should_stop = backbone, eye, should_stop
+        self.rounds = BootstrapProject(project.folder, config, backbone.family.name)
+        self.vocabulary, self.roles, self.depth = self.rounds.vocabulary, self.rounds.roles, self.rounds.depth
+        self.sampler = Sampler.of(backbone, steps=config.sample_steps, cfg=config.cfg)
+        self.pictures = PictureMaker(backbone, self.sampler, config.seed, should_stop)
+        self.stage = ""
+        self.visited: list[str] = []
+
+    # -- the order of things -------------------------------------------------------------------------------------
+
+    def run(self) -> Iterator[Event]:
+        self.project.save()
+        try:
+            yield from self._run()
+        except Stopped:
+            self.project.save()
+            yield Interrupted(self.stage)
+
+    def _run(self) -> Iterator[Event]:
+        crops = yield from self._do("crops", "Crop the picture", self._crops())
+        reference = yield from self._do("reference", "The base model's own pictures", self._reference())
+        dataset = crops
+        for number in range(1, self.depth + 1):
+            grown = yield from self._round(number, dataset, crops, reference)
+            if self.project.stopped_because:
+                break
+            dataset = grown
+        lora = yield from self._do("character", f"Train the character LoRA on {len(dataset)} pictures",
+                                   self._character(dataset))
+        grid = yield from self._do("grid", "Strength grid", self._grid(lora, crops))
+        report = yield from self._do("report", "Report", self._report())
+        self.project.result = {"lora": self._relative(lora), "grid": self._relative(grid.sheet),
+                               "report": self._relative(report)}
+        self.project.save()
+        yield BootstrapFinished(self.project.folder, lora, report, grid.sheet, self.project.stopped_because)
+
+    def _round(self, number: int, dataset: Dataset, crops: Dataset, reference: Tensor):
+        """One growth of the dataset; returns the larger one, or leaves `stopped_because` set."""
+        lora = yield from self._do(f"style-{number}", f"Round {number}: train a style LoRA on {len(dataset)} pictures",
+                                   self._style(number, dataset))
+        made = yield from self._do(f"candidates-{number}", f"Round {number}: generate candidates",
+                                   self._candidates(number, lora))
+        count = len(made) + len(self.rounds.round(number).carried)
+        kept = yield from self._do(f"curate-{number}", f"Round {number}: choose from {count}",
+                                   self._curate(number, crops, reference))
+        wanted = self.config.targets[number] - len(crops)
+        self.project.stopped_because = _stop_reason(number, alarm(self.project.rounds, wanted), len(dataset))
+        if self.project.stopped_because:
+            yield Warned(self.project.stopped_because)
+            return dataset
+        return (yield from self._do(f"dataset-{number}", f"Round {number}: dataset of {len(kept) + len(crops)}",
+                                    self._dataset(number, kept)))
+
+    def _do(self, name: str, title: str, work: Iterator[Event]):
+        """Run one stage's work as a stage: told, timed, and taken down in project.json."""
+        self.stage = name
+        self.visited.append(name)
+        total = 2 + 4 * self.depth + 3
+        yield StageStarted(name, title, self._number(name), total)
+        started = time.monotonic()
+        outcome: _Outcome = yield from self._watched(work)
+        seconds = time.monotonic() - started
+        self.project.record(StageRecord(name, title, outcome.summary, round(seconds, 2), now(), outcome.facts),
+                            outcome.reused)
+        yield StageFinished(name, outcome.summary, seconds, outcome.reused)
+        return outcome.value
+
+    def _watched(self, work: Iterator[Event]):
+        """Pass events on; keep warnings for the report."""
+        with closing(work):
+            while True:
+                try:
+                    event = next(work)
+                except StopIteration as end:
+                    return end.value
+                if isinstance(event, Warned):
+                    self.project.note(event.message)
+                yield event
+
+    def _number(self, name: str) -> int:
+        steps = ("style", "candidates", "curate", "dataset")
+        rounds = [f"{step}-{number}" for number in range(1, self.depth + 1) for step in steps]
+        return ["crops", "reference", *rounds, "character", "grid", "report"].index(name) + 1
+
+    def _relative(self, path: Path) -> str:
+        return path.resolve().relative_to(self.root.resolve()).as_posix()
+
+    # -- stages --------------------------------------------------------------------------------------------------
+
+    def _crops(self) -> Iterator[Event]:
+        picture = Path(self.config.picture).expanduser()
+        made = make_crops(self.rounds, open_image(picture), picture.stem)
+        if len(made.dataset) < self.config.targets[0]:
+            yield Warned(made.summary)
+        return _Outcome(made.dataset, made.summary, made.reused, {"folder": self._relative(self.rounds.crops_folder)})
+
+    def _reference(self) -> Iterator[Event]:
+        views = view_prompts(REFERENCE_COUNT, self.roles, self.vocabulary, seed=self.config.seed)
+        folder = self.project.folder / "reference"
+        paths, reused = yield from self.pictures.make("base", folder, views)
+        summary = f"{len(paths)} pictures"
+        return _Outcome(self.pictures.pixels(paths), summary, reused, {"folder": self._relative(folder)})
+
+    def _style(self, number: int, dataset: Dataset) -> Iterator[Event]:
+        return self._train(f"{self.config.name}-style-{number}", "style", dataset, self.config.style,
+                           {"project": self.config.name, "round": number})
+
+    def _character(self, dataset: Dataset) -> Iterator[Event]:
+        identity = self.roles.identity
+        return self._train(self.config.name, "character", for_character(dataset, self.roles), self.config.character,
+                           {"project": self.config.name, "absorbed": list(identity)})
+
+    def _train(self, name: str, kind: str, dataset: Dataset, settings: Mapping[str, Any],
+               lineage: dict[str, Any]) -> Iterator[Event]:
+        config = preset_config(self.backbone.family, kind, {
+            "name": name, "seed": self.config.seed, "data.trigger": self.config.trigger, "data.upscale": True,
+            **settings})
+        finished = None
+        for event in train(self.backbone, dataset, config, self.root / "loras", lineage=lineage,
+                           should_stop=self.should_stop):
+            finished = event
+            yield event
+        if not isinstance(finished, Finished) or finished.stopped:
+            raise Stopped
+        losses = [loss for _, loss in read_losses(finished.path.parent)]
+        tail = losses[-max(1, len(losses) // 5) :]
+        loss = f", loss {sum(tail) / len(tail):.4f}" if tail else ""
+        facts = {"lora": self._relative(finished.path), "run": self._relative(finished.path.parent),
+                 "steps": config.steps, "pictures": len(dataset)}
+        return _Outcome(finished.path, f"{config.steps} steps{loss}", finished.reused, facts)
+
+    def _candidates(self, number: int, lora: Path) -> Iterator[Event]:
+        count = self.config.candidates[number - 1]
+        views = view_prompts(count, self.roles, self.vocabulary, trigger=self.config.trigger,
+                             seed=self.config.seed + 1000 * number)
+        folder = self.project.folder / f"round_{number}" / "candidates"
+        paths, reused = yield from self.pictures.make(f"round {number}", folder, views, number=number, lora=lora,
+                                                      strengths=self.config.candidate_strengths)
+        return _Outcome(paths, f"{count} pictures", reused, {"folder": self._relative(folder)})
+
+    def _curate(self, number: int, crops: Dataset, reference: Tensor) -> Iterator[Event]:
+        one, wanted = self.rounds.round(number), self.config.targets[number] - len(crops)
+        done = curate_round(one, wanted=wanted, size=self.sampler.measured_size, reference=reference, eye=self.eye,
+                            settings=self.config.curation)
+        self.project.measured(done.figures)
+        for note in done.curation.notes:
+            yield Warned(f"Round {number}: {note}")
+        return _Outcome(done.kept, curation_summary(done.figures), done.reused,
+                        {"decisions": self._relative(one.decisions_file)})
+
+    def _dataset(self, number: int, kept: Sequence[Kept]) -> Iterator[Event]:
+        yield from ()
+        one = self.rounds.round(number)
+        made = round_dataset(one, kept)
+        return _Outcome(made.dataset, made.summary, made.reused, {"folder": self._relative(one.dataset_folder)})
+
+    def _grid(self, lora: Path, crops: Dataset) -> Iterator[Event]:
+        views = showcase(SHOWCASE_COUNT, self.roles, self.vocabulary, self.config.trigger)
+        choices = [Choice(view.text, {"prompt": view.text, "seed": picture_seed(self.config.seed, GRID_ROUND, row)})
+                   for row, view in enumerate(views)]
+        sweep = lora_sweep(self.project.folder / "grid", self.backbone, self.sampler, [lora],
+                           strengths=self.config.strengths, prompts=Axis(PROMPT, tuple(choices)),
+                           title=f"{self.config.trigger}: LoRA strength")
+        missing = sweep.missing()
+        yield from self._stoppable(run_sweep(self.backbone, sweep, [lora], self.sampler))
+        sheet = write_sheets(sweep)[0]
+        scores = self._grid_scores(sweep, views, crops)
+        write_json(sweep.folder / "scores.json", scores)
+        best = max(scores, key=lambda row: row["likeness"], default=None)
+        summary = f"{len(views)} prompts x {len(self.config.strengths)} strengths"
+        if best:
+            summary += f", most alike at {best['strength']:g}"
+        return _Outcome(sweep, summary, not missing, {"sheet": self._relative(sheet), "scores": scores})
+
+    def _grid_scores(self, sweep: Sweep, views: Sequence[ViewPrompt], crops: Dataset) -> list[dict[str, float]]:
+        """Per strength, likeness to the original crops and recall of the prompts' tags; [] without an eye."""
+        if self.eye is None:
+            return []
+        anchors, rows = self.eye.embed(self._anchors(crops)), []
+        for column, choice in enumerate(sweep.axis(STRENGTH).choices):
+            cells = [sweep.cell(strength=column, prompt=row) for row in range(len(views))]
+            pixels = self.pictures.pixels([sweep.picture(cell) for cell in cells])
+            recall = tag_recall(pixels, views, self.eye, self.config.curation.tag_threshold)
+            row = {"strength": choice.facts["strength"],
+                   "likeness": likeness_to(self.eye.embed(pixels), anchors).mean().item()}
+            rows.append(row if recall is None else {**row, "tag_recall": recall.nanmean().item()})
+        return rows
+
+    def _report(self) -> Iterator[Event]:
+        yield from ()
+        # stages of an earlier run that this one did not come to are not part of the story
+        self.project.stages = {name: record for name, record in self.project.stages.items() if name in self.visited}
+        path = write_report(self.project, self.root)
+        return _Outcome(path, path.name, False)
+
+    def _anchors(self, crops: Dataset) -> Tensor:
+        return anchor_pixels(crops, self.sampler.measured_size)
+
+    def _stoppable(self, work: Iterator[Event]):
+        with closing(work):
+            while True:
+                if self.should_stop():
+                    raise Stopped
+                try:
+                    yield next(work)
+                except StopIteration as end:
+                    return end.value
+
+
+def _stop_reason(number: int, reason: str, kept: int) -> str:
+    if not reason:
+        return ""
+    return (f"The loop stopped after round {number}: {reason}. The character LoRA is trained on the {kept} pictures of "
+            "the round before; everything made is kept.")
+
+
+def curation_summary(figures: RoundFigures) -> str:
+    """A line of a round's figures; what was not measured is left out."""
+    parts = [f"kept {figures.kept} of {figures.candidates}"]
+    for name, label in (("likeness", "likeness"), ("drift", "drift"), ("diversity", "diversity"), ("burn", "burn z")):
+        value = getattr(figures, name)
+        parts += [f"{label} {value:.2f}"] if value is not None else []
+    return ", ".join(parts)

@@ -1,0 +1,102 @@
+"""The crops of the original picture: cut, captioned, weighed against generated pictures, and compared with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..captions.tags import add_trigger, join_tags, split_tags
+from ..captions.views import AXES, FACE_WORDS, TagRoles, Vocabulary, caption_for, normal
+from ..datasets.dataset import Dataset, save_samples
+from ..pictures.crops import Box, Crop, suggest_crops
+
+CROP_FRAMING = {"upper": "upper body", "face": "close-up"}
+
+
+def save_crops(folder: Path, image: Image.Image, count: int, parent: str, roles: TagRoles, vocabulary: Vocabulary,
+               trigger: str) -> None:
+    """Write `count` captioned crops for `load_folder`; each caption names only what its crop shows."""
+    crops = suggest_crops(image, count)
+    face = next((crop.box for crop in crops if crop.name == "face"), None)
+    items = []
+    for index, crop in enumerate(crops):
+        box = squared(crop.box, image.size)
+        tags = crop_tags(Crop(crop.name, box), image.size, roles, vocabulary, trigger, face)
+        meta = {"name": f"{index}-{crop.name}", "parent": parent, "box": list(box), "round": 0}
+        items.append((image.crop(box), join_tags(tags), meta))
+    save_samples(folder, items)
+
+
+def own_crops(own: Dataset, trigger: str) -> list[tuple[Image.Image, str, dict[str, Any]]]:
+    """Pictures that somebody cut and captioned by hand, as the crops for `save_samples`."""
+    return [(sample.load(), join_tags(add_trigger(split_tags(sample.caption), trigger)),
+             {"name": f"{index}-own", "parent": sample.parent, "round": 0}) for index, sample in enumerate(own)]
+
+
+def save_round(folder: Path, crops: Dataset, generated: Sequence[tuple[Image.Image, str, dict]]) -> None:
+    """Write a round's training set: the crops `crop_repeats` times, and each (picture, caption, lineage) once."""
+    originals = [(crop.load(), crop.caption, {"name": crop.path.stem, "parent": crop.parent, "round": 0})
+                 for crop in crops]
+    save_samples(folder / f"{crop_repeats(len(crops), len(generated))}_original", originals)
+    save_samples(folder / "1_generated", [(picture, caption, {**lineage, "parent": lineage["name"]})
+                                          for picture, caption, lineage in generated])
+
+
+def crop_tags(crop: Crop, size: tuple[int, int], roles: TagRoles, vocabulary: Vocabulary, trigger: str,
+              face: Box | None = None) -> tuple[str, ...]:
+    """The user's tags as they hold for the crop: its own framing, and nothing that it cannot show.
+
+    A crop that leaves out the middle of the face is a part: it has no framing, and no words of the head.
+    """
+    view = list(roles.view)
+    whole_view = [tag for tag in view if vocabulary.axis_of(tag) != "framing"]
+    if face and not _holds_middle(crop.box, face):
+        tags = caption_for(roles, whole_view, vocabulary, trigger)
+        return tuple(tag for tag in tags if not normal(tag).endswith(FACE_WORDS))
+    framing = crop_framing(crop, size)
+    if framing in vocabulary.axes["framing"]:
+        view = [*whole_view, framing]
+    view.sort(key=lambda tag: AXES.index(vocabulary.axis_of(tag)))
+    return caption_for(roles, view, vocabulary, trigger)
+
+
+def _holds_middle(box: Box, inner: Box) -> bool:
+    x, y = (inner[0] + inner[2]) / 2, (inner[1] + inner[3]) / 2
+    return box[0] <= x <= box[2] and box[1] <= y <= box[3]
+
+
+def crop_framing(crop: Crop, size: tuple[int, int]) -> str:
+    """The framing a crop shows, "" if it is that of the whole picture."""
+    if crop.name in CROP_FRAMING:
+        return CROP_FRAMING[crop.name]
+    share = (crop.box[3] - crop.box[1]) / size[1]
+    return "" if crop.name == "whole" or share > 0.75 else "upper body" if share > 0.5 else "close-up"
+
+
+def squared(box: Box, size: tuple[int, int]) -> Box:
+    """The box made square by growing its shorter side within the picture; as it was if the picture is too narrow.
+
+    Pictures are generated square, so crops are best of that shape too.
+    """
+    left, top, right, bottom = box
+    side = max(right - left, bottom - top)
+    if side > min(size):
+        return box
+    left = min(max(0, (left + right - side) // 2), size[0] - side)
+    top = min(max(0, (top + bottom - side) // 2), size[1] - side)
+    return left, top, left + side, top + side
+
+
+def crop_repeats(crops: int, generated: int) -> int:
+    """How often each original crop comes in an epoch, so that crops are at least a third of the samples."""
+    return max(1, math.ceil(generated / (2 * crops)))
+
+
+def real_share(crops: int, generated: int) -> float:
+    """Share of the original crops among a round's samples, repeats counted."""
+    real = crops * crop_repeats(crops, generated)
+    return real / (real + generated)

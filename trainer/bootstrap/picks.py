@@ -1,0 +1,212 @@
+"""What somebody decided by hand about a round's candidates: keep or reject, tags, crop, flip, a note.
+
+It lies in picks.json, beside the decisions.json that curation writes, and always comes last. A decision belongs to the
+picture it was made on: a candidate of the same name with other pixels starts without one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from ..common.errors import UserError
+from ..common.files import read_json, write_json
+from ..pictures.crops import MIN_SIDE, Box
+
+STATES = ("", "keep", "reject")
+REMEMBERED = 100
+"""Changes that can be undone after the page was loaded anew."""
+LONGEST_NOTE = 2000
+MOST_TAGS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pick:
+    """A decision on one candidate.
+
+    Attributes:
+        state: keep, reject, or "" for undecided.
+        tags: of its caption; None: those it was made with.
+        crop: (left, top, right, bottom) in pixels, of the picture before it is flipped; None: all of it.
+        flip: mirrored left to right.
+    """
+
+    state: str = ""
+    tags: tuple[str, ...] | None = None
+    crop: Box | None = None
+    flip: bool = False
+    note: str = ""
+
+    def changed(self, values: Mapping[str, Any], size: tuple[int, int]) -> Pick:
+        """With these values instead. Raises UserError for what is no decision on a picture of that size."""
+        unknown = set(values) - {item.name for item in fields(self)}
+        if unknown:
+            raise UserError(f"a pick has no {sorted(unknown)[0]!r}; it has {', '.join(asdict(self))}.")
+        return replace(self, **{name: _CHECKS[name](value, size) for name, value in values.items()})
+
+    def applied(self, picture: Image.Image) -> Image.Image:
+        """The picture as it is to be trained on."""
+        cut = picture.crop(self.crop) if self.crop else picture
+        return ImageOps.mirror(cut) if self.flip else cut
+
+    @property
+    def recipe(self) -> list[Any]:
+        """What of it changes the training set."""
+        return [self.state, self.tags, self.crop, self.flip]
+
+
+def _state(value: Any, _: object) -> str:
+    if value not in STATES:
+        raise UserError(f"state is {value!r}; it must be one of {', '.join(map(repr, STATES))}.")
+    return value
+
+
+def _tags(value: Any, _: object) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, (list, tuple)) or not all(isinstance(tag, str) for tag in value) or len(value) > MOST_TAGS:
+        raise UserError(f"tags must be null or a list of at most {MOST_TAGS} texts.")
+    plain = (" ".join(tag.replace(",", " ").split()) for tag in value)
+    return tuple(tag for tag in plain if tag)
+
+
+def _crop(value: Any, size: tuple[int, int]) -> Box | None:
+    if value is None:
+        return None
+    whole = isinstance(value, (list, tuple)) and len(value) == 4 and all(type(side) is int for side in value)
+    if not whole or not (0 <= value[0] < value[2] <= size[0] and 0 <= value[1] < value[3] <= size[1]):
+        raise UserError(f"crop is {value!r}; it must be null or left, top, right, bottom in whole pixels inside the "
+                        f"{size[0]} x {size[1]} picture.")
+    if min(value[2] - value[0], value[3] - value[1]) < MIN_SIDE:
+        raise UserError(f"crop {tuple(value)} is too small to train on; give it at least {MIN_SIDE} pixels a side.")
+    return None if tuple(value) == (0, 0, *size) else tuple(value)
+
+
+def _flip(value: Any, _: object) -> bool:
+    if not isinstance(value, bool):
+        raise UserError(f"flip is {value!r}; it must be true or false.")
+    return value
+
+
+def _note(value: Any, _: object) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_NOTE:
+        raise UserError(f"note must be a text of at most {LONGEST_NOTE} characters.")
+    return value.strip()
+
+
+_CHECKS: Mapping[str, Callable[[Any, tuple[int, int]], Any]] = {
+    "state": _state, "tags": _tags, "crop": _crop, "flip": _flip, "note": _note}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One candidate's decision before and after."""
+
+    candidate: str
+    before: Pick
+    after: Pick
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was done at once, for the history and for undoing."""
+
+    at: str
+    label: str
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What must be known of a candidate to decide on it.
+
+    Attributes:
+        content: hash of its picture's file.
+        size: its picture's (width, height).
+        earlier: what an earlier round decided on it, which holds until something else is decided.
+    """
+
+    content: str
+    size: tuple[int, int]
+    earlier: Pick = Pick()
+
+
+@dataclass(frozen=True)
+class Picks:
+    """All decisions on one round's candidates.
+
+    Attributes:
+        revision: counts the times they were saved, so that two who decide at once notice.
+        picks: candidate → (decision, content of the picture it was made on).
+        history: the latest steps, the oldest first.
+    """
+
+    revision: int = 0
+    picks: Mapping[str, tuple[Pick, str]] = field(default_factory=dict)
+    history: tuple[Step, ...] = ()
+
+    def of(self, candidate: str, known: Known) -> Pick:
+        """The decision on a candidate; the earlier one if there is none, or if it was made on another picture."""
+        pick, made_on = self.picks.get(candidate, (known.earlier, known.content))
+        return pick if made_on == known.content else known.earlier
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for the same training set, whatever the revision and the notes; "" for no decision."""
+        rows = sorted((name, content, *pick.recipe) for name, (pick, content) in self.picks.items()
+                      if pick.recipe != Pick().recipe)
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest() if rows else ""
+
+    def changed(self, label: str, changes: Iterable[tuple[str, Mapping[str, Any]]],
+                known: Mapping[str, Known]) -> Picks:
+        """The next revision, with (candidate, new values) decided. Raises UserError for an unknown candidate or value.
+        """
+        picks, done = dict(self.picks), []
+        for candidate, values in changes:
+            if candidate not in known:
+                raise UserError(f"the round has no candidate {candidate!r}; load it again.")
+            before = self.of(candidate, known[candidate])
+            after = before.changed(values, known[candidate].size)
+            if after != before:
+                done.append(Change(candidate, before, after))
+                picks[candidate] = (after, known[candidate].content)
+            if after == known[candidate].earlier:
+                picks.pop(candidate, None)
+        step = Step(datetime.now().astimezone().isoformat(timespec="seconds"), label[:200], tuple(done))
+        history = (*self.history, step)[-REMEMBERED:] if done else self.history
+        return Picks(self.revision + 1, picks, history)
+
+    def save(self, path: Path) -> None:
+        write_json(path, {
+            "revision": self.revision,
+            "picks": {name: {**asdict(pick), "picture": content} for name, (pick, content) in self.picks.items()},
+            "history": [asdict(step) for step in self.history]})
+
+
+def load_picks(path: Path) -> Picks:
+    """What was decided there; nothing if there is no such file. Raises UserError if it cannot be read."""
+    if not path.is_file():
+        return Picks()
+    value = read_json(path)
+    try:
+        picks = {str(name): (_read(pick), str(pick["picture"])) for name, pick in value["picks"].items()}
+        history = tuple(Step(str(step["at"]), str(step["label"]), tuple(
+            Change(str(change["candidate"]), _read(change["before"]), _read(change["after"]))
+            for change in step["changes"])) for step in value["history"])
+        return Picks(int(value["revision"]), picks, history)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} holds no picks as they were saved there. Mend it, or delete it to pick anew.") \
+            from error
+
+
+def _read(value: Mapping[str, Any]) -> Pick:
+    tags, crop = value["tags"], value["crop"]
+    return Pick(state=_state(value["state"], ()), tags=None if tags is None else tuple(map(str, tags)),
+                crop=None if crop is None else tuple(map(int, crop)), flip=bool(value["flip"]), note=str(value["note"]))

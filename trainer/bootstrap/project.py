@@ -1,0 +1,144 @@
+"""A bootstrap project on disk: project.json, written anew after every stage, and the folders beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UserError
+from ..common.files import read_json, write_json
+from .curate import RoundFigures
+
+VERSION = 1
+MARKER = "made.json"
+RESERVED = ("datasets",)
+"""Folders beside the projects that are none."""
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What a finished stage left behind; `facts` are figures and paths for the report, relative to the output root."""
+
+    name: str
+    title: str
+    summary: str
+    seconds: float
+    finished: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Project:
+    """The state of one project.
+
+    Attributes:
+        folder: `output/bootstrap/<name>`.
+        settings: the BootstrapConfig as plain values.
+        picture_hash: of the picture's pixels; a project belongs to one picture.
+        notes: warnings and remarks, in the order they came, each once.
+        stopped_because: why the loop ended before its last round, "" if it did not.
+    """
+
+    folder: Path
+    settings: dict[str, Any]
+    picture_hash: str
+    stages: dict[str, StageRecord] = field(default_factory=dict)
+    rounds: list[RoundFigures] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    stopped_because: str = ""
+    result: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "project.json"
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def measured(self, figures: RoundFigures) -> None:
+        """Take down a round's figures in place of earlier ones."""
+        others = [earlier for earlier in self.rounds if earlier.round != figures.round]
+        self.rounds = sorted([*others, figures], key=lambda one: one.round)
+
+    def record(self, stage: StageRecord, reused: bool) -> None:
+        """Take down a stage and save. A reused stage keeps the time it took when it was made."""
+        earlier = self.stages.get(stage.name)
+        if reused and earlier:
+            stage = StageRecord(**{**asdict(stage), "seconds": earlier.seconds, "finished": earlier.finished})
+        self.stages[stage.name] = stage
+        self.save()
+
+    def save(self) -> None:
+        values = asdict(self)
+        del values["folder"]
+        write_json(self.file, {"version": VERSION, **values})
+
+    @classmethod
+    def load(cls, folder: Path) -> Project:
+        """The project in that folder. Raises UserError if project.json is not readable as one."""
+        values = read_json(folder / "project.json")
+        try:
+            if values.pop("version") != VERSION:
+                raise UserError(f"{folder / 'project.json'} was written by another version; use another project name.")
+            stages = {name: StageRecord(**record) for name, record in values.pop("stages").items()}
+            rounds = [RoundFigures(**figures) for figures in values.pop("rounds")]
+            return cls(folder=folder, stages=stages, rounds=rounds, **values)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{folder / 'project.json'} is no project ({error}); move it away or use another "
+                            "project name.") from error
+
+
+def open_project(folder: Path, settings: dict[str, Any], picture_hash: str, afresh: bool = True) -> Project:
+    """The project of that folder with these settings, new or gone on with.
+
+    Args:
+        picture_hash: by the picture's pixels (`images.pixel_hash`), so that it is the same in a file and in a graph.
+        afresh: what the rounds measured and warned of is forgotten, since all is gone through again.
+
+    Raises UserError if the folder holds a project of another picture, or something else.
+    """
+    if not (folder / "project.json").exists():
+        if folder.name in RESERVED:
+            raise UserError(f"a project cannot be called {folder.name!r}; that folder holds datasets. Choose another "
+                            "name.")
+        return Project(folder, settings, picture_hash)
+    project = Project.load(folder)
+    if project.picture_hash != picture_hash:
+        raise UserError(f"project {folder.name!r} is about another picture ({project.settings.get('picture')}); "
+                        "give this one another name.")
+    project.settings = settings
+    if afresh:
+        project.rounds, project.notes, project.stopped_because, project.result = [], [], "", {}
+    return project
+
+
+def key_of(*parts: Any) -> str:
+    """A short hash of plain values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+
+
+def is_made(folder: Path, key: str) -> bool:
+    """Whether the folder was filled, to its end, from exactly these inputs."""
+    marker = folder / MARKER
+    return marker.is_file() and read_json(marker).get("key") == key
+
+
+@contextmanager
+def making(folder: Path, key: str) -> Iterator[Path]:
+    """An emptied folder to fill; the marker is written last, so that a killed run makes it anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    write_json(folder / MARKER, {"key": key})
+
+
+def now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -1,0 +1,180 @@
+"""report.html: a whole bootstrap project in one file that needs nothing else: pictures, curves, figures, decisions."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..common.files import atomic_write, read_json
+from ..pictures.charts import data_uri, loss_curve, read_losses
+from .project import Project
+
+THUMB = 160
+
+STYLE = """
+:root{color-scheme:light dark;--fg:#1d2330;--soft:#667085;--bg:#fbfbfd;--card:#fff;--line:#e4e7ec;--accent:#6d4aff;
+--ok:#137a4b;--no:#a33b2e}
+@media(prefers-color-scheme:dark){:root{--fg:#e6e8ee;--soft:#98a1b3;--bg:#14161c;--card:#1c1f28;--line:#2d3240;
+--accent:#a48bff;--ok:#5fd0a0;--no:#f0907f}}
+*{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif}
+main{max-width:1080px;margin:0 auto;padding:32px 20px 64px}h1{margin:0 0 4px;font-size:28px}
+h2{margin:40px 0 12px;font-size:19px}p{margin:6px 0}.soft,figcaption,small{color:var(--soft)}
+code{font-size:.92em;background:var(--line);padding:1px 5px;border-radius:4px;overflow-wrap:anywhere}
+.head{display:flex;gap:24px;align-items:center;flex-wrap:wrap}.head img{width:180px;border-radius:12px}
+.head div{flex:1;min-width:280px}
+.alert{border-left:4px solid var(--no);padding:8px 14px;background:var(--card);border-radius:6px;margin:14px 0}
+.sheet{display:grid;grid-template-columns:repeat(auto-fill,minmax(112px,1fr));gap:10px}
+.sheet figure{margin:0;background:var(--card);border:1px solid var(--line);border-radius:10px;overflow:hidden}
+.sheet img{width:100%;display:block;aspect-ratio:1;object-fit:contain;background:#fff}
+.sheet figcaption{padding:5px 7px;font-size:11px;line-height:1.35}.kept figcaption b{color:var(--ok)}
+.refused{opacity:.62}.refused figcaption b{color:var(--no)}
+table{border-collapse:collapse;width:100%;background:var(--card);border-radius:10px;overflow:hidden}
+th,td{padding:6px 10px;text-align:left;border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}
+th{font-weight:600;color:var(--soft);font-size:13px}.wide{overflow-x:auto}
+.grid img{width:100%;border-radius:10px;border:1px solid var(--line)}
+.curves{display:grid;grid-template-columns:repeat(auto-fit,minmax(300px,1fr));gap:14px}
+.curve{margin:0;background:var(--card);border:1px solid var(--line);border-radius:10px;padding:10px}
+svg{width:100%;display:block}svg text{fill:var(--soft);font-size:11px}polyline{fill:none;stroke:var(--accent);
+stroke-width:2;stroke-linejoin:round}.axis{fill:none;stroke:var(--line)}details{margin:12px 0}
+summary{cursor:pointer;color:var(--soft)}
+"""
+
+
+def write_report(project: Project, root: Path) -> Path:
+    """Write report.html into the project's folder from what is on disk; returns its path."""
+    parts = [_head(project, root), _figures(project), *_sheets(project, root), _grid(project, root),
+             _curves(project, root), _stages(project), _settings(project)]
+    page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+            f"<title>{_text(project.folder.name)} · LoRA Bootstrap</title><style>{STYLE}</style>"
+            f"<main>{''.join(parts)}</main></html>\n")
+    path = project.folder / "report.html"
+    atomic_write(path, page.encode())
+    return path
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))
+
+
+def _fact(project: Project, stage: str, name: str) -> Any:
+    record = project.stages.get(stage)
+    return record.facts.get(name) if record else None
+
+
+def _round_numbers(project: Project) -> range:
+    return range(1, len(project.rounds) + 1)
+
+
+def _head(project: Project, root: Path) -> str:
+    settings = project.settings
+    lora = _fact(project, "character", "lora")
+    first = next(iter(sorted((project.folder / "crops").glob("*.png"))), None)
+    picture = f'<img src="{data_uri(first, 360)}" alt="The original picture">' if first else ""
+    alert = f'<p class="alert">{_text(project.stopped_because)}</p>' if project.stopped_because else ""
+    notes = "".join(f"<li>{_text(note)}</li>" for note in project.notes if note != project.stopped_because)
+    minutes = sum(record.seconds for record in project.stages.values()) / 60
+    return (f'<div class="head">{picture}<div><h1>{_text(project.folder.name)}</h1>'
+            f'<p>Prompt it with <code>{_text(settings["trigger"])}</code> · base {_text(settings["base"])} · '
+            f"{minutes:.1f} minutes</p><p>LoRA: <code>{_text(lora)}</code></p>"
+            f'<p class="soft">{_text(", ".join(settings["tags"]))}</p></div></div>{alert}'
+            + (f"<details open><summary>Notes</summary><ul>{notes}</ul></details>" if notes else ""))
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    def cell(value: Any) -> str:
+        shown = "not measured" if value is None else f"{value:.3g}" if isinstance(value, float) else value
+        return f"<td>{_text(shown)}</td>"
+
+    body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
+    return (f'<div class="wide"><table><tr>{"".join(f"<th>{_text(name)}</th>" for name in header)}</tr>{body}'
+            "</table></div>")
+
+
+def _figures(project: Project) -> str:
+    if not project.rounds:
+        return ""
+    header = ("round", "kept", "of", "likeness", "drift D", "diversity V", "base V", "burn z", "tags seen",
+              "real share")
+    rows = [(r.round, r.kept, r.candidates, r.likeness, r.drift, r.diversity, r.base_diversity, r.burn, r.tag_recall,
+             r.real_share) for r in project.rounds]
+    return ("<h2>Rounds</h2>" + _table(header, rows)
+            + '<p class="soft">Likeness and drift are measured against the original crops. The loop stops if burn z '
+              "is above 3, V below 0.7 of the base's, drift jumps, or too few pictures are good enough.</p>")
+
+
+def _sheets(project: Project, root: Path) -> list[str]:
+    crops = sorted((project.folder / "crops").glob("*.png"))
+    captions = map(_caption_of, crops)
+    parts = ["<h2>Original crops</h2>",
+             _sheet((crop, "", caption, "kept", caption) for crop, caption in zip(crops, captions, strict=True))]
+    for number in _round_numbers(project):
+        decisions = read_json(project.folder / f"round_{number}" / "decisions.json")["decisions"]
+        kept = [decision for decision in decisions if decision["kept"]]
+        refused = [decision for decision in decisions if not decision["kept"]]
+        parts.append(f"<h2>Round {number}: kept {len(kept)} of {len(decisions)}</h2>")
+        parts.append(_sheet(_decided(project, kept, "kept")))
+        parts.append(f"<details><summary>{len(refused)} not kept, with reasons</summary>"
+                     f"{_sheet(_decided(project, refused, 'refused'))}</details>")
+    return parts
+
+
+def _caption_of(picture: Path) -> str:
+    caption = picture.with_suffix(".txt")
+    return caption.read_text("utf-8").strip() if caption.is_file() else ""
+
+
+def _decided(project: Project, decisions: Iterable[Mapping[str, Any]], kind: str):
+    for decision in decisions:
+        name = decision["candidate"]
+        number = int(name[1 : name.index("-")])
+        path = project.folder / f"round_{number}" / "candidates" / f"{name}.png"
+        if not path.is_file():
+            continue
+        facts = read_json(path.with_suffix(".json"))
+        lineage = (f"{name} · round {facts['round']} · {facts['parent_lora']} at {facts['strength']:g} · seed "
+                   f"{facts['seed']}\n{facts['prompt']}")
+        scores = " · ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in decision["scores"].items())
+        view = ", ".join(facts.get("view", {}).values())
+        yield path, decision["reason"], view, kind, f"{lineage}\n{scores}"
+
+
+def _sheet(items: Iterable[tuple[Path, str, str, str, str]]) -> str:
+    """Pictures with (reason, line below it, class, hover text)."""
+    figures = [
+        f'<figure class="{kind}" title="{_text(hover)}"><img src="{data_uri(path, THUMB)}" alt="{_text(hover)}" '
+        f'loading="lazy"><figcaption>{f"<b>{_text(reason)}</b> " if reason else ""}{_text(below)}</figcaption></figure>'
+        for path, reason, below, kind, hover in items
+    ]
+    return f'<div class="sheet">{"".join(figures)}</div>'
+
+
+def _grid(project: Project, root: Path) -> str:
+    sheet = _fact(project, "grid", "sheet")
+    if not sheet:
+        return ""
+    scores = _fact(project, "grid", "scores") or []
+    table = ""
+    if scores:
+        names = list(scores[0])
+        table = _table([name.replace("_", " ") for name in names], [[row[name] for name in names] for row in scores])
+    return (f'<h2>Strength grid</h2><div class="grid"><img src="{data_uri(root / sheet, 1400)}" '
+            f'alt="LoRA strengths side by side"></div>{table}')
+
+
+def _curves(project: Project, root: Path) -> str:
+    curves = [loss_curve(read_losses(root / record.facts["run"]), f"{record.title} ({record.summary})")
+              for record in project.stages.values() if record.facts.get("run")]
+    return f'<h2>Training loss</h2><div class="curves">{"".join(curves)}</div>' if any(curves) else ""
+
+
+def _stages(project: Project) -> str:
+    rows = [(record.title, record.summary, f"{record.seconds:.1f} s", record.finished)
+            for record in project.stages.values()]
+    return "<h2>Stages</h2>" + _table(("stage", "outcome", "time", "finished"), rows)
+
+
+def _settings(project: Project) -> str:
+    rows = [(name, value) for name, value in project.settings.items()]
+    return f"<details><summary>All settings</summary>{_table(('setting', 'value'), rows)}</details>"

@@ -1,0 +1,106 @@
+"""Where a bootstrap project stands, read from its folder: what is done, and what the next Run will do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from glob import escape
+from pathlib import Path
+
+from ..common.errors import UserError
+from ..training.runs import read_run
+from .project import Project
+from .rounds import REFERENCE, BootstrapProject, Round
+
+DONE, NEXT, LATER = "done", "next", "later"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: `text` says what is there of it, `todo` what a Run will do for it (or a person before one)."""
+
+    name: str
+    title: str
+    done: bool
+    text: str
+    todo: str
+
+
+@dataclass(frozen=True)
+class ProjectStatus:
+    """All stages in order."""
+
+    project: BootstrapProject
+    record: Project
+    stages: tuple[Stage, ...]
+
+    @property
+    def next(self) -> str:
+        """What the next Run will do, in one line."""
+        first = next((stage for stage in self.stages if not stage.done), None)
+        if first is None:
+            return f"All done: prompt the LoRA with {self.project.config.trigger!r}."
+        return first.todo
+
+    def state(self, stage: Stage) -> str:
+        first = next((each for each in self.stages if not each.done), None)
+        return DONE if stage.done else NEXT if stage is first else LATER
+
+
+def project_status(folder: Path, loras: Path) -> ProjectStatus:
+    """Where the project in `folder` stands. Raises UserError if there is none.
+
+    Args:
+        loras: where runs are kept; a project's are called `style_run` and its own name.
+    """
+    project, record = BootstrapProject.load(folder), Project.load(folder)
+    return ProjectStatus(project, record, tuple(_stages(project, record, loras)))
+
+
+def style_run(project: BootstrapProject, number: int) -> str:
+    """What the run of the style LoRA is called that draws round `number`."""
+    return f"{project.name}-style-{number}"
+
+
+def _stages(project: BootstrapProject, record: Project, loras: Path) -> Iterator[Stage]:
+    crops = len(list(project.crops_folder.glob("*.png")))
+    yield Stage("crops", "Crops", crops > 0, f"{crops} crops", "Run: the picture is cut into crops.")
+    for number in range(1, project.depth + 1):
+        one = project.round(number)
+        yield _lora(loras, style_run(project, number), f"style-{number}", f"Style LoRA {number}",
+                    f"Run: a style LoRA is trained on what there is, then draws the candidates of round {number}.")
+        yield _candidates(one)
+        yield _picks(one, record)
+    yield _lora(loras, project.name, "character", "Character LoRA",
+                f"Run: the character LoRA is trained on {project.config.targets[-1]} pictures.")
+
+
+def _lora(loras: Path, name: str, stage: str, title: str, todo: str) -> Stage:
+    """A run that is called so, or so with a number where an earlier one had other pictures or settings."""
+    trained, text = False, "not trained yet"
+    for folder in sorted(path.parent for path in loras.glob(f"{escape(name)}*/run.json")):
+        try:
+            run = read_run(folder)
+        except UserError:
+            continue
+        if run.facts["config"].get("name") == name:
+            trained = trained or run.finished or run.facts["status"] == "stopped"
+            text = f"{run.step} of {run.config.steps} steps"
+    return Stage(stage, title, trained, text, todo)
+
+
+def _candidates(one: Round) -> Stage:
+    made, wanted = len(one.made()), one.project.config.candidates[one.number - 1]
+    reference = len(one.project.round(REFERENCE).made())
+    return Stage(f"candidates-{one.number}", f"Candidates {one.number}", made >= wanted, f"{made} of {wanted}",
+                 f"Run: the style LoRA draws {wanted - made} more candidates of round {one.number}."
+                 if made or reference else f"Run: candidates of round {one.number} are drawn.")
+
+
+def _picks(one: Round, record: Project) -> Stage:
+    """Done when enough are kept; a person decides that in the gallery, or curation does."""
+    kept = (len(one.kept()) if one.made() else 0) + len(list(one.project.crops_folder.glob("*.png")))
+    target = one.project.target(one.number)
+    missing = target - kept
+    return Stage(f"curate-{one.number}", f"Pick {one.number}", missing <= 0, f"{min(kept, target)} of {target} kept",
+                 f"Pick {missing} more in the gallery of round {one.number}, then Run.")

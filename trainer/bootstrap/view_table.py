@@ -1,0 +1,121 @@
+"""The table a user writes of the views a round asks for, and how it is steered to what a dataset lacks.
+
+A line an axis, tags between commas, each with its weight: `angle: from side 2, from behind 1.5`. `own` stands for what
+the original picture shows on that axis.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+from ..captions.coverage import kinds_in
+from ..captions.coverage_words import AXES as GUIDES
+from ..captions.tags import same_tag, split_tags
+from ..captions.views import AXES, Vocabulary, normal
+from ..common.errors import UserError, unknown_name
+
+Axes = Mapping[str, Mapping[str, float]]
+"""Axis → tag → weight: how large a share of the views shows it."""
+_ENTRY = re.compile(r"(?P<tag>.*?\S)(?:\s+(?P<weight>\d+(?:\.\d+)?))?")
+_AXIS_NAMES = {"view": "angle", "distance": "framing"}
+_COVERED = {"angle": "view", "framing": "framing", "expression": "expression", "outfit": "outfit",
+            "background": "background"}
+"""Our axis → the coverage audit's."""
+SPARE = 0.15
+"""Of its usual share, what a tag still gets that the dataset shows often enough: a picker needs a choice."""
+
+
+def parse_table(text: str, vocabulary: Vocabulary) -> Axes:
+    """The axes that the text names as it says, and the others as the vocabulary has them, in the order of AXES.
+
+    A line `expression:` with nothing after the colon leaves that axis out. Raises UserError for anything else.
+    """
+    axes = dict(vocabulary.axes)
+    for line in (line.strip() for line in text.splitlines()):
+        if not line:
+            continue
+        name, colon, entries = line.partition(":")
+        axis = _AXIS_NAMES.get(normal(name), normal(name))
+        if not colon:
+            raise UserError(f"line {line!r} of the views is not of the form: angle: from side 2, from behind")
+        if axis not in AXES:
+            raise unknown_name("axis", name.strip(), AXES)
+        axes[axis] = dict(_entry(part) for part in split_tags(entries))
+    axes = {axis: axes[axis] for axis in AXES if axes.get(axis)}
+    if not axes:
+        raise UserError("the views name no tag at all; give at least one line such as: angle: from side, from behind")
+    return axes
+
+
+def _entry(part: str) -> tuple[str, float]:
+    found = _ENTRY.fullmatch(part)
+    weight = float(found["weight"] or 1)
+    if weight <= 0 or not math.isfinite(weight):
+        raise UserError(f"{part!r} has the weight {found['weight']}; it must be above 0. Leave the tag out instead.")
+    return normal(found["tag"]), weight
+
+
+def table_text(axes: Axes) -> str:
+    """Axes as `parse_table` reads them."""
+    return "\n".join(f"{axis}: " + ", ".join(f"{tag} {weight:g}" for tag, weight in axes[axis].items())
+                     for axis in AXES if axis in axes)
+
+
+def steered(axes: Axes, captions: Sequence[str], target: int) -> tuple[Axes, tuple[str, ...]]:
+    """(the axes with each tag weighing what a dataset of `target` pictures still lacks of it, a line for each tag that
+    weighs much more or less now).
+
+    A tag's share of the target is its weight's, or what the guides want of its kind if that is more (`coverage_words`).
+
+    Args:
+        captions: of the pictures that are there.
+    """
+    result, notes = {}, []
+    for axis, weights in axes.items():
+        shown = _shown(captions, weights)
+        needs = {}
+        for tag, share in _shares(axis, weights).items():
+            lacking = share * target - shown.get(tag, 0)
+            needs[tag] = max(lacking, SPARE * share * target)
+            if shown.get(tag, 0) > share * target:
+                notes.append(f"{tag}: {shown[tag]} are there already, asked for seldom")
+            elif not shown.get(tag, 0) and shown:
+                notes.append(f"{tag}: none is there yet, asked for more")
+        result[axis] = {tag: round(need, 3) for tag, need in needs.items()}
+    return result, tuple(notes)
+
+
+def _shown(captions: Sequence[str], weights: Mapping[str, float]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for caption in captions:
+        held = {normal(same_tag(tag)) for tag in split_tags(caption)}
+        for tag in held & set(weights):
+            counts[tag] = counts.get(tag, 0) + 1
+    return counts
+
+
+def _shares(axis: str, weights: Mapping[str, float]) -> dict[str, float]:
+    """Of each tag the share its weight says, or more where the guides want more of its kind; they sum to 1."""
+    total = sum(weights.values())
+    shares = {tag: weight / total for tag, weight in weights.items()}
+    if covered := _COVERED.get(axis):
+        kinds = {tag: next(iter(kinds_in(tag, covered)), None) for tag in weights}
+        for tag, kind in kinds.items():
+            if kind is not None:
+                members = sum(other == kind for other in kinds.values())
+                shares[tag] = max(shares[tag], GUIDES[covered].kinds[kind].least / members)
+    scale = sum(shares.values())
+    return {tag: share / scale for tag, share in shares.items()}
+
+
+def asked_for(views: Sequence[Mapping[str, str]]) -> str:
+    """How often each tag is asked for, a line an axis: `angle: from side 12, from behind 9`."""
+    counts: dict[str, dict[str, float]] = {}
+    for view in views:
+        for axis, tag in view.items():
+            counts.setdefault(axis, {}).setdefault(tag, 0)
+            counts[axis][tag] += 1
+    ordered = {axis: dict(sorted(tags.items(), key=lambda item: -item[1])) for axis, tags in counts.items()}
+    return table_text(ordered)

@@ -1,0 +1,208 @@
+"""What a dataset's captions say it shows, what the guides want, and what to add: "no view from behind: make 3"."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from ..common.errors import unknown_name
+from .coverage_words import AXES, ONE_OF_A_PAIR, SEVERAL_PEOPLE, Axis
+
+FEW_SAY = 0.5
+"""Where fewer of the captions than this share say anything on an axis, its shares mean nothing, and no more is advised
+than to say it."""
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """How many pictures a LoRA of this purpose wants (seed guides 000 and 004)."""
+
+    title: str
+    least: int
+    most: int
+    advised: bool = True
+    """Whether the guides' shares are to be met: four crops of one picture cannot."""
+
+
+PURPOSES = {
+    "character": Purpose("character LoRA", 15, 25),
+    "style": Purpose("style LoRA", 30, 50),
+    "bootstrap": Purpose("first style LoRA of a bootstrap", 4, 4, advised=False),
+}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One kind of an axis.
+
+    Attributes:
+        pictures: how many show it, of `of` that say anything on the axis.
+        least, most: the shares the guides want, 0..1; 0 and 1 if they do not say.
+    """
+
+    name: str
+    pictures: int
+    of: int
+    least: float
+    most: float
+
+    @property
+    def share(self) -> float:
+        """0..1."""
+        return self.pictures / self.of if self.of else 0.0
+
+    @property
+    def fits(self) -> bool:
+        """Whether the share is within the guides', to half a picture."""
+        slack = 0.5 / self.of if self.of else 0.0
+        return self.least - slack <= self.share <= self.most + slack
+
+
+@dataclass(frozen=True)
+class AxisCoverage:
+    """The bars of one axis.
+
+    Attributes:
+        unsaid: pictures whose captions say nothing on it.
+        advice: what to add, or to make less of, a line each.
+    """
+
+    axis: str
+    title: str
+    bars: tuple[Bar, ...]
+    unsaid: int
+    advice: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """All axes, and the count of pictures for the purpose."""
+
+    purpose: str
+    pictures: int
+    axes: tuple[AxisCoverage, ...]
+    count_advice: str
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """All lines of advice, the count's first."""
+        lines = [line for axis in self.axes for line in axis.advice]
+        return tuple([self.count_advice] if self.count_advice else []) + tuple(lines)
+
+
+def coverage(captions: Sequence[str], purpose: str = "character", known: Iterable[str] | None = None) -> Coverage:
+    """What captions (booru tags or prose) say the pictures show.
+
+    Args:
+        known: the words the base model knows, if they are few; kinds it has no word for are not asked for.
+
+    Raises UserError for an unknown purpose.
+    """
+    if purpose not in PURPOSES:
+        raise unknown_name("purpose", purpose, PURPOSES)
+    texts = [plain(caption) for caption in captions]
+    axes = tuple(_axis_coverage(name, _within(axis, known), texts, purpose) for name, axis in AXES.items())
+    return Coverage(purpose, len(captions), axes, _count_advice(len(captions), PURPOSES[purpose]))
+
+
+def _within(axis: Axis, known: Iterable[str] | None) -> Axis:
+    """The axis with those of its kinds that can be said in these words; as it is if none can."""
+    words = None if known is None else {plain(word) for word in known}
+    kinds = {name: kind for name, kind in axis.kinds.items() if words is None or words.intersection(kind.words)}
+    return dataclasses.replace(axis, kinds=kinds) if kinds else axis
+
+
+def plain(caption: str) -> str:
+    """The caption as the word tables spell it: lower case, blanks for underscores and hyphens, no escapes."""
+    text = re.sub(r":\d+(\.\d+)?\)", ")", caption.replace("\\", "").lower())
+    return " ".join(re.sub(r"[_\-()]", " ", text).split())
+
+
+def says(text: str, words: Iterable[str]) -> bool:
+    """Whether a `plain` caption holds one of the words or phrases, whole."""
+    return bool(_pattern(tuple(words)).search(text))
+
+
+@lru_cache(maxsize=256)
+def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
+    longest_first = sorted(words, key=len, reverse=True)
+    return re.compile(r"(?<![\w/])(?:" + "|".join(map(re.escape, longest_first)) + r")(?![\w/])")
+
+
+def kinds_in(caption: str, axis: str) -> tuple[str, ...]:
+    """The kinds of an axis of `AXES` that a caption says; the first alone where the axis is exclusive."""
+    found = tuple(name for name, kind in AXES[axis].kinds.items() if says(plain(caption), kind.words))
+    return found[:1] if AXES[axis].exclusive else found
+
+
+def several_people(caption: str) -> str:
+    """The words of a caption that say more than one person is seen, "" if none do."""
+    text = plain(caption)
+    alone = says(text, ("solo",))
+    for words in ((word,) for word in SEVERAL_PEOPLE):
+        if says(text, words):
+            return words[0]
+    pairs = (pair for pair in ONE_OF_A_PAIR if all(says(text, (word,)) for word in pair))
+    return next((" and ".join(pair) for pair in pairs if len(pair) == 1 or not alone), "")
+
+
+def _axis_coverage(name: str, axis: Axis, texts: Sequence[str], purpose: str) -> AxisCoverage:
+    counts = dict.fromkeys(axis.kinds, 0)
+    said = 0
+    for text in texts:
+        found = [kind for kind, words in axis.kinds.items() if says(text, words.words)]
+        said += bool(found)
+        for kind in found[:1] if axis.exclusive else found:
+            counts[kind] += 1
+    bars = tuple(Bar(kind, counts[kind], said, words.least, words.most) for kind, words in axis.kinds.items())
+    wanted = PURPOSES[purpose].advised and purpose in axis.purposes and texts
+    advice = _advice(axis, bars, said, len(texts)) if wanted else ()
+    return AxisCoverage(name, axis.title, bars, len(texts) - said, tuple(advice))
+
+
+def _advice(axis: Axis, bars: Sequence[Bar], said: int, pictures: int) -> Iterable[str]:
+    asked = any(kind.least > 0 for kind in axis.kinds.values())
+    if said < FEW_SAY * pictures:
+        if asked or axis.variety:
+            how = axis.say or f"name it in the captions ({', '.join(_ask(axis, bar) for bar in bars)})"
+            yield f"{axis.title.lower()} is told of {said} in {pictures} pictures only: {how}."
+        return
+    for bar in bars:
+        if bar.fits:
+            continue
+        if bar.share < bar.least:
+            more = math.ceil((bar.least * said - bar.pictures) / (1 - bar.least))
+            have = "no" if not bar.pictures else f"only {bar.pictures}"
+            yield f"{have} {_ask(axis, bar)}: make {max(1, more)}."
+        else:
+            yield (f"{bar.share:.0%} {_ask(axis, bar)}, the guides want {bar.least:.0%} to {bar.most:.0%}: "
+                   "add others, or leave some out.")
+    yield from _variety_advice(axis, bars, said)
+
+
+def _variety_advice(axis: Axis, bars: Sequence[Bar], said: int) -> Iterable[str]:
+    shown = [bar for bar in bars if bar.pictures]
+    if axis.variety and len(shown) < min(axis.variety, said):
+        missing = [bar.name for bar in bars if not bar.pictures][:3]
+        yield (f"{axis.title.lower()} is {' or '.join(bar.name for bar in shown)} in all pictures: "
+               f"add some of {', '.join(missing)}.")
+    elif axis.variety and (often := max(shown, key=lambda bar: bar.share)).share > axis.most:
+        yield f"{often.share:.0%} of the pictures have one {axis.title.lower()} ({often.name}): add others."
+
+
+def _ask(axis: Axis, bar: Bar) -> str:
+    return axis.kinds[bar.name].ask or bar.name
+
+
+def _count_advice(count: int, purpose: Purpose) -> str:
+    wanted = f"{purpose.least} to {purpose.most}" if purpose.most > purpose.least else str(purpose.least)
+    if count < purpose.least:
+        return f"{count} pictures, a {purpose.title} wants {wanted}: add {purpose.least - count}."
+    if count > purpose.most and purpose.advised:
+        return (f"{count} pictures, a {purpose.title} wants {wanted}: more do no harm if each is good and shows "
+                "something new; leave out the weakest.")
+    return ""

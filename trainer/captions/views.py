@@ -1,0 +1,186 @@
+"""View prompts: which angles, framings, expressions, backgrounds and styles a character is to be seen in.
+
+Vocabularies are data: one of general booru words, one of the sandbox's own. Named styles vary on purpose: what
+stays the same over several styles is the character, so other style LoRAs override it less (seed guide 000).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .classes import tag_class
+
+AXES = ("angle", "framing", "expression", "outfit", "background", "style")
+"""In the order of a prompt. A vocabulary need not have them all."""
+OWN = "own"
+"""On any axis: what the original picture shows there."""
+SUBJECT_TAGS = ("1girl", "1boy", "1other", "2girls", "no humans", "solo", "girl", "boy", "woman", "man")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words a base knows for views.
+
+    Attributes:
+        axes: per axis, tag -> weight: how large a share of the views shows it.
+        hidden: view tag -> endings of tags that such a view cannot show.
+        revealed: two view tags that together show the endings after all.
+    """
+
+    name: str
+    axes: Mapping[str, Mapping[str, float]]
+    hidden: Mapping[str, tuple[str, ...]]
+    revealed: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+
+    def axis_of(self, tag: str) -> str | None:
+        """The axis that the tag belongs to, or None."""
+        return next((axis for axis, tags in self.axes.items() if normal(tag) in tags), None)
+
+    def shows(self, tag: str, view: Sequence[str]) -> bool:
+        """Whether a view of these tags can show what the tag names."""
+        parts = {normal(part) for part in view}
+        revealed = {word for pair, words in self.revealed.items() if parts.issuperset(pair) for word in words}
+        hidden = {word for part in parts for word in self.hidden.get(part, ())} - revealed
+        return not normal(tag).endswith(tuple(hidden))
+
+
+@dataclass(frozen=True)
+class ViewPrompt:
+    """One picture to make.
+
+    Attributes:
+        tags: the prompt, the trigger first, then the subject and its identity, then the view.
+        view: the view's tag on each axis; the groups of which curation keeps a quota.
+    """
+
+    tags: tuple[str, ...]
+    view: Mapping[str, str]
+
+    @property
+    def text(self) -> str:
+        return ", ".join(self.tags)
+
+
+FACE_WORDS = ("hair", "eyes", "ears", "bangs", "ponytail", "twintails", "braid", "face", "smile", "mouth", "blush",
+              "expressionless", "frown", "glasses", "hairclip", "hat", "horns")
+"""Endings of tags of which a part without the head shows nothing."""
+_EXPRESSIONS = ("smile", "expressionless", "open mouth", "closed eyes", "frown", "blush")
+_BODY = ("tail", "dress", "skirt", "pants", "shorts", "shoes", "boots", "socks", "thighhighs", "footwear", "full body")
+
+VOCABULARIES = {
+    vocabulary.name: vocabulary
+    for vocabulary in (
+        Vocabulary(
+            "booru",
+            {
+                "angle": {"looking at viewer": 3, "from side": 2, "three-quarter view": 2, "from behind": 1.5,
+                          "from above": 1, "from below": 1},
+                "framing": {"full body": 2, "upper body": 2, "cowboy shot": 1, "close-up": 1.5},
+                "expression": {"smile": 2, "expressionless": 2, "open mouth": 1, "closed eyes": 0.5, "frown": 0.5},
+                "background": {"white background": 2, "outdoors": 1, "city street": 1, "indoors": 1, "beach": 1,
+                               "night sky": 1, "sunset": 1},
+                "style": {"flat color": 2, "watercolor": 1, "lineart": 1, "oil painting": 1, "pixel art": 0.5},
+            },
+            {"from behind": ("eyes", "looking at viewer", *_EXPRESSIONS), "close-up": _BODY,
+             "upper body": ("shoes", "boots", "socks", "footwear")},
+        ),
+        Vocabulary(
+            "sandbox",
+            {
+                "angle": {"front view": 3, "from side": 2, "from behind": 2, "from above": 1.5, "from below": 1.5},
+                "framing": {"full body": 2, "upper body": 2, "close-up": 1.5},
+                "expression": {"smile": 1, "expressionless": 1, "open mouth": 1},
+                "background": {"white background": 1, "blue sky": 1, "grass": 1, "night sky": 1, "sunset": 1},
+                "style": {"flat color": 2, "lineart": 1, "pastel": 1, "dark": 1, "pixel art": 1},
+            },
+            {"from behind": ("eyes", "smile", "expressionless", "open mouth"), "close-up": ("tail", "dress")},
+            # the sandbox draws the shoulders beside the face there
+            {("from above", "close-up"): ("dress",)},
+        ),
+    )
+}
+
+
+def vocabulary_for(base: str) -> Vocabulary:
+    """The sandbox's own words for the sandbox, the general ones for any other base."""
+    return VOCABULARIES["sandbox" if base == "sandbox" else "booru"]
+
+
+def normal(tag: str) -> str:
+    """The tag as tables spell it: lower case, spaces for underscores."""
+    return tag.strip().lower().replace("_", " ")
+
+
+@dataclass(frozen=True)
+class TagRoles:
+    """A user's tags by what they say: who is meant in general, this character's traits, or this picture's view."""
+
+    subject: tuple[str, ...]
+    identity: tuple[str, ...]
+    view: tuple[str, ...]
+
+
+def tag_roles(tags: Sequence[str], vocabulary: Vocabulary) -> TagRoles:
+    """Sort tags into roles; a tag no table knows is taken for a trait of the character."""
+    subject = tuple(tag for tag in tags if normal(tag) in SUBJECT_TAGS)
+    view = tuple(tag for tag in tags if vocabulary.axis_of(tag))
+    return TagRoles(subject, tuple(tag for tag in tags if tag not in subject and tag not in view), view)
+
+
+def caption_for(roles: TagRoles, view: Sequence[str], vocabulary: Vocabulary, trigger: str = "") -> tuple[str, ...]:
+    """Trigger, subject, the traits such a view can show, then the view's tags that it can show."""
+    kept = [tag for tag in (*roles.identity, *view) if vocabulary.shows(tag, view)]
+    return tuple(tag for tag in (trigger, *roles.subject, *kept) if tag)
+
+
+def view_prompt(view: Mapping[str, str], roles: TagRoles, vocabulary: Vocabulary, trigger: str = "") -> ViewPrompt:
+    """The prompt for a view by axis; OWN is as the original picture shows it. Another outfit takes the place of the
+    character's own."""
+    if view.get("outfit", OWN) != OWN:
+        roles = TagRoles(roles.subject, tuple(tag for tag in roles.identity if tag_class(tag) != "outfit"), roles.view)
+    tags: list[str] = []
+    for axis, tag in view.items():
+        own = axis != "outfit" and tag == OWN
+        tags += [each for each in roles.view if vocabulary.axis_of(each) == axis] if own else [tag] * (tag != OWN)
+    return ViewPrompt(caption_for(roles, tags, vocabulary, trigger), view)
+
+
+def view_prompts(count: int, roles: TagRoles, vocabulary: Vocabulary, *, trigger: str = "", seed: int = 0,
+                 axes: Mapping[str, Mapping[str, float]] | None = None) -> tuple[ViewPrompt, ...]:
+    """`count` views; on every axis each tag comes as often as its weight says (to within one), in a seeded order.
+
+    The user's own style tag, if given, takes half of the style axis, so the set stays anchored in the original.
+
+    Args:
+        axes: axis → tag → weight, in the order of AXES; None: the vocabulary's.
+    """
+    rng = random.Random(f"views-{seed}")
+    axes, columns = axes or vocabulary.axes, []
+    for axis in axes:
+        weights = dict(axes[axis])
+        own = [normal(tag) for tag in roles.view if vocabulary.axis_of(tag) == axis] if axis == "style" else []
+        if own and own[0] in weights and len(weights) > 1:
+            weights[own[0]] = sum(weight for tag, weight in weights.items() if tag != own[0])
+        column = apportion(weights, count)
+        rng.shuffle(column)
+        columns.append(column)
+    views = [dict(zip(axes, row, strict=True)) for row in zip(*columns, strict=True)]
+    return tuple(view_prompt(view, roles, vocabulary, trigger) for view in views)
+
+
+def apportion(weights: Mapping[str, float], count: int) -> list[str]:
+    """`count` names, each as often as its weight's share, rounded by largest remainder."""
+    total = sum(weights.values())
+    exact = {name: count * weight / total for name, weight in weights.items()}
+    result = [name for name, share in exact.items() for _ in range(int(share))]
+    rest = sorted(exact, key=lambda name: exact[name] - int(exact[name]), reverse=True)
+    return result + rest[: count - len(result)]
+
+
+def showcase(count: int, roles: TagRoles, vocabulary: Vocabulary, trigger: str) -> tuple[ViewPrompt, ...]:
+    """`count` fixed views that differ on every axis, prompted by the trigger and subject alone, for a strength grid."""
+    nameless = TagRoles(roles.subject, (), roles.view)
+    views = [{axis: list(tags)[row % len(tags)] for axis, tags in vocabulary.axes.items()} for row in range(count)]
+    return tuple(ViewPrompt(caption_for(nameless, tuple(view.values()), vocabulary, trigger), view) for view in views)

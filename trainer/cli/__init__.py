@@ -1,0 +1,1 @@
+"""The lora-bootstrap command: one file a verb."""

@@ -1,0 +1,71 @@
+"""Where a command talks, and how it loads what it needs without noise."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class Console:
+    """Where a command talks: to people on stdout (stderr with --json), to scripts as one JSON object on stdout."""
+
+    as_json: bool
+    stopping: bool = False
+
+    @property
+    def stream(self):
+        return sys.stderr if self.as_json else sys.stdout
+
+    def say(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+
+    def asked_to_stop(self) -> bool:
+        return self.stopping
+
+    def follow(self, events: Iterable[Any], *subscribers: Callable[[Any], None]) -> Any:
+        """Show events as they come; returns the last. The first Ctrl-C stops at the next step and keeps everything."""
+        from .progress import Progress
+        from .tensorboard import watch
+
+        last, progress = None, Progress(self.stream)
+        with ExitStack() as stack:
+            stack.callback(progress.close)
+            for subscriber in subscribers:
+                if hasattr(subscriber, "close"):
+                    stack.callback(subscriber.close)
+            previous = signal.signal(signal.SIGINT, self._on_interrupt)
+            stack.callback(signal.signal, signal.SIGINT, previous)
+            for event in watch(events, progress, *subscribers):
+                last = event
+        return last
+
+    def counted(self, what: str, work: Callable[..., Any], *values: Any) -> Any:
+        """What a work with a `progress` of (done, all) returns. Ctrl-C ends it at once."""
+        from ..common.events import Making
+        from .progress import Progress
+
+        with closing(Progress(self.stream)) as progress:
+            return work(*values, progress=lambda done, total: progress(Making(what, done, total)))
+
+    def _on_interrupt(self, *_: Any) -> None:
+        if self.stopping:
+            raise KeyboardInterrupt
+        self.stopping = True
+        self.say("\nStopping after this step; everything made is kept. Press Ctrl-C again to stop at once.")
+
+
+def load_backbone_quietly(base: str) -> Any:
+    """The base model, loaded without the libraries' own bars."""
+    import diffusers
+    import transformers
+
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+    from ..backends.diffusers import load_backbone
+
+    return load_backbone(base)

@@ -1,0 +1,236 @@
+"""`lora-bootstrap tag`: captions for a folder of pictures: tag, describe, edit, absorb, count."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UserError
+from .options import split
+
+
+def tag_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--dataset", type=Path, required=True, metavar="FOLDER",
+                         help="pictures, with .txt captions or without")
+    command.add_argument("--dry-run", action="store_true", help="show what would change, and write no caption")
+    for title, add_options in (("tagging", _tagger_options), ("sentences", _captioner_options),
+                               ("editing", _edit_options), ("absorbing", _absorb_options), ("looking", _look_options)):
+        add_options(command.add_argument_group(title))
+
+
+def _tagger_options(group: Any) -> None:
+    group.add_argument("--tagger", default="", metavar="NAME",
+                       help="sandbox, a folder under --taggers, or a path; left out, nothing is tagged")
+    group.add_argument("--taggers", type=Path, default=Path("models/taggers"), metavar="FOLDER",
+                       help="where taggers lie, a folder each with model.onnx and its label file (%(default)s)")
+    group.add_argument("--download", action="store_true", help="fetch a published tagger that is not there")
+    group.add_argument("--merge", default="keep",
+                       help="what becomes of captions that are there: keep, replace, append, prepend (%(default)s)")
+    group.add_argument("--general", type=float, metavar="X", help="least score of a tag; the model's own if not given")
+    group.add_argument("--character", type=float, metavar="X", help="least score of a character's name")
+    group.add_argument("--mcut", action="store_true", help="cut at the widest gap between scores instead")
+    group.add_argument("--rating", default="none", help="write the rating: none, first, last (%(default)s)")
+    group.add_argument("--most", type=int, default=0, metavar="N", help="at most so many tags; 0: all")
+    group.add_argument("--batch", type=int, default=8, help="pictures at a time (%(default)s)")
+    group.add_argument("--scores", type=Path, metavar="FILE", help="write each picture's tags with scores, as JSON")
+
+
+def _captioner_options(group: Any) -> None:
+    group.add_argument("--captioner", default="", metavar="NAME",
+                       help="a folder under --captioners, or a path; left out, nothing is described")
+    group.add_argument("--captioners", type=Path, default=Path("models/captioners"), metavar="FOLDER",
+                       help="where image-to-text folders of transformers lie (%(default)s)")
+    group.add_argument("--detail", default="normal", help="short, normal, long (%(default)s)")
+    group.add_argument("--prompt", default="", help="what to ask, of models that can be asked")
+    group.add_argument("--join", default="tags first",
+                       help="sentences and tags: 'tags first', 'prose first', replace, keep (%(default)s)")
+
+
+def _edit_options(group: Any) -> None:
+    group.add_argument("--trigger", default="", help="put first in every caption")
+    group.add_argument("--add", default="", metavar="TAGS")
+    group.add_argument("--remove", default="", metavar="TAGS")
+    group.add_argument("--blacklist", default="", metavar="TAGS", help="the same, with * for anything")
+    group.add_argument("--replace", nargs=2, action="append", default=[], metavar=("TAG", "NEW"),
+                       help="may be repeated")
+    group.add_argument("--pattern", nargs=2, action="append", default=[], metavar=("REGEX", "NEW"),
+                       help="on each tag by itself; may be repeated")
+    group.add_argument("--underscores", default="keep",
+                       help="blanks in tags: keep, blanks, underscores (%(default)s)")
+    group.add_argument("--aliases", action="store_true", help="bring the names of one tag to one")
+    group.add_argument("--implications", default="off",
+                       help="tags another says already: off, drop, add (%(default)s)")
+    group.add_argument("--alias-file", type=Path, metavar="CSV", help="more aliases")
+    group.add_argument("--implication-file", type=Path, metavar="CSV", help="more implications")
+    group.add_argument("--order", action="store_true", help="sort by class: who, traits, outfit, pose, ... style")
+    group.add_argument("--budget", type=int, default=0, metavar="TOKENS",
+                       help="drop the least sure tags beyond so many tokens of --base: 75, 150, 225")
+
+
+def _absorb_options(group: Any) -> None:
+    group.add_argument("--absorb", default="", metavar="PURPOSE",
+                       help="leave out what the trigger shall mean: character, style")
+    group.add_argument("--share", type=float, default=0.7, metavar="X",
+                       help="of the pictures must have a trait for it to be absorbed (%(default)s)")
+    group.add_argument("--plan", type=Path, metavar="FILE",
+                       help="the decisions of --absorb, .txt or .json: followed if it is there, else written")
+
+
+def _look_options(group: Any) -> None:
+    group.add_argument("--statistics", action="store_true", help="how often each tag occurs, and which together")
+    group.add_argument("--chart", type=Path, metavar="FILE", help="the same as a picture, .png")
+    group.add_argument("--check-trigger", action="store_true",
+                       help="whether the trigger means something already, to --base and to the tagger")
+    group.add_argument("--base", default="", metavar="MODEL",
+                       help="for --budget and --check-trigger: sandbox, a diffusers folder, or a file")
+
+
+def tag(options: argparse.Namespace, console: Any) -> dict[str, Any]:
+    from ..datasets.dataset import load_folder
+    from ..tagging.caption_files import write_captions
+    from ..tagging.diff import CaptionDiff
+
+    if not (options.tagger or options.captioner) and options.merge != "keep":
+        raise UserError(f"--merge {options.merge} needs something to merge; give --tagger or --captioner.")
+    before = load_folder(options.dataset)
+    work = _Work(options, console, _base(options))
+    after = work.edited(work.described(work.tagged(before)))
+    after, plan = work.absorbed(after)
+    diff = CaptionDiff.between(before, after, work.cuts, work.notes)
+    console.say(diff.text(most=200 if options.dry_run else 0) if diff.changes or work.notes else "no caption changed")
+    if not options.dry_run:
+        work.follow(write_captions(after, before))
+    return {"captions": diff.to_dict(), "written": not options.dry_run, "absorbed": plan and list(plan.absorbed),
+            **work.looked_at(after)}
+
+
+def _base(options: argparse.Namespace) -> Any:
+    if not options.base:
+        return None
+    from .console import load_backbone_quietly
+
+    return load_backbone_quietly(options.base)
+
+
+class _Work:
+    """The steps of one command, each a few calls of the library."""
+
+    def __init__(self, options: argparse.Namespace, console: Any, backbone: Any) -> None:
+        self.options, self.console, self.backbone = options, console, backbone
+        self.tags: tuple[Any, ...] = ()
+        self.cuts: list[tuple[str, ...]] | None = None
+        self.notes: list[str] = []
+        self.labels: tuple[str, ...] = ()
+
+    def follow(self, events: Iterable[Any]) -> Any:
+        """Show events; the last of them. Ctrl-C stops after the batch."""
+        last = self.console.follow(self._until_stopped(iter(events)))
+        if self.console.asked_to_stop():
+            raise KeyboardInterrupt  # before anything is written
+        return last
+
+    def _until_stopped(self, events: Iterator[Any]) -> Iterator[Any]:
+        with closing(events):
+            for event in events:
+                yield event
+                if self.console.asked_to_stop():
+                    return
+
+    def tagged(self, dataset: Any) -> Any:
+        if not self.options.tagger:
+            return dataset
+        from ..common.files import write_json
+        from ..tagging.caption_files import without_folder_names
+        from ..tagging.choice import TagChoice
+        from ..tagging.tagger import open_tagger, tag_dataset
+
+        options = self.options
+        choice = TagChoice(general=options.general, character=options.character, mcut=options.mcut,
+                           rating=options.rating, most=options.most, underscores=options.underscores == "underscores")
+        tagger = open_tagger(self._tagger_name(), options.taggers)
+        self.labels = tuple(label.name for label in tagger.labels)
+        for note in tagger.notes:
+            self.console.say(f"note: {note}")
+        if options.merge == "keep":
+            dataset = without_folder_names(dataset)
+        done = self.follow(tag_dataset(dataset, tagger, choice, options.merge, options.batch))
+        self.tags = done.tags
+        if options.scores:
+            write_json(options.scores, {str(sample.path): {one.name: round(one.score, 4) for one in found.tags}
+                                        for sample, found in zip(dataset, done.tags, strict=True) if found})
+        return done.dataset
+
+    def _tagger_name(self) -> str | Path:
+        from ..tagging.files import PUBLISHED, download_tagger, installed_taggers
+
+        name, root = self.options.tagger, self.options.taggers
+        if self.options.download and name in PUBLISHED and name not in installed_taggers(root):
+            self.follow(download_tagger(name, root))
+        here = Path(name).is_dir() and name not in installed_taggers(root)
+        return Path(name) if here or name != Path(name).name else name
+
+    def described(self, dataset: Any) -> Any:
+        if not self.options.captioner:
+            return dataset
+        from ..tagging.captioner import ProseChoice, caption_dataset, open_captioner
+
+        name = self.options.captioner
+        captioner = open_captioner(Path(name) if Path(name).is_dir() else name, self.options.captioners)
+        choice = ProseChoice(detail=self.options.detail, prompt=self.options.prompt)
+        return self.follow(caption_dataset(dataset, captioner, choice, self.options.join)).dataset
+
+    def edited(self, dataset: Any) -> Any:
+        from ..captions.aliases import load_rules
+        from ..tagging.edit import TagEdits, edit_dataset
+
+        options = self.options
+        edits = TagEdits(
+            underscores=options.underscores, aliases=options.aliases or options.alias_file is not None,
+            replace=tuple(map(tuple, options.replace)), patterns=tuple(map(tuple, options.pattern)),
+            remove=split(options.remove), blacklist=split(options.blacklist), implications=options.implications,
+            add=split(options.add), order=options.order, trigger=options.trigger, token_budget=options.budget,
+            rules=load_rules(options.alias_file, options.implication_file))
+        scores = [found and found.scores for found in self.tags] if self.tags else None
+        after, diff = edit_dataset(dataset, edits, scores, self.backbone and self.backbone.token_count)
+        self.notes += diff.notes
+        cut = {change.path: change.cut for change in diff.changes}
+        self.cuts = [cut.get(sample.path, ()) for sample in after]
+        return after
+
+    def absorbed(self, dataset: Any) -> tuple[Any, Any]:
+        if not self.options.absorb:
+            return dataset, None
+        from ..tagging.absorb import apply_plan, load_plan, propose
+
+        plan, file = propose(dataset, self.options.absorb, self.options.trigger, self.options.share), self.options.plan
+        if file and file.is_file():
+            plan = load_plan(file, plan)
+        elif file:
+            plan.save(file)
+        self.console.say(plan.text())
+        after, diff = apply_plan(dataset, plan)
+        self.notes += diff.notes
+        return after, plan
+
+    def looked_at(self, dataset: Any) -> dict[str, Any]:
+        from ..common.files import atomic_path
+        from ..tagging.statistics import frequency_chart, tag_statistics
+        from ..tagging.trigger_check import check_trigger
+
+        options, found = self.options, {}
+        if options.statistics or options.chart:
+            statistics = tag_statistics(dataset, options.trigger)
+            found["statistics"] = statistics.to_dict()
+            self.console.say(statistics.text())
+        if options.chart:
+            with atomic_path(options.chart) as temp:
+                frequency_chart(statistics).save(temp, format="PNG")
+        if options.check_trigger:
+            tokenize = self.backbone and self.backbone.pipeline.tokenizer.tokenize
+            report = check_trigger(options.trigger, self.backbone, self.labels, tokenize=tokenize)
+            found["trigger"] = report.to_dict()
+            self.console.say(report.text())
+        return found

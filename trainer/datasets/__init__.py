@@ -1,0 +1,1 @@
+"""Images with captions and masks on disk: read, audited, prepared."""

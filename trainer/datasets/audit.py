@@ -1,0 +1,324 @@
+"""What is wrong with a dataset, picture by picture and as a set, and what it lacks, before time is spent on training.
+
+Each picture is opened once; what was measured is kept on disk by content, so a second audit, also one that was stopped,
+measures only what is new. Nothing is thrown away: `DatasetAudit.without` says of each picture it leaves out why.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..captions.coverage import PURPOSES, Coverage, coverage
+from ..captions.views import VOCABULARIES
+from ..common.errors import UserError, unknown_name
+from ..common.events import Event, Interrupted, Making
+from ..common.tensor_cache import TensorCache
+from ..models.families import get_family
+from ..pictures.duplicates import Print, Search, best_of, find_duplicates, fingerprint
+from .audit_checks import (
+    SEVERITIES,
+    Finding,
+    caption_findings,
+    cast_findings,
+    pixel_findings,
+    size_findings,
+    unreadable,
+)
+from .audit_figures import FIGURES_VERSION, Figures, measure
+from .dataset import Dataset, Sample
+
+_FIELDS = tuple(figure.name for figure in dataclasses.fields(Figures))
+_MAY_BE_NONE = ("edge_width", "lettering", "cast_a", "cast_b")
+_AHEAD = 4
+"""Pictures measured or waiting per worker; more would only fill memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditConfig:
+    """What a dataset is audited for.
+
+    Attributes:
+        family: the model family to be trained, a key of `FAMILIES`.
+        resolution: side in pixels of the square it is trained at; None: the family's own.
+        purpose: a key of `coverage.PURPOSES`.
+        trigger: the word the captions shall hold, if any.
+        workers: pictures measured at once; 0: one for each core, at most 8.
+
+    Raises UserError for an unknown name or a number out of range.
+    """
+
+    family: str = "sdxl"
+    resolution: int | None = None
+    purpose: str = "character"
+    trigger: str = ""
+    workers: int = 0
+
+    def __post_init__(self) -> None:
+        family = get_family(self.family)
+        if self.purpose not in PURPOSES:
+            raise unknown_name("purpose", self.purpose, PURPOSES)
+        if self.resolution is not None and self.resolution < 2 * family.bucket_step:
+            raise UserError(f"resolution is {self.resolution}; it must be at least {2 * family.bucket_step} pixels.")
+        if not 0 <= self.workers <= 64:
+            raise UserError(f"workers is {self.workers}; it must be from 0 (one for each core) to 64.")
+
+    @property
+    def side(self) -> int:
+        """The resolution in pixels."""
+        return self.resolution or get_family(self.family).resolution
+
+    @property
+    def threads(self) -> int:
+        return self.workers or min(8, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class PictureAudit:
+    """One picture.
+
+    Attributes:
+        name: its path within the dataset's folder.
+        figures: what was measured; None if it cannot be read.
+        findings: what is wrong, the worst first; empty if nothing is.
+    """
+
+    sample: Sample
+    name: str
+    figures: Figures | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def severity(self) -> str:
+        """Of the worst finding; "" if there is none."""
+        return self.findings[0].severity if self.findings else ""
+
+
+@dataclass(frozen=True)
+class DatasetAudit:
+    """A whole dataset.
+
+    Attributes:
+        pictures: in the dataset's order.
+        duplicates: groups of places in `pictures` that are copies of one another, the one worth keeping first.
+        left_out: what was in the folder and is not in the dataset, a line with the reason each.
+        notes: what else there was to say when the dataset was read.
+        compared: pairs of hashes that were held against one another to find the duplicates.
+    """
+
+    config: AuditConfig
+    pictures: tuple[PictureAudit, ...]
+    duplicates: tuple[tuple[int, ...], ...]
+    coverage: Coverage
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    compared: int = field(default=0, compare=False)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many pictures have each code, most first."""
+        codes = [code for picture in self.pictures for code in {finding.code for finding in picture.findings}]
+        return dict(sorted(((code, codes.count(code)) for code in set(codes)), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What to add to the set, or to make less of."""
+        return self.coverage.advice
+
+    def with_severity(self, severity: str) -> tuple[PictureAudit, ...]:
+        """The pictures whose worst finding is of that severity."""
+        return tuple(picture for picture in self.pictures if picture.severity == severity)
+
+    def without(self, severity: str = "fault", codes: Sequence[str] = ()) -> tuple[Dataset, tuple[str, ...]]:
+        """(the samples free of findings that are as bad as `severity` or have one of `codes`, a line with the reason
+        for each one left out). An empty severity goes by the codes alone. Raises UserError for an unknown severity."""
+        if severity and severity not in SEVERITIES:
+            raise unknown_name("severity", severity, SEVERITIES)
+        bad = SEVERITIES[: SEVERITIES.index(severity) + 1] if severity else ()
+        kept, reasons = [], []
+        for picture in self.pictures:
+            against = [f for f in picture.findings if f.severity in bad or f.code in codes]
+            if against:
+                reasons.append(f"left out {picture.name}: {' '.join(finding.text for finding in against)}")
+            else:
+                kept.append(picture.sample)
+        return Dataset(tuple(kept), (*self.notes, *self.left_out, *reasons)), tuple(reasons)
+
+
+@dataclass(frozen=True)
+class AuditFinished(Event):
+    """The last event of an audit that was not stopped."""
+
+    audit: DatasetAudit
+
+
+def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.PathLike[str] | None = None, *,
+          should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+    """Measure every picture, look for copies, and say what is wrong and what is lacking.
+
+    Args:
+        cache: a folder where what was measured is kept by content; None keeps nothing.
+        should_stop: asked after each picture; if so, the last event is Interrupted.
+
+    Yields Making for each picture and, last, AuditFinished. To cancel, close the iterator, or raise where it is
+    consumed. A picture that cannot be read is a finding. Raises UserError if the cache cannot be written.
+    """
+    config = config or AuditConfig()
+    reader = _Reader(config, None if cache is None else TensorCache(Path(cache)))
+    samples = dataset.samples
+    figures: list[Figures | None] = []
+    hashes: list[NDArray[np.uint64] | None] = []
+    findings: list[list[Finding]] = []
+    for done, (own, found) in enumerate(_in_order(samples, reader, config.threads), 1):
+        hashes.append(None if own is None else own[1])
+        figures.append(None if own is None else own[0])
+        findings.append(found)
+        yield Making("audit", done, len(samples))
+        if should_stop():
+            yield Interrupted("audit")
+            return
+    names = _names(samples)
+    for own, cast in zip(findings, cast_findings(figures), strict=True):
+        own.extend([cast] if cast else [])
+    search = Search()
+    groups = _groups(samples, figures, hashes, reader, search)
+    for keep, *copies in groups:
+        for index in copies:
+            findings[index].append(_copy_of(samples, names, index, keep))
+    yield AuditFinished(DatasetAudit(
+        config, tuple(_picture(*parts) for parts in zip(samples, names, figures, findings, strict=True)), groups,
+        coverage([sample.caption for sample in samples], config.purpose, _known_words(config.family)),
+        tuple(note for note in dataset.notes if note.startswith("skipped")),
+        tuple(note for note in dataset.notes if not note.startswith("skipped")), search.compared))
+
+
+_Measured = tuple[Figures, NDArray[np.uint64]]
+
+
+class _Reader:
+    """Opens pictures and measures them, or recalls what was measured."""
+
+    def __init__(self, config: AuditConfig, cache: TensorCache | None) -> None:
+        self.config, self.cache = config, cache
+        self.family = get_family(config.family)
+        self._recent = lru_cache(maxsize=256)(lambda sample: fingerprint(sample.load()).thumb)
+
+    def __call__(self, sample: Sample) -> tuple[_Measured | None, list[Finding]]:
+        """(figures and hashes, findings that need no other picture)."""
+        found = [*size_findings(sample.size, self.family, self.config.side),
+                 *caption_findings(sample.caption, self.config.trigger)]
+        try:
+            tensors = self._tensors(sample)
+        except UserError as error:
+            return None, [unreadable(error), *found]
+        figures = _figures(tensors["figures"])
+        return (figures, tensors["hashes"].numpy().view(np.uint64)), [*found, *pixel_findings(figures)]
+
+    def thumb(self, sample: Sample) -> NDArray[np.uint8]:
+        """Not kept in memory: of many pictures only few are asked for."""
+        return self._recent(sample) if self.cache is None else self._tensors(sample)["thumb"].numpy()
+
+    def _tensors(self, sample: Sample) -> Mapping[str, torch.Tensor]:
+        def compute() -> dict[str, torch.Tensor]:
+            image = sample.load()
+            own = fingerprint(image)
+            return {"figures": _as_tensor(measure(image, self.config.side)), **_print_tensors(own)}
+
+        if self.cache is None:
+            return compute()
+        return self.cache.get({"what": "audit", "version": FIGURES_VERSION, "image": sample.content_hash,
+                               "resolution": self.config.side}, compute)
+
+
+def _as_tensor(figures: Figures) -> torch.Tensor:
+    values = [getattr(figures, name) for name in _FIELDS]
+    return torch.tensor([float("nan") if value is None else value for value in values], dtype=torch.float64)
+
+
+def _figures(values: torch.Tensor) -> Figures:
+    pairs = zip(_FIELDS, values.tolist(), strict=True)
+    return Figures(**{name: None if name in _MAY_BE_NONE and value != value else value for name, value in pairs})
+
+
+def _print_tensors(own: Print) -> dict[str, torch.Tensor]:
+    return {"hashes": torch.from_numpy(own.hashes.view(np.int64)), "thumb": torch.from_numpy(own.thumb)}
+
+
+def _in_order(samples: Sequence[Sample], reader: _Reader, threads: int
+              ) -> Iterator[tuple[_Measured | None, list[Finding]]]:
+    """The reader's answers in the samples' order, several at once, never many ahead of what is asked for."""
+    if threads == 1:
+        yield from map(reader, samples)
+        return
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future] = deque()
+    try:
+        for sample in samples:
+            waiting.append(pool.submit(reader, sample))
+            if len(waiting) >= _AHEAD * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _names(samples: Sequence[Sample]) -> list[str]:
+    """Paths within the folder that holds them all."""
+    if not samples:
+        return []
+    root = os.path.commonpath([sample.path.parent.absolute() for sample in samples])
+    return [sample.path.absolute().relative_to(root).as_posix() for sample in samples]
+
+
+def _groups(samples: Sequence[Sample], figures: Sequence[Figures | None], hashes: Sequence[NDArray[np.uint64] | None],
+            reader: _Reader, search: Search) -> tuple[tuple[int, ...], ...]:
+    """Groups of copies, that worth keeping first. Pictures of the very same content are searched for but once."""
+    same: dict[str, list[int]] = {}
+    for index, sample in enumerate(samples):
+        if hashes[index] is not None:
+            same.setdefault(sample.content_hash, []).append(index)
+    firsts = [members[0] for members in same.values()]
+    near = find_duplicates(np.stack([hashes[index] for index in firsts]),
+                           lambda place: reader.thumb(samples[firsts[place]]), search) if firsts else []
+    alone = set(range(len(firsts))) - {place for group in near for place in group}
+    exact = list(same.values())
+    found = [[index for place in group for index in exact[place]] for group in (*near, *([place] for place in alone))]
+
+    def worth(index: int) -> tuple[bool, float]:
+        width, height = samples[index].size
+        return bool(samples[index].caption), width * height * (1 - 0.5 * min(1.0, figures[index].blocking))
+
+    groups = []
+    for members in (sorted(group) for group in found if len(group) > 1):
+        keep = best_of(members, worth)
+        groups.append((keep, *(index for index in members if index != keep)))
+    return tuple(sorted(groups))
+
+
+def _copy_of(samples: Sequence[Sample], names: Sequence[str], index: int, keep: int) -> Finding:
+    if samples[index].content_hash == samples[keep].content_hash:
+        return Finding("duplicate", "fault", None, None, f"the same file as {names[keep]}; leave one out.")
+    return Finding("duplicate", "fault", None, None, f"a copy of {names[keep]} (saved again, resized, cropped or "
+                   "mirrored); leave it out.")
+
+
+def _picture(sample: Sample, name: str, figures: Figures | None, findings: Sequence[Finding]) -> PictureAudit:
+    return PictureAudit(sample, name, figures,
+                        tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))))
+
+
+def _known_words(family: str) -> frozenset[str] | None:
+    if family not in VOCABULARIES:
+        return None
+    return frozenset(word for words in VOCABULARIES[family].axes.values() for word in words)

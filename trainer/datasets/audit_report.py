@@ -1,0 +1,181 @@
+"""An audit for people and for scripts: a table with bars, JSON, and a contact sheet with the problems marked."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from ..captions.coverage import AxisCoverage, Bar
+from ..common.errors import UserError
+from ..common.files import atomic_path, atomic_write, write_json
+from .audit import DatasetAudit, PictureAudit
+from .audit_checks import CODES, SEVERITIES, Finding
+
+COLOURS = {"fault": (196, 52, 43), "warning": (222, 142, 22), "note": (92, 124, 196), "": (74, 150, 96)}
+"""Of a picture's frame on the contact sheet, by its worst finding."""
+SHEET_PICTURES = 400
+"""More than these are not drawn; the worst come first then."""
+_LISTED = 12
+"""More pictures of which the very same is said are counted, not listed."""
+_BAR = 20
+_MARGIN, _LABEL = 8, 30
+
+
+def table(audit: DatasetAudit) -> str:
+    """What is wrong, what was left out, the coverage as bars, and the advice, as plain text."""
+    lines = [_summary(audit), ""]
+    lines += [line for severity in SEVERITIES for line in _findings(audit, severity)]
+    if audit.left_out:
+        lines += [f"Left out when the folder was read ({len(audit.left_out)})",
+                  *(f"  {line}" for line in audit.left_out), ""]
+    lines += [f"note: {note}" for note in audit.notes]
+    lines += [line for axis in audit.coverage.axes for line in _bars(axis)]
+    if audit.advice:
+        lines += ["Advice", *(f"  {line}" for line in audit.advice)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _summary(audit: DatasetAudit) -> str:
+    counted = ", ".join(f"{count} {CODES[code]}" for code, count in audit.counts.items())
+    clean = len(audit.with_severity(""))
+    return (f"{len(audit.pictures)} pictures for a {audit.config.purpose} LoRA on {audit.config.family} at "
+            f"{audit.config.side} pixels; {clean} without a finding." + (f"\n{counted}." if counted else ""))
+
+
+def _findings(audit: DatasetAudit, severity: str) -> Iterator[str]:
+    rows = [(picture, finding) for picture in audit.pictures for finding in picture.findings
+            if finding.severity == severity]
+    if not rows:
+        return
+    yield f"{severity.capitalize()}s ({len(rows)})"
+    wide = min(40, max(len(picture.name) for picture, _ in rows))
+    for text, names in _alike(rows).items():
+        if len(names) > _LISTED:
+            yield f"  {len(names)} pictures, {names[0]} the first: {text}"
+        else:
+            yield from (f"  {name:{wide}}  {text}" for name in names)
+    yield ""
+
+
+def _alike(rows: Sequence[tuple[PictureAudit, Finding]]) -> dict[str, list[str]]:
+    """Names by what is said of them, so that what holds for many is said once."""
+    found: dict[str, list[str]] = {}
+    for picture, finding in rows:
+        found.setdefault(f"{finding.code:14}  {finding.text}", []).append(picture.name)
+    return found
+
+
+def _bars(axis: AxisCoverage) -> Iterator[str]:
+    shown = [bar for bar in axis.bars if bar.pictures or bar.least]
+    if not shown:
+        return
+    yield f"{axis.title}" + (f" (not said of {axis.unsaid})" if axis.unsaid else "")
+    for bar in shown:
+        yield f"  {bar.name:16}{text_bar(bar)} {bar.share:4.0%}  {bar.pictures:4}  {_wanted(bar)}".rstrip()
+    yield ""
+
+
+def text_bar(bar: Bar) -> str:
+    """20 cells: the share in blocks, the wanted range's limits as lines where the blocks do not reach."""
+    cells = ["█" if place < round(_BAR * bar.share) else "·" for place in range(_BAR)]
+    for limit in (bar.least, bar.most):
+        place = min(_BAR - 1, round(_BAR * limit))
+        if 0 < limit < 1 and cells[place] == "·":
+            cells[place] = "|"
+    return "".join(cells)
+
+
+def _wanted(bar: Bar) -> str:
+    if bar.least == 0 and bar.most == 1:
+        return ""
+    return f"wanted {bar.least:.0%} to {bar.most:.0%}" + ("" if bar.fits else "  ←")
+
+
+def as_json(audit: DatasetAudit) -> dict[str, Any]:
+    """Everything an audit found, as JSON values."""
+    return {
+        "config": dataclasses.asdict(audit.config), "counts": audit.counts, "advice": list(audit.advice),
+        "left_out": list(audit.left_out), "notes": list(audit.notes),
+        "duplicates": [[audit.pictures[index].name for index in group] for group in audit.duplicates],
+        "coverage": {axis.axis: {"unsaid": axis.unsaid, "bars": [
+            {**dataclasses.asdict(bar), "share": round(bar.share, 4), "fits": bar.fits} for bar in axis.bars]}
+            for axis in audit.coverage.axes},
+        "pictures": [_picture_json(picture) for picture in audit.pictures],
+    }
+
+
+def _picture_json(picture: PictureAudit) -> dict[str, Any]:
+    figures = None if picture.figures is None else {
+        name: value if value is None else round(value, 4) for name, value in vars(picture.figures).items()}
+    return {"name": picture.name, "path": str(picture.sample.path), "size": list(picture.sample.size),
+            "severity": picture.severity, "findings": [dataclasses.asdict(f) for f in picture.findings],
+            "figures": figures}
+
+
+def contact_sheet(audit: DatasetAudit, columns: int = 8, cell: int = 144) -> Image.Image:
+    """The pictures, each in a frame of its worst finding's colour with its name and its findings' codes below.
+
+    Beyond SHEET_PICTURES the worst are shown, and the sheet says how many are not.
+    """
+    pictures = _shown(audit)
+    rows = max(1, -(-len(pictures) // columns))
+    font = ImageFont.load_default(11)
+    left_over = len(audit.pictures) - len(pictures)
+    top = _MARGIN + (20 if left_over else 0)
+    size = (_MARGIN + columns * (cell + _MARGIN), top + rows * (cell + _LABEL + _MARGIN))
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    if left_over:
+        draw.text((_MARGIN, 4), f"The {len(pictures)} worst; {left_over} more are not shown.", "black", font)
+    for number, picture in enumerate(pictures):
+        x = _MARGIN + number % columns * (cell + _MARGIN)
+        y = top + number // columns * (cell + _LABEL + _MARGIN)
+        _draw_picture(sheet, draw, picture, (x, y), cell, font)
+    return sheet
+
+
+def _shown(audit: DatasetAudit) -> Sequence[PictureAudit]:
+    if len(audit.pictures) <= SHEET_PICTURES:
+        return audit.pictures
+    order = {severity: place for place, severity in enumerate((*SEVERITIES, ""))}
+    return sorted(audit.pictures, key=lambda picture: order[picture.severity])[:SHEET_PICTURES]
+
+
+def _draw_picture(sheet: Image.Image, draw: ImageDraw.ImageDraw, picture: PictureAudit, at: tuple[int, int], cell: int,
+                  font: Any) -> None:
+    x, y = at
+    frame = 3
+    try:
+        fitted = ImageOps.contain(picture.sample.load(), (cell - 2 * frame, cell - 2 * frame))
+        sheet.paste(fitted, (x + (cell - fitted.width) // 2, y + (cell - fitted.height) // 2))
+    except UserError:
+        draw.line((x, y, x + cell, y + cell), "lightgray", 2)
+        draw.line((x, y + cell, x + cell, y), "lightgray", 2)
+    colour = COLOURS[picture.severity]
+    draw.rectangle((x, y, x + cell - 1, y + cell - 1), outline=colour, width=frame)
+    codes = ", ".join(dict.fromkeys(finding.code for finding in picture.findings))
+    for line, (text, fill) in enumerate(((Path(picture.name).name, "black"), (codes, colour))):
+        draw.text((x, y + cell + 2 + 13 * line), _fitted(text, cell, font), fill, font)
+
+
+def _fitted(text: str, width: int, font: Any) -> str:
+    """As much of the text as `width` pixels hold; file names are one word, so they are cut within it."""
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "…") > width:
+        text = text[:-1]
+    return text + "…"
+
+
+def write_audit(audit: DatasetAudit, folder: Path) -> dict[str, Path]:
+    """Write audit.txt, audit.json and contact_sheet.png; returns their paths by kind."""
+    paths = {"table": folder / "audit.txt", "json": folder / "audit.json", "sheet": folder / "contact_sheet.png"}
+    atomic_write(paths["table"], table(audit).encode())
+    write_json(paths["json"], as_json(audit))
+    with atomic_path(paths["sheet"]) as temp:
+        contact_sheet(audit).save(temp, format="PNG")
+    return paths

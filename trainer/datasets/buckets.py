@@ -1,0 +1,144 @@
+"""Aspect buckets: pictures of like shape train in one batch (NovelAI's aspect ratio bucketing, 2022)."""
+
+from __future__ import annotations
+
+import bisect
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from PIL import Image
+
+from ..common.errors import UserError
+
+Size = tuple[int, int]
+"""(width, height) in pixels."""
+
+
+@lru_cache(maxsize=64)
+def make_buckets(resolution: int, step: int, max_aspect: float = 2.0) -> tuple[Size, ...]:
+    """Every bucket: sides are multiples of `step`, the area is at most resolution², neither side is more than
+    `max_aspect` times the other; for each width the greatest height, and the other way round.
+
+    Raises UserError if the resolution is below two steps.
+    """
+    if step < 1 or resolution < 2 * step:
+        raise UserError(f"resolution is {resolution}; it must be at least {2 * step}, two steps of {step} pixels.")
+    if max_aspect < 1:
+        raise UserError(f"max_aspect is {max_aspect}; it must be 1 or more.")
+    area, buckets = resolution * resolution, set()
+    for width in range(step, area // step + 1, step):
+        height = area // width // step * step
+        if height and max(width, height) <= max_aspect * min(width, height):
+            buckets |= {(width, height), (height, width)}
+    return tuple(sorted(buckets, key=lambda size: (size[0] / size[1], size)))
+
+
+def assign_bucket(size: Size, buckets: Sequence[Size], upscale: bool = False, step: int | None = None) -> Size:
+    """The bucket nearest in aspect. Unless `upscale`, a picture that does not cover it gets a smaller one of its own:
+    the largest multiples of the step that it does cover, within the buckets' area and aspect.
+
+    `step` is the buckets' own; None: the largest that divides all their sides.
+    Raises UserError if the picture may not be enlarged and its shorter side is below two steps.
+    """
+    width, height = size
+    facts = _facts(tuple(buckets), step)
+    bucket = facts.buckets[bisect.bisect(facts.bounds, width / height)]
+    if upscale or (bucket[0] <= width and bucket[1] <= height):
+        return bucket
+    if min(width, height) < 2 * facts.step:
+        raise UserError(f"{width} x {height} pixels are too few to train on; the shorter side must be at least "
+                        f"{2 * facts.step}. Use a larger picture, or turn on data.upscale.")
+    short = min(_floor(min(size), facts.step), _floor(math.isqrt(facts.area), facts.step))
+    long = min(_floor(limit, facts.step) for limit in (max(size), facts.area // short, facts.aspect * short))
+    return (long, short) if width > height else (short, long)
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What `assign_bucket` needs of a set of buckets; found once, because it is asked for every picture."""
+
+    buckets: tuple[Size, ...]
+    """By rising aspect; of those with one aspect only the largest."""
+    bounds: tuple[float, ...]
+    """The aspects, geometric means, at which one bucket gives way to the next."""
+    step: int
+    area: int
+    aspect: float
+
+
+@lru_cache(maxsize=64)
+def _facts(buckets: tuple[Size, ...], step: int | None) -> _Facts:
+    by_aspect = {width / height: (width, height) for width, height in sorted(buckets)}
+    aspects = sorted(by_aspect)
+    bounds = tuple(math.sqrt(low * high) for low, high in zip(aspects, aspects[1:], strict=False))
+    step = step or math.gcd(*(side for bucket in buckets for side in bucket))
+    return _Facts(tuple(by_aspect[aspect] for aspect in aspects), bounds, step,
+                  max(width * height for width, height in buckets), aspects[-1])
+
+
+def _floor(value: float, step: int) -> int:
+    return int(value // step) * step
+
+
+def fit_to_bucket(image: Image.Image, bucket: Size) -> Image.Image:
+    """The picture resized (Lanczos, antialiased) to cover the bucket, its overhang cut off evenly on both sides."""
+    scale = max(bucket[0] / image.width, bucket[1] / image.height)
+    width, height = bucket[0] / scale, bucket[1] / scale
+    left, top = max(0.0, (image.width - width) / 2), max(0.0, (image.height - height) / 2)
+    box = (left, top, min(left + width, image.width), min(top + height, image.height))
+    if image.size == tuple(bucket):
+        return image
+    return image.resize(bucket, Image.Resampling.LANCZOS, box=box)
+
+
+class BatchPlan:
+    """Which samples make up which batch: an endless sequence, a pure function of the seed and the batch's index.
+
+    In an epoch every sample comes `repeats` times, each batch is of one bucket, and the last of a bucket may be
+    smaller. A resumed run needs only the index to go on with the same batches.
+    """
+
+    def __init__(self, buckets_per_sample: Sequence[Size], repeats: Sequence[int], batch_size: int, seed: int) -> None:
+        if len(buckets_per_sample) != len(repeats):
+            raise ValueError(f"{len(buckets_per_sample)} buckets for {len(repeats)} repeats")
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}; it must be 1 or more.")
+        self._repeats = list(repeats)
+        self._members: dict[Size, list[int]] = {}
+        for index, bucket in enumerate(buckets_per_sample):
+            if self._repeats[index] > 0:
+                self._members.setdefault(tuple(bucket), []).append(index)
+        if not self._members:
+            raise UserError("there is nothing to train on: no picture, or all with 0 repeats. Add pictures.")
+        self._batch_size, self._seed = batch_size, seed
+        self._epoch, self._batches = -1, []
+        self.batches_per_epoch: int = sum(
+            math.ceil(sum(self._repeats[i] for i in members) / batch_size) for members in self._members.values())
+
+    def batch(self, index: int) -> list[int]:
+        """Sample indices of the index-th batch, counted from 0."""
+        epoch, place = divmod(index, self.batches_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._batches = epoch, self._shuffled(epoch)
+        return list(self._batches[place])
+
+    def epoch_of(self, index: int) -> int:
+        """The epoch, counted from 0, that the index-th batch belongs to."""
+        return index // self.batches_per_epoch
+
+    def _shuffled(self, epoch: int) -> list[list[int]]:
+        rng = random.Random(f"{self._seed}:{epoch}")
+        batches: list[list[int]] = []
+        for members in self._members.values():
+            # Pass by pass, so that the repeats of one sample seldom meet in a batch.
+            order: list[int] = []
+            for done in range(max(self._repeats[i] for i in members)):
+                due = [i for i in members if self._repeats[i] > done]
+                rng.shuffle(due)
+                order += due
+            batches += [order[i:i + self._batch_size] for i in range(0, len(order), self._batch_size)]
+        rng.shuffle(batches)
+        return batches

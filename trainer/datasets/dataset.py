@@ -1,0 +1,431 @@
+"""Datasets: kohya folders (`10_name`: ten repeats), flat and nested folders, captions, and what crops descend from.
+
+Only headers are read here; pixels are read when a sample is loaded. A folder may hold a `crops.json`, written by
+`save_samples`, that says of its pictures what they descend from: {"file name": {"parent": "...", ...}}.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import random
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from ..common.errors import UserError
+from ..common.files import atomic_path, atomic_write, file_hash, read_json, write_json
+from ..pictures.crops import Box
+from ..pictures.images import IMAGE_SUFFIXES, image_size, open_image
+from .buckets import Size, fit_to_bucket
+from .masks import MASKS_FOLDER, has_alpha, mask_tensor, read_mask, scan_masks
+
+CROPS_FILE = "crops.json"
+CAPTION_SUFFIXES = (".txt", ".caption")
+_KOHYA_FOLDER = re.compile(r"(\d+)_(.+)")
+_OTHER_PICTURES = frozenset((".gif", ".tif", ".tiff", ".avif", ".heic", ".jxl", ".psd", ".jfif"))
+_MANY_REPEATS = 100
+_BLOCK = 1 << 14
+_BINARY = getattr(os, "O_BINARY", 0)  # only Windows tells text from binary
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture to train on, or a part of one.
+
+    Attributes:
+        path: the file.
+        size: (width, height) in pixels of what is trained: upright, after the crop.
+        caption: what it shows.
+        repeats: how often it comes in an epoch.
+        crop: the part of the upright picture that is meant; None: all of it.
+        parent: the picture it descends from; the file's stem if not given. Those of one parent stay together when a
+            validation set is split off.
+        mask: the file that says which part is meant (white), the same as `path` for its alpha channel; None: all of it.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    caption: str = ""
+    repeats: int = 1
+    crop: Box | None = None
+    parent: str = ""
+    mask: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.path, Path):
+            object.__setattr__(self, "path", Path(self.path))
+        if not self.parent:
+            object.__setattr__(self, "parent", self.path.stem)
+
+    def load(self, background: str = "white") -> Image.Image:
+        """The upright RGB picture, cropped; what was transparent shows `background`. Raises UserError."""
+        return self._cropped(open_image(self.path, background))
+
+    def load_mask(self) -> Image.Image | None:
+        """The mask, upright and cropped as the picture is, of mode L; None if there is none. Raises UserError."""
+        if self.mask is None:
+            return None
+        return self._cropped(read_mask(self.mask, self.path, whole_size(self)))
+
+    def _cropped(self, image: Image.Image) -> Image.Image:
+        if self.crop is None:
+            return image
+        left, top, right, bottom = self.crop
+        if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
+            raise UserError(f"crop {self.crop} is not inside {self.path}, which is {image.width} x {image.height}.")
+        return image.crop(self.crop)
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of the picture's bytes and the crop, the same wherever the file lies. Raises UserError."""
+        return _hash(_file_hash(self.path), self.crop)
+
+    @property
+    def mask_hash(self) -> str:
+        """Hash of the mask's bytes, "alpha" for an alpha channel, "" without a mask. Raises UserError."""
+        if self.mask is None:
+            return ""
+        return "alpha" if self.mask == self.path else _file_hash(self.mask)
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        return file_hash(path)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}.") from error
+
+
+def _hash(*values: object) -> str:
+    return hashlib.sha256(repr(values).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples in a fixed order, and what there is to say about them (what was left out, and why)."""
+
+    samples: tuple[Sample, ...]
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything a run depends on: pixels, captions, repeats, crops, parents, masks, order. Not of the
+        paths."""
+        # Without masks it is what it was before there were any, so that finished runs are still known.
+        return _hash(*((s.content_hash, s.caption, s.repeats, s.parent) + ((s.mask_hash,) if s.mask else ())
+                       for s in self.samples))
+
+    def with_captions(self, fn: Callable[[str], str]) -> Dataset:
+        """The same samples, each caption replaced by `fn(caption)`."""
+        return Dataset(tuple(dataclasses.replace(s, caption=fn(s.caption)) for s in self.samples), self.notes)
+
+    def with_repeats(self, repeats: int) -> Dataset:
+        """The same samples, each counting `repeats` times an epoch."""
+        return Dataset(tuple(dataclasses.replace(s, repeats=repeats) for s in self.samples), self.notes)
+
+    def concat(self, *others: Dataset) -> Dataset:
+        """The samples of this and the others, one after the other."""
+        parts = (self, *others)
+        return Dataset(tuple(s for part in parts for s in part.samples),
+                       tuple(dict.fromkeys(note for part in parts for note in part.notes)))
+
+
+def load_folder(path: str | os.PathLike[str], *, recursive: bool = True, default_repeats: int = 1,
+                caption_suffixes: Sequence[str] = CAPTION_SUFFIXES) -> Dataset:
+    """The pictures of a folder, in the order of their names.
+
+    In a subfolder named `10_name` each picture counts ten times, and `name` is the caption of those without one
+    (kohya's convention); elsewhere it counts `default_repeats` times. The caption of `a.png` is in `a.txt` or
+    `a.caption`, its mask, if any, in `masks/a.png` or `a_mask.png`. What cannot be used is left out and named in the
+    notes. Raises UserError if nothing is left.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        raise UserError(f"{root} is not a folder. Give the folder that holds the pictures.")
+    if default_repeats < 1:
+        raise UserError(f"default_repeats is {default_repeats}; it must be 1 or more.")
+    scan = _Scan(root, recursive, tuple(caption_suffixes))
+    scan.folder(root, default_repeats, "")
+    if not scan.samples:
+        why = f" What was found: {scan.notes[0]}" if scan.notes else ""
+        raise UserError(f"{root} holds no usable picture ({', '.join(IMAGE_SUFFIXES)}). Put pictures in it.{why}")
+    if scan.uncaptioned:
+        scan.notes.append(f"{len(scan.uncaptioned)} of {len(scan.samples)} pictures have no caption: "
+                          f"{_some(scan.uncaptioned)}.")
+    return Dataset(tuple(scan.samples), tuple(scan.notes))
+
+
+class _Scan:
+    """The state of one walk through a folder."""
+
+    def __init__(self, root: Path, recursive: bool, caption_suffixes: tuple[str, ...]) -> None:
+        self.root, self.recursive, self.caption_suffixes = root, recursive, caption_suffixes
+        self.samples: list[Sample] = []
+        self.notes: list[str] = []
+        self.uncaptioned: list[str] = []
+
+    def folder(self, folder: Path, repeats: int, class_name: str) -> None:
+        try:
+            with os.scandir(folder) as found:
+                entries = {entry.name: entry for entry in found if entry.name[0] != "."}
+        except OSError as error:
+            self.notes.append(f"skipped folder {folder.name}: {error.strerror}.")
+            return
+        crops = self._crops(folder) if CROPS_FILE in entries else {}
+        masks, strays = scan_masks(folder, entries)
+        self.notes += [f"skipped {self._name(stray)}: a mask of no picture." for stray in strays]
+        taken = {name.partition("/")[0] for name in masks.values()}
+        names = sorted(name for name in entries if not name.endswith(self.caption_suffixes) and name not in taken)
+        for name in sorted(names, key=str.casefold):
+            stem, dot, suffix = name.rpartition(".")
+            suffix = (dot + suffix).lower()
+            if suffix in IMAGE_SUFFIXES and self._is_file(folder, entries[name]):
+                captions = [stem + end for end in self.caption_suffixes if stem + end in entries]
+                self._picture(folder, name, captions, repeats, class_name, crops.get(name), masks.get(name))
+            elif suffix in _OTHER_PICTURES:
+                self.notes.append(f"skipped {self._name(folder / name)}: {suffix} is not read; save it as png.")
+            elif self.recursive and suffix not in IMAGE_SUFFIXES and _is_folder(entries[name]):
+                self._folder_or_link(folder, entries[name], repeats, class_name)
+
+    def _is_file(self, folder: Path, entry: os.DirEntry) -> bool:
+        """Also whether a link leads to one; what ends as a picture does and is none is noted."""
+        try:
+            if entry.is_file():
+                return True
+            reason = "it is a folder" if entry.is_dir() else "it is no file, or a link that leads nowhere"
+        except OSError as error:  # links in a circle
+            reason = error.strerror
+        self.notes.append(f"skipped {self._name(folder / entry.name)}: {reason}. Remove or rename it.")
+        return False
+
+    def _folder_or_link(self, folder: Path, entry: os.DirEntry, repeats: int, class_name: str) -> None:
+        if entry.is_symlink():  # a link may lead back to a folder above, and so on for ever
+            self.notes.append(f"skipped folder {self._name(folder / entry.name)}: it is a link. Name the folder.")
+        else:
+            self._subfolder(folder / entry.name, repeats, class_name)
+
+    def _subfolder(self, folder: Path, repeats: int, class_name: str) -> None:
+        if kohya := _KOHYA_FOLDER.fullmatch(folder.name):
+            repeats, class_name = int(kohya[1]), kohya[2].strip()
+            if repeats == 0:
+                self.notes.append(f"skipped folder {folder.name}: its name asks for 0 repeats.")
+                return
+            if repeats > _MANY_REPEATS:
+                self.notes.append(f"each picture in {folder.name} counts {repeats} times, as its name says; "
+                                  "rename the folder if that is not meant.")
+        self.folder(folder, repeats, class_name)
+
+    def _picture(self, folder: Path, name: str, captions: Sequence[str], repeats: int, class_name: str,
+                 origin: Mapping[str, Any] | None, mask: str | None) -> None:
+        path = folder / name
+        try:
+            size = image_size(path)
+        except UserError as error:
+            self.notes.append(f"skipped {self._name(path)}: {error}")
+            return
+        caption = self._caption(f"{folder}{os.sep}{captions[0]}") if captions else ""
+        if not caption:
+            self.uncaptioned.append(self._name(path))
+            caption = class_name
+        parent = str(origin.get("parent") or "") if isinstance(origin, Mapping) else name.rpartition(".")[0]
+        self.samples.append(Sample(path, size, caption, repeats, None, parent, None if mask is None else folder / mask))
+
+    def _caption(self, path: str) -> str:
+        try:
+            text, encoding = decode_caption(_read(path))
+        except OSError as error:
+            self.notes.append(f"cannot read {self._name(path)}: {error.strerror}.")
+            return ""
+        if encoding != "utf-8":
+            self.notes.append(f"{self._name(path)} is not UTF-8; read as {encoding}. Save it as UTF-8 to be sure.")
+        return text
+
+    def _crops(self, folder: Path) -> Mapping[str, Any]:
+        try:
+            crops = read_json(folder / CROPS_FILE)
+        except UserError as error:
+            self.notes.append(str(error))
+            return {}
+        return crops if isinstance(crops, Mapping) else {}
+
+    def _name(self, path: str | Path) -> str:
+        return Path(path).relative_to(self.root).as_posix()
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
+
+
+def _read(path: str) -> bytes:
+    # Without a file object, because there are as many captions as pictures, and making one takes longer than reading.
+    handle = os.open(path, os.O_RDONLY | _BINARY)
+    try:
+        data = os.read(handle, _BLOCK)
+        while len(data) % _BLOCK == 0 and (more := os.read(handle, _BLOCK)):
+            data += more
+        return data
+    finally:
+        os.close(handle)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def decode_caption(data: bytes) -> tuple[str, str]:
+    """(the caption on one line, the encoding it was in). Never fails: what is not UTF-8 is taken for Shift-JIS if that
+    gives kana, else for Windows-1252, else for Shift-JIS, else for Latin-1."""
+    text, encoding = _decode(data)
+    if (line := text.strip(" \t\r\n,")).isprintable():
+        return line, encoding
+    lines = [line.strip() for line in text.replace("\0", "").splitlines() if line.strip()]
+    joined = " ".join(line if line.endswith((",", ".", "!", "?")) else line + "," for line in lines)
+    return joined.rstrip(", "), encoding
+
+
+def _decode(data: bytes) -> tuple[str, str]:
+    try:
+        return data.decode("utf-8-sig"), "utf-8"
+    except UnicodeDecodeError:
+        pass
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", errors="replace"), "utf-16"
+    found = {encoding: text for encoding in ("cp932", "cp1252", "latin-1")
+             if (text := _strictly(data, encoding)) is not None}
+    if not re.search("[\u3041-\u30fe]", found.get("cp932", "")) and "cp1252" in found:
+        return found["cp1252"], "cp1252"
+    return next((text, encoding) for encoding, text in found.items())
+
+
+def _strictly(data: bytes, encoding: str) -> str | None:
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+    # Python's cp932 turns bytes that Shift-JIS has no character for into private ones.
+    return None if encoding == "cp932" and re.search("[\ue000-\uf8ff\x80]", text) else text
+
+
+def save_samples(folder: str | os.PathLike[str],
+                 items: Sequence[tuple[Image.Image, str, Mapping[str, Any]]],
+                 masks: Sequence[Image.Image | None] = ()) -> list[Path]:
+    """Write pictures (png), captions (txt), masks (masks/*.png), and what they descend from (crops.json), for
+    `load_folder` to read.
+
+    Args:
+        items: (picture, caption, meta). Of meta, "name" is the file's stem (a running number if not given) and
+            "parent" the picture it descends from; all of it is kept in crops.json and must be JSON values.
+        masks: one for each item, or none at all; None where an item has none.
+
+    Returns the pictures' paths. Files of other names stay; a crops.json that is there is added to.
+    """
+    folder = Path(folder)
+    names = [str(meta.get("name") or f"{number:04d}") for number, (_, _, meta) in enumerate(items)]
+    for name in names:
+        if Path(name).name != name or name.startswith("."):
+            raise UserError(f"{name!r} is no file name; use one without path separators and leading dots.")
+    if len({name.casefold() for name in names}) < len(names):
+        raise UserError(f"two pictures have one name in {folder}; give each a name of its own.")
+    crops = read_json(folder / CROPS_FILE) if (folder / CROPS_FILE).exists() else {}
+    paths = [folder / f"{name}.png" for name in names]
+    for path, (image, caption, meta), mask in zip(paths, items, masks or [None] * len(items), strict=True):
+        _save_png(path, image)
+        atomic_write(folder / f"{path.stem}.txt", (caption + "\n").encode())
+        if mask is not None:
+            _save_png(folder / MASKS_FOLDER / path.name, mask.convert("L"))
+        else:  # one of an earlier picture of that name must not pass for this one's
+            (folder / MASKS_FOLDER / path.name).unlink(missing_ok=True)
+        crops[path.name] = dict(meta)
+    write_json(folder / CROPS_FILE, crops)
+    return paths
+
+
+def _save_png(path: Path, image: Image.Image) -> None:
+    with atomic_path(path) as temp:
+        image.save(temp, format="PNG")
+
+
+def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """(training, validation): about `fraction` of the samples are held back, the same for the same seed.
+
+    All that descends from one parent falls on one side. If that leaves nothing to hold back without taking half of
+    the samples, everything trains, and a note says so.
+    """
+    if not 0 <= fraction < 1:
+        raise UserError(f"validation_fraction is {fraction}; it must be from 0 to below 1.")
+    if fraction == 0:
+        return dataset, Dataset(())
+    held = _held_back(dataset, max(1, round(fraction * len(dataset))), seed)
+    if not held:
+        note = (f"no validation: the {len(dataset)} pictures descend from too few originals to hold any back; "
+                "all are trained on.")
+        return Dataset(dataset.samples, (*dataset.notes, note)), Dataset(())
+    train = tuple(s for s in dataset if s.parent not in held)
+    return Dataset(train, dataset.notes), Dataset(tuple(s for s in dataset if s.parent in held))
+
+
+def _held_back(dataset: Dataset, target: int, seed: int) -> set[str]:
+    """Parents to hold back: at random while they fit the target; if none does, the smallest below half of all."""
+    sizes: dict[str, int] = {}
+    for sample in dataset:
+        sizes[sample.parent] = sizes.get(sample.parent, 0) + 1
+    order = sorted(sizes)
+    random.Random(f"{seed}:validation").shuffle(order)
+    held: set[str] = set()
+    count = 0
+    for parent in order:
+        if count + sizes[parent] <= target:
+            held.add(parent)
+            count += sizes[parent]
+    smallest = min(order, key=sizes.__getitem__, default=None)
+    if not held and smallest is not None and 2 * sizes[smallest] < len(dataset):
+        held.add(smallest)
+    return held
+
+
+def with_masks(dataset: Dataset, masks: Mapping[Path, Path]) -> Dataset:
+    """The same samples, those in `masks` (picture → mask file) with that mask."""
+    samples = (dataclasses.replace(s, mask=masks[s.path]) if s.path in masks else s for s in dataset)
+    return dataclasses.replace(dataset, samples=tuple(samples))
+
+
+def with_alpha_masks(dataset: Dataset) -> Dataset:
+    """The same samples; those without a mask whose picture has transparent parts take its alpha channel for one.
+
+    Pictures are opened for it. One that cannot be read stays as it is, for others to report.
+    """
+    found = {}
+    for sample in dataset:
+        if sample.mask is None and has_alpha(sample.path):
+            found[sample.path] = sample.path
+    return with_masks(dataset, found)
+
+
+def whole_size(sample: Sample) -> tuple[int, int]:
+    """(width, height) of the whole upright picture, of which the sample may be a part."""
+    return sample.size if sample.crop is None else image_size(sample.path)
+
+
+def bucket_mask(sample: Sample, bucket: Size, flip: bool = False) -> Tensor | None:
+    """The sample's mask as [1, H, W] in 0..1, cropped and resized as `fit_to_bucket` does its picture, mirrored with
+    `flip`; None if it has none. Raises UserError as `Sample.load_mask` does."""
+    mask = sample.load_mask()
+    if mask is None:
+        return None
+    fitted = mask_tensor(fit_to_bucket(mask, bucket))
+    return fitted.flip(-1) if flip else fitted

@@ -1,0 +1,115 @@
+"""Masks: which part of a picture is meant. White is the subject, black its surroundings; grey is in between.
+
+Found beside a picture as `masks/x.png`, `x_mask.png` (kohya, OneTrainer: also `x-masklabel.png`), or in its own alpha.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image, ImageChops
+from torch import Tensor
+
+from ..common.errors import UserError
+from ..pictures.images import IMAGE_SUFFIXES, open_image
+
+if TYPE_CHECKING:
+    pass
+
+MASKS_FOLDER = "masks"
+MASK_ENDINGS = ("_mask", "-masklabel")
+_SAME_SHAPE = 0.02
+"""A mask of another size is taken if its aspect differs by at most this share."""
+
+
+def read_mask(mask: Path, picture: Path, size: tuple[int, int]) -> Image.Image:
+    """The mask as an upright picture of mode L, of the picture's size.
+
+    Args:
+        mask: its file; the picture's own path for the picture's alpha channel.
+        size: (width, height) of the whole upright picture.
+
+    Raises UserError if it cannot be read, or is of another shape.
+    """
+    found = alpha_of(picture) if mask == picture else open_image(mask, "black").convert("L")
+    return scaled_mask(found, size, f"mask {mask}")
+
+
+def scaled_mask(mask: Image.Image, size: tuple[int, int], what: str = "the mask") -> Image.Image:
+    """The mask at its picture's size. Raises UserError, which calls it `what`, if it is of another shape."""
+    if mask.size == size:
+        return mask
+    if abs(mask.width * size[1] / (mask.height * size[0]) - 1) > _SAME_SHAPE:
+        raise UserError(f"{what} is {mask.width} x {mask.height}, its picture {size[0]} x {size[1]}; make the mask as "
+                        "large as the picture.")
+    return mask.resize(size, Image.Resampling.BILINEAR)
+
+
+def alpha_of(picture: str | os.PathLike[str]) -> Image.Image:
+    """How opaque each pixel of the upright picture is, mode L; all white if nothing is transparent."""
+    # Laid on white and on black, the pictures differ by what is transparent.
+    seen_through = ImageChops.difference(open_image(picture, "white"), open_image(picture, "black"))
+    return ImageChops.invert(seen_through.getchannel("G"))
+
+
+def scan_masks(folder: Path, entries: Collection[str]) -> tuple[dict[str, str], list[Path]]:
+    """(picture → its mask, relative to the folder; files in its `masks` folder that belong to no picture).
+
+    A `masks` folder none of whose files bears a picture's name is a folder like any other.
+    """
+    inside: list[str] = []
+    if MASKS_FOLDER in entries:
+        with suppress(OSError):
+            inside = sorted(os.listdir(folder / MASKS_FOLDER))
+    elif not any(ending in name for name in entries for ending in MASK_ENDINGS):
+        return {}, []
+    linked = linked_masks(entries, inside)
+    used = {name.removeprefix(f"{MASKS_FOLDER}/") for name in linked.values() if "/" in name}
+    return linked, [folder / MASKS_FOLDER / name for name in inside if used and name not in used]
+
+
+def linked_masks(names: Collection[str], in_folder: Collection[str] = ()) -> dict[str, str]:
+    """Of the files of one folder: picture → its mask, relative to that folder.
+
+    Args:
+        names: file names in the folder.
+        in_folder: file names in its `masks` folder, which win.
+    """
+    pictures = {os.path.splitext(name)[0]: name for name in names if _is_picture(name)}
+    linked = {}
+    for stem, name in pictures.items():
+        for ending in MASK_ENDINGS:
+            if stem.endswith(ending) and stem.removesuffix(ending) in pictures:
+                linked[pictures[stem.removesuffix(ending)]] = name
+    for name in sorted(in_folder):
+        stem = os.path.splitext(name)[0]
+        for ending in ("", *MASK_ENDINGS):
+            if _is_picture(name) and stem.endswith(ending) and stem.removesuffix(ending) in pictures:
+                linked[pictures[stem.removesuffix(ending)]] = f"{MASKS_FOLDER}/{name}"
+                break
+    return linked
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def has_alpha(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            if not image.has_transparency_data:
+                return False
+        return alpha_of(path).getextrema()[0] < 255
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
+def mask_tensor(mask: Image.Image) -> Tensor:
+    """[1, H, W] float32 in 0..1."""
+    return torch.from_numpy(np.array(mask.convert("L"), dtype=np.float32)[None] / 255)

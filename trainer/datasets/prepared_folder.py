@@ -1,0 +1,212 @@
+"""The folder of a preparation: what it was made from, what is claimed in it, and what became of each picture.
+
+`prepared.json` is what tells a prepared folder from other people's pictures, also one that was stopped half way.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UserError, unknown_name
+from ..common.events import Event
+from ..common.files import file_hash, read_json, write_json
+from ..models.families import get_family
+from ..pictures.images import IMAGE_SUFFIXES
+from .dataset import CROPS_FILE, Dataset, Sample
+from .masks import MASKS_FOLDER
+
+CROPS = {"subject": "so that the subject fills the wanted share of the frame", "none": "not at all"}
+
+
+SHAPES = {"bucket": "the family's bucket nearest in shape", "square": "a square"}
+
+
+FLIPS = {"never": "no mirror images", "symmetric": "mirror images unless the character is asymmetric",
+         "always": "mirror images of all"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """What is done to each picture, in this order: background, colours, crop, resize, mirror image.
+
+    Attributes:
+        family: the model family to be trained, a key of `FAMILIES`.
+        resolution: side in pixels of the square it is trained at; None: the family's own.
+        crop: a key of `CROPS`. The subject is where the mask is, else what stands out.
+        subject: least and most share of the frame's area that the subject's box shall fill (seed guide 001: 40-60 %).
+        shape: a key of `SHAPES`.
+        upscale: whether pictures below the resolution are enlarged; else they keep their pixels, in a smaller bucket.
+        reference: a picture whose colours all are matched to; "" leaves them.
+        strength: how far colours are matched, 0..1.
+        background: what is put behind masked subjects: a colour, or a picture's path; "" leaves what is there.
+        background_tag: what the captions then say of it; "" says nothing.
+        flip: a key of `FLIPS`.
+        alpha_masks: whether transparent pictures without a mask take their alpha channel for one.
+        name: of the pictures' folder, `<repeats>_<name>`.
+
+    Raises UserError for what is not valid.
+    """
+
+    family: str = "sdxl"
+    resolution: int | None = None
+    crop: str = "subject"
+    subject: tuple[float, float] = (0.4, 0.6)
+    shape: str = "bucket"
+    upscale: bool = False
+    reference: str = ""
+    strength: float = 1.0
+    background: str = ""
+    background_tag: str = "simple background"
+    flip: str = "never"
+    alpha_masks: bool = True
+    name: str = "prepared"
+
+    def __post_init__(self) -> None:
+        step = get_family(self.family).bucket_step
+        for name, valid in (("crop", CROPS), ("shape", SHAPES), ("flip", FLIPS)):
+            if getattr(self, name) not in valid:
+                raise unknown_name(name, getattr(self, name), valid)
+        if self.resolution is not None and self.resolution < 2 * step:
+            raise UserError(f"resolution is {self.resolution}; it must be at least {2 * step} pixels.")
+        if len(self.subject) != 2 or not 0 < self.subject[0] <= self.subject[1] <= 1:
+            raise UserError(f"subject is {self.subject}; it must be two shares such as (0.4, 0.6), the smaller first.")
+        if not 0 <= self.strength <= 1:
+            raise UserError(f"strength is {self.strength}; it must be from 0 to 1.")
+        if Path(self.name).name != self.name or not self.name or self.name.startswith("."):
+            raise UserError(f"name {self.name!r} is no folder name; use one without path separators and leading dots.")
+
+    @property
+    def side(self) -> int:
+        """The resolution in pixels."""
+        return self.resolution or get_family(self.family).resolution
+
+
+RECORD = "prepared.json"
+PREPARE_VERSION = 1
+"""Raised whenever the same settings come to make other pictures."""
+FLIPPED = "_flip"
+"""Ends the name of a mirror image."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What became of one picture.
+
+    Attributes:
+        source: the file it was.
+        path: the file it is now; None if it was left out.
+        done: what was done to it, or why it was left out, a phrase each.
+    """
+
+    source: Path
+    path: Path | None
+    done: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """One line."""
+        return f"{self.source.name}: {'; '.join(self.done) or 'as it was'}."
+
+
+@dataclass(frozen=True)
+class PrepareFinished(Event):
+    """The last event of a preparation that was not stopped.
+
+    Attributes:
+        dataset: the prepared pictures; its notes name what was left out.
+        pictures: what became of each, mirror images not counted.
+        reused: the folder was there already, prepared from the same pictures with the same settings.
+    """
+
+    dataset: Dataset
+    pictures: tuple[Preparation, ...]
+    notes: tuple[str, ...] = ()
+    reused: bool = False
+
+
+def folder_key(dataset: Dataset, config: PrepareConfig) -> str:
+    """Hash of what a prepared folder depends on: pictures, captions, masks, names, settings, files they name."""
+    files = [file_hash(path) for path in (config.reference, config.background) if path and Path(path).is_file()]
+    pictures = [(_content(s), s.caption, s.repeats, s.parent, s.path.name) for s in dataset]
+    told = json.dumps([PREPARE_VERSION, pictures, dataclasses.asdict(config), files])
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _content(sample: Sample) -> str:
+    try:
+        return sample.content_hash + sample.mask_hash
+    except UserError as error:  # a file that is gone is told of when its turn comes
+        return str(error)
+
+
+def claim(folder: Path, stems: Sequence[str]) -> list[str]:
+    """Write down what will be written, before it is; returns the files, relative to the folder."""
+    claimed = [f"{stem}{ending}.png" for stem in stems for ending in ("", FLIPPED)]
+    write_json(folder / RECORD, {"key": "", "claimed": claimed})
+    return claimed
+
+
+def record(folder: Path, key: str, finished: PrepareFinished, claimed: Sequence[str]) -> None:
+    """Write down what became of each picture, so that the folder can be used again."""
+    def relative(path: Path | None) -> str | None:
+        return None if path is None else path.relative_to(folder).as_posix()
+
+    samples = [{**dataclasses.asdict(s), "path": relative(s.path), "mask": relative(s.mask)} for s in finished.dataset]
+    write_json(folder / RECORD, {
+        "key": key, "claimed": claimed, "samples": samples, "notes": finished.notes,
+        "dataset_notes": finished.dataset.notes,
+        "pictures": [{"source": str(p.source), "path": relative(p.path), "done": p.done} for p in finished.pictures]})
+
+
+def prepared(folder: Path, key: str) -> PrepareFinished | None:
+    """What was prepared there with this key, if all of it still is."""
+    if not (folder / RECORD).is_file():
+        return None
+    try:
+        found: dict[str, Any] = read_json(folder / RECORD)
+        if found["key"] != key:
+            return None
+        samples = tuple(
+            Sample(**{**s, "path": folder / s["path"], "size": tuple(s["size"]), "crop": None,
+                      "mask": s["mask"] and folder / s["mask"]}) for s in found["samples"])
+        pictures = tuple(Preparation(Path(p["source"]), p["path"] and folder / p["path"], tuple(p["done"]))
+                         for p in found["pictures"])
+    except (UserError, KeyError, TypeError):
+        return None
+    if not all(s.path.is_file() and (s.mask is None or s.mask.is_file()) for s in samples):
+        return None
+    return PrepareFinished(Dataset(samples, tuple(found["dataset_notes"])), pictures, tuple(found["notes"]), True)
+
+
+def make_room(folder: Path, dataset: Dataset) -> None:
+    """Remove what an earlier preparation wrote there. Raises UserError, before anything is removed, if the folder holds
+    other pictures or the dataset's own."""
+    home = folder.resolve()
+    if inside := next((s.path for s in dataset if home in s.path.resolve().parents), None):
+        raise UserError(f"{inside.name} lies in {folder}, where the prepared pictures shall go; give another folder.")
+    claimed = set()
+    if (folder / RECORD).is_file():
+        paths = (folder / name for name in _claimed(folder / RECORD))
+        claimed = {path for path in paths if home in path.resolve().parents}
+    found = [path for path in folder.rglob("*")
+             if path.suffix.lower() in IMAGE_SUFFIXES and path.parent.name != MASKS_FOLDER]
+    if others := [path for path in found if path not in claimed]:
+        raise UserError(f"{folder} holds pictures that were not prepared ({others[0].name}); give an empty folder.")
+    for path in claimed:
+        for own in (path, path.with_suffix(".txt"), path.parent / MASKS_FOLDER / path.name, path.parent / CROPS_FILE):
+            own.unlink(missing_ok=True)
+
+
+
+
+def _claimed(path: Path) -> list[str]:
+    try:
+        return [str(name) for name in read_json(path)["claimed"]]
+    except (UserError, KeyError, TypeError):  # damaged: nothing is known to be ours
+        return []

@@ -1,0 +1,97 @@
+"""A safetensors file read tensor by tensor, so that memory holds no more than the one asked for.
+
+`safetensors.safe_open` maps the whole file privately: what was read counts as memory until it is closed, and a file
+larger than the memory is refused. Format: github.com/huggingface/safetensors, a length of 8 bytes, a JSON header, data.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from ..common.errors import UserError
+
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32,
+    "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
+}
+_LONGEST_HEADER = 100_000_000
+
+
+class TensorFile:
+    """Raises UserError if the file is not there, or is not a whole safetensors file.
+
+    Attributes:
+        metadata: the file's own texts.
+        shapes: by key.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise UserError(f"LoRA file {path} does not exist. Check the path.")
+        try:
+            with open(path, "rb") as file:
+                header, self._start = _header(file, path.stat().st_size)
+            metadata = header.pop("__metadata__", None) or {}
+            self.metadata = {str(name): str(text) for name, text in metadata.items()}
+            self.shapes = {key: tuple(row["shape"]) for key, row in header.items()}
+            self._rows = {key: (row["dtype"], *_place(row, path.stat().st_size - self._start))
+                          for key, row in header.items()}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise UserError(f"{path} is not a whole safetensors file ({error}). Get the LoRA as .safetensors, or "
+                            "download it again.") from error
+
+    @cached_property
+    def _file(self) -> BinaryIO:
+        return open(self.path, "rb")  # noqa: SIM115
+
+    def read(self, key: str) -> Tensor:
+        """The tensor, in memory of its own. Raises UserError if its type is none of DTYPES, or it cannot be read."""
+        name, start, stop = self._rows[key]
+        if name not in DTYPES:
+            raise UserError(f"{self.path} has tensor {key} as {name}; readable here: {', '.join(DTYPES)}.")
+        try:
+            self._file.seek(self._start + start)
+            data = bytearray(self._file.read(stop - start))
+        except OSError as error:
+            raise UserError(f"cannot read {self.path}: {error.strerror}.") from error
+        if len(data) != stop - start:
+            raise UserError(f"{self.path} was cut short while it was read. Try again once it is written.")
+        if not data:
+            return torch.empty(self.shapes[key], dtype=DTYPES[name])
+        return torch.frombuffer(data, dtype=DTYPES[name]).reshape(self.shapes[key])
+
+    def close(self) -> None:
+        if "_file" in self.__dict__:
+            self._file.close()
+            del self.__dict__["_file"]
+
+
+def _header(file: BinaryIO, size: int) -> tuple[dict, int]:
+    length = int.from_bytes(file.read(8), "little")
+    if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
+        raise ValueError(f"its header is said to have {length} bytes, the file has {size}")
+    header = json.loads(file.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no table")
+    return header, 8 + length
+
+
+def _place(row: Mapping, size: int) -> tuple[int, int]:
+    """(start, stop) of a tensor's bytes in the data."""
+    start, stop = row["data_offsets"]
+    if not 0 <= start <= stop <= size:
+        raise ValueError(f"it ends at byte {size} of its data, and a tensor lies at {start} to {stop}")
+    known = DTYPES.get(row["dtype"])
+    if min(row["shape"], default=0) < 0 or known and math.prod(row["shape"]) * known.itemsize != stop - start:
+        raise ValueError(f"a tensor of shape {row['shape']} has {stop - start} bytes")
+    return start, stop

@@ -1,0 +1,1 @@
+"""What a base model is: its family, the Backbone through which it is trained and sampled, its noise."""

@@ -1,0 +1,1 @@
+"""Several LoRAs together: stacks, blocks, conflicts, merges, splits in time."""

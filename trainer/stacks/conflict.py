@@ -1,0 +1,382 @@
+"""Why LoRAs override each other, measured from their files alone: no model, no picture.
+
+A LoRA's layer listens to a few directions of its input. Where a second LoRA answers to the same directions, it writes
+over the first, and no choice of strengths undoes that; `overlap.py` has the score, here is what follows from it for a
+stack. Inputs are taken to be alike in all directions, so this is advice: pictures have the last word.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+
+from ..common.errors import UserError
+from ..lora.layers import LayerStack, LoraFile, one_thread, open_stack
+from ..lora.names import PARTS, block_of, block_order
+from .overlap import TOLERANCE, Overlap, Reading, overlap, read_change, total
+from .stack import StackEntry, file_role, stack_advice
+
+OVERCOOKED, LEAST_SCALE, NEAR_ORTHOGONAL = 1.1, 0.85, 0.1
+"""Together LoRAs should be no larger than the largest alone by this factor; if their cosines are small, they are not
+scaled below the second figure for it."""
+FINE, STRENGTHS, MERGE = "fine", "strengths", "merge"
+"""Verdicts: nothing to do; other strengths mend it; they cannot."""
+
+
+@dataclass(frozen=True)
+class LayerConflict:
+    """One layer of a pair.
+
+    Attributes:
+        name: `denoiser.` or the text encoder, and diffusers' path.
+        shape: (out, in * kh * kw).
+        directions: how many each listens to; 0 where a file does not have the layer.
+        overlap: at strength 1.
+        strengths: of both in this layer.
+    """
+
+    name: str
+    block: str
+    shape: tuple[int, int]
+    directions: tuple[int, int]
+    overlap: Overlap
+    strengths: tuple[float, float]
+
+    @property
+    def shared(self) -> bool:
+        return min(self.directions) > 0
+
+    @property
+    def used(self) -> Overlap:
+        """At the stack's strengths."""
+        return self.overlap.at(*self.strengths)
+
+
+@dataclass(frozen=True)
+class BlockConflict:
+    """A block of a pair.
+
+    Attributes:
+        layers: how many both have.
+        overlap: at strength 1; `used` at the stack's strengths.
+        share: of all that the second writes over the first in the shared layers, the part that is here.
+    """
+
+    name: str
+    layers: int
+    overlap: Overlap
+    used: Overlap
+    share: float
+
+
+@dataclass(frozen=True)
+class PairAdvice:
+    """What to do about a pair.
+
+    Attributes:
+        verdict: FINE, STRENGTHS or MERGE.
+        balanced: strengths at which each writes over the other as much as over it; the larger as it was.
+        most_second: the strength up to which the second leaves the first within the tolerance; None: any.
+        lines: the same in words.
+    """
+
+    verdict: str
+    balanced: tuple[float, float] | None
+    most_second: float | None
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PairConflict:
+    """Two LoRAs of a stack.
+
+    Attributes:
+        places: their numbers in the stack; `names` what they are called.
+        strengths: of the denoiser's layers.
+        layers: all that either has.
+    """
+
+    places: tuple[int, int]
+    names: tuple[str, str]
+    strengths: tuple[float, float]
+    layers: tuple[LayerConflict, ...]
+    tolerance: float = TOLERANCE
+
+    @cached_property
+    def total(self) -> Overlap:
+        """Over all layers at strength 1; a layer that only one has counts for its norm alone."""
+        return total(layer.overlap for layer in self.layers)
+
+    @cached_property
+    def used(self) -> Overlap:
+        """`total` at the stack's strengths."""
+        return total(layer.used for layer in self.layers)
+
+    @cached_property
+    def parts(self) -> dict[str, Overlap]:
+        """`total` of the denoiser and of each text encoder."""
+        return {part: total(layer.overlap for layer in self.layers if layer.name.startswith(f"{part}."))
+                for part in PARTS if any(layer.name.startswith(f"{part}.") for layer in self.layers)}
+
+    @cached_property
+    def blocks(self) -> tuple[BlockConflict, ...]:
+        """Blocks in the order of the network, those that no two share a layer of left out."""
+        grouped: dict[str, list[LayerConflict]] = {}
+        for layer in self.layers:
+            if layer.shared:
+                grouped.setdefault(layer.block, []).append(layer)
+        whole = self.used.on_first
+        rows = []
+        for name in sorted(grouped, key=block_order):
+            layers = grouped[name]
+            used = total(layer.used for layer in layers)
+            rows.append(BlockConflict(name, len(layers), total(layer.overlap for layer in layers), used,
+                                      used.on_first / whole if whole else 0.0))
+        return tuple(rows)
+
+    @property
+    def only(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the layers that only the first changes, and only the second."""
+        return tuple(tuple(layer.name for layer in self.layers if layer.directions[side] and not
+                           layer.directions[1 - side]) for side in (0, 1))
+
+    @cached_property
+    def advice(self) -> PairAdvice:
+        return _advice(self)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What was found in a file.
+
+    Attributes:
+        kinds: how many layers of each kind.
+        dora: layers whose magnitude could not be taken into account.
+        energy: squared norm of all changes at strength 1.
+    """
+
+    name: str
+    path: str
+    role: str
+    strength: float
+    clip_strength: float
+    layers: int
+    kinds: Mapping[str, int]
+    dora: int
+    ignored: int
+    energy: float
+
+
+@dataclass(frozen=True)
+class ConflictReport:
+    """LoRAs of a stack against each other.
+
+    Attributes:
+        recommended: strengths from the weights alone, never above the stack's own. A place to start from.
+        rules: which of the guides' rules for stacks are broken.
+        notes: what was not measured.
+    """
+
+    files: tuple[FileFacts, ...]
+    pairs: tuple[PairConflict, ...]
+    tolerance: float
+    recommended: tuple[float, ...]
+    rules: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """The worst of the pairs'."""
+        return max((pair.advice.verdict for pair in self.pairs), key=(FINE, STRENGTHS, MERGE).index)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Everything in words, a sentence or two each."""
+        lines = [line for pair in self.pairs for line in pair.advice.lines]
+        given = tuple(file.strength for file in self.files)
+        if any(abs(new - old) >= 0.005 for new, old in zip(self.recommended, given, strict=True)):
+            strengths = ", ".join(f"{file.name} {value:.2f}"
+                                  for file, value in zip(self.files, self.recommended, strict=True))
+            lines.append(f"From the weights alone, start at: {strengths}; Refine Strengths then looks at pictures.")
+        return (*lines, *self.rules, *self.notes)
+
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+# -- measuring ---------------------------------------------------------------------------------------------------------
+
+
+def measure_conflict(entries: Sequence[StackEntry], *, tolerance: float = TOLERANCE,
+                     progress: Callable[[int, int], None] | None = None) -> ConflictReport:
+    """Every LoRA of a stack against every other, from the files alone, one layer at a time.
+
+    Args:
+        entries: two or more; those of strength 0 count as the others, but write over nothing.
+        tolerance: a share, above 0 and below 0.5.
+        progress: called after each layer with (done, all).
+
+    Raises UserError as `lora_layers.open_stack` does, for fewer than two LoRAs, or a tolerance out of range.
+    """
+    entries = _checked(entries, tolerance)
+    with one_thread(), open_stack([entry.path for entry in entries]) as stack:
+        named = [replace(entry, role=entry.role or file_role(file.metadata))
+                 for entry, file in zip(entries, stack.files, strict=True)]
+        return _measured(named, stack, tolerance, progress or (lambda done, count: None))
+
+
+def _checked(entries: Sequence[StackEntry], tolerance: float) -> Sequence[StackEntry]:
+    if len(entries) < 2:
+        raise UserError(f"a conflict is between LoRAs, and there is {len(entries) or 'none'}; give at least 2.")
+    if not 0 < tolerance < 0.5:
+        raise UserError(f"the tolerance is {tolerance!r}; it must be above 0 and below 0.5, such as {TOLERANCE}.")
+    return entries
+
+
+def _measured(entries: Sequence[StackEntry], stack: LayerStack, tolerance: float,
+              progress: Callable[[int, int], None]) -> ConflictReport:
+    found: dict[tuple[int, int], list[LayerConflict]] = {pair: [] for pair in combinations(range(len(entries)), 2)}
+    energies = [0.0] * len(entries)
+    for done, name in enumerate(stack.names, 1):
+        readings = [read_change(change) if change else None for change in stack.changes(name)]
+        energies = [sum_ + (one.energy if one else 0.0) for sum_, one in zip(energies, readings, strict=True)]
+        for (first, second), layers in found.items():
+            if readings[first] or readings[second]:
+                layers.append(_layer(name, stack.shape(name), (readings[first], readings[second]),
+                                     (entries[first].strength_of(name), entries[second].strength_of(name))))
+        progress(done, len(stack.names))
+    pairs = tuple(PairConflict(places, tuple(entries[place].name for place in places),
+                               tuple(entries[place].strength for place in places), tuple(layers), tolerance)
+                  for places, layers in found.items())
+    facts = tuple(_facts(entry, file, size) for entry, file, size in zip(entries, stack.files, energies, strict=True))
+    return ConflictReport(facts, pairs, tolerance, recommended_strengths(pairs, [entry.strength for entry in entries]),
+                          stack_advice(entries), _notes(facts, pairs))
+
+
+def _layer(name: str, shape: tuple[int, int], readings: tuple[Reading | None, Reading | None],
+           strengths: tuple[float, float]) -> LayerConflict:
+    first, second = readings
+    found = overlap(first, second) if first and second else Overlap(
+        first.energy if first else 0.0, second.energy if second else 0.0)
+    directions = tuple(len(one.sizes) if one else 0 for one in readings)
+    return LayerConflict(name, block_of(name), shape, directions, found, strengths)
+
+
+def _facts(entry: StackEntry, file: LoraFile, size: float) -> FileFacts:
+    return FileFacts(entry.name, str(entry.path), entry.role, entry.strength, entry.strength_of("text_encoder"),
+                     len(file.entries), file.kinds, file.dora, len(file.ignored), size)
+
+
+def _notes(files: Sequence[FileFacts], pairs: Sequence[PairConflict]) -> tuple[str, ...]:
+    notes = []
+    for file in files:
+        if file.dora:
+            notes.append(f"{file.name} is a DoRA in {file.dora} layers: their magnitudes need the model, so only the "
+                         "change of direction was measured.")
+        if not file.energy:
+            notes.append(f"{file.name} changes nothing: all its weights are zero.")
+    for pair in pairs:
+        for name, other, layers in zip(pair.names, reversed(pair.names), pair.only, strict=True):
+            if layers:
+                notes.append(f"{len(layers)} layers, such as {layers[0]}, are in {name} but not in {other}: "
+                             "no conflict there.")
+    return tuple(notes)
+
+
+# -- advice ------------------------------------------------------------------------------------------------------------
+
+
+def _advice(pair: PairConflict) -> PairAdvice:
+    plain, tolerance = pair.total, pair.tolerance
+    first, second = pair.names
+    if not plain.first or not plain.second or not all(pair.strengths):
+        return PairAdvice(FINE, None, None, (f"{first} and {second} do not meet: one of them does nothing.",))
+    used = plain.at(*pair.strengths)
+    shares = (used.second_over_first, used.first_over_second)
+    verdict = FINE if max(shares) <= tolerance else STRENGTHS if plain.least_override <= tolerance else MERGE
+    most = plain.most_second(tolerance)
+    balanced = _balanced(plain.balance, pair.strengths)
+    words = {"least": _percent(plain.least_override), "tolerance": _percent(tolerance)}
+    if balanced:
+        words["balanced"] = f"{first} {balanced[0]:.2f}, {second} {balanced[1]:.2f}"
+    if verdict == STRENGTHS:
+        words["change"] = _change(pair, most)
+    lines = [f"{first} and {second} listen to the same inputs by kappa {plain.kappa:.2f} (chance {plain.chance:.2f}): "
+             f"of the output on {first}'s inputs {second} writes {_percent(shares[0])}, on {second}'s inputs {first} "
+             f"{_percent(shares[1])}; cosine {round(plain.cosine, 2) + 0.0:+.2f}.", _VERDICTS[verdict].format(**words)]
+    if verdict != FINE:
+        worst = sorted(pair.blocks, key=lambda row: -row.share)[:3]
+        lines.append(f"Most of what {second} writes over {first} is in " + ", ".join(
+            f"{row.name} ({_percent(row.share)})" for row in worst) + ".")
+    return PairAdvice(verdict, balanced, None if math.isinf(most) else most * abs(pair.strengths[0]), tuple(lines))
+
+
+_VERDICTS = {
+    FINE: "Within the tolerance of {tolerance}: nothing to mend.",
+    STRENGTHS: "Strengths mend it: {change} (tolerance {tolerance}).",
+    MERGE: "Strengths cannot fix this: whatever they are, one of the two loses at least {least} (tolerance "
+           "{tolerance}). Even strengths are {balanced}. A merge by the soft null space or a split in time moves the "
+           "balance a little; what keeps both is a character trained on pictures in several styles, named in their "
+           "captions.",
+}
+
+
+def _change(pair: PairConflict, most: float) -> str:
+    first, second = pair.names
+    a, b = map(abs, pair.strengths)
+    if a and b / a > most:
+        return f"{second} at most {most * a:.2f} while {first} is at {a:.2f}"
+    return f"{first} at most {b / pair.total.least_second(pair.tolerance):.2f} while {second} is at {b:.2f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _balanced(ratio: float | None, strengths: tuple[float, float]) -> tuple[float, float] | None:
+    """The strengths at a ratio of second by first, neither above what it was; signs stay."""
+    if ratio is None or not all(strengths):
+        return None
+    a = min(abs(strengths[0]), abs(strengths[1]) / ratio)
+    return math.copysign(a, strengths[0]), math.copysign(a * ratio, strengths[1])
+
+
+def recommended_strengths(pairs: Sequence[PairConflict], strengths: Sequence[float]) -> tuple[float, ...]:
+    """Strengths from the weights alone, none above what it was.
+
+    Of each pair the one that writes too much over the other comes down until it is within the tolerance, or where there
+    is no such ratio, until both are even. Then all are scaled so that together they are no larger than 1.1 times the
+    largest alone (over-cooking); where the changes are nearly orthogonal, by no less than 0.85.
+    """
+    sizes = [abs(value) for value in strengths]
+    for _ in strengths:
+        for pair in pairs:
+            first, second = pair.places
+            if min(sizes[first], sizes[second]) <= 0:
+                continue
+            least, most = pair.total.least_second(pair.tolerance), pair.total.most_second(pair.tolerance)
+            if least > most:
+                least = most = pair.total.balance or sizes[second] / sizes[first]
+            sizes[second] = min(sizes[second], most * sizes[first])
+            sizes[first] = min(sizes[first], sizes[second] / least if least else math.inf)
+    signed = [math.copysign(size, value) for size, value in zip(sizes, strengths, strict=True)]
+    scale = _scale(pairs, signed, strengths)
+    return tuple(scale * value for value in signed)
+
+
+def _scale(pairs: Sequence[PairConflict], now: Sequence[float], before: Sequence[float]) -> float:
+    norms = {}
+    together = 0.0
+    for pair in pairs:
+        first, second = pair.places
+        norms[first], norms[second] = pair.total.first, pair.total.second
+        together += 2 * now[first] * now[second] * pair.total.inner
+    together += sum(now[place] ** 2 * norm for place, norm in norms.items())
+    allowed = OVERCOOKED**2 * max(before[place] ** 2 * norm for place, norm in norms.items())
+    if together <= allowed or not allowed:
+        return 1.0
+    orthogonal = all(abs(pair.total.cosine) < NEAR_ORTHOGONAL for pair in pairs)
+    return max(math.sqrt(allowed / together), LEAST_SCALE if orthogonal else 0.0)

@@ -1,0 +1,459 @@
+"""Several LoRA files into one that any tool loads: by plain sum, the soft null space, TIES, or at even energies.
+
+What is merged is always the change of the weights, up @ down: never ups and downs apart, which would add products of
+one file's up with another's down. Sums and null spaces stay exact in factors, ranks add; compressing them to a rank
+states its error. One layer of each file is in memory at a time, beside the result.
+
+Soft null space after NP-LoRA, arXiv:2511.11051; the two-sided form and its table of roles are this project's own. TIES:
+arXiv:2306.01708.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..common.errors import UserError, unknown_name
+from ..common.files import file_hash
+from ..lora.file import Factors, LoraWeights, save_lora
+from ..lora.layers import Change, LayerStack, energy, one_thread, open_stack, thin
+from ..lora.names import CONTENT, DENOISER, OTHER, ROLES, STYLE, architecture, block_of
+from .overlap import MANY_DIRECTIONS, Reading, overlap, read_change
+from .stack import CHARACTER, StackEntry, file_role
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+MOST_RANK = 1024
+WEIGHTS = {
+    # preset → role of the block → (how much the character gives way, how much the style does), as shares of mu/(1+mu)
+    "style_first": {CONTENT: (1.0, 0.0), STYLE: (1.0, 0.0), OTHER: (1.0, 0.0)},
+    "identity_first": {CONTENT: (0.0, 1.0), STYLE: (0.0, 0.0), OTHER: (0.0, 1.0)},
+    "balanced": {CONTENT: (0.0, 1.0), STYLE: (1.0, 0.0), OTHER: (0.6, 0.3)},
+}
+EVERYWHERE = ("style_first",)
+"""Presets that do not give way less where there is less of a conflict: NP-LoRA as published."""
+FULL_CONFLICT = 0.5
+"""The kappa from which on a layer gives way in full."""
+MOST_RESTORED = 1.15
+_FAINT = "identity_first weakens the style on all that the character listens to; where it fades, take balanced."
+_SAME = ("ss_base_model_version", "ss_v2", "modelspec.architecture", "modelspec.resolution",
+         "modelspec.prediction_type", "lora_bootstrap.family", "lora_bootstrap.base_hash")
+"""Metadata that a merged file keeps if its parents agree."""
+_TRIGGER = "modelspec.trigger_phrase"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeSettings:
+    """How to merge. Raises UserError for a value out of range.
+
+    Attributes:
+        method: one of METHODS.
+        rank: compress every layer to at most this; None keeps all.
+        preset: of null_space, one of WEIGHTS.
+        mu: of null_space: what a step into the other's directions costs; 0 is the plain sum, many a hard projection.
+        restore_norm: of null_space: enlarge what gave way to its old size, by at most MOST_RESTORED.
+        roles: of null_space: "content", "style" or "other" by block, over those that are known of the architecture.
+        density: of ties: the share of each layer's values that is kept.
+        dtype: one of DTYPES; float16 and bfloat16 halve the file and round.
+    """
+
+    method: str = "sum"
+    rank: int | None = None
+    preset: str = "balanced"
+    mu: float = 0.5
+    restore_norm: bool = False
+    roles: Mapping[str, str] = field(default_factory=dict)
+    density: float = 0.6
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for what, value, valid in (("merge method", self.method, METHODS), ("preset", self.preset, WEIGHTS),
+                                   ("dtype", self.dtype, DTYPES), *(("role of a block", role, (CONTENT, STYLE, OTHER))
+                                                                    for role in self.roles.values())):
+            if value not in valid:
+                raise unknown_name(what, value, valid)
+        if self.rank is not None and (type(self.rank) is not int or not 1 <= self.rank <= MOST_RANK):
+            raise UserError(f"the rank is {self.rank!r}; it must be a whole number from 1 to {MOST_RANK}, or none.")
+        if not 0 <= self.mu <= 1000:
+            raise UserError(f"mu is {self.mu!r}; it must be from 0 (plain sum) to 1000 (hard), usually 0.5.")
+        if not 0 < self.density <= 1:
+            raise UserError(f"the density is {self.density!r}; it must be above 0 and at most 1, usually 0.5 to 0.8.")
+        if self.method in NEEDS_RANK and self.rank is None:
+            raise UserError(f"{self.method} makes whole matrices, so it needs a rank to compress them to, such as 32.")
+
+
+@dataclass(frozen=True)
+class MergedLayer:
+    """Attributes:
+        key: in the merged LoRA.
+        error: share of the layer's norm that compressing lost: |result - whole| / |whole|.
+    """
+
+    key: str
+    rank: int
+    error: float
+
+
+@dataclass(frozen=True, eq=False)
+class Merged:
+    """A merge that is not yet on disk.
+
+    Attributes:
+        parents: the files; `strengths` at which they were merged, gains of the method included.
+        kept: of null_space: the share of each parent's squared norm, in the layers that both have, that is left.
+        error: as a layer's, over all layers.
+    """
+
+    lora: LoraWeights
+    settings: MergeSettings
+    parents: tuple[Path, ...]
+    strengths: tuple[float, ...]
+    layers: tuple[MergedLayer, ...]
+    error: float
+    kept: tuple[float, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rank(self) -> int:
+        """The largest of a layer."""
+        return max(layer.rank for layer in self.layers)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What was done, in words."""
+        names = ", ".join(f"{path.stem} at {strength:.2f}"
+                          for path, strength in zip(self.parents, self.strengths, strict=True))
+        lines = [f"{METHODS[self.settings.method].title} of {names}: {len(self.layers)} layers of rank {self.rank} or "
+                 "less."]
+        if self.kept:
+            lines.append("Where both change a layer there is left of the squared norm: " + ", ".join(
+                f"{path.stem} {100 * share:.0f} %" for path, share in zip(self.parents, self.kept, strict=True)) + ".")
+        if self.settings.rank is not None:
+            lines.append(f"Compressed to rank {self.settings.rank}: an error of {100 * self.error:.2g} % of the norm.")
+        return (*lines, *self.notes)
+
+
+# -- layers ------------------------------------------------------------------------------------------------------------
+
+Layer = Sequence[tuple[float, Change]]
+"""(strength, change) of each file that has the layer."""
+
+
+def add(layer: Layer) -> Change:
+    """The sum of the changes at their strengths, exactly: their factors side by side."""
+    up = torch.cat([strength * change.up for strength, change in layer], 1)
+    kernel = next((change.kernel for _, change in layer if change.kernel), ())
+    exact = all(change.exact for _, change in layer)
+    return Change(up, torch.cat([change.down for _, change in layer]), kernel, len(layer) == 1 and
+                  layer[0][1].orthogonal, exact)
+
+
+def give_way(change: Change, other: Reading, share: float) -> Change:
+    """The change without `share` of what it answers to the other's directions; its rank stays.
+
+    With share = m/(1+m) it is the X that makes |X - change|² + m |X Q|² least, Q being the directions.
+    """
+    if not share:
+        return change
+    return replace(change, down=change.down - share * other.projected(change.down), orthogonal=False)
+
+
+def elect(layer: Layer, density: float) -> Tensor:
+    """TIES of a layer, [out, in], float32: trim, elect the sign of the sum, then the mean of those that agree with it.
+
+    Each value makes the sum of squared distances to the trimmed ones of its sign least.
+    """
+    values = [_trimmed(strength * change.up.float() @ change.down.float(), density) for strength, change in layer]
+    sign = sum(values).sign_()
+    total, count = torch.zeros_like(sign), torch.zeros_like(sign)
+    for value in values:
+        agrees = (value * sign) > 0
+        total += value.mul_(agrees)
+        count += agrees
+    return total.div_(count.clamp_min_(1))
+
+
+def _trimmed(values: Tensor, density: float) -> Tensor:
+    count = max(1, round(density * values.numel()))
+    if count == values.numel():
+        return values
+    sizes = values.abs()
+    least = sizes.flatten().kthvalue(values.numel() - count + 1).values
+    return values.mul_(sizes >= least)
+
+
+def compress(change: Change, rank: int) -> Change:
+    """The nearest change of at most this rank (Eckart & Young): the largest singular values.
+
+    By QR of both factors and the singular values of the small core; of many factors, where QR is slow, by their Gram
+    matrices in float64, which are as exact for all directions above 1e-5 of the largest.
+    """
+    if change.rank <= rank:
+        return change
+    if change.orthogonal:
+        kept = change.up.square().sum(0).argsort(descending=True)[:rank]
+        return replace(change, up=change.up[:, kept], down=change.down[kept])
+    if change.rank < MANY_DIRECTIONS:
+        change = thin(change)
+        return replace(change, up=change.up[:, :rank], down=change.down[:rank])
+    reading = read_change(change, most=rank)
+    return replace(change, up=change.up @ (change.down @ change.down.T @ reading.turn),
+                   down=reading.turn.T @ change.down, orthogonal=True)
+
+
+def nearest(matrix: Tensor, rank: int, passes: int = 3) -> Change:
+    """The nearest change of a rank to a whole matrix; of large ones almost, by random projection.
+
+    Halko, Martinsson & Tropp, arXiv:0909.4061, with power passes; the same numbers every time.
+    """
+    sides = min(matrix.shape)
+    width = rank + 16
+    if 4 * width > sides:
+        u, sizes, v = torch.linalg.svd(matrix, full_matrices=False)
+        return Change(u[:, :rank] * sizes[:rank], v[:rank], orthogonal=True, exact=False)
+    generator = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(matrix @ torch.randn(matrix.shape[1], width, generator=generator, dtype=matrix.dtype))[0]
+    for _ in range(passes):
+        basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis)[0])[0]
+    u, sizes, v = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
+    return Change(basis @ u[:, :rank] * sizes[:rank], v[:rank], orthogonal=True, exact=False)
+
+
+# -- methods -----------------------------------------------------------------------------------------------------------
+
+
+class _Plan:
+    """What a method does to each layer, and what it has to tell in the end."""
+
+    def __init__(self, stack: LayerStack, entries: Sequence[StackEntry], settings: MergeSettings) -> None:
+        self.stack, self.entries, self.settings = stack, entries, settings
+        self.gains = (1.0,) * len(entries)
+        self.notes: list[str] = []
+
+    @property
+    def kept(self) -> tuple[float, ...] | None:
+        return None
+
+    def layer(self, name: str, changes: Sequence[Change | None]) -> Layer:
+        return [(gain * entry.strength_of(name), change)
+                for gain, entry, change in zip(self.gains, self.entries, changes, strict=True) if change]
+
+    def merge(self, name: str, changes: Sequence[Change | None]) -> tuple[Change, float]:
+        """(the merged layer, the squared norm it would have uncompressed)."""
+        return self.compressed(add(self.layer(name, changes)))
+
+    def compressed(self, change: Change) -> tuple[Change, float]:
+        rank = self.settings.rank
+        return (change if rank is None else compress(change, rank)), energy(change)
+
+
+class _Even(_Plan):
+    """Each file at the same total squared norm, the geometric mean of all, before the strengths."""
+
+    def __init__(self, stack: LayerStack, entries: Sequence[StackEntry], settings: MergeSettings) -> None:
+        super().__init__(stack, entries, settings)
+        sizes = [0.0] * len(entries)
+        for _, row in stack.energies():
+            sizes = [size + value for size, value in zip(sizes, row, strict=True)]
+        for entry, size in zip(entries, sizes, strict=True):
+            if not size:
+                raise UserError(f"{entry.path} changes nothing, so its energy cannot be evened. Leave it out.")
+        mean = math.exp(sum(map(math.log, sizes)) / len(sizes))
+        self.gains = tuple(math.sqrt(mean / size) for size in sizes)
+
+
+class _Ties(_Plan):
+    def merge(self, name: str, changes: Sequence[Change | None]) -> tuple[Change, float]:
+        layer = self.layer(name, changes)
+        if len(layer) == 1:  # nothing to vote on
+            return self.compressed(add(layer))
+        matrix = elect(layer, self.settings.density)
+        kernel = next((change.kernel for _, change in layer if change.kernel), ())
+        found = nearest(matrix, self.settings.rank)
+        return (replace(found, up=found.up.double(), down=found.down.double(), kernel=kernel),
+                float(matrix.double().square().sum()))
+
+
+class _NullSpace(_Plan):
+    """Character and style each give way where the other is at home. The character is marked so, else the first."""
+
+    def __init__(self, stack: LayerStack, entries: Sequence[StackEntry], settings: MergeSettings) -> None:
+        super().__init__(stack, entries, settings)
+        if len(entries) != 2:
+            raise UserError(f"null_space merges a character with a style, and there are {len(entries)} LoRAs; give "
+                            "two, or merge the others by sum first.")
+        roles = [entry.role or file_role(file.metadata) for entry, file in zip(entries, stack.files, strict=True)]
+        self.hero = 1 if roles[1] == CHARACTER != roles[0] else 0
+        known = architecture(stack.names, [file.metadata for file in stack.files])
+        self.roles = {**ROLES.get(known, {}), **settings.roles}
+        self.strange = set(settings.roles) - {block_of(name) for name in stack.names}
+        self.before, self.after = [0.0, 0.0], [0.0, 0.0]
+        if settings.preset == "identity_first":
+            self.notes.append(_FAINT)
+        if not self.roles and len({tuple(row) for row in WEIGHTS[settings.preset].values()}) > 1:
+            self.notes.append("No roles of blocks are known for this model, so all give way alike.")
+        if self.strange:
+            self.notes.append(f"No layer is in block {', '.join(sorted(self.strange))}, which roles name.")
+
+    @property
+    def kept(self) -> tuple[float, ...]:
+        return tuple(after / before if before else 1.0
+                     for before, after in zip(self.before, self.after, strict=True))
+
+    def merge(self, name: str, changes: Sequence[Change | None]) -> tuple[Change, float]:
+        if not all(changes) or not name.startswith(f"{DENOISER}."):
+            return super().merge(name, changes)
+        readings = [read_change(change) for change in changes]
+        shares = self._shares(name, readings)
+        moved = [give_way(change, other, share) for change, other, share in zip(
+            changes, reversed(readings), shares, strict=True)]
+        for side, (reading, change) in enumerate(zip(readings, moved, strict=True)):
+            size = energy(change)
+            if self.settings.restore_norm and size:
+                gain = min(MOST_RESTORED, math.sqrt(reading.energy / size))
+                moved[side], size = replace(change, up=change.up * gain), size * gain * gain
+            self.before[side] += reading.energy
+            self.after[side] += size
+        return super().merge(name, moved)
+
+    def _shares(self, name: str, readings: Sequence[Reading]) -> tuple[float, float]:
+        """By which share of the other's directions each file gives way, in the files' order."""
+        preset, softness = self.settings.preset, self.settings.mu / (1 + self.settings.mu)
+        if preset not in EVERYWHERE:
+            found = overlap(*readings)
+            room = max(FULL_CONFLICT - found.chance, 1e-6)
+            softness *= min(1.0, max(0.0, (found.kappa - found.chance) / room))
+        character, style = WEIGHTS[preset][self.roles.get(block_of(name), OTHER)]
+        shares = (softness * character, softness * style)
+        return shares if self.hero == 0 else shares[::-1]
+
+
+@dataclass(frozen=True)
+class Method:
+    title: str
+    plan: type[_Plan]
+
+
+METHODS = {
+    "sum": Method("Plain sum", _Plan),
+    "null_space": Method("Soft null space", _NullSpace),
+    "ties": Method("TIES", _Ties),
+    "even": Method("Sum at even energies", _Even),
+}
+"""A new method is a row here, and a _Plan."""
+NEEDS_RANK = ("ties",)
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def merge_loras(entries: Sequence[StackEntry], settings: MergeSettings | None = None, *,
+                progress: Callable[[int, int], None] | None = None) -> Merged:
+    """Merge two or more LoRA files; those of strength 0 are left out. Nothing is written.
+
+    Args:
+        progress: called after each layer with (done, all).
+
+    Raises UserError as `lora_layers.open_stack` does, for fewer than two LoRAs, a DoRA (its magnitude needs the model),
+    or an adapter of full rank where no rank to compress to is given.
+    """
+    settings = settings or MergeSettings()
+    entries = [entry for entry in entries if entry.strength or entry.clip_strength]
+    if len(entries) < 2:
+        raise UserError(f"a merge is of two LoRAs or more, and {len(entries) or 'none'} with a strength is there; add "
+                        "one.")
+    with one_thread(), open_stack([entry.path for entry in entries]) as stack:
+        for file in stack.files:
+            if file.dora:
+                raise UserError(f"{file.path} is a DoRA in {file.dora} layers: what it changes depends on the model's "
+                                "weights, so files alone cannot merge it. Load it beside the other, or extract a LoRA.")
+        return _merged(entries, stack, settings, progress or (lambda done, count: None))
+
+
+def _merged(entries: Sequence[StackEntry], stack: LayerStack, settings: MergeSettings,
+            progress: Callable[[int, int], None]) -> Merged:
+    plan = METHODS[settings.method].plan(stack, entries, settings)
+    modules: dict[str, Factors] = {}
+    rows, whole, lost = [], 0.0, 0.0
+    for done, name in enumerate(stack.names, 1):
+        change, size = plan.merge(name, stack.changes(name))
+        if settings.rank is None and not change.exact:
+            raise UserError(f"layer {name} of {_full_rank(stack, name)} changes the whole matrix ({change.rank} "
+                            "directions), which is no small LoRA: give a rank to compress to, such as 64.")
+        if size and change.rank:
+            missing = max(0.0, size - energy(change)) if settings.rank is not None else 0.0
+            key = stack.key(name)
+            modules[key] = _factors(change, DTYPES[settings.dtype])
+            rows.append(MergedLayer(key, change.rank, math.sqrt(missing / size)))
+            whole, lost = whole + size, lost + missing
+        progress(done, len(stack.names))
+    if not modules:
+        raise UserError("the merge changes nothing: all weights of these LoRAs are zero.")
+    error = math.sqrt(lost / whole)
+    strengths = tuple(gain * entry.strength for gain, entry in zip(plan.gains, entries, strict=True))
+    lora = LoraWeights(modules, _metadata(entries, stack, settings, plan, max(row.rank for row in rows), error))
+    return Merged(lora, settings, tuple(entry.path for entry in entries), strengths, tuple(rows), error, plan.kept,
+                  tuple(plan.notes))
+
+
+def _full_rank(stack: LayerStack, name: str) -> Path:
+    return next(file.path for file, change in zip(stack.files, stack.changes(name), strict=True)
+                if change and not change.exact)
+
+
+def _factors(change: Change, dtype: torch.dtype) -> Factors:
+    """In a file's shapes, alpha = rank; up and down of each direction are made equally large, so both round alike."""
+    ups, downs = change.up.norm(dim=0), change.down.norm(dim=1)
+    ratio = (downs / ups).sqrt().where((ups > 0) & (downs > 0), torch.ones((), dtype=ups.dtype))
+    up, down = (change.up * ratio).to(dtype), (change.down / ratio[:, None]).to(dtype)
+    if change.kernel:
+        up, down = up[:, :, None, None], down.unflatten(1, (-1, *change.kernel))
+    return Factors(down.contiguous(), up.contiguous(), float(change.rank))
+
+
+def _metadata(entries: Sequence[StackEntry], stack: LayerStack, settings: MergeSettings, plan: _Plan, rank: int,
+              error: float) -> dict[str, str]:
+    told = [file.metadata for file in stack.files]
+    same = {key: told[0][key] for key in _SAME if len({values.get(key) for values in told}) == 1 and key in told[0]}
+    triggers = list(dict.fromkeys(filter(None, (values.get(_TRIGGER, "") for values in told))))
+    parents = [{"name": entry.name, "file": entry.path.name, "sha256": file_hash(entry.path),
+                "strength": entry.strength, "clip_strength": entry.strength_of("text_encoder"), "gain": gain,
+                "role": entry.role or file_role(values)}
+               for entry, values, gain in zip(entries, told, plan.gains, strict=True)]
+    lineage: dict[str, Any] = {"merge": {**lineage_settings(settings), "error": error, "parents": parents}}
+    return {
+        **same, **({_TRIGGER: ", ".join(triggers)} if triggers else {}), "ss_network_module": "networks.lora",
+        "ss_network_dim": str(rank), "ss_network_alpha": str(rank), "sai_model_spec": "1.0.0",
+        "lora_bootstrap.lineage": json.dumps(lineage, ensure_ascii=False, sort_keys=True),
+    }
+
+
+def lineage_settings(settings: MergeSettings) -> dict[str, Any]:
+    """The settings that the method looks at."""
+    of_method = {"preset": "null_space", "mu": "null_space", "restore_norm": "null_space", "roles": "null_space",
+                 "density": "ties"}
+    return {name: value for name, value in asdict(settings).items()
+            if of_method.get(name, settings.method) == settings.method}
+
+
+def save_merged(path: Path, merged: Merged, *, key_style: str | None = None) -> None:
+    """Write a merged LoRA atomically.
+
+    Args:
+        key_style: of `lora_file.KEY_STYLES`; None takes peft's for diffusers' names of transformers, else kohya's.
+
+    Raises UserError if `path` is one of the parents, and as `save_lora` does.
+    """
+    path = Path(path)
+    if path.resolve() in [parent.resolve() for parent in merged.parents]:
+        raise UserError(f"{path} is one of the merged LoRAs; choose another name.")
+    peft = any(key.startswith(("transformer.", "text_encoder_3.")) for key in merged.lora.modules)
+    lora = replace(merged.lora, metadata={**merged.lora.metadata, "ss_output_name": path.stem,
+                                          "modelspec.title": path.stem})
+    save_lora(path, lora, key_style=key_style or ("peft" if peft else "kohya"), dtype=DTYPES[merged.settings.dtype])

@@ -1,0 +1,218 @@
+"""LoRAs as people write them: `<lora:name:0.8:0.6>` in a prompt, and a stack with one on each line.
+
+    girl                           strength 1
+    girl : 0.8                     of the model and the text encoders
+    ink : 0.5 : 0.3                of the model, of the text encoders
+    ink : 0.5 : 0.3 : style        and of it only some blocks, see `lora_filter.py`
+    <lora:girl:0.8:0.6>            as in a prompt
+    off ink : 0.5                  off, as is a line that begins with #
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..common.errors import UserError
+from .stack import MOST_STRENGTH
+
+ENDINGS = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".bin", ".pth", ".pkl")
+"""What may be left out of a file's name."""
+HOW_LINE = "a line is name : model strength : clip strength : blocks, such as girl : 0.8"
+HOW_TAG = "write <lora:name:0.8> or <lora:name:0.8:0.6>, or \\<lora: if it is no LoRA"
+_TAG = re.compile(r"(?<!\\)<lora:([^<>\n]*)>", re.IGNORECASE)
+_BEGUN = re.compile(r"(?<!\\)<lora:[^,\n]*", re.IGNORECASE)
+_ESCAPED = re.compile(r"\\(<lora:)", re.IGNORECASE)
+_LOOSE = ", \t\r\n"
+_OPEN, _CLOSE = "([{", ")]}"
+_OFF = "off "
+
+
+@dataclass(frozen=True)
+class WantedLora:
+    """A LoRA that a text asks for.
+
+    Attributes:
+        name: as it was written, or as it is listed.
+        strength: of the denoiser's layers; `clip_strength` of the text encoders'.
+        blocks: what is kept of it, for `lora_filter.choose_blocks`; "" is all.
+    """
+
+    name: str
+    strength: float = 1.0
+    clip_strength: float = 1.0
+    blocks: str = ""
+
+
+def find_lora(name: str, names: Sequence[str]) -> str:
+    """The one of the listed names that is meant: ending and folder may be left out where that leaves no doubt.
+
+    Raises UserError if there is none, with the nearest, or if there are several.
+    """
+    wanted = _slashes(name)
+    for form in (_slashes, _plain, lambda listed: _last(_slashes(listed)), lambda listed: _last(_plain(listed))):
+        fitting = [listed for listed in names if form(listed) == wanted]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            raise UserError(f"LoRA {name!r} may be {' or '.join(map(repr, fitting[:4]))}; write which.")
+    if not names:
+        raise UserError(f"there is no LoRA {name!r}, nor any other: put one into models/loras, and press R.")
+    near = near_loras(name, names, 1)
+    raise UserError(f"there is no LoRA {name!r}.{f' Did you mean {near[0]!r}?' if near else ''} Put the file into "
+                    "models/loras, or press R to see what was added since.")
+
+
+def _slashes(name: str) -> str:
+    return name.strip().replace("\\", "/")
+
+
+def _plain(name: str) -> str:
+    """With / for folders, and without its ending."""
+    plain = _slashes(name)
+    return next((plain.removesuffix(ending) for ending in ENDINGS if plain.endswith(ending)), plain)
+
+
+def _last(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def near_loras(name: str, names: Sequence[str], most: int) -> list[str]:
+    """The listed names that are spelled most alike, without their endings, the nearest first."""
+    forms = {form.lower(): _plain(name) for name in names for form in (_last(_plain(name)), _plain(name))}
+    near = difflib.get_close_matches(_plain(name).lower(), forms, n=2 * most)  # each name has two forms
+    return list(dict.fromkeys(forms[form] for form in near))[:most]
+
+
+# -- a stack, line by line ---------------------------------------------------------------------------------------------
+
+
+def read_entries(text: str, names: Sequence[str]) -> tuple[WantedLora, ...]:
+    """The LoRAs of a text with one on each line, by their listed names; lines that are off are not looked at.
+
+    Raises UserError for a line that cannot be read, a name that is not listed, or the same twice with the same blocks.
+    """
+    return _known(tuple(entry for line in text.splitlines() for entry in read_line(line, names)), names)
+
+
+def read_line(line: str, names: Sequence[str]) -> tuple[WantedLora, ...]:
+    """The LoRAs of one line as they are written, () if it is off. The names tell an `off` from a LoRA's name.
+
+    Raises UserError if it cannot be read.
+    """
+    line = line.strip()
+    if not line or line.startswith("#") or _is_off(line, names):
+        return ()
+    if line.startswith("<"):
+        entries, rest = read_prompt(line)
+        if rest:
+            raise UserError(f"line {line!r} has more than LoRAs: {rest!r}; put prompts into Prompt LoRAs.")
+        return entries
+    return (_entry(line.split(":"), line, HOW_LINE, 4),)
+
+
+def _is_off(line: str, names: Sequence[str]) -> bool:
+    if not f"{line} ".lower().startswith(_OFF):
+        return False
+    try:  # "off shoulder" may be a LoRA
+        find_lora(line.partition(":")[0], names)
+    except UserError:
+        return True
+    return False
+
+
+def _entry(parts: Sequence[str], whole: str, how: str, most: int) -> WantedLora:
+    name, *rest = (part.strip() for part in parts)
+    if not name:
+        raise UserError(f"{whole!r} names no LoRA; {how}.")
+    if len(parts) > most:
+        raise UserError(f"{whole!r} has {len(parts)} parts between colons, at most {most} are read; {how}.")
+    strength = _strength(rest[0], whole, how) if rest and rest[0] else 1.0
+    clip = _strength(rest[1], whole, how) if len(rest) > 1 and rest[1] else strength
+    return WantedLora(name, strength, clip, rest[2] if len(rest) > 2 else "")
+
+
+def _strength(text: str, whole: str, how: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise UserError(f"strength {text!r} in {whole!r} is no number; {how}.") from None
+    if not abs(value) <= MOST_STRENGTH:
+        raise UserError(f"strength {text} in {whole!r} must be from {-MOST_STRENGTH:g} to {MOST_STRENGTH:g}; LoRAs are "
+                        "usually at 0.4 to 1.")
+    return value
+
+
+def _known(entries: Sequence[WantedLora], names: Sequence[str]) -> tuple[WantedLora, ...]:
+    found = tuple(WantedLora(find_lora(entry.name, names), entry.strength, entry.clip_strength, entry.blocks)
+                  for entry in entries)
+    check_once(found)
+    return found
+
+
+def check_once(entries: Sequence[WantedLora]) -> None:
+    """Raises UserError if one of the LoRAs, by their listed names, is there twice with the same blocks."""
+    once = [(entry.name, entry.blocks) for entry in entries]
+    for at, entry in enumerate(entries):
+        if once[at] in once[:at]:
+            raise UserError(f"LoRA {entry.name!r} is there twice; write it once, with the sum of the strengths.")
+
+
+# -- a prompt ----------------------------------------------------------------------------------------------------------
+
+
+def read_prompt(text: str) -> tuple[tuple[WantedLora, ...], str]:
+    """(the LoRAs in a prompt as they are written, the prompt without them).
+
+    Commas and blanks are tidied where a LoRA was taken out, all else stays to the letter. What follows a backslash is
+    no LoRA: `\\<lora:x>` becomes `<lora:x>`.
+
+    Raises UserError for one that is not closed, names none, or has a strength that is none.
+    """
+    entries = tuple(_entry(tag[1].split(":"), tag[0], HOW_TAG, 3) for tag in _TAG.finditer(text))
+    rest = _joined(_TAG.split(text)[::2])
+    if left := _BEGUN.search(rest):
+        raise UserError(f"{left[0].strip()!r} in the prompt is not closed; {HOW_TAG}.")
+    return entries, _ESCAPED.sub(r"\1", rest)
+
+
+def _joined(pieces: Sequence[str]) -> str:
+    """What stood between LoRAs, with one gap in the place of each run of them."""
+    done, loose = pieces[0], ""
+    for piece in pieces[1:]:
+        before, after = done.rstrip(_LOOSE), piece.lstrip(_LOOSE)
+        loose += done[len(before):] + piece[: len(piece) - len(after)]
+        done = before
+        if after:
+            done, loose = before + _gap(before, loose, after) + after, ""
+    return done
+
+
+def _gap(before: str, loose: str, after: str) -> str:
+    if not before or before[-1] in _OPEN or after[0] in _CLOSE:
+        return ""
+    if "," in loose:
+        return ",\n" if "\n" in loose else ", "
+    return "\n" if "\n" in loose else "" if after[0] == ":" else " "
+
+
+def prompt_loras(text: str, names: Sequence[str], *, strict: bool = True) -> tuple[
+        tuple[WantedLora, ...], str, tuple[str, ...]]:
+    """(the LoRAs in a prompt by their listed names, the prompt without them, a line for each that was left out).
+
+    Without `strict` those that are not listed are left out. Raises UserError as `read_prompt` and `read_entries` do.
+    """
+    entries, rest = read_prompt(text)
+    left_out, kept = [], []
+    for entry in entries:
+        try:
+            find_lora(entry.name, names)
+        except UserError as error:
+            if strict:
+                raise
+            left_out.append(f"Left out: {error}")
+        else:
+            kept.append(entry)
+    return _known(kept, names), rest, tuple(left_out)

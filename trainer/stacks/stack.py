@@ -1,0 +1,101 @@
+"""A stack of LoRAs: what is in it, and the rules that guides give for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..common.errors import UserError
+
+MOST_STRENGTH = 10.0
+START, MOST_TOTAL, MOST_LORAS, HIGH = 0.7, 1.8, 3, 0.8
+"""The guides' rules: where to begin, the sum of strengths, how many LoRAs, and what is high in company."""
+CHARACTER = "character"
+LONGEST_NAME = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackEntry:
+    """A LoRA of a stack. Raises UserError for a strength that is no number or beyond ±MOST_STRENGTH.
+
+    Attributes:
+        strength: of the denoiser's layers; `clip_strength` of the text encoders', None: the same.
+        role: "character", "style" or any other word; "" is looked up in the file.
+        name: what it is called in a report; the file's stem if "".
+    """
+
+    path: Path
+    strength: float = 1.0
+    clip_strength: float | None = None
+    role: str = ""
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+        object.__setattr__(self, "name", self.name or self.path.stem)
+        for value in (self.strength, self.strength_of("text_encoder.")):
+            if not isinstance(value, (int, float)) or not abs(value) <= MOST_STRENGTH:
+                raise UserError(f"the strength of {self.name} is {value!r}; it must be a number from "
+                                f"{-MOST_STRENGTH:g} to {MOST_STRENGTH:g}. LoRAs are usually at 0.4 to 1.")
+
+    def strength_of(self, layer: str) -> float:
+        """The strength in a layer by its name."""
+        text = layer.startswith("text_encoder")
+        return self.clip_strength if text and self.clip_strength is not None else self.strength
+
+
+def file_role(metadata: Mapping[str, str]) -> str:
+    """What a LoRA of this project was trained as ("character", "style", ...); "" for others'."""
+    try:
+        return str(json.loads(metadata["lora_bootstrap.config"])["kind"])
+    except (KeyError, ValueError, TypeError):
+        return ""
+
+
+def joined_names(names: Sequence[str]) -> str:
+    """Names of LoRAs as one file's name, without what such a name cannot hold, at most LONGEST_NAME bytes."""
+    plain = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in "+".join(names))
+    return plain.encode()[:LONGEST_NAME].decode(errors="ignore").strip(". ") or "loras"
+
+
+def stack_advice(entries: Sequence[StackEntry]) -> tuple[str, ...]:
+    """Which of the guides' rules for stacks these break, a line each; () if none. Strength 0 means off.
+
+    The rules: at most three LoRAs, strengths that sum to at most 1.8, the character the strongest, and in company a
+    start at 0.7.
+    """
+    used = [entry for entry in entries if entry.strength]
+    return tuple(line for rule in (_too_many, _too_much, _not_strongest, _start_lower) if (line := rule(used)))
+
+
+def _too_many(used: Sequence[StackEntry]) -> str:
+    return "" if len(used) <= MOST_LORAS else (
+        f"{len(used)} LoRAs at once; more than {MOST_LORAS} usually cost quality: leave out the least needed.")
+
+
+def _too_much(used: Sequence[StackEntry]) -> str:
+    whole = sum(abs(entry.strength) for entry in used)
+    # sums such as 0.8 + 0.6 + 0.4 are 1.8 to a person
+    return "" if whole <= MOST_TOTAL + 1e-6 else (
+        f"The strengths sum to {whole:.2f}; keep them to {MOST_TOTAL} or less, such as by multiplying each by "
+        f"{MOST_TOTAL / whole:.2f}.")
+
+
+def _not_strongest(used: Sequence[StackEntry]) -> str:
+    heroes = [entry for entry in used if entry.role == CHARACTER]
+    others = [entry for entry in used if entry.role != CHARACTER]
+    if not heroes or not others:
+        return ""
+    hero, other = (max(group, key=lambda entry: abs(entry.strength)) for group in (heroes, others))
+    return "" if abs(hero.strength) > abs(other.strength) else (
+        f"{other.name} at {other.strength:g} is not below the character {hero.name} at {hero.strength:g}: the "
+        "character should be the strongest.")
+
+
+def _start_lower(used: Sequence[StackEntry]) -> str:
+    high = [entry for entry in used if abs(entry.strength) > HIGH]
+    return "" if len(used) < 2 or not high else (
+        f"{', '.join(f'{entry.name} at {entry.strength:g}' for entry in high)}: in a stack start at {START} and go up "
+        "only if it is missed.")

@@ -1,0 +1,1 @@
+"""Many settings, one image each: planned, drawn, laid out, scored."""

@@ -1,0 +1,125 @@
+"""Axes as people write them: `0.5, 0.7, 0.8`, ranges as in other XY plots, and checkpoints of a run.
+
+    1, 2, 5         these
+    1-4             1, 2, 3, 4
+    1-10 (+3)       1, 4, 7, 10: the difference; without one it is 1
+    0.5-1 [6]       0.5, 0.6, 0.7, 0.8, 0.9, 1: how many, the ends among them
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UserError
+
+MOST = 500
+"""Values on one axis."""
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_RANGE = re.compile(rf"({_NUMBER})\s*-\s*({_NUMBER})\s*(?:\(\s*([+-]\s*\d+(?:\.\d+)?)\s*\)|\[\s*(\d+)\s*\])?")
+HOW_NUMBERS = "write 0.5, 0.7, 1 or a range: 1-4, 0.5-1 (+0.1), 0.5-1 [6]"
+
+
+def numbers(text: str, what: str, *, whole: bool = False) -> tuple[float, ...]:
+    """The numbers that a text names, each once, in its order.
+
+    Raises UserError if a part is neither a number nor a range, or there are none or too many.
+    """
+    values: list[float] = []
+    for part in filter(None, (part.strip() for part in re.split(r"[,;\n]", text))):
+        values += _part(part, what, whole)
+        if len(values) > MOST:
+            raise UserError(f"{what} {text!r} are more than {MOST} values; take fewer.")
+    if not values:
+        raise UserError(f"{what} is empty; {HOW_NUMBERS}.")
+    return tuple(dict.fromkeys(values))
+
+
+def _part(part: str, what: str, whole: bool) -> list[float]:
+    values: list[Any]
+    if found := _RANGE.fullmatch(part):
+        values = _range(*found.groups(), part=part, what=what)
+    else:
+        try:
+            values = [int(part) if whole else float(part)]
+        except ValueError:
+            raise UserError(f"{what} {part!r} is no number; {HOW_NUMBERS}.") from None
+    if any(value != value or value in (float("inf"), -float("inf")) for value in values):
+        raise UserError(f"{what} {part!r} is no number; {HOW_NUMBERS}.")
+    if whole and any(value != int(value) for value in values):
+        raise UserError(f"{what} {part!r} must be whole numbers.")
+    return [int(value) if whole else float(value) for value in values]
+
+
+def _range(first: str, last: str, difference: str | None, count: str | None, *, part: str,
+           what: str) -> list[Fraction]:
+    """In fractions, for a seed may have more digits than a float holds."""
+    start, end = Fraction(first), Fraction(last)
+    if count is not None:
+        steps = int(count) - 1
+        if not 1 <= steps < MOST:
+            raise UserError(f"{what} {part!r} must have 2 to {MOST} values.")
+        return [round(start + (end - start) * index / steps, 6) for index in range(steps + 1)]
+    step = Fraction(difference.replace(" ", "")) if difference else Fraction(1 if end >= start else -1)
+    if step == 0 or (end - start) / step < (start != end):
+        raise UserError(f"{what} {part!r} does not lead from {first} to {last}; {HOW_NUMBERS}.")
+    steps = (end - start) // step
+    if steps >= MOST:
+        raise UserError(f"{what} {part!r} are {steps + 1} values; at most {MOST}.")
+    return [round(start + step * index, 6) for index in range(steps + 1)]
+
+
+def lines(text: str) -> tuple[str, ...]:
+    """The lines of a text that are not blank, each once; a line that begins with # is a remark."""
+    stripped = (line.strip() for line in text.splitlines())
+    return tuple(dict.fromkeys(line for line in stripped if line and not line.startswith("#")))
+
+
+HOW_CHECKPOINTS = "write all, last, last 5, every 2, or steps: 400, 800-1600 (+400)"
+
+
+def choose_checkpoints(files: Sequence[tuple[int, Path]], text: str) -> tuple[tuple[int, Path], ...]:
+    """Those of a run's (step, file) that a text names, by step.
+
+    `all`; `last` or `last 5`; `every 2`, counted from the last; or steps, of which the nearest are taken.
+
+    Raises UserError for another text, and if the run has no file.
+    """
+    if not files:
+        raise UserError("the run has no LoRA file yet; let it train on.")
+    words = text.lower().split()
+    name, count = (words[0] if words else "", words[1] if len(words) == 2 else "1")
+    if words == ["all"]:
+        return tuple(files)
+    if name in ("last", "every") and len(words) < 3 and count.isdecimal() and int(count) > 0:
+        chosen = files[-int(count):] if name == "last" else files[::-1][:: int(count)][::-1]
+        return tuple(chosen)
+    try:
+        steps = numbers(text, "checkpoints", whole=True)
+    except UserError:
+        raise UserError(f"checkpoints {text!r} are not known; {HOW_CHECKPOINTS}.") from None
+    nearest = {min(files, key=lambda file: abs(file[0] - step)) for step in steps}
+    return tuple(sorted(nearest))
+
+
+def choose_names(names: Sequence[str], patterns: Sequence[str], what: str) -> tuple[str, ...]:
+    """The names that each pattern fits (`*` stands for anything; the ending .safetensors may be left out), in order.
+
+    Raises UserError for a pattern that fits none, with the nearest name.
+    """
+    import difflib
+
+    chosen: list[str] = []
+    for pattern in patterns:
+        wanted = ".*".join(re.escape(part) for part in pattern.replace("\\", "/").split("*"))
+        form = re.compile(rf"{wanted}(\.safetensors)?")
+        fitting = [name for name in names if form.fullmatch(name.replace("\\", "/"))]
+        if not fitting:
+            near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.4)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"there is no {what} {pattern!r}.{hint} Press R to see what was added since.")
+        chosen += fitting
+    return tuple(dict.fromkeys(chosen))

@@ -1,0 +1,84 @@
+"""Sweeps without a host: LoRA files x strengths x prompts x seeds by a backbone; each cell is kept once it is made."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import groupby
+from pathlib import Path
+
+from ..common.errors import UserError
+from ..common.events import Making
+from ..common.files import file_hash
+from ..models.backbone import Backbone
+from ..models.sampler import Sampler
+from ..pictures.images import to_image
+from .cells import Axis, Cell, Sweep, checkpoint_axis, seed_axis, strength_axis
+
+log = logging.getLogger(__name__)
+
+
+def lora_sweep(folder: Path, backbone: Backbone, sampler: Sampler, files: Sequence[str | Path], *,
+               strengths: Sequence[float], prompts: Axis, seeds: Sequence[int] = (), title: str = "",
+               without: bool = False) -> Sweep:
+    """The plan of a sweep of LoRA files by this backbone.
+
+    Args:
+        prompts: `cells.prompt_axis`, or one whose choices also set their seed.
+
+    Raises UserError for a file that is not there or is no LoRA, and for an empty axis.
+    """
+    files = [Path(file) for file in files]
+    for path in files:
+        if not path.is_file():
+            raise UserError(f"no LoRA file at {path}; give the path of a .safetensors LoRA.")
+    own_seeds = all("seed" in choice.facts for choice in prompts.choices)
+    axes = [checkpoint_axis(files), strength_axis(strengths), prompts, *([] if own_seeds else [seed_axis(seeds)])]
+    return Sweep(folder, title, tuple(axes), {"base": backbone.fingerprint, **vars(sampler)}, without)
+
+
+def run_sweep(backbone: Backbone, sweep: Sweep, files: Sequence[str | Path], sampler: Sampler,
+              should_stop: Callable[[], bool] = lambda: False) -> Iterator[Making]:
+    """Make every missing cell, batch by batch, yielding progress after each.
+
+    A batch that fails is tried again cell by cell; a cell that fails is marked, and the others go on. `should_stop` is
+    asked after every batch; what is made is kept.
+    """
+    sweep.write()
+    paths = {file_hash(path): Path(path) for path in files}
+    missing = sweep.missing()
+    total = len({cell.key for cell in sweep.everything})
+    done = total - len(missing)
+    yield Making("sweep", done, total)
+    for digest, of_lora in groupby(missing, key=lambda cell: cell.facts["lora_sha256"]):
+        with backbone.lora(paths[digest]) if digest else nullcontext() as applied:
+            for strength, of_strength in groupby(of_lora, key=lambda cell: cell.facts["strength"]):
+                if applied:
+                    applied.set_strength(strength)
+                cells = list(of_strength)
+                for start in range(0, len(cells), sampler.batch):
+                    batch = cells[start : start + sampler.batch]
+                    _make(backbone, sweep, sampler, batch)
+                    done += len(batch)
+                    yield Making("sweep", done, total)
+                    if should_stop():
+                        return
+
+
+def _make(backbone: Backbone, sweep: Sweep, sampler: Sampler, cells: Sequence[Cell]) -> None:
+    try:
+        pictures = sampler.pictures(backbone, [cell.facts["prompt"] for cell in cells],
+                                    [cell.facts["seed"] for cell in cells])
+    except UserError:
+        raise
+    except Exception as error:  # whatever a model raises for one picture must not lose the others
+        if len(cells) > 1:
+            for cell in cells:
+                _make(backbone, sweep, sampler, [cell])
+        else:
+            log.warning("a cell of %s failed", sweep.folder.name, exc_info=True)
+            sweep.fail(cells[0], f"{type(error).__name__}: {error}")
+        return
+    for cell, picture in zip(cells, pictures, strict=True):
+        sweep.save(cell, to_image(picture))

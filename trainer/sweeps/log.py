@@ -1,0 +1,155 @@
+"""A log of how each run looked: every finished sheet and scoring matrix of its sweeps, in the order of time.
+
+    output/sweeps/log/<run>/<time>-<sweep>.webp    a sheet as it was then
+                     /<run>/log.json               what they are, the oldest first
+                     /index.html                   all runs, any two entries side by side
+
+The guides call it a visual regression log: sweeps are drawn anew under their names, the log keeps what was.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from PIL import Image
+
+from ..common.errors import UserError
+from ..common.files import atomic_path, atomic_write, file_hash, read_json
+from .cells import CHECKPOINT, Sweep
+
+LOG = "log"
+"""The log's folder among the sweeps, which no sweep may be called."""
+LONGEST_SIDE = 4096
+SHEET, SCORES = "sheet", "scores"
+
+
+def log_picture(sweep: Sweep, picture: Path, kind: str, line: str = "") -> Path | None:
+    """Keep a sweep's sheet or scoring matrix in its run's log, unless it is the same as the one before.
+
+    Args:
+        picture: the file to keep a copy of, as WebP and no side longer than LONGEST_SIDE.
+        kind: SHEET or SCORES.
+        line: what is said of it, such as what was recommended.
+
+    Returns the copy's path, None if nothing is new. Raises UserError if the folder cannot be written to.
+    """
+    root = sweep.folder.parent / LOG
+    folder = root / run_of(sweep)
+    entries, digest = _entries(folder), file_hash(picture)
+    mine = [entry for entry in entries if (entry["sweep"], entry["kind"]) == (sweep.folder.name, kind)]
+    if mine and mine[-1]["sha256"] == digest:
+        return None
+    now = datetime.now().astimezone()
+    path = _free(folder, f"{now:%Y%m%d-%H%M%S}-{sweep.folder.name}-{kind}")
+    with Image.open(picture) as image, atomic_path(path) as temp:
+        image = image.convert("RGB")
+        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+        image.save(temp, format="WEBP", quality=88)
+    entries.append({"file": path.name, "at": now.isoformat(timespec="seconds"), "sweep": sweep.folder.name,
+                    "kind": kind, "cells": len(sweep), "line": line, "sha256": digest})
+    atomic_write(folder / "log.json", json.dumps(entries, ensure_ascii=False, indent=1).encode())
+    atomic_write(root / "index.html", page(read_log(root)).encode())
+    return path
+
+
+def run_of(sweep: Sweep) -> str:
+    """What the log calls a sweep's run: the run of its first LoRA, in letters that any system takes for a folder."""
+    axis = sweep.axis(CHECKPOINT)
+    name = axis.choices[0].facts.get("run", "") if axis else ""
+    return re.sub(r'[\\/:*?"<>|\x00-\x1f]+|^\.+', "-", name).strip() or sweep.folder.name
+
+
+def read_log(root: Path) -> dict[str, list[dict[str, Any]]]:
+    """All entries by run, the oldest first; `root` is the log's folder."""
+    folders = sorted(path.parent for path in root.glob("*/log.json"))
+    return {folder.name: found for folder in folders if (found := _entries(folder))}
+
+
+def _entries(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "log.json"
+    try:
+        entries = read_json(path) if path.is_file() else []
+        return [entry for entry in entries if {"file", "at", "sweep", "kind", "sha256"} <= entry.keys()]
+    except (UserError, TypeError, AttributeError):  # a log that somebody broke is begun anew; its pictures stay
+        return []
+
+
+def _free(folder: Path, stem: str) -> Path:
+    path, number = folder / f"{stem}.webp", 2
+    while path.exists():
+        path, number = folder / f"{stem}-{number}.webp", number + 1
+    return path
+
+
+STYLE = """
+:root{color-scheme:light dark;--fg:#1d2330;--soft:#5b6577;--bg:#fbfbfd;--line:#e4e7ec}
+@media(prefers-color-scheme:dark){:root{--fg:#e6e8ee;--soft:#98a1b3;--bg:#14161c;--line:#2d3240}}
+body{margin:0;padding:16px;background:var(--bg);color:var(--fg);font:15px/1.4 system-ui,sans-serif}
+h1{margin:0 0 12px;font-size:24px}h2{margin:28px 0 8px;font-size:17px}
+.pair{display:grid;grid-template-columns:1fr 1fr;gap:12px}.pair img{width:100%}
+select{max-width:100%;font:inherit}p{margin:6px 0;color:var(--soft)}
+.row{display:flex;gap:12px;overflow-x:auto;padding-bottom:8px}figure{margin:0;flex:none;width:320px}
+figure img{width:100%;border:1px solid var(--line);border-radius:6px}figcaption{color:var(--soft);font-size:13px}
+"""
+SCRIPT = """
+for (const pane of document.querySelectorAll(".pair > div")) {
+  const [select, image, line] = [pane.querySelector("select"), pane.querySelector("img"), pane.querySelector("p")];
+  const show = () => {
+    const option = select.selectedOptions[0];
+    image.src = option.value;
+    image.alt = option.textContent;
+    line.textContent = option.dataset.line;
+  };
+  select.addEventListener("change", show);
+  show();
+}
+"""
+
+
+def page(log: Mapping[str, list[dict[str, Any]]]) -> str:
+    """The page of a log: any two entries side by side, then each run's in the order of time."""
+    newest = sorted(((entry["at"], f"{run}/{entry['file']}") for run, entries in log.items() for entry in entries),
+                    reverse=True)
+    left, right = (newest[min(place, len(newest) - 1)][1] if newest else "" for place in (1, 0))
+    panes = "".join(f'<div><select aria-label="{side}">{_options(log, chosen)}</select><p></p><img alt=""></div>'
+                    for side, chosen in (("left", left), ("right", right)))
+    runs = "".join(f'<h2>{_text(run)}</h2><div class="row">{"".join(_figure(run, entry) for entry in entries)}</div>'
+                   for run, entries in log.items())
+    return (f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Log of sweeps</title><style>{STYLE}</style>'
+            f'<h1>Log of sweeps</h1><div class="pair">{panes}</div>{runs}<script>{SCRIPT}</script></html>\n')
+
+
+def _options(log: Mapping[str, list[dict[str, Any]]], chosen: str) -> str:
+    def option(run: str, entry: Mapping[str, Any]) -> str:
+        address = f"{run}/{entry['file']}"
+        mark = " selected" if address == chosen else ""
+        return (f'<option value="{_address(address)}" data-line="{_text(entry.get("line", ""))}"{mark}>'
+                f"{_text(_name(entry))}</option>")
+
+    return "".join(f'<optgroup label="{_text(run)}">{"".join(option(run, entry) for entry in entries[::-1])}</optgroup>'
+                   for run, entries in log.items())
+
+
+def _figure(run: str, entry: Mapping[str, Any]) -> str:
+    address = _address(f"{run}/{entry['file']}")
+    return (f'<figure><a href="{address}"><img src="{address}" alt="" loading="lazy"></a>'
+            f"<figcaption>{_text(_name(entry))}<br>{_text(entry.get('line', ''))}</figcaption></figure>")
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return f"{entry['at'][:16].replace('T', ' ')} {entry['sweep']} ({entry['kind']})"
+
+
+def _address(path: str) -> str:
+    return _text(quote(path))
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))

@@ -1,0 +1,428 @@
+"""The scoring matrix of a sweep: what each checkpoint at each strength is worth, and which to take.
+
+Hard gates first, then an F-score of likeness and prompt accuracy, as CyberHarem chooses checkpoints; the words are
+those of the guides: undertrained - advance 2-4 epochs; overtrained - roll back 2-4 epochs. What was not measured is
+None and named, never guessed. Sources: github.com/deepghs/cyberharem (choice), arXiv 2212.03860 (copies).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..captions.tags import split_tags
+from ..common.errors import UserError, unknown_name
+from ..common.events import Event, Making
+from ..datasets.dataset import Dataset
+from ..measures import pixels as metrics
+from ..measures.eyes import Likeness
+from ..measures.likeness import anchor_pixels, leave_one_out, likeness_to
+from ..models.sampler import measured_size
+from ..pictures.images import image_size, load_pixels
+from ..training.runs import Run
+from .cells import BASE, CHECKPOINT, STRENGTH, Cell, Sweep
+
+VERSION = 1
+KINDS = {"character": 3.0, "style": 1.0, "concept": 1.0}
+"""Alpha of the F-score by what the LoRA is of: likeness weighs alpha squared times as much as prompt accuracy."""
+UNDERTRAINED, GOOD, OVERTRAINED = "undertrained", "good", "overtrained"
+SEEN = 0.5
+"""A tag counts as shown if the eye gives it this probability."""
+SSCD_COPY = 0.5
+"""Cosine of SSCD embeddings above which a picture is a copy (Somepalli 2022)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSettings:
+    """What is wanted of a LoRA. A row that breaks a gate is taken only if every row breaks one."""
+
+    kind: str = "character"
+    most_copies: float = 0.1
+    """Gate: share of pictures that copy a training picture."""
+    most_burn: float = 3.0
+    """Gate: robust z of chroma, clipping, contrast and fine detail, against the same prompts and seeds without LoRA."""
+    least_diversity: float = 0.8
+    """Gate: how different the pictures' scenes are, as a share of what they are without the LoRA."""
+    most_validation: float = 1.15
+    """Gate: validation loss against the run's lowest. Likeness still grows a good way behind the lowest."""
+    neighbours: float = 0.5
+    """How much the rows of the next checkpoints and strengths weigh in a row's score: a dozen pictures are few, and the
+    best row by chance seldom has good neighbours."""
+    tie: float = 0.001
+    """Rows whose score is this near to the best count as equal; the earliest checkpoint is taken, then the strength
+    nearest to 1."""
+    good: float = 0.03
+    """A checkpoint whose score is this near to the best counts as good too."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise unknown_name("kind of LoRA", self.kind, KINDS)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One checkpoint at one strength on one base; the three numbers are places on these axes.
+
+    Attributes:
+        likeness: mean cosine to the two training pictures that are most alike.
+        prompt: share of the prompts' tags that the pictures show.
+        diversity: of scenes, as a share of what it is without the LoRA.
+        copies: share of pictures that copy a training picture.
+        burn: robust z against the pictures without the LoRA.
+        validation: validation loss of the checkpoint, divided by the base's.
+        score: the F-score, 0 to 1.
+        gates: names of the gates that it breaks.
+    """
+
+    base: int
+    checkpoint: int
+    strength: int
+    label: str
+    cells: int
+    step: int | None = None
+    epoch: int | None = None
+    lora: str = ""
+    at: float = 1.0
+    likeness: float | None = None
+    prompt: float | None = None
+    diversity: float | None = None
+    copies: float | None = None
+    burn: float | None = None
+    validation: float | None = None
+    score: float | None = None
+    gates: tuple[str, ...] = ()
+    verdict: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The matrix, and what follows from it.
+
+    Attributes:
+        eye: what measured likeness and tags; "" if nothing did.
+        recommended: index of the row to take; None if nothing was measured that tells.
+        why: the evidence in a sentence or two.
+        notes: what was not measured and why, and what to do about it.
+    """
+
+    eye: str
+    kind: str
+    rows: tuple[Row, ...]
+    recommended: int | None
+    why: str
+    notes: tuple[str, ...]
+
+    @property
+    def best(self) -> Row | None:
+        return None if self.recommended is None else self.rows[self.recommended]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"version": VERSION, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Scored(Event):
+    """The end of scoring."""
+
+    scores: Scores
+
+
+def score_sweep(sweep: Sweep, *, eye: Likeness | None, training: Dataset | None, trigger: str = "",
+                validation: Mapping[int, float] | None = None, copies: Likeness | None = None,
+                settings: ScoreSettings | None = None) -> Iterator[Event]:
+    """Measure a sweep's cells, yielding progress; the last event is Scored.
+
+    Cells that are missing or failed are left out, and a note says how many.
+
+    Args:
+        training: the pictures that the LoRA was trained on.
+        trigger: the word that calls the character; no eye can read it.
+        validation: by step, the validation loss divided by the base's.
+        copies: an eye for copies (SSCD); without one, thumbnails are compared.
+
+    Raises UserError if no cell is there yet.
+    """
+    settings = settings or ScoreSettings()
+    states = sweep.states()
+    groups = _groups(sweep, states)
+    if not groups:
+        raise UserError(f"sweep {sweep.folder.name!r} has no finished cell to score. Run it first.")
+    size = measured_size(*image_size(sweep.picture(next(iter(groups.values()))[0])))
+    measure = _Measure(sweep, size, eye, copies, training, trigger, states)
+    rows = []
+    for done, (place, cells) in enumerate(groups.items()):
+        yield Making("scores", done, len(groups))
+        rows.append(_with_validation(measure.row(place, cells), validation or {}))
+    yield Making("scores", len(groups), len(groups))
+    notes = _notes(sweep, states, measure, validation, settings)
+    yield Scored(judged(rows, measure.scale, settings, eye.name if eye else "", notes))
+
+
+def _groups(sweep: Sweep, states: Mapping[str, str]) -> dict[tuple[int, int, int], list[Cell]]:
+    """The cells that are there by their places on the axes base, checkpoint and strength."""
+    names = [axis.name for axis in sweep.axes]
+    found: dict[tuple[int, int, int], list[Cell]] = {}
+    for cell in sweep.cells:
+        place = tuple(cell.at[names.index(name)] if name in names else 0 for name in (BASE, CHECKPOINT, STRENGTH))
+        if states[cell.key] == "done" and cell.facts.get("lora_sha256"):
+            found.setdefault(place, []).append(cell)
+    return found
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What 0 and 1 of a share are: what the base makes without the LoRA, and what the training pictures are.
+
+    None where it was not measured.
+    """
+
+    likeness_without: float | None = None
+    likeness_training: float | None = None
+    prompt_without: float | None = None
+
+    def likeness(self, value: float) -> float:
+        """C: how far the likeness has come from the base's own towards the training pictures' to each other."""
+        low, high = self.likeness_without or 0.0, self.likeness_training or 1.0
+        return min(1.0, max(0.0, (value - low) / max(high - low, 1e-6)))
+
+    def prompt(self, value: float) -> float:
+        """B: how much of what the base itself shows of the prompts is shown."""
+        return min(1.0, value / max(self.prompt_without or 1.0, 1e-6))
+
+
+class _Measure:
+    def __init__(self, sweep: Sweep, size: tuple[int, int], eye: Likeness | None, copies: Likeness | None,
+                 training: Dataset | None, trigger: str, states: Mapping[str, str]) -> None:
+        self.sweep, self.size, self.eye, self.trigger, self.states = sweep, size, eye, trigger, states
+        self.training = anchor_pixels(training, size) if training else None
+        self.anchors = eye.embed(self.training) if eye and self.training is not None else None
+        self.copies = copies
+        self.copy_anchors = copies.embed(self.training) if copies and self.training is not None else None
+        self._without: dict[tuple[int, ...], Tensor] = {}
+        self.scale = self._scale()
+
+    def _scale(self) -> Scale:
+        cells = [cell for cell in self.sweep.references if self.states[cell.key] == "done"]
+        pixels = self._pixels(cells) if cells else None
+        likeness = prompt = None
+        if pixels is not None and self.anchors is not None:
+            likeness = likeness_to(self.eye.embed(pixels), self.anchors).mean().item()
+        if pixels is not None:
+            prompt = self._prompt(pixels, cells)
+        own = leave_one_out(self.anchors).median().item() if self.anchors is not None else None
+        return Scale(likeness, own, prompt)
+
+    def row(self, place: tuple[int, int, int], cells: Sequence[Cell]) -> Row:
+        pixels = self._pixels(cells)
+        told = cells[0].facts
+        references = [self.sweep.reference(cell) for cell in cells]
+        there = all(one and self.states[one.key] == "done" for one in references)
+        without = self._pixels(references) if there else None
+        return Row(
+            *place, label=self._label(place), cells=len(cells), step=told.get("step"), epoch=told.get("epoch"),
+            lora=told.get("lora", ""), at=told["strength"],
+            likeness=self._likeness(pixels), prompt=self._prompt(pixels, cells), copies=self._copies(pixels),
+            diversity=None if without is None or len(cells) < 2 else _diversity(pixels, without),
+            burn=None if without is None else metrics.burn_level(pixels, without))
+
+    def _pixels(self, cells: Sequence[Cell]) -> Tensor:
+        return load_pixels([self.sweep.picture(cell) for cell in cells], self.size)
+
+    def _label(self, place: tuple[int, int, int]) -> str:
+        axes = zip((BASE, CHECKPOINT, STRENGTH), place, strict=True)
+        labels = [(name, axis.choices[index].label) for name, index in axes
+                  if (axis := self.sweep.axis(name)) and (name != BASE or len(axis.choices) > 1)]
+        return ", ".join(f"strength {label}" if name == STRENGTH else label for name, label in labels)
+
+    def _likeness(self, pixels: Tensor) -> float | None:
+        if self.anchors is None:
+            return None
+        return likeness_to(self.eye.embed(pixels), self.anchors).mean().item()
+
+    def _prompt(self, pixels: Tensor, cells: Sequence[Cell]) -> float | None:
+        return prompt_shown(self.eye, pixels, [cell.facts["prompt"] for cell in cells], [self.trigger])
+
+    def _copies(self, pixels: Tensor) -> float | None:
+        if self.training is None:
+            return None
+        if self.copy_anchors is not None:
+            return ((self.copies.embed(pixels) @ self.copy_anchors.T).amax(1) > SSCD_COPY).float().mean().item()
+        return metrics.duplicates(pixels, self.training).any(1).float().mean().item()
+
+
+def prompt_shown(eye: Likeness | None, pixels: Tensor, prompts: Sequence[str], unread: Collection[str]) -> float | None:
+    """Share of the tags that the prompts ask for and the eye knows which it sees; None if it knows none.
+
+    Args:
+        unread: words that no eye can read, such as triggers.
+    """
+    if eye is None:
+        return None
+    asked = [[tag for tag in split_tags(prompt) if tag not in unread] for prompt in prompts]
+    tags = sorted({tag for row in asked for tag in row})
+    read = eye.read_tags(pixels, tags) if tags else None
+    if read is None:
+        return None
+    wanted = torch.tensor([[tag in row for tag in tags] for row in asked]) & ~read.isnan()
+    return ((read >= SEEN) & wanted).sum().item() / wanted.sum().item() if wanted.any() else None
+
+
+def _diversity(pixels: Tensor, without: Tensor) -> float:
+    return metrics.diversity(metrics.scene_embedding(pixels)) / max(
+        metrics.diversity(metrics.scene_embedding(without)), 1e-6)
+
+
+def _with_validation(row: Row, validation: Mapping[int, float]) -> Row:
+    return replace(row, validation=validation.get(row.step)) if row.step is not None else row
+
+
+# -- from figures to a choice ------------------------------------------------------------------------------------------
+
+
+def f_score(likeness: float, prompt: float, alpha: float) -> float:
+    """(alpha² + 1) C B / (alpha² B + C): the harmonic mean of both, likeness weighing alpha² times as much."""
+    if likeness <= 0 or prompt <= 0:
+        return 0.0
+    return (alpha**2 + 1) * likeness * prompt / (alpha**2 * prompt + likeness)
+
+
+def judged(rows: Sequence[Row], scale: Scale, settings: ScoreSettings, eye: str = "",
+           notes: Sequence[str] = ()) -> Scores:
+    """The rows with scores, gates, verdicts and advice, and the row to take."""
+    lowest = min((row.validation for row in rows if row.validation is not None), default=None)
+    even = _evened(rows, settings.neighbours)
+    rows = [replace(row, gates=_gates(row, lowest, settings), score=_score(mean, scale, settings))
+            for row, mean in zip(rows, even, strict=True)]
+    best = _choice(rows, settings)
+    if best is None:
+        why = "Nothing is recommended: likeness was not measured."
+        return Scores(eye, settings.kind, tuple(rows), None, why, tuple(notes))
+    rows = _with_verdicts(rows, rows[best], settings)
+    return Scores(eye, settings.kind, tuple(rows), best, _why(rows, rows[best]), tuple(notes))
+
+
+def _evened(rows: Sequence[Row], weight: float) -> list[Row]:
+    """The rows with likeness and prompt as means over them and the rows beside them on both axes."""
+    places = {(row.base, row.checkpoint, row.strength): row for row in rows}
+
+    def mean(row: Row, name: str) -> float | None:
+        if getattr(row, name) is None:
+            return None
+        base, checkpoint, strength = row.base, row.checkpoint, row.strength
+        beside = [places.get(place) for place in (
+            (base, checkpoint - 1, strength), (base, checkpoint + 1, strength),
+            (base, checkpoint, strength - 1), (base, checkpoint, strength + 1))]
+        values = [getattr(other, name) for other in beside if other and getattr(other, name) is not None]
+        return (getattr(row, name) + weight * sum(values)) / (1 + weight * len(values))
+
+    return [replace(row, likeness=mean(row, "likeness"), prompt=mean(row, "prompt")) for row in rows]
+
+
+def _score(row: Row, scale: Scale, settings: ScoreSettings) -> float | None:
+    if row.likeness is None:
+        return None
+    likeness = scale.likeness(row.likeness)
+    return likeness if row.prompt is None else f_score(likeness, scale.prompt(row.prompt), KINDS[settings.kind])
+
+
+def _gates(row: Row, lowest: float | None, settings: ScoreSettings) -> tuple[str, ...]:
+    """Names of the gates that a row breaks. A figure that was not measured breaks none."""
+    checks = (
+        ("copies", row.copies, lambda value: value <= settings.most_copies),
+        ("burn", row.burn, lambda value: value <= settings.most_burn),
+        ("diversity", row.diversity, lambda value: value >= settings.least_diversity),
+        ("validation", row.validation, lambda value: value <= settings.most_validation * lowest),
+    )
+    return tuple(name for name, value, passes in checks if value is not None and not passes(value))
+
+
+def _choice(rows: Sequence[Row], settings: ScoreSettings) -> int | None:
+    scored = [(index, row) for index, row in enumerate(rows) if row.score is not None]
+    if not scored:
+        return None
+    fewest = min(len(row.gates) for _, row in scored)
+    open_rows = [(index, row) for index, row in scored if len(row.gates) == fewest]
+    least = max(row.score for _, row in open_rows) - settings.tie
+    equal = [(index, row) for index, row in open_rows if row.score >= least]
+    return min(equal, key=lambda one: (one[1].step or one[1].checkpoint, abs(one[1].at - 1)))[0]
+
+
+def _place(row: Row) -> int:
+    return row.checkpoint if row.step is None else row.step
+
+
+def _with_verdicts(rows: Sequence[Row], best: Row, settings: ScoreSettings) -> list[Row]:
+    """Each checkpoint is judged by its best strength: good if it is near the best; else too early, or too late."""
+    result = []
+    for row in rows:
+        mine = max((other for other in rows if other.checkpoint == row.checkpoint and other.base == row.base
+                    and other.score is not None), key=lambda other: (-len(other.gates), other.score), default=None)
+        if mine is None:
+            result.append(row)
+            continue
+        good = mine.checkpoint == best.checkpoint or (
+            mine.score >= best.score - settings.good and len(mine.gates) <= len(best.gates))
+        verdict = GOOD if good else UNDERTRAINED if _place(row) < _place(best) else OVERTRAINED
+        result.append(replace(row, verdict=verdict, advice=_advice(verdict, row, best, rows)))
+    return result
+
+
+def _advice(verdict: str, row: Row, best: Row, rows: Sequence[Row]) -> str:
+    if verdict == GOOD:
+        return ""
+    steps = sorted({_place(other): other for other in rows}.items())
+    between = [other for place, other in steps if min(_place(row), _place(best)) <= place
+               <= max(_place(row), _place(best)) and place != _place(row)]
+    near = [other for other in between if row.epoch and other.epoch and 2 <= abs(other.epoch - row.epoch) <= 4]
+    target = near[-1 if verdict == UNDERTRAINED else 0] if near else best
+    verb = "Advance" if verdict == UNDERTRAINED else "Roll back"
+    apart = abs(target.epoch - row.epoch) if target.epoch and row.epoch else None
+    how_far = "2-4 epochs" if near else f"{apart} epochs" if apart else "there"
+    where = f"step {target.step}" if target.step is not None else target.label.partition(",")[0]
+    return f"{verb} {how_far}, to {where}."
+
+
+def _why(rows: Sequence[Row], best: Row) -> str:
+    figures = [("likeness", best.likeness), ("prompt", best.prompt), ("diversity", best.diversity),
+               ("copies", best.copies), ("burn z", best.burn), ("validation", best.validation)]
+    told = ", ".join(f"{name} {value:.2f}" for name, value in figures if value is not None)
+    parts = [f"Take {best.label}: score {best.score:.2f} ({told})."]
+    if best.gates:
+        parts.append(f"No row passes every gate; this one breaks {' and '.join(best.gates)}.")
+    places = sorted({_place(row) for row in rows})
+    if len(places) > 1 and _place(best) == places[-1]:
+        parts.append("It is the last checkpoint and the best: train 2-4 epochs more and sweep again.")
+    elif len(places) > 1 and _place(best) == places[0]:
+        parts.append("It is the first checkpoint: the best may lie before it. Save more often early on.")
+    return " ".join(parts)
+
+
+def _notes(sweep: Sweep, states: Mapping[str, str], measure: _Measure, validation: Mapping[int, float] | None,
+           settings: ScoreSettings) -> list[str]:
+    absent = sum(state != "done" for state in states.values())
+    rows = (
+        (absent, f"{absent} of {len(states)} cells are missing or failed; the scores are without them."),
+        (measure.eye is None, "Likeness and prompt accuracy are not measured: there is no eye. Wire a CLIP Vision "
+                              "model, or put CCIP into models/ccip."),
+        (measure.eye is not None and measure.training is None,
+         "Likeness and copies are not measured: link the dataset that the LoRA was trained on."),
+        (measure.eye is not None and measure.scale.prompt_without is None and not sweep.references,
+         "Burn and diversity are not measured: the sweep has no pictures without the LoRA."),
+        (not validation, "Validation is not measured: the run has no validation loss."),
+        (settings.kind == "style", "Of a style, likeness to the dataset also holds what the pictures show."),
+    )
+    return [text for applies, text in rows if applies]
+
+
+def validation_of(run: Run) -> dict[int, float]:
+    """By step of each checkpoint, the validation loss divided by the base's, as measured nearest to that step."""
+    measured = {row["step"]: row["validation_ratio"] for row in run.metrics()
+                if row.get("validation_ratio") is not None}
+    if not measured:
+        return {}
+    return {step: measured[min(measured, key=lambda other: abs(other - step))] for step, _ in run.checkpoints()}

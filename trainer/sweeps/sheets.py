@@ -1,0 +1,198 @@
+"""The sheets of a sweep: which axes are rows and columns, how many pages, what stands for a cell that is missing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import islice, product
+from pathlib import Path
+
+from PIL import Image, ImageDraw
+
+from ..common.errors import UserError, unknown_name
+from ..common.files import atomic_path
+from ..pictures.images import open_image
+from ..pictures.sheet import FORMATS, LONGEST_SIDE, MOST_PIXELS, Layout, Page, SheetStyle, fit_into
+from ..pictures.text import Pen
+from .cells import OF_THE_LORA, PROMPT, SEED, Axis, Cell, Sweep
+
+NO_LORA, NOT_MADE = "no LoRA", "not made yet"
+
+
+_NOTICES = {"missing": ("#f7f8fa", "#6f7889", "#e6e8ed"), "failed": ("#fdeceb", "#8c1d18", "#f3bfba")}
+"""Ground, ink, and lines of a cell that is not there."""
+
+
+def choose_axes(sweep: Sweep) -> tuple[str, str]:
+    """(rows, columns) that suit a sweep; "" where it has no axis for them.
+
+    Columns are the longer of checkpoint and strength, or seeds if neither varies and nothing is made without the LoRA;
+    rows the longest of the others, prompts if equal.
+    """
+    def longest(names: Sequence[str], least: int = 1) -> str:
+        found = [axis for axis in sweep.axes if axis.name in names and len(axis.choices) >= least]
+        return max(found, key=lambda axis: (len(axis.choices), axis.name == PROMPT)).name if found else ""
+
+    columns = longest(OF_THE_LORA, 1 if sweep.without else 2) or longest((SEED,), 2)
+    return longest([axis.name for axis in sweep.axes if axis.name != columns]), columns
+
+
+def plan_pages(sweep: Sweep, rows: str, columns: str) -> list[Page]:
+    """A page for all values of the axes that are neither rows nor columns, as large as it comes.
+
+    Args:
+        rows, columns: names of two axes of the sweep, or "" for one row or column.
+
+    Raises UserError for an axis that the sweep does not have, or for the same twice.
+    """
+    names = [axis.name for axis in sweep.axes]
+    for name in filter(None, (rows, columns)):
+        if name not in names:
+            raise unknown_name("axis", name, names)
+    if rows and rows == columns:
+        raise UserError(f"rows and columns are both {rows!r}; take two different axes. Valid: {', '.join(names)}.")
+    others = [axis for axis in sweep.axes if axis.name not in (rows, columns)]
+    down, across = sweep.axis(rows), sweep.axis(columns)
+    leads = sweep.without and columns in OF_THE_LORA and rows not in OF_THE_LORA
+    pages = []
+    for places in product(*(range(len(axis.choices)) for axis in others)):
+        here = dict(zip((axis.name for axis in others), places, strict=True))
+        caption = " · ".join(f"{axis.name}: {axis.choices[here[axis.name]].label}" for axis in others
+                             if len(axis.choices) > 1)
+        cells = [[sweep.cell(**here, **row, **column) for column in _places(across)] for row in _places(down)]
+        if leads:
+            cells = [[sweep.reference(row[0]), *row] for row in cells]
+        pages.append(Page(caption, tuple(map(tuple, cells)), _labels(down), (NO_LORA,) * leads + _labels(across),
+                          rows, columns, int(leads)))
+    return pages
+
+
+def _places(axis: Axis | None) -> list[dict[str, int]]:
+    return [{axis.name: place} for place in range(len(axis.choices))] if axis else [{}]
+
+
+def _labels(axis: Axis | None) -> tuple[str, ...]:
+    return tuple(choice.label for choice in axis.choices) if axis else ()
+
+
+def pages(sweep: Sweep, rows: str, columns: str, style: SheetStyle | None = None) -> list[Page]:
+    """`plan_pages`, those divided whose sheet would be too large for its format or have more than MOST_PIXELS.
+
+    Halves are made until it fits, across the longer side; "no LoRA" is repeated in each part.
+    """
+    style = style or SheetStyle()
+    box, found = cell_box(sweep, style), []
+    for page in plan_pages(sweep, rows, columns):
+        parts = _parts(page, sweep.title, style, box)
+        for number, part in enumerate(parts, 1):
+            note = f"part {number} of {len(parts)}" if len(parts) > 1 else ""
+            found.append(replace(part, caption=" · ".join(filter(None, (part.caption, note)))))
+    return found
+
+
+def _parts(page: Page, title: str, style: SheetStyle, box: tuple[int, int]) -> list[Page]:
+    layout = Layout(page, title, style, box)
+    rows, columns = layout.rows, layout.columns - page.fixed
+    side = LONGEST_SIDE[style.format]
+    small = max(layout.width, layout.height) <= side and layout.width * layout.height <= MOST_PIXELS
+    if small or rows * columns == 1:
+        return [page]
+    if columns > 1 and (rows == 1 or layout.width > layout.height):
+        halves = [_columns(page, 0, columns // 2), _columns(page, columns // 2, columns)]
+    else:
+        halves = [replace(page, cells=page.cells[part], row_labels=page.row_labels[part])
+                  for part in (slice(rows // 2), slice(rows // 2, None))]
+    return [part for half in halves for part in _parts(half, title, style, box)]
+
+
+def _columns(page: Page, start: int, stop: int) -> Page:
+    def taken(row: tuple) -> tuple:
+        return row[: page.fixed] + row[page.fixed + start : page.fixed + stop]
+
+    return replace(page, cells=tuple(map(taken, page.cells)), column_labels=taken(page.column_labels))
+
+
+def cell_box(sweep: Sweep, style: SheetStyle) -> tuple[int, int]:
+    """(width, height) of a cell: shaped as the first picture that is there, else by the shared width and height."""
+    size = (sweep.shared.get("width", 1), sweep.shared.get("height", 1))
+    states = sweep.states()
+    for cell in islice((cell for cell in sweep.everything if states[cell.key] == "done"), 1):
+        try:
+            with Image.open(sweep.picture(cell)) as image:
+                size = image.size
+        except OSError:
+            pass  # its place on the sheet says so
+    return tuple(max(1, round(side * style.cell / max(size))) for side in size)
+
+
+def write_sheets(sweep: Sweep, style: SheetStyle | None = None, rows: str = "", columns: str = "",
+                 title: str | None = None) -> list[Path]:
+    """Write grid.png, grid-2.png, ... into the sweep's folder, whatever of it is there; returns their paths.
+
+    Sheets of an earlier, longer set are removed, in either format. Only one picture is open at a time.
+
+    Args:
+        rows, columns: as in `plan_pages`; if both are "", those of `choose_axes`.
+        title: None for the sweep's own.
+
+    Raises UserError as `plan_pages` does, or if the folder cannot be written to.
+    """
+    style = style or SheetStyle()
+    rows, columns = (rows, columns) if rows or columns else choose_axes(sweep)
+    box, states, paths = cell_box(sweep, style), sweep.states(), []
+    for number, page in enumerate(pages(sweep, rows, columns, style), 1):
+        layout = Layout(page, sweep.title if title is None else title, style, box)
+        sheet = layout.paint(lambda cell: _picture(sweep, cell, states, box, style))
+        paths.append(sweep.folder / f"grid{f'-{number}' if number > 1 else ''}.{style.format}")
+        with atomic_path(paths[-1]) as temp:
+            sheet.save(temp, format=style.format.upper(), **FORMATS[style.format])
+    for path in sweep.folder.iterdir():
+        if re.fullmatch(rf"grid(-[1-9]\d*)?\.({'|'.join(FORMATS)})", path.name) and path not in paths:
+            path.unlink()
+    return paths
+
+
+def cell_problem(sweep: Sweep, cell: Cell) -> str:
+    """Why a cell failed, in a text that is never empty."""
+    try:
+        return sweep.problem(cell) or "failed"
+    except UserError as error:
+        return str(error)
+
+
+def _picture(sweep: Sweep, cell: Cell | None, states: Mapping[str, str], box: tuple[int, int],
+             style: SheetStyle) -> Image.Image | None:
+    if cell is None:
+        return None
+    state = states[cell.key]
+    if state == "done":
+        try:
+            return fit_into(open_image(sweep.picture(cell)), box)
+        except UserError as error:
+            return _notice("failed", str(error), box, style.font_size)
+    return _notice(state, NOT_MADE if state == "missing" else cell_problem(sweep, cell), box, style.font_size)
+
+
+def _notice(state: str, text: str, box: tuple[int, int], font_size: int) -> Image.Image:
+    """A box in place of a picture, its text as large as fits."""
+    ground, ink, lines_ink = _NOTICES[state]
+    image = Image.new("RGB", box, ground)
+    draw = ImageDraw.Draw(image)
+    if state == "missing":
+        for x in range(-box[1], box[0], 12):
+            draw.line([(x, box[1]), (x + box[1], 0)], lines_ink, 1)
+    draw.rectangle([0, 0, box[0] - 1, box[1] - 1], outline=lines_ink)
+    pad = max(2, min(box) // 16)
+    width, height = box[0] - 2 * pad, box[1] - 2 * pad
+    for size in range(min(font_size, max(8, min(box) // 9)), 7, -1):
+        pen = Pen(size)
+        lines = pen.wrap(text, width, max(1, height // pen.line))
+        if not lines[-1].endswith("…") and (size <= 12 or pen.longest_word(text) <= width):
+            break
+    top = (box[1] - len(lines) * pen.line) // 2
+    if state == "missing":  # the hatching must not run through its text
+        wide = max(map(pen.width, lines))
+        draw.rectangle([(box[0] - wide) / 2 - 4, top, (box[0] + wide) / 2 + 4, top + len(lines) * pen.line], ground)
+    pen.write(draw, lines, (pad, top), ink, width, "centre")
+    return image

@@ -1,0 +1,1 @@
+"""Whatever writes the captions of a dataset: taggers, captioners, edits by rule and by hand."""

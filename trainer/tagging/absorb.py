@@ -1,0 +1,227 @@
+"""Which tags a trigger shall come to mean: a proposal from the class of each tag and how often it occurs, to be edited.
+
+For a character its traits are absorbed, never its pose, expression or background; for a style the words for styles.
+What the captions no longer name, the trigger learns (seed guide 004; science notes, section 4).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..captions.classes import ORDER, tag_class
+from ..captions.tags import absorb, join_tags, same_tag, split_tags
+from ..captions.views import VOCABULARIES, Vocabulary
+from ..common.errors import UserError, unknown_name
+from ..common.files import atomic_write, read_json, write_json
+from ..datasets.dataset import Dataset
+from .diff import CaptionDiff
+
+ACTIONS = ("keep", "absorb", "delete")
+LEAST_SHARE = 0.7
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What a kind of LoRA takes into its trigger.
+
+    Attributes:
+        absorbed: classes of tags that may be absorbed.
+        by_share: only those seen in enough pictures; else all of them.
+        deleted: classes that are noise for it.
+    """
+
+    absorbed: tuple[str, ...]
+    by_share: bool
+    deleted: tuple[str, ...] = ("quality",)
+
+
+PURPOSES: Mapping[str, Purpose] = {
+    "character": Purpose(("identity", "outfit"), by_share=True),
+    # One mention of the style is one too many: it would share what the trigger is to learn.
+    "style": Purpose(("style",), by_share=False),
+}
+
+
+@dataclass(frozen=True)
+class TagDecision:
+    """What becomes of one tag.
+
+    Attributes:
+        action: keep; absorb: leave out, the trigger shall mean it; delete: leave out, it is noise.
+        tag_class: see `tag_classes.ORDER`.
+        count: captions that have it; could: captions whose view can show it.
+        reason: why, for people.
+    """
+
+    tag: str
+    action: str
+    tag_class: str
+    count: int
+    could: int
+    reason: str
+
+    @property
+    def share(self) -> float:
+        """How many of the pictures that can show it have it, 0..1."""
+        return self.count / max(1, self.could)
+
+
+@dataclass(frozen=True)
+class AbsorbPlan:
+    """A decision on every tag of a dataset, to be read, changed, and applied."""
+
+    purpose: str
+    decisions: tuple[TagDecision, ...]
+
+    def of(self, action: str) -> tuple[str, ...]:
+        """The tags with that action."""
+        return tuple(decision.tag for decision in self.decisions if decision.action == action)
+
+    @property
+    def absorbed(self) -> tuple[str, ...]:
+        """The tags the trigger shall come to mean; prompts of a bootstrap loop keep them, training captions do not."""
+        return self.of("absorb")
+
+    def change(self, actions: Mapping[str, str]) -> AbsorbPlan:
+        """The plan with other actions for some tags. Raises UserError for an action or tag that is not known."""
+        wanted = {same_tag(tag): action for tag, action in actions.items()}
+        known = {same_tag(decision.tag): decision.tag for decision in self.decisions}
+        for tag, action in actions.items():
+            if action not in ACTIONS:
+                raise unknown_name(f"action for {tag!r}", action, ACTIONS)
+            if same_tag(tag) not in known:
+                raise unknown_name("tag", tag, known.values())
+        return replace(self, decisions=tuple(
+            replace(one, action=wanted[same_tag(one.tag)], reason="as you decided")
+            if wanted.get(same_tag(one.tag), one.action) != one.action else one for one in self.decisions))
+
+    def text(self) -> str:
+        """A line for each tag, to be edited and read back by `edited`: `absorb  fox ears  # identity, 14 of 16`."""
+        width = max((len(one.tag) for one in self.decisions), default=0)
+        lines = [f"# {self.purpose}: {', '.join(ACTIONS)}. Change the first word of a line."]
+        lines += [f"{one.action:7} {one.tag:{width}}  # {one.tag_class}, {one.count} of {one.could}: {one.reason}"
+                  for one in self.decisions]
+        return "\n".join(lines) + "\n"
+
+    def edited(self, text: str) -> AbsorbPlan:
+        """The plan as an edited `text` says; tags that are not in it stay. Raises UserError with the line."""
+        actions = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            words = re.split(r"\s#", line, maxsplit=1)[0].strip()
+            if not words or words.startswith("#"):
+                continue
+            action, _, tag = words.partition(" ")
+            if action not in ACTIONS or not tag.strip():
+                raise UserError(f"line {number} is {line.strip()!r}; it must be {', '.join(ACTIONS)} and a tag.")
+            actions[tag.strip()] = action
+        return self.change(actions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values, read back by `from_dict`."""
+        return {"purpose": self.purpose, "decisions": [
+            {"tag": one.tag, "action": one.action, "class": one.tag_class, "count": one.count, "could": one.could,
+             "share": round(one.share, 3), "reason": one.reason} for one in self.decisions]}
+
+    @classmethod
+    def from_dict(cls, value: Any) -> AbsorbPlan:
+        """Raises UserError if that is no plan."""
+        try:
+            decisions = tuple(
+                TagDecision(str(row["tag"]), str(row["action"]), str(row.get("class", "other")),
+                            int(row.get("count", 0)), int(row.get("could", 0)), str(row.get("reason", "")))
+                for row in value["decisions"])
+            plan = cls(str(value["purpose"]), decisions)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError("this is no absorb plan; it needs a purpose and decisions, each with tag and action "
+                            f"({type(error).__name__}: {error}).") from error
+        return plan.change({one.tag: one.action for one in decisions})
+
+    def save(self, path: str | Path) -> None:
+        """As JSON for programs, or, if the name ends in .txt, as `text` for people."""
+        if Path(path).suffix == ".txt":
+            atomic_write(path, self.text().encode())
+        else:
+            write_json(path, self.to_dict())
+
+
+def load_plan(path: str | Path, plan: AbsorbPlan) -> AbsorbPlan:
+    """`plan` with the actions of a saved one; tags the file does not name stay as proposed. Raises UserError."""
+    path = Path(path)
+    if path.suffix == ".txt":
+        try:
+            return plan.edited(path.read_text("utf-8-sig"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+    known = {same_tag(one.tag) for one in plan.decisions}
+    saved = AbsorbPlan.from_dict(read_json(path))
+    return plan.change({one.tag: one.action for one in saved.decisions if same_tag(one.tag) in known})
+
+
+def propose(dataset: Dataset, purpose: str = "character", trigger: str = "", least_share: float = LEAST_SHARE,
+            vocabulary: Vocabulary | None = None) -> AbsorbPlan:
+    """What to keep, absorb and delete, from the captions of a dataset.
+
+    A tag is counted against the pictures whose view can show it: of a back view nobody wants the colour of the eyes.
+
+    Args:
+        least_share: of those pictures must have a tag for a character's trigger to own it.
+        vocabulary: what views hide; None: the words of booru tags and of the sandbox.
+    """
+    if purpose not in PURPOSES:
+        raise unknown_name("purpose", purpose, PURPOSES)
+    if not 0 < least_share <= 1:
+        raise UserError(f"least_share is {least_share}; it must be above 0 and at most 1, such as {LEAST_SHARE}.")
+    captions = [split_tags(sample.caption) for sample in dataset]
+    own = {same_tag(tag) for tag in split_tags(trigger)}
+    spelled: dict[str, Counter[str]] = {}
+    for tags in captions:
+        for tag in tags:
+            if same_tag(tag) not in own:
+                spelled.setdefault(same_tag(tag), Counter())[tag] += 1
+    views = [_View(tags, vocabulary) for tags in captions]
+    decisions = [_decide(names.most_common(1)[0][0], key, views, PURPOSES[purpose], least_share)
+                 for key, names in spelled.items()]
+    decisions.sort(key=lambda one: (ACTIONS.index(one.action) if one.action != "keep" else 9,
+                                    ORDER.index(one.tag_class), -one.count, one.tag))
+    return AbsorbPlan(purpose, tuple(decisions))
+
+
+class _View:
+    """One caption: its tags, and what its view can show."""
+
+    def __init__(self, tags: Sequence[str], vocabulary: Vocabulary | None) -> None:
+        self.tags, self.has = tags, {same_tag(tag) for tag in tags}
+        self._vocabularies = [vocabulary] if vocabulary else list(VOCABULARIES.values())
+
+    def shows(self, tag: str) -> bool:
+        return tag in self.has or all(words.shows(tag, self.tags) for words in self._vocabularies)
+
+
+def _decide(tag: str, key: str, views: Sequence[_View], purpose: Purpose, least_share: float) -> TagDecision:
+    count, could = sum(key in view.has for view in views), sum(view.shows(key) for view in views)
+    name, share = tag_class(tag), count / max(1, could)
+    if name in purpose.deleted:
+        action, reason = "delete", "says nothing of what is shown"
+    elif name not in purpose.absorbed:
+        action, reason = "keep", "to be prompted for" if name != "class" else "says what it is"
+    elif not purpose.by_share:
+        action, reason = "absorb", "what the trigger is to mean"
+    elif share >= least_share:
+        action, reason = "absorb", f"in {share:.0%} of the pictures that can show it"
+    else:
+        action, reason = "keep", f"in {share:.0%} only, so it varies"
+    return TagDecision(tag, action, name, count, could, reason)
+
+
+def apply_plan(dataset: Dataset, plan: AbsorbPlan) -> tuple[Dataset, CaptionDiff]:
+    """The dataset without the tags that are absorbed or deleted, and what changed."""
+    gone = (*plan.absorbed, *plan.of("delete"))
+    after = dataset.with_captions(lambda caption: join_tags(absorb(split_tags(caption), gone)))
+    empty = sum(not sample.caption for sample in after)
+    notes = [f"{empty} captions are empty now; add the trigger, or keep a tag."] if empty else []
+    return after, CaptionDiff.between(dataset, after, notes=notes)

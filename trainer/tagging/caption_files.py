@@ -1,0 +1,53 @@
+"""Captions in files beside the pictures: writing them, and telling which pictures have none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ..common.errors import UserError
+from ..common.events import Event, Making
+from ..common.files import atomic_write
+from ..datasets.dataset import CAPTION_SUFFIXES, Dataset, Sample
+
+_EVERY = 50
+"""Files between two events: one for each would take longer than the writing."""
+
+
+def has_caption_file(sample: Sample) -> bool:
+    """Whether a caption lies beside the picture, even an empty one."""
+    return any(sample.path.with_suffix(suffix).is_file() for suffix in CAPTION_SUFFIXES)
+
+
+def without_folder_names(dataset: Dataset) -> Dataset:
+    """The dataset with the captions of their own files only: `load_folder` lends a picture without one the name of its
+    folder (kohya's `10_name`), which is no reason not to tag it."""
+    return Dataset(tuple(sample if has_caption_file(sample) else replace(sample, caption="") for sample in dataset),
+                   dataset.notes)
+
+
+def write_captions(dataset: Dataset, before: Dataset | None = None) -> Iterator[Event]:
+    """Write each caption as a .txt beside its picture, yielding Making now and then.
+
+    Args:
+        before: the same samples as they were read; only what differs from it is written.
+
+    Raises:
+        UserError: a folder that cannot be written to, or two samples of one picture with captions that differ.
+    """
+    pairs = list(zip(dataset, before or [None] * len(dataset), strict=True))
+    changed = [new for new, old in pairs if old is None or new.caption != old.caption]
+    _refuse_two_captions(changed)
+    for number, sample in enumerate(changed, 1):
+        atomic_write(sample.path.with_suffix(".txt"), (sample.caption + "\n").encode())
+        if number % _EVERY == 0 or number == len(changed):
+            yield Making("writing captions", number, len(changed))
+
+
+def _refuse_two_captions(samples: Sequence[Sample]) -> None:
+    captions: dict[object, str] = {}
+    for sample in samples:
+        path = sample.path.with_suffix(".txt")  # a.png and a.jpg have one file for both
+        if captions.setdefault(path, sample.caption) != sample.caption:
+            raise UserError(f"{path} would have to hold two captions, {captions[path][:40]!r} and "
+                            f"{sample.caption[:40]!r}. Give the pictures names of their own.")

@@ -1,0 +1,226 @@
+"""Editing captions tag by tag: one edit is a value, `TagEdits`, applied to a dataset's captions in the order of its
+fields, and the result comes with a diff. Sentences are cut at their commas as tags are, so do not sort those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import translate
+from re import IGNORECASE, compile as compile_pattern
+from typing import Any
+
+from ..captions.aliases import MODES, OWN_RULES, TagRules
+from ..captions.classes import ORDER, tag_class
+from ..captions.patterns import Replacement
+from ..captions.tags import absorb, add_trigger, distinct_tags, join_tags, same_tag, spaced, split_tags, underscored
+from ..common.errors import UserError, unknown_name
+from ..datasets.dataset import Dataset
+from .diff import CaptionDiff
+
+UNDERSCORES: Mapping[str, Callable[[str], str]] = {
+    "keep": lambda tag: tag, "blanks": spaced, "underscores": underscored,
+}
+"""How blanks within a tag are written, by name."""
+TOKEN_BUDGETS = (75, 150, 225)
+"""One, two and three chunks of a CLIP text encoder, without their start and end marks."""
+TokenCount = Callable[[str], Any]
+"""caption → its tokens, or (its tokens, those the model hears) as `Backbone.token_count`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TagEdits:
+    """What is to be done to captions. What is left out leaves them as they are.
+
+    Attributes:
+        underscores: how blanks within tags are written: keep, blanks, or underscores.
+        aliases: bring the names of one tag to one.
+        replace: (tag, what to write for it; "" removes it), whole tags only.
+        patterns: (regular expression, replacement), on each tag by itself, whatever its case.
+        remove: tags to leave out.
+        blacklist: the same, with * for anything: `*background`.
+        implications: tags that another tag says already: off, drop them, or add those that are missing.
+        add: tags each caption gets, behind the others unless `order` says otherwise.
+        add_first: put them before the others instead, also those that are there already.
+        deduplicate: each tag once.
+        order: sort by class: see `tag_classes.ORDER`; within a class the surest first, else as they were.
+        trigger: put first.
+        token_budget: drop the least sure tags until the caption has no more tokens than this; 0: any length.
+        rules: the aliases and implications.
+    """
+
+    underscores: str = "keep"
+    aliases: bool = False
+    replace: tuple[tuple[str, str], ...] = ()
+    patterns: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+    blacklist: tuple[str, ...] = ()
+    implications: str = "off"
+    add: tuple[str, ...] = ()
+    add_first: bool = False
+    deduplicate: bool = True
+    order: bool = False
+    trigger: str = ""
+    token_budget: int = 0
+    rules: TagRules = field(default=OWN_RULES, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.underscores not in UNDERSCORES:
+            raise unknown_name("way to write blanks", self.underscores, UNDERSCORES)
+        if self.implications not in MODES:
+            raise unknown_name("use of implications", self.implications, MODES)
+        if self.token_budget < 0:
+            raise UserError(f"token_budget is {self.token_budget}; it must be 0 (any length) or more, such as "
+                            f"{', '.join(map(str, TOKEN_BUDGETS))}.")
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A caption's tags after an edit, and what was cut because it was too long, the least sure first."""
+
+    tags: tuple[str, ...]
+    cut: tuple[str, ...] = ()
+
+    @property
+    def caption(self) -> str:
+        return join_tags(self.tags)
+
+
+class Editor:
+    """An edit made ready for many captions.
+
+    Args:
+        token_count: needed for a `token_budget`.
+
+    Raises:
+        UserError: a pattern that is wrong or could hang, or a budget without something to count with.
+    """
+
+    def __init__(self, edits: TagEdits, token_count: TokenCount | None = None) -> None:
+        if edits.token_budget and token_count is None:
+            raise UserError(f"a token_budget of {edits.token_budget} needs the base model's tokenizer to count with; "
+                            "give the base, or leave the budget out.")
+        self.edits, self._count = edits, token_count
+        self._patterns = [Replacement(pattern, template) for pattern, template in edits.patterns]
+        self._replace = {same_tag(old): split_tags(new) for old, new in edits.replace}
+        self._remove = {same_tag(tag) for tag in edits.remove}
+        # fnmatch writes its stars so that they cannot go back on each other.
+        self._black = [compile_pattern(translate(same_tag(tag)), IGNORECASE) for tag in edits.blacklist]
+        self._steps = (self._written, self._renamed, self._replaced, self._patterned, self._kept, self._implied,
+                       self._added, self._once)
+
+    def edit(self, tags: Iterable[str], scores: Mapping[str, float] | None = None) -> Edited:
+        """The edited tags.
+
+        Args:
+            scores: how sure each tag is, by `same_tag`; one that is not there was written by hand, and is sure.
+        """
+        scores = scores or {}
+        found = list(tags)
+        for step in self._steps:
+            found = step(found)
+        if self.edits.order:
+            found.sort(key=lambda tag: (_place(tag), -scores.get(same_tag(tag), 1.0)))
+        found = add_trigger(found, self.edits.trigger)
+        return self._fitted(found, scores) if self.edits.token_budget else Edited(tuple(found))
+
+    def _written(self, tags: list[str]) -> list[str]:
+        return [UNDERSCORES[self.edits.underscores](tag) for tag in tags]
+
+    def _renamed(self, tags: list[str]) -> list[str]:
+        return [self._like(tag, self.edits.rules.canonical(tag)) for tag in tags] if self.edits.aliases else tags
+
+    def _like(self, old: str, new: str) -> str:
+        """`new` with underscores where `old` had them."""
+        return underscored(new) if "_" in old and " " not in old and old != new else new
+
+    def _replaced(self, tags: list[str]) -> list[str]:
+        return [new for tag in tags for new in self._replace.get(same_tag(tag), (tag,))]
+
+    def _patterned(self, tags: list[str]) -> list[str]:
+        for pattern in self._patterns:
+            tags = [new for tag in tags for new in split_tags(pattern(tag))]
+        return tags
+
+    def _kept(self, tags: list[str]) -> list[str]:
+        return [tag for tag in tags if same_tag(tag) not in self._remove
+                and not any(black.match(same_tag(tag)) for black in self._black)]
+
+    def _implied(self, tags: list[str]) -> list[str]:
+        mode, rules = self.edits.implications, self.edits.rules
+        if mode == "drop":
+            said = {same_tag(whole) for tag in tags for whole in rules.implied(tag)}
+            return [tag for tag in tags if same_tag(tag) not in said]
+        if mode == "add":
+            there = {same_tag(tag) for tag in tags}
+            missing = [self._like(tag, whole) for tag in tags for whole in rules.implied(tag)
+                       if same_tag(whole) not in there]
+            return tags + distinct_tags(missing)
+        return tags
+
+    def _added(self, tags: list[str]) -> list[str]:
+        if self.edits.add_first:
+            return [*self.edits.add, *absorb(tags, self.edits.add)]
+        there = {same_tag(tag) for tag in tags}
+        return tags + [tag for tag in self.edits.add if same_tag(tag) not in there]
+
+    def _once(self, tags: list[str]) -> list[str]:
+        return distinct_tags(tags) if self.edits.deduplicate else tags
+
+    def _fitted(self, tags: list[str], scores: Mapping[str, float]) -> Edited:
+        """The trigger and the class are never cut: without them the caption would be another's."""
+        held = {same_tag(tag) for tag in split_tags(self.edits.trigger)}
+        loose = [i for i, tag in enumerate(tags) if same_tag(tag) not in held and tag_class(tag) != "class"]
+        # Of two that are as sure, the later goes first: what matters stands in front.
+        loose.sort(key=lambda i: (scores.get(same_tag(tags[i]), 1.0), -i))
+        gone: list[int] = []
+        while len(gone) < len(loose) and self._tokens([t for i, t in enumerate(tags) if i not in gone]) \
+                > self.edits.token_budget:
+            gone.append(loose[len(gone)])
+        return Edited(tuple(tag for i, tag in enumerate(tags) if i not in gone), tuple(tags[i] for i in gone))
+
+    def _tokens(self, tags: list[str]) -> int:
+        count = self._count(join_tags(tags))
+        return count[0] if isinstance(count, tuple) else count
+
+
+def _place(tag: str) -> int:
+    return ORDER.index(tag_class(tag))
+
+
+def edit_dataset(dataset: Dataset, edits: TagEdits, scores: Sequence[Mapping[str, float] | None] | None = None,
+                 token_count: TokenCount | None = None) -> tuple[Dataset, CaptionDiff]:
+    """The dataset with its captions edited, and what changed.
+
+    Args:
+        scores: of each sample's tags, keyed by `captions.same_tag`, as `PictureTags.scores`; in the dataset's order.
+        token_count: as `Backbone.token_count`; needed for a token budget.
+
+    Raises:
+        UserError: see `Editor`; or scores of another dataset.
+    """
+    if scores is not None and len(scores) != len(dataset):
+        raise UserError(f"{len(scores)} pictures have scores, but the dataset has {len(dataset)}; tag this one again.")
+    editor = Editor(edits, token_count)
+    edited = [editor.edit(split_tags(sample.caption), own)
+              for sample, own in zip(dataset, scores or [None] * len(dataset), strict=True)]
+    after = Dataset(tuple(replace(sample, caption=one.caption) for sample, one in zip(dataset, edited, strict=True)),
+                    dataset.notes)
+    notes = _notes(dataset, edits, edited, editor)
+    return after, CaptionDiff.between(dataset, after, [one.cut for one in edited], notes)
+
+
+def _notes(dataset: Dataset, edits: TagEdits, edited: Sequence[Edited], editor: Editor) -> list[str]:
+    """What matched nothing, and what is still too long."""
+    there = {same_tag(tag) for sample in dataset for tag in split_tags(sample.caption)}
+    asked = [("remove", tag) for tag in edits.remove] + [("replace", old) for old, _ in edits.replace]
+    notes = [f"no caption has {tag!r}, so there was nothing to {what}." for what, tag in asked
+             if same_tag(tag) not in there]
+    if edits.token_budget:
+        cut = sum(bool(one.cut) for one in edited)
+        if cut:
+            notes.append(f"{cut} captions had more than {edits.token_budget} tokens; their least sure tags were cut.")
+        over = sum(editor._tokens(list(one.tags)) > edits.token_budget for one in edited)
+        if over:
+            notes.append(f"{over} captions have more than {edits.token_budget} tokens in the trigger and class alone.")
+    return notes

@@ -1,0 +1,200 @@
+"""How each family of taggers wants its pictures, and what its outputs are: a table row each.
+
+Which row fits is read from the model's own input shape, output names and label file; a `layout.json` beside the model
+({"layout": "wd"}, or single fields such as {"order": "RGB"}) overrules that. Facts: the families' model cards.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ..common.errors import UserError, unknown_name
+from ..common.files import read_json
+
+LAYOUT_FILE = "layout.json"
+_WHITE = (255, 255, 255)
+_RESAMPLINGS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR,
+                "lanczos": Image.Resampling.LANCZOS, "area": Image.Resampling.BOX}
+_CHOICES = {"axes": ("NHWC", "NCHW"), "order": ("RGB", "BGR"), "fit": ("pad", "stretch"),
+            "resample": tuple(_RESAMPLINGS), "activation": ("none", "sigmoid")}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A family's conventions.
+
+    Attributes:
+        axes: order of the input's axes: NHWC, or NCHW.
+        order: of the colour channels: RGB, or BGR.
+        fit: how a picture becomes square: `pad` with white, centred, or `stretch`.
+        resample: the kernel it is resized with.
+        mean, std: of a channel, in 0..255; the model is given (value - mean) / std.
+        side: pixels, where the model's input does not say.
+        output: the output to read; "" is the only one, or the first whose length is that of the labels.
+        activation: what turns the output into probabilities: none, or sigmoid.
+        general, character: thresholds its makers or users settled on.
+    """
+
+    name: str
+    axes: str = "NCHW"
+    order: str = "RGB"
+    fit: str = "stretch"
+    resample: str = "bicubic"
+    mean: float | tuple[float, float, float] = 127.5
+    std: float | tuple[float, float, float] = 127.5
+    side: int = 448
+    output: str = ""
+    activation: str = "none"
+    general: float = 0.35
+    character: float = 0.85
+
+    def __post_init__(self) -> None:
+        for name, valid in _CHOICES.items():
+            if getattr(self, name) not in valid:
+                raise UserError(f"{name} {getattr(self, name)!r} of a tagger's layout must be {' or '.join(valid)}.")
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            numbers = value if isinstance(value, tuple) and len(value) == 3 else (value,)
+            if not all(isinstance(n, (int, float)) and (n or name == "mean") for n in numbers):
+                raise UserError(f"{name} {value!r} of a tagger's layout must be a number, or three, such as 127.5.")
+        if not isinstance(self.side, int) or self.side < 1:
+            raise UserError(f"side {self.side!r} of a tagger's layout must be a whole number of pixels, such as 448.")
+
+    def threshold(self, category: str) -> float:
+        return self.character if category == "character" else self.general
+
+
+LAYOUTS: Mapping[str, Layout] = {
+    layout.name: layout
+    for layout in (
+        Layout("wd", axes="NHWC", order="BGR", fit="pad", mean=0.0, std=1.0),
+        Layout("cl", order="BGR", fit="pad", activation="sigmoid", general=0.45, character=0.6),
+        Layout("cl2", resample="bilinear", side=384, activation="sigmoid", general=0.55, character=0.55),
+        Layout("pixai", resample="bilinear", output="prediction", general=0.30),
+    )
+}
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What a model says of itself.
+
+    Attributes:
+        input_shape: four axes; None where any length will do.
+        outputs: name -> length of the last axis, None where the model does not say.
+        labels_file: name of its label file; labels: how many tags it names.
+    """
+
+    input_shape: tuple[int | None, ...]
+    outputs: Mapping[str, int | None] = field(default_factory=dict)
+    labels_file: str = ""
+    labels: int = 0
+
+    @property
+    def axes(self) -> str | None:
+        """NHWC or NCHW by where the three colours are, None if that cannot be told."""
+        colours = [axis for axis in (1, 3) if self.input_shape[axis] == 3]
+        return {(3,): "NHWC", (1,): "NCHW"}.get(tuple(colours))
+
+
+def find_layout(shape: ModelShape, folder: Path) -> Layout:
+    """The row that fits the model. Raises UserError, with the remedy, if none does."""
+    written = folder / LAYOUT_FILE
+    fields = read_json(written) if written.is_file() else {}
+    if not isinstance(fields, Mapping):
+        raise UserError(f"{written} must hold one JSON object, such as {json.dumps({'layout': 'wd'})}.")
+    fields = dict(fields)
+    name = fields.pop("layout", None) or _guess(shape)
+    if name not in LAYOUTS and not (name is None and "axes" in fields):
+        if name is None:
+            raise UserError(f"cannot tell how {folder.name} wants its pictures (input {list(shape.input_shape)}, "
+                            f"outputs {', '.join(shape.outputs)}). Write {written} with "
+                            f"{json.dumps({'layout': 'wd'})}; valid: {', '.join(LAYOUTS)}.")
+        raise unknown_name(f"layout in {written}", str(name), LAYOUTS)
+    layout = _overruled(LAYOUTS.get(name, Layout("own")), fields, written)
+    if shape.axes and layout.axes != shape.axes:
+        raise UserError(f"the input of {folder.name} is {list(shape.input_shape)}, which is {shape.axes}, not "
+                        f"{layout.axes} as {written if fields or written.is_file() else 'its layout'} says. Mend it.")
+    return _with_output(layout, shape, folder)
+
+
+def _guess(shape: ModelShape) -> str | None:
+    """By capabilities, not by the model's name: axes, kind of labels, names of outputs."""
+    if shape.axes == "NHWC":
+        return "wd"
+    if shape.axes == "NCHW":
+        if shape.labels_file == "model_vocabulary.json":
+            return "cl2"
+        if shape.labels_file.endswith(".json"):
+            return "cl"
+        if {"prediction", "logits"} & set(shape.outputs):
+            return "pixai"
+    return None
+
+
+def _overruled(layout: Layout, fields: Mapping[str, Any], written: Path) -> Layout:
+    known = {item.name for item in dataclasses.fields(Layout)} - {"name"}
+    for name in fields:
+        if name not in known:
+            raise unknown_name(f"field in {written}", name, known)
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return dataclasses.replace(layout, **values)
+
+
+def _with_output(layout: Layout, shape: ModelShape, folder: Path) -> Layout:
+    """The layout with the output it is to read; `logits` alone stand in for `prediction`, through a sigmoid."""
+    if layout.output in shape.outputs:
+        return layout
+    if layout.output and "logits" in shape.outputs:
+        return dataclasses.replace(layout, output="logits", activation="sigmoid")
+    fitting = [name for name, length in shape.outputs.items() if length in (None, shape.labels)]
+    if not fitting:
+        found = ", ".join(f"{name} ({length})" for name, length in shape.outputs.items())
+        raise UserError(f"{folder.name} has {shape.labels} labels in {shape.labels_file}, but no output of that "
+                        f"length: {found}. The label file belongs to another model; get the two that belong together.")
+    return dataclasses.replace(layout, output=fitting[0])
+
+
+def prepare(image: Image.Image, layout: Layout, side: int) -> np.ndarray:
+    """A picture as the model wants it: [side, side, 3] or [3, side, side] float32. The picture is RGB."""
+    image = image.convert("RGB")
+    if layout.fit == "pad":
+        image = _padded(image)
+    if image.size != (side, side):
+        image = image.resize((side, side), _RESAMPLINGS[layout.resample])
+    pixels = np.asarray(image, dtype=np.float32)
+    if layout.order == "BGR":
+        pixels = pixels[:, :, ::-1]
+    pixels = (pixels - np.float32(layout.mean)) / np.float32(layout.std)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1) if layout.axes == "NCHW" else pixels, dtype=np.float32)
+
+
+def _padded(image: Image.Image) -> Image.Image:
+    """The picture in the middle of a white square; the odd pixel falls right and below."""
+    side = max(image.size)
+    if image.size == (side, side):
+        return image
+    square = Image.new("RGB", (side, side), _WHITE)
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
+
+
+def pictures_side(shape: ModelShape, layout: Layout) -> int:
+    """Pixels of the square the model is given."""
+    height, width = (shape.input_shape[axis] for axis in ((1, 2) if layout.axes == "NHWC" else (2, 3)))
+    if height and width and height != width:
+        raise UserError(f"the model wants pictures of {width} x {height}; only square ones are known.")
+    return height or width or layout.side
+
+
+def lengths(values: Sequence[Any]) -> tuple[int | None, ...]:
+    """Axis lengths as onnxruntime gives them (numbers, names, None) with None for what is free."""
+    return tuple(value if isinstance(value, int) and value > 0 else None for value in values)

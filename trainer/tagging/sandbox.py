@@ -1,0 +1,61 @@
+"""The sandbox's tagger: the judge's reading of a picture as tags with scores, behind the interface of the others.
+
+What a view hides gets no tag: a trait counts by the chance that the angle and framing that were read show it.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from ...sandbox.judge import PIXELS, load_judge
+from ...sandbox.world import ATTRIBUTES, HELD_OUT, SUBJECT, Scene, visible
+from ..pictures.images import to_tensor
+from .labels import CATEGORIES, Label
+
+
+class SandboxTagger:
+    """See `trainer.tagger.Tagger`. It knows the drawn world's tags only, and takes every picture for one of that world:
+    its subject is always there."""
+
+    name = "sandbox"
+    labels = (Label(SUBJECT), *(Label(tag) for tags in ATTRIBUTES.values() for tag in tags))
+    thresholds: Mapping[str, float] = {category: 0.5 for category in CATEGORIES}
+    notes: Sequence[str] = ()
+
+    def __init__(self) -> None:
+        self._judge = load_judge()
+        who = next(iter(HELD_OUT.values()))
+        views = list(product(ATTRIBUTES["angle"], ATTRIBUTES["framing"]))
+        scenes = [Scene(who, angle=angle, framing=framing) for angle, framing in views]
+        #: attribute -> whether each angle (row) and framing (column) shows it
+        self._shown = {name: torch.tensor([float(visible(scene, name)) for scene in scenes]).view(
+            len(ATTRIBUTES["angle"]), -1) for name in ATTRIBUTES}
+
+    @torch.no_grad()
+    def scores(self, pictures: Sequence[Image.Image]) -> np.ndarray:
+        """[B, len(labels)] float32 in 0..1."""
+        if not pictures:
+            return np.zeros((0, len(self.labels)), np.float32)
+        read = self._judge.read(torch.stack([_square(picture) for picture in pictures]))
+        view = read["angle"][:, :, None] * read["framing"][:, None, :]
+        columns = [torch.ones(len(pictures), 1)]
+        for name in ATTRIBUTES:
+            chance = (view * self._shown[name]).sum((1, 2)).clamp(0, 1)
+            columns.append(read[name] * chance[:, None])
+        return torch.cat(columns, dim=1).numpy()
+
+
+def _square(picture: Image.Image) -> torch.Tensor:
+    """[3, 64, 64]: the picture with its edges drawn out to a square, because the judge knows neither white bars nor
+    stretched figures (a third cut off the sides: 92 % of the tags are found so, 82 % with bars, 78 % stretched)."""
+    pixels = to_tensor(picture)
+    _, height, width = pixels.shape
+    side = max(height, width)
+    left, top = (side - width) // 2, (side - height) // 2
+    pixels = F.pad(pixels[None], (left, side - width - left, top, side - height - top), mode="replicate")
+    return F.interpolate(pixels, (PIXELS, PIXELS), mode="bilinear", antialias=True)[0].clamp(0, 1)

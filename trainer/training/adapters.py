@@ -1,0 +1,407 @@
+"""LoRA adapters in a network and out again: which modules get one, their weights, their strength.
+
+peft does the arithmetic (LoRA: Hu et al. 2021, arXiv:2106.09685; the output is scaled by alpha / rank). What is here
+chooses the modules by class and name, fixes the start by a seed, and puts the network back as it was.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.utils.hooks import RemovableHandle
+
+from ..common.errors import UserError
+from ..lora.file import Factors, LoraWeights
+from ..lora.key_names import flat, ldm_to_diffusers
+from ..models.noise import per_row
+from .config import AdapterConfig
+
+DENOISERS = ("unet", "transformer", "diffusion_model")
+"""First words of a LoRA file's keys that all mean the one denoiser."""
+
+MANY_SIZES = 8
+"""With more sizes than this, ranks are filled up to powers of two: each size costs a walk of the network."""
+
+LAYERS = {
+    # attention projections as diffusers, the original (LDM, Flux) and transformers name them
+    "attention": re.compile(
+        r"(^|.*\.)(to_[qkv]|to_qkv|to_out\.0|to_out|to_add_out|add_[qkv]_proj|[qkvo]_proj|out_proj|query|key|value)"
+        r"|(^|.*\.)[^.]*(attn|attention)[^.]*\.(qkv|proj|out|o|q|k|v)"
+    ),
+    # the feed-forward beside it; Flux's single blocks hold both in linear1 and linear2
+    "mlp": re.compile(
+        r"(^|.*\.)(ff|ff_context|feed_forward|mlp|img_mlp|txt_mlp|mlp_x|mlp_context)\..*"
+        r"|.*\.(proj_mlp|fc[12])|.*single_(transformer_)?blocks\.\d+\.(linear[12]|proj_out)"
+    ),
+    "other": re.compile(r".*"),
+}
+PRESETS = {"attention": ("attention",), "attention+mlp": ("attention", "mlp"), "all": tuple(LAYERS)}
+
+_FIRST_CONVOLUTION = re.compile(r"(^|.*\.)input_blocks\.0\.0")
+"""LDM networks count their input convolution among the blocks; it is an embedder."""
+
+_numbers = itertools.count()
+
+
+def select_modules(network: nn.Module, layers: str, blocks: Sequence[str], conv_rank: int) -> dict[str, str]:
+    """The modules to adapt: dotted name → "linear" (nn.Linear, 1x1 nn.Conv2d) or "conv" (larger nn.Conv2d).
+
+    Args:
+        layers: a key of PRESETS.
+        blocks: only modules whose path holds one of these names, so never embedders or the final layer.
+        conv_rank: larger convolutions are left alone where this is 0.
+
+    Raises UserError if nothing matches, naming some modules that were seen.
+    """
+    inside = re.compile(r"(^|.*\.)(" + "|".join(map(re.escape, blocks)) + r")\..*")
+    chosen, seen = {}, []
+    for name, module in _base_modules(network):
+        kind = _kind(module)
+        if kind is None:
+            continue
+        seen.append(name)
+        if not inside.fullmatch(name) or _FIRST_CONVOLUTION.fullmatch(name):
+            continue
+        wanted = conv_rank > 0 if kind == "conv" else any(LAYERS[row].fullmatch(name) for row in PRESETS[layers])
+        if wanted:
+            chosen[name] = kind
+    if not chosen:
+        raise UserError(
+            f"layers {layers!r} with blocks {', '.join(blocks)} match no module of {type(network).__name__}; "
+            f"it has {', '.join(seen[:3]) or 'no linear layer'}{', ...' if len(seen) > 3 else ''}. "
+            f"Choose another of {', '.join(PRESETS)}, or the right model family."
+        )
+    return chosen
+
+
+def _kind(module: nn.Module) -> str | None:
+    # nn.MultiheadAttention reads the weight of its out_proj directly, so an adapter there would never be heard.
+    if isinstance(module, nn.Linear) and not isinstance(module, NonDynamicallyQuantizableLinear):
+        return "linear"
+    if isinstance(module, nn.Conv2d) and module.groups == 1:
+        return "linear" if tuple(module.kernel_size) == (1, 1) else "conv"
+    return None
+
+
+def _base_modules(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Like named_modules, but as if no adapter were in the network."""
+    adapted = ""
+    for name, module in network.named_modules():
+        if adapted and name.startswith(adapted):
+            continue  # the parts of peft's layer
+        adapted = f"{name}." if isinstance(module, BaseTunerLayer) else ""
+        yield name, module.get_base_layer() if adapted else module
+
+
+@dataclass(frozen=True)
+class _Adapted:
+    name: str
+    layer: nn.Module
+    """peft's layer, which stands where the original module stood."""
+    adapter: str
+
+    @property
+    def down(self) -> nn.Parameter:
+        return self.layer.lora_A[self.adapter].weight
+
+    @property
+    def up(self) -> nn.Parameter:
+        return self.layer.lora_B[self.adapter].weight
+
+    @property
+    def alpha(self) -> float:
+        return float(self.layer.lora_alpha[self.adapter])
+
+
+class AdapterHandle:
+    """The adapters of one `attach` or `apply_lora` in one network. Several handles can share a network."""
+
+    def __init__(self, network: nn.Module, adapted: Sequence[_Adapted], flags: Sequence[tuple[nn.Parameter, bool]]):
+        self._network, self._adapted, self._flags = network, tuple(adapted), flags
+        self._rows: list[RemovableHandle] = []
+
+    @property
+    def module_names(self) -> tuple[str, ...]:
+        """Adapted modules in the network's own order."""
+        return tuple(row.name for row in self._adapted)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Down, then up, of each module in the order of `module_names`."""
+        return [parameter for row in self._adapted for parameter in (row.down, row.up)]
+
+    def weights(self) -> dict[str, Factors]:
+        """Copies on the CPU in float32, by module name."""
+        return {row.name: Factors(_copy(row.down), _copy(row.up), row.alpha) for row in self._adapted}
+
+    @torch.no_grad()
+    def load(self, weights: Mapping[str, Factors]) -> None:
+        """Set the weights; another alpha is made up for in up. Raises UserError if modules or ranks differ."""
+        strangers = sorted(set(self.module_names) ^ set(weights))
+        if strangers:
+            raise UserError(f"LoRA and adapters differ in {len(strangers)} modules, such as {strangers[0]}: "
+                            "use the layers and conv_rank that the LoRA was trained with.")
+        for row in self._adapted:
+            factors = weights[row.name]
+            if factors.down.shape != row.down.shape or factors.up.shape != row.up.shape:
+                raise UserError(f"LoRA module {row.name} has rank {factors.rank} and shapes {list(factors.down.shape)} "
+                                f"and {list(factors.up.shape)}, the adapter rank {len(row.down)} and shapes "
+                                f"{list(row.down.shape)} and {list(row.up.shape)}: set the ranks to the LoRA's.")
+            row.down.copy_(factors.down)
+            row.up.copy_(factors.rescaled(row.alpha).up)
+
+    def set_strength(self, strength: float | Sequence[float]) -> None:
+        """Multiply the adapters' output: 1 as trained, 0 none, negative the opposite.
+
+        Several strengths are for the rows of a batch, again and again if it holds more: with guidance, diffusers runs
+        the rows without the prompt, then those with it. Then a batch that they do not divide raises ValueError.
+        """
+        several = isinstance(strength, Sequence)
+        if several and not strength:
+            raise ValueError("no strengths: give one for each row of the batch")
+        self._forget_rows()
+        for row in self._adapted:
+            row.layer.set_scale(row.adapter, 1.0 if several else float(strength))
+            if several:
+                scaling = partial(_scaled, torch.tensor(strength, dtype=torch.float32, device=row.up.device))
+                self._rows.append(row.layer.lora_B[row.adapter].register_forward_pre_hook(scaling))
+
+    def _forget_rows(self) -> None:
+        for hook in self._rows:
+            hook.remove()
+        self._rows = []
+
+    @contextmanager
+    def disabled(self) -> Iterator[None]:
+        """Without these adapters while the block lasts; other handles' adapters stay."""
+        with _kept_flags(self._network):
+            active = [list(row.layer.active_adapters) for row in self._adapted]
+            for row, names in zip(self._adapted, active, strict=True):
+                row.layer.set_adapter([name for name in names if name != row.adapter])
+        try:
+            yield
+        finally:
+            with _kept_flags(self._network):
+                for row, names in zip(self._adapted, active, strict=True):
+                    row.layer.set_adapter(names)
+
+    def detach(self) -> None:
+        """Take the adapters out. With the last one gone, a module is the original object again. Safe to call twice."""
+        self._forget_rows()
+        _remove(self._network, {row.adapter for row in self._adapted})
+        for parameter, flag in self._flags:
+            parameter.requires_grad_(flag)
+        self._adapted, self._flags = (), ()
+
+
+def _scaled(strengths: torch.Tensor, up: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+    """What `up` hears, each row of the batch by its own strength."""
+    (hidden,) = inputs
+    if len(hidden) % len(strengths):
+        raise ValueError(f"{len(strengths)} strengths do not fit a batch of {len(hidden)} rows: give one for each row")
+    rows = strengths.to(hidden.device).repeat(len(hidden) // len(strengths))
+    return ((hidden * per_row(rows, hidden)).to(hidden.dtype),)
+
+
+def attach(network: nn.Module, adapter: AdapterConfig, blocks: Sequence[str], seed: int,
+           device: torch.device | None = None) -> AdapterHandle:
+    """Put trainable adapters into a network; everything else in it stops being trained until `detach`.
+
+    Down starts as nn.Linear does (uniform in ±1/sqrt(fan in)), drawn on the CPU from `seed` alone, and up at zero, so
+    the network's output does not change. Adapter weights are float32 whatever the network is. The global random state
+    is left alone. They go where each module's weights are, or to `device`. Raises UserError if no module matches.
+    """
+    modules = select_modules(network, adapter.layers, blocks, adapter.conv_rank)
+    conv_alpha = adapter.alpha / adapter.rank * adapter.conv_rank if adapter.conv_alpha is None else adapter.conv_alpha
+    sizes = {"linear": (adapter.rank, adapter.alpha), "conv": (adapter.conv_rank, conv_alpha)}
+    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    adapted = _inject(network, {name: sizes[kind] for name, kind in modules.items()})
+    network.requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for row in adapted:
+        for part in (row.layer.lora_A, row.layer.lora_B):
+            part[row.adapter].to(device, torch.float32).requires_grad_(True)
+        with torch.no_grad():
+            bound = row.down[0].numel() ** -0.5
+            row.down.copy_(torch.empty(row.down.shape).uniform_(-bound, bound, generator=generator))
+            row.up.zero_()
+    return AdapterHandle(network, adapted, flags)
+
+
+def _inject(network: nn.Module, sizes: Mapping[str, tuple[int, float]]) -> list[_Adapted]:
+    """Adapters of the given (rank, alpha) by module name; which parameters are trained stays as it is.
+
+    One peft adapter per distinct size: patterns per module would be tried against every other module, which takes
+    minutes on a resized LoRA with a rank of its own per module.
+    """
+    groups = defaultdict(list)
+    for name, size in sizes.items():
+        groups[size].append(name)
+    names = {}
+    with torch.random.fork_rng(), warnings.catch_warnings(), _kept_flags(network):
+        warnings.simplefilter("ignore")  # peft warns of a second adapter, which is meant here
+        active = {id(layer): list(layer.active_adapters) for _, layer in _layers(network)}
+        for (rank, alpha), members in groups.items():
+            adapter = f"lora_bootstrap_{next(_numbers)}"
+            names |= dict.fromkeys(members, adapter)
+            pattern = "|".join(map(re.escape, members))
+            config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, bias="none", init_lora_weights=False)
+            try:
+                inject_adapter_in_model(config, network, adapter_name=adapter)
+            except BaseException:
+                _remove(network, set(names.values()))
+                raise
+        layers = dict(_layers(network))
+        for name, layer in layers.items():
+            layer.set_adapter(active.get(id(layer), []) + ([names[name]] if name in names else []))
+    return [_Adapted(name, layers[name], names[name]) for name in sizes]
+
+
+def _remove(network: nn.Module, adapters: Set[str]) -> None:
+    """Take peft adapters out; a module left with none becomes the original object again."""
+    with _kept_flags(network):
+        for name, layer in list(_layers(network)):
+            ours = adapters & set(layer.lora_A)
+            for adapter in ours:
+                layer.set_adapter([other for other in layer.active_adapters if other != adapter])
+                layer.delete_adapter(adapter)
+            if ours and not layer.lora_A:
+                parent, _, child = name.rpartition(".")
+                setattr(network.get_submodule(parent), child, layer.get_base_layer())
+    configs = getattr(network, "peft_config", {})
+    for adapter in adapters:
+        configs.pop(adapter, None)
+    if not configs:
+        with suppress(AttributeError):
+            del network.peft_config
+
+
+def _layers(network: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
+    return ((name, module) for name, module in network.named_modules() if isinstance(module, LoraLayer))
+
+
+@contextmanager
+def _kept_flags(network: nn.Module) -> Iterator[None]:
+    """peft turns gradients on and off as it switches adapters; here they end as they began."""
+    flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    try:
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+def _copy(parameter: nn.Parameter) -> torch.Tensor:
+    return parameter.detach().to("cpu", torch.float32, copy=True)
+
+
+class AppliedLora:
+    """A LoRA applied to the parts of a model, as `apply_lora` returns it; also a context manager that detaches.
+
+    Attributes:
+        unmatched: keys of the LoRA that no module of the given parts answers to.
+    """
+
+    def __init__(self, handles: Sequence[AdapterHandle], unmatched: Sequence[str]) -> None:
+        self._handles, self.unmatched = tuple(handles), tuple(unmatched)
+
+    def set_strength(self, strength: float | Sequence[float]) -> None:
+        """One strength for all, or one for each row of a batch; see `AdapterHandle.set_strength`."""
+        for handle in self._handles:
+            handle.set_strength(strength)
+
+    def detach(self) -> None:
+        for handle in self._handles:
+            handle.detach()
+
+    def __enter__(self) -> AppliedLora:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.detach()
+
+
+def apply_lora(parts: Mapping[str, nn.Module], lora: LoraWeights,
+               strength: float | Sequence[float] = 1.0) -> AppliedLora:
+    """Attach a LoRA for generating pictures. LoRAs add up, and come off in any order.
+
+    Args:
+        parts: the model's networks by first word of the LoRA's keys: "unet", "text_encoder", "text_encoder_2", ...
+        strength: as in `AdapterHandle.set_strength`.
+
+    Raises UserError if no key fits, or a module's shape is another's: the LoRA is for another model.
+    """
+    factors: dict[str, dict[str, Factors]] = {part: {} for part in parts}
+    finders = {part: _Finder(network) for part, network in parts.items()}
+    unmatched = []
+    for key, value in lora.modules.items():
+        word, _, path = key.partition(".")
+        part = word if word in parts else next((name for name in DENOISERS if name in parts and word in DENOISERS), "")
+        name = finders[part].find(path) if part else None
+        if name is None:
+            unmatched.append(key)
+        else:
+            factors[part][name] = _fitted(key, value, finders[part].modules[name])
+    if not any(factors.values()):
+        raise UserError(f"none of the LoRA's {len(unmatched)} modules, such as {unmatched[0]}, is in this model: "
+                        "it was made for another model family.")
+    handles = [_attach_factors(parts[part], values) for part, values in factors.items() if values]
+    applied = AppliedLora(handles, unmatched)
+    applied.set_strength(strength)
+    return applied
+
+
+class _Finder:
+    """Finds a network's modules by a file's names: exact, with _ for ., LDM's, with CLIP's optional `text_model.`."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.modules = {name: module for name, module in _base_modules(network) if _kind(module)}
+        self._flat = {flat(name): name for name in self.modules}
+        layers = getattr(getattr(network, "config", None), "layers_per_block", None)
+        self._layers = layers if isinstance(layers, int) else None
+
+    def find(self, path: str) -> str | None:
+        original = ldm_to_diffusers(path, self._layers) if self._layers else None
+        for candidate in (path, path.removeprefix("text_model."), f"text_model.{path}", original or path):
+            if candidate in self.modules:
+                return candidate
+            if flat(candidate) in self._flat:
+                return self._flat[flat(candidate)]
+        return None
+
+
+def _fitted(key: str, factors: Factors, module: nn.Module) -> Factors:
+    """The factors in the module's own number of dimensions: a 1x1 convolution is a linear layer and the reverse."""
+    down, up = factors.down, factors.up
+    if isinstance(module, nn.Linear) and down.ndim == 4 and down.shape[2:] == (1, 1):
+        down, up = down[:, :, 0, 0], up[:, :, 0, 0]
+    elif isinstance(module, nn.Conv2d) and down.ndim == 2:
+        down, up = down[:, :, None, None], up[:, :, None, None]
+    if (len(up), *down.shape[1:]) != tuple(module.weight.shape):
+        raise UserError(f"LoRA module {key} is {down.shape[1]} to {len(up)} channels, the model's "
+                        f"{module.weight.shape[1]} to {len(module.weight)}: it was made for another model family.")
+    return Factors(down, up, factors.alpha)
+
+
+@torch.no_grad()
+def _attach_factors(network: nn.Module, weights: Mapping[str, Factors]) -> AdapterHandle:
+    if len({(value.rank, value.alpha) for value in weights.values()}) > MANY_SIZES:
+        weights = {name: value.rescaled(value.rank).padded(1 << (value.rank - 1).bit_length())
+                   for name, value in weights.items()}
+    adapted = _inject(network, {name: (value.rank, value.alpha) for name, value in weights.items()})
+    for row in adapted:
+        row.down.requires_grad_(False).copy_(weights[row.name].down)
+        row.up.requires_grad_(False).copy_(weights[row.name].up)
+    return AdapterHandle(network, adapted, ())

@@ -1,0 +1,194 @@
+"""TrainConfig: every setting of a training run, checked when built.
+
+Settings are grouped by who reads them. Names follow the field (rank, alpha, keep_tokens, ...).
+Two runs with equal configs, base, and dataset are the same run: see `runs.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..common.checks import check, check_choice
+from ..common.errors import UserError, unknown_name
+from .objectives import ObjectiveConfig
+from .optimizers import OptimizerConfig
+
+LAYER_PRESETS = ("attention", "attention+mlp", "all")
+PRECISIONS = ("fp32", "bf16", "fp16")
+UNMASKED_WEIGHT, PRIOR_WEIGHT = 0.1, 0.5
+"""Of a masked loss: the surroundings count a tenth, and are held half as firmly as the subject is learnt."""
+KINDS = ("style", "character", "concept")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterConfig:
+    """Which layers get a LoRA and how large it is. The output is scaled by alpha / rank."""
+
+    rank: int = 16
+    alpha: float = 16.0
+    conv_rank: int = 0
+    """Rank for 3x3 convolutions; 0 leaves them alone. 1x1 convolutions count as linear layers."""
+    conv_alpha: float | None = None
+    """Alpha of the convolutions; None keeps the ratio alpha / rank of the linear layers."""
+    layers: str = "attention+mlp"
+    text_encoder: bool = False
+
+    def __post_init__(self) -> None:
+        check(1 <= self.rank <= 1024, "rank", self.rank, "from 1 to 1024")
+        check(0 <= self.conv_rank <= 1024, "conv_rank", self.conv_rank, "from 0 to 1024")
+        check(self.alpha > 0, "alpha", self.alpha, "greater than 0")
+        check(self.conv_alpha is None or self.conv_alpha > 0, "conv_alpha", self.conv_alpha, "greater than 0")
+        check_choice("layers", self.layers, LAYER_PRESETS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How pictures and captions become training samples."""
+
+    resolution: int = 512
+    """Side of the square, in pixels, whose area no bucket exceeds."""
+    batch_size: int = 1
+    upscale: bool = False
+    trigger: str = ""
+    keep_tokens: int = 1
+    """How many leading tags stay in place when captions are shuffled or tags dropped."""
+    shuffle_captions: bool = False
+    tag_dropout: float = 0.0
+    caption_dropout: float = 0.0
+    caption_variants: int = 8
+    """How many shuffled or tag-dropped variants of a caption are cached (1 if neither is on)."""
+    flip: bool = False
+    """Also train on mirrored pictures. Off by default: characters are rarely symmetric."""
+    cache: str = "ram"
+    validation_fraction: float = 0.0
+    masked_loss: bool = False
+    """Train on what the pictures' masks show; those without a mask are trained on whole."""
+    unmasked_weight: float = UNMASKED_WEIGHT
+    """What a place outside the mask still counts, of one inside."""
+    masked_prior: float = PRIOR_WEIGHT
+    """How firmly the network is held, outside the mask, to what the base predicts there; 0 lets go of it. Costs a
+    second forward pass a step."""
+
+    def __post_init__(self) -> None:
+        check(16 <= self.resolution <= 8192, "resolution", self.resolution, "from 16 to 8192 pixels")
+        check(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        check(self.keep_tokens >= 0, "keep_tokens", self.keep_tokens, "0 or more")
+        check(self.caption_variants >= 1, "caption_variants", self.caption_variants, "1 or more")
+        check_choice("cache", self.cache, ("ram", "disk"))
+        for name in ("tag_dropout", "caption_dropout", "validation_fraction"):
+            value = getattr(self, name)
+            check(0 <= value < 1, name, value, "from 0 to below 1")
+        check(0 <= self.unmasked_weight <= 1, "unmasked_weight", self.unmasked_weight, "from 0 to 1")
+        check(self.masked_prior >= 0, "masked_prior", self.masked_prior, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run."""
+
+    name: str = "lora"
+    kind: str = "character"
+    steps: int = 1000
+    """Optimizer steps (each of accumulation_steps batches)."""
+    seed: int = 0
+    accumulation_steps: int = 1
+    precision: str = "fp32"
+    """Precision of the network's arithmetic (autocast); the LoRA itself is always fp32."""
+    gradient_checkpointing: bool = False
+    save_every: int = 0
+    """Steps between checkpoints; 0: only the last."""
+    save_every_epochs: int = 0
+    validate_every: int = 0
+    preview_every: int = 0
+    preview_prompts: tuple[str, ...] = ()
+    state_every: int = 50
+    """Steps between saves of the full training state, from which a killed run resumes."""
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+
+    def __post_init__(self) -> None:
+        check(bool(self.name) and not set(self.name) & set('/\\:*?"<>|\0') and not self.name.startswith("."),
+              "name", self.name, "a file name: not empty, no path separators, no leading dot")
+        check_choice("kind", self.kind, KINDS)
+        check_choice("precision", self.precision, PRECISIONS)
+        check(self.steps >= 1, "steps", self.steps, "1 or more")
+        check(0 <= self.seed < 2**63, "seed", self.seed, "from 0 to 2^63 - 1")
+        check(self.accumulation_steps >= 1, "accumulation_steps", self.accumulation_steps, "1 or more")
+        check(self.state_every >= 1, "state_every", self.state_every, "1 or more")
+        for name in ("save_every", "save_every_epochs", "validate_every", "preview_every"):
+            check(getattr(self, name) >= 0, name, getattr(self, name), "0 (off) or more")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """The reverse of `to_dict`; settings left out take their defaults.
+
+        Raises UserError for a name that is no setting (with the nearest valid one) or a value of the wrong type.
+        """
+        return _build(cls, values, "setting")
+
+    def replace(self, **settings: Any) -> TrainConfig:
+        """A copy with settings changed by dotted name, as in `replace(**{"adapter.rank": 8, "steps": 100})`."""
+        values = self.to_dict()
+        for dotted, value in settings.items():
+            *groups, name = dotted.split(".")
+            target = values
+            for group in groups:
+                if not isinstance(target.get(group), dict):
+                    raise unknown_name("setting group", group, (k for k, v in target.items() if isinstance(v, dict)))
+                target = target[group]
+            if name not in target:
+                raise unknown_name("setting", dotted, setting_names())
+            target[name] = value
+        return self.from_dict(values)
+
+
+def setting_names(cls: type = TrainConfig, prefix: str = "") -> list[str]:
+    """Every dotted setting name, for error messages and the command line's --set."""
+    names: list[str] = []
+    for name, kind in typing.get_type_hints(cls).items():
+        names += setting_names(kind, f"{prefix}{name}.") if dataclasses.is_dataclass(kind) else [prefix + name]
+    return names
+
+
+def _build(cls: type, values: Mapping[str, Any], what: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        if name not in hints:
+            raise unknown_name(what, name, hints)
+    return cls(**{name: _convert(name, value, hints[name]) for name, value in values.items()})
+
+
+def _convert(name: str, value: Any, kind: Any) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if dataclasses.is_dataclass(value):
+            return value
+        if not isinstance(value, Mapping):
+            raise UserError(f"{name} is {value!r}; it must be a group of settings.")
+        return _build(kind, value, f"setting in {name}")
+    if isinstance(kind, types.UnionType):
+        if value is None:
+            return None
+        kind = next(arg for arg in typing.get_args(kind) if arg is not type(None))
+    if typing.get_origin(kind) is tuple:
+        if isinstance(value, str) or not isinstance(value, (list, tuple)):
+            raise UserError(f"{name} is {value!r}; it must be a list of texts.")
+        return tuple(map(str, value))
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise UserError(f"{name} is {value!r}; it must be {_KIND_WORDS[kind]}.")
+    return value
+
+
+_KIND_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}

@@ -1,0 +1,72 @@
+"""What a training run yields while it runs, beside the events that all work shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..common.events import Event
+
+
+@dataclass(frozen=True)
+class RunStarted(Event):
+    folder: Path
+    steps: int
+    first_step: int
+    """0, or the step a resumed run goes on from."""
+    samples: int
+    validation_samples: int
+    adapted_modules: int
+    trained_parameters: int
+
+
+@dataclass(frozen=True)
+class Caching(Event):
+    """Latents and text embeddings are being made before the first step."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class StepDone(Event):
+    step: int
+    """Counts from 1."""
+    epoch: int
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Validated(Event):
+    step: int
+    loss: float
+    base_loss: float
+    """The base model's own loss on the same pictures, noise, and times."""
+    ratio: float
+    """Mean over the times of loss / base loss. Below 1: better than the base; rising again: overfitting."""
+
+
+@dataclass(frozen=True)
+class Previewed(Event):
+    step: int
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class CheckpointSaved(Event):
+    step: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    step: int
+    path: Path
+    stopped: bool
+    """True: asked to stop before the last step; what was trained is kept."""
+    reused: bool = False
+    """True: an identical finished run was found; nothing was trained."""

@@ -1,0 +1,186 @@
+"""From a dataset to training batches: bucketed, cached latents, each with its own caption's conditioning.
+
+Everything random is drawn from a generator seeded by (seed, purpose, batch index), so that a resumed run needs
+only the step number to go on with the same pictures, captions, noise, and times.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..captions.tags import truncation_report
+from ..common.errors import UserError
+from ..common.events import Event, Warned
+from ..common.tensor_cache import TensorCache
+from ..datasets.buckets import BatchPlan, Size, assign_bucket, fit_to_bucket, make_buckets
+from ..datasets.dataset import Dataset, Sample, bucket_mask
+from ..models.backbone import Backbone, Conditioning
+from ..pictures.images import to_tensor
+from .caption_policy import CaptionPolicy
+from .config import TrainConfig
+from .events import Caching
+from .masked_loss import latent_mask
+
+TEXT_BATCH = 16
+
+
+def derived_seed(seed: int, *purpose: object) -> int:
+    """A 63-bit seed for one purpose, independent of the seeds for all other purposes."""
+    digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B samples of one bucket.
+
+    Attributes:
+        latents: [B, C, ...] in the model's own scale, on the CPU.
+        captions: what each row is captioned with this time ("" where the caption was dropped).
+        conditioning: the cached conditioning of those captions, or None if the text encoder is being trained.
+        masks: [B, 1, h, w] in 0..1, what of each latent is meant, or None if all of every picture is.
+    """
+
+    latents: Tensor
+    captions: tuple[str, ...]
+    conditioning: Conditioning | None
+    masks: Tensor | None = None
+
+
+class Feed:
+    """Batches of one dataset for one backbone.
+
+    `prepare()` fills the caches; `batch(index)` is then a pure function of the index.
+    """
+
+    def __init__(self, backbone: Backbone, dataset: Dataset, config: TrainConfig, cache: TensorCache) -> None:
+        self.backbone, self.dataset, self.config, self.cache = backbone, dataset, config, cache
+        data = config.data
+        step = backbone.family.bucket_step
+        buckets = make_buckets(data.resolution, step)
+        self.samples: list[Sample] = []
+        self.buckets: list[Size] = []
+        self.left_out: list[str] = []
+        self._latent_keys: dict[tuple[int, bool], Mapping[str, Any]] = {}
+        self._masks: dict[tuple[int, bool], Tensor] = {}
+        for sample in dataset.samples:
+            try:
+                self.buckets.append(assign_bucket(sample.size, buckets, data.upscale, step))
+                self.samples.append(sample)
+            except UserError as error:
+                self.left_out.append(f"{sample.path.name} is left out: {error}")
+        if self.left_out and not self.samples:
+            raise UserError(f"no picture can be trained on; {self.left_out[0]}")
+        self.plan = BatchPlan(self.buckets, [s.repeats for s in self.samples], data.batch_size, config.seed)
+        self.masked = data.masked_loss and any(sample.mask for sample in self.samples)
+        policy = CaptionPolicy.from_config(data)
+        self.variants = [
+            policy.variants(sample.caption, data.caption_variants, derived_seed(config.seed, "captions", index))
+            for index, sample in enumerate(self.samples)
+        ]
+
+    @property
+    def trains_text(self) -> bool:
+        return self.config.adapter.text_encoder
+
+    def prepare(self) -> Iterator[Event]:
+        """Fill the caches; report pictures left out and captions cut. Later reads of a lost entry make it again."""
+        for line in self.left_out:
+            yield Warned(line)
+        if self.config.data.masked_loss and not self.masked:
+            yield Warned("data.masked_loss is on, but no picture has a mask: each is trained on whole. Put a.png's "
+                         "mask into masks/a.png or a_mask.png.")
+        for line in truncation_report(self._all_captions(), self.backbone.token_count):
+            yield Warned(line)
+        flips = (False, True) if self.config.data.flip else (False,)
+        total = len(self.samples) * len(flips)
+        for done, (index, flip) in enumerate(((i, f) for i in range(len(self.samples)) for f in flips), 1):
+            self._latents(index, flip)
+            yield Caching("latents", done, total)
+        if not self.trains_text:
+            captions = self._all_captions()
+            for start in range(0, len(captions), TEXT_BATCH):
+                self._encode_captions(captions[start : start + TEXT_BATCH])
+                yield Caching("text", min(start + TEXT_BATCH, len(captions)), len(captions))
+
+    def batch(self, index: int) -> Batch:
+        """The index-th batch, counted from 0 over all epochs."""
+        rng = random.Random(derived_seed(self.config.seed, "batch", index))
+        data = self.config.data
+        latents, captions, masks = [], [], []
+        for sample in self.plan.batch(index):
+            flip = data.flip and rng.random() < 0.5
+            latents.append(self._latents(sample, flip))
+            if self.masked:
+                masks.append(self._mask(sample, flip, latents[-1].shape[-2:]))
+            dropped = rng.random() < data.caption_dropout
+            captions.append("" if dropped else rng.choice(self.variants[sample]))
+        conditioning = None if self.trains_text else self.conditioning(captions)
+        return Batch(torch.stack(latents), tuple(captions), conditioning, torch.stack(masks) if masks else None)
+
+    def conditioning(self, captions: list[str]) -> Conditioning:
+        """Cached conditioning, one row per caption, on the CPU."""
+        return Conditioning.cat([self._text(caption) for caption in captions])
+
+    def _all_captions(self) -> list[str]:
+        captions = dict.fromkeys(caption for variants in self.variants for caption in variants)
+        if self.config.data.caption_dropout:
+            captions[""] = None
+        return list(captions)
+
+    def _latents(self, index: int, flip: bool) -> Tensor:
+        sample, bucket = self.samples[index], self.buckets[index]
+
+        def encode() -> dict[str, Tensor]:
+            pixels = to_tensor(fit_to_bucket(sample.load(), bucket))
+            pixels = pixels.flip(-1) if flip else pixels
+            with torch.no_grad():
+                return {"latents": self.backbone.encode_images(pixels[None])[0].float().cpu()}
+
+        if (index, flip) not in self._latent_keys:  # asking a file whether it has changed, at every step, costs time
+            self._latent_keys[index, flip] = self._key(
+                {"what": "latents", "image": sample.content_hash, "crop": sample.crop, "bucket": bucket, "flip": flip})
+        return self.cache.get(self._latent_keys[index, flip], encode)["latents"]
+
+    def _mask(self, index: int, flip: bool, size: tuple[int, int]) -> Tensor:
+        """[1, h, w]; all ones for a picture without a mask."""
+        sample, bucket = self.samples[index], self.buckets[index]
+        if sample.mask is None:
+            return torch.ones(1, *size)
+        if (index, flip) not in self._masks:
+            self._masks[index, flip] = latent_mask(bucket_mask(sample, bucket, flip), size)
+        return self._masks[index, flip]
+
+    def _text(self, caption: str) -> Conditioning:
+        def encode() -> dict[str, Tensor]:
+            with torch.no_grad():
+                return dict(self.backbone.encode_text([caption]).to("cpu").tensors)
+
+        return Conditioning(self.cache.get(self._text_key(caption), encode))
+
+    def _encode_captions(self, captions: list[str]) -> None:
+        """Encode captions together, then store a row each; those already cached are left as they are."""
+        rows: dict[str, Conditioning] = {}
+
+        def encode(caption: str) -> dict[str, Tensor]:
+            if not rows:
+                with torch.no_grad():
+                    encoded = self.backbone.encode_text(captions).to("cpu")
+                rows.update({text: encoded.rows([row]) for row, text in enumerate(captions)})
+            return dict(rows[caption].tensors)
+
+        for caption in captions:
+            self.cache.get(self._text_key(caption), lambda caption=caption: encode(caption))
+
+    def _text_key(self, caption: str) -> Mapping[str, Any]:
+        return self._key({"what": "text", "caption": caption})
+
+    def _key(self, parts: dict[str, Any]) -> Mapping[str, Any]:
+        return {**parts, "model": self.backbone.fingerprint}

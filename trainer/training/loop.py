@@ -1,0 +1,366 @@
+"""The training loop: any Backbone, any dataset, one generator of events.
+
+A run is resumed exactly: the state on disk holds the adapter and the optimizer, and everything else (pictures,
+captions, noise, times, learning rate) is a pure function of the step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..captions.tags import tag_frequency
+from ..common.errors import UserError
+from ..common.events import Event, Warned
+from ..common.files import atomic_path
+from ..common.tensor_cache import TensorCache
+from ..datasets.dataset import Dataset, split_validation
+from ..lora import file as lora_file
+from ..models.backbone import Backbone, Conditioning
+from ..pictures.images import to_image
+from . import adapters, checkpoint, runs
+from .config import TrainConfig
+from .events import CheckpointSaved, Finished, Previewed, RunStarted, StepDone
+from .feed import Batch, Feed, derived_seed
+from .masked_loss import masked_loss, masked_prior
+from .metadata import lora_metadata
+from .objectives import Loss
+from .optimizers import OPTIMIZERS, build_optimizer
+from .schedules import rate_factor
+from .validation import Validator
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+TEXT_BLOCKS = ("layers",)
+
+
+def train(
+    backbone: Backbone,
+    dataset: Dataset,
+    config: TrainConfig,
+    runs_root: Path,
+    *,
+    validation: Dataset | None = None,
+    lineage: dict[str, Any] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    retrain: bool = False,
+) -> Iterator[Event]:
+    """Train a LoRA, yielding events; the last is Finished with the path of the LoRA file.
+
+    An identical finished run under `runs_root` is reused and a partial one resumed, unless `retrain`.
+    `should_stop` is asked after every step: true saves the LoRA and the state and ends the run early. Closing the
+    generator, Ctrl-C, or an error between steps saves both too. The backbone comes back as it was.
+
+    Raises:
+        UserError: a setting or picture that cannot work, a loss that is not a number, or memory that ran out.
+    """
+    notes: tuple[str, ...] = ()
+    if validation is None:
+        dataset, validation = split_validation(dataset, config.data.validation_fraction, config.seed)
+        notes = dataset.notes
+    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint)
+    lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **(lineage or {})}
+    run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
+    if run.finished:
+        yield Finished(config.steps, run.final_path, stopped=False, reused=True)
+        return
+    with run.locked(), backbone.training(config.gradient_checkpointing):
+        session = _Session(backbone, dataset, validation, config, run)
+        with contextlib.closing(session):
+            yield from (Warned(note) for note in notes)
+            yield from session.run_steps(should_stop)
+
+
+class _Session:
+    """One run in progress: the adapters in the network, the optimizer, and where it stands."""
+
+    def __init__(self, backbone: Backbone, dataset: Dataset, validation: Dataset, config: TrainConfig,
+                 run: runs.Run) -> None:
+        self.backbone, self.dataset, self.config, self.run = backbone, dataset, config, run
+        self.started_at = time.time()
+        self.loss = Loss.of(backbone.family, backbone.schedule, config.objective)
+        cache = TensorCache(run.folder / "cache" if config.data.cache == "disk" else None)
+        self.feed = Feed(backbone, dataset, config, cache)
+        held_out = Feed(backbone, *_as_validation(validation, config), cache) if len(validation) else None
+        self.validator = Validator(self, held_out)
+        self.handles = _attach(backbone, config)
+        self.parameters = [p for handle in self.handles.values() for p in handle.parameters()]
+        self.optimizer = _optimizer(self.handles, backbone, config)
+        self.scaler = torch.amp.GradScaler(backbone.device.type, enabled=config.precision == "fp16")
+        self.step = 0
+        self.consistent = True
+        self._resume()
+
+    def close(self) -> None:
+        for handle in self.handles.values():
+            handle.detach()
+
+    # -- the steps -----------------------------------------------------------------------------------------------
+
+    def run_steps(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
+        yield RunStarted(
+            self.run.folder, self.config.steps, self.step, len(self.dataset), len(self.validator),
+            sum(len(handle.module_names) for handle in self.handles.values()),
+            sum(p.numel() for p in self.parameters),
+        )
+        yield from self.feed.prepare()
+        yield from self.validator.prepare()
+        try:
+            while self.step < self.config.steps:
+                yield self._train_step()
+                yield from self._after_step()
+                if should_stop():
+                    break
+        except BaseException as error:
+            if not isinstance(error, UserError):  # a diverged run keeps its last good state
+                self._keep()
+            if _is_out_of_memory(error):
+                raise UserError(self._memory_advice()) from error
+            raise
+        yield from self._finish()
+
+    def _train_step(self) -> StepDone:
+        started, accumulation = time.perf_counter(), self.config.accumulation_steps
+        first = self.step * accumulation
+        self._set_rates()
+        total = 0.0
+        for index in range(first, first + accumulation):
+            with self.backbone.step():
+                loss = self._batch_loss(index) / accumulation
+                self.scaler.scale(loss).backward()
+            total += loss.item()
+        if not math.isfinite(total):
+            raise UserError(self._divergence_advice(total))
+        norm = self._clip()
+        self.consistent = False
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        self.consistent = True
+        self.optimizer.zero_grad(set_to_none=True)
+        done = StepDone(
+            self.step, self.feed.plan.epoch_of(first), total, self.optimizer.param_groups[0]["lr"], norm,
+            time.perf_counter() - started,
+        )
+        self.run.append_metrics(
+            {"step": done.step, "epoch": done.epoch, "loss": total, "learning_rate": done.learning_rate,
+             "grad_norm": norm, "seconds": done.seconds}
+        )
+        return done
+
+    def _batch_loss(self, index: int) -> Tensor:
+        batch = self.feed.batch(index)
+        generator = torch.Generator().manual_seed(derived_seed(self.config.seed, "noise", index))
+        noise = torch.randn(batch.latents.shape, generator=generator)
+        t = self.loss.times(torch.rand(len(batch.latents), generator=generator))
+        return self.sample_losses(batch, noise, t, prior=self.config.data.masked_prior).mean()
+
+    def sample_losses(self, batch: Batch, noise: Tensor, t: Tensor, prior: float = 0.0) -> Tensor:
+        """The loss [B] of a batch at given noise and times (all on the CPU).
+
+        `prior` adds, for batches with masks, what keeps the surroundings as the base predicts them.
+        """
+        device = self.backbone.device
+        latents, noise, t = batch.latents.to(device), noise.to(device), t.to(device)
+        noisy = self.backbone.noised(latents, noise, t)
+        if batch.masks is None:
+            return self.loss.per_sample(self._predict(noisy, t, batch), latents, noise, t)
+        masks, unmasked_weight = batch.masks.to(device), self.config.data.unmasked_weight
+        base = self._base_prediction(noisy, t, batch) if prior and batch.masks.min() < 1 else None
+        prediction = self._predict(noisy, t, batch)
+
+        def mean(error: Tensor) -> Tensor:
+            inside = masked_loss(error, masks, unmasked_weight)
+            return inside if base is None else inside + masked_prior(prediction.float(), base.float(), masks, prior)
+
+        return self.loss.per_sample(prediction, latents, noise, t, mean)
+
+    def _predict(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
+        dtype = AUTOCAST.get(self.config.precision)
+        with torch.autocast(self.backbone.device.type, dtype, enabled=dtype is not None):
+            return self.backbone.predict(noisy, t, self._conditioning(batch))
+
+    @torch.no_grad()
+    def _base_prediction(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
+        """What the base alone says to the same, with its own text encoder."""
+        with contextlib.ExitStack() as stack:
+            for handle in self.handles.values():
+                stack.enter_context(handle.disabled())
+            return self._predict(noisy, t, batch)
+
+    def _conditioning(self, batch: Batch) -> Conditioning:
+        if batch.conditioning is None:
+            return self.backbone.encode_text(batch.captions)
+        return batch.conditioning.to(self.backbone.device)
+
+    def _set_rates(self) -> None:
+        settings = self.config.optimizer
+        factor = rate_factor(
+            settings.schedule, self.step, self.config.steps, settings.warmup_steps, settings.cycles
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * factor
+
+    def _clip(self) -> float:
+        self.scaler.unscale_(self.optimizer)
+        limit = self.config.optimizer.max_grad_norm or math.inf
+        return nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True).item()
+
+    # -- between steps -------------------------------------------------------------------------------------------
+
+    def _after_step(self) -> Iterator[Event]:
+        config, last = self.config, self.step == self.config.steps
+        if config.validate_every and (self.step % config.validate_every == 0 or last) and len(self.validator):
+            validated = self.validator.measure(self.step)
+            self.run.append_metrics(
+                {"step": self.step, "validation_loss": validated.loss, "validation_base_loss": validated.base_loss,
+                 "validation_ratio": validated.ratio}
+            )
+            yield validated
+        if config.preview_every and (self.step % config.preview_every == 0 or last) and config.preview_prompts:
+            yield self._preview()
+        if not last and self._checkpoint_is_due():
+            yield self._save_checkpoint()
+        if not last and self.step % config.state_every == 0:
+            self._save_state()
+
+    def _checkpoint_is_due(self) -> bool:
+        config, plan = self.config, self.feed.plan
+        if config.save_every and self.step % config.save_every == 0:
+            return True
+        batches = self.step * config.accumulation_steps
+        epoch = plan.epoch_of(batches)
+        ended = epoch > plan.epoch_of(batches - config.accumulation_steps)
+        return bool(config.save_every_epochs) and ended and epoch % config.save_every_epochs == 0
+
+    def _preview(self) -> Previewed:
+        prompts = list(self.config.preview_prompts)
+        side = self.config.data.resolution // self.backbone.family.bucket_step * self.backbone.family.bucket_step
+        with torch.no_grad():
+            pictures = self.backbone.generate(
+                prompts, seeds=[derived_seed(self.config.seed, "preview", row) % 2**32 for row in range(len(prompts))],
+                width=side, height=side, steps=self.backbone.family.sample_steps, cfg=self.backbone.family.cfg,
+            )
+        paths = []
+        for row, pixels in enumerate(pictures):
+            paths.append(self.run.samples_folder / f"step{self.step:06d}-{row:02d}.png")
+            with atomic_path(paths[-1]) as temporary:
+                to_image(pixels).save(temporary, format="PNG")
+        return Previewed(self.step, tuple(paths))
+
+    def _save_checkpoint(self, final: bool = False) -> CheckpointSaved:
+        path = self.run.final_path if final else self.run.checkpoint_path(self.step)
+        modules = {
+            f"{prefix}.{name}": factors
+            for prefix, handle in self.handles.items()
+            for name, factors in handle.weights().items()
+        }
+        metadata = lora_metadata(
+            self.config, self.backbone.family,
+            base_fingerprint=self.backbone.fingerprint, dataset_fingerprint=self.dataset.fingerprint,
+            tag_frequency=tag_frequency(sample.caption for sample in self.dataset),
+            image_count=len(self.dataset), lineage=self.run.lineage, step=self.step, started_at=self.started_at,
+            epoch=self.feed.plan.epoch_of(self.step * self.config.accumulation_steps - 1),
+        )
+        lora_file.save_lora(path, lora_file.LoraWeights(modules, metadata), key_style=self.backbone.key_style)
+        return CheckpointSaved(self.step, path)
+
+    def _save_state(self) -> None:
+        checkpoint.save_state(
+            self.run.state_path, self.step,
+            {f"adapter.{row}": parameter.detach() for row, parameter in enumerate(self.parameters)},
+            self.optimizer, {"scaler": self.scaler.state_dict()},
+        )
+
+    def _resume(self) -> None:
+        if not self.run.state_path.exists():
+            self.run.truncate_metrics(0)
+            return
+        state = checkpoint.load_state(self.run.state_path)
+        with torch.no_grad():
+            for row, parameter in enumerate(self.parameters):
+                parameter.copy_(state.tensors[f"adapter.{row}"])
+        checkpoint.restore_optimizer(self.optimizer, state.optimizer_state)
+        if state.extra["scaler"]:
+            self.scaler.load_state_dict(state.extra["scaler"])
+        self.step = state.step
+        self.run.truncate_metrics(self.step)
+
+    def _keep(self) -> None:
+        """Save what there is of an interrupted run: the LoRA so far, and the state to go on from."""
+        if self.consistent and self.step:
+            self._save_state()
+            self._save_checkpoint()
+
+    def _finish(self) -> Iterator[Event]:
+        stopped = self.step < self.config.steps
+        if stopped:
+            self._save_state()
+        saved = self._save_checkpoint(final=not stopped)
+        self.run.mark_finished(self.step, stopped)
+        yield saved
+        yield Finished(self.step, saved.path, stopped=stopped)
+
+    # -- advice --------------------------------------------------------------------------------------------------
+
+    def _divergence_advice(self, loss: float) -> str:
+        remedy = "use precision bf16 or fp32, or " if self.config.precision == "fp16" else ""
+        return (
+            f"the loss became {loss} at step {self.step + 1}: {remedy}lower optimizer.learning_rate "
+            f"(now {self.config.optimizer.learning_rate:g}). Checkpoints saved before are kept in {self.run.folder}."
+        )
+
+    def _memory_advice(self) -> str:
+        data = self.config.data
+        checkpointing = "" if self.config.gradient_checkpointing else "turn on gradient_checkpointing, "
+        return (
+            f"memory ran out at step {self.step + 1} with batch size {data.batch_size} at {data.resolution} px: "
+            f"{checkpointing}lower data.batch_size (and raise accumulation_steps) or data.resolution. "
+            f"What was trained is kept in {self.run.folder}; running again goes on from there."
+        )
+
+
+def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.AdapterHandle]:
+    """Adapters in the denoiser, and in the text encoders if asked, keyed by their prefix in a LoRA file."""
+    if config.adapter.text_encoder and backbone.text_network is None:
+        raise UserError("adapter.text_encoder is on, but the text encoder of this base cannot be trained here.")
+    parts = [(backbone.network_prefix, backbone.network, backbone.family.blocks, backbone.device)]
+    if config.adapter.text_encoder:
+        networks = backbone.text_network.items()
+        parts += [(prefix, network, TEXT_BLOCKS, backbone.text_device) for prefix, network in networks]
+    return {
+        prefix: adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix), device)
+        for prefix, network, blocks, device in parts
+    }
+
+
+def _optimizer(
+    handles: dict[str, adapters.AdapterHandle], backbone: Backbone, config: TrainConfig
+) -> torch.optim.Optimizer:
+    settings = config.optimizer
+    text_rate = settings.text_encoder_learning_rate or settings.learning_rate / 2
+    if OPTIMIZERS[settings.name].rate is not None:  # those that find their own rate want one for all
+        text_rate = settings.learning_rate
+    groups = [
+        (handle.parameters(), settings.learning_rate if prefix == backbone.network_prefix else text_rate)
+        for prefix, handle in handles.items()
+    ]
+    return build_optimizer(settings.name, groups, settings.weight_decay)
+
+
+def _as_validation(dataset: Dataset, config: TrainConfig) -> tuple[Dataset, TrainConfig]:
+    """The validation set as the feed should read it: every picture once, captions and pictures unaltered."""
+    plain = {"data.shuffle_captions": False, "data.tag_dropout": 0.0, "data.caption_dropout": 0.0, "data.flip": False}
+    return dataset.with_repeats(1), config.replace(**plain)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    kinds = (MemoryError, getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError))
+    words = ("not enough memory", "out of memory")
+    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words))

@@ -1,0 +1,111 @@
+"""Optimizers by name, one table row each. A new optimizer is a new row."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..common.checks import check, check_choice
+from ..common.errors import UserError
+from .schedules import SCHEDULES
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """The optimizer, its rates, and how the rate moves over the run."""
+
+    name: str = "adamw"
+    learning_rate: float = 1e-4
+    text_encoder_learning_rate: float | None = None
+    """None: half the learning rate."""
+    weight_decay: float = 0.01
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    cycles: int = 1
+    """Cycles of cosine_with_restarts."""
+    max_grad_norm: float = 1.0
+    """Gradients are clipped to this norm; 0 turns clipping off."""
+
+    def __post_init__(self) -> None:
+        check_choice("optimizer", self.name, OPTIMIZERS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        check(self.learning_rate > 0, "learning_rate", self.learning_rate, "greater than 0")
+        te = self.text_encoder_learning_rate
+        check(te is None or te > 0, "text_encoder_learning_rate", te, "greater than 0")
+        check(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        check(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
+        check(self.cycles >= 1, "cycles", self.cycles, "1 or more")
+        check(self.max_grad_norm >= 0, "max_grad_norm", self.max_grad_norm, "0 or more")
+
+
+@dataclass(frozen=True)
+class OptimizerRow:
+    """How an optimizer is built.
+
+    Attributes:
+        build: (parameter groups with `lr`, weight decay) → optimizer.
+        rate: the learning rate to start from, for those that find their own.
+    """
+
+    title: str
+    build: Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]
+    rate: float | None = None
+
+
+def _need(module: str, extra: str, optimizer: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"optimizer {optimizer!r} needs the library {module!r}, which is not installed: "
+            f'pip install "lora-bootstrap[{extra}]", or choose adamw.'
+        ) from error
+
+
+def _adamw(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
+    try:
+        return torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
+    except RuntimeError:  # a device or an older torch without the fused kernel
+        return torch.optim.AdamW(groups, weight_decay=weight_decay)
+
+
+def _adamw8bit(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
+    return _need("bitsandbytes", "8bit", "adamw8bit").optim.AdamW8bit(groups, weight_decay=weight_decay)
+
+
+def _adafactor(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
+    from transformers.optimization import Adafactor
+
+    return Adafactor(groups, weight_decay=weight_decay, scale_parameter=False, relative_step=False, warmup_init=False)
+
+
+def _prodigy(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
+    prodigy = _need("prodigyopt", "prodigy", "prodigy").Prodigy
+    # without safeguard_warmup the estimate of the rate is poisoned by the warm-up's small steps
+    return prodigy(groups, weight_decay=weight_decay, use_bias_correction=True, safeguard_warmup=True)
+
+
+OPTIMIZERS = {
+    "adamw": OptimizerRow("AdamW", _adamw),
+    "adamw8bit": OptimizerRow("AdamW, 8-bit state (bitsandbytes)", _adamw8bit),
+    "adafactor": OptimizerRow("Adafactor, fixed rate", _adafactor),
+    "prodigy": OptimizerRow("Prodigy, finds its own rate (set learning_rate to 1)", _prodigy, rate=1.0),
+}
+
+
+def build_optimizer(
+    name: str, groups: Sequence[tuple[Sequence[torch.nn.Parameter], float]], weight_decay: float
+) -> torch.optim.Optimizer:
+    """The optimizer of that name over groups of (parameters, learning rate). Empty groups are left out.
+
+    Each group also keeps its rate as `base_lr`, from which the schedule sets `lr`.
+    """
+    rows = [{"params": list(parameters), "lr": rate} for parameters, rate in groups if len(parameters)]
+    optimizer = OPTIMIZERS[name].build(rows, weight_decay)
+    for group in optimizer.param_groups:
+        group["base_lr"] = group["lr"]
+    return optimizer

@@ -1,0 +1,317 @@
+"""The run registry: one folder per training run. An identical finished run is reused, a partial one resumed.
+
+    <root>/<run>/<run>.safetensors              the LoRA, once the run is finished
+                 <run>-step000100.safetensors   checkpoints
+                 run.json                       what the run is, and how far it came
+                 metrics.jsonl                  one JSON object a line
+                 samples/  state/               previews; the exact training state while unfinished
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..common.errors import UserError
+from ..common.files import atomic_write, read_json, write_json
+from .config import TrainConfig
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
+
+FORMAT = 1
+COSMETIC = ("name", "state_every", "data.cache")
+"""Settings that change neither the weights nor what the run folder will hold."""
+
+OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
+"""Settings that cannot change the weights, but what is kept of the way there."""
+
+
+def run_key(
+    config: TrainConfig, base_fingerprint: str, dataset_fingerprint: str, validation_fingerprint: str = ""
+) -> str:
+    """The identity of a run: equal keys end with equal weights (on the same machine). 64 hexadecimal digits.
+
+    Every setting counts but COSMETIC and OUTPUTS, so that a new setting counts unless someone decides otherwise here.
+    """
+    settings = _flat(config.to_dict())
+    for name in COSMETIC + OUTPUTS:
+        del settings[name]
+    facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,
+             "validation": validation_fingerprint, "format": FORMAT}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
+
+
+@dataclass
+class Run:
+    """A run's folder and what run.json says of it. Make one with `open_run`, or `read_run` for a look."""
+
+    folder: Path
+    facts: dict[str, Any]
+    _metrics: TextIO | None = field(default=None, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def key(self) -> str:
+        return self.facts["key"]
+
+    @property
+    def config(self) -> TrainConfig:
+        return TrainConfig.from_dict(self.facts["config"])
+
+    @property
+    def lineage(self) -> dict[str, Any]:
+        return self.facts["lineage"]
+
+    @property
+    def finished(self) -> bool:
+        """Trained to its last step, and the LoRA is there. A run that was stopped early is not finished."""
+        return self.facts["status"] == "finished" and self.final_path.is_file()
+
+    @property
+    def step(self) -> int:
+        """The step at which the run was finished or stopped; 0 while it never was."""
+        return self.facts["step"]
+
+    @property
+    def final_path(self) -> Path:
+        return self.folder / f"{self.name}.safetensors"
+
+    @property
+    def state_path(self) -> Path:
+        """Where the training state is kept; it exists if there is something to resume."""
+        return self.folder / "state" / "state.safetensors"
+
+    @property
+    def samples_folder(self) -> Path:
+        return self.folder / "samples"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    def checkpoint_path(self, step: int) -> Path:
+        return self.folder / f"{self.name}-step{step:06d}.safetensors"
+
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """(step, path) of the LoRA files there are, by step; a finished run's last is its final file."""
+        pattern = re.compile(re.escape(self.name) + r"-step(\d+)\.safetensors")
+        steps = {int(match[1]): path for path in self.folder.iterdir() if (match := pattern.fullmatch(path.name))}
+        if self.finished:
+            steps[self.step] = self.final_path
+        return sorted(steps.items())
+
+    def mark_finished(self, step: int, stopped: bool) -> None:
+        """Write that the run ended at `step`. If it was not stopped early there is nothing to resume: state goes."""
+        self.close()
+        self.facts |= {"status": "stopped" if stopped else "finished", "step": step}
+        write_json(self.folder / "run.json", self.facts)
+        if not stopped:
+            self.state_path.unlink(missing_ok=True)
+
+    def append_metrics(self, values: Mapping[str, Any]) -> None:
+        """Add a line to metrics.jsonl; numbers that JSON has no word for (NaN, infinity) become null."""
+        if self._metrics is None:
+            self._metrics = open(self.metrics_path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (kept open)
+        plain = {key: None if isinstance(value, float) and not math.isfinite(value) else value
+                 for key, value in values.items()}
+        self._metrics.write(json.dumps(plain, ensure_ascii=False) + "\n")
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop the lines of steps after `step`, and any that a kill left half written."""
+        self.close()
+        lines = [json.dumps(values, ensure_ascii=False) + "\n" for values in self.metrics() if values["step"] <= step]
+        if self.metrics_path.exists():
+            atomic_write(self.metrics_path, "".join(lines).encode())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl that are whole and have a step."""
+        rows = []
+        if self.metrics_path.exists():
+            for line in self.metrics_path.read_text(encoding="utf-8", errors="replace").splitlines():
+                with suppress(ValueError):
+                    values = json.loads(line)
+                    if isinstance(values, dict) and isinstance(values.get("step"), int):
+                        rows.append(values)
+        return rows
+
+    @property
+    def being_trained(self) -> bool:
+        """Whether anyone holds the run's lock at this moment, in any process of the machine."""
+        try:
+            with open(self.folder / "state" / "lock", "r+", encoding="ascii") as file:
+                _take(file)
+                _give_back(file)
+        except OSError as error:
+            return error.errno in _HELD
+        return False
+
+    def close(self) -> None:
+        """Close metrics.jsonl; a later `append_metrics` opens it again."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Only one holder at a time, over all processes of the machine; the system frees a dead one's lock.
+
+        Also sweeps away what a killed process left half written. Raises UserError if another holds it.
+        """
+        with _lock(self.folder / "state" / "lock", self.name):
+            for leftover in (*self.folder.glob(".*.tmp"), *self.folder.glob("*/.*.tmp")):
+                leftover.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                self.close()
+
+
+def open_run(
+    root: str | os.PathLike[str], config: TrainConfig, key: str, lineage: Mapping[str, Any] | None = None,
+    *, retrain: bool = False,
+) -> Run:
+    """The folder for a run, under `root`: `<name>`, or `<name>-2`, `<name>-3`, ... where others have that name.
+
+    An identical run (equal `key`) is taken up where it is: finished ones for reuse, if they kept all that is asked for
+    now (checkpoints, previews), others to be resumed. With `retrain` it is a new run in any case.
+
+    Raises UserError if the folder cannot be made, or would lie outside `root`.
+    """
+    root = Path(root).resolve()
+    number = 1
+    while True:
+        folder = _confined(root, config.name if number == 1 else f"{config.name}-{number}")
+        run = _existing(folder)
+        if run is None and not folder.exists():
+            with suppress(FileExistsError):  # made by another process just now: look at it again
+                return _create(folder, config, key, lineage or {})
+            continue
+        if run and not retrain and run.key == key:
+            if run.finished and _keeps(run.config, config):
+                return run
+            if not run.finished:
+                run.facts |= {"config": config.to_dict(), "lineage": dict(lineage or {})}
+                return run
+        number += 1
+
+
+def read_run(folder: str | os.PathLike[str]) -> Run:
+    """The run in a folder, for a look. Raises UserError if it holds none."""
+    run = _existing(Path(folder).resolve())
+    if run is None:
+        raise UserError(f"{folder} holds no training run (no run.json). Choose a run's own folder.")
+    return run
+
+
+def _existing(folder: Path) -> Run | None:
+    if not (folder / "run.json").is_file():
+        return None
+    facts = read_json(folder / "run.json")
+    try:
+        TrainConfig.from_dict(facts["config"])
+        known = facts["format"] == FORMAT and {"key", "lineage", "status", "step"} <= facts.keys()
+    except (KeyError, TypeError, ValueError):
+        known = False
+    # a folder of another version or hand is left alone
+    return Run(folder, facts) if known else None
+
+
+def _create(folder: Path, config: TrainConfig, key: str, lineage: Mapping[str, Any]) -> Run:
+    """A new run folder that appears with its run.json in it. Raises FileExistsError if the name is taken."""
+    facts = {"format": FORMAT, "key": key, "status": "training", "step": 0, "lineage": dict(lineage),
+             "config": config.to_dict()}
+    temp = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        write_json(temp / "run.json", facts)
+        os.rename(temp, folder)
+    except OSError as error:
+        if folder.exists():
+            raise FileExistsError(folder) from error
+        raise UserError(f"cannot make the run folder {folder}: {error.strerror}. Choose another folder.") from error
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+    return Run(folder, facts)
+
+
+def _keeps(have: TrainConfig, want: TrainConfig) -> bool:
+    """Whether a run with settings `have` kept all that `want` asks to keep; 0 asks for nothing."""
+    rows = ((getattr(have, name), getattr(want, name)) for name in OUTPUTS if name != "preview_prompts")
+    previews = not (want.preview_every and want.preview_prompts) or have.preview_prompts == want.preview_prompts
+    return previews and all(wanted in (0, had) for had, wanted in rows)
+
+
+def _confined(root: Path, name: str) -> Path:
+    folder = (root / name).resolve()
+    if folder.parent != root:
+        raise UserError(f"run {name!r} would lie in {folder}, outside {root}. Choose another name.")
+    return folder
+
+
+@contextmanager
+def _lock(path: Path, name: str) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+", encoding="ascii") as file:
+        try:
+            _take(file)
+        except OSError as error:
+            if error.errno not in _HELD:  # a file system without locks must not keep anyone from training
+                yield
+                return
+            file.seek(0)
+            holder = file.read(20).strip() or "unknown"
+            raise UserError(f"run {name!r} is being trained already (process {holder}). Wait for it, stop it, or "
+                            "choose another name.") from error
+        file.seek(0)
+        file.truncate()
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            _give_back(file)
+
+
+def _take(file: TextIO) -> None:
+    if fcntl:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    else:
+        file.seek(_LOCKED_BYTE)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+
+def _give_back(file: TextIO) -> None:
+    if fcntl:
+        fcntl.flock(file, fcntl.LOCK_UN)
+    else:
+        file.seek(_LOCKED_BYTE)
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+
+
+_HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)
+_LOCKED_BYTE = 1 << 20
+"""Windows denies reading a locked byte, so it lies behind the text that says who holds it."""
