@@ -44,8 +44,11 @@ class Console:
                 last = event
         return last
 
-    def counted(self, what: str, work: Callable[..., Any], *values: Any) -> Any:
-        """What a work with a `progress` of (done, all) returns. Ctrl-C ends it at once."""
+    def count(self, what: str, work: Callable[..., Any], *values: Any) -> Any:
+        """Show how far `work(*values, progress=)` is, which calls `progress(done, total)`; returns what it returns.
+
+        Ctrl-C ends it at once.
+        """
         from ..common.events import Making
         from .progress import Progress
 

@@ -1,16 +1,14 @@
-"""An audit as a whole: findings in order, duplicates, coverage, the cache, cancelling, its report, and its command."""
+"""An audit as a whole: findings in order, duplicates, coverage, the cache, cancelling, and its report."""
 
 import json
-import random
 import tracemalloc
 
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.sandbox.drawing import draw
 from lora_bootstrap.trainer.captions.coverage import Bar
-from lora_bootstrap.trainer.cli import main as cli
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Interrupted, Making
 from lora_bootstrap.trainer.datasets import audit as audit_module
@@ -24,30 +22,16 @@ from lora_bootstrap.trainer.datasets.audit_report import (
     text_bar,
     write_audit,
 )
-from lora_bootstrap.trainer.datasets.dataset import Dataset, Sample, load_folder, save_samples
+from lora_bootstrap.trainer.datasets.dataset import Dataset, Sample, load_folder
 
-from ...helpers.audits import run_audit
+from ...helpers.audits import draw_faulty_folder, run_audit
 
 SMALL = AuditConfig(family="sandbox", resolution=128, workers=1)
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Six drawings of one character, one blurred, one copied, one of two people, one without a caption."""
-    folder, rng = tmp_path_factory.mktemp("set"), random.Random(5)
-    scenes = [world.Scene(world.HELD_OUT["akane"], angle=angle, framing=framing)
-              for angle in ("front view", "from side") for framing in ("full body", "upper body", "close-up")]
-    items = [(draw(scene, 128), ", ".join(["zqx", *world.caption_tags(scene)]), {"name": f"d{number}"})
-             for number, scene in enumerate(scenes)]
-    image = items[0][0]
-    above = draw(world.Scene(world.HELD_OUT["akane"], angle="from above"), 128)
-    items += [(above.filter(ImageFilter.GaussianBlur(2.5)), "zqx, 2girls", {"name": "soft"}),
-              (image.crop((3, 3, 125, 125)), "zqx, 1girl", {"name": "twin"}),
-              (draw(world.sample_scene(rng, background="white background", style="flat color"), 128), "",
-               {"name": "untold"})]
-    save_samples(folder, items)
-    (folder / "broken.png").write_bytes(b"nothing")
-    return folder
+    return draw_faulty_folder(tmp_path_factory.mktemp("set"))
 
 
 @pytest.fixture(scope="module")
@@ -229,22 +213,3 @@ def test_an_audit_is_written_to_three_files(found, tmp_path):
 def test_wrong_settings_are_one_clear_line(settings, words):
     with pytest.raises(UserError, match=words):
         AuditConfig(**settings)
-
-
-def test_the_command_writes_its_files_and_prints_the_table(home, tmp_path, capsys):
-    argv = ["audit", "--dataset", str(home), "--family", "sandbox", "--resolution", "128", "--output", str(tmp_path),
-            "--name", "mine"]
-    assert cli.main(argv) == 0
-    out = capsys.readouterr().out
-    assert "soft.png" in out and "no view from behind" in out
-    assert (tmp_path / "audits" / "mine" / "contact_sheet.png").is_file()
-    assert cli.main([*argv, "--json"]) == 0
-    value = json.loads(capsys.readouterr().out)
-    assert value["finished"] and value["counts"]["duplicate"] == 1
-
-
-def test_a_mistake_on_the_command_line_is_one_line(tmp_path, capsys):
-    assert cli.main(["audit", "--dataset", str(tmp_path / "none")]) == 2
-    assert cli.main(["audit", "--dataset", str(tmp_path), "--purpose", "hero"]) == 2
-    error = capsys.readouterr().err
-    assert "is not a folder" in error and "unknown purpose" in error and error.count("\n") == 2
