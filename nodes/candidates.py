@@ -19,6 +19,7 @@ from ..host.progress import show_text
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.project import Project as Record
 from ..trainer.bootstrap.rounds import REFERENCE, BootstrapProject, Round
+from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.view_plan import (
     MOST_CFG,
     PlannedView,
@@ -197,11 +198,10 @@ class Job:
         number, lora = self.one.number, self.source.lora
         record = Record.load(self.one.project.folder)
         if lora and paths.inside(paths.loras_root(), lora):
-            note_stage(record, f"style-{number}", f"Round {number}: train a style LoRA", lora.stem, True,
+            note_stage(record, *STAGES["style"].name_and_title(number), lora.stem, True,
                        {"lora": output_path(lora), "run": output_path(lora.parent)})
-        name, title = (f"candidates-{number}", f"Round {number}: generate candidates") if number else (
-            "reference", "The base model's own pictures")
-        note_stage(record, name, title, f"{len(self.plan)} pictures", not self.missing,
+        stage = STAGES["reference" if number == REFERENCE else "candidates"]
+        note_stage(record, *stage.name_and_title(number), f"{len(self.plan)} pictures", not self.missing,
                    {"folder": output_path(self.one.candidates_folder)})
 
 

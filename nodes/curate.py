@@ -32,6 +32,7 @@ from ..trainer.bootstrap.rounds import (
     for_character,
     round_dataset,
 )
+from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.status import style_run
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import file_hash
@@ -182,7 +183,7 @@ def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision
     elif warning and stop_on_alarm:
         held = f"Stopped: {warning}. Change the picks, or turn stop_on_alarm off to go on all the same."
     record.stopped_because = warning if held and warning else ""
-    note_stage(record, f"curate-{one.number}", f"Round {one.number}: choose from {done.figures.candidates}",
+    note_stage(record, *STAGES["curate"].name_and_title(one.number, done.figures.candidates),
                curation_summary(done.figures), done.reused, {"decisions": output_path(one.decisions_file)})
     notes = (*done.curation.notes, *([f"Alarm: {warning}."] if warning and not held else []))
     return Outcome(done.kept, count, _headline(count, target, done.figures), held, notes)
@@ -232,7 +233,7 @@ def dataset_of(project: BootstrapProject, number: int) -> tuple[Dataset, str]:
         raise UserError(f"nothing is kept in round {number} of {project.name!r}; pick in the gallery of Curate Images "
                         "first.")
     made = round_dataset(one, kept)
-    note_stage(Record.load(project.folder), f"dataset-{number}", f"Round {number}: dataset of {len(made.dataset)}",
+    note_stage(Record.load(project.folder), *STAGES["dataset"].name_and_title(number, len(made.dataset)),
                made.summary, made.reused, {"folder": output_path(one.dataset_folder)})
     return made.dataset, made.summary
 

@@ -16,6 +16,7 @@ from ..host.working import problem, show_report
 from ..trainer.bootstrap.config import BootstrapConfig
 from ..trainer.bootstrap.project import Project as Record, StageRecord, now, open_project
 from ..trainer.bootstrap.rounds import BootstrapProject, Made, make_crops
+from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.view_plan import plan_views
 from ..trainer.bootstrap.view_table import parse_table
 from ..trainer.captions.tags import split_tags
@@ -190,7 +191,7 @@ def start_project(config: BootstrapConfig, picture: Image.Image, own: Any = None
         save_picture(folder / "picture.png", picture)
     project = BootstrapProject(folder, BootstrapConfig.from_dict(record.settings))
     made = make_crops(project, picture, "picture", own)
-    note_stage(record, "crops", "Crop the picture", made.summary, made.reused, {"folder": output_path(
+    note_stage(record, *STAGES["crops"].name_and_title(), made.summary, made.reused, {"folder": output_path(
         project.crops_folder)})
     return project, made
 

@@ -40,6 +40,8 @@ from .events import BootstrapFinished, StageFinished, StageStarted
 from .project import Project, StageRecord, now, open_project
 from .report import write_report
 from .rounds import BootstrapProject, Kept, curate_round, for_character, make_crops, round_dataset
+from .stages import STAGES, list_stages
+from .status import style_run
 from .view_plan import REFERENCE_COUNT
 
 SHOWCASE_COUNT = 5
@@ -107,18 +109,17 @@ class _Bootstrap:
             yield Interrupted(self.stage)
 
     def _run(self) -> Iterator[Event]:
-        crops = yield from self._do("crops", "Crop the picture", self._crops())
-        reference = yield from self._do("reference", "The base model's own pictures", self._reference())
+        crops = yield from self._do("crops", self._crops())
+        reference = yield from self._do("reference", self._reference())
         dataset = crops
         for number in range(1, self.depth + 1):
             grown = yield from self._round(number, dataset, crops, reference)
             if self.project.stopped_because:
                 break
             dataset = grown
-        lora = yield from self._do("character", f"Train the character LoRA on {len(dataset)} pictures",
-                                   self._character(dataset))
-        grid = yield from self._do("grid", "Strength grid", self._grid(lora, crops))
-        report = yield from self._do("report", "Report", self._report())
+        lora = yield from self._do("character", self._character(dataset), count=len(dataset))
+        grid = yield from self._do("grid", self._grid(lora, crops))
+        report = yield from self._do("report", self._report())
         self.project.result = {"lora": self._relative(lora), "grid": self._relative(grid.sheet),
                                "report": self._relative(report)}
         self.project.save()
@@ -126,27 +127,30 @@ class _Bootstrap:
 
     def _round(self, number: int, dataset: Dataset, crops: Dataset, reference: Tensor):
         """One growth of the dataset; returns the larger one, or leaves `stopped_because` set."""
-        lora = yield from self._do(f"style-{number}", f"Round {number}: train a style LoRA on {len(dataset)} pictures",
-                                   self._style(number, dataset))
-        made = yield from self._do(f"candidates-{number}", f"Round {number}: generate candidates",
-                                   self._candidates(number, lora))
-        count = len(made) + len(self.rounds.round(number).carried)
-        kept = yield from self._do(f"curate-{number}", f"Round {number}: choose from {count}",
-                                   self._curate(number, crops, reference))
+        lora = yield from self._do("style", self._style(number, dataset), number, len(dataset))
+        paths = yield from self._do("candidates", self._candidates(number, lora), number)
+        count = len(paths) + len(self.rounds.round(number).carried)
+        kept = yield from self._do("curate", self._curate(number, crops, reference), number, count)
         wanted = self.config.targets[number] - len(crops)
         self.project.stopped_because = _stop_reason(number, alarm(self.project.rounds, wanted), len(dataset))
         if self.project.stopped_because:
             yield Warned(self.project.stopped_because)
             return dataset
-        return (yield from self._do(f"dataset-{number}", f"Round {number}: dataset of {len(kept) + len(crops)}",
-                                    self._dataset(number, kept)))
+        return (yield from self._do("dataset", self._dataset(number, kept), number, len(kept) + len(crops)))
 
-    def _do(self, name: str, title: str, work: Iterator[Event]):
-        """Run one stage's work as a stage: told, timed, and taken down in project.json."""
+    def _do(self, key: str, work: Iterator[Event], number: int = 0, count: int | None = None):
+        """Run one stage's work as a stage: reported, timed, and recorded in project.json. Returns its outcome's value.
+
+        Args:
+            number: of its round; 0: the stage is outside the rounds.
+            count: of the pictures it is about, for its title; None: not known or not said.
+        """
+        stage = STAGES[key]
+        name, title = stage.name_and_title(number, count)
         self.stage = name
         self.visited.append(name)
-        total = 2 + 4 * self.depth + 3
-        yield StageStarted(name, title, self._number(name), total)
+        order = list_stages(self.depth)
+        yield StageStarted(name, title, order.index((stage, number)) + 1, len(order))
         started = time.monotonic()
         outcome: _Outcome = yield from self._watched(work)
         seconds = time.monotonic() - started
@@ -166,11 +170,6 @@ class _Bootstrap:
                 if isinstance(event, Warned):
                     self.project.note(event.message)
                 yield event
-
-    def _number(self, name: str) -> int:
-        steps = ("style", "candidates", "curate", "dataset")
-        rounds = [f"{step}-{number}" for number in range(1, self.depth + 1) for step in steps]
-        return ["crops", "reference", *rounds, "character", "grid", "report"].index(name) + 1
 
     def _relative(self, path: Path) -> str:
         return path.resolve().relative_to(self.root.resolve()).as_posix()
@@ -192,7 +191,7 @@ class _Bootstrap:
         return _Outcome(self.pictures.pixels(paths), summary, reused, {"folder": self._relative(folder)})
 
     def _style(self, number: int, dataset: Dataset) -> Iterator[Event]:
-        return self._train(f"{self.config.name}-style-{number}", "style", dataset, self.config.style,
+        return self._train(style_run(self.rounds, number), "style", dataset, self.config.style,
                            {"project": self.config.name, "round": number})
 
     def _character(self, dataset: Dataset) -> Iterator[Event]:

@@ -11,9 +11,10 @@ from safetensors.torch import save
 
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap import loop as bootstrap
-from lora_bootstrap.trainer.bootstrap.events import BootstrapFinished, StageFinished
+from lora_bootstrap.trainer.bootstrap.events import BootstrapFinished, StageFinished, StageStarted
 from lora_bootstrap.trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
 from lora_bootstrap.trainer.bootstrap.originals import crop_framing, crop_repeats, crop_tags, real_share, squared
+from lora_bootstrap.trainer.bootstrap.stages import list_stages
 from lora_bootstrap.trainer.captions.views import VOCABULARIES, tag_roles
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Interrupted, Making, Warned
@@ -112,6 +113,20 @@ def test_a_picture_becomes_a_character_lora_a_grid_and_a_report(config, tmp_path
     assert [event.name for event in events if isinstance(event, StageFinished)] == [
         "crops", "reference", "style-1", "candidates-1", "curate-1", "dataset-1", "style-2", "candidates-2", "curate-2",
         "dataset-2", "character", "grid", "report"]
+
+
+def test_every_stage_leaves_on_disk_what_the_table_says_that_it_makes(config, tmp_path, training):
+    run(config, tmp_path)
+    made = [stage.makes.format(project="zqx", round=number) for stage, number in list_stages(depth=2)]
+    assert len(made) == 13 and [path for path in made if not (tmp_path / "out" / path).exists()] == []
+
+
+def test_stages_are_reported_by_number_and_title(config, tmp_path, training):
+    started = [event for event in run(config, tmp_path) if isinstance(event, StageStarted)]
+    assert [(event.number, event.total) for event in started] == [(number, 13) for number in range(1, 14)]
+    assert [event.title for event in started[2:6]] == [
+        "Round 1: train a style LoRA on 3 pictures", "Round 1: generate candidates", "Round 1: choose from 12",
+        "Round 1: dataset of 8"]
 
 
 def test_the_training_sets_grow_as_the_targets_say(config, tmp_path, training):
