@@ -17,8 +17,8 @@ from ..host.drawing.repeat import Part, part_between
 from ..host.events import tell_candidates, tell_project
 from ..host.progress import show_text
 from ..trainer.bootstrap.candidates import Lineage
-from ..trainer.bootstrap.project import Project as Record
-from ..trainer.bootstrap.rounds import REFERENCE, BootstrapProject, Round
+from ..trainer.bootstrap.project import ProjectRecord
+from ..trainer.bootstrap.rounds import REFERENCE, Project, Round
 from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.view_plan import (
     MOST_CFG,
@@ -170,7 +170,7 @@ class Job:
         self.missing = [(view, lineage) for view, lineage in self.plan if not is_kept(one, lineage)]
 
     @classmethod
-    def of(cls, project: BootstrapProject, views: ViewPlan, part: Part, stack: Any) -> Job:
+    def of(cls, project: Project, views: ViewPlan, part: Part, stack: Any) -> Job:
         lora, strength = parent_of(stack, project)
         steps, cfg = part.settings.get("steps"), part.settings.get("cfg")
         return cls(project.round(views.round), views, Source(lora, strength, part.recipe, steps, cfg), part)
@@ -196,7 +196,7 @@ class Job:
     def take_down(self) -> None:
         """Note in project.json which LoRA draws, and what."""
         number, lora = self.one.number, self.source.lora
-        record = Record.load(self.one.project.folder)
+        record = ProjectRecord.load(self.one.project.folder)
         if lora and paths.inside(paths.loras_root(), lora):
             note_stage(record, *STAGES["style"].name_and_title(number), lora.stem, True,
                        {"lora": output_path(lora), "run": output_path(lora.parent)})
@@ -205,7 +205,7 @@ class Job:
                    {"folder": output_path(self.one.candidates_folder)})
 
 
-def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: BootstrapProject) -> tuple[Path | None, float]:
+def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project) -> tuple[Path | None, float]:
     """(file, strength) of the LoRA that draws: of several in a stack the one that is the project's own, else the first.
 
     Raises UserError for a name that the host does not know.

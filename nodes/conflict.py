@@ -11,7 +11,7 @@ from ..host import paths
 from ..host.drawing.pictures import to_batch
 from ..host.drawing.sweep_plan import LoraEntry
 from ..host.working import Work, show_report
-from ..trainer.common.events import Making
+from ..trainer.common.events import Progress
 from ..trainer.stacks.conflict import ConflictReport, measure_conflict
 from ..trainer.stacks.conflict_picture import conflict_picture, pair_table, write_conflict
 from ..trainer.stacks.overlap import TOLERANCE
@@ -69,7 +69,7 @@ def stack_entries(stack: Sequence[LoraEntry]) -> list[StackEntry]:
 
 def counting(what: str, work: Work):
     """A `progress` of the library's that shows in the node, and raises the host's interruption on Cancel."""
-    return lambda done, total: work(Making(what, done, total))
+    return lambda done, total: work(Progress(what, done, total))
 
 
 def recommended(report: ConflictReport, stack: Sequence[LoraEntry]) -> list[LoraEntry]:

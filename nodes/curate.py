@@ -20,13 +20,13 @@ from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.curate import RoundFigures, alarm
 from ..trainer.bootstrap.loop import curation_summary
 from ..trainer.bootstrap.picks import load_picks
-from ..trainer.bootstrap.project import Project as Record
+from ..trainer.bootstrap.project import ProjectRecord
 from ..trainer.bootstrap.rounds import (
     AUTO,
     MANUAL,
     REFERENCE,
-    BootstrapProject,
-    Kept,
+    KeptCandidate,
+    Project,
     Round,
     curate_round,
     for_character,
@@ -152,7 +152,7 @@ class Outcome:
         held: why what comes after has to wait, "" if it has not to.
     """
 
-    kept: tuple[Kept, ...]
+    kept: tuple[KeptCandidate, ...]
     count: int
     headline: str
     held: str
@@ -173,7 +173,7 @@ def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision
     if mode == FROM_FILE:
         return _from_files(one, crops)
     done = _measured(one, mode, target - crops, clip_vision, tagger)
-    record = Record.load(one.project.folder)
+    record = ProjectRecord.load(one.project.folder)
     record.measured(done.figures)
     count, wanted = crops + len(done.kept), target - crops
     warning = alarm([figures for figures in record.rounds if figures.round <= one.number], wanted)
@@ -222,7 +222,7 @@ def _headline(count: int, target: int, figures: RoundFigures) -> str:
 # -- datasets ----------------------------------------------------------------------------------------------------------
 
 
-def dataset_of(project: BootstrapProject, number: int) -> tuple[Dataset, str]:
+def dataset_of(project: Project, number: int) -> tuple[Dataset, str]:
     """(what is trained on after a round, a line on it). Raises UserError if nothing was kept in it."""
     if number == REFERENCE:
         crops = project.crops()
@@ -233,7 +233,7 @@ def dataset_of(project: BootstrapProject, number: int) -> tuple[Dataset, str]:
         raise UserError(f"nothing is kept in round {number} of {project.name!r}; pick in the gallery of Curate Images "
                         "first.")
     made = round_dataset(one, kept)
-    note_stage(Record.load(project.folder), *STAGES["dataset"].name_and_title(number, len(made.dataset)),
+    note_stage(ProjectRecord.load(project.folder), *STAGES["dataset"].name_and_title(number, len(made.dataset)),
                made.summary, made.reused, {"folder": output_path(one.dataset_folder)})
     return made.dataset, made.summary
 
@@ -269,7 +269,7 @@ def _kept_now(number: int) -> str:
     digest = hashlib.sha256()
     for folder in _rounds(number):
         try:
-            kept = BootstrapProject.load(folder.parent).round(number).kept()
+            kept = Project.load(folder.parent).round(number).kept()
         except UserError:
             continue
         rows = [[item.path.stem, file_hash(item.path), item.caption, item.pick.recipe] for item in kept]

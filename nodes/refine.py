@@ -21,7 +21,7 @@ from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import file_hash
 from ..trainer.stacks.conflict_picture import heat_picture
-from ..trainer.stacks.known_strengths import Known, KnownLora, remember
+from ..trainer.stacks.known_strengths import KnownLora, MeasuredPair, remember
 from ..trainer.stacks.stack import joined_names
 from ..trainer.sweeps.axis_text import lines
 from ..trainer.sweeps.cells import BASE, STACK, STRENGTH, Sweep
@@ -208,7 +208,7 @@ def kept(sweep: Sweep, result: Refinement, two: TwoLoras, base: str, page: Path)
     best = result.taken
     if best is None:
         return []
-    known = Known(
+    known = MeasuredPair(
         base=base, character=KnownLora.of(two.character.name, two.character.path, best.character),
         style=KnownLora.of(two.style.name, two.style.path, best.style_strength),
         scores={name: getattr(best, name) for name in FIGURES}, eye=result.eye, sweep=sweep.folder.name,

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ...trainer.bootstrap.candidates import Lineage
 from ...trainer.bootstrap.picks import Pick, Picks
-from ...trainer.bootstrap.rounds import BootstrapProject, Round
+from ...trainer.bootstrap.rounds import Project, Round
 from ...trainer.bootstrap.status import project_status
 from ...trainer.common.errors import UserError
 from ...trainer.common.files import file_hash
@@ -37,10 +37,10 @@ _saving = threading.Lock()
 """One at a time reads the picks and writes them back."""
 
 
-def find_project(name: str) -> BootstrapProject:
+def find_project(name: str) -> Project:
     """Raises UserError if there is none of that name."""
     folder = paths.own_folder(paths.projects_root(), name)
-    return BootstrapProject.load(folder)
+    return Project.load(folder)
 
 
 def find_round(project: str, number: int) -> Round:
@@ -82,7 +82,7 @@ def round_view(one: Round) -> dict[str, Any]:
         "history": [asdict(step) for step in picks.history]}
 
 
-def _crops(project: BootstrapProject, number: int) -> list[dict[str, Any]]:
+def _crops(project: Project, number: int) -> list[dict[str, Any]]:
     if not project.crops_folder.is_dir():
         return []
     return [{"name": sample.path.stem, "caption": sample.caption, "thumb": _address(project, number, sample.path, True),
@@ -107,7 +107,7 @@ def _plain(pick: Pick) -> dict[str, Any]:
             "crop": None if pick.crop is None else list(pick.crop)}
 
 
-def _address(project: BootstrapProject, number: int, path: Path, thumb: bool) -> str:
+def _address(project: Project, number: int, path: Path, thumb: bool) -> str:
     query = {"project": project.name, "round": number, "name": path.stem} | ({"size": "thumb"} if thumb else {})
     return f"/lora_bootstrap/candidate?{urlencode({**query, 'v': file_hash(path)[:10]})}"
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage
-from lora_bootstrap.trainer.bootstrap.rounds import BootstrapProject
+from lora_bootstrap.trainer.bootstrap.rounds import Project
 from lora_bootstrap.trainer.datasets.dataset import load_folder
 
 from .server import PACK, until
@@ -38,7 +38,7 @@ def ids(graph, kind):
 
 
 def project(server, name):
-    return BootstrapProject.load(server.base / "output" / "bootstrap" / name)
+    return Project.load(server.base / "output" / "bootstrap" / name)
 
 
 def keep(server, name, number, count):

@@ -37,9 +37,9 @@ from .candidates import PictureMaker, Stopped, picture_seed
 from .config import BootstrapConfig
 from .curate import RoundFigures, alarm
 from .events import BootstrapFinished, StageFinished, StageStarted
-from .project import Project, StageRecord, now, open_project
+from .project import ProjectRecord, StageRecord, now, open_project
 from .report import write_report
-from .rounds import BootstrapProject, Kept, curate_round, for_character, make_crops, round_dataset
+from .rounds import KeptCandidate, Project, curate_round, for_character, make_crops, round_dataset
 from .stages import STAGES, list_stages
 from .status import style_run
 from .view_plan import REFERENCE_COUNT
@@ -87,11 +87,11 @@ def run_bootstrap(config: BootstrapConfig, root: str | Path, *, backbone: Backbo
 
 
 class _Bootstrap:
-    def __init__(self, config: BootstrapConfig, root: Path, project: Project, backbone: Backbone,
+    def __init__(self, config: BootstrapConfig, root: Path, project: ProjectRecord, backbone: Backbone,
                  eye: Likeness | None, should_stop: Callable[[], bool]) -> None:
         self.config, self.root, self.project = config, root, project
         self.backbone, self.eye, self.should_stop = backbone, eye, should_stop
-        self.rounds = BootstrapProject(project.folder, config, backbone.family.name)
+        self.rounds = Project(project.folder, config, backbone.family.name)
         self.vocabulary, self.roles, self.depth = self.rounds.vocabulary, self.rounds.roles, self.rounds.depth
         self.sampler = Sampler.of(backbone, steps=config.sample_steps, cfg=config.cfg)
         self.pictures = PictureMaker(backbone, self.sampler, config.seed, should_stop)
@@ -237,7 +237,7 @@ class _Bootstrap:
         return _Outcome(done.kept, curation_summary(done.figures), done.reused,
                         {"decisions": self._relative(one.decisions_file)})
 
-    def _dataset(self, number: int, kept: Sequence[Kept]) -> Iterator[Event]:
+    def _dataset(self, number: int, kept: Sequence[KeptCandidate]) -> Iterator[Event]:
         yield from ()
         one = self.rounds.round(number)
         made = round_dataset(one, kept)

@@ -35,7 +35,7 @@ class StageRecord:
 
 
 @dataclass
-class Project:
+class ProjectRecord:
     """The state of one project.
 
     Attributes:
@@ -82,7 +82,7 @@ class Project:
         write_json(self.file, {"version": VERSION, **values})
 
     @classmethod
-    def load(cls, folder: Path) -> Project:
+    def load(cls, folder: Path) -> ProjectRecord:
         """The project in that folder. Raises UserError if project.json is not readable as one."""
         values = read_json(folder / "project.json")
         try:
@@ -96,7 +96,7 @@ class Project:
                             "project name.") from error
 
 
-def open_project(folder: Path, settings: dict[str, Any], picture_hash: str, afresh: bool = True) -> Project:
+def open_project(folder: Path, settings: dict[str, Any], picture_hash: str, afresh: bool = True) -> ProjectRecord:
     """The project of that folder with these settings, new or gone on with.
 
     Args:
@@ -109,8 +109,8 @@ def open_project(folder: Path, settings: dict[str, Any], picture_hash: str, afre
         if folder.name in RESERVED:
             raise UserError(f"a project cannot be called {folder.name!r}; that folder holds datasets. Choose another "
                             "name.")
-        return Project(folder, settings, picture_hash)
-    project = Project.load(folder)
+        return ProjectRecord(folder, settings, picture_hash)
+    project = ProjectRecord.load(folder)
     if project.picture_hash != picture_hash:
         raise UserError(f"project {folder.name!r} is about another picture ({project.settings.get('picture')}); "
                         "give this one another name.")

@@ -29,8 +29,8 @@ from . import originals
 from .candidates import Lineage
 from .config import BootstrapConfig
 from .curate import Curation, CurationSettings, Decision, RoundFigures, curate, quotas, round_figures
-from .picks import Known, Pick, Picks, load_picks
-from .project import Project, is_made, key_of, making
+from .picks import CandidateFacts, Pick, Picks, load_picks
+from .project import ProjectRecord, is_made, key_of, making
 
 MANUAL, AUTO = "manual", "auto"
 REFERENCE = 0
@@ -38,7 +38,7 @@ REFERENCE = 0
 
 
 @dataclass(frozen=True)
-class BootstrapProject:
+class Project:
     """One project: `output/bootstrap/<name>` and what it is made from.
 
     Attributes:
@@ -50,11 +50,11 @@ class BootstrapProject:
     family: str = ""
 
     @classmethod
-    def load(cls, folder: Path) -> BootstrapProject:
+    def load(cls, folder: Path) -> Project:
         """Raises UserError if project.json is not there, or is none."""
         if not (folder / "project.json").is_file():
             raise UserError(f"there is no project {folder.name!r}; run its Project node, or lora-bootstrap bootstrap.")
-        return cls(folder, BootstrapConfig.from_dict(Project.load(folder).settings))
+        return cls(folder, BootstrapConfig.from_dict(ProjectRecord.load(folder).settings))
 
     @property
     def name(self) -> str:
@@ -90,7 +90,7 @@ class BootstrapProject:
 
 
 @dataclass(frozen=True)
-class Made:
+class BuiltDataset:
     """A dataset on disk, and what there is to say of it."""
 
     dataset: Dataset
@@ -98,7 +98,7 @@ class Made:
     reused: bool
 
 
-def make_crops(project: BootstrapProject, picture: Image.Image, stem: str, own: Dataset | None = None) -> Made:
+def make_crops(project: Project, picture: Image.Image, stem: str, own: Dataset | None = None) -> BuiltDataset:
     """Cut the original into the crops of the first round, captioned with what each shows.
 
     Args:
@@ -118,13 +118,13 @@ def make_crops(project: BootstrapProject, picture: Image.Image, stem: str, own: 
                 save_samples(project.crops_folder, items)
     dataset = project.crops()
     enough = own is not None or len(dataset) == count
-    summary = f"{len(dataset)} {'pictures of your own' if own else 'crops'}"
-    return Made(dataset, summary if enough else f"The picture gave only {len(dataset)} distinct crops of the {count} "
-                                                "wanted.", reused)
+    summary = f"{len(dataset)} {'pictures of your own' if own else 'crops'}" if enough else (
+        f"The picture gave only {len(dataset)} distinct crops of the {count} wanted.")
+    return BuiltDataset(dataset, summary, reused)
 
 
 @dataclass(frozen=True)
-class Found:
+class Decisions:
     """What curation decided of a round's candidates.
 
     Attributes:
@@ -139,7 +139,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptCandidate:
     """A picture that is kept, and what was decided on it by hand."""
 
     path: Path
@@ -155,7 +155,7 @@ class Kept:
 class Round:
     """Round `number` of a project; REFERENCE is the base's own pictures, which nobody chooses from."""
 
-    project: BootstrapProject
+    project: Project
     number: int
 
     def __post_init__(self) -> None:
@@ -193,7 +193,7 @@ class Round:
         return sorted(path for path in found if path.with_suffix(".json").is_file())
 
     @cached_property
-    def _earlier(self) -> dict[Path, Kept]:
+    def _earlier(self) -> dict[Path, KeptCandidate]:
         if self.number <= 1:
             return {}
         return {kept.path: kept for kept in self.project.round(self.number - 1).kept()}
@@ -206,28 +206,28 @@ class Round:
     def pictures(self) -> list[Path]:
         return [*self.carried, *self.made()]
 
-    def known(self, names: Collection[str] | None = None) -> dict[str, Known]:
+    def known(self, names: Collection[str] | None = None) -> dict[str, CandidateFacts]:
         """What a pick must know of each candidate, or of those of these names that there are."""
         return {path.stem: self.known_of(path) for path in self.pictures() if names is None or path.stem in names}
 
-    def known_of(self, path: Path) -> Known:
+    def known_of(self, path: Path) -> CandidateFacts:
         lineage = Lineage.read(path)
         earlier = replace(self._earlier[path].pick, state="") if path in self._earlier else Pick()
-        return Known(file_hash(path), (lineage.width, lineage.height), earlier)
+        return CandidateFacts(file_hash(path), (lineage.width, lineage.height), earlier)
 
-    def found(self) -> Found:
+    def found(self) -> Decisions:
         """What decisions.json says. Raises UserError if it cannot be read."""
         if not self.decisions_file.is_file():
-            return Found({})
+            return Decisions({})
         values = read_json(self.decisions_file)
         try:
             decisions = [Decision(**decision) for decision in values["decisions"]]
-            return Found({decision.candidate: decision for decision in decisions}, values.get("mode", AUTO), values)
+            return Decisions({decision.candidate: decision for decision in decisions}, values.get("mode", AUTO), values)
         except (KeyError, TypeError) as error:
             raise UserError(f"{self.decisions_file} holds no decisions ({error}). Mend it, or delete it to curate "
                             "anew.") from error
 
-    def kept(self, found: Found | None = None) -> list[Kept]:
+    def kept(self, found: Decisions | None = None) -> list[KeptCandidate]:
         """The pictures that are kept by these decisions, else by those on disk; what was decided by hand comes first in
         any case."""
         found, picks, kept = found or self.found(), self.picks, []
@@ -235,7 +235,7 @@ class Round:
             pick, decision = picks.of(path.stem, self.known_of(path)), found.decisions.get(path.stem)
             undecided = path in self._earlier if found.mode == MANUAL else decision is not None and decision.kept
             if pick.state == "keep" or (not pick.state and undecided):
-                kept.append(Kept(path, Lineage.read(path), pick))
+                kept.append(KeptCandidate(path, Lineage.read(path), pick))
         return kept
 
     def quotas(self, count: int) -> dict[str, dict[str, int]]:
@@ -248,7 +248,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Curated:
+class CuratedRound:
     """How a round was curated.
 
     Attributes:
@@ -258,12 +258,12 @@ class Curated:
 
     curation: Curation
     figures: RoundFigures
-    kept: tuple[Kept, ...]
+    kept: tuple[KeptCandidate, ...]
     reused: bool
 
 
 def curate_round(one: Round, *, wanted: int, size: tuple[int, int], reference: Tensor | None, eye: Likeness | None,
-                 settings: CurationSettings | None = None, mode: str = AUTO) -> Curated:
+                 settings: CurationSettings | None = None, mode: str = AUTO) -> CuratedRound:
     """Decide on a round's candidates, write decisions.json, and measure what is kept.
 
     Decisions that were made from the same pictures and picks are kept as they are in the file, where somebody may have
@@ -291,7 +291,7 @@ def curate_round(one: Round, *, wanted: int, size: tuple[int, int], reference: T
         curation = curate([item.candidate for item in lineage], pixels, anchors, count=wanted, reference=reference,
                           eye=eye, settings=settings,
                           by_hand={index: state == "keep" for index, state in enumerate(states) if state})
-    kept = one.kept(Found({decision.candidate: decision for decision in curation.decisions}, mode))
+    kept = one.kept(Decisions({decision.candidate: decision for decision in curation.decisions}, mode))
     rows = [paths.index(item.path) for item in kept]
     figures = round_figures(one.number, [curation.decisions[row] for row in rows], len(paths), pixels[rows], anchors,
                             reference, eye, originals.real_share(len(crops), len(rows)))
@@ -300,7 +300,7 @@ def curate_round(one: Round, *, wanted: int, size: tuple[int, int], reference: T
         "notes": curation.notes, "figures": asdict(figures),
         "decisions": [asdict(decision) for decision in curation.decisions],
         "twins": found.values.get("twins", ()) if reused else near_copies(paths)})
-    return Curated(curation, figures, tuple(kept), reused)
+    return CuratedRound(curation, figures, tuple(kept), reused)
 
 
 def near_copies(paths: Sequence[Path]) -> tuple[tuple[str, ...], ...]:
@@ -312,7 +312,7 @@ def near_copies(paths: Sequence[Path]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(paths[index].stem for index in group) for group in groups)
 
 
-def round_dataset(one: Round, kept: Sequence[Kept]) -> Made:
+def round_dataset(one: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
     """Write what is trained on after a round: the crops so often that they are a third of the samples, and each kept
     picture once, cropped, flipped and captioned as was decided by hand."""
     crops = one.project.crops()
@@ -324,7 +324,7 @@ def round_dataset(one: Round, kept: Sequence[Kept]) -> Made:
             originals.save_round(one.dataset_folder, crops, [
                 (item.pick.applied(open_image(item.path)), item.caption, asdict(item.lineage)) for item in kept])
     repeats, share = originals.crop_repeats(len(crops), len(kept)), originals.real_share(len(crops), len(kept))
-    return Made(load_folder(one.dataset_folder),
+    return BuiltDataset(load_folder(one.dataset_folder),
                 f"{len(crops)} crops x {repeats} and {len(kept)} generated ({share:.0%} real)", reused)
 
 

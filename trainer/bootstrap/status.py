@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ..common.errors import UserError
 from ..training.runs import read_run
-from .project import Project
-from .rounds import REFERENCE, BootstrapProject, Round
+from .project import ProjectRecord
+from .rounds import REFERENCE, Project, Round
 from .stages import STAGES
 
 DONE, NEXT, LATER = "done", "next", "later"
@@ -18,7 +18,7 @@ DONE, NEXT, LATER = "done", "next", "later"
 
 @dataclass(frozen=True)
 class StageStatus:
-    """How far one stage is. `text` says what is there of it, `todo` what a Run (or a person before one) will do for it."""
+    """How far a stage is: `text` says what is there of it, `todo` what a Run (or a person before it) does for it."""
 
     name: str
     title: str
@@ -31,8 +31,8 @@ class StageStatus:
 class ProjectStatus:
     """All stages in order."""
 
-    project: BootstrapProject
-    record: Project
+    project: Project
+    record: ProjectRecord
     stages: tuple[StageStatus, ...]
 
     @property
@@ -54,16 +54,16 @@ def project_status(folder: Path, loras: Path) -> ProjectStatus:
     Args:
         loras: where runs are kept; a project's are called `style_run` and its own name.
     """
-    project, record = BootstrapProject.load(folder), Project.load(folder)
+    project, record = Project.load(folder), ProjectRecord.load(folder)
     return ProjectStatus(project, record, tuple(_stages(project, record, loras)))
 
 
-def style_run(project: BootstrapProject, number: int) -> str:
+def style_run(project: Project, number: int) -> str:
     """What the run of the style LoRA is called that draws round `number`."""
     return f"{project.name}-style-{number}"
 
 
-def _stages(project: BootstrapProject, record: Project, loras: Path) -> Iterator[StageStatus]:
+def _stages(project: Project, record: ProjectRecord, loras: Path) -> Iterator[StageStatus]:
     crops = len(list(project.crops_folder.glob("*.png")))
     yield _stage("crops", 0, crops > 0, f"{crops} crops", "Run: the picture is cut into crops.")
     for number in range(1, project.depth + 1):
@@ -104,7 +104,7 @@ def _candidates(one: Round) -> StageStatus:
                   if made or reference else f"Run: candidates of round {one.number} are drawn.")
 
 
-def _picks(one: Round, record: Project) -> StageStatus:
+def _picks(one: Round, record: ProjectRecord) -> StageStatus:
     """Done when enough are kept; a person decides that in the gallery, or curation does."""
     kept = (len(one.kept()) if one.made() else 0) + len(list(one.project.crops_folder.glob("*.png")))
     target = one.project.target(one.number)

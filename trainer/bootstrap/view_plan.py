@@ -12,7 +12,7 @@ from ..captions.views import ViewPrompt, view_prompts
 from ..common.files import file_hash
 from .candidates import Lineage, picture_seed, save_candidate
 from .project import key_of
-from .rounds import REFERENCE, BootstrapProject, Round
+from .rounds import REFERENCE, Project, Round
 from .view_table import asked_for, steered
 
 REFERENCE_COUNT = 16
@@ -51,7 +51,7 @@ class ViewPlan:
         return asked_for([view.prompt.view for view in self.views])
 
 
-def plan_views(project: BootstrapProject, number: int, *, count: int = 0, seed: int | None = None,
+def plan_views(project: Project, number: int, *, count: int = 0, seed: int | None = None,
                axes: Mapping[str, Mapping[str, float]] | None = None, captions: Sequence[str] = (), before: str = "",
                after: str = "") -> ViewPlan:
     """The candidates of a round; of round 0 the base's own pictures, which no trigger is named for.

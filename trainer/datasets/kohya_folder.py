@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..common.events import Event, Making, Warned
+from ..common.events import Event, Progress, Warned
 from ..common.files import read_json, write_json
 from ..pictures.images import IMAGE_SUFFIXES
 from .dataset import CROPS_FILE, Dataset, Sample, save_samples
@@ -37,7 +37,7 @@ class DatasetSaved(Event):
 
 
 def save_dataset(dataset: Dataset, folder: Path, concept: str) -> Iterator[Event]:
-    """Write a dataset into `folder`, yielding Making for each picture and, last, DatasetSaved. Closing cancels.
+    """Write a dataset into `folder`, yielding Progress for each picture and, last, DatasetSaved. Closing cancels.
 
     The sources are only read. A picture that cannot be read is left out, and a Warned names it.
 
@@ -64,7 +64,7 @@ def save_dataset(dataset: Dataset, folder: Path, concept: str) -> Iterator[Event
             written += fresh
         except UserError as error:
             yield Warned(f"not saved: {error}")
-        yield Making("saving", done, len(dataset))
+        yield Progress("saving", done, len(dataset))
     removed = sum(_remove(folder / name) for name in stale)
     write_json(folder / RECORD, {name: claimed[name] for name in targets})
     yield DatasetSaved(Dataset(tuple(samples), dataset.notes), written, removed)

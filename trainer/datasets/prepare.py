@@ -16,7 +16,7 @@ from PIL import Image, ImageColor, ImageOps
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.events import Event, Interrupted, Making
+from ..common.events import Event, Interrupted, Progress
 from ..models.families import get_family
 from ..pictures.crops import Box
 from ..pictures.images import open_image
@@ -52,7 +52,7 @@ _FRONTS = 24
 
 def prepare(dataset: Dataset, config: PrepareConfig, folder: str | Path, *,
             should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-    """Prepare a dataset into `folder`, yielding Making for each picture and, last, PrepareFinished.
+    """Prepare a dataset into `folder`, yielding Progress for each picture and, last, PrepareFinished.
 
     The sources are only read. To cancel, close the iterator or raise where it is consumed; with `should_stop` the last
     event is Interrupted. Raises UserError if nothing is left, a named file cannot be read, or the folder holds pictures
@@ -78,7 +78,7 @@ def prepare(dataset: Dataset, config: PrepareConfig, folder: str | Path, *,
             samples, what = (), (str(error),)
         saved += samples
         pictures.append(Preparation(sample.path, samples[0].path if samples else None, what))
-        yield Making("prepare", done, len(dataset))
+        yield Progress("prepare", done, len(dataset))
         if should_stop():
             yield Interrupted("prepare")
             return

@@ -1,6 +1,6 @@
 """Strengths of pairs of LoRAs as they were measured by pictures, by base: output/lora_strengths.json.
 
-    {"version": 1, "bases": {<base as sweeps know it>: {<hash>+<hash>: {a `Known` as it is}}}}
+    {"version": 1, "bases": {<base as sweeps know it>: {<hash>+<hash>: {a `MeasuredPair` as it is}}}}
 
 The hashes are of the two files, in the order of the alphabet, so a file that was renamed or moved is still known.
 """
@@ -38,7 +38,7 @@ class KnownLora:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class MeasuredPair:
     """The best strengths of a pair on a base.
 
     Attributes:
@@ -65,7 +65,7 @@ class Known:
         return "+".join(sorted(lora.sha256 for lora in self.loras))
 
 
-def remember(path: Path, base: str, known: Known) -> str:
+def remember(path: Path, base: str, known: MeasuredPair) -> str:
     """Write a pair's strengths over what was known of it on that base. Returns what else there is to say, or "".
 
     A file that cannot be read is kept under another name, and a new one is begun.
@@ -101,7 +101,7 @@ def recall(path: Path, files: Sequence[tuple[str, Path]]) -> list[str]:
     return [_line(one, called) for one in known if all(lora.sha256 in called for lora in one.loras)]
 
 
-def _line(known: Known, called: Mapping[str, str]) -> str:
+def _line(known: MeasuredPair, called: Mapping[str, str]) -> str:
     strengths = ", ".join(f"{called[lora.sha256]} {lora.strength:g}" for lora in known.loras)
     return f"measured on {known.base}: {strengths} (harmonic {known.scores['harmonic']:.2f})"
 
@@ -122,9 +122,9 @@ def _bases(path: Path) -> dict[str, dict[str, Any]]:
     return bases
 
 
-def _known(values: Mapping[str, Any]) -> Known:
+def _known(values: Mapping[str, Any]) -> MeasuredPair:
     loras = {role: KnownLora(**values[role]) for role in ("character", "style")}
-    known = Known(**{**values, **loras})
+    known = MeasuredPair(**{**values, **loras})
     _line(known, {lora.sha256: lora.name for lora in known.loras})
     return known
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.events import Event, Making
+from ..common.events import Event, Progress
 from ..common.files import file_hash, write_json
 from ..datasets.dataset import Dataset
 from ..measures.eyes import Likeness
@@ -163,10 +163,10 @@ def refine(sweep: Sweep, labels: tuple[str, str], *, eye: Likeness | None, train
     places = list(product(range(len(sweep.axis(STRENGTH).choices) - 1), range(len(sweep.axis(STACK).choices) - 1)))
     pairs = []
     for done, at in enumerate(places):
-        yield Making("strengths", done, len(places))
+        yield Progress("strengths", done, len(places))
         if found := measure.pair(at):
             pairs.append(found)
-    yield Making("strengths", len(places), len(places))
+    yield Progress("strengths", len(places), len(places))
     yield judged_pairs(pairs, labels, eye.name if eye else "", measure.notes(pairs))
 
 

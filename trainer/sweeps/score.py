@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..captions.tags import split_tags
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Making
+from ..common.events import Event, Progress
 from ..datasets.dataset import Dataset
 from ..measures import pixels as metrics
 from ..measures.eyes import Likeness
@@ -156,9 +156,9 @@ def score_sweep(sweep: Sweep, *, eye: Likeness | None, training: Dataset | None,
     measure = _Measure(sweep, size, eye, copies, training, trigger, states)
     rows = []
     for done, (place, cells) in enumerate(groups.items()):
-        yield Making("scores", done, len(groups))
+        yield Progress("scores", done, len(groups))
         rows.append(_with_validation(measure.row(place, cells), validation or {}))
-    yield Making("scores", len(groups), len(groups))
+    yield Progress("scores", len(groups), len(groups))
     notes = _notes(sweep, states, measure, validation, settings)
     yield Scored(judged(rows, measure.scale, settings, eye.name if eye else "", notes))
 

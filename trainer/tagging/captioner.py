@@ -18,7 +18,7 @@ from PIL import Image
 
 from ..captions.tags import add_trigger, join_tags, split_tags
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Making, Warned
+from ..common.events import Event, Progress, Warned
 from ..datasets.dataset import Dataset, Sample
 
 DETAILS = ("short", "normal", "long")
@@ -258,7 +258,7 @@ class DatasetCaptioned(Event):
 
 def caption_dataset(dataset: Dataset, captioner: Captioner, choice: ProseChoice | None = None, merge: str = "replace",
                     trigger: str = "", batch: int = BATCH) -> Iterator[Event]:
-    """Caption every sample, yielding Making after each batch; the last event is DatasetCaptioned.
+    """Caption every sample, yielding Progress after each batch; the last event is DatasetCaptioned.
 
     Closing the iterator cancels. A picture that cannot be read keeps its caption, and a Warned names it.
 
@@ -281,7 +281,7 @@ def caption_dataset(dataset: Dataset, captioner: Captioner, choice: ProseChoice 
                 yield Warned(f"not captioned: {error}")
         for place, text in zip(pictures, captioner.captions(list(pictures.values()), choice), strict=True):
             prose[place] = text
-        yield Making("captioning", min(start + batch, len(wanted)), len(wanted))
+        yield Progress("captioning", min(start + batch, len(wanted)), len(wanted))
     def captioned(sample: Sample, text: str | None) -> Sample:
         caption = None if text is None else with_trigger(MERGES[merge](sample.caption, text), trigger)
         return sample if caption is None else replace(sample, caption=caption)

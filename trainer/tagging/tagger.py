@@ -20,7 +20,7 @@ from PIL import Image
 
 from ..captions.tags import distinct_tags, join_tags, split_tags
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Making, Warned
+from ..common.events import Event, Progress, Warned
 from ..datasets.dataset import Dataset, Sample
 from .choice import Chooser, PictureTags, TagChoice
 from .files import find_tagger, model_file, verify
@@ -254,7 +254,7 @@ MERGES: Mapping[str, Callable[[str, str], str]] = {
 
 def tag_dataset(dataset: Dataset, tagger: Tagger, choice: TagChoice | None = None, merge: str = "replace",
                 batch: int = BATCH) -> Iterator[Event]:
-    """Tag every sample, yielding Making after each batch; the last event is DatasetTagged.
+    """Tag every sample, yielding Progress after each batch; the last event is DatasetTagged.
 
     Closing the iterator cancels. A picture that cannot be read keeps its caption, and a Warned names it.
 
@@ -276,7 +276,7 @@ def tag_dataset(dataset: Dataset, tagger: Tagger, choice: TagChoice | None = Non
         pictures = {place: image for place, image in loaded.items() if not isinstance(image, UserError)}
         for place, row in zip(pictures, tagger.scores(list(pictures.values())), strict=True):
             found[place] = chooser.choose(row)
-        yield Making("tagging", min(start + batch, len(wanted)), len(wanted))
+        yield Progress("tagging", min(start + batch, len(wanted)), len(wanted))
     samples = tuple(_captioned(sample, tags, merge) for sample, tags in zip(dataset, found, strict=True))
     yield DatasetTagged(Dataset(samples, dataset.notes), tuple(found))
 

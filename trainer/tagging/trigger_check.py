@@ -18,7 +18,7 @@ from torch import Tensor
 from ..captions.classes import known_words
 from ..captions.tags import same_tag, split_tags
 from ..common.errors import UserError
-from ..common.events import Event, Making
+from ..common.events import Event, Progress
 from ..models.backbone import Backbone
 
 MOST_PIECES = 3
@@ -128,7 +128,7 @@ def check_trigger(trigger: str, backbone: Backbone | None = None, vocabulary: It
     Args:
         backbone: the base model; None: its meaning and tokens are not measured.
         vocabulary: the tags a tagger knows (`[label.name for label in tagger.labels]`).
-        progress: called with a Making after each word measured; may raise to cancel.
+        progress: called with a Progress after each word measured; may raise to cancel.
         tokenize: the pieces of a text, as a tokenizer's `tokenize`; None: they are counted, but not named.
 
     Raises:
@@ -221,7 +221,7 @@ def _distances(words: Sequence[str], backbone: Backbone, seed: int, progress: Ca
     distances = []
     for number, word in enumerate(words, 1):
         distances.append((_predictions(word, backbone, noisy, times) - silent).square().mean().sqrt().item())
-        progress(Making("measuring words", number, len(words)))
+        progress(Progress("measuring words", number, len(words)))
     return distances
 
 

@@ -17,7 +17,7 @@ from lora_bootstrap.trainer.bootstrap.originals import crop_framing, crop_repeat
 from lora_bootstrap.trainer.bootstrap.stages import list_stages
 from lora_bootstrap.trainer.captions.views import VOCABULARIES, tag_roles
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.common.events import Interrupted, Making, Warned
+from lora_bootstrap.trainer.common.events import Interrupted, Progress, Warned
 from lora_bootstrap.trainer.common.files import atomic_write
 from lora_bootstrap.trainer.models.families import get_family
 from lora_bootstrap.trainer.pictures.crops import Crop
@@ -195,7 +195,7 @@ def test_only_missing_candidates_are_made_again(config, tmp_path, training):
     base = DrawingBase()
     events = run(config, tmp_path, base)
     assert base.made == 2
-    assert [event.done for event in events if isinstance(event, Making) and event.what == "round 1"] == [12]
+    assert [event.done for event in events if isinstance(event, Progress) and event.what == "round 1"] == [12]
 
 
 def test_a_users_changed_decision_is_honoured(config, tmp_path, training):

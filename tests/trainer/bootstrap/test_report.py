@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.trainer.bootstrap.curate import RoundFigures
-from lora_bootstrap.trainer.bootstrap.project import Project, StageRecord, is_made, making, open_project
+from lora_bootstrap.trainer.bootstrap.project import ProjectRecord, StageRecord, is_made, making, open_project
 from lora_bootstrap.trainer.bootstrap.report import write_report
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import write_json
@@ -19,7 +19,7 @@ FIGURES = RoundFigures(1, 1, 2, None, 1.25, None, 0.5, None, None, 0.4)
 
 @pytest.fixture
 def project(tmp_path):
-    project = Project(tmp_path / "bootstrap" / "p", SETTINGS, "hash", rounds=[FIGURES], notes=["take care"])
+    project = ProjectRecord(tmp_path / "bootstrap" / "p", SETTINGS, "hash", rounds=[FIGURES], notes=["take care"])
     folder = project.folder / "round_1"
     for name in ("r1-000", "r1-001"):
         (folder / "candidates").mkdir(parents=True, exist_ok=True)
@@ -51,7 +51,7 @@ def test_what_the_user_typed_is_escaped(project, tmp_path):
 
 
 def test_a_project_reads_back_as_it_was_written(project):
-    assert Project.load(project.folder) == project
+    assert ProjectRecord.load(project.folder) == project
 
 
 def test_a_reused_stage_keeps_the_time_it_took(project):
@@ -66,7 +66,7 @@ def test_a_project_file_that_is_none_is_named(tmp_path):
     for text in ("{", '{"version": 1, "stages": {}, "x": 1}', "[]", '{"version": 9}'):
         (tmp_path / "project.json").write_text(text)
         with pytest.raises(UserError, match="project.json"):
-            Project.load(tmp_path)
+            ProjectRecord.load(tmp_path)
 
 
 def test_going_on_with_a_project_forgets_old_rounds_but_not_stage_times(project):

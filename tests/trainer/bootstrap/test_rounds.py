@@ -10,7 +10,7 @@ from lora_bootstrap.trainer.bootstrap.picks import Picks
 from lora_bootstrap.trainer.bootstrap.rounds import (
     AUTO,
     MANUAL,
-    BootstrapProject,
+    Project,
     curate_round,
     for_character,
     make_crops,
@@ -53,10 +53,10 @@ def names(kept):
 
 
 def test_a_project_is_read_as_it_was_written(project):
-    again = BootstrapProject.load(project.folder)
+    again = Project.load(project.folder)
     assert again.config == project.config and again.roles.identity == tuple(AKANE.identity)
     with pytest.raises(UserError, match="there is no project 'other'"):
-        BootstrapProject.load(project.folder.parent / "other")
+        Project.load(project.folder.parent / "other")
 
 
 def test_there_are_as_many_rounds_as_the_targets_say(project):

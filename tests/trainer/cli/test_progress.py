@@ -3,14 +3,14 @@
 import io
 
 from lora_bootstrap.trainer.bootstrap.events import StageFinished, StageStarted
-from lora_bootstrap.trainer.cli.progress import Progress, clock
-from lora_bootstrap.trainer.common.events import Making
+from lora_bootstrap.trainer.cli.progress import ProgressBar, clock
+from lora_bootstrap.trainer.common.events import Progress
 from lora_bootstrap.trainer.training.events import RunStarted, StepDone, Validated
 
 
 def show(events, terminal):
     stream = io.StringIO()
-    progress = Progress(stream, terminal)
+    progress = ProgressBar(stream, terminal)
     for event in events:
         progress(event)
     progress.close()
@@ -34,7 +34,7 @@ def test_a_terminal_gets_one_line_that_redraws():
 
 
 def test_other_events_have_their_line():
-    text = show([Validated(50, 0.2, 0.4, 0.5), Making("round 1", 8, 8), StageFinished("x", "y", 1, True)], False)
+    text = show([Validated(50, 0.2, 0.4, 0.5), Progress("round 1", 8, 8), StageFinished("x", "y", 1, True)], False)
     assert "0.50 of the base's" in text and "round 1 8/8" in text and "already there" in text
 
 

@@ -10,7 +10,7 @@ from lora_bootstrap.sandbox import world
 from lora_bootstrap.sandbox.drawing import draw
 from lora_bootstrap.trainer.captions.coverage import Bar
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.common.events import Interrupted, Making
+from lora_bootstrap.trainer.common.events import Interrupted, Progress
 from lora_bootstrap.trainer.datasets import audit as audit_module
 from lora_bootstrap.trainer.datasets.audit import AuditConfig, AuditFinished, audit
 from lora_bootstrap.trainer.datasets.audit_report import (
@@ -102,10 +102,11 @@ def test_a_missing_trigger_is_noted(home):
 def test_progress_comes_picture_by_picture_and_stopping_ends_it(home):
     dataset = load_folder(home)
     events = list(audit(dataset, SMALL))
-    assert events[:-1] == [Making("audit", done, 9) for done in range(1, 10)] and isinstance(events[-1], AuditFinished)
+    assert events[:-1] == [Progress("audit", done, 9) for done in range(1, 10)]
+    assert isinstance(events[-1], AuditFinished)
     seen = []
     stopped = list(audit(dataset, SMALL, should_stop=lambda: bool(seen.append(0)) or len(seen) == 2))
-    assert stopped == [Making("audit", 1, 9), Making("audit", 2, 9), Interrupted("audit")]
+    assert stopped == [Progress("audit", 1, 9), Progress("audit", 2, 9), Interrupted("audit")]
 
 
 def test_closing_an_audit_opens_no_more_pictures(home, monkeypatch):

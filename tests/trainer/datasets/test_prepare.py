@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageOps
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.sandbox.drawing import draw
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.common.events import Interrupted, Making
+from lora_bootstrap.trainer.common.events import Interrupted, Progress
 from lora_bootstrap.trainer.datasets.dataset import Dataset, Sample, load_folder
 from lora_bootstrap.trainer.datasets.framing import (
     frame_subject,
@@ -211,9 +211,9 @@ def test_a_prepared_set_is_a_kohya_folder_of_pictures_captions_and_masks(folder,
 def test_progress_is_told_and_stopping_keeps_the_folder_usable(folder, tmp_path):
     dataset, config = load_folder(folder), PrepareConfig(family="sandbox")
     events = list(prepare(dataset, config, tmp_path / "out", should_stop=lambda: True))
-    assert events == [Making("prepare", 1, 2), Interrupted("prepare")]
+    assert events == [Progress("prepare", 1, 2), Interrupted("prepare")]
     events = list(prepare(dataset, config, tmp_path / "out"))
-    assert events[:2] == [Making("prepare", 1, 2), Making("prepare", 2, 2)]
+    assert events[:2] == [Progress("prepare", 1, 2), Progress("prepare", 2, 2)]
     assert isinstance(events[-1], PrepareFinished) and not events[-1].reused
 
 
