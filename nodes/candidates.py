@@ -25,10 +25,10 @@ from ..trainer.bootstrap.view_plan import (
     PlannedView,
     Source,
     ViewPlan,
-    forget_others,
     is_kept,
     keep_candidates,
     lineage_of,
+    remove_outdated,
 )
 from .project import CATEGORY, note_stage, output_path
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
@@ -96,8 +96,8 @@ class SaveCandidates(io.ComfyNode):
         job = Job.of(project, views, part, LORA_STACK)
         show_text("\n".join((job.headline, *job.warnings)), me)
         if job.one.number == REFERENCE:
-            forget_others(job.one, [lineage.name for _, lineage in job.plan])
-        job.take_down()
+            remove_outdated(job.one, [lineage.name for _, lineage in job.plan])
+        job.record_stages()
         DRAWN.note(job.one.candidates_folder)
         if not job.missing:
             return io.NodeOutput(project)
@@ -193,7 +193,7 @@ class Job:
             found.append("no LORA_STACK is linked: the lineage will not say which LoRA drew these.")
         return found
 
-    def take_down(self) -> None:
+    def record_stages(self) -> None:
         """Note in project.json which LoRA draws, and what."""
         number, lora = self.one.number, self.source.lora
         record = ProjectRecord.load(self.one.project.folder)
@@ -220,7 +220,7 @@ def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project
 def expand_views(graph: GraphBuilder, job: Job, project: list[Any]) -> list[Any]:
     """Add the graph's sampling part for each missing view, each waiting for the one before; returns the link to the
     project as it is when all are kept."""
-    done, total = None, len(job.one.made()) + len(job.missing)
+    done, total = None, len(job.one.list_candidates()) + len(job.missing)
     for view, lineage in job.missing:
         done = _expand_view(graph, job.part, view, lineage, project, done, total)
     return done

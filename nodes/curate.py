@@ -97,7 +97,7 @@ class CurateImages(io.ComfyNode):
         if outcome.held:
             waits = ExecutionBlocker(None)
             return io.NodeOutput(waits, waits, waits, ui={"lora_bootstrap": [told]})
-        images = [to_batch(kept.pick.applied(open_image(kept.path))) for kept in outcome.kept]
+        images = [to_batch(kept.pick.apply_to(open_image(kept.path))) for kept in outcome.kept]
         return io.NodeOutput(project, images, outcome.report, ui={"lora_bootstrap": [told]})
 
 
@@ -174,7 +174,7 @@ def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision
         return _from_files(one, crops)
     done = _measured(one, mode, target - crops, clip_vision, tagger)
     record = ProjectRecord.load(one.project.folder)
-    record.measured(done.figures)
+    record.record_figures(done.figures)
     count, wanted = crops + len(done.kept), target - crops
     warning = alarm([figures for figures in record.rounds if figures.round <= one.number], wanted)
     held = ""
@@ -193,7 +193,7 @@ def _measured(one: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagg
     eye = choose_eye(one.project.config.base == SANDBOX, clip_vision, tagger)
     first = Lineage.read(one.pictures()[0])
     size = measured_size(first.width, first.height)
-    base = one.project.round(REFERENCE).made()
+    base = one.project.round(REFERENCE).list_candidates()
     settings = one.project.config.curation
     if tagger is not None:
         settings = replace(settings, tag_threshold=tagger.thresholds.get("general", settings.tag_threshold))
@@ -202,11 +202,11 @@ def _measured(one: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagg
 
 
 def _from_files(one: Round, crops: int) -> Outcome:
-    found = one.found()
+    found = one.read_decisions()
     if found.values is None and not one.picks_file.is_file():
         raise UserError(f"round {one.number} has neither decisions.json nor picks.json in {one.folder.name}; choose "
                         "manual or auto first, or write one.")
-    kept = tuple(one.kept(found))
+    kept = tuple(one.list_kept(found))
     if not kept:
         raise UserError(f"decisions.json and picks.json of round {one.number} keep no picture.")
     return Outcome(kept, crops + len(kept), f"{crops + len(kept)} kept, as the files say", "")
@@ -228,7 +228,7 @@ def dataset_of(project: Project, number: int) -> tuple[Dataset, str]:
         crops = project.crops()
         return crops, f"{len(crops)} crops"
     one = project.round(number)
-    kept = one.kept()
+    kept = one.list_kept()
     if not kept:
         raise UserError(f"nothing is kept in round {number} of {project.name!r}; pick in the gallery of Curate Images "
                         "first.")
@@ -269,7 +269,7 @@ def _kept_now(number: int) -> str:
     digest = hashlib.sha256()
     for folder in _rounds(number):
         try:
-            kept = Project.load(folder.parent).round(number).kept()
+            kept = Project.load(folder.parent).round(number).list_kept()
         except UserError:
             continue
         rows = [[item.path.stem, file_hash(item.path), item.caption, item.pick.recipe] for item in kept]

@@ -198,7 +198,7 @@ def start_project(config: BootstrapConfig, picture: Image.Image, own: Any = None
 
 def note_stage(record: ProjectRecord, name: str, title: str, summary: str, reused: bool, facts: dict[str, Any]) -> None:
     """Take a stage down in project.json."""
-    record.record(StageRecord(name, title, summary, 0.0, now(), facts), reused)
+    record.record_stage(StageRecord(name, title, summary, 0.0, now(), facts), reused)
 
 
 def output_path(path: Path) -> str:

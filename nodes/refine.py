@@ -22,7 +22,7 @@ from ..trainer.common.errors import UserError
 from ..trainer.common.files import file_hash
 from ..trainer.stacks.conflict_picture import heat_picture
 from ..trainer.stacks.known_strengths import KnownLora, MeasuredPair, remember
-from ..trainer.stacks.stack import joined_names
+from ..trainer.stacks.stack import join_names
 from ..trainer.sweeps.axis_text import lines
 from ..trainer.sweeps.cells import BASE, STACK, STRENGTH, Sweep
 from ..trainer.sweeps.log import SCORES, SHEET, log_picture
@@ -110,7 +110,7 @@ class RefineStrengths(io.ComfyNode):
         facts = {"negative": negative, "steps": steps, "cfg": cfg, "sampler": sampler_name, "scheduler": scheduler,
                  **({"width": width, "height": height} if latent is None else {"latent": latent_hash(latent)})}
         of_bases, _ = bases_of(find, links, (model, clip, vae), "")
-        folder = named_folder(name, f"{joined_names(two.names)}-strengths")
+        folder = named_folder(name, f"{join_names(two.names)}-strengths")
         sweep = pair_sweep(folder, of_bases, two.character, two.style, (
             above_zero(character_strengths), above_zero(style_strengths)), below=two.below, prompts=lines(prompts),
             seeds=seeds_of(seeds), shared=facts)
@@ -128,7 +128,7 @@ class RefineStrengths(io.ComfyNode):
         counts = {"done": states.count("done"), "failed": states.count("failed"), "total": len(states)}
         report = "\n".join((result.text(), *notes))
         show_report("\n".join((counted(*counts.values()), report)), me)
-        return io.NodeOutput(two.taken(result), sweep, [shown(page) for page in pages],
+        return io.NodeOutput(two.best_pair(result), sweep, [shown(page) for page in pages],
                              [to_batch(heat_picture(heat)) for heat in heat_maps(sweep, result).values()], report,
                              ui={"lora_bootstrap": [{"sweep": sweep.folder.name, **counts}]})
 
@@ -165,9 +165,9 @@ class TwoLoras:
         return cls(stack, roles(entries, "a pair of strengths"), [entry.path for entry in entries],
                    [entry.name for entry in entries])
 
-    def taken(self, result: Refinement) -> Any:
+    def best_pair(self, result: Refinement) -> Any:
         """The stack at the best strengths; blocked if nothing is recommended."""
-        best = result.taken
+        best = result.best_pair
         if best is None:
             return ExecutionBlocker(result.lines[0])
         strengths = dict(zip(self.places, (best.character, best.style_strength), strict=True))
@@ -205,7 +205,7 @@ def kept(sweep: Sweep, result: Refinement, two: TwoLoras, base: str, page: Path)
         log_picture(sweep, page, SHEET)
     if "harmonic" in written:
         log_picture(sweep, written["harmonic"], SCORES, result.lines[0])
-    best = result.taken
+    best = result.best_pair
     if best is None:
         return []
     known = MeasuredPair(

@@ -69,7 +69,7 @@ def project_view(name: str) -> dict[str, Any]:
 
 def round_view(one: Round) -> dict[str, Any]:
     """As the candidates route tells it."""
-    project, found, picks = one.project, one.found(), one.picks
+    project, found, picks = one.project, one.read_decisions(), one.picks
     values = found.values or {}
     crops = _crops(project, one.number)
     target = project.target(one.number)
@@ -91,7 +91,7 @@ def _crops(project: Project, number: int) -> list[dict[str, Any]]:
 
 def _candidate(one: Round, path: Path, decision: Any, picks: Picks, twins: Mapping[str, int]) -> dict[str, Any]:
     lineage = Lineage.read(path)
-    pick = picks.of(path.stem, one.known_of(path))
+    pick = picks.of(path.stem, one.read_facts(path))
     return {
         "name": path.stem, "round": lineage.round, "carried": lineage.round < one.number,
         "proposed": bool(decision and decision.kept), "reason": decision.reason if decision else "not looked at yet",
@@ -158,6 +158,6 @@ def save_picks(one: Round, revision: int, label: str, changes: Sequence[tuple[st
         picks = one.picks
         if picks.revision != revision:
             raise Conflict
-        changed = picks.changed(label, changes, one.known({name for name, _ in changes}))
+        changed = picks.changed(label, changes, one.collect_facts({name for name, _ in changes}))
         changed.save(one.picks_file)
     return changed.revision

@@ -38,8 +38,8 @@ def drawn(host):
 
 def keep(project, number, count, state="keep"):
     one = project.round(number)
-    names = [path.stem for path in one.made()[:count]]
-    one.picks.changed("by hand", [(name, {"state": state}) for name in names], one.known()).save(one.picks_file)
+    names = [path.stem for path in one.list_candidates()[:count]]
+    one.picks.changed("by hand", [(name, {"state": state}) for name in names], one.collect_facts()).save(one.picks_file)
 
 
 def start(picture=None, model=None, originals=None, **widgets):
@@ -165,7 +165,7 @@ def test_candidates_that_are_gone_are_drawn_again_once(drawn, drawing, monkeypat
     assert SaveCandidates.fingerprint_inputs(images=None) == before
     draw_round(drawn, 1, seed=9)  # more are no loss
     assert SaveCandidates.fingerprint_inputs(images=None) == before
-    for path in drawn.round(1).made()[:2]:
+    for path in drawn.round(1).list_candidates()[:2]:
         path.with_suffix(".json").unlink()
     after = SaveCandidates.fingerprint_inputs(images=None)
     assert after != before and SaveCandidates.fingerprint_inputs(images=None) == after
@@ -255,7 +255,8 @@ def test_an_alarm_stops_the_loop_unless_it_is_not_to(drawn, monkeypatch):
 def test_picking_runs_it_again_and_a_note_does_not(drawn):
     before = CurateImages.fingerprint_inputs(1, "manual")
     one = drawn.round(1)
-    one.picks.changed("note", [(one.made()[0].stem, {"note": "nice"})], one.known()).save(one.picks_file)
+    first = one.list_candidates()[0].stem
+    one.picks.changed("note", [(first, {"note": "nice"})], one.collect_facts()).save(one.picks_file)
     assert CurateImages.fingerprint_inputs(1, "manual") == before
     keep(drawn, 1, 1)
     picked = CurateImages.fingerprint_inputs(1, "manual")

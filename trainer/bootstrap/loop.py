@@ -154,7 +154,7 @@ class _Bootstrap:
         started = time.monotonic()
         outcome: _Outcome = yield from self._watched(work)
         seconds = time.monotonic() - started
-        self.project.record(StageRecord(name, title, outcome.summary, round(seconds, 2), now(), outcome.facts),
+        self.project.record_stage(StageRecord(name, title, outcome.summary, round(seconds, 2), now(), outcome.facts),
                             outcome.reused)
         yield StageFinished(name, outcome.summary, seconds, outcome.reused)
         return outcome.value
@@ -228,20 +228,20 @@ class _Bootstrap:
         return _Outcome(paths, f"{count} pictures", reused, {"folder": self._relative(folder)})
 
     def _curate(self, number: int, crops: Dataset, reference: Tensor) -> Iterator[Event]:
-        one, wanted = self.rounds.round(number), self.config.targets[number] - len(crops)
-        done = curate_round(one, wanted=wanted, size=self.sampler.measured_size, reference=reference, eye=self.eye,
+        round_, wanted = self.rounds.round(number), self.config.targets[number] - len(crops)
+        done = curate_round(round_, wanted=wanted, size=self.sampler.measured_size, reference=reference, eye=self.eye,
                             settings=self.config.curation)
-        self.project.measured(done.figures)
+        self.project.record_figures(done.figures)
         for note in done.curation.notes:
             yield Warned(f"Round {number}: {note}")
         return _Outcome(done.kept, curation_summary(done.figures), done.reused,
-                        {"decisions": self._relative(one.decisions_file)})
+                        {"decisions": self._relative(round_.decisions_file)})
 
     def _dataset(self, number: int, kept: Sequence[KeptCandidate]) -> Iterator[Event]:
         yield from ()
-        one = self.rounds.round(number)
-        made = round_dataset(one, kept)
-        return _Outcome(made.dataset, made.summary, made.reused, {"folder": self._relative(one.dataset_folder)})
+        round_ = self.rounds.round(number)
+        made = round_dataset(round_, kept)
+        return _Outcome(made.dataset, made.summary, made.reused, {"folder": self._relative(round_.dataset_folder)})
 
     def _grid(self, lora: Path, crops: Dataset) -> Iterator[Event]:
         views = showcase(SHOWCASE_COUNT, self.roles, self.vocabulary, self.config.trigger)

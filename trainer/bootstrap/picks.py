@@ -51,7 +51,7 @@ class Pick:
             raise UserError(f"a pick has no {sorted(unknown)[0]!r}; it has {', '.join(asdict(self))}.")
         return replace(self, **{name: _CHECKS[name](value, size) for name, value in values.items()})
 
-    def applied(self, picture: Image.Image) -> Image.Image:
+    def apply_to(self, picture: Image.Image) -> Image.Image:
         """The picture as it is to be trained on."""
         cut = picture.crop(self.crop) if self.crop else picture
         return ImageOps.mirror(cut) if self.flip else cut

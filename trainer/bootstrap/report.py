@@ -114,9 +114,9 @@ def _sheets(project: ProjectRecord, root: Path) -> list[str]:
         kept = [decision for decision in decisions if decision["kept"]]
         refused = [decision for decision in decisions if not decision["kept"]]
         parts.append(f"<h2>Round {number}: kept {len(kept)} of {len(decisions)}</h2>")
-        parts.append(_sheet(_decided(project, kept, "kept")))
+        parts.append(_sheet(_list_decisions(project, kept, "kept")))
         parts.append(f"<details><summary>{len(refused)} not kept, with reasons</summary>"
-                     f"{_sheet(_decided(project, refused, 'refused'))}</details>")
+                     f"{_sheet(_list_decisions(project, refused, 'refused'))}</details>")
     return parts
 
 
@@ -125,7 +125,7 @@ def _caption_of(picture: Path) -> str:
     return caption.read_text("utf-8").strip() if caption.is_file() else ""
 
 
-def _decided(project: ProjectRecord, decisions: Iterable[Mapping[str, Any]], kind: str):
+def _list_decisions(project: ProjectRecord, decisions: Iterable[Mapping[str, Any]], kind: str):
     for decision in decisions:
         name = decision["candidate"]
         number = int(name[1 : name.index("-")])

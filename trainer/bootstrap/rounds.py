@@ -30,7 +30,7 @@ from .candidates import Lineage
 from .config import BootstrapConfig
 from .curate import Curation, CurationSettings, Decision, RoundFigures, curate, quotas, round_figures
 from .picks import CandidateFacts, Pick, Picks, load_picks
-from .project import ProjectRecord, is_made, key_of, making
+from .project import ProjectRecord, fill_folder, is_filled, key_of
 
 MANUAL, AUTO = "manual", "auto"
 REFERENCE = 0
@@ -107,10 +107,10 @@ def make_crops(project: Project, picture: Image.Image, stem: str, own: Dataset |
     """
     config, count = project.config, project.config.targets[0]
     key = key_of(pixel_hash(picture), config.tags, config.trigger, count, own.fingerprint if own else None)
-    reused = is_made(project.crops_folder, key)
+    reused = is_filled(project.crops_folder, key)
     if not reused:
         items = originals.own_crops(own, config.trigger) if own else []  # they may lie where the crops are to be
-        with making(project.crops_folder, key):
+        with fill_folder(project.crops_folder, key):
             if own is None:
                 originals.save_crops(project.crops_folder, picture, count, stem, project.roles, project.vocabulary,
                                      config.trigger)
@@ -187,7 +187,7 @@ class Round:
     def picks(self) -> Picks:
         return load_picks(self.picks_file)
 
-    def made(self) -> list[Path]:
+    def list_candidates(self) -> list[Path]:
         """The pictures made for this round, by name; those without lineage are none of ours."""
         found = self.candidates_folder.glob(f"r{self.number}-*.png")
         return sorted(path for path in found if path.with_suffix(".json").is_file())
@@ -196,7 +196,7 @@ class Round:
     def _earlier(self) -> dict[Path, KeptCandidate]:
         if self.number <= 1:
             return {}
-        return {kept.path: kept for kept in self.project.round(self.number - 1).kept()}
+        return {kept.path: kept for kept in self.project.round(self.number - 1).list_kept()}
 
     @property
     def carried(self) -> list[Path]:
@@ -204,18 +204,18 @@ class Round:
         return list(self._earlier)
 
     def pictures(self) -> list[Path]:
-        return [*self.carried, *self.made()]
+        return [*self.carried, *self.list_candidates()]
 
-    def known(self, names: Collection[str] | None = None) -> dict[str, CandidateFacts]:
+    def collect_facts(self, names: Collection[str] | None = None) -> dict[str, CandidateFacts]:
         """What a pick must know of each candidate, or of those of these names that there are."""
-        return {path.stem: self.known_of(path) for path in self.pictures() if names is None or path.stem in names}
+        return {path.stem: self.read_facts(path) for path in self.pictures() if names is None or path.stem in names}
 
-    def known_of(self, path: Path) -> CandidateFacts:
+    def read_facts(self, path: Path) -> CandidateFacts:
         lineage = Lineage.read(path)
         earlier = replace(self._earlier[path].pick, state="") if path in self._earlier else Pick()
         return CandidateFacts(file_hash(path), (lineage.width, lineage.height), earlier)
 
-    def found(self) -> Decisions:
+    def read_decisions(self) -> Decisions:
         """What decisions.json says. Raises UserError if it cannot be read."""
         if not self.decisions_file.is_file():
             return Decisions({})
@@ -227,12 +227,12 @@ class Round:
             raise UserError(f"{self.decisions_file} holds no decisions ({error}). Mend it, or delete it to curate "
                             "anew.") from error
 
-    def kept(self, found: Decisions | None = None) -> list[KeptCandidate]:
+    def list_kept(self, found: Decisions | None = None) -> list[KeptCandidate]:
         """The pictures that are kept by these decisions, else by those on disk; what was decided by hand comes first in
         any case."""
-        found, picks, kept = found or self.found(), self.picks, []
+        found, picks, kept = found or self.read_decisions(), self.picks, []
         for path in self.pictures():
-            pick, decision = picks.of(path.stem, self.known_of(path)), found.decisions.get(path.stem)
+            pick, decision = picks.of(path.stem, self.read_facts(path)), found.decisions.get(path.stem)
             undecided = path in self._earlier if found.mode == MANUAL else decision is not None and decision.kept
             if pick.state == "keep" or (not pick.state and undecided):
                 kept.append(KeptCandidate(path, Lineage.read(path), pick))
@@ -262,7 +262,7 @@ class CuratedRound:
     reused: bool
 
 
-def curate_round(one: Round, *, wanted: int, size: tuple[int, int], reference: Tensor | None, eye: Likeness | None,
+def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference: Tensor | None, eye: Likeness | None,
                  settings: CurationSettings | None = None, mode: str = AUTO) -> CuratedRound:
     """Decide on a round's candidates, write decisions.json, and measure what is kept.
 
@@ -275,15 +275,16 @@ def curate_round(one: Round, *, wanted: int, size: tuple[int, int], reference: T
         reference: the base's own pictures [R, 3, H, W] in 0..1 at that size; None: what they tell is not measured.
     """
     settings = settings or CurationSettings()
-    paths, crops, picks = one.pictures(), one.project.crops(), one.picks
+    paths, crops, picks = round_.pictures(), round_.project.crops(), round_.picks
     pixels, anchors = load_pixels(paths, size), anchor_pixels(crops, size)
     lineage = [Lineage.read(path) for path in paths]
-    states = [picks.of(path.stem, one.known_of(path)).state for path in paths]
+    states = [picks.of(path.stem, round_.read_facts(path)).state for path in paths]
     if mode == MANUAL:
-        states = [state or ("keep" if path in one.carried else "") for path, state in zip(paths, states, strict=True)]
+        carried = set(round_.carried)
+        states = [state or ("keep" if path in carried else "") for path, state in zip(paths, states, strict=True)]
     key = key_of([asdict(item) for item in lineage], [file_hash(path) for path in paths], crops.fingerprint, wanted,
                  asdict(settings), eye.name if eye else None, reference is not None, states)
-    found = one.found()
+    found = round_.read_decisions()
     reused = (found.values or {}).get("key") == key
     if reused:
         curation = Curation(tuple(found.decisions[path.stem] for path in paths), (), tuple(found.values["notes"]))
@@ -291,12 +292,12 @@ def curate_round(one: Round, *, wanted: int, size: tuple[int, int], reference: T
         curation = curate([item.candidate for item in lineage], pixels, anchors, count=wanted, reference=reference,
                           eye=eye, settings=settings,
                           by_hand={index: state == "keep" for index, state in enumerate(states) if state})
-    kept = one.kept(Decisions({decision.candidate: decision for decision in curation.decisions}, mode))
+    kept = round_.list_kept(Decisions({decision.candidate: decision for decision in curation.decisions}, mode))
     rows = [paths.index(item.path) for item in kept]
-    figures = round_figures(one.number, [curation.decisions[row] for row in rows], len(paths), pixels[rows], anchors,
+    figures = round_figures(round_.number, [curation.decisions[row] for row in rows], len(paths), pixels[rows], anchors,
                             reference, eye, originals.real_share(len(crops), len(rows)))
-    write_json(one.decisions_file, {
-        "key": key, "round": one.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
+    write_json(round_.decisions_file, {
+        "key": key, "round": round_.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
         "notes": curation.notes, "figures": asdict(figures),
         "decisions": [asdict(decision) for decision in curation.decisions],
         "twins": found.values.get("twins", ()) if reused else near_copies(paths)})
@@ -308,23 +309,23 @@ def near_copies(paths: Sequence[Path]) -> tuple[tuple[str, ...], ...]:
     prints = [fingerprint(open_image(path)) for path in paths]
     if not prints:
         return ()
-    groups = find_duplicates(np.stack([one.hashes for one in prints]), lambda index: prints[index].thumb)
+    groups = find_duplicates(np.stack([item.hashes for item in prints]), lambda index: prints[index].thumb)
     return tuple(tuple(paths[index].stem for index in group) for group in groups)
 
 
-def round_dataset(one: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
+def round_dataset(round_: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
     """Write what is trained on after a round: the crops so often that they are a third of the samples, and each kept
     picture once, cropped, flipped and captioned as was decided by hand."""
-    crops = one.project.crops()
+    crops = round_.project.crops()
     key = key_of(crops.fingerprint, [(file_hash(item.path), item.caption, item.pick.recipe[2:]) for item in kept],
-                 one.project.config.trigger)
-    reused = is_made(one.dataset_folder, key)
+                 round_.project.config.trigger)
+    reused = is_filled(round_.dataset_folder, key)
     if not reused:
-        with making(one.dataset_folder, key):
-            originals.save_round(one.dataset_folder, crops, [
-                (item.pick.applied(open_image(item.path)), item.caption, asdict(item.lineage)) for item in kept])
+        with fill_folder(round_.dataset_folder, key):
+            originals.save_round(round_.dataset_folder, crops, [
+                (item.pick.apply_to(open_image(item.path)), item.caption, asdict(item.lineage)) for item in kept])
     repeats, share = originals.crop_repeats(len(crops), len(kept)), originals.real_share(len(crops), len(kept))
-    return BuiltDataset(load_folder(one.dataset_folder),
+    return BuiltDataset(load_folder(round_.dataset_folder),
                 f"{len(crops)} crops x {repeats} and {len(kept)} generated ({share:.0%} real)", reused)
 
 

@@ -67,11 +67,11 @@ def _stages(project: Project, record: ProjectRecord, loras: Path) -> Iterator[St
     crops = len(list(project.crops_folder.glob("*.png")))
     yield _stage("crops", 0, crops > 0, f"{crops} crops", "Run: the picture is cut into crops.")
     for number in range(1, project.depth + 1):
-        one = project.round(number)
+        round_ = project.round(number)
         yield _lora(loras, style_run(project, number), "style", number,
                     f"Run: a style LoRA is trained on what there is, then draws the candidates of round {number}.")
-        yield _candidates(one)
-        yield _picks(one, record)
+        yield _candidates(round_)
+        yield _picks(round_, record)
     yield _lora(loras, project.name, "character", 0,
                 f"Run: the character LoRA is trained on {project.config.targets[-1]} pictures.")
 
@@ -96,18 +96,19 @@ def _lora(loras: Path, name: str, key: str, number: int, todo: str) -> StageStat
     return _stage(key, number, trained, text, todo)
 
 
-def _candidates(one: Round) -> StageStatus:
-    made, wanted = len(one.made()), one.project.config.candidates[one.number - 1]
-    reference = len(one.project.round(REFERENCE).made())
-    return _stage("candidates", one.number, made >= wanted, f"{made} of {wanted}",
-                  f"Run: the style LoRA draws {wanted - made} more candidates of round {one.number}."
-                  if made or reference else f"Run: candidates of round {one.number} are drawn.")
+def _candidates(round_: Round) -> StageStatus:
+    made, wanted = len(round_.list_candidates()), round_.project.config.candidates[round_.number - 1]
+    reference = len(round_.project.round(REFERENCE).list_candidates())
+    return _stage("candidates", round_.number, made >= wanted, f"{made} of {wanted}",
+                  f"Run: the style LoRA draws {wanted - made} more candidates of round {round_.number}."
+                  if made or reference else f"Run: candidates of round {round_.number} are drawn.")
 
 
-def _picks(one: Round, record: ProjectRecord) -> StageStatus:
+def _picks(round_: Round, record: ProjectRecord) -> StageStatus:
     """Done when enough are kept; a person decides that in the gallery, or curation does."""
-    kept = (len(one.kept()) if one.made() else 0) + len(list(one.project.crops_folder.glob("*.png")))
-    target = one.project.target(one.number)
+    kept = len(round_.list_kept()) if round_.list_candidates() else 0
+    kept += len(list(round_.project.crops_folder.glob("*.png")))
+    target = round_.project.target(round_.number)
     missing = target - kept
-    return _stage("curate", one.number, missing <= 0, f"{min(kept, target)} of {target} kept",
-                  f"Pick {missing} more in the gallery of round {one.number}, then Run.")
+    return _stage("curate", round_.number, missing <= 0, f"{min(kept, target)} of {target} kept",
+                  f"Pick {missing} more in the gallery of round {round_.number}, then Run.")

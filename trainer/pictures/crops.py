@@ -46,7 +46,7 @@ def suggest_crops(image: Image.Image, count: int = 4, boxes: Sequence[Box] | Non
     Raises UserError for a count or a box that is not possible.
     """
     if boxes is not None:
-        return [Crop(f"box_{number}", _checked(box, image.size)) for number, box in enumerate(boxes, 1)]
+        return [Crop(f"box_{number}", _check_box(box, image.size)) for number, box in enumerate(boxes, 1)]
     if not 1 <= count <= MAX_CROPS:
         raise UserError(f"count is {count}; it must be from 1 to {MAX_CROPS} crops.")
     crops = [Crop("whole", (0, 0, *image.size))]
@@ -73,7 +73,7 @@ def _area(box: Box) -> int:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _checked(box: Box, size: tuple[int, int]) -> Box:
+def _check_box(box: Box, size: tuple[int, int]) -> Box:
     if len(box) != 4 or not (0 <= box[0] < box[2] <= size[0] and 0 <= box[1] < box[3] <= size[1]):
         raise UserError(f"crop box {tuple(box)} is not inside the picture; it must be left, top, right, bottom with "
                         f"0 <= left < right <= {size[0]} and 0 <= top < bottom <= {size[1]}.")

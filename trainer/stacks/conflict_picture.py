@@ -14,7 +14,7 @@ from ..pictures.sheet import MARGIN, table_picture
 from ..pictures.text import INK, Pen
 from .conflict import FINE, MERGE, STRENGTHS, ConflictReport, PairConflict
 from .conflict_table import HeatMap, figure_text, headers, heat_map, kappa_map, report_dict, table_rows
-from .stack import joined_names
+from .stack import join_names
 
 COLD, CALM, HOT = (59, 111, 182), (247, 248, 250), (192, 57, 43)
 """Colours of -1, 0 and 1."""
@@ -65,7 +65,7 @@ def conflict_picture(report: ConflictReport, font_size: int = 16) -> Image.Image
     parts += [heat_picture(heat_map(pair), font_size) for pair in report.pairs]
     grounds = [_GROUNDS[pair.advice.verdict] for pair in report.pairs for _ in pair.advice.lines]
     width = max(40 * font_size, *(part.width for part in parts))
-    return _stacked([*parts, _lines(report.lines, grounds, width, font_size)])
+    return _stack_images([*parts, _lines(report.lines, grounds, width, font_size)])
 
 
 def pair_table(pair: PairConflict, font_size: int = 16) -> Image.Image:
@@ -75,7 +75,7 @@ def pair_table(pair: PairConflict, font_size: int = 16) -> Image.Image:
 
 def write_conflict(report: ConflictReport, folder: Path) -> dict[str, Path]:
     """Write `<names>.json` and `<names>.png` into a folder, over an earlier report on the same names."""
-    names = joined_names([file.name for file in report.files])
+    names = join_names([file.name for file in report.files])
     paths = {"json": folder / f"{names}.json", "png": folder / f"{names}.png"}
     write_json(paths["json"], report_dict(report))
     with atomic_path(paths["png"]) as temp:
@@ -98,7 +98,7 @@ def _lines(lines: Sequence[str], grounds: Sequence[str], width: int, font_size: 
     return image
 
 
-def _stacked(parts: list[Image.Image]) -> Image.Image:
+def _stack_images(parts: list[Image.Image]) -> Image.Image:
     image = Image.new("RGB", (max(part.width for part in parts), sum(part.height for part in parts)), "white")
     y = 0
     for part in parts:

@@ -160,7 +160,7 @@ def score_sweep(sweep: Sweep, *, eye: Likeness | None, training: Dataset | None,
         rows.append(_with_validation(measure.row(place, cells), validation or {}))
     yield Progress("scores", len(groups), len(groups))
     notes = _notes(sweep, states, measure, validation, settings)
-    yield Scored(judged(rows, measure.scale, settings, eye.name if eye else "", notes))
+    yield Scored(judge_rows(rows, measure.scale, settings, eye.name if eye else "", notes))
 
 
 def _groups(sweep: Sweep, states: Mapping[str, str]) -> dict[tuple[int, int, int], list[Cell]]:
@@ -219,13 +219,13 @@ class _Measure:
 
     def row(self, place: tuple[int, int, int], cells: Sequence[Cell]) -> Row:
         pixels = self._pixels(cells)
-        told = cells[0].facts
+        facts = cells[0].facts
         references = [self.sweep.reference(cell) for cell in cells]
-        there = all(one and self.states[one.key] == "done" for one in references)
+        there = all(cell and self.states[cell.key] == "done" for cell in references)
         without = self._pixels(references) if there else None
         return Row(
-            *place, label=self._label(place), cells=len(cells), step=told.get("step"), epoch=told.get("epoch"),
-            lora=told.get("lora", ""), at=told["strength"],
+            *place, label=self._label(place), cells=len(cells), step=facts.get("step"), epoch=facts.get("epoch"),
+            lora=facts.get("lora", ""), at=facts["strength"],
             likeness=self._likeness(pixels), prompt=self._prompt(pixels, cells), copies=self._copies(pixels),
             diversity=None if without is None or len(cells) < 2 else _diversity(pixels, without),
             burn=None if without is None else metrics.burn_level(pixels, without))
@@ -291,11 +291,11 @@ def f_score(likeness: float, prompt: float, alpha: float) -> float:
     return (alpha**2 + 1) * likeness * prompt / (alpha**2 * prompt + likeness)
 
 
-def judged(rows: Sequence[Row], scale: Scale, settings: ScoreSettings, eye: str = "",
+def judge_rows(rows: Sequence[Row], scale: Scale, settings: ScoreSettings, eye: str = "",
            notes: Sequence[str] = ()) -> Scores:
     """The rows with scores, gates, verdicts and advice, and the row to take."""
     lowest = min((row.validation for row in rows if row.validation is not None), default=None)
-    even = _evened(rows, settings.neighbours)
+    even = _even_rows(rows, settings.neighbours)
     rows = [replace(row, gates=_gates(row, lowest, settings), score=_score(mean, scale, settings))
             for row, mean in zip(rows, even, strict=True)]
     best = _choice(rows, settings)
@@ -306,7 +306,7 @@ def judged(rows: Sequence[Row], scale: Scale, settings: ScoreSettings, eye: str 
     return Scores(eye, settings.kind, tuple(rows), best, _why(rows, rows[best]), tuple(notes))
 
 
-def _evened(rows: Sequence[Row], weight: float) -> list[Row]:
+def _even_rows(rows: Sequence[Row], weight: float) -> list[Row]:
     """The rows with likeness and prompt as means over them and the rows beside them on both axes."""
     places = {(row.base, row.checkpoint, row.strength): row for row in rows}
 
@@ -349,7 +349,7 @@ def _choice(rows: Sequence[Row], settings: ScoreSettings) -> int | None:
     open_rows = [(index, row) for index, row in scored if len(row.gates) == fewest]
     least = max(row.score for _, row in open_rows) - settings.tie
     equal = [(index, row) for index, row in open_rows if row.score >= least]
-    return min(equal, key=lambda one: (one[1].step or one[1].checkpoint, abs(one[1].at - 1)))[0]
+    return min(equal, key=lambda place: (place[1].step or place[1].checkpoint, abs(place[1].at - 1)))[0]
 
 
 def _place(row: Row) -> int:

@@ -130,7 +130,7 @@ class Captioner:
         if self.asking.chat:
             tokens = tokens[:, inputs["input_ids"].shape[1]:]
         texts = self._processor.batch_decode(tokens, skip_special_tokens=True)
-        return [tidied(text, choice.tidy) for text in texts]
+        return [tidy_caption(text, choice.tidy) for text in texts]
 
     def prompt(self, choice: ProseChoice) -> str:
         """What the model is told. Raises UserError for a prompt it would not understand."""
@@ -173,7 +173,7 @@ _OPENING = re.compile(
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
-def tidied(text: str, openings: bool = True) -> str:
+def tidy_caption(text: str, openings: bool = True) -> str:
     """The caption in one line; without an opening that says nothing, and without a sentence that was cut short if a
     whole one comes before it."""
     text = " ".join(text.split())
@@ -282,9 +282,9 @@ def caption_dataset(dataset: Dataset, captioner: Captioner, choice: ProseChoice 
         for place, text in zip(pictures, captioner.captions(list(pictures.values()), choice), strict=True):
             prose[place] = text
         yield Progress("captioning", min(start + batch, len(wanted)), len(wanted))
-    def captioned(sample: Sample, text: str | None) -> Sample:
+    def caption_sample(sample: Sample, text: str | None) -> Sample:
         caption = None if text is None else with_trigger(MERGES[merge](sample.caption, text), trigger)
         return sample if caption is None else replace(sample, caption=caption)
 
-    samples = map(captioned, dataset, prose)
+    samples = map(caption_sample, dataset, prose)
     yield DatasetCaptioned(Dataset(tuple(samples), dataset.notes), tuple(prose))

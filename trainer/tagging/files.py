@@ -127,7 +127,7 @@ def verify(folder: Path, files: Sequence[Path]) -> None:
     A file's bytes are read again only if its size or time of change is not what was recorded.
     """
     published = {file.name: file.sha256 for file in PUBLISHED[folder.name].files} if folder.name in PUBLISHED else {}
-    recorded = _recorded(folder / HASHES_FILE)
+    recorded = _read_record(folder / HASHES_FILE)
     files = [*files, *(path for path in folder.glob("*.onnx.data") if path not in files)]
     current = {}
     for path in files:
@@ -147,7 +147,7 @@ def verify(folder: Path, files: Sequence[Path]) -> None:
             write_json(folder / HASHES_FILE, {**recorded, **current})
 
 
-def _recorded(path: Path) -> dict[str, dict[str, object]]:
+def _read_record(path: Path) -> dict[str, dict[str, object]]:
     if not path.is_file():
         return {}
     value = read_json(path)

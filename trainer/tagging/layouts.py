@@ -119,7 +119,7 @@ def find_layout(shape: ModelShape, folder: Path) -> Layout:
                             f"outputs {', '.join(shape.outputs)}). Write {written} with "
                             f"{json.dumps({'layout': 'wd'})}; valid: {', '.join(LAYOUTS)}.")
         raise unknown_name(f"layout in {written}", str(name), LAYOUTS)
-    layout = _overruled(LAYOUTS.get(name, Layout("own")), fields, written)
+    layout = _overrule(LAYOUTS.get(name, Layout("own")), fields, written)
     if shape.axes and layout.axes != shape.axes:
         raise UserError(f"the input of {folder.name} is {list(shape.input_shape)}, which is {shape.axes}, not "
                         f"{layout.axes} as {written if fields or written.is_file() else 'its layout'} says. Mend it.")
@@ -140,7 +140,7 @@ def _guess(shape: ModelShape) -> str | None:
     return None
 
 
-def _overruled(layout: Layout, fields: Mapping[str, Any], written: Path) -> Layout:
+def _overrule(layout: Layout, fields: Mapping[str, Any], written: Path) -> Layout:
     known = {item.name for item in dataclasses.fields(Layout)} - {"name"}
     for name in fields:
         if name not in known:
@@ -167,7 +167,7 @@ def prepare(image: Image.Image, layout: Layout, side: int) -> np.ndarray:
     """A picture as the model wants it: [side, side, 3] or [3, side, side] float32. The picture is RGB."""
     image = image.convert("RGB")
     if layout.fit == "pad":
-        image = _padded(image)
+        image = _pad_square(image)
     if image.size != (side, side):
         image = image.resize((side, side), _RESAMPLINGS[layout.resample])
     pixels = np.asarray(image, dtype=np.float32)
@@ -177,7 +177,7 @@ def prepare(image: Image.Image, layout: Layout, side: int) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1) if layout.axes == "NCHW" else pixels, dtype=np.float32)
 
 
-def _padded(image: Image.Image) -> Image.Image:
+def _pad_square(image: Image.Image) -> Image.Image:
     """The picture in the middle of a white square; the odd pixel falls right and below."""
     side = max(image.size)
     if image.size == (side, side):

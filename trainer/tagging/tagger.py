@@ -238,15 +238,15 @@ class DatasetTagged(Event):
     tags: tuple[PictureTags | None, ...]
 
 
-def _joined(first: str, second: str) -> str:
+def _join_captions(first: str, second: str) -> str:
     """Both captions' tags, each once."""
     return join_tags(distinct_tags(split_tags(first) + split_tags(second)))
 
 
 MERGES: Mapping[str, Callable[[str, str], str]] = {
     "replace": lambda old, new: new,
-    "append": _joined,
-    "prepend": lambda old, new: _joined(new, old),
+    "append": _join_captions,
+    "prepend": lambda old, new: _join_captions(new, old),
     "keep": lambda old, new: old or new,
 }
 """What becomes of a caption that is there already, by name."""
@@ -271,24 +271,24 @@ def tag_dataset(dataset: Dataset, tagger: Tagger, choice: TagChoice | None = Non
     for start in range(0, len(wanted), batch):
         group = wanted[start : start + batch]
         with ThreadPoolExecutor(_THREADS) as pool:
-            loaded = dict(zip(group, pool.map(_loaded, [dataset.samples[place] for place in group]), strict=True))
+            loaded = dict(zip(group, pool.map(_load_picture, [dataset.samples[place] for place in group]), strict=True))
         yield from (Warned(f"not tagged: {error}") for error in loaded.values() if isinstance(error, UserError))
         pictures = {place: image for place, image in loaded.items() if not isinstance(image, UserError)}
         for place, row in zip(pictures, tagger.scores(list(pictures.values())), strict=True):
             found[place] = chooser.choose(row)
         yield Progress("tagging", min(start + batch, len(wanted)), len(wanted))
-    samples = tuple(_captioned(sample, tags, merge) for sample, tags in zip(dataset, found, strict=True))
+    samples = tuple(_caption_sample(sample, tags, merge) for sample, tags in zip(dataset, found, strict=True))
     yield DatasetTagged(Dataset(samples, dataset.notes), tuple(found))
 
 
-def _loaded(sample: Sample) -> Image.Image | UserError:
+def _load_picture(sample: Sample) -> Image.Image | UserError:
     try:
         return sample.load()
     except UserError as error:
         return error
 
 
-def _captioned(sample: Sample, tags: PictureTags | None, merge: str) -> Sample:
+def _caption_sample(sample: Sample, tags: PictureTags | None, merge: str) -> Sample:
     return sample if tags is None else replace(sample, caption=MERGES[merge](sample.caption, tags.caption))
 
 

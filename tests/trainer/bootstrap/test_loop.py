@@ -13,7 +13,7 @@ from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap import loop as bootstrap
 from lora_bootstrap.trainer.bootstrap.events import BootstrapFinished, StageFinished, StageStarted
 from lora_bootstrap.trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
-from lora_bootstrap.trainer.bootstrap.originals import crop_framing, crop_repeats, crop_tags, real_share, squared
+from lora_bootstrap.trainer.bootstrap.originals import crop_framing, crop_repeats, crop_tags, real_share, square_box
 from lora_bootstrap.trainer.bootstrap.stages import list_stages
 from lora_bootstrap.trainer.captions.views import VOCABULARIES, tag_roles
 from lora_bootstrap.trainer.common.errors import UserError
@@ -268,9 +268,9 @@ def test_repeats_are_the_fewest_that_keep_a_third_real(crops, generated, repeats
 
 
 def test_crops_are_made_square_inside_the_picture():
-    assert squared((10, 0, 30, 100), (200, 100)) == (0, 0, 100, 100)
-    assert squared((150, 40, 190, 60), (200, 100)) == (150, 30, 190, 70)
-    assert squared((0, 0, 100, 300), (100, 300)) == (0, 0, 100, 300)
+    assert square_box((10, 0, 30, 100), (200, 100)) == (0, 0, 100, 100)
+    assert square_box((150, 40, 190, 60), (200, 100)) == (150, 30, 190, 70)
+    assert square_box((0, 0, 100, 300), (100, 300)) == (0, 0, 100, 300)
 
 
 def test_a_crops_framing_follows_its_name_or_its_height():

@@ -96,5 +96,5 @@ def test_the_fingerprint_is_of_what_changes_the_training_set():
 def test_a_picture_is_cropped_then_flipped():
     picture = Image.new("RGB", (64, 48), "white")
     picture.paste("red", (0, 0, 16, 48))
-    done = Pick(crop=(0, 0, 32, 32), flip=True).applied(picture)
+    done = Pick(crop=(0, 0, 32, 32), flip=True).apply_to(picture)
     assert done.size == (32, 32) and done.getpixel((31, 0)) == (255, 0, 0) and done.getpixel((0, 0)) == (255, 255, 255)

@@ -173,7 +173,7 @@ def test_a_cosines_excess_has_its_sign_and_none_below_chance():
 def test_the_order_of_two_loras_only_swaps_their_figures(two):
     there, back = pair(*two), pair(*reversed(two))
     assert close(there.total.kappa, back.total.kappa)
-    assert all(close(value, vars(back.total.swapped())[name]) for name, value in vars(there.total).items())
+    assert all(close(value, vars(back.total.swap())[name]) for name, value in vars(there.total).items())
     assert close(there.used.second_over_first, back.used.first_over_second)
 
 

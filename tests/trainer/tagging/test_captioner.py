@@ -16,7 +16,7 @@ from lora_bootstrap.trainer.tagging.captioner import (
     installed_captioners,
     open_captioner,
     release_captioner,
-    tidied,
+    tidy_caption,
 )
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a drawing of girl red hair fox tail sky".split()
@@ -207,11 +207,11 @@ def test_a_wrong_setting_is_told(settings, words):
     ("an illustration depicts red hair", "Red hair"), ("a girl of 1.5 m. Blue sky!", "a girl of 1.5 m. Blue sky!"),
     ("a girl with red hair", "a girl with red hair"), ("", "")])
 def test_openings_and_sentences_cut_short_are_left_out(text, tidy):
-    assert tidied(text) == tidy
+    assert tidy_caption(text) == tidy
 
 
 def test_openings_stay_on_request():
-    assert tidied("The image shows a girl.", openings=False) == "The image shows a girl."
+    assert tidy_caption("The image shows a girl.", openings=False) == "The image shows a girl."
 
 
 # -- datasets --------------------------------------------------------------------------------------------------------
