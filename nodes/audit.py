@@ -10,7 +10,7 @@ from ..host.working import Work, follow, problem, show_report
 from ..trainer.captions.coverage import PURPOSES
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.audit import AuditConfig, DatasetAudit, audit
-from ..trainer.datasets.audit_report import contact_sheet, table
+from ..trainer.datasets.audit_report import draw_audit_sheet, table
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.models.families import FAMILIES
 from .dataset import CATEGORY
@@ -62,7 +62,7 @@ class AuditDataset(io.ComfyNode):
         found = follow(audit(dataset, config, paths.audits_root() / "measured"), Work(node_id)).audit
         kept, reasons = left_over(found, leave_out) if leave_out != "nothing" else (dataset, ())
         report = "\n".join(line for line in (table(found).rstrip(), *reasons) if line)
-        sheet = to_batch(contact_sheet(found, min(columns, max(1, len(dataset)))))
+        sheet = to_batch(draw_audit_sheet(found, min(columns, max(1, len(dataset)))))
         show_report(advice_first(found, report), node_id)
         return io.NodeOutput(kept, sheet, report, ui=ui.PreviewImage(sheet, cls=cls))
 

@@ -23,7 +23,7 @@ from ..common.files import file_hash, read_json, write_json
 from ..datasets.dataset import Dataset, load_folder, save_samples
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels
-from ..pictures.duplicates import find_duplicates, fingerprint
+from ..pictures.duplicates import find_duplicates, fingerprint_picture
 from ..pictures.images import load_pixels, open_image, pixel_hash
 from . import originals
 from .candidates import Lineage
@@ -306,7 +306,7 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
 
 def near_copies(paths: Sequence[Path]) -> tuple[tuple[str, ...], ...]:
     """Groups of pictures that are near copies of one another, by name."""
-    prints = [fingerprint(open_image(path)) for path in paths]
+    prints = [fingerprint_picture(open_image(path)) for path in paths]
     if not prints:
         return ()
     groups = find_duplicates(np.stack([item.hashes for item in prints]), lambda index: prints[index].thumb)
@@ -326,7 +326,7 @@ def round_dataset(round_: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
                 (item.pick.apply_to(open_image(item.path)), item.caption, asdict(item.lineage)) for item in kept])
     repeats, share = originals.crop_repeats(len(crops), len(kept)), originals.real_share(len(crops), len(kept))
     return BuiltDataset(load_folder(round_.dataset_folder),
-                f"{len(crops)} crops x {repeats} and {len(kept)} generated ({share:.0%} real)", reused)
+                        f"{len(crops)} crops x {repeats} and {len(kept)} generated ({share:.0%} real)", reused)
 
 
 def for_character(dataset: Dataset, roles: TagRoles) -> Dataset:

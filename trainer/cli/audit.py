@@ -20,7 +20,7 @@ def add_audit_options(command: argparse.ArgumentParser) -> None:
     add_output_option(command, "the table, the contact sheet and what was measured")
 
 
-def run_audit(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+def handle_audit(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..datasets.audit import AuditConfig, AuditFinished, audit
     from ..datasets.audit_report import as_json, table, write_audit
     from ..datasets.dataset import load_folder

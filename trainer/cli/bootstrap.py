@@ -25,7 +25,7 @@ def add_demo_options(command: argparse.ArgumentParser) -> None:
     add_seed_option(command)
 
 
-def run_demo(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+def handle_demo(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ...sandbox import PICTURES_DIR
     from ..bootstrap.config import BootstrapConfig
 
@@ -56,7 +56,7 @@ def add_bootstrap_options(command: argparse.ArgumentParser) -> None:
     add_sampler_options(command)
 
 
-def run_bootstrap(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+def handle_bootstrap(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..bootstrap.config import BootstrapConfig
 
     config = BootstrapConfig(

@@ -20,7 +20,7 @@ def add_generate_options(command: argparse.ArgumentParser) -> None:
     add_sampler_options(command)
 
 
-def run_generate(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+def handle_generate(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..models.sampler import save_picture
     from ..pictures.images import to_image
 

@@ -15,7 +15,7 @@ def add_info_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("path", type=Path, help="a .safetensors LoRA, a run's folder, or a project's folder")
 
 
-def run_info(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+def handle_info(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     facts = _read_folder(options.path) if options.path.is_dir() else _read_lora(options.path)
     for name, value in facts.items():
         console.say(f"{name:20} {_shorten(value)}")

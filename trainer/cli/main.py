@@ -1,7 +1,7 @@
 """`lora-bootstrap`: the library from a command line, as thin as the nodes.
 
 VERBS is the one table of commands. Help and imports follow from it: the help of all loads nothing, and a command loads
-only its own file. The file of a verb holds `add_<verb>_options(command)` and `run_<verb>(options, console)`, which
+only its own file. The file of a verb holds `add_<verb>_options(command)` and `handle_<verb>(options, console)`, which
 returns what `--json` prints. A user's mistake ends with one line and exit code 2.
 """
 
@@ -85,7 +85,7 @@ def _add_verb(command: argparse.ArgumentParser, verb: Verb) -> None:
     module = import_module(f".{verb.module}", __package__)
     getattr(module, f"add_{verb.name}_options")(command)
     command.add_argument("--json", action="store_true", help="print one JSON object at the end, for scripts")
-    command.set_defaults(handler=getattr(module, f"run_{verb.name}"))
+    command.set_defaults(handler=getattr(module, f"handle_{verb.name}"))
 
 
 def _silence_libraries() -> None:

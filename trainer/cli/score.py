@@ -19,7 +19,7 @@ def add_score_options(command: argparse.ArgumentParser) -> None:
     add_likeness_option(command)
 
 
-def run_score(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+def handle_score(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..datasets.dataset import load_folder
     from ..measures.eyes import open_eye
     from ..sweeps.cells import Sweep

@@ -16,7 +16,7 @@ def add_conflict_options(command: argparse.ArgumentParser) -> None:
                          help="of a LoRA's output that another may write over (%(default)s)")
 
 
-def run_conflict(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+def handle_conflict(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..stacks.conflict import measure_conflict
     from ..stacks.conflict_picture import write_conflict
     from ..stacks.conflict_table import report_dict
@@ -40,7 +40,7 @@ def add_merge_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--name", default="", help="of the merged LoRA; the names of all if not given")
 
 
-def run_merge(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+def handle_merge(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..stacks.merge import MergeSettings
     from ..stacks.merged_file import merge_to_file
 

@@ -17,7 +17,7 @@ def add_grid_options(command: argparse.ArgumentParser) -> None:
     _add_axis_options(command, [0.5, 0.7, 0.8, 0.9, 1.0])
 
 
-def run_grid(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+def handle_grid(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     return _draw_sweep(options, console, [options.lora], options.name or options.lora.stem)
 
 
@@ -30,7 +30,7 @@ def add_sweep_options(command: argparse.ArgumentParser) -> None:
     _add_axis_options(command, [0.8, 1.0])
 
 
-def run_sweep(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+def handle_sweep(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..sweeps.axis_text import choose_checkpoints
     from ..training.runs import read_run
 
@@ -60,7 +60,7 @@ def _add_axis_options(command: argparse.ArgumentParser, strengths: list[float]) 
 
 def _draw_sweep(options: argparse.Namespace, console: Console, files: list[Path], name: str) -> dict[str, Any]:
     from ..sweeps import draw
-    from ..sweeps.axis_text import numbers
+    from ..sweeps.axis_text import parse_numbers
     from ..sweeps.cells import prompt_axis
     from ..sweeps.html import write_html
     from ..sweeps.log import SHEET, log_picture
@@ -69,7 +69,7 @@ def _draw_sweep(options: argparse.Namespace, console: Console, files: list[Path]
 
     backbone = load_backbone_quietly(options.base)
     sampler = build_sampler(options, backbone)
-    seeds = [int(seed) for seed in numbers(options.seeds or str(options.seed), "seeds", whole=True)]
+    seeds = [int(seed) for seed in parse_numbers(options.seeds or str(options.seed), "seeds", whole=True)]
     texts = prompts(options.prompt, options.prompt_set, backbone.family.name)
     plan = draw.lora_sweep(options.output / "sweeps" / name, backbone, sampler, files, strengths=options.strengths,
                            prompts=prompt_axis(texts), seeds=seeds, title=name, without=options.without)

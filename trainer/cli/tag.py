@@ -90,7 +90,7 @@ def _add_look_options(group: Any) -> None:
                        help="for --budget and --check-trigger: sandbox, a diffusers folder, or a file")
 
 
-def run_tag(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+def handle_tag(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..datasets.dataset import load_folder
     from ..tagging.caption_files import write_captions
     from ..tagging.diff import CaptionDiff

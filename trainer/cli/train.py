@@ -22,7 +22,7 @@ def add_train_options(command: argparse.ArgumentParser) -> None:
     add_run_options(command)
 
 
-def run_train(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..datasets.dataset import load_folder
     from ..training.events import Finished
     from ..training.loop import train

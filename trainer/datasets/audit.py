@@ -25,7 +25,7 @@ from ..common.errors import UserError, unknown_name
 from ..common.events import Event, Interrupted, Progress
 from ..common.tensor_cache import TensorCache
 from ..models.families import get_family
-from ..pictures.duplicates import Print, Search, best_of, find_duplicates, fingerprint
+from ..pictures.duplicates import Print, Search, best_of, find_duplicates, fingerprint_picture
 from .audit_checks import (
     SEVERITIES,
     Finding,
@@ -211,7 +211,7 @@ class _Reader:
     def __init__(self, config: AuditConfig, cache: TensorCache | None) -> None:
         self.config, self.cache = config, cache
         self.family = get_family(config.family)
-        self._recent = lru_cache(maxsize=256)(lambda sample: fingerprint(sample.load()).thumb)
+        self._recent = lru_cache(maxsize=256)(lambda sample: fingerprint_picture(sample.load()).thumb)
 
     def __call__(self, sample: Sample) -> tuple[_Measured | None, list[Finding]]:
         """(figures and hashes, findings that need no other picture)."""
@@ -231,7 +231,7 @@ class _Reader:
     def _tensors(self, sample: Sample) -> Mapping[str, torch.Tensor]:
         def compute() -> dict[str, torch.Tensor]:
             image = sample.load()
-            own = fingerprint(image)
+            own = fingerprint_picture(image)
             return {"figures": _as_tensor(measure(image, self.config.side)), **_print_tensors(own)}
 
         if self.cache is None:

@@ -116,7 +116,7 @@ def _picture_json(picture: PictureAudit) -> dict[str, Any]:
             "figures": figures}
 
 
-def contact_sheet(audit: DatasetAudit, columns: int = 8, cell: int = 144) -> Image.Image:
+def draw_audit_sheet(audit: DatasetAudit, columns: int = 8, cell: int = 144) -> Image.Image:
     """The pictures, each in a frame of its worst finding's colour with its name and its findings' codes below.
 
     Beyond SHEET_PICTURES the worst are shown, and the sheet says how many are not.
@@ -177,5 +177,5 @@ def write_audit(audit: DatasetAudit, folder: Path) -> dict[str, Path]:
     atomic_write(paths["table"], table(audit).encode())
     write_json(paths["json"], as_json(audit))
     with atomic_path(paths["sheet"]) as temp:
-        contact_sheet(audit).save(temp, format="PNG")
+        draw_audit_sheet(audit).save(temp, format="PNG")
     return paths

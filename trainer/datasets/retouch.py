@@ -14,7 +14,7 @@ from torch import Tensor
 from ..captions.coverage import kinds_in, plain, says
 from ..captions.coverage_words import ASYMMETRIC_WORDS, AXES
 from ..captions.tags import join_tags, split_tags
-from ..pictures.duplicates import WINDOWS, difference, fingerprint
+from ..pictures.duplicates import WINDOWS, difference, fingerprint_picture
 from ..pictures.images import to_image, to_tensor
 from .buckets import Size
 
@@ -100,7 +100,7 @@ def asymmetric_words(captions: Sequence[str]) -> str:
 
 def asymmetry(image: Image.Image) -> float:
     """How much the worst block of a picture differs from that of its mirror image, laid on it; 0: symmetric."""
-    own = fingerprint(image).thumb
+    own = fingerprint_picture(image).thumb
     return difference(own, own, WINDOWS)[1]
 
 

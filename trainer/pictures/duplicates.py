@@ -51,7 +51,7 @@ class Print:
     thumb: NDArray[np.uint8]
 
 
-def fingerprint(image: Image.Image) -> Print:
+def fingerprint_picture(image: Image.Image) -> Print:
     """The fingerprint of an RGB picture, squeezed to a square."""
     rgb = image.convert("RGB")
     grey = np.asarray(rgb.resize((_HASH_SIDE, _HASH_SIDE), Image.Resampling.BOX).convert("L"), dtype=np.float64)

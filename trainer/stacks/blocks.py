@@ -46,7 +46,7 @@ _NOT = "not "
 
 
 @dataclass(frozen=True)
-class Preset:
+class BlockPreset:
     """Attributes:
         keeps: (block, role by block) → whether it is kept.
         of_roles: whether the roles of blocks must be known.
@@ -58,10 +58,10 @@ class Preset:
 
 
 PRESETS = {
-    "all": Preset("every block", lambda block, roles: True),
-    "content": Preset("SDXL's content block", lambda block, roles: roles.get(block) == CONTENT, True),
-    "style": Preset("SDXL's style block", lambda block, roles: roles.get(block) == STYLE, True),
-    "no text": Preset("all but the text encoders", lambda block, roles: not block.startswith("text_encoder")),
+    "all": BlockPreset("every block", lambda block, roles: True),
+    "content": BlockPreset("SDXL's content block", lambda block, roles: roles.get(block) == CONTENT, True),
+    "style": BlockPreset("SDXL's style block", lambda block, roles: roles.get(block) == STYLE, True),
+    "no text": BlockPreset("all but the text encoders", lambda block, roles: not block.startswith("text_encoder")),
 }
 HOW_BLOCKS = (f"write {', '.join(PRESETS)}, or names of blocks with * for anything and + between them, such as "
               "mid_block* + up_blocks.1.*; not before one takes it out; mid_block* = 0.5 sets its strength")

@@ -16,7 +16,7 @@ from itertools import combinations
 from ..common.errors import UserError
 from ..lora.layers import LayerStack, LoraFile, one_thread, open_stack
 from ..lora.names import PARTS, block_of, block_order
-from .overlap import TOLERANCE, Overlap, Reading, overlap, read_change, total
+from .overlap import TOLERANCE, Overlap, Reading, measure_overlap, read_change, total
 from .stack import StackEntry, file_role, stack_advice
 
 OVERCOOKED, LEAST_SCALE, NEAR_ORTHOGONAL = 1.1, 0.85, 0.1
@@ -237,7 +237,7 @@ def _check_entries(entries: Sequence[StackEntry], tolerance: float) -> Sequence[
 
 
 def _measure_pairs(entries: Sequence[StackEntry], stack: LayerStack, tolerance: float,
-              progress: Callable[[int, int], None]) -> ConflictReport:
+                   progress: Callable[[int, int], None]) -> ConflictReport:
     found: dict[tuple[int, int], list[LayerConflict]] = {pair: [] for pair in combinations(range(len(entries)), 2)}
     energies = [0.0] * len(entries)
     for done, name in enumerate(stack.names, 1):
@@ -260,7 +260,7 @@ def _measure_pairs(entries: Sequence[StackEntry], stack: LayerStack, tolerance: 
 def _layer(name: str, shape: tuple[int, int], readings: tuple[Reading | None, Reading | None],
            strengths: tuple[float, float]) -> LayerConflict:
     first, second = readings
-    found = overlap(first, second) if first and second else Overlap(
+    found = measure_overlap(first, second) if first and second else Overlap(
         first.energy if first else 0.0, second.energy if second else 0.0)
     directions = tuple(len(reading.sizes) if reading else 0 for reading in readings)
     return LayerConflict(name, block_of(name), shape, directions, found, strengths)

@@ -43,7 +43,7 @@ def heat_picture(heat: HeatMap, font_size: int = 16) -> Image.Image:
         pen.write(draw, [name], (MARGIN, y + pad // 2))
         for column, (value, span) in enumerate(zip(values, heat.ranges, strict=True)):
             x = left + column * pitch
-            ground = _EMPTY if value is None else colour(value, span)
+            ground = _EMPTY if value is None else choose_colour(value, span)
             draw.rectangle([x, y, x + pitch - 2, y + height - 2], ground)
             if value is not None:
                 ink = INK if sum(ground) > 380 else "white"
@@ -51,7 +51,7 @@ def heat_picture(heat: HeatMap, font_size: int = 16) -> Image.Image:
     return image
 
 
-def colour(value: float, span: tuple[float, float]) -> tuple[int, int, int]:
+def choose_colour(value: float, span: tuple[float, float]) -> tuple[int, int, int]:
     """From COLD through CALM at 0 to HOT; what is beyond the range has the colour of its end."""
     low, high = span
     share = min(1.0, value / high if value >= 0 else value / min(low, -1.0) if low < 0 else 0.0)

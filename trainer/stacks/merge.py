@@ -25,7 +25,7 @@ from ..common.files import file_hash
 from ..lora.file import Factors, LoraWeights, save_lora
 from ..lora.layers import Change, LayerStack, energy, one_thread, open_stack, thin
 from ..lora.names import CONTENT, DENOISER, OTHER, ROLES, STYLE, architecture, block_of
-from .overlap import MANY_DIRECTIONS, Reading, overlap, read_change
+from .overlap import MANY_DIRECTIONS, Reading, measure_overlap, read_change
 from .stack import CHARACTER, StackEntry, file_role
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -326,7 +326,7 @@ class _NullSpace(_Plan):
         """By which share of the other's directions each file gives way, in the files' order."""
         preset, softness = self.settings.preset, self.settings.mu / (1 + self.settings.mu)
         if preset not in EVERYWHERE:
-            found = overlap(*readings)
+            found = measure_overlap(*readings)
             room = max(FULL_CONFLICT - found.chance, 1e-6)
             softness *= min(1.0, max(0.0, (found.kappa - found.chance) / room))
         character, style = WEIGHTS[preset][self.roles.get(block_of(name), OTHER)]
@@ -377,7 +377,7 @@ def merge_loras(entries: Sequence[StackEntry], settings: MergeSettings | None = 
 
 
 def _merge_layers(entries: Sequence[StackEntry], stack: LayerStack, settings: MergeSettings,
-            progress: Callable[[int, int], None]) -> Merged:
+                  progress: Callable[[int, int], None]) -> Merged:
     plan = METHODS[settings.method].plan(stack, entries, settings)
     modules: dict[str, Factors] = {}
     rows, whole, lost = [], 0.0, 0.0

@@ -208,7 +208,7 @@ def total(overlaps: Iterable[Overlap]) -> Overlap:
     return sum(overlaps, Overlap())
 
 
-def overlap(first: Reading, second: Reading) -> Overlap:
+def measure_overlap(first: Reading, second: Reading) -> Overlap:
     """Two LoRAs in one layer.
 
     Where only the larger directions count, shares are taken of these, and T is the share of the whole N: so a change

@@ -281,7 +281,7 @@ def harmonic_mean(values: Sequence[float]) -> float:
 
 
 def judge_pairs(pairs: Sequence[Pair], labels: tuple[str, str], eye: str = "",
-                 notes: Sequence[str] = ()) -> Refinement:
+                notes: Sequence[str] = ()) -> Refinement:
     """The pairs with their harmonic means, the one to take, and what is said of it.
 
     Taken is the pair with the best harmonic mean of evened figures; of equal ones that with the least strengths.

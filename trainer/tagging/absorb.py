@@ -26,7 +26,7 @@ LEAST_SHARE = 0.7
 
 
 @dataclass(frozen=True)
-class Purpose:
+class AbsorbPurpose:
     """What a kind of LoRA takes into its trigger.
 
     Attributes:
@@ -40,10 +40,10 @@ class Purpose:
     deleted: tuple[str, ...] = ("quality",)
 
 
-PURPOSES: Mapping[str, Purpose] = {
-    "character": Purpose(("identity", "outfit"), by_share=True),
+PURPOSES: Mapping[str, AbsorbPurpose] = {
+    "character": AbsorbPurpose(("identity", "outfit"), by_share=True),
     # One mention of the style is one too many: it would share what the trigger is to learn.
-    "style": Purpose(("style",), by_share=False),
+    "style": AbsorbPurpose(("style",), by_share=False),
 }
 
 
@@ -205,7 +205,7 @@ class _View:
         return tag in self.has or all(words.shows(tag, self.tags) for words in self._vocabularies)
 
 
-def _decide(tag: str, key: str, views: Sequence[_View], purpose: Purpose, least_share: float) -> TagDecision:
+def _decide(tag: str, key: str, views: Sequence[_View], purpose: AbsorbPurpose, least_share: float) -> TagDecision:
     count, could = sum(key in view.has for view in views), sum(view.shows(key) for view in views)
     name, share = tag_class(tag), count / max(1, could)
     if name in purpose.deleted:

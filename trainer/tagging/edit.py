@@ -75,7 +75,7 @@ class TagEdits:
 
 
 @dataclass(frozen=True)
-class Edited:
+class EditedTags:
     """A caption's tags after an edit, and what was cut because it was too long, the least sure first."""
 
     tags: tuple[str, ...]
@@ -109,7 +109,7 @@ class Editor:
         self._steps = (self._write_underscores, self._apply_aliases, self._replace_tags, self._apply_patterns,
                        self._remove_tags, self._apply_implications, self._add_tags, self._keep_first)
 
-    def edit(self, tags: Iterable[str], scores: Mapping[str, float] | None = None) -> Edited:
+    def edit(self, tags: Iterable[str], scores: Mapping[str, float] | None = None) -> EditedTags:
         """The edited tags.
 
         Args:
@@ -122,7 +122,7 @@ class Editor:
         if self.edits.order:
             found.sort(key=lambda tag: (_place(tag), -scores.get(same_tag(tag), 1.0)))
         found = add_trigger(found, self.edits.trigger)
-        return self._fit_budget(found, scores) if self.edits.token_budget else Edited(tuple(found))
+        return self._fit_budget(found, scores) if self.edits.token_budget else EditedTags(tuple(found))
 
     def _write_underscores(self, tags: list[str]) -> list[str]:
         return [UNDERSCORES[self.edits.underscores](tag) for tag in tags]
@@ -167,7 +167,7 @@ class Editor:
     def _keep_first(self, tags: list[str]) -> list[str]:
         return distinct_tags(tags) if self.edits.deduplicate else tags
 
-    def _fit_budget(self, tags: list[str], scores: Mapping[str, float]) -> Edited:
+    def _fit_budget(self, tags: list[str], scores: Mapping[str, float]) -> EditedTags:
         """The trigger and the class are never cut: without them the caption would be another's."""
         held = {same_tag(tag) for tag in split_tags(self.edits.trigger)}
         loose = [i for i, tag in enumerate(tags) if same_tag(tag) not in held and tag_class(tag) != "class"]
@@ -177,7 +177,7 @@ class Editor:
         while len(gone) < len(loose) and self._tokens([t for i, t in enumerate(tags) if i not in gone]) \
                 > self.edits.token_budget:
             gone.append(loose[len(gone)])
-        return Edited(tuple(tag for i, tag in enumerate(tags) if i not in gone), tuple(tags[i] for i in gone))
+        return EditedTags(tuple(tag for i, tag in enumerate(tags) if i not in gone), tuple(tags[i] for i in gone))
 
     def _tokens(self, tags: list[str]) -> int:
         count = self._count(join_tags(tags))
@@ -210,7 +210,7 @@ def edit_dataset(dataset: Dataset, edits: TagEdits, scores: Sequence[Mapping[str
     return after, CaptionDiff.between(dataset, after, [result.cut for result in edited], notes)
 
 
-def _notes(dataset: Dataset, edits: TagEdits, edited: Sequence[Edited], editor: Editor) -> list[str]:
+def _notes(dataset: Dataset, edits: TagEdits, edited: Sequence[EditedTags], editor: Editor) -> list[str]:
     """What matched nothing, and what is still too long."""
     there = {same_tag(tag) for sample in dataset for tag in split_tags(sample.caption)}
     asked = [("remove", tag) for tag in edits.remove] + [("replace", old) for old, _ in edits.replace]

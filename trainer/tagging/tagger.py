@@ -25,7 +25,7 @@ from ..datasets.dataset import Dataset, Sample
 from .choice import Chooser, PictureTags, TagChoice
 from .files import find_tagger, model_file, verify
 from .labels import CATEGORIES, Label, find_labels, read_labels
-from .layouts import ModelShape, find_layout, lengths, pictures_side, prepare
+from .layouts import ModelShape, find_layout, lengths, pictures_side, prepare_pixels
 
 SANDBOX = "sandbox"
 BATCH = 8
@@ -114,7 +114,7 @@ class OnnxTagger:
         if not pictures:
             return np.zeros((0, len(self.labels)), np.float32)
         with ThreadPoolExecutor(_THREADS) as pool:  # Pillow resizes outside Python's lock
-            ready = list(pool.map(lambda picture: prepare(picture, self.layout, self.side), pictures))
+            ready = list(pool.map(lambda picture: prepare_pixels(picture, self.layout, self.side), pictures))
         batch = np.stack(ready).astype(self._dtype)
         size = self.fixed_batch or len(batch)
         rows = [self._run(batch[start : start + size], size) for start in range(0, len(batch), size)]

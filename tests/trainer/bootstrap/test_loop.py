@@ -101,7 +101,8 @@ def config(tmp_path):
 
 
 def run(config, tmp_path, base=None, **more):
-    return list(run_bootstrap(config, tmp_path / "out", backbone=base or DrawingBase(), eye=None, **more))
+    return list(run_bootstrap(config, tmp_path / "out", backbone=base or DrawingBase(),
+                              choose_eye=lambda *_: None, **more))
 
 
 def test_a_picture_becomes_a_character_lora_a_grid_and_a_report(config, tmp_path, training):
@@ -226,6 +227,22 @@ def test_another_picture_under_the_same_name_is_refused(config, tmp_path, traini
     world.draw(world.Scene(world.HELD_OUT["momo"]), 128).save(other)
     with pytest.raises(UserError, match="another picture"):
         run(replace(config, picture=str(other), name="zqx"), tmp_path)
+
+
+def test_why_the_loop_stopped_is_no_note_and_other_warnings_are_each_one_once(config, tmp_path, training):
+    run(config, tmp_path, DrawingBase(flat=True))
+    events = run(config, tmp_path, DrawingBase(flat=True))
+    values = json.loads((tmp_path / "out" / "bootstrap" / "zqx" / "project.json").read_text())
+    warnings = [event.message for event in events if isinstance(event, Warned)]
+    assert values["stopped_because"] == warnings[-1]
+    assert values["notes"] == list(dict.fromkeys(warnings[:-1])) and len(values["notes"]) == 2
+
+
+def test_what_measures_likeness_is_chosen_by_base_folder_and_device(config, tmp_path, training):
+    asked = []
+    list(run_bootstrap(replace(config, likeness="clip"), tmp_path / "out", backbone=DrawingBase(),
+                       choose_eye=lambda *words: asked.append(words)))
+    assert asked == [("sandbox", "clip", torch.device("cpu"))]
 
 
 def test_changed_settings_redo_only_what_depends_on_them(config, tmp_path, training):

@@ -34,7 +34,7 @@ def project(tmp_path):
     lines = [json.dumps({"step": step, "loss": 1 / step}) for step in range(1, 101)]
     (run / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 101, "lo']))
     project.record_stage(StageRecord("character", "Train", "100 steps", 12.5, "now",
-                               {"lora": "loras/p/p.safetensors", "run": "loras/p"}), reused=False)
+                                     {"lora": "loras/p/p.safetensors", "run": "loras/p"}), reused=False)
     return project
 
 

@@ -17,7 +17,7 @@ from lora_bootstrap.trainer.datasets.audit_report import (
     COLOURS,
     SHEET_PICTURES,
     as_json,
-    contact_sheet,
+    draw_audit_sheet,
     table,
     text_bar,
     write_audit,
@@ -144,7 +144,7 @@ def test_what_was_measured_is_kept_by_content(home, tmp_path, monkeypatch):
 def test_an_empty_set_is_audited_too():
     found = run_audit(Dataset(()), SMALL)
     assert (found.pictures, found.duplicates, found.counts) == ((), (), {})
-    assert "0 pictures" in table(found) and contact_sheet(found).size[0] > 0
+    assert "0 pictures" in table(found) and draw_audit_sheet(found).size[0] > 0
 
 
 def test_memory_does_not_grow_with_the_pictures_sides(tmp_path):
@@ -187,7 +187,7 @@ def test_the_json_holds_what_the_table_does_and_is_plain(found):
 
 
 def test_the_contact_sheet_frames_each_picture_by_its_worst_finding(found):
-    sheet = contact_sheet(found, columns=9, cell=64)
+    sheet = draw_audit_sheet(found, columns=9, cell=64)
     frames = [sheet.getpixel((8 + number * 72 + 1, 8 + 30)) for number in range(9)]
     assert frames == [COLOURS[picture.severity] for picture in found.pictures]
     assert sheet.size == (8 + 9 * 72, 8 + 64 + 30 + 8)
@@ -195,7 +195,7 @@ def test_the_contact_sheet_frames_each_picture_by_its_worst_finding(found):
 
 def test_a_long_sheet_shows_the_worst_first(found):
     many = audit_module.dataclasses.replace(found, pictures=found.pictures * 60)
-    sheet = contact_sheet(many, columns=40, cell=16)
+    sheet = draw_audit_sheet(many, columns=40, cell=16)
     assert SHEET_PICTURES == 400 and sheet.size == (8 + 40 * 24, 28 + 10 * (16 + 30 + 8))
     assert sheet.getpixel((8 + 1, 28 + 8)) == COLOURS["fault"]
 

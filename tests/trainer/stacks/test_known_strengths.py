@@ -22,7 +22,7 @@ def files(tmp_path):
 def known(files, base="sd15", character=("girl", 0.8), style=("ink", 0.5)):
     loras = [KnownLora.of(f"{name}.safetensors", files[name], strength) for name, strength in (character, style)]
     return MeasuredPair(base=base, character=loras[0], style=loras[1], scores=SCORES, eye="judge", sweep="one",
-                 at="2030-01-01T00:00:00+00:00")
+                        at="2030-01-01T00:00:00+00:00")
 
 
 def told(path, files, *names):

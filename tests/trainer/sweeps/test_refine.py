@@ -259,8 +259,8 @@ def test_a_sweep_without_a_pair_is_refused(tmp_path):
 def judged(table, prompt=1.0, notes=()):
     """Of a table of (identity, style): a row for each of the character's strengths."""
     return judge_pairs([Pair((row, column), (row + 1) / 10, (column + 1) / 10, 4, identity, style, prompt)
-                         for row, line in enumerate(table) for column, (identity, style) in enumerate(line)],
-                        LABELS, notes=notes)
+                        for row, line in enumerate(table) for column, (identity, style) in enumerate(line)],
+                       LABELS, notes=notes)
 
 
 def test_the_harmonic_mean_is_low_if_any_figure_is():

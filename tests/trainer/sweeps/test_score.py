@@ -17,8 +17,8 @@ from lora_bootstrap.trainer.sweeps.score import (
     GOOD,
     OVERTRAINED,
     UNDERTRAINED,
-    Row,
     Scale,
+    ScoreRow,
     ScoreSettings,
     f_score,
     judge_rows,
@@ -32,8 +32,8 @@ WHOLE = Scale(likeness_without=0.0, likeness_training=1.0, prompt_without=1.0)
 
 def rows(*figures):
     """Checkpoints at steps 100, 200, ... of 10 epochs a hundred steps, at strength 1."""
-    return [Row(0, place, 0, f"step {100 * (place + 1)}, strength 1", 4, step=100 * (place + 1), epoch=place * 3 + 1,
-                lora=f"l{place}", at=1.0, **one) for place, one in enumerate(figures)]
+    return [ScoreRow(0, place, 0, f"step {100 * (place + 1)}, strength 1", 4, step=100 * (place + 1),
+                     epoch=place * 3 + 1, lora=f"l{place}", at=1.0, **one) for place, one in enumerate(figures)]
 
 
 def figures(likeness, prompt=0.9, **more):
@@ -74,7 +74,7 @@ def test_a_row_that_breaks_a_gate_is_not_taken_however_alike(gate, value):
 def test_validation_is_measured_against_the_runs_lowest():
     limit = SETTINGS.most_validation
     scores = judge_rows(rows(figures(0.7, validation=0.5), figures(0.8, validation=0.5 * limit - 0.001),
-                         figures(0.9, validation=0.5 * limit + 0.001)), WHOLE, SETTINGS)
+                             figures(0.9, validation=0.5 * limit + 0.001)), WHOLE, SETTINGS)
     assert [row.gates for row in scores.rows] == [(), (), ("validation",)] and scores.best.step == 200
 
 
@@ -86,7 +86,7 @@ def test_where_every_row_breaks_a_gate_the_one_that_breaks_fewest_is_taken_and_i
 def test_of_equal_rows_the_earlier_checkpoint_is_taken_and_the_strength_nearest_to_one():
     equal = rows(figures(0.9), figures(0.9 + SETTINGS.tie / 4))
     assert judge_rows(equal, WHOLE, SETTINGS).best.step == 100
-    strengths = [Row(0, 0, place, "", 4, step=100, at=at, likeness=0.9, prompt=0.9)
+    strengths = [ScoreRow(0, 0, place, "", 4, step=100, at=at, likeness=0.9, prompt=0.9)
                  for place, at in enumerate((0.6, 0.9, 1.4))]
     assert judge_rows(strengths, WHOLE, SETTINGS).best.at == 0.9
 
