@@ -143,3 +143,9 @@ def fill_folder(folder: Path, key: str) -> Iterator[Path]:
 
 def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def note_stage(record: ProjectRecord, name: str, title: str, summary: str, reused: bool,
+               facts: dict[str, Any]) -> None:
+    """Record a stage in project.json."""
+    record.record_stage(StageRecord(name, title, summary, 0.0, now(), facts), reused)
