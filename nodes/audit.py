@@ -10,7 +10,7 @@ from ..host.working import Work, follow, problem, show_report
 from ..trainer.captions.coverage import PURPOSES
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.audit import AuditConfig, DatasetAudit, audit
-from ..trainer.datasets.audit_report import contact_sheet, table
+from ..trainer.datasets.audit_report import draw_audit_sheet, table
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.models.families import FAMILIES
 from .sockets import LoraDataset
@@ -59,7 +59,7 @@ class AuditDataset(io.ComfyNode):
         config = AuditConfig(family=family, resolution=resolution or None, purpose=purpose, trigger=trigger.strip())
         found = run_audit(dataset, config, Work(cls.hidden.unique_id))
         rest, report = leave_out_findings(found, dataset, leave_out)
-        sheet = to_batch(contact_sheet(found, min(columns, max(1, len(dataset)))))
+        sheet = to_batch(draw_audit_sheet(found, min(columns, max(1, len(dataset)))))
         show_report(advice_first(found, report), cls.hidden.unique_id)
         return io.NodeOutput(rest, sheet, report, ui=ui.PreviewImage(sheet, cls=cls))
 

@@ -18,17 +18,18 @@ from ..host.events import tell_candidates, tell_project
 from ..host.paths import output_path
 from ..host.progress import show_text
 from ..trainer.bootstrap.candidates import Lineage
-from ..trainer.bootstrap.project import Project as Record, note_stage
-from ..trainer.bootstrap.rounds import REFERENCE, BootstrapProject, Round
+from ..trainer.bootstrap.project import ProjectRecord, note_stage
+from ..trainer.bootstrap.rounds import REFERENCE, Project, Round
+from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.view_plan import (
     MOST_CFG,
     PlannedView,
     Source,
     ViewPlan,
-    forget_others,
     is_kept,
     keep_candidates,
     lineage_of,
+    remove_outdated,
 )
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 
@@ -95,8 +96,8 @@ class SaveCandidates(io.ComfyNode):
         job = DrawRequest.of(project, views, part, LORA_STACK)
         show_text("\n".join((job.headline, *job.warnings)), me)
         if job.one.number == REFERENCE:
-            forget_others(job.one, [lineage.name for _, lineage in job.plan])
-        job.take_down()
+            remove_outdated(job.one, [lineage.name for _, lineage in job.plan])
+        job.record_stages()
         DRAWN.note(job.one.candidates_folder)
         if not job.missing:
             return io.NodeOutput(project)
@@ -169,7 +170,7 @@ class DrawRequest:
         self.missing = [(view, lineage) for view, lineage in self.plan if not is_kept(one, lineage)]
 
     @classmethod
-    def of(cls, project: BootstrapProject, views: ViewPlan, part: Part, stack: Any) -> DrawRequest:
+    def of(cls, project: Project, views: ViewPlan, part: Part, stack: Any) -> DrawRequest:
         lora, strength = parent_of(stack, project)
         steps, cfg = part.settings.get("steps"), part.settings.get("cfg")
         return cls(project.round(views.round), views, Source(lora, strength, part.recipe, steps, cfg), part)
@@ -192,20 +193,19 @@ class DrawRequest:
             found.append("no LORA_STACK is linked: the lineage will not say which LoRA drew these.")
         return found
 
-    def take_down(self) -> None:
+    def record_stages(self) -> None:
         """Note in project.json which LoRA draws, and what."""
         number, lora = self.one.number, self.source.lora
-        record = Record.load(self.one.project.folder)
+        record = ProjectRecord.load(self.one.project.folder)
         if lora and paths.inside(paths.loras_root(), lora):
-            note_stage(record, f"style-{number}", f"Round {number}: train a style LoRA", lora.stem, True,
+            note_stage(record, *STAGES["style"].name_and_title(number), lora.stem, True,
                        {"lora": output_path(lora), "run": output_path(lora.parent)})
-        name, title = (f"candidates-{number}", f"Round {number}: generate candidates") if number else (
-            "reference", "The base model's own pictures")
-        note_stage(record, name, title, f"{len(self.plan)} pictures", not self.missing,
+        stage = STAGES["reference" if number == REFERENCE else "candidates"]
+        note_stage(record, *stage.name_and_title(number), f"{len(self.plan)} pictures", not self.missing,
                    {"folder": output_path(self.one.candidates_folder)})
 
 
-def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: BootstrapProject) -> tuple[Path | None, float]:
+def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project) -> tuple[Path | None, float]:
     """(file, strength) of the LoRA that draws: of several in a stack the one that is the project's own, else the first.
 
     Raises UserError for a name that the host does not know.
@@ -220,7 +220,7 @@ def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Bootstr
 def expand_views(graph: GraphBuilder, job: DrawRequest, project: list[Any]) -> list[Any]:
     """Add the graph's sampling part for each missing view, each waiting for the one before; returns the link to the
     project as it is when all are kept."""
-    done, total = None, len(job.one.made()) + len(job.missing)
+    done, total = None, len(job.one.list_candidates()) + len(job.missing)
     for view, lineage in job.missing:
         done = _expand_view(graph, job.part, view, lineage, project, done, total)
     return done

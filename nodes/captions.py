@@ -66,7 +66,7 @@ class EditTags(io.ComfyNode):
                                    token_count(clip) if clip is not None else None)
         editor = EDITORS.show(ruled, _edits_file(edits, cls.hidden.unique_id))
         saved = load_edits(editor.path)
-        edited, by_hand = saved.applied(ruled)
+        edited, by_hand = saved.apply_to(ruled)
         cut = {change.path: change.cut for change in diff.changes}
         diff = CaptionDiff.between(dataset, edited, [cut.get(sample.path, ()) for sample in edited], (
             *diff.notes, *([f"changed by hand: {by_hand}."] if by_hand else [])))
@@ -150,7 +150,7 @@ class AbsorbTags(io.ComfyNode):
 
     @classmethod
     def execute(cls, dataset, purpose, trigger, least_share, decisions) -> io.NodeOutput:
-        plan = propose(dataset, purpose, trigger, least_share).edited(decisions)
+        plan = propose(dataset, purpose, trigger, least_share).edit(decisions)
         after, diff = apply_plan(dataset, plan)
         summary = "\n".join((f"{len(diff)} of {diff.pictures} captions changed", *diff.notes, plan.text()))
         show_report(summary, cls.hidden.unique_id)

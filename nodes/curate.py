@@ -22,18 +22,19 @@ from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.curate import RoundFigures, alarm
 from ..trainer.bootstrap.loop import curation_summary
 from ..trainer.bootstrap.picks import load_picks
-from ..trainer.bootstrap.project import Project as Record, note_stage
+from ..trainer.bootstrap.project import ProjectRecord, note_stage
 from ..trainer.bootstrap.rounds import (
     AUTO,
     MANUAL,
     REFERENCE,
-    BootstrapProject,
-    Kept,
+    KeptCandidate,
+    Project,
     Round,
     curate_round,
     for_character,
     round_dataset,
 )
+from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.status import style_run
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import file_hash
@@ -97,7 +98,7 @@ class CurateImages(io.ComfyNode):
         if outcome.held:
             waits = ExecutionBlocker(None)
             return io.NodeOutput(waits, waits, waits, ui={"lora_bootstrap": [told]})
-        images = [to_batch(kept.pick.applied(open_image(kept.path))) for kept in outcome.kept]
+        images = [to_batch(kept.pick.apply_to(open_image(kept.path))) for kept in outcome.kept]
         return io.NodeOutput(project, images, outcome.report, ui={"lora_bootstrap": [told]})
 
 
@@ -152,7 +153,7 @@ class Outcome:
         held: why what comes after has to wait, "" if it has not to.
     """
 
-    kept: tuple[Kept, ...]
+    kept: tuple[KeptCandidate, ...]
     count: int
     headline: str
     held: str
@@ -173,8 +174,8 @@ def curate_by_mode(one: Round, mode: str, target: int, stop_on_alarm: bool, clip
     if mode == FROM_FILE:
         return _from_files(one, crops)
     done = _measure_round(one, mode, target - crops, clip_vision, tagger)
-    record = Record.load(one.project.folder)
-    record.measured(done.figures)
+    record = ProjectRecord.load(one.project.folder)
+    record.record_figures(done.figures)
     count, wanted = crops + len(done.kept), target - crops
     warning = alarm([figures for figures in record.rounds if figures.round <= one.number], wanted)
     held = ""
@@ -183,7 +184,7 @@ def curate_by_mode(one: Round, mode: str, target: int, stop_on_alarm: bool, clip
     elif warning and stop_on_alarm:
         held = f"Stopped: {warning}. Change the picks, or turn stop_on_alarm off to go on all the same."
     record.stopped_because = warning if held and warning else ""
-    note_stage(record, f"curate-{one.number}", f"Round {one.number}: choose from {done.figures.candidates}",
+    note_stage(record, *STAGES["curate"].name_and_title(one.number, done.figures.candidates),
                curation_summary(done.figures), done.reused, {"decisions": output_path(one.decisions_file)})
     notes = (*done.curation.notes, *([f"Alarm: {warning}."] if warning and not held else []))
     return Outcome(done.kept, count, _headline(count, target, done.figures), held, notes)
@@ -193,7 +194,7 @@ def _measure_round(one: Round, mode: str, wanted: int, clip_vision: Any, tagger:
     eye = choose_eye(one.project.config.base == SANDBOX, clip_vision, tagger)
     first = Lineage.read(one.pictures()[0])
     size = measured_size(first.width, first.height)
-    base = one.project.round(REFERENCE).made()
+    base = one.project.round(REFERENCE).list_candidates()
     settings = one.project.config.curation
     if tagger is not None:
         settings = replace(settings, tag_threshold=tagger.thresholds.get("general", settings.tag_threshold))
@@ -202,11 +203,11 @@ def _measure_round(one: Round, mode: str, wanted: int, clip_vision: Any, tagger:
 
 
 def _from_files(one: Round, crops: int) -> Outcome:
-    found = one.found()
+    found = one.read_decisions()
     if found.values is None and not one.picks_file.is_file():
         raise UserError(f"round {one.number} has neither decisions.json nor picks.json in {one.folder.name}; choose "
                         "manual or auto first, or write one.")
-    kept = tuple(one.kept(found))
+    kept = tuple(one.list_kept(found))
     if not kept:
         raise UserError(f"decisions.json and picks.json of round {one.number} keep no picture.")
     return Outcome(kept, crops + len(kept), f"{crops + len(kept)} kept, as the files say", "")
@@ -222,18 +223,18 @@ def _headline(count: int, target: int, figures: RoundFigures) -> str:
 # -- datasets ----------------------------------------------------------------------------------------------------------
 
 
-def dataset_of(project: BootstrapProject, number: int) -> tuple[Dataset, str]:
+def dataset_of(project: Project, number: int) -> tuple[Dataset, str]:
     """(what is trained on after a round, a line on it). Raises UserError if nothing was kept in it."""
     if number == REFERENCE:
         crops = project.crops()
         return crops, f"{len(crops)} crops"
     one = project.round(number)
-    kept = one.kept()
+    kept = one.list_kept()
     if not kept:
         raise UserError(f"nothing is kept in round {number} of {project.name!r}; pick in the gallery of Curate Images "
                         "first.")
     made = round_dataset(one, kept)
-    note_stage(Record.load(project.folder), f"dataset-{number}", f"Round {number}: dataset of {len(made.dataset)}",
+    note_stage(ProjectRecord.load(project.folder), *STAGES["dataset"].name_and_title(number, len(made.dataset)),
                made.summary, made.reused, {"folder": output_path(one.dataset_folder)})
     return made.dataset, made.summary
 
@@ -269,7 +270,7 @@ def _count_kept(number: int) -> str:
     digest = hashlib.sha256()
     for folder in _rounds(number):
         try:
-            kept = BootstrapProject.load(folder.parent).round(number).kept()
+            kept = Project.load(folder.parent).round(number).list_kept()
         except UserError:
             continue
         rows = [[item.path.stem, file_hash(item.path), item.caption, item.pick.recipe] for item in kept]

@@ -14,7 +14,7 @@ from ..host import menu, paths
 from ..host.drawing.pictures import pixel_hash, samples_sheet, to_batch, to_masks, to_pictures
 from ..host.progress import show_text
 from ..host.working import problem, show_report
-from ..trainer.bootstrap.originals import crop_tags, squared
+from ..trainer.bootstrap.originals import crop_tags, square_box
 from ..trainer.captions.tags import add_trigger, join_tags, split_tags, tag_frequency
 from ..trainer.captions.views import VOCABULARIES, tag_roles
 from ..trainer.common.errors import UserError
@@ -264,7 +264,7 @@ def _crops(picture: Image.Image, tags: Sequence[str], count: int, vocabulary: st
     face = next((crop.box for crop in crops if crop.name == "face"), None)
     items = []
     for crop in crops:
-        box = squared(crop.box, picture.size)
+        box = square_box(crop.box, picture.size)
         shown = crop_tags(Crop(crop.name, box), picture.size, roles, words, "", face)
         items.append(Item(picture.crop(box), join_tags(shown), crop.name.replace("_", "-"), parent))
     return items

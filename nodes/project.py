@@ -15,7 +15,8 @@ from ..host.paths import output_path
 from ..host.working import problem, show_report
 from ..trainer.bootstrap.config import BootstrapConfig
 from ..trainer.bootstrap.project import note_stage, open_project
-from ..trainer.bootstrap.rounds import BootstrapProject, Made, make_crops
+from ..trainer.bootstrap.rounds import BuiltDataset, Project, make_crops
+from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.view_plan import plan_views
 from ..trainer.bootstrap.view_table import parse_table
 from ..trainer.captions.tags import split_tags
@@ -180,16 +181,16 @@ def base_name(model: Any) -> str:
     return family_name(model)
 
 
-def start_project(config: BootstrapConfig, picture: Image.Image, own: Any = None) -> tuple[BootstrapProject, Made]:
+def start_project(config: BootstrapConfig, picture: Image.Image, own: Any = None) -> tuple[Project, BuiltDataset]:
     """Write what the project is, its picture and its crops, or find them. Raises UserError if the name is another's."""
     folder = paths.own_folder(paths.projects_root(), config.name)
     record = open_project(folder, config.to_dict() | {"picture": str(folder / "picture.png")}, pixel_hash(picture),
                           afresh=False)
     if not (folder / "picture.png").is_file():
         save_picture(folder / "picture.png", picture)
-    project = BootstrapProject(folder, BootstrapConfig.from_dict(record.settings))
+    project = Project(folder, BootstrapConfig.from_dict(record.settings))
     made = make_crops(project, picture, "picture", own)
-    note_stage(record, "crops", "Crop the picture", made.summary, made.reused, {"folder": output_path(
+    note_stage(record, *STAGES["crops"].name_and_title(), made.summary, made.reused, {"folder": output_path(
         project.crops_folder)})
     return project, made
 

@@ -33,8 +33,8 @@ from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import file_hash
 from ..trainer.stacks.conflict_picture import heat_picture
-from ..trainer.stacks.known_strengths import Known, KnownLora, remember
-from ..trainer.stacks.stack import joined_names, roles
+from ..trainer.stacks.known_strengths import KnownLora, MeasuredPair, remember
+from ..trainer.stacks.stack import join_names, roles
 from ..trainer.sweeps.axis_text import lines
 from ..trainer.sweeps.cells import BASE, STACK, STRENGTH, Sweep
 from ..trainer.sweeps.log import SCORES, SHEET, log_picture
@@ -153,7 +153,7 @@ class TwoLoras:
 
     def stack_at_best(self, result: Refinement) -> Any:
         """The stack at the best strengths; blocked if nothing is recommended."""
-        best = result.taken
+        best = result.best_pair
         if best is None:
             return ExecutionBlocker(result.lines[0])
         strengths = dict(zip(self.places, (best.character, best.style_strength), strict=True))
@@ -165,7 +165,7 @@ def plan_pair(two: TwoLoras, sampling: Sampling, place: NodePlace, name: str, st
               seeds: str) -> Sweep:
     """The sweep of every two of the strengths (the character's, the style's), as the widgets say."""
     of_bases, _ = bases_of(place.find, place.links, sampling.linked, "")
-    folder = named_folder(name, f"{joined_names(two.names)}-strengths")
+    folder = named_folder(name, f"{join_names(two.names)}-strengths")
     of_character, of_style = map(above_zero, strengths)
     return pair_sweep(folder, of_bases, two.character, two.style, (of_character, of_style), below=two.below,
                       prompts=lines(prompts), seeds=seeds_of(seeds), shared=sampling.facts)
@@ -226,10 +226,10 @@ def record_result(sweep: Sweep, result: Refinement, two: TwoLoras, base: str, pa
         log_picture(sweep, page, SHEET)
     if "harmonic" in written:
         log_picture(sweep, written["harmonic"], SCORES, result.lines[0])
-    best = result.taken
+    best = result.best_pair
     if best is None:
         return []
-    known = Known(
+    known = MeasuredPair(
         base=base, character=KnownLora.of(two.character.name, two.character.path, best.character),
         style=KnownLora.of(two.style.name, two.style.path, best.style_strength),
         scores={name: getattr(best, name) for name in FIGURES}, eye=result.eye, sweep=sweep.folder.name,

@@ -19,7 +19,7 @@ from ..host.taggers import check_tagger, open_listed_tagger, tagger_names
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.captions.tags import split_tags
 from ..trainer.common.errors import UserError
-from ..trainer.common.events import Making
+from ..trainer.common.events import Progress
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.tagging import captioner as prose, tagger as tags
 from ..trainer.tagging.choice import RATINGS, PictureTags, TagChoice
@@ -187,7 +187,7 @@ def tag_inputs(model: tags.Tagger, choice: TagChoice, images: Tensor | None, dat
     if images is not None:
         pictures = to_pictures(images)
         for number, found in enumerate(tags.tag_pictures(model, pictures, choice, batch)):
-            work(Making("tagging", number + 1, len(pictures)))
+            work(Progress("tagging", number + 1, len(pictures)))
             told.found[str(number)] = found
             told.texts.append(found.caption)
     if dataset is not None:
@@ -228,7 +228,7 @@ def caption_inputs(model: prose.Captioner, choice: prose.ProseChoice, images: Te
         pictures = to_pictures(images)
         for group in _groups(pictures, batch):
             texts += [prose.with_trigger(text, trigger) for text in model.captions(group, choice)]
-            work(Making("captioning", len(texts), len(pictures)))
+            work(Progress("captioning", len(texts), len(pictures)))
     if dataset is not None:
         done = follow(prose.caption_dataset(dataset, model, choice, merge, trigger, batch), work)
         texts += [text or "" for text in done.prose]

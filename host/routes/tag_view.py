@@ -68,7 +68,7 @@ class Edited:
     def view(self) -> dict[str, Any]:
         """As the dataset route tells it."""
         saved = load_edits(self.path)
-        edited, _ = saved.applied(self.dataset)
+        edited, _ = saved.apply_to(self.dataset)
         captions = {sample.content_hash: sample.caption for sample in edited}
         rows = [self._row(picture, self.pictures[picture], caption) for picture, caption in captions.items()]
         return {"id": self.id, "name": self.name, "editable": True, "pictures": rows, "revision": saved.revision}

@@ -855,9 +855,9 @@ def test_what_was_not_measured_blocks_what_comes_after_and_says_why(scored_sweep
 
 
 def test_a_lora_that_does_not_tell_its_step_blocks_only_the_step():
-    from lora_bootstrap.trainer.sweeps.score import Row, Scores
+    from lora_bootstrap.trainer.sweeps.score import ScoreRow, Scores
 
-    row = Row(0, 0, 0, "ink", 1, lora="ink.safetensors", at=0.8)
+    row = ScoreRow(0, 0, 0, "ink", 1, lora="ink.safetensors", at=0.8)
     step, strength, stack = score.recommended_outputs(Scores("eye", "style", (row,), 0, "", ()))
     assert isinstance(step, ExecutionBlocker) and step.message == "ink.safetensors does not tell its step."
     assert strength == 0.8 and stack == [("ink.safetensors", 0.8, 0.8)]

@@ -56,7 +56,7 @@ def file_role(metadata: Mapping[str, str]) -> str:
         return ""
 
 
-def joined_names(names: Sequence[str]) -> str:
+def join_names(names: Sequence[str]) -> str:
     """Names of LoRAs as one file's name, without what such a name cannot hold, at most LONGEST_NAME bytes."""
     plain = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in "+".join(names))
     return plain.encode()[:LONGEST_NAME].decode(errors="ignore").strip(". ") or "loras"
