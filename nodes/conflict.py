@@ -1,4 +1,4 @@
-"""The node that says how much the LoRAs of a stack override each other, and what to do about it."""
+"""The node that measures how much the LoRAs of a stack override each other, and what to do about it."""
 
 from __future__ import annotations
 
@@ -26,21 +26,25 @@ class ConflictReportNode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_ConflictReport", display_name="Conflict Report", category=CATEGORY,
-            description="How much LoRAs of a stack override each other, measured from their files alone: no model, no "
-                        "picture. Says whether it is fine, strengths mend it, or only a merge or a split in time does.",
+            description="Measures how much the LoRAs of a stack override each other, from their files alone: no model, "
+                        "no images. Says whether the stack is fine, other strengths help, or only a merge or a split "
+                        "in time does.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
-                LoraStack.Input("LORA_STACK", tooltip="Two LoRAs or more, at the strengths to be used."),
+                LoraStack.Input("LORA_STACK", tooltip="Two or more LoRAs, at the strengths you plan to use."),
                 io.Float.Input("tolerance", default=TOLERANCE, min=0.01, max=0.49, step=0.01, tooltip=(
-                    "How much of a LoRA's output another may write over before it is called a conflict.")),
+                    "Share of a LoRA's output that another LoRA may overwrite before it counts as a conflict.")),
             ],
             outputs=[
                 io.String.Output(display_name="report"),
-                io.Image.Output(display_name="table", is_output_list=True, tooltip="The blocks of each pair."),
-                io.Image.Output(display_name="heat_map", tooltip="All pairs as heat maps, with the advice."),
+                io.Image.Output(display_name="table", is_output_list=True, tooltip=(
+                    "A table of the blocks for each pair.")),
+                io.Image.Output(display_name="heat_map", tooltip="Heat maps of all pairs, with the advice."),
                 LoraStack.Output(display_name="LORA_STACK", tooltip=(
-                    "The stack at the recommended strengths: from the weights alone, a place to start from.")),
-                io.String.Output(display_name="verdict", tooltip="fine, strengths or merge."),
+                    "The stack at the recommended strengths. They come from the weights alone, so treat them as a "
+                    "starting point.")),
+                io.String.Output(display_name="verdict", tooltip=(
+                    "The worst verdict of all pairs: fine, strengths or merge.")),
             ],
         )
 
@@ -60,7 +64,8 @@ class ConflictReportNode(io.ComfyNode):
 
 
 def stack_entries(stack: Sequence[LoraEntry]) -> list[StackEntry]:
-    """The files of a stack; those of one name are told apart by their folders. Raises UserError if one is not there."""
+    """The files of a stack. Files of the same name get their folders as part of their names. Raises UserError if one is
+    missing."""
     stems = [Path(name).stem for name, _, _ in stack]
     return [StackEntry(path=paths.lora_file(name), strength=strength, clip_strength=clip_strength,
                        name=stem if stems.count(stem) == 1 else Path(name).with_suffix("").as_posix())
@@ -68,11 +73,12 @@ def stack_entries(stack: Sequence[LoraEntry]) -> list[StackEntry]:
 
 
 def counting(what: str, work: Work):
-    """A `progress` of the library's that shows in the node, and raises the host's interruption on Cancel."""
+    """A `progress` function for the library. It shows the progress in the node, and raises ComfyUI's interruption on
+    Cancel."""
     return lambda done, total: work(Making(what, done, total))
 
 
 def recommended(report: ConflictReport, stack: Sequence[LoraEntry]) -> list[LoraEntry]:
-    """The stack at a report's strengths, the text encoder's changed by the same factor."""
+    """The stack at a report's strengths, with the text encoder's changed by the same factor."""
     return [(name, new, clip * new / old if old else clip)
             for (name, old, clip), new in zip(stack, report.recommended, strict=True)]

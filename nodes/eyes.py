@@ -1,5 +1,5 @@
-"""What measures likeness and tags in a graph: a wired CLIP Vision model, the sandbox's judge, CCIP, a tagger; or
-nothing, which is then said, never guessed."""
+"""What measures likeness and tags in a workflow: a linked CLIP Vision model, the sandbox's judge, CCIP, or a tagger. If
+there is none, that is reported; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ NO_TAGGER = "none"
 def tagger_input() -> io.Combo.Input:
     names = [name for name in tagger_names() if name != SANDBOX]
     return io.Combo.Input("tagger", options=[NO_TAGGER, *names], default=NO_TAGGER, tooltip=(
-        "Looks whether a picture shows the tags that were asked for. The sandbox has its own."))
+        "A tagger that checks whether an image shows the requested tags. The sandbox has its own."))
 
 
 def clip_vision_input() -> io.ClipVision.Input:
     return io.ClipVision.Input("clip_vision", optional=True, tooltip=(
-        "Measures likeness: CLIP or DINOv2 from Load CLIP Vision. Without it CCIP in models/ccip does, or the "
-        "sandbox's judge; else likeness is not measured."))
+        "A model that measures likeness: CLIP or DINOv2 from Load CLIP Vision. Without it, CCIP in models/ccip or the "
+        "sandbox's judge is used; without those, likeness is not measured."))
 
 
 def tag_reader(tagger: str, node_id: str | None) -> Tagger | None:
-    """The tagger that a widget names."""
+    """The tagger that a widget names; None for "none"."""
     return None if tagger == NO_TAGGER else opened_tagger(tagger, False, Work(node_id))
 
 
 class ClipVisionEye:
-    """A CLIP_VISION of the host (CLIP, SigLIP or DINOv2) as an eye; it reads no tags."""
+    """ComfyUI's CLIP_VISION (CLIP, SigLIP or DINOv2) as an eye. It reads no tags."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -49,7 +49,7 @@ class ClipVisionEye:
                                                if key in config)])
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """[B, D], rows L2-normalised: the picture's embedding, of DINOv2 its first token."""
+        """[B, D], rows L2-normalised: each image's embedding; for DINOv2, its first token."""
         rows = []
         for batch in pixels.split(BATCH):
             output = self._model.encode_image(batch.movedim(1, -1), crop=False)
@@ -64,7 +64,7 @@ class ClipVisionEye:
 
 
 def choose_eye(sandbox: bool, clip_vision: Any = None, tagger: Tagger | None = None) -> Likeness | None:
-    """What sees: the wired model; for the sandbox its judge; CCIP if it is in models/ccip; else None.
+    """What measures likeness: the linked model; for the sandbox, its judge; CCIP if it is in models/ccip; else None.
 
     A tagger then reads the tags, unless the sandbox's judge does.
     """
@@ -79,6 +79,6 @@ def choose_eye(sandbox: bool, clip_vision: Any = None, tagger: Tagger | None = N
 
 
 def copy_eye() -> Likeness | None:
-    """What tells copies: SSCD if it is in models/sscd; else None."""
+    """What recognizes copies: SSCD if it is in models/sscd; else None."""
     folder = find_onnx(SscdEye, paths.model_roots("sscd"))
     return SscdEye(folder) if folder else None

@@ -1,4 +1,4 @@
-"""What is known of a stack from pictures: the strengths that Refine Strengths measured, base by base."""
+"""What is known about a stack from images: the strengths that Refine Strengths measured, for each base model."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def strengths_file() -> Path:
 
 
 def measured_lines(entries: Sequence[StackEntry]) -> list[str]:
-    """A line for each two of them whose best strengths were measured, and each base; [] if none were."""
+    """A line for each two of the entries whose best strengths were measured, and each base model; [] if none were."""
     return recall(strengths_file(), [(entry.name, entry.path) for entry in entries])

@@ -1,4 +1,4 @@
-"""The node that scores a sweep and says which checkpoint and strength to take."""
+"""The node that scores a sweep and recommends a checkpoint and a strength."""
 
 from __future__ import annotations
 
@@ -31,26 +31,28 @@ class ScoreSweep(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_ScoreSweep", display_name="Score Sweep", category=CATEGORY,
-            description="The scoring matrix: each checkpoint at each strength by likeness, prompt accuracy, diversity, "
-                        "copies of training pictures, burn and validation; and which to take. What was not measured is "
-                        "said.",
+            description="Scores each checkpoint at each strength by likeness, prompt accuracy, diversity, copies of "
+                        "training images, burn and validation, and recommends one. Anything that could not be measured "
+                        "is reported as such.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
-                LoraSweep.Input("sweep", tooltip="From Checkpoint Sweep, Strength Grid or Compose Grid."),
+                LoraSweep.Input("sweep", tooltip="A sweep from Checkpoint Sweep, Strength Grid or Compose Grid."),
                 io.Combo.Input("kind", options=[AS_TRAINED, *KINDS], default=AS_TRAINED, tooltip=(
-                    "What the LoRA is of. For a character, likeness weighs nine times as much as prompt accuracy; for "
-                    "a style or concept, as much.")),
+                    "What the LoRA was trained as. For a character, likeness counts nine times as much as prompt "
+                    "accuracy; for a style or concept, equally.")),
                 tagger_input(),
                 LoraDataset.Input("dataset", optional=True, tooltip=(
-                    "What the LoRA was trained on: likeness and copies are measured against it.")),
+                    "The LoRA's training images. Likeness and copies are measured against them.")),
                 clip_vision_input(),
             ],
             outputs=[
                 LoraSweep.Output(display_name="sweep"),
-                io.Int.Output(display_name="step", tooltip="To take: for Pick Checkpoint, with which on step."),
-                io.Float.Output(display_name="strength", tooltip="To take: for Pick Checkpoint."),
-                LoraStack.Output(display_name="LORA_STACK", tooltip="The LoRA to take at the strength to take."),
-                io.Image.Output(display_name="table", tooltip="The matrix as a picture."),
+                io.Int.Output(display_name="step", tooltip=(
+                    "The recommended step, for Pick Checkpoint with which set to step.")),
+                io.Float.Output(display_name="strength", tooltip="The recommended strength, for Pick Checkpoint."),
+                LoraStack.Output(display_name="LORA_STACK", tooltip=(
+                    "The recommended LoRA at the recommended strength.")),
+                io.Image.Output(display_name="table", tooltip="The matrix as an image."),
                 io.String.Output(display_name="report"),
             ],
         )
@@ -82,13 +84,14 @@ def scored(sweep: Sweep, settings: ScoreSettings, work: Work, dataset: Any, eye:
 
 
 def facts_of(sweep: Sweep) -> dict[str, Any]:
-    """What the first of a sweep's LoRAs says of itself: trigger, family, kind."""
+    """What the first LoRA of a sweep records about itself: trigger, family, kind."""
     axis = sweep.axis(CHECKPOINT)
     return {"trigger": "", "family": "", "kind": "", **(axis.choices[0].facts if axis else {})}
 
 
 def validation(sweep: Sweep) -> dict[int, float]:
-    """By step, of the run whose checkpoints are swept; {} if they are of several runs, or of none."""
+    """The validation losses, by step, of the run whose checkpoints are swept; {} if they are from several runs, or from
+    none."""
     runs: dict[Path, Run] = {}
     axis = sweep.axis(CHECKPOINT)
     for choice in axis.choices if axis else ():
@@ -101,10 +104,10 @@ def validation(sweep: Sweep) -> dict[int, float]:
 
 
 def taken(scores: Scores) -> tuple[Any, Any, Any]:
-    """(step, strength, LORA_STACK) to take; what is not known blocks what comes after it, and says why."""
+    """The recommended (step, strength, LORA_STACK). Anything unknown is an ExecutionBlocker that gives the reason."""
     if scores.best is None:
         blocked = ExecutionBlocker(scores.why)
         return blocked, blocked, blocked
     best = scores.best
-    step = ExecutionBlocker(f"{best.lora} does not tell its step.") if best.step is None else best.step
+    step = ExecutionBlocker(f"{best.lora} does not record its step.") if best.step is None else best.step
     return step, best.at, [(best.lora, best.at, best.at)]

@@ -1,4 +1,4 @@
-"""Nodes that draw a LoRA at many settings with the host's own loader, encoder, sampler and decoder."""
+"""Nodes that draw a LoRA at many settings with ComfyUI's own loader, encoder, sampler and decoder."""
 
 from __future__ import annotations
 
@@ -42,44 +42,44 @@ from .sockets import LoraRun, LoraStack, LoraSweep
 CATEGORY = "LoRA Bootstrap/sweep"
 AUTO, NONE = "auto", "none"
 LINKED = "as linked"
-"""What the linked model is called on the axis of bases."""
+"""Name of the linked model on the axis of bases."""
 ONE_BY_ONE, TOGETHER = "one by one", "strengths in one batch"
 SHOWN_SIDE = 4096
-"""Most pixels of a side of a sheet that goes on as an IMAGE; the file has them all."""
+"""Maximum pixels per side of a sheet that is passed on as an IMAGE; the file has them all."""
 
 
 def axis_choice(name: str, where: str) -> io.Combo.Input:
     return io.Combo.Input(name, options=[AUTO, *(axis for axis in AXES if axis != STACK), NONE], default=AUTO, tooltip=(
-        f"What stands {where} on the sheet. Axes that are neither rows nor columns become pages."))
+        f"Axis {where} of the sheet. Axes that are neither rows nor columns become pages."))
 
 
 def lora_inputs(checkpoints: str, strengths: str) -> list[Any]:
     """The widgets that choose what is swept, with their defaults."""
     return [
         io.String.Input("name", default="", tooltip=(
-            "Of the sweep and its folder in output/sweeps; empty: by the LoRA. Under one name, cells that are there "
-            "are not drawn again.")),
+            "Name of the sweep and of its folder in output/sweeps. Leave empty to name it after the LoRA. Existing "
+            "cells under the same name are not drawn again.")),
         io.String.Input("checkpoints", default=checkpoints, tooltip=(
-            "Of the linked run: all; last or last 5; every 2; or steps: 400, 800-1600 (+400).")),
+            "Checkpoints of the linked run: all; last or last 5; every 2; or steps: 400, 800-1600 (+400).")),
         io.String.Input("files", default="", multiline=True, placeholder="my_character/*-step*", tooltip=(
-            "LoRAs by name, one on each line, as loaders list them; * stands for anything.")),
+            "Names of LoRAs, one per line, as loaders list them. * matches anything.")),
         io.String.Input("strengths", default=strengths, tooltip=(
-            "Of the model and the text encoder alike: 0.5, 0.8, 1 or ranges: 0.5-1 (+0.1), 0.5-1 [6].")),
+            "LoRA strengths, for model and text encoder: 0.5, 0.8, 1 or ranges: 0.5-1 (+0.1), 0.5-1 [6].")),
         io.String.Input("prompts", default="", multiline=True, tooltip=(
-            "One on each line, with the LoRA's trigger. A line that begins with # is left out.")),
+            "Prompts, one per line, with the LoRA's trigger. Lines that begin with # are ignored.")),
         io.Combo.Input("prompt_set", options=list(SETS), default=AS_WRITTEN, tooltip=(
-            "Puts ready lines behind each prompt. context test: other settings, outfits and poses. other-base test: "
-            "a few of each.")),
-        io.String.Input("seeds", default="1", tooltip="1, 2, 3 or a range: 1-4.")]
+            "Ready-made lines to append to each prompt. context test: other settings, outfits and poses. other-base "
+            "test: a few of each.")),
+        io.String.Input("seeds", default="1", tooltip="Seeds: 1, 2, 3 or a range: 1-4.")]
 
 
 def lora_sources() -> list[Any]:
-    """The sockets that what is swept comes from."""
+    """The sockets that provide what is swept."""
     return [
-        LoraRun.Input("run", optional=True, tooltip="Its checkpoints are swept."),
+        LoraRun.Input("run", optional=True, tooltip="A run whose checkpoints are swept."),
         LoraStack.Input("LORA_STACK", optional=True, tooltip=(
-            "With a run or files: LoRAs that every cell has besides, such as a style. Alone: its first LoRA is swept, "
-            "the others stay as they are."))]
+            "LoRAs. With a run or files: every cell gets them too, for example a style (with Sweep Values, apply them "
+            "yourself). Alone: the first LoRA is swept and the others stay fixed."))]
 
 
 def sampler_inputs() -> list[Any]:
@@ -89,10 +89,10 @@ def sampler_inputs() -> list[Any]:
     return [
         io.String.Input("negative", default="", multiline=True, tooltip="The negative prompt."),
         io.Int.Input("width", default=1024, min=16, max=16384, step=8, tooltip=(
-            "Of the empty latent, as Empty Latent Image has it. The sandbox's pictures are half as wide.")),
-        io.Int.Input("height", default=1024, min=16, max=16384, step=8, tooltip="Of the empty latent."),
-        io.Int.Input("steps", default=20, min=1, max=10_000, tooltip="Of the sampler."),
-        io.Float.Input("cfg", default=6.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance."),
+            "Width of the empty latent, as in Empty Latent Image. The sandbox's images are half as wide.")),
+        io.Int.Input("height", default=1024, min=16, max=16384, step=8, tooltip="Height of the empty latent."),
+        io.Int.Input("steps", default=20, min=1, max=10_000, tooltip="Sampling steps, as in KSampler."),
+        io.Float.Input("cfg", default=6.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance scale, as in KSampler."),
         io.Combo.Input("sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS), default="euler",
                        tooltip="As in KSampler."),
         io.Combo.Input("scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS), default="normal",
@@ -101,12 +101,12 @@ def sampler_inputs() -> list[Any]:
 
 def latent_input() -> io.Latent.Input:
     return io.Latent.Input("latent", optional=True, tooltip=(
-        "An empty latent in place of width and height, for models that need one of their own."))
+        "An empty latent to use instead of width and height, for models that need their own kind."))
 
 
 def without_input() -> io.Boolean.Input:
     return io.Boolean.Input("without", default=True, tooltip=(
-        "Draw each prompt and seed also without the LoRA: to compare with, and for the scores of burn and diversity."))
+        "Draw each prompt and seed without the LoRA too, for comparison and for the burn and diversity scores."))
 
 
 def check_texts(strengths: str | None, seeds: str | None, files: str | None, bases: str | None = "") -> bool | str:
@@ -118,10 +118,10 @@ def check_texts(strengths: str | None, seeds: str | None, files: str | None, bas
 
 
 class _DrawnSweep(io.ComfyNode):
-    """What the nodes have in common that draw a sweep themselves."""
+    """What the nodes that draw a sweep themselves have in common."""
 
     KIND = ""
-    """In the name of a sweep that was given none."""
+    """Part of the name of a sweep that was given none."""
 
     @classmethod
     def schema(cls, node_id: str, display_name: str, description: str, checkpoints: str,
@@ -135,18 +135,18 @@ class _DrawnSweep(io.ComfyNode):
                 *sampler_inputs(),
                 without_input(),
                 io.String.Input("bases", default="", multiline=True, placeholder="other_checkpoint.safetensors",
-                                tooltip=("Other base checkpoints to try the LoRA on, one on each line, as Load "
-                                         "Checkpoint lists them; * stands for anything.")),
+                                tooltip=("Other base checkpoints to try the LoRA on, one per line, as Load Checkpoint "
+                                         "lists them. * matches anything.")),
                 io.Combo.Input("draw", options=[ONE_BY_ONE, TOGETHER], default=ONE_BY_ONE, tooltip=(
-                    "one by one: each picture is exactly what Load LoRA and KSampler make. strengths in one batch: "
-                    "faster on a GPU, the same up to rounding; where the LoRA or the sampler does not allow it, one by "
-                    "one.")),
+                    "one by one: each image is exactly what Load LoRA and KSampler make. strengths in one batch: "
+                    "faster on a GPU, the same up to rounding; where the LoRA or the sampler does not allow it, images "
+                    "are drawn one by one.")),
                 axis_choice("rows", "down the side"), axis_choice("columns", "along the top"),
                 *lora_sources(),
                 latent_input(),
             ],
             outputs=[
-                LoraSweep.Output(display_name="sweep", tooltip="For Score Sweep and Compose Grid."),
+                LoraSweep.Output(display_name="sweep", tooltip="The sweep, for Score Sweep and Compose Grid."),
                 io.Image.Output(display_name="sheet", is_output_list=True, tooltip="The labelled sheet, page by page."),
             ],
         )
@@ -195,8 +195,9 @@ class StrengthGrid(_DrawnSweep):
     def define_schema(cls) -> io.Schema:
         return cls.schema(
             node_id="LoraBootstrap_StrengthGrid", display_name="Strength Grid", description=(
-            "The same prompts and seeds at several strengths of a LoRA, each picture exactly as Load LoRA and KSampler "
-            "make it. Every cell is kept as soon as it is drawn: Cancel and Run again draws what is missing."),
+            "Draws the same prompts and seeds at several strengths of a LoRA, each image exactly as Load LoRA and "
+            "KSampler make it. Every cell is saved as soon as it is drawn; after Cancel, the next Run draws only what "
+            "is missing."),
             checkpoints="last", strengths="0.5, 0.7, 0.8, 0.9, 1.0")
 
 
@@ -207,8 +208,8 @@ class CheckpointSweep(_DrawnSweep):
     def define_schema(cls) -> io.Schema:
         return cls.schema(
             node_id="LoraBootstrap_CheckpointSweep", display_name="Checkpoint Sweep", description=(
-            "The checkpoints of a run side by side, at one strength or several: same prompts, same seeds. Every cell "
-            "is kept as soon as it is drawn. Score Sweep then says which to take."), checkpoints="all",
+            "Draws the checkpoints of a run side by side, at one strength or several, with the same prompts and seeds. "
+            "Every cell is saved as soon as it is drawn. Score Sweep then recommends one."), checkpoints="all",
             strengths="0.8, 1.0")
 
 
@@ -217,7 +218,7 @@ class CheckpointSweep(_DrawnSweep):
 
 def bases_of(find: Any, links: Mapping[str, Any], linked: tuple[Any, Any, Any],
              names: str) -> tuple[Axis, dict[str, str]]:
-    """The axis of bases, the linked one first, and the checkpoint of each of the others by its fact."""
+    """The axis of bases, with the linked one first, and the checkpoint of each of the others by its fact."""
     from ..host.backbone.model import fingerprint
 
     made_by = [recipe(find, links[name]) for name in ("model", "clip", "vae")]
@@ -239,13 +240,13 @@ def latent_hash(latent: Mapping[str, Any]) -> str:
 
 
 def texts_of(find: Any, links: Mapping[str, Any], name: str, cell: Cell, graph: Graph) -> dict[str, str]:
-    """What a cell's PNG holds: the graph that makes it, and its settings as sites read them."""
+    """The texts in a cell's PNG: the workflow that makes it, and its settings in the form that websites read."""
     whole: dict[str, Node] = whole_graph(find, graph, links, PICTURE, f"sweep_{name}")
     return {"prompt": json.dumps(whole), "parameters": parameters(cell, below(cell))}
 
 
 def draw_missing(drawing: Drawing, node_id: str) -> None:
-    """Draw what is missing of a sweep, telling how far it is. Raises UserError if every cell fails."""
+    """Draw the missing cells of a sweep and report progress. Raises UserError if every cell fails."""
     sweep = drawing.sweep
     sweep.write()
     states = sweep.states()
@@ -267,7 +268,7 @@ def draw_missing(drawing: Drawing, node_id: str) -> None:
         drawing.runner.forget()
         LEFT.note(sweep)
     if failed and not done:
-        raise UserError(f"none of the {total} cells could be drawn. The last said: {error}")
+        raise UserError(f"none of the {total} cells could be drawn. The last error was: {error}")
 
 
 def counted(done: int, failed: int, total: int) -> str:
@@ -275,7 +276,7 @@ def counted(done: int, failed: int, total: int) -> str:
 
 
 def finished(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Sequence[str] = ()) -> io.NodeOutput:
-    """A sweep's outputs, with its sheet."""
+    """A finished sweep's outputs, with its sheet."""
     states = list(sweep.states().values())
     done, failed = states.count("done"), states.count("failed")
     pages = write_sheets(sweep, *axes_of(sweep, rows, columns))
@@ -287,16 +288,16 @@ def finished(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Sequenc
 
 
 def axes_of(sweep: Sweep, rows: str, columns: str) -> tuple[SheetStyle, str, str]:
-    """(style, rows, columns) of a sheet, as the widgets say; what is auto makes way for what is chosen.
+    """(style, rows, columns) of a sheet, from the widgets. An axis set to auto avoids those chosen by hand.
 
-    Raises UserError for an axis that the sweep does not have, or for the same twice.
+    Raises UserError for an axis that the sweep does not have, or if both are the same axis.
     """
     names = [axis.name for axis in sweep.axes]
     for name in (rows, columns):
         if name not in (AUTO, NONE, *names):
             raise unknown_name("axis", name, names)
     if rows == columns and rows in names:
-        raise UserError(f"rows and columns are both {rows!r}; take two different axes, or auto for one of them.")
+        raise UserError(f"rows and columns are both {rows!r}; choose two different axes, or auto for one of them.")
     automatic = choose_axes(sweep)
     taken = {name for name in (rows, columns) if name in AXES}
     free = [name for name in (*automatic, *(axis.name for axis in sweep.axes if len(axis.choices) > 1))

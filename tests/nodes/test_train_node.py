@@ -237,7 +237,7 @@ def test_a_linked_name_is_checked_before_training(adapter):
 
 def test_pictures_without_captions_need_a_trigger(adapter):
     bare = pictures().with_captions(lambda caption: "")
-    with pytest.raises(UserError, match="none of the 3 pictures has a caption, and there is no trigger"):
+    with pytest.raises(UserError, match="none of the 3 images has a caption, and there is no trigger"):
         node(dataset=bare, trigger="", kind="style")
     assert node(dataset=bare, trigger="akane")[2].finished
 
