@@ -88,7 +88,7 @@ def test_what_was_changed_by_hand_is_there_after_a_restart(server, tab, template
     server.restart()
     with pytest.raises(Refused) as refused:
         server.get("/lora_bootstrap/dataset", id=told["id"])
-    assert refused.value.status == 404 and "run the graph" in refused.value.text
+    assert refused.value.status == 404 and "run the workflow" in refused.value.text
     with server.client() as again:
         assert editor_of(again.run(graph), id) == {"dataset": told["id"], "revision": 1, "pictures": 20, "changed": 1}
     assert server.get("/lora_bootstrap/dataset", id=told["id"])["pictures"][0]["caption"] == "mine"

@@ -60,7 +60,7 @@ def test_subfolders_are_taken_only_if_asked(folder, host):
 
 
 def test_a_folder_outside_is_a_red_node_and_a_linked_one_is_not_judged_yet():
-    assert "not below input/ or output/" in nodes.LoadDataset.validate_inputs("../x")
+    assert "not in input/ or output/" in nodes.LoadDataset.validate_inputs("../x")
     assert "no folder 'x'" in nodes.LoadDataset.validate_inputs("x")
     assert nodes.LoadDataset.validate_inputs("sandbox/pictures") is True
     assert nodes.LoadDataset.validate_inputs(None) is True

@@ -515,7 +515,7 @@ def test_a_sampler_with_noise_of_its_own_draws_one_by_one_and_says_so(host, rows
     sweep = grid(sampler_name="euler_ancestral", draw="strengths in one batch")[0]
     assert rows.batches == [] and set(sweep.states().values()) == {"done"}
     assert host.server.texts[-1][0] == (
-        "20 of 20 cells\nOne by one: euler_ancestral draws new noise as it goes, for a whole batch at once.")
+        "20 of 20 cells\nDrawn one by one: euler_ancestral draws new noise at each step, for a whole batch at once.")
 
 
 def test_a_lora_that_takes_no_rows_is_drawn_one_by_one_and_said_once(host, rows):
@@ -572,7 +572,7 @@ def test_what_is_right_or_comes_over_a_link_is_let_pass():
 
 
 def test_prompts_that_are_empty_are_told_when_it_runs():
-    with pytest.raises(UserError, match="prompts is empty; write one on each line"):
+    with pytest.raises(UserError, match="prompts is empty; write one per line"):
         grid(prompts="# none\n")
     assert {cell.facts["prompt"] for cell in grid(prompts="", prompt_set="poses")[0].cells}
 

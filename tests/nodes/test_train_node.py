@@ -187,7 +187,7 @@ def test_a_finished_identical_run_is_reused_and_retrain_makes_a_new_one(adapter,
     host.server.sent.clear()
     again = node()
     assert again[5] == first[5] and again.ui["lora_bootstrap"][0]["reused"] is True
-    assert statuses(host) == ["preparing", "finished"] and "was there already" in events(host)[-1]["message"]
+    assert statuses(host) == ["preparing", "finished"] and "already exists" in events(host)[-1]["message"]
     forced = node(retrain=True)
     assert forced[2].name == "girl-2" and forced[5].endswith("girl-2.safetensors")
 
