@@ -255,7 +255,7 @@ def test_mistakes_in_widgets_are_found_before_anything_runs(widgets, words):
 
 @pytest.mark.parametrize(("stack", "words"), [
     ([STACKED[0]], "a pair of strengths needs two LoRAs, and the stack has 1"),
-    ([], "and there is none"), ([STACKED[0], STACKED[0]], "is both the character and the style"),
+    ([], "the stack has none"), ([STACKED[0], STACKED[0]], "is both the character and the style"),
     ([STACKED[0], ("nobody.safetensors", 1, 1)], "there is no LoRA 'nobody")])
 def test_a_stack_that_is_no_pair_is_refused(host, stack, words):
     with pytest.raises(UserError, match=words):
