@@ -77,3 +77,9 @@ def problem(check: Callable[..., object], *values: Any) -> bool | str:
     except UserError as error:
         return str(error)
     return True
+
+
+def progress_of(what: str, work: Work):
+    """A `progress` function for the library. It shows the progress in the node, and raises ComfyUI's interruption on
+    Cancel."""
+    return lambda done, total: work(Making(what, done, total))

@@ -10,7 +10,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.routes.tag_view import EDITORS, edits_name
 from ..host.working import problem, show_report
 from ..trainer.captions.aliases import MODES, load_rules
@@ -24,14 +24,12 @@ from ..trainer.tagging.edit import TOKEN_BUDGETS, UNDERSCORES, TagEdits, TokenCo
 from ..trainer.tagging.hand_edits import load_edits
 from .sockets import LoraDataset
 
-CATEGORY = "LoRA Bootstrap/captions"
-
 
 class EditTags(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_EditTags", display_name="Edit Tags", category=CATEGORY,
+            node_id="LoraBootstrap_EditTags", display_name="Edit Tags", category=menu.CAPTIONS,
             description="Changes every caption of a dataset, by rules and by hand, in this order: underscores, "
                         "aliases, replace, patterns, remove, blacklist, implications, add, order, trigger, token "
                         "limit, changes by hand. The files are left unchanged.",
@@ -55,7 +53,7 @@ class EditTags(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, edits="", alias_file="", implication_file="", **_) -> Any:
-        if None in (edits, alias_file, implication_file):  # linked: the value is known only when the node runs
+        if None in (edits, alias_file, implication_file):  # linked: the folder is known only when the node runs
             return float("nan")
         files = [paths.table_file(text) for text in (alias_file, implication_file)]
         return [load_edits(_edits_file(edits, cls.hidden.unique_id)).fingerprint,
@@ -129,7 +127,7 @@ class AbsorbTags(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_AbsorbTags", display_name="Absorb Tags", category=CATEGORY,
+            node_id="LoraBootstrap_AbsorbTags", display_name="Absorb Tags", category=menu.CAPTIONS,
             description="Removes from the captions what the trigger should come to mean: a character's traits, or the "
                         "words for a style. Proposes a decision for every tag, which you can overrule.",
             is_output_node=True, hidden=[io.Hidden.unique_id],

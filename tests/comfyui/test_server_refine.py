@@ -161,4 +161,4 @@ def test_mistakes_are_red_nodes_or_one_line(server, tab, make, loras):
     prompt = make("mistaken")
     prompt["stack"]["inputs"]["entries"] = loras[0]
     run = tab.run(prompt)
-    assert run.status == "error" and "a pair of strengths is between two LoRAs" in run.error
+    assert run.status == "error" and "a pair of strengths needs two LoRAs" in run.error

@@ -1,0 +1,100 @@
+"""Inputs that several nodes share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..host.drawing.sweep_plan import named_bases, named_files, seeds_of, strengths_of
+from ..host.drawing.sweep_session import AUTO, NONE
+from ..host.eyes import NO_TAGGER
+from ..host.taggers import tagger_names
+from ..host.working import problem
+from ..trainer.sweeps.cells import AXES, STACK
+from ..trainer.sweeps.prompt_sets import AS_WRITTEN, SETS
+from ..trainer.tagging.tagger import SANDBOX
+from .sockets import LoraRun, LoraStack
+
+ONE_BY_ONE, TOGETHER = "one by one", "strengths in one batch"
+
+
+def axis_choice(name: str, where: str) -> io.Combo.Input:
+    return io.Combo.Input(name, options=[AUTO, *(axis for axis in AXES if axis != STACK), NONE], default=AUTO, tooltip=(
+        f"Axis {where} of the sheet. Axes that are neither rows nor columns become pages."))
+
+
+def lora_inputs(checkpoints: str, strengths: str) -> list[Any]:
+    """The widgets that choose what is swept, with their defaults."""
+    return [
+        io.String.Input("name", default="", tooltip=(
+            "Name of the sweep and of its folder in output/sweeps. Leave empty to name it after the LoRA. Existing "
+            "cells under the same name are not drawn again.")),
+        io.String.Input("checkpoints", default=checkpoints, tooltip=(
+            "Checkpoints of the linked run: all; last or last 5; every 2; or steps: 400, 800-1600 (+400).")),
+        io.String.Input("files", default="", multiline=True, placeholder="my_character/*-step*", tooltip=(
+            "Names of LoRAs, one per line, as loaders list them. * matches anything.")),
+        io.String.Input("strengths", default=strengths, tooltip=(
+            "LoRA strengths, for model and text encoder: 0.5, 0.8, 1 or ranges: 0.5-1 (+0.1), 0.5-1 [6].")),
+        io.String.Input("prompts", default="", multiline=True, tooltip=(
+            "Prompts, one per line, with the LoRA's trigger. Lines that begin with # are ignored.")),
+        io.Combo.Input("prompt_set", options=list(SETS), default=AS_WRITTEN, tooltip=(
+            "Ready-made lines to append to each prompt. context test: other settings, outfits and poses. other-base "
+            "test: a few of each.")),
+        io.String.Input("seeds", default="1", tooltip="Seeds: 1, 2, 3 or a range: 1-4.")]
+
+
+def lora_sources() -> list[Any]:
+    """The sockets that provide what is swept."""
+    return [
+        LoraRun.Input("run", optional=True, tooltip="A run whose checkpoints are swept."),
+        LoraStack.Input("LORA_STACK", optional=True, tooltip=(
+            "LoRAs. With a run or files: every cell gets them too, for example a style (with Sweep Values, apply them "
+            "yourself). Alone: the first LoRA is swept and the others stay fixed."))]
+
+
+def sampler_inputs() -> list[Any]:
+    """The widgets of a sampler that starts from an empty latent."""
+    import comfy.samplers
+
+    return [
+        io.String.Input("negative", default="", multiline=True, tooltip="The negative prompt."),
+        io.Int.Input("width", default=1024, min=16, max=16384, step=8, tooltip=(
+            "Width of the empty latent, as in Empty Latent Image. The sandbox's images are half as wide.")),
+        io.Int.Input("height", default=1024, min=16, max=16384, step=8, tooltip="Height of the empty latent."),
+        io.Int.Input("steps", default=20, min=1, max=10_000, tooltip="Sampling steps, as in KSampler."),
+        io.Float.Input("cfg", default=6.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance scale, as in KSampler."),
+        io.Combo.Input("sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS), default="euler",
+                       tooltip="As in KSampler."),
+        io.Combo.Input("scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS), default="normal",
+                       tooltip="As in KSampler.")]
+
+
+def latent_input() -> io.Latent.Input:
+    return io.Latent.Input("latent", optional=True, tooltip=(
+        "An empty latent to use instead of width and height, for models that need their own kind."))
+
+
+def without_input() -> io.Boolean.Input:
+    return io.Boolean.Input("without", default=True, tooltip=(
+        "Draw each prompt and seed without the LoRA too, for comparison and for the burn and diversity scores."))
+
+
+def check_texts(strengths: str | None, seeds: str | None, files: str | None, bases: str | None = "") -> bool | str:
+    """For validate_inputs: True, or what is wrong."""
+    for check, text in ((strengths_of, strengths), (seeds_of, seeds), (named_files, files), (named_bases, bases)):
+        if (found := problem(check, text)) is not True:
+            return found
+    return True
+
+
+def tagger_input() -> io.Combo.Input:
+    names = [name for name in tagger_names() if name != SANDBOX]
+    return io.Combo.Input("tagger", options=[NO_TAGGER, *names], default=NO_TAGGER, tooltip=(
+        "A tagger that checks whether an image shows the requested tags. The sandbox has its own."))
+
+
+def clip_vision_input() -> io.ClipVision.Input:
+    return io.ClipVision.Input("clip_vision", optional=True, tooltip=(
+        "A model that measures likeness: CLIP or DINOv2 from Load CLIP Vision. Without it, CCIP in models/ccip or the "
+        "sandbox's judge is used; without those, likeness is not measured."))
