@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 const { covering, envelope, lossRange, nearest, pathThrough, scale, stepTicks, thinned, tickStep } =
-  await import("../../../web/plot.js");
+  await import("../../../web/common/plot.js");
 
 const line = (count, value = (step) => step) => Array.from({ length: count }, (_, i) => [i + 1, value(i + 1)]);
 

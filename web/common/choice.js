@@ -1,0 +1,148 @@
+/** A choice of one of many, as a button with a list. It is an `input`, as all in the pack that takes the focus: the
+ * host takes keys for itself unless the focus is in one. Loaded alone, it does nothing. */
+
+import { element } from "./dom.js";
+
+let numbered = 0;
+/** Letters that are shown of a label. */
+const SHOWN = 60;
+
+/** By key, while the list is shown, and while it is not. */
+const OPEN = {
+  ArrowDown: (choice) => choice.point(choice.at + 1),
+  ArrowUp: (choice) => choice.point(choice.at - 1),
+  Home: (choice) => choice.point(0),
+  End: (choice) => choice.point(Infinity),
+  Enter: (choice) => choice.take(choice.at),
+  " ": (choice) => choice.take(choice.at),
+  Tab: (choice) => choice.take(choice.at) && null,
+  Escape: (choice) => choice.close(),
+};
+const CLOSED = {
+  ArrowDown: (choice) => choice.open(),
+  ArrowUp: (choice) => choice.open(),
+  ArrowRight: (choice) => choice.step(1),
+  ArrowLeft: (choice) => choice.step(-1),
+};
+
+const short = (label) => (label.length > SHOWN ? `${label.slice(0, SHOWN)}…` : label);
+
+export class Choice {
+  /**
+   * @param {string} label what is chosen
+   * @param {(value: *) => void} chosen called with the option that a person chose
+   */
+  constructor(label, chosen) {
+    Object.assign(this, { label, chosen, options: [], value: undefined, at: 0, list: null });
+    this.id = `lb-sweep-choice-${(numbered += 1)}`;
+    this.element = element("span", "lb-sweep-choice");
+    this.input = element("input", "lb-tags-button lb-sweep-chosen", { type: "button" });
+    for (const [name, value] of [["role", "combobox"], ["aria-haspopup", "listbox"], ["aria-expanded", "false"]]) {
+      this.input.setAttribute(name, value);
+    }
+    this.input.addEventListener("click", () => (this.list ? this.close() : this.open()));
+    this.input.addEventListener("keydown", (event) => this.key(event));
+    this.input.addEventListener("blur", () => this.close());
+    const title = element("span", "lb-sweep-choice-name", { textContent: label });
+    title.setAttribute("aria-hidden", "true");
+    this.element.append(title, this.input);
+  }
+
+  /** Offer these: [{value, label}]; the list that may be open stays as it is. */
+  show(options, value) {
+    Object.assign(this, { options, value });
+    const label = options.find((option) => option.value === value)?.label ?? "";
+    const text = short(label) || "–";
+    if (this.input.value !== text) this.input.value = text;
+    this.input.setAttribute("aria-label", `${this.label}: ${label}`);
+    this.input.title = label;
+    this.input.disabled = options.length < 2;
+  }
+
+  get place() {
+    return this.options.findIndex(({ value }) => value === this.value);
+  }
+
+  step(by) {
+    const next = this.options[this.place + by];
+    if (next) this.chosen(next.value);
+  }
+
+  // -- the list -----------------------------------------------------------------------------------------------------
+
+  open() {
+    if (this.list || this.input.disabled) return;
+    this.list = element("ul", "lb-tags-offers", { id: this.id });
+    this.list.setAttribute("role", "listbox");
+    this.list.setAttribute("aria-label", this.label);
+    this.offered = this.options;
+    this.list.append(...this.offered.map((option, index) => this.row(option, index)));
+    this.input.setAttribute("aria-expanded", "true");
+    this.input.setAttribute("aria-controls", this.id);
+    (this.input.closest("dialog") ?? document.body).append(this.list);
+    this.stand();
+    this.point(Math.max(0, this.place));
+  }
+
+  row({ label, note = "" }, index) {
+    const row = element("li", "lb-tags-offer", { id: `${this.id}-${index}`, title: label });
+    row.setAttribute("role", "option");
+    row.append(element("span", "", { textContent: label }), element("span", "lb-tags-count", { textContent: note }));
+    row.addEventListener("pointerdown", (event) => {
+      event.preventDefault(); // the button keeps the focus
+      this.take(index);
+    });
+    return row;
+  }
+
+  /** Put the list under the button, or above it where there is more room. */
+  stand() {
+    const box = this.input.getBoundingClientRect();
+    const below = window.innerHeight - box.bottom;
+    const up = below < 200 && box.top > below;
+    Object.assign(this.list.style, {
+      left: `${Math.max(4, Math.min(box.left, window.innerWidth - this.list.offsetWidth - 4))}px`,
+      top: up ? "auto" : `${box.bottom + 2}px`,
+      bottom: up ? `${window.innerHeight - box.top + 2}px` : "auto",
+      maxHeight: `${Math.max(80, (up ? box.top : below) - 8)}px`,
+    });
+  }
+
+  close() {
+    this.list?.remove();
+    this.list = null;
+    this.input.setAttribute("aria-expanded", "false");
+    this.input.removeAttribute("aria-activedescendant");
+  }
+
+  point(index) {
+    this.at = Math.max(0, Math.min(index, this.offered.length - 1));
+    [...this.list.children].forEach((row, at) => row.setAttribute("aria-selected", String(at === this.at)));
+    this.list.children[this.at]?.scrollIntoView({ block: "nearest" });
+    this.input.setAttribute("aria-activedescendant", `${this.id}-${this.at}`);
+  }
+
+  take(index) {
+    const option = this.offered[index];
+    this.close();
+    if (option && option.value !== this.value) this.chosen(option.value);
+    return option;
+  }
+
+  key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const act = (this.list ? OPEN : CLOSED)[event.key];
+    if (act ? act(this) === null : !this.letter(event.key)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  /** Go to the next option that begins with a letter, while the list is shown. */
+  letter(key) {
+    if (!this.list || key.length !== 1) return false;
+    const order = [...this.offered.keys()].slice(this.at + 1).concat([...this.offered.keys()].slice(0, this.at + 1));
+    const found = order.find((index) => this.offered[index].label.toLowerCase().startsWith(key.toLowerCase()));
+    if (found !== undefined) this.point(found);
+    return true;
+  }
+}

@@ -1,0 +1,424 @@
+/** The curation gallery: the candidates of a round, what is picked of them, quotas, undoing. It knows rounds, not the
+ * host's graph; extension.js tells it which round to show. Loaded alone, it does nothing. */
+
+import { button, element, field } from "../common/dom.js";
+import { counted } from "../common/tags.js";
+import { GalleryDialog } from "./dialog.js";
+import { GalleryFacts } from "./facts.js";
+import { GalleryGrid } from "./grid.js";
+import { ORDER_NAMES, filtered, ordered, together } from "./order.js";
+import { toDo } from "./picks.js";
+import { EVENTS, fetchCandidates, listen, pictureUrl, savePicks, shelf } from "./routes.js";
+import { GalleryStore } from "./store.js";
+import { GalleryZoom } from "./zoom.js";
+
+/** Pixels the gallery needs: a line before there are pictures, then all of it. */
+const HEIGHT = { idle: 72, pictures: 430 };
+const DEBOUNCE_MS = 250;
+/** The least time between two questions to the route, however fast events call for them: longer where answers take long,
+ * by so many times as long as they do. */
+const ASK_MS = 1000;
+const PATIENCE = 4;
+
+/** By state: what a decision is called where it can be undone, and where it is told. */
+const DECISIONS = {
+  keep: { label: (name) => `keeping ${name}`, said: "kept" },
+  reject: { label: (name) => `rejecting ${name}`, said: "rejected" },
+  "": { label: (name) => `leaving ${name} undecided`, said: "undecided" },
+};
+const HELP = [
+  ["← ↑ → ↓, Home, End", "go from picture to picture"], ["K or Space", "keep, and go on"],
+  ["X or Delete", "reject, and go on"], ["Shift+K, Shift+X", "decide and stay"], ["U", "undecided again"],
+  ["Enter or Z", "look closely: crop, flip, tags, note"], ["C, F", "there: the next crop to compare with; flip"],
+  ["Ctrl+Z, Ctrl+Shift+Z", "undo, redo"], ["Esc", "back"],
+];
+
+export class GalleryPanel {
+  /**
+   * @param {object} host
+   * @param {() => {project: string|null, round: number}} host.where which round to show
+   * @param {() => string} host.mode the node's: "manual" where nothing counts as kept that nobody has picked
+   * @param {() => number} host.keep how many pictures the node wants; 0 for the project's own target
+   * @param {() => void} host.resized called when the gallery needs another height
+   * @param {() => Promise<void>} host.queue queues the graph
+   */
+  constructor(host) {
+    this.host = host;
+    this.store = new GalleryStore({ fetch: fetchCandidates, save: savePicks }, () => this.schedule(), shelf);
+    this.asked = { timer: null, at: 0, took: 0 };
+    this.order = ORDER_NAMES[0];
+    this.made = null; // of the pictures that are being made, as the last event told
+    this.build();
+  }
+
+  build() {
+    this.element = element("div", "lb-tags-place");
+    this.body = element("div", "lb-tags lb-gallery");
+    this.body.setAttribute("role", "group");
+    this.body.setAttribute("aria-label", "Gallery of candidates");
+    this.body.dataset.captureWheel = "true"; // of the host: the wheel scrolls what has the focus
+    this.note = element("p", "lb-tags-note");
+    this.live = element("span", "lb-tags-unseen");
+    this.live.setAttribute("aria-live", "polite");
+    this.grid = new GalleryGrid(this);
+    this.facts = new GalleryFacts(this);
+    this.zoom = new GalleryZoom(this);
+    this.main = element("div", "lb-gallery-main");
+    this.main.append(this.grid.element, this.facts.element);
+    this.body.append(this.buildHead(), this.note, this.buildHelp(), this.buildTools(), this.main, this.zoom.element,
+      this.live);
+    this.element.append(this.body);
+    this.large = new GalleryDialog(this);
+    this.body.addEventListener("keydown", (event) => this.key(event));
+    this.showHeight();
+  }
+
+  buildHead() {
+    this.head = element("div", "lb-tags-head");
+    this.status = element("span", "lb-tags-status");
+    this.bar = element("div", "lb-gallery-bar");
+    this.bar.setAttribute("role", "progressbar");
+    this.bar.setAttribute("aria-label", "Pictures kept");
+    this.proposedButton = button("Keep proposed", "", () => this.keepProposed());
+    this.undoButton = button("Undo", "", () => this.undo());
+    this.redoButton = button("Redo", "", () => this.redo());
+    this.largeButton = button("Large view", "", () => this.large.toggle());
+    this.helpButton = button("?", "The keys (?)", () => this.toggleHelp());
+    this.helpButton.setAttribute("aria-label", "Keys");
+    this.runButton = button("Run", "", () => this.run());
+    this.runButton.classList.add("lb-gallery-run");
+    this.head.append(this.status, this.proposedButton, this.undoButton, this.redoButton, this.largeButton,
+      this.helpButton, this.runButton, this.bar);
+    return this.head;
+  }
+
+  buildHelp() {
+    this.help = element("dl", "lb-gallery-help", { hidden: true });
+    this.help.append(...HELP.flatMap(([keys, what]) =>
+      [element("dt", "", { textContent: keys }), element("dd", "", { textContent: what })]));
+    return this.help;
+  }
+
+  /** What is only there in the large view: filter and order. */
+  buildTools() {
+    this.filter = field("search", "lb-tags-filter", "Filter the candidates", 'filter: text, "whole word", -without');
+    this.filter.title = "By name, prompt, tags, LoRA, note, or kept, rejected, undecided, proposed, similar";
+    this.filter.addEventListener("input", () => this.schedule());
+    const orders = element("span", "lb-gallery-orders", { textContent: "Sort by" });
+    orders.setAttribute("role", "radiogroup");
+    orders.setAttribute("aria-label", "Sort by");
+    orders.append(...ORDER_NAMES.map((name) => this.orderChoice(name)));
+    const similar = element("label", "lb-tags-everyone", { title: "Put near copies beside one another" });
+    this.similar = element("input", "lb-tags-check", { type: "checkbox" });
+    this.similar.addEventListener("change", () => this.schedule());
+    similar.append(this.similar, "similar together");
+    this.count = element("span", "lb-gallery-count");
+    this.tools = element("div", "lb-tags-tools", { hidden: true });
+    this.tools.append(this.filter, orders, similar, this.count);
+    return this.tools;
+  }
+
+  orderChoice(name) {
+    const label = element("label", "lb-tags-everyone");
+    const input = element("input", "lb-tags-check", { type: "radio", value: name, checked: name === this.order });
+    input.addEventListener("change", () => this.sortBy(name));
+    this.orders = { ...this.orders, [name]: input };
+    label.append(input, name);
+    return label;
+  }
+
+  // -- life ---------------------------------------------------------------------------------------------------------
+
+  /** Begin: the node was placed in a graph. */
+  open() {
+    if (this.life) return;
+    this.life = new AbortController();
+    const { signal } = this.life;
+    this.grid.open();
+    listen({
+      [EVENTS.candidates]: (told) => this.heard(told),
+      [EVENTS.back]: () => this.ask(),
+      [EVENTS.graph]: () => this.changed(),
+    }, signal);
+    const seen = () => (document.hidden ? this.leave() : this.ask());
+    document.addEventListener("visibilitychange", seen, { signal });
+    window.addEventListener("pagehide", () => this.leave(), { signal });
+    this.changed();
+  }
+
+  /** Save, and let go of everything: the node was removed. */
+  close() {
+    this.large.close();
+    clearTimeout(this.asked.timer);
+    this.life?.abort();
+    this.life = null;
+    this.grid.close();
+    this.leave().then(() => this.life || this.store.forget() || this.schedule()); // unless it was placed again
+  }
+
+  /** Take up what is still being typed, and save: a run begins, or the page goes away. */
+  leave() {
+    this.zoom.commit();
+    return this.store.flush(true);
+  }
+
+  /** Where the graph may now show another round: look again once the typing has paused. */
+  changed() {
+    clearTimeout(this.looking);
+    this.looking = setTimeout(() => this.look(), DEBOUNCE_MS);
+  }
+
+  look() {
+    if (!this.life) return;
+    const { project, round } = this.host.where();
+    if (project !== this.store.project || round !== this.store.round) this.ask();
+    this.schedule();
+  }
+
+  /** Ask the route for the round, not too often. Later calls while one waits are the same one. */
+  ask() {
+    if (!this.life || this.asked.timer) return;
+    const wait = Math.max(0, this.asked.at + Math.max(ASK_MS, PATIENCE * this.asked.took) - Date.now());
+    const { project } = this.host.where();
+    const other = project !== this.store.project; // what is shown now is of no use
+    this.asked.timer = setTimeout(() => this.fetch(), other ? 0 : wait);
+  }
+
+  async fetch() {
+    this.asked.timer = null;
+    const { project, round } = this.host.where();
+    this.asked.at = Date.now();
+    if (project) await this.store.load(project, round);
+    else this.store.forget();
+    this.asked.took = Date.now() - this.asked.at;
+    this.schedule();
+  }
+
+  /** Pictures were made: show them as they come. */
+  heard({ project, round, made, total }) {
+    const here = this.host.where();
+    if (project !== here.project || round !== here.round) return;
+    this.made = made < total ? { made, total } : null;
+    this.ask();
+    this.schedule();
+  }
+
+  /** The node ran. */
+  executed() {
+    this.made = null;
+    this.ask();
+  }
+
+  /** The pixels of height it needs now. */
+  minHeight() {
+    return this.store.candidates.length && !this.large.isOpen ? HEIGHT.pictures : HEIGHT.idle;
+  }
+
+  showHeight() {
+    const height = `${this.minHeight() - 20}px`;
+    if (height === this.height) return;
+    this.height = height;
+    // the classic canvas asks getMinHeight, Vue nodes the style
+    this.element.style.setProperty("--lb-height", height);
+    this.host.resized();
+  }
+
+  // -- drawing ------------------------------------------------------------------------------------------------------
+
+  schedule() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      this.draw();
+    });
+  }
+
+  draw() {
+    const empty = !this.store.candidates.length;
+    for (const part of [this.head, this.main]) part.hidden = empty;
+    this.drawNote();
+    this.showHeight();
+    if (empty) this.zoom.close();
+    if (empty) return;
+    this.drawShown();
+    this.drawHead();
+    this.facts.draw();
+    this.zoom.draw();
+    const zoomed = this.zoom.isOpen;
+    this.main.hidden = zoomed;
+    this.tools.hidden = zoomed || !this.large.isOpen;
+  }
+
+  idleText() {
+    const { project, round } = this.store;
+    if (!project) return "Connect a project: its candidates appear here, to be picked by hand.";
+    if (!this.store.there) return `Project ${project} has no round ${round} yet: Run makes its candidates.`;
+    return `Round ${round} of ${project} has no candidates yet: they appear here as they are made.`;
+  }
+
+  drawNote() {
+    const { store } = this;
+    const empty = !store.candidates.length;
+    const text = store.problem ?? store.notice ?? (empty ? this.idleText() : "");
+    this.note.hidden = !text;
+    this.note.textContent = text;
+    this.note.classList.toggle("lb-tags-error", store.problem !== null);
+    if (text !== this.told && (store.problem ?? store.notice)) this.say(text);
+    this.told = text;
+  }
+
+  /** Work out which cards are shown, if anything changed that this follows from; else draw only the changed ones. */
+  drawShown() {
+    const { store } = this;
+    const filter = this.filter.value.trim();
+    const told = filter ? [store.version, this.mode()] : []; // what a filter's words may be about
+    const key = [filter, this.order, this.similar.checked, ...told].join();
+    if (key === this.shownBy && this.drawn === store.candidates) return this.grid.update();
+    if (this.drawn !== store.candidates || this.orderedBy !== this.order) {
+      this.ordered = ordered(store.candidates, this.order);
+    }
+    Object.assign(this, { shownBy: key, drawn: store.candidates, orderedBy: this.order });
+    const fits = filtered(this.ordered, filter, ({ name }) => store.pickOf(name), this.mode());
+    this.grid.show(this.similar.checked ? together(fits) : fits);
+    this.count.textContent = filter ? `${counted(fits.length, "picture")} of ${this.ordered.length}` : "";
+    return undefined;
+  }
+
+  drawHead() {
+    const { store } = this;
+    const mode = this.mode();
+    const [kept, target] = [store.keptCount(mode), this.target()];
+    const saving = store.saving || store.pending.length ? "saving…" : store.history.length ? "saved" : null;
+    const made = this.made && `${this.made.made} of ${this.made.total} made`;
+    const told = [`${kept} of ${target} kept`, toDo(kept, target, mode), made, store.problem ? null : saving];
+    this.status.textContent = told.filter(Boolean).join(" · ");
+    this.status.title = `${counted(store.crops.length, "crop")} of the original among them`;
+    this.bar.style.setProperty("--lb-share", Math.min(1, kept / Math.max(1, target)));
+    for (const [name, value] of [["now", Math.min(kept, target)], ["max", target], ["text", `${kept} of ${target}`]]) {
+      this.bar.setAttribute(`aria-value${name}`, value);
+    }
+    this.runButton.disabled = kept < target && mode === "manual";
+    this.runButton.title = this.runButton.disabled ? "Pick enough pictures first" : "Queue the graph, to go on";
+    const open = store.openProposals().length;
+    this.proposedButton.disabled = !open;
+    this.proposedButton.title = open ? `Keep the ${open} proposed that nobody has decided on` : "All are decided on";
+    this.drawSteps();
+  }
+
+  drawSteps() {
+    const { past, future } = this.store;
+    for (const [input, steps, word, key] of [[this.undoButton, past, "Undo", "Ctrl+Z"],
+      [this.redoButton, future, "Redo", "Ctrl+Shift+Z"]]) {
+      const last = steps[steps.length - 1];
+      input.disabled = !last;
+      input.title = last ? `${word} ${last.label} (${key})` : `Nothing to ${word.toLowerCase()}`;
+    }
+  }
+
+  say(text) {
+    this.live.textContent = text;
+  }
+
+  // -- what its parts ask -------------------------------------------------------------------------------------------
+
+  mode() {
+    return this.host.mode();
+  }
+
+  /** How many pictures there are to be, the crops among them. */
+  target() {
+    return this.host.keep() || this.store.target;
+  }
+
+  thumb(candidate) {
+    return pictureUrl(candidate.thumb);
+  }
+
+  // -- deciding -----------------------------------------------------------------------------------------------------
+
+  /**
+   * Decide on a candidate; the same decision again takes it back.
+   * @param {boolean} stay whether the focus stays there, rather than to go on to the next one
+   */
+  decide(name, state, stay) {
+    const candidate = this.store.byName.get(name);
+    if (!candidate) return;
+    const again = state && this.store.pickOf(name).state === state;
+    const next = stay || again ? null : this.grid.next(name, 1);
+    const { label, said } = DECISIONS[again ? "" : state];
+    this.store.edit(label(name), [name], () => ({ state: again ? "" : state }));
+    this.say(`${name} ${said}; ${this.store.keptCount(this.mode())} of ${this.target()} kept`);
+    if (this.zoom.isOpen && next) this.zoom.show(next);
+    else if (next) this.grid.focus(next);
+  }
+
+  keepProposed() {
+    const names = this.store.openProposals().map(({ name }) => name);
+    const label = `keeping the ${counted(names.length, "proposed picture")}`;
+    this.store.edit(label, names, () => ({ state: "keep" }));
+    this.say(`${label}; ${this.store.keptCount(this.mode())} of ${this.target()} kept`);
+  }
+
+  zoomOn(name) {
+    if (!this.store.byName.has(name)) return;
+    const fromNode = !this.large.isOpen;
+    if (fromNode) this.large.open();
+    this.zoom.open(name, fromNode);
+  }
+
+  async run() {
+    await this.leave();
+    await this.host.queue();
+  }
+
+  sortBy(name) {
+    this.order = name;
+    for (const [other, input] of Object.entries(this.orders)) input.checked = other === name;
+    this.schedule();
+  }
+
+  // -- keys ---------------------------------------------------------------------------------------------------------
+
+  key(event) {
+    const typing = event.target.matches("input:is([type=text], [type=search], [type=number])");
+    const key = event.key.toLowerCase();
+    const used = event.ctrlKey || event.metaKey ? this.stepKey(event, key) : !typing && this.plainKey(event, key);
+    if (!used) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  stepKey(event, key) {
+    const redo = key === "y" || (event.shiftKey && key === "z");
+    const undo = key === "z" && !event.shiftKey;
+    const typing = event.target.matches("input:is([type=text], [type=search])") && event.target.value;
+    if (event.altKey || typing || !(undo || redo)) return false;
+    if (undo) this.undo();
+    else this.redo();
+    return true;
+  }
+
+  plainKey(event, key) {
+    if (key === "?") this.toggleHelp();
+    else if (key === "escape" && !this.help.hidden) this.toggleHelp();
+    else if (key === "escape" && this.zoom.isOpen) this.zoom.leave();
+    else return false;
+    return true;
+  }
+
+  toggleHelp() {
+    this.help.hidden = !this.help.hidden;
+    if (!this.help.hidden) this.say(HELP.map((row) => row.join(": ")).join("; "));
+  }
+
+  undo() {
+    this.tellStep("undone", this.store.undo());
+  }
+
+  redo() {
+    this.tellStep("done again", this.store.redo());
+  }
+
+  tellStep(word, step) {
+    this.say(step ? `${word}: ${step.label}` : "nothing more");
+  }
+}

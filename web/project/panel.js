@@ -1,0 +1,187 @@
+/** Where a bootstrap project stands: its crops, its stages, what the next Run will do, and the figures of its rounds.
+ * It knows projects, not the host's graph; extension.js tells it whose. Loaded alone, it does nothing. */
+
+import { element } from "../common/dom.js";
+import { finite } from "../common/format.js";
+import { EVENTS, fetchProject, listen, pictureUrl } from "../gallery/routes.js";
+
+/** Pixels the panel needs: a line before a first run, then crops, what is next, stages, and a row for each round. */
+const HEIGHT = { idle: 72, project: 126, stage: 13, round: 20 };
+const DEBOUNCE_MS = 250;
+/** The least time between two questions to the route, however fast events call for them. */
+const ASK_MS = 1000;
+
+/** By state: a mark, so that it is not told by colour alone. */
+const MARKS = { done: "✓", next: "▶", later: "○" };
+const COLUMNS = [
+  ["round", ({ round }) => String(round)], ["kept", ({ kept, candidates }) => `${kept} of ${candidates}`],
+  ["drift", ({ drift }) => told(drift)], ["diversity", ({ diversity }) => told(diversity)],
+  ["base's", ({ base_diversity: base }) => told(base)], ["burn", ({ burn }) => told(burn)],
+  ["likeness", ({ likeness }) => told(likeness)], ["tags", ({ tag_recall: recall }) => told(recall)],
+  ["real", ({ real_share: share }) => (finite(share) === null ? told(share) : `${Math.round(share * 100)} %`)],
+];
+const IDLE = "Give a picture, its tags and a trigger, then Run: the project begins with crops of the picture.";
+
+const told = (value) => (finite(value) === null ? "–" : value.toFixed(2));
+
+export class ProjectPanel {
+  /**
+   * @param {object} host
+   * @param {() => string|null} host.name the project's
+   * @param {() => void} host.resized called when the panel needs another height
+   */
+  constructor(host) {
+    this.host = host;
+    this.project = null;
+    this.problem = null;
+    this.asked = { timer: null, at: 0, turn: 0 };
+    this.build();
+  }
+
+  build() {
+    this.element = element("div", "lb-project");
+    this.element.setAttribute("role", "group");
+    this.element.setAttribute("aria-label", "Bootstrap project");
+    this.note = element("p", "lb-project-note");
+    this.next = element("p", "lb-project-next");
+    this.next.setAttribute("aria-live", "polite");
+    this.crops = element("ul", "lb-project-crops");
+    this.crops.setAttribute("aria-label", "Crops of the picture");
+    this.stages = element("ol", "lb-project-stages");
+    this.stages.setAttribute("aria-label", "Stages");
+    this.rounds = element("table", "lb-project-rounds");
+    this.rounds.setAttribute("aria-label", "Figures of the rounds");
+    this.element.append(this.note, this.next, this.crops, this.stages, this.rounds);
+    this.draw();
+  }
+
+  /** Begin to listen: the node was placed in a graph. */
+  open() {
+    if (this.life) return;
+    this.life = new AbortController();
+    const { signal } = this.life;
+    const mine = (act) => (detail) => act(detail) && this.ask();
+    listen({
+      [EVENTS.project]: mine(({ name }) => name === this.name),
+      [EVENTS.candidates]: mine(({ project }) => project === this.name),
+      [EVENTS.progress]: mine(({ name }) => name === this.name || name?.startsWith(`${this.name}-style-`)),
+      [EVENTS.executed]: () => this.ask(),
+      [EVENTS.success]: () => this.ask(),
+      [EVENTS.back]: () => this.ask(),
+      [EVENTS.graph]: () => this.changed(),
+    }, signal);
+    this.changed();
+  }
+
+  /** Stop listening: the node was removed. */
+  close() {
+    this.life?.abort();
+    this.life = null;
+    clearTimeout(this.asked.timer);
+    this.asked.timer = null;
+    clearTimeout(this.looking);
+  }
+
+  /** The name may be another: look once the typing has paused. */
+  changed() {
+    clearTimeout(this.looking);
+    this.looking = setTimeout(() => this.host.name() !== this.name && this.ask(true), DEBOUNCE_MS);
+  }
+
+  /** Ask the route for the project, not too often. Later calls while one waits are the same one. */
+  ask(now = false) {
+    if (!this.life || (this.asked.timer && !now)) return;
+    clearTimeout(this.asked.timer);
+    const wait = now ? 0 : Math.max(0, this.asked.at + ASK_MS - Date.now());
+    this.asked.timer = setTimeout(() => this.fetch(), wait);
+  }
+
+  async fetch() {
+    this.asked.timer = null;
+    this.asked.at = Date.now();
+    const turn = ++this.asked.turn;
+    const late = () => turn !== this.asked.turn || !this.life; // a later question's answer counts
+    this.name = this.host.name();
+    try {
+      const project = this.name ? await fetchProject(this.name) : null;
+      if (late()) return;
+      this.project = project;
+      this.problem = null;
+    } catch (error) {
+      if (late()) return;
+      this.problem = `Cannot read the project ${this.name}: ${error.message}`;
+    }
+    this.draw();
+  }
+
+  /** The pixels of height it needs now. */
+  minHeight() {
+    if (!this.project) return HEIGHT.idle;
+    const { stages, rounds } = this.project;
+    const rows = rounds.length && rounds.length + 1;
+    return HEIGHT.project + HEIGHT.stage * stages.length + HEIGHT.round * rows;
+  }
+
+  showHeight() {
+    const height = `${this.minHeight() - 20}px`;
+    if (height === this.height) return;
+    this.height = height;
+    // the classic canvas asks getMinHeight, Vue nodes the style
+    this.element.style.setProperty("--lb-height", height);
+    this.host.resized();
+  }
+
+  draw() {
+    const { project } = this;
+    const note = this.problem ?? project?.stopped_because ?? (project ? "" : IDLE);
+    this.note.hidden = !note;
+    this.note.textContent = note;
+    this.note.classList.toggle("lb-project-error", Boolean(this.problem ?? project?.stopped_because));
+    for (const part of [this.next, this.crops, this.stages]) part.hidden = !project;
+    this.rounds.hidden = !project?.rounds.length;
+    this.showHeight();
+    if (!project) return;
+    if (this.next.textContent !== project.next) this.next.textContent = project.next;
+    this.drawCrops(project.crops);
+    this.stages.replaceChildren(...project.stages.map(stage));
+    this.rounds.replaceChildren(head(), ...project.rounds.map(round));
+  }
+
+  drawCrops(crops) {
+    const shown = crops.map(({ thumb }) => thumb).join();
+    if (shown === this.shownCrops) return;
+    this.shownCrops = shown;
+    this.crops.hidden = !crops.length;
+    this.crops.replaceChildren(...crops.map(({ name, caption, thumb }) => {
+      const item = element("li");
+      item.append(element("img", "", {
+        src: pictureUrl(thumb), alt: caption || name, title: `${name}: ${caption}`, loading: "lazy", decoding: "async",
+        draggable: false,
+      }));
+      return item;
+    }));
+  }
+}
+
+function stage({ title, state, text }) {
+  const item = element("li", "lb-project-stage");
+  item.dataset.state = state;
+  const mark = element("span", "lb-project-mark", { textContent: MARKS[state] ?? MARKS.later, title: state });
+  mark.setAttribute("role", "img");
+  mark.setAttribute("aria-label", state);
+  item.append(mark, element("span", "lb-project-title", { textContent: title }),
+    element("span", "lb-project-text", { textContent: text }));
+  return item;
+}
+
+function head() {
+  const row = element("tr");
+  row.append(...COLUMNS.map(([name]) => element("th", "", { textContent: name, scope: "col" })));
+  return row;
+}
+
+function round(figures) {
+  const row = element("tr");
+  row.append(...COLUMNS.map(([, of]) => element("td", "", { textContent: of(figures) })));
+  return row;
+}

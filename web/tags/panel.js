@@ -1,0 +1,397 @@
+/** The tag editor: the pictures of a dataset with their tags, a filter, changes to many at once, undoing. It knows
+ * captions, not the host's graph; extension.js tells it which dataset to show. Loaded alone, it does nothing. */
+
+import { Completion } from "../common/completion.js";
+import { button, element, field } from "../common/dom.js";
+import { completions, counted, parseFilter, passes, splitTags, withAdded, withRemoved } from "../common/tags.js";
+import { LargeView } from "./dialog.js";
+import { fetchDataset, onReconnect, saveCaptions, thumbUrl } from "./routes.js";
+import { TagRow } from "./row.js";
+import { TagStore } from "./store.js";
+
+/** Pixels the editor needs: one line before a first run, then the tools and a few pictures. */
+const HEIGHT = { idle: 72, pictures: 360 };
+const OFFERED = 8;
+/** How far beyond its edges the list has its rows ready. */
+const AHEAD = "400px";
+const CHANGES = { add: { word: "adding", apply: withAdded }, remove: { word: "removing", apply: withRemoved } };
+const IDLE = "Run the graph once: the pictures and their captions appear here, to be edited by hand.";
+
+export class TagPanel {
+  /** @param {() => void} resized called when the panel needs another height */
+  constructor(resized) {
+    this.resized = resized;
+    this.store = new TagStore({ fetch: fetchDataset, save: saveCaptions }, () => this.schedule());
+    this.rows = [];
+    this.shown = [];
+    this.selected = new Set();
+    this.active = null; // the row whose field the Tab key reaches
+    this.onlyChanged = false;
+    this.left = null; // the dataset that was shown when the node was removed
+    this.build();
+  }
+
+  build() {
+    this.element = element("div", "lb-tags-place");
+    this.body = element("div", "lb-tags");
+    this.body.setAttribute("role", "group");
+    this.body.setAttribute("aria-label", "Tag editor");
+    this.body.dataset.captureWheel = "true"; // of the host: the wheel scrolls what has the focus
+    this.note = element("p", "lb-tags-note", { textContent: IDLE });
+    this.live = element("span", "lb-tags-unseen");
+    this.live.setAttribute("aria-live", "polite");
+    this.list = element("ul", "lb-tags-list");
+    this.list.setAttribute("aria-label", "Pictures");
+    this.main = element("div", "lb-tags-main");
+    this.main.append(this.list);
+    this.body.append(this.buildHead(), this.note, this.buildTools(), this.main, this.live);
+    this.element.append(this.body);
+    this.large = new LargeView(this);
+    this.body.addEventListener("keydown", (event) => this.key(event));
+    this.showHeight();
+  }
+
+  buildHead() {
+    this.head = element("div", "lb-tags-head");
+    this.status = element("span", "lb-tags-status");
+    const title = "Show only pictures whose captions the last run has not used";
+    this.changedButton = button("", title, () => this.toggleChanged());
+    this.undoButton = button("Undo", "", () => this.undo());
+    this.redoButton = button("Redo", "", () => this.redo());
+    this.largeButton = button("Large view", "Edit in the whole window", () => this.large.toggle());
+    this.head.append(this.status, this.changedButton, this.undoButton, this.redoButton, this.largeButton);
+    return this.head;
+  }
+
+  buildTools() {
+    this.filter = field("search", "lb-tags-filter", "Filter the pictures", 'filter: text, "whole tag", -without');
+    this.filterOffers = new Completion(this.filter, (typed) => this.filterOffer(typed), (tag) => this.filterBy(tag));
+    this.filter.addEventListener("input", () => this.schedule());
+    this.filter.addEventListener("keydown", (event) => this.fieldKey(event, this.filterOffers));
+    const all = element("label", "lb-tags-everyone", { title: "Select all pictures that are shown" });
+    this.all = element("input", "lb-tags-check", { type: "checkbox" });
+    this.all.addEventListener("change", () => this.selectShown(this.all.checked));
+    this.allText = element("span");
+    all.append(this.all, this.allText);
+    this.bulk = field("text", "lb-tags-bulk", "Tags to add to or remove from many pictures", "tags for many pictures");
+    this.bulkOffers = new Completion(this.bulk, (typed) => this.bulkOffer(typed), (tag) => this.completeBulk(tag));
+    this.bulk.addEventListener("keydown", (event) => this.fieldKey(event, this.bulkOffers, () => this.change("add")));
+    this.bulk.addEventListener("input", () => this.schedule());
+    this.addButton = button("Add", "", () => this.change("add"));
+    this.removeButton = button("Remove", "", () => this.change("remove"));
+    this.many = element("div", "lb-tags-many");
+    this.many.append(this.bulk, this.addButton, this.removeButton);
+    this.tools = element("div", "lb-tags-tools");
+    this.tools.append(this.filter, all, this.many);
+    return this.tools;
+  }
+
+  // -- life ---------------------------------------------------------------------------------------------------------
+
+  /** Begin: the node was placed in a graph. */
+  open() {
+    if (this.life) return;
+    this.life = new AbortController();
+    const { signal } = this.life;
+    this.observer = new IntersectionObserver((seen) => this.seen(seen), { root: this.list, rootMargin: AHEAD });
+    for (const row of this.rows) this.observer.observe(row.element);
+    onReconnect(() => this.reload(), signal);
+    const seen = () => (document.hidden ? this.store.flush(true) : this.reload());
+    document.addEventListener("visibilitychange", seen, { signal });
+    window.addEventListener("pagehide", () => this.leave(), { signal });
+    if (this.left) this.store.load(this.left); // taken out and placed again, as into a subgraph
+    this.left = null;
+    this.schedule();
+  }
+
+  /** Save, and let go of everything: the node was removed. */
+  close() {
+    this.large.close();
+    this.leave().then(() => this.life || this.forget()); // unless it was placed again meanwhile
+    this.life?.abort();
+    this.life = null;
+    this.observer?.disconnect();
+  }
+
+  /** Show nothing: where the host leaves a removed node's editor on the screen, nobody shall edit in it. */
+  forget() {
+    this.left = this.store.id;
+    this.store.forget();
+    this.schedule();
+  }
+
+  /** Take up what is still being typed, and save: a run begins, or the page goes away. */
+  leave() {
+    const row = this.rows.find((other) => other.filled && other.input === document.activeElement);
+    row?.commit();
+    return this.store.flush(true);
+  }
+
+  /** Show a dataset as its node last told of it. */
+  load(id, used) {
+    return this.store.load(id, used);
+  }
+
+  reload() {
+    if (this.life && this.store.id) this.store.load(this.store.id);
+  }
+
+  /** The pixels of height it needs now. */
+  minHeight() {
+    return this.store.pictures.length && !this.large.isOpen ? HEIGHT.pictures : HEIGHT.idle;
+  }
+
+  showHeight() {
+    // the classic canvas asks getMinHeight, Vue nodes the style
+    this.element.style.setProperty("--lb-height", `${this.minHeight() - 20}px`);
+    this.resized();
+  }
+
+  // -- drawing ------------------------------------------------------------------------------------------------------
+
+  schedule() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      this.draw();
+    });
+  }
+
+  draw() {
+    const { store } = this;
+    if (this.drawn !== store.pictures) this.drawRows();
+    const empty = !store.pictures.length;
+    for (const part of [this.head, this.tools, this.main]) part.hidden = empty;
+    this.many.hidden = !store.editable;
+    this.drawNote();
+    if (empty) return;
+    this.drawShown();
+    this.drawHead();
+    for (const row of this.rows) row.update();
+    this.large.draw();
+  }
+
+  drawNote() {
+    const { store } = this;
+    const empty = store.id === null ? IDLE : "The dataset has no pictures.";
+    const text = store.problem ?? store.notice ?? (store.pictures.length ? "" : empty);
+    this.note.hidden = !text;
+    this.note.textContent = text;
+    this.note.classList.toggle("lb-tags-error", store.problem !== null);
+    if (text !== this.told && text !== IDLE) this.say(text);
+    this.told = text;
+  }
+
+  /** Make the rows of another set of pictures, keeping the place where they are the same ones. */
+  drawRows() {
+    const { pictures } = this.store;
+    const before = this.drawn;
+    this.drawn = pictures;
+    if (before?.length === pictures.length && pictures.every(({ id }, index) => id === before[index].id)) return;
+    this.observer?.disconnect();
+    this.rows = pictures.map((picture, index) => new TagRow(this, picture, index));
+    this.list.replaceChildren(...this.rows.map((row) => row.element));
+    for (const row of this.rows) this.observer?.observe(row.element);
+    const ids = new Set(pictures.map(({ id }) => id));
+    this.selected = new Set([...this.selected].filter((id) => ids.has(id)));
+    this.active = null;
+    this.showHeight();
+  }
+
+  /** Hide what the filter keeps out; the picture in use stays until it is left, whatever its tags become. */
+  drawShown() {
+    const terms = parseFilter(this.filter.value);
+    const changed = this.onlyChanged ? new Set(this.store.changedIds()) : null;
+    for (const row of this.rows) {
+      const { id, name } = row.picture;
+      const fits = passes(name, row.tags, terms) && (!changed || changed.has(id));
+      row.element.hidden = !fits && !row.element.contains(document.activeElement);
+    }
+    this.shown = this.rows.filter((row) => !row.element.hidden);
+    if (!this.shown.includes(this.active)) this.activate(this.shown[0] ?? null);
+  }
+
+  drawHead() {
+    const { store } = this;
+    const [count, changed] = [store.pictures.length, store.changedIds().length];
+    const edited = store.past.length + store.future.length;
+    const saving = store.saving || store.unsaved().length ? "saving…" : edited ? "saved" : null;
+    const ran = store.stale && !changed ? "edited since the last run" : null;
+    const told = [counted(count, "picture"), ran, store.problem ? null : saving];
+    this.status.textContent = told.filter(Boolean).join(" · ");
+    this.changedButton.hidden = !changed && !this.onlyChanged;
+    this.changedButton.value = `${changed} changed`;
+    this.changedButton.setAttribute("aria-pressed", String(this.onlyChanged));
+    this.drawSteps();
+    this.drawTargets();
+  }
+
+  drawSteps() {
+    const { past, future, editable } = this.store;
+    const last = (steps) => steps[steps.length - 1]?.label;
+    for (const [input, steps, word, key] of [[this.undoButton, past, "Undo", "Ctrl+Z"],
+      [this.redoButton, future, "Redo", "Ctrl+Shift+Z"]]) {
+      input.hidden = !editable;
+      input.disabled = !steps.length;
+      input.title = steps.length ? `${word} ${last(steps)} (${key})` : `Nothing to ${word.toLowerCase()}`;
+    }
+  }
+
+  drawTargets() {
+    const picked = this.shown.filter(({ picture }) => this.selected.has(picture.id)).length;
+    this.all.checked = picked > 0 && picked === this.shown.length;
+    this.all.indeterminate = picked > 0 && picked < this.shown.length;
+    this.allText.textContent = picked ? `${picked} of ${this.shown.length} selected` : `${this.shown.length} shown`;
+    const whom = picked ? counted(picked, "selected picture") : `the ${counted(this.shown.length, "picture")} shown`;
+    this.addButton.title = `Add these tags to ${whom}`;
+    this.removeButton.title = `Remove these tags from ${whom}`;
+    const nothing = !this.bulk.value.trim() || !this.shown.length;
+    this.addButton.disabled = nothing;
+    this.removeButton.disabled = nothing;
+  }
+
+  seen(entries) {
+    for (const { target, isIntersecting } of entries) {
+      const row = this.rows[target.dataset.index];
+      if (row?.element !== target) continue;
+      if (isIntersecting) row.fill();
+      else row.empty();
+    }
+    this.activate(this.active);
+  }
+
+  say(text) {
+    this.live.textContent = text;
+  }
+
+  // -- what the rows ask --------------------------------------------------------------------------------------------
+
+  thumb(picture) {
+    return thumbUrl(picture);
+  }
+
+  isSelected(id) {
+    return this.selected.has(id);
+  }
+
+  /** Select or deselect a row; with `range`, all that are shown from the one before it too. */
+  pick(row, checked, range) {
+    const from = range && this.shown.includes(this.picked) ? this.shown.indexOf(this.picked) : this.shown.indexOf(row);
+    const to = this.shown.indexOf(row);
+    for (const { picture } of this.shown.slice(Math.min(from, to), Math.max(from, to) + 1)) {
+      if (checked) this.selected.add(picture.id);
+      else this.selected.delete(picture.id);
+    }
+    this.picked = row;
+    this.schedule();
+  }
+
+  /** Let the Tab key reach this row rather than another. */
+  activate(row) {
+    const reach = (other, index) => {
+      for (const input of other?.filled ? [other.check, other.input] : []) input.tabIndex = index;
+    };
+    if (this.active !== row) reach(this.active, -1);
+    this.active = row;
+    reach(row, 0);
+  }
+
+  /** Put the focus into the row before or after. */
+  go(row, by) {
+    const next = this.shown[this.shown.indexOf(row) + by];
+    if (!next) return false;
+    next.fill();
+    next.element.scrollIntoView({ block: "nearest" });
+    (document.activeElement === row.check ? next.check : next.input).focus();
+    this.activate(next);
+    return true;
+  }
+
+  // -- keys and tools -----------------------------------------------------------------------------------------------
+
+  key(event) {
+    const redo = event.key.toLowerCase() === "y" || (event.shiftKey && event.key.toLowerCase() === "z");
+    const undo = event.key.toLowerCase() === "z" && !event.shiftKey;
+    const typing = event.target.matches("input:is([type=text], [type=search])") && event.target.value;
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || typing || !(undo || redo)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (undo) this.undo();
+    else this.redo();
+  }
+
+  undo() {
+    this.tellStep("undone", this.store.undo());
+  }
+
+  redo() {
+    this.tellStep("done again", this.store.redo());
+  }
+
+  tellStep(word, step) {
+    this.say(step ? `${word}: ${step.label}` : "nothing more");
+  }
+
+  fieldKey(event, offers, enter = null) {
+    if (event.isComposing) return;
+    const offered = offers.key(event);
+    if (!offered && (event.key !== "Enter" || event.ctrlKey || event.metaKey)) return;
+    if (!offered) enter?.();
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  filterOffer(typed) {
+    const term = typed.split(",").pop().trim().replace(/^-?"?/, "");
+    return completions(this.store.counts(), term, [], OFFERED);
+  }
+
+  /** Put a tag in the place of the term that is being typed. */
+  filterBy(tag) {
+    const terms = this.filter.value.split(",");
+    const minus = terms.pop().trim().startsWith("-") ? "-" : "";
+    this.filter.value = [...terms.map((term) => term.trim()), `${minus}"${tag}"`].join(", ");
+    this.schedule();
+  }
+
+  bulkOffer(typed) {
+    return completions(this.store.counts(), typed.split(",").pop(), splitTags(typed).slice(0, -1), OFFERED);
+  }
+
+  completeBulk(tag) {
+    this.bulk.value = [...splitTags(this.bulk.value).slice(0, -1), tag].join(", ");
+    this.schedule();
+  }
+
+  toggleChanged() {
+    this.onlyChanged = !this.onlyChanged;
+    this.schedule();
+  }
+
+  selectShown(checked) {
+    for (const { picture } of this.shown) {
+      if (checked) this.selected.add(picture.id);
+      else this.selected.delete(picture.id);
+    }
+    this.schedule();
+  }
+
+  /** Pictures that a change of many is for: those selected among the shown, or else all that are shown. */
+  targets() {
+    const ids = this.shown.map(({ picture }) => picture.id);
+    const picked = ids.filter((id) => this.selected.has(id));
+    return picked.length ? picked : ids;
+  }
+
+  /** "add" or "remove" the tags that are typed. */
+  change(kind) {
+    const tags = splitTags(this.bulk.value);
+    if (!tags.length) return;
+    const { word, apply } = CHANGES[kind];
+    const targets = this.targets();
+    const label = `${word} ${tags.join(", ")} in ${counted(targets.length, "picture")}`;
+    const done = this.store.edit(label, targets, (before) => apply(before, tags));
+    this.bulk.value = "";
+    this.say(done ? `${label}: ${done} changed` : `${label}: nothing to change`);
+    this.schedule();
+  }
+}

@@ -1,0 +1,254 @@
+/** What the tag editor knows of a dataset: its captions, the edits and their undoing, and saving them. No document
+ * and no host: the routes are given to it. */
+
+import { countTags, counted, distinct, joinTags, named, oneLine } from "../common/tags.js";
+
+/** Milliseconds without another edit after which the edits are saved. */
+const SAVE_MS = 300;
+/** Milliseconds after which a failed saving is tried again. */
+const RETRY_MS = 5000;
+const UNDONE = 200;
+
+/** The server refused to save because someone else wrote in between. */
+export class Conflict extends Error {}
+/** The server knows no such dataset: its node has not run since the server started. */
+export class Missing extends Error {}
+
+const byId = (pictures, value) => new Map(pictures.map((picture) => [picture.id, value(picture)]));
+const textOf = (tags) => oneLine(joinTags(tags));
+
+export class TagStore {
+  /**
+   * @param {object} routes
+   * @param {(id: string) => Promise<object>} routes.fetch the dataset as `GET /lora_bootstrap/dataset` tells it
+   * @param {(body: object, leaving: boolean) => Promise<{revision: *}>} routes.save; throws a Conflict
+   * @param {() => void} changed called after every change of what the store tells
+   */
+  constructor(routes, changed) {
+    this.routes = routes;
+    this.changed = changed;
+    this.turn = 0;
+    this.forget();
+  }
+
+  /** Know nothing: no dataset. */
+  forget() {
+    clearTimeout(this.timer);
+    this.turn += 1; // answers to earlier questions are of no use any more
+    Object.assign(this, {
+      id: null, name: "", editable: false, revision: null, pictures: [], problem: null, notice: null, saving: null,
+      tags: new Map(), // picture → its tags as they are shown
+      saved: new Map(), // picture → its caption as the server has it
+      used: new Map(), // picture → its caption as the last run used it
+      stale: false, // whether captions were edited between the last run and the moment they were first read
+      past: [], future: [], vocabulary: null,
+    });
+  }
+
+  /**
+   * Show a dataset, or what became of the one that is shown. What is not saved yet stays. Never throws.
+   * @param {string} id
+   * @param {number|null} used the revision that the last run used, where that is known
+   */
+  async load(id, used = null) {
+    await this.flush();
+    await this.read(id, used);
+    this.changed();
+  }
+
+  async read(id, used) {
+    const turn = ++this.turn;
+    const late = () => turn !== this.turn; // a later question's answer counts
+    try {
+      const fresh = await this.routes.fetch(id);
+      if (late()) return;
+      if (id === this.id) this.merge(fresh);
+      else this.begin(id, fresh, used);
+      if (used === fresh.revision) [this.used, this.stale] = [new Map(this.saved), false];
+      this.problem = null;
+    } catch (error) {
+      if (late()) return;
+      const unknown = id !== this.id;
+      if (unknown) this.forget();
+      // one that was never shown needs a run, as before the first one: nothing is wrong
+      this.problem = unknown && error instanceof Missing ? null : error.message;
+    }
+  }
+
+  begin(id, fresh, used) {
+    this.forget();
+    this.id = id;
+    this.take(fresh);
+    this.tags = byId(this.pictures, (picture) => picture.tags);
+    this.used = new Map(this.saved);
+    this.stale = used !== null && used !== fresh.revision;
+  }
+
+  take(fresh) {
+    const unique = new Map(fresh.pictures.map((picture) => [picture.id, picture]));
+    this.name = fresh.name;
+    this.editable = fresh.editable;
+    this.revision = fresh.revision;
+    this.pictures = [...unique.values()];
+    this.saved = byId(this.pictures, (picture) => picture.caption);
+    this.vocabulary = null;
+  }
+
+  /** Take over what the server has, and keep what is not saved unless that very picture was changed there too. */
+  merge(fresh) {
+    const [before, shown] = [this.saved, this.tags];
+    const unsaved = new Set(this.unsaved());
+    this.take(fresh);
+    const [tags, lost] = [new Map(), new Map()];
+    for (const picture of this.pictures) {
+      const same = before.get(picture.id) === picture.caption;
+      const mine = unsaved.has(picture.id) ? shown.get(picture.id) : null;
+      tags.set(picture.id, mine && same ? mine : picture.tags);
+      if (mine && !same && textOf(mine) !== picture.caption) lost.set(picture.id, [mine, picture.tags]);
+    }
+    const otherwise = this.pictures.some(({ id }) => before.get(id) !== this.saved.get(id));
+    this.tags = tags;
+    if (otherwise || before.size !== this.saved.size) [this.past, this.future] = [[], []];
+    if (lost.size) this.giveWay(lost);
+    if (this.unsaved().length) this.saveSoon();
+  }
+
+  /** Record that others' captions took the place of edits that were not saved, so that undoing brings those back. */
+  giveWay(lost) {
+    this.past = [{ label: "giving way", changes: lost }];
+    const names = this.pictures.filter(({ id }) => lost.has(id)).map(({ name }) => name);
+    this.notice = `${named(names)} ${names.length === 1 ? "was" : "were"} changed elsewhere at the same time. ` +
+      "Those captions are shown; Undo brings yours back.";
+  }
+
+  // -- what it tells ----------------------------------------------------------------------------------------------
+
+  tagsOf(id) {
+    return this.tags.get(id) ?? [];
+  }
+
+  /** A picture's caption. One that nobody touched stays as it was written, to the blank. */
+  captionOf(picture) {
+    const tags = this.tagsOf(picture.id);
+    return tags === picture.tags || textOf(tags) === textOf(picture.tags) ? picture.caption : textOf(tags);
+  }
+
+  /** Ids of pictures whose caption is not as `captions` has it. */
+  differing(captions) {
+    return this.pictures.filter((picture) => this.captionOf(picture) !== captions.get(picture.id)).map(({ id }) => id);
+  }
+
+  unsaved() {
+    return this.differing(this.saved);
+  }
+
+  /** Ids of pictures whose caption is not the one that the last run used. */
+  changedIds() {
+    return this.differing(this.used);
+  }
+
+  /** All tags by frequency. */
+  counts() {
+    this.vocabulary ??= countTags(this.tags.values());
+    return this.vocabulary;
+  }
+
+  // -- editing ----------------------------------------------------------------------------------------------------
+
+  /**
+   * Change the tags of some pictures, as one step of undoing.
+   * @param {string} label what was done, for whoever undoes it
+   * @param {Iterable<string>} ids
+   * @param {(tags: string[]) => string[]} change
+   * @returns {number} how many pictures it changed
+   */
+  edit(label, ids, change) {
+    const changes = new Map();
+    for (const id of this.editable ? ids : []) {
+      const before = this.tagsOf(id);
+      const after = change(before);
+      if (joinTags(after) !== joinTags(before)) changes.set(id, [before, distinct(after)]);
+    }
+    if (!changes.size) return 0;
+    this.past = [...this.past, { label, changes }].slice(-UNDONE);
+    this.future = [];
+    this.notice = null;
+    this.apply(changes, 1);
+    return changes.size;
+  }
+
+  /** @returns {object|null} the step that was undone */
+  undo() {
+    return this.step("past", "future", 0);
+  }
+
+  redo() {
+    return this.step("future", "past", 1);
+  }
+
+  step(from, to, side) {
+    const entry = this[from][this[from].length - 1];
+    if (!entry) return null;
+    this[from] = this[from].slice(0, -1);
+    this[to] = [...this[to], entry];
+    this.notice = null;
+    this.apply(entry.changes, side);
+    return entry;
+  }
+
+  apply(changes, side) {
+    for (const [id, sides] of changes) if (this.tags.has(id)) this.tags.set(id, sides[side]);
+    this.vocabulary = null;
+    this.saveSoon();
+    this.changed();
+  }
+
+  // -- saving -----------------------------------------------------------------------------------------------------
+
+  saveSoon(delay = SAVE_MS) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.flush(), delay);
+  }
+
+  /**
+   * Save now what is not saved. Never throws: what goes wrong is told as `problem`, and tried again.
+   * @param {boolean} leaving whether the page is going away, so that the request must outlive it
+   */
+  async flush(leaving = false) {
+    clearTimeout(this.timer);
+    if (this.saving) return this.saving.then(() => this.flush(leaving));
+    const ids = this.unsaved();
+    if (!ids.length) return;
+    this.saving = this.save(ids, leaving);
+    this.changed();
+    await this.saving;
+    this.saving = null;
+    this.changed();
+  }
+
+  async save(ids, leaving) {
+    const wanted = new Set(ids);
+    const changes = this.pictures.filter((picture) => wanted.has(picture.id))
+      .map((picture) => ({ picture: picture.id, caption: this.captionOf(picture) }));
+    const id = this.id;
+    try {
+      const { revision } = await this.routes.save({ id, revision: this.revision, changes }, leaving);
+      if (id !== this.id) return;
+      this.revision = revision;
+      for (const { picture, caption } of changes) this.saved.set(picture, caption);
+      this.problem = null;
+      if (this.unsaved().length) this.saveSoon();
+    } catch (error) {
+      if (id === this.id) await this.failed(error, id);
+    }
+  }
+
+  async failed(error, id) {
+    if (!(error instanceof Conflict)) {
+      this.problem = `${counted(this.unsaved().length, "caption")} not saved: ${error.message} Trying again.`;
+      return this.saveSoon(RETRY_MS);
+    }
+    await this.read(id, null);
+    if (!this.problem) this.notice ??= "The captions were changed elsewhere, and are loaded anew. Your edits are kept.";
+  }
+}

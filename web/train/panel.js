@@ -1,0 +1,288 @@
+/** The panel in a training node: status, chart, previews, and the Stop & keep button. It knows runs, not the host's
+ * graph; extension.js tells it whose run to show. Loaded alone, it does nothing. */
+
+import { drawChart, readAt, svg } from "./chart.js";
+import { fetchRun, listen, resumeRun, stopRun, viewUrl } from "./routes.js";
+import { fromReply, hasGap, statusLine, withEvent } from "./state.js";
+
+/** Pixels the panel needs: one line before a first run, then status, chart, legend and previews. */
+const HEIGHT = { idle: 72, run: 330 };
+const DEBOUNCE_MS = 250;
+/** The least time between two questions to the route for one panel, however fast events call for them. */
+const ASK_MS = 1000;
+/** While steps pass faster than events tell of them, how often to fetch the losses in between. */
+const GAP_MS = 5000;
+const PREVIEWS = 24;
+
+/** By status: what its button does, and what it says once pressed. */
+const BUTTONS = {
+  training: {
+    label: "Stop & keep",
+    title: "Stop after this step, keep what was learnt, and go on with the graph",
+    pressed: "stopping after this step",
+    act: (run) => stopRun(run.run),
+  },
+  stopped: {
+    label: "Train on",
+    title: "Queue the graph again and go on from where this run was stopped",
+    pressed: "queued to train on",
+    act: (run, host) => resumeRun(run.run).then(host.queue),
+  },
+};
+
+function element(tag, className, properties = {}) {
+  return Object.assign(document.createElement(tag), { className, ...properties });
+}
+
+export class TrainPanel {
+  /**
+   * @param {object} host
+   * @param {() => string|null} host.name the run's name, or null where only the node knows it while it runs
+   * @param {(event: object) => boolean} host.owns whether a progress event is of this node
+   * @param {() => Promise<string>} host.idleText what to say before a first run
+   * @param {() => void} host.resized called when the panel needs another height
+   * @param {(() => Promise<void>)|null} host.queue queues the graph; null where the node does not train
+   */
+  constructor(host) {
+    this.host = host;
+    this.run = null;
+    this.folder = null; // of the run that events of this node named last
+    this.problem = null;
+    this.pressed = null; // what the button says since it was pressed
+    this.asked = { timer: null, at: 0, turn: 0 };
+    this.build();
+  }
+
+  build() {
+    this.element = element("div", "lb-train");
+    this.element.setAttribute("role", "group");
+    this.element.setAttribute("aria-label", "Training progress");
+    this.status = element("span", "lb-status");
+    this.button = element("button", "lb-button", { type: "button", hidden: true });
+    this.button.addEventListener("click", () => this.press());
+    this.head = element("div", "lb-head");
+    this.head.append(this.status, this.button);
+    this.note = element("p", "lb-note", { hidden: true });
+    this.body = element("div", "lb-body", { hidden: true });
+    this.body.append(this.buildChart(), this.buildLegend(), this.buildPreviews());
+    this.live = element("span", "lb-unseen");
+    this.live.setAttribute("aria-live", "polite");
+    this.element.append(this.head, this.note, this.body, this.live);
+    this.showHeight();
+  }
+
+  buildChart() {
+    this.frame = element("div", "lb-frame");
+    this.chart = svg("svg", { class: "lb-chart", role: "img" });
+    this.cursor = svg("line", { class: "lb-cursor" });
+    this.frame.append(this.chart);
+    this.frame.addEventListener("pointermove", (event) => this.read(event));
+    this.frame.addEventListener("pointerleave", () => this.read(null));
+    return this.frame;
+  }
+
+  buildLegend() {
+    this.legend = element("div", "lb-legend");
+    for (const [kind, text] of [["raw", "loss"], ["smoothed", "smoothed"], ["validation", "validation"]]) {
+      this.legend.append(element("span", `lb-key lb-key-${kind}`, { textContent: text }));
+    }
+    this.reading = element("div", "lb-reading", { hidden: true });
+    const row = element("div", "lb-caption");
+    row.append(this.legend, this.reading);
+    return row;
+  }
+
+  buildPreviews() {
+    this.previews = element("ul", "lb-previews", { hidden: true });
+    this.previews.setAttribute("aria-label", "Preview pictures, newest first");
+    return this.previews;
+  }
+
+  /** Begin to listen: the node was placed in a graph. */
+  open() {
+    if (this.life) return;
+    this.life = new AbortController();
+    const { signal } = this.life;
+    listen((event) => this.heard(event), () => this.ask(), signal);
+    this.observer = new ResizeObserver(() => this.schedule());
+    this.observer.observe(this.frame);
+    this.changed();
+  }
+
+  /** Stop listening and let go of everything: the node was removed. */
+  close() {
+    this.life?.abort();
+    this.life = null;
+    this.observer?.disconnect();
+    clearTimeout(this.asked.timer);
+    cancelAnimationFrame(this.frameRequest);
+    this.frameRequest = null;
+  }
+
+  /** The pixels of height it needs now. */
+  minHeight() {
+    return this.run ? HEIGHT.run : HEIGHT.idle;
+  }
+
+  /** The run's name, the kind, or what is linked changed: look again once the typing has paused. */
+  changed() {
+    this.ask(DEBOUNCE_MS);
+  }
+
+  /** Ask the route for the run, after `delay` ms and not too often. Later calls while one waits are the same one. */
+  ask(delay = 0) {
+    if (!this.life) return;
+    clearTimeout(this.asked.timer);
+    const wait = Math.max(delay, this.asked.at + ASK_MS - Date.now());
+    this.asked.timer = setTimeout(() => this.fetch(this.life.signal), Math.max(0, Math.min(wait, ASK_MS)));
+  }
+
+  async fetch(signal) {
+    const name = this.host.name() ?? this.folder;
+    this.asked.at = Date.now();
+    const turn = ++this.asked.turn;
+    const late = () => signal.aborted || turn !== this.asked.turn; // a later question's answer counts
+    try {
+      const reply = name ? await fetchRun(name, signal) : null;
+      if (late()) return;
+      this.problem = null;
+      this.show(reply && fromReply(reply));
+    } catch (error) {
+      if (!late()) this.complain(`Cannot read the run ${name}: ${error.message}`);
+    }
+  }
+
+  heard(event) {
+    if (!this.host.owns(event) && event.run !== this.run?.run) return;
+    this.folder = event.run;
+    const next = withEvent(this.run, event);
+    // another run, or the end of this one: the route knows more than the event
+    if (next) this.show(next);
+    else this.ask();
+    if (next && hasGap(next) && Date.now() - this.asked.at > GAP_MS) this.ask();
+  }
+
+  show(run) {
+    const before = this.run;
+    this.run = run;
+    if (before?.run !== run?.run || before?.status !== run?.status) this.pressed = null;
+    if (!before !== !run) this.showHeight();
+    if (before?.status !== run?.status) this.announce(run);
+    this.schedule();
+  }
+
+  /** Say a change of status, but not every step, to a screen reader. */
+  announce(run) {
+    this.problem = null;
+    this.live.textContent = run ? statusLine(run) : "";
+  }
+
+  showHeight() {
+    // the classic canvas asks getMinHeight, Vue nodes the style
+    this.element.style.setProperty("--lb-height", `${this.minHeight() - 20}px`);
+    this.host.resized();
+  }
+
+  schedule() {
+    this.frameRequest ??= requestAnimationFrame(() => {
+      this.frameRequest = null;
+      this.draw();
+    });
+  }
+
+  draw() {
+    const { run } = this;
+    this.body.hidden = !run;
+    this.element.dataset.status = run?.status ?? "idle";
+    this.drawHead();
+    if (!run) return this.drawIdle();
+    this.tell(this.problem ?? (run.status === "failed" ? run.message : null), true);
+    this.drawCurves();
+    this.drawPreviews();
+  }
+
+  drawHead() {
+    const { run } = this;
+    const button = BUTTONS[run?.status];
+    this.head.hidden = !run;
+    this.button.hidden = !button || (run.status === "stopped" && !this.host.queue);
+    this.button.disabled = this.pressed !== null;
+    this.button.textContent = button?.label;
+    this.button.title = button?.title ?? "";
+    this.status.textContent = run && [statusLine(run), this.pressed].filter(Boolean).join(" · ");
+  }
+
+  async drawIdle() {
+    const text = await this.host.idleText().catch((error) => error.message);
+    if (!this.run) this.tell(this.problem ?? text, this.problem !== null);
+  }
+
+  drawCurves() {
+    const { clientWidth: width, clientHeight: height } = this.frame;
+    if (width < 40 || height < 40) return; // not laid out yet: the observer calls again
+    this.plan = drawChart(this.chart, this.run, width, height);
+    this.legend.lastChild.hidden = !this.plan.right;
+    this.legend.lastChild.textContent = this.plan.checks.related ? "validation ÷ base model (right)" : "validation (right)";
+  }
+
+  drawPreviews() {
+    const newest = this.run.samples.slice(-PREVIEWS).reverse();
+    const shown = newest.map((sample) => `${sample.step}:${viewUrl(sample)}`).join();
+    this.previews.hidden = !newest.length;
+    if (shown === this.shownPreviews) return;
+    this.shownPreviews = shown;
+    this.previews.replaceChildren(...newest.map(preview));
+  }
+
+  /** Show the values under the pointer in place of the legend; null puts the legend back. */
+  read(event) {
+    const box = this.chart.getBoundingClientRect();
+    const across = event && ((event.clientX - box.left) / box.width) * this.frame.clientWidth;
+    const found = event && this.plan && this.run ? readAt(this.run, this.plan, across) : null;
+    this.legend.hidden = Boolean(found);
+    this.reading.hidden = !found;
+    this.cursor.remove();
+    if (!found) return;
+    this.reading.textContent = found.text;
+    for (const [name, value] of [["x1", found.x], ["x2", found.x], ["y1", 6], ["y2", this.plan.bottom]]) {
+      this.cursor.setAttribute(name, value);
+    }
+    this.chart.append(this.cursor);
+  }
+
+  async press() {
+    const button = BUTTONS[this.run?.status];
+    if (!button) return;
+    this.pressed = button.pressed;
+    this.drawHead();
+    try {
+      await button.act(this.run, this.host);
+    } catch (error) {
+      this.pressed = null;
+      this.complain(`${button.label} failed: ${error.message}`);
+    }
+  }
+
+  complain(text) {
+    this.problem = text;
+    this.live.textContent = text;
+    this.schedule();
+  }
+
+  /** One line under the status, or none. */
+  tell(text, isError) {
+    this.note.hidden = !text;
+    this.note.textContent = text ?? "";
+    this.note.classList.toggle("lb-error", isError);
+  }
+}
+
+function preview(sample) {
+  const link = element("a", "lb-preview", { href: viewUrl(sample), target: "_blank", rel: "noopener" });
+  const image = element("img", "", { src: link.href, loading: "lazy", decoding: "async", draggable: false });
+  image.alt = `Preview at step ${sample.step}; opens in full size`;
+  link.append(image, element("span", "lb-preview-step", { textContent: `step ${sample.step}` }));
+  const item = element("li", "lb-item");
+  item.append(link);
+  return item;
+}
