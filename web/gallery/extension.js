@@ -1,7 +1,7 @@
 /** The gallery on LoraBootstrap_CurateImages: the candidates of its round, as they are on disk. */
 
-import { app } from "../../../scripts/app.js";
 import { inputValue, projectName } from "../common/graph.js";
+import { app } from "../common/host.js";
 import { addPanelWidget, after, linkStyle, resized } from "../common/widget.js";
 import { GalleryPanel } from "./panel.js";
 

@@ -2,13 +2,14 @@
  * host's graph; extension.js tells it which round to show. Loaded alone, it does nothing. */
 
 import { button, element, field } from "../common/dom.js";
+import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { counted } from "../common/tags.js";
 import { GalleryDialog } from "./dialog.js";
 import { GalleryFacts } from "./facts.js";
 import { GalleryGrid } from "./grid.js";
 import { ORDER_NAMES, filtered, ordered, together } from "./order.js";
 import { toDo } from "./picks.js";
-import { EVENTS, fetchCandidates, listen, pictureUrl, savePicks, shelf } from "./routes.js";
+import { fetchCandidates, savePicks, shelf } from "./routes.js";
 import { GalleryStore } from "./store.js";
 import { GalleryZoom } from "./zoom.js";
 
@@ -330,7 +331,7 @@ export class GalleryPanel {
   }
 
   thumb(candidate) {
-    return pictureUrl(candidate.thumb);
+    return hostUrl(candidate.thumb);
   }
 
   // -- deciding -----------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 /** What the gallery knows of a round: its candidates, the picks by hand, their undoing, and saving them. No document
  * and no host: the routes are given to it. */
 
+import { Conflict, Refused } from "../common/errors.js";
 import { countTags, counted, joinTags, named } from "../common/tags.js";
 import { UNTOUCHED, WAYS, difference, isEmpty, isKept, joined, same, stacks, stepOf, waysOf } from "./picks.js";
 
@@ -8,16 +9,6 @@ import { UNTOUCHED, WAYS, difference, isEmpty, isKept, joined, same, stacks, ste
 const SAVE_MS = 200;
 /** Milliseconds after which a failed saving is tried again. */
 const RETRY_MS = 5000;
-
-/** The server refused to save because someone else wrote in between. `fresh` is what the route tells now. */
-export class Conflict extends Error {
-  constructor(message, fresh = null) {
-    super(message);
-    this.fresh = fresh;
-  }
-}
-/** The server will never take this: it is no pick, or there is no such candidate any more. */
-export class Refused extends Error {}
 
 const NO_SHELF = { put() {}, take: () => null };
 

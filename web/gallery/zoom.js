@@ -3,9 +3,9 @@
 
 import { TagChips } from "../common/chips.js";
 import { button, element, field } from "../common/dom.js";
+import { hostUrl } from "../common/host.js";
 import { CropPicture, FittedPicture } from "./crop.js";
 import { cropOf, cropProblem, stateWord } from "./picks.js";
-import { pictureUrl } from "./routes.js";
 
 const SIDES = ["left", "top", "right", "bottom"];
 /** What scores are called; those that are told of even where they were not measured come first. */
@@ -219,7 +219,7 @@ export class GalleryZoom {
   /** What a decision does not change. */
   drawFixed(candidate) {
     const { name, full, width, height } = candidate;
-    this.own.show(pictureUrl(full), name, { width, height });
+    this.own.show(hostUrl(full), name, { width, height });
     this.sides.forEach((input, index) => { input.max = index % 2 ? height : width; });
     this.cropDrawn = undefined;
     this.noted = null;
@@ -253,7 +253,7 @@ export class GalleryZoom {
     if (!crops.length) return;
     this.against = index % crops.length;
     const { name, caption, full } = crops[this.against];
-    this.other.show(pictureUrl(full), `Original crop ${name}`);
+    this.other.show(hostUrl(full), `Original crop ${name}`);
     this.otherName.textContent = `original: ${name}`;
     this.otherName.title = caption;
     if (this.stripOf !== crops) this.drawStrip(crops);
@@ -264,7 +264,7 @@ export class GalleryZoom {
     this.stripOf = crops;
     this.strip.replaceChildren(...crops.map(({ name, thumb }, index) => {
       const small = element("input", "lb-gallery-small", {
-        type: "image", src: pictureUrl(thumb), alt: `Compare with ${name}`, title: `Compare with ${name} (C)`,
+        type: "image", src: hostUrl(thumb), alt: `Compare with ${name}`, title: `Compare with ${name} (C)`,
       });
       small.addEventListener("click", () => this.compare(index));
       return small;

@@ -1,7 +1,7 @@
 /** Where the project stands, on LoraBootstrap_Project. */
 
-import { app } from "../../../scripts/app.js";
 import { projectName } from "../common/graph.js";
+import { app } from "../common/host.js";
 import { addPanelWidget, after, linkStyle, resized } from "../common/widget.js";
 import { ProjectPanel } from "./panel.js";
 

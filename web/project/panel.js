@@ -3,7 +3,8 @@
 
 import { element } from "../common/dom.js";
 import { finite } from "../common/format.js";
-import { EVENTS, fetchProject, listen, pictureUrl } from "../gallery/routes.js";
+import { EVENTS, hostUrl, listen } from "../common/host.js";
+import { fetchProject } from "./routes.js";
 
 /** Pixels the panel needs: a line before a first run, then crops, what is next, stages, and a row for each round. */
 const HEIGHT = { idle: 72, project: 126, stage: 13, round: 20 };
@@ -155,7 +156,7 @@ export class ProjectPanel {
     this.crops.replaceChildren(...crops.map(({ name, caption, thumb }) => {
       const item = element("li");
       item.append(element("img", "", {
-        src: pictureUrl(thumb), alt: caption || name, title: `${name}: ${caption}`, loading: "lazy", decoding: "async",
+        src: hostUrl(thumb), alt: caption || name, title: `${name}: ${caption}`, loading: "lazy", decoding: "async",
         draggable: false,
       }));
       return item;

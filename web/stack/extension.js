@@ -1,6 +1,6 @@
 /** The list of LoRAs on LoraBootstrap_LoraStack. The text of its widget stays what is saved and queued. */
 
-import { app } from "../../../scripts/app.js";
+import { app } from "../common/host.js";
 import { addPanelWidget, after, linkStyle, resized } from "../common/widget.js";
 import { StackList } from "./list.js";
 

@@ -2,7 +2,8 @@
  * text, not the host's graph; extension.js hands it over. Loaded alone, it does nothing. */
 
 import { button, element } from "../common/dom.js";
-import { askStack, fetchNames, onReconnect } from "./routes.js";
+import { EVENTS, listen } from "../common/host.js";
+import { askStack, fetchNames } from "./routes.js";
 import { StackRow } from "./row.js";
 import { StackStore } from "./store.js";
 
@@ -83,7 +84,7 @@ export class StackList {
   open() {
     if (this.life) return;
     this.life = new AbortController();
-    onReconnect(() => this.store.refresh(), this.life.signal);
+    listen({ [EVENTS.back]: () => this.store.refresh() }, this.life.signal);
     this.observer = new ResizeObserver(() => this.measure());
     for (const part of [this.head, this.list, this.foot]) this.observer.observe(part);
     this.timer = setInterval(() => this.look(), LOOK_MS);

@@ -1,7 +1,7 @@
 /** The panel of sweeps on the nodes that make or score them, and the viewer that it opens. */
 
-import { app } from "../../../scripts/app.js";
 import { feeding, inputValue } from "../common/graph.js";
+import { app } from "../common/host.js";
 import { addPanelWidget, after, linkStyle, resized } from "../common/widget.js";
 import { isToldOf, sweepName, toRemember } from "./node.js";
 import { SweepPanel } from "./panel.js";

@@ -2,9 +2,9 @@
  * knows sweeps, not the host's graph; extension.js tells it which to show. Loaded alone, it does nothing. */
 
 import { button, element } from "../common/dom.js";
-import { EVENTS, listen, pictureUrl } from "../gallery/routes.js";
+import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { progressText } from "./node.js";
-import { SWEEP_EVENTS, fetchSummary } from "./routes.js";
+import { fetchSummary } from "./routes.js";
 
 /** Pixels it needs: a line and a button before there are pictures, then a row of them too. */
 const HEIGHT = { idle: 76, pictures: 172 };
@@ -58,7 +58,7 @@ export class SweepPanel {
     this.life = new AbortController();
     const { signal } = this.life;
     listen({
-      [SWEEP_EVENTS.cells]: (told) => this.heard(told),
+      [EVENTS.cells]: (told) => this.heard(told),
       [EVENTS.back]: () => this.ask(),
       [EVENTS.graph]: () => this.changed(),
     }, signal);
@@ -196,7 +196,7 @@ export class SweepPanel {
     this.strip.hidden = !pictures.length;
     this.strip.classList.toggle("lb-sweep-one", pictures.length === 1);
     this.strip.replaceChildren(...pictures.map((address) => {
-      const image = element("img", "lb-sweep-small", { src: pictureUrl(address), alt: "", draggable: false });
+      const image = element("img", "lb-sweep-small", { src: hostUrl(address), alt: "", draggable: false });
       image.addEventListener("click", () => this.host.view(this.host.where()));
       return image;
     }));

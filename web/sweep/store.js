@@ -1,20 +1,11 @@
 /** What the viewer knows of a sweep: its cells, the marks by hand, their undoing, and saving them. No document and no
  * host: the routes are given to it. */
 
+import { Conflict, Refused } from "../common/errors.js";
 import { byPlace, recommended, scoreOf, withoutLora } from "./axes.js";
 
 /** Milliseconds after which a failed saving is tried again. */
 const RETRY_MS = 5000;
-
-/** The server refused to save because someone else wrote in between. `fresh` is what the route tells now. */
-export class Conflict extends Error {
-  constructor(message, fresh = null) {
-    super(message);
-    this.fresh = fresh;
-  }
-}
-/** The server will never take this. */
-export class Refused extends Error {}
 
 const marksOf = ({ marks }) => ({ best: marks.best?.key ?? null, hidden: new Set(marks.hidden) });
 const copyOf = ({ best, hidden }) => ({ best, hidden: new Set(hidden) });

@@ -2,17 +2,18 @@
  * closely. It knows sweeps, not the host's graph; extension.js gives it what it may do there. Loaded alone, it does
  * nothing. */
 
+import { getBytes } from "../common/api.js";
 import { Choice } from "../common/choice.js";
 import { button, element, field } from "../common/dom.js";
+import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { counted } from "../common/tags.js";
-import { listen, pictureUrl, EVENTS } from "../gallery/routes.js";
 import { SHOWN_NAMES, TITLES, choicesOn, fitting, nameOf, recommended, sameIn, turned, viewOf, viewShowing } from
   "./axes.js";
 import { SweepCell } from "./cell.js";
 import { SweepGrid } from "./grid.js";
 import { progressText } from "./node.js";
 import { withPlainTexts } from "./png.js";
-import { SWEEP_EVENTS, fetchArchive, fetchPicture, fetchSweep, promote, saveMarks } from "./routes.js";
+import { fetchArchive, fetchSweep, promoteCell, saveMarks } from "./routes.js";
 import { SweepStore } from "./store.js";
 
 /** The least time between two questions to the route, however fast events call for them: longer where answers take
@@ -42,7 +43,7 @@ class Pane {
   }
 
   picture(address) {
-    return pictureUrl(address);
+    return hostUrl(address);
   }
 
   moved(view) {
@@ -183,8 +184,8 @@ export class SweepViewer {
     document.body.append(this.dialog);
     this.dialog.showModal();
     listen({
-      [SWEEP_EVENTS.cells]: ({ name: told }) => this.heard(told),
-      [SWEEP_EVENTS.marks]: ({ name: told, revision }) => this.heard(told, revision),
+      [EVENTS.cells]: ({ name: told }) => this.heard(told),
+      [EVENTS.marks]: ({ name: told, revision }) => this.heard(told, revision),
       [EVENTS.back]: () => this.panes.forEach((pane) => pane.ask()),
     }, signal);
     this.main.grid.open();
@@ -421,7 +422,7 @@ export class SweepViewer {
   // -- one cell -----------------------------------------------------------------------------------------------------
 
   picture(address) {
-    return pictureUrl(address);
+    return hostUrl(address);
   }
 
   opened(pane, cell) {
@@ -474,7 +475,7 @@ export class SweepViewer {
   async use(cell, name) {
     const { pane } = this;
     try {
-      const { message } = await promote({ name: pane.name, key: cell.key, as: name });
+      const { message } = await promoteCell({ name: pane.name, key: cell.key, as: name });
       pane.ask();
       this.actions.refreshed?.();
       return { text: message, failed: false };
@@ -485,7 +486,7 @@ export class SweepViewer {
 
   async loadWorkflow(cell) {
     try {
-      const bytes = await fetchPicture(cell.full);
+      const bytes = await getBytes(cell.full);
       const file = new File([withPlainTexts(bytes)], `${this.pane.name}-${cell.key}.png`, { type: "image/png" });
       this.close();
       await this.actions.loadWorkflow(file);

@@ -1,6 +1,6 @@
 /** The tag editor on LoraBootstrap_EditTags: the pictures of the dataset that it last ran on, with their captions. */
 
-import { app } from "../../../scripts/app.js";
+import { app } from "../common/host.js";
 import { addPanelWidget, after, linkStyle, resized } from "../common/widget.js";
 import { TagPanel } from "./panel.js";
 

@@ -3,9 +3,10 @@
 
 import { Completion } from "../common/completion.js";
 import { button, element, field } from "../common/dom.js";
+import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { completions, counted, parseFilter, passes, splitTags, withAdded, withRemoved } from "../common/tags.js";
 import { LargeView } from "./dialog.js";
-import { fetchDataset, onReconnect, saveCaptions, thumbUrl } from "./routes.js";
+import { fetchDataset, saveCaptions } from "./routes.js";
 import { TagRow } from "./row.js";
 import { TagStore } from "./store.js";
 
@@ -95,7 +96,7 @@ export class TagPanel {
     const { signal } = this.life;
     this.observer = new IntersectionObserver((seen) => this.seen(seen), { root: this.list, rootMargin: AHEAD });
     for (const row of this.rows) this.observer.observe(row.element);
-    onReconnect(() => this.reload(), signal);
+    listen({ [EVENTS.back]: () => this.reload() }, signal);
     const seen = () => (document.hidden ? this.store.flush(true) : this.reload());
     document.addEventListener("visibilitychange", seen, { signal });
     window.addEventListener("pagehide", () => this.leave(), { signal });
@@ -266,7 +267,7 @@ export class TagPanel {
   // -- what the rows ask --------------------------------------------------------------------------------------------
 
   thumb(picture) {
-    return thumbUrl(picture);
+    return hostUrl(picture.thumb);
   }
 
   isSelected(id) {

@@ -1,6 +1,7 @@
 /** What the tag editor knows of a dataset: its captions, the edits and their undoing, and saving them. No document
  * and no host: the routes are given to it. */
 
+import { Conflict } from "../common/errors.js";
 import { countTags, counted, distinct, joinTags, named, oneLine } from "../common/tags.js";
 
 /** Milliseconds without another edit after which the edits are saved. */
@@ -8,11 +9,6 @@ const SAVE_MS = 300;
 /** Milliseconds after which a failed saving is tried again. */
 const RETRY_MS = 5000;
 const UNDONE = 200;
-
-/** The server refused to save because someone else wrote in between. */
-export class Conflict extends Error {}
-/** The server knows no such dataset: its node has not run since the server started. */
-export class Missing extends Error {}
 
 const byId = (pictures, value) => new Map(pictures.map((picture) => [picture.id, value(picture)]));
 const textOf = (tags) => oneLine(joinTags(tags));
@@ -71,7 +67,7 @@ export class TagStore {
       const unknown = id !== this.id;
       if (unknown) this.forget();
       // one that was never shown needs a run, as before the first one: nothing is wrong
-      this.problem = unknown && error instanceof Missing ? null : error.message;
+      this.problem = unknown && error.status === 404 ? null : error.message;
     }
   }
 

@@ -1,7 +1,7 @@
 /** The live panel of LoraBootstrap_TrainLora, and a view of a run on LoraBootstrap_LoadRun. */
 
-import { app } from "../../../scripts/app.js";
 import { feeding, runName, widgetValue } from "../common/graph.js";
+import { app } from "../common/host.js";
 import { addPanelWidget, after, linkStyle, resized } from "../common/widget.js";
 import { TrainPanel } from "./panel.js";
 import { presetText } from "./presets.js";

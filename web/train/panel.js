@@ -1,8 +1,9 @@
 /** The panel in a training node: status, chart, previews, and the Stop & keep button. It knows runs, not the host's
  * graph; extension.js tells it whose run to show. Loaded alone, it does nothing. */
 
+import { EVENTS, listen } from "../common/host.js";
 import { drawChart, readAt, svg } from "./chart.js";
-import { fetchRun, listen, resumeRun, stopRun, viewUrl } from "./routes.js";
+import { fetchRun, resumeRun, stopRun, viewUrl } from "./routes.js";
 import { fromReply, hasGap, statusLine, withEvent } from "./state.js";
 
 /** Pixels the panel needs: one line before a first run, then status, chart, legend and previews. */
@@ -103,7 +104,7 @@ export class TrainPanel {
     if (this.life) return;
     this.life = new AbortController();
     const { signal } = this.life;
-    listen((event) => this.heard(event), () => this.ask(), signal);
+    listen({ [EVENTS.progress]: (event) => this.heard(event), [EVENTS.back]: () => this.ask() }, signal);
     this.observer = new ResizeObserver(() => this.schedule());
     this.observer.observe(this.frame);
     this.changed();

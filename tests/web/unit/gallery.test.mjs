@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+const { Conflict, Refused } = await import("../../../web/common/errors.js");
 const { projectName, runName } = await import("../../../web/common/graph.js");
 const { filtered, moved, ordered, together } = await import("../../../web/gallery/order.js");
 const { UNTOUCHED, boxBetween, cropProblem, isKept, quotaRows, stacks, toDo } =
   await import("../../../web/gallery/picks.js");
-const { Conflict, GalleryStore, Refused } = await import("../../../web/gallery/store.js");
+const { GalleryStore } = await import("../../../web/gallery/store.js");
 
 // -- the graph ------------------------------------------------------------------------------------------------------
 

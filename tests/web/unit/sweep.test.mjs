@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+const { Conflict, Refused } = await import("../../../web/common/errors.js");
 const axes = await import("../../../web/sweep/axes.js");
 const plane = await import("../../../web/sweep/plane.js");
 const { isToldOf, progressText, sweepName, toRemember } = await import("../../../web/sweep/node.js");
 const { withPlainTexts } = await import("../../../web/sweep/png.js");
-const { Conflict, Refused, SweepStore } = await import("../../../web/sweep/store.js");
+const { SweepStore } = await import("../../../web/sweep/store.js");
 
 /** A sweep as the route tells it, with a cell for each combination. */
 function sweepOf(choices, { without = false, ...more } = {}) {

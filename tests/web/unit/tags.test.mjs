@@ -5,7 +5,8 @@ const {
   completions, countTags, counted, named, parseFilter, passes, sameTag, splitTags, withAdded, withMoved, withRemoved,
   withReplaced,
 } = await import("../../../web/common/tags.js");
-const { Conflict, Missing, TagStore } = await import("../../../web/tags/store.js");
+const { Conflict, Refused } = await import("../../../web/common/errors.js");
+const { TagStore } = await import("../../../web/tags/store.js");
 
 test("a tag is the same in any case and spelling", () => {
   assert.deepEqual(splitTags(" 1girl,, Long_Hair ,a  b,"), ["1girl", "Long_Hair", "a b"]);
@@ -59,7 +60,7 @@ function fakeServer(captions) {
   };
   server.routes = {
     async fetch(id) {
-      if (id !== "set") throw new Missing(`there is no dataset ${id}`);
+      if (id !== "set") throw new Refused(`there is no dataset ${id}`, 404);
       return server.view();
     },
     async save({ revision, changes }) {
@@ -161,7 +162,7 @@ test("a dataset that the server no longer knows waits for a run, but edits in ha
   const { store } = await opened();
   add(store, "mine", "a");
   store.routes.fetch = async () => {
-    throw new Missing("there is no dataset; run the graph.");
+    throw new Refused("there is no dataset; run the graph.", 404);
   };
   await store.load("set");
   assert.deepEqual([store.tagsOf("a").at(-1), store.problem], ["mine", "there is no dataset; run the graph."]);
