@@ -4,7 +4,8 @@
 import { TagChips } from "../common/chips.js";
 import { button, element, field } from "../common/dom.js";
 import { hostUrl } from "../common/host.js";
-import { CropPicture, FittedPicture } from "./crop.js";
+import { FittedPicture } from "../common/picture.js";
+import { CropPicture } from "./crop.js";
 import { cropOf, cropProblem, stateWord } from "./picks.js";
 
 const SIDES = ["left", "top", "right", "bottom"];

@@ -3,7 +3,7 @@
 
 import { Choice } from "../common/choice.js";
 import { button, element, field } from "../common/dom.js";
-import { FittedPicture } from "../gallery/crop.js";
+import { FittedPicture } from "../common/picture.js";
 import { nameOf } from "./axes.js";
 
 /** What is measured, and what it is called. */
