@@ -1,91 +1,62 @@
 /** What the gallery knows of a round: its candidates, the picks by hand, their undoing, and saving them. No document
  * and no host: the routes are given to it. */
 
-import { Conflict, Refused } from "../common/errors.js";
+import { Store } from "../common/store.js";
 import { countTags, counted, joinTags, named } from "../common/tags.js";
 import { UNTOUCHED, WAYS, difference, isEmpty, isKept, joined, same, stacks, stepOf, waysOf } from "./picks.js";
 
 /** Milliseconds without another change after which the changes are saved. */
 const SAVE_MS = 200;
-/** Milliseconds after which a failed saving is tried again. */
-const RETRY_MS = 5000;
-
 const NO_SHELF = { put() {}, take: () => null };
 
 const were = (names) => `${named(names)} ${names.length === 1 ? "was" : "were"}`;
 
-export class GalleryStore {
+export class GalleryStore extends Store {
   /**
    * @param {object} routes
    * @param {(project: string, round: number) => Promise<object|null>} routes.fetch as `GET /lora_bootstrap/candidates`
    *   tells it; null where there is no such project or round
-   * @param {(body: object) => Promise<{revision: number}>} routes.save which outlives the page; throws a Conflict or
-   *   Refused
+   * @param {(body: object) => Promise<{revision: number}>} routes.save which outlives the page
    * @param {() => void} changed called after every change of what the store tells
    * @param {object} shelf keeps what a page that goes away had no time to save, as `routes.js` has one
    */
   constructor(routes, changed, shelf = NO_SHELF) {
-    this.routes = routes;
-    this.changed = changed;
+    super(routes, changed, SAVE_MS);
     this.shelf = shelf;
-    this.turn = 0;
-    this.version = 0; // counts changes of what is told, for whoever keeps what follows from it
-    this.forget();
   }
 
   /** Know nothing: no project. */
   forget() {
-    clearTimeout(this.timer);
-    this.turn += 1; // answers to earlier questions are of no use any more
-    this.version += 1;
+    super.forget();
     Object.assign(this, {
-      project: null, round: null, there: false, revision: null, target: 0, eye: "", notes: [], figures: null,
-      crops: [], quotas: {}, candidates: [], byName: new Map(), problem: null, notice: null, saving: null,
+      project: null, round: null, there: false, target: 0, eye: "", notes: [], figures: null,
+      crops: [], quotas: {}, candidates: [], byName: new Map(),
       picks: new Map(), // candidate → its pick as it is shown
       saved: new Map(), // candidate → its pick as the server has it
       history: [], // what the server has of what was done, the oldest first
       yielded: [], // steps that gave way to someone else's; only this page knows of them
       pending: [], // steps that are not saved yet
       onShelf: false, // whether the browser keeps those too
-      past: [], future: [],
     });
   }
 
   // -- reading ----------------------------------------------------------------------------------------------------
 
-  /** Show a round, or what became of the one that is shown. What is not saved yet stays. Never throws. */
-  async load(project, round) {
-    await this.flush();
-    await this.read(project, round);
-    this.changed();
+  get key() {
+    return this.there ? [this.project, this.round] : null;
   }
 
-  async read(project, round) {
-    const turn = ++this.turn;
-    const late = () => turn !== this.turn; // a later question's answer counts
-    try {
-      const fresh = await this.routes.fetch(project, round);
-      await this.saving; // which may be in this answer, or not
-      if (late()) return null;
-      const other = project !== this.project || round !== this.round || !this.there;
-      if (!other && fresh && fresh.revision < this.revision) return this.read(project, round);
-      if (!fresh) this.missing(project, round);
-      else if (other) this.begin(project, round, fresh);
-      else this.merge(fresh);
-      this.problem = null;
-    } catch (error) {
-      if (!late()) this.problem = `Cannot read round ${round} of ${project}: ${error.message}`;
-    }
-    return null;
+  reportReading(error, project, round) {
+    this.problem = `Cannot read round ${round} of ${project}: ${error.message}`;
   }
 
   /** There is nothing to choose from yet. */
-  missing(project, round) {
+  beginEmpty(project, round) {
     this.forget();
     [this.project, this.round] = [project, round];
   }
 
-  begin(project, round, fresh) {
+  begin(fresh, project, round) {
     this.forget();
     [this.project, this.round, this.there] = [project, round, true];
     this.take(fresh);
@@ -254,55 +225,42 @@ export class GalleryStore {
     this.changed();
   }
 
-  /** @returns {object|null} the step that was undone */
-  undo() {
-    return this.go("past", WAYS.undo);
-  }
+  /** The stacks follow from the steps: undoing is a step like any other. */
+  moveStep() {}
 
-  redo() {
-    return this.go("future", WAYS.redo);
-  }
-
-  /** Go the last step of a stack that still changes something. */
-  go(stack, way) {
-    for (const step of [...this[stack]].reverse()) {
-      const changes = new Map();
-      for (const [name, sides] of step.changes) {
-        const before = this.pickOf(name);
-        const fields = difference(before, { ...before, ...way.back(sides) });
-        // one that is as wanted already stays in the step, by which the step is known again
-        if (this.byName.has(name)) changes.set(name, { before, after: { ...before, ...fields } });
-      }
-      if (![...changes.values()].some(({ before, after }) => !isEmpty(difference(before, after)))) continue;
-      this.perform({ at: null, label: way.label(step.label), changes });
-      return step;
+  repeatStep(step, way) {
+    const { label, back } = WAYS[way];
+    const changes = new Map();
+    for (const [name, sides] of step.changes) {
+      const before = this.pickOf(name);
+      const fields = difference(before, { ...before, ...back(sides) });
+      // one that is as wanted already stays in the step, by which the step is known again
+      if (this.byName.has(name)) changes.set(name, { before, after: { ...before, ...fields } });
     }
-    return null;
+    if (![...changes.values()].some(({ before, after }) => !isEmpty(difference(before, after)))) return false;
+    this.perform({ at: null, label: label(step.label), changes });
+    return true;
   }
 
   // -- saving -----------------------------------------------------------------------------------------------------
 
-  saveSoon(delay = SAVE_MS) {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.flush(), delay);
+  hasUnsaved() {
+    return this.pending.length > 0;
   }
 
-  /**
-   * Save now what is not saved. Never throws: what goes wrong is told as `problem`, and tried again.
-   * @param {boolean} leaving whether the page may be going away, with no time for an answer
-   */
+  unsavedText() {
+    return counted(this.pending.length, "change");
+  }
+
   async flush(leaving = false) {
-    clearTimeout(this.timer);
     if (leaving) this.putOnShelf();
-    if (this.saving) return this.saving.then(() => this.flush(leaving));
-    if (!this.pending.length) return undefined;
+    return super.flush(leaving);
+  }
+
+  /** Save step by step, so that each can be undone after a reload; all in one request where the page goes away. */
+  async save(leaving) {
     if (leaving) this.pending = [joined(this.pending)];
-    this.saving = this.save();
-    this.changed();
-    await this.saving;
-    this.saving = null;
-    this.changed();
-    return undefined;
+    return super.save(leaving);
   }
 
   /** Keep what is not saved in the browser too: the page may be going away, with no time for an answer. */
@@ -323,28 +281,14 @@ export class GalleryStore {
     }, kept.values);
   }
 
-  /** Save step by step, so that each can be undone after a reload. */
-  async save() {
-    const { project, round } = this;
-    const gone = () => project !== this.project || round !== this.round;
-    while (this.pending.length) {
-      const step = this.pending[0];
-      const changes = [...step.changes].map(([name, { before, after }]) =>
-        ({ candidate: name, pick: difference(before, after) }));
-      try {
-        const { revision } = await this.routes.save({ project, round, revision: this.revision, label: step.label,
-          changes });
-        if (gone()) return;
-        this.accepted(step, revision);
-      } catch (error) {
-        if (gone() || !(await this.failed(error, step))) return;
-      }
-    }
+  makeRequest() {
+    const { project, round, revision, pending: [step] } = this;
+    const changes = [...step.changes].map(([name, { before, after }]) =>
+      ({ candidate: name, pick: difference(before, after) }));
+    return { step, body: { project, round, revision, label: step.label, changes } };
   }
 
-  accepted(step, revision) {
-    this.revision = revision;
-    this.problem = null;
+  acceptRequest({ step }) {
     this.pending.shift();
     if (this.onShelf) this.putOnShelf();
     this.history.push({ ...step, at: new Date().toISOString() });
@@ -354,25 +298,17 @@ export class GalleryStore {
     this.restack();
   }
 
-  /** @returns {Promise<boolean>} whether to go on saving */
-  async failed(error, step) {
-    if (error instanceof Conflict) return this.conflicted(error);
-    if (error instanceof Refused) {
-      this.pending = this.pending.filter((other) => other !== step);
-      if (this.onShelf) this.putOnShelf();
-      this.settle();
-      this.notice = `Not saved, and taken back: ${step.label}. ${error.message}`;
-      return true;
-    }
-    this.problem = `${counted(this.pending.length, "change")} not saved: ${error.message} Trying again.`;
-    this.saveSoon(RETRY_MS);
-    return false;
+  takeBack({ step }, error) {
+    this.pending = this.pending.filter((other) => other !== step);
+    if (this.onShelf) this.putOnShelf();
+    this.settle();
+    this.notice = `Not saved, and taken back: ${step.label}. ${error.message}`;
+    return true;
   }
 
-  async conflicted({ fresh }) {
-    const elsewhere = this.merge(fresh ?? await this.routes.fetch(this.project, this.round));
+  resolveConflict(fresh) {
+    const elsewhere = this.merge(fresh);
     if (elsewhere.length) this.notice ??= `${were(elsewhere)} changed elsewhere. Your changes are kept.`;
-    this.problem = null;
     return true;
   }
 }

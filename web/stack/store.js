@@ -1,17 +1,17 @@
 /** What the list of LoRA Stack knows: the rows of the node's text, edits and their undoing, and what the server tells
  * of them. No document and no host: the routes and the text are given to it. */
 
+import { StepStore } from "../common/store.js";
 import {
   changedRow, newRow, parseLine, parseText, switchedRow, textOf, withMoved, withStep, withWholeLine,
 } from "./text.js";
 
 /** Milliseconds without another edit after which the server is asked, and the host told. */
 const ASK_MS = 250;
-const UNDONE = 200;
 const FRESH_MS = 3000;
 const NOTHING = { lines: [], files: {}, total: 0, start: "", advice: [] };
 
-export class StackStore {
+export class StackStore extends StepStore {
   /**
    * @param {object} owner
    * @param {(text: string) => Promise<object>} owner.ask the answer of POST /lora_bootstrap/stack
@@ -21,9 +21,10 @@ export class StackStore {
    * @param {() => void} owner.changed called after every change of what the store tells
    */
   constructor(owner) {
+    super();
     Object.assign(this, {
-      owner, rows: [], end: "\n", trailing: false, text: "", past: [], future: [], told: NOTHING, verdicts: new Map(),
-      names: [], listed: 0, problem: null, turn: 0, dirty: false, touched: new Set(),
+      owner, rows: [], end: "\n", trailing: false, text: "", told: NOTHING, verdicts: new Map(), names: [], listed: 0,
+      problem: null, turn: 0, dirty: false, touched: new Set(),
     });
   }
 
@@ -68,10 +69,7 @@ export class StackStore {
     const rows = change(before);
     if (rows === before) return false;
     const last = this.past[this.past.length - 1];
-    if (!(field && last?.field === field && !this.future.length)) {
-      this.past = [...this.past, { label, field, rows: before }].slice(-UNDONE);
-    }
-    this.future = [];
+    if (!(field && last?.field === field && !this.future.length)) this.record({ label, field, rows: before });
     this.take(rows);
     return true;
   }
@@ -91,22 +89,14 @@ export class StackStore {
     if (last) last.field = null;
   }
 
-  undo() {
-    return this.step("past", "future");
+  /** What it was before is what going the other way leads to. */
+  moveStep(step, from, to) {
+    super.moveStep({ ...step, field: null, rows: this.rows }, from, to);
   }
 
-  redo() {
-    return this.step("future", "past");
-  }
-
-  /** @returns {object|null} the step */
-  step(from, to) {
-    const step = this[from][this[from].length - 1];
-    if (!step) return null;
-    this[from] = this[from].slice(0, -1);
-    this[to] = [...this[to], { ...step, field: null, rows: this.rows }];
-    this.take(step.rows);
-    return step;
+  repeatStep({ rows }) {
+    this.take(rows);
+    return true;
   }
 
   // -- edits --------------------------------------------------------------------------------------------------------

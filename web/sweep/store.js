@@ -1,11 +1,8 @@
 /** What the viewer knows of a sweep: its cells, the marks by hand, their undoing, and saving them. No document and no
  * host: the routes are given to it. */
 
-import { Conflict, Refused } from "../common/errors.js";
+import { Store } from "../common/store.js";
 import { byPlace, recommended, scoreOf, withoutLora } from "./axes.js";
-
-/** Milliseconds after which a failed saving is tried again. */
-const RETRY_MS = 5000;
 
 const marksOf = ({ marks }) => ({ best: marks.best?.key ?? null, hidden: new Set(marks.hidden) });
 const copyOf = ({ best, hidden }) => ({ best, hidden: new Set(hidden) });
@@ -24,51 +21,48 @@ const STEPS = {
   },
 };
 
-export class SweepStore {
+export class SweepStore extends Store {
   /**
    * @param {object} routes
    * @param {(name: string) => Promise<object|null>} routes.fetch as `GET /lora_bootstrap/sweep` tells it; null where
    *   there is none
-   * @param {(body: object) => Promise<{revision: number}>} routes.save throws a Conflict or Refused
+   * @param {(body: object) => Promise<{revision: number}>} routes.save which outlives the page
    * @param {() => void} changed called after every change of what the store tells
    */
   constructor(routes, changed) {
-    Object.assign(this, { routes, changed, turn: 0 });
-    this.forget();
+    super(routes, changed, 0);
   }
 
   forget() {
-    clearTimeout(this.timer);
-    this.turn += 1; // answers to earlier questions are of no use any more
+    super.forget();
     Object.assign(this, {
-      name: null, sweep: null, places: new Map(), marks: { best: null, hidden: new Set() }, saved: null, revision: null,
-      pending: [], past: [], future: [], problem: null, notice: null, saving: null, version: (this.version ?? 0) + 1,
+      name: null, sweep: null, places: new Map(), marks: { best: null, hidden: new Set() }, saved: null, pending: [],
     });
   }
 
   // -- reading ------------------------------------------------------------------------------------------------------
 
-  /** Show a sweep, or what became of the one that is shown. Never throws. */
-  async load(name) {
-    const turn = ++this.turn;
-    try {
-      const fresh = await this.routes.fetch(name);
-      await this.saving; // which may be in this answer, or not
-      if (turn !== this.turn) return;
-      const late = fresh && name === this.name && fresh.revision < this.revision;
-      if (late) return void await this.load(name);
-      if (!fresh || name !== this.name) this.forget();
-      if (fresh) this.take(name, fresh);
-      else this.problem = `There is no sweep ${name}.`;
-      if (fresh) this.problem = null;
-    } catch (error) {
-      if (turn === this.turn) this.problem = `Cannot read sweep ${name}: ${error.message}`;
-    }
-    this.changed();
+  get key() {
+    return this.sweep ? [this.name] : null;
   }
 
-  take(name, fresh) {
-    Object.assign(this, { name, sweep: fresh, places: byPlace(fresh.cells), saved: marksOf(fresh) });
+  reportReading(error, name) {
+    this.problem = `Cannot read sweep ${name}: ${error.message}`;
+  }
+
+  beginEmpty(name) {
+    this.forget();
+    this.problem = `There is no sweep ${name}.`;
+  }
+
+  begin(fresh, name) {
+    this.forget();
+    this.name = name;
+    this.merge(fresh);
+  }
+
+  merge(fresh) {
+    Object.assign(this, { sweep: fresh, places: byPlace(fresh.cells), saved: marksOf(fresh) });
     Object.assign(this, { revision: fresh.revision, scores: new Map() });
     this.restore();
   }
@@ -134,12 +128,12 @@ export class SweepStore {
   }
 
   mark(step) {
-    this.past.push(step);
-    this.future = [];
+    this.record(step);
     this.perform(step);
     return step;
   }
 
+  /** Do a step, and save it at once. */
   perform(step) {
     STEPS[step.kind].perform(this.marks, step);
     this.pending.push(step);
@@ -149,76 +143,46 @@ export class SweepStore {
     this.changed();
   }
 
-  /** @returns {object|null} the step that was undone */
-  undo() {
-    return this.go(this.past, this.future, (step) => STEPS[step.kind].inverse(step));
-  }
-
-  redo() {
-    return this.go(this.future, this.past, (step) => step);
-  }
-
-  /** Go the last step of a stack that still changes something. */
-  go(from, to, way) {
-    while (from.length) {
-      const step = from.pop();
-      const taken = way(step);
-      to.push(step);
-      if (!STEPS[step.kind].changes(this.marks, taken)) continue;
-      this.perform(taken);
-      return step;
-    }
-    return null;
+  repeatStep(step, way) {
+    const next = way === "undo" ? STEPS[step.kind].inverse(step) : step;
+    if (!STEPS[step.kind].changes(this.marks, next)) return false;
+    this.perform(next);
+    return true;
   }
 
   // -- saving -------------------------------------------------------------------------------------------------------
 
-  /** Save what is not saved. Never throws: what goes wrong is told as `problem`, and tried again. */
-  async flush() {
-    clearTimeout(this.timer);
-    if (this.saving) return this.saving;
-    this.saving = this.save();
-    await this.saving;
-    this.saving = null;
-    this.changed();
-    return undefined;
+  hasUnsaved() {
+    return this.pending.length > 0;
   }
 
-  async save() {
-    const { name } = this;
-    while (this.pending.length && name === this.name) {
-      const steps = [...this.pending];
-      const { best, hidden } = copyOf(this.marks);
-      try {
-        const { revision } = await this.routes.save({ name, revision: this.revision, best, hidden: [...hidden] });
-        if (name !== this.name) return;
-        Object.assign(this, { revision, saved: { best, hidden }, problem: null });
-        this.pending = this.pending.filter((step) => !steps.includes(step));
-        this.restore();
-      } catch (error) {
-        if (name !== this.name || !(await this.failed(error))) return;
-      }
-    }
+  unsavedText() {
+    return "Marks are";
   }
 
-  /** @returns {Promise<boolean>} whether to go on saving */
-  async failed(error) {
-    if (error instanceof Conflict) {
-      const fresh = error.fresh ?? await this.routes.fetch(this.name).catch(() => null);
-      if (fresh) {
-        this.take(this.name, fresh);
-        this.notice = "Marks were changed elsewhere. Yours are kept.";
-        return true;
-      }
-    }
-    if (error instanceof Refused) {
-      this.pending = [];
-      this.restore();
-      this.notice = `Not saved, and taken back: ${error.message}`;
-      return false;
-    }
-    this.problem = `Marks are not saved: ${error.message} Trying again.`;
-    this.timer = setTimeout(() => this.flush(), RETRY_MS);
-    return false;
+  /** All marks as they are now. */
+  makeRequest() {
+    const { name, revision } = this;
+    const marks = copyOf(this.marks);
+    return { steps: [...this.pending], marks, body: { name, revision, best: marks.best, hidden: [...marks.hidden] } };
+  }
+
+  acceptRequest({ steps, marks }) {
+    this.saved = marks;
+    this.pending = this.pending.filter((step) => !steps.includes(step));
+    this.restore();
+  }
+
+  takeBack(request, error) {
+    this.pending = [];
+    this.restore();
+    this.notice = `Not saved, and taken back: ${error.message}`;
+    return true;
+  }
+
+  resolveConflict(fresh) {
+    this.merge(fresh);
+    this.notice = "Marks were changed elsewhere. Yours are kept.";
+    return true;
   }
 }

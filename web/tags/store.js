@@ -1,44 +1,42 @@
 /** What the tag editor knows of a dataset: its captions, the edits and their undoing, and saving them. No document
  * and no host: the routes are given to it. */
 
-import { Conflict } from "../common/errors.js";
+import { Store } from "../common/store.js";
 import { countTags, counted, distinct, joinTags, named, oneLine } from "../common/tags.js";
 
 /** Milliseconds without another edit after which the edits are saved. */
 const SAVE_MS = 300;
-/** Milliseconds after which a failed saving is tried again. */
-const RETRY_MS = 5000;
-const UNDONE = 200;
 
 const byId = (pictures, value) => new Map(pictures.map((picture) => [picture.id, value(picture)]));
 const textOf = (tags) => oneLine(joinTags(tags));
 
-export class TagStore {
+export class TagStore extends Store {
   /**
    * @param {object} routes
    * @param {(id: string) => Promise<object>} routes.fetch the dataset as `GET /lora_bootstrap/dataset` tells it
-   * @param {(body: object, leaving: boolean) => Promise<{revision: *}>} routes.save; throws a Conflict
+   * @param {(body: object, leaving: boolean) => Promise<{revision: number}>} routes.save
    * @param {() => void} changed called after every change of what the store tells
    */
   constructor(routes, changed) {
-    this.routes = routes;
-    this.changed = changed;
-    this.turn = 0;
-    this.forget();
+    super(routes, changed, SAVE_MS);
   }
 
   /** Know nothing: no dataset. */
   forget() {
-    clearTimeout(this.timer);
-    this.turn += 1; // answers to earlier questions are of no use any more
+    super.forget();
     Object.assign(this, {
-      id: null, name: "", editable: false, revision: null, pictures: [], problem: null, notice: null, saving: null,
+      id: null, name: "", editable: false, pictures: [], vocabulary: null,
       tags: new Map(), // picture → its tags as they are shown
       saved: new Map(), // picture → its caption as the server has it
       used: new Map(), // picture → its caption as the last run used it
       stale: false, // whether captions were edited between the last run and the moment they were first read
-      past: [], future: [], vocabulary: null,
     });
+  }
+
+  // -- reading ----------------------------------------------------------------------------------------------------
+
+  get key() {
+    return this.id === null ? null : [this.id];
   }
 
   /**
@@ -46,32 +44,23 @@ export class TagStore {
    * @param {string} id
    * @param {number|null} used the revision that the last run used, where that is known
    */
-  async load(id, used = null) {
-    await this.flush();
-    await this.read(id, used);
-    this.changed();
+  load(id, used = null) {
+    return super.load(id, used);
   }
 
-  async read(id, used) {
-    const turn = ++this.turn;
-    const late = () => turn !== this.turn; // a later question's answer counts
-    try {
-      const fresh = await this.routes.fetch(id);
-      if (late()) return;
-      if (id === this.id) this.merge(fresh);
-      else this.begin(id, fresh, used);
-      if (used === fresh.revision) [this.used, this.stale] = [new Map(this.saved), false];
-      this.problem = null;
-    } catch (error) {
-      if (late()) return;
-      const unknown = id !== this.id;
-      if (unknown) this.forget();
-      // one that was never shown needs a run, as before the first one: nothing is wrong
-      this.problem = unknown && error.status === 404 ? null : error.message;
-    }
+  receive(fresh, id, used) {
+    super.receive(fresh, id, used);
+    if (used === fresh.revision) [this.used, this.stale] = [new Map(this.saved), false];
   }
 
-  begin(id, fresh, used) {
+  reportReading(error, id) {
+    const unknown = id !== this.id;
+    if (unknown) this.forget();
+    // one that was never shown needs a run, as before the first one: nothing is wrong
+    this.problem = unknown && error.status === 404 ? null : error.message;
+  }
+
+  begin(fresh, id, used) {
     this.forget();
     this.id = id;
     this.take(fresh);
@@ -166,33 +155,18 @@ export class TagStore {
       if (joinTags(after) !== joinTags(before)) changes.set(id, [before, distinct(after)]);
     }
     if (!changes.size) return 0;
-    this.past = [...this.past, { label, changes }].slice(-UNDONE);
-    this.future = [];
-    this.notice = null;
+    this.record({ label, changes });
     this.apply(changes, 1);
     return changes.size;
   }
 
-  /** @returns {object|null} the step that was undone */
-  undo() {
-    return this.step("past", "future", 0);
-  }
-
-  redo() {
-    return this.step("future", "past", 1);
-  }
-
-  step(from, to, side) {
-    const entry = this[from][this[from].length - 1];
-    if (!entry) return null;
-    this[from] = this[from].slice(0, -1);
-    this[to] = [...this[to], entry];
-    this.notice = null;
-    this.apply(entry.changes, side);
-    return entry;
+  repeatStep({ changes }, way) {
+    this.apply(changes, way === "undo" ? 0 : 1);
+    return true;
   }
 
   apply(changes, side) {
+    this.notice = null;
     for (const [id, sides] of changes) if (this.tags.has(id)) this.tags.set(id, sides[side]);
     this.vocabulary = null;
     this.saveSoon();
@@ -201,50 +175,29 @@ export class TagStore {
 
   // -- saving -----------------------------------------------------------------------------------------------------
 
-  saveSoon(delay = SAVE_MS) {
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.flush(), delay);
+  hasUnsaved() {
+    return this.unsaved().length > 0;
   }
 
-  /**
-   * Save now what is not saved. Never throws: what goes wrong is told as `problem`, and tried again.
-   * @param {boolean} leaving whether the page is going away, so that the request must outlive it
-   */
-  async flush(leaving = false) {
-    clearTimeout(this.timer);
-    if (this.saving) return this.saving.then(() => this.flush(leaving));
-    const ids = this.unsaved();
-    if (!ids.length) return;
-    this.saving = this.save(ids, leaving);
-    this.changed();
-    await this.saving;
-    this.saving = null;
-    this.changed();
+  unsavedText() {
+    return counted(this.unsaved().length, "caption");
   }
 
-  async save(ids, leaving) {
-    const wanted = new Set(ids);
+  makeRequest() {
+    const { id, revision } = this;
+    const wanted = new Set(this.unsaved());
     const changes = this.pictures.filter((picture) => wanted.has(picture.id))
       .map((picture) => ({ picture: picture.id, caption: this.captionOf(picture) }));
-    const id = this.id;
-    try {
-      const { revision } = await this.routes.save({ id, revision: this.revision, changes }, leaving);
-      if (id !== this.id) return;
-      this.revision = revision;
-      for (const { picture, caption } of changes) this.saved.set(picture, caption);
-      this.problem = null;
-      if (this.unsaved().length) this.saveSoon();
-    } catch (error) {
-      if (id === this.id) await this.failed(error, id);
-    }
+    return { changes, body: { id, revision, changes } };
   }
 
-  async failed(error, id) {
-    if (!(error instanceof Conflict)) {
-      this.problem = `${counted(this.unsaved().length, "caption")} not saved: ${error.message} Trying again.`;
-      return this.saveSoon(RETRY_MS);
-    }
-    await this.read(id, null);
-    if (!this.problem) this.notice ??= "The captions were changed elsewhere, and are loaded anew. Your edits are kept.";
+  acceptRequest({ changes }) {
+    for (const { picture, caption } of changes) this.saved.set(picture, caption);
+  }
+
+  resolveConflict(fresh) {
+    this.merge(fresh);
+    this.notice ??= "The captions were changed elsewhere, and are loaded anew. Your edits are kept.";
+    return false; // what a run has just used may be read first
   }
 }
