@@ -1,67 +1,36 @@
-/** The gallery in the whole window. The very same gallery moves there and back. Loaded alone, it does nothing. */
+/** The gallery in the whole window. Loaded alone, it does nothing. */
 
-import { element } from "../common/dom.js";
+import { LargeView } from "../common/dialog.js";
 
-export class GalleryDialog {
+export class GalleryDialog extends LargeView {
   /** @param {object} panel the gallery */
   constructor(panel) {
-    this.panel = panel;
-    this.dialog = null;
+    super(panel, "lb-gallery-dialog", "Pick in the whole window");
     this.settle();
   }
 
-  get isOpen() {
-    return this.dialog !== null;
+  label() {
+    return `Gallery: round ${this.panel.store.round} of ${this.panel.store.project}`;
   }
 
-  toggle() {
-    if (this.isOpen) this.close();
-    else this.open();
+  stepBack() {
+    const { zoom } = this.panel;
+    const zoomed = zoom.isOpen;
+    if (zoomed) zoom.leave();
+    return zoomed;
   }
 
-  open() {
-    if (this.isOpen) return;
-    const { panel } = this;
-    this.dialog = element("dialog", "lb-tags-dialog lb-gallery-dialog");
-    this.dialog.setAttribute("aria-label", `Gallery: round ${panel.store.round} of ${panel.store.project}`);
-    this.dialog.addEventListener("close", () => this.close());
-    this.dialog.addEventListener("cancel", (event) => {
-      if (!panel.zoom.isOpen) return;
-      event.preventDefault(); // Esc leads one step back, not all the way
-      panel.zoom.leave();
-    });
-    document.body.append(this.dialog);
-    this.move(this.dialog);
-    this.dialog.showModal();
-    this.settle();
-  }
-
-  close() {
-    if (!this.isOpen) return;
-    const { dialog } = this;
-    this.dialog = null;
+  leave() {
     this.panel.zoom.close();
-    this.move(this.panel.element);
-    dialog.remove();
-    this.settle();
   }
 
   /** Move the gallery; the card in use stays in use. */
   move(place) {
-    const { grid, body } = this.panel;
-    place.append(body);
+    const { grid, zoom } = this.panel;
+    super.move(place);
     requestAnimationFrame(() => {
       grid.measure();
-      if (!this.panel.zoom.isOpen) grid.focus(grid.at);
+      if (!zoom.isOpen) grid.focus(grid.at);
     });
-  }
-
-  settle() {
-    const { panel, isOpen } = this;
-    panel.largeButton.value = isOpen ? "Close" : "Large view";
-    panel.largeButton.title = isOpen ? "Back to the node (Esc)" : "Pick in the whole window";
-    panel.element.classList.toggle("lb-tags-away", isOpen);
-    panel.showHeight();
-    panel.schedule();
   }
 }

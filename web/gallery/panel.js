@@ -1,9 +1,13 @@
 /** The curation gallery: the candidates of a round, what is picked of them, quotas, undoing. It knows rounds, not the
  * host's graph; extension.js tells it which round to show. Loaded alone, it does nothing. */
 
-import { button, element, field } from "../common/dom.js";
+import { ProgressBar } from "../common/bar.js";
+import { button, element, field, showNote } from "../common/dom.js";
+import { KeyHelp } from "../common/help.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
+import { Panel } from "../common/panel.js";
 import { counted } from "../common/tags.js";
+import { UndoControls } from "../common/undo.js";
 import { GalleryDialog } from "./dialog.js";
 import { GalleryFacts } from "./facts.js";
 import { GalleryGrid } from "./grid.js";
@@ -15,10 +19,7 @@ import { GalleryZoom } from "./zoom.js";
 
 /** Pixels the gallery needs: a line before there are pictures, then all of it. */
 const HEIGHT = { idle: 72, pictures: 430 };
-const DEBOUNCE_MS = 250;
-/** The least time between two questions to the route, however fast events call for them: longer where answers take long,
- * by so many times as long as they do. */
-const ASK_MS = 1000;
+/** So many times as long as the route's last answer took passes before the next question. */
 const PATIENCE = 4;
 
 /** By state: what a decision is called where it can be undone, and where it is told. */
@@ -34,7 +35,7 @@ const HELP = [
   ["Ctrl+Z, Ctrl+Shift+Z", "undo, redo"], ["Esc", "back"],
 ];
 
-export class GalleryPanel {
+export class GalleryPanel extends Panel {
   /**
    * @param {object} host
    * @param {() => {project: string|null, round: number}} host.where which round to show
@@ -44,31 +45,23 @@ export class GalleryPanel {
    * @param {() => Promise<void>} host.queue queues the graph
    */
   constructor(host) {
-    this.host = host;
+    super(host, PATIENCE);
     this.store = new GalleryStore({ fetch: fetchCandidates, save: savePicks }, () => this.schedule(), shelf);
-    this.asked = { timer: null, at: 0, took: 0 };
     this.order = ORDER_NAMES[0];
     this.made = null; // of the pictures that are being made, as the last event told
     this.build();
   }
 
   build() {
-    this.element = element("div", "lb-tags-place");
-    this.body = element("div", "lb-tags lb-gallery");
-    this.body.setAttribute("role", "group");
-    this.body.setAttribute("aria-label", "Gallery of candidates");
+    this.buildBody("lb-tags lb-gallery", "Gallery of candidates");
     this.body.dataset.captureWheel = "true"; // of the host: the wheel scrolls what has the focus
-    this.note = element("p", "lb-tags-note");
-    this.live = element("span", "lb-tags-unseen");
-    this.live.setAttribute("aria-live", "polite");
     this.grid = new GalleryGrid(this);
     this.facts = new GalleryFacts(this);
     this.zoom = new GalleryZoom(this);
     this.main = element("div", "lb-gallery-main");
     this.main.append(this.grid.element, this.facts.element);
-    this.body.append(this.buildHead(), this.note, this.buildHelp(), this.buildTools(), this.main, this.zoom.element,
+    this.body.append(this.buildHead(), this.note, this.help.element, this.buildTools(), this.main, this.zoom.element,
       this.live);
-    this.element.append(this.body);
     this.large = new GalleryDialog(this);
     this.body.addEventListener("keydown", (event) => this.key(event));
     this.showHeight();
@@ -77,27 +70,16 @@ export class GalleryPanel {
   buildHead() {
     this.head = element("div", "lb-tags-head");
     this.status = element("span", "lb-tags-status");
-    this.bar = element("div", "lb-gallery-bar");
-    this.bar.setAttribute("role", "progressbar");
-    this.bar.setAttribute("aria-label", "Pictures kept");
+    this.bar = new ProgressBar("Pictures kept");
     this.proposedButton = button("Keep proposed", "", () => this.keepProposed());
-    this.undoButton = button("Undo", "", () => this.undo());
-    this.redoButton = button("Redo", "", () => this.redo());
+    this.undo = new UndoControls(() => this.store, (text) => this.say(text));
     this.largeButton = button("Large view", "", () => this.large.toggle());
-    this.helpButton = button("?", "The keys (?)", () => this.toggleHelp());
-    this.helpButton.setAttribute("aria-label", "Keys");
+    this.help = new KeyHelp(HELP, (text) => this.say(text));
     this.runButton = button("Run", "", () => this.run());
     this.runButton.classList.add("lb-gallery-run");
-    this.head.append(this.status, this.proposedButton, this.undoButton, this.redoButton, this.largeButton,
-      this.helpButton, this.runButton, this.bar);
+    this.head.append(this.status, this.proposedButton, ...this.undo.buttons, this.largeButton, this.help.button,
+      this.runButton, this.bar.element);
     return this.head;
-  }
-
-  buildHelp() {
-    this.help = element("dl", "lb-gallery-help", { hidden: true });
-    this.help.append(...HELP.flatMap(([keys, what]) =>
-      [element("dt", "", { textContent: keys }), element("dd", "", { textContent: what })]));
-    return this.help;
   }
 
   /** What is only there in the large view: filter and order. */
@@ -130,29 +112,20 @@ export class GalleryPanel {
 
   // -- life ---------------------------------------------------------------------------------------------------------
 
-  /** Begin: the node was placed in a graph. */
-  open() {
-    if (this.life) return;
-    this.life = new AbortController();
-    const { signal } = this.life;
+  begin(signal) {
     this.grid.open();
     listen({
-      [EVENTS.candidates]: (told) => this.heard(told),
+      [EVENTS.candidates]: (told) => this.showMaking(told),
       [EVENTS.back]: () => this.ask(),
       [EVENTS.graph]: () => this.changed(),
     }, signal);
-    const seen = () => (document.hidden ? this.leave() : this.ask());
-    document.addEventListener("visibilitychange", seen, { signal });
-    window.addEventListener("pagehide", () => this.leave(), { signal });
-    this.changed();
+    this.watchPage(signal, () => this.ask(), () => this.leave());
   }
 
   /** Save, and let go of everything: the node was removed. */
   close() {
     this.large.close();
-    clearTimeout(this.asked.timer);
-    this.life?.abort();
-    this.life = null;
+    super.close();
     this.grid.close();
     this.leave().then(() => this.life || this.store.forget() || this.schedule()); // unless it was placed again
   }
@@ -163,40 +136,20 @@ export class GalleryPanel {
     return this.store.flush(true);
   }
 
-  /** Where the graph may now show another round: look again once the typing has paused. */
-  changed() {
-    clearTimeout(this.looking);
-    this.looking = setTimeout(() => this.look(), DEBOUNCE_MS);
-  }
-
-  look() {
-    if (!this.life) return;
+  subject() {
     const { project, round } = this.host.where();
-    if (project !== this.store.project || round !== this.store.round) this.ask();
-    this.schedule();
+    return JSON.stringify([project, round]);
   }
 
-  /** Ask the route for the round, not too often. Later calls while one waits are the same one. */
-  ask() {
-    if (!this.life || this.asked.timer) return;
-    const wait = Math.max(0, this.asked.at + Math.max(ASK_MS, PATIENCE * this.asked.took) - Date.now());
-    const { project } = this.host.where();
-    const other = project !== this.store.project; // what is shown now is of no use
-    this.asked.timer = setTimeout(() => this.fetch(), other ? 0 : wait);
-  }
-
-  async fetch() {
-    this.asked.timer = null;
+  async askRoute() {
     const { project, round } = this.host.where();
-    this.asked.at = Date.now();
     if (project) await this.store.load(project, round);
     else this.store.forget();
-    this.asked.took = Date.now() - this.asked.at;
     this.schedule();
   }
 
   /** Pictures were made: show them as they come. */
-  heard({ project, round, made, total }) {
+  showMaking({ project, round, made, total }) {
     const here = this.host.where();
     if (project !== here.project || round !== here.round) return;
     this.made = made < total ? { made, total } : null;
@@ -210,28 +163,11 @@ export class GalleryPanel {
     this.ask();
   }
 
-  /** The pixels of height it needs now. */
   minHeight() {
     return this.store.candidates.length && !this.large.isOpen ? HEIGHT.pictures : HEIGHT.idle;
   }
 
-  showHeight() {
-    const height = `${this.minHeight() - 20}px`;
-    if (height === this.height) return;
-    this.height = height;
-    // the classic canvas asks getMinHeight, Vue nodes the style
-    this.element.style.setProperty("--lb-height", height);
-    this.host.resized();
-  }
-
   // -- drawing ------------------------------------------------------------------------------------------------------
-
-  schedule() {
-    this.frame ??= requestAnimationFrame(() => {
-      this.frame = null;
-      this.draw();
-    });
-  }
 
   draw() {
     const empty = !this.store.candidates.length;
@@ -260,9 +196,7 @@ export class GalleryPanel {
     const { store } = this;
     const empty = !store.candidates.length;
     const text = store.problem ?? store.notice ?? (empty ? this.idleText() : "");
-    this.note.hidden = !text;
-    this.note.textContent = text;
-    this.note.classList.toggle("lb-tags-error", store.problem !== null);
+    showNote(this.note, text, store.problem !== null);
     if (text !== this.told && (store.problem ?? store.notice)) this.say(text);
     this.told = text;
   }
@@ -293,30 +227,13 @@ export class GalleryPanel {
     const told = [`${kept} of ${target} kept`, toDo(kept, target, mode), made, store.problem ? null : saving];
     this.status.textContent = told.filter(Boolean).join(" · ");
     this.status.title = `${counted(store.crops.length, "crop")} of the original among them`;
-    this.bar.style.setProperty("--lb-share", Math.min(1, kept / Math.max(1, target)));
-    for (const [name, value] of [["now", Math.min(kept, target)], ["max", target], ["text", `${kept} of ${target}`]]) {
-      this.bar.setAttribute(`aria-value${name}`, value);
-    }
+    this.bar.show(Math.min(kept, target), target, `${kept} of ${target}`);
     this.runButton.disabled = kept < target && mode === "manual";
     this.runButton.title = this.runButton.disabled ? "Pick enough pictures first" : "Queue the graph, to go on";
     const open = store.openProposals().length;
     this.proposedButton.disabled = !open;
     this.proposedButton.title = open ? `Keep the ${open} proposed that nobody has decided on` : "All are decided on";
-    this.drawSteps();
-  }
-
-  drawSteps() {
-    const { past, future } = this.store;
-    for (const [input, steps, word, key] of [[this.undoButton, past, "Undo", "Ctrl+Z"],
-      [this.redoButton, future, "Redo", "Ctrl+Shift+Z"]]) {
-      const last = steps[steps.length - 1];
-      input.disabled = !last;
-      input.title = last ? `${word} ${last.label} (${key})` : `Nothing to ${word.toLowerCase()}`;
-    }
-  }
-
-  say(text) {
-    this.live.textContent = text;
+    this.undo.draw();
   }
 
   // -- what its parts ask -------------------------------------------------------------------------------------------
@@ -381,45 +298,17 @@ export class GalleryPanel {
 
   key(event) {
     const typing = event.target.matches("input:is([type=text], [type=search], [type=number])");
-    const key = event.key.toLowerCase();
-    const used = event.ctrlKey || event.metaKey ? this.stepKey(event, key) : !typing && this.plainKey(event, key);
-    if (!used) return;
+    if (this.undo.key(event) || event.ctrlKey || event.metaKey || typing) return;
+    if (!this.plainKey(event.key.toLowerCase())) return;
     event.preventDefault();
     event.stopPropagation();
   }
 
-  stepKey(event, key) {
-    const redo = key === "y" || (event.shiftKey && key === "z");
-    const undo = key === "z" && !event.shiftKey;
-    const typing = event.target.matches("input:is([type=text], [type=search])") && event.target.value;
-    if (event.altKey || typing || !(undo || redo)) return false;
-    if (undo) this.undo();
-    else this.redo();
-    return true;
-  }
-
-  plainKey(event, key) {
-    if (key === "?") this.toggleHelp();
-    else if (key === "escape" && !this.help.hidden) this.toggleHelp();
+  plainKey(key) {
+    if (key === "?") this.help.toggle();
+    else if (key === "escape" && this.help.isOpen) this.help.toggle();
     else if (key === "escape" && this.zoom.isOpen) this.zoom.leave();
     else return false;
     return true;
-  }
-
-  toggleHelp() {
-    this.help.hidden = !this.help.hidden;
-    if (!this.help.hidden) this.say(HELP.map((row) => row.join(": ")).join("; "));
-  }
-
-  undo() {
-    this.tellStep("undone", this.store.undo());
-  }
-
-  redo() {
-    this.tellStep("done again", this.store.redo());
-  }
-
-  tellStep(word, step) {
-    this.say(step ? `${word}: ${step.label}` : "nothing more");
   }
 }

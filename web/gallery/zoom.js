@@ -2,7 +2,7 @@
  * Loaded alone, it does nothing. */
 
 import { TagChips } from "../common/chips.js";
-import { button, element, field } from "../common/dom.js";
+import { button, element, field, makeTerms } from "../common/dom.js";
 import { hostUrl } from "../common/host.js";
 import { FittedPicture } from "../common/picture.js";
 import { CropPicture } from "./crop.js";
@@ -225,8 +225,7 @@ export class GalleryZoom {
     this.cropDrawn = undefined;
     this.noted = null;
     this.reason.textContent = `${candidate.proposed ? "Proposed" : "Not proposed"}: ${candidate.reason}`;
-    this.facts.replaceChildren(...this.factRows(candidate).flatMap(([what, value]) =>
-      [element("dt", "", { textContent: what }), element("dd", "", { textContent: value })]));
+    this.facts.replaceChildren(...makeTerms(this.factRows(candidate)));
     this.compare(this.against);
   }
 

@@ -2,7 +2,7 @@
 
 import { projectName } from "../common/graph.js";
 import { app } from "../common/host.js";
-import { addPanelWidget, after, linkStyle, resized } from "../common/widget.js";
+import { addPanelWidget, followNode, linkStyles, redrawNode } from "../common/mount.js";
 import { ProjectPanel } from "./panel.js";
 
 const NODE = "LoraBootstrap_Project";
@@ -11,21 +11,14 @@ const WIDTH = 460;
 
 app.registerExtension({
   name: "lora_bootstrap.project",
-  setup: () => linkStyle("project.css", import.meta.url),
+  setup: () => linkStyles(import.meta.url, "project.css"),
   nodeCreated(node) {
     if (node.comfyClass === NODE) addPanel(node);
   },
 });
 
 function addPanel(node) {
-  const panel = new ProjectPanel({ name: () => projectName(node), resized: () => resized(node) });
+  const panel = new ProjectPanel({ where: () => projectName(node), resized: () => redrawNode(node) });
   addPanelWidget(node, "project", panel, WIDTH);
-  const look = () => panel.changed();
-  after(node, "onAdded", () => panel.open());
-  after(node, "onRemoved", () => panel.close());
-  after(node, "onConfigure", look);
-  after(node, "onConnectionsChange", look);
-  after(node, "onExecuted", () => panel.ask());
-  for (const named of node.widgets.filter(({ name }) => NAMED_BY.includes(name))) after(named, "callback", look);
-  if (node.graph) panel.open();
+  followNode(node, panel, { widgets: NAMED_BY, executed: () => panel.ask() });
 }

@@ -4,13 +4,11 @@
 import { element } from "../common/dom.js";
 import { finite } from "../common/format.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
+import { Panel } from "../common/panel.js";
 import { fetchProject } from "./routes.js";
 
 /** Pixels the panel needs: a line before a first run, then crops, what is next, stages, and a row for each round. */
 const HEIGHT = { idle: 72, project: 126, stage: 13, round: 20 };
-const DEBOUNCE_MS = 250;
-/** The least time between two questions to the route, however fast events call for them. */
-const ASK_MS = 1000;
 
 /** By state: a mark, so that it is not told by colour alone. */
 const MARKS = { done: "✓", next: "▶", later: "○" };
@@ -25,17 +23,15 @@ const IDLE = "Give a picture, its tags and a trigger, then Run: the project begi
 
 const told = (value) => (finite(value) === null ? "–" : value.toFixed(2));
 
-export class ProjectPanel {
+export class ProjectPanel extends Panel {
   /**
    * @param {object} host
-   * @param {() => string|null} host.name the project's
+   * @param {() => string|null} host.where the project's name
    * @param {() => void} host.resized called when the panel needs another height
    */
   constructor(host) {
-    this.host = host;
+    super(host);
     this.project = null;
-    this.problem = null;
-    this.asked = { timer: null, at: 0, turn: 0 };
     this.build();
   }
 
@@ -56,11 +52,7 @@ export class ProjectPanel {
     this.draw();
   }
 
-  /** Begin to listen: the node was placed in a graph. */
-  open() {
-    if (this.life) return;
-    this.life = new AbortController();
-    const { signal } = this.life;
+  begin(signal) {
     const mine = (act) => (detail) => act(detail) && this.ask();
     listen({
       [EVENTS.project]: mine(({ name }) => name === this.name),
@@ -71,65 +63,26 @@ export class ProjectPanel {
       [EVENTS.back]: () => this.ask(),
       [EVENTS.graph]: () => this.changed(),
     }, signal);
-    this.changed();
   }
 
-  /** Stop listening: the node was removed. */
-  close() {
-    this.life?.abort();
-    this.life = null;
-    clearTimeout(this.asked.timer);
-    this.asked.timer = null;
-    clearTimeout(this.looking);
-  }
-
-  /** The name may be another: look once the typing has paused. */
-  changed() {
-    clearTimeout(this.looking);
-    this.looking = setTimeout(() => this.host.name() !== this.name && this.ask(true), DEBOUNCE_MS);
-  }
-
-  /** Ask the route for the project, not too often. Later calls while one waits are the same one. */
-  ask(now = false) {
-    if (!this.life || (this.asked.timer && !now)) return;
-    clearTimeout(this.asked.timer);
-    const wait = now ? 0 : Math.max(0, this.asked.at + ASK_MS - Date.now());
-    this.asked.timer = setTimeout(() => this.fetch(), wait);
-  }
-
-  async fetch() {
-    this.asked.timer = null;
-    this.asked.at = Date.now();
-    const turn = ++this.asked.turn;
-    const late = () => turn !== this.asked.turn || !this.life; // a later question's answer counts
-    this.name = this.host.name();
+  async askRoute(isLate) {
+    this.name = this.host.where();
     try {
       const project = this.name ? await fetchProject(this.name) : null;
-      if (late()) return;
-      this.project = project;
-      this.problem = null;
+      if (isLate()) return;
+      Object.assign(this, { project, problem: null });
     } catch (error) {
-      if (late()) return;
+      if (isLate()) return;
       this.problem = `Cannot read the project ${this.name}: ${error.message}`;
     }
-    this.draw();
+    this.schedule();
   }
 
-  /** The pixels of height it needs now. */
   minHeight() {
     if (!this.project) return HEIGHT.idle;
     const { stages, rounds } = this.project;
     const rows = rounds.length && rounds.length + 1;
     return HEIGHT.project + HEIGHT.stage * stages.length + HEIGHT.round * rows;
-  }
-
-  showHeight() {
-    const height = `${this.minHeight() - 20}px`;
-    if (height === this.height) return;
-    this.height = height;
-    // the classic canvas asks getMinHeight, Vue nodes the style
-    this.element.style.setProperty("--lb-height", height);
-    this.host.resized();
   }
 
   draw() {

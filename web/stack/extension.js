@@ -1,7 +1,7 @@
 /** The list of LoRAs on LoraBootstrap_LoraStack. The text of its widget stays what is saved and queued. */
 
 import { app } from "../common/host.js";
-import { addPanelWidget, after, linkStyle, resized } from "../common/widget.js";
+import { addPanelWidget, followNode, linkStyles, redrawNode } from "../common/mount.js";
 import { StackList } from "./list.js";
 
 const NODE = "LoraBootstrap_LoraStack";
@@ -15,7 +15,7 @@ const lists = new Set();
 
 app.registerExtension({
   name: "lora_bootstrap.lora_stack",
-  setup: () => linkStyle("stack.css", import.meta.url),
+  setup: () => linkStyles(import.meta.url, "stack.css"),
   nodeCreated(node) {
     if (node.comfyClass === NODE) addList(node);
   },
@@ -38,36 +38,33 @@ function addList(node) {
     },
     linked: () => isLinked(TEXT),
     more: () => BEFORE.some(isLinked),
-    showText: (shown) => show(node, text, shown),
-    resized: () => resized(node),
+    showText: (shown) => showWidget(node, text, shown),
+    resized: () => redrawNode(node),
   });
-  show(node, text, false); // before Vue nodes see it for the first time
+  showWidget(node, text, false); // before Vue nodes see it for the first time
   addPanelWidget(node, "lora_stack", list, WIDTH);
-  after(text, "callback", () => list.look());
-  after(node, "onAdded", () => opened(list));
-  after(node, "onRemoved", () => closed(list));
-  after(node, "onConfigure", () => list.look());
-  after(node, "onConnectionsChange", () => list.look());
-  if (node.graph) opened(list);
+  followNode(node, {
+    open: () => openList(list), close: () => closeList(list), changed: () => list.changed(),
+  }, { widgets: [TEXT] });
 }
 
 /** Show or hide a widget. It stays where it is among those that are saved and queued. */
-function show(node, widget, shown) {
+function showWidget(node, widget, shown) {
   widget.hidden = !shown;
   widget.options.hidden = !shown;
   // Vue nodes look again when the widgets change, older ones when a link does
   const widgets = [...node.widgets];
   for (const order of [[...widgets].reverse(), widgets]) node.widgets = order;
   node.graph?.trigger("node:slot-links:changed", { nodeId: node.id, slotType: INPUT });
-  resized(node);
+  redrawNode(node);
 }
 
-function opened(list) {
+function openList(list) {
   lists.add(list);
   list.open();
 }
 
-function closed(list) {
+function closeList(list) {
   lists.delete(list);
   list.close();
 }

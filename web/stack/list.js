@@ -3,34 +3,35 @@
 
 import { button, element } from "../common/dom.js";
 import { EVENTS, listen } from "../common/host.js";
+import { AROUND, Panel } from "../common/panel.js";
+import { UndoControls } from "../common/undo.js";
 import { askStack, fetchNames } from "./routes.js";
 import { StackRow } from "./row.js";
 import { StackStore } from "./store.js";
 
 /** Milliseconds after which a change of the node's text elsewhere is noticed. */
 const LOOK_MS = 300;
-/** Pixels of height: what a node adds around it, and the least; letters' heights that rows take at most unless the node
- * is made larger. */
-const HEIGHT = { around: 20, least: 60, rows: 36 };
+/** The least pixels of height; letters' heights that rows take at most unless the node is made larger. */
+const HEIGHT = { least: 60, rows: 36 };
 const EMPTY = "No LoRA yet.";
 const LINKED = "The text comes from what is linked to entries, so it is not edited here.";
 const MORE = "What is linked before these counts too when the graph runs.";
 
-export class StackList {
+export class StackList extends Panel {
   /**
-   * @param {object} owner
-   * @param {() => string} owner.text the node's
-   * @param {(text: string) => void} owner.write
-   * @param {() => void} owner.settled called when an edit is over
-   * @param {() => boolean} owner.linked whether the text comes over a link
-   * @param {() => boolean} owner.more whether LoRAs are linked before these
-   * @param {(shown: boolean) => void} owner.showText shows or hides the text itself
-   * @param {() => void} owner.resized
+   * @param {object} host
+   * @param {() => string} host.text the node's
+   * @param {(text: string) => void} host.write
+   * @param {() => void} host.settled called when an edit is over
+   * @param {() => boolean} host.linked whether the text comes over a link
+   * @param {() => boolean} host.more whether LoRAs are linked before these
+   * @param {(shown: boolean) => void} host.showText shows or hides the text itself
+   * @param {() => void} host.resized
    */
-  constructor(owner) {
-    this.owner = owner;
+  constructor(host) {
+    super(host);
     this.store = new StackStore({
-      ask: askStack, names: fetchNames, write: owner.write, settled: owner.settled, changed: () => this.schedule(),
+      ask: askStack, names: fetchNames, write: host.write, settled: host.settled, changed: () => this.schedule(),
     });
     this.rows = new Map();
     Object.assign(this, { asText: false, textShown: false, dragging: false, wanted: null });
@@ -39,20 +40,14 @@ export class StackList {
   }
 
   build() {
-    this.element = element("div", "lb-tags-place");
-    this.body = element("div", "lb-tags lb-stack");
-    this.body.setAttribute("role", "group");
-    this.body.setAttribute("aria-label", "LoRAs of the stack");
+    this.buildBody("lb-tags lb-stack", "LoRAs of the stack");
     this.body.dataset.captureWheel = "true"; // of the host: the wheel scrolls what has the focus
     this.list = element("ul", "lb-stack-rows");
     this.list.setAttribute("aria-label", "LoRAs");
     this.scroller = element("div", "lb-stack-scroller");
     this.scroller.append(this.list);
-    this.live = element("span", "lb-tags-unseen");
-    this.live.setAttribute("aria-live", "polite");
     this.body.append(this.buildHead(), this.scroller, this.buildFoot(), this.live);
-    this.element.append(this.body);
-    this.body.addEventListener("keydown", (event) => this.key(event));
+    this.body.addEventListener("keydown", (event) => this.undo.key(event));
     for (const name of ["copy", "cut", "paste"]) { // of the host they are of nodes, unless in a field of text
       this.body.addEventListener(name, (event) => event.stopPropagation());
     }
@@ -61,10 +56,9 @@ export class StackList {
   buildHead() {
     this.head = element("div", "lb-tags-head");
     this.status = element("span", "lb-tags-status");
-    this.undoButton = button("Undo", "", () => this.step("undo"));
-    this.redoButton = button("Redo", "", () => this.step("redo"));
+    this.undo = new UndoControls(() => this.store, (text) => this.say(text), true);
     this.textButton = button("As text", "See and edit the text that is saved", () => this.toggleText());
-    this.head.append(this.status, this.undoButton, this.redoButton, this.textButton);
+    this.head.append(this.status, ...this.undo.buttons, this.textButton);
     return this.head;
   }
 
@@ -80,33 +74,32 @@ export class StackList {
 
   // -- life ---------------------------------------------------------------------------------------------------------
 
-  /** Begin: the node was placed in a graph. */
-  open() {
-    if (this.life) return;
-    this.life = new AbortController();
-    listen({ [EVENTS.back]: () => this.store.refresh() }, this.life.signal);
+  begin(signal) {
+    listen({ [EVENTS.back]: () => this.store.refresh() }, signal);
     this.observer = new ResizeObserver(() => this.measure());
     for (const part of [this.head, this.list, this.foot]) this.observer.observe(part);
     this.timer = setInterval(() => this.look(), LOOK_MS);
     this.store.askSoon(0);
-    this.look();
     this.schedule();
   }
 
-  /** Let go of everything: the node was removed. */
   close() {
-    this.life?.abort();
-    this.life = null;
+    super.close();
     this.observer?.disconnect();
     clearInterval(this.timer);
     this.store.stop();
     for (const row of this.rows.values()) row.close();
   }
 
+  /** The node's text or its links may have changed: look at once. */
+  changed() {
+    this.look();
+  }
+
   /** Look whether the text or the links were changed elsewhere. */
   look() {
-    this.store.read(this.owner.text());
-    const links = JSON.stringify([this.owner.linked(), this.owner.more()]);
+    this.store.read(this.host.text());
+    const links = JSON.stringify([this.host.linked(), this.host.more()]);
     if (links !== this.links) this.schedule();
     this.links = links;
   }
@@ -119,7 +112,7 @@ export class StackList {
   // -- height -------------------------------------------------------------------------------------------------------
 
   minHeight() {
-    return this.natural + HEIGHT.around;
+    return this.natural + AROUND;
   }
 
   /** The height follows the rows, whatever the reader's letters and the node's width make of them. */
@@ -135,20 +128,7 @@ export class StackList {
     this.showHeight();
   }
 
-  showHeight() {
-    // the classic canvas asks getMinHeight, Vue nodes the style
-    this.element.style.setProperty("--lb-height", `${this.natural}px`);
-    this.owner.resized();
-  }
-
   // -- drawing ------------------------------------------------------------------------------------------------------
-
-  schedule() {
-    this.frame ??= requestAnimationFrame(() => {
-      this.frame = null;
-      this.draw();
-    });
-  }
 
   draw() {
     const held = this.body.contains(document.activeElement);
@@ -161,9 +141,9 @@ export class StackList {
   }
 
   drawAll() {
-    const linked = this.owner.linked();
+    const linked = this.host.linked();
     const text = this.asText || linked;
-    if (this.textShown !== text) this.owner.showText((this.textShown = text));
+    if (this.textShown !== text) this.host.showText((this.textShown = text));
     this.textButton.setAttribute("aria-pressed", String(text));
     this.textButton.hidden = linked;
     this.scroller.hidden = text;
@@ -209,20 +189,15 @@ export class StackList {
     const counts = [`${loras.length - off} on`, off ? `${off} off` : "", `strengths sum to ${store.told.total}`];
     const told = loras.length ? counts.filter(Boolean).join(" · ") : EMPTY;
     this.status.textContent = linked ? LINKED : told;
-    const last = (steps) => steps[steps.length - 1]?.label;
-    for (const [input, steps, word, key] of [[this.undoButton, store.past, "Undo", "Ctrl+Z"],
-      [this.redoButton, store.future, "Redo", "Ctrl+Shift+Z"]]) {
-      input.hidden = text;
-      input.disabled = !steps.length;
-      input.title = steps.length ? `${word} ${last(steps)} (${key})` : `Nothing to ${word.toLowerCase()}`;
-    }
+    this.undo.hide(text);
+    this.undo.draw();
   }
 
   /** The advice; while the text is shown, what is wrong with its lines too. */
   drawAdvice(linked, text) {
     const { store } = this;
     const errors = text ? store.told.lines.map(({ error }) => error).filter(Boolean) : [];
-    const advice = [...errors, ...store.told.advice, ...(this.owner.more() ? [MORE] : [])];
+    const advice = [...errors, ...store.told.advice, ...(this.host.more() ? [MORE] : [])];
     const lines = linked ? [] : store.problem ? [store.problem] : advice;
     const told = JSON.stringify(lines);
     if (told === this.advised) return;
@@ -232,26 +207,7 @@ export class StackList {
     this.advice.replaceChildren(...lines.map((line) => element("li", "", { textContent: line })));
   }
 
-  say(text) {
-    this.live.textContent = text;
-  }
-
   // -- what is done -------------------------------------------------------------------------------------------------
-
-  key(event) {
-    const redo = event.key.toLowerCase() === "y" || (event.shiftKey && event.key.toLowerCase() === "z");
-    const undo = event.key.toLowerCase() === "z" && !event.shiftKey;
-    if (!(event.ctrlKey || event.metaKey) || event.altKey || !(undo || redo)) return;
-    event.preventDefault();
-    event.stopPropagation(); // of the host they are of the graph
-    this.step(undo ? "undo" : "redo");
-  }
-
-  step(which) {
-    const step = this.store[which]();
-    const word = which === "undo" ? "undone" : "done again";
-    this.say(step ? `${word}: ${step.label}` : "nothing more");
-  }
 
   toggleText() {
     this.asText = !this.asText;

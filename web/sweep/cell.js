@@ -2,7 +2,7 @@
  * of it and what can be done with it. Loaded alone, it does nothing. */
 
 import { Choice } from "../common/choice.js";
-import { button, element, field } from "../common/dom.js";
+import { button, element, field, makeTerms } from "../common/dom.js";
 import { FittedPicture } from "../common/picture.js";
 import { nameOf } from "./axes.js";
 
@@ -157,9 +157,7 @@ export class SweepCell {
     this.drawPicture(this.own, cell, nameOf(store.sweep, cell));
     this.drawBeside(cell);
     this.drawScore(store.score(cell));
-    const rows = factRows(store.sweep, cell).flatMap(([what, value]) =>
-      [element("dt", "", { textContent: what }), element("dd", "", { textContent: value })]);
-    this.facts.replaceChildren(...rows);
+    this.facts.replaceChildren(...makeTerms(factRows(store.sweep, cell)));
     this.usePlace.hidden = !cell.lora;
     this.asField.placeholder = cell.run ? `${cell.run}` : "name";
     this.loadButton.disabled = cell.state !== "done" || !viewer.actions.loadWorkflow;
@@ -203,10 +201,8 @@ export class SweepCell {
     const told = [row.label, row.verdict, gates, row.advice].filter(Boolean).join(" · ");
     this.scoreTitle.textContent = told;
     this.scoreTitle.dataset.verdict = row.verdict ?? "";
-    this.scores.replaceChildren(...Object.entries(SCORES).flatMap(([name, title]) => [
-      element("dt", "", { textContent: title }),
-      element("dd", "", { textContent: typeof row[name] === "number" ? row[name].toFixed(2) : "not measured" }),
-    ]));
+    this.scores.replaceChildren(...makeTerms(Object.entries(SCORES).map(([name, title]) =>
+      [title, typeof row[name] === "number" ? row[name].toFixed(2) : "not measured"])));
   }
 
   // -- doing --------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import { feeding, inputValue } from "../common/graph.js";
 import { app } from "../common/host.js";
-import { addPanelWidget, after, linkStyle, resized } from "../common/widget.js";
+import { addPanelWidget, followNode, linkStyles, redrawNode, rememberOnNode } from "../common/mount.js";
 import { isToldOf, sweepName, toRemember } from "./node.js";
 import { SweepPanel } from "./panel.js";
 import { openSweepViewer } from "./viewer.js";
@@ -12,7 +12,6 @@ const NODES = ["LoraBootstrap_StrengthGrid", "LoraBootstrap_CheckpointSweep", "L
   "LoraBootstrap_RefineStrengths", RECOMMENDS];
 /** The node's property that names its sweep, for where the graph alone does not tell. */
 const PROPERTY = "sweep";
-const NAMED_BY = ["name"];
 const WIDTH = 360;
 
 const ACTIONS = {
@@ -22,7 +21,7 @@ const ACTIONS = {
 
 app.registerExtension({
   name: "lora_bootstrap.sweep",
-  setup: () => linkStyle("sweep.css", import.meta.url),
+  setup: () => linkStyles(import.meta.url, "sweep.css"),
   nodeCreated(node) {
     if (NODES.includes(node.comfyClass)) addPanel(node);
   },
@@ -31,36 +30,23 @@ app.registerExtension({
 function addPanel(node) {
   const panel = new SweepPanel({
     where: () => sweepName(node, { inputValue, feeding }),
-    own: (told) => isToldOf(node, told) && remember(node, told.name),
+    own: (told) => {
+      const own = isToldOf(node, told);
+      if (own) rememberSweep(node, told.name);
+      return own;
+    },
     recommends: node.comfyClass === RECOMMENDS,
-    resized: () => resized(node),
+    resized: () => redrawNode(node),
     view: (name) => openSweepViewer(name, ACTIONS),
   });
   addPanelWidget(node, "sweep_panel", panel, WIDTH);
-  const look = () => panel.changed();
-  after(node, "onAdded", () => panel.open());
-  after(node, "onRemoved", () => panel.close());
-  after(node, "onConfigure", look);
-  after(node, "onConnectionsChange", look);
-  after(node, "onExecuted", (output) => executed(node, panel, output));
-  for (const named of node.widgets.filter(({ name }) => NAMED_BY.includes(name))) after(named, "callback", look);
-  if (node.graph) panel.open();
+  followNode(node, panel, { widgets: ["name"], executed: (told) => showRun(node, panel, told) });
 }
 
 /** The node ran: remember its sweep, and show what became of it. */
-function executed(node, panel, output) {
-  const told = output?.lora_bootstrap?.[0];
-  if (told?.sweep) remember(node, told.sweep);
+function showRun(node, panel, told) {
+  if (told?.sweep) rememberSweep(node, told.sweep);
   panel.executed();
 }
 
-/** Keep a sweep's name with the node. @returns {boolean} true */
-function remember(node, name) {
-  const kept = toRemember(node, name, inputValue);
-  const known = node.properties[PROPERTY];
-  if (known?.name === kept.name && known.of === kept.of) return true;
-  node.graph?.beforeChange(); // so that the host keeps it over a reload of the page
-  node.properties[PROPERTY] = kept;
-  node.graph?.afterChange();
-  return true;
-}
+const rememberSweep = (node, name) => rememberOnNode(node, PROPERTY, toRemember(node, name, inputValue));

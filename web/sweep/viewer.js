@@ -3,10 +3,13 @@
  * nothing. */
 
 import { getBytes } from "../common/api.js";
+import { Asker } from "../common/asker.js";
 import { Choice } from "../common/choice.js";
-import { button, element, field } from "../common/dom.js";
+import { button, element, field, showNote } from "../common/dom.js";
+import { KeyHelp } from "../common/help.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { counted } from "../common/tags.js";
+import { UndoControls } from "../common/undo.js";
 import { SHOWN_NAMES, TITLES, choicesOn, fitting, nameOf, recommended, sameIn, turned, viewOf, viewShowing } from
   "./axes.js";
 import { SweepCell } from "./cell.js";
@@ -16,9 +19,7 @@ import { withPlainTexts } from "./png.js";
 import { fetchArchive, fetchSweep, promoteCell, saveMarks } from "./routes.js";
 import { SweepStore } from "./store.js";
 
-/** The least time between two questions to the route, however fast events call for them: longer where answers take
- * long, by so many times as long as they do. */
-const ASK_MS = 1000;
+/** So many times as long as the route's last answer took passes before the next question. */
 const PATIENCE = 4;
 const ROUTES = { fetch: fetchSweep, save: saveMarks };
 const HELP = [
@@ -35,7 +36,7 @@ class Pane {
   constructor(viewer) {
     this.viewer = viewer;
     this.store = new SweepStore(ROUTES, () => viewer.schedule());
-    this.asked = { timer: null, at: 0, took: 0 };
+    this.asker = new Asker(() => this.name, () => this.store.load(this.name), PATIENCE);
     this.element = element("section", "lb-sweep-pane");
     this.title = element("div", "lb-sweep-pane-title");
     this.grid = new SweepGrid(this);
@@ -58,26 +59,14 @@ class Pane {
     this.viewer.pane = this;
   }
 
-  /** Ask the route for the sweep, not too often. Later calls while one waits are the same one. */
+  /** Ask the route for a sweep. Later calls while one waits are the same one. */
   ask(name = this.name) {
-    const other = name !== this.name;
     this.name = name;
-    if (!name || (this.asked.timer && !other)) return;
-    clearTimeout(this.asked.timer);
-    const wait = Math.max(0, this.asked.at + Math.max(ASK_MS, PATIENCE * this.asked.took) - Date.now());
-    this.asked.timer = setTimeout(() => this.fetch(), other ? 0 : wait);
-  }
-
-  async fetch() {
-    this.asked.timer = null;
-    this.asked.at = Date.now();
-    await this.store.load(this.name);
-    this.asked.took = Date.now() - this.asked.at;
+    if (name) this.asker.ask();
   }
 
   close() {
-    clearTimeout(this.asked.timer);
-    this.asked.timer = null;
+    this.asker.stop();
     this.grid.close();
     this.store.flush().then(() => this.store.forget());
   }
@@ -115,7 +104,7 @@ export class SweepViewer {
     this.live.setAttribute("aria-live", "polite");
     this.places = element("div", "lb-sweep-panes");
     this.places.append(this.main.element);
-    this.body.append(this.buildHead(), this.buildTools(), this.buildHelp(), this.note, this.places,
+    this.body.append(this.buildHead(), this.buildTools(), this.help.element, this.note, this.places,
       this.closely.element, this.live);
     this.dialog.append(this.body);
     this.dialog.addEventListener("close", () => this.close());
@@ -130,13 +119,11 @@ export class SweepViewer {
     this.sweepChoice = new Choice("Sweep", (name) => this.show(name));
     this.besideChoice = new Choice("Side by side", (name) => this.showBeside(name));
     this.status = element("span", "lb-tags-status");
-    this.undoButton = button("Undo", "", () => this.undo());
-    this.redoButton = button("Redo", "", () => this.redo());
-    this.helpButton = button("?", "The keys (?)", () => this.toggleHelp());
-    this.helpButton.setAttribute("aria-label", "Keys");
+    this.undo = new UndoControls(() => this.pane.store, (text) => this.say(text));
+    this.help = new KeyHelp(HELP, (text) => this.say(text));
     const head = element("div", "lb-tags-head");
-    head.append(this.sweepChoice.element, this.besideChoice.element, this.status, this.undoButton, this.redoButton,
-      this.helpButton, button("Close", "Close the viewer (Esc)", () => this.close()));
+    head.append(this.sweepChoice.element, this.besideChoice.element, this.status, ...this.undo.buttons,
+      this.help.button, button("Close", "Close the viewer (Esc)", () => this.close()));
     return head;
   }
 
@@ -164,13 +151,6 @@ export class SweepViewer {
     this.tools.append(this.sideChoices.rows.element, this.sideChoices.columns.element, this.pagesPlace,
       this.shownChoice.element, this.words, this.count, zoom);
     return this.tools;
-  }
-
-  buildHelp() {
-    this.help = element("dl", "lb-gallery-help", { hidden: true });
-    this.help.append(...HELP.flatMap(([keys, what]) =>
-      [element("dt", "", { textContent: keys }), element("dd", "", { textContent: what })]));
-    return this.help;
   }
 
   // -- life ---------------------------------------------------------------------------------------------------------
@@ -350,22 +330,12 @@ export class SweepViewer {
     const sorted = [...others.filter(near), ...others.filter((entry) => !near(entry))];
     this.besideChoice.show([{ value: null, label: "nothing" }, ...sorted.map(option)], this.panes[1]?.name ?? null);
     this.status.textContent = store.sweep ? this.progress(store) : "";
-    this.drawSteps();
+    this.undo.draw();
   }
 
   progress({ counts, pending, saving, problem }) {
     const saved = problem || !(saving || pending.length);
     return [progressText(counts), saved ? "" : "saving…"].filter(Boolean).join(" · ");
-  }
-
-  drawSteps() {
-    const { past, future } = this.pane.store;
-    for (const [input, steps, word, key] of [[this.undoButton, past, "Undo", "Ctrl+Z"],
-      [this.redoButton, future, "Redo", "Ctrl+Shift+Z"]]) {
-      const last = steps[steps.length - 1];
-      input.disabled = !last;
-      input.title = last ? `${word} ${last.label} (${key})` : `Nothing to ${word.toLowerCase()}`;
-    }
   }
 
   drawTools() {
@@ -407,10 +377,8 @@ export class SweepViewer {
     const row = store.sweep && recommended(store.sweep);
     const advice = row ? `Recommended: ${row.label}. ${store.sweep.scores.why ?? ""}` : "";
     const text = problem ?? notice ?? (idle || advice);
-    this.note.hidden = !text;
-    this.note.textContent = text;
+    showNote(this.note, text, problem !== null);
     this.note.title = row ? (store.sweep.scores.notes ?? []).join("\n") : "";
-    this.note.classList.toggle("lb-tags-error", problem !== null);
     if (text !== this.told && (problem ?? notice)) this.say(text);
     this.told = text;
   }
@@ -513,42 +481,19 @@ export class SweepViewer {
     setTimeout(() => { this.closely.copyButton.value = "Copy prompt"; }, 1500);
   }
 
-  undo() {
-    const step = this.pane.store.undo();
-    this.say(step ? `undone: ${step.label}` : "nothing more");
-    this.schedule();
-  }
-
-  redo() {
-    const step = this.pane.store.redo();
-    this.say(step ? `done again: ${step.label}` : "nothing more");
-    this.schedule();
-  }
-
   // -- keys ---------------------------------------------------------------------------------------------------------
 
   key(event) {
     const typing = event.target.matches("input:is([type=text], [type=search])");
-    const key = event.key.toLowerCase();
-    const used = event.ctrlKey || event.metaKey ? this.stepKey(event, key, typing) : !event.altKey && !typing &&
-      this.plainKey(key, event.target);
-    if (!used) return;
+    if (this.undo.key(event) || event.ctrlKey || event.metaKey || event.altKey || typing) return;
+    if (!this.plainKey(event.key.toLowerCase(), event.target)) return;
     event.preventDefault();
     event.stopPropagation();
   }
 
-  stepKey(event, key, typing) {
-    const redo = key === "y" || (event.shiftKey && key === "z");
-    const undo = key === "z" && !event.shiftKey;
-    if (event.altKey || (typing && event.target.value) || !(undo || redo)) return false;
-    if (undo) this.undo();
-    else this.redo();
-    return true;
-  }
-
   plainKey(key, target) {
     const cell = target.classList.contains("lb-sweep-face") ? this.pane.grid.cellAt : null;
-    if (key === "?") this.toggleHelp();
+    if (key === "?") this.help.toggle();
     else if (key === "b" && cell) this.best(cell);
     else if (key === "h" && cell) this.hide(cell);
     else return false;
@@ -557,15 +502,10 @@ export class SweepViewer {
 
   /** One step back. @returns {boolean} whether there was one */
   back() {
-    if (!this.help.hidden) this.toggleHelp();
+    if (this.help.isOpen) this.help.toggle();
     else if (this.closely.isOpen) this.closely.leave();
     else return false;
     return true;
-  }
-
-  toggleHelp() {
-    this.help.hidden = !this.help.hidden;
-    if (!this.help.hidden) this.say(HELP.map((row) => row.join(": ")).join("; "));
   }
 }
 

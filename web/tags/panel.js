@@ -2,10 +2,12 @@
  * captions, not the host's graph; extension.js tells it which dataset to show. Loaded alone, it does nothing. */
 
 import { Completion } from "../common/completion.js";
-import { button, element, field } from "../common/dom.js";
+import { button, element, field, showNote } from "../common/dom.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
+import { Panel } from "../common/panel.js";
 import { completions, counted, parseFilter, passes, splitTags, withAdded, withRemoved } from "../common/tags.js";
-import { LargeView } from "./dialog.js";
+import { UndoControls } from "../common/undo.js";
+import { TagDialog } from "./dialog.js";
 import { fetchDataset, saveCaptions } from "./routes.js";
 import { TagRow } from "./row.js";
 import { TagStore } from "./store.js";
@@ -18,10 +20,10 @@ const AHEAD = "400px";
 const CHANGES = { add: { word: "adding", apply: withAdded }, remove: { word: "removing", apply: withRemoved } };
 const IDLE = "Run the graph once: the pictures and their captions appear here, to be edited by hand.";
 
-export class TagPanel {
-  /** @param {() => void} resized called when the panel needs another height */
-  constructor(resized) {
-    this.resized = resized;
+export class TagPanel extends Panel {
+  /** @param {{resized: () => void}} host */
+  constructor(host) {
+    super(host);
     this.store = new TagStore({ fetch: fetchDataset, save: saveCaptions }, () => this.schedule());
     this.rows = [];
     this.shown = [];
@@ -33,22 +35,16 @@ export class TagPanel {
   }
 
   build() {
-    this.element = element("div", "lb-tags-place");
-    this.body = element("div", "lb-tags");
-    this.body.setAttribute("role", "group");
-    this.body.setAttribute("aria-label", "Tag editor");
+    this.buildBody("lb-tags", "Tag editor");
     this.body.dataset.captureWheel = "true"; // of the host: the wheel scrolls what has the focus
-    this.note = element("p", "lb-tags-note", { textContent: IDLE });
-    this.live = element("span", "lb-tags-unseen");
-    this.live.setAttribute("aria-live", "polite");
+    this.note.textContent = IDLE;
     this.list = element("ul", "lb-tags-list");
     this.list.setAttribute("aria-label", "Pictures");
     this.main = element("div", "lb-tags-main");
     this.main.append(this.list);
     this.body.append(this.buildHead(), this.note, this.buildTools(), this.main, this.live);
-    this.element.append(this.body);
-    this.large = new LargeView(this);
-    this.body.addEventListener("keydown", (event) => this.key(event));
+    this.large = new TagDialog(this);
+    this.body.addEventListener("keydown", (event) => this.undo.key(event));
     this.showHeight();
   }
 
@@ -57,10 +53,9 @@ export class TagPanel {
     this.status = element("span", "lb-tags-status");
     const title = "Show only pictures whose captions the last run has not used";
     this.changedButton = button("", title, () => this.toggleChanged());
-    this.undoButton = button("Undo", "", () => this.undo());
-    this.redoButton = button("Redo", "", () => this.redo());
+    this.undo = new UndoControls(() => this.store, (text) => this.say(text));
     this.largeButton = button("Large view", "Edit in the whole window", () => this.large.toggle());
-    this.head.append(this.status, this.changedButton, this.undoButton, this.redoButton, this.largeButton);
+    this.head.append(this.status, this.changedButton, ...this.undo.buttons, this.largeButton);
     return this.head;
   }
 
@@ -89,17 +84,13 @@ export class TagPanel {
 
   // -- life ---------------------------------------------------------------------------------------------------------
 
-  /** Begin: the node was placed in a graph. */
-  open() {
-    if (this.life) return;
-    this.life = new AbortController();
-    const { signal } = this.life;
-    this.observer = new IntersectionObserver((seen) => this.seen(seen), { root: this.list, rootMargin: AHEAD });
+  begin(signal) {
+    this.observer = new IntersectionObserver((entries) => this.fillSeen(entries), {
+      root: this.list, rootMargin: AHEAD,
+    });
     for (const row of this.rows) this.observer.observe(row.element);
     listen({ [EVENTS.back]: () => this.reload() }, signal);
-    const seen = () => (document.hidden ? this.store.flush(true) : this.reload());
-    document.addEventListener("visibilitychange", seen, { signal });
-    window.addEventListener("pagehide", () => this.leave(), { signal });
+    this.watchPage(signal, () => this.reload(), () => this.store.flush(true));
     if (this.left) this.store.load(this.left); // taken out and placed again, as into a subgraph
     this.left = null;
     this.schedule();
@@ -109,8 +100,7 @@ export class TagPanel {
   close() {
     this.large.close();
     this.leave().then(() => this.life || this.forget()); // unless it was placed again meanwhile
-    this.life?.abort();
-    this.life = null;
+    super.close();
     this.observer?.disconnect();
   }
 
@@ -137,25 +127,14 @@ export class TagPanel {
     if (this.life && this.store.id) this.store.load(this.store.id);
   }
 
-  /** The pixels of height it needs now. */
   minHeight() {
     return this.store.pictures.length && !this.large.isOpen ? HEIGHT.pictures : HEIGHT.idle;
   }
 
-  showHeight() {
-    // the classic canvas asks getMinHeight, Vue nodes the style
-    this.element.style.setProperty("--lb-height", `${this.minHeight() - 20}px`);
-    this.resized();
-  }
-
   // -- drawing ------------------------------------------------------------------------------------------------------
 
-  schedule() {
-    this.frame ??= requestAnimationFrame(() => {
-      this.frame = null;
-      this.draw();
-    });
-  }
+  /** The graph does not tell which dataset it is: only running does. */
+  look() {}
 
   draw() {
     const { store } = this;
@@ -175,9 +154,7 @@ export class TagPanel {
     const { store } = this;
     const empty = store.id === null ? IDLE : "The dataset has no pictures.";
     const text = store.problem ?? store.notice ?? (store.pictures.length ? "" : empty);
-    this.note.hidden = !text;
-    this.note.textContent = text;
-    this.note.classList.toggle("lb-tags-error", store.problem !== null);
+    showNote(this.note, text, store.problem !== null);
     if (text !== this.told && text !== IDLE) this.say(text);
     this.told = text;
   }
@@ -222,19 +199,9 @@ export class TagPanel {
     this.changedButton.hidden = !changed && !this.onlyChanged;
     this.changedButton.value = `${changed} changed`;
     this.changedButton.setAttribute("aria-pressed", String(this.onlyChanged));
-    this.drawSteps();
+    this.undo.hide(!store.editable);
+    this.undo.draw();
     this.drawTargets();
-  }
-
-  drawSteps() {
-    const { past, future, editable } = this.store;
-    const last = (steps) => steps[steps.length - 1]?.label;
-    for (const [input, steps, word, key] of [[this.undoButton, past, "Undo", "Ctrl+Z"],
-      [this.redoButton, future, "Redo", "Ctrl+Shift+Z"]]) {
-      input.hidden = !editable;
-      input.disabled = !steps.length;
-      input.title = steps.length ? `${word} ${last(steps)} (${key})` : `Nothing to ${word.toLowerCase()}`;
-    }
   }
 
   drawTargets() {
@@ -250,7 +217,8 @@ export class TagPanel {
     this.removeButton.disabled = nothing;
   }
 
-  seen(entries) {
+  /** Fill the rows that come near the sight, and empty those that leave it. */
+  fillSeen(entries) {
     for (const { target, isIntersecting } of entries) {
       const row = this.rows[target.dataset.index];
       if (row?.element !== target) continue;
@@ -258,10 +226,6 @@ export class TagPanel {
       else row.empty();
     }
     this.activate(this.active);
-  }
-
-  say(text) {
-    this.live.textContent = text;
   }
 
   // -- what the rows ask --------------------------------------------------------------------------------------------
@@ -308,29 +272,6 @@ export class TagPanel {
   }
 
   // -- keys and tools -----------------------------------------------------------------------------------------------
-
-  key(event) {
-    const redo = event.key.toLowerCase() === "y" || (event.shiftKey && event.key.toLowerCase() === "z");
-    const undo = event.key.toLowerCase() === "z" && !event.shiftKey;
-    const typing = event.target.matches("input:is([type=text], [type=search])") && event.target.value;
-    if (!(event.ctrlKey || event.metaKey) || event.altKey || typing || !(undo || redo)) return;
-    event.preventDefault();
-    event.stopPropagation();
-    if (undo) this.undo();
-    else this.redo();
-  }
-
-  undo() {
-    this.tellStep("undone", this.store.undo());
-  }
-
-  redo() {
-    this.tellStep("done again", this.store.redo());
-  }
-
-  tellStep(word, step) {
-    this.say(step ? `${word}: ${step.label}` : "nothing more");
-  }
 
   fieldKey(event, offers, enter = null) {
     if (event.isComposing) return;

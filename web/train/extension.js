@@ -2,7 +2,7 @@
 
 import { feeding, runName, widgetValue } from "../common/graph.js";
 import { app } from "../common/host.js";
-import { addPanelWidget, after, linkStyle, resized } from "../common/widget.js";
+import { addPanelWidget, followNode, linkStyles, redrawNode } from "../common/mount.js";
 import { TrainPanel } from "./panel.js";
 import { presetText } from "./presets.js";
 import { fetchPresets } from "./routes.js";
@@ -15,7 +15,7 @@ const WIDTH = 400;
 
 app.registerExtension({
   name: "lora_bootstrap.train",
-  setup: () => linkStyle("train.css", import.meta.url),
+  setup: () => linkStyles(import.meta.url, "train.css"),
   nodeCreated(node) {
     const widget = NAMED_BY[node.comfyClass];
     if (widget) addPanel(node, widget);
@@ -24,25 +24,14 @@ app.registerExtension({
 
 function addPanel(node, nameWidget) {
   const panel = new TrainPanel({
-    name: () => runName(node, nameWidget),
+    where: () => runName(node, nameWidget),
     owns: (event) => owns(node, runName(node, nameWidget), event),
     idleText: () => (nameWidget === "name" ? idleText(node) : Promise.resolve("Choose a run to see its loss.")),
-    resized: () => resized(node),
+    resized: () => redrawNode(node),
     queue: nameWidget === "name" ? () => app.queuePrompt(0) : null,
   });
   addPanelWidget(node, "training", panel, WIDTH);
-  follow(node, panel, [nameWidget, "kind"]);
-}
-
-/** Tie the panel's life to the node's, and look again when what it shows may have changed. */
-function follow(node, panel, widgets) {
-  const look = () => panel.changed();
-  after(node, "onAdded", () => panel.open());
-  after(node, "onRemoved", () => panel.close());
-  after(node, "onConfigure", look);
-  after(node, "onConnectionsChange", look);
-  for (const widget of node.widgets.filter(({ name }) => widgets.includes(name))) after(widget, "callback", look);
-  if (node.graph) panel.open();
+  followNode(node, panel, { widgets: [nameWidget, "kind"] });
 }
 
 /** Whether an event is of the run by that name; without a name, of this very node ("1:2:3" inside subgraphs). */

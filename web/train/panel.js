@@ -1,16 +1,15 @@
 /** The panel in a training node: status, chart, previews, and the Stop & keep button. It knows runs, not the host's
  * graph; extension.js tells it whose run to show. Loaded alone, it does nothing. */
 
+import { element } from "../common/dom.js";
 import { EVENTS, listen } from "../common/host.js";
+import { Panel } from "../common/panel.js";
 import { drawChart, readAt, svg } from "./chart.js";
 import { fetchRun, resumeRun, stopRun, viewUrl } from "./routes.js";
 import { fromReply, hasGap, statusLine, withEvent } from "./state.js";
 
 /** Pixels the panel needs: one line before a first run, then status, chart, legend and previews. */
 const HEIGHT = { idle: 72, run: 330 };
-const DEBOUNCE_MS = 250;
-/** The least time between two questions to the route for one panel, however fast events call for them. */
-const ASK_MS = 1000;
 /** While steps pass faster than events tell of them, how often to fetch the losses in between. */
 const GAP_MS = 5000;
 const PREVIEWS = 24;
@@ -31,26 +30,20 @@ const BUTTONS = {
   },
 };
 
-function element(tag, className, properties = {}) {
-  return Object.assign(document.createElement(tag), { className, ...properties });
-}
-
-export class TrainPanel {
+export class TrainPanel extends Panel {
   /**
    * @param {object} host
-   * @param {() => string|null} host.name the run's name, or null where only the node knows it while it runs
+   * @param {() => string|null} host.where the run's name, or null where only the node knows it while it runs
    * @param {(event: object) => boolean} host.owns whether a progress event is of this node
    * @param {() => Promise<string>} host.idleText what to say before a first run
    * @param {() => void} host.resized called when the panel needs another height
    * @param {(() => Promise<void>)|null} host.queue queues the graph; null where the node does not train
    */
   constructor(host) {
-    this.host = host;
+    super(host);
     this.run = null;
     this.folder = null; // of the run that events of this node named last
-    this.problem = null;
     this.pressed = null; // what the button says since it was pressed
-    this.asked = { timer: null, at: 0, turn: 0 };
     this.build();
   }
 
@@ -73,13 +66,13 @@ export class TrainPanel {
   }
 
   buildChart() {
-    this.frame = element("div", "lb-frame");
+    this.plot = element("div", "lb-frame");
     this.chart = svg("svg", { class: "lb-chart", role: "img" });
     this.cursor = svg("line", { class: "lb-cursor" });
-    this.frame.append(this.chart);
-    this.frame.addEventListener("pointermove", (event) => this.read(event));
-    this.frame.addEventListener("pointerleave", () => this.read(null));
-    return this.frame;
+    this.plot.append(this.chart);
+    this.plot.addEventListener("pointermove", (event) => this.read(event));
+    this.plot.addEventListener("pointerleave", () => this.read(null));
+    return this.plot;
   }
 
   buildLegend() {
@@ -99,68 +92,51 @@ export class TrainPanel {
     return this.previews;
   }
 
-  /** Begin to listen: the node was placed in a graph. */
-  open() {
-    if (this.life) return;
-    this.life = new AbortController();
-    const { signal } = this.life;
-    listen({ [EVENTS.progress]: (event) => this.heard(event), [EVENTS.back]: () => this.ask() }, signal);
+  begin(signal) {
+    listen({ [EVENTS.progress]: (event) => this.follow(event), [EVENTS.back]: () => this.ask() }, signal);
     this.observer = new ResizeObserver(() => this.schedule());
-    this.observer.observe(this.frame);
-    this.changed();
+    this.observer.observe(this.plot);
   }
 
-  /** Stop listening and let go of everything: the node was removed. */
   close() {
-    this.life?.abort();
-    this.life = null;
+    super.close();
     this.observer?.disconnect();
-    clearTimeout(this.asked.timer);
-    cancelAnimationFrame(this.frameRequest);
-    this.frameRequest = null;
   }
 
-  /** The pixels of height it needs now. */
   minHeight() {
     return this.run ? HEIGHT.run : HEIGHT.idle;
   }
 
-  /** The run's name, the kind, or what is linked changed: look again once the typing has paused. */
-  changed() {
-    this.ask(DEBOUNCE_MS);
+  subject() {
+    return this.host.where() ?? this.folder;
   }
 
-  /** Ask the route for the run, after `delay` ms and not too often. Later calls while one waits are the same one. */
-  ask(delay = 0) {
-    if (!this.life) return;
-    clearTimeout(this.asked.timer);
-    const wait = Math.max(delay, this.asked.at + ASK_MS - Date.now());
-    this.asked.timer = setTimeout(() => this.fetch(this.life.signal), Math.max(0, Math.min(wait, ASK_MS)));
+  /** The kind or what is linked may have changed too. */
+  look() {
+    this.ask();
   }
 
-  async fetch(signal) {
-    const name = this.host.name() ?? this.folder;
-    this.asked.at = Date.now();
-    const turn = ++this.asked.turn;
-    const late = () => signal.aborted || turn !== this.asked.turn; // a later question's answer counts
+  async askRoute(isLate) {
+    const name = this.subject();
     try {
-      const reply = name ? await fetchRun(name, signal) : null;
-      if (late()) return;
+      const reply = name ? await fetchRun(name, this.life.signal) : null;
+      if (isLate()) return;
       this.problem = null;
       this.show(reply && fromReply(reply));
     } catch (error) {
-      if (!late()) this.complain(`Cannot read the run ${name}: ${error.message}`);
+      if (!isLate()) this.complain(`Cannot read the run ${name}: ${error.message}`);
     }
   }
 
-  heard(event) {
+  /** Carry the run on by what an event tells. */
+  follow(event) {
     if (!this.host.owns(event) && event.run !== this.run?.run) return;
     this.folder = event.run;
     const next = withEvent(this.run, event);
     // another run, or the end of this one: the route knows more than the event
     if (next) this.show(next);
     else this.ask();
-    if (next && hasGap(next) && Date.now() - this.asked.at > GAP_MS) this.ask();
+    if (next && hasGap(next) && Date.now() - this.asker.at > GAP_MS) this.ask();
   }
 
   show(run) {
@@ -176,19 +152,6 @@ export class TrainPanel {
   announce(run) {
     this.problem = null;
     this.live.textContent = run ? statusLine(run) : "";
-  }
-
-  showHeight() {
-    // the classic canvas asks getMinHeight, Vue nodes the style
-    this.element.style.setProperty("--lb-height", `${this.minHeight() - 20}px`);
-    this.host.resized();
-  }
-
-  schedule() {
-    this.frameRequest ??= requestAnimationFrame(() => {
-      this.frameRequest = null;
-      this.draw();
-    });
   }
 
   draw() {
@@ -219,11 +182,12 @@ export class TrainPanel {
   }
 
   drawCurves() {
-    const { clientWidth: width, clientHeight: height } = this.frame;
+    const { clientWidth: width, clientHeight: height } = this.plot;
     if (width < 40 || height < 40) return; // not laid out yet: the observer calls again
     this.plan = drawChart(this.chart, this.run, width, height);
     this.legend.lastChild.hidden = !this.plan.right;
-    this.legend.lastChild.textContent = this.plan.checks.related ? "validation ÷ base model (right)" : "validation (right)";
+    const { related } = this.plan.checks;
+    this.legend.lastChild.textContent = related ? "validation ÷ base model (right)" : "validation (right)";
   }
 
   drawPreviews() {
@@ -238,7 +202,7 @@ export class TrainPanel {
   /** Show the values under the pointer in place of the legend; null puts the legend back. */
   read(event) {
     const box = this.chart.getBoundingClientRect();
-    const across = event && ((event.clientX - box.left) / box.width) * this.frame.clientWidth;
+    const across = event && ((event.clientX - box.left) / box.width) * this.plot.clientWidth;
     const found = event && this.plan && this.run ? readAt(this.run, this.plan, across) : null;
     this.legend.hidden = Boolean(found);
     this.reading.hidden = !found;
