@@ -4,7 +4,7 @@ import { element } from "./dom.js";
 
 export class ProgressBar {
   constructor(label) {
-    this.element = element("div", "lb-gallery-bar");
+    this.element = element("div", "lb-ui-bar");
     this.element.setAttribute("role", "progressbar");
     this.element.setAttribute("aria-label", label);
   }

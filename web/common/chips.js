@@ -51,9 +51,9 @@ export class TagChips {
   }
 
   build() {
-    this.element = element("ul", "lb-tags-chips");
+    this.element = element("ul", "lb-ui-chips");
     this.element.setAttribute("aria-label", `Tags of ${this.owner.name}`);
-    this.input = field("text", "lb-tags-add", `Add a tag to ${this.owner.name}`, "add");
+    this.input = field("text", "lb-ui-add", `Add a tag to ${this.owner.name}`, "add");
     this.input.tabIndex = -1;
     this.input.title = HELP;
     this.completion = new Completion(this.input, (typed) => this.offers(typed), (tag) => this.put(tag));
@@ -61,7 +61,7 @@ export class TagChips {
     this.input.addEventListener("input", () => this.typed());
     this.input.addEventListener("focus", () => this.owner.focused());
     this.input.addEventListener("blur", () => this.left());
-    this.last = element("li", "lb-tags-last");
+    this.last = element("li", "lb-ui-last");
     this.last.append(this.input);
     this.element.append(this.last);
     this.element.addEventListener("pointerdown", (event) => this.pressed(event));
@@ -84,12 +84,12 @@ export class TagChips {
   }
 
   chip(tag, index, editable) {
-    const chip = element("li", "lb-tags-chip", { title: editable ? "Double-click to rewrite" : "" });
+    const chip = element("li", "lb-ui-chip", { title: editable ? "Double-click to rewrite" : "" });
     chip.dataset.index = index;
     chip.style.order = index;
-    chip.append(element("span", "lb-tags-tag", { textContent: tag }));
+    chip.append(element("span", "lb-ui-tag", { textContent: tag }));
     const cross = { textContent: "×", title: `Remove ${tag}`, ariaHidden: "true" };
-    if (editable) chip.append(element("span", "lb-tags-x", cross));
+    if (editable) chip.append(element("span", "lb-ui-x", cross));
     return chip;
   }
 
@@ -97,7 +97,7 @@ export class TagChips {
   point(index, aloud = true) {
     const { tags } = this;
     this.at = index === null || index >= tags.length || !tags.length ? null : Math.max(0, index);
-    for (const [at, chip] of [...this.element.children].entries()) chip.classList.toggle("lb-tags-at", at === this.at);
+    for (const [at, chip] of [...this.element.children].entries()) chip.classList.toggle("lb-ui-at", at === this.at);
     if (this.at !== null && aloud) this.owner.say(`${tags[this.at]}, ${this.at + 1} of ${tags.length}`);
     return true;
   }
@@ -118,7 +118,7 @@ export class TagChips {
   }
 
   chipAt(target) {
-    const chip = target.closest?.(".lb-tags-chip");
+    const chip = target.closest?.(".lb-ui-chip");
     return chip && this.element.contains(chip) ? Number(chip.dataset.index) : null;
   }
 
@@ -127,7 +127,7 @@ export class TagChips {
     if (!this.owner.editable() || event.button !== 0 || event.target === this.input) return;
     event.preventDefault(); // the focus goes where it is put here
     this.input.focus();
-    if (index !== null && event.target.closest(".lb-tags-x")) this.remove(index);
+    if (index !== null && event.target.closest(".lb-ui-x")) this.remove(index);
     else this.point(index);
   }
 

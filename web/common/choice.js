@@ -34,16 +34,16 @@ export class Choice {
    */
   constructor(label, chosen) {
     Object.assign(this, { label, chosen, options: [], value: undefined, at: 0, list: null });
-    this.id = `lb-sweep-choice-${(numbered += 1)}`;
-    this.element = element("span", "lb-sweep-choice");
-    this.input = element("input", "lb-tags-button lb-sweep-chosen", { type: "button" });
+    this.id = `lb-ui-choice-${(numbered += 1)}`;
+    this.element = element("span", "lb-ui-choice");
+    this.input = element("input", "lb-ui-button lb-ui-chosen", { type: "button" });
     for (const [name, value] of [["role", "combobox"], ["aria-haspopup", "listbox"], ["aria-expanded", "false"]]) {
       this.input.setAttribute(name, value);
     }
     this.input.addEventListener("click", () => (this.list ? this.close() : this.open()));
     this.input.addEventListener("keydown", (event) => this.key(event));
     this.input.addEventListener("blur", () => this.close());
-    const title = element("span", "lb-sweep-choice-name", { textContent: label });
+    const title = element("span", "lb-ui-choice-name", { textContent: label });
     title.setAttribute("aria-hidden", "true");
     this.element.append(title, this.input);
   }
@@ -72,7 +72,7 @@ export class Choice {
 
   open() {
     if (this.list || this.input.disabled) return;
-    this.list = element("ul", "lb-tags-offers", { id: this.id });
+    this.list = element("ul", "lb-ui-offers", { id: this.id });
     this.list.setAttribute("role", "listbox");
     this.list.setAttribute("aria-label", this.label);
     this.offered = this.options;
@@ -85,9 +85,9 @@ export class Choice {
   }
 
   row({ label, note = "" }, index) {
-    const row = element("li", "lb-tags-offer", { id: `${this.id}-${index}`, title: label });
+    const row = element("li", "lb-ui-offer", { id: `${this.id}-${index}`, title: label });
     row.setAttribute("role", "option");
-    row.append(element("span", "", { textContent: label }), element("span", "lb-tags-count", { textContent: note }));
+    row.append(element("span", "", { textContent: label }), element("span", "lb-ui-count", { textContent: note }));
     row.addEventListener("pointerdown", (event) => {
       event.preventDefault(); // the button keeps the focus
       this.take(index);

@@ -21,7 +21,7 @@ export class Completion {
    */
   constructor(input, offer, taken) {
     Object.assign(this, { input, offer, taken, entries: [], at: -1 });
-    this.id = `lb-tags-offers-${(numbered += 1)}`;
+    this.id = `lb-ui-offers-${(numbered += 1)}`;
     this.list = null;
     for (const [name, value] of [["role", "combobox"], ["aria-autocomplete", "list"], ["aria-expanded", "false"]]) {
       input.setAttribute(name, value);
@@ -47,9 +47,9 @@ export class Completion {
   }
 
   row({ tag, count }, index) {
-    const row = element("li", "lb-tags-offer", { id: `${this.id}-${index}` });
+    const row = element("li", "lb-ui-offer", { id: `${this.id}-${index}` });
     row.setAttribute("role", "option");
-    row.append(element("span", "", { textContent: tag }), element("span", "lb-tags-count", { textContent: count }));
+    row.append(element("span", "", { textContent: tag }), element("span", "lb-ui-count", { textContent: count }));
     row.addEventListener("pointerdown", (event) => {
       event.preventDefault(); // the field keeps the focus
       this.take(index);
@@ -58,7 +58,7 @@ export class Completion {
   }
 
   open() {
-    this.list = element("ul", "lb-tags-offers", { id: this.id });
+    this.list = element("ul", "lb-ui-offers", { id: this.id });
     this.list.setAttribute("role", "listbox");
     this.list.setAttribute("aria-label", "Suggestions");
     this.input.setAttribute("aria-expanded", "true");

@@ -28,7 +28,7 @@ export class LargeView {
 
   open() {
     if (this.isOpen) return;
-    this.dialog = element("dialog", `lb-tags-dialog ${this.className}`);
+    this.dialog = element("dialog", `lb-ui-dialog ${this.className}`);
     this.dialog.setAttribute("aria-label", this.label());
     this.dialog.addEventListener("close", () => this.close());
     this.dialog.addEventListener("cancel", (event) => this.stepBack() && event.preventDefault());
@@ -62,7 +62,7 @@ export class LargeView {
     const { panel, isOpen } = this;
     panel.largeButton.value = isOpen ? "Close" : "Large view";
     panel.largeButton.title = isOpen ? "Back to the node (Esc)" : this.title;
-    panel.element.classList.toggle("lb-tags-away", isOpen);
+    panel.element.classList.toggle("lb-ui-away", isOpen);
     panel.showHeight();
     panel.schedule();
   }

@@ -7,7 +7,7 @@ export function element(tag, className = "", properties = {}) {
 
 /** A button that says `label` and does `act`. */
 export function button(label, title, act) {
-  const input = element("input", "lb-tags-button", { type: "button", value: label, title });
+  const input = element("input", "lb-ui-button", { type: "button", value: label, title });
   input.addEventListener("click", act);
   return input;
 }
@@ -29,5 +29,5 @@ export function makeTerms(rows) {
 export function showNote(note, text, isError) {
   note.hidden = !text;
   note.textContent = text ?? "";
-  note.classList.toggle("lb-tags-error", isError);
+  note.classList.toggle("lb-ui-error", isError);
 }

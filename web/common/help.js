@@ -9,7 +9,7 @@ export class KeyHelp {
    */
   constructor(rows, say) {
     Object.assign(this, { rows, say });
-    this.element = element("dl", "lb-gallery-help", { hidden: true });
+    this.element = element("dl", "lb-ui-help", { hidden: true });
     this.element.append(...makeTerms(rows));
     this.button = button("?", "The keys (?)", () => this.toggle());
     this.button.setAttribute("aria-label", "Keys");

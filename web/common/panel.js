@@ -28,12 +28,12 @@ export class Panel {
 
   /** Build the place in the node, and the body in it, which a large view may take elsewhere. */
   buildBody(className, label) {
-    this.element = element("div", "lb-tags-place");
+    this.element = element("div", "lb-ui-place");
     this.body = element("div", className);
     this.body.setAttribute("role", "group");
     this.body.setAttribute("aria-label", label);
-    this.note = element("p", "lb-tags-note");
-    this.live = element("span", "lb-tags-unseen");
+    this.note = element("p", "lb-ui-note");
+    this.live = element("span", "lb-ui-unseen");
     this.live.setAttribute("aria-live", "polite");
     this.element.append(this.body);
   }

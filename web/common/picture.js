@@ -14,8 +14,8 @@ function fittingScale(width, height, wide, tall) {
 /** A picture that fills its place. */
 export class FittedPicture {
   constructor(className) {
-    this.element = element("div", `lb-gallery-frame ${className}`);
-    this.picture = element("div", "lb-gallery-picture");
+    this.element = element("div", `lb-ui-frame ${className}`);
+    this.picture = element("div", "lb-ui-picture");
     this.image = element("img", "", { decoding: "async", draggable: false });
     this.image.addEventListener("load", () => this.fit());
     this.picture.append(this.image);
@@ -48,6 +48,6 @@ export class FittedPicture {
     const scale = fittingScale(width, height, wide, tall);
     this.picture.style.width = `${width * scale}px`;
     this.picture.style.height = `${height * scale}px`;
-    this.picture.classList.toggle("lb-gallery-pixels", scale >= PIXELATED);
+    this.picture.classList.toggle("lb-ui-pixels", scale >= PIXELATED);
   }
 }

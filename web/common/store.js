@@ -52,8 +52,8 @@ export class StepStore {
  * Something that the server keeps under a key, shown with changes that are on their way there. A store of this kind has
  *   to read: `key` (its parts, or null), `begin(fresh, ...key)` for what was not shown before, `beginEmpty(...key)` for
  *     what is not there, `merge(fresh)` for what is shown already, `reportReading(error, ...key)`;
- *   to save: `hasUnsaved()`, `unsavedText()`, `makeRequest()`, `acceptRequest(request)`, `takeBack(request, error)`, and
- *     `resolveConflict(fresh)`, which tells whether to go on saving at once;
+ *   to save: `hasUnsaved()`, `unsavedText()`, `makeRequest()`, `acceptRequest(request)`, `takeBack(request, error)`,
+ *     and `resolveConflict(fresh)`, which tells whether to go on saving at once;
  *   to undo: `repeatStep(step, way)`, which tells whether it changed anything.
  */
 export class Store extends StepStore {

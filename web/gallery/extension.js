@@ -14,7 +14,7 @@ const WIDTH = 460;
 
 app.registerExtension({
   name: "lora_bootstrap.gallery",
-  setup: () => linkStyles(import.meta.url, "gallery.css"),
+  setup: () => linkStyles(import.meta.url, "../common/base.css", "gallery.css"),
   nodeCreated(node) {
     if (node.comfyClass === NODE) addGallery(node);
   },

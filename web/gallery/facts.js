@@ -30,7 +30,7 @@ export class GalleryFacts {
     this.quotas = element("div", "lb-gallery-quotas");
     this.quotas.setAttribute("role", "group");
     this.quotas.setAttribute("aria-label", "Kept and wanted of each view");
-    this.figures = element("p", "lb-tags-note");
+    this.figures = element("p", "lb-ui-note");
     this.notes = element("div", "lb-gallery-notes");
     this.history = element("ol", "lb-gallery-history", { reversed: true });
     this.historyTitle = element("h3", "lb-gallery-title", { textContent: "History" });
@@ -50,7 +50,7 @@ export class GalleryFacts {
     this.figures.hidden = !store.figures;
     this.figures.textContent = store.figures ? figuresLine(store.figures) : "";
     this.figures.title = store.eye ? `likeness as ${store.eye} sees it` : "likeness was not measured";
-    this.notes.replaceChildren(...store.notes.map((text) => element("p", "lb-tags-note", { textContent: text })));
+    this.notes.replaceChildren(...store.notes.map((text) => element("p", "lb-ui-note", { textContent: text })));
     this.past.hidden = !large;
     if (large) this.drawHistory(store);
   }
@@ -72,7 +72,7 @@ export class GalleryFacts {
     row.classList.toggle("lb-gallery-full", kept >= wanted);
     row.style.setProperty("--lb-share", Math.min(1, kept / Math.max(1, wanted)));
     const words = large ? this.filterChoice(tag) : element("span", "", { textContent: tag });
-    row.append(words, element("span", "lb-tags-count", { textContent: `${kept}/${wanted}` }));
+    row.append(words, element("span", "lb-ui-count", { textContent: `${kept}/${wanted}` }));
     return row;
   }
 
@@ -96,7 +96,7 @@ export class GalleryFacts {
       const entry = element("li");
       const when = at ? new Date(at) : null;
       const clock = when?.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) ?? "now";
-      const time = element("time", "lb-tags-count", { textContent: clock, title: when?.toLocaleString() ?? "" });
+      const time = element("time", "lb-ui-count", { textContent: clock, title: when?.toLocaleString() ?? "" });
       entry.append(time, ` ${label}`);
       return entry;
     }));

@@ -53,7 +53,7 @@ export class GalleryPanel extends Panel {
   }
 
   build() {
-    this.buildBody("lb-tags lb-gallery", "Gallery of candidates");
+    this.buildBody("lb-ui lb-gallery", "Gallery of candidates");
     this.body.dataset.captureWheel = "true"; // of the host: the wheel scrolls what has the focus
     this.grid = new GalleryGrid(this);
     this.facts = new GalleryFacts(this);
@@ -68,8 +68,8 @@ export class GalleryPanel extends Panel {
   }
 
   buildHead() {
-    this.head = element("div", "lb-tags-head");
-    this.status = element("span", "lb-tags-status");
+    this.head = element("div", "lb-ui-head");
+    this.status = element("span", "lb-ui-status");
     this.bar = new ProgressBar("Pictures kept");
     this.proposedButton = button("Keep proposed", "", () => this.keepProposed());
     this.undo = new UndoControls(() => this.store, (text) => this.say(text));
@@ -84,26 +84,26 @@ export class GalleryPanel extends Panel {
 
   /** What is only there in the large view: filter and order. */
   buildTools() {
-    this.filter = field("search", "lb-tags-filter", "Filter the candidates", 'filter: text, "whole word", -without');
+    this.filter = field("search", "lb-ui-filter", "Filter the candidates", 'filter: text, "whole word", -without');
     this.filter.title = "By name, prompt, tags, LoRA, note, or kept, rejected, undecided, proposed, similar";
     this.filter.addEventListener("input", () => this.schedule());
     const orders = element("span", "lb-gallery-orders", { textContent: "Sort by" });
     orders.setAttribute("role", "radiogroup");
     orders.setAttribute("aria-label", "Sort by");
     orders.append(...ORDER_NAMES.map((name) => this.orderChoice(name)));
-    const similar = element("label", "lb-tags-everyone", { title: "Put near copies beside one another" });
-    this.similar = element("input", "lb-tags-check", { type: "checkbox" });
+    const similar = element("label", "lb-ui-everyone", { title: "Put near copies beside one another" });
+    this.similar = element("input", "lb-ui-check", { type: "checkbox" });
     this.similar.addEventListener("change", () => this.schedule());
     similar.append(this.similar, "similar together");
-    this.count = element("span", "lb-gallery-count");
-    this.tools = element("div", "lb-tags-tools", { hidden: true });
+    this.count = element("span", "lb-ui-count");
+    this.tools = element("div", "lb-ui-tools", { hidden: true });
     this.tools.append(this.filter, orders, similar, this.count);
     return this.tools;
   }
 
   orderChoice(name) {
-    const label = element("label", "lb-tags-everyone");
-    const input = element("input", "lb-tags-check", { type: "radio", value: name, checked: name === this.order });
+    const label = element("label", "lb-ui-everyone");
+    const input = element("input", "lb-ui-check", { type: "radio", value: name, checked: name === this.order });
     input.addEventListener("change", () => this.sortBy(name));
     this.orders = { ...this.orders, [name]: input };
     label.append(input, name);

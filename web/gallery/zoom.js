@@ -43,7 +43,7 @@ export class GalleryZoom {
   }
 
   buildHead() {
-    this.title = element("span", "lb-tags-status");
+    this.title = element("span", "lb-ui-status");
     this.back = button("Back", "Back to all candidates (Esc)", () => this.leave());
     this.before = button("‹", "The one before (←)", () => this.go(-1));
     this.after = button("›", "The next one (→)", () => this.go(1));
@@ -52,7 +52,7 @@ export class GalleryZoom {
     this.deciders = [["Keep", "keep", "K"], ["Reject", "reject", "X"], ["Undecided", "", "U"]].map(
       ([label, state, key]) => [state, button(label, `${label}, and go on (${key})`, () => this.decide(state, false))]);
     this.flipButton = button("Flip", "Mirror it left to right (F)", () => this.flip());
-    const head = element("div", "lb-tags-head");
+    const head = element("div", "lb-ui-head");
     head.append(this.back, this.before, this.after, this.title, ...this.deciders.map(([, input]) => input),
       this.flipButton);
     return head;
@@ -61,7 +61,7 @@ export class GalleryZoom {
   buildStage() {
     this.own = new CropPicture((crop) => this.cropTo(crop));
     this.other = new FittedPicture("lb-gallery-other");
-    this.otherName = element("div", "lb-tags-name");
+    this.otherName = element("div", "lb-ui-name");
     this.strip = element("div", "lb-gallery-strip");
     this.strip.setAttribute("role", "group");
     this.strip.setAttribute("aria-label", "Crops of the original");
@@ -79,8 +79,8 @@ export class GalleryZoom {
     this.note = field("text", "lb-gallery-note", "Note on this candidate", "note");
     this.note.maxLength = 2000; // the server takes no more
     this.note.addEventListener("change", () => this.noteTo(this.note.value));
-    this.facts = element("dl", "lb-gallery-scores");
-    const side = element("div", "lb-gallery-side");
+    this.facts = element("dl", "lb-ui-terms");
+    const side = element("div", "lb-ui-side");
     side.append(this.reason, this.tagsPlace, this.note, this.buildCropFields(), this.facts);
     return side;
   }
@@ -94,7 +94,7 @@ export class GalleryZoom {
     });
     this.cropReset = button("Reset", "The whole picture", () => this.cropTo(null));
     this.cropReset.setAttribute("aria-label", "Reset the crop");
-    this.cropNote = element("span", "lb-tags-error lb-tags-note");
+    this.cropNote = element("span", "lb-ui-error lb-ui-note");
     const fields = element("div", "lb-gallery-crop");
     const title = element("span", "", { textContent: "Crop in pixels, or drag on the picture" });
     fields.append(title, ...this.sides.map((input, index) => {

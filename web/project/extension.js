@@ -11,7 +11,7 @@ const WIDTH = 460;
 
 app.registerExtension({
   name: "lora_bootstrap.project",
-  setup: () => linkStyles(import.meta.url, "project.css"),
+  setup: () => linkStyles(import.meta.url, "../common/base.css", "project.css"),
   nodeCreated(node) {
     if (node.comfyClass === NODE) addPanel(node);
   },

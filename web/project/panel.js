@@ -1,7 +1,7 @@
 /** Where a bootstrap project stands: its crops, its stages, what the next Run will do, and the figures of its rounds.
  * It knows projects, not the host's graph; extension.js tells it whose. Loaded alone, it does nothing. */
 
-import { element } from "../common/dom.js";
+import { element, showNote } from "../common/dom.js";
 import { finite } from "../common/format.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
@@ -36,10 +36,7 @@ export class ProjectPanel extends Panel {
   }
 
   build() {
-    this.element = element("div", "lb-project");
-    this.element.setAttribute("role", "group");
-    this.element.setAttribute("aria-label", "Bootstrap project");
-    this.note = element("p", "lb-project-note");
+    this.buildBody("lb-ui lb-project", "Bootstrap project");
     this.next = element("p", "lb-project-next");
     this.next.setAttribute("aria-live", "polite");
     this.crops = element("ul", "lb-project-crops");
@@ -48,7 +45,7 @@ export class ProjectPanel extends Panel {
     this.stages.setAttribute("aria-label", "Stages");
     this.rounds = element("table", "lb-project-rounds");
     this.rounds.setAttribute("aria-label", "Figures of the rounds");
-    this.element.append(this.note, this.next, this.crops, this.stages, this.rounds);
+    this.body.append(this.note, this.next, this.crops, this.stages, this.rounds);
     this.draw();
   }
 
@@ -88,9 +85,7 @@ export class ProjectPanel extends Panel {
   draw() {
     const { project } = this;
     const note = this.problem ?? project?.stopped_because ?? (project ? "" : IDLE);
-    this.note.hidden = !note;
-    this.note.textContent = note;
-    this.note.classList.toggle("lb-project-error", Boolean(this.problem ?? project?.stopped_because));
+    showNote(this.note, note, Boolean(this.problem ?? project?.stopped_because));
     for (const part of [this.next, this.crops, this.stages]) part.hidden = !project;
     this.rounds.hidden = !project?.rounds.length;
     this.showHeight();

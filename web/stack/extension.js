@@ -15,7 +15,7 @@ const lists = new Set();
 
 app.registerExtension({
   name: "lora_bootstrap.lora_stack",
-  setup: () => linkStyles(import.meta.url, "stack.css"),
+  setup: () => linkStyles(import.meta.url, "../common/base.css", "stack.css"),
   nodeCreated(node) {
     if (node.comfyClass === NODE) addList(node);
   },

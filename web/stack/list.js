@@ -40,7 +40,7 @@ export class StackList extends Panel {
   }
 
   build() {
-    this.buildBody("lb-tags lb-stack", "LoRAs of the stack");
+    this.buildBody("lb-ui lb-stack", "LoRAs of the stack");
     this.body.dataset.captureWheel = "true"; // of the host: the wheel scrolls what has the focus
     this.list = element("ul", "lb-stack-rows");
     this.list.setAttribute("aria-label", "LoRAs");
@@ -54,8 +54,8 @@ export class StackList extends Panel {
   }
 
   buildHead() {
-    this.head = element("div", "lb-tags-head");
-    this.status = element("span", "lb-tags-status");
+    this.head = element("div", "lb-ui-head");
+    this.status = element("span", "lb-ui-status");
     this.undo = new UndoControls(() => this.store, (text) => this.say(text), true);
     this.textButton = button("As text", "See and edit the text that is saved", () => this.toggleText());
     this.head.append(this.status, ...this.undo.buttons, this.textButton);
@@ -203,7 +203,7 @@ export class StackList extends Panel {
     if (told === this.advised) return;
     this.advised = told;
     this.advice.hidden = !lines.length;
-    this.advice.classList.toggle("lb-tags-error", store.problem !== null);
+    this.advice.classList.toggle("lb-ui-error", store.problem !== null);
     this.advice.replaceChildren(...lines.map((line) => element("li", "", { textContent: line })));
   }
 

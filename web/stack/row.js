@@ -47,7 +47,7 @@ export class StackRow {
   // -- building -----------------------------------------------------------------------------------------------------
 
   buildLora() {
-    this.check = element("input", "lb-tags-check", { type: "checkbox" });
+    this.check = element("input", "lb-ui-check", { type: "checkbox" });
     this.check.addEventListener("change", () => this.list.store.toggle(this.id));
     const name = this.input("name", "text", "lb-stack-name", "LoRA");
     name.setAttribute("aria-describedby", this.note.id);
@@ -142,7 +142,7 @@ export class StackRow {
     if (this.told === told) return;
     this.told = told;
     this.note.hidden = !text;
-    this.note.classList.toggle("lb-tags-error", Boolean(error));
+    this.note.classList.toggle("lb-ui-error", Boolean(error));
     const takes = (error ? near : []).map((name) => button(name, `Put ${name} here`, () => this.put("name", name)));
     this.note.replaceChildren(element("span", "", { textContent: text }), ...takes);
   }

@@ -54,14 +54,14 @@ export class SweepCell {
 
   buildHead() {
     const { viewer } = this;
-    this.title = element("span", "lb-tags-status");
+    this.title = element("span", "lb-ui-status");
     this.back = button("Back", "Back to all cells (Esc)", () => this.leave());
     this.bestButton = button("Best", "Mark it as the best (B)", () => viewer.best(this.cell));
     this.hideButton = button("Hide", "Hide it (H)", () => viewer.hide(this.cell));
     this.loadButton = button("Load workflow", "Open the graph that made it", () => viewer.loadWorkflow(this.cell));
     this.copyButton = button("Copy prompt", "Copy its prompt", () => viewer.copyPrompt(this.cell));
     this.besideChoice = new Choice("Beside it", (value) => this.compare(value));
-    const head = element("div", "lb-tags-head");
+    const head = element("div", "lb-ui-head");
     head.append(this.back, this.title, this.besideChoice.element, this.bestButton, this.hideButton, this.copyButton,
       this.loadButton);
     return head;
@@ -80,16 +80,16 @@ export class SweepCell {
     const figure = element("figure", `lb-sweep-figure ${className}`);
     const frame = new FittedPicture("");
     const word = element("p", "lb-sweep-failure");
-    const caption = element("figcaption", "lb-tags-name");
+    const caption = element("figcaption", "lb-ui-name");
     figure.append(frame.element, word, caption);
     return { element: figure, frame, word, caption };
   }
 
   buildSide() {
-    this.side = element("div", "lb-gallery-side lb-sweep-side");
+    this.side = element("div", "lb-ui-side lb-sweep-side");
     this.scoreTitle = element("p", "lb-sweep-verdict");
-    this.scores = element("dl", "lb-gallery-scores");
-    this.facts = element("dl", "lb-gallery-scores");
+    this.scores = element("dl", "lb-ui-terms");
+    this.facts = element("dl", "lb-ui-terms");
     this.asField = field("text", "lb-sweep-as", "Name of the LoRA file", "name");
     this.asField.maxLength = 120;
     this.asField.addEventListener("keydown", (event) => event.key === "Enter" && this.use());
@@ -214,7 +214,7 @@ export class SweepCell {
     this.useButton.disabled = false;
     if (this.cell?.at.join() !== cell.at.join()) return;
     this.used.textContent = text;
-    this.used.classList.toggle("lb-tags-error", failed);
+    this.used.classList.toggle("lb-ui-error", failed);
   }
 
   key(event) {

@@ -21,7 +21,7 @@ const ACTIONS = {
 
 app.registerExtension({
   name: "lora_bootstrap.sweep",
-  setup: () => linkStyles(import.meta.url, "sweep.css"),
+  setup: () => linkStyles(import.meta.url, "../common/base.css", "sweep.css"),
   nodeCreated(node) {
     if (NODES.includes(node.comfyClass)) addPanel(node);
   },

@@ -31,13 +31,13 @@ export class SweepPanel extends Panel {
   }
 
   build() {
-    this.buildBody("lb-tags lb-gallery lb-sweep-panel", "Sweep");
-    this.status = element("span", "lb-tags-status");
+    this.buildBody("lb-ui lb-sweep-panel", "Sweep");
+    this.status = element("span", "lb-ui-status");
     this.status.setAttribute("aria-live", "polite");
     const view = () => this.host.view(this.host.where());
     this.openButton = button("Open viewer", "See the sweeps in the whole window", view);
     this.bar = new ProgressBar("Cells made");
-    const head = element("div", "lb-tags-head lb-sweep-panel-head");
+    const head = element("div", "lb-ui-head lb-sweep-panel-head");
     head.append(this.status, this.openButton, this.bar.element);
     this.strip = element("div", "lb-sweep-strip");
     this.body.append(head, this.note, this.strip);

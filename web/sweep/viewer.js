@@ -96,11 +96,11 @@ export class SweepViewer {
   // -- building -----------------------------------------------------------------------------------------------------
 
   build() {
-    this.dialog = element("dialog", "lb-tags-dialog lb-sweep-dialog");
+    this.dialog = element("dialog", "lb-ui-dialog lb-sweep-dialog");
     this.dialog.setAttribute("aria-label", "Viewer of sweeps");
-    this.body = element("div", "lb-tags lb-gallery lb-sweep");
-    this.note = element("p", "lb-tags-note");
-    this.live = element("span", "lb-tags-unseen");
+    this.body = element("div", "lb-ui lb-sweep");
+    this.note = element("p", "lb-ui-note");
+    this.live = element("span", "lb-ui-unseen");
     this.live.setAttribute("aria-live", "polite");
     this.places = element("div", "lb-sweep-panes");
     this.places.append(this.main.element);
@@ -118,10 +118,10 @@ export class SweepViewer {
   buildHead() {
     this.sweepChoice = new Choice("Sweep", (name) => this.show(name));
     this.besideChoice = new Choice("Side by side", (name) => this.showBeside(name));
-    this.status = element("span", "lb-tags-status");
+    this.status = element("span", "lb-ui-status");
     this.undo = new UndoControls(() => this.pane.store, (text) => this.say(text));
     this.help = new KeyHelp(HELP, (text) => this.say(text));
-    const head = element("div", "lb-tags-head");
+    const head = element("div", "lb-ui-head");
     head.append(this.sweepChoice.element, this.besideChoice.element, this.status, ...this.undo.buttons,
       this.help.button, button("Close", "Close the viewer (Esc)", () => this.close()));
     return head;
@@ -135,10 +135,10 @@ export class SweepViewer {
     this.pagesPlace = element("span", "lb-sweep-pages");
     this.pageChoices = new Map();
     this.shownChoice = new Choice("Show", (value) => this.filter(value));
-    this.words = field("search", "lb-tags-filter lb-sweep-words", "Words in the prompt", "words in the prompt");
+    this.words = field("search", "lb-ui-filter lb-sweep-words", "Words in the prompt", "words in the prompt");
     this.words.addEventListener("input", () => this.filter(this.shown));
-    this.count = element("span", "lb-gallery-count");
-    this.tools = element("div", "lb-tags-tools");
+    this.count = element("span", "lb-ui-count");
+    this.tools = element("div", "lb-ui-tools");
     const zoom = element("span", "lb-sweep-zoom");
     const by = (label, title, name, act) => {
       const made = button(label, title, act);
@@ -470,7 +470,7 @@ export class SweepViewer {
       this.say("prompt copied");
     } catch {
       // pages that are not served safely have no clipboard; the older way has it
-      const area = element("textarea", "lb-tags-unseen", { value: prompt });
+      const area = element("textarea", "lb-ui-unseen", { value: prompt });
       this.dialog.append(area);
       area.select();
       document.execCommand("copy");

@@ -56,7 +56,7 @@ export class TagDialog extends LargeView {
     choose.setAttribute("aria-pressed", String(sameTag(chosen) === `"${same}"`));
     choose.setAttribute("aria-label", `${tag}, ${count}`);
     const row = element("div", "lb-tags-entry");
-    row.append(choose, element("span", "lb-tags-count", { textContent: count }));
+    row.append(choose, element("span", "lb-ui-count", { textContent: count }));
     return row;
   }
 }

@@ -11,7 +11,7 @@ const WIDTH = 460;
 
 app.registerExtension({
   name: "lora_bootstrap.tag_editor",
-  setup: () => linkStyles(import.meta.url, "tags.css"),
+  setup: () => linkStyles(import.meta.url, "../common/base.css", "tags.css"),
   nodeCreated(node) {
     if (node.comfyClass === NODE) addEditor(node);
   },

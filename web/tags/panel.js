@@ -35,7 +35,7 @@ export class TagPanel extends Panel {
   }
 
   build() {
-    this.buildBody("lb-tags", "Tag editor");
+    this.buildBody("lb-ui lb-tags", "Tag editor");
     this.body.dataset.captureWheel = "true"; // of the host: the wheel scrolls what has the focus
     this.note.textContent = IDLE;
     this.list = element("ul", "lb-tags-list");
@@ -49,8 +49,8 @@ export class TagPanel extends Panel {
   }
 
   buildHead() {
-    this.head = element("div", "lb-tags-head");
-    this.status = element("span", "lb-tags-status");
+    this.head = element("div", "lb-ui-head");
+    this.status = element("span", "lb-ui-status");
     const title = "Show only pictures whose captions the last run has not used";
     this.changedButton = button("", title, () => this.toggleChanged());
     this.undo = new UndoControls(() => this.store, (text) => this.say(text));
@@ -60,12 +60,12 @@ export class TagPanel extends Panel {
   }
 
   buildTools() {
-    this.filter = field("search", "lb-tags-filter", "Filter the pictures", 'filter: text, "whole tag", -without');
+    this.filter = field("search", "lb-ui-filter", "Filter the pictures", 'filter: text, "whole tag", -without');
     this.filterOffers = new Completion(this.filter, (typed) => this.filterOffer(typed), (tag) => this.filterBy(tag));
     this.filter.addEventListener("input", () => this.schedule());
     this.filter.addEventListener("keydown", (event) => this.fieldKey(event, this.filterOffers));
-    const all = element("label", "lb-tags-everyone", { title: "Select all pictures that are shown" });
-    this.all = element("input", "lb-tags-check", { type: "checkbox" });
+    const all = element("label", "lb-ui-everyone", { title: "Select all pictures that are shown" });
+    this.all = element("input", "lb-ui-check", { type: "checkbox" });
     this.all.addEventListener("change", () => this.selectShown(this.all.checked));
     this.allText = element("span");
     all.append(this.all, this.allText);
@@ -77,7 +77,7 @@ export class TagPanel extends Panel {
     this.removeButton = button("Remove", "", () => this.change("remove"));
     this.many = element("div", "lb-tags-many");
     this.many.append(this.bulk, this.addButton, this.removeButton);
-    this.tools = element("div", "lb-tags-tools");
+    this.tools = element("div", "lb-ui-tools");
     this.tools.append(this.filter, all, this.many);
     return this.tools;
   }

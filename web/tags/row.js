@@ -34,7 +34,7 @@ export class TagRow {
     this.element.style.minHeight = "";
     this.text = element("div", "lb-tags-text");
     const { name, width, height } = this.picture;
-    const label = element("div", "lb-tags-name", { textContent: name, title: `${name} · ${width} × ${height}` });
+    const label = element("div", "lb-ui-name", { textContent: name, title: `${name} · ${width} × ${height}` });
     this.text.append(label, this.buildChips());
     this.element.replaceChildren(this.buildPick(), this.text);
     this.update();
@@ -51,7 +51,7 @@ export class TagRow {
 
   buildPick() {
     const label = element("label", "lb-tags-pick", { title: "Select; with Shift, all from the last selected" });
-    this.check = element("input", "lb-tags-check", { type: "checkbox", tabIndex: -1 });
+    this.check = element("input", "lb-ui-check", { type: "checkbox", tabIndex: -1 });
     this.check.setAttribute("aria-label", `Select ${this.picture.name}`);
     this.check.addEventListener("click", (event) => this.editor.pick(this, this.check.checked, event.shiftKey));
     this.check.addEventListener("keydown", (event) => this.moved(event));

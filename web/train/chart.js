@@ -74,23 +74,23 @@ export function drawChart(element, run, width, height) {
 function grid({ left, right, from, to, y, y2 }) {
   const marks = [];
   for (const [index, value] of (left?.values ?? []).entries()) {
-    marks.push(svg("line", { class: "lb-grid", x1: from, x2: to, y1: y(value), y2: y(value) }));
+    marks.push(svg("line", { class: "lb-train-grid", x1: from, x2: to, y1: y(value), y2: y(value) }));
     marks.push(label(from - 4, y(value) + 3.5, left.labels[index], "end"));
   }
   for (const [index, value] of (right?.values ?? []).entries()) {
-    marks.push(label(to + 4, y2(value) + 3.5, right.labels[index], "start", "lb-tick lb-validation-tick"));
+    marks.push(label(to + 4, y2(value) + 3.5, right.labels[index], "start", "lb-train-tick lb-train-validation-tick"));
   }
   return marks;
 }
 
-function label(x, y, text, anchor, className = "lb-tick") {
+function label(x, y, text, anchor, className = "lb-train-tick") {
   return svg("text", { class: className, x, y, "text-anchor": anchor }, text);
 }
 
 function stepAxis({ from, to, bottom, last, x }) {
-  const marks = [svg("line", { class: "lb-axis", x1: from, x2: to, y1: bottom, y2: bottom })];
+  const marks = [svg("line", { class: "lb-train-axis", x1: from, x2: to, y1: bottom, y2: bottom })];
   for (const step of stepTicks(last, Math.max(2, Math.floor((to - from) / 64)))) {
-    marks.push(svg("line", { class: "lb-axis", x1: x(step), x2: x(step), y1: bottom, y2: bottom + 3 }));
+    marks.push(svg("line", { class: "lb-train-axis", x1: x(step), x2: x(step), y1: bottom, y2: bottom + 3 }));
     marks.push(label(x(step), bottom + 14, String(step), "middle"));
   }
   return marks;
@@ -99,7 +99,7 @@ function stepAxis({ from, to, bottom, last, x }) {
 /** A small triangle on the step axis for every checkpoint there is. */
 function checkpoints(run, { bottom, last, x }) {
   return run.checkpoints.filter(({ step }) => step <= last).map(({ step, filename }) => {
-    const mark = svg("path", { class: "lb-checkpoint", d: `M${x(step)} ${bottom - 5}l3.5 5h-7z` });
+    const mark = svg("path", { class: "lb-train-checkpoint", d: `M${x(step)} ${bottom - 5}l3.5 5h-7z` });
     mark.append(svg("title", {}, `checkpoint ${filename}`));
     return mark;
   });
@@ -108,19 +108,19 @@ function checkpoints(run, { bottom, last, x }) {
 function curves(run, { left, x, y }) {
   if (!left) return [];
   return [
-    svg("path", { class: "lb-raw", d: pathThrough(envelope(run.losses, DRAWN), x, y) }),
-    svg("path", { class: "lb-smoothed", d: pathThrough(thinned(run.smoothed, DRAWN), x, y) }),
+    svg("path", { class: "lb-train-raw", d: pathThrough(envelope(run.losses, DRAWN), x, y) }),
+    svg("path", { class: "lb-train-smoothed", d: pathThrough(thinned(run.smoothed, DRAWN), x, y) }),
   ];
 }
 
 function validation({ checks, right, from, to, x, y2 }) {
   if (!right) return [];
   const dots = thinned(checks.points, DRAWN).map(([step, value]) =>
-    svg("circle", { class: "lb-dot", cx: x(step), cy: y2(value), r: 3 }));
-  const base = { class: "lb-base", x1: from, x2: to, y1: y2(1), y2: y2(1) };
+    svg("circle", { class: "lb-train-dot", cx: x(step), cy: y2(value), r: 3 }));
+  const base = { class: "lb-train-base", x1: from, x2: to, y1: y2(1), y2: y2(1) };
   return [
     ...(checks.related ? [svg("line", base)] : []),
-    svg("path", { class: "lb-validation", d: pathThrough(checks.points, x, y2) }),
+    svg("path", { class: "lb-train-validation", d: pathThrough(checks.points, x, y2) }),
     ...dots,
   ];
 }

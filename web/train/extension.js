@@ -15,7 +15,7 @@ const WIDTH = 400;
 
 app.registerExtension({
   name: "lora_bootstrap.train",
-  setup: () => linkStyles(import.meta.url, "train.css"),
+  setup: () => linkStyles(import.meta.url, "../common/base.css", "train.css"),
   nodeCreated(node) {
     const widget = NAMED_BY[node.comfyClass];
     if (widget) addPanel(node, widget);

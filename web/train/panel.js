@@ -1,7 +1,7 @@
 /** The panel in a training node: status, chart, previews, and the Stop & keep button. It knows runs, not the host's
  * graph; extension.js tells it whose run to show. Loaded alone, it does nothing. */
 
-import { element } from "../common/dom.js";
+import { element, showNote } from "../common/dom.js";
 import { EVENTS, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
 import { drawChart, readAt, svg } from "./chart.js";
@@ -48,27 +48,23 @@ export class TrainPanel extends Panel {
   }
 
   build() {
-    this.element = element("div", "lb-train");
-    this.element.setAttribute("role", "group");
-    this.element.setAttribute("aria-label", "Training progress");
-    this.status = element("span", "lb-status");
-    this.button = element("button", "lb-button", { type: "button", hidden: true });
+    this.buildBody("lb-ui lb-train", "Training progress");
+    this.status = element("span", "lb-train-status");
+    this.button = element("button", "lb-train-button", { type: "button", hidden: true });
     this.button.addEventListener("click", () => this.press());
-    this.head = element("div", "lb-head");
+    this.head = element("div", "lb-train-head");
     this.head.append(this.status, this.button);
-    this.note = element("p", "lb-note", { hidden: true });
-    this.body = element("div", "lb-body", { hidden: true });
-    this.body.append(this.buildChart(), this.buildLegend(), this.buildPreviews());
-    this.live = element("span", "lb-unseen");
-    this.live.setAttribute("aria-live", "polite");
-    this.element.append(this.head, this.note, this.body, this.live);
+    this.note.hidden = true;
+    this.curves = element("div", "lb-train-body", { hidden: true });
+    this.curves.append(this.buildChart(), this.buildLegend(), this.buildPreviews());
+    this.body.append(this.head, this.note, this.curves, this.live);
     this.showHeight();
   }
 
   buildChart() {
-    this.plot = element("div", "lb-frame");
-    this.chart = svg("svg", { class: "lb-chart", role: "img" });
-    this.cursor = svg("line", { class: "lb-cursor" });
+    this.plot = element("div", "lb-train-frame");
+    this.chart = svg("svg", { class: "lb-train-chart", role: "img" });
+    this.cursor = svg("line", { class: "lb-train-cursor" });
     this.plot.append(this.chart);
     this.plot.addEventListener("pointermove", (event) => this.read(event));
     this.plot.addEventListener("pointerleave", () => this.read(null));
@@ -76,18 +72,18 @@ export class TrainPanel extends Panel {
   }
 
   buildLegend() {
-    this.legend = element("div", "lb-legend");
+    this.legend = element("div", "lb-train-legend");
     for (const [kind, text] of [["raw", "loss"], ["smoothed", "smoothed"], ["validation", "validation"]]) {
-      this.legend.append(element("span", `lb-key lb-key-${kind}`, { textContent: text }));
+      this.legend.append(element("span", `lb-train-key lb-train-key-${kind}`, { textContent: text }));
     }
-    this.reading = element("div", "lb-reading", { hidden: true });
-    const row = element("div", "lb-caption");
+    this.reading = element("div", "lb-train-reading", { hidden: true });
+    const row = element("div", "lb-train-caption");
     row.append(this.legend, this.reading);
     return row;
   }
 
   buildPreviews() {
-    this.previews = element("ul", "lb-previews", { hidden: true });
+    this.previews = element("ul", "lb-train-previews", { hidden: true });
     this.previews.setAttribute("aria-label", "Preview pictures, newest first");
     return this.previews;
   }
@@ -151,16 +147,16 @@ export class TrainPanel extends Panel {
   /** Say a change of status, but not every step, to a screen reader. */
   announce(run) {
     this.problem = null;
-    this.live.textContent = run ? statusLine(run) : "";
+    this.say(run ? statusLine(run) : "");
   }
 
   draw() {
     const { run } = this;
-    this.body.hidden = !run;
-    this.element.dataset.status = run?.status ?? "idle";
+    this.curves.hidden = !run;
+    this.body.dataset.status = run?.status ?? "idle";
     this.drawHead();
     if (!run) return this.drawIdle();
-    this.tell(this.problem ?? (run.status === "failed" ? run.message : null), true);
+    showNote(this.note, this.problem ?? (run.status === "failed" ? run.message : null), true);
     this.drawCurves();
     this.drawPreviews();
   }
@@ -178,7 +174,7 @@ export class TrainPanel extends Panel {
 
   async drawIdle() {
     const text = await this.host.idleText().catch((error) => error.message);
-    if (!this.run) this.tell(this.problem ?? text, this.problem !== null);
+    if (!this.run) showNote(this.note, this.problem ?? text, this.problem !== null);
   }
 
   drawCurves() {
@@ -230,24 +226,17 @@ export class TrainPanel extends Panel {
 
   complain(text) {
     this.problem = text;
-    this.live.textContent = text;
+    this.say(text);
     this.schedule();
-  }
-
-  /** One line under the status, or none. */
-  tell(text, isError) {
-    this.note.hidden = !text;
-    this.note.textContent = text ?? "";
-    this.note.classList.toggle("lb-error", isError);
   }
 }
 
 function preview(sample) {
-  const link = element("a", "lb-preview", { href: viewUrl(sample), target: "_blank", rel: "noopener" });
+  const link = element("a", "lb-train-preview", { href: viewUrl(sample), target: "_blank", rel: "noopener" });
   const image = element("img", "", { src: link.href, loading: "lazy", decoding: "async", draggable: false });
   image.alt = `Preview at step ${sample.step}; opens in full size`;
-  link.append(image, element("span", "lb-preview-step", { textContent: `step ${sample.step}` }));
-  const item = element("li", "lb-item");
+  link.append(image, element("span", "lb-train-preview-step", { textContent: `step ${sample.step}` }));
+  const item = element("li", "lb-train-item");
   item.append(link);
   return item;
 }
