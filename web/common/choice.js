@@ -2,6 +2,7 @@
  * host takes keys for itself unless the focus is in one. Loaded alone, it does nothing. */
 
 import { element } from "./dom.js";
+import { closeOffers, makeOffer, openOffers, placeOffers, pointAtOffer } from "./offers.js";
 
 let numbered = 0;
 /** Letters that are shown of a label. */
@@ -72,54 +73,22 @@ export class Choice {
 
   open() {
     if (this.list || this.input.disabled) return;
-    this.list = element("ul", "lb-ui-offers", { id: this.id });
-    this.list.setAttribute("role", "listbox");
-    this.list.setAttribute("aria-label", this.label);
+    this.list = openOffers(this.input, this.id, this.label);
     this.offered = this.options;
-    this.list.append(...this.offered.map((option, index) => this.row(option, index)));
-    this.input.setAttribute("aria-expanded", "true");
-    this.input.setAttribute("aria-controls", this.id);
-    (this.input.closest("dialog") ?? document.body).append(this.list);
-    this.stand();
+    this.list.append(...this.offered.map(({ label, note = "" }, index) =>
+      Object.assign(makeOffer(`${this.id}-${index}`, label, note, () => this.take(index)), { title: label })));
+    placeOffers(this.input, this.list);
     this.point(Math.max(0, this.place));
   }
 
-  row({ label, note = "" }, index) {
-    const row = element("li", "lb-ui-offer", { id: `${this.id}-${index}`, title: label });
-    row.setAttribute("role", "option");
-    row.append(element("span", "", { textContent: label }), element("span", "lb-ui-count", { textContent: note }));
-    row.addEventListener("pointerdown", (event) => {
-      event.preventDefault(); // the button keeps the focus
-      this.take(index);
-    });
-    return row;
-  }
-
-  /** Put the list under the button, or above it where there is more room. */
-  stand() {
-    const box = this.input.getBoundingClientRect();
-    const below = window.innerHeight - box.bottom;
-    const up = below < 200 && box.top > below;
-    Object.assign(this.list.style, {
-      left: `${Math.max(4, Math.min(box.left, window.innerWidth - this.list.offsetWidth - 4))}px`,
-      top: up ? "auto" : `${box.bottom + 2}px`,
-      bottom: up ? `${window.innerHeight - box.top + 2}px` : "auto",
-      maxHeight: `${Math.max(80, (up ? box.top : below) - 8)}px`,
-    });
-  }
-
   close() {
-    this.list?.remove();
+    closeOffers(this.input, this.list);
     this.list = null;
-    this.input.setAttribute("aria-expanded", "false");
-    this.input.removeAttribute("aria-activedescendant");
   }
 
   point(index) {
     this.at = Math.max(0, Math.min(index, this.offered.length - 1));
-    [...this.list.children].forEach((row, at) => row.setAttribute("aria-selected", String(at === this.at)));
-    this.list.children[this.at]?.scrollIntoView({ block: "nearest" });
-    this.input.setAttribute("aria-activedescendant", `${this.id}-${this.at}`);
+    pointAtOffer(this.input, this.list, this.at);
   }
 
   take(index) {

@@ -1,6 +1,6 @@
 /** A list of suggestions under a text field: a combobox. Loaded alone, it does nothing. */
 
-import { element } from "./dom.js";
+import { closeOffers, makeOffer, openOffers, placeOffers, pointAtOffer } from "./offers.js";
 
 let numbered = 0;
 
@@ -41,30 +41,19 @@ export class Completion {
     this.at = -1;
     if (!this.entries.length) return this.close();
     if (!this.list) this.open();
-    this.list.replaceChildren(...this.entries.map((entry, index) => this.row(entry, index)));
-    this.place();
-    this.mark();
+    this.fill();
+    this.point(this.at);
   }
 
-  row({ tag, count }, index) {
-    const row = element("li", "lb-ui-offer", { id: `${this.id}-${index}` });
-    row.setAttribute("role", "option");
-    row.append(element("span", "", { textContent: tag }), element("span", "lb-ui-count", { textContent: count }));
-    row.addEventListener("pointerdown", (event) => {
-      event.preventDefault(); // the field keeps the focus
-      this.take(index);
-    });
-    return row;
+  /** Show the entries. */
+  fill() {
+    this.list.replaceChildren(...this.entries.map(({ tag, count }, index) =>
+      makeOffer(`${this.id}-${index}`, tag, count, () => this.take(index))));
+    this.place();
   }
 
   open() {
-    this.list = element("ul", "lb-ui-offers", { id: this.id });
-    this.list.setAttribute("role", "listbox");
-    this.list.setAttribute("aria-label", "Suggestions");
-    this.input.setAttribute("aria-expanded", "true");
-    this.input.setAttribute("aria-controls", this.id);
-    // outside an open dialog nothing can be clicked; inside the node the canvas would clip and scale it
-    (this.input.closest("dialog") ?? document.body).append(this.list);
+    this.list = openOffers(this.input, this.id, "Suggestions");
     this.life = new AbortController();
     const away = (event) => this.list?.contains(event.target) || this.close();
     for (const name of ["scroll", "wheel", "resize"]) {
@@ -72,32 +61,14 @@ export class Completion {
     }
   }
 
-  /** Put the list under the field, or above it where there is more room. */
   place() {
-    const box = this.input.getBoundingClientRect();
-    const below = window.innerHeight - box.bottom;
-    const up = below < 200 && box.top > below;
-    Object.assign(this.list.style, {
-      left: `${Math.max(4, Math.min(box.left, window.innerWidth - this.list.offsetWidth - 4))}px`,
-      top: up ? "auto" : `${box.bottom + 2}px`,
-      bottom: up ? `${window.innerHeight - box.top + 2}px` : "auto",
-      maxHeight: `${Math.max(80, (up ? box.top : below) - 8)}px`,
-    });
+    placeOffers(this.input, this.list);
   }
 
   point(index) {
     this.at = Math.max(-1, Math.min(index, this.entries.length - 1));
-    this.mark();
+    pointAtOffer(this.input, this.list, this.at);
     return true;
-  }
-
-  mark() {
-    for (const [index, row] of [...this.list.children].entries()) {
-      row.setAttribute("aria-selected", String(index === this.at));
-      if (index === this.at) row.scrollIntoView({ block: "nearest" });
-    }
-    if (this.at < 0) this.input.removeAttribute("aria-activedescendant");
-    else this.input.setAttribute("aria-activedescendant", `${this.id}-${this.at}`);
   }
 
   take(index) {
@@ -111,10 +82,8 @@ export class Completion {
   close() {
     if (!this.list) return;
     this.life.abort();
-    this.list.remove();
+    closeOffers(this.input, this.list);
     this.list = null;
     this.at = -1;
-    this.input.setAttribute("aria-expanded", "false");
-    this.input.removeAttribute("aria-activedescendant");
   }
 }

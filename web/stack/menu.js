@@ -35,8 +35,7 @@ export class Menu extends Completion {
     this.at = -1;
     if (!this.entries.length) return this.close();
     if (!this.list) this.open();
-    this.list.replaceChildren(...this.entries.map((entry, index) => this.row(entry, index)));
-    this.place();
+    this.fill();
     this.point(at);
   }
 
