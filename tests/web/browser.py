@@ -157,7 +157,7 @@ class Tab:
     def wait_for_curve(self, points: int, seconds: float) -> None:
         """Wait until the raw curve has at least that many points."""
         self.page.wait_for_function(
-            "(least) => (document.querySelector('.lb-train-raw')?.getAttribute('d') ?? '').split(/[ML]/).length > least",
+            "(least) => document.querySelector('.lb-train-raw')?.getAttribute('d')?.split(/[ML]/).length > least",
             arg=points, timeout=seconds * 1000)
 
     def drawn(self) -> None:
