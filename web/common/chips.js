@@ -3,7 +3,7 @@
 
 import { Completion } from "./completion.js";
 import { element, field } from "./dom.js";
-import { completions, joinTags, splitTags, withAdded, withMoved, withReplaced, withoutIndex } from "./tags.js";
+import { findCompletions, joinTags, splitTags, withAdded, withMoved, withReplaced, withoutIndex } from "./tags.js";
 
 const OFFERED = 8;
 const HELP = "Enter or a comma adds. ← → choose a tag: Delete removes it, Enter rewrites it, Alt+← → move it. " +
@@ -58,13 +58,13 @@ export class TagChips {
     this.input.title = HELP;
     this.completion = new Completion(this.input, (typed) => this.offers(typed), (tag) => this.put(tag));
     this.input.addEventListener("keydown", (event) => this.key(event));
-    this.input.addEventListener("input", () => this.typed());
+    this.input.addEventListener("input", () => this.takeTyping());
     this.input.addEventListener("focus", () => this.owner.focused());
-    this.input.addEventListener("blur", () => this.left());
+    this.input.addEventListener("blur", () => this.leaveField());
     this.last = element("li", "lb-ui-last");
     this.last.append(this.input);
     this.element.append(this.last);
-    this.element.addEventListener("pointerdown", (event) => this.pressed(event));
+    this.element.addEventListener("pointerdown", (event) => this.press(event));
     this.element.addEventListener("dblclick", (event) => this.rewrite(this.chipAt(event.target)));
   }
 
@@ -74,7 +74,7 @@ export class TagChips {
     const editable = this.owner.editable();
     this.last.hidden = !editable;
     if (this.drawn === this.tags) return;
-    if (this.rewritten !== null) this.done(); // the tags were changed elsewhere meanwhile
+    if (this.rewritten !== null) this.restoreField(); // the tags were changed elsewhere meanwhile
     this.drawn = this.tags;
     // the field itself stays where it is: moved in the document, it would lose the focus
     while (this.last.previousSibling) this.last.previousSibling.remove();
@@ -122,7 +122,7 @@ export class TagChips {
     return chip && this.element.contains(chip) ? Number(chip.dataset.index) : null;
   }
 
-  pressed(event) {
+  press(event) {
     const index = this.chipAt(event.target);
     if (!this.owner.editable() || event.button !== 0 || event.target === this.input) return;
     event.preventDefault(); // the focus goes where it is put here
@@ -131,18 +131,18 @@ export class TagChips {
     else this.point(index);
   }
 
-  typed() {
+  takeTyping() {
     if (this.at !== null) this.point(null);
     if (this.input.value.includes(",") && this.rewritten === null) this.commit();
   }
 
-  left() {
+  leaveField() {
     this.point(null);
     this.commit();
   }
 
   offers(typed) {
-    return completions(this.owner.vocabulary(), typed, this.tags, OFFERED);
+    return findCompletions(this.owner.vocabulary(), typed, this.tags, OFFERED);
   }
 
   // -- editing ------------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ export class TagChips {
 
   put(text) {
     const at = this.rewritten;
-    this.done();
+    this.restoreField();
     const put = splitTags(text);
     if (at === null) this.edit(`adding ${joinTags(put)}`, (tags) => withAdded(tags, put));
     else this.edit("rewriting a tag", (tags) => withReplaced(tags, at, text));
@@ -184,7 +184,7 @@ export class TagChips {
   /** Put the field in the chip's place, to word the tag anew. */
   rewrite(index) {
     if (index === null || !this.owner.editable()) return false;
-    if (this.rewritten !== null) this.done();
+    if (this.rewritten !== null) this.restoreField();
     const chip = this.element.children[index];
     this.point(null);
     chip.hidden = true;
@@ -197,7 +197,7 @@ export class TagChips {
   }
 
   /** Put the field back at the end, empty. */
-  done() {
+  restoreField() {
     this.input.value = "";
     this.completion.close();
     if (this.rewritten === null) return;
@@ -208,7 +208,7 @@ export class TagChips {
 
   cancel() {
     if (this.atStart() && this.at === null) return false;
-    this.done();
+    this.restoreField();
     return this.point(null);
   }
 }

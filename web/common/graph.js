@@ -25,14 +25,14 @@ function holder(graph) {
  * @param {object} node
  * @param {(input: {name: string, type: string}) => boolean} fits
  */
-export function feeding(node, fits) {
+export function findFeeder(node, fits) {
   const slot = node.inputs?.findIndex((input) => input.link != null && fits(input)) ?? -1;
   if (slot < 0) return null;
   const link = node.getInputLink?.(slot);
   if (link?.origin_id === SUBGRAPH_INPUT) {
     const outer = holder(node.graph);
     const input = outer?.inputs?.[link.origin_slot];
-    return input ? feeding(outer, (other) => other === input) : null;
+    return input ? findFeeder(outer, (other) => other === input) : null;
   }
   const from = node.getInputNode(slot);
   return from?.isSubgraphNode?.() ? from.resolveSubgraphOutputLink(link?.origin_slot)?.outputNode ?? null : from;
@@ -41,13 +41,13 @@ export function feeding(node, fits) {
 /** The value of a widget; where it is linked, of the first widget of the node that it comes from. */
 export function inputValue(node, name) {
   const linked = node.inputs?.some((input) => input.name === name && input.link != null);
-  return linked ? feeding(node, called(name))?.widgets?.[0]?.value : widgetValue(node, name);
+  return linked ? findFeeder(node, called(name))?.widgets?.[0]?.value : widgetValue(node, name);
 }
 
 /** The Project node at the end of the links that carry a project, or null. */
 function projectNode(node) {
   const seen = new Set();
-  for (let at = node; at && !seen.has(at); at = feeding(at, ofProject) ?? rerouted(at)) {
+  for (let at = node; at && !seen.has(at); at = findFeeder(at, ofProject) ?? findRerouted(at)) {
     if (at.comfyClass === PROJECT) return at;
     seen.add(at);
   }
@@ -55,8 +55,8 @@ function projectNode(node) {
 }
 
 /** What a node that only passes a link on is fed by. Its input has no type of its own. */
-const rerouted = (node) =>
-  (node.inputs?.length === 1 && node.inputs[0].type === "*" ? feeding(node, () => true) : null);
+const findRerouted = (node) =>
+  (node.inputs?.length === 1 && node.inputs[0].type === "*" ? findFeeder(node, () => true) : null);
 
 /** The name of the project that a node belongs to, or null where only running tells. */
 export function projectName(node) {
@@ -79,7 +79,7 @@ function roundRunName(node) {
 /** The name of a run as a node's widget has it, or as what is linked there will give it; null where only running
  * tells. */
 export function runName(node, widget) {
-  const from = feeding(node, called(widget));
+  const from = findFeeder(node, called(widget));
   if (from?.comfyClass === ROUND_DATASET) return roundRunName(from);
   return text(inputValue(node, widget)) || null;
 }

@@ -37,14 +37,14 @@ export function addPanelWidget(node, name, panel, width) {
 /**
  * Tie a panel's life to its node's, and let it look again when what it shows may have changed.
  * @param {object} node
- * @param {{open: () => void, close: () => void, changed: () => void}} panel
+ * @param {{open: () => void, close: () => void, lookSoon: () => void}} panel
  * @param {object} more
  * @param {string[]} [more.widgets] names of widgets whose values tell what is shown
  * @param {() => void} [more.configured] called when the graph was opened
  * @param {(told: object|undefined) => void} [more.executed] called with what the pack tells of a run of the node
  */
-export function followNode(node, panel, { widgets = [], configured = () => panel.changed(), executed = null }) {
-  const look = () => panel.changed();
+export function followNode(node, panel, { widgets = [], configured = () => panel.lookSoon(), executed = null }) {
+  const look = () => panel.lookSoon();
   callAfter(node, "onAdded", () => panel.open());
   callAfter(node, "onRemoved", () => panel.close());
   callAfter(node, "onConfigure", configured);

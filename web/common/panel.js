@@ -45,7 +45,7 @@ export class Panel {
     if (this.life) return;
     this.life = new AbortController();
     this.begin(this.life.signal);
-    this.changed();
+    this.lookSoon();
   }
 
   /** Let go of everything: the node was removed. */
@@ -69,7 +69,7 @@ export class Panel {
   }
 
   /** The graph may now be about something else: look once the typing has paused. */
-  changed() {
+  lookSoon() {
     clearTimeout(this.looking);
     this.looking = setTimeout(() => this.life && this.look(), DEBOUNCE_MS);
   }

@@ -8,7 +8,7 @@
  * @param {number} limit at least 2
  * @returns {Point[]}
  */
-export function thinned(points, limit) {
+export function thinPoints(points, limit) {
   if (points.length <= limit) return points;
   const stride = (points.length - 1) / (limit - 1);
   return Array.from({ length: limit }, (_, index) => points[Math.round(index * stride)]);
@@ -74,7 +74,7 @@ export function tickStep(span, count) {
  * Round values that cover low..high, at most about `count` + 1 of them.
  * @returns {{step: number, values: number[]}} the first at or below `low`, the last at or above `high`
  */
-export function covering(low, high, count) {
+export function coverRange(low, high, count) {
   // a flat or single value still gets an axis
   const room = high > low ? 0 : Math.abs(low) * 0.1 || 1;
   const step = tickStep(high - low + 2 * room, count);
@@ -90,7 +90,7 @@ export function stepTicks(last, count) {
 }
 
 /** A function from low..high to from..to (pixels), held within them. */
-export function scale(low, high, from, to) {
+export function makeScale(low, high, from, to) {
   const span = high - low || 1;
   const [least, most] = from < to ? [from, to] : [to, from];
   return (value) => Math.min(most, Math.max(least, from + ((value - low) / span) * (to - from)));
@@ -104,7 +104,7 @@ export function pathThrough(points, x, y) {
 }
 
 /** The point whose step is nearest, or null. `points` are in order of step. */
-export function nearest(points, step) {
+export function nearestPoint(points, step) {
   let best = null;
   for (const point of points) {
     if (best === null || Math.abs(point[0] - step) <= Math.abs(best[0] - step)) best = point;

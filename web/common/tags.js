@@ -15,7 +15,7 @@ export const oneLine = (text) => text.trim().split(/\s+/).join(" ");
 export const sameTag = (tag) => oneLine(tag.replaceAll("_", " ").replaceAll("\\", "")).toLowerCase();
 
 /** Each tag once, where it first stands. */
-export function distinct(tags) {
+export function uniqueTags(tags) {
   const found = new Map();
   for (const tag of tags) if (!found.has(sameTag(tag))) found.set(sameTag(tag), tag);
   return [...found.values()];
@@ -24,7 +24,7 @@ export function distinct(tags) {
 /** The tags with more at the end, but for those that they hold. */
 export function withAdded(tags, more) {
   const held = new Set(tags.map(sameTag));
-  return [...tags, ...distinct(more).filter((tag) => !held.has(sameTag(tag)))];
+  return [...tags, ...uniqueTags(more).filter((tag) => !held.has(sameTag(tag)))];
 }
 
 export function withRemoved(tags, gone) {
@@ -43,7 +43,7 @@ export function withMoved(tags, from, to) {
 
 /** The tags with what `text` says in place of the one at `index`; other tags of the same name go. */
 export function withReplaced(tags, index, text) {
-  const put = distinct(splitTags(text));
+  const put = uniqueTags(splitTags(text));
   const others = (part) => withRemoved(part, put);
   return [...others(tags.slice(0, index)), ...put, ...others(tags.slice(index + 1))];
 }
@@ -56,7 +56,7 @@ export function withReplaced(tags, index, text) {
 export function countTags(sets) {
   const counts = new Map();
   for (const tags of sets) {
-    for (const tag of distinct(tags)) {
+    for (const tag of uniqueTags(tags)) {
       const same = sameTag(tag);
       const known = counts.get(same);
       if (known) known.count += 1;
@@ -80,7 +80,7 @@ function fit(same, typed) {
  * @param {string[]} held tags that need not be offered
  * @param {number} limit
  */
-export function completions(vocabulary, typed, held, limit) {
+export function findCompletions(vocabulary, typed, held, limit) {
   const wanted = sameTag(typed);
   if (!wanted) return [];
   const known = new Set(held.map(sameTag));
@@ -105,7 +105,7 @@ export function parseFilter(text) {
 }
 
 /** Whether a picture passes every term of a filter. */
-export function passes(name, tags, terms) {
+export function passesFilter(name, tags, terms) {
   return terms.every(({ without, whole, text }) => {
     const same = tags.map(sameTag);
     const found = whole ? same.includes(text) : same.some((tag) => tag.includes(text)) || sameTag(name).includes(text);
@@ -114,10 +114,10 @@ export function passes(name, tags, terms) {
 }
 
 /** A number and its noun: "1 picture", "12 pictures". */
-export const counted = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
+export const countText = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 /** Names in a sentence: the first few, and how many more. */
-export function named(names, limit = 3) {
+export function listNames(names, limit = 3) {
   const more = names.length - limit;
   return names.slice(0, limit).join(", ") + (more > 0 ? ` and ${more} more` : "");
 }

@@ -20,8 +20,8 @@ export class CropPicture extends FittedPicture {
     this.face = element("input", "lb-gallery-face", { type: "button", value: "" });
     this.face.title = "Drag to crop";
     this.picture.append(this.box, this.face);
-    for (const [name, act] of [["pointerdown", "pressed"], ["pointermove", "dragged"], ["pointerup", "released"],
-      ["pointercancel", "released"]]) {
+    for (const [name, act] of [["pointerdown", "startDrag"], ["pointermove", "continueDrag"], ["pointerup", "endDrag"],
+      ["pointercancel", "endDrag"]]) {
       this.face.addEventListener(name, (event) => this[act](event));
     }
   }
@@ -52,20 +52,20 @@ export class CropPicture extends FittedPicture {
       ((event.clientY - box.top) / box.height) * this.size.height];
   }
 
-  pressed(event) {
+  startDrag(event) {
     if (event.button !== 0 || !this.size) return;
     this.face.setPointerCapture(event.pointerId);
     this.drag = { x: event.clientX, y: event.clientY, from: this.at(event), box: false };
   }
 
-  dragged(event) {
+  continueDrag(event) {
     const { drag } = this;
     if (!drag) return;
     drag.box ||= Math.hypot(event.clientX - drag.x, event.clientY - drag.y) >= DRAG;
     if (drag.box) this.drawBox(drag.crop = boxBetween(this.size, drag.from, this.at(event)));
   }
 
-  released(event) {
+  endDrag(event) {
     const { drag } = this;
     this.drag = null;
     if (!drag?.box) return;

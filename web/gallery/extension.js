@@ -46,7 +46,7 @@ function findRound(node) {
 function showRun(node, panel, told) {
   if (!told?.project) return;
   rememberOnNode(node, PROPERTY, { project: told.project, round: told.round });
-  panel.executed();
+  panel.showResult();
   if (!told.held) return;
   app.extensionManager?.toast?.add({ severity: "info", summary: told.message, life: TOAST_MS });
 }

@@ -56,7 +56,7 @@ export class GalleryFacts {
   }
 
   drawQuotas(store, mode, large) {
-    const axes = quotaRows(store.quotas, store.kept(mode));
+    const axes = quotaRows(store.quotas, store.keptCandidates(mode));
     this.quotas.hidden = !axes.length;
     this.quotas.replaceChildren(...axes.map(({ axis, rows }) => {
       const group = element("div", "lb-gallery-axis");
@@ -90,7 +90,7 @@ export class GalleryFacts {
 
   /** The latest first. */
   drawHistory(store) {
-    const steps = store.done();
+    const steps = store.doneSteps();
     this.historyTitle.textContent = steps.length ? "History" : "History: nothing was done yet";
     this.history.replaceChildren(...steps.map(({ at, label }) => {
       const entry = element("li");

@@ -3,12 +3,12 @@
 
 import { element } from "../common/dom.js";
 import { GalleryCard } from "./card.js";
-import { moved } from "./order.js";
+import { moveFocus } from "./order.js";
 
 /** Rows beyond either edge that are ready. */
 const AHEAD = 2;
-/** Milliseconds after which thumbnails are loaded where the list jumped on by more than half of what is in sight: most of
- * what flies past need not be. */
+/** Milliseconds after which thumbnails are loaded where the list jumped on by more than half of what is in sight: most
+ * of what flies past need not be. */
 const SETTLED_MS = 60;
 
 /** By key, on a card: what it does. With Shift a decision stays on the card. */
@@ -211,7 +211,7 @@ export class GalleryGrid {
     const act = KEYS[event.key.toLowerCase()];
     const { columns = 1, height = 1, tall = 1 } = this.size ?? {};
     const page = Math.max(1, Math.floor(height / tall));
-    const to = event.shiftKey ? null : moved(event.key, at, { columns, count: this.shown.length, page });
+    const to = event.shiftKey ? null : moveFocus(event.key, at, { columns, count: this.shown.length, page });
     if (!act && to === null) return;
     event.preventDefault();
     event.stopPropagation();

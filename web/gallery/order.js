@@ -28,13 +28,13 @@ const ORDERS = {
 export const ORDER_NAMES = Object.keys(ORDERS);
 
 /** The candidates in the order of that name; those that are alike are so by name. */
-export function ordered(candidates, name) {
+export function sortCandidates(candidates, name) {
   const orders = ORDERS[name];
   return [...candidates].sort((a, b) => orders.reduce((found, order) => found || order(a, b), 0));
 }
 
 /** The same, with near copies moved up to the first of their kind. */
-export function together(candidates) {
+export function groupTwins(candidates) {
   const groups = new Map();
   for (const candidate of candidates) {
     if (candidate.twins === null || candidate.twins === undefined) continue;
@@ -78,7 +78,7 @@ function pickWords(candidate, pick, mode) {
  * @param {(candidate: object) => object} pickOf
  * @param {string} mode the node's
  */
-export function filtered(candidates, filter, pickOf, mode) {
+export function filterCandidates(candidates, filter, pickOf, mode) {
   const terms = parseFilter(filter);
   if (!terms.length) return candidates;
   return candidates.filter((candidate) => {
@@ -108,7 +108,7 @@ function below(at, by, count, columns = by) {
 }
 
 /** @returns {number|null} the index that a key leads to; null for a key that leads nowhere */
-export function moved(key, at, grid) {
+export function moveFocus(key, at, grid) {
   const move = MOVES[key];
   return move && grid.count ? Math.min(grid.count - 1, Math.max(0, move(at, grid))) : null;
 }

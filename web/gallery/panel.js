@@ -6,12 +6,12 @@ import { button, element, field, showNote } from "../common/dom.js";
 import { KeyHelp } from "../common/help.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
-import { counted } from "../common/tags.js";
+import { countText } from "../common/tags.js";
 import { UndoControls } from "../common/undo.js";
 import { GalleryDialog } from "./dialog.js";
 import { GalleryFacts } from "./facts.js";
 import { GalleryGrid } from "./grid.js";
-import { ORDER_NAMES, filtered, ordered, together } from "./order.js";
+import { ORDER_NAMES, filterCandidates, groupTwins, sortCandidates } from "./order.js";
 import { toDo } from "./picks.js";
 import { fetchCandidates, savePicks, shelf } from "./routes.js";
 import { GalleryStore } from "./store.js";
@@ -117,7 +117,7 @@ export class GalleryPanel extends Panel {
     listen({
       [EVENTS.candidates]: (told) => this.showMaking(told),
       [EVENTS.back]: () => this.ask(),
-      [EVENTS.graph]: () => this.changed(),
+      [EVENTS.graph]: () => this.lookSoon(),
     }, signal);
     this.watchPage(signal, () => this.ask(), () => this.leave());
   }
@@ -158,7 +158,7 @@ export class GalleryPanel extends Panel {
   }
 
   /** The node ran. */
-  executed() {
+  showResult() {
     this.made = null;
     this.ask();
   }
@@ -209,12 +209,12 @@ export class GalleryPanel extends Panel {
     const key = [filter, this.order, this.similar.checked, ...told].join();
     if (key === this.shownBy && this.drawn === store.candidates) return this.grid.update();
     if (this.drawn !== store.candidates || this.orderedBy !== this.order) {
-      this.ordered = ordered(store.candidates, this.order);
+      this.ordered = sortCandidates(store.candidates, this.order);
     }
     Object.assign(this, { shownBy: key, drawn: store.candidates, orderedBy: this.order });
-    const fits = filtered(this.ordered, filter, ({ name }) => store.pickOf(name), this.mode());
-    this.grid.show(this.similar.checked ? together(fits) : fits);
-    this.count.textContent = filter ? `${counted(fits.length, "picture")} of ${this.ordered.length}` : "";
+    const fits = filterCandidates(this.ordered, filter, ({ name }) => store.pickOf(name), this.mode());
+    this.grid.show(this.similar.checked ? groupTwins(fits) : fits);
+    this.count.textContent = filter ? `${countText(fits.length, "picture")} of ${this.ordered.length}` : "";
     return undefined;
   }
 
@@ -226,7 +226,7 @@ export class GalleryPanel extends Panel {
     const made = this.made && `${this.made.made} of ${this.made.total} made`;
     const told = [`${kept} of ${target} kept`, toDo(kept, target, mode), made, store.problem ? null : saving];
     this.status.textContent = told.filter(Boolean).join(" · ");
-    this.status.title = `${counted(store.crops.length, "crop")} of the original among them`;
+    this.status.title = `${countText(store.crops.length, "crop")} of the original among them`;
     this.bar.show(Math.min(kept, target), target, `${kept} of ${target}`);
     this.runButton.disabled = kept < target && mode === "manual";
     this.runButton.title = this.runButton.disabled ? "Pick enough pictures first" : "Queue the graph, to go on";
@@ -271,7 +271,7 @@ export class GalleryPanel extends Panel {
 
   keepProposed() {
     const names = this.store.openProposals().map(({ name }) => name);
-    const label = `keeping the ${counted(names.length, "proposed picture")}`;
+    const label = `keeping the ${countText(names.length, "proposed picture")}`;
     this.store.edit(label, names, () => ({ state: "keep" }));
     this.say(`${label}; ${this.store.keptCount(this.mode())} of ${this.target()} kept`);
   }

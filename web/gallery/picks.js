@@ -12,11 +12,11 @@ const REDONE = "done again: ";
 /** The least side of a crop in pixels; the server refuses smaller ones. */
 export const LEAST_SIDE = 16;
 
-export const same = (a, b) => a === b || JSON.stringify(a) === JSON.stringify(b);
+export const isSame = (a, b) => a === b || JSON.stringify(a) === JSON.stringify(b);
 
 /** The fields of `after` that are not as in `before`. */
 export function difference(before, after) {
-  return Object.fromEntries(Object.keys(after).filter((name) => !same(before[name], after[name]))
+  return Object.fromEntries(Object.keys(after).filter((name) => !isSame(before[name], after[name]))
     .map((name) => [name, after[name]]));
 }
 
@@ -107,13 +107,13 @@ export function stepOf({ at, label, changes }) {
   return { at, label, changes: new Map(changes.map(({ candidate, before, after }) => [candidate, { before, after }])) };
 }
 
-const turned = (changes) =>
+const turnChanges = (changes) =>
   new Map([...changes].map(([name, { before, after }]) => [name, { before: after, after: before }]));
 
 const sameNames = (a, b) => a.size === b.size && [...a.keys()].every((name) => b.has(name));
 
 /** Take the latest step of that label and those candidates out of a list. */
-function taken(steps, label, { changes }) {
+function takeStep(steps, label, { changes }) {
   const at = steps.findLastIndex((step) => step.label === label && sameNames(step.changes, changes));
   return at < 0 ? null : steps.splice(at, 1)[0];
 }
@@ -124,15 +124,15 @@ function taken(steps, label, { changes }) {
  * @param {Step[]} steps
  * @returns {{past: Step[], future: Step[]}} the next one to undo or redo is the last
  */
-export function stacks(steps) {
+export function stackSteps(steps) {
   const [past, future] = [[], []];
   for (const step of steps) {
     const undone = step.label.startsWith(UNDONE) ? step.label.slice(UNDONE.length) : null;
     const redone = step.label.startsWith(REDONE) ? step.label.slice(REDONE.length) : null;
     if (undone !== null) {
-      future.push(taken(past, undone, step) ?? { ...step, label: undone, changes: turned(step.changes) });
+      future.push(takeStep(past, undone, step) ?? { ...step, label: undone, changes: turnChanges(step.changes) });
     } else if (redone !== null) {
-      past.push(taken(future, redone, step) ?? { ...step, label: redone });
+      past.push(takeStep(future, redone, step) ?? { ...step, label: redone });
     } else {
       past.push(step);
       future.length = 0;
@@ -148,8 +148,8 @@ export const WAYS = {
 };
 
 /**
- * What the fields that steps change go through, from the first to the last value. The server may have any of them, since
- * steps may be on their way to it.
+ * What the fields that steps change go through, from the first to the last value. The server may have any of them,
+ * since steps may be on their way to it.
  * @returns {Object<string, Object<string, any[]>>} candidate → field → values
  */
 export function waysOf(steps) {
@@ -167,7 +167,7 @@ export function waysOf(steps) {
 }
 
 /** Several steps as one, for a page that goes away and has time for a single request; `ways` tells what it joins. */
-export function joined(steps) {
+export function joinSteps(steps) {
   const changes = new Map();
   for (const step of steps) {
     for (const [name, { before, after }] of step.changes) {

@@ -2,14 +2,15 @@
  * and no host: the routes are given to it. */
 
 import { Store } from "../common/store.js";
-import { countTags, counted, joinTags, named } from "../common/tags.js";
-import { UNTOUCHED, WAYS, difference, isEmpty, isKept, joined, same, stacks, stepOf, waysOf } from "./picks.js";
+import { countTags, countText, joinTags, listNames } from "../common/tags.js";
+import { UNTOUCHED, WAYS, difference, isEmpty, isKept, isSame, joinSteps, stackSteps, stepOf, waysOf } from
+  "./picks.js";
 
 /** Milliseconds without another change after which the changes are saved. */
 const SAVE_MS = 200;
 const NO_SHELF = { put() {}, take: () => null };
 
-const were = (names) => `${named(names)} ${names.length === 1 ? "was" : "were"}`;
+const were = (names) => `${listNames(names)} ${names.length === 1 ? "was" : "were"}`;
 
 export class GalleryStore extends Store {
   /**
@@ -86,7 +87,7 @@ export class GalleryStore extends Store {
       const fields = difference(before.get(name) ?? pick, pick);
       for (const [field, values] of Object.entries(ways[name] ?? {})) {
         const passed = values.slice(1, -1); // mine, of which no answer came: an earlier page's, or a lost one
-        if (passed.some((value) => same(value, pick[field]))) delete fields[field];
+        if (passed.some((value) => isSame(value, pick[field]))) delete fields[field];
       }
       if (!isEmpty(fields)) theirs.set(name, fields);
     }
@@ -145,7 +146,7 @@ export class GalleryStore extends Store {
       const after = steps.findLastIndex((other) => time(other) <= time(step));
       steps.splice(after + 1, 0, step);
     }
-    Object.assign(this, stacks([...steps, ...this.pending]));
+    Object.assign(this, stackSteps([...steps, ...this.pending]));
     this.version += 1;
   }
 
@@ -160,13 +161,13 @@ export class GalleryStore extends Store {
     return this.pickOf(name).tags ?? this.byName.get(name)?.tags ?? [];
   }
 
-  kept(mode) {
+  keptCandidates(mode) {
     return this.candidates.filter((candidate) => isKept(candidate, this.pickOf(candidate.name), mode));
   }
 
   /** How many pictures there are to train on. */
   keptCount(mode) {
-    return this.crops.length + this.kept(mode).length;
+    return this.crops.length + this.keptCandidates(mode).length;
   }
 
   /** The proposed candidates that nobody has decided on. */
@@ -181,7 +182,7 @@ export class GalleryStore extends Store {
   }
 
   /** What was done, the latest first. */
-  done() {
+  doneSteps() {
     return [...this.history, ...this.pending].reverse();
   }
 
@@ -249,7 +250,7 @@ export class GalleryStore extends Store {
   }
 
   unsavedText() {
-    return counted(this.pending.length, "change");
+    return countText(this.pending.length, "change");
   }
 
   async flush(leaving = false) {
@@ -259,13 +260,13 @@ export class GalleryStore extends Store {
 
   /** Save step by step, so that each can be undone after a reload; all in one request where the page goes away. */
   async save(leaving) {
-    if (leaving) this.pending = [joined(this.pending)];
+    if (leaving) this.pending = [joinSteps(this.pending)];
     return super.save(leaving);
   }
 
   /** Keep what is not saved in the browser too: the page may be going away, with no time for an answer. */
   putOnShelf() {
-    const kept = this.pending.length ? joined(this.pending) : null;
+    const kept = this.pending.length ? joinSteps(this.pending) : null;
     this.shelf.put(this.project, this.round, kept && { label: kept.label, values: kept.ways });
     this.onShelf = kept !== null;
   }
@@ -276,7 +277,7 @@ export class GalleryStore extends Store {
     if (!kept) return;
     this.edit(kept.label, Object.keys(kept.values), (pick, { name }) => {
       const fields = Object.entries(kept.values[name]);
-      const mine = fields.filter(([field, values]) => values.some((value) => same(value, pick[field])));
+      const mine = fields.filter(([field, values]) => values.some((value) => isSame(value, pick[field])));
       return Object.fromEntries(mine.map(([field, values]) => [field, values[values.length - 1]]));
     }, kept.values);
   }

@@ -58,7 +58,7 @@ export class ProjectPanel extends Panel {
       [EVENTS.executed]: () => this.ask(),
       [EVENTS.success]: () => this.ask(),
       [EVENTS.back]: () => this.ask(),
-      [EVENTS.graph]: () => this.changed(),
+      [EVENTS.graph]: () => this.lookSoon(),
     }, signal);
   }
 

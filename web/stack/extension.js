@@ -44,7 +44,7 @@ function addList(node) {
   showWidget(node, text, false); // before Vue nodes see it for the first time
   addPanelWidget(node, "lora_stack", list, WIDTH);
   followNode(node, {
-    open: () => openList(list), close: () => closeList(list), changed: () => list.changed(),
+    open: () => openList(list), close: () => closeList(list), lookSoon: () => list.lookSoon(),
   }, { widgets: [TEXT] });
 }
 

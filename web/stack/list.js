@@ -92,7 +92,7 @@ export class StackList extends Panel {
   }
 
   /** The node's text or its links may have changed: look at once. */
-  changed() {
+  lookSoon() {
     this.look();
   }
 

@@ -52,13 +52,13 @@ export class StackRow {
     const name = this.input("name", "text", "lb-stack-name", "LoRA");
     name.setAttribute("aria-describedby", this.note.id);
     const names = () => writtenNames(this.list.store.names);
-    this.offering(name, (typed) => nameOffers(names(), typed, OFFERED), (chosen) => this.put("name", chosen),
+    this.addMenu(name, (typed) => nameOffers(names(), typed, OFFERED), (chosen) => this.put("name", chosen),
       () => this.list.store.list());
     name.addEventListener("focus", () => this.list.store.list());
     const strengths = STRENGTHS.map((strength) => this.buildStrength(...strength));
     const blocks = this.input("blocks", "text", "lb-stack-blocks", "all blocks");
     const file = () => this.list.store.file(this.id) ?? { presets: {}, blocks: [] };
-    this.offering(blocks, (typed) => blockOffers(file(), typed, OFFERED),
+    this.addMenu(blocks, (typed) => blockOffers(file(), typed, OFFERED),
       (chosen) => this.put("blocks", withBlock(blocks.value, chosen)));
     blocks.title = `Which blocks are kept; empty is all. ↓ shows what the file has. ${HELP}`;
     name.title = `↓ shows all LoRAs. ${HELP}`;
@@ -85,12 +85,12 @@ export class StackRow {
   input(key, type, className, placeholder) {
     const input = field(type, className, "", placeholder);
     this.fields[key] = input;
-    input.addEventListener("input", () => this.edited(key, input));
+    input.addEventListener("input", () => this.takeEdit(key, input));
     input.addEventListener("blur", () => this.list.store.settle(this.id));
     return input;
   }
 
-  offering(input, offer, chosen, ready) {
+  addMenu(input, offer, chosen, ready) {
     const menu = new Menu(input, offer, chosen, ready);
     this.menus.set(input, menu);
     input.addEventListener("click", () => input.value || menu.all());
@@ -148,7 +148,7 @@ export class StackRow {
   }
 
   facts(row, verdict) {
-    if (row.kind !== "lora") return verdict?.off === false ? named(verdict.loras) : "";
+    if (row.kind !== "lora") return verdict?.off === false ? namesText(verdict.loras) : "";
     const file = this.list.store.file(this.id);
     const marked = !row.off && verdict?.off ? MARKED : "";
     const gone = row.off && verdict?.loras[0]?.name === "" ? GONE : "";
@@ -157,7 +157,7 @@ export class StackRow {
 
   // -- edits --------------------------------------------------------------------------------------------------------
 
-  edited(key, input) {
+  takeEdit(key, input) {
     if (input.validity.badInput) return; // a number that is not whole yet, such as "-"
     const { store } = this.list;
     this.typed = { input, value: input.value };
@@ -216,4 +216,4 @@ export class StackRow {
   }
 }
 
-const named = (loras) => (loras.length > 1 ? loras.map(({ name }) => name).join(", ") : "");
+const namesText = (loras) => (loras.length > 1 ? loras.map(({ name }) => name).join(", ") : "");

@@ -2,9 +2,8 @@
  * of them. No document and no host: the routes and the text are given to it. */
 
 import { StepStore } from "../common/store.js";
-import {
-  changedRow, newRow, parseLine, parseText, switchedRow, textOf, withMoved, withStep, withWholeLine,
-} from "./text.js";
+import { changeRow, newRow, parseLine, parseText, switchRow, textOf, withMoved, withStep, withWholeLine } from
+  "./text.js";
 
 /** Milliseconds without another edit after which the server is asked, and the host told. */
 const ASK_MS = 250;
@@ -105,14 +104,14 @@ export class StackStore extends StepStore {
   set(id, label, change) {
     const [field] = Object.keys(change);
     this.touched.add(id);
-    return this.edit(label, (rows) => this.replaced(rows, id, (row) => changedRow(row, change)), `${id}.${field}`);
+    return this.edit(label, (rows) => this.replaceRow(rows, id, (row) => changeRow(row, change)), `${id}.${field}`);
   }
 
   /** Write a line that is no LoRA's anew. */
   setLine(id, raw) {
     this.touched.add(id);
     const written = (row) => ({ ...row, raw });
-    return this.edit("changing a line", (rows) => this.replaced(rows, id, written), `${id}.raw`);
+    return this.edit("changing a line", (rows) => this.replaceRow(rows, id, written), `${id}.raw`);
   }
 
   /** The field is left: a line that has become a LoRA's is one, and a name that was typed as a line. */
@@ -126,7 +125,7 @@ export class StackStore extends StepStore {
   become(id, next) {
     const row = this.row(id);
     if (row.kind === next.kind && row.name === next.name) return;
-    const rows = this.replaced(this.rows, id, () => next);
+    const rows = this.replaceRow(this.rows, id, () => next);
     if (row.raw !== next.raw) return this.edit("reading a line", () => rows);
     this.rows = rows; // the text is the same
     this.owner.changed();
@@ -136,7 +135,7 @@ export class StackStore extends StepStore {
     const row = this.row(id);
     this.touched.add(id);
     return this.edit(`switching ${row.name} ${row.off ? "on" : "off"}`,
-      (rows) => this.replaced(rows, id, switchedRow));
+      (rows) => this.replaceRow(rows, id, switchRow));
   }
 
   /** Add a row without a name below all others. @returns {number} its id */
@@ -164,7 +163,7 @@ export class StackStore extends StepStore {
     return this.edit("moving a row", (rows) => withMoved(rows, id, rows.findIndex((row) => row.id === onto)));
   }
 
-  replaced(rows, id, change) {
+  replaceRow(rows, id, change) {
     return rows.map((row) => (row.id === id ? change(row) : row));
   }
 

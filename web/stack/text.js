@@ -87,20 +87,20 @@ export function lineOf({ off, name, strength, clip, blocks, tag }) {
 }
 
 /** The row with something of it changed, and its line written anew. */
-export function changedRow(row, change) {
+export function changeRow(row, change) {
   const next = { ...row, ...change };
   return { ...next, raw: lineOf(next) };
 }
 
 /** The row switched on or off. What made it off before makes it off again. */
-export const switchedRow = (row) => changedRow(row, row.off ? { off: "", was: row.off } : { off: row.was ?? OFF });
+export const switchRow = (row) => changeRow(row, row.off ? { off: "", was: row.off } : { off: row.was ?? OFF });
 
 /** A name that was typed as a whole line is one. */
 export function withWholeLine(row) {
   const entry = /[:<]/.test(row.name) ? parseEntry(row.name.trim()) : null;
   if (!entry) return row;
   const given = Object.entries(entry).filter(([field, value]) => field === "tag" || value !== "");
-  return changedRow(row, Object.fromEntries(given));
+  return changeRow(row, Object.fromEntries(given));
 }
 
 /** The rows with one of them before or after the next that is shown, `by` -1 or 1; the same where it cannot go. */

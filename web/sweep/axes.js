@@ -35,7 +35,7 @@ export function viewOf(axes, wanted = {}) {
 }
 
 /** The view with another axis for a side ("rows" or "columns"); the other side gives way by taking its place. */
-export function turned(view, side, name) {
+export function turnView(view, side, name) {
   const other = side === "rows" ? "columns" : "rows";
   return { ...view, [other]: view[other] === name ? view[side] : view[other], [side]: name };
 }
@@ -162,7 +162,7 @@ const SHOWN = {
 export const SHOWN_NAMES = Object.keys(SHOWN);
 
 /** Which cells fit what is to be shown and the words typed; null where all do. */
-export function fitting(shown, typed, marks) {
+export function makeFilter(shown, typed, marks) {
   const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
   if (shown === "all" && !words.length) return null;
   return (cell) => SHOWN[shown](cell, marks) && words.every((word) => (cell.prompt ?? "").toLowerCase().includes(word));
@@ -180,7 +180,7 @@ export function scoreOf(sweep, cell) {
 }
 
 /** The row that is recommended, or null. */
-export function recommended(sweep) {
+export function recommendedRow(sweep) {
   const index = sweep.scores?.recommended;
   return Number.isInteger(index) ? sweep.scores.rows[index] ?? null : null;
 }

@@ -39,7 +39,8 @@ export function factRows(sweep, cell) {
 export class SweepCell {
   /**
    * @param {object} viewer `actions` as the host gives them, `other(cell)`: the same cell of the sweep beside it,
-   *   `best(cell)`, `hide(cell)`, `step(down, across)`, `picture(address)`, `use(cell, name)`, `say(text)`, `left()`
+   *   `best(cell)`, `hide(cell)`, `step(down, across)`, `picture(address)`, `use(cell, name)`, `say(text)`,
+   *   `returnToPlane()`
    */
   constructor(viewer) {
     this.viewer = viewer;
@@ -123,7 +124,7 @@ export class SweepCell {
 
   leave() {
     this.close();
-    this.viewer.left();
+    this.viewer.returnToPlane();
   }
 
   close() {

@@ -1,6 +1,6 @@
 /** The panel of sweeps on the nodes that make or score them, and the viewer that it opens. */
 
-import { feeding, inputValue } from "../common/graph.js";
+import { findFeeder, inputValue } from "../common/graph.js";
 import { app } from "../common/host.js";
 import { addPanelWidget, followNode, linkStyles, redrawNode, rememberOnNode } from "../common/mount.js";
 import { isToldOf, sweepName, toRemember } from "./node.js";
@@ -29,7 +29,7 @@ app.registerExtension({
 
 function addPanel(node) {
   const panel = new SweepPanel({
-    where: () => sweepName(node, { inputValue, feeding }),
+    where: () => sweepName(node, { inputValue, findFeeder }),
     own: (told) => {
       const own = isToldOf(node, told);
       if (own) rememberSweep(node, told.name);
@@ -46,7 +46,7 @@ function addPanel(node) {
 /** The node ran: remember its sweep, and show what became of it. */
 function showRun(node, panel, told) {
   if (told?.sweep) rememberSweep(node, told.sweep);
-  panel.executed();
+  panel.showResult();
 }
 
 const rememberSweep = (node, name) => rememberOnNode(node, PROPERTY, toRemember(node, name, inputValue));

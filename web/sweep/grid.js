@@ -4,8 +4,9 @@
 
 import { element } from "../common/dom.js";
 import { Table } from "./axes.js";
-import { GAP, WIDE, cellSize, fitted, headerAt, headerStep, held, inSight, panned, revealing, zoomed } from
-  "./plane.js";
+import {
+  GAP, WIDE, cellSize, cellsInSight, fitPlane, headerAt, headerStep, holdInSight, panView, revealCell, zoomView,
+} from "./plane.js";
 import { SweepTile } from "./tile.js";
 
 /** Screen pixels that the pointer must move before it pans rather than clicks. */
@@ -56,9 +57,9 @@ export class SweepGrid {
     this.element.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     this.element.addEventListener("dblclick", (event) => this.isEmptyAt(event) && this.fit());
     this.port.addEventListener("keydown", (event) => this.key(event));
-    for (const [name, act] of [["pointerdown", "pressed"], ["pointermove", "dragged"], ["pointerup", "released"],
-      ["pointercancel", "released"]]) this.port.addEventListener(name, (event) => this[act](event));
-    this.port.addEventListener("click", (event) => this.clicked(event), { capture: true });
+    for (const [name, act] of [["pointerdown", "startDrag"], ["pointermove", "continueDrag"], ["pointerup", "endDrag"],
+      ["pointercancel", "endDrag"]]) this.port.addEventListener(name, (event) => this[act](event));
+    this.port.addEventListener("click", (event) => this.stopClick(event), { capture: true });
     this.port.addEventListener("scroll", () => this.port.scrollTo(0, 0)); // of a browser that brings a focus into sight
     this.observer = new ResizeObserver(() => this.measure());
   }
@@ -148,19 +149,19 @@ export class SweepGrid {
   /** @param {boolean} told whether whoever moves along with it knows already */
   moveTo(view, told = false) {
     this.isFitted = false;
-    this.view = held(view, this.whole, this.place);
+    this.view = holdInSight(view, this.whole, this.place);
     this.schedule();
-    if (!told) this.pane.moved(this.view);
+    if (!told) this.pane.moveOthers(this.view);
   }
 
   fit(told = false) {
     if (!this.place || !this.table) return;
-    this.moveTo(fitted(this.whole, this.place), told);
+    this.moveTo(fitPlane(this.whole, this.place), told);
     this.isFitted = true; // and stays so where the place gets another size
   }
 
   zoomBy(factor, point = { x: this.place.width / 2, y: this.place.height / 2 }) {
-    this.moveTo(zoomed(this.view, factor, point));
+    this.moveTo(zoomView(this.view, factor, point));
   }
 
   wheel(event) {
@@ -172,13 +173,13 @@ export class SweepGrid {
     this.zoomBy(Math.exp(-by * WHEEL), { x: event.clientX - box.left, y: event.clientY - box.top });
   }
 
-  pressed(event) {
+  startDrag(event) {
     if (event.button !== 0 || !this.view) return;
     this.pointers.set(event.pointerId, { x: event.clientX, y: event.clientY });
     if (this.pointers.size === 1) this.drag = { x: event.clientX, y: event.clientY, pans: false };
   }
 
-  dragged(event) {
+  continueDrag(event) {
     const before = this.pointers.get(event.pointerId);
     if (!before) return;
     const now = { x: event.clientX, y: event.clientY };
@@ -188,20 +189,20 @@ export class SweepGrid {
     if (!this.port.hasPointerCapture(event.pointerId)) this.port.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, now);
     const share = other ? 0.5 : 1; // of two fingers each moves the middle by half
-    const moved = panned(this.view, (now.x - before.x) * share, (now.y - before.y) * share);
+    const moved = panView(this.view, (now.x - before.x) * share, (now.y - before.y) * share);
     if (!other) return void this.moveTo(moved);
     const box = this.port.getBoundingClientRect();
     const apart = (one) => Math.max(1, Math.hypot(one.x - other.x, one.y - other.y));
     const middle = { x: (now.x + other.x) / 2 - box.left, y: (now.y + other.y) / 2 - box.top };
-    this.moveTo(zoomed(moved, apart(now) / apart(before), middle));
+    this.moveTo(zoomView(moved, apart(now) / apart(before), middle));
   }
 
-  released(event) {
+  endDrag(event) {
     this.pointers.delete(event.pointerId);
   }
 
   /** The click at the end of a drag opens nothing. */
-  clicked(event) {
+  stopClick(event) {
     if (this.drag?.pans && event.detail) event.stopPropagation();
     if (!this.pointers.size) this.drag = null;
   }
@@ -231,7 +232,7 @@ export class SweepGrid {
       this.plane.classList.toggle("lb-sweep-far", z < READABLE);
       this.plane.classList.toggle("lb-sweep-pixels", this.pixels !== null && WIDE * z >= PIXELATED * this.pixels);
     }
-    const sight = inSight(view, this.cellSize, place, { rows: table.rows.length, columns: table.columns.length });
+    const sight = cellsInSight(view, this.cellSize, place, { rows: table.rows.length, columns: table.columns.length });
     const anew = this.sight === null;
     if (anew || JSON.stringify(sight) !== JSON.stringify(this.sight)) this.drawTiles(sight, anew);
     this.drawHeads();
@@ -317,16 +318,16 @@ export class SweepGrid {
     return this.at && this.table ? this.table.cell(this.at.row, this.at.column) : null;
   }
 
-  opened(row, column) {
+  openAt(row, column) {
     const cell = this.table.cell(row, column);
-    if (cell) this.pane.opened(cell);
+    if (cell) this.pane.openCell(cell);
   }
 
-  pointed(row, column) {
+  pointTo(row, column) {
     this.at = { row, column };
     this.reach();
     const cell = this.cellAt;
-    if (cell) this.pane.pointed(cell);
+    if (cell) this.pane.makeCurrent();
   }
 
   /** Put the focus on a place, and bring it into sight. */
@@ -340,7 +341,7 @@ export class SweepGrid {
   point(place) {
     this.at = place;
     if (!this.view || !this.place) return;
-    const view = held(revealing(this.view, this.cellSize, place, this.place), this.whole, this.place);
+    const view = holdInSight(revealCell(this.view, this.cellSize, place, this.place), this.whole, this.place);
     if (view.x !== this.view.x || view.y !== this.view.y) this.moveTo(view);
     this.draw(); // at once, so that there is a tile to focus
     if (!this.tiles.has(`${place.row},${place.column}`)) this.drawTiles(this.sight, false);
@@ -356,7 +357,7 @@ export class SweepGrid {
   }
 
   arrow([down, across], pans) {
-    if (pans) this.moveTo(panned(this.view, -across * PAN, -down * PAN));
+    if (pans) this.moveTo(panView(this.view, -across * PAN, -down * PAN));
     else this.focus(this.table.next(this.at, down, across) ?? this.at);
     return true;
   }

@@ -12,11 +12,11 @@ export const toRemember = (node, name, inputValue) => ({ name, of: text(inputVal
 /**
  * The name of the sweep that a node is about, or null: what it was told, its widget, or what feeds it was told.
  * @param {object} node
- * @param {{inputValue: Function, feeding: Function}} graph as common/graph.js has them
+ * @param {{inputValue: Function, findFeeder: Function}} graph as common/graph.js has them
  */
 export function sweepName(node, graph) {
   const seen = new Set();
-  for (let at = node; at && !seen.has(at); at = graph.feeding(at, ({ type }) => type === SOCKET)) {
+  for (let at = node; at && !seen.has(at); at = graph.findFeeder(at, ({ type }) => type === SOCKET)) {
     seen.add(at);
     const named = text(graph.inputValue(at, "name"));
     const told = at.properties?.[PROPERTY];

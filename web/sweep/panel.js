@@ -50,7 +50,7 @@ export class SweepPanel extends Panel {
     listen({
       [EVENTS.cells]: (told) => this.showMaking(told),
       [EVENTS.back]: () => this.ask(),
-      [EVENTS.graph]: () => this.changed(),
+      [EVENTS.graph]: () => this.lookSoon(),
     }, signal);
   }
 
@@ -78,7 +78,7 @@ export class SweepPanel extends Panel {
   }
 
   /** The node ran. */
-  executed() {
+  showResult() {
     this.told = null;
     this.ask();
   }

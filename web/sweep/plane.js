@@ -16,7 +16,7 @@ const between = (value, least, most) => Math.min(most, Math.max(least, value));
 const zoomOf = (z) => between(z, LEAST / WIDE, MOST / WIDE);
 
 /** Keep what there is in sight: no edge leaves its side, and what is smaller than the place stands in its middle. */
-export function held(view, whole, place) {
+export function holdInSight(view, whole, place) {
   const along = (start, long, room) => {
     const free = room - long * view.z;
     return free >= 0 ? free / 2 : between(start, free, 0);
@@ -25,21 +25,21 @@ export function held(view, whole, place) {
 }
 
 /** All of it as large as the place allows. */
-export function fitted(whole, place) {
+export function fitPlane(whole, place) {
   const z = zoomOf(Math.min(place.width / whole.width, place.height / whole.height));
-  return held({ x: 0, y: 0, z }, whole, place);
+  return holdInSight({ x: 0, y: 0, z }, whole, place);
 }
 
-export const panned = (view, dx, dy) => ({ ...view, x: view.x + dx, y: view.y + dy });
+export const panView = (view, dx, dy) => ({ ...view, x: view.x + dx, y: view.y + dy });
 
 /** Larger or smaller by a factor; the point of the screen stays where it is. */
-export function zoomed(view, factor, { x, y }) {
+export function zoomView(view, factor, { x, y }) {
   const z = zoomOf(view.z * factor);
   return { z, x: x - (x - view.x) * (z / view.z), y: y - (y - view.y) * (z / view.z) };
 }
 
 /** The cells in sight, and so many more on each side: {left, right, top, bottom}, the last ones not included. */
-export function inSight(view, cell, place, { rows, columns }, ahead = 1) {
+export function cellsInSight(view, cell, place, { rows, columns }, ahead = 1) {
   const from = (start, size, count) => between(Math.floor(-start / (size * view.z)) - ahead, 0, count);
   const to = (start, size, room, count) => between(Math.ceil((room - start) / (size * view.z)) + ahead, 0, count);
   return {
@@ -49,7 +49,7 @@ export function inSight(view, cell, place, { rows, columns }, ahead = 1) {
 }
 
 /** As little moved as brings a cell wholly into sight. */
-export function revealing(view, cell, { row, column }, place) {
+export function revealCell(view, cell, { row, column }, place) {
   const along = (start, at, size, room) => {
     const [from, to] = [start + at * size * view.z, start + (at + 1) * size * view.z];
     if (from < 0 || to - from > room) return start - from;

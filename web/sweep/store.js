@@ -2,7 +2,7 @@
  * host: the routes are given to it. */
 
 import { Store } from "../common/store.js";
-import { byPlace, recommended, scoreOf, withoutLora } from "./axes.js";
+import { byPlace, recommendedRow, scoreOf, withoutLora } from "./axes.js";
 
 const marksOf = ({ marks }) => ({ best: marks.best?.key ?? null, hidden: new Set(marks.hidden) });
 const copyOf = ({ best, hidden }) => ({ best, hidden: new Set(hidden) });
@@ -103,7 +103,7 @@ export class SweepStore extends Store {
 
   isRecommended(cell) {
     const row = this.score(cell);
-    return row !== null && row === recommended(this.sweep);
+    return row !== null && row === recommendedRow(this.sweep);
   }
 
   isBest(cell) {

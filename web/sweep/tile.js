@@ -14,7 +14,7 @@ function scoreText(row) {
 }
 
 export class SweepTile {
-  /** @param {object} grid `store`, `picture(address)`, `opened(row, column)`, `pointed(row, column)` */
+  /** @param {object} grid `store`, `picture(address)`, `openAt(row, column)`, `pointTo(row, column)` */
   constructor(grid) {
     Object.assign(this, { grid, cell: null, row: 0, column: 0, drawn: "" });
     this.element = element("div", "lb-sweep-tile");
@@ -25,8 +25,8 @@ export class SweepTile {
     this.caption = element("span", "lb-sweep-caption");
     for (const part of [this.word, this.badges, this.caption]) part.setAttribute("aria-hidden", "true");
     this.element.append(this.image, this.word, this.face, this.badges, this.caption);
-    this.face.addEventListener("click", () => this.grid.opened(this.row, this.column));
-    this.face.addEventListener("focus", () => this.grid.pointed(this.row, this.column));
+    this.face.addEventListener("click", () => this.grid.openAt(this.row, this.column));
+    this.face.addEventListener("focus", () => this.grid.pointTo(this.row, this.column));
   }
 
   /** Be the tile of this cell, perhaps of another than before. */

@@ -8,10 +8,11 @@ import { Choice } from "../common/choice.js";
 import { button, element, field, showNote } from "../common/dom.js";
 import { KeyHelp } from "../common/help.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
-import { counted } from "../common/tags.js";
+import { countText } from "../common/tags.js";
 import { UndoControls } from "../common/undo.js";
-import { SHOWN_NAMES, TITLES, choicesOn, fitting, nameOf, recommended, sameIn, turned, viewOf, viewShowing } from
-  "./axes.js";
+import {
+  SHOWN_NAMES, TITLES, choicesOn, makeFilter, nameOf, recommendedRow, sameIn, turnView, viewOf, viewShowing,
+} from "./axes.js";
 import { SweepCell } from "./cell.js";
 import { SweepGrid } from "./grid.js";
 import { progressText } from "./node.js";
@@ -47,15 +48,15 @@ class Pane {
     return hostUrl(address);
   }
 
-  moved(view) {
-    this.viewer.moved(this, view);
+  moveOthers(view) {
+    this.viewer.moveOthers(this, view);
   }
 
-  opened(cell) {
-    this.viewer.opened(this, cell);
+  openCell(cell) {
+    this.viewer.openCell(this, cell);
   }
 
-  pointed() {
+  makeCurrent() {
     this.viewer.pane = this;
   }
 
@@ -164,8 +165,8 @@ export class SweepViewer {
     document.body.append(this.dialog);
     this.dialog.showModal();
     listen({
-      [EVENTS.cells]: ({ name: told }) => this.heard(told),
-      [EVENTS.marks]: ({ name: told, revision }) => this.heard(told, revision),
+      [EVENTS.cells]: ({ name: told }) => this.readAgain(told),
+      [EVENTS.marks]: ({ name: told, revision }) => this.readAgain(told, revision),
       [EVENTS.back]: () => this.panes.forEach((pane) => pane.ask()),
     }, signal);
     this.main.grid.open();
@@ -198,7 +199,7 @@ export class SweepViewer {
   }
 
   /** Something of a sweep has changed: look again. @param {number} [revision] of its marks */
-  heard(name, revision) {
+  readAgain(name, revision) {
     if (!this.archive.some((entry) => entry.name === name)) this.readArchive();
     for (const pane of this.panes) {
       if (pane.name === name && !(revision <= pane.store.revision)) pane.ask();
@@ -234,7 +235,7 @@ export class SweepViewer {
   }
 
   turn(side, name) {
-    this.view = turned(this.view, side, name);
+    this.view = turnView(this.view, side, name);
     this.redrawn = true;
     this.schedule();
   }
@@ -252,7 +253,7 @@ export class SweepViewer {
   }
 
   /** One plane was moved: the other goes along. */
-  moved(from, view) {
+  moveOthers(from, view) {
     for (const { grid } of this.panes.filter((pane) => pane !== from)) {
       if (grid.table && grid.place) grid.moveTo({ ...view }, true);
     }
@@ -286,14 +287,14 @@ export class SweepViewer {
     pane.title.hidden = this.panes.length < 2;
     pane.title.textContent = store.sweep ? [store.sweep.title, store.name].filter(Boolean).join(" · ") : "";
     if (!store.sweep) return;
-    const fits = fitting(this.shown, this.words.value, store.marks);
+    const fits = makeFilter(this.shown, this.words.value, store.marks);
     // what marks hide is another table with each mark, what a search shows is not
     const key = [store.sweep, fits && this.shown === "not hidden" ? store.version : 0];
     if (this.redrawn || pane.drawn?.some((part, index) => part !== key[index]) || !pane.drawn) {
       const first = pane.drawn?.[0]?.name !== store.sweep.name;
       pane.drawn = key;
       if (first && pane === this.main) this.view = viewOf(store.sweep.axes, this.view);
-      this.view = this.fitted(pane, fits);
+      this.view = this.viewFor(pane, fits);
       grid.show(pane === this.main ? this.view : viewOf(store.sweep.axes, this.view), fits);
       if (first && pane === this.main && !this.closely.isOpen) this.focusLater();
       if (pane !== this.main && this.main.grid.view) grid.moveTo({ ...this.main.grid.view }, true);
@@ -301,7 +302,7 @@ export class SweepViewer {
   }
 
   /** The view; where no cell of its pages fits what is to be shown, that with the first one that does. */
-  fitted(pane, fits) {
+  viewFor(pane, fits) {
     if (!fits || pane !== this.main) return this.view;
     const { sweep } = pane.store;
     const first = sweep.cells.filter(fits);
@@ -353,9 +354,9 @@ export class SweepViewer {
     }
     this.shownChoice.show(SHOWN_NAMES.map((value) => ({ value, label: value })), this.shown);
     const { table } = this.main.grid;
-    const fit = fitting(this.shown, this.words.value, this.main.store.marks);
+    const fit = makeFilter(this.shown, this.words.value, this.main.store.marks);
     const all = fit ? sweep.cells.filter(fit).length : 0;
-    this.count.textContent = fit && table ? `${table.count} here, ${counted(all, "cell")} in all` : "";
+    this.count.textContent = fit && table ? `${table.count} here, ${countText(all, "cell")} in all` : "";
   }
 
   drawPage(sweep, name, choice) {
@@ -374,7 +375,7 @@ export class SweepViewer {
     const notice = this.panes.map((pane) => pane.store.notice).find(Boolean);
     const none = !store.sweep && !name && this.archive.length === 0;
     const idle = none ? "There are no sweeps yet: Run a grid to make one." : "";
-    const row = store.sweep && recommended(store.sweep);
+    const row = store.sweep && recommendedRow(store.sweep);
     const advice = row ? `Recommended: ${row.label}. ${store.sweep.scores.why ?? ""}` : "";
     const text = problem ?? notice ?? (idle || advice);
     showNote(this.note, text, problem !== null);
@@ -393,7 +394,7 @@ export class SweepViewer {
     return hostUrl(address);
   }
 
-  opened(pane, cell) {
+  openCell(pane, cell) {
     this.pane = pane;
     this.closely.open(cell);
     this.schedule();
@@ -409,7 +410,7 @@ export class SweepViewer {
   }
 
   /** From closely back to the plane. */
-  left() {
+  returnToPlane() {
     this.draw();
     requestAnimationFrame(() => this.life && this.pane.grid.focus());
   }

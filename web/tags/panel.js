@@ -5,7 +5,8 @@ import { Completion } from "../common/completion.js";
 import { button, element, field, showNote } from "../common/dom.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
-import { completions, counted, parseFilter, passes, splitTags, withAdded, withRemoved } from "../common/tags.js";
+import { countText, findCompletions, parseFilter, passesFilter, splitTags, withAdded, withRemoved } from
+  "../common/tags.js";
 import { UndoControls } from "../common/undo.js";
 import { TagDialog } from "./dialog.js";
 import { fetchDataset, saveCaptions } from "./routes.js";
@@ -181,7 +182,7 @@ export class TagPanel extends Panel {
     const changed = this.onlyChanged ? new Set(this.store.changedIds()) : null;
     for (const row of this.rows) {
       const { id, name } = row.picture;
-      const fits = passes(name, row.tags, terms) && (!changed || changed.has(id));
+      const fits = passesFilter(name, row.tags, terms) && (!changed || changed.has(id));
       row.element.hidden = !fits && !row.element.contains(document.activeElement);
     }
     this.shown = this.rows.filter((row) => !row.element.hidden);
@@ -192,9 +193,9 @@ export class TagPanel extends Panel {
     const { store } = this;
     const [count, changed] = [store.pictures.length, store.changedIds().length];
     const edited = store.past.length + store.future.length;
-    const saving = store.saving || store.unsaved().length ? "saving…" : edited ? "saved" : null;
+    const saving = store.saving || store.unsavedIds().length ? "saving…" : edited ? "saved" : null;
     const ran = store.stale && !changed ? "edited since the last run" : null;
-    const told = [counted(count, "picture"), ran, store.problem ? null : saving];
+    const told = [countText(count, "picture"), ran, store.problem ? null : saving];
     this.status.textContent = told.filter(Boolean).join(" · ");
     this.changedButton.hidden = !changed && !this.onlyChanged;
     this.changedButton.value = `${changed} changed`;
@@ -209,7 +210,8 @@ export class TagPanel extends Panel {
     this.all.checked = picked > 0 && picked === this.shown.length;
     this.all.indeterminate = picked > 0 && picked < this.shown.length;
     this.allText.textContent = picked ? `${picked} of ${this.shown.length} selected` : `${this.shown.length} shown`;
-    const whom = picked ? counted(picked, "selected picture") : `the ${counted(this.shown.length, "picture")} shown`;
+    const shown = countText(this.shown.length, "picture");
+    const whom = picked ? countText(picked, "selected picture") : `the ${shown} shown`;
     this.addButton.title = `Add these tags to ${whom}`;
     this.removeButton.title = `Remove these tags from ${whom}`;
     const nothing = !this.bulk.value.trim() || !this.shown.length;
@@ -284,7 +286,7 @@ export class TagPanel extends Panel {
 
   filterOffer(typed) {
     const term = typed.split(",").pop().trim().replace(/^-?"?/, "");
-    return completions(this.store.counts(), term, [], OFFERED);
+    return findCompletions(this.store.counts(), term, [], OFFERED);
   }
 
   /** Put a tag in the place of the term that is being typed. */
@@ -296,7 +298,7 @@ export class TagPanel extends Panel {
   }
 
   bulkOffer(typed) {
-    return completions(this.store.counts(), typed.split(",").pop(), splitTags(typed).slice(0, -1), OFFERED);
+    return findCompletions(this.store.counts(), typed.split(",").pop(), splitTags(typed).slice(0, -1), OFFERED);
   }
 
   completeBulk(tag) {
@@ -330,7 +332,7 @@ export class TagPanel extends Panel {
     if (!tags.length) return;
     const { word, apply } = CHANGES[kind];
     const targets = this.targets();
-    const label = `${word} ${tags.join(", ")} in ${counted(targets.length, "picture")}`;
+    const label = `${word} ${tags.join(", ")} in ${countText(targets.length, "picture")}`;
     const done = this.store.edit(label, targets, (before) => apply(before, tags));
     this.bulk.value = "";
     this.say(done ? `${label}: ${done} changed` : `${label}: nothing to change`);

@@ -54,7 +54,7 @@ export class TagRow {
     this.check = element("input", "lb-ui-check", { type: "checkbox", tabIndex: -1 });
     this.check.setAttribute("aria-label", `Select ${this.picture.name}`);
     this.check.addEventListener("click", (event) => this.editor.pick(this, this.check.checked, event.shiftKey));
-    this.check.addEventListener("keydown", (event) => this.moved(event));
+    this.check.addEventListener("keydown", (event) => this.moveOn(event));
     const image = element("img", "lb-tags-thumb", {
       src: this.editor.thumb(this.picture), loading: "lazy", decoding: "async", draggable: false, alt: "",
     });
@@ -92,7 +92,7 @@ export class TagRow {
   }
 
   /** On the check box only the keys that go from row to row. */
-  moved(event) {
+  moveOn(event) {
     const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
     if (!by || !this.editor.go(this, by)) return;
     event.preventDefault();

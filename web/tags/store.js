@@ -2,7 +2,7 @@
  * and no host: the routes are given to it. */
 
 import { Store } from "../common/store.js";
-import { countTags, counted, distinct, joinTags, named, oneLine } from "../common/tags.js";
+import { countTags, countText, joinTags, listNames, oneLine, uniqueTags } from "../common/tags.js";
 
 /** Milliseconds without another edit after which the edits are saved. */
 const SAVE_MS = 300;
@@ -82,7 +82,7 @@ export class TagStore extends Store {
   /** Take over what the server has, and keep what is not saved unless that very picture was changed there too. */
   merge(fresh) {
     const [before, shown] = [this.saved, this.tags];
-    const unsaved = new Set(this.unsaved());
+    const unsaved = new Set(this.unsavedIds());
     this.take(fresh);
     const [tags, lost] = [new Map(), new Map()];
     for (const picture of this.pictures) {
@@ -95,14 +95,14 @@ export class TagStore extends Store {
     this.tags = tags;
     if (otherwise || before.size !== this.saved.size) [this.past, this.future] = [[], []];
     if (lost.size) this.giveWay(lost);
-    if (this.unsaved().length) this.saveSoon();
+    if (this.unsavedIds().length) this.saveSoon();
   }
 
   /** Record that others' captions took the place of edits that were not saved, so that undoing brings those back. */
   giveWay(lost) {
     this.past = [{ label: "giving way", changes: lost }];
     const names = this.pictures.filter(({ id }) => lost.has(id)).map(({ name }) => name);
-    this.notice = `${named(names)} ${names.length === 1 ? "was" : "were"} changed elsewhere at the same time. ` +
+    this.notice = `${listNames(names)} ${names.length === 1 ? "was" : "were"} changed elsewhere at the same time. ` +
       "Those captions are shown; Undo brings yours back.";
   }
 
@@ -119,17 +119,17 @@ export class TagStore extends Store {
   }
 
   /** Ids of pictures whose caption is not as `captions` has it. */
-  differing(captions) {
+  findDiffering(captions) {
     return this.pictures.filter((picture) => this.captionOf(picture) !== captions.get(picture.id)).map(({ id }) => id);
   }
 
-  unsaved() {
-    return this.differing(this.saved);
+  unsavedIds() {
+    return this.findDiffering(this.saved);
   }
 
   /** Ids of pictures whose caption is not the one that the last run used. */
   changedIds() {
-    return this.differing(this.used);
+    return this.findDiffering(this.used);
   }
 
   /** All tags by frequency. */
@@ -152,7 +152,7 @@ export class TagStore extends Store {
     for (const id of this.editable ? ids : []) {
       const before = this.tagsOf(id);
       const after = change(before);
-      if (joinTags(after) !== joinTags(before)) changes.set(id, [before, distinct(after)]);
+      if (joinTags(after) !== joinTags(before)) changes.set(id, [before, uniqueTags(after)]);
     }
     if (!changes.size) return 0;
     this.record({ label, changes });
@@ -176,16 +176,16 @@ export class TagStore extends Store {
   // -- saving -----------------------------------------------------------------------------------------------------
 
   hasUnsaved() {
-    return this.unsaved().length > 0;
+    return this.unsavedIds().length > 0;
   }
 
   unsavedText() {
-    return counted(this.unsaved().length, "caption");
+    return countText(this.unsavedIds().length, "caption");
   }
 
   makeRequest() {
     const { id, revision } = this;
-    const wanted = new Set(this.unsaved());
+    const wanted = new Set(this.unsavedIds());
     const changes = this.pictures.filter((picture) => wanted.has(picture.id))
       .map((picture) => ({ picture: picture.id, caption: this.captionOf(picture) }));
     return { changes, body: { id, revision, changes } };

@@ -2,7 +2,8 @@
  * stays crisp at any zoom and takes its colours from the theme. Loaded alone, it does nothing. */
 
 import { finite, formatLoss, formatTick } from "../common/format.js";
-import { covering, envelope, lossRange, nearest, pathThrough, scale, stepTicks, thinned } from "../common/plot.js";
+import { coverRange, envelope, lossRange, makeScale, nearestPoint, pathThrough, stepTicks, thinPoints } from
+  "../common/plot.js";
 import { chartSummary, validationText } from "./state.js";
 
 /** Points drawn of a curve at most: more than a node has pixels to show. */
@@ -27,7 +28,7 @@ function validationPoints(run) {
 /** A vertical axis: its ticks as [value, label], and its ends. Null where there is nothing to show. */
 function axis(range, count) {
   if (!range) return null;
-  const { step, values } = covering(range[0], range[1], count);
+  const { step, values } = coverRange(range[0], range[1], count);
   const labels = values.map((value) => formatTick(value, step));
   return { values, labels, low: values[0], high: values[values.length - 1] };
 }
@@ -56,8 +57,9 @@ export function layout(run, width, height) {
   const to = width - (right ? widest(right.labels) : EDGE.right); // half of the last step's label
   const bottom = height - EDGE.bottom;
   const last = Math.max(run.step, run.losses.length ? run.losses[run.losses.length - 1][0] : 0, 1);
-  const ends = (sides) => scale(sides?.low ?? 0, sides?.high ?? 1, bottom, EDGE.top);
-  return { checks, left, right, from, to, bottom, last, x: scale(0, last, from, to), y: ends(left), y2: ends(right) };
+  const ends = (sides) => makeScale(sides?.low ?? 0, sides?.high ?? 1, bottom, EDGE.top);
+  const x = makeScale(0, last, from, to);
+  return { checks, left, right, from, to, bottom, last, x, y: ends(left), y2: ends(right) };
 }
 
 /** Draw the run into an SVG element of the given size in CSS pixels. */
@@ -109,13 +111,13 @@ function curves(run, { left, x, y }) {
   if (!left) return [];
   return [
     svg("path", { class: "lb-train-raw", d: pathThrough(envelope(run.losses, DRAWN), x, y) }),
-    svg("path", { class: "lb-train-smoothed", d: pathThrough(thinned(run.smoothed, DRAWN), x, y) }),
+    svg("path", { class: "lb-train-smoothed", d: pathThrough(thinPoints(run.smoothed, DRAWN), x, y) }),
   ];
 }
 
 function validation({ checks, right, from, to, x, y2 }) {
   if (!right) return [];
-  const dots = thinned(checks.points, DRAWN).map(([step, value]) =>
+  const dots = thinPoints(checks.points, DRAWN).map(([step, value]) =>
     svg("circle", { class: "lb-train-dot", cx: x(step), cy: y2(value), r: 3 }));
   const base = { class: "lb-train-base", x1: from, x2: to, y1: y2(1), y2: y2(1) };
   return [
@@ -128,9 +130,9 @@ function validation({ checks, right, from, to, x, y2 }) {
 /** What the chart shows at a place `across` it (pixels from its left edge): the step and the values there, in words. */
 export function readAt(run, plan, across) {
   const step = ((across - plan.from) / (plan.to - plan.from)) * plan.last;
-  const raw = nearest(run.losses, step);
-  const calm = nearest(run.smoothed, step);
-  const check = nearest(run.validation, step);
+  const raw = nearestPoint(run.losses, step);
+  const calm = nearestPoint(run.smoothed, step);
+  const check = nearestPoint(run.validation, step);
   if (!raw && !calm) return null;
   const words = [
     `step ${(raw ?? calm)[0]}`,

@@ -1,6 +1,6 @@
 /** The live panel of LoraBootstrap_TrainLora, and a view of a run on LoraBootstrap_LoadRun. */
 
-import { feeding, runName, widgetValue } from "../common/graph.js";
+import { findFeeder, runName, widgetValue } from "../common/graph.js";
 import { app } from "../common/host.js";
 import { addPanelWidget, followNode, linkStyles, redrawNode } from "../common/mount.js";
 import { TrainPanel } from "./panel.js";
@@ -42,7 +42,7 @@ function owns(node, name, event) {
 
 /** What the node says before a first run. */
 async function idleText(node) {
-  const family = FAMILY_OF[feeding(node, ({ name }) => name === "model")?.comfyClass] ?? null;
+  const family = FAMILY_OF[findFeeder(node, ({ name }) => name === "model")?.comfyClass] ?? null;
   const preset = presetText(await fetchPresets(), widgetValue(node, "kind"), family);
   return preset || "The loss, the previews and the time left appear here while it trains.";
 }

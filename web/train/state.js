@@ -1,7 +1,7 @@
 /** What the panel knows of a run: made from the run route, carried on by progress events. Pure functions, no host. */
 
 import { finite, formatLoss, formatMemory, formatSeconds } from "../common/format.js";
-import { thinned } from "../common/plot.js";
+import { thinPoints } from "../common/plot.js";
 
 /** More points than are ever drawn; beyond twice as many, every other one goes. */
 const KEPT = 1000;
@@ -36,8 +36,8 @@ export function withEvent(run, event) {
   return Object.freeze({
     ...run,
     ...latest(event),
-    losses: appended(run.losses, event.step, event.loss),
-    smoothed: appended(run.smoothed, event.step, event.smoothed),
+    losses: appendPoint(run.losses, event.step, event.loss),
+    smoothed: appendPoint(run.smoothed, event.step, event.smoothed),
     validation: event.validation ? withRow(run.validation, event.validation) : run.validation,
     samples: event.sample ? withSample(run.samples, event.sample) : run.samples,
   });
@@ -55,10 +55,10 @@ function latest(event) {
   return Object.fromEntries(LATEST.filter((name) => name in event).map((name) => [name, event[name]]));
 }
 
-function appended(rows, step, value) {
+function appendPoint(rows, step, value) {
   if (finite(value) === null || (rows.length && rows[rows.length - 1][0] >= step)) return rows;
   const longer = [...rows, [step, value]];
-  return longer.length > 2 * KEPT ? thinned(longer, KEPT) : longer;
+  return longer.length > 2 * KEPT ? thinPoints(longer, KEPT) : longer;
 }
 
 function withRow(rows, row) {
@@ -77,25 +77,25 @@ export const lastValue = (rows) => (rows.length ? rows[rows.length - 1][1] : nul
 /** The loss to name in one figure: smoothed where there is one, for a single step's loss says little. */
 const currentLoss = (run) => lastValue(run.smoothed) ?? lastValue(run.losses);
 
-const named = (word, value) => (value === null ? null : `${word} ${formatLoss(value)}`);
+const lossText = (word, value) => (value === null ? null : `${word} ${formatLoss(value)}`);
 
 /** The folder's name where it is not the run's own: that was taken by another run. */
 const folder = (run) => (run.run === run.name ? null : `in ${run.run}`);
 
-const given = (value, format) => (finite(value) === null ? null : format(value));
+const formatGiven = (value, format) => (finite(value) === null ? null : format(value));
 
 /** By status: the parts of the status line. A part that is null is left out. */
 const PARTS = {
   preparing: (run) => ["preparing", run.message],
   training: (run) => [
     `step ${run.step}/${run.steps}`,
-    named("loss", currentLoss(run)),
-    given(run.seconds_left, (seconds) => `${formatSeconds(seconds)} left`),
-    given(run.memory || null, formatMemory),
+    lossText("loss", currentLoss(run)),
+    formatGiven(run.seconds_left, (seconds) => `${formatSeconds(seconds)} left`),
+    formatGiven(run.memory || null, formatMemory),
   ],
-  finished: (run) => ["finished", `${run.step} steps`, named("loss", currentLoss(run)), folder(run)],
+  finished: (run) => ["finished", `${run.step} steps`, lossText("loss", currentLoss(run)), folder(run)],
   stopped: (run) => [
-    `stopped and kept at step ${run.step}/${run.steps}`, named("loss", currentLoss(run)), folder(run),
+    `stopped and kept at step ${run.step}/${run.steps}`, lossText("loss", currentLoss(run)), folder(run),
   ],
   cancelled: (run) => [`cancelled at step ${run.step}/${run.steps}`, "run again to go on from there"],
   interrupted: (run) => [`interrupted at step ${run.step}/${run.steps}`, "run again to go on from there"],

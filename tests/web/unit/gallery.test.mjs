@@ -3,8 +3,8 @@ import test from "node:test";
 
 const { Conflict, Refused } = await import("../../../web/common/errors.js");
 const { projectName, runName } = await import("../../../web/common/graph.js");
-const { filtered, moved, ordered, together } = await import("../../../web/gallery/order.js");
-const { UNTOUCHED, boxBetween, cropProblem, isKept, quotaRows, stacks, toDo } =
+const { filterCandidates, moveFocus, sortCandidates, groupTwins } = await import("../../../web/gallery/order.js");
+const { UNTOUCHED, boxBetween, cropProblem, isKept, quotaRows, stackSteps, toDo } =
   await import("../../../web/gallery/picks.js");
 const { GalleryStore } = await import("../../../web/gallery/store.js");
 
@@ -137,22 +137,22 @@ const MANY = [
 const numbers = (candidates) => candidates.map(({ name }) => Number(name.slice(3)));
 
 test("every order sorts by what it is called, with what was not measured at the end", () => {
-  assert.deepEqual(numbers(ordered(MANY, "proposed")), [2, 1, 10, 0]);
-  assert.deepEqual(numbers(ordered(MANY, "likeness")), [10, 1, 0, 2]);
-  assert.deepEqual(numbers(ordered(MANY, "novelty")), [0, 2, 1, 10]);
-  assert.deepEqual(numbers(ordered(MANY, "view")), [1, 0, 2, 10]);
-  assert.deepEqual(numbers(ordered([...MANY].reverse(), "name")), [0, 1, 2, 10]);
+  assert.deepEqual(numbers(sortCandidates(MANY, "proposed")), [2, 1, 10, 0]);
+  assert.deepEqual(numbers(sortCandidates(MANY, "likeness")), [10, 1, 0, 2]);
+  assert.deepEqual(numbers(sortCandidates(MANY, "novelty")), [0, 2, 1, 10]);
+  assert.deepEqual(numbers(sortCandidates(MANY, "view")), [1, 0, 2, 10]);
+  assert.deepEqual(numbers(sortCandidates([...MANY].reverse(), "name")), [0, 1, 2, 10]);
 });
 
 test("near copies are put beside the first of them, and nothing is lost", () => {
-  assert.deepEqual(numbers(together(MANY)), [0, 10, 1, 2]);
-  assert.deepEqual(numbers(together([...MANY].reverse())), [10, 0, 2, 1]);
+  assert.deepEqual(numbers(groupTwins(MANY)), [0, 10, 1, 2]);
+  assert.deepEqual(numbers(groupTwins([...MANY].reverse())), [10, 0, 2, 1]);
 });
 
 test("a filter looks into name, prompt, LoRA, tags and state", () => {
   const picks = { "r1-000": pick({ state: "keep" }), "r1-001": pick({ state: "reject", tags: ["snow"] }) };
   const found = (text, mode = "manual") =>
-    numbers(filtered(MANY, text, ({ name }) => picks[name] ?? pick(), mode));
+    numbers(filterCandidates(MANY, text, ({ name }) => picks[name] ?? pick(), mode));
   assert.deepEqual(["kept", "rejected", "undecided", "proposed"].map((text) => found(text)),
     [[0], [1], [2, 10], [1, 2]]);
   assert.deepEqual([found("rain"), found("other"), found("010"), found("snow"), found("similar")],
@@ -164,13 +164,13 @@ test("a filter looks into name, prompt, LoRA, tags and state", () => {
 
 test("arrow keys go through the grid and stay inside it", () => {
   const grid = { columns: 4, count: 10, page: 2 };
-  const to = (key, ...from) => from.map((at) => moved(key, at, grid));
+  const to = (key, ...from) => from.map((at) => moveFocus(key, at, grid));
   assert.deepEqual([to("ArrowLeft", 0, 5), to("ArrowRight", 9, 3)], [[0, 4], [9, 4]]);
   assert.deepEqual(to("ArrowUp", 2, 6), [2, 2]);
   assert.deepEqual(to("ArrowDown", 1, 5, 6, 9), [5, 9, 9, 9], "above the gap at the end lies the last one");
   assert.deepEqual([to("PageDown", 0, 3, 8), to("PageUp", 9, 5, 2)], [[8, 9, 8], [1, 1, 2]]);
   assert.deepEqual([to("Home", 7), to("End", 1), to("a", 1)], [[0], [9], [null]]);
-  assert.equal(moved("End", 0, { columns: 1, count: 0, page: 1 }), null);
+  assert.equal(moveFocus("End", 0, { columns: 1, count: 0, page: 1 }), null);
 });
 
 // -- the store ------------------------------------------------------------------------------------------------------
@@ -322,7 +322,7 @@ test("of steps of the same name the latest is undone first", async () => {
 
 test("an undone step whose beginning is forgotten can still be done again", () => {
   const change = { before: pick({ state: "keep" }), after: pick() };
-  const { past, future } = stacks([{ at: "", label: "undone: keeping a", changes: new Map([["a", change]]) }]);
+  const { past, future } = stackSteps([{ at: "", label: "undone: keeping a", changes: new Map([["a", change]]) }]);
   assert.deepEqual(past, []);
   assert.deepEqual(future[0].changes.get("a"), { before: change.after, after: change.before });
 });

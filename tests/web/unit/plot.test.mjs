@@ -1,17 +1,17 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-const { covering, envelope, lossRange, nearest, pathThrough, scale, stepTicks, thinned, tickStep } =
+const { coverRange, envelope, lossRange, nearestPoint, pathThrough, makeScale, stepTicks, thinPoints, tickStep } =
   await import("../../../web/common/plot.js");
 
 const line = (count, value = (step) => step) => Array.from({ length: count }, (_, i) => [i + 1, value(i + 1)]);
 
 test("thinning keeps the first and the last of exactly the points asked for", () => {
-  const few = thinned(line(10_000), 500);
+  const few = thinPoints(line(10_000), 500);
   assert.equal(few.length, 500);
   assert.deepEqual([few[0], few[499]], [[1, 1], [10_000, 10_000]]);
   assert.equal(new Set(few.map(([step]) => step)).size, 500);
-  assert.deepEqual(thinned(line(7), 500), line(7));
+  assert.deepEqual(thinPoints(line(7), 500), line(7));
 });
 
 test("the envelope keeps a spike that even thinning would lose", () => {
@@ -30,9 +30,9 @@ test("one wild loss of a hundred does not stretch the axis", () => {
 });
 
 test("ticks are round, cover the range, and are no more than asked for", () => {
-  assert.deepEqual(covering(0.083, 0.312, 4), { step: 0.1, values: [0, 0.1, 0.2, 0.30000000000000004, 0.4] });
+  assert.deepEqual(coverRange(0.083, 0.312, 4), { step: 0.1, values: [0, 0.1, 0.2, 0.30000000000000004, 0.4] });
   for (const [low, high] of [[0.0821, 0.0829], [3, 1700], [1e-6, 3e-6], [0.9, 0.9], [0, 0]]) {
-    const { step, values } = covering(low, high, 4);
+    const { step, values } = coverRange(low, high, 4);
     assert.ok(values[0] <= low && values[values.length - 1] >= high - 1e-12, `${low}..${high}: ${values}`);
     assert.ok(values.length >= 2 && values.length <= 6, `${values}`);
     assert.ok([1, 2, 2.5, 5, 10].some((nice) => Math.abs(step / 10 ** Math.floor(Math.log10(step)) - nice) < 1e-6));
@@ -47,9 +47,9 @@ test("the step axis has whole steps from nought, also in the first steps", () =>
 });
 
 test("a scale maps its ends and holds what lies beyond them", () => {
-  const y = scale(0, 2, 100, 0);
+  const y = makeScale(0, 2, 100, 0);
   assert.deepEqual([y(0), y(1), y(2), y(5), y(-1)], [100, 50, 0, 0, 100]);
-  assert.equal(scale(3, 3, 0, 10)(3), 0);
+  assert.equal(makeScale(3, 3, 0, 10)(3), 0);
 });
 
 test("a path goes through every point", () => {
@@ -58,6 +58,6 @@ test("a path goes through every point", () => {
 });
 
 test("the nearest point is found, or none", () => {
-  assert.deepEqual(nearest([[1, 5], [10, 6], [20, 7]], 14), [10, 6]);
-  assert.equal(nearest([], 3), null);
+  assert.deepEqual(nearestPoint([[1, 5], [10, 6], [20, 7]], 14), [10, 6]);
+  assert.equal(nearestPoint([], 3), null);
 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 const {
-  blockOffers, changedRow, lineOf, nameOffers, newRow, parseLine, parseText, plainName, switchedRow, textOf, withBlock,
+  blockOffers, changeRow, lineOf, nameOffers, newRow, parseLine, parseText, plainName, switchRow, textOf, withBlock,
   withStep, withWholeLine, writtenNames,
 } = await import("../../../web/stack/text.js");
 const { StackStore } = await import("../../../web/stack/store.js");
@@ -44,7 +44,7 @@ test("a text that nobody edits stays as it is to the letter", () => {
 
 test("an edit writes its own line anew and no other", () => {
   const { rows, ...ends } = parseText("# note\r\n girl:0.8\r\noff  ink : 0.5 :0.3\r\n");
-  const edited = rows.map((other) => (other.name === "girl" ? changedRow(other, { strength: "0.75" }) : other));
+  const edited = rows.map((other) => (other.name === "girl" ? changeRow(other, { strength: "0.75" }) : other));
   assert.equal(textOf({ rows: edited, ...ends }), "# note\r\ngirl : 0.75\r\noff  ink : 0.5 :0.3\r\n");
 });
 
@@ -52,17 +52,17 @@ test("rows are written as short as they can be, and read again as they were", ()
   const lines = ["girl", "girl : 0.8", "ink : : 0.3", "ink : 0.5 : : style", "ink : : : style", "off ink", "# ink : 1",
     "<lora:girl:0.8>", "<lora:girl::0.3>"];
   assert.deepEqual(lines.map((line) => lineOf(row(line))), lines);
-  assert.equal(lineOf(changedRow(row("<lora:girl:0.8>"), { blocks: "style" })), "girl : 0.8 : : style");
+  assert.equal(lineOf(changeRow(row("<lora:girl:0.8>"), { blocks: "style" })), "girl : 0.8 : : style");
   assert.equal(lineOf(newRow({ strength: "0.7" })), "");
 });
 
 test("what made a row off makes it off again", () => {
-  assert.equal(switchedRow(switchedRow(row("## ink : 0.5"))).raw, "## ink : 0.5");
-  assert.deepEqual([switchedRow(row("ink")).raw, switchedRow(row("off ink")).raw], ["off ink", "ink"]);
+  assert.equal(switchRow(switchRow(row("## ink : 0.5"))).raw, "## ink : 0.5");
+  assert.deepEqual([switchRow(row("ink")).raw, switchRow(row("off ink")).raw], ["off ink", "ink"]);
 });
 
 test("a whole line that is typed as a name is taken apart", () => {
-  const typed = (name) => withWholeLine(changedRow(row("x : 0.7"), { name })).raw;
+  const typed = (name) => withWholeLine(changeRow(row("x : 0.7"), { name })).raw;
   assert.deepEqual([typed("girl:0.5"), typed("<lora:girl:0.5:0.2>"), typed("ink:::style"), typed("girl:much")], [
     "girl : 0.5", "<lora:girl:0.5:0.2>", "ink : 0.7 : : style", "girl:much : 0.7"]);
 });

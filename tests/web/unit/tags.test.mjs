@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 const {
-  completions, countTags, counted, named, parseFilter, passes, sameTag, splitTags, withAdded, withMoved, withRemoved,
+  findCompletions, countTags, countText, listNames, parseFilter, passesFilter, sameTag, splitTags, withAdded, withMoved, withRemoved,
   withReplaced,
 } = await import("../../../web/common/tags.js");
 const { Conflict, Refused } = await import("../../../web/common/errors.js");
@@ -27,22 +27,22 @@ test("tags are added once, removed in any spelling, moved within the ends, and w
 test("completion offers what begins with the typing first, then by frequency, and nothing that is there", () => {
   const vocabulary = countTags([["hair", "long hair", "chair"], ["long hair", "hair bow"], ["Long_Hair", "rain"]]);
   assert.deepEqual(vocabulary[0], { tag: "long hair", same: "long hair", count: 3 });
-  const offered = (...given) => completions(vocabulary, ...given).map(({ tag }) => tag);
+  const offered = (...given) => findCompletions(vocabulary, ...given).map(({ tag }) => tag);
   assert.deepEqual(offered("hair", [], 9), ["hair", "hair bow", "long hair", "chair"]);
   assert.deepEqual(offered("HAIR", ["long_hair"], 2), ["hair", "hair bow"]);
   assert.deepEqual(offered(" ", [], 9), []);
 });
 
 test("a filter holds text, whole tags in quotes, and what must be absent", () => {
-  const fits = (text, tags = ["long hair", "rain_coat"], name = "one.png") => passes(name, tags, parseFilter(text));
+  const fits = (text, tags = ["long hair", "rain_coat"], name = "one.png") => passesFilter(name, tags, parseFilter(text));
   assert.deepEqual(["hair", "one", "", "long hair, rain", "RAIN COAT"].map((text) => fits(text)), Array(5).fill(true));
   assert.deepEqual(['"hair"', "-hair", "two", "hair, snow", '"rain'].map((text) => fits(text)), Array(5).fill(false));
   assert.ok(fits('"Rain Coat", -"hair", -snow'));
 });
 
 test("numbers and names read as people write them", () => {
-  assert.deepEqual([counted(1, "picture"), counted(0, "picture")], ["1 picture", "0 pictures"]);
-  assert.deepEqual([named(["a", "b"]), named(["a", "b", "c", "d", "e"])], ["a, b", "a, b, c and 2 more"]);
+  assert.deepEqual([countText(1, "picture"), countText(0, "picture")], ["1 picture", "0 pictures"]);
+  assert.deepEqual([listNames(["a", "b"]), listNames(["a", "b", "c", "d", "e"])], ["a, b", "a, b, c and 2 more"]);
 });
 
 /** A server of one dataset that keeps what it is given, as the routes do. */
