@@ -42,7 +42,7 @@ function ends(points) {
 }
 
 /** The value below which a share (0..1) of the values lies. `values` is not empty. */
-export function quantile(values, share) {
+function quantile(values, share) {
   const sorted = [...values].sort((a, b) => a - b);
   return sorted[Math.round(share * (sorted.length - 1))];
 }

@@ -15,7 +15,7 @@ const FIGURES = [
 const told = (value) => (finite(value) === null ? "not measured" : value.toFixed(2));
 
 /** A round's figures in one line: "drift 0.12 · diversity 0.50 (base 0.62) · burn not measured". */
-export function figuresLine(figures) {
+function figuresLine(figures) {
   return FIGURES.map(([name, of, base]) => {
     const against = base && finite(base(figures)) !== null ? ` (base ${told(base(figures))})` : "";
     return `${name} ${told(of(figures))}${against}`.replaceAll(" ", "\u00a0");

@@ -10,7 +10,7 @@ export const UNTOUCHED = Object.freeze({ state: "", tags: null, crop: null, flip
 const UNDONE = "undone: ";
 const REDONE = "done again: ";
 /** The least side of a crop in pixels; the server refuses smaller ones. */
-export const LEAST_SIDE = 16;
+const LEAST_SIDE = 16;
 
 export const isSame = (a, b) => a === b || JSON.stringify(a) === JSON.stringify(b);
 

@@ -63,7 +63,7 @@ export function parseLine(line, { on = false, named = false } = {}) {
 }
 
 /** The parts of a LoRA as it is written, null for what is none, or holds several. */
-export function parseEntry(text) {
+function parseEntry(text) {
   const tag = text.match(/^<lora:([^<>]*)>$/i);
   if (!tag && text.startsWith("<")) return null;
   const parts = (tag ? tag[1] : text).split(":").map((part) => part.trim());

@@ -20,7 +20,7 @@ const shown = (value) => (typeof value === "number" ? String(Math.round(value * 
 const isTold = (value) => value !== null && value !== undefined && value !== "" && value.length !== 0;
 
 /** Rows for a list of facts: [what, value]. */
-export function factRows(sweep, cell) {
+function factRows(sweep, cell) {
   const { shared } = sweep;
   const base = sweep.axes.findIndex(({ name }) => name === "base");
   const checkpoint = [isTold(cell.step) && `step ${cell.step}`, isTold(cell.epoch) && `epoch ${cell.epoch}`];

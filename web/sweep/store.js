@@ -85,10 +85,6 @@ export class SweepStore extends Store {
     return { total: states.size, done: of("done"), failed: of("failed") };
   }
 
-  cellOf(key) {
-    return this.cells.find((cell) => cell.key === key) ?? null;
-  }
-
   /** The same picture without the LoRA, or null. */
   bare(cell) {
     const found = this.sweep.without ? this.places.get(withoutLora(this.sweep.axes, cell.at).join()) : null;

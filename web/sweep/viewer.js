@@ -73,7 +73,7 @@ class Pane {
   }
 }
 
-export class SweepViewer {
+class SweepViewer {
   /**
    * @param {object} [actions] what the host can do; what is left out is not offered
    * @param {(file: File) => Promise<void>} [actions.loadWorkflow] opens the graph in a picture

@@ -48,7 +48,7 @@ const widest = (labels) => Math.max(...labels.map((label) => label.length)) * CH
  * @param {number} width
  * @param {number} height
  */
-export function layout(run, width, height) {
+function layout(run, width, height) {
   const checks = validationPoints(run);
   const count = Math.min(5, Math.max(1, Math.floor((height - EDGE.top - EDGE.bottom) / 34)));
   const left = axis(lossRange(run.losses, run.smoothed), count);

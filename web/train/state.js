@@ -24,7 +24,7 @@ export function fromReply(reply) {
 }
 
 /** Whether a training is under way, so that there is something to stop. */
-export const isLive = (run) => run?.status === "preparing" || run?.status === "training";
+const isLive = (run) => run?.status === "preparing" || run?.status === "training";
 
 /**
  * The run after a progress event, or null where the event does not carry on from it (another folder, a step back,
@@ -72,7 +72,7 @@ function withSample(samples, sample) {
 }
 
 /** The last value of a list of points, or null. */
-export const lastValue = (rows) => (rows.length ? rows[rows.length - 1][1] : null);
+const lastValue = (rows) => (rows.length ? rows[rows.length - 1][1] : null);
 
 /** The loss to name in one figure: smoothed where there is one, for a single step's loss says little. */
 const currentLoss = (run) => lastValue(run.smoothed) ?? lastValue(run.losses);
