@@ -145,8 +145,11 @@ export class Store extends StepStore {
     const saving = this.save(leaving);
     this.saving = saving;
     this.changed();
-    await saving;
-    if (this.saving === saving) this.saving = null;
+    try {
+      await saving;
+    } finally {
+      if (this.saving === saving) this.saving = null;
+    }
     this.changed();
     return undefined;
   }

@@ -2,87 +2,10 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 const { Conflict, Refused } = await import("../../../web/common/errors.js");
-const { projectName, runName } = await import("../../../web/common/graph.js");
-const { filterCandidates, moveFocus, sortCandidates, groupTwins } = await import("../../../web/gallery/order.js");
+const { filterCandidates, groupTwins, moveFocus, sortCandidates } = await import("../../../web/gallery/order.js");
 const { UNTOUCHED, boxBetween, cropProblem, isKept, quotaRows, stackSteps, toDo } =
   await import("../../../web/gallery/picks.js");
 const { GalleryStore } = await import("../../../web/gallery/store.js");
-
-// -- the graph ------------------------------------------------------------------------------------------------------
-
-/** A graph: each node's inputs are given as [name, type, node it comes from, slot there]. */
-function graph(nodes, graphOf = {}) {
-  const made = {};
-  for (const [id, { type, widgets = {}, inputs = [], ...more }] of Object.entries(nodes)) {
-    made[id] = {
-      comfyClass: type, graph: graphOf, ...more,
-      widgets: Object.entries(widgets).map(([name, value]) => ({ name, value })),
-      inputs: inputs.map(([name, socket, from]) => ({ name, type: socket, link: from === undefined ? null : 1 })),
-      getInputNode: (slot) => made[inputs[slot][2]] ?? null,
-      getInputLink: (slot) => ({ origin_id: inputs[slot][2], origin_slot: inputs[slot][3] ?? 0 }),
-    };
-  }
-  return made;
-}
-
-const SOCKET = "BOOTSTRAP_PROJECT";
-const project = (widgets, inputs = []) => ({ type: "LoraBootstrap_Project", widgets, inputs });
-
-test("the project's name is found through every node that passes a project on", () => {
-  const nodes = graph({
-    p: project({ name: " akane ", trigger: "akn" }),
-    save: { type: "LoraBootstrap_SaveCandidates", inputs: [["images", "IMAGE", "p"], ["project", SOCKET, "p"]] },
-    other: { type: "SomebodysNode", inputs: [["whatever", SOCKET, "save"]] },
-    reroute: { type: "Reroute", inputs: [["", "*", "other"]] },
-    curate: { type: "LoraBootstrap_CurateImages", inputs: [["project", SOCKET, "reroute"]] },
-    alone: { type: "LoraBootstrap_CurateImages", inputs: [["project", SOCKET]] },
-    loop: { type: "SomebodysNode", inputs: [["project", SOCKET, "loop"]] },
-  });
-  assert.deepEqual(["curate", "alone", "loop"].map((id) => projectName(nodes[id])), ["akane", null, null]);
-  assert.equal(projectName(nodes.p), "akane");
-});
-
-test("a project without a name is called by its trigger, and a linked name is that of the node it comes from", () => {
-  const nodes = graph({
-    unnamed: project({ name: "", trigger: "akane the fox" }),
-    text: { type: "PrimitiveString", widgets: { value: "from text" } },
-    linked: project({ name: "mine", trigger: "akn" }, [["name", "STRING", "text"]]),
-    bare: project({ name: "", trigger: " " }),
-  });
-  assert.deepEqual(["unnamed", "linked", "bare"].map((id) => projectName(nodes[id])),
-    ["akane-the-fox", "from text", null]);
-});
-
-test("a project is found into a subgraph and out of it", () => {
-  const root = { nodes: [] };
-  const inside = { rootGraph: root };
-  root.rootGraph = root;
-  const inner = graph({
-    curate: { type: "LoraBootstrap_CurateImages", inputs: [["project", SOCKET, -10, 0]] },
-    made: project({ name: "inner" }),
-  }, inside);
-  const outer = graph({
-    p: project({ name: "outer" }),
-    box: { type: "uuid", subgraph: inside, inputs: [["project", SOCKET, "p"]] },
-    maker: { type: "uuid2", isSubgraphNode: () => true, resolveSubgraphOutputLink: () => ({ outputNode: inner.made }) },
-    curate: { type: "LoraBootstrap_CurateImages", inputs: [["project", SOCKET, "maker"]] },
-  }, root);
-  root.nodes = Object.values(outer);
-  assert.deepEqual([projectName(inner.curate), projectName(outer.curate)], ["outer", "inner"]);
-});
-
-test("a run on a round's dataset is called by project, purpose and the round after", () => {
-  const train = (purpose, round) => graph({
-    p: project({ name: "akane" }),
-    set: { type: "LoraBootstrap_RoundDataset", widgets: { round, purpose }, inputs: [["project", SOCKET, "p"]] },
-    train: { type: "LoraBootstrap_TrainLora", widgets: { name: "stale" }, inputs: [["name", "STRING", "set"]] },
-  }).train;
-  assert.deepEqual([runName(train("style", 0), "name"), runName(train("style", 2), "name")],
-    ["akane-style-1", "akane-style-3"]);
-  assert.equal(runName(train("character", 2), "name"), "akane");
-  assert.equal(runName(graph({ t: { type: "x", widgets: { name: " own " } } }).t, "name"), "own");
-  assert.equal(runName(graph({ t: { type: "x", widgets: { name: "" } } }).t, "name"), null);
-});
 
 // -- what counts ----------------------------------------------------------------------------------------------------
 
