@@ -1,5 +1,5 @@
 /** Captions as tags, as the tag editor reads, changes, counts, completes and filters them. Pure functions, no host.
- * They mean what `trainer/captions.py` means by a tag: the parts between commas, the same in any case and spelling. */
+ * They mean what `trainer/captions/tags.py` means by a tag: the parts between commas, the same in any case and spelling. */
 
 /** @typedef {{id: string, name: string, tags: string[], thumb: string, width: number, height: number}} Picture */
 

@@ -1,4 +1,4 @@
-/** The text of LoRA Stack as rows, and rows as text: the same lines that `trainer/prompt_loras.py` reads. Whether a
+/** The text of LoRA Stack as rows, and rows as text: the same lines that `trainer/stacks/prompt.py` reads. Whether a
  * LoRA is there, and what the guides say, the server tells. Pure functions; loaded alone, it does nothing.
  *
  * @typedef {object} Row a line of the text
