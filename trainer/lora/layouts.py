@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from .names import DENOISER, TRANSFORMER, UNET, LayerName, flat
+from .names import DENOISER, TRANSFORMER, UNET, UNET_WORDS, LayerName, flat
 
 # -- UNets -------------------------------------------------------------------------------------------------------------
 
@@ -25,6 +25,8 @@ _LDM_ENDS = {
     "input_blocks.0.0": "conv_in", "out.2": "conv_out", "time_embed.0": "time_embedding.linear_1",
     "time_embed.2": "time_embedding.linear_2", "label_emb.0.0": "add_embedding.linear_1",
     "label_emb.0.2": "add_embedding.linear_2",
+    # the host reads diffusers' two names for one layer of SDXL
+    "class_embedding.linear_1": "add_embedding.linear_1", "class_embedding.linear_2": "add_embedding.linear_2",
 }
 
 
@@ -76,7 +78,8 @@ _ORIGINAL = {
         "txt_mlp.0": ("ff_context.net.0.proj",), "txt_mlp.2": ("ff_context.net.2",), "img_mod.lin": ("norm1.linear",),
         "txt_mod.lin": ("norm1_context.linear",)}),
     "single_blocks": ("single_transformer_blocks", {
-        "linear1": (*_QKV, "proj_mlp"), "linear2": ("proj_out",), "modulation.lin": ("norm.linear",)}),
+        "linear1": (*_QKV, "proj_mlp"), "linear1_qkv": _QKV, "linear2": ("proj_out",),
+        "modulation.lin": ("norm.linear",)}),
     "joint_blocks": ("transformer_blocks", {
         "x_block.attn.qkv": _QKV, "context_block.attn.qkv": _ADDED, "x_block.attn.proj": ("attn.to_out.0",),
         "context_block.attn.proj": ("attn.to_add_out",), "x_block.mlp.fc1": ("ff.net.0.proj",),
@@ -95,7 +98,28 @@ _FLUX_ENDS = {
                             ("guidance_in", "guidance_embedder"))
        for number, side in enumerate(("in", "out"), 1)},
 }
-"""Outside Flux's blocks. `final_layer.adaLN_modulation.1` is no row: diffusers swaps the halves of its `norm_out`."""
+_SD3_ENDS = {
+    "x_embedder.proj": "pos_embed.proj", "final_layer.linear": "proj_out",
+    **{f"{ours}.mlp.{2 * number - 2}": f"time_text_embed.{theirs}.linear_{number}"
+       for ours, theirs in (("t_embedder", "timestep_embedder"), ("y_embedder", "text_embedder"))
+       for number in (1, 2)},
+}
+_LUMINA_ENDS = {
+    "x_embedder": "all_x_embedder.2-1", "final_layer.linear": "all_final_layer.2-1.linear",
+    "final_layer.adaLN_modulation.1": "all_final_layer.2-1.adaLN_modulation.1",
+}
+_ENDS = {
+    "double_blocks": _FLUX_ENDS, "single_blocks": _FLUX_ENDS, "joint_blocks": _SD3_ENDS,
+    "noise_refiner": _LUMINA_ENDS, "context_refiner": _LUMINA_ENDS,
+}
+"""By a block of the original layout: diffusers' names outside of the blocks. Flux' and SD3's
+`final_layer.adaLN_modulation.1` is in none: diffusers swaps the halves of its `norm_out`."""
+_SECOND_NAMES = (
+    # names that newer diffusers (Flux 2) and LyCORIS have for what older diffusers call otherwise
+    (re.compile(r"(transformer_blocks\.\d+\.ff(?:_context)?)\.linear_in$"), r"\1.net.0.proj"),
+    (re.compile(r"(transformer_blocks\.\d+\.ff(?:_context)?)\.linear_out$"), r"\1.net.2"),
+    (re.compile(r"(single_transformer_blocks\.\d+)\.attn\.to_out$"), r"\1.proj_out"),
+)
 
 
 def is_original(name: LayerName) -> bool:
@@ -112,29 +136,39 @@ def _parted(path: str) -> tuple[str, str, str]:
     return first, number, layer
 
 
-def has_flux_blocks(names: Iterable[LayerName]) -> bool:
-    return any(name.path.startswith(("double_blocks.", "single_blocks.")) for name in names)
+def names_of_ends(names: Iterable[LayerName]) -> dict[str, str]:
+    """diffusers' names of layers outside of a network's blocks by the original's; which, its blocks tell."""
+    words = {_parted(name.path)[0] for name in names if name.part == DENOISER}
+    return {ours: theirs for word in words & _ENDS.keys() for ours, theirs in _ENDS[word].items()}
 
 
-def diffusers_names(name: LayerName, layers: int, *, split: bool = True, flux: bool = False) -> tuple[str, ...]:
+def diffusers_names(
+    name: LayerName, layers: int, *, split: bool = True, ends: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
     """diffusers' paths of a layer, each with its part in front; several if it is one layer there for several here.
 
     Args:
         layers: see `layers_per_block`.
-        split: False leaves layers that would be several, and all of transformers', as they are.
-        flux: the network is Flux', whose layers outside the blocks have names that other networks have too.
+        split: False leaves layers that would be several, and all of transformers' original names, as they are.
+        ends: see `names_of_ends`; without them layers outside of the blocks keep their names.
     """
     if name.part != DENOISER:
         return (f"{name.part}.{name.path}",)
     first, number, layer = _parted(name.path)
-    paths: tuple[str, ...] = (_LDM_ENDS.get(name.path) or (
-        ldm_to_diffusers(name.path, layers) if first in _LDM else None) or name.path,)
     if split and layer and first in _ORIGINAL:
         block, table = _ORIGINAL[first]
-        paths = tuple(f"{block}.{number}.{leaf}" for leaf in table.get(layer, (layer,)))
-    elif split and flux:
-        paths = (_FLUX_ENDS.get(name.path, name.path),)
-    return tuple(f"{name.part}.{path}" for path in paths)
+        return tuple(f"{DENOISER}.{block}.{number}.{leaf}" for leaf in table.get(layer, (layer,)))
+    path = _LDM_ENDS.get(name.path) or (ldm_to_diffusers(name.path, layers) if first in _LDM else None) or name.path
+    if split and ends:
+        path = ends.get(path, path)
+    for second, usual in _SECOND_NAMES:
+        path = second.sub(usual, path)
+    return (f"{DENOISER}.{path}",)
+
+
+def is_swapped(name: LayerName, shape: tuple[int, int]) -> bool:
+    """Whether diffusers swaps the halves of a layer's rows: SD3's last block only scales and shifts its context."""
+    return name.path.endswith("context_block.adaLN_modulation.1") and shape[0] == 2 * shape[1]
 
 
 def row_counts(parts: int, rows: int, columns: int) -> tuple[int, ...]:
@@ -160,7 +194,7 @@ def diffusers_key(name: str) -> str:
     part, _, path = name.partition(".")
     if part != DENOISER:
         return name
-    unet = path.startswith(("down_blocks", "mid_block", "up_blocks")) or path in _LDM_ENDS.values()
+    unet = path.partition(".")[0] in UNET_WORDS
     return f"{UNET if unet else TRANSFORMER}.{path}"
 
 

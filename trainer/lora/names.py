@@ -80,17 +80,23 @@ PREFIXES = tuple(sorted((
 WRAPPER = "base_model.model."
 """What PEFT puts before any module's path, alone or after a prefix (also `unet.base_model.model.`)."""
 
-_UNET_WORDS = ("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "conv_norm_out", "time_embedding",
+UNET_WORDS = ("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "conv_norm_out", "time_embedding",
                "add_embedding", "class_embedding", "encoder_hid_proj")
 _DIFFUSERS_WORDS = ("transformer_blocks", "single_transformer_blocks")
 _ORIGINAL_WORDS = ("input_blocks", "middle_block", "output_blocks", "double_blocks", "single_blocks", "joint_blocks",
                    "blocks", "layers", "noise_refiner", "context_refiner")
-_SURE = {UNET: _UNET_WORDS, TRANSFORMER: _DIFFUSERS_WORDS, ORIGINAL: _ORIGINAL_WORDS[:6]}
-_BARE = re.compile(r"(" + "|".join((*_UNET_WORDS[:3], *_DIFFUSERS_WORDS, *_ORIGINAL_WORDS)) + r")\.")
+_SURE = {UNET: UNET_WORDS, TRANSFORMER: _DIFFUSERS_WORDS, ORIGINAL: _ORIGINAL_WORDS[:6]}
+_DIFFUSERS_ENDS = ("time_text_embed", "context_embedder", "x_embedder", "t_embedder", "cap_embedder", "norm_out",
+                   "proj_out", "pos_embed", "adaln_single", "caption_projection", "controlnet_x_embedder",
+                   "all_x_embedder", "all_final_layer")
+_ORIGINAL_ENDS = ("img_in", "txt_in", "time_in", "vector_in", "guidance_in", "final_layer", "txt_norm")
+_BARE = re.compile("(" + "|".join(
+    (*UNET_WORDS, *_DIFFUSERS_WORDS, *_ORIGINAL_WORDS, *_DIFFUSERS_ENDS, *_ORIGINAL_ENDS)) + r")(\.|$)")
 """How paths begin in files without any prefix: Mochi, LTX, Qwen-Image, DiffSynth's Flux, diffusion-pipe."""
 _T5_PATH = re.compile(r"encoder\.(block|final_layer_norm)\b|shared$")
 _PROCESSOR = re.compile(r"\.processor\.(to_[qkv]|to_out)$")
-_SPLIT_ATTENTION = re.compile(r"(single_)?transformer_blocks\.|.*\.attention\.to_")
+_DOTTED_ONLY = re.compile(r"(single_)?transformer_blocks\.|.*\.attention\.to_|.*\.linear1_qkv$")
+"""Paths that the host reads with their dots alone: diffusers' of transformers, and three quarters of Flux' linear1."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,9 @@ def _known_layer(part: str, path: str, known: Mapping[str, str]) -> LayerName | 
 
 def _layer(part: str, path: str, word: str) -> LayerName:
     if part == DENOISER:
-        path = re.sub(r"\.to_out$", ".to_out.0", _PROCESSOR.sub(r".\1", path))
+        path = _PROCESSOR.sub(r".\1", path)
+        if not path.startswith("single_"):  # Flux 2's single blocks have a layer of that name
+            path = re.sub(r"\.to_out$", ".to_out.0", path)
         return LayerName(part, path, _word(path, word))
     part = T5 if part != OTHER_TEXT and _T5_PATH.match(path) else part
     return LayerName(part, with_text_model(path), part)
@@ -161,7 +169,8 @@ def _word(path: str, word: str) -> str:
     first = path.partition(".")[0]
     if word == ORIGINAL and first in _DIFFUSERS_WORDS:
         return word  # Qwen-Image and LTX themselves call their blocks so
-    return next((sure for sure, words in _SURE.items() if first in words), word or ORIGINAL)
+    bare = TRANSFORMER if first in _DIFFUSERS_ENDS else ORIGINAL
+    return next((sure for sure, words in _SURE.items() if first in words), word or bare)
 
 
 def with_text_model(path: str) -> str:
@@ -187,6 +196,7 @@ _JOINED = sorted(
     cap_embedder attention_norm1 attention_norm2 ffn_norm1 ffn_norm2 q_norm k_norm time_text_embed timestep_embedder
     guidance_embedder text_embedder txt_norm linear_in linear_out to_qkv_mlp_proj
     noise_refiner context_refiner feed_forward adaLN_modulation cross_attn k_img v_img gate_proj up_proj down_proj
+    norm_final controlnet_x_embedder all_final_layer all_x_embedder
     time_projection text_embedding img_emb caption_projection double_stream_blocks single_stream_blocks
     wi_0 wi_1 relative_attention_bias embed_tokens input_layernorm post_attention_layernorm
     """.split(),
@@ -348,12 +358,12 @@ def file_name(key: str, style: str, others: Collection[str] = ()) -> str:
 
 
 def fitting_style(keys: Iterable[str]) -> str:
-    """The key style in which ComfyUI reads all layers of a file: kohya's, or dotted ones for diffusers' transformers.
+    """The key style in which ComfyUI reads all layers of a file: kohya's, or a dotted one for diffusers' transformers.
 
     The host has flat names for its own layers and for diffusers' UNets; diffusers' names of transformers it maps with
     their dots, whatever the family (comfy/lora.py).
     """
     layers = map(key_layer, keys)
-    apart = any(layer.part == DENOISER and (layer.word == TRANSFORMER or _SPLIT_ATTENTION.match(layer.path))
+    apart = any(layer.part == DENOISER and (layer.word == TRANSFORMER or _DOTTED_ONLY.match(layer.path))
                 for layer in layers)
     return "peft" if apart else "kohya"

@@ -14,9 +14,10 @@ from ..lora.layers import Entry, LayerDelta, LoraFile, energy, read_header
 from ..lora.layouts import (
     diffusers_key,
     diffusers_names,
-    has_flux_blocks,
+    is_swapped,
     layers_per_block,
     match_key,
+    names_of_ends,
     row_counts,
 )
 from ..lora.names import DENOISER
@@ -118,12 +119,13 @@ def open_stack(paths: Sequence[Path]) -> Iterator[LayerStack]:
 def _matched_stack(files: tuple[LoraFile, ...]) -> LayerStack:
     layers = layers_per_block(entry.name.path for file in files for entry in file.entries)
     split = len({file.original for file in files}) > 1
-    flux = has_flux_blocks(entry.name for file in files for entry in file.entries)
+    ends = names_of_ends(entry.name for file in files for entry in file.entries)
     shown: dict[str, str] = {}
     parts: dict[str, list[_Part | None]] = {}
     for index, file in enumerate(files):
         for entry in file.entries:
-            names = diffusers_names(entry.name, layers, split=split, flux=flux)
+            apart = split and not is_swapped(entry.name, entry.shape)
+            names = diffusers_names(entry.name, layers, split=apart, ends=ends)
             for name, part in _entry_parts(entry, names, split):
                 row = parts.setdefault(match_key(name), [None] * len(files))
                 shown.setdefault(match_key(name), name)
