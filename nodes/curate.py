@@ -12,15 +12,17 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.drawing.pictures import to_batch
 from ..host.events import tell_project
+from ..host.eyes import choose_eye, tag_reader
+from ..host.paths import output_path
 from ..host.working import show_report
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.curate import RoundFigures, alarm
 from ..trainer.bootstrap.loop import curation_summary
 from ..trainer.bootstrap.picks import load_picks
-from ..trainer.bootstrap.project import Project as Record
+from ..trainer.bootstrap.project import Project as Record, note_stage
 from ..trainer.bootstrap.rounds import (
     AUTO,
     MANUAL,
@@ -39,8 +41,7 @@ from ..trainer.datasets.dataset import Dataset
 from ..trainer.models.sampler import measured_size
 from ..trainer.pictures.images import load_pixels, open_image
 from ..trainer.tagging.tagger import SANDBOX, Tagger
-from .eyes import choose_eye, clip_vision_input, tag_reader, tagger_input
-from .project import CATEGORY, note_stage, output_path
+from .inputs import clip_vision_input, tagger_input
 from .sockets import BootstrapProjectSocket, LoraDataset
 
 FROM_FILE = "from file"
@@ -52,7 +53,7 @@ class CurateImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_CurateImages", display_name="Curate Images", category=CATEGORY,
+            node_id="LoraBootstrap_CurateImages", display_name="Curate Images", category=menu.BOOTSTRAP,
             description="Keep the good candidates of a round. In manual mode you pick in the gallery, and what comes "
                         "after this node waits until enough are kept: pick, then Run again.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
@@ -88,7 +89,7 @@ class CurateImages(io.ComfyNode):
     def execute(cls, project, round, mode, keep, stop_on_alarm, tagger, clip_vision=None) -> io.NodeOutput:
         node_id = cls.hidden.unique_id
         one, target = project.round(round), keep or project.target(round)
-        outcome = curated(one, mode, target, stop_on_alarm, clip_vision, tag_reader(tagger, node_id))
+        outcome = curate_by_mode(one, mode, target, stop_on_alarm, clip_vision, tag_reader(tagger, node_id))
         show_report(outcome.report, node_id)
         tell_project(project.name)
         told = {"project": project.name, "round": round, "revision": one.picks.revision, "kept": outcome.count,
@@ -104,7 +105,7 @@ class RoundDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_RoundDataset", display_name="Round Dataset", category=CATEGORY,
+            node_id="LoraBootstrap_RoundDataset", display_name="Round Dataset", category=menu.BOOTSTRAP,
             description="What to train on after a round: the crops, which stay a third of the samples, and what was "
                         "kept in all rounds, cropped, flipped and tagged as you decided.",
             hidden=[io.Hidden.unique_id],
@@ -125,7 +126,7 @@ class RoundDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, round, **_) -> Any:
-        return float("nan") if round is None else [_kept_now(number) for number in range(1, round + 1)]
+        return float("nan") if round is None else [_count_kept(number) for number in range(1, round + 1)]
 
     @classmethod
     def execute(cls, project, round, purpose) -> io.NodeOutput:
@@ -162,8 +163,8 @@ class Outcome:
         return "\n".join((self.held or self.headline, *self.notes))
 
 
-def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision: Any = None,
-            tagger: Tagger | None = None) -> Outcome:
+def curate_by_mode(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision: Any = None,
+                   tagger: Tagger | None = None) -> Outcome:
     """Curate a round. Raises UserError if there is nothing to choose from."""
     if not one.pictures():
         raise UserError(f"round {one.number} of {one.project.name!r} has no candidates; take the project from Save "
@@ -171,7 +172,7 @@ def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision
     crops = len(one.project.crops())
     if mode == FROM_FILE:
         return _from_files(one, crops)
-    done = _measured(one, mode, target - crops, clip_vision, tagger)
+    done = _measure_round(one, mode, target - crops, clip_vision, tagger)
     record = Record.load(one.project.folder)
     record.measured(done.figures)
     count, wanted = crops + len(done.kept), target - crops
@@ -188,7 +189,7 @@ def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision
     return Outcome(done.kept, count, _headline(count, target, done.figures), held, notes)
 
 
-def _measured(one: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagger | None) -> Any:
+def _measure_round(one: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagger | None) -> Any:
     eye = choose_eye(one.project.config.base == SANDBOX, clip_vision, tagger)
     first = Lineage.read(one.pictures()[0])
     size = measured_size(first.width, first.height)
@@ -264,7 +265,7 @@ def _meaning(file: Path) -> str:
         return "unreadable"
 
 
-def _kept_now(number: int) -> str:
+def _count_kept(number: int) -> str:
     digest = hashlib.sha256()
     for folder in _rounds(number):
         try:
