@@ -8,9 +8,11 @@ import comfy.utils
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_models import FAMILIES, make_model
+from tiny_models import FAMILIES, make_model, make_parts
 from torch import nn
 
+from lora_bootstrap.host.backbone.model import unmatched_modules
+from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.lora.layouts import diffusers_names, names_of_ends
 from lora_bootstrap.trainer.lora.names import PREFIXES, flat, layer_name
 from lora_bootstrap.trainer.stacks.merge import MergeSettings, merge_loras, save_merged
@@ -162,3 +164,19 @@ def test_a_merge_of_two_spellings_is_read_by_the_host(family, first, second, tmp
     assert len(both[0]) > 2 and len(both[1]) > 2
     paths = [write(tmp_path / f"{seed}.safetensors", host, names, seed) for seed, names in enumerate(both)]
     assert_the_host_reads_the_merge(host, paths, caplog, tmp_path)
+
+
+@pytest.mark.parametrize("endings", [
+    ("lora_up.weight", "lora_down.weight", "alpha"), ("lora_A.default.weight", "lora_B.default.weight"),
+    ("diff", "diff_b"), ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"), ("lokr_w1", "lokr_w2", "dora_scale"), ("w_norm", "b_norm")])
+def test_modules_of_every_kind_are_found_in_the_model_or_counted_once(endings, tmp_path):
+    model, clip, _ = make_parts("sd15")
+    known, strange = "diffusion_model.input_blocks.1.1.proj_in", "diffusion_model.nowhere"
+    for modules in ((known, strange), (strange,)):
+        save_file({f"{module}.{end}": torch.zeros(1) for module in modules for end in endings},
+                  tmp_path / "a.safetensors")
+        if known in modules:
+            assert unmatched_modules(model, clip, tmp_path / "a.safetensors") == (strange,)
+        else:
+            with pytest.raises(UserError, match="none of the 1 modules"):
+                unmatched_modules(model, clip, tmp_path / "a.safetensors")

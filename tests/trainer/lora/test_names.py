@@ -49,13 +49,15 @@ SPELLINGS = [
     ("SimpleTuner LyCORIS SDXL", "lycoris_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q.lokr_w1", UNET),
     ("diffusers SDXL", "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight", UNET),
     ("diffusers 0.2x", "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora.down.weight", UNET),
-    ("diffusers 0.1x", "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.up.weight", UNET),
+    ("diffusers 0.1x", "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.up.weight",
+     UNET),
     ("PEFT", "base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight", UNET),
     ("PEFT in a part", "unet.base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight",
      UNET),
     ("bare diffusers", "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q.lora_A.weight", UNET),
     ("ComfyUI extract", "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.diff", UNET),
-    ("a checkpoint's names", "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.lora_up.weight", UNET),
+    ("a checkpoint's names", "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.lora_up.weight",
+     UNET),
     ("kohya Flux", "lora_unet_single_blocks_0_linear1.lora_down.weight", FLUX),
     ("kohya Flux", "lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight", CLIP_L),
     ("kohya Flux", "lora_te3_encoder_block_0_layer_0_SelfAttention_q.lora_down.weight", T5),
@@ -210,8 +212,8 @@ def test_a_merge_takes_the_style_in_which_the_host_reads_its_layers(module, styl
 
 
 @pytest.mark.parametrize("path", [
-    "double_blocks.0.txt_attn.norm.query_norm", "img_in", "time_in.in_layer", "vector_in.out_layer", "guidance_in.in_layer",
-    "final_layer.adaLN_modulation.1", "distilled_guidance_layer.layers.0.in_layer",
+    "double_blocks.0.txt_attn.norm.query_norm", "img_in", "time_in.in_layer", "vector_in.out_layer",
+    "guidance_in.in_layer", "final_layer.adaLN_modulation.1", "distilled_guidance_layer.layers.0.in_layer",
     "joint_blocks.0.context_block.attn.ln_q", "layers.0.attention.q_norm", "cap_embedder.1", "t_embedder.mlp.0",
     "context_refiner.0.attention_norm1", "transformer_blocks.0.img_mod.1", "blocks.0.cross_attn.k_img",
     "transformer_blocks.0.attn.norm_added_q", "transformer_blocks.0.norm1_context.linear",
