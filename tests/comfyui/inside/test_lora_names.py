@@ -168,7 +168,8 @@ def test_a_merge_of_two_spellings_is_read_by_the_host(family, first, second, tmp
 
 @pytest.mark.parametrize("endings", [
     ("lora_up.weight", "lora_down.weight", "alpha"), ("lora_A.default.weight", "lora_B.default.weight"),
-    ("diff", "diff_b"), ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"), ("lokr_w1", "lokr_w2", "dora_scale"), ("w_norm", "b_norm")])
+    ("diff", "diff_b"), ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"), ("lokr_w1", "lokr_w2", "dora_scale"),
+    ("w_norm", "b_norm")])
 def test_modules_of_every_kind_are_found_in_the_model_or_counted_once(endings, tmp_path):
     model, clip, _ = make_parts("sd15")
     known, strange = "diffusion_model.input_blocks.1.1.proj_in", "diffusion_model.nowhere"
