@@ -1,6 +1,7 @@
 """The contract between the training loop and a model: any denoiser behind a few verbs.
 
-`pipeline.py` implements it over diffusers, `host.py` over ComfyUI. The loop asks for no model's name.
+`trainer/backends/diffusers.py` implements it over diffusers, `host/backbone/model.py` over ComfyUI. The loop never asks
+for a model's name.
 """
 
 from __future__ import annotations

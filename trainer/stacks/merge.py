@@ -27,7 +27,7 @@ from ..lora.layers import LayerDelta, energy, thin
 from ..lora.layouts import CONTENT, OTHER, ROLES, STYLE, architecture, block_of
 from ..lora.names import DENOISER, fitting_style
 from .layer_stack import LayerStack, one_thread, open_stack
-from .overlap import MANY_DIRECTIONS, Reading, overlap, read_change
+from .overlap import MANY_DIRECTIONS, Reading, measure_overlap, read_change
 from .stack import CHARACTER, StackEntry, file_role
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -163,7 +163,7 @@ def give_way(change: LayerDelta, other: Reading, share: float) -> LayerDelta:
     """
     if not share:
         return change
-    return replace(change, down=change.down - share * other.projected(change.down), orthogonal=False)
+    return replace(change, down=change.down - share * other.project(change.down), orthogonal=False)
 
 
 def elect(layer: Layer, density: float) -> Tensor:
@@ -171,7 +171,7 @@ def elect(layer: Layer, density: float) -> Tensor:
 
     Each value makes the sum of squared distances to the trimmed ones of its sign least.
     """
-    values = [_trimmed(strength * change.up.float() @ change.down.float(), density) for strength, change in layer]
+    values = [_trim(strength * change.up.float() @ change.down.float(), density) for strength, change in layer]
     sign = sum(values).sign_()
     total, count = torch.zeros_like(sign), torch.zeros_like(sign)
     for value in values:
@@ -181,7 +181,7 @@ def elect(layer: Layer, density: float) -> Tensor:
     return total.div_(count.clamp_min_(1))
 
 
-def _trimmed(values: Tensor, density: float) -> Tensor:
+def _trim(values: Tensor, density: float) -> Tensor:
     count = max(1, round(density * values.numel()))
     if count == values.numel():
         return values
@@ -248,9 +248,9 @@ class _Plan:
 
     def merge(self, name: str, changes: Sequence[LayerDelta | None]) -> tuple[LayerDelta, float]:
         """(the merged layer, the squared norm it would have uncompressed)."""
-        return self.compressed(add(self.layer(name, changes)))
+        return self.compress_to_rank(add(self.layer(name, changes)))
 
-    def compressed(self, change: LayerDelta) -> tuple[LayerDelta, float]:
+    def compress_to_rank(self, change: LayerDelta) -> tuple[LayerDelta, float]:
         rank = self.settings.rank
         return (change if rank is None else compress(change, rank)), energy(change)
 
@@ -274,7 +274,7 @@ class _Ties(_Plan):
     def merge(self, name: str, changes: Sequence[LayerDelta | None]) -> tuple[LayerDelta, float]:
         layer = self.layer(name, changes)
         if len(layer) == 1:  # nothing to vote on
-            return self.compressed(add(layer))
+            return self.compress_to_rank(add(layer))
         matrix = elect(layer, self.settings.density)
         kernel = next((change.kernel for _, change in layer if change.kernel), ())
         found = nearest(matrix, self.settings.rank)
@@ -328,7 +328,7 @@ class _NullSpace(_Plan):
         """By which share of the other's directions each file gives way, in the files' order."""
         preset, softness = self.settings.preset, self.settings.mu / (1 + self.settings.mu)
         if preset not in EVERYWHERE:
-            found = overlap(*readings)
+            found = measure_overlap(*readings)
             room = max(FULL_CONFLICT - found.chance, 1e-6)
             softness *= min(1.0, max(0.0, (found.kappa - found.chance) / room))
         character, style = WEIGHTS[preset][self.roles.get(block_of(name), OTHER)]
@@ -375,11 +375,11 @@ def merge_loras(entries: Sequence[StackEntry], settings: MergeSettings | None = 
             if file.dora:
                 raise UserError(f"{file.path} is a DoRA in {file.dora} layers: what it changes depends on the model's "
                                 "weights, so files alone cannot merge it. Load it beside the other, or extract a LoRA.")
-        return _merged(entries, stack, settings, progress or (lambda done, count: None))
+        return _merge_layers(entries, stack, settings, progress or (lambda done, count: None))
 
 
-def _merged(entries: Sequence[StackEntry], stack: LayerStack, settings: MergeSettings,
-            progress: Callable[[int, int], None]) -> Merged:
+def _merge_layers(entries: Sequence[StackEntry], stack: LayerStack, settings: MergeSettings,
+                  progress: Callable[[int, int], None]) -> Merged:
     plan = METHODS[settings.method].plan(stack, entries, settings)
     modules: dict[str, Factors] = {}
     rows, whole, lost = [], 0.0, 0.0

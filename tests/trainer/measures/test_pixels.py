@@ -12,7 +12,7 @@ def noise():
 
 
 def blurred(pixels, times=4):
-    return metrics.resized(metrics.resized(pixels, pixels.shape[-1] // times), pixels.shape[-1])
+    return metrics.resize_pixels(metrics.resize_pixels(pixels, pixels.shape[-1] // times), pixels.shape[-1])
 
 
 def test_a_blurred_picture_is_less_sharp_and_has_less_high_frequency(noise):
@@ -22,7 +22,7 @@ def test_a_blurred_picture_is_less_sharp_and_has_less_high_frequency(noise):
 
 def test_sharpness_of_one_drawing_is_the_same_at_256_and_512_pixels():
     board = ((torch.arange(512)[:, None] // 64 + torch.arange(512)[None] // 64) % 2).float().expand(1, 3, -1, -1)
-    large, small = metrics.sharpness(board), metrics.sharpness(metrics.resized(board, 256))
+    large, small = metrics.sharpness(board), metrics.sharpness(metrics.resize_pixels(board, 256))
     assert (small / large).item() == pytest.approx(1, abs=1e-4)
 
 
@@ -47,7 +47,7 @@ def test_grey_has_no_chroma_and_pure_red_has_the_lab_value():
 def test_the_hash_survives_brightness_and_size_but_not_another_picture(noise):
     smooth = blurred(noise, 8)
     code = metrics.perceptual_hash(smooth)
-    same = metrics.hamming(code, metrics.perceptual_hash(metrics.resized(smooth, 100) * 0.9 + 0.05))
+    same = metrics.hamming(code, metrics.perceptual_hash(metrics.resize_pixels(smooth, 100) * 0.9 + 0.05))
     assert same.diagonal().max() <= 2
     assert (same + 64 * torch.eye(4, dtype=torch.long)).min() > metrics.HASH_DUPLICATE
 
