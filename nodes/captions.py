@@ -21,7 +21,7 @@ from ..trainer.datasets.dataset import Dataset
 from ..trainer.tagging.absorb import LEAST_SHARE, PURPOSES, apply_plan, propose
 from ..trainer.tagging.diff import CaptionDiff
 from ..trainer.tagging.edit import TOKEN_BUDGETS, UNDERSCORES, TagEdits, TokenCount, edit_dataset
-from ..trainer.tagging.hand_edits import load_edits
+from ..trainer.tagging.hand_edits import HandEdits
 from .sockets import LoraDataset
 
 CATEGORY = "LoRA Bootstrap/captions"
@@ -57,7 +57,7 @@ class EditTags(io.ComfyNode):
         if None in (edits, alias_file, implication_file):  # linked: what it is shows only when the node runs
             return float("nan")
         files = [paths.table_file(text) for text in (alias_file, implication_file)]
-        return [load_edits(_edits_file(edits, cls.hidden.unique_id)).fingerprint,
+        return [HandEdits.load(_edits_file(edits, cls.hidden.unique_id)).fingerprint,
                 [file and file.stat().st_mtime_ns for file in files]]
 
     @classmethod
@@ -67,7 +67,7 @@ class EditTags(io.ComfyNode):
         ruled, diff = edit_dataset(dataset, rules, read_scores(scores, dataset) if scores else None,
                                    token_count(clip) if clip is not None else None)
         editor = EDITORS.show(ruled, _edits_file(edits, cls.hidden.unique_id))
-        saved = load_edits(editor.path)
+        saved = HandEdits.load(editor.path)
         edited, by_hand = saved.applied(ruled)
         cut = {change.path: change.cut for change in diff.changes}
         diff = CaptionDiff.between(dataset, edited, [cut.get(sample.path, ()) for sample in edited], (

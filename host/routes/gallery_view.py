@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
@@ -22,19 +21,12 @@ from ...trainer.bootstrap.rounds import BootstrapProject, Round
 from ...trainer.bootstrap.status import project_status
 from ...trainer.common.errors import UserError
 from ...trainer.common.files import file_hash
+from ...trainer.common.revisions import save_change
 from ...trainer.pictures.images import open_image
 from .. import paths
 
 _CANDIDATE = re.compile(r"r(\d{1,2})-[0-9a-f-]+")
 THUMB_SIDE, THUMB_QUALITY, THUMBS = 256, 88, 2048
-
-
-class Conflict(Exception):
-    """Somebody else has saved since the gallery looked."""
-
-
-_saving = threading.Lock()
-"""One at a time reads the picks and writes them back."""
 
 
 def find_project(name: str) -> BootstrapProject:
@@ -152,12 +144,9 @@ def _thumb(path: Path, mtime_ns: int) -> bytes:
 def save_picks(one: Round, revision: int, label: str, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
     """Save decisions; returns the new revision.
 
-    Raises UserError for a candidate or value that cannot be, Conflict if `revision` is not the latest.
+    Raises UserError for a candidate or value that cannot be, StaleRevision if `revision` is not the latest.
     """
-    with _saving:
-        picks = one.picks
-        if picks.revision != revision:
-            raise Conflict
-        changed = picks.changed(label, changes, one.known({name for name, _ in changes}))
-        changed.save(one.picks_file)
-    return changed.revision
+    def change(picks: Picks) -> Picks:
+        return picks.changed(label, changes, one.known({name for name, _ in changes}))
+
+    return save_change(one.picks_file, Picks, change, revision).revision

@@ -21,6 +21,7 @@ from PIL import Image
 
 from ...trainer.common.errors import UserError
 from ...trainer.common.files import atomic_path, file_hash, read_json, write_json
+from ...trainer.common.revisions import save_change
 from ...trainer.pictures.images import image_size, open_image
 from ...trainer.sweeps.cells import CHECKPOINT, Cell, Sweep
 from ...trainer.sweeps.marks import Marks
@@ -39,16 +40,10 @@ _SHEET = re.compile(r"grid(-\d{1,4})?\.(png|webp)")
 _TYPES = {".png": "image/png", ".webp": "image/webp"}
 
 
-class Conflict(Exception):
-    """Somebody else has marked cells since the viewer looked."""
+class LoraChanged(Exception):
+    """The cell's LoRA is not what it was when the cell was drawn, or it is gone."""
 
 
-class Stale(Exception):
-    """The cell's LoRA is not what it was when the cell was drawn."""
-
-
-_saving = threading.Lock()
-"""One at a time reads the marks and writes them back."""
 _copying = threading.Lock()
 """One at a time looks for a free name and takes it."""
 
@@ -220,27 +215,20 @@ def _marks_file(sweep: Sweep) -> Path:
 def save_marks(sweep: Sweep, revision: int, best: str | None, hidden: Sequence[str]) -> int:
     """Save marks; returns the new revision.
 
-    Raises UserError for a cell there is none of, Conflict if `revision` is not the latest.
+    Raises UserError for a cell there is none of, StaleRevision if `revision` is not the latest.
     """
     unknown = sorted({*hidden, *([best] if best else ())} - set(sweep.states()))
     if unknown:
         raise UserError(f"sweep {sweep.folder.name!r} has no cell {unknown[0]!r}; load it again.")
-    with _saving:
-        marks = Marks.load(_marks_file(sweep))
-        if marks.revision != revision:
-            raise Conflict
-        changed = marks.changed(best, hidden)
-        changed.save(_marks_file(sweep))
-    return changed.revision
+    return save_change(_marks_file(sweep), Marks, lambda marks: marks.changed(best, hidden), revision).revision
 
 
 def _mark_best(sweep: Sweep, key: str) -> int:
     """Returns the new revision."""
-    with _saving:
-        marks = Marks.load(_marks_file(sweep))
-        changed = marks.changed(key, (other for other in marks.hidden if other != key))
-        changed.save(_marks_file(sweep))
-    return changed.revision
+    def change(marks: Marks) -> Marks:
+        return marks.changed(key, (other for other in marks.hidden if other != key))
+
+    return save_change(_marks_file(sweep), Marks, change).revision
 
 
 # -- using a cell's LoRA -----------------------------------------------------------------------------------------------
@@ -257,7 +245,7 @@ def find_cell(sweep: Sweep, key: str) -> Cell:
 def promote(sweep: Sweep, cell: Cell, wanted: str) -> dict[str, Any]:
     """Put the LoRA of a cell among the host's LoRAs under a name of its own, and note the choice in its run.
 
-    Raises UserError for a cell without LoRA or a name that is none, Stale if the file is gone or another.
+    Raises UserError for a cell without LoRA or a name that is none, LoraChanged if the file is gone or another.
     """
     if not cell.facts.get("lora"):
         raise UserError("this cell was drawn without a LoRA; choose one that was drawn with it.")
@@ -278,9 +266,9 @@ def _source(cell: Cell) -> Path:
         path = paths.lora_file(name)
         same = file_hash(path) == cell.facts.get("lora_sha256")
     except (UserError, OSError) as error:
-        raise Stale(f"the LoRA {name!r} of this cell is gone; train it again, or put the file back.") from error
+        raise LoraChanged(f"the LoRA {name!r} of this cell is gone; train it again, or put the file back.") from error
     if not same:
-        raise Stale(f"the LoRA {name!r} has changed since this cell was drawn; sweep again, then choose.")
+        raise LoraChanged(f"the LoRA {name!r} has changed since this cell was drawn; sweep again, then choose.")
     return path
 
 
@@ -335,7 +323,7 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     with atomic_path(target) as temp:
         shutil.copyfile(source, temp)
         if file_hash(temp) != sha256:
-            raise Stale(f"{source.name} was changed while it was copied; sweep again, then choose.")
+            raise LoraChanged(f"{source.name} was changed while it was copied; sweep again, then choose.")
 
 
 def _note_in_run(sweep: Sweep, cell: Cell, source: Path, strength: float) -> None:

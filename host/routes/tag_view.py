@@ -21,16 +21,13 @@ from PIL import Image
 
 from ...trainer.captions.tags import split_tags
 from ...trainer.common.errors import UserError
+from ...trainer.common.revisions import save_change
 from ...trainer.datasets.dataset import Dataset, Sample
-from ...trainer.tagging.hand_edits import HandEdits, load_edits
+from ...trainer.tagging.hand_edits import HandEdits
 
 REMEMBERED = 50
 """Datasets that can be edited while the server runs; of older ones the node must be run again."""
 THUMB_SIDE, THUMB_QUALITY, THUMBS = 256, 85, 1024
-
-
-class Conflict(Exception):
-    """Somebody else has saved since the editor looked."""
 
 
 def edits_name(name: str, node_id: str | None) -> str:
@@ -67,7 +64,7 @@ class Edited:
 
     def view(self) -> dict[str, Any]:
         """As the dataset route tells it."""
-        saved = load_edits(self.path)
+        saved = HandEdits.load(self.path)
         edited, _ = saved.applied(self.dataset)
         captions = {sample.content_hash: sample.caption for sample in edited}
         rows = [self._row(picture, self.pictures[picture], caption) for picture, caption in captions.items()]
@@ -106,19 +103,14 @@ class Editors:
     def change(self, id: str, revision: int, captions: Mapping[str, str]) -> HandEdits:
         """Save captions by picture; returns what is saved now.
 
-        Raises UserError for a dataset or picture there is none of, Conflict if `revision` is not the latest.
+        Raises UserError for a dataset or picture there is none of, StaleRevision if `revision` is not the latest.
         """
         edited = self.find(id)
         if unknown := next((picture for picture in captions if picture not in edited.pictures), None):
             raise UserError(f"dataset {edited.name!r} has no picture {unknown!r}; load it again.")
         before = {picture: edited.pictures[picture].caption for picture in captions}
-        with self._lock:
-            saved = load_edits(edited.path)
-            if saved.revision != revision:
-                raise Conflict
-            changed = saved.changed({picture: _one_line(text) for picture, text in captions.items()}, before)
-            changed.save(edited.path)
-        return changed
+        lines = {picture: _one_line(text) for picture, text in captions.items()}
+        return save_change(edited.path, HandEdits, lambda saved: saved.changed(lines, before), revision)
 
     def thumb(self, id: str, picture: str) -> bytes:
         """The picture as a small JPEG. Raises UserError if there is none, or it cannot be read."""

@@ -28,8 +28,9 @@ from aiohttp import web
 from server import PromptServer
 
 from ...trainer.common.errors import UserError
+from ...trainer.common.revisions import StaleRevision
 from .answers import aside, body_of, refusal
-from .tag_view import EDITORS, Conflict
+from .tag_view import EDITORS
 
 routes = PromptServer.instance.routes
 BODY = 'the body must be {"id": "…", "revision": 0, "changes": [{"picture": "…", "caption": "…"}, …]}.'
@@ -52,7 +53,7 @@ async def post_captions(request: web.Request) -> web.Response:
     id, revision, captions = asked
     try:
         saved = await aside(lambda: EDITORS.change(id, revision, captions))
-    except Conflict:
+    except StaleRevision:
         newer = await aside(lambda: EDITORS.find(id).view())
         return web.json_response({**newer, "error": "somebody else has changed captions since; look at theirs first."},
                                  status=409)

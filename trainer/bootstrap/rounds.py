@@ -29,7 +29,7 @@ from . import originals
 from .candidates import Lineage
 from .config import BootstrapConfig
 from .curate import Curation, CurationSettings, Decision, RoundFigures, curate, quotas, round_figures
-from .picks import Known, Pick, Picks, load_picks
+from .picks import Known, Pick, Picks
 from .project import Project, is_made, key_of, making
 
 MANUAL, AUTO = "manual", "auto"
@@ -185,7 +185,7 @@ class Round:
 
     @property
     def picks(self) -> Picks:
-        return load_picks(self.picks_file)
+        return Picks.load(self.picks_file)
 
     def made(self) -> list[Path]:
         """The pictures made for this round, by name; those without lineage are none of ours."""

@@ -8,8 +8,9 @@ from PIL import Image
 
 from lora_bootstrap.host import paths
 from lora_bootstrap.host.routes import tag_view as tag_editor
-from lora_bootstrap.host.routes.tag_view import EDITORS, Conflict, edits_name
+from lora_bootstrap.host.routes.tag_view import EDITORS, edits_name
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.revisions import StaleRevision
 from lora_bootstrap.trainer.datasets.dataset import Dataset, load_folder, save_samples
 
 from ...helpers.asking import ask
@@ -86,7 +87,7 @@ def test_of_many_who_save_at_once_one_wins(shown, dataset):
     def save(number):
         try:
             outcomes.append(EDITORS.change(shown.id, 0, {picture: f"tag {number}"}).revision)
-        except Conflict:
+        except StaleRevision:
             outcomes.append("conflict")
 
     threads = [threading.Thread(target=save, args=(number,)) for number in range(8)]
