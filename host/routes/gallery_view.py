@@ -4,16 +4,12 @@ in gallery_routes.py. All of it is read from the project's folder, so it is ther
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
-
-from PIL import Image
 
 from ...trainer.bootstrap.candidates import Lineage
 from ...trainer.bootstrap.picks import Pick, Picks
@@ -23,10 +19,11 @@ from ...trainer.common.errors import UserError
 from ...trainer.common.files import file_hash
 from ...trainer.common.revisions import save_change
 from ...trainer.pictures.images import open_image
+from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
 from .. import paths
 
 _CANDIDATE = re.compile(r"r(\d{1,2})-[0-9a-f-]+")
-THUMB_SIDE, THUMB_QUALITY, THUMBS = 256, 88, 2048
+THUMBNAIL = ThumbnailStyle(quality=88)
 
 
 def find_project(name: str) -> BootstrapProject:
@@ -126,16 +123,7 @@ def picture(one: Round, name: str, thumb: bool) -> tuple[bytes, str]:
     if not thumb:
         open_image(path)  # what is no picture is told, not sent
         return path.read_bytes(), "image/png"
-    return _thumb(path, path.stat().st_mtime_ns), "image/jpeg"
-
-
-@lru_cache(maxsize=THUMBS)
-def _thumb(path: Path, mtime_ns: int) -> bytes:
-    image = open_image(path)
-    image.thumbnail((THUMB_SIDE, THUMB_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=THUMB_QUALITY)
-    return buffer.getvalue()
+    return thumbnail(path, THUMBNAIL, path.stat().st_mtime_ns), "image/jpeg"
 
 
 # -- what is saved -----------------------------------------------------------------------------------------------------

@@ -4,12 +4,12 @@ needs the folders only; the shapes are in sweep_routes.py. All of it is read fro
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shutil
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -22,7 +22,8 @@ from PIL import Image
 from ...trainer.common.errors import UserError
 from ...trainer.common.files import atomic_path, file_hash, read_json, write_json
 from ...trainer.common.revisions import save_change
-from ...trainer.pictures.images import image_size, open_image
+from ...trainer.pictures.images import image_size
+from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
 from ...trainer.sweeps.cells import CHECKPOINT, Cell, Sweep
 from ...trainer.sweeps.marks import Marks
 from .. import paths
@@ -30,8 +31,8 @@ from .. import paths
 NAMED = ("lora", "step", "epoch", "run", "strength", "prompt", "seed", "base")
 """Facts that every cell is told with, whether they are shared or not."""
 UNTOLD = ("lora_sha256",)
-THUMB_SIDE, THUMB_QUALITY, THUMBS = 256, 85, 4096
-SHEET_SIDE = 768
+THUMBNAIL = ThumbnailStyle(resample=Image.Resampling.BICUBIC)
+SMALL_SHEET = replace(THUMBNAIL, side=768)
 LATEST = 8
 """Thumbnails in a summary."""
 LONGEST_NAME = 120
@@ -177,7 +178,7 @@ def picture(name: str, key: str, thumb: bool) -> tuple[bytes, str]:
     path = folder / "cells" / f"{key}.png"
     if not _KEY.fullmatch(key) or not path.is_file() or not paths.inside(folder, path):
         raise UserError(f"sweep {name!r} has no picture of a cell {key!r}; load it again.")
-    return _sent(path, THUMB_SIDE if thumb else None)
+    return _sent(path, THUMBNAIL if thumb else None)
 
 
 def sheet(name: str, file: str, thumb: bool) -> tuple[bytes, str]:
@@ -186,23 +187,14 @@ def sheet(name: str, file: str, thumb: bool) -> tuple[bytes, str]:
     path = folder / file
     if not _SHEET.fullmatch(file) or not path.is_file() or not paths.inside(folder, path):
         raise UserError(f"sweep {name!r} has no sheet {file!r}; load it again.")
-    return _sent(path, SHEET_SIDE if thumb else None)
+    return _sent(path, SMALL_SHEET if thumb else None)
 
 
-def _sent(path: Path, side: int | None) -> tuple[bytes, str]:
-    if side is not None:
-        return _thumb(path, path.stat().st_mtime_ns, side), "image/jpeg"
+def _sent(path: Path, style: ThumbnailStyle | None) -> tuple[bytes, str]:
+    if style is not None:
+        return thumbnail(path, style, path.stat().st_mtime_ns), "image/jpeg"
     image_size(path)  # what is no picture is told, not sent
     return path.read_bytes(), _TYPES[path.suffix]
-
-
-@lru_cache(maxsize=THUMBS)
-def _thumb(path: Path, mtime_ns: int, side: int) -> bytes:
-    image = open_image(path)
-    image.thumbnail((side, side), Image.Resampling.BICUBIC)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=THUMB_QUALITY)
-    return buffer.getvalue()
 
 
 # -- marks -------------------------------------------------------------------------------------------------------------

@@ -6,28 +6,26 @@ A node that can be edited puts its dataset here when it is run, so the editor se
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import re
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
-
-from PIL import Image
 
 from ...trainer.captions.tags import split_tags
 from ...trainer.common.errors import UserError
 from ...trainer.common.revisions import save_change
 from ...trainer.datasets.dataset import Dataset, Sample
+from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
 from ...trainer.tagging.hand_edits import HandEdits
 
 REMEMBERED = 50
 """Datasets that can be edited while the server runs; of older ones the node must be run again."""
-THUMB_SIDE, THUMB_QUALITY, THUMBS = 256, 85, 1024
+THUMBNAIL = ThumbnailStyle()
 
 
 def edits_name(name: str, node_id: str | None) -> str:
@@ -117,17 +115,7 @@ class Editors:
         sample = self.find(id).pictures.get(picture)
         if sample is None:
             raise UserError(f"there is no picture {picture!r} in dataset {id!r}; load it again.")
-        return _thumb(sample, picture)
-
-
-@lru_cache(maxsize=THUMBS)
-def _thumb(sample: Sample, picture: str) -> bytes:
-    """By content, so that a file that has changed is not shown as it was."""
-    image = sample.load()
-    image.thumbnail((THUMB_SIDE, THUMB_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=THUMB_QUALITY)
-    return buffer.getvalue()
+        return thumbnail(sample, THUMBNAIL, picture)  # by content: one that has changed is not shown as it was
 
 
 def _one_line(caption: str) -> str:

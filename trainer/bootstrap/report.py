@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import atomic_write, read_json
-from ..pictures.charts import data_uri, loss_curve, read_losses
+from ..pictures.charts import loss_curve, read_losses
+from ..pictures.thumbnails import data_uri
 from .project import Project
 
 THUMB = 160

@@ -2,32 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
-from .images import open_image
-
 WIDTH, HEIGHT, PAD = 520, 150, 34
-
-
-def data_uri(image: Image.Image | Path, side: int | None = None) -> str:
-    """The picture as a `data:` address, shrunk to fit `side` pixels; small ones stay as they are."""
-    picture = open_image(image) if isinstance(image, Path) else image
-    if side and max(picture.size) > side:
-        picture = picture.copy()
-        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    if max(picture.size) > 256:
-        picture.save(buffer, "JPEG", quality=88)
-        return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-    picture.save(buffer, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def read_losses(run: Path) -> list[tuple[int, float]]:

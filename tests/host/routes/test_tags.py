@@ -120,7 +120,6 @@ def test_what_there_is_none_of_is_refused(shown):
 def test_a_picture_that_is_gone_is_refused_in_one_line(shown, dataset):
     ((_, told),) = ask(get(shown.id))
     dataset.samples[1].path.unlink()
-    tag_editor._thumb.cache_clear()
     assert [status for status, _ in ask(("GET", told["pictures"][1]["thumb"], {}))] == [404]
 
 

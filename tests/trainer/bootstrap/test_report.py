@@ -11,7 +11,7 @@ from lora_bootstrap.trainer.bootstrap.project import Project, StageRecord, is_ma
 from lora_bootstrap.trainer.bootstrap.report import write_report
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import write_json
-from lora_bootstrap.trainer.pictures.charts import data_uri, loss_curve, read_losses, smoothed
+from lora_bootstrap.trainer.pictures.charts import loss_curve, read_losses, smoothed
 
 SETTINGS = {"trigger": "<b>zqx</b>", "base": "sandbox", "tags": ["1girl", "red hair"], "picture": "a.png"}
 FIGURES = RoundFigures(1, 1, 2, None, 1.25, None, 0.5, None, None, 0.4)
@@ -101,9 +101,3 @@ def test_a_curve_starts_high_and_ends_low_when_the_loss_falls():
     assert ys == sorted(ys) and ys[-1] - ys[0] > 100
     assert "loss &lt;1&gt;" in svg
     assert loss_curve([(1, 0.5)], "one") == ""
-
-
-def test_large_pictures_are_shrunk_and_small_ones_stay_lossless():
-    assert data_uri(Image.new("RGB", (64, 64))).startswith("data:image/png")
-    large = data_uri(Image.effect_noise((2000, 1000), 90).convert("RGB"), 400)
-    assert large.startswith("data:image/jpeg") and len(large) < 150_000
