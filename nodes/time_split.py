@@ -12,12 +12,12 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host.drawing.pictures import to_batch
-from ..host.drawing.plot import Point, stairs_plot
 from ..host.drawing.runner import call, node_class
 from ..host.drawing.sweep_plan import LoraEntry
 from ..host.working import show_report
 from ..trainer.common.errors import UserError
 from ..trainer.lora.tensors import TensorFile
+from ..trainer.pictures.curves import Point, stairs_plot
 from ..trainer.stacks.stack import CHARACTER, StackEntry, file_role
 from ..trainer.stacks.time_split import KEYFRAMES, PRESETS, STYLE, Curve
 from .conflict import stack_entries

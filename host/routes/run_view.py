@@ -6,40 +6,25 @@ No host is needed here. The shapes are described in routes.py.
 from __future__ import annotations
 
 import itertools
-import math
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ...trainer.common.errors import UserError
-from ...trainer.training.runs import Run, read_run
+from ...trainer.pictures.curves import Point, Smoother, thinned
+from ...trainer.training.runs import Run, is_measured, read_run, run_folders
 
-MOST_POINTS = 2000
 REMEMBERED = 100
 """Ended trainings whose end (cancelled, failed) is remembered while the server runs; run.json tells the rest."""
 LIVE = ("preparing", "training")
 ENDED_EARLY = ("cancelled", "failed")
 """What a run's folder does not tell, and this process remembers."""
 _TICKS = itertools.count()
-
-
-class Smoother:
-    """A running mean of the loss over a twentieth of the run (10 to 200 steps), without the usual slow start."""
-
-    def __init__(self, steps: int) -> None:
-        self.decay = 1 - 1 / max(10, min(200, steps / 20))
-        self.total = self.weight = 0.0
-
-    def add(self, loss: float) -> float:
-        self.total = self.decay * self.total + (1 - self.decay) * loss
-        self.weight = self.decay * self.weight + (1 - self.decay)
-        return self.total / self.weight
 
 
 @dataclass
@@ -147,13 +132,6 @@ def run_status(root: Path, name: str, table: Table = TABLE) -> dict[str, Any] | 
     return describe(latest, ended if ended is not None and ended.folder == latest.name else None)
 
 
-def run_folders(root: Path) -> list[Path]:
-    """The folders directly below `root` that hold a run, by name."""
-    if not root.is_dir():
-        return []
-    return sorted(path for path in root.iterdir() if path.name[0] != "." and (path / "run.json").is_file())
-
-
 def _of(run: Run) -> str:
     return str(run.facts["config"].get("name", ""))
 
@@ -201,23 +179,26 @@ def _nothing_yet(training: Training) -> dict[str, Any]:
 
 def _from_folder(run: Run) -> dict[str, Any]:
     config, rows = run.facts["config"], run.metrics()
-    steps = [row for row in rows if _number(row.get("loss"))]
-    pace = [row["seconds"] for row in steps[-50:] if _number(row.get("seconds"))]
+    steps = [row for row in rows if is_measured(row.get("loss"))]
+    pace = [row["seconds"] for row in steps[-50:] if is_measured(row.get("seconds"))]
     last = steps[-1] if steps else {}
-    smoother = Smoother(config["steps"])
-    losses = [[row["step"], row["loss"]] for row in steps]
+    losses = [(row["step"], row["loss"]) for row in steps]
     return {
         "name": _of(run), "run": run.name, "status": _disk_status(run), "node_id": None, "message": "",
         "step": run.step or last.get("step", 0), "steps": config["steps"], "seconds_left": None,
         "seconds_per_step": sum(pace) / len(pace) if pace else None, "memory": None,
         "learning_rate": last.get("learning_rate") or config["optimizer"]["learning_rate"],
         "rank": config["adapter"]["rank"], "alpha": config["adapter"]["alpha"],
-        "losses": thinned(losses), "smoothed": thinned([[step, smoother.add(loss)] for step, loss in losses]),
+        "losses": _pairs(losses), "smoothed": _pairs(Smoother(config["steps"]).smooth(losses)),
         "validation": [[row["step"], row["validation_loss"], row.get("validation_ratio")] for row in rows
-                       if _number(row.get("validation_loss"))],
+                       if is_measured(row.get("validation_loss"))],
         "samples": _samples(run), "checkpoints": [{"step": step, "filename": path.name}
                                                   for step, path in run.checkpoints()],
     }
+
+
+def _pairs(points: list[Point]) -> list[list[float]]:
+    return [list(point) for point in thinned(points)]
 
 
 def _disk_status(run: Run) -> str:
@@ -234,23 +215,3 @@ def _samples(run: Run) -> list[dict[str, Any]]:
              if (match := re.fullmatch(r"step(\d+)-\d+\.png", path.name))]
     subfolder = f"loras/{run.name}/samples"
     return [{"step": step, "filename": name, "subfolder": subfolder, "type": "output"} for step, name in sorted(found)]
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
-
-
-def thinned(points: Sequence[Any], most: int = MOST_POINTS) -> list[Any]:
-    """At most `most` of the points, evenly spaced, the first and the last among them."""
-    if len(points) <= most:
-        return list(points)
-    last = len(points) - 1
-    return [points[round(index * last / (most - 1))] for index in range(most)]
-
-
-def smoothed_until(losses: Iterable[tuple[int, float]], steps: int) -> Smoother:
-    """A smoother that has heard these losses, for a run that goes on."""
-    smoother = Smoother(steps)
-    for _, loss in losses:
-        smoother.add(loss)
-    return smoother

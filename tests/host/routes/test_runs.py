@@ -1,13 +1,11 @@
 """What the run route tells: from disk, from this process, and over HTTP."""
 
 import json
-import math
 
 import pytest
 from PIL import Image
 
-from lora_bootstrap.host.drawing.plot import loss_plot, ticks
-from lora_bootstrap.host.routes.run_view import TABLE, Smoother, Table, run_status, thinned
+from lora_bootstrap.host.routes.run_view import TABLE, Table, run_status
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.models.families import FAMILIES
 from lora_bootstrap.trainer.training.config import TrainConfig
@@ -100,23 +98,12 @@ def test_a_long_run_is_thinned_evenly_to_its_ends(root):
     assert told["losses"][0] == [1, 1] and told["losses"][-1] == [5000, 5000]
     gaps = {b[0] - a[0] for a, b in zip(told["losses"], told["losses"][1:], strict=False)}
     assert gaps == {2, 3}
-    assert thinned([1, 2, 3], 3) == [1, 2, 3] and thinned(list(range(10)), 2) == [0, 9]
 
 
 def test_a_line_cut_by_a_kill_and_losses_that_are_no_numbers_are_left_out(root):
     run = open_run(root, TrainConfig(name="cut", steps=9), "k")
     run.metrics_path.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": null}\n{"step": 3, "lo', "utf-8")
     assert run_status(root, "cut")["losses"] == [[1, 0.5]]
-
-
-def test_the_running_mean_starts_at_the_first_loss_and_forgets_slowly():
-    smoother = Smoother(steps=400)
-    assert smoother.add(4.0) == pytest.approx(4.0)
-    assert smoother.decay == pytest.approx(0.95)
-    for _ in range(200):
-        value = smoother.add(1.0)
-    assert value == pytest.approx(1.0, abs=1e-3)
-    assert Smoother(10).decay == 0.9 and Smoother(100_000).decay == pytest.approx(0.995)
 
 
 # -- trainings of this process -----------------------------------------------------------------------------------------
@@ -231,41 +218,3 @@ def test_the_presets_route_tells_every_family_and_kind():
     sdxl = table["sdxl"]
     assert sdxl["title"] == "Stable Diffusion XL" and sdxl["resolution"] == 1024
     assert sdxl["presets"]["style"]["rank"] == 16 and sdxl["presets"]["style"]["alpha"] == 8
-
-
-# -- the plot ----------------------------------------------------------------------------------------------------------
-
-
-def count(image, colour):
-    return sum(n for n, pixel in image.getcolors(1 << 20) if all(abs(a - b) < 24 for a, b in zip(pixel, colour,
-                                                                                                 strict=True)))
-
-
-def test_the_plot_draws_the_mean_strong_the_steps_faint_and_validation_in_its_own_colour():
-    losses = [(step, 0.5 + 0.4 * math.cos(step)) for step in range(1, 101)]
-    bare, drawn, validated = (loss_plot("girl", 100, *curves) for curves in (
-        ((),), (losses,), (losses, [(50, 0.5), (100, 0.4)])))
-    blue, faint, orange = (31, 95, 191), (185, 205, 234), (217, 115, 26)
-    assert drawn.size == (768, 432)
-    assert count(drawn, blue) > count(bare, blue) + 500 and count(drawn, faint) > count(bare, faint) + 500
-    assert count(drawn, orange) == 0 and count(validated, orange) > 100
-
-
-def test_one_wild_step_does_not_flatten_the_curve():
-    losses = [(step, 1 - step / 200) for step in range(1, 101)]
-    calm, wild = loss_plot("a", 100, losses), loss_plot("a", 100, [*losses[:50], (51, 1e4), *losses[51:]])
-    blue = (31, 95, 191)
-    rows = [[y for y in range(60, 380) if any(all(abs(a - b) < 24 for a, b in zip(image.getpixel((x, y)), blue,
-            strict=True)) for x in (120, 300))] for image in (calm, wild)]
-    assert rows[0] and rows[1], "the curve is within the picture before the wild step"
-
-
-def test_a_flat_or_short_run_can_be_drawn():
-    for losses in ([], [(1, 0.5)], [(1, 0.0), (2, 0.0)], [(1, -1.0), (2, -1.0)]):
-        assert loss_plot("x", 2, losses).size == (768, 432)
-
-
-def test_ticks_are_few_and_round():
-    assert ticks(0, 350, 8) == [0, 50, 100, 150, 200, 250, 300, 350]
-    assert ticks(0.013, 0.094, 6) == pytest.approx([0.02, 0.04, 0.06, 0.08])
-    assert ticks(0, 1, 8) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])
