@@ -20,7 +20,7 @@ from ..trainer.pictures.images import open_image
 from ..trainer.training.events import Caching, CheckpointSaved, Finished, Previewed, RunStarted, StepDone, Validated
 from ..trainer.training.runs import read_losses
 from .paths import view_place
-from .routes.run_view import Training
+from .trainings import Training
 
 EVENT = "lora_bootstrap.progress"
 INTERVAL = 0.5

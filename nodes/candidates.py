@@ -16,6 +16,7 @@ from ..host.drawing.pictures import to_pictures
 from ..host.drawing.repeat import Part, part_between
 from ..host.events import tell_candidates, tell_project
 from ..host.progress import show_text
+from ..host.session import current_session
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.project import Project as Record
 from ..trainer.bootstrap.rounds import REFERENCE, BootstrapProject, Round
@@ -35,29 +36,6 @@ from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 INTERNAL = f"{CATEGORY}/internal"
 PROMPT_SLOT, SEED_SLOT = 0, 1
 """Of View Prompts' outputs."""
-
-
-class _Drawn:
-    """How many candidates this process left in which folder: if some are gone, they are drawn again, though nothing in
-    the graph has changed."""
-
-    def __init__(self) -> None:
-        self.left: dict[Path, int] = {}
-        self.losses = 0
-        """How often some were found to be gone."""
-
-    def note(self, folder: Path) -> int:
-        """How many are there now."""
-        self.left[folder] = sum(1 for _ in folder.glob("r*-*.json"))
-        return self.left[folder]
-
-    def look(self) -> int:
-        for folder, made in list(self.left.items()):
-            self.losses += self.note(folder) < made
-        return self.losses
-
-
-DRAWN = _Drawn()
 
 
 class SaveCandidates(io.ComfyNode):
@@ -84,7 +62,7 @@ class SaveCandidates(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> Any:
-        return DRAWN.look()
+        return current_session().candidates.look()
 
     @classmethod
     def execute(cls, project, views, images, LORA_STACK=None) -> io.NodeOutput:
@@ -97,7 +75,7 @@ class SaveCandidates(io.ComfyNode):
         if job.one.number == REFERENCE:
             forget_others(job.one, [lineage.name for _, lineage in job.plan])
         job.take_down()
-        DRAWN.note(job.one.candidates_folder)
+        current_session().candidates.note(job.one.candidates_folder)
         if not job.missing:
             return io.NodeOutput(project)
         graph = GraphBuilder()
@@ -143,7 +121,7 @@ class KeepCandidate(io.ComfyNode):
         mine = Lineage(**json.loads(lineage))
         one = project.round(mine.round)
         kept = keep_candidates(one, mine, to_pictures(images))
-        made = DRAWN.note(one.candidates_folder)
+        made = current_session().candidates.note(one.candidates_folder)
         tell_candidates(project.name, mine.round, made, total)
         if mine.round != REFERENCE and made >= total:
             tell_project(project.name)

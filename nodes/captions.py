@@ -11,7 +11,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host import paths
-from ..host.routes.tag_view import EDITORS, edits_name
+from ..host.editors import edits_name
+from ..host.session import current_session
 from ..host.working import problem, show_report
 from ..trainer.captions.aliases import MODES, load_rules
 from ..trainer.captions.patterns import Replacement
@@ -66,7 +67,7 @@ class EditTags(io.ComfyNode):
         rules = make_edits(trigger, add, remove, replace, blacklist, **more)
         ruled, diff = edit_dataset(dataset, rules, read_scores(scores, dataset) if scores else None,
                                    token_count(clip) if clip is not None else None)
-        editor = EDITORS.show(ruled, _edits_file(edits, cls.hidden.unique_id))
+        editor = current_session().editors.show(ruled, _edits_file(edits, cls.hidden.unique_id))
         saved = HandEdits.load(editor.path)
         edited, by_hand = saved.applied(ruled)
         cut = {change.path: change.cut for change in diff.changes}

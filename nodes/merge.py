@@ -5,12 +5,13 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..host import paths
+from ..host.session import current_session
 from ..host.working import Work, problem, show_report
 from ..trainer.stacks.merge import DTYPES, METHODS, MOST_RANK, WEIGHTS, MergeSettings
 from ..trainer.stacks.merged_file import merge_to_file
 from .conflict import counting, stack_entries
 from .sockets import LoraStack
-from .stack import CATEGORY, USED, checked_stack
+from .stack import CATEGORY, checked_stack
 
 DEFAULTS = MergeSettings()
 
@@ -57,7 +58,7 @@ class MergeLoras(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:
-        return USED.look()
+        return current_session().stack_files.look()
 
     @classmethod
     def execute(cls, LORA_STACK, method, preset, rank, density, mu, name, dtype) -> io.NodeOutput:
@@ -65,7 +66,7 @@ class MergeLoras(io.ComfyNode):
         made = merge_to_file(paths.merged_root(), file_name(name), stack_entries(checked_stack(LORA_STACK)),
                              merge_settings(method, preset, rank, density, mu, dtype),
                              progress=counting("merging layers", Work(me)))
-        USED.note(made.path)
+        current_session().stack_files.note(made.path)
         name = paths.lora_name(made.path)
         last = f"{name} was there already: the same LoRAs, merged alike." if made.reused else f"Saved as {name}."
         report = "\n".join((*made.lines, last))

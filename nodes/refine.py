@@ -16,7 +16,8 @@ from ..host.drawing.cell_graph import above
 from ..host.drawing.pictures import to_batch
 from ..host.drawing.runner import Runner
 from ..host.drawing.sweep_draw import Drawing
-from ..host.drawing.sweep_plan import LEFT, LoraEntry, named_folder, seeds_of, strengths_of
+from ..host.drawing.sweep_plan import LoraEntry, named_folder, seeds_of, strengths_of
+from ..host.session import current_session
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import file_hash
@@ -98,7 +99,7 @@ class RefineStrengths(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> Any:
-        return LEFT.look()
+        return current_session().cells.look()
 
     @classmethod
     def execute(cls, model, clip, vae, LORA_STACK, name, prompts, seeds, character_strengths, style_strengths, negative,

@@ -13,6 +13,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..host import paths
 from ..host.drawing.sweep_plan import LoraEntry
+from ..host.session import current_session
 from ..host.working import problem, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.lora.tensors import TensorFile
@@ -59,7 +60,9 @@ class LoraStackNode(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, entries, **_) -> Any:
-        return float("nan") if entries is None else [USED.look(), file_facts(read_entries(entries, lora_names()))]
+        if entries is None:
+            return float("nan")
+        return [current_session().stack_files.look(), file_facts(read_entries(entries, lora_names()))]
 
     @classmethod
     def execute(cls, entries, run_strength, LORA_STACK=None, run=None) -> io.NodeOutput:
@@ -180,7 +183,7 @@ def stacked(entries: Sequence[WantedLora]) -> tuple[list[LoraEntry], list[str]]:
             made = filter_lora(source, entry.blocks, paths.filtered_root())
             notes.append(f"{source.stem}: {made.line}")
             if made.path != source:
-                USED.note(made.path)
+                current_session().stack_files.note(made.path)
                 name = paths.lora_name(made.path)
         stack.append((name, entry.strength, entry.clip_strength))
     return stack, notes
@@ -237,23 +240,3 @@ def told(stack: list[LoraEntry], facts: Facts, node_id: str | None, notes: Seque
         for entry in facts.entries]
     show_report("\n".join((*(lines or ["no LoRA"]), *notes, *measured_lines(facts.entries), *advice)), node_id)
     return stack, "\n".join(advice), ", ".join(facts.triggers)
-
-
-class Used:
-    """Files that a stack of this process names. If one is gone, its node must run again though its text is the same."""
-
-    def __init__(self) -> None:
-        self._files: set[Path] = set()
-        self._losses = 0
-
-    def note(self, path: Path) -> None:
-        self._files.add(path)
-
-    def look(self) -> int:
-        gone = {path for path in self._files if not path.is_file()}
-        self._files -= gone
-        self._losses += len(gone)
-        return self._losses
-
-
-USED = Used()

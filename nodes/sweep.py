@@ -18,7 +18,6 @@ from ..host.drawing.repeat import Node, recipe
 from ..host.drawing.runner import Graph, Runner
 from ..host.drawing.sweep_draw import Drawing
 from ..host.drawing.sweep_plan import (
-    LEFT,
     choose_loras,
     lora_axes,
     named_bases,
@@ -29,6 +28,7 @@ from ..host.drawing.sweep_plan import (
 )
 from ..host.events import tell_sweep
 from ..host.progress import show_text
+from ..host.session import current_session
 from ..host.working import problem
 from ..trainer.common.errors import UserError, unknown_name
 from ..trainer.pictures.images import open_image
@@ -157,7 +157,7 @@ class _DrawnSweep(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> Any:
-        return LEFT.look()
+        return current_session().cells.look()
 
     @classmethod
     def execute(cls, model, clip, vae, name, checkpoints, files, strengths, prompts, prompt_set, seeds, negative, width,
@@ -265,7 +265,7 @@ def draw_missing(drawing: Drawing, node_id: str) -> None:
             tell()
     finally:
         drawing.runner.forget()
-        LEFT.note(sweep)
+        current_session().cells.note(sweep)
     if failed and not done:
         raise UserError(f"none of the {total} cells could be drawn. The last said: {error}")
 

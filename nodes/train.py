@@ -15,7 +15,7 @@ from comfy_api.latest import io
 from ..host import paths
 from ..host.outputs import applied, lora_outputs, run_plot
 from ..host.progress import Reporter
-from ..host.routes.run_view import TABLE
+from ..host.session import current_session
 from ..trainer.captions.tags import add_trigger, join_tags, split_tags
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Warned
@@ -86,7 +86,7 @@ class TrainLora(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, name, retrain, **_) -> Any:
         # a name that comes over a link shows only when the node runs
-        return float("nan") if retrain else TABLE.resumed(None if name is None else name.strip())
+        return float("nan") if retrain else current_session().trainings.resumed(None if name is None else name.strip())
 
     @classmethod
     def execute(cls, model, clip, vae, dataset, retrain, settings=None, validation=None, **widgets) -> io.NodeOutput:
@@ -222,7 +222,7 @@ def run_training(backbone: Callable[[], Any], job: Job, node_id: str | None) -> 
     from ..host.backbone import model as host
     from ..trainer.training.loop import train
 
-    training = TABLE.begin(job.widgets.name.strip(), node_id)
+    training = current_session().trainings.begin(job.widgets.name.strip(), node_id)
     reporter = Reporter(training)
     try:
         reporter.preparing("making room for the training")

@@ -1,16 +1,11 @@
 """What is known of a run, as the run route tells it: from its folder, and from the trainings in this process.
 
-No host is needed here. The shapes are described in routes.py.
+The shapes are described in runs.py.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
-import threading
-import time
-from collections import deque
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,108 +13,16 @@ from typing import Any
 from ...trainer.common.errors import UserError
 from ...trainer.pictures.curves import Point, Smoother, thinned
 from ...trainer.training.runs import Run, is_measured, read_run, run_folders
-
-REMEMBERED = 100
-"""Ended trainings whose end (cancelled, failed) is remembered while the server runs; run.json tells the rest."""
-LIVE = ("preparing", "training")
-ENDED_EARLY = ("cancelled", "failed")
-"""What a run's folder does not tell, and this process remembers."""
-_TICKS = itertools.count()
+from ..session import current_session
+from ..trainings import ENDED_EARLY, Training, TrainingTable
 
 
-@dataclass
-class Training:
-    """One training in this process, from before its folder is known until after its end."""
-
-    name: str
-    node_id: str | None = None
-    folder: str = ""
-    """The name of the run's folder, once it is known."""
-    status: str = "preparing"
-    message: str = ""
-    step: int = 0
-    steps: int = 0
-    memory: int | None = None
-    stop: threading.Event = field(default_factory=threading.Event)
-    order: int = field(default_factory=lambda: next(_TICKS))
-    _ends: deque[float] = field(default_factory=lambda: deque(maxlen=50))
-
-    @property
-    def run(self) -> str:
-        """What the run is called in answers and events: its folder's name, and before that is known its own."""
-        return self.folder or self.name
-
-    @property
-    def live(self) -> bool:
-        return self.status in LIVE
-
-    def step_done(self, step: int) -> None:
-        self.step = step
-        self._ends.append(time.monotonic())
-
-    @property
-    def seconds_per_step(self) -> float | None:
-        """By the clock over the last steps, so that previews and saving count; None before the second step."""
-        if len(self._ends) < 2:
-            return None
-        return (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
-
-    @property
-    def seconds_left(self) -> float | None:
-        pace = self.seconds_per_step
-        return None if pace is None or not self.live else pace * (self.steps - self.step)
-
-
-class Table:
-    """The trainings of this process. Written by the thread that trains, read by the one that answers requests."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._trainings: list[Training] = []
-        self._resumed: dict[str, int] = {}
-
-    def begin(self, name: str, node_id: str | None = None) -> Training:
-        training = Training(name, node_id)
-        with self._lock:
-            self._trainings = [*self._trainings[-REMEMBERED:], training]
-        return training
-
-    def find(self, name: str) -> Training | None:
-        """The latest training of that run: by its folder's name, else by the run's."""
-        with self._lock:
-            latest = self._trainings[::-1]
-        return next((training for key in ("run", "name") for training in latest if getattr(training, key) == name),
-                    None)
-
-    def stop(self, run: str) -> None:
-        """Ask a training to stop after its step and keep what it has. Raises UserError if there is none."""
-        training = self.find(run)
-        if training is None or not training.live:
-            raise UserError(f"run {run!r} is not being trained now, so there is nothing to stop.")
-        training.stop.set()
-
-    def resume(self, name: str) -> None:
-        """Let the next queueing of a graph train the run on, though nothing in the graph has changed."""
-        with self._lock:
-            self._resumed[name] = self._resumed.get(name, 0) + 1
-
-    def resumed(self, name: str | None) -> int:
-        """How often `resume` was asked for by that name; None: by any."""
-        with self._lock:
-            return sum(self._resumed.values()) if name is None else self._resumed.get(name, 0)
-
-
-TABLE = Table()
-
-
-# -- the run route -----------------------------------------------------------------------------------------------------
-
-
-def run_status(root: Path, name: str, table: Table = TABLE) -> dict[str, Any] | None:
+def run_status(root: Path, name: str, table: TrainingTable | None = None) -> dict[str, Any] | None:
     """The most recently touched run of that name below `root`, by its folder's name or its config's; None: no such run.
 
     `name` is compared with names that are there, never made part of a path.
     """
+    table = table or current_session().trainings
     training = table.find(name)
     if training is not None and training.live:
         # before its folder is known, what lies under its name may be an older run

@@ -20,7 +20,7 @@ from lora_bootstrap.host.drawing import runner as host_nodes
 from lora_bootstrap.host.drawing.cell_graph import PICTURE, cell_graph
 from lora_bootstrap.host.drawing.pictures import as_saved
 from lora_bootstrap.host.drawing.runner import KEPT, Runner
-from lora_bootstrap.host.drawing.sweep_plan import Left, choose_loras, seeds_of, strengths_of
+from lora_bootstrap.host.drawing.sweep_plan import choose_loras, seeds_of, strengths_of
 from lora_bootstrap.nodes import checkpoints, score, sweep as sweep_nodes, sweep_values
 from lora_bootstrap.nodes.checkpoints import PickCheckpoint
 from lora_bootstrap.nodes.score import ScoreSweep
@@ -45,10 +45,8 @@ OF_VALUES = ("name", "checkpoints", "files", "strengths", "prompts", "prompt_set
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
-    """A process that has run no sweep, and in which every event is told."""
+    """Every event is told."""
     monkeypatch.setattr(events, "INTERVAL", 0)
-    for module in (sweep_nodes, sweep_values):
-        monkeypatch.setattr(module, "LEFT", Left())
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,9 @@ import json
 import pytest
 from PIL import Image
 
-from lora_bootstrap.host.routes.run_view import TABLE, Table, run_status
+from lora_bootstrap.host.routes.run_view import run_status
+from lora_bootstrap.host.session import current_session
+from lora_bootstrap.host.trainings import TrainingTable
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.models.families import FAMILIES
 from lora_bootstrap.trainer.training.config import TrainConfig
@@ -87,7 +89,7 @@ def test_of_several_runs_of_a_name_the_last_touched_is_told_and_a_folder_by_its_
 @pytest.mark.parametrize("name", ["nobody", "../loras/girl", "girl/", "/", ".", "", "girl\0"])
 def test_any_other_name_is_no_run(root, name):
     make_run(root)
-    assert run_status(root, name, Table()) is None
+    assert run_status(root, name, TrainingTable()) is None
 
 
 def test_a_long_run_is_thinned_evenly_to_its_ends(root):
@@ -110,7 +112,7 @@ def test_a_line_cut_by_a_kill_and_losses_that_are_no_numbers_are_left_out(root):
 
 
 def test_a_training_is_told_before_its_folder_is_there(root):
-    table = Table()
+    table = TrainingTable()
     training = table.begin("new", "5")
     training.message = "making room"
     told = run_status(root, "new", table)
@@ -119,7 +121,7 @@ def test_a_training_is_told_before_its_folder_is_there(root):
 
 
 def test_a_live_training_tells_its_pace_over_what_is_on_disk(root):
-    table = Table()
+    table = TrainingTable()
     make_run(root)
     training = table.begin("girl", "5")
     training.folder, training.status, training.steps = "girl", "training", 40
@@ -131,11 +133,11 @@ def test_a_live_training_tells_its_pace_over_what_is_on_disk(root):
     training.status, training.message = "cancelled", "cancelled at step 23"
     told = run_status(root, "girl", table)
     assert (told["status"], told["message"], told["seconds_left"]) == ("cancelled", "cancelled at step 23", None)
-    assert run_status(root, "girl", Table())["status"] == "interrupted", "after a restart of the server"
+    assert run_status(root, "girl", TrainingTable())["status"] == "interrupted", "after a restart of the server"
 
 
 def test_what_is_on_disk_wins_over_an_older_end_in_this_process(root):
-    table = Table()
+    table = TrainingTable()
     run = make_run(root)
     ended = table.begin("girl")
     ended.folder, ended.status, ended.message = "girl", "failed", "out of memory"
@@ -146,7 +148,7 @@ def test_what_is_on_disk_wins_over_an_older_end_in_this_process(root):
 
 
 def test_stopping_finds_the_folder_before_the_name_and_only_what_is_live():
-    table = Table()
+    table = TrainingTable()
     older, newer = table.begin("girl"), table.begin("girl")
     older.folder, newer.folder = "girl-2", "girl-3"
     table.stop("girl-2")
@@ -161,7 +163,7 @@ def test_stopping_finds_the_folder_before_the_name_and_only_what_is_live():
 
 
 def test_only_so_many_ended_trainings_are_remembered():
-    table = Table()
+    table = TrainingTable()
     for number in range(500):
         table.begin(f"run{number}")
     assert table.find("run0") is None and table.find("run499") is not None
@@ -182,7 +184,7 @@ def test_the_run_route_answers_or_refuses(root):
 
 def test_the_stop_route_stops_a_training_and_refuses_anything_else(root):
     make_run(root, "ended")
-    training = TABLE.begin("being-trained")
+    training = current_session().trainings.begin("being-trained")
     try:
         stopped, ended, missing, *bad = ask(
             ("POST", "/lora_bootstrap/stop", {"json": {"run": "being-trained"}}),
@@ -201,14 +203,15 @@ def test_the_stop_route_stops_a_training_and_refuses_anything_else(root):
 def test_the_resume_route_lets_a_stopped_run_go_on(root):
     make_run(root, "halted").mark_finished(20, stopped=True)
     make_run(root, "unfinished")
-    before = TABLE.resumed("halted")
+    before = current_session().trainings.resumed("halted")
     resumed, unfinished, missing, bad = ask(
         ("POST", "/lora_bootstrap/resume", {"json": {"run": "halted"}}),
         ("POST", "/lora_bootstrap/resume", {"json": {"run": "unfinished"}}),
         ("POST", "/lora_bootstrap/resume", {"json": {"run": "nobody"}}),
         ("POST", "/lora_bootstrap/resume", {"json": {}}))
-    assert resumed == (200, {"resuming": True}) and TABLE.resumed("halted") == before + 1
-    assert TABLE.resumed(None) >= before + 1  # a training whose name comes over a link hears of it too
+    assert resumed == (200, {"resuming": True}) and current_session().trainings.resumed("halted") == before + 1
+    # a training whose name comes over a link runs again too
+    assert current_session().trainings.resumed(None) >= before + 1
     assert unfinished[0] == 409 and missing[0] == 404 and bad[0] == 400
 
 
