@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -23,7 +22,6 @@ from ..common.files import file_hash, read_json, write_json
 from ..datasets.dataset import Dataset, load_folder, save_samples
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels
-from ..pictures.duplicates import find_duplicates, fingerprint
 from ..pictures.images import load_pixels, open_image, pixel_hash
 from . import originals
 from .candidates import Lineage
@@ -299,17 +297,9 @@ def curate_round(one: Round, *, wanted: int, size: tuple[int, int], reference: T
         "key": key, "round": one.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
         "notes": curation.notes, "figures": asdict(figures),
         "decisions": [asdict(decision) for decision in curation.decisions],
-        "twins": found.values.get("twins", ()) if reused else near_copies(paths)})
+        "twins": found.values.get("twins", ()) if reused else [
+            [paths[index].stem for index in group] for group in curation.copies]})
     return Curated(curation, figures, tuple(kept), reused)
-
-
-def near_copies(paths: Sequence[Path]) -> tuple[tuple[str, ...], ...]:
-    """Groups of pictures that are near copies of one another, by name."""
-    prints = [fingerprint(open_image(path)) for path in paths]
-    if not prints:
-        return ()
-    groups = find_duplicates(np.stack([one.hashes for one in prints]), lambda index: prints[index].thumb)
-    return tuple(tuple(paths[index].stem for index in group) for group in groups)
 
 
 def round_dataset(one: Round, kept: Sequence[Kept]) -> Made:
