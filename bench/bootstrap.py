@@ -36,7 +36,7 @@ from ..trainer.bootstrap.events import BootstrapFinished, StageFinished
 from ..trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
 from ..trainer.bootstrap.project import key_of
 from ..trainer.captions.tags import absorb, join_tags, split_tags
-from ..trainer.cli.options import settings
+from ..trainer.cli.options import parse_settings
 from ..trainer.common.files import read_json, write_json
 from ..trainer.datasets.dataset import Dataset, load_folder
 from ..trainer.measures import pixels as metrics
@@ -70,8 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
     backbone, judge = load_backbone("sandbox"), load_judge()
     names = options.only or list(world.HELD_OUT)[: options.characters]
-    facts = {"views": options.views, "candidates": options.candidates, "style_settings": settings(options.set_style),
-             "character_settings": settings(options.set_character), "base": backbone.fingerprint}
+    facts = {"views": options.views, "candidates": options.candidates,
+             "style_settings": parse_settings(options.set_style),
+             "character_settings": parse_settings(options.set_character), "base": backbone.fingerprint}
     store = options.work / "measured.json"
     measured = read_json(store) if store.exists() else []
     for name in names:
@@ -144,7 +145,7 @@ def _config(name: str, seed: int, options: argparse.Namespace) -> BootstrapConfi
     return BootstrapConfig(
         picture=str(picture), tags=tuple(world.caption_tags(scene)), trigger=TRIGGER, seed=seed,
         name=f"{name}-{seed}{key}", candidates=tuple(options.candidates), strengths=(1.0,),
-        style=settings(options.set_style), character=settings(options.set_character))
+        style=parse_settings(options.set_style), character=parse_settings(options.set_character))
 
 
 def _run_loop(config: BootstrapConfig, root: Path, backbone: Any) -> Path:

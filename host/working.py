@@ -13,7 +13,7 @@ import comfy.model_management
 import comfy.utils
 
 from ..trainer.common.errors import UserError
-from ..trainer.common.events import Event, Making, Warned
+from ..trainer.common.events import Event, Progress, Warned
 from .progress import INTERVAL, show_text
 
 MOST_LINES = 24
@@ -48,10 +48,10 @@ class Work:
         if isinstance(event, Warned):
             self.notes.append(event.message)
             log.warning("LoRA Bootstrap: %s", event.message)
-        elif isinstance(event, Making) and event.total:
-            self._making(event)
+        elif isinstance(event, Progress) and event.total:
+            self._progress(event)
 
-    def _making(self, event: Making) -> None:
+    def _progress(self, event: Progress) -> None:
         if event.what != self._what:
             self._what, self._bar = event.what, comfy.utils.ProgressBar(event.total, node_id=self._node_id)
         self._bar.update_absolute(event.done, event.total)
@@ -76,3 +76,8 @@ def problem(check: Callable[..., object], *values: Any) -> bool | str:
     except UserError as error:
         return str(error)
     return True
+
+
+def progress_of(what: str, work: Work):
+    """A `progress` of the library's that shows in the node, and raises the host's interruption on Cancel."""
+    return lambda done, total: work(Progress(what, done, total))

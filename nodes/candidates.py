@@ -11,29 +11,30 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.drawing.pictures import to_pictures
 from ..host.drawing.repeat import Part, part_between
 from ..host.events import tell_candidates, tell_project
+from ..host.paths import output_path
 from ..host.progress import show_text
 from ..host.session import current_session
 from ..trainer.bootstrap.candidates import Lineage
-from ..trainer.bootstrap.project import Project as Record
-from ..trainer.bootstrap.rounds import REFERENCE, BootstrapProject, Round
+from ..trainer.bootstrap.project import ProjectRecord, note_stage
+from ..trainer.bootstrap.rounds import REFERENCE, Project, Round
+from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.view_plan import (
     MOST_CFG,
     PlannedView,
     Source,
     ViewPlan,
-    forget_others,
     is_kept,
     keep_candidates,
     lineage_of,
+    remove_outdated,
 )
-from .project import CATEGORY, note_stage, output_path
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 
-INTERNAL = f"{CATEGORY}/internal"
+INTERNAL = f"{menu.BOOTSTRAP}/{menu.INTERNAL}"
 PROMPT_SLOT, SEED_SLOT = 0, 1
 """Of View Prompts' outputs."""
 
@@ -42,7 +43,7 @@ class SaveCandidates(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_SaveCandidates", display_name="Save Candidates", category=CATEGORY,
+            node_id="LoraBootstrap_SaveCandidates", display_name="Save Candidates", category=menu.BOOTSTRAP,
             description="Draws what View Prompts asks for with the nodes between it and this one, view by view, and "
                         "keeps each picture with its lineage at once: Cancel loses one at most, and what is there is "
                         "not drawn again.",
@@ -70,11 +71,11 @@ class SaveCandidates(io.ComfyNode):
         source_node = prompt.get_node(me)["inputs"]["views"][0]
         part = part_between(prompt.get_node, source_node, images, "link View Prompts' prompt to the text encoder and "
                             "its seed to the sampler, and the decoded image to Save Candidates.")
-        job = Job.of(project, views, part, LORA_STACK)
+        job = DrawRequest.of(project, views, part, LORA_STACK)
         show_text("\n".join((job.headline, *job.warnings)), me)
         if job.one.number == REFERENCE:
-            forget_others(job.one, [lineage.name for _, lineage in job.plan])
-        job.take_down()
+            remove_outdated(job.one, [lineage.name for _, lineage in job.plan])
+        job.record_stages()
         current_session().candidates.note(job.one.candidates_folder)
         if not job.missing:
             return io.NodeOutput(project)
@@ -133,7 +134,7 @@ class KeepCandidate(io.ComfyNode):
 # -- what is to be drawn -----------------------------------------------------------------------------------------------
 
 
-class Job:
+class DrawRequest:
     """What a Run draws for one round.
 
     Attributes:
@@ -147,7 +148,7 @@ class Job:
         self.missing = [(view, lineage) for view, lineage in self.plan if not is_kept(one, lineage)]
 
     @classmethod
-    def of(cls, project: BootstrapProject, views: ViewPlan, part: Part, stack: Any) -> Job:
+    def of(cls, project: Project, views: ViewPlan, part: Part, stack: Any) -> DrawRequest:
         lora, strength = parent_of(stack, project)
         steps, cfg = part.settings.get("steps"), part.settings.get("cfg")
         return cls(project.round(views.round), views, Source(lora, strength, part.recipe, steps, cfg), part)
@@ -170,20 +171,19 @@ class Job:
             found.append("no LORA_STACK is linked: the lineage will not say which LoRA drew these.")
         return found
 
-    def take_down(self) -> None:
+    def record_stages(self) -> None:
         """Note in project.json which LoRA draws, and what."""
         number, lora = self.one.number, self.source.lora
-        record = Record.load(self.one.project.folder)
+        record = ProjectRecord.load(self.one.project.folder)
         if lora and paths.inside(paths.loras_root(), lora):
-            note_stage(record, f"style-{number}", f"Round {number}: train a style LoRA", lora.stem, True,
+            note_stage(record, *STAGES["style"].name_and_title(number), lora.stem, True,
                        {"lora": output_path(lora), "run": output_path(lora.parent)})
-        name, title = (f"candidates-{number}", f"Round {number}: generate candidates") if number else (
-            "reference", "The base model's own pictures")
-        note_stage(record, name, title, f"{len(self.plan)} pictures", not self.missing,
+        stage = STAGES["reference" if number == REFERENCE else "candidates"]
+        note_stage(record, *stage.name_and_title(number), f"{len(self.plan)} pictures", not self.missing,
                    {"folder": output_path(self.one.candidates_folder)})
 
 
-def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: BootstrapProject) -> tuple[Path | None, float]:
+def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project) -> tuple[Path | None, float]:
     """(file, strength) of the LoRA that draws: of several in a stack the one that is the project's own, else the first.
 
     Raises UserError for a name that the host does not know.
@@ -195,10 +195,10 @@ def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Bootstr
     return paths.lora_file(name), float(strength)
 
 
-def expand_views(graph: GraphBuilder, job: Job, project: list[Any]) -> list[Any]:
+def expand_views(graph: GraphBuilder, job: DrawRequest, project: list[Any]) -> list[Any]:
     """Add the graph's sampling part for each missing view, each waiting for the one before; returns the link to the
     project as it is when all are kept."""
-    done, total = None, len(job.one.made()) + len(job.missing)
+    done, total = None, len(job.one.list_candidates()) + len(job.missing)
     for view, lineage in job.missing:
         done = _expand_view(graph, job.part, view, lineage, project, done, total)
     return done

@@ -10,7 +10,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.editors import edits_name
 from ..host.session import current_session
 from ..host.working import problem, show_report
@@ -25,14 +25,12 @@ from ..trainer.tagging.edit import TOKEN_BUDGETS, UNDERSCORES, TagEdits, TokenCo
 from ..trainer.tagging.hand_edits import HandEdits
 from .sockets import LoraDataset
 
-CATEGORY = "LoRA Bootstrap/captions"
-
 
 class EditTags(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_EditTags", display_name="Edit Tags", category=CATEGORY,
+            node_id="LoraBootstrap_EditTags", display_name="Edit Tags", category=menu.CAPTIONS,
             description="Changes every caption of a dataset, by rules and by hand. In this order: underscores, "
                         "aliases, replace, patterns, remove, blacklist, implications, add, order, trigger, token "
                         "limit, and what was changed by hand. The files stay as they are.",
@@ -69,7 +67,7 @@ class EditTags(io.ComfyNode):
                                    token_count(clip) if clip is not None else None)
         editor = current_session().editors.show(ruled, _edits_file(edits, cls.hidden.unique_id))
         saved = HandEdits.load(editor.path)
-        edited, by_hand = saved.applied(ruled)
+        edited, by_hand = saved.apply_to(ruled)
         cut = {change.path: change.cut for change in diff.changes}
         diff = CaptionDiff.between(dataset, edited, [cut.get(sample.path, ()) for sample in edited], (
             *diff.notes, *([f"changed by hand: {by_hand}."] if by_hand else [])))
@@ -126,7 +124,7 @@ class AbsorbTags(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_AbsorbTags", display_name="Absorb Tags", category=CATEGORY,
+            node_id="LoraBootstrap_AbsorbTags", display_name="Absorb Tags", category=menu.CAPTIONS,
             description="Leaves out of the captions what the trigger shall come to mean: a character's traits, or the "
                         "words for a style. Proposes a decision for every tag, which you can change.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
@@ -153,7 +151,7 @@ class AbsorbTags(io.ComfyNode):
 
     @classmethod
     def execute(cls, dataset, purpose, trigger, least_share, decisions) -> io.NodeOutput:
-        plan = propose(dataset, purpose, trigger, least_share).edited(decisions)
+        plan = propose(dataset, purpose, trigger, least_share).edit(decisions)
         after, diff = apply_plan(dataset, plan)
         summary = "\n".join((f"{len(diff)} of {diff.pictures} captions changed", *diff.notes, plan.text()))
         show_report(summary, cls.hidden.unique_id)

@@ -8,15 +8,14 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..host import paths
-from ..host.outputs import applied, lora_outputs
+from ..host import menu, paths
+from ..host.outputs import apply_to, lora_outputs
 from ..host.progress import show_text
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import read_json
-from ..trainer.training.runs import Run, read_run, run_folders
+from ..trainer.training.runs import Run, latest_checkpoint, read_run, run_folders
 from .sockets import LoraModel, LoraRun, LoraStack
 
-CATEGORY = "LoRA Bootstrap/train"
 NO_RUN = "no run yet"
 WHICH = ("final", "best validation", "step", "picked in a sweep")
 PICKED = "picked.json"
@@ -27,7 +26,7 @@ class LoadRun(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_LoadRun", display_name="Load Run", category=CATEGORY,
+            node_id="LoraBootstrap_LoadRun", display_name="Load Run", category=menu.TRAIN,
             description="A run that was trained before, for Pick Checkpoint and others.",
             inputs=[io.Combo.Input("run", options=run_names() or [NO_RUN], tooltip=(
                 "A folder of output/loras, the newest first. Press R to see runs trained since the page was opened."))],
@@ -61,7 +60,7 @@ class PickCheckpoint(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_PickCheckpoint", display_name="Pick Checkpoint", category=CATEGORY,
+            node_id="LoraBootstrap_PickCheckpoint", display_name="Pick Checkpoint", category=menu.TRAIN,
             description="One LoRA file of a run: the last, the one that did best on the validation pictures, or that "
                         "of a step.",
             hidden=[io.Hidden.unique_id],
@@ -93,17 +92,10 @@ class PickCheckpoint(io.ComfyNode):
 
     @classmethod
     def execute(cls, run, which, step, strength, model=None, clip=None) -> io.NodeOutput:
-        found = read_run(run.folder)
-        if which == WHICH[3]:
-            which, step, strength = "step", *picked_in_sweep(found)
-        at, path = pick_checkpoint(found, which, step)
+        at, path, strength = choose_checkpoint(read_run(run.folder), which, step, strength)
         show_text(f"{path.name} (step {at})", cls.hidden.unique_id)
         lora = lora_outputs(path, strength)
-        if model is not None or clip is not None:
-            model, clip = applied(model, clip, path, strength)
-        absent = ExecutionBlocker("Pick Checkpoint has no such output, for nothing is linked to its input of that name")
-        return io.NodeOutput(lora.path, lora.stack, lora.weights, absent if model is None else model,
-                             absent if clip is None else clip)
+        return io.NodeOutput(lora.path, lora.stack, lora.weights, *apply_or_block(model, clip, path, strength))
 
 
 def run_names() -> list[str]:
@@ -123,12 +115,19 @@ def named_run(name: str) -> Run:
     return read_run(folder)
 
 
-def latest_checkpoint(run: Run) -> tuple[int, Path]:
-    """(step, path) of the run's last LoRA file. Raises UserError if it has none yet."""
-    files = run.checkpoints()
-    if not files:
-        raise UserError(f"run {run.name!r} has no LoRA file yet; let it train on.")
-    return files[-1]
+def choose_checkpoint(run: Run, which: str, step: int, strength: float) -> tuple[int, Path, float]:
+    """(step, path, strength) as the widgets say; what was picked in a sweep brings its own strength."""
+    if which == WHICH[3]:
+        which, step, strength = "step", *picked_in_sweep(run)
+    return *pick_checkpoint(run, which, step), strength
+
+
+def apply_or_block(model: Any, clip: Any, path: Path, strength: float) -> tuple[Any, Any]:
+    """(MODEL, CLIP) with the LoRA; what was not given blocks what comes after it, and says why."""
+    absent = ExecutionBlocker("Pick Checkpoint has no such output, for nothing is linked to its input of that name")
+    if model is not None or clip is not None:
+        model, clip = apply_to(model, clip, path, strength)
+    return (absent if model is None else model), (absent if clip is None else clip)
 
 
 def pick_checkpoint(run: Run, which: str, step: int = 0) -> tuple[int, Path]:

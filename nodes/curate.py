@@ -12,26 +12,29 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.drawing.pictures import to_batch
 from ..host.events import tell_project
+from ..host.eyes import choose_eye, tag_reader
+from ..host.paths import output_path
 from ..host.working import show_report
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.curate import RoundFigures, alarm
 from ..trainer.bootstrap.loop import curation_summary
 from ..trainer.bootstrap.picks import Picks
-from ..trainer.bootstrap.project import Project as Record
+from ..trainer.bootstrap.project import ProjectRecord, note_stage
 from ..trainer.bootstrap.rounds import (
     AUTO,
     MANUAL,
     REFERENCE,
-    BootstrapProject,
-    Kept,
+    KeptCandidate,
+    Project,
     Round,
     curate_round,
     for_character,
     round_dataset,
 )
+from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.status import style_run
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import file_hash
@@ -39,8 +42,7 @@ from ..trainer.datasets.dataset import Dataset
 from ..trainer.models.sampler import measured_size
 from ..trainer.pictures.images import load_pixels, open_image
 from ..trainer.tagging.tagger import SANDBOX, Tagger
-from .eyes import choose_eye, clip_vision_input, tag_reader, tagger_input
-from .project import CATEGORY, note_stage, output_path
+from .inputs import clip_vision_input, tagger_input
 from .sockets import BootstrapProjectSocket, LoraDataset
 
 FROM_FILE = "from file"
@@ -52,7 +54,7 @@ class CurateImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_CurateImages", display_name="Curate Images", category=CATEGORY,
+            node_id="LoraBootstrap_CurateImages", display_name="Curate Images", category=menu.BOOTSTRAP,
             description="Keep the good candidates of a round. In manual mode you pick in the gallery, and what comes "
                         "after this node waits until enough are kept: pick, then Run again.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
@@ -88,7 +90,7 @@ class CurateImages(io.ComfyNode):
     def execute(cls, project, round, mode, keep, stop_on_alarm, tagger, clip_vision=None) -> io.NodeOutput:
         node_id = cls.hidden.unique_id
         one, target = project.round(round), keep or project.target(round)
-        outcome = curated(one, mode, target, stop_on_alarm, clip_vision, tag_reader(tagger, node_id))
+        outcome = curate_by_mode(one, mode, target, stop_on_alarm, clip_vision, tag_reader(tagger, node_id))
         show_report(outcome.report, node_id)
         tell_project(project.name)
         told = {"project": project.name, "round": round, "revision": one.picks.revision, "kept": outcome.count,
@@ -96,7 +98,7 @@ class CurateImages(io.ComfyNode):
         if outcome.held:
             waits = ExecutionBlocker(None)
             return io.NodeOutput(waits, waits, waits, ui={"lora_bootstrap": [told]})
-        images = [to_batch(kept.pick.applied(open_image(kept.path))) for kept in outcome.kept]
+        images = [to_batch(kept.pick.apply_to(open_image(kept.path))) for kept in outcome.kept]
         return io.NodeOutput(project, images, outcome.report, ui={"lora_bootstrap": [told]})
 
 
@@ -104,7 +106,7 @@ class RoundDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_RoundDataset", display_name="Round Dataset", category=CATEGORY,
+            node_id="LoraBootstrap_RoundDataset", display_name="Round Dataset", category=menu.BOOTSTRAP,
             description="What to train on after a round: the crops, which stay a third of the samples, and what was "
                         "kept in all rounds, cropped, flipped and tagged as you decided.",
             hidden=[io.Hidden.unique_id],
@@ -125,7 +127,7 @@ class RoundDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, round, **_) -> Any:
-        return float("nan") if round is None else [_kept_now(number) for number in range(1, round + 1)]
+        return float("nan") if round is None else [_count_kept(number) for number in range(1, round + 1)]
 
     @classmethod
     def execute(cls, project, round, purpose) -> io.NodeOutput:
@@ -151,7 +153,7 @@ class Outcome:
         held: why what comes after has to wait, "" if it has not to.
     """
 
-    kept: tuple[Kept, ...]
+    kept: tuple[KeptCandidate, ...]
     count: int
     headline: str
     held: str
@@ -162,8 +164,8 @@ class Outcome:
         return "\n".join((self.held or self.headline, *self.notes))
 
 
-def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision: Any = None,
-            tagger: Tagger | None = None) -> Outcome:
+def curate_by_mode(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision: Any = None,
+                   tagger: Tagger | None = None) -> Outcome:
     """Curate a round. Raises UserError if there is nothing to choose from."""
     if not one.pictures():
         raise UserError(f"round {one.number} of {one.project.name!r} has no candidates; take the project from Save "
@@ -171,9 +173,9 @@ def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision
     crops = len(one.project.crops())
     if mode == FROM_FILE:
         return _from_files(one, crops)
-    done = _measured(one, mode, target - crops, clip_vision, tagger)
-    record = Record.load(one.project.folder)
-    record.measured(done.figures)
+    done = _measure_round(one, mode, target - crops, clip_vision, tagger)
+    record = ProjectRecord.load(one.project.folder)
+    record.record_figures(done.figures)
     count, wanted = crops + len(done.kept), target - crops
     warning = alarm([figures for figures in record.rounds if figures.round <= one.number], wanted)
     held = ""
@@ -182,17 +184,17 @@ def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision
     elif warning and stop_on_alarm:
         held = f"Stopped: {warning}. Change the picks, or turn stop_on_alarm off to go on all the same."
     record.stopped_because = warning if held and warning else ""
-    note_stage(record, f"curate-{one.number}", f"Round {one.number}: choose from {done.figures.candidates}",
+    note_stage(record, *STAGES["curate"].name_and_title(one.number, done.figures.candidates),
                curation_summary(done.figures), done.reused, {"decisions": output_path(one.decisions_file)})
     notes = (*done.curation.notes, *([f"Alarm: {warning}."] if warning and not held else []))
     return Outcome(done.kept, count, _headline(count, target, done.figures), held, notes)
 
 
-def _measured(one: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagger | None) -> Any:
+def _measure_round(one: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagger | None) -> Any:
     eye = choose_eye(one.project.config.base == SANDBOX, clip_vision, tagger)
     first = Lineage.read(one.pictures()[0])
     size = measured_size(first.width, first.height)
-    base = one.project.round(REFERENCE).made()
+    base = one.project.round(REFERENCE).list_candidates()
     settings = one.project.config.curation
     if tagger is not None:
         settings = replace(settings, tag_threshold=tagger.thresholds.get("general", settings.tag_threshold))
@@ -201,11 +203,11 @@ def _measured(one: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagg
 
 
 def _from_files(one: Round, crops: int) -> Outcome:
-    found = one.found()
+    found = one.read_decisions()
     if found.values is None and not one.picks_file.is_file():
         raise UserError(f"round {one.number} has neither decisions.json nor picks.json in {one.folder.name}; choose "
                         "manual or auto first, or write one.")
-    kept = tuple(one.kept(found))
+    kept = tuple(one.list_kept(found))
     if not kept:
         raise UserError(f"decisions.json and picks.json of round {one.number} keep no picture.")
     return Outcome(kept, crops + len(kept), f"{crops + len(kept)} kept, as the files say", "")
@@ -221,18 +223,18 @@ def _headline(count: int, target: int, figures: RoundFigures) -> str:
 # -- datasets ----------------------------------------------------------------------------------------------------------
 
 
-def dataset_of(project: BootstrapProject, number: int) -> tuple[Dataset, str]:
+def dataset_of(project: Project, number: int) -> tuple[Dataset, str]:
     """(what is trained on after a round, a line on it). Raises UserError if nothing was kept in it."""
     if number == REFERENCE:
         crops = project.crops()
         return crops, f"{len(crops)} crops"
     one = project.round(number)
-    kept = one.kept()
+    kept = one.list_kept()
     if not kept:
         raise UserError(f"nothing is kept in round {number} of {project.name!r}; pick in the gallery of Curate Images "
                         "first.")
     made = round_dataset(one, kept)
-    note_stage(Record.load(project.folder), f"dataset-{number}", f"Round {number}: dataset of {len(made.dataset)}",
+    note_stage(ProjectRecord.load(project.folder), *STAGES["dataset"].name_and_title(number, len(made.dataset)),
                made.summary, made.reused, {"folder": output_path(one.dataset_folder)})
     return made.dataset, made.summary
 
@@ -264,11 +266,11 @@ def _meaning(file: Path) -> str:
         return "unreadable"
 
 
-def _kept_now(number: int) -> str:
+def _count_kept(number: int) -> str:
     digest = hashlib.sha256()
     for folder in _rounds(number):
         try:
-            kept = BootstrapProject.load(folder.parent).round(number).kept()
+            kept = Project.load(folder.parent).round(number).list_kept()
         except UserError:
             continue
         rows = [[item.path.stem, file_hash(item.path), item.caption, item.pick.recipe] for item in kept]

@@ -10,29 +10,25 @@ from pathlib import Path
 from comfy_api.latest import io, ui
 from PIL import Image
 
-from ..host import paths
-from ..host.drawing.pictures import pixel_hash, to_batch, to_masks, to_pictures, with_caption
+from ..host import menu, paths
+from ..host.drawing.pictures import pixel_hash, samples_sheet, to_batch, to_masks, to_pictures
 from ..host.progress import show_text
 from ..host.working import problem, show_report
-from ..trainer.bootstrap.originals import crop_tags, squared
+from ..trainer.bootstrap.originals import crop_tags, square_box
 from ..trainer.captions.tags import add_trigger, join_tags, split_tags, tag_frequency
 from ..trainer.captions.views import VOCABULARIES, tag_roles
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.dataset import Dataset, Sample, load_folder, save_samples, split_validation
 from ..trainer.datasets.masks import MASKS_FOLDER, scaled_mask
 from ..trainer.pictures.crops import MAX_CROPS, Crop, suggest_crops
-from ..trainer.pictures.sheet import contact_sheet
 from .sockets import LoraDataset
-
-CATEGORY = "LoRA Bootstrap/dataset"
-CELL = 176
 
 
 class LoadDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_LoadDataset", display_name="Load Dataset", category=CATEGORY,
+            node_id="LoraBootstrap_LoadDataset", display_name="Load Dataset", category=menu.DATASET,
             description="Pictures of a folder with their captions (a.txt or a.caption beside a.png).",
             inputs=[
                 io.String.Input("folder", default="sandbox/dataset/akane", tooltip=(
@@ -62,14 +58,14 @@ class LoadDataset(io.ComfyNode):
     @classmethod
     def execute(cls, folder, repeats, recursive, trigger, class_word) -> io.NodeOutput:
         dataset = load_folder(paths.dataset_folder(folder), recursive=recursive, default_repeats=repeats)
-        return io.NodeOutput(dataset.with_captions(lambda caption: _captioned(caption or class_word, trigger)))
+        return io.NodeOutput(dataset.with_captions(lambda caption: _add_caption(caption or class_word, trigger)))
 
 
 class CropPicture(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_CropPicture", display_name="Crop Picture", category=CATEGORY,
+            node_id="LoraBootstrap_CropPicture", display_name="Crop Picture", category=menu.DATASET,
             description="One picture as several training pictures: the whole, the upper body, the face, and details, "
                         "each captioned with what it still shows.",
             inputs=[
@@ -99,14 +95,15 @@ class CropPicture(io.ComfyNode):
         pictures = to_pictures(image)
         items = [item for picture, line in zip(pictures, captions_for([tags], len(pictures)), strict=True)
                  for item in _crops(picture, split_tags(line), count, vocabulary)]
-        return io.NodeOutput(keep(_dataset_home(name), items), [to_batch(item.picture) for item in items])
+        dataset = save_dataset_folder(_dataset_home(name), items)
+        return io.NodeOutput(dataset, [to_batch(item.picture) for item in items])
 
 
 class DatasetFromImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_DatasetFromImages", display_name="Dataset From Images", category=CATEGORY,
+            node_id="LoraBootstrap_DatasetFromImages", display_name="Dataset From Images", category=menu.DATASET,
             description="Pictures made or loaded in the graph, as a dataset that is also kept on disk.",
             is_input_list=True,
             inputs=[
@@ -129,11 +126,10 @@ class DatasetFromImages(io.ComfyNode):
     @classmethod
     def execute(cls, images, captions, name, masks=()) -> io.NodeOutput:
         pictures = [picture for batch in images for picture in to_pictures(batch)]
-        lines = captions_for(captions, len(pictures))
         shapes = masks_for([mask for batch in masks or () for mask in to_masks(batch)], pictures)
-        return io.NodeOutput(keep(_dataset_home(name[0]), [
-            Item(picture, caption, mask=mask)
-            for picture, caption, mask in zip(pictures, lines, shapes, strict=True)]))
+        columns = zip(pictures, captions_for(captions, len(pictures)), shapes, strict=True)
+        items = [Item(picture, caption, mask=mask) for picture, caption, mask in columns]
+        return io.NodeOutput(save_dataset_folder(_dataset_home(name[0]), items))
 
 
 class MergeDatasets(io.ComfyNode):
@@ -141,7 +137,7 @@ class MergeDatasets(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         more = [LoraDataset.Input(name, optional=True) for name in ("third", "fourth", "fifth", "sixth")]
         return io.Schema(
-            node_id="LoraBootstrap_MergeDatasets", display_name="Merge Datasets", category=CATEGORY,
+            node_id="LoraBootstrap_MergeDatasets", display_name="Merge Datasets", category=menu.DATASET,
             description="Several datasets as one, in the order of the inputs.",
             hidden=[io.Hidden.unique_id],
             inputs=[
@@ -165,7 +161,7 @@ class SplitDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_SplitDataset", display_name="Split Dataset", category=CATEGORY,
+            node_id="LoraBootstrap_SplitDataset", display_name="Split Dataset", category=menu.DATASET,
             description="Holds back some pictures of a dataset, to measure the training on. Crops of one picture stay "
                         "together.",
             hidden=[io.Hidden.unique_id],
@@ -192,7 +188,7 @@ class PreviewDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_PreviewDataset", display_name="Preview Dataset", category=CATEGORY,
+            node_id="LoraBootstrap_PreviewDataset", display_name="Preview Dataset", category=menu.DATASET,
             description="A contact sheet of a dataset with the captions' first words, and what there is to say of it.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
@@ -209,8 +205,7 @@ class PreviewDataset(io.ComfyNode):
 
     @classmethod
     def execute(cls, dataset, shown, columns) -> io.NodeOutput:
-        cells = [with_caption(sample.load(), sample.caption, CELL) for sample in dataset.samples[:shown]]
-        sheet = to_batch(contact_sheet(cells, min(columns, max(1, len(cells))), cell=CELL))
+        sheet = samples_sheet(dataset.samples[:shown], columns)
         report = dataset_report(dataset)
         show_report(report, cls.hidden.unique_id)
         return io.NodeOutput(dataset, sheet, report, ui=ui.PreviewImage(sheet, cls=cls))
@@ -241,7 +236,7 @@ class Item:
         return "-".join(part for part in parts if part)
 
 
-def keep(folder: Path, items: Sequence[Item]) -> Dataset:
+def save_dataset_folder(folder: Path, items: Sequence[Item]) -> Dataset:
     """The items as a dataset whose files lie in `folder`: what is there is not written again."""
     samples, missing = [], {}
     for item in items:
@@ -269,7 +264,7 @@ def _crops(picture: Image.Image, tags: Sequence[str], count: int, vocabulary: st
     face = next((crop.box for crop in crops if crop.name == "face"), None)
     items = []
     for crop in crops:
-        box = squared(crop.box, picture.size)
+        box = square_box(crop.box, picture.size)
         shown = crop_tags(Crop(crop.name, box), picture.size, roles, words, "", face)
         items.append(Item(picture.crop(box), join_tags(shown), crop.name.replace("_", "-"), parent))
     return items
@@ -348,5 +343,5 @@ def _dataset_home(name: str) -> Path:
     return paths.own_folder(paths.datasets_root(), name)
 
 
-def _captioned(caption: str, trigger: str) -> str:
+def _add_caption(caption: str, trigger: str) -> str:
     return join_tags(add_trigger(split_tags(caption), trigger)) if trigger.strip() else caption

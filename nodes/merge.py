@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.session import current_session
-from ..host.working import Work, problem, show_report
+from ..host.stacks import read_stack, stack_entries
+from ..host.working import Work, problem, progress_of, show_report
 from ..trainer.stacks.merge import DTYPES, METHODS, MOST_RANK, WEIGHTS, MergeSettings
-from ..trainer.stacks.merged_file import merge_to_file
-from .conflict import counting, stack_entries
+from ..trainer.stacks.merged_file import MergedFile, merge_to_file
 from .sockets import LoraStack
-from .stack import CATEGORY, checked_stack
 
 DEFAULTS = MergeSettings()
 
@@ -20,7 +19,7 @@ class MergeLoras(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_MergeLoras", display_name="Merge LoRAs", category=CATEGORY,
+            node_id="LoraBootstrap_MergeLoras", display_name="Merge LoRAs", category=menu.STACK,
             description="The LoRAs of a stack, at their strengths, as one file in output/loras/merged. An identical "
                         "merge is not made again.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
@@ -62,20 +61,23 @@ class MergeLoras(io.ComfyNode):
 
     @classmethod
     def execute(cls, LORA_STACK, method, preset, rank, density, mu, name, dtype) -> io.NodeOutput:
-        me = cls.hidden.unique_id
-        made = merge_to_file(paths.merged_root(), file_name(name), stack_entries(checked_stack(LORA_STACK)),
-                             merge_settings(method, preset, rank, density, mu, dtype),
-                             progress=counting("merging layers", Work(me)))
-        current_session().stack_files.note(made.path)
-        name = paths.lora_name(made.path)
-        last = f"{name} was there already: the same LoRAs, merged alike." if made.reused else f"Saved as {name}."
-        report = "\n".join((*made.lines, last))
-        show_report(report, me)
-        return io.NodeOutput([(name, 1.0, 1.0)], str(made.path), report)
+        merged = merge_to_file(paths.merged_root(), file_name(name), stack_entries(read_stack(LORA_STACK)),
+                               merge_settings(method, preset, rank, density, mu, dtype),
+                               progress=progress_of("merging layers", Work(cls.hidden.unique_id)))
+        current_session().stack_files.note(merged.path)
+        report = merge_report(merged)
+        show_report(report, cls.hidden.unique_id)
+        return io.NodeOutput([(paths.lora_name(merged.path), 1.0, 1.0)], str(merged.path), report)
 
 
 def merge_settings(method: str, preset: str, rank: int, density: float, mu: float, dtype: str) -> MergeSettings:
     return MergeSettings(method=method, preset=preset, rank=rank or None, density=density, mu=mu, dtype=dtype)
+
+
+def merge_report(merged: MergedFile) -> str:
+    name = paths.lora_name(merged.path)
+    last = f"{name} was there already: the same LoRAs, merged alike." if merged.reused else f"Saved as {name}."
+    return "\n".join((*merged.lines, last))
 
 
 def file_name(name: str) -> str:

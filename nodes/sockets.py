@@ -4,7 +4,7 @@
 | --- | --- |
 | LORA_DATASET | trainer.dataset.Dataset |
 | LORA_TRAIN_SETTINGS | TrainSettings |
-| BOOTSTRAP_PROJECT | trainer.rounds.BootstrapProject |
+| BOOTSTRAP_PROJECT | trainer.bootstrap.rounds.Project |
 | BOOTSTRAP_VIEWS | trainer.view_plan.ViewPlan |
 | LORA_RUN | trainer.runs.Run (read the folder again before trusting its facts: a run may have gone on since) |
 | LORA_SWEEP | trainer.cells.Sweep |

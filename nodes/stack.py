@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import folder_paths
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.drawing.sweep_plan import LoraEntry
 from ..host.session import current_session
+from ..host.stacks import StackFacts, listed_file, lora_names, measured_lines, read_stack
 from ..host.working import problem, show_report
-from ..trainer.common.errors import UserError
-from ..trainer.lora.tensors import TensorFile
 from ..trainer.stacks.blocks import HOW_BLOCKS, choose_blocks, filter_lora, read_blocks
-from ..trainer.stacks.prompt import WantedLora, find_lora, prompt_loras, read_entries
-from ..trainer.stacks.stack import CHARACTER, MOST_STRENGTH, StackEntry, file_role, stack_advice
-from ..trainer.training.runs import read_run
-from .checkpoints import latest_checkpoint
-from .known_strengths import measured_lines
+from ..trainer.stacks.prompt import WantedLora, prompt_loras, read_entries
+from ..trainer.stacks.stack import CHARACTER, MOST_STRENGTH, stack_advice
+from ..trainer.training.runs import Run, latest_checkpoint, read_run
 from .sockets import LoraRun, LoraStack
 
-CATEGORY = "LoRA Bootstrap/stack"
-HEADED = (".safetensors", ".sft")
-TRIGGER = "modelspec.trigger_phrase"
 PLACEHOLDER = "girl : 0.8\nink : 0.5 : 0.3 : style\noff glow : 0.4"
 
 
@@ -35,7 +27,7 @@ class LoraStackNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_LoraStack", display_name="LoRA Stack", category=CATEGORY,
+            node_id="LoraBootstrap_LoraStack", display_name="LoRA Stack", category=menu.STACK,
             description="Any number of LoRAs with their strengths, on or off, whole or some of their blocks, and what "
                         "the guides say to such a stack.",
             hidden=[io.Hidden.unique_id],
@@ -66,22 +58,18 @@ class LoraStackNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, entries, run_strength, LORA_STACK=None, run=None) -> io.NodeOutput:
-        stack = checked_stack(LORA_STACK)
-        roles = {}
-        if run is not None:
-            name = paths.lora_name(latest_checkpoint(read_run(run.folder))[1])
-            stack.append((name, run_strength, run_strength))
-            roles[name] = CHARACTER
-        mine, notes = stacked(read_entries(entries, lora_names()))
-        stack += mine
-        return io.NodeOutput(*told(stack, Facts(stack, roles), cls.hidden.unique_id, notes))
+        of_run = [] if run is None else [(last_lora(run), run_strength, run_strength)]
+        mine, notes = resolve_entries(read_entries(entries, lora_names()))
+        stack = [*read_stack(LORA_STACK), *of_run, *mine]
+        facts = StackFacts(stack, {name: CHARACTER for name, *_ in of_run})
+        return io.NodeOutput(*show_stack(stack, facts, cls.hidden.unique_id, notes))
 
 
 class ApplyLoraStack(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_ApplyLoraStack", display_name="Apply LoRA Stack", category=CATEGORY,
+            node_id="LoraBootstrap_ApplyLoraStack", display_name="Apply LoRA Stack", category=menu.STACK,
             description="A stack of LoRAs on the model and the text encoder: the same as a Load LoRA node for each.",
             inputs=[
                 io.Model.Input("model", tooltip="What to apply them to; it stays as it is."),
@@ -94,13 +82,7 @@ class ApplyLoraStack(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, LORA_STACK, clip=None) -> io.NodeOutput:
-        from ..host.backbone.model import apply_lora
-
-        # all are looked for before the first is read
-        files = [(listed_file(name), strength, on_clip) for name, strength, on_clip in checked_stack(LORA_STACK)]
-        for path, strength, on_clip in files:
-            if strength or on_clip and clip is not None:
-                model, clip = apply_lora(model, clip, path, strength, on_clip)
+        model, clip = apply_stack(model, clip, read_stack(LORA_STACK))
         absent = ExecutionBlocker("Apply LoRA Stack has no CLIP, for none is linked to its clip")
         return io.NodeOutput(model, absent if clip is None else clip)
 
@@ -109,7 +91,7 @@ class PromptLoras(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_PromptLoras", display_name="Prompt LoRAs", category=CATEGORY,
+            node_id="LoraBootstrap_PromptLoras", display_name="Prompt LoRAs", category=menu.STACK,
             description="Takes <lora:name:0.8> out of a prompt into a stack.",
             hidden=[io.Hidden.unique_id],
             inputs=[
@@ -136,11 +118,10 @@ class PromptLoras(io.ComfyNode):
     @classmethod
     def execute(cls, text, strict, LORA_STACK=None) -> io.NodeOutput:
         wanted, prompt, left_out = prompt_loras(text, lora_names(), strict=strict)
-        stack = [*checked_stack(LORA_STACK), *stacked(wanted)[0]]
-        facts = Facts(stack)
-        absent = [f"The trigger {word!r} is not in the prompt." for word in facts.triggers
-                  if word.lower() not in prompt.lower()]
-        return io.NodeOutput(*told(stack, facts, cls.hidden.unique_id, advice=(*left_out, *absent)), prompt)
+        stack = [*read_stack(LORA_STACK), *resolve_entries(wanted)[0]]
+        facts = StackFacts(stack)
+        advice = (*left_out, *missing_triggers(facts, prompt))
+        return io.NodeOutput(*show_stack(stack, facts, cls.hidden.unique_id, advice=advice), prompt)
 
 
 def stack_outputs() -> list[Any]:
@@ -156,8 +137,14 @@ def stack_outputs() -> list[Any]:
 # -- the work ----------------------------------------------------------------------------------------------------------
 
 
-def lora_names() -> list[str]:
-    return folder_paths.get_filename_list("loras")
+def missing_triggers(facts: StackFacts, prompt: str) -> list[str]:
+    return [f"The trigger {word!r} is not in the prompt." for word in facts.triggers
+            if word.lower() not in prompt.lower()]
+
+
+def last_lora(run: Run) -> str:
+    """The name of a run's last LoRA, as the host's loaders list it. Raises UserError if it has none yet."""
+    return paths.lora_name(latest_checkpoint(read_run(run.folder))[1])
 
 
 def check_entries(entries: str) -> None:
@@ -173,7 +160,18 @@ def file_facts(entries: Sequence[WantedLora]) -> list[list[Any]]:
     return [[name, status.st_size, status.st_mtime_ns] for name, status in stats]
 
 
-def stacked(entries: Sequence[WantedLora]) -> tuple[list[LoraEntry], list[str]]:
+def apply_stack(model: Any, clip: Any, stack: Sequence[LoraEntry]) -> tuple[Any, Any]:
+    """(MODEL, CLIP) with the LoRAs of a stack. Raises UserError for one that is not there, before any is read."""
+    from ..host.backbone.model import apply_lora
+
+    files = [(listed_file(name), strength, on_clip) for name, strength, on_clip in stack]
+    for path, strength, on_clip in files:
+        if strength or on_clip and clip is not None:
+            model, clip = apply_lora(model, clip, path, strength, on_clip)
+    return model, clip
+
+
+def resolve_entries(entries: Sequence[WantedLora]) -> tuple[list[LoraEntry], list[str]]:
     """The entries as they stand in a stack, and a line on each of which some blocks were taken."""
     stack, notes = [], []
     for entry in entries:
@@ -189,48 +187,8 @@ def stacked(entries: Sequence[WantedLora]) -> tuple[list[LoraEntry], list[str]]:
     return stack, notes
 
 
-def checked_stack(stack: Any) -> list[LoraEntry]:
-    """A LORA_STACK as any pack makes it; places that were left free are left out.
-
-    Raises UserError if it is none.
-    """
-    try:
-        entries = [(name, float(strength), float(clip)) for name, strength, clip in stack or ()]
-    except (TypeError, ValueError):
-        raise UserError(f"LORA_STACK is {str(stack)[:120]!r}; it must be a list of (name, model strength, clip "
-                        "strength). Link a stack node to it.") from None
-    return [entry for entry in entries if entry[0] not in (None, "", "None")]
-
-
-def listed_file(name: str) -> Path:
-    """The file of a LoRA by its name in a stack. Raises UserError if there is none, with the nearest."""
-    found = folder_paths.get_full_path("loras", name)
-    return Path(found) if found else paths.lora_file(find_lora(name, lora_names()))
-
-
-class Facts:
-    """What the files of a stack say of themselves, as far as their texts tell.
-
-    Attributes:
-        entries: for `stack_advice`.
-        triggers: trigger words of those that are used.
-    """
-
-    def __init__(self, stack: Sequence[LoraEntry], roles: Mapping[str, str] | None = None) -> None:
-        self.entries: list[StackEntry] = []
-        found: list[str] = []
-        for name, strength, clip in stack:
-            path = listed_file(name)
-            metadata = TensorFile(path).metadata if path.suffix in HEADED else {}
-            self.entries.append(StackEntry(path=path, strength=strength, clip_strength=clip,
-                                           role=file_role(metadata) or (roles or {}).get(name, "")))
-            if strength or clip:
-                found += filter(None, map(str.strip, metadata.get(TRIGGER, "").split(",")))
-        self.triggers = tuple(dict.fromkeys(found))
-
-
-def told(stack: list[LoraEntry], facts: Facts, node_id: str | None, notes: Sequence[str] = (),
-         advice: Sequence[str] = ()) -> tuple[list[LoraEntry], str, str]:
+def show_stack(stack: list[LoraEntry], facts: StackFacts, node_id: str | None, notes: Sequence[str] = (),
+               advice: Sequence[str] = ()) -> tuple[list[LoraEntry], str, str]:
     """The outputs of `stack_outputs`; the node shows the stack, notes and advice."""
     counts = Counter(name for name, *_ in stack)
     twice = [f"{name} is there {count} times; its strengths add up." for name, count in counts.items() if count > 1]

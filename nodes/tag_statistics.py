@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
+from ..host import menu
 from ..host.drawing.pictures import to_batch
 from ..host.working import Work, show_report
 from ..trainer.captions.tags import split_tags
 from ..trainer.tagging.statistics import frequency_chart, tag_statistics
 from ..trainer.tagging.trigger_check import TriggerReport, check_trigger
-from .captions import CATEGORY
 from .sockets import LoraDataset
 
 
@@ -21,7 +21,7 @@ class TagStatisticsNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_TagStatistics", display_name="Tag Statistics", category=CATEGORY,
+            node_id="LoraBootstrap_TagStatistics", display_name="Tag Statistics", category=menu.CAPTIONS,
             description="How often each tag occurs and which come together, which pictures lack the trigger, and, with "
                         "model, clip and vae, whether the trigger means something to the base already.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
@@ -44,14 +44,17 @@ class TagStatisticsNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, dataset, trigger, most, model=None, clip=None, vae=None) -> io.NodeOutput:
-        node_id = cls.hidden.unique_id
         counts = tag_statistics(dataset, trigger)
-        verdicts = [trigger_report(word, model, clip, vae, Work(node_id)).text() for word in split_tags(trigger)]
-        report = "\n".join((*verdicts, counts.text(most)))
+        report = "\n".join((*trigger_lines(trigger, model, clip, vae, cls.hidden.unique_id), counts.text(most)))
         chart = to_batch(frequency_chart(counts, most))
-        show_report(report, node_id)
+        show_report(report, cls.hidden.unique_id)
         return io.NodeOutput(dataset, report, chart, "\n".join(path.name for path in counts.lacking_trigger),
                              ui=ui.PreviewImage(chart, cls=cls))
+
+
+def trigger_lines(trigger: str, model: Any, clip: Any, vae: Any, node_id: str | None) -> list[str]:
+    """A verdict on each word of the trigger."""
+    return [trigger_report(word, model, clip, vae, Work(node_id)).text() for word in split_tags(trigger)]
 
 
 def trigger_report(trigger: str, model: Any, clip: Any, vae: Any, progress: Work) -> TriggerReport:
@@ -59,10 +62,10 @@ def trigger_report(trigger: str, model: Any, clip: Any, vae: Any, progress: Work
     pieces = None if clip is None else tokenizer(clip)
     if model is None or clip is None or vae is None:
         return check_trigger(trigger, tokenize=pieces)
-    from .train import make_backbone
+    from ..host.backbone.model import HostBackbone
 
     with torch.inference_mode(False):  # the host runs nodes in a mode whose tensors cannot be copied from here
-        return check_trigger(trigger, make_backbone(model, clip, vae), progress=progress, tokenize=pieces)
+        return check_trigger(trigger, HostBackbone(model, clip, vae), progress=progress, tokenize=pieces)
 
 
 def tokenizer(clip: Any) -> Callable[[str], Sequence[str]] | None:

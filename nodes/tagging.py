@@ -13,17 +13,16 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from PIL import Image
 from torch import Tensor
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.drawing.pictures import to_pictures
+from ..host.taggers import check_tagger, open_listed_tagger, tagger_names
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.captions.tags import split_tags
 from ..trainer.common.errors import UserError
-from ..trainer.common.events import Making
+from ..trainer.common.events import Progress
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.tagging import captioner as prose, tagger as tags
 from ..trainer.tagging.choice import RATINGS, PictureTags, TagChoice
-from ..trainer.tagging.files import PUBLISHED, download_tagger, find_tagger, installed_taggers
-from .captions import CATEGORY
 from .sockets import LoraDataset
 
 NO_CAPTIONER = "no captioner yet"
@@ -37,7 +36,7 @@ class TagImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_TagImages", display_name="Tag Images", category=CATEGORY,
+            node_id="LoraBootstrap_TagImages", display_name="Tag Images", category=menu.CAPTIONS,
             description="Booru tags for pictures or for a dataset, by a tagger (WD v3, cl_tagger, PixAI) that lies in "
                         "models/taggers, or by the sandbox's own.",
             hidden=[io.Hidden.unique_id],
@@ -87,21 +86,21 @@ class TagImages(io.ComfyNode):
         choice = TagChoice(general=general or None, character=character or None, mcut=mcut, rating=rating, most=most,
                            underscores=underscores, blacklist=tuple(split_tags(exclude.replace("\n", ","))))
         work = Work(cls.hidden.unique_id)
-        model = opened_tagger(tagger, download, work)
+        model = open_listed_tagger(tagger, download, work)
         try:
-            told = tagged(model, choice, images, dataset, merge, batch, work)
+            told = tag_inputs(model, choice, images, dataset, merge, batch, work)
         finally:
             if not keep_loaded:
                 tags.release_tagger()
         show_report("\n".join((*model.notes, *work.notes, *told.texts[:SHOWN])), cls.hidden.unique_id)
-        return io.NodeOutput(_or_none(told.dataset, "Tag Images"), told.texts, told.scores)
+        return io.NodeOutput(_dataset_or_blocker(told.dataset, "Tag Images"), told.texts, told.scores)
 
 
 class CaptionImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_CaptionImages", display_name="Caption Images", category=CATEGORY,
+            node_id="LoraBootstrap_CaptionImages", display_name="Caption Images", category=menu.CAPTIONS,
             description="Sentences for pictures or for a dataset, for bases that read them (Flux and its like), by an "
                         "image-to-text model in models/captioners: Florence-2, BLIP, or one that follows instructions.",
             hidden=[io.Hidden.unique_id],
@@ -144,49 +143,23 @@ class CaptionImages(io.ComfyNode):
         work = Work(cls.hidden.unique_id)
         try:
             model = prose.open_captioner(captioner, captioner_root(captioner))
-            texts, after = described(model, choice, images, dataset, merge, trigger, batch, work)
+            texts, after = caption_inputs(model, choice, images, dataset, merge, trigger, batch, work)
         finally:
             if not keep_loaded:
                 prose.release_captioner()
         show_report("\n".join((*work.notes, *texts[:SHOWN])), cls.hidden.unique_id)
-        return io.NodeOutput(_or_none(after, "Caption Images"), texts)
+        return io.NodeOutput(_dataset_or_blocker(after, "Caption Images"), texts)
 
 
-def _or_none(dataset: Dataset | None, node: str) -> Any:
+def _dataset_or_blocker(dataset: Dataset | None, node: str) -> Any:
     return ExecutionBlocker(ABSENT.format(node)) if dataset is None else dataset
 
 
 # -- taggers -----------------------------------------------------------------------------------------------------------
 
 
-def tagger_names() -> list[str]:
-    """sandbox, those that are there, and those that can be fetched."""
-    there = [name for root in paths.model_roots("taggers") for name in installed_taggers(root)]
-    return list(dict.fromkeys((tags.SANDBOX, *there, *PUBLISHED)))
-
-
-def tagger_root(name: str) -> Path:
-    """The folder of models that has the tagger; the first if none has."""
-    roots = paths.model_roots("taggers")
-    return next((root for root in roots if name in installed_taggers(root)), roots[0])
-
-
-def check_tagger(name: str, download: bool) -> None:
-    """Raises UserError if there is no such tagger and it is not to be fetched either."""
-    if name != tags.SANDBOX and not (download and name in PUBLISHED):
-        find_tagger(name, tagger_root(name))
-
-
-def opened_tagger(name: str, download: bool, work: Work) -> tags.Tagger:
-    check_tagger(name, download)
-    root = tagger_root(name)
-    if download and name in PUBLISHED and name not in installed_taggers(root):
-        follow(download_tagger(name, root), work)
-    return tags.open_tagger(name, root)
-
-
 @dataclass
-class Tagged:
+class TaggedImages:
     """What a tagger said of images and of a dataset.
 
     Attributes:
@@ -205,16 +178,16 @@ class Tagged:
                            for picture, found in self.found.items()}, ensure_ascii=False)
 
 
-def tagged(model: tags.Tagger, choice: TagChoice, images: Tensor | None, dataset: Dataset | None, merge: str,
-           batch: int, work: Work) -> Tagged:
+def tag_inputs(model: tags.Tagger, choice: TagChoice, images: Tensor | None, dataset: Dataset | None, merge: str,
+           batch: int, work: Work) -> TaggedImages:
     """Tag what there is. Raises UserError if there is nothing."""
     if images is None and dataset is None:
         raise UserError(NOTHING.format("tag"))
-    told = Tagged()
+    told = TaggedImages()
     if images is not None:
         pictures = to_pictures(images)
         for number, found in enumerate(tags.tag_pictures(model, pictures, choice, batch)):
-            work(Making("tagging", number + 1, len(pictures)))
+            work(Progress("tagging", number + 1, len(pictures)))
             told.found[str(number)] = found
             told.texts.append(found.caption)
     if dataset is not None:
@@ -245,7 +218,7 @@ def captioner_root(name: str) -> Path:
     return found
 
 
-def described(model: prose.Captioner, choice: prose.ProseChoice, images: Tensor | None, dataset: Dataset | None,
+def caption_inputs(model: prose.Captioner, choice: prose.ProseChoice, images: Tensor | None, dataset: Dataset | None,
               merge: str, trigger: str, batch: int, work: Work) -> tuple[list[str], Dataset | None]:
     """(a sentence for each picture, the dataset). Raises UserError if there is nothing to describe."""
     if images is None and dataset is None:
@@ -255,7 +228,7 @@ def described(model: prose.Captioner, choice: prose.ProseChoice, images: Tensor 
         pictures = to_pictures(images)
         for group in _groups(pictures, batch):
             texts += [prose.with_trigger(text, trigger) for text in model.captions(group, choice)]
-            work(Making("captioning", len(texts), len(pictures)))
+            work(Progress("captioning", len(texts), len(pictures)))
     if dataset is not None:
         done = follow(prose.caption_dataset(dataset, model, choice, merge, trigger, batch), work)
         texts += [text or "" for text in done.prose]

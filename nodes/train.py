@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,8 @@ import comfy.model_management
 import torch
 from comfy_api.latest import io
 
-from ..host import paths
-from ..host.outputs import applied, lora_outputs, run_plot
+from ..host import menu, paths
+from ..host.outputs import apply_to, lora_outputs, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
 from ..trainer.captions.tags import add_trigger, join_tags, split_tags
@@ -44,7 +44,7 @@ class TrainLora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_TrainLora", display_name="Train LoRA (Bootstrap)", category="LoRA Bootstrap/train",
+            node_id="LoraBootstrap_TrainLora", display_name="Train LoRA (Bootstrap)", category=menu.TRAIN,
             description="Trains a LoRA on the model that is loaded, in place, and goes on in the same graph with the "
                         "LoRA applied. Cancel and Stop & keep lose nothing; the same graph goes on where it was.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
@@ -90,12 +90,12 @@ class TrainLora(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, clip, vae, dataset, retrain, settings=None, validation=None, **widgets) -> io.NodeOutput:
-        job = Job(dataset, validation, Widgets(**widgets), settings or TrainSettings(), retrain)
-        finished, notes = run_training(lambda: make_backbone(model, clip, vae), job, cls.hidden.unique_id)
+        job = TrainRequest(dataset, validation, Widgets(**widgets), settings or TrainSettings(), retrain)
+        finished, notes = run_training((model, clip, vae), job, cls.hidden.unique_id)
         run, lora = read_run(finished.path.parent), lora_outputs(finished.path)
-        model, clip = applied(model, clip, finished.path)
+        model, clip = apply_to(model, clip, finished.path)
         return io.NodeOutput(model, clip, run, lora.stack, lora.weights, lora.path, run_plot(run),
-                             ui={"lora_bootstrap": [summary(run, finished, notes)]})
+                             ui={"lora_bootstrap": [run_summary(run, finished, notes)]})
 
 
 def _widgets() -> list[Any]:
@@ -150,7 +150,7 @@ _SETTING = {"steps": "steps", "rank": "adapter.rank", "alpha": "adapter.alpha",
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class TrainRequest:
     """What the node was asked to train."""
 
     dataset: Dataset
@@ -166,7 +166,7 @@ def check_name(name: str) -> None:
     paths.own_folder(paths.loras_root(), name)
 
 
-def make_config(job: Job, family: Family, precision: str) -> TrainConfig:
+def make_config(job: TrainRequest, family: Family, precision: str) -> TrainConfig:
     """The family's preset, then TrainSettings, then the node's own widgets; and how often to save, measure and draw.
 
     Raises UserError for values that cannot be, and for pictures without any caption or trigger to call them by.
@@ -186,7 +186,7 @@ def make_config(job: Job, family: Family, precision: str) -> TrainConfig:
     return config.replace(**_cadence(config, settings, job))
 
 
-def _cadence(config: TrainConfig, settings: Mapping[str, Any], job: Job) -> dict[str, Any]:
+def _cadence(config: TrainConfig, settings: Mapping[str, Any], job: TrainRequest) -> dict[str, Any]:
     """How often a run saves, measures and draws where TrainSettings does not say."""
     measured = job.validation is not None or config.data.validation_fraction > 0
     often = {"save_every": SAVES, "validate_every": VALIDATIONS * measured, "preview_every": PREVIEWS}
@@ -208,13 +208,7 @@ def preset_line(family: Family, config: TrainConfig) -> str:
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
-def make_backbone(model: Any, clip: Any, vae: Any) -> Any:
-    from ..host.backbone.model import HostBackbone
-
-    return HostBackbone(model, clip, vae)
-
-
-def run_training(backbone: Callable[[], Any], job: Job, node_id: str | None) -> tuple[Finished, list[str]]:
+def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, node_id: str | None) -> tuple[Finished, list[str]]:
     """Train, telling the host as it goes; returns how it ended and what was warned of.
 
     On Cancel and on errors what was trained is saved before they are raised again.
@@ -228,7 +222,7 @@ def run_training(backbone: Callable[[], Any], job: Job, node_id: str | None) -> 
         reporter.preparing("making room for the training")
         host.release_memory()
         with torch.inference_mode(False):  # the host runs nodes in a mode whose tensors cannot be trained through
-            base = backbone()
+            base = host.HostBackbone(*parts)
             reporter.memory = lambda: host.memory_in_use(base.device)
             config = make_config(job, base.family, default_precision(base))
             training.steps = config.steps
@@ -260,7 +254,7 @@ def default_precision(backbone: Any) -> str:
     return "bf16" if comfy.model_management.should_use_bf16(device) else "fp16"
 
 
-def summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:
+def run_summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:
     """What the prompt's history keeps of a training."""
     path = Path(finished.path)
     return {"run": run.name, "lora": paths.lora_name(path), "path": str(path), "step": finished.step,

@@ -16,7 +16,7 @@ _NO_BACKWARD = ("autograd formula", "derivative for", "does not require grad", "
                 "not differentiable", "not implemented for")
 
 
-class Step:
+class GuardedStep:
     """One forward and backward pass at a time, protected against changes in place if the network makes them.
 
     The protection is slow, since every operation is looked at; so it is on only where it was seen to be needed.

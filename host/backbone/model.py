@@ -30,7 +30,7 @@ from ...trainer.models.backbone import Conditioning
 from ...trainer.models.noise import per_row
 from .facts import family_of, known_family, sampled_hash
 from .frozen import frozen_forward
-from .gradients import Step, keeping_copies
+from .gradients import GuardedStep, keeping_copies
 from .schedule import HostSchedule
 from .shadow import Shadow, checkpointed, is_plain
 
@@ -54,7 +54,7 @@ class HostBackbone:
             self._shadows = {part: Shadow(whole, _casting, _as_linear) for part, whole in (
                 ("network", model.model), ("text", clip.cond_stage_model))}
         self._resident: frozenset[str] = frozenset()
-        self._step = Step()
+        self._step = GuardedStep()
         self.sampling = model.get_model_object("model_sampling")
         self.schedule = HostSchedule.of(self.sampling)
         self.family = family_of(model.model, self.schedule, self.latent_scale, self.network)
@@ -88,7 +88,7 @@ class HostBackbone:
             raise UserError(f"the MODEL carries layers that another node replaced (such as {injected[0]}); they cannot "
                             "be trained through. Connect the MODEL as its loader gives it.")
         with _outside(), torch.enable_grad(), _in_training(), checkpointed(self.network, gradient_checkpointing):
-            self._training, self._step = True, Step()  # the first step loads the network, as it knows its memory
+            self._training, self._step = True, GuardedStep()  # the first step loads the network, as it knows its memory
             try:
                 yield
             finally:

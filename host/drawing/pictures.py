@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
+from ...trainer.datasets.dataset import Sample
 from ...trainer.pictures import images
 from ...trainer.pictures.images import to_image, to_tensor
+from ...trainer.pictures.sheet import contact_sheet
 from ...trainer.pictures.text import Pen
 
 CAPTION_HEIGHT = 34
+CELL = 176
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
@@ -44,7 +47,7 @@ def to_batch(picture: Image.Image) -> Tensor:
     return to_tensor(picture).movedim(0, -1)[None].contiguous()
 
 
-def stacked(pictures: Iterable[Image.Image]) -> Tensor:
+def to_batches(pictures: Iterable[Image.Image]) -> Tensor:
     """Pictures of one size as an IMAGE batch."""
     return torch.cat([to_batch(picture) for picture in pictures])
 
@@ -52,6 +55,12 @@ def stacked(pictures: Iterable[Image.Image]) -> Tensor:
 def pixel_hash(picture: Image.Image) -> str:
     """Twelve hexadecimal digits that two pictures share only if their pixels are the same."""
     return images.pixel_hash(picture)[:12]
+
+
+def samples_sheet(samples: Sequence[Sample], columns: int = 4) -> Tensor:
+    """The images with the first words of their captions, as an IMAGE."""
+    cells = [with_caption(sample.load(), sample.caption, CELL) for sample in samples]
+    return to_batch(contact_sheet(cells, min(columns, max(1, len(cells))), cell=CELL))
 
 
 def with_caption(picture: Image.Image, caption: str, side: int) -> Image.Image:

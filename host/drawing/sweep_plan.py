@@ -12,7 +12,7 @@ import folder_paths
 
 from ...trainer.common.errors import UserError
 from ...trainer.common.files import file_hash
-from ...trainer.sweeps.axis_text import choose_checkpoints, choose_names, lines, numbers
+from ...trainer.sweeps.axis_text import choose_checkpoints, choose_names, lines, parse_numbers
 from ...trainer.sweeps.cells import Axis, checkpoint_axis, prompt_axis, seed_axis, strength_axis
 from ...trainer.sweeps.log import LOG
 from ...trainer.sweeps.prompt_sets import prompts as prompts_of
@@ -71,14 +71,14 @@ def named_bases(bases: str) -> tuple[str, ...]:
 
 
 def strengths_of(text: str) -> tuple[float, ...]:
-    values = numbers(text, "strengths")
+    values = parse_numbers(text, "strengths")
     if any(abs(value) > MOST_STRENGTH for value in values):
         raise UserError(f"strengths {text!r} must be between -{MOST_STRENGTH:g} and {MOST_STRENGTH:g}.")
     return values
 
 
 def seeds_of(text: str) -> tuple[int, ...]:
-    values = numbers(text, "seeds", whole=True)
+    values = parse_numbers(text, "seeds", whole=True)
     if any(not 0 <= value <= MOST_SEED for value in values):
         raise UserError(f"seeds {text!r} must be 0 or more.")
     return tuple(int(value) for value in values)

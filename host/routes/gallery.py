@@ -96,7 +96,7 @@ async def post_picks(request: web.Request) -> web.Response:
         return web.json_response({**newer, "error": ELSEWHERE}, status=409)
     except UserError as error:
         names = {name for name, _ in changes}
-        known = await aside(lambda: one.known(names))
+        known = await aside(lambda: one.collect_facts(names))
         return refusal(400 if names <= set(known) else 404, str(error))
     tell_project(one.project.name)
     return web.json_response({"revision": revision})

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from ...trainer.bootstrap.candidates import Lineage
 from ...trainer.bootstrap.picks import Pick, Picks
-from ...trainer.bootstrap.rounds import BootstrapProject, Round
+from ...trainer.bootstrap.rounds import Project, Round
 from ...trainer.bootstrap.status import project_status
 from ...trainer.common.errors import UserError
 from ...trainer.common.files import file_hash
@@ -26,10 +26,10 @@ _CANDIDATE = re.compile(r"r(\d{1,2})-[0-9a-f-]+")
 THUMBNAIL = ThumbnailStyle(quality=88)
 
 
-def find_project(name: str) -> BootstrapProject:
+def find_project(name: str) -> Project:
     """Raises UserError if there is none of that name."""
     folder = paths.own_folder(paths.projects_root(), name)
-    return BootstrapProject.load(folder)
+    return Project.load(folder)
 
 
 def find_round(project: str, number: int) -> Round:
@@ -58,7 +58,7 @@ def project_view(name: str) -> dict[str, Any]:
 
 def round_view(one: Round) -> dict[str, Any]:
     """As the candidates route tells it."""
-    project, found, picks = one.project, one.found(), one.picks
+    project, found, picks = one.project, one.read_decisions(), one.picks
     values = found.values or {}
     crops = _crops(project, one.number)
     target = project.target(one.number)
@@ -71,7 +71,7 @@ def round_view(one: Round) -> dict[str, Any]:
         "history": [asdict(step) for step in picks.history]}
 
 
-def _crops(project: BootstrapProject, number: int) -> list[dict[str, Any]]:
+def _crops(project: Project, number: int) -> list[dict[str, Any]]:
     if not project.crops_folder.is_dir():
         return []
     return [{"name": sample.path.stem, "caption": sample.caption, "thumb": _address(project, number, sample.path, True),
@@ -80,7 +80,7 @@ def _crops(project: BootstrapProject, number: int) -> list[dict[str, Any]]:
 
 def _candidate(one: Round, path: Path, decision: Any, picks: Picks, twins: Mapping[str, int]) -> dict[str, Any]:
     lineage = Lineage.read(path)
-    pick = picks.of(path.stem, one.known_of(path))
+    pick = picks.of(path.stem, one.read_facts(path))
     return {
         "name": path.stem, "round": lineage.round, "carried": lineage.round < one.number,
         "proposed": bool(decision and decision.kept), "reason": decision.reason if decision else "not looked at yet",
@@ -96,7 +96,7 @@ def _plain(pick: Pick) -> dict[str, Any]:
             "crop": None if pick.crop is None else list(pick.crop)}
 
 
-def _address(project: BootstrapProject, number: int, path: Path, thumb: bool) -> str:
+def _address(project: Project, number: int, path: Path, thumb: bool) -> str:
     query = {"project": project.name, "round": number, "name": path.stem} | ({"size": "thumb"} if thumb else {})
     return f"/lora_bootstrap/candidate?{urlencode({**query, 'v': file_hash(path)[:10]})}"
 
@@ -135,6 +135,6 @@ def save_picks(one: Round, revision: int, label: str, changes: Sequence[tuple[st
     Raises UserError for a candidate or value that cannot be, StaleRevision if `revision` is not the latest.
     """
     def change(picks: Picks) -> Picks:
-        return picks.changed(label, changes, one.known({name for name, _ in changes}))
+        return picks.changed(label, changes, one.collect_facts({name for name, _ in changes}))
 
     return save_change(one.picks_file, Picks, change, revision).revision

@@ -18,7 +18,7 @@ THUMBNAIL = ThumbnailStyle()
 def dataset_view(dataset: EditableDataset) -> dict[str, Any]:
     """As the dataset route tells it."""
     saved = HandEdits.load(dataset.path)
-    edited, _ = saved.applied(dataset.dataset)
+    edited, _ = saved.apply_to(dataset.dataset)
     captions = {sample.content_hash: sample.caption for sample in edited}
     rows = [_row(dataset, picture, caption) for picture, caption in captions.items()]
     return {"id": dataset.id, "name": dataset.name, "editable": True, "pictures": rows, "revision": saved.revision}

@@ -207,7 +207,7 @@ def test_an_error_is_told_and_raised_and_memory_is_released(adapter, host, monke
     def broken(*_):
         raise UserError("this model cannot be trained")
 
-    monkeypatch.setattr(nodes, "make_backbone", broken)
+    monkeypatch.setattr(adapter.model, "HostBackbone", broken)
     with pytest.raises(UserError, match="cannot be trained"):
         node()
     assert adapter.calls == ["release", "release"] and statuses(host) == ["preparing", "failed"]
@@ -247,7 +247,7 @@ def test_pictures_without_captions_need_a_trigger(adapter):
 
 
 def config(family="sdxl", settings=None, validation=None, **widgets):
-    job = nodes.Job(pictures(), validation, nodes.Widgets(name="girl", trigger="akane", **widgets),
+    job = nodes.TrainRequest(pictures(), validation, nodes.Widgets(name="girl", trigger="akane", **widgets),
                     TrainSettings(settings or {}))
     return nodes.make_config(job, get_family(family), "bf16")
 

@@ -50,7 +50,7 @@ class Pick:
             raise UserError(f"a pick has no {sorted(unknown)[0]!r}; it has {', '.join(asdict(self))}.")
         return replace(self, **{name: _CHECKS[name](value, size) for name, value in values.items()})
 
-    def applied(self, picture: Image.Image) -> Image.Image:
+    def apply_to(self, picture: Image.Image) -> Image.Image:
         """The picture as it is to be trained on."""
         cut = picture.crop(self.crop) if self.crop else picture
         return ImageOps.mirror(cut) if self.flip else cut
@@ -105,7 +105,7 @@ _CHECKS: Mapping[str, Callable[[Any, tuple[int, int]], Any]] = {
 
 
 @dataclass(frozen=True)
-class Change:
+class PickChange:
     """One candidate's decision before and after."""
 
     candidate: str
@@ -114,16 +114,16 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Step:
+class UndoStep:
     """What was done at once, for the history and for undoing."""
 
     at: str
     label: str
-    changes: tuple[Change, ...]
+    changes: tuple[PickChange, ...]
 
 
 @dataclass(frozen=True)
-class Known:
+class CandidateFacts:
     """What must be known of a candidate to decide on it.
 
     Attributes:
@@ -150,9 +150,9 @@ class Picks(Revisioned):
                                  "anew.")
 
     picks: Mapping[str, tuple[Pick, str]] = field(default_factory=dict)
-    history: tuple[Step, ...] = ()
+    history: tuple[UndoStep, ...] = ()
 
-    def of(self, candidate: str, known: Known) -> Pick:
+    def of(self, candidate: str, known: CandidateFacts) -> Pick:
         """The decision on a candidate; the earlier one if there is none, or if it was made on another picture."""
         pick, made_on = self.picks.get(candidate, (known.earlier, known.content))
         return pick if made_on == known.content else known.earlier
@@ -165,7 +165,7 @@ class Picks(Revisioned):
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest() if rows else ""
 
     def changed(self, label: str, changes: Iterable[tuple[str, Mapping[str, Any]]],
-                known: Mapping[str, Known]) -> Picks:
+                known: Mapping[str, CandidateFacts]) -> Picks:
         """The next revision, with (candidate, new values) decided. Raises UserError for an unknown candidate or value.
         """
         picks, done = dict(self.picks), []
@@ -175,11 +175,11 @@ class Picks(Revisioned):
             before = self.of(candidate, known[candidate])
             after = before.changed(values, known[candidate].size)
             if after != before:
-                done.append(Change(candidate, before, after))
+                done.append(PickChange(candidate, before, after))
                 picks[candidate] = (after, known[candidate].content)
             if after == known[candidate].earlier:
                 picks.pop(candidate, None)
-        step = Step(datetime.now().astimezone().isoformat(timespec="seconds"), label[:200], tuple(done))
+        step = UndoStep(datetime.now().astimezone().isoformat(timespec="seconds"), label[:200], tuple(done))
         history = (*self.history, step)[-REMEMBERED:] if done else self.history
         return self.next_revision(picks=picks, history=history)
 
@@ -192,8 +192,8 @@ class Picks(Revisioned):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Picks:
         picks = {str(name): (_read(pick), str(pick["picture"])) for name, pick in values["picks"].items()}
-        history = tuple(Step(str(step["at"]), str(step["label"]), tuple(
-            Change(str(change["candidate"]), _read(change["before"]), _read(change["after"]))
+        history = tuple(UndoStep(str(step["at"]), str(step["label"]), tuple(
+            PickChange(str(change["candidate"]), _read(change["before"]), _read(change["after"]))
             for change in step["changes"])) for step in values["history"])
         return cls(int(values["revision"]), picks, history)
 

@@ -14,21 +14,21 @@ from kornia.color import rgb_to_grayscale, rgb_to_lab
 from kornia.filters import laplacian
 from torch import Tensor
 
-from ..pictures.duplicates import Print, fingerprint
+from ..pictures.duplicates import Print, fingerprint_picture
 from ..pictures.images import to_image
 
 SHARPNESS_SIDE = 256
 HUES = 24
 
 
-def resized(pixels: Tensor, side: int) -> Tensor:
+def resize_pixels(pixels: Tensor, side: int) -> Tensor:
     """The pictures as [B, 3, side, side], antialiased."""
     return F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
 
 
 def sharpness(pixels: Tensor) -> Tensor:
     """[B] variance of the Laplacian of the grey picture at a fixed size; a small picture counts as a blurred one."""
-    grey = rgb_to_grayscale(resized(pixels, SHARPNESS_SIDE))
+    grey = rgb_to_grayscale(resize_pixels(pixels, SHARPNESS_SIDE))
     return laplacian(grey, kernel_size=3, normalized=False).flatten(1).var(1)
 
 
@@ -45,7 +45,7 @@ def chroma(pixels: Tensor) -> Tensor:
 
 def contrast(pixels: Tensor) -> Tensor:
     """[B] mean local contrast: the grey picture's deviation within 1/8-side squares."""
-    grey = rgb_to_grayscale(resized(pixels, 64))
+    grey = rgb_to_grayscale(resize_pixels(pixels, 64))
     mean = F.avg_pool2d(grey, 8)
     return (F.avg_pool2d(grey**2, 8) - mean**2).clamp(min=0).sqrt().flatten(1).mean(1)
 
@@ -62,12 +62,12 @@ def high_frequency(pixels: Tensor) -> Tensor:
 
 def fingerprints(pixels: Tensor) -> list[Print]:
     """[B] what near copies are told by, in `pictures.duplicates`."""
-    return [fingerprint(to_image(picture)) for picture in pixels]
+    return [fingerprint_picture(to_image(picture)) for picture in pixels]
 
 
 def scene_embedding(pixels: Tensor) -> Tensor:
     """[B, 192] colour layout of the picture (8 x 8 CIELAB), in which pose and scene differ and identity hardly does."""
-    return rgb_to_lab(resized(pixels, 8)).flatten(1) / 100
+    return rgb_to_lab(resize_pixels(pixels, 8)).flatten(1) / 100
 
 
 def hue_shares(pixels: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def copied(pixels: Tensor, training: Tensor) -> Tensor:
     1 is the same picture. It reads layout and colours, not likeness: two poses of one character stay apart.
     """
     def rows(batch: Tensor) -> Tensor:
-        flat = resized(batch, 16).flatten(1)
+        flat = resize_pixels(batch, 16).flatten(1)
         return F.normalize(flat - flat.mean(1, keepdim=True), dim=1)
 
     return (rows(pixels) @ rows(training).T).amax(1).clamp(0, 1)

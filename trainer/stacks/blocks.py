@@ -46,7 +46,7 @@ _NOT = "not "
 
 
 @dataclass(frozen=True)
-class Preset:
+class BlockPreset:
     """Attributes:
         keeps: (block, role by block) → whether it is kept.
         of_roles: whether the roles of blocks must be known.
@@ -58,10 +58,10 @@ class Preset:
 
 
 PRESETS = {
-    "all": Preset("every block", lambda block, roles: True),
-    "content": Preset("SDXL's content block", lambda block, roles: roles.get(block) == CONTENT, True),
-    "style": Preset("SDXL's style block", lambda block, roles: roles.get(block) == STYLE, True),
-    "no text": Preset("all but the text encoders", lambda block, roles: not block.startswith("text_encoder")),
+    "all": BlockPreset("every block", lambda block, roles: True),
+    "content": BlockPreset("SDXL's content block", lambda block, roles: roles.get(block) == CONTENT, True),
+    "style": BlockPreset("SDXL's style block", lambda block, roles: roles.get(block) == STYLE, True),
+    "no text": BlockPreset("all but the text encoders", lambda block, roles: not block.startswith("text_encoder")),
 }
 HOW_BLOCKS = (f"write {', '.join(PRESETS)}, or names of blocks with * for anything and + between them, such as "
               "mid_block* + up_blocks.1.*; not before one takes it out; mid_block* = 0.5 sets its strength")
@@ -153,14 +153,14 @@ def choose_blocks(blocks: Blocks, text: str) -> dict[str, float]:
     """
     parts = [part.strip() for part in text.split("+") if part.strip()]
     plain = [part for part in parts if not part.startswith(_NOT) and "=" not in part]
-    kept = {block: 1.0 for part in plain for block in _fitting(blocks, part)} if plain else dict.fromkeys(
+    kept = {block: 1.0 for part in plain for block in _find_fitting(blocks, part)} if plain else dict.fromkeys(
         blocks.keys, 1.0)
     for part in parts:
         if part.startswith(_NOT):
-            kept |= dict.fromkeys(_fitting(blocks, part.removeprefix(_NOT).strip()), 0.0)
+            kept |= dict.fromkeys(_find_fitting(blocks, part.removeprefix(_NOT).strip()), 0.0)
         elif part not in plain:
             name, _, strength = part.partition("=")
-            kept |= dict.fromkeys(_fitting(blocks, name.strip()), _strength(part, strength))
+            kept |= dict.fromkeys(_find_fitting(blocks, name.strip()), _strength(part, strength))
     kept = {block: kept[block] for block in blocks.keys if kept.get(block)}
     if not kept:
         raise UserError(f"blocks {text!r} leave nothing of {blocks.file.path.name}. {_there(blocks)}")
@@ -188,7 +188,7 @@ def _check_doras(blocks: Blocks, kept: Mapping[str, float]) -> None:
                             "block: keep the block or leave it out.")
 
 
-def _fitting(blocks: Blocks, part: str) -> list[str]:
+def _find_fitting(blocks: Blocks, part: str) -> list[str]:
     preset, name = PRESETS.get(part), blocks.file.path.name
     if preset:
         roles = blocks.roles

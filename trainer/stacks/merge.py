@@ -25,7 +25,7 @@ from ..common.files import file_hash
 from ..lora.file import Factors, LoraWeights, save_lora
 from ..lora.layers import Change, LayerStack, energy, one_thread, open_stack, thin
 from ..lora.names import CONTENT, DENOISER, OTHER, ROLES, STYLE, architecture, block_of
-from .overlap import MANY_DIRECTIONS, Reading, overlap, read_change
+from .overlap import MANY_DIRECTIONS, Reading, measure_overlap, read_change
 from .stack import CHARACTER, StackEntry, file_role
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -161,7 +161,7 @@ def give_way(change: Change, other: Reading, share: float) -> Change:
     """
     if not share:
         return change
-    return replace(change, down=change.down - share * other.projected(change.down), orthogonal=False)
+    return replace(change, down=change.down - share * other.project(change.down), orthogonal=False)
 
 
 def elect(layer: Layer, density: float) -> Tensor:
@@ -171,7 +171,7 @@ def elect(layer: Layer, density: float) -> Tensor:
     `peft.utils.merge_utils.ties`, which stacks all files and their masks: eight files of a 5120 x 1280 layer need
     0.9 GiB there, and 0.3 GiB here.
     """
-    values = [_trimmed(strength * change.up.float() @ change.down.float(), density) for strength, change in layer]
+    values = [_trim(strength * change.up.float() @ change.down.float(), density) for strength, change in layer]
     sign = sum(values).sign_()
     total, count = torch.zeros_like(sign), torch.zeros_like(sign)
     for value in values:
@@ -181,7 +181,7 @@ def elect(layer: Layer, density: float) -> Tensor:
     return total.div_(count.clamp_min_(1))
 
 
-def _trimmed(values: Tensor, density: float) -> Tensor:
+def _trim(values: Tensor, density: float) -> Tensor:
     count = max(1, round(density * values.numel()))
     if count == values.numel():
         return values
@@ -244,9 +244,9 @@ class _Plan:
 
     def merge(self, name: str, changes: Sequence[Change | None]) -> tuple[Change, float]:
         """(the merged layer, the squared norm it would have uncompressed)."""
-        return self.compressed(add(self.layer(name, changes)))
+        return self.compress_to_rank(add(self.layer(name, changes)))
 
-    def compressed(self, change: Change) -> tuple[Change, float]:
+    def compress_to_rank(self, change: Change) -> tuple[Change, float]:
         rank = self.settings.rank
         return (change if rank is None else compress(change, rank)), energy(change)
 
@@ -270,7 +270,7 @@ class _Ties(_Plan):
     def merge(self, name: str, changes: Sequence[Change | None]) -> tuple[Change, float]:
         layer = self.layer(name, changes)
         if len(layer) == 1:  # nothing to vote on
-            return self.compressed(add(layer))
+            return self.compress_to_rank(add(layer))
         matrix = elect(layer, self.settings.density)
         kernel = next((change.kernel for _, change in layer if change.kernel), ())
         found = nearest(matrix, self.settings.rank)
@@ -324,7 +324,7 @@ class _NullSpace(_Plan):
         """By which share of the other's directions each file gives way, in the files' order."""
         preset, softness = self.settings.preset, self.settings.mu / (1 + self.settings.mu)
         if preset not in EVERYWHERE:
-            found = overlap(*readings)
+            found = measure_overlap(*readings)
             room = max(FULL_CONFLICT - found.chance, 1e-6)
             softness *= min(1.0, max(0.0, (found.kappa - found.chance) / room))
         character, style = WEIGHTS[preset][self.roles.get(block_of(name), OTHER)]
@@ -371,11 +371,11 @@ def merge_loras(entries: Sequence[StackEntry], settings: MergeSettings | None = 
             if file.dora:
                 raise UserError(f"{file.path} is a DoRA in {file.dora} layers: what it changes depends on the model's "
                                 "weights, so files alone cannot merge it. Load it beside the other, or extract a LoRA.")
-        return _merged(entries, stack, settings, progress or (lambda done, count: None))
+        return _merge_layers(entries, stack, settings, progress or (lambda done, count: None))
 
 
-def _merged(entries: Sequence[StackEntry], stack: LayerStack, settings: MergeSettings,
-            progress: Callable[[int, int], None]) -> Merged:
+def _merge_layers(entries: Sequence[StackEntry], stack: LayerStack, settings: MergeSettings,
+                  progress: Callable[[int, int], None]) -> Merged:
     plan = METHODS[settings.method].plan(stack, entries, settings)
     modules: dict[str, Factors] = {}
     rows, whole, lost = [], 0.0, 0.0

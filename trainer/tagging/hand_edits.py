@@ -23,7 +23,7 @@ class HandEdit:
     before: str
     after: str
 
-    def applied(self, caption: str) -> str:
+    def apply_to(self, caption: str) -> str:
         """The caption with the change. Where it has become another since (the rules have changed), the tags that were
         taken out and put in by hand are, and the rest is as the rules say."""
         if caption == self.before:
@@ -44,8 +44,8 @@ def _keys(tags: list[str]) -> set[str]:
 def _place(before: list[str], after: list[str], tags: list[str]) -> int:
     """Where among the tags: behind the nearest of those it stood behind, or before one it stood before, or last."""
     places = {same_tag(tag): place for place, tag in enumerate(tags)}
-    behind = (places[same_tag(one)] + 1 for one in reversed(before) if same_tag(one) in places)
-    ahead = (places[same_tag(one)] for one in after if same_tag(one) in places)
+    behind = (places[same_tag(tag)] + 1 for tag in reversed(before) if same_tag(tag) in places)
+    ahead = (places[same_tag(tag)] for tag in after if same_tag(tag) in places)
     return next(chain(behind, ahead), len(tags))
 
 
@@ -68,7 +68,7 @@ class HandEdits(Revisioned):
         rows = sorted((picture, edit.before, edit.after) for picture, edit in self.edits.items())
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest() if rows else ""
 
-    def applied(self, dataset: Dataset) -> tuple[Dataset, int]:
+    def apply_to(self, dataset: Dataset) -> tuple[Dataset, int]:
         """(the dataset with the changes, how many captions differ by them). Raises UserError for a picture that is
         gone."""
         if not self.edits:
@@ -76,7 +76,7 @@ class HandEdits(Revisioned):
         samples = []
         for sample in dataset:
             edit = self.edits.get(sample.content_hash)
-            samples.append(replace(sample, caption=edit.applied(sample.caption)) if edit else sample)
+            samples.append(replace(sample, caption=edit.apply_to(sample.caption)) if edit else sample)
         changed = sum(new.caption != old.caption for new, old in zip(samples, dataset, strict=True))
         return Dataset(tuple(samples), dataset.notes), changed
 

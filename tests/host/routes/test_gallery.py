@@ -36,7 +36,7 @@ def project(host):
 
 @pytest.fixture
 def names(project):
-    return [path.stem for path in project.round(1).made()]
+    return [path.stem for path in project.round(1).list_candidates()]
 
 
 def test_a_round_is_told_before_it_was_curated(project, names):

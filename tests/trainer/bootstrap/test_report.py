@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.trainer.bootstrap.curate import RoundFigures
-from lora_bootstrap.trainer.bootstrap.project import Project, StageRecord, is_made, making, open_project
+from lora_bootstrap.trainer.bootstrap.project import ProjectRecord, StageRecord, fill_folder, is_filled, open_project
 from lora_bootstrap.trainer.bootstrap.report import write_report
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import write_json
@@ -18,7 +18,7 @@ FIGURES = RoundFigures(1, 1, 2, None, 1.25, None, 0.5, None, None, 0.4)
 
 @pytest.fixture
 def project(tmp_path):
-    project = Project(tmp_path / "bootstrap" / "p", SETTINGS, "hash", rounds=[FIGURES], notes=["take care"])
+    project = ProjectRecord(tmp_path / "bootstrap" / "p", SETTINGS, "hash", rounds=[FIGURES], notes=["take care"])
     folder = project.folder / "round_1"
     for name in ("r1-000", "r1-001"):
         (folder / "candidates").mkdir(parents=True, exist_ok=True)
@@ -32,8 +32,8 @@ def project(tmp_path):
     run.mkdir(parents=True)
     lines = [json.dumps({"step": step, "loss": 1 / step}) for step in range(1, 101)]
     (run / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 101, "lo']))
-    project.record(StageRecord("character", "Train", "100 steps", 12.5, "now",
-                               {"lora": "loras/p/p.safetensors", "run": "loras/p"}), reused=False)
+    project.record_stage(StageRecord("character", "Train", "100 steps", 12.5, "now",
+                                     {"lora": "loras/p/p.safetensors", "run": "loras/p"}), reused=False)
     return project
 
 
@@ -50,14 +50,14 @@ def test_what_the_user_typed_is_escaped(project, tmp_path):
 
 
 def test_a_project_reads_back_as_it_was_written(project):
-    assert Project.load(project.folder) == project
+    assert ProjectRecord.load(project.folder) == project
 
 
 def test_a_reused_stage_keeps_the_time_it_took(project):
     again = StageRecord("character", "Train", "100 steps", 0.1, "later", {})
-    project.record(again, reused=True)
+    project.record_stage(again, reused=True)
     assert project.stages["character"].seconds == 12.5
-    project.record(again, reused=False)
+    project.record_stage(again, reused=False)
     assert project.stages["character"].seconds == 0.1
 
 
@@ -65,7 +65,7 @@ def test_a_project_file_that_is_none_is_named(tmp_path):
     for text in ("{", '{"version": 1, "stages": {}, "x": 1}', "[]", '{"version": 9}'):
         (tmp_path / "project.json").write_text(text)
         with pytest.raises(UserError, match="project.json"):
-            Project.load(tmp_path)
+            ProjectRecord.load(tmp_path)
 
 
 def test_going_on_with_a_project_forgets_old_rounds_but_not_stage_times(project):
@@ -74,13 +74,13 @@ def test_going_on_with_a_project_forgets_old_rounds_but_not_stage_times(project)
 
 
 def test_a_folder_left_half_filled_does_not_count_as_made(tmp_path):
-    with pytest.raises(RuntimeError), making(tmp_path / "f", "key") as folder:
+    with pytest.raises(RuntimeError), fill_folder(tmp_path / "f", "key") as folder:
         (folder / "a").write_text("half")
         raise RuntimeError
-    assert not is_made(tmp_path / "f", "key")
-    with making(tmp_path / "f", "key") as folder:
+    assert not is_filled(tmp_path / "f", "key")
+    with fill_folder(tmp_path / "f", "key") as folder:
         assert list(folder.iterdir()) == []
-    assert is_made(tmp_path / "f", "key") and not is_made(tmp_path / "f", "other")
+    assert is_filled(tmp_path / "f", "key") and not is_filled(tmp_path / "f", "other")
 
 
 def test_a_metrics_line_cut_short_and_a_loss_that_is_no_number_are_skipped(project, tmp_path):

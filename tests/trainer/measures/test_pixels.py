@@ -14,7 +14,7 @@ def noise():
 
 
 def blurred(pixels, times=4):
-    return metrics.resized(metrics.resized(pixels, pixels.shape[-1] // times), pixels.shape[-1])
+    return metrics.resize_pixels(metrics.resize_pixels(pixels, pixels.shape[-1] // times), pixels.shape[-1])
 
 
 def test_a_blurred_picture_is_less_sharp_and_has_less_high_frequency(noise):
@@ -24,7 +24,7 @@ def test_a_blurred_picture_is_less_sharp_and_has_less_high_frequency(noise):
 
 def test_sharpness_of_one_drawing_is_the_same_at_256_and_512_pixels():
     board = ((torch.arange(512)[:, None] // 64 + torch.arange(512)[None] // 64) % 2).float().expand(1, 3, -1, -1)
-    large, small = metrics.sharpness(board), metrics.sharpness(metrics.resized(board, 256))
+    large, small = metrics.sharpness(board), metrics.sharpness(metrics.resize_pixels(board, 256))
     assert (small / large).item() == pytest.approx(1, abs=1e-4)
 
 
@@ -49,7 +49,7 @@ def test_grey_has_no_chroma_and_pure_red_has_the_lab_value():
 def test_fingerprints_survive_brightness_and_size_but_not_another_picture(noise):
     smooth = blurred(noise, 8)
     whole = [[own.hashes[0] for own in metrics.fingerprints(pixels)] for pixels in (
-        smooth, metrics.resized(smooth, 100) * 0.9 + 0.05)]
+        smooth, metrics.resize_pixels(smooth, 100) * 0.9 + 0.05)]
     apart = np.array([[bits_apart(a, b) for b in whole[1]] for a in whole[0]])
     assert apart.diagonal().max() <= 2 and (apart + 64 * np.eye(len(apart), dtype=int)).min() > RADIUS
 

@@ -19,7 +19,7 @@ from lora_bootstrap.trainer.pictures.duplicates import (
     copies_of,
     difference,
     find_duplicates,
-    fingerprint,
+    fingerprint_picture,
     group_copies,
     same_picture,
 )
@@ -44,12 +44,12 @@ def crop(image, left, top, share=0.05):
 
 
 def groups(images, search=None):
-    prints = [fingerprint(image) for image in images]
+    prints = [fingerprint_picture(image) for image in images]
     return find_duplicates(np.stack([own.hashes for own in prints]), lambda index: prints[index].thumb, search)
 
 
 def prints_of(*images):
-    return [fingerprint(image) for image in images]
+    return [fingerprint_picture(image) for image in images]
 
 
 COPIES = {
@@ -104,7 +104,7 @@ def test_no_pictures_and_one_picture_have_no_duplicates():
 
 def test_a_crop_is_laid_on_its_picture_to_a_fraction_of_a_pixel():
     image = pictures(1)[0]
-    whole, part = fingerprint(image), fingerprint(crop(image, 0.3, 0.8))
+    whole, part = fingerprint_picture(image), fingerprint_picture(crop(image, 0.3, 0.8))
     window = int(bits_apart(whole.hashes, part.hashes[0]).argmin())
     mean, worst = difference(whole.thumb, part.thumb, window)
     assert mean < 0.02 and worst < 0.06 and same_picture(whole.thumb, part.thumb, window)

@@ -23,7 +23,7 @@ from lora_bootstrap.trainer.stacks.merge import (
     nearest,
     save_merged,
 )
-from lora_bootstrap.trainer.stacks.overlap import overlap, read_change
+from lora_bootstrap.trainer.stacks.overlap import measure_overlap, read_change
 from lora_bootstrap.trainer.stacks.stack import StackEntry
 from lora_bootstrap.trainer.training.adapters import apply_lora
 
@@ -173,7 +173,7 @@ def shares(two, preset, **options):
 
 def weight(two, layer):
     with open_stack(two) as files:
-        found = overlap(*map(read_change, files.changes(f"denoiser.{layer}")))
+        found = measure_overlap(*map(read_change, files.changes(f"denoiser.{layer}")))
     return min(1.0, max(0.0, (found.kappa - found.chance) / (0.5 - found.chance)))
 
 
@@ -246,7 +246,7 @@ def test_what_is_kept_is_told_and_can_be_restored(two):
 def test_the_null_space_lowers_what_the_character_writes_over_the_style(two):
     with open_stack(two) as files:
         for hero, ink in (files.changes(name) for name in files.names):
-            before, after = (overlap(read_change(ink), read_change(one)) for one in (
+            before, after = (measure_overlap(read_change(ink), read_change(one)) for one in (
                 hero, give_way(hero, read_change(ink), 1 / 3)))
             assert after.on_first == pytest.approx(before.on_first * 4 / 9, rel=1e-6)
 

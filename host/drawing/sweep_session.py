@@ -1,0 +1,235 @@
+"""A sweep in the host from its plan to its sheet: its bases, what is missing drawn, progress, outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy_api.latest import io
+
+from ...trainer.common.errors import UserError, unknown_name
+from ...trainer.pictures.images import open_image
+from ...trainer.pictures.sheet import SheetStyle
+from ...trainer.sweeps.cells import AXES, CHECKPOINT, Axis, Cell, Sweep, base_axis
+from ...trainer.sweeps.log import SHEET, log_picture
+from ...trainer.sweeps.sheets import choose_axes, write_sheets
+from ..events import tell_sweep
+from ..progress import show_text
+from ..session import current_session
+from .cell_graph import PICTURE, below, parameters, whole_graph
+from .pictures import to_batch
+from .repeat import Node, recipe
+from .runner import Graph, Runner
+from .sweep_draw import Drawing
+from .sweep_plan import named_bases
+
+AUTO, NONE = "auto", "none"
+
+
+LINKED = "as linked"
+"""What the linked model is called on the axis of bases."""
+SHOWN_SIDE = 4096
+"""Most pixels of a side of a sheet that goes on as an IMAGE; the file has them all."""
+
+
+@dataclass(frozen=True)
+class NodePlace:
+    """A node in the graph that runs: its id, and a way to look up any node."""
+
+    id: str
+    find: Callable[[str], Node]
+
+    @classmethod
+    def of(cls, hidden: Any) -> NodePlace:
+        """From a node's hidden inputs, of which it has unique_id and dynprompt."""
+        return cls(hidden.unique_id, hidden.dynprompt.get_node)
+
+    @property
+    def links(self) -> Mapping[str, Any]:
+        """What is linked to the node's inputs."""
+        return self.find(self.id)["inputs"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What every cell of a sweep is sampled with: the linked models, and the widgets of a sampler.
+
+    Attributes:
+        latent: a linked latent in place of `width` and `height`; None for an empty one of that size.
+    """
+
+    model: Any
+    clip: Any
+    vae: Any
+    latent: Mapping[str, Any] | None
+    negative: str
+    width: int
+    height: int
+    steps: int
+    cfg: float
+    sampler_name: str
+    scheduler: str
+
+    @property
+    def linked(self) -> tuple[Any, Any, Any]:
+        return self.model, self.clip, self.vae
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the images of all cells alike."""
+        size = {"width": self.width, "height": self.height} if self.latent is None else {
+            "latent": latent_hash(self.latent)}
+        return {"negative": self.negative, "steps": self.steps, "cfg": self.cfg, "sampler": self.sampler_name,
+                "scheduler": self.scheduler, **size}
+
+    def drawing(self, sweep: Sweep, place: NodePlace, checkpoints: Mapping[str, str] | None = None,
+                together: bool = False) -> Drawing:
+        """How the cells of a sweep are drawn from a node's linked models.
+
+        Args:
+            checkpoints: by the base fact of a cell, the name of its checkpoint.
+            together: strengths in one batch.
+        """
+        given = {"model": (self.model,), "clip": (self.clip,), "vae": (self.vae,)}
+        if self.latent is not None:
+            given["latent"] = (self.latent,)
+        texts = partial(texts_of, place.find, place.links, sweep.folder.name)
+        return Drawing(sweep, Runner(given), checkpoints or {}, self.latent is not None, together, texts, [])
+
+
+def bases_of(find: Any, links: Mapping[str, Any], linked: tuple[Any, Any, Any],
+             names: str) -> tuple[Axis, dict[str, str]]:
+    """The axis of bases, the linked one first, and the checkpoint of each of the others by its fact."""
+    from ..backbone.model import fingerprint
+
+    made_by = [recipe(find, links[name]) for name in ("model", "clip", "vae")]
+    facts, checkpoints = {LINKED: _short([fingerprint(*linked), made_by])}, {}
+    for name in named_bases(names):
+        status = Path(folder_paths.get_full_path("checkpoints", name)).stat()
+        facts[name.removesuffix(".safetensors")] = fact = _short([name, status.st_size, status.st_mtime_ns])
+        checkpoints[fact] = name
+    return base_axis(facts), checkpoints
+
+
+def _short(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
+
+
+def latent_hash(latent: Mapping[str, Any]) -> str:
+    samples = latent["samples"].detach().float().cpu().contiguous()
+    return _short([list(samples.shape), hashlib.sha256(samples.numpy().tobytes()).hexdigest()])
+
+
+def texts_of(find: Any, links: Mapping[str, Any], name: str, cell: Cell, graph: Graph) -> dict[str, str]:
+    """What a cell's PNG holds: the graph that makes it, and its settings as sites read them."""
+    whole: dict[str, Node] = whole_graph(find, graph, links, PICTURE, f"sweep_{name}")
+    return {"prompt": json.dumps(whole), "parameters": parameters(cell, below(cell))}
+
+
+def draw_missing(drawing: Drawing, node_id: str) -> None:
+    """Draw what is missing of a sweep, telling how far it is. Raises UserError if every cell fails."""
+    sweep = drawing.sweep
+    sweep.write()
+    states = sweep.states()
+    total, done, failed, error = len(states), sum(state == "done" for state in states.values()), 0, ""
+
+    def tell() -> None:
+        tell_sweep(sweep.folder.name, node_id, done, failed, total)
+        show_text(progress_text(done, failed, total), node_id)
+
+    tell()
+    try:
+        for cell in drawing.missing():
+            if why := sweep.problem(cell):
+                failed, error = failed + 1, why
+            else:
+                done += 1
+            tell()
+    finally:
+        drawing.runner.forget()
+        current_session().cells.note(sweep)
+    if failed and not done:
+        raise UserError(f"none of the {total} cells could be drawn. The last said: {error}")
+
+
+def progress_text(done: int, failed: int, total: int) -> str:
+    return f"{done} of {total} cells" + (f", {failed} failed" if failed else "")
+
+
+def draw_sheet(drawing: Drawing, node_id: str, rows: str, columns: str) -> io.NodeOutput:
+    """Draw what is missing of a sweep; returns its outputs. The sheet is also written if the drawing ends early.
+
+    Raises UserError as `axes_of` and `draw_missing` do.
+    """
+    sweep = drawing.sweep
+    axes_of(sweep, rows, columns)
+    try:
+        draw_missing(drawing, node_id)
+    except BaseException:
+        write_sheets(sweep, *axes_of(sweep, rows, columns))
+        raise
+    return sweep_output(sweep, node_id, rows, columns, drawing.notes)
+
+
+def count_states(sweep: Sweep) -> dict[str, int]:
+    """How many of a sweep's cells are done, failed, and there in all."""
+    states = list(sweep.states().values())
+    return {"done": states.count("done"), "failed": states.count("failed"), "total": len(states)}
+
+
+def sweep_output(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Sequence[str] = ()) -> io.NodeOutput:
+    """A sweep's outputs, with its sheet."""
+    counts = count_states(sweep)
+    pages = write_sheets(sweep, *axes_of(sweep, rows, columns))
+    if counts["done"] == counts["total"]:
+        log_picture(sweep, pages[0], SHEET)
+    show_text("\n".join((progress_text(**counts), *notes)), node_id)
+    return io.NodeOutput(sweep, [sheet_image(page) for page in pages], ui=sweep_ui(sweep, counts))
+
+
+def sweep_ui(sweep: Sweep, counts: Mapping[str, int]) -> dict[str, Any]:
+    """What the panel of a sweep's node reads of a finished run."""
+    return {"lora_bootstrap": [{"sweep": sweep.folder.name, **counts}]}
+
+
+def axes_of(sweep: Sweep, rows: str, columns: str) -> tuple[SheetStyle, str, str]:
+    """(style, rows, columns) of a sheet, as the widgets say; what is auto makes way for what is chosen.
+
+    Raises UserError for an axis that the sweep does not have, or for the same twice.
+    """
+    names = [axis.name for axis in sweep.axes]
+    for name in (rows, columns):
+        if name not in (AUTO, NONE, *names):
+            raise unknown_name("axis", name, names)
+    if rows == columns and rows in names:
+        raise UserError(f"rows and columns are both {rows!r}; take two different axes, or auto for one of them.")
+    automatic = choose_axes(sweep)
+    taken = {name for name in (rows, columns) if name in AXES}
+    free = [name for name in (*automatic, *(axis.name for axis in sweep.axes if len(axis.choices) > 1))
+            if name not in taken]
+    found = []
+    for name, own in zip((rows, columns), automatic, strict=True):
+        if name == AUTO:
+            name = own if own in free else next(iter(free), NONE)
+            free = [other for other in free if other != name]
+        found.append("" if name == NONE else name)
+    return SheetStyle(), found[0], found[1]
+
+
+def sheet_image(page: Path) -> Any:
+    """A sheet as an IMAGE."""
+    picture = open_image(page)
+    picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
+    return to_batch(picture)
+
+
+def lora_facts(sweep: Sweep) -> dict[str, Any]:
+    """What the first of a sweep's LoRAs says of itself: trigger, family, kind."""
+    axis = sweep.axis(CHECKPOINT)
+    return {"trigger": "", "family": "", "kind": "", **(axis.choices[0].facts if axis else {})}
