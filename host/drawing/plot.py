@@ -1,4 +1,4 @@
-"""Curves as pictures: the losses of a run, and the strengths of LoRAs over the steps of a sampler."""
+"""Curves as images: the losses of a run, and the strengths of LoRAs over the steps of a sampler."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Axes:
-    """Data to pixels of the enlarged picture."""
+    """Maps data to pixels of the enlarged image."""
 
     steps: float
     low: float
@@ -31,9 +31,9 @@ class Axes:
 
 
 def loss_plot(title: str, steps: int, losses: Sequence[Point], validation: Sequence[Point] = ()) -> Image.Image:
-    """Every step faint, the running mean strong, validation as points; 768 x 432 pixels.
+    """Every step in a faint line, the running mean in a strong one, validation as points; 768 x 432 pixels.
 
-    `losses` and `validation` are (step, loss); without any, the axes alone.
+    `losses` and `validation` are (step, loss); without any, only the axes are drawn.
     """
     smoother = Smoother(steps)
     smoothed = [(step, smoother.add(loss)) for step, loss in losses]
@@ -48,16 +48,16 @@ def loss_plot(title: str, steps: int, losses: Sequence[Point], validation: Seque
     for point in validation:
         x, y = axes.place(*point)
         draw.ellipse((x - 4 * SCALE, y - 4 * SCALE, x + 4 * SCALE, y + 4 * SCALE), VALIDATION)
-    entries = [("loss, running mean", STRONG), ("of each step", FAINT), ("validation", VALIDATION)]
+    entries = [("loss, running mean", STRONG), ("each step", FAINT), ("validation", VALIDATION)]
     _draw_legend(draw, entries if validation else entries[:2])
     return sheet.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
 
 
 def stairs_plot(title: str, curves: Mapping[str, Sequence[Point]]) -> Image.Image:
-    """Values that hold until the next, over 0 to 100 % of the steps; 768 x 432 pixels.
+    """Values that hold until the next one, over 0 to 100 % of the steps; 768 x 432 pixels.
 
     Args:
-        curves: by what they are called, (share of the steps in 0..1, value), the first at 0; at most four.
+        curves: by name, (share of the steps in 0..1, value), the first at 0; at most four.
     """
     values = [value for points in curves.values() for _, value in points]
     axes = Axes(100, min(0.0, *values), max(1.0, *values) * 1.05)
@@ -75,7 +75,7 @@ def stairs_plot(title: str, curves: Mapping[str, Sequence[Point]]) -> Image.Imag
 
 
 def _range(losses: Sequence[float], validation: Sequence[float]) -> tuple[float, float]:
-    """Room for all but the wildest fiftieth of the steps, which would flatten everything else."""
+    """A range for all but the wildest fiftieth of the steps, which would flatten everything else."""
     values = [*validation, *sorted(losses)[: math.ceil(len(losses) * 0.98)]] or [0.0, 1.0]
     low, high = min(values), max(values)
     margin = 0.06 * (high - low) or max(abs(high) * 0.1, 1e-6)

@@ -1,6 +1,6 @@
-"""What is known of a run, as the run route tells it: from its folder, and from the trainings in this process.
+"""What is known about a run, as the run route answers it: from its folder, and from the trainings in this process.
 
-No host is needed here. The shapes are described in routes.py.
+No host is needed here. The shapes are described in runs.py.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ...trainer.training.runs import Run, read_run
 
 MOST_POINTS = 2000
 REMEMBERED = 100
-"""Ended trainings whose end (cancelled, failed) is remembered while the server runs; run.json tells the rest."""
+"""Ended trainings whose end (cancelled, failed) is remembered while the server runs; everything else is in run.json."""
 LIVE = ("preparing", "training")
 ENDED_EARLY = ("cancelled", "failed")
-"""What a run's folder does not tell, and this process remembers."""
+"""Endings that a run's folder does not record, and this process remembers."""
 _TICKS = itertools.count()
 
 
@@ -61,7 +61,7 @@ class Training:
 
     @property
     def run(self) -> str:
-        """What the run is called in answers and events: its folder's name, and before that is known its own."""
+        """The run's name in answers and events: its folder's name, or its own until the folder is known."""
         return self.folder or self.name
 
     @property
@@ -74,7 +74,7 @@ class Training:
 
     @property
     def seconds_per_step(self) -> float | None:
-        """By the clock over the last steps, so that previews and saving count; None before the second step."""
+        """Measured by the clock over the last steps, so that previews and saving count; None before the second step."""
         if len(self._ends) < 2:
             return None
         return (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
@@ -100,26 +100,27 @@ class Table:
         return training
 
     def find(self, name: str) -> Training | None:
-        """The latest training of that run: by its folder's name, else by the run's."""
+        """The latest training of that run, by its folder's name or else by the run's."""
         with self._lock:
             latest = self._trainings[::-1]
         return next((training for key in ("run", "name") for training in latest if getattr(training, key) == name),
                     None)
 
     def stop(self, run: str) -> None:
-        """Ask a training to stop after its step and keep what it has. Raises UserError if there is none."""
+        """Ask a training to stop after its current step and save what it has. Raises UserError if none is running."""
         training = self.find(run)
         if training is None or not training.live:
             raise UserError(f"run {run!r} is not being trained now, so there is nothing to stop.")
         training.stop.set()
 
     def resume(self, name: str) -> None:
-        """Let the next queueing of a graph train the run on, though nothing in the graph has changed."""
+        """Let the next queueing of a workflow continue the run's training, although nothing in the workflow has
+        changed."""
         with self._lock:
             self._resumed[name] = self._resumed.get(name, 0) + 1
 
     def resumed(self, name: str | None) -> int:
-        """How often `resume` was asked for by that name; None: by any."""
+        """How often `resume` was requested for that name; None: for any name."""
         with self._lock:
             return sum(self._resumed.values()) if name is None else self._resumed.get(name, 0)
 
@@ -131,13 +132,13 @@ TABLE = Table()
 
 
 def run_status(root: Path, name: str, table: Table = TABLE) -> dict[str, Any] | None:
-    """The most recently touched run of that name below `root`, by its folder's name or its config's; None: no such run.
+    """The most recently changed run of that name below `root`, by its folder's name or its config's; None: no such run.
 
-    `name` is compared with names that are there, never made part of a path.
+    `name` is compared with existing names, and never becomes part of a path.
     """
     training = table.find(name)
     if training is not None and training.live:
-        # before its folder is known, what lies under its name may be an older run
+        # before its folder is known, an older run may have its name
         return describe(_run_at(root, training.folder) if training.folder else None, training)
     runs = [run for folder in run_folders(root) if (run := _run_at(root, folder.name)) and name in (run.name, _of(run))]
     latest = max(runs, key=_touched, default=None)
@@ -229,7 +230,7 @@ def _disk_status(run: Run) -> str:
 
 
 def _samples(run: Run) -> list[dict[str, Any]]:
-    """Preview pictures, oldest first, placed as the host's /view route takes them."""
+    """Preview images, oldest first, in the form that the host's /view route accepts."""
     found = [(int(match[1]), path.name) for path in run.samples_folder.glob("step*.png")
              if (match := re.fullmatch(r"step(\d+)-\d+\.png", path.name))]
     subfolder = f"loras/{run.name}/samples"
@@ -241,7 +242,7 @@ def _number(value: object) -> bool:
 
 
 def thinned(points: Sequence[Any], most: int = MOST_POINTS) -> list[Any]:
-    """At most `most` of the points, evenly spaced, the first and the last among them."""
+    """At most `most` of the points, evenly spaced, including the first and the last."""
     if len(points) <= most:
         return list(points)
     last = len(points) - 1
@@ -249,7 +250,7 @@ def thinned(points: Sequence[Any], most: int = MOST_POINTS) -> list[Any]:
 
 
 def smoothed_until(losses: Iterable[tuple[int, float]], steps: int) -> Smoother:
-    """A smoother that has heard these losses, for a run that goes on."""
+    """A smoother that has already counted these losses, for a run that continues."""
     smoother = Smoother(steps)
     for _, loss in losses:
         smoother.add(loss)

@@ -1,6 +1,6 @@
-"""What the tag editor is shown of a dataset, and what it changes. No host is needed here; the shapes are in tag_routes.
+"""What the tag editor shows of a dataset, and what it changes. No host is needed here; the shapes are in tags.py.
 
-A node that can be edited puts its dataset here when it is run, so the editor sees what the node was last run with.
+A node whose dataset can be edited puts it here when it runs, so the editor shows the dataset of the node's last run.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ...trainer.datasets.dataset import Dataset, Sample
 from ...trainer.tagging.hand_edits import HandEdits, load_edits
 
 REMEMBERED = 50
-"""Datasets that can be edited while the server runs; of older ones the node must be run again."""
+"""Datasets that can be edited while the server runs; for older ones the node must be run again."""
 THUMB_SIDE, THUMB_QUALITY, THUMBS = 256, 85, 1024
 
 
 class Conflict(Exception):
-    """Somebody else has saved since the editor looked."""
+    """Somebody else has saved since the editor was loaded."""
 
 
 def edits_name(name: str, node_id: str | None) -> str:
-    """What a node's edits are called: as its widget says, else by the node."""
+    """The name of a node's edits: its widget's text, or else a name made from the node's id."""
     return name.strip() or f"node-{re.sub(r'[^0-9A-Za-z]+', '-', node_id or 'none')}"
 
 
@@ -43,10 +43,10 @@ class Edited:
     """One dataset in the editor.
 
     Attributes:
-        id: what the routes call it.
-        name: of the pictures' folder, for people.
+        id: the id that the routes use.
+        name: the name of the images' folder, for people.
         dataset: with its captions as the node's rules make them.
-        path: where what is changed by hand is kept.
+        path: where the changes by hand are saved.
     """
 
     id: str
@@ -56,17 +56,17 @@ class Edited:
 
     @classmethod
     def of(cls, dataset: Dataset, path: Path) -> Edited:
-        # Two workflows may have a node of the same number; what they show must not be mistaken for one another.
+        # Two workflows may have a node of the same number, and their datasets must not be confused.
         folder = os.path.commonpath([sample.path.parent.absolute() for sample in dataset]) if len(dataset) else ""
         return cls(f"{path.stem}~{hashlib.sha256(folder.encode()).hexdigest()[:8]}", Path(folder).name, dataset, path)
 
     @cached_property
     def pictures(self) -> dict[str, Sample]:
-        """Each picture once, by its content. Raises UserError for one that is gone."""
+        """Each image once, by its content. Raises UserError for one that is gone."""
         return {sample.content_hash: sample for sample in reversed(self.dataset.samples)}
 
     def view(self) -> dict[str, Any]:
-        """As the dataset route tells it."""
+        """The answer of the dataset route."""
         saved = load_edits(self.path)
         edited, _ = saved.apply_to(self.dataset)
         captions = {sample.content_hash: sample.caption for sample in edited}
@@ -96,21 +96,21 @@ class Editors:
         return edited
 
     def find(self, id: str) -> Edited:
-        """Raises UserError if it is not there."""
+        """The dataset of that id. Raises UserError if there is none."""
         with self._lock:
             edited = self._edited.get(id)
         if edited is None:
-            raise UserError(f"there is no dataset {id!r} to edit; run the graph, so that its node has one.")
+            raise UserError(f"there is no dataset {id!r} to edit; run the workflow, so that its node has one.")
         return edited
 
     def change(self, id: str, revision: int, captions: Mapping[str, str]) -> HandEdits:
-        """Save captions by picture; returns what is saved now.
+        """Save captions by image, and return everything that is saved now.
 
-        Raises UserError for a dataset or picture there is none of, Conflict if `revision` is not the latest.
+        Raises UserError for an unknown dataset or image, Conflict if `revision` is not the latest.
         """
         edited = self.find(id)
         if unknown := next((picture for picture in captions if picture not in edited.pictures), None):
-            raise UserError(f"dataset {edited.name!r} has no picture {unknown!r}; load it again.")
+            raise UserError(f"dataset {edited.name!r} has no image {unknown!r}; load it again.")
         before = {picture: edited.pictures[picture].caption for picture in captions}
         with self._lock:
             saved = load_edits(edited.path)
@@ -121,16 +121,16 @@ class Editors:
         return changed
 
     def thumb(self, id: str, picture: str) -> bytes:
-        """The picture as a small JPEG. Raises UserError if there is none, or it cannot be read."""
+        """The image as a small JPEG. Raises UserError if it does not exist or cannot be read."""
         sample = self.find(id).pictures.get(picture)
         if sample is None:
-            raise UserError(f"there is no picture {picture!r} in dataset {id!r}; load it again.")
+            raise UserError(f"there is no image {picture!r} in dataset {id!r}; load it again.")
         return _thumb(sample, picture)
 
 
 @lru_cache(maxsize=THUMBS)
 def _thumb(sample: Sample, picture: str) -> bytes:
-    """By content, so that a file that has changed is not shown as it was."""
+    """Cached by content, so that a file that has changed is not shown as it was."""
     image = sample.load()
     image.thumbnail((THUMB_SIDE, THUMB_SIDE), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

@@ -1,6 +1,6 @@
 """Figures of pictures, from pixels alone: quality, duplicates, memorisation, and a bootstrap round's drift.
 
-Pictures are [B, 3, H, W] tensors in 0..1. Nothing here needs a model; likeness and tags are read in `embed.py`.
+Pictures are [B, 3, H, W] tensors in 0..1. Nothing here needs a model; likeness and tags are read in `eyes.py`.
 pHash: the 64-bit perceptual hash of the DCT (Zauner 2010). Sharpness: variance of the Laplacian (Pech-Pacheco 2000).
 """
 
