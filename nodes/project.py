@@ -92,7 +92,7 @@ class ProjectNode(io.ComfyNode):
         roles = project.roles
         show_report("\n".join((made.summary, f"the character's tags: {', '.join(roles.identity) or 'none'}",
                                f"this image's tags: {', '.join(roles.view) or 'none'}")), cls.hidden.unique_id)
-        return io.NodeOutput(project, made.dataset, config.trigger, [to_batch(one.load()) for one in made.dataset],
+        return io.NodeOutput(project, made.dataset, config.trigger, [to_batch(crop.load()) for crop in made.dataset],
                              ui={"lora_bootstrap": [{"project": project.name}]})
 
 
