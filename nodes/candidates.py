@@ -18,6 +18,7 @@ from ..host.drawing.repeat import Part, part_between
 from ..host.events import tell_candidates, tell_project
 from ..host.paths import output_path
 from ..host.progress import show_text
+from ..host.session import current_session
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.project import ProjectRecord, note_stage
 from ..trainer.bootstrap.rounds import REFERENCE, Project, Round
@@ -37,29 +38,6 @@ from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 INTERNAL = f"{menu.BOOTSTRAP}/{menu.INTERNAL}"
 PROMPT_SLOT, SEED_SLOT = 0, 1
 """Slots of View Prompts' outputs."""
-
-
-class _DrawnCounts:
-    """How many candidates this process saved in which folder. If some are gone, they are drawn again, although nothing
-    in the workflow has changed."""
-
-    def __init__(self) -> None:
-        self.left: dict[Path, int] = {}
-        self.losses = 0
-        """How often some were found missing."""
-
-    def note(self, folder: Path) -> int:
-        """Count the candidates in a folder, and remember the number."""
-        self.left[folder] = sum(1 for _ in folder.glob("r*-*.json"))
-        return self.left[folder]
-
-    def look(self) -> int:
-        for folder, made in list(self.left.items()):
-            self.losses += self.note(folder) < made
-        return self.losses
-
-
-DRAWN = _DrawnCounts()
 
 
 class SaveCandidates(io.ComfyNode):
@@ -86,7 +64,7 @@ class SaveCandidates(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> Any:
-        return DRAWN.look()
+        return current_session().candidates.look()
 
     @classmethod
     def execute(cls, project, views, images, LORA_STACK=None) -> io.NodeOutput:
@@ -99,7 +77,7 @@ class SaveCandidates(io.ComfyNode):
         if job.one.number == REFERENCE:
             remove_outdated(job.one, [lineage.name for _, lineage in job.plan])
         job.record_stages()
-        DRAWN.note(job.one.candidates_folder)
+        current_session().candidates.note(job.one.candidates_folder)
         if not job.missing:
             return io.NodeOutput(project)
         graph = GraphBuilder()
@@ -147,7 +125,7 @@ class KeepCandidate(io.ComfyNode):
         mine = Lineage(**json.loads(lineage))
         one = project.round(mine.round)
         kept = keep_candidates(one, mine, to_pictures(images))
-        made = DRAWN.note(one.candidates_folder)
+        made = current_session().candidates.note(one.candidates_folder)
         tell_candidates(project.name, mine.round, made, total)
         if mine.round != REFERENCE and made >= total:
             tell_project(project.name)

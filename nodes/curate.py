@@ -21,7 +21,7 @@ from ..host.working import show_report
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.curate import RoundFigures, alarm
 from ..trainer.bootstrap.loop import curation_summary
-from ..trainer.bootstrap.picks import load_picks
+from ..trainer.bootstrap.picks import Picks
 from ..trainer.bootstrap.project import ProjectRecord, note_stage
 from ..trainer.bootstrap.rounds import (
     AUTO,
@@ -265,7 +265,7 @@ def _fingerprint(number: int, files: tuple[str, ...]) -> str:
 def _meaning(file: Path) -> str:
     """A hash of what a file decides, "" for nothing. For picks, notes and history do not count."""
     try:
-        return load_picks(file).fingerprint if file.name == "picks.json" else file_hash(file)
+        return Picks.load(file).fingerprint if file.name == "picks.json" else file_hash(file)
     except (UserError, OSError):
         return "unreadable"
 

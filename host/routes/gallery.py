@@ -56,10 +56,10 @@ from aiohttp import web
 from server import PromptServer
 
 from ...trainer.common.errors import UserError
+from ...trainer.common.revisions import StaleRevision
 from ..events import tell_project
 from . import gallery_view as gallery
 from .answers import aside, body_of, refusal
-from .gallery_view import Conflict
 
 routes = PromptServer.instance.routes
 BODY = ('the body must be {"project": "…", "round": 1, "revision": 0, "label": "…", "changes": [{"candidate": "…", '
@@ -91,7 +91,7 @@ async def post_picks(request: web.Request) -> web.Response:
         return refusal(404, str(error))
     try:
         revision = await aside(lambda: gallery.save_picks(one, body["revision"], body["label"], changes))
-    except Conflict:
+    except StaleRevision:
         newer = await aside(lambda: gallery.round_view(gallery.find_round(body["project"], body["round"])))
         return web.json_response({**newer, "error": ELSEWHERE}, status=409)
     except UserError as error:

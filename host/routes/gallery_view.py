@@ -3,17 +3,12 @@ gallery.py. Everything is read from the project's folder, so it survives a resta
 
 from __future__ import annotations
 
-import io
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
-
-from PIL import Image
 
 from ...trainer.bootstrap.candidates import Lineage
 from ...trainer.bootstrap.picks import Pick, Picks
@@ -21,19 +16,13 @@ from ...trainer.bootstrap.rounds import Project, Round
 from ...trainer.bootstrap.status import project_status
 from ...trainer.common.errors import UserError
 from ...trainer.common.files import file_hash
+from ...trainer.common.revisions import save_change
 from ...trainer.pictures.images import open_image
+from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
 from .. import paths
 
 _CANDIDATE = re.compile(r"r(\d{1,2})-[0-9a-f-]+")
-THUMB_SIDE, THUMB_QUALITY, THUMBS = 256, 88, 2048
-
-
-class Conflict(Exception):
-    """Somebody else has saved since the gallery was loaded."""
-
-
-_saving = threading.Lock()
-"""Only one thread at a time reads the picks and writes them back."""
+THUMBNAIL = ThumbnailStyle(quality=88)
 
 
 def find_project(name: str) -> Project:
@@ -133,16 +122,7 @@ def picture(one: Round, name: str, thumb: bool) -> tuple[bytes, str]:
     if not thumb:
         open_image(path)  # a file that is not an image is an error, and is not sent
         return path.read_bytes(), "image/png"
-    return _thumb(path, path.stat().st_mtime_ns), "image/jpeg"
-
-
-@lru_cache(maxsize=THUMBS)
-def _thumb(path: Path, mtime_ns: int) -> bytes:
-    image = open_image(path)
-    image.thumbnail((THUMB_SIDE, THUMB_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=THUMB_QUALITY)
-    return buffer.getvalue()
+    return thumbnail(path, THUMBNAIL, path.stat().st_mtime_ns), "image/jpeg"
 
 
 # -- what is saved -----------------------------------------------------------------------------------------------------
@@ -151,12 +131,9 @@ def _thumb(path: Path, mtime_ns: int) -> bytes:
 def save_picks(one: Round, revision: int, label: str, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
     """Save decisions, and return the new revision.
 
-    Raises UserError for an unknown candidate or an invalid value, Conflict if `revision` is not the latest.
+    Raises UserError for a candidate or value that cannot be, StaleRevision if `revision` is not the latest.
     """
-    with _saving:
-        picks = one.picks
-        if picks.revision != revision:
-            raise Conflict
-        changed = picks.changed(label, changes, one.collect_facts({name for name, _ in changes}))
-        changed.save(one.picks_file)
-    return changed.revision
+    def change(picks: Picks) -> Picks:
+        return picks.changed(label, changes, one.collect_facts({name for name, _ in changes}))
+
+    return save_change(one.picks_file, Picks, change, revision).revision

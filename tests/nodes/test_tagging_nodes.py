@@ -144,7 +144,7 @@ def test_it_is_fetched_only_if_asked_and_only_once(host, monkeypatch, images):
         put(root, name)
         yield from ()
 
-    monkeypatch.setattr(nodes, "download_tagger", download)
+    monkeypatch.setattr(taggers, "download_tagger", download)
     monkeypatch.setattr(nodes.tags, "open_tagger", lambda name, root: SANDBOX)
     for _ in range(2):
         tag(images=images[:1], tagger="wd-swinv2-tagger-v3", download=True)

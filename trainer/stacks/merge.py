@@ -169,7 +169,9 @@ def give_way(change: LayerDelta, other: Reading, share: float) -> LayerDelta:
 def elect(layer: Layer, density: float) -> Tensor:
     """TIES of a layer, [out, in], float32: trim, elect the sign of the sum, then the mean of those that agree with it.
 
-    Each value makes the sum of squared distances to the trimmed ones of its sign least.
+    Each value makes the sum of squared distances to the trimmed ones of its sign least. The result is that of
+    `peft.utils.merge_utils.ties`, which stacks all files and their masks: eight files of a 5120 x 1280 layer need
+    0.9 GiB there, and 0.3 GiB here.
     """
     values = [_trim(strength * change.up.float() @ change.down.float(), density) for strength, change in layer]
     sign = sum(values).sign_()
@@ -209,22 +211,18 @@ def compress(change: LayerDelta, rank: int) -> LayerDelta:
                    down=reading.turn.T @ change.down, orthogonal=True)
 
 
-def nearest(matrix: Tensor, rank: int, passes: int = 3) -> LayerDelta:
-    """The nearest change of a rank to a whole matrix; of large ones almost, by random projection.
-
-    Halko, Martinsson & Tropp, arXiv:0909.4061, with power passes; the same numbers every time.
-    """
-    sides = min(matrix.shape)
+def nearest(matrix: Tensor, rank: int) -> LayerDelta:
+    """The nearest change of a rank to a whole matrix; of large ones almost, by random projection (Halko, Martinsson &
+    Tropp, arXiv:0909.4061), with the same numbers every time."""
     width = rank + 16
-    if 4 * width > sides:
+    if 4 * width > min(matrix.shape):
         u, sizes, v = torch.linalg.svd(matrix, full_matrices=False)
-        return LayerDelta(u[:, :rank] * sizes[:rank], v[:rank], orthogonal=True, exact=False)
-    generator = torch.Generator().manual_seed(0)
-    basis = torch.linalg.qr(matrix @ torch.randn(matrix.shape[1], width, generator=generator, dtype=matrix.dtype))[0]
-    for _ in range(passes):
-        basis = torch.linalg.qr(matrix @ torch.linalg.qr(matrix.T @ basis)[0])[0]
-    u, sizes, v = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
-    return LayerDelta(basis @ u[:, :rank] * sizes[:rank], v[:rank], orthogonal=True, exact=False)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            u, sizes, v = torch.svd_lowrank(matrix, q=width, niter=3)
+        v = v.T
+    return LayerDelta(u[:, :rank] * sizes[:rank], v[:rank], orthogonal=True, exact=False)
 
 
 # -- methods -----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from peft.utils.merge_utils import ties
 from safetensors.torch import load_file
 from torch import nn
 
@@ -266,6 +267,14 @@ def test_ties_trims_elects_the_sign_of_the_sum_and_takes_the_mean_of_those_that_
     torch.testing.assert_close(elect(layer, 0.25), torch.tensor([[4.0, 4.0, 0.0, 0.0]]))
 
 
+@pytest.mark.parametrize("density", [0.25, 0.5, 0.9])
+def test_ties_is_what_peft_makes_of_whole_matrices_at_their_strengths(density):
+    layer = [(strength, change(4, angle)) for strength, angle in ((1.0, 0), (0.5, 50), (0.8, 90))]
+    values = [strength * one.dense().float() for strength, one in layer]  # peft elects before it looks at its weights
+    expected = ties(values, torch.ones(len(values)), density)
+    torch.testing.assert_close(elect(layer, density), expected, atol=1e-6, rtol=1e-6)
+
+
 def test_ties_is_nearest_to_all_that_agree_in_every_value():
     layer = [(1.0, change(4, 0)), (1.0, change(4, 50)), (1.0, change(4, 90))]
     found, values = elect(layer, 1.0).double(), torch.stack([one.dense() for _, one in layer])
@@ -327,7 +336,9 @@ def test_a_large_matrix_is_compressed_nearly_as_well_as_can_be():
     sizes = torch.linalg.svdvals(matrix)
     found = nearest(matrix, 40).dense()
     assert (found - matrix).norm() < 1.003 * sizes[40:].square().sum().sqrt()
-    same(found, nearest(matrix, 40).dense())
+    before = torch.get_rng_state()
+    assert torch.equal(found, nearest(matrix, 40).dense())
+    assert torch.equal(before, torch.get_rng_state()), "nobody else's random numbers are used up"
 
 
 @pytest.mark.parametrize("method", METHODS)
