@@ -10,13 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from .browser import DRAWN, Tab, find_browser, settings
-from .panels import server, vue_nodes  # noqa: F401 (fixtures)
-from .test_gallery import UNREADABLE
-from .test_train_panel import chromium, open_tab, profile  # noqa: F401 (fixtures)
-
-pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
-pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")
+from ..helpers.browser import DRAWN, UNREADABLE, Tab, settings
 
 UP, MIDDLE = "lora_unet_up_blocks_0_attentions_1_transformer_blocks_0_attn1_to_q", "lora_unet_mid_block_resnets_0_conv1"
 FILES = {
@@ -120,7 +114,7 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def loras(server):  # noqa: F811
+def loras(server):
     """LoRA files below the host's output/loras."""
     for name, metadata in FILES.items():
         path = server.base / "output" / "loras" / f"{name}.safetensors"
@@ -131,7 +125,7 @@ def loras(server):  # noqa: F811
 
 
 @pytest.fixture
-def stack(open_tab, loras):  # noqa: F811
+def stack(open_tab, loras):
     return Stack(open_tab())
 
 
@@ -209,7 +203,7 @@ def test_what_is_wrong_is_told_at_its_row_and_the_text_is_there_to_edit(stack):
     area.first.wait_for(timeout=DRAWN)
 
 
-def test_narrow_nodes_large_letters_and_both_themes_can_be_read(stack, server, vue_nodes):  # noqa: F811
+def test_narrow_nodes_large_letters_and_both_themes_can_be_read(stack, server, vue_nodes):
     try:
         for theme, width in (("dark", 0), ("light", 250)):
             server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": theme})

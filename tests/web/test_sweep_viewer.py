@@ -13,15 +13,9 @@ import pytest
 from lora_bootstrap.trainer.common.files import read_json
 from lora_bootstrap.trainer.sweeps.cells import Sweep
 
-from ..comfyui.server import until
+from ..helpers.browser import DRAWN, EVENT, SIZE, UNREADABLE, Tab, settings
 from ..helpers.drawn_sweep import draw_cell, draw_sweep, write_run, write_scores
-from .browser import DRAWN, SIZE, Tab, find_browser, settings
-from .panels import server, vue_nodes  # noqa: F401 (fixtures)
-from .test_gallery import EVENT, UNREADABLE
-from .test_train_panel import chromium, open_tab, profile  # noqa: F401 (fixtures)
-
-pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
-pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")
+from ..helpers.server import until
 
 STEPS = (50, 100, 150)
 BUILD = """(name) => {
@@ -137,7 +131,7 @@ class Viewer:
 
 
 @pytest.fixture
-def viewer(open_tab, server, vue_nodes):  # noqa: F811
+def viewer(open_tab, server, vue_nodes):
     """A maker of viewers of a drawn sweep, opened from its node."""
 
     def make(name: str, *, scored: bool = True, open: bool = True, **axes: Any) -> Viewer:
@@ -268,7 +262,7 @@ def test_axes_pages_and_filters_choose_what_is_shown(viewer):
     one.tile(checkpoint=1, strength=2, prompt=0, seed=1).wait_for(state="detached", timeout=DRAWN)
 
 
-def test_two_sweeps_are_seen_side_by_side(viewer, server):  # noqa: F811
+def test_two_sweeps_are_seen_side_by_side(viewer, server):
     first = viewer("first", open=False)
     one = viewer("other")
     one.choose("Side by side", first.name)
@@ -314,7 +308,7 @@ def test_the_graph_in_a_cells_picture_is_loaded(viewer):
         "EmptyLatentImage,LatentFlip")
 
 
-def test_the_lora_of_a_cell_is_used_under_a_name_of_its_own(viewer, server):  # noqa: F811
+def test_the_lora_of_a_cell_is_used_under_a_name_of_its_own(viewer, server):
     one = viewer("use")
     one.type("ArrowRight", "ArrowDown", "Enter")
     name = f"{one.name} best"
@@ -335,7 +329,7 @@ def test_the_lora_of_a_cell_is_used_under_a_name_of_its_own(viewer, server):  # 
     one.tab.errors[:] = [error for error in one.tab.errors if "409" not in error]
 
 
-def test_a_nodes_panel_follows_its_sweep_and_lasts_over_a_reload(viewer, server, vue_nodes):  # noqa: F811
+def test_a_nodes_panel_follows_its_sweep_and_lasts_over_a_reload(viewer, server, vue_nodes):
     one = viewer("panel", open=False)
     panels = one.page.locator(".lb-sweep-panel")
     panels.nth(0).get_by_text("60 cells", exact=True).wait_for(timeout=DRAWN)
@@ -380,7 +374,7 @@ def test_a_nodes_panel_follows_its_sweep_and_lasts_over_a_reload(viewer, server,
     one.tab.picture("filling")
 
 
-def test_narrow_windows_large_letters_and_both_themes_can_be_read(viewer, server, vue_nodes):  # noqa: F811
+def test_narrow_windows_large_letters_and_both_themes_can_be_read(viewer, server, vue_nodes):
     for theme in ("dark", "light"):
         server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": theme})
         other = viewer("wide", open=False)

@@ -24,6 +24,28 @@ OURS = ("/extensions/lora-bootstrap/", "/lora_bootstrap/", "/view?")
 
 TRAIN = "app.canvas.graph._nodes.find((node) => node.comfyClass === 'LoraBootstrap_TrainLora')"
 
+EVENT = "([name, detail]) => app.api.dispatchEvent(new CustomEvent(name, { detail }))"
+"""Sends the front end an event, as the server does: (name, detail)."""
+UNREADABLE = """(selector) => [...document.querySelectorAll(selector)].filter((one) => one.offsetParent).map((one) => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+    const pen = canvas.getContext("2d", { willReadFrequently: true });
+    const painted = (colour) => {
+        pen.fillStyle = colour;
+        pen.fillRect(0, 0, 1, 1);
+        const [red, green, blue] = [...pen.getImageData(0, 0, 1, 1).data].map((value) => value / 255).map(
+            (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    };
+    const around = [];
+    for (let at = one; at; at = at.parentElement) around.unshift(getComputedStyle(at).backgroundColor);
+    painted("white");
+    const ground = around.map(painted).pop();
+    const text = painted(getComputedStyle(one).color);
+    const ratio = (Math.max(ground, text) + 0.05) / (Math.min(ground, text) + 0.05);
+    return ratio < 4.5 ? `${ratio.toFixed(2)} ${one.className} ${one.textContent || one.value}` : "";
+}).filter(Boolean)"""
+"""Of what a selector finds: the texts with less contrast than WCAG's 4.5."""
+
 
 def find_browser() -> str | None:
     """The path of a Chromium, or None."""
