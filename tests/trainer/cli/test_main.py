@@ -18,7 +18,7 @@ from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Making
 from lora_bootstrap.trainer.training.events import RunStarted, StepDone, Validated
 
-from ..stacks.test_conflict import lora
+from ...helpers.lora_files import lora
 
 COMMANDS = ("demo", "bootstrap", "train", "tag", "generate", "grid", "sweep", "score", "conflict", "merge",
             "info")
