@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 import folder_paths
 
 from ..trainer.common.errors import UserError
+from . import paths
 
 PACK = Path(__file__).resolve().parents[1]
 
@@ -177,3 +178,8 @@ def view_place(path: Path) -> dict[str, str]:
     """{"filename", "subfolder", "type"} of a file below `loras_root`, as the host's /view route takes them."""
     subfolder = PurePosixPath("loras", *Path(lora_name(path)).parent.parts)
     return {"filename": path.name, "subfolder": str(subfolder), "type": "output"}
+
+
+def output_path(path: Path) -> str:
+    """Below the output folder, as project.json has it."""
+    return path.resolve().relative_to(paths.output_root().resolve()).as_posix()

@@ -76,3 +76,8 @@ def problem(check: Callable[..., object], *values: Any) -> bool | str:
     except UserError as error:
         return str(error)
     return True
+
+
+def counting(what: str, work: Work):
+    """A `progress` of the library's that shows in the node, and raises the host's interruption on Cancel."""
+    return lambda done, total: work(Making(what, done, total))

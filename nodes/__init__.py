@@ -1,1 +1,1 @@
-"""The ComfyUI side: one file per user task. A node class translates between sockets and the library, which works."""
+"""The nodes, one file per user task: each translates between sockets and the library, which does the work."""

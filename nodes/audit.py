@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io, ui
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.drawing.pictures import to_batch
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.captions.coverage import PURPOSES
@@ -13,7 +13,6 @@ from ..trainer.datasets.audit import AuditConfig, DatasetAudit, audit
 from ..trainer.datasets.audit_report import contact_sheet, table
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.models.families import FAMILIES
-from .dataset import CATEGORY
 from .sockets import LoraDataset
 
 LEAVE_OUT = {"nothing": ("", ()), "copies": ("", ("duplicate",)), "faults": ("fault", ()),
@@ -25,7 +24,7 @@ class AuditDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_AuditDataset", display_name="Audit Dataset", category=CATEGORY,
+            node_id="LoraBootstrap_AuditDataset", display_name="Audit Dataset", category=menu.DATASET,
             description="What is wrong with each picture (size, blur, burn, borders, JPEG, text, copies), what the set "
                         "lacks, and what to do about it. Nothing is left out unless you say so, and never silently.",
             is_output_node=True, hidden=[io.Hidden.unique_id],

@@ -11,13 +11,14 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.drawing.pictures import to_pictures
 from ..host.drawing.repeat import Part, part_between
 from ..host.events import tell_candidates, tell_project
+from ..host.paths import output_path
 from ..host.progress import show_text
 from ..trainer.bootstrap.candidates import Lineage
-from ..trainer.bootstrap.project import Project as Record
+from ..trainer.bootstrap.project import Project as Record, note_stage
 from ..trainer.bootstrap.rounds import REFERENCE, BootstrapProject, Round
 from ..trainer.bootstrap.view_plan import (
     MOST_CFG,
@@ -29,10 +30,9 @@ from ..trainer.bootstrap.view_plan import (
     keep_candidates,
     lineage_of,
 )
-from .project import CATEGORY, note_stage, output_path
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 
-INTERNAL = f"{CATEGORY}/internal"
+INTERNAL = f"{menu.BOOTSTRAP}/{menu.INTERNAL}"
 PROMPT_SLOT, SEED_SLOT = 0, 1
 """Of View Prompts' outputs."""
 
@@ -64,7 +64,7 @@ class SaveCandidates(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_SaveCandidates", display_name="Save Candidates", category=CATEGORY,
+            node_id="LoraBootstrap_SaveCandidates", display_name="Save Candidates", category=menu.BOOTSTRAP,
             description="Draws what View Prompts asks for with the nodes between it and this one, view by view, and "
                         "keeps each picture with its lineage at once: Cancel loses one at most, and what is there is "
                         "not drawn again.",

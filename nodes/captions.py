@@ -10,7 +10,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.routes.tag_view import EDITORS, edits_name
 from ..host.working import problem, show_report
 from ..trainer.captions.aliases import MODES, load_rules
@@ -24,14 +24,12 @@ from ..trainer.tagging.edit import TOKEN_BUDGETS, UNDERSCORES, TagEdits, TokenCo
 from ..trainer.tagging.hand_edits import load_edits
 from .sockets import LoraDataset
 
-CATEGORY = "LoRA Bootstrap/captions"
-
 
 class EditTags(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_EditTags", display_name="Edit Tags", category=CATEGORY,
+            node_id="LoraBootstrap_EditTags", display_name="Edit Tags", category=menu.CAPTIONS,
             description="Changes every caption of a dataset, by rules and by hand. In this order: underscores, "
                         "aliases, replace, patterns, remove, blacklist, implications, add, order, trigger, token "
                         "limit, and what was changed by hand. The files stay as they are.",
@@ -125,7 +123,7 @@ class AbsorbTags(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_AbsorbTags", display_name="Absorb Tags", category=CATEGORY,
+            node_id="LoraBootstrap_AbsorbTags", display_name="Absorb Tags", category=menu.CAPTIONS,
             description="Leaves out of the captions what the trigger shall come to mean: a character's traits, or the "
                         "words for a style. Proposes a decision for every tag, which you can change.",
             is_output_node=True, hidden=[io.Hidden.unique_id],

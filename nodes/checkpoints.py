@@ -8,16 +8,15 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.outputs import applied, lora_outputs
 from ..host.progress import show_text
 from ..host.routes.run_view import run_folders
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import read_json
-from ..trainer.training.runs import Run, read_run
+from ..trainer.training.runs import Run, latest_checkpoint, read_run
 from .sockets import LoraModel, LoraRun, LoraStack
 
-CATEGORY = "LoRA Bootstrap/train"
 NO_RUN = "no run yet"
 WHICH = ("final", "best validation", "step", "picked in a sweep")
 PICKED = "picked.json"
@@ -28,7 +27,7 @@ class LoadRun(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_LoadRun", display_name="Load Run", category=CATEGORY,
+            node_id="LoraBootstrap_LoadRun", display_name="Load Run", category=menu.TRAIN,
             description="A run that was trained before, for Pick Checkpoint and others.",
             inputs=[io.Combo.Input("run", options=run_names() or [NO_RUN], tooltip=(
                 "A folder of output/loras, the newest first. Press R to see runs trained since the page was opened."))],
@@ -62,7 +61,7 @@ class PickCheckpoint(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_PickCheckpoint", display_name="Pick Checkpoint", category=CATEGORY,
+            node_id="LoraBootstrap_PickCheckpoint", display_name="Pick Checkpoint", category=menu.TRAIN,
             description="One LoRA file of a run: the last, the one that did best on the validation pictures, or that "
                         "of a step.",
             hidden=[io.Hidden.unique_id],
@@ -122,14 +121,6 @@ def named_run(name: str) -> Run:
     if folder is None:
         raise UserError(f"there is no run {name!r} in output/loras. Train one, or press R and choose again.")
     return read_run(folder)
-
-
-def latest_checkpoint(run: Run) -> tuple[int, Path]:
-    """(step, path) of the run's last LoRA file. Raises UserError if it has none yet."""
-    files = run.checkpoints()
-    if not files:
-        raise UserError(f"run {run.name!r} has no LoRA file yet; let it train on.")
-    return files[-1]
 
 
 def pick_checkpoint(run: Run, which: str, step: int = 0) -> tuple[int, Path]:

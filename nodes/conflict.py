@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from comfy_api.latest import io
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.drawing.pictures import to_batch
 from ..host.drawing.sweep_plan import LoraEntry
-from ..host.working import Work, show_report
-from ..trainer.common.events import Making
+from ..host.stacks import checked_stack, measured_lines, stack_entries
+from ..host.working import Work, counting, show_report
 from ..trainer.stacks.conflict import ConflictReport, measure_conflict
 from ..trainer.stacks.conflict_picture import conflict_picture, pair_table, write_conflict
 from ..trainer.stacks.overlap import TOLERANCE
-from ..trainer.stacks.stack import StackEntry
-from .known_strengths import measured_lines
 from .sockets import LoraStack
-from .stack import CATEGORY, checked_stack
 
 
 class ConflictReportNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_ConflictReport", display_name="Conflict Report", category=CATEGORY,
+            node_id="LoraBootstrap_ConflictReport", display_name="Conflict Report", category=menu.STACK,
             description="How much LoRAs of a stack override each other, measured from their files alone: no model, no "
                         "picture. Says whether it is fine, strengths mend it, or only a merge or a split in time does.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
@@ -57,19 +53,6 @@ class ConflictReportNode(io.ComfyNode):
 
 
 # -- what stacks have in common ----------------------------------------------------------------------------------------
-
-
-def stack_entries(stack: Sequence[LoraEntry]) -> list[StackEntry]:
-    """The files of a stack; those of one name are told apart by their folders. Raises UserError if one is not there."""
-    stems = [Path(name).stem for name, _, _ in stack]
-    return [StackEntry(path=paths.lora_file(name), strength=strength, clip_strength=clip_strength,
-                       name=stem if stems.count(stem) == 1 else Path(name).with_suffix("").as_posix())
-            for stem, (name, strength, clip_strength) in zip(stems, stack, strict=True)]
-
-
-def counting(what: str, work: Work):
-    """A `progress` of the library's that shows in the node, and raises the host's interruption on Cancel."""
-    return lambda done, total: work(Making(what, done, total))
 
 
 def recommended(report: ConflictReport, stack: Sequence[LoraEntry]) -> list[LoraEntry]:

@@ -12,15 +12,17 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.drawing.pictures import to_batch
 from ..host.events import tell_project
+from ..host.eyes import choose_eye, tag_reader
+from ..host.paths import output_path
 from ..host.working import show_report
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.curate import RoundFigures, alarm
 from ..trainer.bootstrap.loop import curation_summary
 from ..trainer.bootstrap.picks import load_picks
-from ..trainer.bootstrap.project import Project as Record
+from ..trainer.bootstrap.project import Project as Record, note_stage
 from ..trainer.bootstrap.rounds import (
     AUTO,
     MANUAL,
@@ -39,8 +41,7 @@ from ..trainer.datasets.dataset import Dataset
 from ..trainer.models.sampler import measured_size
 from ..trainer.pictures.images import load_pixels, open_image
 from ..trainer.tagging.tagger import SANDBOX, Tagger
-from .eyes import choose_eye, clip_vision_input, tag_reader, tagger_input
-from .project import CATEGORY, note_stage, output_path
+from .inputs import clip_vision_input, tagger_input
 from .sockets import BootstrapProjectSocket, LoraDataset
 
 FROM_FILE = "from file"
@@ -52,7 +53,7 @@ class CurateImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_CurateImages", display_name="Curate Images", category=CATEGORY,
+            node_id="LoraBootstrap_CurateImages", display_name="Curate Images", category=menu.BOOTSTRAP,
             description="Keep the good candidates of a round. In manual mode you pick in the gallery, and what comes "
                         "after this node waits until enough are kept: pick, then Run again.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
@@ -104,7 +105,7 @@ class RoundDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_RoundDataset", display_name="Round Dataset", category=CATEGORY,
+            node_id="LoraBootstrap_RoundDataset", display_name="Round Dataset", category=menu.BOOTSTRAP,
             description="What to train on after a round: the crops, which stay a third of the samples, and what was "
                         "kept in all rounds, cropped, flipped and tagged as you decided.",
             hidden=[io.Hidden.unique_id],

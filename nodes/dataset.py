@@ -10,8 +10,8 @@ from pathlib import Path
 from comfy_api.latest import io, ui
 from PIL import Image
 
-from ..host import paths
-from ..host.drawing.pictures import pixel_hash, to_batch, to_masks, to_pictures, with_caption
+from ..host import menu, paths
+from ..host.drawing.pictures import pixel_hash, samples_sheet, to_batch, to_masks, to_pictures
 from ..host.progress import show_text
 from ..host.working import problem, show_report
 from ..trainer.bootstrap.originals import crop_tags, squared
@@ -21,18 +21,14 @@ from ..trainer.common.errors import UserError
 from ..trainer.datasets.dataset import Dataset, Sample, load_folder, save_samples, split_validation
 from ..trainer.datasets.masks import MASKS_FOLDER, scaled_mask
 from ..trainer.pictures.crops import MAX_CROPS, Crop, suggest_crops
-from ..trainer.pictures.sheet import contact_sheet
 from .sockets import LoraDataset
-
-CATEGORY = "LoRA Bootstrap/dataset"
-CELL = 176
 
 
 class LoadDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_LoadDataset", display_name="Load Dataset", category=CATEGORY,
+            node_id="LoraBootstrap_LoadDataset", display_name="Load Dataset", category=menu.DATASET,
             description="Pictures of a folder with their captions (a.txt or a.caption beside a.png).",
             inputs=[
                 io.String.Input("folder", default="sandbox/dataset/akane", tooltip=(
@@ -69,7 +65,7 @@ class CropPicture(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_CropPicture", display_name="Crop Picture", category=CATEGORY,
+            node_id="LoraBootstrap_CropPicture", display_name="Crop Picture", category=menu.DATASET,
             description="One picture as several training pictures: the whole, the upper body, the face, and details, "
                         "each captioned with what it still shows.",
             inputs=[
@@ -106,7 +102,7 @@ class DatasetFromImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_DatasetFromImages", display_name="Dataset From Images", category=CATEGORY,
+            node_id="LoraBootstrap_DatasetFromImages", display_name="Dataset From Images", category=menu.DATASET,
             description="Pictures made or loaded in the graph, as a dataset that is also kept on disk.",
             is_input_list=True,
             inputs=[
@@ -141,7 +137,7 @@ class MergeDatasets(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         more = [LoraDataset.Input(name, optional=True) for name in ("third", "fourth", "fifth", "sixth")]
         return io.Schema(
-            node_id="LoraBootstrap_MergeDatasets", display_name="Merge Datasets", category=CATEGORY,
+            node_id="LoraBootstrap_MergeDatasets", display_name="Merge Datasets", category=menu.DATASET,
             description="Several datasets as one, in the order of the inputs.",
             hidden=[io.Hidden.unique_id],
             inputs=[
@@ -165,7 +161,7 @@ class SplitDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_SplitDataset", display_name="Split Dataset", category=CATEGORY,
+            node_id="LoraBootstrap_SplitDataset", display_name="Split Dataset", category=menu.DATASET,
             description="Holds back some pictures of a dataset, to measure the training on. Crops of one picture stay "
                         "together.",
             hidden=[io.Hidden.unique_id],
@@ -192,7 +188,7 @@ class PreviewDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_PreviewDataset", display_name="Preview Dataset", category=CATEGORY,
+            node_id="LoraBootstrap_PreviewDataset", display_name="Preview Dataset", category=menu.DATASET,
             description="A contact sheet of a dataset with the captions' first words, and what there is to say of it.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
@@ -209,8 +205,7 @@ class PreviewDataset(io.ComfyNode):
 
     @classmethod
     def execute(cls, dataset, shown, columns) -> io.NodeOutput:
-        cells = [with_caption(sample.load(), sample.caption, CELL) for sample in dataset.samples[:shown]]
-        sheet = to_batch(contact_sheet(cells, min(columns, max(1, len(cells))), cell=CELL))
+        sheet = samples_sheet(dataset.samples[:shown], columns)
         report = dataset_report(dataset)
         show_report(report, cls.hidden.unique_id)
         return io.NodeOutput(dataset, sheet, report, ui=ui.PreviewImage(sheet, cls=cls))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..host import paths
-from ..host.working import Work, problem, show_report
+from ..host import menu, paths
+from ..host.stacks import USED, checked_stack, stack_entries
+from ..host.working import Work, counting, problem, show_report
 from ..trainer.stacks.merge import DTYPES, METHODS, MOST_RANK, WEIGHTS, MergeSettings
 from ..trainer.stacks.merged_file import merge_to_file
-from .conflict import counting, stack_entries
 from .sockets import LoraStack
-from .stack import CATEGORY, USED, checked_stack
 
 DEFAULTS = MergeSettings()
 
@@ -19,7 +18,7 @@ class MergeLoras(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_MergeLoras", display_name="Merge LoRAs", category=CATEGORY,
+            node_id="LoraBootstrap_MergeLoras", display_name="Merge LoRAs", category=menu.STACK,
             description="The LoRAs of a stack, at their strengths, as one file in output/loras/merged. An identical "
                         "merge is not made again.",
             is_output_node=True, hidden=[io.Hidden.unique_id],

@@ -8,21 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io, ui
-from PIL import Image, ImageColor
+from PIL import ImageColor
 from torch import Tensor
 
-from ..host import paths
-from ..host.drawing.pictures import pixel_hash, to_batch, to_pictures, with_caption
+from ..host import menu, paths
+from ..host.drawing.pictures import pixel_hash, samples_sheet, to_pictures
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import atomic_path
-from ..trainer.datasets.dataset import Dataset
 from ..trainer.datasets.kohya_folder import save_dataset
 from ..trainer.datasets.prepare import PrepareFinished, prepare
 from ..trainer.datasets.prepared_folder import CROPS, FLIPS, SHAPES, PrepareConfig
 from ..trainer.models.families import FAMILIES
-from ..trainer.pictures.sheet import contact_sheet
-from .dataset import CATEGORY, CELL
 from .sockets import LoraDataset
 
 SHOWN = 64
@@ -37,7 +34,7 @@ class PrepareDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_PrepareDataset", display_name="Prepare Dataset", category=CATEGORY,
+            node_id="LoraBootstrap_PrepareDataset", display_name="Prepare Dataset", category=menu.DATASET,
             description="A dataset cropped to its subject, in the model's buckets, with matched colours and another "
                         "background if asked, as pictures on disk with captions and masks. The sources stay as "
                         "they are.",
@@ -68,7 +65,7 @@ class PrepareDataset(io.ComfyNode):
             reference=kept_image(reference), background=kept_image(background_image) or colour(background),
             name=name.strip(), **widgets)
         done = follow(prepare(dataset, config, _home(name)), Work(node_id))
-        report, sheet = prepare_report(done), dataset_sheet(done.dataset)
+        report, sheet = prepare_report(done), samples_sheet(done.dataset.samples[:SHOWN])
         show_report(prepare_summary(done), node_id)
         return io.NodeOutput(done.dataset, sheet, report, ui=ui.PreviewImage(sheet, cls=cls))
 
@@ -106,7 +103,7 @@ class SaveDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_SaveDataset", display_name="Save Dataset", category=CATEGORY,
+            node_id="LoraBootstrap_SaveDataset", display_name="Save Dataset", category=menu.DATASET,
             description="A dataset as a kohya folder, <repeats>_<concept> with PNG, captions and masks, as this and "
                         "other trainers read it.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
@@ -192,10 +189,3 @@ def prepare_summary(done: PrepareFinished) -> str:
 def _for_all(done: PrepareFinished) -> Sequence[str]:
     head = f"{len(done.dataset)} pictures" + (", prepared before" if done.reused else "")
     return (head, *done.notes, *done.dataset.notes)
-
-
-def dataset_sheet(dataset: Dataset, columns: int = 4) -> Tensor:
-    """The pictures with their captions' first words, as an IMAGE."""
-    samples: Sequence[Any] = dataset.samples[:SHOWN]
-    cells: list[Image.Image] = [with_caption(sample.load(), sample.caption, CELL) for sample in samples]
-    return to_batch(contact_sheet(cells, min(columns, max(1, len(cells))), cell=CELL))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
 from PIL import Image
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.drawing.pictures import to_batch, to_pictures
 from ..host.events import tell_project
+from ..host.paths import output_path
 from ..host.working import problem, show_report
 from ..trainer.bootstrap.config import BootstrapConfig
-from ..trainer.bootstrap.project import Project as Record, StageRecord, now, open_project
+from ..trainer.bootstrap.project import note_stage, open_project
 from ..trainer.bootstrap.rounds import BootstrapProject, Made, make_crops
 from ..trainer.bootstrap.view_plan import plan_views
 from ..trainer.bootstrap.view_table import parse_table
@@ -25,7 +25,6 @@ from ..trainer.models.sampler import save_picture
 from ..trainer.pictures.images import pixel_hash
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraDataset
 
-CATEGORY = "LoRA Bootstrap/bootstrap"
 UNKNOWN_BASE = "other"
 _begun: set[str] = set()
 """Projects that this process wrote: if one is gone, its node must run again, though nothing in the graph has changed.
@@ -36,7 +35,7 @@ class ProjectNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_Project", display_name="Bootstrap Project", category=CATEGORY,
+            node_id="LoraBootstrap_Project", display_name="Bootstrap Project", category=menu.BOOTSTRAP,
             description="From one picture of a character: cuts it into crops, and keeps everything of the loop in "
                         "output/bootstrap/<name>. Shows where the project stands and what the next Run will do.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
@@ -99,7 +98,7 @@ class ViewPrompts(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_ViewPrompts", display_name="View Prompts", category=CATEGORY,
+            node_id="LoraBootstrap_ViewPrompts", display_name="View Prompts", category=menu.BOOTSTRAP,
             description="The prompts of a round: the character's tags in views from all around, in several moods and "
                         "named styles. Link prompt and seed to a sampler of your choice, and its image to Save "
                         "Candidates, which does that once for every view.",
@@ -193,16 +192,6 @@ def start_project(config: BootstrapConfig, picture: Image.Image, own: Any = None
     note_stage(record, "crops", "Crop the picture", made.summary, made.reused, {"folder": output_path(
         project.crops_folder)})
     return project, made
-
-
-def note_stage(record: Record, name: str, title: str, summary: str, reused: bool, facts: dict[str, Any]) -> None:
-    """Take a stage down in project.json."""
-    record.record(StageRecord(name, title, summary, 0.0, now(), facts), reused)
-
-
-def output_path(path: Path) -> str:
-    """Below the output folder, as project.json has it."""
-    return path.resolve().relative_to(paths.output_root().resolve()).as_posix()
 
 
 def check_views(text: str) -> None:

@@ -12,31 +12,29 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
+from ..host import menu
 from ..host.drawing.cell_graph import above
 from ..host.drawing.pictures import to_batch
 from ..host.drawing.runner import Runner
 from ..host.drawing.sweep_draw import Drawing
 from ..host.drawing.sweep_plan import LEFT, LoraEntry, named_folder, seeds_of, strengths_of
+from ..host.drawing.sweep_session import bases_of, counted, draw_missing, facts_of, latent_hash, shown, texts_of
+from ..host.eyes import choose_eye, tag_reader
+from ..host.stacks import Facts, checked_stack, stack_entries, strengths_file
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import file_hash
 from ..trainer.stacks.conflict_picture import heat_picture
 from ..trainer.stacks.known_strengths import Known, KnownLora, remember
-from ..trainer.stacks.stack import joined_names
+from ..trainer.stacks.stack import joined_names, roles
 from ..trainer.sweeps.axis_text import lines
 from ..trainer.sweeps.cells import BASE, STACK, STRENGTH, Sweep
 from ..trainer.sweeps.log import SCORES, SHEET, log_picture
 from ..trainer.sweeps.refine import FIGURES, Refinement, Stacked, heat_maps, pair_sweep, refine, write_refinement
 from ..trainer.sweeps.sheets import write_sheets
 from ..trainer.tagging.tagger import SANDBOX
-from .conflict import stack_entries
-from .eyes import choose_eye, clip_vision_input, tag_reader, tagger_input
-from .known_strengths import strengths_file
-from .score import facts_of
+from .inputs import clip_vision_input, latent_input, sampler_inputs, tagger_input
 from .sockets import LoraDataset, LoraStack, LoraSweep
-from .stack import CATEGORY, Facts, checked_stack
-from .sweep import bases_of, counted, draw_missing, latent_hash, latent_input, sampler_inputs, shown, texts_of
-from .time_split import roles
 
 LONGEST_LABEL = 24
 LOADED_BY = ("ckpt_name", "unet_name", "model_name", "gguf_name")
@@ -47,7 +45,7 @@ class RefineStrengths(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_RefineStrengths", display_name="Refine Strengths", category=CATEGORY,
+            node_id="LoraBootstrap_RefineStrengths", display_name="Refine Strengths", category=menu.STACK,
             description="Draws a character and a style at every two of their strengths and takes the pair with the "
                         "best harmonic mean of identity, style and prompt. Every cell is kept as soon as it is drawn: "
                         "Cancel and Run again draws what is missing.",

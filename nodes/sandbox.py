@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..host import menu
 from ..host.drawing.pictures import to_batch
 from ..sandbox import PICTURES_DIR
 from ..trainer.pictures.images import open_image
@@ -14,7 +15,7 @@ class LoadSandbox(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         pictures = sorted(path.stem for path in PICTURES_DIR.glob("*.png"))
         return io.Schema(
-            node_id="LoraBootstrap_LoadSandbox", display_name="Load Sandbox", category="LoRA Bootstrap/sandbox",
+            node_id="LoraBootstrap_LoadSandbox", display_name="Load Sandbox", category=menu.SANDBOX,
             description="The small base model that comes with the pack: a drawn character world of 64-pixel pictures. "
                         "Try everything on it in minutes, then swap this loader for a checkpoint of your own.",
             inputs=[

@@ -8,9 +8,11 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.drawing.pictures import to_batch
+from ..host.drawing.sweep_session import facts_of
 from ..host.events import tell_sweep
+from ..host.eyes import choose_eye, copy_eye, tag_reader
 from ..host.working import Work, follow, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.sweeps.cells import CHECKPOINT, Sweep
@@ -19,9 +21,8 @@ from ..trainer.sweeps.score import KINDS, Scores, ScoreSettings, score_sweep, va
 from ..trainer.sweeps.score_table import as_picture, report, write_scores
 from ..trainer.tagging.tagger import SANDBOX
 from ..trainer.training.runs import Run, read_run
-from .eyes import choose_eye, clip_vision_input, copy_eye, tag_reader, tagger_input
+from .inputs import clip_vision_input, tagger_input
 from .sockets import LoraDataset, LoraStack, LoraSweep
-from .sweep import CATEGORY
 
 AS_TRAINED = "as trained"
 
@@ -30,7 +31,7 @@ class ScoreSweep(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_ScoreSweep", display_name="Score Sweep", category=CATEGORY,
+            node_id="LoraBootstrap_ScoreSweep", display_name="Score Sweep", category=menu.SWEEP,
             description="The scoring matrix: each checkpoint at each strength by likeness, prompt accuracy, diversity, "
                         "copies of training pictures, burn and validation; and which to take. What was not measured is "
                         "said.",
@@ -79,12 +80,6 @@ def scored(sweep: Sweep, settings: ScoreSettings, work: Work, dataset: Any, eye:
     events = score_sweep(sweep, eye=eye, training=dataset, trigger=trigger, validation=validation(sweep),
                          copies=copy_eye(), settings=settings)
     return follow(events, work).scores
-
-
-def facts_of(sweep: Sweep) -> dict[str, Any]:
-    """What the first of a sweep's LoRAs says of itself: trigger, family, kind."""
-    axis = sweep.axis(CHECKPOINT)
-    return {"trigger": "", "family": "", "kind": "", **(axis.choices[0].facts if axis else {})}
 
 
 def validation(sweep: Sweep) -> dict[int, float]:

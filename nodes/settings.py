@@ -10,6 +10,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..host import menu
 from ..trainer.common.errors import UserError
 from ..trainer.training.config import LAYER_PRESETS, PRECISIONS, TrainConfig
 from ..trainer.training.objectives import DENSITIES, WEIGHTINGS
@@ -107,7 +108,7 @@ class TrainSettingsNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_TrainSettings", display_name="Train Settings", category="LoRA Bootstrap/train",
+            node_id="LoraBootstrap_TrainSettings", display_name="Train Settings", category=menu.TRAIN,
             description="Settings of a training beyond the few of Train LoRA. What stands at preset, auto or -1 is "
                         "chosen for the model at hand.",
             inputs=[_input(row) for row in ROWS],

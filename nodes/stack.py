@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import folder_paths
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.drawing.sweep_plan import LoraEntry
+from ..host.stacks import USED, Facts, checked_stack, listed_file, lora_names, measured_lines
 from ..host.working import problem, show_report
-from ..trainer.common.errors import UserError
-from ..trainer.lora.tensors import TensorFile
 from ..trainer.stacks.blocks import HOW_BLOCKS, choose_blocks, filter_lora, read_blocks
-from ..trainer.stacks.prompt import WantedLora, find_lora, prompt_loras, read_entries
-from ..trainer.stacks.stack import CHARACTER, MOST_STRENGTH, StackEntry, file_role, stack_advice
-from ..trainer.training.runs import read_run
-from .checkpoints import latest_checkpoint
-from .known_strengths import measured_lines
+from ..trainer.stacks.prompt import WantedLora, prompt_loras, read_entries
+from ..trainer.stacks.stack import CHARACTER, MOST_STRENGTH, stack_advice
+from ..trainer.training.runs import latest_checkpoint, read_run
 from .sockets import LoraRun, LoraStack
 
-CATEGORY = "LoRA Bootstrap/stack"
-HEADED = (".safetensors", ".sft")
-TRIGGER = "modelspec.trigger_phrase"
 PLACEHOLDER = "girl : 0.8\nink : 0.5 : 0.3 : style\noff glow : 0.4"
 
 
@@ -34,7 +26,7 @@ class LoraStackNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_LoraStack", display_name="LoRA Stack", category=CATEGORY,
+            node_id="LoraBootstrap_LoraStack", display_name="LoRA Stack", category=menu.STACK,
             description="Any number of LoRAs with their strengths, on or off, whole or some of their blocks, and what "
                         "the guides say to such a stack.",
             hidden=[io.Hidden.unique_id],
@@ -78,7 +70,7 @@ class ApplyLoraStack(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_ApplyLoraStack", display_name="Apply LoRA Stack", category=CATEGORY,
+            node_id="LoraBootstrap_ApplyLoraStack", display_name="Apply LoRA Stack", category=menu.STACK,
             description="A stack of LoRAs on the model and the text encoder: the same as a Load LoRA node for each.",
             inputs=[
                 io.Model.Input("model", tooltip="What to apply them to; it stays as it is."),
@@ -106,7 +98,7 @@ class PromptLoras(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_PromptLoras", display_name="Prompt LoRAs", category=CATEGORY,
+            node_id="LoraBootstrap_PromptLoras", display_name="Prompt LoRAs", category=menu.STACK,
             description="Takes <lora:name:0.8> out of a prompt into a stack.",
             hidden=[io.Hidden.unique_id],
             inputs=[
@@ -153,10 +145,6 @@ def stack_outputs() -> list[Any]:
 # -- the work ----------------------------------------------------------------------------------------------------------
 
 
-def lora_names() -> list[str]:
-    return folder_paths.get_filename_list("loras")
-
-
 def check_entries(entries: str) -> None:
     """Raises UserError for what is wrong in the text, and for blocks that a LoRA does not have."""
     for entry in read_entries(entries, lora_names()):
@@ -186,46 +174,6 @@ def stacked(entries: Sequence[WantedLora]) -> tuple[list[LoraEntry], list[str]]:
     return stack, notes
 
 
-def checked_stack(stack: Any) -> list[LoraEntry]:
-    """A LORA_STACK as any pack makes it; places that were left free are left out.
-
-    Raises UserError if it is none.
-    """
-    try:
-        entries = [(name, float(strength), float(clip)) for name, strength, clip in stack or ()]
-    except (TypeError, ValueError):
-        raise UserError(f"LORA_STACK is {str(stack)[:120]!r}; it must be a list of (name, model strength, clip "
-                        "strength). Link a stack node to it.") from None
-    return [entry for entry in entries if entry[0] not in (None, "", "None")]
-
-
-def listed_file(name: str) -> Path:
-    """The file of a LoRA by its name in a stack. Raises UserError if there is none, with the nearest."""
-    found = folder_paths.get_full_path("loras", name)
-    return Path(found) if found else paths.lora_file(find_lora(name, lora_names()))
-
-
-class Facts:
-    """What the files of a stack say of themselves, as far as their texts tell.
-
-    Attributes:
-        entries: for `stack_advice`.
-        triggers: trigger words of those that are used.
-    """
-
-    def __init__(self, stack: Sequence[LoraEntry], roles: Mapping[str, str] | None = None) -> None:
-        self.entries: list[StackEntry] = []
-        found: list[str] = []
-        for name, strength, clip in stack:
-            path = listed_file(name)
-            metadata = TensorFile(path).metadata if path.suffix in HEADED else {}
-            self.entries.append(StackEntry(path=path, strength=strength, clip_strength=clip,
-                                           role=file_role(metadata) or (roles or {}).get(name, "")))
-            if strength or clip:
-                found += filter(None, map(str.strip, metadata.get(TRIGGER, "").split(",")))
-        self.triggers = tuple(dict.fromkeys(found))
-
-
 def told(stack: list[LoraEntry], facts: Facts, node_id: str | None, notes: Sequence[str] = (),
          advice: Sequence[str] = ()) -> tuple[list[LoraEntry], str, str]:
     """The outputs of `stack_outputs`; the node shows the stack, notes and advice."""
@@ -237,23 +185,3 @@ def told(stack: list[LoraEntry], facts: Facts, node_id: str | None, notes: Seque
         for entry in facts.entries]
     show_report("\n".join((*(lines or ["no LoRA"]), *notes, *measured_lines(facts.entries), *advice)), node_id)
     return stack, "\n".join(advice), ", ".join(facts.triggers)
-
-
-class Used:
-    """Files that a stack of this process names. If one is gone, its node must run again though its text is the same."""
-
-    def __init__(self) -> None:
-        self._files: set[Path] = set()
-        self._losses = 0
-
-    def note(self, path: Path) -> None:
-        self._files.add(path)
-
-    def look(self) -> int:
-        gone = {path for path in self._files if not path.is_file()}
-        self._files -= gone
-        self._losses += len(gone)
-        return self._losses
-
-
-USED = Used()

@@ -15,12 +15,14 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.drawing.cell_graph import above, parameters
 from ..host.drawing.pictures import as_saved
 from ..host.drawing.repeat import Node, Part, is_link, part_between
 from ..host.drawing.sweep_plan import LEFT, choose_loras, lora_axes, sweep_folder
+from ..host.drawing.sweep_session import axes_of, counted, shown
 from ..host.events import tell_sweep
+from ..host.paths import output_path
 from ..host.progress import show_text
 from ..trainer.common.errors import UserError
 from ..trainer.pictures.sheet import FORMATS, SheetStyle
@@ -28,11 +30,10 @@ from ..trainer.sweeps.cells import Cell, Sweep
 from ..trainer.sweeps.html import write_html
 from ..trainer.sweeps.log import SHEET, log_picture
 from ..trainer.sweeps.sheets import write_sheets
-from .project import output_path
+from .inputs import axis_choice, check_texts, lora_inputs, lora_sources, without_input
 from .sockets import LoraSweep
-from .sweep import CATEGORY, axes_of, axis_choice, check_texts, counted, lora_inputs, lora_sources, shown, without_input
 
-INTERNAL = f"{CATEGORY}/internal"
+INTERNAL = f"{menu.SWEEP}/{menu.INTERNAL}"
 VALUES = ("lora", "strength", "prompt", "seed")
 """Facts of a cell that are outputs of Sweep Values, in the order of their slots, after the sweep's."""
 FIRST_SLOT = 1
@@ -43,7 +44,7 @@ class SweepValues(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_SweepValues", display_name="Sweep Values", category=CATEGORY,
+            node_id="LoraBootstrap_SweepValues", display_name="Sweep Values", category=menu.SWEEP,
             description="The values of a sweep for a graph of your own: link them to Load LoRA, the text encoder and "
                         "any sampler, and the decoded image to Compose Grid, which draws cell by cell.",
             hidden=[io.Hidden.unique_id],
@@ -77,7 +78,7 @@ class ComposeGrid(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_ComposeGrid", display_name="Compose Grid", category=CATEGORY,
+            node_id="LoraBootstrap_ComposeGrid", display_name="Compose Grid", category=menu.SWEEP,
             description="The labelled sheets of a sweep, as pictures and as a page for the browser. With images "
                         "linked, it first draws what is missing through your own nodes, cell by cell, each kept at "
                         "once.",

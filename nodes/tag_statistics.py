@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from comfy_api.latest import io, ui
 
+from ..host import menu
 from ..host.drawing.pictures import to_batch
 from ..host.working import Work, show_report
 from ..trainer.captions.tags import split_tags
 from ..trainer.tagging.statistics import frequency_chart, tag_statistics
 from ..trainer.tagging.trigger_check import TriggerReport, check_trigger
-from .captions import CATEGORY
 from .sockets import LoraDataset
 
 
@@ -21,7 +21,7 @@ class TagStatisticsNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_TagStatistics", display_name="Tag Statistics", category=CATEGORY,
+            node_id="LoraBootstrap_TagStatistics", display_name="Tag Statistics", category=menu.CAPTIONS,
             description="How often each tag occurs and which come together, which pictures lack the trigger, and, with "
                         "model, clip and vae, whether the trigger means something to the base already.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
@@ -59,10 +59,10 @@ def trigger_report(trigger: str, model: Any, clip: Any, vae: Any, progress: Work
     pieces = None if clip is None else tokenizer(clip)
     if model is None or clip is None or vae is None:
         return check_trigger(trigger, tokenize=pieces)
-    from .train import make_backbone
+    from ..host.backbone.model import HostBackbone
 
     with torch.inference_mode(False):  # the host runs nodes in a mode whose tensors cannot be copied from here
-        return check_trigger(trigger, make_backbone(model, clip, vae), progress=progress, tokenize=pieces)
+        return check_trigger(trigger, HostBackbone(model, clip, vae), progress=progress, tokenize=pieces)
 
 
 def tokenizer(clip: Any) -> Callable[[str], Sequence[str]] | None:

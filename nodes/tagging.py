@@ -13,8 +13,9 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from PIL import Image
 from torch import Tensor
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.drawing.pictures import to_pictures
+from ..host.taggers import check_tagger, opened_tagger, tagger_names
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.captions.tags import split_tags
 from ..trainer.common.errors import UserError
@@ -22,8 +23,6 @@ from ..trainer.common.events import Making
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.tagging import captioner as prose, tagger as tags
 from ..trainer.tagging.choice import RATINGS, PictureTags, TagChoice
-from ..trainer.tagging.files import PUBLISHED, download_tagger, find_tagger, installed_taggers
-from .captions import CATEGORY
 from .sockets import LoraDataset
 
 NO_CAPTIONER = "no captioner yet"
@@ -37,7 +36,7 @@ class TagImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_TagImages", display_name="Tag Images", category=CATEGORY,
+            node_id="LoraBootstrap_TagImages", display_name="Tag Images", category=menu.CAPTIONS,
             description="Booru tags for pictures or for a dataset, by a tagger (WD v3, cl_tagger, PixAI) that lies in "
                         "models/taggers, or by the sandbox's own.",
             hidden=[io.Hidden.unique_id],
@@ -101,7 +100,7 @@ class CaptionImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_CaptionImages", display_name="Caption Images", category=CATEGORY,
+            node_id="LoraBootstrap_CaptionImages", display_name="Caption Images", category=menu.CAPTIONS,
             description="Sentences for pictures or for a dataset, for bases that read them (Flux and its like), by an "
                         "image-to-text model in models/captioners: Florence-2, BLIP, or one that follows instructions.",
             hidden=[io.Hidden.unique_id],
@@ -157,32 +156,6 @@ def _or_none(dataset: Dataset | None, node: str) -> Any:
 
 
 # -- taggers -----------------------------------------------------------------------------------------------------------
-
-
-def tagger_names() -> list[str]:
-    """sandbox, those that are there, and those that can be fetched."""
-    there = [name for root in paths.model_roots("taggers") for name in installed_taggers(root)]
-    return list(dict.fromkeys((tags.SANDBOX, *there, *PUBLISHED)))
-
-
-def tagger_root(name: str) -> Path:
-    """The folder of models that has the tagger; the first if none has."""
-    roots = paths.model_roots("taggers")
-    return next((root for root in roots if name in installed_taggers(root)), roots[0])
-
-
-def check_tagger(name: str, download: bool) -> None:
-    """Raises UserError if there is no such tagger and it is not to be fetched either."""
-    if name != tags.SANDBOX and not (download and name in PUBLISHED):
-        find_tagger(name, tagger_root(name))
-
-
-def opened_tagger(name: str, download: bool, work: Work) -> tags.Tagger:
-    check_tagger(name, download)
-    root = tagger_root(name)
-    if download and name in PUBLISHED and name not in installed_taggers(root):
-        follow(download_tagger(name, root), work)
-    return tags.open_tagger(name, root)
 
 
 @dataclass

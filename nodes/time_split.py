@@ -11,18 +11,16 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..host import menu
 from ..host.drawing.pictures import to_batch
 from ..host.drawing.plot import Point, stairs_plot
 from ..host.drawing.runner import call, node_class
 from ..host.drawing.sweep_plan import LoraEntry
+from ..host.stacks import checked_stack, stack_entries
 from ..host.working import show_report
-from ..trainer.common.errors import UserError
-from ..trainer.lora.tensors import TensorFile
-from ..trainer.stacks.stack import CHARACTER, StackEntry, file_role
+from ..trainer.stacks.stack import CHARACTER, roles
 from ..trainer.stacks.time_split import KEYFRAMES, PRESETS, STYLE, Curve
-from .conflict import stack_entries
 from .sockets import LoraStack
-from .stack import CATEGORY, checked_stack
 
 CUSTOM = "custom"
 
@@ -34,7 +32,7 @@ class TimeSplit(io.ComfyNode):
             return io.Float.Input(name, default=default, min=0.0, max=2.0, step=0.05, tooltip=f"Of custom: {tooltip}")
 
         return io.Schema(
-            node_id="LoraBootstrap_TimeSplit", display_name="Time Split", category=CATEGORY,
+            node_id="LoraBootstrap_TimeSplit", display_name="Time Split", category=menu.STACK,
             description="Character early, style late, by the host's own hooks: for LoRAs that no strengths reconcile. "
                         "The CLIP carries them; encode both prompts with it, and give the sampler the model without "
                         "them.",
@@ -85,20 +83,6 @@ class TimeSplit(io.ComfyNode):
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
-
-
-def roles(entries: Sequence[StackEntry], what: str = "a split in time") -> tuple[int, int]:
-    """(character's, style's) places in a stack: as the files say, else the first ones. Raises UserError for one."""
-    if len(entries) < 2:
-        raise UserError(f"{what} is between two LoRAs, and there is {len(entries) or 'none'}; add one to the "
-                        "stack.")
-    told = [entry.role or file_role(TensorFile(entry.path).metadata) for entry in entries]
-    character = min(range(len(told)), key=lambda place: (told[place] != CHARACTER, told[place] == STYLE))
-    others = [place for place in range(len(told)) if place != character]
-    style = min(others, key=lambda place: told[place] != STYLE)
-    if entries[style].path == entries[character].path:
-        raise UserError(f"{entries[style].name} is both the character and the style; give two different LoRAs.")
-    return character, style
 
 
 def split_hooks(stack: Sequence[LoraEntry], curves: dict[int, Curve]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import comfy.model_management
 import torch
 from comfy_api.latest import io
 
-from ..host import paths
+from ..host import menu, paths
 from ..host.outputs import applied, lora_outputs, run_plot
 from ..host.progress import Reporter
 from ..host.routes.run_view import TABLE
@@ -44,7 +44,7 @@ class TrainLora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
-            node_id="LoraBootstrap_TrainLora", display_name="Train LoRA (Bootstrap)", category="LoRA Bootstrap/train",
+            node_id="LoraBootstrap_TrainLora", display_name="Train LoRA (Bootstrap)", category=menu.TRAIN,
             description="Trains a LoRA on the model that is loaded, in place, and goes on in the same graph with the "
                         "LoRA applied. Cancel and Stop & keep lose nothing; the same graph goes on where it was.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
@@ -91,7 +91,7 @@ class TrainLora(io.ComfyNode):
     @classmethod
     def execute(cls, model, clip, vae, dataset, retrain, settings=None, validation=None, **widgets) -> io.NodeOutput:
         job = Job(dataset, validation, Widgets(**widgets), settings or TrainSettings(), retrain)
-        finished, notes = run_training(lambda: make_backbone(model, clip, vae), job, cls.hidden.unique_id)
+        finished, notes = run_training((model, clip, vae), job, cls.hidden.unique_id)
         run, lora = read_run(finished.path.parent), lora_outputs(finished.path)
         model, clip = applied(model, clip, finished.path)
         return io.NodeOutput(model, clip, run, lora.stack, lora.weights, lora.path, run_plot(run),
@@ -208,13 +208,7 @@ def preset_line(family: Family, config: TrainConfig) -> str:
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
-def make_backbone(model: Any, clip: Any, vae: Any) -> Any:
-    from ..host.backbone.model import HostBackbone
-
-    return HostBackbone(model, clip, vae)
-
-
-def run_training(backbone: Callable[[], Any], job: Job, node_id: str | None) -> tuple[Finished, list[str]]:
+def run_training(parts: tuple[Any, Any, Any], job: Job, node_id: str | None) -> tuple[Finished, list[str]]:
     """Train, telling the host as it goes; returns how it ended and what was warned of.
 
     On Cancel and on errors what was trained is saved before they are raised again.
@@ -228,7 +222,7 @@ def run_training(backbone: Callable[[], Any], job: Job, node_id: str | None) -> 
         reporter.preparing("making room for the training")
         host.release_memory()
         with torch.inference_mode(False):  # the host runs nodes in a mode whose tensors cannot be trained through
-            base = backbone()
+            base = host.HostBackbone(*parts)
             reporter.memory = lambda: host.memory_in_use(base.device)
             config = make_config(job, base.family, default_precision(base))
             training.steps = config.steps

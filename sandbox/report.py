@@ -37,16 +37,17 @@ def _attributes(figures: dict) -> str:
              _percent(base[name]) if name in base else "never seen") for name, tags in values.items()]
     means = [sum(judge[name + end] for name in ATTRIBUTES) / len(ATTRIBUTES) for end in ("", "_vae")]
     rows.append(("**mean of the attributes**", "", *map(_percent, means), f"**{_percent(base['mean'])}**"))
-    setting = (f"Base: {base['images']} pictures of held-out characters in random scenes, {base['ddim_steps']} DDIM "
-               f"steps, CFG {base['cfg']:g};\nper cent drawn as the caption says, as the judge reads them.")
+    setting = (f"Base: {base['images']} images of held-out characters in random scenes, {base['ddim_steps']} DDIM "
+               f"steps, CFG {base['cfg']:g}.\n"
+               "The base column is the per cent drawn as the caption says, as read by the judge.")
     return setting + "\n\n" + _table("attribute, values, judge, judge after the VAE, base", rows)
 
 
 def _likeness(judge: dict) -> str:
-    return ("Likeness (the judge's embedding): a picture is nearer to another of its own character than to one of a "
-            f"random\nother with probability {judge['auc_other']:.3f}, and than to one of its twin (one attribute, or "
-            f"only the signature, changed)\nwith {judge['auc_twin']:.3f}. Where that is out of sight, twins "
-            "cannot be told apart.")
+    return ("Likeness (the judge's embedding): an image is nearer to another image of its own character than to one of "
+            f"a\nrandom other with probability {judge['auc_other']:.3f}, and than to one of a twin (only one attribute "
+            f"or the signature\ndiffers) with {judge['auc_twin']:.3f}. "
+            "Where the difference is out of sight, twins cannot be told apart.")
 
 
 def _sizes(figures: dict) -> str:
@@ -55,7 +56,7 @@ def _sizes(figures: dict) -> str:
     for name, count in counts.items():
         size = sum(length for file, length in sizes.items() if name in (*Path(file).parts, Path(file).stem))
         rows.append((name, f"{count:,}", f"{size / 1e6:.2f} MB"))
-    rows.append(("together", f"{sum(counts.values()):,}", f"{sizes['total'] / 1e6:.2f} MB"))
+    rows.append(("total", f"{sum(counts.values()):,}", f"{sizes['total'] / 1e6:.2f} MB"))
     return (f"VAE: {vae['psnr_db']:.1f} dB PSNR on 500 fresh drawings; scaling factor {vae['scaling_factor']:.4g}.\n\n"
             + _table("model, parameters, file (fp16)", rows))
 
@@ -63,5 +64,5 @@ def _sizes(figures: dict) -> str:
 def _training(rows: list[dict]) -> str:
     unet = [row for row in rows if row["stage"] == "unet" and "loss" in row]
     first, last = unet[0], unet[-1]
-    return (f"UNet: {last['step']:,} steps of 32 on two CPU cores; its loss fell from {first['loss']:.3f} (the first "
-            f"{first['step']} steps)\nto {last['loss']:.4f} (the last).")
+    return (f"UNet: {last['step']:,} steps with batches of 32 on two CPU cores. The loss fell from {first['loss']:.3f} "
+            f"(first {first['step']} steps)\nto {last['loss']:.4f} (last {first['step']}).")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from torch import Tensor
 
+from ...trainer.datasets.dataset import Sample
 from ...trainer.pictures import images
 from ...trainer.pictures.images import to_image, to_tensor
+from ...trainer.pictures.sheet import contact_sheet
 
 CAPTION_HEIGHT = 34
+CELL = 176
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
@@ -51,6 +54,12 @@ def stacked(pictures: Iterable[Image.Image]) -> Tensor:
 def pixel_hash(picture: Image.Image) -> str:
     """Twelve hexadecimal digits that two pictures share only if their pixels are the same."""
     return images.pixel_hash(picture)[:12]
+
+
+def samples_sheet(samples: Sequence[Sample], columns: int = 4) -> Tensor:
+    """The images with the first words of their captions, as an IMAGE."""
+    cells = [with_caption(sample.load(), sample.caption, CELL) for sample in samples]
+    return to_batch(contact_sheet(cells, min(columns, max(1, len(cells))), cell=CELL))
 
 
 def with_caption(picture: Image.Image, caption: str, side: int) -> Image.Image:

@@ -51,8 +51,6 @@ def sandbox():
 @pytest.fixture
 def adapter(sandbox, monkeypatch):
     """host.backbone.model with the headless backbone; `calls` tells in which order it was used."""
-    from lora_bootstrap.nodes import train
-
     calls = []
 
     def apply_lora(model, clip, path, model_strength=1.0, clip_strength=1.0):
@@ -67,5 +65,5 @@ def adapter(sandbox, monkeypatch):
 
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     monkeypatch.setattr(lora_bootstrap.host.backbone, "model", stand_in, raising=False)
-    monkeypatch.setattr(train, "make_backbone", lambda model, clip, vae: sandbox)
-    return SimpleNamespace(calls=calls, backbone=sandbox)
+    stand_in.HostBackbone = lambda model, clip, vae: sandbox
+    return SimpleNamespace(calls=calls, backbone=sandbox, model=stand_in)

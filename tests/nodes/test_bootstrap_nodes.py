@@ -11,10 +11,10 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from lora_bootstrap.host import events, paths
 from lora_bootstrap.host.drawing.pictures import to_batch
 from lora_bootstrap.host.drawing.repeat import part_between
+from lora_bootstrap.host.eyes import ClipVisionEye, choose_eye
 from lora_bootstrap.nodes import candidates, curate, project as project_nodes
 from lora_bootstrap.nodes.candidates import CandidateView, Job, KeepCandidate, SaveCandidates, parent_of
 from lora_bootstrap.nodes.curate import CurateImages, RoundDataset
-from lora_bootstrap.nodes.eyes import ClipVisionEye, choose_eye
 from lora_bootstrap.nodes.project import ProjectNode, ViewPrompts, base_name
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap.project import Project as Record

@@ -8,7 +8,8 @@ from comfy.model_management import InterruptProcessingException
 from PIL import Image
 from safetensors.torch import save_file
 
-from lora_bootstrap.nodes.conflict import ConflictReportNode, stack_entries
+from lora_bootstrap.host.stacks import stack_entries
+from lora_bootstrap.nodes.conflict import ConflictReportNode
 from lora_bootstrap.nodes.merge import MergeLoras
 from lora_bootstrap.nodes.time_split import KEYFRAMES, PRESETS, Curve, TimeSplit
 from lora_bootstrap.trainer.common.errors import UserError

@@ -7,7 +7,8 @@ import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 from safetensors.torch import load_file, save_file
 
-from lora_bootstrap.nodes.stack import USED, ApplyLoraStack, LoraStackNode, PromptLoras
+from lora_bootstrap.host.stacks import USED
+from lora_bootstrap.nodes.stack import ApplyLoraStack, LoraStackNode, PromptLoras
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import open_run, read_run

@@ -198,9 +198,9 @@ def test_the_whole_loop_is_one_chain_of_the_project_and_the_rounds_count_up():
     assert chain == ["CurateImages", "SaveCandidates"] * 2 + ["SaveCandidates", "Project"]
 
 
-def test_the_note_says_how_to_use_pictures_of_ones_own():
+def test_the_note_says_how_to_use_images_of_ones_own():
     text = note("Prepare and tag a dataset")
-    assert "With pictures of your own" in text and "models/taggers" in text and "leave_out" in text
+    assert "With images of your own" in text and "models/taggers" in text and "leave_out" in text
 
 
 @each_training_template

@@ -206,7 +206,7 @@ def test_an_error_is_told_and_raised_and_memory_is_released(adapter, host, monke
     def broken(*_):
         raise UserError("this model cannot be trained")
 
-    monkeypatch.setattr(nodes, "make_backbone", broken)
+    monkeypatch.setattr(adapter.model, "HostBackbone", broken)
     with pytest.raises(UserError, match="cannot be trained"):
         node()
     assert adapter.calls == ["release", "release"] and statuses(host) == ["preparing", "failed"]

@@ -14,66 +14,68 @@ from template_graph import NAMED, Graph, make
 TRIGGER = "eiei21girl"
 
 WITH_YOUR_OWN = """## With a model of your own
-1. Swap *Load Sandbox* for **Load Checkpoint** (MODEL, CLIP, VAE) and **Load Image** (picture), and write the tags
-   into *Bootstrap Project*: everything the picture shows, between commas.
-2. Choose a trigger, a word that means nothing yet. A project belongs to one picture: another picture, another
-   trigger or name.
-3. Set *Empty Latent Image* to the model's size and the *KSamplers* as you do for it, at a **low CFG, 3 to 5**.
-4. Link **Load CLIP Vision** (CLIP or DINOv2) to *Curate Images*: without it likeness is *not measured*, and you
-   look for yourself.
+1. Replace *Load Sandbox* with **Load Checkpoint** (MODEL, CLIP, VAE) and **Load Image** (picture). In *Bootstrap
+   Project*, write tags for everything the image shows, separated by commas.
+2. Choose a trigger: a word that has no meaning yet. A project belongs to one image. For another image, choose
+   another trigger or name.
+3. Set *Empty Latent Image* to the model's size. Set the *KSamplers* as usual for it, at a **low CFG, 3 to 5**.
+4. Link **Load CLIP Vision** (CLIP or DINOv2) to *Curate Images*. Without it likeness is *not measured*, and you
+   judge by eye.
 
-*The sandbox draws 64-pixel pictures: its VAE has 4 pixels to a latent, not 8, so an empty latent of 128 px gives
-64.*
+*The sandbox draws 64-pixel images. Its VAE has 4 pixels per latent, not 8, so an empty latent of 128 px gives 64
+px.*
 """
 
-PICKING = """In the gallery: arrow keys go from picture to picture, **K** keeps, **X** rejects, **Z** shows one large
-beside the original, **Ctrl+Z** undoes, **?** shows all keys. *Keep proposed* takes what is proposed. Nothing is
-lost by a reload, a restart or Cancel: it all lies in `output/bootstrap/<name>`.
+PICKING = """In the gallery: the arrow keys move, **K** keeps, **X** rejects, **Z** shows an image large beside the
+original, **Ctrl+Z** undoes, **?** shows all keys. *Keep proposed* accepts the proposal. A reload, a restart or
+Cancel loses nothing: everything is saved in `output/bootstrap/<name>`.
 """
 
 NOTES = {
     "Bootstrap a character": f"""# Bootstrap a character
-From **one picture** to a character LoRA, in three Runs, on the small base model that comes with the pack: nothing
-is downloaded.
+From **one image** to a character LoRA, in three Runs, on the small base model that comes with the pack. Nothing is
+downloaded.
 
-1. Press **Run**. The picture is cut into 4 crops, a *style* LoRA is trained on them, and it draws 48 candidates
-   from all around. The rest of the graph waits. **Pick 12** in the gallery of round 1.
-2. **Run** again: retrained on 16, it draws 96 more. **Pick 24** in the gallery of round 2: what you kept is among
-   them.
-3. **Run** again: the *character* LoRA is trained on 40. On the right is the trigger word alone, with the LoRA and
-   without.
+1. Press **Run**. The image is cut into 4 crops and a *style* LoRA is trained on them. It draws 48 candidates from
+   all around, and the rest of the workflow waits. **Pick 12** in the gallery of round 1.
+2. Press **Run** again: retrained on 16 images, it draws 96 more. **Pick 24** more in the gallery of round 2; what
+   you kept in round 1 is shown there too.
+3. Press **Run** again: the *character* LoRA is trained on 40 images. On the right you see the same prompt with the
+   LoRA and without it.
 
 {PICKING}
-Every LoRA is trained from the base, the real crops stay a third of every training set, and likeness is measured to
-the original. To leave a part out, bypass its group.
+Every LoRA is trained from the base model, the real crops stay at least a third of every training set, and likeness
+is measured against the original. To skip a part, bypass its group.
 
 {WITH_YOUR_OWN}""",
     "Bootstrap 1 - pick 16": f"""# Bootstrap 1: from 4 crops to 16
-The first stage by itself. Press **Run**: the picture is cut into 4 crops, a style LoRA is trained on them and draws
-48 candidates. **Pick 12** in the gallery, and **Run** again: the next stage's training set is written. Then open
-*Bootstrap 2 - pick 40*.
+The first stage by itself. Press **Run**: the image is cut into 4 crops, and a style LoRA is trained on them and
+draws 48 candidates. **Pick 12** in the gallery and press **Run** again to write the next stage's training set. Then
+open *Bootstrap 2 - pick 40*.
 
 {PICKING}
 {WITH_YOUR_OWN}""",
     "Bootstrap 2 - pick 40": f"""# Bootstrap 2: from 16 to 40
-The second stage by itself; *Bootstrap 1 - pick 16* comes before it, with the same picture and trigger. Press
-**Run**: a style LoRA is trained on the 16 and draws 96 candidates. **Pick 24** more in the gallery, and **Run**
+The second stage by itself. Do *Bootstrap 1 - pick 16* first, with the same image and trigger. Press **Run**: a
+style LoRA is trained on the 16 images and draws 96 candidates. **Pick 24** more in the gallery and press **Run**
 again. Then open *Bootstrap 3 - character LoRA*.
 
 {PICKING}
 {WITH_YOUR_OWN}""",
     "Bootstrap 3 - character LoRA": f"""# Bootstrap 3: the character LoRA
-The last stage by itself; *Bootstrap 2 - pick 40* comes before it, with the same picture and trigger. Press **Run**:
-the character's own tags are left out of the captions, so that the trigger alone comes to mean them, and the LoRA is
-trained on the 40. On the right is the trigger word with the LoRA, and what the base alone makes of it at the same
-seed.
+The last stage by itself. Do *Bootstrap 2 - pick 40* first, with the same image and trigger. Press **Run**: the
+character's own tags are left out of the captions, so that the trigger comes to stand for them, and the LoRA is
+trained on the 40 images. On the right you see the same prompt with the LoRA and with the base model alone, at the
+same seed.
 
 {WITH_YOUR_OWN}""",
     "Bootstrap seed sweep": f"""# Bootstrap seed sweep
-More candidates to choose from: each Run draws those of another seed, and all stay side by side in the gallery.
+Draws more candidates to choose from: each Run uses another seed, and all candidates stay side by side in the
+gallery.
 
-Set the number beside **Run** to N and press it: *seed* counts up with every Run, and round 1 has N x 16 candidates
-more. Then pick in the gallery. Any other number may be swept so; what is there already is never drawn again.
+Set the number beside **Run** to N and press it: *seed* counts up with every Run, and round 1 gets N x 16 more
+candidates. Then pick in the gallery. You can sweep any other number the same way. Existing candidates are never
+drawn again.
 
 {PICKING}
 {WITH_YOUR_OWN}""",
@@ -91,7 +93,7 @@ def begin(name: str, reference: bool = True) -> Graph:
     members = ["base", "project", "negative", "latent"]
     if reference:
         members += draw(graph, "0", 0, (470, 376), "project", model=("base", "MODEL"), clip=("base", "CLIP"))
-    graph.group("1 · The picture, and what the base draws by itself" if reference else "1 · The project", members)
+    graph.group("1 · The image, and what the base model draws by itself" if reference else "1 · The project", members)
     return graph
 
 

@@ -17,54 +17,54 @@ SAMPLED = {"seed": 7, "steps": 16, "cfg": 3.0, "sampler_name": "euler", "schedul
 TALL = 1116
 """Height of the columns."""
 
-TRAINS = """Press **Run**. A character is learnt from 20 drawings, and a style that the base has never seen from 16, on
-the small base model that comes with the pack: two or three minutes, with nothing downloaded. *Stack LoRAs* and *Check
-and mend a conflict* share the two, so they are trained once."""
+TRAINS = """Press **Run**. A character LoRA is trained on 20 drawings, and a style LoRA on 16 drawings in a style that
+the base model has never seen. It runs on the small base model that comes with the pack, takes two or three minutes,
+and downloads nothing. *Stack LoRAs* and *Check and mend a conflict* share the two LoRAs, so they are trained once."""
 OWN = """## With a model and LoRAs of your own
-1. Swap *Load Sandbox* for **Load Checkpoint** (MODEL, CLIP, VAE).
-2. The nodes that train may go: write your LoRAs into one **LoRA Stack**, one on each line (*girl : 0.8*), or link a
-   **LORA_STACK** of any pack. For runs of your own, **Load Run** goes where *Train LoRA* was."""
-OWN_SIZE = "Set *Empty Latent Image* and *KSampler* as you do for that model."
-SMALL = """*The sandbox draws 64-pixel pictures: its VAE has 4 pixels to a latent, not 8, so an empty latent of 128 px
-gives 64.*
+1. Replace *Load Sandbox* with **Load Checkpoint** (MODEL, CLIP, VAE).
+2. Delete the nodes that train. Write your LoRAs into one **LoRA Stack**, one per line (*girl : 0.8*), or link a
+   **LORA_STACK** from any pack. For runs of your own, put **Load Run** in place of *Train LoRA*."""
+OWN_SIZE = "Set *Empty Latent Image* and *KSampler* as usual for that model."
+SMALL = """*The sandbox draws 64-pixel images. Its VAE has 4 pixels per latent, not 8, so an empty latent of 128 px
+gives 64 px.*
 """
 
 NOTES = {
     "Stack LoRAs": f"""# Stack LoRAs
-A character in a style, from a LoRA each. {TRAINS}
+Combine a character LoRA with a style LoRA. {TRAINS}
 
-The first *LoRA Stack* holds the character at 0.8. The second takes it over and puts the style behind it at 0.5.
-*Apply LoRA Stack* is the same as one *Load LoRA* after the other.
+The first *LoRA Stack* holds the character at 0.8. The second takes that stack and adds the style at 0.5. *Apply LoRA
+Stack* does the same as one *Load LoRA* node after the other.
 
-**Look** on the right: the same prompt and seed with the stack and without. Green eyes, red hair, fox ears and a tail
-with a blue tip are hers; the broad pen and the faded colours are the storybook's. The base knows neither word, so it
-draws anybody, in any style.
+**Look** on the right: the same prompt and seed with the stack and without it. Green eyes, red hair, fox ears and a
+tail with a blue tip come from the character; the broad pen and the faded colours come from the storybook style. The
+base model knows neither word, so it draws anybody, in any style.
 
-Each *LoRA Stack* says what is in it, and which of the guides' rules it breaks: at most three LoRAs, strengths that sum
-to at most 1.8, the character the strongest, 0.7 to begin with. These break none. Write 1.2 into the style's
-*run_strength* and run again: now it is told, and the picture shows why.
+Each *LoRA Stack* shows what is in it and which of the guides' rules it breaks: at most three LoRAs, strengths that sum
+to at most 1.8, the character the strongest, 0.7 to begin with. This stack breaks none. Set the style's *run_strength*
+to 1.2 and run again: now the node warns you, and the image shows why.
 
 {OWN}
-3. Write their trigger words into *Prompt*; the output *triggers* tells those that the files know.
+3. Write their trigger words into *Prompt*. The output *triggers* lists those that the files contain.
 4. {OWN_SIZE}
 
 {SMALL}""",
     "Check and mend a conflict": f"""# Check and mend a conflict
-What if two LoRAs write over each other? {TRAINS} Here both are strong: the character at 1, the style at 0.8.
+What if two LoRAs override each other? {TRAINS} Here both are strong: the character at 1, the style at 0.8.
 
-**Conflict Report** measures them from their files alone: how much they listen to the same inputs (*kappa*), and how
-much of each one's output the other writes over. The verdict is *fine*, *strengths* (others mend it; they are named) or
-*merge* (no strengths do). The heat map shows in which blocks, the table every figure. The files see less than you do:
-by these two it is the style that suffers, in the pictures it is her eyes.
+**Conflict Report** measures them from their files alone: how much they react to the same inputs (*kappa*), and how much
+of each one's output the other overwrites. The verdict is *fine*, *strengths* (other strengths fix it, and are named) or
+*merge* (no strengths do). The heat map shows which blocks conflict, the table every figure. You see more than the files
+do: according to the files the style suffers, but in the images her eyes do.
 
-**Merge LoRAs** makes one file of both, in which one gives way where the other is at home. *identity_first* protects the
-character, *mu* 1000 all the way; the usual *balanced* at 0.5 gives way less: too little for these two.
+**Merge LoRAs** makes one file of both, in which each LoRA can give way where the other matters most. *identity_first*
+protects the character, with *mu* 1000 completely. The default, *balanced* at 0.5, gives way too little for these two.
 
-**Time Split** uses both at different times: here the style counts in the early steps, in which the lines are made, and
-fades to 0.3 by half-time, so that the character's colours are her own. On your model it may be the reverse: try the
+**Time Split** uses the LoRAs at different times. Here the style counts in the early steps, when the lines form, and
+fades to 0.3 by half-time, so that the character keeps her colours. On your model it may be the reverse: try the
 presets.
 
-**Look** on the right at three times the same prompt and seed. A merge and a split cost some of the style: keep the
+**Look** on the right: the same prompt and seed, three times. Merging and splitting cost some of the style, so keep the
 plain stack where it is good enough.
 
 {OWN}
@@ -74,12 +74,12 @@ plain stack where it is good enough.
 {SMALL}""",
 }
 LOOK = {
-    "plain": """**The plain stack.** Look at her eyes: they should be green. At these strengths the style writes over
+    "plain": """**The plain stack.** Look at her eyes: they should be green. At these strengths the style overrides
 them, and most are grey or brown.""",
-    "merged": """**Merged.** The style gives way where the character is at home: her eyes are green again, but for one
-or two, and lines and colours are still the storybook's.""",
-    "split": """**Split in time.** Her eyes and the blue tip of her tail are all hers. The broad pen has stayed; the
-yellowed paper has mostly gone.""",
+    "merged": """**Merged.** The style gives way where the character matters most: her eyes are green again, except
+for one or two, and the lines and colours are still the storybook's.""",
+    "split": """**Split in time.** Her eyes and the blue tip of her tail are right in every image. The broad pen is
+still there; the yellowed paper is mostly gone.""",
 }
 
 

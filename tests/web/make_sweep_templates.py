@@ -23,19 +23,19 @@ SWEPT = {"width": 128, "height": 128, "steps": 16, "cfg": 3.0}
 CHECKPOINTS = {"checkpoints": "all", "strengths": "0.8, 1.0", "prompts": "\n".join((*PROMPTS, ANOTHER))}
 SAMPLED = {"steps": 16, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
 
-TRAINS = """A character LoRA is trained on 20 drawings, on the small base model that comes with the pack, in about a
-minute with nothing downloaded; the four templates of sweeps share it, so it is trained once."""
-KEPT = """Every cell is kept as soon as it is drawn, in `output/sweeps`: **Cancel** loses nothing, and the next Run
-draws only what is missing. **Open viewer** shows every picture large, two at a time if you like, and marks what is
-good."""
-OWN_MODEL = "1. Swap *Load Sandbox* for **Load Checkpoint** (MODEL, CLIP, VAE)."
-OWN_LORA = """2. Swap *Train LoRA* for **Load Run** and link its *run*; or write names into *files*; or link a
-   **LORA_STACK** of your own, whose first LoRA is swept. The nodes before it may go."""
-OWN_PROMPTS = """3. Write your trigger into *prompts*, one on each line; *prompt_set* puts ready settings, outfits and
-   poses behind each."""
-OWN_SIZE = "4. Set *width*, *height*, *steps*, *cfg* and the sampler as you do for that model."
-SMALL = """*The sandbox draws 64-pixel pictures: its VAE has 4 pixels to a latent, not 8, so an empty latent of 128 px
-gives 64.*
+TRAINS = """A character LoRA is trained on 20 drawings, on the small base model that comes with the pack. This takes
+about a minute and downloads nothing. The four sweep templates share this LoRA, so it is trained once."""
+KEPT = """Every cell is saved in `output/sweeps` as soon as it is drawn: **Cancel** loses nothing, and the next Run
+draws only what is missing. **Open viewer** shows every image large, two at a time if you like, and lets you mark
+the best."""
+OWN_MODEL = "1. Replace *Load Sandbox* with **Load Checkpoint** (MODEL, CLIP, VAE)."
+OWN_LORA = """2. Replace *Train LoRA* with **Load Run** and link its *run*; or write LoRA names into *files*; or link
+   your own **LORA_STACK**, whose first LoRA is swept. You can delete the nodes before it."""
+OWN_PROMPTS = """3. Write prompts with your trigger into *prompts*, one per line. *prompt_set* appends ready settings,
+   outfits and poses to each."""
+OWN_SIZE = "4. Set *width*, *height*, *steps*, *cfg* and the sampler as usual for that model."
+SMALL = """*The sandbox draws 64-pixel images. Its VAE has 4 pixels per latent, not 8, so an empty latent of 128 px
+gives 64 px.*
 """
 YOUR_OWN = f"""## With a model and a LoRA of your own
 {OWN_MODEL}
@@ -50,9 +50,9 @@ NOTES = {
 How strongly should a LoRA be applied? Press **Run**. {TRAINS} Then the same prompts and seed are drawn without it and
 at five strengths.
 
-**Look** along each row, from *no LoRA* to 1.0. Take the lowest strength at which she is wholly herself and the view,
-mood and background are still those of the prompt. What is hers only in parts needs more; colours that burn or a prompt
-that no longer counts need less.
+**Look** along each row, from *no LoRA* to 1.0. Choose the lowest strength at which she is fully herself while the view,
+mood and background still follow the prompt. If she is only partly herself, go higher. If colours burn or the prompt is
+ignored, go lower.
 
 {KEPT}
 
@@ -61,21 +61,21 @@ that no longer counts need less.
 Which of a run's checkpoints is best? Press **Run**. {TRAINS} Then each of its five checkpoints is drawn at two
 strengths, with the same prompts and seed: a sheet for each strength.
 
-**Look** along each row, from *no LoRA* to the last step. Early ones are not yet her; late ones may draw every picture
-like the drawings they were trained on, whatever the prompt says. Take the earliest that is wholly her at both
-strengths. *Score and pick* measures it.
+**Look** along each row, from *no LoRA* to the last step. Early checkpoints are not her yet. Late ones may make every
+image look like the training drawings, whatever the prompt says. Choose the earliest that is fully her at both
+strengths. *Score and pick* measures this.
 
 {KEPT}
 
 {YOUR_OWN}""",
     "Seed sweep": f"""# Seed sweep
-Is it the LoRA, or was it luck? Press **Run**. {TRAINS} Then two prompts are drawn at six seeds, through nodes of your
-own: *Sweep Values* gives them the LoRA, the strength, the prompt and the seed, and *Compose Grid* draws cell by cell.
+Is it the LoRA, or just luck? Press **Run**. {TRAINS} Then two prompts are drawn at six seeds, through your own nodes:
+*Sweep Values* provides the LoRA, the strength, the prompt and the seed, and *Compose Grid* draws cell by cell.
 
-**Look** along each row: what stays the same is what the LoRA knows; what changes with the seed is left to chance.
+**Look** along each row: whatever stays the same comes from the LoRA; whatever changes with the seed is left to chance.
 
-Between the two nodes may stand **any sampler** and whatever else you use. What is not linked to *Sweep Values* is the
-same in all cells.
+You can put **any sampler** and any other nodes between the two. Whatever is not linked to *Sweep Values* is the same in
+all cells.
 
 {KEPT}
 
@@ -83,16 +83,16 @@ same in all cells.
 {OWN_MODEL}
 {OWN_LORA}
 {OWN_PROMPTS}
-4. Set *Empty Latent Image* and *KSampler* as you do for that model.
+4. Set *Empty Latent Image* and *KSampler* as usual for that model.
 
 {SMALL}""",
     "Score and pick": f"""# Score and pick
-Measured, not guessed: which checkpoint at which strength? Press **Run**. {TRAINS} Then five checkpoints at two
-strengths are drawn, scored, and the one to take draws the four pictures on the right.
+Which checkpoint, at which strength? Measured, not guessed. Press **Run**. {TRAINS} Then five checkpoints are drawn at
+two strengths and scored, and the recommended one draws the four images on the right.
 
-**Look** at the table: *likeness* to the training pictures, the share of the *prompt* that is shown, *diversity*,
-*copies* of training pictures, *burn*, *validation* loss. What breaks a limit is out; of the others the best mix of
-likeness and prompt is taken, and of equals the earliest. Then look at the sheets: the numbers see less than you do.
+**Look** at the table: *likeness* to the training images, the share of the *prompt* that is shown, *diversity*, *copies*
+of training images, *burn*, *validation* loss. Anything beyond a limit is out. Of the rest, the best mix of likeness and
+prompt wins; among equals, the earliest. Then look at the sheets: you see more than the numbers do.
 
 **To decide yourself**, press *Use this one* in the viewer, and set *which* in *Pick Checkpoint* to *picked in a sweep*.
 
@@ -100,11 +100,12 @@ likeness and prompt is taken, and of equals the earliest. Then look at the sheet
 
 ## With a model and a LoRA of your own
 {OWN_MODEL}
-2. Swap *Train LoRA* for **Load Run**, and link its *run* to *Checkpoint Sweep* and *Pick Checkpoint*; *Load Dataset*
-   should still give the pictures it was trained on.
+2. Replace *Train LoRA* with **Load Run**, and link its *run* to *Checkpoint Sweep* and *Pick Checkpoint*. Let *Load
+   Dataset* load the images it was trained on.
 {OWN_PROMPTS}
-4. Choose a *tagger*, or link **Load CLIP Vision**, in *Score Sweep*: without either, likeness is not measured.
-5. Set the sizes and samplers as you do for that model.
+4. Link **Load CLIP Vision** to *Score Sweep*: it measures likeness, and without likeness nothing is recommended. Choose
+   a *tagger* there as well, to measure how well the prompt is followed.
+5. Set the sizes and samplers as usual for that model.
 
 {SMALL}""",
 }
@@ -117,7 +118,7 @@ def begin(name: str) -> Graph:
     graph.add("data", f"{NAMED}LoadDataset", (0, 300), (420, 154), folder="sandbox/dataset/akane")
     graph.add("absorb", f"{NAMED}AbsorbTags", (0, 590), (420, 586), {"dataset": ("data", "dataset")},
               purpose="character", trigger=TRIGGER)
-    graph.group("1 · Pictures and captions", ["base", "data", "absorb"])
+    graph.group("1 · Images and captions", ["base", "data", "absorb"])
     graph.add("settings", f"{NAMED}TrainSettings", (490, 60), (420, 1116), save_every=40, validate_every=40,
               validation_fraction=0.1, preview_every=0)
     graph.add("train", f"{NAMED}TrainLora", (960, 60), (420, 1116), {
@@ -173,7 +174,7 @@ def seed_sweep() -> Graph:
         "model": ("lora", "MODEL"), "positive": ("positive", "CONDITIONING"), "negative": ("negative", "CONDITIONING"),
         "latent_image": ("latent", "LATENT"), "seed": ("values", "seed")}, **SAMPLED)
     graph.add("decode", "VAEDecode", (x, 880), (360, 46), {"samples": ("sample", "LATENT"), "vae": ("base", "VAE")})
-    graph.group("3 · Values, and nodes of your own", ["values", "negative", "latent", "lora", "positive", "sample",
+    graph.group("3 · Values, and your own nodes", ["values", "negative", "latent", "lora", "positive", "sample",
                                                      "decode"])
     graph.add("compose", f"{NAMED}ComposeGrid", (2350, 60), (420, 640), {
         "sweep": ("values", "sweep"), "images": ("decode", "IMAGE")}, rows="prompt", columns="seed")
@@ -210,7 +211,7 @@ def score_and_pick() -> Graph:
                   upscale_method="lanczos", megapixels=0.5, title="Enlarge for looking"),
         graph.add("show", "PreviewImage", (x + 450, 752), (400, 424), {"images": ("larger", "IMAGE")},
                   title="With what was picked")]
-    graph.group("5 · Pick, and go on with it", members)
+    graph.group("5 · Pick and use it", members)
     return graph
 
 

@@ -142,3 +142,8 @@ def making(folder: Path, key: str) -> Iterator[Path]:
 
 def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def note_stage(record: Project, name: str, title: str, summary: str, reused: bool, facts: dict[str, Any]) -> None:
+    """Record a stage in project.json."""
+    record.record(StageRecord(name, title, summary, 0.0, now(), facts), reused)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UserError
+from ..lora.tensors import TensorFile
+from .time_split import STYLE
 
 MOST_STRENGTH = 10.0
 START, MOST_TOTAL, MOST_LORAS, HIGH = 0.7, 1.8, 3, 0.8
@@ -99,3 +101,17 @@ def _start_lower(used: Sequence[StackEntry]) -> str:
     return "" if len(used) < 2 or not high else (
         f"{', '.join(f'{entry.name} at {entry.strength:g}' for entry in high)}: in a stack start at {START} and go up "
         "only if it is missed.")
+
+
+def roles(entries: Sequence[StackEntry], what: str = "a split in time") -> tuple[int, int]:
+    """(character's, style's) places in a stack: as the files say, else the first ones. Raises UserError for one."""
+    if len(entries) < 2:
+        raise UserError(f"{what} is between two LoRAs, and there is {len(entries) or 'none'}; add one to the "
+                        "stack.")
+    told = [entry.role or file_role(TensorFile(entry.path).metadata) for entry in entries]
+    character = min(range(len(told)), key=lambda place: (told[place] != CHARACTER, told[place] == STYLE))
+    others = [place for place in range(len(told)) if place != character]
+    style = min(others, key=lambda place: told[place] != STYLE)
+    if entries[style].path == entries[character].path:
+        raise UserError(f"{entries[style].name} is both the character and the style; give two different LoRAs.")
+    return character, style

@@ -315,3 +315,11 @@ def _give_back(file: TextIO) -> None:
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)
 _LOCKED_BYTE = 1 << 20
 """Windows denies reading a locked byte, so it lies behind the text that says who holds it."""
+
+
+def latest_checkpoint(run: Run) -> tuple[int, Path]:
+    """(step, path) of the run's last LoRA file. Raises UserError if it has none yet."""
+    files = run.checkpoints()
+    if not files:
+        raise UserError(f"run {run.name!r} has no LoRA file yet; let it train on.")
+    return files[-1]

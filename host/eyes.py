@@ -8,30 +8,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from comfy_api.latest import io
 from torch import Tensor
 
-from ..host import paths
-from ..host.working import Work
 from ..trainer.measures.eyes import Likeness, SandboxEye, TaggerEye
 from ..trainer.measures.onnx import CcipEye, SscdEye, find_onnx
-from ..trainer.tagging.tagger import SANDBOX, Tagger
-from .tagging import opened_tagger, tagger_names
+from ..trainer.tagging.tagger import Tagger
+from . import paths
+from .taggers import opened_tagger
+from .working import Work
 
-BATCH = 16
 NO_TAGGER = "none"
 
 
-def tagger_input() -> io.Combo.Input:
-    names = [name for name in tagger_names() if name != SANDBOX]
-    return io.Combo.Input("tagger", options=[NO_TAGGER, *names], default=NO_TAGGER, tooltip=(
-        "Looks whether a picture shows the tags that were asked for. The sandbox has its own."))
-
-
-def clip_vision_input() -> io.ClipVision.Input:
-    return io.ClipVision.Input("clip_vision", optional=True, tooltip=(
-        "Measures likeness: CLIP or DINOv2 from Load CLIP Vision. Without it CCIP in models/ccip does, or the "
-        "sandbox's judge; else likeness is not measured."))
+BATCH = 16
 
 
 def tag_reader(tagger: str, node_id: str | None) -> Tagger | None:

@@ -1,0 +1,13 @@
+"""Where the nodes stand in the host's menu."""
+
+from __future__ import annotations
+
+DATASET = "LoRA Bootstrap/dataset"
+CAPTIONS = "LoRA Bootstrap/captions"
+TRAIN = "LoRA Bootstrap/train"
+BOOTSTRAP = "LoRA Bootstrap/bootstrap"
+SWEEP = "LoRA Bootstrap/sweep"
+STACK = "LoRA Bootstrap/stack"
+SANDBOX = "LoRA Bootstrap/sandbox"
+INTERNAL = "internal"
+"""Below a place of the menu: nodes that other nodes put into a graph."""

@@ -1,0 +1,103 @@
+"""What a graph knows of a LORA_STACK: its files, what they say of themselves, and what was measured of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+
+from ..trainer.common.errors import UserError
+from ..trainer.lora.tensors import TensorFile
+from ..trainer.stacks.known_strengths import FILE, recall
+from ..trainer.stacks.prompt import find_lora
+from ..trainer.stacks.stack import StackEntry, file_role
+from . import paths
+from .drawing.sweep_plan import LoraEntry
+
+HEADED = (".safetensors", ".sft")
+
+
+TRIGGER = "modelspec.trigger_phrase"
+
+
+def lora_names() -> list[str]:
+    return folder_paths.get_filename_list("loras")
+
+
+def checked_stack(stack: Any) -> list[LoraEntry]:
+    """A LORA_STACK as any pack makes it; places that were left free are left out.
+
+    Raises UserError if it is none.
+    """
+    try:
+        entries = [(name, float(strength), float(clip)) for name, strength, clip in stack or ()]
+    except (TypeError, ValueError):
+        raise UserError(f"LORA_STACK is {str(stack)[:120]!r}; it must be a list of (name, model strength, clip "
+                        "strength). Link a stack node to it.") from None
+    return [entry for entry in entries if entry[0] not in (None, "", "None")]
+
+
+def listed_file(name: str) -> Path:
+    """The file of a LoRA by its name in a stack. Raises UserError if there is none, with the nearest."""
+    found = folder_paths.get_full_path("loras", name)
+    return Path(found) if found else paths.lora_file(find_lora(name, lora_names()))
+
+
+class Facts:
+    """What the files of a stack say of themselves, as far as their texts tell.
+
+    Attributes:
+        entries: for `stack_advice`.
+        triggers: trigger words of those that are used.
+    """
+
+    def __init__(self, stack: Sequence[LoraEntry], roles: Mapping[str, str] | None = None) -> None:
+        self.entries: list[StackEntry] = []
+        found: list[str] = []
+        for name, strength, clip in stack:
+            path = listed_file(name)
+            metadata = TensorFile(path).metadata if path.suffix in HEADED else {}
+            self.entries.append(StackEntry(path=path, strength=strength, clip_strength=clip,
+                                           role=file_role(metadata) or (roles or {}).get(name, "")))
+            if strength or clip:
+                found += filter(None, map(str.strip, metadata.get(TRIGGER, "").split(",")))
+        self.triggers = tuple(dict.fromkeys(found))
+
+
+def stack_entries(stack: Sequence[LoraEntry]) -> list[StackEntry]:
+    """The files of a stack; those of one name are told apart by their folders. Raises UserError if one is not there."""
+    stems = [Path(name).stem for name, _, _ in stack]
+    return [StackEntry(path=paths.lora_file(name), strength=strength, clip_strength=clip_strength,
+                       name=stem if stems.count(stem) == 1 else Path(name).with_suffix("").as_posix())
+            for stem, (name, strength, clip_strength) in zip(stems, stack, strict=True)]
+
+
+def strengths_file() -> Path:
+    return paths.output_root() / FILE
+
+
+def measured_lines(entries: Sequence[StackEntry]) -> list[str]:
+    """A line for each two of them whose best strengths were measured, and each base; [] if none were."""
+    return recall(strengths_file(), [(entry.name, entry.path) for entry in entries])
+
+
+class Used:
+    """Files that a stack of this process names. If one is gone, its node must run again though its text is the same."""
+
+    def __init__(self) -> None:
+        self._files: set[Path] = set()
+        self._losses = 0
+
+    def note(self, path: Path) -> None:
+        self._files.add(path)
+
+    def look(self) -> int:
+        gone = {path for path in self._files if not path.is_file()}
+        self._files -= gone
+        self._losses += len(gone)
+        return self._losses
+
+
+USED = Used()

@@ -1,0 +1,36 @@
+"""The taggers that are installed, and those that can be fetched."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..trainer.tagging import tagger as tags
+from ..trainer.tagging.files import PUBLISHED, download_tagger, find_tagger, installed_taggers
+from . import paths
+from .working import Work, follow
+
+
+def tagger_names() -> list[str]:
+    """sandbox, those that are there, and those that can be fetched."""
+    there = [name for root in paths.model_roots("taggers") for name in installed_taggers(root)]
+    return list(dict.fromkeys((tags.SANDBOX, *there, *PUBLISHED)))
+
+
+def tagger_root(name: str) -> Path:
+    """The folder of models that has the tagger; the first if none has."""
+    roots = paths.model_roots("taggers")
+    return next((root for root in roots if name in installed_taggers(root)), roots[0])
+
+
+def check_tagger(name: str, download: bool) -> None:
+    """Raises UserError if there is no such tagger and it is not to be fetched either."""
+    if name != tags.SANDBOX and not (download and name in PUBLISHED):
+        find_tagger(name, tagger_root(name))
+
+
+def opened_tagger(name: str, download: bool, work: Work) -> tags.Tagger:
+    check_tagger(name, download)
+    root = tagger_root(name)
+    if download and name in PUBLISHED and name not in installed_taggers(root):
+        follow(download_tagger(name, root), work)
+    return tags.open_tagger(name, root)
