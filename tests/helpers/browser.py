@@ -46,6 +46,19 @@ UNREADABLE = """(selector) => [...document.querySelectorAll(selector)].filter((o
 }).filter(Boolean)"""
 """Of what a selector finds: the texts with less contrast than WCAG's 4.5."""
 
+FRAMES = 6
+"""For so many frames what is looked at must not have changed to be still."""
+STILL = """([selector, frames]) => {
+    const places = [...document.querySelectorAll(selector)].map((one) => {
+        const { x, y, width, height } = one.getBoundingClientRect();
+        return [x, y, width, height].map(Math.round);
+    });
+    const [now, before] = [JSON.stringify(places), window.lbTestsStill ?? {}];
+    const same = before.selector === selector && before.now === now ? before.same + 1 : 0;
+    window.lbTestsStill = same < frames ? { selector, now, same } : {};
+    return places.length && same >= frames;
+}"""
+
 
 def find_browser() -> str | None:
     """The path of a Chromium, or None."""
@@ -181,6 +194,21 @@ class Tab:
         self.page.wait_for_function(
             "(least) => (document.querySelector('.lb-raw')?.getAttribute('d') ?? '').split(/[ML]/).length > least",
             arg=points, timeout=seconds * 1000)
+
+    def restored(self) -> Tab:
+        """Wait until the front end has put this person's last graph, or its first one, in place."""
+        self.page.wait_for_function("() => app.extensionManager?.workflow?.activeWorkflow", timeout=LOADED)
+        return self
+
+    def stored(self, text: str) -> None:
+        """Wait until the front end has kept a graph with that text for the next time, a moment after it was changed."""
+        self.page.wait_for_function("""(text) => [localStorage, sessionStorage].some(
+            (storage) => Object.values(storage).some((value) => value.includes(text)))""", arg=text, timeout=DRAWN)
+
+    def still(self, selector: str) -> None:
+        """Wait until nothing that a selector finds has moved or changed its size for a few frames: both renderers place
+        what they draw a frame or two later."""
+        self.page.wait_for_function(STILL, arg=[selector, FRAMES], polling="raf", timeout=DRAWN)
 
     def drawn(self) -> None:
         """Wait until what has changed so far is on the screen: the panels draw once a frame."""

@@ -62,7 +62,7 @@ class Person:
     def look_at_gallery(self, number: int) -> None:
         self.page.wait_for_function("() => app.canvas.graph._nodes.length > 30", timeout=DRAWN)
         self.page.evaluate(LOOK, number)
-        self.page.wait_for_timeout(500)
+        self.tab.still(".lb-gallery")
         self.page.evaluate(LOOK, number)
 
     def gallery(self, number: int):

@@ -65,7 +65,7 @@ class Gallery:
         """Wait for the pictures, and bring them into view."""
         self.page.locator(".lb-gallery-card").first.wait_for(timeout=DRAWN)
         self.page.evaluate(LOOK, ".lb-gallery")
-        self.page.wait_for_timeout(300)  # both renderers place what they draw a frame or two later
+        self.tab.still(".lb-gallery")
         self.page.evaluate(LOOK, ".lb-gallery")
         return self
 
@@ -328,21 +328,21 @@ def test_narrow_windows_large_letters_and_the_light_theme_can_be_read(gallery, s
         one.tab.picture("light node")
         assert one.page.evaluate(UNREADABLE, f"{TEXTS}, .lb-project :is(p, span, th, td)") == []
         one.press("Large view")
-        one.page.wait_for_timeout(300)
+        one.tab.still(".lb-gallery, .lb-gallery *")
         one.tab.picture("light")
         assert one.page.evaluate(UNREADABLE, f"{TEXTS}:not(:disabled)") == []
         one.at(7).type("k", "Z")
-        one.page.wait_for_timeout(300)
+        one.tab.still(".lb-gallery, .lb-gallery *")
         assert one.page.evaluate(UNREADABLE, f"{TEXTS}:not(:disabled)") == []
         for wide, zoom in ((700, 1), (SIZE["width"], 2)):
             one.page.set_viewport_size({"width": wide, "height": SIZE["height"]})
             one.page.evaluate("(zoom) => { document.documentElement.style.fontSize = `${16 * zoom}px`; "
                               "document.querySelector('dialog .lb-gallery').style.fontSize = `${14 * zoom}px`; }", zoom)
-            one.page.wait_for_timeout(300)
+            one.tab.still(".lb-gallery, .lb-gallery *")
             one.tab.picture(f"closely {wide} x{zoom}")
             assert one.page.evaluate(WIDER) == []
             one.type("<Escape>")
-            one.page.wait_for_timeout(300)
+            one.tab.still(".lb-gallery, .lb-gallery *")
             one.tab.picture(f"all {wide} x{zoom}")
             assert one.page.evaluate(WIDER) == []
             assert one.focused

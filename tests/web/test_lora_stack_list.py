@@ -50,7 +50,7 @@ class Stack:
     tab: Tab
 
     def build(self, text: str = TEXT, width: int = 0) -> Stack:
-        self.page.wait_for_timeout(1000)  # the front end may still put this person's last graph there
+        self.tab.restored()
         self.page.evaluate("() => app.canvas.graph.clear()")
         # older front ends take a new node for the old one of its number, if that was not seen to go
         self.page.locator(".lb-stack").first.wait_for(state="detached", timeout=DRAWN)
@@ -160,7 +160,7 @@ def test_rows_are_edited_by_keyboard_and_are_the_text_that_is_saved_and_queued(s
     stack.type("<Delete>")
     after = moved.replace("off glow", "glow").replace(":0.3>", ">")
     assert stack.text == after and stack.queued == [{"entries": after, "run_strength": 0.8}]
-    stack.page.wait_for_timeout(1500)  # the host keeps a graph a moment after it was changed
+    stack.tab.stored("<lora:ink:0.6>")
     stack.tab.open()
     stack.look()
     assert stack.values == [[after, 0.8]] and stack.names == ["girl", "ink", "inkwash", "off shoulder", "glow"]
@@ -216,7 +216,7 @@ def test_narrow_nodes_large_letters_and_both_themes_can_be_read(stack, server, v
             outline = stack.page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
             assert outline == "solid"
             stack.page.evaluate("() => { document.querySelector('.lb-stack').style.fontSize = '24px'; }")
-            stack.page.wait_for_timeout(300)
+            stack.tab.still(".lb-stack, .lb-stack *")
             stack.tab.picture(f"{theme} large")
             assert stack.page.evaluate(WIDER) == []
     finally:

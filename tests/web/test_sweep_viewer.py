@@ -64,7 +64,7 @@ class Viewer:
 
     def build(self) -> Viewer:
         """Make a graph of a grid's node and one that scores it, and wait for their pictures."""
-        self.page.wait_for_timeout(1000)  # the front end may still put this person's last graph there
+        self.tab.restored()
         self.page.evaluate("() => app.canvas.graph.clear()")
         # older front ends take a new node for the old one of its number, if that was not seen to go
         self.page.locator(".lb-sweep-panel").first.wait_for(state="detached", timeout=DRAWN)

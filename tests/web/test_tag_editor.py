@@ -57,7 +57,7 @@ class Editor:
         """Wait for the pictures, and bring them into view."""
         self.row(0).locator(".lb-tags-chip").first.wait_for(timeout=DRAWN)
         self.page.evaluate(LOOK)
-        self.page.wait_for_timeout(300)  # both renderers place what they draw a frame or two later
+        self.tab.still(".lb-tags")
         self.page.evaluate(LOOK)
         return self
 
