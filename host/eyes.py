@@ -14,7 +14,7 @@ from ..trainer.measures.eyes import Likeness, SandboxEye, TaggerEye
 from ..trainer.measures.onnx import CcipEye, SscdEye, find_onnx
 from ..trainer.tagging.tagger import Tagger
 from . import paths
-from .taggers import opened_tagger
+from .taggers import open_listed_tagger
 from .working import Work
 
 NO_TAGGER = "none"
@@ -25,7 +25,7 @@ BATCH = 16
 
 def tag_reader(tagger: str, node_id: str | None) -> Tagger | None:
     """The tagger that a widget names."""
-    return None if tagger == NO_TAGGER else opened_tagger(tagger, False, Work(node_id))
+    return None if tagger == NO_TAGGER else open_listed_tagger(tagger, False, Work(node_id))
 
 
 class ClipVisionEye:

@@ -28,7 +28,7 @@ def lora_outputs(path: Path, strength: float = 1.0) -> LoraOutputs:
     return LoraOutputs(str(path), [(lora_name(path), strength, strength)], load_file(path))
 
 
-def applied(model: Any, clip: Any, path: Path, strength: float = 1.0) -> tuple[Any, Any]:
+def apply_to(model: Any, clip: Any, path: Path, strength: float = 1.0) -> tuple[Any, Any]:
     """(MODEL, CLIP) with the LoRA, through the host's own loader; what was given stays as it is."""
     from .backbone.model import apply_lora
 

@@ -26,7 +26,7 @@ def lora_names() -> list[str]:
     return folder_paths.get_filename_list("loras")
 
 
-def checked_stack(stack: Any) -> list[LoraEntry]:
+def read_stack(stack: Any) -> list[LoraEntry]:
     """A LORA_STACK as any pack makes it; places that were left free are left out.
 
     Raises UserError if it is none.
@@ -45,7 +45,7 @@ def listed_file(name: str) -> Path:
     return Path(found) if found else paths.lora_file(find_lora(name, lora_names()))
 
 
-class Facts:
+class StackFacts:
     """What the files of a stack say of themselves, as far as their texts tell.
 
     Attributes:

@@ -28,7 +28,7 @@ def check_tagger(name: str, download: bool) -> None:
         find_tagger(name, tagger_root(name))
 
 
-def opened_tagger(name: str, download: bool, work: Work) -> tags.Tagger:
+def open_listed_tagger(name: str, download: bool, work: Work) -> tags.Tagger:
     check_tagger(name, download)
     root = tagger_root(name)
     if download and name in PUBLISHED and name not in installed_taggers(root):

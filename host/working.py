@@ -78,6 +78,6 @@ def problem(check: Callable[..., object], *values: Any) -> bool | str:
     return True
 
 
-def counting(what: str, work: Work):
+def progress_of(what: str, work: Work):
     """A `progress` of the library's that shows in the node, and raises the host's interruption on Cancel."""
     return lambda done, total: work(Making(what, done, total))

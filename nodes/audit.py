@@ -56,14 +56,12 @@ class AuditDataset(io.ComfyNode):
 
     @classmethod
     def execute(cls, dataset, family, resolution, purpose, trigger, leave_out, columns) -> io.NodeOutput:
-        node_id = cls.hidden.unique_id
         config = AuditConfig(family=family, resolution=resolution or None, purpose=purpose, trigger=trigger.strip())
-        found = follow(audit(dataset, config, paths.audits_root() / "measured"), Work(node_id)).audit
-        kept, reasons = left_over(found, leave_out) if leave_out != "nothing" else (dataset, ())
-        report = "\n".join(line for line in (table(found).rstrip(), *reasons) if line)
+        found = run_audit(dataset, config, Work(cls.hidden.unique_id))
+        rest, report = leave_out_findings(found, dataset, leave_out)
         sheet = to_batch(contact_sheet(found, min(columns, max(1, len(dataset)))))
-        show_report(advice_first(found, report), node_id)
-        return io.NodeOutput(kept, sheet, report, ui=ui.PreviewImage(sheet, cls=cls))
+        show_report(advice_first(found, report), cls.hidden.unique_id)
+        return io.NodeOutput(rest, sheet, report, ui=ui.PreviewImage(sheet, cls=cls))
 
 
 def advice_first(found: DatasetAudit, report: str) -> str:
@@ -72,10 +70,18 @@ def advice_first(found: DatasetAudit, report: str) -> str:
     return "\n\n".join((head, *(["\n".join(("Advice", *found.advice))] if found.advice else []), *rest))
 
 
-def left_over(found: DatasetAudit, leave_out: str) -> tuple[Dataset, tuple[str, ...]]:
-    """(what goes on, why the others do not). Raises UserError if nothing does."""
-    kept, reasons = found.without(*LEAVE_OUT[leave_out])
-    if not len(kept):
+def run_audit(dataset: Dataset, config: AuditConfig, work: Work) -> DatasetAudit:
+    """The audit of a dataset; what was measured before is not measured again."""
+    return follow(audit(dataset, config, paths.audits_root() / "measured"), work).audit
+
+
+def leave_out_findings(found: DatasetAudit, dataset: Dataset, leave_out: str) -> tuple[Dataset, str]:
+    """(the dataset that goes on, the report with the reasons for those left out).
+
+    Raises UserError if no image is left.
+    """
+    rest, reasons = (dataset, ()) if leave_out == "nothing" else found.without(*LEAVE_OUT[leave_out])
+    if leave_out != "nothing" and not len(rest):
         raise UserError(f"all {len(found.pictures)} pictures would be left out ({reasons[0]}). Leave out less, or add "
                         "pictures; the report of leave_out 'nothing' says what is wrong.")
-    return kept, reasons
+    return rest, "\n".join(line for line in (table(found).rstrip(), *reasons) if line)

@@ -37,7 +37,7 @@ PROMPT_SLOT, SEED_SLOT = 0, 1
 """Of View Prompts' outputs."""
 
 
-class _Drawn:
+class _DrawnCounts:
     """How many candidates this process left in which folder: if some are gone, they are drawn again, though nothing in
     the graph has changed."""
 
@@ -57,7 +57,7 @@ class _Drawn:
         return self.losses
 
 
-DRAWN = _Drawn()
+DRAWN = _DrawnCounts()
 
 
 class SaveCandidates(io.ComfyNode):
@@ -92,7 +92,7 @@ class SaveCandidates(io.ComfyNode):
         source_node = prompt.get_node(me)["inputs"]["views"][0]
         part = part_between(prompt.get_node, source_node, images, "link View Prompts' prompt to the text encoder and "
                             "its seed to the sampler, and the decoded image to Save Candidates.")
-        job = Job.of(project, views, part, LORA_STACK)
+        job = DrawRequest.of(project, views, part, LORA_STACK)
         show_text("\n".join((job.headline, *job.warnings)), me)
         if job.one.number == REFERENCE:
             forget_others(job.one, [lineage.name for _, lineage in job.plan])
@@ -155,7 +155,7 @@ class KeepCandidate(io.ComfyNode):
 # -- what is to be drawn -----------------------------------------------------------------------------------------------
 
 
-class Job:
+class DrawRequest:
     """What a Run draws for one round.
 
     Attributes:
@@ -169,7 +169,7 @@ class Job:
         self.missing = [(view, lineage) for view, lineage in self.plan if not is_kept(one, lineage)]
 
     @classmethod
-    def of(cls, project: BootstrapProject, views: ViewPlan, part: Part, stack: Any) -> Job:
+    def of(cls, project: BootstrapProject, views: ViewPlan, part: Part, stack: Any) -> DrawRequest:
         lora, strength = parent_of(stack, project)
         steps, cfg = part.settings.get("steps"), part.settings.get("cfg")
         return cls(project.round(views.round), views, Source(lora, strength, part.recipe, steps, cfg), part)
@@ -217,7 +217,7 @@ def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Bootstr
     return paths.lora_file(name), float(strength)
 
 
-def expand_views(graph: GraphBuilder, job: Job, project: list[Any]) -> list[Any]:
+def expand_views(graph: GraphBuilder, job: DrawRequest, project: list[Any]) -> list[Any]:
     """Add the graph's sampling part for each missing view, each waiting for the one before; returns the link to the
     project as it is when all are kept."""
     done, total = None, len(job.one.made()) + len(job.missing)

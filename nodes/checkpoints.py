@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..host import menu, paths
-from ..host.outputs import applied, lora_outputs
+from ..host.outputs import apply_to, lora_outputs
 from ..host.progress import show_text
 from ..host.routes.run_view import run_folders
 from ..trainer.common.errors import UserError
@@ -93,17 +93,10 @@ class PickCheckpoint(io.ComfyNode):
 
     @classmethod
     def execute(cls, run, which, step, strength, model=None, clip=None) -> io.NodeOutput:
-        found = read_run(run.folder)
-        if which == WHICH[3]:
-            which, step, strength = "step", *picked_in_sweep(found)
-        at, path = pick_checkpoint(found, which, step)
+        at, path, strength = choose_checkpoint(read_run(run.folder), which, step, strength)
         show_text(f"{path.name} (step {at})", cls.hidden.unique_id)
         lora = lora_outputs(path, strength)
-        if model is not None or clip is not None:
-            model, clip = applied(model, clip, path, strength)
-        absent = ExecutionBlocker("Pick Checkpoint has no such output, for nothing is linked to its input of that name")
-        return io.NodeOutput(lora.path, lora.stack, lora.weights, absent if model is None else model,
-                             absent if clip is None else clip)
+        return io.NodeOutput(lora.path, lora.stack, lora.weights, *apply_or_block(model, clip, path, strength))
 
 
 def run_names() -> list[str]:
@@ -121,6 +114,21 @@ def named_run(name: str) -> Run:
     if folder is None:
         raise UserError(f"there is no run {name!r} in output/loras. Train one, or press R and choose again.")
     return read_run(folder)
+
+
+def choose_checkpoint(run: Run, which: str, step: int, strength: float) -> tuple[int, Path, float]:
+    """(step, path, strength) as the widgets say; what was picked in a sweep brings its own strength."""
+    if which == WHICH[3]:
+        which, step, strength = "step", *picked_in_sweep(run)
+    return *pick_checkpoint(run, which, step), strength
+
+
+def apply_or_block(model: Any, clip: Any, path: Path, strength: float) -> tuple[Any, Any]:
+    """(MODEL, CLIP) with the LoRA; what was not given blocks what comes after it, and says why."""
+    absent = ExecutionBlocker("Pick Checkpoint has no such output, for nothing is linked to its input of that name")
+    if model is not None or clip is not None:
+        model, clip = apply_to(model, clip, path, strength)
+    return (absent if model is None else model), (absent if clip is None else clip)
 
 
 def pick_checkpoint(run: Run, which: str, step: int = 0) -> tuple[int, Path]:

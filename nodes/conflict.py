@@ -9,11 +9,12 @@ from comfy_api.latest import io
 from ..host import menu, paths
 from ..host.drawing.pictures import to_batch
 from ..host.drawing.sweep_plan import LoraEntry
-from ..host.stacks import checked_stack, measured_lines, stack_entries
-from ..host.working import Work, counting, show_report
+from ..host.stacks import measured_lines, read_stack, stack_entries
+from ..host.working import Work, progress_of, show_report
 from ..trainer.stacks.conflict import ConflictReport, measure_conflict
 from ..trainer.stacks.conflict_picture import conflict_picture, pair_table, write_conflict
 from ..trainer.stacks.overlap import TOLERANCE
+from ..trainer.stacks.stack import StackEntry
 from .sockets import LoraStack
 
 
@@ -42,20 +43,26 @@ class ConflictReportNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, LORA_STACK, tolerance) -> io.NodeOutput:
-        me, stack = cls.hidden.unique_id, checked_stack(LORA_STACK)
-        entries = stack_entries(stack)
-        report = measure_conflict(entries, tolerance=tolerance, progress=counting("measuring layers", Work(me)))
-        write_conflict(report, paths.conflicts_root())
-        text = "\n".join((report.text(), *measured_lines(entries)))
-        show_report(text, me)
+        stack = read_stack(LORA_STACK)
+        report, text = report_conflict(stack_entries(stack), tolerance, cls.hidden.unique_id)
         return io.NodeOutput(text, [to_batch(pair_table(pair)) for pair in report.pairs],
-                             to_batch(conflict_picture(report)), recommended(report, stack), report.verdict)
+                             to_batch(conflict_picture(report)), recommended_stack(report, stack), report.verdict)
 
 
 # -- what stacks have in common ----------------------------------------------------------------------------------------
 
 
-def recommended(report: ConflictReport, stack: Sequence[LoraEntry]) -> list[LoraEntry]:
+def report_conflict(entries: Sequence[StackEntry], tolerance: float,
+                    node_id: str | None) -> tuple[ConflictReport, str]:
+    """Measure and write how the LoRAs override each other; the text also stands in the node."""
+    report = measure_conflict(entries, tolerance=tolerance, progress=progress_of("measuring layers", Work(node_id)))
+    write_conflict(report, paths.conflicts_root())
+    text = "\n".join((report.text(), *measured_lines(entries)))
+    show_report(text, node_id)
+    return report, text
+
+
+def recommended_stack(report: ConflictReport, stack: Sequence[LoraEntry]) -> list[LoraEntry]:
     """The stack at a report's strengths, the text encoder's changed by the same factor."""
     return [(name, new, clip * new / old if old else clip)
             for (name, old, clip), new in zip(stack, report.recommended, strict=True)]

@@ -89,7 +89,7 @@ class CurateImages(io.ComfyNode):
     def execute(cls, project, round, mode, keep, stop_on_alarm, tagger, clip_vision=None) -> io.NodeOutput:
         node_id = cls.hidden.unique_id
         one, target = project.round(round), keep or project.target(round)
-        outcome = curated(one, mode, target, stop_on_alarm, clip_vision, tag_reader(tagger, node_id))
+        outcome = curate_by_mode(one, mode, target, stop_on_alarm, clip_vision, tag_reader(tagger, node_id))
         show_report(outcome.report, node_id)
         tell_project(project.name)
         told = {"project": project.name, "round": round, "revision": one.picks.revision, "kept": outcome.count,
@@ -126,7 +126,7 @@ class RoundDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, round, **_) -> Any:
-        return float("nan") if round is None else [_kept_now(number) for number in range(1, round + 1)]
+        return float("nan") if round is None else [_count_kept(number) for number in range(1, round + 1)]
 
     @classmethod
     def execute(cls, project, round, purpose) -> io.NodeOutput:
@@ -163,8 +163,8 @@ class Outcome:
         return "\n".join((self.held or self.headline, *self.notes))
 
 
-def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision: Any = None,
-            tagger: Tagger | None = None) -> Outcome:
+def curate_by_mode(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision: Any = None,
+                   tagger: Tagger | None = None) -> Outcome:
     """Curate a round. Raises UserError if there is nothing to choose from."""
     if not one.pictures():
         raise UserError(f"round {one.number} of {one.project.name!r} has no candidates; take the project from Save "
@@ -172,7 +172,7 @@ def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision
     crops = len(one.project.crops())
     if mode == FROM_FILE:
         return _from_files(one, crops)
-    done = _measured(one, mode, target - crops, clip_vision, tagger)
+    done = _measure_round(one, mode, target - crops, clip_vision, tagger)
     record = Record.load(one.project.folder)
     record.measured(done.figures)
     count, wanted = crops + len(done.kept), target - crops
@@ -189,7 +189,7 @@ def curated(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision
     return Outcome(done.kept, count, _headline(count, target, done.figures), held, notes)
 
 
-def _measured(one: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagger | None) -> Any:
+def _measure_round(one: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagger | None) -> Any:
     eye = choose_eye(one.project.config.base == SANDBOX, clip_vision, tagger)
     first = Lineage.read(one.pictures()[0])
     size = measured_size(first.width, first.height)
@@ -265,7 +265,7 @@ def _meaning(file: Path) -> str:
         return "unreadable"
 
 
-def _kept_now(number: int) -> str:
+def _count_kept(number: int) -> str:
     digest = hashlib.sha256()
     for folder in _rounds(number):
         try:

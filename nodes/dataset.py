@@ -58,7 +58,7 @@ class LoadDataset(io.ComfyNode):
     @classmethod
     def execute(cls, folder, repeats, recursive, trigger, class_word) -> io.NodeOutput:
         dataset = load_folder(paths.dataset_folder(folder), recursive=recursive, default_repeats=repeats)
-        return io.NodeOutput(dataset.with_captions(lambda caption: _captioned(caption or class_word, trigger)))
+        return io.NodeOutput(dataset.with_captions(lambda caption: _add_caption(caption or class_word, trigger)))
 
 
 class CropPicture(io.ComfyNode):
@@ -95,7 +95,8 @@ class CropPicture(io.ComfyNode):
         pictures = to_pictures(image)
         items = [item for picture, line in zip(pictures, captions_for([tags], len(pictures)), strict=True)
                  for item in _crops(picture, split_tags(line), count, vocabulary)]
-        return io.NodeOutput(keep(_dataset_home(name), items), [to_batch(item.picture) for item in items])
+        dataset = save_dataset_folder(_dataset_home(name), items)
+        return io.NodeOutput(dataset, [to_batch(item.picture) for item in items])
 
 
 class DatasetFromImages(io.ComfyNode):
@@ -125,11 +126,10 @@ class DatasetFromImages(io.ComfyNode):
     @classmethod
     def execute(cls, images, captions, name, masks=()) -> io.NodeOutput:
         pictures = [picture for batch in images for picture in to_pictures(batch)]
-        lines = captions_for(captions, len(pictures))
         shapes = masks_for([mask for batch in masks or () for mask in to_masks(batch)], pictures)
-        return io.NodeOutput(keep(_dataset_home(name[0]), [
-            Item(picture, caption, mask=mask)
-            for picture, caption, mask in zip(pictures, lines, shapes, strict=True)]))
+        columns = zip(pictures, captions_for(captions, len(pictures)), shapes, strict=True)
+        items = [Item(picture, caption, mask=mask) for picture, caption, mask in columns]
+        return io.NodeOutput(save_dataset_folder(_dataset_home(name[0]), items))
 
 
 class MergeDatasets(io.ComfyNode):
@@ -236,7 +236,7 @@ class Item:
         return "-".join(part for part in parts if part)
 
 
-def keep(folder: Path, items: Sequence[Item]) -> Dataset:
+def save_dataset_folder(folder: Path, items: Sequence[Item]) -> Dataset:
     """The items as a dataset whose files lie in `folder`: what is there is not written again."""
     samples, missing = [], {}
     for item in items:
@@ -343,5 +343,5 @@ def _dataset_home(name: str) -> Path:
     return paths.own_folder(paths.datasets_root(), name)
 
 
-def _captioned(caption: str, trigger: str) -> str:
+def _add_caption(caption: str, trigger: str) -> str:
     return join_tags(add_trigger(split_tags(caption), trigger)) if trigger.strip() else caption

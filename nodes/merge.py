@@ -5,10 +5,10 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..host import menu, paths
-from ..host.stacks import USED, checked_stack, stack_entries
-from ..host.working import Work, counting, problem, show_report
+from ..host.stacks import USED, read_stack, stack_entries
+from ..host.working import Work, problem, progress_of, show_report
 from ..trainer.stacks.merge import DTYPES, METHODS, MOST_RANK, WEIGHTS, MergeSettings
-from ..trainer.stacks.merged_file import merge_to_file
+from ..trainer.stacks.merged_file import MergedFile, merge_to_file
 from .sockets import LoraStack
 
 DEFAULTS = MergeSettings()
@@ -60,20 +60,23 @@ class MergeLoras(io.ComfyNode):
 
     @classmethod
     def execute(cls, LORA_STACK, method, preset, rank, density, mu, name, dtype) -> io.NodeOutput:
-        me = cls.hidden.unique_id
-        made = merge_to_file(paths.merged_root(), file_name(name), stack_entries(checked_stack(LORA_STACK)),
-                             merge_settings(method, preset, rank, density, mu, dtype),
-                             progress=counting("merging layers", Work(me)))
-        USED.note(made.path)
-        name = paths.lora_name(made.path)
-        last = f"{name} was there already: the same LoRAs, merged alike." if made.reused else f"Saved as {name}."
-        report = "\n".join((*made.lines, last))
-        show_report(report, me)
-        return io.NodeOutput([(name, 1.0, 1.0)], str(made.path), report)
+        merged = merge_to_file(paths.merged_root(), file_name(name), stack_entries(read_stack(LORA_STACK)),
+                               merge_settings(method, preset, rank, density, mu, dtype),
+                               progress=progress_of("merging layers", Work(cls.hidden.unique_id)))
+        USED.note(merged.path)
+        report = merge_report(merged)
+        show_report(report, cls.hidden.unique_id)
+        return io.NodeOutput([(paths.lora_name(merged.path), 1.0, 1.0)], str(merged.path), report)
 
 
 def merge_settings(method: str, preset: str, rank: int, density: float, mu: float, dtype: str) -> MergeSettings:
     return MergeSettings(method=method, preset=preset, rank=rank or None, density=density, mu=mu, dtype=dtype)
+
+
+def merge_report(merged: MergedFile) -> str:
+    name = paths.lora_name(merged.path)
+    last = f"{name} was there already: the same LoRAs, merged alike." if merged.reused else f"Saved as {name}."
+    return "\n".join((*merged.lines, last))
 
 
 def file_name(name: str) -> str:

@@ -16,7 +16,7 @@ from ..host.drawing.pictures import pixel_hash, samples_sheet, to_pictures
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import atomic_path
-from ..trainer.datasets.kohya_folder import save_dataset
+from ..trainer.datasets.kohya_folder import DatasetSaved, save_dataset
 from ..trainer.datasets.prepare import PrepareFinished, prepare
 from ..trainer.datasets.prepared_folder import CROPS, FLIPS, SHAPES, PrepareConfig
 from ..trainer.models.families import FAMILIES
@@ -62,7 +62,7 @@ class PrepareDataset(io.ComfyNode):
         node_id = cls.hidden.unique_id
         config = PrepareConfig(
             resolution=resolution or None, subject=_subject(subject_least, subject_most),
-            reference=kept_image(reference), background=kept_image(background_image) or colour(background),
+            reference=save_input_image(reference), background=save_input_image(background_image) or colour(background),
             name=name.strip(), **widgets)
         done = follow(prepare(dataset, config, _home(name)), Work(node_id))
         report, sheet = prepare_report(done), samples_sheet(done.dataset.samples[:SHOWN])
@@ -130,9 +130,7 @@ class SaveDataset(io.ComfyNode):
     def execute(cls, dataset, name, concept) -> io.NodeOutput:
         folder, work = _saved_home(name), Work(cls.hidden.unique_id)
         done = follow(save_dataset(dataset, folder, concept.strip()), work)
-        gone = f", {done.removed} of an earlier save removed" if done.removed else ""
-        show_report("\n".join((f"{len(done.dataset)} pictures in {folder}: {done.written} written{gone}", *work.notes)),
-                    cls.hidden.unique_id)
+        show_report("\n".join((save_summary(done, folder), *work.notes)), cls.hidden.unique_id)
         return io.NodeOutput(done.dataset, str(folder))
 
 
@@ -163,7 +161,7 @@ def colour(text: str) -> str:
     return plain
 
 
-def kept_image(image: Tensor | None) -> str:
+def save_input_image(image: Tensor | None) -> str:
     """The path of a file with the first picture of an IMAGE, named by its pixels; "" for none."""
     if image is None:
         return ""
@@ -189,3 +187,8 @@ def prepare_summary(done: PrepareFinished) -> str:
 def _for_all(done: PrepareFinished) -> Sequence[str]:
     head = f"{len(done.dataset)} pictures" + (", prepared before" if done.reused else "")
     return (head, *done.notes, *done.dataset.notes)
+
+
+def save_summary(done: DatasetSaved, folder: Path) -> str:
+    gone = f", {done.removed} of an earlier save removed" if done.removed else ""
+    return f"{len(done.dataset)} pictures in {folder}: {done.written} written{gone}"

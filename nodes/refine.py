@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,21 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..host import menu
 from ..host.drawing.cell_graph import above
 from ..host.drawing.pictures import to_batch
-from ..host.drawing.runner import Runner
 from ..host.drawing.sweep_draw import Drawing
 from ..host.drawing.sweep_plan import LEFT, LoraEntry, named_folder, seeds_of, strengths_of
-from ..host.drawing.sweep_session import bases_of, counted, draw_missing, facts_of, latent_hash, shown, texts_of
+from ..host.drawing.sweep_session import (
+    NodePlace,
+    Sampling,
+    bases_of,
+    count_states,
+    draw_missing,
+    lora_facts,
+    progress_text,
+    sheet_image,
+    sweep_ui,
+)
 from ..host.eyes import choose_eye, tag_reader
-from ..host.stacks import Facts, checked_stack, stack_entries, strengths_file
+from ..host.stacks import StackFacts, read_stack, stack_entries, strengths_file
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import file_hash
@@ -102,33 +110,13 @@ class RefineStrengths(io.ComfyNode):
     def execute(cls, model, clip, vae, LORA_STACK, name, prompts, seeds, character_strengths, style_strengths, negative,
                 width, height, steps, cfg, sampler_name, scheduler, tagger, dataset=None, clip_vision=None,
                 latent=None) -> io.NodeOutput:
-        me, find = cls.hidden.unique_id, cls.hidden.dynprompt.get_node
-        links = find(me)["inputs"]
-        two = TwoLoras.of(checked_stack(LORA_STACK))
-        facts = {"negative": negative, "steps": steps, "cfg": cfg, "sampler": sampler_name, "scheduler": scheduler,
-                 **({"width": width, "height": height} if latent is None else {"latent": latent_hash(latent)})}
-        of_bases, _ = bases_of(find, links, (model, clip, vae), "")
-        folder = named_folder(name, f"{joined_names(two.names)}-strengths")
-        sweep = pair_sweep(folder, of_bases, two.character, two.style, (
-            above_zero(character_strengths), above_zero(style_strengths)), below=two.below, prompts=lines(prompts),
-            seeds=seeds_of(seeds), shared=facts)
-        given = {"model": (model,), "clip": (clip,), "vae": (vae,)} | ({} if latent is None else {"latent": (latent,)})
-        drawing = Drawing(sweep, Runner(given), {}, latent is not None, False,
-                          partial(texts_of, find, links, folder.name), [])
-        try:
-            draw_missing(drawing, me)
-        finally:
-            pages = write_sheets(sweep, rows=STACK, columns=STRENGTH)
-        eye = choose_eye(facts_of(sweep)["family"] == SANDBOX, clip_vision, tag_reader(tagger, me))
-        result = follow(refine(sweep, two.labels, eye=eye, training=dataset, triggers=two.triggers), Work(me))
-        notes = kept(sweep, result, two, base_name(find, links["model"]), pages[0])
-        states = list(sweep.states().values())
-        counts = {"done": states.count("done"), "failed": states.count("failed"), "total": len(states)}
-        report = "\n".join((result.text(), *notes))
-        show_report("\n".join((counted(*counts.values()), report)), me)
-        return io.NodeOutput(two.taken(result), sweep, [shown(page) for page in pages],
-                             [to_batch(heat_picture(heat)) for heat in heat_maps(sweep, result).values()], report,
-                             ui={"lora_bootstrap": [{"sweep": sweep.folder.name, **counts}]})
+        place, two = NodePlace.of(cls.hidden), TwoLoras.of(read_stack(LORA_STACK))
+        sampling = Sampling(model, clip, vae, latent, negative, width, height, steps, cfg, sampler_name, scheduler)
+        sweep = plan_pair(two, sampling, place, name, (character_strengths, style_strengths), prompts, seeds)
+        pages = draw_pair(sampling.drawing(sweep, place), place.id)
+        result = judge_pair(sweep, two, dataset, clip_vision, tagger, place.id)
+        notes = record_result(sweep, result, two, base_name(place.find, place.links["model"]), pages[0])
+        return pair_output(sweep, result, two, pages, notes, place.id)
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
@@ -154,7 +142,7 @@ class TwoLoras:
                                       for place, label in zip(places, self.labels, strict=True))
         self.below = [[name, file_hash(file), of_model, of_clip] for place, ((name, of_model, of_clip), file)
                       in enumerate(zip(stack, files, strict=True)) if place not in places]
-        self.triggers = Facts([(name, 1.0, 1.0) for name, *_ in stack]).triggers
+        self.triggers = StackFacts([(name, 1.0, 1.0) for name, *_ in stack]).triggers
 
     @classmethod
     def of(cls, stack: list[LoraEntry]) -> TwoLoras:
@@ -163,7 +151,7 @@ class TwoLoras:
         return cls(stack, roles(entries, "a pair of strengths"), [entry.path for entry in entries],
                    [entry.name for entry in entries])
 
-    def taken(self, result: Refinement) -> Any:
+    def stack_at_best(self, result: Refinement) -> Any:
         """The stack at the best strengths; blocked if nothing is recommended."""
         best = result.taken
         if best is None:
@@ -171,6 +159,41 @@ class TwoLoras:
         strengths = dict(zip(self.places, (best.character, best.style_strength), strict=True))
         return [(name, strengths[place], strengths[place]) if place in strengths else (name, of_model, of_clip)
                 for place, (name, of_model, of_clip) in enumerate(self.stack)]
+
+
+def plan_pair(two: TwoLoras, sampling: Sampling, place: NodePlace, name: str, strengths: tuple[str, str], prompts: str,
+              seeds: str) -> Sweep:
+    """The sweep of every two of the strengths (the character's, the style's), as the widgets say."""
+    of_bases, _ = bases_of(place.find, place.links, sampling.linked, "")
+    folder = named_folder(name, f"{joined_names(two.names)}-strengths")
+    of_character, of_style = map(above_zero, strengths)
+    return pair_sweep(folder, of_bases, two.character, two.style, (of_character, of_style), below=two.below,
+                      prompts=lines(prompts), seeds=seeds_of(seeds), shared=sampling.facts)
+
+
+def draw_pair(drawing: Drawing, node_id: str) -> list[Path]:
+    """Draw what is missing; returns the sheets, which are also written if the drawing ends early."""
+    try:
+        draw_missing(drawing, node_id)
+    finally:
+        pages = write_sheets(drawing.sweep, rows=STACK, columns=STRENGTH)
+    return pages
+
+
+def judge_pair(sweep: Sweep, two: TwoLoras, dataset: Any, clip_vision: Any, tagger: str, node_id: str) -> Refinement:
+    """Which pair of strengths is best, by what the graph gives to measure with."""
+    eye = choose_eye(lora_facts(sweep)["family"] == SANDBOX, clip_vision, tag_reader(tagger, node_id))
+    return follow(refine(sweep, two.labels, eye=eye, training=dataset, triggers=two.triggers), Work(node_id))
+
+
+def pair_output(sweep: Sweep, result: Refinement, two: TwoLoras, pages: Sequence[Path], notes: Sequence[str],
+                node_id: str) -> io.NodeOutput:
+    """The node's outputs; the report also stands in the node."""
+    counts, report = count_states(sweep), "\n".join((result.text(), *notes))
+    show_report("\n".join((progress_text(**counts), report)), node_id)
+    return io.NodeOutput(two.stack_at_best(result), sweep, [sheet_image(page) for page in pages],
+                         [to_batch(heat_picture(heat)) for heat in heat_maps(sweep, result).values()], report,
+                         ui=sweep_ui(sweep, counts))
 
 
 def _without_step(name: str) -> str:
@@ -196,7 +219,7 @@ def base_name(find: Any, link: list[Any]) -> str:
     return "the sandbox" if "LoraBootstrap_LoadSandbox" in kinds else kinds[-1]
 
 
-def kept(sweep: Sweep, result: Refinement, two: TwoLoras, base: str, page: Path) -> list[str]:
+def record_result(sweep: Sweep, result: Refinement, two: TwoLoras, base: str, page: Path) -> list[str]:
     """Write what was found, and remember the best strengths; returns what else there is to say."""
     written = write_refinement(sweep, result)
     if set(sweep.states().values()) == {"done"}:

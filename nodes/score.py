@@ -7,10 +7,11 @@ from typing import Any
 
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
+from torch import Tensor
 
 from ..host import menu, paths
 from ..host.drawing.pictures import to_batch
-from ..host.drawing.sweep_session import facts_of
+from ..host.drawing.sweep_session import count_states, lora_facts, sweep_ui
 from ..host.events import tell_sweep
 from ..host.eyes import choose_eye, copy_eye, tag_reader
 from ..host.working import Work, follow, show_report
@@ -58,28 +59,32 @@ class ScoreSweep(io.ComfyNode):
 
     @classmethod
     def execute(cls, sweep, kind, tagger, dataset=None, clip_vision=None) -> io.NodeOutput:
-        me = cls.hidden.unique_id
-        told = facts_of(sweep)
-        if kind == AS_TRAINED:
-            kind = told["kind"] if told["kind"] in KINDS else next(iter(KINDS))
-        scores = scored(sweep, ScoreSettings(kind=kind), Work(me), dataset,
-                        choose_eye(told["family"] == SANDBOX, clip_vision, tag_reader(tagger, me)), told["trigger"])
+        me, counts = cls.hidden.unique_id, count_states(sweep)
+        scores = score(sweep, kind, dataset, clip_vision, tagger, me)
         log_picture(sweep, write_scores(sweep, scores)["png"], SCORES, scores.why)
         show_report(report(scores), me)
-        states = list(sweep.states().values())
-        counts = {"done": states.count("done"), "failed": states.count("failed"), "total": len(states)}
-        tell_sweep(sweep.folder.name, me, *counts.values())
-        return io.NodeOutput(sweep, *taken(scores), to_batch(as_picture(scores, f"{sweep.title}: scores")),
-                             report(scores), ui={"lora_bootstrap": [{"sweep": sweep.folder.name, **counts}]})
+        tell_sweep(sweep.folder.name, me, **counts)
+        return io.NodeOutput(sweep, *recommended_outputs(scores), table_image(sweep, scores), report(scores),
+                             ui=sweep_ui(sweep, counts))
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
 
 
-def scored(sweep: Sweep, settings: ScoreSettings, work: Work, dataset: Any, eye: Any, trigger: str) -> Scores:
-    events = score_sweep(sweep, eye=eye, training=dataset, trigger=trigger, validation=validation(sweep),
-                         copies=copy_eye(), settings=settings)
-    return follow(events, work).scores
+def score(sweep: Sweep, kind: str, dataset: Any, clip_vision: Any, tagger: str, node_id: str) -> Scores:
+    """The scores of a sweep, by what the graph gives to measure with."""
+    facts = lora_facts(sweep)
+    if kind == AS_TRAINED:
+        kind = facts["kind"] if facts["kind"] in KINDS else next(iter(KINDS))
+    eye = choose_eye(facts["family"] == SANDBOX, clip_vision, tag_reader(tagger, node_id))
+    events = score_sweep(sweep, eye=eye, training=dataset, trigger=facts["trigger"], validation=validation(sweep),
+                         copies=copy_eye(), settings=ScoreSettings(kind=kind))
+    return follow(events, Work(node_id)).scores
+
+
+def table_image(sweep: Sweep, scores: Scores) -> Tensor:
+    """The scoring matrix as an IMAGE."""
+    return to_batch(as_picture(scores, f"{sweep.title}: scores"))
 
 
 def validation(sweep: Sweep) -> dict[int, float]:
@@ -95,7 +100,7 @@ def validation(sweep: Sweep) -> dict[int, float]:
     return validation_of(next(iter(runs.values()))) if len(runs) == 1 else {}
 
 
-def taken(scores: Scores) -> tuple[Any, Any, Any]:
+def recommended_outputs(scores: Scores) -> tuple[Any, Any, Any]:
     """(step, strength, LORA_STACK) to take; what is not known blocks what comes after it, and says why."""
     if scores.best is None:
         blocked = ExecutionBlocker(scores.why)

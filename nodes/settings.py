@@ -117,10 +117,10 @@ class TrainSettingsNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, **values: Any) -> io.NodeOutput:
-        return io.NodeOutput(TrainSettings(chosen(values)))
+        return io.NodeOutput(TrainSettings(read_widgets(values)))
 
 
-def chosen(widgets: Mapping[str, Any]) -> dict[str, Any]:
+def read_widgets(widgets: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by dotted name for the widgets' values; what is left to the preset is absent.
 
     Raises UserError for a widget that there is none of.

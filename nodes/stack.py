@@ -11,12 +11,12 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..host import menu, paths
 from ..host.drawing.sweep_plan import LoraEntry
-from ..host.stacks import USED, Facts, checked_stack, listed_file, lora_names, measured_lines
+from ..host.stacks import USED, StackFacts, listed_file, lora_names, measured_lines, read_stack
 from ..host.working import problem, show_report
 from ..trainer.stacks.blocks import HOW_BLOCKS, choose_blocks, filter_lora, read_blocks
 from ..trainer.stacks.prompt import WantedLora, prompt_loras, read_entries
 from ..trainer.stacks.stack import CHARACTER, MOST_STRENGTH, stack_advice
-from ..trainer.training.runs import latest_checkpoint, read_run
+from ..trainer.training.runs import Run, latest_checkpoint, read_run
 from .sockets import LoraRun, LoraStack
 
 PLACEHOLDER = "girl : 0.8\nink : 0.5 : 0.3 : style\noff glow : 0.4"
@@ -55,15 +55,11 @@ class LoraStackNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, entries, run_strength, LORA_STACK=None, run=None) -> io.NodeOutput:
-        stack = checked_stack(LORA_STACK)
-        roles = {}
-        if run is not None:
-            name = paths.lora_name(latest_checkpoint(read_run(run.folder))[1])
-            stack.append((name, run_strength, run_strength))
-            roles[name] = CHARACTER
-        mine, notes = stacked(read_entries(entries, lora_names()))
-        stack += mine
-        return io.NodeOutput(*told(stack, Facts(stack, roles), cls.hidden.unique_id, notes))
+        of_run = [] if run is None else [(last_lora(run), run_strength, run_strength)]
+        mine, notes = resolve_entries(read_entries(entries, lora_names()))
+        stack = [*read_stack(LORA_STACK), *of_run, *mine]
+        facts = StackFacts(stack, {name: CHARACTER for name, *_ in of_run})
+        return io.NodeOutput(*show_stack(stack, facts, cls.hidden.unique_id, notes))
 
 
 class ApplyLoraStack(io.ComfyNode):
@@ -83,13 +79,7 @@ class ApplyLoraStack(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, LORA_STACK, clip=None) -> io.NodeOutput:
-        from ..host.backbone.model import apply_lora
-
-        # all are looked for before the first is read
-        files = [(listed_file(name), strength, on_clip) for name, strength, on_clip in checked_stack(LORA_STACK)]
-        for path, strength, on_clip in files:
-            if strength or on_clip and clip is not None:
-                model, clip = apply_lora(model, clip, path, strength, on_clip)
+        model, clip = apply_stack(model, clip, read_stack(LORA_STACK))
         absent = ExecutionBlocker("Apply LoRA Stack has no CLIP, for none is linked to its clip")
         return io.NodeOutput(model, absent if clip is None else clip)
 
@@ -125,11 +115,10 @@ class PromptLoras(io.ComfyNode):
     @classmethod
     def execute(cls, text, strict, LORA_STACK=None) -> io.NodeOutput:
         wanted, prompt, left_out = prompt_loras(text, lora_names(), strict=strict)
-        stack = [*checked_stack(LORA_STACK), *stacked(wanted)[0]]
-        facts = Facts(stack)
-        absent = [f"The trigger {word!r} is not in the prompt." for word in facts.triggers
-                  if word.lower() not in prompt.lower()]
-        return io.NodeOutput(*told(stack, facts, cls.hidden.unique_id, advice=(*left_out, *absent)), prompt)
+        stack = [*read_stack(LORA_STACK), *resolve_entries(wanted)[0]]
+        facts = StackFacts(stack)
+        advice = (*left_out, *missing_triggers(facts, prompt))
+        return io.NodeOutput(*show_stack(stack, facts, cls.hidden.unique_id, advice=advice), prompt)
 
 
 def stack_outputs() -> list[Any]:
@@ -145,6 +134,16 @@ def stack_outputs() -> list[Any]:
 # -- the work ----------------------------------------------------------------------------------------------------------
 
 
+def missing_triggers(facts: StackFacts, prompt: str) -> list[str]:
+    return [f"The trigger {word!r} is not in the prompt." for word in facts.triggers
+            if word.lower() not in prompt.lower()]
+
+
+def last_lora(run: Run) -> str:
+    """The name of a run's last LoRA, as the host's loaders list it. Raises UserError if it has none yet."""
+    return paths.lora_name(latest_checkpoint(read_run(run.folder))[1])
+
+
 def check_entries(entries: str) -> None:
     """Raises UserError for what is wrong in the text, and for blocks that a LoRA does not have."""
     for entry in read_entries(entries, lora_names()):
@@ -158,7 +157,18 @@ def file_facts(entries: Sequence[WantedLora]) -> list[list[Any]]:
     return [[name, status.st_size, status.st_mtime_ns] for name, status in stats]
 
 
-def stacked(entries: Sequence[WantedLora]) -> tuple[list[LoraEntry], list[str]]:
+def apply_stack(model: Any, clip: Any, stack: Sequence[LoraEntry]) -> tuple[Any, Any]:
+    """(MODEL, CLIP) with the LoRAs of a stack. Raises UserError for one that is not there, before any is read."""
+    from ..host.backbone.model import apply_lora
+
+    files = [(listed_file(name), strength, on_clip) for name, strength, on_clip in stack]
+    for path, strength, on_clip in files:
+        if strength or on_clip and clip is not None:
+            model, clip = apply_lora(model, clip, path, strength, on_clip)
+    return model, clip
+
+
+def resolve_entries(entries: Sequence[WantedLora]) -> tuple[list[LoraEntry], list[str]]:
     """The entries as they stand in a stack, and a line on each of which some blocks were taken."""
     stack, notes = [], []
     for entry in entries:
@@ -174,8 +184,8 @@ def stacked(entries: Sequence[WantedLora]) -> tuple[list[LoraEntry], list[str]]:
     return stack, notes
 
 
-def told(stack: list[LoraEntry], facts: Facts, node_id: str | None, notes: Sequence[str] = (),
-         advice: Sequence[str] = ()) -> tuple[list[LoraEntry], str, str]:
+def show_stack(stack: list[LoraEntry], facts: StackFacts, node_id: str | None, notes: Sequence[str] = (),
+               advice: Sequence[str] = ()) -> tuple[list[LoraEntry], str, str]:
     """The outputs of `stack_outputs`; the node shows the stack, notes and advice."""
     counts = Counter(name for name, *_ in stack)
     twice = [f"{name} is there {count} times; its strengths add up." for name, count in counts.items() if count > 1]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..host import menu
-from ..host.drawing.runner import Runner
 from ..host.drawing.sweep_draw import Drawing
 from ..host.drawing.sweep_plan import (
     LEFT,
@@ -16,9 +16,8 @@ from ..host.drawing.sweep_plan import (
     lora_axes,
     sweep_folder,
 )
-from ..host.drawing.sweep_session import axes_of, bases_of, draw_missing, finished, latent_hash, texts_of
-from ..trainer.sweeps.cells import Sweep
-from ..trainer.sweeps.sheets import write_sheets
+from ..host.drawing.sweep_session import NodePlace, Sampling, bases_of, draw_sheet
+from ..trainer.sweeps.cells import Axis, Sweep
 from .inputs import (
     ONE_BY_ONE,
     TOGETHER,
@@ -79,29 +78,13 @@ class _DrawnSweep(io.ComfyNode):
     def execute(cls, model, clip, vae, name, checkpoints, files, strengths, prompts, prompt_set, seeds, negative, width,
                 height, steps, cfg, sampler_name, scheduler, without, bases, draw, rows, columns, run=None,
                 LORA_STACK=None, latent=None) -> io.NodeOutput:
-        me, find = cls.hidden.unique_id, cls.hidden.dynprompt.get_node
-        links = find(me)["inputs"]
+        place = NodePlace.of(cls.hidden)
+        sampling = Sampling(model, clip, vae, latent, negative, width, height, steps, cfg, sampler_name, scheduler)
         loras = choose_loras(run, checkpoints, LORA_STACK, files)
-        facts = {"negative": negative, "steps": steps, "cfg": cfg, "sampler": sampler_name, "scheduler": scheduler,
-                 "stack": loras.stack,
-                 **({"width": width, "height": height} if latent is None else {"latent": latent_hash(latent)})}
-        of_bases, checkpoints_by_base = bases_of(find, links, (model, clip, vae), bases)
         axes = lora_axes(loras, strengths, prompts, prompt_set, seeds)
-        folder = sweep_folder(name, loras, cls.KIND)
-        sweep = Sweep(folder, folder.name, (of_bases, *axes), facts, without)
-        axes_of(sweep, rows, columns)
-        given = {"model": (model,), "clip": (clip,), "vae": (vae,), "latent": (latent,)}
-        if latent is None:
-            del given["latent"]
-        notes: list[str] = []
-        drawing = Drawing(sweep, Runner(given), checkpoints_by_base, latent is not None, draw == TOGETHER,
-                          partial(texts_of, find, links, folder.name), notes)
-        try:
-            draw_missing(drawing, me)
-        except BaseException:
-            write_sheets(sweep, *axes_of(sweep, rows, columns))
-            raise
-        return finished(sweep, me, rows, columns, notes)
+        drawing = plan_drawing(sweep_folder(name, loras, cls.KIND), axes, loras.stack, sampling, place, bases, without,
+                               draw == TOGETHER)
+        return draw_sheet(drawing, place.id, rows, columns)
 
 
 class StrengthGrid(_DrawnSweep):
@@ -129,3 +112,14 @@ class CheckpointSweep(_DrawnSweep):
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
+
+
+# -- the work ----------------------------------------------------------------------------------------------------------
+
+
+def plan_drawing(folder: Path, axes: Sequence[Axis], stack: list[list[Any]], sampling: Sampling, place: NodePlace,
+                 bases: str, without: bool, together: bool) -> Drawing:
+    """How a sweep of LoRAs over these axes is drawn, on the linked base and on the named ones."""
+    of_bases, checkpoints = bases_of(place.find, place.links, sampling.linked, bases)
+    sweep = Sweep(folder, folder.name, (of_bases, *axes), {**sampling.facts, "stack": stack}, without)
+    return sampling.drawing(sweep, place, checkpoints, together)

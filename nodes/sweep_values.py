@@ -20,7 +20,7 @@ from ..host.drawing.cell_graph import above, parameters
 from ..host.drawing.pictures import as_saved
 from ..host.drawing.repeat import Node, Part, is_link, part_between
 from ..host.drawing.sweep_plan import LEFT, choose_loras, lora_axes, sweep_folder
-from ..host.drawing.sweep_session import axes_of, counted, shown
+from ..host.drawing.sweep_session import axes_of, progress_text, sheet_image
 from ..host.events import tell_sweep
 from ..host.paths import output_path
 from ..host.progress import show_text
@@ -113,18 +113,11 @@ class ComposeGrid(io.ComfyNode):
         me, prompt = cls.hidden.unique_id, cls.hidden.dynprompt
         axes_of(sweep, rows, columns)
         if images is None:
-            return composed(sweep, style, me)
-        source = prompt.get_node(me)["inputs"]["sweep"][0]
-        if not prompt.get_node(source)["class_type"].endswith("_SweepValues"):
-            raise UserError("images are drawn only for a sweep that comes straight from Sweep Values; the sweep of "
-                            "another node has its pictures already: take the link to images away.")
-        part = part_between(prompt.get_node, source, images, "link Sweep Values' outputs to Load LoRA, the text "
-                            "encoder and the sampler, and the decoded image to Compose Grid.")
-        sweep = replace(sweep, shared={**sweep.shared, **told(part), "base": part.recipe})
-        sweep.write()
-        todo = sweep.missing()
-        if not todo:
-            return composed(sweep, style, me)
+            return compose_sheets(sweep, style, me)
+        part = sampled_part(prompt, me, images)
+        sweep = with_sampler(sweep, part)
+        if not (todo := sweep.missing()):
+            return compose_sheets(sweep, style, me)
         graph = GraphBuilder()
         outputs = expand_cells(graph, sweep, todo, part, me, style, prompt.get_node)
         return io.NodeOutput(*outputs, expand=graph.finalize())
@@ -168,7 +161,7 @@ class KeepCell(io.ComfyNode):
     def execute(cls, sweep, key, images, texts, node) -> io.NodeOutput:
         found, cell = cell_of(sweep, key)
         path = found.save(cell, as_saved(images), json.loads(texts))
-        tell(found, node)
+        report_progress(found, node)
         place = {"filename": path.name, "subfolder": output_path(path.parent), "type": "output"}
         return io.NodeOutput(found, ui={"images": [place]})
 
@@ -189,7 +182,7 @@ class ComposedGrid(io.ComfyNode):
 
     @classmethod
     def execute(cls, sweep, style, node) -> io.NodeOutput:
-        return io.NodeOutput(*composed(sweep, json.loads(style), node).args)
+        return io.NodeOutput(*compose_sheets(sweep, json.loads(style), node).args)
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
@@ -202,7 +195,27 @@ def values_of(sweep: Sweep, cell: Cell) -> tuple[str, float, str, int]:
     return (cell.facts["lora"] or first, cell.facts["strength"], cell.facts["prompt"], cell.facts["seed"])
 
 
-def told(part: Part) -> dict[str, Any]:
+def sampled_part(prompt: Any, node_id: str, images: Any) -> Part:
+    """The user's nodes between Sweep Values and the images linked to Compose Grid.
+
+    Raises UserError if the sweep is of another node, or nothing lies between them.
+    """
+    source = prompt.get_node(node_id)["inputs"]["sweep"][0]
+    if not prompt.get_node(source)["class_type"].endswith("_SweepValues"):
+        raise UserError("images are drawn only for a sweep that comes straight from Sweep Values; the sweep of "
+                        "another node has its pictures already: take the link to images away.")
+    return part_between(prompt.get_node, source, images, "link Sweep Values' outputs to Load LoRA, the text "
+                        "encoder and the sampler, and the decoded image to Compose Grid.")
+
+
+def with_sampler(sweep: Sweep, part: Part) -> Sweep:
+    """The sweep, written, with what the user's nodes decide of its images."""
+    sweep = replace(sweep, shared={**sweep.shared, **sampler_facts(part), "base": part.recipe})
+    sweep.write()
+    return sweep
+
+
+def sampler_facts(part: Part) -> dict[str, Any]:
     """What the user's own nodes say of how they sample."""
     return {name: part.settings[name] for name in ("steps", "cfg") if name in part.settings}
 
@@ -216,15 +229,15 @@ def cell_of(name: str, key: str) -> tuple[Sweep, Cell]:
     return sweep, cell
 
 
-def tell(sweep: Sweep, node: str) -> None:
+def report_progress(sweep: Sweep, node: str) -> None:
     states = list(sweep.states().values())
     done, failed = states.count("done"), states.count("failed")
     tell_sweep(sweep.folder.name, node, done, failed, len(states))
-    show_text(counted(done, failed, len(states)), node)
+    show_text(progress_text(done, failed, len(states)), node)
     LEFT.note(sweep)
 
 
-def composed(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.NodeOutput:
+def compose_sheets(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.NodeOutput:
     """The sheets of a sweep, whatever of it is there."""
     _, rows, columns = axes_of(sweep, style["rows"], style["columns"])
     look = SheetStyle(cell=style["cell"], font_size=style["font_size"], wrap=style["wrap"], format=style["format"])
@@ -234,8 +247,8 @@ def composed(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.NodeOutput
         write_html(sweep, look, rows, columns, title)
     if set(sweep.states().values()) == {"done"}:
         log_picture(sweep, pages[0], SHEET)
-    tell(sweep, node)
-    return io.NodeOutput(sweep, [shown(page) for page in pages], output_path(pages[0]))
+    report_progress(sweep, node)
+    return io.NodeOutput(sweep, [sheet_image(page) for page in pages], output_path(pages[0]))
 
 
 def expand_cells(graph: GraphBuilder, sweep: Sweep, todo: list[Cell], part: Part, node: str, style: Mapping[str, Any],

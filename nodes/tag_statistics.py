@@ -44,14 +44,17 @@ class TagStatisticsNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, dataset, trigger, most, model=None, clip=None, vae=None) -> io.NodeOutput:
-        node_id = cls.hidden.unique_id
         counts = tag_statistics(dataset, trigger)
-        verdicts = [trigger_report(word, model, clip, vae, Work(node_id)).text() for word in split_tags(trigger)]
-        report = "\n".join((*verdicts, counts.text(most)))
+        report = "\n".join((*trigger_lines(trigger, model, clip, vae, cls.hidden.unique_id), counts.text(most)))
         chart = to_batch(frequency_chart(counts, most))
-        show_report(report, node_id)
+        show_report(report, cls.hidden.unique_id)
         return io.NodeOutput(dataset, report, chart, "\n".join(path.name for path in counts.lacking_trigger),
                              ui=ui.PreviewImage(chart, cls=cls))
+
+
+def trigger_lines(trigger: str, model: Any, clip: Any, vae: Any, node_id: str | None) -> list[str]:
+    """A verdict on each word of the trigger."""
+    return [trigger_report(word, model, clip, vae, Work(node_id)).text() for word in split_tags(trigger)]
 
 
 def trigger_report(trigger: str, model: Any, clip: Any, vae: Any, progress: Work) -> TriggerReport:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..host import menu, paths
 from ..host.drawing.pictures import to_pictures
-from ..host.taggers import check_tagger, opened_tagger, tagger_names
+from ..host.taggers import check_tagger, open_listed_tagger, tagger_names
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.captions.tags import split_tags
 from ..trainer.common.errors import UserError
@@ -86,14 +86,14 @@ class TagImages(io.ComfyNode):
         choice = TagChoice(general=general or None, character=character or None, mcut=mcut, rating=rating, most=most,
                            underscores=underscores, blacklist=tuple(split_tags(exclude.replace("\n", ","))))
         work = Work(cls.hidden.unique_id)
-        model = opened_tagger(tagger, download, work)
+        model = open_listed_tagger(tagger, download, work)
         try:
-            told = tagged(model, choice, images, dataset, merge, batch, work)
+            told = tag_inputs(model, choice, images, dataset, merge, batch, work)
         finally:
             if not keep_loaded:
                 tags.release_tagger()
         show_report("\n".join((*model.notes, *work.notes, *told.texts[:SHOWN])), cls.hidden.unique_id)
-        return io.NodeOutput(_or_none(told.dataset, "Tag Images"), told.texts, told.scores)
+        return io.NodeOutput(_dataset_or_blocker(told.dataset, "Tag Images"), told.texts, told.scores)
 
 
 class CaptionImages(io.ComfyNode):
@@ -143,15 +143,15 @@ class CaptionImages(io.ComfyNode):
         work = Work(cls.hidden.unique_id)
         try:
             model = prose.open_captioner(captioner, captioner_root(captioner))
-            texts, after = described(model, choice, images, dataset, merge, trigger, batch, work)
+            texts, after = caption_inputs(model, choice, images, dataset, merge, trigger, batch, work)
         finally:
             if not keep_loaded:
                 prose.release_captioner()
         show_report("\n".join((*work.notes, *texts[:SHOWN])), cls.hidden.unique_id)
-        return io.NodeOutput(_or_none(after, "Caption Images"), texts)
+        return io.NodeOutput(_dataset_or_blocker(after, "Caption Images"), texts)
 
 
-def _or_none(dataset: Dataset | None, node: str) -> Any:
+def _dataset_or_blocker(dataset: Dataset | None, node: str) -> Any:
     return ExecutionBlocker(ABSENT.format(node)) if dataset is None else dataset
 
 
@@ -159,7 +159,7 @@ def _or_none(dataset: Dataset | None, node: str) -> Any:
 
 
 @dataclass
-class Tagged:
+class TaggedImages:
     """What a tagger said of images and of a dataset.
 
     Attributes:
@@ -178,12 +178,12 @@ class Tagged:
                            for picture, found in self.found.items()}, ensure_ascii=False)
 
 
-def tagged(model: tags.Tagger, choice: TagChoice, images: Tensor | None, dataset: Dataset | None, merge: str,
-           batch: int, work: Work) -> Tagged:
+def tag_inputs(model: tags.Tagger, choice: TagChoice, images: Tensor | None, dataset: Dataset | None, merge: str,
+           batch: int, work: Work) -> TaggedImages:
     """Tag what there is. Raises UserError if there is nothing."""
     if images is None and dataset is None:
         raise UserError(NOTHING.format("tag"))
-    told = Tagged()
+    told = TaggedImages()
     if images is not None:
         pictures = to_pictures(images)
         for number, found in enumerate(tags.tag_pictures(model, pictures, choice, batch)):
@@ -218,7 +218,7 @@ def captioner_root(name: str) -> Path:
     return found
 
 
-def described(model: prose.Captioner, choice: prose.ProseChoice, images: Tensor | None, dataset: Dataset | None,
+def caption_inputs(model: prose.Captioner, choice: prose.ProseChoice, images: Tensor | None, dataset: Dataset | None,
               merge: str, trigger: str, batch: int, work: Work) -> tuple[list[str], Dataset | None]:
     """(a sentence for each picture, the dataset). Raises UserError if there is nothing to describe."""
     if images is None and dataset is None:

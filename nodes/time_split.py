@@ -6,19 +6,21 @@ meets them changes the weights as it goes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..host import menu
 from ..host.drawing.pictures import to_batch
 from ..host.drawing.plot import Point, stairs_plot
 from ..host.drawing.runner import call, node_class
 from ..host.drawing.sweep_plan import LoraEntry
-from ..host.stacks import checked_stack, stack_entries
+from ..host.stacks import read_stack, stack_entries
 from ..host.working import show_report
-from ..trainer.stacks.stack import CHARACTER, roles
+from ..trainer.stacks.stack import CHARACTER, StackEntry, roles
 from ..trainer.stacks.time_split import KEYFRAMES, PRESETS, STYLE, Curve
 from .sockets import LoraStack
 
@@ -65,35 +67,58 @@ class TimeSplit(io.ComfyNode):
     @classmethod
     def execute(cls, clip, LORA_STACK, preset, character_start, character_end, style_start, style_end, until,
                 schedule_clip) -> io.NodeOutput:
-        if preset == CUSTOM:
-            curves = Curve(character_start, character_end, until), Curve(style_start, style_end, until)
-        else:
-            curves = PRESETS[preset]
-        stack = checked_stack(LORA_STACK)
-        entries = stack_entries(stack)
-        places = roles(entries)
-        by_place = dict(zip(places, curves, strict=True))
-        hooks = split_hooks(stack, by_place)
-        told = {entries[place].name: [(share, factor * entries[place].strength) for share, factor in curve.stairs]
-                for place, curve in by_place.items()}
-        show_report("\n".join(_line(role, name, points) for role, (name, points) in
-                              zip((CHARACTER, STYLE), told.items(), strict=True)), cls.hidden.unique_id)
+        custom = Curve(character_start, character_end, until), Curve(style_start, style_end, until)
+        split = Split.of(read_stack(LORA_STACK), custom if preset == CUSTOM else PRESETS[preset])
+        show_report(split.report, cls.hidden.unique_id)
         return io.NodeOutput(run("SetClipHooks", clip=clip, apply_to_conds=True, schedule_clip=schedule_clip,
-                                 hooks=hooks), to_batch(stairs_plot("strength over % of the steps", told)))
+                                 hooks=split.hooks()), split.image())
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
 
 
-def split_hooks(stack: Sequence[LoraEntry], curves: dict[int, Curve]) -> Any:
-    """The host's hooks for a whole stack; those without a curve are on throughout."""
-    whole = None
-    for place, (name, strength, clip_strength) in enumerate(stack):
-        hooks = run("CreateHookLora", lora_name=name, strength_model=strength, strength_clip=clip_strength)
-        if place in curves:
-            hooks = run("SetHookKeyframes", hooks=hooks, hook_kf=keyframes(curves[place]))
-        whole = hooks if whole is None else run("CombineHooks2", hooks_A=whole, hooks_B=hooks)
-    return whole
+@dataclass(frozen=True)
+class Split:
+    """A stack of which two LoRAs change their strength over the steps.
+
+    Attributes:
+        curves: by the place in the stack, the character's first.
+    """
+
+    stack: Sequence[LoraEntry]
+    entries: Sequence[StackEntry]
+    curves: Mapping[int, Curve]
+
+    @classmethod
+    def of(cls, stack: Sequence[LoraEntry], curves: tuple[Curve, Curve]) -> Split:
+        """Raises UserError if there are no two LoRAs, or a file is not there."""
+        entries = stack_entries(stack)
+        return cls(stack, entries, dict(zip(roles(entries), curves, strict=True)))
+
+    def hooks(self) -> Any:
+        """The host's hooks for the whole stack; those without a curve are on throughout."""
+        whole = None
+        for place, (name, strength, clip_strength) in enumerate(self.stack):
+            hooks = run("CreateHookLora", lora_name=name, strength_model=strength, strength_clip=clip_strength)
+            if place in self.curves:
+                hooks = run("SetHookKeyframes", hooks=hooks, hook_kf=keyframes(self.curves[place]))
+            whole = hooks if whole is None else run("CombineHooks2", hooks_A=whole, hooks_B=hooks)
+        return whole
+
+    @property
+    def points(self) -> dict[str, list[Point]]:
+        """By name, the strength at each share of the steps where it changes."""
+        return {self.entries[place].name: [(share, factor * self.entries[place].strength)
+                                           for share, factor in curve.stairs] for place, curve in self.curves.items()}
+
+    @property
+    def report(self) -> str:
+        return "\n".join(_line(role, name, points) for role, (name, points) in
+                         zip((CHARACTER, STYLE), self.points.items(), strict=True))
+
+    def image(self) -> Tensor:
+        """Both strengths over the steps, as an IMAGE."""
+        return to_batch(stairs_plot("strength over % of the steps", self.points))
 
 
 def keyframes(curve: Curve) -> Any:

@@ -13,7 +13,7 @@ import torch
 from comfy_api.latest import io
 
 from ..host import menu, paths
-from ..host.outputs import applied, lora_outputs, run_plot
+from ..host.outputs import apply_to, lora_outputs, run_plot
 from ..host.progress import Reporter
 from ..host.routes.run_view import TABLE
 from ..trainer.captions.tags import add_trigger, join_tags, split_tags
@@ -90,12 +90,12 @@ class TrainLora(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, clip, vae, dataset, retrain, settings=None, validation=None, **widgets) -> io.NodeOutput:
-        job = Job(dataset, validation, Widgets(**widgets), settings or TrainSettings(), retrain)
+        job = TrainRequest(dataset, validation, Widgets(**widgets), settings or TrainSettings(), retrain)
         finished, notes = run_training((model, clip, vae), job, cls.hidden.unique_id)
         run, lora = read_run(finished.path.parent), lora_outputs(finished.path)
-        model, clip = applied(model, clip, finished.path)
+        model, clip = apply_to(model, clip, finished.path)
         return io.NodeOutput(model, clip, run, lora.stack, lora.weights, lora.path, run_plot(run),
-                             ui={"lora_bootstrap": [summary(run, finished, notes)]})
+                             ui={"lora_bootstrap": [run_summary(run, finished, notes)]})
 
 
 def _widgets() -> list[Any]:
@@ -150,7 +150,7 @@ _SETTING = {"steps": "steps", "rank": "adapter.rank", "alpha": "adapter.alpha",
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class TrainRequest:
     """What the node was asked to train."""
 
     dataset: Dataset
@@ -166,7 +166,7 @@ def check_name(name: str) -> None:
     paths.own_folder(paths.loras_root(), name)
 
 
-def make_config(job: Job, family: Family, precision: str) -> TrainConfig:
+def make_config(job: TrainRequest, family: Family, precision: str) -> TrainConfig:
     """The family's preset, then TrainSettings, then the node's own widgets; and how often to save, measure and draw.
 
     Raises UserError for values that cannot be, and for pictures without any caption or trigger to call them by.
@@ -186,7 +186,7 @@ def make_config(job: Job, family: Family, precision: str) -> TrainConfig:
     return config.replace(**_cadence(config, settings, job))
 
 
-def _cadence(config: TrainConfig, settings: Mapping[str, Any], job: Job) -> dict[str, Any]:
+def _cadence(config: TrainConfig, settings: Mapping[str, Any], job: TrainRequest) -> dict[str, Any]:
     """How often a run saves, measures and draws where TrainSettings does not say."""
     measured = job.validation is not None or config.data.validation_fraction > 0
     often = {"save_every": SAVES, "validate_every": VALIDATIONS * measured, "preview_every": PREVIEWS}
@@ -208,7 +208,7 @@ def preset_line(family: Family, config: TrainConfig) -> str:
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
-def run_training(parts: tuple[Any, Any, Any], job: Job, node_id: str | None) -> tuple[Finished, list[str]]:
+def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, node_id: str | None) -> tuple[Finished, list[str]]:
     """Train, telling the host as it goes; returns how it ended and what was warned of.
 
     On Cancel and on errors what was trained is saved before they are raised again.
@@ -254,7 +254,7 @@ def default_precision(backbone: Any) -> str:
     return "bf16" if comfy.model_management.should_use_bf16(device) else "fp16"
 
 
-def summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:
+def run_summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:
     """What the prompt's history keeps of a training."""
     path = Path(finished.path)
     return {"run": run.name, "lora": paths.lora_name(path), "path": str(path), "step": finished.step,

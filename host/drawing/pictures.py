@@ -46,7 +46,7 @@ def to_batch(picture: Image.Image) -> Tensor:
     return to_tensor(picture).movedim(0, -1)[None].contiguous()
 
 
-def stacked(pictures: Iterable[Image.Image]) -> Tensor:
+def to_batches(pictures: Iterable[Image.Image]) -> Tensor:
     """Pictures of one size as an IMAGE batch."""
     return torch.cat([to_batch(picture) for picture in pictures])
 

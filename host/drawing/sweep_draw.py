@@ -118,7 +118,7 @@ class Drawing:
                        paths.lora_file(cells[0].facts["lora"]))
         if rows.why_not:
             raise UserError(rows.why_not)
-        heard = {name: _joined([self.runner.value(graph, link) for graph in graphs])
+        heard = {name: _join_rows([self.runner.value(graph, link) for graph in graphs])
                  for name, link in (("positive", POSITIVE), ("negative", NEGATIVE))}
         latent = self.runner.value(plain, EMPTY)
         samples = latent["samples"][:1]
@@ -172,7 +172,7 @@ def _line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def _joined(conditionings: Sequence[list[list[Any]]]) -> list[list[Any]]:
+def _join_rows(conditionings: Sequence[list[list[Any]]]) -> list[list[Any]]:
     """One conditioning of a row for each. Raises UserError if they do not fit in one."""
     if any(len(conditioning) != 1 for conditioning in conditionings):
         raise UserError("a prompt has several conditionings.")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from ..progress import show_text
 from .cell_graph import PICTURE, below, parameters, whole_graph
 from .pictures import to_batch
 from .repeat import Node, recipe
-from .runner import Graph
+from .runner import Graph, Runner
 from .sweep_draw import Drawing
 from .sweep_plan import LEFT, named_bases
 
@@ -33,6 +35,71 @@ LINKED = "as linked"
 """What the linked model is called on the axis of bases."""
 SHOWN_SIDE = 4096
 """Most pixels of a side of a sheet that goes on as an IMAGE; the file has them all."""
+
+
+@dataclass(frozen=True)
+class NodePlace:
+    """A node in the graph that runs: its id, and a way to look up any node."""
+
+    id: str
+    find: Callable[[str], Node]
+
+    @classmethod
+    def of(cls, hidden: Any) -> NodePlace:
+        """From a node's hidden inputs, of which it has unique_id and dynprompt."""
+        return cls(hidden.unique_id, hidden.dynprompt.get_node)
+
+    @property
+    def links(self) -> Mapping[str, Any]:
+        """What is linked to the node's inputs."""
+        return self.find(self.id)["inputs"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What every cell of a sweep is sampled with: the linked models, and the widgets of a sampler.
+
+    Attributes:
+        latent: a linked latent in place of `width` and `height`; None for an empty one of that size.
+    """
+
+    model: Any
+    clip: Any
+    vae: Any
+    latent: Mapping[str, Any] | None
+    negative: str
+    width: int
+    height: int
+    steps: int
+    cfg: float
+    sampler_name: str
+    scheduler: str
+
+    @property
+    def linked(self) -> tuple[Any, Any, Any]:
+        return self.model, self.clip, self.vae
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the images of all cells alike."""
+        size = {"width": self.width, "height": self.height} if self.latent is None else {
+            "latent": latent_hash(self.latent)}
+        return {"negative": self.negative, "steps": self.steps, "cfg": self.cfg, "sampler": self.sampler_name,
+                "scheduler": self.scheduler, **size}
+
+    def drawing(self, sweep: Sweep, place: NodePlace, checkpoints: Mapping[str, str] | None = None,
+                together: bool = False) -> Drawing:
+        """How the cells of a sweep are drawn from a node's linked models.
+
+        Args:
+            checkpoints: by the base fact of a cell, the name of its checkpoint.
+            together: strengths in one batch.
+        """
+        given = {"model": (self.model,), "clip": (self.clip,), "vae": (self.vae,)}
+        if self.latent is not None:
+            given["latent"] = (self.latent,)
+        texts = partial(texts_of, place.find, place.links, sweep.folder.name)
+        return Drawing(sweep, Runner(given), checkpoints or {}, self.latent is not None, together, texts, [])
 
 
 def bases_of(find: Any, links: Mapping[str, Any], linked: tuple[Any, Any, Any],
@@ -73,7 +140,7 @@ def draw_missing(drawing: Drawing, node_id: str) -> None:
 
     def tell() -> None:
         tell_sweep(sweep.folder.name, node_id, done, failed, total)
-        show_text(counted(done, failed, total), node_id)
+        show_text(progress_text(done, failed, total), node_id)
 
     tell()
     try:
@@ -90,20 +157,44 @@ def draw_missing(drawing: Drawing, node_id: str) -> None:
         raise UserError(f"none of the {total} cells could be drawn. The last said: {error}")
 
 
-def counted(done: int, failed: int, total: int) -> str:
+def progress_text(done: int, failed: int, total: int) -> str:
     return f"{done} of {total} cells" + (f", {failed} failed" if failed else "")
 
 
-def finished(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Sequence[str] = ()) -> io.NodeOutput:
-    """A sweep's outputs, with its sheet."""
+def draw_sheet(drawing: Drawing, node_id: str, rows: str, columns: str) -> io.NodeOutput:
+    """Draw what is missing of a sweep; returns its outputs. The sheet is also written if the drawing ends early.
+
+    Raises UserError as `axes_of` and `draw_missing` do.
+    """
+    sweep = drawing.sweep
+    axes_of(sweep, rows, columns)
+    try:
+        draw_missing(drawing, node_id)
+    except BaseException:
+        write_sheets(sweep, *axes_of(sweep, rows, columns))
+        raise
+    return sweep_output(sweep, node_id, rows, columns, drawing.notes)
+
+
+def count_states(sweep: Sweep) -> dict[str, int]:
+    """How many of a sweep's cells are done, failed, and there in all."""
     states = list(sweep.states().values())
-    done, failed = states.count("done"), states.count("failed")
+    return {"done": states.count("done"), "failed": states.count("failed"), "total": len(states)}
+
+
+def sweep_output(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Sequence[str] = ()) -> io.NodeOutput:
+    """A sweep's outputs, with its sheet."""
+    counts = count_states(sweep)
     pages = write_sheets(sweep, *axes_of(sweep, rows, columns))
-    if done == len(states):
+    if counts["done"] == counts["total"]:
         log_picture(sweep, pages[0], SHEET)
-    show_text("\n".join((counted(done, failed, len(states)), *notes)), node_id)
-    told = {"sweep": sweep.folder.name, "done": done, "failed": failed, "total": len(states)}
-    return io.NodeOutput(sweep, [shown(page) for page in pages], ui={"lora_bootstrap": [told]})
+    show_text("\n".join((progress_text(**counts), *notes)), node_id)
+    return io.NodeOutput(sweep, [sheet_image(page) for page in pages], ui=sweep_ui(sweep, counts))
+
+
+def sweep_ui(sweep: Sweep, counts: Mapping[str, int]) -> dict[str, Any]:
+    """What the panel of a sweep's node reads of a finished run."""
+    return {"lora_bootstrap": [{"sweep": sweep.folder.name, **counts}]}
 
 
 def axes_of(sweep: Sweep, rows: str, columns: str) -> tuple[SheetStyle, str, str]:
@@ -130,14 +221,14 @@ def axes_of(sweep: Sweep, rows: str, columns: str) -> tuple[SheetStyle, str, str
     return SheetStyle(), found[0], found[1]
 
 
-def shown(page: Path) -> Any:
+def sheet_image(page: Path) -> Any:
     """A sheet as an IMAGE."""
     picture = open_image(page)
     picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     return to_batch(picture)
 
 
-def facts_of(sweep: Sweep) -> dict[str, Any]:
+def lora_facts(sweep: Sweep) -> dict[str, Any]:
     """What the first of a sweep's LoRAs says of itself: trigger, family, kind."""
     axis = sweep.axis(CHECKPOINT)
     return {"trigger": "", "family": "", "kind": "", **(axis.choices[0].facts if axis else {})}

@@ -14,7 +14,7 @@ from ...trainer.stacks.blocks import PRESETS, Blocks, choose_blocks, read_blocks
 from ...trainer.stacks.prompt import WantedLora, check_once, find_lora, near_loras, read_line
 from ...trainer.stacks.stack import START, StackEntry, stack_advice
 from .. import paths
-from ..stacks import Facts, lora_names
+from ..stacks import StackFacts, lora_names
 
 LONGEST, MOST_LINES = 20_000, 100
 """How many characters and lines of a text are looked at."""
@@ -124,7 +124,7 @@ def _lora(name: str) -> LoraView:
 @lru_cache(maxsize=64)  # a header may have thousands of keys, and a text is asked about at every change
 def _read_lora(name: str, path: Path, size: int, changed: int) -> LoraView:
     try:
-        facts = Facts([(name, 1.0, 1.0)])
+        facts = StackFacts([(name, 1.0, 1.0)])
     except UserError as problem:
         return LoraView(error=str(problem))
     role, triggers = facts.entries[0].role, facts.triggers

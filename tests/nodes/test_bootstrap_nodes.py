@@ -13,7 +13,7 @@ from lora_bootstrap.host.drawing.pictures import to_batch
 from lora_bootstrap.host.drawing.repeat import part_between
 from lora_bootstrap.host.eyes import ClipVisionEye, choose_eye
 from lora_bootstrap.nodes import candidates, curate, project as project_nodes
-from lora_bootstrap.nodes.candidates import CandidateView, Job, KeepCandidate, SaveCandidates, parent_of
+from lora_bootstrap.nodes.candidates import CandidateView, DrawRequest, KeepCandidate, SaveCandidates, parent_of
 from lora_bootstrap.nodes.curate import CurateImages, RoundDataset
 from lora_bootstrap.nodes.project import ProjectNode, ViewPrompts, base_name
 from lora_bootstrap.sandbox import world
@@ -159,7 +159,7 @@ def test_what_is_kept_is_not_drawn_again(drawn, drawing, host):
 
 
 def test_candidates_that_are_gone_are_drawn_again_once(drawn, drawing, monkeypatch):
-    monkeypatch.setattr(candidates, "DRAWN", candidates._Drawn())
+    monkeypatch.setattr(candidates, "DRAWN", candidates._DrawnCounts())
     drawing[1]()
     before = SaveCandidates.fingerprint_inputs(images=None)
     assert SaveCandidates.fingerprint_inputs(images=None) == before
@@ -186,7 +186,7 @@ def test_a_high_cfg_and_a_missing_lora_are_told(drawn, drawing):
     nodes, _ = drawing
     nodes["sample"]["inputs"]["cfg"] = 9.0
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
-    job = Job.of(drawn, plan, part_between(nodes.__getitem__, "views", ["decode", 0], ""), None)
+    job = DrawRequest.of(drawn, plan, part_between(nodes.__getitem__, "views", ["decode", 0], ""), None)
     assert [warning.split(";")[0].split(":")[0] for warning in job.warnings] == ["cfg is 9", "no LORA_STACK is linked"]
 
 

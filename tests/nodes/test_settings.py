@@ -2,7 +2,7 @@
 
 import pytest
 
-from lora_bootstrap.nodes.settings import ROWS, TrainSettingsNode, chosen
+from lora_bootstrap.nodes.settings import ROWS, TrainSettingsNode, read_widgets
 from lora_bootstrap.nodes.train import Widgets
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.models.families import get_family
@@ -32,7 +32,7 @@ def test_every_setting_is_a_widget_here_or_in_train_lora():
 
 def test_untouched_widgets_change_nothing_of_a_preset():
     family = get_family("sdxl")
-    values = chosen(defaults())
+    values = read_widgets(defaults())
     assert preset_config(family, "style", values) == preset_config(family, "style")
     assert not {"precision", "save_every", "preview_every", "validate_every", "preview_prompts"} & set(values)
 
@@ -52,7 +52,7 @@ def test_every_least_and_most_value_is_one_that_the_config_takes():
     for name, (kind, options) in TrainSettingsNode.object_info()["input"]["required"].items():
         row = next(row for row in ROWS if row.id == name)
         for value in [options["min"], options["max"]] if kind in ("INT", "FLOAT") else options.get("options", []):
-            values = chosen({name: value})
+            values = read_widgets({name: value})
             if not values:
                 assert value == row.left
                 continue
@@ -61,17 +61,17 @@ def test_every_least_and_most_value_is_one_that_the_config_takes():
 
 def test_a_widget_that_does_not_exist_is_not_swallowed():
     with pytest.raises(UserError, match="unknown settings: optimiser"):
-        chosen({"optimiser": "adamw"})
+        read_widgets({"optimiser": "adamw"})
 
 
 def test_settings_that_came_later_are_not_asked_of_graphs_saved_before():
     assert list(later()) == ["masked_loss", "unmasked_weight", "masked_prior"]
     asked = {name: value for name, value in defaults().items() if name not in later()}
     assert TrainSettingsNode.execute(**asked)[0].values == {
-        name: value for name, value in chosen(defaults()).items() if name.rpartition(".")[2] not in later()}
+        name: value for name, value in read_widgets(defaults()).items() if name.rpartition(".")[2] not in later()}
 
 
 def test_a_masked_loss_is_set_with_its_weights():
-    values = chosen(defaults() | {"masked_loss": True, "unmasked_weight": 0.2, "masked_prior": 0.0})
+    values = read_widgets(defaults() | {"masked_loss": True, "unmasked_weight": 0.2, "masked_prior": 0.0})
     data = preset_config(get_family("sdxl"), "character", values).data
     assert (data.masked_loss, data.unmasked_weight, data.masked_prior) == (True, 0.2, 0.0)

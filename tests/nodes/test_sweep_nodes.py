@@ -386,7 +386,7 @@ def test_a_mistake_of_the_users_ends_the_run(host):
 
 def test_what_was_made_is_let_go_however_the_run_ends(host, monkeypatch):
     runners = []
-    monkeypatch.setattr(sweep_nodes, "Runner", lambda given: runners.append(Runner(given)) or runners[-1])
+    monkeypatch.setattr(sweep_session, "Runner", lambda given: runners.append(Runner(given)) or runners[-1])
     host.nodes.failing["KSampler"] = UserError("no")
     with pytest.raises(UserError):
         grid()
@@ -823,7 +823,8 @@ def scored_sweep(files):
 
 
 def of_the_sandbox(monkeypatch, **facts):
-    monkeypatch.setattr(score, "facts_of", lambda sweep: {"trigger": "akane", "family": "sandbox", "kind": "", **facts})
+    known = {"trigger": "akane", "family": "sandbox", "kind": "", **facts}
+    monkeypatch.setattr(score, "lora_facts", lambda sweep: known)
 
 
 def test_what_to_take_comes_out_with_table_and_report(scored_sweep, host, monkeypatch):
@@ -857,13 +858,14 @@ def test_a_lora_that_does_not_tell_its_step_blocks_only_the_step():
     from lora_bootstrap.trainer.sweeps.score import Row, Scores
 
     row = Row(0, 0, 0, "ink", 1, lora="ink.safetensors", at=0.8)
-    step, strength, stack = score.taken(Scores("eye", "style", (row,), 0, "", ()))
+    step, strength, stack = score.recommended_outputs(Scores("eye", "style", (row,), 0, "", ()))
     assert isinstance(step, ExecutionBlocker) and step.message == "ink.safetensors does not tell its step."
     assert strength == 0.8 and stack == [("ink.safetensors", 0.8, 0.8)]
 
 
 def test_the_help_says_the_gates_as_they_are():
     page = (paths.PACK / "web" / "docs" / "LoraBootstrap_ScoreSweep.md").read_text("utf-8")
+    page = " ".join(page.split())
     wanted = ScoreSettings()
     for text in (f"at least {wanted.least_diversity:g} |", f"at most {wanted.most_copies:g} |",
                  f"at most {wanted.most_burn:g} |", f"at most {wanted.most_validation:g} times the lowest |",

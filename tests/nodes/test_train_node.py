@@ -246,7 +246,7 @@ def test_pictures_without_captions_need_a_trigger(adapter):
 
 
 def config(family="sdxl", settings=None, validation=None, **widgets):
-    job = nodes.Job(pictures(), validation, nodes.Widgets(name="girl", trigger="akane", **widgets),
+    job = nodes.TrainRequest(pictures(), validation, nodes.Widgets(name="girl", trigger="akane", **widgets),
                     TrainSettings(settings or {}))
     return nodes.make_config(job, get_family(family), "bf16")
 
