@@ -195,6 +195,16 @@ class Tab:
             "(least) => (document.querySelector('.lb-raw')?.getAttribute('d') ?? '').split(/[ML]/).length > least",
             arg=points, timeout=seconds * 1000)
 
+    @contextmanager
+    def held(self, address: str) -> Iterator[None]:
+        """Requests to an address, a glob, leave only at the end: what is done meanwhile comes before any answer."""
+        waiting: list[Any] = []
+        self.page.route(address, lambda route: waiting.append(route))
+        yield
+        for route in waiting:
+            route.continue_()
+        self.page.unroute(address)
+
     def restored(self) -> Tab:
         """Wait until the front end has put this person's last graph, or its first one, in place."""
         self.page.wait_for_function("() => app.extensionManager?.workflow?.activeWorkflow", timeout=LOADED)
