@@ -25,7 +25,7 @@ from ..sandbox.drawing import draw
 from ..trainer.datasets.audit_checks import cast_findings, pixel_findings
 from ..trainer.datasets.audit_figures import Figures, measure
 from ..trainer.measures import pixels as metrics
-from ..trainer.pictures.duplicates import Search, find_duplicates, fingerprint
+from ..trainer.pictures.duplicates import Search, find_duplicates, fingerprint_picture
 from ..trainer.pictures.images import to_tensor
 from . import faults
 from .report import write_result
@@ -132,11 +132,11 @@ def _row(fault: str, group: Collection, recall: float, false: float) -> dict[str
 def duplicate_rows(groups: Sequence[Collection], seed: int) -> Iterator[dict[str, Any]]:
     """A copy of every third picture is put into its collection; false alarms are pictures wrongly called copies."""
     for group in groups:
-        own = [fingerprint(image) for image in group.pictures]
+        own = [fingerprint_picture(image) for image in group.pictures]
         for name, copy in faults.COPIES.items():
             rng = random.Random(f"{seed}-{name}-{group.name}")
             originals = range(0, len(own), 3)
-            prints = own + [fingerprint(copy(group.pictures[index], rng)) for index in originals]
+            prints = own + [fingerprint_picture(copy(group.pictures[index], rng)) for index in originals]
             found = find_duplicates(np.stack([p.hashes for p in prints]), lambda i, prints=prints: prints[i].thumb)
             together = {index: set(members) for members in found for index in members}
             hits = [len(own) + place in together.get(index, ()) for place, index in enumerate(originals)]
@@ -202,7 +202,7 @@ def seconds_each(images: Sequence[Image.Image], resolution: int) -> float:
     for image in images:
         begin = time.process_time()
         measure(image, resolution)
-        fingerprint(image)
+        fingerprint_picture(image)
         times.append(time.process_time() - begin)
     return statistics.median(times)
 

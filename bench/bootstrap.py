@@ -36,11 +36,12 @@ from ..trainer.bootstrap.events import BootstrapFinished, StageFinished
 from ..trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
 from ..trainer.bootstrap.project import key_of
 from ..trainer.captions.tags import absorb, join_tags, split_tags
-from ..trainer.cli.options import settings
+from ..trainer.cli.options import parse_settings
 from ..trainer.common.files import read_json, write_json
 from ..trainer.datasets.dataset import Dataset, load_folder
 from ..trainer.measures import pixels as metrics
 from ..trainer.models.sampler import Sampler, save_picture
+from ..trainer.pictures.duplicates import copies_of
 from ..trainer.pictures.images import to_image, to_tensor
 from ..trainer.pictures.sheet import contact_sheet
 from ..trainer.training.events import Finished
@@ -69,8 +70,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _options(argv)
     backbone, judge = load_backbone("sandbox"), load_judge()
     names = options.only or list(world.HELD_OUT)[: options.characters]
-    facts = {"views": options.views, "candidates": options.candidates, "style_settings": settings(options.set_style),
-             "character_settings": settings(options.set_character), "base": backbone.fingerprint}
+    facts = {"views": options.views, "candidates": options.candidates,
+             "style_settings": parse_settings(options.set_style),
+             "character_settings": parse_settings(options.set_character), "base": backbone.fingerprint}
     store = options.work / "measured.json"
     measured = read_json(store) if store.exists() else []
     for name in names:
@@ -143,7 +145,7 @@ def _config(name: str, seed: int, options: argparse.Namespace) -> BootstrapConfi
     return BootstrapConfig(
         picture=str(picture), tags=tuple(world.caption_tags(scene)), trigger=TRIGGER, seed=seed,
         name=f"{name}-{seed}{key}", candidates=tuple(options.candidates), strengths=(1.0,),
-        style=settings(options.set_style), character=settings(options.set_character))
+        style=parse_settings(options.set_style), character=parse_settings(options.set_character))
 
 
 def _run_loop(config: BootstrapConfig, root: Path, backbone: Any) -> Path:
@@ -206,7 +208,7 @@ def figures(pictures: Tensor, scenes: Sequence[world.Scene], trained_on: Dataset
     copied = metrics.copied(pictures, training)
     return {"identity": scores.mean_identity, "signature": scores.mean_signature, "prompt": scores.mean_prompt,
             "copied": copied.mean().item(),
-            "copies": metrics.duplicates(pictures, training).any(1).float().mean().item()}
+            "copies": sum(copies_of(metrics.fingerprints(pictures), metrics.fingerprints(training))) / len(pictures)}
 
 
 def _save_sheet(path: Path, pictures: Tensor) -> None:

@@ -1,24 +1,25 @@
-"""The host's IMAGE tensors ([B, H, W, C] float32 in 0..1) as Pillow pictures and back, and what is drawn of them."""
+"""The host's IMAGE tensors ([B, H, W, C] float32 in 0..1) as Pillow images and back, and images drawn from them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from ...trainer.datasets.dataset import Sample
 from ...trainer.pictures import images
 from ...trainer.pictures.images import to_image, to_tensor
 from ...trainer.pictures.sheet import contact_sheet
+from ...trainer.pictures.text import Pen
 
 CAPTION_HEIGHT = 34
 CELL = 176
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
-    """Each picture of an IMAGE batch, as RGB; a fourth channel is laid on white."""
+    """Each image of an IMAGE batch, as RGB; a fourth channel is blended onto white."""
     return [_picture(image) for image in images]
 
 
@@ -30,29 +31,30 @@ def _picture(image: Tensor) -> Image.Image:
 
 
 def as_saved(images: Tensor) -> Image.Image:
-    """The first picture of an IMAGE batch, to the bit as the host's Save Image writes it: cut to 8 bit, not rounded."""
+    """The first image of an IMAGE batch, exactly as the host's Save Image writes it: truncated to 8 bits, not
+    rounded."""
     pixels = (images[0].detach().cpu().float() * 255).clamp(0, 255).to(torch.uint8)
     return Image.fromarray(pixels.numpy())
 
 
 def to_masks(masks: Tensor) -> list[Image.Image]:
-    """Each mask of a MASK batch ([B, H, W] or [H, W] in 0..1), of mode L."""
+    """Each mask of a MASK batch ([B, H, W] or [H, W] in 0..1), in mode L."""
     return [to_image(mask.detach().float().cpu()[None].expand(3, -1, -1)).convert("L")
             for mask in masks.reshape(-1, *masks.shape[-2:])]
 
 
 def to_batch(picture: Image.Image) -> Tensor:
-    """A picture as an IMAGE batch of one, [1, H, W, 3]."""
+    """An image as an IMAGE batch of one, [1, H, W, 3]."""
     return to_tensor(picture).movedim(0, -1)[None].contiguous()
 
 
 def to_batches(pictures: Iterable[Image.Image]) -> Tensor:
-    """Pictures of one size as an IMAGE batch."""
+    """Images of one size as an IMAGE batch."""
     return torch.cat([to_batch(picture) for picture in pictures])
 
 
 def pixel_hash(picture: Image.Image) -> str:
-    """Twelve hexadecimal digits that two pictures share only if their pixels are the same."""
+    """Twelve hexadecimal digits that two images share only if their pixels are the same."""
     return images.pixel_hash(picture)[:12]
 
 
@@ -63,34 +65,11 @@ def samples_sheet(samples: Sequence[Sample], columns: int = 4) -> Tensor:
 
 
 def with_caption(picture: Image.Image, caption: str, side: int) -> Image.Image:
-    """A square of `side` pixels: the picture, and below it the caption's first words."""
+    """A square of `side` pixels: the image, and below it the first words of the caption."""
     cell = Image.new("RGB", (side, side), "white")
     fitted = ImageOps.contain(picture.convert("RGB"), (side, side - CAPTION_HEIGHT), Image.Resampling.LANCZOS)
     cell.paste(fitted, ((side - fitted.width) // 2, 0))
-    font = ImageFont.load_default(11)
-    lines = _wrapped(caption or "(no caption)", font, side - 4)
-    ImageDraw.Draw(cell).multiline_text((2, side - CAPTION_HEIGHT + 4), "\n".join(lines), "black", font, spacing=3)
+    pen = Pen(11)
+    lines = pen.wrap(caption or "(no caption)", side - 4, most=2)
+    pen.write(ImageDraw.Draw(cell), lines, (2, side - CAPTION_HEIGHT + 4), "black")
     return cell
-
-
-def _wrapped(text: str, font: ImageFont.ImageFont, width: float, most: int = 2) -> list[str]:
-    """At most `most` lines of whole words that fit; the last ends in … if words are left over."""
-    lines, words = [""], text.split()
-    for index, word in enumerate(words):
-        longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width or not lines[-1]:
-            lines[-1] = longer
-        elif len(lines) < most:
-            lines.append(word)
-        else:
-            lines[-1] = _cut(lines[-1], font, width)
-            break
-        if index == len(words) - 1:
-            break
-    return [line if font.getlength(line) <= width else _cut(line, font, width) for line in lines]
-
-
-def _cut(line: str, font: ImageFont.ImageFont, width: float) -> str:
-    while line and font.getlength(line + "…") > width:
-        line = line[:-1]
-    return line.rstrip(" ,") + "…"

@@ -1,61 +1,49 @@
-"""What the gallery and the project's panel are told, and what the gallery saves. No host is needed here; the shapes are
-in gallery_routes.py. All of it is read from the project's folder, so it is there after a restart of the server.
-"""
+"""What the gallery and the project's panel show, and what the gallery saves. No host is needed here; the shapes are in
+gallery.py. Everything is read from the project's folder, so it survives a restart of the server."""
 
 from __future__ import annotations
 
-import io
 import re
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from PIL import Image
-
 from ...trainer.bootstrap.candidates import Lineage
 from ...trainer.bootstrap.picks import Pick, Picks
-from ...trainer.bootstrap.rounds import BootstrapProject, Round
+from ...trainer.bootstrap.rounds import Project, Round
 from ...trainer.bootstrap.status import project_status
 from ...trainer.common.errors import UserError
 from ...trainer.common.files import file_hash
+from ...trainer.common.revisions import save_change
 from ...trainer.pictures.images import open_image
+from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
 from .. import paths
 
 _CANDIDATE = re.compile(r"r(\d{1,2})-[0-9a-f-]+")
-THUMB_SIDE, THUMB_QUALITY, THUMBS = 256, 88, 2048
+THUMBNAIL = ThumbnailStyle(quality=88)
 
 
-class Conflict(Exception):
-    """Somebody else has saved since the gallery looked."""
-
-
-_saving = threading.Lock()
-"""One at a time reads the picks and writes them back."""
-
-
-def find_project(name: str) -> BootstrapProject:
-    """Raises UserError if there is none of that name."""
+def find_project(name: str) -> Project:
+    """The project of that name. Raises UserError if there is none."""
     folder = paths.own_folder(paths.projects_root(), name)
-    return BootstrapProject.load(folder)
+    return Project.load(folder)
 
 
 def find_round(project: str, number: int) -> Round:
-    """Raises UserError if there is no such project, or it has no such round."""
+    """The round of that number. Raises UserError if there is no such project or round."""
     one = find_project(project).round(number)
     if number < 1:
-        raise UserError(f"round is {number}; rounds to choose from count from 1.")
+        raise UserError(f"round is {number}; it must be 1 or more.")
     return one
 
 
-# -- what is told ------------------------------------------------------------------------------------------------------
+# -- answers -----------------------------------------------------------------------------------------------------------
 
 
 def project_view(name: str) -> dict[str, Any]:
-    """As the project route tells it. Raises UserError."""
+    """The answer of the project route. Raises UserError."""
     folder = paths.own_folder(paths.projects_root(), name)
     status = project_status(folder, paths.loras_root())
     config = status.project.config
@@ -68,8 +56,8 @@ def project_view(name: str) -> dict[str, Any]:
 
 
 def round_view(one: Round) -> dict[str, Any]:
-    """As the candidates route tells it."""
-    project, found, picks = one.project, one.found(), one.picks
+    """The answer of the candidates route."""
+    project, found, picks = one.project, one.read_decisions(), one.picks
     values = found.values or {}
     crops = _crops(project, one.number)
     target = project.target(one.number)
@@ -82,7 +70,7 @@ def round_view(one: Round) -> dict[str, Any]:
         "history": [asdict(step) for step in picks.history]}
 
 
-def _crops(project: BootstrapProject, number: int) -> list[dict[str, Any]]:
+def _crops(project: Project, number: int) -> list[dict[str, Any]]:
     if not project.crops_folder.is_dir():
         return []
     return [{"name": sample.path.stem, "caption": sample.caption, "thumb": _address(project, number, sample.path, True),
@@ -91,10 +79,10 @@ def _crops(project: BootstrapProject, number: int) -> list[dict[str, Any]]:
 
 def _candidate(one: Round, path: Path, decision: Any, picks: Picks, twins: Mapping[str, int]) -> dict[str, Any]:
     lineage = Lineage.read(path)
-    pick = picks.of(path.stem, one.known_of(path))
+    pick = picks.of(path.stem, one.read_facts(path))
     return {
         "name": path.stem, "round": lineage.round, "carried": lineage.round < one.number,
-        "proposed": bool(decision and decision.kept), "reason": decision.reason if decision else "not looked at yet",
+        "proposed": bool(decision and decision.kept), "reason": decision.reason if decision else "not measured yet",
         "scores": dict(decision.scores) if decision else {}, "twins": twins.get(path.stem), "view": dict(lineage.view),
         "prompt": lineage.prompt, "tags": list(lineage.tags), "seed": lineage.seed, "lora": lineage.parent_lora,
         "strength": lineage.strength, "width": lineage.width, "height": lineage.height,
@@ -107,7 +95,7 @@ def _plain(pick: Pick) -> dict[str, Any]:
             "crop": None if pick.crop is None else list(pick.crop)}
 
 
-def _address(project: BootstrapProject, number: int, path: Path, thumb: bool) -> str:
+def _address(project: Project, number: int, path: Path, thumb: bool) -> str:
     query = {"project": project.name, "round": number, "name": path.stem} | ({"size": "thumb"} if thumb else {})
     return f"/lora_bootstrap/candidate?{urlencode({**query, 'v': file_hash(path)[:10]})}"
 
@@ -125,39 +113,27 @@ def picture_path(one: Round, name: str) -> Path:
     for path in one.project.crops_folder.glob("*.png"):
         if path.stem == name:
             return path
-    raise UserError(f"round {one.number} of {one.project.name!r} has no picture {name!r}; load it again.")
+    raise UserError(f"round {one.number} of {one.project.name!r} has no image {name!r}; load it again.")
 
 
 def picture(one: Round, name: str, thumb: bool) -> tuple[bytes, str]:
-    """(bytes, content type). Raises UserError if there is no such picture, or it cannot be read."""
+    """(bytes, content type) of an image. Raises UserError if it does not exist or cannot be read."""
     path = picture_path(one, name)
     if not thumb:
-        open_image(path)  # what is no picture is told, not sent
+        open_image(path)  # a file that is not an image is an error, and is not sent
         return path.read_bytes(), "image/png"
-    return _thumb(path, path.stat().st_mtime_ns), "image/jpeg"
-
-
-@lru_cache(maxsize=THUMBS)
-def _thumb(path: Path, mtime_ns: int) -> bytes:
-    image = open_image(path)
-    image.thumbnail((THUMB_SIDE, THUMB_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=THUMB_QUALITY)
-    return buffer.getvalue()
+    return thumbnail(path, THUMBNAIL, path.stat().st_mtime_ns), "image/jpeg"
 
 
 # -- what is saved -----------------------------------------------------------------------------------------------------
 
 
 def save_picks(one: Round, revision: int, label: str, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
-    """Save decisions; returns the new revision.
+    """Save decisions, and return the new revision.
 
-    Raises UserError for a candidate or value that cannot be, Conflict if `revision` is not the latest.
+    Raises UserError for a candidate or value that cannot be, StaleRevision if `revision` is not the latest.
     """
-    with _saving:
-        picks = one.picks
-        if picks.revision != revision:
-            raise Conflict
-        changed = picks.changed(label, changes, one.known({name for name, _ in changes}))
-        changed.save(one.picks_file)
-    return changed.revision
+    def change(picks: Picks) -> Picks:
+        return picks.changed(label, changes, one.collect_facts({name for name, _ in changes}))
+
+    return save_change(one.picks_file, Picks, change, revision).revision

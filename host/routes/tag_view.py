@@ -1,145 +1,40 @@
-"""What the tag editor is shown of a dataset, and what it changes. No host is needed here; the shapes are in tag_routes.
-
-A node that can be edited puts its dataset here when it is run, so the editor sees what the node was last run with.
-"""
+"""What the tag editor is shown of a dataset. No host is needed here; the shapes are in tags.py."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import os
-import re
-import threading
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from PIL import Image
-
 from ...trainer.captions.tags import split_tags
 from ...trainer.common.errors import UserError
-from ...trainer.datasets.dataset import Dataset, Sample
-from ...trainer.tagging.hand_edits import HandEdits, load_edits
+from ...trainer.datasets.dataset import Sample
+from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
+from ...trainer.tagging.hand_edits import HandEdits
+from ..editors import EditableDataset
 
-REMEMBERED = 50
-"""Datasets that can be edited while the server runs; of older ones the node must be run again."""
-THUMB_SIDE, THUMB_QUALITY, THUMBS = 256, 85, 1024
-
-
-class Conflict(Exception):
-    """Somebody else has saved since the editor looked."""
+THUMBNAIL = ThumbnailStyle()
 
 
-def edits_name(name: str, node_id: str | None) -> str:
-    """What a node's edits are called: as its widget says, else by the node."""
-    return name.strip() or f"node-{re.sub(r'[^0-9A-Za-z]+', '-', node_id or 'none')}"
+def dataset_view(dataset: EditableDataset) -> dict[str, Any]:
+    """As the dataset route tells it."""
+    saved = HandEdits.load(dataset.path)
+    edited, _ = saved.apply_to(dataset.dataset)
+    captions = {sample.content_hash: sample.caption for sample in edited}
+    rows = [_row(dataset, picture, caption) for picture, caption in captions.items()]
+    return {"id": dataset.id, "name": dataset.name, "editable": True, "pictures": rows, "revision": saved.revision}
 
 
-@dataclass(frozen=True)
-class Edited:
-    """One dataset in the editor.
-
-    Attributes:
-        id: what the routes call it.
-        name: of the pictures' folder, for people.
-        dataset: with its captions as the node's rules make them.
-        path: where what is changed by hand is kept.
-    """
-
-    id: str
-    name: str
-    dataset: Dataset
-    path: Path
-
-    @classmethod
-    def of(cls, dataset: Dataset, path: Path) -> Edited:
-        # Two workflows may have a node of the same number; what they show must not be mistaken for one another.
-        folder = os.path.commonpath([sample.path.parent.absolute() for sample in dataset]) if len(dataset) else ""
-        return cls(f"{path.stem}~{hashlib.sha256(folder.encode()).hexdigest()[:8]}", Path(folder).name, dataset, path)
-
-    @cached_property
-    def pictures(self) -> dict[str, Sample]:
-        """Each picture once, by its content. Raises UserError for one that is gone."""
-        return {sample.content_hash: sample for sample in reversed(self.dataset.samples)}
-
-    def view(self) -> dict[str, Any]:
-        """As the dataset route tells it."""
-        saved = load_edits(self.path)
-        edited, _ = saved.applied(self.dataset)
-        captions = {sample.content_hash: sample.caption for sample in edited}
-        rows = [self._row(picture, self.pictures[picture], caption) for picture, caption in captions.items()]
-        return {"id": self.id, "name": self.name, "editable": True, "pictures": rows, "revision": saved.revision}
-
-    def _row(self, picture: str, sample: Sample, caption: str) -> dict[str, Any]:
-        width, height = sample.size
-        return {"id": picture, "name": sample.path.name, "caption": caption, "tags": split_tags(caption),
-                "thumb": f"/lora_bootstrap/thumb?{urlencode({'id': self.id, 'picture': picture})}", "width": width,
-                "height": height}
+def _row(dataset: EditableDataset, picture: str, caption: str) -> dict[str, Any]:
+    sample: Sample = dataset.pictures[picture]
+    width, height = sample.size
+    return {"id": picture, "name": sample.path.name, "caption": caption, "tags": split_tags(caption),
+            "thumb": f"/lora_bootstrap/thumb?{urlencode({'id': dataset.id, 'picture': picture})}", "width": width,
+            "height": height}
 
 
-class Editors:
-    """The datasets that can be edited. Nodes write, the routes read."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._edited: dict[str, Edited] = {}
-
-    def show(self, dataset: Dataset, path: Path) -> Edited:
-        """Put a dataset into the editor."""
-        edited = Edited.of(dataset, path)
-        with self._lock:
-            self._edited.pop(edited.id, None)
-            self._edited = dict([*self._edited.items(), (edited.id, edited)][-REMEMBERED:])
-        return edited
-
-    def find(self, id: str) -> Edited:
-        """Raises UserError if it is not there."""
-        with self._lock:
-            edited = self._edited.get(id)
-        if edited is None:
-            raise UserError(f"there is no dataset {id!r} to edit; run the graph, so that its node has one.")
-        return edited
-
-    def change(self, id: str, revision: int, captions: Mapping[str, str]) -> HandEdits:
-        """Save captions by picture; returns what is saved now.
-
-        Raises UserError for a dataset or picture there is none of, Conflict if `revision` is not the latest.
-        """
-        edited = self.find(id)
-        if unknown := next((picture for picture in captions if picture not in edited.pictures), None):
-            raise UserError(f"dataset {edited.name!r} has no picture {unknown!r}; load it again.")
-        before = {picture: edited.pictures[picture].caption for picture in captions}
-        with self._lock:
-            saved = load_edits(edited.path)
-            if saved.revision != revision:
-                raise Conflict
-            changed = saved.changed({picture: _one_line(text) for picture, text in captions.items()}, before)
-            changed.save(edited.path)
-        return changed
-
-    def thumb(self, id: str, picture: str) -> bytes:
-        """The picture as a small JPEG. Raises UserError if there is none, or it cannot be read."""
-        sample = self.find(id).pictures.get(picture)
-        if sample is None:
-            raise UserError(f"there is no picture {picture!r} in dataset {id!r}; load it again.")
-        return _thumb(sample, picture)
-
-
-@lru_cache(maxsize=THUMBS)
-def _thumb(sample: Sample, picture: str) -> bytes:
-    """By content, so that a file that has changed is not shown as it was."""
-    image = sample.load()
-    image.thumbnail((THUMB_SIDE, THUMB_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=THUMB_QUALITY)
-    return buffer.getvalue()
-
-
-def _one_line(caption: str) -> str:
-    return " ".join(caption.split())
-
-
-EDITORS = Editors()
+def picture_thumbnail(dataset: EditableDataset, picture: str) -> bytes:
+    """The picture as a small JPEG. Raises UserError if there is none, or it cannot be read."""
+    sample = dataset.pictures.get(picture)
+    if sample is None:
+        raise UserError(f"there is no picture {picture!r} in dataset {dataset.id!r}; load it again.")
+    return thumbnail(sample, THUMBNAIL, picture)  # by content: one that has changed is not shown as it was

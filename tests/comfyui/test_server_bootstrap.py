@@ -8,7 +8,7 @@ import time
 import pytest
 
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage
-from lora_bootstrap.trainer.bootstrap.rounds import BootstrapProject
+from lora_bootstrap.trainer.bootstrap.rounds import Project
 from lora_bootstrap.trainer.datasets.dataset import load_folder
 
 from ..helpers.server import PACK, Refused, until
@@ -38,7 +38,7 @@ def ids(graph, kind):
 
 
 def project(server, name):
-    return BootstrapProject.load(server.base / "output" / "bootstrap" / name)
+    return Project.load(server.base / "output" / "bootstrap" / name)
 
 
 def keep(server, name, number, count):
@@ -62,11 +62,11 @@ def test_the_loop_goes_on_run_by_run_and_over_a_restart(server, tab):
     run = tab.run(graph)
     assert run.status == "success", run.error
     held = run.outputs[first]["lora_bootstrap"][0]
-    assert held["held"] and held["message"] == "4 of 7 kept: pick 3 more in the gallery, then Run."
+    assert held["held"] and held["message"] == "4 of 7 kept: pick 3 more in the gallery, then press Run."
     assert second not in run.outputs and trainings[1] not in run.outputs
     one = project(server, name).round(1)
-    assert len(one.made()) == 6 and len(one.project.round(0).made()) == 16
-    lineage = Lineage.read(one.made()[0])
+    assert len(one.list_candidates()) == 6 and len(one.project.round(0).list_candidates()) == 16
+    lineage = Lineage.read(one.list_candidates()[0])
     assert (lineage.parent_lora, lineage.strength, lineage.steps, lineage.cfg) == ("loopgirl-style-1", 0.6, 4, 3)
     assert lineage.prompt.startswith("loopgirl, 1girl, ") and len(lineage.parent_lora_sha256) == 64
     assert next_of(server, name) == "Pick 3 more in the gallery of round 1, then Run."
@@ -129,7 +129,7 @@ def test_a_killed_server_has_kept_every_finished_candidate(server):
     assert {row["name"] for row in told["candidates"]} == before
     with server.client() as client:
         assert client.run(graph).status == "success"
-    assert len(project(server, name).round(1).made()) == 6
+    assert len(project(server, name).round(1).list_candidates()) == 6
 
 
 def test_each_stage_by_itself_goes_on_with_what_the_one_before_left(server, tab):
@@ -159,9 +159,9 @@ def test_a_seed_sweep_draws_other_candidates_beside_those_that_are_there(server,
     for value in (1, 2, 2):
         graph[seed]["inputs"]["value"] = value
         assert tab.run(graph).status == "success"
-        counts.append(len(project(server, name).round(1).made()))
+        counts.append(len(project(server, name).round(1).list_candidates()))
     assert counts == [3, 6, 6]
-    seeds = [Lineage.read(path).seed for path in project(server, name).round(1).made()]
+    seeds = [Lineage.read(path).seed for path in project(server, name).round(1).list_candidates()]
     assert len(set(seeds)) == 6
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
 from lora_bootstrap.trainer.bootstrap.project import open_project
-from lora_bootstrap.trainer.bootstrap.rounds import BootstrapProject, Round, make_crops
+from lora_bootstrap.trainer.bootstrap.rounds import Project, Round, make_crops
 from lora_bootstrap.trainer.bootstrap.view_plan import Source, keep_candidates, lineage_of, plan_views
 from lora_bootstrap.trainer.pictures.images import pixel_hash
 
@@ -16,18 +16,18 @@ TAGS = tuple(world.caption_tags(world.Scene(AKANE)))
 
 
 def draw_project(root: Path, *, targets=(3, 8, 12), candidates=(12, 16), base="sandbox",
-                 name="zqx") -> BootstrapProject:
+                 name="zqx") -> Project:
     """The project with its crops, below `root` (output/bootstrap)."""
     picture = world.draw(world.Scene(AKANE), 128)
     config = BootstrapConfig(picture="", tags=TAGS, trigger="zqx", name=name, base=base, targets=targets,
                              candidates=candidates)
     open_project(root / name, config.to_dict(), pixel_hash(picture)).save()
-    project = BootstrapProject(root / name, config)
+    project = Project(root / name, config)
     make_crops(project, picture, "picture")
     return project
 
 
-def draw_round(project: BootstrapProject, number: int, side: int = 64, **plan) -> Round:
+def draw_round(project: Project, number: int, side: int = 64, **plan) -> Round:
     """Draw a round's candidates (round 0: the base's own pictures), each as its view says."""
     one = project.round(number)
     for view in plan_views(project, number, **plan).views:

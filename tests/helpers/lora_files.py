@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lora_bootstrap.trainer.lora.layers import Change
+from lora_bootstrap.trainer.lora.layers import LayerDelta
 
 BLOCK = "down_blocks.1.attentions.0.transformer_blocks.0"
 LAYERS = tuple(f"{BLOCK}.attn1.{name}" for name in ("to_q", "to_k", "to_v"))
@@ -18,7 +18,7 @@ def random(*shape, seed=0):
 
 
 def change(rank=4, seed=0, outputs=OUT, inputs=IN):
-    return Change(random(outputs, rank, seed=seed), random(rank, inputs, seed=seed + 1))
+    return LayerDelta(random(outputs, rank, seed=seed), random(rank, inputs, seed=seed + 1))
 
 
 def plain(rank=4, seed=0, outputs=OUT, inputs=IN):

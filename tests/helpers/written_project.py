@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
-from lora_bootstrap.trainer.bootstrap.project import Project
+from lora_bootstrap.trainer.bootstrap.project import ProjectRecord
 from lora_bootstrap.trainer.common.files import write_json
 from lora_bootstrap.trainer.pictures.images import pixel_hash
 
@@ -73,7 +73,7 @@ def write_project(output: Path, name: str, *, candidates: int, proposed: int = 8
         "figures": {**FIGURES, "candidates": candidates},
         "decisions": [_decision(number, proposed) for number in range(candidates)],
         "twins": [[name_of(number) for number in group] for group in twins]})
-    Project(folder, config.to_dict(), pixel_hash(picture)).save()
+    ProjectRecord(folder, config.to_dict(), pixel_hash(picture)).save()
     return folder
 
 

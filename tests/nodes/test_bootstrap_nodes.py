@@ -8,17 +8,17 @@ import pytest
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from lora_bootstrap.host import events, paths
+from lora_bootstrap.host import paths
 from lora_bootstrap.host.drawing.pictures import to_batch
 from lora_bootstrap.host.drawing.repeat import part_between
 from lora_bootstrap.host.eyes import ClipVisionEye, choose_eye
-from lora_bootstrap.nodes import candidates, curate, project as project_nodes
+from lora_bootstrap.nodes import curate
 from lora_bootstrap.nodes.candidates import CandidateView, DrawRequest, KeepCandidate, SaveCandidates, parent_of
 from lora_bootstrap.nodes.curate import CurateImages, RoundDataset
 from lora_bootstrap.nodes.project import ProjectNode, ViewPrompts, base_name
 from lora_bootstrap.sandbox import world
-from lora_bootstrap.trainer.bootstrap.project import Project as Record
-from lora_bootstrap.trainer.bootstrap.rounds import BootstrapProject
+from lora_bootstrap.trainer.bootstrap.project import ProjectRecord
+from lora_bootstrap.trainer.bootstrap.rounds import Project
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import read_json
 from lora_bootstrap.trainer.measures.eyes import SandboxEye
@@ -38,8 +38,8 @@ def drawn(host):
 
 def keep(project, number, count, state="keep"):
     one = project.round(number)
-    names = [path.stem for path in one.made()[:count]]
-    one.picks.changed("by hand", [(name, {"state": state}) for name in names], one.known()).save(one.picks_file)
+    names = [path.stem for path in one.list_candidates()[:count]]
+    one.picks.changed("by hand", [(name, {"state": state}) for name in names], one.collect_facts()).save(one.picks_file)
 
 
 def start(picture=None, model=None, originals=None, **widgets):
@@ -59,7 +59,7 @@ def test_a_picture_becomes_a_project_the_command_line_can_go_on_with(host):
     assert trigger == "zqx" and len(crops) == len(pictures) == 3 and pictures[0].shape[0] == 1
     values = read_json(host.output / "bootstrap" / "zqx" / "project.json")
     assert values["settings"]["targets"] == [3, 8, 12] and values["stages"]["crops"]["summary"] == "3 crops"
-    assert BootstrapProject.load(project.folder).config == project.config
+    assert Project.load(project.folder).config == project.config
     assert (project.folder / "picture.png").is_file()
 
 
@@ -76,8 +76,7 @@ def test_a_name_belongs_to_one_picture(host):
         start(picture=torch.zeros(1, 64, 64, 3))
 
 
-def test_a_project_that_is_gone_is_made_anew_and_one_that_is_there_is_cached(host, monkeypatch):
-    monkeypatch.setattr(project_nodes, "_begun", set())
+def test_a_project_that_is_gone_is_made_anew_and_one_that_is_there_is_cached(host):
     assert ProjectNode.fingerprint_inputs("zqx", "") == 0
     project = start()[0]
     assert ProjectNode.fingerprint_inputs("zqx", "") == 0
@@ -155,24 +154,22 @@ def test_what_is_kept_is_not_drawn_again(drawn, drawing, host):
     KeepCandidate.execute(drawn, torch.rand(1, 64, 64, 3), again.expand["x.keep_5"]["inputs"]["lineage"], 24)
     done = save()
     assert done.expand is None and done[0] is drawn
-    assert Record.load(drawn.folder).stages["candidates-1"].summary == "12 pictures"
+    assert ProjectRecord.load(drawn.folder).stages["candidates-1"].summary == "12 images"
 
 
-def test_candidates_that_are_gone_are_drawn_again_once(drawn, drawing, monkeypatch):
-    monkeypatch.setattr(candidates, "DRAWN", candidates._DrawnCounts())
+def test_candidates_that_are_gone_are_drawn_again_once(drawn, drawing):
     drawing[1]()
     before = SaveCandidates.fingerprint_inputs(images=None)
     assert SaveCandidates.fingerprint_inputs(images=None) == before
     draw_round(drawn, 1, seed=9)  # more are no loss
     assert SaveCandidates.fingerprint_inputs(images=None) == before
-    for path in drawn.round(1).made()[:2]:
+    for path in drawn.round(1).list_candidates()[:2]:
         path.with_suffix(".json").unlink()
     after = SaveCandidates.fingerprint_inputs(images=None)
     assert after != before and SaveCandidates.fingerprint_inputs(images=None) == after
 
 
-def test_a_kept_candidate_is_shown_and_told_of(drawn, drawing, host, monkeypatch):
-    monkeypatch.setattr(events, "_told_at", {})
+def test_a_kept_candidate_is_shown_and_told_of(drawn, drawing, host):
     node = drawing[1]().expand["x.keep_0"]["inputs"]
     shown = KeepCandidate.execute(drawn, torch.rand(2, 64, 64, 3), node["lineage"], node["total"])
     assert [image["subfolder"] for image in shown.ui["images"]] == ["bootstrap/zqx/round_1/candidates"] * 2
@@ -187,7 +184,8 @@ def test_a_high_cfg_and_a_missing_lora_are_told(drawn, drawing):
     nodes["sample"]["inputs"]["cfg"] = 9.0
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
     job = DrawRequest.of(drawn, plan, part_between(nodes.__getitem__, "views", ["decode", 0], ""), None)
-    assert [warning.split(";")[0].split(":")[0] for warning in job.warnings] == ["cfg is 9", "no LORA_STACK is linked"]
+    assert [warning.split(";")[0].split(":")[0] for warning in job.warnings] == [
+        "cfg is 9", "no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images."]
 
 
 def test_the_lora_that_draws_is_the_projects_own_in_a_stack(drawn, host, monkeypatch):
@@ -214,7 +212,7 @@ def test_what_comes_after_waits_until_enough_are_kept(drawn):
     assert all(isinstance(value, ExecutionBlocker) and value.message is None for value in held.args)
     told = held.ui["lora_bootstrap"][0]
     assert (told["kept"], told["target"], told["held"]) == (3, 8, True)
-    assert told["message"] == "3 of 8 kept: pick 5 more in the gallery, then Run."
+    assert told["message"] == "3 of 8 kept: pick 5 more in the gallery, then press Run."
     keep(drawn, 1, 5)
     done = curated(drawn)
     assert done[0] is drawn and len(done[1]) == 5 and not done.ui["lora_bootstrap"][0]["held"]
@@ -224,7 +222,7 @@ def test_what_comes_after_waits_until_enough_are_kept(drawn):
 def test_by_itself_it_keeps_the_best_and_takes_down_its_figures(drawn):
     done = curated(drawn, "auto")
     assert len(done[1]) == 5
-    record = Record.load(drawn.folder)
+    record = ProjectRecord.load(drawn.folder)
     assert record.rounds[0].kept == 5 and record.stages["curate-1"].summary.startswith("kept 5 of 12")
 
 
@@ -246,16 +244,17 @@ def test_an_alarm_stops_the_loop_unless_it_is_not_to(drawn, monkeypatch):
     monkeypatch.setattr(curate, "alarm", lambda rounds, wanted: "the pictures are over-cooked")
     held = curated(drawn, "auto")
     assert held.ui["lora_bootstrap"][0]["message"].startswith("Stopped: the pictures are over-cooked.")
-    assert Record.load(drawn.folder).stopped_because == "the pictures are over-cooked"
+    assert ProjectRecord.load(drawn.folder).stopped_because == "the pictures are over-cooked"
     done = curated(drawn, "auto", stop_on_alarm=False)
     assert done[0] is drawn and "Alarm: the pictures are over-cooked." in done[2]
-    assert Record.load(drawn.folder).stopped_because == ""
+    assert ProjectRecord.load(drawn.folder).stopped_because == ""
 
 
 def test_picking_runs_it_again_and_a_note_does_not(drawn):
     before = CurateImages.fingerprint_inputs(1, "manual")
     one = drawn.round(1)
-    one.picks.changed("note", [(one.made()[0].stem, {"note": "nice"})], one.known()).save(one.picks_file)
+    first = one.list_candidates()[0].stem
+    one.picks.changed("note", [(first, {"note": "nice"})], one.collect_facts()).save(one.picks_file)
     assert CurateImages.fingerprint_inputs(1, "manual") == before
     keep(drawn, 1, 1)
     picked = CurateImages.fingerprint_inputs(1, "manual")

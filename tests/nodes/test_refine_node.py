@@ -18,10 +18,8 @@ from safetensors.torch import save_file
 
 import lora_bootstrap.host.backbone
 from lora_bootstrap.host import events
-from lora_bootstrap.host.drawing import sweep_session
 from lora_bootstrap.host.drawing.cell_graph import PICTURE, below, cell_graph
 from lora_bootstrap.host.drawing.runner import Runner
-from lora_bootstrap.host.drawing.sweep_plan import Left
 from lora_bootstrap.nodes import refine as refine_node
 from lora_bootstrap.nodes.conflict import ConflictReportNode
 from lora_bootstrap.nodes.refine import RefineStrengths, TwoLoras, base_name
@@ -44,9 +42,6 @@ LAYER = "lora_unet_mid_block_resnets_0_conv1"
 def files(host, monkeypatch):
     """A host in a process that has run no sweep, with three LoRAs and a base; its pictures are drawn."""
     monkeypatch.setattr(events, "INTERVAL", 0)
-    left = Left()
-    for module in (sweep_session, refine_node):
-        monkeypatch.setattr(module, "LEFT", left)
     stand_in = ModuleType("lora_bootstrap.host.backbone.model")
     stand_in.fingerprint = lambda model, clip, vae: f"{model}, {clip}, {vae}"
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
@@ -244,8 +239,9 @@ def test_failed_cells_are_said_and_the_rest_is_scored(host):
 
 
 @pytest.mark.parametrize(("widgets", "words"), [
-    ({"character_strengths": "strong"}, "is no number"), ({"style_strengths": "0, 1"}, "must be above 0; each LoRA"),
-    ({"character_strengths": "0.5, -1"}, "must be above 0"), ({"seeds": "-1"}, "must be 0 or more"),
+    ({"character_strengths": "strong"}, "is no number"),
+    ({"style_strengths": "0, 1"}, "must all be above 0; each LoRA"),
+    ({"character_strengths": "0.5, -1"}, "must all be above 0"), ({"seeds": "-1"}, "must be 0 or more"),
     ({"style_strengths": ""}, "is empty")])
 def test_mistakes_in_widgets_are_found_before_anything_runs(widgets, words):
     checked = {name: WIDGETS[name] for name in ("character_strengths", "style_strengths", "seeds")}
@@ -254,8 +250,8 @@ def test_mistakes_in_widgets_are_found_before_anything_runs(widgets, words):
 
 
 @pytest.mark.parametrize(("stack", "words"), [
-    ([STACKED[0]], "a pair of strengths is between two LoRAs, and there is 1"),
-    ([], "and there is none"), ([STACKED[0], STACKED[0]], "is both the character and the style"),
+    ([STACKED[0]], "a pair of strengths needs two LoRAs, and the stack has 1"),
+    ([], "the stack has none"), ([STACKED[0], STACKED[0]], "is both the character and the style"),
     ([STACKED[0], ("nobody.safetensors", 1, 1)], "there is no LoRA 'nobody")])
 def test_a_stack_that_is_no_pair_is_refused(host, stack, words):
     with pytest.raises(UserError, match=words):

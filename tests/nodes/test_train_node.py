@@ -9,7 +9,8 @@ from comfy.model_management import InterruptProcessingException
 from safetensors.torch import load_file
 
 from lora_bootstrap.host.progress import EVENT
-from lora_bootstrap.host.routes.run_view import TABLE, run_status
+from lora_bootstrap.host.routes.run_view import run_status
+from lora_bootstrap.host.session import current_session
 from lora_bootstrap.nodes import train as nodes
 from lora_bootstrap.nodes.sockets import TrainSettings
 from lora_bootstrap.sandbox import PICTURES_DIR
@@ -66,7 +67,7 @@ def cancel(host, monkeypatch, step):
 def stop(host, monkeypatch, step, run="girl"):
     from lora_bootstrap.host import progress
 
-    monkeypatch.setattr(progress.comfy, "utils", press_at(host, step, lambda: TABLE.stop(run)))
+    monkeypatch.setattr(progress.comfy, "utils", press_at(host, step, lambda: current_session().trainings.stop(run)))
 
 
 # -- training ----------------------------------------------------------------------------------------------------------
@@ -167,7 +168,7 @@ def test_stop_keeps_what_is_there_and_the_graph_goes_on_with_it(adapter, host, m
     assert statuses(host) == ["preparing", "training", "stopped"]
     assert run_status(host.output / "loras", "girl")["status"] == "stopped"
     with pytest.raises(UserError, match="'girl' is not being trained now"):
-        TABLE.stop("girl")
+        current_session().trainings.stop("girl")
     assert node(steps=4)[2].finished, "running the node again trains it to its end"
 
 
@@ -177,7 +178,7 @@ def test_a_stopped_run_is_run_again_only_when_asked_to_go_on():
 
     before = mark()
     assert mark() == before
-    TABLE.resume("stopped-run")
+    current_session().trainings.resume("stopped-run")
     assert mark() != before and mark("another") == before
     assert mark(retrain=True) != mark(retrain=True), "always run"
 
@@ -187,7 +188,7 @@ def test_a_finished_identical_run_is_reused_and_retrain_makes_a_new_one(adapter,
     host.server.sent.clear()
     again = node()
     assert again[5] == first[5] and again.ui["lora_bootstrap"][0]["reused"] is True
-    assert statuses(host) == ["preparing", "finished"] and "was there already" in events(host)[-1]["message"]
+    assert statuses(host) == ["preparing", "finished"] and "already exists" in events(host)[-1]["message"]
     forced = node(retrain=True)
     assert forced[2].name == "girl-2" and forced[5].endswith("girl-2.safetensors")
 
@@ -237,7 +238,7 @@ def test_a_linked_name_is_checked_before_training(adapter):
 
 def test_pictures_without_captions_need_a_trigger(adapter):
     bare = pictures().with_captions(lambda caption: "")
-    with pytest.raises(UserError, match="none of the 3 pictures has a caption, and there is no trigger"):
+    with pytest.raises(UserError, match="none of the 3 images has a caption, and there is no trigger"):
         node(dataset=bare, trigger="", kind="style")
     assert node(dataset=bare, trigger="akane")[2].finished
 

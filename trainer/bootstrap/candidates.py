@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..captions.views import ViewPrompt
 from ..common.errors import UserError
-from ..common.events import Event, Making
+from ..common.events import Event, Progress
 from ..common.files import file_hash, read_json, write_json
 from ..models.backbone import Backbone
 from ..models.sampler import Sampler, save_picture
@@ -103,7 +103,7 @@ class PictureMaker:
                 batch = group[start : start + self.sampler.batch]
                 self._make_batch(folder, batch, lora, strength)
                 done += len(batch)
-                yield Making(what, done, len(plan))
+                yield Progress(what, done, len(plan))
         _remove_others(folder, {lineage.name for lineage in plan})
         return [folder / f"{lineage.name}.png" for lineage in plan], not missing
 

@@ -9,12 +9,13 @@ kill and reuses a finished project.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..captions.views import ViewPrompt, showcase, view_prompts
@@ -25,7 +26,6 @@ from ..measures.eyes import Likeness, open_eye
 from ..measures.likeness import anchor_pixels, likeness_to, tag_recall
 from ..models.backbone import Backbone
 from ..models.sampler import Sampler
-from ..pictures.charts import read_losses
 from ..pictures.images import open_image, pixel_hash
 from ..sweeps.cells import PROMPT, STRENGTH, Axis, Choice, Sweep
 from ..sweeps.draw import lora_sweep, run_sweep
@@ -33,13 +33,16 @@ from ..sweeps.sheets import write_sheets
 from ..training.events import Finished
 from ..training.loop import train
 from ..training.presets import preset_config
+from ..training.runs import read_losses
 from .candidates import PictureMaker, Stopped, picture_seed
 from .config import BootstrapConfig
 from .curate import RoundFigures, alarm
 from .events import BootstrapFinished, StageFinished, StageStarted
-from .project import Project, StageRecord, now, open_project
+from .project import ProjectRecord, StageRecord, now, open_project
 from .report import write_report
-from .rounds import BootstrapProject, Kept, curate_round, for_character, make_crops, round_dataset
+from .rounds import KeptCandidate, Project, curate_round, for_character, make_crops, round_dataset
+from .stages import STAGES, list_stages
+from .status import style_run
 from .view_plan import REFERENCE_COUNT
 
 SHOWCASE_COUNT = 5
@@ -57,40 +60,42 @@ class _Outcome:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-_OPEN_EYE = object()
+Work = Generator[Event, None, _Outcome]
+"""A stage's work: events on its way, and its outcome in the end."""
 
 
 def run_bootstrap(config: BootstrapConfig, root: str | Path, *, backbone: Backbone | None = None,
-                  load: Callable[[str], Backbone] | None = None, eye: Likeness | None | object = _OPEN_EYE,
+                  load: Callable[[str], Backbone] | None = None,
+                  choose_eye: Callable[[str, str | None, torch.device], Likeness | None] = open_eye,
                   should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
     """Run a project under `root` (`output`), yielding events; the last is BootstrapFinished, or Interrupted.
 
     Args:
         backbone: the loaded base; None loads `config.base`, by `load` if given.
-        eye: what measures likeness; left out, the one that fits the base. None: likeness is not measured.
+        choose_eye: from base, folder of a likeness model (None: none is named) and device to what measures likeness;
+            where it returns None, likeness is not measured.
         should_stop: asked after every training step and every batch of pictures; true keeps everything and ends.
 
     Raises:
         UserError: a picture, base or setting that cannot work, or a name that belongs to another picture's project.
     """
     picture = open_image(Path(config.picture).expanduser())  # a bad picture is told before a model is loaded
-    project = open_project(Path(root) / "bootstrap" / config.name, config.to_dict(), pixel_hash(picture))
+    record = open_project(Path(root) / "bootstrap" / config.name, config.to_dict(), pixel_hash(picture))
     if backbone is None:
         from ..backends.diffusers import load_backbone
 
         backbone = (load or load_backbone)(config.base)
-    if eye is _OPEN_EYE:
-        eye = open_eye(config.base, config.likeness or None, backbone.device)
-    yield from _Bootstrap(config, Path(root), project, backbone, eye, should_stop).run()
+    eye = choose_eye(config.base, config.likeness or None, backbone.device)
+    yield from _Bootstrap(config, Path(root), record, backbone, eye, should_stop).run()
 
 
 class _Bootstrap:
-    def __init__(self, config: BootstrapConfig, root: Path, project: Project, backbone: Backbone,
+    def __init__(self, config: BootstrapConfig, root: Path, record: ProjectRecord, backbone: Backbone,
                  eye: Likeness | None, should_stop: Callable[[], bool]) -> None:
-        self.config, self.root, self.project = config, root, project
+        self.config, self.root, self.record = config, root, record
         self.backbone, self.eye, self.should_stop = backbone, eye, should_stop
-        self.rounds = BootstrapProject(project.folder, config, backbone.family.name)
-        self.vocabulary, self.roles, self.depth = self.rounds.vocabulary, self.rounds.roles, self.rounds.depth
+        self.project = Project(record.folder, config, backbone.family.name)
+        self.vocabulary, self.roles, self.depth = self.project.vocabulary, self.project.roles, self.project.depth
         self.sampler = Sampler.of(backbone, steps=config.sample_steps, cfg=config.cfg)
         self.pictures = PictureMaker(backbone, self.sampler, config.seed, should_stop)
         self.stage = ""
@@ -99,109 +104,119 @@ class _Bootstrap:
     # -- the order of things -------------------------------------------------------------------------------------
 
     def run(self) -> Iterator[Event]:
-        self.project.save()
+        self.record.save()
         try:
-            yield from self._run()
+            with closing(self._run()) as events:
+                for event in events:
+                    self._note_warning(event)
+                    yield event
         except Stopped:
-            self.project.save()
+            self.record.save()
             yield Interrupted(self.stage)
 
+    def _note_warning(self, event: Event) -> None:
+        """Keep a warning for the report, which says by itself why the loop stopped."""
+        if isinstance(event, Warned) and event.message != self.record.stopped_because:
+            self.record.note(event.message)
+
     def _run(self) -> Iterator[Event]:
-        crops = yield from self._do("crops", "Crop the picture", self._crops())
-        reference = yield from self._do("reference", "The base model's own pictures", self._reference())
+        crops = yield from self._do("crops", self._crops())
+        reference = yield from self._do("reference", self._reference())
         dataset = crops
         for number in range(1, self.depth + 1):
             grown = yield from self._round(number, dataset, crops, reference)
-            if self.project.stopped_because:
+            if self.record.stopped_because:
                 break
             dataset = grown
-        lora = yield from self._do("character", f"Train the character LoRA on {len(dataset)} pictures",
-                                   self._character(dataset))
-        grid = yield from self._do("grid", "Strength grid", self._grid(lora, crops))
-        report = yield from self._do("report", "Report", self._report())
-        self.project.result = {"lora": self._relative(lora), "grid": self._relative(grid.sheet),
+        lora = yield from self._do("character", self._character(dataset), count=len(dataset))
+        grid = yield from self._do("grid", self._grid(lora, crops))
+        report = yield from self._do_at_once("report", self._report)
+        self.record.result = {"lora": self._relative(lora), "grid": self._relative(grid.sheet),
                                "report": self._relative(report)}
-        self.project.save()
-        yield BootstrapFinished(self.project.folder, lora, report, grid.sheet, self.project.stopped_because)
+        self.record.save()
+        yield BootstrapFinished(self.record.folder, lora, report, grid.sheet, self.record.stopped_because)
 
-    def _round(self, number: int, dataset: Dataset, crops: Dataset, reference: Tensor):
+    def _round(self, number: int, dataset: Dataset, crops: Dataset,
+               reference: Tensor) -> Generator[Event, None, Dataset]:
         """One growth of the dataset; returns the larger one, or leaves `stopped_because` set."""
-        lora = yield from self._do(f"style-{number}", f"Round {number}: train a style LoRA on {len(dataset)} pictures",
-                                   self._style(number, dataset))
-        made = yield from self._do(f"candidates-{number}", f"Round {number}: generate candidates",
-                                   self._candidates(number, lora))
-        count = len(made) + len(self.rounds.round(number).carried)
-        kept = yield from self._do(f"curate-{number}", f"Round {number}: choose from {count}",
-                                   self._curate(number, crops, reference))
+        lora = yield from self._do("style", self._style(number, dataset), number, len(dataset))
+        paths = yield from self._do("candidates", self._candidates(number, lora), number)
+        count = len(paths) + len(self.project.round(number).carried)
+        kept = yield from self._do("curate", self._curate(number, crops, reference), number, count)
         wanted = self.config.targets[number] - len(crops)
-        self.project.stopped_because = _stop_reason(number, alarm(self.project.rounds, wanted), len(dataset))
-        if self.project.stopped_because:
-            yield Warned(self.project.stopped_because)
+        self.record.stopped_because = _stop_reason(number, alarm(self.record.rounds, wanted), len(dataset))
+        if self.record.stopped_because:
+            yield Warned(self.record.stopped_because)
             return dataset
-        return (yield from self._do(f"dataset-{number}", f"Round {number}: dataset of {len(kept) + len(crops)}",
-                                    self._dataset(number, kept)))
+        return (yield from self._do_at_once("dataset", lambda: self._dataset(number, kept), number,
+                                            len(kept) + len(crops)))
 
-    def _do(self, name: str, title: str, work: Iterator[Event]):
-        """Run one stage's work as a stage: told, timed, and taken down in project.json."""
-        self.stage = name
-        self.visited.append(name)
-        total = 2 + 4 * self.depth + 3
-        yield StageStarted(name, title, self._number(name), total)
+    def _do(self, key: str, work: Work, number: int = 0, count: int | None = None) -> Generator[Event, None, Any]:
+        """Run one stage's work as a stage: reported, timed, and recorded in project.json. Returns its outcome's value.
+
+        Args:
+            number: of its round; 0: the stage is outside the rounds.
+            count: of the pictures it is about, for its title; None: not known or not said.
+        """
+        stage = self._begin(key, number, count)
+        yield stage
         started = time.monotonic()
-        outcome: _Outcome = yield from self._watched(work)
-        seconds = time.monotonic() - started
-        self.project.record(StageRecord(name, title, outcome.summary, round(seconds, 2), now(), outcome.facts),
-                            outcome.reused)
-        yield StageFinished(name, outcome.summary, seconds, outcome.reused)
+        outcome = yield from work
+        yield self._finish(stage, outcome, time.monotonic() - started)
         return outcome.value
 
-    def _watched(self, work: Iterator[Event]):
-        """Pass events on; keep warnings for the report."""
-        with closing(work):
-            while True:
-                try:
-                    event = next(work)
-                except StopIteration as end:
-                    return end.value
-                if isinstance(event, Warned):
-                    self.project.note(event.message)
-                yield event
+    def _do_at_once(self, key: str, work: Callable[[], _Outcome], number: int = 0,
+                    count: int | None = None) -> Generator[Event, None, Any]:
+        """The same for work that reports nothing on its way."""
+        stage = self._begin(key, number, count)
+        yield stage
+        started = time.monotonic()
+        outcome = work()
+        yield self._finish(stage, outcome, time.monotonic() - started)
+        return outcome.value
 
-    def _number(self, name: str) -> int:
-        steps = ("style", "candidates", "curate", "dataset")
-        rounds = [f"{step}-{number}" for number in range(1, self.depth + 1) for step in steps]
-        return ["crops", "reference", *rounds, "character", "grid", "report"].index(name) + 1
+    def _begin(self, key: str, number: int, count: int | None) -> StageStarted:
+        name, title = STAGES[key].name_and_title(number, count)
+        self.stage = name
+        self.visited.append(name)
+        order = list_stages(self.depth)
+        return StageStarted(name, title, order.index((STAGES[key], number)) + 1, len(order))
+
+    def _finish(self, stage: StageStarted, outcome: _Outcome, seconds: float) -> StageFinished:
+        self.record.record_stage(StageRecord(stage.name, stage.title, outcome.summary, round(seconds, 2), now(),
+                                              outcome.facts), outcome.reused)
+        return StageFinished(stage.name, outcome.summary, seconds, outcome.reused)
 
     def _relative(self, path: Path) -> str:
         return path.resolve().relative_to(self.root.resolve()).as_posix()
 
     # -- stages --------------------------------------------------------------------------------------------------
 
-    def _crops(self) -> Iterator[Event]:
+    def _crops(self) -> Work:
         picture = Path(self.config.picture).expanduser()
-        made = make_crops(self.rounds, open_image(picture), picture.stem)
+        made = make_crops(self.project, open_image(picture), picture.stem)
         if len(made.dataset) < self.config.targets[0]:
             yield Warned(made.summary)
-        return _Outcome(made.dataset, made.summary, made.reused, {"folder": self._relative(self.rounds.crops_folder)})
+        return _Outcome(made.dataset, made.summary, made.reused, {"folder": self._relative(self.project.crops_folder)})
 
-    def _reference(self) -> Iterator[Event]:
+    def _reference(self) -> Work:
         views = view_prompts(REFERENCE_COUNT, self.roles, self.vocabulary, seed=self.config.seed)
-        folder = self.project.folder / "reference"
+        folder = self.record.folder / "reference"
         paths, reused = yield from self.pictures.make("base", folder, views)
         summary = f"{len(paths)} pictures"
         return _Outcome(self.pictures.pixels(paths), summary, reused, {"folder": self._relative(folder)})
 
-    def _style(self, number: int, dataset: Dataset) -> Iterator[Event]:
-        return self._train(f"{self.config.name}-style-{number}", "style", dataset, self.config.style,
+    def _style(self, number: int, dataset: Dataset) -> Work:
+        return self._train(style_run(self.project, number), "style", dataset, self.config.style,
                            {"project": self.config.name, "round": number})
 
-    def _character(self, dataset: Dataset) -> Iterator[Event]:
+    def _character(self, dataset: Dataset) -> Work:
         identity = self.roles.identity
         return self._train(self.config.name, "character", for_character(dataset, self.roles), self.config.character,
                            {"project": self.config.name, "absorbed": list(identity)})
 
     def _train(self, name: str, kind: str, dataset: Dataset, settings: Mapping[str, Any],
-               lineage: dict[str, Any]) -> Iterator[Event]:
+               lineage: dict[str, Any]) -> Work:
         config = preset_config(self.backbone.family, kind, {
             "name": name, "seed": self.config.seed, "data.trigger": self.config.trigger, "data.upscale": True,
             **settings})
@@ -219,40 +234,39 @@ class _Bootstrap:
                  "steps": config.steps, "pictures": len(dataset)}
         return _Outcome(finished.path, f"{config.steps} steps{loss}", finished.reused, facts)
 
-    def _candidates(self, number: int, lora: Path) -> Iterator[Event]:
+    def _candidates(self, number: int, lora: Path) -> Work:
         count = self.config.candidates[number - 1]
         views = view_prompts(count, self.roles, self.vocabulary, trigger=self.config.trigger,
                              seed=self.config.seed + 1000 * number)
-        folder = self.project.folder / f"round_{number}" / "candidates"
+        folder = self.record.folder / f"round_{number}" / "candidates"
         paths, reused = yield from self.pictures.make(f"round {number}", folder, views, number=number, lora=lora,
                                                       strengths=self.config.candidate_strengths)
         return _Outcome(paths, f"{count} pictures", reused, {"folder": self._relative(folder)})
 
-    def _curate(self, number: int, crops: Dataset, reference: Tensor) -> Iterator[Event]:
-        one, wanted = self.rounds.round(number), self.config.targets[number] - len(crops)
-        done = curate_round(one, wanted=wanted, size=self.sampler.measured_size, reference=reference, eye=self.eye,
+    def _curate(self, number: int, crops: Dataset, reference: Tensor) -> Work:
+        round_, wanted = self.project.round(number), self.config.targets[number] - len(crops)
+        done = curate_round(round_, wanted=wanted, size=self.sampler.measured_size, reference=reference, eye=self.eye,
                             settings=self.config.curation)
-        self.project.measured(done.figures)
+        self.record.record_figures(done.figures)
         for note in done.curation.notes:
             yield Warned(f"Round {number}: {note}")
         return _Outcome(done.kept, curation_summary(done.figures), done.reused,
-                        {"decisions": self._relative(one.decisions_file)})
+                        {"decisions": self._relative(round_.decisions_file)})
 
-    def _dataset(self, number: int, kept: Sequence[Kept]) -> Iterator[Event]:
-        yield from ()
-        one = self.rounds.round(number)
-        made = round_dataset(one, kept)
-        return _Outcome(made.dataset, made.summary, made.reused, {"folder": self._relative(one.dataset_folder)})
+    def _dataset(self, number: int, kept: Sequence[KeptCandidate]) -> _Outcome:
+        round_ = self.project.round(number)
+        made = round_dataset(round_, kept)
+        return _Outcome(made.dataset, made.summary, made.reused, {"folder": self._relative(round_.dataset_folder)})
 
-    def _grid(self, lora: Path, crops: Dataset) -> Iterator[Event]:
+    def _grid(self, lora: Path, crops: Dataset) -> Work:
         views = showcase(SHOWCASE_COUNT, self.roles, self.vocabulary, self.config.trigger)
         choices = [Choice(view.text, {"prompt": view.text, "seed": picture_seed(self.config.seed, GRID_ROUND, row)})
                    for row, view in enumerate(views)]
-        sweep = lora_sweep(self.project.folder / "grid", self.backbone, self.sampler, [lora],
+        sweep = lora_sweep(self.record.folder / "grid", self.backbone, self.sampler, [lora],
                            strengths=self.config.strengths, prompts=Axis(PROMPT, tuple(choices)),
                            title=f"{self.config.trigger}: LoRA strength")
         missing = sweep.missing()
-        yield from self._stoppable(run_sweep(self.backbone, sweep, [lora], self.sampler))
+        yield from self._until_stopped(run_sweep(self.backbone, sweep, [lora], self.sampler))
         sheet = write_sheets(sweep)[0]
         scores = self._grid_scores(sweep, views, crops)
         write_json(sweep.folder / "scores.json", scores)
@@ -276,25 +290,25 @@ class _Bootstrap:
             rows.append(row if recall is None else {**row, "tag_recall": recall.nanmean().item()})
         return rows
 
-    def _report(self) -> Iterator[Event]:
-        yield from ()
+    def _report(self) -> _Outcome:
         # stages of an earlier run that this one did not come to are not part of the story
-        self.project.stages = {name: record for name, record in self.project.stages.items() if name in self.visited}
-        path = write_report(self.project, self.root)
+        self.record.stages = {name: record for name, record in self.record.stages.items() if name in self.visited}
+        path = write_report(self.record, self.root)
         return _Outcome(path, path.name, False)
 
     def _anchors(self, crops: Dataset) -> Tensor:
         return anchor_pixels(crops, self.sampler.measured_size)
 
-    def _stoppable(self, work: Iterator[Event]):
-        with closing(work):
-            while True:
-                if self.should_stop():
-                    raise Stopped
-                try:
-                    yield next(work)
-                except StopIteration as end:
-                    return end.value
+    def _until_stopped(self, events: Iterator[Event]) -> Iterator[Event]:
+        """Pass events on. Raises Stopped, before the first and after each, if asked to stop."""
+        self._raise_if_stopped()
+        for event in events:
+            yield event
+            self._raise_if_stopped()
+
+    def _raise_if_stopped(self) -> None:
+        if self.should_stop():
+            raise Stopped
 
 
 def _stop_reason(number: int, reason: str, kept: int) -> str:

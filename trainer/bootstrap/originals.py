@@ -24,7 +24,7 @@ def save_crops(folder: Path, image: Image.Image, count: int, parent: str, roles:
     face = next((crop.box for crop in crops if crop.name == "face"), None)
     items = []
     for index, crop in enumerate(crops):
-        box = squared(crop.box, image.size)
+        box = square_box(crop.box, image.size)
         tags = crop_tags(Crop(crop.name, box), image.size, roles, vocabulary, trigger, face)
         meta = {"name": f"{index}-{crop.name}", "parent": parent, "box": list(box), "round": 0}
         items.append((image.crop(box), join_tags(tags), meta))
@@ -77,7 +77,7 @@ def crop_framing(crop: Crop, size: tuple[int, int]) -> str:
     return "" if crop.name == "whole" or share > 0.75 else "upper body" if share > 0.5 else "close-up"
 
 
-def squared(box: Box, size: tuple[int, int]) -> Box:
+def square_box(box: Box, size: tuple[int, int]) -> Box:
     """The box made square by growing its shorter side within the picture; as it was if the picture is too narrow.
 
     Pictures are generated square, so crops are best of that shape too.

@@ -11,13 +11,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image, ImageOps
 
 from ..common.errors import UserError
-from ..common.files import read_json, write_json
+from ..common.revisions import Revisioned
 from ..pictures.crops import MIN_SIDE, Box
 
 STATES = ("", "keep", "reject")
@@ -51,7 +50,7 @@ class Pick:
             raise UserError(f"a pick has no {sorted(unknown)[0]!r}; it has {', '.join(asdict(self))}.")
         return replace(self, **{name: _CHECKS[name](value, size) for name, value in values.items()})
 
-    def applied(self, picture: Image.Image) -> Image.Image:
+    def apply_to(self, picture: Image.Image) -> Image.Image:
         """The picture as it is to be trained on."""
         cut = picture.crop(self.crop) if self.crop else picture
         return ImageOps.mirror(cut) if self.flip else cut
@@ -106,7 +105,7 @@ _CHECKS: Mapping[str, Callable[[Any, tuple[int, int]], Any]] = {
 
 
 @dataclass(frozen=True)
-class Change:
+class PickChange:
     """One candidate's decision before and after."""
 
     candidate: str
@@ -115,16 +114,16 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Step:
+class UndoStep:
     """What was done at once, for the history and for undoing."""
 
     at: str
     label: str
-    changes: tuple[Change, ...]
+    changes: tuple[PickChange, ...]
 
 
 @dataclass(frozen=True)
-class Known:
+class CandidateFacts:
     """What must be known of a candidate to decide on it.
 
     Attributes:
@@ -139,20 +138,21 @@ class Known:
 
 
 @dataclass(frozen=True)
-class Picks:
+class Picks(Revisioned):
     """All decisions on one round's candidates.
 
     Attributes:
-        revision: counts the times they were saved, so that two who decide at once notice.
         picks: candidate → (decision, content of the picture it was made on).
         history: the latest steps, the oldest first.
     """
 
-    revision: int = 0
-    picks: Mapping[str, tuple[Pick, str]] = field(default_factory=dict)
-    history: tuple[Step, ...] = ()
+    UNREADABLE: ClassVar[str] = ("{path} holds no picks as they were saved there. Mend it, or delete it to pick "
+                                 "anew.")
 
-    def of(self, candidate: str, known: Known) -> Pick:
+    picks: Mapping[str, tuple[Pick, str]] = field(default_factory=dict)
+    history: tuple[UndoStep, ...] = ()
+
+    def of(self, candidate: str, known: CandidateFacts) -> Pick:
         """The decision on a candidate; the earlier one if there is none, or if it was made on another picture."""
         pick, made_on = self.picks.get(candidate, (known.earlier, known.content))
         return pick if made_on == known.content else known.earlier
@@ -165,7 +165,7 @@ class Picks:
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest() if rows else ""
 
     def changed(self, label: str, changes: Iterable[tuple[str, Mapping[str, Any]]],
-                known: Mapping[str, Known]) -> Picks:
+                known: Mapping[str, CandidateFacts]) -> Picks:
         """The next revision, with (candidate, new values) decided. Raises UserError for an unknown candidate or value.
         """
         picks, done = dict(self.picks), []
@@ -175,35 +175,27 @@ class Picks:
             before = self.of(candidate, known[candidate])
             after = before.changed(values, known[candidate].size)
             if after != before:
-                done.append(Change(candidate, before, after))
+                done.append(PickChange(candidate, before, after))
                 picks[candidate] = (after, known[candidate].content)
             if after == known[candidate].earlier:
                 picks.pop(candidate, None)
-        step = Step(datetime.now().astimezone().isoformat(timespec="seconds"), label[:200], tuple(done))
+        step = UndoStep(datetime.now().astimezone().isoformat(timespec="seconds"), label[:200], tuple(done))
         history = (*self.history, step)[-REMEMBERED:] if done else self.history
-        return Picks(self.revision + 1, picks, history)
+        return self.next_revision(picks=picks, history=history)
 
-    def save(self, path: Path) -> None:
-        write_json(path, {
+    def to_dict(self) -> dict[str, Any]:
+        return {
             "revision": self.revision,
             "picks": {name: {**asdict(pick), "picture": content} for name, (pick, content) in self.picks.items()},
-            "history": [asdict(step) for step in self.history]})
+            "history": [asdict(step) for step in self.history]}
 
-
-def load_picks(path: Path) -> Picks:
-    """What was decided there; nothing if there is no such file. Raises UserError if it cannot be read."""
-    if not path.is_file():
-        return Picks()
-    value = read_json(path)
-    try:
-        picks = {str(name): (_read(pick), str(pick["picture"])) for name, pick in value["picks"].items()}
-        history = tuple(Step(str(step["at"]), str(step["label"]), tuple(
-            Change(str(change["candidate"]), _read(change["before"]), _read(change["after"]))
-            for change in step["changes"])) for step in value["history"])
-        return Picks(int(value["revision"]), picks, history)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} holds no picks as they were saved there. Mend it, or delete it to pick anew.") \
-            from error
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Picks:
+        picks = {str(name): (_read(pick), str(pick["picture"])) for name, pick in values["picks"].items()}
+        history = tuple(UndoStep(str(step["at"]), str(step["label"]), tuple(
+            PickChange(str(change["candidate"]), _read(change["before"]), _read(change["after"]))
+            for change in step["changes"])) for step in values["history"])
+        return cls(int(values["revision"]), picks, history)
 
 
 def _read(value: Mapping[str, Any]) -> Pick:

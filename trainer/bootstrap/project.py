@@ -18,6 +18,7 @@ from .curate import RoundFigures
 
 VERSION = 1
 MARKER = "made.json"
+"""Written into a folder when it is complete: the hash of what it was filled from."""
 RESERVED = ("datasets",)
 """Folders beside the projects that are none."""
 
@@ -35,7 +36,7 @@ class StageRecord:
 
 
 @dataclass
-class Project:
+class ProjectRecord:
     """The state of one project.
 
     Attributes:
@@ -63,13 +64,13 @@ class Project:
         if text not in self.notes:
             self.notes.append(text)
 
-    def measured(self, figures: RoundFigures) -> None:
-        """Take down a round's figures in place of earlier ones."""
+    def record_figures(self, figures: RoundFigures) -> None:
+        """Record a round's figures in place of earlier ones."""
         others = [earlier for earlier in self.rounds if earlier.round != figures.round]
-        self.rounds = sorted([*others, figures], key=lambda one: one.round)
+        self.rounds = sorted([*others, figures], key=lambda entry: entry.round)
 
-    def record(self, stage: StageRecord, reused: bool) -> None:
-        """Take down a stage and save. A reused stage keeps the time it took when it was made."""
+    def record_stage(self, stage: StageRecord, reused: bool) -> None:
+        """Record a stage and save. A reused stage keeps the time it took when it was made."""
         earlier = self.stages.get(stage.name)
         if reused and earlier:
             stage = StageRecord(**{**asdict(stage), "seconds": earlier.seconds, "finished": earlier.finished})
@@ -82,7 +83,7 @@ class Project:
         write_json(self.file, {"version": VERSION, **values})
 
     @classmethod
-    def load(cls, folder: Path) -> Project:
+    def load(cls, folder: Path) -> ProjectRecord:
         """The project in that folder. Raises UserError if project.json is not readable as one."""
         values = read_json(folder / "project.json")
         try:
@@ -96,7 +97,7 @@ class Project:
                             "project name.") from error
 
 
-def open_project(folder: Path, settings: dict[str, Any], picture_hash: str, afresh: bool = True) -> Project:
+def open_project(folder: Path, settings: dict[str, Any], picture_hash: str, afresh: bool = True) -> ProjectRecord:
     """The project of that folder with these settings, new or gone on with.
 
     Args:
@@ -109,8 +110,8 @@ def open_project(folder: Path, settings: dict[str, Any], picture_hash: str, afre
         if folder.name in RESERVED:
             raise UserError(f"a project cannot be called {folder.name!r}; that folder holds datasets. Choose another "
                             "name.")
-        return Project(folder, settings, picture_hash)
-    project = Project.load(folder)
+        return ProjectRecord(folder, settings, picture_hash)
+    project = ProjectRecord.load(folder)
     if project.picture_hash != picture_hash:
         raise UserError(f"project {folder.name!r} is about another picture ({project.settings.get('picture')}); "
                         "give this one another name.")
@@ -125,15 +126,15 @@ def key_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
 
 
-def is_made(folder: Path, key: str) -> bool:
+def is_filled(folder: Path, key: str) -> bool:
     """Whether the folder was filled, to its end, from exactly these inputs."""
     marker = folder / MARKER
     return marker.is_file() and read_json(marker).get("key") == key
 
 
 @contextmanager
-def making(folder: Path, key: str) -> Iterator[Path]:
-    """An emptied folder to fill; the marker is written last, so that a killed run makes it anew."""
+def fill_folder(folder: Path, key: str) -> Iterator[Path]:
+    """Empty the folder, let it be filled, and write the marker last: what a killed run left is filled again."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
@@ -144,6 +145,7 @@ def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def note_stage(record: Project, name: str, title: str, summary: str, reused: bool, facts: dict[str, Any]) -> None:
+def note_stage(record: ProjectRecord, name: str, title: str, summary: str, reused: bool,
+               facts: dict[str, Any]) -> None:
     """Record a stage in project.json."""
-    record.record(StageRecord(name, title, summary, 0.0, now(), facts), reused)
+    record.record_stage(StageRecord(name, title, summary, 0.0, now(), facts), reused)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import atomic_write, read_json
-from ..pictures.charts import data_uri, loss_curve, read_losses
-from .project import Project
+from ..pictures.curves import loss_curve
+from ..pictures.thumbnails import data_uri
+from ..training.runs import read_losses
+from .project import ProjectRecord
 
 THUMB = 160
 
@@ -42,7 +44,7 @@ summary{cursor:pointer;color:var(--soft)}
 """
 
 
-def write_report(project: Project, root: Path) -> Path:
+def write_report(project: ProjectRecord, root: Path) -> Path:
     """Write report.html into the project's folder from what is on disk; returns its path."""
     parts = [_head(project, root), _figures(project), *_sheets(project, root), _grid(project, root),
              _curves(project, root), _stages(project), _settings(project)]
@@ -58,16 +60,16 @@ def _text(value: Any) -> str:
     return html.escape(str(value))
 
 
-def _fact(project: Project, stage: str, name: str) -> Any:
+def _fact(project: ProjectRecord, stage: str, name: str) -> Any:
     record = project.stages.get(stage)
     return record.facts.get(name) if record else None
 
 
-def _round_numbers(project: Project) -> range:
+def _round_numbers(project: ProjectRecord) -> range:
     return range(1, len(project.rounds) + 1)
 
 
-def _head(project: Project, root: Path) -> str:
+def _head(project: ProjectRecord, root: Path) -> str:
     settings = project.settings
     lora = _fact(project, "character", "lora")
     first = next(iter(sorted((project.folder / "crops").glob("*.png"))), None)
@@ -92,7 +94,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
             "</table></div>")
 
 
-def _figures(project: Project) -> str:
+def _figures(project: ProjectRecord) -> str:
     if not project.rounds:
         return ""
     header = ("round", "kept", "of", "likeness", "drift D", "diversity V", "base V", "burn z", "tags seen",
@@ -104,7 +106,7 @@ def _figures(project: Project) -> str:
               "is above 3, V below 0.7 of the base's, drift jumps, or too few pictures are good enough.</p>")
 
 
-def _sheets(project: Project, root: Path) -> list[str]:
+def _sheets(project: ProjectRecord, root: Path) -> list[str]:
     crops = sorted((project.folder / "crops").glob("*.png"))
     captions = map(_caption_of, crops)
     parts = ["<h2>Original crops</h2>",
@@ -114,9 +116,9 @@ def _sheets(project: Project, root: Path) -> list[str]:
         kept = [decision for decision in decisions if decision["kept"]]
         refused = [decision for decision in decisions if not decision["kept"]]
         parts.append(f"<h2>Round {number}: kept {len(kept)} of {len(decisions)}</h2>")
-        parts.append(_sheet(_decided(project, kept, "kept")))
+        parts.append(_sheet(_list_decisions(project, kept, "kept")))
         parts.append(f"<details><summary>{len(refused)} not kept, with reasons</summary>"
-                     f"{_sheet(_decided(project, refused, 'refused'))}</details>")
+                     f"{_sheet(_list_decisions(project, refused, 'refused'))}</details>")
     return parts
 
 
@@ -125,7 +127,7 @@ def _caption_of(picture: Path) -> str:
     return caption.read_text("utf-8").strip() if caption.is_file() else ""
 
 
-def _decided(project: Project, decisions: Iterable[Mapping[str, Any]], kind: str):
+def _list_decisions(project: ProjectRecord, decisions: Iterable[Mapping[str, Any]], kind: str):
     for decision in decisions:
         name = decision["candidate"]
         number = int(name[1 : name.index("-")])
@@ -150,7 +152,7 @@ def _sheet(items: Iterable[tuple[Path, str, str, str, str]]) -> str:
     return f'<div class="sheet">{"".join(figures)}</div>'
 
 
-def _grid(project: Project, root: Path) -> str:
+def _grid(project: ProjectRecord, root: Path) -> str:
     sheet = _fact(project, "grid", "sheet")
     if not sheet:
         return ""
@@ -163,18 +165,18 @@ def _grid(project: Project, root: Path) -> str:
             f'alt="LoRA strengths side by side"></div>{table}')
 
 
-def _curves(project: Project, root: Path) -> str:
+def _curves(project: ProjectRecord, root: Path) -> str:
     curves = [loss_curve(read_losses(root / record.facts["run"]), f"{record.title} ({record.summary})")
               for record in project.stages.values() if record.facts.get("run")]
     return f'<h2>Training loss</h2><div class="curves">{"".join(curves)}</div>' if any(curves) else ""
 
 
-def _stages(project: Project) -> str:
+def _stages(project: ProjectRecord) -> str:
     rows = [(record.title, record.summary, f"{record.seconds:.1f} s", record.finished)
             for record in project.stages.values()]
     return "<h2>Stages</h2>" + _table(("stage", "outcome", "time", "finished"), rows)
 
 
-def _settings(project: Project) -> str:
+def _settings(project: ProjectRecord) -> str:
     rows = [(name, value) for name, value in project.settings.items()]
     return f"<details><summary>All settings</summary>{_table(('setting', 'value'), rows)}</details>"

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -23,14 +22,13 @@ from ..common.files import file_hash, read_json, write_json
 from ..datasets.dataset import Dataset, load_folder, save_samples
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels
-from ..pictures.duplicates import find_duplicates, fingerprint
 from ..pictures.images import load_pixels, open_image, pixel_hash
 from . import originals
 from .candidates import Lineage
 from .config import BootstrapConfig
 from .curate import Curation, CurationSettings, Decision, RoundFigures, curate, quotas, round_figures
-from .picks import Known, Pick, Picks, load_picks
-from .project import Project, is_made, key_of, making
+from .picks import CandidateFacts, Pick, Picks
+from .project import ProjectRecord, fill_folder, is_filled, key_of
 
 MANUAL, AUTO = "manual", "auto"
 REFERENCE = 0
@@ -38,7 +36,7 @@ REFERENCE = 0
 
 
 @dataclass(frozen=True)
-class BootstrapProject:
+class Project:
     """One project: `output/bootstrap/<name>` and what it is made from.
 
     Attributes:
@@ -50,11 +48,11 @@ class BootstrapProject:
     family: str = ""
 
     @classmethod
-    def load(cls, folder: Path) -> BootstrapProject:
+    def load(cls, folder: Path) -> Project:
         """Raises UserError if project.json is not there, or is none."""
         if not (folder / "project.json").is_file():
             raise UserError(f"there is no project {folder.name!r}; run its Project node, or lora-bootstrap bootstrap.")
-        return cls(folder, BootstrapConfig.from_dict(Project.load(folder).settings))
+        return cls(folder, BootstrapConfig.from_dict(ProjectRecord.load(folder).settings))
 
     @property
     def name(self) -> str:
@@ -90,7 +88,7 @@ class BootstrapProject:
 
 
 @dataclass(frozen=True)
-class Made:
+class BuiltDataset:
     """A dataset on disk, and what there is to say of it."""
 
     dataset: Dataset
@@ -98,7 +96,7 @@ class Made:
     reused: bool
 
 
-def make_crops(project: BootstrapProject, picture: Image.Image, stem: str, own: Dataset | None = None) -> Made:
+def make_crops(project: Project, picture: Image.Image, stem: str, own: Dataset | None = None) -> BuiltDataset:
     """Cut the original into the crops of the first round, captioned with what each shows.
 
     Args:
@@ -107,10 +105,10 @@ def make_crops(project: BootstrapProject, picture: Image.Image, stem: str, own: 
     """
     config, count = project.config, project.config.targets[0]
     key = key_of(pixel_hash(picture), config.tags, config.trigger, count, own.fingerprint if own else None)
-    reused = is_made(project.crops_folder, key)
+    reused = is_filled(project.crops_folder, key)
     if not reused:
         items = originals.own_crops(own, config.trigger) if own else []  # they may lie where the crops are to be
-        with making(project.crops_folder, key):
+        with fill_folder(project.crops_folder, key):
             if own is None:
                 originals.save_crops(project.crops_folder, picture, count, stem, project.roles, project.vocabulary,
                                      config.trigger)
@@ -118,13 +116,13 @@ def make_crops(project: BootstrapProject, picture: Image.Image, stem: str, own: 
                 save_samples(project.crops_folder, items)
     dataset = project.crops()
     enough = own is not None or len(dataset) == count
-    summary = f"{len(dataset)} {'pictures of your own' if own else 'crops'}"
-    return Made(dataset, summary if enough else f"The picture gave only {len(dataset)} distinct crops of the {count} "
-                                                "wanted.", reused)
+    summary = f"{len(dataset)} {'pictures of your own' if own else 'crops'}" if enough else (
+        f"The picture gave only {len(dataset)} distinct crops of the {count} wanted.")
+    return BuiltDataset(dataset, summary, reused)
 
 
 @dataclass(frozen=True)
-class Found:
+class Decisions:
     """What curation decided of a round's candidates.
 
     Attributes:
@@ -139,7 +137,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Kept:
+class KeptCandidate:
     """A picture that is kept, and what was decided on it by hand."""
 
     path: Path
@@ -155,7 +153,7 @@ class Kept:
 class Round:
     """Round `number` of a project; REFERENCE is the base's own pictures, which nobody chooses from."""
 
-    project: BootstrapProject
+    project: Project
     number: int
 
     def __post_init__(self) -> None:
@@ -185,18 +183,18 @@ class Round:
 
     @property
     def picks(self) -> Picks:
-        return load_picks(self.picks_file)
+        return Picks.load(self.picks_file)
 
-    def made(self) -> list[Path]:
+    def list_candidates(self) -> list[Path]:
         """The pictures made for this round, by name; those without lineage are none of ours."""
         found = self.candidates_folder.glob(f"r{self.number}-*.png")
         return sorted(path for path in found if path.with_suffix(".json").is_file())
 
     @cached_property
-    def _earlier(self) -> dict[Path, Kept]:
+    def _earlier(self) -> dict[Path, KeptCandidate]:
         if self.number <= 1:
             return {}
-        return {kept.path: kept for kept in self.project.round(self.number - 1).kept()}
+        return {kept.path: kept for kept in self.project.round(self.number - 1).list_kept()}
 
     @property
     def carried(self) -> list[Path]:
@@ -204,38 +202,38 @@ class Round:
         return list(self._earlier)
 
     def pictures(self) -> list[Path]:
-        return [*self.carried, *self.made()]
+        return [*self.carried, *self.list_candidates()]
 
-    def known(self, names: Collection[str] | None = None) -> dict[str, Known]:
+    def collect_facts(self, names: Collection[str] | None = None) -> dict[str, CandidateFacts]:
         """What a pick must know of each candidate, or of those of these names that there are."""
-        return {path.stem: self.known_of(path) for path in self.pictures() if names is None or path.stem in names}
+        return {path.stem: self.read_facts(path) for path in self.pictures() if names is None or path.stem in names}
 
-    def known_of(self, path: Path) -> Known:
+    def read_facts(self, path: Path) -> CandidateFacts:
         lineage = Lineage.read(path)
         earlier = replace(self._earlier[path].pick, state="") if path in self._earlier else Pick()
-        return Known(file_hash(path), (lineage.width, lineage.height), earlier)
+        return CandidateFacts(file_hash(path), (lineage.width, lineage.height), earlier)
 
-    def found(self) -> Found:
+    def read_decisions(self) -> Decisions:
         """What decisions.json says. Raises UserError if it cannot be read."""
         if not self.decisions_file.is_file():
-            return Found({})
+            return Decisions({})
         values = read_json(self.decisions_file)
         try:
             decisions = [Decision(**decision) for decision in values["decisions"]]
-            return Found({decision.candidate: decision for decision in decisions}, values.get("mode", AUTO), values)
+            return Decisions({decision.candidate: decision for decision in decisions}, values.get("mode", AUTO), values)
         except (KeyError, TypeError) as error:
             raise UserError(f"{self.decisions_file} holds no decisions ({error}). Mend it, or delete it to curate "
                             "anew.") from error
 
-    def kept(self, found: Found | None = None) -> list[Kept]:
+    def list_kept(self, found: Decisions | None = None) -> list[KeptCandidate]:
         """The pictures that are kept by these decisions, else by those on disk; what was decided by hand comes first in
         any case."""
-        found, picks, kept = found or self.found(), self.picks, []
+        found, picks, kept = found or self.read_decisions(), self.picks, []
         for path in self.pictures():
-            pick, decision = picks.of(path.stem, self.known_of(path)), found.decisions.get(path.stem)
+            pick, decision = picks.of(path.stem, self.read_facts(path)), found.decisions.get(path.stem)
             undecided = path in self._earlier if found.mode == MANUAL else decision is not None and decision.kept
             if pick.state == "keep" or (not pick.state and undecided):
-                kept.append(Kept(path, Lineage.read(path), pick))
+                kept.append(KeptCandidate(path, Lineage.read(path), pick))
         return kept
 
     def quotas(self, count: int) -> dict[str, dict[str, int]]:
@@ -248,7 +246,7 @@ class Round:
 
 
 @dataclass(frozen=True)
-class Curated:
+class CuratedRound:
     """How a round was curated.
 
     Attributes:
@@ -258,12 +256,12 @@ class Curated:
 
     curation: Curation
     figures: RoundFigures
-    kept: tuple[Kept, ...]
+    kept: tuple[KeptCandidate, ...]
     reused: bool
 
 
-def curate_round(one: Round, *, wanted: int, size: tuple[int, int], reference: Tensor | None, eye: Likeness | None,
-                 settings: CurationSettings | None = None, mode: str = AUTO) -> Curated:
+def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference: Tensor | None, eye: Likeness | None,
+                 settings: CurationSettings | None = None, mode: str = AUTO) -> CuratedRound:
     """Decide on a round's candidates, write decisions.json, and measure what is kept.
 
     Decisions that were made from the same pictures and picks are kept as they are in the file, where somebody may have
@@ -275,15 +273,16 @@ def curate_round(one: Round, *, wanted: int, size: tuple[int, int], reference: T
         reference: the base's own pictures [R, 3, H, W] in 0..1 at that size; None: what they tell is not measured.
     """
     settings = settings or CurationSettings()
-    paths, crops, picks = one.pictures(), one.project.crops(), one.picks
+    paths, crops, picks = round_.pictures(), round_.project.crops(), round_.picks
     pixels, anchors = load_pixels(paths, size), anchor_pixels(crops, size)
     lineage = [Lineage.read(path) for path in paths]
-    states = [picks.of(path.stem, one.known_of(path)).state for path in paths]
+    states = [picks.of(path.stem, round_.read_facts(path)).state for path in paths]
     if mode == MANUAL:
-        states = [state or ("keep" if path in one.carried else "") for path, state in zip(paths, states, strict=True)]
+        carried = set(round_.carried)
+        states = [state or ("keep" if path in carried else "") for path, state in zip(paths, states, strict=True)]
     key = key_of([asdict(item) for item in lineage], [file_hash(path) for path in paths], crops.fingerprint, wanted,
                  asdict(settings), eye.name if eye else None, reference is not None, states)
-    found = one.found()
+    found = round_.read_decisions()
     reused = (found.values or {}).get("key") == key
     if reused:
         curation = Curation(tuple(found.decisions[path.stem] for path in paths), (), tuple(found.values["notes"]))
@@ -291,41 +290,33 @@ def curate_round(one: Round, *, wanted: int, size: tuple[int, int], reference: T
         curation = curate([item.candidate for item in lineage], pixels, anchors, count=wanted, reference=reference,
                           eye=eye, settings=settings,
                           by_hand={index: state == "keep" for index, state in enumerate(states) if state})
-    kept = one.kept(Found({decision.candidate: decision for decision in curation.decisions}, mode))
+    kept = round_.list_kept(Decisions({decision.candidate: decision for decision in curation.decisions}, mode))
     rows = [paths.index(item.path) for item in kept]
-    figures = round_figures(one.number, [curation.decisions[row] for row in rows], len(paths), pixels[rows], anchors,
+    figures = round_figures(round_.number, [curation.decisions[row] for row in rows], len(paths), pixels[rows], anchors,
                             reference, eye, originals.real_share(len(crops), len(rows)))
-    write_json(one.decisions_file, {
-        "key": key, "round": one.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
+    write_json(round_.decisions_file, {
+        "key": key, "round": round_.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
         "notes": curation.notes, "figures": asdict(figures),
         "decisions": [asdict(decision) for decision in curation.decisions],
-        "twins": found.values.get("twins", ()) if reused else near_copies(paths)})
-    return Curated(curation, figures, tuple(kept), reused)
+        "twins": found.values.get("twins", ()) if reused else [
+            [paths[index].stem for index in group] for group in curation.copies]})
+    return CuratedRound(curation, figures, tuple(kept), reused)
 
 
-def near_copies(paths: Sequence[Path]) -> tuple[tuple[str, ...], ...]:
-    """Groups of pictures that are near copies of one another, by name."""
-    prints = [fingerprint(open_image(path)) for path in paths]
-    if not prints:
-        return ()
-    groups = find_duplicates(np.stack([one.hashes for one in prints]), lambda index: prints[index].thumb)
-    return tuple(tuple(paths[index].stem for index in group) for group in groups)
-
-
-def round_dataset(one: Round, kept: Sequence[Kept]) -> Made:
+def round_dataset(round_: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
     """Write what is trained on after a round: the crops so often that they are a third of the samples, and each kept
     picture once, cropped, flipped and captioned as was decided by hand."""
-    crops = one.project.crops()
+    crops = round_.project.crops()
     key = key_of(crops.fingerprint, [(file_hash(item.path), item.caption, item.pick.recipe[2:]) for item in kept],
-                 one.project.config.trigger)
-    reused = is_made(one.dataset_folder, key)
+                 round_.project.config.trigger)
+    reused = is_filled(round_.dataset_folder, key)
     if not reused:
-        with making(one.dataset_folder, key):
-            originals.save_round(one.dataset_folder, crops, [
-                (item.pick.applied(open_image(item.path)), item.caption, asdict(item.lineage)) for item in kept])
+        with fill_folder(round_.dataset_folder, key):
+            originals.save_round(round_.dataset_folder, crops, [
+                (item.pick.apply_to(open_image(item.path)), item.caption, asdict(item.lineage)) for item in kept])
     repeats, share = originals.crop_repeats(len(crops), len(kept)), originals.real_share(len(crops), len(kept))
-    return Made(load_folder(one.dataset_folder),
-                f"{len(crops)} crops x {repeats} and {len(kept)} generated ({share:.0%} real)", reused)
+    return BuiltDataset(load_folder(round_.dataset_folder),
+                        f"{len(crops)} crops x {repeats} and {len(kept)} generated ({share:.0%} real)", reused)
 
 
 def for_character(dataset: Dataset, roles: TagRoles) -> Dataset:

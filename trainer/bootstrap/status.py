@@ -9,15 +9,16 @@ from pathlib import Path
 
 from ..common.errors import UserError
 from ..training.runs import read_run
-from .project import Project
-from .rounds import REFERENCE, BootstrapProject, Round
+from .project import ProjectRecord
+from .rounds import REFERENCE, Project, Round
+from .stages import STAGES
 
 DONE, NEXT, LATER = "done", "next", "later"
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stage: `text` says what is there of it, `todo` what a Run will do for it (or a person before one)."""
+class StageStatus:
+    """How far a stage is: `text` says what is there of it, `todo` what a Run (or a person before it) does for it."""
 
     name: str
     title: str
@@ -30,9 +31,9 @@ class Stage:
 class ProjectStatus:
     """All stages in order."""
 
-    project: BootstrapProject
-    record: Project
-    stages: tuple[Stage, ...]
+    project: Project
+    record: ProjectRecord
+    stages: tuple[StageStatus, ...]
 
     @property
     def next(self) -> str:
@@ -42,7 +43,7 @@ class ProjectStatus:
             return f"All done: prompt the LoRA with {self.project.config.trigger!r}."
         return first.todo
 
-    def state(self, stage: Stage) -> str:
+    def state(self, stage: StageStatus) -> str:
         first = next((each for each in self.stages if not each.done), None)
         return DONE if stage.done else NEXT if stage is first else LATER
 
@@ -53,29 +54,35 @@ def project_status(folder: Path, loras: Path) -> ProjectStatus:
     Args:
         loras: where runs are kept; a project's are called `style_run` and its own name.
     """
-    project, record = BootstrapProject.load(folder), Project.load(folder)
+    project, record = Project.load(folder), ProjectRecord.load(folder)
     return ProjectStatus(project, record, tuple(_stages(project, record, loras)))
 
 
-def style_run(project: BootstrapProject, number: int) -> str:
+def style_run(project: Project, number: int) -> str:
     """What the run of the style LoRA is called that draws round `number`."""
     return f"{project.name}-style-{number}"
 
 
-def _stages(project: BootstrapProject, record: Project, loras: Path) -> Iterator[Stage]:
+def _stages(project: Project, record: ProjectRecord, loras: Path) -> Iterator[StageStatus]:
     crops = len(list(project.crops_folder.glob("*.png")))
-    yield Stage("crops", "Crops", crops > 0, f"{crops} crops", "Run: the picture is cut into crops.")
+    yield _stage("crops", 0, crops > 0, f"{crops} crops", "Run: the picture is cut into crops.")
     for number in range(1, project.depth + 1):
-        one = project.round(number)
-        yield _lora(loras, style_run(project, number), f"style-{number}", f"Style LoRA {number}",
+        round_ = project.round(number)
+        yield _lora(loras, style_run(project, number), "style", number,
                     f"Run: a style LoRA is trained on what there is, then draws the candidates of round {number}.")
-        yield _candidates(one)
-        yield _picks(one, record)
-    yield _lora(loras, project.name, "character", "Character LoRA",
+        yield _candidates(round_)
+        yield _picks(round_, record)
+    yield _lora(loras, project.name, "character", 0,
                 f"Run: the character LoRA is trained on {project.config.targets[-1]} pictures.")
 
 
-def _lora(loras: Path, name: str, stage: str, title: str, todo: str) -> Stage:
+def _stage(key: str, number: int, done: bool, text: str, todo: str) -> StageStatus:
+    """The status of that row of STAGES in round `number`, 0 outside the rounds."""
+    stage = STAGES[key]
+    return StageStatus(stage.name(number), stage.label.format(round=number), done, text, todo)
+
+
+def _lora(loras: Path, name: str, key: str, number: int, todo: str) -> StageStatus:
     """A run that is called so, or so with a number where an earlier one had other pictures or settings."""
     trained, text = False, "not trained yet"
     for folder in sorted(path.parent for path in loras.glob(f"{escape(name)}*/run.json")):
@@ -86,21 +93,22 @@ def _lora(loras: Path, name: str, stage: str, title: str, todo: str) -> Stage:
         if run.facts["config"].get("name") == name:
             trained = trained or run.finished or run.facts["status"] == "stopped"
             text = f"{run.step} of {run.config.steps} steps"
-    return Stage(stage, title, trained, text, todo)
+    return _stage(key, number, trained, text, todo)
 
 
-def _candidates(one: Round) -> Stage:
-    made, wanted = len(one.made()), one.project.config.candidates[one.number - 1]
-    reference = len(one.project.round(REFERENCE).made())
-    return Stage(f"candidates-{one.number}", f"Candidates {one.number}", made >= wanted, f"{made} of {wanted}",
-                 f"Run: the style LoRA draws {wanted - made} more candidates of round {one.number}."
-                 if made or reference else f"Run: candidates of round {one.number} are drawn.")
+def _candidates(round_: Round) -> StageStatus:
+    made, wanted = len(round_.list_candidates()), round_.project.config.candidates[round_.number - 1]
+    reference = len(round_.project.round(REFERENCE).list_candidates())
+    return _stage("candidates", round_.number, made >= wanted, f"{made} of {wanted}",
+                  f"Run: the style LoRA draws {wanted - made} more candidates of round {round_.number}."
+                  if made or reference else f"Run: candidates of round {round_.number} are drawn.")
 
 
-def _picks(one: Round, record: Project) -> Stage:
+def _picks(round_: Round, record: ProjectRecord) -> StageStatus:
     """Done when enough are kept; a person decides that in the gallery, or curation does."""
-    kept = (len(one.kept()) if one.made() else 0) + len(list(one.project.crops_folder.glob("*.png")))
-    target = one.project.target(one.number)
+    kept = len(round_.list_kept()) if round_.list_candidates() else 0
+    kept += len(list(round_.project.crops_folder.glob("*.png")))
+    target = round_.project.target(round_.number)
     missing = target - kept
-    return Stage(f"curate-{one.number}", f"Pick {one.number}", missing <= 0, f"{min(kept, target)} of {target} kept",
-                 f"Pick {missing} more in the gallery of round {one.number}, then Run.")
+    return _stage("curate", round_.number, missing <= 0, f"{min(kept, target)} of {target} kept",
+                  f"Pick {missing} more in the gallery of round {round_.number}, then Run.")

@@ -12,8 +12,8 @@ from ..captions.views import ViewPrompt, view_prompts
 from ..common.files import file_hash
 from .candidates import Lineage, picture_seed, save_candidate
 from .project import key_of
-from .rounds import REFERENCE, BootstrapProject, Round
-from .view_table import asked_for, steered
+from .rounds import REFERENCE, Project, Round
+from .view_table import count_views, steer_axes
 
 REFERENCE_COUNT = 16
 """Pictures of the base that candidates are compared with."""
@@ -48,10 +48,10 @@ class ViewPlan:
     @property
     def table(self) -> str:
         """How often each tag is asked for, a line an axis."""
-        return asked_for([view.prompt.view for view in self.views])
+        return count_views([view.prompt.view for view in self.views])
 
 
-def plan_views(project: BootstrapProject, number: int, *, count: int = 0, seed: int | None = None,
+def plan_views(project: Project, number: int, *, count: int = 0, seed: int | None = None,
                axes: Mapping[str, Mapping[str, float]] | None = None, captions: Sequence[str] = (), before: str = "",
                after: str = "") -> ViewPlan:
     """The candidates of a round; of round 0 the base's own pictures, which no trigger is named for.
@@ -63,15 +63,15 @@ def plan_views(project: BootstrapProject, number: int, *, count: int = 0, seed: 
         captions: of the pictures that are there, to ask for what they lack; none: ask for all alike.
         before, after: words around every prompt, such as a base's quality words; they are no tags of the picture.
     """
-    one, config = project.round(number), project.config
+    round_, config = project.round(number), project.config
     seed = config.seed if seed is None else seed
     axes, notes = axes or project.vocabulary.axes, ()
     if captions and number != REFERENCE:
-        axes, notes = steered(axes, captions, project.target(number))
+        axes, notes = steer_axes(axes, captions, project.target(number))
     if number != REFERENCE and (styles := len(axes.get("style", ()))) < LEAST_STYLES:
         notes = (f"{styles} named styles: ask for {LEAST_STYLES} to 6, or other style LoRAs will override the "
                  "character.", *notes)
-    count = count or (REFERENCE_COUNT if one.number == REFERENCE else config.candidates[number - 1])
+    count = count or (REFERENCE_COUNT if round_.number == REFERENCE else config.candidates[number - 1])
     prompts = view_prompts(count, project.roles, project.vocabulary, seed=seed + 1000 * number, axes=axes,
                            trigger="" if number == REFERENCE else config.trigger)
     views = (PlannedView(index, prompt, ", ".join(part for part in (before.strip(" ,"), prompt.text,
@@ -97,37 +97,37 @@ class Source:
     cfg: float | None = None
 
 
-def lineage_of(one: Round, view: PlannedView, source: Source) -> Lineage:
+def lineage_of(round_: Round, view: PlannedView, source: Source) -> Lineage:
     """Under which name a candidate is kept, and what is written beside it. Its size is known when it is made."""
     digest = file_hash(source.lora) if source.lora else ""
     strength = source.strength if source.lora else 0.0
-    key = key_of(view.text, view.seed, digest, strength, source.recipe, one.project.config.base)
+    key = key_of(view.text, view.seed, digest, strength, source.recipe, round_.project.config.base)
     return Lineage(
-        name=f"r{one.number}-{view.index:03d}-{key[:6]}", prompt=view.text, tags=list(view.prompt.tags),
-        view=dict(view.prompt.view), seed=view.seed, round=one.number,
+        name=f"r{round_.number}-{view.index:03d}-{key[:6]}", prompt=view.text, tags=list(view.prompt.tags),
+        view=dict(view.prompt.view), seed=view.seed, round=round_.number,
         parent_lora=source.lora.stem if source.lora else "", parent_lora_sha256=digest, strength=strength,
-        base=one.project.config.base, width=0, height=0, steps=source.steps, cfg=source.cfg, recipe=source.recipe)
+        base=round_.project.config.base, width=0, height=0, steps=source.steps, cfg=source.cfg, recipe=source.recipe)
 
 
-def is_kept(one: Round, lineage: Lineage) -> bool:
+def is_kept(round_: Round, lineage: Lineage) -> bool:
     """Whether a candidate of that lineage was made already."""
-    path = one.candidates_folder / f"{lineage.name}.png"
+    path = round_.candidates_folder / f"{lineage.name}.png"
     return path.is_file() and path.with_suffix(".json").is_file()
 
 
-def keep_candidates(one: Round, lineage: Lineage, images: Sequence[Image.Image]) -> list[Path]:
+def keep_candidates(round_: Round, lineage: Lineage, images: Sequence[Image.Image]) -> list[Path]:
     """Write what a sampler made of one view; the second picture of a batch is called `…-1`, and so on."""
     paths = []
     for number, image in enumerate(images):
         name = f"{lineage.name}-{number}" if number else lineage.name
         mine = replace(lineage, name=name, width=image.width, height=image.height)
-        paths.append(save_candidate(one.candidates_folder, image, mine))
+        paths.append(save_candidate(round_.candidates_folder, image, mine))
     return paths
 
 
-def forget_others(one: Round, names: Sequence[str]) -> None:
+def remove_outdated(round_: Round, names: Sequence[str]) -> None:
     """Remove pictures of the base that were made with other settings: all of them are measured against."""
-    for path in one.made():
+    for path in round_.list_candidates():
         if not path.stem.startswith(tuple(names)):
             path.unlink()
             path.with_suffix(".json").unlink()

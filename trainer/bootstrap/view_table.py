@@ -63,7 +63,7 @@ def table_text(axes: Axes) -> str:
                      for axis in AXES if axis in axes)
 
 
-def steered(axes: Axes, captions: Sequence[str], target: int) -> tuple[Axes, tuple[str, ...]]:
+def steer_axes(axes: Axes, captions: Sequence[str], target: int) -> tuple[Axes, tuple[str, ...]]:
     """(the axes with each tag weighing what a dataset of `target` pictures still lacks of it, a line for each tag that
     weighs much more or less now).
 
@@ -74,7 +74,7 @@ def steered(axes: Axes, captions: Sequence[str], target: int) -> tuple[Axes, tup
     """
     result, notes = {}, []
     for axis, weights in axes.items():
-        shown = _shown(captions, weights)
+        shown = _count_shown(captions, weights)
         needs = {}
         for tag, share in _shares(axis, weights).items():
             lacking = share * target - shown.get(tag, 0)
@@ -87,7 +87,7 @@ def steered(axes: Axes, captions: Sequence[str], target: int) -> tuple[Axes, tup
     return result, tuple(notes)
 
 
-def _shown(captions: Sequence[str], weights: Mapping[str, float]) -> dict[str, int]:
+def _count_shown(captions: Sequence[str], weights: Mapping[str, float]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for caption in captions:
         held = {normal(same_tag(tag)) for tag in split_tags(caption)}
@@ -110,7 +110,7 @@ def _shares(axis: str, weights: Mapping[str, float]) -> dict[str, float]:
     return {tag: share / scale for tag, share in shares.items()}
 
 
-def asked_for(views: Sequence[Mapping[str, str]]) -> str:
+def count_views(views: Sequence[Mapping[str, str]]) -> str:
     """How often each tag is asked for, a line an axis: `angle: from side 12, from behind 9`."""
     counts: dict[str, dict[str, float]] = {}
     for view in views:

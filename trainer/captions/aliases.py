@@ -85,7 +85,7 @@ _HEADS = ("antecedent", "antecedent_name", "alias", "from", "tag", "old", "sourc
 
 
 def _pairs(table: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
-    return ((one, whole) for whole, ones in table.items() for one in ones)
+    return ((part, whole) for whole, parts in table.items() for part in parts)
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ class TagRules:
     @cached_property
     def _implied(self) -> dict[str, tuple[str, ...]]:
         found: dict[str, list[str]] = {}
-        for one, whole in sorted(self.implications):
-            found.setdefault(same_tag(one), []).append(whole)
-        return {one: tuple(wholes) for one, wholes in found.items()}
+        for part, whole in sorted(self.implications):
+            found.setdefault(same_tag(part), []).append(whole)
+        return {part: tuple(wholes) for part, wholes in found.items()}
 
     def canonical(self, tag: str) -> str:
         """The name used for this tag, itself if it has no other."""
@@ -125,8 +125,8 @@ class TagRules:
         found: dict[str, None] = {}
         waiting = [tag]
         while waiting:
-            one = waiting.pop(0)
-            for whole in (*self._implied.get(same_tag(one), ()), *_garments(one)):
+            part = waiting.pop(0)
+            for whole in (*self._implied.get(same_tag(part), ()), *_garments(part)):
                 if same_tag(whole) != same_tag(tag) and whole not in found:
                     found[whole] = None
                     waiting.append(whole)

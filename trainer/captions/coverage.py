@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from ..common.errors import unknown_name
-from .coverage_words import AXES, ONE_OF_A_PAIR, SEVERAL_PEOPLE, Axis
+from .coverage_words import AXES, ONE_OF_A_PAIR, SEVERAL_PEOPLE, CoverageAxis
 
 FEW_SAY = 0.5
 """Where fewer of the captions than this share say anything on an axis, its shares mean nothing, and no more is advised
@@ -109,7 +109,7 @@ def coverage(captions: Sequence[str], purpose: str = "character", known: Iterabl
     return Coverage(purpose, len(captions), axes, _count_advice(len(captions), PURPOSES[purpose]))
 
 
-def _within(axis: Axis, known: Iterable[str] | None) -> Axis:
+def _within(axis: CoverageAxis, known: Iterable[str] | None) -> CoverageAxis:
     """The axis with those of its kinds that can be said in these words; as it is if none can."""
     words = None if known is None else {plain(word) for word in known}
     kinds = {name: kind for name, kind in axis.kinds.items() if words is None or words.intersection(kind.words)}
@@ -150,7 +150,7 @@ def several_people(caption: str) -> str:
     return next((" and ".join(pair) for pair in pairs if len(pair) == 1 or not alone), "")
 
 
-def _axis_coverage(name: str, axis: Axis, texts: Sequence[str], purpose: str) -> AxisCoverage:
+def _axis_coverage(name: str, axis: CoverageAxis, texts: Sequence[str], purpose: str) -> AxisCoverage:
     counts = dict.fromkeys(axis.kinds, 0)
     said = 0
     for text in texts:
@@ -164,7 +164,7 @@ def _axis_coverage(name: str, axis: Axis, texts: Sequence[str], purpose: str) ->
     return AxisCoverage(name, axis.title, bars, len(texts) - said, tuple(advice))
 
 
-def _advice(axis: Axis, bars: Sequence[Bar], said: int, pictures: int) -> Iterable[str]:
+def _advice(axis: CoverageAxis, bars: Sequence[Bar], said: int, pictures: int) -> Iterable[str]:
     asked = any(kind.least > 0 for kind in axis.kinds.values())
     if said < FEW_SAY * pictures:
         if asked or axis.variety:
@@ -184,7 +184,7 @@ def _advice(axis: Axis, bars: Sequence[Bar], said: int, pictures: int) -> Iterab
     yield from _variety_advice(axis, bars, said)
 
 
-def _variety_advice(axis: Axis, bars: Sequence[Bar], said: int) -> Iterable[str]:
+def _variety_advice(axis: CoverageAxis, bars: Sequence[Bar], said: int) -> Iterable[str]:
     shown = [bar for bar in bars if bar.pictures]
     if axis.variety and len(shown) < min(axis.variety, said):
         missing = [bar.name for bar in bars if not bar.pictures][:3]
@@ -194,7 +194,7 @@ def _variety_advice(axis: Axis, bars: Sequence[Bar], said: int) -> Iterable[str]
         yield f"{often.share:.0%} of the pictures have one {axis.title.lower()} ({often.name}): add others."
 
 
-def _ask(axis: Axis, bar: Bar) -> str:
+def _ask(axis: CoverageAxis, bar: Bar) -> str:
     return axis.kinds[bar.name].ask or bar.name
 
 

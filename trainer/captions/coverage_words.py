@@ -28,7 +28,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Axis:
+class CoverageAxis:
     """What captions may say of one aspect.
 
     Attributes:
@@ -48,8 +48,8 @@ class Axis:
     """What to do if nothing is said on this axis."""
 
 
-AXES: Mapping[str, Axis] = {
-    "framing": Axis("Framing", {
+AXES: Mapping[str, CoverageAxis] = {
+    "framing": CoverageAxis("Framing", {
         "close-up": Kind(("close up", "closeup", "portrait", "face focus", "headshot", "head shot"),
                          0.20, 0.30),
         "full": Kind(("full body", "full length", "full shot", "wide shot", "very wide shot", "head to toe",
@@ -57,7 +57,7 @@ AXES: Mapping[str, Axis] = {
         "mid": Kind(("upper body", "cowboy shot", "half body", "mid shot", "medium shot", "waist up", "bust",
                      "lower body", "thigh up", "torso", "upper body shot"), 0.40, 0.50, "upper body"),
     }),
-    "view": Axis("View", {
+    "view": CoverageAxis("View", {
         "behind": Kind(("from behind", "back view", "rear view", "facing away", "back turned", "seen from the back",
                         "view from behind", "from the back"), 0.10, 0.25, "view from behind"),
         "above": Kind(("from above", "high angle", "bird's eye view", "view from above"), 0.0, 0.20, "view from above"),
@@ -69,7 +69,7 @@ AXES: Mapping[str, Axis] = {
         "front": Kind(("front view", "looking at viewer", "facing viewer", "straight on", "frontal", "from the front",
                        "front facing", "facing the camera", "looking at the camera"), 0.25, 0.55, "front view"),
     }),
-    "expression": Axis("Expression", {
+    "expression": CoverageAxis("Expression", {
         "smile": Kind(("smile", "smiling", "grin", "grinning", "happy", "light smile", "laughing", "laugh", "smirk")),
         "neutral": Kind(("expressionless", "neutral", "neutral expression", "serious", "closed mouth", "calm")),
         "open mouth": Kind((":d", "open mouth", "surprised", "shouting", ":o", "yawning", "parted lips")),
@@ -77,7 +77,7 @@ AXES: Mapping[str, Axis] = {
         "shy": Kind(("blush", "embarrassed", "shy", "nervous")),
         "closed eyes": Kind(("closed eyes", "eyes closed", "one eye closed", "wink", "winking", "sleeping")),
     }, exclusive=False, variety=3, most=0.70, say="name each picture's expression (smile, expressionless, open mouth)"),
-    "background": Axis("Background", {
+    "background": CoverageAxis("Background", {
         "plain": Kind(("white background", "simple background", "grey background", "gray background",
                        "black background", "transparent background", "plain background", "gradient background",
                        "studio", "studio background", "solid background", "blue background", "pink background",
@@ -93,7 +93,7 @@ AXES: Mapping[str, Axis] = {
         "day sky": Kind(("blue sky", "sky", "cloudy sky", "clouds", "cloud")),
     }, exclusive=True, variety=3, most=0.60, purposes=("character", "style"),
         say="name each picture's background (white background, outdoors, indoors)"),
-    "lighting": Axis("Lighting", {
+    "lighting": CoverageAxis("Lighting", {
         "night": Kind(("night", "night sky", "moonlight", "dim lighting", "low key", "low light", "neon lights",
                        "dark lighting")),
         "golden": Kind(("sunset", "sunrise", "golden hour", "warm lighting", "candlelight", "warm light", "lamplight")),
@@ -104,7 +104,7 @@ AXES: Mapping[str, Axis] = {
                       "diffused light", "studio lighting", "high key", "outdoors")),
     }, exclusive=True, variety=2, most=0.90, purposes=("character", "style"),
         say="name each picture's light (day, night, backlighting)"),
-    "outfit": Axis("Outfit", {
+    "outfit": CoverageAxis("Outfit", {
         "dress": Kind(("dress", "gown", "sundress", "red dress", "blue dress", "green dress", "yellow dress",
                        "white dress", "black dress")),
         "uniform": Kind(("school uniform", "uniform", "military uniform", "maid", "serafuku", "suit", "business suit")),

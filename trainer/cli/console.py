@@ -29,10 +29,10 @@ class Console:
 
     def follow(self, events: Iterable[Any], *subscribers: Callable[[Any], None]) -> Any:
         """Show events as they come; returns the last. The first Ctrl-C stops at the next step and keeps everything."""
-        from .progress import Progress
+        from .progress import ProgressBar
         from .tensorboard import watch
 
-        last, progress = None, Progress(self.stream)
+        last, progress = None, ProgressBar(self.stream)
         with ExitStack() as stack:
             stack.callback(progress.close)
             for subscriber in subscribers:
@@ -44,13 +44,16 @@ class Console:
                 last = event
         return last
 
-    def counted(self, what: str, work: Callable[..., Any], *values: Any) -> Any:
-        """What a work with a `progress` of (done, all) returns. Ctrl-C ends it at once."""
-        from ..common.events import Making
-        from .progress import Progress
+    def count(self, what: str, work: Callable[..., Any], *values: Any) -> Any:
+        """Show how far `work(*values, progress=)` is, which calls `progress(done, total)`; returns what it returns.
 
-        with closing(Progress(self.stream)) as progress:
-            return work(*values, progress=lambda done, total: progress(Making(what, done, total)))
+        Ctrl-C ends it at once.
+        """
+        from ..common.events import Progress
+        from .progress import ProgressBar
+
+        with closing(ProgressBar(self.stream)) as progress:
+            return work(*values, progress=lambda done, total: progress(Progress(what, done, total)))
 
     def _on_interrupt(self, *_: Any) -> None:
         if self.stopping:

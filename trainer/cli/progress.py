@@ -7,7 +7,7 @@ import time
 from typing import TextIO
 
 from ..bootstrap.events import StageFinished, StageStarted
-from ..common.events import Event, Interrupted, Making, Warned
+from ..common.events import Event, Interrupted, Progress, Warned
 from ..training.events import Caching, CheckpointSaved, Finished, Previewed, RunStarted, StepDone, Validated
 
 BAR = 24
@@ -15,7 +15,7 @@ PLAIN_PARTS = 5
 """A log gets a line at each fifth of the steps."""
 
 
-class Progress:
+class ProgressBar:
     """Call it with every event. `close` ends an unfinished bar's line."""
 
     def __init__(self, stream: TextIO, terminal: bool | None = None) -> None:
@@ -27,7 +27,7 @@ class Progress:
         self._started = 0.0
         self._tell = {
             StageStarted: self._stage_started, StageFinished: self._stage_finished, RunStarted: self._run_started,
-            Caching: self._caching, StepDone: self._step, Validated: self._validated, Making: self._making,
+            Caching: self._caching, StepDone: self._step, Validated: self._validated, Progress: self._progress,
             CheckpointSaved: self._saved, Previewed: self._previewed, Warned: self._warned, Finished: self._finished,
             Interrupted: self._interrupted,
         }
@@ -86,7 +86,7 @@ class Progress:
     def _validated(self, event: Validated) -> None:
         self.line(f"    step {event.step}: validation loss {event.loss:.4f}, {event.ratio:.2f} of the base's")
 
-    def _making(self, event: Making) -> None:
+    def _progress(self, event: Progress) -> None:
         self._bar(event.what, event.done, event.total)
 
     def _saved(self, event: CheckpointSaved) -> None:

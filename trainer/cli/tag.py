@@ -8,20 +8,22 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from ..captions.tags import split_tags
 from ..common.errors import UserError
-from .options import split
+from .console import Console, load_backbone_quietly
 
 
-def tag_options(command: argparse.ArgumentParser) -> None:
+def add_tag_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dataset", type=Path, required=True, metavar="FOLDER",
                          help="pictures, with .txt captions or without")
     command.add_argument("--dry-run", action="store_true", help="show what would change, and write no caption")
-    for title, add_options in (("tagging", _tagger_options), ("sentences", _captioner_options),
-                               ("editing", _edit_options), ("absorbing", _absorb_options), ("looking", _look_options)):
+    for title, add_options in (("tagging", _add_tagger_options), ("sentences", _add_captioner_options),
+                               ("editing", _add_edit_options), ("absorbing", _add_absorb_options),
+                               ("looking", _add_look_options)):
         add_options(command.add_argument_group(title))
 
 
-def _tagger_options(group: Any) -> None:
+def _add_tagger_options(group: Any) -> None:
     group.add_argument("--tagger", default="", metavar="NAME",
                        help="sandbox, a folder under --taggers, or a path; left out, nothing is tagged")
     group.add_argument("--taggers", type=Path, default=Path("models/taggers"), metavar="FOLDER",
@@ -38,7 +40,7 @@ def _tagger_options(group: Any) -> None:
     group.add_argument("--scores", type=Path, metavar="FILE", help="write each picture's tags with scores, as JSON")
 
 
-def _captioner_options(group: Any) -> None:
+def _add_captioner_options(group: Any) -> None:
     group.add_argument("--captioner", default="", metavar="NAME",
                        help="a folder under --captioners, or a path; left out, nothing is described")
     group.add_argument("--captioners", type=Path, default=Path("models/captioners"), metavar="FOLDER",
@@ -49,7 +51,7 @@ def _captioner_options(group: Any) -> None:
                        help="sentences and tags: 'tags first', 'prose first', replace, keep (%(default)s)")
 
 
-def _edit_options(group: Any) -> None:
+def _add_edit_options(group: Any) -> None:
     group.add_argument("--trigger", default="", help="put first in every caption")
     group.add_argument("--add", default="", metavar="TAGS")
     group.add_argument("--remove", default="", metavar="TAGS")
@@ -70,7 +72,7 @@ def _edit_options(group: Any) -> None:
                        help="drop the least sure tags beyond so many tokens of --base: 75, 150, 225")
 
 
-def _absorb_options(group: Any) -> None:
+def _add_absorb_options(group: Any) -> None:
     group.add_argument("--absorb", default="", metavar="PURPOSE",
                        help="leave out what the trigger shall mean: character, style")
     group.add_argument("--share", type=float, default=0.7, metavar="X",
@@ -79,7 +81,7 @@ def _absorb_options(group: Any) -> None:
                        help="the decisions of --absorb, .txt or .json: followed if it is there, else written")
 
 
-def _look_options(group: Any) -> None:
+def _add_look_options(group: Any) -> None:
     group.add_argument("--statistics", action="store_true", help="how often each tag occurs, and which together")
     group.add_argument("--chart", type=Path, metavar="FILE", help="the same as a picture, .png")
     group.add_argument("--check-trigger", action="store_true",
@@ -88,7 +90,7 @@ def _look_options(group: Any) -> None:
                        help="for --budget and --check-trigger: sandbox, a diffusers folder, or a file")
 
 
-def tag(options: argparse.Namespace, console: Any) -> dict[str, Any]:
+def handle_tag(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..datasets.dataset import load_folder
     from ..tagging.caption_files import write_captions
     from ..tagging.diff import CaptionDiff
@@ -96,29 +98,21 @@ def tag(options: argparse.Namespace, console: Any) -> dict[str, Any]:
     if not (options.tagger or options.captioner) and options.merge != "keep":
         raise UserError(f"--merge {options.merge} needs something to merge; give --tagger or --captioner.")
     before = load_folder(options.dataset)
-    work = _Work(options, console, _base(options))
-    after = work.edited(work.described(work.tagged(before)))
-    after, plan = work.absorbed(after)
+    work = _Tagging(options, console, load_backbone_quietly(options.base) if options.base else None)
+    after = work.edit(work.describe(work.tag(before)))
+    after, plan = work.absorb(after)
     diff = CaptionDiff.between(before, after, work.cuts, work.notes)
     console.say(diff.text(most=200 if options.dry_run else 0) if diff.changes or work.notes else "no caption changed")
     if not options.dry_run:
         work.follow(write_captions(after, before))
     return {"captions": diff.to_dict(), "written": not options.dry_run, "absorbed": plan and list(plan.absorbed),
-            **work.looked_at(after)}
+            **work.report(after)}
 
 
-def _base(options: argparse.Namespace) -> Any:
-    if not options.base:
-        return None
-    from .console import load_backbone_quietly
-
-    return load_backbone_quietly(options.base)
-
-
-class _Work:
+class _Tagging:
     """The steps of one command, each a few calls of the library."""
 
-    def __init__(self, options: argparse.Namespace, console: Any, backbone: Any) -> None:
+    def __init__(self, options: argparse.Namespace, console: Console, backbone: Any) -> None:
         self.options, self.console, self.backbone = options, console, backbone
         self.tags: tuple[Any, ...] = ()
         self.cuts: list[tuple[str, ...]] | None = None
@@ -139,7 +133,7 @@ class _Work:
                 if self.console.asked_to_stop():
                     return
 
-    def tagged(self, dataset: Any) -> Any:
+    def tag(self, dataset: Any) -> Any:
         if not self.options.tagger:
             return dataset
         from ..common.files import write_json
@@ -159,7 +153,7 @@ class _Work:
         done = self.follow(tag_dataset(dataset, tagger, choice, options.merge, options.batch))
         self.tags = done.tags
         if options.scores:
-            write_json(options.scores, {str(sample.path): {one.name: round(one.score, 4) for one in found.tags}
+            write_json(options.scores, {str(sample.path): {tag.name: round(tag.score, 4) for tag in found.tags}
                                         for sample, found in zip(dataset, done.tags, strict=True) if found})
         return done.dataset
 
@@ -172,7 +166,7 @@ class _Work:
         here = Path(name).is_dir() and name not in installed_taggers(root)
         return Path(name) if here or name != Path(name).name else name
 
-    def described(self, dataset: Any) -> Any:
+    def describe(self, dataset: Any) -> Any:
         if not self.options.captioner:
             return dataset
         from ..tagging.captioner import ProseChoice, caption_dataset, open_captioner
@@ -182,16 +176,17 @@ class _Work:
         choice = ProseChoice(detail=self.options.detail, prompt=self.options.prompt)
         return self.follow(caption_dataset(dataset, captioner, choice, self.options.join)).dataset
 
-    def edited(self, dataset: Any) -> Any:
+    def edit(self, dataset: Any) -> Any:
         from ..captions.aliases import load_rules
         from ..tagging.edit import TagEdits, edit_dataset
 
         options = self.options
+        remove, blacklist, add = (tuple(split_tags(text)) for text in (options.remove, options.blacklist, options.add))
         edits = TagEdits(
             underscores=options.underscores, aliases=options.aliases or options.alias_file is not None,
             replace=tuple(map(tuple, options.replace)), patterns=tuple(map(tuple, options.pattern)),
-            remove=split(options.remove), blacklist=split(options.blacklist), implications=options.implications,
-            add=split(options.add), order=options.order, trigger=options.trigger, token_budget=options.budget,
+            remove=remove, blacklist=blacklist, implications=options.implications, add=add, order=options.order,
+            trigger=options.trigger, token_budget=options.budget,
             rules=load_rules(options.alias_file, options.implication_file))
         scores = [found and found.scores for found in self.tags] if self.tags else None
         after, diff = edit_dataset(dataset, edits, scores, self.backbone and self.backbone.token_count)
@@ -200,7 +195,7 @@ class _Work:
         self.cuts = [cut.get(sample.path, ()) for sample in after]
         return after
 
-    def absorbed(self, dataset: Any) -> tuple[Any, Any]:
+    def absorb(self, dataset: Any) -> tuple[Any, Any]:
         if not self.options.absorb:
             return dataset, None
         from ..tagging.absorb import apply_plan, load_plan, propose
@@ -215,7 +210,7 @@ class _Work:
         self.notes += diff.notes
         return after, plan
 
-    def looked_at(self, dataset: Any) -> dict[str, Any]:
+    def report(self, dataset: Any) -> dict[str, Any]:
         from ..common.files import atomic_path
         from ..tagging.statistics import frequency_chart, tag_statistics
         from ..tagging.trigger_check import check_trigger

@@ -16,8 +16,8 @@ class Warned(Event):
 
 
 @dataclass(frozen=True)
-class Making(Event):
-    """Pictures are being generated."""
+class Progress(Event):
+    """So many of `total` are done: pictures generated, read, tagged or saved, as `what` says."""
 
     what: str
     done: int

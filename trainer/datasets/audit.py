@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from ..captions.coverage import PURPOSES, Coverage, coverage
 from ..captions.views import VOCABULARIES
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Interrupted, Making
+from ..common.events import Event, Interrupted, Progress
 from ..common.tensor_cache import TensorCache
 from ..models.families import get_family
-from ..pictures.duplicates import Print, Search, best_of, find_duplicates, fingerprint
+from ..pictures.duplicates import Print, Search, best_of, find_duplicates, fingerprint_picture
 from .audit_checks import (
     SEVERITIES,
     Finding,
@@ -170,7 +170,7 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
         cache: a folder where what was measured is kept by content; None keeps nothing.
         should_stop: asked after each picture; if so, the last event is Interrupted.
 
-    Yields Making for each picture and, last, AuditFinished. To cancel, close the iterator, or raise where it is
+    Yields Progress for each picture and, last, AuditFinished. To cancel, close the iterator, or raise where it is
     consumed. A picture that cannot be read is a finding. Raises UserError if the cache cannot be written.
     """
     config = config or AuditConfig()
@@ -183,7 +183,7 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
         hashes.append(None if own is None else own[1])
         figures.append(None if own is None else own[0])
         findings.append(found)
-        yield Making("audit", done, len(samples))
+        yield Progress("audit", done, len(samples))
         if should_stop():
             yield Interrupted("audit")
             return
@@ -211,7 +211,7 @@ class _Reader:
     def __init__(self, config: AuditConfig, cache: TensorCache | None) -> None:
         self.config, self.cache = config, cache
         self.family = get_family(config.family)
-        self._recent = lru_cache(maxsize=256)(lambda sample: fingerprint(sample.load()).thumb)
+        self._recent = lru_cache(maxsize=256)(lambda sample: fingerprint_picture(sample.load()).thumb)
 
     def __call__(self, sample: Sample) -> tuple[_Measured | None, list[Finding]]:
         """(figures and hashes, findings that need no other picture)."""
@@ -231,7 +231,7 @@ class _Reader:
     def _tensors(self, sample: Sample) -> Mapping[str, torch.Tensor]:
         def compute() -> dict[str, torch.Tensor]:
             image = sample.load()
-            own = fingerprint(image)
+            own = fingerprint_picture(image)
             return {"figures": _as_tensor(measure(image, self.config.side)), **_print_tensors(own)}
 
         if self.cache is None:

@@ -75,7 +75,7 @@ def _bars(axis: AxisCoverage) -> Iterator[str]:
         return
     yield f"{axis.title}" + (f" (not said of {axis.unsaid})" if axis.unsaid else "")
     for bar in shown:
-        yield f"  {bar.name:16}{text_bar(bar)} {bar.share:4.0%}  {bar.pictures:4}  {_wanted(bar)}".rstrip()
+        yield f"  {bar.name:16}{text_bar(bar)} {bar.share:4.0%}  {bar.pictures:4}  {_format_bounds(bar)}".rstrip()
     yield ""
 
 
@@ -89,7 +89,7 @@ def text_bar(bar: Bar) -> str:
     return "".join(cells)
 
 
-def _wanted(bar: Bar) -> str:
+def _format_bounds(bar: Bar) -> str:
     if bar.least == 0 and bar.most == 1:
         return ""
     return f"wanted {bar.least:.0%} to {bar.most:.0%}" + ("" if bar.fits else "  ←")
@@ -116,12 +116,12 @@ def _picture_json(picture: PictureAudit) -> dict[str, Any]:
             "figures": figures}
 
 
-def contact_sheet(audit: DatasetAudit, columns: int = 8, cell: int = 144) -> Image.Image:
+def draw_audit_sheet(audit: DatasetAudit, columns: int = 8, cell: int = 144) -> Image.Image:
     """The pictures, each in a frame of its worst finding's colour with its name and its findings' codes below.
 
     Beyond SHEET_PICTURES the worst are shown, and the sheet says how many are not.
     """
-    pictures = _shown(audit)
+    pictures = _choose_shown(audit)
     rows = max(1, -(-len(pictures) // columns))
     font = ImageFont.load_default(11)
     left_over = len(audit.pictures) - len(pictures)
@@ -138,7 +138,7 @@ def contact_sheet(audit: DatasetAudit, columns: int = 8, cell: int = 144) -> Ima
     return sheet
 
 
-def _shown(audit: DatasetAudit) -> Sequence[PictureAudit]:
+def _choose_shown(audit: DatasetAudit) -> Sequence[PictureAudit]:
     if len(audit.pictures) <= SHEET_PICTURES:
         return audit.pictures
     order = {severity: place for place, severity in enumerate((*SEVERITIES, ""))}
@@ -159,10 +159,10 @@ def _draw_picture(sheet: Image.Image, draw: ImageDraw.ImageDraw, picture: Pictur
     draw.rectangle((x, y, x + cell - 1, y + cell - 1), outline=colour, width=frame)
     codes = ", ".join(dict.fromkeys(finding.code for finding in picture.findings))
     for line, (text, fill) in enumerate(((Path(picture.name).name, "black"), (codes, colour))):
-        draw.text((x, y + cell + 2 + 13 * line), _fitted(text, cell, font), fill, font)
+        draw.text((x, y + cell + 2 + 13 * line), _cut_text(text, cell, font), fill, font)
 
 
-def _fitted(text: str, width: int, font: Any) -> str:
+def _cut_text(text: str, width: int, font: Any) -> str:
     """As much of the text as `width` pixels hold; file names are one word, so they are cut within it."""
     if font.getlength(text) <= width:
         return text
@@ -177,5 +177,5 @@ def write_audit(audit: DatasetAudit, folder: Path) -> dict[str, Path]:
     atomic_write(paths["table"], table(audit).encode())
     write_json(paths["json"], as_json(audit))
     with atomic_path(paths["sheet"]) as temp:
-        contact_sheet(audit).save(temp, format="PNG")
+        draw_audit_sheet(audit).save(temp, format="PNG")
     return paths

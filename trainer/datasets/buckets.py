@@ -122,14 +122,14 @@ class BatchPlan:
         """Sample indices of the index-th batch, counted from 0."""
         epoch, place = divmod(index, self.batches_per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._batches = epoch, self._shuffled(epoch)
+            self._epoch, self._batches = epoch, self._shuffle_batches(epoch)
         return list(self._batches[place])
 
     def epoch_of(self, index: int) -> int:
         """The epoch, counted from 0, that the index-th batch belongs to."""
         return index // self.batches_per_epoch
 
-    def _shuffled(self, epoch: int) -> list[list[int]]:
+    def _shuffle_batches(self, epoch: int) -> list[list[int]]:
         rng = random.Random(f"{self._seed}:{epoch}")
         batches: list[list[int]] = []
         for members in self._members.values():

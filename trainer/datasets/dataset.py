@@ -66,15 +66,15 @@ class Sample:
 
     def load(self, background: str = "white") -> Image.Image:
         """The upright RGB picture, cropped; what was transparent shows `background`. Raises UserError."""
-        return self._cropped(open_image(self.path, background))
+        return self._crop(open_image(self.path, background))
 
     def load_mask(self) -> Image.Image | None:
         """The mask, upright and cropped as the picture is, of mode L; None if there is none. Raises UserError."""
         if self.mask is None:
             return None
-        return self._cropped(read_mask(self.mask, self.path, whole_size(self)))
+        return self._crop(read_mask(self.mask, self.path, whole_size(self)))
 
-    def _cropped(self, image: Image.Image) -> Image.Image:
+    def _crop(self, image: Image.Image) -> Image.Image:
         if self.crop is None:
             return image
         left, top, right, bottom = self.crop
@@ -370,7 +370,7 @@ def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Data
         raise UserError(f"validation_fraction is {fraction}; it must be from 0 to below 1.")
     if fraction == 0:
         return dataset, Dataset(())
-    held = _held_back(dataset, max(1, round(fraction * len(dataset))), seed)
+    held = _choose_held_back(dataset, max(1, round(fraction * len(dataset))), seed)
     if not held:
         note = (f"no validation: the {len(dataset)} pictures descend from too few originals to hold any back; "
                 "all are trained on.")
@@ -379,7 +379,7 @@ def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Data
     return Dataset(train, dataset.notes), Dataset(tuple(s for s in dataset if s.parent in held))
 
 
-def _held_back(dataset: Dataset, target: int, seed: int) -> set[str]:
+def _choose_held_back(dataset: Dataset, target: int, seed: int) -> set[str]:
     """Parents to hold back: at random while they fit the target; if none does, the smallest below half of all."""
     sizes: dict[str, int] = {}
     for sample in dataset:

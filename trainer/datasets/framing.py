@@ -46,7 +46,7 @@ def suitable_bucket(size: Size, subject: Box, share: tuple[float, float], resolu
 def largest_frame(size: Size, subject: Box, aspect: float) -> Box:
     """The largest frame of that width / height, as near to the subject as it can be."""
     width = min(size[0], size[1] * aspect)
-    return _placed(size, subject, (round(width), round(width / aspect)))
+    return _place_frame(size, subject, (round(width), round(width / aspect)))
 
 
 def frame_subject(size: Size, subject: Box, share: tuple[float, float], aspect: float, least_width: float = 0) -> Box:
@@ -67,10 +67,10 @@ def frame_subject(size: Size, subject: Box, share: tuple[float, float], aspect: 
     least = max(least_width, _MARGIN * max(wide, high * aspect))
     middle = math.sqrt(wide * high * aspect * 2 / (share[0] + share[1]))
     width = min(largest, max(least, middle))
-    return _placed(size, subject, (round(width), round(width / aspect)))
+    return _place_frame(size, subject, (round(width), round(width / aspect)))
 
 
-def _placed(size: Size, subject: Box, frame: Size) -> Box:
+def _place_frame(size: Size, subject: Box, frame: Size) -> Box:
     """A frame about the subject's middle, moved into the picture; if it is lower than the subject, at its top."""
     wide, high = min(frame[0], size[0]), min(frame[1], size[1])
     left = (subject[0] + subject[2] - wide) / 2

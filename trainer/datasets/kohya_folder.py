@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..common.events import Event, Making, Warned
+from ..common.events import Event, Progress, Warned
 from ..common.files import read_json, write_json
 from ..pictures.images import IMAGE_SUFFIXES
 from .dataset import CROPS_FILE, Dataset, Sample, save_samples
@@ -37,7 +37,7 @@ class DatasetSaved(Event):
 
 
 def save_dataset(dataset: Dataset, folder: Path, concept: str) -> Iterator[Event]:
-    """Write a dataset into `folder`, yielding Making for each picture and, last, DatasetSaved. Closing cancels.
+    """Write a dataset into `folder`, yielding Progress for each picture and, last, DatasetSaved. Closing cancels.
 
     The sources are only read. A picture that cannot be read is left out, and a Warned names it.
 
@@ -48,7 +48,7 @@ def save_dataset(dataset: Dataset, folder: Path, concept: str) -> Iterator[Event
         raise UserError("the dataset has no pictures to save.")
     if Path(concept).name != concept or not concept.strip() or concept.startswith("."):
         raise UserError(f"concept {concept!r} is no folder name; use a word such as 1girl.")
-    recorded = _recorded(folder)
+    recorded = _read_record(folder)
     _refuse_others(dataset, folder, set(recorded))
     targets = {_relative(path, folder): path for path in _targets(dataset, folder, concept)}
     stale = sorted(recorded.keys() - targets.keys())
@@ -59,18 +59,18 @@ def save_dataset(dataset: Dataset, folder: Path, concept: str) -> Iterator[Event
     written = 0
     for done, (sample, (name, path)) in enumerate(zip(dataset, targets.items(), strict=True), 1):
         try:
-            saved, claimed[name], fresh = _saved(sample, path, claimed[name])
+            saved, claimed[name], fresh = _save_sample(sample, path, claimed[name])
             samples.append(saved)
             written += fresh
         except UserError as error:
             yield Warned(f"not saved: {error}")
-        yield Making("saving", done, len(dataset))
+        yield Progress("saving", done, len(dataset))
     removed = sum(_remove(folder / name) for name in stale)
     write_json(folder / RECORD, {name: claimed[name] for name in targets})
     yield DatasetSaved(Dataset(tuple(samples), dataset.notes), written, removed)
 
 
-def _saved(sample: Sample, path: Path, before: str) -> tuple[Sample, str, bool]:
+def _save_sample(sample: Sample, path: Path, before: str) -> tuple[Sample, str, bool]:
     """(the sample as it lies at `path`, what it depends on, whether it had to be written)."""
     # The parent and the caption too: they are in files beside it.
     told = repr((sample.content_hash, sample.mask_hash, sample.caption, sample.parent))
@@ -97,7 +97,7 @@ def _targets(dataset: Dataset, folder: Path, concept: str) -> list[Path]:
     return targets
 
 
-def _recorded(folder: Path) -> dict[str, str]:
+def _read_record(folder: Path) -> dict[str, str]:
     if not (folder / RECORD).is_file():
         return {}
     value = read_json(folder / RECORD)

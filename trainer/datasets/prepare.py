@@ -16,7 +16,7 @@ from PIL import Image, ImageColor, ImageOps
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.events import Event, Interrupted, Making
+from ..common.events import Event, Interrupted, Progress
 from ..models.families import get_family
 from ..pictures.crops import Box
 from ..pictures.images import open_image
@@ -29,9 +29,9 @@ from .prepared_folder import (
     PrepareConfig,
     PrepareFinished,
     claim,
+    find_prepared,
     folder_key,
     make_room,
-    prepared,
     record,
 )
 from .retouch import (
@@ -40,10 +40,10 @@ from .retouch import (
     asymmetry,
     is_front_view,
     lab_statistics,
-    matched,
+    match_colours,
     on_background,
-    recaptioned,
-    resized,
+    replace_background_tags,
+    resize_image,
 )
 
 _FRONTS = 24
@@ -52,7 +52,7 @@ _FRONTS = 24
 
 def prepare(dataset: Dataset, config: PrepareConfig, folder: str | Path, *,
             should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-    """Prepare a dataset into `folder`, yielding Making for each picture and, last, PrepareFinished.
+    """Prepare a dataset into `folder`, yielding Progress for each picture and, last, PrepareFinished.
 
     The sources are only read. To cancel, close the iterator or raise where it is consumed; with `should_stop` the last
     event is Interrupted. Raises UserError if nothing is left, a named file cannot be read, or the folder holds pictures
@@ -61,7 +61,7 @@ def prepare(dataset: Dataset, config: PrepareConfig, folder: str | Path, *,
     folder = Path(folder)
     dataset = with_alpha_masks(dataset) if config.alpha_masks else dataset
     key = folder_key(dataset, config)
-    if (before := prepared(folder, key)) is not None:
+    if (before := find_prepared(folder, key)) is not None:
         yield before
         return
     tools = _Tools.of(dataset, config)
@@ -78,7 +78,7 @@ def prepare(dataset: Dataset, config: PrepareConfig, folder: str | Path, *,
             samples, what = (), (str(error),)
         saved += samples
         pictures.append(Preparation(sample.path, samples[0].path if samples else None, what))
-        yield Making("prepare", done, len(dataset))
+        yield Progress("prepare", done, len(dataset))
         if should_stop():
             yield Interrupted("prepare")
             return
@@ -159,7 +159,7 @@ def _prepare_one(sample: Sample, name: str, tools: _Tools, folder: Path) -> tupl
     subject = subject_box(work.image, work.mask)
     _replace_background(work, tools)
     if tools.target is not None:
-        work.image = matched(work.image, tools.target, tools.config.strength, work.mask)
+        work.image = match_colours(work.image, tools.target, tools.config.strength, work.mask)
         work.done.append("colours matched")
     _crop(work, subject, tools.config)
     _resize(work, tools.config)
@@ -186,7 +186,7 @@ def _replace_background(work: _Work, tools: _Tools) -> None:
         work.done.append("background left: it has no mask")
         return
     work.image = on_background(work.image, work.mask, tools.background)
-    work.caption = recaptioned(work.caption, tools.config.background_tag)
+    work.caption = replace_background_tags(work.caption, tools.config.background_tag)
     work.done.append("background replaced")
 
 
@@ -225,8 +225,8 @@ def _resize(work: _Work, config: PrepareConfig) -> None:
     left, top = (work.image.width - wide) // 2, (work.image.height - high) // 2
     box = (left, top, left + wide, top + high)
     work.box = (work.box[0] + left, work.box[1] + top, work.box[0] + left + wide, work.box[1] + top + high)
-    work.image = resized(work.image.crop(box), size)
-    work.mask = work.mask and resized(work.mask.crop(box), size)
+    work.image = resize_image(work.image.crop(box), size)
+    work.mask = work.mask and resize_image(work.mask.crop(box), size)
     if scale > 1.001:
         work.done.append(f"enlarged {scale:.2f} times to {size[0]} x {size[1]}")
     elif scale < 0.999:

@@ -164,7 +164,7 @@ def record(folder: Path, key: str, finished: PrepareFinished, claimed: Sequence[
         "pictures": [{"source": str(p.source), "path": relative(p.path), "done": p.done} for p in finished.pictures]})
 
 
-def prepared(folder: Path, key: str) -> PrepareFinished | None:
+def find_prepared(folder: Path, key: str) -> PrepareFinished | None:
     """What was prepared there with this key, if all of it still is."""
     if not (folder / RECORD).is_file():
         return None
@@ -192,7 +192,7 @@ def make_room(folder: Path, dataset: Dataset) -> None:
         raise UserError(f"{inside.name} lies in {folder}, where the prepared pictures shall go; give another folder.")
     claimed = set()
     if (folder / RECORD).is_file():
-        paths = (folder / name for name in _claimed(folder / RECORD))
+        paths = (folder / name for name in _read_claims(folder / RECORD))
         claimed = {path for path in paths if home in path.resolve().parents}
     found = [path for path in folder.rglob("*")
              if path.suffix.lower() in IMAGE_SUFFIXES and path.parent.name != MASKS_FOLDER]
@@ -205,7 +205,7 @@ def make_room(folder: Path, dataset: Dataset) -> None:
 
 
 
-def _claimed(path: Path) -> list[str]:
+def _read_claims(path: Path) -> list[str]:
     try:
         return [str(name) for name in read_json(path)["claimed"]]
     except (UserError, KeyError, TypeError):  # damaged: nothing is known to be ours

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..captions.coverage import kinds_in, plain, says
 from ..captions.coverage_words import ASYMMETRIC_WORDS, AXES
 from ..captions.tags import join_tags, split_tags
-from ..pictures.duplicates import WINDOWS, difference, fingerprint
+from ..pictures.duplicates import WINDOWS, difference, fingerprint_picture
 from ..pictures.images import to_image, to_tensor
 from .buckets import Size
 
@@ -25,7 +25,7 @@ _STRETCH = (0.5, 2.0)
 """By how much a colour match may narrow or widen the spread of a channel."""
 
 
-def resized(image: Image.Image, size: Size) -> Image.Image:
+def resize_image(image: Image.Image, size: Size) -> Image.Image:
     """The whole picture at (width, height), antialiased when it shrinks; RGB or L."""
     if image.size == tuple(size):
         return image
@@ -43,7 +43,8 @@ def lab_statistics(image: Image.Image, mask: Image.Image | None = None) -> Tenso
     return torch.stack([lab.mean(1), lab.std(1)])
 
 
-def matched(image: Image.Image, target: Tensor, strength: float = 1.0, mask: Image.Image | None = None) -> Image.Image:
+def match_colours(image: Image.Image, target: Tensor, strength: float = 1.0,
+                  mask: Image.Image | None = None) -> Image.Image:
     """The picture with its colours' mean and spread brought to those of `target` (Reinhard et al., "Color Transfer
     between Images", 2001), in CIELAB.
 
@@ -65,20 +66,20 @@ def on_background(image: Image.Image, mask: Image.Image, background: Image.Image
     if isinstance(background, str):
         ground = Image.new("RGB", image.size, background)
     else:
-        ground = covering(background, image.size)
+        ground = cover_size(background, image.size)
     return Image.composite(image, ground, mask.convert("L"))
 
 
-def covering(image: Image.Image, size: Size) -> Image.Image:
+def cover_size(image: Image.Image, size: Size) -> Image.Image:
     """The picture's middle at (width, height)."""
     scale = max(size[0] / image.width, size[1] / image.height)
     wide, high = size[0] / scale, size[1] / scale
     left, top = (image.width - wide) / 2, (image.height - high) / 2
     box = tuple(round(side) for side in (left, top, left + wide, top + high))
-    return resized(image.crop(box), size)
+    return resize_image(image.crop(box), size)
 
 
-def recaptioned(caption: str, background: str) -> str:
+def replace_background_tags(caption: str, background: str) -> str:
     """The tags with those of the old background and light replaced by that of the new; prose stays as it is."""
     tags = split_tags(caption)
     if len(tags) < 2:
@@ -99,7 +100,7 @@ def asymmetric_words(captions: Sequence[str]) -> str:
 
 def asymmetry(image: Image.Image) -> float:
     """How much the worst block of a picture differs from that of its mirror image, laid on it; 0: symmetric."""
-    own = fingerprint(image).thumb
+    own = fingerprint_picture(image).thumb
     return difference(own, own, WINDOWS)[1]
 
 

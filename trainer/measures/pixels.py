@@ -1,7 +1,7 @@
-"""Figures of pictures, from pixels alone: quality, duplicates, memorisation, and a bootstrap round's drift.
+"""Figures of pictures, from pixels alone: quality, memorisation, and a bootstrap round's drift.
 
 Pictures are [B, 3, H, W] tensors in 0..1. Nothing here needs a model; likeness and tags are read in `embed.py`.
-pHash: the 64-bit perceptual hash of the DCT (Zauner 2010). Sharpness: variance of the Laplacian (Pech-Pacheco 2000).
+Sharpness: variance of the Laplacian (Pech-Pacheco 2000).
 """
 
 from __future__ import annotations
@@ -14,22 +14,21 @@ from kornia.color import rgb_to_grayscale, rgb_to_lab
 from kornia.filters import laplacian
 from torch import Tensor
 
+from ..pictures.duplicates import Print, fingerprint_picture
+from ..pictures.images import to_image
+
 SHARPNESS_SIDE = 256
 HUES = 24
-HASH_DUPLICATE = 6
-"""Pictures whose hashes differ in at most this many of 64 bits may be duplicates."""
-PIXEL_DUPLICATE = 0.04
-"""... and are, if their 32-pixel thumbnails differ by less than this on average."""
 
 
-def resized(pixels: Tensor, side: int) -> Tensor:
+def resize_pixels(pixels: Tensor, side: int) -> Tensor:
     """The pictures as [B, 3, side, side], antialiased."""
     return F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
 
 
 def sharpness(pixels: Tensor) -> Tensor:
     """[B] variance of the Laplacian of the grey picture at a fixed size; a small picture counts as a blurred one."""
-    grey = rgb_to_grayscale(resized(pixels, SHARPNESS_SIDE))
+    grey = rgb_to_grayscale(resize_pixels(pixels, SHARPNESS_SIDE))
     return laplacian(grey, kernel_size=3, normalized=False).flatten(1).var(1)
 
 
@@ -46,7 +45,7 @@ def chroma(pixels: Tensor) -> Tensor:
 
 def contrast(pixels: Tensor) -> Tensor:
     """[B] mean local contrast: the grey picture's deviation within 1/8-side squares."""
-    grey = rgb_to_grayscale(resized(pixels, 64))
+    grey = rgb_to_grayscale(resize_pixels(pixels, 64))
     mean = F.avg_pool2d(grey, 8)
     return (F.avg_pool2d(grey**2, 8) - mean**2).clamp(min=0).sqrt().flatten(1).mean(1)
 
@@ -61,30 +60,14 @@ def high_frequency(pixels: Tensor) -> Tensor:
     return (power * high).flatten(1).sum(1) / power.flatten(1).sum(1).clamp(min=1e-12)
 
 
-def perceptual_hash(pixels: Tensor) -> Tensor:
-    """[B, 64] bool: which of the 64 lowest DCT coefficients of the 32-pixel grey picture exceed their median."""
-    grey = rgb_to_grayscale(resized(pixels, 32))[:, 0]
-    n = torch.arange(32, device=grey.device, dtype=grey.dtype)
-    basis = torch.cos(math.pi / 32 * (n[None] + 0.5) * n[:8, None])
-    low = (basis @ grey @ basis.T).flatten(1)
-    return low > low[:, 1:].median(1, keepdim=True).values
-
-
-def hamming(a: Tensor, b: Tensor) -> Tensor:
-    """[A, B] number of bits in which hashes [A, 64] and [B, 64] differ."""
-    return (a[:, None] != b[None]).sum(-1)
-
-
-def duplicates(pixels: Tensor, others: Tensor) -> Tensor:
-    """[A, B] bool: which pictures are near copies. The hash nominates, the thumbnails' difference decides."""
-    near = hamming(perceptual_hash(pixels), perceptual_hash(others)) <= HASH_DUPLICATE
-    difference = torch.cdist(resized(pixels, 32).flatten(1), resized(others, 32).flatten(1), p=1) / (3 * 32 * 32)
-    return near & (difference < PIXEL_DUPLICATE)
+def fingerprints(pixels: Tensor) -> list[Print]:
+    """[B] what near copies are told by, in `pictures.duplicates`."""
+    return [fingerprint_picture(to_image(picture)) for picture in pixels]
 
 
 def scene_embedding(pixels: Tensor) -> Tensor:
     """[B, 192] colour layout of the picture (8 x 8 CIELAB), in which pose and scene differ and identity hardly does."""
-    return rgb_to_lab(resized(pixels, 8)).flatten(1) / 100
+    return rgb_to_lab(resize_pixels(pixels, 8)).flatten(1) / 100
 
 
 def hue_shares(pixels: Tensor) -> Tensor:
@@ -163,7 +146,7 @@ def copied(pixels: Tensor, training: Tensor) -> Tensor:
     1 is the same picture. It reads layout and colours, not likeness: two poses of one character stay apart.
     """
     def rows(batch: Tensor) -> Tensor:
-        flat = resized(batch, 16).flatten(1)
+        flat = resize_pixels(batch, 16).flatten(1)
         return F.normalize(flat - flat.mean(1, keepdim=True), dim=1)
 
     return (rows(pixels) @ rows(training).T).amax(1).clamp(0, 1)

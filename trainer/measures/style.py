@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from kornia.color import rgb_to_lab
 from torch import Tensor
 
-from .pixels import resized
+from .pixels import resize_pixels
 
 SIDE, OCTAVES, AT_ONCE = 256, 6, 32
 LEAST_CHANGE = 0.2
@@ -30,7 +30,7 @@ def style_figures(pixels: Tensor) -> Tensor:
 
     Places are left out, so pose and composition hardly count. Pictures are compared at SIDE pixels square.
     """
-    return torch.cat([_figures(resized(batch, SIDE)) for batch in pixels.split(AT_ONCE)])
+    return torch.cat([_figures(resize_pixels(batch, SIDE)) for batch in pixels.split(AT_ONCE)])
 
 
 def _figures(pixels: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def suggest_crops(image: Image.Image, count: int = 4, boxes: Sequence[Box] | Non
     Raises UserError for a count or a box that is not possible.
     """
     if boxes is not None:
-        return [Crop(f"box_{number}", _checked(box, image.size)) for number, box in enumerate(boxes, 1)]
+        return [Crop(f"box_{number}", _check_box(box, image.size)) for number, box in enumerate(boxes, 1)]
     if not 1 <= count <= MAX_CROPS:
         raise UserError(f"count is {count}; it must be from 1 to {MAX_CROPS} crops.")
     crops = [Crop("whole", (0, 0, *image.size))]
@@ -62,7 +62,7 @@ def suggest_crops(image: Image.Image, count: int = 4, boxes: Sequence[Box] | Non
     return crops
 
 
-def overlap(a: Box, b: Box) -> float:
+def box_overlap(a: Box, b: Box) -> float:
     """Intersection over union."""
     width, height = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     both = max(0, width) * max(0, height)
@@ -73,7 +73,7 @@ def _area(box: Box) -> int:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _checked(box: Box, size: tuple[int, int]) -> Box:
+def _check_box(box: Box, size: tuple[int, int]) -> Box:
     if len(box) != 4 or not (0 <= box[0] < box[2] <= size[0] and 0 <= box[1] < box[3] <= size[1]):
         raise UserError(f"crop box {tuple(box)} is not inside the picture; it must be left, top, right, bottom with "
                         f"0 <= left < right <= {size[0]} and 0 <= top < bottom <= {size[1]}.")
@@ -81,7 +81,7 @@ def _checked(box: Box, size: tuple[int, int]) -> Box:
 
 
 def _is_new(box: Box, crops: Sequence[Crop]) -> bool:
-    return all(overlap(box, crop.box) < MAX_OVERLAP for crop in crops)
+    return all(box_overlap(box, crop.box) < MAX_OVERLAP for crop in crops)
 
 
 def _in_picture(window: tuple[float, float, float, float], saliency: Saliency, size: tuple[int, int]) -> Box | None:
@@ -167,7 +167,7 @@ def _regions(saliency: Saliency, crops: Sequence[Crop], count: int, size: tuple[
                         candidates[box] = (inside + 0.8 * (heart - inside)) * share**0.5
     taken = list(crops)
     for number in range(1, count + 1):
-        fresh = {box: worth * (1 - max(overlap(box, crop.box) for crop in taken)) ** 2
+        fresh = {box: worth * (1 - max(box_overlap(box, crop.box) for crop in taken)) ** 2
                  for box, worth in candidates.items() if _is_new(box, taken)}
         if not fresh:
             return

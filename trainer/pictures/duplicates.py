@@ -51,7 +51,7 @@ class Print:
     thumb: NDArray[np.uint8]
 
 
-def fingerprint(image: Image.Image) -> Print:
+def fingerprint_picture(image: Image.Image) -> Print:
     """The fingerprint of an RGB picture, squeezed to a square."""
     rgb = image.convert("RGB")
     grey = np.asarray(rgb.resize((_HASH_SIDE, _HASH_SIDE), Image.Resampling.BOX).convert("L"), dtype=np.float64)
@@ -106,7 +106,7 @@ def find_duplicates(hashes: Hashes, thumb: Callable[[int], NDArray[np.uint8]],
             index = parent[index]
         return index
 
-    for tries in _nominated(hashes, search):
+    for tries in _nominate_pairs(hashes, search):
         a, b = tries[0][1:3]
         if root(a) == root(b):
             continue
@@ -121,11 +121,30 @@ def find_duplicates(hashes: Hashes, thumb: Callable[[int], NDArray[np.uint8]],
     return [members for members in groups.values() if len(members) > 1]
 
 
+def group_copies(prints: Sequence[Print]) -> list[list[int]]:
+    """Groups of two or more of these pictures that are copies of one another, as `find_duplicates` gives them."""
+    return find_duplicates(_hashes_of(prints), lambda index: prints[index].thumb)
+
+
+def copies_of(prints: Sequence[Print], originals: Sequence[Print]) -> list[bool]:
+    """Which of the pictures are copies of one of the originals. What is alike among the originals is not asked."""
+    both, copied = [*prints, *originals], [False] * len(prints)
+    for tries in _nominate_pairs(_hashes_of(both), Search()):
+        picture, original = sorted(tries[0][1:3])
+        if picture < len(prints) <= original and not copied[picture]:
+            copied[picture] = any(same_picture(both[a].thumb, both[b].thumb, window) for _, a, b, window in tries)
+    return copied
+
+
+def _hashes_of(prints: Sequence[Print]) -> Hashes:
+    return np.array([own.hashes for own in prints], dtype=np.uint64).reshape(-1, 2 * WINDOWS)
+
+
 Try = tuple[int, int, int, int]
 """(distance, a, b, window): the whole of b resembles that window of a."""
 
 
-def _nominated(hashes: Hashes, search: Search) -> Iterator[list[Try]]:
+def _nominate_pairs(hashes: Hashes, search: Search) -> Iterator[list[Try]]:
     """Each pair once: the ways in which one may lie on the other, the likeliest first; the likeliest pairs first."""
     whole, windows = hashes[:, 0], hashes.shape[1]
     found: list[NDArray[np.int64]] = []
@@ -205,15 +224,15 @@ def difference(a: NDArray[np.uint8], b: NDArray[np.uint8], window: int = 0) -> t
         second = second[:, ::-1]
     down, across = divmod(window % WINDOWS, len(_AXIS_WINDOWS))
     start = np.array([*_AXIS_WINDOWS[down], *_AXIS_WINDOWS[across]])
-    apart = _apart(_laid(first, start), second)
+    apart = _measure_distance(_laid(first, start), second)
     if apart.mean() <= _WORTH_ALIGNING:
-        apart = _apart(_laid(first, _align(first.mean(2), second.mean(2), start)), second)
+        apart = _measure_distance(_laid(first, _align(first.mean(2), second.mean(2), start)), second)
     count = len(apart) // _BLOCK
     blocks = apart.reshape(count, _BLOCK, count, _BLOCK).mean((1, 3))
     return float(apart.mean()), float(blocks.max())
 
 
-def _apart(laid: Map, second: Map) -> Map:
+def _measure_distance(laid: Map, second: Map) -> Map:
     """[28, 28] how far apart two thumbnails are, in pairs of pixels, so that what compression did to single ones and
     what is left of a shift count little. The rim is left out: it may show what the other lacks."""
     rim = 4
@@ -223,18 +242,18 @@ def _apart(laid: Map, second: Map) -> Map:
 
 
 def _laid(first: Map, place: NDArray[np.float64]) -> Map:
-    return np.stack([_resampled(first[..., channel], place) for channel in range(3)], axis=-1)
+    return np.stack([_resample(first[..., channel], place) for channel in range(3)], axis=-1)
 
 
 def _align(grey: Map, target: Map, place: NDArray[np.float64]) -> NDArray[np.float64]:
     """The window of `grey` that resembles `target` most: Gauss-Newton over its start and length along both axes."""
     step, best, best_error = 0.25 / THUMB, place, math.inf
     for _ in range(8):
-        wrong = (target - _resampled(grey, place))[1:-1, 1:-1].ravel()
+        wrong = (target - _resample(grey, place))[1:-1, 1:-1].ravel()
         if (error := float(wrong @ wrong)) < best_error:
             best, best_error = place, error
         slopes = np.stack([
-            (_resampled(grey, place + step * unit) - _resampled(grey, place - step * unit))[1:-1, 1:-1].ravel()
+            (_resample(grey, place + step * unit) - _resample(grey, place - step * unit))[1:-1, 1:-1].ravel()
             for unit in np.eye(4)]) / (2 * step)
         change = np.linalg.lstsq(slopes @ slopes.T + 1e-6 * np.eye(4), slopes @ wrong, rcond=None)[0]
         if np.abs(change).max() < 1e-4:
@@ -244,7 +263,7 @@ def _align(grey: Map, target: Map, place: NDArray[np.float64]) -> NDArray[np.flo
     return best if np.abs(best - whole).max() <= 2.5 * _CROPPED else whole
 
 
-def _resampled(grey: Map, place: NDArray[np.float64]) -> Map:
+def _resample(grey: Map, place: NDArray[np.float64]) -> Map:
     """The window (start, length down; start, length across) of a square map, linearly interpolated to its size."""
     return _interpolation(*place[:2]) @ grey @ _interpolation(*place[2:]).T
 

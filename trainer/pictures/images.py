@@ -45,7 +45,7 @@ def open_image(path: str | os.PathLike[str], background: str = "white") -> Image
             image = _open_header(path, file)
             orientation, profile = _orientation(image), image.info.get("icc_profile")
             image.load()
-            image = _composited(_in_srgb(_eight_bit(image), profile), colour)
+            image = _composite(_in_srgb(_eight_bit(image), profile), colour)
     except (UserError, KeyboardInterrupt):
         raise
     except Exception as error:  # decoders raise nearly anything on damaged data
@@ -202,7 +202,7 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image
 
 
-def _composited(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def _composite(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     if image.mode == "RGB":
         return image
     ground = Image.new("RGBA", image.size, (*background, 255))

@@ -6,12 +6,12 @@ where its detail is (centre-surround contrast: Itti, Koch & Niebur, 1998). Works
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
 Map = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ def find_subject(image: Image.Image) -> Saliency:
     size = tuple(max(4, round(side * scale)) for side in image.size)
     small = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX), dtype=np.float64) / 255
     colour = _opponent(small)
-    subject = _unit(_apart(colour) * _centred(colour.shape[:2]))
+    subject = _unit(_measure_barriers(colour) * _weigh_middle(colour.shape[:2]))
     mask = _main_part(subject)
     return Saliency(subject, mask, _detail(colour), _skin(small), _box_of(mask))
 
@@ -58,7 +58,7 @@ def _opponent(rgb: Map) -> Map:
     return np.stack([(red + green + blue) / 3, (red - green) / 2, (red + green) / 4 - blue / 2], axis=-1)
 
 
-def _apart(colour: Map) -> Map:
+def _measure_barriers(colour: Map) -> Map:
     """Mean of two barrier maps: from all four borders, and from all but the lower one, which a figure often meets.
 
     A figure that is cut off below may fill the lower corners too, so they count as surroundings in the second map only
@@ -105,9 +105,9 @@ def _barrier(colour: Map, seeds: list[tuple[int, int]]) -> Map:
 
 
 def _detail(colour: Map) -> Map:
-    total = sum(np.abs(_blurred(colour, small) - _blurred(colour, large)).sum(-1)
+    total = sum(np.abs(_blur(colour, small) - _blur(colour, large)).sum(-1)
                 for small, large in ((0, 2), (1, 4), (2, 8)))
-    return _unit(_blurred(total[..., None], 1)[..., 0])
+    return _unit(_blur(total[..., None], 1)[..., 0])
 
 
 def _skin(rgb: Map) -> Map:
@@ -119,20 +119,13 @@ def _skin(rgb: Map) -> Map:
     return light * np.exp(-(((cb - 110) / 12) ** 2 + ((cr - 148) / 12) ** 2) / 2)
 
 
-def _blurred(values: Map, radius: int) -> Map:
+def _blur(values: Map, radius: int) -> Map:
     """Mean over a square of 2 radius + 1, edges repeated; [H, W, C]."""
-    if radius == 0:
-        return values
-    for axis in (0, 1):
-        pad = [(radius + 1, radius) if a == axis else (0, 0) for a in range(3)]
-        sums = np.cumsum(np.pad(values, pad, mode="edge"), axis=axis)
-        span = 2 * radius + 1
-        count = values.shape[axis]
-        values = (np.take(sums, range(span, span + count), axis) - np.take(sums, range(count), axis)) / span
-    return values
+    side = 2 * radius + 1
+    return ndimage.uniform_filter(values, (side, side, 1), mode="nearest")
 
 
-def _centred(shape: tuple[int, ...]) -> Map:
+def _weigh_middle(shape: tuple[int, ...]) -> Map:
     """A mild preference for the middle, where subjects mostly are."""
     y, x = (np.linspace(-1, 1, side) for side in shape)
     return np.exp(-0.5 * (x[None, :] ** 2 + 0.6 * y[:, None] ** 2))
@@ -163,35 +156,9 @@ def _main_part(subject: Map) -> Map:
     margin = max(1, min(subject.shape) // 12)
     rim = np.concatenate([subject[:margin].ravel(), subject[:, :margin].ravel(), subject[:, -margin:].ravel()])
     level = np.clip(2 * np.percentile(rim, 75), 0.06, max(0.06, 0.4 * _threshold(subject)))
-    parts = _parts(subject >= level)
-    weights = [subject[part].sum() for part in parts]
-    mask = np.zeros_like(subject)
-    for part, weight in zip(parts, weights, strict=True):
-        if weight >= 0.2 * max(weights):
-            mask[part] = 1
-    return mask
-
-
-def _parts(mask: NDArray[np.bool_]) -> list[tuple[list[int], list[int]]]:
-    """Connected parts, each as (rows, columns)."""
-    todo = mask.copy()
-    parts = []
-    for start in zip(*np.nonzero(mask), strict=True):
-        if not todo[start]:
-            continue
-        todo[start] = False
-        queue, rows, columns = deque([start]), [], []
-        while queue:
-            y, x = queue.popleft()
-            rows.append(y)
-            columns.append(x)
-            for dy, dx in _NEIGHBOURS:
-                ny, nx = y + dy, x + dx
-                if 0 <= ny < mask.shape[0] and 0 <= nx < mask.shape[1] and todo[ny, nx]:
-                    todo[ny, nx] = False
-                    queue.append((ny, nx))
-        parts.append((rows, columns))
-    return parts
+    labels, count = ndimage.label(subject >= level)
+    weights = ndimage.sum_labels(subject, labels, range(1, count + 1))
+    return np.isin(labels, 1 + np.flatnonzero(weights >= 0.2 * weights.max())).astype(subject.dtype)
 
 
 def _box_of(mask: Map) -> tuple[int, int, int, int]:

@@ -45,18 +45,19 @@ def _font(name: str, size: int) -> ImageFont.FreeTypeFont | None:
 
 
 @lru_cache(maxsize=4096)
-def _drawn(name: str, letters: str) -> bytes | None:
+def _draw_letters(name: str, letters: str) -> bytes | None:
     font = _font(name, 24)
     return bytes(font.getmask(letters)) if font else None
 
 
 def _has(name: str, letters: str) -> bool:
     """Whether a font has these; it draws the same box for all that it lacks."""
-    return _font(name, 24) is not None and all(_drawn(name, letter) != _drawn(name, "\uffff") for letter in letters)
+    return _font(name, 24) is not None and all(
+        _draw_letters(name, letter) != _draw_letters(name, "\uffff") for letter in letters)
 
 
 @lru_cache(maxsize=16384)
-def _setting(letters: str) -> tuple[str, str]:
+def _choose_font(letters: str) -> tuple[str, str]:
     """(font, what to write) for a letter and its accents."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", letters.translate(PLAIN)) if not unicodedata.combining(c))
     found = next((name for name in ("", *FONTS) if _has(name, letters)), None)
@@ -85,7 +86,7 @@ def _runs(text: str) -> tuple[tuple[str, str], ...]:
     """(font, text) of what stands together in one font; a space takes that of its left."""
     runs: list[tuple[str, str]] = []
     for letter in _letters(text):
-        name, shown = (runs[-1][0] if runs else "", " ") if letter == " " else _setting(letter)
+        name, shown = (runs[-1][0] if runs else "", " ") if letter == " " else _choose_font(letter)
         if runs and runs[-1][0] == name:
             shown = runs.pop()[1] + shown
         runs.append((name, shown))

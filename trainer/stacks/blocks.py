@@ -21,32 +21,20 @@ from torch import Tensor
 from ..common.errors import UserError
 from ..common.files import atomic_write, file_hash
 from ..lora.file import hashes
-from ..lora.layers import KINDS, LoraFile, key_role, read_header
-from ..lora.names import (
-    CONTENT,
-    ROLES,
-    STYLE,
-    LayerName,
-    architecture,
-    block_of,
-    block_order,
-    diffusers_names,
-    layer_name,
-    layers_per_block,
-)
+from ..lora.layers import KINDS, LoraFile, read_header
+from ..lora.layouts import CONTENT, ROLES, STYLE, architecture, block_of, block_order, diffusers_names
+from ..lora.names import LayerName, layer_name, module_of
 from .stack import MOST_STRENGTH
 
 FORMAT = 1
 LONGEST_STEM = 150
 """Bytes of the LoRA's own name in that of the new file; most systems allow 255 in all."""
 LINEAGE = "lora_bootstrap.lineage"
-_BESIDE = (".diff_b", ".w_norm", ".b_norm", ".bias")
-"""Ends of keys of what no layer's change is, but the host adds: biases and norms."""
 _NOT = "not "
 
 
 @dataclass(frozen=True)
-class Preset:
+class BlockPreset:
     """Attributes:
         keeps: (block, role by block) → whether it is kept.
         of_roles: whether the roles of blocks must be known.
@@ -58,10 +46,10 @@ class Preset:
 
 
 PRESETS = {
-    "all": Preset("every block", lambda block, roles: True),
-    "content": Preset("SDXL's content block", lambda block, roles: roles.get(block) == CONTENT, True),
-    "style": Preset("SDXL's style block", lambda block, roles: roles.get(block) == STYLE, True),
-    "no text": Preset("all but the text encoders", lambda block, roles: not block.startswith("text_encoder")),
+    "all": BlockPreset("every block", lambda block, roles: True),
+    "content": BlockPreset("SDXL's content block", lambda block, roles: roles.get(block) == CONTENT, True),
+    "style": BlockPreset("SDXL's style block", lambda block, roles: roles.get(block) == STYLE, True),
+    "no text": BlockPreset("all but the text encoders", lambda block, roles: not block.startswith("text_encoder")),
 }
 HOW_BLOCKS = (f"write {', '.join(PRESETS)}, or names of blocks with * for anything and + between them, such as "
               "mid_block* + up_blocks.1.*; not before one takes it out; mid_block* = 0.5 sets its strength")
@@ -72,7 +60,7 @@ class Blocks:
     """A LoRA file block by block.
 
     Attributes:
-        keys: of the file, by block; blocks in the network's order, as `layer_names.block_of` calls them.
+        keys: of the file, by block; blocks in the network's order, as `layouts.block_of` calls them.
         own: what the file itself calls each of them, where that is another name.
         unknown: keys of layers that are in no known network.
     """
@@ -85,8 +73,7 @@ class Blocks:
     @property
     def roles(self) -> Mapping[str, str]:
         """By block, empty for architectures of which nobody has published any."""
-        layers = layers_per_block(entry.name.path for entry in self.file.entries)
-        names = [diffusers_names(entry.name, layers)[0] for entry in self.file.entries]
+        names = [diffusers_names(entry.name, self.file.layers_per_block)[0] for entry in self.file.entries]
         return ROLES.get(architecture(names, [self.file.metadata]), {})
 
 
@@ -116,26 +103,20 @@ class Filtered:
 def read_blocks(path: Path) -> Blocks:
     """The blocks of a LoRA file, by its header alone. Raises UserError as `read_header` does."""
     file = read_header(path)
-    layers = layers_per_block(entry.name.path for entry in file.entries)
     keys: dict[str, list[str]] = {}
     own: dict[str, set[str]] = {}
     unknown = []
     for key in sorted(file.tensors.shapes):
-        name = layer_name(_module(key))
+        name = layer_name(module_of(key))
         if name is None:
             unknown.append(key)
             continue
-        block = block_of(diffusers_names(name, layers)[0])
+        block = block_of(diffusers_names(name, file.layers_per_block)[0])
         keys.setdefault(block, []).append(key)
         own.setdefault(block, set()).add(_own_block(name))
     order = sorted(keys, key=block_order)
     return Blocks(file, {block: tuple(keys[block]) for block in order},
                   {block: frozenset(own[block] - {block}) for block in order}, tuple(unknown))
-
-
-def _module(key: str) -> str:
-    role = key_role(key)
-    return role[0] if role else next((key.removesuffix(end) for end in _BESIDE if key.endswith(end)), key)
 
 
 def _own_block(name: LayerName) -> str:
@@ -153,14 +134,14 @@ def choose_blocks(blocks: Blocks, text: str) -> dict[str, float]:
     """
     parts = [part.strip() for part in text.split("+") if part.strip()]
     plain = [part for part in parts if not part.startswith(_NOT) and "=" not in part]
-    kept = {block: 1.0 for part in plain for block in _fitting(blocks, part)} if plain else dict.fromkeys(
+    kept = {block: 1.0 for part in plain for block in _find_fitting(blocks, part)} if plain else dict.fromkeys(
         blocks.keys, 1.0)
     for part in parts:
         if part.startswith(_NOT):
-            kept |= dict.fromkeys(_fitting(blocks, part.removeprefix(_NOT).strip()), 0.0)
+            kept |= dict.fromkeys(_find_fitting(blocks, part.removeprefix(_NOT).strip()), 0.0)
         elif part not in plain:
             name, _, strength = part.partition("=")
-            kept |= dict.fromkeys(_fitting(blocks, name.strip()), _strength(part, strength))
+            kept |= dict.fromkeys(_find_fitting(blocks, name.strip()), _strength(part, strength))
     kept = {block: kept[block] for block in blocks.keys if kept.get(block)}
     if not kept:
         raise UserError(f"blocks {text!r} leave nothing of {blocks.file.path.name}. {_there(blocks)}")
@@ -183,12 +164,12 @@ def _check_doras(blocks: Blocks, kept: Mapping[str, float]) -> None:
     """A DoRA's magnitude is of the whole weight, so half of its change is no half of its effect."""
     doras = {entry.module for entry in blocks.file.entries if entry.magnitude}
     for block, strength in kept.items():
-        if strength != 1 and any(_module(key) in doras for key in blocks.keys[block]):
+        if strength != 1 and any(module_of(key) in doras for key in blocks.keys[block]):
             raise UserError(f"{block} of {blocks.file.path.name} is a DoRA, which has no strength of its own block by "
                             "block: keep the block or leave it out.")
 
 
-def _fitting(blocks: Blocks, part: str) -> list[str]:
+def _find_fitting(blocks: Blocks, part: str) -> list[str]:
     preset, name = PRESETS.get(part), blocks.file.path.name
     if preset:
         roles = blocks.roles
@@ -256,7 +237,7 @@ def _scaled_keys(file: LoraFile) -> Iterator[str]:
     """Of each layer the one tensor that, multiplied, multiplies what the file adds to it; biases and norms all."""
     for entry in file.entries:
         yield next(entry.keys[role] for role in KINDS[entry.kind].scaled if role in entry.keys)
-    yield from (key for key in file.ignored if key.endswith(_BESIDE))
+    yield from file.vectors
 
 
 def _times(tensor: Tensor, strength: float) -> Tensor:

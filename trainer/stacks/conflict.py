@@ -14,9 +14,11 @@ from functools import cached_property
 from itertools import combinations
 
 from ..common.errors import UserError
-from ..lora.layers import LayerStack, LoraFile, one_thread, open_stack
-from ..lora.names import PARTS, block_of, block_order
-from .overlap import TOLERANCE, Overlap, Reading, overlap, read_change, total
+from ..lora.layers import LoraFile
+from ..lora.layouts import block_of, block_order
+from ..lora.names import PARTS
+from .layer_stack import LayerStack, one_thread, open_stack
+from .overlap import TOLERANCE, Overlap, Reading, measure_overlap, read_change, total
 from .stack import StackEntry, file_role, stack_advice
 
 OVERCOOKED, LEAST_SCALE, NEAR_ORTHOGONAL = 1.1, 0.85, 0.1
@@ -219,16 +221,16 @@ def measure_conflict(entries: Sequence[StackEntry], *, tolerance: float = TOLERA
         tolerance: a share, above 0 and below 0.5.
         progress: called after each layer with (done, all).
 
-    Raises UserError as `lora_layers.open_stack` does, for fewer than two LoRAs, or a tolerance out of range.
+    Raises UserError as `open_stack` does, for fewer than two LoRAs, or a tolerance out of range.
     """
-    entries = _checked(entries, tolerance)
+    entries = _check_entries(entries, tolerance)
     with one_thread(), open_stack([entry.path for entry in entries]) as stack:
         named = [replace(entry, role=entry.role or file_role(file.metadata))
                  for entry, file in zip(entries, stack.files, strict=True)]
-        return _measured(named, stack, tolerance, progress or (lambda done, count: None))
+        return _measure_pairs(named, stack, tolerance, progress or (lambda done, count: None))
 
 
-def _checked(entries: Sequence[StackEntry], tolerance: float) -> Sequence[StackEntry]:
+def _check_entries(entries: Sequence[StackEntry], tolerance: float) -> Sequence[StackEntry]:
     if len(entries) < 2:
         raise UserError(f"a conflict is between LoRAs, and there is {len(entries) or 'none'}; give at least 2.")
     if not 0 < tolerance < 0.5:
@@ -236,13 +238,14 @@ def _checked(entries: Sequence[StackEntry], tolerance: float) -> Sequence[StackE
     return entries
 
 
-def _measured(entries: Sequence[StackEntry], stack: LayerStack, tolerance: float,
-              progress: Callable[[int, int], None]) -> ConflictReport:
+def _measure_pairs(entries: Sequence[StackEntry], stack: LayerStack, tolerance: float,
+                   progress: Callable[[int, int], None]) -> ConflictReport:
     found: dict[tuple[int, int], list[LayerConflict]] = {pair: [] for pair in combinations(range(len(entries)), 2)}
     energies = [0.0] * len(entries)
     for done, name in enumerate(stack.names, 1):
-        readings = [read_change(change) if change else None for change in stack.changes(name)]
-        energies = [sum_ + (one.energy if one else 0.0) for sum_, one in zip(energies, readings, strict=True)]
+        readings = [read_change(change) if change else None for change in stack.deltas(name)]
+        energies = [sum_ + (reading.energy if reading else 0.0)
+                    for sum_, reading in zip(energies, readings, strict=True)]
         for (first, second), layers in found.items():
             if readings[first] or readings[second]:
                 layers.append(_layer(name, stack.shape(name), (readings[first], readings[second]),
@@ -253,15 +256,15 @@ def _measured(entries: Sequence[StackEntry], stack: LayerStack, tolerance: float
                   for places, layers in found.items())
     facts = tuple(_facts(entry, file, size) for entry, file, size in zip(entries, stack.files, energies, strict=True))
     return ConflictReport(facts, pairs, tolerance, recommended_strengths(pairs, [entry.strength for entry in entries]),
-                          stack_advice(entries), _notes(facts, pairs))
+                          stack_advice(entries), (*_notes(facts, pairs), *stack.notes))
 
 
 def _layer(name: str, shape: tuple[int, int], readings: tuple[Reading | None, Reading | None],
            strengths: tuple[float, float]) -> LayerConflict:
     first, second = readings
-    found = overlap(first, second) if first and second else Overlap(
+    found = measure_overlap(first, second) if first and second else Overlap(
         first.energy if first else 0.0, second.energy if second else 0.0)
-    directions = tuple(len(one.sizes) if one else 0 for one in readings)
+    directions = tuple(len(reading.sizes) if reading else 0 for reading in readings)
     return LayerConflict(name, block_of(name), shape, directions, found, strengths)
 
 
@@ -298,7 +301,7 @@ def _advice(pair: PairConflict) -> PairAdvice:
     shares = (used.second_over_first, used.first_over_second)
     verdict = FINE if max(shares) <= tolerance else STRENGTHS if plain.least_override <= tolerance else MERGE
     most = plain.most_second(tolerance)
-    balanced = _balanced(plain.balance, pair.strengths)
+    balanced = _balance_strengths(plain.balance, pair.strengths)
     words = {"least": _percent(plain.least_override), "tolerance": _percent(tolerance)}
     if balanced:
         words["balanced"] = f"{first} {balanced[0]:.2f}, {second} {balanced[1]:.2f}"
@@ -336,7 +339,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _balanced(ratio: float | None, strengths: tuple[float, float]) -> tuple[float, float] | None:
+def _balance_strengths(ratio: float | None, strengths: tuple[float, float]) -> tuple[float, float] | None:
     """The strengths at a ratio of second by first, neither above what it was; signs stay."""
     if ratio is None or not all(strengths):
         return None

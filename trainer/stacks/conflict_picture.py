@@ -14,7 +14,7 @@ from ..pictures.sheet import MARGIN, table_picture
 from ..pictures.text import INK, Pen
 from .conflict import FINE, MERGE, STRENGTHS, ConflictReport, PairConflict
 from .conflict_table import HeatMap, figure_text, headers, heat_map, kappa_map, report_dict, table_rows
-from .stack import joined_names
+from .stack import join_names
 
 COLD, CALM, HOT = (59, 111, 182), (247, 248, 250), (192, 57, 43)
 """Colours of -1, 0 and 1."""
@@ -43,7 +43,7 @@ def heat_picture(heat: HeatMap, font_size: int = 16) -> Image.Image:
         pen.write(draw, [name], (MARGIN, y + pad // 2))
         for column, (value, span) in enumerate(zip(values, heat.ranges, strict=True)):
             x = left + column * pitch
-            ground = _EMPTY if value is None else colour(value, span)
+            ground = _EMPTY if value is None else choose_colour(value, span)
             draw.rectangle([x, y, x + pitch - 2, y + height - 2], ground)
             if value is not None:
                 ink = INK if sum(ground) > 380 else "white"
@@ -51,7 +51,7 @@ def heat_picture(heat: HeatMap, font_size: int = 16) -> Image.Image:
     return image
 
 
-def colour(value: float, span: tuple[float, float]) -> tuple[int, int, int]:
+def choose_colour(value: float, span: tuple[float, float]) -> tuple[int, int, int]:
     """From COLD through CALM at 0 to HOT; what is beyond the range has the colour of its end."""
     low, high = span
     share = min(1.0, value / high if value >= 0 else value / min(low, -1.0) if low < 0 else 0.0)
@@ -65,7 +65,7 @@ def conflict_picture(report: ConflictReport, font_size: int = 16) -> Image.Image
     parts += [heat_picture(heat_map(pair), font_size) for pair in report.pairs]
     grounds = [_GROUNDS[pair.advice.verdict] for pair in report.pairs for _ in pair.advice.lines]
     width = max(40 * font_size, *(part.width for part in parts))
-    return _stacked([*parts, _lines(report.lines, grounds, width, font_size)])
+    return _stack_images([*parts, _lines(report.lines, grounds, width, font_size)])
 
 
 def pair_table(pair: PairConflict, font_size: int = 16) -> Image.Image:
@@ -75,7 +75,7 @@ def pair_table(pair: PairConflict, font_size: int = 16) -> Image.Image:
 
 def write_conflict(report: ConflictReport, folder: Path) -> dict[str, Path]:
     """Write `<names>.json` and `<names>.png` into a folder, over an earlier report on the same names."""
-    names = joined_names([file.name for file in report.files])
+    names = join_names([file.name for file in report.files])
     paths = {"json": folder / f"{names}.json", "png": folder / f"{names}.png"}
     write_json(paths["json"], report_dict(report))
     with atomic_path(paths["png"]) as temp:
@@ -98,7 +98,7 @@ def _lines(lines: Sequence[str], grounds: Sequence[str], width: int, font_size: 
     return image
 
 
-def _stacked(parts: list[Image.Image]) -> Image.Image:
+def _stack_images(parts: list[Image.Image]) -> Image.Image:
     image = Image.new("RGB", (max(part.width for part in parts), sum(part.height for part in parts)), "white")
     y = 0
     for part in parts:

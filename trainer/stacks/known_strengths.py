@@ -1,6 +1,6 @@
 """Strengths of pairs of LoRAs as they were measured by pictures, by base: output/lora_strengths.json.
 
-    {"version": 1, "bases": {<base as sweeps know it>: {<hash>+<hash>: {a `Known` as it is}}}}
+    {"version": 1, "bases": {<base as sweeps know it>: {<hash>+<hash>: {a `MeasuredPair` as it is}}}}
 
 The hashes are of the two files, in the order of the alphabet, so a file that was renamed or moved is still known.
 """
@@ -38,7 +38,7 @@ class KnownLora:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class MeasuredPair:
     """The best strengths of a pair on a base.
 
     Attributes:
@@ -65,7 +65,7 @@ class Known:
         return "+".join(sorted(lora.sha256 for lora in self.loras))
 
 
-def remember(path: Path, base: str, known: Known) -> str:
+def remember(path: Path, base: str, pair: MeasuredPair) -> str:
     """Write a pair's strengths over what was known of it on that base. Returns what else there is to say, or "".
 
     A file that cannot be read is kept under another name, and a new one is begun.
@@ -80,7 +80,7 @@ def remember(path: Path, base: str, known: Known) -> str:
         aside = path.with_suffix(".damaged.json")
         os.replace(path, aside)
         bases, note = {}, f"{error} It is kept as {aside.name}, and a new one is begun."
-    bases.setdefault(base, {})[known.key] = asdict(known)
+    bases.setdefault(base, {})[pair.key] = asdict(pair)
     write_json(path, {"version": VERSION, "bases": bases})
     return note
 
@@ -92,18 +92,18 @@ def recall(path: Path, files: Sequence[tuple[str, Path]]) -> list[str]:
         files: (what it is called, its path) each.
     """
     try:
-        known = [_known(values) for pairs in _bases(path).values() for values in pairs.values()]
+        pairs = [_read_pair(values) for saved in _bases(path).values() for values in saved.values()]
     except UserError as error:
         log.warning("%s", error)
         return [str(error)]
-    sizes = {lora.bytes for one in known for lora in one.loras}
+    sizes = {lora.bytes for pair in pairs for lora in pair.loras}
     called = {file_hash(file): name for name, file in files if os.stat(file).st_size in sizes}
-    return [_line(one, called) for one in known if all(lora.sha256 in called for lora in one.loras)]
+    return [_line(pair, called) for pair in pairs if all(lora.sha256 in called for lora in pair.loras)]
 
 
-def _line(known: Known, called: Mapping[str, str]) -> str:
-    strengths = ", ".join(f"{called[lora.sha256]} {lora.strength:g}" for lora in known.loras)
-    return f"measured on {known.base}: {strengths} (harmonic {known.scores['harmonic']:.2f})"
+def _line(pair: MeasuredPair, called: Mapping[str, str]) -> str:
+    strengths = ", ".join(f"{called[lora.sha256]} {lora.strength:g}" for lora in pair.loras)
+    return f"measured on {pair.base}: {strengths} (harmonic {pair.scores['harmonic']:.2f})"
 
 
 def _bases(path: Path) -> dict[str, dict[str, Any]]:
@@ -114,17 +114,17 @@ def _bases(path: Path) -> dict[str, dict[str, Any]]:
     try:
         bases = values["bases"]
         for pairs in bases.values():
-            for one in pairs.values():
-                _known(one)
+            for saved in pairs.values():
+                _read_pair(saved)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{path} holds no strengths of LoRAs ({type(error).__name__}: {error}). Mend or delete "
                         "it.") from error
     return bases
 
 
-def _known(values: Mapping[str, Any]) -> Known:
+def _read_pair(values: Mapping[str, Any]) -> MeasuredPair:
     loras = {role: KnownLora(**values[role]) for role in ("character", "style")}
-    known = Known(**{**values, **loras})
-    _line(known, {lora.sha256: lora.name for lora in known.loras})
-    return known
+    pair = MeasuredPair(**{**values, **loras})
+    _line(pair, {lora.sha256: lora.name for lora in pair.loras})
+    return pair
 

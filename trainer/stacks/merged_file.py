@@ -13,7 +13,7 @@ from ..common.files import file_hash
 from ..lora.layers import read_header
 from ..lora.tensors import TensorFile
 from .merge import MergeSettings, lineage_settings, merge_loras, save_merged
-from .stack import StackEntry, file_role, joined_names
+from .stack import StackEntry, file_role, join_names
 
 REPORT = "lora_bootstrap.merge_report"
 LINEAGE = "lora_bootstrap.lineage"
@@ -46,7 +46,7 @@ def merge_to_file(folder: Path, name: str, entries: Sequence[StackEntry], settin
     Raises UserError as `merge_loras` and `save_merged` do.
     """
     settings = settings or MergeSettings()
-    name = name or joined_names([entry.name for entry in entries if entry.strength or entry.clip_strength])
+    name = name or join_names([entry.name for entry in entries if entry.strength or entry.clip_strength])
     path, lines = _place(folder, name, _recipe(entries, settings))
     if lines is not None:
         return MergedFile(path, lines, True)
@@ -68,7 +68,7 @@ def _place(folder: Path, name: str, recipe: Mapping[str, Any]) -> tuple[Path, tu
     path, number = folder / f"{name}.safetensors", 2
     while path.exists():
         metadata = _metadata(path)
-        if _made_by(metadata) == recipe:
+        if _read_recipe(metadata) == recipe:
             return path, tuple(metadata.get(REPORT, "").splitlines())
         path, number = folder / f"{name}-{number}.safetensors", number + 1
     return path, None
@@ -81,7 +81,7 @@ def _metadata(path: Path) -> Mapping[str, str]:
         return {}
 
 
-def _made_by(metadata: Mapping[str, str]) -> dict[str, Any] | None:
+def _read_recipe(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     try:
         told = dict(json.loads(metadata[LINEAGE])["merge"])
         told.pop("error")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from ..lora.layers import Change
+from ..lora.layers import LayerDelta
 
 TOLERANCE = 0.2
 """How much of a LoRA's output another may write over before it is called a conflict."""
@@ -35,16 +35,16 @@ class Reading:
         energy: squared norm of the whole change.
     """
 
-    change: Change
+    change: LayerDelta
     sizes: Tensor
     turn: Tensor
     energy: float
 
     def heard(self, down: Tensor) -> Tensor:
         """Rows [n, in] on the directions: [n, k]."""
-        return _turned(down @ self.change.down.T, self.turn)
+        return _turn(down @ self.change.down.T, self.turn)
 
-    def projected(self, down: Tensor) -> Tensor:
+    def project(self, down: Tensor) -> Tensor:
         """The part [n, in] of rows [n, in] that lies in the directions."""
         heard = self.heard(down)
         if self.turn.ndim == 1:
@@ -52,11 +52,11 @@ class Reading:
         return heard @ self.turn.T @ self.change.down
 
 
-def _turned(matrix: Tensor, turn: Tensor) -> Tensor:
+def _turn(matrix: Tensor, turn: Tensor) -> Tensor:
     return matrix[:, turn] if turn.ndim == 1 else matrix @ turn
 
 
-def read_change(change: Change, most: int | None = None) -> Reading:
+def read_change(change: LayerDelta, most: int | None = None) -> Reading:
     """The directions that a change listens to, whatever factors it is written in; those that are not used are left out.
 
     Args:
@@ -68,18 +68,18 @@ def read_change(change: Change, most: int | None = None) -> Reading:
     if change.orthogonal:
         sizes = change.up.square().sum(0)
         order = sizes.argsort(descending=True)
-        kept = order[: _kept(sizes[order], most)]
+        kept = order[: _count_kept(sizes[order], most)]
         return Reading(change, sizes[kept], kept, float(sizes.sum()))
     values, vectors = torch.linalg.eigh(change.up.T @ change.up)
     root = vectors * values.clamp_min(0).sqrt()
     sizes, vectors = torch.linalg.eigh(root.T @ (change.down @ change.down.T) @ root)
     sizes, vectors = sizes.flip(0), vectors.flip(1)
-    count = _kept(sizes, most)
+    count = _count_kept(sizes, most)
     turn = root @ vectors[:, :count] / sizes[:count].sqrt()
     return Reading(change, sizes[:count], turn, float(sizes.clamp_min(0).sum()))
 
 
-def _kept(sizes: Tensor, most: int | None) -> int:
+def _count_kept(sizes: Tensor, most: int | None) -> int:
     """How many of squared sizes, the largest first, count."""
     if not len(sizes) or sizes[0] <= 0:
         return 0
@@ -122,7 +122,7 @@ class Overlap:
                        first * second * self.inner, b * self.chance_on_first, a * self.chance_on_second,
                        a * b * self.chance_inner)
 
-    def swapped(self) -> Overlap:
+    def swap(self) -> Overlap:
         return Overlap(self.second, self.first, self.on_second, self.on_first, self.inner, self.chance_on_second,
                        self.chance_on_first, self.chance_inner)
 
@@ -186,7 +186,7 @@ class Overlap:
 
     def least_second(self, tolerance: float = TOLERANCE) -> float:
         """The second's strength by the first's from which on `first_over_second` is within the tolerance."""
-        return 1 / most if (most := self.swapped().most_second(tolerance)) > 0 else math.inf
+        return 1 / most if (most := self.swap().most_second(tolerance)) > 0 else math.inf
 
 
 _FIELDS = tuple(field.name for field in fields(Overlap))
@@ -208,7 +208,7 @@ def total(overlaps: Iterable[Overlap]) -> Overlap:
     return sum(overlaps, Overlap())
 
 
-def overlap(first: Reading, second: Reading) -> Overlap:
+def measure_overlap(first: Reading, second: Reading) -> Overlap:
     """Two LoRAs in one layer.
 
     Where only the larger directions count, shares are taken of these, and T is the share of the whole N: so a change
@@ -216,7 +216,7 @@ def overlap(first: Reading, second: Reading) -> Overlap:
     """
     crossing = second.change.down @ first.change.down.T
     inner = float((first.change.up.T @ second.change.up * crossing.T).sum())
-    cosines = _turned(_turned(crossing, first.turn).T, second.turn).square()  # [k first, k second], of the directions
+    cosines = _turn(_turn(crossing, first.turn).T, second.turn).square()  # [k first, k second], of the directions
     share_second = float(second.sizes @ cosines.sum(0)) / max(float(second.sizes.sum()), _NOTHING)
     share_first = float(first.sizes @ cosines.sum(1)) / max(float(first.sizes.sum()), _NOTHING)
     outputs, inputs = first.change.shape

@@ -3,7 +3,7 @@
     girl                           strength 1
     girl : 0.8                     of the model and the text encoders
     ink : 0.5 : 0.3                of the model, of the text encoders
-    ink : 0.5 : 0.3 : style        and of it only some blocks, see `lora_filter.py`
+    ink : 0.5 : 0.3 : style        and of it only some blocks, see `blocks.py`
     <lora:girl:0.8:0.6>            as in a prompt
     off ink : 0.5                  off, as is a line that begins with #
 """
@@ -94,7 +94,7 @@ def read_entries(text: str, names: Sequence[str]) -> tuple[WantedLora, ...]:
 
     Raises UserError for a line that cannot be read, a name that is not listed, or the same twice with the same blocks.
     """
-    return _known(tuple(entry for line in text.splitlines() for entry in read_line(line, names)), names)
+    return _match_names(tuple(entry for line in text.splitlines() for entry in read_line(line, names)), names)
 
 
 def read_line(line: str, names: Sequence[str]) -> tuple[WantedLora, ...]:
@@ -145,7 +145,7 @@ def _strength(text: str, whole: str, how: str) -> float:
     return value
 
 
-def _known(entries: Sequence[WantedLora], names: Sequence[str]) -> tuple[WantedLora, ...]:
+def _match_names(entries: Sequence[WantedLora], names: Sequence[str]) -> tuple[WantedLora, ...]:
     found = tuple(WantedLora(find_lora(entry.name, names), entry.strength, entry.clip_strength, entry.blocks)
                   for entry in entries)
     check_once(found)
@@ -172,13 +172,13 @@ def read_prompt(text: str) -> tuple[tuple[WantedLora, ...], str]:
     Raises UserError for one that is not closed, names none, or has a strength that is none.
     """
     entries = tuple(_entry(tag[1].split(":"), tag[0], HOW_TAG, 3) for tag in _TAG.finditer(text))
-    rest = _joined(_TAG.split(text)[::2])
+    rest = _join_pieces(_TAG.split(text)[::2])
     if left := _BEGUN.search(rest):
         raise UserError(f"{left[0].strip()!r} in the prompt is not closed; {HOW_TAG}.")
     return entries, _ESCAPED.sub(r"\1", rest)
 
 
-def _joined(pieces: Sequence[str]) -> str:
+def _join_pieces(pieces: Sequence[str]) -> str:
     """What stood between LoRAs, with one gap in the place of each run of them."""
     done, loose = pieces[0], ""
     for piece in pieces[1:]:
@@ -215,4 +215,4 @@ def prompt_loras(text: str, names: Sequence[str], *, strict: bool = True) -> tup
             left_out.append(f"Left out: {error}")
         else:
             kept.append(entry)
-    return _known(kept, names), rest, tuple(left_out)
+    return _match_names(kept, names), rest, tuple(left_out)

@@ -23,7 +23,7 @@ _RANGE = re.compile(rf"({_NUMBER})\s*-\s*({_NUMBER})\s*(?:\(\s*([+-]\s*\d+(?:\.\
 HOW_NUMBERS = "write 0.5, 0.7, 1 or a range: 1-4, 0.5-1 (+0.1), 0.5-1 [6]"
 
 
-def numbers(text: str, what: str, *, whole: bool = False) -> tuple[float, ...]:
+def parse_numbers(text: str, what: str, *, whole: bool = False) -> tuple[float, ...]:
     """The numbers that a text names, each once, in its order.
 
     Raises UserError if a part is neither a number nor a range, or there are none or too many.
@@ -98,7 +98,7 @@ def choose_checkpoints(files: Sequence[tuple[int, Path]], text: str) -> tuple[tu
         chosen = files[-int(count):] if name == "last" else files[::-1][:: int(count)][::-1]
         return tuple(chosen)
     try:
-        steps = numbers(text, "checkpoints", whole=True)
+        steps = parse_numbers(text, "checkpoints", whole=True)
     except UserError:
         raise UserError(f"checkpoints {text!r} are not known; {HOW_CHECKPOINTS}.") from None
     nearest = {min(files, key=lambda file: abs(file[0] - step)) for step in steps}

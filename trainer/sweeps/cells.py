@@ -105,7 +105,7 @@ class Sweep:
         count = prod(len(axis.choices) for axis in self.axes)
         if self.alone:
             pair = [len(axis.choices) for axis in self.axes if axis.name in (STACK, STRENGTH)]
-            count = count // prod(pair) * sum(self._made(at) for at in product(*map(range, pair)))
+            count = count // prod(pair) * sum(self._has_cell(at) for at in product(*map(range, pair)))
         return count
 
     @cached_property
@@ -115,9 +115,9 @@ class Sweep:
             return [place for axis, place in zip(self.axes, at, strict=True) if axis.name in (STACK, STRENGTH)]
 
         every = product(*(range(len(axis.choices)) for axis in self.axes))
-        return tuple(self._cell(at) for at in every if self._made(places(at)))
+        return tuple(self._cell(at) for at in every if self._has_cell(places(at)))
 
-    def _made(self, places: Sequence[int]) -> bool:
+    def _has_cell(self, places: Sequence[int]) -> bool:
         """Whether there is a cell at these places on the axes of the stack and of the strength."""
         if not self.alone:
             return True
@@ -263,7 +263,7 @@ def checkpoint_axis(files: Sequence[Path], names: Sequence[str] = ()) -> Axis:
     """
     choices = []
     for path, name in zip(files, names or map(str, files), strict=True):
-        told = _told(path)
+        told = _read_facts(path)
         facts = {"lora": name, "lora_sha256": file_hash(path), **told, "run": told["run"] or path.stem}
         choices.append(Choice(_checkpoint_label(facts, path), facts))
     twice = {choice.label for choice in choices if sum(other.label == choice.label for other in choices) > 1}
@@ -272,7 +272,7 @@ def checkpoint_axis(files: Sequence[Path], names: Sequence[str] = ()) -> Axis:
         for choice in choices))
 
 
-def _told(path: Path) -> dict[str, Any]:
+def _read_facts(path: Path) -> dict[str, Any]:
     """What a LoRA file's metadata says of it; None or "" where it is silent."""
     try:
         with safe_open(path, framework="pt") as file:

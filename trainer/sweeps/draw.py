@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..common.events import Making
+from ..common.events import Progress
 from ..common.files import file_hash
 from ..models.backbone import Backbone
 from ..models.sampler import Sampler
@@ -39,7 +39,7 @@ def lora_sweep(folder: Path, backbone: Backbone, sampler: Sampler, files: Sequen
 
 
 def run_sweep(backbone: Backbone, sweep: Sweep, files: Sequence[str | Path], sampler: Sampler,
-              should_stop: Callable[[], bool] = lambda: False) -> Iterator[Making]:
+              should_stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
     """Make every missing cell, batch by batch, yielding progress after each.
 
     A batch that fails is tried again cell by cell; a cell that fails is marked, and the others go on. `should_stop` is
@@ -50,7 +50,7 @@ def run_sweep(backbone: Backbone, sweep: Sweep, files: Sequence[str | Path], sam
     missing = sweep.missing()
     total = len({cell.key for cell in sweep.everything})
     done = total - len(missing)
-    yield Making("sweep", done, total)
+    yield Progress("sweep", done, total)
     for digest, of_lora in groupby(missing, key=lambda cell: cell.facts["lora_sha256"]):
         with backbone.lora(paths[digest]) if digest else nullcontext() as applied:
             for strength, of_strength in groupby(of_lora, key=lambda cell: cell.facts["strength"]):
@@ -61,7 +61,7 @@ def run_sweep(backbone: Backbone, sweep: Sweep, files: Sequence[str | Path], sam
                     batch = cells[start : start + sampler.batch]
                     _make(backbone, sweep, sampler, batch)
                     done += len(batch)
-                    yield Making("sweep", done, total)
+                    yield Progress("sweep", done, total)
                     if should_stop():
                         return
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.events import Event, Making
+from ..common.events import Event, Progress
 from ..common.files import file_hash, write_json
 from ..datasets.dataset import Dataset
 from ..measures.eyes import Likeness
@@ -109,7 +109,7 @@ class Refinement(Event):
     lines: tuple[str, ...]
 
     @property
-    def taken(self) -> Pair | None:
+    def best_pair(self) -> Pair | None:
         return None if self.best is None else self.pairs[self.best]
 
     def text(self) -> str:
@@ -163,11 +163,11 @@ def refine(sweep: Sweep, labels: tuple[str, str], *, eye: Likeness | None, train
     places = list(product(range(len(sweep.axis(STRENGTH).choices) - 1), range(len(sweep.axis(STACK).choices) - 1)))
     pairs = []
     for done, at in enumerate(places):
-        yield Making("strengths", done, len(places))
+        yield Progress("strengths", done, len(places))
         if found := measure.pair(at):
             pairs.append(found)
-    yield Making("strengths", len(places), len(places))
-    yield judged_pairs(pairs, labels, eye.name if eye else "", measure.notes(pairs))
+    yield Progress("strengths", len(places), len(places))
+    yield judge_pairs(pairs, labels, eye.name if eye else "", measure.notes(pairs))
 
 
 class _Measure:
@@ -280,14 +280,14 @@ def harmonic_mean(values: Sequence[float]) -> float:
     return len(values) / sum(1 / value for value in values) if min(values) > 0 else 0.0
 
 
-def judged_pairs(pairs: Sequence[Pair], labels: tuple[str, str], eye: str = "",
-                 notes: Sequence[str] = ()) -> Refinement:
+def judge_pairs(pairs: Sequence[Pair], labels: tuple[str, str], eye: str = "",
+                notes: Sequence[str] = ()) -> Refinement:
     """The pairs with their harmonic means, the one to take, and what is said of it.
 
     Taken is the pair with the best harmonic mean of evened figures; of equal ones that with the least strengths.
     """
     places = {pair.at: pair for pair in pairs}
-    pairs = tuple(replace(pair, harmonic=_harmonic(pair), even=_harmonic(_evened(pair, places))) for pair in pairs)
+    pairs = tuple(replace(pair, harmonic=_harmonic(pair), even=_harmonic(_even_pair(pair, places))) for pair in pairs)
     scored = [(index, pair) for index, pair in enumerate(pairs) if None not in (pair.identity, pair.style)]
     if not scored:
         why = "Nothing is recommended: that takes identity and style, and one of them was not measured."
@@ -310,7 +310,7 @@ def _beside(at: tuple[int, int]) -> list[tuple[int, int]]:
     return [(at[0] - 1, at[1]), (at[0] + 1, at[1]), (at[0], at[1] - 1), (at[0], at[1] + 1)]
 
 
-def _evened(pair: Pair, places: Mapping[tuple[int, int], Pair]) -> Pair:
+def _even_pair(pair: Pair, places: Mapping[tuple[int, int], Pair]) -> Pair:
     """With figures that are means over it and the pairs beside it."""
     def mean(name: str) -> float | None:
         own = getattr(pair, name)
@@ -373,7 +373,7 @@ def _edges(best: Pair, pairs: Sequence[Pair], labels: tuple[str, str]) -> list[s
 def heat_maps(sweep: Sweep, refinement: Refinement) -> dict[str, HeatMap]:
     """A heat map of each figure that was measured, the style's strengths down and the character's across."""
     columns, rows = ([choice.label for choice in sweep.axis(name).choices[:-1]] for name in (STRENGTH, STACK))
-    taken = refinement.taken
+    taken = refinement.best_pair
     best = f", taken {pair_text(refinement.labels, (taken.character, taken.style_strength))}" if taken else ""
     maps = {}
     for name in FIGURES:

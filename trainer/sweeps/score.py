@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,12 +17,13 @@ from torch import Tensor
 
 from ..captions.tags import split_tags
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Making
+from ..common.events import Event, Progress
 from ..datasets.dataset import Dataset
 from ..measures import pixels as metrics
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels, leave_one_out, likeness_to
 from ..models.sampler import measured_size
+from ..pictures.duplicates import Print, copies_of
 from ..pictures.images import image_size, load_pixels
 from ..training.runs import Run
 from .cells import BASE, CHECKPOINT, STRENGTH, Cell, Sweep
@@ -64,7 +66,7 @@ class ScoreSettings:
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoreRow:
     """One checkpoint at one strength on one base; the three numbers are places on these axes.
 
     Attributes:
@@ -112,13 +114,13 @@ class Scores:
 
     eye: str
     kind: str
-    rows: tuple[Row, ...]
+    rows: tuple[ScoreRow, ...]
     recommended: int | None
     why: str
     notes: tuple[str, ...]
 
     @property
-    def best(self) -> Row | None:
+    def best(self) -> ScoreRow | None:
         return None if self.recommended is None else self.rows[self.recommended]
 
     def to_dict(self) -> dict[str, Any]:
@@ -156,11 +158,11 @@ def score_sweep(sweep: Sweep, *, eye: Likeness | None, training: Dataset | None,
     measure = _Measure(sweep, size, eye, copies, training, trigger, states)
     rows = []
     for done, (place, cells) in enumerate(groups.items()):
-        yield Making("scores", done, len(groups))
+        yield Progress("scores", done, len(groups))
         rows.append(_with_validation(measure.row(place, cells), validation or {}))
-    yield Making("scores", len(groups), len(groups))
+    yield Progress("scores", len(groups), len(groups))
     notes = _notes(sweep, states, measure, validation, settings)
-    yield Scored(judged(rows, measure.scale, settings, eye.name if eye else "", notes))
+    yield Scored(judge_rows(rows, measure.scale, settings, eye.name if eye else "", notes))
 
 
 def _groups(sweep: Sweep, states: Mapping[str, str]) -> dict[tuple[int, int, int], list[Cell]]:
@@ -206,6 +208,10 @@ class _Measure:
         self._without: dict[tuple[int, ...], Tensor] = {}
         self.scale = self._scale()
 
+    @cached_property
+    def _training_prints(self) -> list[Print]:
+        return metrics.fingerprints(self.training)
+
     def _scale(self) -> Scale:
         cells = [cell for cell in self.sweep.references if self.states[cell.key] == "done"]
         pixels = self._pixels(cells) if cells else None
@@ -217,15 +223,15 @@ class _Measure:
         own = leave_one_out(self.anchors).median().item() if self.anchors is not None else None
         return Scale(likeness, own, prompt)
 
-    def row(self, place: tuple[int, int, int], cells: Sequence[Cell]) -> Row:
+    def row(self, place: tuple[int, int, int], cells: Sequence[Cell]) -> ScoreRow:
         pixels = self._pixels(cells)
-        told = cells[0].facts
+        facts = cells[0].facts
         references = [self.sweep.reference(cell) for cell in cells]
-        there = all(one and self.states[one.key] == "done" for one in references)
+        there = all(cell and self.states[cell.key] == "done" for cell in references)
         without = self._pixels(references) if there else None
-        return Row(
-            *place, label=self._label(place), cells=len(cells), step=told.get("step"), epoch=told.get("epoch"),
-            lora=told.get("lora", ""), at=told["strength"],
+        return ScoreRow(
+            *place, label=self._label(place), cells=len(cells), step=facts.get("step"), epoch=facts.get("epoch"),
+            lora=facts.get("lora", ""), at=facts["strength"],
             likeness=self._likeness(pixels), prompt=self._prompt(pixels, cells), copies=self._copies(pixels),
             diversity=None if without is None or len(cells) < 2 else _diversity(pixels, without),
             burn=None if without is None else metrics.burn_level(pixels, without))
@@ -252,7 +258,8 @@ class _Measure:
             return None
         if self.copy_anchors is not None:
             return ((self.copies.embed(pixels) @ self.copy_anchors.T).amax(1) > SSCD_COPY).float().mean().item()
-        return metrics.duplicates(pixels, self.training).any(1).float().mean().item()
+        copied = copies_of(metrics.fingerprints(pixels), self._training_prints)
+        return sum(copied) / len(copied)
 
 
 def prompt_shown(eye: Likeness | None, pixels: Tensor, prompts: Sequence[str], unread: Collection[str]) -> float | None:
@@ -277,7 +284,7 @@ def _diversity(pixels: Tensor, without: Tensor) -> float:
         metrics.diversity(metrics.scene_embedding(without)), 1e-6)
 
 
-def _with_validation(row: Row, validation: Mapping[int, float]) -> Row:
+def _with_validation(row: ScoreRow, validation: Mapping[int, float]) -> ScoreRow:
     return replace(row, validation=validation.get(row.step)) if row.step is not None else row
 
 
@@ -291,11 +298,11 @@ def f_score(likeness: float, prompt: float, alpha: float) -> float:
     return (alpha**2 + 1) * likeness * prompt / (alpha**2 * prompt + likeness)
 
 
-def judged(rows: Sequence[Row], scale: Scale, settings: ScoreSettings, eye: str = "",
-           notes: Sequence[str] = ()) -> Scores:
+def judge_rows(rows: Sequence[ScoreRow], scale: Scale, settings: ScoreSettings, eye: str = "",
+               notes: Sequence[str] = ()) -> Scores:
     """The rows with scores, gates, verdicts and advice, and the row to take."""
     lowest = min((row.validation for row in rows if row.validation is not None), default=None)
-    even = _evened(rows, settings.neighbours)
+    even = _even_rows(rows, settings.neighbours)
     rows = [replace(row, gates=_gates(row, lowest, settings), score=_score(mean, scale, settings))
             for row, mean in zip(rows, even, strict=True)]
     best = _choice(rows, settings)
@@ -306,11 +313,11 @@ def judged(rows: Sequence[Row], scale: Scale, settings: ScoreSettings, eye: str 
     return Scores(eye, settings.kind, tuple(rows), best, _why(rows, rows[best]), tuple(notes))
 
 
-def _evened(rows: Sequence[Row], weight: float) -> list[Row]:
+def _even_rows(rows: Sequence[ScoreRow], weight: float) -> list[ScoreRow]:
     """The rows with likeness and prompt as means over them and the rows beside them on both axes."""
     places = {(row.base, row.checkpoint, row.strength): row for row in rows}
 
-    def mean(row: Row, name: str) -> float | None:
+    def mean(row: ScoreRow, name: str) -> float | None:
         if getattr(row, name) is None:
             return None
         base, checkpoint, strength = row.base, row.checkpoint, row.strength
@@ -323,14 +330,14 @@ def _evened(rows: Sequence[Row], weight: float) -> list[Row]:
     return [replace(row, likeness=mean(row, "likeness"), prompt=mean(row, "prompt")) for row in rows]
 
 
-def _score(row: Row, scale: Scale, settings: ScoreSettings) -> float | None:
+def _score(row: ScoreRow, scale: Scale, settings: ScoreSettings) -> float | None:
     if row.likeness is None:
         return None
     likeness = scale.likeness(row.likeness)
     return likeness if row.prompt is None else f_score(likeness, scale.prompt(row.prompt), KINDS[settings.kind])
 
 
-def _gates(row: Row, lowest: float | None, settings: ScoreSettings) -> tuple[str, ...]:
+def _gates(row: ScoreRow, lowest: float | None, settings: ScoreSettings) -> tuple[str, ...]:
     """Names of the gates that a row breaks. A figure that was not measured breaks none."""
     checks = (
         ("copies", row.copies, lambda value: value <= settings.most_copies),
@@ -341,7 +348,7 @@ def _gates(row: Row, lowest: float | None, settings: ScoreSettings) -> tuple[str
     return tuple(name for name, value, passes in checks if value is not None and not passes(value))
 
 
-def _choice(rows: Sequence[Row], settings: ScoreSettings) -> int | None:
+def _choice(rows: Sequence[ScoreRow], settings: ScoreSettings) -> int | None:
     scored = [(index, row) for index, row in enumerate(rows) if row.score is not None]
     if not scored:
         return None
@@ -349,14 +356,14 @@ def _choice(rows: Sequence[Row], settings: ScoreSettings) -> int | None:
     open_rows = [(index, row) for index, row in scored if len(row.gates) == fewest]
     least = max(row.score for _, row in open_rows) - settings.tie
     equal = [(index, row) for index, row in open_rows if row.score >= least]
-    return min(equal, key=lambda one: (one[1].step or one[1].checkpoint, abs(one[1].at - 1)))[0]
+    return min(equal, key=lambda place: (place[1].step or place[1].checkpoint, abs(place[1].at - 1)))[0]
 
 
-def _place(row: Row) -> int:
+def _place(row: ScoreRow) -> int:
     return row.checkpoint if row.step is None else row.step
 
 
-def _with_verdicts(rows: Sequence[Row], best: Row, settings: ScoreSettings) -> list[Row]:
+def _with_verdicts(rows: Sequence[ScoreRow], best: ScoreRow, settings: ScoreSettings) -> list[ScoreRow]:
     """Each checkpoint is judged by its best strength: good if it is near the best; else too early, or too late."""
     result = []
     for row in rows:
@@ -372,7 +379,7 @@ def _with_verdicts(rows: Sequence[Row], best: Row, settings: ScoreSettings) -> l
     return result
 
 
-def _advice(verdict: str, row: Row, best: Row, rows: Sequence[Row]) -> str:
+def _advice(verdict: str, row: ScoreRow, best: ScoreRow, rows: Sequence[ScoreRow]) -> str:
     if verdict == GOOD:
         return ""
     steps = sorted({_place(other): other for other in rows}.items())
@@ -387,7 +394,7 @@ def _advice(verdict: str, row: Row, best: Row, rows: Sequence[Row]) -> str:
     return f"{verb} {how_far}, to {where}."
 
 
-def _why(rows: Sequence[Row], best: Row) -> str:
+def _why(rows: Sequence[ScoreRow], best: ScoreRow) -> str:
     figures = [("likeness", best.likeness), ("prompt", best.prompt), ("diversity", best.diversity),
                ("copies", best.copies), ("burn z", best.burn), ("validation", best.validation)]
     told = ", ".join(f"{name} {value:.2f}" for name, value in figures if value is not None)

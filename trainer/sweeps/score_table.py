@@ -13,7 +13,7 @@ from ..common.files import atomic_write, write_json
 from ..models.sampler import save_picture
 from ..pictures.sheet import table_picture
 from .cells import Sweep
-from .score import GOOD, Row, Scores
+from .score import GOOD, ScoreRow, Scores
 
 FIGURES = (("likeness", "likeness"), ("prompt", "prompt"), ("diversity", "diversity"), ("copies", "copies"),
            ("burn", "burn z"), ("validation", "validation"), ("score", "score"))
@@ -53,7 +53,7 @@ def as_picture(scores: Scores, title: str) -> Image.Image:
     return table_picture(HEADERS, [cells_of(row) for row in scores.rows], marks, title, note)
 
 
-def cells_of(row: Row) -> list[str]:
+def cells_of(row: ScoreRow) -> list[str]:
     return [row.label, *(_figure(getattr(row, name)) for name, _ in FIGURES), ", ".join(row.gates), row.verdict,
             row.advice]
 
@@ -61,7 +61,7 @@ def cells_of(row: Row) -> list[str]:
 def report(scores: Scores) -> str:
     """What to take, each checkpoint's verdict, and what was not measured."""
     lines = [scores.why]
-    told: dict[Any, Row] = {}
+    told: dict[Any, ScoreRow] = {}
     for row in scores.rows:
         told.setdefault((row.base, row.checkpoint), row)
     for row in told.values():

@@ -107,10 +107,10 @@ def _parts(page: Page, title: str, style: SheetStyle, box: tuple[int, int]) -> l
 
 
 def _columns(page: Page, start: int, stop: int) -> Page:
-    def taken(row: tuple) -> tuple:
+    def cut_row(row: tuple) -> tuple:
         return row[: page.fixed] + row[page.fixed + start : page.fixed + stop]
 
-    return replace(page, cells=tuple(map(taken, page.cells)), column_labels=taken(page.column_labels))
+    return replace(page, cells=tuple(map(cut_row, page.cells)), column_labels=cut_row(page.column_labels))
 
 
 def cell_box(sweep: Sweep, style: SheetStyle) -> tuple[int, int]:

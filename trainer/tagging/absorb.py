@@ -26,7 +26,7 @@ LEAST_SHARE = 0.7
 
 
 @dataclass(frozen=True)
-class Purpose:
+class AbsorbPurpose:
     """What a kind of LoRA takes into its trigger.
 
     Attributes:
@@ -40,10 +40,10 @@ class Purpose:
     deleted: tuple[str, ...] = ("quality",)
 
 
-PURPOSES: Mapping[str, Purpose] = {
-    "character": Purpose(("identity", "outfit"), by_share=True),
+PURPOSES: Mapping[str, AbsorbPurpose] = {
+    "character": AbsorbPurpose(("identity", "outfit"), by_share=True),
     # One mention of the style is one too many: it would share what the trigger is to learn.
-    "style": Purpose(("style",), by_share=False),
+    "style": AbsorbPurpose(("style",), by_share=False),
 }
 
 
@@ -97,18 +97,19 @@ class AbsorbPlan:
             if same_tag(tag) not in known:
                 raise unknown_name("tag", tag, known.values())
         return replace(self, decisions=tuple(
-            replace(one, action=wanted[same_tag(one.tag)], reason="as you decided")
-            if wanted.get(same_tag(one.tag), one.action) != one.action else one for one in self.decisions))
+            replace(decision, action=wanted[same_tag(decision.tag)], reason="as you decided")
+            if wanted.get(same_tag(decision.tag), decision.action) != decision.action else decision
+            for decision in self.decisions))
 
     def text(self) -> str:
-        """A line for each tag, to be edited and read back by `edited`: `absorb  fox ears  # identity, 14 of 16`."""
-        width = max((len(one.tag) for one in self.decisions), default=0)
+        """A line for each tag, to be edited and read back by `edit`: `absorb  fox ears  # identity, 14 of 16`."""
+        width = max((len(decision.tag) for decision in self.decisions), default=0)
         lines = [f"# {self.purpose}: {', '.join(ACTIONS)}. Change the first word of a line."]
-        lines += [f"{one.action:7} {one.tag:{width}}  # {one.tag_class}, {one.count} of {one.could}: {one.reason}"
-                  for one in self.decisions]
+        lines += [f"{decision.action:7} {decision.tag:{width}}  # {decision.tag_class}, {decision.count} of "
+                  f"{decision.could}: {decision.reason}" for decision in self.decisions]
         return "\n".join(lines) + "\n"
 
-    def edited(self, text: str) -> AbsorbPlan:
+    def edit(self, text: str) -> AbsorbPlan:
         """The plan as an edited `text` says; tags that are not in it stay. Raises UserError with the line."""
         actions = {}
         for number, line in enumerate(text.splitlines(), 1):
@@ -124,8 +125,9 @@ class AbsorbPlan:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values, read back by `from_dict`."""
         return {"purpose": self.purpose, "decisions": [
-            {"tag": one.tag, "action": one.action, "class": one.tag_class, "count": one.count, "could": one.could,
-             "share": round(one.share, 3), "reason": one.reason} for one in self.decisions]}
+            {"tag": decision.tag, "action": decision.action, "class": decision.tag_class, "count": decision.count,
+             "could": decision.could, "share": round(decision.share, 3), "reason": decision.reason}
+            for decision in self.decisions]}
 
     @classmethod
     def from_dict(cls, value: Any) -> AbsorbPlan:
@@ -139,7 +141,7 @@ class AbsorbPlan:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError("this is no absorb plan; it needs a purpose and decisions, each with tag and action "
                             f"({type(error).__name__}: {error}).") from error
-        return plan.change({one.tag: one.action for one in decisions})
+        return plan.change({decision.tag: decision.action for decision in decisions})
 
     def save(self, path: str | Path) -> None:
         """As JSON for programs, or, if the name ends in .txt, as `text` for people."""
@@ -154,12 +156,13 @@ def load_plan(path: str | Path, plan: AbsorbPlan) -> AbsorbPlan:
     path = Path(path)
     if path.suffix == ".txt":
         try:
-            return plan.edited(path.read_text("utf-8-sig"))
+            return plan.edit(path.read_text("utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
-    known = {same_tag(one.tag) for one in plan.decisions}
+    known = {same_tag(decision.tag) for decision in plan.decisions}
     saved = AbsorbPlan.from_dict(read_json(path))
-    return plan.change({one.tag: one.action for one in saved.decisions if same_tag(one.tag) in known})
+    return plan.change({decision.tag: decision.action for decision in saved.decisions
+                        if same_tag(decision.tag) in known})
 
 
 def propose(dataset: Dataset, purpose: str = "character", trigger: str = "", least_share: float = LEAST_SHARE,
@@ -186,8 +189,8 @@ def propose(dataset: Dataset, purpose: str = "character", trigger: str = "", lea
     views = [_View(tags, vocabulary) for tags in captions]
     decisions = [_decide(names.most_common(1)[0][0], key, views, PURPOSES[purpose], least_share)
                  for key, names in spelled.items()]
-    decisions.sort(key=lambda one: (ACTIONS.index(one.action) if one.action != "keep" else 9,
-                                    ORDER.index(one.tag_class), -one.count, one.tag))
+    decisions.sort(key=lambda decision: (ACTIONS.index(decision.action) if decision.action != "keep" else 9,
+                                         ORDER.index(decision.tag_class), -decision.count, decision.tag))
     return AbsorbPlan(purpose, tuple(decisions))
 
 
@@ -202,7 +205,7 @@ class _View:
         return tag in self.has or all(words.shows(tag, self.tags) for words in self._vocabularies)
 
 
-def _decide(tag: str, key: str, views: Sequence[_View], purpose: Purpose, least_share: float) -> TagDecision:
+def _decide(tag: str, key: str, views: Sequence[_View], purpose: AbsorbPurpose, least_share: float) -> TagDecision:
     count, could = sum(key in view.has for view in views), sum(view.shows(key) for view in views)
     name, share = tag_class(tag), count / max(1, could)
     if name in purpose.deleted:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from ..common.errors import UserError
-from ..common.events import Event, Making
+from ..common.events import Event, Progress
 from ..common.files import atomic_write
 from ..datasets.dataset import CAPTION_SUFFIXES, Dataset, Sample
 
@@ -27,7 +27,7 @@ def without_folder_names(dataset: Dataset) -> Dataset:
 
 
 def write_captions(dataset: Dataset, before: Dataset | None = None) -> Iterator[Event]:
-    """Write each caption as a .txt beside its picture, yielding Making now and then.
+    """Write each caption as a .txt beside its picture, yielding Progress now and then.
 
     Args:
         before: the same samples as they were read; only what differs from it is written.
@@ -41,7 +41,7 @@ def write_captions(dataset: Dataset, before: Dataset | None = None) -> Iterator[
     for number, sample in enumerate(changed, 1):
         atomic_write(sample.path.with_suffix(".txt"), (sample.caption + "\n").encode())
         if number % _EVERY == 0 or number == len(changed):
-            yield Making("writing captions", number, len(changed))
+            yield Progress("writing captions", number, len(changed))
 
 
 def _refuse_two_captions(samples: Sequence[Sample]) -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ..captions.tags import add_trigger, join_tags, split_tags
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Making, Warned
+from ..common.events import Event, Progress, Warned
 from ..datasets.dataset import Dataset, Sample
 
 DETAILS = ("short", "normal", "long")
@@ -130,7 +130,7 @@ class Captioner:
         if self.asking.chat:
             tokens = tokens[:, inputs["input_ids"].shape[1]:]
         texts = self._processor.batch_decode(tokens, skip_special_tokens=True)
-        return [tidied(text, choice.tidy) for text in texts]
+        return [tidy_caption(text, choice.tidy) for text in texts]
 
     def prompt(self, choice: ProseChoice) -> str:
         """What the model is told. Raises UserError for a prompt it would not understand."""
@@ -173,7 +173,7 @@ _OPENING = re.compile(
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
-def tidied(text: str, openings: bool = True) -> str:
+def tidy_caption(text: str, openings: bool = True) -> str:
     """The caption in one line; without an opening that says nothing, and without a sentence that was cut short if a
     whole one comes before it."""
     text = " ".join(text.split())
@@ -258,7 +258,7 @@ class DatasetCaptioned(Event):
 
 def caption_dataset(dataset: Dataset, captioner: Captioner, choice: ProseChoice | None = None, merge: str = "replace",
                     trigger: str = "", batch: int = BATCH) -> Iterator[Event]:
-    """Caption every sample, yielding Making after each batch; the last event is DatasetCaptioned.
+    """Caption every sample, yielding Progress after each batch; the last event is DatasetCaptioned.
 
     Closing the iterator cancels. A picture that cannot be read keeps its caption, and a Warned names it.
 
@@ -281,10 +281,10 @@ def caption_dataset(dataset: Dataset, captioner: Captioner, choice: ProseChoice 
                 yield Warned(f"not captioned: {error}")
         for place, text in zip(pictures, captioner.captions(list(pictures.values()), choice), strict=True):
             prose[place] = text
-        yield Making("captioning", min(start + batch, len(wanted)), len(wanted))
-    def captioned(sample: Sample, text: str | None) -> Sample:
+        yield Progress("captioning", min(start + batch, len(wanted)), len(wanted))
+    def caption_sample(sample: Sample, text: str | None) -> Sample:
         caption = None if text is None else with_trigger(MERGES[merge](sample.caption, text), trigger)
         return sample if caption is None else replace(sample, caption=caption)
 
-    samples = map(captioned, dataset, prose)
+    samples = map(caption_sample, dataset, prose)
     yield DatasetCaptioned(Dataset(tuple(samples), dataset.notes), tuple(prose))

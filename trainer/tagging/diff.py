@@ -29,14 +29,14 @@ class CaptionChange:
 
     @property
     def added(self) -> tuple[str, ...]:
-        return _missing(self.after, self.before)
+        return _list_missing(self.after, self.before)
 
     @property
     def removed(self) -> tuple[str, ...]:
-        return _missing(self.before, self.after)
+        return _list_missing(self.before, self.after)
 
 
-def _missing(there: str, here: str) -> tuple[str, ...]:
+def _list_missing(there: str, here: str) -> tuple[str, ...]:
     known = {same_tag(tag) for tag in split_tags(here)}
     return tuple(tag for tag in split_tags(there) if same_tag(tag) not in known)
 

@@ -75,7 +75,7 @@ class TagEdits:
 
 
 @dataclass(frozen=True)
-class Edited:
+class EditedTags:
     """A caption's tags after an edit, and what was cut because it was too long, the least sure first."""
 
     tags: tuple[str, ...]
@@ -106,10 +106,10 @@ class Editor:
         self._remove = {same_tag(tag) for tag in edits.remove}
         # fnmatch writes its stars so that they cannot go back on each other.
         self._black = [compile_pattern(translate(same_tag(tag)), IGNORECASE) for tag in edits.blacklist]
-        self._steps = (self._written, self._renamed, self._replaced, self._patterned, self._kept, self._implied,
-                       self._added, self._once)
+        self._steps = (self._write_underscores, self._apply_aliases, self._replace_tags, self._apply_patterns,
+                       self._remove_tags, self._apply_implications, self._add_tags, self._keep_first)
 
-    def edit(self, tags: Iterable[str], scores: Mapping[str, float] | None = None) -> Edited:
+    def edit(self, tags: Iterable[str], scores: Mapping[str, float] | None = None) -> EditedTags:
         """The edited tags.
 
         Args:
@@ -122,31 +122,31 @@ class Editor:
         if self.edits.order:
             found.sort(key=lambda tag: (_place(tag), -scores.get(same_tag(tag), 1.0)))
         found = add_trigger(found, self.edits.trigger)
-        return self._fitted(found, scores) if self.edits.token_budget else Edited(tuple(found))
+        return self._fit_budget(found, scores) if self.edits.token_budget else EditedTags(tuple(found))
 
-    def _written(self, tags: list[str]) -> list[str]:
+    def _write_underscores(self, tags: list[str]) -> list[str]:
         return [UNDERSCORES[self.edits.underscores](tag) for tag in tags]
 
-    def _renamed(self, tags: list[str]) -> list[str]:
+    def _apply_aliases(self, tags: list[str]) -> list[str]:
         return [self._like(tag, self.edits.rules.canonical(tag)) for tag in tags] if self.edits.aliases else tags
 
     def _like(self, old: str, new: str) -> str:
         """`new` with underscores where `old` had them."""
         return underscored(new) if "_" in old and " " not in old and old != new else new
 
-    def _replaced(self, tags: list[str]) -> list[str]:
+    def _replace_tags(self, tags: list[str]) -> list[str]:
         return [new for tag in tags for new in self._replace.get(same_tag(tag), (tag,))]
 
-    def _patterned(self, tags: list[str]) -> list[str]:
+    def _apply_patterns(self, tags: list[str]) -> list[str]:
         for pattern in self._patterns:
             tags = [new for tag in tags for new in split_tags(pattern(tag))]
         return tags
 
-    def _kept(self, tags: list[str]) -> list[str]:
+    def _remove_tags(self, tags: list[str]) -> list[str]:
         return [tag for tag in tags if same_tag(tag) not in self._remove
                 and not any(black.match(same_tag(tag)) for black in self._black)]
 
-    def _implied(self, tags: list[str]) -> list[str]:
+    def _apply_implications(self, tags: list[str]) -> list[str]:
         mode, rules = self.edits.implications, self.edits.rules
         if mode == "drop":
             said = {same_tag(whole) for tag in tags for whole in rules.implied(tag)}
@@ -158,16 +158,16 @@ class Editor:
             return tags + distinct_tags(missing)
         return tags
 
-    def _added(self, tags: list[str]) -> list[str]:
+    def _add_tags(self, tags: list[str]) -> list[str]:
         if self.edits.add_first:
             return [*self.edits.add, *absorb(tags, self.edits.add)]
         there = {same_tag(tag) for tag in tags}
         return tags + [tag for tag in self.edits.add if same_tag(tag) not in there]
 
-    def _once(self, tags: list[str]) -> list[str]:
+    def _keep_first(self, tags: list[str]) -> list[str]:
         return distinct_tags(tags) if self.edits.deduplicate else tags
 
-    def _fitted(self, tags: list[str], scores: Mapping[str, float]) -> Edited:
+    def _fit_budget(self, tags: list[str], scores: Mapping[str, float]) -> EditedTags:
         """The trigger and the class are never cut: without them the caption would be another's."""
         held = {same_tag(tag) for tag in split_tags(self.edits.trigger)}
         loose = [i for i, tag in enumerate(tags) if same_tag(tag) not in held and tag_class(tag) != "class"]
@@ -177,7 +177,7 @@ class Editor:
         while len(gone) < len(loose) and self._tokens([t for i, t in enumerate(tags) if i not in gone]) \
                 > self.edits.token_budget:
             gone.append(loose[len(gone)])
-        return Edited(tuple(tag for i, tag in enumerate(tags) if i not in gone), tuple(tags[i] for i in gone))
+        return EditedTags(tuple(tag for i, tag in enumerate(tags) if i not in gone), tuple(tags[i] for i in gone))
 
     def _tokens(self, tags: list[str]) -> int:
         count = self._count(join_tags(tags))
@@ -204,23 +204,23 @@ def edit_dataset(dataset: Dataset, edits: TagEdits, scores: Sequence[Mapping[str
     editor = Editor(edits, token_count)
     edited = [editor.edit(split_tags(sample.caption), own)
               for sample, own in zip(dataset, scores or [None] * len(dataset), strict=True)]
-    after = Dataset(tuple(replace(sample, caption=one.caption) for sample, one in zip(dataset, edited, strict=True)),
-                    dataset.notes)
+    after = Dataset(tuple(replace(sample, caption=result.caption)
+                          for sample, result in zip(dataset, edited, strict=True)), dataset.notes)
     notes = _notes(dataset, edits, edited, editor)
-    return after, CaptionDiff.between(dataset, after, [one.cut for one in edited], notes)
+    return after, CaptionDiff.between(dataset, after, [result.cut for result in edited], notes)
 
 
-def _notes(dataset: Dataset, edits: TagEdits, edited: Sequence[Edited], editor: Editor) -> list[str]:
+def _notes(dataset: Dataset, edits: TagEdits, edited: Sequence[EditedTags], editor: Editor) -> list[str]:
     """What matched nothing, and what is still too long."""
     there = {same_tag(tag) for sample in dataset for tag in split_tags(sample.caption)}
     asked = [("remove", tag) for tag in edits.remove] + [("replace", old) for old, _ in edits.replace]
     notes = [f"no caption has {tag!r}, so there was nothing to {what}." for what, tag in asked
              if same_tag(tag) not in there]
     if edits.token_budget:
-        cut = sum(bool(one.cut) for one in edited)
+        cut = sum(bool(result.cut) for result in edited)
         if cut:
             notes.append(f"{cut} captions had more than {edits.token_budget} tokens; their least sure tags were cut.")
-        over = sum(editor._tokens(list(one.tags)) > edits.token_budget for one in edited)
+        over = sum(editor._tokens(list(result.tags)) > edits.token_budget for result in edited)
         if over:
             notes.append(f"{over} captions have more than {edits.token_budget} tokens in the trigger and class alone.")
     return notes

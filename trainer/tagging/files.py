@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Making
+from ..common.events import Event, Progress
 from ..common.files import file_hash, read_json, write_json
 
 HASHES_FILE = "hashes.json"
@@ -127,7 +127,7 @@ def verify(folder: Path, files: Sequence[Path]) -> None:
     A file's bytes are read again only if its size or time of change is not what was recorded.
     """
     published = {file.name: file.sha256 for file in PUBLISHED[folder.name].files} if folder.name in PUBLISHED else {}
-    recorded = _recorded(folder / HASHES_FILE)
+    recorded = _read_record(folder / HASHES_FILE)
     files = [*files, *(path for path in folder.glob("*.onnx.data") if path not in files)]
     current = {}
     for path in files:
@@ -147,7 +147,7 @@ def verify(folder: Path, files: Sequence[Path]) -> None:
             write_json(folder / HASHES_FILE, {**recorded, **current})
 
 
-def _recorded(path: Path) -> dict[str, dict[str, object]]:
+def _read_record(path: Path) -> dict[str, dict[str, object]]:
     if not path.is_file():
         return {}
     value = read_json(path)
@@ -170,7 +170,7 @@ Fetch = Callable[[str, str, str, Path], Path]
 
 
 def download_tagger(name: str, root: str | Path, fetch: Fetch | None = None) -> Iterator[Event]:
-    """Fetch a published tagger into `root/<name>/`, yielding Making after each file. Files that are there stay.
+    """Fetch a published tagger into `root/<name>/`, yielding Progress after each file. Files that are there stay.
 
     A file gets its final name only once its sha256 is right. `fetch` defaults to huggingface_hub.
     Raises UserError: an unknown name, no room, no network, or a file that is not the published one.
@@ -181,7 +181,7 @@ def download_tagger(name: str, root: str | Path, fetch: Fetch | None = None) -> 
     missing = [file for file in published.files if not (folder / file.name).is_file()]
     _check_room(folder, sum(file.size for file in missing))
     temp = Path(root) / f".{name}.download"
-    yield Making(f"downloading {name}", len(published.files) - len(missing), len(published.files))
+    yield Progress(f"downloading {name}", len(published.files) - len(missing), len(published.files))
     for number, file in enumerate(missing, len(published.files) - len(missing) + 1):
         path = (fetch or _fetch)(published.repository, published.revision, file.remote, temp)
         if (found := file_hash(path)) != file.sha256:
@@ -190,7 +190,7 @@ def download_tagger(name: str, root: str | Path, fetch: Fetch | None = None) -> 
                             f"{file.sha256[:16]}…; it was thrown away. Try again.")
         folder.mkdir(parents=True, exist_ok=True)
         path.replace(folder / file.name)
-        yield Making(f"downloading {name}", number, len(published.files))
+        yield Progress(f"downloading {name}", number, len(published.files))
     shutil.rmtree(temp, ignore_errors=True)
 
 

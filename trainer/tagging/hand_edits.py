@@ -9,11 +9,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
+from typing import Any, ClassVar
 
 from ..captions.tags import distinct_tags, join_tags, same_tag, split_tags
-from ..common.errors import UserError
-from ..common.files import read_json, write_json
+from ..common.revisions import Revisioned
 from ..datasets.dataset import Dataset
 
 
@@ -24,7 +23,7 @@ class HandEdit:
     before: str
     after: str
 
-    def applied(self, caption: str) -> str:
+    def apply_to(self, caption: str) -> str:
         """The caption with the change. Where it has become another since (the rules have changed), the tags that were
         taken out and put in by hand are, and the rest is as the rules say."""
         if caption == self.before:
@@ -45,21 +44,22 @@ def _keys(tags: list[str]) -> set[str]:
 def _place(before: list[str], after: list[str], tags: list[str]) -> int:
     """Where among the tags: behind the nearest of those it stood behind, or before one it stood before, or last."""
     places = {same_tag(tag): place for place, tag in enumerate(tags)}
-    behind = (places[same_tag(one)] + 1 for one in reversed(before) if same_tag(one) in places)
-    ahead = (places[same_tag(one)] for one in after if same_tag(one) in places)
+    behind = (places[same_tag(tag)] + 1 for tag in reversed(before) if same_tag(tag) in places)
+    ahead = (places[same_tag(tag)] for tag in after if same_tag(tag) in places)
     return next(chain(behind, ahead), len(tags))
 
 
 @dataclass(frozen=True)
-class HandEdits:
+class HandEdits(Revisioned):
     """All changes of one editor.
 
     Attributes:
-        revision: counts the times it was saved, so that two who edit at once notice.
         edits: by `Sample.content_hash`.
     """
 
-    revision: int = 0
+    UNREADABLE: ClassVar[str] = ("{path} holds no edited captions as they were saved there. Delete it to do without "
+                                 "them.")
+
     edits: Mapping[str, HandEdit] = field(default_factory=dict)
 
     @property
@@ -68,7 +68,7 @@ class HandEdits:
         rows = sorted((picture, edit.before, edit.after) for picture, edit in self.edits.items())
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest() if rows else ""
 
-    def applied(self, dataset: Dataset) -> tuple[Dataset, int]:
+    def apply_to(self, dataset: Dataset) -> tuple[Dataset, int]:
         """(the dataset with the changes, how many captions differ by them). Raises UserError for a picture that is
         gone."""
         if not self.edits:
@@ -76,7 +76,7 @@ class HandEdits:
         samples = []
         for sample in dataset:
             edit = self.edits.get(sample.content_hash)
-            samples.append(replace(sample, caption=edit.applied(sample.caption)) if edit else sample)
+            samples.append(replace(sample, caption=edit.apply_to(sample.caption)) if edit else sample)
         changed = sum(new.caption != old.caption for new, old in zip(samples, dataset, strict=True))
         return Dataset(tuple(samples), dataset.notes), changed
 
@@ -92,22 +92,14 @@ class HandEdits:
             edits.pop(picture, None)
             if caption != before[picture]:
                 edits[picture] = HandEdit(before[picture], caption)
-        return HandEdits(self.revision + 1, edits)
+        return self.next_revision(edits=edits)
 
-    def save(self, path: Path) -> None:
-        write_json(path, {"revision": self.revision, "edits": {
-            picture: {"before": edit.before, "after": edit.after} for picture, edit in self.edits.items()}})
+    def to_dict(self) -> dict[str, Any]:
+        return {"revision": self.revision, "edits": {
+            picture: {"before": edit.before, "after": edit.after} for picture, edit in self.edits.items()}}
 
-
-def load_edits(path: Path) -> HandEdits:
-    """What was saved there; none if nothing was. Raises UserError if it cannot be read."""
-    if not path.is_file():
-        return HandEdits()
-    value = read_json(path)
-    try:
-        return HandEdits(int(value["revision"]), {
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> HandEdits:
+        return cls(int(values["revision"]), {
             str(picture): HandEdit(str(edit["before"]), str(edit["after"]))
-            for picture, edit in value["edits"].items()})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} holds no edited captions as they were saved there. Delete it to do without them.") \
-            from error
+            for picture, edit in values["edits"].items()})

@@ -57,13 +57,13 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}.") from error
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
-        raise _damaged(path, str(error) or type(error).__name__) from error
+        raise _damaged_error(path, str(error) or type(error).__name__) from error
     if not labels:
-        raise _damaged(path, "it names no tag")
+        raise _damaged_error(path, "it names no tag")
     return labels
 
 
-def _damaged(path: Path, why: str) -> UserError:
+def _damaged_error(path: Path, why: str) -> UserError:
     line = why.splitlines()[0][:120]
     return UserError(f"{path} is not a tagger's label file ({line}). Get the whole file from where the model came.")
 

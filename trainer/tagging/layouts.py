@@ -28,7 +28,7 @@ _CHOICES = {"axes": ("NHWC", "NCHW"), "order": ("RGB", "BGR"), "fit": ("pad", "s
 
 
 @dataclass(frozen=True)
-class Layout:
+class TaggerLayout:
     """A family's conventions.
 
     Attributes:
@@ -72,13 +72,13 @@ class Layout:
         return self.character if category == "character" else self.general
 
 
-LAYOUTS: Mapping[str, Layout] = {
+LAYOUTS: Mapping[str, TaggerLayout] = {
     layout.name: layout
     for layout in (
-        Layout("wd", axes="NHWC", order="BGR", fit="pad", mean=0.0, std=1.0),
-        Layout("cl", order="BGR", fit="pad", activation="sigmoid", general=0.45, character=0.6),
-        Layout("cl2", resample="bilinear", side=384, activation="sigmoid", general=0.55, character=0.55),
-        Layout("pixai", resample="bilinear", output="prediction", general=0.30),
+        TaggerLayout("wd", axes="NHWC", order="BGR", fit="pad", mean=0.0, std=1.0),
+        TaggerLayout("cl", order="BGR", fit="pad", activation="sigmoid", general=0.45, character=0.6),
+        TaggerLayout("cl2", resample="bilinear", side=384, activation="sigmoid", general=0.55, character=0.55),
+        TaggerLayout("pixai", resample="bilinear", output="prediction", general=0.30),
     )
 }
 
@@ -105,7 +105,7 @@ class ModelShape:
         return {(3,): "NHWC", (1,): "NCHW"}.get(tuple(colours))
 
 
-def find_layout(shape: ModelShape, folder: Path) -> Layout:
+def find_layout(shape: ModelShape, folder: Path) -> TaggerLayout:
     """The row that fits the model. Raises UserError, with the remedy, if none does."""
     written = folder / LAYOUT_FILE
     fields = read_json(written) if written.is_file() else {}
@@ -119,7 +119,7 @@ def find_layout(shape: ModelShape, folder: Path) -> Layout:
                             f"outputs {', '.join(shape.outputs)}). Write {written} with "
                             f"{json.dumps({'layout': 'wd'})}; valid: {', '.join(LAYOUTS)}.")
         raise unknown_name(f"layout in {written}", str(name), LAYOUTS)
-    layout = _overruled(LAYOUTS.get(name, Layout("own")), fields, written)
+    layout = _overrule(LAYOUTS.get(name, TaggerLayout("own")), fields, written)
     if shape.axes and layout.axes != shape.axes:
         raise UserError(f"the input of {folder.name} is {list(shape.input_shape)}, which is {shape.axes}, not "
                         f"{layout.axes} as {written if fields or written.is_file() else 'its layout'} says. Mend it.")
@@ -140,8 +140,8 @@ def _guess(shape: ModelShape) -> str | None:
     return None
 
 
-def _overruled(layout: Layout, fields: Mapping[str, Any], written: Path) -> Layout:
-    known = {item.name for item in dataclasses.fields(Layout)} - {"name"}
+def _overrule(layout: TaggerLayout, fields: Mapping[str, Any], written: Path) -> TaggerLayout:
+    known = {item.name for item in dataclasses.fields(TaggerLayout)} - {"name"}
     for name in fields:
         if name not in known:
             raise unknown_name(f"field in {written}", name, known)
@@ -149,7 +149,7 @@ def _overruled(layout: Layout, fields: Mapping[str, Any], written: Path) -> Layo
     return dataclasses.replace(layout, **values)
 
 
-def _with_output(layout: Layout, shape: ModelShape, folder: Path) -> Layout:
+def _with_output(layout: TaggerLayout, shape: ModelShape, folder: Path) -> TaggerLayout:
     """The layout with the output it is to read; `logits` alone stand in for `prediction`, through a sigmoid."""
     if layout.output in shape.outputs:
         return layout
@@ -163,11 +163,11 @@ def _with_output(layout: Layout, shape: ModelShape, folder: Path) -> Layout:
     return dataclasses.replace(layout, output=fitting[0])
 
 
-def prepare(image: Image.Image, layout: Layout, side: int) -> np.ndarray:
+def prepare_pixels(image: Image.Image, layout: TaggerLayout, side: int) -> np.ndarray:
     """A picture as the model wants it: [side, side, 3] or [3, side, side] float32. The picture is RGB."""
     image = image.convert("RGB")
     if layout.fit == "pad":
-        image = _padded(image)
+        image = _pad_square(image)
     if image.size != (side, side):
         image = image.resize((side, side), _RESAMPLINGS[layout.resample])
     pixels = np.asarray(image, dtype=np.float32)
@@ -177,7 +177,7 @@ def prepare(image: Image.Image, layout: Layout, side: int) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1) if layout.axes == "NCHW" else pixels, dtype=np.float32)
 
 
-def _padded(image: Image.Image) -> Image.Image:
+def _pad_square(image: Image.Image) -> Image.Image:
     """The picture in the middle of a white square; the odd pixel falls right and below."""
     side = max(image.size)
     if image.size == (side, side):
@@ -187,7 +187,7 @@ def _padded(image: Image.Image) -> Image.Image:
     return square
 
 
-def pictures_side(shape: ModelShape, layout: Layout) -> int:
+def pictures_side(shape: ModelShape, layout: TaggerLayout) -> int:
     """Pixels of the square the model is given."""
     height, width = (shape.input_shape[axis] for axis in ((1, 2) if layout.axes == "NHWC" else (2, 3)))
     if height and width and height != width:

@@ -73,8 +73,9 @@ class TagStatistics:
         """A table for people, with advice."""
         lines = [f"{self.pictures} pictures, {len(self.tags)} different tags"]
         lines += [f"note: {note}" for note in self.notes()]
-        width = max((len(one.tag) for one in self.tags[:most]), default=0)
-        lines += [f"{one.count:5} {one.share:4.0%}  {one.tag:{width}}  {one.tag_class}" for one in self.tags[:most]]
+        width = max((len(entry.tag) for entry in self.tags[:most]), default=0)
+        lines += [f"{entry.count:5} {entry.share:4.0%}  {entry.tag:{width}}  {entry.tag_class}"
+                  for entry in self.tags[:most]]
         if len(self.tags) > most:
             lines.append(f"… and {len(self.tags) - most} more, {len(self.once)} of them in one picture only")
         return "\n".join(lines)
@@ -102,8 +103,8 @@ class TagStatistics:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return {"pictures": self.pictures, "uncaptioned": self.uncaptioned, "trigger": self.trigger,
-                "tags": [{"tag": one.tag, "count": one.count, "share": round(one.share, 4), "class": one.tag_class}
-                         for one in self.tags],
+                "tags": [{"tag": entry.tag, "count": entry.count, "share": round(entry.share, 4),
+                          "class": entry.tag_class} for entry in self.tags],
                 "everywhere": list(self.everywhere), "once": list(self.once), "notes": self.notes(),
                 "pairs": [{"first": pair.first, "second": pair.second, "count": pair.count,
                            "overlap": round(pair.overlap, 4)} for pair in self.pairs],
@@ -122,9 +123,10 @@ def tag_statistics(dataset: Dataset, trigger: str = "", most_pairs: int = 50) ->
     ranked = [TagCount(tag, count, count / len(dataset), tag_class(tag)) for tag, count in counts.most_common()]
     return TagStatistics(
         pictures=len(dataset), uncaptioned=sum(not tags for tags in captions), trigger=trigger, tags=tuple(ranked),
-        everywhere=tuple(one.tag for one in ranked if one.count == len(dataset) > 1),
-        once=tuple(one.tag for one in ranked if one.count == 1),
-        pairs=_pairs(captions, [one.tag for one in ranked if one.count >= LEAST_TOGETHER][:MOST_PAIRED], most_pairs),
+        everywhere=tuple(entry.tag for entry in ranked if entry.count == len(dataset) > 1),
+        once=tuple(entry.tag for entry in ranked if entry.count == 1),
+        pairs=_pairs(captions, [entry.tag for entry in ranked if entry.count >= LEAST_TOGETHER][:MOST_PAIRED],
+                     most_pairs),
         lacking_trigger=lacking)
 
 
@@ -161,13 +163,13 @@ def frequency_chart(statistics: TagStatistics, most: int = 30) -> Image.Image:
     rows, line, label, bar = statistics.tags[:most], 18, 190, 380
     image = Image.new("RGB", (label + bar + 70, line * max(1, len(rows)) + 12), "white")
     pen, font = ImageDraw.Draw(image), ImageFont.load_default()
-    for number, one in enumerate(rows):
+    for number, entry in enumerate(rows):
         top = 6 + number * line
-        text = one.tag if len(one.tag) <= 30 else one.tag[:29] + "…"
+        text = entry.tag if len(entry.tag) <= 30 else entry.tag[:29] + "…"
         text = text.encode("latin-1", "replace").decode("latin-1")  # what the built-in font can draw
         left, _, right, bottom = font.getbbox(text)
         pen.text((label - 8 - (right - left), top + (line - bottom) // 2 - 1), text, fill="black", font=font)
-        end = label + max(1, round(bar * one.share))
-        pen.rectangle((label, top + 2, end, top + line - 4), fill=_COLOURS[one.tag_class])
-        pen.text((end + 6, top + (line - bottom) // 2 - 1), str(one.count), fill="black", font=font)
+        end = label + max(1, round(bar * entry.share))
+        pen.rectangle((label, top + 2, end, top + line - 4), fill=_COLOURS[entry.tag_class])
+        pen.text((end + 6, top + (line - bottom) // 2 - 1), str(entry.count), fill="black", font=font)
     return image

@@ -20,12 +20,12 @@ from PIL import Image
 
 from ..captions.tags import distinct_tags, join_tags, split_tags
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Making, Warned
+from ..common.events import Event, Progress, Warned
 from ..datasets.dataset import Dataset, Sample
 from .choice import Chooser, PictureTags, TagChoice
 from .files import find_tagger, model_file, verify
 from .labels import CATEGORIES, Label, find_labels, read_labels
-from .layouts import ModelShape, find_layout, lengths, pictures_side, prepare
+from .layouts import ModelShape, find_layout, lengths, pictures_side, prepare_pixels
 
 SANDBOX = "sandbox"
 BATCH = 8
@@ -114,7 +114,7 @@ class OnnxTagger:
         if not pictures:
             return np.zeros((0, len(self.labels)), np.float32)
         with ThreadPoolExecutor(_THREADS) as pool:  # Pillow resizes outside Python's lock
-            ready = list(pool.map(lambda picture: prepare(picture, self.layout, self.side), pictures))
+            ready = list(pool.map(lambda picture: prepare_pixels(picture, self.layout, self.side), pictures))
         batch = np.stack(ready).astype(self._dtype)
         size = self.fixed_batch or len(batch)
         rows = [self._run(batch[start : start + size], size) for start in range(0, len(batch), size)]
@@ -238,15 +238,15 @@ class DatasetTagged(Event):
     tags: tuple[PictureTags | None, ...]
 
 
-def _joined(first: str, second: str) -> str:
+def _join_captions(first: str, second: str) -> str:
     """Both captions' tags, each once."""
     return join_tags(distinct_tags(split_tags(first) + split_tags(second)))
 
 
 MERGES: Mapping[str, Callable[[str, str], str]] = {
     "replace": lambda old, new: new,
-    "append": _joined,
-    "prepend": lambda old, new: _joined(new, old),
+    "append": _join_captions,
+    "prepend": lambda old, new: _join_captions(new, old),
     "keep": lambda old, new: old or new,
 }
 """What becomes of a caption that is there already, by name."""
@@ -254,7 +254,7 @@ MERGES: Mapping[str, Callable[[str, str], str]] = {
 
 def tag_dataset(dataset: Dataset, tagger: Tagger, choice: TagChoice | None = None, merge: str = "replace",
                 batch: int = BATCH) -> Iterator[Event]:
-    """Tag every sample, yielding Making after each batch; the last event is DatasetTagged.
+    """Tag every sample, yielding Progress after each batch; the last event is DatasetTagged.
 
     Closing the iterator cancels. A picture that cannot be read keeps its caption, and a Warned names it.
 
@@ -271,24 +271,24 @@ def tag_dataset(dataset: Dataset, tagger: Tagger, choice: TagChoice | None = Non
     for start in range(0, len(wanted), batch):
         group = wanted[start : start + batch]
         with ThreadPoolExecutor(_THREADS) as pool:
-            loaded = dict(zip(group, pool.map(_loaded, [dataset.samples[place] for place in group]), strict=True))
+            loaded = dict(zip(group, pool.map(_load_picture, [dataset.samples[place] for place in group]), strict=True))
         yield from (Warned(f"not tagged: {error}") for error in loaded.values() if isinstance(error, UserError))
         pictures = {place: image for place, image in loaded.items() if not isinstance(image, UserError)}
         for place, row in zip(pictures, tagger.scores(list(pictures.values())), strict=True):
             found[place] = chooser.choose(row)
-        yield Making("tagging", min(start + batch, len(wanted)), len(wanted))
-    samples = tuple(_captioned(sample, tags, merge) for sample, tags in zip(dataset, found, strict=True))
+        yield Progress("tagging", min(start + batch, len(wanted)), len(wanted))
+    samples = tuple(_caption_sample(sample, tags, merge) for sample, tags in zip(dataset, found, strict=True))
     yield DatasetTagged(Dataset(samples, dataset.notes), tuple(found))
 
 
-def _loaded(sample: Sample) -> Image.Image | UserError:
+def _load_picture(sample: Sample) -> Image.Image | UserError:
     try:
         return sample.load()
     except UserError as error:
         return error
 
 
-def _captioned(sample: Sample, tags: PictureTags | None, merge: str) -> Sample:
+def _caption_sample(sample: Sample, tags: PictureTags | None, merge: str) -> Sample:
     return sample if tags is None else replace(sample, caption=MERGES[merge](sample.caption, tags.caption))
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from ..captions.classes import known_words
 from ..captions.tags import same_tag, split_tags
 from ..common.errors import UserError
-from ..common.events import Event, Making
+from ..common.events import Event, Progress
 from ..models.backbone import Backbone
 
 MOST_PIECES = 3
@@ -128,7 +128,7 @@ def check_trigger(trigger: str, backbone: Backbone | None = None, vocabulary: It
     Args:
         backbone: the base model; None: its meaning and tokens are not measured.
         vocabulary: the tags a tagger knows (`[label.name for label in tagger.labels]`).
-        progress: called with a Making after each word measured; may raise to cancel.
+        progress: called with a Progress after each word measured; may raise to cancel.
         tokenize: the pieces of a text, as a tokenizer's `tokenize`; None: they are counted, but not named.
 
     Raises:
@@ -205,11 +205,11 @@ def measure_loudness(words: Sequence[str], backbone: Backbone, seed: int = 0,
     every = [*words, *invented, *KNOWN]
     distances = dict(zip(every, _distances(every, backbone, seed, progress), strict=True))
     ranked = sorted(invented, key=distances.__getitem__)
-    known = median(distances[one] for one in KNOWN)
+    known = median(distances[word] for word in KNOWN)
     if known <= 0:
         raise UserError("the base predicts the same for all words, so nothing can be said about this one; check its "
                         "text encoder.")
-    middle, loudest = median(distances[one] for one in invented), distances[ranked[-1]]
+    middle, loudest = median(distances[word] for word in invented), distances[ranked[-1]]
     return tuple(Loudness(distances[word], middle, loudest, known, tuple(ranked[:5])) for word in words)
 
 
@@ -221,7 +221,7 @@ def _distances(words: Sequence[str], backbone: Backbone, seed: int, progress: Ca
     distances = []
     for number, word in enumerate(words, 1):
         distances.append((_predictions(word, backbone, noisy, times) - silent).square().mean().sqrt().item())
-        progress(Making("measuring words", number, len(words)))
+        progress(Progress("measuring words", number, len(words)))
     return distances
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lora_bootstrap.host.backbone.gradients import Step, check_gradients, keeping_copies
+from lora_bootstrap.host.backbone.gradients import GuardedStep, check_gradients, keeping_copies
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.models.backbone import Conditioning
 
@@ -44,7 +44,7 @@ def test_protection_is_on_only_where_a_network_overwrites():
 
 def test_a_protected_step_has_the_gradients_of_one_that_overwrites_nothing():
     torch.manual_seed(0)
-    network, x, step = Overwriting(), torch.randn(3, 4), Step()
+    network, x, step = Overwriting(), torch.randn(3, 4), GuardedStep()
     hidden = network.first(x).tanh()
     ((hidden + 1) * network.second(hidden)).sum().backward()
     right = [parameter.grad.clone() for parameter in network.parameters()]

@@ -330,7 +330,7 @@ def test_no_wanted_name_leads_anywhere_else(sweep, lora_folders, name):
 def test_a_host_that_has_only_its_output_folder_is_told_so(sweep, lora_folders):
     del lora_folders[0]
     ((status, told),) = ask(promote(sweep.cells[0].key))
-    assert status == 400 and "no folder of LoRAs" in told["error"]
+    assert status == 400 and "no LoRA folder" in told["error"]
 
 
 def test_many_at_once_get_names_of_their_own(sweep, lora_folders):
@@ -357,7 +357,6 @@ def test_many_at_once_get_names_of_their_own(sweep, lora_folders):
 def test_a_sweep_is_told_of_at_most_twice_a_second_and_at_the_end(host, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(events.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(events, "_told_at", {})
     for done in range(1, 21):
         events.tell_sweep("s", "7", done, 0, 22)
         now[0] += 0.1

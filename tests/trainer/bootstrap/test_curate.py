@@ -17,7 +17,7 @@ from lora_bootstrap.trainer.bootstrap.curate import (
 )
 from lora_bootstrap.trainer.captions.views import VOCABULARIES, tag_roles, view_prompts
 from lora_bootstrap.trainer.measures.likeness import leave_one_out
-from lora_bootstrap.trainer.measures.pixels import resized
+from lora_bootstrap.trainer.measures.pixels import resize_pixels
 
 AKANE = world.HELD_OUT["akane"]
 STRANGER = world.HELD_OUT["mizuki"]
@@ -88,7 +88,7 @@ def test_without_an_eye_likeness_is_left_out_and_said_so(candidates, drawings, a
 def test_flat_and_blurred_pictures_and_duplicates_are_refused(candidates, drawings, anchors):
     pixels = drawings.clone()
     pixels[0] = 0.5
-    pixels[1] = resized(resized(pixels[1:2], 3), 64)[0]
+    pixels[1] = resize_pixels(resize_pixels(pixels[1:2], 3), 64)[0]
     pixels[3] = pixels[2] * 0.99
     refused = reasons(curate(candidates, pixels, anchors, count=20))
     assert refused["c00"] == "almost one colour"

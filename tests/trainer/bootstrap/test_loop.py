@@ -11,12 +11,13 @@ from safetensors.torch import save
 
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap import loop as bootstrap
-from lora_bootstrap.trainer.bootstrap.events import BootstrapFinished, StageFinished
+from lora_bootstrap.trainer.bootstrap.events import BootstrapFinished, StageFinished, StageStarted
 from lora_bootstrap.trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
-from lora_bootstrap.trainer.bootstrap.originals import crop_framing, crop_repeats, crop_tags, real_share, squared
+from lora_bootstrap.trainer.bootstrap.originals import crop_framing, crop_repeats, crop_tags, real_share, square_box
+from lora_bootstrap.trainer.bootstrap.stages import list_stages
 from lora_bootstrap.trainer.captions.views import VOCABULARIES, tag_roles
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.common.events import Interrupted, Making, Warned
+from lora_bootstrap.trainer.common.events import Interrupted, Progress, Warned
 from lora_bootstrap.trainer.common.files import atomic_write
 from lora_bootstrap.trainer.models.families import get_family
 from lora_bootstrap.trainer.pictures.crops import Crop
@@ -100,7 +101,8 @@ def config(tmp_path):
 
 
 def run(config, tmp_path, base=None, **more):
-    return list(run_bootstrap(config, tmp_path / "out", backbone=base or DrawingBase(), eye=None, **more))
+    return list(run_bootstrap(config, tmp_path / "out", backbone=base or DrawingBase(),
+                              choose_eye=lambda *_: None, **more))
 
 
 def test_a_picture_becomes_a_character_lora_a_grid_and_a_report(config, tmp_path, training):
@@ -112,6 +114,20 @@ def test_a_picture_becomes_a_character_lora_a_grid_and_a_report(config, tmp_path
     assert [event.name for event in events if isinstance(event, StageFinished)] == [
         "crops", "reference", "style-1", "candidates-1", "curate-1", "dataset-1", "style-2", "candidates-2", "curate-2",
         "dataset-2", "character", "grid", "report"]
+
+
+def test_every_stage_leaves_on_disk_what_the_table_says_that_it_makes(config, tmp_path, training):
+    run(config, tmp_path)
+    made = [stage.makes.format(project="zqx", round=number) for stage, number in list_stages(depth=2)]
+    assert len(made) == 13 and [path for path in made if not (tmp_path / "out" / path).exists()] == []
+
+
+def test_stages_are_reported_by_number_and_title(config, tmp_path, training):
+    started = [event for event in run(config, tmp_path) if isinstance(event, StageStarted)]
+    assert [(event.number, event.total) for event in started] == [(number, 13) for number in range(1, 14)]
+    assert [event.title for event in started[2:6]] == [
+        "Round 1: train a style LoRA on 3 pictures", "Round 1: generate candidates", "Round 1: choose from 12",
+        "Round 1: dataset of 8"]
 
 
 def test_the_training_sets_grow_as_the_targets_say(config, tmp_path, training):
@@ -180,7 +196,7 @@ def test_only_missing_candidates_are_made_again(config, tmp_path, training):
     base = DrawingBase()
     events = run(config, tmp_path, base)
     assert base.made == 2
-    assert [event.done for event in events if isinstance(event, Making) and event.what == "round 1"] == [12]
+    assert [event.done for event in events if isinstance(event, Progress) and event.what == "round 1"] == [12]
 
 
 def test_a_users_changed_decision_is_honoured(config, tmp_path, training):
@@ -211,6 +227,22 @@ def test_another_picture_under_the_same_name_is_refused(config, tmp_path, traini
     world.draw(world.Scene(world.HELD_OUT["momo"]), 128).save(other)
     with pytest.raises(UserError, match="another picture"):
         run(replace(config, picture=str(other), name="zqx"), tmp_path)
+
+
+def test_why_the_loop_stopped_is_no_note_and_other_warnings_are_each_one_once(config, tmp_path, training):
+    run(config, tmp_path, DrawingBase(flat=True))
+    events = run(config, tmp_path, DrawingBase(flat=True))
+    values = json.loads((tmp_path / "out" / "bootstrap" / "zqx" / "project.json").read_text())
+    warnings = [event.message for event in events if isinstance(event, Warned)]
+    assert values["stopped_because"] == warnings[-1]
+    assert values["notes"] == list(dict.fromkeys(warnings[:-1])) and len(values["notes"]) == 2
+
+
+def test_what_measures_likeness_is_chosen_by_base_folder_and_device(config, tmp_path, training):
+    asked = []
+    list(run_bootstrap(replace(config, likeness="clip"), tmp_path / "out", backbone=DrawingBase(),
+                       choose_eye=lambda *words: asked.append(words)))
+    assert asked == [("sandbox", "clip", torch.device("cpu"))]
 
 
 def test_changed_settings_redo_only_what_depends_on_them(config, tmp_path, training):
@@ -253,9 +285,9 @@ def test_repeats_are_the_fewest_that_keep_a_third_real(crops, generated, repeats
 
 
 def test_crops_are_made_square_inside_the_picture():
-    assert squared((10, 0, 30, 100), (200, 100)) == (0, 0, 100, 100)
-    assert squared((150, 40, 190, 60), (200, 100)) == (150, 30, 190, 70)
-    assert squared((0, 0, 100, 300), (100, 300)) == (0, 0, 100, 300)
+    assert square_box((10, 0, 30, 100), (200, 100)) == (0, 0, 100, 100)
+    assert square_box((150, 40, 190, 60), (200, 100)) == (150, 30, 190, 70)
+    assert square_box((0, 0, 100, 300), (100, 300)) == (0, 0, 100, 300)
 
 
 def test_a_crops_framing_follows_its_name_or_its_height():

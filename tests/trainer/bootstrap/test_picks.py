@@ -5,10 +5,10 @@ import json
 import pytest
 from PIL import Image
 
-from lora_bootstrap.trainer.bootstrap.picks import REMEMBERED, Known, Pick, Picks, load_picks
+from lora_bootstrap.trainer.bootstrap.picks import REMEMBERED, CandidateFacts, Pick, Picks
 from lora_bootstrap.trainer.common.errors import UserError
 
-KNOWN = {"a": Known("content of a", (64, 48)), "b": Known("content of b", (64, 48))}
+KNOWN = {"a": CandidateFacts("content of a", (64, 48)), "b": CandidateFacts("content of b", (64, 48))}
 
 
 def change(picks, name, known=KNOWN, **values):
@@ -23,11 +23,11 @@ def test_a_decision_changes_what_it_names_and_nothing_else():
 
 def test_a_decision_on_another_picture_of_that_name_does_not_count():
     picks = change(Picks(), "a", state="reject")
-    assert picks.of("a", Known("drawn anew", (64, 48))) == Pick()
+    assert picks.of("a", CandidateFacts("drawn anew", (64, 48))) == Pick()
 
 
 def test_what_an_earlier_round_decided_holds_until_something_else_is():
-    earlier = {"a": Known("content of a", (64, 48), Pick(tags=("kept",), crop=(0, 0, 32, 32)))}
+    earlier = {"a": CandidateFacts("content of a", (64, 48), Pick(tags=("kept",), crop=(0, 0, 32, 32)))}
     assert Picks().of("a", earlier["a"]).tags == ("kept",)
     picks = change(Picks(), "a", earlier, state="reject")
     assert picks.of("a", earlier["a"]) == Pick(state="reject", tags=("kept",), crop=(0, 0, 32, 32))
@@ -52,16 +52,16 @@ def test_the_history_ends_somewhere():
 def test_picks_are_read_as_they_were_saved(tmp_path):
     picks = change(change(Picks(), "a", state="keep", crop=[0, 0, 32, 32], note=" two tails "), "b", tags=[])
     picks.save(tmp_path / "picks.json")
-    assert load_picks(tmp_path / "picks.json") == picks
+    assert Picks.load(tmp_path / "picks.json") == picks
     assert picks.of("a", KNOWN["a"]).note == "two tails" and picks.of("b", KNOWN["b"]).tags == ()
-    assert load_picks(tmp_path / "nothing.json") == Picks()
+    assert Picks.load(tmp_path / "nothing.json") == Picks()
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"revision": 1, "picks": {"a": {}}, "history": []}', "no json"])
 def test_a_damaged_file_is_told_in_one_line(tmp_path, text):
     (tmp_path / "picks.json").write_text(text)
     with pytest.raises(UserError, match="picks.json"):
-        load_picks(tmp_path / "picks.json")
+        Picks.load(tmp_path / "picks.json")
 
 
 @pytest.mark.parametrize(("values", "says"), [
@@ -96,5 +96,5 @@ def test_the_fingerprint_is_of_what_changes_the_training_set():
 def test_a_picture_is_cropped_then_flipped():
     picture = Image.new("RGB", (64, 48), "white")
     picture.paste("red", (0, 0, 16, 48))
-    done = Pick(crop=(0, 0, 32, 32), flip=True).applied(picture)
+    done = Pick(crop=(0, 0, 32, 32), flip=True).apply_to(picture)
     assert done.size == (32, 32) and done.getpixel((31, 0)) == (255, 0, 0) and done.getpixel((0, 0)) == (255, 255, 255)

@@ -1,17 +1,16 @@
 """The report and the project file say what happened, and survive odd input."""
 
 import json
-import re
 
 import pytest
 from PIL import Image
 
 from lora_bootstrap.trainer.bootstrap.curate import RoundFigures
-from lora_bootstrap.trainer.bootstrap.project import Project, StageRecord, is_made, making, open_project
+from lora_bootstrap.trainer.bootstrap.project import ProjectRecord, StageRecord, fill_folder, is_filled, open_project
 from lora_bootstrap.trainer.bootstrap.report import write_report
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import write_json
-from lora_bootstrap.trainer.pictures.charts import data_uri, loss_curve, read_losses, smoothed
+from lora_bootstrap.trainer.training.runs import read_losses
 
 SETTINGS = {"trigger": "<b>zqx</b>", "base": "sandbox", "tags": ["1girl", "red hair"], "picture": "a.png"}
 FIGURES = RoundFigures(1, 1, 2, None, 1.25, None, 0.5, None, None, 0.4)
@@ -19,7 +18,7 @@ FIGURES = RoundFigures(1, 1, 2, None, 1.25, None, 0.5, None, None, 0.4)
 
 @pytest.fixture
 def project(tmp_path):
-    project = Project(tmp_path / "bootstrap" / "p", SETTINGS, "hash", rounds=[FIGURES], notes=["take care"])
+    project = ProjectRecord(tmp_path / "bootstrap" / "p", SETTINGS, "hash", rounds=[FIGURES], notes=["take care"])
     folder = project.folder / "round_1"
     for name in ("r1-000", "r1-001"):
         (folder / "candidates").mkdir(parents=True, exist_ok=True)
@@ -33,8 +32,8 @@ def project(tmp_path):
     run.mkdir(parents=True)
     lines = [json.dumps({"step": step, "loss": 1 / step}) for step in range(1, 101)]
     (run / "metrics.jsonl").write_text("\n".join([*lines, '{"step": 101, "lo']))
-    project.record(StageRecord("character", "Train", "100 steps", 12.5, "now",
-                               {"lora": "loras/p/p.safetensors", "run": "loras/p"}), reused=False)
+    project.record_stage(StageRecord("character", "Train", "100 steps", 12.5, "now",
+                                     {"lora": "loras/p/p.safetensors", "run": "loras/p"}), reused=False)
     return project
 
 
@@ -51,14 +50,14 @@ def test_what_the_user_typed_is_escaped(project, tmp_path):
 
 
 def test_a_project_reads_back_as_it_was_written(project):
-    assert Project.load(project.folder) == project
+    assert ProjectRecord.load(project.folder) == project
 
 
 def test_a_reused_stage_keeps_the_time_it_took(project):
     again = StageRecord("character", "Train", "100 steps", 0.1, "later", {})
-    project.record(again, reused=True)
+    project.record_stage(again, reused=True)
     assert project.stages["character"].seconds == 12.5
-    project.record(again, reused=False)
+    project.record_stage(again, reused=False)
     assert project.stages["character"].seconds == 0.1
 
 
@@ -66,7 +65,7 @@ def test_a_project_file_that_is_none_is_named(tmp_path):
     for text in ("{", '{"version": 1, "stages": {}, "x": 1}', "[]", '{"version": 9}'):
         (tmp_path / "project.json").write_text(text)
         with pytest.raises(UserError, match="project.json"):
-            Project.load(tmp_path)
+            ProjectRecord.load(tmp_path)
 
 
 def test_going_on_with_a_project_forgets_old_rounds_but_not_stage_times(project):
@@ -75,35 +74,18 @@ def test_going_on_with_a_project_forgets_old_rounds_but_not_stage_times(project)
 
 
 def test_a_folder_left_half_filled_does_not_count_as_made(tmp_path):
-    with pytest.raises(RuntimeError), making(tmp_path / "f", "key") as folder:
+    with pytest.raises(RuntimeError), fill_folder(tmp_path / "f", "key") as folder:
         (folder / "a").write_text("half")
         raise RuntimeError
-    assert not is_made(tmp_path / "f", "key")
-    with making(tmp_path / "f", "key") as folder:
+    assert not is_filled(tmp_path / "f", "key")
+    with fill_folder(tmp_path / "f", "key") as folder:
         assert list(folder.iterdir()) == []
-    assert is_made(tmp_path / "f", "key") and not is_made(tmp_path / "f", "other")
+    assert is_filled(tmp_path / "f", "key") and not is_filled(tmp_path / "f", "other")
 
 
-def test_a_metrics_line_cut_short_is_skipped(project, tmp_path):
+def test_a_metrics_line_cut_short_and_a_loss_that_is_no_number_are_skipped(project, tmp_path):
+    with open(tmp_path / "loras" / "p" / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write('\n{"step": 101, "loss": null}\n{"step": 102, "validation_loss": 0.5}\n')
     losses = read_losses(tmp_path / "loras" / "p")
     assert len(losses) == 100 and losses[3] == (4, 0.25)
-
-
-def test_a_long_curve_is_averaged_into_few_points():
-    points = [(step, float(step % 2)) for step in range(1, 601)]
-    assert len(smoothed(points)) == 60
-    assert {value for _, value in smoothed(points)} == {0.5}
-
-
-def test_a_curve_starts_high_and_ends_low_when_the_loss_falls():
-    svg = loss_curve([(step, 1 / step) for step in range(1, 51)], "loss <1>")
-    ys = [float(pair.split(",")[1]) for pair in re.search('points="([^"]+)"', svg)[1].split()]
-    assert ys == sorted(ys) and ys[-1] - ys[0] > 100
-    assert "loss &lt;1&gt;" in svg
-    assert loss_curve([(1, 0.5)], "one") == ""
-
-
-def test_large_pictures_are_shrunk_and_small_ones_stay_lossless():
-    assert data_uri(Image.new("RGB", (64, 64))).startswith("data:image/png")
-    large = data_uri(Image.effect_noise((2000, 1000), 90).convert("RGB"), 400)
-    assert large.startswith("data:image/jpeg") and len(large) < 150_000
+    assert read_losses(tmp_path / "loras" / "nobody") == []

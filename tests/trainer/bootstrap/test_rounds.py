@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image, ImageOps
 
 from lora_bootstrap.trainer.bootstrap.picks import Picks
 from lora_bootstrap.trainer.bootstrap.rounds import (
     AUTO,
     MANUAL,
-    BootstrapProject,
+    Project,
     curate_round,
     for_character,
     make_crops,
-    near_copies,
     round_dataset,
 )
 from lora_bootstrap.trainer.captions.tags import split_tags
@@ -40,7 +40,8 @@ def curated(one, mode=AUTO, wanted=5, eye=None):
 def decide(one, label="pick", **values):
     """Decide on candidates by their place among the round's pictures: `decide(one, **{"0": {"state": "keep"}})`."""
     names = [path.stem for path in one.pictures()]
-    picks = one.picks.changed(label, [(names[int(place)], value) for place, value in values.items()], one.known())
+    changes = [(names[int(place)], value) for place, value in values.items()]
+    picks = one.picks.changed(label, changes, one.collect_facts())
     picks.save(one.picks_file)
 
 
@@ -53,10 +54,10 @@ def names(kept):
 
 
 def test_a_project_is_read_as_it_was_written(project):
-    again = BootstrapProject.load(project.folder)
+    again = Project.load(project.folder)
     assert again.config == project.config and again.roles.identity == tuple(AKANE.identity)
     with pytest.raises(UserError, match="there is no project 'other'"):
-        BootstrapProject.load(project.folder.parent / "other")
+        Project.load(project.folder.parent / "other")
 
 
 def test_there_are_as_many_rounds_as_the_targets_say(project):
@@ -67,19 +68,19 @@ def test_there_are_as_many_rounds_as_the_targets_say(project):
 
 def test_a_picture_without_lineage_is_no_candidate(project):
     one = project.round(1)
-    first = one.made()[0]
+    first = one.list_candidates()[0]
     first.with_name("r1-999-abcdef.png").write_bytes(first.read_bytes())
-    assert len(one.made()) == 12
+    assert len(one.list_candidates()) == 12
 
 
 def test_before_anything_is_decided_nothing_is_kept(project):
-    assert project.round(1).kept() == []
+    assert project.round(1).list_kept() == []
 
 
 def test_curation_by_itself_keeps_as_many_as_are_wanted(project):
     done = curated(project.round(1))
     assert len(done.kept) == 5 and not done.reused
-    assert names(fresh(project.round(1)).kept()) == names(done.kept)
+    assert names(fresh(project.round(1)).list_kept()) == names(done.kept)
     assert done.figures.kept == 5 and done.figures.candidates == 12 and done.figures.likeness is None
 
 
@@ -88,15 +89,15 @@ def test_in_manual_mode_only_what_was_kept_by_hand_counts(project):
     assert curated(one, MANUAL).kept == ()
     decide(one, **{"3": {"state": "keep"}, "1": {"state": "keep"}, "2": {"state": "reject"}})
     done = curated(fresh(one), MANUAL)
-    assert names(done.kept) == [path.stem for path in (one.made()[1], one.made()[3])]
+    assert names(done.kept) == [path.stem for path in (one.list_candidates()[1], one.list_candidates()[3])]
     assert done.figures.kept == 2
 
 
 def test_a_rejected_picture_is_replaced_by_another_and_one_kept_by_hand_is_in(project):
     one = project.round(1)
     proposed = names(curated(one).kept)
-    out = next(path for path in one.made() if path.stem not in proposed)
-    place = {path.stem: str(index) for index, path in enumerate(one.made())}
+    out = next(path for path in one.list_candidates() if path.stem not in proposed)
+    place = {path.stem: str(index) for index, path in enumerate(one.list_candidates())}
     decide(one, **{place[proposed[0]]: {"state": "reject"}, place[out.stem]: {"state": "keep"}})
     done = curated(fresh(one))
     assert len(done.kept) == 5 and out.stem in names(done.kept) and proposed[0] not in names(done.kept)
@@ -123,8 +124,8 @@ def test_what_one_round_keeps_is_chosen_from_again_in_the_next(project):
     assert second.pictures()[:5] == second.carried and len(second.pictures()) == 21
     assert names(curated(second, MANUAL).kept) == names(first.kept)  # they stay kept until somebody says otherwise
     decide(second, **{"0": {"state": "reject"}})
-    assert names(fresh(second).kept()) == names(first.kept)[1:]
-    assert names(fresh(project.round(1)).kept()) == names(first.kept)
+    assert names(fresh(second).list_kept()) == names(first.kept)[1:]
+    assert names(fresh(project.round(1)).list_kept()) == names(first.kept)
 
 
 def test_what_was_decided_on_a_carried_picture_holds_in_the_next_round(project):
@@ -132,7 +133,7 @@ def test_what_was_decided_on_a_carried_picture_holds_in_the_next_round(project):
     decide(one, **{"0": {"state": "keep", "tags": ["zqx", "1girl", "odd"], "flip": True}})
     curated(fresh(one), MANUAL)
     second = draw_round(project, 2)
-    (kept,) = second.kept()
+    (kept,) = second.list_kept()
     assert kept.caption == "zqx, 1girl, odd" and kept.pick.flip
 
 
@@ -140,22 +141,22 @@ def test_the_training_set_holds_the_crops_a_third_of_the_time_and_the_pictures_a
     one = project.round(1)
     decide(one, **{str(place): {"state": "keep"} for place in range(5)})
     decide(one, **{"0": {"tags": ["zqx", "1girl", "wink"], "crop": [0, 0, 32, 48], "flip": True}})
-    made = round_dataset(fresh(one), fresh(one).kept())
+    made = round_dataset(fresh(one), fresh(one).list_kept())
     assert len(made.dataset) == 8 and made.summary == "3 crops x 1 and 5 generated (38% real)"
     real = sum(sample.repeats for sample in made.dataset if sample.parent == "picture")
     assert real / sum(sample.repeats for sample in made.dataset) >= 1 / 3
     changed = next(sample for sample in made.dataset if "wink" in sample.caption)
     assert changed.caption == "zqx, 1girl, wink" and changed.size == (32, 48)
-    assert round_dataset(fresh(one), fresh(one).kept()).reused
+    assert round_dataset(fresh(one), fresh(one).list_kept()).reused
     decide(one, **{"0": {"note": "nice"}})
-    assert round_dataset(fresh(one), fresh(one).kept()).reused
+    assert round_dataset(fresh(one), fresh(one).list_kept()).reused
     decide(one, **{"0": {"flip": False}})
-    assert not round_dataset(fresh(one), fresh(one).kept()).reused
+    assert not round_dataset(fresh(one), fresh(one).list_kept()).reused
 
 
 def test_for_a_character_its_own_tags_are_left_out(project):
     curated(project.round(1))
-    made = round_dataset(project.round(1), project.round(1).kept())
+    made = round_dataset(project.round(1), project.round(1).list_kept())
     left = {tag for sample in for_character(made.dataset, project.roles) for tag in split_tags(sample.caption)}
     assert {"zqx", "1girl"} <= left and not left & set(AKANE.identity)
 
@@ -163,22 +164,35 @@ def test_for_a_character_its_own_tags_are_left_out(project):
 def test_quotas_share_the_pictures_to_keep_as_the_views_were_asked_for(project):
     table = project.round(1).quotas(5)
     assert set(table) == {"angle", "framing", "expression", "background", "style"}
-    views = [read_json(path.with_suffix(".json"))["view"]["angle"] for path in project.round(1).made()]
+    views = [read_json(path.with_suffix(".json"))["view"]["angle"] for path in project.round(1).list_candidates()]
     assert all(table["angle"][tag] == -(-5 * views.count(tag) // 12) for tag in set(views))
     assert draw_project(project.folder.parent / "other").round(1).quotas(5) == {}
 
 
 def test_near_copies_are_put_together(project):
     one = project.round(1)
-    first = one.made()[0]
+    first = one.list_candidates()[0]
     lineage = read_json(first.with_suffix(".json"))
     twin = first.with_name("r1-900-abcdef.png")
     twin.write_bytes(first.read_bytes())
     write_json(twin.with_suffix(".json"), {**lineage, "name": twin.stem})
-    groups = near_copies(one.made())
-    assert any({first.stem, twin.stem} <= set(group) for group in groups)
     curated(one)
-    assert read_json(one.decisions_file)["twins"] == [list(group) for group in groups]
+    groups = read_json(one.decisions_file)["twins"]
+    assert any({first.stem, twin.stem} <= set(group) for group in groups)
+
+
+def test_what_curation_refuses_as_a_duplicate_stands_with_its_like_in_the_gallery(project):
+    one = project.round(1)
+    first, flipped = one.list_candidates()[0], one.list_candidates()[0].with_name("r1-900-abcdef.png")
+    ImageOps.mirror(Image.open(first)).save(flipped)
+    lineage = read_json(first.with_suffix(".json"))
+    write_json(flipped.with_suffix(".json"), {**lineage, "name": flipped.stem})
+    curated(one)
+    values = read_json(one.decisions_file)
+    refused = {row["candidate"]: row["reason"].removeprefix("duplicate of ") for row in values["decisions"]
+               if row["reason"].startswith("duplicate of ")}
+    assert refused[flipped.stem] == first.stem
+    assert all(any({name, other} <= set(group) for group in values["twins"]) for name, other in refused.items())
 
 
 def test_likeness_is_measured_with_an_eye_and_novelty_without_one(project):
@@ -193,7 +207,7 @@ def test_the_bases_own_pictures_let_burn_be_measured(project):
     base = torch.rand(16, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     done = curate_round(project.round(1), wanted=5, size=(64, 64), reference=base, eye=None)
     assert done.figures.burn is not None and done.figures.base_diversity > 0
-    assert len(project.round(0).made()) == 16
+    assert len(project.round(0).list_candidates()) == 16
 
 
 def test_pictures_of_ones_own_take_the_place_of_the_crops(tmp_path):
@@ -211,7 +225,7 @@ def test_a_damaged_decisions_file_is_told_in_one_line(project):
     one.folder.mkdir(exist_ok=True)
     one.decisions_file.write_text(json.dumps({"decisions": [{"candidate": "x"}]}))
     with pytest.raises(UserError, match="decisions.json holds no decisions"):
-        one.found()
+        one.read_decisions()
 
 
 def test_picks_of_a_round_are_empty_at_first(project):

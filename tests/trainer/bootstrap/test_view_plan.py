@@ -9,11 +9,11 @@ from lora_bootstrap.trainer.bootstrap.candidates import Lineage, picture_seed
 from lora_bootstrap.trainer.bootstrap.view_plan import (
     REFERENCE_COUNT,
     Source,
-    forget_others,
     is_kept,
     keep_candidates,
     lineage_of,
     plan_views,
+    remove_outdated,
 )
 from lora_bootstrap.trainer.captions.views import view_prompts
 
@@ -86,11 +86,12 @@ def test_every_picture_of_a_batch_is_kept(project):
     lineage = lineage_of(one, view, Source(None, 0.0, "recipe"))
     pictures = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
     paths = keep_candidates(one, lineage, pictures)
-    assert [path.stem.removeprefix(lineage.name) for path in paths] == ["", "-1", "-2"] and len(one.made()) == 3
+    assert [path.stem.removeprefix(lineage.name) for path in paths] == ["", "-1", "-2"]
+    assert len(one.list_candidates()) == 3
 
 
 def test_the_bases_pictures_of_other_settings_are_forgotten(project):
     one = draw_round(project, 0)
     first = lineage_of(one, plan_views(project, 0).views[0], Source(None, 0.0, "drawn"))
-    forget_others(one, [first.name])
-    assert [path.stem for path in one.made()] == [first.name]
+    remove_outdated(one, [first.name])
+    assert [path.stem for path in one.list_candidates()] == [first.name]

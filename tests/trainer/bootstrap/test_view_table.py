@@ -2,7 +2,7 @@
 
 import pytest
 
-from lora_bootstrap.trainer.bootstrap.view_table import asked_for, parse_table, steered, table_text
+from lora_bootstrap.trainer.bootstrap.view_table import count_views, parse_table, steer_axes, table_text
 from lora_bootstrap.trainer.captions.views import AXES, VOCABULARIES, tag_roles, view_prompts
 from lora_bootstrap.trainer.common.errors import UserError
 
@@ -48,7 +48,7 @@ def test_own_on_an_axis_is_what_the_picture_shows():
 
 def test_what_there_is_enough_of_is_asked_for_seldom_and_what_is_missing_more():
     captions = [", ".join(TAGS)] * 4
-    axes, notes = steered(SANDBOX.axes, captions, 16)
+    axes, notes = steer_axes(SANDBOX.axes, captions, 16)
     views = view_prompts(48, ROLES, SANDBOX, axes=axes)
     plain = view_prompts(48, ROLES, SANDBOX)
 
@@ -62,11 +62,11 @@ def test_what_there_is_enough_of_is_asked_for_seldom_and_what_is_missing_more():
 
 
 def test_the_guides_shares_are_met_where_the_table_asks_for_less():
-    axes, _ = steered({"angle": {"front view": 9, "from behind": 0.1}}, ["front view"] * 10, 20)
+    axes, _ = steer_axes({"angle": {"front view": 9, "from behind": 0.1}}, ["front view"] * 10, 20)
     assert axes["angle"]["from behind"] > 1.5  # a tenth of 20, as the guides want
 
 
 def test_asked_for_tells_how_often_in_the_tables_own_form():
-    text = asked_for([{"angle": "from side", "style": "dark"}, {"angle": "from side", "style": "pastel"}])
+    text = count_views([{"angle": "from side", "style": "dark"}, {"angle": "from side", "style": "pastel"}])
     assert text == "angle: from side 2\nstyle: dark 1, pastel 1"
     assert parse_table(text, SANDBOX)["angle"] == {"from side": 2}

@@ -8,12 +8,13 @@ from PIL import Image
 
 from lora_bootstrap.sandbox import PICTURES_DIR
 from lora_bootstrap.trainer.backends import diffusers as pipeline
-from lora_bootstrap.trainer.cli import main as cli
 from lora_bootstrap.trainer.cli.console import Console
+
+from ...helpers import command_line
 
 
 def run(*argv):
-    return cli.main(["tag", *map(str, argv)])
+    return command_line.run("tag", *argv)
 
 
 @pytest.fixture

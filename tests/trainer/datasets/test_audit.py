@@ -1,53 +1,37 @@
-"""An audit as a whole: findings in order, duplicates, coverage, the cache, cancelling, its report, and its command."""
+"""An audit as a whole: findings in order, duplicates, coverage, the cache, cancelling, and its report."""
 
 import json
-import random
 import tracemalloc
 
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.sandbox.drawing import draw
 from lora_bootstrap.trainer.captions.coverage import Bar
-from lora_bootstrap.trainer.cli import main as cli
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.common.events import Interrupted, Making
+from lora_bootstrap.trainer.common.events import Interrupted, Progress
 from lora_bootstrap.trainer.datasets import audit as audit_module
 from lora_bootstrap.trainer.datasets.audit import AuditConfig, AuditFinished, audit
 from lora_bootstrap.trainer.datasets.audit_report import (
     COLOURS,
     SHEET_PICTURES,
     as_json,
-    contact_sheet,
+    draw_audit_sheet,
     table,
     text_bar,
     write_audit,
 )
-from lora_bootstrap.trainer.datasets.dataset import Dataset, Sample, load_folder, save_samples
+from lora_bootstrap.trainer.datasets.dataset import Dataset, Sample, load_folder
 
-from ...helpers.audits import run_audit
+from ...helpers.audits import draw_faulty_folder, run_audit
 
 SMALL = AuditConfig(family="sandbox", resolution=128, workers=1)
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Six drawings of one character, one blurred, one copied, one of two people, one without a caption."""
-    folder, rng = tmp_path_factory.mktemp("set"), random.Random(5)
-    scenes = [world.Scene(world.HELD_OUT["akane"], angle=angle, framing=framing)
-              for angle in ("front view", "from side") for framing in ("full body", "upper body", "close-up")]
-    items = [(draw(scene, 128), ", ".join(["zqx", *world.caption_tags(scene)]), {"name": f"d{number}"})
-             for number, scene in enumerate(scenes)]
-    image = items[0][0]
-    above = draw(world.Scene(world.HELD_OUT["akane"], angle="from above"), 128)
-    items += [(above.filter(ImageFilter.GaussianBlur(2.5)), "zqx, 2girls", {"name": "soft"}),
-              (image.crop((3, 3, 125, 125)), "zqx, 1girl", {"name": "twin"}),
-              (draw(world.sample_scene(rng, background="white background", style="flat color"), 128), "",
-               {"name": "untold"})]
-    save_samples(folder, items)
-    (folder / "broken.png").write_bytes(b"nothing")
-    return folder
+    return draw_faulty_folder(tmp_path_factory.mktemp("set"))
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +102,11 @@ def test_a_missing_trigger_is_noted(home):
 def test_progress_comes_picture_by_picture_and_stopping_ends_it(home):
     dataset = load_folder(home)
     events = list(audit(dataset, SMALL))
-    assert events[:-1] == [Making("audit", done, 9) for done in range(1, 10)] and isinstance(events[-1], AuditFinished)
+    assert events[:-1] == [Progress("audit", done, 9) for done in range(1, 10)]
+    assert isinstance(events[-1], AuditFinished)
     seen = []
     stopped = list(audit(dataset, SMALL, should_stop=lambda: bool(seen.append(0)) or len(seen) == 2))
-    assert stopped == [Making("audit", 1, 9), Making("audit", 2, 9), Interrupted("audit")]
+    assert stopped == [Progress("audit", 1, 9), Progress("audit", 2, 9), Interrupted("audit")]
 
 
 def test_closing_an_audit_opens_no_more_pictures(home, monkeypatch):
@@ -159,7 +144,7 @@ def test_what_was_measured_is_kept_by_content(home, tmp_path, monkeypatch):
 def test_an_empty_set_is_audited_too():
     found = run_audit(Dataset(()), SMALL)
     assert (found.pictures, found.duplicates, found.counts) == ((), (), {})
-    assert "0 pictures" in table(found) and contact_sheet(found).size[0] > 0
+    assert "0 pictures" in table(found) and draw_audit_sheet(found).size[0] > 0
 
 
 def test_memory_does_not_grow_with_the_pictures_sides(tmp_path):
@@ -202,7 +187,7 @@ def test_the_json_holds_what_the_table_does_and_is_plain(found):
 
 
 def test_the_contact_sheet_frames_each_picture_by_its_worst_finding(found):
-    sheet = contact_sheet(found, columns=9, cell=64)
+    sheet = draw_audit_sheet(found, columns=9, cell=64)
     frames = [sheet.getpixel((8 + number * 72 + 1, 8 + 30)) for number in range(9)]
     assert frames == [COLOURS[picture.severity] for picture in found.pictures]
     assert sheet.size == (8 + 9 * 72, 8 + 64 + 30 + 8)
@@ -210,7 +195,7 @@ def test_the_contact_sheet_frames_each_picture_by_its_worst_finding(found):
 
 def test_a_long_sheet_shows_the_worst_first(found):
     many = audit_module.dataclasses.replace(found, pictures=found.pictures * 60)
-    sheet = contact_sheet(many, columns=40, cell=16)
+    sheet = draw_audit_sheet(many, columns=40, cell=16)
     assert SHEET_PICTURES == 400 and sheet.size == (8 + 40 * 24, 28 + 10 * (16 + 30 + 8))
     assert sheet.getpixel((8 + 1, 28 + 8)) == COLOURS["fault"]
 
@@ -229,22 +214,3 @@ def test_an_audit_is_written_to_three_files(found, tmp_path):
 def test_wrong_settings_are_one_clear_line(settings, words):
     with pytest.raises(UserError, match=words):
         AuditConfig(**settings)
-
-
-def test_the_command_writes_its_files_and_prints_the_table(home, tmp_path, capsys):
-    argv = ["audit", "--dataset", str(home), "--family", "sandbox", "--resolution", "128", "--output", str(tmp_path),
-            "--name", "mine"]
-    assert cli.main(argv) == 0
-    out = capsys.readouterr().out
-    assert "soft.png" in out and "no view from behind" in out
-    assert (tmp_path / "audits" / "mine" / "contact_sheet.png").is_file()
-    assert cli.main([*argv, "--json"]) == 0
-    value = json.loads(capsys.readouterr().out)
-    assert value["finished"] and value["counts"]["duplicate"] == 1
-
-
-def test_a_mistake_on_the_command_line_is_one_line(tmp_path, capsys):
-    assert cli.main(["audit", "--dataset", str(tmp_path / "none")]) == 2
-    assert cli.main(["audit", "--dataset", str(tmp_path), "--purpose", "hero"]) == 2
-    error = capsys.readouterr().err
-    assert "is not a folder" in error and "unknown purpose" in error and error.count("\n") == 2

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.common.events import Making, Warned
+from lora_bootstrap.trainer.common.events import Progress, Warned
 from lora_bootstrap.trainer.datasets.dataset import Dataset, load_folder, save_samples
 from lora_bootstrap.trainer.datasets.kohya_folder import save_dataset
 
@@ -92,7 +92,7 @@ def test_a_dataset_is_not_saved_into_itself(dataset, tmp_path):
 
 def test_a_save_that_was_stopped_is_gone_on_with(dataset, out):
     events = save_dataset(dataset, out, "girl")
-    assert next(events) == Making("saving", 1, 3)
+    assert next(events) == Progress("saving", 1, 3)
     events.close()
     assert save(dataset, out).dataset.fingerprint == load_folder(out).fingerprint
 

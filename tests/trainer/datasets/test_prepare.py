@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageOps
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.sandbox.drawing import draw
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.common.events import Interrupted, Making
+from lora_bootstrap.trainer.common.events import Interrupted, Progress
 from lora_bootstrap.trainer.datasets.dataset import Dataset, Sample, load_folder
 from lora_bootstrap.trainer.datasets.framing import (
     frame_subject,
@@ -27,10 +27,10 @@ from lora_bootstrap.trainer.datasets.retouch import (
     asymmetric_words,
     asymmetry,
     lab_statistics,
-    matched,
+    match_colours,
     on_background,
-    recaptioned,
-    resized,
+    replace_background_tags,
+    resize_image,
 )
 
 
@@ -131,10 +131,10 @@ def test_shrinking_is_antialiased_and_keeps_mode_and_mean():
     stripes = np.zeros((64, 64), dtype=np.uint8)
     stripes[:, ::2] = 255
     for image in (Image.fromarray(stripes), Image.fromarray(np.stack([stripes] * 3, -1))):
-        small = np.asarray(resized(image, (16, 16))).astype(float)
+        small = np.asarray(resize_image(image, (16, 16))).astype(float)
         assert abs(small.mean() - 127.5) < 6 and small.std() < 30
-        assert resized(image, (16, 16)).mode == image.mode
-    assert resized(image, (64, 64)) is image
+        assert resize_image(image, (16, 16)).mode == image.mode
+    assert resize_image(image, (64, 64)) is image
 
 
 def test_colours_are_brought_to_those_of_the_reference():
@@ -142,18 +142,18 @@ def test_colours_are_brought_to_those_of_the_reference():
     image = Image.fromarray(rng.integers(80, 170, (32, 32, 3), dtype=np.uint8))
     reference = Image.fromarray((rng.integers(80, 170, (32, 32, 3)) * (1.0, 0.85, 0.7)).astype(np.uint8))
     target, before = lab_statistics(reference), lab_statistics(image)
-    after = lab_statistics(matched(image, target))
+    after = lab_statistics(match_colours(image, target))
     assert (after - target).abs().max() < 1.0 < (before - target).abs().max()
-    half = lab_statistics(matched(image, target, 0.5))
+    half = lab_statistics(match_colours(image, target, 0.5))
     assert ((half[0] - (before[0] + target[0]) / 2).abs() < 1.0).all()
-    assert np.abs(np.asarray(matched(image, target, 0.0)).astype(int) - np.asarray(image)).max() <= 1
+    assert np.abs(np.asarray(match_colours(image, target, 0.0)).astype(int) - np.asarray(image)).max() <= 1
 
 
 def test_a_mask_says_whose_colours_are_matched():
     image = sheet((40, 40), (0, 0, 20, 40), (150, 100, 100), (20, 200, 20))
     mask = mask_of((40, 40), (0, 0, 20, 40))
     target = lab_statistics(sheet((8, 8), (0, 0, 8, 8), (100, 100, 150)))
-    pixel = matched(image, target, 1.0, mask).getpixel((5, 5))
+    pixel = match_colours(image, target, 1.0, mask).getpixel((5, 5))
     assert all(abs(value - wanted) <= 2 for value, wanted in zip(pixel, (100, 100, 150), strict=True))
 
 
@@ -168,9 +168,9 @@ def test_the_background_is_replaced_by_a_colour_or_by_a_picture_that_covers():
 
 def test_captions_follow_the_background():
     told = "zqx, 1girl, outdoors, night, smile"
-    assert recaptioned(told, "white background") == "zqx, 1girl, smile, white background"
-    assert recaptioned("zqx, park", "") == "zqx"
-    assert recaptioned("A girl in a park.", "white background") == "A girl in a park."
+    assert replace_background_tags(told, "white background") == "zqx, 1girl, smile, white background"
+    assert replace_background_tags("zqx, park", "") == "zqx"
+    assert replace_background_tags("A girl in a park.", "white background") == "A girl in a park."
 
 
 def test_asymmetric_characters_are_known_by_their_words_or_by_measure():
@@ -211,9 +211,9 @@ def test_a_prepared_set_is_a_kohya_folder_of_pictures_captions_and_masks(folder,
 def test_progress_is_told_and_stopping_keeps_the_folder_usable(folder, tmp_path):
     dataset, config = load_folder(folder), PrepareConfig(family="sandbox")
     events = list(prepare(dataset, config, tmp_path / "out", should_stop=lambda: True))
-    assert events == [Making("prepare", 1, 2), Interrupted("prepare")]
+    assert events == [Progress("prepare", 1, 2), Interrupted("prepare")]
     events = list(prepare(dataset, config, tmp_path / "out"))
-    assert events[:2] == [Making("prepare", 1, 2), Making("prepare", 2, 2)]
+    assert events[:2] == [Progress("prepare", 1, 2), Progress("prepare", 2, 2)]
     assert isinstance(events[-1], PrepareFinished) and not events[-1].reused
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.pictures.crops import MAX_OVERLAP, overlap, suggest_crops
+from lora_bootstrap.trainer.pictures.crops import MAX_OVERLAP, box_overlap, suggest_crops
 from lora_bootstrap.trainer.pictures.saliency import WORK_SIDE, find_subject
 
 GROUNDS = ("white", "scene", "noise")
@@ -54,7 +54,7 @@ def _inside(inner, outer):
 def test_the_subject_is_told_from_its_ground(ground, shift):
     image, _, figure = _figure(ground=ground, shift=shift)
     found = tuple(side * 256 / WORK_SIDE for side in find_subject(image).box)
-    assert overlap(found, figure) > 0.7
+    assert box_overlap(found, figure) > 0.7
 
 
 @pytest.mark.parametrize("ground", GROUNDS)
@@ -64,7 +64,7 @@ def test_the_face_crop_holds_the_head_and_little_else(ground, size, shift):
     image, head, _ = _figure(size, ground, shift)
     crops = {crop.name: crop.box for crop in suggest_crops(image)}
     assert _inside(head, crops["face"]) > 0.6
-    assert overlap(head, crops["face"]) > 0.5
+    assert box_overlap(head, crops["face"]) > 0.5
 
 
 def test_the_upper_crop_holds_the_head_but_not_the_feet():
@@ -92,7 +92,7 @@ def test_crops_are_distinct_inside_the_picture_and_not_tiny(count, size):
         assert 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
         assert min(right - left, bottom - top) >= max(16, int(0.2 * min(size)))
     for one, other in itertools.combinations(crops, 2):
-        assert overlap(one.box, other.box) < MAX_OVERLAP
+        assert box_overlap(one.box, other.box) < MAX_OVERLAP
 
 
 @pytest.mark.parametrize("size", [(1, 1), (16, 16), (3, 900)])

@@ -16,9 +16,11 @@ from lora_bootstrap.trainer.pictures.duplicates import (
     Search,
     best_of,
     bits_apart,
+    copies_of,
     difference,
     find_duplicates,
-    fingerprint,
+    fingerprint_picture,
+    group_copies,
     same_picture,
 )
 
@@ -42,8 +44,12 @@ def crop(image, left, top, share=0.05):
 
 
 def groups(images, search=None):
-    prints = [fingerprint(image) for image in images]
+    prints = [fingerprint_picture(image) for image in images]
     return find_duplicates(np.stack([own.hashes for own in prints]), lambda index: prints[index].thumb, search)
+
+
+def prints_of(*images):
+    return [fingerprint_picture(image) for image in images]
 
 
 COPIES = {
@@ -76,6 +82,21 @@ def test_one_scene_with_another_pose_or_background_is_another_picture():
     assert groups([draw(scene, 192) for scene in scenes]) == []
 
 
+def test_copies_of_originals_are_found_one_way_and_not_among_themselves():
+    a, b, c = pictures(3)
+    made = prints_of(ImageOps.mirror(a), b, jpeg(b), crop(a, 1, 0))
+    assert copies_of(made, prints_of(a, c)) == [True, False, False, True]
+    assert copies_of(made, prints_of(a, a, c)) == [True, False, False, True]
+    assert copies_of(made, []) == [False] * 4 and copies_of([], made) == []
+
+
+def test_groups_of_fingerprints_are_those_of_the_pictures():
+    a, b = pictures(2)
+    images = [a, b, jpeg(a), ImageOps.mirror(b), crop(a, 0, 1)]
+    assert group_copies(prints_of(*images)) == groups(images) == [[0, 2, 4], [1, 3]]
+    assert group_copies([]) == []
+
+
 def test_no_pictures_and_one_picture_have_no_duplicates():
     assert find_duplicates(np.zeros((0, 2 * WINDOWS), dtype=np.uint64), lambda index: None) == []
     assert groups(pictures(1)) == []
@@ -83,7 +104,7 @@ def test_no_pictures_and_one_picture_have_no_duplicates():
 
 def test_a_crop_is_laid_on_its_picture_to_a_fraction_of_a_pixel():
     image = pictures(1)[0]
-    whole, part = fingerprint(image), fingerprint(crop(image, 0.3, 0.8))
+    whole, part = fingerprint_picture(image), fingerprint_picture(crop(image, 0.3, 0.8))
     window = int(bits_apart(whole.hashes, part.hashes[0]).argmin())
     mean, worst = difference(whole.thumb, part.thumb, window)
     assert mean < 0.02 and worst < 0.06 and same_picture(whole.thumb, part.thumb, window)

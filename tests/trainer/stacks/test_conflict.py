@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.lora.layers import Change, energy, open_stack, read_header
-from lora_bootstrap.trainer.lora.names import block_of, diffusers_names, layer_name, layers_per_block
+from lora_bootstrap.trainer.lora.layers import LayerDelta, energy, read_header
+from lora_bootstrap.trainer.lora.layouts import block_of, diffusers_names, layers_per_block
+from lora_bootstrap.trainer.lora.names import layer_name
 from lora_bootstrap.trainer.stacks.conflict import FINE, MERGE, STRENGTHS, measure_conflict
 from lora_bootstrap.trainer.stacks.conflict_picture import HOT, conflict_picture, heat_picture
 from lora_bootstrap.trainer.stacks.conflict_table import HeatMap, headers, heat_map, kappa_map, report_dict, table_rows
-from lora_bootstrap.trainer.stacks.overlap import overlap, read_change
+from lora_bootstrap.trainer.stacks.layer_stack import open_stack
+from lora_bootstrap.trainer.stacks.overlap import measure_overlap, read_change
 from lora_bootstrap.trainer.stacks.stack import StackEntry, stack_advice
 
 from ...helpers.lora_files import (
@@ -50,7 +52,7 @@ def pair(*paths, strengths=(1.0, 1.0), **options):
 
 def test_the_figures_of_a_layer_are_those_of_the_whole_matrices():
     first, second = change(4, 0), change(6, 50)
-    found, a, b = overlap(read_change(first), read_change(second)), first.dense(), second.dense()
+    found, a, b = measure_overlap(read_change(first), read_change(second)), first.dense(), second.dense()
     assert close(found.first, a.square().sum().item()) and close(found.second, b.square().sum().item())
     assert close(found.on_first, (b @ rows_of(a)).square().sum().item())
     assert close(found.on_second, (a @ rows_of(b)).square().sum().item())
@@ -62,7 +64,7 @@ def test_the_figures_of_a_layer_are_those_of_the_whole_matrices():
 
 def test_of_many_directions_only_the_larger_ones_count():
     first, second = change(90, 0, 100, 200), change(80, 50, 100, 200)
-    found, a, b = overlap(read_change(first), read_change(second)), first.dense(), second.dense()
+    found, a, b = measure_overlap(read_change(first), read_change(second)), first.dense(), second.dense()
     left, right = rows_of(a, 0.95), rows_of(b, 0.95)
     assert left.shape[1] < 90 and right.shape[1] < 80
     share = (b @ right @ right.T @ left).square().sum() / (b @ right).square().sum()
@@ -73,15 +75,16 @@ def test_of_many_directions_only_the_larger_ones_count():
 @pytest.mark.parametrize("rank", [1, 4, 20, 80])
 def test_a_lora_has_kappa_and_cosine_one_with_itself(rank):
     reading = read_change(change(rank, 3, 90, 100))
-    found = overlap(reading, reading)
+    found = measure_overlap(reading, reading)
     assert close(found.kappa, 1) and close(found.cosine, 1) and close(found.excess, 1)
 
 
 def test_who_listens_to_other_inputs_does_not_interfere_and_who_listens_to_the_same_does_whatever_it_says():
     left, right = random(3, IN, seed=1), random(3, IN, seed=2)
     left[:, IN // 2:], right[:, :IN // 2] = 0, 0
-    apart = overlap(read_change(Change(random(OUT, 3), left)), read_change(Change(random(OUT, 3), right)))
-    same = overlap(read_change(Change(random(OUT, 3), left)), read_change(Change(random(OUT, 3, seed=9), left)))
+    first = read_change(LayerDelta(random(OUT, 3), left))
+    apart = measure_overlap(first, read_change(LayerDelta(random(OUT, 3), right)))
+    same = measure_overlap(first, read_change(LayerDelta(random(OUT, 3, seed=9), left)))
     assert apart.kappa < 1e-6 and apart.excess < 0
     assert close(same.kappa, 1) and abs(same.cosine) < 0.6
 
@@ -89,17 +92,17 @@ def test_who_listens_to_other_inputs_does_not_interfere_and_who_listens_to_the_s
 def test_how_a_change_is_written_in_factors_does_not_matter():
     first, second = change(4, 0), change(6, 50)
     mix = random(4, 4, seed=7)
-    padded = Change(torch.cat([first.up, torch.zeros(OUT, 3)], 1), torch.cat([first.down, random(3, IN, seed=8)]))
-    doubled = Change(torch.cat([first.up, first.up], 1), torch.cat([0.3 * first.down, 0.7 * first.down]))
-    expected = vars(overlap(read_change(first), read_change(second)))
-    mixed = Change(first.up @ mix, mix.inverse() @ first.down)
-    for other in (Change(first.up / 300, first.down * 300), mixed, padded, doubled):
-        found = vars(overlap(read_change(other), read_change(second)))
+    padded = LayerDelta(torch.cat([first.up, torch.zeros(OUT, 3)], 1), torch.cat([first.down, random(3, IN, seed=8)]))
+    doubled = LayerDelta(torch.cat([first.up, first.up], 1), torch.cat([0.3 * first.down, 0.7 * first.down]))
+    expected = vars(measure_overlap(read_change(first), read_change(second)))
+    mixed = LayerDelta(first.up @ mix, mix.inverse() @ first.down)
+    for other in (LayerDelta(first.up / 300, first.down * 300), mixed, padded, doubled):
+        found = vars(measure_overlap(read_change(other), read_change(second)))
         assert all(close(found[name], value) for name, value in expected.items())
 
 
 def test_strengths_change_what_is_written_over_but_not_kappa():
-    found = overlap(read_change(change(4, 0)), read_change(change(6, 50)))
+    found = measure_overlap(read_change(change(4, 0)), read_change(change(6, 50)))
     strong = found.at(0.5, -1.2)
     assert close(strong.kappa, found.kappa) and close(strong.chance, found.chance)
     assert close(strong.cosine, -found.cosine)
@@ -108,7 +111,7 @@ def test_strengths_change_what_is_written_over_but_not_kappa():
 
 
 def test_at_the_balance_both_are_overridden_by_kappa_over_one_plus_kappa_and_elsewhere_one_by_more():
-    found = overlap(read_change(change(4, 0)), read_change(change(6, 50)))
+    found = measure_overlap(read_change(change(4, 0)), read_change(change(6, 50)))
     even = found.at(1, found.balance)
     assert close(even.second_over_first, found.kappa / (1 + found.kappa))
     assert close(even.first_over_second, found.least_override)
@@ -118,13 +121,13 @@ def test_at_the_balance_both_are_overridden_by_kappa_over_one_plus_kappa_and_els
 
 
 def test_at_the_cap_the_override_is_the_tolerance():
-    found = overlap(read_change(change(4, 0)), read_change(change(6, 50)))
+    found = measure_overlap(read_change(change(4, 0)), read_change(change(6, 50)))
     assert close(found.at(1, found.most_second(0.3)).second_over_first, 0.3)
     assert close(found.at(1, found.least_second(0.3)).first_over_second, 0.3)
 
 
 def test_loras_that_have_nothing_to_do_with_each_other_are_at_chance():
-    found = [overlap(read_change(change(8, seed, 64, 128)), read_change(change(8, seed + 5000, 64, 128)))
+    found = [measure_overlap(read_change(change(8, seed, 64, 128)), read_change(change(8, seed + 5000, 64, 128)))
              for seed in range(0, 400, 10)]
     whole = sum(found[1:], found[0])
     assert whole.chance == pytest.approx(8 / 128, rel=1e-6)
@@ -134,16 +137,16 @@ def test_loras_that_have_nothing_to_do_with_each_other_are_at_chance():
 
 def test_a_cosines_excess_has_its_sign_and_none_below_chance():
     one, other = change(1, 0), change(1, 0)
-    against = Change(-other.up, other.down)
-    assert close(overlap(read_change(one), read_change(against)).cosine_excess, -1)
-    found = overlap(read_change(one), read_change(change(1, 50)))
+    against = LayerDelta(-other.up, other.down)
+    assert close(measure_overlap(read_change(one), read_change(against)).cosine_excess, -1)
+    found = measure_overlap(read_change(one), read_change(change(1, 50)))
     assert abs(found.cosine) < found.cosine_chance and found.cosine_excess == 0
 
 
 def test_the_order_of_two_loras_only_swaps_their_figures(two):
     there, back = pair(*two), pair(*reversed(two))
     assert close(there.total.kappa, back.total.kappa)
-    assert all(close(value, vars(back.total.swapped())[name]) for name, value in vars(there.total).items())
+    assert all(close(value, vars(back.total.swap())[name]) for name, value in vars(there.total).items())
     assert close(there.used.second_over_first, back.used.first_over_second)
 
 
@@ -190,7 +193,7 @@ def test_every_kind_is_the_matrix_that_its_formula_says_and_is_compared_as_that(
     path = write(tmp_path / "a.safetensors", {kohya(LAYERS[0]): tensors})
     other = write(tmp_path / "b.safetensors", {kohya(LAYERS[0]): plain(3, 60, *dense.shape)})
     with open_stack([path, other]) as stack:
-        mine, theirs = stack.changes(stack.names[0])
+        mine, theirs = stack.deltas(stack.names[0])
     torch.testing.assert_close(mine.dense(), dense, rtol=1e-6, atol=1e-6)
     assert close(energy(mine), dense.square().sum().item())
     found, basis = pair(path, other).total, rows_of(dense)

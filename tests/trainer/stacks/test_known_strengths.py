@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from lora_bootstrap.trainer.stacks.known_strengths import FILE, Known, KnownLora, recall, remember
+from lora_bootstrap.trainer.stacks.known_strengths import FILE, KnownLora, MeasuredPair, recall, remember
 
 SCORES = {"harmonic": 0.84, "identity": 0.9, "style": 0.8, "prompt": None}
 
@@ -21,8 +21,8 @@ def files(tmp_path):
 
 def known(files, base="sd15", character=("girl", 0.8), style=("ink", 0.5)):
     loras = [KnownLora.of(f"{name}.safetensors", files[name], strength) for name, strength in (character, style)]
-    return Known(base=base, character=loras[0], style=loras[1], scores=SCORES, eye="judge", sweep="one",
-                 at="2030-01-01T00:00:00+00:00")
+    return MeasuredPair(base=base, character=loras[0], style=loras[1], scores=SCORES, eye="judge", sweep="one",
+                        at="2030-01-01T00:00:00+00:00")
 
 
 def told(path, files, *names):

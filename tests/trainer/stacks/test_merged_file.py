@@ -11,7 +11,7 @@ from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.lora.file import Factors, LoraWeights, load_lora, save_lora
 from lora_bootstrap.trainer.stacks.merge import MergeSettings
 from lora_bootstrap.trainer.stacks.merged_file import merge_to_file
-from lora_bootstrap.trainer.stacks.stack import LONGEST_NAME, StackEntry, joined_names
+from lora_bootstrap.trainer.stacks.stack import LONGEST_NAME, StackEntry, join_names
 from lora_bootstrap.trainer.training.adapters import select_modules
 
 from ...helpers.lora_files import lora
@@ -127,8 +127,8 @@ def test_a_missing_parent_is_told(two, tmp_path):
 
 
 def test_names_are_joined_to_one_that_a_file_can_have():
-    assert joined_names(["hero", "ink"]) == "hero+ink"
-    assert joined_names(["a/final", "b:c"]) == "a_final+b_c"
-    assert joined_names([".."]) == "loras" and joined_names([]) == "loras"
-    assert len(joined_names(["x" * 200, "y"])) == LONGEST_NAME
-    assert joined_names(["赤" * 90]) == "赤" * 40
+    assert join_names(["hero", "ink"]) == "hero+ink"
+    assert join_names(["a/final", "b:c"]) == "a_final+b_c"
+    assert join_names([".."]) == "loras" and join_names([]) == "loras"
+    assert len(join_names(["x" * 200, "y"])) == LONGEST_NAME
+    assert join_names(["赤" * 90]) == "赤" * 40

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.sweeps.axis_text import MOST, choose_checkpoints, choose_names, lines, numbers
+from lora_bootstrap.trainer.sweeps.axis_text import MOST, choose_checkpoints, choose_names, lines, parse_numbers
 
 
 @pytest.mark.parametrize(("text", "values"), [
@@ -17,14 +17,14 @@ from lora_bootstrap.trainer.sweeps.axis_text import MOST, choose_checkpoints, ch
     ("-1", (-1.0,)), ("-1-1 [5]", (-1.0, -0.5, 0.0, 0.5, 1.0)), ("-1--3", (-1, -2, -3)), ("2-2", (2,)),
     ("0.8, 1-0.8 (-0.1), 0.9", (0.8, 1.0, 0.9))])
 def test_numbers_and_ranges(text, values):
-    found = numbers(text, "strengths")
+    found = parse_numbers(text, "strengths")
     assert found == values and all(type(value) is float for value in found)
 
 
 def test_whole_numbers_are_whole_and_exact_beyond_what_a_float_holds():
     most = 2**64 - 1
-    assert numbers(f"3, 1-2, {most - 2}-{most}", "seeds", whole=True) == (3, 1, 2, most - 2, most - 1, most)
-    assert all(type(value) is int for value in numbers("1-4", "seeds", whole=True))
+    assert parse_numbers(f"3, 1-2, {most - 2}-{most}", "seeds", whole=True) == (3, 1, 2, most - 2, most - 1, most)
+    assert all(type(value) is int for value in parse_numbers("1-4", "seeds", whole=True))
 
 
 @pytest.mark.parametrize(("text", "says"), [
@@ -36,18 +36,19 @@ def test_whole_numbers_are_whole_and_exact_beyond_what_a_float_holds():
     ("0-500", "are 501 values; at most 500"), ("0-1 (+0.001)", "at most 500"), ("1-400, 1001-1400", "more than 500")])
 def test_what_is_no_axis_is_told(text, says):
     with pytest.raises(UserError) as raised:
-        numbers(text, "strengths")
+        parse_numbers(text, "strengths")
     assert says in str(raised.value) and "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("text", ["1.5", "1-2 (+0.5)", "1-4 [3]"])
 def test_seeds_are_whole(text):
     with pytest.raises(UserError, match="seeds '"):
-        numbers(text, "seeds", whole=True)
+        parse_numbers(text, "seeds", whole=True)
 
 
 def test_as_many_values_as_there_may_be_are_taken():
-    assert len(numbers(f"1-{MOST}", "seeds", whole=True)) == len(numbers(f"0-1 [{MOST}]", "strengths")) == MOST
+    assert len(parse_numbers(f"1-{MOST}", "seeds", whole=True)) == MOST
+    assert len(parse_numbers(f"0-1 [{MOST}]", "strengths")) == MOST
 
 
 def test_lines_are_taken_once_without_blanks_and_remarks():

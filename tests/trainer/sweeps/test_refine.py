@@ -17,7 +17,7 @@ from lora_bootstrap.trainer.sweeps.refine import (
     Stacked,
     harmonic_mean,
     heat_maps,
-    judged_pairs,
+    judge_pairs,
     pair_sweep,
     refine,
     write_refinement,
@@ -182,8 +182,8 @@ def test_prompt_is_a_share_of_what_the_base_shows_and_triggers_are_not_read(resu
 
 
 def test_the_pair_between_too_little_and_too_much_is_taken(result):
-    assert (result.taken.character, result.taken.style_strength) == (1.0, 0.5)
-    assert result.taken.harmonic == max(pair.harmonic for pair in result.pairs)
+    assert (result.best_pair.character, result.best_pair.style_strength) == (1.0, 0.5)
+    assert result.best_pair.harmonic == max(pair.harmonic for pair in result.pairs)
     assert result.lines[0].startswith("Take girl 1, ink 0.5: harmonic 0.")
     assert "girl 1 is at the edge of the grid, the largest that was tried: try higher too." in result.lines
     assert "Identity is measured against the character alone, for no dataset is linked." in result.lines
@@ -200,7 +200,7 @@ def test_with_pictures_of_the_character_identity_is_likeness_to_them(drawn, tmp_
 
 def test_without_an_eye_only_style_is_measured_and_nothing_is_recommended(drawn):
     found = measured(drawn)
-    assert found.best is None and found.taken is None and found.plateau == ()
+    assert found.best is None and found.best_pair is None and found.plateau == ()
     assert found.lines[0].startswith("Nothing is recommended: that takes identity and style")
     assert "there is no eye. Wire a CLIP Vision model" in found.lines[1]
     assert {pair.identity for pair in found.pairs} == {pair.prompt for pair in found.pairs} == {None}
@@ -258,9 +258,9 @@ def test_a_sweep_without_a_pair_is_refused(tmp_path):
 
 def judged(table, prompt=1.0, notes=()):
     """Of a table of (identity, style): a row for each of the character's strengths."""
-    return judged_pairs([Pair((row, column), (row + 1) / 10, (column + 1) / 10, 4, identity, style, prompt)
-                         for row, line in enumerate(table) for column, (identity, style) in enumerate(line)],
-                        LABELS, notes=notes)
+    return judge_pairs([Pair((row, column), (row + 1) / 10, (column + 1) / 10, 4, identity, style, prompt)
+                        for row, line in enumerate(table) for column, (identity, style) in enumerate(line)],
+                       LABELS, notes=notes)
 
 
 def test_the_harmonic_mean_is_low_if_any_figure_is():
@@ -271,13 +271,13 @@ def test_the_harmonic_mean_is_low_if_any_figure_is():
 def test_a_lucky_pair_among_bad_ones_is_not_taken():
     low, good, lucky = (0.3, 0.3), (0.8, 0.8), (0.85, 0.85)
     found = judged([[lucky, low, low, low], [low, low, good, good], [low, low, good, good], [low, low, good, good]])
-    assert found.taken.at == (2, 3)
-    assert found.taken.harmonic == pytest.approx(1 / ((2 / 0.8 + 1) / 3)), "its own is told, not the evened"
+    assert found.best_pair.at == (2, 3)
+    assert found.best_pair.harmonic == pytest.approx(1 / ((2 / 0.8 + 1) / 3)), "its own is told, not the evened"
 
 
 def test_of_equal_pairs_the_least_strengths_are_taken():
     found = judged([[(0.8, 0.8)] * 3] * 3)
-    assert found.taken.at == (0, 0) and len(found.plateau) == 9
+    assert found.best_pair.at == (0, 0) and len(found.plateau) == 9
     assert found.lines[1] == f"As good within {NEAR}: 9 of 9 pairs around it, girl 0.1 to 0.3 with ink 0.1 to 0.3."
     assert found.lines[2:4] == (
         "girl 0.1 is at the edge of the grid, the smallest that was tried: try lower too.",
@@ -298,7 +298,7 @@ def test_one_pair_is_taken_and_has_no_edge():
 
 def test_pairs_without_a_figure_are_not_taken():
     pairs = [Pair((0, 0), 0.5, 0.3, 2, 0.9, None, 1.0), Pair((1, 0), 1.0, 0.3, 2, 0.4, 0.4, 1.0)]
-    assert judged_pairs(pairs, LABELS).best == 1
+    assert judge_pairs(pairs, LABELS).best == 1
 
 
 # -- on disk -----------------------------------------------------------------------------------------------------------
@@ -312,5 +312,5 @@ def test_what_was_found_is_written_with_a_picture_of_each_figure(drawn, result):
     heat = heat_maps(drawn, result)["harmonic"]
     assert heat.columns == ("girl 0.5", "girl 0.75", "girl 1") and heat.rows == ("ink 0.25", "ink 0.5", "ink 0.75")
     assert heat.title == "harmonic mean, taken girl 1, ink 0.5"
-    assert heat.values[1][2] == result.taken.harmonic
+    assert heat.values[1][2] == result.best_pair.harmonic
     assert Image.open(paths["harmonic"]).width > 100

@@ -17,11 +17,11 @@ from lora_bootstrap.trainer.sweeps.score import (
     GOOD,
     OVERTRAINED,
     UNDERTRAINED,
-    Row,
     Scale,
+    ScoreRow,
     ScoreSettings,
     f_score,
-    judged,
+    judge_rows,
     score_sweep,
 )
 from lora_bootstrap.trainer.sweeps.score_table import as_csv, as_picture, report, write_scores
@@ -32,8 +32,8 @@ WHOLE = Scale(likeness_without=0.0, likeness_training=1.0, prompt_without=1.0)
 
 def rows(*figures):
     """Checkpoints at steps 100, 200, ... of 10 epochs a hundred steps, at strength 1."""
-    return [Row(0, place, 0, f"step {100 * (place + 1)}, strength 1", 4, step=100 * (place + 1), epoch=place * 3 + 1,
-                lora=f"l{place}", at=1.0, **one) for place, one in enumerate(figures)]
+    return [ScoreRow(0, place, 0, f"step {100 * (place + 1)}, strength 1", 4, step=100 * (place + 1),
+                     epoch=place * 3 + 1, lora=f"l{place}", at=1.0, **one) for place, one in enumerate(figures)]
 
 
 def figures(likeness, prompt=0.9, **more):
@@ -51,7 +51,7 @@ def test_the_f_score_is_the_harmonic_mean_and_likeness_weighs_alpha_squared():
 
 
 def test_the_best_row_is_taken_and_the_others_are_too_early_or_too_late():
-    scores = judged(rows(figures(0.4), figures(0.9), figures(0.6)), WHOLE, SETTINGS)
+    scores = judge_rows(rows(figures(0.4), figures(0.9), figures(0.6)), WHOLE, SETTINGS)
     assert scores.best.step == 200 and scores.best.score == pytest.approx(0.9)
     assert [row.verdict for row in scores.rows] == [UNDERTRAINED, GOOD, OVERTRAINED]
     assert [row.advice for row in scores.rows] == [
@@ -60,50 +60,50 @@ def test_the_best_row_is_taken_and_the_others_are_too_early_or_too_late():
 
 
 def test_far_from_the_best_the_advice_leads_two_to_four_epochs_on():
-    scores = judged(rows(*(figures(value) for value in (0.2, 0.4, 0.6, 0.9))), WHOLE, SETTINGS)
+    scores = judge_rows(rows(*(figures(value) for value in (0.2, 0.4, 0.6, 0.9))), WHOLE, SETTINGS)
     assert scores.rows[0].advice == "Advance 2-4 epochs, to step 200."
 
 
 @pytest.mark.parametrize("gate, value", [("copies", 0.2), ("burn", 99.0), ("diversity", 0.3)])
 def test_a_row_that_breaks_a_gate_is_not_taken_however_alike(gate, value):
-    scores = judged(rows(figures(0.7), figures(0.95, **{gate: value})), WHOLE, SETTINGS)
+    scores = judge_rows(rows(figures(0.7), figures(0.95, **{gate: value})), WHOLE, SETTINGS)
     assert scores.best.step == 100 and scores.rows[1].gates == (gate,)
     assert scores.rows[1].verdict == OVERTRAINED
 
 
 def test_validation_is_measured_against_the_runs_lowest():
     limit = SETTINGS.most_validation
-    scores = judged(rows(figures(0.7, validation=0.5), figures(0.8, validation=0.5 * limit - 0.001),
-                         figures(0.9, validation=0.5 * limit + 0.001)), WHOLE, SETTINGS)
+    scores = judge_rows(rows(figures(0.7, validation=0.5), figures(0.8, validation=0.5 * limit - 0.001),
+                             figures(0.9, validation=0.5 * limit + 0.001)), WHOLE, SETTINGS)
     assert [row.gates for row in scores.rows] == [(), (), ("validation",)] and scores.best.step == 200
 
 
 def test_where_every_row_breaks_a_gate_the_one_that_breaks_fewest_is_taken_and_it_is_said():
-    scores = judged(rows(figures(0.9, burn=99.0, copies=0.5), figures(0.7, burn=99.0)), WHOLE, SETTINGS)
+    scores = judge_rows(rows(figures(0.9, burn=99.0, copies=0.5), figures(0.7, burn=99.0)), WHOLE, SETTINGS)
     assert scores.best.step == 200 and "No row passes every gate; this one breaks burn." in scores.why
 
 
 def test_of_equal_rows_the_earlier_checkpoint_is_taken_and_the_strength_nearest_to_one():
     equal = rows(figures(0.9), figures(0.9 + SETTINGS.tie / 4))
-    assert judged(equal, WHOLE, SETTINGS).best.step == 100
-    strengths = [Row(0, 0, place, "", 4, step=100, at=at, likeness=0.9, prompt=0.9)
+    assert judge_rows(equal, WHOLE, SETTINGS).best.step == 100
+    strengths = [ScoreRow(0, 0, place, "", 4, step=100, at=at, likeness=0.9, prompt=0.9)
                  for place, at in enumerate((0.6, 0.9, 1.4))]
-    assert judged(strengths, WHOLE, SETTINGS).best.at == 0.9
+    assert judge_rows(strengths, WHOLE, SETTINGS).best.at == 0.9
 
 
 def test_the_first_and_the_last_checkpoint_are_told_to_be_the_edge():
-    assert "save more often" in judged(rows(figures(0.9), figures(0.3)), WHOLE, SETTINGS).why.lower()
-    assert "train 2-4 epochs more" in judged(rows(figures(0.3), figures(0.9)), WHOLE, SETTINGS).why
+    assert "save more often" in judge_rows(rows(figures(0.9), figures(0.3)), WHOLE, SETTINGS).why.lower()
+    assert "train 2-4 epochs more" in judge_rows(rows(figures(0.3), figures(0.9)), WHOLE, SETTINGS).why
 
 
 def test_without_likeness_nothing_is_recommended():
-    scores = judged(rows({"burn": 0.1}, {"burn": 0.2}), WHOLE, SETTINGS, notes=("no eye",))
+    scores = judge_rows(rows({"burn": 0.1}, {"burn": 0.2}), WHOLE, SETTINGS, notes=("no eye",))
     assert scores.recommended is None and scores.best is None and "likeness was not measured" in scores.why
     assert [row.score for row in scores.rows] == [None, None] and scores.rows[0].verdict == ""
 
 
 def test_without_prompt_accuracy_the_score_is_likeness_alone():
-    assert judged(rows(figures(0.8, None)), WHOLE, SETTINGS).best.score == pytest.approx(0.8)
+    assert judge_rows(rows(figures(0.8, None)), WHOLE, SETTINGS).best.score == pytest.approx(0.8)
 
 
 def test_likeness_counts_from_what_the_base_makes_to_what_the_training_pictures_are():
@@ -114,8 +114,8 @@ def test_likeness_counts_from_what_the_base_makes_to_what_the_training_pictures_
 
 def test_a_row_that_stands_out_by_chance_does_not_win_over_one_with_good_neighbours():
     values = (0.5, 0.92, 0.5, 0.85, 0.9, 0.86)
-    assert judged(rows(*map(figures, values)), WHOLE, SETTINGS).best.step == 200
-    scores = judged(rows(*map(figures, values)), WHOLE, ScoreSettings())
+    assert judge_rows(rows(*map(figures, values)), WHOLE, SETTINGS).best.step == 200
+    scores = judge_rows(rows(*map(figures, values)), WHOLE, ScoreSettings())
     assert scores.best.step == 500
     assert scores.best.likeness == 0.9, "the figures that are told are the row's own"
     assert scores.best.score == pytest.approx(f_score((0.9 + 0.85 / 2 + 0.86 / 2) / 2, 0.9, 3))
@@ -145,8 +145,10 @@ class ColourEye:
 
 
 def drawn(colour, place=0):
+    """A bar: it stands at places up to 2 and lies at later ones, so that none of these is a crop or mirror of those."""
     image = Image.new("RGB", (32, 32), "black")
-    ImageDraw.Draw(image).rectangle((4 * place, 4, 4 * place + 12, 28), colour)
+    across, down = 4 * place, 8 * (place - 2.5)
+    ImageDraw.Draw(image).rectangle((across, 4, across + 12, 28) if place <= 2 else (4, down, 28, down + 8), colour)
     return image
 
 

@@ -81,8 +81,8 @@ def test_captions_that_become_empty_are_told():
 def test_the_proposal_is_edited_as_text(tmp_path):
     plan = propose(CAPTIONS, trigger="eiei")
     assert "absorb  fox ears      # identity, 4 of 4: in 100% of the pictures that can show it" in plan.text()
-    assert plan.edited(plan.text()) == plan
-    changed = plan.edited("# my wishes\nkeep white_dress\n\ndelete hat # why not\n")
+    assert plan.edit(plan.text()) == plan
+    changed = plan.edit("# my wishes\nkeep white_dress\n\ndelete hat # why not\n")
     assert actions(changed)["white dress"] == "keep" and actions(changed)["hat"] == "delete"
     assert changed.absorbed == ("fox ears", "red hair")
     changed.save(tmp_path / "plan.txt")
@@ -98,9 +98,9 @@ def test_the_proposal_is_saved_and_read_as_json(tmp_path):
 
 
 @pytest.mark.parametrize(("edit", "words"), [
-    (lambda plan: plan.edited("keep hat\nabsorbb hat"), "line 2 is 'absorbb hat'; it must be keep, absorb, delete"),
-    (lambda plan: plan.edited("keep"), "line 1 is 'keep'"),
-    (lambda plan: plan.edited("keep hatt"), "Did you mean 'hat'"),
+    (lambda plan: plan.edit("keep hat\nabsorbb hat"), "line 2 is 'absorbb hat'; it must be keep, absorb, delete"),
+    (lambda plan: plan.edit("keep"), "line 1 is 'keep'"),
+    (lambda plan: plan.edit("keep hatt"), "Did you mean 'hat'"),
     (lambda plan: plan.change({"hat": "drop"}), "unknown action for 'hat' 'drop'"),
     (lambda plan: AbsorbPlan.from_dict([]), "no absorb plan"),
     (lambda plan: AbsorbPlan.from_dict({"purpose": "style", "decisions": [{"tag": "a"}]}), "no absorb plan"),

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.common.events import Making, Warned
+from lora_bootstrap.trainer.common.events import Progress, Warned
 from lora_bootstrap.trainer.datasets.dataset import Dataset, Sample, load_folder
 from lora_bootstrap.trainer.tagging.captioner import (
     Captioner,
@@ -16,7 +16,7 @@ from lora_bootstrap.trainer.tagging.captioner import (
     installed_captioners,
     open_captioner,
     release_captioner,
-    tidied,
+    tidy_caption,
 )
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a drawing of girl red hair fox tail sky".split()
@@ -207,11 +207,11 @@ def test_a_wrong_setting_is_told(settings, words):
     ("an illustration depicts red hair", "Red hair"), ("a girl of 1.5 m. Blue sky!", "a girl of 1.5 m. Blue sky!"),
     ("a girl with red hair", "a girl with red hair"), ("", "")])
 def test_openings_and_sentences_cut_short_are_left_out(text, tidy):
-    assert tidied(text) == tidy
+    assert tidy_caption(text) == tidy
 
 
 def test_openings_stay_on_request():
-    assert tidied("The image shows a girl.", openings=False) == "The image shows a girl."
+    assert tidy_caption("The image shows a girl.", openings=False) == "The image shows a girl."
 
 
 # -- datasets --------------------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def test_the_trigger_comes_before_the_prose_once(pictures):
     events = list(caption_dataset(pictures, Speaker(), merge="tags first", trigger="eiei", batch=1))
     assert [sample.caption for sample in events[-1].dataset] == [
         "eiei, 1girl, red hair, A field, all red.", "eiei, A field, all blue."]
-    assert events[:2] == [Making("captioning", 1, 2), Making("captioning", 2, 2)]
+    assert events[:2] == [Progress("captioning", 1, 2), Progress("captioning", 2, 2)]
     again = list(caption_dataset(events[-1].dataset, Speaker(), merge="keep", trigger="eiei"))[-1].dataset
     assert again == events[-1].dataset
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.common.events import Making
+from lora_bootstrap.trainer.common.events import Progress
 from lora_bootstrap.trainer.tagging import files as tagger_files
 from lora_bootstrap.trainer.tagging.files import (
     PUBLISHED,
@@ -67,7 +67,7 @@ def test_a_download_is_checked_moved_into_place_and_not_repeated(tmp_path, publi
     asked = []
     fetch = fetcher(asked, {"model.onnx": MODEL, "tags.csv": LABELS})
     events = list(download_tagger("tiny", tmp_path, fetch))
-    assert events == [Making("downloading tiny", done, 2) for done in (0, 1, 2)]
+    assert events == [Progress("downloading tiny", done, 2) for done in (0, 1, 2)]
     assert asked == [("someone/tiny", "0" * 40, "v1/tags.csv"), ("someone/tiny", "0" * 40, "v1/model.onnx")]
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["model.onnx", "tags.csv", "tiny"]
     assert list(download_tagger("tiny", tmp_path, fetch))[-1].done == 2 and len(asked) == 2

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.common.events import Making, Warned
+from lora_bootstrap.trainer.common.events import Progress, Warned
 from lora_bootstrap.trainer.datasets.dataset import Dataset, Sample, load_folder
 from lora_bootstrap.trainer.tagging.choice import TagChoice
 from lora_bootstrap.trainer.tagging.tagger import (
@@ -290,7 +290,7 @@ def result(events):
 
 def test_a_datasets_captions_are_replaced_by_the_tags_found(pictures, tagger):
     events = list(tag_dataset(pictures, tagger, TagChoice(general=0.5, character=0.5), batch=2))
-    assert events[:2] == [Making("tagging", 2, 3), Making("tagging", 3, 3)]
+    assert events[:2] == [Progress("tagging", 2, 3), Progress("tagging", 3, 3)]
     done = events[-1]
     assert isinstance(done, DatasetTagged) and len(done.dataset) == 3
     # red is the last channel of each pixel, green the second; tag 1 is a character, tag 2 the rating

@@ -1,0 +1,23 @@
+"""`lora-bootstrap bootstrap` reaches the real loop."""
+
+import json
+
+from lora_bootstrap.sandbox import world
+
+from ...helpers.command_line import SMALL, run
+
+
+def test_a_bootstrap_runs_through_the_real_loop(tiny, tmp_path, capsys):
+    akane = world.Scene(world.HELD_OUT["akane"])
+    world.draw(akane, 96).save(tmp_path / "a.png")
+    few = [word for kind in ("style", "character") for name in SMALL[1::2] for word in (f"--set-{kind}", name)]
+    argv = ["bootstrap", "--picture", tmp_path / "a.png", "--tags", ", ".join(world.caption_tags(akane)), "--trigger",
+            "zqx", "--targets", 2, 4, "--candidates", 6, "--strengths", 1, "--sample-steps", 1, "--output", tmp_path,
+            "--base", "some-folder", *few]
+    assert run(*argv, "--json") == 0
+    out = capsys.readouterr()
+    result = json.loads(out.out)
+    assert result["finished"] and result["lora"].endswith("zqx.safetensors")
+    assert "[9/9] Report" in out.err and "3 steps, loss" in out.err
+    assert run("info", result["folder"]) == 0
+    assert "trigger: zqx" in capsys.readouterr().out

@@ -1,0 +1,66 @@
+"""The stages of the bootstrap loop, in the order that it goes through them: what each is called and what it makes.
+
+The loop, the nodes that do one stage each, and the status of a project all take names and titles from STAGES.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage. `{round}` in a text stands for the round's number.
+
+    Attributes:
+        key: of the row; in events and in project.json the round's number follows it: `style-1`.
+        title: what the stage is called while it runs, and in the report.
+        makes: what it leaves on disk, below the output folder.
+        counted: put behind the title where the number of pictures is known.
+        label: what it is called in a project's status; "" where it is not listed there.
+    """
+
+    key: str
+    title: str
+    makes: str
+    counted: str = ""
+    label: str = ""
+
+    @property
+    def each_round(self) -> bool:
+        return "{round}" in self.makes
+
+    def name(self, number: int = 0) -> str:
+        """The stage's id in round `number`."""
+        return f"{self.key}-{number}" if self.each_round else self.key
+
+    def name_and_title(self, number: int = 0, count: int | None = None) -> tuple[str, str]:
+        """The stage's id and title in round `number`, of `count` pictures if that is known."""
+        counted = "" if count is None else self.counted.format(count=count)
+        return self.name(number), self.title.format(round=number) + counted
+
+
+STAGES = {stage.key: stage for stage in (
+    Stage("crops", "Crop the picture", "bootstrap/{project}/crops", label="Crops"),
+    Stage("reference", "The base model's own pictures", "bootstrap/{project}/reference"),
+    Stage("style", "Round {round}: train a style LoRA", "loras/{project}-style-{round}", " on {count} pictures",
+          "Style LoRA {round}"),
+    Stage("candidates", "Round {round}: generate candidates", "bootstrap/{project}/round_{round}/candidates",
+          label="Candidates {round}"),
+    Stage("curate", "Round {round}: choose", "bootstrap/{project}/round_{round}/decisions.json", " from {count}",
+          "Pick {round}"),
+    Stage("dataset", "Round {round}: dataset", "bootstrap/{project}/round_{round}/dataset", " of {count}"),
+    Stage("character", "Train the character LoRA", "loras/{project}", " on {count} pictures", "Character LoRA"),
+    Stage("grid", "Strength grid", "bootstrap/{project}/grid"),
+    Stage("report", "Report", "bootstrap/{project}/report.html"),
+)}
+
+
+def list_stages(depth: int) -> list[tuple[Stage, int]]:
+    """Every stage of a project of `depth` rounds with its round, in order; round 0 for those outside the rounds."""
+    stages = list(STAGES.values())
+    growing = [stage for stage in stages if stage.each_round]
+    first, last = stages.index(growing[0]), stages.index(growing[-1]) + 1
+    return [*((stage, 0) for stage in stages[:first]),
+            *((stage, number) for number in range(1, depth + 1) for stage in growing),
+            *((stage, 0) for stage in stages[last:])]

@@ -1,0 +1,36 @@
+"""`lora-bootstrap audit`: what is wrong with a folder of pictures, and what it lacks."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .console import Console
+from .options import add_dataset_option, add_output_option
+
+
+def add_audit_options(command: argparse.ArgumentParser) -> None:
+    add_dataset_option(command)
+    command.add_argument("--name", default="", help="of the audit; the folder's name if not given")
+    command.add_argument("--family", default="sdxl", help="the family to train: sandbox, sd15, sdxl (%(default)s)")
+    command.add_argument("--resolution", type=int, help="side of the square to train at; the family's own if not given")
+    command.add_argument("--purpose", default="character", help="character, style or bootstrap (%(default)s)")
+    command.add_argument("--trigger", default="", help="the word every caption should hold")
+    command.add_argument("--workers", type=int, default=0, help="pictures measured at once; 0: one for each core")
+    add_output_option(command, "the table, the contact sheet and what was measured")
+
+
+def handle_audit(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..datasets.audit import AuditConfig, AuditFinished, audit
+    from ..datasets.audit_report import as_json, table, write_audit
+    from ..datasets.dataset import load_folder
+
+    config = AuditConfig(family=options.family, resolution=options.resolution, purpose=options.purpose,
+                         trigger=options.trigger, workers=options.workers)
+    dataset, home = load_folder(options.dataset), options.output / "audits"
+    last = console.follow(audit(dataset, config, home / "measured", should_stop=console.asked_to_stop))
+    if not isinstance(last, AuditFinished):
+        return {"finished": False}
+    paths = write_audit(last.audit, home / (options.name or options.dataset.resolve().name))
+    console.say(f"\n{table(last.audit)}\nsheet  {paths['sheet']}\ntable  {paths['table']}\njson   {paths['json']}")
+    return {"finished": True, **paths, **as_json(last.audit)}

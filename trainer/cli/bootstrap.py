@@ -1,0 +1,82 @@
+"""`lora-bootstrap bootstrap` and `demo`: the whole loop, on a picture of one's own or on a shipped one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..captions.tags import split_tags
+from .console import Console, load_backbone_quietly
+from .options import (
+    add_likeness_option,
+    add_output_option,
+    add_run_options,
+    add_sampler_options,
+    add_seed_option,
+    parse_settings,
+)
+
+DEMO_PICTURE = "akane"
+
+
+def add_demo_options(command: argparse.ArgumentParser) -> None:
+    add_output_option(command)
+    add_seed_option(command)
+
+
+def handle_demo(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ...sandbox import PICTURES_DIR
+    from ..bootstrap.config import BootstrapConfig
+
+    picture = PICTURES_DIR / f"{DEMO_PICTURE}.png"
+    tags = tuple(split_tags(picture.with_suffix(".txt").read_text("utf-8")))
+    console.say(f"From one picture ({picture.name}) of a drawn character to a tested LoRA, on the embedded base model.")
+    config = BootstrapConfig(picture=str(picture), tags=tags, trigger="eiei21girl", name="demo", seed=options.seed)
+    return _run_project(config, options, console)
+
+
+def add_bootstrap_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--picture", type=Path, required=True, help="one picture of the character")
+    command.add_argument("--tags", required=True, help="everything the picture shows, between commas")
+    command.add_argument("--trigger", required=True, help="the word to call the character by, such as eiei21girl")
+    command.add_argument("--name", default="", help="of the project; the trigger if not given")
+    command.add_argument("--targets", type=int, nargs="+", default=[4, 16, 40], metavar="N",
+                         help="pictures to train on: crops, then after each round (4 16 40)")
+    command.add_argument("--candidates", type=int, nargs="+", default=[48, 96], metavar="N",
+                         help="pictures to generate in each round (48 96)")
+    command.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 1.0], metavar="X",
+                         help="columns of the strength grid (0.5 0.7 0.8 0.9 1.0)")
+    add_likeness_option(command)
+    command.add_argument("--set-style", action="append", default=[], metavar="NAME=VALUE",
+                         help="a training setting of the style LoRAs, such as steps=400; may be repeated")
+    command.add_argument("--set-character", action="append", default=[], metavar="NAME=VALUE",
+                         help="a training setting of the character LoRA; may be repeated")
+    add_run_options(command)
+    add_sampler_options(command)
+
+
+def handle_bootstrap(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..bootstrap.config import BootstrapConfig
+
+    config = BootstrapConfig(
+        picture=str(options.picture), tags=tuple(split_tags(options.tags)), trigger=options.trigger, base=options.base,
+        name=options.name, targets=tuple(options.targets), candidates=tuple(options.candidates), seed=options.seed,
+        strengths=tuple(options.strengths), likeness=options.likeness, sample_steps=options.sample_steps,
+        cfg=options.cfg, style=parse_settings(options.set_style), character=parse_settings(options.set_character),
+    )
+    return _run_project(config, options, console)
+
+
+def _run_project(config: Any, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..bootstrap import loop
+    from ..bootstrap.events import BootstrapFinished
+
+    last = console.follow(loop.run_bootstrap(config, options.output, load=load_backbone_quietly,
+                                             should_stop=console.asked_to_stop))
+    if not isinstance(last, BootstrapFinished):
+        return {"finished": False, "folder": str(options.output / "bootstrap" / config.name)}
+    console.say(f"\nLoRA    {last.lora}\ngrid    {last.grid}\nreport  {last.report}\n"
+                f"Prompt it with {config.trigger!r}.")
+    return {"finished": True, "folder": last.folder, "lora": last.lora, "grid": last.grid, "report": last.report,
+            "stopped_because": last.stopped_because}

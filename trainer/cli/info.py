@@ -1,0 +1,47 @@
+"""`lora-bootstrap info`: what is in a LoRA file, a run, or a project."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UserError
+from ..common.files import read_json
+from .console import Console
+
+
+def add_info_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("path", type=Path, help="a .safetensors LoRA, a run's folder, or a project's folder")
+
+
+def handle_info(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    facts = _read_folder(options.path) if options.path.is_dir() else _read_lora(options.path)
+    for name, value in facts.items():
+        console.say(f"{name:20} {_shorten(value)}")
+    return facts
+
+
+def _read_folder(path: Path) -> dict[str, Any]:
+    file = next((path / name for name in ("project.json", "run.json") if (path / name).is_file()), None)
+    if file is None:
+        raise UserError(f"{path} is neither a run nor a project (no run.json or project.json); give such a folder, "
+                        "or a .safetensors LoRA.")
+    return {"kind": file.stem, **read_json(file)}
+
+
+def _read_lora(path: Path) -> dict[str, Any]:
+    from ..lora.layers import read_header
+
+    if not path.is_file():
+        raise UserError(f"no file or folder at {path}.")
+    file = read_header(path)
+    return {"kind": "lora", "file": str(path), "bytes": path.stat().st_size, **file.facts(),
+            "metadata": dict(file.metadata)}
+
+
+def _shorten(value: Any) -> str:
+    if isinstance(value, dict):
+        return "".join(f"\n  {name}: {_shorten(item)}" for name, item in value.items())
+    text = str(value)
+    return text if len(text) <= 160 else text[:157] + "..."

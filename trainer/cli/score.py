@@ -1,0 +1,42 @@
+"""`lora-bootstrap score`: which checkpoint and strength of a sweep to take, and why."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .console import Console
+from .options import add_likeness_option
+
+
+def add_score_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("sweep", type=Path, help="a sweep's folder, such as output/sweeps/my_character-checkpoints")
+    command.add_argument("--dataset", type=Path, metavar="FOLDER", help="what the LoRA was trained on")
+    command.add_argument("--run", type=Path, metavar="FOLDER", help="the run, for its validation loss")
+    command.add_argument("--kind", default="", choices=["", "character", "style", "concept"], metavar="KIND",
+                         help="character, style or concept; as it was trained if not given")
+    add_likeness_option(command)
+
+
+def handle_score(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..datasets.dataset import load_folder
+    from ..measures.eyes import open_eye
+    from ..sweeps.cells import Sweep
+    from ..sweeps.log import SCORES, log_picture
+    from ..sweeps.score import ScoreSettings, score_sweep, validation_of
+    from ..sweeps.score_table import report, write_scores
+    from ..training.runs import read_run
+
+    plan = Sweep.load(options.sweep)
+    facts = plan.axis("checkpoint").choices[0].facts
+    events = score_sweep(
+        plan, eye=open_eye(facts["family"], options.likeness or None),
+        training=load_folder(options.dataset) if options.dataset else None, trigger=facts["trigger"],
+        validation=validation_of(read_run(options.run)) if options.run else None,
+        settings=ScoreSettings(kind=options.kind or facts["kind"] or "character"))
+    scores = console.follow(events).scores
+    paths = write_scores(plan, scores)
+    log_picture(plan, paths["png"], SCORES, scores.why)
+    console.say(f"\n{report(scores)}\n\ntable  {paths['png']}\ncsv    {paths['csv']}\njson   {paths['json']}")
+    return {**scores.to_dict(), **paths}

@@ -1,0 +1,82 @@
+"""`lora-bootstrap grid` and `sweep`: one LoRA, or a run's checkpoints, at several strengths, side by side."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UserError
+from ..sweeps.prompt_sets import AS_WRITTEN, SETS
+from .console import Console, load_backbone_quietly
+from .options import add_run_options, add_sampler_options, add_size_options, build_sampler
+
+
+def add_grid_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--lora", type=Path, required=True, metavar="FILE")
+    _add_axis_options(command, [0.5, 0.7, 0.8, 0.9, 1.0])
+
+
+def handle_grid(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    return _draw_sweep(options, console, [options.lora], options.name or options.lora.stem)
+
+
+def add_sweep_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--run", type=Path, metavar="FOLDER", help="a run, such as output/loras/my_character")
+    command.add_argument("--checkpoints", default="all", metavar="WHICH",
+                         help="of the run: all, last 5, every 2, or steps: 400, 800-1600 (+400) (%(default)s)")
+    command.add_argument("--lora", type=Path, action="append", default=[], metavar="FILE",
+                         help="a LoRA besides, or instead; may be repeated")
+    _add_axis_options(command, [0.8, 1.0])
+
+
+def handle_sweep(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..sweeps.axis_text import choose_checkpoints
+    from ..training.runs import read_run
+
+    files = list(options.lora)
+    if options.run:
+        files += [path for _, path in choose_checkpoints(read_run(options.run).checkpoints(), options.checkpoints)]
+    if not files:
+        raise UserError("there is no LoRA to sweep; give --run FOLDER or --lora FILE.")
+    name = options.name or (options.run or files[0]).stem
+    return _draw_sweep(options, console, files, f"{name}-checkpoints" if options.run and not options.name else name)
+
+
+def _add_axis_options(command: argparse.ArgumentParser, strengths: list[float]) -> None:
+    command.add_argument("--prompt", action="append", required=True, help="may be repeated")
+    command.add_argument("--prompt-set", default=AS_WRITTEN, choices=SETS, metavar="SET",
+                         help=f"ready lines behind each prompt: {', '.join(SETS)} (%(default)s)")
+    command.add_argument("--strengths", type=float, nargs="+", default=strengths, metavar="X",
+                         help=f"({' '.join(f'{value:g}' for value in strengths)})")
+    command.add_argument("--seeds", default="", metavar="SEEDS", help="such as 1, 2 or 1-4; --seed if not given")
+    command.add_argument("--without", action="store_true", help="also draw each prompt and seed without the LoRA, to "
+                         "compare with, and for the scores of burn and diversity")
+    command.add_argument("--name", default="", help="of the sweep; the LoRA's name if not given")
+    add_run_options(command)
+    add_size_options(command)
+    add_sampler_options(command)
+
+
+def _draw_sweep(options: argparse.Namespace, console: Console, files: list[Path], name: str) -> dict[str, Any]:
+    from ..sweeps import draw
+    from ..sweeps.axis_text import parse_numbers
+    from ..sweeps.cells import prompt_axis
+    from ..sweeps.html import write_html
+    from ..sweeps.log import SHEET, log_picture
+    from ..sweeps.prompt_sets import prompts
+    from ..sweeps.sheets import write_sheets
+
+    backbone = load_backbone_quietly(options.base)
+    sampler = build_sampler(options, backbone)
+    seeds = [int(seed) for seed in parse_numbers(options.seeds or str(options.seed), "seeds", whole=True)]
+    texts = prompts(options.prompt, options.prompt_set, backbone.family.name)
+    plan = draw.lora_sweep(options.output / "sweeps" / name, backbone, sampler, files, strengths=options.strengths,
+                           prompts=prompt_axis(texts), seeds=seeds, title=name, without=options.without)
+    console.follow(draw.run_sweep(backbone, plan, files, sampler, console.asked_to_stop))
+    sheets, page = write_sheets(plan), write_html(plan)
+    states = list(plan.states().values())
+    log_picture(plan, sheets[0], SHEET)
+    console.say(f"sheet  {sheets[0]}\npage   {page}")
+    return {"folder": plan.folder, "grid": sheets[0], "sheets": sheets, "page": page, "cells": len(states),
+            "failed": states.count("failed"), "strengths": options.strengths}

@@ -1,0 +1,46 @@
+"""`lora-bootstrap train`: one LoRA from a folder of captioned pictures."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .console import Console, load_backbone_quietly
+from .options import add_dataset_option, add_run_options, parse_settings
+
+
+def add_train_options(command: argparse.ArgumentParser) -> None:
+    add_dataset_option(command)
+    command.add_argument("--name", default="", help="of the run and its LoRA; the folder's name if not given")
+    command.add_argument("--kind", default="character",
+                         help="style, character or concept: picks the family's preset (%(default)s)")
+    command.add_argument("--trigger", default="", help="put first in every caption")
+    command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                         help="a setting by dotted name, such as adapter.rank=8 or steps=500; may be repeated")
+    command.add_argument("--retrain", action="store_true", help="train again even if an identical run is there")
+    command.add_argument("--tensorboard", action="store_true", help="also write a TensorBoard log beside the run")
+    add_run_options(command)
+
+
+def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..datasets.dataset import load_folder
+    from ..training.events import Finished
+    from ..training.loop import train
+    from ..training.presets import preset_config
+    from .tensorboard import TensorBoardWriter
+
+    writers = [TensorBoardWriter()] if options.tensorboard else []
+    dataset = load_folder(options.dataset)
+    for note in dataset.notes:
+        console.say(f"note: {note}")
+    backbone = load_backbone_quietly(options.base)
+    named = {"name": options.name or options.dataset.resolve().name, "seed": options.seed}
+    if options.trigger:
+        named["data.trigger"] = options.trigger
+    config = preset_config(backbone.family, options.kind, {**named, **parse_settings(options.set)})
+    last = console.follow(train(backbone, dataset, config, options.output / "loras", retrain=options.retrain,
+                                should_stop=console.asked_to_stop), *writers)
+    if not isinstance(last, Finished):
+        return {"finished": False}
+    console.say(f"\nLoRA  {last.path}" + (" (an identical run was already there)" if last.reused else ""))
+    return {"finished": not last.stopped, "lora": last.path, "step": last.step, "reused": last.reused}
