@@ -141,6 +141,7 @@ def test_ten_times_the_pictures_are_far_from_a_hundred_times_the_work():
     assert compared[4000] < 20 * compared[1000]
 
 
+@pytest.mark.slow
 def test_a_film_of_alike_frames_costs_no_more_than_its_length():
     """Where nearly all hashes are the same, each is held against a few neighbours, not against all."""
     rng = np.random.default_rng(1)

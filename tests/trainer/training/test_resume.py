@@ -33,6 +33,7 @@ def _train(data, root, progress):
             progress.value = event.step
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and forkserver are POSIX")
 def test_a_run_killed_twenty_times_ends_with_the_same_bits(dataset, tmp_path):
     context = multiprocessing.get_context("forkserver")
