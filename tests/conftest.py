@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from .helpers.needs import NEEDS, mark_needs, register
@@ -23,6 +25,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     mark_needs(items)
     long = {item.path for item in items if any(need.mark in item.keywords for need in NEEDS)}
     items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_power_cut():
+    """Files are not flushed to the disk in this process, which costs more than all else that many tests do; what they
+    look at is what a process that is killed leaves, and that does not depend on it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
 
 
 @pytest.fixture(scope="session")
