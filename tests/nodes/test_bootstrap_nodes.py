@@ -23,8 +23,8 @@ from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import read_json
 from lora_bootstrap.trainer.measures.eyes import SandboxEye
 
+from ..helpers.drawing_graph import drawing_graph
 from ..helpers.drawn_project import AKANE, TAGS, draw_project, draw_round
-from ..host.drawing.test_repeat import graph
 
 WIDGETS = {"tags": ", ".join(TAGS), "trigger": "zqx", "name": "", "targets": "3, 8, 12", "candidates": "12, 16"}
 
@@ -123,7 +123,7 @@ def prompt_of(nodes):
 @pytest.fixture
 def drawing(drawn, monkeypatch):
     """(nodes of a graph with Save Candidates as node 7, a call of it)."""
-    nodes = graph() | {"7": {"class_type": "LoraBootstrap_SaveCandidates", "inputs": {
+    nodes = drawing_graph() | {"7": {"class_type": "LoraBootstrap_SaveCandidates", "inputs": {
         "project": ["p", 0], "views": ["views", 2], "images": ["decode", 0]}}}
     monkeypatch.setattr(SaveCandidates, "hidden", SimpleNamespace(unique_id="7", dynprompt=prompt_of(nodes)))
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
