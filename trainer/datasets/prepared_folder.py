@@ -34,7 +34,7 @@ FLIPS = {"never": "no mirror images", "symmetric": "mirror images unless the cha
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """What is done to each picture, in this order: background, colours, crop, resize, mirror image.
+    """What is done to each image, in this order: background, colours, crop, resize, mirror image.
 
     Attributes:
         family: the model family to be trained, a key of `FAMILIES`.

@@ -59,7 +59,7 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise _damaged_error(path, str(error) or type(error).__name__) from error
     if not labels:
-        raise _damaged_error(path, "it names no tag")
+        raise _damaged_error(path, "it has no tags")
     return labels
 
 
@@ -93,7 +93,7 @@ def _read_json(text: str) -> tuple[Label, ...]:
     """cl_tagger's two forms: {"0": {"tag", "category"}}, and {"idx_to_tag": {"0": …}, "tag_to_category": {…}}."""
     table = json.loads(text)
     if not isinstance(table, Mapping):
-        raise ValueError("it holds no table")
+        raise ValueError("it is not a table")
     if "idx_to_tag" in table:
         categories = table["tag_to_category"]
         pairs = {number: (tag, categories.get(tag, "general")) for number, tag in table["idx_to_tag"].items()}

@@ -207,7 +207,7 @@ def measure_loudness(words: Sequence[str], backbone: Backbone, seed: int = 0,
     ranked = sorted(invented, key=distances.__getitem__)
     known = median(distances[word] for word in KNOWN)
     if known <= 0:
-        raise UserError("the base predicts the same for all words, so nothing can be said about this one; check its "
+        raise UserError("the base predicts the same for all words, so this one cannot be measured; check its "
                         "text encoder.")
     middle, loudest = median(distances[word] for word in invented), distances[ranked[-1]]
     return tuple(Loudness(distances[word], middle, loudest, known, tuple(ranked[:5])) for word in words)

@@ -201,7 +201,7 @@ def open_run(
     An identical run (equal `key`) is used as it is: a finished one is reused if it saved everything that is asked for
     now (checkpoints, previews), another is resumed. With `retrain` the run is new in any case.
 
-    Raises UserError if the folder cannot be made, or would lie outside `root`.
+    Raises UserError if the folder cannot be made, or would be outside `root`.
     """
     root = Path(root).resolve()
     number = 1
@@ -269,7 +269,7 @@ def _keeps(have: TrainConfig, want: TrainConfig) -> bool:
 def _confined(root: Path, name: str) -> Path:
     folder = (root / name).resolve()
     if folder.parent != root:
-        raise UserError(f"run {name!r} would lie in {folder}, outside {root}. Choose another name.")
+        raise UserError(f"run {name!r} would be in {folder}, outside {root}. Choose another name.")
     return folder
 
 
