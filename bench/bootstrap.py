@@ -41,6 +41,7 @@ from ..trainer.common.files import read_json, write_json
 from ..trainer.datasets.dataset import Dataset, load_folder
 from ..trainer.measures import pixels as metrics
 from ..trainer.models.sampler import Sampler, save_picture
+from ..trainer.pictures.duplicates import copies_of
 from ..trainer.pictures.images import to_image, to_tensor
 from ..trainer.pictures.sheet import contact_sheet
 from ..trainer.training.events import Finished
@@ -207,7 +208,7 @@ def figures(pictures: Tensor, scenes: Sequence[world.Scene], trained_on: Dataset
     copied = metrics.copied(pictures, training)
     return {"identity": scores.mean_identity, "signature": scores.mean_signature, "prompt": scores.mean_prompt,
             "copied": copied.mean().item(),
-            "copies": metrics.duplicates(pictures, training).any(1).float().mean().item()}
+            "copies": sum(copies_of(metrics.fingerprints(pictures), metrics.fingerprints(training))) / len(pictures)}
 
 
 def _save_sheet(path: Path, pictures: Tensor) -> None:

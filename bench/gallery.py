@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..tests.host.hosts import MISSING, Host, find_hosts
-from ..tests.host.server import Server
-from ..tests.web.bootstrap_project import write_project
-from ..tests.web.browser import SIZE, Tab, browser, find_browser, settings
+from ..tests.helpers.browser import SIZE, Tab, browser, find_browser, settings
+from ..tests.helpers.hosts import MISSING, Host, find_hosts
+from ..tests.helpers.server import Server
+from ..tests.helpers.written_project import write_project
 from .report import write_result
 
 TARGET_SECONDS = 1.0
@@ -70,7 +70,7 @@ FIRST = f"""async () => {{
 LARGE = f"""async () => {{
     {PAINTED}
     const start = performance.now();
-    [...document.querySelectorAll(".lb-gallery .lb-tags-button")].find(({{ value }}) => value === "Large view").click();
+    [...document.querySelectorAll(".lb-gallery .lb-ui-button")].find(({{ value }}) => value === "Large view").click();
     const list = document.querySelector(".lb-gallery-list");
     while (list.clientHeight < 400) await frame();
     return (await painted() - start) / 1000;

@@ -8,16 +8,15 @@ import time
 from server import PromptServer
 
 from .progress import INTERVAL
-
-_told_at: dict[tuple[str, str | int], float] = {}
+from .session import current_session
 
 
 def _just_told(key: tuple[str, str | int]) -> bool:
-    """Whether this was sent less than INTERVAL ago; if not, it counts as sent now."""
-    now = time.monotonic()
-    if now - _told_at.get(key, -INTERVAL) < INTERVAL:
+    """Whether this was told less than INTERVAL ago; else it counts as told now."""
+    now, told_at = time.monotonic(), current_session().told_at
+    if now - told_at.get(key, -INTERVAL) < INTERVAL:
         return True
-    _told_at[key] = now
+    told_at[key] = now
     return False
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from ..trainer.training.runs import Run
+from ..trainer.pictures.curves import loss_plot
+from ..trainer.training.runs import Run, is_measured, read_losses
 from .drawing.pictures import to_batch
-from .drawing.plot import loss_plot
 from .paths import lora_name
 
 
@@ -37,7 +37,6 @@ def apply_to(model: Any, clip: Any, path: Path, strength: float = 1.0) -> tuple[
 
 def run_plot(run: Run) -> Tensor:
     """The run's losses as an IMAGE."""
-    rows = run.metrics()
-    losses = [(row["step"], row["loss"]) for row in rows if row.get("loss") is not None]
-    validation = [(row["step"], row["validation_loss"]) for row in rows if row.get("validation_loss") is not None]
-    return to_batch(loss_plot(run.name, run.config.steps, losses, validation))
+    validation = [(row["step"], row["validation_loss"]) for row in run.metrics()
+                  if is_measured(row.get("validation_loss"))]
+    return to_batch(loss_plot(run.name, run.config.steps, read_losses(run.folder), validation))

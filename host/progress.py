@@ -15,11 +15,12 @@ from server import PromptServer
 
 from ..trainer.cli.progress import clock
 from ..trainer.common.events import Event, Warned
+from ..trainer.pictures.curves import Smoother
 from ..trainer.pictures.images import open_image
 from ..trainer.training.events import Caching, CheckpointSaved, Finished, Previewed, RunStarted, StepDone, Validated
-from ..trainer.training.runs import read_run
+from ..trainer.training.runs import read_losses
 from .paths import view_place
-from .routes.run_view import Smoother, Training, smoothed_until
+from .trainings import Training
 
 EVENT = "lora_bootstrap.progress"
 INTERVAL = 0.5
@@ -76,8 +77,8 @@ class Reporter:
     def _started(self, event: RunStarted) -> None:
         training = self.training
         training.folder, training.steps, training.step = event.folder.name, event.steps, event.first_step
-        so_far = [(row["step"], row["loss"]) for row in read_run(event.folder).metrics() if "loss" in row]
-        self._smoother = smoothed_until(so_far, event.steps)
+        self._smoother = Smoother(event.steps)
+        self._smoother.smooth(read_losses(event.folder))
         self._bar = comfy.utils.ProgressBar(event.steps, node_id=training.node_id)
         self._bar.update_absolute(event.first_step, event.steps)
         resumed = f", continuing from step {event.first_step}" if event.first_step else ""

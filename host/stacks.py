@@ -83,24 +83,3 @@ def strengths_file() -> Path:
 def measured_lines(entries: Sequence[StackEntry]) -> list[str]:
     """A line for each two of the entries whose best strengths were measured, and each base model; [] if none were."""
     return recall(strengths_file(), [(entry.name, entry.path) for entry in entries])
-
-
-class Used:
-    """Files that a stack of this process names. If one is gone, its node must run again, although its text is the
-    same."""
-
-    def __init__(self) -> None:
-        self._files: set[Path] = set()
-        self._losses = 0
-
-    def note(self, path: Path) -> None:
-        self._files.add(path)
-
-    def look(self) -> int:
-        gone = {path for path in self._files if not path.is_file()}
-        self._files -= gone
-        self._losses += len(gone)
-        return self._losses
-
-
-USED = Used()

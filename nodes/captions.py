@@ -11,7 +11,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host import menu, paths
-from ..host.routes.tag_view import EDITORS, edits_name
+from ..host.editors import edits_name
+from ..host.session import current_session
 from ..host.working import problem, show_report
 from ..trainer.captions.aliases import MODES, load_rules
 from ..trainer.captions.patterns import Replacement
@@ -21,7 +22,7 @@ from ..trainer.datasets.dataset import Dataset
 from ..trainer.tagging.absorb import LEAST_SHARE, PURPOSES, apply_plan, propose
 from ..trainer.tagging.diff import CaptionDiff
 from ..trainer.tagging.edit import TOKEN_BUDGETS, UNDERSCORES, TagEdits, TokenCount, edit_dataset
-from ..trainer.tagging.hand_edits import load_edits
+from ..trainer.tagging.hand_edits import HandEdits
 from .sockets import LoraDataset
 
 
@@ -56,7 +57,7 @@ class EditTags(io.ComfyNode):
         if None in (edits, alias_file, implication_file):  # linked: the folder is known only when the node runs
             return float("nan")
         files = [paths.table_file(text) for text in (alias_file, implication_file)]
-        return [load_edits(_edits_file(edits, cls.hidden.unique_id)).fingerprint,
+        return [HandEdits.load(_edits_file(edits, cls.hidden.unique_id)).fingerprint,
                 [file and file.stat().st_mtime_ns for file in files]]
 
     @classmethod
@@ -65,8 +66,8 @@ class EditTags(io.ComfyNode):
         rules = make_edits(trigger, add, remove, replace, blacklist, **more)
         ruled, diff = edit_dataset(dataset, rules, read_scores(scores, dataset) if scores else None,
                                    token_count(clip) if clip is not None else None)
-        editor = EDITORS.show(ruled, _edits_file(edits, cls.hidden.unique_id))
-        saved = load_edits(editor.path)
+        editor = current_session().editors.show(ruled, _edits_file(edits, cls.hidden.unique_id))
+        saved = HandEdits.load(editor.path)
         edited, by_hand = saved.apply_to(ruled)
         cut = {change.path: change.cut for change in diff.changes}
         diff = CaptionDiff.between(dataset, edited, [cut.get(sample.path, ()) for sample in edited], (

@@ -11,10 +11,9 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..host import menu, paths
 from ..host.outputs import apply_to, lora_outputs
 from ..host.progress import show_text
-from ..host.routes.run_view import run_folders
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import read_json
-from ..trainer.training.runs import Run, latest_checkpoint, read_run
+from ..trainer.training.runs import Run, latest_checkpoint, read_run, run_folders
 from .sockets import LoraModel, LoraRun, LoraStack
 
 NO_RUN = "no run yet"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..host import menu, paths
-from ..host.stacks import USED, read_stack, stack_entries
+from ..host.session import current_session
+from ..host.stacks import read_stack, stack_entries
 from ..host.working import Work, problem, progress_of, show_report
 from ..trainer.stacks.merge import DTYPES, METHODS, MOST_RANK, WEIGHTS, MergeSettings
 from ..trainer.stacks.merged_file import MergedFile, merge_to_file
@@ -59,14 +60,14 @@ class MergeLoras(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:
-        return USED.look()
+        return current_session().stack_files.look()
 
     @classmethod
     def execute(cls, LORA_STACK, method, preset, rank, density, mu, name, dtype) -> io.NodeOutput:
         merged = merge_to_file(paths.merged_root(), file_name(name), stack_entries(read_stack(LORA_STACK)),
                                merge_settings(method, preset, rank, density, mu, dtype),
                                progress=progress_of("merging layers", Work(cls.hidden.unique_id)))
-        USED.note(merged.path)
+        current_session().stack_files.note(merged.path)
         report = merge_report(merged)
         show_report(report, cls.hidden.unique_id)
         return io.NodeOutput([(paths.lora_name(merged.path), 1.0, 1.0)], str(merged.path), report)

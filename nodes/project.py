@@ -12,6 +12,7 @@ from ..host import menu, paths
 from ..host.drawing.pictures import to_batch, to_pictures
 from ..host.events import tell_project
 from ..host.paths import output_path
+from ..host.session import current_session
 from ..host.working import problem, show_report
 from ..trainer.bootstrap.config import BootstrapConfig
 from ..trainer.bootstrap.project import note_stage, open_project
@@ -27,10 +28,6 @@ from ..trainer.pictures.images import pixel_hash
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraDataset
 
 UNKNOWN_BASE = "other"
-_begun: set[str] = set()
-"""Projects that this process wrote. If one is gone, its node must run again, although nothing in the workflow has
-changed.
-"""
 
 
 class ProjectNode(io.ComfyNode):
@@ -82,7 +79,7 @@ class ProjectNode(io.ComfyNode):
             return float("nan")
         called = name.strip() or trigger.strip().replace(" ", "-")
         there = (paths.projects_root() / called / "project.json").is_file()
-        return float("nan") if called in _begun and not there else 0
+        return float("nan") if called in current_session().projects and not there else 0
 
     @classmethod
     def execute(cls, picture, tags, trigger, name, targets, candidates, seed, model=None,
@@ -90,12 +87,12 @@ class ProjectNode(io.ComfyNode):
         config = make_config(tags, trigger, name, targets, candidates, seed=seed, base=base_name(model),
                              crops=len(originals) if originals is not None else 0)
         project, made = start_project(config, to_pictures(picture)[0], originals)
-        _begun.add(project.name)
+        current_session().projects.add(project.name)
         tell_project(project.name)
         roles = project.roles
         show_report("\n".join((made.summary, f"the character's tags: {', '.join(roles.identity) or 'none'}",
                                f"this image's tags: {', '.join(roles.view) or 'none'}")), cls.hidden.unique_id)
-        return io.NodeOutput(project, made.dataset, config.trigger, [to_batch(one.load()) for one in made.dataset],
+        return io.NodeOutput(project, made.dataset, config.trigger, [to_batch(crop.load()) for crop in made.dataset],
                              ui={"lora_bootstrap": [{"project": project.name}]})
 
 

@@ -15,7 +15,7 @@ from ..host import menu
 from ..host.drawing.cell_graph import above
 from ..host.drawing.pictures import to_batch
 from ..host.drawing.sweep_draw import Drawing
-from ..host.drawing.sweep_plan import LEFT, LoraEntry, named_folder, seeds_of, strengths_of
+from ..host.drawing.sweep_plan import LoraEntry, named_folder, seeds_of, strengths_of
 from ..host.drawing.sweep_session import (
     NodePlace,
     Sampling,
@@ -28,6 +28,7 @@ from ..host.drawing.sweep_session import (
     sweep_ui,
 )
 from ..host.eyes import choose_eye, tag_reader
+from ..host.session import current_session
 from ..host.stacks import StackFacts, read_stack, stack_entries, strengths_file
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
@@ -106,7 +107,7 @@ class RefineStrengths(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> Any:
-        return LEFT.look()
+        return current_session().cells.look()
 
     @classmethod
     def execute(cls, model, clip, vae, LORA_STACK, name, prompts, seeds, character_strengths, style_strengths, negative,

@@ -11,7 +11,8 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..host import menu, paths
 from ..host.drawing.sweep_plan import LoraEntry
-from ..host.stacks import USED, StackFacts, listed_file, lora_names, measured_lines, read_stack
+from ..host.session import current_session
+from ..host.stacks import StackFacts, listed_file, lora_names, measured_lines, read_stack
 from ..host.working import problem, show_report
 from ..trainer.stacks.blocks import HOW_BLOCKS, choose_blocks, filter_lora, read_blocks
 from ..trainer.stacks.prompt import WantedLora, prompt_loras, read_entries
@@ -51,7 +52,9 @@ class LoraStackNode(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, entries, **_) -> Any:
-        return float("nan") if entries is None else [USED.look(), file_facts(read_entries(entries, lora_names()))]
+        if entries is None:
+            return float("nan")
+        return [current_session().stack_files.look(), file_facts(read_entries(entries, lora_names()))]
 
     @classmethod
     def execute(cls, entries, run_strength, LORA_STACK=None, run=None) -> io.NodeOutput:
@@ -182,7 +185,7 @@ def resolve_entries(entries: Sequence[WantedLora]) -> tuple[list[LoraEntry], lis
             made = filter_lora(source, entry.blocks, paths.filtered_root())
             notes.append(f"{source.stem}: {made.line}")
             if made.path != source:
-                USED.note(made.path)
+                current_session().stack_files.note(made.path)
                 name = paths.lora_name(made.path)
         stack.append((name, entry.strength, entry.clip_strength))
     return stack, notes

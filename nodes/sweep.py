@@ -10,13 +10,9 @@ from comfy_api.latest import io
 
 from ..host import menu
 from ..host.drawing.sweep_draw import Drawing
-from ..host.drawing.sweep_plan import (
-    LEFT,
-    choose_loras,
-    lora_axes,
-    sweep_folder,
-)
+from ..host.drawing.sweep_plan import choose_loras, lora_axes, sweep_folder
 from ..host.drawing.sweep_session import NodePlace, Sampling, bases_of, draw_sheet
+from ..host.session import current_session
 from ..trainer.sweeps.cells import Axis, Sweep
 from .inputs import (
     ONE_BY_ONE,
@@ -72,7 +68,7 @@ class _DrawnSweep(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> Any:
-        return LEFT.look()
+        return current_session().cells.look()
 
     @classmethod
     def execute(cls, model, clip, vae, name, checkpoints, files, strengths, prompts, prompt_set, seeds, negative, width,

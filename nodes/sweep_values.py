@@ -19,11 +19,12 @@ from ..host import menu, paths
 from ..host.drawing.cell_graph import above, parameters
 from ..host.drawing.pictures import as_saved
 from ..host.drawing.repeat import Node, Part, is_link, part_between
-from ..host.drawing.sweep_plan import LEFT, choose_loras, lora_axes, sweep_folder
+from ..host.drawing.sweep_plan import choose_loras, lora_axes, sweep_folder
 from ..host.drawing.sweep_session import axes_of, progress_text, sheet_image
 from ..host.events import tell_sweep
 from ..host.paths import output_path
 from ..host.progress import show_text
+from ..host.session import current_session
 from ..trainer.common.errors import UserError
 from ..trainer.pictures.sheet import FORMATS, SheetStyle
 from ..trainer.sweeps.cells import Cell, Sweep
@@ -112,7 +113,7 @@ class ComposeGrid(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> Any:
-        return LEFT.look()
+        return current_session().cells.look()
 
     @classmethod
     def execute(cls, sweep, rows, columns, title, cell, font_size, wrap, format, html, images=None) -> io.NodeOutput:
@@ -245,7 +246,7 @@ def report_progress(sweep: Sweep, node: str) -> None:
     done, failed = states.count("done"), states.count("failed")
     tell_sweep(sweep.folder.name, node, done, failed, len(states))
     show_text(progress_text(done, failed, len(states)), node)
-    LEFT.note(sweep)
+    current_session().cells.note(sweep)
 
 
 def compose_sheets(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.NodeOutput:

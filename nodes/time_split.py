@@ -15,11 +15,11 @@ from torch import Tensor
 
 from ..host import menu
 from ..host.drawing.pictures import to_batch
-from ..host.drawing.plot import Point, stairs_plot
 from ..host.drawing.runner import call, node_class
 from ..host.drawing.sweep_plan import LoraEntry
 from ..host.stacks import read_stack, stack_entries
 from ..host.working import show_report
+from ..trainer.pictures.curves import Point, stairs_plot
 from ..trainer.stacks.stack import CHARACTER, StackEntry, roles
 from ..trainer.stacks.time_split import KEYFRAMES, PRESETS, STYLE, Curve
 from .sockets import LoraStack

@@ -15,7 +15,7 @@ from comfy_api.latest import io
 from ..host import menu, paths
 from ..host.outputs import apply_to, lora_outputs, run_plot
 from ..host.progress import Reporter
-from ..host.routes.run_view import TABLE
+from ..host.session import current_session
 from ..trainer.captions.tags import add_trigger, join_tags, split_tags
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Warned
@@ -87,8 +87,8 @@ class TrainLora(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, name, retrain, **_) -> Any:
-        # a linked name is known only when the node runs
-        return float("nan") if retrain else TABLE.resumed(None if name is None else name.strip())
+        # a name that comes over a link shows only when the node runs
+        return float("nan") if retrain else current_session().trainings.resumed(None if name is None else name.strip())
 
     @classmethod
     def execute(cls, model, clip, vae, dataset, retrain, settings=None, validation=None, **widgets) -> io.NodeOutput:
@@ -219,7 +219,7 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, node_id: str | 
     from ..host.backbone import model as host
     from ..trainer.training.loop import train
 
-    training = TABLE.begin(job.widgets.name.strip(), node_id)
+    training = current_session().trainings.begin(job.widgets.name.strip(), node_id)
     reporter = Reporter(training)
     try:
         reporter.preparing("freeing memory for the training")

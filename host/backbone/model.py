@@ -11,7 +11,7 @@ import copy
 import gc
 import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,11 @@ import comfy.samplers
 import comfy.sd
 import comfy.utils
 import torch
+from comfy.k_diffusion.sampling import sample_euler
 from torch import Tensor, nn
 
 from ...trainer.common.errors import UserError
+from ...trainer.lora.names import module_of
 from ...trainer.models.backbone import Conditioning
 from ...trainer.models.noise import per_row
 from .facts import family_of, known_family, sampled_hash
@@ -234,7 +236,7 @@ class HostBackbone:
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
                  steps: int, cfg: float, negative: str = "") -> Tensor:
-        """Euler (k-diffusion) over the host's own sigmas. Prompts are read as the host reads them, weights included."""
+        """The host's Euler over the host's own sigmas. Prompts are read as the host does, weights included."""
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
         with _outside():
@@ -245,15 +247,16 @@ class HostBackbone:
             sigmas = comfy.samplers.calculate_sigmas(self.sampling, "simple", steps).to(self.device)
             noise = self._noise(seeds, width, height).to(self.device)
             x = self.sampling.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), True)
-            for sigma, following in zip(sigmas[:-1], sigmas[1:], strict=True):
-                times = 2 if cfg != 1 else 1
-                denoised = self._denoised(x.repeat(times, *[1] * (x.ndim - 1)), sigma.repeat(times * len(x)), both,
-                                          None)
-                if cfg != 1:
-                    wanted, unwanted = denoised.chunk(2)
-                    denoised = unwanted + cfg * (wanted - unwanted)
-                x = x + (x - denoised) / sigma * (following - sigma)
+            x = sample_euler(partial(self._guided, conditioning=both, cfg=cfg), x, sigmas, disable=True)
             return self.decode(self.sampling.inverse_noise_scaling(sigmas[-1], x)).cpu()
+
+    def _guided(self, x: Tensor, sigma: Tensor, conditioning: Conditioning, cfg: float) -> Tensor:
+        """The estimate of x0 that CFG makes of those for the prompts and, in the second half of the conditioning, for
+        the negative one; without the second half at 1."""
+        if cfg == 1:
+            return self._denoised(x, sigma, conditioning, None)
+        wanted, unwanted = self._denoised(torch.cat([x, x]), torch.cat([sigma, sigma]), conditioning, None).chunk(2)
+        return unwanted + cfg * (wanted - unwanted)
 
     def _noise(self, seeds: Sequence[int], width: int, height: int) -> Tensor:
         latents = self.model.model.latent_format
@@ -307,7 +310,7 @@ def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...
     if clip is not None:
         names = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, names)
     keys = comfy.lora_convert.convert_lora(read_lora(path))
-    modules = dict.fromkeys(re.sub(r"\.(lora_(down|up|A|B)\.weight|alpha|dora_scale)$", "", key) for key in keys)
+    modules = dict.fromkeys(map(module_of, keys))
     unmatched = tuple(name for name in modules if name not in names)
     if len(unmatched) == len(modules):
         raise UserError(f"none of the {len(modules)} modules of {path} is in this model: it was made for another model "

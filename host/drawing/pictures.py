@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from ...trainer.datasets.dataset import Sample
 from ...trainer.pictures import images
 from ...trainer.pictures.images import to_image, to_tensor
 from ...trainer.pictures.sheet import contact_sheet
+from ...trainer.pictures.text import Pen
 
 CAPTION_HEIGHT = 34
 CELL = 176
@@ -68,30 +69,7 @@ def with_caption(picture: Image.Image, caption: str, side: int) -> Image.Image:
     cell = Image.new("RGB", (side, side), "white")
     fitted = ImageOps.contain(picture.convert("RGB"), (side, side - CAPTION_HEIGHT), Image.Resampling.LANCZOS)
     cell.paste(fitted, ((side - fitted.width) // 2, 0))
-    font = ImageFont.load_default(11)
-    lines = _wrapped(caption or "(no caption)", font, side - 4)
-    ImageDraw.Draw(cell).multiline_text((2, side - CAPTION_HEIGHT + 4), "\n".join(lines), "black", font, spacing=3)
+    pen = Pen(11)
+    lines = pen.wrap(caption or "(no caption)", side - 4, most=2)
+    pen.write(ImageDraw.Draw(cell), lines, (2, side - CAPTION_HEIGHT + 4), "black")
     return cell
-
-
-def _wrapped(text: str, font: ImageFont.ImageFont, width: float, most: int = 2) -> list[str]:
-    """At most `most` lines of whole words that fit; the last ends in … if words are left over."""
-    lines, words = [""], text.split()
-    for index, word in enumerate(words):
-        longer = f"{lines[-1]} {word}".strip()
-        if font.getlength(longer) <= width or not lines[-1]:
-            lines[-1] = longer
-        elif len(lines) < most:
-            lines.append(word)
-        else:
-            lines[-1] = _cut(lines[-1], font, width)
-            break
-        if index == len(words) - 1:
-            break
-    return [line if font.getlength(line) <= width else _cut(line, font, width) for line in lines]
-
-
-def _cut(line: str, font: ImageFont.ImageFont, width: float) -> str:
-    while line and font.getlength(line + "…") > width:
-        line = line[:-1]
-    return line.rstrip(" ,") + "…"

@@ -13,7 +13,7 @@ import folder_paths
 from ...trainer.common.errors import UserError
 from ...trainer.common.files import file_hash
 from ...trainer.sweeps.axis_text import choose_checkpoints, choose_names, lines, parse_numbers
-from ...trainer.sweeps.cells import Axis, Sweep, checkpoint_axis, prompt_axis, seed_axis, strength_axis
+from ...trainer.sweeps.cells import Axis, checkpoint_axis, prompt_axis, seed_axis, strength_axis
 from ...trainer.sweeps.log import LOG
 from ...trainer.sweeps.prompt_sets import prompts as prompts_of
 from ...trainer.training.runs import Run, read_run
@@ -111,29 +111,3 @@ def named_folder(name: str, otherwise: str) -> Path:
         raise UserError(f"a sweep cannot be called {name!r}: that folder holds the log of all sweeps. Choose another "
                         "name.")
     return folder
-
-
-class Left:
-    """How many cells the sweeps of this process have. If some are gone or failed, the node must run again, although
-    nothing in the workflow has changed."""
-
-    def __init__(self) -> None:
-        self._done: dict[Path, int] = {}
-        self._losses = 0
-
-    def note(self, sweep: Sweep) -> None:
-        absent = sum(state != "done" for state in sweep.states().values())
-        self._done[sweep.folder] = self._there(sweep.folder) + absent  # cells of an earlier plan are there too
-
-    def look(self) -> int:
-        for folder, wanted in list(self._done.items()):
-            if self._there(folder) < wanted:
-                self._losses += 1
-        return self._losses
-
-    @staticmethod
-    def _there(folder: Path) -> int:
-        return sum(1 for _ in (folder / "cells").glob("*.png"))
-
-
-LEFT = Left()

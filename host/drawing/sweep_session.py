@@ -21,12 +21,13 @@ from ...trainer.sweeps.log import SHEET, log_picture
 from ...trainer.sweeps.sheets import choose_axes, write_sheets
 from ..events import tell_sweep
 from ..progress import show_text
+from ..session import current_session
 from .cell_graph import PICTURE, below, parameters, whole_graph
 from .pictures import to_batch
 from .repeat import Node, recipe
 from .runner import Graph, Runner
 from .sweep_draw import Drawing
-from .sweep_plan import LEFT, named_bases
+from .sweep_plan import named_bases
 
 AUTO, NONE = "auto", "none"
 
@@ -152,7 +153,7 @@ def draw_missing(drawing: Drawing, node_id: str) -> None:
             tell()
     finally:
         drawing.runner.forget()
-        LEFT.note(sweep)
+        current_session().cells.note(sweep)
     if failed and not done:
         raise UserError(f"none of the {total} cells could be drawn. The last error was: {error}")
 

@@ -41,8 +41,9 @@ from server import PromptServer
 from ...trainer.common.errors import UserError
 from ...trainer.models.families import FAMILIES
 from .. import paths
+from ..session import current_session
 from .answers import aside, body_of, refusal
-from .run_view import TABLE, run_status
+from .run_view import run_status
 
 routes = PromptServer.instance.routes
 
@@ -74,9 +75,9 @@ async def stop_run(request: web.Request) -> web.Response:
     if name is None:
         return refusal(400, 'the body must be {"run": "<folder\'s name>"}.')
     try:
-        TABLE.stop(name)
+        current_session().trainings.stop(name)
     except UserError as error:
-        known = TABLE.find(name) is not None or (
+        known = current_session().trainings.find(name) is not None or (
             await aside(lambda: run_status(paths.loras_root(), name))) is not None
         return refusal(409 if known else 404, str(error))
     return web.json_response({"stopping": True})
@@ -91,8 +92,8 @@ async def resume_run(request: web.Request) -> web.Response:
     if status is None:
         return refusal(404, f"there is no run {name!r}.")
     if status["status"] != "stopped":
-        return refusal(409, f"run {name!r} is {status['status']}, not stopped; queue the workflow.")
-    TABLE.resume(status["name"])
+        return refusal(409, f"run {name!r} is {status['status']}, not stopped; queue the graph.")
+    current_session().trainings.resume(status["name"])
     return web.json_response({"resuming": True})
 
 

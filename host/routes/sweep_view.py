@@ -3,12 +3,12 @@ folders are needed; the shapes are in sweeps.py. Everything is read from the swe
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shutil
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,9 @@ from PIL import Image
 
 from ...trainer.common.errors import UserError
 from ...trainer.common.files import atomic_path, file_hash, read_json, write_json
-from ...trainer.pictures.images import image_size, open_image
+from ...trainer.common.revisions import save_change
+from ...trainer.pictures.images import image_size
+from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
 from ...trainer.sweeps.cells import CHECKPOINT, Cell, Sweep
 from ...trainer.sweeps.marks import Marks
 from .. import paths
@@ -28,8 +30,8 @@ from .. import paths
 NAMED = ("lora", "step", "epoch", "run", "strength", "prompt", "seed", "base")
 """Facts that every cell is sent with, whether they are shared or not."""
 UNTOLD = ("lora_sha256",)
-THUMB_SIDE, THUMB_QUALITY, THUMBS = 256, 85, 4096
-SHEET_SIDE = 768
+THUMBNAIL = ThumbnailStyle(resample=Image.Resampling.BICUBIC)
+SMALL_SHEET = replace(THUMBNAIL, side=768)
 LATEST = 8
 """Number of thumbnails in a summary."""
 LONGEST_NAME = 120
@@ -38,16 +40,10 @@ _SHEET = re.compile(r"grid(-\d{1,4})?\.(png|webp)")
 _TYPES = {".png": "image/png", ".webp": "image/webp"}
 
 
-class Conflict(Exception):
-    """Somebody else has marked cells since the viewer was loaded."""
+class LoraChanged(Exception):
+    """The cell's LoRA is not what it was when the cell was drawn, or it is gone."""
 
 
-class Stale(Exception):
-    """The cell's LoRA is no longer the file that the cell was drawn with."""
-
-
-_saving = threading.Lock()
-"""Only one thread at a time reads the marks and writes them back."""
 _copying = threading.Lock()
 """Only one thread at a time looks for a free name and uses it."""
 
@@ -180,8 +176,8 @@ def picture(name: str, key: str, thumb: bool) -> tuple[bytes, str]:
     folder = _folder(name)
     path = folder / "cells" / f"{key}.png"
     if not _KEY.fullmatch(key) or not path.is_file() or not paths.inside(folder, path):
-        raise UserError(f"sweep {name!r} has no image of a cell {key!r}; load it again.")
-    return _sent(path, THUMB_SIDE if thumb else None)
+        raise UserError(f"sweep {name!r} has no picture of a cell {key!r}; load it again.")
+    return _sent(path, THUMBNAIL if thumb else None)
 
 
 def sheet(name: str, file: str, thumb: bool) -> tuple[bytes, str]:
@@ -190,23 +186,14 @@ def sheet(name: str, file: str, thumb: bool) -> tuple[bytes, str]:
     path = folder / file
     if not _SHEET.fullmatch(file) or not path.is_file() or not paths.inside(folder, path):
         raise UserError(f"sweep {name!r} has no sheet {file!r}; load it again.")
-    return _sent(path, SHEET_SIDE if thumb else None)
+    return _sent(path, SMALL_SHEET if thumb else None)
 
 
-def _sent(path: Path, side: int | None) -> tuple[bytes, str]:
-    if side is not None:
-        return _thumb(path, path.stat().st_mtime_ns, side), "image/jpeg"
-    image_size(path)  # a file that is not an image is an error, and is not sent
+def _sent(path: Path, style: ThumbnailStyle | None) -> tuple[bytes, str]:
+    if style is not None:
+        return thumbnail(path, style, path.stat().st_mtime_ns), "image/jpeg"
+    image_size(path)  # what is no picture is told, not sent
     return path.read_bytes(), _TYPES[path.suffix]
-
-
-@lru_cache(maxsize=THUMBS)
-def _thumb(path: Path, mtime_ns: int, side: int) -> bytes:
-    image = open_image(path)
-    image.thumbnail((side, side), Image.Resampling.BICUBIC)
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=THUMB_QUALITY)
-    return buffer.getvalue()
 
 
 # -- marks -------------------------------------------------------------------------------------------------------------
@@ -219,27 +206,20 @@ def _marks_file(sweep: Sweep) -> Path:
 def save_marks(sweep: Sweep, revision: int, best: str | None, hidden: Sequence[str]) -> int:
     """Save marks, and return the new revision.
 
-    Raises UserError for an unknown cell, Conflict if `revision` is not the latest.
+    Raises UserError for a cell there is none of, StaleRevision if `revision` is not the latest.
     """
     unknown = sorted({*hidden, *([best] if best else ())} - set(sweep.states()))
     if unknown:
         raise UserError(f"sweep {sweep.folder.name!r} has no cell {unknown[0]!r}; load it again.")
-    with _saving:
-        marks = Marks.load(_marks_file(sweep))
-        if marks.revision != revision:
-            raise Conflict
-        changed = marks.changed(best, hidden)
-        changed.save(_marks_file(sweep))
-    return changed.revision
+    return save_change(_marks_file(sweep), Marks, lambda marks: marks.changed(best, hidden), revision).revision
 
 
 def _mark_best(sweep: Sweep, key: str) -> int:
-    """Mark a cell as the best, and return the new revision."""
-    with _saving:
-        marks = Marks.load(_marks_file(sweep))
-        changed = marks.changed(key, (other for other in marks.hidden if other != key))
-        changed.save(_marks_file(sweep))
-    return changed.revision
+    """Returns the new revision."""
+    def change(marks: Marks) -> Marks:
+        return marks.changed(key, (other for other in marks.hidden if other != key))
+
+    return save_change(_marks_file(sweep), Marks, change).revision
 
 
 # -- using a cell's LoRA -----------------------------------------------------------------------------------------------
@@ -256,7 +236,7 @@ def find_cell(sweep: Sweep, key: str) -> Cell:
 def promote(sweep: Sweep, cell: Cell, wanted: str) -> dict[str, Any]:
     """Put the LoRA of a cell among the host's LoRAs under a name of its own, and record the choice in its run.
 
-    Raises UserError for a cell without a LoRA or an invalid name, Stale if the file is gone or has changed.
+    Raises UserError for a cell without LoRA or a name that is none, LoraChanged if the file is gone or another.
     """
     if not cell.facts.get("lora"):
         raise UserError("this cell was drawn without a LoRA; choose one that was drawn with it.")
@@ -277,9 +257,9 @@ def _source(cell: Cell) -> Path:
         path = paths.lora_file(name)
         same = file_hash(path) == cell.facts.get("lora_sha256")
     except (UserError, OSError) as error:
-        raise Stale(f"the LoRA {name!r} of this cell is gone; train it again, or put the file back.") from error
+        raise LoraChanged(f"the LoRA {name!r} of this cell is gone; train it again, or put the file back.") from error
     if not same:
-        raise Stale(f"the LoRA {name!r} has changed since this cell was drawn; sweep again, then choose.")
+        raise LoraChanged(f"the LoRA {name!r} has changed since this cell was drawn; sweep again, then choose.")
     return path
 
 
@@ -334,7 +314,7 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     with atomic_path(target) as temp:
         shutil.copyfile(source, temp)
         if file_hash(temp) != sha256:
-            raise Stale(f"{source.name} changed while it was being copied; sweep again, then choose.")
+            raise LoraChanged(f"{source.name} was changed while it was copied; sweep again, then choose.")
 
 
 def _note_in_run(sweep: Sweep, cell: Cell, source: Path, strength: float) -> None:

@@ -62,10 +62,11 @@ from aiohttp import web
 from server import PromptServer
 
 from ...trainer.common.errors import UserError
+from ...trainer.common.revisions import StaleRevision
 from ..events import tell_marks
 from . import sweep_view
 from .answers import aside, body_of, refusal
-from .sweep_view import Conflict, Stale
+from .sweep_view import LoraChanged
 
 routes = PromptServer.instance.routes
 MARKS = 'the body must be {"name": "…", "revision": 0, "best": "…" or null, "hidden": ["…", …]}.'
@@ -108,7 +109,7 @@ async def post_marks(request: web.Request) -> web.Response:
     try:
         sweep = await aside(lambda: sweep_view.find_sweep(name))
         revision = await aside(lambda: sweep_view.save_marks(sweep, body["revision"], body["best"], body["hidden"]))
-    except Conflict:
+    except StaleRevision:
         return web.json_response({**await aside(lambda: sweep_view.sweep_view(name)), "error": ELSEWHERE}, status=409)
     except UserError as error:
         return refusal(404, str(error))
@@ -129,7 +130,7 @@ async def post_promote(request: web.Request) -> web.Response:
         return refusal(404, str(error))
     try:
         told = await aside(lambda: sweep_view.promote(sweep, cell, wanted.strip()))
-    except Stale as error:
+    except LoraChanged as error:
         return refusal(409, str(error))
     except UserError as error:
         return refusal(400, str(error))

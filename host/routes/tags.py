@@ -28,8 +28,11 @@ from aiohttp import web
 from server import PromptServer
 
 from ...trainer.common.errors import UserError
+from ...trainer.common.revisions import StaleRevision
+from ..editors import EditableDataset
+from ..session import current_session
 from .answers import aside, body_of, refusal
-from .tag_view import EDITORS, Conflict
+from .tag_view import dataset_view, picture_thumbnail
 
 routes = PromptServer.instance.routes
 BODY = 'the body must be {"id": "…", "revision": 0, "changes": [{"picture": "…", "caption": "…"}, …]}.'
@@ -39,7 +42,7 @@ BODY = 'the body must be {"id": "…", "revision": 0, "changes": [{"picture": "�
 async def get_dataset(request: web.Request) -> web.Response:
     id = request.query.get("id", "")
     try:
-        return web.json_response(await aside(lambda: EDITORS.find(id).view()))
+        return web.json_response(await aside(lambda: dataset_view(_find(id))))
     except UserError as error:
         return refusal(404, str(error))
 
@@ -51,10 +54,10 @@ async def post_captions(request: web.Request) -> web.Response:
         return refusal(400, BODY)
     id, revision, captions = asked
     try:
-        saved = await aside(lambda: EDITORS.change(id, revision, captions))
-    except Conflict:
-        newer = await aside(lambda: EDITORS.find(id).view())
-        return web.json_response({**newer, "error": "somebody else has changed captions since; look at them first."},
+        saved = await aside(lambda: current_session().editors.change(id, revision, captions))
+    except StaleRevision:
+        newer = await aside(lambda: dataset_view(_find(id)))
+        return web.json_response({**newer, "error": "somebody else has changed captions since; look at theirs first."},
                                  status=409)
     except UserError as error:
         return refusal(404, str(error))
@@ -65,10 +68,14 @@ async def post_captions(request: web.Request) -> web.Response:
 async def get_thumb(request: web.Request) -> web.Response:
     id, picture = request.query.get("id", ""), request.query.get("picture", "")
     try:
-        data = await aside(lambda: EDITORS.thumb(id, picture))
+        data = await aside(lambda: picture_thumbnail(_find(id), picture))
     except UserError as error:
         return refusal(404, str(error))
     return web.Response(body=data, content_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
+
+
+def _find(id: str) -> EditableDataset:
+    return current_session().editors.find(id)
 
 
 def _changes(body: Any) -> tuple[str, int, dict[str, str]] | None:

@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 
-from .server import PACK, Refused
+from ..helpers.server import PACK, Refused
 
 TEMPLATE = "Prepare and tag a dataset"
 TRIGGER = "akane"

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from lora_bootstrap.trainer.training.runs import read_run
 
-from .server import Refused
-from .serving import run_folder, status, status_or_none, steps_done, training_at
+from ..helpers.server import Refused
+from ..helpers.serving import run_folder, status, status_or_none, steps_done, training_at
 
 
 @pytest.mark.parametrize("node, widget, value", [

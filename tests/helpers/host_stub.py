@@ -17,19 +17,19 @@ import torch  # noqa: E402
 from server import PromptServer  # noqa: E402
 
 import nodes as host_nodes  # noqa: E402
-from lora_bootstrap.host.routes.run_view import TABLE  # noqa: E402
+from lora_bootstrap.host.session import begin_session  # noqa: E402
 from lora_bootstrap.trainer.backends.diffusers import load_backbone  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def host(tmp_path, monkeypatch):
-    """A host with its folders in `tmp_path`, and everything it is told taken down."""
+    """A host that was just started, with its folders in `tmp_path`; everything it is told is recorded."""
     monkeypatch.setattr(folder_paths, "base", tmp_path)
     monkeypatch.setattr(comfy.model_management, "interrupted", False)
     monkeypatch.setattr(comfy.utils, "bars", [])
     monkeypatch.setattr(host_nodes, "calls", [])
     monkeypatch.setattr(host_nodes, "failing", {})
-    monkeypatch.setattr(TABLE, "_trainings", [])
+    begin_session()
     server = PromptServer.instance
     monkeypatch.setattr(server, "sent", [])
     monkeypatch.setattr(server, "texts", [])

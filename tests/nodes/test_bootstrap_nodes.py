@@ -8,11 +8,11 @@ import pytest
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 
-from lora_bootstrap.host import events, paths
+from lora_bootstrap.host import paths
 from lora_bootstrap.host.drawing.pictures import to_batch
 from lora_bootstrap.host.drawing.repeat import part_between
 from lora_bootstrap.host.eyes import ClipVisionEye, choose_eye
-from lora_bootstrap.nodes import candidates, curate, project as project_nodes
+from lora_bootstrap.nodes import curate
 from lora_bootstrap.nodes.candidates import CandidateView, DrawRequest, KeepCandidate, SaveCandidates, parent_of
 from lora_bootstrap.nodes.curate import CurateImages, RoundDataset
 from lora_bootstrap.nodes.project import ProjectNode, ViewPrompts, base_name
@@ -23,8 +23,8 @@ from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import read_json
 from lora_bootstrap.trainer.measures.eyes import SandboxEye
 
+from ..helpers.drawing_graph import drawing_graph
 from ..helpers.drawn_project import AKANE, TAGS, draw_project, draw_round
-from ..host.drawing.test_repeat import graph
 
 WIDGETS = {"tags": ", ".join(TAGS), "trigger": "zqx", "name": "", "targets": "3, 8, 12", "candidates": "12, 16"}
 
@@ -76,8 +76,7 @@ def test_a_name_belongs_to_one_picture(host):
         start(picture=torch.zeros(1, 64, 64, 3))
 
 
-def test_a_project_that_is_gone_is_made_anew_and_one_that_is_there_is_cached(host, monkeypatch):
-    monkeypatch.setattr(project_nodes, "_begun", set())
+def test_a_project_that_is_gone_is_made_anew_and_one_that_is_there_is_cached(host):
     assert ProjectNode.fingerprint_inputs("zqx", "") == 0
     project = start()[0]
     assert ProjectNode.fingerprint_inputs("zqx", "") == 0
@@ -124,7 +123,7 @@ def prompt_of(nodes):
 @pytest.fixture
 def drawing(drawn, monkeypatch):
     """(nodes of a graph with Save Candidates as node 7, a call of it)."""
-    nodes = graph() | {"7": {"class_type": "LoraBootstrap_SaveCandidates", "inputs": {
+    nodes = drawing_graph() | {"7": {"class_type": "LoraBootstrap_SaveCandidates", "inputs": {
         "project": ["p", 0], "views": ["views", 2], "images": ["decode", 0]}}}
     monkeypatch.setattr(SaveCandidates, "hidden", SimpleNamespace(unique_id="7", dynprompt=prompt_of(nodes)))
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
@@ -158,8 +157,7 @@ def test_what_is_kept_is_not_drawn_again(drawn, drawing, host):
     assert ProjectRecord.load(drawn.folder).stages["candidates-1"].summary == "12 images"
 
 
-def test_candidates_that_are_gone_are_drawn_again_once(drawn, drawing, monkeypatch):
-    monkeypatch.setattr(candidates, "DRAWN", candidates._DrawnCounts())
+def test_candidates_that_are_gone_are_drawn_again_once(drawn, drawing):
     drawing[1]()
     before = SaveCandidates.fingerprint_inputs(images=None)
     assert SaveCandidates.fingerprint_inputs(images=None) == before
@@ -171,8 +169,7 @@ def test_candidates_that_are_gone_are_drawn_again_once(drawn, drawing, monkeypat
     assert after != before and SaveCandidates.fingerprint_inputs(images=None) == after
 
 
-def test_a_kept_candidate_is_shown_and_told_of(drawn, drawing, host, monkeypatch):
-    monkeypatch.setattr(events, "_told_at", {})
+def test_a_kept_candidate_is_shown_and_told_of(drawn, drawing, host):
     node = drawing[1]().expand["x.keep_0"]["inputs"]
     shown = KeepCandidate.execute(drawn, torch.rand(2, 64, 64, 3), node["lineage"], node["total"])
     assert [image["subfolder"] for image in shown.ui["images"]] == ["bootstrap/zqx/round_1/candidates"] * 2

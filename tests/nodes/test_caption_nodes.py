@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from lora_bootstrap.host.routes.tag_view import EDITORS
+from lora_bootstrap.host.session import current_session
 from lora_bootstrap.nodes import captions as nodes
 from lora_bootstrap.nodes.captions import AbsorbTags, EditTags
 from lora_bootstrap.nodes.tag_statistics import TagStatisticsNode, tokenizer
@@ -148,7 +148,7 @@ def test_what_is_changed_by_hand_comes_after_the_rules_and_runs_the_node_again(h
     before = EditTags.fingerprint_inputs()
     assert EditTags.fingerprint_inputs() == before
     picture = dataset.samples[0].content_hash
-    EDITORS.change(told["dataset"], 0, {picture: "akane, frown"})
+    current_session().editors.change(told["dataset"], 0, {picture: "akane, frown"})
     assert EditTags.fingerprint_inputs() != before
     out = edit(dataset, trigger="akane")
     assert captions(out[0]) == ["akane, frown", "akane, grass"]
@@ -156,7 +156,7 @@ def test_what_is_changed_by_hand_comes_after_the_rules_and_runs_the_node_again(h
     assert "changed by hand: 1." in out[1]
     assert captions(edit(dataset, trigger="eiei")[0]) == ["eiei, frown", "eiei, grass"], "the rules have changed"
     assert captions(edit(dataset, edits="another")[0]) == ["smile", "grass"], "other edits"
-    EDITORS.change(told["dataset"], 1, {picture: "eiei, smile"})
+    current_session().editors.change(told["dataset"], 1, {picture: "eiei, smile"})
     assert EditTags.fingerprint_inputs() == before, "set back"
 
 
@@ -164,7 +164,7 @@ def test_another_name_has_other_edits_and_a_linked_one_is_looked_at_every_time(h
     dataset = make(host, "smile")
     id = edit(dataset, edits="mine").ui["lora_bootstrap"][0]["dataset"]
     marks = EditTags.fingerprint_inputs(edits="mine"), EditTags.fingerprint_inputs(edits="yours")
-    EDITORS.change(id, 0, {dataset.samples[0].content_hash: "frown"})
+    current_session().editors.change(id, 0, {dataset.samples[0].content_hash: "frown"})
     assert EditTags.fingerprint_inputs(edits="mine") != marks[0]
     assert EditTags.fingerprint_inputs(edits="yours") == marks[1]
     assert (host.base / "user" / "lora_bootstrap" / "edits" / "mine.json").is_file()

@@ -18,10 +18,8 @@ from safetensors.torch import save_file
 
 import lora_bootstrap.host.backbone
 from lora_bootstrap.host import events
-from lora_bootstrap.host.drawing import sweep_session
 from lora_bootstrap.host.drawing.cell_graph import PICTURE, below, cell_graph
 from lora_bootstrap.host.drawing.runner import Runner
-from lora_bootstrap.host.drawing.sweep_plan import Left
 from lora_bootstrap.nodes import refine as refine_node
 from lora_bootstrap.nodes.conflict import ConflictReportNode
 from lora_bootstrap.nodes.refine import RefineStrengths, TwoLoras, base_name
@@ -44,9 +42,6 @@ LAYER = "lora_unet_mid_block_resnets_0_conv1"
 def files(host, monkeypatch):
     """A host in a process that has run no sweep, with three LoRAs and a base; its pictures are drawn."""
     monkeypatch.setattr(events, "INTERVAL", 0)
-    left = Left()
-    for module in (sweep_session, refine_node):
-        monkeypatch.setattr(module, "LEFT", left)
     stand_in = ModuleType("lora_bootstrap.host.backbone.model")
     stand_in.fingerprint = lambda model, clip, vae: f"{model}, {clip}, {vae}"
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)

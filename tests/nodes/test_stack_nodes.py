@@ -7,7 +7,6 @@ import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 from safetensors.torch import load_file, save_file
 
-from lora_bootstrap.host.stacks import USED
 from lora_bootstrap.nodes.stack import ApplyLoraStack, LoraStackNode, PromptLoras
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.training.config import TrainConfig
@@ -134,8 +133,7 @@ def test_a_style_block_of_an_sdxl_lora(put, host):
     assert {key.split(".")[0] for key in load_file(host.output / "loras" / name)} == {UP}
 
 
-def test_a_filtered_file_that_was_deleted_is_made_again(put, host, monkeypatch):
-    monkeypatch.setattr(USED, "_files", set())
+def test_a_filtered_file_that_was_deleted_is_made_again(put, host):
     put("girl")
     text = "girl : 1 : 1 : no text"
     (name, *_), = stack(text)[0]

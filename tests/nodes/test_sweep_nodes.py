@@ -20,9 +20,9 @@ from lora_bootstrap.host.drawing import runner as host_nodes, sweep_session
 from lora_bootstrap.host.drawing.cell_graph import PICTURE, cell_graph
 from lora_bootstrap.host.drawing.pictures import as_saved
 from lora_bootstrap.host.drawing.runner import KEPT, Runner
-from lora_bootstrap.host.drawing.sweep_plan import Left, choose_loras, seeds_of, strengths_of
+from lora_bootstrap.host.drawing.sweep_plan import choose_loras, seeds_of, strengths_of
 from lora_bootstrap.host.drawing.sweep_session import axes_of
-from lora_bootstrap.nodes import checkpoints, score, sweep as sweep_nodes, sweep_values
+from lora_bootstrap.nodes import checkpoints, score, sweep_values
 from lora_bootstrap.nodes.checkpoints import PickCheckpoint
 from lora_bootstrap.nodes.score import ScoreSweep
 from lora_bootstrap.nodes.sweep import CheckpointSweep, StrengthGrid
@@ -46,11 +46,8 @@ OF_VALUES = ("name", "checkpoints", "files", "strengths", "prompts", "prompt_set
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch):
-    """A process that has run no sweep, and in which every event is told."""
+    """Every event is told."""
     monkeypatch.setattr(events, "INTERVAL", 0)
-    left = Left()
-    for module in (sweep_nodes, sweep_values, sweep_session):
-        monkeypatch.setattr(module, "LEFT", left)
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,8 @@ from comfy.model_management import InterruptProcessingException
 from safetensors.torch import load_file
 
 from lora_bootstrap.host.progress import EVENT
-from lora_bootstrap.host.routes.run_view import TABLE, run_status
+from lora_bootstrap.host.routes.run_view import run_status
+from lora_bootstrap.host.session import current_session
 from lora_bootstrap.nodes import train as nodes
 from lora_bootstrap.nodes.sockets import TrainSettings
 from lora_bootstrap.sandbox import PICTURES_DIR
@@ -66,7 +67,7 @@ def cancel(host, monkeypatch, step):
 def stop(host, monkeypatch, step, run="girl"):
     from lora_bootstrap.host import progress
 
-    monkeypatch.setattr(progress.comfy, "utils", press_at(host, step, lambda: TABLE.stop(run)))
+    monkeypatch.setattr(progress.comfy, "utils", press_at(host, step, lambda: current_session().trainings.stop(run)))
 
 
 # -- training ----------------------------------------------------------------------------------------------------------
@@ -167,7 +168,7 @@ def test_stop_keeps_what_is_there_and_the_graph_goes_on_with_it(adapter, host, m
     assert statuses(host) == ["preparing", "training", "stopped"]
     assert run_status(host.output / "loras", "girl")["status"] == "stopped"
     with pytest.raises(UserError, match="'girl' is not being trained now"):
-        TABLE.stop("girl")
+        current_session().trainings.stop("girl")
     assert node(steps=4)[2].finished, "running the node again trains it to its end"
 
 
@@ -177,7 +178,7 @@ def test_a_stopped_run_is_run_again_only_when_asked_to_go_on():
 
     before = mark()
     assert mark() == before
-    TABLE.resume("stopped-run")
+    current_session().trainings.resume("stopped-run")
     assert mark() != before and mark("another") == before
     assert mark(retrain=True) != mark(retrain=True), "always run"
 

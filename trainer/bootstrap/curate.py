@@ -19,6 +19,7 @@ from ..captions.views import ViewPrompt
 from ..measures import pixels as metrics
 from ..measures.eyes import Likeness
 from ..measures.likeness import leave_one_out, likeness_to, tag_recall
+from ..pictures.duplicates import copies_of, group_copies
 
 
 @dataclass(frozen=True)
@@ -65,11 +66,16 @@ class Decision:
 
 @dataclass(frozen=True)
 class Curation:
-    """The outcome of a round: a decision per candidate in their order, the picks in order, and notes."""
+    """The outcome of a round: a decision per candidate in their order, the picks in order, and notes.
+
+    Attributes:
+        copies: groups of candidates that are near copies of one another, by their places.
+    """
 
     decisions: tuple[Decision, ...]
     picked: tuple[int, ...]
     notes: tuple[str, ...]
+    copies: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,10 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
     """
     settings, by_hand = settings or CurationSettings(), by_hand or {}
     read = _measure(candidates, pixels, anchors, reference, eye, settings)
-    refused = _quality_gate(candidates, pixels, anchors, read, settings)
+    prints = metrics.fingerprints(pixels)
+    groups = group_copies(prints)
+    copied = copies_of(prints, metrics.fingerprints(anchors))
+    refused = _quality_gate(candidates, pixels, read, settings, copied, groups)
     notes = [] if eye else ["Likeness and tags were not measured: there is no eye for this base."]
     for index in (index for index, kept in by_hand.items() if not kept):
         refused[index] = "rejected by hand"
@@ -125,7 +134,8 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
     picked = _pick(candidates, read, _open(refused), count, settings, first)
     if len(picked) < count:
         notes.append(f"Only {len(picked)} of the {count} wanted pictures passed; make more candidates for more.")
-    return Curation(_decisions(candidates, read, refused, picked, first), tuple(picked), tuple(notes))
+    return Curation(_decisions(candidates, read, refused, picked, first), tuple(picked), tuple(notes),
+                    tuple(map(tuple, groups)))
 
 
 def _open(refused: Sequence[str]) -> list[int]:
@@ -146,20 +156,20 @@ def _measure(candidates, pixels, anchors, reference, eye, settings) -> _Read:
     return _Read(metrics.robust_z(sharp, sharp), burn, likeness, recall, traits, scenes, novelty, least)
 
 
-def _quality_gate(candidates, pixels, anchors, read: _Read, settings: CurationSettings) -> list[str]:
+def _quality_gate(candidates, pixels, read: _Read, settings: CurationSettings, copied: Sequence[bool],
+                  groups: Sequence[Sequence[int]]) -> list[str]:
     refused = [""] * len(candidates)
-    copies = metrics.duplicates(pixels, anchors).any(1)
-    among = metrics.duplicates(pixels, pixels)
+    twins = {index: group for group in groups for index in group}
     flat = pixels.flatten(1).std(1) < 0.02
     for index in range(len(candidates)):
-        twin = next((other for other in range(index) if among[index, other] and not refused[other]), None)
+        twin = next((other for other in twins.get(index, ()) if other < index and not refused[other]), None)
         if flat[index]:
             refused[index] = "almost one colour"
         elif read.sharpness_z[index] < settings.blur_limit:
             refused[index] = f"blurred (sharpness z {read.sharpness_z[index]:.1f})"
         elif read.burn[index] > settings.burn_limit:
             refused[index] = f"burnt (z {read.burn[index]:.1f} over the base)"
-        elif copies[index]:
+        elif copied[index]:
             refused[index] = "a copy of an original crop"
         elif twin is not None:
             refused[index] = f"duplicate of {candidates[twin].name}"

@@ -26,7 +26,6 @@ from ..measures.eyes import Likeness, open_eye
 from ..measures.likeness import anchor_pixels, likeness_to, tag_recall
 from ..models.backbone import Backbone
 from ..models.sampler import Sampler
-from ..pictures.charts import read_losses
 from ..pictures.images import open_image, pixel_hash
 from ..sweeps.cells import PROMPT, STRENGTH, Axis, Choice, Sweep
 from ..sweeps.draw import lora_sweep, run_sweep
@@ -34,6 +33,7 @@ from ..sweeps.sheets import write_sheets
 from ..training.events import Finished
 from ..training.loop import train
 from ..training.presets import preset_config
+from ..training.runs import read_losses
 from .candidates import PictureMaker, Stopped, picture_seed
 from .config import BootstrapConfig
 from .curate import RoundFigures, alarm

@@ -11,13 +11,12 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image, ImageOps
 
 from ..common.errors import UserError
-from ..common.files import read_json, write_json
+from ..common.revisions import Revisioned
 from ..pictures.crops import MIN_SIDE, Box
 
 STATES = ("", "keep", "reject")
@@ -139,16 +138,17 @@ class CandidateFacts:
 
 
 @dataclass(frozen=True)
-class Picks:
+class Picks(Revisioned):
     """All decisions on one round's candidates.
 
     Attributes:
-        revision: counts the times they were saved, so that two who decide at once notice.
         picks: candidate → (decision, content of the picture it was made on).
         history: the latest steps, the oldest first.
     """
 
-    revision: int = 0
+    UNREADABLE: ClassVar[str] = ("{path} holds no picks as they were saved there. Mend it, or delete it to pick "
+                                 "anew.")
+
     picks: Mapping[str, tuple[Pick, str]] = field(default_factory=dict)
     history: tuple[UndoStep, ...] = ()
 
@@ -181,29 +181,21 @@ class Picks:
                 picks.pop(candidate, None)
         step = UndoStep(datetime.now().astimezone().isoformat(timespec="seconds"), label[:200], tuple(done))
         history = (*self.history, step)[-REMEMBERED:] if done else self.history
-        return Picks(self.revision + 1, picks, history)
+        return self.next_revision(picks=picks, history=history)
 
-    def save(self, path: Path) -> None:
-        write_json(path, {
+    def to_dict(self) -> dict[str, Any]:
+        return {
             "revision": self.revision,
             "picks": {name: {**asdict(pick), "picture": content} for name, (pick, content) in self.picks.items()},
-            "history": [asdict(step) for step in self.history]})
+            "history": [asdict(step) for step in self.history]}
 
-
-def load_picks(path: Path) -> Picks:
-    """What was decided there; nothing if there is no such file. Raises UserError if it cannot be read."""
-    if not path.is_file():
-        return Picks()
-    value = read_json(path)
-    try:
-        picks = {str(name): (_read(pick), str(pick["picture"])) for name, pick in value["picks"].items()}
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Picks:
+        picks = {str(name): (_read(pick), str(pick["picture"])) for name, pick in values["picks"].items()}
         history = tuple(UndoStep(str(step["at"]), str(step["label"]), tuple(
             PickChange(str(change["candidate"]), _read(change["before"]), _read(change["after"]))
-            for change in step["changes"])) for step in value["history"])
-        return Picks(int(value["revision"]), picks, history)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} holds no picks as they were saved there. Mend it, or delete it to pick anew.") \
-            from error
+            for change in step["changes"])) for step in values["history"])
+        return cls(int(values["revision"]), picks, history)
 
 
 def _read(value: Mapping[str, Any]) -> Pick:

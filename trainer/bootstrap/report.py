@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import atomic_write, read_json
-from ..pictures.charts import data_uri, loss_curve, read_losses
+from ..pictures.curves import loss_curve
+from ..pictures.thumbnails import data_uri
+from ..training.runs import read_losses
 from .project import ProjectRecord
 
 THUMB = 160

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -23,13 +22,12 @@ from ..common.files import file_hash, read_json, write_json
 from ..datasets.dataset import Dataset, load_folder, save_samples
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels
-from ..pictures.duplicates import find_duplicates, fingerprint_picture
 from ..pictures.images import load_pixels, open_image, pixel_hash
 from . import originals
 from .candidates import Lineage
 from .config import BootstrapConfig
 from .curate import Curation, CurationSettings, Decision, RoundFigures, curate, quotas, round_figures
-from .picks import CandidateFacts, Pick, Picks, load_picks
+from .picks import CandidateFacts, Pick, Picks
 from .project import ProjectRecord, fill_folder, is_filled, key_of
 
 MANUAL, AUTO = "manual", "auto"
@@ -185,7 +183,7 @@ class Round:
 
     @property
     def picks(self) -> Picks:
-        return load_picks(self.picks_file)
+        return Picks.load(self.picks_file)
 
     def list_candidates(self) -> list[Path]:
         """The pictures made for this round, by name; those without lineage are none of ours."""
@@ -300,17 +298,9 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
         "key": key, "round": round_.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
         "notes": curation.notes, "figures": asdict(figures),
         "decisions": [asdict(decision) for decision in curation.decisions],
-        "twins": found.values.get("twins", ()) if reused else near_copies(paths)})
+        "twins": found.values.get("twins", ()) if reused else [
+            [paths[index].stem for index in group] for group in curation.copies]})
     return CuratedRound(curation, figures, tuple(kept), reused)
-
-
-def near_copies(paths: Sequence[Path]) -> tuple[tuple[str, ...], ...]:
-    """Groups of pictures that are near copies of one another, by name."""
-    prints = [fingerprint_picture(open_image(path)) for path in paths]
-    if not prints:
-        return ()
-    groups = find_duplicates(np.stack([item.hashes for item in prints]), lambda index: prints[index].thumb)
-    return tuple(tuple(paths[index].stem for index in group) for group in groups)
 
 
 def round_dataset(round_: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:

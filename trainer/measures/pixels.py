@@ -1,7 +1,7 @@
-"""Figures of pictures, from pixels alone: quality, duplicates, memorisation, and a bootstrap round's drift.
+"""Figures of pictures, from pixels alone: quality, memorisation, and a bootstrap round's drift.
 
 Pictures are [B, 3, H, W] tensors in 0..1. Nothing here needs a model; likeness and tags are read in `embed.py`.
-pHash: the 64-bit perceptual hash of the DCT (Zauner 2010). Sharpness: variance of the Laplacian (Pech-Pacheco 2000).
+Sharpness: variance of the Laplacian (Pech-Pacheco 2000).
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from kornia.color import rgb_to_grayscale, rgb_to_lab
 from kornia.filters import laplacian
 from torch import Tensor
 
+from ..pictures.duplicates import Print, fingerprint_picture
+from ..pictures.images import to_image
+
 SHARPNESS_SIDE = 256
 HUES = 24
-HASH_DUPLICATE = 6
-"""Pictures whose hashes differ in at most this many of 64 bits may be duplicates."""
-PIXEL_DUPLICATE = 0.04
-"""... and are, if their 32-pixel thumbnails differ by less than this on average."""
 
 
 def resize_pixels(pixels: Tensor, side: int) -> Tensor:
@@ -61,25 +60,9 @@ def high_frequency(pixels: Tensor) -> Tensor:
     return (power * high).flatten(1).sum(1) / power.flatten(1).sum(1).clamp(min=1e-12)
 
 
-def perceptual_hash(pixels: Tensor) -> Tensor:
-    """[B, 64] bool: which of the 64 lowest DCT coefficients of the 32-pixel grey picture exceed their median."""
-    grey = rgb_to_grayscale(resize_pixels(pixels, 32))[:, 0]
-    n = torch.arange(32, device=grey.device, dtype=grey.dtype)
-    basis = torch.cos(math.pi / 32 * (n[None] + 0.5) * n[:8, None])
-    low = (basis @ grey @ basis.T).flatten(1)
-    return low > low[:, 1:].median(1, keepdim=True).values
-
-
-def hamming(a: Tensor, b: Tensor) -> Tensor:
-    """[A, B] number of bits in which hashes [A, 64] and [B, 64] differ."""
-    return (a[:, None] != b[None]).sum(-1)
-
-
-def duplicates(pixels: Tensor, others: Tensor) -> Tensor:
-    """[A, B] bool: which pictures are near copies. The hash nominates, the thumbnails' difference decides."""
-    near = hamming(perceptual_hash(pixels), perceptual_hash(others)) <= HASH_DUPLICATE
-    thumbs, other_thumbs = resize_pixels(pixels, 32).flatten(1), resize_pixels(others, 32).flatten(1)
-    return near & (torch.cdist(thumbs, other_thumbs, p=1) / (3 * 32 * 32) < PIXEL_DUPLICATE)
+def fingerprints(pixels: Tensor) -> list[Print]:
+    """[B] what near copies are told by, in `pictures.duplicates`."""
+    return [fingerprint_picture(to_image(picture)) for picture in pixels]
 
 
 def scene_embedding(pixels: Tensor) -> Tensor:

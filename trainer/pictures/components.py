@@ -1,4 +1,4 @@
-"""Connected parts of a mask, found by its runs: what `scipy.ndimage.label` does, with numpy alone."""
+"""Connected parts of a mask, their boxes, and how wide their strokes are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 Ints = NDArray[np.int64]
 
@@ -42,8 +43,8 @@ def connected(mask: NDArray[np.bool_]) -> Components:
     edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     row, start = np.nonzero(edges == 1)
     end = np.nonzero(edges == -1)[1]
-    part = _labels(row, start, end, width)
-    count = int(part.max()) + 1 if len(part) else 0
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    part = labels[row, start].astype(np.int64) - 1
 
     def extreme(values: Ints, ufunc: np.ufunc, initial: int) -> Ints:
         found = np.full(count, initial, dtype=np.int64)
@@ -54,27 +55,3 @@ def connected(mask: NDArray[np.bool_]) -> Components:
         extreme(start, np.minimum, width), extreme(row, np.minimum, height), extreme(end, np.maximum, 0),
         extreme(row + 1, np.maximum, 0), np.bincount(part, end - start, count).astype(np.int64),
         np.bincount(part, minlength=count), row, start, end, part)
-
-
-def _labels(row: Ints, start: Ints, end: Ints, width: int) -> Ints:
-    """The part of each run: runs of neighbouring rows that overlap or touch by a corner are joined, and the least
-    label handed on until nothing changes (pointer jumping makes that a few rounds even for a spiral)."""
-    label = np.arange(len(row))
-    if not len(row):
-        return label
-    # Rows are told apart in one sorted axis, with room between them for the corners.
-    stride = width + 3
-    first = np.searchsorted((row * stride) + end, (row + 1) * stride + start)
-    last = np.searchsorted((row * stride) + start, (row + 1) * stride + end, side="right")
-    many = np.maximum(last - first, 0)
-    upper = np.repeat(label, many)
-    lower = np.arange(many.sum()) - np.repeat(np.cumsum(many) - many, many) + np.repeat(first, many)
-    while True:
-        least = np.minimum(label[upper], label[lower])
-        before = label.copy()
-        for ends in (upper, lower):
-            np.minimum.at(label, label[ends], least)
-        while not np.array_equal(label, jumped := label[label]):
-            label = jumped
-        if np.array_equal(label, before):
-            return np.unique(label, return_inverse=True)[1]

@@ -121,6 +121,25 @@ def find_duplicates(hashes: Hashes, thumb: Callable[[int], NDArray[np.uint8]],
     return [members for members in groups.values() if len(members) > 1]
 
 
+def group_copies(prints: Sequence[Print]) -> list[list[int]]:
+    """Groups of two or more of these pictures that are copies of one another, as `find_duplicates` gives them."""
+    return find_duplicates(_hashes_of(prints), lambda index: prints[index].thumb)
+
+
+def copies_of(prints: Sequence[Print], originals: Sequence[Print]) -> list[bool]:
+    """Which of the pictures are copies of one of the originals. What is alike among the originals is not asked."""
+    both, copied = [*prints, *originals], [False] * len(prints)
+    for tries in _nominate_pairs(_hashes_of(both), Search()):
+        picture, original = sorted(tries[0][1:3])
+        if picture < len(prints) <= original and not copied[picture]:
+            copied[picture] = any(same_picture(both[a].thumb, both[b].thumb, window) for _, a, b, window in tries)
+    return copied
+
+
+def _hashes_of(prints: Sequence[Print]) -> Hashes:
+    return np.array([own.hashes for own in prints], dtype=np.uint64).reshape(-1, 2 * WINDOWS)
+
+
 Try = tuple[int, int, int, int]
 """(distance, a, b, window): the whole of b resembles that window of a."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
 from .components import Components, connected
 
@@ -86,9 +87,7 @@ def _layers(grey: Map) -> Iterator[tuple[NDArray[np.bool_], Map]]:
 
 
 def _box_mean(values: Map, radius: int) -> Map:
-    sums = np.pad(values, ((radius + 1, radius), (radius + 1, radius)), mode="edge").cumsum(0).cumsum(1)
-    side = 2 * radius + 1
-    return (sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]) / side**2
+    return ndimage.uniform_filter(values, 2 * radius + 1, mode="nearest")
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ where its detail is (centre-surround contrast: Itti, Koch & Niebur, 1998). Works
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy import ndimage
 
 Map = NDArray[np.float64]
 
@@ -121,15 +121,8 @@ def _skin(rgb: Map) -> Map:
 
 def _blur(values: Map, radius: int) -> Map:
     """Mean over a square of 2 radius + 1, edges repeated; [H, W, C]."""
-    if radius == 0:
-        return values
-    for axis in (0, 1):
-        pad = [(radius + 1, radius) if a == axis else (0, 0) for a in range(3)]
-        sums = np.cumsum(np.pad(values, pad, mode="edge"), axis=axis)
-        span = 2 * radius + 1
-        count = values.shape[axis]
-        values = (np.take(sums, range(span, span + count), axis) - np.take(sums, range(count), axis)) / span
-    return values
+    side = 2 * radius + 1
+    return ndimage.uniform_filter(values, (side, side, 1), mode="nearest")
 
 
 def _weigh_middle(shape: tuple[int, ...]) -> Map:
@@ -163,35 +156,9 @@ def _main_part(subject: Map) -> Map:
     margin = max(1, min(subject.shape) // 12)
     rim = np.concatenate([subject[:margin].ravel(), subject[:, :margin].ravel(), subject[:, -margin:].ravel()])
     level = np.clip(2 * np.percentile(rim, 75), 0.06, max(0.06, 0.4 * _threshold(subject)))
-    parts = _parts(subject >= level)
-    weights = [subject[part].sum() for part in parts]
-    mask = np.zeros_like(subject)
-    for part, weight in zip(parts, weights, strict=True):
-        if weight >= 0.2 * max(weights):
-            mask[part] = 1
-    return mask
-
-
-def _parts(mask: NDArray[np.bool_]) -> list[tuple[list[int], list[int]]]:
-    """Connected parts, each as (rows, columns)."""
-    todo = mask.copy()
-    parts = []
-    for start in zip(*np.nonzero(mask), strict=True):
-        if not todo[start]:
-            continue
-        todo[start] = False
-        queue, rows, columns = deque([start]), [], []
-        while queue:
-            y, x = queue.popleft()
-            rows.append(y)
-            columns.append(x)
-            for dy, dx in _NEIGHBOURS:
-                ny, nx = y + dy, x + dx
-                if 0 <= ny < mask.shape[0] and 0 <= nx < mask.shape[1] and todo[ny, nx]:
-                    todo[ny, nx] = False
-                    queue.append((ny, nx))
-        parts.append((rows, columns))
-    return parts
+    labels, count = ndimage.label(subject >= level)
+    weights = ndimage.sum_labels(subject, labels, range(1, count + 1))
+    return np.isin(labels, 1 + np.flatnonzero(weights >= 0.2 * weights.max())).astype(subject.dtype)
 
 
 def _box_of(mask: Map) -> tuple[int, int, int, int]:

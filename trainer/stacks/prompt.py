@@ -3,7 +3,7 @@
     girl                           strength 1
     girl : 0.8                     of the model and the text encoders
     ink : 0.5 : 0.3                of the model, of the text encoders
-    ink : 0.5 : 0.3 : style        and of it only some blocks, see `lora_filter.py`
+    ink : 0.5 : 0.3 : style        and of it only some blocks, see `blocks.py`
     <lora:girl:0.8:0.6>            as in a prompt
     off ink : 0.5                  off, as is a line that begins with #
 """
@@ -37,7 +37,7 @@ class WantedLora:
     Attributes:
         name: as it was written, or as it is listed.
         strength: of the denoiser's layers; `clip_strength` of the text encoders'.
-        blocks: what is kept of it, for `lora_filter.choose_blocks`; "" is all.
+        blocks: what is kept of it, for `blocks.choose_blocks`; "" is all.
     """
 
     name: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from ..measures import pixels as metrics
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels, leave_one_out, likeness_to
 from ..models.sampler import measured_size
+from ..pictures.duplicates import Print, copies_of
 from ..pictures.images import image_size, load_pixels
 from ..training.runs import Run
 from .cells import BASE, CHECKPOINT, STRENGTH, Cell, Sweep
@@ -206,6 +208,10 @@ class _Measure:
         self._without: dict[tuple[int, ...], Tensor] = {}
         self.scale = self._scale()
 
+    @cached_property
+    def _training_prints(self) -> list[Print]:
+        return metrics.fingerprints(self.training)
+
     def _scale(self) -> Scale:
         cells = [cell for cell in self.sweep.references if self.states[cell.key] == "done"]
         pixels = self._pixels(cells) if cells else None
@@ -252,7 +258,8 @@ class _Measure:
             return None
         if self.copy_anchors is not None:
             return ((self.copies.embed(pixels) @ self.copy_anchors.T).amax(1) > SSCD_COPY).float().mean().item()
-        return metrics.duplicates(pixels, self.training).any(1).float().mean().item()
+        copied = copies_of(metrics.fingerprints(pixels), self._training_prints)
+        return sum(copied) / len(copied)
 
 
 def prompt_shown(eye: Likeness | None, pixels: Tensor, prompts: Sequence[str], unread: Collection[str]) -> float | None:

@@ -9,11 +9,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
+from typing import Any, ClassVar
 
 from ..captions.tags import distinct_tags, join_tags, same_tag, split_tags
-from ..common.errors import UserError
-from ..common.files import read_json, write_json
+from ..common.revisions import Revisioned
 from ..datasets.dataset import Dataset
 
 
@@ -51,15 +50,16 @@ def _place(before: list[str], after: list[str], tags: list[str]) -> int:
 
 
 @dataclass(frozen=True)
-class HandEdits:
+class HandEdits(Revisioned):
     """All changes of one editor.
 
     Attributes:
-        revision: counts how often it was saved, so that two people who edit at once notice.
         edits: by `Sample.content_hash`.
     """
 
-    revision: int = 0
+    UNREADABLE: ClassVar[str] = ("{path} is damaged: it does not hold edited captions. Delete it to continue without "
+                                 "them.")
+
     edits: Mapping[str, HandEdit] = field(default_factory=dict)
 
     @property
@@ -92,22 +92,14 @@ class HandEdits:
             edits.pop(picture, None)
             if caption != before[picture]:
                 edits[picture] = HandEdit(before[picture], caption)
-        return HandEdits(self.revision + 1, edits)
+        return self.next_revision(edits=edits)
 
-    def save(self, path: Path) -> None:
-        write_json(path, {"revision": self.revision, "edits": {
-            picture: {"before": edit.before, "after": edit.after} for picture, edit in self.edits.items()}})
+    def to_dict(self) -> dict[str, Any]:
+        return {"revision": self.revision, "edits": {
+            picture: {"before": edit.before, "after": edit.after} for picture, edit in self.edits.items()}}
 
-
-def load_edits(path: Path) -> HandEdits:
-    """The edits saved there; empty if there is no file. Raises UserError if it cannot be read."""
-    if not path.is_file():
-        return HandEdits()
-    value = read_json(path)
-    try:
-        return HandEdits(int(value["revision"]), {
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> HandEdits:
+        return cls(int(values["revision"]), {
             str(picture): HandEdit(str(edit["before"]), str(edit["after"]))
-            for picture, edit in value["edits"].items()})
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is damaged: it does not hold edited captions. Delete it to continue without them.") \
-            from error
+            for picture, edit in values["edits"].items()})

@@ -19,8 +19,8 @@ from .labels import CATEGORIES, Label
 
 
 class SandboxTagger:
-    """See `trainer.tagging.tagger.Tagger`. It knows only the drawn world's tags, and treats every image as one of that
-    world, so it always finds its subject."""
+    """See `tagging.tagger.Tagger`. It knows only the drawn world's tags, and treats every image as one of that world,
+    so it always finds its subject."""
 
     name = "sandbox"
     labels = (Label(SUBJECT), *(Label(tag) for tags in ATTRIBUTES.values() for tag in tags))

@@ -151,14 +151,7 @@ class Run:
 
     def metrics(self) -> list[dict[str, Any]]:
         """The complete lines of metrics.jsonl that have a step."""
-        rows = []
-        if self.metrics_path.exists():
-            for line in self.metrics_path.read_text(encoding="utf-8", errors="replace").splitlines():
-                with suppress(ValueError):
-                    values = json.loads(line)
-                    if isinstance(values, dict) and isinstance(values.get("step"), int):
-                        rows.append(values)
-        return rows
+        return _read_metrics(self.metrics_path)
 
     @property
     def being_trained(self) -> bool:
@@ -227,6 +220,34 @@ def read_run(folder: str | os.PathLike[str]) -> Run:
     if run is None:
         raise UserError(f"{folder} is not the folder of a training run: it has no run.json. Choose a run's own folder.")
     return run
+
+
+def run_folders(root: Path) -> list[Path]:
+    """The folders directly below `root` that hold a run, by name."""
+    if not root.is_dir():
+        return []
+    return sorted(path for path in root.iterdir() if path.name[0] != "." and (path / "run.json").is_file())
+
+
+def read_losses(folder: Path) -> list[tuple[int, float]]:
+    """(step, loss) of the run in a folder; [] if nothing was measured. A loss that is not a number is left out."""
+    return [(row["step"], row["loss"]) for row in _read_metrics(folder / "metrics.jsonl")
+            if is_measured(row.get("loss"))]
+
+
+def is_measured(value: object) -> bool:
+    """Whether a value of metrics.jsonl is a finite number."""
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _read_metrics(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
+        with suppress(ValueError):
+            values = json.loads(line)
+            if isinstance(values, dict) and isinstance(values.get("step"), int):
+                rows.append(values)
+    return rows
 
 
 def _existing(folder: Path) -> Run | None:

@@ -7,7 +7,7 @@ from start import PACK, load, load_pack, start_host
 
 start_host(os.environ["COMFYUI_PATH"])
 load_pack()
-load("backbone_contract", PACK / "tests" / "backbone_contract.py")
+load("backbone_contract", PACK / "tests" / "helpers" / "backbone_contract.py")
 
 
 @pytest.fixture(autouse=True)

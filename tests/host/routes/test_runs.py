@@ -1,13 +1,13 @@
 """What the run route tells: from disk, from this process, and over HTTP."""
 
 import json
-import math
 
 import pytest
 from PIL import Image
 
-from lora_bootstrap.host.drawing.plot import loss_plot, ticks
-from lora_bootstrap.host.routes.run_view import TABLE, Smoother, Table, run_status, thinned
+from lora_bootstrap.host.routes.run_view import run_status
+from lora_bootstrap.host.session import current_session
+from lora_bootstrap.host.trainings import TrainingTable
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.models.families import FAMILIES
 from lora_bootstrap.trainer.training.config import TrainConfig
@@ -89,7 +89,7 @@ def test_of_several_runs_of_a_name_the_last_touched_is_told_and_a_folder_by_its_
 @pytest.mark.parametrize("name", ["nobody", "../loras/girl", "girl/", "/", ".", "", "girl\0"])
 def test_any_other_name_is_no_run(root, name):
     make_run(root)
-    assert run_status(root, name, Table()) is None
+    assert run_status(root, name, TrainingTable()) is None
 
 
 def test_a_long_run_is_thinned_evenly_to_its_ends(root):
@@ -100,7 +100,6 @@ def test_a_long_run_is_thinned_evenly_to_its_ends(root):
     assert told["losses"][0] == [1, 1] and told["losses"][-1] == [5000, 5000]
     gaps = {b[0] - a[0] for a, b in zip(told["losses"], told["losses"][1:], strict=False)}
     assert gaps == {2, 3}
-    assert thinned([1, 2, 3], 3) == [1, 2, 3] and thinned(list(range(10)), 2) == [0, 9]
 
 
 def test_a_line_cut_by_a_kill_and_losses_that_are_no_numbers_are_left_out(root):
@@ -109,21 +108,11 @@ def test_a_line_cut_by_a_kill_and_losses_that_are_no_numbers_are_left_out(root):
     assert run_status(root, "cut")["losses"] == [[1, 0.5]]
 
 
-def test_the_running_mean_starts_at_the_first_loss_and_forgets_slowly():
-    smoother = Smoother(steps=400)
-    assert smoother.add(4.0) == pytest.approx(4.0)
-    assert smoother.decay == pytest.approx(0.95)
-    for _ in range(200):
-        value = smoother.add(1.0)
-    assert value == pytest.approx(1.0, abs=1e-3)
-    assert Smoother(10).decay == 0.9 and Smoother(100_000).decay == pytest.approx(0.995)
-
-
 # -- trainings of this process -----------------------------------------------------------------------------------------
 
 
 def test_a_training_is_told_before_its_folder_is_there(root):
-    table = Table()
+    table = TrainingTable()
     training = table.begin("new", "5")
     training.message = "making room"
     told = run_status(root, "new", table)
@@ -132,7 +121,7 @@ def test_a_training_is_told_before_its_folder_is_there(root):
 
 
 def test_a_live_training_tells_its_pace_over_what_is_on_disk(root):
-    table = Table()
+    table = TrainingTable()
     make_run(root)
     training = table.begin("girl", "5")
     training.folder, training.status, training.steps = "girl", "training", 40
@@ -144,11 +133,11 @@ def test_a_live_training_tells_its_pace_over_what_is_on_disk(root):
     training.status, training.message = "cancelled", "cancelled at step 23"
     told = run_status(root, "girl", table)
     assert (told["status"], told["message"], told["seconds_left"]) == ("cancelled", "cancelled at step 23", None)
-    assert run_status(root, "girl", Table())["status"] == "interrupted", "after a restart of the server"
+    assert run_status(root, "girl", TrainingTable())["status"] == "interrupted", "after a restart of the server"
 
 
 def test_what_is_on_disk_wins_over_an_older_end_in_this_process(root):
-    table = Table()
+    table = TrainingTable()
     run = make_run(root)
     ended = table.begin("girl")
     ended.folder, ended.status, ended.message = "girl", "failed", "out of memory"
@@ -159,7 +148,7 @@ def test_what_is_on_disk_wins_over_an_older_end_in_this_process(root):
 
 
 def test_stopping_finds_the_folder_before_the_name_and_only_what_is_live():
-    table = Table()
+    table = TrainingTable()
     older, newer = table.begin("girl"), table.begin("girl")
     older.folder, newer.folder = "girl-2", "girl-3"
     table.stop("girl-2")
@@ -174,7 +163,7 @@ def test_stopping_finds_the_folder_before_the_name_and_only_what_is_live():
 
 
 def test_only_so_many_ended_trainings_are_remembered():
-    table = Table()
+    table = TrainingTable()
     for number in range(500):
         table.begin(f"run{number}")
     assert table.find("run0") is None and table.find("run499") is not None
@@ -195,7 +184,7 @@ def test_the_run_route_answers_or_refuses(root):
 
 def test_the_stop_route_stops_a_training_and_refuses_anything_else(root):
     make_run(root, "ended")
-    training = TABLE.begin("being-trained")
+    training = current_session().trainings.begin("being-trained")
     try:
         stopped, ended, missing, *bad = ask(
             ("POST", "/lora_bootstrap/stop", {"json": {"run": "being-trained"}}),
@@ -214,14 +203,15 @@ def test_the_stop_route_stops_a_training_and_refuses_anything_else(root):
 def test_the_resume_route_lets_a_stopped_run_go_on(root):
     make_run(root, "halted").mark_finished(20, stopped=True)
     make_run(root, "unfinished")
-    before = TABLE.resumed("halted")
+    before = current_session().trainings.resumed("halted")
     resumed, unfinished, missing, bad = ask(
         ("POST", "/lora_bootstrap/resume", {"json": {"run": "halted"}}),
         ("POST", "/lora_bootstrap/resume", {"json": {"run": "unfinished"}}),
         ("POST", "/lora_bootstrap/resume", {"json": {"run": "nobody"}}),
         ("POST", "/lora_bootstrap/resume", {"json": {}}))
-    assert resumed == (200, {"resuming": True}) and TABLE.resumed("halted") == before + 1
-    assert TABLE.resumed(None) >= before + 1  # a training whose name comes over a link hears of it too
+    assert resumed == (200, {"resuming": True}) and current_session().trainings.resumed("halted") == before + 1
+    # a training whose name comes over a link runs again too
+    assert current_session().trainings.resumed(None) >= before + 1
     assert unfinished[0] == 409 and missing[0] == 404 and bad[0] == 400
 
 
@@ -231,41 +221,3 @@ def test_the_presets_route_tells_every_family_and_kind():
     sdxl = table["sdxl"]
     assert sdxl["title"] == "Stable Diffusion XL" and sdxl["resolution"] == 1024
     assert sdxl["presets"]["style"]["rank"] == 16 and sdxl["presets"]["style"]["alpha"] == 8
-
-
-# -- the plot ----------------------------------------------------------------------------------------------------------
-
-
-def count(image, colour):
-    return sum(n for n, pixel in image.getcolors(1 << 20) if all(abs(a - b) < 24 for a, b in zip(pixel, colour,
-                                                                                                 strict=True)))
-
-
-def test_the_plot_draws_the_mean_strong_the_steps_faint_and_validation_in_its_own_colour():
-    losses = [(step, 0.5 + 0.4 * math.cos(step)) for step in range(1, 101)]
-    bare, drawn, validated = (loss_plot("girl", 100, *curves) for curves in (
-        ((),), (losses,), (losses, [(50, 0.5), (100, 0.4)])))
-    blue, faint, orange = (31, 95, 191), (185, 205, 234), (217, 115, 26)
-    assert drawn.size == (768, 432)
-    assert count(drawn, blue) > count(bare, blue) + 500 and count(drawn, faint) > count(bare, faint) + 500
-    assert count(drawn, orange) == 0 and count(validated, orange) > 100
-
-
-def test_one_wild_step_does_not_flatten_the_curve():
-    losses = [(step, 1 - step / 200) for step in range(1, 101)]
-    calm, wild = loss_plot("a", 100, losses), loss_plot("a", 100, [*losses[:50], (51, 1e4), *losses[51:]])
-    blue = (31, 95, 191)
-    rows = [[y for y in range(60, 380) if any(all(abs(a - b) < 24 for a, b in zip(image.getpixel((x, y)), blue,
-            strict=True)) for x in (120, 300))] for image in (calm, wild)]
-    assert rows[0] and rows[1], "the curve is within the picture before the wild step"
-
-
-def test_a_flat_or_short_run_can_be_drawn():
-    for losses in ([], [(1, 0.5)], [(1, 0.0), (2, 0.0)], [(1, -1.0), (2, -1.0)]):
-        assert loss_plot("x", 2, losses).size == (768, 432)
-
-
-def test_ticks_are_few_and_round():
-    assert ticks(0, 350, 8) == [0, 50, 100, 150, 200, 250, 300, 350]
-    assert ticks(0.013, 0.094, 6) == pytest.approx([0.02, 0.04, 0.06, 0.08])
-    assert ticks(0, 1, 8) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1.0])

@@ -357,7 +357,6 @@ def test_many_at_once_get_names_of_their_own(sweep, lora_folders):
 def test_a_sweep_is_told_of_at_most_twice_a_second_and_at_the_end(host, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(events.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(events, "_told_at", {})
     for done in range(1, 21):
         events.tell_sweep("s", "7", done, 0, 22)
         now[0] += 0.1

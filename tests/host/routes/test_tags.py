@@ -6,10 +6,12 @@ import threading
 import pytest
 from PIL import Image
 
-from lora_bootstrap.host import paths
-from lora_bootstrap.host.routes import tag_view as tag_editor
-from lora_bootstrap.host.routes.tag_view import EDITORS, Conflict, edits_name
+from lora_bootstrap.host import editors, paths
+from lora_bootstrap.host.editors import edits_name
+from lora_bootstrap.host.routes.tag_view import dataset_view
+from lora_bootstrap.host.session import current_session
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.revisions import StaleRevision
 from lora_bootstrap.trainer.datasets.dataset import Dataset, load_folder, save_samples
 
 from ...helpers.asking import ask
@@ -23,9 +25,12 @@ def dataset(host):
 
 
 @pytest.fixture
-def shown(dataset, monkeypatch):
-    monkeypatch.setattr(EDITORS, "_edited", {})
-    return EDITORS.show(dataset, paths.edits_file("mine"))
+def shown(dataset):
+    return show(dataset, paths.edits_file("mine"))
+
+
+def show(dataset, path):
+    return current_session().editors.show(dataset, path)
 
 
 def get(id):
@@ -48,9 +53,9 @@ def test_the_dataset_is_told_with_its_pictures_in_order(shown, dataset):
     assert [picture["name"] for picture in told["pictures"]] == ["a.png", "b.png"]
 
 
-def test_the_same_picture_twice_is_told_once(dataset, monkeypatch):
-    twice = EDITORS.show(dataset.concat(dataset), paths.edits_file("twice"))
-    assert len(twice.view()["pictures"]) == 2
+def test_the_same_picture_twice_is_told_once(dataset):
+    twice = show(dataset.concat(dataset), paths.edits_file("twice"))
+    assert len(dataset_view(twice)["pictures"]) == 2
 
 
 def test_a_thumbnail_is_a_small_jpeg(shown):
@@ -85,8 +90,8 @@ def test_of_many_who_save_at_once_one_wins(shown, dataset):
 
     def save(number):
         try:
-            outcomes.append(EDITORS.change(shown.id, 0, {picture: f"tag {number}"}).revision)
-        except Conflict:
+            outcomes.append(current_session().editors.change(shown.id, 0, {picture: f"tag {number}"}).revision)
+        except StaleRevision:
             outcomes.append("conflict")
 
     threads = [threading.Thread(target=save, args=(number,)) for number in range(8)]
@@ -119,29 +124,28 @@ def test_what_there_is_none_of_is_refused(shown):
 def test_a_picture_that_is_gone_is_refused_in_one_line(shown, dataset):
     ((_, told),) = ask(get(shown.id))
     dataset.samples[1].path.unlink()
-    tag_editor._thumb.cache_clear()
     assert [status for status, _ in ask(("GET", told["pictures"][1]["thumb"], {}))] == [404]
 
 
 def test_two_nodes_of_one_number_with_pictures_of_two_folders_are_told_apart(dataset, host):
     save_samples(host.input / "boy", [(Image.new("RGB", (8, 8)), "x", {"name": "a"})])
     path = paths.edits_file("node-7")
-    girl, boy = EDITORS.show(dataset, path), EDITORS.show(load_folder(host.input / "boy"), path)
+    girl, boy = show(dataset, path), show(load_folder(host.input / "boy"), path)
     assert girl.id != boy.id and girl.path == boy.path
-    assert [EDITORS.find(edited.id).name for edited in (girl, boy)] == ["girl", "boy"]
+    assert [current_session().editors.find(edited.id).name for edited in (girl, boy)] == ["girl", "boy"]
 
 
 def test_the_last_of_many_datasets_are_remembered(dataset, monkeypatch):
-    monkeypatch.setattr(EDITORS, "_edited", {})
-    monkeypatch.setattr(tag_editor, "REMEMBERED", 3)
-    ids = [EDITORS.show(dataset, paths.edits_file(f"n{number}")).id for number in range(5)]
-    assert EDITORS.find(ids[-1]) and EDITORS.find(ids[2])
-    with pytest.raises(UserError, match="run the workflow"):
-        EDITORS.find(ids[1])
+    monkeypatch.setattr(editors, "REMEMBERED", 3)
+    ids = [show(dataset, paths.edits_file(f"n{number}")).id for number in range(5)]
+    assert current_session().editors.find(ids[-1]) and current_session().editors.find(ids[2])
+    with pytest.raises(UserError, match="run the graph"):
+        current_session().editors.find(ids[1])
 
 
 def test_an_empty_dataset_can_be_shown(host):
-    assert EDITORS.show(Dataset(()), paths.edits_file("none")).view()["pictures"] == []
+    empty = show(Dataset(()), paths.edits_file("none"))
+    assert dataset_view(empty)["pictures"] == []
 
 
 def test_edits_are_called_by_the_widget_else_by_the_node():

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from lora_bootstrap.trainer.bootstrap.picks import REMEMBERED, CandidateFacts, Pick, Picks, load_picks
+from lora_bootstrap.trainer.bootstrap.picks import REMEMBERED, CandidateFacts, Pick, Picks
 from lora_bootstrap.trainer.common.errors import UserError
 
 KNOWN = {"a": CandidateFacts("content of a", (64, 48)), "b": CandidateFacts("content of b", (64, 48))}
@@ -52,16 +52,16 @@ def test_the_history_ends_somewhere():
 def test_picks_are_read_as_they_were_saved(tmp_path):
     picks = change(change(Picks(), "a", state="keep", crop=[0, 0, 32, 32], note=" two tails "), "b", tags=[])
     picks.save(tmp_path / "picks.json")
-    assert load_picks(tmp_path / "picks.json") == picks
+    assert Picks.load(tmp_path / "picks.json") == picks
     assert picks.of("a", KNOWN["a"]).note == "two tails" and picks.of("b", KNOWN["b"]).tags == ()
-    assert load_picks(tmp_path / "nothing.json") == Picks()
+    assert Picks.load(tmp_path / "nothing.json") == Picks()
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", '{"revision": 1, "picks": {"a": {}}, "history": []}', "no json"])
 def test_a_damaged_file_is_told_in_one_line(tmp_path, text):
     (tmp_path / "picks.json").write_text(text)
     with pytest.raises(UserError, match="picks.json"):
-        load_picks(tmp_path / "picks.json")
+        Picks.load(tmp_path / "picks.json")
 
 
 @pytest.mark.parametrize(("values", "says"), [

@@ -1,7 +1,6 @@
 """The report and the project file say what happened, and survive odd input."""
 
 import json
-import re
 
 import pytest
 from PIL import Image
@@ -11,7 +10,7 @@ from lora_bootstrap.trainer.bootstrap.project import ProjectRecord, StageRecord,
 from lora_bootstrap.trainer.bootstrap.report import write_report
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import write_json
-from lora_bootstrap.trainer.pictures.charts import data_uri, loss_curve, read_losses, smoothed
+from lora_bootstrap.trainer.training.runs import read_losses
 
 SETTINGS = {"trigger": "<b>zqx</b>", "base": "sandbox", "tags": ["1girl", "red hair"], "picture": "a.png"}
 FIGURES = RoundFigures(1, 1, 2, None, 1.25, None, 0.5, None, None, 0.4)
@@ -84,26 +83,9 @@ def test_a_folder_left_half_filled_does_not_count_as_made(tmp_path):
     assert is_filled(tmp_path / "f", "key") and not is_filled(tmp_path / "f", "other")
 
 
-def test_a_metrics_line_cut_short_is_skipped(project, tmp_path):
+def test_a_metrics_line_cut_short_and_a_loss_that_is_no_number_are_skipped(project, tmp_path):
+    with open(tmp_path / "loras" / "p" / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write('\n{"step": 101, "loss": null}\n{"step": 102, "validation_loss": 0.5}\n')
     losses = read_losses(tmp_path / "loras" / "p")
     assert len(losses) == 100 and losses[3] == (4, 0.25)
-
-
-def test_a_long_curve_is_averaged_into_few_points():
-    points = [(step, float(step % 2)) for step in range(1, 601)]
-    assert len(smoothed(points)) == 60
-    assert {value for _, value in smoothed(points)} == {0.5}
-
-
-def test_a_curve_starts_high_and_ends_low_when_the_loss_falls():
-    svg = loss_curve([(step, 1 / step) for step in range(1, 51)], "loss <1>")
-    ys = [float(pair.split(",")[1]) for pair in re.search('points="([^"]+)"', svg)[1].split()]
-    assert ys == sorted(ys) and ys[-1] - ys[0] > 100
-    assert "loss &lt;1&gt;" in svg
-    assert loss_curve([(1, 0.5)], "one") == ""
-
-
-def test_large_pictures_are_shrunk_and_small_ones_stay_lossless():
-    assert data_uri(Image.new("RGB", (64, 64))).startswith("data:image/png")
-    large = data_uri(Image.effect_noise((2000, 1000), 90).convert("RGB"), 400)
-    assert large.startswith("data:image/jpeg") and len(large) < 150_000
+    assert read_losses(tmp_path / "loras" / "nobody") == []

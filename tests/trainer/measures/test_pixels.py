@@ -1,9 +1,11 @@
 """Figures of pictures say what they claim on pictures made to show it."""
 
+import numpy as np
 import pytest
 import torch
 
 from lora_bootstrap.trainer.measures import pixels as metrics
+from lora_bootstrap.trainer.pictures.duplicates import RADIUS, bits_apart
 
 
 @pytest.fixture
@@ -44,18 +46,12 @@ def test_grey_has_no_chroma_and_pure_red_has_the_lab_value():
     assert metrics.chroma(red).item() == pytest.approx(104.55, abs=0.5)
 
 
-def test_the_hash_survives_brightness_and_size_but_not_another_picture(noise):
+def test_fingerprints_survive_brightness_and_size_but_not_another_picture(noise):
     smooth = blurred(noise, 8)
-    code = metrics.perceptual_hash(smooth)
-    same = metrics.hamming(code, metrics.perceptual_hash(metrics.resize_pixels(smooth, 100) * 0.9 + 0.05))
-    assert same.diagonal().max() <= 2
-    assert (same + 64 * torch.eye(4, dtype=torch.long)).min() > metrics.HASH_DUPLICATE
-
-
-def test_duplicates_are_found_across_sets_and_a_mirror_image_is_none(noise):
-    smooth = blurred(noise, 8)
-    found = metrics.duplicates(smooth, torch.cat([smooth[2:] * 0.98, smooth[:1].flip(-1)]))
-    assert found.tolist() == [[False] * 3, [False] * 3, [True, False, False], [False, True, False]]
+    whole = [[own.hashes[0] for own in metrics.fingerprints(pixels)] for pixels in (
+        smooth, metrics.resize_pixels(smooth, 100) * 0.9 + 0.05)]
+    apart = np.array([[bits_apart(a, b) for b in whole[1]] for a in whole[0]])
+    assert apart.diagonal().max() <= 2 and (apart + 64 * np.eye(len(apart), dtype=int)).min() > RADIUS
 
 
 def test_robust_z_ignores_an_outlier_in_the_reference():

@@ -6,49 +6,34 @@ import os
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.lora.layers import Change, energy, open_stack, read_header
-from lora_bootstrap.trainer.lora.names import block_of, diffusers_names, layer_name, layers_per_block
+from lora_bootstrap.trainer.lora.layers import LayerDelta, energy, read_header
+from lora_bootstrap.trainer.lora.layouts import block_of, diffusers_names, layers_per_block
+from lora_bootstrap.trainer.lora.names import layer_name
 from lora_bootstrap.trainer.stacks.conflict import FINE, MERGE, STRENGTHS, measure_conflict
 from lora_bootstrap.trainer.stacks.conflict_picture import HOT, conflict_picture, heat_picture
 from lora_bootstrap.trainer.stacks.conflict_table import HeatMap, headers, heat_map, kappa_map, report_dict, table_rows
+from lora_bootstrap.trainer.stacks.layer_stack import open_stack
 from lora_bootstrap.trainer.stacks.overlap import measure_overlap, read_change
 from lora_bootstrap.trainer.stacks.stack import StackEntry, stack_advice
 
-BLOCK = "down_blocks.1.attentions.0.transformer_blocks.0"
-LAYERS = tuple(f"{BLOCK}.attn1.{name}" for name in ("to_q", "to_k", "to_v"))
-OUT, IN = 20, 24
-
-
-def random(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def change(rank=4, seed=0, outputs=OUT, inputs=IN):
-    return Change(random(outputs, rank, seed=seed), random(rank, inputs, seed=seed + 1))
-
-
-def plain(rank=4, seed=0, outputs=OUT, inputs=IN):
-    """A LoRA layer's tensors by their endings."""
-    one = change(rank, seed, outputs, inputs)
-    return {"lora_up.weight": one.up.float(), "lora_down.weight": one.down.float(), "alpha": torch.tensor(rank / 2)}
-
-
-def write(path, modules, metadata=None):
-    """A LoRA file of {module: {ending: tensor}}."""
-    save_file({f"{module}.{ending}": tensor.contiguous() for module, row in modules.items()
-               for ending, tensor in row.items()}, path, metadata)
-    return path
-
-
-def kohya(name):
-    return "lora_unet_" + name.replace(".", "_")
-
-
-def lora(path, seed=0, layers=LAYERS, rank=4, metadata=None):
-    return write(path, {kohya(name): plain(rank, seed + 10 * index) for index, name in enumerate(layers)}, metadata)
+from ...helpers.lora_files import (
+    BAD,
+    IN,
+    LAYERS,
+    NAMES,
+    OUT,
+    change,
+    close,
+    kinds,
+    kohya,
+    lora,
+    plain,
+    random,
+    rows_of,
+    write,
+)
 
 
 @pytest.fixture
@@ -60,19 +45,6 @@ def pair(*paths, strengths=(1.0, 1.0), **options):
     report = measure_conflict([StackEntry(path=path, strength=value)
                                for path, value in zip(paths, strengths, strict=True)], **options)
     return report.pairs[0]
-
-
-def rows_of(matrix, share=None):
-    """An orthonormal basis of a whole matrix's row space [in, k]; of its larger directions if a share is given."""
-    _, sizes, v = torch.linalg.svd(matrix, full_matrices=False)
-    count = int((sizes > 1e-5 * sizes[0]).sum())
-    if share:
-        count = int((sizes.square().cumsum(0) < share * sizes.square().sum()).sum()) + 1
-    return v[:count].T
-
-
-def close(value, expected):
-    return value == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 # -- figures -----------------------------------------------------------------------------------------------------------
@@ -110,8 +82,9 @@ def test_a_lora_has_kappa_and_cosine_one_with_itself(rank):
 def test_who_listens_to_other_inputs_does_not_interfere_and_who_listens_to_the_same_does_whatever_it_says():
     left, right = random(3, IN, seed=1), random(3, IN, seed=2)
     left[:, IN // 2:], right[:, :IN // 2] = 0, 0
-    apart = measure_overlap(read_change(Change(random(OUT, 3), left)), read_change(Change(random(OUT, 3), right)))
-    same = measure_overlap(read_change(Change(random(OUT, 3), left)), read_change(Change(random(OUT, 3, seed=9), left)))
+    first = read_change(LayerDelta(random(OUT, 3), left))
+    apart = measure_overlap(first, read_change(LayerDelta(random(OUT, 3), right)))
+    same = measure_overlap(first, read_change(LayerDelta(random(OUT, 3, seed=9), left)))
     assert apart.kappa < 1e-6 and apart.excess < 0
     assert close(same.kappa, 1) and abs(same.cosine) < 0.6
 
@@ -119,11 +92,11 @@ def test_who_listens_to_other_inputs_does_not_interfere_and_who_listens_to_the_s
 def test_how_a_change_is_written_in_factors_does_not_matter():
     first, second = change(4, 0), change(6, 50)
     mix = random(4, 4, seed=7)
-    padded = Change(torch.cat([first.up, torch.zeros(OUT, 3)], 1), torch.cat([first.down, random(3, IN, seed=8)]))
-    doubled = Change(torch.cat([first.up, first.up], 1), torch.cat([0.3 * first.down, 0.7 * first.down]))
+    padded = LayerDelta(torch.cat([first.up, torch.zeros(OUT, 3)], 1), torch.cat([first.down, random(3, IN, seed=8)]))
+    doubled = LayerDelta(torch.cat([first.up, first.up], 1), torch.cat([0.3 * first.down, 0.7 * first.down]))
     expected = vars(measure_overlap(read_change(first), read_change(second)))
-    mixed = Change(first.up @ mix, mix.inverse() @ first.down)
-    for other in (Change(first.up / 300, first.down * 300), mixed, padded, doubled):
+    mixed = LayerDelta(first.up @ mix, mix.inverse() @ first.down)
+    for other in (LayerDelta(first.up / 300, first.down * 300), mixed, padded, doubled):
         found = vars(measure_overlap(read_change(other), read_change(second)))
         assert all(close(found[name], value) for name, value in expected.items())
 
@@ -164,7 +137,7 @@ def test_loras_that_have_nothing_to_do_with_each_other_are_at_chance():
 
 def test_a_cosines_excess_has_its_sign_and_none_below_chance():
     one, other = change(1, 0), change(1, 0)
-    against = Change(-other.up, other.down)
+    against = LayerDelta(-other.up, other.down)
     assert close(measure_overlap(read_change(one), read_change(against)).cosine_excess, -1)
     found = measure_overlap(read_change(one), read_change(change(1, 50)))
     assert abs(found.cosine) < found.cosine_chance and found.cosine_excess == 0
@@ -213,47 +186,6 @@ def test_clip_strength_counts_in_text_encoders_alone(tmp_path):
     assert set(report.pairs[0].parts) == {"denoiser", "text_encoder"}
 
 
-def loha(seed=0, rank=3, outputs=OUT, inputs=IN, kernel=()):
-    area = math.prod(kernel)
-    rows = {f"hada_w{n}_a": random(outputs, rank, seed=seed + n).float() for n in (1, 2)}
-    rows |= {f"hada_w{n}_b": random(rank, inputs * area, seed=seed + 4 + n).float() for n in (1, 2)}
-    dense = (rows["hada_w1_a"] @ rows["hada_w1_b"]) * (rows["hada_w2_a"] @ rows["hada_w2_b"])
-    return {**rows, "alpha": torch.tensor(1.5)}, dense * 1.5 / rank
-
-
-def kinds():
-    """kind: (tensors by ending, the whole change as the format's formula has it)."""
-    w1, w2 = random(4, 3).float(), random(5, 8, seed=1).float()
-    a1, b1, a2, b2 = (random(*shape, seed=i).float() for i, shape in enumerate(((4, 2), (2, 3), (5, 2), (2, 8))))
-    tucker = {"lora_up.weight": random(OUT, 4).float()[:, :, None, None], "lora_mid.weight": random(4, 4, 3, 3).float(),
-              "lora_down.weight": random(4, 6, seed=2).float()[:, :, None, None], "alpha": torch.tensor(2.0)}
-    core, left, right = random(2, 2, 3, 3, seed=3).float(), random(2, 5).float(), random(2, 4, seed=4).float()
-    hada = {"hada_w1_a": random(2, OUT).float(), "hada_w1_b": random(2, 6, seed=1).float(), "hada_t1": core,
-            "hada_w2_a": random(2, OUT, seed=2).float(), "hada_w2_b": random(2, 6, seed=3).float(), "hada_t2": core + 1}
-
-    def cp(t, a, b):
-        return torch.einsum("ijkl,jr,ip->prkl", t, b, a)
-
-    mid = torch.einsum("op,pqhw,qi->oihw", tucker["lora_up.weight"][:, :, 0, 0], tucker["lora_mid.weight"],
-                       tucker["lora_down.weight"][:, :, 0, 0]) * 2 / 4
-    whole = torch.kron(w1[:, :, None, None], cp(core, left, right).contiguous()) * 3 / 2
-    alpha = {"alpha": torch.tensor(3.0)}
-    square, wide = random(4, 4, seed=5).float(), random(5, 6, seed=6).float()
-    return {
-        "LoHa": loha(), "LoHa, full rank": loha(rank=6),
-        "LoHa, Tucker": (hada, cp(core, hada["hada_w1_a"], hada["hada_w1_b"]) * cp(
-            core + 1, hada["hada_w2_a"], hada["hada_w2_b"])),
-        "LoKr, whole": ({"lokr_w1": w1, "lokr_w2": w2, **alpha}, torch.kron(w1, w2)),
-        "LoKr, full rank": ({"lokr_w1": square, "lokr_w2": wide}, torch.kron(square, wide)),
-        "LoKr, half": ({"lokr_w1": w1, "lokr_w2_a": a2, "lokr_w2_b": b2, **alpha}, torch.kron(w1, a2 @ b2) * 3 / 2),
-        "LoKr": ({"lokr_w1_a": a1, "lokr_w1_b": b1, "lokr_w2_a": a2, "lokr_w2_b": b2, **alpha},
-                 torch.kron(a1 @ b1, a2 @ b2) * 3 / 2),
-        "LoKr, Tucker": ({"lokr_w1": w1, "lokr_t2": core, "lokr_w2_a": left, "lokr_w2_b": right, **alpha}, whole),
-        "LoCon, Tucker": (tucker, mid),
-        "full": ({"diff": random(OUT, IN).float()}, random(OUT, IN).float()),
-    }
-
-
 @pytest.mark.parametrize("kind", kinds())
 def test_every_kind_is_the_matrix_that_its_formula_says_and_is_compared_as_that(tmp_path, kind):
     tensors, dense = kinds()[kind]
@@ -261,7 +193,7 @@ def test_every_kind_is_the_matrix_that_its_formula_says_and_is_compared_as_that(
     path = write(tmp_path / "a.safetensors", {kohya(LAYERS[0]): tensors})
     other = write(tmp_path / "b.safetensors", {kohya(LAYERS[0]): plain(3, 60, *dense.shape)})
     with open_stack([path, other]) as stack:
-        mine, theirs = stack.changes(stack.names[0])
+        mine, theirs = stack.deltas(stack.names[0])
     torch.testing.assert_close(mine.dense(), dense, rtol=1e-6, atol=1e-6)
     assert close(energy(mine), dense.square().sum().item())
     found, basis = pair(path, other).total, rows_of(dense)
@@ -279,18 +211,6 @@ def test_a_doras_magnitude_is_left_out_and_said_so(tmp_path, two):
 
 
 # -- names -------------------------------------------------------------------------------------------------------------
-
-
-NAMES = {
-    # the same layer of SDXL as files name it
-    "kohya, diffusers": "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn1_to_q",
-    "kohya, LDM": "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q",
-    "peft": "base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
-    "diffusers": "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
-    "host": "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q",
-    "checkpoint": "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q",
-    "bare": "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q",
-}
 
 
 @pytest.mark.parametrize("style", NAMES)
@@ -498,32 +418,6 @@ def test_pictures_grow_with_what_they_tell(tmp_path):
 
 
 # -- what goes wrong ---------------------------------------------------------------------------------------------------
-
-
-def nothing(path):
-    pass
-
-
-BAD = {
-    "is not there": (nothing, "does not exist"),
-    "is no safetensors": (lambda path: path.write_bytes(b"PK\x03\x04 and so on"), "not a whole safetensors file"),
-    "is cut short": (lambda path: path.write_bytes(lora(path).read_bytes()[:-9]), "not a whole safetensors file"),
-    "is a checkpoint": (lambda path: save_file({"model.diffusion_model.out.2.weight": torch.ones(2, 2)}, path),
-                        "holds no LoRA"),
-    "is OFT": (lambda path: write(path, {kohya(LAYERS[0]): {"oft_blocks": torch.ones(2, 3, 3)}}), "is OFT"),
-    "lacks its up": (lambda path: write(path, {kohya(LAYERS[0]): {"lora_down.weight": torch.ones(2, IN)}}), "no up"),
-    "has shapes that do not fit": (lambda path: write(path, {kohya(LAYERS[0]): {
-        "lora_down.weight": torch.ones(3, IN), "lora_up.weight": torch.ones(OUT, 2)}}), "do not fit each other"),
-    "has a layer twice": (lambda path: write(path, {NAMES["kohya, LDM"]: plain(), NAMES["diffusers"]: plain()}),
-                          "twice"),
-    "is for another family": (lambda path: write(path, {"lora_unet_double_blocks_0_img_attn_qkv": plain()}),
-                              "no layer in common"),
-    "has other shapes": (lambda path: write(path, {kohya(LAYERS[0]): plain(4, 0, OUT, 16)}), "16 to 20"),
-    "holds NaN": (lambda path: write(path, {kohya(LAYERS[0]): {**plain(), "lora_up.weight": torch.full(
-        (OUT, 4), math.nan)}}), "not numbers"),
-    "holds infinity": (lambda path: write(path, {kohya(LAYERS[0]): {**plain(), "alpha": torch.tensor(math.inf)}}),
-                       "not numbers"),
-}
 
 
 @pytest.mark.parametrize("what", BAD)

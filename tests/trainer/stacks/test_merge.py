@@ -5,13 +5,15 @@ import math
 
 import pytest
 import torch
+from peft.utils.merge_utils import ties
 from safetensors.torch import load_file
 from torch import nn
 
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import file_hash
 from lora_bootstrap.trainer.lora.file import load_lora
-from lora_bootstrap.trainer.lora.layers import Change, energy, open_stack
+from lora_bootstrap.trainer.lora.layers import LayerDelta, energy
+from lora_bootstrap.trainer.stacks.layer_stack import open_stack
 from lora_bootstrap.trainer.stacks.merge import (
     METHODS,
     MergeSettings,
@@ -26,7 +28,22 @@ from lora_bootstrap.trainer.stacks.overlap import measure_overlap, read_change
 from lora_bootstrap.trainer.stacks.stack import StackEntry
 from lora_bootstrap.trainer.training.adapters import apply_lora
 
-from .test_conflict import BAD, IN, LAYERS, OUT, change, close, kinds, kohya, loha, lora, plain, random, rows_of, write
+from ...helpers.lora_files import (
+    BAD,
+    IN,
+    LAYERS,
+    OUT,
+    change,
+    close,
+    kinds,
+    kohya,
+    loha,
+    lora,
+    plain,
+    random,
+    rows_of,
+    write,
+)
 
 CONTENT = "up_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 STYLE = "up_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q"
@@ -159,7 +176,7 @@ def shares(two, preset, **options):
     found = {}
     with open_stack(two) as files:
         for name in files.names:
-            hero, ink = files.changes(name)
+            hero, ink = files.deltas(name)
             pulls = [one.dense() @ rows_of(other.dense()) @ rows_of(other.dense()).T
                      for one, other in ((hero, ink), (ink, hero))]
             moved = hero.dense() + ink.dense() - merged[files.key(name)]
@@ -172,7 +189,7 @@ def shares(two, preset, **options):
 
 def weight(two, layer):
     with open_stack(two) as files:
-        found = measure_overlap(*map(read_change, files.changes(f"denoiser.{layer}")))
+        found = measure_overlap(*map(read_change, files.deltas(f"denoiser.{layer}")))
     return min(1.0, max(0.0, (found.kappa - found.chance) / (0.5 - found.chance)))
 
 
@@ -233,7 +250,7 @@ def test_what_is_kept_is_told_and_can_be_restored(two):
     soft = MergeSettings(method="null_space", preset="style_first")
     merged = merge_loras(stack(*two), soft)
     with open_stack(two) as files:
-        rows = [files.changes(name) for name in files.names if name.startswith("denoiser.")]
+        rows = [files.deltas(name) for name in files.names if name.startswith("denoiser.")]
     before = sum(energy(hero) for hero, _ in rows)
     after = sum(energy(give_way(hero, read_change(ink), 1 / 3)) for hero, ink in rows)
     assert merged.kept == pytest.approx((after / before, 1.0))
@@ -244,7 +261,7 @@ def test_what_is_kept_is_told_and_can_be_restored(two):
 
 def test_the_null_space_lowers_what_the_character_writes_over_the_style(two):
     with open_stack(two) as files:
-        for hero, ink in (files.changes(name) for name in files.names):
+        for hero, ink in (files.deltas(name) for name in files.names):
             before, after = (measure_overlap(read_change(ink), read_change(one)) for one in (
                 hero, give_way(hero, read_change(ink), 1 / 3)))
             assert after.on_first == pytest.approx(before.on_first * 4 / 9, rel=1e-6)
@@ -255,7 +272,7 @@ def test_the_null_space_lowers_what_the_character_writes_over_the_style(two):
 
 def as_change(*rows):
     matrix = torch.tensor(rows, dtype=torch.float64)
-    return Change(matrix, torch.eye(matrix.shape[1], dtype=torch.float64))
+    return LayerDelta(matrix, torch.eye(matrix.shape[1], dtype=torch.float64))
 
 
 def test_ties_trims_elects_the_sign_of_the_sum_and_takes_the_mean_of_those_that_agree():
@@ -263,6 +280,14 @@ def test_ties_trims_elects_the_sign_of_the_sum_and_takes_the_mean_of_those_that_
     torch.testing.assert_close(elect(layer, 0.75), torch.tensor([[3.0, 4.0, 2.0, 0.0]]))
     torch.testing.assert_close(elect(layer, 1.0), torch.tensor([[3.0, 4.0, 2.0, 0.1]]))
     torch.testing.assert_close(elect(layer, 0.25), torch.tensor([[4.0, 4.0, 0.0, 0.0]]))
+
+
+@pytest.mark.parametrize("density", [0.25, 0.5, 0.9])
+def test_ties_is_what_peft_makes_of_whole_matrices_at_their_strengths(density):
+    layer = [(strength, change(4, angle)) for strength, angle in ((1.0, 0), (0.5, 50), (0.8, 90))]
+    values = [strength * one.dense().float() for strength, one in layer]  # peft elects before it looks at its weights
+    expected = ties(values, torch.ones(len(values)), density)
+    torch.testing.assert_close(elect(layer, density), expected, atol=1e-6, rtol=1e-6)
 
 
 def test_ties_is_nearest_to_all_that_agree_in_every_value():
@@ -326,7 +351,9 @@ def test_a_large_matrix_is_compressed_nearly_as_well_as_can_be():
     sizes = torch.linalg.svdvals(matrix)
     found = nearest(matrix, 40).dense()
     assert (found - matrix).norm() < 1.003 * sizes[40:].square().sum().sqrt()
-    same(found, nearest(matrix, 40).dense())
+    before = torch.get_rng_state()
+    assert torch.equal(found, nearest(matrix, 40).dense())
+    assert torch.equal(before, torch.get_rng_state()), "nobody else's random numbers are used up"
 
 
 @pytest.mark.parametrize("method", METHODS)

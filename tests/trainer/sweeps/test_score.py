@@ -145,8 +145,10 @@ class ColourEye:
 
 
 def drawn(colour, place=0):
+    """A bar: it stands at places up to 2 and lies at later ones, so that none of these is a crop or mirror of those."""
     image = Image.new("RGB", (32, 32), "black")
-    ImageDraw.Draw(image).rectangle((4 * place, 4, 4 * place + 12, 28), colour)
+    across, down = 4 * place, 8 * (place - 2.5)
+    ImageDraw.Draw(image).rectangle((across, 4, across + 12, 28) if place <= 2 else (4, down, 28, down + 8), colour)
     return image
 
 

@@ -5,7 +5,7 @@ from PIL import Image
 
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.datasets.dataset import Dataset, load_folder, save_samples
-from lora_bootstrap.trainer.tagging.hand_edits import HandEdit, HandEdits, load_edits
+from lora_bootstrap.trainer.tagging.hand_edits import HandEdit, HandEdits
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def test_edits_are_found_by_content_wherever_the_file_lies(dataset, tmp_path):
 def test_what_is_saved_is_read_again(tmp_path):
     edits = HandEdits().changed({"p": "b"}, {"p": "a"}).changed({"q": "d"}, {"q": "c"})
     edits.save(tmp_path / "edits" / "one.json")
-    assert load_edits(tmp_path / "edits" / "one.json") == edits and edits.revision == 2
-    assert load_edits(tmp_path / "none.json") == HandEdits()
+    assert HandEdits.load(tmp_path / "edits" / "one.json") == edits and edits.revision == 2
+    assert HandEdits.load(tmp_path / "none.json") == HandEdits()
 
 
 def test_setting_a_caption_back_is_no_edit_and_leaves_the_fingerprint_as_it_was():
@@ -69,7 +69,7 @@ def test_setting_a_caption_back_is_no_edit_and_leaves_the_fingerprint_as_it_was(
 def test_a_file_that_is_none_of_ours_is_told_in_one_line(tmp_path):
     (tmp_path / "x.json").write_text('{"revision": 1, "edits": ["a"]}')
     with pytest.raises(UserError, match="does not hold edited captions"):
-        load_edits(tmp_path / "x.json")
+        HandEdits.load(tmp_path / "x.json")
 
 
 def test_no_edits_leave_even_a_picture_that_is_gone_alone(dataset):

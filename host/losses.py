@@ -1,0 +1,69 @@
+"""Files that this process wrote, and a node must write again if they are gone, though nothing in its graph has changed.
+
+`look` counts how often some were found to be gone, which a node gives as its fingerprint.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..trainer.sweeps.cells import Sweep
+
+
+class CellLosses:
+    """How the cells were left of the sweeps that this process ran. If some are gone or failed, the node must run again
+    though nothing in the graph has changed."""
+
+    def __init__(self) -> None:
+        self._done: dict[Path, int] = {}
+        self._losses = 0
+
+    def note(self, sweep: Sweep) -> None:
+        absent = sum(state != "done" for state in sweep.states().values())
+        self._done[sweep.folder] = self._there(sweep.folder) + absent  # cells of an earlier plan lie there too
+
+    def look(self) -> int:
+        for folder, wanted in list(self._done.items()):
+            if self._there(folder) < wanted:
+                self._losses += 1
+        return self._losses
+
+    @staticmethod
+    def _there(folder: Path) -> int:
+        return sum(1 for _ in (folder / "cells").glob("*.png"))
+
+
+class CandidateLosses:
+    """How many candidates this process left in which folder: if some are gone, they are drawn again, though nothing in
+    the graph has changed."""
+
+    def __init__(self) -> None:
+        self._left: dict[Path, int] = {}
+        self._losses = 0
+
+    def note(self, folder: Path) -> int:
+        """How many are there now."""
+        self._left[folder] = sum(1 for _ in folder.glob("r*-*.json"))
+        return self._left[folder]
+
+    def look(self) -> int:
+        for folder, made in list(self._left.items()):
+            self._losses += self.note(folder) < made
+        return self._losses
+
+
+class FileLosses:
+    """Files that a stack of this process names. If one is gone, its node must run again though its text is the same."""
+
+    def __init__(self) -> None:
+        self._files: set[Path] = set()
+        self._losses = 0
+
+    def note(self, path: Path) -> None:
+        self._files.add(path)
+
+    def look(self) -> int:
+        gone = {path for path in self._files if not path.is_file()}
+        self._files -= gone
+        self._losses += len(gone)
+        return self._losses

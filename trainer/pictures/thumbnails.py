@@ -1,0 +1,69 @@
+"""Small copies of pictures for a browser: JPEGs that are made once, and addresses that hold the picture itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image
+
+from .images import open_image
+
+REMEMBERED = 8192
+"""Thumbnails kept in memory, of all panels together; one of 256 pixels has about 10 kB."""
+LOSSLESS_SIDE = 256
+
+
+@dataclass(frozen=True)
+class ThumbnailStyle:
+    """How a thumbnail is made. The longer side has at most `side` pixels; smaller pictures keep their size."""
+
+    side: int = 256
+    quality: int = 85
+    resample: Image.Resampling = Image.Resampling.LANCZOS
+
+
+class Picture(Protocol):
+    """What has a picture, such as a sample of a dataset. It must be hashable."""
+
+    def load(self) -> Image.Image: ...
+
+
+@lru_cache(maxsize=REMEMBERED)
+def thumbnail(picture: Path | Picture, style: ThumbnailStyle, version: str | int) -> bytes:
+    """A picture as a small JPEG; made again only for another version or style.
+
+    Args:
+        version: what changes with the picture, such as the hash of its content or the time of its file's last change.
+
+    Raises UserError if there is no picture, or it cannot be read.
+    """
+    image = open_image(picture) if isinstance(picture, Path) else picture.load()
+    return _jpeg(_shrink(image, style.side, style.resample), style.quality)
+
+
+def _shrink(image: Image.Image, side: int, resample: Image.Resampling = Image.Resampling.LANCZOS) -> Image.Image:
+    image.thumbnail((side, side), resample)
+    return image
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def data_uri(image: Image.Image | Path, side: int | None = None) -> str:
+    """The picture as a `data:` address, shrunk to fit `side` pixels; small ones stay as they are, and lossless."""
+    picture = open_image(image) if isinstance(image, Path) else image
+    if side and max(picture.size) > side:
+        picture = _shrink(picture.copy(), side)
+    if max(picture.size) > LOSSLESS_SIDE:
+        return "data:image/jpeg;base64," + base64.b64encode(_jpeg(picture, quality=88)).decode()
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
