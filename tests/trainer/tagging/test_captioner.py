@@ -190,7 +190,7 @@ def test_a_captioner_is_found_by_name_and_kept(blip_folder):
         open_captioner("tinyblip", root)
     with pytest.raises(UserError, match="unknown captioner"):
         open_captioner("../captioners/tiny-blip", root)
-    with pytest.raises(UserError, match="holds none"):
+    with pytest.raises(UserError, match="has none"):
         open_captioner("x", root / "none")
 
 

@@ -54,8 +54,8 @@ def test_the_overlap_of_a_pair_is_both_over_either():
 
 def test_advice_on_what_is_everywhere_tells_traits_from_the_rest():
     statistics = tag_statistics(dataset_of("1girl, fox ears, smile, hat", "1girl, fox ears, smile, cape"))
-    assert statistics.notes() == ["in every picture: fox ears. The trigger can absorb them.",
-                                  "in every picture: smile. Add pictures without, or the trigger learns them."]
+    assert statistics.notes() == ["in every image: fox ears. The trigger can absorb them.",
+                                  "in every image: smile. Add images without them, or the trigger learns them."]
 
 
 def test_pictures_without_captions_are_counted():

@@ -80,7 +80,7 @@ def test_the_report_says_so_and_offers_other_quiet_words(sandbox):
 def test_pieces_are_named_and_a_common_word_among_them_remarked_on(sandbox):
     report = check_trigger("zqgirl", tokenize=lambda text: ["z", "q", "girl</w>"])
     assert report.pieces == ("z", "q", "girl") and report.tokens == 3
-    assert report.remarks == ("its piece 'girl' is a common word, whose meaning shines through",)
+    assert report.remarks == ("its token 'girl' is a common word, whose meaning shines through",)
     named = check_trigger("zqxvo", tokenize=list).remarks
     assert named == ("it has 5 tokens (z q x v o); with 3 or fewer it is learnt faster",)
     pieces = check_trigger("red", sandbox, tokenize=sandbox.pipeline.tokenizer.tokenize).pieces
