@@ -1,1 +1,1 @@
-"""What needs ComfyUI and is no node: models and LoRAs of the host, its nodes called and repeated, progress, folders."""
+"""What needs ComfyUI and is not a node: its models and LoRAs, its nodes called and repeated, progress, folders."""

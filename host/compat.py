@@ -1,4 +1,4 @@
-"""The only place that asks which host, and which libraries, it is on."""
+"""The only place that checks which version of ComfyUI runs, and which libraries are installed."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 OLDEST_HOST = (0, 8, 0)
 LIBRARIES = ("peft", "safetensors")
-"""Those the nodes cannot do without, of what requirements.txt lists."""
+"""The libraries of requirements.txt that the nodes cannot do without."""
 
 
 class Unsupported(RuntimeError):
-    """The pack cannot run here. The host logs the text, one line, and goes on without the pack."""
+    """The pack cannot run here. ComfyUI logs the text as one line, and continues without the pack."""
 
 
 def require_host() -> None:
-    """Raises Unsupported if the host is too old or a library is not installed."""
+    """Raises Unsupported if ComfyUI is too old or a library is not installed."""
     version = host_version()
     if _numbers(version) < OLDEST_HOST:
-        raise Unsupported(f"LoRA Bootstrap needs ComfyUI {'.'.join(map(str, OLDEST_HOST))} or newer, this is "
+        raise Unsupported(f"LoRA Bootstrap needs ComfyUI {'.'.join(map(str, OLDEST_HOST))} or newer, but this is "
                           f"{version}: update ComfyUI.")
     if absent := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:
         raise Unsupported(f"LoRA Bootstrap needs {', '.join(absent)}: install "
@@ -27,7 +27,7 @@ def require_host() -> None:
 
 
 def host_version() -> str:
-    """As in "0.8.0"; "0" for a host from before hosts told their version."""
+    """The version, such as "0.8.0"; "0" for a ComfyUI so old that it does not report one."""
     try:
         from comfyui_version import __version__
     except ImportError:

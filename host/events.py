@@ -1,6 +1,5 @@
-"""What every open tab is told of a project or a sweep while the graph works; the shapes are in gallery_routes.py and
-sweep_routes.py.
-"""
+"""Events that every open tab gets about a project or a sweep while the workflow runs. Their shapes are in
+routes/gallery.py and routes/sweeps.py."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from .session import current_session
 
 
 def _just_told(key: tuple[str, str | int]) -> bool:
-    """Whether this was told less than INTERVAL ago; else it counts as told now."""
+    """Whether this was sent less than INTERVAL ago; if not, it counts as sent now."""
     now, told_at = time.monotonic(), current_session().told_at
     if now - told_at.get(key, -INTERVAL) < INTERVAL:
         return True
@@ -27,7 +26,7 @@ def tell_project(name: str) -> None:
 
 
 def tell_candidates(project: str, number: int, made: int, total: int) -> None:
-    """A candidate was saved. Told at most twice a second, and at the end."""
+    """A candidate was saved. Sent at most twice a second, and at the end."""
     if _just_told((project, number)) and made < total:
         return
     PromptServer.instance.send_sync("lora_bootstrap.candidates", {
@@ -35,8 +34,7 @@ def tell_candidates(project: str, number: int, made: int, total: int) -> None:
 
 
 def tell_sweep(name: str, node: str, done: int, failed: int, total: int) -> None:
-    """A cell was made, or could not be; `node` is the id of the user's node. Told at most twice a second, and at the
-    end."""
+    """A cell was drawn, or failed; `node` is the id of the user's node. Sent at most twice a second, and at the end."""
     if _just_told((name, node)) and done + failed < total:
         return
     PromptServer.instance.send_sync("lora_bootstrap.sweep", {

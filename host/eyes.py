@@ -1,5 +1,5 @@
-"""What measures likeness and tags in a graph: a wired CLIP Vision model, the sandbox's judge, CCIP, a tagger; or
-nothing, which is then said, never guessed."""
+"""What measures likeness and tags in a workflow: a linked CLIP Vision model, the sandbox's judge, CCIP, or a tagger. If
+there is none, that is reported; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ BATCH = 16
 
 
 def tag_reader(tagger: str, node_id: str | None) -> Tagger | None:
-    """The tagger that a widget names."""
+    """The tagger that a widget names; None for "none"."""
     return None if tagger == NO_TAGGER else open_listed_tagger(tagger, False, Work(node_id))
 
 
 class ClipVisionEye:
-    """A CLIP_VISION of the host (CLIP, SigLIP or DINOv2) as an eye; it reads no tags."""
+    """ComfyUI's CLIP_VISION (CLIP, SigLIP or DINOv2) as an eye. It reads no tags."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -38,7 +38,7 @@ class ClipVisionEye:
                                                if key in config)])
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """[B, D], rows L2-normalised: the picture's embedding, of DINOv2 its first token."""
+        """[B, D], rows L2-normalised: each image's embedding; for DINOv2, its first token."""
         rows = []
         for batch in pixels.split(BATCH):
             output = self._model.encode_image(batch.movedim(1, -1), crop=False)
@@ -53,7 +53,7 @@ class ClipVisionEye:
 
 
 def choose_eye(sandbox: bool, clip_vision: Any = None, tagger: Tagger | None = None) -> Likeness | None:
-    """What sees: the wired model; for the sandbox its judge; CCIP if it is in models/ccip; else None.
+    """What measures likeness: the linked model; for the sandbox, its judge; CCIP if it is in models/ccip; else None.
 
     A tagger then reads the tags, unless the sandbox's judge does.
     """
@@ -68,6 +68,6 @@ def choose_eye(sandbox: bool, clip_vision: Any = None, tagger: Tagger | None = N
 
 
 def copy_eye() -> Likeness | None:
-    """What tells copies: SSCD if it is in models/sscd; else None."""
+    """What recognizes copies: SSCD if it is in models/sscd; else None."""
     folder = find_onnx(SscdEye, paths.model_roots("sscd"))
     return SscdEye(folder) if folder else None

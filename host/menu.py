@@ -1,4 +1,4 @@
-"""Where the nodes stand in the host's menu."""
+"""The places of the nodes in ComfyUI's menu."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ SWEEP = "LoRA Bootstrap/sweep"
 STACK = "LoRA Bootstrap/stack"
 SANDBOX = "LoRA Bootstrap/sandbox"
 INTERNAL = "internal"
-"""Below a place of the menu: nodes that other nodes put into a graph."""
+"""Below a place in the menu: nodes that other nodes add to a workflow."""

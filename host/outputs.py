@@ -1,4 +1,4 @@
-"""A LoRA file as everything a graph may want of it: applied to the model, as a stack, as a state dict, as a path."""
+"""A LoRA file as everything a workflow may need: applied to the model, as a stack, as a state dict, as a path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .paths import lora_name
 
 @dataclass(frozen=True)
 class LoraOutputs:
-    """What the sockets carry of one LoRA file below the host's LoRA folder."""
+    """What the sockets carry for one LoRA file in ComfyUI's LoRA folder."""
 
     path: str
     stack: list[tuple[str, float, float]]
@@ -29,7 +29,7 @@ def lora_outputs(path: Path, strength: float = 1.0) -> LoraOutputs:
 
 
 def apply_to(model: Any, clip: Any, path: Path, strength: float = 1.0) -> tuple[Any, Any]:
-    """(MODEL, CLIP) with the LoRA, through the host's own loader; what was given stays as it is."""
+    """(MODEL, CLIP) with the LoRA, through the host's own loader. The inputs are left unchanged."""
     from .backbone.model import apply_lora
 
     return apply_lora(model, clip, path, strength, strength)

@@ -18,17 +18,17 @@ def output_root() -> Path:
 
 
 def loras_root() -> Path:
-    """Where runs are kept. The host has it among its LoRA folders, so every loader lists what is trained."""
+    """Where runs are saved. The host has it among its LoRA folders, so every loader lists what is trained."""
     return output_root() / "loras"
 
 
 def projects_root() -> Path:
-    """Where bootstrap projects are kept, a folder each."""
+    """Where bootstrap projects are saved, one folder each."""
     return output_root() / "bootstrap"
 
 
 def datasets_root() -> Path:
-    """Where datasets made in a graph are kept, a folder each."""
+    """Where datasets made in a workflow are saved, one folder each."""
     return projects_root() / "datasets"
 
 
@@ -38,7 +38,7 @@ def dataset_roots() -> dict[str, Path]:
 
 
 def edits_root() -> Path:
-    """Where captions that were changed by hand are kept, a file for each editor."""
+    """Where captions that were changed by hand are saved, one file per editor."""
     return Path(folder_paths.get_user_directory()) / "lora_bootstrap" / "edits"
 
 
@@ -48,37 +48,38 @@ def saved_root() -> Path:
 
 
 def sweeps_root() -> Path:
-    """Where sweeps are kept, a folder each."""
+    """Where sweeps are saved, one folder each."""
     return output_root() / "sweeps"
 
 
 def conflicts_root() -> Path:
-    """Where reports on how LoRAs override each other are kept."""
+    """Where reports on how LoRAs override each other are saved."""
     return output_root() / "conflicts"
 
 
 def merged_root() -> Path:
-    """Where merged LoRAs are kept, among the host's LoRA folders."""
+    """Where merged LoRAs are saved, among the host's LoRA folders."""
     return loras_root() / "merged"
 
 
 def filtered_root() -> Path:
-    """Where LoRAs are kept of which some blocks were taken, among the host's LoRA folders."""
+    """Where LoRAs reduced to some of their blocks are saved, among the host's LoRA folders."""
     return loras_root() / "filtered"
 
 
 def audits_root() -> Path:
-    """Where what an audit measured is kept, so that the next measures only what is new."""
+    """Where the measurements of audits are saved, so that the next audit measures only new images."""
     return output_root() / "audits"
 
 
 def temp_root() -> Path:
-    """Cleared by the host when it starts."""
+    """A folder that the host clears when it starts."""
     return Path(folder_paths.get_temp_directory()) / "lora_bootstrap"
 
 
 def model_roots(kind: str) -> tuple[Path, ...]:
-    """Where models of a kind of ours lie, a folder each: models/<kind>, and what extra_model_paths.yaml says."""
+    """Where models of one of our kinds are, one folder each: models/<kind>, and the folders in
+    extra_model_paths.yaml."""
     extra = folder_paths.folder_names_and_paths.get(kind, ((),))[0]
     return tuple(dict.fromkeys((Path(folder_paths.models_dir) / kind, *map(Path, extra))))
 
@@ -93,36 +94,37 @@ def inside(root: Path, path: Path) -> bool:
 
 
 def dataset_folder(text: str) -> Path:
-    """The folder that a widget's text names: `input/…`, `output/…`, `sandbox/…`, or a path below one of the first two.
+    """The folder that a widget's text names: `input/…`, `output/…`, `sandbox/…`, or a path inside one of the first two.
 
-    Raises UserError if it is not there, or lies outside of these folders.
+    Raises UserError if it does not exist, or is outside these folders.
     """
     wanted = _plain(text)
     if not wanted:
-        raise UserError("the folder is empty; give one below ComfyUI's input or output folder, such as my_pictures.")
+        raise UserError("the folder is empty; give one inside ComfyUI's input or output folder, such as my_pictures.")
     if _leads_away(wanted):
-        raise UserError(f"folder {text!r} is not below input/ or output/; put the pictures there and give the path "
-                        "from there on, such as my_pictures.")
+        raise UserError(f"folder {text!r} is not in input/ or output/; put the images there and give the path from "
+                        "there on, such as my_pictures.")
     roots = dataset_roots()
     for root, path in _candidates(wanted, roots):
         if path.is_dir():
             if not inside(root, path):
-                raise UserError(f"folder {text!r} is a link to a place outside of {root.name}/; move the pictures "
-                                "there, or start ComfyUI with --input-directory.")
+                raise UserError(f"folder {text!r} is a link to a place outside {root.name}/; move the images there, or "
+                                "start ComfyUI with --input-directory.")
             return path
     raise UserError(f"there is no folder {text!r} in input/ or output/.{_folders_there(roots['input'])}")
 
 
 def table_file(text: str) -> Path | None:
-    """The CSV file below input/ or output/ that a widget's text names; None for an empty text. Raises UserError."""
+    """The CSV file in input/ or output/ that a widget's text names; None for an empty text. Raises UserError if there
+    is none."""
     wanted = _plain(text)
     if not wanted:
         return None
     for root, path in () if _leads_away(wanted) else _candidates(wanted, dataset_roots()):
         if path.is_file() and path.suffix.lower() == ".csv" and inside(root, path):
             return path
-    raise UserError(f"there is no CSV file {text!r} below input/ or output/; put it into ComfyUI's input folder and "
-                    "give its name, such as aliases.csv.")
+    raise UserError(f"there is no CSV file {text!r} in input/ or output/; put it into ComfyUI's input folder and give "
+                    "its name, such as aliases.csv.")
 
 
 def _plain(text: str) -> str:
@@ -142,35 +144,36 @@ def _candidates(wanted: str, roots: dict[str, Path]) -> list[tuple[Path, Path]]:
 def _folders_there(root: Path) -> str:
     names = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     return f" In input/ there are: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}." if names else (
-        " Make one in ComfyUI's input folder and put the pictures in it.")
+        " Make one in ComfyUI's input folder and put the images in it.")
 
 
 def own_folder(root: Path, name: str) -> Path:
-    """The folder of that name directly below `root`. Raises UserError if the name is none, or leads elsewhere."""
+    """The folder of that name directly below `root`. Raises UserError if the name is not valid, or leads elsewhere."""
     plain = name.strip()
     path = root / plain
     if not plain or plain.startswith(".") or set(plain) & set('/\\:*?"<>|') or not plain.isprintable() \
             or path.parent != root or not inside(root, path):
-        raise UserError(f"name {name!r} cannot be a folder's; use letters, digits, blanks, - and _, without separators "
-                        "and leading dots.")
+        raise UserError(f"name {name!r} cannot be a folder's; use letters, digits, spaces, - and _, without separators "
+                        "or leading dots.")
     return path
 
 
 def edits_file(name: str) -> Path:
-    """The file of an editor of that name. Raises UserError if the name is none, or leads elsewhere."""
+    """The file of an editor of that name. Raises UserError if the name is not valid, or leads elsewhere."""
     return own_folder(edits_root(), f"{own_folder(edits_root(), name).name}.json")
 
 
 def lora_name(path: Path) -> str:
-    """What the host's loaders call a LoRA file below `loras_root`, links in the way to that folder followed."""
+    """The name by which the host's loaders list a LoRA file below `loras_root`; links on the way to that folder are
+    followed."""
     return os.path.relpath(os.path.realpath(path), os.path.realpath(loras_root()))
 
 
 def lora_file(name: str) -> Path:
-    """The file that the host's loaders call so. Raises UserError if there is none."""
+    """The file that the host's loaders list under that name. Raises UserError if there is none."""
     found = folder_paths.get_full_path("loras", name)
     if found is None:
-        raise UserError(f"there is no LoRA {name!r} in the host's LoRA folders. Train it, or press R and choose again.")
+        raise UserError(f"there is no LoRA {name!r} in ComfyUI's LoRA folders. Train it, or press R and choose again.")
     return Path(found)
 
 
@@ -181,5 +184,5 @@ def view_place(path: Path) -> dict[str, str]:
 
 
 def output_path(path: Path) -> str:
-    """Below the output folder, as project.json has it."""
+    """A path relative to the output folder, as project.json holds it."""
     return path.resolve().relative_to(paths.output_root().resolve()).as_posix()

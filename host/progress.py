@@ -1,4 +1,4 @@
-"""A training's events in the host: its progress bar and Cancel, the text in the node, and every open tab."""
+"""A training's events in ComfyUI: its progress bar and Cancel, the text in the node, and every open tab."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ log = logging.getLogger(__name__)
 
 
 def show_text(text: str, node_id: str | None) -> None:
-    """Text in a node of the tab that queued it: in another tab that id may be another node's."""
+    """Show text in a node of the tab that queued it; in another tab that id may belong to another node."""
     server = PromptServer.instance
     if node_id is not None:
         server.send_progress_text(text, node_id, server.client_id)
 
 
 class Reporter:
-    """Call it with every event of a training. Raises the host's own interruption if Cancel was pressed."""
+    """Call it with every event of a training. Raises ComfyUI's own interruption if Cancel was pressed."""
 
     def __init__(self, training: Training, memory: Callable[[], int | None] = lambda: None) -> None:
         self.training, self.memory = training, memory
         self.notes: list[str] = []
         self.headline = ""
-        """What is trained with; stands in the node below the line that changes."""
+        """The settings of the training; shown in the node below the line that changes."""
         self._bar: Any = None
         self._smoother = Smoother(1)
         self._loss = self._smoothed = self._rate = self._validation = self._sample = None
@@ -55,12 +55,12 @@ class Reporter:
         }
 
     def __call__(self, event: Event) -> None:
-        # The bar asks for Cancel only as often as it redraws, which may be once in many steps.
+        # The bar checks for Cancel only when it redraws, which may be once in many steps.
         comfy.model_management.throw_exception_if_processing_interrupted()
         self._tell[type(event)](event)
 
     def preparing(self, message: str) -> None:
-        """What is being done before the first step."""
+        """Report what is being done before the first step."""
         changed = self.training.status != "preparing"
         self.training.status, self.training.message = "preparing", message
         self._send(now=changed)
@@ -81,9 +81,9 @@ class Reporter:
         self._smoother.smooth(read_losses(event.folder))
         self._bar = comfy.utils.ProgressBar(event.steps, node_id=training.node_id)
         self._bar.update_absolute(event.first_step, event.steps)
-        resumed = f", going on from step {event.first_step}" if event.first_step else ""
-        training.message = (f"{event.samples} pictures, {event.adapted_modules} layers, "
-                            f"{event.trained_parameters:,} parameters{resumed}")
+        resumed = f", continuing from step {event.first_step}" if event.first_step else ""
+        training.message = (f"{event.samples} images, {event.adapted_modules} layers, {event.trained_parameters:,} "
+                            f"parameters{resumed}")
         log.info("LoRA Bootstrap: run %s: %s; %s", training.run, self.headline, training.message)
         self._send(now=True)
         self._show(training.message)
@@ -106,7 +106,7 @@ class Reporter:
             self._show(self._line())
 
     def _validated(self, event: Validated) -> None:
-        if self._validation is not None:  # one that no tab has heard of yet
+        if self._validation is not None:  # one that no tab has received yet
             self._send(now=True)
         self._validation = [event.step, event.loss, event.ratio]
 
@@ -131,13 +131,13 @@ class Reporter:
         training.folder, training.step = event.path.parent.name, event.step
         training.steps = training.steps or event.step
         if event.reused:
-            self.ended("finished", f"the same run was there already, {event.step} steps: {event.path.name}")
+            self.ended("finished", f"the same run already exists, {event.step} steps: {event.path.name}")
         elif event.stopped:
-            self.ended("stopped", f"stopped at step {event.step} of {training.steps}; kept {event.path.name}")
+            self.ended("stopped", f"stopped at step {event.step} of {training.steps}; saved {event.path.name}")
         else:
             self.ended("finished", f"finished, {event.step} steps: {event.path.name}")
 
-    # -- telling ---------------------------------------------------------------------------------------------------
+    # -- sending ---------------------------------------------------------------------------------------------------
 
     def _due(self) -> bool:
         return time.monotonic() - self._told_at >= INTERVAL
@@ -171,7 +171,7 @@ class Reporter:
 
 
 def _side_by_side(paths: tuple[Path, ...]) -> Image.Image:
-    """Up to four previews in one picture, for the host has room for one in the node."""
+    """Up to four previews in one image, because the node has room for only one."""
     pictures = [open_image(path) for path in paths[:4]]
     joined = Image.new("RGB", (sum(picture.width for picture in pictures), max(p.height for p in pictures)), "white")
     left = 0

@@ -1,4 +1,5 @@
-"""What a graph knows of a LORA_STACK: its files, what they say of themselves, and what was measured of them."""
+"""What a workflow knows about a LORA_STACK: its files, what they record about themselves, and what was measured of
+them."""
 
 from __future__ import annotations
 
@@ -27,9 +28,9 @@ def lora_names() -> list[str]:
 
 
 def read_stack(stack: Any) -> list[LoraEntry]:
-    """A LORA_STACK as any pack makes it; places that were left free are left out.
+    """A LORA_STACK from any pack; empty slots are skipped.
 
-    Raises UserError if it is none.
+    Raises UserError if it is not a LORA_STACK.
     """
     try:
         entries = [(name, float(strength), float(clip)) for name, strength, clip in stack or ()]
@@ -40,17 +41,17 @@ def read_stack(stack: Any) -> list[LoraEntry]:
 
 
 def listed_file(name: str) -> Path:
-    """The file of a LoRA by its name in a stack. Raises UserError if there is none, with the nearest."""
+    """The file of a LoRA by its name in a stack. Raises UserError with the nearest names if there is none."""
     found = folder_paths.get_full_path("loras", name)
     return Path(found) if found else paths.lora_file(find_lora(name, lora_names()))
 
 
 class StackFacts:
-    """What the files of a stack say of themselves, as far as their texts tell.
+    """What the files of a stack record about themselves.
 
     Attributes:
         entries: for `stack_advice`.
-        triggers: trigger words of those that are used.
+        triggers: trigger words of the LoRAs that are used.
     """
 
     def __init__(self, stack: Sequence[LoraEntry], roles: Mapping[str, str] | None = None) -> None:
@@ -67,7 +68,8 @@ class StackFacts:
 
 
 def stack_entries(stack: Sequence[LoraEntry]) -> list[StackEntry]:
-    """The files of a stack; those of one name are told apart by their folders. Raises UserError if one is not there."""
+    """The files of a stack. Files of the same name get their folders as part of their names. Raises UserError if one is
+    missing."""
     stems = [Path(name).stem for name, _, _ in stack]
     return [StackEntry(path=paths.lora_file(name), strength=strength, clip_strength=clip_strength,
                        name=stem if stems.count(stem) == 1 else Path(name).with_suffix("").as_posix())
@@ -79,5 +81,5 @@ def strengths_file() -> Path:
 
 
 def measured_lines(entries: Sequence[StackEntry]) -> list[str]:
-    """A line for each two of them whose best strengths were measured, and each base; [] if none were."""
+    """A line for each two of the entries whose best strengths were measured, and each base model; [] if none were."""
     return recall(strengths_file(), [(entry.name, entry.path) for entry in entries])

@@ -1,4 +1,4 @@
-"""The taggers that are installed, and those that can be fetched."""
+"""The taggers that are installed, and those that can be downloaded."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .working import Work, follow
 
 
 def tagger_names() -> list[str]:
-    """sandbox, those that are there, and those that can be fetched."""
+    """The names of taggers: sandbox, the installed ones, and those that can be downloaded."""
     there = [name for root in paths.model_roots("taggers") for name in installed_taggers(root)]
     return list(dict.fromkeys((tags.SANDBOX, *there, *PUBLISHED)))
 
 
 def tagger_root(name: str) -> Path:
-    """The folder of models that has the tagger; the first if none has."""
+    """The folder of models that has the tagger; the first folder if none has it."""
     roots = paths.model_roots("taggers")
     return next((root for root in roots if name in installed_taggers(root)), roots[0])
 
 
 def check_tagger(name: str, download: bool) -> None:
-    """Raises UserError if there is no such tagger and it is not to be fetched either."""
+    """Raises UserError if the tagger is not installed and is not to be downloaded either."""
     if name != tags.SANDBOX and not (download and name in PUBLISHED):
         find_tagger(name, tagger_root(name))
 

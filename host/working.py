@@ -1,4 +1,4 @@
-"""Long work of the library in the host: its events as a progress bar, the text in the node, and Cancel."""
+"""Long work of the library in ComfyUI: its events as a progress bar, the text in the node, and Cancel."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..trainer.common.events import Event, Progress, Warned
 from .progress import INTERVAL, show_text
 
 MOST_LINES = 24
-"""Of a report that are shown in the node; the rest is in its output."""
+"""Lines of a report that are shown in the node; the rest is in its output."""
 LINE_BREAK = "  \n"
 NO_MARK = "\u200b"
-"""A blank of no width: a line that begins with it is no heading and no list."""
+"""A zero-width space: a line that begins with it is neither a heading nor a list."""
 _MARKS = re.compile(r"^\s*(?=[#+>*-])")
 
 log = logging.getLogger(__name__)
 
 
 def follow(events: Iterator[Event], work: Work) -> Any:
-    """The last of the events, each of which went through `work`; on Cancel the events are closed."""
+    """Pass every event through `work`, and return the last. On Cancel the events are closed."""
     last = None
     with closing(events):
         for last in events:
@@ -36,14 +36,14 @@ def follow(events: Iterator[Event], work: Work) -> Any:
 
 
 class Work:
-    """Call it with every event of a work. Raises the host's own interruption if Cancel was pressed."""
+    """Call it with every event of a task. Raises ComfyUI's own interruption if Cancel was pressed."""
 
     def __init__(self, node_id: str | None) -> None:
         self.notes: list[str] = []
         self._node_id, self._bar, self._what, self._told_at = node_id, None, "", 0.0
 
     def __call__(self, event: Event) -> None:
-        # The bar asks for Cancel only as often as it redraws.
+        # The bar checks for Cancel only when it redraws.
         comfy.model_management.throw_exception_if_processing_interrupted()
         if isinstance(event, Warned):
             self.notes.append(event.message)
@@ -61,7 +61,8 @@ class Work:
 
 
 def show_report(text: str, node_id: str | None) -> None:
-    """The first lines of a report in the node, whose text the newer of the host's two renderers takes for Markdown."""
+    """Show the first lines of a report in the node, whose text the newer of ComfyUI's two renderers reads as
+    Markdown."""
     lines = text.rstrip().splitlines()
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"… {len(lines) - MOST_LINES + 1} more lines are in the report output"]
@@ -69,7 +70,7 @@ def show_report(text: str, node_id: str | None) -> None:
 
 
 def problem(check: Callable[..., object], *values: Any) -> bool | str:
-    """True, or what is wrong, for validate_inputs; a value that comes over a link (None) is not known yet."""
+    """For validate_inputs: True, or what is wrong. A value that is linked (None) is not known yet."""
     try:
         if not any(value is None for value in values):
             check(*values)
@@ -79,5 +80,6 @@ def problem(check: Callable[..., object], *values: Any) -> bool | str:
 
 
 def progress_of(what: str, work: Work):
-    """A `progress` of the library's that shows in the node, and raises the host's interruption on Cancel."""
+    """A `progress` function for the library. It shows the progress in the node, and raises ComfyUI's interruption on
+    Cancel."""
     return lambda done, total: work(Progress(what, done, total))

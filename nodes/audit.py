@@ -1,4 +1,4 @@
-"""The node that says what is wrong with a dataset, and what it lacks."""
+"""The node that reports what is wrong with a dataset and what it lacks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .sockets import LoraDataset
 
 LEAVE_OUT = {"nothing": ("", ()), "copies": ("", ("duplicate",)), "faults": ("fault", ()),
              "faults and warnings": ("warning", ())}
-"""What does not go on: (as bad as this, of these codes)."""
+"""Which images to leave out: (those with a finding at least this severe, those with a finding of these codes)."""
 
 
 class AuditDataset(io.ComfyNode):
@@ -25,27 +25,31 @@ class AuditDataset(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_AuditDataset", display_name="Audit Dataset", category=menu.DATASET,
-            description="What is wrong with each picture (size, blur, burn, borders, JPEG, text, copies), what the set "
-                        "lacks, and what to do about it. Nothing is left out unless you say so, and never silently.",
+            description="Reports what is wrong with each image (size, blur, burn, borders, JPEG, text, copies), what "
+                        "the set lacks, and what to do about it. Images are left out only if you say so, and each one "
+                        "is named.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
                 LoraDataset.Input("dataset"),
                 io.Combo.Input("family", options=list(FAMILIES), default="sdxl", tooltip=(
-                    "The model family to be trained: it says how large pictures must be.")),
+                    "The model family you will train. It decides how large the images must be.")),
                 io.Int.Input("resolution", default=0, min=0, max=8192, step=8, tooltip=(
-                    "Side in pixels of the square it is trained at; 0 is the family's own.")),
+                    "Training resolution: the side of the square, in pixels. 0 uses the family's own.")),
                 io.Combo.Input("purpose", options=list(PURPOSES), default="character", tooltip=(
-                    "What is to be trained: how many pictures it wants, and of what.")),
-                io.String.Input("trigger", default="", tooltip="The word every caption should hold, if any."),
+                    "What you will train. It decides how many images are expected, and of what.")),
+                io.String.Input("trigger", default="", tooltip=(
+                    "The word that every caption should contain. Leave empty to skip this check.")),
                 io.Combo.Input("leave_out", options=list(LEAVE_OUT), default="nothing", tooltip=(
-                    "Pictures that do not go on: copies of others, all with faults, or also those with warnings. Each "
-                    "is named in the report with the reason.")),
-                io.Int.Input("columns", default=6, min=1, max=16, tooltip="Pictures in a row of the sheet."),
+                    "Images to leave out: copies of others, all with faults, or also those with warnings. The report "
+                    "names each one with the reason.")),
+                io.Int.Input("columns", default=6, min=1, max=16, tooltip="Images per row of the sheet."),
             ],
             outputs=[
-                LoraDataset.Output(display_name="dataset", tooltip="The dataset, without what is left out."),
+                LoraDataset.Output(display_name="dataset", tooltip=(
+                    "The dataset without the images that were left out.")),
                 io.Image.Output(display_name="sheet", tooltip=(
-                    "Every picture in a frame of its worst finding's colour: red fault, orange warning, blue note.")),
+                    "Every image, framed in the colour of its worst finding: red for a fault, orange for a warning, "
+                    "blue for a note.")),
                 io.String.Output(display_name="report"),
             ],
         )
@@ -65,23 +69,23 @@ class AuditDataset(io.ComfyNode):
 
 
 def advice_first(found: DatasetAudit, report: str) -> str:
-    """The report with what to do right below its head, since the node shows only the first lines."""
+    """The report with the advice right below its head, because the node shows only the first lines."""
     head, *rest = report.split("\n\n")
     return "\n\n".join((head, *(["\n".join(("Advice", *found.advice))] if found.advice else []), *rest))
 
 
 def run_audit(dataset: Dataset, config: AuditConfig, work: Work) -> DatasetAudit:
-    """The audit of a dataset; what was measured before is not measured again."""
+    """The audit of a dataset. Images that were measured before are not measured again."""
     return follow(audit(dataset, config, paths.audits_root() / "measured"), work).audit
 
 
 def leave_out_findings(found: DatasetAudit, dataset: Dataset, leave_out: str) -> tuple[Dataset, str]:
-    """(the dataset that goes on, the report with the reasons for those left out).
+    """(the dataset to pass on, the report with the reasons for the images left out).
 
     Raises UserError if no image is left.
     """
     rest, reasons = (dataset, ()) if leave_out == "nothing" else found.without(*LEAVE_OUT[leave_out])
     if leave_out != "nothing" and not len(rest):
-        raise UserError(f"all {len(found.pictures)} pictures would be left out ({reasons[0]}). Leave out less, or add "
-                        "pictures; the report of leave_out 'nothing' says what is wrong.")
+        raise UserError(f"all {len(found.pictures)} images would be left out ({reasons[0]}). Choose a milder "
+                        "leave_out, or add images. With leave_out 'nothing', the report says what is wrong with each.")
     return rest, "\n".join(line for line in (table(found).rstrip(), *reasons) if line)

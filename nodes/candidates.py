@@ -1,4 +1,5 @@
-"""The node that draws a round's candidates by the sampler in the graph, and keeps each as soon as it is made."""
+"""The node that draws a round's candidates with the sampler in the workflow, and saves each one as soon as it is
+drawn."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 
 INTERNAL = f"{menu.BOOTSTRAP}/{menu.INTERNAL}"
 PROMPT_SLOT, SEED_SLOT = 0, 1
-"""Of View Prompts' outputs."""
+"""Slots of View Prompts' outputs."""
 
 
 class SaveCandidates(io.ComfyNode):
@@ -44,21 +45,21 @@ class SaveCandidates(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_SaveCandidates", display_name="Save Candidates", category=menu.BOOTSTRAP,
-            description="Draws what View Prompts asks for with the nodes between it and this one, view by view, and "
-                        "keeps each picture with its lineage at once: Cancel loses one at most, and what is there is "
-                        "not drawn again.",
+            description="Draws the views of View Prompts, one after the other, with the nodes between it and this one. "
+                        "Each image is saved at once with its lineage: Cancel costs at most one, and existing "
+                        "candidates are not drawn again.",
             is_output_node=True, enable_expand=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[
                 BootstrapProjectSocket.Input("project"),
-                BootstrapViews.Input("views", tooltip="From View Prompts."),
+                BootstrapViews.Input("views", tooltip="The views from View Prompts."),
                 io.Image.Input("images", lazy=True, raw_link=True, tooltip=(
-                    "What your sampler makes of View Prompts' prompt and seed.")),
+                    "The images that your sampler makes from the prompt and seed of View Prompts.")),
                 LoraStack.Input("LORA_STACK", optional=True, tooltip=(
-                    "The LoRA that draws, as from Pick Checkpoint: for the lineage, and so that another LoRA's "
-                    "candidates are not taken for this one's.")),
+                    "The LoRA that draws, for example from Pick Checkpoint. It is recorded in the lineage, so that "
+                    "candidates of another LoRA are not mistaken for this one's.")),
             ],
             outputs=[BootstrapProjectSocket.Output(display_name="project", tooltip=(
-                "For Curate Images: it waits until all candidates are there."))],
+                "The project, for Curate Images, once all candidates are saved."))],
         )
 
     @classmethod
@@ -89,7 +90,8 @@ class CandidateView(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_CandidateView", display_name="Candidate View", category=INTERNAL, is_deprecated=True,
-            description="One view's prompt and seed. Placed by Save Candidates; not for graphs of your own.",
+            description="Holds one view's prompt and seed. Save Candidates adds this node while it works; do not use "
+                        "it in your own workflows.",
             inputs=[io.String.Input("prompt", tooltip="The view's prompt."),
                     io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False,
                                  tooltip="The view's seed."),
@@ -108,12 +110,13 @@ class KeepCandidate(io.ComfyNode):
         return io.Schema(
             node_id="LoraBootstrap_KeepCandidate", display_name="Keep Candidate", category=INTERNAL,
             is_deprecated=True, is_output_node=True,
-            description="Saves one candidate. Placed by Save Candidates; not for graphs of your own.",
+            description="Saves one candidate. Save Candidates adds this node while it works; do not use it in your own "
+                        "workflows.",
             hidden=[io.Hidden.unique_id],
             inputs=[BootstrapProjectSocket.Input("project"), io.Image.Input("images"),
-                    io.String.Input("lineage", tooltip="What is written beside the picture, as JSON."),
+                    io.String.Input("lineage", tooltip="The lineage that is written beside the image, as JSON."),
                     io.Int.Input("total", default=1, min=1, max=2**31 - 1, control_after_generate=False,
-                                 tooltip="How many candidates the round is to have.")],
+                                 tooltip="Number of candidates that the round will have.")],
             outputs=[BootstrapProjectSocket.Output(display_name="project")],
         )
 
@@ -131,15 +134,15 @@ class KeepCandidate(io.ComfyNode):
             {"filename": path.name, "subfolder": subfolder, "type": "output"} for path in kept]})
 
 
-# -- what is to be drawn -----------------------------------------------------------------------------------------------
+# -- what a Run draws --------------------------------------------------------------------------------------------------
 
 
 class DrawRequest:
     """What a Run draws for one round.
 
     Attributes:
-        plan: every view with the lineage its picture is kept under.
-        missing: those of the plan that are not there yet.
+        plan: every view with the lineage under which its image is saved.
+        missing: the part of the plan that is not saved yet.
     """
 
     def __init__(self, one: Round, views: ViewPlan, source: Source, part: Part) -> None:
@@ -156,37 +159,37 @@ class DrawRequest:
     @property
     def headline(self) -> str:
         there = len(self.plan) - len(self.missing)
-        parts = [f"{len(self.missing)} pictures to draw" if self.missing else "nothing to draw",
-                 f"{there} of {len(self.plan)} are there"]
+        parts = [f"{len(self.missing)} images to draw" if self.missing else "nothing to draw",
+                 f"{there} of {len(self.plan)} already saved"]
         return ", ".join(parts)
 
     @property
     def warnings(self) -> list[str]:
-        """What is likely a mistake."""
+        """Settings that are probably a mistake."""
         found = []
         if self.source.cfg is not None and self.source.cfg > MOST_CFG:
-            found.append(f"cfg is {self.source.cfg:g}; above {MOST_CFG:g} what the loop draws burns in from round to "
-                         "round: take 3 to 5.")
+            found.append(f"cfg is {self.source.cfg:g}; above {MOST_CFG:g} the loop's images burn in a little more with "
+                         "every round. Use 3 to 5.")
         if self.source.lora is None and self.one.number != REFERENCE:
-            found.append("no LORA_STACK is linked: the lineage will not say which LoRA drew these.")
+            found.append("no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images.")
         return found
 
     def record_stages(self) -> None:
-        """Note in project.json which LoRA draws, and what."""
+        """Record in project.json which LoRA draws, and what."""
         number, lora = self.one.number, self.source.lora
         record = ProjectRecord.load(self.one.project.folder)
         if lora and paths.inside(paths.loras_root(), lora):
             note_stage(record, *STAGES["style"].name_and_title(number), lora.stem, True,
                        {"lora": output_path(lora), "run": output_path(lora.parent)})
         stage = STAGES["reference" if number == REFERENCE else "candidates"]
-        note_stage(record, *stage.name_and_title(number), f"{len(self.plan)} pictures", not self.missing,
+        note_stage(record, *stage.name_and_title(number), f"{len(self.plan)} images", not self.missing,
                    {"folder": output_path(self.one.candidates_folder)})
 
 
 def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project) -> tuple[Path | None, float]:
-    """(file, strength) of the LoRA that draws: of several in a stack the one that is the project's own, else the first.
+    """(file, strength) of the LoRA that draws: in a stack of several, the project's own; if there is none, the first.
 
-    Raises UserError for a name that the host does not know.
+    Raises UserError for a name that ComfyUI does not know.
     """
     if not stack:
         return None, 0.0
@@ -196,8 +199,8 @@ def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project
 
 
 def expand_views(graph: GraphBuilder, job: DrawRequest, project: list[Any]) -> list[Any]:
-    """Add the graph's sampling part for each missing view, each waiting for the one before; returns the link to the
-    project as it is when all are kept."""
+    """Add a copy of the workflow's sampling part for each missing view, each waiting for the one before. Returns the
+    link to the project as it is once all are saved."""
     done, total = None, len(job.one.list_candidates()) + len(job.missing)
     for view, lineage in job.missing:
         done = _expand_view(graph, job.part, view, lineage, project, done, total)

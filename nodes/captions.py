@@ -1,4 +1,4 @@
-"""Nodes that change captions: tag by tag, by hand, and by leaving to the trigger what it shall mean."""
+"""Nodes that change captions: tag by tag, by hand, and by removing what the trigger should come to mean."""
 
 from __future__ import annotations
 
@@ -31,14 +31,15 @@ class EditTags(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_EditTags", display_name="Edit Tags", category=menu.CAPTIONS,
-            description="Changes every caption of a dataset, by rules and by hand. In this order: underscores, "
+            description="Changes every caption of a dataset, by rules and by hand, in this order: underscores, "
                         "aliases, replace, patterns, remove, blacklist, implications, add, order, trigger, token "
-                        "limit, and what was changed by hand. The files stay as they are.",
+                        "limit, changes by hand. The files are left unchanged.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[LoraDataset.Input("dataset"), *_first_widgets(), *_more_widgets(),
-                    io.Clip.Input("clip", optional=True, tooltip="Counts the tokens for token_limit."),
+                    io.Clip.Input("clip", optional=True, tooltip=(
+                        "A text encoder that counts the tokens for token_limit.")),
                     io.String.Input("scores", optional=True, force_input=True, tooltip=(
-                        "From Tag Images: how sure each tag is. What is too long is cut from the least sure on."))],
+                        "Scores from Tag Images. Captions that are too long lose their least certain tags first."))],
             outputs=[LoraDataset.Output(display_name="dataset"),
                      io.String.Output(display_name="diff", tooltip="Every caption that changed, before and after.")],
         )
@@ -53,7 +54,7 @@ class EditTags(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, edits="", alias_file="", implication_file="", **_) -> Any:
-        if None in (edits, alias_file, implication_file):  # linked: what it is shows only when the node runs
+        if None in (edits, alias_file, implication_file):  # linked: the folder is known only when the node runs
             return float("nan")
         files = [paths.table_file(text) for text in (alias_file, implication_file)]
         return [HandEdits.load(_edits_file(edits, cls.hidden.unique_id)).fingerprint,
@@ -79,44 +80,47 @@ class EditTags(io.ComfyNode):
 def _first_widgets() -> list[Any]:
     return [
         io.String.Input("trigger", default="", tooltip=(
-            "The word to call the character or style by. It goes first, and is there only once.")),
+            "The word that calls the character or style. It is put first, and appears only once.")),
         io.String.Input("add", default="", multiline=True, tooltip=(
-            "Tags to put after the trigger in every caption, between commas.")),
+            "Tags to put after the trigger in every caption, separated by commas.")),
         io.String.Input("remove", default="", multiline=True, tooltip=(
-            "Tags to leave out, between commas: exactly these, in any case, with blank or underscore. For a "
-            "character, name here what shall always be hers (red hair, fox ears): the trigger learns it.")),
+            "Tags to remove, separated by commas. Only exact matches are removed; case and underscores do not matter. "
+            "For a character, list what should always belong to her (red hair, fox ears): the trigger learns it.")),
         io.String.Input("replace", default="", multiline=True, tooltip=(
-            "One replacement a line, as in: grey hair = silver hair")),
+            "Replacements, one per line: grey hair = silver hair")),
         io.String.Input("blacklist", default="", multiline=True, tooltip=(
-            "Words that no caption may hold, between commas: every tag with one of them goes (watermark also "
-            "removes artist watermark). * stands for anything: *background.")),
+            "Words that no tag may contain, separated by commas: watermark also removes artist watermark. * matches "
+            "anything: *background.")),
     ]
 
 
 def _more_widgets() -> list[Any]:
-    """Optional, so that graphs saved before there were these still run."""
+    """Optional, so that workflows saved before these widgets existed still run."""
     return [
         io.String.Input("patterns", default="", multiline=True, optional=True, tooltip=(
-            "Regular expressions on each tag by itself, one a line, as in: ^(light|dark) (.*) hair$ => \\2 hair")),
+            "Regular expressions, one per line, applied to each tag on its own: ^(light|dark) (.*) hair$ => \\2 hair")),
         io.Combo.Input("underscores", options=list(UNDERSCORES), default="keep", optional=True, tooltip=(
-            "How blanks within tags are written: long hair, long_hair, or as they are. Faces such as ^_^ stay.")),
+            "How spaces within tags are written: long hair, long_hair, or unchanged. Faces such as ^_^ are left "
+            "alone.")),
         io.Boolean.Input("aliases", default=False, optional=True, tooltip=(
-            "Bring the names of one tag to one: gray hair becomes grey hair, kitsunemimi fox ears.")),
+            "Use one name for tags that mean the same: gray hair becomes grey hair, kitsunemimi becomes fox ears.")),
         io.Combo.Input("implications", options=list(MODES), default="off", optional=True, tooltip=(
-            "Tags that another tag says already (fox ears says animal ears): leave them in, drop them, or add those "
-            "that are missing.")),
+            "What to do with tags that another tag already implies, as fox ears implies animal ears: leave them, drop "
+            "them, or add those that are missing.")),
         io.Boolean.Input("order", default=False, optional=True, tooltip=(
             "Sort the tags: trigger, class, count, identity, outfit, pose, view, expression, lighting, background, "
-            "style. Not for sentences.")),
+            "style. Do not use this on sentences.")),
         io.Int.Input("token_limit", default=0, min=0, max=10_000, optional=True, tooltip=(
-            f"Drop the least sure tags until a caption has no more tokens: {', '.join(map(str, TOKEN_BUDGETS))} are "
-            "one, two and three chunks of CLIP. 0: any length. Needs clip.")),
+            "Maximum number of tokens in a caption; the least certain tags are dropped. "
+            f"{', '.join(map(str, TOKEN_BUDGETS))} are one, two and three chunks of CLIP. 0: no limit. Needs clip.")),
         io.String.Input("alias_file", default="", optional=True, tooltip=(
-            "Aliases of your own: a CSV file below input/, with two columns: gray hair,grey hair. Needs aliases.")),
+            "Aliases of your own: a CSV file in the input folder, with two columns: gray hair,grey hair. Needs "
+            "aliases.")),
         io.String.Input("implication_file", default="", optional=True, tooltip=(
-            "Implications of your own: a CSV file below input/, with two columns: fox ears,animal ears.")),
+            "Implications of your own: a CSV file in the input folder, with two columns: fox ears,animal ears.")),
         io.String.Input("edits", default="", optional=True, tooltip=(
-            "Name under which the changes by hand are kept; another name, other changes. Empty: this node's own.")),
+            "Name under which the changes by hand are saved. Another name holds another set of changes. Leave empty to "
+            "use this node's own.")),
     ]
 
 
@@ -125,26 +129,28 @@ class AbsorbTags(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_AbsorbTags", display_name="Absorb Tags", category=menu.CAPTIONS,
-            description="Leaves out of the captions what the trigger shall come to mean: a character's traits, or the "
-                        "words for a style. Proposes a decision for every tag, which you can change.",
+            description="Removes from the captions what the trigger should come to mean: a character's traits, or the "
+                        "words for a style. Proposes a decision for every tag, which you can overrule.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
                 LoraDataset.Input("dataset"),
                 io.Combo.Input("purpose", options=list(PURPOSES), default="character", tooltip=(
-                    "character: its traits and outfit, where most pictures have them. style: every word for a style.")),
-                io.String.Input("trigger", default="", tooltip="The trigger, which is never left out."),
+                    "character: its traits and outfit, where most images have them. style: every word that names a "
+                    "style.")),
+                io.String.Input("trigger", default="", tooltip="The trigger. It is never removed."),
                 io.Float.Input("least_share", default=LEAST_SHARE, min=0.01, max=1.0, step=0.01, tooltip=(
-                    "A character's trait is absorbed if at least this share has it of the pictures whose view can show "
+                    "A character's trait is absorbed if at least this share of the images whose view can show it have "
                     "it.")),
                 io.String.Input("decisions", default="", multiline=True, tooltip=(
-                    "Decisions of your own, one a line: keep fox ears, absorb white dress, delete watermark. Tags that "
-                    "are not named here go as proposed; a line of the plan can be copied as it is.")),
+                    "Your own decisions, one per line: keep fox ears, absorb white dress, delete watermark. Tags that "
+                    "are not listed follow the proposal. You can copy lines from the plan.")),
             ],
             outputs=[
                 LoraDataset.Output(display_name="dataset"),
-                io.String.Output(display_name="plan", tooltip="A line for each tag, with the reason."),
+                io.String.Output(display_name="plan", tooltip="One line per tag: the decision and the reason."),
                 io.String.Output(display_name="absorbed", tooltip=(
-                    "The tags that the trigger shall mean, between commas: prompts of the base still need them.")),
+                    "The tags that the trigger will stand for, separated by commas. Prompts for the base model still "
+                    "need them.")),
                 io.String.Output(display_name="diff", tooltip="Every caption that changed, before and after."),
             ],
         )
@@ -164,7 +170,7 @@ class AbsorbTags(io.ComfyNode):
 def make_edits(trigger: str, add: str, remove: str, replace: str, blacklist: str, *, patterns: str = "",
                underscores: str = "keep", aliases: bool = False, implications: str = "off", order: bool = False,
                token_limit: int = 0, alias_file: str = "", implication_file: str = "") -> TagEdits:
-    """What the widgets of EditTags say. Raises UserError for what is not valid."""
+    """The edits that EditTags' widgets describe. Raises UserError for invalid values."""
     return TagEdits(
         underscores=underscores, aliases=aliases, replace=tuple(replacements(replace).items()),
         patterns=pattern_lines(patterns), remove=tuple(_tags(remove)), blacklist=_words(blacklist),
@@ -174,7 +180,8 @@ def make_edits(trigger: str, add: str, remove: str, replace: str, blacklist: str
 
 
 def replacements(text: str) -> dict[str, str]:
-    """`old = new` lines as a table by `same_tag`; an empty new tag removes. Raises UserError for any other line."""
+    """Lines of the form `old = new` as a table by `same_tag`. An empty new tag removes the old one. Raises UserError
+    for any other line."""
     table = {}
     for line in _lines(text):
         old, equals, new = line.partition("=")
@@ -185,7 +192,7 @@ def replacements(text: str) -> dict[str, str]:
 
 
 def pattern_lines(text: str) -> tuple[tuple[str, str], ...]:
-    """`expression => new` lines. Raises UserError for any other line, and for a pattern that could hang."""
+    """Lines of the form `expression => new`. Raises UserError for any other line, and for a pattern that could hang."""
     rows = []
     for line in _lines(text):
         pattern, arrow, new = line.partition("=>")
@@ -215,7 +222,7 @@ def _edits_file(name: str, node_id: str | None = None) -> Path:
 
 
 def read_scores(text: str, dataset: Dataset) -> list[Mapping[str, float] | None]:
-    """Of each picture the scores of its tags, from what Tag Images gives: JSON, {picture: {tag: score}}.
+    """The scores of each image's tags, from the JSON that Tag Images gives: {picture: {tag: score}}.
 
     Raises UserError if it is not that.
     """
@@ -223,12 +230,13 @@ def read_scores(text: str, dataset: Dataset) -> list[Mapping[str, float] | None]
         found = {str(picture): {same_tag(tag): float(score) for tag, score in tags.items()}
                  for picture, tags in json.loads(text).items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise UserError("scores must be what Tag Images gives: JSON, by picture and tag.") from error
+        raise UserError("scores is not the JSON that Tag Images gives, by image and tag. Link the scores output of Tag "
+                        "Images.") from error
     return [found.get(sample.content_hash) for sample in dataset]
 
 
 def token_count(clip: Any) -> TokenCount:
-    """How many tokens a CLIP makes of a caption, the fullest of its encoders counted."""
+    """A function that counts the tokens of a caption, by the CLIP encoder that makes the most of it."""
     def count(caption: str) -> int:
         # Brackets would be read as weights. A word's number is 0 for what the tokenizer adds: start, end and padding.
         chunked = clip.tokenize(re.sub(r"(?<!\\)([()])", r"\\\1", caption), return_word_ids=True)

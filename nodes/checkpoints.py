@@ -1,4 +1,4 @@
-"""Nodes that look at runs that have been trained: load one, pick one of its checkpoints."""
+"""Nodes for runs that have been trained: load one, and pick one of its checkpoints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .sockets import LoraModel, LoraRun, LoraStack
 NO_RUN = "no run yet"
 WHICH = ("final", "best validation", "step", "picked in a sweep")
 PICKED = "picked.json"
-"""In a run's folder: which of its files somebody took in the viewer of sweeps, and at which strength."""
+"""File in a run's folder: which checkpoint was chosen in the sweep viewer, and at which strength."""
 
 
 class LoadRun(io.ComfyNode):
@@ -27,9 +27,9 @@ class LoadRun(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_LoadRun", display_name="Load Run", category=menu.TRAIN,
-            description="A run that was trained before, for Pick Checkpoint and others.",
+            description="Loads an earlier training run, for Pick Checkpoint and other nodes.",
             inputs=[io.Combo.Input("run", options=run_names() or [NO_RUN], tooltip=(
-                "A folder of output/loras, the newest first. Press R to see runs trained since the page was opened."))],
+                "A folder in output/loras, newest first. Press R to list runs trained since the page was opened."))],
             outputs=[LoraRun.Output(display_name="run"),
                      io.String.Output(display_name="path", tooltip="The run's latest LoRA file.")],
         )
@@ -45,7 +45,7 @@ class LoadRun(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, run) -> list[Any] | float:
-        if run is None:  # linked: which it is shows only when the node runs
+        if run is None:  # linked: the run is known only when the node runs
             return float("nan")
         found = named_run(run)
         return [found.facts["status"], found.facts["step"], [str(path) for _, path in found.checkpoints()]]
@@ -61,19 +61,18 @@ class PickCheckpoint(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_PickCheckpoint", display_name="Pick Checkpoint", category=menu.TRAIN,
-            description="One LoRA file of a run: the last, the one that did best on the validation pictures, or that "
-                        "of a step.",
+            description="Picks one LoRA file of a run: the last, the one with the lowest validation loss, the one at a "
+                        "step, or the one picked in a sweep.",
             hidden=[io.Hidden.unique_id],
             inputs=[
                 LoraRun.Input("run"),
                 io.Combo.Input("which", options=list(WHICH), default=WHICH[0], tooltip=(
-                    "final: of the last step. best validation: nearest to the step with the lowest validation loss "
-                    "against the base. step: nearest to the step below. picked in a sweep: what was taken in the "
-                    "viewer of sweeps by Use this one, at its strength.")),
-                io.Int.Input("step", default=0, min=0, max=1_000_000, tooltip="The step, where which is step."),
+                    "final: the last step. best validation: the file nearest to the step with the lowest validation "
+                    "loss relative to the base model. step: the file nearest to the step below. picked in a sweep: the "
+                    "file and strength chosen with Use this one in the sweep viewer.")),
+                io.Int.Input("step", default=0, min=0, max=1_000_000, tooltip="The step to pick, if which is step."),
                 io.Float.Input("strength", default=1.0, min=-4.0, max=4.0, step=0.05, tooltip=(
-                    "How strongly the LoRA is applied, and stands in the stack. Not used where it is picked in a "
-                    "sweep.")),
+                    "Strength at which the LoRA is applied and listed in the stack. Ignored with picked in a sweep.")),
                 io.Model.Input("model", optional=True, tooltip="A model to apply the LoRA to."),
                 io.Clip.Input("clip", optional=True, tooltip="A text encoder to apply the LoRA to."),
             ],
@@ -81,8 +80,8 @@ class PickCheckpoint(io.ComfyNode):
                 io.String.Output(display_name="path", tooltip="The LoRA file."),
                 LoraStack.Output(display_name="LORA_STACK"),
                 LoraModel.Output(display_name="LORA_MODEL"),
-                io.Model.Output(display_name="MODEL", tooltip="The model with the LoRA, if one was given."),
-                io.Clip.Output(display_name="CLIP", tooltip="The text encoder with the LoRA, if one was given."),
+                io.Model.Output(display_name="MODEL", tooltip="The model with the LoRA, if a model was linked."),
+                io.Clip.Output(display_name="CLIP", tooltip="The text encoder with the LoRA, if one was linked."),
             ],
         )
 
@@ -99,13 +98,14 @@ class PickCheckpoint(io.ComfyNode):
 
 
 def run_names() -> list[str]:
-    """The runs in output/loras, the latest first."""
+    """The runs in output/loras, newest first."""
     folders = run_folders(paths.loras_root())
     return [folder.name for folder in sorted(folders, key=lambda folder: -(folder / "run.json").stat().st_mtime)]
 
 
 def named_run(name: str) -> Run:
-    """The run in the folder of that name, which is compared with those there are, never part of a path.
+    """The run in the folder of that name. The name is compared with the existing folders and never becomes part of a
+    path.
 
     Raises UserError if there is none.
     """
@@ -116,22 +116,23 @@ def named_run(name: str) -> Run:
 
 
 def choose_checkpoint(run: Run, which: str, step: int, strength: float) -> tuple[int, Path, float]:
-    """(step, path, strength) as the widgets say; what was picked in a sweep brings its own strength."""
+    """(step, path, strength) from the widgets; what was picked in a sweep brings its own strength."""
     if which == WHICH[3]:
         which, step, strength = "step", *picked_in_sweep(run)
     return *pick_checkpoint(run, which, step), strength
 
 
 def apply_or_block(model: Any, clip: Any, path: Path, strength: float) -> tuple[Any, Any]:
-    """(MODEL, CLIP) with the LoRA; what was not given blocks what comes after it, and says why."""
-    absent = ExecutionBlocker("Pick Checkpoint has no such output, for nothing is linked to its input of that name")
+    """(MODEL, CLIP) with the LoRA. An output whose input is not linked is an ExecutionBlocker that gives the reason."""
+    absent = ExecutionBlocker("Pick Checkpoint has nothing to give here, because nothing is linked to its input of "
+                              "that name")
     if model is not None or clip is not None:
         model, clip = apply_to(model, clip, path, strength)
     return (absent if model is None else model), (absent if clip is None else clip)
 
 
 def pick_checkpoint(run: Run, which: str, step: int = 0) -> tuple[int, Path]:
-    """(step, path) of a run's LoRA file by one of WHICH. Raises UserError if there is none of that sort."""
+    """(step, path) of a run's LoRA file, chosen by one of WHICH. Raises UserError if the run has no such file."""
     last = latest_checkpoint(run)
     if which == "final":
         return last
@@ -141,7 +142,7 @@ def pick_checkpoint(run: Run, which: str, step: int = 0) -> tuple[int, Path]:
 
 
 def best_validation_step(run: Run) -> int:
-    """The step at which the validation loss, against the base's, was lowest."""
+    """The step with the lowest validation loss relative to the base model. Raises UserError if none was measured."""
     measured = [(row["validation_ratio"], row["step"]) for row in run.metrics()
                 if row.get("validation_ratio") is not None]
     if not measured:
@@ -151,13 +152,14 @@ def best_validation_step(run: Run) -> int:
 
 
 def picked_in_sweep(run: Run) -> tuple[int, float]:
-    """(step, strength) of what was taken in the viewer of sweeps. Raises UserError if nothing was."""
+    """(step, strength) of what was chosen in the sweep viewer. Raises UserError if nothing was."""
     path = run.folder / PICKED
     if not path.is_file():
-        raise UserError(f"nothing of run {run.name!r} was picked in a sweep yet: open the viewer of a sweep of it, and "
+        raise UserError(f"nothing was picked in a sweep of run {run.name!r} yet; open the viewer of such a sweep and "
                         "press Use this one on a cell.")
     values = read_json(path)
     try:
         return int(values["step"]), float(values["strength"])
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} does not say which step and strength ({error}); pick again.") from error
+        raise UserError(f"{path} does not give a step and a strength ({error}); pick again in the sweep "
+                        "viewer.") from error

@@ -1,4 +1,4 @@
-"""The node that says how much the LoRAs of a stack override each other, and what to do about it."""
+"""The node that measures how much the LoRAs of a stack override each other, and what to do about it."""
 
 from __future__ import annotations
 
@@ -23,21 +23,25 @@ class ConflictReportNode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_ConflictReport", display_name="Conflict Report", category=menu.STACK,
-            description="How much LoRAs of a stack override each other, measured from their files alone: no model, no "
-                        "picture. Says whether it is fine, strengths mend it, or only a merge or a split in time does.",
+            description="Measures how much the LoRAs of a stack override each other, from their files alone: no model, "
+                        "no images. Says whether the stack is fine, other strengths help, or only a merge or a split "
+                        "in time does.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
-                LoraStack.Input("LORA_STACK", tooltip="Two LoRAs or more, at the strengths to be used."),
+                LoraStack.Input("LORA_STACK", tooltip="Two or more LoRAs, at the strengths you plan to use."),
                 io.Float.Input("tolerance", default=TOLERANCE, min=0.01, max=0.49, step=0.01, tooltip=(
-                    "How much of a LoRA's output another may write over before it is called a conflict.")),
+                    "Share of a LoRA's output that another LoRA may overwrite before it counts as a conflict.")),
             ],
             outputs=[
                 io.String.Output(display_name="report"),
-                io.Image.Output(display_name="table", is_output_list=True, tooltip="The blocks of each pair."),
-                io.Image.Output(display_name="heat_map", tooltip="All pairs as heat maps, with the advice."),
+                io.Image.Output(display_name="table", is_output_list=True, tooltip=(
+                    "A table of the blocks for each pair.")),
+                io.Image.Output(display_name="heat_map", tooltip="Heat maps of all pairs, with the advice."),
                 LoraStack.Output(display_name="LORA_STACK", tooltip=(
-                    "The stack at the recommended strengths: from the weights alone, a place to start from.")),
-                io.String.Output(display_name="verdict", tooltip="fine, strengths or merge."),
+                    "The stack at the recommended strengths. They come from the weights alone, so treat them as a "
+                    "starting point.")),
+                io.String.Output(display_name="verdict", tooltip=(
+                    "The worst verdict of all pairs: fine, strengths or merge.")),
             ],
         )
 
@@ -54,7 +58,7 @@ class ConflictReportNode(io.ComfyNode):
 
 def report_conflict(entries: Sequence[StackEntry], tolerance: float,
                     node_id: str | None) -> tuple[ConflictReport, str]:
-    """Measure and write how the LoRAs override each other; the text also stands in the node."""
+    """Measure how the LoRAs override each other, and write the report; the node shows its text."""
     report = measure_conflict(entries, tolerance=tolerance, progress=progress_of("measuring layers", Work(node_id)))
     write_conflict(report, paths.conflicts_root())
     text = "\n".join((report.text(), *measured_lines(entries)))
@@ -63,6 +67,6 @@ def report_conflict(entries: Sequence[StackEntry], tolerance: float,
 
 
 def recommended_stack(report: ConflictReport, stack: Sequence[LoraEntry]) -> list[LoraEntry]:
-    """The stack at a report's strengths, the text encoder's changed by the same factor."""
+    """The stack at a report's strengths, with the text encoder's changed by the same factor."""
     return [(name, new, clip * new / old if old else clip)
             for (name, old, clip), new in zip(stack, report.recommended, strict=True)]

@@ -1,4 +1,4 @@
-"""Nodes that choose from a round's candidates, by hand in the gallery or by themselves, and make the next dataset."""
+"""Nodes that choose from a round's candidates, by hand in the gallery or automatically, and build the next dataset."""
 
 from __future__ import annotations
 
@@ -55,26 +55,27 @@ class CurateImages(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_CurateImages", display_name="Curate Images", category=menu.BOOTSTRAP,
-            description="Keep the good candidates of a round. In manual mode you pick in the gallery, and what comes "
-                        "after this node waits until enough are kept: pick, then Run again.",
+            description="Chooses the good candidates of a round. In manual mode you pick them in the gallery, and "
+                        "everything downstream waits until you have kept enough. Pick, then press Run again.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
-                BootstrapProjectSocket.Input("project", tooltip="From Save Candidates."),
-                io.Int.Input("round", default=1, min=1, max=9, tooltip="Whose candidates to choose from."),
+                BootstrapProjectSocket.Input("project", tooltip="The project from Save Candidates."),
+                io.Int.Input("round", default=1, min=1, max=9, tooltip="The round whose candidates you choose from."),
                 io.Combo.Input("mode", options=list(MODES), default=MANUAL, tooltip=(
-                    "manual: you pick in the gallery. auto: the best that pass the gates, spread over the views; what "
-                    "you kept or rejected by hand comes first. from file: as decisions.json and picks.json say, "
-                    "without looking at the pictures again.")),
+                    "manual: you pick in the gallery. auto: the best images that pass the gates, spread over the "
+                    "views; what you kept or rejected by hand takes precedence. from file: follow decisions.json and "
+                    "picks.json without measuring the images again.")),
                 io.Int.Input("keep", default=0, min=0, max=10_000, tooltip=(
-                    "Pictures to train on, the crops among them; 0: as the project says.")),
+                    "Number of images to train on, including the crops. 0 uses the project's target.")),
                 io.Boolean.Input("stop_on_alarm", default=True, tooltip=(
-                    "Wait also where what is kept has drifted from the original, become too alike, or is burnt.")),
+                    "Also wait if the kept images have drifted from the original, become too alike, or are burnt.")),
                 tagger_input(),
                 clip_vision_input(),
             ],
             outputs=[
-                BootstrapProjectSocket.Output(display_name="project", tooltip="For Round Dataset and the next round."),
-                io.Image.Output(display_name="images", is_output_list=True, tooltip="What is kept, one by one."),
+                BootstrapProjectSocket.Output(display_name="project", tooltip=(
+                    "The project, for Round Dataset and the next round.")),
+                io.Image.Output(display_name="images", is_output_list=True, tooltip="The kept images, one by one."),
                 io.String.Output(display_name="report"),
             ],
         )
@@ -107,20 +108,22 @@ class RoundDataset(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_RoundDataset", display_name="Round Dataset", category=menu.BOOTSTRAP,
-            description="What to train on after a round: the crops, which stay a third of the samples, and what was "
-                        "kept in all rounds, cropped, flipped and tagged as you decided.",
+            description="Builds the training set after a round: the crops, repeated so that they stay at least a third "
+                        "of the samples, and the images kept in all rounds, cropped, flipped and tagged as you "
+                        "decided.",
             hidden=[io.Hidden.unique_id],
             inputs=[
-                BootstrapProjectSocket.Input("project", tooltip="From Curate Images; from Project for round 0."),
-                io.Int.Input("round", default=1, min=0, max=9, tooltip="0: the crops alone."),
+                BootstrapProjectSocket.Input("project", tooltip=(
+                    "The project from Curate Images, or from Bootstrap Project for round 0.")),
+                io.Int.Input("round", default=1, min=0, max=9, tooltip="The round. 0 uses the crops alone."),
                 io.Combo.Input("purpose", options=list(PURPOSES), default="style", tooltip=(
-                    "style: captions keep every tag, so that all of it can be asked for. character: the character's "
-                    "own tags are left out, and the trigger comes to mean them.")),
+                    "style: captions keep every tag, so that each can be asked for. character: the character's own "
+                    "tags are left out, and the trigger comes to stand for them.")),
             ],
             outputs=[
-                LoraDataset.Output(display_name="dataset", tooltip="For Train LoRA."),
-                io.String.Output(display_name="run_name", tooltip="For Train LoRA's name."),
-                io.String.Output(display_name="trigger", tooltip="For Train LoRA's trigger."),
+                LoraDataset.Output(display_name="dataset", tooltip="The dataset, for Train LoRA."),
+                io.String.Output(display_name="run_name", tooltip="The run's name, for Train LoRA's name."),
+                io.String.Output(display_name="trigger", tooltip="The trigger, for Train LoRA's trigger."),
                 io.String.Output(display_name="report"),
             ],
         )
@@ -134,7 +137,7 @@ class RoundDataset(io.ComfyNode):
         dataset, report = dataset_of(project, round)
         if purpose == "character":
             dataset = for_character(dataset, project.roles)
-            report += f"\nleft to the trigger: {', '.join(project.roles.identity) or 'nothing'}"
+            report += f"\nabsorbed by the trigger: {', '.join(project.roles.identity) or 'nothing'}"
         show_report(report, cls.hidden.unique_id)
         tell_project(project.name)
         name = project.name if purpose == "character" else style_run(project, round + 1)
@@ -146,11 +149,11 @@ class RoundDataset(io.ComfyNode):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a round stands.
+    """The state of a round.
 
     Attributes:
-        count: pictures to train on, the crops among them.
-        held: why what comes after has to wait, "" if it has not to.
+        count: images to train on, including the crops.
+        held: why everything downstream has to wait; "" if it does not.
     """
 
     kept: tuple[KeptCandidate, ...]
@@ -168,7 +171,7 @@ def curate_by_mode(one: Round, mode: str, target: int, stop_on_alarm: bool, clip
                    tagger: Tagger | None = None) -> Outcome:
     """Curate a round. Raises UserError if there is nothing to choose from."""
     if not one.pictures():
-        raise UserError(f"round {one.number} of {one.project.name!r} has no candidates; take the project from Save "
+        raise UserError(f"round {one.number} of {one.project.name!r} has no candidates. Link the project from Save "
                         "Candidates, which draws them.")
     crops = len(one.project.crops())
     if mode == FROM_FILE:
@@ -180,9 +183,9 @@ def curate_by_mode(one: Round, mode: str, target: int, stop_on_alarm: bool, clip
     warning = alarm([figures for figures in record.rounds if figures.round <= one.number], wanted)
     held = ""
     if mode == MANUAL and count < target:
-        held = f"{count} of {target} kept: pick {target - count} more in the gallery, then Run."
+        held = f"{count} of {target} kept: pick {target - count} more in the gallery, then press Run."
     elif warning and stop_on_alarm:
-        held = f"Stopped: {warning}. Change the picks, or turn stop_on_alarm off to go on all the same."
+        held = f"Stopped: {warning}. Change the picks, or turn stop_on_alarm off to continue anyway."
     record.stopped_because = warning if held and warning else ""
     note_stage(record, *STAGES["curate"].name_and_title(one.number, done.figures.candidates),
                curation_summary(done.figures), done.reused, {"decisions": output_path(one.decisions_file)})
@@ -205,11 +208,12 @@ def _measure_round(one: Round, mode: str, wanted: int, clip_vision: Any, tagger:
 def _from_files(one: Round, crops: int) -> Outcome:
     found = one.read_decisions()
     if found.values is None and not one.picks_file.is_file():
-        raise UserError(f"round {one.number} has neither decisions.json nor picks.json in {one.folder.name}; choose "
-                        "manual or auto first, or write one.")
+        raise UserError(f"round {one.number} has neither decisions.json nor picks.json in {one.folder.name}. Use "
+                        "manual or auto first, or write one of them.")
     kept = tuple(one.list_kept(found))
     if not kept:
-        raise UserError(f"decisions.json and picks.json of round {one.number} keep no picture.")
+        raise UserError(f"decisions.json and picks.json of round {one.number} keep no image. Keep some in the gallery, "
+                        "or choose auto.")
     return Outcome(kept, crops + len(kept), f"{crops + len(kept)} kept, as the files say", "")
 
 
@@ -224,14 +228,14 @@ def _headline(count: int, target: int, figures: RoundFigures) -> str:
 
 
 def dataset_of(project: Project, number: int) -> tuple[Dataset, str]:
-    """(what is trained on after a round, a line on it). Raises UserError if nothing was kept in it."""
+    """(the training set after a round, a line about it). Raises UserError if nothing was kept in it."""
     if number == REFERENCE:
         crops = project.crops()
         return crops, f"{len(crops)} crops"
     one = project.round(number)
     kept = one.list_kept()
     if not kept:
-        raise UserError(f"nothing is kept in round {number} of {project.name!r}; pick in the gallery of Curate Images "
+        raise UserError(f"nothing is kept in round {number} of {project.name!r}. Pick in the gallery of Curate Images "
                         "first.")
     made = round_dataset(one, kept)
     note_stage(ProjectRecord.load(project.folder), *STAGES["dataset"].name_and_title(number, len(made.dataset)),
@@ -243,7 +247,7 @@ def dataset_of(project: Project, number: int) -> tuple[Dataset, str]:
 
 
 def _rounds(number: int) -> Iterator[Path]:
-    """The folders of that round in all projects: which project is meant shows only when the node runs."""
+    """The folders of that round in all projects, because which project is meant is known only when the node runs."""
     return (path for path in sorted(paths.projects_root().glob(f"*/round_{int(number)}")) if path.is_dir())
 
 
@@ -259,7 +263,7 @@ def _fingerprint(number: int, files: tuple[str, ...]) -> str:
 
 
 def _meaning(file: Path) -> str:
-    """A hash of what a file decides, "" for nothing; of picks without the notes and the history."""
+    """A hash of what a file decides, "" for nothing. For picks, notes and history do not count."""
     try:
         return Picks.load(file).fingerprint if file.name == "picks.json" else file_hash(file)
     except (UserError, OSError):

@@ -1,4 +1,4 @@
-"""Nodes that make and show datasets: from a folder, a picture's crops, pictures of the graph, or other datasets."""
+"""Nodes that make and show datasets: from a folder, an image's crops, images in the workflow, or other datasets."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class LoadDataset(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_LoadDataset", display_name="Load Dataset", category=menu.DATASET,
-            description="Pictures of a folder with their captions (a.txt or a.caption beside a.png).",
+            description="Loads the images of a folder with their captions (a.txt or a.caption beside a.png).",
             inputs=[
                 io.String.Input("folder", default="sandbox/dataset/akane", tooltip=(
-                    "A folder below ComfyUI's input or output folder, such as my_pictures. "
-                    "sandbox/dataset/akane is a drawn character that comes with the pack.")),
+                    "A folder inside ComfyUI's input or output folder, such as my_pictures. sandbox/dataset/akane is a "
+                    "drawn character that comes with the pack.")),
                 io.Int.Input("repeats", default=1, min=1, max=1000, tooltip=(
-                    "How often each picture comes in an epoch. Subfolders named 10_name say it for themselves.")),
-                io.Boolean.Input("recursive", default=True, tooltip="Also take the pictures of subfolders."),
+                    "How often each image appears in an epoch. Subfolders named like 10_name set this themselves.")),
+                io.Boolean.Input("recursive", default=True, tooltip="Include images in subfolders."),
                 io.String.Input("trigger", default="", tooltip=(
-                    "A word to put first in every caption; leave empty to keep the captions as they are.")),
+                    "A word to put first in every caption. Leave empty to keep the captions unchanged.")),
                 io.String.Input("class_word", default="", tooltip=(
-                    "The caption of pictures that have none, such as 1girl.")),
+                    "Caption for images that have none, such as 1girl.")),
             ],
             outputs=[LoraDataset.Output(display_name="dataset")],
         )
@@ -51,7 +51,7 @@ class LoadDataset(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder, recursive, **_) -> str | float:
-        if folder is None:  # linked: what it is shows only when the node runs
+        if folder is None:  # linked: the folder is known only when the node runs
             return float("nan")
         return folder_fingerprint(paths.dataset_folder(folder), recursive)
 
@@ -66,19 +66,20 @@ class CropPicture(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_CropPicture", display_name="Crop Picture", category=menu.DATASET,
-            description="One picture as several training pictures: the whole, the upper body, the face, and details, "
-                        "each captioned with what it still shows.",
+            description="Turns one image into several training images: the whole, the upper body, the face, and "
+                        "details. Each is captioned with what it still shows.",
             inputs=[
-                io.Image.Input("image", tooltip="One picture; of a batch, each is cropped."),
+                io.Image.Input("image", tooltip="One image. In a batch, every image is cropped."),
                 io.String.Input("tags", default="", multiline=True, tooltip=(
-                    "Everything the picture shows, between commas. One line for each picture of a batch, or one for "
-                    "all.")),
+                    "Tags for everything the image shows, separated by commas. For a batch: one line per image, or one "
+                    "line for all.")),
                 io.Int.Input("count", default=4, min=1, max=MAX_CROPS, tooltip=(
-                    "Crops of each picture. A small picture may give fewer.")),
+                    "Crops per image. A small image may give fewer.")),
                 io.Combo.Input("vocabulary", options=list(VOCABULARIES), default="booru", tooltip=(
-                    "By whose words a crop's view is named (upper body, close-up): booru tags, or the sandbox's own.")),
+                    "Words used to name a crop's view (upper body, close-up): booru tags, or the sandbox's own.")),
                 io.String.Input("name", default="crops", tooltip=(
-                    "The crops are kept in output/bootstrap/datasets/<name>; the same crop is kept once.")),
+                    "Name of the folder output/bootstrap/datasets/<name>. Each crop is saved there once, however often "
+                    "you run.")),
             ],
             outputs=[
                 LoraDataset.Output(display_name="dataset"),
@@ -104,17 +105,19 @@ class DatasetFromImages(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_DatasetFromImages", display_name="Dataset From Images", category=menu.DATASET,
-            description="Pictures made or loaded in the graph, as a dataset that is also kept on disk.",
+            description="Makes a dataset from images that were made or loaded in the workflow, and saves it on disk.",
             is_input_list=True,
             inputs=[
-                io.Image.Input("images", tooltip="A batch, or a list of pictures of any sizes."),
+                io.Image.Input("images", tooltip="A batch, or a list of images of any size."),
                 io.String.Input("captions", default="", multiline=True, tooltip=(
-                    "A caption for each picture (a list, or one line for each), or one for all.")),
+                    "One caption per image (a list, or one per line), or one for all.")),
                 io.String.Input("name", default="pictures", tooltip=(
-                    "They are kept in output/bootstrap/datasets/<name>; the same picture is kept once.")),
+                    "Name of the folder output/bootstrap/datasets/<name>. Each image is saved there once, however "
+                    "often you run.")),
                 io.Mask.Input("masks", optional=True, tooltip=(
-                    "A mask for each picture: white is what is meant, as background removers give it. Load Image's "
-                    "mask is the other way round: put Invert Mask between. A black one counts as none.")),
+                    "One mask per image: white marks the subject, as background removers give it. The mask from Load "
+                    "Image is the other way round, so put Invert Mask in between. An all-black mask counts as no "
+                    "mask.")),
             ],
             outputs=[LoraDataset.Output(display_name="dataset")],
         )
@@ -138,12 +141,12 @@ class MergeDatasets(io.ComfyNode):
         more = [LoraDataset.Input(name, optional=True) for name in ("third", "fourth", "fifth", "sixth")]
         return io.Schema(
             node_id="LoraBootstrap_MergeDatasets", display_name="Merge Datasets", category=menu.DATASET,
-            description="Several datasets as one, in the order of the inputs.",
+            description="Joins several datasets into one, in the order of the inputs.",
             hidden=[io.Hidden.unique_id],
             inputs=[
                 LoraDataset.Input("first"), LoraDataset.Input("second"),
                 io.Boolean.Input("once", default=True, tooltip=(
-                    "Take a picture that is in several of them from the first that has it.")),
+                    "Use an image that is in several datasets only once, from the first dataset that has it.")),
                 *more,
             ],
             outputs=[LoraDataset.Output(display_name="dataset")],
@@ -153,7 +156,7 @@ class MergeDatasets(io.ComfyNode):
     def execute(cls, first, second, once, third=None, fourth=None, fifth=None, sixth=None) -> io.NodeOutput:
         parts = [part for part in (first, second, third, fourth, fifth, sixth) if part is not None]
         merged = merge(parts, once)
-        show_text(f"{' + '.join(str(len(part)) for part in parts)} pictures make {len(merged)}", cls.hidden.unique_id)
+        show_text(f"{' + '.join(str(len(part)) for part in parts)} images make {len(merged)}", cls.hidden.unique_id)
         return io.NodeOutput(merged)
 
 
@@ -162,18 +165,19 @@ class SplitDataset(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_SplitDataset", display_name="Split Dataset", category=menu.DATASET,
-            description="Holds back some pictures of a dataset, to measure the training on. Crops of one picture stay "
+            description="Holds back some images of a dataset, to measure the training on. Crops of one image stay "
                         "together.",
             hidden=[io.Hidden.unique_id],
             inputs=[
                 LoraDataset.Input("dataset"),
                 io.Float.Input("fraction", default=0.1, min=0.01, max=0.9, step=0.01, tooltip=(
-                    "Share of the pictures to hold back.")),
+                    "Share of the images to hold back.")),
                 io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False, tooltip=(
                     "Another seed holds back other pictures.")),
             ],
             outputs=[LoraDataset.Output(display_name="training"),
-                     LoraDataset.Output(display_name="validation", tooltip="For Train LoRA's input of that name.")],
+                     LoraDataset.Output(display_name="validation", tooltip=(
+                         "The images held back, for Train LoRA's input of that name."))],
         )
 
     @classmethod
@@ -189,12 +193,12 @@ class PreviewDataset(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_PreviewDataset", display_name="Preview Dataset", category=menu.DATASET,
-            description="A contact sheet of a dataset with the captions' first words, and what there is to say of it.",
+            description="Shows a contact sheet of a dataset with the first words of each caption, and a short report.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
                 LoraDataset.Input("dataset"),
-                io.Int.Input("shown", default=32, min=1, max=256, tooltip="At most so many pictures are shown."),
-                io.Int.Input("columns", default=4, min=1, max=16, tooltip="Pictures in a row of the sheet."),
+                io.Int.Input("shown", default=32, min=1, max=256, tooltip="Maximum number of images on the sheet."),
+                io.Int.Input("columns", default=4, min=1, max=16, tooltip="Images per row of the sheet."),
             ],
             outputs=[
                 LoraDataset.Output(display_name="dataset", tooltip="The same dataset."),
@@ -215,12 +219,12 @@ class PreviewDataset(io.ComfyNode):
 
 @dataclass(frozen=True)
 class Item:
-    """A picture to keep.
+    """An image to save.
 
     Attributes:
-        label: what its file's name ends in.
-        parent: the picture it descends from; "": none but itself.
-        mask: of mode L and the picture's size.
+        label: the last part of the file's name.
+        parent: the image it was made from; "" if it was made from no other.
+        mask: in mode L, with the image's size.
     """
 
     picture: Image.Image
@@ -231,13 +235,14 @@ class Item:
 
     @property
     def name(self) -> str:
-        """Of its file: by the pixels and the mask's, so that what is there need not be written again."""
+        """The name of its file, made from the pixels of the image and the mask, so that an existing file need not be
+        written again."""
         parts = (pixel_hash(self.picture), self.mask and f"m{pixel_hash(self.mask)[:6]}", self.label)
         return "-".join(part for part in parts if part)
 
 
 def save_dataset_folder(folder: Path, items: Sequence[Item]) -> Dataset:
-    """The items as a dataset whose files lie in `folder`: what is there is not written again."""
+    """The items as a dataset whose files are in `folder`. Existing files are not written again."""
     samples, missing = [], {}
     for item in items:
         path = folder / f"{item.name}.png"
@@ -271,8 +276,8 @@ def _crops(picture: Image.Image, tags: Sequence[str], count: int, vocabulary: st
 
 
 def captions_for(texts: Sequence[str], count: int) -> list[str]:
-    """A caption for each of `count` pictures: the texts if they are as many, the lines of a single text, or that text
-    for all. Raises UserError for any other number."""
+    """A caption for each of `count` images: one text each if there are that many texts, one line each of a single text,
+    or a single text for all. Raises UserError for any other number."""
     lines = [line.strip() for line in texts[0].splitlines() if line.strip()] if len(texts) == 1 else []
     if len(texts) == count:
         return [" ".join(text.split()) for text in texts]
@@ -280,25 +285,25 @@ def captions_for(texts: Sequence[str], count: int) -> list[str]:
         return lines
     if len(texts) == 1 and len(lines) <= 1:
         return [" ".join(lines)] * count
-    raise UserError(f"there are {len(lines) or len(texts)} captions for {count} pictures; give one for each, "
-                    "or one for all.")
+    raise UserError(f"there are {len(lines) or len(texts)} captions for {count} images; give one for each, or one for "
+                    "all.")
 
 
 def masks_for(masks: Sequence[Image.Image], pictures: Sequence[Image.Image]) -> list[Image.Image | None]:
-    """A mask for each picture; None where it is black all over. Raises UserError if their number or shape is another.
+    """A mask for each image; None where it is all black. Raises UserError if the number or a shape does not match.
 
-    A mask of the same shape in another size is scaled.
+    A mask of the same shape but another size is scaled.
     """
     if not masks:
         return [None] * len(pictures)
     if len(masks) != len(pictures):
-        raise UserError(f"there are {len(masks)} masks for {len(pictures)} pictures; give one for each.")
+        raise UserError(f"there are {len(masks)} masks for {len(pictures)} images; give one for each.")
     return [scaled_mask(mask, picture.size, f"mask {number}") if mask.getextrema()[1] else None
             for number, (mask, picture) in enumerate(zip(masks, pictures, strict=True), 1)]
 
 
 def merge(parts: Sequence[Dataset], once: bool) -> Dataset:
-    """The datasets one after the other; with `once` without the pictures that an earlier one has."""
+    """The datasets one after the other. With `once`, an image that an earlier dataset has is left out."""
     whole = parts[0].concat(*parts[1:])
     if not once:
         return whole
@@ -309,28 +314,28 @@ def merge(parts: Sequence[Dataset], once: bool) -> Dataset:
         known |= {sample.content_hash for sample in fresh}
         samples += fresh
     doubles = len(whole) - len(samples)
-    note = (f"{doubles} pictures are in more than one of the merged datasets, and were taken once.",) if doubles else ()
+    note = (f"Images in more than one of the merged datasets, used only once: {doubles}.",) if doubles else ()
     return Dataset(tuple(samples), (*whole.notes, *note))
 
 
 def dataset_report(dataset: Dataset) -> str:
-    """A few lines of text: how many pictures of which sizes, captions, the most frequent tags, and the notes."""
+    """A few lines of text: the number and sizes of the images, the captions, the most frequent tags, and the notes."""
     if not len(dataset):
-        return "no pictures"
+        return "no images"
     widths, heights = zip(*(sample.size for sample in dataset), strict=True)
     epoch = sum(sample.repeats for sample in dataset)
     repeated = f" ({epoch} in an epoch)" if epoch != len(dataset) else ""
     bare = sum(not sample.caption for sample in dataset)
     least, most = f"{min(widths)} x {min(heights)}", f"{max(widths)} x {max(heights)}"
     tags = list(tag_frequency(sample.caption for sample in dataset).items())[:8]
-    lines = [f"{len(dataset)} pictures{repeated}, {least if least == most else f'{least} to {most}'} pixels",
+    lines = [f"{len(dataset)} images{repeated}, {least if least == most else f'{least} to {most}'} pixels",
              f"{bare} without a caption" if bare else "all have captions",
              ", ".join(f"{tag} ({count})" for tag, count in tags)]
     return "\n".join(line for line in (*lines, *dataset.notes) if line)
 
 
 def folder_fingerprint(folder: Path, recursive: bool) -> str:
-    """A hash of the files' names, sizes and times of change: another one as soon as a picture or caption changes."""
+    """A hash of the files' names, sizes and times of change. It differs as soon as an image or a caption changes."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*") if recursive else folder.glob("*")):
         if path.is_file():

@@ -1,10 +1,10 @@
-"""What the host is given: the pack's nodes. Importing this also registers the pack's routes."""
+"""What ComfyUI loads: the pack's nodes. Importing this also registers the pack's routes."""
 
 from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from ..host.routes import (  # noqa: F401 (register themselves; no later moment)
+from ..host.routes import (  # noqa: F401 (register themselves on import; later is too late)
     gallery as gallery_routes,
     runs as routes,
     stacks as stack_routes,

@@ -20,28 +20,31 @@ class MergeLoras(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_MergeLoras", display_name="Merge LoRAs", category=menu.STACK,
-            description="The LoRAs of a stack, at their strengths, as one file in output/loras/merged. An identical "
-                        "merge is not made again.",
+            description="Merges the LoRAs of a stack, at their strengths, into one file in output/loras/merged. If "
+                        "they were already merged with the same settings, that file is reused.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
-                LoraStack.Input("LORA_STACK", tooltip="Two LoRAs or more, at the strengths to merge them at."),
+                LoraStack.Input("LORA_STACK", tooltip="Two or more LoRAs. Their strengths are merged in."),
                 io.Combo.Input("method", options=list(METHODS), default=DEFAULTS.method, tooltip=(
-                    "sum: exactly what both loaders do. null_space: a character and a style each give way where the "
-                    "other is at home. ties: values that disagree in sign are dropped; needs a rank. even: each at the "
-                    "same energy before the strengths.")),
+                    "sum: exactly what loading them one after the other does. null_space: a character and a style each "
+                    "give way where the other matters most. ties: where values disagree in sign, the weaker side is "
+                    "dropped; needs a rank. even: each is scaled to the same energy before its strength is applied.")),
                 io.Combo.Input("preset", options=list(WEIGHTS), default=DEFAULTS.preset, tooltip=(
-                    "Of null_space, who gives way. balanced: the character in blocks of style, the style in blocks of "
-                    "content. identity_first: the style. style_first: the character, everywhere.")),
+                    "Which LoRA gives way with null_space. balanced: the character in style blocks, the style in "
+                    "content blocks. identity_first: the style, outside its own blocks. style_first: the character, "
+                    "everywhere.")),
                 io.Int.Input("rank", default=0, min=0, max=MOST_RANK, tooltip=(
-                    "Compress every layer to at most this; the report says what is lost. 0 keeps all: ranks add.")),
+                    "Maximum rank of every layer after compression; the report says what is lost. 0 keeps everything: "
+                    "the ranks add up.")),
                 io.Float.Input("density", default=DEFAULTS.density, min=0.01, max=1.0, step=0.01, tooltip=(
-                    "Of ties: the share of each layer's values that is kept, usually 0.5 to 0.8.")),
+                    "Share of each layer's values that ties keeps, usually 0.5 to 0.8.")),
                 io.Float.Input("mu", default=DEFAULTS.mu, min=0.0, max=1000.0, step=0.05, tooltip=(
-                    "Of null_space: how much gives way. 0 is the plain sum, 1000 gives way wholly.")),
+                    "How far LoRAs give way with null_space. 0 is the plain sum, 1000 gives way completely.")),
                 io.String.Input("name", default="", tooltip=(
-                    "Of the file; empty: the names of all. A name that another merge has gets -2.")),
+                    "Name of the file. Leave empty to join the names of all LoRAs. If another merge already has the "
+                    "name, -2 is added.")),
                 io.Combo.Input("dtype", options=list(DTYPES), default=DEFAULTS.dtype, tooltip=(
-                    "float16 and bfloat16 halve the file, and round.")),
+                    "Number format. float16 and bfloat16 halve the file size and round the values.")),
             ],
             outputs=[
                 LoraStack.Output(display_name="LORA_STACK", tooltip="The merged file alone, at strength 1."),
@@ -76,11 +79,11 @@ def merge_settings(method: str, preset: str, rank: int, density: float, mu: floa
 
 def merge_report(merged: MergedFile) -> str:
     name = paths.lora_name(merged.path)
-    last = f"{name} was there already: the same LoRAs, merged alike." if merged.reused else f"Saved as {name}."
+    last = f"{name} already exists: the same LoRAs and settings." if merged.reused else f"Saved as {name}."
     return "\n".join((*merged.lines, last))
 
 
 def file_name(name: str) -> str:
-    """What a widget says, without the ending; "" is left. Raises UserError if it is no file's name."""
+    """The name in a widget's text, without the ending; "" stays "". Raises UserError if it cannot be a file's name."""
     plain = name.strip().removesuffix(".safetensors")
     return paths.own_folder(paths.merged_root(), plain).name if plain else ""

@@ -1,4 +1,4 @@
-"""Nodes that make a dataset fit to be trained on, and that save it for any trainer."""
+"""Nodes that prepare a dataset for training, and that save it for any trainer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..trainer.models.families import FAMILIES
 from .sockets import LoraDataset
 
 SHOWN = 64
-"""Pictures on the sheet at most."""
+"""Maximum number of images on the sheet."""
 
 
 def _choices(table: dict[str, str]) -> str:
@@ -35,18 +35,19 @@ class PrepareDataset(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_PrepareDataset", display_name="Prepare Dataset", category=menu.DATASET,
-            description="A dataset cropped to its subject, in the model's buckets, with matched colours and another "
-                        "background if asked, as pictures on disk with captions and masks. The sources stay as "
-                        "they are.",
+            description="Prepares a dataset for training: crops each image to its subject, resizes it to the model's "
+                        "buckets and, if asked, matches colours and replaces the background. The results are saved "
+                        "with captions and masks; the source files are left unchanged.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[LoraDataset.Input("dataset"), *_prepare_widgets(),
-                    io.Image.Input("reference", optional=True, tooltip="A picture whose colours all are matched to."),
+                    io.Image.Input("reference", optional=True, tooltip=(
+                        "An image whose colours all others are matched to.")),
                     io.Image.Input("background_image", optional=True, tooltip=(
-                        "A picture to put behind masked subjects, instead of a colour."))],
+                        "An image to put behind masked subjects, instead of a colour."))],
             outputs=[
-                LoraDataset.Output(display_name="dataset", tooltip="The prepared pictures."),
+                LoraDataset.Output(display_name="dataset", tooltip="The prepared images."),
                 io.Image.Output(display_name="sheet"),
-                io.String.Output(display_name="report", tooltip="What was done to each picture."),
+                io.String.Output(display_name="report", tooltip="What was done to each image, or why it was left out."),
             ],
         )
 
@@ -73,29 +74,29 @@ class PrepareDataset(io.ComfyNode):
 def _prepare_widgets() -> list[Any]:
     return [
         io.String.Input("name", default="prepared", tooltip=(
-            "The pictures are kept in output/bootstrap/datasets/<name>. The same pictures and settings are not "
-            "prepared again.")),
-        io.Combo.Input("family", options=list(FAMILIES), default="sdxl", tooltip="The model family to be trained."),
+            "Name of the folder output/bootstrap/datasets/<name>. The same images with the same settings are not "
+            "prepared twice.")),
+        io.Combo.Input("family", options=list(FAMILIES), default="sdxl", tooltip="The model family you will train."),
         io.Int.Input("resolution", default=0, min=0, max=8192, step=8, tooltip=(
-            "Side in pixels of the square it is trained at; 0 is the family's own.")),
+            "Training resolution: the side of the square, in pixels. 0 uses the family's own.")),
         io.Combo.Input("crop", options=list(CROPS), default="subject", tooltip=(
-            f"{_choices(CROPS)} The subject is where the mask is, else what stands out.")),
+            f"{_choices(CROPS)} The subject is where the mask is, or else what stands out.")),
         io.Float.Input("subject_least", default=0.4, min=0.01, max=1.0, step=0.01, tooltip=(
-            "Least share of the frame that the subject shall fill.")),
+            "Smallest share of the frame that the subject should fill.")),
         io.Float.Input("subject_most", default=0.6, min=0.01, max=1.0, step=0.01, tooltip=(
-            "Most share of the frame that the subject shall fill.")),
+            "Largest share of the frame that the subject should fill.")),
         io.Combo.Input("shape", options=list(SHAPES), default="bucket", tooltip=_choices(SHAPES)),
         io.Boolean.Input("upscale", default=False, tooltip=(
-            "Enlarge pictures below the resolution; else they keep their pixels, in a smaller bucket.")),
+            "Enlarge images below the resolution. Otherwise they keep their pixels, in a smaller bucket.")),
         io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.05, tooltip=(
-            "How far colours are matched to the reference, if one is linked.")),
+            "How far colours are matched to the reference, if one is linked. 0 leaves them unchanged.")),
         io.String.Input("background", default="", tooltip=(
-            "A colour to put behind masked subjects: white, #808080. Empty: what is there stays.")),
+            "A colour to put behind masked subjects: white, #808080. Leave empty to keep the background.")),
         io.String.Input("background_tag", default="simple background", tooltip=(
-            "What captions then say of the background instead.")),
+            "Tag that replaces the captions' background and lighting tags when the background changes.")),
         io.Combo.Input("flip", options=list(FLIPS), default="never", tooltip=_choices(FLIPS)),
         io.Boolean.Input("alpha_masks", default=True, tooltip=(
-            "Transparent pictures without a mask take their transparency for one.")),
+            "Use transparency as the mask of images that have no mask.")),
     ]
 
 
@@ -104,20 +105,21 @@ class SaveDataset(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_SaveDataset", display_name="Save Dataset", category=menu.DATASET,
-            description="A dataset as a kohya folder, <repeats>_<concept> with PNG, captions and masks, as this and "
-                        "other trainers read it.",
+            description="Saves a dataset as a kohya folder, <repeats>_<concept> with PNG files, captions and masks, "
+                        "for this trainer or any other.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
                 LoraDataset.Input("dataset"),
                 io.String.Input("name", default="my_dataset", tooltip=(
-                    "It is saved in output/datasets/<name>. What an earlier save put there and is not in the dataset "
-                    "any more is removed; a folder with pictures from elsewhere is refused.")),
+                    "Name of the folder in output/datasets. Files from an earlier save that are no longer in the "
+                    "dataset are deleted; a folder with other images in it is refused.")),
                 io.String.Input("concept", default="character", tooltip=(
-                    "Of the folder's name, 10_<concept>: kohya takes it for the caption of pictures that have none.")),
+                    "Second half of the subfolder's name, 10_<concept>. Kohya uses it as the caption of images that "
+                    "have none.")),
             ],
             outputs=[
-                LoraDataset.Output(display_name="dataset", tooltip="The pictures as they lie there now."),
-                io.String.Output(display_name="path", tooltip="The folder to give another trainer."),
+                LoraDataset.Output(display_name="dataset", tooltip="The images as they are saved now."),
+                io.String.Output(display_name="path", tooltip="The folder, for another trainer."),
             ],
         )
 
@@ -150,19 +152,19 @@ def _subject(least: float, most: float) -> tuple[float, float]:
 
 
 def colour(text: str) -> str:
-    """The widget's colour, "" for none. Raises UserError for anything else: a path in a workflow leads nowhere."""
+    """The widget's colour, "" for none. Raises UserError for anything else: a path from a workflow is never opened."""
     plain = text.strip()
     try:
         if plain:
             ImageColor.getrgb(plain)
     except ValueError:
-        raise UserError(f"background {text!r} is no colour; use a name such as white, or #rrggbb. For a picture, link "
-                        "background_image.") from None
+        raise UserError(f"background {text!r} is not a colour; use a name such as white, or #rrggbb. To use an image, "
+                        "link background_image.") from None
     return plain
 
 
 def save_input_image(image: Tensor | None) -> str:
-    """The path of a file with the first picture of an IMAGE, named by its pixels; "" for none."""
+    """The path of a file with the first image of an IMAGE, named by its pixels; "" for none."""
     if image is None:
         return ""
     picture = to_pictures(image[:1])[0]
@@ -174,21 +176,21 @@ def save_input_image(image: Tensor | None) -> str:
 
 
 def prepare_report(done: PrepareFinished) -> str:
-    """A line for each picture, after what holds for all."""
+    """A line for each image, after what applies to all."""
     return "\n".join((*_for_all(done), *(picture.text for picture in done.pictures)))
 
 
 def prepare_summary(done: PrepareFinished) -> str:
-    """What was done, and to how many pictures."""
-    counts = Counter("; ".join(picture.done) or "as it was" for picture in done.pictures if picture.path is not None)
+    """What was done, and to how many images."""
+    counts = Counter("; ".join(picture.done) or "unchanged" for picture in done.pictures if picture.path is not None)
     return "\n".join((*_for_all(done), *(f"{count} x {what}" for what, count in counts.most_common())))
 
 
 def _for_all(done: PrepareFinished) -> Sequence[str]:
-    head = f"{len(done.dataset)} pictures" + (", prepared before" if done.reused else "")
+    head = f"{len(done.dataset)} images" + (", already prepared" if done.reused else "")
     return (head, *done.notes, *done.dataset.notes)
 
 
 def save_summary(done: DatasetSaved, folder: Path) -> str:
     gone = f", {done.removed} of an earlier save removed" if done.removed else ""
-    return f"{len(done.dataset)} pictures in {folder}: {done.written} written{gone}"
+    return f"{len(done.dataset)} images in {folder}: {done.written} written{gone}"

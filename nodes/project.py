@@ -1,4 +1,4 @@
-"""Nodes that say what a bootstrap project is, and which views its rounds ask for."""
+"""Nodes that start a bootstrap project, and choose the views that its rounds ask for."""
 
 from __future__ import annotations
 
@@ -35,32 +35,35 @@ class ProjectNode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_Project", display_name="Bootstrap Project", category=menu.BOOTSTRAP,
-            description="From one picture of a character: cuts it into crops, and keeps everything of the loop in "
+            description="Starts from one image of a character: crops it, and saves everything the loop makes in "
                         "output/bootstrap/<name>. Shows where the project stands and what the next Run will do.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Image.Input("picture", tooltip="The character, best in full and alone. Of a batch, the first."),
+                io.Image.Input("picture", tooltip=(
+                    "An image of the character, ideally the whole figure and nobody else. In a batch, the first.")),
                 io.String.Input("tags", default="", multiline=True, tooltip=(
-                    "Everything the picture shows, between commas: 1girl, fox ears, blonde hair, white dress, front "
-                    "view. What no view word says is the character's own.")),
+                    "Tags for everything the image shows, separated by commas: 1girl, fox ears, blonde hair, white "
+                    "dress, front view. Tags that are not view words belong to the character.")),
                 io.String.Input("trigger", default="", tooltip=(
-                    "A word that means nothing yet, such as eiei21girl: the LoRA is called by it.")),
-                io.String.Input("name", default="", tooltip="Of the project and its LoRA; empty: the trigger."),
+                    "A word that has no meaning yet, such as eiei21girl. It calls the LoRA.")),
+                io.String.Input("name", default="", tooltip=(
+                    "Name of the project and its LoRA. Leave empty to use the trigger.")),
                 io.String.Input("targets", default="4, 16, 40", tooltip=(
-                    "Pictures to train on: crops, then crops and kept pictures after each round. Two or three "
-                    "numbers.")),
-                io.String.Input("candidates", default="48, 96", tooltip="Pictures to draw in each round."),
+                    "Number of images to train on: first the crops, then crops and kept images together after each "
+                    "round. Two or three numbers.")),
+                io.String.Input("candidates", default="48, 96", tooltip="Number of images to draw in each round."),
                 io.Int.Input("seed", default=0, min=0, max=2**31 - 1, control_after_generate=False, tooltip=(
-                    "Of the prompts and of the candidates' noise.")),
+                    "Seed of the prompts and of the candidates' noise.")),
                 io.Model.Input("model", optional=True, tooltip=(
-                    "The base. By it the words for views are chosen, and whether the sandbox's eye can see.")),
+                    "The base model. It decides which words describe views, and whether the sandbox's own judge "
+                    "measures likeness.")),
                 LoraDataset.Input("originals", optional=True, tooltip=(
-                    "Pictures of your own in place of the crops, with captions: from Crop Picture, Tag Images, "
+                    "Images of your own to use instead of the crops, with captions: from Crop Picture, Tag Images, "
                     "Edit Tags, or a folder.")),
             ],
             outputs=[
                 BootstrapProjectSocket.Output(display_name="project"),
-                LoraDataset.Output(display_name="crops", tooltip="What the first style LoRA is trained on."),
+                LoraDataset.Output(display_name="crops", tooltip="The dataset for the first style LoRA."),
                 io.String.Output(display_name="trigger"),
                 io.Image.Output(display_name="pictures", is_output_list=True, tooltip="The crops, one by one."),
             ],
@@ -72,7 +75,7 @@ class ProjectNode(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, trigger, name, **_) -> Any:
-        if trigger is None or name is None:  # linked: which project it is shows only when the node runs
+        if trigger is None or name is None:  # linked: the project is known only when the node runs
             return float("nan")
         called = name.strip() or trigger.strip().replace(" ", "-")
         there = (paths.projects_root() / called / "project.json").is_file()
@@ -87,8 +90,8 @@ class ProjectNode(io.ComfyNode):
         current_session().projects.add(project.name)
         tell_project(project.name)
         roles = project.roles
-        show_report("\n".join((made.summary, f"hers: {', '.join(roles.identity) or 'no tag'}",
-                               f"this picture's: {', '.join(roles.view) or 'no tag'}")), cls.hidden.unique_id)
+        show_report("\n".join((made.summary, f"the character's tags: {', '.join(roles.identity) or 'none'}",
+                               f"this image's tags: {', '.join(roles.view) or 'none'}")), cls.hidden.unique_id)
         return io.NodeOutput(project, made.dataset, config.trigger, [to_batch(one.load()) for one in made.dataset],
                              ui={"lora_bootstrap": [{"project": project.name}]})
 
@@ -98,34 +101,38 @@ class ViewPrompts(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_ViewPrompts", display_name="View Prompts", category=menu.BOOTSTRAP,
-            description="The prompts of a round: the character's tags in views from all around, in several moods and "
-                        "named styles. Link prompt and seed to a sampler of your choice, and its image to Save "
-                        "Candidates, which does that once for every view.",
+            description="Writes the prompts of a round: the character's tags in views from all around, in several "
+                        "moods and named styles. Link prompt and seed to a sampler of your choice, and its image to "
+                        "Save Candidates, which runs that part once per view.",
             hidden=[io.Hidden.unique_id],
             inputs=[
                 BootstrapProjectSocket.Input("project"),
                 io.Int.Input("round", default=1, min=0, max=9, tooltip=(
-                    "0: the base's own pictures, without the trigger, that the others are compared with.")),
-                io.Int.Input("count", default=0, min=0, max=10_000, tooltip="0: as many as the project says."),
+                    "The round. 0: the base model's own images, without the trigger, as a reference for the other "
+                    "rounds.")),
+                io.Int.Input("count", default=0, min=0, max=10_000, tooltip=(
+                    "Number of prompts. 0: as many as the project says.")),
                 io.String.Input("views", default="", multiline=True, tooltip=(
-                    "Which views, a line for each of angle, framing, expression, outfit, background and style: "
-                    "angle: from side 2, from behind 1. A number is a weight; own is what the picture shows; a line "
+                    "Views to ask for, one line each for angle, framing, expression, outfit, background and style: "
+                    "angle: from side 2, from behind 1. A number is a weight. own is what the image shows. A line "
                     "without tags leaves that out. Empty: the usual ones.")),
-                io.String.Input("before", default="", tooltip="Put before every prompt: masterpiece, best quality."),
-                io.String.Input("after", default="", tooltip="Put after every prompt."),
+                io.String.Input("before", default="", tooltip=(
+                    "Text to put before every prompt: masterpiece, best quality.")),
+                io.String.Input("after", default="", tooltip="Text to put after every prompt."),
                 io.Int.Input("seed", default=0, min=0, max=2**31 - 1, control_after_generate=False, tooltip=(
-                    "Another seed asks for other combinations with other noise; what is there stays beside it. Queue "
-                    "several Runs with increment for a seed sweep.")),
+                    "Number added to the project's seed. Another seed asks for other combinations with other noise; "
+                    "existing candidates are kept. For a seed sweep, queue several Runs with increment.")),
                 LoraDataset.Input("dataset", optional=True, tooltip=(
-                    "What there is already: views that it shows are asked for less, those it lacks more.")),
+                    "The images you already have. Views that they show are asked for less, missing ones more.")),
             ],
             outputs=[
-                io.String.Output(display_name="prompt", tooltip="For the text encoder."),
-                io.Int.Output(display_name="seed", tooltip="For the sampler."),
-                BootstrapViews.Output(display_name="views", tooltip="For Save Candidates."),
+                io.String.Output(display_name="prompt", tooltip="The prompt, for the text encoder."),
+                io.Int.Output(display_name="seed", tooltip="The seed, for the sampler."),
+                BootstrapViews.Output(display_name="views", tooltip="The views, for Save Candidates."),
                 io.String.Output(display_name="prompts", is_output_list=True, tooltip=(
                     "All prompts as a list, for other uses.")),
-                io.String.Output(display_name="table", tooltip="How often each tag is asked for, as views takes it."),
+                io.String.Output(display_name="table", tooltip=(
+                    "How often each tag is asked for, in the form that views accepts.")),
             ],
         )
 
@@ -147,19 +154,19 @@ class ViewPrompts(io.ComfyNode):
 
 
 def numbers(text: str, name: str) -> tuple[int, ...]:
-    """`4, 16, 40` as numbers. Raises UserError for anything else."""
+    """The numbers in a text such as `4, 16, 40`. Raises UserError for anything else."""
     parts = [part for part in re.split(r"[\s,;]+", text.strip()) if part]
     if not parts or not all(part.isdigit() for part in parts):
-        raise UserError(f"{name} are {text!r}; give numbers between commas, such as 4, 16, 40.")
+        raise UserError(f"{name} are {text!r}; they must be numbers separated by commas, such as 4, 16, 40.")
     return tuple(map(int, parts))
 
 
 def make_config(tags: str, trigger: str, name: str, targets: str, candidates: str, *, seed: int = 0,
                 base: str = UNKNOWN_BASE, crops: int = 0) -> BootstrapConfig:
-    """What the widgets say. Raises UserError for what cannot be.
+    """The project that the widgets describe. Raises UserError for invalid values.
 
     Args:
-        crops: how many pictures somebody gave instead of the crops; 0: none.
+        crops: how many images were given instead of the crops; 0: none.
     """
     wanted = numbers(targets, "targets")
     config = BootstrapConfig(
@@ -171,7 +178,7 @@ def make_config(tags: str, trigger: str, name: str, targets: str, candidates: st
 
 
 def base_name(model: Any) -> str:
-    """The family of a MODEL, "other" if it has none or there is no model."""
+    """The family of a MODEL; "other" if it has none or there is no model."""
     if model is None:
         return UNKNOWN_BASE
     from ..host.backbone.model import family_name
@@ -180,7 +187,10 @@ def base_name(model: Any) -> str:
 
 
 def start_project(config: BootstrapConfig, picture: Image.Image, own: Any = None) -> tuple[Project, BuiltDataset]:
-    """Write what the project is, its picture and its crops, or find them. Raises UserError if the name is another's."""
+    """Write the project's settings, its image and its crops, or load them if they exist.
+
+    Raises UserError if the name belongs to another project.
+    """
     folder = paths.own_folder(paths.projects_root(), config.name)
     record = open_project(folder, config.to_dict() | {"picture": str(folder / "picture.png")}, pixel_hash(picture),
                           afresh=False)

@@ -1,4 +1,4 @@
-"""The node that finds the strengths of a character and a style by their pictures."""
+"""The node that finds the best strengths of a character and a style by drawing them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from .sockets import LoraDataset, LoraStack, LoraSweep
 
 LONGEST_LABEL = 24
 LOADED_BY = ("ckpt_name", "unet_name", "model_name", "gguf_name")
-"""Widgets of loaders that name a base."""
+"""Widgets of loaders that name a base model."""
 
 
 class RefineStrengths(io.ComfyNode):
@@ -55,43 +55,45 @@ class RefineStrengths(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_RefineStrengths", display_name="Refine Strengths", category=menu.STACK,
-            description="Draws a character and a style at every two of their strengths and takes the pair with the "
-                        "best harmonic mean of identity, style and prompt. Every cell is kept as soon as it is drawn: "
-                        "Cancel and Run again draws what is missing.",
+            description="Draws every combination of a character's and a style's strengths, and picks the pair with the "
+                        "best harmonic mean of identity, style and prompt. Every cell is saved as soon as it is drawn; "
+                        "after Cancel, the next Run draws only what is missing.",
             is_output_node=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[
-                io.Model.Input("model", tooltip="The base, without these LoRAs."),
+                io.Model.Input("model", tooltip="The base model, without these LoRAs."),
                 io.Clip.Input("clip", tooltip="Its text encoder."), io.Vae.Input("vae", tooltip="Its VAE."),
                 LoraStack.Input("LORA_STACK", tooltip=(
-                    "A character and a style: as their files say, else the first and the second. Others stay as they "
-                    "are, in every cell.")),
+                    "A character and a style: the LoRAs whose files say so, or else the first and the second. Others "
+                    "stay fixed in every cell.")),
                 io.String.Input("name", default="", tooltip=(
-                    "Of the sweep and its folder in output/sweeps; empty: by the LoRAs. Under one name, cells that are "
-                    "there are not drawn again.")),
+                    "Name of the sweep and of its folder in output/sweeps. Leave empty to name it after the two LoRAs. "
+                    "Existing cells under the same name are not drawn again.")),
                 io.String.Input("prompts", default="", multiline=True, tooltip=(
-                    "One on each line, with the triggers of both LoRAs. Two or three, with different things to see. A "
-                    "line that begins with # is left out.")),
-                io.String.Input("seeds", default="1, 2", tooltip="1, 2, 3 or a range: 1-4."),
+                    "Prompts, one per line, with the triggers of both LoRAs. Use two or three that show different "
+                    "things. Lines that begin with # are ignored.")),
+                io.String.Input("seeds", default="1, 2", tooltip="Seeds: 1, 2, 3 or a range: 1-4."),
                 io.String.Input("character_strengths", default="0.5, 0.65, 0.8, 0.9, 1.0", tooltip=(
-                    "Of the model and the text encoder alike, above 0: 0.5, 0.8, 1 or ranges: 0.5-1 (+0.1), 0.5-1 "
-                    "[6].")),
+                    "Strengths of the character, for model and text encoder, above 0: 0.5, 0.8, 1 or ranges: 0.5-1 "
+                    "(+0.1), 0.5-1 [6].")),
                 io.String.Input("style_strengths", default="0.3, 0.4, 0.5, 0.65, 0.8", tooltip=(
-                    "Likewise. Each is drawn with each of the character's.")),
+                    "Strengths of the style, in the same form. Each is drawn with each of the character's.")),
                 *sampler_inputs(),
                 tagger_input(),
                 LoraDataset.Input("dataset", optional=True, tooltip=(
-                    "Pictures of the character, such as those it was trained on: identity is likeness to them. Without "
-                    "it, to what the character alone draws.")),
+                    "Images of the character, such as its training images. Identity is the likeness to them. Without "
+                    "it, identity is the likeness to what the character LoRA draws alone.")),
                 clip_vision_input(),
                 latent_input(),
             ],
             outputs=[
-                LoraStack.Output(display_name="LORA_STACK", tooltip="The stack at the strengths to take."),
-                LoraSweep.Output(display_name="sweep", tooltip="For Compose Grid."),
+                LoraStack.Output(display_name="LORA_STACK", tooltip=(
+                    "The stack, with both LoRAs at the best pair of strengths.")),
+                LoraSweep.Output(display_name="sweep", tooltip="The sweep, for Compose Grid."),
                 io.Image.Output(display_name="sheet", is_output_list=True, tooltip=(
-                    "The style's strengths down, the character's across; a page for each prompt and seed.")),
+                    "The labelled sheets: the style's strengths down, the character's across, one page per prompt and "
+                    "seed.")),
                 io.Image.Output(display_name="heat_maps", is_output_list=True, tooltip=(
-                    "The harmonic mean of each pair, then identity, style and prompt, as far as measured.")),
+                    "The harmonic mean of every pair, then identity, style and prompt where they were measured.")),
                 io.String.Output(display_name="report"),
             ],
         )
@@ -124,12 +126,12 @@ class RefineStrengths(io.ComfyNode):
 
 
 class TwoLoras:
-    """A stack's character and style, and what else is in it.
+    """A stack's character and style, and the other LoRAs in it.
 
     Attributes:
-        names: of both, without their steps; `labels` are short enough for a sheet.
-        below: the others as facts of a cell.
-        triggers: of all, as far as their files tell.
+        names: names of both, without their steps; `labels` are short enough for a sheet.
+        below: the other LoRAs as facts of a cell.
+        triggers: the trigger words of all LoRAs whose files contain them.
     """
 
     def __init__(self, stack: Sequence[LoraEntry], places: tuple[int, int], files: Sequence[Path],
@@ -147,13 +149,13 @@ class TwoLoras:
 
     @classmethod
     def of(cls, stack: list[LoraEntry]) -> TwoLoras:
-        """Raises UserError if there are no two, or a file is not there."""
+        """Raises UserError if there are fewer than two, or if a file is missing."""
         entries = stack_entries(stack)
         return cls(stack, roles(entries, "a pair of strengths"), [entry.path for entry in entries],
                    [entry.name for entry in entries])
 
     def stack_at_best(self, result: Refinement) -> Any:
-        """The stack at the best strengths; blocked if nothing is recommended."""
+        """The stack at the best strengths; an ExecutionBlocker if nothing is recommended."""
         best = result.best_pair
         if best is None:
             return ExecutionBlocker(result.lines[0])
@@ -164,7 +166,7 @@ class TwoLoras:
 
 def plan_pair(two: TwoLoras, sampling: Sampling, place: NodePlace, name: str, strengths: tuple[str, str], prompts: str,
               seeds: str) -> Sweep:
-    """The sweep of every two of the strengths (the character's, the style's), as the widgets say."""
+    """The sweep of every pair of the strengths (the character's, the style's), from the widgets."""
     of_bases, _ = bases_of(place.find, place.links, sampling.linked, "")
     folder = named_folder(name, f"{join_names(two.names)}-strengths")
     of_character, of_style = map(above_zero, strengths)
@@ -173,7 +175,7 @@ def plan_pair(two: TwoLoras, sampling: Sampling, place: NodePlace, name: str, st
 
 
 def draw_pair(drawing: Drawing, node_id: str) -> list[Path]:
-    """Draw what is missing; returns the sheets, which are also written if the drawing ends early."""
+    """Draw the missing cells, and return the sheets, which are written even if the drawing ends early."""
     try:
         draw_missing(drawing, node_id)
     finally:
@@ -182,14 +184,14 @@ def draw_pair(drawing: Drawing, node_id: str) -> list[Path]:
 
 
 def judge_pair(sweep: Sweep, two: TwoLoras, dataset: Any, clip_vision: Any, tagger: str, node_id: str) -> Refinement:
-    """Which pair of strengths is best, by what the graph gives to measure with."""
+    """Find the best pair of strengths, measured with what is linked."""
     eye = choose_eye(lora_facts(sweep)["family"] == SANDBOX, clip_vision, tag_reader(tagger, node_id))
     return follow(refine(sweep, two.labels, eye=eye, training=dataset, triggers=two.triggers), Work(node_id))
 
 
 def pair_output(sweep: Sweep, result: Refinement, two: TwoLoras, pages: Sequence[Path], notes: Sequence[str],
                 node_id: str) -> io.NodeOutput:
-    """The node's outputs; the report also stands in the node."""
+    """The node's outputs; the node also shows the report."""
     counts, report = count_states(sweep), "\n".join((result.text(), *notes))
     show_report("\n".join((progress_text(**counts), report)), node_id)
     return io.NodeOutput(two.stack_at_best(result), sweep, [sheet_image(page) for page in pages],
@@ -202,15 +204,15 @@ def _without_step(name: str) -> str:
 
 
 def above_zero(text: str) -> tuple[float, ...]:
-    """Strengths of a widget's text. Raises UserError if one is 0 or less."""
+    """The strengths in a widget's text. Raises UserError if one is 0 or less."""
     values = strengths_of(text)
     if min(values) <= 0:
-        raise UserError(f"strengths {text!r} must be above 0; each LoRA alone is drawn besides.")
+        raise UserError(f"strengths {text!r} must all be above 0; each LoRA is also drawn alone.")
     return values
 
 
 def base_name(find: Any, link: list[Any]) -> str:
-    """What a person calls the base: the file that its loader names, else the loader."""
+    """What a person calls the base model: the file that its loader names, or else the loader."""
     nodes: Mapping[str, Any] = above(find, [link])
     for node in nodes.values():
         for widget in LOADED_BY:
@@ -221,7 +223,7 @@ def base_name(find: Any, link: list[Any]) -> str:
 
 
 def record_result(sweep: Sweep, result: Refinement, two: TwoLoras, base: str, page: Path) -> list[str]:
-    """Write what was found, and remember the best strengths; returns what else there is to say."""
+    """Write the result, and save the best strengths. Returns what else there is to report."""
     written = write_refinement(sweep, result)
     if set(sweep.states().values()) == {"done"}:
         log_picture(sweep, page, SHEET)

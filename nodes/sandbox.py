@@ -1,4 +1,4 @@
-"""The embedded base model as a loader node, so that every template runs with nothing downloaded."""
+"""The shipped base model as a loader node, so that every template runs without a download."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ class LoadSandbox(io.ComfyNode):
         pictures = sorted(path.stem for path in PICTURES_DIR.glob("*.png"))
         return io.Schema(
             node_id="LoraBootstrap_LoadSandbox", display_name="Load Sandbox", category=menu.SANDBOX,
-            description="The small base model that comes with the pack: a drawn character world of 64-pixel pictures. "
-                        "Try everything on it in minutes, then swap this loader for a checkpoint of your own.",
+            description="Loads the small base model that comes with the pack: a drawn character world of 64-pixel "
+                        "images. Try everything on it in minutes, then replace this loader with your own checkpoint.",
             inputs=[
                 io.Combo.Input("picture", options=pictures, default=pictures[0], tooltip=(
-                    "A drawing of a character that the base has never seen, to train on.")),
+                    "A drawing of a character that the base model has never seen, to train on.")),
             ],
             outputs=[
                 io.Model.Output(display_name="MODEL"),
                 io.Clip.Output(display_name="CLIP"),
                 io.Vae.Output(display_name="VAE", tooltip=(
-                    "Four pixels to a latent's side, not eight: Empty Latent Image of 128 px makes 64 px pictures.")),
+                    "The VAE. It has 4 image pixels per latent pixel, not 8: an Empty Latent Image of 128 px gives 64 "
+                    "px.")),
                 io.Image.Output(display_name="picture"),
-                io.String.Output(display_name="tags", tooltip="What the drawing shows, between commas."),
+                io.String.Output(display_name="tags", tooltip="Tags for what the drawing shows, separated by commas."),
             ],
         )
 

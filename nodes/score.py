@@ -1,4 +1,4 @@
-"""The node that scores a sweep and says which checkpoint and strength to take."""
+"""The node that scores a sweep and recommends a checkpoint and a strength."""
 
 from __future__ import annotations
 
@@ -33,26 +33,28 @@ class ScoreSweep(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_ScoreSweep", display_name="Score Sweep", category=menu.SWEEP,
-            description="The scoring matrix: each checkpoint at each strength by likeness, prompt accuracy, diversity, "
-                        "copies of training pictures, burn and validation; and which to take. What was not measured is "
-                        "said.",
+            description="Scores each checkpoint at each strength by likeness, prompt accuracy, diversity, copies of "
+                        "training images, burn and validation, and recommends one. Anything that could not be measured "
+                        "is reported as such.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
-                LoraSweep.Input("sweep", tooltip="From Checkpoint Sweep, Strength Grid or Compose Grid."),
+                LoraSweep.Input("sweep", tooltip="A sweep from Checkpoint Sweep, Strength Grid or Compose Grid."),
                 io.Combo.Input("kind", options=[AS_TRAINED, *KINDS], default=AS_TRAINED, tooltip=(
-                    "What the LoRA is of. For a character, likeness weighs nine times as much as prompt accuracy; for "
-                    "a style or concept, as much.")),
+                    "What the LoRA was trained as. For a character, likeness counts nine times as much as prompt "
+                    "accuracy; for a style or concept, equally.")),
                 tagger_input(),
                 LoraDataset.Input("dataset", optional=True, tooltip=(
-                    "What the LoRA was trained on: likeness and copies are measured against it.")),
+                    "The LoRA's training images. Likeness and copies are measured against them.")),
                 clip_vision_input(),
             ],
             outputs=[
                 LoraSweep.Output(display_name="sweep"),
-                io.Int.Output(display_name="step", tooltip="To take: for Pick Checkpoint, with which on step."),
-                io.Float.Output(display_name="strength", tooltip="To take: for Pick Checkpoint."),
-                LoraStack.Output(display_name="LORA_STACK", tooltip="The LoRA to take at the strength to take."),
-                io.Image.Output(display_name="table", tooltip="The matrix as a picture."),
+                io.Int.Output(display_name="step", tooltip=(
+                    "The recommended step, for Pick Checkpoint with which set to step.")),
+                io.Float.Output(display_name="strength", tooltip="The recommended strength, for Pick Checkpoint."),
+                LoraStack.Output(display_name="LORA_STACK", tooltip=(
+                    "The recommended LoRA at the recommended strength.")),
+                io.Image.Output(display_name="table", tooltip="The matrix as an image."),
                 io.String.Output(display_name="report"),
             ],
         )
@@ -72,7 +74,7 @@ class ScoreSweep(io.ComfyNode):
 
 
 def score(sweep: Sweep, kind: str, dataset: Any, clip_vision: Any, tagger: str, node_id: str) -> Scores:
-    """The scores of a sweep, by what the graph gives to measure with."""
+    """The scores of a sweep, measured with what is linked."""
     facts = lora_facts(sweep)
     if kind == AS_TRAINED:
         kind = facts["kind"] if facts["kind"] in KINDS else next(iter(KINDS))
@@ -88,7 +90,8 @@ def table_image(sweep: Sweep, scores: Scores) -> Tensor:
 
 
 def validation(sweep: Sweep) -> dict[int, float]:
-    """By step, of the run whose checkpoints are swept; {} if they are of several runs, or of none."""
+    """The validation losses, by step, of the run whose checkpoints are swept; {} if they are from several runs, or from
+    none."""
     runs: dict[Path, Run] = {}
     axis = sweep.axis(CHECKPOINT)
     for choice in axis.choices if axis else ():
@@ -101,10 +104,10 @@ def validation(sweep: Sweep) -> dict[int, float]:
 
 
 def recommended_outputs(scores: Scores) -> tuple[Any, Any, Any]:
-    """(step, strength, LORA_STACK) to take; what is not known blocks what comes after it, and says why."""
+    """The recommended (step, strength, LORA_STACK). Anything unknown is an ExecutionBlocker that gives the reason."""
     if scores.best is None:
         blocked = ExecutionBlocker(scores.why)
         return blocked, blocked, blocked
     best = scores.best
-    step = ExecutionBlocker(f"{best.lora} does not tell its step.") if best.step is None else best.step
+    step = ExecutionBlocker(f"{best.lora} does not record its step.") if best.step is None else best.step
     return step, best.at, [(best.lora, best.at, best.at)]

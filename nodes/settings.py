@@ -1,4 +1,4 @@
-"""TrainSettings: the settings beyond the few of TrainLora, as widgets that the table below makes from TrainConfig."""
+"""TrainSettings: the settings beyond the few of TrainLora, as widgets made from TrainConfig by the table below."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Row:
     """One widget.
 
     Attributes:
-        name: the setting's dotted name in TrainConfig; the widget is called by its last part, or `widget`.
+        name: the setting's dotted name in TrainConfig; its last part is the widget's name, unless `widget` is given.
         left: the value that leaves the setting to the preset (or to the node); None: the widget always sets it.
         options: choices, without `left`.
-        values: what a choice means, if it is not itself the setting's value.
-        least, most, step: of numbers; `left` is allowed below `least`.
-        late: added later, so not asked of graphs that were saved before.
+        values: what each choice stands for, if the choice itself is not the setting's value.
+        least, most, step: for numbers; `left` may be below `least`.
+        late: added later, so workflows saved before it need not have it.
     """
 
     name: str
@@ -52,55 +52,57 @@ class Row:
 
 
 ROWS = (
-    Row("optimizer.name", "prodigy finds its own rate: set learning_rate to 1. adamw8bit needs bitsandbytes.",
+    Row("optimizer.name", "Optimizer. prodigy finds its own rate: set learning_rate to 1. adamw8bit needs "
+                          "bitsandbytes.",
         options=tuple(OPTIMIZERS), widget="optimizer"),
-    Row("optimizer.schedule", "How the learning rate moves over the run, after the warm-up.", PRESET, tuple(SCHEDULES)),
+    Row("optimizer.schedule", "Course of the learning rate over the run, after the warm-up.", PRESET, tuple(SCHEDULES)),
     Row("optimizer.warmup_steps", "Steps over which the learning rate rises from near 0.", most=100_000),
     Row("optimizer.cycles", "Cycles of cosine_with_restarts.", least=1, most=1000),
-    Row("optimizer.weight_decay", "Pulls the LoRA's weights towards 0; 0 turns it off.", most=10.0, step=0.001),
-    Row("optimizer.max_grad_norm", "Gradients are clipped to this norm; 0 turns clipping off.", most=1000.0, step=0.1),
-    Row("objective.weighting", "How much each noise level counts in the loss.", PRESET, tuple(WEIGHTINGS)),
-    Row("objective.min_snr_gamma", "Gamma of min_snr; lower evens the noise levels out more.", least=0.1,
+    Row("optimizer.weight_decay", "Strength of the pull of the LoRA's weights towards 0. 0 turns it "
+                                  "off.", most=10.0, step=0.001),
+    Row("optimizer.max_grad_norm", "Norm to which gradients are clipped. 0 turns clipping off.", most=1000.0, step=0.1),
+    Row("objective.weighting", "Weight of each noise level in the loss.", PRESET, tuple(WEIGHTINGS)),
+    Row("objective.min_snr_gamma", "Gamma of min_snr. Lower values even out the noise levels more.", least=0.1,
         most=100.0, step=0.1),
     Row("objective.timestep_density", "Which noise levels are trained most.", PRESET, tuple(DENSITIES)),
-    Row("objective.density_shift", "Shift of the density called shifted; higher trains noisier levels.", least=0.1,
+    Row("objective.density_shift", "Shift of the density shifted. Higher values train noisier levels.", least=0.1,
         most=100.0, step=0.1),
-    Row("adapter.layers", "Which layers get a LoRA. all also takes 1x1 convolutions and projections.", PRESET,
+    Row("adapter.layers", "Layers that get a LoRA. all includes 1x1 convolutions and projections.", PRESET,
         LAYER_PRESETS),
-    Row("adapter.conv_rank", "Rank for 3x3 convolutions; 0 leaves them alone, -1 is the preset.", -1, most=1024),
-    Row("adapter.text_encoder", "Also train the text encoder, so that the trigger word can take on a meaning there.",
+    Row("adapter.conv_rank", "Rank for 3x3 convolutions. 0: none; -1: the preset's.", -1, most=1024),
+    Row("adapter.text_encoder", "Also train the text encoder, so that the trigger word can gain a meaning there.",
         PRESET, tuple(OFF_OR_ON), OFF_OR_ON),
-    Row("optimizer.text_encoder_learning_rate", "Learning rate of the text encoder; 0 is the preset, or half of "
-        "learning_rate.", 0.0, most=10.0, step=1e-7),
-    Row("precision", "Arithmetic of the network. auto: bf16 (or fp16) for a model in 16 bits or less on a GPU, else "
-        "fp32. The LoRA itself is always fp32.", AUTO, PRECISIONS),
-    Row("gradient_checkpointing", "Less memory, about a third slower: activations are computed again in the backward "
-        "pass."),
-    Row("accumulation_steps", "Batches to a step: as a larger batch, but without its memory.", least=1, most=1024),
-    Row("data.shuffle_captions", "Tags come in another order each time, the first keep_tokens excepted.", PRESET,
+    Row("optimizer.text_encoder_learning_rate", "Learning rate of the text encoder. 0 uses the preset's, or half of "
+                                                "learning_rate.", 0.0, most=10.0, step=1e-7),
+    Row("precision", "Number format of the network. auto: bf16 (or fp16) on a GPU if the model is in 16 bits or less, "
+                     "otherwise fp32. The LoRA itself is always fp32.", AUTO, PRECISIONS),
+    Row("gradient_checkpointing", "Save memory at the cost of about a third of the speed: activations are computed "
+                                  "again in the backward pass."),
+    Row("accumulation_steps", "Batches per step: the effect of a larger batch without its memory.", least=1, most=1024),
+    Row("data.shuffle_captions", "Put the tags in a different order each time, except the first keep_tokens.", PRESET,
         tuple(OFF_OR_ON), OFF_OR_ON),
-    Row("data.keep_tokens", "How many leading tags stay in place and are never dropped.", most=255),
-    Row("data.caption_dropout", "Chance that a picture is shown without its caption; -1 is the preset.", -1.0,
+    Row("data.keep_tokens", "Number of leading tags that stay in place and are never dropped.", most=255),
+    Row("data.caption_dropout", "Chance that an image is shown without its caption. -1: the preset's.", -1.0,
         most=0.99, step=0.01),
-    Row("data.tag_dropout", "Chance of each tag to be left out.", most=0.99, step=0.01),
-    Row("data.flip", "Also train on mirrored pictures. Not for characters with anything on one side only."),
-    Row("data.upscale", "Enlarge pictures that are smaller than the resolution, instead of training them small."),
-    Row("data.validation_fraction", "Share of the pictures to hold back and measure the loss on; 0 holds none back.",
+    Row("data.tag_dropout", "Chance that each tag is left out.", most=0.99, step=0.01),
+    Row("data.flip", "Also train on mirrored images. Not for characters that have anything on one side only."),
+    Row("data.upscale", "Enlarge images that are smaller than the resolution, instead of training them small."),
+    Row("data.validation_fraction", "Share of the images to hold back and measure the loss on. 0 holds none back.",
         most=0.9, step=0.01),
-    Row("validate_every", "Steps between measurements; 0: never, -1: ten a run if pictures are held back.", -1,
+    Row("validate_every", "Steps between measurements. 0: never; -1: ten per run if images are held back.", -1,
         most=1_000_000),
-    Row("save_every", "Steps between checkpoints; 0: only the last, -1: four a run.", -1, most=1_000_000),
-    Row("preview_every", "Steps between preview pictures; 0: none, -1: five a run.", -1, most=1_000_000),
-    Row("preview_prompts", "Prompts of the previews, one a line; empty: the trigger and the first picture's caption."),
-    Row("state_every", "Steps between saves of the full state, from which a run goes on after the server was killed.",
+    Row("save_every", "Steps between checkpoints. 0: only the last; -1: four per run.", -1, most=1_000_000),
+    Row("preview_every", "Steps between previews. 0: none; -1: five per run.", -1, most=1_000_000),
+    Row("preview_prompts", "Prompts for the previews, one per line. Empty: the trigger and the first image's caption."),
+    Row("state_every", "Steps between saves of the full state, from which a run resumes if the server was killed.",
         least=1, most=1_000_000),
-    Row("data.cache", "Where latents and text embeddings are kept: disk takes less memory.", options=("ram", "disk")),
-    Row("data.masked_loss", "Train on what the pictures' masks show; those without a mask are trained on whole.",
+    Row("data.cache", "Where latents and text embeddings are held. disk takes less memory.", options=("ram", "disk")),
+    Row("data.masked_loss", "Train on what the images' masks show. Images without a mask are trained whole.",
         late=True),
-    Row("data.unmasked_weight", "With masked_loss: what a place outside the mask still counts, of one inside.",
+    Row("data.unmasked_weight", "Weight of the area outside the mask relative to the inside, for masked_loss.",
         most=1.0, step=0.01, late=True),
-    Row("data.masked_prior", "With masked_loss: how firmly the model is held to what the base draws outside the "
-        "mask. 0 lets go of it and is faster.", most=100.0, step=0.05, late=True),
+    Row("data.masked_prior", "How firmly the model is held to what the base model draws outside the mask, for "
+                             "masked_loss. 0 turns this off and is faster.", most=100.0, step=0.05, late=True),
 )
 
 
@@ -109,8 +111,8 @@ class TrainSettingsNode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_TrainSettings", display_name="Train Settings", category=menu.TRAIN,
-            description="Settings of a training beyond the few of Train LoRA. What stands at preset, auto or -1 is "
-                        "chosen for the model at hand.",
+            description="Holds the settings beyond the few in Train LoRA. Anything left at preset, auto or -1 is "
+                        "chosen for the loaded model.",
             inputs=[_input(row) for row in ROWS],
             outputs=[LoraTrainSettings.Output(display_name="settings")],
         )
@@ -121,13 +123,13 @@ class TrainSettingsNode(io.ComfyNode):
 
 
 def read_widgets(widgets: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by dotted name for the widgets' values; what is left to the preset is absent.
+    """Settings by dotted name, from the widgets' values. Settings left to the preset are absent.
 
-    Raises UserError for a widget that there is none of.
+    Raises UserError for an unknown widget.
     """
     rows = {row.id: row for row in ROWS}
     if unknown := widgets.keys() - rows.keys():
-        raise UserError(f"unknown settings: {', '.join(sorted(unknown))}.")
+        raise UserError(f"unknown settings: {', '.join(sorted(unknown))}. Use the names of Train Settings' widgets.")
     settings = {}
     for name, value in widgets.items():
         row = rows[name]
@@ -165,7 +167,7 @@ _MAKERS: dict[type, Callable[[Row, dict[str, Any], Any], Any]] = {
 
 
 def _field(dotted: str) -> tuple[type, Any]:
-    """(type, default) of a setting of TrainConfig."""
+    """(type, default) of a setting in TrainConfig."""
     *groups, name = dotted.split(".")
     config: Any = TrainConfig()
     for group in groups:

@@ -1,4 +1,4 @@
-"""Every custom socket type, and the trainer object it carries.
+"""Every custom socket type, and the object it carries.
 
 | socket | carries |
 | --- | --- |
@@ -6,7 +6,7 @@
 | LORA_TRAIN_SETTINGS | TrainSettings |
 | BOOTSTRAP_PROJECT | trainer.bootstrap.rounds.Project |
 | BOOTSTRAP_VIEWS | trainer.view_plan.ViewPlan |
-| LORA_RUN | trainer.runs.Run (read the folder again before trusting its facts: a run may have gone on since) |
+| LORA_RUN | trainer.runs.Run (read the folder again before trusting its facts: the run may have continued since) |
 | LORA_SWEEP | trainer.cells.Sweep |
 | LORA_STACK | list of (lora name below a loras root, model strength, clip strength): the community's own type |
 | LORA_MODEL | the state dict of a LoRA file, name → tensor: the host's own type, as its SaveLoRA takes it |
@@ -32,6 +32,6 @@ LoraModel = io.Custom("LORA_MODEL")
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Settings of trainer.config.TrainConfig by dotted name; those that are absent are left to the preset."""
+    """Settings of trainer.config.TrainConfig by dotted name; absent ones are left to the preset."""
 
     values: Mapping[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Nodes that put several LoRAs together: a stack by hand, from a prompt, and onto a model as Load LoRA would."""
+"""Nodes that combine several LoRAs: a stack by hand, a stack from a prompt, and applying a stack as Load LoRA would."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ class LoraStackNode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_LoraStack", display_name="LoRA Stack", category=menu.STACK,
-            description="Any number of LoRAs with their strengths, on or off, whole or some of their blocks, and what "
-                        "the guides say to such a stack.",
+            description="Holds any number of LoRAs with their strengths, on or off, whole or some of their blocks, and "
+                        "gives advice on the stack.",
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.String.Input("entries", default="", multiline=True, placeholder=PLACEHOLDER, tooltip=(
-                    "A LoRA on each line, as loaders list it: name : model strength : clip strength : blocks. What "
-                    "comes after the name may be left out, and the ending. <lora:name:0.8:0.6> is read too. A line "
-                    f"that begins with off or # is off. Blocks: {HOW_BLOCKS}.")),
+                    "LoRAs, one per line, as loaders list them: name : model strength : clip strength : blocks. Only "
+                    "the name is required, and its file ending can be left out. <lora:name:0.8:0.6> works too. Lines "
+                    f"that begin with off or # are off. Blocks: {HOW_BLOCKS}.")),
                 io.Float.Input("run_strength", default=0.8, min=-MOST_STRENGTH, max=MOST_STRENGTH, step=0.05, tooltip=(
-                    "Of the linked run's LoRA, on the model and the text encoder alike.")),
-                LoraStack.Input("LORA_STACK", optional=True, tooltip="LoRAs that are put before these."),
+                    "Strength of the linked run's LoRA, for model and text encoder.")),
+                LoraStack.Input("LORA_STACK", optional=True, tooltip="LoRAs to put before these."),
                 LoraRun.Input("run", optional=True, tooltip=(
-                    "Its last checkpoint is put before the entries. It counts as the character, unless it was trained "
-                    "as something else.")),
+                    "A run whose last checkpoint goes before the entries. It counts as the character, unless it was "
+                    "trained as something else.")),
             ],
             outputs=stack_outputs(),
         )
@@ -70,20 +70,23 @@ class ApplyLoraStack(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_ApplyLoraStack", display_name="Apply LoRA Stack", category=menu.STACK,
-            description="A stack of LoRAs on the model and the text encoder: the same as a Load LoRA node for each.",
+            description="Applies a stack of LoRAs to the model and the text encoder, exactly as a Load LoRA node for "
+                        "each would.",
             inputs=[
-                io.Model.Input("model", tooltip="What to apply them to; it stays as it is."),
-                LoraStack.Input("LORA_STACK", tooltip="From LoRA Stack, Prompt LoRAs, or a stack node of any pack."),
+                io.Model.Input("model", tooltip="The model to apply them to. It is left unchanged."),
+                LoraStack.Input("LORA_STACK", tooltip=(
+                    "A stack from LoRA Stack, Prompt LoRAs, or a stack node of any pack.")),
                 io.Clip.Input("clip", optional=True, tooltip="A text encoder to apply them to."),
             ],
             outputs=[io.Model.Output(display_name="MODEL"),
-                     io.Clip.Output(display_name="CLIP", tooltip="The text encoder with them, if one was given.")],
+                     io.Clip.Output(display_name="CLIP", tooltip=(
+                         "The text encoder with the LoRAs, if one was linked."))],
         )
 
     @classmethod
     def execute(cls, model, LORA_STACK, clip=None) -> io.NodeOutput:
         model, clip = apply_stack(model, clip, read_stack(LORA_STACK))
-        absent = ExecutionBlocker("Apply LoRA Stack has no CLIP, for none is linked to its clip")
+        absent = ExecutionBlocker("Apply LoRA Stack has no CLIP to give, because none is linked to its clip input")
         return io.NodeOutput(model, absent if clip is None else clip)
 
 
@@ -92,16 +95,17 @@ class PromptLoras(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_PromptLoras", display_name="Prompt LoRAs", category=menu.STACK,
-            description="Takes <lora:name:0.8> out of a prompt into a stack.",
+            description="Takes LoRAs such as <lora:name:0.8> out of a prompt and puts them into a stack.",
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.String.Input("text", default="", multiline=True, dynamic_prompts=True,
                                 placeholder="akane, smile <lora:girl:0.8> <lora:ink:0.5:0.3>", tooltip=(
                                     "A prompt with <lora:name>, <lora:name:strength> or <lora:name:model strength:clip "
-                                    "strength> anywhere in it. A backslash before it leaves it in the prompt.")),
+                                    "strength> anywhere in it. With a backslash before it, the text stays in the "
+                                    "prompt.")),
                 io.Boolean.Input("strict", default=True, tooltip=(
-                    "On: a LoRA that is not there is an error. Off: it is left out, and the node says so.")),
-                LoraStack.Input("LORA_STACK", optional=True, tooltip="LoRAs that are put before these."),
+                    "On: a missing LoRA is an error. Off: it is skipped, and the node reports it.")),
+                LoraStack.Input("LORA_STACK", optional=True, tooltip="LoRAs to put before these."),
             ],
             outputs=[*stack_outputs(), io.String.Output(display_name="prompt", tooltip="The text without its LoRAs.")],
         )
@@ -112,7 +116,7 @@ class PromptLoras(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, text, **_) -> Any:
-        # a file that was not there may have come, and one that was there may be another
+        # a missing file may have been added, and an existing one replaced
         return float("nan") if text is None else file_facts(prompt_loras(text, lora_names(), strict=False)[0])
 
     @classmethod
@@ -128,9 +132,9 @@ def stack_outputs() -> list[Any]:
     return [
         LoraStack.Output(display_name="LORA_STACK"),
         io.String.Output(display_name="advice", tooltip=(
-            "Which of the guides' rules for stacks these break, a line each; empty if none.")),
+            "The guides' rules that this stack breaks, one per line; empty if none.")),
         io.String.Output(display_name="triggers", tooltip=(
-            "The trigger words of all, as far as their files tell, for the prompt.")),
+            "The trigger words of all LoRAs whose files contain them, for the prompt.")),
     ]
 
 
@@ -148,20 +152,20 @@ def last_lora(run: Run) -> str:
 
 
 def check_entries(entries: str) -> None:
-    """Raises UserError for what is wrong in the text, and for blocks that a LoRA does not have."""
+    """Raises UserError for an error in the text, and for blocks that a LoRA does not have."""
     for entry in read_entries(entries, lora_names()):
         if entry.blocks:
             choose_blocks(read_blocks(paths.lora_file(entry.name)), entry.blocks)
 
 
 def file_facts(entries: Sequence[WantedLora]) -> list[list[Any]]:
-    """What changes if one of the files is another than before."""
+    """Facts that change when one of the files is replaced: name, size and time of change of each."""
     stats = [(entry.name, paths.lora_file(entry.name).stat()) for entry in entries]
     return [[name, status.st_size, status.st_mtime_ns] for name, status in stats]
 
 
 def apply_stack(model: Any, clip: Any, stack: Sequence[LoraEntry]) -> tuple[Any, Any]:
-    """(MODEL, CLIP) with the LoRAs of a stack. Raises UserError for one that is not there, before any is read."""
+    """(MODEL, CLIP) with the LoRAs of a stack. Raises UserError for a missing file, before any is read."""
     from ..host.backbone.model import apply_lora
 
     files = [(listed_file(name), strength, on_clip) for name, strength, on_clip in stack]
@@ -172,7 +176,7 @@ def apply_stack(model: Any, clip: Any, stack: Sequence[LoraEntry]) -> tuple[Any,
 
 
 def resolve_entries(entries: Sequence[WantedLora]) -> tuple[list[LoraEntry], list[str]]:
-    """The entries as they stand in a stack, and a line on each of which some blocks were taken."""
+    """The entries as items of a stack, and a line for each one that uses only some blocks."""
     stack, notes = [], []
     for entry in entries:
         name = entry.name
@@ -189,9 +193,9 @@ def resolve_entries(entries: Sequence[WantedLora]) -> tuple[list[LoraEntry], lis
 
 def show_stack(stack: list[LoraEntry], facts: StackFacts, node_id: str | None, notes: Sequence[str] = (),
                advice: Sequence[str] = ()) -> tuple[list[LoraEntry], str, str]:
-    """The outputs of `stack_outputs`; the node shows the stack, notes and advice."""
+    """The outputs of `stack_outputs`. The node shows the stack, the notes and the advice."""
     counts = Counter(name for name, *_ in stack)
-    twice = [f"{name} is there {count} times; its strengths add up." for name, count in counts.items() if count > 1]
+    twice = [f"{name} is listed {count} times; its strengths add up." for name, count in counts.items() if count > 1]
     advice = (*advice, *stack_advice(facts.entries), *twice)
     lines = [f"{entry.name}: {entry.strength:g}" + (
         f", text encoder {entry.clip_strength:g}" if entry.clip_strength != entry.strength else "")

@@ -1,4 +1,4 @@
-"""Nodes that draw a LoRA at many settings with the host's own loader, encoder, sampler and decoder."""
+"""Nodes that draw a LoRA at many settings with ComfyUI's own loader, encoder, sampler and decoder."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from .sockets import LoraSweep
 
 
 class _DrawnSweep(io.ComfyNode):
-    """What the nodes have in common that draw a sweep themselves."""
+    """What the nodes that draw a sweep themselves have in common."""
 
     KIND = ""
-    """In the name of a sweep that was given none."""
+    """Part of the name of a sweep that was given none."""
 
     @classmethod
     def schema(cls, node_id: str, display_name: str, description: str, checkpoints: str,
@@ -46,18 +46,18 @@ class _DrawnSweep(io.ComfyNode):
                 *sampler_inputs(),
                 without_input(),
                 io.String.Input("bases", default="", multiline=True, placeholder="other_checkpoint.safetensors",
-                                tooltip=("Other base checkpoints to try the LoRA on, one on each line, as Load "
-                                         "Checkpoint lists them; * stands for anything.")),
+                                tooltip=("Other base checkpoints to try the LoRA on, one per line, as Load Checkpoint "
+                                         "lists them. * matches anything.")),
                 io.Combo.Input("draw", options=[ONE_BY_ONE, TOGETHER], default=ONE_BY_ONE, tooltip=(
-                    "one by one: each picture is exactly what Load LoRA and KSampler make. strengths in one batch: "
-                    "faster on a GPU, the same up to rounding; where the LoRA or the sampler does not allow it, one by "
-                    "one.")),
+                    "one by one: each image is exactly what Load LoRA and KSampler make. strengths in one batch: "
+                    "faster on a GPU, the same up to rounding; where the LoRA or the sampler does not allow it, images "
+                    "are drawn one by one.")),
                 axis_choice("rows", "down the side"), axis_choice("columns", "along the top"),
                 *lora_sources(),
                 latent_input(),
             ],
             outputs=[
-                LoraSweep.Output(display_name="sweep", tooltip="For Score Sweep and Compose Grid."),
+                LoraSweep.Output(display_name="sweep", tooltip="The sweep, for Score Sweep and Compose Grid."),
                 io.Image.Output(display_name="sheet", is_output_list=True, tooltip="The labelled sheet, page by page."),
             ],
         )
@@ -90,8 +90,9 @@ class StrengthGrid(_DrawnSweep):
     def define_schema(cls) -> io.Schema:
         return cls.schema(
             node_id="LoraBootstrap_StrengthGrid", display_name="Strength Grid", description=(
-            "The same prompts and seeds at several strengths of a LoRA, each picture exactly as Load LoRA and KSampler "
-            "make it. Every cell is kept as soon as it is drawn: Cancel and Run again draws what is missing."),
+            "Draws the same prompts and seeds at several strengths of a LoRA, each image exactly as Load LoRA and "
+            "KSampler make it. Every cell is saved as soon as it is drawn; after Cancel, the next Run draws only what "
+            "is missing."),
             checkpoints="last", strengths="0.5, 0.7, 0.8, 0.9, 1.0")
 
 
@@ -102,8 +103,8 @@ class CheckpointSweep(_DrawnSweep):
     def define_schema(cls) -> io.Schema:
         return cls.schema(
             node_id="LoraBootstrap_CheckpointSweep", display_name="Checkpoint Sweep", description=(
-            "The checkpoints of a run side by side, at one strength or several: same prompts, same seeds. Every cell "
-            "is kept as soon as it is drawn. Score Sweep then says which to take."), checkpoints="all",
+            "Draws the checkpoints of a run side by side, at one strength or several, with the same prompts and seeds. "
+            "Every cell is saved as soon as it is drawn. Score Sweep then recommends one."), checkpoints="all",
             strengths="0.8, 1.0")
 
 
@@ -115,7 +116,7 @@ class CheckpointSweep(_DrawnSweep):
 
 def plan_drawing(folder: Path, axes: Sequence[Axis], stack: list[list[Any]], sampling: Sampling, place: NodePlace,
                  bases: str, without: bool, together: bool) -> Drawing:
-    """How a sweep of LoRAs over these axes is drawn, on the linked base and on the named ones."""
+    """How a sweep of LoRAs over these axes is drawn, on the linked base model and on the named ones."""
     of_bases, checkpoints = bases_of(place.find, place.links, sampling.linked, bases)
     sweep = Sweep(folder, folder.name, (of_bases, *axes), {**sampling.facts, "stack": stack}, without)
     return sampling.drawing(sweep, place, checkpoints, together)

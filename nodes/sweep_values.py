@@ -1,8 +1,8 @@
-"""A sweep through a graph of the user's own, with any sampler: values for it as lists, and a sheet of what it makes.
+"""A sweep through the user's own workflow, with any sampler: its values as lists, and a sheet of the images.
 
-Compose Grid does not take the pictures of lists, which the host samples all before it saves one. It copies the part of
-the graph between Sweep Values and itself once for every cell (`repeat.py`), and each copy waits for the one before to
-be saved.
+Compose Grid does not use lists of images, because ComfyUI samples all of them before it saves the first. It copies the
+part of the workflow between Sweep Values and itself once per cell (`repeat.py`), and each copy waits until the one
+before is saved.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from .sockets import LoraSweep
 
 INTERNAL = f"{menu.SWEEP}/{menu.INTERNAL}"
 VALUES = ("lora", "strength", "prompt", "seed")
-"""Facts of a cell that are outputs of Sweep Values, in the order of their slots, after the sweep's."""
+"""Facts of a cell that are outputs of Sweep Values, in the order of their slots, after the sweep's slot."""
 FIRST_SLOT = 1
-INTERRUPTED = "the Run ended while this cell was drawn"
+INTERRUPTED = "the Run ended while this cell was being drawn"
 
 
 class SweepValues(io.ComfyNode):
@@ -46,16 +46,19 @@ class SweepValues(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_SweepValues", display_name="Sweep Values", category=menu.SWEEP,
-            description="The values of a sweep for a graph of your own: link them to Load LoRA, the text encoder and "
-                        "any sampler, and the decoded image to Compose Grid, which draws cell by cell.",
+            description="Provides the values of a sweep to your own workflow. Link them to Load LoRA, the text encoder "
+                        "and any sampler, and the decoded image to Compose Grid, which draws cell by cell.",
             hidden=[io.Hidden.unique_id],
             inputs=[*lora_inputs("all", "0.8, 1.0"), without_input(), *lora_sources()],
             outputs=[
-                LoraSweep.Output(display_name="sweep", tooltip="For Compose Grid."),
-                io.AnyType.Output(display_name="lora_name", is_output_list=True, tooltip="For Load LoRA's lora_name."),
-                io.Float.Output(display_name="strength", is_output_list=True, tooltip="For Load LoRA's strengths."),
-                io.String.Output(display_name="prompt", is_output_list=True, tooltip="For the text encoder."),
-                io.Int.Output(display_name="seed", is_output_list=True, tooltip="For the sampler."),
+                LoraSweep.Output(display_name="sweep", tooltip="The sweep, for Compose Grid."),
+                io.AnyType.Output(display_name="lora_name", is_output_list=True, tooltip=(
+                    "The LoRA's name, for Load LoRA's lora_name.")),
+                io.Float.Output(display_name="strength", is_output_list=True, tooltip=(
+                    "The strength, for Load LoRA's strengths.")),
+                io.String.Output(display_name="prompt", is_output_list=True, tooltip=(
+                    "The prompt, for the text encoder.")),
+                io.Int.Output(display_name="seed", is_output_list=True, tooltip="The seed, for the sampler."),
             ],
         )
 
@@ -80,27 +83,32 @@ class ComposeGrid(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_ComposeGrid", display_name="Compose Grid", category=menu.SWEEP,
-            description="The labelled sheets of a sweep, as pictures and as a page for the browser. With images "
-                        "linked, it first draws what is missing through your own nodes, cell by cell, each kept at "
-                        "once.",
+            description="Makes the labelled sheets of a sweep, as images and as a page for the browser. With images "
+                        "linked, it first draws the missing cells through your own nodes, one by one, and saves each "
+                        "at once.",
             is_output_node=True, enable_expand=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[
-                LoraSweep.Input("sweep", tooltip="From Sweep Values, Strength Grid, Checkpoint Sweep or Score Sweep."),
+                LoraSweep.Input("sweep", tooltip=(
+                    "A sweep from Sweep Values, Strength Grid, Checkpoint Sweep or Score Sweep.")),
                 axis_choice("rows", "down the side"), axis_choice("columns", "along the top"),
-                io.String.Input("title", default="", tooltip="Above the sheets; empty: the sweep's name."),
+                io.String.Input("title", default="", tooltip=(
+                    "Title above the sheets. Leave empty to use the sweep's name.")),
                 io.Int.Input("cell", default=256, min=32, max=2048, step=8, tooltip=(
-                    "Pixels of a picture's longer side on the sheet.")),
-                io.Int.Input("font_size", default=18, min=8, max=96, tooltip="Pixels of the labels."),
-                io.Boolean.Input("wrap", default=True, tooltip="Long labels on several lines, or cut to one."),
-                io.Combo.Input("format", options=list(FORMATS), default="png", tooltip="Of the sheets' files."),
+                    "Longer side of an image on the sheet, in pixels.")),
+                io.Int.Input("font_size", default=18, min=8, max=96, tooltip="Height of the labels, in pixels."),
+                io.Boolean.Input("wrap", default=True, tooltip=(
+                    "Wrap long labels onto several lines. Off: cut them to one line.")),
+                io.Combo.Input("format", options=list(FORMATS), default="png", tooltip="File format of the sheets."),
                 io.Boolean.Input("html", default=True, tooltip=(
-                    "Also grid.html beside the cells: a page with all pictures in full size.")),
+                    "Also write grid.html beside the cells: a page with all images in full size.")),
                 io.Image.Input("images", optional=True, lazy=True, raw_link=True, tooltip=(
-                    "What your sampler makes of Sweep Values.")),
+                    "The images that your sampler makes from Sweep Values.")),
             ],
             outputs=[LoraSweep.Output(display_name="sweep"),
-                     io.Image.Output(display_name="sheet", is_output_list=True, tooltip="Page by page."),
-                     io.String.Output(display_name="path", tooltip="Of the first sheet, below the output folder.")],
+                     io.Image.Output(display_name="sheet", is_output_list=True, tooltip=(
+                         "The labelled sheet, page by page.")),
+                     io.String.Output(display_name="path", tooltip=(
+                         "Path of the first sheet, relative to the output folder."))],
         )
 
     @classmethod
@@ -129,7 +137,8 @@ class SweepCell(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_SweepCell", display_name="Sweep Cell", category=INTERNAL, is_deprecated=True,
-            description="The values of one cell. Placed by Compose Grid; not for graphs of your own.",
+            description="Holds the values of one cell. Compose Grid adds this node while it works; do not use it in "
+                        "your own workflows.",
             inputs=[io.String.Input("sweep", tooltip="The sweep's name."),
                     io.String.Input("key", tooltip="The cell's key."),
                     LoraSweep.Input("after", optional=True, tooltip="The cell to wait for.")],
@@ -140,7 +149,7 @@ class SweepCell(io.ComfyNode):
     @classmethod
     def execute(cls, sweep, key, after=None) -> io.NodeOutput:
         found, cell = cell_of(sweep, key)
-        found.fail(cell, INTERRUPTED)  # until it is kept; if its nodes fail, it is tried again after the others
+        found.fail(cell, INTERRUPTED)  # until it is saved; if its nodes fail, it is tried again after the others
         return io.NodeOutput(*values_of(found, cell))
 
 
@@ -149,11 +158,12 @@ class KeepCell(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_KeepCell", display_name="Keep Cell", category=INTERNAL, is_deprecated=True,
-            is_output_node=True, description="Saves one cell. Placed by Compose Grid; not for graphs of your own.",
+            is_output_node=True, description="Saves one cell. Compose Grid adds this node while it works; do not use "
+                                             "it in your own workflows.",
             hidden=[io.Hidden.unique_id],
             inputs=[io.String.Input("sweep", tooltip="The sweep's name."),
                     io.String.Input("key", tooltip="The cell's key."), io.Image.Input("images"),
-                    io.String.Input("texts", tooltip="What goes into the PNG, as JSON."),
+                    io.String.Input("texts", tooltip="The texts to write into the PNG, as JSON."),
                     io.String.Input("node", tooltip="The id of Compose Grid.")],
             outputs=[LoraSweep.Output(display_name="sweep")],
         )
@@ -172,12 +182,13 @@ class ComposedGrid(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_ComposedGrid", display_name="Composed Grid", category=INTERNAL, is_deprecated=True,
-            description="The sheets once all cells are there. Placed by Compose Grid; not for graphs of your own.",
+            description="Makes the sheets once all cells are drawn. Compose Grid adds this node while it works; do not "
+                        "use it in your own workflows.",
             inputs=[LoraSweep.Input("sweep"), io.String.Input("style", tooltip="Compose Grid's widgets, as JSON."),
                     io.String.Input("node", tooltip="The id of Compose Grid.")],
             outputs=[LoraSweep.Output(display_name="sweep"),
                      io.Image.Output(display_name="sheet", tooltip=(
-                         "A list as one value: the host unpacks it as Compose Grid's own.")),
+                         "A list as one value, which ComfyUI unpacks as Compose Grid's own.")),
                      io.String.Output(display_name="path")],
         )
 
@@ -190,8 +201,8 @@ class ComposedGrid(io.ComfyNode):
 
 
 def values_of(sweep: Sweep, cell: Cell) -> tuple[str, float, str, int]:
-    """(LoRA, strength, prompt, seed) of a cell. Without the LoRA it is the first one at strength 0, for Load LoRA wants
-    some name."""
+    """(LoRA, strength, prompt, seed) of a cell. A cell without the LoRA gets the first one at strength 0, because Load
+    LoRA needs a name."""
     first = next(axis for axis in sweep.axes if axis.name == "checkpoint").choices[0].facts["lora"]
     return (cell.facts["lora"] or first, cell.facts["strength"], cell.facts["prompt"], cell.facts["seed"])
 
@@ -199,34 +210,34 @@ def values_of(sweep: Sweep, cell: Cell) -> tuple[str, float, str, int]:
 def sampled_part(prompt: Any, node_id: str, images: Any) -> Part:
     """The user's nodes between Sweep Values and the images linked to Compose Grid.
 
-    Raises UserError if the sweep is of another node, or nothing lies between them.
+    Raises UserError if the sweep comes from another node, or if nothing lies between the two.
     """
     source = prompt.get_node(node_id)["inputs"]["sweep"][0]
     if not prompt.get_node(source)["class_type"].endswith("_SweepValues"):
-        raise UserError("images are drawn only for a sweep that comes straight from Sweep Values; the sweep of "
-                        "another node has its pictures already: take the link to images away.")
+        raise UserError("images is linked, but the sweep does not come straight from Sweep Values; the sweep of any "
+                        "other node already has its images. Remove the link to images.")
     return part_between(prompt.get_node, source, images, "link Sweep Values' outputs to Load LoRA, the text "
                         "encoder and the sampler, and the decoded image to Compose Grid.")
 
 
 def with_sampler(sweep: Sweep, part: Part) -> Sweep:
-    """The sweep, written, with what the user's nodes decide of its images."""
+    """Write the sweep, including what the user's nodes decide about its images."""
     sweep = replace(sweep, shared={**sweep.shared, **sampler_facts(part), "base": part.recipe})
     sweep.write()
     return sweep
 
 
 def sampler_facts(part: Part) -> dict[str, Any]:
-    """What the user's own nodes say of how they sample."""
+    """The sampling settings that the user's own nodes show."""
     return {name: part.settings[name] for name in ("steps", "cfg") if name in part.settings}
 
 
 def cell_of(name: str, key: str) -> tuple[Sweep, Cell]:
-    """A sweep by its name and one of its cells. Raises UserError."""
+    """A sweep by its name, and one of its cells by its key. Raises UserError if there is no such cell."""
     sweep = Sweep.load(paths.own_folder(paths.sweeps_root(), name))
     cell = next((cell for cell in sweep.everything if cell.key == key), None)
     if cell is None:
-        raise UserError(f"sweep {name!r} has no cell {key!r} any more: it was planned anew. Run again.")
+        raise UserError(f"sweep {name!r} no longer has cell {key!r}, because its values have changed. Press Run again.")
     return sweep, cell
 
 
@@ -239,7 +250,7 @@ def report_progress(sweep: Sweep, node: str) -> None:
 
 
 def compose_sheets(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.NodeOutput:
-    """The sheets of a sweep, whatever of it is there."""
+    """The sheets of a sweep, with as many cells as are drawn."""
     _, rows, columns = axes_of(sweep, style["rows"], style["columns"])
     look = SheetStyle(cell=style["cell"], font_size=style["font_size"], wrap=style["wrap"], format=style["format"])
     title = style["title"] or None
@@ -254,7 +265,8 @@ def compose_sheets(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.Node
 
 def expand_cells(graph: GraphBuilder, sweep: Sweep, todo: list[Cell], part: Part, node: str, style: Mapping[str, Any],
                  find: Callable[[str], Node]) -> list[Any]:
-    """A copy of the user's nodes for every cell, each after the one before; the links to Compose Grid's outputs."""
+    """Add a copy of the user's nodes for every cell, each waiting for the one before. Returns the links to Compose
+    Grid's outputs."""
     name, after = sweep.folder.name, None
     for number, cell in enumerate(todo):
         waits = {} if after is None else {"after": after}
@@ -273,7 +285,7 @@ def expand_cells(graph: GraphBuilder, sweep: Sweep, todo: list[Cell], part: Part
 
 
 def own_graph(find: Callable[[str], Node], part: Part, sweep: Sweep, cell: Cell) -> dict[str, Node]:
-    """The user's own graph with a cell's values in it, ending in a node that saves the picture."""
+    """The user's own workflow with a cell's values in it, ending in a node that saves the image."""
     values = {FIRST_SLOT + slot: value for slot, value in enumerate(values_of(sweep, cell))}
     whole = above(find, [list(part.end)], stop=part.source)
     for node in whole.values():

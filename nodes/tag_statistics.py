@@ -1,4 +1,4 @@
-"""The node that counts tags, and looks whether the trigger is fit to be one."""
+"""The node that counts tags, and checks whether the trigger is a good one."""
 
 from __future__ import annotations
 
@@ -22,23 +22,26 @@ class TagStatisticsNode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_TagStatistics", display_name="Tag Statistics", category=menu.CAPTIONS,
-            description="How often each tag occurs and which come together, which pictures lack the trigger, and, with "
-                        "model, clip and vae, whether the trigger means something to the base already.",
+            description="Shows how often each tag occurs, which tags come together, which images lack the trigger, "
+                        "and, with model, clip and vae, whether the trigger already has a meaning to the base model.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
                 LoraDataset.Input("dataset"),
-                io.String.Input("trigger", default="", tooltip="The word every caption should have."),
-                io.Int.Input("most", default=30, min=1, max=1000, tooltip="So many tags are in the table and chart."),
+                io.String.Input("trigger", default="", tooltip=(
+                    "The word that every caption should contain. Leave empty to skip this check.")),
+                io.Int.Input("most", default=30, min=1, max=1000, tooltip="Number of tags in the table and chart."),
                 io.Model.Input("model", optional=True, tooltip=(
-                    "With clip and vae: measures whether the trigger means something to this base.")),
-                io.Clip.Input("clip", optional=True, tooltip="Alone: tells the trigger's tokens."),
+                    "The base model. With clip and vae, the trigger's meaning to it is measured.")),
+                io.Clip.Input("clip", optional=True, tooltip=(
+                    "The text encoder. Alone, only the trigger's tokens are shown.")),
                 io.Vae.Input("vae", optional=True),
             ],
             outputs=[
                 LoraDataset.Output(display_name="dataset", tooltip="The same dataset."),
-                io.String.Output(display_name="report", tooltip="The table, with notes, and the trigger's verdict."),
+                io.String.Output(display_name="report", tooltip="The trigger's verdict, notes, and the table."),
                 io.Image.Output(display_name="chart"),
-                io.String.Output(display_name="lacking", tooltip="Files whose caption lacks the trigger, one a line."),
+                io.String.Output(display_name="lacking", tooltip=(
+                    "Names of the files whose caption lacks the trigger, one per line.")),
             ],
         )
 
@@ -58,7 +61,7 @@ def trigger_lines(trigger: str, model: Any, clip: Any, vae: Any, node_id: str | 
 
 
 def trigger_report(trigger: str, model: Any, clip: Any, vae: Any, progress: Work) -> TriggerReport:
-    """What can be said of the trigger with what is given."""
+    """What can be reported about the trigger from the inputs that are linked."""
     pieces = None if clip is None else tokenizer(clip)
     if model is None or clip is None or vae is None:
         return check_trigger(trigger, tokenize=pieces)
@@ -69,7 +72,7 @@ def trigger_report(trigger: str, model: Any, clip: Any, vae: Any, progress: Work
 
 
 def tokenizer(clip: Any) -> Callable[[str], Sequence[str]] | None:
-    """text → its pieces by the CLIP's first tokenizer that can name them; None if none can."""
+    """A function from a text to its pieces, by the CLIP's first tokenizer that can name them; None if none can."""
     def pieces(text: str) -> list[str]:
         name, chunks = next(iter(clip.tokenize(text, return_word_ids=True).items()))
         tokens = [token for chunk in chunks for token in chunk if token[-1] != 0]

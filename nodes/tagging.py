@@ -1,4 +1,4 @@
-"""Nodes that write captions from pictures: tags by a tagger, sentences by a captioner."""
+"""Nodes that caption images: tags by a tagger, sentences by a captioner."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from ..trainer.tagging.choice import RATINGS, PictureTags, TagChoice
 from .sockets import LoraDataset
 
 NO_CAPTIONER = "no captioner yet"
-NOTHING = "link images or a dataset; there is nothing to {}."
+NOTHING = "there is nothing to {}; link images or a dataset."
 SHOWN = 3
-"""Captions that are shown in the node."""
-ABSENT = "{} has no dataset to give, for none is linked to it; Dataset From Images makes one of images and tags"
+"""Number of captions shown in the node."""
+ABSENT = "{} has no dataset to give, because none is linked to it; Dataset From Images makes one from images and tags"
 
 
 class TagImages(io.ComfyNode):
@@ -37,42 +37,45 @@ class TagImages(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_TagImages", display_name="Tag Images", category=menu.CAPTIONS,
-            description="Booru tags for pictures or for a dataset, by a tagger (WD v3, cl_tagger, PixAI) that lies in "
-                        "models/taggers, or by the sandbox's own.",
+            description="Writes booru tags for images or a dataset, with a tagger in models/taggers (WD v3, cl_tagger, "
+                        "PixAI) or with the sandbox's own.",
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Combo.Input("tagger", options=tagger_names(), default=tags.SANDBOX, tooltip=(
-                    "sandbox knows only the drawn world that comes with the pack. The others lie in "
-                    "models/taggers/<name>/ as model.onnx and a label file, or are fetched with download.")),
+                    "The tagger. sandbox knows only the drawn world that comes with the pack. The others are in "
+                    "models/taggers/<name>/ as model.onnx and a label file, or are downloaded with download.")),
                 io.Boolean.Input("download", default=False, tooltip=(
-                    "Fetch a published tagger that is not there (0.4 to 1.4 GB), once. Else nothing is downloaded.")),
+                    "Download a published tagger if it is missing (0.4 to 1.4 GB, once). Off: nothing is downloaded.")),
                 io.Float.Input("general", default=0.0, min=0.0, max=1.0, step=0.01, tooltip=(
-                    "Least score of a tag, such as 0.35; 0 is what the model's makers advise.")),
+                    "Lowest score of a tag to keep, such as 0.35. 0 uses what the model's makers recommend.")),
                 io.Float.Input("character", default=0.0, min=0.0, max=1.0, step=0.01, tooltip=(
-                    "Least score of a character's name, such as 0.85; 0 is what the model's makers advise.")),
+                    "Lowest score of a character's name to keep, such as 0.85. 0 uses what the model's makers "
+                    "recommend.")),
                 io.Boolean.Input("mcut", default=False, tooltip=(
-                    "Instead of thresholds: cut each picture's tags at the widest gap between two scores.")),
-                io.String.Input("exclude", default="", multiline=True, tooltip="Tags never to write, between commas."),
-                io.Int.Input("most", default=0, min=0, max=1000, tooltip="At most so many tags, the surest; 0: all."),
+                    "Cut each image's tags at the widest gap between two scores, instead of using thresholds.")),
+                io.String.Input("exclude", default="", multiline=True, tooltip=(
+                    "Tags that are never written, separated by commas.")),
+                io.Int.Input("most", default=0, min=0, max=1000, tooltip=(
+                    "Maximum number of tags; the most certain ones are kept. 0: no limit.")),
                 io.Combo.Input("rating", options=list(RATINGS), default="none", tooltip=(
-                    "Whether the rating (general, sensitive, ...) becomes a tag, and where.")),
-                io.Boolean.Input("underscores", default=False, tooltip="Write long_hair rather than long hair."),
+                    "Place of the rating (general, sensitive, ...) among the tags; none leaves it out.")),
+                io.Boolean.Input("underscores", default=False, tooltip="Write long_hair instead of long hair."),
                 io.Combo.Input("merge", options=list(tags.MERGES), default="replace", tooltip=(
-                    "What becomes of a dataset's captions: replace them, append or prepend the tags to them, or keep "
-                    "them and tag only pictures without.")),
+                    "What happens to the captions a dataset already has: replace them, append or prepend the tags, or "
+                    "keep them and tag only images without one.")),
                 io.Int.Input("batch", default=tags.BATCH, min=1, max=256, tooltip=(
-                    "Pictures at a time. More is faster on a GPU, and takes more memory.")),
+                    "Images per batch. More is faster on a GPU and takes more memory.")),
                 io.Boolean.Input("keep_loaded", default=True, tooltip=(
-                    "Keep the tagger for the next run; off, its memory is free for the training.")),
+                    "Keep the tagger in memory for the next run. Turn this off to free its memory for training.")),
                 io.Image.Input("images", optional=True),
                 LoraDataset.Input("dataset", optional=True),
             ],
             outputs=[
                 LoraDataset.Output(display_name="dataset", tooltip="The dataset with its new captions."),
                 io.String.Output(display_name="tags", is_output_list=True, tooltip=(
-                    "The tags of each picture: first of the images, then of the dataset.")),
+                    "The tags of each image: first of the images, then of the dataset.")),
                 io.String.Output(display_name="scores", tooltip=(
-                    "How sure each tag of the dataset is, as JSON, for Edit Tags; of the images, by their number.")),
+                    "How certain each tag is, as JSON by image, for Edit Tags.")),
             ],
         )
 
@@ -101,33 +104,37 @@ class CaptionImages(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_CaptionImages", display_name="Caption Images", category=menu.CAPTIONS,
-            description="Sentences for pictures or for a dataset, for bases that read them (Flux and its like), by an "
-                        "image-to-text model in models/captioners: Florence-2, BLIP, or one that follows instructions.",
+            description="Describes images or a dataset in sentences, for base models that read them (such as Flux), "
+                        "with an image-to-text model in models/captioners: Florence-2, BLIP, or one that follows "
+                        "instructions.",
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Combo.Input("captioner", options=captioner_names() or [NO_CAPTIONER], tooltip=(
-                    "A folder of transformers in models/captioners. Nothing is downloaded: put one there, press R.")),
-                io.Combo.Input("detail", options=list(prose.DETAILS), default="normal", tooltip="How much to say."),
+                    "A transformers folder in models/captioners. Nothing is downloaded: put one there and press R.")),
+                io.Combo.Input("detail", options=list(prose.DETAILS), default="normal", tooltip=(
+                    "Length of the description.")),
                 io.String.Input("prompt", default="", multiline=True, tooltip=(
-                    "What to ask instead, of models that can be asked. BLIP takes the caption's beginning.")),
+                    "A question of your own, for models that take one. BLIP uses it as the beginning of the caption.")),
                 io.Combo.Input("merge", options=list(prose.MERGES), default="replace", tooltip=(
-                    "What becomes of a dataset's captions: replace them, put the sentence behind or before the tags, "
-                    "or keep them and describe only pictures without.")),
+                    "What happens to the captions a dataset already has: replace them, keep both with tags first or "
+                    "prose first, or keep them and describe only images without one.")),
                 io.String.Input("trigger", default="", tooltip="A word to put before each new caption."),
-                io.Int.Input("most_tokens", default=120, min=1, max=2000, tooltip="A caption's length at most."),
+                io.Int.Input("most_tokens", default=120, min=1, max=2000, tooltip=(
+                    "Maximum length of a caption, in tokens.")),
                 io.Int.Input("beams", default=1, min=1, max=16, tooltip=(
-                    "1: the likeliest word each time; more: search for the likeliest sentence, slower.")),
-                io.Boolean.Input("tidy", default=True, tooltip="Leave out openings such as: The image shows."),
-                io.Int.Input("batch", default=prose.BATCH, min=1, max=256, tooltip="Pictures at a time."),
+                    "1 takes the likeliest word each time. More beams search for the likeliest sentence, which is "
+                    "slower.")),
+                io.Boolean.Input("tidy", default=True, tooltip="Remove openings such as: The image shows."),
+                io.Int.Input("batch", default=prose.BATCH, min=1, max=256, tooltip="Images per batch."),
                 io.Boolean.Input("keep_loaded", default=True, tooltip=(
-                    "Keep the model for the next run; off, its memory is free for the training.")),
+                    "Keep the model in memory for the next run. Turn this off to free its memory for training.")),
                 io.Image.Input("images", optional=True),
                 LoraDataset.Input("dataset", optional=True),
             ],
             outputs=[
                 LoraDataset.Output(display_name="dataset", tooltip="The dataset with its new captions."),
                 io.String.Output(display_name="captions", is_output_list=True, tooltip=(
-                    "The sentence for each picture: first of the images, then of the dataset.")),
+                    "The sentence for each image: first of the images, then of the dataset.")),
             ],
         )
 
@@ -160,12 +167,12 @@ def _dataset_or_blocker(dataset: Dataset | None, node: str) -> Any:
 
 @dataclass
 class TaggedImages:
-    """What a tagger said of images and of a dataset.
+    """The tags that a tagger gave to images and to a dataset.
 
     Attributes:
         dataset: with its new captions; None if none was given.
-        texts: of each picture its tags, the images first.
-        found: by the picture's content; an image of the graph by its number.
+        texts: the tags of each image, the images of the workflow first.
+        found: tags by the image's content, or by its number for an image of the workflow.
     """
 
     dataset: Dataset | None = None
@@ -180,7 +187,7 @@ class TaggedImages:
 
 def tag_inputs(model: tags.Tagger, choice: TagChoice, images: Tensor | None, dataset: Dataset | None, merge: str,
            batch: int, work: Work) -> TaggedImages:
-    """Tag what there is. Raises UserError if there is nothing."""
+    """Tag the images and the dataset. Raises UserError if there are neither."""
     if images is None and dataset is None:
         raise UserError(NOTHING.format("tag"))
     told = TaggedImages()
@@ -209,18 +216,18 @@ def captioner_names() -> list[str]:
 
 
 def captioner_root(name: str) -> Path:
-    """The folder of models that has the captioner. Raises UserError if none has."""
+    """The folder of models that has the captioner. Raises UserError if none has it."""
     roots = paths.model_roots("captioners")
     found = next((root for root in roots if name in prose.installed_captioners(root)), None)
     if found is None:
-        raise UserError(f"there is no captioner {name!r} in {roots[0]}; put an image-to-text folder of transformers "
-                        "there, such as Florence-2 or BLIP, and press R.")
+        raise UserError(f"there is no captioner {name!r} in {roots[0]}. Put a transformers image-to-text folder there, "
+                        "such as Florence-2 or BLIP, and press R.")
     return found
 
 
 def caption_inputs(model: prose.Captioner, choice: prose.ProseChoice, images: Tensor | None, dataset: Dataset | None,
               merge: str, trigger: str, batch: int, work: Work) -> tuple[list[str], Dataset | None]:
-    """(a sentence for each picture, the dataset). Raises UserError if there is nothing to describe."""
+    """(a sentence for each image, the dataset). Raises UserError if there is nothing to describe."""
     if images is None and dataset is None:
         raise UserError(NOTHING.format("describe"))
     texts, after = [], None

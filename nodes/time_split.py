@@ -1,7 +1,7 @@
-"""The node that splits two LoRAs in time: one early, where the composition is made, the other late, where the look is.
+"""The node that splits two LoRAs in time: one early, when the composition forms, the other late, when the look forms.
 
-By the host's own hooks (comfy_extras/nodes_hooks.py), which the text encoder hands to the conditioning; a sampler that
-meets them changes the weights as it goes.
+It uses ComfyUI's own hooks (comfy_extras/nodes_hooks.py). The text encoder passes them to the conditioning, and a
+sampler that supports them changes the weights as it goes.
 """
 
 from __future__ import annotations
@@ -31,36 +31,36 @@ class TimeSplit(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         def factor(name: str, default: float, tooltip: str):
-            return io.Float.Input(name, default=default, min=0.0, max=2.0, step=0.05, tooltip=f"Of custom: {tooltip}")
+            return io.Float.Input(name, default=default, min=0.0, max=2.0, step=0.05, tooltip=f"For custom: {tooltip}")
 
         return io.Schema(
             node_id="LoraBootstrap_TimeSplit", display_name="Time Split", category=menu.STACK,
-            description="Character early, style late, by the host's own hooks: for LoRAs that no strengths reconcile. "
-                        "The CLIP carries them; encode both prompts with it, and give the sampler the model without "
-                        "them.",
+            description="Splits two LoRAs in time with ComfyUI's own hooks, for example character early and style "
+                        "late: for LoRAs that no strengths reconcile. The CLIP carries the hooks. Encode both prompts "
+                        "with it, and give the sampler the model without these LoRAs.",
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Clip.Input("clip", tooltip="The text encoder without these LoRAs."),
                 LoraStack.Input("LORA_STACK", tooltip=(
-                    "A character and a style: as their files say, else the first and the second. Others are on "
-                    "throughout.")),
+                    "A character and a style: the LoRAs whose files say so, or else the first and the second. All "
+                    "others are active throughout.")),
                 io.Combo.Input("preset", options=[*PRESETS, CUSTOM], default=next(iter(PRESETS)), tooltip=(
                     "character first: character 1 to 0.7, style 0.4 to 1 over the first half. style first: the "
                     "reverse. cross-fade at half: 1 to 0.3 and 0.3 to 1 around the middle. style fades: character 1, "
-                    "style 1 to 0.3 over the first half. custom: as below.")),
-                factor("character_start", 1.0, "times the character's strength at the first step."),
-                factor("character_end", 0.7, "times the character's strength from until on."),
-                factor("style_start", 0.4, "times the style's strength at the first step."),
-                factor("style_end", 1.0, "times the style's strength from until on."),
+                    "style 1 to 0.3 over the first half. custom: the five inputs below.")),
+                factor("character_start", 1.0, "factor for the character's strength at the first step."),
+                factor("character_end", 0.7, "factor for the character's strength from until on."),
+                factor("style_start", 0.4, "factor for the style's strength at the first step."),
+                factor("style_end", 1.0, "factor for the style's strength from until on."),
                 io.Float.Input("until", default=0.5, min=0.05, max=1.0, step=0.05, tooltip=(
-                    "Of custom: the share of the steps over which the strengths change.")),
+                    "For custom: the share of the steps over which the strengths change.")),
                 io.Boolean.Input("schedule_clip", default=False, tooltip=(
-                    "Encode the prompt anew for each strength. Off: the text encoder has the stack's strengths "
+                    "Encode the prompts again for each strength. Off: the text encoder has the stack's strengths "
                     "throughout.")),
             ],
             outputs=[
-                io.Clip.Output(display_name="CLIP", tooltip="For the text encoders of both prompts."),
-                io.Image.Output(display_name="curve", tooltip="Both strengths over the steps."),
+                io.Clip.Output(display_name="CLIP", tooltip="The text encoder for both prompts."),
+                io.Image.Output(display_name="curve", tooltip="A plot of both strengths over the steps."),
             ],
         )
 
@@ -79,10 +79,10 @@ class TimeSplit(io.ComfyNode):
 
 @dataclass(frozen=True)
 class Split:
-    """A stack of which two LoRAs change their strength over the steps.
+    """A stack in which two LoRAs change their strength over the steps.
 
     Attributes:
-        curves: by the place in the stack, the character's first.
+        curves: by place in the stack, the character's first.
     """
 
     stack: Sequence[LoraEntry]
@@ -91,12 +91,12 @@ class Split:
 
     @classmethod
     def of(cls, stack: Sequence[LoraEntry], curves: tuple[Curve, Curve]) -> Split:
-        """Raises UserError if there are no two LoRAs, or a file is not there."""
+        """Raises UserError if there are fewer than two LoRAs, or if a file is missing."""
         entries = stack_entries(stack)
         return cls(stack, entries, dict(zip(roles(entries), curves, strict=True)))
 
     def hooks(self) -> Any:
-        """The host's hooks for the whole stack; those without a curve are on throughout."""
+        """ComfyUI's hooks for the whole stack. LoRAs without a curve are active throughout."""
         whole = None
         for place, (name, strength, clip_strength) in enumerate(self.stack):
             hooks = run("CreateHookLora", lora_name=name, strength_model=strength, strength_clip=clip_strength)
@@ -107,7 +107,7 @@ class Split:
 
     @property
     def points(self) -> dict[str, list[Point]]:
-        """By name, the strength at each share of the steps where it changes."""
+        """By name: the strength at each share of the steps where it changes."""
         return {self.entries[place].name: [(share, factor * self.entries[place].strength)
                                            for share, factor in curve.stairs] for place, curve in self.curves.items()}
 
@@ -122,7 +122,7 @@ class Split:
 
 
 def keyframes(curve: Curve) -> Any:
-    """The host's keyframes for a curve; its percents are shares of the noise schedule."""
+    """ComfyUI's keyframes for a curve. Its percentages are shares of the noise schedule."""
     first = run("CreateHookKeyframe", strength_mult=curve.start, start_percent=0.0)
     if curve.start == curve.end:
         return first
@@ -132,7 +132,7 @@ def keyframes(curve: Curve) -> Any:
 
 
 def run(name: str, **inputs: Any) -> Any:
-    """The first output of a node of the host."""
+    """The first output of one of ComfyUI's own nodes."""
     return call(node_class(name)(), inputs)[0]
 
 

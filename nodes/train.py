@@ -1,4 +1,4 @@
-"""The node that trains a LoRA on the graph's own MODEL, and how its widgets become a TrainConfig."""
+"""The node that trains a LoRA on the workflow's own MODEL, and how its widgets become a TrainConfig."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from ..trainer.training.runs import Run, read_run
 from .sockets import LoraDataset, LoraModel, LoraRun, LoraStack, LoraTrainSettings, TrainSettings
 
 SAVES, VALIDATIONS, PREVIEWS = 4, 10, 5
-"""How often a run saves, measures and draws by itself."""
+"""How often a run saves, measures and draws by default."""
 NEEDS_TRIGGER = ("character", "concept")
 
 
 def _preset_tip(text: str, name: str) -> str:
-    """The tooltip, and what the presets hold under that name."""
+    """The tooltip, with the presets' values of that name."""
     rows = "; ".join(
         f"{family.title}: {'/'.join(dict.fromkeys(f'{getattr(family.presets[kind], name):g}' for kind in KINDS))}"
         for family in FAMILIES.values() if family.presets)
-    return f"{text} 0 is the preset (style/character and concept): {rows}."
+    return f"{text} 0 uses the preset (style/character and concept): {rows}."
 
 
 class TrainLora(io.ComfyNode):
@@ -45,18 +45,20 @@ class TrainLora(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_TrainLora", display_name="Train LoRA (Bootstrap)", category=menu.TRAIN,
-            description="Trains a LoRA on the model that is loaded, in place, and goes on in the same graph with the "
-                        "LoRA applied. Cancel and Stop & keep lose nothing; the same graph goes on where it was.",
+            description="Trains a LoRA on the loaded model, in place, and then continues the workflow with the LoRA "
+                        "applied. Neither Cancel nor Stop & keep loses work; after Cancel, queue the same workflow to "
+                        "continue.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
-                io.Model.Input("model", tooltip="The base. It is given back as it was."),
+                io.Model.Input("model", tooltip="The base model. It is left unchanged."),
                 io.Clip.Input("clip"),
                 io.Vae.Input("vae"),
                 LoraDataset.Input("dataset"),
                 *_widgets(),
-                LoraTrainSettings.Input("settings", optional=True, tooltip="From Train Settings; else the preset."),
+                LoraTrainSettings.Input("settings", optional=True, tooltip=(
+                    "Settings from Train Settings. Without them, the preset is used.")),
                 LoraDataset.Input("validation", optional=True, tooltip=(
-                    "Pictures to measure the loss on, not to train on.")),
+                    "Images to measure the loss on. They are not trained on.")),
             ],
             outputs=[
                 io.Model.Output(display_name="MODEL", tooltip="The model with the LoRA applied at strength 1."),
@@ -77,15 +79,15 @@ class TrainLora(io.ComfyNode):
             if kind is not None and kind not in KINDS:
                 raise UserError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}.")
             if kind in NEEDS_TRIGGER and trigger is not None and not split_tags(trigger):
-                raise UserError(f"the trigger is empty; a {kind} needs a word to call it by, such as "
-                                "eiei21girl. Only a style can do without.")
+                raise UserError(f"the trigger is empty; a {kind} needs a word that calls it, such as eiei21girl. Only "
+                                "a style can do without.")
         except UserError as error:
             return str(error)
         return True
 
     @classmethod
     def fingerprint_inputs(cls, name, retrain, **_) -> Any:
-        # a name that comes over a link shows only when the node runs
+        # a linked name is known only when the node runs
         return float("nan") if retrain else current_session().trainings.resumed(None if name is None else name.strip())
 
     @classmethod
@@ -101,27 +103,27 @@ class TrainLora(io.ComfyNode):
 def _widgets() -> list[Any]:
     return [
         io.String.Input("name", default="my_lora", tooltip=(
-            "Of the run and its file: output/loras/<name>/<name>.safetensors. The same name with other settings or "
-            "pictures is a new run, <name>-2.")),
+            "Name of the run and of its file: output/loras/<name>/<name>.safetensors. The same name with other "
+            "settings or images becomes a new run, <name>-2.")),
         io.String.Input("trigger", default="", tooltip=(
             "The word that calls the character or concept, such as eiei21girl. It is put first in every caption.")),
         io.Combo.Input("kind", options=list(KINDS), default="character", tooltip=(
-            "What is learnt; it picks the preset of the model's family.")),
+            "What the LoRA learns. It selects the preset of the model's family.")),
         io.Int.Input("steps", default=0, min=0, max=1_000_000, tooltip=_preset_tip("Training steps.", "steps")),
         io.Int.Input("rank", default=0, min=0, max=1024, tooltip=_preset_tip("Size of the LoRA.", "rank")),
         io.Float.Input("alpha", default=0.0, min=0.0, max=4096.0, step=0.5, tooltip=_preset_tip(
-            "The LoRA counts alpha / rank, so the learning rate is worth what that ratio makes of it. With a rank of "
-            "your own, 0 keeps the preset's ratio.", "alpha")),
+            "The LoRA's effect is scaled by alpha / rank. Doubling the ratio has about the effect of doubling the "
+            "learning rate. If you set your own rank, 0 keeps the preset's ratio.", "alpha")),
         io.Float.Input("learning_rate", default=0.0, min=0.0, max=10.0, step=1e-7, tooltip=_preset_tip(
             "Learning rate, for the preset's alpha / rank.", "learning_rate")),
         io.Int.Input("batch_size", default=0, min=0, max=4096, tooltip=_preset_tip(
-            "Pictures in a batch, each with its own caption. More takes more memory.", "batch_size")),
+            "Images per batch, each with its own caption. More takes more memory.", "batch_size")),
         io.Int.Input("resolution", default=0, min=0, max=8192, step=8, tooltip=(
-            "Side in pixels of the square whose area no picture exceeds; 0 is the model's own.")),
+            "Side in pixels of the square whose area no image exceeds. 0 uses the model's own.")),
         io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False, tooltip=(
-            "The same seed, settings, pictures and model make the same LoRA on the same machine.")),
+            "The same seed, settings, images and model give the same LoRA on the same machine.")),
         io.Boolean.Input("retrain", default=False, tooltip=(
-            "Train anew even if the same run is there, finished or begun.")),
+            "Train again even if the same run exists, finished or not.")),
     ]
 
 
@@ -151,7 +153,7 @@ _SETTING = {"steps": "steps", "rank": "adapter.rank", "alpha": "adapter.alpha",
 
 @dataclasses.dataclass(frozen=True)
 class TrainRequest:
-    """What the node was asked to train."""
+    """What the node is asked to train."""
 
     dataset: Dataset
     validation: Dataset | None
@@ -161,15 +163,16 @@ class TrainRequest:
 
 
 def check_name(name: str) -> None:
-    """Raises UserError if a run cannot be called so."""
+    """Raises UserError if the name cannot be a run's."""
     TrainConfig(name=name.strip())
     paths.own_folder(paths.loras_root(), name)
 
 
 def make_config(job: TrainRequest, family: Family, precision: str) -> TrainConfig:
-    """The family's preset, then TrainSettings, then the node's own widgets; and how often to save, measure and draw.
+    """The family's preset, overridden by TrainSettings, then by the node's own widgets, plus how often to save, measure
+    and draw.
 
-    Raises UserError for values that cannot be, and for pictures without any caption or trigger to call them by.
+    Raises UserError for invalid values, and for images with neither a caption nor a trigger.
     """
     widgets, settings = job.widgets, dict(job.settings.values)
     check_name(widgets.name)
@@ -181,8 +184,8 @@ def make_config(job: TrainRequest, family: Family, precision: str) -> TrainConfi
         "precision": precision, "name": widgets.name.strip(), "data.trigger": widgets.trigger.strip(),
         "seed": widgets.seed, **settings, **own})
     if not config.data.trigger and not any(sample.caption for sample in job.dataset):
-        raise UserError(f"none of the {len(job.dataset)} pictures has a caption, and there is no trigger. Put a .txt "
-                        "beside each picture (a.txt for a.png), or give a trigger.")
+        raise UserError(f"none of the {len(job.dataset)} images has a caption, and there is no trigger. Put a .txt "
+                        "beside each image (a.txt for a.png), or give a trigger.")
     return config.replace(**_cadence(config, settings, job))
 
 
@@ -198,7 +201,7 @@ def _cadence(config: TrainConfig, settings: Mapping[str, Any], job: TrainRequest
 
 
 def preset_line(family: Family, config: TrainConfig) -> str:
-    """What is trained with, alpha / rank beside the rate, as the node shows it before the first step."""
+    """The settings of the training, with alpha / rank beside the rate, as the node shows them before the first step."""
     adapter, rate = config.adapter, config.optimizer.learning_rate
     return (f"{family.title}, {config.kind}: {config.steps} steps, rank {adapter.rank}, alpha {adapter.alpha:g} "
             f"(alpha/rank {adapter.alpha / adapter.rank:g}) at rate {rate:g}, batch {config.data.batch_size}, "
@@ -209,9 +212,9 @@ def preset_line(family: Family, config: TrainConfig) -> str:
 
 
 def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, node_id: str | None) -> tuple[Finished, list[str]]:
-    """Train, telling the host as it goes; returns how it ended and what was warned of.
+    """Train, and report to ComfyUI meanwhile. Returns how it ended, and the warnings.
 
-    On Cancel and on errors what was trained is saved before they are raised again.
+    On Cancel and on errors, what was trained is saved before they are raised again.
     """
     from ..host.backbone import model as host
     from ..trainer.training.loop import train
@@ -219,16 +222,16 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, node_id: str | 
     training = current_session().trainings.begin(job.widgets.name.strip(), node_id)
     reporter = Reporter(training)
     try:
-        reporter.preparing("making room for the training")
+        reporter.preparing("freeing memory for the training")
         host.release_memory()
-        with torch.inference_mode(False):  # the host runs nodes in a mode whose tensors cannot be trained through
+        with torch.inference_mode(False):  # ComfyUI runs nodes in a mode whose tensors cannot be trained through
             base = host.HostBackbone(*parts)
             reporter.memory = lambda: host.memory_in_use(base.device)
             config = make_config(job, base.family, default_precision(base))
             training.steps = config.steps
             reporter.headline = preset_line(base.family, config)
             reporter.preparing(reporter.headline)
-            for note in job.dataset.notes if job.validation is not None else ():  # else the loop tells them
+            for note in job.dataset.notes if job.validation is not None else ():  # else the loop reports them
                 reporter(Warned(note))
             with closing(train(base, job.dataset, config, paths.loras_root(), validation=job.validation,
                                should_stop=training.stop.is_set, retrain=job.retrain)) as events:
@@ -236,7 +239,8 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, node_id: str | 
                     reporter(event)
         return event, reporter.notes
     except comfy.model_management.InterruptProcessingException:
-        reporter.ended("cancelled", f"cancelled at step {training.step}; queue the graph again to go on from there")
+        reporter.ended("cancelled", f"cancelled at step {training.step}; queue the same workflow again to continue "
+                                    "from there")
         raise
     except BaseException as error:
         reporter.ended("failed", str(error) or type(error).__name__)
@@ -246,7 +250,7 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, node_id: str | 
 
 
 def default_precision(backbone: Any) -> str:
-    """fp32 for a model that is in fp32 or on the CPU; else bf16, or fp16 where the device has no bf16."""
+    """fp32 for a model in fp32 or on the CPU; else bf16, or fp16 where the device has no bf16."""
     device = backbone.device
     dtype = next((parameter.dtype for parameter in backbone.network.parameters()), torch.float32)
     if device.type == "cpu" or dtype == torch.float32:
@@ -255,7 +259,7 @@ def default_precision(backbone: Any) -> str:
 
 
 def run_summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:
-    """What the prompt's history keeps of a training."""
+    """The summary of a training in ComfyUI's prompt history."""
     path = Path(finished.path)
     return {"run": run.name, "lora": paths.lora_name(path), "path": str(path), "step": finished.step,
             "steps": run.config.steps, "stopped": finished.stopped, "reused": finished.reused, "notes": notes}

@@ -1,6 +1,6 @@
 """A small, really trained text-to-image model of a drawn character world.
 
-It lets the pack run, be tested and be measured without a download.  Importing this package does not import torch.
+With it the pack can run, be tested and be measured without a download. Importing this package does not import torch.
 """
 from pathlib import Path
 

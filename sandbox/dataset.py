@@ -18,7 +18,7 @@ PAINTER = ("world.py", "dataset.py", "drawing.py", "figure.py", "backdrop.py")
 
 
 def sample_scenes(count: int, seed: int, signatures: float = 0.0) -> list[Scene]:
-    """`count` random scenes, none of a held-out character; a share of them has a signature."""
+    """`count` random scenes, none of them of a held-out character; a share of them has a signature."""
     rng = random.Random(seed)
     scenes = []
     for _ in range(count):
@@ -30,7 +30,7 @@ def sample_scenes(count: int, seed: int, signatures: float = 0.0) -> list[Scene]
 
 
 def render(scenes: list[Scene], seed: int) -> np.ndarray:
-    """uint8 [N, 64, 64, 3]; each picture is framed a little off, so that crops of pictures are no surprise."""
+    """uint8 [N, 64, 64, 3]; each image is framed slightly off, so that crops of images are familiar too."""
     chunks = [(scenes[k:k + CHUNK], f"{seed}/{k}") for k in range(0, len(scenes), CHUNK)]
     if len(chunks) <= 2:
         return np.concatenate([_render_chunk(chunk) for chunk in chunks])
@@ -50,7 +50,7 @@ def _jitter(rng: random.Random) -> tuple[float, float, float]:
 
 
 def cached_drawings(folder: Path, scenes: list[Scene], seed: int) -> np.ndarray:
-    """`render`, kept in `folder` from the first use on; the name tells the scenes and the painter apart."""
+    """`render`, cached in `folder` after the first use; the file's name depends on the scenes and the painter."""
     painter = b"".join((Path(__file__).parent / name).read_bytes() for name in PAINTER)
     key = zlib.crc32(painter + repr(scenes).encode())
     path = folder / f"drawings-{seed}-{key:08x}.npy"

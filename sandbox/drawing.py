@@ -1,4 +1,4 @@
-"""The painter of the drawn world: a `Scene` becomes a picture (Pillow, supersampled).
+"""The painter of the drawn world: a `Scene` becomes an image (Pillow, supersampled).
 
 Shapes live in a unit square that shows the full body from the front.  A point goes through the angle's
 perspective, then through the framing's crop, then to pixels; so every angle has every framing.
@@ -157,9 +157,9 @@ class Canvas:
 
 
 def draw(scene: Scene, size: int = 64, jitter: tuple[float, float, float] = (0.0, 0.0, 1.0)) -> Image.Image:
-    """Paint `scene` as a square RGB picture of `size` pixels.
+    """Paint `scene` as a square RGB image of `size` pixels.
 
-    `jitter` is (shift x, shift y, zoom): shares of the picture's side, and the size of the crop's side.
+    `jitter` is (shift x, shift y, zoom): shares of the image's side, and the size of the crop's side.
     """
     from .backdrop import paint_backdrop
     from .figure import paint_figure

@@ -1,4 +1,4 @@
-"""Measures the sandbox: what the base draws of held-out characters, the VAE, the judge, and the file sizes."""
+"""Measures the sandbox: how the base model draws held-out characters, the VAE, the judge, and the file sizes."""
 from __future__ import annotations
 
 import json
@@ -23,7 +23,7 @@ IMAGES, CFG, BATCH = 320, 4.0, 32
 
 
 def load_base(folder: Path) -> StableDiffusionPipeline:
-    """The sandbox base in float32, silent."""
+    """The sandbox base model in float32, without progress bars."""
     pipeline = StableDiffusionPipeline.from_pretrained(folder).to(torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -31,7 +31,7 @@ def load_base(folder: Path) -> StableDiffusionPipeline:
 
 def generate(pipeline: StableDiffusionPipeline, captions: Sequence[str], steps: int = 20, cfg: float = CFG,
              seed: int = 0) -> torch.Tensor:
-    """Pictures of the captions, [B,3,64,64] in 0..1."""
+    """Images drawn from the captions, [B,3,64,64] in 0..1."""
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for start in range(0, len(captions), BATCH):
@@ -42,7 +42,7 @@ def generate(pipeline: StableDiffusionPipeline, captions: Sequence[str], steps: 
 
 
 def held_out_scenes(count: int, seed: int) -> list[Scene]:
-    """Random scenes of the held-out characters in turn, without their signatures: no caption can name those."""
+    """Random scenes of the held-out characters in turn, without their signatures, because no caption can name those."""
     rng = random.Random(seed)
     plain = [Character(*character.identity) for character in HELD_OUT.values()]
     return [sample_scene(rng, plain[k % len(plain)]) for k in range(count)]
@@ -53,7 +53,7 @@ def caption(scene: Scene) -> str:
 
 
 def contact_sheet(pixels: torch.Tensor, columns: int, zoom: int = 2) -> Image.Image:
-    """[N,3,H,W] in 0..1 as one picture, row by row."""
+    """[N,3,H,W] in 0..1 as one image, row by row."""
     images = (pixels.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
     side = images.shape[1]
     rows = -(-len(images) // columns)
@@ -64,7 +64,7 @@ def contact_sheet(pixels: torch.Tensor, columns: int, zoom: int = 2) -> Image.Im
 
 
 def measure_base(pipeline: StableDiffusionPipeline, count: int, steps: int, seed: int = 7) -> dict[str, float]:
-    """Accuracy of each visible attribute on pictures of held-out characters, as the judge reads them."""
+    """Accuracy of each visible attribute in images of held-out characters, as the judge reads them."""
     scenes = held_out_scenes(count, seed)
     scores = load_judge().score(generate(pipeline, [caption(scene) for scene in scenes], steps, seed=seed), scenes)
     figures = {name: scores.attributes[name] for name in ATTRIBUTES}

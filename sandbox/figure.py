@@ -1,4 +1,4 @@
-"""The chibi figure: about half of its height is head, so that eyes and signatures survive 64 pixels."""
+"""The chibi figure: the head is about half of its height, so that eyes and signatures survive 64 pixels."""
 from __future__ import annotations
 
 from .drawing import BLUSH, INNER_EAR, PAINT, SHOES, SKIN, SOCKS, Canvas, Points, ellipse, mix, ribbon
@@ -130,7 +130,7 @@ _EAR_SHAPES = {
 
 def _bangs(canvas: Canvas) -> None:
     hair = _hair(canvas)
-    # From above more of the crown is seen, from below less of it.
+    # From above, more of the crown is visible; from below, less.
     low = {"from above": .055, "from below": -.045}.get(canvas.scene.angle, 0)
     rim = .30 + low
     canvas.shape([*ellipse(.5, .345, .245, .215, 180, 360), (.745, .43), (.70, .44 + low), (.685, rim + .02),
@@ -167,7 +167,7 @@ def _face(canvas: Canvas) -> None:
 
 def _eye(canvas: Canvas, x: float, y: float, color) -> None:
     canvas.pen.polygon(canvas.place(ellipse(x, y, .056, .078)), fill=BLACK)
-    # The iris keeps its full colour in every style: it is what names the eyes.
+    # The iris keeps its full colour in every style, because it decides the tag of the eyes.
     canvas.pen.polygon(canvas.place(ellipse(x, y + .008, .047, .064)), fill=color)
     canvas.pen.polygon(canvas.place(ellipse(x, y - .012, .017, .024)), fill=mix(color, BLACK, .8))
     canvas.pen.polygon(canvas.place(ellipse(x - .022, y - .034, .016, .018)), fill=WHITE)

@@ -1,4 +1,4 @@
-"""The sandbox's judge: a small conv net that reads every attribute and the signature of a picture.
+"""The sandbox's judge: a small conv net that reads every attribute and the signature in an image.
 
 It measures what a LoRA has learnt: who is shown (identity, signature) and whether the prompt was followed.
 """
@@ -27,10 +27,10 @@ HEADS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class JudgeScores:
-    """Shares (0..1) of what should be seen and was read right; NaN where a picture should show nothing of it.
+    """Shares (0..1) of what should be visible and was read correctly; NaN where an image should show nothing of it.
 
-    `identity`, `signature` (its kind) and `prompt` (the context) hold one value per picture, [B];
-    `attributes` holds the mean of each head over the pictures that should show it.
+    `identity`, `signature` (its kind) and `prompt` (the context) hold one value per image, [B];
+    `attributes` holds the mean of each head over the images that should show it.
     """
     identity: torch.Tensor
     signature: torch.Tensor
@@ -51,7 +51,7 @@ class JudgeScores:
 
 
 class Residual(nn.Module):
-    """x plus a 3x3 convolution of it, both kept at the same size."""
+    """x plus a 3x3 convolution of it; the size does not change."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -82,7 +82,7 @@ class Judge(nn.Module):
         self.likeness = nn.Linear(FEATURES, LIKENESS)
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
-        """[B,3,H,W] in 0..1 to [B,256]; other sizes than 64 are resized."""
+        """[B,3,H,W] in 0..1 to [B,256]; sizes other than 64 are resized."""
         if pixels.shape[-2:] != (PIXELS, PIXELS):
             pixels = F.interpolate(pixels, (PIXELS, PIXELS), mode="bilinear", antialias=True)
         x = self.trunk(pixels * 2 - 1)
@@ -103,13 +103,13 @@ class Judge(nn.Module):
 
     @torch.no_grad()
     def embed(self, pixels: torch.Tensor) -> torch.Tensor:
-        """[B,64] of length 1; near for one character (identity and signature), however it is shown."""
+        """[B,64] of length 1; close together for one character (identity and signature), however it is shown."""
         return self.likenesses(self.features(pixels))
 
     def score(self, pixels: torch.Tensor, scenes: Sequence[Scene]) -> JudgeScores:
-        """Compare what is read from each picture with the scene it should show."""
+        """Compare what is read from each image with the scene that it should show."""
         if len(pixels) != len(scenes):
-            raise ValueError(f"{len(pixels)} pictures but {len(scenes)} scenes; give one scene per picture")
+            raise ValueError(f"{len(pixels)} images but {len(scenes)} scenes; give one scene per image")
         chosen = {head: part.argmax(1) for head, part in self.read(pixels).items()}
         targets = {head: torch.tensor([label(scene, head) for scene in scenes]) for head in HEADS}
         hits = {head: torch.where(targets[head] < 0, torch.nan, (chosen[head].cpu() == targets[head]).float())
@@ -124,7 +124,7 @@ class Judge(nn.Module):
 
 
 def label(scene: Scene, head: str) -> int:
-    """The index in `HEADS[head]` that a picture of `scene` shows, or -1 where nothing of it is visible."""
+    """The index in `HEADS[head]` that an image of `scene` shows, or -1 if nothing of it is visible."""
     signature = scene.character.signature
     shown = visible(scene, "signature")
     if head == "signature":
@@ -135,7 +135,7 @@ def label(scene: Scene, head: str) -> int:
 
 
 def load_judge() -> Judge:
-    """The trained judge in float32, ready to read."""
+    """The trained judge in float32, ready to use."""
     judge = Judge()
     weights = {name: value.float() if value.is_floating_point() else value
                for name, value in load_file(JUDGE_FILE).items()}

@@ -1,6 +1,6 @@
 """Makes every weight of the sandbox from one seed: `python -m lora_bootstrap.sandbox.make_base --stage vae`.
 
-Run the stages in the order of `STAGES`; two CPU cores need about an hour and a half in all.
+Run the stages in the order of `STAGES`; two CPU cores need about an hour and a half in total.
 """
 from __future__ import annotations
 

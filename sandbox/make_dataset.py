@@ -1,8 +1,8 @@
 """Draws the example datasets in `dataset/`: `python -m lora_bootstrap.sandbox.make_dataset`.
 
-A character's is what a user would have gathered of one held-out character: views from every side, near and far, in
-changing moods, places and styles, each with its tags beside it. A style's is the other way round: one look that the
-base has never seen, and somebody else in every picture.
+A character's dataset is what a user would collect of one held-out character: views from every side, near and far,
+in changing moods, places and styles, each with its tags beside it. A style's is the other way round: one look that the
+base model has never seen, and a different person in every image.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ CHARACTERS = ("akane",)
 COUNT = 20
 SIDE = 128
 STYLES = {"flat color": 8, "lineart": 3, "pastel": 3, "dark": 3, "pixel art": 3}
-"""How many of the pictures are in each style: what stays the same over several styles is the character."""
+"""Number of images in each style. What stays the same over several styles is the character."""
 STORYBOOK, STORYBOOK_COUNT, STORYBOOK_SIDE = "storybook", 16, 80
 INK: Color = (112, 52, 24)
 PAPER: Color = (255, 236, 188)
-"""Of the storybook style: line drawings with a broad pen, printed in brown ink on yellowed paper."""
+"""The storybook style: line drawings with a broad pen, printed in brown ink on yellowed paper."""
 
 
 def views(name: str) -> list[Scene]:
-    """COUNT scenes of a held-out character: each angle in each framing, the other attributes evenly dealt."""
+    """COUNT scenes of a held-out character: each angle in each framing, the other attributes evenly distributed."""
     rng = random.Random(name)
-    # The 15 pairs once, then the full body from each angle again: it alone shows everything.
+    # The 15 pairs once, then the full body from each angle again, because only it shows everything.
     framings = [*ATTRIBUTES["framing"], "full body"]
     pairs = [(angle, framing) for framing, angle in itertools.product(framings, ATTRIBUTES["angle"])]
     decks = [_dealt(rng, ATTRIBUTES[attribute]) for attribute in ("expression", "background")]
@@ -41,7 +41,8 @@ def views(name: str) -> list[Scene]:
 
 
 def storybook_scenes() -> list[Scene]:
-    """STORYBOOK_COUNT scenes, none of them of anybody like a held-out character; all attributes are evenly dealt."""
+    """STORYBOOK_COUNT scenes, none of them showing anybody like a held-out character; all attributes are evenly
+    distributed."""
     rng = random.Random(STORYBOOK)
     context = [_dealt(rng, ATTRIBUTES[name], STORYBOOK_COUNT) for name in CONTEXT if name != "style"]
     while True:
@@ -59,23 +60,24 @@ def _dealt(rng: random.Random, tags: Sequence[str], count: int = COUNT) -> list[
 
 
 def make_dataset(folder: Path, name: str) -> None:
-    """Write the views of a character as numbered PNG files with tags, SIDE pixels a side."""
+    """Write the views of a character as numbered PNG files with tags, SIDE pixels per side."""
     rng = random.Random(f"{name}, framing")
     for number, scene in enumerate(views(name), start=1):
-        # No two photographers stand in the same place.
+        # Each image is framed slightly differently, as by different photographers.
         jitter = (rng.uniform(-0.04, 0.04), rng.uniform(-0.04, 0.04), rng.uniform(0.94, 1.1))
         _write(folder, number, scene, draw(scene, SIDE, jitter), caption_tags(scene))
 
 
 def make_storybook(folder: Path) -> None:
-    """Write pictures in the storybook style as numbered PNG files, STORYBOOK_SIDE pixels a side. No tag names it."""
+    """Write images in the storybook style as numbered PNG files, STORYBOOK_SIDE pixels per side. No tag names the
+    style."""
     for number, scene in enumerate(storybook_scenes(), start=1):
         tags = [tag for tag in caption_tags(scene) if tag != scene.style]
         _write(folder, number, scene, printed(draw(scene, STORYBOOK_SIDE)), tags)
 
 
 def printed(image: Image.Image) -> Image.Image:
-    """A picture as INK on PAPER: black becomes the one and white the other, and colours lie between."""
+    """An image as INK on PAPER: black becomes ink, white becomes paper, and colours lie in between."""
     table = [mix(INK, PAPER, value / 255) for value in range(256)]
     return image.point([color[channel] for channel in range(3) for color in table])
 

@@ -1,6 +1,6 @@
-"""Trains the judge on drawings with and without signatures, made fair for generated pictures.
+"""Trains the judge on drawings with and without signatures, degraded so that it also reads generated images well.
 
-Pictures are blurred, noised and sent through the VAE, as a diffusion model's are.  The likeness embedding
+Drawings are blurred, noised and sent through the VAE, as a diffusion model's images are. The likeness embedding
 learns by a supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362) against near twins.
 """
 from __future__ import annotations
@@ -36,7 +36,7 @@ TEMPERATURE, LIKENESS_WEIGHT = 0.1, 0.2
 
 
 def twin(rng: random.Random, character: Character) -> Character:
-    """A character that differs from `character` in one identity attribute or in its signature only."""
+    """A character that differs from `character` in only one identity attribute, or only in its signature."""
     while True:
         if rng.random() < 0.4:
             changed = _other_signature(rng, character)
@@ -60,7 +60,7 @@ def _other_signature(rng: random.Random, character: Character) -> Character:
 
 
 def group_scenes(count: int, seed: int) -> list[Scene]:
-    """`count` groups of four scenes: two of a character, two of its twin."""
+    """`count` groups of four scenes: two of a character and two of its twin."""
     rng = random.Random(seed)
     scenes = []
     for _ in range(count):
@@ -84,7 +84,7 @@ def blemish(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 @torch.no_grad()
 def roundtrip(vae: AutoencoderKL, x: torch.Tensor, generator: torch.Generator, noise: float) -> torch.Tensor:
-    """x through the VAE, its latents disturbed by up to `noise` standard deviations."""
+    """x after a round trip through the VAE, with its latents disturbed by up to `noise` standard deviations."""
     out = []
     for part in x.split(100):
         with autocast():
@@ -95,7 +95,7 @@ def roundtrip(vae: AutoencoderKL, x: torch.Tensor, generator: torch.Generator, n
 
 
 def likeness_loss(embeddings: torch.Tensor, who: torch.Tensor) -> torch.Tensor:
-    """Supervised contrastive loss: pictures with the same `who` attract each other."""
+    """Supervised contrastive loss: images with the same `who` attract each other."""
     itself = torch.eye(len(who), dtype=torch.bool)
     similarity = (embeddings @ embeddings.T / TEMPERATURE).masked_fill(itself, -1e4)
     positive = (who[:, None] == who[None, :]) & ~itself
@@ -116,7 +116,7 @@ def labels(scenes: list[Scene]) -> torch.Tensor:
 
 
 def train_judge(shop: Workshop, steps: int) -> None:
-    """Train the judge; one that is there goes on learning, from other draws."""
+    """Train the judge. If one exists, it continues to learn, from other draws."""
     again = JUDGE_FILE.exists()
     torch.manual_seed(21 + again)
     generator = torch.Generator().manual_seed(21 + again)
@@ -151,7 +151,7 @@ def train_judge(shop: Workshop, steps: int) -> None:
 
 
 def _batch(pixels: torch.Tensor, decoded: torch.Tensor, generator: torch.Generator):
-    # Half of the groups come from those that were also sent through the VAE, and are shown in that form.
+    # Half of the groups are those that were also sent through the VAE, and are shown in that form.
     half = BATCH_GROUPS // 2
     groups = torch.cat([torch.randint(len(pixels) // GROUP, (half,), generator=generator),
                         torch.randint(len(decoded) // GROUP, (half,), generator=generator)])
@@ -179,7 +179,7 @@ def measure_judge(vae: AutoencoderKL, groups: int = 500) -> dict[str, float]:
 
 
 def _likeness_figures(e: torch.Tensor) -> dict[str, float]:
-    """The chance that a picture is nearer to its own character than to another, and than to the twin."""
+    """The chance that an image is nearer to its own character than to another, and than to the twin."""
     groups = e.view(-1, GROUP, e.shape[1])
     same = (groups[:, 0] * groups[:, 1]).sum(1)
     near = (groups[:, 0] * groups[:, 2]).sum(1)

@@ -77,7 +77,7 @@ def train_tokenizer(shop: Workshop, _steps: int = 0) -> None:
     merges = learn_merges(list(dict.fromkeys(world_words() + COMMON)))
     symbols = byte_symbols()
     tokens = [*symbols, *(symbol + "</w>" for symbol in symbols)]
-    # Two ways to one string would share a token, so each string is listed once.
+    # Two sequences of merges to one string share a token, so each string is listed once.
     tokens = list(dict.fromkeys([*tokens, *("".join(pair) for pair in merges), START, END]))
     special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
     config = {**special, "tokenizer_class": "CLIPTokenizer", "model_max_length": LENGTH, "do_lower_case": True,

@@ -24,7 +24,8 @@ NOISE = {"num_train_timesteps": 1000, "beta_schedule": "scaled_linear", "beta_st
 
 
 def build_unet() -> UNet2DConditionModel:
-    """Level widths are whole multiples of the first and of 32, so that ComfyUI's own classes hold it."""
+    """A UNet whose level widths are whole multiples of the first and of 32, so that ComfyUI's own classes can hold
+    it."""
     return UNet2DConditionModel(
         sample_size=16, in_channels=4, out_channels=4, block_out_channels=(96, 96, 96), layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -81,7 +82,7 @@ def encoded_drawings(shop: Workshop, vae: AutoencoderKL):
 
 
 def write_pipeline_frame(shop: Workshop) -> None:
-    """model_index.json and the scheduler: what a StableDiffusionPipeline folder has beside the models."""
+    """Write model_index.json and the scheduler: everything in a StableDiffusionPipeline folder besides the models."""
     DDIMScheduler(**NOISE, clip_sample=False, set_alpha_to_one=False, steps_offset=1).save_pretrained(
         shop.base / "scheduler")
     index = {
@@ -101,7 +102,7 @@ def save_snapshot(shop: Workshop, average: Pair) -> None:
 
 
 class Trainer:
-    """The state of the run; `save` and `resume` keep it across a stop."""
+    """The state of the run; `save` and `resume` preserve it across a stop."""
 
     def __init__(self, shop: Workshop, steps: int):
         torch.manual_seed(31)
@@ -130,7 +131,7 @@ class Trainer:
                 part.load_state_dict(state[name])
 
     def learn(self, latents: torch.Tensor, ids: torch.Tensor) -> float:
-        """One step on a batch; returns the weighted loss."""
+        """Do one step on a batch, and return the weighted loss."""
         timesteps = torch.randint(0, 1000, (len(latents),))
         noise = torch.randn_like(latents)
         noisy = self.noise.add_noise(latents, noise, timesteps)
@@ -149,7 +150,7 @@ class Trainer:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        # Early on the average follows quickly, else it would remember the random start.
+        # Early on, the average follows quickly; otherwise it would remember the random start.
         share = max(EMA_SHARE, 1 / (1 + self.step / 5))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.pair.parameters()), share)
 
@@ -160,7 +161,7 @@ def train_unet(shop: Workshop, steps: int) -> None:
     write_pipeline_frame(shop)
     trainer = Trainer(shop, steps)
     trainer.resume()
-    # A resumed run goes on with other draws than it began with.
+    # A resumed run continues with other draws than it began with.
     torch.manual_seed(31 + trainer.step)
     rng = random.Random(31 + trainer.step)
     losses = []

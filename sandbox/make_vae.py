@@ -15,7 +15,7 @@ HELD_BACK = 500
 
 
 def build_vae() -> AutoencoderKL:
-    # GroupNorm (32 groups, as in every host) over 32 channels would erase each channel's mean: the colour.
+    # GroupNorm (32 groups, as everywhere) over 32 channels would erase each channel's mean, which is the colour.
     return AutoencoderKL(
         in_channels=3, out_channels=3, latent_channels=4, sample_size=64, block_out_channels=(64, 64, 64),
         down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
@@ -23,7 +23,8 @@ def build_vae() -> AutoencoderKL:
 
 
 def paste_patches(x: torch.Tensor, generator: torch.Generator, most: int = 3) -> torch.Tensor:
-    """Paste up to `most` small shapes of random colours on [B,3,H,W], so that marks no drawing has reconstruct."""
+    """Paste up to `most` small shapes of random colours on [B,3,H,W], so that marks that occur in no drawing can be
+    reconstructed."""
     batch, _, height, width = x.shape
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
 
@@ -34,7 +35,7 @@ def paste_patches(x: torch.Tensor, generator: torch.Generator, most: int = 3) ->
         cx, cy = rand(batch, 1, 1, high=width), rand(batch, 1, 1, high=height)
         rx, ry = rand(batch, 1, 1, low=2, high=7), rand(batch, 1, 1, low=2, high=7)
         dx, dy = (columns - cx).abs() / rx, (rows - cy).abs() / ry
-        # The exponent runs from a diamond (1) over an ellipse (2) to nearly a box (6).
+        # The exponent ranges from a diamond (1) through an ellipse (2) to nearly a box (6).
         power = torch.tensor([1.0, 2.0, 6.0])[torch.randint(3, (batch, 1, 1), generator=generator)]
         inside = (dx ** power + dy ** power < 1) & (rand(batch, 1, 1) < 0.4)
         x = torch.where(inside[:, None], rand(batch, 3, 1, 1, low=-1), x)
@@ -42,7 +43,7 @@ def paste_patches(x: torch.Tensor, generator: torch.Generator, most: int = 3) ->
 
 
 def reconstruction_loss(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    """L1 of the pixels, of their gradients (it is edges that blur first), and a little of the squared error."""
+    """L1 of the pixels and of their gradients (because edges blur first), plus a little of the squared error."""
     loss = F.l1_loss(y, x) + F.mse_loss(y, x)
     for dim in (2, 3):
         loss = loss + F.l1_loss(y.diff(dim=dim), x.diff(dim=dim))

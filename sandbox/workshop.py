@@ -26,7 +26,7 @@ class Workshop:
     log_file: Path = SANDBOX_DIR / "training_log.jsonl"
 
     def base_drawings(self) -> tuple[list[Scene], np.ndarray]:
-        """The scenes that the VAE and the UNet learn, and their drawings, uint8 [N,64,64,3]."""
+        """The scenes that the VAE and the UNet learn from, and their drawings, uint8 [N,64,64,3]."""
         scenes = sample_scenes(DRAWINGS, seed=1)
         return scenes, self.render(scenes, seed=1)
 
@@ -48,7 +48,7 @@ def _short(value):
 
 
 def autocast():
-    """bfloat16 where the CPU gains by it; it halves a step's time on the machines this was made on."""
+    """Use bfloat16 on the CPU; it halves a step's time on the machines this was made on."""
     return torch.autocast("cpu", torch.bfloat16)
 
 
@@ -58,7 +58,7 @@ def to_pixels(images: np.ndarray) -> torch.Tensor:
 
 
 def save_half(model, folder: Path) -> None:
-    """Save a diffusers or transformers model as fp16 safetensors, so that no reader sees half a folder."""
+    """Save a diffusers or transformers model as fp16 safetensors, so that no reader sees an incomplete folder."""
     import copy
     staged = folder.with_name(folder.name + ".new")
     shutil.rmtree(staged, ignore_errors=True)

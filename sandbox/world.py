@@ -1,6 +1,6 @@
 """The drawn world of the sandbox: its attributes, their booru-like tags, characters, scenes and captions.
 
-`drawing.draw` paints a `Scene`; this module says what may be in one and what of it can be seen.
+`drawing.draw` paints a `Scene`; this module defines what a scene can contain and what of it is visible.
 """
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _check(value, attributes: tuple[str, ...]) -> None:
     for name in attributes:
         tag = getattr(value, name)
         if tag not in ATTRIBUTES[name]:
-            raise ValueError(f"{tag!r} is no {name}; valid are {', '.join(ATTRIBUTES[name])}")
+            raise ValueError(f"{tag!r} is not a tag of {name}; valid tags are {', '.join(ATTRIBUTES[name])}")
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Scene:
         return getattr(self if attribute in CONTEXT else self.character, attribute)
 
 
-#: characters that no base, and no likeness of, was ever trained on
+#: characters that no base model was ever trained on, nor on anyone like them
 HELD_OUT: dict[str, Character] = {
     "akane": Character("red hair", "short hair", "green eyes", "fox ears", "fox tail", "white dress",
                        Signature("two-coloured tail", "cyan")),
@@ -131,7 +131,7 @@ def visible(scene: Scene, attribute: str) -> bool:
         # From above, the shoulders are seen beside the face even in a close-up.
         return scene.framing != "close-up" or scene.angle == "from above"
     if attribute not in ATTRIBUTES:
-        raise ValueError(f"{attribute!r} is no attribute; valid are {', '.join(ATTRIBUTES)}, signature")
+        raise ValueError(f"{attribute!r} is not an attribute; valid ones are {', '.join(ATTRIBUTES)}, signature")
     return True
 
 
@@ -152,7 +152,7 @@ def caption_tags(scene: Scene, hidden: bool = False) -> list[str]:
 
 
 def differences(a: Character, b: Character) -> int:
-    """In how many identity attributes two characters differ (0..6)."""
+    """The number of identity attributes in which two characters differ (0..6)."""
     return sum(x != y for x, y in zip(a.identity, b.identity, strict=True))
 
 
@@ -180,12 +180,12 @@ def sample_scene(rng: random.Random, character: Character | None = None, **fixed
     """A random scene of `character` (or of a random one); `fixed` context attributes are kept."""
     unknown = set(fixed) - set(CONTEXT)
     if unknown:
-        raise ValueError(f"no context attribute: {', '.join(sorted(unknown))}; valid are {', '.join(CONTEXT)}")
+        raise ValueError(f"not a context attribute: {', '.join(sorted(unknown))}; valid ones are {', '.join(CONTEXT)}")
     context = {name: rng.choice(ATTRIBUTES[name]) for name in CONTEXT}
     return Scene(character or sample_character(rng), **{**context, **fixed})
 
 
 def draw(scene: Scene, size: int = 64):
-    """The picture of `scene`, a square RGB `PIL.Image`; see `drawing.draw`."""
+    """The drawing of `scene`, a square RGB `PIL.Image`; see `drawing.draw`."""
     from .drawing import draw as paint
     return paint(scene, size)

@@ -1,4 +1,4 @@
-"""What a host's model says of itself: its family, and a hash by which it is known again."""
+"""What the host's model reveals about itself: its family, and a hash by which it is recognized."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .shadow import is_plain
 
 
 def family_of(model: Any, schedule: HostSchedule, latent_scale: int, network: nn.Module) -> Family:
-    """The row of the model's family, or one made of what the model says of itself."""
+    """The row of the model's family, or one made from what the model reveals about itself."""
     row, kind = known_family(model), type(model).__name__
     if row is None:
         flow = schedule.objective == "flow"
@@ -35,30 +35,30 @@ def family_of(model: Any, schedule: HostSchedule, latent_scale: int, network: nn
 
 
 def known_family(model: Any) -> Family | None:
-    """The row of the model's family, None if it has none."""
+    """The row of the model's family; None if it has none."""
     mark = inspect.getattr_static(model.model_config, "lora_bootstrap_family", None)  # the host logs a plain getattr
     return get_family(mark) if mark else host_row(type(model).__name__, model.model_config.unet_config)
 
 
 def _patch(network: nn.Module) -> int:
-    """Sides of latents must be multiples of this; a UNet takes any."""
+    """The number that sides of latents must be multiples of; 1 for a UNet, which accepts any."""
     size = getattr(network, "patch_size", 1)
     return int(size if isinstance(size, int) else max(size))
 
 
 SAMPLES = 64
-"""Elements read of each tensor, evenly spread. Any training changes nearly all of them."""
+"""Elements read from each tensor, evenly spread. Any training changes nearly all of them."""
 
 
 _UNUSED = re.compile(r".*(text_projection(\.weight)?|logit_scale|position_ids)")
-"""The host leaves these unset where a file has none of them and the model does not need them."""
+"""The host leaves these unset if a file has none of them and the model does not need them."""
 
 
 def sampled_hash(patchers: Iterable[Any], settings: Iterable[Any]) -> str:
-    """64 hexadecimal digits, cheap and the same in every process, of weights, patches on them, and settings.
+    """64 hexadecimal digits of weights, patches on them, and settings; cheap, and the same in every process.
 
     Args:
-        patchers: the host's ModelPatchers. Whether their weights are loaded and patched already changes nothing.
+        patchers: the host's ModelPatchers. It makes no difference whether their weights are already loaded and patched.
     """
     hasher = hashlib.sha256()
     for patcher in patchers:
@@ -101,6 +101,6 @@ def _sample(tensor: Tensor) -> bytes:
         tensor = tensor.dequantize()
     flat = tensor.detach().reshape(-1)
     rows = torch.linspace(0, flat.numel() - 1, min(SAMPLES, flat.numel()), dtype=torch.float64).long()
-    if flat.dtype.itemsize == 1:  # not every eight-bit kind can be picked from
+    if flat.dtype.itemsize == 1:  # not every eight-bit dtype can be indexed
         flat = flat.view(torch.uint8)
     return flat[rows.to(flat.device)].cpu().contiguous().view(torch.uint8).numpy().tobytes()

@@ -1,4 +1,4 @@
-"""Frozen layers whose weights are handed out for each use: cast from eight bits, or brought from another device."""
+"""Frozen layers whose weights are provided for each use: cast from eight bits, or moved from another device."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 
 Weights = Callable[[nn.Module, Tensor], AbstractContextManager[tuple[Tensor, Tensor | None]]]
-"""(layer, a tensor like those that are computed with) → the layer's weight and bias, for as long as it lasts."""
+"""(layer, a tensor with the dtype and device of the computation) → the layer's weight and bias while the context
+lasts."""
 
 
 def frozen_forward(module: nn.Module, weights: Weights) -> Callable[..., Tensor] | None:
     """A forward for a linear or convolution layer that asks `weights` for its weights; None for other layers.
 
-    The backward pass asks again: weights kept from the forward pass, all of them together, would be a second copy of
-    the model, and their owner may have put others in their place.
+    The backward pass asks again. All weights kept from the forward pass together would be a second copy of the model,
+    and their owner may have replaced them meanwhile.
     """
     if isinstance(module, nn.Linear):
         return partial(_Frozen.apply, module, _linear, weights)

@@ -17,9 +17,9 @@ _NO_BACKWARD = ("autograd formula", "derivative for", "does not require grad", "
 
 
 class GuardedStep:
-    """One forward and backward pass at a time, protected against changes in place if the network makes them.
+    """One forward and backward pass at a time, protected against in-place changes if the network makes them.
 
-    The protection is slow, since every operation is looked at; so it is on only where it was seen to be needed.
+    The protection is slow, because every operation is watched, so it is on only where it is known to be needed.
     """
 
     def __init__(self) -> None:
@@ -28,13 +28,14 @@ class GuardedStep:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
-        """Around a forward pass with gradients and its backward pass."""
+        """A context around a forward pass with gradients and its backward pass."""
         with contextlib.ExitStack() as self._stack:
             yield
         self._stack = None
 
     def prepare(self, network: nn.Module, run: Callable[[], Tensor]) -> None:
-        """Before the forward pass; the first time, `run`, a pass like it, is tried out. Nothing if gradients are off.
+        """Call this before the forward pass. The first time, `run`, a similar pass, is tried out. Does nothing if
+        gradients are off.
 
         Raises UserError, naming the layer, if no gradient can pass through the network.
         """
@@ -47,7 +48,8 @@ class GuardedStep:
 
 
 def keeping_copies() -> contextlib.AbstractContextManager[None]:
-    """Keep copies for the backward pass, so that a forward pass may overwrite. For small networks: it costs memory."""
+    """Keep copies for the backward pass, so that a forward pass may overwrite its tensors. For small networks: it costs
+    memory."""
     def keep(tensor: Tensor) -> Tensor:
         whole = tensor if tensor._base is None else tensor._base
         return tensor if isinstance(whole, nn.Parameter) else tensor.detach().clone()
@@ -58,7 +60,8 @@ def keeping_copies() -> contextlib.AbstractContextManager[None]:
 def check_gradients(network: nn.Module, run: Callable[[], Tensor]) -> bool | None:
     """Whether the network overwrites what its backward pass needs; None if nothing in it is trained.
 
-    `run` is one forward pass. Raises UserError, naming the layer, if no gradient can pass through it.
+    `run` is one forward pass and returns any tensor. Raises UserError, naming the layer, if no gradient can pass
+    through it.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if not trained:
@@ -74,7 +77,7 @@ def check_gradients(network: nn.Module, run: Callable[[], Tensor]) -> bool | Non
                 raise _refusal(network, run, error) from error
             raise
         reached = sum(gradient is not None for gradient in gradients)
-        if reached < len(gradients) / 2:  # the last block's text half may be used by nothing, but no more than that
+        if reached < len(gradients) / 2:  # nothing may use the last block's text half, but no more than that
             raise UserError(f"gradients reach only {reached} of {len(gradients)} parts of the LoRA in "
                             f"{type(network).__name__}: layers in between carry none. Update ComfyUI, or use weights "
                             "of the model that are not quantised.")
@@ -91,11 +94,11 @@ def _refusal(network: nn.Module, run: Callable[[], Tensor], error: RuntimeError)
     where = f"layer {layer} of {type(network).__name__}" if layer else type(network).__name__
     reason = str(error).strip().splitlines()[0]
     return UserError(f"{where} cannot carry gradients ({reason}). Update ComfyUI, whose newer versions can train this "
-                     "model, or use weights of it that are not quantised.")
+                     "model, or use weights that are not quantised.")
 
 
 def _without_backward(network: nn.Module, run: Callable[[], Tensor]) -> str:
-    """The innermost module whose own part of the graph has no backward pass, "" if none is found."""
+    """The innermost module whose own part of the graph has no backward pass; "" if none is found."""
     entered: list[str] = []
     passed: list[tuple[str, list[Tensor], list[Tensor]]] = []
 

@@ -1,4 +1,4 @@
-"""Backbone over ComfyUI's MODEL, CLIP and VAE: any latent denoiser the host can load, by one general step.
+"""Backbone over ComfyUI's MODEL, CLIP and VAE: any latent denoiser that the host can load, by one general step.
 
 The host's `apply_model` returns the denoised estimate, and the raw prediction follows from it whatever the model is.
 Adapters go into a shadow of the host's network (`shadow.py`), so the MODEL itself is never changed.
@@ -36,7 +36,7 @@ from .shadow import Shadow, checkpointed, is_plain
 
 
 class HostBackbone:
-    """`backbone.Backbone` over a MODEL (ModelPatcher), its CLIP and its VAE. See there for the verbs."""
+    """`backbone.Backbone` over a MODEL (ModelPatcher), its CLIP and its VAE. The methods are described there."""
 
     network_prefix = "diffusion_model"
     key_style = "comfy"
@@ -45,7 +45,7 @@ class HostBackbone:
         """Raises UserError if a part is missing or the model cannot be trained."""
         for part, name in ((model, "MODEL"), (clip, "CLIP"), (vae, "VAE")):
             if part is None:
-                raise UserError(f"{name} is missing: training needs MODEL, CLIP and VAE. Connect all three, as a "
+                raise UserError(f"{name} is missing: training needs MODEL, CLIP and VAE. Link all three, as a "
                                 "checkpoint loader gives them.")
         self.model, self.clip, self.vae = model, clip, vae
         self.device: torch.device = model.load_device
@@ -71,12 +71,12 @@ class HostBackbone:
 
     @property
     def latent_scale(self) -> int:
-        """Pixels of the picture's side to one of the latent's."""
+        """Image pixels per latent pixel, along a side."""
         return int(self.vae.spacial_compression_encode())
 
     @cached_property
     def fingerprint(self) -> str:
-        """As `fingerprint` says."""
+        """See `fingerprint`."""
         return fingerprint(self.model, self.clip, self.vae)
 
     # -- where the weights are -------------------------------------------------------------------------------------
@@ -86,9 +86,9 @@ class HostBackbone:
         injected = [name for name, module in self.model.model.named_modules() if "forward" in module.__dict__]
         if injected:
             raise UserError(f"the MODEL carries layers that another node replaced (such as {injected[0]}); they cannot "
-                            "be trained through. Connect the MODEL as its loader gives it.")
+                            "be trained through. Link the MODEL directly from its loader.")
         with _outside(), torch.enable_grad(), _in_training(), checkpointed(self.network, gradient_checkpointing):
-            self._training, self._step = True, GuardedStep()  # the first step loads the network, as it knows its memory
+            self._training, self._step = True, GuardedStep()  # the first step loads the network: it knows the memory
             try:
                 yield
             finally:
@@ -99,7 +99,8 @@ class HostBackbone:
         return self._step.open()
 
     def _bring(self, *parts: str, memory: int = 0) -> None:
-        """Have the host load these parts, and the shadows follow. Both stay while the text encoder is trained."""
+        """Have the host load these parts, and let the shadows follow. Both stay loaded while the text encoder is
+        trained."""
         wanted = frozenset(parts)
         if wanted <= self._resident:
             return
@@ -112,12 +113,12 @@ class HostBackbone:
         for part in wanted:
             self._shadows[part].refresh()
         if "network" in wanted:
-            self._shadows["network"].root.current_patcher = None  # nothing is to be fetched ahead for the original
+            self._shadows["network"].root.current_patcher = None  # nothing should be prefetched for the original
         self._resident = wanted
 
     @contextlib.contextmanager
     def _as_host(self) -> Iterator[None]:
-        """In the mode in which the host itself loads and runs its models."""
+        """The mode in which the host itself loads and runs its models."""
         with torch.inference_mode(next(self.model.model.parameters()).is_inference()), torch.no_grad():
             yield
 
@@ -127,7 +128,7 @@ class HostBackbone:
         self._resident = frozenset()
 
     def _use(self, model: Any, clip: Any) -> None:
-        """Go on with other patches on the same networks."""
+        """Continue with other patches on the same networks."""
         self._drop()
         self.model, self.clip = model, clip
 
@@ -137,7 +138,7 @@ class HostBackbone:
     def encode_images(self, pixels: Tensor) -> Tensor:
         self._drop()
         with _outside():
-            # one by one: some of the host's VAEs take a batch for the frames of a film
+            # one by one: some of the host's VAEs read a batch as the frames of a video
             with self._as_host():
                 latents = torch.cat([self.vae.encode(row[None]) for row in pixels.movedim(1, -1).cpu()])
             latents = self._fitted(latents.clone())
@@ -146,8 +147,8 @@ class HostBackbone:
     def _fitted(self, latents: Tensor) -> Tensor:
         wanted = self.model.model.latent_format
         if latents.shape[1] != wanted.latent_channels:
-            raise UserError(f"the VAE makes latents of {latents.shape[1]} channels, but {self.family.title} takes "
-                            f"{wanted.latent_channels}: it is of another model family. Load the model's own VAE.")
+            raise UserError(f"the VAE makes latents with {latents.shape[1]} channels, but {self.family.title} needs "
+                            f"{wanted.latent_channels}: it belongs to another model family. Load the model's own VAE.")
         if latents.ndim == 4 and wanted.latent_dimensions == 3:
             return latents.unsqueeze(2)
         return latents[:, :, 0] if latents.ndim == 5 and wanted.latent_dimensions == 2 else latents
@@ -179,7 +180,7 @@ class HostBackbone:
     def token_count(self, caption: str) -> tuple[int, int]:
         tokens = self.clip.tokenize(_literal(caption), return_word_ids=True)
         count = max(sum(token[-1] != 0 for chunk in chunks for token in chunk) for chunks in tokens.values())
-        return count, count  # the host hears long captions chunk by chunk
+        return count, count  # the host encodes long captions chunk by chunk
 
     # -- the step --------------------------------------------------------------------------------------------------
 
@@ -199,10 +200,10 @@ class HostBackbone:
             return run(conditioning)
 
     def _denoised(self, noisy: Tensor, sigma: Tensor, conditioning: Conditioning, guidance: float | None) -> Tensor:
-        """The model's estimate of x0, row i by row i's conditioning.
+        """The model's estimate of x0, with row i conditioned on row i of `conditioning`.
 
-        Rows that the host would not run together (captions of other lengths, where the model has no mask for them) are
-        run one group after another.
+        Rows that the host would not run together (captions of different lengths, where the model has no mask for them)
+        are run in groups, one after another.
         """
         rows = [self._heard(noisy[i : i + 1], conditioning.row(i), guidance) for i in range(len(noisy))]
         parts, order = [], []
@@ -234,7 +235,7 @@ class HostBackbone:
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
                  steps: int, cfg: float, negative: str = "") -> Tensor:
-        """The host's Euler over the host's own sigmas. Prompts are read as the host does, weights included."""
+        """The host's Euler over the host's own sigmas. Prompts are read as the host reads them, weights included."""
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
         with _outside():
@@ -264,7 +265,7 @@ class HostBackbone:
 
     @contextlib.contextmanager
     def lora(self, source: str | Path, strength: float = 1.0) -> Iterator[AppliedLora]:
-        """The LoRA file at this strength while the block lasts; `set_strength` of what is yielded changes it."""
+        """The LoRA file at this strength while the block lasts; `set_strength` of the yielded object changes it."""
         before = self.model, self.clip
         applied = AppliedLora(self, source)
         try:
@@ -291,7 +292,8 @@ class AppliedLora:
 
 def apply_lora(model: Any, clip: Any, path: str | Path, model_strength: float = 1.0,
                clip_strength: float = 1.0) -> tuple[Any, Any]:
-    """(MODEL, CLIP) with the LoRA file, through the host's own loader; clones, so what was given stays as it was.
+    """(MODEL, CLIP) with the LoRA file, through the host's own loader. Both are clones, so the inputs are left
+    unchanged.
 
     CLIP may be None. Raises UserError if there is no such file.
     """
@@ -310,8 +312,8 @@ def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...
     modules = dict.fromkeys(re.sub(r"\.(lora_(down|up|A|B)\.weight|alpha|dora_scale)$", "", key) for key in keys)
     unmatched = tuple(name for name in modules if name not in names)
     if len(unmatched) == len(modules):
-        raise UserError(f"none of the {len(modules)} modules of {path} is in this model: it was made for another "
-                        "model family, or is no LoRA.")
+        raise UserError(f"none of the {len(modules)} modules of {path} is in this model: it was made for another model "
+                        "family, or is not a LoRA.")
     return unmatched
 
 
@@ -331,20 +333,20 @@ def fingerprint(model: Any, clip: Any, vae: Any) -> str:
 
 
 def family_name(model: Any) -> str:
-    """The name of a MODEL's family, "other" if there is no row for it."""
+    """The name of a MODEL's family; "other" if there is no row for it."""
     row = known_family(model.model)
     return row.name if row else "other"
 
 
 def release_memory() -> None:
-    """Unload all models of the host and give what was cached back to the device."""
+    """Unload all of the host's models, and return cached memory to the device."""
     management.unload_all_models()
     gc.collect()
     management.soft_empty_cache()
 
 
 def memory_in_use(device: torch.device) -> int:
-    """Bytes that tensors take on an accelerator; on the CPU, what this process takes."""
+    """Bytes used by tensors on an accelerator; on the CPU, bytes used by this process."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
     if device.type == "mps":
@@ -359,7 +361,7 @@ def memory_in_use(device: torch.device) -> int:
 
 @contextlib.contextmanager
 def _outside() -> Iterator[None]:
-    """Outside inference mode, in which the host runs its nodes; whether gradients are on stays as it was."""
+    """Outside inference mode, in which the host runs its nodes. Whether gradients are on does not change."""
     with torch.set_grad_enabled(torch.is_grad_enabled()):
         on = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.set_grad_enabled(on):
@@ -368,7 +370,7 @@ def _outside() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _in_training() -> Iterator[None]:
-    """Newer hosts then leave out fused kernels that have no backward."""
+    """Tell newer hosts to avoid fused kernels that have no backward."""
     before = getattr(management, "in_training", None)
     if before is not None:
         management.in_training = True
@@ -380,7 +382,7 @@ def _in_training() -> Iterator[None]:
 
 
 def _literal(caption: str) -> str:
-    """The caption so that the host reads its brackets as text, not as weights."""
+    """The caption, escaped so that the host reads its brackets as text, not as weights."""
     return re.sub(r"(?<!\\)([()])", r"\\\1", caption)
 
 
@@ -409,7 +411,7 @@ def _casting(module: nn.Module) -> Callable[..., Tensor] | None:
     """A forward of our own for layers whose weights the host casts or moves at each use (low memory, quantised)."""
     cast = getattr(type(module), "forward_comfy_cast_weights", None)
     if getattr(cast, "__module__", "") != comfy.ops.__name__:
-        return None  # other packs' layers (GGUF) have a casting of their own, which autograd follows
+        return None  # other packs' layers (GGUF) cast in their own way, which autograd can follow
     casts = ("comfy_cast_weights", "weight_function", "bias_function")
     weight = module._parameters.get("weight")
     if not any(getattr(module, name, None) for name in casts) and (weight is None or is_plain(weight)):
@@ -421,7 +423,8 @@ def _casting(module: nn.Module) -> Callable[..., Tensor] | None:
 
 
 def _as_linear(module: nn.Module) -> type:
-    """The host's quantised layer, which is no nn.Linear, as one: adapters are made by class."""
+    """The class that presents the host's quantised layer, which is not an nn.Linear, as one: adapters are chosen by
+    class."""
     kind = type(module)
     quantised = issubclass(kind, comfy.ops.CastWeightBiasOp) and kind.__name__ == "Linear"
     return _linear_kind(kind) if quantised and not issubclass(kind, nn.Linear) else kind

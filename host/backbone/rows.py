@@ -1,8 +1,8 @@
-"""Several strengths of one LoRA in one batch of the host's sampler, so that a grid of strengths is a few runs.
+"""Several strengths of one LoRA in one batch of the host's sampler, so that a grid of strengths takes only a few runs.
 
-The factors stay beside the weights: as the model runs, each layer of the LoRA adds its row's strength times
-alpha / rank * up(down(x)) (Hu et al. 2021, arXiv:2106.09685). Text encoders are not touched: the caller encodes the
-prompt once for each strength.
+The factors stay beside the weights: as the model runs, each layer of the LoRA adds its row's strength times alpha /
+rank * up(down(x)) (Hu et al. 2021, arXiv:2106.09685). Text encoders are not changed: the caller encodes the prompt once
+for each strength.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ DETERMINISTIC = frozenset({
     "dpmpp_2m_cfg_pp", "ipndm", "ipndm_v", "deis", "res_multistep", "res_multistep_cfg_pp", "gradient_estimation",
     "gradient_estimation_cfg_pp", "ddim", "uni_pc", "uni_pc_bh2",
 })
-"""The host's samplers that draw a row of a batch as they draw it alone.
+"""The host's samplers that draw each row of a batch as they would draw it alone.
 
-The others draw new noise for the whole batch as they go, and dpm_adaptive chooses its steps by all rows together.
+The others draw new noise for the whole batch at each step, and dpm_adaptive chooses its steps by all rows together.
 """
 
 
 class NotInRows(UserError):
-    """Found out while sampling: this model does not run in rows. Sample its strengths one by one."""
+    """Found while sampling: this model cannot run its rows at different strengths. Sample the strengths one by one."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class RowLora:
     """A LoRA file on a MODEL, to be drawn at several strengths at once.
 
     Attributes:
-        why_not: one line that says why it cannot be, "" if it can.
+        why_not: one line that says why this is not possible; "" if it is.
     """
 
     def __init__(self, model: Any, path: str | Path) -> None:
@@ -75,21 +75,22 @@ class RowLora:
                 self._layers.append(_layer(model, name, patch))
         self.why_not = ""
         if _is_compiled(model):
-            self.why_not = "the MODEL is compiled, and compiled layers take no strength of each row."
+            self.why_not = "the MODEL is compiled, and compiled layers cannot have a different strength in each row."
         elif reasons:
             name, reason = next(iter(reasons.items()))
-            self.why_not = (f"{len(reasons)} of the {len(patches)} layers in {Path(path).name} take no strength of "
-                            f"each row, such as {name}: it {reason}.")
+            self.why_not = (f"{len(reasons)} of the {len(patches)} layers in {Path(path).name} cannot have a different "
+                            f"strength in each row, such as {name}: it {reason}.")
 
     @contextmanager
     def at(self, strengths: Sequence[float]) -> Iterator[Any]:
-        """A MODEL that denoises row i of a latent batch as with the LoRA at strengths[i]; the batch is as long.
+        """A MODEL that denoises row i of a latent batch with the LoRA at strengths[i]; the batch must have that many
+        rows.
 
-        It is a clone: the MODEL stays as it was, and other patches on it stay in force. The network has hooks only
-        while it runs. Factors on the device are freed as the block ends.
+        It is a clone: the MODEL is left unchanged, and other patches on it stay in force. The network has hooks only
+        while it runs. Factors on the device are freed when the block ends.
 
-        Raises ValueError if `why_not` says so; the sampler raises it for a batch of another length, and NotInRows if
-        the network has layers that do not keep to its rows.
+        Raises ValueError if `why_not` gives a reason. The sampler raises ValueError for a batch of another size, and
+        NotInRows if the network has layers that mix or split its rows.
         """
         if self.why_not or not strengths:
             raise ValueError(self.why_not or "no strengths: give one for each row of the batch")
@@ -97,7 +98,7 @@ class RowLora:
 
         def run(executor: Any, x: Tensor, t: Tensor, c_concat: Any = None, c_crossattn: Any = None,
                 control: Any = None, transformer_options: dict[str, Any] | None = None, **extra: Any) -> Tensor:
-            # the host runs conditionings one after another or as chunks of one batch, each with all rows in order
+            # the host runs conditionings one after another, or as chunks of one batch, each with all rows in order
             chunks = len(transformer_options["cond_or_uncond"])
             if len(x) != chunks * len(rows):
                 raise ValueError(f"{len(rows)} strengths need a latent batch of {len(rows)}, not {len(x) // chunks}")
@@ -113,7 +114,7 @@ class RowLora:
 
     @contextmanager
     def _hooked(self, whole: nn.Module, rows: Tensor, placed: dict[Any, tuple[Tensor, Tensor]]) -> Iterator[None]:
-        """With the LoRA in force on the host's model. `placed` keeps the factors by layer, device and type."""
+        """With the LoRA applied to the host's model. `placed` holds the factors by layer, device and dtype."""
         heard, hooks = set(), []
 
         def hook(layer: _Layer) -> Callable[..., Tensor]:
@@ -144,9 +145,9 @@ class RowLora:
 
 
 def _change(module: nn.Module, x: Tensor, down: Tensor, up: Tensor, strengths: Tensor) -> Tensor:
-    """What the LoRA adds to a layer's output, its strength for each of `x`'s rows."""
+    """What the LoRA adds to a layer's output, with its strength for each of `x`'s rows."""
     if isinstance(module, nn.Conv2d):
-        hidden = module._conv_forward(x, down, None)  # stride, dilation and kind of padding are the layer's
+        hidden = module._conv_forward(x, down, None)  # with the layer's stride, dilation and padding mode
     else:
         hidden = nn.functional.linear(x, down)
     hidden = (hidden * per_row(strengths, hidden)).to(x.dtype)
@@ -172,12 +173,12 @@ def _unfit(model: Any, key: Any, patch: Any) -> tuple[str, str]:
             return name, f"is changed by {word}"
     module = model.get_model_object(name) if key.endswith(".weight") else None
     if not isinstance(module, (nn.Linear, nn.Conv2d)) or getattr(module, "groups", 1) != 1:
-        return name, f"is no plain linear or convolution layer ({type(module).__name__})"
+        return name, f"is not a plain linear or convolution layer ({type(module).__name__})"
     if module.weight.dtype.itemsize == 1:
-        return name, "has weights of 8 bits, which the host's loader rounds anew for each strength"
+        return name, "has 8-bit weights, which ComfyUI's loader rounds again for each strength"
     weight = module.weight.shape
     if len(up) != weight[0] or up.flatten(1).shape[1] != len(down) or down[0].numel() != weight[1:].numel():
-        return name, f"is of shape {list(weight)}, but the LoRA's is {list(up.shape)} by {list(down.shape)}"
+        return name, f"has the shape {list(weight)}, but the LoRA's is {list(up.shape)} by {list(down.shape)}"
     return name, ""
 
 

@@ -1,7 +1,7 @@
-"""The sandbox base held by ComfyUI's own classes, equal to the diffusers pipeline in `base/`.
+"""The sandbox base model in ComfyUI's own classes, equal to the diffusers pipeline in `base/`.
 
-The host detects models by their shape and knows none this small, so here their configuration is built by hand, from
-the folder's config files. Everything after that (casting, placement, sampling, LoRA loading) is the host's.
+The host detects models by their shape and knows none this small, so their configuration is built by hand here, from the
+folder's config files. Everything after that (casting, placement, sampling, LoRA loading) is the host's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from ...sandbox import BASE_DIR
 from ...trainer.lora.key_names import with_text_model
 
 DTYPE = torch.float32
-"""As headless (`trainer/backends/diffusers.py`): at 7 M parameters halves would save nothing worth their rounding."""
+"""As without ComfyUI (`trainer/backends/diffusers.py`): at 7 M parameters, half precision would save too little to be
+worth its rounding."""
 
 _OBJECTIVES = {
     "epsilon": comfy.model_base.ModelType.EPS,
@@ -44,7 +45,7 @@ _BETAS = {
 def load_sandbox() -> tuple[comfy.model_patcher.ModelPatcher, comfy.sd.CLIP, comfy.sd.VAE]:
     """The sandbox as (MODEL, CLIP, VAE), as a checkpoint loader of the host would return them.
 
-    A picture has four pixels to a latent's side, not eight: EmptyLatentImage of 128 px makes pictures of 64 px.
+    The VAE has 4 image pixels per latent pixel, not 8: an EmptyLatentImage of 128 px makes images of 64 px.
     """
     return _load_model(), _load_clip(), _load_vae()
 
@@ -64,8 +65,8 @@ def _weights(part: str) -> dict[str, Tensor]:
 class SandboxLatents(comfy.latent_formats.LatentFormat):
     """How latents are scaled for the network, and their colours for the host's previews while it samples.
 
-    `spacial_downscale_ratio` stays at its default, 8, though the VAE's is 4: newer hosts resize empty latents by it,
-    older ones do not, and a workflow should make pictures of one size on both.
+    `spacial_downscale_ratio` stays at its default, 8, although the VAE's is 4: newer hosts resize empty latents by it
+    and older ones do not, and a workflow should make images of the same size on both.
     """
 
     latent_channels = 4
@@ -83,13 +84,13 @@ class SandboxLatents(comfy.latent_formats.LatentFormat):
 
 
 class SandboxModel(comfy.supported_models.SD15):
-    """What the host asks of a model's configuration. It is of Stable Diffusion 1's kind, only small."""
+    """What the host needs from a model's configuration. This one is of Stable Diffusion 1's kind, only small."""
 
     unet_config: dict[str, Any] = {}
     unet_extra_config: dict[str, Any] = {}
     latent_format = SandboxLatents
     lora_bootstrap_family = "sandbox"
-    """By this mark host/backbone/model.py knows the family."""
+    """The mark by which host/backbone/model.py recognizes the family."""
 
     def __init__(self) -> None:
         super().__init__(unet_settings(_config("unet")))
@@ -119,7 +120,7 @@ def unet_settings(config: Mapping[str, Any]) -> dict[str, Any]:
         "model_channels": widths[0],
         "channel_mult": [width // widths[0] for width in widths],
         "num_res_blocks": [layers] * len(widths),
-        # One entry a layer: on the way down in order, on the way up (a layer more in each block) popped from the end.
+        # One entry per layer: on the way down in order, on the way up (one more layer per block) popped from the end.
         "transformer_depth": [depth for depth in depths for _ in range(layers)],
         "transformer_depth_output": [depth for depth in depths for _ in range(layers + 1)],
         "transformer_depth_middle": 1,
@@ -143,7 +144,7 @@ def _load_model() -> comfy.model_patcher.ModelPatcher:
     patcher = patcher_class(model, load_device=management.get_torch_device(),
                             offload_device=management.unet_offload_device())
     names = comfy.utils.unet_to_diffusers(config.unet_config)
-    # Newer hosts may load lazily, and then keep the very tensors they are given.
+    # Newer hosts may load lazily, and then keep exactly the tensors they are given.
     lazily = {"assign": True} if getattr(patcher, "is_dynamic", lambda: False)() else {}
     model.load_model_weights({names[name]: tensor for name, tensor in weights.items()}, "", **lazily)
     if device != torch.device("cpu"):
@@ -229,7 +230,7 @@ def _load_vae() -> comfy.sd.VAE:
 def _vae_weights(levels: int) -> dict[str, Tensor]:
     """The VAE's weights under the host's names.
 
-    The host's own renaming counts the decoder's blocks down from 3; with fewer levels than four they are shifted first.
+    The host's own renaming counts the decoder's blocks down from 3; with fewer than four levels they are shifted first.
     """
     start = "decoder.up_blocks."
     shifted = {}

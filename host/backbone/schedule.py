@@ -1,4 +1,4 @@
-"""The noise levels of a host's model, and what its network says, from the host's own model_sampling."""
+"""The noise levels of the host's model, and what its network predicts, from the host's own model_sampling."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _PREDICTIONS = {
     "COSMOS_RFLOW": ("flow", True),
     "CONST": ("flow", False),
     "V_PREDICTION_DDPM": ("v", True),
-    "V_PREDICTION": ("v", True),  # EDM (2206.00364) too: what it denoises is brought to the same form
+    "V_PREDICTION": ("v", True),  # EDM (2206.00364) too: its estimate is brought into the same form
     "X0": ("v", True),
     "EPS": ("eps", True),
 }
 
 _RAW = {
-    # (estimate of the noise, estimate of x0, alpha, sigma) → what a network of this objective says
+    # (estimate of the noise, estimate of x0, alpha, sigma) → what a network of this objective predicts
     "eps": lambda noise, x0, alpha, sigma: noise,
     "v": lambda noise, x0, alpha, sigma: alpha * noise - sigma * x0,
     "flow": lambda noise, x0, alpha, sigma: noise - x0,
@@ -34,12 +34,12 @@ _RAW = {
 
 @dataclass(frozen=True, eq=False)
 class HostSchedule:
-    """The model's own noise levels, its shift included, as `noise.NoiseSchedule`.
+    """The model's own noise levels, including its shift, as `noise.NoiseSchedule`.
 
     Attributes:
         sampling: the host's model_sampling.
         objective: what the network predicts, a key of objectives.OBJECTIVES.
-        exploding: whether the network is given x0 + sigma·noise rather than a mix of the two.
+        exploding: whether the network's input is x0 + sigma·noise rather than a mix of the two.
     """
 
     sampling: Any
@@ -53,7 +53,7 @@ class HostSchedule:
         row = next((row for name, row in _PREDICTIONS.items() if name in kinds), None)
         if row is None:
             raise UserError(f"a model of the kind {', '.join(kinds[1:3])} cannot be trained: it does not denoise "
-                            "pictures. Use a text-to-image model.")
+                            "images. Use a text-to-image model.")
         return cls(sampling, *row)
 
     def sigmas(self, t: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ class HostSchedule:
         return signal, sigma * signal
 
     def raw(self, noisy: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
-        """What the network said, from its estimate of x0 and what it was given at the host's sigma [B]."""
+        """The network's raw prediction, from its estimate of x0 and its input at the host's sigma [B]."""
         alpha, level = (per_row(value, noisy) for value in self.mix_of(sigma))
         mixed = noisy * alpha if self.exploding else noisy
         strength = getattr(self.sampling, "noise_scale", 1.0)  # a few models are given noise of more than variance 1

@@ -1,4 +1,4 @@
-"""A second tree of modules over the same weights: adapters go into the shadow, and the original is never touched.
+"""A second tree of modules over the same weights: adapters go into the shadow, and the original is never changed.
 
 A host that owns a model moves its weights between devices, patches them, and may hold them as inference tensors, which
 autograd cannot use. The shadow's parameters are ordinary tensors over the same memory, so there is no second copy.
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 OWN = frozenset(("_parameters", "_buffers", "_modules", "training", "forward"))
-"""What a shadow does not take over from the original's attributes."""
+"""What a shadow does not copy from the original's attributes."""
 
 Replace = Callable[[nn.Module], Callable[..., Tensor] | None]
 Present = Callable[[nn.Module], type]
@@ -40,7 +40,7 @@ class Shadow:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take over what changed in the original: where weights are, what they are, attributes, exchanged modules."""
+        """Copy what has changed in the original: where weights are, what they are, attributes, replaced modules."""
         self._exchange()
         for source, copy in self._copies.values():
             self._take_attributes(source, copy)
@@ -53,7 +53,7 @@ class Shadow:
                     copy.__dict__["forward"] = forward
 
     def release(self) -> None:
-        """Let go of the weights, so that their owner can free the memory; shapes stay. `refresh` brings them back."""
+        """Release the weights, so that their owner can free the memory; shapes stay. `refresh` brings them back."""
         for _, copy in self._copies.values():
             for tensors in (copy._parameters, copy._buffers):
                 for tensor in tensors.values():
@@ -61,7 +61,7 @@ class Shadow:
                         tensor.data = torch.empty((), dtype=tensor.dtype).expand(tensor.shape)
 
     def _copy(self, source: nn.Module) -> nn.Module:
-        if id(source) in self._copies:  # a module that stands in two places stays one module
+        if id(source) in self._copies:  # a module that is used in two places stays one module
             return self._copies[id(source)][1]
         copy = object.__new__(self._present(source))
         copy.__dict__.update(training=source.training, _parameters={}, _buffers={}, _modules={})
@@ -84,7 +84,7 @@ class Shadow:
         self._taken[id(source)] = frozenset(names)
 
     def _exchange(self) -> None:
-        """Follow the owner where it put modules in place of others. A child that an adapter wraps stays wrapped."""
+        """Follow the owner where it replaced modules. A child that an adapter wraps stays wrapped."""
         for source, copy in list(self._copies.values()):
             for name, child in source._modules.items():
                 ours = None if child is None else self._copy(child)
@@ -96,7 +96,7 @@ class Shadow:
 
 
 def is_plain(tensor: Tensor) -> bool:
-    """Whether the tensor is memory with a shape and nothing else (not quantised by its own class, not lazy)."""
+    """Whether the tensor is plain memory with a shape (not quantised by its own class, not lazy)."""
     return type(tensor.data) is Tensor and tensor.layout == torch.strided and not tensor.is_meta
 
 
@@ -119,7 +119,7 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
 
 
 def _alias(source: Tensor) -> Tensor:
-    """A tensor over the same memory that is no inference tensor, if this is called outside inference mode."""
+    """A tensor over the same memory that is not an inference tensor, if this is called outside inference mode."""
     alias = torch.empty(0, dtype=source.dtype, device=source.device)
     return alias.set_(source.untyped_storage(), source.storage_offset(), source.size(), source.stride())
 

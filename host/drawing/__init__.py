@@ -1,1 +1,1 @@
-"""Images drawn with the host's own nodes: part of a graph repeated for every value, the cells of a sweep, sheets."""
+"""Images drawn with the host's own nodes: part of a workflow repeated for every value, the cells of a sweep, sheets."""

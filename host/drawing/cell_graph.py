@@ -1,5 +1,5 @@
-"""The graph of one cell, of the host's own nodes: what is run to make its picture, and what its PNG holds, so that the
-picture dragged into the front end is the graph that makes it."""
+"""The graph of one cell, made of the host's own nodes: what is run to make its image, and what its PNG holds, so that
+dragging the image onto the canvas loads the workflow that made it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .repeat import Node, is_link
 from .runner import Graph
 
 MODEL, CLIP, VAE, LATENT = "model", "clip", "vae", "latent"
-"""Inputs of the node that draws, as they are called in a cell's graph."""
+"""Inputs of the node that draws, by their names in a cell's graph."""
 PICTURE = ["decode", 0]
-"""The link to what a cell's graph makes."""
+"""The link to the image that a cell's graph makes."""
 POSITIVE, NEGATIVE, EMPTY = ["positive", 0], ["negative", 0], ["latent", 0]
 
 
@@ -22,9 +22,9 @@ def cell_graph(cell: Cell, *, stack: Sequence[tuple[str, float, float]] = (), ch
     """A cell's graph, in which the ids `model`, `clip`, `vae` and perhaps `latent` stand for what is linked.
 
     Args:
-        stack: LoRAs below the one that is swept.
-        checkpoint: a base of its own, by the name the host's loader lists it under; "": what is linked.
-        own_latent: a latent is linked; else an empty one of the cell's width and height is made.
+        stack: LoRAs applied before the one that is swept.
+        checkpoint: a base model of its own, by the name under which the host's loader lists it; "": what is linked.
+        own_latent: a latent is linked; if not, an empty one of the cell's width and height is made.
     """
     facts, graph = cell.facts, {}
 
@@ -53,20 +53,21 @@ def cell_graph(cell: Cell, *, stack: Sequence[tuple[str, float, float]] = (), ch
 
 
 def below(cell: Cell) -> list[tuple[str, float, float]]:
-    """(name, strength on the model, on the text encoder) of each LoRA that a cell has below the one that is swept."""
+    """(name, strength on the model, on the text encoder) of each LoRA that a cell applies before the one that is
+    swept."""
     return [(name, of_model, of_clip) for name, _, of_model, of_clip in cell.facts.get("stack", ())]
 
 
 def whole_graph(find: Callable[[str], Node], graph: Graph, links: Mapping[str, list[Any]], end: list[Any],
                 prefix: str) -> dict[str, Node]:
-    """A cell's graph together with the nodes of the user's own graph that its inputs come from, and a node that saves
-    the picture: a prompt for the host's API, with numbers for ids.
+    """A cell's graph together with the nodes of the user's own workflow that its inputs come from, and a node that
+    saves the image: a prompt for the host's API, with numbers for ids.
 
     Args:
-        find: id → node of the user's graph, as the host's DynamicPrompt.get_node.
+        find: id → node of the user's workflow, as the host's DynamicPrompt.get_node.
         links: where what the graph calls `model`, `clip`, ... comes from.
-        end: the link to the picture.
-        prefix: of the saved picture's file.
+        end: the link to the image.
+        prefix: prefix of the saved image's file name.
     """
     whole = above(find, [link for name, link in links.items() if _uses(graph, name)])
     first = 1 + max((int(id) for id in whole if id.isdecimal()), default=0)
@@ -86,7 +87,7 @@ def whole_graph(find: Callable[[str], Node], graph: Graph, links: Mapping[str, l
 
 
 def above(find: Callable[[str], Node], links: Sequence[list[Any]], stop: str = "") -> dict[str, Node]:
-    """The nodes that links come from, and all that those come from, but for the node `stop` and what is above it."""
+    """The nodes that links come from, and everything those come from, except the node `stop` and what is above it."""
     found, waiting = {}, [link[0] for link in links]
     while waiting:
         id = waiting.pop()
@@ -103,7 +104,7 @@ def _uses(graph: Graph, id: str) -> bool:
 
 
 def parameters(cell: Cell, stack: Sequence[tuple[str, float, float]] = ()) -> str:
-    """A cell's settings in the form that Automatic1111 writes and sites read."""
+    """A cell's settings in the form that Automatic1111 writes and websites read."""
     facts = cell.facts
     loras = [*stack, *([(facts["lora"], facts["strength"], 0)] if facts["lora_sha256"] else [])]
     words = "".join(f" <lora:{_stem(name)}:{strength:g}>" for name, strength, _ in loras)

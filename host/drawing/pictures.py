@@ -1,4 +1,4 @@
-"""The host's IMAGE tensors ([B, H, W, C] float32 in 0..1) as Pillow pictures and back, and what is drawn of them."""
+"""The host's IMAGE tensors ([B, H, W, C] float32 in 0..1) as Pillow images and back, and images drawn from them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CELL = 176
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
-    """Each picture of an IMAGE batch, as RGB; a fourth channel is laid on white."""
+    """Each image of an IMAGE batch, as RGB; a fourth channel is blended onto white."""
     return [_picture(image) for image in images]
 
 
@@ -31,29 +31,30 @@ def _picture(image: Tensor) -> Image.Image:
 
 
 def as_saved(images: Tensor) -> Image.Image:
-    """The first picture of an IMAGE batch, to the bit as the host's Save Image writes it: cut to 8 bit, not rounded."""
+    """The first image of an IMAGE batch, exactly as the host's Save Image writes it: truncated to 8 bits, not
+    rounded."""
     pixels = (images[0].detach().cpu().float() * 255).clamp(0, 255).to(torch.uint8)
     return Image.fromarray(pixels.numpy())
 
 
 def to_masks(masks: Tensor) -> list[Image.Image]:
-    """Each mask of a MASK batch ([B, H, W] or [H, W] in 0..1), of mode L."""
+    """Each mask of a MASK batch ([B, H, W] or [H, W] in 0..1), in mode L."""
     return [to_image(mask.detach().float().cpu()[None].expand(3, -1, -1)).convert("L")
             for mask in masks.reshape(-1, *masks.shape[-2:])]
 
 
 def to_batch(picture: Image.Image) -> Tensor:
-    """A picture as an IMAGE batch of one, [1, H, W, 3]."""
+    """An image as an IMAGE batch of one, [1, H, W, 3]."""
     return to_tensor(picture).movedim(0, -1)[None].contiguous()
 
 
 def to_batches(pictures: Iterable[Image.Image]) -> Tensor:
-    """Pictures of one size as an IMAGE batch."""
+    """Images of one size as an IMAGE batch."""
     return torch.cat([to_batch(picture) for picture in pictures])
 
 
 def pixel_hash(picture: Image.Image) -> str:
-    """Twelve hexadecimal digits that two pictures share only if their pixels are the same."""
+    """Twelve hexadecimal digits that two images share only if their pixels are the same."""
     return images.pixel_hash(picture)[:12]
 
 
@@ -64,7 +65,7 @@ def samples_sheet(samples: Sequence[Sample], columns: int = 4) -> Tensor:
 
 
 def with_caption(picture: Image.Image, caption: str, side: int) -> Image.Image:
-    """A square of `side` pixels: the picture, and below it the caption's first words."""
+    """A square of `side` pixels: the image, and below it the first words of the caption."""
     cell = Image.new("RGB", (side, side), "white")
     fitted = ImageOps.contain(picture.convert("RGB"), (side, side - CAPTION_HEIGHT), Image.Resampling.LANCZOS)
     cell.paste(fitted, ((side - fitted.width) // 2, 0))

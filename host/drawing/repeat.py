@@ -1,8 +1,8 @@
-"""The part of a graph that depends on one node, done again for many values: each time to its end, not breadth-first.
+"""The part of a workflow that depends on one node, repeated for many values: each time to its end, not breadth-first.
 
-A list that goes through the host's nodes is sampled whole before the first picture is saved, so Cancel would lose all.
-Here the part is copied for each value (node expansion), and each copy waits for the one before to be saved. The copies
-show their progress on the user's own nodes.
+A list that goes through the host's nodes is sampled whole before the first image is saved, so Cancel would lose all of
+it. Here the part is copied for each value (node expansion), and each copy waits until the one before is saved. The
+copies show their progress on the user's own nodes.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ class Part:
 
     Attributes:
         source: id of the node whose outputs are replaced by values.
-        nodes: by id, those that depend on it, sources first.
+        nodes: the nodes that depend on it, by id, sources first.
         end: the link to what the part makes.
-        recipe: hash of all that decides what it makes, but for the source and for our own nodes: the nodes, the values
-            of their widgets, and how they are linked.
+        recipe: hash of everything that decides what it makes, except the source and our own nodes: the nodes, the
+            values of their widgets, and how they are linked.
     """
 
     source: str
@@ -41,13 +41,13 @@ class Part:
     end: tuple[str, int]
     recipe: str
     settings: Mapping[str, Any]
-    """Values of widgets by name, where all nodes that have one of that name agree: `steps`, `cfg`."""
+    """Values of widgets by name, if all nodes with a widget of that name agree: `steps`, `cfg`."""
 
     def copy(self, builder: Any, number: int, values: Mapping[int, Any]) -> list[Any]:
-        """Add a copy of the part to the host's GraphBuilder; returns the link to what it makes.
+        """Add a copy of the part to the host's GraphBuilder, and return the link to what it makes.
 
         Args:
-            values: of the source's outputs, by slot: constants or links. A slot that is not among them stays linked.
+            values: values of the source's outputs, by slot: constants or links. A slot that is not listed stays linked.
         """
         copies: dict[str, Any] = {}
 
@@ -67,11 +67,11 @@ class Part:
 
 
 def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: str) -> Part:
-    """The part of the graph between the node `source` and the link `end`.
+    """The part of the workflow between the node `source` and the link `end`.
 
     Args:
         find: id → node, as the host's DynamicPrompt.get_node.
-        how: what the user is to link, for the error.
+        how: what the user should link, for the error.
 
     Raises UserError if nothing between them depends on the source.
     """
@@ -82,7 +82,7 @@ def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: 
         if id == source:
             return True
         if id not in depends and depth < _DEEPEST:
-            depends[id] = False  # a circle, which the host refuses anyway, ends here
+            depends[id] = False  # a cycle, which the host refuses anyway, ends here
             found = [visit(value[0], depth + 1) for value in find(id)["inputs"].values() if is_link(value)]
             depends[id] = any(found)
             if depends[id]:
@@ -96,9 +96,9 @@ def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: 
 
 
 def recipe(find: Callable[[str], Node], end: list[Any], source: str = "") -> str:
-    """16 hexadecimal digits by what a link's value is made of: nodes, their widgets' values, and how they are linked.
+    """16 hexadecimal digits of what makes a link's value: nodes, their widgets' values, and how they are linked.
 
-    Our own nodes count by their kind alone: what they give is told by their files.
+    Our own nodes count only by their kind, because their files identify what they give.
     """
     known: dict[str, str] = {}
 
@@ -108,7 +108,7 @@ def recipe(find: Callable[[str], Node], end: list[Any], source: str = "") -> str
         if id not in known:
             node = find(id)
             known[id] = node["class_type"]
-            if not node["class_type"].startswith(OURS):  # what ours give is told by their files: LoRA, dataset, project
+            if not node["class_type"].startswith(OURS):  # files identify what ours give: LoRA, dataset, project
                 inputs = {name: [describe(value[0]), value[1]] if is_link(value) else value
                           for name, value in sorted(node["inputs"].items())}
                 known[id] = _hash([node["class_type"], inputs])
@@ -131,7 +131,7 @@ def _settings(find: Callable[[str], Node], source: str, end: list[Any]) -> dict[
 
 
 def _above(find: Callable[[str], Node], source: str, start: str) -> Iterator[Node]:
-    """The nodes that a node's inputs come from, itself first, but for the source, ours, and what is before them."""
+    """The nodes that a node's inputs come from, itself first, except the source, our own, and what is before them."""
     seen, waiting = {source}, [start]
     while waiting:
         id = waiting.pop()

@@ -1,9 +1,9 @@
-"""A few of the host's own nodes, run by one of ours: the same classes with the same inputs as in a graph, so that the
-pictures are the same to the last bit, whatever the model.
+"""A few of the host's own nodes, run by one of ours: the same classes with the same inputs as in a workflow, so that
+the images are the same to the last bit, whatever the model.
 
-Node expansion would run them too, but one failure would end the whole Run, and the host keeps each node's output until
-the Run ends: a thousand LoRAs, conditionings and pictures. Here a small graph, in the form the host's API takes, is run
-again and again, and what the one before made is let go.
+Node expansion would run them too, but one failure would end the whole Run, and the host holds each node's output until
+the Run ends: a thousand LoRAs, conditionings and images. Here a small graph, in the form of the host's API, is run
+again and again, and what the previous run made is released.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .repeat import Node, is_link
 Graph = Mapping[str, Node]
 """Nodes by id, as in the host's API: {"class_type": ..., "inputs": {name: value | [id, slot]}}."""
 KEPT = {"CLIPTextEncode": 128}
-"""How many results of a node are kept, by its class; of others the latest."""
+"""How many results of a node are cached, by its class; of all others, only the latest."""
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Runner:
     """Runs small graphs of the host's nodes.
 
     Attributes:
-        given: values that are there, by what their links call them.
+        given: values that exist already, by the ids that links use for them.
     """
 
     given: Mapping[str, tuple[Any, ...]]
@@ -35,7 +35,7 @@ class Runner:
     _results: dict[str, dict[str, tuple[Any, ...]]] = field(default_factory=dict)
 
     def value(self, graph: Graph, link: list[Any]) -> Any:
-        """What a link of the graph carries; nodes run only if their inputs are others than before."""
+        """The value that a link of the graph carries. Nodes run only if their inputs have changed."""
         return self._value(graph, link, {})
 
     def _value(self, graph: Graph, link: list[Any], signatures: dict[str, str]) -> Any:
@@ -54,7 +54,7 @@ class Runner:
         return results[signature]
 
     def _signature(self, graph: Graph, id: str, known: dict[str, str]) -> str:
-        """A hash of all that decides a node's outputs; `known` are those of this graph so far."""
+        """A hash of everything that decides a node's outputs; `known` holds those of this graph so far."""
         if id in self.given:
             return id
         if id not in known:
@@ -71,13 +71,13 @@ class Runner:
         return call(self._instances[id], inputs)
 
     def forget(self) -> None:
-        """Let go of all that was made."""
+        """Release everything that was made."""
         self._results.clear()
         self._instances.clear()
 
 
 def node_class(name: str) -> type:
-    """The class of a node of the host, or of another pack."""
+    """The class of one of the host's nodes, or of another pack's."""
     from nodes import NODE_CLASS_MAPPINGS  # the host's module of that name, not this package
 
     return NODE_CLASS_MAPPINGS[name]

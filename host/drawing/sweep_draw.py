@@ -1,4 +1,4 @@
-"""Draws the cells of a sweep with the host's own nodes, one by one or the strengths of a LoRA in one batch."""
+"""Draws the cells of a sweep with the host's own nodes, one by one or all strengths of a LoRA in one batch."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .pictures import as_saved
 from .runner import Graph, Runner, call, node_class
 
 ROW_PIXELS, MOST_ROWS = 4 * 2**20, 16
-"""Of the pictures that are sampled in one batch."""
+"""Limits for the images that are sampled in one batch."""
 
 log = logging.getLogger(__name__)
 
 Texts = Callable[[Cell, Graph], Mapping[str, str]]
-"""What goes into a cell's PNG: of the cell and its graph."""
+"""The texts of a cell's PNG, from the cell and its graph."""
 
 
 @dataclass
@@ -32,9 +32,8 @@ class Drawing:
     """How a sweep's cells are drawn.
 
     Attributes:
-        checkpoints: by the base fact of a cell, the name of its checkpoint; those that are not there are on the linked
-            model.
-        together: strengths in one batch, where the LoRA and the sampler allow it.
+        checkpoints: the name of a cell's checkpoint, by its base fact; cells without one are drawn on the linked model.
+        together: draw strengths in one batch, where the LoRA and the sampler allow it.
         notes: what could not be done as asked, and why.
     """
 
@@ -47,10 +46,10 @@ class Drawing:
     notes: list[str]
 
     def missing(self) -> Iterator[Cell]:
-        """Draw what is missing; yields each cell once it is saved or marked as failed."""
+        """Draw the missing cells, and yield each one once it is saved or marked as failed."""
         todo = self.sweep.missing()
         if self.together and (why := self._why_not_together(todo)):
-            self.notes.append(f"One by one: {why}")
+            self.notes.append(f"Drawn one by one: {why}")
             self.together = False
         for group in self._groups(todo):
             yield from self._rows(group) if len(group) > 1 else self._single(group[0])
@@ -71,7 +70,7 @@ class Drawing:
     # -- strengths in one batch ------------------------------------------------------------------------------------
 
     def _groups(self, cells: Sequence[Cell]) -> Iterator[list[Cell]]:
-        """Cells that differ in nothing but the strength, together; those of a base follow one another."""
+        """Groups of cells that differ only in their strength; the cells of a base model follow one another."""
         if not self.together:
             yield from ([cell] for cell in cells)
             return
@@ -98,9 +97,9 @@ class Drawing:
             pictures = self._sampled_together(cells)
         except comfy.model_management.InterruptProcessingException:
             raise
-        except Exception as error:  # whatever is in the way of a batch is not in the way of its rows
+        except Exception as error:  # what prevents a batch does not prevent its rows
             self._note(f"Some were drawn one by one: {_line(error)}")
-        if pictures is None:  # here the error is gone, and with it the batch's memory
+        if pictures is None:  # here the error is released, and with it the batch's memory
             for cell in cells:
                 yield from self._single(cell)
             return
@@ -122,7 +121,7 @@ class Drawing:
                  for name, link in (("positive", POSITIVE), ("negative", NEGATIVE))}
         latent = self.runner.value(plain, EMPTY)
         samples = latent["samples"][:1]
-        # each row's noise is that of the first row, which is what the seed gives a picture alone
+        # each row gets the noise of the first row, which is what the seed gives to an image drawn alone
         batch = {**latent, "samples": samples.repeat(len(cells), *[1] * (samples.ndim - 1)),
                  "batch_index": [0] * len(cells)}
         settings = {name: value for name, value in plain["sample"]["inputs"].items()
@@ -134,12 +133,12 @@ class Drawing:
         return [as_saved(row[None]) for row in pixels]
 
     def _why_not_together(self, cells: Sequence[Cell]) -> str:
-        """What keeps all of them from sharing batches, "" if nothing does."""
+        """What prevents all of them from sharing batches; "" if nothing does."""
         from ..backbone.rows import DETERMINISTIC
 
         sampler = cells[0].facts["sampler"] if cells else ""
         if cells and sampler not in DETERMINISTIC:
-            return f"{sampler} draws new noise as it goes, for a whole batch at once."
+            return f"{sampler} draws new noise at each step, for a whole batch at once."
         return ""
 
     def _note(self, text: str) -> None:
@@ -148,7 +147,7 @@ class Drawing:
 
 
 class _kept_going:
-    """What goes wrong with one cell marks it, and the others go on; Cancel and a full disk do not."""
+    """An error marks its cell as failed, and the others continue; Cancel and a full disk do not."""
 
     def __init__(self, sweep: Sweep, cell: Cell) -> None:
         self._sweep, self._cell = sweep, cell
@@ -168,17 +167,17 @@ class _kept_going:
 
 
 def _line(error: Exception) -> str:
-    """The first line of what an error says; its kind if it says nothing."""
+    """The first line of an error's message; its kind if it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def _join_rows(conditionings: Sequence[list[list[Any]]]) -> list[list[Any]]:
-    """One conditioning of a row for each. Raises UserError if they do not fit in one."""
+    """One conditioning with a row for each. Raises UserError if they cannot be joined."""
     if any(len(conditioning) != 1 for conditioning in conditionings):
         raise UserError("a prompt has several conditionings.")
     heard, told = [one[0][0] for one in conditionings], [one[0][1] for one in conditionings]
     tensors = {name for values in told for name, value in values.items() if isinstance(value, torch.Tensor)}
     if any(row.shape != heard[0].shape for row in heard) or any(set(values) != set(told[0]) for values in told):
-        raise UserError("the prompt's conditionings are of different lengths.")
+        raise UserError("the prompts' conditionings have different lengths.")
     return [[torch.cat(heard), {**told[0], **{name: torch.cat([values[name] for values in told])
                                               for name in tensors}}]]

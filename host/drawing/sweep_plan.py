@@ -1,4 +1,4 @@
-"""From what a user chose on a node to the plan of a sweep."""
+"""From the widgets of a node to the plan of a sweep."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MOST_STRENGTH, MOST_SEED = 20.0, 2**64 - 1
 
 @dataclass(frozen=True)
 class Loras:
-    """What is swept, and the stack that lies below it in every cell."""
+    """What is swept, and the stack that is applied before it in every cell."""
 
     swept: tuple[tuple[str, Path], ...]
     """(name, file) of each."""
@@ -43,10 +43,10 @@ class Loras:
 
 
 def choose_loras(run: Run | None, checkpoints: str, stack: Sequence[LoraEntry] | None, files: str) -> Loras:
-    """A run's checkpoints and named files are swept, on top of the stack; without either, the stack's first LoRA is,
-    on top of its others.
+    """The LoRAs to sweep: a run's checkpoints and named files, on top of the stack; without either, the stack's first
+    LoRA, on top of its others.
 
-    Raises UserError if there is none, or a name fits none.
+    Raises UserError if there is none, or if a name matches none.
     """
     entries = [tuple(entry) for entry in stack or ()]
     swept = [(paths.lora_name(path), path) for _, path in choose_checkpoints(read_run(run.folder).checkpoints(),
@@ -61,12 +61,12 @@ def choose_loras(run: Run | None, checkpoints: str, stack: Sequence[LoraEntry] |
 
 
 def named_files(files: str) -> tuple[str, ...]:
-    """LoRAs as the host's loaders list them, of a text with a name or pattern on each line."""
+    """LoRAs as the host's loaders list them, from a text with a name or pattern on each line."""
     return choose_names(folder_paths.get_filename_list("loras"), lines(files), "LoRA")
 
 
 def named_bases(bases: str) -> tuple[str, ...]:
-    """Checkpoints as the host's loader lists them, likewise."""
+    """Checkpoints as the host's loader lists them, from a text with a name or pattern on each line."""
     return choose_names(folder_paths.get_filename_list("checkpoints"), lines(bases), "checkpoint")
 
 
@@ -85,17 +85,17 @@ def seeds_of(text: str) -> tuple[int, ...]:
 
 
 def lora_axes(loras: Loras, strengths: str, prompts: str, prompt_set: str, seeds: str) -> tuple[Axis, ...]:
-    """The axes of a sweep on one base."""
+    """The axes of a sweep on one base model."""
     of_files = loras.axis
     family = next((choice.facts["family"] for choice in of_files.choices), "")
     texts = prompts_of(lines(prompts), prompt_set, family)
     if not texts:
-        raise UserError("prompts is empty; write one on each line, with the LoRA's trigger in it.")
+        raise UserError("prompts is empty; write one per line, with the LoRA's trigger in it.")
     return (of_files, strength_axis(strengths_of(strengths)), prompt_axis(texts), seed_axis(seeds_of(seeds)))
 
 
 def sweep_folder(name: str, loras: Loras, kind: str) -> Path:
-    """The folder of a sweep of that name; of an empty name, by the first LoRA and the kind of sweep.
+    """The folder of a sweep of that name. If the name is empty, it is made from the first LoRA and the kind of sweep.
 
     Raises UserError for a name that cannot be a folder's.
     """
@@ -104,8 +104,10 @@ def sweep_folder(name: str, loras: Loras, kind: str) -> Path:
 
 
 def named_folder(name: str, otherwise: str) -> Path:
-    """The folder of a sweep of that name; of an empty name, of the other. Raises UserError likewise."""
+    """The folder of a sweep of that name, or of the other name if it is empty. Raises UserError as `sweep_folder`
+    does."""
     folder = paths.own_folder(paths.sweeps_root(), name.strip() or otherwise)
     if folder.name.lower() == LOG:
-        raise UserError(f"a sweep cannot be called {name!r}: that folder holds the log of all. Choose another name.")
+        raise UserError(f"a sweep cannot be called {name!r}: that folder holds the log of all sweeps. Choose another "
+                        "name.")
     return folder

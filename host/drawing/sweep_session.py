@@ -1,4 +1,4 @@
-"""A sweep in the host from its plan to its sheet: its bases, what is missing drawn, progress, outputs."""
+"""A sweep in the host, from its plan to its sheet: its base models, drawing the missing cells, progress, outputs."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ AUTO, NONE = "auto", "none"
 
 
 LINKED = "as linked"
-"""What the linked model is called on the axis of bases."""
+"""Name of the linked model on the axis of bases."""
 SHOWN_SIDE = 4096
-"""Most pixels of a side of a sheet that goes on as an IMAGE; the file has them all."""
+"""Maximum pixels per side of a sheet that is passed on as an IMAGE; the file has them all."""
 
 
 @dataclass(frozen=True)
 class NodePlace:
-    """A node in the graph that runs: its id, and a way to look up any node."""
+    """A node in the running workflow: its id, and a way to look up any node."""
 
     id: str
     find: Callable[[str], Node]
 
     @classmethod
     def of(cls, hidden: Any) -> NodePlace:
-        """From a node's hidden inputs, of which it has unique_id and dynprompt."""
+        """Make one from a node's hidden inputs, which must include unique_id and dynprompt."""
         return cls(hidden.unique_id, hidden.dynprompt.get_node)
 
     @property
     def links(self) -> Mapping[str, Any]:
-        """What is linked to the node's inputs."""
+        """The links to the node's inputs."""
         return self.find(self.id)["inputs"]
 
 
@@ -61,7 +61,7 @@ class Sampling:
     """What every cell of a sweep is sampled with: the linked models, and the widgets of a sampler.
 
     Attributes:
-        latent: a linked latent in place of `width` and `height`; None for an empty one of that size.
+        latent: a linked latent to use instead of `width` and `height`; None for an empty one of that size.
     """
 
     model: Any
@@ -82,7 +82,7 @@ class Sampling:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What decides the images of all cells alike."""
+        """The facts that all cells share and that decide their images."""
         size = {"width": self.width, "height": self.height} if self.latent is None else {
             "latent": latent_hash(self.latent)}
         return {"negative": self.negative, "steps": self.steps, "cfg": self.cfg, "sampler": self.sampler_name,
@@ -93,8 +93,8 @@ class Sampling:
         """How the cells of a sweep are drawn from a node's linked models.
 
         Args:
-            checkpoints: by the base fact of a cell, the name of its checkpoint.
-            together: strengths in one batch.
+            checkpoints: the name of a cell's checkpoint, by its base fact.
+            together: draw strengths in one batch.
         """
         given = {"model": (self.model,), "clip": (self.clip,), "vae": (self.vae,)}
         if self.latent is not None:
@@ -105,7 +105,7 @@ class Sampling:
 
 def bases_of(find: Any, links: Mapping[str, Any], linked: tuple[Any, Any, Any],
              names: str) -> tuple[Axis, dict[str, str]]:
-    """The axis of bases, the linked one first, and the checkpoint of each of the others by its fact."""
+    """The axis of bases, with the linked one first, and the checkpoint of each of the others by its fact."""
     from ..backbone.model import fingerprint
 
     made_by = [recipe(find, links[name]) for name in ("model", "clip", "vae")]
@@ -127,13 +127,13 @@ def latent_hash(latent: Mapping[str, Any]) -> str:
 
 
 def texts_of(find: Any, links: Mapping[str, Any], name: str, cell: Cell, graph: Graph) -> dict[str, str]:
-    """What a cell's PNG holds: the graph that makes it, and its settings as sites read them."""
+    """The texts in a cell's PNG: the workflow that makes it, and its settings in the form that websites read."""
     whole: dict[str, Node] = whole_graph(find, graph, links, PICTURE, f"sweep_{name}")
     return {"prompt": json.dumps(whole), "parameters": parameters(cell, below(cell))}
 
 
 def draw_missing(drawing: Drawing, node_id: str) -> None:
-    """Draw what is missing of a sweep, telling how far it is. Raises UserError if every cell fails."""
+    """Draw the missing cells of a sweep and report progress. Raises UserError if every cell fails."""
     sweep = drawing.sweep
     sweep.write()
     states = sweep.states()
@@ -155,7 +155,7 @@ def draw_missing(drawing: Drawing, node_id: str) -> None:
         drawing.runner.forget()
         current_session().cells.note(sweep)
     if failed and not done:
-        raise UserError(f"none of the {total} cells could be drawn. The last said: {error}")
+        raise UserError(f"none of the {total} cells could be drawn. The last error was: {error}")
 
 
 def progress_text(done: int, failed: int, total: int) -> str:
@@ -163,7 +163,7 @@ def progress_text(done: int, failed: int, total: int) -> str:
 
 
 def draw_sheet(drawing: Drawing, node_id: str, rows: str, columns: str) -> io.NodeOutput:
-    """Draw what is missing of a sweep; returns its outputs. The sheet is also written if the drawing ends early.
+    """Draw the missing cells of a sweep, and return its outputs. The sheet is written even if the drawing ends early.
 
     Raises UserError as `axes_of` and `draw_missing` do.
     """
@@ -178,13 +178,13 @@ def draw_sheet(drawing: Drawing, node_id: str, rows: str, columns: str) -> io.No
 
 
 def count_states(sweep: Sweep) -> dict[str, int]:
-    """How many of a sweep's cells are done, failed, and there in all."""
+    """How many of a sweep's cells are done, how many failed, and how many there are in total."""
     states = list(sweep.states().values())
     return {"done": states.count("done"), "failed": states.count("failed"), "total": len(states)}
 
 
 def sweep_output(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Sequence[str] = ()) -> io.NodeOutput:
-    """A sweep's outputs, with its sheet."""
+    """A finished sweep's outputs, with its sheet."""
     counts = count_states(sweep)
     pages = write_sheets(sweep, *axes_of(sweep, rows, columns))
     if counts["done"] == counts["total"]:
@@ -194,21 +194,21 @@ def sweep_output(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Seq
 
 
 def sweep_ui(sweep: Sweep, counts: Mapping[str, int]) -> dict[str, Any]:
-    """What the panel of a sweep's node reads of a finished run."""
+    """What the panel of a sweep's node reads after a Run."""
     return {"lora_bootstrap": [{"sweep": sweep.folder.name, **counts}]}
 
 
 def axes_of(sweep: Sweep, rows: str, columns: str) -> tuple[SheetStyle, str, str]:
-    """(style, rows, columns) of a sheet, as the widgets say; what is auto makes way for what is chosen.
+    """(style, rows, columns) of a sheet, from the widgets. An axis set to auto avoids those chosen by hand.
 
-    Raises UserError for an axis that the sweep does not have, or for the same twice.
+    Raises UserError for an axis that the sweep does not have, or if both are the same axis.
     """
     names = [axis.name for axis in sweep.axes]
     for name in (rows, columns):
         if name not in (AUTO, NONE, *names):
             raise unknown_name("axis", name, names)
     if rows == columns and rows in names:
-        raise UserError(f"rows and columns are both {rows!r}; take two different axes, or auto for one of them.")
+        raise UserError(f"rows and columns are both {rows!r}; choose two different axes, or auto for one of them.")
     automatic = choose_axes(sweep)
     taken = {name for name in (rows, columns) if name in AXES}
     free = [name for name in (*automatic, *(axis.name for axis in sweep.axes if len(axis.choices) > 1))
@@ -230,6 +230,6 @@ def sheet_image(page: Path) -> Any:
 
 
 def lora_facts(sweep: Sweep) -> dict[str, Any]:
-    """What the first of a sweep's LoRAs says of itself: trigger, family, kind."""
+    """What the first LoRA of a sweep records about itself: trigger, family, kind."""
     axis = sweep.axis(CHECKPOINT)
     return {"trigger": "", "family": "", "kind": "", **(axis.choices[0].facts if axis else {})}

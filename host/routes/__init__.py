@@ -1,1 +1,1 @@
-"""What the browser asks over HTTP: each file states its routes at its head, each view beside it what they answer."""
+"""What the browser asks over HTTP: each file describes its routes at its head; the view beside it makes the answers."""

@@ -1,4 +1,5 @@
-"""What the routes have in common: bodies in, refusals out, and work aside of the thread that answers everyone."""
+"""What the routes have in common: reading bodies, refusing requests, and working outside the thread that serves
+everyone."""
 
 from __future__ import annotations
 
@@ -10,12 +11,12 @@ from aiohttp import web
 
 
 async def aside(work: Callable[[], Any]) -> Any:
-    """In another thread than the one that answers everyone: there may be ten thousand pictures."""
+    """Run work in another thread than the one that serves everyone: there may be ten thousand images."""
     return await asyncio.get_running_loop().run_in_executor(None, work)
 
 
 async def body_of(request: web.Request) -> Any:
-    """The body's JSON, None if it is none."""
+    """The body as JSON; None if it is not JSON."""
     try:
         return await request.json()
     except ValueError:

@@ -1,8 +1,8 @@
-"""HTTP routes of the gallery and of a project. All answers but pictures are JSON; a refusal is {"error": "one line"}.
+"""HTTP routes of the gallery and of a project. All answers but images are JSON; a refusal is {"error": "one line"}.
 
 GET /lora_bootstrap/project?name=<project's name>
-    Where a project stands, read from its folder. 404 if there is none; with &or=null the answer null instead (for a
-    page that looks, since browsers log every 404 as an error).
+    Where a project stands, read from its folder. 404 if there is none; with &or=null the answer is null instead (for a
+    page that only checks, because browsers log every 404 as an error).
     {"name", "trigger", "tags": [str, ...], "base": str, "targets": [int, ...], "stopped_because": str,
      "stages": [{"name", "title", "state": "done" | "next" | "later", "text": str}, ...], "next": str (what the next Run
      will do, one line), "crops": [{"name", "caption", "thumb"}, ...],
@@ -10,41 +10,41 @@ GET /lora_bootstrap/project?name=<project's name>
       "tag_recall", "real_share"}, ...] (figures; null where not measured)}
 
 GET /lora_bootstrap/candidates?project=<name>&round=<number from 1>
-    The pictures to choose from in a round, and what is said of them. 404 if there is no such project or round; with
-    &or=null the answer null instead.
-    {"project", "round", "revision": int, "target": int (pictures to train on, the crops among them), "eye": str (what
+    The images to choose from in a round, and what is known about them. 404 if there is no such project or round; with
+    &or=null the answer is null instead.
+    {"project", "round", "revision": int, "target": int (images to train on, including the crops), "eye": str (what
      measured likeness; "" if it was not measured), "notes": [str, ...], "figures": {as in "rounds" above} | null,
      "crops": [{"name", "caption", "thumb", "full"}, ...] (of the original; they count as kept),
-     "quotas": {axis: {tag: int, ...}, ...} (how many of the pictures to keep should show it),
+     "quotas": {axis: {tag: int, ...}, ...} (how many of the kept images should show it),
      "candidates": [{
-        "name", "round" (the round it was made in), "carried": bool (kept in an earlier round), "proposed": bool,
+        "name", "round" (the round it was drawn in), "carried": bool (kept in an earlier round), "proposed": bool,
         "reason": str (why it is proposed or not), "scores": {name: number, ...} (only what was measured: likeness,
         tag_recall, novelty, sharpness_z, burn_z, trait_colours), "twins": int | null (near copies share a number),
         "view": {axis: tag}, "prompt": str, "tags": [str, ...] (its caption's, before changes by hand), "seed",
         "lora": str, "strength": float, "width", "height" (pixels), "thumb", "full" (addresses),
         "pick": {"state": "" | "keep" | "reject", "tags": [str, ...] | null, "crop": [left, top, right, bottom] | null
-         (pixels of the picture, before the flip), "flip": bool, "note": str}}, ...],
+         (pixels of the image, before the flip), "flip": bool, "note": str}}, ...],
      "history": [{"at": str (ISO time), "label": str, "changes": [{"candidate", "before": pick, "after": pick}, ...]},
-      ...] (the latest 100 changes by hand, the oldest first)}
-    A candidate counts as kept if its state is "keep", or if it is "" and it is carried while the node's mode is manual,
-    or proposed in another mode.
+      ...] (the latest 100 changes by hand, oldest first)}
+    A candidate counts as kept if its state is "keep". If its state is "", it counts as kept if it is carried while the
+    node's mode is manual, or if it is proposed in another mode.
 
 POST /lora_bootstrap/candidates/picks {"project", "round", "revision", "label": str, "changes": [{"candidate",
-     "pick": {any of state, tags, crop, flip, note; what is left out stays as it is}}, ...]}
-    → {"revision": int}: saved, and part of what Curate Images gives when it is run next.
-    409 if `revision` is not the latest: somebody else has saved. It is the answer of GET, with "error" besides, and
-    nothing is saved. 400 for another body, 404 for a project, round or candidate there is none of.
+     "pick": {any of state, tags, crop, flip, note; anything absent is left unchanged}}, ...]}
+    → {"revision": int}: the changes are saved, and are used by the next Run of Curate Images.
+    409 if `revision` is not the latest, because somebody else has saved: the answer of GET, plus "error", and nothing
+    is saved. 400 for any other body, 404 for an unknown project, round or candidate.
 
 GET /lora_bootstrap/candidate?project=<name>&round=<number>&name=<candidate or crop>[&size=thumb]
-    The picture as PNG, or as a JPEG of at most 256 pixels a side. The addresses above end in a version (&v=…) of the
-    picture's content, so browsers may keep them.
+    The image as PNG, or as a JPEG of at most 256 pixels a side. The addresses above end in a version (&v=…) of the
+    image's content, so browsers may cache them.
 
 Event `lora_bootstrap.candidates` {"project", "round", "made": int, "total": int}, to every open tab, when a candidate
 was saved (at most twice a second, and at the end).
-Event `lora_bootstrap.project` {"name"}, to every open tab, when something of the project has changed.
+Event `lora_bootstrap.project` {"name"}, to every open tab, when something in the project has changed.
 
 Curate Images sends {"project", "round", "revision", "kept": int, "target": int, "held": bool, "message": str} as the
-first entry of "lora_bootstrap" in its output's `ui`; `held`: what comes after it waits for more picks.
+first entry of "lora_bootstrap" in its output's `ui`; `held`: everything downstream waits for more picks.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ from .answers import aside, body_of, refusal
 routes = PromptServer.instance.routes
 BODY = ('the body must be {"project": "…", "round": 1, "revision": 0, "label": "…", "changes": [{"candidate": "…", '
         '"pick": {…}}, …]}.')
-ELSEWHERE = "somebody else has decided on candidates since; look at theirs first."
+ELSEWHERE = "somebody else has changed picks in this round since; look at them first."
 
 
 @routes.get("/lora_bootstrap/project")
@@ -124,7 +124,7 @@ async def _told(request: web.Request, view: Callable[[], Any]) -> web.Response:
 
 
 def _number(text: str) -> int:
-    """A round's number; -1, which no round has, for what is none."""
+    """A round's number; -1, which no round has, if the text is not a number."""
     return int(text) if text.isdecimal() and len(text) < 4 else -1
 
 

@@ -1,6 +1,5 @@
-"""What the gallery and the project's panel are told, and what the gallery saves. No host is needed here; the shapes are
-in gallery_routes.py. All of it is read from the project's folder, so it is there after a restart of the server.
-"""
+"""What the gallery and the project's panel show, and what the gallery saves. No host is needed here; the shapes are in
+gallery.py. Everything is read from the project's folder, so it survives a restart of the server."""
 
 from __future__ import annotations
 
@@ -27,24 +26,24 @@ THUMBNAIL = ThumbnailStyle(quality=88)
 
 
 def find_project(name: str) -> Project:
-    """Raises UserError if there is none of that name."""
+    """The project of that name. Raises UserError if there is none."""
     folder = paths.own_folder(paths.projects_root(), name)
     return Project.load(folder)
 
 
 def find_round(project: str, number: int) -> Round:
-    """Raises UserError if there is no such project, or it has no such round."""
+    """The round of that number. Raises UserError if there is no such project or round."""
     one = find_project(project).round(number)
     if number < 1:
-        raise UserError(f"round is {number}; rounds to choose from count from 1.")
+        raise UserError(f"round is {number}; it must be 1 or more.")
     return one
 
 
-# -- what is told ------------------------------------------------------------------------------------------------------
+# -- answers -----------------------------------------------------------------------------------------------------------
 
 
 def project_view(name: str) -> dict[str, Any]:
-    """As the project route tells it. Raises UserError."""
+    """The answer of the project route. Raises UserError."""
     folder = paths.own_folder(paths.projects_root(), name)
     status = project_status(folder, paths.loras_root())
     config = status.project.config
@@ -57,7 +56,7 @@ def project_view(name: str) -> dict[str, Any]:
 
 
 def round_view(one: Round) -> dict[str, Any]:
-    """As the candidates route tells it."""
+    """The answer of the candidates route."""
     project, found, picks = one.project, one.read_decisions(), one.picks
     values = found.values or {}
     crops = _crops(project, one.number)
@@ -83,7 +82,7 @@ def _candidate(one: Round, path: Path, decision: Any, picks: Picks, twins: Mappi
     pick = picks.of(path.stem, one.read_facts(path))
     return {
         "name": path.stem, "round": lineage.round, "carried": lineage.round < one.number,
-        "proposed": bool(decision and decision.kept), "reason": decision.reason if decision else "not looked at yet",
+        "proposed": bool(decision and decision.kept), "reason": decision.reason if decision else "not measured yet",
         "scores": dict(decision.scores) if decision else {}, "twins": twins.get(path.stem), "view": dict(lineage.view),
         "prompt": lineage.prompt, "tags": list(lineage.tags), "seed": lineage.seed, "lora": lineage.parent_lora,
         "strength": lineage.strength, "width": lineage.width, "height": lineage.height,
@@ -114,14 +113,14 @@ def picture_path(one: Round, name: str) -> Path:
     for path in one.project.crops_folder.glob("*.png"):
         if path.stem == name:
             return path
-    raise UserError(f"round {one.number} of {one.project.name!r} has no picture {name!r}; load it again.")
+    raise UserError(f"round {one.number} of {one.project.name!r} has no image {name!r}; load it again.")
 
 
 def picture(one: Round, name: str, thumb: bool) -> tuple[bytes, str]:
-    """(bytes, content type). Raises UserError if there is no such picture, or it cannot be read."""
+    """(bytes, content type) of an image. Raises UserError if it does not exist or cannot be read."""
     path = picture_path(one, name)
     if not thumb:
-        open_image(path)  # what is no picture is told, not sent
+        open_image(path)  # a file that is not an image is an error, and is not sent
         return path.read_bytes(), "image/png"
     return thumbnail(path, THUMBNAIL, path.stat().st_mtime_ns), "image/jpeg"
 
@@ -130,9 +129,9 @@ def picture(one: Round, name: str, thumb: bool) -> tuple[bytes, str]:
 
 
 def save_picks(one: Round, revision: int, label: str, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
-    """Save decisions; returns the new revision.
+    """Save decisions, and return the new revision.
 
-    Raises UserError for a candidate or value that cannot be, StaleRevision if `revision` is not the latest.
+    Raises UserError for an unknown candidate or an invalid value, StaleRevision if `revision` is not the latest.
     """
     def change(picks: Picks) -> Picks:
         return picks.changed(label, changes, one.collect_facts({name for name, _ in changes}))

@@ -1,4 +1,4 @@
-"""What is known of a run, as the run route tells it: from its folder, and from the trainings in this process.
+"""What is known about a run, as the run route answers it: from its folder, and from the trainings in this process.
 
 The shapes are described in runs.py.
 """
@@ -18,14 +18,14 @@ from ..trainings import ENDED_EARLY, Training, TrainingTable
 
 
 def run_status(root: Path, name: str, table: TrainingTable | None = None) -> dict[str, Any] | None:
-    """The most recently touched run of that name below `root`, by its folder's name or its config's; None: no such run.
+    """The most recently changed run of that name below `root`, by its folder's name or its config's; None: no such run.
 
-    `name` is compared with names that are there, never made part of a path.
+    `name` is compared with existing names, and never becomes part of a path.
     """
     table = table or current_session().trainings
     training = table.find(name)
     if training is not None and training.live:
-        # before its folder is known, what lies under its name may be an older run
+        # before its folder is known, an older run may have its name
         return describe(_run_at(root, training.folder) if training.folder else None, training)
     runs = [run for folder in run_folders(root) if (run := _run_at(root, folder.name)) and name in (run.name, _of(run))]
     latest = max(runs, key=_touched, default=None)
@@ -113,7 +113,7 @@ def _disk_status(run: Run) -> str:
 
 
 def _samples(run: Run) -> list[dict[str, Any]]:
-    """Preview pictures, oldest first, placed as the host's /view route takes them."""
+    """Preview images, oldest first, in the form that the host's /view route accepts."""
     found = [(int(match[1]), path.name) for path in run.samples_folder.glob("step*.png")
              if (match := re.fullmatch(r"step(\d+)-\d+\.png", path.name))]
     subfolder = f"loras/{run.name}/samples"

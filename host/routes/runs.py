@@ -1,8 +1,8 @@
 """HTTP routes of the pack. All answers are JSON; a refusal is {"error": "one line"} with status 400, 404 or 409.
 
 GET /lora_bootstrap/run?name=<name>
-    The most recently touched run of that name (its folder's name, or its config's). If there is none: 404, or with
-    &or=null the answer null (for a page that looks, since browsers log every 404 as an error).
+    The most recently changed run of that name (its folder's name, or its config's). If there is none: 404, or with
+    &or=null the answer null (for a page that only checks, because browsers log every 404 as an error).
     {"name", "run" (the folder's name), "status": "preparing" | "training" | "finished" | "stopped" | "cancelled" |
      "failed" | "interrupted", "node_id": str | null, "message": str, "step", "steps",
      "seconds_left": float | null, "seconds_per_step": float | null, "memory": bytes | null, "learning_rate",
@@ -10,16 +10,16 @@ GET /lora_bootstrap/run?name=<name>
      evenly thinned), "validation": [[step, loss, ratio to the base model's own loss], ...],
      "samples": [{"step", "filename", "subfolder", "type"}, ...] (oldest first; for the host's /view route),
      "checkpoints": [{"step", "filename"}, ...]}
-    It is read from the run's folder, so it is there after a reload and after a restart of the server. "interrupted":
-    unfinished, and nobody is training it.
+    It is read from the run's folder, so it survives a reload and a restart of the server. "interrupted": unfinished,
+    and not being trained.
 
 POST /lora_bootstrap/stop {"run": "<folder's name>"}
-    → {"stopping": true}: the training ends after the step it is at, keeps its LoRA and its state, and the graph goes
-    on with that LoRA. 409 if the run is not being trained, 404 if there is none of that name.
+    → {"stopping": true}: the training ends after the current step, saves its LoRA and its state, and the workflow
+    continues with that LoRA. 409 if the run is not being trained, 404 if there is none of that name.
 
 POST /lora_bootstrap/resume {"run": "<name>"}
-    → {"resuming": true}: the next queueing of the graph trains a stopped run on. (A graph with nothing changed takes
-    the stopped run's LoRA as it is.)
+    → {"resuming": true}: the next queueing of the workflow continues the training of a stopped run. (An unchanged
+    workflow uses the stopped run's LoRA as it is.)
 
 GET /lora_bootstrap/presets
     {family: {"title", "resolution", "presets": {kind: {"rank", "alpha", "learning_rate", "steps", "batch_size",
@@ -49,7 +49,7 @@ routes = PromptServer.instance.routes
 
 
 def preset_table() -> dict[str, Any]:
-    """Starting settings by family and kind, as the presets route tells them."""
+    """Starting settings by family and kind, as the presets route answers them."""
     return {
         family.name: {"title": family.title, "resolution": family.resolution,
                       "presets": {kind: dataclasses.asdict(preset) for kind, preset in family.presets.items()}}
@@ -62,7 +62,7 @@ async def get_run(request: web.Request) -> web.Response:
     name = request.query.get("name", "").strip()
     if not name:
         return refusal(400, "give the run's name, as in ?name=my_lora.")
-    # a run may have logged a hundred thousand steps: not in the thread that answers everyone
+    # a run may have logged a hundred thousand steps: not in the thread that serves everyone
     status = await aside(lambda: run_status(paths.loras_root(), name))
     if status is None and request.query.get("or") != "null":
         return refusal(404, f"there is no run {name!r}.")
@@ -92,7 +92,7 @@ async def resume_run(request: web.Request) -> web.Response:
     if status is None:
         return refusal(404, f"there is no run {name!r}.")
     if status["status"] != "stopped":
-        return refusal(409, f"run {name!r} is {status['status']}, not stopped; queue the graph.")
+        return refusal(409, f"run {name!r} is {status['status']}, not stopped; queue the workflow.")
     current_session().trainings.resume(status["name"])
     return web.json_response({"resuming": True})
 

@@ -1,4 +1,5 @@
-"""What the list in LoRA Stack shows of its text: what each line names, what the files have, and the guides' advice."""
+"""What the list in LoRA Stack shows of its text: what each line names, what the files contain, and the guides'
+advice."""
 
 from __future__ import annotations
 
@@ -17,18 +18,18 @@ from .. import paths
 from ..stacks import StackFacts, lora_names
 
 LONGEST, MOST_LINES = 20_000, 100
-"""How many characters and lines of a text are looked at."""
+"""Maximum numbers of characters and lines of a text that is read."""
 NEAR = 3
 _OFF = re.compile(r"#+\s*|off\s+", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class LoraView:
-    """What a file says of itself.
+    """What a file records about itself.
 
     Attributes:
-        blocks: None if they cannot be told, for the reason `why`.
-        presets: titles by name, of those that it has.
+        blocks: None if they cannot be read, for the reason `why`.
+        presets: titles by name, of the presets that it has.
         error: why it cannot be loaded at all.
     """
 
@@ -48,8 +49,8 @@ class LoraView:
 def stack_view(text: str) -> dict[str, Any]:
     """The answer of POST /lora_bootstrap/stack. Raises UserError for a text that is too long to be a stack."""
     if len(text) > LONGEST or len(text.splitlines()) > MOST_LINES:
-        raise UserError(f"the text is too long for a list: {len(text)} characters in {len(text.splitlines())} lines, "
-                        f"and at most {LONGEST} in {MOST_LINES} are read.")
+        raise UserError(f"the text is too long for a list: it has {len(text)} characters in {len(text.splitlines())} "
+                        f"lines, and at most {LONGEST} characters in {MOST_LINES} lines are read. Remove some lines.")
     stack = _Stack(lora_names())
     lines = [stack.line(line) for line in text.splitlines()]
     entries = [StackEntry(path=paths.lora_file(entry.name), strength=entry.strength, clip_strength=entry.clip_strength,
@@ -61,8 +62,8 @@ def stack_view(text: str) -> dict[str, Any]:
 
 class _Stack:
     """Attributes:
-        files: that lines name, by their listed names.
-        used: the entries that are on and there.
+        files: the files that lines name, by their listed names.
+        used: the entries that are on and whose files exist.
     """
 
     def __init__(self, names: list[str]) -> None:
@@ -86,7 +87,7 @@ class _Stack:
         return {"off": False, "error": next(filter(None, errors), ""), "loras": loras}
 
     def _find(self, name: str) -> tuple[dict[str, Any], str]:
-        """(what is told of a LoRA that is named, what is wrong with the name)."""
+        """(what is shown of a LoRA that is named, what is wrong with the name)."""
         try:
             listed = find_lora(name, self._names)
             self.files[listed] = _lora(listed)
@@ -95,7 +96,7 @@ class _Stack:
         return {"name": listed, "near": []}, ""
 
     def _use(self, entry: WantedLora) -> str:
-        """What is wrong with an entry whose file is there."""
+        """What is wrong with an entry whose file exists."""
         view = self.files[entry.name]
         try:
             check_once([*self.used, entry])
@@ -121,7 +122,7 @@ def _lora(name: str) -> LoraView:
     return _read_lora(name, path, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=64)  # a header may have thousands of keys, and a text is asked about at every change
+@lru_cache(maxsize=64)  # a header may have thousands of keys, and a text is sent at every change
 def _read_lora(name: str, path: Path, size: int, changed: int) -> LoraView:
     try:
         facts = StackFacts([(name, 1.0, 1.0)])

@@ -1,15 +1,15 @@
 """HTTP route of the list in LoRA Stack. The answer is JSON; a refusal is {"error": "one line"}.
 
 POST /lora_bootstrap/stack {"entries": str (the node's text)}
-    What its lines name and what the guides say to them, before anything runs. Nothing is changed.
+    What its lines name, and the guides' advice on them, before anything runs. Nothing is changed.
     {"lines": [{"off": bool, "error": str (why the node would not run with it; "" if it would), "loras": [{"name": as
-      the host lists it | "", "near": [names that are spelled most alike, if there is none]}, ...]}, ...] (of each line,
-      as Python parts them; of one that is off, the LoRAs it would name),
-     "files": {name: {"role": "character" | "style" | … | "", "triggers": [str, ...], "blocks": [str, ...] (empty if it
-      is no LoRA whose blocks can be told), "presets": {name: title} (of blocks, those that it has)}},
+      the host lists it | "", "near": [the names spelled most alike, if there is none]}, ...]}, ...] (one for each line,
+      as Python splits lines; for a line that is off, the LoRAs it would name),
+     "files": {name: {"role": "character" | "style" | … | "", "triggers": [str, ...], "blocks": [str, ...] (empty if
+      the file's blocks cannot be read), "presets": {name: title} (the presets of blocks that it has)}},
      "total": float (sum of the strengths that are on, without signs), "start": float (a strength to begin with),
      "advice": [str, ...]}
-    400 for another body, or a text that is too long.
+    400 for any other body, or a text that is too long.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .answers import aside, body_of, refusal
 from .stack_view import stack_view
 
 routes = PromptServer.instance.routes
-BODY = 'the body must be {"entries": "…"}, the text of a LoRA Stack.'
+BODY = "the body must be {\"entries\": \"…\"}, the text of a LoRA Stack."
 
 
 @routes.post("/lora_bootstrap/stack")

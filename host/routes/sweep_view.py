@@ -1,6 +1,5 @@
-"""What the viewer of sweeps is told, what it marks, and how the LoRA of a cell becomes one to work with. Of the host it
-needs the folders only; the shapes are in sweep_routes.py. All of it is read from the sweep's folder.
-"""
+"""What the sweep viewer shows, what it marks, and how the LoRA of a cell is copied for use. Of the host only the
+folders are needed; the shapes are in sweeps.py. Everything is read from the sweep's folder."""
 
 from __future__ import annotations
 
@@ -29,12 +28,12 @@ from ...trainer.sweeps.marks import Marks
 from .. import paths
 
 NAMED = ("lora", "step", "epoch", "run", "strength", "prompt", "seed", "base")
-"""Facts that every cell is told with, whether they are shared or not."""
+"""Facts that every cell is sent with, whether they are shared or not."""
 UNTOLD = ("lora_sha256",)
 THUMBNAIL = ThumbnailStyle(resample=Image.Resampling.BICUBIC)
 SMALL_SHEET = replace(THUMBNAIL, side=768)
 LATEST = 8
-"""Thumbnails in a summary."""
+"""Number of thumbnails in a summary."""
 LONGEST_NAME = 120
 _KEY = re.compile(r"[0-9a-f]{16}")
 _SHEET = re.compile(r"grid(-\d{1,4})?\.(png|webp)")
@@ -42,18 +41,18 @@ _TYPES = {".png": "image/png", ".webp": "image/webp"}
 
 
 class LoraChanged(Exception):
-    """The cell's LoRA is not what it was when the cell was drawn, or it is gone."""
+    """The cell's LoRA is gone, or no longer the file that the cell was drawn with."""
 
 
 _copying = threading.Lock()
-"""One at a time looks for a free name and takes it."""
+"""Only one thread at a time looks for a free name and uses it."""
 
 
 def find_sweep(name: str) -> Sweep:
-    """Raises UserError if there is none of that name."""
+    """The sweep of that name. Raises UserError if there is none."""
     folder = _folder(name)
     if not (folder / "manifest.json").is_file():
-        raise UserError(f"there is no sweep {name!r} in output/sweeps.")
+        raise UserError(f"there is no sweep {name!r} in output/sweeps; draw it, or choose another.")
     return Sweep.load(folder)
 
 
@@ -61,11 +60,11 @@ def _folder(name: str) -> Path:
     return paths.own_folder(paths.sweeps_root(), name)
 
 
-# -- what is told ------------------------------------------------------------------------------------------------------
+# -- answers -----------------------------------------------------------------------------------------------------------
 
 
 def archive() -> list[dict[str, Any]]:
-    """All sweeps, the one that changed last first. What is no sweep is left out."""
+    """All sweeps, most recently changed first. Folders that are not sweeps are left out."""
     root = paths.sweeps_root()
     told = []
     for folder in root.iterdir() if root.is_dir() else ():
@@ -89,7 +88,7 @@ def _entry(folder: Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=1024)
 def _outline(folder: Path, mtime_ns: int) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """(title, runs, keys of the pictures) as the manifest has them, without making its cells."""
+    """(title, runs, keys of the images) from the manifest, without making its cells."""
     values = read_json(folder / "manifest.json")
     choices = [choice["facts"] for axis in values["axes"] if axis["name"] == CHECKPOINT for choice in axis["choices"]]
     runs = dict.fromkeys(str(facts["run"]) for facts in choices or [values["shared"]] if facts.get("run"))
@@ -97,7 +96,7 @@ def _outline(folder: Path, mtime_ns: int) -> tuple[str, tuple[str, ...], tuple[s
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """By name: when each file of the cells was changed, in ns; that of its settings is not asked for."""
+    """The time of change of each file of the cells, in ns, by name; 0 for files of settings."""
     try:
         with os.scandir(folder / "cells") as entries:
             return {entry.name: entry.stat().st_mtime_ns if entry.name.endswith(".png") else 0 for entry in entries}
@@ -106,7 +105,7 @@ def _files(folder: Path) -> dict[str, int]:
 
 
 def summary(name: str) -> dict[str, Any]:
-    """As the summary route tells it. Raises UserError."""
+    """The answer of the summary route. Raises UserError."""
     sweep = find_sweep(name)
     entry = _entry(sweep.folder)
     known = set(_outline(sweep.folder, (sweep.folder / "manifest.json").stat().st_mtime_ns)[2])
@@ -119,11 +118,11 @@ def summary(name: str) -> dict[str, Any]:
 
 
 def sweep_view(name: str) -> dict[str, Any]:
-    """As the sweep route tells it. Raises UserError."""
+    """The answer of the sweep route. Raises UserError."""
     sweep = find_sweep(name)
     states, files = sweep.states(), _files(sweep.folder)
     marks = Marks.load(_marks_file(sweep)).among(states)
-    cells = {cell.at: cell for cell in sweep.everything}  # where no axis is the LoRA's, references are cells
+    cells = {cell.at: cell for cell in sweep.everything}  # if no axis belongs to the LoRA, references are cells
     return {
         "name": sweep.folder.name, "title": sweep.title, "revision": marks.revision,
         "axes": [{"name": axis.name, "choices": [choice.label for choice in axis.choices]} for axis in sweep.axes],
@@ -173,16 +172,16 @@ def _recommended(scores: Mapping[str, Any] | None) -> str:
 
 
 def picture(name: str, key: str, thumb: bool) -> tuple[bytes, str]:
-    """(bytes, content type) of a cell's picture. Raises UserError if there is none, or it cannot be read."""
+    """(bytes, content type) of a cell's image. Raises UserError if it does not exist or cannot be read."""
     folder = _folder(name)
     path = folder / "cells" / f"{key}.png"
     if not _KEY.fullmatch(key) or not path.is_file() or not paths.inside(folder, path):
-        raise UserError(f"sweep {name!r} has no picture of a cell {key!r}; load it again.")
+        raise UserError(f"sweep {name!r} has no image of a cell {key!r}; load it again.")
     return _sent(path, THUMBNAIL if thumb else None)
 
 
 def sheet(name: str, file: str, thumb: bool) -> tuple[bytes, str]:
-    """(bytes, content type) of a labelled sheet. Raises UserError if there is none, or it cannot be read."""
+    """(bytes, content type) of a labelled sheet. Raises UserError if it does not exist or cannot be read."""
     folder = _folder(name)
     path = folder / file
     if not _SHEET.fullmatch(file) or not path.is_file() or not paths.inside(folder, path):
@@ -193,7 +192,7 @@ def sheet(name: str, file: str, thumb: bool) -> tuple[bytes, str]:
 def _sent(path: Path, style: ThumbnailStyle | None) -> tuple[bytes, str]:
     if style is not None:
         return thumbnail(path, style, path.stat().st_mtime_ns), "image/jpeg"
-    image_size(path)  # what is no picture is told, not sent
+    image_size(path)  # a file that is not an image is an error, and is not sent
     return path.read_bytes(), _TYPES[path.suffix]
 
 
@@ -205,9 +204,9 @@ def _marks_file(sweep: Sweep) -> Path:
 
 
 def save_marks(sweep: Sweep, revision: int, best: str | None, hidden: Sequence[str]) -> int:
-    """Save marks; returns the new revision.
+    """Save marks, and return the new revision.
 
-    Raises UserError for a cell there is none of, StaleRevision if `revision` is not the latest.
+    Raises UserError for an unknown cell, StaleRevision if `revision` is not the latest.
     """
     unknown = sorted({*hidden, *([best] if best else ())} - set(sweep.states()))
     if unknown:
@@ -216,7 +215,7 @@ def save_marks(sweep: Sweep, revision: int, best: str | None, hidden: Sequence[s
 
 
 def _mark_best(sweep: Sweep, key: str) -> int:
-    """Returns the new revision."""
+    """Mark a cell as the best, and return the new revision."""
     def change(marks: Marks) -> Marks:
         return marks.changed(key, (other for other in marks.hidden if other != key))
 
@@ -227,7 +226,7 @@ def _mark_best(sweep: Sweep, key: str) -> int:
 
 
 def find_cell(sweep: Sweep, key: str) -> Cell:
-    """Raises UserError if there is none of that key."""
+    """The cell of that key. Raises UserError if there is none."""
     for cell in sweep.everything:
         if cell.key == key:
             return cell
@@ -235,9 +234,9 @@ def find_cell(sweep: Sweep, key: str) -> Cell:
 
 
 def promote(sweep: Sweep, cell: Cell, wanted: str) -> dict[str, Any]:
-    """Put the LoRA of a cell among the host's LoRAs under a name of its own, and note the choice in its run.
+    """Put the LoRA of a cell among the host's LoRAs under a name of its own, and record the choice in its run.
 
-    Raises UserError for a cell without LoRA or a name that is none, LoraChanged if the file is gone or another.
+    Raises UserError for a cell without a LoRA or an invalid name, LoraChanged if the file is gone or has changed.
     """
     if not cell.facts.get("lora"):
         raise UserError("this cell was drawn without a LoRA; choose one that was drawn with it.")
@@ -248,7 +247,7 @@ def promote(sweep: Sweep, cell: Cell, wanted: str) -> dict[str, Any]:
     _note_in_run(sweep, cell, source, strength)
     revision = _mark_best(sweep, cell.key)
     return {"lora": name, "strength": strength, "revision": revision,
-            "message": f"{name} at strength {strength:g} is among ComfyUI's LoRAs; press R where a loader does not "
+            "message": f"{name} at strength {strength:g} is now among ComfyUI's LoRAs; press R if a loader does not "
                        "list it yet."}
 
 
@@ -265,20 +264,20 @@ def _source(cell: Cell) -> Path:
 
 
 def _lora_folders() -> list[Path]:
-    """The host's folders of LoRAs that are not below its output folder. Raises UserError if there are none."""
+    """The host's LoRA folders that are not in its output folder. Raises UserError if there are none."""
     folders = [Path(folder) for folder in folder_paths.get_folder_paths("loras")]
     own = [folder for folder in folders if not paths.inside(paths.output_root(), folder)]
     if not own:
-        raise UserError("the host has no folder of LoRAs besides its output folder; make models/loras, and restart it.")
+        raise UserError("ComfyUI has no LoRA folder besides its output folder; make models/loras, and restart ComfyUI.")
     return own
 
 
 def _placed(source: Path, listed: str, sha256: str, wanted: str, keep: bool) -> str:
-    """The name, as loaders list it, of a file of the same content under the wanted name, or that name with a number.
+    """The name, as loaders list it, of a file with the same content under the wanted name, or that name with a number.
 
     Args:
-        listed: what loaders call the source.
-        keep: whether the source will do if it is such a file already.
+        listed: the name under which loaders list the source.
+        keep: whether to use the source itself if it is such a file already.
     """
     folders = _lora_folders()
     if keep and any(paths.inside(folder, source) for folder in folders):
@@ -299,7 +298,7 @@ def _placed(source: Path, listed: str, sha256: str, wanted: str, keep: bool) -> 
 def _stem(folder: Path, wanted: str) -> str:
     stem = wanted.strip().removesuffix(".safetensors").strip()
     if len(stem) > LONGEST_NAME:
-        raise UserError(f"the name has {len(stem)} letters; give at most {LONGEST_NAME}.")
+        raise UserError(f"the name has {len(stem)} characters; use at most {LONGEST_NAME}.")
     return paths.own_folder(folder, stem).name
 
 
@@ -315,7 +314,7 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     with atomic_path(target) as temp:
         shutil.copyfile(source, temp)
         if file_hash(temp) != sha256:
-            raise LoraChanged(f"{source.name} was changed while it was copied; sweep again, then choose.")
+            raise LoraChanged(f"{source.name} changed while it was being copied; sweep again, then choose.")
 
 
 def _note_in_run(sweep: Sweep, cell: Cell, source: Path, strength: float) -> None:

@@ -1,20 +1,20 @@
-"""HTTP routes of the viewer of sweeps. All answers but pictures are JSON; a refusal is {"error": "one line"}.
+"""HTTP routes of the sweep viewer. All answers but images are JSON; a refusal is {"error": "one line"}.
 
 GET /lora_bootstrap/sweeps
-    The archive: all sweeps, the one that changed last first.
-    [{"name", "title", "cells": int (pictures, each once), "done": int, "failed": int, "changed": seconds since 1970,
-      "runs": [names of the runs that are in it]}, ...]
+    The archive: all sweeps, most recently changed first.
+    [{"name", "title", "cells": int (images, each once), "done": int, "failed": int, "changed": seconds since 1970,
+      "runs": [names of the runs in it]}, ...]
 
 GET /lora_bootstrap/sweep?name=<sweep's name>
-    All of a sweep, read from its folder. 404 if there is none; with &or=null the answer null instead.
+    All of a sweep, read from its folder. 404 if there is none; with &or=null the answer is null instead.
     {"name", "title", "revision": int (of the marks), "axes": [{"name", "choices": [label, ...]}, ...],
      "without": bool (whether there are cells without the LoRA), "shared": {facts that all cells have in common},
      "cells": [{
-        "key" (cells whose pictures are the same by all that decides them share it), "at": [int | null, ...] (its place
+        "key" (shared by cells whose images must be the same), "at": [int | null, ...] (its place
         on each axis; null on checkpoint and strength for a cell without the LoRA), "state": "done" | "failed" |
         "missing", "error": str (why it failed), "lora", "step", "epoch", "run", "strength", "prompt", "seed", "base"
-        (null where the sweep does not say), "more": {its other facts, where they are not those in "shared"}, "full",
-        "thumb" (addresses; null where there is no picture)}, ...],
+        (null if the sweep does not record it), "more": {its other facts that differ from those in "shared"}, "full",
+        "thumb" (addresses; null if there is no image)}, ...],
      "scores": the content of scores.json | null: {"rows": [{"base", "checkpoint", "strength" (places on these axes, 0
         where there is none), "label", "likeness", "prompt", "diversity", "copies", "burn", "validation", "score"
         (number | null), "gates": [str, ...], "verdict": "undertrained" | "good" | "overtrained" | "", "advice"}, ...],
@@ -22,30 +22,31 @@ GET /lora_bootstrap/sweep?name=<sweep's name>
      "marks": {"best": {"key"} | null, "hidden": [key, ...]}, "sheets": [address, ...]}
 
 GET /lora_bootstrap/sweep/summary?name=<sweep's name>
-    What a node shows of it: its entry in the archive, and besides {"latest": [address of a thumbnail, ...] (the
-    pictures made last), "sheets": [address of a small one, ...], "recommended": label | "", "why": str}. 404 and
+    What a node shows of it: its entry in the archive, plus {"latest": [address of a thumbnail, ...] (the images
+    drawn last), "sheets": [address of a small one, ...], "recommended": label | "", "why": str}. 404 and
     &or=null as above.
 
 GET /lora_bootstrap/sweep/cell?name=<sweep's name>&key=<key>[&size=thumb]
     The PNG as it is on disk, with its settings inside, or a JPEG of at most 256 pixels a side.
 GET /lora_bootstrap/sweep/sheet?name=<sweep's name>&file=grid.png[&size=thumb]
     A labelled sheet as it is on disk, or a JPEG of at most 768 pixels a side.
-    The addresses above end in a version (&v=…), the time of the file's last change, so browsers may keep them.
+    The addresses above end in a version (&v=…), the time of the file's last change, so browsers may cache them.
 
 POST /lora_bootstrap/sweep/marks {"name", "revision": int, "best": key | null, "hidden": [key, ...]}
-    → {"revision": int}. 409 if `revision` is not the latest: the answer of GET, with "error" besides; nothing is saved.
-    400 for another body, 404 for a sweep or cell there is none of.
+    → {"revision": int}. 409 if `revision` is not the latest: the answer of GET, plus "error"; nothing is saved.
+    400 for any other body, 404 for an unknown sweep or cell.
 
 POST /lora_bootstrap/sweep/promote {"name", "key", "as": str (a file's name; "" or left out: the run's)}
     → {"lora": str (as the host's loaders list it), "strength": float, "revision": int (of the marks), "message": str}
-    Copies the cell's LoRA to the host's first folder of LoRAs that is not below its output folder. A file of the same
-    content is used as it is, one of another is never overwritten: the copy gets a number. The cell is marked the best,
-    and a run's folder is told by picked.json: {"step", "strength", "lora" (file's name), "sweep", "cell", "at"}.
-    400 for another body, a cell without LoRA, or a name that is none; 404 for a sweep or cell there is none of; 409 if
-    the LoRA is gone, or not the one that the cell was drawn with.
+    Copies the cell's LoRA to the host's first LoRA folder that is not in its output folder. An existing file with the
+    same content is used as it is, and any other is never overwritten: the copy gets a number. The cell is marked as the
+    best, and recorded in the run's folder as picked.json: {"step", "strength", "lora" (file's name), "sweep", "cell",
+    "at"}.
+    400 for any other body, a cell without a LoRA, or an invalid name; 404 for an unknown sweep or cell; 409 if
+    the LoRA is gone, or is no longer the file that the cell was drawn with.
 
 Event `lora_bootstrap.sweep` {"name", "node": id of the user's node, "done": int, "failed": int, "total": int}, to every
-open tab, when a cell was made (at most twice a second, and at the end).
+open tab, when a cell was drawn (at most twice a second, and at the end).
 Event `lora_bootstrap.sweep_marks` {"name", "revision"}, to every open tab, when cells were marked.
 
 The nodes of sweeps send {"sweep": name, "done", "failed", "total"} as the first entry of "lora_bootstrap" in their
@@ -70,7 +71,7 @@ from .sweep_view import LoraChanged
 routes = PromptServer.instance.routes
 MARKS = 'the body must be {"name": "…", "revision": 0, "best": "…" or null, "hidden": ["…", …]}.'
 PROMOTE = 'the body must be {"name": "…", "key": "…", "as": "…"}.'
-ELSEWHERE = "somebody else has marked cells since; look at theirs first."
+ELSEWHERE = "somebody else has marked cells since; look at their marks first."
 KEPT = {"Cache-Control": "private, max-age=86400"}
 
 

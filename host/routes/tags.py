@@ -1,20 +1,20 @@
-"""HTTP routes of the tag editor. All answers but pictures are JSON; a refusal is {"error": "one line"}.
+"""HTTP routes of the tag editor. All answers but images are JSON; a refusal is {"error": "one line"}.
 
 GET /lora_bootstrap/dataset?id=<dataset id>
-    The dataset that a node of that id was last run with, its captions with what was changed by hand. 404 if there is
+    The dataset that a node of that id was last run with, its captions including changes by hand. 404 if there is
     none: the node must be run once (again, after a restart of the server).
-    {"id", "name": str (the pictures' folder), "editable": bool, "revision": int,
+    {"id", "name": str (the images' folder), "editable": bool, "revision": int,
      "pictures": [{"id", "name": str (file), "caption": str, "tags": [str, ...], "thumb": "/lora_bootstrap/thumb?id=…&
-      picture=…", "width", "height" (pixels of the picture)}, ...]} in the dataset's order, the same picture once.
+      picture=…", "width", "height" (pixels of the image)}, ...]} in the dataset's order, each image once.
 
 POST /lora_bootstrap/dataset/captions {"id", "revision", "changes": [{"picture", "caption"}, ...]}
-    → {"revision": int}: what was changed is saved, and is part of what the node gives when it is run next. The .txt
-    files stay as they are. A caption that is set back to what the node makes of it is no change any more.
-    409 if `revision` is not the latest: somebody else has saved. It is the answer of GET, with "error" besides, and
-    nothing is saved. 400 for another body, 404 for a dataset or picture there is none of.
+    → {"revision": int}: the changes are saved, and are used by the next Run of the node. The .txt
+    files are left unchanged. A caption set back to what the node's rules make of it no longer counts as changed.
+    409 if `revision` is not the latest, because somebody else has saved: the answer of GET, plus "error", and
+    nothing is saved. 400 for any other body, 404 for an unknown dataset or image.
 
 GET /lora_bootstrap/thumb?id=<dataset id>&picture=<picture id>
-    A JPEG of at most 256 pixels a side; its address belongs to its content, so browsers may keep it.
+    A JPEG of at most 256 pixels a side; its address identifies its content, so browsers may cache it.
 
 A node that can be edited sends {"dataset": id, "revision", "pictures": int, "changed": int (captions changed by hand)}
 as the first entry of "lora_bootstrap" in its output's `ui`.
@@ -57,7 +57,7 @@ async def post_captions(request: web.Request) -> web.Response:
         saved = await aside(lambda: current_session().editors.change(id, revision, captions))
     except StaleRevision:
         newer = await aside(lambda: dataset_view(_find(id)))
-        return web.json_response({**newer, "error": "somebody else has changed captions since; look at theirs first."},
+        return web.json_response({**newer, "error": "somebody else has changed captions since; look at them first."},
                                  status=409)
     except UserError as error:
         return refusal(404, str(error))

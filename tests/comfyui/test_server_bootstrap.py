@@ -62,7 +62,7 @@ def test_the_loop_goes_on_run_by_run_and_over_a_restart(server, tab):
     run = tab.run(graph)
     assert run.status == "success", run.error
     held = run.outputs[first]["lora_bootstrap"][0]
-    assert held["held"] and held["message"] == "4 of 7 kept: pick 3 more in the gallery, then Run."
+    assert held["held"] and held["message"] == "4 of 7 kept: pick 3 more in the gallery, then press Run."
     assert second not in run.outputs and trainings[1] not in run.outputs
     one = project(server, name).round(1)
     assert len(one.list_candidates()) == 6 and len(one.project.round(0).list_candidates()) == 16

@@ -88,7 +88,7 @@ def test_what_was_changed_by_hand_is_there_after_a_restart(server, tab, template
     server.restart()
     with pytest.raises(Refused) as refused:
         server.get("/lora_bootstrap/dataset", id=told["id"])
-    assert refused.value.status == 404 and "run the graph" in refused.value.text
+    assert refused.value.status == 404 and "run the workflow" in refused.value.text
     with server.client() as again:
         assert editor_of(again.run(graph), id) == {"dataset": told["id"], "revision": 1, "pictures": 20, "changed": 1}
     assert server.get("/lora_bootstrap/dataset", id=told["id"])["pictures"][0]["caption"] == "mine"
@@ -139,7 +139,8 @@ def test_masked_pictures_of_the_graph_are_prepared_before_another_background(ser
 
 @pytest.mark.parametrize(("kind", "inputs", "said"), [
     ("TagImages", {"tagger": "wd-vit-tagger-v3"}, "download it"), ("CaptionImages", {}, "models/captioners"),
-    ("EditTags", {"patterns": "("}, "not of the form"), ("PrepareDataset", {"background": "/etc/passwd"}, "no colour"),
+    ("EditTags", {"patterns": "("}, "not of the form"),
+    ("PrepareDataset", {"background": "/etc/passwd"}, "not a colour"),
     ("SaveDataset", {"name": "../x"}, "cannot be a folder's")])
 def test_a_mistake_is_a_red_node_before_anything_runs(server, tab, graph, kind, inputs, said):
     prompt = {"data": graph.node("LoraBootstrap_LoadDataset", folder="sandbox/dataset/akane"),

@@ -166,7 +166,7 @@ def test_strengths_in_one_batch_are_the_same_pictures(server, tab, sweep_graph):
     assert len({a.tobytes() for a, _ in pairs}) == len(pairs)
     tab.run(sweep_graph("stochastic", strengths="0.4, 1", seeds="1", sampler_name="euler_ancestral",
                         draw="strengths in one batch"))
-    assert any("draws new noise as it goes" in text["text"] for text in tab.of_type("progress_text"))
+    assert any("draws new noise at each step" in text["text"] for text in tab.of_type("progress_text"))
 
 
 def own_sampler(make, name, **widgets):

@@ -154,7 +154,7 @@ def test_what_is_kept_is_not_drawn_again(drawn, drawing, host):
     KeepCandidate.execute(drawn, torch.rand(1, 64, 64, 3), again.expand["x.keep_5"]["inputs"]["lineage"], 24)
     done = save()
     assert done.expand is None and done[0] is drawn
-    assert ProjectRecord.load(drawn.folder).stages["candidates-1"].summary == "12 pictures"
+    assert ProjectRecord.load(drawn.folder).stages["candidates-1"].summary == "12 images"
 
 
 def test_candidates_that_are_gone_are_drawn_again_once(drawn, drawing):
@@ -184,7 +184,8 @@ def test_a_high_cfg_and_a_missing_lora_are_told(drawn, drawing):
     nodes["sample"]["inputs"]["cfg"] = 9.0
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
     job = DrawRequest.of(drawn, plan, part_between(nodes.__getitem__, "views", ["decode", 0], ""), None)
-    assert [warning.split(";")[0].split(":")[0] for warning in job.warnings] == ["cfg is 9", "no LORA_STACK is linked"]
+    assert [warning.split(";")[0].split(":")[0] for warning in job.warnings] == [
+        "cfg is 9", "no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images."]
 
 
 def test_the_lora_that_draws_is_the_projects_own_in_a_stack(drawn, host, monkeypatch):
@@ -211,7 +212,7 @@ def test_what_comes_after_waits_until_enough_are_kept(drawn):
     assert all(isinstance(value, ExecutionBlocker) and value.message is None for value in held.args)
     told = held.ui["lora_bootstrap"][0]
     assert (told["kept"], told["target"], told["held"]) == (3, 8, True)
-    assert told["message"] == "3 of 8 kept: pick 5 more in the gallery, then Run."
+    assert told["message"] == "3 of 8 kept: pick 5 more in the gallery, then press Run."
     keep(drawn, 1, 5)
     done = curated(drawn)
     assert done[0] is drawn and len(done[1]) == 5 and not done.ui["lora_bootstrap"][0]["held"]

@@ -112,7 +112,7 @@ def test_brackets_are_counted_as_text_not_as_weights():
 
 @pytest.mark.parametrize("text", ["[]", "no json", '{"a": 1}'])
 def test_scores_that_are_none_are_told(host, text):
-    with pytest.raises(UserError, match="scores must be what Tag Images gives"):
+    with pytest.raises(UserError, match="scores is not the JSON that Tag Images gives"):
         edit(make(host, "a"), scores=text)
 
 

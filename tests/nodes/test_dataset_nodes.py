@@ -60,7 +60,7 @@ def test_subfolders_are_taken_only_if_asked(folder, host):
 
 
 def test_a_folder_outside_is_a_red_node_and_a_linked_one_is_not_judged_yet():
-    assert "not below input/ or output/" in nodes.LoadDataset.validate_inputs("../x")
+    assert "not in input/ or output/" in nodes.LoadDataset.validate_inputs("../x")
     assert "no folder 'x'" in nodes.LoadDataset.validate_inputs("x")
     assert nodes.LoadDataset.validate_inputs("sandbox/pictures") is True
     assert nodes.LoadDataset.validate_inputs(None) is True
@@ -166,9 +166,9 @@ def test_captions_are_one_for_each_or_a_line_for_each_or_one_for_all():
     assert nodes.captions_for(["a, b"], 3) == ["a, b"] * 3
     assert nodes.captions_for([""], 2) == ["", ""]
     assert nodes.captions_for(["first line\nsecond line"], 1) == ["first line second line"]
-    with pytest.raises(UserError, match="there are 2 captions for 3 pictures"):
+    with pytest.raises(UserError, match="there are 2 captions for 3 images"):
         nodes.captions_for(["a\nb"], 3)
-    with pytest.raises(UserError, match="there are 2 captions for 3 pictures"):
+    with pytest.raises(UserError, match="there are 2 captions for 3 images"):
         nodes.captions_for(["a", "b"], 3)
 
 
@@ -179,7 +179,7 @@ def test_the_preview_shows_a_sheet_and_tells_counts_sizes_tags_and_notes(folder,
     dataset = load(folder)
     passed_on, sheet, report = nodes.PreviewDataset.execute(dataset, shown=32, columns=4).args
     assert passed_on is dataset and sheet.shape == (1, 196, 382, 3)
-    assert report.splitlines() == ["2 pictures, 48 x 32 pixels", "1 without a caption", "red hair (1), smile (1)",
+    assert report.splitlines() == ["2 images, 48 x 32 pixels", "1 without a caption", "red hair (1), smile (1)",
                                    "1 of 2 pictures have no caption: b.png."]
     assert host.server.texts == [(report.replace("\n", "  \n"), "7")]
 
@@ -193,9 +193,9 @@ def test_the_sheet_holds_at_most_so_many_pictures_in_rows(host):
 
 
 def test_an_epoch_counts_repeats_and_an_empty_dataset_is_told():
-    assert nodes.dataset_report(Dataset(())) == "no pictures"
+    assert nodes.dataset_report(Dataset(())) == "no images"
     made = load_folder(PICTURES_DIR, default_repeats=5)
-    assert nodes.dataset_report(made).splitlines()[0] == "3 pictures (15 in an epoch), 512 x 512 pixels"
+    assert nodes.dataset_report(made).splitlines()[0] == "3 images (15 in an epoch), 512 x 512 pixels"
 
 
 def test_a_long_caption_is_cut_at_two_lines_of_whole_words():
@@ -268,7 +268,7 @@ def test_a_black_mask_counts_as_none_and_a_smaller_one_of_the_same_shape_is_scal
 
 
 def test_masks_of_another_number_or_shape_are_told():
-    with pytest.raises(UserError, match="there are 1 masks for 2 pictures"):
+    with pytest.raises(UserError, match="there are 1 masks for 2 images"):
         with_masks([batch("red", "blue")], [half()])
     with pytest.raises(UserError, match="mask 1 is 32 x 32, its picture 48 x 32"):
         with_masks([batch("red")], [half(32, 32)])
@@ -285,8 +285,8 @@ def test_datasets_are_merged_in_order_and_what_is_in_several_is_taken_once(host)
     first, second = from_images([batch("red", "blue")], ["a"]), from_images([batch("blue", "green")], ["b"], "other")
     whole = merged(first, second)
     assert captions(whole) == ["a", "a", "b"] and whole.samples[:2] == first.samples
-    assert whole.notes == ("1 pictures are in more than one of the merged datasets, and were taken once.",)
-    assert host.server.texts[-1] == ("2 + 2 pictures make 3", "7")
+    assert whole.notes == ("Images in more than one of the merged datasets, used only once: 1.",)
+    assert host.server.texts[-1] == ("2 + 2 images make 3", "7")
     assert len(merged(first, second, once=False)) == 4
     third = from_images([batch("white")], ["c"], "third")
     assert captions(merged(first, second, third)) == ["a", "a", "b", "c"]

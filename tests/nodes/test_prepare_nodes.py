@@ -69,7 +69,7 @@ def test_what_is_left_out_is_named_with_its_reason(dataset):
 
 def test_if_nothing_would_be_left_that_is_said(dataset, monkeypatch):
     monkeypatch.setitem(audits.LEAVE_OUT, "copies", ("note", ()))
-    with pytest.raises(UserError, match="all 4 pictures would be left out"):
+    with pytest.raises(UserError, match="all 4 images would be left out"):
         look(dataset, leave_out="copies", trigger="nobody")
 
 
@@ -106,8 +106,8 @@ def test_pictures_are_prepared_into_a_folder_of_their_own_with_a_sheet_and_a_lin
     after, sheet, report = prepare(dataset).args
     assert [sample.size for sample in after] == [(64, 64)] * 4 and after.samples[0].load_mask().size == (64, 64)
     assert all(host.output / "bootstrap" / "datasets" / "ready" in sample.path.parents for sample in after)
-    assert report.splitlines()[0] == "4 pictures" and "a.png: shrunk to 64 x 64." in report
-    assert host.server.texts[-1][0] == "4 pictures  \n4 x shrunk to 64 x 64"
+    assert report.splitlines()[0] == "4 images" and "a.png: shrunk to 64 x 64." in report
+    assert host.server.texts[-1][0] == "4 images  \n4 x shrunk to 64 x 64"
     assert sheet.shape[0] == 1 and names(dataset) == ["a", "b", "c", "d"]
 
 
@@ -115,7 +115,7 @@ def test_the_same_again_is_not_prepared_again(dataset):
     first = prepare(dataset)[0]
     times = {sample.path: sample.path.stat().st_mtime_ns for sample in first}
     again, _, report = prepare(dataset).args
-    assert again.fingerprint == first.fingerprint and report.startswith("4 pictures, prepared before")
+    assert again.fingerprint == first.fingerprint and report.startswith("4 images, already prepared")
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
@@ -126,7 +126,7 @@ def test_a_reference_moves_the_colours_and_stays_known_by_its_pixels(dataset):
     means = [torch.tensor(list(picture.getdata()), dtype=torch.float).mean(0) for picture in (
         plain, matched.samples[1].load())]
     assert means[1][2] - means[1][0] > means[0][2] - means[0][0] + 40 and "colours matched" in report
-    assert prepare(dataset, reference=blue.clone(), name="blue")[2].startswith("4 pictures, prepared before")
+    assert prepare(dataset, reference=blue.clone(), name="blue")[2].startswith("4 images, already prepared")
 
 
 def test_masked_subjects_get_another_background_by_colour_or_picture(dataset):
@@ -141,7 +141,7 @@ def test_masked_subjects_get_another_background_by_colour_or_picture(dataset):
 def test_a_background_is_a_colour_never_a_path(tmp_path):
     path = tmp_path / "x.png"
     Image.new("RGB", (4, 4)).save(path)
-    with pytest.raises(UserError, match="is no colour"):
+    with pytest.raises(UserError, match="is not a colour"):
         colour(str(path))
     assert colour(" white ") == "white" and colour("") == ""
 
@@ -151,7 +151,7 @@ def test_a_widget_that_cannot_be_is_a_red_node():
         return PrepareDataset.validate_inputs(name, resolution, subject_least, subject_most, background)
 
     assert told() is told(name=None, background=None) is True
-    assert "cannot be a folder's" in told(name="../x") and "is no colour" in told(background="nocolour")
+    assert "cannot be a folder's" in told(name="../x") and "is not a colour" in told(background="nocolour")
     assert "the smaller first" in told(subject_least=0.7) and "it must be at least" in told(resolution=8)
 
 
@@ -171,7 +171,7 @@ def test_a_dataset_is_saved_as_a_kohya_folder_below_output(dataset, host):
     assert path == str(home) and sorted(home.rglob("*.png")) == sorted(
         [home / "10_1girl" / f"{name}.png" for name in "abcd"] + [home / "10_1girl" / "masks" / "a.png"])
     assert load_folder(home).fingerprint == after.fingerprint
-    assert host.server.texts[-1][0] == f"4 pictures in {home}: 4 written"
+    assert host.server.texts[-1][0] == f"4 images in {home}: 4 written"
     assert to_pictures(to_batch(after.samples[1].load()))[0].tobytes() == dataset.samples[1].load().tobytes()
 
 

@@ -239,8 +239,9 @@ def test_failed_cells_are_said_and_the_rest_is_scored(host):
 
 
 @pytest.mark.parametrize(("widgets", "words"), [
-    ({"character_strengths": "strong"}, "is no number"), ({"style_strengths": "0, 1"}, "must be above 0; each LoRA"),
-    ({"character_strengths": "0.5, -1"}, "must be above 0"), ({"seeds": "-1"}, "must be 0 or more"),
+    ({"character_strengths": "strong"}, "is no number"),
+    ({"style_strengths": "0, 1"}, "must all be above 0; each LoRA"),
+    ({"character_strengths": "0.5, -1"}, "must all be above 0"), ({"seeds": "-1"}, "must be 0 or more"),
     ({"style_strengths": ""}, "is empty")])
 def test_mistakes_in_widgets_are_found_before_anything_runs(widgets, words):
     checked = {name: WIDGETS[name] for name in ("character_strengths", "style_strengths", "seeds")}
@@ -249,8 +250,8 @@ def test_mistakes_in_widgets_are_found_before_anything_runs(widgets, words):
 
 
 @pytest.mark.parametrize(("stack", "words"), [
-    ([STACKED[0]], "a pair of strengths is between two LoRAs, and there is 1"),
-    ([], "and there is none"), ([STACKED[0], STACKED[0]], "is both the character and the style"),
+    ([STACKED[0]], "a pair of strengths needs two LoRAs, and the stack has 1"),
+    ([], "the stack has none"), ([STACKED[0], STACKED[0]], "is both the character and the style"),
     ([STACKED[0], ("nobody.safetensors", 1, 1)], "there is no LoRA 'nobody")])
 def test_a_stack_that_is_no_pair_is_refused(host, stack, words):
     with pytest.raises(UserError, match=words):

@@ -108,7 +108,7 @@ def test_a_host_that_is_too_old_is_told_in_one_line(version, fits, monkeypatch):
     if fits:
         compat.require_host()
         return
-    with pytest.raises(compat.Unsupported, match=f"needs ComfyUI 0.8.0 or newer, this is {version}") as raised:
+    with pytest.raises(compat.Unsupported, match=f"needs ComfyUI 0.8.0 or newer, but this is {version}") as raised:
         asyncio.run(lora_bootstrap.comfy_entrypoint())
     assert "\n" not in str(raised.value)
 

@@ -107,7 +107,7 @@ def test_the_guides_rules_are_advice_and_stand_in_the_node(put, host):
 def test_a_lora_that_is_linked_and_written_counts_twice_and_the_node_says_so(put):
     put("ink")
     found, advice, _ = stack("ink : 0.2", LORA_STACK=[["ink.safetensors", 0.3, 0.3]]).args
-    assert len(found) == 2 and advice == "ink.safetensors is there 2 times; its strengths add up."
+    assert len(found) == 2 and advice == "ink.safetensors is listed 2 times; its strengths add up."
 
 
 def test_triggers_are_of_loras_that_are_used_each_once(put):
@@ -189,7 +189,7 @@ def test_a_prompts_loras_become_a_stack_and_the_rest_a_prompt(put, host):
     assert found == [("girl.safetensors", 0.1, 0.1), ("girl.safetensors", 0.7, 0.7),
                      ("chars/ink.safetensors", 0.5, 0.3)]
     assert prompt == "Akane, smile" and triggers == "akane"
-    assert advice == "girl.safetensors is there 2 times; its strengths add up."
+    assert advice == "girl.safetensors is listed 2 times; its strengths add up."
 
 
 def test_a_trigger_that_is_not_in_the_prompt_is_advice(put):

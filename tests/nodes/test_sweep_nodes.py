@@ -332,7 +332,7 @@ def test_if_every_cell_fails_one_line_says_why(host):
     host.nodes.failing["VAEDecode"] = RuntimeError("no such kernel\nlines\nof it")
     with pytest.raises(UserError) as raised:
         grid()
-    assert str(raised.value) == "none of the 20 cells could be drawn. The last said: RuntimeError: no such kernel"
+    assert str(raised.value) == "none of the 20 cells could be drawn. The last error was: RuntimeError: no such kernel"
 
 
 class OldInterruption(Exception):
@@ -514,7 +514,7 @@ def test_a_sampler_with_noise_of_its_own_draws_one_by_one_and_says_so(host, rows
     sweep = grid(sampler_name="euler_ancestral", draw="strengths in one batch")[0]
     assert rows.batches == [] and set(sweep.states().values()) == {"done"}
     assert host.server.texts[-1][0] == (
-        "20 of 20 cells\nOne by one: euler_ancestral draws new noise as it goes, for a whole batch at once.")
+        "20 of 20 cells\nDrawn one by one: euler_ancestral draws new noise at each step, for a whole batch at once.")
 
 
 def test_a_lora_that_takes_no_rows_is_drawn_one_by_one_and_said_once(host, rows):
@@ -571,7 +571,7 @@ def test_what_is_right_or_comes_over_a_link_is_let_pass():
 
 
 def test_prompts_that_are_empty_are_told_when_it_runs():
-    with pytest.raises(UserError, match="prompts is empty; write one on each line"):
+    with pytest.raises(UserError, match="prompts is empty; write one per line"):
         grid(prompts="# none\n")
     assert {cell.facts["prompt"] for cell in grid(prompts="", prompt_set="poses")[0].cells}
 
@@ -773,7 +773,7 @@ def test_images_without_sweep_values_are_refused(host):
     sweep = grid(seeds="1")[0]
     host.nodes.calls.clear()
     nodes = own_graph(**{"1": {"class_type": "LoraBootstrap_StrengthGrid", "inputs": {}}})
-    with pytest.raises(UserError, match="only for a sweep that comes straight from Sweep Values.*take the link to"):
+    with pytest.raises(UserError, match="does not come straight from Sweep Values.*Remove the link to"):
         compose(sweep, nodes)
     nodes = own_graph()
     nodes["3"]["inputs"]["text"], nodes["7"]["inputs"]["seed"], nodes["7"]["inputs"]["model"] = "a", 1, ["4", 0]
@@ -798,7 +798,7 @@ def test_a_cell_that_was_planned_away_is_told():
     sweep = values(seeds="1")[0]
     expanded = compose(sweep).expand
     compose(values(seeds="2")[0])
-    with pytest.raises(UserError, match="sweep 'one' has no cell '.*' any more: it was planned anew. Run again"):
+    with pytest.raises(UserError, match="sweep 'one' no longer has cell '.*', because its values have changed.*Run"):
         SweepCell.execute("one", expanded["x.0_cell"]["inputs"]["key"])
     with pytest.raises(UserError, match="cannot be a folder's"):
         KeepCell.execute("../one", "0" * 16, torch.zeros(1, 8, 8, 3), "{}", ME)
@@ -856,7 +856,7 @@ def test_a_lora_that_does_not_tell_its_step_blocks_only_the_step():
 
     row = ScoreRow(0, 0, 0, "ink", 1, lora="ink.safetensors", at=0.8)
     step, strength, stack = score.recommended_outputs(Scores("eye", "style", (row,), 0, "", ()))
-    assert isinstance(step, ExecutionBlocker) and step.message == "ink.safetensors does not tell its step."
+    assert isinstance(step, ExecutionBlocker) and step.message == "ink.safetensors does not record its step."
     assert strength == 0.8 and stack == [("ink.safetensors", 0.8, 0.8)]
 
 
@@ -930,7 +930,7 @@ def test_what_was_picked_in_a_sweep_is_taken_at_its_strength(run, host):
 
 
 def test_without_a_pick_the_way_to_one_is_told(run):
-    with pytest.raises(UserError, match="nothing of run 'girl' was picked in a sweep yet.*press Use this one"):
+    with pytest.raises(UserError, match="nothing was picked in a sweep of run 'girl' yet.*press Use this one"):
         PickCheckpoint.execute(run, PICKED_IN_SWEEP, 0, 1.0)
 
 
@@ -938,7 +938,7 @@ def test_without_a_pick_the_way_to_one_is_told(run):
                                   '{"step": null, "strength": 1}', '{"step": 20, "strength": "strong"}', "7"])
 def test_a_broken_pick_is_told(run, text):
     (run.folder / checkpoints.PICKED).write_text(text)
-    with pytest.raises(UserError, match="does not say which step and strength.*pick again|is not valid JSON"):
+    with pytest.raises(UserError, match="does not give a step and a strength.*pick again|is not valid JSON"):
         PickCheckpoint.execute(run, PICKED_IN_SWEEP, 0, 1.0)
 
 

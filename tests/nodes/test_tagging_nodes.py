@@ -183,7 +183,7 @@ def test_a_dataset_gets_sentences_beside_its_tags(model, dataset):
 
 def test_a_captioner_that_is_not_there_is_a_red_node_that_says_where_to_put_one(host):
     assert nodes.captioner_names() == []
-    assert "models/captioners; put an image-to-text folder" in CaptionImages.validate_inputs(nodes.NO_CAPTIONER)
+    assert "models/captioners. Put a transformers" in CaptionImages.validate_inputs(nodes.NO_CAPTIONER)
     put(host.base / "models" / "captioners", "tiny", "config.json")
     assert CaptionImages.validate_inputs("tiny") is CaptionImages.validate_inputs(None) is True
     assert CaptionImages.validate_inputs("../captioners/tiny") is not True

@@ -188,7 +188,7 @@ def test_a_finished_identical_run_is_reused_and_retrain_makes_a_new_one(adapter,
     host.server.sent.clear()
     again = node()
     assert again[5] == first[5] and again.ui["lora_bootstrap"][0]["reused"] is True
-    assert statuses(host) == ["preparing", "finished"] and "was there already" in events(host)[-1]["message"]
+    assert statuses(host) == ["preparing", "finished"] and "already exists" in events(host)[-1]["message"]
     forced = node(retrain=True)
     assert forced[2].name == "girl-2" and forced[5].endswith("girl-2.safetensors")
 
@@ -238,7 +238,7 @@ def test_a_linked_name_is_checked_before_training(adapter):
 
 def test_pictures_without_captions_need_a_trigger(adapter):
     bare = pictures().with_captions(lambda caption: "")
-    with pytest.raises(UserError, match="none of the 3 pictures has a caption, and there is no trigger"):
+    with pytest.raises(UserError, match="none of the 3 images has a caption, and there is no trigger"):
         node(dataset=bare, trigger="", kind="style")
     assert node(dataset=bare, trigger="akane")[2].finished
 

@@ -99,11 +99,11 @@ def test_sampled_scenes_keep_what_is_fixed_and_signatures_are_only_given_on_requ
 
 
 def test_wrong_tags_are_refused_with_the_valid_ones():
-    with pytest.raises(ValueError, match="'from afar' is no angle; valid are front view"):
+    with pytest.raises(ValueError, match="'from afar' is not a tag of angle; valid tags are front view"):
         Scene(PLAIN, angle="from afar")
     with pytest.raises(ValueError, match="needs a tail"):
         Character(*PLAIN.identity[:4], "no tail", "red dress", Signature("two-coloured tail", "cyan"))
-    with pytest.raises(ValueError, match="no context attribute: mood"):
+    with pytest.raises(ValueError, match="not a context attribute: mood"):
         sample_scene(random.Random(0), mood="sad")
 
 

@@ -104,14 +104,16 @@ def _start_lower(used: Sequence[StackEntry]) -> str:
 
 
 def roles(entries: Sequence[StackEntry], what: str = "a split in time") -> tuple[int, int]:
-    """(character's, style's) places in a stack: as the files say, else the first ones. Raises UserError for one."""
+    """(character's, style's) places in a stack: the LoRAs whose files say so, or else the first ones.
+
+    Raises UserError if there are fewer than two, or if both are the same file.
+    """
     if len(entries) < 2:
-        raise UserError(f"{what} is between two LoRAs, and there is {len(entries) or 'none'}; add one to the "
-                        "stack.")
+        raise UserError(f"{what} needs two LoRAs, and the stack has {len(entries) or 'none'}; add more to the stack.")
     told = [entry.role or file_role(TensorFile(entry.path).metadata) for entry in entries]
     character = min(range(len(told)), key=lambda place: (told[place] != CHARACTER, told[place] == STYLE))
     others = [place for place in range(len(told)) if place != character]
     style = min(others, key=lambda place: told[place] != STYLE)
     if entries[style].path == entries[character].path:
-        raise UserError(f"{entries[style].name} is both the character and the style; give two different LoRAs.")
+        raise UserError(f"{entries[style].name} is both the character and the style; use two different LoRAs.")
     return character, style

@@ -342,5 +342,6 @@ def latest_checkpoint(run: Run) -> tuple[int, Path]:
     """(step, path) of the run's last LoRA file. Raises UserError if it has none yet."""
     files = run.checkpoints()
     if not files:
-        raise UserError(f"run {run.name!r} has no LoRA file yet; let it train on.")
+        raise UserError(f"run {run.name!r} has no LoRA file yet; continue its training until the first checkpoint is "
+                        "saved.")
     return files[-1]

@@ -399,7 +399,7 @@ def test_a_network_that_does_not_denoise_is_refused():
     model, clip, vae = make_parts("sd15")
     kind = type("Sampling", (comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.IMG_TO_IMG), {})
     model.add_object_patch("model_sampling", kind(Settings({})))
-    with pytest.raises(UserError, match="does not denoise pictures"):
+    with pytest.raises(UserError, match="does not denoise images"):
         HostBackbone(model, clip, vae)
 
 
@@ -416,7 +416,7 @@ def test_a_missing_part_is_named(missing):
 
 def test_a_vae_of_another_family_is_named_by_its_channels(dataset, tmp_path):
     model, clip, _ = make_parts("sd15")
-    with pytest.raises(UserError, match="latents of 16 channels, but Stable Diffusion 1.5 takes 4"):
+    with pytest.raises(UserError, match="latents with 16 channels, but Stable Diffusion 1.5 needs 4"):
         list(train(HostBackbone(model, clip, TinyVae(16)), dataset, config(**{
             "data.resolution": 128, "data.upscale": True}), tmp_path / "runs"))
 

@@ -257,8 +257,8 @@ def test_what_is_no_plain_lora_is_named_in_one_line(tmp_path, tensors, said):
     if not said:  # what the host's loader ignores is ignored here
         assert rows.why_not == ""
         return
-    assert re.fullmatch(rf"1 of the \d+ layers in other.safetensors take no strength .* diffusion_model\.\S*: it "
-                        rf".*{said}.*\.", rows.why_not)
+    assert re.fullmatch(r"1 of the \d+ layers in other.safetensors cannot have a different strength .* "
+                        rf"diffusion_model\.\S*: it .*{said}.*\.", rows.why_not)
     with pytest.raises(ValueError, match="1 of the"), rows.at(STRENGTHS):
         pass
 
@@ -268,7 +268,7 @@ def test_a_layer_another_node_replaced_and_a_compiled_model_are_named(a_lora):
     path = a_lora(model)
     replaced, compiled, layer = model.clone(), model.clone(), "diffusion_model.time_embed.0"
     replaced.add_object_patch(layer, nn.Identity())
-    assert f"{layer}: it is no plain linear or convolution layer (Identity)" in RowLora(replaced, path).why_not
+    assert f"{layer}: it is not a plain linear or convolution layer (Identity)" in RowLora(replaced, path).why_not
     compiled.add_object_patch("diffusion_model", torch.compile(model.model.diffusion_model))
     assert "is compiled" in RowLora(compiled, path).why_not
     assert RowLora(model, path).why_not == ""

@@ -45,7 +45,7 @@ def test_a_round_is_told_before_it_was_curated(project, names):
     assert (told["target"], told["revision"], told["eye"], told["figures"]) == (8, 0, "", None)
     assert len(told["crops"]) == 3 and sum(told["quotas"]["angle"].values()) >= 5
     row = told["candidates"][0]
-    assert row["reason"] == "not looked at yet" and row["scores"] == {} and not row["proposed"] and not row["carried"]
+    assert row["reason"] == "not measured yet" and row["scores"] == {} and not row["proposed"] and not row["carried"]
     assert row["pick"] == {"state": "", "tags": None, "crop": None, "flip": False, "note": ""}
     assert (row["width"], row["height"]) == (64, 64) and row["tags"][:2] == ["zqx", "1girl"]
 

@@ -330,7 +330,7 @@ def test_no_wanted_name_leads_anywhere_else(sweep, lora_folders, name):
 def test_a_host_that_has_only_its_output_folder_is_told_so(sweep, lora_folders):
     del lora_folders[0]
     ((status, told),) = ask(promote(sweep.cells[0].key))
-    assert status == 400 and "no folder of LoRAs" in told["error"]
+    assert status == 400 and "no LoRA folder" in told["error"]
 
 
 def test_many_at_once_get_names_of_their_own(sweep, lora_folders):

@@ -117,8 +117,8 @@ def test_what_there_is_none_of_is_refused(shown):
                   ("GET", "/lora_bootstrap/thumb", {}),
                   ("POST", "/lora_bootstrap/dataset/captions", {"data": b"{"}))
     assert [status for status, _ in answers] == [404] * 6 + [400]
-    assert answers[0][1]["error"] == "there is no dataset 'nobody' to edit; run the graph, so that its node has one."
-    assert "has no picture 'nopicture'" in answers[3][1]["error"]
+    assert answers[0][1]["error"] == "there is no dataset 'nobody' to edit; run the workflow, so that its node has one."
+    assert "has no image 'nopicture'" in answers[3][1]["error"]
 
 
 def test_a_picture_that_is_gone_is_refused_in_one_line(shown, dataset):
@@ -139,7 +139,7 @@ def test_the_last_of_many_datasets_are_remembered(dataset, monkeypatch):
     monkeypatch.setattr(editors, "REMEMBERED", 3)
     ids = [show(dataset, paths.edits_file(f"n{number}")).id for number in range(5)]
     assert current_session().editors.find(ids[-1]) and current_session().editors.find(ids[2])
-    with pytest.raises(UserError, match="run the graph"):
+    with pytest.raises(UserError, match="run the workflow"):
         current_session().editors.find(ids[1])
 
 
