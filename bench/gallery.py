@@ -70,7 +70,7 @@ FIRST = f"""async () => {{
 LARGE = f"""async () => {{
     {PAINTED}
     const start = performance.now();
-    [...document.querySelectorAll(".lb-gallery .lb-tags-button")].find(({{ value }}) => value === "Large view").click();
+    [...document.querySelectorAll(".lb-gallery .lb-ui-button")].find(({{ value }}) => value === "Large view").click();
     const list = document.querySelector(".lb-gallery-list");
     while (list.clientHeight < 400) await frame();
     return (await painted() - start) / 1000;

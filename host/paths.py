@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 import folder_paths
 
 from ..trainer.common.errors import UserError
-from . import paths
 
 PACK = Path(__file__).resolve().parents[1]
 
@@ -185,4 +184,4 @@ def view_place(path: Path) -> dict[str, str]:
 
 def output_path(path: Path) -> str:
     """A path relative to the output folder, as project.json holds it."""
-    return path.resolve().relative_to(paths.output_root().resolve()).as_posix()
+    return path.resolve().relative_to(output_root().resolve()).as_posix()

@@ -2,12 +2,12 @@
 
 | socket | carries |
 | --- | --- |
-| LORA_DATASET | trainer.dataset.Dataset |
+| LORA_DATASET | trainer.datasets.dataset.Dataset |
 | LORA_TRAIN_SETTINGS | TrainSettings |
 | BOOTSTRAP_PROJECT | trainer.bootstrap.rounds.Project |
-| BOOTSTRAP_VIEWS | trainer.view_plan.ViewPlan |
-| LORA_RUN | trainer.runs.Run (read the folder again before trusting its facts: the run may have continued since) |
-| LORA_SWEEP | trainer.cells.Sweep |
+| BOOTSTRAP_VIEWS | trainer.bootstrap.view_plan.ViewPlan |
+| LORA_RUN | trainer.training.runs.Run (read the folder again before use: the run may have continued) |
+| LORA_SWEEP | trainer.sweeps.cells.Sweep |
 | LORA_STACK | list of (lora name below a loras root, model strength, clip strength): the community's own type |
 | LORA_MODEL | the state dict of a LoRA file, name → tensor: the host's own type, as its SaveLoRA takes it |
 """
@@ -32,6 +32,6 @@ LoraModel = io.Custom("LORA_MODEL")
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """Settings of trainer.config.TrainConfig by dotted name; absent ones are left to the preset."""
+    """Settings of trainer.training.config.TrainConfig by dotted name; absent ones are left to the preset."""
 
     values: Mapping[str, Any] = field(default_factory=dict)

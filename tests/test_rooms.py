@@ -65,14 +65,18 @@ def published():
 
 
 def _matches(name, pattern):
-    if pattern.endswith("/"):
-        return pattern[:-1] in name.split("/")[:-1] if pattern.count("/") == 1 else name.startswith(pattern)
-    return fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(name.rpartition("/")[2], pattern)
+    """As gitignore does: a pattern with a slash before its end is of the root, any other of every folder."""
+    parts = name.split("/")
+    anchored = "/" in pattern[:-1]
+    last = len(parts) - pattern.endswith("/")  # then only folders match
+    paths = ["/".join(parts[:end]) if anchored else parts[end - 1] for end in range(1, last + 1)]
+    return any(fnmatch.fnmatch(path, pattern.strip("/")) for path in paths)
 
 
 def test_the_archive_holds_what_a_host_needs_and_no_tests():
     names = {path.relative_to(ROOT).as_posix() for path in published()}
-    assert {"__init__.py", "requirements.txt", "pyproject.toml", "README.md", "nodes/train.py", "web/train.js",
+    assert {"__init__.py", "requirements.txt", "pyproject.toml", "README.md", "nodes/train.py",
+            "web/train/extension.js", "web/train/train.css", "web/docs/LoraBootstrap_TrainLora.md",
             "workflows/Train a style LoRA.json", "workflows/Train a style LoRA.jpg", "trainer/training/loop.py",
             "sandbox/base/model_index.json"} <= names
     assert [name for name in names if name.startswith(("tests/", "bench/", "output/")) or name.endswith(".pyc")] == []

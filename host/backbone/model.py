@@ -26,6 +26,7 @@ from comfy.k_diffusion.sampling import sample_euler
 from torch import Tensor, nn
 
 from ...trainer.common.errors import UserError
+from ...trainer.lora.names import module_of
 from ...trainer.models.backbone import Conditioning
 from ...trainer.models.noise import per_row
 from .facts import family_of, known_family, sampled_hash
@@ -309,7 +310,7 @@ def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...
     if clip is not None:
         names = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, names)
     keys = comfy.lora_convert.convert_lora(read_lora(path))
-    modules = dict.fromkeys(re.sub(r"\.(lora_(down|up|A|B)\.weight|alpha|dora_scale)$", "", key) for key in keys)
+    modules = dict.fromkeys(map(module_of, keys))
     unmatched = tuple(name for name in modules if name not in names)
     if len(unmatched) == len(modules):
         raise UserError(f"none of the {len(modules)} modules of {path} is in this model: it was made for another model "

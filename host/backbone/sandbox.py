@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ...sandbox import BASE_DIR
-from ...trainer.lora.key_names import with_text_model
+from ...trainer.lora.names import with_text_model
 
 DTYPE = torch.float32
 """As without ComfyUI (`trainer/backends/diffusers.py`): at 7 M parameters, half precision would save too little to be

@@ -9,6 +9,7 @@ import pytest
 import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 
+from lora_bootstrap.host import taggers
 from lora_bootstrap.host.drawing.pictures import to_batch
 from lora_bootstrap.nodes import tagging as nodes
 from lora_bootstrap.nodes.tagging import CaptionImages, TagImages
@@ -122,9 +123,9 @@ def test_taggers_are_found_in_all_model_folders_and_named_with_those_that_can_be
     put(host.base / "models" / "taggers", "mine")
     put(tmp_path / "elsewhere", "other")
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "taggers", ([str(tmp_path / "elsewhere")], set()))
-    names = nodes.tagger_names()
+    names = taggers.tagger_names()
     assert names[:3] == ["sandbox", "mine", "other"] and "wd-eva02-large-tagger-v3" in names
-    assert nodes.tagger_root("other") == tmp_path / "elsewhere"
+    assert taggers.tagger_root("other") == tmp_path / "elsewhere"
 
 
 def test_a_tagger_that_is_not_there_is_a_red_node_unless_it_is_to_be_fetched():
@@ -143,7 +144,7 @@ def test_it_is_fetched_only_if_asked_and_only_once(host, monkeypatch, images):
         put(root, name)
         yield from ()
 
-    monkeypatch.setattr(nodes, "download_tagger", download)
+    monkeypatch.setattr(taggers, "download_tagger", download)
     monkeypatch.setattr(nodes.tags, "open_tagger", lambda name, root: SANDBOX)
     for _ in range(2):
         tag(images=images[:1], tagger="wd-swinv2-tagger-v3", download=True)

@@ -143,21 +143,21 @@ class Tab:
 
     @property
     def status(self) -> str:
-        return plain(self.panel.locator(".lb-status").inner_text())
+        return plain(self.panel.locator(".lb-train-status").inner_text())
 
     @property
     def note(self) -> str:
-        return plain(self.panel.locator(".lb-note").inner_text())
+        return plain(self.panel.locator(".lb-ui-note").inner_text())
 
     def curve(self, kind: str = "raw") -> int:
         """How many points the chart's "raw" or "smoothed" curve is drawn through."""
-        path = self.panel.locator(f".lb-{kind}[d]")
+        path = self.panel.locator(f".lb-train-{kind}[d]")
         return len(re.findall("[ML]", path.get_attribute("d"))) if path.count() else 0
 
     def wait_for_curve(self, points: int, seconds: float) -> None:
         """Wait until the raw curve has at least that many points."""
         self.page.wait_for_function(
-            "(least) => (document.querySelector('.lb-raw')?.getAttribute('d') ?? '').split(/[ML]/).length > least",
+            "(least) => document.querySelector('.lb-train-raw')?.getAttribute('d')?.split(/[ML]/).length > least",
             arg=points, timeout=seconds * 1000)
 
     def drawn(self) -> None:

@@ -76,7 +76,7 @@ class Person:
         return self.page.locator(".lb-gallery").nth(number - 1)
 
     def wait_for_status(self, number: int, text: str) -> None:
-        self.gallery(number).locator(".lb-tags-head > .lb-tags-status").filter(has_text=text).wait_for(timeout=DRAWN)
+        self.gallery(number).locator(".lb-ui-head > .lb-ui-status").filter(has_text=text).wait_for(timeout=DRAWN)
 
     def pick(self, number: int, count: int) -> None:
         """Keep the first cards, which are those that are proposed, a key each; a slip is undone on the way."""

@@ -61,10 +61,10 @@ UNREADABLE = """(selector) => [...document.querySelectorAll(selector)].filter((o
     const ratio = (Math.max(ground, text) + 0.05) / (Math.min(ground, text) + 0.05);
     return ratio < 4.5 ? `${ratio.toFixed(2)} ${one.className} ${one.textContent || one.value}` : "";
 }).filter(Boolean)"""
-TEXTS = ".lb-gallery :is(.lb-tags-status, .lb-tags-note, .lb-tags-button, .lb-gallery-caption, dt, dd, time, label)"
+TEXTS = ".lb-gallery :is(.lb-ui-status, .lb-ui-note, .lb-ui-button, .lb-gallery-caption, dt, dd, time, label)"
 WIDER = """() => [...document.querySelectorAll("dialog.lb-gallery-dialog, .lb-gallery-dialog *")].filter((one) => {
     if (one.scrollWidth <= one.clientWidth + 1 || !one.clientWidth) return false;
-    const whole = one.matches("dialog, .lb-gallery, .lb-gallery-list, .lb-gallery-side, .lb-gallery-facts");
+    const whole = one.matches("dialog, .lb-gallery, .lb-gallery-list, .lb-ui-side, .lb-gallery-facts");
     return whole || !/auto|scroll|hidden/.test(getComputedStyle(one).overflowX);
 }).map((one) => one.className)"""
 
@@ -132,7 +132,7 @@ class Gallery:
         return self.page.get_by_label(label, exact=True)
 
     def wait_for_status(self, text: str) -> None:
-        self.page.locator(".lb-gallery > .lb-tags-head > .lb-tags-status").filter(has_text=text).wait_for(timeout=DRAWN)
+        self.page.locator(".lb-gallery > .lb-ui-head > .lb-ui-status").filter(has_text=text).wait_for(timeout=DRAWN)
 
     def wait_for_state(self, number: int, state: str) -> None:
         self.page.locator(f'.lb-gallery-card[data-name="{name_of(number)}"][data-state="{state}"]').wait_for(
@@ -197,9 +197,9 @@ def test_a_pass_by_keyboard_is_saved_and_lasts_over_a_reload_with_its_undoing(ga
     one.type("<Home>", "<ArrowDown>", "<ArrowUp>", "<End>")
     assert one.focused == name_of(FEW - 1)
     one.type("?")
-    one.page.locator(".lb-gallery-help").get_by_text("keep, and go on").wait_for()
+    one.page.locator(".lb-ui-help").get_by_text("keep, and go on").wait_for()
     one.type("<Escape>")
-    one.page.locator(".lb-gallery-help").wait_for(state="hidden")
+    one.page.locator(".lb-ui-help").wait_for(state="hidden")
     # the host has neither undone the graph nor deleted the node
     assert one.page.evaluate("() => app.canvas.graph._nodes.length") == 3
 
@@ -245,8 +245,8 @@ def test_a_picture_is_seen_closely_cropped_flipped_tagged_and_noted(gallery):
     one.wait_for_pick(7, state="keep")
     one.type("f")
     one.wait_for_pick(6, flip=True)  # the decision went on to the next
-    frame = one.page.locator(".lb-gallery-own .lb-gallery-picture")
-    assert "lb-gallery-pixels" in frame.get_attribute("class")  # large enough to show the picture's own pixels
+    frame = one.page.locator(".lb-gallery-own .lb-ui-picture")
+    assert "lb-ui-pixels" in frame.get_attribute("class")  # large enough to show the picture's own pixels
     box = frame.bounding_box()
     at = [(box["x"] + box["width"] * across, box["y"] + box["height"] * down) for across, down in (
         (0.25, 0.125), (0.75, 0.5))]
@@ -296,7 +296,7 @@ def test_picks_of_two_tabs_are_both_kept_or_told_of(gallery):
     first.at(7).type("k")
     first.wait_for_states({7: "keep"})
     second.at(7).type("x", "x")
-    note = second.page.locator(".lb-gallery > .lb-tags-note").filter(has_text=f"{name_of(7)} was changed elsewhere")
+    note = second.page.locator(".lb-gallery > .lb-ui-note").filter(has_text=f"{name_of(7)} was changed elsewhere")
     note.wait_for(timeout=DRAWN)
     second.tab.picture("told")
     second.wait_for_states({7: "keep", 6: "reject"})
@@ -334,9 +334,9 @@ def test_only_cards_near_the_sight_are_drawn_and_pictures_appear_as_they_are_mad
     one.tab.picture("similar")
     one.page.locator("dialog").get_by_role("radio", name="name").check()
     until(lambda: one.order[:4] == [0, 1, 2, 150], 10, "the order by name")
-    one.page.locator(".lb-gallery .lb-tags-filter").fill("kept")
+    one.page.locator(".lb-gallery .lb-ui-filter").fill("kept")
     until(lambda: one.order == [last], 10, "the filter")
-    one.page.locator(".lb-gallery .lb-tags-filter").fill("")
+    one.page.locator(".lb-gallery .lb-ui-filter").fill("")
 
     write_candidate(server.base / "output" / "bootstrap" / one.project / "round_1" / "candidates", MANY)
     one.page.evaluate(EVENT, ["lora_bootstrap.candidates", {

@@ -42,10 +42,10 @@ LOOK = f"""() => {{
     app.canvas.ds.offset = [200 - node.pos[0], 160 - node.pos[1]];
     app.canvas.setDirty(true, true);
 }}"""
-TEXTS = (".lb-stack :is(.lb-tags-status, .lb-tags-button:not(:disabled), .lb-stack-name, .lb-stack-number, "
+TEXTS = (".lb-stack :is(.lb-ui-status, .lb-ui-button:not(:disabled), .lb-stack-name, .lb-stack-number, "
          ".lb-stack-word, .lb-stack-note span, .lb-stack-raw, .lb-stack-advice li)")
 WIDER = """() => [...document.querySelectorAll(".lb-stack, .lb-stack *:not(input)")].filter(
-    (one) => one.clientWidth && one.scrollWidth > one.clientWidth + 1 && !one.matches(".lb-tags-unseen")).map(
+    (one) => one.clientWidth && one.scrollWidth > one.clientWidth + 1 && !one.matches(".lb-ui-unseen")).map(
     (one) => one.className)"""
 
 

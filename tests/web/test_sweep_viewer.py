@@ -38,8 +38,8 @@ BUILD = """(name) => {
     app.canvas.setDirty(true, true);
 }"""
 GRID = "app.canvas.graph._nodes.find((node) => node.comfyClass === 'LoraBootstrap_StrengthGrid')"
-TEXTS = (".lb-sweep :is(.lb-tags-status, .lb-tags-note, .lb-tags-button:not(:disabled), .lb-sweep-head, "
-         ".lb-sweep-corner, .lb-sweep-choice-name, .lb-sweep-pane-title, dt, dd, figcaption, .lb-sweep-verdict, "
+TEXTS = (".lb-sweep :is(.lb-ui-status, .lb-ui-note, .lb-ui-button:not(:disabled), .lb-sweep-head, "
+         ".lb-sweep-corner, .lb-ui-choice-name, .lb-sweep-pane-title, dt, dd, figcaption, .lb-sweep-verdict, "
          ".lb-sweep-failure), "
          ".lb-sweep-tile:not([data-marks~=hidden]) > :is(.lb-sweep-caption, .lb-sweep-word)")
 WIDER = """() => [...document.querySelectorAll("dialog.lb-sweep-dialog, .lb-sweep-dialog *")].filter((one) => {
@@ -181,7 +181,7 @@ def test_a_pass_by_keyboard_marks_cells_and_takes_it_back(viewer):
     one.type("Escape")
     until(lambda: one.focused.startswith("step 150 (epoch 15) · strength 0.8"), 5, "the focus to be on the plane")
     one.type("?")
-    one.page.locator(".lb-gallery-help").get_by_text("mark the best; hide").wait_for()
+    one.page.locator(".lb-ui-help").get_by_text("mark the best; hide").wait_for()
     one.type("Escape", "Escape")
     one.page.locator("dialog.lb-sweep-dialog").wait_for(state="detached")
     # the host has neither undone the graph nor deleted a node
@@ -254,7 +254,7 @@ def test_axes_pages_and_filters_choose_what_is_shown(viewer):
 
     one.page.evaluate(EVENT, ["lora_bootstrap.sweep", {"name": one.name, "node": "999", "done": 59, "failed": 1,
                                                        "total": 60}])
-    one.page.locator(".lb-sweep .lb-tags-status").filter(has_text="59 of 60 cells, 1 failed").wait_for(timeout=DRAWN)
+    one.page.locator(".lb-sweep .lb-ui-status").filter(has_text="59 of 60 cells, 1 failed").wait_for(timeout=DRAWN)
     one.choose("Show", "failed")  # it is on another page
     one.tile(wait=True, checkpoint=1, strength=2, prompt=2, seed=1).get_by_text("failed").wait_for()
     one.tab.picture("failed")

@@ -60,7 +60,7 @@ class Editor:
 
     def look(self) -> Editor:
         """Wait for the pictures, and bring them into view."""
-        self.row(0).locator(".lb-tags-chip").first.wait_for(timeout=DRAWN)
+        self.row(0).locator(".lb-ui-chip").first.wait_for(timeout=DRAWN)
         self.page.evaluate(LOOK)
         self.page.wait_for_timeout(300)  # both renderers place what they draw a frame or two later
         self.page.evaluate(LOOK)
@@ -75,7 +75,7 @@ class Editor:
 
     def tags(self, number: int) -> list[str]:
         self.tab.drawn()
-        return self.row(number).locator(".lb-tags-tag").all_inner_texts()
+        return self.row(number).locator(".lb-ui-tag").all_inner_texts()
 
     def type(self, *keys: str) -> None:
         """Type text; what is in <> is a key."""
@@ -89,14 +89,14 @@ class Editor:
         self.page.get_by_role("button", name=button, exact=True).click()
 
     def wait_for_status(self, text: str) -> None:
-        self.page.locator(".lb-tags-status").filter(has_text=text).wait_for(timeout=DRAWN)
+        self.page.locator(".lb-ui-status").filter(has_text=text).wait_for(timeout=DRAWN)
 
     def filter(self, text: str, shown: int) -> None:
-        self.page.locator(".lb-tags-filter").fill(text)
+        self.page.locator(".lb-ui-filter").fill(text)
         self.wait_for_shown(f"{shown} shown")
 
     def wait_for_shown(self, text: str) -> None:
-        self.page.locator(".lb-tags-everyone").filter(has_text=text).wait_for(timeout=DRAWN)
+        self.page.locator(".lb-ui-everyone").filter(has_text=text).wait_for(timeout=DRAWN)
 
     def for_many(self, tags: str, button: str) -> None:
         self.page.locator(".lb-tags-bulk").fill(tags)
@@ -149,14 +149,14 @@ def edit(open_tab, pictures, server, vue_nodes):  # noqa: F811
 def test_tags_are_edited_by_keyboard_and_reach_the_next_run(edit, server, pictures):  # noqa: F811
     editor = edit("keys")
     before = editor.widgets
-    editor.row(0).locator(".lb-tags-add").click()
+    editor.row(0).locator(".lb-ui-add").click()
     editor.type("sho")
     editor.tab.picture("offered")
     editor.type("<ArrowDown>", "<Enter>", "snow, wind,", "<ArrowLeft>", "<Alt+ArrowLeft>")
     assert editor.tags(0) == ["akane", "rain", "smile", "standing", "short hair", "wind", "snow"]
     editor.type("<ArrowRight>", "<Delete>", "<ArrowLeft>", "<Enter>", "<End>", "y", "<Enter>")
     assert editor.tags(0) == ["akane", "rain", "smile", "standing", "short hair", "windy"]
-    editor.row(0).locator(".lb-tags-chip", has_text="rain").locator(".lb-tags-x").click()
+    editor.row(0).locator(".lb-ui-chip", has_text="rain").locator(".lb-ui-x").click()
     editor.type("<Control+z>", "<Control+z>", "<Control+Shift+z>")
     assert editor.tags(0) == ["akane", "rain", "smile", "standing", "short hair", "windy"]
     editor.type("<ArrowDown>", "<Backspace>", "<Backspace>")
@@ -197,15 +197,15 @@ def test_many_pictures_change_at_once_and_back_in_the_large_view(edit):
     assert editor.saved == [caption(number) for number in range(PICTURES)]
 
     editor.filter("", PICTURES)
-    editor.row(2).locator(".lb-tags-check").check()
-    editor.row(4).locator(".lb-tags-check").click(modifiers=["Shift"])
+    editor.row(2).locator(".lb-ui-check").check()
+    editor.row(4).locator(".lb-ui-check").click(modifiers=["Shift"])
     editor.wait_for_shown(f"3 of {PICTURES} selected")
     editor.for_many("SMILE", "Remove")
     editor.wait_for_status("saved")
     editor.press("3 changed")
     editor.wait_for_shown("3 of 3 selected")
     editor.type("<Escape>")
-    editor.page.locator("dialog.lb-tags-dialog").wait_for(state="detached")
+    editor.page.locator("dialog.lb-ui-dialog").wait_for(state="detached")
     editor.tab.picture("back")
     editor.wait_for_saved(4, caption(4).replace("smile, ", ""))
     assert [number for number, text in enumerate(editor.saved) if text != caption(number)] == [2, 3, 4]
@@ -213,12 +213,12 @@ def test_many_pictures_change_at_once_and_back_in_the_large_view(edit):
 
 def test_edits_of_two_tabs_are_both_kept_or_told_of(edit):
     first, second = edit("two"), edit("two")
-    first.row(0).locator(".lb-tags-add").click()
+    first.row(0).locator(".lb-ui-add").click()
     first.type("first", "<Enter>")
     first.wait_for_saved(0, f"{caption(0)}, first")
-    second.row(1).locator(".lb-tags-add").click()
+    second.row(1).locator(".lb-ui-add").click()
     second.type("second", "<Enter>", "<ArrowUp>", "second", "<Enter>")
-    note = second.page.locator(".lb-tags-note").filter(has_text="000.png was changed elsewhere")
+    note = second.page.locator(".lb-ui-note").filter(has_text="000.png was changed elsewhere")
     note.wait_for(timeout=DRAWN)
     second.tab.picture("told")
     second.wait_for_saved(1, f"{caption(1)}, second")
@@ -234,12 +234,12 @@ def test_only_pictures_near_the_sight_are_drawn_and_scrolling_draws_the_others(e
     editor = edit("scroll")
     drawn = editor.page.locator(".lb-tags-row:has(.lb-tags-thumb)")
     assert 3 <= drawn.count() < 40
-    editor.row(0).locator(".lb-tags-add").click()
+    editor.row(0).locator(".lb-ui-add").click()
     size = editor.page.evaluate("() => app.canvas.ds.scale")
     editor.page.locator(".lb-tags-list").hover()
     for _ in range(40):
         editor.page.mouse.wheel(0, 600)
-    editor.row(PICTURES - 1).locator(".lb-tags-chip").first.wait_for(timeout=DRAWN)
+    editor.row(PICTURES - 1).locator(".lb-ui-chip").first.wait_for(timeout=DRAWN)
     editor.tab.picture("scrolled")
     assert editor.tags(PICTURES - 1) == caption(PICTURES - 1).split(", ")
     assert drawn.count() < 40

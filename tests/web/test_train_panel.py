@@ -102,7 +102,7 @@ def test_the_templates_open_from_browse_templates_as_they_were_saved(open_tab):
     for name in TEMPLATES:
         tab.open_template(name)
         tab.wait_for_status("idle", seconds=20)
-        tab.panel.locator(".lb-note").filter(has_text="Preset for a").wait_for(timeout=DRAWN)
+        tab.panel.locator(".lb-ui-note").filter(has_text="Preset for a").wait_for(timeout=DRAWN)
         tab.picture(name)
         assert tab.missing_nodes() == []
         assert "on Sandbox (drawn world, 64 px): rank 8 · alpha/rank 1 · rate 1" in tab.note
@@ -129,9 +129,9 @@ def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, v
     first.picture("finished")
     assert 3 <= early < first.curve() == first.curve("smoothed") == STEPS
     assert first.status.startswith(f"finished · {STEPS} steps · loss 0.")
-    assert first.panel.locator(".lb-chart").get_attribute("aria-label").startswith("Loss from 0.")
-    assert f"step {STEPS}" in first.panel.locator(".lb-preview").first.inner_text()
-    first.page.wait_for_function("() => document.querySelector('.lb-preview img')?.naturalWidth === 64")
+    assert first.panel.locator(".lb-train-chart").get_attribute("aria-label").startswith("Loss from 0.")
+    assert f"step {STEPS}" in first.panel.locator(".lb-train-preview").first.inner_text()
+    first.page.wait_for_function("() => document.querySelector('.lb-train-preview img')?.naturalWidth === 64")
 
     first.open()
     first.look_at_training()

@@ -135,6 +135,8 @@ class DiffusersBackbone:
         """
         parts = {self.network_prefix: self.network, **self.text_network}
         weights = source if isinstance(source, LoraWeights) else load_lora(source, module_names=_module_names(parts))
+        if weights.ignored:
+            log.warning("%d tensors of the LoRA were not read, such as %s", len(weights.ignored), weights.ignored[0])
         applied = apply_lora(parts, weights, strength)
         if applied.unmatched:
             log.warning("%d modules of the LoRA are not in this model, such as %s", len(applied.unmatched),

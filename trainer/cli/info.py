@@ -31,16 +31,13 @@ def _read_folder(path: Path) -> dict[str, Any]:
 
 
 def _read_lora(path: Path) -> dict[str, Any]:
-    from ..lora.file import load_lora
+    from ..lora.layers import read_header
 
     if not path.is_file():
         raise UserError(f"no file or folder at {path}.")
-    lora = load_lora(path)
-    ranks = sorted({factors.down.shape[0] for factors in lora.modules.values()})
-    alphas = sorted({float(factors.alpha) for factors in lora.modules.values()})
-    values = sum(factors.down.numel() + factors.up.numel() for factors in lora.modules.values())
-    return {"kind": "lora", "file": str(path), "bytes": path.stat().st_size, "modules": len(lora.modules),
-            "ranks": ranks, "alphas": alphas, "parameters": values, "metadata": dict(lora.metadata)}
+    file = read_header(path)
+    return {"kind": "lora", "file": str(path), "bytes": path.stat().st_size, **file.facts(),
+            "metadata": dict(file.metadata)}
 
 
 def _shorten(value: Any) -> str:

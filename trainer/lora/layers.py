@@ -1,24 +1,40 @@
-"""LoRA files side by side, layer by layer: any usual kind of adapter as two factors, never a whole file in memory.
+"""A LoRA file, layer by layer: any usual kind of adapter as two factors, never a whole file in memory.
 
-Kinds and their key names: LoRA (arXiv:2106.09685) with LoCon's middle (Tucker), LoHa (FedPara, arXiv:2108.06098), LoKr
-(arXiv:2212.10650), and full differences, as kohya sd-scripts, LyCORIS and peft write them.
+Kinds: LoRA (arXiv:2106.09685) with LoCon's middle (Tucker), LoHa (FedPara, arXiv:2108.06098), LoKr (arXiv:2212.10650),
+and full differences, as kohya sd-scripts, LyCORIS and peft write them. What their keys are called is in `names.py`.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..common.errors import UserError
-from .file import ROLES, diffusers_alphas
-from .names import LayerName, diffusers_names, layer_name, layers_per_block, lora_key, match_key, row_counts
+from .layouts import diffusers_names, is_original, layers_per_block
+from .names import (
+    ALPHA,
+    ANY,
+    BESIDE,
+    FULL,
+    LOHA,
+    LOKR,
+    LORA,
+    MAGNITUDE,
+    NEED_THE_MODEL,
+    VECTOR,
+    LayerName,
+    known_names,
+    layer_name,
+    split_key,
+)
 from .tensors import TensorFile
 
 KERNEL_3 = (".conv1", ".conv2", ".downsamplers.0.conv", ".upsamplers.0.conv", "conv_in", "conv_out")
@@ -28,7 +44,7 @@ _TINY = 1e-14
 
 
 @dataclass(frozen=True, eq=False)
-class Change:
+class LayerDelta:
     """What a LoRA adds to one layer's weight at strength 1: up @ down.
 
     Attributes:
@@ -53,9 +69,9 @@ class Change:
     def shape(self) -> tuple[int, int]:
         return len(self.up), self.down.shape[1]
 
-    def rows(self, start: int, stop: int) -> Change:
+    def rows(self, start: int, stop: int) -> LayerDelta:
         """The same for some of the layer's outputs."""
-        return Change(self.up[start:stop], self.down, self.kernel, exact=self.exact)
+        return LayerDelta(self.up[start:stop], self.down, self.kernel, exact=self.exact)
 
     def dense(self) -> Tensor:
         """[out, in * kh * kw]."""
@@ -70,23 +86,24 @@ Shapes = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of adapter.
+    """A kind of adapter. Its tensors' roles are those of `names.ENDINGS`.
 
     Attributes:
-        endings: how its keys end: the tensor's role.
         needed: sets of roles; one must be there.
         shape: shapes by role → (out, in * kh * kw). Raises ValueError or IndexError if they do not fit.
         rank: shapes by role → what alpha is divided by; None: alpha has no meaning.
-        change: tensors by role → up and down without alpha.
+        delta: tensors by role → up and down without alpha.
         scaled: roles; the first that is there, multiplied, multiplies the change.
+        factors: tensors by role → (down, up) in the shapes of a LoRA file, to the bit what the tensors say, without
+            alpha; None where only `delta` has factors.
     """
 
-    endings: Mapping[str, str]
     needed: tuple[frozenset[str], ...]
     shape: Callable[[Shapes], tuple[int, int]]
     rank: Callable[[Shapes], int | None]
-    change: Callable[[Roles], Change]
+    delta: Callable[[Roles], LayerDelta]
     scaled: tuple[str, ...]
+    factors: Callable[[Roles], tuple[Tensor, Tensor] | None] = lambda roles: None
 
 
 def _lora_shape(shapes: Shapes) -> tuple[int, int]:
@@ -96,11 +113,18 @@ def _lora_shape(shapes: Shapes) -> tuple[int, int]:
     return up[0], math.prod(down[1:]) * math.prod((mid or ())[2:])
 
 
-def _lora_change(roles: Roles) -> Change:
+def _lora_delta(roles: Roles) -> LayerDelta:
     up, down = roles["up"].flatten(1), roles["down"]
     if "mid" in roles:
         down = torch.einsum("pqhw,qi->pihw", roles["mid"], down.flatten(1))
-    return Change(up, down.flatten(1), _kernel(down))
+    return LayerDelta(up, down.flatten(1), _kernel(down))
+
+
+def _lora_factors(roles: Roles) -> tuple[Tensor, Tensor] | None:
+    if "mid" in roles:
+        return None
+    down = roles["down"]
+    return down, roles["up"].reshape(*roles["up"].shape[:2], *(1 for _ in down.shape[2:]))
 
 
 def _kernel(tensor: Tensor) -> tuple[int, ...]:
@@ -133,13 +157,13 @@ def _factored(roles: Roles, a: str, b: str, core: str) -> tuple[Tensor, Tensor, 
     return roles[a].T, right.flatten(1), _kernel(right)
 
 
-def _loha_change(roles: Roles) -> Change:
+def _loha_delta(roles: Roles) -> LayerDelta:
     (left1, right1, kernel), (left2, right2, _) = (
         _factored(roles, f"w{number}_a", f"w{number}_b", f"t{number}") for number in (1, 2))
     if left1.shape[1] * left2.shape[1] < min(len(left1), right1.shape[1]):
         # the entrywise product of two factored matrices has the factors' products, row by row, as its factors
         up = (left1[:, :, None] * left2[:, None, :]).flatten(1)
-        return Change(up, (right1[:, None, :] * right2[None, :, :]).flatten(0, 1), kernel)
+        return LayerDelta(up, (right1[:, None, :] * right2[None, :, :]).flatten(0, 1), kernel)
     return decomposed((left1 @ right1).mul_(left2 @ right2), kernel)
 
 
@@ -162,7 +186,7 @@ def _lokr_rank(shapes: Shapes) -> int | None:
     return next((shapes[role][0] for role in ("w2_b", "w1_b") if role in shapes), None)
 
 
-def _lokr_change(roles: Roles) -> Change:
+def _lokr_delta(roles: Roles) -> LayerDelta:
     sides, kernel = [], ()
     for number in (1, 2):
         if f"w{number}" in roles:
@@ -170,41 +194,45 @@ def _lokr_change(roles: Roles) -> Change:
             sides.append(decomposed(whole.flatten(1)))
         else:
             left, right, kernel = _factored(roles, f"w{number}_a", f"w{number}_b", f"t{number}")
-            sides.append(thin(Change(left, right)))
+            sides.append(thin(LayerDelta(left, right)))
     # the singular vectors of a Kronecker product are the products of the singular vectors
     first, second = sides
     up = torch.kron(first.up.contiguous(), second.up.contiguous())
     down = torch.kron(first.down.contiguous(), second.down.contiguous())
-    return Change(up, down, kernel, orthogonal=True, exact=len(down) < min(len(up), down.shape[1]))
+    return LayerDelta(up, down, kernel, orthogonal=True, exact=len(down) < min(len(up), down.shape[1]))
 
 
 def _full_shape(shapes: Shapes) -> tuple[int, int]:
     return shapes["diff"][0], math.prod(shapes["diff"][1:])
 
 
+def _full_factors(roles: Roles) -> tuple[Tensor, Tensor]:
+    """The matrix beside the identity of its smaller side."""
+    diff = roles["diff"]
+    outputs, inputs = len(diff), diff[0].numel()
+    ones = diff.new_ones
+    if outputs <= inputs:
+        return diff, ones(outputs).diag().reshape(outputs, outputs, *(1 for _ in diff.shape[2:]))
+    down = ones(inputs).diag().reshape(inputs, *diff.shape[1:])
+    return down, diff.reshape(outputs, inputs, *(1 for _ in diff.shape[2:]))
+
+
 KINDS = {
-    "LoRA": Kind({**ROLES, ".lora_mid.weight": "mid"}, (frozenset({"up", "down"}),), _lora_shape,
-                 lambda shapes: shapes["down"][0] if "mid" not in shapes else shapes["mid"][0], _lora_change,
-                 ("up",)),
-    "LoHa": Kind({f".hada_{role}": role for role in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")},
-                 (frozenset({"w1_a", "w1_b", "w2_a", "w2_b"}),), _loha_shape, lambda shapes: shapes["w1_b"][0],
-                 _loha_change, ("w1_a",)),
-    "LoKr": Kind({f".lokr_{role}": role for role in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")},
-                 tuple(map(frozenset, ({"w1", "w2"}, {"w1", "w2_a", "w2_b"}, {"w1_a", "w1_b", "w2"},
-                                       {"w1_a", "w1_b", "w2_a", "w2_b"}))), _lokr_shape, _lokr_rank, _lokr_change,
-                 ("w1", "w1_a")),
-    "full": Kind({".diff": "diff"}, (frozenset({"diff"}),), _full_shape, lambda shapes: None,
-                 lambda roles: decomposed(roles["diff"].flatten(1), _kernel(roles["diff"])), ("diff",)),
+    LORA: Kind((frozenset({"up", "down"}),), _lora_shape,
+               lambda shapes: shapes["down"][0] if "mid" not in shapes else shapes["mid"][0], _lora_delta, ("up",),
+               _lora_factors),
+    LOHA: Kind((frozenset({"w1_a", "w1_b", "w2_a", "w2_b"}),), _loha_shape, lambda shapes: shapes["w1_b"][0],
+               _loha_delta, ("w1_a",)),
+    LOKR: Kind(tuple(map(frozenset, ({"w1", "w2"}, {"w1", "w2_a", "w2_b"}, {"w1_a", "w1_b", "w2"},
+                                     {"w1_a", "w1_b", "w2_a", "w2_b"}))), _lokr_shape, _lokr_rank, _lokr_delta,
+               ("w1", "w1_a")),
+    FULL: Kind((frozenset({"diff"}),), _full_shape, lambda shapes: None,
+               lambda roles: decomposed(roles["diff"].flatten(1), _kernel(roles["diff"])), ("diff",), _full_factors),
 }
-MAGNITUDES = (".dora_scale", ".lora_magnitude_vector", ".lora_magnitude_vector.weight",
-              ".lora_magnitude_vector.default.weight")
-"""DoRA's (arXiv:2402.09353)."""
-REFUSED = {".oft_blocks": "OFT", ".oft_diag": "OFT", ".oft_r.weight": "OFT", ".a1.weight": "GLoRA",
-           ".b1.weight": "GLoRA", ".on_input": "(IA)³"}
-"""What needs the model's own weights to say what it changes."""
+"""A new kind is a row here, and rows for its tensors in `names.ENDINGS`."""
 
 
-def decomposed(matrix: Tensor, kernel: tuple[int, ...] = ()) -> Change:
+def decomposed(matrix: Tensor, kernel: tuple[int, ...] = ()) -> LayerDelta:
     """A whole matrix as its singular value decomposition, by the eigenvectors of its smaller side's products."""
     wide = matrix.shape[0] <= matrix.shape[1]
     values, vectors = torch.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix)
@@ -212,19 +240,62 @@ def decomposed(matrix: Tensor, kernel: tuple[int, ...] = ()) -> Change:
     values = values[values > _TINY * values.sum().clamp_min(torch.finfo(matrix.dtype).tiny)]
     vectors, sizes = vectors[:, : len(values)], values.sqrt()
     if wide:
-        return Change(vectors * sizes, (matrix.T @ vectors / sizes).T, kernel, orthogonal=True, exact=False)
-    return Change(matrix @ vectors, vectors.T.contiguous(), kernel, orthogonal=True, exact=False)
+        return LayerDelta(vectors * sizes, (matrix.T @ vectors / sizes).T, kernel, orthogonal=True, exact=False)
+    return LayerDelta(matrix @ vectors, vectors.T.contiguous(), kernel, orthogonal=True, exact=False)
 
 
-def thin(change: Change) -> Change:
-    """The same change as a singular value decomposition, by QR of both factors and that of the small core."""
-    left, core_left = torch.linalg.qr(change.up)
-    right, core_right = torch.linalg.qr(change.down.T)
+def thin(delta: LayerDelta) -> LayerDelta:
+    """The same delta as a singular value decomposition, by QR of both factors and that of the small core."""
+    left, core_left = torch.linalg.qr(delta.up)
+    right, core_right = torch.linalg.qr(delta.down.T)
     u, sizes, v = torch.linalg.svd(core_left @ core_right.T)
-    return Change(left @ u[:, : len(sizes)] * sizes, v[: len(sizes)] @ right.T, change.kernel, orthogonal=True)
+    return LayerDelta(left @ u[:, : len(sizes)] * sizes, v[: len(sizes)] @ right.T, delta.kernel, orthogonal=True)
 
 
-# -- one file ----------------------------------------------------------------------------------------------------------
+def energy(delta: LayerDelta) -> float:
+    """The squared Frobenius norm of up @ down, without the product: tr((up^T up)(down down^T))."""
+    if delta.orthogonal:
+        return float(delta.up.square().sum())
+    return max(0.0, float(((delta.up.T @ delta.up) * (delta.down @ delta.down.T)).sum()))
+
+
+# -- alpha in the metadata ---------------------------------------------------------------------------------------------
+
+ALPHA_TABLE = "lora_adapter_metadata"
+"""Where diffusers (0.34 and later) keeps PEFT's settings, as JSON: `<part>.lora_alpha`, `.alpha_pattern`, ..."""
+
+
+def read_alpha_table(metadata: Mapping[str, str]) -> Callable[[str, int], float | None]:
+    """(layer's key, rank) → alpha as diffusers keeps it: by part, with exceptions by the end of a module's path.
+
+    None where the metadata do not tell; what is not a table or not a number counts as not there. Rank-stabilised LoRA
+    (arXiv:2312.03732), which is scaled by alpha / sqrt(rank), comes as the alpha that divided by the rank is the same.
+    """
+    settings = _json_table(metadata.get(ALPHA_TABLE, ""))
+
+    def alpha(key: str, rank: int) -> float | None:
+        part, _, path = key.partition(".")
+        found = next((value for name, value in _table(settings.get(f"{part}.alpha_pattern")).items()
+                      if f".{path}".endswith(f".{name.lstrip('^')}")), settings.get(f"{part}.lora_alpha"))
+        if type(found) not in (int, float) or not math.isfinite(found):
+            return None
+        return found * math.sqrt(rank) if settings.get(f"{part}.use_rslora") is True else found
+
+    return alpha
+
+
+def _json_table(text: str) -> Mapping[str, Any]:
+    try:
+        return _table(json.loads(text))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+# -- the file ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -257,12 +328,14 @@ class LoraFile:
     Attributes:
         tensors: the open file.
         entries: its layers.
-        ignored: keys that are no layer's change: biases, norms, networks that are not known.
+        ignored: keys that no entry reads: biases and norms (`vectors`), networks that are not known, no LoRA's at all.
+        vectors: of these the differences of biases and norms, which the host adds.
     """
 
     tensors: TensorFile
     entries: tuple[Entry, ...]
     ignored: tuple[str, ...] = ()
+    vectors: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -285,73 +358,122 @@ class LoraFile:
 
     @property
     def original(self) -> bool:
-        return any(entry.name.original for entry in self.entries)
+        return any(is_original(entry.name) for entry in self.entries)
+
+    @property
+    def ignored_note(self) -> str:
+        """What was not read, in words; "" if all was."""
+        if not self.ignored:
+            return ""
+        beside = f" ({len(self.vectors)} of biases and norms)" if self.vectors else ""
+        return f"{len(self.ignored)} tensors of {self.path.name}{beside} were not read, such as {self.ignored[0]}."
 
     @cached_property
-    def _alphas(self) -> Callable[[str], float | None]:
-        return diffusers_alphas(self.metadata)
+    def layers_per_block(self) -> int:
+        return layers_per_block(entry.name.path for entry in self.entries)
 
-    def change(self, entry: Entry, dtype: torch.dtype = torch.float64) -> Change:
+    @cached_property
+    def _table(self) -> Callable[[str, int], float | None]:
+        return read_alpha_table(self.metadata)
+
+    def alpha(self, entry: Entry) -> float | None:
+        """What multiplies a layer's change, divided by its rank; None where it has no meaning."""
+        if entry.rank is None:
+            return None
+        if entry.alpha:
+            return float(self.tensors.read(entry.alpha))
+        return float(self._table(entry.name.key, entry.rank) or entry.rank)
+
+    def read(self, entry: Entry, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+        """A layer's tensors by role, alpha left out. Raises UserError if they or alpha are not numbers."""
+        roles = {role: self.tensors.read(key).to(dtype) for role, key in entry.keys.items()}
+        # the sum of what is not a number is none either, and is had in a third of the time
+        sums = (float(tensor.sum(dtype=torch.float64)) for tensor in roles.values())
+        if not all(map(math.isfinite, (self.alpha(entry) or 0.0, *sums))):
+            raise UserError(f"{self.path} is damaged: module {entry.module} holds weights that are not numbers (NaN "
+                            "or infinity), as a diverged training leaves them. Use an earlier checkpoint.")
+        return roles
+
+    def facts(self) -> dict[str, Any]:
+        """What `info` shows of the whole file, for JSON; `not_read` lists keys. Raises UserError as `read` does."""
+        sizes = [tensor.numel() for entry in self.entries for tensor in self.read(entry, torch.float32).values()]
+        alphas = [self.alpha(entry) for entry in self.entries]
+        return {
+            "modules": len(self.entries), "kinds": self.kinds, **({"dora": self.dora} if self.dora else {}),
+            "ranks": sorted({entry.rank for entry in self.entries if entry.rank is not None}),
+            "alphas": sorted({alpha for alpha in alphas if alpha is not None}),
+            "parameters": sum(sizes),
+            **({"not_read": self.ignored} if self.ignored else {}),
+        }
+
+    def delta(self, entry: Entry, dtype: torch.dtype = torch.float64) -> LayerDelta:
         """What the file adds to a layer at strength 1. A DoRA's magnitude is left out.
+
+        LoRA stays in its two factors, and a Tucker core is multiplied into the second. LoHa is exact in the products of
+        its factors' columns where these are fewer than the layer's sides, LoKr in the singular vectors of both its
+        sides. All else, and full differences, is a singular value decomposition of the whole matrix (`exact` False).
 
         Raises UserError if the weights are not numbers.
         """
-        roles = {role: self.tensors.read(key).to(dtype) for role, key in entry.keys.items()}
-        alpha = float(self.tensors.read(entry.alpha)) if entry.alpha else self._alphas(entry.name.key) or entry.rank
-        scale = 1.0 if entry.rank is None else alpha / entry.rank
-        # the sum of what is not a number is none either, and is had in a third of the time
-        if not all(map(math.isfinite, (scale, *(float(tensor.sum()) for tensor in roles.values())))):
-            raise UserError(f"{self.path} is damaged: module {entry.module} holds weights that are not numbers (NaN "
-                            "or infinity), as a diverged training leaves them. Use an earlier checkpoint.")
-        change = KINDS[entry.kind].change(roles)
-        return Change(change.up * scale, change.down, change.kernel, change.orthogonal, change.exact)
+        roles, alpha = self.read(entry, dtype), self.alpha(entry)
+        scale = 1.0 if alpha is None or entry.rank is None else alpha / entry.rank
+        delta = KINDS[entry.kind].delta(roles)
+        kernel = delta.kernel or self._kernel(entry, delta.shape[1])
+        return LayerDelta(delta.up * scale, delta.down, kernel, delta.orthogonal, delta.exact)
+
+    def _kernel(self, entry: Entry, columns: int) -> tuple[int, ...]:
+        name = diffusers_names(entry.name, self.layers_per_block, split=False)[0]
+        return (3, 3) if name.endswith(KERNEL_3) and columns % 9 == 0 else ()
 
 
-def read_header(path: Path) -> LoraFile:
+def read_header(path: Path, module_names: Iterable[str] = ()) -> LoraFile:
     """A LoRA file by its header alone, whatever its size.
+
+    Args:
+        module_names: dotted names (`unet.…`) of the model at hand; see `names.layer_name`.
 
     Raises UserError if it is no safetensors file, holds no LoRA, or one that cannot be told without the model (OFT), if
     shapes do not fit each other, or a layer is there twice.
     """
     path = Path(path)
-    tensors = TensorFile(path)
-    keys = sorted(tensors.shapes)
+    tensors, known = TensorFile(path), known_names(module_names)
     found: dict[str, dict[str, dict[str, str]]] = {}
-    ignored = []
-    for key in keys:
-        if kind := next((kind for ending, kind in REFUSED.items() if key.endswith(ending)), None):
-            raise UserError(f"{path} is {kind} (key {key}), which only the model's own weights can turn into a change: "
-                            f"LoRA files that can be read here are {', '.join(KINDS)}.")
-        row = key_role(key)
-        if row is None or layer_name(row[0]) is None:
+    ignored, vectors = [], []
+    for key in sorted(tensors.shapes):
+        module, kind, role = _key_parts(path, key, tensors.shapes[key])
+        if module is None or layer_name(module, known) is None:
             ignored.append(key)
+        elif kind == BESIDE:
+            (vectors if role == VECTOR else ignored).append(key)
         else:
-            found.setdefault(row[0], {}).setdefault(row[1], {})[row[2]] = key
+            found.setdefault(module, {}).setdefault(kind, {})[role] = key
     # OneTrainer and others put an alpha or a magnitude beside nothing where a layer was left out
-    entries = [_entry(tensors, module, kinds) for module, kinds in found.items() if kinds.keys() - {""}]
+    entries = [_entry(tensors, module, kinds, known) for module, kinds in found.items() if kinds.keys() - {ANY}]
     if not entries:
-        raise UserError(f"{path} holds no LoRA: none of its {len(keys)} tensors is named like one. "
+        raise UserError(f"{path} holds no LoRA: none of its {len(tensors.shapes)} tensors is named like one. "
                         "Choose a LoRA file, not a checkpoint, VAE or embedding.")
-    return LoraFile(tensors, tuple(entries), tuple(ignored))
+    alone = [kinds[ANY][MAGNITUDE] for kinds in found.values() if MAGNITUDE in kinds.get(ANY, {}) and len(kinds) == 1]
+    return LoraFile(tensors, tuple(entries), tuple(sorted((*ignored, *vectors, *alone))), tuple(vectors))
 
 
-def key_role(key: str) -> tuple[str, str, str] | None:
-    """(module, kind, role) of a key; kind "" for what any kind can have. None for keys of no adapter."""
-    for ending in MAGNITUDES:
-        if key.endswith(ending):
-            return key.removesuffix(ending), "", "magnitude"
-    if key.endswith(".alpha"):
-        return key.removesuffix(".alpha"), "", "alpha"
-    for kind, row in KINDS.items():
-        for ending, role in row.endings.items():
-            if key.endswith(ending):
-                return key.removesuffix(ending), kind, role
-    return None
+def _key_parts(path: Path, key: str, shape: Sequence[int]) -> tuple[str | None, str, str]:
+    """(module, kind, role) of a key of a file; module None for keys of no adapter. A norm's difference is a vector."""
+    found = split_key(key)
+    if found is None:
+        return None, "", ""
+    module, ending = found
+    if ending.kind in NEED_THE_MODEL:
+        raise UserError(f"{path} is {ending.kind} (key {key}), which only the model's own weights can turn into a "
+                        f"change: LoRA files that can be read here are {', '.join(KINDS)}.")
+    if ending.kind == FULL and len(shape) == 1:
+        return module, BESIDE, VECTOR
+    return module, ending.kind, ending.role
 
 
-def _entry(tensors: TensorFile, module: str, kinds: Mapping[str, Mapping[str, str]]) -> Entry:
-    path, own = tensors.path, kinds.get("", {})
-    (kind, keys), *more = ((kind, keys) for kind, keys in kinds.items() if kind)
+def _entry(tensors: TensorFile, module: str, kinds: Mapping[str, Mapping[str, str]],
+           known: Mapping[str, str]) -> Entry:
+    path, own = tensors.path, kinds.get(ANY, {})
+    (kind, keys), *more = ((kind, keys) for kind, keys in kinds.items() if kind != ANY)
     row = KINDS[kind]
     if more or not any(needed <= keys.keys() for needed in row.needed):
         why = f"is both {kind} and {more[0][0]}" if more else (
@@ -362,161 +484,12 @@ def _entry(tensors: TensorFile, module: str, kinds: Mapping[str, Mapping[str, st
         shape, rank = row.shape(shapes), row.rank(shapes)
         if not min(shape) or rank == 0:
             raise ValueError
-        if "alpha" in own and math.prod(tensors.shapes[own["alpha"]]) != 1:
+        if ALPHA in own and math.prod(tensors.shapes[own[ALPHA]]) != 1:
             raise ValueError
     except (ValueError, IndexError, KeyError) as error:
         raise UserError(f"{path} is damaged: module {module} has shapes "
                         f"{' and '.join(str(list(shape)) for shape in shapes.values())}, which do not fit each other. "
                         "Download it again.") from error
-    return Entry(layer_name(module), module, kind, keys, shape, rank, own.get("alpha", ""), "magnitude" in own)
-
-
-# -- several files -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Where a layer is in a file: an entry, or some of its rows."""
-
-    entry: Entry
-    rows: tuple[int, int] | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.entry.shape if self.rows is None else (self.rows[1] - self.rows[0], self.entry.shape[1])
-
-
-@dataclass(frozen=True, eq=False)
-class LayerStack:
-    """Several LoRA files with their layers matched.
-
-    Attributes:
-        names: of all layers, diffusers' path with the part in front, in the files' order.
-        same_names: whether the files' own names of the layers can stand beside each other in one file.
-    """
-
-    files: tuple[LoraFile, ...]
-    names: tuple[str, ...]
-    same_names: bool
-    _parts: Mapping[str, tuple[_Part | None, ...]]
-
-    def shape(self, name: str) -> tuple[int, int]:
-        return next(part.shape for part in self._parts[name] if part)
-
-    def has(self, name: str) -> tuple[bool, ...]:
-        """Which files have the layer."""
-        return tuple(part is not None for part in self._parts[name])
-
-    def key(self, name: str) -> str:
-        """The layer's key in `LoraWeights.modules` for a file with all these layers."""
-        own = next(part.entry.name.key for part in self._parts[name] if part)
-        return own if self.same_names else lora_key(name)
-
-    def changes(self, name: str, dtype: torch.dtype = torch.float64) -> tuple[Change | None, ...]:
-        """What each file adds to a layer at strength 1, None for those without it. Raises UserError for NaN."""
-        return tuple(part and self._change(file, part, name, dtype)
-                     for file, part in zip(self.files, self._parts[name], strict=True))
-
-    def _change(self, file: LoraFile, part: _Part, name: str, dtype: torch.dtype) -> Change:
-        change = file.change(part.entry, dtype)
-        if part.rows:
-            change = change.rows(*part.rows)
-        if not change.kernel and name.endswith(KERNEL_3) and change.shape[1] % 9 == 0:
-            change = Change(change.up, change.down, (3, 3), change.orthogonal, change.exact)
-        return change
-
-    def energies(self) -> Iterator[tuple[str, tuple[float, ...]]]:
-        """Per layer each file's squared norm; 0 for those without it."""
-        for name in self.names:
-            yield name, tuple(energy(change) if change else 0.0 for change in self.changes(name))
-
-
-def energy(change: Change) -> float:
-    """The squared Frobenius norm of up @ down, without the product: tr((up^T up)(down down^T))."""
-    if change.orthogonal:
-        return float(change.up.square().sum())
-    return max(0.0, float(((change.up.T @ change.up) * (change.down @ change.down.T)).sum()))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """torch on one thread while the block lasts: many small products only wait for each other on several.
-
-    700 layers of rank 128 took 12 s of one core's time so, and 90 s of two busy cores'.
-    """
-    count = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(count)
-
-
-@contextmanager
-def open_stack(paths: Sequence[Path]) -> Iterator[LayerStack]:
-    """The files side by side while the block lasts; only their headers are read until a layer is asked for.
-
-    Raises UserError as `read_header` does, for the same file twice, for files that have no layer in common, or whose
-    layers have other shapes: they are for different models.
-    """
-    paths = [Path(path) for path in paths]
-    for index, path in enumerate(paths):
-        if path.resolve() in [other.resolve() for other in paths[:index]]:
-            raise UserError(f"{path} is there twice; give each LoRA once, with the sum of the strengths.")
-    files = tuple(map(read_header, paths))
-    stack = _matched(files)
-    with ExitStack() as closing:
-        for file in files:
-            closing.callback(file.tensors.close)
-        yield stack
-
-
-def _matched(files: tuple[LoraFile, ...]) -> LayerStack:
-    layers = layers_per_block(entry.name.path for file in files for entry in file.entries)
-    split = len({file.original for file in files}) > 1
-    words = {entry.name.word for file in files for entry in file.entries if entry.name.part == "denoiser"}
-    shown: dict[str, str] = {}
-    parts: dict[str, list[_Part | None]] = {}
-    for index, file in enumerate(files):
-        for entry in file.entries:
-            for name, part in _named(entry, layers, split):
-                row = parts.setdefault(match_key(name), [None] * len(files))
-                shown.setdefault(match_key(name), name)
-                if row[index]:
-                    raise UserError(f"{file.path} has layer {name} twice, as {row[index].entry.module} and as "
-                                    f"{entry.module}. Take one of them out, or get the file again.")
-                row[index] = part
-    _check_shapes(files, shown, parts)
-    names = {shown[key]: tuple(row) for key, row in parts.items()}
-    return LayerStack(files, tuple(names), not split and len(words) < 2, names)
-
-
-def _named(entry: Entry, layers: int, split: bool) -> Iterator[tuple[str, _Part]]:
-    names = diffusers_names(entry.name, layers, split=split)
-    if len(names) == 1:
-        yield names[0], _Part(entry)
-        return
-    counts = row_counts(len(names), *entry.shape)
-    for index, name in enumerate(names):
-        yield name, _Part(entry, (sum(counts[:index]), sum(counts[: index + 1])))
-
-
-def _check_shapes(files: Sequence[LoraFile], shown: Mapping[str, str],
-                  parts: Mapping[str, Sequence[_Part | None]]) -> None:
-    first = files[0]
-    for index, file in enumerate(files[1:], 1):
-        both = [key for key, row in parts.items() if row[0] and row[index]]
-        if not both:
-            names = [next(shown[key] for key, row in parts.items() if row[at]) for at in (0, index)]
-            raise UserError(f"{first.path} and {file.path} have no layer in common (they have such as {names[0]} and "
-                            f"{names[1]}): they are for different models. Take LoRAs of one family.")
-    for key, row in parts.items():
-        here = [(file, part) for file, part in zip(files, row, strict=True) if part]
-        for file, part in here[1:]:
-            if part.shape != here[0][1].shape:
-                raise UserError(f"layer {shown[key]} is {_size(here[0][1])} in {here[0][0].path} and {_size(part)} in "
-                                f"{file.path}: they are for different models. Take LoRAs of one family.")
-
-
-def _size(part: _Part) -> str:
-    return f"{part.shape[1]} to {part.shape[0]}"
+    name = layer_name(module, known)
+    assert name is not None  # read_header has asked
+    return Entry(name, module, kind, keys, shape, rank, own.get(ALPHA, ""), MAGNITUDE in own)

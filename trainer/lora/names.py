@@ -1,67 +1,102 @@
-"""One name for a layer whatever a LoRA file calls it, and the block and role it has in the network.
+"""How LoRA files spell their keys: one table of prefixes and one of endings, read and written by them alone.
 
-Names meet as diffusers has them: kohya's underscores, LDM's and sgm's UNet blocks, and the original blocks of Flux and
-SD3, where one layer makes query, key and value (and more) that diffusers keeps apart. Roles of blocks: B-LoRA,
-arXiv:2403.14572, for SDXL; nobody has published any for other families.
+A key is `prefix + path + ending`: the prefix says which network, the path which layer of it, the ending which tensor of
+which kind of adapter. What one layer is called in other layouts of its network is in `layouts.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from .key_names import dotted, flat, ldm_to_diffusers, with_text_model
+from ..common.errors import UserError
 
 DENOISER = "denoiser"
-PARTS = (DENOISER, "text_encoder", "text_encoder_2", "text_encoder_3")
-_FLAT = {
-    # kohya, OneTrainer, LyCORIS; the first that fits counts
-    "lora_unet_": DENOISER, "lora_transformer_": DENOISER, "lycoris_": DENOISER, "lora_te_": "text_encoder",
-    "lora_te1_": "text_encoder", "lora_te2_": "text_encoder_2", "lora_te3_": "text_encoder_3",
-}
-_DOTTED = {
-    "model.diffusion_model.": DENOISER, "diffusion_model.": DENOISER, "unet.": DENOISER, "transformer.": DENOISER,
-    "text_encoders.clip_l.transformer.": "text_encoder", "text_encoders.clip_g.transformer.": "text_encoder_2",
-    "text_encoders.t5xxl.transformer.": "text_encoder_3", "text_encoder.": "text_encoder",
-    "text_encoder_2.": "text_encoder_2", "text_encoder_3.": "text_encoder_3", "text_model.": "text_encoder",
-}
-_WRAPPERS = "base_model.model."
-_UNET = ("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "time_embedding", "add_embedding")
-_LDM = ("input_blocks", "middle_block", "output_blocks")
-_DIFFUSERS_DIT = ("transformer_blocks", "single_transformer_blocks")
-_BARE = re.compile(r"(double_blocks|single_blocks|joint_blocks|blocks|layers|" + "|".join(
-    (*_UNET[:3], *_LDM, *_DIFFUSERS_DIT)) + r")\.")
+CLIP_L, CLIP_G, T5, OTHER_TEXT = "text_encoder", "text_encoder_2", "text_encoder_3", "text_encoders"
+PARTS = (DENOISER, CLIP_L, CLIP_G, T5, OTHER_TEXT)
+"""The networks of a model. OTHER_TEXT is any text encoder that only the host names; its paths begin with that name."""
+UNET, TRANSFORMER, ORIGINAL = "unet", "transformer", "diffusion_model"
+DENOISERS = (UNET, TRANSFORMER, ORIGINAL)
+"""First words of keys that all mean the denoiser: with diffusers' layers of a UNet or of a transformer, or its own."""
+
+
+# -- prefixes ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """How keys of a network begin.
+
+    Attributes:
+        text: ends with "." where paths keep their dots, with "_" where these became underscores.
+        tools: which programs write it, or what describes it.
+        word: of the denoiser: the first word of its keys in `LoraWeights.modules`.
+        keep: how much of `text` belongs to the path.
+    """
+
+    text: str
+    part: str
+    tools: str
+    word: str = ""
+    keep: str = ""
+
+    @property
+    def dotted(self) -> bool:
+        return self.text.endswith(".")
+
+
+PREFIXES = tuple(sorted((
+    Prefix("lora_unet_", DENOISER, "kohya sd-scripts, musubi-tuner, LyCORIS, OneTrainer", ORIGINAL),
+    Prefix("lora_unet__", DENOISER, "Wan-Fun (comfy/lora_convert.py)", ORIGINAL),
+    Prefix("lora_prior_unet_", DENOISER, "OneTrainer, Stable Cascade (comfy/lora.py)", ORIGINAL),
+    Prefix("lora_transformer_", DENOISER, "OneTrainer: SD3, Flux, Chroma, PixArt", TRANSFORMER),
+    Prefix("lycoris_", DENOISER, "SimpleTuner with LyCORIS", TRANSFORMER),
+    Prefix("unet.", DENOISER, "diffusers, PEFT, SimpleTuner: SD, SDXL", UNET),
+    Prefix("transformer.", DENOISER, "diffusers, PEFT, SimpleTuner, ai-toolkit: SD3, Flux, Qwen-Image", TRANSFORMER),
+    Prefix("diffusion_model.", DENOISER, "ComfyUI, ai-toolkit, diffusion-pipe, this project in ComfyUI", ORIGINAL),
+    Prefix("model.diffusion_model.", DENOISER, "checkpoints in the original layout", ORIGINAL),
+    Prefix("lora_te_", CLIP_L, "kohya sd-scripts: SD"),
+    Prefix("lora_te1_", CLIP_L, "kohya sd-scripts, OneTrainer: SDXL, SD3, Flux"),
+    Prefix("lora_te2_", CLIP_G, "kohya sd-scripts, OneTrainer: SDXL, SD3; T5 in OneTrainer's Flux"),
+    Prefix("lora_te3_", T5, "kohya sd-scripts: SD3, Flux; OneTrainer: SD3"),
+    Prefix("text_encoder.", CLIP_L, "diffusers, PEFT, SimpleTuner"),
+    Prefix("text_encoder_2.", CLIP_G, "diffusers, PEFT, SimpleTuner; T5 in diffusers' Flux"),
+    Prefix("text_encoder_3.", T5, "diffusers: SD3"),
+    Prefix("text_encoders.clip_l.transformer.", CLIP_L, "ComfyUI"),
+    Prefix("text_encoders.clip_g.transformer.", CLIP_G, "ComfyUI"),
+    Prefix("text_encoders.t5xxl.transformer.", T5, "ComfyUI"),
+    Prefix("text_encoders.transformer.encoder.", T5, "ComfyUI, without the encoder's name", keep="encoder."),
+    Prefix("text_encoders.", OTHER_TEXT, "ComfyUI: Gemma, Qwen, Llama and others"),
+    Prefix("clip_l.", CLIP_L, "OneTrainer's OMI format"),
+    Prefix("clip_g.", CLIP_G, "OneTrainer's OMI format"),
+    Prefix("t5.", T5, "OneTrainer's OMI format"),
+    Prefix("text_model.", CLIP_L, "PEFT on a CLIPTextModel alone", keep="text_model."),
+    Prefix("encoder.layers.", CLIP_L, "PEFT on a CLIPTextModel of newer transformers", keep="encoder.layers."),
+    Prefix("encoder.block.", T5, "PEFT on a T5EncoderModel alone", keep="encoder.block."),
+), key=lambda row: -len(row.text)))
+"""The longest that fits counts. A T5's layers are known by their own names, whatever number the tool gives it."""
+
+WRAPPER = "base_model.model."
+"""What PEFT puts before any module's path, alone or after a prefix (also `unet.base_model.model.`)."""
+
+UNET_WORDS = ("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "conv_norm_out", "time_embedding",
+               "add_embedding", "class_embedding", "encoder_hid_proj")
+_DIFFUSERS_WORDS = ("transformer_blocks", "single_transformer_blocks")
+_ORIGINAL_WORDS = ("input_blocks", "middle_block", "output_blocks", "double_blocks", "single_blocks", "joint_blocks",
+                   "blocks", "layers", "noise_refiner", "context_refiner")
+_SURE = {UNET: UNET_WORDS, TRANSFORMER: _DIFFUSERS_WORDS, ORIGINAL: _ORIGINAL_WORDS[:6]}
+_DIFFUSERS_ENDS = ("time_text_embed", "context_embedder", "x_embedder", "t_embedder", "cap_embedder", "norm_out",
+                   "proj_out", "pos_embed", "adaln_single", "caption_projection", "controlnet_x_embedder",
+                   "all_x_embedder", "all_final_layer")
+_ORIGINAL_ENDS = ("img_in", "txt_in", "time_in", "vector_in", "guidance_in", "final_layer", "txt_norm")
+_BARE = re.compile("(" + "|".join(
+    (*UNET_WORDS, *_DIFFUSERS_WORDS, *_ORIGINAL_WORDS, *_DIFFUSERS_ENDS, *_ORIGINAL_ENDS)) + r")(\.|$)")
+"""How paths begin in files without any prefix: Mochi, LTX, Qwen-Image, DiffSynth's Flux, diffusion-pipe."""
+_T5_PATH = re.compile(r"encoder\.(block|final_layer_norm)\b|shared$")
 _PROCESSOR = re.compile(r"\.processor\.(to_[qkv]|to_out)$")
-
-_LDM_ENDS = {
-    "input_blocks.0.0": "conv_in", "out.2": "conv_out", "time_embed.0": "time_embedding.linear_1",
-    "time_embed.2": "time_embedding.linear_2", "label_emb.0.0": "add_embedding.linear_1",
-    "label_emb.0.2": "add_embedding.linear_2",
-}
-_QKV, _ADDED = ("attn.to_q", "attn.to_k", "attn.to_v"), ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")
-_ORIGINAL = {
-    # original block → (diffusers' block, {layer: diffusers' layers in the order of its rows})
-    "double_blocks": ("transformer_blocks", {
-        "img_attn.qkv": _QKV, "txt_attn.qkv": _ADDED, "img_attn.proj": ("attn.to_out.0",),
-        "txt_attn.proj": ("attn.to_add_out",), "img_mlp.0": ("ff.net.0.proj",), "img_mlp.2": ("ff.net.2",),
-        "txt_mlp.0": ("ff_context.net.0.proj",), "txt_mlp.2": ("ff_context.net.2",), "img_mod.lin": ("norm1.linear",),
-        "txt_mod.lin": ("norm1_context.linear",)}),
-    "single_blocks": ("single_transformer_blocks", {
-        "linear1": (*_QKV, "proj_mlp"), "linear2": ("proj_out",), "modulation.lin": ("norm.linear",)}),
-    "joint_blocks": ("transformer_blocks", {
-        "x_block.attn.qkv": _QKV, "context_block.attn.qkv": _ADDED, "x_block.attn.proj": ("attn.to_out.0",),
-        "context_block.attn.proj": ("attn.to_add_out",), "x_block.mlp.fc1": ("ff.net.0.proj",),
-        "x_block.mlp.fc2": ("ff.net.2",), "context_block.mlp.fc1": ("ff_context.net.0.proj",),
-        "context_block.mlp.fc2": ("ff_context.net.2",), "x_block.adaLN_modulation.1": ("norm1.linear",),
-        "context_block.adaLN_modulation.1": ("norm1_context.linear",), "x_block.attn2.proj": ("attn2.to_out.0",),
-        "x_block.attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v")}),
-}
-_BLOCK = re.compile(r"(?:down_blocks|up_blocks)\.\d+\.\w+\.\d+|mid_block\.\w+\.\d+|[a-z_]+(?:\.[a-z_]+)*?\.\d+")
-
-CONTENT, STYLE, OTHER = "content", "style", "other"
-ROLES = {"sdxl": {"up_blocks.0.attentions.0": CONTENT, "up_blocks.0.attentions.1": STYLE}}
-"""By architecture: the role of a block; all others are OTHER."""
+_DOTTED_ONLY = re.compile(r"(single_)?transformer_blocks\.|.*\.attention\.to_|.*\.linear1_qkv$")
+"""Paths that the host reads with their dots alone: diffusers' of transformers, and three quarters of Flux' linear1."""
 
 
 @dataclass(frozen=True)
@@ -81,113 +116,254 @@ class LayerName:
     def key(self) -> str:
         return f"{self.word}.{self.path}"
 
-    @property
-    def original(self) -> bool:
-        """Whether the layout is not diffusers'."""
-        return self.part == DENOISER and self.path.partition(".")[0] in (*_LDM, *_ORIGINAL)
+
+def layer_name(module: str, known: Mapping[str, str] | None = None) -> LayerName | None:
+    """The layer that a LoRA file calls `module`, its key without the ending; None if it is no known network's.
+
+    Args:
+        known: see `known_names`; kohya's names lose the difference between `.` and `_`, and are looked up here before
+            the field's usual words of more than one are tried.
+    """
+    bare = _without_wrappers(module)
+    row = next((row for row in PREFIXES if bare.startswith(row.text)), None)
+    if row is None:
+        return _layer(DENOISER, bare, "") if bare != module or _BARE.match(bare) else None
+    path = row.keep + _without_wrappers(bare.removeprefix(row.text))
+    return not row.dotted and _known_layer(row.part, path, known or {}) or _layer(
+        row.part, path if row.dotted else dotted(path), row.word)
 
 
-def layer_name(module: str) -> LayerName | None:
-    """The layer that a LoRA file calls `module`, its key without the ending; None if it is no known network's."""
-    while module.startswith(_WRAPPERS):
-        module = module.removeprefix(_WRAPPERS)
-    for prefix, part in _FLAT.items():
-        if module.startswith(prefix):
-            word = "unet" if part == DENOISER else part
-            word, _, path = dotted(word, module.removeprefix(prefix)).partition(".")
-            return _layer(part, path, word)
-    for prefix, part in _DOTTED.items():
-        if module.startswith(prefix):
-            path = module if prefix == "text_model." else module.removeprefix(prefix)
-            word = part if part != DENOISER else prefix.rstrip(".").rpartition(".")[2]
-            return _layer(part, path, word)
-    if not _BARE.match(module):
+def _without_wrappers(module: str) -> str:
+    while module.startswith(WRAPPER):
+        module = module.removeprefix(WRAPPER)
+    return module
+
+
+def known_names(names: Iterable[str]) -> dict[str, str]:
+    """What `layer_name` looks names up in: keys of a model's modules (`unet.…`) by what underscores make of them."""
+    return {flat(name): name for name in names}
+
+
+def _known_layer(part: str, path: str, known: Mapping[str, str]) -> LayerName | None:
+    words = DENOISERS if part == DENOISER else (part,)
+    candidates = (f"{word}_{tail}" for word in words for tail in (path, path.removeprefix("text_model_")))
+    key = next((known[candidate] for candidate in candidates if candidate in known), None)
+    if key is None:
         return None
-    return _layer(DENOISER, module, _word(module))
-
-
-def _layer(part: str, path: str, word: str) -> LayerName:
-    if part != DENOISER:
-        return LayerName(part, with_text_model(path), word)
-    path = re.sub(r"\.to_out$", ".to_out.0", _PROCESSOR.sub(r".\1", path))
+    word, _, path = key.partition(".")
     return LayerName(part, path, word)
 
 
-def _word(path: str) -> str:
+def _layer(part: str, path: str, word: str) -> LayerName:
+    if part == DENOISER:
+        path = _PROCESSOR.sub(r".\1", path)
+        if not path.startswith("single_"):  # Flux 2's single blocks have a layer of that name
+            path = re.sub(r"\.to_out$", ".to_out.0", path)
+        return LayerName(part, path, _word(path, word))
+    part = T5 if part != OTHER_TEXT and _T5_PATH.match(path) else part
+    return LayerName(part, with_text_model(path), part)
+
+
+def _word(path: str, word: str) -> str:
+    """The first word of a denoiser's key: the prefix's, unless the path is surely of another layout."""
     first = path.partition(".")[0]
-    return "unet" if first in _UNET else "transformer" if first in _DIFFUSERS_DIT else "diffusion_model"
+    if word == ORIGINAL and first in _DIFFUSERS_WORDS:
+        return word  # Qwen-Image and LTX themselves call their blocks so
+    bare = TRANSFORMER if first in _DIFFUSERS_ENDS else ORIGINAL
+    return next((sure for sure, words in _SURE.items() if first in words), word or bare)
 
 
-def layers_per_block(paths: Iterable[str]) -> int:
-    """How many layers each level of an LDM UNet has, told by its paths; 2, as SD and SDXL, if they do not tell.
+def with_text_model(path: str) -> str:
+    """A CLIP module's path with the `text_model.` that files have, and newer transformers leave out."""
+    return f"text_model.{path}" if path.startswith(("encoder.layers.", "embeddings.", "final_layer_norm")) else path
 
-    Every (layers + 1)-th input block is the step down, which has neither attention nor a resnet.
+
+# -- underscores -------------------------------------------------------------------------------------------------------
+
+_JOINED = sorted(
     """
-    found = [re.match(r"input_blocks\.(\d+)\.\d+\.(.*)", path) for path in paths]
-    numbers = {int(match[1]) for match in found if match and match[2] not in ("", "op") and match[1] != "0"}
-    fitting = (layers for layers in (2, 1, 3) if all(number % (layers + 1) for number in numbers))
-    return next(fitting, 2)
+    down_blocks mid_block up_blocks transformer_blocks single_transformer_blocks motion_modules
+    to_q to_k to_v to_out to_qkv to_add_out add_q_proj add_k_proj add_v_proj proj_in proj_out proj_mlp
+    ff_context time_emb_proj conv_in conv_out conv_shortcut conv_norm_out time_embedding add_embedding linear_1 linear_2
+    class_embedding encoder_hid_proj group_norm norm_q norm_k norm_added_q norm_added_k norm1_context norm2_context
+    text_model self_attn q_proj k_proj v_proj o_proj out_proj text_projection visual_projection
+    layer_norm1 layer_norm2 final_layer_norm layer_norm token_embedding position_embedding
+    input_blocks middle_block output_blocks in_layers out_layers emb_layers skip_connection time_embed label_emb
+    double_blocks single_blocks joint_blocks img_attn txt_attn img_mlp txt_mlp img_mod txt_mod img_norm1 txt_norm1
+    img_norm2 txt_norm2 query_norm key_norm pre_norm
+    img_in txt_in time_in vector_in guidance_in in_layer out_layer distilled_guidance_layer in_proj
+    x_block context_block x_embedder t_embedder y_embedder context_embedder pos_embed final_layer norm_out ln_q ln_k
+    cap_embedder attention_norm1 attention_norm2 ffn_norm1 ffn_norm2 q_norm k_norm time_text_embed timestep_embedder
+    guidance_embedder text_embedder txt_norm linear_in linear_out to_qkv_mlp_proj
+    noise_refiner context_refiner feed_forward adaLN_modulation cross_attn k_img v_img gate_proj up_proj down_proj
+    norm_final controlnet_x_embedder all_final_layer all_x_embedder
+    time_projection text_embedding img_emb caption_projection double_stream_blocks single_stream_blocks
+    wi_0 wi_1 relative_attention_bias embed_tokens input_layernorm post_attention_layernorm
+    """.split(),
+    key=len, reverse=True,
+)
+"""Words of more than one in the paths of CLIP, T5, Llama and of every denoiser that the families list knows."""
+_WORD = re.compile("(" + "|".join(_JOINED) + r"|[^_]+)(?:_|$)")
 
 
-def diffusers_names(name: LayerName, layers: int, *, split: bool = True) -> tuple[str, ...]:
-    """diffusers' paths of a layer, each with its part in front; several if it is one layer there for several here.
+def flat(path: str) -> str:
+    """The path as kohya writes it."""
+    return path.replace(".", "_")
+
+
+def dotted(path: str) -> str:
+    """The path that kohya flattened, by the field's known words of more than one."""
+    return ".".join(_WORD.findall(path))
+
+
+# -- endings -----------------------------------------------------------------------------------------------------------
+
+LORA, LOHA, LOKR, FULL = "LoRA", "LoHa", "LoKr", "full"
+ANY, BESIDE = "", "beside"
+"""Of endings: what an adapter of any kind can have, and what no layer's weight is: biases and norms."""
+ALPHA, MAGNITUDE, VECTOR = "alpha", "magnitude", "vector"
+OFT, GLORA, IA3 = "OFT", "GLoRA", "(IA)³"
+NEED_THE_MODEL = (OFT, GLORA, IA3)
+"""Kinds that only the model's own weights can turn into a change."""
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the key of one tensor ends.
+
+    Attributes:
+        kind: of adapter, ANY or BESIDE.
+        role: which of the kind's tensors it is.
+        source: who writes it so, or which paper has it.
+    """
+
+    text: str
+    kind: str
+    role: str
+    source: str
+
+
+def _pair(down: str, up: str, source: str) -> tuple[Ending, Ending]:
+    return Ending(down, LORA, "down", source), Ending(up, LORA, "up", source)
+
+
+ENDINGS = tuple(sorted((
+    *_pair(".lora_down.weight", ".lora_up.weight", "kohya sd-scripts, LyCORIS, OneTrainer"),
+    *_pair(".lora_A.weight", ".lora_B.weight", "PEFT, diffusers, SimpleTuner, ai-toolkit"),
+    *_pair(".lora_A.default.weight", ".lora_B.default.weight", "PEFT with the adapter's name: Qwen-Image"),
+    *_pair(".lora_A", ".lora_B", "Mochi"),
+    *_pair(".lora.down.weight", ".lora.up.weight", "diffusers 0.2x"),
+    *_pair("_lora.down.weight", "_lora.up.weight", "diffusers 0.1x: attention processors"),
+    *_pair(".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight", "diffusers 0.2x: text encoders"),
+    Ending(".lora_mid.weight", LORA, "mid", "LyCORIS: LoCon with a Tucker core"),
+    *(Ending(f".hada_{role}", LOHA, role, "LyCORIS: LoHa (FedPara, arXiv:2108.06098)")
+      for role in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")),
+    *(Ending(f".lokr_{role}", LOKR, role, "LyCORIS: LoKr (arXiv:2212.10650)")
+      for role in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")),
+    Ending(".diff", FULL, "diff", "LyCORIS full, ComfyUI's Extract and Save Lora"),
+    Ending(".alpha", ANY, ALPHA, "kohya sd-scripts and all after it"),
+    Ending(".dora_scale", ANY, MAGNITUDE, "LyCORIS, OneTrainer, ComfyUI: DoRA (arXiv:2402.09353)"),
+    Ending(".lora_magnitude_vector", ANY, MAGNITUDE, "PEFT: DoRA"),
+    Ending(".lora_magnitude_vector.weight", ANY, MAGNITUDE, "PEFT: DoRA"),
+    Ending(".lora_magnitude_vector.default.weight", ANY, MAGNITUDE, "PEFT: DoRA"),
+    Ending(".diff_b", BESIDE, VECTOR, "LyCORIS, ComfyUI: a bias' difference"),
+    Ending(".w_norm", BESIDE, VECTOR, "LyCORIS: a norm's difference"),
+    Ending(".b_norm", BESIDE, VECTOR, "LyCORIS: a norm's bias' difference"),
+    Ending(".bias", BESIDE, VECTOR, "full fine-tunes of biases"),
+    Ending(".lora_B.bias", BESIDE, VECTOR, "PEFT with lora_bias; Flux control LoRAs"),
+    Ending(".set_weight", BESIDE, "set", "ComfyUI: a weight to be put in place of the model's"),
+    Ending(".reshape_weight", BESIDE, "reshape", "ComfyUI: a weight's new shape"),
+    *(Ending(text, OFT, "", "LyCORIS, kohya, PEFT, OneTrainer: OFT and BOFT")
+      for text in (".oft_blocks", ".oft_diag", ".oft_r.weight", ".oft_R.weight", ".oft_R.default.weight")),
+    *(Ending(text, GLORA, "", "LyCORIS: GLoRA") for text in (".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight")),
+    Ending(".on_input", IA3, "", "LyCORIS: (IA)³"),
+), key=lambda row: -len(row.text)))
+"""The longest that fits counts."""
+
+
+def split_key(key: str) -> tuple[str, Ending] | None:
+    """(module, ending) of a file's key; None for keys of no adapter."""
+    row = next((row for row in ENDINGS if key.endswith(row.text)), None)
+    return (key.removesuffix(row.text), row) if row else None
+
+
+def module_of(key: str) -> str:
+    """What a file calls the layer of a key; the key itself if it is no adapter's."""
+    found = split_key(key)
+    return found[0] if found else key
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KeyStyle:
+    """How a LoRA's layers are named in a file that is written.
+
+    Attributes:
+        prefixes: by part, or by first word for the denoiser; a part that is not here is written as the host has it.
+        alpha: whether the style has a key for alpha; if not, alpha / rank is multiplied into up, and ranks are made
+            equal by zeros.
+    """
+
+    title: str
+    prefixes: Mapping[str, str]
+    down: str
+    up: str
+    alpha: bool = True
+
+
+_HOST = {
+    UNET: "unet.", TRANSFORMER: "transformer.", ORIGINAL: "diffusion_model.",
+    CLIP_L: "text_encoders.clip_l.transformer.", CLIP_G: "text_encoders.clip_g.transformer.",
+    T5: "text_encoders.t5xxl.transformer.", OTHER_TEXT: "text_encoders.",
+}
+KEY_STYLES = {
+    "kohya": KeyStyle("kohya (works everywhere)", {
+        UNET: "lora_unet_", ORIGINAL: "lora_unet_", TRANSFORMER: "lora_transformer_", CLIP_L: "lora_te1_",
+        CLIP_G: "lora_te2_", T5: "lora_te3_"}, "lora_down.weight", "lora_up.weight"),
+    "peft": KeyStyle("peft / diffusers", {CLIP_L: "text_encoder.", CLIP_G: "text_encoder_2."}, "lora_A.weight",
+                     "lora_B.weight", False),
+    "comfy": KeyStyle("ComfyUI", {}, "lora_down.weight", "lora_up.weight"),
+}
+"""Nobody reads diffusers' `text_encoder_3.`, so a T5 has the host's name in diffusers' style too."""
+
+
+def key_layer(key: str) -> LayerName:
+    """The layer of a key of `LoraWeights.modules`, which is spelt as `layer_name` or a network itself has it."""
+    word, _, path = key.partition(".")
+    found = None if word in DENOISERS else layer_name(key)
+    return found or LayerName(DENOISER, path, word)
+
+
+def file_name(key: str, style: str, others: Collection[str] = ()) -> str:
+    """What a file of a style (one of KEY_STYLES) calls the layer of a key of `LoraWeights.modules`.
 
     Args:
-        layers: see `layers_per_block`.
-        split: False leaves layers that would be several, and all of Flux's and SD3's, as they are.
+        others: parts that the model has; kohya numbers text encoders only where there are several.
+
+    Raises UserError for diffusers' layers of a UNet in ComfyUI's style, which has no names for them.
     """
-    if name.part != DENOISER:
-        return (f"{name.part}.{name.path}",)
-    first, _, rest = name.path.partition(".")
-    paths: tuple[str, ...] = (_LDM_ENDS.get(name.path) or (
-        ldm_to_diffusers(name.path, layers) if first in _LDM else None) or name.path,)
-    if split and first in _ORIGINAL:
-        block, table = _ORIGINAL[first]
-        number, _, layer = rest.partition(".")
-        paths = tuple(f"{block}.{number}.{leaf}" for leaf in table.get(layer, (layer,)))
-    return tuple(f"{name.part}.{path}" for path in paths)
+    layer = key_layer(key)
+    if style == "comfy" and layer.word == UNET:
+        raise UserError(f"key style 'comfy' has no names for diffusers modules such as {key}: use key style kohya.")
+    sort = layer.word if layer.part == DENOISER else layer.part
+    prefix = KEY_STYLES[style].prefixes.get(sort, _HOST.get(sort, f"{sort}."))
+    if style == "kohya":
+        if layer.part == CLIP_L and not {CLIP_G, T5} & set(others):
+            prefix = "lora_te_"
+        if layer.part == T5 and CLIP_L not in others:
+            prefix = _HOST[T5]  # a T5 alone is te1, te2 or te3, by the model
+    return prefix + (layer.path if prefix.endswith(".") else flat(layer.path))
 
 
-def row_counts(parts: int, rows: int, columns: int) -> tuple[int, ...]:
-    """How many of a fused layer's rows each of its parts has; columns is what it takes in, per pixel.
+def fitting_style(keys: Iterable[str]) -> str:
+    """The key style in which ComfyUI reads all layers of a file: kohya's, or a dotted one for diffusers' transformers.
 
-    Query, key and value are thirds; Flux's linear1 has them as wide as its input, and the rest is the feed-forward's.
+    The host has flat names for its own layers and for diffusers' UNets; diffusers' names of transformers it maps with
+    their dots, whatever the family (comfy/lora.py).
     """
-    if parts < 4:
-        return (rows // parts,) * (parts - 1) + (rows - rows // parts * (parts - 1),)
-    return (columns,) * (parts - 1) + (rows - columns * (parts - 1),)
-
-
-def match_key(name: str) -> str:
-    """What two files' names of one layer have in common, whatever became of their dots."""
-    return flat(name)
-
-
-def lora_key(name: str) -> str:
-    """The key in `LoraWeights.modules` of a layer by its name from `diffusers_names`."""
-    part, _, path = name.partition(".")
-    return f"{_word(path)}.{path}" if part == DENOISER else name
-
-
-def block_of(name: str) -> str:
-    """The block of a layer from `diffusers_names`, such as `up_blocks.0.attentions.1`; a text encoder is one block."""
-    part, _, path = name.partition(".")
-    if part != DENOISER:
-        return part
-    match = _BLOCK.match(path)
-    return match[0] if match else path.partition(".")[0]
-
-
-def block_order(block: str) -> tuple:
-    """Sorts blocks as data runs through the network, text encoders first."""
-    places = ("text_encoder", "conv_in", "down_blocks", "mid_block", "up_blocks", "transformer_blocks")
-    place = next((index for index, word in enumerate(places) if block.startswith(word)), len(places))
-    return place, [int(text) if text.isdigit() else text for text in re.split(r"(\d+)", block)]
-
-
-def architecture(names: Iterable[str], metadata: Iterable[Mapping[str, str]]) -> str:
-    """A key of ROLES if the names from `diffusers_names` or the files' metadata tell one; else ""."""
-    told = " ".join(values.get(key, "") for values in metadata
-                    for key in ("ss_base_model_version", "modelspec.architecture", "lora_bootstrap.family")).lower()
-    deep = any("up_blocks.0.attentions" in name and "transformer_blocks.9." in name for name in names)
-    return "sdxl" if deep or "sdxl" in told or "stable-diffusion-xl" in told else ""
+    layers = map(key_layer, keys)
+    apart = any(layer.part == DENOISER and (layer.word == TRANSFORMER or _DOTTED_ONLY.match(layer.path))
+                for layer in layers)
+    return "peft" if apart else "kohya"

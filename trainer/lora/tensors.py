@@ -47,8 +47,9 @@ class TensorFile:
             self._rows = {key: (row["dtype"], *_place(row, path.stat().st_size - self._start))
                           for key, row in header.items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"{path} is not a whole safetensors file ({error}). Get the LoRA as .safetensors, or "
-                            "download it again.") from error
+            pickled = "a pickle, which can run code and is never opened, and " if _is_pickle(path) else ""
+            raise UserError(f"{path} is {pickled}not a whole safetensors file ({error}). Get the LoRA as .safetensors, "
+                            "or download it again.") from error
 
     @cached_property
     def _file(self) -> BinaryIO:
@@ -74,6 +75,14 @@ class TensorFile:
         if "_file" in self.__dict__:
             self._file.close()
             del self.__dict__["_file"]
+
+
+def _is_pickle(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x04")
+    except OSError:
+        return False
 
 
 def _header(file: BinaryIO, size: int) -> tuple[dict, int]:

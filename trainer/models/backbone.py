@@ -1,6 +1,7 @@
 """The contract between the training loop and a model: any denoiser behind a few verbs.
 
-`pipeline.py` implements it over diffusers, `host.py` over ComfyUI. The loop asks for no model's name.
+`trainer/backends/diffusers.py` implements it over diffusers, `host/backbone/model.py` over ComfyUI. The loop never asks
+for a model's name.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Backbone(Protocol):
     Attributes:
         network: the denoiser that adapters go into.
         network_prefix: what its modules are called under in a LoRA file ("unet", "diffusion_model").
-        key_style: how its LoRA files name them, a key of lora_file.KEY_STYLES.
+        key_style: how its LoRA files name them, a key of `lora.names.KEY_STYLES`.
         text_network: the text encoders as a ModuleDict keyed by their prefixes in a LoRA file, or None if they
             cannot be trained here.
         family: facts about the model's family.

@@ -21,27 +21,15 @@ from torch import Tensor
 from ..common.errors import UserError
 from ..common.files import atomic_write, file_hash
 from ..lora.file import hashes
-from ..lora.layers import KINDS, LoraFile, key_role, read_header
-from ..lora.names import (
-    CONTENT,
-    ROLES,
-    STYLE,
-    LayerName,
-    architecture,
-    block_of,
-    block_order,
-    diffusers_names,
-    layer_name,
-    layers_per_block,
-)
+from ..lora.layers import KINDS, LoraFile, read_header
+from ..lora.layouts import CONTENT, ROLES, STYLE, architecture, block_of, block_order, diffusers_names
+from ..lora.names import LayerName, layer_name, module_of
 from .stack import MOST_STRENGTH
 
 FORMAT = 1
 LONGEST_STEM = 150
 """Bytes of the LoRA's own name in that of the new file; most systems allow 255 in all."""
 LINEAGE = "lora_bootstrap.lineage"
-_BESIDE = (".diff_b", ".w_norm", ".b_norm", ".bias")
-"""Ends of keys of what no layer's change is, but the host adds: biases and norms."""
 _NOT = "not "
 
 
@@ -72,7 +60,7 @@ class Blocks:
     """A LoRA file block by block.
 
     Attributes:
-        keys: of the file, by block; blocks in the network's order, as `layer_names.block_of` calls them.
+        keys: of the file, by block; blocks in the network's order, as `layouts.block_of` calls them.
         own: what the file itself calls each of them, where that is another name.
         unknown: keys of layers that are in no known network.
     """
@@ -85,8 +73,7 @@ class Blocks:
     @property
     def roles(self) -> Mapping[str, str]:
         """By block, empty for architectures of which nobody has published any."""
-        layers = layers_per_block(entry.name.path for entry in self.file.entries)
-        names = [diffusers_names(entry.name, layers)[0] for entry in self.file.entries]
+        names = [diffusers_names(entry.name, self.file.layers_per_block)[0] for entry in self.file.entries]
         return ROLES.get(architecture(names, [self.file.metadata]), {})
 
 
@@ -116,26 +103,20 @@ class Filtered:
 def read_blocks(path: Path) -> Blocks:
     """The blocks of a LoRA file, by its header alone. Raises UserError as `read_header` does."""
     file = read_header(path)
-    layers = layers_per_block(entry.name.path for entry in file.entries)
     keys: dict[str, list[str]] = {}
     own: dict[str, set[str]] = {}
     unknown = []
     for key in sorted(file.tensors.shapes):
-        name = layer_name(_module(key))
+        name = layer_name(module_of(key))
         if name is None:
             unknown.append(key)
             continue
-        block = block_of(diffusers_names(name, layers)[0])
+        block = block_of(diffusers_names(name, file.layers_per_block)[0])
         keys.setdefault(block, []).append(key)
         own.setdefault(block, set()).add(_own_block(name))
     order = sorted(keys, key=block_order)
     return Blocks(file, {block: tuple(keys[block]) for block in order},
                   {block: frozenset(own[block] - {block}) for block in order}, tuple(unknown))
-
-
-def _module(key: str) -> str:
-    role = key_role(key)
-    return role[0] if role else next((key.removesuffix(end) for end in _BESIDE if key.endswith(end)), key)
 
 
 def _own_block(name: LayerName) -> str:
@@ -183,7 +164,7 @@ def _check_doras(blocks: Blocks, kept: Mapping[str, float]) -> None:
     """A DoRA's magnitude is of the whole weight, so half of its change is no half of its effect."""
     doras = {entry.module for entry in blocks.file.entries if entry.magnitude}
     for block, strength in kept.items():
-        if strength != 1 and any(_module(key) in doras for key in blocks.keys[block]):
+        if strength != 1 and any(module_of(key) in doras for key in blocks.keys[block]):
             raise UserError(f"{block} of {blocks.file.path.name} is a DoRA, which has no strength of its own block by "
                             "block: keep the block or leave it out.")
 
@@ -256,7 +237,7 @@ def _scaled_keys(file: LoraFile) -> Iterator[str]:
     """Of each layer the one tensor that, multiplied, multiplies what the file adds to it; biases and norms all."""
     for entry in file.entries:
         yield next(entry.keys[role] for role in KINDS[entry.kind].scaled if role in entry.keys)
-    yield from (key for key in file.ignored if key.endswith(_BESIDE))
+    yield from file.vectors
 
 
 def _times(tensor: Tensor, strength: float) -> Tensor:

@@ -14,8 +14,10 @@ from functools import cached_property
 from itertools import combinations
 
 from ..common.errors import UserError
-from ..lora.layers import LayerStack, LoraFile, one_thread, open_stack
-from ..lora.names import PARTS, block_of, block_order
+from ..lora.layers import LoraFile
+from ..lora.layouts import block_of, block_order
+from ..lora.names import PARTS
+from .layer_stack import LayerStack, one_thread, open_stack
 from .overlap import TOLERANCE, Overlap, Reading, measure_overlap, read_change, total
 from .stack import StackEntry, file_role, stack_advice
 
@@ -219,7 +221,7 @@ def measure_conflict(entries: Sequence[StackEntry], *, tolerance: float = TOLERA
         tolerance: a share, above 0 and below 0.5.
         progress: called after each layer with (done, all).
 
-    Raises UserError as `lora_layers.open_stack` does, for fewer than two LoRAs, or a tolerance out of range.
+    Raises UserError as `open_stack` does, for fewer than two LoRAs, or a tolerance out of range.
     """
     entries = _check_entries(entries, tolerance)
     with one_thread(), open_stack([entry.path for entry in entries]) as stack:
@@ -241,7 +243,7 @@ def _measure_pairs(entries: Sequence[StackEntry], stack: LayerStack, tolerance: 
     found: dict[tuple[int, int], list[LayerConflict]] = {pair: [] for pair in combinations(range(len(entries)), 2)}
     energies = [0.0] * len(entries)
     for done, name in enumerate(stack.names, 1):
-        readings = [read_change(change) if change else None for change in stack.changes(name)]
+        readings = [read_change(change) if change else None for change in stack.deltas(name)]
         energies = [sum_ + (reading.energy if reading else 0.0)
                     for sum_, reading in zip(energies, readings, strict=True)]
         for (first, second), layers in found.items():
@@ -254,7 +256,7 @@ def _measure_pairs(entries: Sequence[StackEntry], stack: LayerStack, tolerance: 
                   for places, layers in found.items())
     facts = tuple(_facts(entry, file, size) for entry, file, size in zip(entries, stack.files, energies, strict=True))
     return ConflictReport(facts, pairs, tolerance, recommended_strengths(pairs, [entry.strength for entry in entries]),
-                          stack_advice(entries), _notes(facts, pairs))
+                          stack_advice(entries), (*_notes(facts, pairs), *stack.notes))
 
 
 def _layer(name: str, shape: tuple[int, int], readings: tuple[Reading | None, Reading | None],

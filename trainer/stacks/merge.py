@@ -22,9 +22,11 @@ from torch import Tensor
 
 from ..common.errors import UserError, unknown_name
 from ..common.files import file_hash
-from ..lora.file import Factors, LoraWeights, save_lora
-from ..lora.layers import Change, LayerStack, energy, one_thread, open_stack, thin
-from ..lora.names import CONTENT, DENOISER, OTHER, ROLES, STYLE, architecture, block_of
+from ..lora.file import Factors, LoraWeights, delta_factors, save_lora
+from ..lora.layers import LayerDelta, energy, thin
+from ..lora.layouts import CONTENT, OTHER, ROLES, STYLE, architecture, block_of
+from ..lora.names import DENOISER, fitting_style
+from .layer_stack import LayerStack, one_thread, open_stack
 from .overlap import MANY_DIRECTIONS, Reading, measure_overlap, read_change
 from .stack import CHARACTER, StackEntry, file_role
 
@@ -141,20 +143,20 @@ class Merged:
 
 # -- layers ------------------------------------------------------------------------------------------------------------
 
-Layer = Sequence[tuple[float, Change]]
+Layer = Sequence[tuple[float, LayerDelta]]
 """(strength, change) of each file that has the layer."""
 
 
-def add(layer: Layer) -> Change:
+def add(layer: Layer) -> LayerDelta:
     """The sum of the changes at their strengths, exactly: their factors side by side."""
     up = torch.cat([strength * change.up for strength, change in layer], 1)
     kernel = next((change.kernel for _, change in layer if change.kernel), ())
     exact = all(change.exact for _, change in layer)
-    return Change(up, torch.cat([change.down for _, change in layer]), kernel, len(layer) == 1 and
+    return LayerDelta(up, torch.cat([change.down for _, change in layer]), kernel, len(layer) == 1 and
                   layer[0][1].orthogonal, exact)
 
 
-def give_way(change: Change, other: Reading, share: float) -> Change:
+def give_way(change: LayerDelta, other: Reading, share: float) -> LayerDelta:
     """The change without `share` of what it answers to the other's directions; its rank stays.
 
     With share = m/(1+m) it is the X that makes |X - change|² + m |X Q|² least, Q being the directions.
@@ -190,7 +192,7 @@ def _trim(values: Tensor, density: float) -> Tensor:
     return values.mul_(sizes >= least)
 
 
-def compress(change: Change, rank: int) -> Change:
+def compress(change: LayerDelta, rank: int) -> LayerDelta:
     """The nearest change of at most this rank (Eckart & Young): the largest singular values.
 
     By QR of both factors and the singular values of the small core; of many factors, where QR is slow, by their Gram
@@ -209,7 +211,7 @@ def compress(change: Change, rank: int) -> Change:
                    down=reading.turn.T @ change.down, orthogonal=True)
 
 
-def nearest(matrix: Tensor, rank: int) -> Change:
+def nearest(matrix: Tensor, rank: int) -> LayerDelta:
     """The nearest change of a rank to a whole matrix; of large ones almost, by random projection (Halko, Martinsson &
     Tropp, arXiv:0909.4061), with the same numbers every time."""
     width = rank + 16
@@ -220,7 +222,7 @@ def nearest(matrix: Tensor, rank: int) -> Change:
             torch.manual_seed(0)
             u, sizes, v = torch.svd_lowrank(matrix, q=width, niter=3)
         v = v.T
-    return Change(u[:, :rank] * sizes[:rank], v[:rank], orthogonal=True, exact=False)
+    return LayerDelta(u[:, :rank] * sizes[:rank], v[:rank], orthogonal=True, exact=False)
 
 
 # -- methods -----------------------------------------------------------------------------------------------------------
@@ -232,21 +234,21 @@ class _Plan:
     def __init__(self, stack: LayerStack, entries: Sequence[StackEntry], settings: MergeSettings) -> None:
         self.stack, self.entries, self.settings = stack, entries, settings
         self.gains = (1.0,) * len(entries)
-        self.notes: list[str] = []
+        self.notes = list(stack.notes)
 
     @property
     def kept(self) -> tuple[float, ...] | None:
         return None
 
-    def layer(self, name: str, changes: Sequence[Change | None]) -> Layer:
+    def layer(self, name: str, changes: Sequence[LayerDelta | None]) -> Layer:
         return [(gain * entry.strength_of(name), change)
                 for gain, entry, change in zip(self.gains, self.entries, changes, strict=True) if change]
 
-    def merge(self, name: str, changes: Sequence[Change | None]) -> tuple[Change, float]:
+    def merge(self, name: str, changes: Sequence[LayerDelta | None]) -> tuple[LayerDelta, float]:
         """(the merged layer, the squared norm it would have uncompressed)."""
         return self.compress_to_rank(add(self.layer(name, changes)))
 
-    def compress_to_rank(self, change: Change) -> tuple[Change, float]:
+    def compress_to_rank(self, change: LayerDelta) -> tuple[LayerDelta, float]:
         rank = self.settings.rank
         return (change if rank is None else compress(change, rank)), energy(change)
 
@@ -267,7 +269,7 @@ class _Even(_Plan):
 
 
 class _Ties(_Plan):
-    def merge(self, name: str, changes: Sequence[Change | None]) -> tuple[Change, float]:
+    def merge(self, name: str, changes: Sequence[LayerDelta | None]) -> tuple[LayerDelta, float]:
         layer = self.layer(name, changes)
         if len(layer) == 1:  # nothing to vote on
             return self.compress_to_rank(add(layer))
@@ -304,7 +306,7 @@ class _NullSpace(_Plan):
         return tuple(after / before if before else 1.0
                      for before, after in zip(self.before, self.after, strict=True))
 
-    def merge(self, name: str, changes: Sequence[Change | None]) -> tuple[Change, float]:
+    def merge(self, name: str, changes: Sequence[LayerDelta | None]) -> tuple[LayerDelta, float]:
         if not all(changes) or not name.startswith(f"{DENOISER}."):
             return super().merge(name, changes)
         readings = [read_change(change) for change in changes]
@@ -358,7 +360,7 @@ def merge_loras(entries: Sequence[StackEntry], settings: MergeSettings | None = 
     Args:
         progress: called after each layer with (done, all).
 
-    Raises UserError as `lora_layers.open_stack` does, for fewer than two LoRAs, a DoRA (its magnitude needs the model),
+    Raises UserError as `open_stack` does, for fewer than two LoRAs, a DoRA (its magnitude needs the model),
     or an adapter of full rank where no rank to compress to is given.
     """
     settings = settings or MergeSettings()
@@ -380,14 +382,14 @@ def _merge_layers(entries: Sequence[StackEntry], stack: LayerStack, settings: Me
     modules: dict[str, Factors] = {}
     rows, whole, lost = [], 0.0, 0.0
     for done, name in enumerate(stack.names, 1):
-        change, size = plan.merge(name, stack.changes(name))
+        change, size = plan.merge(name, stack.deltas(name))
         if settings.rank is None and not change.exact:
             raise UserError(f"layer {name} of {_full_rank(stack, name)} changes the whole matrix ({change.rank} "
                             "directions), which is no small LoRA: give a rank to compress to, such as 64.")
         if size and change.rank:
             missing = max(0.0, size - energy(change)) if settings.rank is not None else 0.0
             key = stack.key(name)
-            modules[key] = _factors(change, DTYPES[settings.dtype])
+            modules[key] = delta_factors(change, DTYPES[settings.dtype])
             rows.append(MergedLayer(key, change.rank, math.sqrt(missing / size)))
             whole, lost = whole + size, lost + missing
         progress(done, len(stack.names))
@@ -401,18 +403,8 @@ def _merge_layers(entries: Sequence[StackEntry], stack: LayerStack, settings: Me
 
 
 def _full_rank(stack: LayerStack, name: str) -> Path:
-    return next(file.path for file, change in zip(stack.files, stack.changes(name), strict=True)
+    return next(file.path for file, change in zip(stack.files, stack.deltas(name), strict=True)
                 if change and not change.exact)
-
-
-def _factors(change: Change, dtype: torch.dtype) -> Factors:
-    """In a file's shapes, alpha = rank; up and down of each direction are made equally large, so both round alike."""
-    ups, downs = change.up.norm(dim=0), change.down.norm(dim=1)
-    ratio = (downs / ups).sqrt().where((ups > 0) & (downs > 0), torch.ones((), dtype=ups.dtype))
-    up, down = (change.up * ratio).to(dtype), (change.down / ratio[:, None]).to(dtype)
-    if change.kernel:
-        up, down = up[:, :, None, None], down.unflatten(1, (-1, *change.kernel))
-    return Factors(down.contiguous(), up.contiguous(), float(change.rank))
 
 
 def _metadata(entries: Sequence[StackEntry], stack: LayerStack, settings: MergeSettings, plan: _Plan, rank: int,
@@ -444,14 +436,13 @@ def save_merged(path: Path, merged: Merged, *, key_style: str | None = None) -> 
     """Write a merged LoRA atomically.
 
     Args:
-        key_style: of `lora_file.KEY_STYLES`; None takes peft's for diffusers' names of transformers, else kohya's.
+        key_style: of `names.KEY_STYLES`; None takes the one in which ComfyUI reads every layer.
 
     Raises UserError if `path` is one of the parents, and as `save_lora` does.
     """
     path = Path(path)
     if path.resolve() in [parent.resolve() for parent in merged.parents]:
         raise UserError(f"{path} is one of the merged LoRAs; choose another name.")
-    peft = any(key.startswith(("transformer.", "text_encoder_3.")) for key in merged.lora.modules)
     lora = replace(merged.lora, metadata={**merged.lora.metadata, "ss_output_name": path.stem,
                                           "modelspec.title": path.stem})
-    save_lora(path, lora, key_style=key_style or ("peft" if peft else "kohya"), dtype=DTYPES[merged.settings.dtype])
+    save_lora(path, lora, key_style=key_style or fitting_style(lora.modules), dtype=DTYPES[merged.settings.dtype])

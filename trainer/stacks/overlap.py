@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from ..lora.layers import Change
+from ..lora.layers import LayerDelta
 
 TOLERANCE = 0.2
 """How much of a LoRA's output another may write over before it is called a conflict."""
@@ -35,7 +35,7 @@ class Reading:
         energy: squared norm of the whole change.
     """
 
-    change: Change
+    change: LayerDelta
     sizes: Tensor
     turn: Tensor
     energy: float
@@ -56,7 +56,7 @@ def _turn(matrix: Tensor, turn: Tensor) -> Tensor:
     return matrix[:, turn] if turn.ndim == 1 else matrix @ turn
 
 
-def read_change(change: Change, most: int | None = None) -> Reading:
+def read_change(change: LayerDelta, most: int | None = None) -> Reading:
     """The directions that a change listens to, whatever factors it is written in; those that are not used are left out.
 
     Args:

@@ -3,7 +3,7 @@
     girl                           strength 1
     girl : 0.8                     of the model and the text encoders
     ink : 0.5 : 0.3                of the model, of the text encoders
-    ink : 0.5 : 0.3 : style        and of it only some blocks, see `lora_filter.py`
+    ink : 0.5 : 0.3 : style        and of it only some blocks, see `blocks.py`
     <lora:girl:0.8:0.6>            as in a prompt
     off ink : 0.5                  off, as is a line that begins with #
 """

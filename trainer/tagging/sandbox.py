@@ -19,7 +19,7 @@ from .labels import CATEGORIES, Label
 
 
 class SandboxTagger:
-    """See `trainer.tagger.Tagger`. It knows the drawn world's tags only, and takes every picture for one of that world:
+    """See `tagging.tagger.Tagger`. It knows the drawn world's tags only, and takes every picture for one of that world:
     its subject is always there."""
 
     name = "sandbox"

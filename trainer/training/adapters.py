@@ -25,12 +25,10 @@ from torch.utils.hooks import RemovableHandle
 
 from ..common.errors import UserError
 from ..lora.file import Factors, LoraWeights
-from ..lora.key_names import flat, ldm_to_diffusers
+from ..lora.layouts import diffusers_names, match_key
+from ..lora.names import DENOISER, DENOISERS, LayerName, with_text_model
 from ..models.noise import per_row
 from .config import AdapterConfig
-
-DENOISERS = ("unet", "transformer", "diffusion_model")
-"""First words of a LoRA file's keys that all mean the one denoiser."""
 
 MANY_SIZES = 8
 """With more sizes than this, ranks are filled up to powers of two: each size costs a walk of the network."""
@@ -353,7 +351,7 @@ def apply_lora(parts: Mapping[str, nn.Module], lora: LoraWeights,
         if name is None:
             unmatched.append(key)
         else:
-            factors[part][name] = _fitted(key, value, finders[part].modules[name])
+            factors[part][name] = _fitted_factors(key, value, finders[part].modules[name])
     if not any(factors.values()):
         raise UserError(f"none of the LoRA's {len(unmatched)} modules, such as {unmatched[0]}, is in this model: "
                         "it was made for another model family.")
@@ -364,34 +362,35 @@ def apply_lora(parts: Mapping[str, nn.Module], lora: LoraWeights,
 
 
 class _Finder:
-    """Finds a network's modules by a file's names: exact, with _ for ., LDM's, with CLIP's optional `text_model.`."""
+    """Finds a network's modules by a file's names: exact, or by the one name that both have in `lora.layouts`."""
 
     def __init__(self, network: nn.Module) -> None:
         self.modules = {name: module for name, module in _base_modules(network) if _kind(module)}
-        self._flat = {flat(name): name for name in self.modules}
         layers = getattr(getattr(network, "config", None), "layers_per_block", None)
-        self._layers = layers if isinstance(layers, int) else None
+        self._layers = layers if isinstance(layers, int) else 2
+        self._names = {self._common_name(name): name for name in self.modules}
+
+    def _common_name(self, path: str) -> str:
+        layer = LayerName(DENOISER, with_text_model(path), DENOISER)
+        return match_key(diffusers_names(layer, self._layers, split=False)[0])
 
     def find(self, path: str) -> str | None:
-        original = ldm_to_diffusers(path, self._layers) if self._layers else None
-        for candidate in (path, path.removeprefix("text_model."), f"text_model.{path}", original or path):
-            if candidate in self.modules:
-                return candidate
-            if flat(candidate) in self._flat:
-                return self._flat[flat(candidate)]
-        return None
+        return path if path in self.modules else self._names.get(self._common_name(path))
 
 
-def _fitted(key: str, factors: Factors, module: nn.Module) -> Factors:
-    """The factors in the module's own number of dimensions: a 1x1 convolution is a linear layer and the reverse."""
-    down, up = factors.down, factors.up
+def _fitted_factors(key: str, factors: Factors, module: nn.Module) -> Factors:
+    """The factors in the module's own number of dimensions: a 1x1 convolution is a linear layer and the reverse.
+
+    Of a larger kernel LoHa and LoKr files tell no more than its area.
+    """
+    down, up, shape = factors.down, factors.up, module.weight.shape
     if isinstance(module, nn.Linear) and down.ndim == 4 and down.shape[2:] == (1, 1):
         down, up = down[:, :, 0, 0], up[:, :, 0, 0]
-    elif isinstance(module, nn.Conv2d) and down.ndim == 2:
-        down, up = down[:, :, None, None], up[:, :, None, None]
-    if (len(up), *down.shape[1:]) != tuple(module.weight.shape):
+    elif isinstance(module, nn.Conv2d) and down.ndim == 2 and down.shape[1] == shape[1:].numel():
+        down, up = down.reshape(len(down), *shape[1:]), up[:, :, None, None]
+    if (len(up), *down.shape[1:]) != tuple(shape):
         raise UserError(f"LoRA module {key} is {down.shape[1]} to {len(up)} channels, the model's "
-                        f"{module.weight.shape[1]} to {len(module.weight)}: it was made for another model family.")
+                        f"{shape[1]} to {shape[0]}: it was made for another model family.")
     return Factors(down, up, factors.alpha)
 
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.lora.file import KEY_STYLES, Factors, LoraWeights, load_lora, save_lora
+from lora_bootstrap.trainer.lora.file import Factors, LoraWeights, load_lora, save_lora
+from lora_bootstrap.trainer.lora.names import KEY_STYLES
 from lora_bootstrap.trainer.models.families import get_family
 from lora_bootstrap.trainer.training.adapters import attach
 from lora_bootstrap.trainer.training.config import AdapterConfig, TrainConfig
@@ -248,7 +249,8 @@ def bad(down=None, up=None, **others):
     (bad(torch.ones(2, 4)), "has no up weight"),
     (bad(torch.ones(2, 4), torch.ones(4, 3)), "do not fit each other"),
     (bad(torch.ones(2, 4), torch.full((4, 2), float("nan"))), "not numbers"),
-    (bad(torch.ones(2, 4), torch.ones(4, 2), **{"lora_unet_x.dora_scale": torch.ones(4)}), "DoRA"),
+    (bad(torch.ones(2, 4), torch.ones(4, 2), **{
+        "lora_unet_mid_block_resnets_0_conv1.dora_scale": torch.ones(4)}), "DoRA"),
 ])
 def test_a_file_that_holds_no_sound_lora_is_refused_in_one_line(tmp_path, tensors, message):
     save_file(tensors, tmp_path / "a.safetensors")

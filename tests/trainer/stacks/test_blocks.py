@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import file_hash
 from lora_bootstrap.trainer.lora.file import load_lora
-from lora_bootstrap.trainer.lora.layers import open_stack
 from lora_bootstrap.trainer.stacks.blocks import PRESETS, choose_blocks, filter_lora, read_blocks
+from lora_bootstrap.trainer.stacks.layer_stack import open_stack
 
 from .test_conflict import BLOCK, kinds, kohya, plain, random, write
 
@@ -82,7 +82,7 @@ def test_at_half_the_strength_a_block_is_half_of_what_it_was_whatever_its_kind(t
     assert made.kept == {STYLE: 0.5, OTHER: 1} and made.line == f"2 of 2 blocks, {STYLE} at 0.5"
     with open_stack([path, made.path]) as stack:
         for name in stack.names:
-            whole, part = (change.dense() for change in stack.changes(name))
+            whole, part = (change.dense() for change in stack.deltas(name))
             torch.testing.assert_close(part, whole * (0.5 if STYLE in name else 1), rtol=1e-6, atol=1e-6)
     whole, part = load_file(path), load_file(made.path)
     for block, strength in ((STYLE, 0.5), (OTHER, 1)):

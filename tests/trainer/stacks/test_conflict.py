@@ -9,11 +9,13 @@ import torch
 from safetensors.torch import save_file
 
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.lora.layers import Change, energy, open_stack, read_header
-from lora_bootstrap.trainer.lora.names import block_of, diffusers_names, layer_name, layers_per_block
+from lora_bootstrap.trainer.lora.layers import LayerDelta, energy, read_header
+from lora_bootstrap.trainer.lora.layouts import block_of, diffusers_names, layers_per_block
+from lora_bootstrap.trainer.lora.names import layer_name
 from lora_bootstrap.trainer.stacks.conflict import FINE, MERGE, STRENGTHS, measure_conflict
 from lora_bootstrap.trainer.stacks.conflict_picture import HOT, conflict_picture, heat_picture
 from lora_bootstrap.trainer.stacks.conflict_table import HeatMap, headers, heat_map, kappa_map, report_dict, table_rows
+from lora_bootstrap.trainer.stacks.layer_stack import open_stack
 from lora_bootstrap.trainer.stacks.overlap import measure_overlap, read_change
 from lora_bootstrap.trainer.stacks.stack import StackEntry, stack_advice
 
@@ -27,7 +29,7 @@ def random(*shape, seed=0):
 
 
 def change(rank=4, seed=0, outputs=OUT, inputs=IN):
-    return Change(random(outputs, rank, seed=seed), random(rank, inputs, seed=seed + 1))
+    return LayerDelta(random(outputs, rank, seed=seed), random(rank, inputs, seed=seed + 1))
 
 
 def plain(rank=4, seed=0, outputs=OUT, inputs=IN):
@@ -110,8 +112,9 @@ def test_a_lora_has_kappa_and_cosine_one_with_itself(rank):
 def test_who_listens_to_other_inputs_does_not_interfere_and_who_listens_to_the_same_does_whatever_it_says():
     left, right = random(3, IN, seed=1), random(3, IN, seed=2)
     left[:, IN // 2:], right[:, :IN // 2] = 0, 0
-    apart = measure_overlap(read_change(Change(random(OUT, 3), left)), read_change(Change(random(OUT, 3), right)))
-    same = measure_overlap(read_change(Change(random(OUT, 3), left)), read_change(Change(random(OUT, 3, seed=9), left)))
+    first = read_change(LayerDelta(random(OUT, 3), left))
+    apart = measure_overlap(first, read_change(LayerDelta(random(OUT, 3), right)))
+    same = measure_overlap(first, read_change(LayerDelta(random(OUT, 3, seed=9), left)))
     assert apart.kappa < 1e-6 and apart.excess < 0
     assert close(same.kappa, 1) and abs(same.cosine) < 0.6
 
@@ -119,11 +122,11 @@ def test_who_listens_to_other_inputs_does_not_interfere_and_who_listens_to_the_s
 def test_how_a_change_is_written_in_factors_does_not_matter():
     first, second = change(4, 0), change(6, 50)
     mix = random(4, 4, seed=7)
-    padded = Change(torch.cat([first.up, torch.zeros(OUT, 3)], 1), torch.cat([first.down, random(3, IN, seed=8)]))
-    doubled = Change(torch.cat([first.up, first.up], 1), torch.cat([0.3 * first.down, 0.7 * first.down]))
+    padded = LayerDelta(torch.cat([first.up, torch.zeros(OUT, 3)], 1), torch.cat([first.down, random(3, IN, seed=8)]))
+    doubled = LayerDelta(torch.cat([first.up, first.up], 1), torch.cat([0.3 * first.down, 0.7 * first.down]))
     expected = vars(measure_overlap(read_change(first), read_change(second)))
-    mixed = Change(first.up @ mix, mix.inverse() @ first.down)
-    for other in (Change(first.up / 300, first.down * 300), mixed, padded, doubled):
+    mixed = LayerDelta(first.up @ mix, mix.inverse() @ first.down)
+    for other in (LayerDelta(first.up / 300, first.down * 300), mixed, padded, doubled):
         found = vars(measure_overlap(read_change(other), read_change(second)))
         assert all(close(found[name], value) for name, value in expected.items())
 
@@ -164,7 +167,7 @@ def test_loras_that_have_nothing_to_do_with_each_other_are_at_chance():
 
 def test_a_cosines_excess_has_its_sign_and_none_below_chance():
     one, other = change(1, 0), change(1, 0)
-    against = Change(-other.up, other.down)
+    against = LayerDelta(-other.up, other.down)
     assert close(measure_overlap(read_change(one), read_change(against)).cosine_excess, -1)
     found = measure_overlap(read_change(one), read_change(change(1, 50)))
     assert abs(found.cosine) < found.cosine_chance and found.cosine_excess == 0
@@ -261,7 +264,7 @@ def test_every_kind_is_the_matrix_that_its_formula_says_and_is_compared_as_that(
     path = write(tmp_path / "a.safetensors", {kohya(LAYERS[0]): tensors})
     other = write(tmp_path / "b.safetensors", {kohya(LAYERS[0]): plain(3, 60, *dense.shape)})
     with open_stack([path, other]) as stack:
-        mine, theirs = stack.changes(stack.names[0])
+        mine, theirs = stack.deltas(stack.names[0])
     torch.testing.assert_close(mine.dense(), dense, rtol=1e-6, atol=1e-6)
     assert close(energy(mine), dense.square().sum().item())
     found, basis = pair(path, other).total, rows_of(dense)

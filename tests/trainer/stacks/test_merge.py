@@ -12,7 +12,8 @@ from torch import nn
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import file_hash
 from lora_bootstrap.trainer.lora.file import load_lora
-from lora_bootstrap.trainer.lora.layers import Change, energy, open_stack
+from lora_bootstrap.trainer.lora.layers import LayerDelta, energy
+from lora_bootstrap.trainer.stacks.layer_stack import open_stack
 from lora_bootstrap.trainer.stacks.merge import (
     METHODS,
     MergeSettings,
@@ -160,7 +161,7 @@ def shares(two, preset, **options):
     found = {}
     with open_stack(two) as files:
         for name in files.names:
-            hero, ink = files.changes(name)
+            hero, ink = files.deltas(name)
             pulls = [one.dense() @ rows_of(other.dense()) @ rows_of(other.dense()).T
                      for one, other in ((hero, ink), (ink, hero))]
             moved = hero.dense() + ink.dense() - merged[files.key(name)]
@@ -173,7 +174,7 @@ def shares(two, preset, **options):
 
 def weight(two, layer):
     with open_stack(two) as files:
-        found = measure_overlap(*map(read_change, files.changes(f"denoiser.{layer}")))
+        found = measure_overlap(*map(read_change, files.deltas(f"denoiser.{layer}")))
     return min(1.0, max(0.0, (found.kappa - found.chance) / (0.5 - found.chance)))
 
 
@@ -234,7 +235,7 @@ def test_what_is_kept_is_told_and_can_be_restored(two):
     soft = MergeSettings(method="null_space", preset="style_first")
     merged = merge_loras(stack(*two), soft)
     with open_stack(two) as files:
-        rows = [files.changes(name) for name in files.names if name.startswith("denoiser.")]
+        rows = [files.deltas(name) for name in files.names if name.startswith("denoiser.")]
     before = sum(energy(hero) for hero, _ in rows)
     after = sum(energy(give_way(hero, read_change(ink), 1 / 3)) for hero, ink in rows)
     assert merged.kept == pytest.approx((after / before, 1.0))
@@ -245,7 +246,7 @@ def test_what_is_kept_is_told_and_can_be_restored(two):
 
 def test_the_null_space_lowers_what_the_character_writes_over_the_style(two):
     with open_stack(two) as files:
-        for hero, ink in (files.changes(name) for name in files.names):
+        for hero, ink in (files.deltas(name) for name in files.names):
             before, after = (measure_overlap(read_change(ink), read_change(one)) for one in (
                 hero, give_way(hero, read_change(ink), 1 / 3)))
             assert after.on_first == pytest.approx(before.on_first * 4 / 9, rel=1e-6)
@@ -256,7 +257,7 @@ def test_the_null_space_lowers_what_the_character_writes_over_the_style(two):
 
 def as_change(*rows):
     matrix = torch.tensor(rows, dtype=torch.float64)
-    return Change(matrix, torch.eye(matrix.shape[1], dtype=torch.float64))
+    return LayerDelta(matrix, torch.eye(matrix.shape[1], dtype=torch.float64))
 
 
 def test_ties_trims_elects_the_sign_of_the_sum_and_takes_the_mean_of_those_that_agree():

@@ -8,7 +8,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.lora.file import Factors, LoraWeights
-from lora_bootstrap.trainer.lora.key_names import ldm_to_diffusers
+from lora_bootstrap.trainer.lora.layouts import ldm_to_diffusers
 from lora_bootstrap.trainer.training.adapters import apply_lora, attach, select_modules
 from lora_bootstrap.trainer.training.config import LAYER_PRESETS, AdapterConfig
 

@@ -1,87 +1,11 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-const { projectName, runName } = await import("../../../web/bootstrap_graph.js");
-const { filtered, moved, ordered, together } = await import("../../../web/gallery_order.js");
-const { UNTOUCHED, boxBetween, cropProblem, isKept, quotaRows, stacks, toDo } =
-  await import("../../../web/gallery_picks.js");
-const { Conflict, GalleryStore, Refused } = await import("../../../web/gallery_store.js");
-
-// -- the graph ------------------------------------------------------------------------------------------------------
-
-/** A graph: each node's inputs are given as [name, type, node it comes from, slot there]. */
-function graph(nodes, graphOf = {}) {
-  const made = {};
-  for (const [id, { type, widgets = {}, inputs = [], ...more }] of Object.entries(nodes)) {
-    made[id] = {
-      comfyClass: type, graph: graphOf, ...more,
-      widgets: Object.entries(widgets).map(([name, value]) => ({ name, value })),
-      inputs: inputs.map(([name, socket, from]) => ({ name, type: socket, link: from === undefined ? null : 1 })),
-      getInputNode: (slot) => made[inputs[slot][2]] ?? null,
-      getInputLink: (slot) => ({ origin_id: inputs[slot][2], origin_slot: inputs[slot][3] ?? 0 }),
-    };
-  }
-  return made;
-}
-
-const SOCKET = "BOOTSTRAP_PROJECT";
-const project = (widgets, inputs = []) => ({ type: "LoraBootstrap_Project", widgets, inputs });
-
-test("the project's name is found through every node that passes a project on", () => {
-  const nodes = graph({
-    p: project({ name: " akane ", trigger: "akn" }),
-    save: { type: "LoraBootstrap_SaveCandidates", inputs: [["images", "IMAGE", "p"], ["project", SOCKET, "p"]] },
-    other: { type: "SomebodysNode", inputs: [["whatever", SOCKET, "save"]] },
-    reroute: { type: "Reroute", inputs: [["", "*", "other"]] },
-    curate: { type: "LoraBootstrap_CurateImages", inputs: [["project", SOCKET, "reroute"]] },
-    alone: { type: "LoraBootstrap_CurateImages", inputs: [["project", SOCKET]] },
-    loop: { type: "SomebodysNode", inputs: [["project", SOCKET, "loop"]] },
-  });
-  assert.deepEqual(["curate", "alone", "loop"].map((id) => projectName(nodes[id])), ["akane", null, null]);
-  assert.equal(projectName(nodes.p), "akane");
-});
-
-test("a project without a name is called by its trigger, and a linked name is that of the node it comes from", () => {
-  const nodes = graph({
-    unnamed: project({ name: "", trigger: "akane the fox" }),
-    text: { type: "PrimitiveString", widgets: { value: "from text" } },
-    linked: project({ name: "mine", trigger: "akn" }, [["name", "STRING", "text"]]),
-    bare: project({ name: "", trigger: " " }),
-  });
-  assert.deepEqual(["unnamed", "linked", "bare"].map((id) => projectName(nodes[id])),
-    ["akane-the-fox", "from text", null]);
-});
-
-test("a project is found into a subgraph and out of it", () => {
-  const root = { nodes: [] };
-  const inside = { rootGraph: root };
-  root.rootGraph = root;
-  const inner = graph({
-    curate: { type: "LoraBootstrap_CurateImages", inputs: [["project", SOCKET, -10, 0]] },
-    made: project({ name: "inner" }),
-  }, inside);
-  const outer = graph({
-    p: project({ name: "outer" }),
-    box: { type: "uuid", subgraph: inside, inputs: [["project", SOCKET, "p"]] },
-    maker: { type: "uuid2", isSubgraphNode: () => true, resolveSubgraphOutputLink: () => ({ outputNode: inner.made }) },
-    curate: { type: "LoraBootstrap_CurateImages", inputs: [["project", SOCKET, "maker"]] },
-  }, root);
-  root.nodes = Object.values(outer);
-  assert.deepEqual([projectName(inner.curate), projectName(outer.curate)], ["outer", "inner"]);
-});
-
-test("a run on a round's dataset is called by project, purpose and the round after", () => {
-  const train = (purpose, round) => graph({
-    p: project({ name: "akane" }),
-    set: { type: "LoraBootstrap_RoundDataset", widgets: { round, purpose }, inputs: [["project", SOCKET, "p"]] },
-    train: { type: "LoraBootstrap_TrainLora", widgets: { name: "stale" }, inputs: [["name", "STRING", "set"]] },
-  }).train;
-  assert.deepEqual([runName(train("style", 0), "name"), runName(train("style", 2), "name")],
-    ["akane-style-1", "akane-style-3"]);
-  assert.equal(runName(train("character", 2), "name"), "akane");
-  assert.equal(runName(graph({ t: { type: "x", widgets: { name: " own " } } }).t, "name"), "own");
-  assert.equal(runName(graph({ t: { type: "x", widgets: { name: "" } } }).t, "name"), null);
-});
+const { Conflict, Refused } = await import("../../../web/common/errors.js");
+const { filterCandidates, groupTwins, moveFocus, sortCandidates } = await import("../../../web/gallery/order.js");
+const { UNTOUCHED, boxBetween, cropProblem, isKept, quotaRows, stackSteps, toDo } =
+  await import("../../../web/gallery/picks.js");
+const { GalleryStore } = await import("../../../web/gallery/store.js");
 
 // -- what counts ----------------------------------------------------------------------------------------------------
 
@@ -136,22 +60,22 @@ const MANY = [
 const numbers = (candidates) => candidates.map(({ name }) => Number(name.slice(3)));
 
 test("every order sorts by what it is called, with what was not measured at the end", () => {
-  assert.deepEqual(numbers(ordered(MANY, "proposed")), [2, 1, 10, 0]);
-  assert.deepEqual(numbers(ordered(MANY, "likeness")), [10, 1, 0, 2]);
-  assert.deepEqual(numbers(ordered(MANY, "novelty")), [0, 2, 1, 10]);
-  assert.deepEqual(numbers(ordered(MANY, "view")), [1, 0, 2, 10]);
-  assert.deepEqual(numbers(ordered([...MANY].reverse(), "name")), [0, 1, 2, 10]);
+  assert.deepEqual(numbers(sortCandidates(MANY, "proposed")), [2, 1, 10, 0]);
+  assert.deepEqual(numbers(sortCandidates(MANY, "likeness")), [10, 1, 0, 2]);
+  assert.deepEqual(numbers(sortCandidates(MANY, "novelty")), [0, 2, 1, 10]);
+  assert.deepEqual(numbers(sortCandidates(MANY, "view")), [1, 0, 2, 10]);
+  assert.deepEqual(numbers(sortCandidates([...MANY].reverse(), "name")), [0, 1, 2, 10]);
 });
 
 test("near copies are put beside the first of them, and nothing is lost", () => {
-  assert.deepEqual(numbers(together(MANY)), [0, 10, 1, 2]);
-  assert.deepEqual(numbers(together([...MANY].reverse())), [10, 0, 2, 1]);
+  assert.deepEqual(numbers(groupTwins(MANY)), [0, 10, 1, 2]);
+  assert.deepEqual(numbers(groupTwins([...MANY].reverse())), [10, 0, 2, 1]);
 });
 
 test("a filter looks into name, prompt, LoRA, tags and state", () => {
   const picks = { "r1-000": pick({ state: "keep" }), "r1-001": pick({ state: "reject", tags: ["snow"] }) };
   const found = (text, mode = "manual") =>
-    numbers(filtered(MANY, text, ({ name }) => picks[name] ?? pick(), mode));
+    numbers(filterCandidates(MANY, text, ({ name }) => picks[name] ?? pick(), mode));
   assert.deepEqual(["kept", "rejected", "undecided", "proposed"].map((text) => found(text)),
     [[0], [1], [2, 10], [1, 2]]);
   assert.deepEqual([found("rain"), found("other"), found("010"), found("snow"), found("similar")],
@@ -163,13 +87,13 @@ test("a filter looks into name, prompt, LoRA, tags and state", () => {
 
 test("arrow keys go through the grid and stay inside it", () => {
   const grid = { columns: 4, count: 10, page: 2 };
-  const to = (key, ...from) => from.map((at) => moved(key, at, grid));
+  const to = (key, ...from) => from.map((at) => moveFocus(key, at, grid));
   assert.deepEqual([to("ArrowLeft", 0, 5), to("ArrowRight", 9, 3)], [[0, 4], [9, 4]]);
   assert.deepEqual(to("ArrowUp", 2, 6), [2, 2]);
   assert.deepEqual(to("ArrowDown", 1, 5, 6, 9), [5, 9, 9, 9], "above the gap at the end lies the last one");
   assert.deepEqual([to("PageDown", 0, 3, 8), to("PageUp", 9, 5, 2)], [[8, 9, 8], [1, 1, 2]]);
   assert.deepEqual([to("Home", 7), to("End", 1), to("a", 1)], [[0], [9], [null]]);
-  assert.equal(moved("End", 0, { columns: 1, count: 0, page: 1 }), null);
+  assert.equal(moveFocus("End", 0, { columns: 1, count: 0, page: 1 }), null);
 });
 
 // -- the store ------------------------------------------------------------------------------------------------------
@@ -321,7 +245,7 @@ test("of steps of the same name the latest is undone first", async () => {
 
 test("an undone step whose beginning is forgotten can still be done again", () => {
   const change = { before: pick({ state: "keep" }), after: pick() };
-  const { past, future } = stacks([{ at: "", label: "undone: keeping a", changes: new Map([["a", change]]) }]);
+  const { past, future } = stackSteps([{ at: "", label: "undone: keeping a", changes: new Map([["a", change]]) }]);
   assert.deepEqual(past, []);
   assert.deepEqual(future[0].changes.get("a"), { before: change.after, after: change.before });
 });

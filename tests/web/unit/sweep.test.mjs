@@ -1,11 +1,12 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-const axes = await import("../../../web/sweep_axes.js");
-const plane = await import("../../../web/sweep_plane.js");
-const { isToldOf, progressText, sweepName, toRemember } = await import("../../../web/sweep_node.js");
-const { withPlainTexts } = await import("../../../web/sweep_png.js");
-const { Conflict, Refused, SweepStore } = await import("../../../web/sweep_store.js");
+const { Conflict, Refused } = await import("../../../web/common/errors.js");
+const axes = await import("../../../web/sweep/axes.js");
+const plane = await import("../../../web/sweep/plane.js");
+const { isToldOf, progressText, sweepName, toRemember } = await import("../../../web/sweep/node.js");
+const { withPlainTexts } = await import("../../../web/sweep/png.js");
+const { SweepStore } = await import("../../../web/sweep/store.js");
 
 /** A sweep as the route tells it, with a cell for each combination. */
 function sweepOf(choices, { without = false, ...more } = {}) {
@@ -66,9 +67,9 @@ test("what was chosen is kept in another sweep that has such axes, as far as it 
 
 test("an axis that goes where another was changes places with it", () => {
   const view = axes.viewOf(sweepOf(CHOICES).axes);
-  assert.deepEqual([axes.turned(view, "rows", "strength")].map(({ rows, columns }) => [rows, columns]),
+  assert.deepEqual([axes.turnView(view, "rows", "strength")].map(({ rows, columns }) => [rows, columns]),
     [["strength", "checkpoint"]]);
-  assert.equal(axes.turned(view, "rows", "prompt").columns, "strength");
+  assert.equal(axes.turnView(view, "rows", "prompt").columns, "strength");
 });
 
 test("the pictures without the LoRA are the first column, in every row", () => {
@@ -99,7 +100,7 @@ test("a sweep without axes of the LoRA has no such line", () => {
 test("lines without a cell that fits are left out, and the arrow keys pass over what does not fit", () => {
   const sweep = sweepOf(CHOICES);
   const marks = { hidden: new Set(["0-0-0-0", "1-1-0-0", "2-0-0-0", "2-1-0-0"]) };
-  const table = tableOf(sweep, axes.viewOf(sweep.axes), axes.fitting("not hidden", "", marks));
+  const table = tableOf(sweep, axes.viewOf(sweep.axes), axes.makeFilter("not hidden", "", marks));
   assert.deepEqual(keysOf(table), [["", "0-1-0-0"], ["1-0-0-0", ""]]);
   assert.equal(table.next({ row: 0, column: 1 }, 0, -1), null);
   const all = tableOf(sweep, axes.viewOf(sweep.axes), (cell) => cell.key !== "1-0-0-0");
@@ -108,10 +109,10 @@ test("lines without a cell that fits are left out, and the arrow keys pass over 
 
 test("words are looked for in the prompt, and only what failed is shown where that is asked for", () => {
   const marks = { hidden: new Set() };
-  assert.equal(axes.fitting("all", "  ", marks), null);
-  const fits = axes.fitting("all", "SMILE a", marks);
+  assert.equal(axes.makeFilter("all", "  ", marks), null);
+  const fits = axes.makeFilter("all", "SMILE a", marks);
   assert.deepEqual(["a smile", "a frown"].map((prompt) => fits({ prompt })), [true, false]);
-  assert.deepEqual(["failed", "done"].map((state) => axes.fitting("failed", "", marks)({ state, prompt: null })),
+  assert.deepEqual(["failed", "done"].map((state) => axes.makeFilter("failed", "", marks)({ state, prompt: null })),
     [true, false]);
 });
 
@@ -138,8 +139,8 @@ test("scores are found by base, checkpoint and strength, 0 where there is no suc
   assert.equal(axes.scoreOf(sweep, { at: [1, 0, 1, 0] }), rows[0]);
   assert.equal(axes.scoreOf(sweep, { at: [1, 1, 0, 0] }), null);
   assert.equal(axes.scoreOf(sweep, { at: [null, null, 0, 0] }), null);
-  assert.equal(axes.recommended(sweep), rows[0]);
-  assert.equal(axes.recommended(sweepOf(CHOICES, { scores: { rows, recommended: 9 } })), null);
+  assert.equal(axes.recommendedRow(sweep), rows[0]);
+  assert.equal(axes.recommendedRow(sweepOf(CHOICES, { scores: { rows, recommended: 9 } })), null);
 });
 
 test("a cell is called by its place on axes with more than one choice", () => {
@@ -157,38 +158,38 @@ const PLACE = { width: 800, height: 600 };
 test("zooming leaves what is under the pointer there", () => {
   const before = { x: -120, y: -340, z: 1.5 };
   const point = { x: 333, y: 222 };
-  const after = plane.zoomed(before, 1.7, point);
+  const after = plane.zoomView(before, 1.7, point);
   for (const side of ["x", "y"]) {
     assert.ok(Math.abs((point[side] - before[side]) / before.z - (point[side] - after[side]) / after.z) < 1e-9);
   }
 });
 
 test("no zoom shows more pictures than can be drawn, or fewer than one", () => {
-  assert.equal(plane.zoomed({ x: 0, y: 0, z: 1 }, 1e-9, { x: 0, y: 0 }).z, 26 / plane.WIDE);
-  assert.equal(plane.zoomed({ x: 0, y: 0, z: 1 }, 1e9, { x: 0, y: 0 }).z, 2048 / plane.WIDE);
+  assert.equal(plane.zoomView({ x: 0, y: 0, z: 1 }, 1e-9, { x: 0, y: 0 }).z, 26 / plane.WIDE);
+  assert.equal(plane.zoomView({ x: 0, y: 0, z: 1 }, 1e9, { x: 0, y: 0 }).z, 2048 / plane.WIDE);
 });
 
 test("what is smaller than its place stands in the middle, and no edge leaves its side", () => {
-  const fit = plane.fitted({ width: 100, height: 400 }, PLACE);
+  const fit = plane.fitPlane({ width: 100, height: 400 }, PLACE);
   assert.deepEqual([fit.z, fit.y, fit.x], [1.5, 0, 325]);
-  const held = plane.held({ x: 50, y: -1e6, z: 1 }, WHOLE, PLACE);
+  const held = plane.holdInSight({ x: 50, y: -1e6, z: 1 }, WHOLE, PLACE);
   assert.deepEqual([held.x, held.y], [0, 600 - WHOLE.height]);
 });
 
 test("of many cells those in sight are found, and one more on each side", () => {
   const counts = { rows: 100, columns: 10 };
-  const sight = plane.inSight({ x: -CELL.wide * 2.5, y: -CELL.tall * 50, z: 1 }, CELL, PLACE, counts);
+  const sight = plane.cellsInSight({ x: -CELL.wide * 2.5, y: -CELL.tall * 50, z: 1 }, CELL, PLACE, counts);
   assert.deepEqual(sight, { left: 1, right: 10, top: 49, bottom: 55 });
-  assert.deepEqual(plane.inSight({ x: 5000, y: 0, z: 1 }, CELL, PLACE, { rows: 1, columns: 1 }),
+  assert.deepEqual(plane.cellsInSight({ x: 5000, y: 0, z: 1 }, CELL, PLACE, { rows: 1, columns: 1 }),
     { left: 0, right: 0, top: 0, bottom: 1 });
 });
 
 test("a cell is brought into sight with as little moving as will do", () => {
   const view = { x: 0, y: 0, z: 1 };
-  assert.deepEqual(plane.revealing(view, CELL, { row: 1, column: 1 }, PLACE), view);
-  assert.equal(plane.revealing(view, CELL, { row: 9, column: 0 }, PLACE).y, 600 - 10 * CELL.tall);
-  assert.equal(plane.revealing({ x: 0, y: -900, z: 1 }, CELL, { row: 1, column: 0 }, PLACE).y, -CELL.tall);
-  assert.equal(plane.revealing({ x: 0, y: 0, z: 9 }, CELL, { row: 1, column: 0 }, PLACE).y, -CELL.tall * 9);
+  assert.deepEqual(plane.revealCell(view, CELL, { row: 1, column: 1 }, PLACE), view);
+  assert.equal(plane.revealCell(view, CELL, { row: 9, column: 0 }, PLACE).y, 600 - 10 * CELL.tall);
+  assert.equal(plane.revealCell({ x: 0, y: -900, z: 1 }, CELL, { row: 1, column: 0 }, PLACE).y, -CELL.tall);
+  assert.equal(plane.revealCell({ x: 0, y: 0, z: 9 }, CELL, { row: 1, column: 0 }, PLACE).y, -CELL.tall * 9);
 });
 
 test("a header stands where its line is in sight", () => {
@@ -250,7 +251,7 @@ test("a PNG that ends early or is none stays what it is", async () => {
 
 const graph = {
   inputValue: (node, name) => node.widgets?.[name],
-  feeding: (node, fits) => (node.from && fits({ type: "LORA_SWEEP" }) ? node.from : null),
+  findFeeder: (node, fits) => (node.from && fits({ type: "LORA_SWEEP" }) ? node.from : null),
 };
 
 test("a node's sweep is what it was told, its widget if that was changed since, or what feeds it", () => {

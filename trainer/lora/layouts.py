@@ -1,0 +1,231 @@
+"""One name for a layer in every layout of its network, and the block and the role that it has there.
+
+Names meet as diffusers has them: LDM's and sgm's UNet blocks, and the original blocks of Flux, SD3, Lumina 2 and
+Z-Image, where one layer makes query, key and value (and more) that diffusers keeps apart. Roles of blocks: B-LoRA,
+arXiv:2403.14572, for SDXL; nobody has published any for other families.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from .names import DENOISER, TRANSFORMER, UNET, UNET_WORDS, LayerName, flat
+
+# -- UNets -------------------------------------------------------------------------------------------------------------
+
+_LDM = ("input_blocks", "middle_block", "output_blocks")
+_LDM_PATH = re.compile(r"(input_blocks|middle_block|output_blocks)\.(\d+)\.(.*)")
+_LDM_BLOCKS = {"input_blocks": "down_blocks", "output_blocks": "up_blocks"}
+_LDM_RESNET = {
+    "in_layers.2": "conv1", "out_layers.3": "conv2",
+    "emb_layers.1": "time_emb_proj", "skip_connection": "conv_shortcut",
+}
+_LDM_ENDS = {
+    "input_blocks.0.0": "conv_in", "out.2": "conv_out", "time_embed.0": "time_embedding.linear_1",
+    "time_embed.2": "time_embedding.linear_2", "label_emb.0.0": "add_embedding.linear_1",
+    "label_emb.0.2": "add_embedding.linear_2",
+    # the host reads diffusers' two names for one layer of SDXL
+    "class_embedding.linear_1": "add_embedding.linear_1", "class_embedding.linear_2": "add_embedding.linear_2",
+}
+
+
+def ldm_to_diffusers(path: str, layers_per_block: int) -> str | None:
+    """diffusers' path of a module that the original UNet (LDM, sgm) calls `path`; None for other paths.
+
+    The original counts through all levels: an input level has `layers_per_block` layers and the step down, an output
+    level one layer more, its last with the step up in it. kohya's SDXL LoRAs are named like this.
+    """
+    match = _LDM_PATH.fullmatch(path)
+    if not match:
+        return None
+    side, number, rest = match[1], int(match[2]), match[3]
+    if side == "middle_block":
+        return f"mid_block.attentions.0.{rest}" if number == 1 else (
+            f"mid_block.resnets.{number // 2}.{_LDM_RESNET.get(rest, rest)}")
+    level, layer = divmod(number - (side == "input_blocks"), layers_per_block + 1)
+    part, _, leaf = rest.partition(".")
+    block = f"{_LDM_BLOCKS[side]}.{level}"
+    if leaf in ("op", "conv"):
+        return f"{block}.{'downsamplers' if leaf == 'op' else 'upsamplers'}.0.conv"
+    if part == "0":
+        return f"{block}.resnets.{layer}.{_LDM_RESNET.get(leaf, leaf)}"
+    return f"{block}.attentions.{layer}.{leaf}"
+
+
+def layers_per_block(paths: Iterable[str]) -> int:
+    """How many layers each level of an LDM UNet has, told by its paths; 2, as SD and SDXL, if they do not tell.
+
+    Every (layers + 1)-th input block is the step down, which has neither attention nor a resnet.
+    """
+    found = [re.match(r"input_blocks\.(\d+)\.\d+\.(.*)", path) for path in paths]
+    numbers = {int(match[1]) for match in found if match and match[2] not in ("", "op") and match[1] != "0"}
+    fitting = (layers for layers in (2, 1, 3) if all(number % (layers + 1) for number in numbers))
+    return next(fitting, 2)
+
+
+# -- transformers ------------------------------------------------------------------------------------------------------
+
+_QKV, _ADDED = ("attn.to_q", "attn.to_k", "attn.to_v"), ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")
+_LUMINA = {
+    "attention.qkv": ("attention.to_q", "attention.to_k", "attention.to_v"), "attention.out": ("attention.to_out.0",),
+}
+_ORIGINAL = {
+    # original block → (diffusers' block, {layer: diffusers' layers in the order of its rows})
+    "double_blocks": ("transformer_blocks", {
+        "img_attn.qkv": _QKV, "txt_attn.qkv": _ADDED, "img_attn.proj": ("attn.to_out.0",),
+        "txt_attn.proj": ("attn.to_add_out",), "img_mlp.0": ("ff.net.0.proj",), "img_mlp.2": ("ff.net.2",),
+        "txt_mlp.0": ("ff_context.net.0.proj",), "txt_mlp.2": ("ff_context.net.2",), "img_mod.lin": ("norm1.linear",),
+        "txt_mod.lin": ("norm1_context.linear",)}),
+    "single_blocks": ("single_transformer_blocks", {
+        "linear1": (*_QKV, "proj_mlp"), "linear1_qkv": _QKV, "linear2": ("proj_out",),
+        "modulation.lin": ("norm.linear",)}),
+    "joint_blocks": ("transformer_blocks", {
+        "x_block.attn.qkv": _QKV, "context_block.attn.qkv": _ADDED, "x_block.attn.proj": ("attn.to_out.0",),
+        "context_block.attn.proj": ("attn.to_add_out",), "x_block.mlp.fc1": ("ff.net.0.proj",),
+        "x_block.mlp.fc2": ("ff.net.2",), "context_block.mlp.fc1": ("ff_context.net.0.proj",),
+        "context_block.mlp.fc2": ("ff_context.net.2",), "x_block.adaLN_modulation.1": ("norm1.linear",),
+        "context_block.adaLN_modulation.1": ("norm1_context.linear",), "x_block.attn2.proj": ("attn2.to_out.0",),
+        "x_block.attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v")}),
+    # Lumina 2 and Z-Image: only their attention has another name in diffusers
+    "layers": ("layers", _LUMINA), "noise_refiner": ("noise_refiner", _LUMINA),
+    "context_refiner": ("context_refiner", _LUMINA),
+}
+_FLUX_ENDS = {
+    "img_in": "x_embedder", "txt_in": "context_embedder", "final_layer.linear": "proj_out",
+    **{f"{ours}.{side}_layer": f"time_text_embed.{theirs}.linear_{number}"
+       for ours, theirs in (("time_in", "timestep_embedder"), ("vector_in", "text_embedder"),
+                            ("guidance_in", "guidance_embedder"))
+       for number, side in enumerate(("in", "out"), 1)},
+}
+_SD3_ENDS = {
+    "x_embedder.proj": "pos_embed.proj", "final_layer.linear": "proj_out",
+    **{f"{ours}.mlp.{2 * number - 2}": f"time_text_embed.{theirs}.linear_{number}"
+       for ours, theirs in (("t_embedder", "timestep_embedder"), ("y_embedder", "text_embedder"))
+       for number in (1, 2)},
+}
+_LUMINA_ENDS = {
+    "x_embedder": "all_x_embedder.2-1", "final_layer.linear": "all_final_layer.2-1.linear",
+    "final_layer.adaLN_modulation.1": "all_final_layer.2-1.adaLN_modulation.1",
+}
+_ENDS = {
+    "double_blocks": _FLUX_ENDS, "single_blocks": _FLUX_ENDS, "joint_blocks": _SD3_ENDS,
+    "noise_refiner": _LUMINA_ENDS, "context_refiner": _LUMINA_ENDS,
+}
+"""By a block of the original layout: diffusers' names outside of the blocks. Flux' and SD3's
+`final_layer.adaLN_modulation.1` is in none: diffusers swaps the halves of its `norm_out`."""
+_SECOND_NAMES = (
+    # names that newer diffusers (Flux 2) and LyCORIS have for what older diffusers call otherwise
+    (re.compile(r"(transformer_blocks\.\d+\.ff(?:_context)?)\.linear_in$"), r"\1.net.0.proj"),
+    (re.compile(r"(transformer_blocks\.\d+\.ff(?:_context)?)\.linear_out$"), r"\1.net.2"),
+    (re.compile(r"(single_transformer_blocks\.\d+)\.attn\.to_out$"), r"\1.proj_out"),
+)
+
+
+def is_original(name: LayerName) -> bool:
+    """Whether the layer's name is surely not diffusers'."""
+    first, _, layer = _parted(name.path)
+    return name.part == DENOISER and (first in _LDM or first in _ORIGINAL and (
+        first != _ORIGINAL[first][0] or layer in _ORIGINAL[first][1]))
+
+
+def _parted(path: str) -> tuple[str, str, str]:
+    """(block, its number, layer) of a path such as `double_blocks.3.img_attn.qkv`."""
+    first, _, rest = path.partition(".")
+    number, _, layer = rest.partition(".")
+    return first, number, layer
+
+
+def names_of_ends(names: Iterable[LayerName]) -> dict[str, str]:
+    """diffusers' names of layers outside of a network's blocks by the original's; which, its blocks tell."""
+    words = {_parted(name.path)[0] for name in names if name.part == DENOISER}
+    return {ours: theirs for word in words & _ENDS.keys() for ours, theirs in _ENDS[word].items()}
+
+
+def diffusers_names(
+    name: LayerName, layers: int, *, split: bool = True, ends: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """diffusers' paths of a layer, each with its part in front; several if it is one layer there for several here.
+
+    Args:
+        layers: see `layers_per_block`.
+        split: False leaves layers that would be several, and all of transformers' original names, as they are.
+        ends: see `names_of_ends`; without them layers outside of the blocks keep their names.
+    """
+    if name.part != DENOISER:
+        return (f"{name.part}.{name.path}",)
+    first, number, layer = _parted(name.path)
+    if split and layer and first in _ORIGINAL:
+        block, table = _ORIGINAL[first]
+        return tuple(f"{DENOISER}.{block}.{number}.{leaf}" for leaf in table.get(layer, (layer,)))
+    path = _LDM_ENDS.get(name.path) or (ldm_to_diffusers(name.path, layers) if first in _LDM else None) or name.path
+    if split and ends:
+        path = ends.get(path, path)
+    for second, usual in _SECOND_NAMES:
+        path = second.sub(usual, path)
+    return (f"{DENOISER}.{path}",)
+
+
+def is_swapped(name: LayerName, shape: tuple[int, int]) -> bool:
+    """Whether diffusers swaps the halves of a layer's rows: SD3's last block only scales and shifts its context."""
+    return name.path.endswith("context_block.adaLN_modulation.1") and shape[0] == 2 * shape[1]
+
+
+def row_counts(parts: int, rows: int, columns: int) -> tuple[int, ...]:
+    """How many of a fused layer's rows each of its parts has; columns is what it takes in, per pixel.
+
+    Query, key and value of three are thirds, unless the query alone is as wide as the input (Lumina 2 has fewer keys
+    and values). Flux's linear1 has them as wide as its input, and the rest is the feed-forward's.
+    """
+    if parts > 3:
+        return (columns,) * (parts - 1) + (rows - columns * (parts - 1),)
+    if parts == 3 and columns < rows < 3 * columns:
+        return (columns, (rows - columns) // 2, rows - columns - (rows - columns) // 2)
+    return (rows // parts,) * (parts - 1) + (rows - rows // parts * (parts - 1),)
+
+
+def match_key(name: str) -> str:
+    """What two files' names of one layer have in common, whatever became of their dots."""
+    return flat(name)
+
+
+def diffusers_key(name: str) -> str:
+    """The key in `LoraWeights.modules` of a layer that `diffusers_names` has renamed."""
+    part, _, path = name.partition(".")
+    if part != DENOISER:
+        return name
+    unet = path.partition(".")[0] in UNET_WORDS
+    return f"{UNET if unet else TRANSFORMER}.{path}"
+
+
+# -- blocks ------------------------------------------------------------------------------------------------------------
+
+_BLOCK = re.compile(r"(?:down_blocks|up_blocks)\.\d+\.\w+\.\d+|mid_block\.\w+\.\d+|[a-z_]+(?:\.[a-z_]+)*?\.\d+")
+
+CONTENT, STYLE, OTHER = "content", "style", "other"
+ROLES = {"sdxl": {"up_blocks.0.attentions.0": CONTENT, "up_blocks.0.attentions.1": STYLE}}
+"""By architecture: the role of a block; all others are OTHER."""
+
+
+def block_of(name: str) -> str:
+    """The block of a layer from `diffusers_names`, such as `up_blocks.0.attentions.1`; a text encoder is one block."""
+    part, _, path = name.partition(".")
+    if part != DENOISER:
+        return part
+    match = _BLOCK.match(path)
+    return match[0] if match else path.partition(".")[0]
+
+
+def block_order(block: str) -> tuple:
+    """Sorts blocks as data runs through the network, text encoders first."""
+    places = ("text_encoder", "conv_in", "down_blocks", "mid_block", "up_blocks", "transformer_blocks")
+    place = next((index for index, word in enumerate(places) if block.startswith(word)), len(places))
+    return place, [int(text) if text.isdigit() else text for text in re.split(r"(\d+)", block)]
+
+
+def architecture(names: Iterable[str], metadata: Iterable[Mapping[str, str]]) -> str:
+    """A key of ROLES if the names from `diffusers_names` or the files' metadata tell one; else ""."""
+    told = " ".join(values.get(key, "") for values in metadata
+                    for key in ("ss_base_model_version", "modelspec.architecture", "lora_bootstrap.family")).lower()
+    deep = any("up_blocks.0.attentions" in name and "transformer_blocks.9." in name for name in names)
+    return "sdxl" if deep or "sdxl" in told or "stable-diffusion-xl" in told else ""

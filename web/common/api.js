@@ -1,0 +1,52 @@
+/** The routes of the server as functions. Each throws an Error with the server's own words where it refuses: Refused
+ * for 400 and 404, Conflict for 409. Loaded alone, it does nothing. */
+
+import { Conflict, Refused } from "./errors.js";
+import { fetchRoute } from "./host.js";
+
+/** By the status of an answer: the error that it is. */
+const KINDS = {
+  400: (message) => new Refused(message, 400),
+  404: (message) => new Refused(message, 404),
+  409: (message, body) => new Conflict(message, body && "revision" in body ? body : null),
+};
+
+async function readAnswer(response) {
+  const body = await response.json().catch(() => null);
+  if (response.ok) return body;
+  const message = body?.error ?? `the server answered ${response.status}.`;
+  throw KINDS[response.status]?.(message, body) ?? new Error(message);
+}
+
+/**
+ * The answer of a route as JSON.
+ * @param {string} path
+ * @param {Object<string, string>} query
+ * @param {RequestInit} options
+ */
+export async function getJson(path, query = {}, options = {}) {
+  const words = String(new URLSearchParams(query));
+  return readAnswer(await fetchRoute(words ? `${path}?${words}` : path, { cache: "no-store", ...options }));
+}
+
+/**
+ * The answer of a route to a body, as JSON.
+ * @param {string} path
+ * @param {object} body
+ * @param {RequestInit} options
+ */
+export async function postJson(path, body, options = {}) {
+  return readAnswer(await fetchRoute(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(body),
+    ...options,
+  }));
+}
+
+/** The bytes of a file. @returns {Promise<Uint8Array>} */
+export async function getBytes(address) {
+  const response = await fetchRoute(address);
+  if (!response.ok) throw new Error(`the server answered ${response.status}.`);
+  return new Uint8Array(await response.arrayBuffer());
+}

@@ -1,0 +1,214 @@
+/** Tags as chips, and a field to add more. The focus stays in the field; arrow keys point at a chip. Loaded alone, it
+ * does nothing. */
+
+import { Completion } from "./completion.js";
+import { element, field } from "./dom.js";
+import { findCompletions, joinTags, splitTags, withAdded, withMoved, withReplaced, withoutIndex } from "./tags.js";
+
+const OFFERED = 8;
+const HELP = "Enter or a comma adds. ← → choose a tag: Delete removes it, Enter rewrites it, Alt+← → move it. " +
+  "↑ ↓ go to other pictures. Ctrl+Z undoes.";
+
+/** By key, in the field. Each tells whether it used the key up. `chips.at` is the chip pointed at, or null. */
+const KEYS = {
+  ArrowLeft: (chips) => chips.atStart() && chips.point((chips.at ?? chips.tags.length) - 1),
+  ArrowRight: (chips) => chips.at !== null && chips.point(chips.at + 1),
+  Home: (chips) => chips.at !== null && chips.point(0),
+  End: (chips) => chips.at !== null && chips.point(null),
+  Backspace: (chips) => (chips.at === null ? chips.atStart() && chips.point(chips.tags.length - 1) :
+    chips.remove(chips.at)),
+  Delete: (chips) => chips.at !== null && chips.remove(chips.at),
+  Enter: (chips) => (chips.at === null ? chips.commit() : chips.rewrite(chips.at)),
+  F2: (chips) => chips.at !== null && chips.rewrite(chips.at),
+  Escape: (chips) => chips.cancel(),
+  ArrowUp: (chips) => chips.owner.go(-1),
+  ArrowDown: (chips) => chips.owner.go(1),
+};
+const ALT_KEYS = {
+  ArrowLeft: (chips) => chips.at !== null && chips.shift(-1),
+  ArrowRight: (chips) => chips.at !== null && chips.shift(1),
+};
+
+export class TagChips {
+  /**
+   * @param {object} owner
+   * @param {string} owner.name the picture's
+   * @param {() => string[]} owner.tags those that are shown; another array once they are others
+   * @param {() => boolean} owner.editable
+   * @param {(label: string, change: (tags: string[]) => string[]) => number} owner.edit tells whether it changed any
+   * @param {() => {tag: string, same: string, count: number}[]} owner.vocabulary what typing is completed from
+   * @param {(by: number) => boolean} owner.go goes to the picture before or after, if there is one
+   * @param {() => void} owner.focused called when the field takes the focus
+   * @param {(text: string) => void} owner.say
+   */
+  constructor(owner) {
+    Object.assign(this, { owner, at: null, rewritten: null, drawn: null });
+    this.build();
+  }
+
+  get tags() {
+    return this.owner.tags();
+  }
+
+  build() {
+    this.element = element("ul", "lb-ui-chips");
+    this.element.setAttribute("aria-label", `Tags of ${this.owner.name}`);
+    this.input = field("text", "lb-ui-add", `Add a tag to ${this.owner.name}`, "add");
+    this.input.tabIndex = -1;
+    this.input.title = HELP;
+    this.completion = new Completion(this.input, (typed) => this.offers(typed), (tag) => this.put(tag));
+    this.input.addEventListener("keydown", (event) => this.key(event));
+    this.input.addEventListener("input", () => this.takeTyping());
+    this.input.addEventListener("focus", () => this.owner.focused());
+    this.input.addEventListener("blur", () => this.leaveField());
+    this.last = element("li", "lb-ui-last");
+    this.last.append(this.input);
+    this.element.append(this.last);
+    this.element.addEventListener("pointerdown", (event) => this.press(event));
+    this.element.addEventListener("dblclick", (event) => this.rewrite(this.chipAt(event.target)));
+  }
+
+  // -- drawing ------------------------------------------------------------------------------------------------------
+
+  update() {
+    const editable = this.owner.editable();
+    this.last.hidden = !editable;
+    if (this.drawn === this.tags) return;
+    if (this.rewritten !== null) this.restoreField(); // the tags were changed elsewhere meanwhile
+    this.drawn = this.tags;
+    // the field itself stays where it is: moved in the document, it would lose the focus
+    while (this.last.previousSibling) this.last.previousSibling.remove();
+    this.last.before(...this.tags.map((tag, index) => this.chip(tag, index, editable)));
+    this.last.style.order = this.tags.length;
+    this.point(this.at, false);
+  }
+
+  chip(tag, index, editable) {
+    const chip = element("li", "lb-ui-chip", { title: editable ? "Double-click to rewrite" : "" });
+    chip.dataset.index = index;
+    chip.style.order = index;
+    chip.append(element("span", "lb-ui-tag", { textContent: tag }));
+    const cross = { textContent: "×", title: `Remove ${tag}`, ariaHidden: "true" };
+    if (editable) chip.append(element("span", "lb-ui-x", cross));
+    return chip;
+  }
+
+  /** Point at a chip, or with null at none. A chip beyond the last is none. */
+  point(index, aloud = true) {
+    const { tags } = this;
+    this.at = index === null || index >= tags.length || !tags.length ? null : Math.max(0, index);
+    for (const [at, chip] of [...this.element.children].entries()) chip.classList.toggle("lb-ui-at", at === this.at);
+    if (this.at !== null && aloud) this.owner.say(`${tags[this.at]}, ${this.at + 1} of ${tags.length}`);
+    return true;
+  }
+
+  // -- keys, clicks and typing --------------------------------------------------------------------------------------
+
+  key(event) {
+    if (event.isComposing) return;
+    const table = event.altKey ? ALT_KEYS : event.ctrlKey || event.metaKey || event.shiftKey ? {} : KEYS;
+    if (this.completion.key(event) || table[event.key]?.(this)) {
+      event.preventDefault();
+      event.stopPropagation();
+    }
+  }
+
+  atStart() {
+    return !this.input.value && this.rewritten === null;
+  }
+
+  chipAt(target) {
+    const chip = target.closest?.(".lb-ui-chip");
+    return chip && this.element.contains(chip) ? Number(chip.dataset.index) : null;
+  }
+
+  press(event) {
+    const index = this.chipAt(event.target);
+    if (!this.owner.editable() || event.button !== 0 || event.target === this.input) return;
+    event.preventDefault(); // the focus goes where it is put here
+    this.input.focus();
+    if (index !== null && event.target.closest(".lb-ui-x")) this.remove(index);
+    else this.point(index);
+  }
+
+  takeTyping() {
+    if (this.at !== null) this.point(null);
+    if (this.input.value.includes(",") && this.rewritten === null) this.commit();
+  }
+
+  leaveField() {
+    this.point(null);
+    this.commit();
+  }
+
+  offers(typed) {
+    return findCompletions(this.owner.vocabulary(), typed, this.tags, OFFERED);
+  }
+
+  // -- editing ------------------------------------------------------------------------------------------------------
+
+  edit(label, change) {
+    return this.owner.edit(`${label} in ${this.owner.name}`, change);
+  }
+
+  remove(index) {
+    const tag = this.tags[index];
+    this.edit(`removing ${tag}`, (tags) => withoutIndex(tags, index));
+    this.owner.say(`removed ${tag}`);
+    this.update();
+    return true;
+  }
+
+  shift(by) {
+    const [from, to] = [this.at, this.at + by];
+    if (!this.edit("moving a tag", (tags) => withMoved(tags, from, to))) return true;
+    this.update();
+    return this.point(to);
+  }
+
+  /** Take what is typed: a new tag or several, or a tag's new wording. */
+  commit() {
+    return this.input.value.trim() || this.rewritten !== null ? this.put(this.input.value) : false;
+  }
+
+  put(text) {
+    const at = this.rewritten;
+    this.restoreField();
+    const put = splitTags(text);
+    if (at === null) this.edit(`adding ${joinTags(put)}`, (tags) => withAdded(tags, put));
+    else this.edit("rewriting a tag", (tags) => withReplaced(tags, at, text));
+    this.update();
+    return true;
+  }
+
+  /** Put the field in the chip's place, to word the tag anew. */
+  rewrite(index) {
+    if (index === null || !this.owner.editable()) return false;
+    if (this.rewritten !== null) this.restoreField();
+    const chip = this.element.children[index];
+    this.point(null);
+    chip.hidden = true;
+    this.last.style.order = index;
+    this.input.value = this.tags[index];
+    this.rewritten = index;
+    this.input.focus();
+    this.input.select();
+    return true;
+  }
+
+  /** Put the field back at the end, empty. */
+  restoreField() {
+    this.input.value = "";
+    this.completion.close();
+    if (this.rewritten === null) return;
+    this.element.children[this.rewritten].hidden = false;
+    this.last.style.order = this.tags.length;
+    this.rewritten = null;
+  }
+
+  cancel() {
+    if (this.atStart() && this.at === null) return false;
+    this.restoreField();
+    return this.point(null);
+  }
+}

@@ -1,0 +1,85 @@
+/** What a graph says of its bootstrap project before anything has run. It only asks nodes what they are: no host, no
+ * document. Loaded alone, it does nothing. */
+
+const PROJECT = "LoraBootstrap_Project";
+const ROUND_DATASET = "LoraBootstrap_RoundDataset";
+const SOCKET = "BOOTSTRAP_PROJECT";
+/** The number that links from a subgraph's own inputs have for a node. */
+const SUBGRAPH_INPUT = -10;
+
+const ofProject = ({ type }) => type === SOCKET;
+const called = (wanted) => ({ name }) => name === wanted;
+const text = (value) => (typeof value === "string" ? value.trim() : "");
+
+export const widgetValue = (node, name) => node.widgets?.find((widget) => widget.name === name)?.value;
+
+/** The node that holds a subgraph, or null: where the links into it come from. */
+function holder(graph) {
+  const root = graph?.rootGraph;
+  const graphs = root && root !== graph ? [root, ...(root.subgraphs?.values() ?? [])] : [];
+  return graphs.flatMap(({ nodes }) => nodes ?? []).find(({ subgraph }) => subgraph === graph) ?? null;
+}
+
+/**
+ * The node that feeds the first linked input that fits, into subgraphs and out of them; null where there is none.
+ * @param {object} node
+ * @param {(input: {name: string, type: string}) => boolean} fits
+ */
+export function findFeeder(node, fits) {
+  const slot = node.inputs?.findIndex((input) => input.link != null && fits(input)) ?? -1;
+  if (slot < 0) return null;
+  const link = node.getInputLink?.(slot);
+  if (link?.origin_id === SUBGRAPH_INPUT) {
+    const outer = holder(node.graph);
+    const input = outer?.inputs?.[link.origin_slot];
+    return input ? findFeeder(outer, (other) => other === input) : null;
+  }
+  const from = node.getInputNode(slot);
+  return from?.isSubgraphNode?.() ? from.resolveSubgraphOutputLink(link?.origin_slot)?.outputNode ?? null : from;
+}
+
+/** The value of a widget; where it is linked, of the first widget of the node that it comes from. */
+export function inputValue(node, name) {
+  const linked = node.inputs?.some((input) => input.name === name && input.link != null);
+  return linked ? findFeeder(node, called(name))?.widgets?.[0]?.value : widgetValue(node, name);
+}
+
+/** The Project node at the end of the links that carry a project, or null. */
+function projectNode(node) {
+  const seen = new Set();
+  for (let at = node; at && !seen.has(at); at = findFeeder(at, ofProject) ?? findRerouted(at)) {
+    if (at.comfyClass === PROJECT) return at;
+    seen.add(at);
+  }
+  return null;
+}
+
+/** What a node that only passes a link on is fed by. Its input has no type of its own. */
+const findRerouted = (node) =>
+  (node.inputs?.length === 1 && node.inputs[0].type === "*" ? findFeeder(node, () => true) : null);
+
+/** The name of the project that a node belongs to, or null where only running tells. */
+export function projectName(node) {
+  const project = projectNode(node);
+  if (!project) return null;
+  return text(inputValue(project, "name")) || text(inputValue(project, "trigger")).replaceAll(" ", "-") || null;
+}
+
+/** By the purpose of Round Dataset: what a run on its dataset is called. */
+const RUN_NAMES = {
+  style: (project, round) => `${project}-style-${round + 1}`,
+  character: (project) => project,
+};
+
+function roundRunName(node) {
+  const [project, round] = [projectName(node), Number(inputValue(node, "round"))];
+  return project && round >= 0 ? RUN_NAMES[inputValue(node, "purpose")]?.(project, round) ?? null : null;
+}
+
+/** The name of a run as a node's widget has it, or as what is linked there will give it; null where only running
+ * tells. */
+export function runName(node, widget) {
+  const from = findFeeder(node, called(widget));
+  if (from?.comfyClass === ROUND_DATASET) return roundRunName(from);
+  return text(inputValue(node, widget)) || null;
+}

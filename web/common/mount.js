@@ -1,0 +1,85 @@
+/** Panels of the pack in their nodes, the same way for each: a DOM widget, which both of the host's renderers draw, its
+ * stylesheets, what hangs on the node's own callbacks, and what is remembered with the node. Loaded alone, it does
+ * nothing. */
+
+/**
+ * Load stylesheets, each of them once.
+ * @param {string} module `import.meta.url` of the module that they are for
+ * @param {...string} files as seen from there; the later ones override the earlier
+ */
+export function linkStyles(module, ...files) {
+  for (const file of files) {
+    const { href } = new URL(file, module);
+    if ([...document.head.querySelectorAll("link")].some((link) => link.href === href)) continue;
+    document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }));
+  }
+}
+
+/**
+ * Put a panel into a node, which is made wide enough for it.
+ * @param {object} node
+ * @param {string} name the widget's
+ * @param {{element: HTMLElement, minHeight: () => number}} panel
+ * @param {number} width the least width of the node in pixels
+ * @returns {object} the widget
+ */
+export function addPanelWidget(node, name, panel, width) {
+  const widget = node.addDOMWidget(name, `lora_bootstrap_${name}`, panel.element, {
+    serialize: false,
+    hideOnZoom: false,
+    getMinHeight: () => panel.minHeight(),
+  });
+  widget.serialize = false; // neither in the prompt nor among the saved widgets' values
+  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], node.computeSize()[1])]);
+  return widget;
+}
+
+/**
+ * Tie a panel's life to its node's, and let it look again when what it shows may have changed.
+ * @param {object} node
+ * @param {{open: () => void, close: () => void, lookSoon: () => void}} panel
+ * @param {object} more
+ * @param {string[]} [more.widgets] names of widgets whose values tell what is shown
+ * @param {() => void} [more.configured] called when the graph was opened
+ * @param {(told: object|undefined) => void} [more.executed] called with what the pack tells of a run of the node
+ */
+export function followNode(node, panel, { widgets = [], configured = () => panel.lookSoon(), executed = null }) {
+  const look = () => panel.lookSoon();
+  callAfter(node, "onAdded", () => panel.open());
+  callAfter(node, "onRemoved", () => panel.close());
+  callAfter(node, "onConfigure", configured);
+  callAfter(node, "onConnectionsChange", look);
+  if (executed) callAfter(node, "onExecuted", (output) => executed(output?.lora_bootstrap?.[0]));
+  for (const widget of node.widgets.filter(({ name }) => widgets.includes(name))) callAfter(widget, "callback", look);
+  if (node.graph) panel.open();
+}
+
+/** Do something after one node's or widget's own callback, with what it was given. */
+function callAfter(owner, callback, act) {
+  const before = owner[callback];
+  owner[callback] = function (...given) {
+    const result = before?.apply(this, given);
+    act(...given);
+    return result;
+  };
+}
+
+/** Lay the node out again. It grows while it is drawn, so that only the next drawing shows it grown. */
+export function redrawNode(node) {
+  node.setDirtyCanvas?.(true, true);
+  setTimeout(() => node.setDirtyCanvas?.(true, true), 100);
+}
+
+/**
+ * Keep values with a node under one of its properties, over a reload of the page too.
+ * @param {object} node
+ * @param {string} property
+ * @param {object} values
+ */
+export function rememberOnNode(node, property, values) {
+  const known = node.properties[property] ?? {};
+  if (Object.keys(values).every((name) => known[name] === values[name])) return;
+  node.graph?.beforeChange(); // so that the host saves it
+  node.properties[property] = values;
+  node.graph?.afterChange();
+}

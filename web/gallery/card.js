@@ -1,0 +1,118 @@
+/** One candidate in the gallery's grid: its thumbnail, what is decided on it, and small buttons for the mouse. Loaded
+ * alone, it does nothing. */
+
+import { button, element } from "../common/dom.js";
+import { UNTOUCHED, isKept, stateWord } from "./picks.js";
+
+/** Marks, so that nothing is told by colour alone. */
+const MARKS = { keep: "✓", reject: "✕", proposed: "★" };
+
+/** What a card is drawn as: kept, rejected, proposed, or none of them; "taken" is kept without a hand's doing. */
+function look(candidate, pick, mode) {
+  if (pick.state) return pick.state;
+  if (isKept(candidate, UNTOUCHED, mode)) return "taken";
+  return candidate.proposed ? "proposed" : "open";
+}
+
+const likeness = ({ scores }) => (scores?.likeness === undefined ? "" : scores.likeness.toFixed(2));
+
+export class GalleryCard {
+  /** @param {object} grid `store`, `mode()`, `thumb(candidate)`, `decide(name, state)`, `zoom(name)`, `focus(name)` */
+  constructor(grid) {
+    Object.assign(this, { grid, candidate: null, drawn: null, at: null });
+    this.build();
+  }
+
+  build() {
+    this.element = element("li", "lb-gallery-card");
+    this.face = element("input", "lb-gallery-face", { type: "button", value: "", tabIndex: -1 });
+    this.image = element("img", "lb-gallery-thumb", { loading: "lazy", decoding: "async", draggable: false, alt: "" });
+    this.mark = element("span", "lb-gallery-mark");
+    this.badges = element("span", "lb-gallery-badges");
+    this.caption = element("span", "lb-gallery-caption");
+    for (const part of [this.mark, this.badges, this.caption]) part.setAttribute("aria-hidden", "true");
+    this.keepButton = this.decider("✓", "keep");
+    this.rejectButton = this.decider("✕", "reject");
+    const buttons = element("span", "lb-gallery-deciders");
+    buttons.append(this.keepButton, this.rejectButton);
+    this.element.append(this.image, this.face, this.mark, this.badges, this.caption, buttons);
+    this.face.addEventListener("click", () => this.grid.focus(this.candidate.name));
+    this.face.addEventListener("dblclick", () => this.grid.zoom(this.candidate.name));
+  }
+
+  /** A small button for the mouse; the keyboard has K and X. */
+  decider(label, state) {
+    const input = button(label, "", () => {
+      this.grid.focus(this.candidate.name);
+      this.grid.decide(this.candidate.name, state);
+    });
+    input.tabIndex = -1;
+    return input;
+  }
+
+  /** Be the card of this candidate, perhaps of another than before. */
+  show(candidate) {
+    const { name } = candidate;
+    if (name !== this.candidate?.name) {
+      this.element.dataset.name = name;
+      for (const [input, title] of [[this.keepButton, `Keep ${name} (K)`], [this.rejectButton, `Reject ${name} (X)`]]) {
+        input.title = title;
+        input.setAttribute("aria-label", title);
+      }
+      this.image.removeAttribute("src"); // of the one before
+      this.filled = null;
+    }
+    this.candidate = candidate;
+  }
+
+  /** Draw what has changed since it was drawn last. */
+  update(place, count) {
+    const { candidate, grid } = this;
+    const pick = grid.store.pickOf(candidate.name);
+    const mode = grid.mode();
+    if (this.drawn === pick && this.shown === candidate && this.mode === mode && this.at === place &&
+      this.count === count) return;
+    Object.assign(this, { drawn: pick, shown: candidate, mode, at: place, count });
+    const state = look(candidate, pick, mode);
+    this.element.dataset.state = state;
+    this.element.classList.toggle("lb-gallery-flipped", pick.flip);
+    this.mark.textContent = MARKS[state === "taken" ? "keep" : state] ?? "";
+    this.face.setAttribute("aria-label", this.label(pick, mode));
+    this.element.setAttribute("aria-posinset", place + 1);
+    this.element.setAttribute("aria-setsize", count);
+    this.keepButton.setAttribute("aria-pressed", String(pick.state === "keep"));
+    this.rejectButton.setAttribute("aria-pressed", String(pick.state === "reject"));
+    this.drawWords(pick);
+  }
+
+  /** Load its thumbnail. */
+  fill() {
+    const { thumb } = this.candidate;
+    if (this.filled === thumb) return;
+    this.filled = thumb;
+    this.image.src = this.grid.thumb(this.candidate);
+  }
+
+  label(pick, mode) {
+    const { name, view, twins } = this.candidate;
+    const like = likeness(this.candidate);
+    return [
+      name, Object.values(view).join(", "), stateWord(this.candidate, pick, mode), like && `likeness ${like}`,
+      twins === null ? "" : `near copies: group ${twins + 1}`,
+    ].filter(Boolean).join("; ");
+  }
+
+  drawWords(pick) {
+    const { candidate } = this;
+    const { twins } = candidate;
+    const badges = [
+      [twins === null ? "" : `≈${twins + 1}`, "a near copy of others with this number"], [pick.flip && "⇋", "flipped"],
+      [pick.crop && "⌗", "cropped"], [pick.note && "✎", pick.note], [pick.tags && "#", "tags changed by hand"],
+    ].filter(([mark]) => mark);
+    this.badges.replaceChildren(...badges.map(([textContent, title]) => element("span", "", { textContent, title })));
+    if (twins !== null) this.element.style.setProperty("--lb-twins", twins);
+    this.element.classList.toggle("lb-gallery-twin", twins !== null);
+    this.caption.textContent = [candidate.name, likeness(candidate)].filter(Boolean).join(" · ");
+    this.face.title = `${candidate.name}: ${candidate.reason}`;
+  }
+}

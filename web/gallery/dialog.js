@@ -1,0 +1,36 @@
+/** The gallery in the whole window. Loaded alone, it does nothing. */
+
+import { LargeView } from "../common/dialog.js";
+
+export class GalleryDialog extends LargeView {
+  /** @param {object} panel the gallery */
+  constructor(panel) {
+    super(panel, "lb-gallery-dialog", "Pick in the whole window");
+    this.settle();
+  }
+
+  label() {
+    return `Gallery: round ${this.panel.store.round} of ${this.panel.store.project}`;
+  }
+
+  stepBack() {
+    const { zoom } = this.panel;
+    const zoomed = zoom.isOpen;
+    if (zoomed) zoom.leave();
+    return zoomed;
+  }
+
+  leave() {
+    this.panel.zoom.close();
+  }
+
+  /** Move the gallery; the card in use stays in use. */
+  move(place) {
+    const { grid, zoom } = this.panel;
+    super.move(place);
+    requestAnimationFrame(() => {
+      grid.measure();
+      if (!zoom.isOpen) grid.focus(grid.at);
+    });
+  }
+}

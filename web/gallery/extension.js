@@ -1,0 +1,52 @@
+/** The gallery on LoraBootstrap_CurateImages: the candidates of its round, as they are on disk. */
+
+import { inputValue, projectName } from "../common/graph.js";
+import { app } from "../common/host.js";
+import { addPanelWidget, followNode, linkStyles, redrawNode, rememberOnNode } from "../common/mount.js";
+import { GalleryPanel } from "./panel.js";
+
+const NODE = "LoraBootstrap_CurateImages";
+/** The node's property that names project and round, for where the graph alone does not tell. */
+const PROPERTY = "gallery";
+const SHOWN_BY = ["round", "mode", "keep"];
+const TOAST_MS = 6000;
+const WIDTH = 460;
+
+app.registerExtension({
+  name: "lora_bootstrap.gallery",
+  setup: () => linkStyles(import.meta.url, "../common/base.css", "gallery.css"),
+  nodeCreated(node) {
+    if (node.comfyClass === NODE) addGallery(node);
+  },
+});
+
+function addGallery(node) {
+  const panel = new GalleryPanel({
+    where: () => findRound(node),
+    mode: () => inputValue(node, "mode") ?? "manual",
+    keep: () => Number(inputValue(node, "keep")) || 0,
+    resized: () => redrawNode(node),
+    queue: () => app.queuePrompt(0),
+  });
+  const widget = addPanelWidget(node, "gallery", panel, WIDTH);
+  widget.beforeQueued = () => panel.leave(); // so that the run uses what was just picked
+  followNode(node, panel, { widgets: SHOWN_BY, executed: (told) => showRun(node, panel, told) });
+}
+
+/** Which round to show: what the graph says, or else what the last run said. */
+function findRound(node) {
+  const told = node.properties?.[PROPERTY];
+  return {
+    project: projectName(node) ?? told?.project ?? null,
+    round: Number(inputValue(node, "round") ?? told?.round) || 1,
+  };
+}
+
+/** The node ran: remember its round, show what became of it, and say if it waits for picks. */
+function showRun(node, panel, told) {
+  if (!told?.project) return;
+  rememberOnNode(node, PROPERTY, { project: told.project, round: told.round });
+  panel.showResult();
+  if (!told.held) return;
+  app.extensionManager?.toast?.add({ severity: "info", summary: told.message, life: TOAST_MS });
+}

@@ -1,0 +1,104 @@
+/** What the gallery tells of a round beside its pictures: quotas, figures, notes, and what was done. Loaded alone, it
+ * does nothing. */
+
+import { button, element } from "../common/dom.js";
+import { finite } from "../common/format.js";
+import { quotaRows } from "./picks.js";
+
+/** The figures of a round: what each is called, and how it is read; `base` is what it is held against. */
+const FIGURES = [
+  ["drift", ({ drift }) => drift], ["diversity", ({ diversity }) => diversity, ({ base_diversity: base }) => base],
+  ["burn", ({ burn }) => burn], ["likeness", ({ likeness }) => likeness],
+  ["tag recall", ({ tag_recall: recall }) => recall],
+];
+
+const told = (value) => (finite(value) === null ? "not measured" : value.toFixed(2));
+
+/** A round's figures in one line: "drift 0.12 · diversity 0.50 (base 0.62) · burn not measured". */
+function figuresLine(figures) {
+  return FIGURES.map(([name, of, base]) => {
+    const against = base && finite(base(figures)) !== null ? ` (base ${told(base(figures))})` : "";
+    return `${name} ${told(of(figures))}${against}`.replaceAll(" ", "\u00a0");
+  }).join(" · ");
+}
+
+export class GalleryFacts {
+  /** @param {object} panel the gallery: `store`, `mode()`, `large`, `filter`, `schedule()` */
+  constructor(panel) {
+    this.panel = panel;
+    this.element = element("div", "lb-gallery-facts");
+    this.quotas = element("div", "lb-gallery-quotas");
+    this.quotas.setAttribute("role", "group");
+    this.quotas.setAttribute("aria-label", "Kept and wanted of each view");
+    this.figures = element("p", "lb-ui-note");
+    this.notes = element("div", "lb-gallery-notes");
+    this.history = element("ol", "lb-gallery-history", { reversed: true });
+    this.historyTitle = element("h3", "lb-gallery-title", { textContent: "History" });
+    this.past = element("div", "lb-gallery-past");
+    this.past.append(this.historyTitle, this.history);
+    this.element.append(this.quotas, this.figures, this.notes, this.past);
+  }
+
+  draw() {
+    const { store } = this.panel;
+    const mode = this.panel.mode();
+    const large = this.panel.large.isOpen;
+    const key = [store.version, mode, large, this.panel.filter.value].join();
+    if (key === this.drawn) return;
+    this.drawn = key;
+    this.drawQuotas(store, mode, large);
+    this.figures.hidden = !store.figures;
+    this.figures.textContent = store.figures ? figuresLine(store.figures) : "";
+    this.figures.title = store.eye ? `likeness as ${store.eye} sees it` : "likeness was not measured";
+    this.notes.replaceChildren(...store.notes.map((text) => element("p", "lb-ui-note", { textContent: text })));
+    this.past.hidden = !large;
+    if (large) this.drawHistory(store);
+  }
+
+  drawQuotas(store, mode, large) {
+    const axes = quotaRows(store.quotas, store.keptCandidates(mode));
+    this.quotas.hidden = !axes.length;
+    this.quotas.replaceChildren(...axes.map(({ axis, rows }) => {
+      const group = element("div", "lb-gallery-axis");
+      group.append(element("span", "lb-gallery-axis-name", { textContent: axis }),
+        ...rows.map((row) => this.quota(row, large)));
+      return group;
+    }));
+  }
+
+  /** One tag's bar; in the large view it filters by its tag. */
+  quota({ tag, kept, wanted }, large) {
+    const row = element("span", "lb-gallery-quota", { title: `${kept} of ${wanted} wanted with ${tag}` });
+    row.classList.toggle("lb-gallery-full", kept >= wanted);
+    row.style.setProperty("--lb-share", Math.min(1, kept / Math.max(1, wanted)));
+    const words = large ? this.filterChoice(tag) : element("span", "", { textContent: tag });
+    row.append(words, element("span", "lb-ui-count", { textContent: `${kept}/${wanted}` }));
+    return row;
+  }
+
+  filterChoice(tag) {
+    const { panel } = this;
+    const filter = `"${tag}"`;
+    const chosen = panel.filter.value.trim() === filter;
+    const choice = button(tag, `Show the candidates with ${tag}`, () => {
+      panel.filter.value = chosen ? "" : filter;
+      panel.schedule();
+    });
+    choice.setAttribute("aria-pressed", String(chosen));
+    return choice;
+  }
+
+  /** The latest first. */
+  drawHistory(store) {
+    const steps = store.doneSteps();
+    this.historyTitle.textContent = steps.length ? "History" : "History: nothing was done yet";
+    this.history.replaceChildren(...steps.map(({ at, label }) => {
+      const entry = element("li");
+      const when = at ? new Date(at) : null;
+      const clock = when?.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) ?? "now";
+      const time = element("time", "lb-ui-count", { textContent: clock, title: when?.toLocaleString() ?? "" });
+      entry.append(time, ` ${label}`);
+      return entry;
+    }));
+  }
+}

@@ -1,0 +1,114 @@
+/** Which candidates the gallery shows, in which order, and where the arrow keys lead among them. Pure functions. */
+
+import { parseFilter, sameTag } from "../common/tags.js";
+import { stateWord } from "./picks.js";
+
+const collator = new Intl.Collator("en", { numeric: true });
+const byName = (a, b) => a.round - b.round || collator.compare(a.name, b.name);
+const unmeasured = (candidate, score) => candidate.scores?.[score] ?? -Infinity;
+const falling = (score) => (a, b) => {
+  const [first, second] = [unmeasured(a, score), unmeasured(b, score)];
+  return first === second ? 0 : second - first;
+};
+
+/** The place among the proposed that a reason such as "pick 3 of 12" names; those that name none come after. */
+const place = ({ proposed, reason }) => (proposed ? Number(reason.match(/\bpick (\d+) of/)?.[1] ?? 1e6) : Infinity);
+const byPlace = (a, b) => (place(a) === place(b) ? 0 : place(a) - place(b));
+const byView = (a, b) => ["angle", "framing"].reduce(
+  (found, axis) => found || collator.compare(a.view[axis] ?? "", b.view[axis] ?? ""), 0);
+
+/** By the order's name, which its button says: how two candidates compare. */
+const ORDERS = {
+  proposed: [byPlace, falling("likeness"), byName],
+  likeness: [falling("likeness"), byName],
+  novelty: [falling("novelty"), byName],
+  view: [byView, byName],
+  name: [byName],
+};
+export const ORDER_NAMES = Object.keys(ORDERS);
+
+/** The candidates in the order of that name; those that are alike are so by name. */
+export function sortCandidates(candidates, name) {
+  const orders = ORDERS[name];
+  return [...candidates].sort((a, b) => orders.reduce((found, order) => found || order(a, b), 0));
+}
+
+/** The same, with near copies moved up to the first of their kind. */
+export function groupTwins(candidates) {
+  const groups = new Map();
+  for (const candidate of candidates) {
+    if (candidate.twins === null || candidate.twins === undefined) continue;
+    groups.set(candidate.twins, [...(groups.get(candidate.twins) ?? []), candidate]);
+  }
+  const seen = new Set();
+  return candidates.flatMap((candidate) => {
+    const group = groups.get(candidate.twins);
+    if (!group) return [candidate];
+    if (seen.has(candidate.twins)) return [];
+    seen.add(candidate.twins);
+    return group;
+  });
+}
+
+/** What a filter finds a candidate by, beside its tags and its state: it never changes, so it is worked out once. */
+const fixedWords = new WeakMap();
+
+function wordsOf(candidate) {
+  if (!fixedWords.has(candidate)) {
+    const { name, prompt, lora, view, twins } = candidate;
+    const words = [name, ...prompt.split(","), lora, ...Object.values(view), twins === null ? "" : "similar"];
+    fixedWords.set(candidate, words.map(sameTag).filter(Boolean));
+  }
+  return fixedWords.get(candidate);
+}
+
+/** What a pick is found by. */
+function pickWords(candidate, pick, mode) {
+  const said = [
+    ...stateWord(candidate, pick, mode).split(", "), candidate.proposed ? "proposed" : "", pick.flip ? "flipped" : "",
+    pick.crop ? "cropped" : "", pick.note, ...(pick.tags ?? []),
+  ];
+  return said.map(sameTag).filter(Boolean);
+}
+
+/**
+ * The candidates that pass a filter: text in name, prompt, tags, LoRA, note or state, whole words in quotes, - without.
+ * @param {object[]} candidates
+ * @param {string} filter
+ * @param {(candidate: object) => object} pickOf
+ * @param {string} mode the node's
+ */
+export function filterCandidates(candidates, filter, pickOf, mode) {
+  const terms = parseFilter(filter);
+  if (!terms.length) return candidates;
+  return candidates.filter((candidate) => {
+    const words = [...wordsOf(candidate), ...pickWords(candidate, pickOf(candidate), mode)];
+    return terms.every(({ without, whole, text }) =>
+      (whole ? words.includes(text) : words.some((word) => word.includes(text))) !== without);
+  });
+}
+
+/** By key: where it leads from `at` in a grid of `count` with `columns` in a row and `page` rows in sight. */
+const MOVES = {
+  ArrowLeft: (at) => at - 1,
+  ArrowRight: (at) => at + 1,
+  ArrowUp: (at, { columns }) => (at < columns ? at : at - columns),
+  ArrowDown: (at, { columns, count }) => below(at, columns, count),
+  PageUp: (at, { columns, page }) => at - columns * Math.min(page, Math.floor(at / columns)),
+  PageDown: (at, { columns, page, count }) => below(at, columns * page, count, columns),
+  Home: () => 0,
+  End: (at, { count }) => count - 1,
+};
+
+/** So many cards on, but not past the last row; from above a gap at its end, to the last card. */
+function below(at, by, count, columns = by) {
+  if (at + by < count) return at + by;
+  const rows = Math.floor((count - 1) / columns) - Math.floor(at / columns);
+  return rows > 0 ? Math.min(at + rows * columns, count - 1) : at;
+}
+
+/** @returns {number|null} the index that a key leads to; null for a key that leads nowhere */
+export function moveFocus(key, at, grid) {
+  const move = MOVES[key];
+  return move && grid.count ? Math.min(grid.count - 1, Math.max(0, move(at, grid))) : null;
+}

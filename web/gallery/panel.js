@@ -1,0 +1,314 @@
+/** The curation gallery: the candidates of a round, what is picked of them, quotas, undoing. It knows rounds, not the
+ * host's graph; extension.js tells it which round to show. Loaded alone, it does nothing. */
+
+import { ProgressBar } from "../common/bar.js";
+import { button, element, field, showNote } from "../common/dom.js";
+import { KeyHelp } from "../common/help.js";
+import { EVENTS, hostUrl, listen } from "../common/host.js";
+import { Panel } from "../common/panel.js";
+import { countText } from "../common/tags.js";
+import { UndoControls } from "../common/undo.js";
+import { GalleryDialog } from "./dialog.js";
+import { GalleryFacts } from "./facts.js";
+import { GalleryGrid } from "./grid.js";
+import { ORDER_NAMES, filterCandidates, groupTwins, sortCandidates } from "./order.js";
+import { toDo } from "./picks.js";
+import { fetchCandidates, savePicks, shelf } from "./routes.js";
+import { GalleryStore } from "./store.js";
+import { GalleryZoom } from "./zoom.js";
+
+/** Pixels the gallery needs: a line before there are pictures, then all of it. */
+const HEIGHT = { idle: 72, pictures: 430 };
+/** So many times as long as the route's last answer took passes before the next question. */
+const PATIENCE = 4;
+
+/** By state: what a decision is called where it can be undone, and where it is told. */
+const DECISIONS = {
+  keep: { label: (name) => `keeping ${name}`, said: "kept" },
+  reject: { label: (name) => `rejecting ${name}`, said: "rejected" },
+  "": { label: (name) => `leaving ${name} undecided`, said: "undecided" },
+};
+const HELP = [
+  ["← ↑ → ↓, Home, End", "go from picture to picture"], ["K or Space", "keep, and go on"],
+  ["X or Delete", "reject, and go on"], ["Shift+K, Shift+X", "decide and stay"], ["U", "undecided again"],
+  ["Enter or Z", "look closely: crop, flip, tags, note"], ["C, F", "there: the next crop to compare with; flip"],
+  ["Ctrl+Z, Ctrl+Shift+Z", "undo, redo"], ["Esc", "back"],
+];
+
+export class GalleryPanel extends Panel {
+  /**
+   * @param {object} host
+   * @param {() => {project: string|null, round: number}} host.where which round to show
+   * @param {() => string} host.mode the node's: "manual" where nothing counts as kept that nobody has picked
+   * @param {() => number} host.keep how many pictures the node wants; 0 for the project's own target
+   * @param {() => void} host.resized called when the gallery needs another height
+   * @param {() => Promise<void>} host.queue queues the graph
+   */
+  constructor(host) {
+    super(host, PATIENCE);
+    this.store = new GalleryStore({ fetch: fetchCandidates, save: savePicks }, () => this.schedule(), shelf);
+    this.order = ORDER_NAMES[0];
+    this.made = null; // of the pictures that are being made, as the last event told
+    this.build();
+  }
+
+  build() {
+    this.buildBody("lb-ui lb-gallery", "Gallery of candidates");
+    this.body.dataset.captureWheel = "true"; // of the host: the wheel scrolls what has the focus
+    this.grid = new GalleryGrid(this);
+    this.facts = new GalleryFacts(this);
+    this.zoom = new GalleryZoom(this);
+    this.main = element("div", "lb-gallery-main");
+    this.main.append(this.grid.element, this.facts.element);
+    this.body.append(this.buildHead(), this.note, this.help.element, this.buildTools(), this.main, this.zoom.element,
+      this.live);
+    this.large = new GalleryDialog(this);
+    this.body.addEventListener("keydown", (event) => this.key(event));
+    this.showHeight();
+  }
+
+  buildHead() {
+    this.head = element("div", "lb-ui-head");
+    this.status = element("span", "lb-ui-status");
+    this.bar = new ProgressBar("Pictures kept");
+    this.proposedButton = button("Keep proposed", "", () => this.keepProposed());
+    this.undo = new UndoControls(() => this.store, (text) => this.say(text));
+    this.largeButton = button("Large view", "", () => this.large.toggle());
+    this.help = new KeyHelp(HELP, (text) => this.say(text));
+    this.runButton = button("Run", "", () => this.run());
+    this.runButton.classList.add("lb-gallery-run");
+    this.head.append(this.status, this.proposedButton, ...this.undo.buttons, this.largeButton, this.help.button,
+      this.runButton, this.bar.element);
+    return this.head;
+  }
+
+  /** What is only there in the large view: filter and order. */
+  buildTools() {
+    this.filter = field("search", "lb-ui-filter", "Filter the candidates", 'filter: text, "whole word", -without');
+    this.filter.title = "By name, prompt, tags, LoRA, note, or kept, rejected, undecided, proposed, similar";
+    this.filter.addEventListener("input", () => this.schedule());
+    const orders = element("span", "lb-gallery-orders", { textContent: "Sort by" });
+    orders.setAttribute("role", "radiogroup");
+    orders.setAttribute("aria-label", "Sort by");
+    orders.append(...ORDER_NAMES.map((name) => this.orderChoice(name)));
+    const similar = element("label", "lb-ui-everyone", { title: "Put near copies beside one another" });
+    this.similar = element("input", "lb-ui-check", { type: "checkbox" });
+    this.similar.addEventListener("change", () => this.schedule());
+    similar.append(this.similar, "similar together");
+    this.count = element("span", "lb-ui-count");
+    this.tools = element("div", "lb-ui-tools", { hidden: true });
+    this.tools.append(this.filter, orders, similar, this.count);
+    return this.tools;
+  }
+
+  orderChoice(name) {
+    const label = element("label", "lb-ui-everyone");
+    const input = element("input", "lb-ui-check", { type: "radio", value: name, checked: name === this.order });
+    input.addEventListener("change", () => this.sortBy(name));
+    this.orders = { ...this.orders, [name]: input };
+    label.append(input, name);
+    return label;
+  }
+
+  // -- life ---------------------------------------------------------------------------------------------------------
+
+  begin(signal) {
+    this.grid.open();
+    listen({
+      [EVENTS.candidates]: (told) => this.showMaking(told),
+      [EVENTS.back]: () => this.ask(),
+      [EVENTS.graph]: () => this.lookSoon(),
+    }, signal);
+    this.watchPage(signal, () => this.ask(), () => this.leave());
+  }
+
+  /** Save, and let go of everything: the node was removed. */
+  close() {
+    this.large.close();
+    super.close();
+    this.grid.close();
+    this.leave().then(() => this.life || this.store.forget() || this.schedule()); // unless it was placed again
+  }
+
+  /** Take up what is still being typed, and save: a run begins, or the page goes away. */
+  leave() {
+    this.zoom.commit();
+    return this.store.flush(true);
+  }
+
+  subject() {
+    const { project, round } = this.host.where();
+    return JSON.stringify([project, round]);
+  }
+
+  async askRoute() {
+    const { project, round } = this.host.where();
+    if (project) await this.store.load(project, round);
+    else this.store.forget();
+    this.schedule();
+  }
+
+  /** Pictures were made: show them as they come. */
+  showMaking({ project, round, made, total }) {
+    const here = this.host.where();
+    if (project !== here.project || round !== here.round) return;
+    this.made = made < total ? { made, total } : null;
+    this.ask();
+    this.schedule();
+  }
+
+  /** The node ran. */
+  showResult() {
+    this.made = null;
+    this.ask();
+  }
+
+  minHeight() {
+    return this.store.candidates.length && !this.large.isOpen ? HEIGHT.pictures : HEIGHT.idle;
+  }
+
+  // -- drawing ------------------------------------------------------------------------------------------------------
+
+  draw() {
+    const empty = !this.store.candidates.length;
+    for (const part of [this.head, this.main]) part.hidden = empty;
+    this.drawNote();
+    this.showHeight();
+    if (empty) this.zoom.close();
+    if (empty) return;
+    this.drawShown();
+    this.drawHead();
+    this.facts.draw();
+    this.zoom.draw();
+    const zoomed = this.zoom.isOpen;
+    this.main.hidden = zoomed;
+    this.tools.hidden = zoomed || !this.large.isOpen;
+  }
+
+  idleText() {
+    const { project, round } = this.store;
+    if (!project) return "Connect a project: its candidates appear here, to be picked by hand.";
+    if (!this.store.there) return `Project ${project} has no round ${round} yet: Run makes its candidates.`;
+    return `Round ${round} of ${project} has no candidates yet: they appear here as they are made.`;
+  }
+
+  drawNote() {
+    const { store } = this;
+    const empty = !store.candidates.length;
+    const text = store.problem ?? store.notice ?? (empty ? this.idleText() : "");
+    showNote(this.note, text, store.problem !== null);
+    if (text !== this.told && (store.problem ?? store.notice)) this.say(text);
+    this.told = text;
+  }
+
+  /** Work out which cards are shown, if anything changed that this follows from; else draw only the changed ones. */
+  drawShown() {
+    const { store } = this;
+    const filter = this.filter.value.trim();
+    const told = filter ? [store.version, this.mode()] : []; // what a filter's words may be about
+    const key = [filter, this.order, this.similar.checked, ...told].join();
+    if (key === this.shownBy && this.drawn === store.candidates) return this.grid.update();
+    if (this.drawn !== store.candidates || this.orderedBy !== this.order) {
+      this.ordered = sortCandidates(store.candidates, this.order);
+    }
+    Object.assign(this, { shownBy: key, drawn: store.candidates, orderedBy: this.order });
+    const fits = filterCandidates(this.ordered, filter, ({ name }) => store.pickOf(name), this.mode());
+    this.grid.show(this.similar.checked ? groupTwins(fits) : fits);
+    this.count.textContent = filter ? `${countText(fits.length, "picture")} of ${this.ordered.length}` : "";
+    return undefined;
+  }
+
+  drawHead() {
+    const { store } = this;
+    const mode = this.mode();
+    const [kept, target] = [store.keptCount(mode), this.target()];
+    const saving = store.saving || store.pending.length ? "saving…" : store.history.length ? "saved" : null;
+    const made = this.made && `${this.made.made} of ${this.made.total} made`;
+    const told = [`${kept} of ${target} kept`, toDo(kept, target, mode), made, store.problem ? null : saving];
+    this.status.textContent = told.filter(Boolean).join(" · ");
+    this.status.title = `${countText(store.crops.length, "crop")} of the original among them`;
+    this.bar.show(Math.min(kept, target), target, `${kept} of ${target}`);
+    this.runButton.disabled = kept < target && mode === "manual";
+    this.runButton.title = this.runButton.disabled ? "Pick enough pictures first" : "Queue the graph, to go on";
+    const open = store.openProposals().length;
+    this.proposedButton.disabled = !open;
+    this.proposedButton.title = open ? `Keep the ${open} proposed that nobody has decided on` : "All are decided on";
+    this.undo.draw();
+  }
+
+  // -- what its parts ask -------------------------------------------------------------------------------------------
+
+  mode() {
+    return this.host.mode();
+  }
+
+  /** How many pictures there are to be, the crops among them. */
+  target() {
+    return this.host.keep() || this.store.target;
+  }
+
+  thumb(candidate) {
+    return hostUrl(candidate.thumb);
+  }
+
+  // -- deciding -----------------------------------------------------------------------------------------------------
+
+  /**
+   * Decide on a candidate; the same decision again takes it back.
+   * @param {boolean} stay whether the focus stays there, rather than to go on to the next one
+   */
+  decide(name, state, stay) {
+    const candidate = this.store.byName.get(name);
+    if (!candidate) return;
+    const again = state && this.store.pickOf(name).state === state;
+    const next = stay || again ? null : this.grid.next(name, 1);
+    const { label, said } = DECISIONS[again ? "" : state];
+    this.store.edit(label(name), [name], () => ({ state: again ? "" : state }));
+    this.say(`${name} ${said}; ${this.store.keptCount(this.mode())} of ${this.target()} kept`);
+    if (this.zoom.isOpen && next) this.zoom.show(next);
+    else if (next) this.grid.focus(next);
+  }
+
+  keepProposed() {
+    const names = this.store.openProposals().map(({ name }) => name);
+    const label = `keeping the ${countText(names.length, "proposed picture")}`;
+    this.store.edit(label, names, () => ({ state: "keep" }));
+    this.say(`${label}; ${this.store.keptCount(this.mode())} of ${this.target()} kept`);
+  }
+
+  zoomOn(name) {
+    if (!this.store.byName.has(name)) return;
+    const fromNode = !this.large.isOpen;
+    if (fromNode) this.large.open();
+    this.zoom.open(name, fromNode);
+  }
+
+  async run() {
+    await this.leave();
+    await this.host.queue();
+  }
+
+  sortBy(name) {
+    this.order = name;
+    for (const [other, input] of Object.entries(this.orders)) input.checked = other === name;
+    this.schedule();
+  }
+
+  // -- keys ---------------------------------------------------------------------------------------------------------
+
+  key(event) {
+    const typing = event.target.matches("input:is([type=text], [type=search], [type=number])");
+    if (this.undo.key(event) || event.ctrlKey || event.metaKey || typing) return;
+    if (!this.plainKey(event.key.toLowerCase())) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  plainKey(key) {
+    if (key === "?") this.help.toggle();
+    else if (key === "escape" && this.help.isOpen) this.help.toggle();
+    else if (key === "escape" && this.zoom.isOpen) this.zoom.leave();
+    else return false;
+    return true;
+  }
+}

@@ -1,0 +1,180 @@
+/** What is decided by hand about candidates, and what follows from it: who counts as kept, quotas, what was done and
+ * can be undone. Pure functions, no host. */
+
+/** @typedef {{state: ""|"keep"|"reject", tags: string[]|null, crop: number[]|null, flip: boolean, note: string}} Pick
+ * @typedef {{label: string, at: string|null, changes: Map<string, {before: Pick, after: Pick}>, ways?: object}} Step */
+
+/** A candidate that nobody has decided on. @type {Pick} */
+export const UNTOUCHED = Object.freeze({ state: "", tags: null, crop: null, flip: false, note: "" });
+/** What the labels of steps begin with that take another back, or do it again. */
+const UNDONE = "undone: ";
+const REDONE = "done again: ";
+/** The least side of a crop in pixels; the server refuses smaller ones. */
+const LEAST_SIDE = 16;
+
+export const isSame = (a, b) => a === b || JSON.stringify(a) === JSON.stringify(b);
+
+/** The fields of `after` that are not as in `before`. */
+export function difference(before, after) {
+  return Object.fromEntries(Object.keys(after).filter((name) => !isSame(before[name], after[name]))
+    .map((name) => [name, after[name]]));
+}
+
+export const isEmpty = (object) => Object.keys(object).length === 0;
+
+// -- what counts ----------------------------------------------------------------------------------------------------
+
+/** Whether a candidate counts as kept: by hand, or, undecided, because it was carried over, or in other modes than
+ * manual because it is proposed. */
+export function isKept(candidate, pick, mode) {
+  if (pick.state) return pick.state === "keep";
+  return mode === "manual" ? candidate.carried : candidate.proposed;
+}
+
+/** What a candidate is called where its state is told. */
+export function stateWord(candidate, pick, mode) {
+  if (pick.state) return { keep: "kept", reject: "rejected" }[pick.state];
+  if (isKept(candidate, pick, mode)) return candidate.carried ? "kept from an earlier round" : "kept as proposed";
+  return candidate.proposed ? "undecided, proposed" : "undecided";
+}
+
+/**
+ * How far the quotas are filled.
+ * @param {object} quotas axis → tag → how many are wanted
+ * @param {object[]} kept the candidates that count as kept
+ * @returns {{axis: string, rows: {tag: string, kept: number, wanted: number}[]}[]} without axes that want nothing
+ */
+export function quotaRows(quotas, kept) {
+  const counts = new Map();
+  for (const { view } of kept) {
+    for (const [axis, tag] of Object.entries(view)) {
+      counts.set(`${axis}/${tag}`, (counts.get(`${axis}/${tag}`) ?? 0) + 1);
+    }
+  }
+  return Object.entries(quotas).map(([axis, tags]) => ({
+    axis,
+    rows: Object.entries(tags).map(([tag, wanted]) => ({ tag, kept: counts.get(`${axis}/${tag}`) ?? 0, wanted })),
+  })).filter(({ rows }) => rows.length);
+}
+
+/** What to do next, after "11 of 16 kept". */
+export function toDo(kept, target, mode) {
+  if (kept < target && mode === "manual") return `pick ${target - kept} more, then Run`;
+  return kept < target ? "Run to choose, or keep more by hand" : "Run to go on";
+}
+
+// -- crops ----------------------------------------------------------------------------------------------------------
+
+/**
+ * The box between two corners in pixels of the picture, whole, inside of it, and no smaller than is trained on.
+ * @param {{width: number, height: number}} size
+ * @param {number[]} from [x, y]
+ * @param {number[]} to [x, y]
+ * @returns {number[]|null} [left, top, right, bottom]; null for the whole picture
+ */
+export function boxBetween({ width, height }, from, to) {
+  const across = side(from[0], to[0], width);
+  const down = side(from[1], to[1], height);
+  return cropOf({ width, height }, [across[0], down[0], across[1], down[1]]);
+}
+
+function side(a, b, length) {
+  const least = Math.min(LEAST_SIDE, length);
+  const [from, to] = [Math.min(a, b), Math.max(a, b)].map((value) => Math.round(Math.min(length, Math.max(0, value))));
+  if (to - from >= least) return [from, to];
+  const start = Math.min(Math.max(0, b < a ? to - least : from), length - least); // it grows the way it was drawn
+  return [start, start + least];
+}
+
+/** The crop, or null if it is the whole picture. */
+export function cropOf({ width, height }, [left, top, right, bottom]) {
+  return left === 0 && top === 0 && right === width && bottom === height ? null : [left, top, right, bottom];
+}
+
+/** What is wrong with a crop that was typed, or "". */
+export function cropProblem({ width, height }, [left, top, right, bottom]) {
+  const sides = [left, top, right, bottom];
+  if (!sides.every(Number.isInteger)) return "whole pixels, please";
+  if (left < 0 || top < 0 || right > width || bottom > height) return `the picture is ${width} × ${height}`;
+  if (right - left < LEAST_SIDE || bottom - top < LEAST_SIDE) return `at least ${LEAST_SIDE} pixels a side`;
+  return "";
+}
+
+// -- undoing --------------------------------------------------------------------------------------------------------
+
+/** A step of the route's history. */
+export function stepOf({ at, label, changes }) {
+  return { at, label, changes: new Map(changes.map(({ candidate, before, after }) => [candidate, { before, after }])) };
+}
+
+const turnChanges = (changes) =>
+  new Map([...changes].map(([name, { before, after }]) => [name, { before: after, after: before }]));
+
+const sameNames = (a, b) => a.size === b.size && [...a.keys()].every((name) => b.has(name));
+
+/** Take the latest step of that label and those candidates out of a list. */
+function takeStep(steps, label, { changes }) {
+  const at = steps.findLastIndex((step) => step.label === label && sameNames(step.changes, changes));
+  return at < 0 ? null : steps.splice(at, 1)[0];
+}
+
+/**
+ * What can be undone and done again after these steps, the oldest first. Undoing is a step like any other, so that all
+ * of it lasts over a reload.
+ * @param {Step[]} steps
+ * @returns {{past: Step[], future: Step[]}} the next one to undo or redo is the last
+ */
+export function stackSteps(steps) {
+  const [past, future] = [[], []];
+  for (const step of steps) {
+    const undone = step.label.startsWith(UNDONE) ? step.label.slice(UNDONE.length) : null;
+    const redone = step.label.startsWith(REDONE) ? step.label.slice(REDONE.length) : null;
+    if (undone !== null) {
+      future.push(takeStep(past, undone, step) ?? { ...step, label: undone, changes: turnChanges(step.changes) });
+    } else if (redone !== null) {
+      past.push(takeStep(future, redone, step) ?? { ...step, label: redone });
+    } else {
+      past.push(step);
+      future.length = 0;
+    }
+  }
+  return { past, future };
+}
+
+/** By which way a step is gone: what the new step is called, and what of its changes is put back. */
+export const WAYS = {
+  undo: { label: (label) => `${UNDONE}${label}`, back: ({ before, after }) => difference(after, before) },
+  redo: { label: (label) => `${REDONE}${label}`, back: ({ before, after }) => difference(before, after) },
+};
+
+/**
+ * What the fields that steps change go through, from the first to the last value. The server may have any of them,
+ * since steps may be on their way to it.
+ * @returns {Object<string, Object<string, any[]>>} candidate → field → values
+ */
+export function waysOf(steps) {
+  const ways = {};
+  for (const { changes, ways: known = {} } of steps) {
+    for (const [name, { before, after }] of changes) {
+      const fields = (ways[name] ??= {});
+      for (const field of Object.keys(difference(before, after))) {
+        const [first, ...rest] = known[name]?.[field] ?? [before[field], after[field]];
+        fields[field] = [...(fields[field] ?? [first]), ...rest];
+      }
+    }
+  }
+  return ways;
+}
+
+/** Several steps as one, for a page that goes away and has time for a single request; `ways` tells what it joins. */
+export function joinSteps(steps) {
+  const changes = new Map();
+  for (const step of steps) {
+    for (const [name, { before, after }] of step.changes) {
+      changes.set(name, { before: changes.get(name)?.before ?? before, after });
+    }
+  }
+  const { label } = steps[steps.length - 1];
+  const told = steps.length > 1 ? `${label}, and ${steps.length - 1} before it` : label;
+  return { at: null, label: told, changes, ways: waysOf(steps) };
+}

@@ -1,0 +1,337 @@
+/** One candidate at close sight, beside the original's crops: crop, flip, tags, note, and all that is known of it.
+ * Loaded alone, it does nothing. */
+
+import { TagChips } from "../common/chips.js";
+import { button, element, field, makeTerms } from "../common/dom.js";
+import { hostUrl } from "../common/host.js";
+import { FittedPicture } from "../common/picture.js";
+import { CropPicture } from "./crop.js";
+import { cropOf, cropProblem, stateWord } from "./picks.js";
+
+const SIDES = ["left", "top", "right", "bottom"];
+/** What scores are called; those that are told of even where they were not measured come first. */
+const SCORES = {
+  likeness: "likeness", tag_recall: "tags shown", novelty: "novelty", sharpness_z: "sharpness z", burn_z: "burn z",
+  trait_colours: "own colours",
+};
+const ALWAYS = ["likeness", "tag_recall", "novelty"];
+
+/** By key, while nothing is typed into. */
+const KEYS = {
+  " ": (zoom, stay) => zoom.decide("keep", stay),
+  k: (zoom, stay) => zoom.decide("keep", stay),
+  x: (zoom, stay) => zoom.decide("reject", stay),
+  delete: (zoom, stay) => zoom.decide("reject", stay),
+  u: (zoom, stay) => zoom.decide("", stay),
+  c: (zoom) => zoom.compare(zoom.against + 1),
+  f: (zoom) => zoom.flip(),
+  arrowleft: (zoom) => zoom.go(-1),
+  arrowright: (zoom) => zoom.go(1),
+};
+
+export class GalleryZoom {
+  /** @param {object} panel the gallery: `store`, `grid`, `large`, `mode()`, `decide(name, state, stay)`, `say(text)` */
+  constructor(panel) {
+    this.panel = panel;
+    this.name = null;
+    this.against = 0; // which of the crops is shown beside it
+    this.element = element("div", "lb-gallery-zoom", { hidden: true });
+    this.element.setAttribute("role", "group");
+    this.element.setAttribute("aria-label", "One candidate");
+    this.element.append(this.buildHead(), this.buildStage(), this.buildSide());
+    this.element.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  buildHead() {
+    this.title = element("span", "lb-ui-status");
+    this.back = button("Back", "Back to all candidates (Esc)", () => this.leave());
+    this.before = button("‹", "The one before (←)", () => this.go(-1));
+    this.after = button("›", "The next one (→)", () => this.go(1));
+    this.before.setAttribute("aria-label", "Previous");
+    this.after.setAttribute("aria-label", "Next");
+    this.deciders = [["Keep", "keep", "K"], ["Reject", "reject", "X"], ["Undecided", "", "U"]].map(
+      ([label, state, key]) => [state, button(label, `${label}, and go on (${key})`, () => this.decide(state, false))]);
+    this.flipButton = button("Flip", "Mirror it left to right (F)", () => this.flip());
+    const head = element("div", "lb-ui-head");
+    head.append(this.back, this.before, this.after, this.title, ...this.deciders.map(([, input]) => input),
+      this.flipButton);
+    return head;
+  }
+
+  buildStage() {
+    this.own = new CropPicture((crop) => this.cropTo(crop));
+    this.other = new FittedPicture("lb-gallery-other");
+    this.otherName = element("div", "lb-ui-name");
+    this.strip = element("div", "lb-gallery-strip");
+    this.strip.setAttribute("role", "group");
+    this.strip.setAttribute("aria-label", "Crops of the original");
+    const compared = element("div", "lb-gallery-compared");
+    compared.append(this.other.element, this.otherName, this.strip);
+    this.stage = element("div", "lb-gallery-stage");
+    this.stage.append(this.own.element, compared);
+    this.compared = compared;
+    return this.stage;
+  }
+
+  buildSide() {
+    this.reason = element("p", "lb-gallery-reason");
+    this.tagsPlace = element("div", "lb-gallery-tags");
+    this.note = field("text", "lb-gallery-note", "Note on this candidate", "note");
+    this.note.maxLength = 2000; // the server takes no more
+    this.note.addEventListener("change", () => this.noteTo(this.note.value));
+    this.facts = element("dl", "lb-ui-terms");
+    const side = element("div", "lb-ui-side");
+    side.append(this.reason, this.tagsPlace, this.note, this.buildCropFields(), this.facts);
+    return side;
+  }
+
+  buildCropFields() {
+    this.sides = SIDES.map((side) => {
+      const input = element("input", "lb-gallery-number", { type: "number", min: 0, step: 1 });
+      input.setAttribute("aria-label", `Crop: ${side}, in pixels`);
+      input.addEventListener("change", () => this.typedCrop());
+      return input;
+    });
+    this.cropReset = button("Reset", "The whole picture", () => this.cropTo(null));
+    this.cropReset.setAttribute("aria-label", "Reset the crop");
+    this.cropNote = element("span", "lb-ui-error lb-ui-note");
+    const fields = element("div", "lb-gallery-crop");
+    const title = element("span", "", { textContent: "Crop in pixels, or drag on the picture" });
+    fields.append(title, ...this.sides.map((input, index) => {
+      const label = element("label", "", { textContent: SIDES[index] });
+      label.append(input);
+      return label;
+    }), this.cropReset, this.cropNote);
+    return fields;
+  }
+
+  // -- opening and closing ------------------------------------------------------------------------------------------
+
+  get isOpen() {
+    return this.name !== null;
+  }
+
+  get candidate() {
+    return this.panel.store.byName.get(this.name) ?? null;
+  }
+
+  /** @param {boolean} fromNode whether leaving leads back to the node, rather than to the large view */
+  open(name, fromNode) {
+    this.fromNode = fromNode;
+    for (const frame of [this.own, this.other]) frame.open();
+    this.show(name);
+  }
+
+  close() {
+    if (!this.isOpen) return;
+    this.commit();
+    this.chips.completion.close();
+    this.name = null;
+    this.element.hidden = true;
+    for (const frame of [this.own, this.other]) frame.close();
+    this.panel.schedule();
+  }
+
+  leave() {
+    const { fromNode, panel } = this;
+    this.close();
+    panel.draw(); // so that there is a card to focus
+    if (fromNode) panel.large.close();
+    else panel.grid.focus(panel.grid.at);
+  }
+
+  /** Take up what is still being typed. */
+  commit() {
+    if (!this.isOpen) return;
+    this.chips.commit();
+    if (this.note.value.trim() !== this.pick.note) this.noteTo(this.note.value);
+  }
+
+  // -- drawing ------------------------------------------------------------------------------------------------------
+
+  get pick() {
+    return this.panel.store.pickOf(this.name);
+  }
+
+  /** Show another candidate; the focus stays in the tags if it is there. */
+  show(name) {
+    const typing = this.isOpen && this.chips.element.contains(document.activeElement);
+    this.commit();
+    this.chips?.completion.close();
+    this.name = name;
+    this.drawn = null;
+    this.panel.grid.at = name;
+    this.buildChips();
+    this.element.hidden = false;
+    this.panel.draw();
+    (typing ? this.chips.input : this.own.face).focus({ preventScroll: true });
+    this.panel.say(this.own.face.getAttribute("aria-label"));
+  }
+
+  buildChips() {
+    const { panel, name } = this;
+    const { store } = panel;
+    this.chips = new TagChips({
+      name,
+      tags: () => store.tagsOf(name),
+      editable: () => true,
+      edit: (label, change) => store.editTags(label, name, change),
+      vocabulary: () => store.vocabulary(),
+      go: (by) => this.go(by),
+      focused: () => {},
+      say: (text) => panel.say(text),
+    });
+    this.tagsPlace.replaceChildren(this.chips.element);
+  }
+
+  draw() {
+    if (!this.isOpen) return;
+    const { candidate, pick, panel } = this;
+    if (!candidate) {
+      this.leave();
+      return;
+    }
+    this.chips.update();
+    this.drawTitle(candidate);
+    const key = [this.name, panel.store.version, panel.mode()].join();
+    if (this.drawn === key) return;
+    if (this.drawn?.split(",")[0] !== this.name) this.drawFixed(candidate);
+    this.drawn = key;
+    for (const [state, input] of this.deciders) input.setAttribute("aria-pressed", String(pick.state === state));
+    this.flipButton.setAttribute("aria-pressed", String(pick.flip));
+    this.own.draw(pick);
+    this.drawCrop(candidate, pick);
+    if (this.noted !== pick.note || document.activeElement !== this.note) this.note.value = this.noted = pick.note;
+  }
+
+  drawTitle(candidate) {
+    const { grid } = this.panel;
+    const word = stateWord(candidate, this.pick, this.panel.mode());
+    const place = grid.places.has(this.name) ? `${grid.places.get(this.name) + 1} of ${grid.shown.length}` : "";
+    const title = [this.name, place, word].filter(Boolean).join(" · ");
+    if (this.title.textContent === title) return;
+    this.title.textContent = title;
+    this.element.dataset.state = this.pick.state;
+    this.own.face.setAttribute("aria-label", `${title}; ${Object.values(candidate.view).join(", ")}`);
+    this.before.disabled = !this.step(-1);
+    this.after.disabled = !this.step(1);
+  }
+
+  /** What a decision does not change. */
+  drawFixed(candidate) {
+    const { name, full, width, height } = candidate;
+    this.own.show(hostUrl(full), name, { width, height });
+    this.sides.forEach((input, index) => { input.max = index % 2 ? height : width; });
+    this.cropDrawn = undefined;
+    this.noted = null;
+    this.reason.textContent = `${candidate.proposed ? "Proposed" : "Not proposed"}: ${candidate.reason}`;
+    this.facts.replaceChildren(...makeTerms(this.factRows(candidate)));
+    this.compare(this.against);
+  }
+
+  factRows({ scores, prompt, seed, lora, strength, round, width, height, view }) {
+    const names = [...new Set([...ALWAYS, ...Object.keys(SCORES), ...Object.keys(scores)])];
+    const measured = names.filter((name) => name in scores || ALWAYS.includes(name)).map((name) =>
+      [SCORES[name] ?? name, name in scores ? scores[name].toFixed(2) : "not measured"]);
+    return [...measured, ["view", Object.values(view).join(", ")], ["prompt", prompt], ["seed", seed],
+      ["LoRA", lora ? `${lora} at ${strength}` : "none"], ["round", round], ["pixels", `${width} × ${height}`]];
+  }
+
+  drawCrop({ width, height }, { crop }) {
+    const shown = String(crop);
+    if (shown === this.cropDrawn) return;
+    this.cropDrawn = shown;
+    this.sides.forEach((input, index) => { input.value = (crop ?? [0, 0, width, height])[index]; });
+    this.cropReset.disabled = !crop;
+    this.complain("");
+  }
+
+  /** Show one of the crops large, all of them small. */
+  compare(index) {
+    const { crops } = this.panel.store;
+    this.compared.hidden = !crops.length;
+    if (!crops.length) return;
+    this.against = index % crops.length;
+    const { name, caption, full } = crops[this.against];
+    this.other.show(hostUrl(full), `Original crop ${name}`);
+    this.otherName.textContent = `original: ${name}`;
+    this.otherName.title = caption;
+    if (this.stripOf !== crops) this.drawStrip(crops);
+    [...this.strip.children].forEach((input, at) => input.setAttribute("aria-pressed", String(at === this.against)));
+  }
+
+  drawStrip(crops) {
+    this.stripOf = crops;
+    this.strip.replaceChildren(...crops.map(({ name, thumb }, index) => {
+      const small = element("input", "lb-gallery-small", {
+        type: "image", src: hostUrl(thumb), alt: `Compare with ${name}`, title: `Compare with ${name} (C)`,
+      });
+      small.addEventListener("click", () => this.compare(index));
+      return small;
+    }));
+  }
+
+  // -- deciding -----------------------------------------------------------------------------------------------------
+
+  /** The name so many places on; where a filter took this one away, what came in its place. */
+  step(by) {
+    const { grid } = this.panel;
+    if (grid.places.has(this.name)) return grid.next(this.name, by);
+    return grid.at === this.name ? null : grid.at;
+  }
+
+  go(by) {
+    const next = this.step(by);
+    if (next) this.show(next);
+    return Boolean(next);
+  }
+
+  decide(state, stay) {
+    this.panel.decide(this.name, state, stay);
+  }
+
+  edit(label, change) {
+    this.panel.store.edit(`${label} ${this.name}`, [this.name], change);
+  }
+
+  flip() {
+    this.edit("flipping", ({ flip }) => ({ flip: !flip }));
+    this.panel.say(this.pick.flip ? "flipped" : "not flipped");
+  }
+
+  noteTo(text) {
+    const note = text.trim();
+    if (note !== this.pick.note) this.edit("noting on", () => ({ note }));
+  }
+
+  cropTo(crop) {
+    this.edit(crop ? "cropping" : "uncropping", () => ({ crop }));
+    this.draw(); // at once: drawn later, it would take back what is typed into the next field
+    this.panel.say(crop ? `cropped to ${crop.join(", ")}` : "not cropped");
+    this.complain("");
+  }
+
+  typedCrop() {
+    const box = this.sides.map((input) => input.valueAsNumber);
+    const problem = cropProblem(this.candidate, box);
+    this.complain(problem);
+    if (problem) this.panel.say(problem);
+    else this.cropTo(cropOf(this.candidate, box));
+  }
+
+  complain(problem) {
+    this.cropNote.textContent = problem;
+    for (const input of this.sides) input.setAttribute("aria-invalid", String(Boolean(problem)));
+  }
+
+  key(event) {
+    const typing = event.target.matches("input:is([type=text], [type=number])");
+    if (event.ctrlKey || event.metaKey || event.altKey || typing) return;
+    const key = event.key.toLowerCase();
+    const pressing = key === " " && event.target !== this.own.face; // of a button
+    if (!KEYS[key] || pressing) return;
+    KEYS[key](this, event.shiftKey);
+    event.preventDefault();
+    event.stopPropagation();
+  }
+}

@@ -1,0 +1,70 @@
+/** The list of LoRAs on LoraBootstrap_LoraStack. The text of its widget stays what is saved and queued. */
+
+import { app } from "../common/host.js";
+import { addPanelWidget, followNode, linkStyles, redrawNode } from "../common/mount.js";
+import { StackList } from "./list.js";
+
+const NODE = "LoraBootstrap_LoraStack";
+const TEXT = "entries";
+const BEFORE = ["LORA_STACK", "run"];
+const WIDTH = 420;
+/** LiteGraph's number for slots on the left. */
+const INPUT = 1;
+
+const lists = new Set();
+
+app.registerExtension({
+  name: "lora_bootstrap.lora_stack",
+  setup: () => linkStyles(import.meta.url, "../common/base.css", "stack.css"),
+  nodeCreated(node) {
+    if (node.comfyClass === NODE) addList(node);
+  },
+  refreshComboInNodes() {
+    for (const list of lists) list.refresh();
+  },
+});
+
+function addList(node) {
+  const text = node.widgets.find(({ name }) => name === TEXT);
+  const isLinked = (wanted) => node.inputs.some(({ name, link }) => name === wanted && link != null);
+  const list = new StackList({
+    text: () => String(text.value ?? ""),
+    write: (value) => {
+      text.value = value;
+    },
+    settled: () => {
+      app.canvas?.emitBeforeChange?.(); // so that the host looks, and keeps it over a reload of the page
+      app.canvas?.emitAfterChange?.();
+    },
+    linked: () => isLinked(TEXT),
+    more: () => BEFORE.some(isLinked),
+    showText: (shown) => showWidget(node, text, shown),
+    resized: () => redrawNode(node),
+  });
+  showWidget(node, text, false); // before Vue nodes see it for the first time
+  addPanelWidget(node, "lora_stack", list, WIDTH);
+  followNode(node, {
+    open: () => openList(list), close: () => closeList(list), lookSoon: () => list.lookSoon(),
+  }, { widgets: [TEXT] });
+}
+
+/** Show or hide a widget. It stays where it is among those that are saved and queued. */
+function showWidget(node, widget, shown) {
+  widget.hidden = !shown;
+  widget.options.hidden = !shown;
+  // Vue nodes look again when the widgets change, older ones when a link does
+  const widgets = [...node.widgets];
+  for (const order of [[...widgets].reverse(), widgets]) node.widgets = order;
+  node.graph?.trigger("node:slot-links:changed", { nodeId: node.id, slotType: INPUT });
+  redrawNode(node);
+}
+
+function openList(list) {
+  lists.add(list);
+  list.open();
+}
+
+function closeList(list) {
+  lists.delete(list);
+  list.close();
+}

@@ -1,0 +1,268 @@
+/** The list in LoRA Stack: a view of the node's text, a row for each line, and the guides' advice beneath. It knows the
+ * text, not the host's graph; extension.js hands it over. Loaded alone, it does nothing. */
+
+import { button, element } from "../common/dom.js";
+import { EVENTS, listen } from "../common/host.js";
+import { AROUND, Panel } from "../common/panel.js";
+import { UndoControls } from "../common/undo.js";
+import { askStack, fetchNames } from "./routes.js";
+import { StackRow } from "./row.js";
+import { StackStore } from "./store.js";
+
+/** Milliseconds after which a change of the node's text elsewhere is noticed. */
+const LOOK_MS = 300;
+/** The least pixels of height; letters' heights that rows take at most unless the node is made larger. */
+const HEIGHT = { least: 60, rows: 36 };
+const EMPTY = "No LoRA yet.";
+const LINKED = "The text comes from what is linked to entries, so it is not edited here.";
+const MORE = "What is linked before these counts too when the graph runs.";
+
+export class StackList extends Panel {
+  /**
+   * @param {object} host
+   * @param {() => string} host.text the node's
+   * @param {(text: string) => void} host.write
+   * @param {() => void} host.settled called when an edit is over
+   * @param {() => boolean} host.linked whether the text comes over a link
+   * @param {() => boolean} host.more whether LoRAs are linked before these
+   * @param {(shown: boolean) => void} host.showText shows or hides the text itself
+   * @param {() => void} host.resized
+   */
+  constructor(host) {
+    super(host);
+    this.store = new StackStore({
+      ask: askStack, names: fetchNames, write: host.write, settled: host.settled, changed: () => this.schedule(),
+    });
+    this.rows = new Map();
+    Object.assign(this, { asText: false, textShown: false, dragging: false, wanted: null });
+    this.natural = HEIGHT.least;
+    this.build();
+  }
+
+  build() {
+    this.buildBody("lb-ui lb-stack", "LoRAs of the stack");
+    this.body.dataset.captureWheel = "true"; // of the host: the wheel scrolls what has the focus
+    this.list = element("ul", "lb-stack-rows");
+    this.list.setAttribute("aria-label", "LoRAs");
+    this.scroller = element("div", "lb-stack-scroller");
+    this.scroller.append(this.list);
+    this.body.append(this.buildHead(), this.scroller, this.buildFoot(), this.live);
+    this.body.addEventListener("keydown", (event) => this.undo.key(event));
+    for (const name of ["copy", "cut", "paste"]) { // of the host they are of nodes, unless in a field of text
+      this.body.addEventListener(name, (event) => event.stopPropagation());
+    }
+  }
+
+  buildHead() {
+    this.head = element("div", "lb-ui-head");
+    this.status = element("span", "lb-ui-status");
+    this.undo = new UndoControls(() => this.store, (text) => this.say(text), true);
+    this.textButton = button("As text", "See and edit the text that is saved", () => this.toggleText());
+    this.head.append(this.status, ...this.undo.buttons, this.textButton);
+    return this.head;
+  }
+
+  buildFoot() {
+    this.foot = element("div", "lb-stack-foot");
+    this.addButton = button("Add a LoRA", "", () => this.add());
+    this.advice = element("ul", "lb-stack-advice");
+    this.advice.setAttribute("aria-label", "Advice");
+    this.advice.setAttribute("aria-live", "polite");
+    this.foot.append(this.addButton, this.advice);
+    return this.foot;
+  }
+
+  // -- life ---------------------------------------------------------------------------------------------------------
+
+  begin(signal) {
+    listen({ [EVENTS.back]: () => this.store.refresh() }, signal);
+    this.observer = new ResizeObserver(() => this.measure());
+    for (const part of [this.head, this.list, this.foot]) this.observer.observe(part);
+    this.timer = setInterval(() => this.look(), LOOK_MS);
+    this.store.askSoon(0);
+    this.schedule();
+  }
+
+  close() {
+    super.close();
+    this.observer?.disconnect();
+    clearInterval(this.timer);
+    this.store.stop();
+    for (const row of this.rows.values()) row.close();
+  }
+
+  /** The node's text or its links may have changed: look at once. */
+  lookSoon() {
+    this.look();
+  }
+
+  /** Look whether the text or the links were changed elsewhere. */
+  look() {
+    this.store.read(this.host.text());
+    const links = JSON.stringify([this.host.linked(), this.host.more()]);
+    if (links !== this.links) this.schedule();
+    this.links = links;
+  }
+
+  /** The host has listed its files anew. */
+  refresh() {
+    if (this.life) this.store.refresh();
+  }
+
+  // -- height -------------------------------------------------------------------------------------------------------
+
+  minHeight() {
+    return this.natural + AROUND;
+  }
+
+  /** The height follows the rows, whatever the reader's letters and the node's width make of them. */
+  measure() {
+    const { head, list, foot, body } = this;
+    if (!head.offsetHeight) return; // not on the screen
+    const style = getComputedStyle(body);
+    const around = parseFloat(style.paddingTop) + parseFloat(style.paddingBottom) + 2 * parseFloat(style.rowGap || 0);
+    const rows = Math.min(list.offsetHeight, HEIGHT.rows * parseFloat(style.fontSize));
+    const natural = Math.max(HEIGHT.least, Math.ceil(head.offsetHeight + rows + foot.offsetHeight + around));
+    if (natural === this.natural) return;
+    this.natural = natural;
+    this.showHeight();
+  }
+
+  // -- drawing ------------------------------------------------------------------------------------------------------
+
+  draw() {
+    const held = this.body.contains(document.activeElement);
+    this.drawAll();
+    const { activeElement } = document;
+    // what had the focus is gone or off: without it the host would undo the graph at the next Ctrl+Z
+    if (held && (!this.body.contains(activeElement) || activeElement.disabled)) {
+      [this.addButton, this.textButton].find((input) => !input.hidden)?.focus();
+    }
+  }
+
+  drawAll() {
+    const linked = this.host.linked();
+    const text = this.asText || linked;
+    if (this.textShown !== text) this.host.showText((this.textShown = text));
+    this.textButton.setAttribute("aria-pressed", String(text));
+    this.textButton.hidden = linked;
+    this.scroller.hidden = text;
+    this.addButton.hidden = text;
+    this.drawRows();
+    this.drawHead(linked, text);
+    this.drawAdvice(linked, text);
+  }
+
+  /** Make rows that are new, and let go of those that are no more; each keeps its element and the focus in it. */
+  drawRows() {
+    const focused = this.list.contains(document.activeElement) ? document.activeElement : null;
+    const rows = this.store.shown.map((row) => this.rowOf(row));
+    for (const [id, row] of this.rows) if (!rows.includes(row)) this.drop(id, row);
+    const shown = rows.map(({ element: one }) => one);
+    const same = shown.length === this.list.children.length && shown.every((one, at) => one === this.list.children[at]);
+    if (!same && !this.dragging) this.list.replaceChildren(...shown);
+    for (const row of rows) row.update();
+    if (focused && focused !== document.activeElement && focused.isConnected) focused.focus();
+    if (this.wanted && this.rows.has(this.wanted)) this.rows.get(this.wanted).focus();
+    this.wanted = null;
+  }
+
+  rowOf(row) {
+    const known = this.rows.get(row.id);
+    if (known?.kind === row.kind) return known;
+    const made = new StackRow(this, row);
+    if (known?.element.contains(document.activeElement)) this.wanted = row.id;
+    if (known) this.drop(row.id, known);
+    this.rows.set(row.id, made);
+    return made;
+  }
+
+  drop(id, row) {
+    row.close();
+    if (this.rows.get(id) === row) this.rows.delete(id);
+  }
+
+  drawHead(linked, text) {
+    const { store } = this;
+    const loras = store.shown.filter(({ kind, name }) => kind === "lora" && name);
+    const off = loras.filter((row) => row.off).length;
+    const counts = [`${loras.length - off} on`, off ? `${off} off` : "", `strengths sum to ${store.told.total}`];
+    const told = loras.length ? counts.filter(Boolean).join(" · ") : EMPTY;
+    this.status.textContent = linked ? LINKED : told;
+    this.undo.hide(text);
+    this.undo.draw();
+  }
+
+  /** The advice; while the text is shown, what is wrong with its lines too. */
+  drawAdvice(linked, text) {
+    const { store } = this;
+    const errors = text ? store.told.lines.map(({ error }) => error).filter(Boolean) : [];
+    const advice = [...errors, ...store.told.advice, ...(this.host.more() ? [MORE] : [])];
+    const lines = linked ? [] : store.problem ? [store.problem] : advice;
+    const told = JSON.stringify(lines);
+    if (told === this.advised) return;
+    this.advised = told;
+    this.advice.hidden = !lines.length;
+    this.advice.classList.toggle("lb-ui-error", store.problem !== null);
+    this.advice.replaceChildren(...lines.map((line) => element("li", "", { textContent: line })));
+  }
+
+  // -- what is done -------------------------------------------------------------------------------------------------
+
+  toggleText() {
+    this.asText = !this.asText;
+    this.schedule();
+  }
+
+  add() {
+    const id = this.store.add();
+    this.draw();
+    this.rows.get(id).begin();
+  }
+
+  /** Put the focus where it is of use after a row is gone. */
+  leave(row) {
+    const shown = [...this.rows.values()].filter((other) => other.element.isConnected);
+    const order = [...this.list.children];
+    shown.sort((a, b) => order.indexOf(a.element) - order.indexOf(b.element));
+    const at = shown.indexOf(row);
+    const next = shown[at + 1] ?? shown[at - 1];
+    (next ? next.removeButton : this.addButton).focus();
+  }
+
+  /** Drag a row: it goes where the pointer is, and Escape puts it back. */
+  drag(row, event) {
+    if (event.button !== 0) return;
+    event.preventDefault();
+    event.stopPropagation(); // else the host drags the node
+    const life = new AbortController();
+    this.dragging = true; // the rows stay where the pointer put them, whatever is drawn meanwhile
+    const end = (drop) => {
+      life.abort();
+      this.dragging = false;
+      row.element.classList.remove("lb-stack-dragged");
+      const onto = this.store.shown[[...this.list.children].indexOf(row.element)];
+      if (drop && onto) this.store.drop(row.id, onto.id);
+      this.draw();
+    };
+    row.element.classList.add("lb-stack-dragged");
+    const on = (name, act) => window.addEventListener(name, act, { capture: true, signal: life.signal });
+    on("pointermove", (moved) => this.dragOver(row, moved));
+    on("pointerup", () => end(true));
+    on("pointercancel", () => end(false));
+    on("keydown", (key) => {
+      if (key.key !== "Escape") return;
+      key.stopPropagation();
+      end(false);
+    });
+  }
+
+  dragOver(row, { clientY }) {
+    const others = [...this.list.children].filter((other) => other !== row.element);
+    const after = others.find((other) => {
+      const { top, height } = other.getBoundingClientRect();
+      return clientY < top + height / 2;
+    });
+    if ((after ?? null) !== row.element.nextElementSibling) this.list.insertBefore(row.element, after ?? null);
+  }
+}

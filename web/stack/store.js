@@ -1,0 +1,230 @@
+/** What the list of LoRA Stack knows: the rows of the node's text, edits and their undoing, and what the server tells
+ * of them. No document and no host: the routes and the text are given to it. */
+
+import { StepStore } from "../common/store.js";
+import { changeRow, newRow, parseLine, parseText, switchRow, textOf, withMoved, withStep, withWholeLine } from
+  "./text.js";
+
+/** Milliseconds without another edit after which the server is asked, and the host told. */
+const ASK_MS = 250;
+const FRESH_MS = 3000;
+const NOTHING = { lines: [], files: {}, total: 0, start: "", advice: [] };
+
+export class StackStore extends StepStore {
+  /**
+   * @param {object} owner
+   * @param {(text: string) => Promise<object>} owner.ask the answer of POST /lora_bootstrap/stack
+   * @param {() => Promise<string[]>} owner.names the LoRAs that the host lists
+   * @param {(text: string) => void} owner.write puts the text into the node
+   * @param {() => void} owner.settled called when an edit is over
+   * @param {() => void} owner.changed called after every change of what the store tells
+   */
+  constructor(owner) {
+    super();
+    Object.assign(this, {
+      owner, rows: [], end: "\n", trailing: false, text: "", told: NOTHING, verdicts: new Map(), names: [], listed: 0,
+      problem: null, turn: 0, dirty: false, touched: new Set(),
+    });
+  }
+
+  /** Rows that are shown. */
+  get shown() {
+    return this.rows.filter(({ kind }) => kind !== "blank");
+  }
+
+  row(id) {
+    return this.rows.find((row) => row.id === id);
+  }
+
+  /** What the server said of a row's line, as far as it has. */
+  verdict(id) {
+    return this.verdicts.get(id);
+  }
+
+  /** What the server said of the one file that a row names; null if there is none. */
+  file(id) {
+    const name = this.verdict(id)?.loras[0]?.name;
+    return name ? this.told.files[name] : null;
+  }
+
+  // -- the text -----------------------------------------------------------------------------------------------------
+
+  /** Take over the node's text, which may have been changed elsewhere. */
+  read(text) {
+    if (text === this.text) return;
+    Object.assign(this, parseText(text), { text, past: [], future: [], verdicts: new Map(), touched: new Set() });
+    this.askSoon(0);
+    this.owner.changed();
+  }
+
+  /**
+   * Change the rows, as one step of undoing.
+   * @param {string} label what was done, for whoever undoes it
+   * @param {(rows: object[]) => object[]} change
+   * @param {string|null} field an edit of the same field right after goes on with the step
+   */
+  edit(label, change, field = null) {
+    const before = this.rows;
+    const rows = change(before);
+    if (rows === before) return false;
+    const last = this.past[this.past.length - 1];
+    if (!(field && last?.field === field && !this.future.length)) this.record({ label, field, rows: before });
+    this.take(rows);
+    return true;
+  }
+
+  take(rows) {
+    this.rows = rows;
+    this.text = textOf(this);
+    this.dirty = true;
+    this.owner.write(this.text);
+    this.askSoon();
+    this.owner.changed();
+  }
+
+  /** The next edit is another step, whatever field it is of. */
+  seal() {
+    const last = this.past[this.past.length - 1];
+    if (last) last.field = null;
+  }
+
+  /** What it was before is what going the other way leads to. */
+  moveStep(step, from, to) {
+    super.moveStep({ ...step, field: null, rows: this.rows }, from, to);
+  }
+
+  repeatStep({ rows }) {
+    this.take(rows);
+    return true;
+  }
+
+  // -- edits --------------------------------------------------------------------------------------------------------
+
+  /** Put a value into one row. @param {string} label @param {object} change fields of the row */
+  set(id, label, change) {
+    const [field] = Object.keys(change);
+    this.touched.add(id);
+    return this.edit(label, (rows) => this.replaceRow(rows, id, (row) => changeRow(row, change)), `${id}.${field}`);
+  }
+
+  /** Write a line that is no LoRA's anew. */
+  setLine(id, raw) {
+    this.touched.add(id);
+    const written = (row) => ({ ...row, raw });
+    return this.edit("changing a line", (rows) => this.replaceRow(rows, id, written), `${id}.raw`);
+  }
+
+  /** The field is left: a line that has become a LoRA's is one, and a name that was typed as a line. */
+  settle(id) {
+    const row = this.row(id);
+    if (row && row.kind !== "lora") this.become(id, { ...row, ...newRow(parseLine(row.raw)), id });
+    else if (row) this.become(id, withWholeLine(row));
+    this.seal();
+  }
+
+  become(id, next) {
+    const row = this.row(id);
+    if (row.kind === next.kind && row.name === next.name) return;
+    const rows = this.replaceRow(this.rows, id, () => next);
+    if (row.raw !== next.raw) return this.edit("reading a line", () => rows);
+    this.rows = rows; // the text is the same
+    this.owner.changed();
+  }
+
+  toggle(id) {
+    const row = this.row(id);
+    this.touched.add(id);
+    return this.edit(`switching ${row.name} ${row.off ? "on" : "off"}`,
+      (rows) => this.replaceRow(rows, id, switchRow));
+  }
+
+  /** Add a row without a name below all others. @returns {number} its id */
+  add() {
+    const row = newRow({ strength: String(this.told.start) });
+    this.touched.add(row.id);
+    this.edit("adding a LoRA", (rows) => [...rows, row]);
+    return row.id;
+  }
+
+  remove(id) {
+    const { name, kind } = this.row(id);
+    return this.edit(`removing ${kind === "lora" ? name || "a LoRA" : "a line"}`,
+      (rows) => rows.filter((row) => row.id !== id));
+  }
+
+  /** Move a row before or after the next one. */
+  move(id, by) {
+    return this.edit("moving a row", (rows) => withStep(rows, id, by));
+  }
+
+  /** Put a row into the place of another. */
+  drop(id, onto) {
+    if (id === onto || !this.row(onto)) return false;
+    return this.edit("moving a row", (rows) => withMoved(rows, id, rows.findIndex((row) => row.id === onto)));
+  }
+
+  replaceRow(rows, id, change) {
+    return rows.map((row) => (row.id === id ? change(row) : row));
+  }
+
+  // -- the server ---------------------------------------------------------------------------------------------------
+
+  askSoon(delay = ASK_MS) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.ask(), delay);
+  }
+
+  /** Ask nothing more; answers on their way are of no use any more. */
+  stop() {
+    clearTimeout(this.timer);
+    this.turn += 1;
+  }
+
+  /** Ask the server about the text as it is. Never throws. */
+  async ask() {
+    const turn = (this.turn += 1);
+    const asked = this.rows;
+    if (this.dirty) this.owner.settled();
+    this.dirty = false;
+    try {
+      const told = await this.owner.ask(this.text);
+      if (turn !== this.turn) return;
+      this.told = told;
+      this.problem = null;
+      this.verdicts = new Map(asked.map(({ id }, index) => [id, told.lines[index]]));
+      this.reconsider();
+    } catch (error) {
+      if (turn !== this.turn) return;
+      this.problem = error.message;
+    }
+    this.owner.changed();
+  }
+
+  /** Read again the lines of which only the server can tell what they are, but none that was edited here. */
+  reconsider() {
+    this.rows = this.rows.map((row) => {
+      const verdict = this.verdict(row.id);
+      if (!verdict || this.touched.has(row.id) || !row.raw.trim()) return row;
+      return { ...row, ...parseLine(row.raw, { on: !verdict.off, named: Boolean(verdict.loras[0]?.name) }) };
+    });
+  }
+
+  /** Look what the host lists, unless that was just done. Never throws. */
+  list() {
+    if (Date.now() - this.listed >= FRESH_MS) {
+      this.listed = Date.now();
+      this.listing = this.owner.names().then((names) => {
+        this.names = names;
+      }, () => {
+        this.listed = 0; // the server is away: the next time
+      });
+    }
+    return this.listing;
+  }
+
+  /** The host's LoRAs may be others now. */
+  refresh() {
+    this.listed = 0;
+    this.askSoon(0);
+  }
+}

@@ -1,0 +1,198 @@
+/** A sweep as a table: which of its axes are rows and columns, what the others show, and the cell at each place. Pure
+ * functions. Loaded alone, it does nothing. */
+
+const OF_THE_LORA = ["checkpoint", "strength"];
+/** Which axes are taken for columns and rows where nobody has chosen, the most fitting first. */
+const COLUMNS = ["strength", "seed", "prompt", "checkpoint", "base", "stack"];
+const ROWS = ["stack", "checkpoint", "prompt", "seed", "base", "strength"];
+export const NO_LORA = "no LoRA";
+
+/** What axes are called. */
+export const TITLES = {
+  base: "Base model", checkpoint: "Checkpoint", stack: "The other LoRA", strength: "Strength", prompt: "Prompt",
+  seed: "Seed",
+};
+
+const isOfLora = (name) => OF_THE_LORA.includes(name);
+
+/**
+ * What is shown where nobody has chosen: rows, columns, and the first choice of each other axis.
+ * @param {{name: string, choices: string[]}[]} axes
+ * @param {object} [wanted] a view whose axes and choices are kept where there are such
+ */
+export function viewOf(axes, wanted = {}) {
+  const long = (name) => axes.some((axis) => axis.name === name && axis.choices.length > 1);
+  const there = (name) => axes.some((axis) => axis.name === name);
+  const first = (names, not) => names.find((name) => long(name) && name !== not) ??
+    names.find((name) => there(name) && name !== not) ?? null;
+  const columns = there(wanted.columns) ? wanted.columns : first(COLUMNS, there(wanted.rows) ? wanted.rows : null);
+  const rows = there(wanted.rows) && wanted.rows !== columns ? wanted.rows : first(ROWS, columns);
+  const page = ({ name, choices }) => {
+    const place = wanted.pages?.[name];
+    return place === null ? null : Math.min(place ?? 0, choices.length - 1);
+  };
+  return { rows, columns, pages: Object.fromEntries(axes.map((axis) => [axis.name, page(axis)])) };
+}
+
+/** The view with another axis for a side ("rows" or "columns"); the other side gives way by taking its place. */
+export function turnView(view, side, name) {
+  const other = side === "rows" ? "columns" : "rows";
+  return { ...view, [other]: view[other] === name ? view[side] : view[other], [side]: name };
+}
+
+/** The axis whose lines begin with the pictures without the LoRA: one of the LoRA's, columns rather than rows. */
+function noLoraAxis(sweep, { rows, columns }) {
+  if (!sweep.without || !sweep.axes.some(({ name }) => isOfLora(name))) return null;
+  return [columns, rows].find(isOfLora) ?? sweep.axes.find(({ name }) => isOfLora(name)).name;
+}
+
+/** What can be chosen on an axis: [{choice: number|null (without the LoRA), label}]. */
+export function choicesOn(sweep, view, name) {
+  const axis = sweep.axes.find((one) => one.name === name);
+  if (!axis) return [{ choice: 0, label: "" }];
+  const all = axis.choices.map((label, choice) => ({ choice, label }));
+  return noLoraAxis(sweep, view) === name ? [{ choice: null, label: NO_LORA }, ...all] : all;
+}
+
+/** A sweep's cells by their places. */
+export function byPlace(cells) {
+  return new Map(cells.map((cell) => [cell.at.join(), cell]));
+}
+
+/** The place of the same picture without the LoRA. */
+export const withoutLora = (axes, at) => at.map((place, index) => (isOfLora(axes[index].name) ? null : place));
+
+/** A sweep as rows and columns. */
+export class Table {
+  /**
+   * @param {object} sweep as the route tells it
+   * @param {Map<string, object>} places its cells, as `byPlace` has them
+   * @param {{rows: string|null, columns: string|null, pages: Object<string, number|null>}} view
+   * @param {((cell: object) => boolean)|null} fits which cells are shown; lines without any are left out. null: all
+   */
+  constructor(sweep, places, view, fits = null) {
+    Object.assign(this, { sweep, places, view, fits, none: noLoraAxis(sweep, view) });
+    this.rows = choicesOn(sweep, view, view.rows);
+    this.columns = choicesOn(sweep, view, view.columns);
+    if (fits) this.leaveOut();
+    this.known = new Map(); // a cell's place on the axes → {row, column}
+    this.rows.forEach((_, row) => this.columns.forEach((__, column) => {
+      const place = this.cell(row, column)?.at.join();
+      if (place !== undefined && !this.known.has(place)) this.known.set(place, { row, column });
+    }));
+  }
+
+  leaveOut() {
+    const { rows, columns } = this;
+    const shown = rows.map((_, row) => columns.map((__, column) => Boolean(this.cell(row, column))));
+    this.rows = rows.filter((_, row) => shown[row].some(Boolean));
+    this.columns = columns.filter((_, column) => shown.some((line) => line[column]));
+  }
+
+  /** The cell that fits at a place of the table, or null. */
+  cell(row, column) {
+    const cell = this.any(this.rows[row], this.columns[column]);
+    return cell && (!this.fits || this.fits(cell)) ? cell : null;
+  }
+
+  any(row, column) {
+    if (!row || !column) return null;
+    const { axes } = this.sweep;
+    const { rows, columns, pages } = this.view;
+    let bare = false;
+    const at = axes.map(({ name }) => {
+      const place = name === rows ? row.choice : name === columns ? column.choice : pages[name] ?? null;
+      if (place === null && name === this.none) bare = true;
+      return place ?? 0;
+    });
+    return this.places.get((bare ? withoutLora(axes, at) : at).join()) ?? null;
+  }
+
+  /** How many cells are shown. */
+  get count() {
+    return this.known.size;
+  }
+
+  /** {row, column} of a cell, the first where it is shown more than once; null if it is not shown. */
+  find(cell) {
+    return this.known.get(cell.at.join()) ?? null;
+  }
+
+  /** The next place with a cell from one in a direction, or null. */
+  next({ row, column }, down, across) {
+    for (let r = row + down, c = column + across; this.rows[r] && this.columns[c]; r += down, c += across) {
+      if (this.cell(r, c)) return { row: r, column: c };
+    }
+    return null;
+  }
+}
+
+/** The view that shows a cell: the other axes as the cell has them. */
+export function viewShowing(sweep, view, cell) {
+  const pages = { ...view.pages };
+  const shown = [view.rows, view.columns];
+  sweep.axes.forEach(({ name }, index) => {
+    if (shown.includes(name)) return;
+    const none = noLoraAxis(sweep, view) === name;
+    if (cell.at[index] !== null || none) pages[name] = cell.at[index];
+  });
+  return { ...view, pages };
+}
+
+/** The cell of another sweep at the same place: by the labels of its axes, else by their order. */
+export function sameIn(other, places, sweep, cell) {
+  const at = other.axes.map(({ name, choices }) => {
+    const index = sweep.axes.findIndex((axis) => axis.name === name);
+    const place = index < 0 ? 0 : cell.at[index];
+    if (place === null) return null;
+    const found = index < 0 ? 0 : choices.indexOf(sweep.axes[index].choices[place]);
+    return found >= 0 ? found : Math.min(place, choices.length - 1);
+  });
+  const bare = other.axes.some(({ name }, index) => isOfLora(name) && at[index] === null) || (cell.lora === "" &&
+    other.without);
+  return places.get((bare ? withoutLora(other.axes, at) : at).join()) ?? null;
+}
+
+const SHOWN = {
+  all: () => true,
+  "not hidden": (cell, marks) => !marks.hidden.has(cell.key),
+  failed: (cell) => cell.state === "failed",
+};
+/** What can be shown, by its name. */
+export const SHOWN_NAMES = Object.keys(SHOWN);
+
+/** Which cells fit what is to be shown and the words typed; null where all do. */
+export function makeFilter(shown, typed, marks) {
+  const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
+  if (shown === "all" && !words.length) return null;
+  return (cell) => SHOWN[shown](cell, marks) && words.every((word) => (cell.prompt ?? "").toLowerCase().includes(word));
+}
+
+/** A score row of a sweep for a cell, or null. */
+export function scoreOf(sweep, cell) {
+  const at = (name) => {
+    const index = sweep.axes.findIndex((axis) => axis.name === name);
+    return index < 0 ? 0 : cell.at[index];
+  };
+  const [base, checkpoint, strength] = ["base", "checkpoint", "strength"].map(at);
+  return sweep.scores?.rows?.find((row) =>
+    row.base === base && row.checkpoint === checkpoint && row.strength === strength) ?? null;
+}
+
+/** The row that is recommended, or null. */
+export function recommendedRow(sweep) {
+  const index = sweep.scores?.recommended;
+  return Number.isInteger(index) ? sweep.scores.rows[index] ?? null : null;
+}
+
+/** A cell in words: what its place is called on each axis with more than one choice. */
+export function nameOf(sweep, cell) {
+  const bare = cell.at.includes(null);
+  const words = sweep.axes.map(({ name, choices }, index) => {
+    if (bare && isOfLora(name)) return "";
+    if (choices.length === 1) return "";
+    const label = choices[cell.at[index]];
+    return name === "checkpoint" || name === "prompt" ? label : `${name} ${label}`;
+  });
+  return [bare ? NO_LORA : "", ...words].filter(Boolean).join(" · ") || cell.prompt || cell.key;
+}

@@ -1,0 +1,233 @@
+/** One cell of a sweep at close sight, beside the same one without the LoRA or of another sweep, with all that is known
+ * of it and what can be done with it. Loaded alone, it does nothing. */
+
+import { Choice } from "../common/choice.js";
+import { button, element, field, makeTerms } from "../common/dom.js";
+import { FittedPicture } from "../common/picture.js";
+import { nameOf } from "./axes.js";
+
+/** What is measured, and what it is called. */
+const SCORES = {
+  likeness: "likeness", prompt: "keeps to the prompt", diversity: "diversity", copies: "copies", burn: "burn",
+  validation: "validation", score: "score",
+};
+const STATES = { failed: "It failed", missing: "It is not made yet" };
+const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+/** What a picture may be compared with. */
+const BESIDE = { bare: "no LoRA", other: "the other sweep", none: "nothing" };
+
+const shown = (value) => (typeof value === "number" ? String(Math.round(value * 1000) / 1000) : String(value));
+const isTold = (value) => value !== null && value !== undefined && value !== "" && value.length !== 0;
+
+/** Rows for a list of facts: [what, value]. */
+function factRows(sweep, cell) {
+  const { shared } = sweep;
+  const base = sweep.axes.findIndex(({ name }) => name === "base");
+  const checkpoint = [isTold(cell.step) && `step ${cell.step}`, isTold(cell.epoch) && `epoch ${cell.epoch}`];
+  const named = [
+    ["prompt", cell.prompt], ["LoRA", cell.lora || "none"], ["strength", cell.lora ? cell.strength : null],
+    ["run", cell.run], ["checkpoint", checkpoint.filter(Boolean).join(", ")], ["seed", cell.seed],
+    ["base", sweep.axes[base]?.choices[cell.at[base]] ?? cell.base],
+  ];
+  const known = ["prompt", "lora", "strength", "run", "step", "epoch", "seed", "base"];
+  const others = Object.entries({ ...shared, ...cell.more }).filter(([name]) => !known.includes(name));
+  const plain = others.map(([name, value]) =>
+    [name.replaceAll("_", " "), value && typeof value === "object" ? JSON.stringify(value) : value]);
+  return [...named, ...plain].filter(([, value]) => isTold(value)).map(([what, value]) => [what, shown(value)]);
+}
+
+export class SweepCell {
+  /**
+   * @param {object} viewer `actions` as the host gives them, `other(cell)`: the same cell of the sweep beside it,
+   *   `best(cell)`, `hide(cell)`, `step(down, across)`, `picture(address)`, `use(cell, name)`, `say(text)`,
+   *   `returnToPlane()`
+   */
+  constructor(viewer) {
+    this.viewer = viewer;
+    this.cell = null;
+    this.beside = "bare";
+    this.element = element("div", "lb-sweep-close", { hidden: true });
+    this.element.setAttribute("role", "group");
+    this.element.setAttribute("aria-label", "One cell");
+    this.element.append(this.buildHead(), this.buildStage(), this.buildSide());
+    this.element.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  buildHead() {
+    const { viewer } = this;
+    this.title = element("span", "lb-ui-status");
+    this.back = button("Back", "Back to all cells (Esc)", () => this.leave());
+    this.bestButton = button("Best", "Mark it as the best (B)", () => viewer.best(this.cell));
+    this.hideButton = button("Hide", "Hide it (H)", () => viewer.hide(this.cell));
+    this.loadButton = button("Load workflow", "Open the graph that made it", () => viewer.loadWorkflow(this.cell));
+    this.copyButton = button("Copy prompt", "Copy its prompt", () => viewer.copyPrompt(this.cell));
+    this.besideChoice = new Choice("Beside it", (value) => this.compare(value));
+    const head = element("div", "lb-ui-head");
+    head.append(this.back, this.title, this.besideChoice.element, this.bestButton, this.hideButton, this.copyButton,
+      this.loadButton);
+    return head;
+  }
+
+  buildStage() {
+    this.own = this.buildPicture("lb-sweep-own");
+    this.other = this.buildPicture("lb-sweep-other");
+    this.own.frame.element.tabIndex = -1;
+    this.stage = element("div", "lb-sweep-stage");
+    this.stage.append(this.own.element, this.other.element);
+    return this.stage;
+  }
+
+  buildPicture(className) {
+    const figure = element("figure", `lb-sweep-figure ${className}`);
+    const frame = new FittedPicture("");
+    const word = element("p", "lb-sweep-failure");
+    const caption = element("figcaption", "lb-ui-name");
+    figure.append(frame.element, word, caption);
+    return { element: figure, frame, word, caption };
+  }
+
+  buildSide() {
+    this.side = element("div", "lb-ui-side lb-sweep-side");
+    this.scoreTitle = element("p", "lb-sweep-verdict");
+    this.scores = element("dl", "lb-ui-terms");
+    this.facts = element("dl", "lb-ui-terms");
+    this.asField = field("text", "lb-sweep-as", "Name of the LoRA file", "name");
+    this.asField.maxLength = 120;
+    this.asField.addEventListener("keydown", (event) => event.key === "Enter" && this.use());
+    const title = "Copy its LoRA to ComfyUI's LoRAs, and mark it as the best";
+    this.useButton = button("Use this one", title, () => this.use());
+    this.used = element("p", "lb-sweep-used");
+    this.used.setAttribute("role", "status");
+    const use = element("div", "lb-sweep-use");
+    use.append(this.asField, this.useButton, this.used);
+    this.usePlace = use;
+    this.side.append(this.scoreTitle, this.scores, use, this.facts);
+    return this.side;
+  }
+
+  // -- opening and closing ------------------------------------------------------------------------------------------
+
+  get isOpen() {
+    return this.cell !== null;
+  }
+
+  get store() {
+    return this.viewer.pane.store;
+  }
+
+  open(cell) {
+    this.element.hidden = false;
+    for (const { frame } of [this.own, this.other]) frame.open();
+    this.show(cell);
+    this.bestButton.focus({ preventScroll: true });
+  }
+
+  leave() {
+    this.close();
+    this.viewer.returnToPlane();
+  }
+
+  close() {
+    if (!this.isOpen) return;
+    this.cell = null;
+    this.element.hidden = true;
+    for (const { frame } of [this.own, this.other]) frame.close();
+  }
+
+  // -- drawing ------------------------------------------------------------------------------------------------------
+
+  show(cell) {
+    this.cell = cell;
+    this.asField.value = "";
+    this.used.textContent = "";
+    this.draw();
+    this.viewer.say(this.title.textContent);
+  }
+
+  /** Draw what the store knows of the cell now. */
+  draw() {
+    if (!this.isOpen) return;
+    const { store, viewer } = this;
+    this.cell = store.places.get(this.cell.at.join()) ?? this.cell;
+    const { cell } = this;
+    const marks = [store.isBest(cell) && "best", store.isRecommended(cell) && "recommended",
+      store.isHidden(cell) && "hidden"].filter(Boolean);
+    this.title.textContent = [nameOf(store.sweep, cell), ...marks].join(" · ");
+    this.bestButton.setAttribute("aria-pressed", String(store.isBest(cell)));
+    this.hideButton.setAttribute("aria-pressed", String(store.isHidden(cell)));
+    this.drawPicture(this.own, cell, nameOf(store.sweep, cell));
+    this.drawBeside(cell);
+    this.drawScore(store.score(cell));
+    this.facts.replaceChildren(...makeTerms(factRows(store.sweep, cell)));
+    this.usePlace.hidden = !cell.lora;
+    this.asField.placeholder = cell.run ? `${cell.run}` : "name";
+    this.loadButton.disabled = cell.state !== "done" || !viewer.actions.loadWorkflow;
+    this.copyButton.disabled = !cell.prompt;
+  }
+
+  drawPicture({ element: figure, frame, word, caption }, cell, name) {
+    figure.dataset.state = cell.state;
+    frame.element.hidden = cell.state !== "done";
+    word.hidden = cell.state === "done";
+    word.textContent = cell.state === "done" ? "" : [STATES[cell.state], cell.error].filter(Boolean).join(": ");
+    if (cell.state === "done") frame.show(this.viewer.picture(cell.full), name);
+    caption.textContent = caption.title = name;
+  }
+
+  /** What it can be compared with, and the picture of it. */
+  drawBeside(cell) {
+    const others = { bare: this.store.bare(cell), other: this.viewer.other(cell), none: null };
+    const names = Object.keys(BESIDE).filter((name) => name === "none" || others[name]);
+    const beside = names.includes(this.beside) ? this.beside : names[0];
+    this.besideChoice.show(names.map((value) => ({ value, label: BESIDE[value] })), beside);
+    this.besideChoice.element.hidden = names.length < 2;
+    const other = others[beside];
+    this.other.element.hidden = !other;
+    if (!other) return;
+    const called = `${this.viewer.otherTitle()}: ${nameOf(this.store.sweep, cell)}`;
+    const name = beside === "bare" ? "without the LoRA" : called;
+    this.drawPicture(this.other, other, name);
+  }
+
+  compare(beside) {
+    this.beside = beside;
+    this.draw();
+  }
+
+  drawScore(row) {
+    this.scoreTitle.hidden = !row;
+    this.scores.hidden = !row;
+    if (!row) return;
+    const gates = row.gates?.length ? `breaks ${row.gates.join(", ")}` : "";
+    const told = [row.label, row.verdict, gates, row.advice].filter(Boolean).join(" · ");
+    this.scoreTitle.textContent = told;
+    this.scoreTitle.dataset.verdict = row.verdict ?? "";
+    this.scores.replaceChildren(...makeTerms(Object.entries(SCORES).map(([name, title]) =>
+      [title, typeof row[name] === "number" ? row[name].toFixed(2) : "not measured"])));
+  }
+
+  // -- doing --------------------------------------------------------------------------------------------------------
+
+  async use() {
+    const { cell } = this;
+    this.useButton.disabled = true;
+    const { text, failed } = await this.viewer.use(cell, this.asField.value.trim());
+    this.useButton.disabled = false;
+    if (this.cell?.at.join() !== cell.at.join()) return;
+    this.used.textContent = text;
+    this.used.classList.toggle("lb-ui-error", failed);
+  }
+
+  key(event) {
+    const typing = event.target.matches("input:is([type=text], [type=search])");
+    if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+    const arrow = ARROWS[event.key];
+    const key = event.key.toLowerCase();
+    if (arrow) this.viewer.step(...arrow);
+    else if (key === "b") this.viewer.best(this.cell);
+    else if (key === "h") this.viewer.hide(this.cell);
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+}

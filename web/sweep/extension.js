@@ -1,0 +1,52 @@
+/** The panel of sweeps on the nodes that make or score them, and the viewer that it opens. */
+
+import { findFeeder, inputValue } from "../common/graph.js";
+import { app } from "../common/host.js";
+import { addPanelWidget, followNode, linkStyles, redrawNode, rememberOnNode } from "../common/mount.js";
+import { isToldOf, sweepName, toRemember } from "./node.js";
+import { SweepPanel } from "./panel.js";
+import { openSweepViewer } from "./viewer.js";
+
+const RECOMMENDS = "LoraBootstrap_ScoreSweep";
+const NODES = ["LoraBootstrap_StrengthGrid", "LoraBootstrap_CheckpointSweep", "LoraBootstrap_ComposeGrid",
+  "LoraBootstrap_RefineStrengths", RECOMMENDS];
+/** The node's property that names its sweep, for where the graph alone does not tell. */
+const PROPERTY = "sweep";
+const WIDTH = 360;
+
+const ACTIONS = {
+  loadWorkflow: (file) => app.handleFile(file),
+  refreshed: () => app.refreshComboInNodes?.(),
+};
+
+app.registerExtension({
+  name: "lora_bootstrap.sweep",
+  setup: () => linkStyles(import.meta.url, "../common/base.css", "sweep.css"),
+  nodeCreated(node) {
+    if (NODES.includes(node.comfyClass)) addPanel(node);
+  },
+});
+
+function addPanel(node) {
+  const panel = new SweepPanel({
+    where: () => sweepName(node, { inputValue, findFeeder }),
+    own: (told) => {
+      const own = isToldOf(node, told);
+      if (own) rememberSweep(node, told.name);
+      return own;
+    },
+    recommends: node.comfyClass === RECOMMENDS,
+    resized: () => redrawNode(node),
+    view: (name) => openSweepViewer(name, ACTIONS),
+  });
+  addPanelWidget(node, "sweep_panel", panel, WIDTH);
+  followNode(node, panel, { widgets: ["name"], executed: (told) => showRun(node, panel, told) });
+}
+
+/** The node ran: remember its sweep, and show what became of it. */
+function showRun(node, panel, told) {
+  if (told?.sweep) rememberSweep(node, told.sweep);
+  panel.showResult();
+}
+
+const rememberSweep = (node, name) => rememberOnNode(node, PROPERTY, toRemember(node, name, inputValue));

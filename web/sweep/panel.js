@@ -1,0 +1,140 @@
+/** What a node shows of its sweep: how far it is, small pictures, what is recommended, and the way to the viewer. It
+ * knows sweeps, not the host's graph; extension.js tells it which to show. Loaded alone, it does nothing. */
+
+import { ProgressBar } from "../common/bar.js";
+import { button, element, showNote } from "../common/dom.js";
+import { EVENTS, hostUrl, listen } from "../common/host.js";
+import { Panel } from "../common/panel.js";
+import { progressText } from "./node.js";
+import { fetchSummary } from "./routes.js";
+
+/** Pixels it needs: a line and a button before there are pictures, then a row of them too. */
+const HEIGHT = { idle: 76, pictures: 172 };
+/** So many times as long as the route's last answer took passes before the next question. */
+const PATIENCE = 4;
+/** Pictures that are shown where there is no sheet. */
+const FEW = 6;
+
+export class SweepPanel extends Panel {
+  /**
+   * @param {object} host
+   * @param {() => string|null} host.where the name of the sweep to show
+   * @param {(told: object) => boolean} host.own whether an event is of this node; it then remembers the sweep's name
+   * @param {boolean} host.recommends whether to show what is recommended
+   * @param {() => void} host.resized called when the panel needs another height
+   * @param {(name: string|null) => void} host.view opens the viewer
+   */
+  constructor(host) {
+    super(host, PATIENCE);
+    Object.assign(this, { name: null, summary: null, told: null });
+    this.build();
+  }
+
+  build() {
+    this.buildBody("lb-ui lb-sweep-panel", "Sweep");
+    this.status = element("span", "lb-ui-status");
+    this.status.setAttribute("aria-live", "polite");
+    const view = () => this.host.view(this.host.where());
+    this.openButton = button("Open viewer", "See the sweeps in the whole window", view);
+    this.bar = new ProgressBar("Cells made");
+    const head = element("div", "lb-ui-head lb-sweep-panel-head");
+    head.append(this.status, this.openButton, this.bar.element);
+    this.strip = element("div", "lb-sweep-strip");
+    this.body.append(head, this.note, this.strip);
+    this.showHeight();
+  }
+
+  // -- life ---------------------------------------------------------------------------------------------------------
+
+  begin(signal) {
+    listen({
+      [EVENTS.cells]: (told) => this.showMaking(told),
+      [EVENTS.back]: () => this.ask(),
+      [EVENTS.graph]: () => this.lookSoon(),
+    }, signal);
+  }
+
+  async askRoute() {
+    const name = this.host.where();
+    if (name !== this.name) Object.assign(this, { name, summary: null, told: null });
+    try {
+      const summary = name ? await fetchSummary(name) : null;
+      if (name !== this.name) return;
+      Object.assign(this, { summary, problem: null });
+    } catch (error) {
+      this.problem = `Cannot read sweep ${name}: ${error.message}`;
+    }
+    this.schedule();
+  }
+
+  /** Cells were made. */
+  showMaking(told) {
+    const own = this.host.own(told);
+    if (!own && told.name !== this.host.where()) return;
+    if (told.name !== this.name) Object.assign(this, { name: told.name, summary: null });
+    this.told = told.done + told.failed < told.total ? told : null;
+    this.ask();
+    this.schedule();
+  }
+
+  /** The node ran. */
+  showResult() {
+    this.told = null;
+    this.ask();
+  }
+
+  minHeight() {
+    return this.pictures().length ? HEIGHT.pictures : HEIGHT.idle;
+  }
+
+  // -- drawing ------------------------------------------------------------------------------------------------------
+
+  /** Addresses of what is shown small: the first sheet once all is made, else what was made last. */
+  pictures() {
+    const { summary } = this;
+    if (!summary) return [];
+    const whole = summary.sheets.length && summary.done + summary.failed >= summary.cells && !this.told;
+    return whole ? summary.sheets.slice(0, 1) : summary.latest.slice(0, FEW);
+  }
+
+  draw() {
+    const { summary, told } = this;
+    const counts = told ?? (summary && { done: summary.done, failed: summary.failed, total: summary.cells });
+    this.status.textContent = counts ? progressText(counts) : this.idleText();
+    this.bar.element.hidden = !counts;
+    if (counts) this.drawBar(counts);
+    const text = this.problem ?? this.advice();
+    showNote(this.note, text, this.problem !== null);
+    this.note.title = text;
+    this.drawPictures();
+    this.showHeight();
+  }
+
+  idleText() {
+    return this.name ? `Run to make sweep ${this.name}.` : "Run to make its cells.";
+  }
+
+  advice() {
+    const { summary } = this;
+    return this.host.recommends && summary?.recommended ? `Recommended: ${summary.recommended}. ${summary.why}` : "";
+  }
+
+  drawBar({ done, failed, total }) {
+    this.bar.show(done + failed, total, progressText({ done, failed, total }));
+  }
+
+  /** The pictures open the viewer too. */
+  drawPictures() {
+    const pictures = this.pictures();
+    const key = pictures.join();
+    if (key === this.drawn) return;
+    this.drawn = key;
+    this.strip.hidden = !pictures.length;
+    this.strip.classList.toggle("lb-sweep-one", pictures.length === 1);
+    this.strip.replaceChildren(...pictures.map((address) => {
+      const image = element("img", "lb-sweep-small", { src: hostUrl(address), alt: "", draggable: false });
+      image.addEventListener("click", () => this.host.view(this.host.where()));
+      return image;
+    }));
+  }
+}

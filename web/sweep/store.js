@@ -1,0 +1,184 @@
+/** What the viewer knows of a sweep: its cells, the marks by hand, their undoing, and saving them. No document and no
+ * host: the routes are given to it. */
+
+import { Store } from "../common/store.js";
+import { byPlace, recommendedRow, scoreOf, withoutLora } from "./axes.js";
+
+const marksOf = ({ marks }) => ({ best: marks.best?.key ?? null, hidden: new Set(marks.hidden) });
+const copyOf = ({ best, hidden }) => ({ best, hidden: new Set(hidden) });
+
+/** Steps: what each kind does to marks, and how it is taken back. */
+const STEPS = {
+  best: {
+    perform: (marks, { to }) => Object.assign(marks, { best: to }),
+    inverse: ({ from, to, ...step }) => ({ ...step, from: to, to: from }),
+    changes: (marks, { to }) => marks.best !== to,
+  },
+  hidden: {
+    perform: (marks, { key, to }) => marks.hidden[to ? "add" : "delete"](key),
+    inverse: ({ to, ...step }) => ({ ...step, to: !to }),
+    changes: (marks, { key, to }) => marks.hidden.has(key) !== to,
+  },
+};
+
+export class SweepStore extends Store {
+  /**
+   * @param {object} routes
+   * @param {(name: string) => Promise<object|null>} routes.fetch as `GET /lora_bootstrap/sweep` tells it; null where
+   *   there is none
+   * @param {(body: object) => Promise<{revision: number}>} routes.save which outlives the page
+   * @param {() => void} changed called after every change of what the store tells
+   */
+  constructor(routes, changed) {
+    super(routes, changed, 0);
+  }
+
+  forget() {
+    super.forget();
+    Object.assign(this, {
+      name: null, sweep: null, places: new Map(), marks: { best: null, hidden: new Set() }, saved: null, pending: [],
+    });
+  }
+
+  // -- reading ------------------------------------------------------------------------------------------------------
+
+  get key() {
+    return this.sweep ? [this.name] : null;
+  }
+
+  reportReading(error, name) {
+    this.problem = `Cannot read sweep ${name}: ${error.message}`;
+  }
+
+  beginEmpty(name) {
+    this.forget();
+    this.problem = `There is no sweep ${name}.`;
+  }
+
+  begin(fresh, name) {
+    this.forget();
+    this.name = name;
+    this.merge(fresh);
+  }
+
+  merge(fresh) {
+    Object.assign(this, { sweep: fresh, places: byPlace(fresh.cells), saved: marksOf(fresh) });
+    Object.assign(this, { revision: fresh.revision, scores: new Map() });
+    this.restore();
+  }
+
+  /** What is shown: what the server has, and what is not saved yet. */
+  restore() {
+    this.marks = copyOf(this.saved);
+    for (const step of this.pending) STEPS[step.kind].perform(this.marks, step);
+    this.version += 1;
+  }
+
+  get cells() {
+    return this.sweep?.cells ?? [];
+  }
+
+  /** {total, done, failed} of its pictures, each counted once. */
+  get counts() {
+    const states = new Map(this.cells.map(({ key, state }) => [key, state]));
+    const of = (state) => [...states.values()].filter((one) => one === state).length;
+    return { total: states.size, done: of("done"), failed: of("failed") };
+  }
+
+  /** The same picture without the LoRA, or null. */
+  bare(cell) {
+    const found = this.sweep.without ? this.places.get(withoutLora(this.sweep.axes, cell.at).join()) : null;
+    return found && found !== cell ? found : null;
+  }
+
+  score(cell) {
+    const place = cell.at.join();
+    if (!this.scores.has(place)) this.scores.set(place, scoreOf(this.sweep, cell));
+    return this.scores.get(place);
+  }
+
+  isRecommended(cell) {
+    const row = this.score(cell);
+    return row !== null && row === recommendedRow(this.sweep);
+  }
+
+  isBest(cell) {
+    return this.marks.best === cell.key;
+  }
+
+  isHidden(cell) {
+    return this.marks.hidden.has(cell.key);
+  }
+
+  // -- marking ------------------------------------------------------------------------------------------------------
+
+  /** Mark a cell as the best; the best one is so no more. */
+  toggleBest(cell, called) {
+    const to = this.isBest(cell) ? null : cell.key;
+    return this.mark({ kind: "best", from: this.marks.best, to, label: to ? `${called} as the best` : "no best" });
+  }
+
+  toggleHidden(cell, called) {
+    const to = !this.isHidden(cell);
+    return this.mark({ kind: "hidden", key: cell.key, to, label: `${to ? "hiding" : "showing"} ${called}` });
+  }
+
+  mark(step) {
+    this.record(step);
+    this.perform(step);
+    return step;
+  }
+
+  /** Do a step, and save it at once. */
+  perform(step) {
+    STEPS[step.kind].perform(this.marks, step);
+    this.pending.push(step);
+    this.notice = null;
+    this.version += 1;
+    this.flush();
+    this.changed();
+  }
+
+  repeatStep(step, way) {
+    const next = way === "undo" ? STEPS[step.kind].inverse(step) : step;
+    if (!STEPS[step.kind].changes(this.marks, next)) return false;
+    this.perform(next);
+    return true;
+  }
+
+  // -- saving -------------------------------------------------------------------------------------------------------
+
+  hasUnsaved() {
+    return this.pending.length > 0;
+  }
+
+  unsavedText() {
+    return "Marks are";
+  }
+
+  /** All marks as they are now. */
+  makeRequest() {
+    const { name, revision } = this;
+    const marks = copyOf(this.marks);
+    return { steps: [...this.pending], marks, body: { name, revision, best: marks.best, hidden: [...marks.hidden] } };
+  }
+
+  acceptRequest({ steps, marks }) {
+    this.saved = marks;
+    this.pending = this.pending.filter((step) => !steps.includes(step));
+    this.restore();
+  }
+
+  takeBack(request, error) {
+    this.pending = [];
+    this.restore();
+    this.notice = `Not saved, and taken back: ${error.message}`;
+    return true;
+  }
+
+  resolveConflict(fresh) {
+    this.merge(fresh);
+    this.notice = "Marks were changed elsewhere. Yours are kept.";
+    return true;
+  }
+}

@@ -1,0 +1,73 @@
+/** One cell on the viewer's plane: its picture, its score, its marks. Loaded alone, it does nothing. */
+
+import { element } from "../common/dom.js";
+import { nameOf } from "./axes.js";
+
+/** What a cell without a picture says. */
+const STATES = { failed: "failed", missing: "not made yet", done: "" };
+
+/** A score in a few letters. */
+function scoreText(row) {
+  if (!row) return "";
+  const score = typeof row.score === "number" ? row.score.toFixed(2) : "";
+  return [row.verdict, score].filter(Boolean).join(" · ");
+}
+
+export class SweepTile {
+  /** @param {object} grid `store`, `picture(address)`, `openAt(row, column)`, `pointTo(row, column)` */
+  constructor(grid) {
+    Object.assign(this, { grid, cell: null, row: 0, column: 0, drawn: "" });
+    this.element = element("div", "lb-sweep-tile");
+    this.image = element("img", "lb-sweep-picture", { decoding: "async", draggable: false, alt: "" });
+    this.face = element("input", "lb-sweep-face", { type: "button", value: "", tabIndex: -1 });
+    this.word = element("span", "lb-sweep-word");
+    this.badges = element("span", "lb-sweep-badges");
+    this.caption = element("span", "lb-sweep-caption");
+    for (const part of [this.word, this.badges, this.caption]) part.setAttribute("aria-hidden", "true");
+    this.element.append(this.image, this.word, this.face, this.badges, this.caption);
+    this.face.addEventListener("click", () => this.grid.openAt(this.row, this.column));
+    this.face.addEventListener("focus", () => this.grid.pointTo(this.row, this.column));
+  }
+
+  /** Be the tile of this cell, perhaps of another than before. */
+  show(cell, row, column) {
+    const other = cell.key !== this.cell?.key;
+    Object.assign(this, { cell, row, column });
+    if (other) {
+      this.image.removeAttribute("src");
+      this.filled = null;
+      this.element.dataset.key = cell.key;
+    }
+    this.update();
+  }
+
+  /** Draw what has changed since it was drawn last. */
+  update() {
+    const { cell, grid: { store } } = this;
+    const score = store.score(cell);
+    const marks = [store.isBest(cell) && "best", store.isRecommended(cell) && "recommended",
+      store.isHidden(cell) && "hidden"].filter(Boolean);
+    const key = [cell.at, cell.state, score?.verdict, score?.score, marks].join("|");
+    if (key === this.drawn) return;
+    this.drawn = key;
+    const { dataset } = this.element;
+    dataset.state = cell.state;
+    dataset.verdict = score?.verdict ?? "";
+    dataset.marks = marks.join(" ");
+    this.word.textContent = STATES[cell.state];
+    this.badges.replaceChildren(...marks.map((mark) => element("span", "", { textContent: mark })));
+    this.caption.textContent = scoreText(score);
+    const told = [nameOf(store.sweep, cell), STATES[cell.state], cell.error, scoreText(score), ...marks];
+    this.face.setAttribute("aria-label", told.filter(Boolean).join("; "));
+    this.face.title = [nameOf(store.sweep, cell), cell.error].filter(Boolean).join(": ");
+  }
+
+  /** Load its picture. The smaller one stays until the larger one is there. @param {boolean} full */
+  fill(full) {
+    const address = full ? this.cell.full : this.cell.thumb;
+    if (this.filled === address || (this.filled === this.cell.full && address)) return;
+    this.filled = address;
+    if (address) this.image.src = this.grid.picture(address);
+    else this.image.removeAttribute("src");
+  }
+}

@@ -1,0 +1,62 @@
+/** The tag editor in the whole window, with all tags of the set beside the pictures. Loaded alone, it does nothing. */
+
+import { LargeView } from "../common/dialog.js";
+import { button, element } from "../common/dom.js";
+import { sameTag } from "../common/tags.js";
+
+/** More tags than anyone reads through; the filter's field finds the others. */
+const LISTED = 300;
+
+export class TagDialog extends LargeView {
+  /** @param {object} panel the tag editor */
+  constructor(panel) {
+    super(panel, "", "Edit in the whole window");
+    this.aside = element("div", "lb-tags-all", { hidden: true });
+    this.aside.setAttribute("role", "group");
+    this.aside.setAttribute("aria-label", "All tags: choose one to see its pictures");
+    panel.main.append(this.aside);
+  }
+
+  label() {
+    return `Tag editor: ${this.panel.store.name}`;
+  }
+
+  /** Move the editor with its list scrolled as it was to the first picture in sight. */
+  move(place) {
+    const { list, shown } = this.panel;
+    const top = list.getBoundingClientRect().top;
+    const first = shown.find(({ element: row }) => row.getBoundingClientRect().bottom > top);
+    super.move(place);
+    requestAnimationFrame(() => first?.element.scrollIntoView({ block: "start" }));
+  }
+
+  settle() {
+    this.aside.hidden = !this.isOpen;
+    super.settle();
+    this.panel.largeButton.focus({ preventScroll: true });
+  }
+
+  /** All tags with the number of their pictures; one of them is a filter. */
+  draw() {
+    const counts = this.panel.store.counts();
+    const chosen = this.panel.filter.value.trim();
+    if (!this.isOpen || (this.drawn === counts && this.chosen === chosen)) return;
+    [this.drawn, this.chosen] = [counts, chosen];
+    const top = this.aside.scrollTop;
+    this.aside.replaceChildren(...counts.slice(0, LISTED).map((entry) => this.row(entry, chosen)));
+    this.aside.scrollTop = top;
+  }
+
+  row({ tag, same, count }, chosen) {
+    const filter = `"${tag}"`;
+    const choose = button(tag, `Show the pictures with ${tag}`, () => {
+      this.panel.filter.value = chosen === filter ? "" : filter;
+      this.panel.schedule();
+    });
+    choose.setAttribute("aria-pressed", String(sameTag(chosen) === `"${same}"`));
+    choose.setAttribute("aria-label", `${tag}, ${count}`);
+    const row = element("div", "lb-tags-entry");
+    row.append(choose, element("span", "lb-ui-count", { textContent: count }));
+    return row;
+  }
+}

@@ -1,0 +1,101 @@
+/** One picture in the tag editor: thumbnail, name, and its tags as chips with a field to add more. Loaded alone, it
+ * does nothing. */
+
+import { TagChips } from "../common/chips.js";
+import { element } from "../common/dom.js";
+
+export class TagRow {
+  /**
+   * @param {object} editor the panel: `store`, `thumb(picture)`, `isSelected(id)`, `pick(row, checked, range)`,
+   *   `go(row, by)`, `say(text)`
+   * @param {object} picture
+   * @param {number} index
+   */
+  constructor(editor, picture, index) {
+    Object.assign(this, { editor, picture, index, filled: false });
+    this.element = element("li", "lb-tags-row");
+    this.element.dataset.index = index;
+  }
+
+  get tags() {
+    return this.editor.store.tagsOf(this.picture.id);
+  }
+
+  /** The field that tags are typed into, while the row is filled. */
+  get input() {
+    return this.chips.input;
+  }
+
+  // -- being there only while it can be seen ------------------------------------------------------------------------
+
+  fill() {
+    if (this.filled) return;
+    this.filled = true;
+    this.element.style.minHeight = "";
+    this.text = element("div", "lb-tags-text");
+    const { name, width, height } = this.picture;
+    const label = element("div", "lb-ui-name", { textContent: name, title: `${name} · ${width} × ${height}` });
+    this.text.append(label, this.buildChips());
+    this.element.replaceChildren(this.buildPick(), this.text);
+    this.update();
+  }
+
+  /** Let go of everything but its place; a row in use stays. */
+  empty() {
+    if (!this.filled || this.element.contains(document.activeElement)) return;
+    this.element.style.minHeight = `${this.element.offsetHeight}px`;
+    this.chips.completion.close();
+    this.filled = false;
+    this.element.replaceChildren();
+  }
+
+  buildPick() {
+    const label = element("label", "lb-tags-pick", { title: "Select; with Shift, all from the last selected" });
+    this.check = element("input", "lb-ui-check", { type: "checkbox", tabIndex: -1 });
+    this.check.setAttribute("aria-label", `Select ${this.picture.name}`);
+    this.check.addEventListener("click", (event) => this.editor.pick(this, this.check.checked, event.shiftKey));
+    this.check.addEventListener("keydown", (event) => this.moveOn(event));
+    const image = element("img", "lb-tags-thumb", {
+      src: this.editor.thumb(this.picture), loading: "lazy", decoding: "async", draggable: false, alt: "",
+    });
+    label.append(this.check, image);
+    return label;
+  }
+
+  buildChips() {
+    const { editor, picture } = this;
+    this.chips = new TagChips({
+      name: picture.name,
+      tags: () => this.tags,
+      editable: () => editor.store.editable,
+      edit: (label, change) => editor.store.edit(label, [picture.id], change),
+      vocabulary: () => editor.store.counts(),
+      go: (by) => editor.go(this, by),
+      focused: () => editor.activate(this),
+      say: (text) => editor.say(text),
+    });
+    return this.chips.element;
+  }
+
+  // -- drawing ------------------------------------------------------------------------------------------------------
+
+  update() {
+    if (!this.filled) return;
+    this.check.checked = this.editor.isSelected(this.picture.id);
+    this.element.classList.toggle("lb-tags-selected", this.check.checked);
+    this.chips.update();
+  }
+
+  /** Take what is typed. */
+  commit() {
+    return this.chips.commit();
+  }
+
+  /** On the check box only the keys that go from row to row. */
+  moveOn(event) {
+    const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
+    if (!by || !this.editor.go(this, by)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+}

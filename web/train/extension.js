@@ -1,0 +1,48 @@
+/** The live panel of LoraBootstrap_TrainLora, and a view of a run on LoraBootstrap_LoadRun. */
+
+import { findFeeder, runName, widgetValue } from "../common/graph.js";
+import { app } from "../common/host.js";
+import { addPanelWidget, followNode, linkStyles, redrawNode } from "../common/mount.js";
+import { TrainPanel } from "./panel.js";
+import { presetText } from "./presets.js";
+import { fetchPresets } from "./routes.js";
+
+/** By node: the widget that names the run. */
+const NAMED_BY = { LoraBootstrap_TrainLora: "name", LoraBootstrap_LoadRun: "run" };
+/** Loaders whose family is known before anything runs. */
+const FAMILY_OF = { LoraBootstrap_LoadSandbox: "sandbox" };
+const WIDTH = 400;
+
+app.registerExtension({
+  name: "lora_bootstrap.train",
+  setup: () => linkStyles(import.meta.url, "../common/base.css", "train.css"),
+  nodeCreated(node) {
+    const widget = NAMED_BY[node.comfyClass];
+    if (widget) addPanel(node, widget);
+  },
+});
+
+function addPanel(node, nameWidget) {
+  const panel = new TrainPanel({
+    where: () => runName(node, nameWidget),
+    owns: (event) => owns(node, runName(node, nameWidget), event),
+    idleText: () => (nameWidget === "name" ? idleText(node) : Promise.resolve("Choose a run to see its loss.")),
+    resized: () => redrawNode(node),
+    queue: nameWidget === "name" ? () => app.queuePrompt(0) : null,
+  });
+  addPanelWidget(node, "training", panel, WIDTH);
+  followNode(node, panel, { widgets: [nameWidget, "kind"] });
+}
+
+/** Whether an event is of the run by that name; without a name, of this very node ("1:2:3" inside subgraphs). */
+function owns(node, name, event) {
+  if (name !== null) return event.name === name || event.run === name;
+  return String(event.node_id ?? "").split(":").pop() === String(node.id);
+}
+
+/** What the node says before a first run. */
+async function idleText(node) {
+  const family = FAMILY_OF[findFeeder(node, ({ name }) => name === "model")?.comfyClass] ?? null;
+  const preset = presetText(await fetchPresets(), widgetValue(node, "kind"), family);
+  return preset || "The loss, the previews and the time left appear here while it trains.";
+}

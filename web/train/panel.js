@@ -1,0 +1,242 @@
+/** The panel in a training node: status, chart, previews, and the Stop & keep button. It knows runs, not the host's
+ * graph; extension.js tells it whose run to show. Loaded alone, it does nothing. */
+
+import { element, showNote } from "../common/dom.js";
+import { EVENTS, listen } from "../common/host.js";
+import { Panel } from "../common/panel.js";
+import { drawChart, readAt, svg } from "./chart.js";
+import { fetchRun, resumeRun, stopRun, viewUrl } from "./routes.js";
+import { fromReply, hasGap, statusLine, withEvent } from "./state.js";
+
+/** Pixels the panel needs: one line before a first run, then status, chart, legend and previews. */
+const HEIGHT = { idle: 72, run: 330 };
+/** While steps pass faster than events tell of them, how often to fetch the losses in between. */
+const GAP_MS = 5000;
+const PREVIEWS = 24;
+
+/** By status: what its button does, and what it says once pressed. */
+const BUTTONS = {
+  training: {
+    label: "Stop & keep",
+    title: "Stop after this step, keep what was learnt, and go on with the graph",
+    pressed: "stopping after this step",
+    act: (run) => stopRun(run.run),
+  },
+  stopped: {
+    label: "Train on",
+    title: "Queue the graph again and go on from where this run was stopped",
+    pressed: "queued to train on",
+    act: (run, host) => resumeRun(run.run).then(host.queue),
+  },
+};
+
+export class TrainPanel extends Panel {
+  /**
+   * @param {object} host
+   * @param {() => string|null} host.where the run's name, or null where only the node knows it while it runs
+   * @param {(event: object) => boolean} host.owns whether a progress event is of this node
+   * @param {() => Promise<string>} host.idleText what to say before a first run
+   * @param {() => void} host.resized called when the panel needs another height
+   * @param {(() => Promise<void>)|null} host.queue queues the graph; null where the node does not train
+   */
+  constructor(host) {
+    super(host);
+    this.run = null;
+    this.folder = null; // of the run that events of this node named last
+    this.pressed = null; // what the button says since it was pressed
+    this.build();
+  }
+
+  build() {
+    this.buildBody("lb-ui lb-train", "Training progress");
+    this.status = element("span", "lb-train-status");
+    this.button = element("button", "lb-train-button", { type: "button", hidden: true });
+    this.button.addEventListener("click", () => this.press());
+    this.head = element("div", "lb-train-head");
+    this.head.append(this.status, this.button);
+    this.note.hidden = true;
+    this.curves = element("div", "lb-train-body", { hidden: true });
+    this.curves.append(this.buildChart(), this.buildLegend(), this.buildPreviews());
+    this.body.append(this.head, this.note, this.curves, this.live);
+    this.showHeight();
+  }
+
+  buildChart() {
+    this.plot = element("div", "lb-train-frame");
+    this.chart = svg("svg", { class: "lb-train-chart", role: "img" });
+    this.cursor = svg("line", { class: "lb-train-cursor" });
+    this.plot.append(this.chart);
+    this.plot.addEventListener("pointermove", (event) => this.read(event));
+    this.plot.addEventListener("pointerleave", () => this.read(null));
+    return this.plot;
+  }
+
+  buildLegend() {
+    this.legend = element("div", "lb-train-legend");
+    for (const [kind, text] of [["raw", "loss"], ["smoothed", "smoothed"], ["validation", "validation"]]) {
+      this.legend.append(element("span", `lb-train-key lb-train-key-${kind}`, { textContent: text }));
+    }
+    this.reading = element("div", "lb-train-reading", { hidden: true });
+    const row = element("div", "lb-train-caption");
+    row.append(this.legend, this.reading);
+    return row;
+  }
+
+  buildPreviews() {
+    this.previews = element("ul", "lb-train-previews", { hidden: true });
+    this.previews.setAttribute("aria-label", "Preview pictures, newest first");
+    return this.previews;
+  }
+
+  begin(signal) {
+    listen({ [EVENTS.progress]: (event) => this.follow(event), [EVENTS.back]: () => this.ask() }, signal);
+    this.observer = new ResizeObserver(() => this.schedule());
+    this.observer.observe(this.plot);
+  }
+
+  close() {
+    super.close();
+    this.observer?.disconnect();
+  }
+
+  minHeight() {
+    return this.run ? HEIGHT.run : HEIGHT.idle;
+  }
+
+  subject() {
+    return this.host.where() ?? this.folder;
+  }
+
+  /** The kind or what is linked may have changed too. */
+  look() {
+    this.ask();
+  }
+
+  async askRoute(isLate) {
+    const name = this.subject();
+    try {
+      const reply = name ? await fetchRun(name, this.life.signal) : null;
+      if (isLate()) return;
+      this.problem = null;
+      this.show(reply && fromReply(reply));
+    } catch (error) {
+      if (!isLate()) this.complain(`Cannot read the run ${name}: ${error.message}`);
+    }
+  }
+
+  /** Carry the run on by what an event tells. */
+  follow(event) {
+    if (!this.host.owns(event) && event.run !== this.run?.run) return;
+    this.folder = event.run;
+    const next = withEvent(this.run, event);
+    // another run, or the end of this one: the route knows more than the event
+    if (next) this.show(next);
+    else this.ask();
+    if (next && hasGap(next) && Date.now() - this.asker.at > GAP_MS) this.ask();
+  }
+
+  show(run) {
+    const before = this.run;
+    this.run = run;
+    if (before?.run !== run?.run || before?.status !== run?.status) this.pressed = null;
+    if (!before !== !run) this.showHeight();
+    if (before?.status !== run?.status) this.announce(run);
+    this.schedule();
+  }
+
+  /** Say a change of status, but not every step, to a screen reader. */
+  announce(run) {
+    this.problem = null;
+    this.say(run ? statusLine(run) : "");
+  }
+
+  draw() {
+    const { run } = this;
+    this.curves.hidden = !run;
+    this.body.dataset.status = run?.status ?? "idle";
+    this.drawHead();
+    if (!run) return this.drawIdle();
+    showNote(this.note, this.problem ?? (run.status === "failed" ? run.message : null), true);
+    this.drawCurves();
+    this.drawPreviews();
+  }
+
+  drawHead() {
+    const { run } = this;
+    const button = BUTTONS[run?.status];
+    this.head.hidden = !run;
+    this.button.hidden = !button || (run.status === "stopped" && !this.host.queue);
+    this.button.disabled = this.pressed !== null;
+    this.button.textContent = button?.label;
+    this.button.title = button?.title ?? "";
+    this.status.textContent = run && [statusLine(run), this.pressed].filter(Boolean).join(" · ");
+  }
+
+  async drawIdle() {
+    const text = await this.host.idleText().catch((error) => error.message);
+    if (!this.run) showNote(this.note, this.problem ?? text, this.problem !== null);
+  }
+
+  drawCurves() {
+    const { clientWidth: width, clientHeight: height } = this.plot;
+    if (width < 40 || height < 40) return; // not laid out yet: the observer calls again
+    this.plan = drawChart(this.chart, this.run, width, height);
+    this.legend.lastChild.hidden = !this.plan.right;
+    const { related } = this.plan.checks;
+    this.legend.lastChild.textContent = related ? "validation ÷ base model (right)" : "validation (right)";
+  }
+
+  drawPreviews() {
+    const newest = this.run.samples.slice(-PREVIEWS).reverse();
+    const shown = newest.map((sample) => `${sample.step}:${viewUrl(sample)}`).join();
+    this.previews.hidden = !newest.length;
+    if (shown === this.shownPreviews) return;
+    this.shownPreviews = shown;
+    this.previews.replaceChildren(...newest.map(preview));
+  }
+
+  /** Show the values under the pointer in place of the legend; null puts the legend back. */
+  read(event) {
+    const box = this.chart.getBoundingClientRect();
+    const across = event && ((event.clientX - box.left) / box.width) * this.plot.clientWidth;
+    const found = event && this.plan && this.run ? readAt(this.run, this.plan, across) : null;
+    this.legend.hidden = Boolean(found);
+    this.reading.hidden = !found;
+    this.cursor.remove();
+    if (!found) return;
+    this.reading.textContent = found.text;
+    for (const [name, value] of [["x1", found.x], ["x2", found.x], ["y1", 6], ["y2", this.plan.bottom]]) {
+      this.cursor.setAttribute(name, value);
+    }
+    this.chart.append(this.cursor);
+  }
+
+  async press() {
+    const button = BUTTONS[this.run?.status];
+    if (!button) return;
+    this.pressed = button.pressed;
+    this.drawHead();
+    try {
+      await button.act(this.run, this.host);
+    } catch (error) {
+      this.pressed = null;
+      this.complain(`${button.label} failed: ${error.message}`);
+    }
+  }
+
+  complain(text) {
+    this.problem = text;
+    this.say(text);
+    this.schedule();
+  }
+}
+
+function preview(sample) {
+  const link = element("a", "lb-train-preview", { href: viewUrl(sample), target: "_blank", rel: "noopener" });
+  const image = element("img", "", { src: link.href, loading: "lazy", decoding: "async", draggable: false });
+  image.alt = `Preview at step ${sample.step}; opens in full size`;
+  link.append(image, element("span", "lb-train-preview-step", { textContent: `step ${sample.step}` }));
+  const item = element("li", "lb-train-item");
+  item.append(link);
+  return item;
+}

@@ -1,0 +1,131 @@
+/** What the panel knows of a run: made from the run route, carried on by progress events. Pure functions, no host. */
+
+import { finite, formatLoss, formatMemory, formatSeconds } from "../common/format.js";
+import { thinPoints } from "../common/plot.js";
+
+/** More points than are ever drawn; beyond twice as many, every other one goes. */
+const KEPT = 1000;
+
+const points = (rows) => (rows ?? []).filter((row) => finite(row[0]) !== null && finite(row[1]) !== null);
+
+/**
+ * The run of a route's answer, with lists that are never null and hold numbers only.
+ * @param {object} reply the run as `GET /lora_bootstrap/run` tells it
+ */
+export function fromReply(reply) {
+  return Object.freeze({
+    ...reply,
+    losses: points(reply.losses),
+    smoothed: points(reply.smoothed),
+    validation: points(reply.validation),
+    samples: reply.samples ?? [],
+    checkpoints: reply.checkpoints ?? [],
+  });
+}
+
+/** Whether a training is under way, so that there is something to stop. */
+const isLive = (run) => run?.status === "preparing" || run?.status === "training";
+
+/**
+ * The run after a progress event, or null where the event does not carry on from it (another folder, a step back,
+ * the end), so that the route must be asked.
+ */
+export function withEvent(run, event) {
+  if (!run || run.run !== event.run || !isLive(event)) return null;
+  if (event.status === "training" && (run.status !== "training" || event.step < run.step)) return null;
+  return Object.freeze({
+    ...run,
+    ...latest(event),
+    losses: appendPoint(run.losses, event.step, event.loss),
+    smoothed: appendPoint(run.smoothed, event.step, event.smoothed),
+    validation: event.validation ? withRow(run.validation, event.validation) : run.validation,
+    samples: event.sample ? withSample(run.samples, event.sample) : run.samples,
+  });
+}
+
+/** Whether steps passed between the last two losses of which no event told. */
+export function hasGap(run) {
+  const [before, last] = run.losses.slice(-2);
+  return Boolean(last) && last[0] - before[0] > 1;
+}
+
+const LATEST = ["status", "message", "node_id", "step", "steps", "seconds_left", "seconds_per_step", "memory"];
+
+function latest(event) {
+  return Object.fromEntries(LATEST.filter((name) => name in event).map((name) => [name, event[name]]));
+}
+
+function appendPoint(rows, step, value) {
+  if (finite(value) === null || (rows.length && rows[rows.length - 1][0] >= step)) return rows;
+  const longer = [...rows, [step, value]];
+  return longer.length > 2 * KEPT ? thinPoints(longer, KEPT) : longer;
+}
+
+function withRow(rows, row) {
+  return points([...rows.filter(([step]) => step !== row[0]), row]);
+}
+
+const sampleKey = (sample) => `${sample.type}/${sample.subfolder}/${sample.filename}`;
+
+function withSample(samples, sample) {
+  return [...samples.filter((other) => sampleKey(other) !== sampleKey(sample)), sample];
+}
+
+/** The last value of a list of points, or null. */
+const lastValue = (rows) => (rows.length ? rows[rows.length - 1][1] : null);
+
+/** The loss to name in one figure: smoothed where there is one, for a single step's loss says little. */
+const currentLoss = (run) => lastValue(run.smoothed) ?? lastValue(run.losses);
+
+const lossText = (word, value) => (value === null ? null : `${word} ${formatLoss(value)}`);
+
+/** The folder's name where it is not the run's own: that was taken by another run. */
+const folder = (run) => (run.run === run.name ? null : `in ${run.run}`);
+
+const formatGiven = (value, format) => (finite(value) === null ? null : format(value));
+
+/** By status: the parts of the status line. A part that is null is left out. */
+const PARTS = {
+  preparing: (run) => ["preparing", run.message],
+  training: (run) => [
+    `step ${run.step}/${run.steps}`,
+    lossText("loss", currentLoss(run)),
+    formatGiven(run.seconds_left, (seconds) => `${formatSeconds(seconds)} left`),
+    formatGiven(run.memory || null, formatMemory),
+  ],
+  finished: (run) => ["finished", `${run.step} steps`, lossText("loss", currentLoss(run)), folder(run)],
+  stopped: (run) => [
+    `stopped and kept at step ${run.step}/${run.steps}`, lossText("loss", currentLoss(run)), folder(run),
+  ],
+  cancelled: (run) => [`cancelled at step ${run.step}/${run.steps}`, "run again to go on from there"],
+  interrupted: (run) => [`interrupted at step ${run.step}/${run.steps}`, "run again to go on from there"],
+  failed: (run) => [`failed at step ${run.step}/${run.steps}`],
+};
+
+/** A short figure is not broken over two lines. */
+const unbroken = (part) => (part.length < 24 ? part.replaceAll(" ", "\u00a0") : part);
+
+/** "step 120/800 · loss 0.083 · 6:12 left · 3.1 GB", or what else the run's status calls for. */
+export function statusLine(run) {
+  const parts = PARTS[run.status] ?? (() => [run.status]);
+  return parts(run).filter(Boolean).map(unbroken).join(" · ");
+}
+
+/** The chart in words, for whoever cannot see it. */
+export function chartSummary(run) {
+  const curve = run.smoothed.length ? run.smoothed : run.losses;
+  if (!curve.length) return "No loss yet.";
+  const lowest = curve.reduce((best, point) => (point[1] < best[1] ? point : best));
+  const sentences = [
+    `Loss from ${formatLoss(curve[0][1])} at step ${curve[0][0]} to ${formatLoss(lastValue(curve))} ` +
+      `at step ${curve[curve.length - 1][0]} of ${run.steps}, lowest ${formatLoss(lowest[1])} at step ${lowest[0]}.`,
+  ];
+  const check = run.validation[run.validation.length - 1];
+  if (check) sentences.push(`Validation at step ${check[0]}: ${validationText(check)}.`);
+  return sentences.join(" ");
+}
+
+/** A validation row [step, loss, ratio] in words: how it stands to the base model's own loss. */
+export function validationText([, loss, ratio]) {
+  return finite(ratio) === null ? formatLoss(loss) : `${formatLoss(ratio)} × base`;
+}
