@@ -256,7 +256,7 @@ def test_values_that_are_no_probabilities_are_told(tmp_path):
     (["N", SIDE, SIDE, 3], {"side": 0.5}, "side 0.5"),
     (["N", SIDE, SIDE, 3], ["wd"], "must hold one JSON object"),
     (["N", 2, 8, 3], None, "pictures of 8 x 2; only square ones"),
-    ([COUNT], None, "a tagger takes one batch of pictures"),
+    ([COUNT], None, "a tagger takes one batch of images"),
 ])
 def test_models_of_unknown_kind_and_wrong_layouts_are_told(tmp_path, shape, layout, words):
     folder = save_csv(save_model(tmp_path / "m", shape))

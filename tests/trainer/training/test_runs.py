@@ -111,7 +111,7 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
     (tmp_path / "mira-2" / "run.json").write_text('{"format": 99}')
     assert opened(tmp_path).folder.name == "mira-3"
     assert [path.name for path in (tmp_path / "mira").iterdir()] == ["mine.safetensors"]
-    with pytest.raises(UserError, match="holds no training run"):
+    with pytest.raises(UserError, match="is not the folder of a training run"):
         read_run(tmp_path / "mira")
 
 
