@@ -236,7 +236,7 @@ def test_a_picture_too_small_is_left_out_by_name_and_the_rest_trains(tiny_backbo
     assert isinstance(events[-1], Finished)
     for path in (tmp_path / "data").glob("disc*"):
         path.unlink()
-    with pytest.raises(UserError, match="no picture can be trained on; speck.png"):
+    with pytest.raises(UserError, match="no image can be trained on: speck.png"):
         run(tiny_backbone, load_folder(tmp_path / "data"), tmp_path, config(steps=1))
 
 
