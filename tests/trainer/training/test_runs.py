@@ -159,7 +159,8 @@ def test_only_one_holder_at_a_time_and_half_written_files_are_swept(tmp_path):
     leftover.write_bytes(b"half")
     with run.locked():
         assert not leftover.exists()
-        with pytest.raises(UserError, match=f"already being trained .process {os.getpid()}."), opened(tmp_path).locked():
+        holder = f"already being trained .process {os.getpid()}."
+        with pytest.raises(UserError, match=holder), opened(tmp_path).locked():
             pass
     with opened(tmp_path).locked():
         pass
