@@ -24,6 +24,7 @@ from lora_bootstrap.trainer.common.files import read_json
 from lora_bootstrap.trainer.measures.eyes import SandboxEye
 
 from ..helpers.drawing_graph import drawing_graph
+from ..helpers.drawings import draw_once
 from ..helpers.drawn_project import AKANE, TAGS, draw_project, draw_round
 
 WIDGETS = {"tags": ", ".join(TAGS), "trigger": "zqx", "name": "", "targets": "3, 8, 12", "candidates": "12, 16"}
@@ -43,7 +44,7 @@ def keep(project, number, count, state="keep"):
 
 
 def start(picture=None, model=None, originals=None, **widgets):
-    picture = picture if picture is not None else to_batch(world.draw(world.Scene(AKANE), 128))
+    picture = picture if picture is not None else to_batch(draw_once(world.Scene(AKANE), 128))
     return ProjectNode.execute(picture, **{**WIDGETS, **widgets}, seed=0, model=model, originals=originals)
 
 

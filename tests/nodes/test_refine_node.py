@@ -28,6 +28,8 @@ from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.sweeps.cells import STACK, STRENGTH, Sweep
 
+from ..helpers.drawings import draw_once
+
 ME, BASE = "9", "sd15.safetensors"
 GIRL, INK, GLOW = "girl.safetensors", "ink.safetensors", "glow.safetensors"
 STACKED = [(GIRL, 0.9, 0.9), (INK, 0.5, 0.3), (GLOW, 0.2, 0.1)]
@@ -68,7 +70,7 @@ def decoded(self, samples, vae):
     view = {"background": "grass", "expression": ("smile", "open mouth")[int(seed) % 2]}
 
     def picture(look):
-        drawn = [world.draw(world.Scene(world.HELD_OUT[name], style=look, **view), 64) for name in ("momo", "akane")]
+        drawn = [draw_once(world.Scene(world.HELD_OUT[name], style=look, **view), 64) for name in ("momo", "akane")]
         return Image.blend(*drawn, min(1, girl))
 
     both = Image.blend(picture("flat color"), picture("lineart"), min(1, 2 * ink))
