@@ -114,7 +114,7 @@ class Preparation:
     @property
     def text(self) -> str:
         """One line."""
-        return f"{self.source.name}: {'; '.join(self.done) or 'unchanged'}."
+        return f"{self.source.name}: {('; '.join(self.done) or 'unchanged').rstrip('.')}."
 
 
 @dataclass(frozen=True)
