@@ -133,7 +133,7 @@ def picture(round_: Round, name: str, thumb: bool) -> tuple[bytes, str]:
 def save_picks(round_: Round, revision: int, label: str, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
     """Save decisions, and return the new revision.
 
-    Raises UserError for a candidate or value that cannot be, StaleRevision if `revision` is not the latest.
+    Raises UserError for an unknown candidate or an invalid value, StaleRevision if `revision` is not the latest.
     """
     def change(picks: Picks) -> Picks:
         return picks.changed(label, changes, round_.collect_facts({name for name, _ in changes}))

@@ -81,7 +81,7 @@ def test_a_run_that_another_process_trains_is_not_trained_twice(server, tab, gra
     with read_run(folder).locked():  # as another server, or the command line, would
         before = sorted((path, path.stat().st_mtime_ns) for path in folder.glob("*.safetensors"))
         result = tab.run(prompt)
-        assert result.status == "error" and "being trained already" in result.error
+        assert result.status == "error" and "already being trained" in result.error
         assert sorted((path, path.stat().st_mtime_ns) for path in folder.glob("*.safetensors")) == before
         assert status(server, "contested")["step"] >= 1
     assert tab.run(prompt).status == "success"

@@ -15,7 +15,7 @@ from lora_bootstrap.host.eyes import ClipVisionEye, choose_eye
 from lora_bootstrap.nodes import curate
 from lora_bootstrap.nodes.candidates import CandidateView, DrawRequest, KeepCandidate, SaveCandidates, parent_of
 from lora_bootstrap.nodes.curate import CurateImages, RoundDataset
-from lora_bootstrap.nodes.project import ProjectNode, ViewPrompts, base_name
+from lora_bootstrap.nodes.project import ProjectNode, ViewPrompts, base_family
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap.project import ProjectRecord
 from lora_bootstrap.trainer.bootstrap.rounds import Project
@@ -105,7 +105,7 @@ def test_pictures_of_ones_own_are_the_crops_whatever_their_number(host):
 
 
 def test_without_a_model_the_base_is_unknown():
-    assert base_name(None) == "other"
+    assert base_family(None) == "other"
 
 
 # -- views and candidates ----------------------------------------------------------------------------------------------

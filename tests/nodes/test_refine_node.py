@@ -22,7 +22,7 @@ from lora_bootstrap.host.drawing.cell_graph import PICTURE, below, cell_graph
 from lora_bootstrap.host.drawing.runner import Runner
 from lora_bootstrap.nodes import refine as refine_node
 from lora_bootstrap.nodes.conflict import ConflictReportNode
-from lora_bootstrap.nodes.refine import RefineStrengths, TwoLoras, base_name
+from lora_bootstrap.nodes.refine import RefineStrengths, TwoLoras, base_label
 from lora_bootstrap.nodes.stack import LoraStackNode
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.common.errors import UserError
@@ -299,4 +299,4 @@ def test_a_damaged_memory_is_a_line_and_no_more(host):
 def test_a_base_is_called_by_its_file_else_by_its_loader(kind, inputs, name):
     nodes = {"1": {"class_type": kind, "inputs": inputs},
              "2": {"class_type": "ModelSampling", "inputs": {"model": ["1", 0]}}}
-    assert {base_name(nodes.__getitem__, [id, 0]) for id in nodes} == {name}
+    assert {base_label(nodes.__getitem__, [id, 0]) for id in nodes} == {name}
