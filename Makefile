@@ -14,6 +14,8 @@ test: lint
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
+	@mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/lora_bootstrap
+	MYPYPATH=$(VENV)/types $(VENV)/bin/mypy
 
 clean:
 	rm -rf $(VENV) output
