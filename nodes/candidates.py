@@ -201,10 +201,11 @@ def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project
 def expand_views(graph: GraphBuilder, job: DrawRequest, project: list[Any]) -> list[Any]:
     """Add a copy of the workflow's sampling part for each missing view, each waiting for the one before. Returns the
     link to the project as it is once all are saved."""
-    done, total = None, len(job.one.list_candidates()) + len(job.missing)
+    done: list[Any] | None = None
+    total = len(job.one.list_candidates()) + len(job.missing)
     for view, lineage in job.missing:
         done = _expand_view(graph, job.part, view, lineage, project, done, total)
-    return done
+    return done or project
 
 
 def _expand_view(graph: GraphBuilder, part: Part, view: PlannedView, lineage: Lineage, project: list[Any],

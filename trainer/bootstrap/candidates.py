@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -81,7 +81,7 @@ class PictureMaker:
         self.backbone, self.sampler, self.seed, self.should_stop = backbone, sampler, seed, should_stop
 
     def make(self, what: str, folder: Path, views: Sequence[ViewPrompt], *, number: int = 0, lora: Path | None = None,
-             strengths: Sequence[float] = (1.0,)) -> Iterator[Event]:
+             strengths: Sequence[float] = (1.0,)) -> Generator[Event, None, tuple[list[Path], bool]]:
         """Yields progress; returns (the pictures' paths, whether all were there already).
 
         `strengths` are taken in turn. Other pictures in the folder, of an earlier setting, are removed.

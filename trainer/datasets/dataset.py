@@ -206,7 +206,7 @@ class _Scan:
                 return True
             reason = "it is a folder" if entry.is_dir() else "it is no file, or a link that leads nowhere"
         except OSError as error:  # links in a circle
-            reason = error.strerror
+            reason = error.strerror or str(error)
         self.notes.append(f"skipped {self._name(folder / entry.name)}: {reason}. Remove or rename it.")
         return False
 
@@ -332,7 +332,8 @@ def save_samples(folder: str | os.PathLike[str],
             "parent" the picture it descends from; all of it is kept in crops.json and must be JSON values.
         masks: one for each item, or none at all; None where an item has none.
 
-    Returns the pictures' paths. Files of other names stay; a crops.json that is there is added to.
+    Returns the pictures' paths. Files of other names stay; a crops.json that is there is added to. Raises UserError for
+    a name that is not a file's own or comes twice.
     """
     folder = Path(folder)
     names = [str(meta.get("name") or f"{number:04d}") for number, (_, _, meta) in enumerate(items)]
@@ -364,7 +365,7 @@ def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Data
     """(training, validation): about `fraction` of the samples are held back, the same for the same seed.
 
     All that descends from one parent falls on one side. If that leaves nothing to hold back without taking half of
-    the samples, everything trains, and a note says so.
+    the samples, everything trains, and a note says so. Raises UserError for a fraction outside 0 to 1.
     """
     if not 0 <= fraction < 1:
         raise UserError(f"validation_fraction is {fraction}; it must be from 0 to below 1.")

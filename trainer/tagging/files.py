@@ -7,13 +7,14 @@ model the sha256 is recorded at its first use, and a file that changes later is 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Progress
+from ..common.events import Events, Progress
 from ..common.files import file_hash, read_json, write_json
 
 HASHES_FILE = "hashes.json"
@@ -124,7 +125,8 @@ def find_tagger(name: str | Path, root: str | Path | None = None) -> Path:
 def verify(folder: Path, files: Sequence[Path]) -> None:
     """Refuse files that are not what was published, or, of unpublished models, what was first used from there.
 
-    A file's bytes are read again only if its size or time of change is not what was recorded.
+    A file's bytes are read again only if its size or time of change is not what was recorded. Raises UserError for a
+    file that differs or cannot be read.
     """
     published = {file.name: file.sha256 for file in PUBLISHED[folder.name].files} if folder.name in PUBLISHED else {}
     recorded = _read_record(folder / HASHES_FILE)
@@ -147,7 +149,7 @@ def verify(folder: Path, files: Sequence[Path]) -> None:
             write_json(folder / HASHES_FILE, {**recorded, **current})
 
 
-def _read_record(path: Path) -> dict[str, dict[str, object]]:
+def _read_record(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     value = read_json(path)
@@ -169,7 +171,7 @@ Fetch = Callable[[str, str, str, Path], Path]
 """(repository, revision, path in it, folder to put it under) → the file's path."""
 
 
-def download_tagger(name: str, root: str | Path, fetch: Fetch | None = None) -> Iterator[Event]:
+def download_tagger(name: str, root: str | Path, fetch: Fetch | None = None) -> Events:
     """Fetch a published tagger into `root/<name>/`, yielding Progress after each file. Files that are there stay.
 
     A file gets its final name only once its sha256 is right. `fetch` defaults to huggingface_hub.

@@ -112,7 +112,7 @@ class TagStatistics:
 
 
 def tag_statistics(dataset: Dataset, trigger: str = "", most_pairs: int = 50) -> TagStatistics:
-    """Count the tags of a dataset. Each picture counts once, whatever its repeats."""
+    """Count the tags of a dataset. Each picture counts once, whatever its repeats. Raises UserError if it is empty."""
     if not len(dataset):
         raise UserError("the dataset is empty; there are no tags to count.")
     captions = [dict.fromkeys(same_tag(tag) for tag in split_tags(sample.caption)) for sample in dataset]
