@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from ..trainer.common.errors import UserError
 
 REMEMBERED = 100
-"""Ended trainings whose end (cancelled, failed) is remembered while the server runs; run.json tells the rest."""
+"""Ended trainings whose end (cancelled, failed) is remembered while the server runs; everything else is in run.json."""
 LIVE = ("preparing", "training")
 ENDED_EARLY = ("cancelled", "failed")
-"""What a run's folder does not tell, and this process remembers."""
+"""Endings that a run's folder does not record, and this process remembers."""
 _TICKS = itertools.count()
 
 
@@ -37,7 +37,7 @@ class Training:
 
     @property
     def run(self) -> str:
-        """What the run is called in answers and events: its folder's name, and before that is known its own."""
+        """The run's name in answers and events: its folder's name, or its own until the folder is known."""
         return self.folder or self.name
 
     @property
@@ -50,7 +50,7 @@ class Training:
 
     @property
     def seconds_per_step(self) -> float | None:
-        """By the clock over the last steps, so that previews and saving count; None before the second step."""
+        """Measured by the clock over the last steps, so that previews and saving count; None before the second step."""
         if len(self._ends) < 2:
             return None
         return (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
@@ -76,25 +76,26 @@ class TrainingTable:
         return training
 
     def find(self, name: str) -> Training | None:
-        """The latest training of that run: by its folder's name, else by the run's."""
+        """The latest training of that run, by its folder's name or else by the run's."""
         with self._lock:
             latest = self._trainings[::-1]
         return next((training for key in ("run", "name") for training in latest if getattr(training, key) == name),
                     None)
 
     def stop(self, run: str) -> None:
-        """Ask a training to stop after its step and keep what it has. Raises UserError if there is none."""
+        """Ask a training to stop after its current step and save what it has. Raises UserError if none is running."""
         training = self.find(run)
         if training is None or not training.live:
             raise UserError(f"run {run!r} is not being trained now, so there is nothing to stop.")
         training.stop.set()
 
     def resume(self, name: str) -> None:
-        """Let the next queueing of a graph train the run on, though nothing in the graph has changed."""
+        """Let the next queueing of a workflow continue the run's training, although nothing in the workflow has
+        changed."""
         with self._lock:
             self._resumed[name] = self._resumed.get(name, 0) + 1
 
     def resumed(self, name: str | None) -> int:
-        """How often `resume` was asked for by that name; None: by any."""
+        """How often `resume` was requested for that name; None: for any name."""
         with self._lock:
             return sum(self._resumed.values()) if name is None else self._resumed.get(name, 0)

@@ -118,7 +118,7 @@ class RefineStrengths(io.ComfyNode):
         sweep = plan_pair(two, sampling, place, name, (character_strengths, style_strengths), prompts, seeds)
         pages = draw_pair(sampling.drawing(sweep, place), place.id)
         result = judge_pair(sweep, two, dataset, clip_vision, tagger, place.id)
-        notes = record_result(sweep, result, two, base_name(place.find, place.links["model"]), pages[0])
+        notes = record_result(sweep, result, two, base_label(place.find, place.links["model"]), pages[0])
         return pair_output(sweep, result, two, pages, notes, place.id)
 
 
@@ -211,7 +211,7 @@ def above_zero(text: str) -> tuple[float, ...]:
     return values
 
 
-def base_name(find: Any, link: list[Any]) -> str:
+def base_label(find: Any, link: list[Any]) -> str:
     """What a person calls the base model: the file that its loader names, or else the loader."""
     nodes: Mapping[str, Any] = above(find, [link])
     for node in nodes.values():

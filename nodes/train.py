@@ -87,7 +87,7 @@ class TrainLora(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, name, retrain, **_) -> Any:
-        # a name that comes over a link shows only when the node runs
+        # a linked name is known only when the node runs
         return float("nan") if retrain else current_session().trainings.resumed(None if name is None else name.strip())
 
     @classmethod

@@ -236,7 +236,7 @@ class HostBackbone:
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
                  steps: int, cfg: float, negative: str = "") -> Tensor:
-        """The host's Euler over the host's own sigmas. Prompts are read as the host does, weights included."""
+        """The host's Euler over the host's own sigmas. Prompts are read as the host reads them, weights included."""
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
         with _outside():

@@ -18,7 +18,7 @@ from ..trainings import ENDED_EARLY, Training, TrainingTable
 
 
 def run_status(root: Path, name: str, table: TrainingTable | None = None) -> dict[str, Any] | None:
-    """The most recently touched run of that name below `root`, by its folder's name or its config's; None: no such run.
+    """The most recently changed run of that name below `root`, by its folder's name or its config's; None: no such run.
 
     `name` is compared with existing names, and never becomes part of a path.
     """

@@ -92,7 +92,7 @@ async def resume_run(request: web.Request) -> web.Response:
     if status is None:
         return refusal(404, f"there is no run {name!r}.")
     if status["status"] != "stopped":
-        return refusal(409, f"run {name!r} is {status['status']}, not stopped; queue the graph.")
+        return refusal(409, f"run {name!r} is {status['status']}, not stopped; queue the workflow.")
     current_session().trainings.resume(status["name"])
     return web.json_response({"resuming": True})
 

@@ -41,7 +41,7 @@ _TYPES = {".png": "image/png", ".webp": "image/webp"}
 
 
 class LoraChanged(Exception):
-    """The cell's LoRA is not what it was when the cell was drawn, or it is gone."""
+    """The cell's LoRA is gone, or no longer the file that the cell was drawn with."""
 
 
 _copying = threading.Lock()
@@ -176,7 +176,7 @@ def picture(name: str, key: str, thumb: bool) -> tuple[bytes, str]:
     folder = _folder(name)
     path = folder / "cells" / f"{key}.png"
     if not _KEY.fullmatch(key) or not path.is_file() or not paths.inside(folder, path):
-        raise UserError(f"sweep {name!r} has no picture of a cell {key!r}; load it again.")
+        raise UserError(f"sweep {name!r} has no image of a cell {key!r}; load it again.")
     return _sent(path, THUMBNAIL if thumb else None)
 
 
@@ -192,7 +192,7 @@ def sheet(name: str, file: str, thumb: bool) -> tuple[bytes, str]:
 def _sent(path: Path, style: ThumbnailStyle | None) -> tuple[bytes, str]:
     if style is not None:
         return thumbnail(path, style, path.stat().st_mtime_ns), "image/jpeg"
-    image_size(path)  # what is no picture is told, not sent
+    image_size(path)  # a file that is not an image is an error, and is not sent
     return path.read_bytes(), _TYPES[path.suffix]
 
 
@@ -206,7 +206,7 @@ def _marks_file(sweep: Sweep) -> Path:
 def save_marks(sweep: Sweep, revision: int, best: str | None, hidden: Sequence[str]) -> int:
     """Save marks, and return the new revision.
 
-    Raises UserError for a cell there is none of, StaleRevision if `revision` is not the latest.
+    Raises UserError for an unknown cell, StaleRevision if `revision` is not the latest.
     """
     unknown = sorted({*hidden, *([best] if best else ())} - set(sweep.states()))
     if unknown:
@@ -215,7 +215,7 @@ def save_marks(sweep: Sweep, revision: int, best: str | None, hidden: Sequence[s
 
 
 def _mark_best(sweep: Sweep, key: str) -> int:
-    """Returns the new revision."""
+    """Mark a cell as the best, and return the new revision."""
     def change(marks: Marks) -> Marks:
         return marks.changed(key, (other for other in marks.hidden if other != key))
 
@@ -236,7 +236,7 @@ def find_cell(sweep: Sweep, key: str) -> Cell:
 def promote(sweep: Sweep, cell: Cell, wanted: str) -> dict[str, Any]:
     """Put the LoRA of a cell among the host's LoRAs under a name of its own, and record the choice in its run.
 
-    Raises UserError for a cell without LoRA or a name that is none, LoraChanged if the file is gone or another.
+    Raises UserError for a cell without a LoRA or an invalid name, LoraChanged if the file is gone or has changed.
     """
     if not cell.facts.get("lora"):
         raise UserError("this cell was drawn without a LoRA; choose one that was drawn with it.")
@@ -314,7 +314,7 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     with atomic_path(target) as temp:
         shutil.copyfile(source, temp)
         if file_hash(temp) != sha256:
-            raise LoraChanged(f"{source.name} was changed while it was copied; sweep again, then choose.")
+            raise LoraChanged(f"{source.name} changed while it was being copied; sweep again, then choose.")
 
 
 def _note_in_run(sweep: Sweep, cell: Cell, source: Path, strength: float) -> None:

@@ -234,7 +234,7 @@ KINDS = {
 
 
 def decomposed(matrix: Tensor, kernel: tuple[int, ...] = ()) -> LayerDelta:
-    """A whole matrix [out, in] as its singular values and vectors, by the eigenvectors of its smaller side's products."""
+    """A whole matrix [out, in] as its singular value decomposition, by eigenvectors of its smaller side's products."""
     wide = matrix.shape[0] <= matrix.shape[1]
     values, vectors = torch.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix)
     values, vectors = values.flip(0), vectors.flip(1)

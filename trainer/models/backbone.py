@@ -1,4 +1,4 @@
-"""The contract between the training loop and a model: any denoiser behind a few verbs.
+"""The contract between the training loop and a model: any denoiser behind a few methods.
 
 `trainer/backends/diffusers.py` implements it over diffusers, `host/backbone/model.py` over ComfyUI. The loop never asks
 for a model's name.
@@ -19,12 +19,12 @@ from .families import Family
 from .noise import NoiseSchedule
 
 Rows = Tensor | tuple[Tensor, ...]
-"""One tensor [B, ...], or where the rows' shapes differ (captions of other lengths) B tensors [1, ...]."""
+"""One tensor [B, ...], or B tensors [1, ...] if the rows' shapes differ (captions of different lengths)."""
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a network hears besides the noisy latents: named tensors, row i belonging to caption i."""
+    """What a network is conditioned on besides the noisy latents: named tensors; row i belongs to caption i."""
 
     tensors: Mapping[str, Rows]
 
@@ -88,14 +88,14 @@ class Backbone(Protocol):
 
     Attributes:
         network: the denoiser that adapters go into.
-        network_prefix: what its modules are called under in a LoRA file ("unet", "diffusion_model").
+        network_prefix: the prefix of its modules in a LoRA file ("unet", "diffusion_model").
         key_style: how its LoRA files name them, a key of `lora.names.KEY_STYLES`.
         text_network: the text encoders as a ModuleDict keyed by their prefixes in a LoRA file, or None if they
             cannot be trained here.
         family: facts about the model's family.
         schedule: how noise is mixed in; times t are in [0, 1], 0 clean and 1 pure noise.
         device, text_device: where the network and the text encoders compute.
-        fingerprint: a hash of the weights, by which caches and runs know the base.
+        fingerprint: a hash of the weights, by which caches and runs recognize the base.
     """
 
     network_prefix: str
@@ -121,7 +121,7 @@ class Backbone(Protocol):
     def fingerprint(self) -> str: ...
 
     def training(self, gradient_checkpointing: bool) -> AbstractContextManager[None]:
-        """The state the model must be in while it is trained; leaving restores what was found."""
+        """Puts the model into the state that training needs; leaving restores the state before."""
 
     def step(self) -> AbstractContextManager[None]:
         """Around every forward pass with gradients and its backward pass."""
@@ -143,7 +143,7 @@ class Backbone(Protocol):
 
     def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
                  steps: int, cfg: float, negative: str = "") -> Tensor:
-        """Pictures [B, 3, height, width] in 0..1 with the network as it stands, for previews and sweeps.
+        """Images [B, 3, height, width] in 0..1 with the network as it is, for previews and sweeps.
 
         Row i depends on prompts[i] and seeds[i] alone, not on the rest of the batch (up to rounding).
         """
@@ -155,4 +155,4 @@ class Backbone(Protocol):
         """
 
     def token_count(self, caption: str) -> tuple[int, int]:
-        """(tokens of the caption, tokens the model hears), both without start and end marks."""
+        """(tokens of the caption, tokens that the model reads), both without start and end marks."""

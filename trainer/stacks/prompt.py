@@ -37,7 +37,7 @@ class WantedLora:
     Attributes:
         name: as it was written, or as it is listed.
         strength: of the denoiser's layers; `clip_strength` of the text encoders'.
-        blocks: what is kept of it, for `lora_filter.choose_blocks`; "" is all.
+        blocks: what is kept of it, for `blocks.choose_blocks`; "" is all.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """From a dataset to training batches: bucketed, cached latents, each with its own caption's conditioning.
 
 Everything random is drawn from a generator seeded by (seed, purpose, batch index), so that a resumed run needs
-only the step number to go on with the same pictures, captions, noise, and times.
+only the step number to continue with the same images, captions, noise, and times.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Batch:
 
     Attributes:
         latents: [B, C, ...] in the model's own scale, on the CPU.
-        captions: what each row is captioned with this time ("" where the caption was dropped).
+        captions: the caption of each row in this batch ("" where it was dropped).
         conditioning: the cached conditioning of those captions, or None if the text encoder is being trained.
-        masks: [B, 1, h, w] in 0..1, what of each latent is meant, or None if all of every picture is.
+        masks: [B, 1, h, w] in 0..1, the part of each latent to train on, or None if all images are trained whole.
     """
 
     latents: Tensor
@@ -78,7 +78,7 @@ class Feed:
             except UserError as error:
                 self.left_out.append(f"{sample.path.name} is left out: {error}")
         if self.left_out and not self.samples:
-            raise UserError(f"no picture can be trained on; {self.left_out[0]}")
+            raise UserError(f"no image can be trained on: {self.left_out[0]}")
         self.plan = BatchPlan(self.buckets, [s.repeats for s in self.samples], data.batch_size, config.seed)
         self.masked = data.masked_loss and any(sample.mask for sample in self.samples)
         policy = CaptionPolicy.from_config(data)
@@ -92,12 +92,13 @@ class Feed:
         return self.config.adapter.text_encoder
 
     def prepare(self) -> Events:
-        """Fill the caches; report pictures left out and captions cut. Later reads of a lost entry make it again."""
+        """Fill the caches, and report images left out and captions cut. A cache entry that is lost later is made again
+        when it is read."""
         for line in self.left_out:
             yield Warned(line)
         if self.config.data.masked_loss and not self.masked:
-            yield Warned("data.masked_loss is on, but no picture has a mask: each is trained on whole. Put a.png's "
-                         "mask into masks/a.png or a_mask.png.")
+            yield Warned("data.masked_loss is on, but no image has a mask, so all are trained whole. Put the mask of "
+                         "a.png into masks/a.png or a_mask.png.")
         for line in truncation_report(self._all_captions(), self.backbone.token_count):
             yield Warned(line)
         flips = (False, True) if self.config.data.flip else (False,)
@@ -146,13 +147,13 @@ class Feed:
             with torch.no_grad():
                 return {"latents": self.backbone.encode_images(pixels[None])[0].float().cpu()}
 
-        if (index, flip) not in self._latent_keys:  # asking a file whether it has changed, at every step, costs time
+        if (index, flip) not in self._latent_keys:  # checking at every step whether a file has changed costs time
             self._latent_keys[index, flip] = self._key(
                 {"what": "latents", "image": sample.content_hash, "crop": sample.crop, "bucket": bucket, "flip": flip})
         return self.cache.get(self._latent_keys[index, flip], encode)["latents"]
 
     def _mask(self, index: int, flip: bool, size: tuple[int, int]) -> Tensor:
-        """[1, h, w]; all ones for a picture without a mask."""
+        """[1, h, w]; all ones for an image without a mask."""
         sample, bucket = self.samples[index], self.buckets[index]
         if (index, flip) not in self._masks:
             mask = bucket_mask(sample, bucket, flip)
@@ -167,7 +168,7 @@ class Feed:
         return Conditioning(self.cache.get(self._text_key(caption), encode))
 
     def _encode_captions(self, captions: list[str]) -> None:
-        """Encode captions together, then store a row each; those already cached are left as they are."""
+        """Encode captions together, then store each row by itself; captions already cached are skipped."""
         rows: dict[str, Conditioning] = {}
 
         def encode(caption: str) -> dict[str, Tensor]:

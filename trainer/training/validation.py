@@ -23,7 +23,7 @@ TIMES = tuple((k + 0.5) / 8 for k in range(8))
 
 
 class Trained(Protocol):
-    """What the validator needs of a training session."""
+    """What the validator needs from a training session."""
 
     config: TrainConfig
     handles: dict[str, AdapterHandle]
@@ -33,10 +33,10 @@ class Trained(Protocol):
 
 
 class Validator:
-    """Measures the loss on held-out pictures, the same way every time."""
+    """Measures the loss on held-out images, the same way every time."""
 
     def __init__(self, session: Trained, feed: Feed | None) -> None:
-        """`feed` is None if no pictures are held out."""
+        """`feed` is None if no images are held out."""
         self.session, self.feed = session, feed
         self.base: Tensor | None = None
 
@@ -44,7 +44,7 @@ class Validator:
         return len(self.feed.samples) if self.feed else 0
 
     def prepare(self) -> Events:
-        """Fill the caches and measure the base, if validation will be asked for."""
+        """Fill the caches and measure the base, if the loss is to be validated."""
         if self.feed and self.feed.samples and self.session.config.validate_every:
             yield from self.feed.prepare()
             with ExitStack() as stack:
@@ -61,7 +61,7 @@ class Validator:
 
     @torch.no_grad()
     def _losses(self, feed: Feed) -> Tensor:
-        """Mean loss [8] over the validation pictures at each of TIMES."""
+        """Mean loss [8] over the validation images at each of TIMES."""
         sums, count = torch.zeros(len(TIMES)), 0
         for index in range(feed.plan.batches_per_epoch):
             batch = feed.batch(index)
