@@ -92,7 +92,7 @@ def test_a_character_is_more_like_itself_than_like_others(judge):
 
 
 def test_as_many_scenes_as_pictures_are_needed(judge):
-    with pytest.raises(ValueError, match="2 pictures but 1 scenes"):
+    with pytest.raises(ValueError, match="2 images but 1 scenes"):
         judge.score(torch.zeros(2, 3, 64, 64), [Scene(HELD_OUT["momo"])])
 
 
