@@ -1,5 +1,5 @@
-"""The datasets whose captions can be edited by hand. A node that can be edited puts its dataset here when it is run, so
-the editor sees what the node was last run with. No host is needed here.
+"""The datasets whose captions can be edited by hand. A node with an editor puts its dataset here when it runs, so the
+editor shows what the node last ran with. No host is needed here.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..trainer.datasets.dataset import Dataset, Sample
 from ..trainer.tagging.hand_edits import HandEdits
 
 REMEMBERED = 50
-"""Datasets that can be edited while the server runs; of older ones the node must be run again."""
+"""Number of datasets that can be edited while the server runs. For older ones, the node must be run again."""
 
 
 def edits_name(name: str, node_id: str | None) -> str:
-    """What a node's edits are called: as its widget says, else by the node."""
+    """The name of a node's edits: the widget's, or else one made from the node's id."""
     return name.strip() or f"node-{re.sub(r'[^0-9A-Za-z]+', '-', node_id or 'none')}"
 
 
@@ -32,10 +32,10 @@ class EditableDataset:
     """One dataset in the editor.
 
     Attributes:
-        id: what the routes call it.
-        name: of the pictures' folder, for people.
-        dataset: with its captions as the node's rules make them.
-        path: where what is changed by hand is kept.
+        id: its name in the routes.
+        name: name of the images' folder, for people.
+        dataset: the dataset, with the captions that the node's rules make.
+        path: the file that saves changes by hand.
     """
 
     id: str
@@ -45,18 +45,18 @@ class EditableDataset:
 
     @classmethod
     def of(cls, dataset: Dataset, path: Path) -> EditableDataset:
-        # Two workflows may have a node of the same number; what they show must not be mistaken for one another.
+        # Two workflows may have a node with the same id; their datasets must not be confused.
         folder = os.path.commonpath([sample.path.parent.absolute() for sample in dataset]) if len(dataset) else ""
         return cls(f"{path.stem}~{hashlib.sha256(folder.encode()).hexdigest()[:8]}", Path(folder).name, dataset, path)
 
     @cached_property
     def pictures(self) -> dict[str, Sample]:
-        """Each picture once, by its content. Raises UserError for one that is gone."""
+        """Each image once, by its content. Raises UserError for an image that is gone."""
         return {sample.content_hash: sample for sample in reversed(self.dataset.samples)}
 
 
 class Editors:
-    """The datasets that can be edited. Nodes write, the routes read."""
+    """The datasets that can be edited. Nodes add them, the routes read them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -71,21 +71,21 @@ class Editors:
         return edited
 
     def find(self, id: str) -> EditableDataset:
-        """Raises UserError if it is not there."""
+        """The dataset with that id. Raises UserError if there is none."""
         with self._lock:
             edited = self._edited.get(id)
         if edited is None:
-            raise UserError(f"there is no dataset {id!r} to edit; run the graph, so that its node has one.")
+            raise UserError(f"there is no dataset {id!r} to edit; run the workflow, so that its node has one.")
         return edited
 
     def change(self, id: str, revision: int, captions: Mapping[str, str]) -> HandEdits:
-        """Save captions by picture; returns what is saved now.
+        """Save captions by image; returns what is saved now.
 
-        Raises UserError for a dataset or picture there is none of, StaleRevision if `revision` is not the latest.
+        Raises UserError for an unknown dataset or image, StaleRevision if `revision` is not the latest.
         """
         edited = self.find(id)
         if unknown := next((picture for picture in captions if picture not in edited.pictures), None):
-            raise UserError(f"dataset {edited.name!r} has no picture {unknown!r}; load it again.")
+            raise UserError(f"dataset {edited.name!r} has no image {unknown!r}; reload the editor.")
         before = {picture: edited.pictures[picture].caption for picture in captions}
         lines = {picture: _one_line(text) for picture, text in captions.items()}
         return save_change(edited.path, HandEdits, lambda saved: saved.changed(lines, before), revision)

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from ..trainer.common.errors import UserError
 
 REMEMBERED = 100
-"""Ended trainings whose end (cancelled, failed) is remembered while the server runs; run.json tells the rest."""
+"""Number of trainings that were cancelled or failed and are remembered while the server runs. The rest is in
+run.json."""
 LIVE = ("preparing", "training")
 ENDED_EARLY = ("cancelled", "failed")
-"""What a run's folder does not tell, and this process remembers."""
+"""Endings that are not recorded in a run's folder, so this process remembers them."""
 _TICKS = itertools.count()
 
 
@@ -37,7 +38,7 @@ class Training:
 
     @property
     def run(self) -> str:
-        """What the run is called in answers and events: its folder's name, and before that is known its own."""
+        """The run's name in answers and events: its folder's, or its own until the folder is known."""
         return self.folder or self.name
 
     @property
@@ -50,7 +51,7 @@ class Training:
 
     @property
     def seconds_per_step(self) -> float | None:
-        """By the clock over the last steps, so that previews and saving count; None before the second step."""
+        """Measured by the clock over the last steps, including previews and saving; None before the second step."""
         if len(self._ends) < 2:
             return None
         return (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
@@ -62,7 +63,7 @@ class Training:
 
 
 class TrainingTable:
-    """The trainings of this process. Written by the thread that trains, read by the one that answers requests."""
+    """The trainings of this process. The training thread writes, the thread that answers requests reads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -76,25 +77,26 @@ class TrainingTable:
         return training
 
     def find(self, name: str) -> Training | None:
-        """The latest training of that run: by its folder's name, else by the run's."""
+        """The latest training of that run, by its folder's name or else by the run's."""
         with self._lock:
             latest = self._trainings[::-1]
         return next((training for key in ("run", "name") for training in latest if getattr(training, key) == name),
                     None)
 
     def stop(self, run: str) -> None:
-        """Ask a training to stop after its step and keep what it has. Raises UserError if there is none."""
+        """Ask a training to stop after the current step and keep its LoRA. Raises UserError if there is no such
+        training."""
         training = self.find(run)
         if training is None or not training.live:
             raise UserError(f"run {run!r} is not being trained now, so there is nothing to stop.")
         training.stop.set()
 
     def resume(self, name: str) -> None:
-        """Let the next queueing of a graph train the run on, though nothing in the graph has changed."""
+        """Let the next queueing of a workflow continue the run, although nothing in the workflow has changed."""
         with self._lock:
             self._resumed[name] = self._resumed.get(name, 0) + 1
 
     def resumed(self, name: str | None) -> int:
-        """How often `resume` was asked for by that name; None: by any."""
+        """How often `resume` was called with that name; None counts all names."""
         with self._lock:
             return sum(self._resumed.values()) if name is None else self._resumed.get(name, 0)

@@ -113,7 +113,7 @@ def picture_path(one: Round, name: str) -> Path:
     for path in one.project.crops_folder.glob("*.png"):
         if path.stem == name:
             return path
-    raise UserError(f"round {one.number} of {one.project.name!r} has no image {name!r}; load it again.")
+    raise UserError(f"round {one.number} of {one.project.name!r} has no image {name!r}; reload the gallery.")
 
 
 def picture(one: Round, name: str, thumb: bool) -> tuple[bytes, str]:
@@ -131,7 +131,7 @@ def picture(one: Round, name: str, thumb: bool) -> tuple[bytes, str]:
 def save_picks(one: Round, revision: int, label: str, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
     """Save decisions, and return the new revision.
 
-    Raises UserError for a candidate or value that cannot be, StaleRevision if `revision` is not the latest.
+    Raises UserError for an unknown candidate or invalid value, StaleRevision if `revision` is not the latest.
     """
     def change(picks: Picks) -> Picks:
         return picks.changed(label, changes, one.collect_facts({name for name, _ in changes}))

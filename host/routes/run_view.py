@@ -18,7 +18,8 @@ from ..trainings import ENDED_EARLY, Training, TrainingTable
 
 
 def run_status(root: Path, name: str, table: TrainingTable | None = None) -> dict[str, Any] | None:
-    """The most recently touched run of that name below `root`, by its folder's name or its config's; None: no such run.
+    """The most recently touched run of that name below `root`, by its folder's name or its config's; None if there is
+    none.
 
     `name` is compared with existing names, and never becomes part of a path.
     """
@@ -50,7 +51,7 @@ def _run_at(root: Path, folder: str) -> Run | None:
 
 @lru_cache(maxsize=1024)
 def _read_run(folder: Path, mtime_ns: int, size: int) -> Run:
-    """The run as it was at that time; asked for again only when run.json changes. Not to be changed."""
+    """The run as it was at that time. It is read again only when run.json changes, and must not be modified."""
     return read_run(folder)
 
 

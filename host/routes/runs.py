@@ -62,7 +62,7 @@ async def get_run(request: web.Request) -> web.Response:
     name = request.query.get("name", "").strip()
     if not name:
         return refusal(400, "give the run's name, as in ?name=my_lora.")
-    # a run may have logged a hundred thousand steps: not in the thread that serves everyone
+    # a run may have logged a hundred thousand steps, so not in the thread that serves all requests
     status = await aside(lambda: run_status(paths.loras_root(), name))
     if status is None and request.query.get("or") != "null":
         return refusal(404, f"there is no run {name!r}.")
@@ -92,7 +92,7 @@ async def resume_run(request: web.Request) -> web.Response:
     if status is None:
         return refusal(404, f"there is no run {name!r}.")
     if status["status"] != "stopped":
-        return refusal(409, f"run {name!r} is {status['status']}, not stopped; queue the graph.")
+        return refusal(409, f"run {name!r} is {status['status']}, not stopped; queue the workflow.")
     current_session().trainings.resume(status["name"])
     return web.json_response({"resuming": True})
 

@@ -1,4 +1,4 @@
-"""What the tag editor is shown of a dataset. No host is needed here; the shapes are in tags.py."""
+"""What the tag editor shows of a dataset. No host is needed here; the shapes are in tags.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ THUMBNAIL = ThumbnailStyle()
 
 
 def dataset_view(dataset: EditableDataset) -> dict[str, Any]:
-    """As the dataset route tells it."""
+    """The answer of the dataset route."""
     saved = HandEdits.load(dataset.path)
     edited, _ = saved.apply_to(dataset.dataset)
     captions = {sample.content_hash: sample.caption for sample in edited}
@@ -33,8 +33,8 @@ def _row(dataset: EditableDataset, picture: str, caption: str) -> dict[str, Any]
 
 
 def picture_thumbnail(dataset: EditableDataset, picture: str) -> bytes:
-    """The picture as a small JPEG. Raises UserError if there is none, or it cannot be read."""
+    """An image as a small JPEG. Raises UserError if it does not exist or cannot be read."""
     sample = dataset.pictures.get(picture)
     if sample is None:
-        raise UserError(f"there is no picture {picture!r} in dataset {dataset.id!r}; load it again.")
-    return thumbnail(sample, THUMBNAIL, picture)  # by content: one that has changed is not shown as it was
+        raise UserError(f"there is no image {picture!r} in dataset {dataset.id!r}; reload the editor.")
+    return thumbnail(sample, THUMBNAIL, picture)  # by content, so that a changed image is not shown as it was
