@@ -1,19 +1,35 @@
-# make demo: one shipped picture -> a tested character LoRA. make test: lint and all tests.
+# make demo: one shipped picture -> a tested character LoRA. make test: lint and all tests; what lacks a ComfyUI or a
+# browser is skipped, counted and told. Parts of it: make lint, test-fast (no host, nothing slow), test-host, test-web.
 # Each does its own set-up in .venv and is quick the second time.
 PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint bench clean
+# One thread a worker. A file stays with one worker, for its tests share servers; the long files come first.
+PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 \
+	--dist loadfile --no-loadscope-reorder
+
+.PHONY: demo test test-fast test-host test-web lint clean
 
 demo: $(READY)
 	$(VENV)/bin/lora-bootstrap demo
 
 test: lint
-	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+test-fast: $(READY)
+	$(PYTEST) -m "not (slow or comfyui or browser)"
+
+test-host: $(READY)
+	$(PYTEST) tests/comfyui
+
+test-web: $(READY)
+	$(PYTEST) tests/web
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
+	@mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/lora_bootstrap
+	MYPYPATH=$(VENV)/types $(VENV)/bin/mypy
 
 clean:
 	rm -rf $(VENV) output

@@ -12,10 +12,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..tests.host.hosts import MISSING, Host, find_hosts
-from ..tests.host.server import Server
-from ..tests.web.bootstrap_project import write_project
-from ..tests.web.browser import SIZE, Tab, browser, find_browser, settings
+from ..tests.helpers.browser import SIZE, Tab, browser, find_browser, settings
+from ..tests.helpers.hosts import MISSING, Host, find_hosts
+from ..tests.helpers.server import Server
+from ..tests.helpers.written_project import write_project
 from .report import write_result
 
 TARGET_SECONDS = 1.0

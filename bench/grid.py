@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..tests.host.hosts import MISSING, Host, find_hosts
-from ..tests.host.server import Client, Server
+from ..tests.helpers.hosts import MISSING, Host, find_hosts
+from ..tests.helpers.server import Client, Server
 from ..trainer.sweeps.cells import Sweep
 from .random_base import NAME as RANDOM_SD15
 from .report import write_result

@@ -17,7 +17,7 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
-from ..tests.host.hosts import MISSING, Host, find_hosts
+from ..tests.helpers.hosts import MISSING, Host, find_hosts
 from .report import write_result
 
 NOTES = """

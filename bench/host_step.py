@@ -22,7 +22,7 @@ BATCHES = {1: 1.5, 4: 4.0}
 
 
 def main() -> None:
-    from ..tests.host.hosts import MISSING, find_hosts
+    from ..tests.helpers.hosts import MISSING, find_hosts
     from .report import write_result
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -1,5 +1,5 @@
-"""The datasets whose captions can be edited by hand. A node with an editor puts its dataset here when it runs, so the
-editor shows what the node last ran with. No host is needed here.
+"""The datasets whose captions can be edited by hand. A node whose dataset can be edited puts it here when it runs, so
+the editor shows the dataset of the node's last run. No host is needed here.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ..trainer.datasets.dataset import Dataset, Sample
 from ..trainer.tagging.hand_edits import HandEdits
 
 REMEMBERED = 50
-"""Number of datasets that can be edited while the server runs. For older ones, the node must be run again."""
+"""Datasets that can be edited while the server runs; for older ones the node must be run again."""
 
 
 def edits_name(name: str, node_id: str | None) -> str:
-    """The name of a node's edits: the widget's, or else one made from the node's id."""
+    """The name of a node's edits: its widget's text, or else a name made from the node's id."""
     return name.strip() or f"node-{re.sub(r'[^0-9A-Za-z]+', '-', node_id or 'none')}"
 
 
@@ -32,10 +32,10 @@ class EditableDataset:
     """One dataset in the editor.
 
     Attributes:
-        id: its name in the routes.
-        name: name of the images' folder, for people.
-        dataset: the dataset, with the captions that the node's rules make.
-        path: the file that saves changes by hand.
+        id: the id that the routes use.
+        name: the name of the images' folder, for people.
+        dataset: with its captions as the node's rules make them.
+        path: where the changes by hand are saved.
     """
 
     id: str
@@ -45,13 +45,13 @@ class EditableDataset:
 
     @classmethod
     def of(cls, dataset: Dataset, path: Path) -> EditableDataset:
-        # Two workflows may have a node with the same id; their datasets must not be confused.
+        # Two workflows may have a node of the same number, and their datasets must not be confused.
         folder = os.path.commonpath([sample.path.parent.absolute() for sample in dataset]) if len(dataset) else ""
         return cls(f"{path.stem}~{hashlib.sha256(folder.encode()).hexdigest()[:8]}", Path(folder).name, dataset, path)
 
     @cached_property
     def pictures(self) -> dict[str, Sample]:
-        """Each image once, by its content. Raises UserError for an image that is gone."""
+        """Each image once, by its content. Raises UserError for one that is gone."""
         return {sample.content_hash: sample for sample in reversed(self.dataset.samples)}
 
 
@@ -71,7 +71,7 @@ class Editors:
         return edited
 
     def find(self, id: str) -> EditableDataset:
-        """The dataset with that id. Raises UserError if there is none."""
+        """The dataset of that id. Raises UserError if there is none."""
         with self._lock:
             edited = self._edited.get(id)
         if edited is None:
@@ -79,7 +79,7 @@ class Editors:
         return edited
 
     def change(self, id: str, revision: int, captions: Mapping[str, str]) -> HandEdits:
-        """Save captions by image; returns what is saved now.
+        """Save captions by image, and return everything that is saved now.
 
         Raises UserError for an unknown dataset or image, StaleRevision if `revision` is not the latest.
         """

@@ -12,7 +12,7 @@ from .session import current_session
 
 
 def _just_told(key: tuple[str, str | int]) -> bool:
-    """Whether this was told less than INTERVAL ago; else it counts as told now."""
+    """Whether this was sent less than INTERVAL ago; if not, it counts as sent now."""
     now, told_at = time.monotonic(), current_session().told_at
     if now - told_at.get(key, -INTERVAL) < INTERVAL:
         return True

@@ -11,8 +11,8 @@ from ..trainer.sweeps.cells import Sweep
 
 
 class CellLosses:
-    """How the cells were left of the sweeps that this process ran. If some are gone or failed, the node must run again
-    though nothing in the graph has changed."""
+    """How many cells the sweeps of this process have. If some are gone or failed, the node must run again, although
+    nothing in the workflow has changed."""
 
     def __init__(self) -> None:
         self._done: dict[Path, int] = {}
@@ -20,7 +20,7 @@ class CellLosses:
 
     def note(self, sweep: Sweep) -> None:
         absent = sum(state != "done" for state in sweep.states().values())
-        self._done[sweep.folder] = self._there(sweep.folder) + absent  # cells of an earlier plan lie there too
+        self._done[sweep.folder] = self._there(sweep.folder) + absent  # cells of an earlier plan are there too
 
     def look(self) -> int:
         for folder, wanted in list(self._done.items()):
@@ -34,15 +34,15 @@ class CellLosses:
 
 
 class CandidateLosses:
-    """How many candidates this process left in which folder: if some are gone, they are drawn again, though nothing in
-    the graph has changed."""
+    """How many candidates this process saved in which folder. If some are gone, they are drawn again, although nothing
+    in the workflow has changed."""
 
     def __init__(self) -> None:
         self._left: dict[Path, int] = {}
         self._losses = 0
 
     def note(self, folder: Path) -> int:
-        """How many are there now."""
+        """Count the candidates in a folder, and remember the number."""
         self._left[folder] = sum(1 for _ in folder.glob("r*-*.json"))
         return self._left[folder]
 
@@ -53,7 +53,8 @@ class CandidateLosses:
 
 
 class FileLosses:
-    """Files that a stack of this process names. If one is gone, its node must run again though its text is the same."""
+    """Files that a stack of this process names. If one is gone, its node must run again, although its text is the
+    same."""
 
     def __init__(self) -> None:
         self._files: set[Path] = set()

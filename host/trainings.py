@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from ..trainer.common.errors import UserError
 
 REMEMBERED = 100
-"""Number of trainings that were cancelled or failed and are remembered while the server runs. The rest is in
-run.json."""
+"""Ended trainings whose end (cancelled, failed) is remembered while the server runs; everything else is in run.json."""
 LIVE = ("preparing", "training")
 ENDED_EARLY = ("cancelled", "failed")
-"""Endings that are not recorded in a run's folder, so this process remembers them."""
+"""Endings that a run's folder does not record, and this process remembers."""
 _TICKS = itertools.count()
 
 
@@ -38,7 +37,7 @@ class Training:
 
     @property
     def run(self) -> str:
-        """The run's name in answers and events: its folder's, or its own until the folder is known."""
+        """The run's name in answers and events: its folder's name, or its own until the folder is known."""
         return self.folder or self.name
 
     @property
@@ -51,7 +50,7 @@ class Training:
 
     @property
     def seconds_per_step(self) -> float | None:
-        """Measured by the clock over the last steps, including previews and saving; None before the second step."""
+        """Measured by the clock over the last steps, so that previews and saving count; None before the second step."""
         if len(self._ends) < 2:
             return None
         return (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
@@ -84,19 +83,19 @@ class TrainingTable:
                     None)
 
     def stop(self, run: str) -> None:
-        """Ask a training to stop after the current step and keep its LoRA. Raises UserError if there is no such
-        training."""
+        """Ask a training to stop after its current step and save what it has. Raises UserError if none is running."""
         training = self.find(run)
         if training is None or not training.live:
             raise UserError(f"run {run!r} is not being trained now, so there is nothing to stop.")
         training.stop.set()
 
     def resume(self, name: str) -> None:
-        """Let the next queueing of a workflow continue the run, although nothing in the workflow has changed."""
+        """Let the next queueing of a workflow continue the run's training, although nothing in the workflow has
+        changed."""
         with self._lock:
             self._resumed[name] = self._resumed.get(name, 0) + 1
 
     def resumed(self, name: str | None) -> int:
-        """How often `resume` was called with that name; None counts all names."""
+        """How often `resume` was requested for that name; None: for any name."""
         with self._lock:
             return sum(self._resumed.values()) if name is None else self._resumed.get(name, 0)

@@ -68,20 +68,17 @@ class SaveCandidates(io.ComfyNode):
 
     @classmethod
     def execute(cls, project, views, images, LORA_STACK=None) -> io.NodeOutput:
-        prompt, me = cls.hidden.dynprompt, cls.hidden.unique_id
-        source_node = prompt.get_node(me)["inputs"]["views"][0]
-        part = part_between(prompt.get_node, source_node, images, "link View Prompts' prompt to the text encoder and "
-                            "its seed to the sampler, and the decoded image to Save Candidates.")
-        job = DrawRequest.of(project, views, part, LORA_STACK)
-        show_text("\n".join((job.headline, *job.warnings)), me)
-        if job.one.number == REFERENCE:
-            remove_outdated(job.one, [lineage.name for _, lineage in job.plan])
-        job.record_stages()
-        current_session().candidates.note(job.one.candidates_folder)
-        if not job.missing:
+        find, me = cls.hidden.dynprompt.get_node, cls.hidden.unique_id
+        links = find(me)["inputs"]
+        part = part_between(find, links["views"][0], images, "link View Prompts' prompt to the text encoder and its "
+                            "seed to the sampler, and the decoded image to Save Candidates.")
+        request = DrawRequest.of(project, views, part, LORA_STACK)
+        show_text("\n".join((request.headline, *request.warnings)), me)
+        request.begin()
+        if not request.missing:
             return io.NodeOutput(project)
         graph = GraphBuilder()
-        done = expand_views(graph, job, prompt.get_node(me)["inputs"]["project"])
+        done = expand_views(graph, request, links["project"])
         return io.NodeOutput(done, expand=graph.finalize())
 
 
@@ -123,9 +120,9 @@ class KeepCandidate(io.ComfyNode):
     @classmethod
     def execute(cls, project, images, lineage, total) -> io.NodeOutput:
         mine = Lineage(**json.loads(lineage))
-        one = project.round(mine.round)
-        kept = keep_candidates(one, mine, to_pictures(images))
-        made = current_session().candidates.note(one.candidates_folder)
+        round_ = project.round(mine.round)
+        kept = keep_candidates(round_, mine, to_pictures(images))
+        made = current_session().candidates.note(round_.candidates_folder)
         tell_candidates(project.name, mine.round, made, total)
         if mine.round != REFERENCE and made >= total:
             tell_project(project.name)
@@ -145,10 +142,10 @@ class DrawRequest:
         missing: the part of the plan that is not saved yet.
     """
 
-    def __init__(self, one: Round, views: ViewPlan, source: Source, part: Part) -> None:
-        self.one, self.views, self.source, self.part = one, views, source, part
-        self.plan = [(view, lineage_of(one, view, source)) for view in views.views]
-        self.missing = [(view, lineage) for view, lineage in self.plan if not is_kept(one, lineage)]
+    def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part) -> None:
+        self.round_, self.views, self.source, self.part = round_, views, source, part
+        self.plan = [(view, lineage_of(round_, view, source)) for view in views.views]
+        self.missing = [(view, lineage) for view, lineage in self.plan if not is_kept(round_, lineage)]
 
     @classmethod
     def of(cls, project: Project, views: ViewPlan, part: Part, stack: Any) -> DrawRequest:
@@ -170,20 +167,27 @@ class DrawRequest:
         if self.source.cfg is not None and self.source.cfg > MOST_CFG:
             found.append(f"cfg is {self.source.cfg:g}; above {MOST_CFG:g} the loop's images burn in a little more with "
                          "every round. Use 3 to 5.")
-        if self.source.lora is None and self.one.number != REFERENCE:
+        if self.source.lora is None and self.round_.number != REFERENCE:
             found.append("no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images.")
         return found
 
+    def begin(self) -> None:
+        """Record what will be drawn, and remove reference images of an earlier plan."""
+        if self.round_.number == REFERENCE:
+            remove_outdated(self.round_, [lineage.name for _, lineage in self.plan])
+        self.record_stages()
+        current_session().candidates.note(self.round_.candidates_folder)
+
     def record_stages(self) -> None:
         """Record in project.json which LoRA draws, and what."""
-        number, lora = self.one.number, self.source.lora
-        record = ProjectRecord.load(self.one.project.folder)
+        number, lora = self.round_.number, self.source.lora
+        record = ProjectRecord.load(self.round_.project.folder)
         if lora and paths.inside(paths.loras_root(), lora):
             note_stage(record, *STAGES["style"].name_and_title(number), lora.stem, True,
                        {"lora": output_path(lora), "run": output_path(lora.parent)})
         stage = STAGES["reference" if number == REFERENCE else "candidates"]
         note_stage(record, *stage.name_and_title(number), f"{len(self.plan)} images", not self.missing,
-                   {"folder": output_path(self.one.candidates_folder)})
+                   {"folder": output_path(self.round_.candidates_folder)})
 
 
 def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project) -> tuple[Path | None, float]:
@@ -198,13 +202,14 @@ def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project
     return paths.lora_file(name), float(strength)
 
 
-def expand_views(graph: GraphBuilder, job: DrawRequest, project: list[Any]) -> list[Any]:
+def expand_views(graph: GraphBuilder, request: DrawRequest, project: list[Any]) -> list[Any]:
     """Add a copy of the workflow's sampling part for each missing view, each waiting for the one before. Returns the
     link to the project as it is once all are saved."""
-    done, total = None, len(job.one.list_candidates()) + len(job.missing)
-    for view, lineage in job.missing:
-        done = _expand_view(graph, job.part, view, lineage, project, done, total)
-    return done
+    done: list[Any] | None = None
+    total = len(request.round_.list_candidates()) + len(request.missing)
+    for view, lineage in request.missing:
+        done = _expand_view(graph, request.part, view, lineage, project, done, total)
+    return done or project
 
 
 def _expand_view(graph: GraphBuilder, part: Part, view: PlannedView, lineage: Lineage, project: list[Any],

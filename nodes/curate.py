@@ -89,18 +89,12 @@ class CurateImages(io.ComfyNode):
 
     @classmethod
     def execute(cls, project, round, mode, keep, stop_on_alarm, tagger, clip_vision=None) -> io.NodeOutput:
-        node_id = cls.hidden.unique_id
-        one, target = project.round(round), keep or project.target(round)
-        outcome = curate_by_mode(one, mode, target, stop_on_alarm, clip_vision, tag_reader(tagger, node_id))
-        show_report(outcome.report, node_id)
+        round_, target = project.round(round), keep or project.target(round)
+        reader = tag_reader(tagger, cls.hidden.unique_id)
+        outcome = curate_by_mode(round_, mode, target, stop_on_alarm, clip_vision, reader)
+        show_report(outcome.report, cls.hidden.unique_id)
         tell_project(project.name)
-        told = {"project": project.name, "round": round, "revision": one.picks.revision, "kept": outcome.count,
-                "target": target, "held": bool(outcome.held), "message": outcome.held or outcome.headline}
-        if outcome.held:
-            waits = ExecutionBlocker(None)
-            return io.NodeOutput(waits, waits, waits, ui={"lora_bootstrap": [told]})
-        images = [to_batch(kept.pick.apply_to(open_image(kept.path))) for kept in outcome.kept]
-        return io.NodeOutput(project, images, outcome.report, ui={"lora_bootstrap": [told]})
+        return io.NodeOutput(*outcome_values(project, outcome), ui=outcome_ui(round_, target, outcome))
 
 
 class RoundDataset(io.ComfyNode):
@@ -167,53 +161,68 @@ class Outcome:
         return "\n".join((self.held or self.headline, *self.notes))
 
 
-def curate_by_mode(one: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision: Any = None,
+def outcome_values(project: Project, outcome: Outcome) -> tuple[Any, Any, Any]:
+    """(project, images, report); a round that is held blocks everything downstream."""
+    if outcome.held:
+        return (ExecutionBlocker(None),) * 3
+    return project, [to_batch(kept.pick.apply_to(open_image(kept.path))) for kept in outcome.kept], outcome.report
+
+
+def outcome_ui(round_: Round, target: int, outcome: Outcome) -> dict[str, Any]:
+    """What the gallery in the node reads of a finished run."""
+    return {"lora_bootstrap": [{
+        "project": round_.project.name, "round": round_.number, "revision": round_.picks.revision,
+        "kept": outcome.count, "target": target, "held": bool(outcome.held),
+        "message": outcome.held or outcome.headline}]}
+
+
+def curate_by_mode(round_: Round, mode: str, target: int, stop_on_alarm: bool, clip_vision: Any = None,
                    tagger: Tagger | None = None) -> Outcome:
     """Curate a round. Raises UserError if there is nothing to choose from."""
-    if not one.pictures():
-        raise UserError(f"round {one.number} of {one.project.name!r} has no candidates. Link the project from Save "
-                        "Candidates, which draws them.")
-    crops = len(one.project.crops())
+    if not round_.pictures():
+        raise UserError(f"round {round_.number} of {round_.project.name!r} has no candidates. Link the project from "
+                        "Save Candidates, which draws them.")
+    crops = len(round_.project.crops())
     if mode == FROM_FILE:
-        return _from_files(one, crops)
-    done = _measure_round(one, mode, target - crops, clip_vision, tagger)
-    record = ProjectRecord.load(one.project.folder)
+        return _from_files(round_, crops)
+    done = _measure_round(round_, mode, target - crops, clip_vision, tagger)
+    record = ProjectRecord.load(round_.project.folder)
     record.record_figures(done.figures)
     count, wanted = crops + len(done.kept), target - crops
-    warning = alarm([figures for figures in record.rounds if figures.round <= one.number], wanted)
+    warning = alarm([figures for figures in record.rounds if figures.round <= round_.number], wanted)
     held = ""
     if mode == MANUAL and count < target:
         held = f"{count} of {target} kept: pick {target - count} more in the gallery, then press Run."
     elif warning and stop_on_alarm:
         held = f"Stopped: {warning}. Change the picks, or turn stop_on_alarm off to continue anyway."
     record.stopped_because = warning if held and warning else ""
-    note_stage(record, *STAGES["curate"].name_and_title(one.number, done.figures.candidates),
-               curation_summary(done.figures), done.reused, {"decisions": output_path(one.decisions_file)})
+    note_stage(record, *STAGES["curate"].name_and_title(round_.number, done.figures.candidates),
+               curation_summary(done.figures), done.reused, {"decisions": output_path(round_.decisions_file)})
     notes = (*done.curation.notes, *([f"Alarm: {warning}."] if warning and not held else []))
     return Outcome(done.kept, count, _headline(count, target, done.figures), held, notes)
 
 
-def _measure_round(one: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagger | None) -> Any:
-    eye = choose_eye(one.project.config.base == SANDBOX, clip_vision, tagger)
-    first = Lineage.read(one.pictures()[0])
+def _measure_round(round_: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagger | None) -> Any:
+    eye = choose_eye(round_.project.config.base == SANDBOX, clip_vision, tagger)
+    first = Lineage.read(round_.pictures()[0])
     size = measured_size(first.width, first.height)
-    base = one.project.round(REFERENCE).list_candidates()
-    settings = one.project.config.curation
+    base = round_.project.round(REFERENCE).list_candidates()
+    settings = round_.project.config.curation
     if tagger is not None:
         settings = replace(settings, tag_threshold=tagger.thresholds.get("general", settings.tag_threshold))
-    return curate_round(one, wanted=max(0, wanted), size=size, eye=eye, settings=settings, mode=mode,
+    return curate_round(round_, wanted=max(0, wanted), size=size, eye=eye, settings=settings, mode=mode,
                         reference=load_pixels(base, size) if base else None)
 
 
-def _from_files(one: Round, crops: int) -> Outcome:
-    found = one.read_decisions()
-    if found.values is None and not one.picks_file.is_file():
-        raise UserError(f"round {one.number} has neither decisions.json nor picks.json in {one.folder.name}. Use "
+def _from_files(round_: Round, crops: int) -> Outcome:
+    found = round_.read_decisions()
+    if found.values is None and not round_.picks_file.is_file():
+        raise UserError(f"round {round_.number} has neither decisions.json nor picks.json in {round_.folder.name}. Use "
                         "manual or auto first, or write one of them.")
-    kept = tuple(one.list_kept(found))
+    kept = tuple(round_.list_kept(found))
     if not kept:
-        raise UserError(f"decisions.json and picks.json of round {one.number} keep no image. Keep some in the gallery, "
-                        "or choose auto.")
+        raise UserError(f"decisions.json and picks.json of round {round_.number} keep no image. Keep some in the "
+                        "gallery, or choose auto.")
     return Outcome(kept, crops + len(kept), f"{crops + len(kept)} kept, as the files say", "")
 
 
@@ -232,14 +241,14 @@ def dataset_of(project: Project, number: int) -> tuple[Dataset, str]:
     if number == REFERENCE:
         crops = project.crops()
         return crops, f"{len(crops)} crops"
-    one = project.round(number)
-    kept = one.list_kept()
+    round_ = project.round(number)
+    kept = round_.list_kept()
     if not kept:
         raise UserError(f"nothing is kept in round {number} of {project.name!r}. Pick in the gallery of Curate Images "
                         "first.")
-    made = round_dataset(one, kept)
+    made = round_dataset(round_, kept)
     note_stage(ProjectRecord.load(project.folder), *STAGES["dataset"].name_and_title(number, len(made.dataset)),
-               made.summary, made.reused, {"folder": output_path(one.dataset_folder)})
+               made.summary, made.reused, {"folder": output_path(round_.dataset_folder)})
     return made.dataset, made.summary
 
 

@@ -56,7 +56,7 @@ class MergeLoras(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, method, preset, rank, density, mu, name, dtype) -> bool | str:
         told = problem(merge_settings, method, preset, rank, density, mu, dtype)
-        return told if told is not True else problem(file_name, name)
+        return told if told is not True else problem(merged_file_name, name)
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:
@@ -64,7 +64,7 @@ class MergeLoras(io.ComfyNode):
 
     @classmethod
     def execute(cls, LORA_STACK, method, preset, rank, density, mu, name, dtype) -> io.NodeOutput:
-        merged = merge_to_file(paths.merged_root(), file_name(name), stack_entries(read_stack(LORA_STACK)),
+        merged = merge_to_file(paths.merged_root(), merged_file_name(name), stack_entries(read_stack(LORA_STACK)),
                                merge_settings(method, preset, rank, density, mu, dtype),
                                progress=progress_of("merging layers", Work(cls.hidden.unique_id)))
         current_session().stack_files.note(merged.path)
@@ -83,7 +83,7 @@ def merge_report(merged: MergedFile) -> str:
     return "\n".join((*merged.lines, last))
 
 
-def file_name(name: str) -> str:
+def merged_file_name(name: str) -> str:
     """The name in a widget's text, without the ending; "" stays "". Raises UserError if it cannot be a file's name."""
     plain = name.strip().removesuffix(".safetensors")
     return paths.own_folder(paths.merged_root(), plain).name if plain else ""

@@ -71,7 +71,7 @@ class ProjectNode(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, tags, trigger, name, targets, candidates) -> bool | str:
-        return problem(make_config, tags, trigger, name, targets, candidates)
+        return problem(project_config, tags, trigger, name, targets, candidates)
 
     @classmethod
     def fingerprint_inputs(cls, trigger, name, **_) -> Any:
@@ -84,7 +84,7 @@ class ProjectNode(io.ComfyNode):
     @classmethod
     def execute(cls, picture, tags, trigger, name, targets, candidates, seed, model=None,
                 originals=None) -> io.NodeOutput:
-        config = make_config(tags, trigger, name, targets, candidates, seed=seed, base=base_name(model),
+        config = project_config(tags, trigger, name, targets, candidates, seed=seed, base=base_family(model),
                              crops=len(originals) if originals is not None else 0)
         project, made = start_project(config, to_pictures(picture)[0], originals)
         current_session().projects.add(project.name)
@@ -92,7 +92,7 @@ class ProjectNode(io.ComfyNode):
         roles = project.roles
         show_report("\n".join((made.summary, f"the character's tags: {', '.join(roles.identity) or 'none'}",
                                f"this image's tags: {', '.join(roles.view) or 'none'}")), cls.hidden.unique_id)
-        return io.NodeOutput(project, made.dataset, config.trigger, [to_batch(one.load()) for one in made.dataset],
+        return io.NodeOutput(project, made.dataset, config.trigger, [to_batch(crop.load()) for crop in made.dataset],
                              ui={"lora_bootstrap": [{"project": project.name}]})
 
 
@@ -161,7 +161,7 @@ def numbers(text: str, name: str) -> tuple[int, ...]:
     return tuple(map(int, parts))
 
 
-def make_config(tags: str, trigger: str, name: str, targets: str, candidates: str, *, seed: int = 0,
+def project_config(tags: str, trigger: str, name: str, targets: str, candidates: str, *, seed: int = 0,
                 base: str = UNKNOWN_BASE, crops: int = 0) -> BootstrapConfig:
     """The project that the widgets describe. Raises UserError for invalid values.
 
@@ -177,7 +177,7 @@ def make_config(tags: str, trigger: str, name: str, targets: str, candidates: st
     return config
 
 
-def base_name(model: Any) -> str:
+def base_family(model: Any) -> str:
     """The family of a MODEL; "other" if it has none or there is no model."""
     if model is None:
         return UNKNOWN_BASE

@@ -181,7 +181,7 @@ class TaggedImages:
 
     @property
     def scores(self) -> str:
-        return json.dumps({picture: {one.name: round(one.score, 4) for one in found.tags}
+        return json.dumps({picture: {tag.name: round(tag.score, 4) for tag in found.tags}
                            for picture, found in self.found.items()}, ensure_ascii=False)
 
 

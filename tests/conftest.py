@@ -1,16 +1,43 @@
-"""The files that take minutes come first, so that none of them is left to a single worker at the end."""
+"""What needs minutes comes first, so that the many short tests fill the end; what all tests of servers share."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 
-LONG = ("test_bootstrap_loop.py", "test_inside.py", "test_train_panel.py", "test_server_bootstrap.py",
-        "test_sweep_viewer.py", "test_server_runs.py", "test_gallery.py", "test_server_sweeps.py",
-        "test_tag_editor.py", "test_server.py", "test_lora_stack_list.py")
-"""The longest first, a browser's beside one without; `--no-loadscope-reorder` keeps pytest-xdist to it."""
+import pytest
+
+from .helpers.needs import NEEDS, mark_needs, register
+from .helpers.retries import (  # noqa: F401 (hooks)
+    pytest_report_teststatus,
+    pytest_runtest_protocol,
+    pytest_terminal_summary,
+)
+from .helpers.servers import Servers
 
 
-def pytest_collection_modifyitems(items: list) -> None:
-    """Put the long files before the others, which keep their order."""
-    rank = {name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: rank.get(Path(item.path).name, len(LONG)))
+def pytest_configure(config: pytest.Config) -> None:
+    register(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what a test needs; put files with such tests before the others. Each file keeps its order."""
+    mark_needs(items)
+    long = {item.path for item in items if any(need.mark in item.keywords for need in NEEDS)}
+    items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_power_cut():
+    """Files are not flushed to the disk in this process, which costs more than all else that many tests do; what they
+    look at is what a process that is killed leaves, and that does not depend on it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory):
+    """The servers of this worker."""
+    with Servers(tmp_path_factory.mktemp) as running:
+        yield running

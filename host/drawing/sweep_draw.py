@@ -162,7 +162,7 @@ class _kept_going:
                 error, Exception):
             return False
         log.warning("a cell of %s failed", self._sweep.folder.name, exc_info=error)
-        self._sweep.fail(self._cell, f"{kind.__name__}: {_line(error)}")
+        self._sweep.fail(self._cell, f"{type(error).__name__}: {_line(error)}")
         return True
 
 
@@ -175,9 +175,9 @@ def _join_rows(conditionings: Sequence[list[list[Any]]]) -> list[list[Any]]:
     """One conditioning with a row for each. Raises UserError if they cannot be joined."""
     if any(len(conditioning) != 1 for conditioning in conditionings):
         raise UserError("a prompt has several conditionings.")
-    heard, told = [one[0][0] for one in conditionings], [one[0][1] for one in conditionings]
-    tensors = {name for values in told for name, value in values.items() if isinstance(value, torch.Tensor)}
-    if any(row.shape != heard[0].shape for row in heard) or any(set(values) != set(told[0]) for values in told):
+    rows, facts = zip(*(conditioning[0] for conditioning in conditionings), strict=True)
+    tensors = {name for values in facts for name, value in values.items() if isinstance(value, torch.Tensor)}
+    if any(row.shape != rows[0].shape for row in rows) or any(set(values) != set(facts[0]) for values in facts):
         raise UserError("the prompts' conditionings have different lengths.")
-    return [[torch.cat(heard), {**told[0], **{name: torch.cat([values[name] for values in told])
+    return [[torch.cat(rows), {**facts[0], **{name: torch.cat([values[name] for values in facts])
                                               for name in tensors}}]]

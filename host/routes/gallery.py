@@ -86,19 +86,19 @@ async def post_picks(request: web.Request) -> web.Response:
         return refusal(400, BODY)
     changes = [(change["candidate"], change["pick"]) for change in body["changes"]]
     try:
-        one = await aside(lambda: gallery.find_round(body["project"], body["round"]))
+        round_ = await aside(lambda: gallery.find_round(body["project"], body["round"]))
     except UserError as error:
         return refusal(404, str(error))
     try:
-        revision = await aside(lambda: gallery.save_picks(one, body["revision"], body["label"], changes))
+        revision = await aside(lambda: gallery.save_picks(round_, body["revision"], body["label"], changes))
     except StaleRevision:
         newer = await aside(lambda: gallery.round_view(gallery.find_round(body["project"], body["round"])))
         return web.json_response({**newer, "error": ELSEWHERE}, status=409)
     except UserError as error:
         names = {name for name, _ in changes}
-        known = await aside(lambda: one.collect_facts(names))
+        known = await aside(lambda: round_.collect_facts(names))
         return refusal(400 if names <= set(known) else 404, str(error))
-    tell_project(one.project.name)
+    tell_project(round_.project.name)
     return web.json_response({"revision": revision})
 
 

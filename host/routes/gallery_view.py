@@ -33,10 +33,10 @@ def find_project(name: str) -> Project:
 
 def find_round(project: str, number: int) -> Round:
     """The round of that number. Raises UserError if there is no such project or round."""
-    one = find_project(project).round(number)
+    round_ = find_project(project).round(number)
     if number < 1:
         raise UserError(f"round is {number}; it must be 1 or more.")
-    return one
+    return round_
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------
@@ -55,18 +55,19 @@ def project_view(name: str) -> dict[str, Any]:
         "crops": _crops(status.project, 1), "rounds": [asdict(figures) for figures in status.record.rounds]}
 
 
-def round_view(one: Round) -> dict[str, Any]:
+def round_view(round_: Round) -> dict[str, Any]:
     """The answer of the candidates route."""
-    project, found, picks = one.project, one.read_decisions(), one.picks
+    project, found, picks = round_.project, round_.read_decisions(), round_.picks
     values = found.values or {}
-    crops = _crops(project, one.number)
-    target = project.target(one.number)
+    crops = _crops(project, round_.number)
+    target = project.target(round_.number)
     twins = {name: number for number, group in enumerate(values.get("twins", ())) for name in group}
     return {
-        "project": project.name, "round": one.number, "revision": picks.revision, "target": target,
+        "project": project.name, "round": round_.number, "revision": picks.revision, "target": target,
         "eye": values.get("eye") or "", "notes": list(values.get("notes", ())), "figures": values.get("figures"),
-        "crops": crops, "quotas": one.quotas(max(0, target - len(crops))),
-        "candidates": [_candidate(one, path, found.decisions.get(path.stem), picks, twins) for path in one.pictures()],
+        "crops": crops, "quotas": round_.quotas(max(0, target - len(crops))),
+        "candidates": [_candidate(round_, path, found.decisions.get(path.stem), picks, twins)
+                       for path in round_.pictures()],
         "history": [asdict(step) for step in picks.history]}
 
 
@@ -77,16 +78,17 @@ def _crops(project: Project, number: int) -> list[dict[str, Any]]:
              "full": _address(project, number, sample.path, False)} for sample in project.crops()]
 
 
-def _candidate(one: Round, path: Path, decision: Any, picks: Picks, twins: Mapping[str, int]) -> dict[str, Any]:
+def _candidate(round_: Round, path: Path, decision: Any, picks: Picks, twins: Mapping[str, int]) -> dict[str, Any]:
     lineage = Lineage.read(path)
-    pick = picks.of(path.stem, one.read_facts(path))
+    pick = picks.of(path.stem, round_.read_facts(path))
     return {
-        "name": path.stem, "round": lineage.round, "carried": lineage.round < one.number,
+        "name": path.stem, "round": lineage.round, "carried": lineage.round < round_.number,
         "proposed": bool(decision and decision.kept), "reason": decision.reason if decision else "not measured yet",
         "scores": dict(decision.scores) if decision else {}, "twins": twins.get(path.stem), "view": dict(lineage.view),
         "prompt": lineage.prompt, "tags": list(lineage.tags), "seed": lineage.seed, "lora": lineage.parent_lora,
         "strength": lineage.strength, "width": lineage.width, "height": lineage.height,
-        "thumb": _address(one.project, one.number, path, True), "full": _address(one.project, one.number, path, False),
+        "thumb": _address(round_.project, round_.number, path, True),
+        "full": _address(round_.project, round_.number, path, False),
         "pick": _plain(pick)}
 
 
@@ -103,22 +105,22 @@ def _address(project: Project, number: int, path: Path, thumb: bool) -> str:
 # -- pictures ----------------------------------------------------------------------------------------------------------
 
 
-def picture_path(one: Round, name: str) -> Path:
+def picture_path(round_: Round, name: str) -> Path:
     """A candidate's or crop's file. Raises UserError if there is none of that name."""
     made = _CANDIDATE.fullmatch(name)
-    if made and 1 <= int(made[1]) <= one.number:
-        path = one.project.round(int(made[1])).candidates_folder / f"{name}.png"
-        if path.is_file() and paths.inside(one.project.folder, path):
+    if made and 1 <= int(made[1]) <= round_.number:
+        path = round_.project.round(int(made[1])).candidates_folder / f"{name}.png"
+        if path.is_file() and paths.inside(round_.project.folder, path):
             return path
-    for path in one.project.crops_folder.glob("*.png"):
+    for path in round_.project.crops_folder.glob("*.png"):
         if path.stem == name:
             return path
-    raise UserError(f"round {one.number} of {one.project.name!r} has no image {name!r}; reload the gallery.")
+    raise UserError(f"round {round_.number} of {round_.project.name!r} has no image {name!r}; reload the gallery.")
 
 
-def picture(one: Round, name: str, thumb: bool) -> tuple[bytes, str]:
+def picture(round_: Round, name: str, thumb: bool) -> tuple[bytes, str]:
     """(bytes, content type) of an image. Raises UserError if it does not exist or cannot be read."""
-    path = picture_path(one, name)
+    path = picture_path(round_, name)
     if not thumb:
         open_image(path)  # a file that is not an image is an error, and is not sent
         return path.read_bytes(), "image/png"
@@ -128,12 +130,12 @@ def picture(one: Round, name: str, thumb: bool) -> tuple[bytes, str]:
 # -- what is saved -----------------------------------------------------------------------------------------------------
 
 
-def save_picks(one: Round, revision: int, label: str, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
+def save_picks(round_: Round, revision: int, label: str, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
     """Save decisions, and return the new revision.
 
-    Raises UserError for an unknown candidate or invalid value, StaleRevision if `revision` is not the latest.
+    Raises UserError for an unknown candidate or an invalid value, StaleRevision if `revision` is not the latest.
     """
     def change(picks: Picks) -> Picks:
-        return picks.changed(label, changes, one.collect_facts({name for name, _ in changes}))
+        return picks.changed(label, changes, round_.collect_facts({name for name, _ in changes}))
 
-    return save_change(one.picks_file, Picks, change, revision).revision
+    return save_change(round_.picks_file, Picks, change, revision).revision

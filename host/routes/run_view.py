@@ -18,8 +18,7 @@ from ..trainings import ENDED_EARLY, Training, TrainingTable
 
 
 def run_status(root: Path, name: str, table: TrainingTable | None = None) -> dict[str, Any] | None:
-    """The most recently touched run of that name below `root`, by its folder's name or its config's; None if there is
-    none.
+    """The most recently changed run of that name below `root`, by its folder's name or its config's; None: no such run.
 
     `name` is compared with existing names, and never becomes part of a path.
     """
@@ -63,11 +62,14 @@ def _touched(run: Run) -> float:
 
 def describe(run: Run | None, training: Training | None) -> dict[str, Any]:
     """The run route's answer for a run on disk, a training in this process, or both of one run."""
-    told = _from_folder(run) if run is not None else _nothing_yet(training)
+    if run is None:
+        assert training is not None, "neither a run nor a training"
+        return _nothing_yet(training)
+    told = _from_folder(run)
     if training is None:
         return told
     told["node_id"] = training.node_id
-    if run is not None and (training.live or (training.status in ENDED_EARLY and told["status"] == "interrupted")):
+    if (training.live or (training.status in ENDED_EARLY and told["status"] == "interrupted")):
         told |= {"status": training.status, "message": training.message, "step": training.step,
                  "seconds_left": training.seconds_left, "memory": training.memory,
                  "seconds_per_step": training.seconds_per_step or told["seconds_per_step"]}

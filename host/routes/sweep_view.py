@@ -41,7 +41,7 @@ _TYPES = {".png": "image/png", ".webp": "image/webp"}
 
 
 class LoraChanged(Exception):
-    """The cell's LoRA has changed since the cell was drawn, or it is gone."""
+    """The cell's LoRA is gone, or no longer the file that the cell was drawn with."""
 
 
 _copying = threading.Lock()
@@ -215,7 +215,7 @@ def save_marks(sweep: Sweep, revision: int, best: str | None, hidden: Sequence[s
 
 
 def _mark_best(sweep: Sweep, key: str) -> int:
-    """Mark the cell as the best; returns the new revision."""
+    """Mark a cell as the best, and return the new revision."""
     def change(marks: Marks) -> Marks:
         return marks.changed(key, (other for other in marks.hidden if other != key))
 
@@ -315,7 +315,7 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
     with atomic_path(target) as temp:
         shutil.copyfile(source, temp)
         if file_hash(temp) != sha256:
-            raise LoraChanged(f"{source.name} changed while it was copied; run the sweep again, then choose.")
+            raise LoraChanged(f"{source.name} changed while it was being copied; sweep again, then choose.")
 
 
 def _note_in_run(sweep: Sweep, cell: Cell, source: Path, strength: float) -> None:

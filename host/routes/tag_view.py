@@ -33,8 +33,8 @@ def _row(dataset: EditableDataset, picture: str, caption: str) -> dict[str, Any]
 
 
 def picture_thumbnail(dataset: EditableDataset, picture: str) -> bytes:
-    """An image as a small JPEG. Raises UserError if it does not exist or cannot be read."""
+    """The image as a small JPEG. Raises UserError if it does not exist or cannot be read."""
     sample = dataset.pictures.get(picture)
     if sample is None:
         raise UserError(f"there is no image {picture!r} in dataset {dataset.id!r}; reload the editor.")
-    return thumbnail(sample, THUMBNAIL, picture)  # by content, so that a changed image is not shown as it was
+    return thumbnail(sample, THUMBNAIL, picture)  # by content: one that has changed is not shown as it was

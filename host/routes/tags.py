@@ -57,8 +57,7 @@ async def post_captions(request: web.Request) -> web.Response:
         saved = await aside(lambda: current_session().editors.change(id, revision, captions))
     except StaleRevision:
         newer = await aside(lambda: dataset_view(_find(id)))
-        return web.json_response({**newer, "error": "somebody else has changed captions in the meantime; look at them "
-                                                    "first."},
+        return web.json_response({**newer, "error": "somebody else has changed captions since; look at them first."},
                                  status=409)
     except UserError as error:
         return refusal(404, str(error))

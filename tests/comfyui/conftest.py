@@ -1,7 +1,42 @@
-"""What is in inside/ is run by the host's own Python, through test_inside.py. Each other file has its own servers."""
+"""Fixtures of the tests in a real ComfyUI. The host's own Python runs what is in inside/, through test_inside.py."""
 
-from .serving import HOSTS, graph, info, once, server, tab  # noqa: F401 (fixtures)
+from __future__ import annotations
+
+import pytest
+
+from ..helpers.hosts import ALL_HOSTS, find_hosts, is_newest, newest
+from ..helpers.serving import GraphMaker
 
 collect_ignore = ["inside"]
-collect_ignore_glob = [] if HOSTS else ["test_server*"]
-"""Without a host one line says so, that of test_inside.py."""
+
+
+@pytest.fixture(scope="module", params=(find_hosts() if ALL_HOSTS else newest()) or [None],
+                ids=lambda host: host.name if host else "no host")
+def server(request, servers):
+    """The newest host's server, or with ALL_HOSTS=1 that of each; files share it, so each has names of its own."""
+    return servers.shared(request.param)
+
+
+@pytest.fixture
+def once(server):
+    """For what a file that runs on every host tries on the newest alone, or with ALL_HOSTS=1 on all."""
+    if not ALL_HOSTS and not is_newest(server.host):
+        pytest.skip("tried on the newest host")
+
+
+@pytest.fixture(scope="module")
+def info(server):
+    return server.get("/object_info")
+
+
+@pytest.fixture
+def tab(server):
+    """A browser tab that is open for one test."""
+    with server.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def graph(info):
+    """A maker of graphs that train on the sandbox: `graph(name, steps=…)`, widgets of TrainLora by name."""
+    return GraphMaker(info)

@@ -11,7 +11,7 @@ from lora_bootstrap.trainer.bootstrap.candidates import Lineage
 from lora_bootstrap.trainer.bootstrap.rounds import Project
 from lora_bootstrap.trainer.datasets.dataset import load_folder
 
-from .server import PACK, until
+from ..helpers.server import PACK, Refused, until
 
 STEPS = 6
 TARGETS, CANDIDATES = "4, 7, 9", "6, 8"
@@ -116,7 +116,6 @@ def test_cancel_loses_no_candidate_and_the_next_run_draws_only_the_missing(serve
     assert sum(f"{save}.0.0.keep_" in id for id in drawn) == 6 - len(before)
 
 
-@pytest.mark.usefixtures("once")
 def test_a_killed_server_has_kept_every_finished_candidate(server):
     graph, name = template("Bootstrap 1 - pick 16", "killgirl"), "killgirl"
     made = server.base / "output" / "bootstrap" / name / "round_1" / "candidates"
@@ -133,7 +132,6 @@ def test_a_killed_server_has_kept_every_finished_candidate(server):
     assert len(project(server, name).round(1).list_candidates()) == 6
 
 
-@pytest.mark.usefixtures("once")
 def test_each_stage_by_itself_goes_on_with_what_the_one_before_left(server, tab):
     name = "stagegirl"
     stages = [template(title, name) for title in ("Bootstrap 1 - pick 16", "Bootstrap 2 - pick 40",
@@ -182,8 +180,6 @@ def test_a_part_that_does_not_come_from_the_views_is_told(server, tab):
 @pytest.mark.parametrize(("widget", "value", "says"), [
     ("targets", "4", "2 or 3 increasing numbers"), ("candidates", "6", "need 2 numbers"), ("name", "../out", "name")])
 def test_a_mistake_in_the_project_is_a_red_node_before_anything_runs(server, tab, widget, value, says):
-    from .server import Refused
-
     graph = template("Bootstrap 1 - pick 16", "redgirl")
     for node in graph.values():
         if node["class_type"] == "LoraBootstrap_Project":

@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 
-from .server import PACK, Refused
+from ..helpers.server import PACK, Refused
 
 TEMPLATE = "Prepare and tag a dataset"
 TRIGGER = "akane"
@@ -45,8 +45,8 @@ def test_the_template_as_shipped_prepares_tags_and_saves_a_dataset(server, tab, 
     assert not any("red hair" in caption or "fox ears" in caption for caption in captions), "the trigger means them"
     assert any("from behind" in caption for caption in captions)
     report = told_text(tab, node_of(template, "AuditDataset"))
-    assert report.startswith("20 pictures for a character LoRA on sandbox at 64 pixels")
-    assert "fit to be a trigger" in told_text(tab, node_of(template, "TagStatistics"))
+    assert report.startswith("20 images for a character LoRA on sandbox at 64 pixels")
+    assert ": a good trigger" in told_text(tab, node_of(template, "TagStatistics"))
     assert "absorb red hair" in " ".join(told_text(tab, node_of(template, "AbsorbTags")).split())
     for kind in ("AuditDataset", "PrepareDataset", "TagStatistics", "PreviewDataset"):
         (place,) = result.images(node_of(template, kind))

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from .serving import graph, pixels  # noqa: F401 (fixture)
+from ..helpers.serving import pixels
 
 HERO, INK = "merge-hero", "merge-ink"
 STRENGTHS = {HERO: 1.0, INK: 0.8}
@@ -16,7 +16,7 @@ CLOSE = 2
 
 
 @pytest.fixture(scope="module")
-def loras(server, graph):  # noqa: F811
+def loras(server, graph):
     """Two LoRAs that visibly change the sandbox, as the host's loaders list them."""
     with server.client() as client:
         for seed, name in enumerate(STRENGTHS):
@@ -27,7 +27,7 @@ def loras(server, graph):  # noqa: F811
 
 
 @pytest.fixture
-def make(server, graph, loras):  # noqa: F811
+def make(server, graph, loras):
     """A maker of graphs that draw: nodes between the loader and the sampler are the test's."""
     node = graph.node
 

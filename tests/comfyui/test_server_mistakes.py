@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from lora_bootstrap.trainer.training.runs import read_run
 
-from .server import Refused
-from .serving import run_folder, status, status_or_none, steps_done, training_at
+from ..helpers.server import Refused
+from ..helpers.serving import run_folder, status, status_or_none, steps_done, training_at
 
 
 @pytest.mark.parametrize("node, widget, value", [
@@ -81,7 +81,7 @@ def test_a_run_that_another_process_trains_is_not_trained_twice(server, tab, gra
     with read_run(folder).locked():  # as another server, or the command line, would
         before = sorted((path, path.stat().st_mtime_ns) for path in folder.glob("*.safetensors"))
         result = tab.run(prompt)
-        assert result.status == "error" and "being trained already" in result.error
+        assert result.status == "error" and "already being trained" in result.error
         assert sorted((path, path.stat().st_mtime_ns) for path in folder.glob("*.safetensors")) == before
         assert status(server, "contested")["step"] >= 1
     assert tab.run(prompt).status == "success"

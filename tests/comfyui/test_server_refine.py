@@ -10,8 +10,8 @@ from PIL import Image
 
 from lora_bootstrap.trainer.sweeps.cells import STACK, STRENGTH, Sweep
 
-from .server import Refused
-from .serving import graph, pixels  # noqa: F401 (fixture)
+from ..helpers.server import Refused
+from ..helpers.serving import pixels
 
 HERO, INK = "refine-hero", "refine-ink"
 SMALL = {"width": 128, "height": 128, "steps": 4, "cfg": 3.0, "seeds": "1, 2", "prompts": "akane, grass",
@@ -21,7 +21,7 @@ REFINE = "refine"
 
 
 @pytest.fixture(scope="module")
-def loras(server, graph):  # noqa: F811
+def loras(server, graph):
     """A character and a style that visibly change the sandbox, as the host's loaders list them."""
     with server.client() as client:
         for seed, (name, kind, trigger) in enumerate(((HERO, "character", "akane"), (INK, "style", "inky"))):
@@ -30,7 +30,7 @@ def loras(server, graph):  # noqa: F811
 
 
 @pytest.fixture
-def make(graph, loras):  # noqa: F811
+def make(graph, loras):
     """A maker of graphs that refine the pair, as our own stack node gives it."""
     node = graph.node
 

@@ -10,8 +10,18 @@ from safetensors.torch import load_file
 
 from lora_bootstrap.trainer.training.runs import read_run
 
-from .server import PACK, PATIENCE, Refused, until
-from .serving import EVENT, FEW_STEPS, loras, output_number, pixels, run_folder, status, steps_done, training_at
+from ..helpers.server import PACK, PATIENCE, Refused, until
+from ..helpers.serving import (
+    EVENT,
+    FEW_STEPS,
+    loras,
+    output_number,
+    pixels,
+    run_folder,
+    status,
+    steps_done,
+    training_at,
+)
 
 
 def test_cancel_keeps_weights_and_state_and_the_same_graph_goes_on(server, tab, graph):
@@ -74,7 +84,6 @@ def test_a_stopped_run_is_trained_on_when_that_is_asked_for(server, tab, graph):
     assert steps_done(server, "resumed") == list(range(1, told["step"] + 1))
 
 
-@pytest.mark.usefixtures("once")
 def test_a_finished_run_is_reused_also_after_a_restart_and_retrain_makes_a_new_one(server, graph):
     prompt = graph("reused")
     with server.client() as tab:
@@ -102,7 +111,6 @@ def largest_difference(a, b):
     return max((a[name].float() - b[name].float()).abs().max().item() for name in a)
 
 
-@pytest.mark.usefixtures("once")
 def test_a_server_killed_in_the_middle_loses_nothing(server, graph):
     """Killed after a save of the state: the run is there, and ends with the weights of one that was never killed."""
     steps = 50

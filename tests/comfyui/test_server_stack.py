@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from .server import Refused
-from .serving import graph, loras, pixels  # noqa: F401 (fixture)
+from ..helpers.server import Refused
+from ..helpers.serving import loras, pixels
 
 RUN = "stacked"
 FIRST, LAST = f"{RUN}/{RUN}-step000008.safetensors", f"{RUN}/{RUN}.safetensors"
@@ -15,7 +15,7 @@ PROMPT = "akane, grass"
 
 
 @pytest.fixture(scope="module")
-def run(server, graph):  # noqa: F811
+def run(server, graph):
     """A run whose two files visibly change the sandbox, its text encoder too."""
     made = graph(RUN, steps=16, learning_rate=3e-3)
     made["settings"]["inputs"] |= {"save_every": 8, "text_encoder": "on"}
@@ -26,7 +26,7 @@ def run(server, graph):  # noqa: F811
 
 
 @pytest.fixture
-def draw(server, tab, run, graph):  # noqa: F811
+def draw(server, tab, run, graph):
     """Draws with nodes between the loader and the sampler; returns the picture and how the prompt ended."""
 
     def drawn(nodes, model=("base", 0), clip=("base", 1), text=PROMPT, shown=()):

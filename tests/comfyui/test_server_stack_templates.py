@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from .server import PACK
-from .serving import loras, pixels
+from ..helpers.server import PACK
+from ..helpers.serving import loras, pixels
 
 RUNS = ("short_stack_character", "short_stack_style")
 

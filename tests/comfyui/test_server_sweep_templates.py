@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from .server import PACK
-from .serving import pixels
+from ..helpers.server import PACK
+from ..helpers.serving import pixels
 
 CELLS = {"Strength grid": 5 * 3 + 3, "Checkpoint sweep": 5 * 2 * 4 + 4, "Seed sweep": 6 * 2,
          "Score and pick": 2 * (5 * 2 * 4 + 4)}

@@ -10,8 +10,8 @@ from PIL import Image
 
 from lora_bootstrap.trainer.sweeps.cells import Sweep
 
-from .server import Refused
-from .serving import graph, pixels, run_folder  # noqa: F401 (fixture)
+from ..helpers.server import Refused
+from ..helpers.serving import pixels
 
 RUN = "swept"
 SMALL = {"width": 128, "height": 128, "steps": 2, "cfg": 3.0, "seeds": "1, 2", "prompts": "akane, grass\nakane, sunset"}
@@ -19,7 +19,7 @@ GRID, SHEET = "grid", "sheet"
 
 
 @pytest.fixture(scope="module")
-def run(server, graph):  # noqa: F811
+def run(server, graph):
     """A run with checkpoints at steps 4, 8 and 12."""
     made = graph(RUN, steps=12)
     made["settings"]["inputs"] |= {"save_every": 4}
@@ -125,7 +125,6 @@ def test_cancel_keeps_every_cell_and_the_next_run_draws_exactly_the_missing(serv
     assert GRID in succeeded(tab.run(prompt)).executed and len(times(sweep)) == 28
 
 
-@pytest.mark.usefixtures("once")
 def test_a_kill_loses_nothing_that_was_drawn(server, sweep_graph):
     prompt = sweep_graph("killed", kind="CheckpointSweep", strengths="1", steps=6)
     with server.client() as first:
@@ -253,7 +252,6 @@ def resident_mb(server):
     return next(int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith("VmRSS"))
 
 
-@pytest.mark.usefixtures("once")
 def test_a_thousand_cells_keep_the_memory_flat(server, tab, sweep_graph):
     prompt = sweep_graph("thousand", strengths="0.01-1 [50]", seeds="1-10", steps=1, cfg=1.0, without=False)
     queued = tab.queue(prompt)

@@ -11,6 +11,8 @@ from lora_bootstrap.trainer.bootstrap.rounds import Project, Round, make_crops
 from lora_bootstrap.trainer.bootstrap.view_plan import Source, keep_candidates, lineage_of, plan_views
 from lora_bootstrap.trainer.pictures.images import pixel_hash
 
+from .drawings import draw_once
+
 AKANE = world.HELD_OUT["akane"]
 TAGS = tuple(world.caption_tags(world.Scene(AKANE)))
 
@@ -18,7 +20,7 @@ TAGS = tuple(world.caption_tags(world.Scene(AKANE)))
 def draw_project(root: Path, *, targets=(3, 8, 12), candidates=(12, 16), base="sandbox",
                  name="zqx") -> Project:
     """The project with its crops, below `root` (output/bootstrap)."""
-    picture = world.draw(world.Scene(AKANE), 128)
+    picture = draw_once(world.Scene(AKANE), 128)
     config = BootstrapConfig(picture="", tags=TAGS, trigger="zqx", name=name, base=base, targets=targets,
                              candidates=candidates)
     open_project(root / name, config.to_dict(), pixel_hash(picture)).save()
@@ -33,5 +35,5 @@ def draw_round(project: Project, number: int, side: int = 64, **plan) -> Round:
     for view in plan_views(project, number, **plan).views:
         asked = {axis: tag for axis, tag in view.prompt.view.items() if tag in world.ATTRIBUTES.get(axis, ())}
         lineage = lineage_of(one, view, Source(None, 0.0, "drawn"))
-        keep_candidates(one, lineage, [world.draw(world.Scene(AKANE, **asked), side)])
+        keep_candidates(one, lineage, [draw_once(world.Scene(AKANE, **asked), side)])
     return one

@@ -12,6 +12,8 @@ from lora_bootstrap.trainer.common.files import write_json
 from lora_bootstrap.trainer.sweeps import cells
 from lora_bootstrap.trainer.sweeps.cells import Cell, Sweep
 
+from .drawings import draw_once
+
 AKANE = world.HELD_OUT["akane"]
 PROMPTS = ("akane, smile, front view", "akane, open mouth, from above", "akane, night sky")
 SHARED = {"width": 64, "height": 64, "steps": 12, "cfg": 4.0, "sampler": "euler", "scheduler": "normal",
@@ -57,7 +59,7 @@ def draw_cell(sweep: Sweep, cell: Cell) -> Path:
     look = {"expression": "smile" if "smile" in facts["prompt"] else "open mouth",
             "background": world.ATTRIBUTES["background"][facts["seed"] % 5],
             "style": "lineart" if facts["strength"] == 0 else "pastel" if facts["strength"] < 0.6 else "flat color"}
-    picture = world.draw(world.Scene(AKANE, **look), facts["width"])
+    picture = draw_once(world.Scene(AKANE, **look), facts["width"])
     return sweep.save(cell, picture, {"prompt": json.dumps(GRAPH)})
 
 

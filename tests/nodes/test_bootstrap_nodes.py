@@ -15,7 +15,7 @@ from lora_bootstrap.host.eyes import ClipVisionEye, choose_eye
 from lora_bootstrap.nodes import curate
 from lora_bootstrap.nodes.candidates import CandidateView, DrawRequest, KeepCandidate, SaveCandidates, parent_of
 from lora_bootstrap.nodes.curate import CurateImages, RoundDataset
-from lora_bootstrap.nodes.project import ProjectNode, ViewPrompts, base_name
+from lora_bootstrap.nodes.project import ProjectNode, ViewPrompts, base_family
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap.project import ProjectRecord
 from lora_bootstrap.trainer.bootstrap.rounds import Project
@@ -23,8 +23,9 @@ from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import read_json
 from lora_bootstrap.trainer.measures.eyes import SandboxEye
 
+from ..helpers.drawing_graph import drawing_graph
+from ..helpers.drawings import draw_once
 from ..helpers.drawn_project import AKANE, TAGS, draw_project, draw_round
-from ..host.drawing.test_repeat import graph
 
 WIDGETS = {"tags": ", ".join(TAGS), "trigger": "zqx", "name": "", "targets": "3, 8, 12", "candidates": "12, 16"}
 
@@ -43,7 +44,7 @@ def keep(project, number, count, state="keep"):
 
 
 def start(picture=None, model=None, originals=None, **widgets):
-    picture = picture if picture is not None else to_batch(world.draw(world.Scene(AKANE), 128))
+    picture = picture if picture is not None else to_batch(draw_once(world.Scene(AKANE), 128))
     return ProjectNode.execute(picture, **{**WIDGETS, **widgets}, seed=0, model=model, originals=originals)
 
 
@@ -104,7 +105,7 @@ def test_pictures_of_ones_own_are_the_crops_whatever_their_number(host):
 
 
 def test_without_a_model_the_base_is_unknown():
-    assert base_name(None) == "other"
+    assert base_family(None) == "other"
 
 
 # -- views and candidates ----------------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ def prompt_of(nodes):
 @pytest.fixture
 def drawing(drawn, monkeypatch):
     """(nodes of a graph with Save Candidates as node 7, a call of it)."""
-    nodes = graph() | {"7": {"class_type": "LoraBootstrap_SaveCandidates", "inputs": {
+    nodes = drawing_graph() | {"7": {"class_type": "LoraBootstrap_SaveCandidates", "inputs": {
         "project": ["p", 0], "views": ["views", 2], "images": ["decode", 0]}}}
     monkeypatch.setattr(SaveCandidates, "hidden", SimpleNamespace(unique_id="7", dynprompt=prompt_of(nodes)))
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]

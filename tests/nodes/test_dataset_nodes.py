@@ -45,7 +45,7 @@ def captions(dataset):
 def test_a_folder_is_loaded_with_its_captions(folder):
     dataset = load(folder)
     assert captions(dataset) == ["red hair, smile", ""] and [s.repeats for s in dataset] == [1, 1]
-    assert dataset.notes == ("1 of 2 pictures have no caption: b.png.",)
+    assert dataset.notes == ("1 of 2 images have no caption: b.png.",)
 
 
 def test_repeats_trigger_and_class_word_are_put_in(folder):
@@ -180,7 +180,7 @@ def test_the_preview_shows_a_sheet_and_tells_counts_sizes_tags_and_notes(folder,
     passed_on, sheet, report = nodes.PreviewDataset.execute(dataset, shown=32, columns=4).args
     assert passed_on is dataset and sheet.shape == (1, 196, 382, 3)
     assert report.splitlines() == ["2 images, 48 x 32 pixels", "1 without a caption", "red hair (1), smile (1)",
-                                   "1 of 2 pictures have no caption: b.png."]
+                                   "1 of 2 images have no caption: b.png."]
     assert host.server.texts == [(report.replace("\n", "  \n"), "7")]
 
 
@@ -270,7 +270,7 @@ def test_a_black_mask_counts_as_none_and_a_smaller_one_of_the_same_shape_is_scal
 def test_masks_of_another_number_or_shape_are_told():
     with pytest.raises(UserError, match="there are 1 masks for 2 images"):
         with_masks([batch("red", "blue")], [half()])
-    with pytest.raises(UserError, match="mask 1 is 32 x 32, its picture 48 x 32"):
+    with pytest.raises(UserError, match="mask 1 is 32 x 32, but its image is 48 x 32"):
         with_masks([batch("red")], [half(32, 32)])
 
 

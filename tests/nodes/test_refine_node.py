@@ -22,11 +22,13 @@ from lora_bootstrap.host.drawing.cell_graph import PICTURE, below, cell_graph
 from lora_bootstrap.host.drawing.runner import Runner
 from lora_bootstrap.nodes import refine as refine_node
 from lora_bootstrap.nodes.conflict import ConflictReportNode
-from lora_bootstrap.nodes.refine import RefineStrengths, TwoLoras, base_name
+from lora_bootstrap.nodes.refine import RefineStrengths, TwoLoras, base_label
 from lora_bootstrap.nodes.stack import LoraStackNode
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.sweeps.cells import STACK, STRENGTH, Sweep
+
+from ..helpers.drawings import draw_once
 
 ME, BASE = "9", "sd15.safetensors"
 GIRL, INK, GLOW = "girl.safetensors", "ink.safetensors", "glow.safetensors"
@@ -68,7 +70,7 @@ def decoded(self, samples, vae):
     view = {"background": "grass", "expression": ("smile", "open mouth")[int(seed) % 2]}
 
     def picture(look):
-        drawn = [world.draw(world.Scene(world.HELD_OUT[name], style=look, **view), 64) for name in ("momo", "akane")]
+        drawn = [draw_once(world.Scene(world.HELD_OUT[name], style=look, **view), 64) for name in ("momo", "akane")]
         return Image.blend(*drawn, min(1, girl))
 
     both = Image.blend(picture("flat color"), picture("lineart"), min(1, 2 * ink))
@@ -297,4 +299,4 @@ def test_a_damaged_memory_is_a_line_and_no_more(host):
 def test_a_base_is_called_by_its_file_else_by_its_loader(kind, inputs, name):
     nodes = {"1": {"class_type": kind, "inputs": inputs},
              "2": {"class_type": "ModelSampling", "inputs": {"model": ["1", 0]}}}
-    assert {base_name(nodes.__getitem__, [id, 0]) for id in nodes} == {name}
+    assert {base_label(nodes.__getitem__, [id, 0]) for id in nodes} == {name}

@@ -129,7 +129,7 @@ def test_taggers_are_found_in_all_model_folders_and_named_with_those_that_can_be
 
 
 def test_a_tagger_that_is_not_there_is_a_red_node_unless_it_is_to_be_fetched():
-    assert "download it (0.4 GB)" in TagImages.validate_inputs("wd-swinv2-tagger-v3", False)
+    assert "turn on the download (0.4 GB)" in TagImages.validate_inputs("wd-swinv2-tagger-v3", False)
     assert TagImages.validate_inputs("wd-swinv2-tagger-v3", True) is True
     assert "no such tagger" in TagImages.validate_inputs("no such tagger", True)
     assert TagImages.validate_inputs("../x", True) is not True

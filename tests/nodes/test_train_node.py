@@ -197,9 +197,9 @@ def test_a_run_that_another_process_trains_is_not_trained_twice(adapter, host, m
     with monkeypatch.context() as patch, pytest.raises(InterruptProcessingException):
         cancel(host, patch, 1)
         node()
-    with read_run(host.output / "loras" / "girl").locked(), pytest.raises(UserError, match="being trained already"):
+    with read_run(host.output / "loras" / "girl").locked(), pytest.raises(UserError, match="already being trained"):
         node()
-    assert "being trained already" in events(host)[-1]["message"] and events(host)[-1]["status"] == "failed"
+    assert "already being trained" in events(host)[-1]["message"] and events(host)[-1]["status"] == "failed"
     assert node()[2].finished
 
 

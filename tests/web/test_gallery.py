@@ -8,14 +8,9 @@ from typing import Any
 
 import pytest
 
-from ..comfyui.server import until
-from .bootstrap_project import CROPS, draw, name_of, tags_of, write_candidate, write_project
-from .browser import DRAWN, SIZE, Tab, find_browser, settings
-from .panels import server, vue_nodes  # noqa: F401 (fixtures)
-from .test_train_panel import chromium, open_tab, profile  # noqa: F401 (fixtures)
-
-pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
-pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")
+from ..helpers.browser import DRAWN, EVENT, SIZE, UNREADABLE, Tab, settings
+from ..helpers.server import until
+from ..helpers.written_project import CROPS, draw, name_of, tags_of, write_candidate, write_project
 
 FEW, MANY = 24, 200
 CURATE = "app.canvas.graph._nodes.find((node) => node.comfyClass === 'LoraBootstrap_CurateImages')"
@@ -42,25 +37,6 @@ LOOK = """(selector) => {
     ds.offset[1] += (120 - box.top) / ds.scale;
     app.canvas.setDirty(true, true);
 }"""
-EVENT = "([name, detail]) => app.api.dispatchEvent(new CustomEvent(name, { detail }))"
-UNREADABLE = """(selector) => [...document.querySelectorAll(selector)].filter((one) => one.offsetParent).map((one) => {
-    const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
-    const pen = canvas.getContext("2d", { willReadFrequently: true });
-    const painted = (colour) => {
-        pen.fillStyle = colour;
-        pen.fillRect(0, 0, 1, 1);
-        const [red, green, blue] = [...pen.getImageData(0, 0, 1, 1).data].map((value) => value / 255).map(
-            (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-    };
-    const around = [];
-    for (let at = one; at; at = at.parentElement) around.unshift(getComputedStyle(at).backgroundColor);
-    painted("white");
-    const ground = around.map(painted).pop();
-    const text = painted(getComputedStyle(one).color);
-    const ratio = (Math.max(ground, text) + 0.05) / (Math.min(ground, text) + 0.05);
-    return ratio < 4.5 ? `${ratio.toFixed(2)} ${one.className} ${one.textContent || one.value}` : "";
-}).filter(Boolean)"""
 TEXTS = ".lb-gallery :is(.lb-ui-status, .lb-ui-note, .lb-ui-button, .lb-gallery-caption, dt, dd, time, label)"
 WIDER = """() => [...document.querySelectorAll("dialog.lb-gallery-dialog, .lb-gallery-dialog *")].filter((one) => {
     if (one.scrollWidth <= one.clientWidth + 1 || !one.clientWidth) return false;
@@ -89,7 +65,7 @@ class Gallery:
         """Wait for the pictures, and bring them into view."""
         self.page.locator(".lb-gallery-card").first.wait_for(timeout=DRAWN)
         self.page.evaluate(LOOK, ".lb-gallery")
-        self.page.wait_for_timeout(300)  # both renderers place what they draw a frame or two later
+        self.tab.still(".lb-gallery")
         self.page.evaluate(LOOK, ".lb-gallery")
         return self
 
@@ -164,7 +140,7 @@ def _holds(pick: dict[str, Any], values: dict[str, Any]) -> bool:
 
 
 @pytest.fixture
-def gallery(open_tab, server, vue_nodes):  # noqa: F811
+def gallery(open_tab, server, vue_nodes):
     """A maker of galleries: the first of a name writes its project, another is a second tab on it."""
     draw(0).save(server.base / "input" / "picture.png")
 
@@ -308,7 +284,7 @@ def test_picks_of_two_tabs_are_both_kept_or_told_of(gallery):
     second.tab.errors[:] = [error for error in second.tab.errors if "409" not in error]
 
 
-def test_only_cards_near_the_sight_are_drawn_and_pictures_appear_as_they_are_made(gallery, server):  # noqa: F811
+def test_only_cards_near_the_sight_are_drawn_and_pictures_appear_as_they_are_made(gallery, server):
     one = gallery("lazy", candidates=MANY, twins=((2, 150),))
     one.press("Large view")
     drawn = one.page.locator(".lb-gallery-card")
@@ -345,28 +321,28 @@ def test_only_cards_near_the_sight_are_drawn_and_pictures_appear_as_they_are_mad
     one.page.locator(f'.lb-gallery-card[aria-setsize="{MANY + 1}"]').first.wait_for(timeout=DRAWN)
 
 
-def test_narrow_windows_large_letters_and_the_light_theme_can_be_read(gallery, server, vue_nodes):  # noqa: F811
+def test_narrow_windows_large_letters_and_the_light_theme_can_be_read(gallery, server, vue_nodes):
     server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": "light"})
     try:
         one = gallery("narrow")
         one.tab.picture("light node")
         assert one.page.evaluate(UNREADABLE, f"{TEXTS}, .lb-project :is(p, span, th, td)") == []
         one.press("Large view")
-        one.page.wait_for_timeout(300)
+        one.tab.still(".lb-gallery, .lb-gallery *")
         one.tab.picture("light")
         assert one.page.evaluate(UNREADABLE, f"{TEXTS}:not(:disabled)") == []
         one.at(7).type("k", "Z")
-        one.page.wait_for_timeout(300)
+        one.tab.still(".lb-gallery, .lb-gallery *")
         assert one.page.evaluate(UNREADABLE, f"{TEXTS}:not(:disabled)") == []
         for wide, zoom in ((700, 1), (SIZE["width"], 2)):
             one.page.set_viewport_size({"width": wide, "height": SIZE["height"]})
             one.page.evaluate("(zoom) => { document.documentElement.style.fontSize = `${16 * zoom}px`; "
                               "document.querySelector('dialog .lb-gallery').style.fontSize = `${14 * zoom}px`; }", zoom)
-            one.page.wait_for_timeout(300)
+            one.tab.still(".lb-gallery, .lb-gallery *")
             one.tab.picture(f"closely {wide} x{zoom}")
             assert one.page.evaluate(WIDER) == []
             one.type("<Escape>")
-            one.page.wait_for_timeout(300)
+            one.tab.still(".lb-gallery, .lb-gallery *")
             one.tab.picture(f"all {wide} x{zoom}")
             assert one.page.evaluate(WIDER) == []
             assert one.focused

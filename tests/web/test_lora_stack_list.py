@@ -10,13 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from .browser import DRAWN, Tab, find_browser, settings
-from .panels import server, vue_nodes  # noqa: F401 (fixtures)
-from .test_gallery import UNREADABLE
-from .test_train_panel import chromium, open_tab, profile  # noqa: F401 (fixtures)
-
-pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
-pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")
+from ..helpers.browser import DRAWN, UNREADABLE, Tab, settings
 
 UP, MIDDLE = "lora_unet_up_blocks_0_attentions_1_transformer_blocks_0_attn1_to_q", "lora_unet_mid_block_resnets_0_conv1"
 FILES = {
@@ -56,7 +50,7 @@ class Stack:
     tab: Tab
 
     def build(self, text: str = TEXT, width: int = 0) -> Stack:
-        self.page.wait_for_timeout(1000)  # the front end may still put this person's last graph there
+        self.tab.restored()
         self.page.evaluate("() => app.canvas.graph.clear()")
         # older front ends take a new node for the old one of its number, if that was not seen to go
         self.page.locator(".lb-stack").first.wait_for(state="detached", timeout=DRAWN)
@@ -120,7 +114,7 @@ class Stack:
 
 
 @pytest.fixture(scope="module")
-def loras(server):  # noqa: F811
+def loras(server):
     """LoRA files below the host's output/loras."""
     for name, metadata in FILES.items():
         path = server.base / "output" / "loras" / f"{name}.safetensors"
@@ -131,7 +125,7 @@ def loras(server):  # noqa: F811
 
 
 @pytest.fixture
-def stack(open_tab, loras):  # noqa: F811
+def stack(open_tab, loras):
     return Stack(open_tab())
 
 
@@ -166,7 +160,7 @@ def test_rows_are_edited_by_keyboard_and_are_the_text_that_is_saved_and_queued(s
     stack.type("<Delete>")
     after = moved.replace("off glow", "glow").replace(":0.3>", ">")
     assert stack.text == after and stack.queued == [{"entries": after, "run_strength": 0.8}]
-    stack.page.wait_for_timeout(1500)  # the host keeps a graph a moment after it was changed
+    stack.tab.stored("<lora:ink:0.6>")
     stack.tab.open()
     stack.look()
     assert stack.values == [[after, 0.8]] and stack.names == ["girl", "ink", "inkwash", "off shoulder", "glow"]
@@ -209,7 +203,7 @@ def test_what_is_wrong_is_told_at_its_row_and_the_text_is_there_to_edit(stack):
     area.first.wait_for(timeout=DRAWN)
 
 
-def test_narrow_nodes_large_letters_and_both_themes_can_be_read(stack, server, vue_nodes):  # noqa: F811
+def test_narrow_nodes_large_letters_and_both_themes_can_be_read(stack, server, vue_nodes):
     try:
         for theme, width in (("dark", 0), ("light", 250)):
             server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": theme})
@@ -222,7 +216,7 @@ def test_narrow_nodes_large_letters_and_both_themes_can_be_read(stack, server, v
             outline = stack.page.evaluate("() => getComputedStyle(document.activeElement).outlineStyle")
             assert outline == "solid"
             stack.page.evaluate("() => { document.querySelector('.lb-stack').style.fontSize = '24px'; }")
-            stack.page.wait_for_timeout(300)
+            stack.tab.still(".lb-stack, .lb-stack *")
             stack.tab.picture(f"{theme} large")
             assert stack.page.evaluate(WIDER) == []
     finally:

@@ -13,15 +13,9 @@ import pytest
 from lora_bootstrap.trainer.common.files import read_json
 from lora_bootstrap.trainer.sweeps.cells import Sweep
 
-from ..comfyui.server import until
+from ..helpers.browser import DRAWN, EVENT, SIZE, UNREADABLE, Tab, settings
 from ..helpers.drawn_sweep import draw_cell, draw_sweep, write_run, write_scores
-from .browser import DRAWN, SIZE, Tab, find_browser, settings
-from .panels import server, vue_nodes  # noqa: F401 (fixtures)
-from .test_gallery import EVENT, UNREADABLE
-from .test_train_panel import chromium, open_tab, profile  # noqa: F401 (fixtures)
-
-pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
-pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")
+from ..helpers.server import until
 
 STEPS = (50, 100, 150)
 BUILD = """(name) => {
@@ -49,16 +43,11 @@ WIDER = """() => [...document.querySelectorAll("dialog.lb-sweep-dialog, .lb-swee
 
 
 @dataclass
-class Viewer:
-    """The viewer in one tab, and what a person does in it."""
+class OnDisk:
+    """A sweep in the server's folders."""
 
-    tab: Tab
     server: Any
     name: str
-
-    @property
-    def page(self) -> Any:
-        return self.tab.page
 
     @property
     def folder(self) -> Path:
@@ -68,9 +57,28 @@ class Viewer:
     def sweep(self) -> Sweep:
         return Sweep.load(self.folder)
 
+    @property
+    def marks(self) -> dict[str, Any]:
+        path = self.folder / "marks.json"
+        return read_json(path) if path.exists() else {"best": None, "hidden": []}
+
+    def wait_for_marks(self, best: str | None, *hidden: str) -> None:
+        until(lambda: (self.marks["best"], tuple(self.marks["hidden"])) == (best, hidden), 20, f"{best} to be marked")
+
+
+@dataclass
+class Viewer(OnDisk):
+    """The viewer in one tab, and what a person does in it."""
+
+    tab: Tab
+
+    @property
+    def page(self) -> Any:
+        return self.tab.page
+
     def build(self) -> Viewer:
         """Make a graph of a grid's node and one that scores it, and wait for their pictures."""
-        self.page.wait_for_timeout(1000)  # the front end may still put this person's last graph there
+        self.tab.restored()
         self.page.evaluate("() => app.canvas.graph.clear()")
         # older front ends take a new node for the old one of its number, if that was not seen to go
         self.page.locator(".lb-sweep-panel").first.wait_for(state="detached", timeout=DRAWN)
@@ -110,14 +118,6 @@ class Viewer:
         self.page.locator("dialog").get_by_role("button", name=button, exact=True).click()
 
     @property
-    def marks(self) -> dict[str, Any]:
-        path = self.folder / "marks.json"
-        return read_json(path) if path.exists() else {"best": None, "hidden": []}
-
-    def wait_for_marks(self, best: str | None, *hidden: str) -> None:
-        until(lambda: (self.marks["best"], tuple(self.marks["hidden"])) == (best, hidden), 20, f"{best} to be marked")
-
-    @property
     def view(self) -> tuple[float, float, float]:
         """(x, y, zoom) of the first plane."""
         return tuple(self.page.evaluate("""() => {
@@ -137,10 +137,10 @@ class Viewer:
 
 
 @pytest.fixture
-def viewer(open_tab, server, vue_nodes):  # noqa: F811
-    """A maker of viewers of a drawn sweep, opened from its node."""
+def on_disk(server, vue_nodes):
+    """A maker of drawn sweeps."""
 
-    def make(name: str, *, scored: bool = True, open: bool = True, **axes: Any) -> Viewer:
+    def make(name: str, *, scored: bool = True, **axes: Any) -> OnDisk:
         name = f"{name}-{'vue' if vue_nodes else 'classic'}"
         output = server.base / "output"
         if not (output / "sweeps" / name).exists():
@@ -149,7 +149,18 @@ def viewer(open_tab, server, vue_nodes):  # noqa: F811
                                **axes)
             if scored:
                 write_scores(sweep)
-        one = Viewer(open_tab(), server, name).build()
+        return OnDisk(server, name)
+
+    return make
+
+
+@pytest.fixture
+def viewer(open_tab, on_disk):
+    """A maker of viewers of a drawn sweep, opened from its node."""
+
+    def make(name: str, *, open: bool = True, **sweep: Any) -> Viewer:
+        found = on_disk(name, **sweep)
+        one = Viewer(found.server, found.name, open_tab()).build()
         return one.open() if open else one
 
     return make
@@ -268,8 +279,8 @@ def test_axes_pages_and_filters_choose_what_is_shown(viewer):
     one.tile(checkpoint=1, strength=2, prompt=0, seed=1).wait_for(state="detached", timeout=DRAWN)
 
 
-def test_two_sweeps_are_seen_side_by_side(viewer, server):  # noqa: F811
-    first = viewer("first", open=False)
+def test_two_sweeps_are_seen_side_by_side(viewer, on_disk, server):
+    first = on_disk("first")
     one = viewer("other")
     one.choose("Side by side", first.name)
     one.page.locator(".lb-sweep-pane").nth(1).locator(".lb-sweep-tile").first.wait_for(timeout=DRAWN)
@@ -314,7 +325,7 @@ def test_the_graph_in_a_cells_picture_is_loaded(viewer):
         "EmptyLatentImage,LatentFlip")
 
 
-def test_the_lora_of_a_cell_is_used_under_a_name_of_its_own(viewer, server):  # noqa: F811
+def test_the_lora_of_a_cell_is_used_under_a_name_of_its_own(viewer, server):
     one = viewer("use")
     one.type("ArrowRight", "ArrowDown", "Enter")
     name = f"{one.name} best"
@@ -335,7 +346,7 @@ def test_the_lora_of_a_cell_is_used_under_a_name_of_its_own(viewer, server):  # 
     one.tab.errors[:] = [error for error in one.tab.errors if "409" not in error]
 
 
-def test_a_nodes_panel_follows_its_sweep_and_lasts_over_a_reload(viewer, server, vue_nodes):  # noqa: F811
+def test_a_nodes_panel_follows_its_sweep_and_lasts_over_a_reload(viewer, server, vue_nodes):
     one = viewer("panel", open=False)
     panels = one.page.locator(".lb-sweep-panel")
     panels.nth(0).get_by_text("60 cells", exact=True).wait_for(timeout=DRAWN)
@@ -380,10 +391,10 @@ def test_a_nodes_panel_follows_its_sweep_and_lasts_over_a_reload(viewer, server,
     one.tab.picture("filling")
 
 
-def test_narrow_windows_large_letters_and_both_themes_can_be_read(viewer, server, vue_nodes):  # noqa: F811
+def test_narrow_windows_large_letters_and_both_themes_can_be_read(viewer, on_disk, server, vue_nodes):
     for theme in ("dark", "light"):
         server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": theme})
-        other = viewer("wide", open=False)
+        other = on_disk("wide")
         one = viewer("narrow", open=False)
         one.sweep.fail(one.sweep.cell(checkpoint=2, strength=2), "CUDA out of memory")
         one.open()

@@ -9,13 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ..comfyui.server import until
-from .browser import DRAWN, Tab, find_browser
-from .panels import server, vue_nodes  # noqa: F401 (fixtures)
-from .test_train_panel import chromium, open_tab, profile  # noqa: F401 (fixtures)
-
-pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
-pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")
+from ..helpers.browser import DRAWN, Tab
+from ..helpers.server import until
 
 PICTURES = 100
 OTHERS = ("smile", "standing", "park", "night", "red hair", "green eyes", "short hair")
@@ -62,7 +57,7 @@ class Editor:
         """Wait for the pictures, and bring them into view."""
         self.row(0).locator(".lb-ui-chip").first.wait_for(timeout=DRAWN)
         self.page.evaluate(LOOK)
-        self.page.wait_for_timeout(300)  # both renderers place what they draw a frame or two later
+        self.tab.still(".lb-tags")
         self.page.evaluate(LOOK)
         return self
 
@@ -127,7 +122,7 @@ def caption(number: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def pictures(server):  # noqa: F811
+def pictures(server):
     """A folder of pictures below the host's input, each another."""
     folder = server.base / "input" / "tagged"
     folder.mkdir()
@@ -138,7 +133,7 @@ def pictures(server):  # noqa: F811
 
 
 @pytest.fixture
-def edit(open_tab, pictures, server, vue_nodes):  # noqa: F811
+def edit(open_tab, pictures, server, vue_nodes):
     """A maker of editors. What is edited under one name in one renderer is not what is under another."""
     def make(name: str) -> Editor:
         return Editor(open_tab(), server).build(pictures.name, f"{name}-{'vue' if vue_nodes else 'classic'}")
@@ -146,7 +141,7 @@ def edit(open_tab, pictures, server, vue_nodes):  # noqa: F811
     return make
 
 
-def test_tags_are_edited_by_keyboard_and_reach_the_next_run(edit, server, pictures):  # noqa: F811
+def test_tags_are_edited_by_keyboard_and_reach_the_next_run(edit, server, pictures):
     editor = edit("keys")
     before = editor.widgets
     editor.row(0).locator(".lb-ui-add").click()
@@ -216,8 +211,9 @@ def test_edits_of_two_tabs_are_both_kept_or_told_of(edit):
     first.row(0).locator(".lb-ui-add").click()
     first.type("first", "<Enter>")
     first.wait_for_saved(0, f"{caption(0)}, first")
-    second.row(1).locator(".lb-ui-add").click()
-    second.type("second", "<Enter>", "<ArrowUp>", "second", "<Enter>")
+    with second.tab.held("**/lora_bootstrap/dataset/captions"):
+        second.row(1).locator(".lb-ui-add").click()
+        second.type("second", "<Enter>", "<ArrowUp>", "second", "<Enter>")
     note = second.page.locator(".lb-ui-note").filter(has_text="000.png was changed elsewhere")
     note.wait_for(timeout=DRAWN)
     second.tab.picture("told")

@@ -1,7 +1,4 @@
-"""The training node in a real front end, each host in one of its renderers: templates, the live chart, Stop & keep.
-
-With ALL_HOSTS=1 both renderers of all hosts are tried.
-"""
+"""The training node in a real front end, in both of its renderers: templates, the live chart, Stop & keep."""
 
 from __future__ import annotations
 
@@ -9,12 +6,9 @@ import json
 
 import pytest
 
-from ..comfyui.hosts import ALL_HOSTS, find_hosts, is_newest
-from ..comfyui.server import PACK, Server
-from .browser import DRAWN, SIZE, Tab, browser, find_browser, settings
-
-pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright) for tests/web")
-pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium or google-chrome on the PATH")
+from ..helpers.browser import DRAWN, settings
+from ..helpers.hosts import ALL_HOSTS
+from ..helpers.server import PACK
 
 ALL_TEMPLATES = sorted(path.stem for path in (PACK / "workflows").glob("*.json"))
 TEMPLATES = [name for name in ALL_TEMPLATES if name.startswith("Train ")]
@@ -24,55 +18,10 @@ START, TRAINED = 90, 150
 """Seconds until the first step, and until a short training has ended, on a busy machine."""
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    with browser() as running:
-        yield running
-
-
-@pytest.fixture(scope="module", params=find_hosts(), ids=lambda host: host.name)
-def server(request, tmp_path_factory):
-    host = request.param
-    with Server(host.path, host.python, tmp_path_factory.mktemp(f"comfyui-{host.version}")) as running:
-        yield running
-
-
 @pytest.fixture(scope="module", params=[False, True], ids=["classic canvas", "Vue nodes"])
 def vue_nodes(request, server):
     server.post("/settings", settings(vue_nodes=request.param))
     return request.param
-
-
-@pytest.fixture(autouse=True)
-def one_renderer_a_host(server, vue_nodes):
-    """Unless all is asked for, the newest host is tried in Vue nodes and any other in the classic canvas."""
-    if not ALL_HOSTS and vue_nodes != is_newest(server.host):
-        pytest.skip("this host is tried in its other renderer")
-
-
-@pytest.fixture(scope="module")
-def profile(chromium, server, vue_nodes):
-    """One person's browser: its tabs share a cache and what is kept in it. The front end's animations, which take more
-    of the processor than all else, are off."""
-    context = chromium.new_context(viewport=SIZE, reduced_motion="reduce")
-    yield context
-    context.close()
-
-
-@pytest.fixture
-def open_tab(profile, server, tmp_path):
-    """A maker of tabs. At the end none may have logged an error."""
-    tabs: list[Tab] = []
-
-    def make() -> Tab:
-        tabs.append(Tab(profile.new_page(), server.url, tmp_path))
-        return tabs[-1].open()
-
-    yield make
-    for number, tab in enumerate(tabs):
-        tab.picture(f"end-{number}")
-        tab.page.close()
-    assert [error for tab in tabs for error in tab.errors] == []
 
 
 def saved_widgets(name: str) -> list:
@@ -81,11 +30,19 @@ def saved_widgets(name: str) -> list:
     return next(node for node in nodes if node["type"] == "LoraBootstrap_TrainLora")["widgets_values"]
 
 
+@pytest.fixture
+def once(vue_nodes):
+    """For what no renderer decides: it is tried in Vue nodes, or with ALL_HOSTS=1 in both."""
+    if not ALL_HOSTS and not vue_nodes:
+        pytest.skip("tried in Vue nodes")
+
+
 def run_name(vue_nodes: bool, what: str) -> str:
     """A run of its own for each renderer: an identical finished run would be reused."""
     return f"{what}_{'vue' if vue_nodes else 'classic'}"
 
 
+@pytest.mark.usefixtures("once")  # which types there are
 def test_templates_that_train_nothing_open_with_no_node_missing(open_tab):
     tab, others = open_tab(), [name for name in ALL_TEMPLATES if name not in TEMPLATES]
     for name in others:
@@ -111,6 +68,7 @@ def test_the_templates_open_from_browse_templates_as_they_were_saved(open_tab):
         assert "training" not in tab.prompt_inputs() and tab.prompt_inputs()["name"] == saved_widgets(name)[0]
 
 
+@pytest.mark.usefixtures("once")  # the panel's own elements, the same in both; that both show it the others say
 def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, vue_nodes):
     name = run_name(vue_nodes, "chart")
     first, second = open_tab(), open_tab()

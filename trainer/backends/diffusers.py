@@ -17,20 +17,20 @@ from torch import Tensor, nn
 from ..common.errors import UserError
 from ..common.files import file_hash
 from ..lora.file import LoraWeights, load_lora
-from ..models.backbone import Conditioning
+from ..models.backbone import Conditioning, Rows
 from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix
-from ..training.adapters import AppliedLora, apply_lora
+from ..training.adapters import NetworkLora, apply_lora
 
 log = logging.getLogger(__name__)
 
 SANDBOX = "sandbox"
 TOKEN_LIMIT = 75
-"""What one chunk of a CLIP text encoder hears, without its start and end marks."""
+"""Tokens that one chunk of a CLIP text encoder reads, without its start and end marks."""
 
 
 class DiffusersBackbone:
-    """`backbone.Backbone` over StableDiffusionPipeline or StableDiffusionXLPipeline. See there for the verbs."""
+    """`backbone.Backbone` over StableDiffusionPipeline or StableDiffusionXLPipeline. See there for the methods."""
 
     network_prefix = "unet"
     key_style = "kohya"
@@ -49,15 +49,15 @@ class DiffusersBackbone:
 
     @property
     def device(self) -> torch.device:
-        return self.network.device
+        return self.pipeline.unet.device
 
     @property
     def text_device(self) -> torch.device:
-        return self.network.device
+        return self.pipeline.unet.device
 
     @property
     def latent_scale(self) -> int:
-        """Pixels of the picture's side to one of the latent's."""
+        """Pixels of the image's side per pixel of the latent's."""
         return 2 ** (len(self.pipeline.vae.config.block_out_channels) - 1)
 
     @contextlib.contextmanager
@@ -93,7 +93,8 @@ class DiffusersBackbone:
         return mix(self.schedule, latents, noise, t)
 
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        dtype, tensors = self.network.dtype, conditioning.tensors
+        dtype = self.pipeline.unet.dtype
+        tensors = {name: _one_tensor(rows) for name, rows in conditioning.tensors.items()}
         extra = {}
         if "pooled_prompt_embeds" in tensors:
             height, width = (side * self.latent_scale for side in noisy.shape[-2:])
@@ -128,8 +129,8 @@ class DiffusersBackbone:
         return len(tokens), min(len(tokens), TOKEN_LIMIT)
 
     @contextlib.contextmanager
-    def lora(self, source: str | Path | LoraWeights, strength: float = 1.0) -> Iterator[AppliedLora]:
-        """The LoRA at this strength while the block lasts; `set_strength` of what is yielded changes it.
+    def lora(self, source: str | Path | LoraWeights, strength: float = 1.0) -> Iterator[NetworkLora]:
+        """Apply the LoRA at this strength while the block lasts; `set_strength` of what is yielded changes it.
 
         Raises UserError if no key of the file fits this base.
         """
@@ -147,11 +148,15 @@ class DiffusersBackbone:
             applied.detach()
 
 
+def _one_tensor(rows: Rows) -> Tensor:
+    return rows if isinstance(rows, Tensor) else torch.cat(rows)
+
+
 def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtype | None = None) -> DiffusersBackbone:
-    """The base model by the name "sandbox", a diffusers folder, or a single .safetensors checkpoint.
+    """The base model named "sandbox", in a diffusers folder, or in a single .safetensors checkpoint.
 
     `device` and `dtype` default to the GPU in bfloat16 (float16 where it has none), or the CPU in float32.
-    Raises UserError if it is not a base model this pack can train.
+    Raises UserError if it is not a base model that this pack can train.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if dtype is None:
@@ -166,7 +171,8 @@ def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtyp
         return _load_folder(path, _folder_family(path), device, dtype)
     if path.is_file():
         return _load_file(path, device, dtype)
-    raise UserError(f"base {str(base)!r} is neither 'sandbox', a diffusers folder, nor a .safetensors file.")
+    raise UserError(f"base {str(base)!r} is not a base model. Give 'sandbox', a diffusers folder, or a .safetensors "
+                    "file.")
 
 
 def _load_folder(path: Path, family: Family, device: str, dtype: torch.dtype) -> DiffusersBackbone:
@@ -182,11 +188,11 @@ def _load_file(path: Path, device: str, dtype: torch.dtype) -> DiffusersBackbone
     family = _file_family(path)
     try:
         pipeline = _pipeline_class(family).from_single_file(str(path), torch_dtype=dtype, **_no_checker(family))
-    except Exception as error:  # no network raises a different type in every version of its libraries
+    except Exception as error:  # an absent network raises a different type in each version of its libraries
         raise UserError(
             f"base {str(path)!r} is a {family.title} checkpoint, but diffusers could not load it: {_first_line(error)} "
-            "The first time, it fetches the family's configuration and tokenizer from the Hugging Face hub; without "
-            "a network, pass a diffusers folder instead."
+            "The first time, it downloads the family's configuration and tokenizer from the Hugging Face hub; without "
+            "a network, give a diffusers folder instead."
         ) from error
     return DiffusersBackbone(pipeline.to(device), family, _fingerprint([path]))
 
@@ -203,7 +209,8 @@ def _no_checker(family: Family) -> dict[str, Any]:
 
 def _folder_family(path: Path) -> Family:
     if not (path / "model_index.json").is_file():
-        raise UserError(f"base folder {str(path)!r} holds no model_index.json: it is not a diffusers model.")
+        raise UserError(f"base folder {str(path)!r} is not a diffusers model: it has no model_index.json. Give a "
+                        "diffusers folder, or a .safetensors file.")
     return get_family("sdxl" if (path / "text_encoder_2").is_dir() else "sd15")
 
 
@@ -215,7 +222,7 @@ _PREDICTIONS = {"epsilon": "eps", "v_prediction": "v"}
 
 
 def _objective(scheduler: Any) -> str:
-    """What the network predicts, as the model's own scheduler says: SD and SDXL models come in both kinds."""
+    """What the network predicts, according to the model's own scheduler: SD and SDXL models come in both kinds."""
     prediction = scheduler.config.prediction_type
     if prediction not in _PREDICTIONS:
         raise UserError(f"the base predicts {prediction!r}, which is not supported; valid: {', '.join(_PREDICTIONS)}.")
@@ -223,7 +230,7 @@ def _objective(scheduler: Any) -> str:
 
 
 _MARKS = {
-    # a key that only this family's single-file checkpoints hold
+    # a key that only this family's single-file checkpoints have
     "sdxl": "conditioner.embedders.1.model.ln_final.weight",
     "sd15": "cond_stage_model.transformer.text_model.final_layer_norm.weight",
 }
@@ -239,8 +246,8 @@ def _file_family(path: Path) -> Family:
         if mark in keys:
             return get_family(name)
     raise UserError(
-        f"base {str(path)!r} is not an SD1.5 or SDXL checkpoint (it holds {len(keys)} tensors, none of them their "
-        "text encoder's). Train other families inside ComfyUI, or pass a diffusers folder."
+        f"base {str(path)!r} is not an SD1.5 or SDXL checkpoint: none of its {len(keys)} tensors belongs to their "
+        "text encoders. Train other families inside ComfyUI, or give a diffusers folder."
     )
 
 

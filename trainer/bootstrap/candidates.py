@@ -4,7 +4,7 @@ sampler."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -82,7 +82,7 @@ class PictureMaker:
         self.backbone, self.sampler, self.seed, self.should_stop = backbone, sampler, seed, should_stop
 
     def make(self, what: str, folder: Path, views: Sequence[ViewPrompt], *, number: int = 0, lora: Path | None = None,
-             strengths: Sequence[float] = (1.0,)) -> Iterator[Event]:
+             strengths: Sequence[float] = (1.0,)) -> Generator[Event, None, tuple[list[Path], bool]]:
         """Yields progress; returns (the images' paths, whether all of them already existed).
 
         The images cycle through `strengths`. Other images in the folder, left by earlier settings, are removed.

@@ -120,7 +120,7 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
     notes = [] if eye else ["Likeness and tags were not measured: there is no eye for this base."]
     for index in (index for index, kept in by_hand.items() if not kept):
         refused[index] = "rejected by hand"
-    if read.likeness is not None:
+    if eye and read.likeness is not None:
         gate = settings.likeness_floor
         if gate is None:
             gate = torch.quantile(leave_one_out(eye.embed(anchors)), settings.likeness_percentile / 100).item()

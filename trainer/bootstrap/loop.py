@@ -9,7 +9,7 @@ reuses a finished project.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..captions.views import ViewPrompt, showcase, view_prompts
-from ..common.events import Event, Interrupted, Warned
+from ..common.events import Event, Events, Interrupted, Warned
 from ..common.files import write_json
 from ..datasets.dataset import Dataset
 from ..measures.eyes import Likeness, open_eye
@@ -67,7 +67,7 @@ Work = Generator[Event, None, _Outcome]
 def run_bootstrap(config: BootstrapConfig, root: str | Path, *, backbone: Backbone | None = None,
                   load: Callable[[str], Backbone] | None = None,
                   choose_eye: Callable[[str, str | None, torch.device], Likeness | None] = open_eye,
-                  should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+                  should_stop: Callable[[], bool] = lambda: False) -> Events:
     """Run a project under `root` (`output`), yielding events; the last is BootstrapFinished, or Interrupted.
 
     Args:
@@ -104,7 +104,7 @@ class _Bootstrap:
 
     # -- the order of things -------------------------------------------------------------------------------------
 
-    def run(self) -> Iterator[Event]:
+    def run(self) -> Events:
         self.record.save()
         try:
             with closing(self._run()) as events:
@@ -120,7 +120,7 @@ class _Bootstrap:
         if isinstance(event, Warned) and event.message != self.record.stopped_because:
             self.record.note(event.message)
 
-    def _run(self) -> Iterator[Event]:
+    def _run(self) -> Events:
         crops = yield from self._do("crops", self._crops())
         reference = yield from self._do("reference", self._reference())
         dataset = crops
@@ -283,9 +283,9 @@ class _Bootstrap:
         if self.eye is None:
             return []
         anchors, rows = self.eye.embed(self._anchors(crops)), []
-        for column, choice in enumerate(sweep.axis(STRENGTH).choices):
+        for column, choice in enumerate(sweep.choices(STRENGTH)):
             cells = [sweep.cell(strength=column, prompt=row) for row in range(len(views))]
-            pixels = self.pictures.pixels([sweep.picture(cell) for cell in cells])
+            pixels = self.pictures.pixels([sweep.picture(cell) for cell in cells if cell])
             recall = tag_recall(pixels, views, self.eye, self.config.curation.tag_threshold)
             row = {"strength": choice.facts["strength"],
                    "likeness": likeness_to(self.eye.embed(pixels), anchors).mean().item()}
@@ -301,7 +301,7 @@ class _Bootstrap:
     def _anchors(self, crops: Dataset) -> Tensor:
         return anchor_pixels(crops, self.sampler.measured_size)
 
-    def _until_stopped(self, events: Iterator[Event]) -> Iterator[Event]:
+    def _until_stopped(self, events: Events) -> Events:
         """Pass events on. Raises Stopped if asked to stop, checking before the first event and after each."""
         self._raise_if_stopped()
         for event in events:

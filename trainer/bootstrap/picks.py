@@ -200,7 +200,12 @@ class Picks(Revisioned):
         return cls(int(values["revision"]), picks, history)
 
 
+def _box(value: Any) -> Box:
+    left, top, right, bottom = map(int, value)
+    return left, top, right, bottom
+
+
 def _read(value: Mapping[str, Any]) -> Pick:
     tags, crop = value["tags"], value["crop"]
     return Pick(state=_state(value["state"], ()), tags=None if tags is None else tuple(map(str, tags)),
-                crop=None if crop is None else tuple(map(int, crop)), flip=bool(value["flip"]), note=str(value["note"]))
+                crop=None if crop is None else _box(crop), flip=bool(value["flip"]), note=str(value["note"]))

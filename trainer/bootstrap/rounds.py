@@ -285,9 +285,10 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
     key = key_of([asdict(item) for item in lineage], [file_hash(path) for path in paths], crops.fingerprint, wanted,
                  asdict(settings), eye.name if eye else None, reference is not None, states)
     found = round_.read_decisions()
-    reused = (found.values or {}).get("key") == key
+    recorded = found.values or {}
+    reused = recorded.get("key") == key
     if reused:
-        curation = Curation(tuple(found.decisions[path.stem] for path in paths), (), tuple(found.values["notes"]))
+        curation = Curation(tuple(found.decisions[path.stem] for path in paths), (), tuple(recorded["notes"]))
     else:
         curation = curate([item.candidate for item in lineage], pixels, anchors, count=wanted, reference=reference,
                           eye=eye, settings=settings,
@@ -300,7 +301,7 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
         "key": key, "round": round_.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
         "notes": curation.notes, "figures": asdict(figures),
         "decisions": [asdict(decision) for decision in curation.decisions],
-        "twins": found.values.get("twins", ()) if reused else [
+        "twins": recorded.get("twins", ()) if reused else [
             [paths[index].stem for index in group] for group in curation.copies]})
     return CuratedRound(curation, figures, tuple(kept), reused)
 

@@ -65,7 +65,8 @@ def plan_views(project: Project, number: int, *, count: int = 0, seed: int | Non
     """
     round_, config = project.round(number), project.config
     seed = config.seed if seed is None else seed
-    axes, notes = axes or project.vocabulary.axes, ()
+    notes: tuple[str, ...] = ()
+    axes = axes or project.vocabulary.axes
     if captions and number != REFERENCE:
         axes, notes = steer_axes(axes, captions, project.target(number))
     if number != REFERENCE and (styles := len(axes.get("style", ()))) < LEAST_STYLES:

@@ -1,6 +1,6 @@
-"""Aliases (two names of one tag) and implications (a tag that says another too): a small table, and a user's CSV.
+"""Aliases (two names of one tag) and implications (a tag that implies another): a small table, and a user's CSV.
 
-A CSV holds two columns, with or without a head, as Danbooru's dumps do: `antecedent_name,consequent_name`.
+A CSV has two columns, with or without a header, as Danbooru's dumps have: `antecedent_name,consequent_name`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ _LOOKS = frozenset("""
     red orange yellow green aqua blue purple pink brown black white grey gray silver gold golden beige striped plaid
     checkered dotted floral print frilled lace torn long short high low sleeveless pleated denim leather fur-trimmed
     see-through transparent wet unworn""".split())
-"""What may stand before a garment without making it another thing: a `red ring` is a ring, a `boxing ring` is not."""
+"""Words that may precede a garment without making it another thing: a `red ring` is a ring, a `boxing ring` is not."""
 MODES = ("off", "drop", "add")
 _HEADS = ("antecedent", "antecedent_name", "alias", "from", "tag", "old", "source")
 
@@ -93,8 +93,8 @@ class TagRules:
     """Rules on tags, spelled with blanks.
 
     Attributes:
-        aliases: a name -> the one that is used instead.
-        implications: (a tag, a tag that it says too).
+        aliases: a name -> the name that is used instead.
+        implications: (a tag, a tag that it implies).
     """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -112,7 +112,7 @@ class TagRules:
         return {part: tuple(wholes) for part, wholes in found.items()}
 
     def canonical(self, tag: str) -> str:
-        """The name used for this tag, itself if it has no other."""
+        """The usual name of this tag: the tag itself if it is not an alias."""
         seen = set()
         while (key := same_tag(tag)) in self._aliases and key not in seen:
             seen.add(key)
@@ -120,8 +120,8 @@ class TagRules:
         return tag
 
     def implied(self, tag: str) -> tuple[str, ...]:
-        """What the tag says besides itself, also by way of others, nearest first: `starry sky` says `night sky`, `sky`
-        and `night`. A garment of a colour or cut says the garment: `white dress` says `dress`."""
+        """The tags that this tag implies, directly or through others, nearest first: `starry sky` implies `night sky`,
+        `sky` and `night`. A garment of a colour or cut implies the garment: `white dress` implies `dress`."""
         found: dict[str, None] = {}
         waiting = [tag]
         while waiting:
@@ -134,7 +134,7 @@ class TagRules:
 
     def extended(self, aliases: Mapping[str, str] | None = None,
                  implications: Iterable[tuple[str, str]] = ()) -> TagRules:
-        """These rules and more; an alias given here overrules one that is there. Raises UserError for a circle."""
+        """These rules and more; an alias given here overrides an existing one. Raises UserError for a circle."""
         fresh = {same_tag(old): new for old, new in (aliases or {}).items()}
         kept = {old: new for old, new in self.aliases.items() if same_tag(old) not in fresh
                 and same_tag(old) not in {same_tag(new) for new in fresh.values()}}
@@ -154,7 +154,7 @@ def _refuse_circle(start: str, rules: TagRules) -> None:
     while (following := rules._aliases.get(path[-1])) is not None:
         path.append(same_tag(following))
         if path[-1] in path[:-1]:
-            raise UserError(f"aliases go in a circle: {' -> '.join(path)}. Remove one of them.")
+            raise UserError(f"aliases form a circle: {' -> '.join(path)}. Remove one of them.")
 
 
 OWN_RULES = TagRules({old: new for old, new in _pairs(_ALIASES)}, frozenset(_pairs(_IMPLICATIONS)))
@@ -163,7 +163,7 @@ OWN_RULES = TagRules({old: new for old, new in _pairs(_ALIASES)}, frozenset(_pai
 
 def load_rules(aliases: str | Path | None = None, implications: str | Path | None = None,
                base: TagRules = OWN_RULES) -> TagRules:
-    """`base` with the rules of a user's CSV files. Raises UserError, with the line, for one that cannot be used."""
+    """`base` with the rules of a user's CSV files. Raises UserError, with the line, for a rule that cannot be used."""
     return base.extended(dict(_read_pairs(Path(aliases))) if aliases else {},
                          _read_pairs(Path(implications)) if implications else ())
 
@@ -191,7 +191,7 @@ def _read_pairs(path: Path) -> list[tuple[str, str]]:
 
 
 def _columns(head: Sequence[str]) -> tuple[int, int] | None:
-    """The places of the two columns if the first row is a head, else None."""
+    """The indices of the two columns if the first row is a header, else None."""
     names = [cell.strip().lower() for cell in head]
     for place, name in enumerate(names):
         if name in _HEADS:

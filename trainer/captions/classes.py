@@ -1,7 +1,7 @@
-"""What a tag speaks of: identity, outfit, pose, background … by tables of words.
+"""What a tag is about: identity, outfit, pose, background … by tables of words.
 
-Captions are put in order by these classes, and only some of them may be absorbed into a trigger (science notes,
-section 4). The vocabulary is that of booru tags, and of the sandbox.
+Captions are sorted by these classes, and only some of them may be absorbed into a trigger (science notes, section 4).
+The vocabulary is that of booru tags and of the sandbox.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .tags import same_tag
 
 ORDER = ("class", "count", "identity", "outfit", "pose", "view", "expression", "other", "lighting", "background",
          "style", "quality")
-"""The classes in the order of a caption, after the trigger. `other`: what no table knows."""
+"""The classes in the order of a caption, after the trigger. `other`: tags that are in no table."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -90,7 +90,7 @@ _WHOLE: Mapping[str, frozenset[str]] = {
         androgynous, child, old, mature female, mature male, makeup, lipstick, eyeshadow, eyeliner, halo, small
         breasts, medium breasts, large breasts, huge breasts, flat chest, abs, third eye, no nose, colored skin"""),
 }
-"""Class -> tags that belong to it as a whole; these go before the rules below."""
+"""Class -> whole tags that belong to it; they take precedence over the rules below."""
 
 _STARTS: Mapping[str, frozenset[str]] = {
     "pose": _words("""
@@ -146,7 +146,7 @@ _ENDS: Mapping[str, frozenset[str]] = {
 
 @lru_cache(maxsize=65536)
 def tag_class(tag: str) -> str:
-    """The class of a tag, one of ORDER. Whole tags go first, then their first words, then their last."""
+    """The class of a tag, one of ORDER. Whole tags are tried first, then first words, then last words."""
     text = same_tag(tag)
     for name, tags in _WHOLE.items():
         if text in tags:
@@ -168,4 +168,4 @@ def known_words() -> frozenset[str]:
 
 
 GARMENTS = _ENDS["outfit"]
-"""Nouns that a longer tag ending in them implies: `white dress` says `dress` too."""
+"""Nouns that a longer tag ending in them implies: `white dress` implies `dress`."""

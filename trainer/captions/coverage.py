@@ -1,4 +1,5 @@
-"""What a dataset's captions say it shows, what the guides want, and what to add: "no view from behind: make 3"."""
+"""What a dataset shows according to its captions, what the guides recommend, and what to add: "no view from behind: add
+3"."""
 
 from __future__ import annotations
 
@@ -13,19 +14,19 @@ from ..common.errors import unknown_name
 from .coverage_words import AXES, ONE_OF_A_PAIR, SEVERAL_PEOPLE, CoverageAxis
 
 FEW_SAY = 0.5
-"""Where fewer of the captions than this share say anything on an axis, its shares mean nothing, and no more is advised
-than to say it."""
+"""If less than this share of the captions says anything on an axis, its shares mean nothing, and the only advice is to
+name it in the captions."""
 
 
 @dataclass(frozen=True)
 class Purpose:
-    """How many pictures a LoRA of this purpose wants (seed guides 000 and 004)."""
+    """How many images a LoRA of this purpose needs (seed guides 000 and 004)."""
 
     title: str
     least: int
     most: int
     advised: bool = True
-    """Whether the guides' shares are to be met: four crops of one picture cannot."""
+    """Whether to advise on the guides' shares, which four crops of one image cannot meet."""
 
 
 PURPOSES = {
@@ -40,8 +41,8 @@ class Bar:
     """One kind of an axis.
 
     Attributes:
-        pictures: how many show it, of `of` that say anything on the axis.
-        least, most: the shares the guides want, 0..1; 0 and 1 if they do not say.
+        pictures: number of images that show it, out of the `of` images whose captions say anything on the axis.
+        least, most: the shares the guides recommend, 0..1; 0 and 1 if they do not say.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Bar:
 
     @property
     def fits(self) -> bool:
-        """Whether the share is within the guides', to half a picture."""
+        """Whether the share is within the guides' range, to within half an image."""
         slack = 0.5 / self.of if self.of else 0.0
         return self.least - slack <= self.share <= self.most + slack
 
@@ -67,8 +68,8 @@ class AxisCoverage:
     """The bars of one axis.
 
     Attributes:
-        unsaid: pictures whose captions say nothing on it.
-        advice: what to add, or to make less of, a line each.
+        unsaid: number of images whose captions say nothing on it.
+        advice: what to add or reduce, one line each.
     """
 
     axis: str
@@ -80,7 +81,7 @@ class AxisCoverage:
 
 @dataclass(frozen=True)
 class Coverage:
-    """All axes, and the count of pictures for the purpose."""
+    """All axes, and the number of images for the purpose."""
 
     purpose: str
     pictures: int
@@ -89,16 +90,16 @@ class Coverage:
 
     @property
     def advice(self) -> tuple[str, ...]:
-        """All lines of advice, the count's first."""
+        """All lines of advice, that on the number of images first."""
         lines = [line for axis in self.axes for line in axis.advice]
         return tuple([self.count_advice] if self.count_advice else []) + tuple(lines)
 
 
 def coverage(captions: Sequence[str], purpose: str = "character", known: Iterable[str] | None = None) -> Coverage:
-    """What captions (booru tags or prose) say the pictures show.
+    """What the images show according to their captions (booru tags or prose).
 
     Args:
-        known: the words the base model knows, if they are few; kinds it has no word for are not asked for.
+        known: the words the base model knows, if they are few; kinds without such a word are not asked for.
 
     Raises UserError for an unknown purpose.
     """
@@ -110,20 +111,20 @@ def coverage(captions: Sequence[str], purpose: str = "character", known: Iterabl
 
 
 def _within(axis: CoverageAxis, known: Iterable[str] | None) -> CoverageAxis:
-    """The axis with those of its kinds that can be said in these words; as it is if none can."""
+    """The axis with only the kinds that these words can express; unchanged if there are none."""
     words = None if known is None else {plain(word) for word in known}
     kinds = {name: kind for name, kind in axis.kinds.items() if words is None or words.intersection(kind.words)}
     return dataclasses.replace(axis, kinds=kinds) if kinds else axis
 
 
 def plain(caption: str) -> str:
-    """The caption as the word tables spell it: lower case, blanks for underscores and hyphens, no escapes."""
+    """The caption as the word tables spell it: lower case, spaces for underscores and hyphens, no escapes."""
     text = re.sub(r":\d+(\.\d+)?\)", ")", caption.replace("\\", "").lower())
     return " ".join(re.sub(r"[_\-()]", " ", text).split())
 
 
 def says(text: str, words: Iterable[str]) -> bool:
-    """Whether a `plain` caption holds one of the words or phrases, whole."""
+    """Whether a `plain` caption contains one of the words or phrases, as whole words."""
     return bool(_pattern(tuple(words)).search(text))
 
 
@@ -134,13 +135,13 @@ def _pattern(words: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def kinds_in(caption: str, axis: str) -> tuple[str, ...]:
-    """The kinds of an axis of `AXES` that a caption says; the first alone where the axis is exclusive."""
+    """The kinds of an axis of `AXES` that a caption names; only the first if the axis is exclusive."""
     found = tuple(name for name, kind in AXES[axis].kinds.items() if says(plain(caption), kind.words))
     return found[:1] if AXES[axis].exclusive else found
 
 
 def several_people(caption: str) -> str:
-    """The words of a caption that say more than one person is seen, "" if none do."""
+    """The words of a caption that say more than one person is visible, "" if there are none."""
     text = plain(caption)
     alone = says(text, ("solo",))
     for words in ((word,) for word in SEVERAL_PEOPLE):
@@ -169,7 +170,7 @@ def _advice(axis: CoverageAxis, bars: Sequence[Bar], said: int, pictures: int) -
     if said < FEW_SAY * pictures:
         if asked or axis.variety:
             how = axis.say or f"name it in the captions ({', '.join(_ask(axis, bar) for bar in bars)})"
-            yield f"{axis.title.lower()} is told of {said} in {pictures} pictures only: {how}."
+            yield f"only {said} of {pictures} captions name the {axis.title.lower()}: {how}."
         return
     for bar in bars:
         if bar.fits:
@@ -177,9 +178,9 @@ def _advice(axis: CoverageAxis, bars: Sequence[Bar], said: int, pictures: int) -
         if bar.share < bar.least:
             more = math.ceil((bar.least * said - bar.pictures) / (1 - bar.least))
             have = "no" if not bar.pictures else f"only {bar.pictures}"
-            yield f"{have} {_ask(axis, bar)}: make {max(1, more)}."
+            yield f"{have} {_ask(axis, bar)}: add {max(1, more)}."
         else:
-            yield (f"{bar.share:.0%} {_ask(axis, bar)}, the guides want {bar.least:.0%} to {bar.most:.0%}: "
+            yield (f"{bar.share:.0%} {_ask(axis, bar)}, but the guides recommend {bar.least:.0%} to {bar.most:.0%}: "
                    "add others, or leave some out.")
     yield from _variety_advice(axis, bars, said)
 
@@ -188,10 +189,10 @@ def _variety_advice(axis: CoverageAxis, bars: Sequence[Bar], said: int) -> Itera
     shown = [bar for bar in bars if bar.pictures]
     if axis.variety and len(shown) < min(axis.variety, said):
         missing = [bar.name for bar in bars if not bar.pictures][:3]
-        yield (f"{axis.title.lower()} is {' or '.join(bar.name for bar in shown)} in all pictures: "
+        yield (f"{axis.title.lower()} is {' or '.join(bar.name for bar in shown)} in all images: "
                f"add some of {', '.join(missing)}.")
     elif axis.variety and (often := max(shown, key=lambda bar: bar.share)).share > axis.most:
-        yield f"{often.share:.0%} of the pictures have one {axis.title.lower()} ({often.name}): add others."
+        yield f"{often.share:.0%} of the images have the same {axis.title.lower()} ({often.name}): add others."
 
 
 def _ask(axis: CoverageAxis, bar: Bar) -> str:
@@ -201,8 +202,8 @@ def _ask(axis: CoverageAxis, bar: Bar) -> str:
 def _count_advice(count: int, purpose: Purpose) -> str:
     wanted = f"{purpose.least} to {purpose.most}" if purpose.most > purpose.least else str(purpose.least)
     if count < purpose.least:
-        return f"{count} pictures, a {purpose.title} wants {wanted}: add {purpose.least - count}."
+        return f"{count} images, but a {purpose.title} needs {wanted}: add {purpose.least - count}."
     if count > purpose.most and purpose.advised:
-        return (f"{count} pictures, a {purpose.title} wants {wanted}: more do no harm if each is good and shows "
+        return (f"{count} images; a {purpose.title} needs {wanted}. More do no harm if each is good and shows "
                 "something new; leave out the weakest.")
     return ""

@@ -1,7 +1,8 @@
-"""The words by which captions say how a picture shows its subject: booru tags, the sandbox's, and prose.
+"""The words by which captions say how an image shows its subject: booru tags, the sandbox's, and prose.
 
-Shares are of the pictures that say anything on the axis. Framing: seed guide 003 (close-ups 20-30 %, mid shots 40-50 %,
-full body 20-30 %). Views: seed guide 001 (of 20-30 pictures 5-7 front, 3-5 three-quarter, 2-3 profile) and 004 (back).
+Shares are of the images whose captions say anything on the axis. Framing: seed guide 003 (close-ups 20-30 %, mid shots
+40-50 %, full body 20-30 %). Views: seed guide 001 (of 20-30 images 5-7 front, 3-5 three-quarter, 2-3 profile) and 004
+(back).
 Expression, background, lighting, outfit: "different ...", "either vary, be neutral, or be removed entirely" (001, 003).
 """
 
@@ -13,12 +14,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Kind:
-    """One thing an axis may say.
+    """One kind of image on an axis.
 
     Attributes:
-        words: tags and phrases that say it, in lower case, with blanks for underscores and hyphens.
-        least, most: the share of pictures the guides want, 0..1.
-        ask: how a picture of it is asked for in advice; the name if not given.
+        words: tags and phrases for it, in lower case, with spaces for underscores and hyphens.
+        least, most: the share of images the guides recommend, 0..1.
+        ask: what advice calls an image of this kind; the name if not given.
     """
 
     words: tuple[str, ...]
@@ -29,13 +30,13 @@ class Kind:
 
 @dataclass(frozen=True)
 class CoverageAxis:
-    """What captions may say of one aspect.
+    """One aspect of an image that captions may name.
 
     Attributes:
-        kinds: by name, in the order they are told apart: where an axis is `exclusive`, the first that is said counts.
-        variety: of how many kinds there should be at least one picture (0: the kinds' own shares say enough).
+        kinds: by name, in the order they are tried: if an axis is `exclusive`, only the first that matches counts.
+        variety: number of kinds that should have at least one image (0: the kinds' own shares are enough).
         most: the largest share any one kind should have, if variety is wanted.
-        purposes: what LoRAs the axis matters for.
+        purposes: the kinds of LoRA for which the axis matters.
     """
 
     title: str
@@ -45,7 +46,7 @@ class CoverageAxis:
     most: float = 1.0
     purposes: tuple[str, ...] = ("character",)
     say: str = field(default="", compare=False)
-    """What to do if nothing is said on this axis."""
+    """What to do if captions say nothing on this axis."""
 
 
 AXES: Mapping[str, CoverageAxis] = {
@@ -76,7 +77,7 @@ AXES: Mapping[str, CoverageAxis] = {
         "sad or angry": Kind(("frown", "frowning", "angry", "sad", "crying", "tears", "pout", "scowl", "annoyed")),
         "shy": Kind(("blush", "embarrassed", "shy", "nervous")),
         "closed eyes": Kind(("closed eyes", "eyes closed", "one eye closed", "wink", "winking", "sleeping")),
-    }, exclusive=False, variety=3, most=0.70, say="name each picture's expression (smile, expressionless, open mouth)"),
+    }, exclusive=False, variety=3, most=0.70, say="name each image's expression (smile, expressionless, open mouth)"),
     "background": CoverageAxis("Background", {
         "plain": Kind(("white background", "simple background", "grey background", "gray background",
                        "black background", "transparent background", "plain background", "gradient background",
@@ -92,7 +93,7 @@ AXES: Mapping[str, CoverageAxis] = {
         "night sky": Kind(("night sky", "starry sky", "night")),
         "day sky": Kind(("blue sky", "sky", "cloudy sky", "clouds", "cloud")),
     }, exclusive=True, variety=3, most=0.60, purposes=("character", "style"),
-        say="name each picture's background (white background, outdoors, indoors)"),
+        say="name each image's background (white background, outdoors, indoors)"),
     "lighting": CoverageAxis("Lighting", {
         "night": Kind(("night", "night sky", "moonlight", "dim lighting", "low key", "low light", "neon lights",
                        "dark lighting")),
@@ -103,7 +104,7 @@ AXES: Mapping[str, CoverageAxis] = {
         "soft": Kind(("soft lighting", "soft light", "natural lighting", "natural light", "day", "blue sky", "overcast",
                       "diffused light", "studio lighting", "high key", "outdoors")),
     }, exclusive=True, variety=2, most=0.90, purposes=("character", "style"),
-        say="name each picture's light (day, night, backlighting)"),
+        say="name each image's light (day, night, backlighting)"),
     "outfit": CoverageAxis("Outfit", {
         "dress": Kind(("dress", "gown", "sundress", "red dress", "blue dress", "green dress", "yellow dress",
                        "white dress", "black dress")),
@@ -121,14 +122,14 @@ SEVERAL_PEOPLE = ("2girls", "3girls", "4girls", "5girls", "6+girls", "multiple g
                   "5boys", "6+boys", "multiple boys", "multiple others", "2others", "crowd", "group", "everyone",
                   "couple", "people", "two women", "two girls", "two men", "two people", "three women",
                   "three people", "group of people")
-"""Each of these says that more than one person is seen."""
+"""Each of these says that more than one person is visible."""
 ONE_OF_A_PAIR = (("1girl", "1boy"), ("1girl", "1other"), ("1boy", "1other"), ("a woman and a man",),
                  ("a man and a woman",), ("a girl and a boy",), ("a boy and a girl",))
-"""So do these together. `solo` outweighs the first three, not prose."""
+"""Together, the words of each pair say so too. `solo` overrides the first three, but not prose."""
 LETTERING_WORDS = ("watermark", "web address", "signature", "artist name", "twitter username", "username", "logo",
                    "dated", "copyright name", "sample watermark", "speech bubble", "english text", "patreon username",
                    "text", "subtitled", "copyright notice")
-"""Tags that say lettering is seen."""
+"""Tags that say lettering is visible."""
 ASYMMETRIC_WORDS = ("heterochromia", "eyepatch", "medical eyepatch", "one eye covered", "hair over one eye",
                     "side ponytail", "one side up", "asymmetrical hair", "asymmetrical bangs", "asymmetrical clothes",
                     "swept bangs", "scar across eye", "scar on cheek", "facial mark", "mole under eye",
@@ -138,4 +139,4 @@ ASYMMETRIC_WORDS = ("heterochromia", "eyepatch", "medical eyepatch", "one eye co
                     "single bare shoulder", "off shoulder", "mismatched legwear", "text", "odd eyes",
                     "prosthetic arm", "single wing", "cape over one shoulder", "badge", "name tag", "armband",
                     "multicolored hair", "two tone hair", "split color hair")
-"""A character with one of these looks another when mirrored."""
+"""A character with one of these looks different when mirrored."""

@@ -1,7 +1,7 @@
-"""Regular expressions from users, guarded: no pattern, however written, can hang the program.
+"""Regular expressions from users, guarded so that no pattern can hang the program.
 
-The `regex` library (which diffusers and transformers require) stops a search that takes too long; what would take long
-even to compile, or calls itself, is refused beforehand.
+The `regex` library (which diffusers and transformers require) stops a search that takes too long; a pattern that would
+take long even to compile, or that calls itself, is refused beforehand.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from ..common.errors import UserError
 LONGEST_PATTERN = 200
 LONGEST_RESULT = 400
 SECONDS = 0.1
-"""For one tag. What is not catastrophic takes microseconds."""
+"""Time limit for one tag. A harmless pattern takes microseconds."""
 MOST_REPEATS = 1000
-"""Product of all numbers in braces: the library writes `(a{50}){50}` out when it compiles."""
+"""Limit of the product of all numbers in braces: the library expands `(a{50}){50}` when it compiles."""
 _GROUPS = re.compile(r"\(\?(?!:|=|!|<=|<!|>|i\)|P?<[A-Za-z_])")
 _BRACES = re.compile(r"(?<!\\)\{([^}]*)\}")
 
 
 class Replacement:
-    """A pattern and what its matches become; case does not matter.
+    """A pattern and what replaces its matches; case does not matter.
 
     Raises:
         UserError: a pattern or template that is wrong, or could take too long to compile.
@@ -34,7 +34,7 @@ class Replacement:
         self._compiled = _compile(pattern)
         if len(template) > LONGEST_PATTERN:
             raise UserError(f"the replacement of pattern {pattern!r} has {len(template)} characters; at most "
-                            f"{LONGEST_PATTERN} are read.")
+                            f"{LONGEST_PATTERN} are allowed. Shorten it.")
         self._done: dict[str, str] = {}
 
     def __call__(self, tag: str) -> str:
@@ -48,39 +48,39 @@ class Replacement:
             result = self._compiled.sub(self.template, tag, timeout=SECONDS)
         except TimeoutError:
             raise UserError(f"pattern {self.pattern!r} takes too long on {tag[:60]!r}; it has a repeat within a "
-                            "repeat, or choices that mean the same, such as (a|a)*. Write it without.") from None
+                            "repeat, or choices that mean the same, such as (a|a)*. Rewrite it without.") from None
         except (_regex().error, IndexError) as error:
             raise UserError(f"the replacement {self.template!r} of pattern {self.pattern!r} is wrong ({error}). Groups "
                             r"are written \1 or \g<name>.") from error
         if len(result) > max(LONGEST_RESULT, len(tag)):
-            raise UserError(f"pattern {self.pattern!r} makes {len(result)} characters of {tag[:60]!r}; at most "
-                            f"{LONGEST_RESULT} are a tag.")
+            raise UserError(f"pattern {self.pattern!r} turns {tag[:60]!r} into {len(result)} characters; a tag has at "
+                            f"most {LONGEST_RESULT}. Shorten the replacement.")
         return result
 
 
 def _compile(pattern: str) -> Any:
     if not pattern:
-        raise UserError("a pattern is empty; write for example ^long (.*)$, or leave it out.")
+        raise UserError("a pattern is empty; write, for example, ^long (.*)$, or leave it out.")
     if len(pattern) > LONGEST_PATTERN:
-        raise UserError(f"a pattern has {len(pattern)} characters; at most {LONGEST_PATTERN} are read. Split it.")
+        raise UserError(f"a pattern has {len(pattern)} characters; at most {LONGEST_PATTERN} are allowed. Split it.")
     if odd := _GROUPS.search(pattern):
-        raise UserError(f"pattern {pattern!r} has {pattern[odd.start():odd.start() + 4]!r}, which is not allowed; of "
-                        "the groups that begin with (? only (?: (?= (?! (?<= (?<! (?> (?P<name> and (?i) are.")
+        raise UserError(f"pattern {pattern!r} has {pattern[odd.start():odd.start() + 4]!r}, which is not allowed; the "
+                        "only groups with (? are (?: (?= (?! (?<= (?<! (?> (?P<name> and (?i).")
     numbers = [int(number) for brace in _BRACES.findall(pattern) for number in _numbers(pattern, brace)]
     if math.prod(max(1, number) for number in numbers) > MOST_REPEATS:
-        raise UserError(f"pattern {pattern!r} repeats too often; the numbers in braces may come to {MOST_REPEATS} "
-                        "multiplied. Use + or *.")
+        raise UserError(f"pattern {pattern!r} repeats too often; the product of the numbers in braces may be at most "
+                        f"{MOST_REPEATS}. Use + or *.")
     try:
         return _regex().compile(pattern, _regex().IGNORECASE | _regex().VERSION0)
     except (_regex().error, OverflowError, RecursionError, ValueError) as error:
-        raise UserError(f"pattern {pattern!r} is wrong ({error}). To mean a sign such as ( literally, write a "
+        raise UserError(f"pattern {pattern!r} is wrong ({error}). For a literal character such as (, write a "
                         "backslash before it.") from error
 
 
 def _numbers(pattern: str, brace: str) -> list[str]:
     if not re.fullmatch(r"\d{0,4}(,\d{0,4})?", brace):
         raise UserError(f"pattern {pattern!r} has {{{brace}}}; braces hold one or two numbers, such as {{2,4}}.")
-    # Of {2,4} the larger is what is written out.
+    # {2,4} is expanded to the larger number.
     return sorted((number for number in brace.split(",") if number), key=int)[-1:]
 
 

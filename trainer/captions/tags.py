@@ -1,4 +1,4 @@
-"""Captions as booru tags: how tags are compared, the trigger in front, and what the tokenizer cuts off."""
+"""Captions as booru tags: how tags are compared, the trigger at the front, and what the tokenizer cuts off."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ def join_tags(tags: Iterable[str]) -> str:
 
 
 def same_tag(tag: str) -> str:
-    """What tags are compared by: `Long_Hair` and `long hair` are one tag, as are `1girl (solo)` with its escapes."""
+    """The form in which tags are compared: `Long_Hair` and `long hair` are one tag, as is `1girl (solo)` with its
+    escapes."""
     return " ".join(tag.replace("_", " ").replace("\\", "").split()).casefold()
 
 
 def distinct_tags(tags: Iterable[str]) -> list[str]:
-    """Each tag once, where it first stands and as it is spelled there."""
+    """Each tag once, at its first place and as it is spelled there."""
     found: dict[str, str] = {}
     for tag in tags:
         found.setdefault(same_tag(tag), tag)
@@ -33,7 +34,7 @@ def distinct_tags(tags: Iterable[str]) -> list[str]:
 
 
 def add_trigger(tags: Sequence[str], trigger: str) -> list[str]:
-    """The tags with the trigger first and only once. A sentence that begins with the trigger stays as it is."""
+    """The tags with the trigger first and only once. A sentence that begins with the trigger is left unchanged."""
     triggers = split_tags(trigger)
     if not triggers or (len(triggers) == 1 and tags and same_tag(tags[0]).startswith(same_tag(trigger) + " ")):
         return list(tags)
@@ -42,36 +43,36 @@ def add_trigger(tags: Sequence[str], trigger: str) -> list[str]:
 
 
 def absorb(tags: Sequence[str], identity_tags: Iterable[str]) -> list[str]:
-    """The tags without those that the trigger shall come to mean. Only exactly the listed ones go, in any case and
-    with blank or underscore: `hair` leaves `long hair` alone."""
+    """The tags without those that the trigger should come to mean. Only exactly the listed ones are removed, in any
+    case and with space or underscore: `hair` does not remove `long hair`."""
     owned = {same_tag(tag) for tag in identity_tags}
     return [tag for tag in tags if same_tag(tag) not in owned]
 
 
 def tag_frequency(captions: Iterable[str]) -> dict[str, int]:
-    """How many captions hold each tag, most frequent first."""
+    """Number of captions that have each tag, most frequent first."""
     counts = Counter(tag for caption in captions for tag in dict.fromkeys(split_tags(caption)))
     return dict(counts.most_common())
 
 
 def truncation_report(captions: Iterable[str], token_count: Callable[[str], tuple[int, int]]) -> list[str]:
-    """One line for each distinct caption of which the model does not hear the end.
+    """One line for each distinct caption whose end the model does not read.
 
     Args:
-        token_count: caption → (its tokens, the tokens the model hears), as `Backbone.token_count`.
+        token_count: caption → (its tokens, the tokens that the model reads), as `Backbone.token_count`.
     """
     lines = []
     for caption in dict.fromkeys(captions):
         used, limit = token_count(caption)
         if used > limit:
             cut = caption[_heard(caption, token_count):].lstrip(" ,")
-            lines.append(f"caption {_short(caption)!r} has {used} tokens, the model hears {limit}; "
+            lines.append(f"caption {_short(caption)!r} has {used} tokens, but the model reads {limit}; "
                          f"cut from: {_short(cut)!r}")
     return lines
 
 
 def _heard(caption: str, token_count: Callable[[str], tuple[int, int]]) -> int:
-    """How many characters are heard, in whole words, found by bisection."""
+    """Number of characters that the model reads, in whole words, found by bisection."""
     ends = [0] + [match.end() for match in re.finditer(r"[^\s,]+", caption)]
     low, high = 0, len(ends) - 1
     while low < high:
@@ -86,17 +87,17 @@ def _short(text: str, length: int = 60) -> str:
 
 
 def is_face(tag: str) -> bool:
-    """Whether the tag is a face made of signs, such as `^_^`, `>_o` or `(o)_(o)`, of which the underscore is a part."""
+    """Whether the tag is an emoticon such as `^_^`, `>_o` or `(o)_(o)`, whose underscore is part of it."""
     parts = tag.split("_")
     return len(parts) == 2 and all(
         0 < len(part) <= _LONGEST_FACE and sum(sign.isalnum() for sign in part) <= 1 for part in parts)
 
 
 def spaced(tag: str) -> str:
-    """The tag with blanks for underscores; faces stay as they are."""
+    """The tag with spaces for underscores; emoticons are left unchanged."""
     return tag if is_face(tag) else tag.replace("_", " ")
 
 
 def underscored(tag: str) -> str:
-    """The tag with underscores for blanks, as Danbooru writes it."""
+    """The tag with underscores for spaces, as Danbooru writes it."""
     return "_".join(tag.split())

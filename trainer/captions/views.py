@@ -1,7 +1,7 @@
-"""View prompts: which angles, framings, expressions, backgrounds and styles a character is to be seen in.
+"""View prompts: the angles, framings, expressions, backgrounds and styles in which a character is generated.
 
 Vocabularies are data: one of general booru words, one of the sandbox's own. Named styles vary on purpose: what
-stays the same over several styles is the character, so other style LoRAs override it less (seed guide 000).
+stays the same in several styles is the character, so other style LoRAs override it less (seed guide 000).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .classes import tag_class
 AXES = ("angle", "framing", "expression", "outfit", "background", "style")
 """In the order of a prompt. A vocabulary need not have them all."""
 OWN = "own"
-"""On any axis: what the original picture shows there."""
+"""On any axis: what the original image shows there."""
 SUBJECT_TAGS = ("1girl", "1boy", "1other", "2girls", "no humans", "solo", "girl", "boy", "woman", "man")
 
 
@@ -24,9 +24,9 @@ class Vocabulary:
     """The words a base knows for views.
 
     Attributes:
-        axes: per axis, tag -> weight: how large a share of the views shows it.
+        axes: axis -> tag -> weight: the share of the views that shows the tag, relative to the others.
         hidden: view tag -> endings of tags that such a view cannot show.
-        revealed: two view tags that together show the endings after all.
+        revealed: pairs of view tags -> endings that the two together do show.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class ViewPrompt:
-    """One picture to make.
+    """One image to generate.
 
     Attributes:
-        tags: the prompt, the trigger first, then the subject and its identity, then the view.
-        view: the view's tag on each axis; the groups of which curation keeps a quota.
+        tags: the prompt: first the trigger, then the subject and its identity, then the view.
+        view: the view's tag on each axis; curation picks a quota of each.
     """
 
     tags: tuple[str, ...]
@@ -65,7 +65,7 @@ class ViewPrompt:
 
 FACE_WORDS = ("hair", "eyes", "ears", "bangs", "ponytail", "twintails", "braid", "face", "smile", "mouth", "blush",
               "expressionless", "frown", "glasses", "hairclip", "hat", "horns")
-"""Endings of tags of which a part without the head shows nothing."""
+"""Endings of tags that a view without the head cannot show."""
 _EXPRESSIONS = ("smile", "expressionless", "open mouth", "closed eyes", "frown", "blush")
 _BODY = ("tail", "dress", "skirt", "pants", "shorts", "shoes", "boots", "socks", "thighhighs", "footwear", "full body")
 
@@ -96,7 +96,7 @@ VOCABULARIES = {
                 "style": {"flat color": 2, "lineart": 1, "pastel": 1, "dark": 1, "pixel art": 1},
             },
             {"from behind": ("eyes", "smile", "expressionless", "open mouth"), "close-up": ("tail", "dress")},
-            # the sandbox draws the shoulders beside the face there
+            # in that view the sandbox draws the shoulders beside the face
             {("from above", "close-up"): ("dress",)},
         ),
     )
@@ -115,7 +115,7 @@ def normal(tag: str) -> str:
 
 @dataclass(frozen=True)
 class TagRoles:
-    """A user's tags by what they say: who is meant in general, this character's traits, or this picture's view."""
+    """A user's tags by role: the subject in general, the traits of this character, or the view of this image."""
 
     subject: tuple[str, ...]
     identity: tuple[str, ...]
@@ -123,20 +123,20 @@ class TagRoles:
 
 
 def tag_roles(tags: Sequence[str], vocabulary: Vocabulary) -> TagRoles:
-    """Sort tags into roles; a tag no table knows is taken for a trait of the character."""
+    """Sort tags into roles; a tag that is in no table counts as a trait of the character."""
     subject = tuple(tag for tag in tags if normal(tag) in SUBJECT_TAGS)
     view = tuple(tag for tag in tags if vocabulary.axis_of(tag))
     return TagRoles(subject, tuple(tag for tag in tags if tag not in subject and tag not in view), view)
 
 
 def caption_for(roles: TagRoles, view: Sequence[str], vocabulary: Vocabulary, trigger: str = "") -> tuple[str, ...]:
-    """Trigger, subject, the traits such a view can show, then the view's tags that it can show."""
+    """The trigger, the subject, the traits that such a view can show, then the view's own tags that it can show."""
     kept = [tag for tag in (*roles.identity, *view) if vocabulary.shows(tag, view)]
     return tuple(tag for tag in (trigger, *roles.subject, *kept) if tag)
 
 
 def view_prompt(view: Mapping[str, str], roles: TagRoles, vocabulary: Vocabulary, trigger: str = "") -> ViewPrompt:
-    """The prompt for a view by axis; OWN is as the original picture shows it. Another outfit takes the place of the
+    """The prompt for a view, given by axis; OWN means what the original image shows. Another outfit replaces the
     character's own."""
     if view.get("outfit", OWN) != OWN:
         roles = TagRoles(roles.subject, tuple(tag for tag in roles.identity if tag_class(tag) != "outfit"), roles.view)
@@ -149,9 +149,9 @@ def view_prompt(view: Mapping[str, str], roles: TagRoles, vocabulary: Vocabulary
 
 def view_prompts(count: int, roles: TagRoles, vocabulary: Vocabulary, *, trigger: str = "", seed: int = 0,
                  axes: Mapping[str, Mapping[str, float]] | None = None) -> tuple[ViewPrompt, ...]:
-    """`count` views; on every axis each tag comes as often as its weight says (to within one), in a seeded order.
+    """`count` views; on every axis each tag occurs as often as its weight says (to within one), in a seeded order.
 
-    The user's own style tag, if given, takes half of the style axis, so the set stays anchored in the original.
+    The user's own style tag, if given, gets half of the style axis, so the set stays anchored in the original.
 
     Args:
         axes: axis → tag → weight, in the order of AXES; None: the vocabulary's.
@@ -171,7 +171,7 @@ def view_prompts(count: int, roles: TagRoles, vocabulary: Vocabulary, *, trigger
 
 
 def apportion(weights: Mapping[str, float], count: int) -> list[str]:
-    """`count` names, each as often as its weight's share, rounded by largest remainder."""
+    """`count` names, each as often as its share of the weights, rounded by largest remainder."""
     total = sum(weights.values())
     exact = {name: count * weight / total for name, weight in weights.items()}
     result = [name for name, share in exact.items() for _ in range(int(share))]

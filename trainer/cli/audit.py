@@ -1,4 +1,4 @@
-"""`lora-bootstrap audit`: what is wrong with a folder of pictures, and what it lacks."""
+"""`lora-bootstrap audit`: report what is wrong with a folder of images, and what it lacks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from .options import add_dataset_option, add_output_option
 
 def add_audit_options(command: argparse.ArgumentParser) -> None:
     add_dataset_option(command)
-    command.add_argument("--name", default="", help="of the audit; the folder's name if not given")
-    command.add_argument("--family", default="sdxl", help="the family to train: sandbox, sd15, sdxl (%(default)s)")
-    command.add_argument("--resolution", type=int, help="side of the square to train at; the family's own if not given")
-    command.add_argument("--purpose", default="character", help="character, style or bootstrap (%(default)s)")
-    command.add_argument("--trigger", default="", help="the word every caption should hold")
-    command.add_argument("--workers", type=int, default=0, help="pictures measured at once; 0: one for each core")
-    add_output_option(command, "the table, the contact sheet and what was measured")
+    command.add_argument("--name", default="", help="name of the audit; default: the folder's name")
+    command.add_argument("--family", default="sdxl", help="model family to train: sandbox, sd15, sdxl (%(default)s)")
+    command.add_argument("--resolution", type=int,
+                         help="side of the square to train at, in pixels; default: the family's")
+    command.add_argument("--purpose", default="character",
+                         help="what to train: character, style or bootstrap (%(default)s)")
+    command.add_argument("--trigger", default="", help="word that every caption should contain")
+    command.add_argument("--workers", type=int, default=0, help="images to measure at once; 0: one per core")
+    add_output_option(command, "the table, the contact sheet and the measurements")
 
 
 def handle_audit(options: argparse.Namespace, console: Console) -> dict[str, Any]:

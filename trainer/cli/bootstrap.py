@@ -1,4 +1,4 @@
-"""`lora-bootstrap bootstrap` and `demo`: the whole loop, on a picture of one's own or on a shipped one."""
+"""`lora-bootstrap bootstrap` and `demo`: the whole loop, on your own image or on a shipped one."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ def handle_demo(options: argparse.Namespace, console: Console) -> dict[str, Any]
 
     picture = PICTURES_DIR / f"{DEMO_PICTURE}.png"
     tags = tuple(split_tags(picture.with_suffix(".txt").read_text("utf-8")))
-    console.say(f"From one picture ({picture.name}) of a drawn character to a tested LoRA, on the embedded base model.")
+    console.say(f"From one image ({picture.name}) of a drawn character to a tested LoRA, on the embedded base model.")
     config = BootstrapConfig(picture=str(picture), tags=tags, trigger="eiei21girl", name="demo", seed=options.seed)
     return _run_project(config, options, console)
 
 
 def add_bootstrap_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--picture", type=Path, required=True, help="one picture of the character")
-    command.add_argument("--tags", required=True, help="everything the picture shows, between commas")
-    command.add_argument("--trigger", required=True, help="the word to call the character by, such as eiei21girl")
-    command.add_argument("--name", default="", help="of the project; the trigger if not given")
+    command.add_argument("--picture", type=Path, required=True, help="one image of the character")
+    command.add_argument("--tags", required=True, help="everything the image shows, as tags separated by commas")
+    command.add_argument("--trigger", required=True, help="word that calls the character, such as eiei21girl")
+    command.add_argument("--name", default="", help="name of the project; default: the trigger")
     command.add_argument("--targets", type=int, nargs="+", default=[4, 16, 40], metavar="N",
-                         help="pictures to train on: crops, then after each round (4 16 40)")
+                         help="images to train on: first the crops, then after each round (4 16 40)")
     command.add_argument("--candidates", type=int, nargs="+", default=[48, 96], metavar="N",
-                         help="pictures to generate in each round (48 96)")
+                         help="images to generate in each round (48 96)")
     command.add_argument("--strengths", type=float, nargs="+", default=[0.5, 0.7, 0.8, 0.9, 1.0], metavar="X",
                          help="columns of the strength grid (0.5 0.7 0.8 0.9 1.0)")
     add_likeness_option(command)
     command.add_argument("--set-style", action="append", default=[], metavar="NAME=VALUE",
-                         help="a training setting of the style LoRAs, such as steps=400; may be repeated")
+                         help="training setting of the style LoRAs, such as steps=400; may be repeated")
     command.add_argument("--set-character", action="append", default=[], metavar="NAME=VALUE",
-                         help="a training setting of the character LoRA; may be repeated")
+                         help="training setting of the character LoRA; may be repeated")
     add_run_options(command)
     add_sampler_options(command)
 

@@ -1,4 +1,4 @@
-"""Where a command talks, and how it loads what it needs without noise."""
+"""How a command prints to people and to scripts, and how it loads a base model quietly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass
 class Console:
-    """Where a command talks: to people on stdout (stderr with --json), to scripts as one JSON object on stdout."""
+    """A command's output: text for people on stdout (stderr with --json), one JSON object for scripts on stdout."""
 
     as_json: bool
     stopping: bool = False
@@ -28,7 +28,7 @@ class Console:
         return self.stopping
 
     def follow(self, events: Iterable[Any], *subscribers: Callable[[Any], None]) -> Any:
-        """Show events as they come; returns the last. The first Ctrl-C stops at the next step and keeps everything."""
+        """Show events as they come; returns the last. The first Ctrl-C stops at the next step; no result is lost."""
         from .progress import ProgressBar
         from .tensorboard import watch
 
@@ -45,9 +45,9 @@ class Console:
         return last
 
     def count(self, what: str, work: Callable[..., Any], *values: Any) -> Any:
-        """Show how far `work(*values, progress=)` is, which calls `progress(done, total)`; returns what it returns.
+        """Run `work(*values, progress=)`, which calls `progress(done, total)`, and show how far it is.
 
-        Ctrl-C ends it at once.
+        Returns what the work returns. Ctrl-C ends it at once.
         """
         from ..common.events import Progress
         from .progress import ProgressBar
@@ -59,11 +59,11 @@ class Console:
         if self.stopping:
             raise KeyboardInterrupt
         self.stopping = True
-        self.say("\nStopping after this step; everything made is kept. Press Ctrl-C again to stop at once.")
+        self.say("\nStopping after this step; all results so far are saved. Press Ctrl-C again to stop at once.")
 
 
 def load_backbone_quietly(base: str) -> Any:
-    """The base model, loaded without the libraries' own bars."""
+    """The base model, loaded without the libraries' own progress bars."""
     import diffusers
     import transformers
 

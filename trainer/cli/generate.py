@@ -1,4 +1,4 @@
-"""`lora-bootstrap generate`: pictures from a base model and LoRAs."""
+"""`lora-bootstrap generate`: images from a base model and LoRAs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from .options import add_run_options, add_sampler_options, add_size_options, bui
 
 def add_generate_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--prompt", required=True)
-    command.add_argument("--lora", action="append", default=[], metavar="FILE[:STRENGTH]", help="may be repeated")
-    command.add_argument("--count", type=_parse_count, default=1, help="pictures, each with the next seed")
+    command.add_argument("--lora", action="append", default=[], metavar="FILE[:STRENGTH]",
+                         help="LoRA to apply; may be repeated")
+    command.add_argument("--count", type=_parse_count, default=1, help="number of images, each with the next seed")
     add_run_options(command)
     add_size_options(command)
     add_sampler_options(command)

@@ -25,8 +25,8 @@ def handle_info(options: argparse.Namespace, console: Console) -> dict[str, Any]
 def _read_folder(path: Path) -> dict[str, Any]:
     file = next((path / name for name in ("project.json", "run.json") if (path / name).is_file()), None)
     if file is None:
-        raise UserError(f"{path} is neither a run nor a project (no run.json or project.json); give such a folder, "
-                        "or a .safetensors LoRA.")
+        raise UserError(f"{path} is neither a run nor a project: it has no run.json or project.json. Give the folder "
+                        "of a run or project, or a .safetensors LoRA.")
     return {"kind": file.stem, **read_json(file)}
 
 
@@ -34,7 +34,8 @@ def _read_lora(path: Path) -> dict[str, Any]:
     from ..lora.layers import read_header
 
     if not path.is_file():
-        raise UserError(f"no file or folder at {path}.")
+        raise UserError(f"there is no file or folder at {path}. Give a .safetensors LoRA, or the folder of a run or "
+                        "project.")
     file = read_header(path)
     return {"kind": "lora", "file": str(path), "bytes": path.stat().st_size, **file.facts(),
             "metadata": dict(file.metadata)}

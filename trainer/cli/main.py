@@ -1,8 +1,9 @@
 """`lora-bootstrap`: the library from a command line, as thin as the nodes.
 
-VERBS is the one table of commands. Help and imports follow from it: the help of all loads nothing, and a command loads
-only its own file. The file of a verb holds `add_<verb>_options(command)` and `handle_<verb>(options, console)`, which
-returns what `--json` prints. A user's mistake ends with one line and exit code 2.
+VERBS is the one table of commands. Help and imports follow from it: the general help loads no verb's file, and a
+command loads only its own. The file of a verb holds `add_<verb>_options(command)` and
+`handle_<verb>(options, console)`, which returns what `--json` prints. A user's mistake ends with one line and exit
+code 2.
 """
 
 from __future__ import annotations
@@ -30,23 +31,23 @@ class Verb:
 
 
 VERBS = (
-    Verb("demo", "bootstrap", "the whole loop on a shipped picture and the embedded base model"),
-    Verb("bootstrap", "bootstrap", "one picture -> crops -> style LoRA -> ... -> character LoRA"),
-    Verb("audit", "audit", "what is wrong with a folder of pictures, and what it lacks"),
-    Verb("train", "train", "train a LoRA on a folder of captioned pictures"),
-    Verb("tag", "tag", "tag, describe, edit and count the captions of a folder of pictures"),
-    Verb("generate", "generate", "make pictures with a base model and LoRAs"),
-    Verb("grid", "sweep", "one LoRA at several strengths, side by side"),
-    Verb("sweep", "sweep", "checkpoints of a run at several strengths, side by side"),
-    Verb("score", "score", "which checkpoint and strength of a sweep to take, and why"),
-    Verb("conflict", "stacks", "how much LoRAs override each other, from their files alone"),
-    Verb("merge", "stacks", "several LoRAs into one file"),
-    Verb("info", "info", "what is in a LoRA file, a run, or a project"),
+    Verb("demo", "bootstrap", "run the whole loop on a shipped image and the embedded base model"),
+    Verb("bootstrap", "bootstrap", "one image -> crops -> style LoRA -> ... -> character LoRA"),
+    Verb("audit", "audit", "report what is wrong with a folder of images, and what it lacks"),
+    Verb("train", "train", "train a LoRA on a folder of captioned images"),
+    Verb("tag", "tag", "tag or describe a folder of images, and edit and count its captions"),
+    Verb("generate", "generate", "generate images with a base model and LoRAs"),
+    Verb("grid", "sweep", "compare one LoRA at several strengths, side by side"),
+    Verb("sweep", "sweep", "compare checkpoints of a run at several strengths, side by side"),
+    Verb("score", "score", "recommend a checkpoint and strength from a sweep, and say why"),
+    Verb("conflict", "stacks", "measure how much LoRAs override each other, from their files alone"),
+    Verb("merge", "stacks", "merge several LoRAs into one file"),
+    Verb("info", "info", "show what is in a LoRA file, a run, or a project"),
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0 done, 2 a user's mistake, 130 interrupted."""
+    """Run one command. Returns the exit code: 0 for success, 2 for a user's mistake, 130 if interrupted."""
     words = sys.argv[1:] if argv is None else argv
     options = _build_parser(words).parse_args(words)
     console = Console(options.json)
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"lora-bootstrap: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("lora-bootstrap: interrupted; everything made is kept.", file=sys.stderr)
+        print("lora-bootstrap: interrupted. All results so far are saved.", file=sys.stderr)
         return 130
     if options.json:
         print(json.dumps(result, ensure_ascii=False, default=str))
@@ -65,10 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser of every verb's name and summary, with the options of the verbs that are among the words."""
+    """The parser, with every verb's name and summary, and the options of the verbs that are among the words."""
     from ... import __version__
 
-    parser = argparse.ArgumentParser(prog="lora-bootstrap", description="From one picture of a character to a tested, "
+    parser = argparse.ArgumentParser(prog="lora-bootstrap", description="From one image of a character to a tested, "
                                      "shareable character LoRA.")
     parser.add_argument("--version", action="version", version=f"lora-bootstrap {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -81,7 +82,7 @@ def _build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 
 def _add_verb(command: argparse.ArgumentParser, verb: Verb) -> None:
-    """Import the verb's file, and give its parser the options and the handler."""
+    """Import the verb's file, and give the parser its options and its handler."""
     module = import_module(f".{verb.module}", __package__)
     getattr(module, f"add_{verb.name}_options")(command)
     command.add_argument("--json", action="store_true", help="print one JSON object at the end, for scripts")
@@ -89,7 +90,7 @@ def _add_verb(command: argparse.ArgumentParser, verb: Verb) -> None:
 
 
 def _silence_libraries() -> None:
-    """Advice of the libraries would garble our own progress."""
+    """Turn off the libraries' advice, which would garble our own progress."""
     for name in ("TRANSFORMERS_VERBOSITY", "DIFFUSERS_VERBOSITY"):
         os.environ.setdefault(name, "error")
     warnings.simplefilter("ignore", FutureWarning)

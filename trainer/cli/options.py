@@ -1,4 +1,4 @@
-"""The options that several of `lora-bootstrap`'s commands share, and how their texts are read."""
+"""The options that several commands of `lora-bootstrap` share, and how their values are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..common.errors import UserError
 
 
 def add_dataset_option(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--dataset", type=Path, required=True, metavar="FOLDER", help="pictures with .txt captions; "
+    command.add_argument("--dataset", type=Path, required=True, metavar="FOLDER", help="images with .txt captions; "
                          "kohya folders such as 10_name are understood")
 
 
@@ -23,37 +23,37 @@ def add_base_option(command: argparse.ArgumentParser) -> None:
 
 def add_output_option(command: argparse.ArgumentParser, what: str = "files") -> None:
     command.add_argument("--output", type=Path, default=Path("output"), metavar="FOLDER",
-                         help=f"where {what} go (%(default)s)")
+                         help=f"folder to write {what} to (%(default)s)")
 
 
 def add_seed_option(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--seed", type=int, default=0, help="fixes everything random (%(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="seed of everything random (%(default)s)")
 
 
 def add_run_options(command: argparse.ArgumentParser) -> None:
-    """What all need that load a base model and write what it makes."""
+    """The options of every command that loads a base model and writes results."""
     add_base_option(command)
     add_output_option(command)
     add_seed_option(command)
 
 
 def add_size_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--width", type=int, help="of the pictures; the model's own if not given")
-    command.add_argument("--height", type=int, help="of the pictures; the model's own if not given")
+    command.add_argument("--width", type=int, help="width of the images, in pixels; default: the model's own")
+    command.add_argument("--height", type=int, help="height of the images, in pixels; default: the model's own")
 
 
 def add_sampler_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--sample-steps", type=int, help="denoising steps; the family's own if not given")
-    command.add_argument("--cfg", type=float, help="guidance; the family's own if not given")
+    command.add_argument("--sample-steps", type=int, help="denoising steps; default: the family's")
+    command.add_argument("--cfg", type=float, help="guidance scale; default: the family's")
 
 
 def add_likeness_option(command: argparse.ArgumentParser) -> None:
     command.add_argument("--likeness", default="", metavar="FOLDER",
-                         help="a CLIP or DINOv2 folder to measure likeness with; the sandbox brings its own")
+                         help="CLIP or DINOv2 folder to measure likeness with; the sandbox has its own")
 
 
 def build_sampler(options: argparse.Namespace, backbone: Any) -> Any:
-    """The Sampler that the options of size, steps and guidance ask for."""
+    """The Sampler with the size, steps and guidance of the options."""
     from ..models.sampler import Sampler
 
     return Sampler.of(backbone, width=options.width, height=options.height, steps=options.sample_steps,
@@ -61,15 +61,15 @@ def build_sampler(options: argparse.Namespace, backbone: Any) -> Any:
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """`["adapter.rank=8", "data.flip=true"]` as values. A value is read as JSON if it is that, else as a text.
+    """`["adapter.rank=8", "data.flip=true"]` as values by name. A value that is not JSON is read as text.
 
-    Raises UserError for what is not NAME=VALUE.
+    Raises UserError for anything that is not NAME=VALUE.
     """
     values = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
-            raise UserError(f"--set {pair!r} is not NAME=VALUE; write for example --set adapter.rank=8.")
+            raise UserError(f"--set {pair!r} is not NAME=VALUE; write, for example, --set adapter.rank=8.")
         try:
             values[name.strip()] = json.loads(text)
         except ValueError:
@@ -85,5 +85,5 @@ def parse_lora(text: str) -> tuple[Path, float]:
     except ValueError:
         found = Path(text), 1.0
     if not found[0].is_file():
-        raise UserError(f"no LoRA file at {found[0]}; give FILE or FILE:STRENGTH.")
+        raise UserError(f"there is no LoRA file at {found[0]}; give FILE or FILE:STRENGTH.")
     return found

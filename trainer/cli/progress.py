@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
 
 from ..bootstrap.events import StageFinished, StageStarted
 from ..common.events import Event, Interrupted, Progress, Warned
@@ -12,11 +13,11 @@ from ..training.events import Caching, CheckpointSaved, Finished, Previewed, Run
 
 BAR = 24
 PLAIN_PARTS = 5
-"""A log gets a line at each fifth of the steps."""
+"""Lines per run in a log: one after each fifth of the steps."""
 
 
 class ProgressBar:
-    """Call it with every event. `close` ends an unfinished bar's line."""
+    """Shows every event it is called with. `close` ends the line of an unfinished bar."""
 
     def __init__(self, stream: TextIO, terminal: bool | None = None) -> None:
         self.stream = stream
@@ -25,7 +26,7 @@ class ProgressBar:
         self._steps = self._first = 0
         self._loss: float | None = None
         self._started = 0.0
-        self._tell = {
+        self._tell: dict[type[Event], Callable[[Any], None]] = {
             StageStarted: self._stage_started, StageFinished: self._stage_finished, RunStarted: self._run_started,
             Caching: self._caching, StepDone: self._step, Validated: self._validated, Progress: self._progress,
             CheckpointSaved: self._saved, Previewed: self._previewed, Warned: self._warned, Finished: self._finished,
@@ -44,7 +45,7 @@ class ProgressBar:
         self.stream.flush()
 
     def line(self, text: str) -> None:
-        """A line of its own; an open bar is wiped first."""
+        """Print a line of its own; an open bar is erased first."""
         if self._open_bar:
             self.stream.write("\r\x1b[K")
             self._open_bar = False
@@ -70,8 +71,8 @@ class ProgressBar:
 
     def _run_started(self, event: RunStarted) -> None:
         self._steps, self._first, self._loss, self._started = event.steps, event.first_step, None, time.monotonic()
-        resumed = f", going on from step {event.first_step}" if event.first_step else ""
-        self.line(f"    {event.samples} pictures, {event.adapted_modules} layers, "
+        resumed = f", continuing from step {event.first_step}" if event.first_step else ""
+        self.line(f"    {event.samples} images, {event.adapted_modules} layers, "
                   f"{event.trained_parameters:,} parameters{resumed}")
 
     def _caching(self, event: Caching) -> None:
@@ -101,14 +102,14 @@ class ProgressBar:
 
     def _finished(self, event: Finished) -> None:
         if event.stopped:
-            self.line(f"    stopped at step {event.step}; kept {event.path.name}")
+            self.line(f"    stopped at step {event.step}; saved {event.path.name}")
 
     def _interrupted(self, event: Interrupted) -> None:
-        self.line(f"Stopped in stage {event.stage}. Everything made is kept; the same command goes on from here.")
+        self.line(f"Stopped in stage {event.stage}. All results so far are saved; run the same command to continue.")
 
 
 def clock(seconds: float) -> str:
-    """1:05 for 65 seconds; 1:01:05 beyond an hour; 4.2 s below ten seconds."""
+    """1:05 for 65 seconds; 1:01:05 from an hour on; 4.2 s below ten seconds."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -1,4 +1,4 @@
-"""`lora-bootstrap score`: which checkpoint and strength of a sweep to take, and why."""
+"""`lora-bootstrap score`: recommend a checkpoint and strength from a sweep, and say why."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .options import add_likeness_option
 
 def add_score_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("sweep", type=Path, help="a sweep's folder, such as output/sweeps/my_character-checkpoints")
-    command.add_argument("--dataset", type=Path, metavar="FOLDER", help="what the LoRA was trained on")
-    command.add_argument("--run", type=Path, metavar="FOLDER", help="the run, for its validation loss")
+    command.add_argument("--dataset", type=Path, metavar="FOLDER", help="images that the LoRA was trained on")
+    command.add_argument("--run", type=Path, metavar="FOLDER", help="run that was swept, for its validation loss")
     command.add_argument("--kind", default="", choices=["", "character", "style", "concept"], metavar="KIND",
-                         help="character, style or concept; as it was trained if not given")
+                         help="what the LoRA learnt: character, style or concept; default: as it was trained")
     add_likeness_option(command)
 
 
@@ -29,7 +29,7 @@ def handle_score(options: argparse.Namespace, console: Console) -> dict[str, Any
     from ..training.runs import read_run
 
     plan = Sweep.load(options.sweep)
-    facts = plan.axis("checkpoint").choices[0].facts
+    facts = plan.choices("checkpoint")[0].facts
     events = score_sweep(
         plan, eye=open_eye(facts["family"], options.likeness or None),
         training=load_folder(options.dataset) if options.dataset else None, trigger=facts["trigger"],

@@ -22,11 +22,12 @@ def handle_grid(options: argparse.Namespace, console: Console) -> dict[str, Any]
 
 
 def add_sweep_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--run", type=Path, metavar="FOLDER", help="a run, such as output/loras/my_character")
+    command.add_argument("--run", type=Path, metavar="FOLDER", help="run to sweep, such as output/loras/my_character")
     command.add_argument("--checkpoints", default="all", metavar="WHICH",
-                         help="of the run: all, last 5, every 2, or steps: 400, 800-1600 (+400) (%(default)s)")
+                         help="checkpoints of the run: all, last 5, every 2, or steps: 400, 800-1600 (+400) "
+                              "(%(default)s)")
     command.add_argument("--lora", type=Path, action="append", default=[], metavar="FILE",
-                         help="a LoRA besides, or instead; may be repeated")
+                         help="LoRA to add to the run's, or to sweep without a run; may be repeated")
     _add_axis_options(command, [0.8, 1.0])
 
 
@@ -44,15 +45,15 @@ def handle_sweep(options: argparse.Namespace, console: Console) -> dict[str, Any
 
 
 def _add_axis_options(command: argparse.ArgumentParser, strengths: list[float]) -> None:
-    command.add_argument("--prompt", action="append", required=True, help="may be repeated")
+    command.add_argument("--prompt", action="append", required=True, help="prompt to draw; may be repeated")
     command.add_argument("--prompt-set", default=AS_WRITTEN, choices=SETS, metavar="SET",
-                         help=f"ready lines behind each prompt: {', '.join(SETS)} (%(default)s)")
+                         help=f"ready-made lines to append to each prompt: {', '.join(SETS)} (%(default)s)")
     command.add_argument("--strengths", type=float, nargs="+", default=strengths, metavar="X",
-                         help=f"({' '.join(f'{value:g}' for value in strengths)})")
-    command.add_argument("--seeds", default="", metavar="SEEDS", help="such as 1, 2 or 1-4; --seed if not given")
+                         help=f"strengths to compare ({' '.join(f'{value:g}' for value in strengths)})")
+    command.add_argument("--seeds", default="", metavar="SEEDS", help="seeds, such as 1, 2 or 1-4; default: --seed")
     command.add_argument("--without", action="store_true", help="also draw each prompt and seed without the LoRA, to "
-                         "compare with, and for the scores of burn and diversity")
-    command.add_argument("--name", default="", help="of the sweep; the LoRA's name if not given")
+                         "compare with and to score burn and diversity")
+    command.add_argument("--name", default="", help="name of the sweep; default: the LoRA's name")
     add_run_options(command)
     add_size_options(command)
     add_sampler_options(command)

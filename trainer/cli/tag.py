@@ -1,22 +1,22 @@
-"""`lora-bootstrap tag`: captions for a folder of pictures: tag, describe, edit, absorb, count."""
+"""`lora-bootstrap tag`: captions for a folder of images: tag, describe, edit, absorb, count."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from ..captions.tags import split_tags
 from ..common.errors import UserError
+from ..common.events import Events
 from .console import Console, load_backbone_quietly
 
 
 def add_tag_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dataset", type=Path, required=True, metavar="FOLDER",
-                         help="pictures, with .txt captions or without")
-    command.add_argument("--dry-run", action="store_true", help="show what would change, and write no caption")
+                         help="images, with or without .txt captions")
+    command.add_argument("--dry-run", action="store_true", help="show what would change without writing captions")
     for title, add_options in (("tagging", _add_tagger_options), ("sentences", _add_captioner_options),
                                ("editing", _add_edit_options), ("absorbing", _add_absorb_options),
                                ("looking", _add_look_options)):
@@ -25,69 +25,75 @@ def add_tag_options(command: argparse.ArgumentParser) -> None:
 
 def _add_tagger_options(group: Any) -> None:
     group.add_argument("--tagger", default="", metavar="NAME",
-                       help="sandbox, a folder under --taggers, or a path; left out, nothing is tagged")
+                       help="sandbox, a folder under --taggers, or a path; without it, nothing is tagged")
     group.add_argument("--taggers", type=Path, default=Path("models/taggers"), metavar="FOLDER",
-                       help="where taggers lie, a folder each with model.onnx and its label file (%(default)s)")
-    group.add_argument("--download", action="store_true", help="fetch a published tagger that is not there")
+                       help="folder of the taggers, each a folder with model.onnx and its label file (%(default)s)")
+    group.add_argument("--download", action="store_true", help="download a published tagger if it is missing")
     group.add_argument("--merge", default="keep",
-                       help="what becomes of captions that are there: keep, replace, append, prepend (%(default)s)")
-    group.add_argument("--general", type=float, metavar="X", help="least score of a tag; the model's own if not given")
-    group.add_argument("--character", type=float, metavar="X", help="least score of a character's name")
+                       help="what to do with existing captions: keep, replace, append, prepend (%(default)s)")
+    group.add_argument("--general", type=float, metavar="X",
+                       help="lowest score of a tag to keep; default: the model's own")
+    group.add_argument("--character", type=float, metavar="X",
+                       help="lowest score of a character's name to keep; default: the model's own")
     group.add_argument("--mcut", action="store_true", help="cut at the widest gap between scores instead")
-    group.add_argument("--rating", default="none", help="write the rating: none, first, last (%(default)s)")
-    group.add_argument("--most", type=int, default=0, metavar="N", help="at most so many tags; 0: all")
-    group.add_argument("--batch", type=int, default=8, help="pictures at a time (%(default)s)")
-    group.add_argument("--scores", type=Path, metavar="FILE", help="write each picture's tags with scores, as JSON")
+    group.add_argument("--rating", default="none",
+                       help="place of the rating among the tags: none, first, last (%(default)s)")
+    group.add_argument("--most", type=int, default=0, metavar="N", help="maximum number of tags; 0: no limit")
+    group.add_argument("--batch", type=int, default=8, help="images per batch (%(default)s)")
+    group.add_argument("--scores", type=Path, metavar="FILE",
+                       help="JSON file to write each image's tags and their scores to")
 
 
 def _add_captioner_options(group: Any) -> None:
     group.add_argument("--captioner", default="", metavar="NAME",
-                       help="a folder under --captioners, or a path; left out, nothing is described")
+                       help="a folder under --captioners, or a path; without it, nothing is described")
     group.add_argument("--captioners", type=Path, default=Path("models/captioners"), metavar="FOLDER",
-                       help="where image-to-text folders of transformers lie (%(default)s)")
-    group.add_argument("--detail", default="normal", help="short, normal, long (%(default)s)")
-    group.add_argument("--prompt", default="", help="what to ask, of models that can be asked")
+                       help="folder of the captioners, each an image-to-text folder of transformers (%(default)s)")
+    group.add_argument("--detail", default="normal",
+                       help="length of the description: short, normal, long (%(default)s)")
+    group.add_argument("--prompt", default="", help="question or instruction, for models that follow one")
     group.add_argument("--join", default="tags first",
-                       help="sentences and tags: 'tags first', 'prose first', replace, keep (%(default)s)")
+                       help="how to join sentences and tags: 'tags first', 'prose first', replace, keep (%(default)s)")
 
 
 def _add_edit_options(group: Any) -> None:
-    group.add_argument("--trigger", default="", help="put first in every caption")
+    group.add_argument("--trigger", default="", help="word to put first in every caption")
     group.add_argument("--add", default="", metavar="TAGS")
     group.add_argument("--remove", default="", metavar="TAGS")
-    group.add_argument("--blacklist", default="", metavar="TAGS", help="the same, with * for anything")
+    group.add_argument("--blacklist", default="", metavar="TAGS", help="tags to remove, with * for anything")
     group.add_argument("--replace", nargs=2, action="append", default=[], metavar=("TAG", "NEW"),
                        help="may be repeated")
     group.add_argument("--pattern", nargs=2, action="append", default=[], metavar=("REGEX", "NEW"),
-                       help="on each tag by itself; may be repeated")
+                       help="regular expression to replace within each tag; may be repeated")
     group.add_argument("--underscores", default="keep",
-                       help="blanks in tags: keep, blanks, underscores (%(default)s)")
-    group.add_argument("--aliases", action="store_true", help="bring the names of one tag to one")
+                       help="how to write spaces in tags: keep, blanks, underscores (%(default)s)")
+    group.add_argument("--aliases", action="store_true", help="replace other names of a tag by its usual one")
     group.add_argument("--implications", default="off",
-                       help="tags another says already: off, drop, add (%(default)s)")
+                       help="what to do with tags that another tag implies: off, drop, add (%(default)s)")
     group.add_argument("--alias-file", type=Path, metavar="CSV", help="more aliases")
     group.add_argument("--implication-file", type=Path, metavar="CSV", help="more implications")
-    group.add_argument("--order", action="store_true", help="sort by class: who, traits, outfit, pose, ... style")
+    group.add_argument("--order", action="store_true", help="sort tags by class: who, traits, outfit, pose, ... style")
     group.add_argument("--budget", type=int, default=0, metavar="TOKENS",
-                       help="drop the least sure tags beyond so many tokens of --base: 75, 150, 225")
+                       help="most tokens of --base in a caption, such as 75, 150 or 225; drops the least certain tags")
 
 
 def _add_absorb_options(group: Any) -> None:
     group.add_argument("--absorb", default="", metavar="PURPOSE",
-                       help="leave out what the trigger shall mean: character, style")
+                       help="leave out the tags that the trigger should come to mean: character, style")
     group.add_argument("--share", type=float, default=0.7, metavar="X",
-                       help="of the pictures must have a trait for it to be absorbed (%(default)s)")
+                       help="share of the images that must have a trait for it to be absorbed (%(default)s)")
     group.add_argument("--plan", type=Path, metavar="FILE",
-                       help="the decisions of --absorb, .txt or .json: followed if it is there, else written")
+                       help="decisions of --absorb, .txt or .json: followed if the file exists, otherwise written")
 
 
 def _add_look_options(group: Any) -> None:
-    group.add_argument("--statistics", action="store_true", help="how often each tag occurs, and which together")
-    group.add_argument("--chart", type=Path, metavar="FILE", help="the same as a picture, .png")
+    group.add_argument("--statistics", action="store_true",
+                       help="show how often each tag occurs, and which come together")
+    group.add_argument("--chart", type=Path, metavar="FILE", help=".png file to draw the statistics to")
     group.add_argument("--check-trigger", action="store_true",
-                       help="whether the trigger means something already, to --base and to the tagger")
+                       help="check whether the trigger already means something to --base and to the tagger")
     group.add_argument("--base", default="", metavar="MODEL",
-                       help="for --budget and --check-trigger: sandbox, a diffusers folder, or a file")
+                       help="base model for --budget and --check-trigger: sandbox, a diffusers folder, or a file")
 
 
 def handle_tag(options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -110,7 +116,7 @@ def handle_tag(options: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 class _Tagging:
-    """The steps of one command, each a few calls of the library."""
+    """The steps of the command, each a few calls to the library."""
 
     def __init__(self, options: argparse.Namespace, console: Console, backbone: Any) -> None:
         self.options, self.console, self.backbone = options, console, backbone
@@ -119,14 +125,14 @@ class _Tagging:
         self.notes: list[str] = []
         self.labels: tuple[str, ...] = ()
 
-    def follow(self, events: Iterable[Any]) -> Any:
-        """Show events; the last of them. Ctrl-C stops after the batch."""
-        last = self.console.follow(self._until_stopped(iter(events)))
+    def follow(self, events: Events) -> Any:
+        """Show events; returns the last. Ctrl-C stops after the current batch."""
+        last = self.console.follow(self._until_stopped(events))
         if self.console.asked_to_stop():
             raise KeyboardInterrupt  # before anything is written
         return last
 
-    def _until_stopped(self, events: Iterator[Any]) -> Iterator[Any]:
+    def _until_stopped(self, events: Events) -> Events:
         with closing(events):
             for event in events:
                 yield event

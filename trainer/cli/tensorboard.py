@@ -1,4 +1,4 @@
-"""Subscribers to training events, beside the progress display. The loop itself keeps metrics.jsonl."""
+"""Subscribers to training events, beside the progress display. The loop itself writes metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..training.events import RunStarted, StepDone, Validated
 
 
 class TensorBoardWriter:
-    """Writes losses, rate and gradient norm into a TensorBoard log beside each run.
+    """Writes losses, learning rate and gradient norm to a TensorBoard log beside each run.
 
-    Raises UserError if the tensorboard library is absent.
+    Raises UserError if the tensorboard library is not installed.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,8 @@ class TensorBoardWriter:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise UserError("--tensorboard needs the tensorboard library; install it with "
-                            "`pip install tensorboard`, or leave the option out (metrics.jsonl has it all).") from error
+                            "`pip install tensorboard`, or leave the option out: metrics.jsonl has the same figures."
+                            ) from error
         self._make: Callable[..., Any] = SummaryWriter
         self._writer: Any = None
 

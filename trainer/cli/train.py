@@ -1,4 +1,4 @@
-"""`lora-bootstrap train`: one LoRA from a folder of captioned pictures."""
+"""`lora-bootstrap train`: one LoRA from a folder of captioned images."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .options import add_dataset_option, add_run_options, parse_settings
 
 def add_train_options(command: argparse.ArgumentParser) -> None:
     add_dataset_option(command)
-    command.add_argument("--name", default="", help="of the run and its LoRA; the folder's name if not given")
+    command.add_argument("--name", default="", help="name of the run and its LoRA; default: the folder's name")
     command.add_argument("--kind", default="character",
-                         help="style, character or concept: picks the family's preset (%(default)s)")
-    command.add_argument("--trigger", default="", help="put first in every caption")
+                         help="style, character or concept; selects the family's preset (%(default)s)")
+    command.add_argument("--trigger", default="", help="word to put first in every caption")
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                         help="a setting by dotted name, such as adapter.rank=8 or steps=500; may be repeated")
-    command.add_argument("--retrain", action="store_true", help="train again even if an identical run is there")
+                         help="setting by its dotted name, such as adapter.rank=8 or steps=500; may be repeated")
+    command.add_argument("--retrain", action="store_true", help="train again even if an identical run exists")
     command.add_argument("--tensorboard", action="store_true", help="also write a TensorBoard log beside the run")
     add_run_options(command)
 
@@ -42,5 +42,5 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
                                 should_stop=console.asked_to_stop), *writers)
     if not isinstance(last, Finished):
         return {"finished": False}
-    console.say(f"\nLoRA  {last.path}" + (" (an identical run was already there)" if last.reused else ""))
+    console.say(f"\nLoRA  {last.path}" + (" (an identical run already existed)" if last.reused else ""))
     return {"finished": not last.stopped, "lora": last.path, "step": last.step, "reused": last.reused}

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Event:
     """Base of all events."""
+
+
+Events = Generator[Event, None, None]
+"""What a task yields while it runs; closing it ends the task."""
 
 
 @dataclass(frozen=True)

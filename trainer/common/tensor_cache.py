@@ -47,7 +47,7 @@ class TensorCache:
         """
         described = _describe(parts)
         key = hashlib.sha256(described.encode()).hexdigest()
-        found = self._memory.get(key) if self.folder is None else _read(self._path(key), described)
+        found = self._memory.get(key) if self.folder is None else _read(_path(self.folder, key), described)
         if found is not None:
             self.hits += 1
             return found
@@ -57,11 +57,12 @@ class TensorCache:
         if self.folder is None:
             self._memory[key] = tensors
         else:
-            atomic_write(self._path(key), save(tensors, {"parts": described, "digest": _digest(tensors)}))
+            atomic_write(_path(self.folder, key), save(tensors, {"parts": described, "digest": _digest(tensors)}))
         return tensors
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.safetensors"
+
+def _path(folder: Path, key: str) -> Path:
+    return folder / f"{key}.safetensors"
 
 
 def _describe(parts: Mapping[str, Any]) -> str:
@@ -86,5 +87,5 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     hasher = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         hasher.update(f"{name}:{tensor.dtype}:{list(tensor.shape)};".encode())
-        hasher.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        hasher.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()

@@ -1,7 +1,7 @@
-"""What is wrong with a dataset, picture by picture and as a set, and what it lacks, before time is spent on training.
+"""What is wrong with a dataset, image by image and as a set, and what it lacks, before time is spent on training.
 
-Each picture is opened once; what was measured is kept on disk by content, so a second audit, also one that was stopped,
-measures only what is new. Nothing is thrown away: `DatasetAudit.without` says of each picture it leaves out why.
+Each image is opened once; what was measured is saved on disk by content, so a second audit measures only what is new,
+even if the first was stopped. No file is deleted: `DatasetAudit.without` gives the reason for each image it leaves out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from ..captions.coverage import PURPOSES, Coverage, coverage
 from ..captions.views import VOCABULARIES
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Interrupted, Progress
+from ..common.events import Event, Events, Interrupted, Progress
 from ..common.tensor_cache import TensorCache
 from ..models.families import get_family
 from ..pictures.duplicates import Print, Search, best_of, find_duplicates, fingerprint_picture
@@ -41,7 +42,7 @@ from .dataset import Dataset, Sample
 _FIELDS = tuple(figure.name for figure in dataclasses.fields(Figures))
 _MAY_BE_NONE = ("edge_width", "lettering", "cast_a", "cast_b")
 _AHEAD = 4
-"""Pictures measured or waiting per worker; more would only fill memory."""
+"""Images measured or waiting per worker; more would only fill memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +51,10 @@ class AuditConfig:
 
     Attributes:
         family: the model family to be trained, a key of `FAMILIES`.
-        resolution: side in pixels of the square it is trained at; None: the family's own.
+        resolution: side in pixels of the square to train at; None: the family's own.
         purpose: a key of `coverage.PURPOSES`.
-        trigger: the word the captions shall hold, if any.
-        workers: pictures measured at once; 0: one for each core, at most 8.
+        trigger: the word that every caption should contain, if any.
+        workers: images to measure at once; 0: one per core, at most 8.
 
     Raises UserError for an unknown name or a number out of range.
     """
@@ -71,7 +72,7 @@ class AuditConfig:
         if self.resolution is not None and self.resolution < 2 * family.bucket_step:
             raise UserError(f"resolution is {self.resolution}; it must be at least {2 * family.bucket_step} pixels.")
         if not 0 <= self.workers <= 64:
-            raise UserError(f"workers is {self.workers}; it must be from 0 (one for each core) to 64.")
+            raise UserError(f"workers is {self.workers}; it must be from 0 (one per core) to 64.")
 
     @property
     def side(self) -> int:
@@ -85,7 +86,7 @@ class AuditConfig:
 
 @dataclass(frozen=True)
 class PictureAudit:
-    """One picture.
+    """One image.
 
     Attributes:
         name: its path within the dataset's folder.
@@ -100,7 +101,7 @@ class PictureAudit:
 
     @property
     def severity(self) -> str:
-        """Of the worst finding; "" if there is none."""
+        """Severity of the worst finding; "" if there is none."""
         return self.findings[0].severity if self.findings else ""
 
 
@@ -110,10 +111,10 @@ class DatasetAudit:
 
     Attributes:
         pictures: in the dataset's order.
-        duplicates: groups of places in `pictures` that are copies of one another, the one worth keeping first.
-        left_out: what was in the folder and is not in the dataset, a line with the reason each.
-        notes: what else there was to say when the dataset was read.
-        compared: pairs of hashes that were held against one another to find the duplicates.
+        duplicates: groups of indices into `pictures` that are copies of one another, the one worth keeping first.
+        left_out: what is in the folder but not in the dataset, one line each with the reason.
+        notes: other notes from reading the dataset.
+        compared: number of pairs of hashes that were compared to find the duplicates.
     """
 
     config: AuditConfig
@@ -126,22 +127,22 @@ class DatasetAudit:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many pictures have each code, most first."""
+        """Number of images with each code, most first."""
         codes = [code for picture in self.pictures for code in {finding.code for finding in picture.findings}]
         return dict(sorted(((code, codes.count(code)) for code in set(codes)), key=lambda item: (-item[1], item[0])))
 
     @property
     def advice(self) -> tuple[str, ...]:
-        """What to add to the set, or to make less of."""
+        """What to add to the set, or to reduce."""
         return self.coverage.advice
 
     def with_severity(self, severity: str) -> tuple[PictureAudit, ...]:
-        """The pictures whose worst finding is of that severity."""
+        """The images whose worst finding has that severity."""
         return tuple(picture for picture in self.pictures if picture.severity == severity)
 
     def without(self, severity: str = "fault", codes: Sequence[str] = ()) -> tuple[Dataset, tuple[str, ...]]:
-        """(the samples free of findings that are as bad as `severity` or have one of `codes`, a line with the reason
-        for each one left out). An empty severity goes by the codes alone. Raises UserError for an unknown severity."""
+        """(the samples without findings of at least `severity` or with one of `codes`, one line for each image left out
+        with the reason). With an empty severity, only the codes count. Raises UserError for an unknown severity."""
         if severity and severity not in SEVERITIES:
             raise unknown_name("severity", severity, SEVERITIES)
         bad = SEVERITIES[: SEVERITIES.index(severity) + 1] if severity else ()
@@ -163,15 +164,15 @@ class AuditFinished(Event):
 
 
 def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.PathLike[str] | None = None, *,
-          should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-    """Measure every picture, look for copies, and say what is wrong and what is lacking.
+          should_stop: Callable[[], bool] = lambda: False) -> Events:
+    """Measure every image, look for copies, and report what is wrong and what is lacking.
 
     Args:
-        cache: a folder where what was measured is kept by content; None keeps nothing.
-        should_stop: asked after each picture; if so, the last event is Interrupted.
+        cache: a folder where measurements are saved by content; None saves nothing.
+        should_stop: called after each image; if it returns true, the last event is Interrupted.
 
-    Yields Progress for each picture and, last, AuditFinished. To cancel, close the iterator, or raise where it is
-    consumed. A picture that cannot be read is a finding. Raises UserError if the cache cannot be written.
+    Yields Progress for each image and, last, AuditFinished. To cancel, close the iterator, or raise where it is
+    consumed. An image that cannot be read is a finding. Raises UserError if the cache cannot be written.
     """
     config = config or AuditConfig()
     reader = _Reader(config, None if cache is None else TensorCache(Path(cache)))
@@ -188,8 +189,8 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
             yield Interrupted("audit")
             return
     names = _names(samples)
-    for own, cast in zip(findings, cast_findings(figures), strict=True):
-        own.extend([cast] if cast else [])
+    for found, cast in zip(findings, cast_findings(figures), strict=True):
+        found.extend([cast] if cast else [])
     search = Search()
     groups = _groups(samples, figures, hashes, reader, search)
     for keep, *copies in groups:
@@ -206,7 +207,7 @@ _Measured = tuple[Figures, NDArray[np.uint64]]
 
 
 class _Reader:
-    """Opens pictures and measures them, or recalls what was measured."""
+    """Opens images and measures them, or reads earlier measurements from the cache."""
 
     def __init__(self, config: AuditConfig, cache: TensorCache | None) -> None:
         self.config, self.cache = config, cache
@@ -214,7 +215,7 @@ class _Reader:
         self._recent = lru_cache(maxsize=256)(lambda sample: fingerprint_picture(sample.load()).thumb)
 
     def __call__(self, sample: Sample) -> tuple[_Measured | None, list[Finding]]:
-        """(figures and hashes, findings that need no other picture)."""
+        """(figures and hashes, findings that need no other image)."""
         found = [*size_findings(sample.size, self.family, self.config.side),
                  *caption_findings(sample.caption, self.config.trigger)]
         try:
@@ -225,7 +226,7 @@ class _Reader:
         return (figures, tensors["hashes"].numpy().view(np.uint64)), [*found, *pixel_findings(figures)]
 
     def thumb(self, sample: Sample) -> NDArray[np.uint8]:
-        """Not kept in memory: of many pictures only few are asked for."""
+        """The thumbnail to compare copies by. It is not held in memory, because few of many images need it."""
         return self._recent(sample) if self.cache is None else self._tensors(sample)["thumb"].numpy()
 
     def _tensors(self, sample: Sample) -> Mapping[str, torch.Tensor]:
@@ -247,7 +248,9 @@ def _as_tensor(figures: Figures) -> torch.Tensor:
 
 def _figures(values: torch.Tensor) -> Figures:
     pairs = zip(_FIELDS, values.tolist(), strict=True)
-    return Figures(**{name: None if name in _MAY_BE_NONE and value != value else value for name, value in pairs})
+    read: dict[str, Any] = {
+        name: None if name in _MAY_BE_NONE and value != value else value for name, value in pairs}
+    return Figures(**read)
 
 
 def _print_tensors(own: Print) -> dict[str, torch.Tensor]:
@@ -256,7 +259,7 @@ def _print_tensors(own: Print) -> dict[str, torch.Tensor]:
 
 def _in_order(samples: Sequence[Sample], reader: _Reader, threads: int
               ) -> Iterator[tuple[_Measured | None, list[Finding]]]:
-    """The reader's answers in the samples' order, several at once, never many ahead of what is asked for."""
+    """The reader's results in the samples' order, read several at once, but never far ahead of the consumer."""
     if threads == 1:
         yield from map(reader, samples)
         return
@@ -283,13 +286,15 @@ def _names(samples: Sequence[Sample]) -> list[str]:
 
 def _groups(samples: Sequence[Sample], figures: Sequence[Figures | None], hashes: Sequence[NDArray[np.uint64] | None],
             reader: _Reader, search: Search) -> tuple[tuple[int, ...], ...]:
-    """Groups of copies, that worth keeping first. Pictures of the very same content are searched for but once."""
+    """Groups of copies, the one worth keeping first. Images with exactly the same content are searched only once."""
     same: dict[str, list[int]] = {}
-    for index, sample in enumerate(samples):
-        if hashes[index] is not None:
+    hashed: dict[int, NDArray[np.uint64]] = {}
+    for index, (sample, own) in enumerate(zip(samples, hashes, strict=True)):
+        if own is not None:
+            hashed[index] = own
             same.setdefault(sample.content_hash, []).append(index)
     firsts = [members[0] for members in same.values()]
-    near = find_duplicates(np.stack([hashes[index] for index in firsts]),
+    near = find_duplicates(np.stack([hashed[index] for index in firsts]),
                            lambda place: reader.thumb(samples[firsts[place]]), search) if firsts else []
     alone = set(range(len(firsts))) - {place for group in near for place in group}
     exact = list(same.values())
@@ -297,7 +302,9 @@ def _groups(samples: Sequence[Sample], figures: Sequence[Figures | None], hashes
 
     def worth(index: int) -> tuple[bool, float]:
         width, height = samples[index].size
-        return bool(samples[index].caption), width * height * (1 - 0.5 * min(1.0, figures[index].blocking))
+        own = figures[index]
+        blocking = 0.0 if own is None else min(1.0, own.blocking)
+        return bool(samples[index].caption), width * height * (1 - 0.5 * blocking)
 
     groups = []
     for members in (sorted(group) for group in found if len(group) > 1):

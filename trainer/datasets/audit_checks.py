@@ -1,6 +1,6 @@
-"""What an audit holds against a picture: one table of figures, thresholds, and advice.
+"""What an audit finds wrong with an image: one table of figures, thresholds, and advice.
 
-The thresholds were measured on drawings and photographs with planted faults: bench.audit, and its table in
+The thresholds were measured on drawings and photographs with planted faults: see bench.audit, and its table in
 bench/results/audit.md.
 """
 
@@ -20,18 +20,18 @@ from .audit_figures import Figures
 from .buckets import assign_bucket, make_buckets
 
 SEVERITIES = ("fault", "warning", "note")
-"""fault: leave the picture out or mend it; warning: look at it; note: good to know."""
+"""fault: leave the image out or fix it; warning: look at it; note: good to know."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about one picture.
+    """One thing found in one image.
 
     Attributes:
         code: a key of `CODES`.
         severity: one of SEVERITIES.
-        value, threshold: what was measured and from where on it counts; None where nothing was measured.
-        text: what it means and what to do, in one line.
+        value, threshold: what was measured, and from which value on it counts; None if nothing was measured.
+        text: what it means and what to do, on one line.
     """
 
     code: str
@@ -43,7 +43,7 @@ class Finding:
 
 CODES: Mapping[str, str] = {
     "unreadable": "cannot be read",
-    "duplicate": "copy of another picture", "small": "smaller than what is trained on", "shape": "very long or wide",
+    "duplicate": "copy of another image", "small": "smaller than what is trained on", "shape": "very long or wide",
     "blur": "blurred", "dark": "under-exposed", "bright": "washed out", "blown": "highlights or shadows lost",
     "burn": "burnt: colours at their limits", "blocking": "JPEG blocks", "border": "bars around it",
     "lettering": "text or watermark", "several people": "several people", "cast": "colours of another light",
@@ -54,9 +54,9 @@ CODES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Check:
-    """One row: a figure, from where on it is a warning and a fault (None: never), and what is said then.
+    """One row: a figure, from which value on it is a warning and a fault (None: never), and the text for it.
 
-    `text` may name {value} and {limit}. With `below`, small values count.
+    `text` may use {value} and {limit}. With `below`, small values count.
     """
 
     code: str
@@ -69,37 +69,37 @@ class Check:
 
 CHECKS: tuple[Check, ...] = (
     Check("blur", lambda f: f.edge_width, 0.9, 1.5,
-          "blurred: edges are {value:.1f} pixels wide, sharp ones {limit:g}; use a sharper picture, or leave it out."),
+          "blurred: edges are {value:.1f} pixels wide, sharp ones {limit:g}; use a sharper image, or leave it out."),
     Check("dark", lambda f: f.dark, 22.0, 12.0,
-          "dark: nearly all of it is below lightness {value:.0f} of 100; brighten it unless night is meant.",
+          "dark: nearly all of it is below lightness {value:.0f} of 100; brighten it, unless it shows night.",
           below=True),
     Check("bright", lambda f: f.bright, 88.0, 95.0,
           "washed out: nearly all of it is above lightness {value:.0f} of 100; darken it, or use another."),
     Check("blown", lambda f: f.blown, 0.08, None,
-          "{value:.0%} of it ran into white or black; use a picture that is less harshly exposed."),
+          "{value:.0%} of it is clipped to white or black; use an image that is less harshly exposed."),
     Check("burn", lambda f: f.burn, 0.0, 3.0,
-          "burnt: its colours are at their limits (log odds {value:.1f}); use a less processed picture, or make it "
-          "with less guidance or a weaker LoRA."),
+          "burnt: its colours are at their limits (log odds {value:.1f}); use a less processed image, or generate "
+          "it with less guidance or a weaker LoRA."),
     Check("blocking", lambda f: f.blocking, 0.5, 1.2,
           "JPEG blocks stand out ({value:.1f}; 0.5 is much for a drawing); use a copy of better quality."),
     Check("border", lambda f: f.border, 0.005, 0.15,
           "bars take {value:.0%} of it; crop them off (PrepareDataset does)."),
     Check("lettering", lambda f: f.lettering, 0.0, None,
-          "seems to bear text or a watermark, which would be learnt; crop or paint it out, or tag it."),
+          "seems to have text or a watermark, which would be learnt; crop or paint it out, or tag it."),
 )
-"""What pixels alone say."""
+"""The checks that need only pixels."""
 
 CAST_LEAST, CAST_SPREADS = 4.5, 2.5
-"""A cast is a neutral tone this far (CIELAB a*, b*) from the set's median, or this many times as far as four fifths of
-the set lie from it, if that is more."""
+"""A cast is a neutral tone at least this far (CIELAB a*, b*) from the set's median, or this many times the distance
+within which four fifths of the set are, if that is more."""
 CAST_PICTURES = 8
-"""A set of fewer has no common light."""
+"""A set with fewer images has no common light."""
 SMALL_WARNING, SMALL_FAULT = 1.05, 2.0
-"""How much a picture would have to be enlarged to fill its bucket."""
+"""How much an image would have to be enlarged to fill its bucket."""
 
 
 def pixel_findings(figures: Figures) -> list[Finding]:
-    """What the table holds against one picture."""
+    """What the table finds wrong with one image."""
     found = []
     for check in CHECKS:
         value = check.figure(figures)
@@ -114,7 +114,7 @@ def pixel_findings(figures: Figures) -> list[Finding]:
 
 
 def size_findings(size: tuple[int, int], family: Family, resolution: int) -> list[Finding]:
-    """Whether the picture covers its bucket of the family, and how much of a long one its bucket cuts off."""
+    """Whether the image covers its bucket of the family, and how much the bucket cuts off a very long one."""
     bucket = assign_bucket(size, make_buckets(resolution, family.bucket_step), upscale=True, step=family.bucket_step)
     enlarged = max(bucket[0] / size[0], bucket[1] / size[1])
     found = []
@@ -122,8 +122,8 @@ def size_findings(size: tuple[int, int], family: Family, resolution: int) -> lis
         severity, limit = ("fault", SMALL_FAULT) if enlarged >= SMALL_FAULT else ("warning", SMALL_WARNING)
         found.append(Finding(
             "small", severity, round(enlarged, 2), limit,
-            f"{size[0]} x {size[1]} pixels, {family.title} trains at {resolution} x {resolution}: it would be enlarged "
-            f"{enlarged:.1f} times; find a larger one."))
+            f"{size[0]} x {size[1]} pixels, but {family.title} trains at {resolution} x {resolution}: it would be "
+            f"enlarged {enlarged:.1f} times; find a larger one."))
     aspect = max(size) / min(size)
     cut = 1 - min(size[0] / bucket[0], size[1] / bucket[1]) / max(size[0] / bucket[0], size[1] / bucket[1])
     if cut > 0.1:
@@ -133,25 +133,25 @@ def size_findings(size: tuple[int, int], family: Family, resolution: int) -> lis
 
 
 def caption_findings(caption: str, trigger: str = "") -> list[Finding]:
-    """What the caption says that the pixels cannot."""
+    """What only the caption can show."""
     found = []
     text = plain(caption)
     if not text:
         return [Finding("no caption", "warning", None, None, "has no caption; tag it, so that it binds to words.")]
     if people := several_people(caption):
         found.append(Finding("several people", "warning", None, None,
-                             f"shows several people ({people}); crop to the one that is meant."))
+                             f"shows several people ({people}); crop it to the right one."))
     if words := next((word for word in LETTERING_WORDS if says(text, (word,))), ""):
         found.append(Finding("lettering", "warning", None, None,
-                             f"is tagged {words!r}; crop or paint it out, or keep the tag so that it binds to that."))
+                             f"is tagged {words!r}; crop or paint it out, or keep the tag so that it binds to it."))
     if trigger and not says(text, (plain(trigger),)):
         found.append(Finding("no trigger", "note", None, None,
-                             f"its caption lacks the trigger {trigger!r}; training adds it if it is given there."))
+                             f"its caption lacks the trigger {trigger!r}; training adds it if you give it there."))
     return found
 
 
 def cast_findings(figures: Sequence[Figures | None]) -> list[Finding | None]:
-    """For each picture, whether its neutral tones are coloured unlike those of most of the set."""
+    """For each image, whether its neutral tones have another colour than those of most of the set."""
     tones = {index: (f.cast_a, f.cast_b) for index, f in enumerate(figures) if f is not None and f.cast_a is not None}
     found: list[Finding | None] = [None] * len(figures)
     if len(tones) < CAST_PICTURES:
@@ -164,7 +164,8 @@ def cast_findings(figures: Sequence[Figures | None]) -> list[Finding | None]:
         if far >= limit:
             a, b = np.array(tones[index]) - middle
             found[index] = Finding("cast", "warning", round(far, 1), round(limit, 1),
-                                   f"{_tint(a, b)} against the rest of the set; match its colours (preparation can).")
+                                   f"{_tint(a, b)} compared with the rest of the set; match its colours "
+                                   "(PrepareDataset can).")
     return found
 
 

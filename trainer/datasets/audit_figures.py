@@ -1,7 +1,7 @@
-"""What an audit measures of one picture, from pixels alone. What is good or bad about a figure, `audit_checks` says.
+"""What an audit measures in one image, from pixels alone. `audit_checks` judges the figures.
 
-A figure is taken from the picture as it will be trained on (shrunk to the family's resolution, never enlarged), but for
-JPEG's blocks, which only the file's own pixels show.
+A figure is measured on the image as it will be trained (shrunk to the family's resolution, never enlarged), except for
+JPEG blocks, which only the file's own pixels show.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from ..pictures.lettering import lettering
 Map = NDArray[np.float32]
 
 FIGURES_VERSION = 1
-"""Raised whenever a figure comes to mean something else; cached ones are then measured again."""
+"""Increased whenever the meaning of a figure changes; cached figures are then measured again."""
 TILES = 8
 _SMALL = 128
-"""The longer side of the copy that colours are read from."""
+"""The longer side, in pixels, of the copy that colours are read from."""
 _BORDERS_SIDE = 512
 _BLOCK = 8
 _BLOCKING_PART = 1024
-"""Blocks are looked for in the middle of the picture, at most this many pixels a side."""
+"""Blocks are searched for in the middle of the image, on at most this many pixels a side."""
 _STRONG_EDGE = 40
-"""Steps of more grey levels than this are taken for what the picture shows, not for a block's edge."""
+"""Steps of more grey levels than this count as what the image shows, not as a block's edge."""
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured of one picture; None: could not be told.
+    """What was measured in one image; None: could not be measured.
 
     Attributes:
         edge_width: sigma, in trained pixels, of the blur that its sharper edges look like; 0.5 is as sharp as can be.
-            None for a picture without edges.
+            None for an image without edges.
         dark: lightness L* (0..100) that all but the brightest twentieth of the pixels stay below.
         bright: lightness that all but the darkest twentieth stay above.
-        blown: share of pixels that are white or black, in places that do not touch the picture's rim.
+        blown: share of pixels that are white or black, in areas that do not touch the image's rim.
         burn: log odds of colours driven to their limits.
         blocking: how much edges of 8 x 8 blocks stand out; 0: not at all, 1: as at JPEG quality 50.
-        border: share of the picture that bars around it take.
+        border: share of the image that is bars around it.
         lettering: log odds of lettering.
         chroma: mean CIELAB chroma.
         cast_a, cast_b: CIELAB a* and b* of its most neutral tones; None if it has none.
@@ -68,7 +68,7 @@ class Figures:
 
 
 def measure(image: Image.Image, resolution: int) -> Figures:
-    """The figures of an upright RGB picture that is to be trained on at `resolution`² pixels."""
+    """The figures of an upright RGB image that will be trained at `resolution`² pixels."""
     work = trained_copy(image, resolution)
     box = _content(work)
     inner = work.crop(box)
@@ -80,7 +80,7 @@ def measure(image: Image.Image, resolution: int) -> Figures:
         edge_width=edge_width(np.asarray(inner.convert("L"), dtype=np.float32)),
         dark=float(np.percentile(lightness, 95)), bright=float(np.percentile(lightness, 5)),
         blown=blown(small), burn=burn(small, np.hypot(*lab[1:])),
-        # Blocks that are shrunk to less than four pixels are gone from what is trained on.
+        # Blocks that are shrunk to less than four pixels are not visible in training.
         blocking=blocking(_middle(image)) if shrunk <= 2 else 0.0,
         border=1 - inner.width * inner.height / (work.width * work.height),
         lettering=lettering(work), chroma=float(np.hypot(*lab[1:]).mean()),
@@ -89,25 +89,27 @@ def measure(image: Image.Image, resolution: int) -> Figures:
 
 
 def trained_copy(image: Image.Image, resolution: int) -> Image.Image:
-    """The picture at the area it is trained at; one that is smaller stays as it is."""
+    """The image at the area it is trained at; a smaller one is left unchanged."""
     scale = resolution / math.sqrt(image.width * image.height)
     if scale >= 1:
         return image
-    size = tuple(max(1, round(side * scale)) for side in image.size)
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3)
 
 
 def _content(image: Image.Image) -> Box:
-    """The box inside the bars; looked for in a smaller copy, in which bars are as straight."""
+    """The box inside the bars; searched for in a smaller copy, in which bars are just as straight."""
     small = image.resize(_within(image.size, _BORDERS_SIDE), Image.Resampling.BOX)
     box = content_box(np.asarray(small, dtype=np.float32))
     scale = (image.width / small.width, image.height / small.height) * 2
-    return tuple(round(place * factor) for place, factor in zip(box, scale, strict=True))
+    left, top, right, bottom = (round(place * factor) for place, factor in zip(box, scale, strict=True))
+    return left, top, right, bottom
 
 
 def _within(size: tuple[int, int], side: int) -> tuple[int, int]:
     scale = min(1.0, side / max(size))
-    return tuple(max(1, round(length * scale)) for length in size)
+    width, height = (max(1, round(length * scale)) for length in size)
+    return width, height
 
 
 def _lab(image: Image.Image) -> Map:
@@ -125,9 +127,9 @@ def edge_width(grey: Map) -> float | None:
     """Sigma in pixels of the blur of the sharper edges of [H, W] in 0..255; None without edges.
 
     For a step blurred by sigma, the energy of the first differences is 2 sigma² times that of the second, whatever
-    its contrast. That ratio is taken in tiles; of the half with most edges the sharpest quarter decides, so a subject
-    in focus before a blurred background is sharp. (The variance of the Laplacian alone, Pech-Pacheco 2000, says more
-    of a picture's contrast and detail than of its blur; see bench.audit.)
+    its contrast. That ratio is measured in tiles; the sharpest quarter of the half with most edges decides, so a
+    subject in focus before a blurred background is sharp. (The variance of the Laplacian alone, Pech-Pacheco 2000, says
+    more about an image's contrast and detail than about its blur; see bench.audit.)
     """
     height, width = (side // TILES for side in grey.shape)
     if min(height, width) < 3:
@@ -140,8 +142,8 @@ def edge_width(grey: Map) -> float | None:
     second[1:-1] += np.diff(down, axis=0) ** 2
     steps, bends, moving = (part[: height * TILES, : width * TILES].reshape(TILES, height, TILES, width).sum((1, 3))
                             for part in (first, second, (first + second) > 0))
-    # Rounding to whole grey levels adds noise of variance 1/12 to each pixel of what is not flat: 2 x 2/12 to the first
-    # sum, 2 x 6/12 to the second.
+    # Rounding to whole grey levels adds noise of variance 1/12 to each pixel that is not in a flat area: 2 x 2/12 to
+    # the first sum, 2 x 6/12 to the second.
     steps, bends = steps - moving / 3, bends - moving
     edges = (steps >= np.median(steps)) & (steps > height * width)
     if not edges.any():
@@ -151,9 +153,9 @@ def edge_width(grey: Map) -> float | None:
 
 
 def blown(image: Image.Image) -> float:
-    """Share of the picture that is white or black in places that do not touch its rim, as paper and night do."""
+    """Share of the image that is white or black in areas that do not touch its rim, as paper and night do."""
     values, share = np.asarray(image), 0.0
-    for clipped in ((values >= 252).all(2), (values <= 3).all(2)):
+    for clipped in (np.all(values >= 252, axis=2), np.all(values <= 3, axis=2)):
         parts = connected(clipped)
         inside = (parts.left > 0) & (parts.top > 0) & (parts.right < image.width) & (parts.bottom < image.height)
         share += parts.area[inside].sum() / clipped.size
@@ -174,10 +176,10 @@ def burn(image: Image.Image, chroma: Map) -> float:
 
 
 def blocking(grey: Map) -> float:
-    """How much more the steps over one phase of an 8-pixel grid, that repeats across and down, bend than all others.
+    """How much more the steps at one phase of an 8-pixel grid that repeats across and down bend than all others.
 
     After Wang, Bovik & Evans, "Blind measurement of blocking artifacts in images" (ICIP 2000), in the pixel domain.
-    A mosaic, whose cells are perfectly even, is not taken for JPEG's.
+    A mosaic, whose cells are perfectly even, does not count as JPEG blocks.
     """
     if min(grey.shape) < 4 * _BLOCK:
         return 0.0

@@ -16,11 +16,11 @@ from .audit import DatasetAudit, PictureAudit
 from .audit_checks import CODES, SEVERITIES, Finding
 
 COLOURS = {"fault": (196, 52, 43), "warning": (222, 142, 22), "note": (92, 124, 196), "": (74, 150, 96)}
-"""Of a picture's frame on the contact sheet, by its worst finding."""
+"""Colour of an image's frame on the contact sheet, by its worst finding."""
 SHEET_PICTURES = 400
-"""More than these are not drawn; the worst come first then."""
+"""Maximum number of images on the sheet; if there are more, the worst are shown."""
 _LISTED = 12
-"""More pictures of which the very same is said are counted, not listed."""
+"""If more images than this have exactly the same finding, they are counted, not listed."""
 _BAR = 20
 _MARGIN, _LABEL = 8, 30
 
@@ -42,7 +42,7 @@ def table(audit: DatasetAudit) -> str:
 def _summary(audit: DatasetAudit) -> str:
     counted = ", ".join(f"{count} {CODES[code]}" for code, count in audit.counts.items())
     clean = len(audit.with_severity(""))
-    return (f"{len(audit.pictures)} pictures for a {audit.config.purpose} LoRA on {audit.config.family} at "
+    return (f"{len(audit.pictures)} images for a {audit.config.purpose} LoRA on {audit.config.family} at "
             f"{audit.config.side} pixels; {clean} without a finding." + (f"\n{counted}." if counted else ""))
 
 
@@ -55,14 +55,14 @@ def _findings(audit: DatasetAudit, severity: str) -> Iterator[str]:
     wide = min(40, max(len(picture.name) for picture, _ in rows))
     for text, names in _alike(rows).items():
         if len(names) > _LISTED:
-            yield f"  {len(names)} pictures, {names[0]} the first: {text}"
+            yield f"  {len(names)} images, {names[0]} the first: {text}"
         else:
             yield from (f"  {name:{wide}}  {text}" for name in names)
     yield ""
 
 
 def _alike(rows: Sequence[tuple[PictureAudit, Finding]]) -> dict[str, list[str]]:
-    """Names by what is said of them, so that what holds for many is said once."""
+    """Names by the text of their finding, so that the same text for many images is printed once."""
     found: dict[str, list[str]] = {}
     for picture, finding in rows:
         found.setdefault(f"{finding.code:14}  {finding.text}", []).append(picture.name)
@@ -73,14 +73,14 @@ def _bars(axis: AxisCoverage) -> Iterator[str]:
     shown = [bar for bar in axis.bars if bar.pictures or bar.least]
     if not shown:
         return
-    yield f"{axis.title}" + (f" (not said of {axis.unsaid})" if axis.unsaid else "")
+    yield f"{axis.title}" + (f" (not named for {axis.unsaid})" if axis.unsaid else "")
     for bar in shown:
         yield f"  {bar.name:16}{text_bar(bar)} {bar.share:4.0%}  {bar.pictures:4}  {_format_bounds(bar)}".rstrip()
     yield ""
 
 
 def text_bar(bar: Bar) -> str:
-    """20 cells: the share in blocks, the wanted range's limits as lines where the blocks do not reach."""
+    """20 cells: the share in blocks, and the limits of the wanted range as lines beyond the blocks."""
     cells = ["█" if place < round(_BAR * bar.share) else "·" for place in range(_BAR)]
     for limit in (bar.least, bar.most):
         place = min(_BAR - 1, round(_BAR * limit))
@@ -117,9 +117,9 @@ def _picture_json(picture: PictureAudit) -> dict[str, Any]:
 
 
 def draw_audit_sheet(audit: DatasetAudit, columns: int = 8, cell: int = 144) -> Image.Image:
-    """The pictures, each in a frame of its worst finding's colour with its name and its findings' codes below.
+    """The images, each in a frame of its worst finding's colour with its name and its findings' codes below.
 
-    Beyond SHEET_PICTURES the worst are shown, and the sheet says how many are not.
+    If there are more than SHEET_PICTURES, the worst are shown, and the sheet says how many are not.
     """
     pictures = _choose_shown(audit)
     rows = max(1, -(-len(pictures) // columns))
@@ -158,12 +158,13 @@ def _draw_picture(sheet: Image.Image, draw: ImageDraw.ImageDraw, picture: Pictur
     colour = COLOURS[picture.severity]
     draw.rectangle((x, y, x + cell - 1, y + cell - 1), outline=colour, width=frame)
     codes = ", ".join(dict.fromkeys(finding.code for finding in picture.findings))
-    for line, (text, fill) in enumerate(((Path(picture.name).name, "black"), (codes, colour))):
+    lines: tuple[tuple[str, str | tuple[int, int, int]], ...] = ((Path(picture.name).name, "black"), (codes, colour))
+    for line, (text, fill) in enumerate(lines):
         draw.text((x, y + cell + 2 + 13 * line), _cut_text(text, cell, font), fill, font)
 
 
 def _cut_text(text: str, width: int, font: Any) -> str:
-    """As much of the text as `width` pixels hold; file names are one word, so they are cut within it."""
+    """As much of the text as fits into `width` pixels; a file name is one word, so it is cut within the word."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:

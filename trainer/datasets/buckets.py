@@ -1,4 +1,4 @@
-"""Aspect buckets: pictures of like shape train in one batch (NovelAI's aspect ratio bucketing, 2022)."""
+"""Aspect buckets: images of similar shape are trained in one batch (NovelAI's aspect ratio bucketing, 2022)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Size = tuple[int, int]
 @lru_cache(maxsize=64)
 def make_buckets(resolution: int, step: int, max_aspect: float = 2.0) -> tuple[Size, ...]:
     """Every bucket: sides are multiples of `step`, the area is at most resolution², neither side is more than
-    `max_aspect` times the other; for each width the greatest height, and the other way round.
+    `max_aspect` times the other; for each width the greatest height, and vice versa.
 
     Raises UserError if the resolution is below two steps.
     """
@@ -37,11 +37,11 @@ def make_buckets(resolution: int, step: int, max_aspect: float = 2.0) -> tuple[S
 
 
 def assign_bucket(size: Size, buckets: Sequence[Size], upscale: bool = False, step: int | None = None) -> Size:
-    """The bucket nearest in aspect. Unless `upscale`, a picture that does not cover it gets a smaller one of its own:
+    """The bucket nearest in aspect. Unless `upscale`, an image that does not cover it gets a smaller one of its own:
     the largest multiples of the step that it does cover, within the buckets' area and aspect.
 
     `step` is the buckets' own; None: the largest that divides all their sides.
-    Raises UserError if the picture may not be enlarged and its shorter side is below two steps.
+    Raises UserError if the image may not be enlarged and its shorter side is below two steps.
     """
     width, height = size
     facts = _facts(tuple(buckets), step)
@@ -50,7 +50,7 @@ def assign_bucket(size: Size, buckets: Sequence[Size], upscale: bool = False, st
         return bucket
     if min(width, height) < 2 * facts.step:
         raise UserError(f"{width} x {height} pixels are too few to train on; the shorter side must be at least "
-                        f"{2 * facts.step}. Use a larger picture, or turn on data.upscale.")
+                        f"{2 * facts.step}. Use a larger image, or turn on data.upscale.")
     short = min(_floor(min(size), facts.step), _floor(math.isqrt(facts.area), facts.step))
     long = min(_floor(limit, facts.step) for limit in (max(size), facts.area // short, facts.aspect * short))
     return (long, short) if width > height else (short, long)
@@ -58,12 +58,12 @@ def assign_bucket(size: Size, buckets: Sequence[Size], upscale: bool = False, st
 
 @dataclass(frozen=True)
 class _Facts:
-    """What `assign_bucket` needs of a set of buckets; found once, because it is asked for every picture."""
+    """What `assign_bucket` needs to know about a set of buckets; computed once, because every image needs it."""
 
     buckets: tuple[Size, ...]
-    """By rising aspect; of those with one aspect only the largest."""
+    """In ascending order of aspect; of those with the same aspect only the largest."""
     bounds: tuple[float, ...]
-    """The aspects, geometric means, at which one bucket gives way to the next."""
+    """The aspects at which one bucket gives way to the next: geometric means of neighbours."""
     step: int
     area: int
     aspect: float
@@ -84,7 +84,7 @@ def _floor(value: float, step: int) -> int:
 
 
 def fit_to_bucket(image: Image.Image, bucket: Size) -> Image.Image:
-    """The picture resized (Lanczos, antialiased) to cover the bucket, its overhang cut off evenly on both sides."""
+    """The image resized (Lanczos, antialiased) to cover the bucket; what overhangs is cut off evenly on both sides."""
     scale = max(bucket[0] / image.width, bucket[1] / image.height)
     width, height = bucket[0] / scale, bucket[1] / scale
     left, top = max(0.0, (image.width - width) / 2), max(0.0, (image.height - height) / 2)
@@ -97,8 +97,8 @@ def fit_to_bucket(image: Image.Image, bucket: Size) -> Image.Image:
 class BatchPlan:
     """Which samples make up which batch: an endless sequence, a pure function of the seed and the batch's index.
 
-    In an epoch every sample comes `repeats` times, each batch is of one bucket, and the last of a bucket may be
-    smaller. A resumed run needs only the index to go on with the same batches.
+    In an epoch every sample occurs `repeats` times, each batch is from one bucket, and the last batch of a bucket may
+    be smaller. A resumed run needs only the index to continue with the same batches.
     """
 
     def __init__(self, buckets_per_sample: Sequence[Size], repeats: Sequence[int], batch_size: int, seed: int) -> None:
@@ -108,13 +108,14 @@ class BatchPlan:
             raise UserError(f"batch_size is {batch_size}; it must be 1 or more.")
         self._repeats = list(repeats)
         self._members: dict[Size, list[int]] = {}
-        for index, bucket in enumerate(buckets_per_sample):
+        for index, (width, height) in enumerate(buckets_per_sample):
             if self._repeats[index] > 0:
-                self._members.setdefault(tuple(bucket), []).append(index)
+                self._members.setdefault((width, height), []).append(index)
         if not self._members:
-            raise UserError("there is nothing to train on: no picture, or all with 0 repeats. Add pictures.")
+            raise UserError("there is nothing to train on: there are no images, or all have 0 repeats. Add images.")
         self._batch_size, self._seed = batch_size, seed
-        self._epoch, self._batches = -1, []
+        self._epoch = -1
+        self._batches: list[list[int]] = []
         self.batches_per_epoch: int = sum(
             math.ceil(sum(self._repeats[i] for i in members) / batch_size) for members in self._members.values())
 
@@ -133,7 +134,7 @@ class BatchPlan:
         rng = random.Random(f"{self._seed}:{epoch}")
         batches: list[list[int]] = []
         for members in self._members.values():
-            # Pass by pass, so that the repeats of one sample seldom meet in a batch.
+            # Pass by pass, so that repeats of the same sample are rarely in one batch.
             order: list[int] = []
             for done in range(max(self._repeats[i] for i in members)):
                 due = [i for i in members if self._repeats[i] > done]

@@ -1,7 +1,7 @@
-"""Datasets: kohya folders (`10_name`: ten repeats), flat and nested folders, captions, and what crops descend from.
+"""Datasets: kohya folders (`10_name`: ten repeats), flat and nested folders, captions, and the parents of crops.
 
 Only headers are read here; pixels are read when a sample is loaded. A folder may hold a `crops.json`, written by
-`save_samples`, that says of its pictures what they descend from: {"file name": {"parent": "...", ...}}.
+`save_samples`, with the parent of each of its images: {"file name": {"parent": "...", ...}}.
 """
 
 from __future__ import annotations
@@ -32,22 +32,23 @@ _KOHYA_FOLDER = re.compile(r"(\d+)_(.+)")
 _OTHER_PICTURES = frozenset((".gif", ".tif", ".tiff", ".avif", ".heic", ".jxl", ".psd", ".jfif"))
 _MANY_REPEATS = 100
 _BLOCK = 1 << 14
-_BINARY = getattr(os, "O_BINARY", 0)  # only Windows tells text from binary
+_BINARY = getattr(os, "O_BINARY", 0)  # only Windows distinguishes text and binary
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture to train on, or a part of one.
+    """One image to train on, or a part of one.
 
     Attributes:
         path: the file.
         size: (width, height) in pixels of what is trained: upright, after the crop.
         caption: what it shows.
-        repeats: how often it comes in an epoch.
-        crop: the part of the upright picture that is meant; None: all of it.
-        parent: the picture it descends from; the file's stem if not given. Those of one parent stay together when a
+        repeats: how often it occurs in an epoch.
+        crop: the part of the upright image to use; None: all of it.
+        parent: the image it was made from; the file's stem if not given. Samples of one parent stay together when a
             validation set is split off.
-        mask: the file that says which part is meant (white), the same as `path` for its alpha channel; None: all of it.
+        mask: the file that marks the part to train on in white, or `path` itself for its alpha channel; None: all of
+            it.
     """
 
     path: Path
@@ -65,11 +66,11 @@ class Sample:
             object.__setattr__(self, "parent", self.path.stem)
 
     def load(self, background: str = "white") -> Image.Image:
-        """The upright RGB picture, cropped; what was transparent shows `background`. Raises UserError."""
+        """The upright RGB image, cropped, with `background` where it was transparent. Raises UserError."""
         return self._crop(open_image(self.path, background))
 
     def load_mask(self) -> Image.Image | None:
-        """The mask, upright and cropped as the picture is, of mode L; None if there is none. Raises UserError."""
+        """The mask in mode L, upright and cropped as the image is; None if there is none. Raises UserError."""
         if self.mask is None:
             return None
         return self._crop(read_mask(self.mask, self.path, whole_size(self)))
@@ -79,12 +80,13 @@ class Sample:
             return image
         left, top, right, bottom = self.crop
         if not (0 <= left < right <= image.width and 0 <= top < bottom <= image.height):
-            raise UserError(f"crop {self.crop} is not inside {self.path}, which is {image.width} x {image.height}.")
+            raise UserError(f"crop {self.crop} is not inside {self.path}, which is {image.width} x {image.height} "
+                            "pixels.")
         return image.crop(self.crop)
 
     @property
     def content_hash(self) -> str:
-        """Hash of the picture's bytes and the crop, the same wherever the file lies. Raises UserError."""
+        """Hash of the image's bytes and the crop, the same wherever the file is. Raises UserError."""
         return _hash(_file_hash(self.path), self.crop)
 
     @property
@@ -108,7 +110,7 @@ def _hash(*values: object) -> str:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples in a fixed order, and what there is to say about them (what was left out, and why)."""
+    """Samples in a fixed order, and notes about them (what was left out, and why)."""
 
     samples: tuple[Sample, ...]
     notes: tuple[str, ...] = ()
@@ -121,9 +123,9 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything a run depends on: pixels, captions, repeats, crops, parents, masks, order. Not of the
+        """Hash of everything a run depends on: pixels, captions, repeats, crops, parents, masks and order, but not
         paths."""
-        # Without masks it is what it was before there were any, so that finished runs are still known.
+        # Without masks the hash is the same as before masks existed, so that finished runs are still recognized.
         return _hash(*((s.content_hash, s.caption, s.repeats, s.parent) + ((s.mask_hash,) if s.mask else ())
                        for s in self.samples))
 
@@ -144,25 +146,25 @@ class Dataset:
 
 def load_folder(path: str | os.PathLike[str], *, recursive: bool = True, default_repeats: int = 1,
                 caption_suffixes: Sequence[str] = CAPTION_SUFFIXES) -> Dataset:
-    """The pictures of a folder, in the order of their names.
+    """The images of a folder, in the order of their names.
 
-    In a subfolder named `10_name` each picture counts ten times, and `name` is the caption of those without one
+    In a subfolder named `10_name` each image counts ten times, and `name` is the caption of images without one
     (kohya's convention); elsewhere it counts `default_repeats` times. The caption of `a.png` is in `a.txt` or
-    `a.caption`, its mask, if any, in `masks/a.png` or `a_mask.png`. What cannot be used is left out and named in the
-    notes. Raises UserError if nothing is left.
+    `a.caption`, its mask, if any, in `masks/a.png` or `a_mask.png`. Files that cannot be used are left out and named in
+    the notes. Raises UserError if no image is left.
     """
     root = Path(path)
     if not root.is_dir():
-        raise UserError(f"{root} is not a folder. Give the folder that holds the pictures.")
+        raise UserError(f"{root} is not a folder. Give the folder that holds the images.")
     if default_repeats < 1:
         raise UserError(f"default_repeats is {default_repeats}; it must be 1 or more.")
     scan = _Scan(root, recursive, tuple(caption_suffixes))
     scan.folder(root, default_repeats, "")
     if not scan.samples:
-        why = f" What was found: {scan.notes[0]}" if scan.notes else ""
-        raise UserError(f"{root} holds no usable picture ({', '.join(IMAGE_SUFFIXES)}). Put pictures in it.{why}")
+        why = f" Found: {scan.notes[0]}" if scan.notes else ""
+        raise UserError(f"{root} has no usable image ({', '.join(IMAGE_SUFFIXES)}). Put images into it.{why}")
     if scan.uncaptioned:
-        scan.notes.append(f"{len(scan.uncaptioned)} of {len(scan.samples)} pictures have no caption: "
+        scan.notes.append(f"{len(scan.uncaptioned)} of {len(scan.samples)} images have no caption: "
                           f"{_some(scan.uncaptioned)}.")
     return Dataset(tuple(scan.samples), tuple(scan.notes))
 
@@ -185,7 +187,7 @@ class _Scan:
             return
         crops = self._crops(folder) if CROPS_FILE in entries else {}
         masks, strays = scan_masks(folder, entries)
-        self.notes += [f"skipped {self._name(stray)}: a mask of no picture." for stray in strays]
+        self.notes += [f"skipped {self._name(stray)}: it is in masks, but belongs to no image." for stray in strays]
         taken = {name.partition("/")[0] for name in masks.values()}
         names = sorted(name for name in entries if not name.endswith(self.caption_suffixes) and name not in taken)
         for name in sorted(names, key=str.casefold):
@@ -195,24 +197,24 @@ class _Scan:
                 captions = [stem + end for end in self.caption_suffixes if stem + end in entries]
                 self._picture(folder, name, captions, repeats, class_name, crops.get(name), masks.get(name))
             elif suffix in _OTHER_PICTURES:
-                self.notes.append(f"skipped {self._name(folder / name)}: {suffix} is not read; save it as png.")
+                self.notes.append(f"skipped {self._name(folder / name)}: {suffix} is not supported; save it as png.")
             elif self.recursive and suffix not in IMAGE_SUFFIXES and _is_folder(entries[name]):
                 self._folder_or_link(folder, entries[name], repeats, class_name)
 
     def _is_file(self, folder: Path, entry: os.DirEntry) -> bool:
-        """Also whether a link leads to one; what ends as a picture does and is none is noted."""
+        """Whether it is a file, or a link to one; anything else with an image's ending is noted."""
         try:
             if entry.is_file():
                 return True
-            reason = "it is a folder" if entry.is_dir() else "it is no file, or a link that leads nowhere"
+            reason = "it is a folder" if entry.is_dir() else "it is not a file, or a broken link"
         except OSError as error:  # links in a circle
-            reason = error.strerror
+            reason = error.strerror or str(error)
         self.notes.append(f"skipped {self._name(folder / entry.name)}: {reason}. Remove or rename it.")
         return False
 
     def _folder_or_link(self, folder: Path, entry: os.DirEntry, repeats: int, class_name: str) -> None:
-        if entry.is_symlink():  # a link may lead back to a folder above, and so on for ever
-            self.notes.append(f"skipped folder {self._name(folder / entry.name)}: it is a link. Name the folder.")
+        if entry.is_symlink():  # a link may lead back to a folder above, which would never end
+            self.notes.append(f"skipped folder {self._name(folder / entry.name)}: it is a link. Give its target.")
         else:
             self._subfolder(folder / entry.name, repeats, class_name)
 
@@ -223,8 +225,8 @@ class _Scan:
                 self.notes.append(f"skipped folder {folder.name}: its name asks for 0 repeats.")
                 return
             if repeats > _MANY_REPEATS:
-                self.notes.append(f"each picture in {folder.name} counts {repeats} times, as its name says; "
-                                  "rename the folder if that is not meant.")
+                self.notes.append(f"each image in {folder.name} counts {repeats} times, as its name says; "
+                                  "rename the folder if you do not want that.")
         self.folder(folder, repeats, class_name)
 
     def _picture(self, folder: Path, name: str, captions: Sequence[str], repeats: int, class_name: str,
@@ -272,7 +274,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def _read(path: str) -> bytes:
-    # Without a file object, because there are as many captions as pictures, and making one takes longer than reading.
+    # Without a file object: there are as many captions as images, and creating one takes longer than reading.
     handle = os.open(path, os.O_RDONLY | _BINARY)
     try:
         data = os.read(handle, _BLOCK)
@@ -288,8 +290,8 @@ def _some(names: Sequence[str]) -> str:
 
 
 def decode_caption(data: bytes) -> tuple[str, str]:
-    """(the caption on one line, the encoding it was in). Never fails: what is not UTF-8 is taken for Shift-JIS if that
-    gives kana, else for Windows-1252, else for Shift-JIS, else for Latin-1."""
+    """(the caption on one line, the encoding it was in). Never fails: bytes that are not UTF-8 are read as Shift-JIS if
+    that gives kana, else as Windows-1252, else as Shift-JIS, else as Latin-1."""
     text, encoding = _decode(data)
     if (line := text.strip(" \t\r\n,")).isprintable():
         return line, encoding
@@ -317,30 +319,31 @@ def _strictly(data: bytes, encoding: str) -> str | None:
         text = data.decode(encoding)
     except UnicodeDecodeError:
         return None
-    # Python's cp932 turns bytes that Shift-JIS has no character for into private ones.
+    # Python's cp932 decodes bytes without a Shift-JIS character to private-use characters.
     return None if encoding == "cp932" and re.search("[\ue000-\uf8ff\x80]", text) else text
 
 
 def save_samples(folder: str | os.PathLike[str],
                  items: Sequence[tuple[Image.Image, str, Mapping[str, Any]]],
                  masks: Sequence[Image.Image | None] = ()) -> list[Path]:
-    """Write pictures (png), captions (txt), masks (masks/*.png), and what they descend from (crops.json), for
-    `load_folder` to read.
+    """Write images (png), captions (txt), masks (masks/*.png), and the images' parents (crops.json), for `load_folder`
+    to read.
 
     Args:
-        items: (picture, caption, meta). Of meta, "name" is the file's stem (a running number if not given) and
-            "parent" the picture it descends from; all of it is kept in crops.json and must be JSON values.
-        masks: one for each item, or none at all; None where an item has none.
+        items: (picture, caption, meta). In meta, "name" is the file's stem (a running number if not given) and
+            "parent" the image it was made from; all of it is written to crops.json and must be JSON values.
+        masks: one for each item, or none at all; None for an item without a mask.
 
-    Returns the pictures' paths. Files of other names stay; a crops.json that is there is added to.
+    Returns the images' paths. Files with other names are left alone; an existing crops.json is extended. Raises
+    UserError for a name that is not a file name or occurs twice.
     """
     folder = Path(folder)
     names = [str(meta.get("name") or f"{number:04d}") for number, (_, _, meta) in enumerate(items)]
     for name in names:
         if Path(name).name != name or name.startswith("."):
-            raise UserError(f"{name!r} is no file name; use one without path separators and leading dots.")
+            raise UserError(f"{name!r} is not a file name; use one without path separators and leading dots.")
     if len({name.casefold() for name in names}) < len(names):
-        raise UserError(f"two pictures have one name in {folder}; give each a name of its own.")
+        raise UserError(f"two images have the same name in {folder}; give each a different one.")
     crops = read_json(folder / CROPS_FILE) if (folder / CROPS_FILE).exists() else {}
     paths = [folder / f"{name}.png" for name in names]
     for path, (image, caption, meta), mask in zip(paths, items, masks or [None] * len(items), strict=True):
@@ -348,7 +351,7 @@ def save_samples(folder: str | os.PathLike[str],
         atomic_write(folder / f"{path.stem}.txt", (caption + "\n").encode())
         if mask is not None:
             _save_png(folder / MASKS_FOLDER / path.name, mask.convert("L"))
-        else:  # one of an earlier picture of that name must not pass for this one's
+        else:  # the mask of an earlier image with that name must not be used for this one
             (folder / MASKS_FOLDER / path.name).unlink(missing_ok=True)
         crops[path.name] = dict(meta)
     write_json(folder / CROPS_FILE, crops)
@@ -361,10 +364,10 @@ def _save_png(path: Path, image: Image.Image) -> None:
 
 
 def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """(training, validation): about `fraction` of the samples are held back, the same for the same seed.
+    """(training, validation): about `fraction` of the samples are held back, the same ones for the same seed.
 
-    All that descends from one parent falls on one side. If that leaves nothing to hold back without taking half of
-    the samples, everything trains, and a note says so.
+    All samples of one parent are on the same side. If no parent can be held back without taking half of the samples,
+    all are trained on, and a note says so. Raises UserError for a fraction outside 0 to 1.
     """
     if not 0 <= fraction < 1:
         raise UserError(f"validation_fraction is {fraction}; it must be from 0 to below 1.")
@@ -372,15 +375,15 @@ def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Data
         return dataset, Dataset(())
     held = _choose_held_back(dataset, max(1, round(fraction * len(dataset))), seed)
     if not held:
-        note = (f"no validation: the {len(dataset)} pictures descend from too few originals to hold any back; "
-                "all are trained on.")
+        note = (f"no validation: the {len(dataset)} images come from too few originals to hold any back, so all are "
+                "trained on.")
         return Dataset(dataset.samples, (*dataset.notes, note)), Dataset(())
     train = tuple(s for s in dataset if s.parent not in held)
     return Dataset(train, dataset.notes), Dataset(tuple(s for s in dataset if s.parent in held))
 
 
 def _choose_held_back(dataset: Dataset, target: int, seed: int) -> set[str]:
-    """Parents to hold back: at random while they fit the target; if none does, the smallest below half of all."""
+    """Parents to hold back: random ones that fit the target; if none does, the smallest one below half of all."""
     sizes: dict[str, int] = {}
     for sample in dataset:
         sizes[sample.parent] = sizes.get(sample.parent, 0) + 1
@@ -399,15 +402,15 @@ def _choose_held_back(dataset: Dataset, target: int, seed: int) -> set[str]:
 
 
 def with_masks(dataset: Dataset, masks: Mapping[Path, Path]) -> Dataset:
-    """The same samples, those in `masks` (picture → mask file) with that mask."""
+    """The same samples, those in `masks` (image → mask file) with that mask."""
     samples = (dataclasses.replace(s, mask=masks[s.path]) if s.path in masks else s for s in dataset)
     return dataclasses.replace(dataset, samples=tuple(samples))
 
 
 def with_alpha_masks(dataset: Dataset) -> Dataset:
-    """The same samples; those without a mask whose picture has transparent parts take its alpha channel for one.
+    """The same samples; those without a mask whose image has transparent parts use its alpha channel as the mask.
 
-    Pictures are opened for it. One that cannot be read stays as it is, for others to report.
+    It opens the images. One that cannot be read is left unchanged, for others to report.
     """
     found = {}
     for sample in dataset:
@@ -417,12 +420,12 @@ def with_alpha_masks(dataset: Dataset) -> Dataset:
 
 
 def whole_size(sample: Sample) -> tuple[int, int]:
-    """(width, height) of the whole upright picture, of which the sample may be a part."""
+    """(width, height) of the whole upright image, of which the sample may be a part."""
     return sample.size if sample.crop is None else image_size(sample.path)
 
 
 def bucket_mask(sample: Sample, bucket: Size, flip: bool = False) -> Tensor | None:
-    """The sample's mask as [1, H, W] in 0..1, cropped and resized as `fit_to_bucket` does its picture, mirrored with
+    """The sample's mask as [1, H, W] in 0..1, cropped and resized as its image is by `fit_to_bucket`, and mirrored with
     `flip`; None if it has none. Raises UserError as `Sample.load_mask` does."""
     mask = sample.load_mask()
     if mask is None:

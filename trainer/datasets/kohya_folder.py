@@ -1,18 +1,17 @@
-"""A dataset as a kohya folder: `<repeats>_<concept>/` with PNG, captions and masks, for this and other trainers.
+"""A dataset as a kohya folder: `<repeats>_<concept>/` with PNG files, captions and masks, for this and other trainers.
 
-What was written is recorded, so that saving again leaves what is the same, removes what is no longer in the dataset,
-and never touches pictures that came from elsewhere.
+The written files are recorded, so that saving again skips what is the same, removes what is no longer in the dataset,
+and never touches images from elsewhere.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..common.events import Event, Progress, Warned
+from ..common.events import Event, Events, Progress, Warned
 from ..common.files import read_json, write_json
 from ..pictures.images import IMAGE_SUFFIXES
 from .dataset import CROPS_FILE, Dataset, Sample, save_samples
@@ -26,9 +25,9 @@ class DatasetSaved(Event):
     """The last event of `save_dataset`.
 
     Attributes:
-        dataset: the pictures as they lie there now.
-        written: pictures that were not there as they are.
-        removed: pictures of an earlier save that are not in the dataset any more.
+        dataset: the images as they are saved now.
+        written: number of images that were written, because they are new or changed.
+        removed: number of images of an earlier save that are no longer in the dataset.
     """
 
     dataset: Dataset
@@ -36,23 +35,23 @@ class DatasetSaved(Event):
     removed: int
 
 
-def save_dataset(dataset: Dataset, folder: Path, concept: str) -> Iterator[Event]:
-    """Write a dataset into `folder`, yielding Progress for each picture and, last, DatasetSaved. Closing cancels.
+def save_dataset(dataset: Dataset, folder: Path, concept: str) -> Events:
+    """Write a dataset into `folder`, yielding Progress for each image and, last, DatasetSaved. Closing cancels.
 
-    The sources are only read. A picture that cannot be read is left out, and a Warned names it.
+    The sources are only read. An image that cannot be read is left out, and a Warned names it.
 
     Raises:
-        UserError: no pictures, a concept that is no folder name, or a folder with pictures from elsewhere.
+        UserError: no images, a concept that is not a folder name, or a folder with images from elsewhere.
     """
     if not len(dataset):
-        raise UserError("the dataset has no pictures to save.")
+        raise UserError("the dataset has no images to save; add images.")
     if Path(concept).name != concept or not concept.strip() or concept.startswith("."):
-        raise UserError(f"concept {concept!r} is no folder name; use a word such as 1girl.")
+        raise UserError(f"concept {concept!r} is not a folder name; use a word such as 1girl.")
     recorded = _read_record(folder)
     _refuse_others(dataset, folder, set(recorded))
     targets = {_relative(path, folder): path for path in _targets(dataset, folder, concept)}
     stale = sorted(recorded.keys() - targets.keys())
-    # Before anything is written: a claim to a file that is not there does no harm, a file that nobody claims would.
+    # Before anything is written: recording a file that is never written does no harm, an unrecorded file would.
     claimed = {name: recorded.get(name, "") for name in (*recorded, *targets)}
     write_json(folder / RECORD, claimed)
     samples: list[Sample] = []
@@ -72,7 +71,7 @@ def save_dataset(dataset: Dataset, folder: Path, concept: str) -> Iterator[Event
 
 def _save_sample(sample: Sample, path: Path, before: str) -> tuple[Sample, str, bool]:
     """(the sample as it lies at `path`, what it depends on, whether it had to be written)."""
-    # The parent and the caption too: they are in files beside it.
+    # The parent and the caption count too: they are in files beside it.
     told = repr((sample.content_hash, sample.mask_hash, sample.caption, sample.parent))
     key = hashlib.sha256(told.encode()).hexdigest()
     mask_path = path.parent / MASKS_FOLDER / path.name
@@ -85,7 +84,7 @@ def _save_sample(sample: Sample, path: Path, before: str) -> tuple[Sample, str, 
 
 
 def _targets(dataset: Dataset, folder: Path, concept: str) -> list[Path]:
-    """A file for each sample, named as its own, numbered where several have that name."""
+    """A file for each sample, with its own name, and a number if several have that name."""
     used: set[tuple[int, str]] = set()
     targets = []
     for sample in dataset:
@@ -102,7 +101,7 @@ def _read_record(folder: Path) -> dict[str, str]:
         return {}
     value = read_json(folder / RECORD)
     if not isinstance(value, dict):
-        raise UserError(f"{folder / RECORD} is not what was written there. Choose another folder.")
+        raise UserError(f"{folder / RECORD} is damaged. Choose another folder.")
     home = folder.resolve()
     return {str(name): str(key) for name, key in value.items() if home in (folder / str(name)).resolve().parents}
 
@@ -110,12 +109,12 @@ def _read_record(folder: Path) -> dict[str, str]:
 def _refuse_others(dataset: Dataset, folder: Path, own: set[str]) -> None:
     home = folder.resolve()
     if inside := next((sample.path for sample in dataset if home in sample.path.resolve().parents), None):
-        raise UserError(f"{inside.name} lies in {folder} itself; save the dataset under another name.")
+        raise UserError(f"{inside.name} is in {folder} itself; save the dataset under another name.")
     others = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES
               and path.parent.name != MASKS_FOLDER and _relative(path, folder) not in own)
     if other := next(others, None):
-        raise UserError(f"{folder} holds pictures that were not saved there from a dataset ({other.name}); give "
-                        "another name.")
+        raise UserError(f"{folder} has images that were not saved there from a dataset ({other.name}); choose another "
+                        "name.")
 
 
 def _remove(path: Path) -> bool:

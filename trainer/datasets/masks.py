@@ -1,6 +1,6 @@
-"""Masks: which part of a picture is meant. White is the subject, black its surroundings; grey is in between.
+"""Masks: which part of an image to train on. White is the subject, black its surroundings; grey is in between.
 
-Found beside a picture as `masks/x.png`, `x_mask.png` (kohya, OneTrainer: also `x-masklabel.png`), or in its own alpha.
+The mask of `x.png` is `masks/x.png`, `x_mask.png` or `x-masklabel.png` (kohya, OneTrainer), or its own alpha channel.
 """
 
 from __future__ import annotations
@@ -25,43 +25,43 @@ if TYPE_CHECKING:
 MASKS_FOLDER = "masks"
 MASK_ENDINGS = ("_mask", "-masklabel")
 _SAME_SHAPE = 0.02
-"""A mask of another size is taken if its aspect differs by at most this share."""
+"""A mask of another size is accepted if its aspect differs by at most this share."""
 
 
 def read_mask(mask: Path, picture: Path, size: tuple[int, int]) -> Image.Image:
-    """The mask as an upright picture of mode L, of the picture's size.
+    """The mask as an upright image in mode L, of the image's size.
 
     Args:
-        mask: its file; the picture's own path for the picture's alpha channel.
-        size: (width, height) of the whole upright picture.
+        mask: its file; the image's own path for the image's alpha channel.
+        size: (width, height) of the whole upright image.
 
-    Raises UserError if it cannot be read, or is of another shape.
+    Raises UserError if it cannot be read, or has another shape.
     """
     found = alpha_of(picture) if mask == picture else open_image(mask, "black").convert("L")
     return scaled_mask(found, size, f"mask {mask}")
 
 
 def scaled_mask(mask: Image.Image, size: tuple[int, int], what: str = "the mask") -> Image.Image:
-    """The mask at its picture's size. Raises UserError, which calls it `what`, if it is of another shape."""
+    """The mask at its image's size. Raises UserError, which calls it `what`, if it has another shape."""
     if mask.size == size:
         return mask
     if abs(mask.width * size[1] / (mask.height * size[0]) - 1) > _SAME_SHAPE:
-        raise UserError(f"{what} is {mask.width} x {mask.height}, its picture {size[0]} x {size[1]}; make the mask as "
-                        "large as the picture.")
+        raise UserError(f"{what} is {mask.width} x {mask.height}, but its image is {size[0]} x {size[1]}; make the "
+                        "mask as large as the image.")
     return mask.resize(size, Image.Resampling.BILINEAR)
 
 
 def alpha_of(picture: str | os.PathLike[str]) -> Image.Image:
-    """How opaque each pixel of the upright picture is, mode L; all white if nothing is transparent."""
-    # Laid on white and on black, the pictures differ by what is transparent.
+    """How opaque each pixel of the upright image is, in mode L; all white if nothing is transparent."""
+    # On white and on black, the image differs only where it is transparent.
     seen_through = ImageChops.difference(open_image(picture, "white"), open_image(picture, "black"))
     return ImageChops.invert(seen_through.getchannel("G"))
 
 
 def scan_masks(folder: Path, entries: Collection[str]) -> tuple[dict[str, str], list[Path]]:
-    """(picture → its mask, relative to the folder; files in its `masks` folder that belong to no picture).
+    """(image → its mask, relative to the folder; files in its `masks` folder that belong to no image).
 
-    A `masks` folder none of whose files bears a picture's name is a folder like any other.
+    A `masks` folder without any file named after an image is a folder like any other.
     """
     inside: list[str] = []
     if MASKS_FOLDER in entries:
@@ -75,11 +75,11 @@ def scan_masks(folder: Path, entries: Collection[str]) -> tuple[dict[str, str], 
 
 
 def linked_masks(names: Collection[str], in_folder: Collection[str] = ()) -> dict[str, str]:
-    """Of the files of one folder: picture → its mask, relative to that folder.
+    """Image → its mask, relative to the folder, for the files of one folder.
 
     Args:
         names: file names in the folder.
-        in_folder: file names in its `masks` folder, which win.
+        in_folder: file names in its `masks` folder, which take precedence.
     """
     pictures = {os.path.splitext(name)[0]: name for name in names if _is_picture(name)}
     linked = {}
@@ -105,7 +105,7 @@ def has_alpha(path: Path) -> bool:
         with Image.open(path) as image:
             if not image.has_transparency_data:
                 return False
-        return alpha_of(path).getextrema()[0] < 255
+        return bool(np.asarray(alpha_of(path)).min() < 255)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
 

@@ -1,22 +1,23 @@
-"""From a dataset as it was found to one that trains well: cropped to the subject, of one light, in whole buckets.
+"""Prepares a dataset so that it trains well: images cropped to the subject, with matching colours, in whole buckets.
 
-The result is a kohya folder of PNG, captions and masks. Of every picture it is told what was done to it, or why it was
-left out. A folder that was prepared from the same pictures with the same settings is used again.
+The result is a kohya folder of PNG files, captions and masks. For every image it is reported what was done to it, or
+why it was left out. A folder that was prepared from the same images with the same settings is reused.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageColor, ImageOps
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.events import Event, Interrupted, Progress
+from ..common.events import Events, Interrupted, Progress
 from ..models.families import get_family
 from ..pictures.crops import Box
 from ..pictures.images import open_image
@@ -47,16 +48,16 @@ from .retouch import (
 )
 
 _FRONTS = 24
-"""As many front views are enough to tell whether both sides are alike."""
+"""Number of front views that are enough to tell whether both sides are alike."""
 
 
 def prepare(dataset: Dataset, config: PrepareConfig, folder: str | Path, *,
-            should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
-    """Prepare a dataset into `folder`, yielding Progress for each picture and, last, PrepareFinished.
+            should_stop: Callable[[], bool] = lambda: False) -> Events:
+    """Prepare a dataset into `folder`, yielding Progress for each image and, last, PrepareFinished.
 
     The sources are only read. To cancel, close the iterator or raise where it is consumed; with `should_stop` the last
-    event is Interrupted. Raises UserError if nothing is left, a named file cannot be read, or the folder holds pictures
-    that were not prepared into it.
+    event is Interrupted. Raises UserError if no image is left, a named file cannot be read, or the folder has images
+    that were not prepared there.
     """
     folder = Path(folder)
     dataset = with_alpha_masks(dataset) if config.alpha_masks else dataset
@@ -84,7 +85,7 @@ def prepare(dataset: Dataset, config: PrepareConfig, folder: str | Path, *,
             return
     left_out = tuple(f"left out {picture.text}" for picture in pictures if picture.path is None)
     if not saved:
-        raise UserError(f"nothing is left to train on; {left_out[0] if left_out else 'the dataset is empty.'}")
+        raise UserError(f"nothing is left to train on: {left_out[0] if left_out else 'the dataset is empty.'}")
     finished = PrepareFinished(Dataset(tuple(saved), (*dataset.notes, *left_out)), tuple(pictures), tools.notes)
     record(folder, key, finished, claimed)
     yield finished
@@ -92,7 +93,7 @@ def prepare(dataset: Dataset, config: PrepareConfig, folder: str | Path, *,
 
 @dataclass(frozen=True)
 class _Tools:
-    """What is the same for all pictures."""
+    """What is the same for all images."""
 
     config: PrepareConfig
     flip: bool
@@ -112,7 +113,7 @@ def _background(text: str) -> Image.Image | str:
         return text
     if not Path(text).is_file():
         raise UserError(f"background {text!r} is neither a colour nor a file; use a name such as 'white', '#rrggbb', "
-                        "or the path of a picture.")
+                        "or the path of an image.")
     return open_image(text)
 
 
@@ -134,17 +135,17 @@ def _may_flip(dataset: Dataset, flip: str) -> tuple[bool, str]:
         with suppress(UserError):  # it is left out, and named, when its turn comes
             fronts.append(asymmetry(sample.load()))
     if not fronts:
-        return False, ("no mirror images: no caption says front view, so it cannot be measured whether the character "
-                       "is the same on both sides.")
+        return False, ("no mirror images: no caption says front view, so whether the character is the same on both "
+                       "sides cannot be measured.")
     if (measured := statistics.median(fronts)) > SYMMETRIC:
-        return False, (f"no mirror images: seen from the front, left and right differ ({measured:.2f}, symmetric ones "
-                       f"up to {SYMMETRIC}).")
+        return False, (f"no mirror images: seen from the front, left and right differ by {measured:.2f}; symmetric "
+                       f"characters differ by up to {SYMMETRIC}.")
     return True, ""
 
 
 @dataclass
 class _Work:
-    """One picture being prepared."""
+    """One image being prepared."""
 
     image: Image.Image
     mask: Image.Image | None
@@ -163,7 +164,8 @@ def _prepare_one(sample: Sample, name: str, tools: _Tools, folder: Path) -> tupl
         work.done.append("colours matched")
     _crop(work, subject, tools.config)
     _resize(work, tools.config)
-    items = [(work.image, work.caption, {"name": name, "parent": sample.parent, "box": list(work.box)})]
+    items: list[tuple[Image.Image, str, dict[str, Any]]] = [
+        (work.image, work.caption, {"name": name, "parent": sample.parent, "box": list(work.box)})]
     masks = [work.mask]
     if tools.flip:
         meta = {**items[0][2], "name": f"{name}{FLIPPED}", "flip": True}
@@ -183,7 +185,7 @@ def _replace_background(work: _Work, tools: _Tools) -> None:
     if not tools.background:
         return
     if work.mask is None:
-        work.done.append("background left: it has no mask")
+        work.done.append("background left unchanged, because it has no mask")
         return
     work.image = on_background(work.image, work.mask, tools.background)
     work.caption = replace_background_tags(work.caption, tools.config.background_tag)
@@ -196,7 +198,7 @@ def _crop(work: _Work, subject: Box, config: PrepareConfig) -> None:
     bucket = square if config.shape == "square" else suitable_bucket(size, subject, config.subject, config.side, step)
     aspect = bucket[0] / bucket[1]
     if config.crop == "subject":
-        # Closer than the bucket has pixels, what is gained in size is lost in sharpness.
+        # If the frame has fewer pixels than the bucket, the subject gains size but loses sharpness.
         frame = frame_subject(size, subject, config.subject, aspect, 0 if config.upscale else bucket[0])
     elif config.shape == "square":
         frame = largest_frame(size, subject, aspect)
@@ -215,7 +217,7 @@ def _crop(work: _Work, subject: Box, config: PrepareConfig) -> None:
 
 
 def _resize(work: _Work, config: PrepareConfig) -> None:
-    """To the bucket, what overhangs being cut off evenly."""
+    """Resize to the bucket; what overhangs is cut off evenly."""
     step = get_family(config.family).bucket_step
     size = trained_size(work.image.size, config.side, step, config.shape == "square", config.upscale)
     scale = max(size[0] / work.image.width, size[1] / work.image.height)
@@ -236,7 +238,7 @@ def _resize(work: _Work, config: PrepareConfig) -> None:
 
 
 def _unique_names(dataset: Dataset) -> Sequence[str]:
-    """A file name for each sample: its own, numbered where several have it (the crops of one picture, say)."""
+    """A file name for each sample: its own, with a number if several have it (such as the crops of one image)."""
     used: set[str] = set()
     names = []
     for sample in dataset:

@@ -1,6 +1,7 @@
-"""The folder of a preparation: what it was made from, what is claimed in it, and what became of each picture.
+"""The folder of a preparation: its sources, the files that belong to it, and what was done to each image.
 
-`prepared.json` is what tells a prepared folder from other people's pictures, also one that was stopped half way.
+`prepared.json` marks a folder as prepared, even if the preparation was stopped half way; without it, the images in a
+folder are the user's own.
 """
 
 from __future__ import annotations
@@ -33,24 +34,25 @@ FLIPS = {"never": "no mirror images", "symmetric": "mirror images unless the cha
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareConfig:
-    """What is done to each picture, in this order: background, colours, crop, resize, mirror image.
+    """What is done to each image, in this order: background, colours, crop, resize, mirror image.
 
     Attributes:
         family: the model family to be trained, a key of `FAMILIES`.
-        resolution: side in pixels of the square it is trained at; None: the family's own.
-        crop: a key of `CROPS`. The subject is where the mask is, else what stands out.
-        subject: least and most share of the frame's area that the subject's box shall fill (seed guide 001: 40-60 %).
+        resolution: side in pixels of the square to train at; None: the family's own.
+        crop: a key of `CROPS`. The subject is where the mask is, or else what stands out.
+        subject: smallest and largest share of the frame's area that the subject's box should fill (seed guide 001:
+            40-60 %).
         shape: a key of `SHAPES`.
-        upscale: whether pictures below the resolution are enlarged; else they keep their pixels, in a smaller bucket.
-        reference: a picture whose colours all are matched to; "" leaves them.
+        upscale: enlarge images below the resolution; otherwise they keep their pixels, in a smaller bucket.
+        reference: an image whose colours all others are matched to; "": none.
         strength: how far colours are matched, 0..1.
-        background: what is put behind masked subjects: a colour, or a picture's path; "" leaves what is there.
-        background_tag: what the captions then say of it; "" says nothing.
+        background: what to put behind masked subjects: a colour, or an image's path; "" keeps the background.
+        background_tag: the tag that captions then get for it; "": none.
         flip: a key of `FLIPS`.
-        alpha_masks: whether transparent pictures without a mask take their alpha channel for one.
-        name: of the pictures' folder, `<repeats>_<name>`.
+        alpha_masks: use transparency as the mask of images that have no mask.
+        name: second half of the images' folder, `<repeats>_<name>`.
 
-    Raises UserError for what is not valid.
+    Raises UserError for invalid values.
     """
 
     family: str = "sdxl"
@@ -79,7 +81,8 @@ class PrepareConfig:
         if not 0 <= self.strength <= 1:
             raise UserError(f"strength is {self.strength}; it must be from 0 to 1.")
         if Path(self.name).name != self.name or not self.name or self.name.startswith("."):
-            raise UserError(f"name {self.name!r} is no folder name; use one without path separators and leading dots.")
+            raise UserError(f"name {self.name!r} is not a folder name; use one without path separators and leading "
+                            "dots.")
 
     @property
     def side(self) -> int:
@@ -89,19 +92,19 @@ class PrepareConfig:
 
 RECORD = "prepared.json"
 PREPARE_VERSION = 1
-"""Raised whenever the same settings come to make other pictures."""
+"""Increased whenever the same settings produce other images."""
 FLIPPED = "_flip"
-"""Ends the name of a mirror image."""
+"""Ending of a mirror image's name."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What became of one picture.
+    """What was done to one image.
 
     Attributes:
-        source: the file it was.
-        path: the file it is now; None if it was left out.
-        done: what was done to it, or why it was left out, a phrase each.
+        source: the original file.
+        path: the prepared file; None if the image was left out.
+        done: what was done to it, or why it was left out, one phrase each.
     """
 
     source: Path
@@ -111,7 +114,7 @@ class Preparation:
     @property
     def text(self) -> str:
         """One line."""
-        return f"{self.source.name}: {'; '.join(self.done) or 'as it was'}."
+        return f"{self.source.name}: {('; '.join(self.done) or 'unchanged').rstrip('.')}."
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,9 @@ class PrepareFinished(Event):
     """The last event of a preparation that was not stopped.
 
     Attributes:
-        dataset: the prepared pictures; its notes name what was left out.
-        pictures: what became of each, mirror images not counted.
-        reused: the folder was there already, prepared from the same pictures with the same settings.
+        dataset: the prepared images; its notes name what was left out.
+        pictures: what was done to each image, without the mirror images.
+        reused: whether the folder already existed, prepared from the same images with the same settings.
     """
 
     dataset: Dataset
@@ -131,7 +134,7 @@ class PrepareFinished(Event):
 
 
 def folder_key(dataset: Dataset, config: PrepareConfig) -> str:
-    """Hash of what a prepared folder depends on: pictures, captions, masks, names, settings, files they name."""
+    """Hash of what a prepared folder depends on: images, captions, masks, names, settings, and the files these name."""
     files = [file_hash(path) for path in (config.reference, config.background) if path and Path(path).is_file()]
     pictures = [(_content(s), s.caption, s.repeats, s.parent, s.path.name) for s in dataset]
     told = json.dumps([PREPARE_VERSION, pictures, dataclasses.asdict(config), files])
@@ -141,19 +144,19 @@ def folder_key(dataset: Dataset, config: PrepareConfig) -> str:
 def _content(sample: Sample) -> str:
     try:
         return sample.content_hash + sample.mask_hash
-    except UserError as error:  # a file that is gone is told of when its turn comes
+    except UserError as error:  # a missing file is reported when its turn comes
         return str(error)
 
 
 def claim(folder: Path, stems: Sequence[str]) -> list[str]:
-    """Write down what will be written, before it is; returns the files, relative to the folder."""
+    """Record the files before they are written; returns them, relative to the folder."""
     claimed = [f"{stem}{ending}.png" for stem in stems for ending in ("", FLIPPED)]
     write_json(folder / RECORD, {"key": "", "claimed": claimed})
     return claimed
 
 
 def record(folder: Path, key: str, finished: PrepareFinished, claimed: Sequence[str]) -> None:
-    """Write down what became of each picture, so that the folder can be used again."""
+    """Record what was done to each image, so that the folder can be reused."""
     def relative(path: Path | None) -> str | None:
         return None if path is None else path.relative_to(folder).as_posix()
 
@@ -165,7 +168,7 @@ def record(folder: Path, key: str, finished: PrepareFinished, claimed: Sequence[
 
 
 def find_prepared(folder: Path, key: str) -> PrepareFinished | None:
-    """What was prepared there with this key, if all of it still is."""
+    """The preparation with this key in the folder, if all of its files still exist; else None."""
     if not (folder / RECORD).is_file():
         return None
     try:
@@ -185,11 +188,11 @@ def find_prepared(folder: Path, key: str) -> PrepareFinished | None:
 
 
 def make_room(folder: Path, dataset: Dataset) -> None:
-    """Remove what an earlier preparation wrote there. Raises UserError, before anything is removed, if the folder holds
-    other pictures or the dataset's own."""
+    """Remove what an earlier preparation wrote there. Raises UserError, before anything is removed, if the folder has
+    other images or the dataset's own."""
     home = folder.resolve()
     if inside := next((s.path for s in dataset if home in s.path.resolve().parents), None):
-        raise UserError(f"{inside.name} lies in {folder}, where the prepared pictures shall go; give another folder.")
+        raise UserError(f"{inside.name} is in {folder}, the folder for the prepared images; choose another folder.")
     claimed = set()
     if (folder / RECORD).is_file():
         paths = (folder / name for name in _read_claims(folder / RECORD))
@@ -197,7 +200,7 @@ def make_room(folder: Path, dataset: Dataset) -> None:
     found = [path for path in folder.rglob("*")
              if path.suffix.lower() in IMAGE_SUFFIXES and path.parent.name != MASKS_FOLDER]
     if others := [path for path in found if path not in claimed]:
-        raise UserError(f"{folder} holds pictures that were not prepared ({others[0].name}); give an empty folder.")
+        raise UserError(f"{folder} has images that were not prepared there ({others[0].name}); choose an empty folder.")
     for path in claimed:
         for own in (path, path.with_suffix(".txt"), path.parent / MASKS_FOLDER / path.name, path.parent / CROPS_FILE):
             own.unlink(missing_ok=True)
@@ -208,5 +211,5 @@ def make_room(folder: Path, dataset: Dataset) -> None:
 def _read_claims(path: Path) -> list[str]:
     try:
         return [str(name) for name in read_json(path)["claimed"]]
-    except (UserError, KeyError, TypeError):  # damaged: nothing is known to be ours
+    except (UserError, KeyError, TypeError):  # damaged: no file is known to be ours
         return []

@@ -1,4 +1,4 @@
-"""What preparation does to pixels: resizing, matching colours, replacing backgrounds, telling who may be mirrored."""
+"""What preparation does to pixels: it resizes, matches colours, replaces backgrounds, and tests for symmetry."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from ..pictures.images import to_image, to_tensor
 from .buckets import Size
 
 SYMMETRIC = 0.17
-"""Up to this difference of the worst block, a figure seen from the front and its mirror image pass for the same;
-measured on drawn characters with and without an odd eye or a hair-pin."""
+"""Up to this difference of the worst block, a figure seen from the front counts as the same as its mirror image;
+measured on drawn characters with and without an odd eye or a hairpin."""
 _STRETCH = (0.5, 2.0)
-"""By how much a colour match may narrow or widen the spread of a channel."""
+"""Limits of the factor by which a colour match narrows or widens the spread of a channel."""
 
 
 def resize_image(image: Image.Image, size: Size) -> Image.Image:
-    """The whole picture at (width, height), antialiased when it shrinks; RGB or L."""
+    """The whole image at (width, height), antialiased when it shrinks; RGB or L."""
     if image.size == tuple(size):
         return image
     pixels = to_tensor(image)[None]
@@ -35,7 +35,7 @@ def resize_image(image: Image.Image, size: Size) -> Image.Image:
 
 
 def lab_statistics(image: Image.Image, mask: Image.Image | None = None) -> Tensor:
-    """[2, 3] mean and deviation of CIELAB L*, a*, b*; of the masked part alone if there is a mask."""
+    """[2, 3] mean and standard deviation of CIELAB L*, a*, b*; only of the masked part if there is a mask."""
     lab = rgb_to_lab(to_tensor(image)[None])[0].flatten(1)
     if mask is not None:
         inside = torch.from_numpy(np.array(mask.convert("L")) >= 128).flatten()
@@ -45,13 +45,13 @@ def lab_statistics(image: Image.Image, mask: Image.Image | None = None) -> Tenso
 
 def match_colours(image: Image.Image, target: Tensor, strength: float = 1.0,
                   mask: Image.Image | None = None) -> Image.Image:
-    """The picture with its colours' mean and spread brought to those of `target` (Reinhard et al., "Color Transfer
+    """The image with its colours' mean and spread matched to those of `target` (Reinhard et al., "Color Transfer
     between Images", 2001), in CIELAB.
 
     Args:
-        target: [2, 3] of the reference, as `lab_statistics` gives it.
-        strength: 0 leaves the picture, 1 goes all the way.
-        mask: if given, its part's colours are brought there, and the rest follows.
+        target: [2, 3] of the reference, as `lab_statistics` returns it.
+        strength: 0 leaves the image unchanged, 1 matches it fully.
+        mask: if given, the colours of the masked part are matched, and the rest changes along with them.
     """
     own = lab_statistics(image, mask)
     stretch = (target[1] / own[1].clamp(min=1e-3)).clamp(*_STRETCH)
@@ -62,7 +62,7 @@ def match_colours(image: Image.Image, target: Tensor, strength: float = 1.0,
 
 
 def on_background(image: Image.Image, mask: Image.Image, background: Image.Image | str) -> Image.Image:
-    """The masked subject on a colour, or on a picture that is enlarged or cropped to cover."""
+    """The masked subject on a colour, or on an image that is resized and cropped to cover the frame."""
     if isinstance(background, str):
         ground = Image.new("RGB", image.size, background)
     else:
@@ -71,16 +71,16 @@ def on_background(image: Image.Image, mask: Image.Image, background: Image.Image
 
 
 def cover_size(image: Image.Image, size: Size) -> Image.Image:
-    """The picture's middle at (width, height)."""
+    """The middle of the image at (width, height)."""
     scale = max(size[0] / image.width, size[1] / image.height)
     wide, high = size[0] / scale, size[1] / scale
     left, top = (image.width - wide) / 2, (image.height - high) / 2
-    box = tuple(round(side) for side in (left, top, left + wide, top + high))
+    box = (round(left), round(top), round(left + wide), round(top + high))
     return resize_image(image.crop(box), size)
 
 
 def replace_background_tags(caption: str, background: str) -> str:
-    """The tags with those of the old background and light replaced by that of the new; prose stays as it is."""
+    """The tags with those of the old background and light replaced by the new background's; prose is left unchanged."""
     tags = split_tags(caption)
     if len(tags) < 2:
         return caption
@@ -90,7 +90,7 @@ def replace_background_tags(caption: str, background: str) -> str:
 
 
 def asymmetric_words(captions: Sequence[str]) -> str:
-    """The first word in captions by which a mirror image would be of someone else, "" if there is none."""
+    """The first word in captions that makes a mirror image wrong, such as an eyepatch; "" if there is none."""
     for caption in captions:
         for word in ASYMMETRIC_WORDS:
             if says(plain(caption), (word,)):
@@ -99,7 +99,7 @@ def asymmetric_words(captions: Sequence[str]) -> str:
 
 
 def asymmetry(image: Image.Image) -> float:
-    """How much the worst block of a picture differs from that of its mirror image, laid on it; 0: symmetric."""
+    """How much the worst block of an image differs from the same block of its mirror image; 0: symmetric."""
     own = fingerprint_picture(image).thumb
     return difference(own, own, WINDOWS)[1]
 

@@ -188,7 +188,8 @@ def _lokr_rank(shapes: Shapes) -> int | None:
 
 
 def _lokr_delta(roles: Roles) -> LayerDelta:
-    sides, kernel = [], ()
+    sides: list[LayerDelta] = []
+    kernel: tuple[int, ...] = ()
     for number in (1, 2):
         if f"w{number}" in roles:
             whole, kernel = roles[f"w{number}"], _kernel(roles[f"w{number}"])
@@ -234,7 +235,8 @@ KINDS = {
 
 
 def decomposed(matrix: Tensor, kernel: tuple[int, ...] = ()) -> LayerDelta:
-    """The singular value decomposition of a whole matrix, from the eigenvectors of its smaller side's Gram matrix."""
+    """The singular value decomposition of a whole matrix [out, in], from the eigenvectors of
+    its smaller side's Gram matrix."""
     wide = matrix.shape[0] <= matrix.shape[1]
     values, vectors = torch.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix)
     values, vectors = values.flip(0), vectors.flip(1)
@@ -279,7 +281,7 @@ def read_alpha_table(metadata: Mapping[str, str]) -> Callable[[str, int], float 
         part, _, path = key.partition(".")
         found = next((value for name, value in _table(settings.get(f"{part}.alpha_pattern")).items()
                       if f".{path}".endswith(f".{name.lstrip('^')}")), settings.get(f"{part}.lora_alpha"))
-        if type(found) not in (int, float) or not math.isfinite(found):
+        if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
             return None
         return found * math.sqrt(rank) if settings.get(f"{part}.use_rslora") is True else found
 
@@ -442,7 +444,8 @@ def read_header(path: Path, module_names: Iterable[str] = ()) -> LoraFile:
     path = Path(path)
     tensors, known = TensorFile(path), known_names(module_names)
     found: dict[str, dict[str, dict[str, str]]] = {}
-    ignored, vectors = [], []
+    ignored: list[str] = []
+    vectors: list[str] = []
     for key in sorted(tensors.shapes):
         module, kind, role = _key_parts(path, key, tensors.shapes[key])
         if module is None or layer_name(module, known) is None:

@@ -89,8 +89,8 @@ class TransformersEye:
             kind = AutoConfig.from_pretrained(folder, **options).model_type
             self._model = AutoModel.from_pretrained(folder, use_safetensors=True, **options).eval().to(self._device)
             processor = AutoImageProcessor.from_pretrained(folder, **options)
-            self._reads_tags = hasattr(self._model, "get_text_features")
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, **options) if self._reads_tags else None
+            reads_tags = hasattr(self._model, "get_text_features")
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, **options) if reads_tags else None
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{folder} cannot be loaded as a likeness model ({str(error).splitlines()[0]}); "
                             "give a CLIP or DINOv2 folder with safetensors weights.") from error
@@ -119,7 +119,7 @@ class TransformersEye:
 
     @torch.no_grad()
     def read_tags(self, pixels: Tensor, tags: Sequence[str]) -> Tensor | None:
-        if not self._reads_tags:
+        if self._tokenizer is None:
             return None
         texts = ["a picture", *(f"a picture of {tag}" for tag in tags)]
         tokens = self._tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self._device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from PIL import ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..captions.views import ViewPrompt
@@ -41,4 +41,8 @@ def tag_recall(pixels: Tensor, prompts: Sequence[ViewPrompt], eye: Likeness, thr
 def anchor_pixels(crops: Dataset, size: tuple[int, int]) -> Tensor:
     """The crops [A, 3, H, W] in 0..1 at (width, height), padded with the colour of their corner."""
     images = [crop.load() for crop in crops]
-    return torch.stack([to_tensor(ImageOps.pad(image, size, color=image.getpixel((0, 0)))) for image in images])
+    return torch.stack([to_tensor(ImageOps.pad(image, size, color=_corner_colour(image))) for image in images])
+
+
+def _corner_colour(image: Image.Image) -> tuple[int, ...]:
+    return tuple(image.crop((0, 0, 1, 1)).tobytes())

@@ -99,7 +99,11 @@ def trait_share(pixels: Tensor, anchors: Tensor, reference: Tensor) -> Tensor | 
 
 def robust_z(values: Tensor, reference: Tensor) -> Tensor:
     """(values - median) / (1.4826 MAD) of the reference. The spread has a floor, so that near-constant figures do not
-    explode."""
+    explode.
+
+    Args:
+        values, reference: [N] and [R]; the result is [N].
+    """
     center = reference.median()
     spread = 1.4826 * (reference - center).abs().median()
     floor = torch.maximum(0.25 * reference.std(unbiased=False), 0.02 * center.abs())

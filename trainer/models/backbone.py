@@ -1,4 +1,4 @@
-"""The contract between the training loop and a model: any denoiser behind a few verbs.
+"""The contract between the training loop and a model: any denoiser behind a few methods.
 
 `trainer/backends/diffusers.py` implements it over diffusers, `host/backbone/model.py` over ComfyUI. The loop never asks
 for a model's name.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -18,12 +19,12 @@ from .families import Family
 from .noise import NoiseSchedule
 
 Rows = Tensor | tuple[Tensor, ...]
-"""One tensor [B, ...], or where the rows' shapes differ (captions of other lengths) B tensors [1, ...]."""
+"""One tensor [B, ...], or B tensors [1, ...] if the rows' shapes differ (captions of different lengths)."""
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a network hears besides the noisy latents: named tensors, row i belonging to caption i."""
+    """What a network is conditioned on besides the noisy latents: named tensors; row i belongs to caption i."""
 
     tensors: Mapping[str, Rows]
 
@@ -67,36 +68,60 @@ def _stacked(rows: Sequence[Rows]) -> Rows:
     return tuple(single for part in parts for single in part.split(1))
 
 
+class AppliedLora(Protocol):
+    """A LoRA on a backbone's networks, as `Backbone.lora` yields it.
+
+    Attributes:
+        unmatched: names of the LoRA's modules that the model does not have.
+    """
+
+    @property
+    def unmatched(self) -> Sequence[str]: ...
+
+    def set_strength(self, strength: float) -> None:
+        """Multiply what the LoRA adds: 1 as trained, 0 nothing, negative the opposite."""
+
+
 @runtime_checkable
 class Backbone(Protocol):
     """A latent text-to-image model that can be trained.
 
     Attributes:
         network: the denoiser that adapters go into.
-        network_prefix: what its modules are called under in a LoRA file ("unet", "diffusion_model").
+        network_prefix: the prefix of its modules in a LoRA file ("unet", "diffusion_model").
         key_style: how its LoRA files name them, a key of `lora.names.KEY_STYLES`.
         text_network: the text encoders as a ModuleDict keyed by their prefixes in a LoRA file, or None if they
             cannot be trained here.
         family: facts about the model's family.
         schedule: how noise is mixed in; times t are in [0, 1], 0 clean and 1 pure noise.
         device, text_device: where the network and the text encoders compute.
-        fingerprint: a hash of the weights, by which caches and runs know the base.
+        fingerprint: a hash of the weights, by which caches and runs recognize the base.
     """
 
-    network: nn.Module
     network_prefix: str
     key_style: str
-    text_network: nn.ModuleDict | None
     family: Family
-    schedule: NoiseSchedule
-    device: torch.device
-    text_device: torch.device
+
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def text_network(self) -> nn.ModuleDict | None: ...
+
+    @property
+    def schedule(self) -> NoiseSchedule: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def text_device(self) -> torch.device: ...
 
     @property
     def fingerprint(self) -> str: ...
 
     def training(self, gradient_checkpointing: bool) -> AbstractContextManager[None]:
-        """The state the model must be in while it is trained; leaving restores what was found."""
+        """Puts the model into the state that training needs; leaving restores the state before."""
 
     def step(self) -> AbstractContextManager[None]:
         """Around every forward pass with gradients and its backward pass."""
@@ -118,10 +143,16 @@ class Backbone(Protocol):
 
     def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
                  steps: int, cfg: float, negative: str = "") -> Tensor:
-        """Pictures [B, 3, height, width] in 0..1 with the network as it stands, for previews and sweeps.
+        """Images [B, 3, height, width] in 0..1 with the network as it is, for previews and sweeps.
 
         Row i depends on prompts[i] and seeds[i] alone, not on the rest of the batch (up to rounding).
         """
 
+    def lora(self, source: str | Path, strength: float = 1.0) -> AbstractContextManager[AppliedLora]:
+        """The LoRA file applied at this strength while the block lasts; after it the model is as it was before.
+
+        Raises UserError if the file cannot be read or nothing in it fits this model.
+        """
+
     def token_count(self, caption: str) -> tuple[int, int]:
-        """(tokens of the caption, tokens the model hears), both without start and end marks."""
+        """(tokens of the caption, tokens that the model reads), both without start and end marks."""

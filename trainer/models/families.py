@@ -1,7 +1,7 @@
 """Facts about model families, one table row each. A new family is a new row.
 
-Preset figures: kohya sd-scripts, OneTrainer and ai-toolkit defaults as they stood in 2026, brought to one
-convention (alpha = rank / 2 or alpha = rank, the rate stated for that ratio); the sandbox's were measured.
+Preset figures are the defaults of kohya sd-scripts, OneTrainer and ai-toolkit as of 2026, brought to one convention
+(alpha = rank / 2 or alpha = rank, with the rate for that ratio); the sandbox's were measured.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from ..common.errors import unknown_name
 
 UNET_BLOCKS = ("down_blocks", "mid_block", "up_blocks", "input_blocks", "middle_block", "output_blocks")
-"""As diffusers and as the original UNet (LDM, sgm) call them."""
+"""Names of the blocks in diffusers and in the original UNet (LDM, sgm)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,12 +29,12 @@ class Preset:
     layers: str = "attention+mlp"
     schedule: str = "constant"
     text_encoder_learning_rate: float | None = None
-    """None leaves the text encoder alone."""
+    """None: the text encoder is not trained."""
 
 
 @dataclass(frozen=True)
 class HostModel:
-    """How the host's model of a family is told from others: its class, and settings its network was built with."""
+    """How the host's model of a family is recognized: by its class, and by settings its network was built with."""
 
     name: str
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -42,18 +42,18 @@ class HostModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """What the trainer must know of a model family.
+    """What the trainer must know about a model family.
 
     Attributes:
         objective: what the network predicts, a key of objectives.OBJECTIVES.
         latent_channels: channels of a latent.
-        bucket_step: sides of training pictures are multiples of this many pixels.
+        bucket_step: sides of training images are multiples of this many pixels.
         resolution: side in pixels of the square it was trained on.
         timestep_density, weighting: defaults, keys of the tables in objectives.py.
-        blocks: adapters go only into modules whose dotted path holds one of these names.
-        host: the host's model class; None for families that the host knows by a mark, or not at all.
-        guidance: what a guidance-distilled model is told while it is trained; None where there is no such input.
-        cfg, sample_steps: defaults for generating pictures.
+        blocks: adapters go only into modules whose dotted path contains one of these names.
+        host: the host's model class; None for families that the host recognizes by a mark, or not at all.
+        guidance: the guidance given to a guidance-distilled model while it is trained; None if it has no such input.
+        cfg, sample_steps: defaults for generating images.
         architecture: `modelspec.architecture` without the `/lora` ending.
         presets: starting settings by kind (style, character, concept).
     """
@@ -89,7 +89,7 @@ FAMILIES = {
             name="sandbox", title="Sandbox (drawn world, 64 px)", objective="v", latent_channels=4, bucket_step=8,
             resolution=64, architecture="sandbox", weighting="min_snr", cfg=3.0, sample_steps=16,
             presets=_presets(
-                # gentle on purpose: a style LoRA that is sure of its four crops draws no other view
+                # gentle on purpose: a style LoRA that is fitted closely to its four crops draws no other view
                 Preset(rank=8, alpha=8, learning_rate=1e-3, steps=100, batch_size=8, conv_rank=8, layers="all"),
                 Preset(rank=8, alpha=8, learning_rate=1.5e-3, steps=350, batch_size=8, conv_rank=8, layers="all",
                        schedule="cosine", text_encoder_learning_rate=1e-3),
@@ -174,7 +174,7 @@ GENERIC_PRESETS = _presets(
     Preset(rank=16, alpha=16, learning_rate=1e-4, steps=1000, batch_size=1),
     Preset(rank=32, alpha=32, learning_rate=1e-4, steps=2000, batch_size=1),
 )
-"""For a model that has no row here: what most tools start with."""
+"""Presets for a model that has no row here: what most tools start with."""
 
 
 def get_family(name: str) -> Family:

@@ -1,4 +1,4 @@
-"""How much signal and noise there is at a time t in [0, 1], 0 clean and 1 pure noise: x_t = alpha·x0 + sigma·noise."""
+"""How much signal and noise there is at time t in [0, 1], 0 clean and 1 pure noise: x_t = alpha·x0 + sigma·noise."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class NoiseSchedule(Protocol):
 
 @dataclass(frozen=True)
 class DiscreteSchedule:
-    """The schedule of Stable Diffusion: a table of cumulative alphas, one row a training timestep."""
+    """The schedule of Stable Diffusion: a table of cumulative alphas, one row per training timestep."""
 
     alphas_cumprod: Tensor
 
@@ -27,6 +27,7 @@ class DiscreteSchedule:
         return (t * count).long().clamp(0, count - 1)
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at times t [B], each [B] float32."""
         signal = self.alphas_cumprod.to(t.device)[self.timesteps(t)].float()
         return signal.sqrt(), (1 - signal).sqrt()
 

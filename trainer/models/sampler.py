@@ -1,10 +1,11 @@
-"""How images are sampled from a base: their size, steps and guidance, and at which size they are compared."""
+"""How images are sampled from a base: their size, steps and guidance, and the size at which they are compared."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -19,7 +20,7 @@ MEASURED_SIDE = 512
 
 @dataclass(frozen=True)
 class Sampler:
-    """How pictures are made."""
+    """How images are sampled."""
 
     width: int
     height: int
@@ -28,20 +29,20 @@ class Sampler:
 
     @classmethod
     def of(cls, backbone: Backbone, **changed: int | float | None) -> Sampler:
-        """The family's own defaults; what is given and not None takes their place."""
+        """The family's own defaults, except for values that are given and not None."""
         family = backbone.family
-        values = {"width": family.resolution, "height": family.resolution, "steps": family.sample_steps,
-                  "cfg": family.cfg}
+        values: dict[str, Any] = {"width": family.resolution, "height": family.resolution,
+                                  "steps": family.sample_steps, "cfg": family.cfg}
         return cls(**{**values, **{name: value for name, value in changed.items() if value is not None}})
 
     @property
     def batch(self) -> int:
-        """How many pictures are made at once: as many as have the area of one of 1024 pixels square, at most 16."""
+        """Number of images sampled at once: as many as fit into the area of 1024 x 1024 pixels, at most 16."""
         return min(LARGEST_BATCH, max(1, BATCH_PIXELS // (self.width * self.height)))
 
     @property
     def measured_size(self) -> tuple[int, int]:
-        """(width, height) at which its pictures are compared."""
+        """(width, height) at which its images are compared."""
         return measured_size(self.width, self.height)
 
     def pictures(self, backbone: Backbone, prompts: Sequence[str], seeds: Sequence[int]):
@@ -51,7 +52,7 @@ class Sampler:
 
 
 def measured_size(width: int, height: int) -> tuple[int, int]:
-    """(width, height) at which pictures are compared: their own, but no side longer than 512 pixels."""
+    """(width, height) at which images are compared: their own size, shrunk so that no side exceeds 512 pixels."""
     scale = min(1.0, MEASURED_SIDE / max(width, height))
     return round(width * scale), round(height * scale)
 

@@ -45,7 +45,8 @@ def content_box(rgb: Pixels) -> Box:
             both = near.depth > 0 and far.depth > 0
             box[axis] += near.depth if both or (near.plain and near.clear) else 0
             box[axis + 2] -= far.depth if both or (far.plain and far.clear) else 0
-    return tuple(box)
+    left, top, right, bottom = box
+    return left, top, right, bottom
 
 
 def _bar(lines: Pixels) -> _Bar:

@@ -78,7 +78,8 @@ def _check_box(box: Box, size: tuple[int, int]) -> Box:
     if len(box) != 4 or not (0 <= box[0] < box[2] <= size[0] and 0 <= box[1] < box[3] <= size[1]):
         raise UserError(f"crop box {tuple(box)} is not inside the image; it must be left, top, right, bottom with "
                         f"0 <= left < right <= {size[0]} and 0 <= top < bottom <= {size[1]}.")
-    return tuple(int(side) for side in box)
+    left, top, right, bottom = map(int, box)
+    return left, top, right, bottom
 
 
 def _is_new(box: Box, crops: Sequence[Crop]) -> bool:

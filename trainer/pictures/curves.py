@@ -184,7 +184,7 @@ def _draw_axes(draw: ImageDraw.ImageDraw, axes: Axes, title: str) -> None:
 
 
 def _draw_legend(draw: ImageDraw.ImageDraw, entries: Sequence[tuple[str, str]]) -> None:
-    font, right = ImageFont.load_default(12 * SCALE), AREA[2] * SCALE
+    font, right = ImageFont.load_default(12 * SCALE), float(AREA[2] * SCALE)
     for label, colour in reversed(entries):
         right -= draw.textlength(label, font)
         draw.text((right, 16 * SCALE), label, INK, font)

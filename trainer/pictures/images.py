@@ -195,7 +195,7 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         with suppress(ImageCms.PyCMSError, OSError):  # a damaged profile, or one for another mode, is ignored
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if not (image.mode == "RGB" and ImageCms.getProfileDescription(source).startswith("sRGB")):
-                image = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB")
+                image = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB") or image
     image = image.convert("RGB")
     if alpha is not None:
         image.putalpha(alpha)

@@ -68,8 +68,8 @@ def lettering(image: Image.Image) -> float | None:
     scale = min(2.0, SIDE / max(image.size))
     grey = image.convert("L")
     if scale != 1:
-        size = tuple(max(8, round(side * scale)) for side in image.size)
-        grey = grey.resize(size, Image.Resampling.BICUBIC)
+        width, height = (max(8, round(side * scale)) for side in image.size)
+        grey = grey.resize((width, height), Image.Resampling.BICUBIC)
     values = np.asarray(grey, dtype=np.float64)
     scores = [line.score for stands_out, contrast in _layers(values) if (line := _longest_line(stands_out, contrast))]
     return max(scores, default=_BIAS)
@@ -126,7 +126,7 @@ def _longest_line(mask: NDArray[np.bool_], contrast: Map) -> _Line | None:
         float(np.log(len(letters.left) / len(chain))))
 
 
-def _letter_like(parts: Components, values: Map, shape: tuple[int, int]) -> _Letters:
+def _letter_like(parts: Components, values: Map, shape: tuple[int, ...]) -> _Letters:
     """The parts with the size, slimness and even tone of letters. `values`: the contrast inside the mask, row by
     row."""
     starts = np.concatenate([[0], np.cumsum(parts.run_end - parts.run_start)[:-1]])

@@ -44,8 +44,8 @@ class Saliency:
 def find_subject(image: Image.Image) -> Saliency:
     """The maps of an RGB image. If nothing stands out, the whole image is the subject."""
     scale = WORK_SIDE / max(image.size)
-    size = tuple(max(4, round(side * scale)) for side in image.size)
-    small = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX), dtype=np.float64) / 255
+    width, height = (max(4, round(side * scale)) for side in image.size)
+    small = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BOX), dtype=np.float64) / 255
     colour = _opponent(small)
     subject = _unit(_measure_barriers(colour) * _weigh_middle(colour.shape[:2]))
     mask = _main_part(subject)

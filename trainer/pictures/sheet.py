@@ -175,8 +175,8 @@ def _axis_name(draw: ImageDraw.ImageDraw, pen: Pen, name: str, at: tuple[float, 
 
 def fit_into(picture: Image.Image, box: tuple[int, int]) -> Image.Image:
     scale = min(box[0] / picture.width, box[1] / picture.height)
-    size = tuple(max(1, round(side * scale)) for side in picture.size)
-    return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    return picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
 
 
 def compose_grid(images: Sequence[Sequence[Image.Image]], row_labels: Sequence[str] = (),

@@ -37,12 +37,20 @@ _UNSEEN = ("Cc", "Cf", "Cs")
 _ALIGN = {"left": 0.0, "centre": 0.5, "right": 1.0}
 
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
 @lru_cache(maxsize=256)
-def _font(name: str, size: int) -> ImageFont.FreeTypeFont | None:
+def _font(name: str, size: int) -> Font | None:
     try:
         return ImageFont.truetype(name, size) if name else ImageFont.load_default(size)
     except OSError:
         return None
+
+
+def _font_of(run: str, size: int) -> Font:
+    """The font of a run of `_runs`, which names none that cannot be read."""
+    return _font(run, size) or ImageFont.load_default(size)
 
 
 @lru_cache(maxsize=4096)
@@ -96,7 +104,7 @@ def _runs(text: str) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=65536)
 def _width(text: str, size: int) -> float:
-    return sum(_font(name, size).getlength(run) for name, run in _runs(text))
+    return sum(_font_of(name, size).getlength(run) for name, run in _runs(text))
 
 
 @dataclass(frozen=True)
@@ -154,6 +162,6 @@ class Pen:
         for number, line in enumerate(lines):
             x = at[0] + (width - self.width(line)) * _ALIGN[align] if width else at[0]
             for name, run in _runs(line):
-                font = _font(name, self.size)
+                font = _font_of(name, self.size)
                 draw.text((x, at[1] + number * self.line + self.size), run, ink, font, anchor="ls")
                 x += font.getlength(run)

@@ -143,8 +143,11 @@ class PairConflict:
     @property
     def only(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Names of the layers that only the first changes, and of those that only the second changes."""
-        return tuple(tuple(layer.name for layer in self.layers if layer.directions[side] and not
-                           layer.directions[1 - side]) for side in (0, 1))
+        def names(side: int) -> tuple[str, ...]:
+            return tuple(layer.name for layer in self.layers
+                         if layer.directions[side] and not layer.directions[1 - side])
+
+        return names(0), names(1)
 
     @cached_property
     def advice(self) -> PairAdvice:
@@ -252,9 +255,9 @@ def _measure_pairs(entries: Sequence[StackEntry], stack: LayerStack, tolerance: 
                 layers.append(_layer(name, stack.shape(name), (readings[first], readings[second]),
                                      (entries[first].strength_of(name), entries[second].strength_of(name))))
         progress(done, len(stack.names))
-    pairs = tuple(PairConflict(places, tuple(entries[place].name for place in places),
-                               tuple(entries[place].strength for place in places), tuple(layers), tolerance)
-                  for places, layers in found.items())
+    pairs = tuple(PairConflict((first, second), (entries[first].name, entries[second].name),
+                               (entries[first].strength, entries[second].strength), tuple(layers), tolerance)
+                  for (first, second), layers in found.items())
     facts = tuple(_facts(entry, file, size) for entry, file, size in zip(entries, stack.files, energies, strict=True))
     return ConflictReport(facts, pairs, tolerance, recommended_strengths(pairs, [entry.strength for entry in entries]),
                           stack_advice(entries), (*_notes(facts, pairs), *stack.notes))
@@ -265,7 +268,7 @@ def _layer(name: str, shape: tuple[int, int], readings: tuple[Reading | None, Re
     first, second = readings
     found = measure_overlap(first, second) if first and second else Overlap(
         first.energy if first else 0.0, second.energy if second else 0.0)
-    directions = tuple(len(reading.sizes) if reading else 0 for reading in readings)
+    directions = len(first.sizes) if first else 0, len(second.sizes) if second else 0
     return LayerConflict(name, block_of(name), shape, directions, found, strengths)
 
 

@@ -44,9 +44,9 @@ def heat_picture(heat: HeatMap, font_size: int = 16) -> Image.Image:
         pen.write(draw, [name], (MARGIN, y + pad // 2))
         for column, (value, span) in enumerate(zip(values, heat.ranges, strict=True)):
             x = left + column * pitch
-            ground = _EMPTY if value is None else choose_colour(value, span)
-            draw.rectangle([x, y, x + pitch - 2, y + height - 2], ground)
-            if value is not None:
+            ground = None if value is None else choose_colour(value, span)
+            draw.rectangle([x, y, x + pitch - 2, y + height - 2], ground or _EMPTY)
+            if value is not None and ground is not None:
                 ink = INK if sum(ground) > 380 else "white"
                 pen.write(draw, [figure_text(value)], (x, y + pad // 2), ink, pitch - 2, "centre")
     return image
@@ -57,7 +57,8 @@ def choose_colour(value: float, span: tuple[float, float]) -> tuple[int, int, in
     low, high = span
     share = min(1.0, value / high if value >= 0 else value / min(low, -1.0) if low < 0 else 0.0)
     end = HOT if value >= 0 else COLD
-    return tuple(round(calm + share * (far - calm)) for calm, far in zip(CALM, end, strict=True))
+    red, green, blue = (round(calm + share * (far - calm)) for calm, far in zip(CALM, end, strict=True))
+    return red, green, blue
 
 
 def conflict_picture(report: ConflictReport, font_size: int = 16) -> Image.Image:

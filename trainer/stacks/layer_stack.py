@@ -70,7 +70,7 @@ class LayerStack:
 
     def deltas(self, name: str, dtype: torch.dtype = torch.float64) -> tuple[LayerDelta | None, ...]:
         """What each file adds to a layer at strength 1; None for files without it. Raises UserError for NaN."""
-        return tuple(part and self._delta(file, part, dtype)
+        return tuple(None if part is None else self._delta(file, part, dtype)
                      for file, part in zip(self.files, self._parts[name], strict=True))
 
     def _delta(self, file: LoraFile, part: _Part, dtype: torch.dtype) -> LayerDelta:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -76,9 +76,10 @@ class MergeSettings:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        for what, value, valid in (("merge method", self.method, METHODS), ("preset", self.preset, WEIGHTS),
-                                   ("dtype", self.dtype, DTYPES), *(("role of a block", role, (CONTENT, STYLE, OTHER))
-                                                                    for role in self.roles.values())):
+        names: list[tuple[str, str, Collection[str]]] = [
+            ("merge method", self.method, METHODS), ("preset", self.preset, WEIGHTS), ("dtype", self.dtype, DTYPES),
+            *(("role of a block", role, (CONTENT, STYLE, OTHER)) for role in self.roles.values())]
+        for what, value, valid in names:
             if value not in valid:
                 raise unknown_name(what, value, valid)
         if self.rank is not None and (type(self.rank) is not int or not 1 <= self.rank <= MOST_RANK):
@@ -176,7 +177,7 @@ def elect(layer: Layer, density: float) -> Tensor:
     GiB there, and 0.3 GiB here.
     """
     values = [_trim(strength * change.up.float() @ change.down.float(), density) for strength, change in layer]
-    sign = sum(values).sign_()
+    sign = sum(values, torch.zeros_like(values[0])).sign_()
     total, count = torch.zeros_like(sign), torch.zeros_like(sign)
     for value in values:
         agrees = (value * sign) > 0
@@ -214,8 +215,8 @@ def compress(change: LayerDelta, rank: int) -> LayerDelta:
 
 
 def nearest(matrix: Tensor, rank: int) -> LayerDelta:
-    """The change of this rank nearest to a whole matrix. For large matrices it is nearly the nearest, by random
-    projection (Halko, Martinsson & Tropp, arXiv:0909.4061) with the same random numbers every time."""
+    """The change of this rank nearest to a whole matrix [out, in]. For large matrices it is nearly the nearest, by
+    random projection (Halko, Martinsson & Tropp, arXiv:0909.4061) with the same random numbers every time."""
     width = rank + 16
     if 4 * width > min(matrix.shape):
         u, sizes, v = torch.linalg.svd(matrix, full_matrices=False)
@@ -277,6 +278,7 @@ class _Ties(_Plan):
             return self.compress_to_rank(add(layer))
         matrix = elect(layer, self.settings.density)
         kernel = next((change.kernel for _, change in layer if change.kernel), ())
+        assert self.settings.rank is not None, "MergeSettings asks for a rank where NEEDS_RANK does"
         found = nearest(matrix, self.settings.rank)
         return (replace(found, up=found.up.double(), down=found.down.double(), kernel=kernel),
                 float(matrix.double().square().sum()))
@@ -309,12 +311,13 @@ class _NullSpace(_Plan):
                      for before, after in zip(self.before, self.after, strict=True))
 
     def merge(self, name: str, changes: Sequence[LayerDelta | None]) -> tuple[LayerDelta, float]:
-        if not all(changes) or not name.startswith(f"{DENOISER}."):
+        both = [change for change in changes if change is not None]
+        if len(both) < len(changes) or not name.startswith(f"{DENOISER}."):
             return super().merge(name, changes)
-        readings = [read_change(change) for change in changes]
+        readings = [read_change(change) for change in both]
         shares = self._shares(name, readings)
         moved = [give_way(change, other, share) for change, other, share in zip(
-            changes, reversed(readings), shares, strict=True)]
+            both, reversed(readings), shares, strict=True)]
         for side, (reading, change) in enumerate(zip(readings, moved, strict=True)):
             size = energy(change)
             if self.settings.restore_norm and size:

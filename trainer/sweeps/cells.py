@@ -28,7 +28,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors import safe_open
 
-from ..common.errors import UserError
+from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_path, file_hash, read_json, write_json
 
 VERSION = 1
@@ -139,7 +139,8 @@ class Sweep:
         """References and cells, base by base, in the order in which they are made."""
         names = [axis.name for axis in self.axes]
         base = names.index(BASE) if BASE in names else None
-        return tuple(sorted((*self.references, *self.cells), key=lambda cell: 0 if base is None else cell.at[base]))
+        return tuple(sorted((*self.references, *self.cells),
+                            key=lambda cell: 0 if base is None else cell.at[base] or 0))
 
     @cached_property
     def _by_place(self) -> dict[tuple[int | None, ...], Cell]:
@@ -165,6 +166,13 @@ class Sweep:
 
     def axis(self, name: str) -> Axis | None:
         return next((axis for axis in self.axes if axis.name == name), None)
+
+    def choices(self, name: str) -> tuple[Choice, ...]:
+        """What is on an axis. Raises UserError if the sweep does not have it."""
+        axis = self.axis(name)
+        if axis is None:
+            raise unknown_name(f"axis of sweep {self.folder.name!r}", name, [axis.name for axis in self.axes])
+        return axis.choices
 
     # -- on disk ---------------------------------------------------------------------------------------------------
 

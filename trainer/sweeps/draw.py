@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..common.events import Progress
+from ..common.events import Events, Progress
 from ..common.files import file_hash
 from ..models.backbone import Backbone
 from ..models.sampler import Sampler
@@ -29,17 +29,17 @@ def lora_sweep(folder: Path, backbone: Backbone, sampler: Sampler, files: Sequen
 
     Raises UserError for a file that is missing or not a LoRA, and for an empty axis.
     """
-    files = [Path(file) for file in files]
-    for path in files:
+    paths = [Path(file) for file in files]
+    for path in paths:
         if not path.is_file():
             raise UserError(f"there is no LoRA file at {path}; give the path of a .safetensors LoRA.")
     own_seeds = all("seed" in choice.facts for choice in prompts.choices)
-    axes = [checkpoint_axis(files), strength_axis(strengths), prompts, *([] if own_seeds else [seed_axis(seeds)])]
+    axes = [checkpoint_axis(paths), strength_axis(strengths), prompts, *([] if own_seeds else [seed_axis(seeds)])]
     return Sweep(folder, title, tuple(axes), {"base": backbone.fingerprint, **vars(sampler)}, without)
 
 
 def run_sweep(backbone: Backbone, sweep: Sweep, files: Sequence[str | Path], sampler: Sampler,
-              should_stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
+              should_stop: Callable[[], bool] = lambda: False) -> Events:
     """Make every missing cell, batch by batch, yielding progress after each.
 
     A batch that fails is tried again cell by cell. A cell that fails is marked, and the others continue. `should_stop`

@@ -49,8 +49,8 @@ def log_picture(sweep: Sweep, picture: Path, kind: str, line: str = "") -> Path 
         return None
     now = datetime.now().astimezone()
     path = _free(folder, f"{now:%Y%m%d-%H%M%S}-{sweep.folder.name}-{kind}")
-    with Image.open(picture) as image, atomic_path(path) as temp:
-        image = image.convert("RGB")
+    with Image.open(picture) as file, atomic_path(path) as temp:
+        image = file.convert("RGB")
         image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
         image.save(temp, format="WEBP", quality=88)
     entries.append({"file": path.name, "at": now.isoformat(timespec="seconds"), "sweep": sweep.folder.name,

@@ -7,7 +7,7 @@ is. Values that were not measured are None and reported as such, never guessed.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.events import Event, Progress
+from ..common.events import Event, Events, Progress
 from ..common.files import file_hash, write_json
 from ..datasets.dataset import Dataset
 from ..measures.eyes import Likeness
@@ -148,7 +148,7 @@ def pair_sweep(folder: Path, base: Axis, character: Stacked, style: Stacked, str
 
 
 def refine(sweep: Sweep, labels: tuple[str, str], *, eye: Likeness | None, training: Dataset | None = None,
-           triggers: Collection[str] = ()) -> Iterator[Event]:
+           triggers: Collection[str] = ()) -> Events:
     """Measure the cells of a `pair_sweep`, yielding progress; the last event is the Refinement.
 
     Missing and failed cells are left out, and a line says how many.
@@ -160,7 +160,7 @@ def refine(sweep: Sweep, labels: tuple[str, str], *, eye: Likeness | None, train
     Raises UserError if no cell of a pair is finished.
     """
     measure = _Measure(sweep, eye, training, triggers)
-    places = list(product(range(len(sweep.axis(STRENGTH).choices) - 1), range(len(sweep.axis(STACK).choices) - 1)))
+    places = list(product(range(len(sweep.choices(STRENGTH)) - 1), range(len(sweep.choices(STACK)) - 1)))
     pairs = []
     for done, at in enumerate(places):
         yield Progress("strengths", done, len(places))
@@ -175,7 +175,7 @@ class _Measure:
                  triggers: Collection[str]) -> None:
         self.sweep, self.eye, self.triggers, self.training = sweep, eye, triggers, training
         self.states = sweep.states()
-        character, style = len(sweep.axis(STRENGTH).choices) - 1, len(sweep.axis(STACK).choices) - 1
+        character, style = len(sweep.choices(STRENGTH)) - 1, len(sweep.choices(STACK)) - 1
         there = self._there(range(character), range(style))
         if not there:
             raise UserError(f"sweep {sweep.folder.name!r} has no finished cell of a pair to score. Run it first.")
@@ -190,9 +190,9 @@ class _Measure:
         """The finished cells at these positions, sorted by prompt and seed."""
         cells = [self.sweep.cell(strength=character, stack=style, prompt=prompt, seed=seed)
                  for character, style in product(characters, styles)
-                 for prompt in range(len(self.sweep.axis(PROMPT).choices))
-                 for seed in range(len(self.sweep.axis(SEED).choices))]
-        return [cell for cell in cells if self.states[cell.key] == "done"]
+                 for prompt in range(len(self.sweep.choices(PROMPT)))
+                 for seed in range(len(self.sweep.choices(SEED)))]
+        return [cell for cell in cells if cell is not None and self.states[cell.key] == "done"]
 
     def _pixels(self, cells: Sequence[Cell]) -> Tensor:
         return load_pixels([self.sweep.picture(cell) for cell in cells], self.size)
@@ -218,7 +218,7 @@ class _Measure:
             most = leave_one_out(self.anchors).median().item()
         elif alone is not None:
             self.anchors, most = alone, likeness_to(alone, alone).mean().item()
-        if self.anchors is not None:
+        if self.eye and self.anchors is not None:
             least = likeness_to(self.eye.embed(self._pixels(without)), self.anchors).mean().item() if without else None
             self.likeness = Scale(least, most)
 
@@ -236,7 +236,7 @@ class _Measure:
                     self._style(cells, pixels), prompt)
 
     def _identity(self, pixels: Tensor) -> float | None:
-        if self.anchors is None:
+        if self.eye is None or self.anchors is None:
             return None
         return self.likeness.likeness(likeness_to(self.eye.embed(pixels), self.anchors).mean().item())
 
@@ -289,13 +289,14 @@ def judge_pairs(pairs: Sequence[Pair], labels: tuple[str, str], eye: str = "",
     """
     places = {pair.at: pair for pair in pairs}
     pairs = tuple(replace(pair, harmonic=_harmonic(pair), even=_harmonic(_even_pair(pair, places))) for pair in pairs)
-    scored = [(index, pair) for index, pair in enumerate(pairs) if None not in (pair.identity, pair.style)]
+    scored = [(index, pair, pair.even) for index, pair in enumerate(pairs)
+              if pair.even is not None and None not in (pair.identity, pair.style)]
     if not scored:
         why = "Nothing is recommended: that needs both identity and style, and one of them was not measured."
         return Refinement(labels, eye, pairs, None, (), (why, *notes))
-    top = max(pair.even for _, pair in scored)
-    best = min((pair.character + pair.style_strength, index) for index, pair in scored if pair.even >= top - TIE)[1]
-    plateau = _plateau({pair.at: index for index, pair in scored if pair.even >= top - NEAR}, pairs[best].at)
+    top = max(even for _, _, even in scored)
+    best = min((pair.character + pair.style_strength, index) for index, pair, even in scored if even >= top - TIE)[1]
+    plateau = _plateau({pair.at: index for index, pair, even in scored if even >= top - NEAR}, pairs[best].at)
     lines = (_take(pairs[best], labels), _around([pairs[index] for index in plateau], len(pairs), labels),
              *_edges(pairs[best], pairs, labels), *notes,
              "Style was measured by colours, tones and lines." + (f" Identity was measured by {eye}." if eye else ""))
@@ -319,7 +320,8 @@ def _even_pair(pair: Pair, places: Mapping[tuple[int, int], Pair]) -> Pair:
         values = [value for value in values if value is not None]
         return None if own is None else (own + NEIGHBOURS * sum(values)) / (1 + NEIGHBOURS * len(values))
 
-    return replace(pair, **{name: mean(name) for name in FIGURES[1:]})
+    means: dict[str, Any] = {name: mean(name) for name in FIGURES[1:]}
+    return replace(pair, **means)
 
 
 def _plateau(near: Mapping[tuple[int, int], int], start: tuple[int, int]) -> tuple[int, ...]:
@@ -373,7 +375,7 @@ def _edges(best: Pair, pairs: Sequence[Pair], labels: tuple[str, str]) -> list[s
 
 def heat_maps(sweep: Sweep, refinement: Refinement) -> dict[str, HeatMap]:
     """A heat map of each measured figure, with the style's strengths as rows and the character's as columns."""
-    columns, rows = ([choice.label for choice in sweep.axis(name).choices[:-1]] for name in (STRENGTH, STACK))
+    columns, rows = ([choice.label for choice in sweep.choices(name)[:-1]] for name in (STRENGTH, STACK))
     taken = refinement.best_pair
     best = f", best {pair_text(refinement.labels, (taken.character, taken.style_strength))}" if taken else ""
     maps = {}

@@ -7,7 +7,8 @@ and reported as such, never guessed. Sources: github.com/deepghs/cyberharem (cho
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ..captions.tags import split_tags
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Progress
+from ..common.events import Event, Events, Progress
 from ..datasets.dataset import Dataset
 from ..measures import pixels as metrics
 from ..measures.eyes import Likeness
@@ -137,7 +138,7 @@ class Scored(Event):
 
 def score_sweep(sweep: Sweep, *, eye: Likeness | None, training: Dataset | None, trigger: str = "",
                 validation: Mapping[int, float] | None = None, copies: Likeness | None = None,
-                settings: ScoreSettings | None = None) -> Iterator[Event]:
+                settings: ScoreSettings | None = None) -> Events:
     """Measure a sweep's cells, yielding progress; the last event is Scored.
 
     Missing and failed cells are left out, and a note says how many.
@@ -171,9 +172,10 @@ def _groups(sweep: Sweep, states: Mapping[str, str]) -> dict[tuple[int, int, int
     names = [axis.name for axis in sweep.axes]
     found: dict[tuple[int, int, int], list[Cell]] = {}
     for cell in sweep.cells:
-        place = tuple(cell.at[names.index(name)] if name in names else 0 for name in (BASE, CHECKPOINT, STRENGTH))
+        base, checkpoint, strength = (cell.at[names.index(name)] or 0 if name in names else 0
+                                      for name in (BASE, CHECKPOINT, STRENGTH))
         if states[cell.key] == "done" and cell.facts.get("lora_sha256"):
-            found.setdefault(place, []).append(cell)
+            found.setdefault((base, checkpoint, strength), []).append(cell)
     return found
 
 
@@ -211,13 +213,13 @@ class _Measure:
 
     @cached_property
     def _training_prints(self) -> list[Print]:
-        return metrics.fingerprints(self.training)
+        return [] if self.training is None else metrics.fingerprints(self.training)
 
     def _scale(self) -> Scale:
         cells = [cell for cell in self.sweep.references if self.states[cell.key] == "done"]
         pixels = self._pixels(cells) if cells else None
         likeness = prompt = None
-        if pixels is not None and self.anchors is not None:
+        if self.eye and pixels is not None and self.anchors is not None:
             likeness = likeness_to(self.eye.embed(pixels), self.anchors).mean().item()
         if pixels is not None:
             prompt = self._prompt(pixels, cells)
@@ -227,9 +229,8 @@ class _Measure:
     def row(self, place: tuple[int, int, int], cells: Sequence[Cell]) -> ScoreRow:
         pixels = self._pixels(cells)
         facts = cells[0].facts
-        references = [self.sweep.reference(cell) for cell in cells]
-        there = all(cell and self.states[cell.key] == "done" for cell in references)
-        without = self._pixels(references) if there else None
+        references = [cell for cell in map(self.sweep.reference, cells) if cell and self.states[cell.key] == "done"]
+        without = self._pixels(references) if len(references) == len(cells) else None
         return ScoreRow(
             *place, label=self._label(place), cells=len(cells), step=facts.get("step"), epoch=facts.get("epoch"),
             lora=facts.get("lora", ""), at=facts["strength"],
@@ -247,7 +248,7 @@ class _Measure:
         return ", ".join(f"strength {label}" if name == STRENGTH else label for name, label in labels)
 
     def _likeness(self, pixels: Tensor) -> float | None:
-        if self.anchors is None:
+        if self.eye is None or self.anchors is None:
             return None
         return likeness_to(self.eye.embed(pixels), self.anchors).mean().item()
 
@@ -257,7 +258,7 @@ class _Measure:
     def _copies(self, pixels: Tensor) -> float | None:
         if self.training is None:
             return None
-        if self.copy_anchors is not None:
+        if self.copies and self.copy_anchors is not None:
             return ((self.copies.embed(pixels) @ self.copy_anchors.T).amax(1) > SSCD_COPY).float().mean().item()
         copied = copies_of(metrics.fingerprints(pixels), self._training_prints)
         return sum(copied) / len(copied)
@@ -340,11 +341,12 @@ def _score(row: ScoreRow, scale: Scale, settings: ScoreSettings) -> float | None
 
 def _gates(row: ScoreRow, lowest: float | None, settings: ScoreSettings) -> tuple[str, ...]:
     """Names of the gates that a row fails. A figure that was not measured fails none."""
+    most = math.inf if lowest is None else settings.most_validation * lowest
     checks = (
         ("copies", row.copies, lambda value: value <= settings.most_copies),
         ("burn", row.burn, lambda value: value <= settings.most_burn),
         ("diversity", row.diversity, lambda value: value >= settings.least_diversity),
-        ("validation", row.validation, lambda value: value <= settings.most_validation * lowest),
+        ("validation", row.validation, lambda value: value <= most),
     )
     return tuple(name for name, value, passes in checks if value is not None and not passes(value))
 
@@ -355,9 +357,13 @@ def _choice(rows: Sequence[ScoreRow], settings: ScoreSettings) -> int | None:
         return None
     fewest = min(len(row.gates) for _, row in scored)
     open_rows = [(index, row) for index, row in scored if len(row.gates) == fewest]
-    least = max(row.score for _, row in open_rows) - settings.tie
-    equal = [(index, row) for index, row in open_rows if row.score >= least]
+    least = max(_rating(row) for _, row in open_rows) - settings.tie
+    equal = [(index, row) for index, row in open_rows if _rating(row) >= least]
     return min(equal, key=lambda place: (place[1].step or place[1].checkpoint, abs(place[1].at - 1)))[0]
+
+
+def _rating(row: ScoreRow) -> float:
+    return -math.inf if row.score is None else row.score
 
 
 def _place(row: ScoreRow) -> int:
@@ -374,7 +380,7 @@ def _with_verdicts(rows: Sequence[ScoreRow], best: ScoreRow, settings: ScoreSett
             result.append(row)
             continue
         good = mine.checkpoint == best.checkpoint or (
-            mine.score >= best.score - settings.good and len(mine.gates) <= len(best.gates))
+            _rating(mine) >= _rating(best) - settings.good and len(mine.gates) <= len(best.gates))
         verdict = GOOD if good else UNDERTRAINED if _place(row) < _place(best) else OVERTRAINED
         result.append(replace(row, verdict=verdict, advice=_advice(verdict, row, best, rows)))
     return result

@@ -62,7 +62,7 @@ def plan_pages(sweep: Sweep, rows: str, columns: str) -> list[Page]:
                              if len(axis.choices) > 1)
         cells = [[sweep.cell(**here, **row, **column) for column in _places(across)] for row in _places(down)]
         if leads:
-            cells = [[sweep.reference(row[0]), *row] for row in cells]
+            cells = [[row[0] and sweep.reference(row[0]), *row] for row in cells]
         pages.append(Page(caption, tuple(map(tuple, cells)), _labels(down), (NO_LORA,) * leads + _labels(across),
                           rows, columns, int(leads)))
     return pages

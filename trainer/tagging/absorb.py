@@ -1,7 +1,7 @@
-"""Which tags a trigger shall come to mean: a proposal from the class of each tag and how often it occurs, to be edited.
+"""Which tags a trigger should come to mean: a proposal from each tag's class and frequency, which can be edited.
 
-For a character its traits are absorbed, never its pose, expression or background; for a style the words for styles.
-What the captions no longer name, the trigger learns (seed guide 004; science notes, section 4).
+For a character, its traits are absorbed, never its pose, expression or background; for a style, the words for styles.
+The trigger learns what the captions no longer name (seed guide 004; science notes, section 4).
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ LEAST_SHARE = 0.7
 
 @dataclass(frozen=True)
 class AbsorbPurpose:
-    """What a kind of LoRA takes into its trigger.
+    """What the trigger of a kind of LoRA absorbs.
 
     Attributes:
         absorbed: classes of tags that may be absorbed.
-        by_share: only those seen in enough pictures; else all of them.
-        deleted: classes that are noise for it.
+        by_share: absorb only tags of enough images; otherwise all of them.
+        deleted: classes that are noise for this kind.
     """
 
     absorbed: tuple[str, ...]
@@ -42,19 +42,19 @@ class AbsorbPurpose:
 
 PURPOSES: Mapping[str, AbsorbPurpose] = {
     "character": AbsorbPurpose(("identity", "outfit"), by_share=True),
-    # One mention of the style is one too many: it would share what the trigger is to learn.
+    # One mention of the style is one too many: it would share what the trigger should learn.
     "style": AbsorbPurpose(("style",), by_share=False),
 }
 
 
 @dataclass(frozen=True)
 class TagDecision:
-    """What becomes of one tag.
+    """The decision on one tag.
 
     Attributes:
-        action: keep; absorb: leave out, the trigger shall mean it; delete: leave out, it is noise.
-        tag_class: see `tag_classes.ORDER`.
-        count: captions that have it; could: captions whose view can show it.
+        action: keep; absorb: leave it out, so that the trigger means it; delete: leave it out as noise.
+        tag_class: see `captions.classes.ORDER`.
+        count: number of captions that have it; could: number of captions whose view can show it.
         reason: why, for people.
     """
 
@@ -67,13 +67,13 @@ class TagDecision:
 
     @property
     def share(self) -> float:
-        """How many of the pictures that can show it have it, 0..1."""
+        """Share of the images that have it, among those that can show it, 0..1."""
         return self.count / max(1, self.could)
 
 
 @dataclass(frozen=True)
 class AbsorbPlan:
-    """A decision on every tag of a dataset, to be read, changed, and applied."""
+    """A decision on every tag of a dataset, which can be read, changed, and applied."""
 
     purpose: str
     decisions: tuple[TagDecision, ...]
@@ -84,11 +84,11 @@ class AbsorbPlan:
 
     @property
     def absorbed(self) -> tuple[str, ...]:
-        """The tags the trigger shall come to mean; prompts of a bootstrap loop keep them, training captions do not."""
+        """The tags the trigger should come to mean; a bootstrap keeps them in prompts, but not in training captions."""
         return self.of("absorb")
 
     def change(self, actions: Mapping[str, str]) -> AbsorbPlan:
-        """The plan with other actions for some tags. Raises UserError for an action or tag that is not known."""
+        """The plan with other actions for some tags. Raises UserError for an unknown action or tag."""
         wanted = {same_tag(tag): action for tag, action in actions.items()}
         known = {same_tag(decision.tag): decision.tag for decision in self.decisions}
         for tag, action in actions.items():
@@ -102,7 +102,7 @@ class AbsorbPlan:
             for decision in self.decisions))
 
     def text(self) -> str:
-        """A line for each tag, to be edited and read back by `edit`: `absorb  fox ears  # identity, 14 of 16`."""
+        """A line for each tag, which can be edited and is read by `edit`: `absorb  fox ears  # identity, 14 of 16`."""
         width = max((len(decision.tag) for decision in self.decisions), default=0)
         lines = [f"# {self.purpose}: {', '.join(ACTIONS)}. Change the first word of a line."]
         lines += [f"{decision.action:7} {decision.tag:{width}}  # {decision.tag_class}, {decision.count} of "
@@ -110,7 +110,7 @@ class AbsorbPlan:
         return "\n".join(lines) + "\n"
 
     def edit(self, text: str) -> AbsorbPlan:
-        """The plan as an edited `text` says; tags that are not in it stay. Raises UserError with the line."""
+        """The plan with the actions of an edited `text`; other tags are unchanged. Raises UserError with the line."""
         actions = {}
         for number, line in enumerate(text.splitlines(), 1):
             words = re.split(r"\s#", line, maxsplit=1)[0].strip()
@@ -118,12 +118,12 @@ class AbsorbPlan:
                 continue
             action, _, tag = words.partition(" ")
             if action not in ACTIONS or not tag.strip():
-                raise UserError(f"line {number} is {line.strip()!r}; it must be {', '.join(ACTIONS)} and a tag.")
+                raise UserError(f"line {number} is {line.strip()!r}; it must be {', '.join(ACTIONS)}, then a tag.")
             actions[tag.strip()] = action
         return self.change(actions)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values, read back by `from_dict`."""
+        """As JSON values, for `from_dict`."""
         return {"purpose": self.purpose, "decisions": [
             {"tag": decision.tag, "action": decision.action, "class": decision.tag_class, "count": decision.count,
              "could": decision.could, "share": round(decision.share, 3), "reason": decision.reason}
@@ -131,7 +131,7 @@ class AbsorbPlan:
 
     @classmethod
     def from_dict(cls, value: Any) -> AbsorbPlan:
-        """Raises UserError if that is no plan."""
+        """The reverse of `to_dict`. Raises UserError if the value is not a plan."""
         try:
             decisions = tuple(
                 TagDecision(str(row["tag"]), str(row["action"]), str(row.get("class", "other")),
@@ -139,12 +139,12 @@ class AbsorbPlan:
                 for row in value["decisions"])
             plan = cls(str(value["purpose"]), decisions)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError("this is no absorb plan; it needs a purpose and decisions, each with tag and action "
+            raise UserError("this is not an absorb plan; it needs a purpose and decisions, each with tag and action "
                             f"({type(error).__name__}: {error}).") from error
         return plan.change({decision.tag: decision.action for decision in decisions})
 
     def save(self, path: str | Path) -> None:
-        """As JSON for programs, or, if the name ends in .txt, as `text` for people."""
+        """Write it as JSON for programs or, if the name ends in .txt, as `text` for people."""
         if Path(path).suffix == ".txt":
             atomic_write(path, self.text().encode())
         else:
@@ -152,7 +152,7 @@ class AbsorbPlan:
 
 
 def load_plan(path: str | Path, plan: AbsorbPlan) -> AbsorbPlan:
-    """`plan` with the actions of a saved one; tags the file does not name stay as proposed. Raises UserError."""
+    """`plan` with the actions of a saved one; other tags stay as proposed. Raises UserError if it cannot be read."""
     path = Path(path)
     if path.suffix == ".txt":
         try:
@@ -169,10 +169,10 @@ def propose(dataset: Dataset, purpose: str = "character", trigger: str = "", lea
             vocabulary: Vocabulary | None = None) -> AbsorbPlan:
     """What to keep, absorb and delete, from the captions of a dataset.
 
-    A tag is counted against the pictures whose view can show it: of a back view nobody wants the colour of the eyes.
+    A tag is counted among the images whose view can show it: a view from behind says nothing about the eyes.
 
     Args:
-        least_share: of those pictures must have a tag for a character's trigger to own it.
+        least_share: share of those images that must have a tag for a character's trigger to absorb it.
         vocabulary: what views hide; None: the words of booru tags and of the sandbox.
     """
     if purpose not in PURPOSES:
@@ -209,15 +209,15 @@ def _decide(tag: str, key: str, views: Sequence[_View], purpose: AbsorbPurpose, 
     count, could = sum(key in view.has for view in views), sum(view.shows(key) for view in views)
     name, share = tag_class(tag), count / max(1, could)
     if name in purpose.deleted:
-        action, reason = "delete", "says nothing of what is shown"
+        action, reason = "delete", "says nothing about what is shown"
     elif name not in purpose.absorbed:
-        action, reason = "keep", "to be prompted for" if name != "class" else "says what it is"
+        action, reason = "keep", "to be used in prompts" if name != "class" else "says what it is"
     elif not purpose.by_share:
-        action, reason = "absorb", "what the trigger is to mean"
+        action, reason = "absorb", "what the trigger should mean"
     elif share >= least_share:
-        action, reason = "absorb", f"in {share:.0%} of the pictures that can show it"
+        action, reason = "absorb", f"in {share:.0%} of the images that can show it"
     else:
-        action, reason = "keep", f"in {share:.0%} only, so it varies"
+        action, reason = "keep", f"in only {share:.0%}, so it varies"
     return TagDecision(tag, action, name, count, could, reason)
 
 
@@ -226,5 +226,5 @@ def apply_plan(dataset: Dataset, plan: AbsorbPlan) -> tuple[Dataset, CaptionDiff
     gone = (*plan.absorbed, *plan.of("delete"))
     after = dataset.with_captions(lambda caption: join_tags(absorb(split_tags(caption), gone)))
     empty = sum(not sample.caption for sample in after)
-    notes = [f"{empty} captions are empty now; add the trigger, or keep a tag."] if empty else []
+    notes = [f"{empty} captions are now empty; add the trigger, or keep a tag."] if empty else []
     return after, CaptionDiff.between(dataset, after, notes=notes)

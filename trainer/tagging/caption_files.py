@@ -1,39 +1,39 @@
-"""Captions in files beside the pictures: writing them, and telling which pictures have none."""
+"""Captions in files beside the images: writes them, and finds the images that have none."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..common.errors import UserError
-from ..common.events import Event, Progress
+from ..common.events import Events, Progress
 from ..common.files import atomic_write
 from ..datasets.dataset import CAPTION_SUFFIXES, Dataset, Sample
 
 _EVERY = 50
-"""Files between two events: one for each would take longer than the writing."""
+"""Number of files between two events: an event for each would take longer than the writing."""
 
 
 def has_caption_file(sample: Sample) -> bool:
-    """Whether a caption lies beside the picture, even an empty one."""
+    """Whether there is a caption file beside the image, even an empty one."""
     return any(sample.path.with_suffix(suffix).is_file() for suffix in CAPTION_SUFFIXES)
 
 
 def without_folder_names(dataset: Dataset) -> Dataset:
-    """The dataset with the captions of their own files only: `load_folder` lends a picture without one the name of its
-    folder (kohya's `10_name`), which is no reason not to tag it."""
+    """The dataset with only the captions from files: `load_folder` gives an image without one the name of its folder
+    (kohya's `10_name`), which is no reason not to tag it."""
     return Dataset(tuple(sample if has_caption_file(sample) else replace(sample, caption="") for sample in dataset),
                    dataset.notes)
 
 
-def write_captions(dataset: Dataset, before: Dataset | None = None) -> Iterator[Event]:
-    """Write each caption as a .txt beside its picture, yielding Progress now and then.
+def write_captions(dataset: Dataset, before: Dataset | None = None) -> Events:
+    """Write each caption as a .txt beside its image, yielding Progress now and then.
 
     Args:
-        before: the same samples as they were read; only what differs from it is written.
+        before: the same samples as they were read; only captions that differ from it are written.
 
     Raises:
-        UserError: a folder that cannot be written to, or two samples of one picture with captions that differ.
+        UserError: a folder that cannot be written to, or two samples of one image with different captions.
     """
     pairs = list(zip(dataset, before or [None] * len(dataset), strict=True))
     changed = [new for new, old in pairs if old is None or new.caption != old.caption]
@@ -47,7 +47,7 @@ def write_captions(dataset: Dataset, before: Dataset | None = None) -> Iterator[
 def _refuse_two_captions(samples: Sequence[Sample]) -> None:
     captions: dict[object, str] = {}
     for sample in samples:
-        path = sample.path.with_suffix(".txt")  # a.png and a.jpg have one file for both
+        path = sample.path.with_suffix(".txt")  # a.png and a.jpg share one file
         if captions.setdefault(path, sample.caption) != sample.caption:
             raise UserError(f"{path} would have to hold two captions, {captions[path][:40]!r} and "
-                            f"{sample.caption[:40]!r}. Give the pictures names of their own.")
+                            f"{sample.caption[:40]!r}. Give each image a different name.")

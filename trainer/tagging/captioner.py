@@ -1,14 +1,14 @@
-"""Prose captions, for bases that read sentences (Flux and its like), by a local image-to-text folder of transformers.
+"""Prose captions, for bases that read sentences (such as Flux), by a local image-to-text folder of transformers.
 
-Florence-2, BLIP, GIT, and whatever follows instructions about a picture (LLaVA, JoyCaption, Qwen-VL …): how each is
-asked is a row of a table. Nothing is downloaded, and code that a folder brings is not run.
+Florence-2, BLIP, GIT, and any model that follows instructions about an image (LLaVA, JoyCaption, Qwen-VL …): how each
+is asked is a row of a table. Nothing is downloaded, and a folder's own code is not run.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from PIL import Image
 
 from ..captions.tags import add_trigger, join_tags, split_tags
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Progress, Warned
+from ..common.events import Event, Events, Progress, Warned
 from ..datasets.dataset import Dataset, Sample
 
 DETAILS = ("short", "normal", "long")
@@ -30,9 +30,9 @@ class Asking:
     """How a kind of model is asked for a caption.
 
     Attributes:
-        prompts: what it is told for each of DETAILS; "" nothing.
-        own_prompt: whether it understands a prompt of the user's.
-        chat: the prompt is put into the model's own form of conversation.
+        prompts: the prompt for each of DETAILS; "": none.
+        own_prompt: whether it understands the user's own prompt.
+        chat: whether the prompt is put into the model's own chat template.
     """
 
     prompts: tuple[str, str, str] = ("", "", "")
@@ -53,7 +53,7 @@ CHAT = Asking(("Describe this picture in one short sentence.",
                "and where.",
                "Describe this picture in detail, in one paragraph: subject, clothing, pose, expression, framing, "
                "light, background and style."), chat=True)
-"""For every other model that has a form of conversation."""
+"""For every other model that has a chat template."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +62,8 @@ class ProseChoice:
 
     Attributes:
         detail: one of DETAILS.
-        prompt: instead of the table's, where the model understands one.
-        most_tokens: a caption's length at most; a sentence it cuts is left out.
+        prompt: used instead of the table's, if the model understands one.
+        most_tokens: maximum length of a caption; a sentence that this cuts short is left out.
         beams: 1: the likeliest word each time; more: search for the likeliest sentence.
         tidy: leave out openings such as "The image shows".
     """
@@ -89,8 +89,8 @@ class Captioner:
         device, dtype: default to the GPU in float16, or the CPU in float32.
 
     Raises:
-        UserError: no such folder, no model of this kind, weights that are not safetensors, or one that needs its own
-            code.
+        UserError: there is no such folder, it is not a model of this kind, its weights are not safetensors, or it
+            needs its own code.
     """
 
     def __init__(self, folder: str | Path, device: str | None = None, dtype: torch.dtype | None = None) -> None:
@@ -105,8 +105,8 @@ class Captioner:
             self.kind, self._model, self._processor = _load(folder, self._dtype)
         except Exception as error:  # transformers raises nearly anything on folders it does not know
             raise UserError(f"{folder} cannot be loaded as a captioner ({_first_line(error)}). It must be an "
-                            "image-to-text model with safetensors weights that transformers knows by itself; of "
-                            "Florence-2 take florence-community's.") from error
+                            "image-to-text model with safetensors weights that transformers supports by itself; for "
+                            "Florence-2, use florence-community's.") from error
         self._model = self._model.eval().requires_grad_(False).to(self.device)
         chat = bool(getattr(self._processor, "chat_template", None))
         self.asking = ASKINGS.get(self.kind) or (CHAT if chat else Asking())
@@ -116,7 +116,7 @@ class Captioner:
 
     @torch.inference_mode()
     def captions(self, pictures: Sequence[Image.Image], choice: ProseChoice | None = None) -> list[str]:
-        """A caption of each RGB picture, in one line."""
+        """A caption for each RGB image, on one line."""
         choice = choice or ProseChoice()
         if not pictures:
             return []
@@ -133,9 +133,9 @@ class Captioner:
         return [tidy_caption(text, choice.tidy) for text in texts]
 
     def prompt(self, choice: ProseChoice) -> str:
-        """What the model is told. Raises UserError for a prompt it would not understand."""
+        """The prompt given to the model. Raises UserError for a prompt it would not understand."""
         if choice.prompt and not self.asking.own_prompt:
-            raise UserError(f"captioner {self.name} ({self.kind}) takes no prompt of yours; leave it out and choose "
+            raise UserError(f"captioner {self.name} ({self.kind}) does not follow a prompt; leave it out and choose "
                             f"the detail: {', '.join(DETAILS)}.")
         return choice.prompt or self.asking.prompts[DETAILS.index(choice.detail)]
 
@@ -145,7 +145,7 @@ class Captioner:
             prompt = self._processor.apply_chat_template(turn, add_generation_prompt=True)
         if not prompt:
             return self._processor(images=pictures, return_tensors="pt")
-        # Some processors want a list of pictures for each text.
+        # Some processors need a list of images for each text.
         images = [[picture] for picture in pictures] if self.asking.chat else pictures
         return self._processor(images=images, text=[prompt] * len(pictures), return_tensors="pt", padding=True)
 
@@ -155,8 +155,9 @@ def _load(folder: Path, dtype: torch.dtype) -> tuple[str, Any, Any]:
 
     options = {"local_files_only": True, "trust_remote_code": False}
     kind = transformers.AutoConfig.from_pretrained(folder, **options).model_type
-    # The name up to transformers 4.
-    auto = getattr(transformers, "AutoModelForImageTextToText", None) or transformers.AutoModelForVision2Seq
+    # The second is the name up to transformers 4.
+    names = ("AutoModelForImageTextToText", "AutoModelForVision2Seq")
+    auto = next(getattr(transformers, name) for name in names if hasattr(transformers, name))
     named = "dtype" if int(transformers.__version__.partition(".")[0]) >= 5 else "torch_dtype"
     model = auto.from_pretrained(folder, use_safetensors=True, **{named: dtype}, **options)
     return kind, model, transformers.AutoProcessor.from_pretrained(folder, **options)
@@ -174,7 +175,7 @@ _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
 
 
 def tidy_caption(text: str, openings: bool = True) -> str:
-    """The caption in one line; without an opening that says nothing, and without a sentence that was cut short if a
+    """The caption on one line, without an opening that says nothing, and without a sentence that was cut short if a
     whole one comes before it."""
     text = " ".join(text.split())
     if openings and (opening := _OPENING.match(text)):
@@ -191,7 +192,7 @@ _kept_lock = threading.Lock()
 def open_captioner(name: str | Path, root: str | Path | None = None, device: str | None = None) -> Captioner:
     """The captioner in the folder of that name under `root` (`models/captioners`), or in a folder given as a Path.
 
-    The last one opened is kept. A name never leads out of `root`. Raises UserError.
+    The last one opened stays in memory. A name never leads out of `root`. Raises UserError.
     """
     folder = name if isinstance(name, Path) else _find(name, root)
     key = (str(folder), device)
@@ -203,22 +204,22 @@ def open_captioner(name: str | Path, root: str | Path | None = None, device: str
 
 
 def release_captioner() -> None:
-    """Forget the kept captioner, so that its memory is free once nothing else holds it."""
+    """Drop the captioner that was opened last, so that its memory is free once nothing else holds it."""
     with _kept_lock:
         _kept.clear()
 
 
 def installed_captioners(root: str | Path) -> tuple[str, ...]:
-    """The names of the folders under `root` that hold a model of transformers, in order."""
+    """The names of the folders under `root` that hold a transformers model, in order."""
     root = Path(root)
     return tuple(sorted((path.parent.name for path in root.glob("*/config.json")), key=str.casefold))
 
 
 def _find(name: str, root: str | Path | None) -> Path:
     there = installed_captioners(root) if root is not None else ()
-    if name not in there:
+    if root is None or name not in there:
         if not there:
-            raise UserError(f"there is no captioner {name!r}: {root} holds none. Put an image-to-text folder of "
+            raise UserError(f"there is no captioner {name!r}: {root} has none. Put an image-to-text folder of "
                             "transformers there, such as BLIP or Florence-2.")
         raise unknown_name(f"captioner (in {root})", name, there)
     return Path(root) / name
@@ -239,32 +240,32 @@ MERGES: Mapping[str, Callable[[str, str], str]] = {
     "replace": lambda old, prose: prose, "tags first": _tags_first, "prose first": _prose_first,
     "keep": lambda old, prose: old or prose,
 }
-"""What becomes of a caption (mostly tags) that is there already, by name."""
+"""What happens to an existing caption (mostly tags), by name."""
 
 
 def with_trigger(prose: str, trigger: str) -> str:
-    """The caption with the trigger before it, unless it begins with it."""
+    """The caption with the trigger before it, unless it already begins with it."""
     return join_tags(add_trigger(split_tags(prose), trigger)) if trigger else prose
 
 
 @dataclass(frozen=True)
 class DatasetCaptioned(Event):
-    """The last event of `caption_dataset`: the samples with their new captions, and the prose of each (None where the
-    captioner was not asked, or the picture could not be read)."""
+    """The last event of `caption_dataset`: the samples with their new captions, and the prose for each (None if the
+    captioner was not asked, or the image could not be read)."""
 
     dataset: Dataset
     prose: tuple[str | None, ...]
 
 
 def caption_dataset(dataset: Dataset, captioner: Captioner, choice: ProseChoice | None = None, merge: str = "replace",
-                    trigger: str = "", batch: int = BATCH) -> Iterator[Event]:
+                    trigger: str = "", batch: int = BATCH) -> Events:
     """Caption every sample, yielding Progress after each batch; the last event is DatasetCaptioned.
 
-    Closing the iterator cancels. A picture that cannot be read keeps its caption, and a Warned names it.
+    Closing the iterator cancels. An image that cannot be read keeps its caption, and a Warned names it.
 
     Args:
-        merge: a key of MERGES; `keep` asks only for pictures without a caption.
-        trigger: put before each new caption.
+        merge: a key of MERGES; `keep` asks only for images without a caption.
+        trigger: word to put before each new caption.
     """
     if merge not in MERGES:
         raise unknown_name("way to merge captions", merge, MERGES)

@@ -1,4 +1,4 @@
-"""From a tagger's scores to the tags of a picture: thresholds by category, MCut, the rating, underscores."""
+"""From a tagger's scores to the tags of an image: thresholds by category, MCut, the rating, underscores."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..common.errors import UserError, unknown_name
 from .labels import CATEGORIES, Label
 
 LEAST_CHARACTER = 0.15
-"""MCut takes no character below this, because most pictures show none that the tagger knows."""
+"""MCut chooses no character below this score, because most images show none that the tagger knows."""
 RATINGS = ("none", "first", "last")
 
 
 @dataclass(frozen=True)
 class ScoredTag:
-    """A tag as it is to be written, its category, and how sure the tagger is (0..1)."""
+    """A tag as it will be written, its category, and how certain the tagger is (0..1)."""
 
     name: str
     category: str
@@ -28,11 +28,11 @@ class ScoredTag:
 
 @dataclass(frozen=True)
 class PictureTags:
-    """What a tagger says of one picture.
+    """A tagger's result for one image.
 
     Attributes:
-        tags: those chosen: characters first, then the others, each from the surest on.
-        rating: the likeliest rating, chosen or not; None if the tagger gives none.
+        tags: the chosen tags: characters first, then the others, in each group the most certain first.
+        rating: the likeliest rating, whether it was chosen or not; None if the tagger gives none.
     """
 
     tags: tuple[ScoredTag, ...]
@@ -48,7 +48,7 @@ class PictureTags:
 
     @property
     def scores(self) -> dict[str, float]:
-        """Score by tag, keyed as tags are compared (`captions.same_tag`)."""
+        """Score by tag, keyed as tags are compared (`captions.tags.same_tag`)."""
         return {same_tag(tag.name): tag.score for tag in self.tags}
 
 
@@ -57,14 +57,15 @@ class TagChoice:
     """Which of a tagger's tags become the caption.
 
     Attributes:
-        general, character: least score of a tag; None: as the model's makers say. Other categories go by `general`.
-        mcut: instead of thresholds, cut each category at the widest gap between two scores that follow each other
+        general, character: lowest score of a tag; None: what the model's makers recommend. Other categories use
+            `general`.
+        mcut: instead of thresholds, cut each category at the widest gap between two successive scores
             (Largeron et al., 2012).
-        categories: those that are written, beside the rating.
-        rating: whether the rating becomes a tag: none, first, or last.
-        underscores: write `long_hair` rather than `long hair`.
-        blacklist: tags never written.
-        most: at most so many tags, the surest; 0: all.
+        categories: the categories that are written, beside the rating.
+        rating: place of the rating among the tags: none, first, or last.
+        underscores: write `long_hair` instead of `long hair`.
+        blacklist: tags that are never written.
+        most: maximum number of tags, the most certain ones; 0: no limit.
     """
 
     general: float | None = None
@@ -91,7 +92,7 @@ class TagChoice:
 
 
 def mcut(scores: np.ndarray) -> float:
-    """The middle of the widest gap between two scores that follow each other; infinite if none stands out."""
+    """The middle of the widest gap between two successive scores; infinite if no score stands out."""
     ordered = np.sort(np.asarray(scores, dtype=np.float64))[::-1]
     gaps = ordered[:-1] - ordered[1:]
     if not len(gaps) or gaps.max() <= 0:
@@ -101,7 +102,7 @@ def mcut(scores: np.ndarray) -> float:
 
 
 class Chooser:
-    """A choice made ready for one tagger's labels, for many pictures."""
+    """A choice prepared for one tagger's labels, for many images."""
 
     def __init__(self, labels: Sequence[Label], choice: TagChoice, defaults: Mapping[str, float]) -> None:
         """`defaults`: the model's own threshold of each category."""
@@ -114,16 +115,16 @@ class Chooser:
             for category in CATEGORIES}
 
     def threshold(self, category: str, scores: np.ndarray) -> float:
-        """Least score of a tag of the category, given the scores of all of them."""
+        """Lowest score of a tag of the category, given the scores of all its tags."""
         if self.choice.mcut:
             return max(mcut(scores), LEAST_CHARACTER) if category == "character" else mcut(scores)
         own = self.choice.character if category == "character" else self.choice.general
         return self.defaults[category] if own is None else own
 
     def choose(self, scores: np.ndarray) -> PictureTags:
-        """The tags of one picture from its scores [L] in 0..1, in the order of the labels."""
+        """The tags of one image from its scores [L] in 0..1, in the order of the labels."""
         tags: list[ScoredTag] = []
-        # A picture has one rating, so it is never a matter of a threshold.
+        # An image has exactly one rating, so no threshold decides it.
         for category in sorted(set(self.choice.categories) - {"rating"}, key=_rank):
             tags += self._category(category, scores)
         if self.choice.most:
@@ -137,7 +138,7 @@ class Chooser:
     def _category(self, category: str, scores: np.ndarray) -> list[ScoredTag]:
         places = self.places[category]
         own = scores[places]
-        # Compared as the model's own numbers are: 0.35 in float32 is a little above 0.35.
+        # Compared in the model's own precision: 0.35 in float32 is a little above 0.35.
         kept = places[own >= np.asarray(self.threshold(category, own), dtype=own.dtype)] if len(places) else places
         surest_first = kept[np.argsort(-scores[kept], kind="stable")]
         return [ScoredTag(self.written[i], category, float(scores[i])) for i in surest_first]

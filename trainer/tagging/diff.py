@@ -1,4 +1,4 @@
-"""What an edit did to the captions of a dataset: before and after, picture by picture, as text or JSON."""
+"""What an edit did to the captions of a dataset: before and after, image by image, as text or JSON."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MOST_LINES = 200
 
 @dataclass(frozen=True)
 class CaptionChange:
-    """One picture's caption, before and after.
+    """One image's caption, before and after.
 
     Attributes:
-        cut: tags that were dropped because the caption was too long, the least sure first; they are in `removed` too.
+        cut: tags that were dropped because the caption was too long, the least certain first; `removed` has them too.
     """
 
     path: Path
@@ -43,7 +43,7 @@ def _list_missing(there: str, here: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class CaptionDiff:
-    """The captions that changed, in the order of the dataset, of `pictures` in all; and notes for the user."""
+    """The captions that changed, in the order of the dataset, out of `pictures` images; and notes for the user."""
 
     changes: tuple[CaptionChange, ...]
     pictures: int
@@ -62,13 +62,13 @@ class CaptionDiff:
         return cls(tuple(changes), len(before), tuple(notes))
 
     def counts(self) -> tuple[dict[str, int], dict[str, int]]:
-        """(added, removed): tag -> in how many pictures, most first."""
+        """(added, removed): number of images by tag, most first."""
         added = Counter(same_tag(tag) for change in self.changes for tag in change.added)
         removed = Counter(same_tag(tag) for change in self.changes for tag in change.removed)
         return dict(added.most_common()), dict(removed.most_common())
 
     def text(self, most: int = MOST_LINES) -> str:
-        """For people: the sums, then `- before` and `+ after` of at most `most` pictures."""
+        """For people: the totals, then `- before` and `+ after` for at most `most` images."""
         lines = [f"{len(self.changes)} of {self.pictures} captions changed"]
         for sign, counts in zip("+-", self.counts(), strict=True):
             lines += [f"{sign} {tag}: {count}" for tag, count in list(counts.items())[:20]]

@@ -1,5 +1,5 @@
-"""Editing captions tag by tag: one edit is a value, `TagEdits`, applied to a dataset's captions in the order of its
-fields, and the result comes with a diff. Sentences are cut at their commas as tags are, so do not sort those.
+"""Edits captions tag by tag: an edit is a value, `TagEdits`, whose fields are applied to a dataset's captions in their
+order, and the result comes with a diff. Sentences are split at their commas as tags are, so do not sort them.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from .diff import CaptionDiff
 UNDERSCORES: Mapping[str, Callable[[str], str]] = {
     "keep": lambda tag: tag, "blanks": spaced, "underscores": underscored,
 }
-"""How blanks within a tag are written, by name."""
+"""How spaces within a tag are written, by name."""
 TOKEN_BUDGETS = (75, 150, 225)
 """One, two and three chunks of a CLIP text encoder, without their start and end marks."""
 TokenCount = Callable[[str], Any]
-"""caption → its tokens, or (its tokens, those the model hears) as `Backbone.token_count`."""
+"""caption → its tokens, or (its tokens, those that the model reads) as `Backbone.token_count` returns them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TagEdits:
-    """What is to be done to captions. What is left out leaves them as they are.
+    """What to do to captions. The defaults leave them unchanged.
 
     Attributes:
-        underscores: how blanks within tags are written: keep, blanks, or underscores.
-        aliases: bring the names of one tag to one.
-        replace: (tag, what to write for it; "" removes it), whole tags only.
-        patterns: (regular expression, replacement), on each tag by itself, whatever its case.
+        underscores: how to write spaces within tags: keep, blanks, or underscores.
+        aliases: replace other names of a tag by its usual one.
+        replace: (tag, what to write instead; "" removes it), whole tags only.
+        patterns: (regular expression, replacement), applied to each tag by itself, whatever its case.
         remove: tags to leave out.
-        blacklist: the same, with * for anything: `*background`.
-        implications: tags that another tag says already: off, drop them, or add those that are missing.
-        add: tags each caption gets, behind the others unless `order` says otherwise.
-        add_first: put them before the others instead, also those that are there already.
-        deduplicate: each tag once.
-        order: sort by class: see `tag_classes.ORDER`; within a class the surest first, else as they were.
-        trigger: put first.
-        token_budget: drop the least sure tags until the caption has no more tokens than this; 0: any length.
+        blacklist: tags to leave out, with * for anything: `*background`.
+        implications: what to do with tags that another tag implies: off, drop them, or add those that are missing.
+        add: tags to add to each caption, behind the others unless `order` says otherwise.
+        add_first: put added tags before the others instead, even if the caption already has them.
+        deduplicate: keep each tag only once.
+        order: sort by class, see `captions.classes.ORDER`; within a class the most certain first, or else as they were.
+        trigger: word to put first.
+        token_budget: drop the least certain tags until the caption has no more tokens than this; 0: no limit.
         rules: the aliases and implications.
     """
 
@@ -66,7 +66,7 @@ class TagEdits:
 
     def __post_init__(self) -> None:
         if self.underscores not in UNDERSCORES:
-            raise unknown_name("way to write blanks", self.underscores, UNDERSCORES)
+            raise unknown_name("way to write spaces", self.underscores, UNDERSCORES)
         if self.implications not in MODES:
             raise unknown_name("use of implications", self.implications, MODES)
         if self.token_budget < 0:
@@ -76,7 +76,7 @@ class TagEdits:
 
 @dataclass(frozen=True)
 class EditedTags:
-    """A caption's tags after an edit, and what was cut because it was too long, the least sure first."""
+    """A caption's tags after an edit, and those cut because it was too long, the least certain first."""
 
     tags: tuple[str, ...]
     cut: tuple[str, ...] = ()
@@ -87,13 +87,13 @@ class EditedTags:
 
 
 class Editor:
-    """An edit made ready for many captions.
+    """An edit prepared for many captions.
 
     Args:
         token_count: needed for a `token_budget`.
 
     Raises:
-        UserError: a pattern that is wrong or could hang, or a budget without something to count with.
+        UserError: a pattern that is wrong or could hang, or a budget without a `token_count`.
     """
 
     def __init__(self, edits: TagEdits, token_count: TokenCount | None = None) -> None:
@@ -104,7 +104,7 @@ class Editor:
         self._patterns = [Replacement(pattern, template) for pattern, template in edits.patterns]
         self._replace = {same_tag(old): split_tags(new) for old, new in edits.replace}
         self._remove = {same_tag(tag) for tag in edits.remove}
-        # fnmatch writes its stars so that they cannot go back on each other.
+        # fnmatch translates its stars so that they cannot backtrack into each other.
         self._black = [compile_pattern(translate(same_tag(tag)), IGNORECASE) for tag in edits.blacklist]
         self._steps = (self._write_underscores, self._apply_aliases, self._replace_tags, self._apply_patterns,
                        self._remove_tags, self._apply_implications, self._add_tags, self._keep_first)
@@ -113,7 +113,7 @@ class Editor:
         """The edited tags.
 
         Args:
-            scores: how sure each tag is, by `same_tag`; one that is not there was written by hand, and is sure.
+            scores: how certain each tag is, by `same_tag`; a tag without a score was written by hand, and is certain.
         """
         scores = scores or {}
         found = list(tags)
@@ -168,10 +168,10 @@ class Editor:
         return distinct_tags(tags) if self.edits.deduplicate else tags
 
     def _fit_budget(self, tags: list[str], scores: Mapping[str, float]) -> EditedTags:
-        """The trigger and the class are never cut: without them the caption would be another's."""
+        """Cut the caption to the budget, but never the trigger and the class, which say whose caption it is."""
         held = {same_tag(tag) for tag in split_tags(self.edits.trigger)}
         loose = [i for i, tag in enumerate(tags) if same_tag(tag) not in held and tag_class(tag) != "class"]
-        # Of two that are as sure, the later goes first: what matters stands in front.
+        # Of two equally certain tags the later is cut first: what matters comes first.
         loose.sort(key=lambda i: (scores.get(same_tag(tags[i]), 1.0), -i))
         gone: list[int] = []
         while len(gone) < len(loose) and self._tokens([t for i, t in enumerate(tags) if i not in gone]) \
@@ -180,6 +180,7 @@ class Editor:
         return EditedTags(tuple(tag for i, tag in enumerate(tags) if i not in gone), tuple(tags[i] for i in gone))
 
     def _tokens(self, tags: list[str]) -> int:
+        assert self._count is not None, "a token_budget comes with a token_count"
         count = self._count(join_tags(tags))
         return count[0] if isinstance(count, tuple) else count
 
@@ -193,14 +194,15 @@ def edit_dataset(dataset: Dataset, edits: TagEdits, scores: Sequence[Mapping[str
     """The dataset with its captions edited, and what changed.
 
     Args:
-        scores: of each sample's tags, keyed by `captions.same_tag`, as `PictureTags.scores`; in the dataset's order.
+        scores: for each sample, in the dataset's order, the scores of its tags by `captions.tags.same_tag`, as
+            `PictureTags.scores` returns them.
         token_count: as `Backbone.token_count`; needed for a token budget.
 
     Raises:
-        UserError: see `Editor`; or scores of another dataset.
+        UserError: see `Editor`; also for scores of another dataset.
     """
     if scores is not None and len(scores) != len(dataset):
-        raise UserError(f"{len(scores)} pictures have scores, but the dataset has {len(dataset)}; tag this one again.")
+        raise UserError(f"the scores are of {len(scores)} images, but the dataset has {len(dataset)}; tag it again.")
     editor = Editor(edits, token_count)
     edited = [editor.edit(split_tags(sample.caption), own)
               for sample, own in zip(dataset, scores or [None] * len(dataset), strict=True)]
@@ -211,7 +213,7 @@ def edit_dataset(dataset: Dataset, edits: TagEdits, scores: Sequence[Mapping[str
 
 
 def _notes(dataset: Dataset, edits: TagEdits, edited: Sequence[EditedTags], editor: Editor) -> list[str]:
-    """What matched nothing, and what is still too long."""
+    """Notes on what matched nothing, and on what is still too long."""
     there = {same_tag(tag) for sample in dataset for tag in split_tags(sample.caption)}
     asked = [("remove", tag) for tag in edits.remove] + [("replace", old) for old, _ in edits.replace]
     notes = [f"no caption has {tag!r}, so there was nothing to {what}." for what, tag in asked
@@ -219,7 +221,7 @@ def _notes(dataset: Dataset, edits: TagEdits, edited: Sequence[EditedTags], edit
     if edits.token_budget:
         cut = sum(bool(result.cut) for result in edited)
         if cut:
-            notes.append(f"{cut} captions had more than {edits.token_budget} tokens; their least sure tags were cut.")
+            notes.append(f"{cut} captions had more than {edits.token_budget} tokens; the least certain tags were cut.")
         over = sum(editor._tokens(list(result.tags)) > edits.token_budget for result in edited)
         if over:
             notes.append(f"{over} captions have more than {edits.token_budget} tokens in the trigger and class alone.")

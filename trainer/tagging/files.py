@@ -1,19 +1,20 @@
-"""Where taggers lie (`models/taggers/<name>/`), what is published, and whether a file is what it should be.
+"""Where taggers are (`models/taggers/<name>/`), which ones are published, and whether a file is what it should be.
 
-Nothing is downloaded unless `download_tagger` is called. Published files are checked against their sha256; of any other
-model the sha256 is recorded at its first use, and a file that changes later is refused.
+Nothing is downloaded unless `download_tagger` is called. Published files are checked against their sha256; for any
+other model the sha256 is recorded at its first use, and a file that changes later is refused.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Progress
+from ..common.events import Events, Progress
 from ..common.files import file_hash, read_json, write_json
 
 HASHES_FILE = "hashes.json"
@@ -23,7 +24,7 @@ _WD_LABELS = ("selected_tags.csv", 308_468, "298633d94d0031d2081c0893f29c82eab7f
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """`remote`: its path in the repository; it is kept under its last part."""
+    """`remote`: its path in the repository; it is saved under the last part of it."""
 
     remote: str
     size: int
@@ -36,8 +37,8 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class PublishedTagger:
-    """A model on the Hugging Face hub, at one revision. The label file comes first, so that a folder that has its
-    model has everything."""
+    """A model on the Hugging Face hub, at one revision. The label file comes first, so a folder that has its model has
+    everything."""
 
     name: str
     repository: str
@@ -90,7 +91,7 @@ def model_file(folder: Path) -> Path:
     found = sorted(folder.glob("*.onnx")) if folder.is_dir() else []
     if len(found) == 1:
         return found[0]
-    why = f"holds {len(found)} .onnx files" if found else "holds no .onnx file" if folder.is_dir() else "is no folder"
+    why = f"has {len(found)} .onnx files" if found else "has no .onnx file" if folder.is_dir() else "is not a folder"
     raise UserError(f"{folder} {why}; a tagger is a folder with {MODEL_FILE} and its label file.")
 
 
@@ -103,28 +104,28 @@ def installed_taggers(root: str | Path) -> tuple[str, ...]:
 
 
 def find_tagger(name: str | Path, root: str | Path | None = None) -> Path:
-    """The folder of that name under `root`; a Path is taken as it is. Raises UserError with what there is.
+    """The folder of that name under `root`; a Path is used as it is. Raises UserError with the names that exist.
 
-    A str is a name, never a path: what a widget holds cannot lead out of `root`.
+    A str is a name, never a path: a widget's value cannot lead out of `root`.
     """
     if isinstance(name, Path):
         if not name.is_dir():
-            raise UserError(f"{name} is no folder; a tagger is a folder with {MODEL_FILE} and its label file.")
+            raise UserError(f"{name} is not a folder; a tagger is a folder with {MODEL_FILE} and its label file.")
         return name
     there = (*(installed_taggers(root) if root is not None else ()), "sandbox")
     if root is not None and name in there and name != "sandbox":
         return Path(root) / name
     if name in PUBLISHED:
         size = PUBLISHED[name].size / 2**30
-        raise UserError(f"tagger {name!r} is not in {root}; download it ({size:.1f} GB) by asking for it expressly, or "
-                        f"choose one that is there: {', '.join(there)}.")
+        raise UserError(f"tagger {name!r} is not in {root}; turn on the download ({size:.1f} GB), or choose one of "
+                        f"{', '.join(there)}.")
     raise unknown_name(f"tagger (in {root})", name, {*there, *PUBLISHED})
 
 
 def verify(folder: Path, files: Sequence[Path]) -> None:
-    """Refuse files that are not what was published, or, of unpublished models, what was first used from there.
+    """Refuse files that differ from the published ones or, for other models, from those that were first used.
 
-    A file's bytes are read again only if its size or time of change is not what was recorded.
+    A file's bytes are read again only if its size or modification time is not what was recorded. Raises UserError.
     """
     published = {file.name: file.sha256 for file in PUBLISHED[folder.name].files} if folder.name in PUBLISHED else {}
     recorded = _read_record(folder / HASHES_FILE)
@@ -143,37 +144,37 @@ def verify(folder: Path, files: Sequence[Path]) -> None:
             raise UserError(f"cannot read {path}: {error.strerror}.") from error
         _compare(path, current[path.name]["sha256"], published.get(path.name), known.get("sha256"))
     if current != recorded:
-        with suppress(UserError):  # a folder that cannot be written to is checked against what is published only
+        with suppress(UserError):  # a folder that cannot be written to is only checked against what is published
             write_json(folder / HASHES_FILE, {**recorded, **current})
 
 
-def _read_record(path: Path) -> dict[str, dict[str, object]]:
+def _read_record(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     value = read_json(path)
     if not isinstance(value, dict) or not all(isinstance(entry, dict) for entry in value.values()):
-        raise UserError(f"{path} is not what was written there. Delete it to take the files as they are now.")
+        raise UserError(f"{path} is damaged. Delete it to accept the files as they are now.")
     return value
 
 
 def _compare(path: Path, found: str, published: str | None, recorded: str | None) -> None:
     if published and found != published:
         raise UserError(f"{path} is not the published file (sha256 {found[:16]}…, not {published[:16]}…): it is "
-                        "damaged, or another model. Download it again, or rename the folder if the model is your own.")
+                        "damaged, or another model. Download it again, or rename the folder if it is your own model.")
     if recorded and found != recorded and not published:
         raise UserError(f"{path} has changed since it was first used (sha256 {found[:16]}…, was {recorded[:16]}…). If "
                         f"you replaced it on purpose, delete {HASHES_FILE} beside it.")
 
 
 Fetch = Callable[[str, str, str, Path], Path]
-"""(repository, revision, path in it, folder to put it under) → the file's path."""
+"""(repository, revision, path in it, folder to write to) → the file's path."""
 
 
-def download_tagger(name: str, root: str | Path, fetch: Fetch | None = None) -> Iterator[Event]:
-    """Fetch a published tagger into `root/<name>/`, yielding Progress after each file. Files that are there stay.
+def download_tagger(name: str, root: str | Path, fetch: Fetch | None = None) -> Events:
+    """Download a published tagger to `root/<name>/`, yielding Progress after each file. Existing files are kept.
 
     A file gets its final name only once its sha256 is right. `fetch` defaults to huggingface_hub.
-    Raises UserError: an unknown name, no room, no network, or a file that is not the published one.
+    Raises UserError: an unknown name, no space, no network, or a file that is not the published one.
     """
     if name not in PUBLISHED:
         raise unknown_name("published tagger", name, PUBLISHED)
@@ -187,7 +188,7 @@ def download_tagger(name: str, root: str | Path, fetch: Fetch | None = None) -> 
         if (found := file_hash(path)) != file.sha256:
             path.unlink()
             raise UserError(f"{file.remote} of {published.repository} arrived with sha256 {found[:16]}…, not "
-                            f"{file.sha256[:16]}…; it was thrown away. Try again.")
+                            f"{file.sha256[:16]}…, and was deleted. Try again.")
         folder.mkdir(parents=True, exist_ok=True)
         path.replace(folder / file.name)
         yield Progress(f"downloading {name}", number, len(published.files))
@@ -198,8 +199,8 @@ def _check_room(folder: Path, needed: int) -> None:
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = shutil.disk_usage(there).free
     if free < needed * 1.05:
-        raise UserError(f"{folder} needs {needed / 2**30:.1f} GB, {free / 2**30:.1f} GB are free there. Free some "
-                        "space, or choose another folder.")
+        raise UserError(f"{folder} needs {needed / 2**30:.1f} GB, but only {free / 2**30:.1f} GB are free there. Free "
+                        "some space, or choose another folder.")
 
 
 def _fetch(repository: str, revision: str, remote: str, folder: Path) -> Path:
@@ -213,4 +214,4 @@ def _fetch(repository: str, revision: str, remote: str, folder: Path) -> Path:
     except Exception as error:  # the hub raises types of its own libraries for each failure
         line = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
         raise UserError(f"cannot download {remote} of huggingface.co/{repository} ({line}). Check the network, or get "
-                        "it by hand and put it into a folder of the model's name.") from error
+                        "it by hand and put it into a folder with the model's name.") from error

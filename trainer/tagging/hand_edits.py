@@ -1,5 +1,5 @@
-"""Captions changed by hand: kept in a file of their own, by the pictures' content, and laid over what rules make of the
-captions. The caption files stay as they are.
+"""Captions changed by hand: saved in a file of their own by the images' content, and applied on top of the rules that
+edit the captions. The caption files are left unchanged.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ..datasets.dataset import Dataset
 
 @dataclass(frozen=True)
 class HandEdit:
-    """One picture's caption as it was when somebody changed it, and what it was changed to."""
+    """One image's caption before and after somebody changed it."""
 
     before: str
     after: str
 
     def apply_to(self, caption: str) -> str:
-        """The caption with the change. Where it has become another since (the rules have changed), the tags that were
-        taken out and put in by hand are, and the rest is as the rules say."""
+        """The caption with the change. If the caption is no longer the same (the rules have changed), the tags removed
+        and added by hand are removed and added, and the rest is as the rules say."""
         if caption == self.before:
             return self.after
         old, new = split_tags(self.before), distinct_tags(split_tags(self.after))
@@ -42,7 +42,7 @@ def _keys(tags: list[str]) -> set[str]:
 
 
 def _place(before: list[str], after: list[str], tags: list[str]) -> int:
-    """Where among the tags: behind the nearest of those it stood behind, or before one it stood before, or last."""
+    """Where to put a tag: behind the nearest tag it stood behind, or before one it stood before, or last."""
     places = {same_tag(tag): place for place, tag in enumerate(tags)}
     behind = (places[same_tag(tag)] + 1 for tag in reversed(before) if same_tag(tag) in places)
     ahead = (places[same_tag(tag)] for tag in after if same_tag(tag) in places)
@@ -57,19 +57,19 @@ class HandEdits(Revisioned):
         edits: by `Sample.content_hash`.
     """
 
-    UNREADABLE: ClassVar[str] = ("{path} holds no edited captions as they were saved there. Delete it to do without "
+    UNREADABLE: ClassVar[str] = ("{path} is damaged: it does not hold edited captions. Delete it to continue without "
                                  "them.")
 
     edits: Mapping[str, HandEdit] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same changes, whatever the revision; "" for none."""
+        """A hash that is the same for the same changes, whatever the revision; "" for none."""
         rows = sorted((picture, edit.before, edit.after) for picture, edit in self.edits.items())
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest() if rows else ""
 
     def apply_to(self, dataset: Dataset) -> tuple[Dataset, int]:
-        """(the dataset with the changes, how many captions differ by them). Raises UserError for a picture that is
+        """(the dataset with the changes, the number of captions they change). Raises UserError for an image that is
         gone."""
         if not self.edits:
             return dataset, 0
@@ -84,8 +84,8 @@ class HandEdits(Revisioned):
         """The next revision, with these captions.
 
         Args:
-            captions: picture → its new caption. One that is as the rules make it is no change any more.
-            before: picture → what the rules make of its caption.
+            captions: image → its new caption. A caption that is as the rules make it is no longer a change.
+            before: image → its caption as the rules make it.
         """
         edits = dict(self.edits)
         for picture, caption in captions.items():

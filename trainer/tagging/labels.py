@@ -1,6 +1,6 @@
-"""Label files of taggers: which tag each output stands for, and of what category.
+"""Label files of taggers: the tag that each output stands for, and its category.
 
-WD and PixAI keep them in a CSV with the columns `name` and `category` (Danbooru's numbers), cl_tagger in a JSON.
+WD and PixAI have a CSV with the columns `name` and `category` (Danbooru's numbers), cl_tagger a JSON file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Label:
     """One output of a tagger.
 
     Attributes:
-        name: the tag as the file spells it, mostly with underscores.
+        name: the tag as the file spells it, usually with underscores.
         category: one of CATEGORIES.
     """
 
@@ -36,7 +36,7 @@ class Label:
 
 
 def find_labels(folder: Path) -> Path:
-    """The label file of a tagger's folder. Raises UserError if there is none, or no telling which it is."""
+    """The label file of a tagger's folder. Raises UserError if there is none, or if it is not clear which one it is."""
     for name in READERS:
         if (folder / name).is_file():
             return folder / name
@@ -50,7 +50,7 @@ def find_labels(folder: Path) -> Path:
 
 
 def read_labels(path: Path) -> tuple[Label, ...]:
-    """The labels in the order of the outputs. Raises UserError if the file is not such a table, or damaged."""
+    """The labels in the order of the outputs. Raises UserError if the file is not a label file, or damaged."""
     reader = READERS.get(path.name) or (_read_csv if path.suffix == ".csv" else _read_json)
     try:
         labels = reader(path.read_bytes().decode("utf-8-sig"))
@@ -59,7 +59,7 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
         raise _damaged_error(path, str(error) or type(error).__name__) from error
     if not labels:
-        raise _damaged_error(path, "it names no tag")
+        raise _damaged_error(path, "it has no tags")
     return labels
 
 
@@ -69,7 +69,7 @@ def _damaged_error(path: Path, why: str) -> UserError:
 
 
 def _category(value: Any) -> str:
-    """A category by its name or Danbooru's number; one that is not known counts as general."""
+    """A category by its name or Danbooru's number; an unknown one counts as general."""
     name = str(value).strip().lower()
     name = _DANBOORU.get(name, name)
     return name if name in CATEGORIES else "general"
@@ -79,7 +79,7 @@ def _read_csv(text: str) -> tuple[Label, ...]:
     rows = csv.DictReader(io.StringIO(text, newline=""))
     missing = {"name", "category"} - set(rows.fieldnames or ())
     if missing:
-        raise ValueError(f"no column {', '.join(sorted(missing))}")
+        raise ValueError(f"it has no column {', '.join(sorted(missing))}")
     labels = []
     for row in rows:
         name = (row["name"] or "").strip()
@@ -93,7 +93,7 @@ def _read_json(text: str) -> tuple[Label, ...]:
     """cl_tagger's two forms: {"0": {"tag", "category"}}, and {"idx_to_tag": {"0": …}, "tag_to_category": {…}}."""
     table = json.loads(text)
     if not isinstance(table, Mapping):
-        raise ValueError("it holds no table")
+        raise ValueError("it is not a table")
     if "idx_to_tag" in table:
         categories = table["tag_to_category"]
         pairs = {number: (tag, categories.get(tag, "general")) for number, tag in table["idx_to_tag"].items()}
@@ -109,4 +109,4 @@ def _read_json(text: str) -> tuple[Label, ...]:
 READERS: Mapping[str, Callable[[str], tuple[Label, ...]]] = {
     "selected_tags.csv": _read_csv, "tag_mapping.json": _read_json, "model_vocabulary.json": _read_json,
 }
-"""The published models' label files by name, and what reads them."""
+"""What reads the published models' label files, by their names."""

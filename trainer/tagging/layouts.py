@@ -1,7 +1,7 @@
-"""How each family of taggers wants its pictures, and what its outputs are: a table row each.
+"""How each family of taggers takes its images, and what its outputs are: one table row each.
 
-Which row fits is read from the model's own input shape, output names and label file; a `layout.json` beside the model
-({"layout": "wd"}, or single fields such as {"order": "RGB"}) overrules that. Facts: the families' model cards.
+The row is chosen by the model's own input shape, output names and label file; a `layout.json` beside the model
+({"layout": "wd"}, or single fields such as {"order": "RGB"}) overrides that. Source: the families' model cards.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..common.errors import UserError, unknown_name
@@ -32,15 +33,15 @@ class TaggerLayout:
     """A family's conventions.
 
     Attributes:
-        axes: order of the input's axes: NHWC, or NCHW.
-        order: of the colour channels: RGB, or BGR.
-        fit: how a picture becomes square: `pad` with white, centred, or `stretch`.
+        axes: order of the input's axes: NHWC or NCHW.
+        order: order of the colour channels: RGB or BGR.
+        fit: how an image becomes square: `pad` with white, centred, or `stretch`.
         resample: the kernel it is resized with.
-        mean, std: of a channel, in 0..255; the model is given (value - mean) / std.
-        side: pixels, where the model's input does not say.
-        output: the output to read; "" is the only one, or the first whose length is that of the labels.
-        activation: what turns the output into probabilities: none, or sigmoid.
-        general, character: thresholds its makers or users settled on.
+        mean, std: values per channel, in 0..255; the model is given (value - mean) / std.
+        side: side in pixels, if the model's input does not say.
+        output: the output to read; "": the only one, or the first that is as long as the labels.
+        activation: what turns the output into probabilities: none or sigmoid.
+        general, character: thresholds that its makers or users recommend.
     """
 
     name: str
@@ -85,10 +86,10 @@ LAYOUTS: Mapping[str, TaggerLayout] = {
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What a model says of itself.
+    """What a model's file says about the model.
 
     Attributes:
-        input_shape: four axes; None where any length will do.
+        input_shape: four axes; None for an axis of any length.
         outputs: name -> length of the last axis, None where the model does not say.
         labels_file: name of its label file; labels: how many tags it names.
     """
@@ -100,9 +101,10 @@ class ModelShape:
 
     @property
     def axes(self) -> str | None:
-        """NHWC or NCHW by where the three colours are, None if that cannot be told."""
+        """NHWC or NCHW, by the axis of length 3; None if that is not clear."""
         colours = [axis for axis in (1, 3) if self.input_shape[axis] == 3]
-        return {(3,): "NHWC", (1,): "NCHW"}.get(tuple(colours))
+        names: Mapping[tuple[int, ...], str] = {(3,): "NHWC", (1,): "NCHW"}
+        return names.get(tuple(colours))
 
 
 def find_layout(shape: ModelShape, folder: Path) -> TaggerLayout:
@@ -112,22 +114,23 @@ def find_layout(shape: ModelShape, folder: Path) -> TaggerLayout:
     if not isinstance(fields, Mapping):
         raise UserError(f"{written} must hold one JSON object, such as {json.dumps({'layout': 'wd'})}.")
     fields = dict(fields)
-    name = fields.pop("layout", None) or _guess(shape)
+    given = fields.pop("layout", None)
+    name = str(given) if given else _guess(shape)
     if name not in LAYOUTS and not (name is None and "axes" in fields):
         if name is None:
-            raise UserError(f"cannot tell how {folder.name} wants its pictures (input {list(shape.input_shape)}, "
+            raise UserError(f"cannot tell how {folder.name} takes its images (input {list(shape.input_shape)}, "
                             f"outputs {', '.join(shape.outputs)}). Write {written} with "
                             f"{json.dumps({'layout': 'wd'})}; valid: {', '.join(LAYOUTS)}.")
-        raise unknown_name(f"layout in {written}", str(name), LAYOUTS)
-    layout = _overrule(LAYOUTS.get(name, TaggerLayout("own")), fields, written)
+        raise unknown_name(f"layout in {written}", name, LAYOUTS)
+    layout = _overrule(LAYOUTS.get(name or "", TaggerLayout("own")), fields, written)
     if shape.axes and layout.axes != shape.axes:
         raise UserError(f"the input of {folder.name} is {list(shape.input_shape)}, which is {shape.axes}, not "
-                        f"{layout.axes} as {written if fields or written.is_file() else 'its layout'} says. Mend it.")
+                        f"{layout.axes} as {written if fields or written.is_file() else 'its layout'} says. Fix it.")
     return _with_output(layout, shape, folder)
 
 
 def _guess(shape: ModelShape) -> str | None:
-    """By capabilities, not by the model's name: axes, kind of labels, names of outputs."""
+    """The layout's name by capabilities, not by the model's name: axes, kind of labels, names of outputs."""
     if shape.axes == "NHWC":
         return "wd"
     if shape.axes == "NCHW":
@@ -145,12 +148,13 @@ def _overrule(layout: TaggerLayout, fields: Mapping[str, Any], written: Path) ->
     for name in fields:
         if name not in known:
             raise unknown_name(f"field in {written}", name, known)
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     return dataclasses.replace(layout, **values)
 
 
 def _with_output(layout: TaggerLayout, shape: ModelShape, folder: Path) -> TaggerLayout:
-    """The layout with the output it is to read; `logits` alone stand in for `prediction`, through a sigmoid."""
+    """The layout with the output to read; if there is only `logits`, it replaces `prediction`, through a sigmoid."""
     if layout.output in shape.outputs:
         return layout
     if layout.output and "logits" in shape.outputs:
@@ -164,21 +168,22 @@ def _with_output(layout: TaggerLayout, shape: ModelShape, folder: Path) -> Tagge
 
 
 def prepare_pixels(image: Image.Image, layout: TaggerLayout, side: int) -> np.ndarray:
-    """A picture as the model wants it: [side, side, 3] or [3, side, side] float32. The picture is RGB."""
+    """An RGB image as the model's input: [side, side, 3] or [3, side, side] float32."""
     image = image.convert("RGB")
     if layout.fit == "pad":
         image = _pad_square(image)
     if image.size != (side, side):
         image = image.resize((side, side), _RESAMPLINGS[layout.resample])
-    pixels = np.asarray(image, dtype=np.float32)
+    pixels: NDArray[np.float32] = np.asarray(image, dtype=np.float32)
+    mean, std = np.array(layout.mean, np.float32), np.array(layout.std, np.float32)
     if layout.order == "BGR":
         pixels = pixels[:, :, ::-1]
-    pixels = (pixels - np.float32(layout.mean)) / np.float32(layout.std)
+    pixels = (pixels - mean) / std
     return np.ascontiguousarray(pixels.transpose(2, 0, 1) if layout.axes == "NCHW" else pixels, dtype=np.float32)
 
 
 def _pad_square(image: Image.Image) -> Image.Image:
-    """The picture in the middle of a white square; the odd pixel falls right and below."""
+    """The image in the middle of a white square; an odd pixel goes to the right and bottom."""
     side = max(image.size)
     if image.size == (side, side):
         return image
@@ -191,10 +196,11 @@ def pictures_side(shape: ModelShape, layout: TaggerLayout) -> int:
     """Pixels of the square the model is given."""
     height, width = (shape.input_shape[axis] for axis in ((1, 2) if layout.axes == "NHWC" else (2, 3)))
     if height and width and height != width:
-        raise UserError(f"the model wants pictures of {width} x {height}; only square ones are known.")
+        raise UserError(f"the model takes images of {width} x {height}; only square ones are supported. Choose another "
+                        "model.")
     return height or width or layout.side
 
 
 def lengths(values: Sequence[Any]) -> tuple[int | None, ...]:
-    """Axis lengths as onnxruntime gives them (numbers, names, None) with None for what is free."""
+    """Axis lengths as onnxruntime gives them (numbers, names, None), with None for each free one."""
     return tuple(value if isinstance(value, int) and value > 0 else None for value in values)

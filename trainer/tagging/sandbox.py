@@ -1,6 +1,6 @@
-"""The sandbox's tagger: the judge's reading of a picture as tags with scores, behind the interface of the others.
+"""The sandbox's tagger: the judge's reading of an image as tags with scores, with the interface of the other taggers.
 
-What a view hides gets no tag: a trait counts by the chance that the angle and framing that were read show it.
+What a view hides gets no tag: a trait's score is weighted by the chance that the angle and framing show it.
 """
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from .labels import CATEGORIES, Label
 
 
 class SandboxTagger:
-    """See `tagging.tagger.Tagger`. It knows the drawn world's tags only, and takes every picture for one of that world:
-    its subject is always there."""
+    """See `tagging.tagger.Tagger`. It knows only the drawn world's tags, and treats every image as one of that world,
+    so it always finds its subject."""
 
     name = "sandbox"
     labels = (Label(SUBJECT), *(Label(tag) for tags in ATTRIBUTES.values() for tag in tags))
@@ -51,8 +51,9 @@ class SandboxTagger:
 
 
 def _square(picture: Image.Image) -> torch.Tensor:
-    """[3, 64, 64]: the picture with its edges drawn out to a square, because the judge knows neither white bars nor
-    stretched figures (a third cut off the sides: 92 % of the tags are found so, 82 % with bars, 78 % stretched)."""
+    """[3, 64, 64]: the image, its edge pixels repeated to make a square, because the judge knows neither white bars nor
+    stretched figures (with a third cut off the sides: 92 % of the tags are found this way, 82 % with bars, 78 %
+    stretched)."""
     pixels = to_tensor(picture)
     _, height, width = pixels.shape
     side = max(height, width)

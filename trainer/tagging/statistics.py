@@ -1,4 +1,4 @@
-"""What the captions of a dataset say as a whole: how often each tag, which together, and which pictures lack what."""
+"""What the captions of a dataset say as a whole: how often each tag occurs, which come together, what is missing."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..common.errors import UserError
 from ..datasets.dataset import Dataset
 
 MOST_PAIRED = 400
-"""Tags whose pairs are counted, the most frequent ones."""
+"""Number of tags whose pairs are counted, the most frequent ones."""
 LEAST_TOGETHER = 3
-"""Pictures that a pair must share to be worth a word."""
+"""Number of images that a pair must share to be reported."""
 
 
 @dataclass(frozen=True)
 class TagCount:
-    """A tag, in how many pictures, its share of all (0..1), and its class (`tag_classes.ORDER`)."""
+    """A tag, the number of its images, their share of all (0..1), and its class (`captions.classes.ORDER`)."""
 
     tag: str
     count: int
@@ -34,7 +34,7 @@ class TagCount:
 
 @dataclass(frozen=True)
 class TagPair:
-    """Two tags, in how many pictures both are, and that as a share of those with either (Jaccard, 0..1)."""
+    """Two tags, the number of images that have both, and their share of those with either (Jaccard, 0..1)."""
 
     first: str
     second: str
@@ -44,15 +44,15 @@ class TagPair:
 
 @dataclass(frozen=True)
 class TagStatistics:
-    """Figures of a dataset's captions.
+    """Figures about a dataset's captions.
 
     Attributes:
-        pictures: all of them; uncaptioned: those without a caption.
-        tags: from the most frequent on, without the trigger.
-        everywhere: tags in every picture: what the trigger learns as well if it is there, too.
-        once: tags in a single picture: too rare to be learnt.
+        pictures: number of images; uncaptioned: number of those without a caption.
+        tags: the tags without the trigger, the most frequent first.
+        everywhere: tags in every image, which the trigger learns too.
+        once: tags in a single image, which are too rare to be learnt.
         pairs: tags that come together, the most alike first.
-        lacking_trigger: pictures whose caption lacks the trigger; none if no trigger was asked for.
+        lacking_trigger: images whose caption lacks the trigger; empty if no trigger was asked for.
     """
 
     pictures: int
@@ -66,38 +66,38 @@ class TagStatistics:
 
     @property
     def inseparable(self) -> tuple[TagPair, ...]:
-        """Pairs that never come apart, though not in every picture: a LoRA cannot tell one from the other."""
+        """Pairs that always come together, but not in every image: a LoRA cannot tell one from the other."""
         return tuple(pair for pair in self.pairs if pair.overlap == 1.0 and pair.count < self.pictures)
 
     def text(self, most: int = 40) -> str:
         """A table for people, with advice."""
-        lines = [f"{self.pictures} pictures, {len(self.tags)} different tags"]
+        lines = [f"{self.pictures} images, {len(self.tags)} different tags"]
         lines += [f"note: {note}" for note in self.notes()]
         width = max((len(entry.tag) for entry in self.tags[:most]), default=0)
         lines += [f"{entry.count:5} {entry.share:4.0%}  {entry.tag:{width}}  {entry.tag_class}"
                   for entry in self.tags[:most]]
         if len(self.tags) > most:
-            lines.append(f"… and {len(self.tags) - most} more, {len(self.once)} of them in one picture only")
+            lines.append(f"… and {len(self.tags) - most} more, {len(self.once)} of them in only one image")
         return "\n".join(lines)
 
     def notes(self) -> list[str]:
-        """What a user should know, a line each."""
+        """What the user should know, one line each."""
         notes = []
         if self.uncaptioned:
-            notes.append(f"{self.uncaptioned} pictures have no caption.")
+            notes.append(f"{self.uncaptioned} images have no caption.")
         if self.lacking_trigger:
             names = ", ".join(path.name for path in self.lacking_trigger[:3])
             more = ", …" if len(self.lacking_trigger) > 3 else ""
             notes.append(f"{len(self.lacking_trigger)} captions lack the trigger {self.trigger!r}: {names}{more}.")
         traits = [tag for tag in self.everywhere if tag_class(tag) in ("identity", "outfit", "style")]
         if traits:
-            notes.append(f"in every picture: {', '.join(traits[:12])}. The trigger can absorb them.")
+            notes.append(f"in every image: {', '.join(traits[:12])}. The trigger can absorb them.")
         others = [tag for tag in self.everywhere if tag not in traits and tag_class(tag) not in ("class", "count")]
         if others:
-            notes.append(f"in every picture: {', '.join(others[:12])}. Add pictures without, or the trigger learns "
+            notes.append(f"in every image: {', '.join(others[:12])}. Add images without them, or the trigger learns "
                          "them.")
         for pair in self.inseparable[:5]:
-            notes.append(f"{pair.first!r} and {pair.second!r} never come apart ({pair.count} pictures).")
+            notes.append(f"{pair.first!r} and {pair.second!r} always come together ({pair.count} images).")
         return notes
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,9 +112,9 @@ class TagStatistics:
 
 
 def tag_statistics(dataset: Dataset, trigger: str = "", most_pairs: int = 50) -> TagStatistics:
-    """Count the tags of a dataset. Each picture counts once, whatever its repeats."""
+    """Count the tags of a dataset. Each image counts once, whatever its repeats. Raises UserError if it is empty."""
     if not len(dataset):
-        raise UserError("the dataset is empty; there are no tags to count.")
+        raise UserError("the dataset is empty, so there are no tags to count; add images.")
     captions = [dict.fromkeys(same_tag(tag) for tag in split_tags(sample.caption)) for sample in dataset]
     triggers = {same_tag(tag) for tag in split_tags(trigger)}
     lacking = tuple(sample.path for sample, tags in zip(dataset, captions, strict=True)
@@ -131,7 +131,7 @@ def tag_statistics(dataset: Dataset, trigger: str = "", most_pairs: int = 50) ->
 
 
 def _has(triggers: set[str], tags: Sequence[str] | dict[str, None]) -> bool:
-    """Whether all triggers are there, or the caption is a sentence that begins with the only one."""
+    """Whether the caption has all triggers, or is a sentence that begins with the only one."""
     first = next(iter(tags), "")
     return triggers <= set(tags) or (len(triggers) == 1 and first.startswith(next(iter(triggers)) + " "))
 
@@ -144,7 +144,7 @@ def _pairs(captions: Sequence[dict[str, None]], tags: Sequence[str], most: int) 
     both = table.T @ table
     alone = both.diagonal()
     overlap = np.triu(both / np.maximum(alone[:, None] + alone[None, :] - both, 1), 1)
-    # What is in every picture goes with everything, which says nothing.
+    # A tag in every image comes together with all others, which says nothing.
     overlap *= (alone < len(captions))[:, None] & (alone < len(captions))[None, :]
     overlap *= both >= LEAST_TOGETHER
     order = np.argsort(-overlap, axis=None, kind="stable")[:most]

@@ -1,7 +1,7 @@
-"""Auto-tagging: pictures → tags with scores, by ONNX taggers of the WD, cl_tagger and PixAI families.
+"""Auto-tagging: images → tags with scores, by ONNX taggers of the WD, cl_tagger and PixAI families.
 
-A tagger is loaded once and kept, and given several pictures at a time. The name "sandbox" is the drawn world's judge,
-for which nothing needs to be downloaded.
+A tagger is loaded once, stays in memory, and is given several images at a time. The name "sandbox" is the drawn
+world's judge, which needs no download.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from PIL import Image
 
 from ..captions.tags import distinct_tags, join_tags, split_tags
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Progress, Warned
+from ..common.events import Event, Events, Progress, Warned
 from ..datasets.dataset import Dataset, Sample
 from .choice import Chooser, PictureTags, TagChoice
 from .files import find_tagger, model_file, verify
@@ -32,37 +32,39 @@ BATCH = 8
 _THREADS = min(4, os.cpu_count() or 1)
 PROVIDERS = ("CUDAExecutionProvider", "ROCMExecutionProvider", "MIGraphXExecutionProvider", "DmlExecutionProvider",
              "CoreMLExecutionProvider", "CPUExecutionProvider")
-"""What may compute, first choice first. Not TensorRT: it builds an engine for minutes before the first picture."""
+"""Providers that may compute, first choice first. Not TensorRT: it spends minutes building an engine first."""
 
 
 class Tagger(Protocol):
-    """Reads tags from pictures.
+    """Reads tags from images.
 
     Attributes:
-        name: what it is called in files and messages.
-        labels: what its scores stand for.
-        thresholds: least score of each category that its makers advise.
-        notes: what a user should know, such as that a GPU could not be used.
+        name: its name in files and messages.
+        labels: the label of each of its scores.
+        thresholds: lowest score of each category that its makers recommend.
+        notes: what the user should know, such as that a GPU could not be used.
     """
 
     name: str
     labels: tuple[Label, ...]
     thresholds: Mapping[str, float]
-    notes: Sequence[str]
+
+    @property
+    def notes(self) -> Sequence[str]: ...
 
     def scores(self, pictures: Sequence[Image.Image]) -> np.ndarray:
-        """[B, len(labels)] float32 in 0..1 of RGB pictures of any size; row i depends on picture i alone."""
+        """[B, len(labels)] float32 in 0..1 for RGB images of any size; row i depends on image i alone."""
 
 
 class OnnxTagger:
-    """A tagger in a folder: `model.onnx` and its label file. See `tagger_layouts` for what it understands.
+    """A tagger in a folder: `model.onnx` and its label file. See `layouts` for the models it supports.
 
     Args:
-        providers: of onnxruntime, first choice first; None takes what there is, a GPU before the CPU.
-        threads: 0 leaves it to onnxruntime.
+        providers: onnxruntime's providers, first choice first; None uses those that exist, a GPU before the CPU.
+        threads: number of threads; 0 leaves it to onnxruntime.
 
     Raises:
-        UserError: no onnxruntime, no or damaged files, files that do not belong together, a model of unknown kind.
+        UserError: no onnxruntime, missing or damaged files, files that do not belong together, an unknown model.
     """
 
     def __init__(self, folder: str | Path, providers: Sequence[str] | None = None, threads: int = 0) -> None:
@@ -77,14 +79,15 @@ class OnnxTagger:
         source = self._session.get_inputs()
         if len(source) != 1 or len(source[0].shape) != 4:
             shapes = ", ".join(str(entry.shape) for entry in source)
-            raise UserError(f"{path} takes {shapes}; a tagger takes one batch of pictures, such as [N, 448, 448, 3].")
+            raise UserError(f"{path} takes {shapes}; a tagger takes one batch of images, such as [N, 448, 448, 3].")
         self._input, self._dtype = source[0].name, _numpy_type(source[0].type, path)
         shape = ModelShape(lengths(source[0].shape),
                            {out.name: lengths(out.shape)[-1] if out.shape else None
                             for out in self._session.get_outputs()}, labels_file.name, len(self.labels))
         self.layout = find_layout(shape, folder)
         self.side, self.fixed_batch = pictures_side(shape, self.layout), shape.input_shape[0]
-        self.thresholds = {category: self.layout.threshold(category) for category in CATEGORIES}
+        self.thresholds: Mapping[str, float] = {
+            category: self.layout.threshold(category) for category in CATEGORIES}
 
     def _open(self, path: Path, providers: Sequence[str] | None, threads: int) -> Any:
         runtime = _onnxruntime()
@@ -106,28 +109,28 @@ class OnnxTagger:
 
     @property
     def provider(self) -> str:
-        """What computes."""
+        """The onnxruntime provider that computes."""
         return self._session.get_providers()[0]
 
     def scores(self, pictures: Sequence[Image.Image]) -> np.ndarray:
-        """See `Tagger.scores`. Raises UserError if what the model gives are no probabilities."""
+        """See `Tagger.scores`. Raises UserError if the model's outputs are not probabilities."""
         if not pictures:
             return np.zeros((0, len(self.labels)), np.float32)
         with ThreadPoolExecutor(_THREADS) as pool:  # Pillow resizes outside Python's lock
             ready = list(pool.map(lambda picture: prepare_pixels(picture, self.layout, self.side), pictures))
-        batch = np.stack(ready).astype(self._dtype)
+        batch: np.ndarray = np.stack(ready).astype(self._dtype)
         size = self.fixed_batch or len(batch)
         rows = [self._run(batch[start : start + size], size) for start in range(0, len(batch), size)]
         return self._probabilities(np.concatenate(rows).astype(np.float32))
 
     def _run(self, batch: np.ndarray, size: int) -> np.ndarray:
         count = len(batch)
-        if count < size:  # a model of a fixed batch must be given a full one
+        if count < size:  # a model with a fixed batch size must be given a full batch
             batch = np.concatenate([batch, np.repeat(batch[-1:], size - count, axis=0)])
         try:
             return self._session.run([self.layout.output], {self._input: batch})[0].reshape(size, -1)[:count]
         except Exception as error:  # onnxruntime raises types of its own for each failure
-            raise UserError(f"tagger {self.name} failed on {size} pictures: {str(error).splitlines()[0][:160]}. "
+            raise UserError(f"tagger {self.name} failed on {size} images: {str(error).splitlines()[0][:160]}. "
                             "Try a smaller batch.") from error
 
     def _probabilities(self, rows: np.ndarray) -> np.ndarray:
@@ -168,7 +171,7 @@ def _numpy_type(name: str, path: Path) -> type:
     types = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64,
              "tensor(uint8)": np.uint8}
     if name not in types:
-        raise UserError(f"{path} takes {name}; known are {', '.join(types)}.")
+        raise UserError(f"{path} takes {name}; supported are {', '.join(types)}. Choose another model.")
     return types[name]
 
 
@@ -180,10 +183,10 @@ _kept_lock = threading.Lock()
 
 def open_tagger(name: str | Path, root: str | Path | None = None, providers: Sequence[str] | None = None,
                 threads: int = 0) -> Tagger:
-    """The tagger of that name: "sandbox", or one in a folder under `root` (`models/taggers`); or of a folder's Path.
+    """The tagger of that name, "sandbox" or one in a folder under `root` (`models/taggers`); or the one in a Path.
 
-    A name (a str) never leads out of `root`. The last one opened is kept, and handed out again while its files are the
-    same. Raises UserError.
+    A name (a str) never leads out of `root`. The last one opened stays in memory, and is returned again as long as its
+    files are the same. Raises UserError.
     """
     folder = None if str(name) == SANDBOX else find_tagger(name, root)
     key = (str(folder or name), _stamp(folder), tuple(providers or ()), threads)
@@ -195,7 +198,7 @@ def open_tagger(name: str | Path, root: str | Path | None = None, providers: Seq
 
 
 def release_tagger() -> None:
-    """Forget the kept tagger, so that its memory is free once nothing else holds it."""
+    """Drop the tagger that was opened last, so that its memory is free once nothing else holds it."""
     with _kept_lock:
         _kept.clear()
 
@@ -217,7 +220,7 @@ def _sandbox_tagger() -> Tagger:
 
 def tag_pictures(tagger: Tagger, pictures: Iterable[Image.Image], choice: TagChoice | None = None,
                  batch: int = BATCH) -> Iterator[PictureTags]:
-    """The tags of each RGB picture, in order; only `batch` of them are held at a time."""
+    """The tags of each RGB image, in order; only `batch` of them are in memory at a time."""
     _check_batch(batch)
     chooser = Chooser(tagger.labels, choice or TagChoice(), tagger.thresholds)
     source = iter(pictures)
@@ -231,7 +234,7 @@ class DatasetTagged(Event):
 
     Attributes:
         dataset: the samples with their new captions.
-        tags: what the tagger said of each sample; None where it was not asked, or could not be.
+        tags: the tagger's result for each sample; None if it was not asked, or the image could not be read.
     """
 
     dataset: Dataset
@@ -249,18 +252,18 @@ MERGES: Mapping[str, Callable[[str, str], str]] = {
     "prepend": lambda old, new: _join_captions(new, old),
     "keep": lambda old, new: old or new,
 }
-"""What becomes of a caption that is there already, by name."""
+"""What happens to an existing caption, by name."""
 
 
 def tag_dataset(dataset: Dataset, tagger: Tagger, choice: TagChoice | None = None, merge: str = "replace",
-                batch: int = BATCH) -> Iterator[Event]:
+                batch: int = BATCH) -> Events:
     """Tag every sample, yielding Progress after each batch; the last event is DatasetTagged.
 
-    Closing the iterator cancels. A picture that cannot be read keeps its caption, and a Warned names it.
+    Closing the iterator cancels. An image that cannot be read keeps its caption, and a Warned names it.
 
     Args:
-        merge: a key of MERGES: the tags `replace` the caption, are put behind (`append`) or before it (`prepend`), or
-            are only for pictures without one (`keep`), which spares the tagger the others.
+        merge: a key of MERGES: the tags `replace` the caption, are put behind it (`append`) or before it (`prepend`),
+            or are only for images without one (`keep`), in which case the others are not tagged at all.
     """
     if merge not in MERGES:
         raise unknown_name("way to merge captions", merge, MERGES)

@@ -1,7 +1,7 @@
-"""Is a trigger word fit to be one: short, in nobody's vocabulary, and without meaning to the base model?
+"""Checks whether a trigger word is a good one: short, in no vocabulary, and without meaning to the base model.
 
 Meaning is measured: how far the word alone moves the network's predictions from those for an empty caption, over fixed
-noisy latents and times, beside what made-up words and words every model knows do (science notes, section 4).
+noisy latents and times, compared with made-up words and with words that every model knows (science notes, section 4).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ..common.events import Event, Progress
 from ..models.backbone import Backbone
 
 MOST_PIECES = 3
-"""Tokens of a trigger. Each piece has a meaning of its own, and takes room from the rest of the caption."""
+"""Most tokens of a good trigger. Each token has a meaning of its own, and takes space from the rest of the caption."""
 LOUD = 0.35
-"""From here on, between made-up words (0) and known ones (1), a word means something."""
+"""From this value on, between made-up words (0) and known ones (1), a word means something."""
 MADE_UP, PROBES = 24, 8
 KNOWN = ("red hair", "night sky", "smile", "from behind", "white dress", "close-up", "twintails", "grass")
-"""Words that any base knows, the sandbox too; the other end of the scale."""
+"""Words that every base knows, the sandbox too: the upper end of the scale."""
 _ONSETS = "b d f g k l m n p r s t v z br dr gr kr tr sk zw".split()
 _VOWELS = "a e i o u ai ou".split()
 _COMMON = frozenset("""
@@ -45,7 +45,7 @@ _COMMON = frozenset("""
     emma maria sarah mary jane kate lucy sophie john james david michael robert max sam alex chris luna nova aria zoe
     mia jack tom ben leo miku asuka rei saber sakura naruto goku zelda link mario batman superman trump musk taylor
     elsa""".split())
-"""Words that people try as triggers and that every model has met."""
+"""Words that people try as triggers and that every model has seen."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Loudness:
 
     @property
     def meaning(self) -> float:
-        """0: as a made-up word; 1: as a known one. May lie outside."""
+        """0: as much as a made-up word; 1: as much as a known one. It may lie outside 0..1."""
         return (self.distance - self.made_up) / max(self.known - self.made_up, 1e-12)
 
     @property
@@ -78,13 +78,13 @@ class Loudness:
 
 @dataclass(frozen=True)
 class TriggerReport:
-    """What was found.
+    """The result of a check.
 
     Attributes:
-        tokens: of the word alone; None: not counted, there was no base.
-        loudness: None: not measured, there was no base.
-        problems: reasons against the word, empty if it is fit; remarks: what could be better.
-        pieces: what its tokens are; empty: not known.
+        tokens: number of tokens of the word alone; None: not counted, because there was no base.
+        loudness: what the word means to the base; None: not measured, because there was no base.
+        problems: reasons against the word, empty if it is a good trigger; remarks: what could be better.
+        pieces: its tokens as text; empty if not known.
     """
 
     trigger: str
@@ -99,14 +99,14 @@ class TriggerReport:
         return not self.problems
 
     def text(self) -> str:
-        """For people: the verdict, the reasons, the measure, and other words to take."""
-        lines = [f"{self.trigger}: {'fit to be a trigger' if self.fit else 'not a good trigger'}"]
+        """For people: the verdict, the reasons, the measurement, and better words."""
+        lines = [f"{self.trigger}: {'a good trigger' if self.fit else 'not a good trigger'}"]
         lines += [f"  - {problem}" for problem in self.problems]
         lines += [f"  (note: {remark})" for remark in self.remarks]
         if self.loudness:
             lines.append(f"  meaning to the base: {self.loudness.meaning:.2f} (0 a made-up word, 1 a known one)")
             if not self.fit:
-                lines.append(f"  quiet words to take instead: {', '.join(self.loudness.quiet_words)}")
+                lines.append(f"  words that mean less: {', '.join(self.loudness.quiet_words)}")
         else:
             lines.append("  meaning to the base: not measured")
         return "\n".join(lines)
@@ -123,16 +123,16 @@ class TriggerReport:
 def check_trigger(trigger: str, backbone: Backbone | None = None, vocabulary: Iterable[str] = (), seed: int = 0,
                   progress: Callable[[Event], None] = lambda event: None,
                   tokenize: Callable[[str], Sequence[str]] | None = None) -> TriggerReport:
-    """Look at a trigger from all sides that can be looked at.
+    """Check a trigger in every way that the arguments allow.
 
     Args:
-        backbone: the base model; None: its meaning and tokens are not measured.
+        backbone: the base model; None: meaning and tokens are not measured.
         vocabulary: the tags a tagger knows (`[label.name for label in tagger.labels]`).
         progress: called with a Progress after each word measured; may raise to cancel.
-        tokenize: the pieces of a text, as a tokenizer's `tokenize`; None: they are counted, but not named.
+        tokenize: the tokens of a text, as a tokenizer's `tokenize`; None: they are counted, but not named.
 
     Raises:
-        UserError: an empty trigger, or several tags, of which each is to be checked by itself.
+        UserError: an empty trigger, or several tags, which must be checked one by one.
     """
     if len(split_tags(trigger)) != 1:
         raise UserError(f"trigger {trigger!r} must be one word or tag, such as eiei21girl; check several one by one.")
@@ -150,23 +150,23 @@ def check_trigger(trigger: str, backbone: Backbone | None = None, vocabulary: It
 def _remarks(word: str, tokens: int | None, pieces: Sequence[str]) -> list[str]:
     remarks = []
     if " " in same_tag(word):
-        remarks.append("it has several words; each has a meaning of its own")
+        remarks.append("it has several words, and each has a meaning of its own")
     if word != word.lower():
-        remarks.append("capitals are lost on CLIP's tokenizers; write it small, so that prompts agree with captions")
+        remarks.append("CLIP's tokenizers ignore capitals; write it in lower case, so that prompts and captions agree")
     if not word.isascii():
-        remarks.append("signs beyond a-z and 0-9 fall into many tokens")
+        remarks.append("characters other than a-z and 0-9 are split into many tokens")
     if len(same_tag(word)) < 3:
-        remarks.append("it is very short; such words are parts of others")
+        remarks.append("it is very short; such words are parts of other words")
     if tokens is not None and tokens > MOST_PIECES:
         named = f" ({' '.join(pieces)})" if pieces else ""
         remarks.append(f"it has {tokens} tokens{named}; with {MOST_PIECES} or fewer it is learnt faster")
     if known := [piece for piece in pieces if piece != word and len(piece) > 2 and _is_common(piece)]:
-        remarks.append(f"its piece {known[0]!r} is a common word, whose meaning shines through")
+        remarks.append(f"its token {known[0]!r} is a common word, whose meaning shines through")
     return remarks
 
 
 def _collisions(word: str, vocabulary: Iterable[str]) -> list[str]:
-    """Tags and words it is, or is a part of."""
+    """Problems with tags and words that it is equal to, or a part of."""
     key, parts = same_tag(word), same_tag(word).split()
     problems = []
     tags = [same_tag(tag) for tag in vocabulary]
@@ -186,8 +186,9 @@ def _is_common(word: str) -> bool:
 
 
 def made_up_words(count: int, seed: int = 0) -> tuple[str, ...]:
-    """Distinct words of two syllables and a number or a letter that no dictionary has, such as `kroumi7`."""
-    rng, found = random.Random(f"trigger-{seed}"), {}
+    """Distinct words that no dictionary has, of two syllables and a number or a letter, such as `kroumi7`."""
+    rng = random.Random(f"trigger-{seed}")
+    found: dict[str, None] = {}
     while len(found) < count:
         word = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(2)) + rng.choice("2345679xz")
         found[word] = None
@@ -196,10 +197,10 @@ def made_up_words(count: int, seed: int = 0) -> tuple[str, ...]:
 
 def measure_loudness(words: Sequence[str], backbone: Backbone, seed: int = 0,
                      progress: Callable[[Event], None] = lambda event: None) -> tuple[Loudness, ...]:
-    """How far each word moves the predictions, beside made-up words and known ones. The same for the same seed.
+    """How far each word moves the predictions, compared with made-up and known words. The same for the same seed.
 
     Raises:
-        UserError: a base that hears no difference between any words (its text encoder is not connected).
+        UserError: a base whose predictions are the same for all words (its text encoder is not connected).
     """
     invented = made_up_words(MADE_UP, seed)
     every = [*words, *invented, *KNOWN]
@@ -207,7 +208,7 @@ def measure_loudness(words: Sequence[str], backbone: Backbone, seed: int = 0,
     ranked = sorted(invented, key=distances.__getitem__)
     known = median(distances[word] for word in KNOWN)
     if known <= 0:
-        raise UserError("the base predicts the same for all words, so nothing can be said about this one; check its "
+        raise UserError("the base predicts the same for all words, so this one cannot be measured; check its "
                         "text encoder.")
     middle, loudest = median(distances[word] for word in invented), distances[ranked[-1]]
     return tuple(Loudness(distances[word], middle, loudest, known, tuple(ranked[:5])) for word in words)
@@ -226,12 +227,12 @@ def _distances(words: Sequence[str], backbone: Backbone, seed: int, progress: Ca
 
 
 def _probes(backbone: Backbone, seed: int) -> tuple[Tensor, Tensor]:
-    """Noise at several levels over plain grey, the same for all words: ([PROBES, C, ...], times [PROBES])."""
+    """Plain grey with noise at several levels, the same for all words: ([PROBES, C, ...], times [PROBES])."""
     side = max(backbone.family.bucket_step, backbone.family.resolution // 2 // backbone.family.bucket_step
                * backbone.family.bucket_step)
     latents = backbone.encode_images(torch.full((1, 3, side, side), 0.5, device=backbone.device))
     latents = latents.expand(PROBES, *latents.shape[1:])
-    # Made on the CPU, so that every machine measures with the same noise.
+    # Drawn on the CPU, so that every machine measures with the same noise.
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(seed)).to(latents)
     times = torch.linspace(0.35, 0.95, PROBES, device=latents.device)
     return backbone.noised(latents, noise, times), times

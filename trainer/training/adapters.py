@@ -1,7 +1,7 @@
-"""LoRA adapters in a network and out again: which modules get one, their weights, their strength.
+"""Puts LoRA adapters into a network and takes them out again: which modules get one, their weights, their strength.
 
-peft does the arithmetic (LoRA: Hu et al. 2021, arXiv:2106.09685; the output is scaled by alpha / rank). What is here
-chooses the modules by class and name, fixes the start by a seed, and puts the network back as it was.
+peft does the arithmetic (LoRA: Hu et al. 2021, arXiv:2106.09685; the output is scaled by alpha / rank). This file
+chooses the modules by class and name, fixes the initial weights by a seed, and restores the network.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ..models.noise import per_row
 from .config import AdapterConfig
 
 MANY_SIZES = 8
-"""With more sizes than this, ranks are filled up to powers of two: each size costs a walk of the network."""
+"""With more sizes than this, ranks are padded to powers of two: each size costs a walk through the network."""
 
 LAYERS = {
     # attention projections as diffusers, the original (LDM, Flux) and transformers name them
@@ -60,9 +60,9 @@ def select_modules(network: nn.Module, layers: str, blocks: Sequence[str], conv_
     Args:
         layers: a key of PRESETS.
         blocks: only modules whose path holds one of these names, so never embedders or the final layer.
-        conv_rank: larger convolutions are left alone where this is 0.
+        conv_rank: rank of larger convolutions; 0 leaves them out.
 
-    Raises UserError if nothing matches, naming some modules that were seen.
+    Raises UserError if nothing matches, naming some modules of the network.
     """
     inside = re.compile(r"(^|.*\.)(" + "|".join(map(re.escape, blocks)) + r")\..*")
     chosen, seen = {}, []
@@ -86,7 +86,7 @@ def select_modules(network: nn.Module, layers: str, blocks: Sequence[str], conv_
 
 
 def _kind(module: nn.Module) -> str | None:
-    # nn.MultiheadAttention reads the weight of its out_proj directly, so an adapter there would never be heard.
+    # nn.MultiheadAttention reads the weight of its out_proj directly, so an adapter there would have no effect.
     if isinstance(module, nn.Linear) and not isinstance(module, NonDynamicallyQuantizableLinear):
         return "linear"
     if isinstance(module, nn.Conv2d) and module.groups == 1:
@@ -95,7 +95,7 @@ def _kind(module: nn.Module) -> str | None:
 
 
 def _base_modules(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Like named_modules, but as if no adapter were in the network."""
+    """Like named_modules, but as if the network had no adapters."""
     adapted = ""
     for name, module in network.named_modules():
         if adapted and name.startswith(adapted):
@@ -107,17 +107,17 @@ def _base_modules(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 @dataclass(frozen=True)
 class _Adapted:
     name: str
-    layer: nn.Module
-    """peft's layer, which stands where the original module stood."""
+    layer: LoraLayer
+    """peft's layer, which replaces the original module."""
     adapter: str
 
     @property
     def down(self) -> nn.Parameter:
-        return self.layer.lora_A[self.adapter].weight
+        return self.layer.lora_A[self.adapter].get_parameter("weight")
 
     @property
     def up(self) -> nn.Parameter:
-        return self.layer.lora_B[self.adapter].weight
+        return self.layer.lora_B[self.adapter].get_parameter("weight")
 
     @property
     def alpha(self) -> float:
@@ -146,16 +146,16 @@ class AdapterHandle:
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Factors]) -> None:
-        """Set the weights; another alpha is made up for in up. Raises UserError if modules or ranks differ."""
+        """Set the weights; a different alpha is compensated in up. Raises UserError if modules or ranks differ."""
         strangers = sorted(set(self.module_names) ^ set(weights))
         if strangers:
-            raise UserError(f"LoRA and adapters differ in {len(strangers)} modules, such as {strangers[0]}: "
+            raise UserError(f"the LoRA and the adapters differ in {len(strangers)} modules, such as {strangers[0]}: "
                             "use the layers and conv_rank that the LoRA was trained with.")
         for row in self._adapted:
             factors = weights[row.name]
             if factors.down.shape != row.down.shape or factors.up.shape != row.up.shape:
                 raise UserError(f"LoRA module {row.name} has rank {factors.rank} and shapes {list(factors.down.shape)} "
-                                f"and {list(factors.up.shape)}, the adapter rank {len(row.down)} and shapes "
+                                f"and {list(factors.up.shape)}, but the adapter has rank {len(row.down)} and shapes "
                                 f"{list(row.down.shape)} and {list(row.up.shape)}: set the ranks to the LoRA's.")
             row.down.copy_(factors.down)
             row.up.copy_(factors.rescaled(row.alpha).up)
@@ -163,17 +163,18 @@ class AdapterHandle:
     def set_strength(self, strength: float | Sequence[float]) -> None:
         """Multiply the adapters' output: 1 as trained, 0 none, negative the opposite.
 
-        Several strengths are for the rows of a batch, again and again if it holds more: with guidance, diffusers runs
-        the rows without the prompt, then those with it. Then a batch that they do not divide raises ValueError.
+        Several strengths apply to the rows of a batch, and repeat if the batch has more rows: with guidance, diffusers
+        runs the rows without the prompt, then those with it. The forward pass raises ValueError if the number of rows
+        is not a multiple of the number of strengths.
         """
-        several = isinstance(strength, Sequence)
-        if several and not strength:
+        several = strength if isinstance(strength, Sequence) else None
+        if several is not None and not several:
             raise ValueError("no strengths: give one for each row of the batch")
         self._forget_rows()
         for row in self._adapted:
-            row.layer.set_scale(row.adapter, 1.0 if several else float(strength))
-            if several:
-                scaling = partial(_scaled, torch.tensor(strength, dtype=torch.float32, device=row.up.device))
+            row.layer.set_scale(row.adapter, 1.0 if isinstance(strength, Sequence) else float(strength))
+            if several is not None:
+                scaling = partial(_scaled, torch.tensor(several, dtype=torch.float32, device=row.up.device))
                 self._rows.append(row.layer.lora_B[row.adapter].register_forward_pre_hook(scaling))
 
     def _forget_rows(self) -> None:
@@ -183,7 +184,7 @@ class AdapterHandle:
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
-        """Without these adapters while the block lasts; other handles' adapters stay."""
+        """Turn these adapters off while the block lasts; those of other handles stay on."""
         with _kept_flags(self._network):
             active = [list(row.layer.active_adapters) for row in self._adapted]
             for row, names in zip(self._adapted, active, strict=True):
@@ -196,7 +197,7 @@ class AdapterHandle:
                     row.layer.set_adapter(names)
 
     def detach(self) -> None:
-        """Take the adapters out. With the last one gone, a module is the original object again. Safe to call twice."""
+        """Take the adapters out. Without any, a module is the original object again. Safe to call twice."""
         self._forget_rows()
         _remove(self._network, {row.adapter for row in self._adapted})
         for parameter, flag in self._flags:
@@ -205,7 +206,7 @@ class AdapterHandle:
 
 
 def _scaled(strengths: torch.Tensor, up: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-    """What `up` hears, each row of the batch by its own strength."""
+    """The input of `up`, each row of the batch scaled by its own strength."""
     (hidden,) = inputs
     if len(hidden) % len(strengths):
         raise ValueError(f"{len(strengths)} strengths do not fit a batch of {len(hidden)} rows: give one for each row")
@@ -215,11 +216,11 @@ def _scaled(strengths: torch.Tensor, up: nn.Module, inputs: tuple[torch.Tensor])
 
 def attach(network: nn.Module, adapter: AdapterConfig, blocks: Sequence[str], seed: int,
            device: torch.device | None = None) -> AdapterHandle:
-    """Put trainable adapters into a network; everything else in it stops being trained until `detach`.
+    """Put trainable adapters into a network; everything else in it is frozen until `detach`.
 
     Down starts as nn.Linear does (uniform in ±1/sqrt(fan in)), drawn on the CPU from `seed` alone, and up at zero, so
     the network's output does not change. Adapter weights are float32 whatever the network is. The global random state
-    is left alone. They go where each module's weights are, or to `device`. Raises UserError if no module matches.
+    is left alone. The weights are on each module's own device, or on `device`. Raises UserError if no module matches.
     """
     modules = select_modules(network, adapter.layers, blocks, adapter.conv_rank)
     conv_alpha = adapter.alpha / adapter.rank * adapter.conv_rank if adapter.conv_alpha is None else adapter.conv_alpha
@@ -239,15 +240,15 @@ def attach(network: nn.Module, adapter: AdapterConfig, blocks: Sequence[str], se
 
 
 def _inject(network: nn.Module, sizes: Mapping[str, tuple[int, float]]) -> list[_Adapted]:
-    """Adapters of the given (rank, alpha) by module name; which parameters are trained stays as it is.
+    """Adapters of the given (rank, alpha) by module name. It does not change which parameters are trained.
 
-    One peft adapter per distinct size: patterns per module would be tried against every other module, which takes
-    minutes on a resized LoRA with a rank of its own per module.
+    There is one peft adapter per distinct size: peft tries patterns per module against every other module, which takes
+    minutes on a resized LoRA where each module has its own rank.
     """
     groups = defaultdict(list)
     for name, size in sizes.items():
         groups[size].append(name)
-    names = {}
+    names: dict[str, str] = {}
     with torch.random.fork_rng(), warnings.catch_warnings(), _kept_flags(network):
         warnings.simplefilter("ignore")  # peft warns of a second adapter, which is meant here
         active = {id(layer): list(layer.active_adapters) for _, layer in _layers(network)}
@@ -255,7 +256,9 @@ def _inject(network: nn.Module, sizes: Mapping[str, tuple[int, float]]) -> list[
             adapter = f"lora_bootstrap_{next(_numbers)}"
             names |= dict.fromkeys(members, adapter)
             pattern = "|".join(map(re.escape, members))
-            config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, bias="none", init_lora_weights=False)
+            config = LoraConfig(
+                r=rank, target_modules=pattern, bias="none", init_lora_weights=False,
+                lora_alpha=alpha)  # type: ignore[arg-type]  # peft divides it by the rank, whatever number it is
             try:
                 inject_adapter_in_model(config, network, adapter_name=adapter)
             except BaseException:
@@ -292,7 +295,7 @@ def _layers(network: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
 
 @contextmanager
 def _kept_flags(network: nn.Module) -> Iterator[None]:
-    """peft turns gradients on and off as it switches adapters; here they end as they began."""
+    """Restores the requires_grad flags, which peft changes as it switches adapters."""
     flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     try:
         yield
@@ -305,11 +308,11 @@ def _copy(parameter: nn.Parameter) -> torch.Tensor:
     return parameter.detach().to("cpu", torch.float32, copy=True)
 
 
-class AppliedLora:
+class NetworkLora:
     """A LoRA applied to the parts of a model, as `apply_lora` returns it; also a context manager that detaches.
 
     Attributes:
-        unmatched: keys of the LoRA that no module of the given parts answers to.
+        unmatched: keys of the LoRA that match no module of the given parts.
     """
 
     def __init__(self, handles: Sequence[AdapterHandle], unmatched: Sequence[str]) -> None:
@@ -324,7 +327,7 @@ class AppliedLora:
         for handle in self._handles:
             handle.detach()
 
-    def __enter__(self) -> AppliedLora:
+    def __enter__(self) -> NetworkLora:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -332,14 +335,14 @@ class AppliedLora:
 
 
 def apply_lora(parts: Mapping[str, nn.Module], lora: LoraWeights,
-               strength: float | Sequence[float] = 1.0) -> AppliedLora:
-    """Attach a LoRA for generating pictures. LoRAs add up, and come off in any order.
+               strength: float | Sequence[float] = 1.0) -> NetworkLora:
+    """Attach a LoRA for generating images. LoRAs add up, and can be detached in any order.
 
     Args:
         parts: the model's networks by first word of the LoRA's keys: "unet", "text_encoder", "text_encoder_2", ...
         strength: as in `AdapterHandle.set_strength`.
 
-    Raises UserError if no key fits, or a module's shape is another's: the LoRA is for another model.
+    Raises UserError if no key fits, or if a module's shape differs: then the LoRA is for another model.
     """
     factors: dict[str, dict[str, Factors]] = {part: {} for part in parts}
     finders = {part: _Finder(network) for part, network in parts.items()}
@@ -356,7 +359,7 @@ def apply_lora(parts: Mapping[str, nn.Module], lora: LoraWeights,
         raise UserError(f"none of the LoRA's {len(unmatched)} modules, such as {unmatched[0]}, is in this model: "
                         "it was made for another model family.")
     handles = [_attach_factors(parts[part], values) for part, values in factors.items() if values]
-    applied = AppliedLora(handles, unmatched)
+    applied = NetworkLora(handles, unmatched)
     applied.set_strength(strength)
     return applied
 
@@ -365,7 +368,8 @@ class _Finder:
     """Finds a network's modules by a file's names: exact, or by the one name that both have in `lora.layouts`."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.modules = {name: module for name, module in _base_modules(network) if _kind(module)}
+        self.modules = {name: module for name, module in _base_modules(network)
+                        if isinstance(module, (nn.Linear, nn.Conv2d)) and _kind(module)}
         layers = getattr(getattr(network, "config", None), "layers_per_block", None)
         self._layers = layers if isinstance(layers, int) else 2
         self._names = {self._common_name(name): name for name in self.modules}
@@ -378,10 +382,10 @@ class _Finder:
         return path if path in self.modules else self._names.get(self._common_name(path))
 
 
-def _fitted_factors(key: str, factors: Factors, module: nn.Module) -> Factors:
-    """The factors in the module's own number of dimensions: a 1x1 convolution is a linear layer and the reverse.
+def _fitted_factors(key: str, factors: Factors, module: nn.Linear | nn.Conv2d) -> Factors:
+    """The factors in the module's own number of dimensions: 1x1 convolutions and linear layers are interchangeable.
 
-    Of a larger kernel LoHa and LoKr files tell no more than its area.
+    LoHa and LoKr files give only the area of a larger kernel, not its sides.
     """
     down, up, shape = factors.down, factors.up, module.weight.shape
     if isinstance(module, nn.Linear) and down.ndim == 4 and down.shape[2:] == (1, 1):
@@ -389,7 +393,7 @@ def _fitted_factors(key: str, factors: Factors, module: nn.Module) -> Factors:
     elif isinstance(module, nn.Conv2d) and down.ndim == 2 and down.shape[1] == shape[1:].numel():
         down, up = down.reshape(len(down), *shape[1:]), up[:, :, None, None]
     if (len(up), *down.shape[1:]) != tuple(shape):
-        raise UserError(f"LoRA module {key} is {down.shape[1]} to {len(up)} channels, the model's "
+        raise UserError(f"LoRA module {key} maps {down.shape[1]} to {len(up)} channels, the model's module "
                         f"{shape[1]} to {shape[0]}: it was made for another model family.")
     return Factors(down, up, factors.alpha)
 

@@ -1,4 +1,4 @@
-"""How a caption is varied from one showing to the next.
+"""How a caption is varied from one time it is used to the next.
 
 keep_tokens, shuffling and tag dropout mean what they mean in kohya's sd-scripts.
 """
@@ -14,13 +14,13 @@ from .config import DataConfig
 
 @dataclass(frozen=True)
 class CaptionPolicy:
-    """How a caption is varied from one showing to the next.
+    """How a caption is varied from one time it is used to the next.
 
     Attributes:
         trigger: put first, and never dropped.
-        keep_tokens: how many leading tags (the trigger being the first) stay in place and are never dropped.
-        shuffle: the tags after them come in random order.
-        tag_dropout: the chance of each of them to be left out.
+        keep_tokens: number of leading tags, the trigger included, that stay in place and are never dropped.
+        shuffle: whether the tags after them come in random order.
+        tag_dropout: the chance that each of the tags after them is left out.
     """
 
     trigger: str = ""
@@ -48,7 +48,7 @@ class CaptionPolicy:
         return join_tags(kept + rest)
 
     def variants(self, caption: str, count: int, seed: int) -> list[str]:
-        """At most `count` distinct variants, always the same for the same seed; fewer if there are no more."""
+        """At most `count` distinct variants, always the same for the same seed; fewer if there are not as many."""
         rng = random.Random(f"{seed}:{caption}")
         found = [self.apply(caption, rng)]
         for _ in range(8 * count if self.varies else 0):

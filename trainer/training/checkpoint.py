@@ -1,7 +1,7 @@
-"""The exact state of a training run in one safetensors file: no pickle, replaced in one step.
+"""The exact state of a training run in one safetensors file, without pickle and replaced in one step.
 
-What the loop trains and the optimizer's memory are tensors; every other value is JSON in the file's metadata. The
-learning rate schedule and the order of pictures are functions of the step, so the step is all there is to keep of them.
+The trained weights and the optimizer's state are tensors; every other value is JSON in the file's metadata. The
+learning rate schedule and the order of images are functions of the step, so only the step is saved.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..common.files import atomic_path
 
 FORMAT = 1
 _MARK = "$kind"
-"""Key of a JSON object that stands for what JSON has no word for."""
+"""Key of a JSON object that stands for a value that JSON itself cannot hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class TrainState:
     Attributes:
         step: optimizer steps done.
         tensors: by the names given to `save_state`.
-        optimizer_state: as `optimizer.state_dict()` gave it, for `restore_optimizer`.
+        optimizer_state: as `optimizer.state_dict()` returned it, for `restore_optimizer`.
         extra: the values given to `save_state`.
     """
 
@@ -47,12 +47,12 @@ def save_state(
     path: str | os.PathLike[str], step: int, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer,
     extra: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the state, bit for bit, in place of an older one.
+    """Write the state, bit for bit, replacing an older one.
 
     In the file, tensors are named `tensor.<name>`, the optimizer's `optimizer.<parameter number>.<key>`. `extra` may
     hold None, bool, int, float, str, lists, tuples, dicts with text or whole-number keys, and tensors.
 
-    Raises UserError if the disk is full, TypeError for a value that cannot be kept.
+    Raises UserError if the disk is full, TypeError for a value that cannot be saved.
     """
     stored = {f"tensor.{name}": tensor for name, tensor in tensors.items()}
     state = optimizer.state_dict()
@@ -76,7 +76,7 @@ def load_state(path: str | os.PathLike[str]) -> TrainState:
     path = Path(path)
     try:
         with safe_open(path, framework="pt") as file:
-            # copies: a tensor that still maps the file keeps some systems from replacing it
+            # copies: on some systems the file cannot be replaced while a tensor maps it
             stored = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
             facts = json.loads((file.metadata() or {})["training_state"])
         if facts["format"] != FORMAT:
@@ -89,21 +89,21 @@ def load_state(path: str | os.PathLike[str]) -> TrainState:
         )
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"the training state {path} cannot be read ({type(error).__name__}: {error}). Delete it, and "
-                        "the run starts again at step 0; LoRA files saved before are kept.") from error
+                        "the run starts again at step 0; LoRA files saved before are not deleted.") from error
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Give an optimizer the memory of the one that was saved. Raises UserError if it has other parameters."""
+    """Give an optimizer the state of the one that was saved. Raises UserError if it has other parameters."""
     theirs, ours = ([len(group["params"]) for group in groups] for groups in
                     (state["param_groups"], optimizer.param_groups))
     if theirs != ours:
-        raise UserError(f"the training state is of an optimizer with {theirs} parameters by group, this run has "
-                        f"{ours}. Delete the state, and the run starts again at step 0.")
+        raise UserError(f"the training state belongs to an optimizer with {theirs} parameters by group, but this run "
+                        f"has {ours}. Delete the state, and the run starts again at step 0.")
     optimizer.load_state_dict(dict(state))
 
 
 def _encode(value: Any, name: str, stored: dict[str, Tensor]) -> Any:
-    """The value in JSON's words; tensors go to `stored` under their dotted name."""
+    """The value as JSON; tensors go to `stored` under their dotted name."""
     if isinstance(value, Tensor):
         stored[name] = value
         return {_MARK: "tensor", "name": name}
@@ -117,7 +117,7 @@ def _encode(value: Any, name: str, stored: dict[str, Tensor]) -> Any:
         return rows if isinstance(value, list) else {_MARK: "tuple", "items": rows}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise TypeError(f"{name} is a {type(value).__name__}, which a training state cannot keep")
+    raise TypeError(f"{name} is a {type(value).__name__}, which a training state cannot hold")
 
 
 def _decode(value: Any, stored: Mapping[str, Tensor]) -> Any:

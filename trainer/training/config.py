@@ -21,7 +21,8 @@ from .optimizers import OptimizerConfig
 LAYER_PRESETS = ("attention", "attention+mlp", "all")
 PRECISIONS = ("fp32", "bf16", "fp16")
 UNMASKED_WEIGHT, PRIOR_WEIGHT = 0.1, 0.5
-"""Of a masked loss: the surroundings count a tenth, and are held half as firmly as the subject is learnt."""
+"""Defaults of a masked loss: the surroundings count a tenth of the subject, and are held to the base's prediction with
+half the weight of the subject's loss."""
 KINDS = ("style", "character", "concept")
 
 
@@ -32,7 +33,7 @@ class AdapterConfig:
     rank: int = 16
     alpha: float = 16.0
     conv_rank: int = 0
-    """Rank for 3x3 convolutions; 0 leaves them alone. 1x1 convolutions count as linear layers."""
+    """Rank for 3x3 convolutions; 0 leaves them out. 1x1 convolutions count as linear layers."""
     conv_alpha: float | None = None
     """Alpha of the convolutions; None keeps the ratio alpha / rank of the linear layers."""
     layers: str = "attention+mlp"
@@ -48,7 +49,7 @@ class AdapterConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """How pictures and captions become training samples."""
+    """How images and captions become training samples."""
 
     resolution: int = 512
     """Side of the square, in pixels, whose area no bucket exceeds."""
@@ -56,23 +57,23 @@ class DataConfig:
     upscale: bool = False
     trigger: str = ""
     keep_tokens: int = 1
-    """How many leading tags stay in place when captions are shuffled or tags dropped."""
+    """Number of leading tags that stay in place when captions are shuffled or tags are dropped."""
     shuffle_captions: bool = False
     tag_dropout: float = 0.0
     caption_dropout: float = 0.0
     caption_variants: int = 8
-    """How many shuffled or tag-dropped variants of a caption are cached (1 if neither is on)."""
+    """Number of shuffled or tag-dropped variants of a caption to cache (1 if neither is on)."""
     flip: bool = False
-    """Also train on mirrored pictures. Off by default: characters are rarely symmetric."""
+    """Also train on mirrored images. Off by default: characters are rarely symmetric."""
     cache: str = "ram"
     validation_fraction: float = 0.0
     masked_loss: bool = False
-    """Train on what the pictures' masks show; those without a mask are trained on whole."""
+    """Train on what the images' masks show; images without a mask are trained whole."""
     unmasked_weight: float = UNMASKED_WEIGHT
-    """What a place outside the mask still counts, of one inside."""
+    """Weight of the area outside the mask relative to the inside."""
     masked_prior: float = PRIOR_WEIGHT
-    """How firmly the network is held, outside the mask, to what the base predicts there; 0 lets go of it. Costs a
-    second forward pass a step."""
+    """How firmly the network is held to the base's prediction outside the mask; 0 turns this off. It costs a second
+    forward pass per step."""
 
     def __post_init__(self) -> None:
         check(16 <= self.resolution <= 8192, "resolution", self.resolution, "from 16 to 8192 pixels")
@@ -133,12 +134,15 @@ class TrainConfig:
     def from_dict(cls, values: Mapping[str, Any]) -> TrainConfig:
         """The reverse of `to_dict`; settings left out take their defaults.
 
-        Raises UserError for a name that is no setting (with the nearest valid one) or a value of the wrong type.
+        Raises UserError for a name that is not a setting (with the nearest valid one) or a value of the wrong type.
         """
         return _build(cls, values, "setting")
 
     def replace(self, **settings: Any) -> TrainConfig:
-        """A copy with settings changed by dotted name, as in `replace(**{"adapter.rank": 8, "steps": 100})`."""
+        """A copy with settings changed by dotted name, as in `replace(**{"adapter.rank": 8, "steps": 100})`.
+
+        Raises UserError for a name that is not a setting, or a value that it cannot have.
+        """
         values = self.to_dict()
         for dotted, value in settings.items():
             *groups, name = dotted.split(".")
@@ -157,7 +161,8 @@ def setting_names(cls: type = TrainConfig, prefix: str = "") -> list[str]:
     """Every dotted setting name, for error messages and the command line's --set."""
     names: list[str] = []
     for name, kind in typing.get_type_hints(cls).items():
-        names += setting_names(kind, f"{prefix}{name}.") if dataclasses.is_dataclass(kind) else [prefix + name]
+        group = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+        names += setting_names(kind, f"{prefix}{name}.") if group else [prefix + name]
     return names
 
 
@@ -170,7 +175,7 @@ def _build(cls: type, values: Mapping[str, Any], what: str) -> Any:
 
 
 def _convert(name: str, value: Any, kind: Any) -> Any:
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if dataclasses.is_dataclass(value):
             return value
         if not isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""What a training run yields while it runs, beside the events that all work shares."""
+"""The events of a training run, beside those that all work shares."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class RunStarted(Event):
     folder: Path
     steps: int
     first_step: int
-    """0, or the step a resumed run goes on from."""
+    """0, or the step that a resumed run continues from."""
     samples: int
     validation_samples: int
     adapted_modules: int
@@ -45,7 +45,7 @@ class Validated(Event):
     step: int
     loss: float
     base_loss: float
-    """The base model's own loss on the same pictures, noise, and times."""
+    """The base model's own loss on the same images, noise, and times."""
     ratio: float
     """Mean over the times of loss / base loss. Below 1: better than the base; rising again: overfitting."""
 
@@ -67,6 +67,6 @@ class Finished(Event):
     step: int
     path: Path
     stopped: bool
-    """True: asked to stop before the last step; what was trained is kept."""
+    """True: the run was stopped before its last step; what was trained is saved."""
     reused: bool = False
     """True: an identical finished run was found; nothing was trained."""

@@ -1,15 +1,16 @@
 """From a dataset to training batches: bucketed, cached latents, each with its own caption's conditioning.
 
 Everything random is drawn from a generator seeded by (seed, purpose, batch index), so that a resumed run needs
-only the step number to go on with the same pictures, captions, noise, and times.
+only the step number to continue with the same images, captions, noise, and times.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ..captions.tags import truncation_report
 from ..common.errors import UserError
-from ..common.events import Event, Warned
+from ..common.events import Events, Warned
 from ..common.tensor_cache import TensorCache
 from ..datasets.buckets import BatchPlan, Size, assign_bucket, fit_to_bucket, make_buckets
 from ..datasets.dataset import Dataset, Sample, bucket_mask
@@ -43,9 +44,9 @@ class Batch:
 
     Attributes:
         latents: [B, C, ...] in the model's own scale, on the CPU.
-        captions: what each row is captioned with this time ("" where the caption was dropped).
+        captions: the caption of each row in this batch ("" where it was dropped).
         conditioning: the cached conditioning of those captions, or None if the text encoder is being trained.
-        masks: [B, 1, h, w] in 0..1, what of each latent is meant, or None if all of every picture is.
+        masks: [B, 1, h, w] in 0..1, the part of each latent to train on, or None if all images are trained whole.
     """
 
     latents: Tensor
@@ -77,7 +78,7 @@ class Feed:
             except UserError as error:
                 self.left_out.append(f"{sample.path.name} is left out: {error}")
         if self.left_out and not self.samples:
-            raise UserError(f"no picture can be trained on; {self.left_out[0]}")
+            raise UserError(f"no image can be trained on: {self.left_out[0]}")
         self.plan = BatchPlan(self.buckets, [s.repeats for s in self.samples], data.batch_size, config.seed)
         self.masked = data.masked_loss and any(sample.mask for sample in self.samples)
         policy = CaptionPolicy.from_config(data)
@@ -90,13 +91,14 @@ class Feed:
     def trains_text(self) -> bool:
         return self.config.adapter.text_encoder
 
-    def prepare(self) -> Iterator[Event]:
-        """Fill the caches; report pictures left out and captions cut. Later reads of a lost entry make it again."""
+    def prepare(self) -> Events:
+        """Fill the caches, and report images left out and captions cut. A cache entry that is lost later is made again
+        when it is read."""
         for line in self.left_out:
             yield Warned(line)
         if self.config.data.masked_loss and not self.masked:
-            yield Warned("data.masked_loss is on, but no picture has a mask: each is trained on whole. Put a.png's "
-                         "mask into masks/a.png or a_mask.png.")
+            yield Warned("data.masked_loss is on, but no image has a mask, so all are trained whole. Put the mask of "
+                         "a.png into masks/a.png or a_mask.png.")
         for line in truncation_report(self._all_captions(), self.backbone.token_count):
             yield Warned(line)
         flips = (False, True) if self.config.data.flip else (False,)
@@ -119,7 +121,8 @@ class Feed:
             flip = data.flip and rng.random() < 0.5
             latents.append(self._latents(sample, flip))
             if self.masked:
-                masks.append(self._mask(sample, flip, latents[-1].shape[-2:]))
+                height, width = latents[-1].shape[-2:]
+                masks.append(self._mask(sample, flip, (height, width)))
             dropped = rng.random() < data.caption_dropout
             captions.append("" if dropped else rng.choice(self.variants[sample]))
         conditioning = None if self.trains_text else self.conditioning(captions)
@@ -144,29 +147,28 @@ class Feed:
             with torch.no_grad():
                 return {"latents": self.backbone.encode_images(pixels[None])[0].float().cpu()}
 
-        if (index, flip) not in self._latent_keys:  # asking a file whether it has changed, at every step, costs time
+        if (index, flip) not in self._latent_keys:  # checking at every step whether a file has changed costs time
             self._latent_keys[index, flip] = self._key(
                 {"what": "latents", "image": sample.content_hash, "crop": sample.crop, "bucket": bucket, "flip": flip})
         return self.cache.get(self._latent_keys[index, flip], encode)["latents"]
 
     def _mask(self, index: int, flip: bool, size: tuple[int, int]) -> Tensor:
-        """[1, h, w]; all ones for a picture without a mask."""
+        """[1, h, w]; all ones for an image without a mask."""
         sample, bucket = self.samples[index], self.buckets[index]
-        if sample.mask is None:
-            return torch.ones(1, *size)
         if (index, flip) not in self._masks:
-            self._masks[index, flip] = latent_mask(bucket_mask(sample, bucket, flip), size)
+            mask = bucket_mask(sample, bucket, flip)
+            self._masks[index, flip] = torch.ones(1, *size) if mask is None else latent_mask(mask, size)
         return self._masks[index, flip]
 
     def _text(self, caption: str) -> Conditioning:
         def encode() -> dict[str, Tensor]:
             with torch.no_grad():
-                return dict(self.backbone.encode_text([caption]).to("cpu").tensors)
+                return self.backbone.encode_text([caption]).to("cpu").row(0)
 
         return Conditioning(self.cache.get(self._text_key(caption), encode))
 
     def _encode_captions(self, captions: list[str]) -> None:
-        """Encode captions together, then store a row each; those already cached are left as they are."""
+        """Encode captions together, then store each row by itself; captions already cached are skipped."""
         rows: dict[str, Conditioning] = {}
 
         def encode(caption: str) -> dict[str, Tensor]:
@@ -174,10 +176,10 @@ class Feed:
                 with torch.no_grad():
                     encoded = self.backbone.encode_text(captions).to("cpu")
                 rows.update({text: encoded.rows([row]) for row, text in enumerate(captions)})
-            return dict(rows[caption].tensors)
+            return rows[caption].row(0)
 
         for caption in captions:
-            self.cache.get(self._text_key(caption), lambda caption=caption: encode(caption))
+            self.cache.get(self._text_key(caption), partial(encode, caption))
 
     def _text_key(self, caption: str) -> Mapping[str, Any]:
         return self._key({"what": "text", "caption": caption})

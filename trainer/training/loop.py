@@ -1,6 +1,6 @@
 """The training loop: any Backbone, any dataset, one generator of events.
 
-A run is resumed exactly: the state on disk holds the adapter and the optimizer, and everything else (pictures,
+A run is resumed exactly: the state on disk holds the adapter and the optimizer, and everything else (images,
 captions, noise, times, learning rate) is a pure function of the step.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..captions.tags import tag_frequency
 from ..common.errors import UserError
-from ..common.events import Event, Warned
+from ..common.events import Events, Warned
 from ..common.files import atomic_path
 from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Dataset, split_validation
@@ -50,15 +50,15 @@ def train(
     lineage: dict[str, Any] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     retrain: bool = False,
-) -> Iterator[Event]:
+) -> Events:
     """Train a LoRA, yielding events; the last is Finished with the path of the LoRA file.
 
     An identical finished run under `runs_root` is reused and a partial one resumed, unless `retrain`.
-    `should_stop` is asked after every step: true saves the LoRA and the state and ends the run early. Closing the
-    generator, Ctrl-C, or an error between steps saves both too. The backbone comes back as it was.
+    `should_stop` is called after every step; if it returns true, the LoRA and the state are saved and the run ends
+    early. Closing the generator, Ctrl-C, or an error between steps saves both too. The backbone is left unchanged.
 
     Raises:
-        UserError: a setting or picture that cannot work, a loss that is not a number, or memory that ran out.
+        UserError: a setting or image that cannot work, a loss that is not a number, or memory that ran out.
     """
     notes: tuple[str, ...] = ()
     if validation is None:
@@ -103,7 +103,7 @@ class _Session:
 
     # -- the steps -----------------------------------------------------------------------------------------------
 
-    def run_steps(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    def run_steps(self, should_stop: Callable[[], bool]) -> Events:
         yield RunStarted(
             self.run.folder, self.config.steps, self.step, len(self.dataset), len(self.validator),
             sum(len(handle.module_names) for handle in self.handles.values()),
@@ -164,7 +164,8 @@ class _Session:
     def sample_losses(self, batch: Batch, noise: Tensor, t: Tensor, prior: float = 0.0) -> Tensor:
         """The loss [B] of a batch at given noise and times (all on the CPU).
 
-        `prior` adds, for batches with masks, what keeps the surroundings as the base predicts them.
+        `prior` is the weight of an extra term, for batches with masks, that keeps the surroundings as the base
+        predicts them.
         """
         device = self.backbone.device
         latents, noise, t = batch.latents.to(device), noise.to(device), t.to(device)
@@ -188,7 +189,7 @@ class _Session:
 
     @torch.no_grad()
     def _base_prediction(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
-        """What the base alone says to the same, with its own text encoder."""
+        """What the base alone predicts for the same latents and captions, with its own text encoder."""
         with contextlib.ExitStack() as stack:
             for handle in self.handles.values():
                 stack.enter_context(handle.disabled())
@@ -214,7 +215,7 @@ class _Session:
 
     # -- between steps -------------------------------------------------------------------------------------------
 
-    def _after_step(self) -> Iterator[Event]:
+    def _after_step(self) -> Events:
         config, last = self.config, self.step == self.config.steps
         if config.validate_every and (self.step % config.validate_every == 0 or last) and len(self.validator):
             validated = self.validator.measure(self.step)
@@ -293,12 +294,12 @@ class _Session:
         self.run.truncate_metrics(self.step)
 
     def _keep(self) -> None:
-        """Save what there is of an interrupted run: the LoRA so far, and the state to go on from."""
+        """Save the LoRA of an interrupted run as it is, and the state to continue from."""
         if self.consistent and self.step:
             self._save_state()
             self._save_checkpoint()
 
-    def _finish(self) -> Iterator[Event]:
+    def _finish(self) -> Events:
         stopped = self.step < self.config.steps
         if stopped:
             self._save_state()
@@ -313,7 +314,7 @@ class _Session:
         remedy = "use precision bf16 or fp32, or " if self.config.precision == "fp16" else ""
         return (
             f"the loss became {loss} at step {self.step + 1}: {remedy}lower optimizer.learning_rate "
-            f"(now {self.config.optimizer.learning_rate:g}). Checkpoints saved before are kept in {self.run.folder}."
+            f"(now {self.config.optimizer.learning_rate:g}). Earlier checkpoints are still in {self.run.folder}."
         )
 
     def _memory_advice(self) -> str:
@@ -322,18 +323,19 @@ class _Session:
         return (
             f"memory ran out at step {self.step + 1} with batch size {data.batch_size} at {data.resolution} px: "
             f"{checkpointing}lower data.batch_size (and raise accumulation_steps) or data.resolution. "
-            f"What was trained is kept in {self.run.folder}; running again goes on from there."
+            f"What was trained so far is saved in {self.run.folder}; run again to continue from there."
         )
 
 
 def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.AdapterHandle]:
     """Adapters in the denoiser, and in the text encoders if asked, keyed by their prefix in a LoRA file."""
-    if config.adapter.text_encoder and backbone.text_network is None:
-        raise UserError("adapter.text_encoder is on, but the text encoder of this base cannot be trained here.")
+    texts = backbone.text_network
+    if config.adapter.text_encoder and texts is None:
+        raise UserError("adapter.text_encoder is on, but the text encoder of this base cannot be trained here. Turn it "
+                        "off.")
     parts = [(backbone.network_prefix, backbone.network, backbone.family.blocks, backbone.device)]
-    if config.adapter.text_encoder:
-        networks = backbone.text_network.items()
-        parts += [(prefix, network, TEXT_BLOCKS, backbone.text_device) for prefix, network in networks]
+    if config.adapter.text_encoder and texts is not None:
+        parts += [(prefix, network, TEXT_BLOCKS, backbone.text_device) for prefix, network in texts.items()]
     return {
         prefix: adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix), device)
         for prefix, network, blocks, device in parts
@@ -345,7 +347,7 @@ def _optimizer(
 ) -> torch.optim.Optimizer:
     settings = config.optimizer
     text_rate = settings.text_encoder_learning_rate or settings.learning_rate / 2
-    if OPTIMIZERS[settings.name].rate is not None:  # those that find their own rate want one for all
+    if OPTIMIZERS[settings.name].rate is not None:  # optimizers that find their own rate need one for all groups
         text_rate = settings.learning_rate
     groups = [
         (handle.parameters(), settings.learning_rate if prefix == backbone.network_prefix else text_rate)
@@ -355,7 +357,7 @@ def _optimizer(
 
 
 def _as_validation(dataset: Dataset, config: TrainConfig) -> tuple[Dataset, TrainConfig]:
-    """The validation set as the feed should read it: every picture once, captions and pictures unaltered."""
+    """The validation set as the feed should read it: every image once, with images and captions unaltered."""
     plain = {"data.shuffle_captions": False, "data.tag_dropout": 0.0, "data.caption_dropout": 0.0, "data.flip": False}
     return dataset.with_repeats(1), config.replace(**plain)
 

@@ -1,6 +1,6 @@
-"""Training on a part of a picture: losses weighted by a mask, and a prior that keeps the rest as the base predicts it.
+"""Training on a part of an image: losses weighted by a mask, and a prior that keeps the rest as the base predicts it.
 
-As in OneTrainer (its masked training and masked prior preservation): loss = clamp(mask, u, 1) * error², and besides
+As in OneTrainer (its masked training and masked prior preservation): loss = clamp(mask, u, 1) * error² +
 (1 - mask) * w * (prediction - the base's own prediction)².
 """
 
@@ -25,12 +25,12 @@ def latent_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
 
 def masked_loss(error: Tensor, mask: Tensor, unmasked_weight: float = UNMASKED_WEIGHT,
                 normalize: bool = True) -> Tensor:
-    """[B] mean of the error, each place counting as much as the mask says.
+    """The mean [B] of the error, each place weighted by the mask.
 
     Args:
         error: [B, C, ..., h, w] squared error of each latent value (with a frame axis for video-shaped latents).
-        mask: [B, 1, h, w] in 0..1, as `latent_mask` gives it. A row of ones trains on the whole picture.
-        unmasked_weight: what a place outside the mask still counts, 0..1.
+        mask: [B, 1, h, w] in 0..1, as `latent_mask` returns it. A row of ones trains on the whole image.
+        unmasked_weight: weight of a place outside the mask relative to one inside, 0..1.
         normalize: divide by the mean weight, so that a small subject trains as strongly as a large one.
 
     With all ones the result is the plain mean.
@@ -43,11 +43,11 @@ def masked_loss(error: Tensor, mask: Tensor, unmasked_weight: float = UNMASKED_W
 
 
 def masked_prior(prediction: Tensor, base_prediction: Tensor, mask: Tensor, weight: float = PRIOR_WEIGHT) -> Tensor:
-    """[B] what to add so that outside the mask the network goes on to predict what the base does.
+    """The loss [B] to add so that outside the mask the network still predicts what the base predicts.
 
     Args:
         prediction: [B, C, ..., h, w] of the network in training.
-        base_prediction: the same of the base alone (adapters off), without gradients.
+        base_prediction: the same from the base alone (adapters off), without gradients.
         mask: [B, 1, h, w] in 0..1.
         weight: strength; 0 gives zeros. Rows that are masked all over give 0.
     """

@@ -1,7 +1,7 @@
-"""What a LoRA file says of itself: kohya's `ss_*`, Stability's `modelspec.*` 1.0.0, and ours.
+"""The metadata of a LoRA file: kohya's `ss_*`, Stability's `modelspec.*` 1.0.0, and our own.
 
-Sources: kohya sd-scripts (train_util, sai_model_spec) and github.com/Stability-AI/ModelSpec, as known facts. All
-values are texts, as safetensors asks.
+Sources: kohya sd-scripts (train_util, sai_model_spec) and github.com/Stability-AI/ModelSpec, for facts only. All
+values are texts, as safetensors requires.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..models.families import Family
 from .config import TrainConfig
 
 BASE_VERSIONS = {"stable-diffusion-v1": "sd_v1", "stable-diffusion-xl-v1-base": "sdxl_base_v1-0"}
-"""kohya's ss_base_model_version by modelspec.architecture; others go by the family's name."""
+"""kohya's ss_base_model_version by modelspec.architecture; for others it is the family's name."""
 
 PREDICTIONS = {"eps": "epsilon", "v": "v"}
 """modelspec.prediction_type by objective; flow models have none."""
@@ -38,7 +38,7 @@ def lora_metadata(
     """Metadata of a LoRA trained for `step` steps. Values that are not known are left out.
 
     Args:
-        tag_frequency: how many pictures carry each tag.
+        tag_frequency: number of images that have each tag.
         started_at: seconds since 1970, UTC.
     """
     facts = _kohya(config, family, tag_frequency or {}, image_count, step, epoch)

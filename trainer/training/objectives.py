@@ -20,7 +20,7 @@ from ..models.noise import NoiseSchedule, per_row
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
-    """The loss: which times are trained, and how much each counts. What is predicted is the family's fact."""
+    """The loss: which times are trained, and how much each counts. What is predicted is a fact of the family."""
 
     timestep_density: str | None = None
     """None: the family's own."""
@@ -44,8 +44,8 @@ class Objective:
     """What a network predicts.
 
     Attributes:
-        target: (x0, noise, alpha, sigma) → the right answer.
-        x0_gain: (alpha, sigma) → by what a prediction error is multiplied to become an error of x0.
+        target: (x0, noise, alpha, sigma) → what the network should predict.
+        x0_gain: (alpha, sigma) → the factor that turns a prediction error into an error of x0.
     """
 
     target: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -115,7 +115,7 @@ class Loss:
                    mean: Callable[[Tensor], Tensor] = lambda error: error.flatten(1).mean(1)) -> Tensor:
         """Weighted squared error [B] of a prediction at times t [B].
 
-        `mean` makes of the squared error [B, C, ...] one number [B] a sample; by default all elements count alike.
+        `mean` reduces the squared error [B, C, ...] to one number per sample [B]; by default all elements count alike.
         """
         alpha, sigma = self.schedule.coefficients(t)
         target = self.objective.target(latents, noise, per_row(alpha, latents), per_row(sigma, latents))

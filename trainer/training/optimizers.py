@@ -48,7 +48,7 @@ class OptimizerRow:
 
     Attributes:
         build: (parameter groups with `lr`, weight decay) → optimizer.
-        rate: the learning rate to start from, for those that find their own.
+        rate: the learning rate to start from, for optimizers that find their own.
     """
 
     title: str

@@ -2,8 +2,8 @@
 
     <root>/<run>/<run>.safetensors              the LoRA, once the run is finished
                  <run>-step000100.safetensors   checkpoints
-                 run.json                       what the run is, and how far it came
-                 metrics.jsonl                  one JSON object a line
+                 run.json                       what the run is, and how far it got
+                 metrics.jsonl                  one JSON object per line
                  samples/  state/               previews; the exact training state while unfinished
 """
 
@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,26 +28,25 @@ from ..common.errors import UserError
 from ..common.files import atomic_write, read_json, write_json
 from .config import TrainConfig
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+if sys.platform == "win32":
     import msvcrt
+else:
+    import fcntl
 
 FORMAT = 1
 COSMETIC = ("name", "state_every", "data.cache")
 """Settings that change neither the weights nor what the run folder will hold."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
-"""Settings that cannot change the weights, but what is kept of the way there."""
+"""Settings that cannot change the weights, only what is saved along the way."""
 
 
 def run_key(
     config: TrainConfig, base_fingerprint: str, dataset_fingerprint: str, validation_fingerprint: str = ""
 ) -> str:
-    """The identity of a run: equal keys end with equal weights (on the same machine). 64 hexadecimal digits.
+    """The identity of a run, 64 hexadecimal digits: equal keys end with equal weights (on the same machine).
 
-    Every setting counts but COSMETIC and OUTPUTS, so that a new setting counts unless someone decides otherwise here.
+    Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here.
     """
     settings = _flat(config.to_dict())
     for name in COSMETIC + OUTPUTS:
@@ -65,7 +65,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass
 class Run:
-    """A run's folder and what run.json says of it. Make one with `open_run`, or `read_run` for a look."""
+    """A run's folder and what its run.json says. Made by `open_run`, or by `read_run` only to look at it."""
 
     folder: Path
     facts: dict[str, Any]
@@ -89,12 +89,12 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        """Trained to its last step, and the LoRA is there. A run that was stopped early is not finished."""
+        """Whether it was trained to its last step and its LoRA exists. A run that was stopped early is not finished."""
         return self.facts["status"] == "finished" and self.final_path.is_file()
 
     @property
     def step(self) -> int:
-        """The step at which the run was finished or stopped; 0 while it never was."""
+        """The step at which the run was finished or stopped; 0 if it never was."""
         return self.facts["step"]
 
     @property
@@ -103,7 +103,7 @@ class Run:
 
     @property
     def state_path(self) -> Path:
-        """Where the training state is kept; it exists if there is something to resume."""
+        """Path of the training state, which exists if there is something to resume."""
         return self.folder / "state" / "state.safetensors"
 
     @property
@@ -118,7 +118,7 @@ class Run:
         return self.folder / f"{self.name}-step{step:06d}.safetensors"
 
     def checkpoints(self) -> list[tuple[int, Path]]:
-        """(step, path) of the LoRA files there are, by step; a finished run's last is its final file."""
+        """(step, path) of the LoRA files that exist, by step; the last of a finished run is its final file."""
         pattern = re.compile(re.escape(self.name) + r"-step(\d+)\.safetensors")
         steps = {int(match[1]): path for path in self.folder.iterdir() if (match := pattern.fullmatch(path.name))}
         if self.finished:
@@ -126,7 +126,8 @@ class Run:
         return sorted(steps.items())
 
     def mark_finished(self, step: int, stopped: bool) -> None:
-        """Write that the run ended at `step`. If it was not stopped early there is nothing to resume: state goes."""
+        """Record that the run ended at `step`. If it was not stopped early, its state is deleted: there is nothing to
+        resume."""
         self.close()
         self.facts |= {"status": "stopped" if stopped else "finished", "step": step}
         write_json(self.folder / "run.json", self.facts)
@@ -134,7 +135,7 @@ class Run:
             self.state_path.unlink(missing_ok=True)
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:
-        """Add a line to metrics.jsonl; numbers that JSON has no word for (NaN, infinity) become null."""
+        """Add a line to metrics.jsonl; numbers that JSON cannot hold (NaN, infinity) become null."""
         if self._metrics is None:
             self._metrics = open(self.metrics_path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (kept open)
         plain = {key: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -142,19 +143,19 @@ class Run:
         self._metrics.write(json.dumps(plain, ensure_ascii=False) + "\n")
 
     def truncate_metrics(self, step: int) -> None:
-        """Drop the lines of steps after `step`, and any that a kill left half written."""
+        """Drop the lines of steps after `step`, and any line that a killed process left half written."""
         self.close()
         lines = [json.dumps(values, ensure_ascii=False) + "\n" for values in self.metrics() if values["step"] <= step]
         if self.metrics_path.exists():
             atomic_write(self.metrics_path, "".join(lines).encode())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl that are whole and have a step."""
+        """The complete lines of metrics.jsonl that have a step."""
         return _read_metrics(self.metrics_path)
 
     @property
     def being_trained(self) -> bool:
-        """Whether anyone holds the run's lock at this moment, in any process of the machine."""
+        """Whether any process of the machine holds the run's lock at this moment."""
         try:
             with open(self.folder / "state" / "lock", "r+", encoding="ascii") as file:
                 _take(file)
@@ -171,9 +172,9 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Only one holder at a time, over all processes of the machine; the system frees a dead one's lock.
+        """Hold the run's lock, which only one process of the machine can do; the system frees a dead one's lock.
 
-        Also sweeps away what a killed process left half written. Raises UserError if another holds it.
+        Also deletes what a killed process left half written. Raises UserError if another process holds the lock.
         """
         with _lock(self.folder / "state" / "lock", self.name):
             for leftover in (*self.folder.glob(".*.tmp"), *self.folder.glob("*/.*.tmp")):
@@ -188,12 +189,12 @@ def open_run(
     root: str | os.PathLike[str], config: TrainConfig, key: str, lineage: Mapping[str, Any] | None = None,
     *, retrain: bool = False,
 ) -> Run:
-    """The folder for a run, under `root`: `<name>`, or `<name>-2`, `<name>-3`, ... where others have that name.
+    """The folder for a run, under `root`: `<name>`, or `<name>-2`, `<name>-3`, ... if other runs have that name.
 
-    An identical run (equal `key`) is taken up where it is: finished ones for reuse, if they kept all that is asked for
-    now (checkpoints, previews), others to be resumed. With `retrain` it is a new run in any case.
+    An identical run (equal `key`) is used as it is: a finished one is reused if it saved everything that is asked for
+    now (checkpoints, previews), another is resumed. With `retrain` the run is new in any case.
 
-    Raises UserError if the folder cannot be made, or would lie outside `root`.
+    Raises UserError if the folder cannot be made, or would be outside `root`.
     """
     root = Path(root).resolve()
     number = 1
@@ -201,7 +202,7 @@ def open_run(
         folder = _confined(root, config.name if number == 1 else f"{config.name}-{number}")
         run = _existing(folder)
         if run is None and not folder.exists():
-            with suppress(FileExistsError):  # made by another process just now: look at it again
+            with suppress(FileExistsError):  # another process has just made it: look at it again
                 return _create(folder, config, key, lineage or {})
             continue
         if run and not retrain and run.key == key:
@@ -214,10 +215,10 @@ def open_run(
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
-    """The run in a folder, for a look. Raises UserError if it holds none."""
+    """The run in a folder, only to look at it. Raises UserError if the folder holds no run."""
     run = _existing(Path(folder).resolve())
     if run is None:
-        raise UserError(f"{folder} holds no training run (no run.json). Choose a run's own folder.")
+        raise UserError(f"{folder} is not the folder of a training run: it has no run.json. Choose a run's own folder.")
     return run
 
 
@@ -258,12 +259,12 @@ def _existing(folder: Path) -> Run | None:
         known = facts["format"] == FORMAT and {"key", "lineage", "status", "step"} <= facts.keys()
     except (KeyError, TypeError, ValueError):
         known = False
-    # a folder of another version or hand is left alone
+    # a folder made by another version or by someone else is left alone
     return Run(folder, facts) if known else None
 
 
 def _create(folder: Path, config: TrainConfig, key: str, lineage: Mapping[str, Any]) -> Run:
-    """A new run folder that appears with its run.json in it. Raises FileExistsError if the name is taken."""
+    """A new run folder, which appears with its run.json already in it. Raises FileExistsError if the name exists."""
     facts = {"format": FORMAT, "key": key, "status": "training", "step": 0, "lineage": dict(lineage),
              "config": config.to_dict()}
     temp = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
@@ -280,7 +281,7 @@ def _create(folder: Path, config: TrainConfig, key: str, lineage: Mapping[str, A
 
 
 def _keeps(have: TrainConfig, want: TrainConfig) -> bool:
-    """Whether a run with settings `have` kept all that `want` asks to keep; 0 asks for nothing."""
+    """Whether a run with settings `have` saved everything that `want` asks for; 0 asks for nothing."""
     rows = ((getattr(have, name), getattr(want, name)) for name in OUTPUTS if name != "preview_prompts")
     previews = not (want.preview_every and want.preview_prompts) or have.preview_prompts == want.preview_prompts
     return previews and all(wanted in (0, had) for had, wanted in rows)
@@ -289,7 +290,7 @@ def _keeps(have: TrainConfig, want: TrainConfig) -> bool:
 def _confined(root: Path, name: str) -> Path:
     folder = (root / name).resolve()
     if folder.parent != root:
-        raise UserError(f"run {name!r} would lie in {folder}, outside {root}. Choose another name.")
+        raise UserError(f"run {name!r} would be in {folder}, outside {root}. Choose another name.")
     return folder
 
 
@@ -300,12 +301,12 @@ def _lock(path: Path, name: str) -> Iterator[None]:
         try:
             _take(file)
         except OSError as error:
-            if error.errno not in _HELD:  # a file system without locks must not keep anyone from training
+            if error.errno not in _HELD:  # a file system without locks must not prevent training
                 yield
                 return
             file.seek(0)
             holder = file.read(20).strip() or "unknown"
-            raise UserError(f"run {name!r} is being trained already (process {holder}). Wait for it, stop it, or "
+            raise UserError(f"run {name!r} is already being trained (process {holder}). Wait for it, stop it, or "
                             "choose another name.") from error
         file.seek(0)
         file.truncate()
@@ -318,24 +319,24 @@ def _lock(path: Path, name: str) -> Iterator[None]:
 
 
 def _take(file: TextIO) -> None:
-    if fcntl:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    else:
+    if sys.platform == "win32":
         file.seek(_LOCKED_BYTE)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _give_back(file: TextIO) -> None:
-    if fcntl:
-        fcntl.flock(file, fcntl.LOCK_UN)
-    else:
+    if sys.platform == "win32":
         file.seek(_LOCKED_BYTE)
         msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)
 _LOCKED_BYTE = 1 << 20
-"""Windows denies reading a locked byte, so it lies behind the text that says who holds it."""
+"""Windows denies reading a locked byte, so the locked one lies behind the text that says who holds the lock."""
 
 
 def latest_checkpoint(run: Run) -> tuple[int, Path]:

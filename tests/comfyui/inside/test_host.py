@@ -1,7 +1,6 @@
 """What is particular to a host: its MODEL is given back as it was, its precision, its captions, its errors."""
 
 import gc
-import hashlib
 import json
 import os
 
@@ -13,6 +12,7 @@ import psutil
 import pytest
 import torch
 from tiny_models import TinyVae, make_backbone, make_dataset, make_parts
+from unchanged import facts
 
 from lora_bootstrap.host.backbone.model import HostBackbone, _casting, apply_lora, memory_in_use, release_memory
 from lora_bootstrap.host.backbone.sandbox import load_sandbox
@@ -45,20 +45,6 @@ def dataset(tmp_path):
 def sandbox():
     with torch.inference_mode():
         return load_sandbox()
-
-
-def facts(*roots):
-    """Everything of the host's modules that training could have changed, weights by address and by content."""
-    found = []
-    for root in roots:
-        for name, module in root.named_modules():
-            hooks = sum(len(value) for key, value in module.__dict__.items() if "_hooks" in key and value)
-            found.append((name, id(module), type(module), hooks, module.training, sorted(module.__dict__)))
-        for name, tensor in [*root.named_parameters(), *root.named_buffers()]:
-            found.append((name, id(tensor), tensor.data_ptr(), tensor.dtype, tensor.device, tensor.requires_grad,
-                          tensor.is_inference(), hashlib.sha256(tensor.detach().cpu().contiguous().reshape(-1)
-                                                                .view(torch.uint8).numpy().tobytes()).digest()))
-    return found
 
 
 def all_of(backbone):

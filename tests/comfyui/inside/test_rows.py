@@ -9,9 +9,9 @@ import comfy.samplers
 import pytest
 import torch
 from safetensors.torch import save_file
-from test_host import facts
 from tiny_models import CAPTIONS, FAMILIES, make_parts
 from torch import nn
+from unchanged import facts
 
 import nodes
 from lora_bootstrap.host.backbone.model import apply_lora

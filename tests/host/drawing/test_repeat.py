@@ -6,21 +6,7 @@ from comfy_execution.graph_utils import GraphBuilder
 from lora_bootstrap.host.drawing.repeat import part_between
 from lora_bootstrap.trainer.common.errors import UserError
 
-
-def graph():
-    """views → encoder → sampler (with a negative, a latent and a model beside it) → decoder."""
-    return {
-        "views": {"class_type": "LoraBootstrap_ViewPrompts", "inputs": {"round": 1}},
-        "base": {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "a.safetensors"}},
-        "lora": {"class_type": "LoraBootstrap_PickCheckpoint", "inputs": {"model": ["base", 0], "strength": 0.6}},
-        "encode": {"class_type": "CLIPTextEncode", "inputs": {"text": ["views", 0], "clip": ["base", 1]}},
-        "negative": {"class_type": "CLIPTextEncode", "inputs": {"text": "", "clip": ["base", 1]}},
-        "latent": {"class_type": "EmptyLatentImage", "inputs": {"width": 128, "height": 128, "batch_size": 1}},
-        "sample": {"class_type": "KSampler", "inputs": {
-            "model": ["lora", 0], "positive": ["encode", 0], "negative": ["negative", 0], "latent_image": ["latent", 0],
-            "seed": ["views", 1], "steps": 16, "cfg": 3.0}},
-        "decode": {"class_type": "VAEDecode", "inputs": {"samples": ["sample", 0], "vae": ["base", 2]}},
-    }
+from ...helpers.drawing_graph import drawing_graph
 
 
 def part(nodes):
@@ -28,14 +14,14 @@ def part(nodes):
 
 
 def test_the_part_is_what_depends_on_the_source_in_the_order_of_its_links():
-    found = part(graph())
+    found = part(drawing_graph())
     assert list(found.nodes) == ["encode", "sample", "decode"] and found.end == ("decode", 0)
 
 
 def test_settings_are_found_where_the_graph_says_them_once():
-    found = part(graph()).settings
+    found = part(drawing_graph()).settings
     assert (found["steps"], found["cfg"], found["width"]) == (16, 3.0, 128) and "strength" not in found
-    nodes = graph()
+    nodes = drawing_graph()
     nodes["refine"] = {"class_type": "KSampler", "inputs": {**nodes["sample"]["inputs"], "steps": 8,
                                                              "latent_image": ["sample", 0]}}
     nodes["decode"]["inputs"]["samples"] = ["refine", 0]
@@ -46,28 +32,28 @@ def test_settings_are_found_where_the_graph_says_them_once():
     ("sample", "steps", 20), ("latent", "width", 256), ("negative", "text", "blurry"),
     ("base", "ckpt_name", "b.safetensors"), ("sample", "seed", 7)])
 def test_whatever_decides_the_pictures_is_in_the_recipe(node, name, value):
-    nodes = graph()
+    nodes = drawing_graph()
     nodes[node]["inputs"][name] = value
-    assert part(nodes).recipe != part(graph()).recipe
+    assert part(nodes).recipe != part(drawing_graph()).recipe
 
 
 def test_what_our_own_nodes_are_set_to_is_not_in_the_recipe_for_their_files_tell():
-    nodes = graph()
+    nodes = drawing_graph()
     nodes["lora"]["inputs"]["strength"] = 0.8
     nodes["views"]["inputs"]["round"] = 2
-    assert part(nodes).recipe == part(graph()).recipe
+    assert part(nodes).recipe == part(drawing_graph()).recipe
 
 
 def test_other_ids_of_the_nodes_are_the_same_recipe():
-    nodes = graph()
+    nodes = drawing_graph()
     nodes["77"] = nodes.pop("negative")
     nodes["sample"]["inputs"]["negative"] = ["77", 0]
-    assert part(nodes).recipe == part(graph()).recipe
+    assert part(nodes).recipe == part(drawing_graph()).recipe
 
 
 def test_a_copy_takes_values_for_the_source_and_links_what_is_around_it():
     builder = GraphBuilder()
-    end = part(graph()).copy(builder, 3, {0: "a prompt", 1: ["x.view_3", 1]})
+    end = part(drawing_graph()).copy(builder, 3, {0: "a prompt", 1: ["x.view_3", 1]})
     copies = builder.finalize()
     assert end == ["x.3_decode", 0] and set(copies) == {"x.3_encode", "x.3_sample", "x.3_decode"}
     assert copies["x.3_encode"]["inputs"] == {"text": "a prompt", "clip": ["base", 1]}
@@ -79,13 +65,13 @@ def test_a_copy_takes_values_for_the_source_and_links_what_is_around_it():
 
 
 def test_images_that_do_not_come_from_the_views_are_refused():
-    nodes = graph()
+    nodes = drawing_graph()
     nodes["encode"]["inputs"]["text"], nodes["sample"]["inputs"]["seed"] = "fixed", 1
     with pytest.raises(UserError, match="do not come from the node that gives the values: link the decoded image"):
         part(nodes)
 
 
 def test_a_graph_that_runs_in_a_circle_ends():
-    nodes = graph()
+    nodes = drawing_graph()
     nodes["latent"]["inputs"]["width"] = ["latent", 0]
     assert list(part(nodes).nodes) == ["encode", "sample", "decode"]

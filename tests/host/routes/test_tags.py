@@ -139,7 +139,7 @@ def test_the_last_of_many_datasets_are_remembered(dataset, monkeypatch):
     monkeypatch.setattr(editors, "REMEMBERED", 3)
     ids = [show(dataset, paths.edits_file(f"n{number}")).id for number in range(5)]
     assert current_session().editors.find(ids[-1]) and current_session().editors.find(ids[2])
-    with pytest.raises(UserError, match="run the graph"):
+    with pytest.raises(UserError, match="run the workflow"):
         current_session().editors.find(ids[1])
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ...helpers.backbone_contract import *  # noqa: F403
-from ..conftest import make_dataset
+from ...helpers.tiny import make_dataset
 
 
 @pytest.fixture(scope="module")

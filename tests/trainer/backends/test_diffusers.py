@@ -146,7 +146,7 @@ def test_a_diffusers_folder_is_loaded_and_keeps_its_fingerprint(tiny_backbone, t
 
 
 @pytest.mark.parametrize(("name", "content", "said"), [
-    ("absent.safetensors", None, "neither 'sandbox', a diffusers folder, nor a .safetensors file"),
+    ("absent.safetensors", None, "Give 'sandbox', a diffusers folder, or a .safetensors file"),
     ("broken.safetensors", b"not tensors at all", "not a readable .safetensors file"),
     ("other.safetensors", "tensors", "not an SD1.5 or SDXL checkpoint"),
     ("folder", "folder", "no model_index.json"),

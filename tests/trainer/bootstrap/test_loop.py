@@ -24,6 +24,8 @@ from lora_bootstrap.trainer.pictures.crops import Crop
 from lora_bootstrap.trainer.pictures.images import to_tensor
 from lora_bootstrap.trainer.training.events import Finished, RunStarted, StepDone
 
+from ...helpers.drawings import draw_once
+
 AKANE = world.HELD_OUT["akane"]
 TAGS = tuple(world.caption_tags(world.Scene(AKANE)))
 
@@ -57,7 +59,7 @@ class DrawingBase:
         context = {name: tag for name, tag in asked.items() if name in world.CONTEXT}
         if self.flat:
             context = {}
-        pixels = to_tensor(world.draw(world.Scene(AKANE, **context), width))
+        pixels = to_tensor(draw_once(world.Scene(AKANE, **context), width))
         noise = torch.rand(pixels.shape, generator=torch.Generator().manual_seed(seed))
         return (pixels + 0.1 * noise - 0.05).clamp(0, 1)
 
@@ -95,7 +97,7 @@ def training(monkeypatch):
 @pytest.fixture
 def config(tmp_path):
     picture = tmp_path / "akane.png"
-    world.draw(world.Scene(AKANE), 128).save(picture)
+    draw_once(world.Scene(AKANE), 128).save(picture)
     return BootstrapConfig(picture=str(picture), tags=TAGS, trigger="zqx", targets=(3, 8, 12), candidates=(12, 16),
                            strengths=(0.5, 1.0))
 
@@ -224,7 +226,7 @@ def test_pictures_that_are_all_alike_stop_the_loop_and_keep_everything(config, t
 def test_another_picture_under_the_same_name_is_refused(config, tmp_path, training):
     run(config, tmp_path)
     other = tmp_path / "other.png"
-    world.draw(world.Scene(world.HELD_OUT["momo"]), 128).save(other)
+    draw_once(world.Scene(world.HELD_OUT["momo"]), 128).save(other)
     with pytest.raises(UserError, match="another image"):
         run(replace(config, picture=str(other), name="zqx"), tmp_path)
 

@@ -82,7 +82,7 @@ def test_an_alias_that_turns_an_own_one_round_is_no_circle(tmp_path):
 @pytest.mark.parametrize(("data", "words"), [
     (b"a,b\nc\n", "line 2 of .* is 'c'; each line needs two tags"),
     (b"alias,tag\nx,\n", "line 2"),
-    (b"a,b\nb,a\n", "aliases go in a circle: a -> b -> a"),
+    (b"a,b\nb,a\n", "aliases form a circle: a -> b -> a"),
     (b"a,a\n", "circle"),
     (b"\xff\xfe\x00", "not a CSV file in UTF-8"),
 ])

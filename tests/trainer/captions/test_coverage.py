@@ -57,15 +57,15 @@ def test_the_guides_shares_fit_and_say_nothing():
 
 def test_what_is_missing_is_asked_for_by_number():
     found = _axis(coverage(_captions(front_view=10, from_side=5, three_quarter_view=5)), "view")
-    assert "no view from behind: make 3." in found.advice
+    assert "no view from behind: add 3." in found.advice
     # With three more of 23 it is 13 %, within the guides' 10 to 25.
     assert 3 / 23 >= AXES["view"].kinds["behind"].least > 2 / 22
 
 
 def test_what_is_too_frequent_is_said():
     advice = _axis(coverage(_captions(full_body=18, close_up=1, upper_body=1)), "framing").advice
-    assert "90% full body, the guides want 20% to 30%: add others, or leave some out." in advice
-    assert "only 1 close-up: make 4." in advice
+    assert "90% full body, but the guides recommend 20% to 30%: add others, or leave some out." in advice
+    assert "only 1 close-up: add 4." in advice
 
 
 def test_a_half_picture_is_no_fault():
@@ -75,19 +75,19 @@ def test_a_half_picture_is_no_fault():
 def test_where_captions_say_little_they_are_asked_to_say_it():
     found = _axis(coverage([*_captions(full_body=2), *["1girl"] * 8]), "framing")
     assert found.unsaid == 8 and len(found.advice) == 1
-    assert found.advice[0].startswith("framing is told of 2 in 10 pictures only")
+    assert found.advice[0].startswith("only 2 of 10 captions name the framing")
 
 
 def test_variety_is_asked_for():
     found = _axis(coverage(_captions(smile=8)), "expression")
-    assert found.advice == ("expression is smile in all pictures: add some of neutral, open mouth, sad or angry.",)
+    assert found.advice == ("expression is smile in all images: add some of neutral, open mouth, sad or angry.",)
     found = _axis(coverage(_captions(smile=18, expressionless=1, frown=1)), "expression")
-    assert found.advice == ("90% of the pictures have one expression (smile): add others.",)
+    assert found.advice == ("90% of the images have the same expression (smile): add others.",)
 
 
 @pytest.mark.parametrize(("purpose", "count", "words"), [
-    ("character", 20, ""), ("character", 10, "wants 15 to 25: add 5"), ("character", 60, "more do no harm"),
-    ("style", 20, "wants 30 to 50: add 10"), ("bootstrap", 4, ""), ("bootstrap", 2, "wants 4: add 2"),
+    ("character", 20, ""), ("character", 10, "needs 15 to 25: add 5"), ("character", 60, "More do no harm"),
+    ("style", 20, "needs 30 to 50: add 10"), ("bootstrap", 4, ""), ("bootstrap", 2, "needs 4: add 2"),
     ("bootstrap", 9, "")])
 def test_the_count_is_held_against_the_purpose(purpose, count, words):
     advice = coverage(["1girl"] * count, purpose).count_advice

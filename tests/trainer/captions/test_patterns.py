@@ -73,5 +73,5 @@ def test_what_is_wrong_or_takes_long_to_compile_is_refused_at_once(pattern, temp
 def test_a_replacement_that_names_an_absent_group_or_grows_too_long_is_told():
     with pytest.raises(UserError, match="replacement '\\\\\\\\2' of pattern"):
         Replacement("(a)", r"\2")("a")
-    with pytest.raises(UserError, match="makes 1200 characters"):
+    with pytest.raises(UserError, match="into 1200 characters"):
         Replacement(".", "abcdef")("x" * 200)

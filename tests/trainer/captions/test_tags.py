@@ -85,9 +85,9 @@ def test_what_the_model_does_not_hear_is_reported_from_the_first_lost_word():
         return len(caption.replace(",", " , ").split()), 6
 
     lines = truncation_report(["a, b", "a, b, c, red hair, d", "a, b, c, red hair, d"], count)
-    assert lines == ["caption 'a, b, c, red hair, d' has 10 tokens, the model hears 6; cut from: 'red hair, d'"]
+    assert lines == ["caption 'a, b, c, red hair, d' has 10 tokens, but the model reads 6; cut from: 'red hair, d'"]
 
 
 def test_a_caption_of_one_endless_word_is_cut_from_its_start():
     assert truncation_report(["x" * 200], lambda caption: (len(caption), 75)) == [
-        f"caption '{'x' * 59}…' has 200 tokens, the model hears 75; cut from: '{'x' * 59}…'"]
+        f"caption '{'x' * 59}…' has 200 tokens, but the model reads 75; cut from: '{'x' * 59}…'"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ...helpers.command_line import run
-from ..stacks.test_conflict import lora
+from ...helpers.lora_files import lora
 
 
 @pytest.fixture

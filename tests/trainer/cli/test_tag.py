@@ -103,8 +103,8 @@ def test_stopping_writes_nothing(folder, monkeypatch, capsys):
 @pytest.mark.parametrize(("argv", "words"), [
     (["--dataset", "{tmp}/none"], "is not a folder"),
     (["--dataset", "{tmp}", "--tagger", "sandbx"], "Did you mean 'sandbox'"),
-    (["--dataset", "{tmp}", "--tagger", "wd-vit-tagger-v3"], "download it (0.4 GB)"),
-    (["--dataset", "{tmp}", "--tagger", "{tmp}/none"], "is no folder"),
+    (["--dataset", "{tmp}", "--tagger", "wd-vit-tagger-v3"], "turn on the download (0.4 GB)"),
+    (["--dataset", "{tmp}", "--tagger", "{tmp}/none"], "is not a folder"),
     (["--dataset", "{tmp}", "--merge", "append"], "needs something to merge"),
     (["--dataset", "{tmp}", "--tagger", "sandbox", "--merge", "apend"], "Did you mean 'append'"),
     (["--dataset", "{tmp}", "--tagger", "sandbox", "--general", "2"], "from 0 to 1"),

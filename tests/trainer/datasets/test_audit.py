@@ -86,8 +86,8 @@ def test_what_is_left_out_is_left_out_with_its_reason(found):
 
 def test_the_set_is_held_against_the_guides(found):
     assert found.coverage.pictures == 9
-    assert "no view from behind: make 1." in found.advice
-    assert "9 pictures, a character LoRA wants 15 to 25: add 6." in found.advice
+    assert "no view from behind: add 1." in found.advice
+    assert "9 images, but a character LoRA needs 15 to 25: add 6." in found.advice
     # The sandbox has no word for it.
     assert not any("three-quarter" in line for line in found.advice)
 
@@ -96,7 +96,7 @@ def test_a_missing_trigger_is_noted(home):
     found = run_audit(load_folder(home), AuditConfig(family="sandbox", resolution=128, trigger="qqq", workers=1))
     assert found.counts["no trigger"] == 8
     assert found.with_severity("note")[0].findings[0].code == "no trigger"
-    assert "8 pictures" not in table(found) and "'qqq'" in table(found)
+    assert "8 images" not in table(found) and "'qqq'" in table(found)
 
 
 def test_progress_comes_picture_by_picture_and_stopping_ends_it(home):
@@ -144,7 +144,7 @@ def test_what_was_measured_is_kept_by_content(home, tmp_path, monkeypatch):
 def test_an_empty_set_is_audited_too():
     found = run_audit(Dataset(()), SMALL)
     assert (found.pictures, found.duplicates, found.counts) == ((), (), {})
-    assert "0 pictures" in table(found) and draw_audit_sheet(found).size[0] > 0
+    assert "0 images" in table(found) and draw_audit_sheet(found).size[0] > 0
 
 
 def test_memory_does_not_grow_with_the_pictures_sides(tmp_path):
@@ -165,7 +165,7 @@ def test_memory_does_not_grow_with_the_pictures_sides(tmp_path):
 
 def test_the_table_says_everything_in_lines(found):
     text = table(found)
-    assert text.startswith("9 pictures for a character LoRA on sandbox at 128 pixels; 6 without a finding.")
+    assert text.startswith("9 images for a character LoRA on sandbox at 128 pixels; 6 without a finding.")
     for words in ("Faults (2)", "soft.png", "Warnings (2)", "Left out when the folder was read (1)", "Framing",
                   "Advice", "wanted 20% to 30%"):
         assert words in text

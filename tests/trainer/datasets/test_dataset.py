@@ -80,7 +80,7 @@ def test_both_caption_suffixes_are_found_the_first_one_winning(tmp_path):
 def test_missing_captions_are_reported_once_with_names(tmp_path):
     for name in "abcde":
         _picture(tmp_path / f"{name}.png", caption="x" if name == "a" else None)
-    assert load_folder(tmp_path).notes == ("4 of 5 pictures have no caption: b.png, c.png, d.png, ….",)
+    assert load_folder(tmp_path).notes == ("4 of 5 images have no caption: b.png, c.png, d.png, ….",)
 
 
 @pytest.mark.parametrize(("data", "caption", "encoding"), [
@@ -134,10 +134,10 @@ def test_what_cannot_be_read_is_skipped_and_named(tmp_path):
 
 
 def test_a_folder_without_pictures_is_one_clear_line(tmp_path):
-    with pytest.raises(UserError, match="holds no usable picture"):
+    with pytest.raises(UserError, match="has no usable image"):
         load_folder(tmp_path)
     (tmp_path / "text.png").write_text("not a picture")
-    with pytest.raises(UserError, match="What was found: skipped text.png") as caught:
+    with pytest.raises(UserError, match="Found: skipped text.png") as caught:
         load_folder(tmp_path)
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="nowhere is not a folder"):
@@ -217,8 +217,8 @@ def test_saved_samples_come_back_with_their_parents(tmp_path):
 
 def test_bad_names_are_refused_before_anything_is_overwritten(tmp_path):
     image = Image.new("RGB", (8, 8))
-    for items, message in (([(image, "", {"name": "../x"})], "is no file name"),
-                           ([(image, "", {"name": "x"}), (image, "", {"name": "x"})], "two pictures have one name")):
+    for items, message in (([(image, "", {"name": "../x"})], "is not a file name"),
+                           ([(image, "", {"name": "x"}), (image, "", {"name": "x"})], "two images have the same name")):
         with pytest.raises(UserError, match=message):
             save_samples(tmp_path, items)
         assert os.listdir(tmp_path) == []
@@ -260,7 +260,7 @@ def test_the_split_follows_the_seed_alone():
 def test_one_picture_alone_trains_and_says_so():
     train, validation = split_validation(_family(1, 4), 0.1, seed=0)
     assert (len(train), len(validation)) == (4, 0)
-    assert "no validation: the 4 pictures descend from too few originals" in train.notes[0]
+    assert "no validation: the 4 images come from too few originals" in train.notes[0]
     assert split_validation(_family(2, 2), 0.0, 0)[1].samples == ()
     with pytest.raises(UserError, match="validation_fraction is 1"):
         split_validation(_family(2, 2), 1, 0)

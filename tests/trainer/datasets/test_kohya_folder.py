@@ -80,13 +80,13 @@ def test_pictures_from_elsewhere_are_refused_and_stay(dataset, out):
     (out / "10_girl").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(out / "10_girl" / "red.png")
     before = (out / "10_girl" / "red.png").read_bytes()
-    with pytest.raises(UserError, match=r"holds pictures that were not saved there from a dataset \(red.png\)"):
+    with pytest.raises(UserError, match=r"has images that were not saved there from a dataset \(red.png\)"):
         save(dataset, out)
     assert (out / "10_girl" / "red.png").read_bytes() == before and len(list(out.rglob("*"))) == 2
 
 
 def test_a_dataset_is_not_saved_into_itself(dataset, tmp_path):
-    with pytest.raises(UserError, match="lies in .* itself"):
+    with pytest.raises(UserError, match="is in .* itself"):
         save(dataset, tmp_path / "in")
 
 
@@ -114,10 +114,10 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_named(dataset, out):
 
 @pytest.mark.parametrize("concept", ["", "a/b", ".."])
 def test_a_concept_that_leads_elsewhere_is_refused(dataset, out, concept):
-    with pytest.raises(UserError, match="is no folder name"):
+    with pytest.raises(UserError, match="is not a folder name"):
         save(dataset, out, concept)
 
 
 def test_an_empty_dataset_is_refused(out):
-    with pytest.raises(UserError, match="no pictures to save"):
+    with pytest.raises(UserError, match="no images to save"):
         save(Dataset(()), out)

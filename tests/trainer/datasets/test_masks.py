@@ -57,7 +57,7 @@ def test_masks_without_a_picture_are_named_and_a_folder_of_that_name_may_be_anyt
     _picture(tmp_path / "carnival" / "masks" / "venice.png")
     dataset = load_folder(tmp_path)
     assert [s.path.name for s in dataset] == ["b.png", "venice.png", "a.png"]
-    assert "skipped one/masks/stray.png: a mask of no picture." in dataset.notes
+    assert "skipped one/masks/stray.png: it is in masks, but belongs to no image." in dataset.notes
 
 
 def test_a_picture_that_is_merely_called_a_mask_stays_a_picture():
@@ -86,7 +86,7 @@ def test_a_mask_of_another_size_is_scaled_and_one_of_another_shape_refused(tmp_p
     _left_half((6, 8)).save(tmp_path / "tall.png")
     sample = Sample(path, (8, 6), mask=tmp_path / "large.png")
     assert sample.load_mask().size == (8, 6)
-    with pytest.raises(UserError, match="is 6 x 8, its picture 8 x 6"):
+    with pytest.raises(UserError, match="is 6 x 8, but its image is 8 x 6"):
         dataclasses.replace(sample, mask=tmp_path / "tall.png").load_mask()
     with pytest.raises(UserError, match="cannot read .*gone.png"):
         dataclasses.replace(sample, mask=tmp_path / "gone.png").load_mask()

@@ -235,10 +235,10 @@ def test_other_peoples_pictures_are_never_removed(folder, tmp_path):
     dataset, home = load_folder(folder), tmp_path / "out"
     run(dataset, home)
     sheet((64, 64), (0, 0, 9, 9)).save(home / "3_prepared" / "mine.png")
-    with pytest.raises(UserError, match="holds pictures that were not prepared \\(mine.png\\)"):
+    with pytest.raises(UserError, match="has images that were not prepared there \\(mine.png\\)"):
         run(dataset, home, crop="none")
     assert (home / "3_prepared" / "a.png").is_file()
-    with pytest.raises(UserError, match="lies in .* give another folder"):
+    with pytest.raises(UserError, match="is in .* choose another folder"):
         run(dataset, folder)
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "prepared.json").write_text('{"key": "", "claimed": ["../set/3_akane/a.png", 7]}')
@@ -252,7 +252,8 @@ def test_masked_backgrounds_are_replaced_and_the_caption_says_so(folder, tmp_pat
     assert first.caption == "zqx, 1girl, front view, blue background"
     assert second.caption == "zqx, 1girl, outdoors, front view"
     assert first.load().getpixel((0, 0)) == (0, 0, 255)
-    assert "background replaced" in last.pictures[0].done and "background left: it has no mask" in last.pictures[1].done
+    assert "background replaced" in last.pictures[0].done
+    assert "background left unchanged, because it has no mask" in last.pictures[1].done
     with pytest.raises(UserError, match="neither a colour nor a file"):
         run(load_folder(folder), tmp_path / "more", background="nowhere.png")
 
@@ -323,7 +324,7 @@ def test_crops_of_one_picture_keep_their_names_apart(tmp_path):
     ({"crop": "subjct"}, "Did you mean 'subject'"), ({"shape": "round"}, "Valid: bucket, square"),
     ({"flip": "yes"}, "Valid: always, never, symmetric"), ({"resolution": 8}, "at least 16"),
     ({"subject": (0.6, 0.4)}, "the smaller first"), ({"strength": 2}, "from 0 to 1"),
-    ({"name": "../x"}, "no folder name"),
+    ({"name": "../x"}, "not a folder name"),
     ({"family": "sd9"}, "unknown model family"),
 ])
 def test_wrong_settings_are_one_clear_line(settings, words):
@@ -333,5 +334,5 @@ def test_wrong_settings_are_one_clear_line(settings, words):
 
 def test_nothing_left_is_said_with_the_first_reason(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
-    with pytest.raises(UserError, match="nothing is left to train on; left out a.png: cannot read"):
+    with pytest.raises(UserError, match="nothing is left to train on: left out a.png: cannot read"):
         run(Dataset((Sample(tmp_path / "a.png", (64, 64), "x"),)), tmp_path / "out")

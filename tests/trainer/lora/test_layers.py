@@ -16,7 +16,7 @@ from lora_bootstrap.trainer.stacks.conflict import measure_conflict
 from lora_bootstrap.trainer.stacks.merge import MergeSettings, merge_loras, save_merged
 from lora_bootstrap.trainer.stacks.stack import StackEntry
 
-from ..stacks.test_conflict import kinds, plain, random, write
+from ...helpers.lora_files import kinds, plain, random, write
 
 LAYERS = tuple(f"mid_block.attentions.0.transformer_blocks.0.attn1.to_{letter}" for letter in "qk")
 MODULE = f"unet.{LAYERS[0]}"

@@ -36,6 +36,7 @@ def told_apart(rng, styles, moved):
     return scale.share(with_it, character), scale.share(without, character)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moved", [1, 2])
 def test_it_tells_which_of_two_styles_a_picture_has_though_pose_and_scene_differ(moved):
     rng = random.Random(moved)

@@ -13,7 +13,7 @@ from lora_bootstrap.trainer.lora.file import load_lora
 from lora_bootstrap.trainer.stacks.blocks import PRESETS, choose_blocks, filter_lora, read_blocks
 from lora_bootstrap.trainer.stacks.layer_stack import open_stack
 
-from .test_conflict import BLOCK, kinds, kohya, plain, random, write
+from ...helpers.lora_files import BLOCK, kinds, kohya, plain, random, write
 
 CONTENT, STYLE, OTHER = (f"up_blocks.0.attentions.{index}" for index in range(3))
 DOWN, MIDDLE = "down_blocks.1.attentions.0", "mid_block.attentions.0"

@@ -28,7 +28,22 @@ from lora_bootstrap.trainer.stacks.overlap import measure_overlap, read_change
 from lora_bootstrap.trainer.stacks.stack import StackEntry
 from lora_bootstrap.trainer.training.adapters import apply_lora
 
-from .test_conflict import BAD, IN, LAYERS, OUT, change, close, kinds, kohya, loha, lora, plain, random, rows_of, write
+from ...helpers.lora_files import (
+    BAD,
+    IN,
+    LAYERS,
+    OUT,
+    change,
+    close,
+    kinds,
+    kohya,
+    loha,
+    lora,
+    plain,
+    random,
+    rows_of,
+    write,
+)
 
 CONTENT = "up_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
 STYLE = "up_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q"

@@ -14,7 +14,7 @@ from lora_bootstrap.trainer.stacks.merged_file import merge_to_file
 from lora_bootstrap.trainer.stacks.stack import LONGEST_NAME, StackEntry, join_names
 from lora_bootstrap.trainer.training.adapters import select_modules
 
-from .test_conflict import lora
+from ...helpers.lora_files import lora
 
 
 @pytest.fixture

@@ -140,6 +140,12 @@ def test_a_cell_is_found_by_its_places(sweep):
     assert sweep.cell(seed=2) is None and sweep.axis("base") is None and sweep.axis("seed").choices[1].label == "2"
 
 
+def test_an_axis_that_a_sweep_does_not_have_is_named_with_those_it_has(sweep):
+    assert [choice.label for choice in sweep.choices("seed")] == ["1", "2"]
+    with pytest.raises(UserError, match="axis of sweep 'sweep' 'base'. Valid: checkpoint, prompt, seed, strength"):
+        sweep.choices("base")
+
+
 def test_an_axis_without_values_and_too_many_cells_are_told(tmp_path, files):
     with pytest.raises(UserError, match="has no prompt and no seed; give at least one"):
         plan(tmp_path, files, prompts=(), seeds=())

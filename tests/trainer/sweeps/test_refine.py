@@ -24,6 +24,7 @@ from lora_bootstrap.trainer.sweeps.refine import (
 )
 from lora_bootstrap.trainer.sweeps.sheets import choose_axes, write_sheets
 
+from ...helpers.drawings import draw_once
 from ...helpers.drawn_sweep import write_lora
 
 AKANE, OTHER = world.HELD_OUT["akane"], world.HELD_OUT["momo"]
@@ -55,7 +56,7 @@ def draw(sweep, failing=()):
                 "expression": ("smile", "open mouth")[cell.facts["seed"] - 1]}
 
         def picture(look, view=view, shown=shown):
-            girls = [world.draw(world.Scene(girl, style=look, **view), 64) for girl in (OTHER, AKANE)]
+            girls = [draw_once(world.Scene(girl, style=look, **view), 64) for girl in (OTHER, AKANE)]
             return Image.blend(*girls, shown)
 
         sweep.save(cell, Image.blend(picture("flat color"), picture("lineart"), min(1, 1.5 * style)))
@@ -192,7 +193,7 @@ def test_the_pair_between_too_little_and_too_much_is_taken(result):
 
 def test_with_pictures_of_the_character_identity_is_likeness_to_them(drawn, tmp_path):
     for number, background in enumerate(("grass", "sunset", "blue sky")):
-        world.draw(world.Scene(AKANE, background=background), 64).save(tmp_path / f"{number}.png")
+        draw_once(world.Scene(AKANE, background=background), 64).save(tmp_path / f"{number}.png")
     found = measured(drawn, Eye(), training=load_folder(tmp_path))
     identity = figure(found, "identity")
     assert identity[1.0, 0.25] > identity[1.0, 0.75] and "no dataset is linked" not in found.text()
@@ -243,7 +244,7 @@ def test_one_view_that_is_whole_is_enough_for_the_style(tmp_path):
 def test_a_style_that_does_nothing_is_said(tmp_path):
     sweep = planned(tmp_path, seeds=(1,))
     for cell in sweep.missing():
-        sweep.save(cell, world.draw(world.Scene(AKANE if cell.facts["strength"] else OTHER), 64))
+        sweep.save(cell, draw_once(world.Scene(AKANE if cell.facts["strength"] else OTHER), 64))
     found = measured(sweep, Eye())
     assert found.best is None and "the style alone cannot be told apart from the character alone" in found.text()
 

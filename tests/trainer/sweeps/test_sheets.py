@@ -161,12 +161,12 @@ def test_a_row_label_is_cut_only_if_two_cells_are_too_narrow_for_it(monkeypatch)
     "日本語", "😀 👩‍👩‍👧 ❤️", "e\u0301\u0301", "\ud800\x00\u200d", "שלום", "", "a→b — ż"])
 def test_any_character_is_drawn_somehow_with_and_without_other_fonts(monkeypatch, fonts, text):
     monkeypatch.setattr(sheet_text, "FONTS", fonts)
-    for cached in (sheet_text._setting, sheet_text._runs, sheet_text._width):
+    for cached in (sheet_text._choose_font, sheet_text._runs, sheet_text._width):
         cached.cache_clear()
     assert compose_grid([[Image.new("RGB", (8, 8))]], [text], [text], text).width > 160
     if not fonts and "→" in text:
         assert "".join(run for _, run in sheet_text._runs(text)) == "a>b - z"
-    for cached in (sheet_text._setting, sheet_text._runs, sheet_text._width):
+    for cached in (sheet_text._choose_font, sheet_text._runs, sheet_text._width):
         cached.cache_clear()
 
 

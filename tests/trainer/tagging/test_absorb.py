@@ -75,12 +75,12 @@ def test_a_plan_is_applied_exactly_as_a_bootstrap_absorbs_and_the_diff_shows_it(
 
 def test_captions_that_become_empty_are_told():
     _, diff = apply_plan(dataset_of("red hair", "red hair, 1girl"), propose(dataset_of("red hair", "red hair, 1girl")))
-    assert diff.notes == ("1 captions are empty now; add the trigger, or keep a tag.",)
+    assert diff.notes == ("1 captions are now empty; add the trigger, or keep a tag.",)
 
 
 def test_the_proposal_is_edited_as_text(tmp_path):
     plan = propose(CAPTIONS, trigger="eiei")
-    assert "absorb  fox ears      # identity, 4 of 4: in 100% of the pictures that can show it" in plan.text()
+    assert "absorb  fox ears      # identity, 4 of 4: in 100% of the images that can show it" in plan.text()
     assert plan.edit(plan.text()) == plan
     changed = plan.edit("# my wishes\nkeep white_dress\n\ndelete hat # why not\n")
     assert actions(changed)["white dress"] == "keep" and actions(changed)["hat"] == "delete"
@@ -102,8 +102,8 @@ def test_the_proposal_is_saved_and_read_as_json(tmp_path):
     (lambda plan: plan.edit("keep"), "line 1 is 'keep'"),
     (lambda plan: plan.edit("keep hatt"), "Did you mean 'hat'"),
     (lambda plan: plan.change({"hat": "drop"}), "unknown action for 'hat' 'drop'"),
-    (lambda plan: AbsorbPlan.from_dict([]), "no absorb plan"),
-    (lambda plan: AbsorbPlan.from_dict({"purpose": "style", "decisions": [{"tag": "a"}]}), "no absorb plan"),
+    (lambda plan: AbsorbPlan.from_dict([]), "not an absorb plan"),
+    (lambda plan: AbsorbPlan.from_dict({"purpose": "style", "decisions": [{"tag": "a"}]}), "not an absorb plan"),
     (lambda plan: AbsorbPlan.from_dict({"purpose": "x", "decisions": [{"tag": "a", "action": "b"}]}), "unknown action"),
     (lambda plan: load_plan("/nowhere/plan.txt", plan), "cannot read"),
     (lambda plan: propose(CAPTIONS, "charcter"), "Did you mean 'character'"),

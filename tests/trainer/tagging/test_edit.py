@@ -105,7 +105,7 @@ def test_what_a_budget_cut_is_reported_by_picture_and_what_stays_too_long_told()
     scores = [{"hat": 0.3, "cape": 0.8}, None]
     after, diff = edit_dataset(dataset, TagEdits(trigger="eiei", token_budget=5), scores, words)
     assert after.samples[0].caption == "eiei, 1girl, cape" and diff.changes[0].cut == ("hat",)
-    assert diff.notes == ("1 captions had more than 5 tokens; their least sure tags were cut.",)
+    assert diff.notes == ("1 captions had more than 5 tokens; the least certain tags were cut.",)
     assert "too long, cut: hat" in diff.text()
     _, diff = edit_dataset(dataset, TagEdits(trigger="eiei", token_budget=2), None, words)
     assert diff.notes[1] == "2 captions have more than 2 tokens in the trigger and class alone."
@@ -123,7 +123,7 @@ def test_a_wrong_setting_is_told(edits, words_):
 def test_a_budget_without_a_tokenizer_and_scores_of_another_dataset_are_told():
     with pytest.raises(UserError, match="needs the base model's tokenizer"):
         Editor(TagEdits(token_budget=75))
-    with pytest.raises(UserError, match="1 pictures have scores, but the dataset has 2"):
+    with pytest.raises(UserError, match="the scores are of 1 images, but the dataset has 2"):
         edit_dataset(dataset_of("a", "b"), TagEdits(), [{}])
     with pytest.raises(UserError, match="is wrong"):
         edit_dataset(dataset_of("a"), TagEdits(patterns=(("(", ""),)))

@@ -136,7 +136,7 @@ def test_weights_beside_the_model_are_checked_too(tmp_path):
 
 def test_a_damaged_record_is_told(tmp_path):
     folder = folder_with(tmp_path, "mine", model=b"first")
-    for text, words in (("{", "not valid JSON"), ("[]", "not what was written"), ('{"a": 1}', "not what was written")):
+    for text, words in (("{", "not valid JSON"), ("[]", "is damaged"), ('{"a": 1}', "is damaged")):
         (folder / "hashes.json").write_text(text)
         with pytest.raises(UserError, match=words):
             verify(folder, [folder / "model.onnx"])
@@ -153,7 +153,7 @@ def test_a_tagger_is_found_by_its_name_or_its_path(tmp_path, monkeypatch):
         find_tagger("mien", tmp_path / "root")
     with pytest.raises(UserError, match="unknown tagger"):  # a name is never looked for in the current folder
         find_tagger("mine", tmp_path)
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         find_tagger(tmp_path / "none")
 
 
@@ -164,16 +164,16 @@ def test_a_name_does_not_lead_out_of_the_folder_of_taggers(tmp_path, name):
 
 
 def test_a_published_tagger_that_is_not_there_is_offered_for_download(tmp_path):
-    with pytest.raises(UserError, match="'wd-vit-tagger-v3' is not in .*download it \\(0.4 GB\\) by asking.*sandbox"):
+    with pytest.raises(UserError, match="'wd-vit-tagger-v3' is not in .*turn on the download \\(0.4 GB\\).*sandbox"):
         find_tagger("wd-vit-tagger-v3", tmp_path)
 
 
 def test_the_model_is_model_onnx_or_the_only_one(tmp_path):
     assert model_file(folder_with(tmp_path, "a", model=b"", other=b"")).name == "model.onnx"
     assert model_file(folder_with(tmp_path, "b", wd14=b"")).name == "wd14.onnx"
-    with pytest.raises(UserError, match="holds 2 .onnx files"):
+    with pytest.raises(UserError, match="has 2 .onnx files"):
         model_file(folder_with(tmp_path, "c", x=b"", y=b""))
-    with pytest.raises(UserError, match="holds no .onnx file"):
+    with pytest.raises(UserError, match="has no .onnx file"):
         model_file(folder_with(tmp_path, "d"))
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         model_file(tmp_path / "e")

@@ -68,7 +68,7 @@ def test_setting_a_caption_back_is_no_edit_and_leaves_the_fingerprint_as_it_was(
 
 def test_a_file_that_is_none_of_ours_is_told_in_one_line(tmp_path):
     (tmp_path / "x.json").write_text('{"revision": 1, "edits": ["a"]}')
-    with pytest.raises(UserError, match="holds no edited captions"):
+    with pytest.raises(UserError, match="does not hold edited captions"):
         HandEdits.load(tmp_path / "x.json")
 
 

@@ -36,11 +36,11 @@ def test_each_familys_label_file_is_read(tmp_path, name, text, labels):
 @pytest.mark.parametrize(("name", "data", "words"), [
     ("selected_tags.csv", b"name,count\n1girl,3\n", "no column category"),
     ("selected_tags.csv", b"tag_id,name,category\n1,1girl,0\n2,long", "line 3 is cut short"),
-    ("selected_tags.csv", b"tag_id,name,category\n", "it names no tag"),
+    ("selected_tags.csv", b"tag_id,name,category\n", "it has no tags"),
     ("selected_tags.csv", b"", "no column"),
     ("selected_tags.csv", b"\x00\xff\xfe\x80", "decode"),
     ("tag_mapping.json", b'{"0": {"tag": "a"', "not a tagger's label file"),
-    ("tag_mapping.json", b'[1, 2]', "it holds no table"),
+    ("tag_mapping.json", b'[1, 2]', "it is not a table"),
     ("tag_mapping.json", b'{"0": {"tag": "a", "category": "b"}, "2": {"tag": "c", "category": "b"}}', "gaps"),
     ("tag_mapping.json", b'{"0": {"tag": "a"}}', "category"),
     ("tag_mapping.json", b'{"0": "a"}', "not a tagger's label file"),

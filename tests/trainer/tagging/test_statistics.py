@@ -43,7 +43,7 @@ def test_pairs_that_never_come_apart_are_named():
     (pair,) = statistics.pairs
     assert (pair.first, pair.second, pair.count, pair.overlap) == ("hat", "cape", 3, 1.0)
     assert statistics.inseparable == statistics.pairs
-    assert "'hat' and 'cape' never come apart (3 pictures)" in statistics.text()
+    assert "'hat' and 'cape' always come together (3 images)" in statistics.text()
 
 
 def test_the_overlap_of_a_pair_is_both_over_either():
@@ -54,14 +54,14 @@ def test_the_overlap_of_a_pair_is_both_over_either():
 
 def test_advice_on_what_is_everywhere_tells_traits_from_the_rest():
     statistics = tag_statistics(dataset_of("1girl, fox ears, smile, hat", "1girl, fox ears, smile, cape"))
-    assert statistics.notes() == ["in every picture: fox ears. The trigger can absorb them.",
-                                  "in every picture: smile. Add pictures without, or the trigger learns them."]
+    assert statistics.notes() == ["in every image: fox ears. The trigger can absorb them.",
+                                  "in every image: smile. Add images without them, or the trigger learns them."]
 
 
 def test_pictures_without_captions_are_counted():
     statistics = tag_statistics(dataset_of("", "a", ""))
     assert statistics.uncaptioned == 2 and statistics.tags[0].share == pytest.approx(1 / 3)
-    assert "2 pictures have no caption." in statistics.text()
+    assert "2 images have no caption." in statistics.text()
     with pytest.raises(UserError, match="the dataset is empty"):
         tag_statistics(Dataset(()))
 
@@ -74,7 +74,7 @@ def test_they_are_json_values():
 
 def test_a_long_table_is_cut_with_a_word_about_the_rest():
     statistics = tag_statistics(dataset_of(", ".join(f"tag {n}" for n in range(60)), "tag 1"))
-    assert statistics.text(most=10).endswith("… and 50 more, 59 of them in one picture only")
+    assert statistics.text(most=10).endswith("… and 50 more, 59 of them in only one image")
 
 
 def test_the_chart_has_a_bar_as_long_as_the_share():

@@ -245,9 +245,10 @@ def test_values_that_are_no_probabilities_are_told(tmp_path):
 
 
 @pytest.mark.parametrize(("shape", "layout", "words"), [
-    (["N", 3, SIDE, SIDE], None, "cannot tell how m wants its pictures.*layout.json"),
+    (["N", 3, SIDE, SIDE], None, "cannot tell how m takes its images.*layout.json"),
     (["N", 3, SIDE, 3], None, "cannot tell how m"),
     (["N", 3, SIDE, SIDE], {"layout": "wdd"}, "Did you mean 'wd'"),
+    (["N", 3, SIDE, SIDE], {"layout": ["wd"]}, r"layout in .*\['wd'\]"),
     (["N", 3, SIDE, SIDE], {"layout": "wd"}, "which is NCHW, not NHWC"),
     (["N", SIDE, SIDE, 3], {"ordr": "RGB"}, "Did you mean 'order'"),
     (["N", SIDE, SIDE, 3], {"order": "GBR"}, "order 'GBR'.*RGB or BGR"),
@@ -255,8 +256,8 @@ def test_values_that_are_no_probabilities_are_told(tmp_path):
     (["N", SIDE, SIDE, 3], {"mean": "x"}, "mean 'x'"),
     (["N", SIDE, SIDE, 3], {"side": 0.5}, "side 0.5"),
     (["N", SIDE, SIDE, 3], ["wd"], "must hold one JSON object"),
-    (["N", 2, 8, 3], None, "pictures of 8 x 2; only square ones"),
-    ([COUNT], None, "a tagger takes one batch of pictures"),
+    (["N", 2, 8, 3], None, "images of 8 x 2; only square ones"),
+    ([COUNT], None, "a tagger takes one batch of images"),
 ])
 def test_models_of_unknown_kind_and_wrong_layouts_are_told(tmp_path, shape, layout, words):
     folder = save_csv(save_model(tmp_path / "m", shape))

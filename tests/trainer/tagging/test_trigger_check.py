@@ -1,4 +1,4 @@
-"""Is a word fit to be a trigger: vocabulary, spelling, and whether the base already means something by it."""
+"""Is a word : a good trigger: vocabulary, spelling, and whether the base already means something by it."""
 
 import json
 
@@ -31,12 +31,12 @@ def test_collisions_with_tags_and_common_words_are_named(word, problem):
 def test_without_a_base_meaning_is_not_measured_and_not_made_up():
     report = check_trigger("eiei21girl", vocabulary=TAGS)
     assert report.fit and report.loudness is None and report.tokens is None
-    assert "fit to be a trigger" in report.text() and "not measured" in report.text()
+    assert ": a good trigger" in report.text() and "not measured" in report.text()
     assert json.loads(json.dumps(report.to_dict()))["meaning"] is None
 
 
 @pytest.mark.parametrize(("word", "remark"), [
-    ("my thing", "several words"), ("EieiGirl", "capitals are lost"), ("猫娘子", "beyond a-z"), ("zq", "very short")])
+    ("my thing", "several words"), ("EieiGirl", "ignore capitals"), ("猫娘子", "other than a-z"), ("zq", "very short")])
 def test_spelling_is_remarked_on_but_does_not_condemn(word, remark):
     assert any(remark in one for one in check_trigger(word).remarks)
     assert check_trigger("zqxvo").remarks == ()
@@ -80,7 +80,7 @@ def test_the_report_says_so_and_offers_other_quiet_words(sandbox):
 def test_pieces_are_named_and_a_common_word_among_them_remarked_on(sandbox):
     report = check_trigger("zqgirl", tokenize=lambda text: ["z", "q", "girl</w>"])
     assert report.pieces == ("z", "q", "girl") and report.tokens == 3
-    assert report.remarks == ("its piece 'girl' is a common word, whose meaning shines through",)
+    assert report.remarks == ("its token 'girl' is a common word, whose meaning shines through",)
     named = check_trigger("zqxvo", tokenize=list).remarks
     assert named == ("it has 5 tokens (z q x v o); with 3 or fewer it is learnt faster",)
     pieces = check_trigger("red", sandbox, tokenize=sandbox.pipeline.tokenizer.tokenize).pieces

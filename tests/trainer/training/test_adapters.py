@@ -218,7 +218,7 @@ def test_weights_load_into_a_fresh_adapter_and_strangers_are_refused(unet):
     torch.testing.assert_close(output(unet), out)
     with pytest.raises(UserError, match="differ in 1 modules"):
         fresh.load(dict(list(weights.items())[1:]))
-    with pytest.raises(UserError, match="rank 3 .* the adapter rank 4"):
+    with pytest.raises(UserError, match="rank 3 .* the adapter has rank 4"):
         fresh.load({name: Factors(f.down[:3], f.up[:, :3], 2.0) for name, f in weights.items()})
 
 
@@ -346,7 +346,7 @@ def test_keys_that_match_nothing_are_reported_and_a_lora_for_another_model_is_re
         apply_lora({"unet": unet}, LoraWeights({key: extra.modules[key] for key in applied.unmatched}))
     wide = {key: Factors(torch.ones(4, 320), torch.ones(320, 4), 4.0) for key in lora.modules}
     before = traits(unet)
-    with pytest.raises(UserError, match="320 to 320 channels, the model's 8 to 8"):
+    with pytest.raises(UserError, match="320 to 320 channels, the model's module 8 to 8"):
         apply_lora({"unet": unet}, LoraWeights(wide))
     assert same(before, traits(unet))
 

@@ -131,5 +131,5 @@ def test_a_damaged_state_is_refused_and_says_what_deleting_it_does(tmp_path, dam
 def test_another_optimizers_state_is_refused(tmp_path):
     save_state(tmp_path / "state", 1, {}, build("adamw")[1])
     other = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))])
-    with pytest.raises(UserError, match=r"\[2, 2\] parameters by group, this run has \[1\]"):
+    with pytest.raises(UserError, match=r"\[2, 2\] parameters by group, but this run has \[1\]"):
         restore_optimizer(other, load_state(tmp_path / "state").optimizer_state)

@@ -226,7 +226,7 @@ def test_memory_that_runs_out_says_what_to_lower_and_keeps_the_state(tiny_backbo
 def test_captions_that_are_cut_are_reported(tiny_backbone, dataset, tmp_path):
     long = dataset.with_captions(lambda caption: caption + ", " + ", ".join(f"tag{n}" for n in range(60)))
     warnings = of(run(tiny_backbone, long, tmp_path, config(steps=1)), Warned)
-    assert any("the model hears 75" in event.message for event in warnings)
+    assert any("the model reads 75" in event.message for event in warnings)
 
 
 def test_a_picture_too_small_is_left_out_by_name_and_the_rest_trains(tiny_backbone, dataset, tmp_path):
@@ -236,7 +236,7 @@ def test_a_picture_too_small_is_left_out_by_name_and_the_rest_trains(tiny_backbo
     assert isinstance(events[-1], Finished)
     for path in (tmp_path / "data").glob("disc*"):
         path.unlink()
-    with pytest.raises(UserError, match="no picture can be trained on; speck.png"):
+    with pytest.raises(UserError, match="no image can be trained on: speck.png"):
         run(tiny_backbone, load_folder(tmp_path / "data"), tmp_path, config(steps=1))
 
 
@@ -299,7 +299,7 @@ def surroundings_moved(backbone, lora):
 
 def test_a_masked_loss_without_any_mask_is_told(tiny_backbone, dataset, tmp_path):
     events = run(tiny_backbone, dataset, tmp_path, config(**{"data.masked_loss": True}))
-    assert any("no picture has a mask" in event.message for event in of(events, Warned))
+    assert any("no image has a mask" in event.message for event in of(events, Warned))
 
 
 def test_a_changed_mask_makes_a_new_run(tiny_backbone, dataset, tmp_path):

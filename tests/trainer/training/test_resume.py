@@ -1,5 +1,6 @@
 """A run killed with SIGKILL at random points ends with the same bits as one that was not."""
 
+import importlib
 import multiprocessing
 import os
 import random
@@ -11,42 +12,36 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from lora_bootstrap.trainer.datasets.dataset import load_folder
 from lora_bootstrap.trainer.training.config import TrainConfig
+from lora_bootstrap.trainer.training.events import StepDone
+from lora_bootstrap.trainer.training.loop import train
 
 STEPS, KILLS = 60, 20
+READY = "lora_bootstrap.tests.helpers.tiny_ready"
+"""What the process that all runs are forked from has imported."""
 CONFIG = TrainConfig(name="killed", steps=STEPS, state_every=2, save_every=5).replace(**{
     "adapter.rank": 2, "data.resolution": 32, "data.batch_size": 2, "data.shuffle_captions": True,
     "data.caption_dropout": 0.2, "optimizer.learning_rate": 1e-2})
 
 
-def _train(conftest, data, root, progress):
-    """Runs in a child: trains, telling how far it is, until it is done or killed."""
-    import importlib.util
-
-    import torch
-
-    from lora_bootstrap.trainer.datasets.dataset import load_folder
-    from lora_bootstrap.trainer.training.events import StepDone
-    from lora_bootstrap.trainer.training.loop import train
-
-    torch.set_num_threads(1)
-    spec = importlib.util.spec_from_file_location("tiny", conftest)
-    tiny = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tiny)
-    for event in train(tiny.make_tiny_backbone(), load_folder(data), CONFIG, root):
+def _train(data, root, progress):
+    """Runs in a child, which has its parent's model: trains, saying how far it is, until it is done or killed."""
+    backbone = importlib.import_module(READY).BACKBONE
+    for event in train(backbone, load_folder(data), CONFIG, root):
         if isinstance(event, StepDone):
             progress.value = event.step
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL and forkserver are POSIX")
 def test_a_run_killed_twenty_times_ends_with_the_same_bits(dataset, tmp_path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["diffusers", "peft", "lora_bootstrap.trainer.backends.diffusers"])
-    conftest = os.path.join(os.path.dirname(os.path.dirname(__file__)), "conftest.py")
+    context.set_forkserver_preload([READY, train.__module__])
 
     def start(root):
         progress = context.Value("i", 0)
-        child = context.Process(target=_train, args=(conftest, tmp_path / "data", root, progress))
+        child = context.Process(target=_train, args=(tmp_path / "data", root, progress))
         child.start()
         return child, progress
 

@@ -111,7 +111,7 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
     (tmp_path / "mira-2" / "run.json").write_text('{"format": 99}')
     assert opened(tmp_path).folder.name == "mira-3"
     assert [path.name for path in (tmp_path / "mira").iterdir()] == ["mine.safetensors"]
-    with pytest.raises(UserError, match="holds no training run"):
+    with pytest.raises(UserError, match="is not the folder of a training run"):
         read_run(tmp_path / "mira")
 
 
@@ -159,7 +159,8 @@ def test_only_one_holder_at_a_time_and_half_written_files_are_swept(tmp_path):
     leftover.write_bytes(b"half")
     with run.locked():
         assert not leftover.exists()
-        with pytest.raises(UserError, match=f"trained already .process {os.getpid()}."), opened(tmp_path).locked():
+        holder = f"already being trained .process {os.getpid()}."
+        with pytest.raises(UserError, match=holder), opened(tmp_path).locked():
             pass
     with opened(tmp_path).locked():
         pass

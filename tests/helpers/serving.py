@@ -1,71 +1,45 @@
-"""Fixtures and questions of the server tests: a server for each host, a browser tab, and graphs that train."""
+"""Questions to a server that trains, and graphs for it."""
 
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from lora_bootstrap.trainer.training.runs import read_run
 
-from .hosts import ALL_HOSTS, find_hosts, is_newest
-from .server import Refused, Server
+from .server import Refused
 
 EVENT = "lora_bootstrap.progress"
 FEW_STEPS = 24
-HOSTS = find_hosts()
 
 
-@pytest.fixture(scope="module", params=HOSTS, ids=lambda host: host.name)
-def server(request, tmp_path_factory):
-    """A server for each file, whichever files have run before."""
-    host = request.param
-    with Server(host.path, host.python, tmp_path_factory.mktemp(host.name)) as running:
-        yield running
+class GraphMaker:
+    """Makes graphs that train on the sandbox: called with a run's name and widgets of TrainLora.
 
+    Args:
+        info: what the host answers to /object_info; a node's widgets have the defaults that it tells.
+    """
 
-@pytest.fixture
-def once(server):
-    """For what takes long and depends on the pack alone: it is tried on the newest host, or with ALL_HOSTS=1 on all."""
-    if not ALL_HOSTS and not is_newest(server.host):
-        pytest.skip("tried on the newest host")
+    def __init__(self, info: dict[str, Any]) -> None:
+        self._info = info
 
-
-@pytest.fixture(scope="module")
-def info(server):
-    return server.get("/object_info")
-
-
-@pytest.fixture
-def tab(server):
-    """A browser tab that is open for one test."""
-    with server.client() as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
-def graph(info):
-    """A maker of graphs that train on the sandbox: `graph(name, steps=…)`, widgets of TrainLora by name."""
-
-    def node(class_type, /, **inputs):
-        required = info[class_type]["input"].get("required", {})
+    def node(self, class_type: str, /, **inputs: Any) -> dict[str, Any]:
+        required = self._info[class_type]["input"].get("required", {})
         values = {name: _default(spec) for name, spec in required.items()}
         return {"class_type": class_type, "inputs": {k: v for k, v in values.items() if v is not None} | inputs}
 
-    def make(name, **widgets):
+    def __call__(self, name: str, **widgets: Any) -> dict[str, dict[str, Any]]:
         return {
-            "base": node("LoraBootstrap_LoadSandbox"),
-            "data": node("LoraBootstrap_LoadDataset", folder="sandbox/dataset/akane"),
-            "train": node("LoraBootstrap_TrainLora", model=["base", 0], clip=["base", 1], vae=["base", 2],
-                          dataset=["data", 0], settings=["settings", 0], name=name,
-                          **{"trigger": "akane", "steps": FEW_STEPS, "batch_size": 1, **widgets}),
-            "settings": node("LoraBootstrap_TrainSettings", save_every=0, preview_every=0, state_every=10),
+            "base": self.node("LoraBootstrap_LoadSandbox"),
+            "data": self.node("LoraBootstrap_LoadDataset", folder="sandbox/dataset/akane"),
+            "train": self.node("LoraBootstrap_TrainLora", model=["base", 0], clip=["base", 1], vae=["base", 2],
+                               dataset=["data", 0], settings=["settings", 0], name=name,
+                               **{"trigger": "akane", "steps": FEW_STEPS, "batch_size": 1, **widgets}),
+            "settings": self.node("LoraBootstrap_TrainSettings", save_every=0, preview_every=0, state_every=10),
         }
-
-    make.node = node
-    return make
 
 
 def _default(spec):

@@ -24,6 +24,41 @@ OURS = ("/extensions/lora-bootstrap/", "/lora_bootstrap/", "/view?")
 
 TRAIN = "app.canvas.graph._nodes.find((node) => node.comfyClass === 'LoraBootstrap_TrainLora')"
 
+EVENT = "([name, detail]) => app.api.dispatchEvent(new CustomEvent(name, { detail }))"
+"""Sends the front end an event, as the server does: (name, detail)."""
+UNREADABLE = """(selector) => [...document.querySelectorAll(selector)].filter((one) => one.offsetParent).map((one) => {
+    const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
+    const pen = canvas.getContext("2d", { willReadFrequently: true });
+    const painted = (colour) => {
+        pen.fillStyle = colour;
+        pen.fillRect(0, 0, 1, 1);
+        const [red, green, blue] = [...pen.getImageData(0, 0, 1, 1).data].map((value) => value / 255).map(
+            (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4));
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+    };
+    const around = [];
+    for (let at = one; at; at = at.parentElement) around.unshift(getComputedStyle(at).backgroundColor);
+    painted("white");
+    const ground = around.map(painted).pop();
+    const text = painted(getComputedStyle(one).color);
+    const ratio = (Math.max(ground, text) + 0.05) / (Math.min(ground, text) + 0.05);
+    return ratio < 4.5 ? `${ratio.toFixed(2)} ${one.className} ${one.textContent || one.value}` : "";
+}).filter(Boolean)"""
+"""Of what a selector finds: the texts with less contrast than WCAG's 4.5."""
+
+FRAMES = 6
+"""For so many frames what is looked at must not have changed to be still."""
+STILL = """([selector, frames]) => {
+    const places = [...document.querySelectorAll(selector)].map((one) => {
+        const { x, y, width, height } = one.getBoundingClientRect();
+        return [x, y, width, height].map(Math.round);
+    });
+    const [now, before] = [JSON.stringify(places), window.lbTestsStill ?? {}];
+    const same = before.selector === selector && before.now === now ? before.same + 1 : 0;
+    window.lbTestsStill = same < frames ? { selector, now, same } : {};
+    return places.length && same >= frames;
+}"""
+
 
 def find_browser() -> str | None:
     """The path of a Chromium, or None."""
@@ -159,6 +194,31 @@ class Tab:
         self.page.wait_for_function(
             "(least) => document.querySelector('.lb-train-raw')?.getAttribute('d')?.split(/[ML]/).length > least",
             arg=points, timeout=seconds * 1000)
+
+    @contextmanager
+    def held(self, address: str) -> Iterator[None]:
+        """Requests to an address, a glob, leave only at the end: what is done meanwhile comes before any answer."""
+        waiting: list[Any] = []
+        self.page.route(address, lambda route: waiting.append(route))
+        yield
+        for route in waiting:
+            route.continue_()
+        self.page.unroute(address)
+
+    def restored(self) -> Tab:
+        """Wait until the front end has put this person's last graph, or its first one, in place."""
+        self.page.wait_for_function("() => app.extensionManager?.workflow?.activeWorkflow", timeout=LOADED)
+        return self
+
+    def stored(self, text: str) -> None:
+        """Wait until the front end has kept a graph with that text for the next time, a moment after it was changed."""
+        self.page.wait_for_function("""(text) => [localStorage, sessionStorage].some(
+            (storage) => Object.values(storage).some((value) => value.includes(text)))""", arg=text, timeout=DRAWN)
+
+    def still(self, selector: str) -> None:
+        """Wait until nothing that a selector finds has moved or changed its size for a few frames: both renderers place
+        what they draw a frame or two later."""
+        self.page.wait_for_function(STILL, arg=[selector, FRAMES], polling="raf", timeout=DRAWN)
 
     def drawn(self) -> None:
         """Wait until what has changed so far is on the screen: the panels draw once a frame."""

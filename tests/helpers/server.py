@@ -101,6 +101,7 @@ class Server:
     port: int = 0
     process: subprocess.Popen | None = field(default=None, repr=False)
     starts: int = 0
+    startup_log: str = field(default="", repr=False)
 
     def __enter__(self) -> Server:
         for name in ("custom_nodes", "input", "output", "models"):
@@ -145,6 +146,7 @@ class Server:
         except BaseException as error:
             self.kill()
             raise RuntimeError(f"{self.host} did not start:\n{self.log[-4000:]}") from error
+        self.startup_log = self.log
 
     def _answers(self) -> bool:
         if self.process.poll() is not None:
@@ -165,6 +167,13 @@ class Server:
     def restart(self) -> None:
         self.kill()
         self.start()
+
+    def rest(self) -> None:
+        """End what is running or queued, and forget what has run."""
+        self.post("/queue", {"clear": True})
+        self.post("/interrupt")
+        until(lambda: not self.get("/prompt")["exec_info"]["queue_remaining"], PATIENCE, "an empty queue")
+        self.post("/history", {"clear": True})
 
     # -- requests ------------------------------------------------------------------------------------------------
 
