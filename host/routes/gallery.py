@@ -64,7 +64,7 @@ from .answers import aside, body_of, refusal
 routes = PromptServer.instance.routes
 BODY = ('the body must be {"project": "…", "round": 1, "revision": 0, "label": "…", "changes": [{"candidate": "…", '
         '"pick": {…}}, …]}.')
-ELSEWHERE = "somebody else has changed picks in this round since; look at them first."
+ELSEWHERE = "somebody else has changed picks in this round in the meantime; look at them first."
 
 
 @routes.get("/lora_bootstrap/project")

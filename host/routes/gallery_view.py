@@ -115,7 +115,7 @@ def picture_path(round_: Round, name: str) -> Path:
     for path in round_.project.crops_folder.glob("*.png"):
         if path.stem == name:
             return path
-    raise UserError(f"round {round_.number} of {round_.project.name!r} has no image {name!r}; load it again.")
+    raise UserError(f"round {round_.number} of {round_.project.name!r} has no image {name!r}; reload the gallery.")
 
 
 def picture(round_: Round, name: str, thumb: bool) -> tuple[bytes, str]:

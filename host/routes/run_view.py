@@ -50,7 +50,7 @@ def _run_at(root: Path, folder: str) -> Run | None:
 
 @lru_cache(maxsize=1024)
 def _read_run(folder: Path, mtime_ns: int, size: int) -> Run:
-    """The run as it was at that time; asked for again only when run.json changes. Not to be changed."""
+    """The run as it was at that time. It is read again only when run.json changes, and must not be modified."""
     return read_run(folder)
 
 

@@ -178,7 +178,7 @@ def test_a_part_that_does_not_come_from_the_views_is_told(server, tab):
 
 
 @pytest.mark.parametrize(("widget", "value", "says"), [
-    ("targets", "4", "2 or 3 rising numbers"), ("candidates", "6", "need 2 numbers"), ("name", "../out", "name")])
+    ("targets", "4", "2 or 3 increasing numbers"), ("candidates", "6", "need 2 numbers"), ("name", "../out", "name")])
 def test_a_mistake_in_the_project_is_a_red_node_before_anything_runs(server, tab, widget, value, says):
     graph = template("Bootstrap 1 - pick 16", "redgirl")
     for node in graph.values():

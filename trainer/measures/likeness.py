@@ -1,4 +1,4 @@
-"""How alike images are to the originals, by an eye's embeddings."""
+"""Likeness of images to the originals, by an eye's embeddings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .eyes import Likeness
 
 
 def likeness_to(embeddings: Tensor, anchors: Tensor) -> Tensor:
-    """[N] mean cosine to the two anchors that are nearest, so that a close-up may resemble the close-up crops."""
+    """[N] mean cosine to the two nearest anchors, so that a close-up may resemble the close-up crops."""
     return (embeddings @ anchors.T).topk(min(2, len(anchors)), dim=1).values.mean(1)
 
 
@@ -28,7 +28,7 @@ def leave_one_out(anchors: Tensor) -> Tensor:
 
 
 def tag_recall(pixels: Tensor, prompts: Sequence[ViewPrompt], eye: Likeness, threshold: float) -> Tensor | None:
-    """[N] share of each picture's requested tags that the eye sees; NaN where it knows none of them."""
+    """[N] share of each image's requested tags that the eye sees; NaN where it knows none of them."""
     tags = sorted({tag for prompt in prompts for tag in prompt.tags})
     read = eye.read_tags(pixels, tags)
     if read is None:

@@ -193,4 +193,4 @@ def test_a_project_is_told_with_what_the_next_run_does(project):
 def test_a_damaged_project_is_told(project):
     write_json(project.folder / "project.json", {"version": 1})
     answers = ask(get(), ("GET", "/lora_bootstrap/project", {"params": {"name": "zqx"}}))
-    assert [status for status, _ in answers] == [404, 404] and "is no project" in answers[0][1]["error"]
+    assert [status for status, _ in answers] == [404, 404] and "is not a project" in answers[0][1]["error"]

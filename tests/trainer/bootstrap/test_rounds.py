@@ -56,7 +56,7 @@ def names(kept):
 def test_a_project_is_read_as_it_was_written(project):
     again = Project.load(project.folder)
     assert again.config == project.config and again.roles.identity == tuple(AKANE.identity)
-    with pytest.raises(UserError, match="there is no project 'other'"):
+    with pytest.raises(UserError, match="there is not a project 'other'"):
         Project.load(project.folder.parent / "other")
 
 
@@ -224,7 +224,7 @@ def test_a_damaged_decisions_file_is_told_in_one_line(project):
     one = project.round(1)
     one.folder.mkdir(exist_ok=True)
     one.decisions_file.write_text(json.dumps({"decisions": [{"candidate": "x"}]}))
-    with pytest.raises(UserError, match="decisions.json holds no decisions"):
+    with pytest.raises(UserError, match="decisions.json does not contain decisions"):
         one.read_decisions()
 
 

@@ -245,7 +245,7 @@ def bad(down=None, up=None, **others):
 
 
 @pytest.mark.parametrize(("tensors", "message"), [
-    ({"model.weight": torch.ones(2, 2)}, "holds no LoRA"),
+    ({"model.weight": torch.ones(2, 2)}, "contains no LoRA"),
     (bad(torch.ones(2, 4)), "has no up weight"),
     (bad(torch.ones(2, 4), torch.ones(4, 3)), "do not fit each other"),
     (bad(torch.ones(2, 4), torch.full((4, 2), float("nan"))), "not numbers"),
