@@ -107,7 +107,7 @@ async def get_candidate(request: web.Request) -> web.Response:
     query = request.query
     project, number, name = query.get("project", ""), _number(query.get("round", "")), query.get("name", "")
     try:
-        data, kind = await aside(lambda: gallery.picture(gallery.find_round(project, number), name,
+        data, kind = await aside(lambda: gallery.candidate_image(gallery.find_round(project, number), name,
                                                          query.get("size") == "thumb"))
     except UserError as error:
         return refusal(404, str(error))

@@ -118,7 +118,7 @@ def picture_path(round_: Round, name: str) -> Path:
     raise UserError(f"round {round_.number} of {round_.project.name!r} has no image {name!r}; reload the gallery.")
 
 
-def picture(round_: Round, name: str, thumb: bool) -> tuple[bytes, str]:
+def candidate_image(round_: Round, name: str, thumb: bool) -> tuple[bytes, str]:
     """(bytes, content type) of an image. Raises UserError if it does not exist or cannot be read."""
     path = picture_path(round_, name)
     if not thumb:

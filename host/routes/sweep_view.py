@@ -171,7 +171,7 @@ def _recommended(scores: Mapping[str, Any] | None) -> str:
 # -- pictures ----------------------------------------------------------------------------------------------------------
 
 
-def picture(name: str, key: str, thumb: bool) -> tuple[bytes, str]:
+def cell_image(name: str, key: str, thumb: bool) -> tuple[bytes, str]:
     """(bytes, content type) of a cell's image. Raises UserError if it does not exist or cannot be read."""
     folder = _folder(name)
     path = folder / "cells" / f"{key}.png"

@@ -93,7 +93,7 @@ async def get_summary(request: web.Request) -> web.Response:
 
 @routes.get("/lora_bootstrap/sweep/cell")
 async def get_cell(request: web.Request) -> web.Response:
-    return await _picture(request, sweep_view.picture, "key")
+    return await _picture(request, sweep_view.cell_image, "key")
 
 
 @routes.get("/lora_bootstrap/sweep/sheet")

@@ -20,7 +20,7 @@ from ..lora.file import LoraWeights, load_lora
 from ..models.backbone import Conditioning, Rows
 from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix
-from ..training.adapters import NetworkLora, apply_lora
+from ..training.adapters import NetworkLora, use_lora
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ class DiffusersBackbone:
         weights = source if isinstance(source, LoraWeights) else load_lora(source, module_names=_module_names(parts))
         if weights.ignored:
             log.warning("%d tensors of the LoRA were not read, such as %s", len(weights.ignored), weights.ignored[0])
-        applied = apply_lora(parts, weights, strength)
+        applied = use_lora(parts, weights, strength)
         if applied.unmatched:
             log.warning("%d modules of the LoRA are not in this model, such as %s", len(applied.unmatched),
                         applied.unmatched[0])

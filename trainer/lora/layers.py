@@ -86,7 +86,7 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Kind:
+class AdapterKind:
     """A kind of adapter. Its tensors' roles are those of `names.ENDINGS`.
 
     Attributes:
@@ -220,15 +220,15 @@ def _full_factors(roles: Roles) -> tuple[Tensor, Tensor]:
 
 
 KINDS = {
-    LORA: Kind((frozenset({"up", "down"}),), _lora_shape,
+    LORA: AdapterKind((frozenset({"up", "down"}),), _lora_shape,
                lambda shapes: shapes["down"][0] if "mid" not in shapes else shapes["mid"][0], _lora_delta, ("up",),
                _lora_factors),
-    LOHA: Kind((frozenset({"w1_a", "w1_b", "w2_a", "w2_b"}),), _loha_shape, lambda shapes: shapes["w1_b"][0],
+    LOHA: AdapterKind((frozenset({"w1_a", "w1_b", "w2_a", "w2_b"}),), _loha_shape, lambda shapes: shapes["w1_b"][0],
                _loha_delta, ("w1_a",)),
-    LOKR: Kind(tuple(map(frozenset, ({"w1", "w2"}, {"w1", "w2_a", "w2_b"}, {"w1_a", "w1_b", "w2"},
+    LOKR: AdapterKind(tuple(map(frozenset, ({"w1", "w2"}, {"w1", "w2_a", "w2_b"}, {"w1_a", "w1_b", "w2"},
                                      {"w1_a", "w1_b", "w2_a", "w2_b"}))), _lokr_shape, _lokr_rank, _lokr_delta,
                ("w1", "w1_a")),
-    FULL: Kind((frozenset({"diff"}),), _full_shape, lambda shapes: None,
+    FULL: AdapterKind((frozenset({"diff"}),), _full_shape, lambda shapes: None,
                lambda roles: decomposed(roles["diff"].flatten(1), _kernel(roles["diff"])), ("diff",), _full_factors),
 }
 """To add a kind, add a row here, and rows for its tensors to `names.ENDINGS`."""

@@ -125,7 +125,7 @@ class _Adapted:
 
 
 class AdapterHandle:
-    """The adapters of one `attach` or `apply_lora` in one network. Several handles can share a network."""
+    """The adapters of one `attach` or `use_lora` in one network. Several handles can share a network."""
 
     def __init__(self, network: nn.Module, adapted: Sequence[_Adapted], flags: Sequence[tuple[nn.Parameter, bool]]):
         self._network, self._adapted, self._flags = network, tuple(adapted), flags
@@ -309,7 +309,7 @@ def _copy(parameter: nn.Parameter) -> torch.Tensor:
 
 
 class NetworkLora:
-    """A LoRA applied to the parts of a model, as `apply_lora` returns it; also a context manager that detaches.
+    """A LoRA applied to the parts of a model, as `use_lora` returns it; also a context manager that detaches.
 
     Attributes:
         unmatched: keys of the LoRA that match no module of the given parts.
@@ -334,7 +334,7 @@ class NetworkLora:
         self.detach()
 
 
-def apply_lora(parts: Mapping[str, nn.Module], lora: LoraWeights,
+def use_lora(parts: Mapping[str, nn.Module], lora: LoraWeights,
                strength: float | Sequence[float] = 1.0) -> NetworkLora:
     """Attach a LoRA for generating images. LoRAs add up, and can be detached in any order.
 

@@ -26,7 +26,7 @@ from lora_bootstrap.trainer.stacks.merge import (
 )
 from lora_bootstrap.trainer.stacks.overlap import measure_overlap, read_change
 from lora_bootstrap.trainer.stacks.stack import StackEntry
-from lora_bootstrap.trainer.training.adapters import apply_lora
+from lora_bootstrap.trainer.training.adapters import use_lora
 
 from ...helpers.lora_files import (
     BAD,
@@ -120,9 +120,9 @@ def test_the_sum_draws_what_both_files_draw_one_after_the_other(tmp_path):
     save_merged(tmp_path / "both.safetensors", merge_loras(stack(*paths)))
     net, x, image = Net(), torch.randn(4, 6), torch.randn(1, 3, 7, 7)
     base = net(x, image)
-    with apply_lora({"unet": net}, load_lora(paths[0]), 0.8), apply_lora({"unet": net}, load_lora(paths[1]), -0.6):
+    with use_lora({"unet": net}, load_lora(paths[0]), 0.8), use_lora({"unet": net}, load_lora(paths[1]), -0.6):
         expected = net(x, image)
-    with apply_lora({"unet": net}, load_lora(tmp_path / "both.safetensors")) as applied:
+    with use_lora({"unet": net}, load_lora(tmp_path / "both.safetensors")) as applied:
         found = net(x, image)
     assert applied.unmatched == () or applied.unmatched == []
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
