@@ -1,2 +1,1 @@
-"""The routes that the browser calls over HTTP. Each file describes its routes at its head; the view beside it makes the
-answers."""
+"""The routes that the browser calls: each file describes its routes at its head, and the view beside it answers."""
