@@ -50,7 +50,7 @@ class OnnxEye:
                 from error
         entry = self._session.get_inputs()[0]
         if len(entry.shape) != 4 or entry.shape[1] not in (3, "3"):
-            raise UserError(f"{path} takes {entry.shape}, not images [N, 3, {self.SIDE}, {self.SIDE}]; it is not a "
+            raise UserError(f"{path} takes {entry.shape}, not images [N, 3, {self.SIDE}, {self.SIDE}]; it is not the "
                             f"{self.TITLE} model.")
         self._input = entry.name
         self._mean, self._std = (torch.tensor(values).view(1, 3, 1, 1) for values in (self.MEAN, self.STD))

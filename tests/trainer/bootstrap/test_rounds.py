@@ -56,7 +56,7 @@ def names(kept):
 def test_a_project_is_read_as_it_was_written(project):
     again = Project.load(project.folder)
     assert again.config == project.config and again.roles.identity == tuple(AKANE.identity)
-    with pytest.raises(UserError, match="there is not a project 'other'"):
+    with pytest.raises(UserError, match="there is no project 'other'"):
         Project.load(project.folder.parent / "other")
 
 

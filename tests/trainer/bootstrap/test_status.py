@@ -48,7 +48,7 @@ def test_candidates_are_counted_and_then_somebody_has_to_pick(project, status, t
     assert status().next == "Run draws 7 more candidates of round 1 with the style LoRA."
     draw_round(project, 1)
     now = status()
-    assert now.next == "Pick 5 more in the gallery of round 1, then Run."
+    assert now.next == "Pick 5 more in the gallery of round 1, then press Run."
     assert next(stage.text for stage in now.stages if stage.name == "curate-1") == "3 of 8 kept"
     curate_round(project.round(1), wanted=5, size=(64, 64), reference=None, eye=None)
     assert states(status())["curate-1"] == "done" and states(status())["style-2"] == "next"
@@ -85,5 +85,5 @@ def test_a_run_of_a_longer_name_is_not_taken_for_this_one(project, status, tmp_p
 
 
 def test_there_is_no_status_without_a_project(tmp_path):
-    with pytest.raises(UserError, match="there is not a project"):
+    with pytest.raises(UserError, match="there is no project"):
         project_status(tmp_path / "none", tmp_path)

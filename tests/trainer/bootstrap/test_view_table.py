@@ -57,7 +57,7 @@ def test_what_there_is_enough_of_is_asked_for_seldom_and_what_is_missing_more():
 
     assert 0 < count(views, "front view") < count(plain, "front view") / 2
     assert count(views, "from behind") > count(plain, "from behind")
-    assert any(note.startswith("white background: 4 are there already") for note in notes)
+    assert any(note.startswith("white background: 4 already there") for note in notes)
     assert any(note.startswith("from behind: none yet") for note in notes)
 
 

@@ -265,7 +265,7 @@ def test_a_missing_truncated_or_pickled_file_is_refused_in_one_line(tmp_path):
     (tmp_path / "text").write_bytes(b"hello")
     (tmp_path / "empty").write_bytes(b"")
     torch.save({"a": torch.ones(2)}, tmp_path / "pickle")
-    reasons = dict.fromkeys(("cut", "text", "empty"), "not a whole") | {"pickle": "a pickle", "gone": "not exist"}
+    reasons = dict.fromkeys(("cut", "text", "empty"), "not a complete") | {"pickle": "a pickle", "gone": "not exist"}
     for name, reason in reasons.items():
         with pytest.raises(UserError, match=reason) as caught:
             load_lora(tmp_path / name)
