@@ -6,7 +6,8 @@ VENV ?= .venv
 READY := $(VENV)/.ready
 
 # One thread a worker. A file stays with one worker, for its tests share servers; the long files come first.
-PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --maxprocesses 4 \
+WORKERS ?= auto
+PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 \
 	--dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-fast test-host test-web lint clean

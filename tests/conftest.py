@@ -19,12 +19,16 @@ def pytest_configure(config: pytest.Config) -> None:
     register(config)
 
 
+FIRST = ("test_bootstrap_loop.py", "test_inside.py")
+"""Each of these takes minutes by itself."""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what a test needs; put files with such tests before the others. Each file keeps its order."""
     mark_needs(items)
     long = {item.path for item in items if any(need.mark in item.keywords for need in NEEDS)}
-    items.sort(key=lambda item: item.path not in long)
+    items.sort(key=lambda item: (item.path.name not in FIRST, item.path not in long))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,7 +1,9 @@
 """The whole loop as a person does it in the front end: open the template, Run, pick with the keyboard, Run, pick, Run.
 
-The page is loaded again and the server started anew in every stage. The character LoRA that comes out is held against
-the table of the headless bench. It takes minutes, so it runs on the newest host alone.
+The page is loaded again and the server started anew in every stage. In the first stage the page stays open while the
+server trains and draws; in the others it is closed, which must stop nothing and spares the machine a browser.
+The character LoRA that comes out is held against the table of the headless bench. It takes minutes, so it runs on the
+newest host alone.
 """
 
 from __future__ import annotations
@@ -88,6 +90,16 @@ class Person:
         """Until the project says that this comes next."""
         until(lambda: self.next.startswith(beginnings), STAGE, f"{beginnings}")
 
+    def run_and_leave(self, *beginnings: str) -> None:
+        """Press Run, close the page, and come back to it when the Run has ended. The project must then say so."""
+        self.tab.run()
+        until(lambda: sum(self.server.get("/prompt")["exec_info"].values()), 60, "the Run")
+        self.tab.stored("LoraBootstrap_CurateImages")
+        self.page.goto("about:blank")
+        self.wait_for(*beginnings)
+        self.wait_until_idle()
+        self.tab.open()
+
     @property
     def next(self) -> str:
         told = self.server.get("/lora_bootstrap/project", name=NAME, **{"or": "null"})
@@ -140,9 +152,7 @@ def test_one_picture_becomes_a_character_lora_run_by_run(person, server):
     with person() as one:  # from 16 to 40
         one.look_at_gallery(1)
         one.wait_for_status(1, "16 of 16 kept")
-        one.tab.run()
-        one.wait_for("Pick 24 more in the gallery of round 2")
-        one.wait_until_idle()
+        one.run_and_leave("Pick 24 more in the gallery of round 2")
         one.look_at_gallery(2)
         one.wait_for_status(2, "16 of 40 kept")
         one.pick(2, 24)
@@ -154,10 +164,7 @@ def test_one_picture_becomes_a_character_lora_run_by_run(person, server):
         one.wait_for("Run trains the character LoRA")
     server.restart()
     with person() as one:  # the character
-        one.tab.run()
-        one.wait_for("All done")
-        one.wait_until_idle()
-        one.tab.open()
+        one.run_and_leave("All done")
         one.look_at_gallery(2)
         one.tab.picture("done")
         status = server.get("/lora_bootstrap/project", name=NAME)
