@@ -41,16 +41,16 @@ class Stage:
 
 
 STAGES = {stage.key: stage for stage in (
-    Stage("crops", "Crop the picture", "bootstrap/{project}/crops", label="Crops"),
-    Stage("reference", "The base model's own pictures", "bootstrap/{project}/reference"),
-    Stage("style", "Round {round}: train a style LoRA", "loras/{project}-style-{round}", " on {count} pictures",
+    Stage("crops", "Crop the image", "bootstrap/{project}/crops", label="Crops"),
+    Stage("reference", "The base model's own images", "bootstrap/{project}/reference"),
+    Stage("style", "Round {round}: train a style LoRA", "loras/{project}-style-{round}", " on {count} images",
           "Style LoRA {round}"),
     Stage("candidates", "Round {round}: generate candidates", "bootstrap/{project}/round_{round}/candidates",
           label="Candidates {round}"),
     Stage("curate", "Round {round}: choose", "bootstrap/{project}/round_{round}/decisions.json", " from {count}",
           "Pick {round}"),
     Stage("dataset", "Round {round}: dataset", "bootstrap/{project}/round_{round}/dataset", " of {count}"),
-    Stage("character", "Train the character LoRA", "loras/{project}", " on {count} pictures", "Character LoRA"),
+    Stage("character", "Train the character LoRA", "loras/{project}", " on {count} images", "Character LoRA"),
     Stage("grid", "Strength grid", "bootstrap/{project}/grid"),
     Stage("report", "Report", "bootstrap/{project}/report.html"),
 )}

@@ -128,7 +128,7 @@ def test_stages_are_reported_by_number_and_title(config, tmp_path, training):
     started = [event for event in run(config, tmp_path) if isinstance(event, StageStarted)]
     assert [(event.number, event.total) for event in started] == [(number, 13) for number in range(1, 14)]
     assert [event.title for event in started[2:6]] == [
-        "Round 1: train a style LoRA on 3 pictures", "Round 1: generate candidates", "Round 1: choose from 12",
+        "Round 1: train a style LoRA on 3 images", "Round 1: generate candidates", "Round 1: choose from 12",
         "Round 1: dataset of 8"]
 
 
