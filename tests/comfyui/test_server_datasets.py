@@ -118,7 +118,7 @@ def test_cancel_ends_a_long_audit_and_the_next_goes_on_from_what_was_measured(se
     measured = len(list((server.base / "output" / "audits" / "measured").rglob("*.safetensors")))
     assert 5 <= measured < 160
     result = tab.run(audit)
-    assert result.status == "success" and told_text(tab, "audit").startswith("150 pictures")
+    assert result.status == "success" and told_text(tab, "audit").startswith("150 images")
 
 
 def test_masked_pictures_of_the_graph_are_prepared_before_another_background(server, tab, graph):
