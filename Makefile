@@ -29,6 +29,8 @@ test-web: $(READY)
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .
+	@mkdir -p $(VENV)/types && ln -sfn "$(CURDIR)" $(VENV)/types/lora_bootstrap
+	MYPYPATH=$(VENV)/types $(VENV)/bin/mypy
 
 clean:
 	rm -rf $(VENV) output

@@ -212,7 +212,7 @@ class Bench:
                 "prompt": share([head for head in world.CONTEXT if head != "style"])}
 
     @contextmanager
-    def applied(self, entries: Sequence[StackEntry]) -> Iterator[list[adapters.AppliedLora]]:
+    def applied(self, entries: Sequence[StackEntry]) -> Iterator[list[adapters.NetworkLora]]:
         with ExitStack() as stack:
             yield [stack.enter_context(self.backbone.lora(entry.path, entry.strength)) for entry in entries]
 

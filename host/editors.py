@@ -56,7 +56,7 @@ class EditableDataset:
 
 
 class Editors:
-    """The datasets that can be edited. Nodes write, the routes read."""
+    """The datasets that can be edited. Nodes add them, the routes read them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -85,7 +85,7 @@ class Editors:
         """
         edited = self.find(id)
         if unknown := next((picture for picture in captions if picture not in edited.pictures), None):
-            raise UserError(f"dataset {edited.name!r} has no image {unknown!r}; load it again.")
+            raise UserError(f"dataset {edited.name!r} has no image {unknown!r}; reload the editor.")
         before = {picture: edited.pictures[picture].caption for picture in captions}
         lines = {picture: _one_line(text) for picture, text in captions.items()}
         return save_change(edited.path, HandEdits, lambda saved: saved.changed(lines, before), revision)

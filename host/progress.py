@@ -47,7 +47,11 @@ class Reporter:
         """The settings of the training; shown in the node below the line that changes."""
         self._bar: Any = None
         self._smoother = Smoother(1)
-        self._loss = self._smoothed = self._rate = self._validation = self._sample = None
+        self._loss: float | None = None
+        self._smoothed: float | None = None
+        self._rate: float | None = None
+        self._validation: list[float] | None = None
+        self._sample: dict[str, Any] | None = None
         self._told_at = 0.0
         self._tell: dict[type[Event], Callable[[Any], None]] = {
             RunStarted: self._started, Caching: self._caching, StepDone: self._step, Validated: self._validated,

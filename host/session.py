@@ -1,4 +1,4 @@
-"""What this process remembers while the host runs. All of it is here, so that a test can begin with a fresh one."""
+"""What this process remembers while the host runs. All of it is here, so that a test can begin with a fresh session."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .trainings import TrainingTable
 @dataclass
 class Session:
     """Attributes:
-        trainings: what is being trained, and how the last ones ended.
+        trainings: the trainings in progress, and how the latest ones ended.
         editors: datasets whose captions can be edited.
-        cells, candidates, stack_files: what nodes wrote, and must write again if it is gone.
-        projects: names of the projects that were written, likewise.
-        told_at: when every open tab was last told of something, in seconds of `time.monotonic`.
+        cells, candidates, stack_files: files that nodes wrote, and must write again if they are gone.
+        projects: names of the projects that were written, for the same reason.
+        told_at: when each kind of event was last sent to all open tabs, in seconds of `time.monotonic`.
     """
 
     trainings: TrainingTable = field(default_factory=TrainingTable)
@@ -36,7 +36,7 @@ def current_session() -> Session:
 
 
 def begin_session() -> Session:
-    """Forget everything, as a restart of the host does."""
+    """Begin with a fresh session, as after a restart of the host."""
     global _session
     _session = Session()
     return _session

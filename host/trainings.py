@@ -62,7 +62,7 @@ class Training:
 
 
 class TrainingTable:
-    """The trainings of this process. Written by the thread that trains, read by the one that answers requests."""
+    """The trainings of this process. The training thread writes, the thread that answers requests reads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

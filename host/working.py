@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -13,7 +13,7 @@ import comfy.model_management
 import comfy.utils
 
 from ..trainer.common.errors import UserError
-from ..trainer.common.events import Event, Progress, Warned
+from ..trainer.common.events import Event, Events, Progress, Warned
 from .progress import INTERVAL, show_text
 
 MOST_LINES = 24
@@ -26,7 +26,7 @@ _MARKS = re.compile(r"^\s*(?=[#+>*-])")
 log = logging.getLogger(__name__)
 
 
-def follow(events: Iterator[Event], work: Work) -> Any:
+def follow(events: Events, work: Work) -> Any:
     """Pass every event through `work`, and return the last. On Cancel the events are closed."""
     last = None
     with closing(events):
@@ -40,7 +40,8 @@ class Work:
 
     def __init__(self, node_id: str | None) -> None:
         self.notes: list[str] = []
-        self._node_id, self._bar, self._what, self._told_at = node_id, None, "", 0.0
+        self._bar: Any = None
+        self._node_id, self._what, self._told_at = node_id, "", 0.0
 
     def __call__(self, event: Event) -> None:
         # The bar checks for Cancel only when it redraws.

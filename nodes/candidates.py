@@ -205,10 +205,11 @@ def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project
 def expand_views(graph: GraphBuilder, request: DrawRequest, project: list[Any]) -> list[Any]:
     """Add a copy of the workflow's sampling part for each missing view, each waiting for the one before. Returns the
     link to the project as it is once all are saved."""
-    done, total = None, len(request.round_.list_candidates()) + len(request.missing)
+    done: list[Any] | None = None
+    total = len(request.round_.list_candidates()) + len(request.missing)
     for view, lineage in request.missing:
         done = _expand_view(graph, request.part, view, lineage, project, done, total)
-    return done
+    return done or project
 
 
 def _expand_view(graph: GraphBuilder, part: Part, view: PlannedView, lineage: Lineage, project: list[Any],

@@ -11,7 +11,7 @@ from comfy_api.latest import io, ui
 from PIL import Image
 
 from ..host import menu, paths
-from ..host.drawing.pictures import pixel_hash, samples_sheet, to_batch, to_masks, to_pictures
+from ..host.drawing.pictures import samples_sheet, short_pixel_hash, to_batch, to_masks, to_pictures
 from ..host.progress import show_text
 from ..host.working import problem, show_report
 from ..trainer.bootstrap.originals import crop_tags, square_box
@@ -237,7 +237,7 @@ class Item:
     def name(self) -> str:
         """The name of its file, made from the pixels of the image and the mask, so that an existing file need not be
         written again."""
-        parts = (pixel_hash(self.picture), self.mask and f"m{pixel_hash(self.mask)[:6]}", self.label)
+        parts = (short_pixel_hash(self.picture), self.mask and f"m{short_pixel_hash(self.mask)[:6]}", self.label)
         return "-".join(part for part in parts if part)
 
 
@@ -264,7 +264,7 @@ def _caption_of(path: Path) -> str | None:
 
 
 def _crops(picture: Image.Image, tags: Sequence[str], count: int, vocabulary: str) -> list[Item]:
-    words, parent = VOCABULARIES[vocabulary], pixel_hash(picture)
+    words, parent = VOCABULARIES[vocabulary], short_pixel_hash(picture)
     roles, crops = tag_roles(tags, words), suggest_crops(picture, count)
     face = next((crop.box for crop in crops if crop.name == "face"), None)
     items = []

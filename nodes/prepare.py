@@ -12,7 +12,7 @@ from PIL import ImageColor
 from torch import Tensor
 
 from ..host import menu, paths
-from ..host.drawing.pictures import pixel_hash, samples_sheet, to_pictures
+from ..host.drawing.pictures import samples_sheet, short_pixel_hash, to_pictures
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import atomic_path
@@ -168,7 +168,7 @@ def save_input_image(image: Tensor | None) -> str:
     if image is None:
         return ""
     picture = to_pictures(image[:1])[0]
-    path = paths.temp_root() / f"{pixel_hash(picture)}.png"
+    path = paths.temp_root() / f"{short_pixel_hash(picture)}.png"
     if not path.is_file():
         with atomic_path(path) as temp:
             picture.save(temp, format="PNG")

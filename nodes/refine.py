@@ -137,10 +137,10 @@ class TwoLoras:
     def __init__(self, stack: Sequence[LoraEntry], places: tuple[int, int], files: Sequence[Path],
                  names: Sequence[str]) -> None:
         self.stack, self.places = stack, places
-        plain = tuple(_without_step(names[place]) for place in places)
-        self.names = plain if plain[0] != plain[1] else tuple(names[place] for place in places)
-        short = tuple(name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…" for name in self.names)
-        self.labels = short if short[0] != short[1] else self.names
+        first, second = (_without_step(names[place]) for place in places)
+        self.names = (first, second) if first != second else (names[places[0]], names[places[1]])
+        first, second = (name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…" for name in self.names)
+        self.labels = (first, second) if first != second else self.names
         self.character, self.style = (Stacked(stack[place][0], files[place], label)
                                       for place, label in zip(places, self.labels, strict=True))
         self.below = [[name, file_hash(file), of_model, of_clip] for place, ((name, of_model, of_clip), file)
@@ -237,5 +237,5 @@ def record_result(sweep: Sweep, result: Refinement, two: TwoLoras, base: str, pa
         style=KnownLora.of(two.style.name, two.style.path, best.style_strength),
         scores={name: getattr(best, name) for name in FIGURES}, eye=result.eye, sweep=sweep.folder.name,
         at=datetime.now(timezone.utc).isoformat(timespec="seconds"))
-    note = remember(strengths_file(), sweep.axis(BASE).choices[0].facts["base"], known)
+    note = remember(strengths_file(), sweep.choices(BASE)[0].facts["base"], known)
     return [note] if note else []

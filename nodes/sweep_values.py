@@ -269,7 +269,7 @@ def expand_cells(graph: GraphBuilder, sweep: Sweep, todo: list[Cell], part: Part
     Grid's outputs."""
     name, after = sweep.folder.name, None
     for number, cell in enumerate(todo):
-        waits = {} if after is None else {"after": after}
+        waits: dict[str, Any] = {} if after is None else {"after": after}
         source = graph.node("LoraBootstrap_SweepCell", f"{number}_cell", sweep=name, key=cell.key, **waits)
         made = part.copy(graph, number, {FIRST_SLOT + slot: source.out(slot) for slot in range(len(VALUES))})
         texts = {"prompt": json.dumps(own_graph(find, part, sweep, cell)),

@@ -193,7 +193,8 @@ def _cadence(config: TrainConfig, settings: Mapping[str, Any], job: TrainRequest
     """How often a run saves, measures and draws where TrainSettings does not say."""
     measured = job.validation is not None or config.data.validation_fraction > 0
     often = {"save_every": SAVES, "validate_every": VALIDATIONS * measured, "preview_every": PREVIEWS}
-    found = {name: -(-config.steps // times) if times else 0 for name, times in often.items() if name not in settings}
+    found: dict[str, Any] = {
+        name: -(-config.steps // times) if times else 0 for name, times in often.items() if name not in settings}
     if not config.preview_prompts:
         caption = next((sample.caption for sample in job.dataset if sample.caption), "")
         found["preview_prompts"] = [join_tags(add_trigger(split_tags(caption), config.data.trigger))]
@@ -237,6 +238,7 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, node_id: str | 
                                should_stop=training.stop.is_set, retrain=job.retrain)) as events:
                 for event in events:
                     reporter(event)
+        assert isinstance(event, Finished), "the last event of a training"
         return event, reporter.notes
     except comfy.model_management.InterruptProcessingException:
         reporter.ended("cancelled", f"cancelled at step {training.step}; queue the same workflow again to continue "

@@ -68,7 +68,8 @@ CROPS = {
 
 def mix(a: Color, b: Color, share: float) -> Color:
     """`a` with a `share` (0..1) of `b`."""
-    return tuple(round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+    red, green, blue = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+    return red, green, blue
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, start: float = 0, stop: float = 360) -> Points:
@@ -173,9 +174,9 @@ def draw(scene: Scene, size: int = 64, jitter: tuple[float, float, float] = (0.0
 def _finish(image: Image.Image, style: str, size: int) -> Image.Image:
     if style == "pixel art":
         # 32 cells to a side and few shades: the mosaic is the style at any size.
-        small = image.resize((32, 32), Image.BOX).point(lambda v: min(255, (v + 16) // 32 * 32))
-        return small.resize((size, size), Image.NEAREST)
-    image = image.resize((size, size), Image.LANCZOS)
+        small = image.resize((32, 32), Image.Resampling.BOX).point(lambda v: min(255, (v + 16) // 32 * 32))
+        return small.resize((size, size), Image.Resampling.NEAREST)
+    image = image.resize((size, size), Image.Resampling.LANCZOS)
     if style == "dark":
         image = image.point(lambda v: round(v * 0.52))
     return image

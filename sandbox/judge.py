@@ -128,9 +128,9 @@ def label(scene: Scene, head: str) -> int:
     signature = scene.character.signature
     shown = visible(scene, "signature")
     if head == "signature":
-        return HEADS[head].index(signature.kind if shown else "none")
+        return HEADS[head].index(signature.kind if signature and shown else "none")
     if head == "signature_color":
-        return HEADS[head].index(signature.color_name) if shown else -1
+        return HEADS[head].index(signature.color_name) if signature and shown else -1
     return HEADS[head].index(scene.tag(head)) if visible(scene, head) else -1
 
 

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
+from typing import Any
 
 SUBJECT = "1girl"
 
@@ -164,7 +165,8 @@ def is_held_out(character: Character) -> bool:
 def sample_character(rng: random.Random, signature: bool = False) -> Character:
     """A random character that is not `is_held_out`; with `signature`, one of the signatures it can have."""
     while True:
-        character = Character(**{name: rng.choice(ATTRIBUTES[name]) for name in IDENTITY})
+        tags: dict[str, Any] = {name: rng.choice(ATTRIBUTES[name]) for name in IDENTITY}
+        character = Character(**tags)
         if not is_held_out(character):
             break
     return with_signature(rng, character) if signature else character
@@ -173,7 +175,7 @@ def sample_character(rng: random.Random, signature: bool = False) -> Character:
 def with_signature(rng: random.Random, character: Character) -> Character:
     """`character` with a random signature that its tail allows."""
     kinds = SIGNATURE_KINDS if character.tail != "no tail" else SIGNATURE_KINDS[:3]
-    return Character(*character.identity, Signature(rng.choice(kinds), rng.choice(SIGNATURE_COLORS)))
+    return replace(character, signature=Signature(rng.choice(kinds), rng.choice(SIGNATURE_COLORS)))
 
 
 def sample_scene(rng: random.Random, character: Character | None = None, **fixed: str) -> Scene:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
 
 Weights = Callable[[nn.Module, Tensor], AbstractContextManager[tuple[Tensor, Tensor | None]]]
 """(layer, a tensor with the dtype and device of the computation) → the layer's weight and bias while the context
@@ -50,6 +51,6 @@ class _Frozen(torch.autograd.Function):
                 back = gradient @ weight
             else:
                 module = ctx.module
-                back = nn.grad.conv2d_input(ctx.shape, weight, gradient, module.stride, module.padding,
+                back = conv2d_input(ctx.shape, weight, gradient, module.stride, module.padding,
                                             module.dilation, module.groups)
         return None, None, None, back.to(ctx.dtype)

@@ -60,8 +60,8 @@ def keeping_copies() -> contextlib.AbstractContextManager[None]:
 def check_gradients(network: nn.Module, run: Callable[[], Tensor]) -> bool | None:
     """Whether the network overwrites what its backward pass needs; None if nothing in it is trained.
 
-    `run` is one forward pass and returns any tensor. Raises UserError, naming the layer, if no gradient can pass
-    through it.
+    `run` is one forward pass and returns a tensor of any shape. Raises UserError, naming the layer, if no gradient can
+    pass through it.
     """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if not trained:

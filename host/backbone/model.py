@@ -265,10 +265,10 @@ class HostBackbone:
         return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
     @contextlib.contextmanager
-    def lora(self, source: str | Path, strength: float = 1.0) -> Iterator[AppliedLora]:
+    def lora(self, source: str | Path, strength: float = 1.0) -> Iterator[HostLora]:
         """The LoRA file at this strength while the block lasts; `set_strength` of the yielded object changes it."""
         before = self.model, self.clip
-        applied = AppliedLora(self, source)
+        applied = HostLora(self, source)
         try:
             applied.set_strength(strength)
             yield applied
@@ -276,7 +276,7 @@ class HostBackbone:
             self._use(*before)
 
 
-class AppliedLora:
+class HostLora:
     """A LoRA file on a HostBackbone, through the host's own loader.
 
     Attributes:
@@ -319,6 +319,7 @@ def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...
 
 
 def read_lora(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a LoRA file by their keys. Raises UserError if there is no such file."""
     if not Path(path).is_file():
         raise UserError(f"LoRA file {path} does not exist. Check the path.")
     return comfy.utils.load_torch_file(str(path), safe_load=True)
@@ -428,7 +429,9 @@ def _as_linear(module: nn.Module) -> type:
     class."""
     kind = type(module)
     quantised = issubclass(kind, comfy.ops.CastWeightBiasOp) and kind.__name__ == "Linear"
-    return _linear_kind(kind) if quantised and not issubclass(kind, nn.Linear) else kind
+    if not quantised or issubclass(kind, nn.Linear):
+        return kind
+    return _linear_kind(kind)  # type: ignore[arg-type]  # a class can be hashed; mypy asks its instances
 
 
 @cache

@@ -94,10 +94,11 @@ class RowLora:
         """
         if self.why_not or not strengths:
             raise ValueError(self.why_not or "no strengths: give one for each row of the batch")
-        rows, placed = torch.tensor(strengths, dtype=torch.float32), {}
+        rows = torch.tensor(strengths, dtype=torch.float32)
+        placed: dict[Any, tuple[Tensor, Tensor]] = {}
 
         def run(executor: Any, x: Tensor, t: Tensor, c_concat: Any = None, c_crossattn: Any = None,
-                control: Any = None, transformer_options: dict[str, Any] | None = None, **extra: Any) -> Tensor:
+                control: Any = None, transformer_options: Any = None, **extra: Any) -> Tensor:
             # the host runs conditionings one after another, or as chunks of one batch, each with all rows in order
             chunks = len(transformer_options["cond_or_uncond"])
             if len(x) != chunks * len(rows):

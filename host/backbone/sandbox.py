@@ -194,8 +194,8 @@ class _ClipTokenizer(comfy.sd1_clip.SD1Tokenizer):
 
 
 def _load_clip() -> comfy.sd.CLIP:
-    weights = _weights("text_encoder").items()
-    weights = {f"clip_l.transformer.{with_text_model(name)}": tensor for name, tensor in weights}
+    weights = {f"clip_l.transformer.{with_text_model(name)}": tensor
+               for name, tensor in _weights("text_encoder").items()}
     return comfy.sd.CLIP(
         comfy.supported_models_base.ClipTarget(_ClipTokenizer, _ClipModel), state_dict=weights,
         embedding_directory=folder_paths.get_folder_paths("embeddings"),

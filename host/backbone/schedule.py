@@ -66,10 +66,11 @@ class HostSchedule:
         return torch.tensor(sigmas, device=t.device).clamp(float(sampling.sigma_min), float(sampling.sigma_max))
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at times t [B], each [B] float32."""
         return self.mix_of(self.sigmas(t))
 
     def mix_of(self, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """(alpha, sigma) of the mix that has the same signal-to-noise ratio."""
+        """(alpha, sigma), each [B], of the mix that has the same signal-to-noise ratio as the host's sigma [B]."""
         if self.objective == "flow":
             noise = sigma / (1 + sigma) if self.exploding else sigma
             return 1 - noise, noise
@@ -77,7 +78,7 @@ class HostSchedule:
         return signal, sigma * signal
 
     def raw(self, noisy: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
-        """The network's raw prediction, from its estimate of x0 and its input at the host's sigma [B]."""
+        """The network's raw prediction [B, C, ...], from its estimate of x0 and its input at the host's sigma [B]."""
         alpha, level = (per_row(value, noisy) for value in self.mix_of(sigma))
         mixed = noisy * alpha if self.exploding else noisy
         strength = getattr(self.sampling, "noise_scale", 1.0)  # a few models are given noise of more than variance 1

@@ -6,8 +6,9 @@ autograd cannot use. The shadow's parameters are ordinary tensors over the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class Shadow:
         self._replace, self._present = replace, present
         self._copies: dict[int, tuple[nn.Module, nn.Module]] = {}
         self._taken: dict[int, frozenset[str]] = {}
-        self.root = self._copy(source)
+        self.root: Any = self._copy(source)  # of the source's own class, with whatever that has
         self.refresh()
 
     def refresh(self) -> None:
@@ -63,7 +64,7 @@ class Shadow:
     def _copy(self, source: nn.Module) -> nn.Module:
         if id(source) in self._copies:  # a module that is used in two places stays one module
             return self._copies[id(source)][1]
-        copy = object.__new__(self._present(source))
+        copy: nn.Module = object.__new__(self._present(source))
         copy.__dict__.update(training=source.training, _parameters={}, _buffers={}, _modules={})
         self._copies[id(source)] = (source, copy)
         self._take_attributes(source, copy)
@@ -100,7 +101,7 @@ def is_plain(tensor: Tensor) -> bool:
     return type(tensor.data) is Tensor and tensor.layout == torch.strided and not tensor.is_meta
 
 
-def _alias_all(sources: dict[str, Tensor | None], copies: dict[str, Tensor | None]) -> None:
+def _alias_all(sources: Mapping[str, Tensor | None], copies: MutableMapping[str, Any]) -> None:
     for name in copies.keys() - sources.keys():
         del copies[name]
     for name, source in sources.items():

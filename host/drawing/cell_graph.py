@@ -88,7 +88,8 @@ def whole_graph(find: Callable[[str], Node], graph: Graph, links: Mapping[str, l
 
 def above(find: Callable[[str], Node], links: Sequence[list[Any]], stop: str = "") -> dict[str, Node]:
     """The nodes that links come from, and everything those come from, except the node `stop` and what is above it."""
-    found, waiting = {}, [link[0] for link in links]
+    found: dict[str, Node] = {}
+    waiting = [link[0] for link in links]
     while waiting:
         id = waiting.pop()
         if id not in found and id != stop:

@@ -53,7 +53,7 @@ def to_batches(pictures: Iterable[Image.Image]) -> Tensor:
     return torch.cat([to_batch(picture) for picture in pictures])
 
 
-def pixel_hash(picture: Image.Image) -> str:
+def short_pixel_hash(picture: Image.Image) -> str:
     """Twelve hexadecimal digits that two images share only if their pixels are the same."""
     return images.pixel_hash(picture)[:12]
 

@@ -162,7 +162,7 @@ class _kept_going:
                 error, Exception):
             return False
         log.warning("a cell of %s failed", self._sweep.folder.name, exc_info=error)
-        self._sweep.fail(self._cell, f"{kind.__name__}: {_line(error)}")
+        self._sweep.fail(self._cell, f"{type(error).__name__}: {_line(error)}")
         return True
 
 

@@ -48,7 +48,7 @@ def choose_loras(run: Run | None, checkpoints: str, stack: Sequence[LoraEntry] |
 
     Raises UserError if there is none, or if a name matches none.
     """
-    entries = [tuple(entry) for entry in stack or ()]
+    entries = [(name, model, clip) for name, model, clip in stack or ()]
     swept = [(paths.lora_name(path), path) for _, path in choose_checkpoints(read_run(run.folder).checkpoints(),
                                                                              checkpoints)] if run else []
     swept += [(name, paths.lora_file(name)) for name in named_files(files)]
@@ -71,6 +71,7 @@ def named_bases(bases: str) -> tuple[str, ...]:
 
 
 def strengths_of(text: str) -> tuple[float, ...]:
+    """The strengths that a text lists. Raises UserError for what is not a number, or too large a one."""
     values = parse_numbers(text, "strengths")
     if any(abs(value) > MOST_STRENGTH for value in values):
         raise UserError(f"strengths {text!r} must be between -{MOST_STRENGTH:g} and {MOST_STRENGTH:g}.")
@@ -78,6 +79,7 @@ def strengths_of(text: str) -> tuple[float, ...]:
 
 
 def seeds_of(text: str) -> tuple[int, ...]:
+    """The seeds that a text lists. Raises UserError for what is not a whole number, or below 0."""
     values = parse_numbers(text, "seeds", whole=True)
     if any(not 0 <= value <= MOST_SEED for value in values):
         raise UserError(f"seeds {text!r} must be 0 or more.")
@@ -85,7 +87,7 @@ def seeds_of(text: str) -> tuple[int, ...]:
 
 
 def lora_axes(loras: Loras, strengths: str, prompts: str, prompt_set: str, seeds: str) -> tuple[Axis, ...]:
-    """The axes of a sweep on one base model."""
+    """The axes of a sweep on one base model. Raises UserError for a text that cannot be read, or no prompt."""
     of_files = loras.axis
     family = next((choice.facts["family"] for choice in of_files.choices), "")
     texts = prompts_of(lines(prompts), prompt_set, family)

@@ -1,1 +1,1 @@
-"""What the browser asks over HTTP: each file describes its routes at its head; the view beside it makes the answers."""
+"""The routes that the browser calls over HTTP: each file describes its own at its head, the view beside it answers."""

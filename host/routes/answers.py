@@ -1,5 +1,5 @@
-"""What the routes have in common: reading bodies, refusing requests, and working outside the thread that serves
-everyone."""
+"""What the routes have in common: reading bodies, refusing requests, and working outside the thread that serves all
+requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import web
 
 
 async def aside(work: Callable[[], Any]) -> Any:
-    """Run work in another thread than the one that serves everyone: there may be ten thousand images."""
+    """Run work outside the thread that serves all requests, because there may be ten thousand images."""
     return await asyncio.get_running_loop().run_in_executor(None, work)
 
 

@@ -64,7 +64,7 @@ from .answers import aside, body_of, refusal
 routes = PromptServer.instance.routes
 BODY = ('the body must be {"project": "…", "round": 1, "revision": 0, "label": "…", "changes": [{"candidate": "…", '
         '"pick": {…}}, …]}.')
-ELSEWHERE = "somebody else has changed picks in this round since; look at them first."
+ELSEWHERE = "somebody else has changed picks in this round in the meantime; look at them first."
 
 
 @routes.get("/lora_bootstrap/project")
@@ -107,7 +107,7 @@ async def get_candidate(request: web.Request) -> web.Response:
     query = request.query
     project, number, name = query.get("project", ""), _number(query.get("round", "")), query.get("name", "")
     try:
-        data, kind = await aside(lambda: gallery.picture(gallery.find_round(project, number), name,
+        data, kind = await aside(lambda: gallery.candidate_image(gallery.find_round(project, number), name,
                                                          query.get("size") == "thumb"))
     except UserError as error:
         return refusal(404, str(error))

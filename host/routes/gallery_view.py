@@ -115,10 +115,10 @@ def picture_path(round_: Round, name: str) -> Path:
     for path in round_.project.crops_folder.glob("*.png"):
         if path.stem == name:
             return path
-    raise UserError(f"round {round_.number} of {round_.project.name!r} has no image {name!r}; load it again.")
+    raise UserError(f"round {round_.number} of {round_.project.name!r} has no image {name!r}; reload the gallery.")
 
 
-def picture(round_: Round, name: str, thumb: bool) -> tuple[bytes, str]:
+def candidate_image(round_: Round, name: str, thumb: bool) -> tuple[bytes, str]:
     """(bytes, content type) of an image. Raises UserError if it does not exist or cannot be read."""
     path = picture_path(round_, name)
     if not thumb:

@@ -50,7 +50,7 @@ def _run_at(root: Path, folder: str) -> Run | None:
 
 @lru_cache(maxsize=1024)
 def _read_run(folder: Path, mtime_ns: int, size: int) -> Run:
-    """The run as it was at that time; asked for again only when run.json changes. Not to be changed."""
+    """The run as it was at that time. It is read again only when run.json changes, and must not be modified."""
     return read_run(folder)
 
 
@@ -62,11 +62,14 @@ def _touched(run: Run) -> float:
 
 def describe(run: Run | None, training: Training | None) -> dict[str, Any]:
     """The run route's answer for a run on disk, a training in this process, or both of one run."""
-    told = _from_folder(run) if run is not None else _nothing_yet(training)
+    if run is None:
+        assert training is not None, "neither a run nor a training"
+        return _nothing_yet(training)
+    told = _from_folder(run)
     if training is None:
         return told
     told["node_id"] = training.node_id
-    if run is not None and (training.live or (training.status in ENDED_EARLY and told["status"] == "interrupted")):
+    if (training.live or (training.status in ENDED_EARLY and told["status"] == "interrupted")):
         told |= {"status": training.status, "message": training.message, "step": training.step,
                  "seconds_left": training.seconds_left, "memory": training.memory,
                  "seconds_per_step": training.seconds_per_step or told["seconds_per_step"]}

@@ -62,7 +62,7 @@ async def get_run(request: web.Request) -> web.Response:
     name = request.query.get("name", "").strip()
     if not name:
         return refusal(400, "give the run's name, as in ?name=my_lora.")
-    # a run may have logged a hundred thousand steps: not in the thread that serves everyone
+    # a run may have logged a hundred thousand steps, so not in the thread that serves all requests
     status = await aside(lambda: run_status(paths.loras_root(), name))
     if status is None and request.query.get("or") != "null":
         return refusal(404, f"there is no run {name!r}.")

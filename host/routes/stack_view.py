@@ -28,8 +28,8 @@ class LoraView:
     """What a file records about itself.
 
     Attributes:
-        blocks: None if they cannot be read, for the reason `why`.
-        presets: titles by name, of the presets that it has.
+        blocks: None if they cannot be read; `why` is the reason.
+        presets: name → title of the block presets that it has.
         error: why it cannot be loaded at all.
     """
 
@@ -87,7 +87,7 @@ class _Stack:
         return {"off": False, "error": next(filter(None, errors), ""), "loras": loras}
 
     def _find(self, name: str) -> tuple[dict[str, Any], str]:
-        """(what is shown of a LoRA that is named, what is wrong with the name)."""
+        """(what is shown of a named LoRA, what is wrong with the name)."""
         try:
             listed = find_lora(name, self._names)
             self.files[listed] = _lora(listed)

@@ -1,5 +1,5 @@
-"""What the sweep viewer shows, what it marks, and how the LoRA of a cell is copied for use. Of the host only the
-folders are needed; the shapes are in sweeps.py. Everything is read from the sweep's folder."""
+"""What the sweep viewer shows, what it marks, and how the LoRA of a cell is copied for use. Only the host's folders are
+needed; the shapes are in sweeps.py. Everything is read from the sweep's folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ...trainer.sweeps.marks import Marks
 from .. import paths
 
 NAMED = ("lora", "step", "epoch", "run", "strength", "prompt", "seed", "base")
-"""Facts that every cell is sent with, whether they are shared or not."""
+"""Facts that are sent with every cell, whether shared or not."""
 UNTOLD = ("lora_sha256",)
 THUMBNAIL = ThumbnailStyle(resample=Image.Resampling.BICUBIC)
 SMALL_SHEET = replace(THUMBNAIL, side=768)
@@ -96,7 +96,7 @@ def _outline(folder: Path, mtime_ns: int) -> tuple[str, tuple[str, ...], tuple[s
 
 
 def _files(folder: Path) -> dict[str, int]:
-    """The time of change of each file of the cells, in ns, by name; 0 for files of settings."""
+    """Name → modification time in ns of each file of the cells; 0 for files of settings."""
     try:
         with os.scandir(folder / "cells") as entries:
             return {entry.name: entry.stat().st_mtime_ns if entry.name.endswith(".png") else 0 for entry in entries}
@@ -171,12 +171,12 @@ def _recommended(scores: Mapping[str, Any] | None) -> str:
 # -- pictures ----------------------------------------------------------------------------------------------------------
 
 
-def picture(name: str, key: str, thumb: bool) -> tuple[bytes, str]:
+def cell_image(name: str, key: str, thumb: bool) -> tuple[bytes, str]:
     """(bytes, content type) of a cell's image. Raises UserError if it does not exist or cannot be read."""
     folder = _folder(name)
     path = folder / "cells" / f"{key}.png"
     if not _KEY.fullmatch(key) or not path.is_file() or not paths.inside(folder, path):
-        raise UserError(f"sweep {name!r} has no image of a cell {key!r}; load it again.")
+        raise UserError(f"sweep {name!r} has no image of a cell {key!r}; reload the viewer.")
     return _sent(path, THUMBNAIL if thumb else None)
 
 
@@ -185,7 +185,7 @@ def sheet(name: str, file: str, thumb: bool) -> tuple[bytes, str]:
     folder = _folder(name)
     path = folder / file
     if not _SHEET.fullmatch(file) or not path.is_file() or not paths.inside(folder, path):
-        raise UserError(f"sweep {name!r} has no sheet {file!r}; load it again.")
+        raise UserError(f"sweep {name!r} has no sheet {file!r}; reload the viewer.")
     return _sent(path, SMALL_SHEET if thumb else None)
 
 
@@ -210,7 +210,7 @@ def save_marks(sweep: Sweep, revision: int, best: str | None, hidden: Sequence[s
     """
     unknown = sorted({*hidden, *([best] if best else ())} - set(sweep.states()))
     if unknown:
-        raise UserError(f"sweep {sweep.folder.name!r} has no cell {unknown[0]!r}; load it again.")
+        raise UserError(f"sweep {sweep.folder.name!r} has no cell {unknown[0]!r}; reload the viewer.")
     return save_change(_marks_file(sweep), Marks, lambda marks: marks.changed(best, hidden), revision).revision
 
 
@@ -230,16 +230,16 @@ def find_cell(sweep: Sweep, key: str) -> Cell:
     for cell in sweep.everything:
         if cell.key == key:
             return cell
-    raise UserError(f"sweep {sweep.folder.name!r} has no cell {key!r}; load it again.")
+    raise UserError(f"sweep {sweep.folder.name!r} has no cell {key!r}; reload the viewer.")
 
 
 def promote(sweep: Sweep, cell: Cell, wanted: str) -> dict[str, Any]:
-    """Put the LoRA of a cell among the host's LoRAs under a name of its own, and record the choice in its run.
+    """Copy the LoRA of a cell to the host's LoRAs under its own name, and record the choice in its run.
 
     Raises UserError for a cell without a LoRA or an invalid name, LoraChanged if the file is gone or has changed.
     """
     if not cell.facts.get("lora"):
-        raise UserError("this cell was drawn without a LoRA; choose one that was drawn with it.")
+        raise UserError("this cell was drawn without a LoRA; choose one that was drawn with one.")
     source = _source(cell)
     name = _placed(source, cell.facts["lora"], cell.facts["lora_sha256"], wanted or str(cell.facts.get("run") or ""),
                    keep=not wanted)
@@ -259,7 +259,7 @@ def _source(cell: Cell) -> Path:
     except (UserError, OSError) as error:
         raise LoraChanged(f"the LoRA {name!r} of this cell is gone; train it again, or put the file back.") from error
     if not same:
-        raise LoraChanged(f"the LoRA {name!r} has changed since this cell was drawn; sweep again, then choose.")
+        raise LoraChanged(f"the LoRA {name!r} has changed since this cell was drawn; run the sweep again, then choose.")
     return path
 
 
@@ -268,7 +268,8 @@ def _lora_folders() -> list[Path]:
     folders = [Path(folder) for folder in folder_paths.get_folder_paths("loras")]
     own = [folder for folder in folders if not paths.inside(paths.output_root(), folder)]
     if not own:
-        raise UserError("ComfyUI has no LoRA folder besides its output folder; make models/loras, and restart ComfyUI.")
+        raise UserError("ComfyUI has no LoRA folder besides its output folder; create models/loras, and restart "
+                        "ComfyUI.")
     return own
 
 
@@ -277,7 +278,7 @@ def _placed(source: Path, listed: str, sha256: str, wanted: str, keep: bool) -> 
 
     Args:
         listed: the name under which loaders list the source.
-        keep: whether to use the source itself if it is such a file already.
+        keep: whether to use the source itself if it already is such a file.
     """
     folders = _lora_folders()
     if keep and any(paths.inside(folder, source) for folder in folders):
@@ -285,7 +286,7 @@ def _placed(source: Path, listed: str, sha256: str, wanted: str, keep: bool) -> 
     stem = _stem(folders[0], wanted)
     with _copying:
         for name in _numbered(stem):
-            taken = folder_paths.get_full_path("loras", name)  # also one that would hide it from the loaders
+            taken = folder_paths.get_full_path("loras", name)  # also a file that would hide it from the loaders
             target = folders[0] / name
             if taken is None and not os.path.lexists(target):
                 _copy(source, target, sha256)

@@ -6,18 +6,19 @@ GET /lora_bootstrap/sweeps
       "runs": [names of the runs in it]}, ...]
 
 GET /lora_bootstrap/sweep?name=<sweep's name>
-    All of a sweep, read from its folder. 404 if there is none; with &or=null the answer is null instead.
-    {"name", "title", "revision": int (of the marks), "axes": [{"name", "choices": [label, ...]}, ...],
+    A whole sweep, read from its folder. 404 if there is none; with &or=null the answer is null instead. {"name",
+    "title", "revision": int (of the marks), "axes": [{"name", "choices": [label, ...]}, ...],
      "without": bool (whether there are cells without the LoRA), "shared": {facts that all cells have in common},
      "cells": [{
-        "key" (shared by cells whose images must be the same), "at": [int | null, ...] (its place
-        on each axis; null on checkpoint and strength for a cell without the LoRA), "state": "done" | "failed" |
-        "missing", "error": str (why it failed), "lora", "step", "epoch", "run", "strength", "prompt", "seed", "base"
-        (null if the sweep does not record it), "more": {its other facts that differ from those in "shared"}, "full",
-        "thumb" (addresses; null if there is no image)}, ...],
-     "scores": the content of scores.json | null: {"rows": [{"base", "checkpoint", "strength" (places on these axes, 0
-        where there is none), "label", "likeness", "prompt", "diversity", "copies", "burn", "validation", "score"
-        (number | null), "gates": [str, ...], "verdict": "undertrained" | "good" | "overtrained" | "", "advice"}, ...],
+        "key" (shared by cells whose images must be the same), "at": [int | null, ...] (its position on each axis; null
+        on checkpoint and strength for a cell without the LoRA), "state": "done" | "failed" | "missing", "error": str
+        (why it failed), "lora", "step", "epoch", "run", "strength", "prompt", "seed", "base" (null if the sweep does
+        not record it), "more": {its other facts that differ from those in "shared"}, "full", "thumb" (addresses; null
+        if there is no image)}, ...],
+     "scores": the content of scores.json | null: {"rows": [{"base", "checkpoint", "strength" (positions on these axes,
+     0
+        if there is none), "label", "likeness", "prompt", "diversity", "copies", "burn", "validation", "score" (number |
+        null), "gates": [str, ...], "verdict": "undertrained" | "good" | "overtrained" | "", "advice"}, ...],
         "recommended": index of a row | null, "why": str, "notes": [str, ...], ...},
      "marks": {"best": {"key"} | null, "hidden": [key, ...]}, "sheets": [address, ...]}
 
@@ -71,7 +72,7 @@ from .sweep_view import LoraChanged
 routes = PromptServer.instance.routes
 MARKS = 'the body must be {"name": "…", "revision": 0, "best": "…" or null, "hidden": ["…", …]}.'
 PROMOTE = 'the body must be {"name": "…", "key": "…", "as": "…"}.'
-ELSEWHERE = "somebody else has marked cells since; look at their marks first."
+ELSEWHERE = "somebody else has marked cells in the meantime; look at their marks first."
 KEPT = {"Cache-Control": "private, max-age=86400"}
 
 
@@ -92,7 +93,7 @@ async def get_summary(request: web.Request) -> web.Response:
 
 @routes.get("/lora_bootstrap/sweep/cell")
 async def get_cell(request: web.Request) -> web.Response:
-    return await _picture(request, sweep_view.picture, "key")
+    return await _picture(request, sweep_view.cell_image, "key")
 
 
 @routes.get("/lora_bootstrap/sweep/sheet")

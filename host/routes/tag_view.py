@@ -36,5 +36,5 @@ def picture_thumbnail(dataset: EditableDataset, picture: str) -> bytes:
     """The image as a small JPEG. Raises UserError if it does not exist or cannot be read."""
     sample = dataset.pictures.get(picture)
     if sample is None:
-        raise UserError(f"there is no image {picture!r} in dataset {dataset.id!r}; load it again.")
+        raise UserError(f"there is no image {picture!r} in dataset {dataset.id!r}; reload the editor.")
     return thumbnail(sample, THUMBNAIL, picture)  # by content: one that has changed is not shown as it was

@@ -69,7 +69,7 @@ def test_the_loop_goes_on_run_by_run_and_over_a_restart(server, tab):
     lineage = Lineage.read(one.list_candidates()[0])
     assert (lineage.parent_lora, lineage.strength, lineage.steps, lineage.cfg) == ("loopgirl-style-1", 0.6, 4, 3)
     assert lineage.prompt.startswith("loopgirl, 1girl, ") and len(lineage.parent_lora_sha256) == 64
-    assert next_of(server, name) == "Pick 3 more in the gallery of round 1, then Run."
+    assert next_of(server, name) == "Pick 3 more in the gallery of round 1, then press Run."
 
     keep(server, name, 1, 3)
     with server.client() as again:
@@ -178,7 +178,7 @@ def test_a_part_that_does_not_come_from_the_views_is_told(server, tab):
 
 
 @pytest.mark.parametrize(("widget", "value", "says"), [
-    ("targets", "4", "2 or 3 rising numbers"), ("candidates", "6", "need 2 numbers"), ("name", "../out", "name")])
+    ("targets", "4", "2 or 3 increasing numbers"), ("candidates", "6", "need 2 numbers"), ("name", "../out", "name")])
 def test_a_mistake_in_the_project_is_a_red_node_before_anything_runs(server, tab, widget, value, says):
     graph = template("Bootstrap 1 - pick 16", "redgirl")
     for node in graph.values():

@@ -118,7 +118,7 @@ def test_cancel_ends_a_long_audit_and_the_next_goes_on_from_what_was_measured(se
     measured = len(list((server.base / "output" / "audits" / "measured").rglob("*.safetensors")))
     assert 5 <= measured < 160
     result = tab.run(audit)
-    assert result.status == "success" and told_text(tab, "audit").startswith("150 pictures")
+    assert result.status == "success" and told_text(tab, "audit").startswith("150 images")
 
 
 def test_masked_pictures_of_the_graph_are_prepared_before_another_background(server, tab, graph):
@@ -139,7 +139,7 @@ def test_masked_pictures_of_the_graph_are_prepared_before_another_background(ser
 
 @pytest.mark.parametrize(("kind", "inputs", "said"), [
     ("TagImages", {"tagger": "wd-vit-tagger-v3"}, "download it"), ("CaptionImages", {}, "models/captioners"),
-    ("EditTags", {"patterns": "("}, "not of the form"),
+    ("EditTags", {"patterns": "("}, "cannot be read; write it as"),
     ("PrepareDataset", {"background": "/etc/passwd"}, "not a colour"),
     ("SaveDataset", {"name": "../x"}, "cannot be a folder's")])
 def test_a_mistake_is_a_red_node_before_anything_runs(server, tab, graph, kind, inputs, said):

@@ -93,7 +93,7 @@ def test_a_report_needs_no_model_and_is_kept(server, tab, make, loras):
     }))
     told = json.loads((server.base / "output" / "conflicts" / f"{HERO}+{INK}.json").read_text())
     assert run.images("table") and run.images("heat") and run.outputs["verdict"]["text"] == [told["verdict"]]
-    assert "listen to the same inputs by kappa" in run.outputs["words"]["text"][0]
+    assert "respond to the same inputs with kappa" in run.outputs["words"]["text"][0]
     assert [file["strength"] for file in told["files"]] != [*STRENGTHS.values()], "the second report was written last"
 
 

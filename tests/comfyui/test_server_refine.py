@@ -154,7 +154,7 @@ def test_the_viewer_has_both_axes(server, tab, make):
 
 
 def test_mistakes_are_red_nodes_or_one_line(server, tab, make, loras):
-    for widgets, words in (({"style_strengths": "0"}, "must all be above 0"), ({"seeds": "x"}, "is no number")):
+    for widgets, words in (({"style_strengths": "0"}, "must all be above 0"), ({"seeds": "x"}, "is not a number")):
         with pytest.raises(Refused) as raised:
             tab.queue(make("mistaken", **widgets))
         assert words in raised.value.text

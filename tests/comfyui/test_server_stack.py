@@ -85,7 +85,7 @@ def test_a_stack_draws_to_the_pixel_what_chained_loaders_draw(draw):
     drawn, advice, triggers = applied(draw, entries_node(draw, lines()), shown=(["stack", 1], ["stack", 2]))
     np.testing.assert_array_equal(drawn, by_hand)
     assert np.abs(by_hand.astype(int) - plain).max() > 20
-    assert "stacked at 0.9: in a stack start at 0.7" in advice and triggers == "akane"
+    assert "stacked at 0.9: in a stack, start at 0.7" in advice and triggers == "akane"
     other = applied(draw, entries_node(draw, lines([(FIRST, 0.7, 0.9), STRENGTHS[1]])))[0]
     assert (other != by_hand).any(), "the strength of the text encoder counts"
 
@@ -125,8 +125,8 @@ def test_the_model_alone_can_be_given(draw):
 
 def test_mistakes_are_red_nodes_before_anything_runs(tab, draw):
     show = {"show": draw.node("PreviewAny", source=["stack", 1])}
-    for entries, words in ((f"{RUN}d : 0.8", f"Did you mean '{RUN}/{RUN}'"), (f"{RUN} : strong", "is no number"),
-                           (f"{RUN} : 50", "must be from -10 to 10"), (f"{RUN}\n{RUN}", "is there twice"),
+    for entries, words in ((f"{RUN}d : 0.8", f"Did you mean '{RUN}/{RUN}'"), (f"{RUN} : strong", "is not a number"),
+                           (f"{RUN} : 50", "must be from -10 to 10"), (f"{RUN}\n{RUN}", "is listed twice"),
                            (f"{RUN} : 1 : 1 : mid_blok", "has no block"), (f"{RUN} : 1 : 1 : style", "SDXL only")):
         with pytest.raises(Refused, match=words):
             tab.queue({"stack": entries_node(draw, entries), **show})

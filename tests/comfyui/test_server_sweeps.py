@@ -239,7 +239,7 @@ def test_a_sweep_is_scored_and_the_pick_is_taken(server, tab, sweep_graph):
 
 
 def test_mistakes_are_red_nodes_before_anything_runs(server, tab, sweep_graph):
-    for widgets, words in (({"strengths": "strong"}, "is no number"), ({"files": "nobody*"}, "there is no LoRA"),
+    for widgets, words in (({"strengths": "strong"}, "is not a number"), ({"files": "nobody*"}, "there is no LoRA"),
                            ({"bases": "nothing"}, "there is no checkpoint"), ({"seeds": "-1"}, "must be 0 or more")):
         with pytest.raises(Refused, match=words):
             tab.queue(sweep_graph("mistaken", **widgets))

@@ -8,7 +8,7 @@ import contextlib
 import pytest
 import torch
 
-from lora_bootstrap.trainer.lora.file import load_lora
+from lora_bootstrap.trainer.lora.file import Factors, LoraWeights, load_lora, save_lora
 from lora_bootstrap.trainer.models.backbone import Backbone, Conditioning
 from lora_bootstrap.trainer.models.noise import per_row
 from lora_bootstrap.trainer.training import adapters
@@ -171,6 +171,49 @@ def test_a_lora_trains_and_applies_from_its_file_as_it_was_trained(backbone, dat
     assert (trained - plain).abs().max() > 1e-3
     torch.testing.assert_close(applied, trained, atol=1e-3 * trained.abs().max().item(), rtol=1e-3)
     torch.testing.assert_close(without, plain, atol=1e-4, rtol=1e-3)
+    assert torch.equal(after, plain)
+
+
+def a_lora(backbone, path):
+    """A LoRA file of the network's attention, with random weights."""
+    handle = adapters.attach(backbone.network, AdapterConfig(rank=2, alpha=2.0), backbone.family.blocks, 0)
+    try:
+        weights = {f"{backbone.network_prefix}.{name}": Factors(
+            factors.down, torch.randn(factors.up.shape, generator=torch.Generator().manual_seed(number)), factors.alpha)
+            for number, (name, factors) in enumerate(handle.weights().items())}
+    finally:
+        handle.detach()
+    save_lora(path, LoraWeights(weights), key_style=backbone.key_style)
+    return path
+
+
+def test_a_lora_changes_the_prediction_by_its_strength_and_only_while_its_block_lasts(backbone, tmp_path):
+    path = a_lora(backbone, tmp_path / "random.safetensors")
+    with torch.no_grad():
+        noisy, t, conditioning = a_batch(backbone)
+
+        def predicted():
+            return backbone.predict(noisy, t, conditioning).clone()
+
+        plain = predicted()
+        with backbone.lora(path, 0.0) as lora:
+            at_0 = predicted()
+            lora.set_strength(0.5)
+            at_half = predicted()
+            lora.set_strength(1.0)
+            at_1 = predicted()
+            lora.set_strength(0.0)
+            at_0_again = predicted()
+        with backbone.lora(path) as lora:
+            assert tuple(lora.unmatched) == ()
+            torch.testing.assert_close(predicted(), at_1, atol=1e-5, rtol=1e-4)
+        with pytest.raises(ZeroDivisionError), backbone.lora(path):
+            _ = 1 / 0
+        after = predicted()
+    torch.testing.assert_close(at_0, plain, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(at_0_again, plain, atol=1e-5, rtol=1e-4)
+    assert (at_1 - plain).abs().max() > 1e-3 and (at_half - at_1).abs().max() > 1e-4
+    assert (at_half - plain).abs().max() > 1e-4
     assert torch.equal(after, plain)
 
 

@@ -114,10 +114,10 @@ def nothing(path):
 
 BAD = {
     "is not there": (nothing, "does not exist"),
-    "is no safetensors": (lambda path: path.write_bytes(b"PK\x03\x04 and so on"), "not a whole safetensors file"),
-    "is cut short": (lambda path: path.write_bytes(lora(path).read_bytes()[:-9]), "not a whole safetensors file"),
+    "is no safetensors": (lambda path: path.write_bytes(b"PK\x03\x04 and so on"), "not a complete safetensors file"),
+    "is cut short": (lambda path: path.write_bytes(lora(path).read_bytes()[:-9]), "not a complete safetensors file"),
     "is a checkpoint": (lambda path: save_file({"model.diffusion_model.out.2.weight": torch.ones(2, 2)}, path),
-                        "holds no LoRA"),
+                        "contains no LoRA"),
     "is OFT": (lambda path: write(path, {kohya(LAYERS[0]): {"oft_blocks": torch.ones(2, 3, 3)}}), "is OFT"),
     "lacks its up": (lambda path: write(path, {kohya(LAYERS[0]): {"lora_down.weight": torch.ones(2, IN)}}), "no up"),
     "has shapes that do not fit": (lambda path: write(path, {kohya(LAYERS[0]): {

@@ -89,7 +89,7 @@ def write_candidate(folder: Path, number: int) -> None:
 
 def _decision(number: int, proposed: int) -> dict[str, Any]:
     kept = number < proposed
-    reason = f"pick {proposed - number} of {proposed}" if kept else "passed, others fit better"
+    reason = f"pick {proposed - number} of {proposed}" if kept else "passed, but others fit better"
     scores = {"novelty": round(number / 1000, 3), "sharpness_z": 0.1}
     return {"candidate": name_of(number), "kept": kept, "reason": reason,
             "scores": scores if number % 4 == 3 else {"likeness": round(0.9 - number / 1000, 3), **scores}}

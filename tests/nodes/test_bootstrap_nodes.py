@@ -73,7 +73,7 @@ def test_a_second_run_changes_nothing_on_disk_but_the_record(host):
 
 def test_a_name_belongs_to_one_picture(host):
     start()
-    with pytest.raises(UserError, match="is about another picture"):
+    with pytest.raises(UserError, match="belongs to another image"):
         start(picture=torch.zeros(1, 64, 64, 3))
 
 
@@ -87,14 +87,14 @@ def test_a_project_that_is_gone_is_made_anew_and_one_that_is_there_is_cached(hos
 
 @pytest.mark.parametrize(("changed", "says"), [
     ({"trigger": ""}, "trigger is ''"), ({"tags": " "}, "tags are empty"), ({"targets": "4, x"}, "targets are '4, x'"),
-    ({"targets": "16, 4"}, "rising numbers"), ({"candidates": "12"}, "need 2 numbers"), ({"name": "../up"}, "name")])
+    ({"targets": "16, 4"}, "increasing"), ({"candidates": "12"}, "need 2 numbers"), ({"name": "../up"}, "name")])
 def test_what_cannot_be_is_told_before_anything_runs(changed, says):
     assert says in ProjectNode.validate_inputs(**{**WIDGETS, **changed})
     assert ProjectNode.validate_inputs(**WIDGETS) is True
 
 
 def test_a_project_cannot_take_the_name_of_the_datasets_folder(host):
-    with pytest.raises(UserError, match="cannot be called 'datasets'"):
+    with pytest.raises(UserError, match="cannot be named 'datasets'"):
         start(name="datasets")
 
 
@@ -114,7 +114,7 @@ def test_without_a_model_the_base_is_unknown():
 def test_view_prompts_give_the_first_view_and_the_whole_plan(drawn):
     prompt, seed, plan, prompts, table = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0).args
     assert len(plan.views) == len(prompts) == 12 and (prompt, seed) == (plan.views[0].text, plan.views[0].seed)
-    assert ViewPrompts.validate_inputs(table) is True and "not of the form" in ViewPrompts.validate_inputs("nonsense")
+    assert ViewPrompts.validate_inputs(table) is True and "cannot be read" in ViewPrompts.validate_inputs("nonsense")
 
 
 def prompt_of(nodes):
@@ -242,12 +242,12 @@ def test_from_file_it_keeps_what_the_files_say(drawn):
 
 
 def test_an_alarm_stops_the_loop_unless_it_is_not_to(drawn, monkeypatch):
-    monkeypatch.setattr(curate, "alarm", lambda rounds, wanted: "the pictures are over-cooked")
+    monkeypatch.setattr(curate, "alarm", lambda rounds, wanted: "the images are over-cooked")
     held = curated(drawn, "auto")
-    assert held.ui["lora_bootstrap"][0]["message"].startswith("Stopped: the pictures are over-cooked.")
-    assert ProjectRecord.load(drawn.folder).stopped_because == "the pictures are over-cooked"
+    assert held.ui["lora_bootstrap"][0]["message"].startswith("Stopped: the images are over-cooked.")
+    assert ProjectRecord.load(drawn.folder).stopped_because == "the images are over-cooked"
     done = curated(drawn, "auto", stop_on_alarm=False)
-    assert done[0] is drawn and "Alarm: the pictures are over-cooked." in done[2]
+    assert done[0] is drawn and "Alarm: the images are over-cooked." in done[2]
     assert ProjectRecord.load(drawn.folder).stopped_because == ""
 
 

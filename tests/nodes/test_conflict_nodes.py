@@ -203,7 +203,7 @@ def test_a_merged_file_that_is_gone_is_noticed(stack, host):
 def test_a_rank_compresses_and_says_what_is_lost(stack):
     _, path, text = merge(stack, rank=3)
     assert {row.rank for row in load_lora(path).modules.values()} == {3}
-    assert "Compressed to rank 3: an error of" in text
+    assert "Compressed to rank 3: the error is" in text
 
 
 @pytest.mark.parametrize(("inputs", "words"), [

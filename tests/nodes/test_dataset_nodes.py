@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lora_bootstrap.host.drawing.pictures import pixel_hash, to_batch, to_pictures, with_caption
+from lora_bootstrap.host.drawing.pictures import short_pixel_hash, to_batch, to_pictures, with_caption
 from lora_bootstrap.nodes import dataset as nodes
 from lora_bootstrap.nodes.sandbox import LoadSandbox
 from lora_bootstrap.sandbox import PICTURES_DIR
@@ -145,8 +145,8 @@ def test_batches_and_lists_of_any_sizes_become_one_dataset(host):
     dataset = from_images([batch("red", "blue"), batch("green", size=(16, 64))], ["a, b"])
     assert [sample.size for sample in dataset] == [(48, 32), (48, 32), (16, 64)]
     assert captions(dataset) == ["a, b"] * 3
-    assert [pixel_hash(sample.load()) for sample in dataset] == [
-        pixel_hash(picture) for picture in (*pictures("red", "blue"), *pictures("green", size=(16, 64)))]
+    assert [short_pixel_hash(sample.load()) for sample in dataset] == [
+        short_pixel_hash(picture) for picture in (*pictures("red", "blue"), *pictures("green", size=(16, 64)))]
 
 
 def test_running_again_keeps_one_file_for_each_picture(host):

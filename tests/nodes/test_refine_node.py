@@ -236,12 +236,12 @@ def test_without_an_eye_nothing_is_taken_and_what_comes_after_says_why(host):
 def test_failed_cells_are_said_and_the_rest_is_scored(host):
     host.nodes.failing["KSampler"] = lambda inputs: RuntimeError("no") if inputs["seed"] == 2 else None
     stack, sweep, *_, report = run().args
-    assert "7 of 14 cells are missing or failed; the figures are without them." in report
+    assert "7 of 14 cells are missing or failed; they are not in the figures." in report
     assert stack[0] == (GIRL, 1.0, 1.0) and list(sweep.states().values()).count("failed") == 7
 
 
 @pytest.mark.parametrize(("widgets", "words"), [
-    ({"character_strengths": "strong"}, "is no number"),
+    ({"character_strengths": "strong"}, "is not a number"),
     ({"style_strengths": "0, 1"}, "must all be above 0; each LoRA"),
     ({"character_strengths": "0.5, -1"}, "must all be above 0"), ({"seeds": "-1"}, "must be 0 or more"),
     ({"style_strengths": ""}, "is empty")])

@@ -157,9 +157,9 @@ def test_a_file_that_is_another_under_the_same_name_is_noticed(put):
 
 @pytest.mark.parametrize(("entries", "words"), [
     ("gril : 0.8", "there is no LoRA 'gril'. Did you mean 'girl'?"), ("girl : x", "strength 'x' in 'girl : x'"),
-    ("girl : 50", "must be from -10 to 10"), ("girl\ngirl : 0.5", "is there twice"),
+    ("girl : 50", "must be from -10 to 10"), ("girl\ngirl : 0.5", "is listed twice"),
     ("girl : 1 : 1 : mid_blok*", "girl.safetensors has no block 'mid_blok*'"),
-    ("girl : 1 : 1 : style", "known of SDXL only"), ("girl : 1 : 1 : not *", "leave nothing of girl.safetensors")])
+    ("girl : 1 : 1 : style", "known for SDXL only"), ("girl : 1 : 1 : not *", "leave nothing of girl.safetensors")])
 def test_mistakes_in_the_entries_are_a_red_node(put, entries, words):
     put("girl")
     told = LoraStackNode.validate_inputs(entries)
@@ -202,7 +202,7 @@ def test_unknown_loras_are_a_red_node_or_left_out_with_a_line(put, host):
     text = "smile <lora:gril:0.8>"
     assert "Did you mean 'girl'?" in PromptLoras.validate_inputs(text, True)
     assert PromptLoras.validate_inputs(text, False) is True and PromptLoras.validate_inputs(None, True) is True
-    assert "is no number" in PromptLoras.validate_inputs("<lora:girl:x>", False)
+    assert "is not a number" in PromptLoras.validate_inputs("<lora:girl:x>", False)
     with pytest.raises(UserError, match="there is no LoRA 'gril'"):
         PromptLoras.execute(text, True)
     found, advice, _, prompt = PromptLoras.execute(text, False).args

@@ -550,8 +550,8 @@ def test_a_batch_that_fails_is_drawn_one_by_one_with_nothing_of_it_held(host, ro
 
 
 @pytest.mark.parametrize(("widget", "value", "says"), [
-    ("strengths", "strong", "is no number"), ("strengths", "0-21", "must be between -20 and 20"),
-    ("strengths", "", "strengths is empty"), ("seeds", "-1", "must be 0 or more"), ("seeds", "1.5", "is no number"),
+    ("strengths", "strong", "is not a number"), ("strengths", "0-21", "must be between -20 and 20"),
+    ("strengths", "", "strengths is empty"), ("seeds", "-1", "must be 0 or more"), ("seeds", "1.5", "is not a number"),
     ("seeds", str(2**64), "must be 0 or more"), ("files", "nobody*", "there is no LoRA 'nobody*'"),
     ("files", "akane/akane-step000051", "Did you mean"), ("bases", "nothing", "there is no checkpoint 'nothing'")])
 def test_mistakes_are_told_before_anything_runs(widget, value, says):
@@ -845,7 +845,7 @@ def test_what_was_not_measured_blocks_what_comes_after_and_says_why(scored_sweep
     for value in (step, strength, stack):
         assert isinstance(value, ExecutionBlocker)
         assert value.message == "Nothing is recommended: likeness was not measured."
-    assert table.ndim == 4 and "there is no eye. Wire a CLIP Vision model" in report
+    assert table.ndim == 4 and "there is no eye. Link a CLIP Vision model" in report
     told = json.loads((scored_sweep.folder / "scores.json").read_text())
     assert told["recommended"] is None and all(row["likeness"] is None for row in told["rows"])
     assert all(row["burn"] is not None for row in told["rows"]), "for which no eye is needed"

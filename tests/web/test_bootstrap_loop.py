@@ -143,7 +143,7 @@ def test_one_picture_becomes_a_character_lora_run_by_run(person, server):
         one.tab.picture("round 1")
         one.pick(1, 12)
         one.wait_for_status(1, "16 of 16 kept")
-        one.wait_for("Run: a style LoRA")
+        one.wait_for("Run trains a style LoRA")
         one.tab.picture("picked 1")
         one.tab.open()
         one.look_at_gallery(1)
@@ -161,7 +161,7 @@ def test_one_picture_becomes_a_character_lora_run_by_run(person, server):
         one.tab.open()
         one.look_at_gallery(2)
         one.wait_for_status(2, "40 of 40 kept")
-        one.wait_for("Run: the character LoRA")
+        one.wait_for("Run trains the character LoRA")
     server.restart()
     with person() as one:  # the character
         one.run_and_leave("All done")

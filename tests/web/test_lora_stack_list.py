@@ -172,13 +172,13 @@ def test_what_is_wrong_is_told_at_its_row_and_the_text_is_there_to_edit(stack):
     states = stack.page.locator(".lb-stack-row").evaluate_all("(rows) => rows.map(({ dataset }) => dataset.state)")
     assert states == ["error", "error", "on", "error"]
     stack.wait_for("ink at 0.9 is not below the character girl at 0.8")
-    assert "known of SDXL only" in stack.row(1).inner_text() and "'much'" in stack.row(3).inner_text()
+    assert "known for SDXL only" in stack.row(1).inner_text() and "'much'" in stack.row(3).inner_text()
     assert stack.field("LoRA").get_attribute("aria-invalid") == "true"
     stack.tab.picture("errors")
     stack.field("A line as text").fill("girl:0.4")
     stack.type("<Enter>", "<Tab>")
     assert stack.names == ["gril", "ink", "girl", "girl"]
-    stack.wait_for("is there twice")
+    stack.wait_for("is listed twice")
     stack.row(0).get_by_role("button", name="chars/girl").click()
     assert stack.text.startswith("chars/girl : 0.5\n")
 
@@ -199,7 +199,7 @@ def test_what_is_wrong_is_told_at_its_row_and_the_text_is_there_to_edit(stack):
         app.canvas.graph.add(source);
         source.connect(0, node, node.inputs.findIndex(({{ name }}) => name === "entries"));
     }}""")
-    stack.wait_for("The text comes from what is linked to entries")
+    stack.wait_for("The text comes from the link to entries")
     area.first.wait_for(timeout=DRAWN)
 
 

@@ -270,7 +270,7 @@ def test_axes_pages_and_filters_choose_what_is_shown(viewer):
     one.tile(wait=True, checkpoint=1, strength=2, prompt=2, seed=1).get_by_text("failed").wait_for()
     one.tab.picture("failed")
     one.tile(checkpoint=1, strength=2, prompt=2, seed=1).locator(".lb-sweep-face").click()
-    one.page.locator(".lb-sweep-failure").get_by_text("It failed: CUDA out of memory").wait_for()
+    one.page.locator(".lb-sweep-failure").get_by_text("Failed: CUDA out of memory").wait_for()
     one.type("Escape")
     one.choose("Show", "all")
     one.tile(wait=True, checkpoint=1, strength=2, prompt=0, seed=1).locator(".lb-sweep-face").focus()
@@ -375,7 +375,7 @@ def test_a_nodes_panel_follows_its_sweep_and_lasts_over_a_reload(viewer, server,
         widget.value = "nothing yet";
         widget.callback?.(widget.value);
     }}""")
-    panels.nth(0).get_by_text("Run to make sweep nothing yet.").wait_for(timeout=DRAWN)
+    panels.nth(0).get_by_text("Press Run to make sweep nothing yet.").wait_for(timeout=DRAWN)
 
     sweep = Sweep.load(sweep.folder)
     one.page.evaluate(EVENT, ["lora_bootstrap.sweep", {"name": later, "node": node, "done": 14, "failed": 0,

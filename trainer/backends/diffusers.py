@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from ..common.errors import UserError
 from ..common.files import file_hash
 from ..lora.file import LoraWeights, load_lora
-from ..models.backbone import Conditioning
+from ..models.backbone import Conditioning, Rows
 from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix
-from ..training.adapters import AppliedLora, apply_lora
+from ..training.adapters import NetworkLora, use_lora
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +49,11 @@ class DiffusersBackbone:
 
     @property
     def device(self) -> torch.device:
-        return self.network.device
+        return self.pipeline.unet.device
 
     @property
     def text_device(self) -> torch.device:
-        return self.network.device
+        return self.pipeline.unet.device
 
     @property
     def latent_scale(self) -> int:
@@ -93,7 +93,8 @@ class DiffusersBackbone:
         return mix(self.schedule, latents, noise, t)
 
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        dtype, tensors = self.network.dtype, conditioning.tensors
+        dtype = self.pipeline.unet.dtype
+        tensors = {name: _one_tensor(rows) for name, rows in conditioning.tensors.items()}
         extra = {}
         if "pooled_prompt_embeds" in tensors:
             height, width = (side * self.latent_scale for side in noisy.shape[-2:])
@@ -128,7 +129,7 @@ class DiffusersBackbone:
         return len(tokens), min(len(tokens), TOKEN_LIMIT)
 
     @contextlib.contextmanager
-    def lora(self, source: str | Path | LoraWeights, strength: float = 1.0) -> Iterator[AppliedLora]:
+    def lora(self, source: str | Path | LoraWeights, strength: float = 1.0) -> Iterator[NetworkLora]:
         """Apply the LoRA at this strength while the block lasts; `set_strength` of what is yielded changes it.
 
         Raises UserError if no key of the file fits this base.
@@ -137,7 +138,7 @@ class DiffusersBackbone:
         weights = source if isinstance(source, LoraWeights) else load_lora(source, module_names=_module_names(parts))
         if weights.ignored:
             log.warning("%d tensors of the LoRA were not read, such as %s", len(weights.ignored), weights.ignored[0])
-        applied = apply_lora(parts, weights, strength)
+        applied = use_lora(parts, weights, strength)
         if applied.unmatched:
             log.warning("%d modules of the LoRA are not in this model, such as %s", len(applied.unmatched),
                         applied.unmatched[0])
@@ -145,6 +146,10 @@ class DiffusersBackbone:
             yield applied
         finally:
             applied.detach()
+
+
+def _one_tensor(rows: Rows) -> Tensor:
+    return rows if isinstance(rows, Tensor) else torch.cat(rows)
 
 
 def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtype | None = None) -> DiffusersBackbone:

@@ -1,9 +1,10 @@
-"""Generated pictures on disk, each with its lineage beside it: round, parent LoRA, strength, prompt, seed, sampler."""
+"""Generated images on disk, each with its lineage in a file beside it: round, parent LoRA, strength, prompt, seed,
+sampler."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,12 +23,12 @@ from .curate import Candidate
 
 
 class Stopped(Exception):
-    """Asked to stop. What was made is kept."""
+    """The user asked to stop. Everything made so far stays on disk."""
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """Where a generated picture comes from; the `.json` beside it."""
+    """Where a generated image comes from: the contents of the `.json` beside it."""
 
     name: str
     prompt: str
@@ -43,10 +44,10 @@ class Lineage:
     width: int
     height: int
     steps: int | None
-    """None, as `cfg`: the sampler of the graph does not say."""
+    """`steps` and `cfg` are None where the workflow's sampler does not state them."""
     cfg: float | None
     recipe: str = ""
-    """Hash of how a graph sampled it; "" for the loop's own sampler, which the fields above describe."""
+    """Hash of how a workflow sampled it; "" for the loop's own sampler, which the fields above describe."""
 
     @classmethod
     def read(cls, picture: Path) -> Lineage:
@@ -55,8 +56,8 @@ class Lineage:
         try:
             return _read_lineage(path, path.stat().st_mtime_ns)
         except (OSError, TypeError) as error:
-            raise UserError(f"{path} does not tell where {picture.name} comes from ({error}). Delete both to make the "
-                            "picture anew.") from error
+            raise UserError(f"{path} does not say where {picture.name} comes from ({error}). Delete both to generate "
+                            "the image again.") from error
 
     @property
     def candidate(self) -> Candidate:
@@ -69,22 +70,22 @@ def _read_lineage(path: Path, mtime_ns: int) -> Lineage:
 
 
 def picture_seed(seed: int, number: int, index: int) -> int:
-    """A 31-bit seed of its own for picture `index` of round `number`."""
+    """A 31-bit seed for image `index` of round `number`, different for each."""
     digest = hashlib.sha256(f"{seed}-{number}-{index}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
 
 class PictureMaker:
-    """Makes pictures for view prompts into a folder, only those that are not there yet."""
+    """Generates images for view prompts into a folder; images that already exist are not made again."""
 
     def __init__(self, backbone: Backbone, sampler: Sampler, seed: int, should_stop: Callable[[], bool]) -> None:
         self.backbone, self.sampler, self.seed, self.should_stop = backbone, sampler, seed, should_stop
 
     def make(self, what: str, folder: Path, views: Sequence[ViewPrompt], *, number: int = 0, lora: Path | None = None,
-             strengths: Sequence[float] = (1.0,)) -> Iterator[Event]:
-        """Yields progress; returns (the pictures' paths, whether all were there already).
+             strengths: Sequence[float] = (1.0,)) -> Generator[Event, None, tuple[list[Path], bool]]:
+        """Yields progress; returns (the images' paths, whether all of them already existed).
 
-        `strengths` are taken in turn. Other pictures in the folder, of an earlier setting, are removed.
+        The images cycle through `strengths`. Other images in the folder, left by earlier settings, are removed.
         """
         digest = file_hash(lora) if lora else ""
         plan = [
@@ -108,7 +109,7 @@ class PictureMaker:
         return [folder / f"{lineage.name}.png" for lineage in plan], not missing
 
     def pixels(self, paths: Sequence[Path]) -> Tensor:
-        """[N, 3, H, W] in 0..1, at the size pictures are compared at."""
+        """[N, 3, H, W] in 0..1, at the size at which images are compared."""
         return load_pixels(paths, self.sampler.measured_size)
 
     def _make_batch(self, folder: Path, batch: Sequence[Lineage], lora: Path | None, strength: float) -> None:
@@ -123,9 +124,9 @@ class PictureMaker:
 
 
 def save_candidate(folder: Path, image: Image.Image, lineage: Lineage) -> Path:
-    """Write a picture, then what it descends from."""
+    """Write an image, then its lineage."""
     path = folder / f"{lineage.name}.png"
-    path.with_suffix(".json").unlink(missing_ok=True)  # an old one must not vouch for a new picture
+    path.with_suffix(".json").unlink(missing_ok=True)  # an old one must not vouch for a new image
     save_picture(path, image)
     write_json(path.with_suffix(".json"), asdict(lineage))
     return path
@@ -138,7 +139,8 @@ def _is_there(folder: Path, lineage: Lineage) -> bool:
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove what the loop made with other settings; what a graph made (its lineage has a recipe) stays."""
+    """Remove images that the loop made with other settings. Those made by a workflow stay; their lineage has a
+    recipe."""
     for sidecar in folder.glob("r*-*.json"):
         if sidecar.stem not in names and not read_json(sidecar).get("recipe"):
             sidecar.with_suffix(".png").unlink(missing_ok=True)

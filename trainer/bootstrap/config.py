@@ -1,4 +1,4 @@
-"""BootstrapConfig: what a bootstrap project is made from, checked when built."""
+"""BootstrapConfig: the settings of a bootstrap project, checked when it is built."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from ..training.config import TrainConfig
 from .curate import CurationSettings
 
 MAX_DEPTH = 2
-"""How many removes from the real picture the farthest training picture may be (science notes, section 2)."""
+"""How many generations away from the real image a training image may be (science notes, section 2)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BootstrapConfig:
-    """What a project is made from.
+    """The settings of a project.
 
     Attributes:
-        tags: everything the picture shows: the subject (1girl), the character's traits, and this picture's view.
-        trigger: the word the LoRA is called by.
-        name: of the project and its LoRA; the trigger if empty.
-        targets: pictures to train on in each round: crops, then crops and kept pictures together.
-        candidates: pictures to generate in each round.
-        candidate_strengths: LoRA strengths the candidates are made at, in turn. Well under 1, the base still turns the
-            camera and changes the mood as the prompt asks.
+        tags: everything the image shows: the subject (1girl), the character's traits, and the view in this image.
+        trigger: the word that calls the character.
+        name: name of the project and of its LoRA; the trigger if empty.
+        targets: number of images to train on in each round: first the crops, then crops and kept images together.
+        candidates: number of images to generate in each round.
+        candidate_strengths: LoRA strengths that the candidates cycle through. Well below 1, the base still changes
+            camera angle and mood as the prompt asks.
         strengths: columns of the strength grid.
         likeness: folder of a CLIP or DINOv2 model to measure likeness with; the sandbox brings its own.
         style, character: training settings by dotted name, over the family's preset.
-        sample_steps, cfg: None: the family's own.
+        sample_steps, cfg: None uses the family's own.
     """
 
     picture: str
@@ -53,10 +53,10 @@ class BootstrapConfig:
         if not self.trigger.strip() or "," in self.trigger:
             raise UserError(f"trigger is {self.trigger!r}; it must be one word without commas, such as eiei21girl.")
         if not self.tags:
-            raise UserError("tags are empty; give what the picture shows, such as \"1girl, fox ears, blonde hair\".")
+            raise UserError("tags are empty; list what the image shows, such as \"1girl, fox ears, blonde hair\".")
         if not self.name:
             object.__setattr__(self, "name", self.trigger.strip().replace(" ", "-"))
-        TrainConfig(name=self.name)  # the project is a folder as a run is
+        TrainConfig(name=self.name)  # checks the name: a project is a folder, like a run
         _check_targets(self.targets, self.candidates)
         for name in ("strengths", "candidate_strengths"):
             values = getattr(self, name)
@@ -65,7 +65,7 @@ class BootstrapConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BootstrapConfig:
-        """From `to_dict`, read back from JSON. Raises UserError for what it could not have written."""
+        """Read back what `to_dict` gave, from JSON. Raises UserError for values it could not have written."""
         try:
             lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
             return cls(**{**values, **lists, "curation": CurationSettings(**values["curation"])})
@@ -78,9 +78,9 @@ class BootstrapConfig:
 
 def _check_targets(targets: Sequence[int], candidates: Sequence[int]) -> None:
     if not 2 <= len(targets) <= MAX_DEPTH + 1 or list(targets) != sorted(set(targets)) or not 1 <= targets[0] <= 16:
-        raise UserError(f"targets are {tuple(targets)}; they must be 2 or 3 rising numbers, the first (crops) from 1 "
-                        "to 16: pictures generated from generated ones at more than two removes lose the character.")
+        raise UserError(f"targets are {tuple(targets)}; they must be 2 or 3 increasing numbers, the first (crops) "
+                        "from 1 to 16. More than two generations away from the real image, the character is lost.")
     needed = [target - targets[0] for target in targets[1:]]
     if len(candidates) != len(needed) or any(have < need for have, need in zip(candidates, needed, strict=True)):
         raise UserError(f"candidates are {tuple(candidates)}; targets {tuple(targets)} need {len(needed)} numbers of "
-                        f"at least {', '.join(map(str, needed))} (twice to four times as many choose well).")
+                        f"at least {', '.join(map(str, needed))} (two to four times as many give a good choice).")

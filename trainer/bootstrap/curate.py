@@ -1,8 +1,8 @@
-"""Choosing from generated pictures: gates first, then farthest-point picks under view quotas, each with a reason.
+"""Selects among generated images: gates first, then farthest-point picks under view quotas, each with a reason.
 
-Likeness is always measured against the crops of the ORIGINAL picture, never against an earlier round's pictures:
-what a loop rewards it drifts towards, and only real pictures hold it (reference: arXiv 2407.09499, 2407.17493).
-Without an eye, likeness and tags are not measured; the terms are left out and the notes say so.
+Likeness is always measured against the crops of the ORIGINAL image, never against images of an earlier round: a loop
+drifts towards whatever it rewards, and only real images hold it in place (reference: arXiv 2407.09499, 2407.17493).
+Without an eye, likeness and tags are not measured; those terms are left out, and the notes say so.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..pictures.duplicates import copies_of, group_copies
 
 @dataclass(frozen=True)
 class Candidate:
-    """A generated picture and where it comes from."""
+    """A generated image and where it comes from."""
 
     name: str
     prompt: ViewPrompt
@@ -39,16 +39,17 @@ class CurationSettings:
     """Thresholds of the gates and weights of the score."""
 
     burn_limit: float = 8.0
-    """A picture whose burn z is above this is out."""
+    """Images whose burn z is above this are rejected."""
     blur_limit: float = -4.0
-    """A picture whose sharpness z among the candidates is below this is out."""
+    """Images whose sharpness z among the candidates is below this are rejected."""
     likeness_percentile: float = 10.0
     """The gate: this percentile of each original crop's likeness to the other crops ..."""
     likeness_floor: float | None = None
     """... or this cosine, if given."""
     spare: float = 1.5
-    """The gate gives way until this many times the target pass, each angle its share, but never to pictures less alike
-    than what the base makes of the tags alone; the notes say how far."""
+    """The gate is lowered until this many times the target pass, each angle in proportion. It is never lowered so far
+    that images pass which are less alike than what the base makes of the tags alone. The notes say how far it was
+    lowered."""
     tag_threshold: float = 0.5
     tag_recall: float = 0.75
     distance_weight: float = 1.0
@@ -56,7 +57,7 @@ class CurationSettings:
 
 @dataclass(frozen=True)
 class Decision:
-    """Kept or not, why, and the figures it rests on (a figure that was not measured is left out)."""
+    """Whether a candidate is kept, why, and the figures behind it (figures that were not measured are left out)."""
 
     candidate: str
     kept: bool
@@ -66,10 +67,10 @@ class Decision:
 
 @dataclass(frozen=True)
 class Curation:
-    """The outcome of a round: a decision per candidate in their order, the picks in order, and notes.
+    """The outcome of a round: one decision per candidate, in the candidates' order, the picks in order, and notes.
 
     Attributes:
-        copies: groups of candidates that are near copies of one another, by their places.
+        copies: groups of near copies, as indices of the candidates.
     """
 
     decisions: tuple[Decision, ...]
@@ -90,7 +91,7 @@ class _Read:
     scenes: Tensor
     novelty: Tensor
     least: float
-    """A tenth of the base's own pictures for the same tags are less like the original than this."""
+    """A tenth of the base's own images for the same tags are less like the original than this."""
 
     def of(self, index: int) -> dict[str, float]:
         figures = {"sharpness_z": self.sharpness_z, "burn_z": self.burn, "likeness": self.likeness,
@@ -102,13 +103,13 @@ class _Read:
 def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, count: int,
            reference: Tensor | None = None, eye: Likeness | None = None,
            settings: CurationSettings | None = None, by_hand: Mapping[int, bool] | None = None) -> Curation:
-    """Keep at most `count` of the candidates, or as many as were kept by hand if those are more.
+    """Keep at most `count` of the candidates, or all that were kept by hand if those are more.
 
     Args:
-        pixels: the candidates' pictures [N, 3, H, W] in 0..1, at the anchors' size.
+        pixels: the candidates' images [N, 3, H, W] in 0..1, at the anchors' size.
         anchors: the original crops [A, 3, H, W].
-        reference: the base model's own pictures for such prompts [R, 3, H, W], for the burn figure; None leaves it out.
-        by_hand: candidates that somebody decided on: kept (True), whatever the gates say, or not.
+        reference: the base model's own images for such prompts [R, 3, H, W], for the burn figure; None leaves it out.
+        by_hand: candidates decided by hand: kept (True), whatever the gates say, or rejected (False).
     """
     settings, by_hand = settings or CurationSettings(), by_hand or {}
     read = _measure(candidates, pixels, anchors, reference, eye, settings)
@@ -119,7 +120,7 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
     notes = [] if eye else ["Likeness and tags were not measured: there is no eye for this base."]
     for index in (index for index, kept in by_hand.items() if not kept):
         refused[index] = "rejected by hand"
-    if read.likeness is not None:
+    if eye and read.likeness is not None:
         gate = settings.likeness_floor
         if gate is None:
             gate = torch.quantile(leave_one_out(eye.embed(anchors)), settings.likeness_percentile / 100).item()
@@ -129,11 +130,11 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
         for index in _open(refused):
             if read.recall[index] < settings.tag_recall:
                 share, least = read.recall[index].item(), settings.tag_recall
-                refused[index] = f"shows {share:.0%} of the tags asked for, under {least:.0%}"
+                refused[index] = f"shows {share:.0%} of the requested tags, below {least:.0%}"
     first = [index for index, kept in by_hand.items() if kept]
     picked = _pick(candidates, read, _open(refused), count, settings, first)
     if len(picked) < count:
-        notes.append(f"Only {len(picked)} of the {count} wanted pictures passed; make more candidates for more.")
+        notes.append(f"Only {len(picked)} of the {count} images wanted passed; generate more candidates to keep more.")
     return Curation(_decisions(candidates, read, refused, picked, first), tuple(picked), tuple(notes),
                     tuple(map(tuple, groups)))
 
@@ -178,10 +179,10 @@ def _quality_gate(candidates, pixels, read: _Read, settings: CurationSettings, c
 
 def _likeness_gate(candidates, refused: list[str], likeness: Tensor, least: float, gate: float,
                    enough: int) -> list[str]:
-    """Refuse what is less alike than `gate`; returns a note if the gate had to give way.
+    """Reject what is less alike than `gate`. Returns a note if the gate had to be lowered.
 
-    The crops show one angle, and other angles are less alike by nature: angle by angle, the gate gives way until that
-    angle has its share of `enough`, but not below `least`.
+    The crops show one angle, and other angles are less alike by nature. So the gate is lowered angle by angle, until
+    each has its share of `enough`, but never below `least`.
     """
     angles: dict[str, list[int]] = {}
     for index in range(len(candidates)):
@@ -194,11 +195,11 @@ def _likeness_gate(candidates, refused: list[str], likeness: Tensor, least: floa
         lowest = min(lowest, own)
         for index in members:
             if not refused[index] and likeness[index] < own:
-                refused[index] = f"likeness {likeness[index]:.2f} to the original, under {own:.2f}"
+                refused[index] = f"likeness {likeness[index]:.2f} to the original, below {own:.2f}"
     if lowest == gate:
         return []
-    return [f"The likeness gate gave way from {gate:.2f} to as low as {lowest:.2f}: too few pictures were as alike as "
-            "the crops are to each other."]
+    return [f"The likeness gate was lowered from {gate:.2f} to as little as {lowest:.2f}: too few images were as much "
+            "like the original as its crops are like each other."]
 
 
 def _z(values: Tensor | None, members: Sequence[int]) -> Tensor:
@@ -210,11 +211,11 @@ def _z(values: Tensor | None, members: Sequence[int]) -> Tensor:
 
 def _pick(candidates: Sequence[Candidate], read: _Read, members: list[int], count: int,
           settings: CurationSettings, first: Sequence[int] = ()) -> list[int]:
-    """`first`, then greedy: the best score plus distance to what is picked, no view taking more than its share of the
-    prompts."""
+    """`first`, then greedily the best sum of score and distance to what is already picked. No view takes more than its
+    share of the prompts."""
     if not members:
         return list(first)
-    # beyond the usual, sharpness is texture, not quality: only what falls short of it counts, and what looks burnt
+    # sharpness above the usual is texture, not quality; so only a lack of it counts, and looking burnt
     quality = read.sharpness_z.clamp(max=0.5) - 0.25 * (read.burn.nan_to_num(0) - 2).clamp(min=0)
     score = 0.3 * _z(quality, members)
     for values, weight in ((read.likeness, 1.0), (read.recall, 0.5), (read.traits, 0.5)):
@@ -238,7 +239,7 @@ def _groups(candidate: Candidate) -> list[tuple[str, str]]:
 
 
 def quotas(views: Sequence[Mapping[str, str]], count: int) -> dict[tuple[str, str], int]:
-    """(axis, tag) → how many of `count` pictures may show it: as large a share as of these views, rounded up."""
+    """(axis, tag) → how many of `count` images may show it: the same share as in these views, rounded up."""
     asked = Counter(group for view in views for group in view.items())
     return {group: math.ceil(count * times / len(views)) for group, times in asked.items()}
 
@@ -248,7 +249,7 @@ def _decisions(candidates, read: _Read, refused, picked, first) -> tuple[Decisio
     decisions = []
     for index, candidate in enumerate(candidates):
         kept = index in order
-        reason = f"pick {order[index]} of {len(picked)}" if kept else refused[index] or "passed, others fit better"
+        reason = f"pick {order[index]} of {len(picked)}" if kept else refused[index] or "passed, but others fit better"
         reason = "kept by hand" if index in first else reason
         decisions.append(Decision(candidate.name, kept, reason, read.of(index)))
     return tuple(decisions)
@@ -256,14 +257,14 @@ def _decisions(candidates, read: _Read, refused, picked, first) -> tuple[Decisio
 
 @dataclass(frozen=True)
 class RoundFigures:
-    """A round's drift alarms (science: reference section 2). None: not measured.
+    """A round's drift alarms (science: reference section 2). None means not measured.
 
     Attributes:
-        drift: D, 1 - cosine between the mean of the kept pictures and the mean of the original crops.
-        diversity: V, mean scene distance between kept pictures; base_diversity: V of the base's own pictures.
-        burn: burn level of the kept pictures, in robust z over the base's own.
-        likeness: mean likeness of the kept pictures to the original crops.
-        real_share: share of the original crops among the round's training samples, repeats counted.
+        drift: D, 1 - cosine between the mean of the kept images and the mean of the original crops.
+        diversity: V, mean scene distance between kept images; base_diversity: V of the base's own images.
+        burn: burn level of the kept images, as robust z over the base's own.
+        likeness: mean likeness of the kept images to the original crops.
+        real_share: share of the original crops among the round's training samples, counting repeats.
     """
 
     round: int
@@ -280,7 +281,7 @@ class RoundFigures:
 
 def round_figures(number: int, chosen: Sequence[Decision], candidates: int, kept: Tensor, anchors: Tensor,
                   reference: Tensor | None, eye: Likeness | None, real_share: float) -> RoundFigures:
-    """Figures of the kept pictures [K, 3, H, W] of round `number`, of which there are the decisions [K]."""
+    """Figures of round `number`, from its kept images [K, 3, H, W] and the decisions on them [K]."""
     some = len(kept) > 0
 
     def mean(name: str) -> float | None:
@@ -298,14 +299,14 @@ def round_figures(number: int, chosen: Sequence[Decision], candidates: int, kept
 
 
 def alarm(rounds: Sequence[RoundFigures], wanted: int) -> str:
-    """Why the loop should stop growing after the last of these rounds, or "" if all is well."""
+    """Why the loop should stop growing the dataset after the last of these rounds, or "" if all is well."""
     last = rounds[-1]
     if last.kept < max(2, wanted // 4):
-        return f"only {last.kept} of {wanted} wanted pictures were good enough"
+        return f"only {last.kept} of the {wanted} images wanted were good enough"
     if last.burn is not None and last.burn > 3:
-        return f"the pictures are over-cooked (burn z {last.burn:.1f}, limit 3)"
+        return f"the images are over-cooked (burn z {last.burn:.1f}, limit 3)"
     if last.base_diversity and last.diversity < 0.7 * last.base_diversity:
-        return (f"the pictures have become too alike (diversity {last.diversity:.2f}, "
+        return (f"the images have become too alike (diversity {last.diversity:.2f}, "
                 f"limit 0.7 x {last.base_diversity:.2f})")
     drifts = [figures.drift for figures in rounds[-3:] if figures.drift is not None]
     if len(drifts) == 3 and drifts[2] > drifts[1] > drifts[0]:

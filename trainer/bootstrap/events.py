@@ -1,4 +1,4 @@
-"""What a bootstrap tells while it runs, beside the events of its training runs."""
+"""The events of a bootstrap, besides those of its training runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class StageFinished(Event):
     summary: str
     seconds: float
     reused: bool
-    """True: everything was already there from an earlier run."""
+    """True if an earlier run had already made everything."""
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
-"""The bootstrap loop: one picture → crops → style LoRA → generate → curate → retrain → … → character LoRA.
+"""The bootstrap loop: one image → crops → style LoRA → generate → curate → retrain → … → character LoRA.
 
-The stages of seed guide 000, with the guards of the science notes (section 2): real crops are at least a third of
-every round's samples, every LoRA is trained from the base, likeness is measured against the original crops, and the
-loop is at most two generations deep. Every stage finds what is already on disk, so the same command goes on after a
-kill and reuses a finished project.
+The stages of seed guide 000, with the guards of the science notes (section 2): real crops are at least a third of every
+round's samples, every LoRA is trained from the base, likeness is measured against the original crops, and the loop is
+at most two generations deep. Every stage reuses what is already on disk, so the same command continues after a kill and
+reuses a finished project.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..captions.views import ViewPrompt, showcase, view_prompts
-from ..common.events import Event, Interrupted, Warned
+from ..common.events import Event, Events, Interrupted, Warned
 from ..common.files import write_json
 from ..datasets.dataset import Dataset
 from ..measures.eyes import Likeness, open_eye
@@ -47,12 +47,12 @@ from .view_plan import REFERENCE_COUNT
 
 SHOWCASE_COUNT = 5
 GRID_ROUND = 99
-"""Stands for the grid where the seed of a picture depends on its round."""
+"""Round number of the grid, wherever the seed of an image depends on its round."""
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What a stage's work ends with."""
+    """The result of a stage's work."""
 
     value: Any
     summary: str
@@ -61,25 +61,26 @@ class _Outcome:
 
 
 Work = Generator[Event, None, _Outcome]
-"""A stage's work: events on its way, and its outcome in the end."""
+"""A stage's work: yields events, and returns its outcome."""
 
 
 def run_bootstrap(config: BootstrapConfig, root: str | Path, *, backbone: Backbone | None = None,
                   load: Callable[[str], Backbone] | None = None,
                   choose_eye: Callable[[str, str | None, torch.device], Likeness | None] = open_eye,
-                  should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+                  should_stop: Callable[[], bool] = lambda: False) -> Events:
     """Run a project under `root` (`output`), yielding events; the last is BootstrapFinished, or Interrupted.
 
     Args:
         backbone: the loaded base; None loads `config.base`, by `load` if given.
-        choose_eye: from base, folder of a likeness model (None: none is named) and device to what measures likeness;
-            where it returns None, likeness is not measured.
-        should_stop: asked after every training step and every batch of pictures; true keeps everything and ends.
+        choose_eye: called with the base, the folder of a likeness model (None if not given) and the device; returns
+            what measures likeness, or None to leave likeness unmeasured.
+        should_stop: called after every training step and every batch of images. If it returns true, the run ends and
+            everything made so far stays.
 
     Raises:
-        UserError: a picture, base or setting that cannot work, or a name that belongs to another picture's project.
+        UserError: for an image, base or setting that cannot work, or a name that belongs to another image's project.
     """
-    picture = open_image(Path(config.picture).expanduser())  # a bad picture is told before a model is loaded
+    picture = open_image(Path(config.picture).expanduser())  # a bad image is reported before a model is loaded
     record = open_project(Path(root) / "bootstrap" / config.name, config.to_dict(), pixel_hash(picture))
     if backbone is None:
         from ..backends.diffusers import load_backbone
@@ -103,7 +104,7 @@ class _Bootstrap:
 
     # -- the order of things -------------------------------------------------------------------------------------
 
-    def run(self) -> Iterator[Event]:
+    def run(self) -> Events:
         self.record.save()
         try:
             with closing(self._run()) as events:
@@ -115,11 +116,11 @@ class _Bootstrap:
             yield Interrupted(self.stage)
 
     def _note_warning(self, event: Event) -> None:
-        """Keep a warning for the report, which says by itself why the loop stopped."""
+        """Save a warning for the report. Why the loop stopped is not saved here; the report states it separately."""
         if isinstance(event, Warned) and event.message != self.record.stopped_because:
             self.record.note(event.message)
 
-    def _run(self) -> Iterator[Event]:
+    def _run(self) -> Events:
         crops = yield from self._do("crops", self._crops())
         reference = yield from self._do("reference", self._reference())
         dataset = crops
@@ -138,7 +139,7 @@ class _Bootstrap:
 
     def _round(self, number: int, dataset: Dataset, crops: Dataset,
                reference: Tensor) -> Generator[Event, None, Dataset]:
-        """One growth of the dataset; returns the larger one, or leaves `stopped_because` set."""
+        """Grow the dataset once. Returns the larger dataset; if the loop must stop, `stopped_because` is set."""
         lora = yield from self._do("style", self._style(number, dataset), number, len(dataset))
         paths = yield from self._do("candidates", self._candidates(number, lora), number)
         count = len(paths) + len(self.project.round(number).carried)
@@ -152,11 +153,11 @@ class _Bootstrap:
                                             len(kept) + len(crops)))
 
     def _do(self, key: str, work: Work, number: int = 0, count: int | None = None) -> Generator[Event, None, Any]:
-        """Run one stage's work as a stage: reported, timed, and recorded in project.json. Returns its outcome's value.
+        """Run one stage: report it, time it and record it in project.json. Returns the value of its outcome.
 
         Args:
-            number: of its round; 0: the stage is outside the rounds.
-            count: of the pictures it is about, for its title; None: not known or not said.
+            number: its round; 0 for a stage outside the rounds.
+            count: how many images it is about, for its title; None if not known or not shown.
         """
         stage = self._begin(key, number, count)
         yield stage
@@ -167,7 +168,7 @@ class _Bootstrap:
 
     def _do_at_once(self, key: str, work: Callable[[], _Outcome], number: int = 0,
                     count: int | None = None) -> Generator[Event, None, Any]:
-        """The same for work that reports nothing on its way."""
+        """The same, for work that yields no events."""
         stage = self._begin(key, number, count)
         yield stage
         started = time.monotonic()
@@ -203,7 +204,7 @@ class _Bootstrap:
         views = view_prompts(REFERENCE_COUNT, self.roles, self.vocabulary, seed=self.config.seed)
         folder = self.record.folder / "reference"
         paths, reused = yield from self.pictures.make("base", folder, views)
-        summary = f"{len(paths)} pictures"
+        summary = f"{len(paths)} images"
         return _Outcome(self.pictures.pixels(paths), summary, reused, {"folder": self._relative(folder)})
 
     def _style(self, number: int, dataset: Dataset) -> Work:
@@ -241,7 +242,7 @@ class _Bootstrap:
         folder = self.record.folder / f"round_{number}" / "candidates"
         paths, reused = yield from self.pictures.make(f"round {number}", folder, views, number=number, lora=lora,
                                                       strengths=self.config.candidate_strengths)
-        return _Outcome(paths, f"{count} pictures", reused, {"folder": self._relative(folder)})
+        return _Outcome(paths, f"{count} images", reused, {"folder": self._relative(folder)})
 
     def _curate(self, number: int, crops: Dataset, reference: Tensor) -> Work:
         round_, wanted = self.project.round(number), self.config.targets[number] - len(crops)
@@ -273,17 +274,18 @@ class _Bootstrap:
         best = max(scores, key=lambda row: row["likeness"], default=None)
         summary = f"{len(views)} prompts x {len(self.config.strengths)} strengths"
         if best:
-            summary += f", most alike at {best['strength']:g}"
+            summary += f", closest likeness at {best['strength']:g}"
         return _Outcome(sweep, summary, not missing, {"sheet": self._relative(sheet), "scores": scores})
 
     def _grid_scores(self, sweep: Sweep, views: Sequence[ViewPrompt], crops: Dataset) -> list[dict[str, float]]:
-        """Per strength, likeness to the original crops and recall of the prompts' tags; [] without an eye."""
+        """For each strength, the likeness to the original crops and the recall of the prompts' tags; [] without an
+        eye."""
         if self.eye is None:
             return []
         anchors, rows = self.eye.embed(self._anchors(crops)), []
-        for column, choice in enumerate(sweep.axis(STRENGTH).choices):
+        for column, choice in enumerate(sweep.choices(STRENGTH)):
             cells = [sweep.cell(strength=column, prompt=row) for row in range(len(views))]
-            pixels = self.pictures.pixels([sweep.picture(cell) for cell in cells])
+            pixels = self.pictures.pixels([sweep.picture(cell) for cell in cells if cell])
             recall = tag_recall(pixels, views, self.eye, self.config.curation.tag_threshold)
             row = {"strength": choice.facts["strength"],
                    "likeness": likeness_to(self.eye.embed(pixels), anchors).mean().item()}
@@ -291,7 +293,7 @@ class _Bootstrap:
         return rows
 
     def _report(self) -> _Outcome:
-        # stages of an earlier run that this one did not come to are not part of the story
+        # stages of an earlier run that this run did not reach do not belong in the report
         self.record.stages = {name: record for name, record in self.record.stages.items() if name in self.visited}
         path = write_report(self.record, self.root)
         return _Outcome(path, path.name, False)
@@ -299,8 +301,8 @@ class _Bootstrap:
     def _anchors(self, crops: Dataset) -> Tensor:
         return anchor_pixels(crops, self.sampler.measured_size)
 
-    def _until_stopped(self, events: Iterator[Event]) -> Iterator[Event]:
-        """Pass events on. Raises Stopped, before the first and after each, if asked to stop."""
+    def _until_stopped(self, events: Events) -> Events:
+        """Pass events on. Raises Stopped if asked to stop, checking before the first event and after each."""
         self._raise_if_stopped()
         for event in events:
             yield event
@@ -314,12 +316,12 @@ class _Bootstrap:
 def _stop_reason(number: int, reason: str, kept: int) -> str:
     if not reason:
         return ""
-    return (f"The loop stopped after round {number}: {reason}. The character LoRA is trained on the {kept} pictures of "
-            "the round before; everything made is kept.")
+    return (f"The loop stopped after round {number}: {reason}. The character LoRA is trained on the {kept} images of "
+            "the round before. Nothing that was made is deleted.")
 
 
 def curation_summary(figures: RoundFigures) -> str:
-    """A line of a round's figures; what was not measured is left out."""
+    """A round's figures in one line, without those that were not measured."""
     parts = [f"kept {figures.kept} of {figures.candidates}"]
     for name, label in (("likeness", "likeness"), ("drift", "drift"), ("diversity", "diversity"), ("burn", "burn z")):
         value = getattr(figures, name)

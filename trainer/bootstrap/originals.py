@@ -1,4 +1,4 @@
-"""The crops of the original picture: cut, captioned, weighed against generated pictures, and compared with."""
+"""The crops of the original image: cutting and captioning them, and weighting them against generated images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CROP_FRAMING = {"upper": "upper body", "face": "close-up"}
 
 def save_crops(folder: Path, image: Image.Image, count: int, parent: str, roles: TagRoles, vocabulary: Vocabulary,
                trigger: str) -> None:
-    """Write `count` captioned crops for `load_folder`; each caption names only what its crop shows."""
+    """Write `count` captioned crops that `load_folder` can read. Each caption names only what its crop shows."""
     crops = suggest_crops(image, count)
     face = next((crop.box for crop in crops if crop.name == "face"), None)
     items = []
@@ -32,13 +32,13 @@ def save_crops(folder: Path, image: Image.Image, count: int, parent: str, roles:
 
 
 def own_crops(own: Dataset, trigger: str) -> list[tuple[Image.Image, str, dict[str, Any]]]:
-    """Pictures that somebody cut and captioned by hand, as the crops for `save_samples`."""
+    """Images cut and captioned by hand, as crops for `save_samples`."""
     return [(sample.load(), join_tags(add_trigger(split_tags(sample.caption), trigger)),
              {"name": f"{index}-own", "parent": sample.parent, "round": 0}) for index, sample in enumerate(own)]
 
 
 def save_round(folder: Path, crops: Dataset, generated: Sequence[tuple[Image.Image, str, dict]]) -> None:
-    """Write a round's training set: the crops `crop_repeats` times, and each (picture, caption, lineage) once."""
+    """Write a round's training set: the crops `crop_repeats` times, and each (image, caption, lineage) once."""
     originals = [(crop.load(), crop.caption, {"name": crop.path.stem, "parent": crop.parent, "round": 0})
                  for crop in crops]
     save_samples(folder / f"{crop_repeats(len(crops), len(generated))}_original", originals)
@@ -48,9 +48,9 @@ def save_round(folder: Path, crops: Dataset, generated: Sequence[tuple[Image.Ima
 
 def crop_tags(crop: Crop, size: tuple[int, int], roles: TagRoles, vocabulary: Vocabulary, trigger: str,
               face: Box | None = None) -> tuple[str, ...]:
-    """The user's tags as they hold for the crop: its own framing, and nothing that it cannot show.
+    """The user's tags as they apply to the crop: its own framing, and nothing that it cannot show.
 
-    A crop that leaves out the middle of the face is a part: it has no framing, and no words of the head.
+    A crop without the middle of the face is a detail: it gets no framing and no tags of the head.
     """
     view = list(roles.view)
     whole_view = [tag for tag in view if vocabulary.axis_of(tag) != "framing"]
@@ -70,7 +70,7 @@ def _holds_middle(box: Box, inner: Box) -> bool:
 
 
 def crop_framing(crop: Crop, size: tuple[int, int]) -> str:
-    """The framing a crop shows, "" if it is that of the whole picture."""
+    """The framing that a crop shows; "" if it is that of the whole image."""
     if crop.name in CROP_FRAMING:
         return CROP_FRAMING[crop.name]
     share = (crop.box[3] - crop.box[1]) / size[1]
@@ -78,9 +78,9 @@ def crop_framing(crop: Crop, size: tuple[int, int]) -> str:
 
 
 def square_box(box: Box, size: tuple[int, int]) -> Box:
-    """The box made square by growing its shorter side within the picture; as it was if the picture is too narrow.
+    """The box made square by growing its shorter side within the image, or unchanged if the image is too narrow.
 
-    Pictures are generated square, so crops are best of that shape too.
+    Images are generated square, so square crops suit best.
     """
     left, top, right, bottom = box
     side = max(right - left, bottom - top)
@@ -92,11 +92,11 @@ def square_box(box: Box, size: tuple[int, int]) -> Box:
 
 
 def crop_repeats(crops: int, generated: int) -> int:
-    """How often each original crop comes in an epoch, so that crops are at least a third of the samples."""
+    """How often each original crop is repeated in an epoch, so that crops are at least a third of the samples."""
     return max(1, math.ceil(generated / (2 * crops)))
 
 
 def real_share(crops: int, generated: int) -> float:
-    """Share of the original crops among a round's samples, repeats counted."""
+    """Share of the original crops among a round's samples, counting repeats."""
     real = crops * crop_repeats(crops, generated)
     return real / (real + generated)

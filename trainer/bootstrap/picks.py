@@ -1,7 +1,7 @@
-"""What somebody decided by hand about a round's candidates: keep or reject, tags, crop, flip, a note.
+"""Decisions made by hand on a round's candidates: keep or reject, tags, crop, flip, a note.
 
-It lies in picks.json, beside the decisions.json that curation writes, and always comes last. A decision belongs to the
-picture it was made on: a candidate of the same name with other pixels starts without one.
+They are saved in picks.json, beside the decisions.json that curation writes, and always take precedence. A decision
+belongs to the image it was made on: a candidate of the same name with other pixels starts without one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..pictures.crops import MIN_SIDE, Box
 
 STATES = ("", "keep", "reject")
 REMEMBERED = 100
-"""Changes that can be undone after the page was loaded anew."""
+"""How many changes can still be undone after the page is reloaded."""
 LONGEST_NOTE = 2000
 MOST_TAGS = 200
 
@@ -32,9 +32,9 @@ class Pick:
 
     Attributes:
         state: keep, reject, or "" for undecided.
-        tags: of its caption; None: those it was made with.
-        crop: (left, top, right, bottom) in pixels, of the picture before it is flipped; None: all of it.
-        flip: mirrored left to right.
+        tags: tags of its caption; None for those it was made with.
+        crop: (left, top, right, bottom) in pixels, before flipping; None for the whole image.
+        flip: whether the image is mirrored left to right.
     """
 
     state: str = ""
@@ -44,20 +44,21 @@ class Pick:
     note: str = ""
 
     def changed(self, values: Mapping[str, Any], size: tuple[int, int]) -> Pick:
-        """With these values instead. Raises UserError for what is no decision on a picture of that size."""
+        """The pick with these values replaced. Raises UserError for values that are not valid for an image of that
+        size."""
         unknown = set(values) - {item.name for item in fields(self)}
         if unknown:
-            raise UserError(f"a pick has no {sorted(unknown)[0]!r}; it has {', '.join(asdict(self))}.")
+            raise UserError(f"a pick has no field {sorted(unknown)[0]!r}; its fields are {', '.join(asdict(self))}.")
         return replace(self, **{name: _CHECKS[name](value, size) for name, value in values.items()})
 
     def apply_to(self, picture: Image.Image) -> Image.Image:
-        """The picture as it is to be trained on."""
+        """The image as it will be trained on."""
         cut = picture.crop(self.crop) if self.crop else picture
         return ImageOps.mirror(cut) if self.flip else cut
 
     @property
     def recipe(self) -> list[Any]:
-        """What of it changes the training set."""
+        """The parts of the pick that change the training set."""
         return [self.state, self.tags, self.crop, self.flip]
 
 
@@ -71,7 +72,7 @@ def _tags(value: Any, _: object) -> tuple[str, ...] | None:
     if value is None:
         return None
     if not isinstance(value, (list, tuple)) or not all(isinstance(tag, str) for tag in value) or len(value) > MOST_TAGS:
-        raise UserError(f"tags must be null or a list of at most {MOST_TAGS} texts.")
+        raise UserError(f"tags must be null or a list of at most {MOST_TAGS} strings.")
     plain = (" ".join(tag.replace(",", " ").split()) for tag in value)
     return tuple(tag for tag in plain if tag)
 
@@ -82,9 +83,10 @@ def _crop(value: Any, size: tuple[int, int]) -> Box | None:
     whole = isinstance(value, (list, tuple)) and len(value) == 4 and all(type(side) is int for side in value)
     if not whole or not (0 <= value[0] < value[2] <= size[0] and 0 <= value[1] < value[3] <= size[1]):
         raise UserError(f"crop is {value!r}; it must be null or left, top, right, bottom in whole pixels inside the "
-                        f"{size[0]} x {size[1]} picture.")
+                        f"{size[0]} x {size[1]} image.")
     if min(value[2] - value[0], value[3] - value[1]) < MIN_SIDE:
-        raise UserError(f"crop {tuple(value)} is too small to train on; give it at least {MIN_SIDE} pixels a side.")
+        raise UserError(f"crop {tuple(value)} is too small to train on; make it at least {MIN_SIDE} pixels on each "
+                        "side.")
     return None if tuple(value) == (0, 0, *size) else tuple(value)
 
 
@@ -115,7 +117,7 @@ class PickChange:
 
 @dataclass(frozen=True)
 class UndoStep:
-    """What was done at once, for the history and for undoing."""
+    """Changes made in one action, for the history and for undo."""
 
     at: str
     label: str
@@ -124,12 +126,12 @@ class UndoStep:
 
 @dataclass(frozen=True)
 class CandidateFacts:
-    """What must be known of a candidate to decide on it.
+    """What must be known about a candidate to decide on it.
 
     Attributes:
-        content: hash of its picture's file.
-        size: its picture's (width, height).
-        earlier: what an earlier round decided on it, which holds until something else is decided.
+        content: hash of its image file.
+        size: (width, height) of its image.
+        earlier: the decision of an earlier round, which holds until another is made.
     """
 
     content: str
@@ -142,24 +144,24 @@ class Picks(Revisioned):
     """All decisions on one round's candidates.
 
     Attributes:
-        picks: candidate → (decision, content of the picture it was made on).
-        history: the latest steps, the oldest first.
+        picks: candidate → (decision, hash of the image it was made on).
+        history: the latest steps, oldest first.
     """
 
-    UNREADABLE: ClassVar[str] = ("{path} holds no picks as they were saved there. Mend it, or delete it to pick "
+    UNREADABLE: ClassVar[str] = ("{path} does not contain picks as they were saved. Repair it, or delete it to pick "
                                  "anew.")
 
     picks: Mapping[str, tuple[Pick, str]] = field(default_factory=dict)
     history: tuple[UndoStep, ...] = ()
 
     def of(self, candidate: str, known: CandidateFacts) -> Pick:
-        """The decision on a candidate; the earlier one if there is none, or if it was made on another picture."""
+        """The decision on a candidate; the earlier round's if there is none or if it was made on another image."""
         pick, made_on = self.picks.get(candidate, (known.earlier, known.content))
         return pick if made_on == known.content else known.earlier
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same training set, whatever the revision and the notes; "" for no decision."""
+        """A hash that depends on the training set only, not on the revision or the notes; "" if nothing is decided."""
         rows = sorted((name, content, *pick.recipe) for name, (pick, content) in self.picks.items()
                       if pick.recipe != Pick().recipe)
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest() if rows else ""
@@ -171,7 +173,7 @@ class Picks(Revisioned):
         picks, done = dict(self.picks), []
         for candidate, values in changes:
             if candidate not in known:
-                raise UserError(f"the round has no candidate {candidate!r}; load it again.")
+                raise UserError(f"the round has no candidate {candidate!r}; reload the gallery.")
             before = self.of(candidate, known[candidate])
             after = before.changed(values, known[candidate].size)
             if after != before:
@@ -198,7 +200,12 @@ class Picks(Revisioned):
         return cls(int(values["revision"]), picks, history)
 
 
+def _box(value: Any) -> Box:
+    left, top, right, bottom = map(int, value)
+    return left, top, right, bottom
+
+
 def _read(value: Mapping[str, Any]) -> Pick:
     tags, crop = value["tags"], value["crop"]
     return Pick(state=_state(value["state"], ()), tags=None if tags is None else tuple(map(str, tags)),
-                crop=None if crop is None else tuple(map(int, crop)), flip=bool(value["flip"]), note=str(value["note"]))
+                crop=None if crop is None else _box(crop), flip=bool(value["flip"]), note=str(value["note"]))

@@ -1,4 +1,4 @@
-"""A bootstrap project on disk: project.json, written anew after every stage, and the folders beside it."""
+"""A bootstrap project on disk: project.json, rewritten after every stage, and the folders beside it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .curate import RoundFigures
 
 VERSION = 1
 MARKER = "made.json"
-"""Written into a folder when it is complete: the hash of what it was filled from."""
+"""Written into a folder once it is complete. It holds the hash of what the folder was filled from."""
 RESERVED = ("datasets",)
-"""Folders beside the projects that are none."""
+"""Folders beside the projects that are not projects."""
 
 
 @dataclass(frozen=True)
 class StageRecord:
-    """What a finished stage left behind; `facts` are figures and paths for the report, relative to the output root."""
+    """The result of a finished stage. `facts` are figures and paths for the report, relative to the output root."""
 
     name: str
     title: str
@@ -42,8 +42,8 @@ class ProjectRecord:
     Attributes:
         folder: `output/bootstrap/<name>`.
         settings: the BootstrapConfig as plain values.
-        picture_hash: of the picture's pixels; a project belongs to one picture.
-        notes: warnings and remarks, in the order they came, each once.
+        picture_hash: hash of the image's pixels; a project belongs to one image.
+        notes: warnings and remarks, in order of appearance, each once.
         stopped_because: why the loop ended before its last round, "" if it did not.
     """
 
@@ -65,12 +65,12 @@ class ProjectRecord:
             self.notes.append(text)
 
     def record_figures(self, figures: RoundFigures) -> None:
-        """Record a round's figures in place of earlier ones."""
+        """Record a round's figures, replacing earlier ones."""
         others = [earlier for earlier in self.rounds if earlier.round != figures.round]
         self.rounds = sorted([*others, figures], key=lambda entry: entry.round)
 
     def record_stage(self, stage: StageRecord, reused: bool) -> None:
-        """Record a stage and save. A reused stage keeps the time it took when it was made."""
+        """Record a stage and save the project. A reused stage keeps the time it originally took."""
         earlier = self.stages.get(stage.name)
         if reused and earlier:
             stage = StageRecord(**{**asdict(stage), "seconds": earlier.seconds, "finished": earlier.finished})
@@ -84,7 +84,7 @@ class ProjectRecord:
 
     @classmethod
     def load(cls, folder: Path) -> ProjectRecord:
-        """The project in that folder. Raises UserError if project.json is not readable as one."""
+        """The project in that folder. Raises UserError if project.json cannot be read as a project."""
         values = read_json(folder / "project.json")
         try:
             if values.pop("version") != VERSION:
@@ -93,28 +93,29 @@ class ProjectRecord:
             rounds = [RoundFigures(**figures) for figures in values.pop("rounds")]
             return cls(folder=folder, stages=stages, rounds=rounds, **values)
         except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{folder / 'project.json'} is no project ({error}); move it away or use another "
+            raise UserError(f"{folder / 'project.json'} is not a project ({error}); move it away, or use another "
                             "project name.") from error
 
 
 def open_project(folder: Path, settings: dict[str, Any], picture_hash: str, afresh: bool = True) -> ProjectRecord:
-    """The project of that folder with these settings, new or gone on with.
+    """The project in that folder with these settings, new or continued.
 
     Args:
-        picture_hash: by the picture's pixels (`images.pixel_hash`), so that it is the same in a file and in a graph.
-        afresh: what the rounds measured and warned of is forgotten, since all is gone through again.
+        picture_hash: hash of the image's pixels (`images.pixel_hash`), so that it is the same from a file and from a
+            workflow.
+        afresh: discard the rounds' figures and warnings, since every stage is run through again.
 
-    Raises UserError if the folder holds a project of another picture, or something else.
+    Raises UserError if the folder holds a project of another image, or something else.
     """
     if not (folder / "project.json").exists():
         if folder.name in RESERVED:
-            raise UserError(f"a project cannot be called {folder.name!r}; that folder holds datasets. Choose another "
-                            "name.")
+            raise UserError(f"a project cannot be named {folder.name!r}, because that folder holds datasets. Choose "
+                            "another name.")
         return ProjectRecord(folder, settings, picture_hash)
     project = ProjectRecord.load(folder)
     if project.picture_hash != picture_hash:
-        raise UserError(f"project {folder.name!r} is about another picture ({project.settings.get('picture')}); "
-                        "give this one another name.")
+        raise UserError(f"project {folder.name!r} belongs to another image ({project.settings.get('picture')}); "
+                        "choose another project name.")
     project.settings = settings
     if afresh:
         project.rounds, project.notes, project.stopped_because, project.result = [], [], "", {}
@@ -127,14 +128,15 @@ def key_of(*parts: Any) -> str:
 
 
 def is_filled(folder: Path, key: str) -> bool:
-    """Whether the folder was filled, to its end, from exactly these inputs."""
+    """Whether the folder was filled completely from exactly these inputs."""
     marker = folder / MARKER
     return marker.is_file() and read_json(marker).get("key") == key
 
 
 @contextmanager
 def fill_folder(folder: Path, key: str) -> Iterator[Path]:
-    """Empty the folder, let it be filled, and write the marker last: what a killed run left is filled again."""
+    """Empty the folder, let the caller fill it, and write the marker last. A folder that a killed run left is filled
+    again."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     yield folder

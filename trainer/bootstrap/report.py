@@ -1,4 +1,4 @@
-"""report.html: a whole bootstrap project in one file that needs nothing else: pictures, curves, figures, decisions."""
+"""report.html: a whole bootstrap project in one self-contained file, with images, curves, figures and decisions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ summary{cursor:pointer;color:var(--soft)}
 
 
 def write_report(project: ProjectRecord, root: Path) -> Path:
-    """Write report.html into the project's folder from what is on disk; returns its path."""
+    """Write report.html into the project's folder, from what is on disk. Returns its path."""
     parts = [_head(project, root), _figures(project), *_sheets(project, root), _grid(project, root),
              _curves(project, root), _stages(project), _settings(project)]
     page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
@@ -73,7 +73,7 @@ def _head(project: ProjectRecord, root: Path) -> str:
     settings = project.settings
     lora = _fact(project, "character", "lora")
     first = next(iter(sorted((project.folder / "crops").glob("*.png"))), None)
-    picture = f'<img src="{data_uri(first, 360)}" alt="The original picture">' if first else ""
+    picture = f'<img src="{data_uri(first, 360)}" alt="The original image">' if first else ""
     alert = f'<p class="alert">{_text(project.stopped_because)}</p>' if project.stopped_because else ""
     notes = "".join(f"<li>{_text(note)}</li>" for note in project.notes if note != project.stopped_because)
     minutes = sum(record.seconds for record in project.stages.values()) / 60
@@ -103,7 +103,7 @@ def _figures(project: ProjectRecord) -> str:
              r.real_share) for r in project.rounds]
     return ("<h2>Rounds</h2>" + _table(header, rows)
             + '<p class="soft">Likeness and drift are measured against the original crops. The loop stops if burn z '
-              "is above 3, V below 0.7 of the base's, drift jumps, or too few pictures are good enough.</p>")
+              "exceeds 3, V falls below 0.7 of the base's, drift jumps, or too few images are good enough.</p>")
 
 
 def _sheets(project: ProjectRecord, root: Path) -> list[str]:
@@ -143,7 +143,7 @@ def _list_decisions(project: ProjectRecord, decisions: Iterable[Mapping[str, Any
 
 
 def _sheet(items: Iterable[tuple[Path, str, str, str, str]]) -> str:
-    """Pictures with (reason, line below it, class, hover text)."""
+    """A grid of images, from (path, reason, caption, class, hover text) each."""
     figures = [
         f'<figure class="{kind}" title="{_text(hover)}"><img src="{data_uri(path, THUMB)}" alt="{_text(hover)}" '
         f'loading="lazy"><figcaption>{f"<b>{_text(reason)}</b> " if reason else ""}{_text(below)}</figcaption></figure>'

@@ -1,7 +1,8 @@
-"""A bootstrap project's rounds on disk: candidates, what curation and people decided of them, and the datasets made.
+"""A bootstrap project's rounds on disk: candidates, the decisions of curation and of people, and the datasets.
 
-`round_<k>/candidates/` holds the pictures with their lineage, `decisions.json` what curation proposes, `picks.json`
-what was decided by hand (see picks.py), `dataset/` what is trained on. The command line and the nodes work on the same.
+`round_<k>/candidates/` holds the images with their lineage, `decisions.json` what curation proposes, `picks.json` what
+was decided by hand (see picks.py), and `dataset/` what is trained on. The command line and the nodes use the same
+files.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ from .project import ProjectRecord, fill_folder, is_filled, key_of
 
 MANUAL, AUTO = "manual", "auto"
 REFERENCE = 0
-"""The number of the round that holds the base model's own pictures."""
+"""Number of the round that holds the base model's own images."""
 
 
 @dataclass(frozen=True)
 class Project:
-    """One project: `output/bootstrap/<name>` and what it is made from.
+    """One project: `output/bootstrap/<name>` and its settings.
 
     Attributes:
-        family: of the loaded base, where it is known better than by `config.base`, which may be a folder.
+        family: family of the loaded base, where that is known; `config.base` may be a folder.
     """
 
     folder: Path
@@ -49,9 +50,10 @@ class Project:
 
     @classmethod
     def load(cls, folder: Path) -> Project:
-        """Raises UserError if project.json is not there, or is none."""
+        """Raises UserError if project.json is missing or is not a project."""
         if not (folder / "project.json").is_file():
-            raise UserError(f"there is no project {folder.name!r}; run its Project node, or lora-bootstrap bootstrap.")
+            raise UserError(f"there is no project {folder.name!r}; run its Bootstrap Project node, or lora-bootstrap "
+                            "bootstrap.")
         return cls(folder, BootstrapConfig.from_dict(ProjectRecord.load(folder).settings))
 
     @property
@@ -76,20 +78,20 @@ class Project:
         return self.folder / "crops"
 
     def crops(self) -> Dataset:
-        """What the original was cut into. Raises UserError if it is not there."""
+        """The crops of the original. Raises UserError if there are none."""
         return load_folder(self.crops_folder)
 
     def round(self, number: int) -> Round:
         return Round(self, number)
 
     def target(self, number: int) -> int:
-        """Pictures to train on after a round, the crops among them."""
+        """Number of images to train on after a round, including the crops."""
         return self.config.targets[number]
 
 
 @dataclass(frozen=True)
 class BuiltDataset:
-    """A dataset on disk, and what there is to say of it."""
+    """A dataset on disk, with a summary."""
 
     dataset: Dataset
     summary: str
@@ -97,17 +99,17 @@ class BuiltDataset:
 
 
 def make_crops(project: Project, picture: Image.Image, stem: str, own: Dataset | None = None) -> BuiltDataset:
-    """Cut the original into the crops of the first round, captioned with what each shows.
+    """Cut the original into the crops of the first round. Each caption names what its crop shows.
 
     Args:
-        stem: what the crops are said to descend from.
-        own: pictures with captions to take as they are instead.
+        stem: the parent that the crops name in their lineage.
+        own: captioned images to use unchanged instead.
     """
     config, count = project.config, project.config.targets[0]
     key = key_of(pixel_hash(picture), config.tags, config.trigger, count, own.fingerprint if own else None)
     reused = is_filled(project.crops_folder, key)
     if not reused:
-        items = originals.own_crops(own, config.trigger) if own else []  # they may lie where the crops are to be
+        items = originals.own_crops(own, config.trigger) if own else []  # they may be in the folder the crops go to
         with fill_folder(project.crops_folder, key):
             if own is None:
                 originals.save_crops(project.crops_folder, picture, count, stem, project.roles, project.vocabulary,
@@ -116,19 +118,19 @@ def make_crops(project: Project, picture: Image.Image, stem: str, own: Dataset |
                 save_samples(project.crops_folder, items)
     dataset = project.crops()
     enough = own is not None or len(dataset) == count
-    summary = f"{len(dataset)} {'pictures of your own' if own else 'crops'}" if enough else (
-        f"The picture gave only {len(dataset)} distinct crops of the {count} wanted.")
+    summary = f"{len(dataset)} {'images of your own' if own else 'crops'}" if enough else (
+        f"The image gave only {len(dataset)} distinct crops; {count} were wanted.")
     return BuiltDataset(dataset, summary, reused)
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """What curation decided of a round's candidates.
+    """What curation decided on a round's candidates.
 
     Attributes:
-        decisions: by candidate; empty before the round was curated.
-        mode: manual: only what was kept by hand counts; auto: also what curation picked.
-        values: decisions.json as it was read, if it was.
+        decisions: by candidate; empty until the round is curated.
+        mode: manual counts only what was kept by hand; auto also counts what curation picked.
+        values: decisions.json as it was read, if it was read.
     """
 
     decisions: Mapping[str, Decision]
@@ -138,7 +140,7 @@ class Decisions:
 
 @dataclass(frozen=True)
 class KeptCandidate:
-    """A picture that is kept, and what was decided on it by hand."""
+    """A kept image, and the decision made on it by hand."""
 
     path: Path
     lineage: Lineage
@@ -151,7 +153,7 @@ class KeptCandidate:
 
 @dataclass(frozen=True)
 class Round:
-    """Round `number` of a project; REFERENCE is the base's own pictures, which nobody chooses from."""
+    """Round `number` of a project. REFERENCE holds the base's own images, which nobody chooses from."""
 
     project: Project
     number: int
@@ -186,7 +188,7 @@ class Round:
         return Picks.load(self.picks_file)
 
     def list_candidates(self) -> list[Path]:
-        """The pictures made for this round, by name; those without lineage are none of ours."""
+        """The images generated for this round, by name. Images without a lineage are not ours."""
         found = self.candidates_folder.glob(f"r{self.number}-*.png")
         return sorted(path for path in found if path.with_suffix(".json").is_file())
 
@@ -198,14 +200,14 @@ class Round:
 
     @property
     def carried(self) -> list[Path]:
-        """The pictures kept in the round before; they are chosen from again."""
+        """The images kept in the round before. They are candidates again."""
         return list(self._earlier)
 
     def pictures(self) -> list[Path]:
         return [*self.carried, *self.list_candidates()]
 
     def collect_facts(self, names: Collection[str] | None = None) -> dict[str, CandidateFacts]:
-        """What a pick must know of each candidate, or of those of these names that there are."""
+        """What a pick must know about each candidate, or about those of these names that exist."""
         return {path.stem: self.read_facts(path) for path in self.pictures() if names is None or path.stem in names}
 
     def read_facts(self, path: Path) -> CandidateFacts:
@@ -222,12 +224,12 @@ class Round:
             decisions = [Decision(**decision) for decision in values["decisions"]]
             return Decisions({decision.candidate: decision for decision in decisions}, values.get("mode", AUTO), values)
         except (KeyError, TypeError) as error:
-            raise UserError(f"{self.decisions_file} holds no decisions ({error}). Mend it, or delete it to curate "
-                            "anew.") from error
+            raise UserError(f"{self.decisions_file} does not contain decisions ({error}). Repair it, or delete it to "
+                            "curate again.") from error
 
     def list_kept(self, found: Decisions | None = None) -> list[KeptCandidate]:
-        """The pictures that are kept by these decisions, else by those on disk; what was decided by hand comes first in
-        any case."""
+        """The images kept by these decisions, or by those on disk if not given. Decisions made by hand always take
+        precedence."""
         found, picks, kept = found or self.read_decisions(), self.picks, []
         for path in self.pictures():
             pick, decision = picks.of(path.stem, self.read_facts(path)), found.decisions.get(path.stem)
@@ -237,7 +239,7 @@ class Round:
         return kept
 
     def quotas(self, count: int) -> dict[str, dict[str, int]]:
-        """Axis → tag → how many of `count` pictures should show it, as the views that were asked for share it."""
+        """Axis → tag → how many of `count` images should show it, in proportion to the views that were asked for."""
         views = [Lineage.read(path).view for path in self.pictures()]
         table: dict[str, dict[str, int]] = {}
         for (axis, tag), wanted in quotas(views, count).items() if views else ():
@@ -247,11 +249,11 @@ class Round:
 
 @dataclass(frozen=True)
 class CuratedRound:
-    """How a round was curated.
+    """The outcome of curating a round.
 
     Attributes:
-        kept: what is kept now, by curation and by hand.
-        reused: the decisions were there already.
+        kept: the images now kept, by curation and by hand.
+        reused: whether the decisions already existed.
     """
 
     curation: Curation
@@ -262,15 +264,15 @@ class CuratedRound:
 
 def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference: Tensor | None, eye: Likeness | None,
                  settings: CurationSettings | None = None, mode: str = AUTO) -> CuratedRound:
-    """Decide on a round's candidates, write decisions.json, and measure what is kept.
+    """Decide on a round's candidates, write decisions.json, and measure the kept images.
 
-    Decisions that were made from the same pictures and picks are kept as they are in the file, where somebody may have
-    changed them.
+    Decisions made from the same images and picks stay as they are in the file, where somebody may have edited them.
 
     Args:
-        wanted: how many to keep beside the crops.
-        size: (width, height) at which pictures are compared.
-        reference: the base's own pictures [R, 3, H, W] in 0..1 at that size; None: what they tell is not measured.
+        wanted: how many to keep besides the crops.
+        size: (width, height) at which images are compared.
+        reference: the base's own images [R, 3, H, W] in 0..1 at that size. Without them, what is compared with them is
+            not measured.
     """
     settings = settings or CurationSettings()
     paths, crops, picks = round_.pictures(), round_.project.crops(), round_.picks
@@ -283,9 +285,10 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
     key = key_of([asdict(item) for item in lineage], [file_hash(path) for path in paths], crops.fingerprint, wanted,
                  asdict(settings), eye.name if eye else None, reference is not None, states)
     found = round_.read_decisions()
-    reused = (found.values or {}).get("key") == key
+    recorded = found.values or {}
+    reused = recorded.get("key") == key
     if reused:
-        curation = Curation(tuple(found.decisions[path.stem] for path in paths), (), tuple(found.values["notes"]))
+        curation = Curation(tuple(found.decisions[path.stem] for path in paths), (), tuple(recorded["notes"]))
     else:
         curation = curate([item.candidate for item in lineage], pixels, anchors, count=wanted, reference=reference,
                           eye=eye, settings=settings,
@@ -298,14 +301,14 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
         "key": key, "round": round_.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
         "notes": curation.notes, "figures": asdict(figures),
         "decisions": [asdict(decision) for decision in curation.decisions],
-        "twins": found.values.get("twins", ()) if reused else [
+        "twins": recorded.get("twins", ()) if reused else [
             [paths[index].stem for index in group] for group in curation.copies]})
     return CuratedRound(curation, figures, tuple(kept), reused)
 
 
 def round_dataset(round_: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
-    """Write what is trained on after a round: the crops so often that they are a third of the samples, and each kept
-    picture once, cropped, flipped and captioned as was decided by hand."""
+    """Write the training set of a round: the crops, repeated until they are at least a third of the samples, and each
+    kept image once, cropped, flipped and captioned as decided by hand."""
     crops = round_.project.crops()
     key = key_of(crops.fingerprint, [(file_hash(item.path), item.caption, item.pick.recipe[2:]) for item in kept],
                  round_.project.config.trigger)
@@ -320,5 +323,5 @@ def round_dataset(round_: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
 
 
 def for_character(dataset: Dataset, roles: TagRoles) -> Dataset:
-    """The same pictures without the character's own tags in the captions: the trigger comes to mean them."""
+    """The same images without the character's own tags in their captions, so that the trigger comes to mean them."""
     return dataset.with_captions(lambda caption: join_tags(absorb(split_tags(caption), roles.identity)))

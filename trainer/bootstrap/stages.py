@@ -1,6 +1,6 @@
-"""The stages of the bootstrap loop, in the order that it goes through them: what each is called and what it makes.
+"""The stages of the bootstrap loop, in their order: what each is called and what it makes.
 
-The loop, the nodes that do one stage each, and the status of a project all take names and titles from STAGES.
+The loop, the nodes (one for each stage) and the status of a project all take ids and titles from STAGES.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ class Stage:
     """One stage. `{round}` in a text stands for the round's number.
 
     Attributes:
-        key: of the row; in events and in project.json the round's number follows it: `style-1`.
+        key: key of the row. In events and in project.json the round's number follows it: `style-1`.
         title: what the stage is called while it runs, and in the report.
-        makes: what it leaves on disk, below the output folder.
-        counted: put behind the title where the number of pictures is known.
+        makes: what it writes, below the output folder.
+        counted: appended to the title where the number of images is known.
         label: what it is called in a project's status; "" where it is not listed there.
     """
 
@@ -35,29 +35,30 @@ class Stage:
         return f"{self.key}-{number}" if self.each_round else self.key
 
     def name_and_title(self, number: int = 0, count: int | None = None) -> tuple[str, str]:
-        """The stage's id and title in round `number`, of `count` pictures if that is known."""
+        """The stage's id and title in round `number`, with the `count` of images if that is known."""
         counted = "" if count is None else self.counted.format(count=count)
         return self.name(number), self.title.format(round=number) + counted
 
 
 STAGES = {stage.key: stage for stage in (
-    Stage("crops", "Crop the picture", "bootstrap/{project}/crops", label="Crops"),
-    Stage("reference", "The base model's own pictures", "bootstrap/{project}/reference"),
-    Stage("style", "Round {round}: train a style LoRA", "loras/{project}-style-{round}", " on {count} pictures",
+    Stage("crops", "Crop the image", "bootstrap/{project}/crops", label="Crops"),
+    Stage("reference", "The base model's own images", "bootstrap/{project}/reference"),
+    Stage("style", "Round {round}: train a style LoRA", "loras/{project}-style-{round}", " on {count} images",
           "Style LoRA {round}"),
     Stage("candidates", "Round {round}: generate candidates", "bootstrap/{project}/round_{round}/candidates",
           label="Candidates {round}"),
     Stage("curate", "Round {round}: choose", "bootstrap/{project}/round_{round}/decisions.json", " from {count}",
           "Pick {round}"),
     Stage("dataset", "Round {round}: dataset", "bootstrap/{project}/round_{round}/dataset", " of {count}"),
-    Stage("character", "Train the character LoRA", "loras/{project}", " on {count} pictures", "Character LoRA"),
+    Stage("character", "Train the character LoRA", "loras/{project}", " on {count} images", "Character LoRA"),
     Stage("grid", "Strength grid", "bootstrap/{project}/grid"),
     Stage("report", "Report", "bootstrap/{project}/report.html"),
 )}
 
 
 def list_stages(depth: int) -> list[tuple[Stage, int]]:
-    """Every stage of a project of `depth` rounds with its round, in order; round 0 for those outside the rounds."""
+    """Every stage of a project with `depth` rounds, with its round, in order. Stages outside the rounds have round
+    0."""
     stages = list(STAGES.values())
     growing = [stage for stage in stages if stage.each_round]
     first, last = stages.index(growing[0]), stages.index(growing[-1]) + 1

@@ -18,7 +18,7 @@ DONE, NEXT, LATER = "done", "next", "later"
 
 @dataclass(frozen=True)
 class StageStatus:
-    """How far a stage is: `text` says what is there of it, `todo` what a Run (or a person before it) does for it."""
+    """How far a stage is: `text` says what exists of it, `todo` what the next Run (or a person before it) has to do."""
 
     name: str
     title: str
@@ -49,41 +49,42 @@ class ProjectStatus:
 
 
 def project_status(folder: Path, loras: Path) -> ProjectStatus:
-    """Where the project in `folder` stands. Raises UserError if there is none.
+    """Where the project in `folder` stands. Raises UserError if there is no project.
 
     Args:
-        loras: where runs are kept; a project's are called `style_run` and its own name.
+        loras: the folder of runs. A project's runs are named `style_run` and like the project.
     """
     project, record = Project.load(folder), ProjectRecord.load(folder)
     return ProjectStatus(project, record, tuple(_stages(project, record, loras)))
 
 
 def style_run(project: Project, number: int) -> str:
-    """What the run of the style LoRA is called that draws round `number`."""
+    """Name of the run that trains the style LoRA for round `number`."""
     return f"{project.name}-style-{number}"
 
 
 def _stages(project: Project, record: ProjectRecord, loras: Path) -> Iterator[StageStatus]:
     crops = len(list(project.crops_folder.glob("*.png")))
-    yield _stage("crops", 0, crops > 0, f"{crops} crops", "Run: the picture is cut into crops.")
+    yield _stage("crops", 0, crops > 0, f"{crops} crops", "Run cuts the image into crops.")
     for number in range(1, project.depth + 1):
         round_ = project.round(number)
         yield _lora(loras, style_run(project, number), "style", number,
-                    f"Run: a style LoRA is trained on what there is, then draws the candidates of round {number}.")
+                    f"Run trains a style LoRA on the images so far, which then draws the candidates of round {number}.")
         yield _candidates(round_)
         yield _picks(round_, record)
     yield _lora(loras, project.name, "character", 0,
-                f"Run: the character LoRA is trained on {project.config.targets[-1]} pictures.")
+                f"Run trains the character LoRA on {project.config.targets[-1]} images.")
 
 
 def _stage(key: str, number: int, done: bool, text: str, todo: str) -> StageStatus:
-    """The status of that row of STAGES in round `number`, 0 outside the rounds."""
+    """The status of that row of STAGES in round `number`; 0 outside the rounds."""
     stage = STAGES[key]
     return StageStatus(stage.name(number), stage.label.format(round=number), done, text, todo)
 
 
 def _lora(loras: Path, name: str, key: str, number: int, todo: str) -> StageStatus:
-    """A run that is called so, or so with a number where an earlier one had other pictures or settings."""
+    """The status of the run with this name, or with a number after it where an earlier run had other images or
+    settings."""
     trained, text = False, "not trained yet"
     for folder in sorted(path.parent for path in loras.glob(f"{escape(name)}*/run.json")):
         try:
@@ -100,15 +101,15 @@ def _candidates(round_: Round) -> StageStatus:
     made, wanted = len(round_.list_candidates()), round_.project.config.candidates[round_.number - 1]
     reference = len(round_.project.round(REFERENCE).list_candidates())
     return _stage("candidates", round_.number, made >= wanted, f"{made} of {wanted}",
-                  f"Run: the style LoRA draws {wanted - made} more candidates of round {round_.number}."
-                  if made or reference else f"Run: candidates of round {round_.number} are drawn.")
+                  f"Run draws {wanted - made} more candidates of round {round_.number} with the style LoRA."
+                  if made or reference else f"Run draws the candidates of round {round_.number}.")
 
 
 def _picks(round_: Round, record: ProjectRecord) -> StageStatus:
-    """Done when enough are kept; a person decides that in the gallery, or curation does."""
+    """Done when enough are kept, by a person in the gallery or by curation."""
     kept = len(round_.list_kept()) if round_.list_candidates() else 0
     kept += len(list(round_.project.crops_folder.glob("*.png")))
     target = round_.project.target(round_.number)
     missing = target - kept
     return _stage("curate", round_.number, missing <= 0, f"{min(kept, target)} of {target} kept",
-                  f"Pick {missing} more in the gallery of round {round_.number}, then Run.")
+                  f"Pick {missing} more in the gallery of round {round_.number}, then press Run.")

@@ -1,4 +1,4 @@
-"""What a round of a graph is to draw: a prompt and a seed for each candidate, and under which name it is kept."""
+"""What a workflow draws for a round: the prompt, seed and file name of each candidate."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .rounds import REFERENCE, Project, Round
 from .view_table import count_views, steer_axes
 
 REFERENCE_COUNT = 16
-"""Pictures of the base that candidates are compared with."""
+"""Number of the base's images that candidates are compared with."""
 LEAST_STYLES = 3
-"""In fewer named styles than this, the character is learnt together with the style (science notes, section 1.6)."""
+"""With fewer named styles than this, the style is learnt as part of the character (science notes, section 1.6)."""
 MOST_CFG = 5.0
-"""Above it, what a loop draws burns in from round to round (arXiv 2407.17493)."""
+"""Above this, images burn more from round to round (arXiv 2407.17493)."""
 
 
 @dataclass(frozen=True)
 class PlannedView:
-    """One candidate to make.
+    """One candidate to draw.
 
     Attributes:
-        text: the whole prompt: the view's, between what is put before and after it.
+        text: the whole prompt: the view's, with the texts put before and after it.
     """
 
     index: int
@@ -39,7 +39,7 @@ class PlannedView:
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """All candidates of a round. `notes`: what was asked for more or less often, and why."""
+    """All candidates of a round. `notes` say what is requested more or less often, and why."""
 
     round: int
     views: tuple[PlannedView, ...]
@@ -47,29 +47,30 @@ class ViewPlan:
 
     @property
     def table(self) -> str:
-        """How often each tag is asked for, a line an axis."""
+        """How often each tag is requested, one line per axis."""
         return count_views([view.prompt.view for view in self.views])
 
 
 def plan_views(project: Project, number: int, *, count: int = 0, seed: int | None = None,
                axes: Mapping[str, Mapping[str, float]] | None = None, captions: Sequence[str] = (), before: str = "",
                after: str = "") -> ViewPlan:
-    """The candidates of a round; of round 0 the base's own pictures, which no trigger is named for.
+    """The candidates of a round. Round 0 is the base's own images, whose prompts have no trigger.
 
     Args:
-        count: 0: as many as the project says.
-        seed: None: the project's own, by which the command line makes the same prompts.
-        axes: axis → tag → weight; None: the vocabulary's.
-        captions: of the pictures that are there, to ask for what they lack; none: ask for all alike.
-        before, after: words around every prompt, such as a base's quality words; they are no tags of the picture.
+        count: 0 uses the project's number.
+        seed: None uses the project's own, with which the command line makes the same prompts.
+        axes: axis → tag → weight; None uses the vocabulary's.
+        captions: captions of the existing images, to request what they lack; if empty, all is requested evenly.
+        before, after: words around every prompt, such as a base's quality words; they are not tags of the image.
     """
     round_, config = project.round(number), project.config
     seed = config.seed if seed is None else seed
-    axes, notes = axes or project.vocabulary.axes, ()
+    notes: tuple[str, ...] = ()
+    axes = axes or project.vocabulary.axes
     if captions and number != REFERENCE:
         axes, notes = steer_axes(axes, captions, project.target(number))
     if number != REFERENCE and (styles := len(axes.get("style", ()))) < LEAST_STYLES:
-        notes = (f"{styles} named styles: ask for {LEAST_STYLES} to 6, or other style LoRAs will override the "
+        notes = (f"{styles} named styles: list {LEAST_STYLES} to 6, or other style LoRAs will override the "
                  "character.", *notes)
     count = count or (REFERENCE_COUNT if round_.number == REFERENCE else config.candidates[number - 1])
     prompts = view_prompts(count, project.roles, project.vocabulary, seed=seed + 1000 * number, axes=axes,
@@ -83,11 +84,11 @@ def plan_views(project: Project, number: int, *, count: int = 0, seed: int | Non
 
 @dataclass(frozen=True)
 class Source:
-    """What draws the candidates: the LoRA (None: the base alone), its strength, and the graph around it.
+    """What draws the candidates: the LoRA (None for the base alone), its strength, and the workflow around it.
 
     Attributes:
-        recipe: hash of the part of the graph that samples.
-        steps, cfg: of the sampler, where the graph says.
+        recipe: hash of the part of the workflow that samples.
+        steps, cfg: the sampler's, where the workflow states them.
     """
 
     lora: Path | None
@@ -98,7 +99,7 @@ class Source:
 
 
 def lineage_of(round_: Round, view: PlannedView, source: Source) -> Lineage:
-    """Under which name a candidate is kept, and what is written beside it. Its size is known when it is made."""
+    """The name of a candidate, and what is written beside it. Its size is known only once it is drawn."""
     digest = file_hash(source.lora) if source.lora else ""
     strength = source.strength if source.lora else 0.0
     key = key_of(view.text, view.seed, digest, strength, source.recipe, round_.project.config.base)
@@ -110,13 +111,13 @@ def lineage_of(round_: Round, view: PlannedView, source: Source) -> Lineage:
 
 
 def is_kept(round_: Round, lineage: Lineage) -> bool:
-    """Whether a candidate of that lineage was made already."""
+    """Whether a candidate with that lineage already exists."""
     path = round_.candidates_folder / f"{lineage.name}.png"
     return path.is_file() and path.with_suffix(".json").is_file()
 
 
 def keep_candidates(round_: Round, lineage: Lineage, images: Sequence[Image.Image]) -> list[Path]:
-    """Write what a sampler made of one view; the second picture of a batch is called `…-1`, and so on."""
+    """Save what a sampler drew for one view. The second image of a batch is named `…-1`, and so on."""
     paths = []
     for number, image in enumerate(images):
         name = f"{lineage.name}-{number}" if number else lineage.name
@@ -126,7 +127,8 @@ def keep_candidates(round_: Round, lineage: Lineage, images: Sequence[Image.Imag
 
 
 def remove_outdated(round_: Round, names: Sequence[str]) -> None:
-    """Remove pictures of the base that were made with other settings: all of them are measured against."""
+    """Remove images of the base that were made with other settings, because candidates are compared with all of
+    them."""
     for path in round_.list_candidates():
         if not path.stem.startswith(tuple(names)):
             path.unlink()

@@ -1,7 +1,7 @@
-"""The table a user writes of the views a round asks for, and how it is steered to what a dataset lacks.
+"""The table in which a user lists the views of a round, and how it is steered towards what a dataset lacks.
 
-A line an axis, tags between commas, each with its weight: `angle: from side 2, from behind 1.5`. `own` stands for what
-the original picture shows on that axis.
+One line per axis, with comma-separated tags and their weights: `angle: from side 2, from behind 1.5`. `own` stands for
+what the original image shows on that axis.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from ..captions.views import AXES, Vocabulary, normal
 from ..common.errors import UserError, unknown_name
 
 Axes = Mapping[str, Mapping[str, float]]
-"""Axis → tag → weight: how large a share of the views shows it."""
+"""Axis → tag → weight. A tag's share of the views is in proportion to its weight."""
 _ENTRY = re.compile(r"(?P<tag>.*?\S)(?:\s+(?P<weight>\d+(?:\.\d+)?))?")
 _AXIS_NAMES = {"view": "angle", "distance": "framing"}
 _COVERED = {"angle": "view", "framing": "framing", "expression": "expression", "outfit": "outfit",
             "background": "background"}
-"""Our axis → the coverage audit's."""
+"""Our axis → the axis of the coverage audit."""
 SPARE = 0.15
-"""Of its usual share, what a tag still gets that the dataset shows often enough: a picker needs a choice."""
+"""Part of its usual share that a tag keeps once the dataset shows it often enough, so that there is still a choice."""
 
 
 def parse_table(text: str, vocabulary: Vocabulary) -> Axes:
-    """The axes that the text names as it says, and the others as the vocabulary has them, in the order of AXES.
+    """The axes as the text gives them, the others from the vocabulary, in the order of AXES.
 
     A line `expression:` with nothing after the colon leaves that axis out. Raises UserError for anything else.
     """
@@ -39,18 +39,20 @@ def parse_table(text: str, vocabulary: Vocabulary) -> Axes:
         name, colon, entries = line.partition(":")
         axis = _AXIS_NAMES.get(normal(name), normal(name))
         if not colon:
-            raise UserError(f"line {line!r} of the views is not of the form: angle: from side 2, from behind")
+            raise UserError(f"line {line!r} of the views cannot be read; write it as in angle: from side 2, from "
+                            "behind")
         if axis not in AXES:
             raise unknown_name("axis", name.strip(), AXES)
         axes[axis] = dict(_entry(part) for part in split_tags(entries))
     axes = {axis: axes[axis] for axis in AXES if axes.get(axis)}
     if not axes:
-        raise UserError("the views name no tag at all; give at least one line such as: angle: from side, from behind")
+        raise UserError("the views contain no tags; give at least one line such as angle: from side, from behind")
     return axes
 
 
 def _entry(part: str) -> tuple[str, float]:
     found = _ENTRY.fullmatch(part)
+    assert found is not None, "split_tags gives no empty part"
     weight = float(found["weight"] or 1)
     if weight <= 0 or not math.isfinite(weight):
         raise UserError(f"{part!r} has the weight {found['weight']}; it must be above 0. Leave the tag out instead.")
@@ -58,19 +60,20 @@ def _entry(part: str) -> tuple[str, float]:
 
 
 def table_text(axes: Axes) -> str:
-    """Axes as `parse_table` reads them."""
+    """Axes as text that `parse_table` reads."""
     return "\n".join(f"{axis}: " + ", ".join(f"{tag} {weight:g}" for tag, weight in axes[axis].items())
                      for axis in AXES if axis in axes)
 
 
 def steer_axes(axes: Axes, captions: Sequence[str], target: int) -> tuple[Axes, tuple[str, ...]]:
-    """(the axes with each tag weighing what a dataset of `target` pictures still lacks of it, a line for each tag that
-    weighs much more or less now).
+    """(the axes, each tag weighted by how many a dataset of `target` images still lacks; a note for each tag whose
+    weight changes a lot).
 
-    A tag's share of the target is its weight's, or what the guides want of its kind if that is more (`coverage_words`).
+    A tag's share of the target is that of its weight, or what the guides want of its kind if that is more
+    (`coverage_words`).
 
     Args:
-        captions: of the pictures that are there.
+        captions: captions of the existing images.
     """
     result, notes = {}, []
     for axis, weights in axes.items():
@@ -80,9 +83,9 @@ def steer_axes(axes: Axes, captions: Sequence[str], target: int) -> tuple[Axes, 
             lacking = share * target - shown.get(tag, 0)
             needs[tag] = max(lacking, SPARE * share * target)
             if shown.get(tag, 0) > share * target:
-                notes.append(f"{tag}: {shown[tag]} are there already, asked for seldom")
+                notes.append(f"{tag}: {shown[tag]} already there, so it is requested rarely")
             elif not shown.get(tag, 0) and shown:
-                notes.append(f"{tag}: none is there yet, asked for more")
+                notes.append(f"{tag}: none yet, so it is requested more often")
         result[axis] = {tag: round(need, 3) for tag, need in needs.items()}
     return result, tuple(notes)
 
@@ -97,7 +100,7 @@ def _count_shown(captions: Sequence[str], weights: Mapping[str, float]) -> dict[
 
 
 def _shares(axis: str, weights: Mapping[str, float]) -> dict[str, float]:
-    """Of each tag the share its weight says, or more where the guides want more of its kind; they sum to 1."""
+    """Each tag's share by its weight, or more where the guides want more of its kind. The shares sum to 1."""
     total = sum(weights.values())
     shares = {tag: weight / total for tag, weight in weights.items()}
     if covered := _COVERED.get(axis):
@@ -111,7 +114,7 @@ def _shares(axis: str, weights: Mapping[str, float]) -> dict[str, float]:
 
 
 def count_views(views: Sequence[Mapping[str, str]]) -> str:
-    """How often each tag is asked for, a line an axis: `angle: from side 12, from behind 9`."""
+    """How often each tag is requested, one line per axis: `angle: from side 12, from behind 9`."""
     counts: dict[str, dict[str, float]] = {}
     for view in views:
         for axis, tag in view.items():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
 
 from ..bootstrap.events import StageFinished, StageStarted
 from ..common.events import Event, Interrupted, Progress, Warned
@@ -25,7 +26,7 @@ class ProgressBar:
         self._steps = self._first = 0
         self._loss: float | None = None
         self._started = 0.0
-        self._tell = {
+        self._tell: dict[type[Event], Callable[[Any], None]] = {
             StageStarted: self._stage_started, StageFinished: self._stage_finished, RunStarted: self._run_started,
             Caching: self._caching, StepDone: self._step, Validated: self._validated, Progress: self._progress,
             CheckpointSaved: self._saved, Previewed: self._previewed, Warned: self._warned, Finished: self._finished,

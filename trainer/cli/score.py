@@ -29,7 +29,7 @@ def handle_score(options: argparse.Namespace, console: Console) -> dict[str, Any
     from ..training.runs import read_run
 
     plan = Sweep.load(options.sweep)
-    facts = plan.axis("checkpoint").choices[0].facts
+    facts = plan.choices("checkpoint")[0].facts
     events = score_sweep(
         plan, eye=open_eye(facts["family"], options.likeness or None),
         training=load_folder(options.dataset) if options.dataset else None, trigger=facts["trigger"],

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from ..captions.tags import split_tags
 from ..common.errors import UserError
+from ..common.events import Events
 from .console import Console, load_backbone_quietly
 
 
@@ -125,14 +125,14 @@ class _Tagging:
         self.notes: list[str] = []
         self.labels: tuple[str, ...] = ()
 
-    def follow(self, events: Iterable[Any]) -> Any:
+    def follow(self, events: Events) -> Any:
         """Show events; returns the last. Ctrl-C stops after the current batch."""
-        last = self.console.follow(self._until_stopped(iter(events)))
+        last = self.console.follow(self._until_stopped(events))
         if self.console.asked_to_stop():
             raise KeyboardInterrupt  # before anything is written
         return last
 
-    def _until_stopped(self, events: Iterator[Any]) -> Iterator[Any]:
+    def _until_stopped(self, events: Events) -> Events:
         with closing(events):
             for event in events:
                 yield event

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: the value, what is valid, and the remedy, in one line."""
+"""Errors that the user can fix: the value, what is valid, and the remedy, in one line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake a user can mend. The command line prints it as one line and exits with 2."""
+    """A mistake that the user can fix. The command line prints it as one line and exits with 2."""
 
 
 def unknown_name(what: str, value: str, valid: Iterable[str]) -> UserError:

@@ -1,13 +1,18 @@
-"""What a training run tells while it runs. The loop yields these; progress bars, files, and nodes subscribe."""
+"""The events of long work. Loops yield them; progress bars, files, and nodes subscribe."""
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Event:
     """Base of all events."""
+
+
+Events = Generator[Event, None, None]
+"""What a task yields while it runs; closing it ends the task."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +22,7 @@ class Warned(Event):
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """So many of `total` are done: pictures generated, read, tagged or saved, as `what` says."""
+    """`done` of `total` are finished. `what` says of what, such as images generated, read, tagged or saved."""
 
     what: str
     done: int
@@ -26,6 +31,6 @@ class Progress(Event):
 
 @dataclass(frozen=True)
 class Interrupted(Event):
-    """Asked to stop. What was made is kept; the same command goes on from here."""
+    """The user asked to stop. Nothing is lost; the same command continues from here."""
 
     stage: str

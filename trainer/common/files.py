@@ -1,6 +1,6 @@
-"""Writing files so that no reader ever finds half of one, also after a crash, a kill, or a full disk.
+"""Writes files so that no reader ever finds half of one, even after a crash, a kill, or a full disk.
 
-A temporary file in the same folder, flushed to the disk, takes the final name by `os.replace` in one step.
+A temporary file in the same folder is flushed to the disk, then gets the final name in one step by `os.replace`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errn
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path to write to; it becomes `path` on success and is removed on failure.
 
-    The folder is made if it is not there. The temporary name starts with a dot and ends in `.tmp`, so no search for
-    `*.png` meets it, and writers that choose their format by suffix must be told it (`image.save(temp, format="PNG")`).
-    Raises UserError if the disk is full or the folder cannot be written to; anything else passes through.
+    The folder is created if it is missing. The temporary name starts with a dot and ends in `.tmp`, so no search for
+    `*.png` finds it, and writers that choose their format by suffix need it explicitly (`image.save(temp,
+    format="PNG")`). Raises UserError if the disk is full or the folder cannot be written to; anything else passes
+    through.
     """
     path = Path(path)
     start = path.name.encode()[:100].decode(errors="ignore")  # file systems count a name's bytes
@@ -54,13 +55,13 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write all of `data` under `path`, or leave what was there. Raises UserError as `atomic_path` does."""
+    """Write all of `data` to `path`, or leave the old file. Raises UserError as `atomic_path` does."""
     with atomic_path(path) as temp:
         temp.write_bytes(data)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write readable UTF-8 JSON; paths become texts, and numbers of numpy or torch plain numbers."""
+    """Write readable UTF-8 JSON. Paths become strings, and numpy or torch numbers become plain numbers."""
     atomic_write(path, (json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n").encode())
 
 
@@ -71,11 +72,11 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}.") from error
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}). Mend or delete it.") from error
+        raise UserError(f"{path} is not valid JSON ({error}). Repair or delete it.") from error
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:
-    """sha256 of a file's bytes, in hexadecimal; read again only if its size or time of change is another.
+    """sha256 of a file's bytes, in hexadecimal. It is read again only if its size or modification time has changed.
 
     Raises OSError if it cannot be read.
     """
@@ -106,7 +107,7 @@ def _disk_full(path: Path, error: BaseException) -> UserError | None:
         return None
     folder = next((parent for parent in path.parents if parent.exists()), Path(path.anchor or "."))
     free = shutil.disk_usage(folder).free / 2**20
-    return UserError(f"the disk is full: {path} was not written, {free:.1f} MB are free there. "
+    return UserError(f"the disk is full: {path} was not written; {free:.1f} MB are free there. "
                      "Free some space, or choose another folder.")
 
 

@@ -1,5 +1,5 @@
-"""Files that two people may change at the same time: each saving counts one up, and whoever saves on an older state is
-told so instead of overwriting what the other one saved.
+"""Files that two people may change at the same time. Each save raises the revision, and a save based on an older
+revision is refused instead of overwriting the other person's.
 """
 
 from __future__ import annotations
@@ -14,40 +14,40 @@ from .errors import UserError
 from .files import read_json, write_json
 
 _SAVING = threading.Lock()
-"""One at a time reads such a file and writes it back."""
+"""Held while such a file is read and written back."""
 _BROKEN = (KeyError, TypeError, ValueError, AttributeError)
 Record = TypeVar("Record", bound="Revisioned")
 
 
 class StaleRevision(Exception):
-    """Somebody else has saved since the one who saves has looked."""
+    """Somebody else saved the file after it was last read."""
 
 
 @dataclass(frozen=True)
 class Revisioned:
-    """The content of such a file. A subclass adds fields, and says how they stand in JSON.
+    """The content of such a file. A subclass adds fields and defines their JSON form.
 
     Attributes:
-        revision: how often it was saved.
-        UNREADABLE: what a file that holds something else is answered with; {path} and {error} are filled in.
+        revision: how often it has been saved.
+        UNREADABLE: the error message for a file with other content; {path} and {error} are filled in.
     """
 
-    UNREADABLE: ClassVar[str] = "{path} cannot be read ({error}); mend or delete it."
+    UNREADABLE: ClassVar[str] = "{path} cannot be read ({error}); repair or delete it."
 
     revision: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in the file."""
+        """The content as JSON values."""
         raise NotImplementedError
 
     @classmethod
     def from_dict(cls: type[Record], values: Mapping[str, Any]) -> Record:
-        """From what `to_dict` gave. Raises KeyError, TypeError, ValueError or AttributeError for anything else."""
+        """The inverse of `to_dict`. Raises KeyError, TypeError, ValueError or AttributeError for anything else."""
         raise NotImplementedError
 
     @classmethod
     def load(cls: type[Record], path: Path) -> Record:
-        """What was saved there; an empty record if there is no such file. Raises UserError if it cannot be read."""
+        """The record saved there, or an empty one if there is no such file. Raises UserError if it cannot be read."""
         if not path.is_file():
             return cls()
         values = read_json(path)
@@ -60,18 +60,19 @@ class Revisioned:
         write_json(path, self.to_dict())
 
     def next_revision(self: Record, **values: Any) -> Record:
-        """With these values instead, one revision on."""
+        """The next revision, with these values replaced."""
         return replace(self, revision=self.revision + 1, **values)
 
 
 def save_change(path: Path, kind: type[Record], change: Callable[[Record], Record],
                 revision: int | None = None) -> Record:
-    """Change what is saved in a file while nobody else does; returns what is saved now.
+    """Change the record in a file while nobody else can; returns the new record.
 
     Args:
-        kind: of record, to read the file with.
-        change: from what is saved to its next revision; what it raises passes through, and nothing is saved.
-        revision: the one that whoever saves has looked at; None: whichever is the latest.
+        kind: the kind of record in the file.
+        change: makes the next revision from the saved record. If it raises, nothing is saved and the error passes
+            through.
+        revision: the revision that the change is based on; None for whichever is the latest.
 
     Raises StaleRevision if `revision` is not the latest, UserError if the file cannot be read or written.
     """

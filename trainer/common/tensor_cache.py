@@ -1,6 +1,6 @@
-"""Latents and text embeddings, computed once: in RAM, or in safetensors files that outlive the run.
+"""Latents and text embeddings, computed once and stored in RAM, or in safetensors files that outlive the run.
 
-An entry is known by everything it was made from, so a stale one is never met, and a damaged one is made again.
+An entry is identified by everything it was made from, so a stale entry is never used. A damaged entry is made again.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ from torch import Tensor
 from .files import atomic_write
 
 CACHE_VERSION = 1
-"""Raised whenever what is cached comes to mean something else."""
+"""Raise this number whenever the meaning of cached tensors changes."""
 
 Tensors = dict[str, Tensor]
 
 
 class TensorCache:
-    """A store of named tensors by what they were made from.
+    """A store of named tensors, identified by what they were made from.
 
     Attributes:
         hits, misses: how often `get` found an entry, and how often it had to compute one.
     """
 
     def __init__(self, folder: Path | str | None = None) -> None:
-        """`folder`: where the entries are kept, one file each; None keeps them in RAM."""
+        """`folder`: where the entries are stored, one file each; None stores them in RAM."""
         self.folder = None if folder is None else Path(folder)
         self.hits = self.misses = 0
         self._memory: dict[str, Tensors] = {}
 
     def get(self, parts: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]]) -> Tensors:
-        """The tensors made from `parts`; `compute` is called only if they are not there. On the CPU, not to be changed.
+        """The tensors made from `parts`, on the CPU, not to be changed. `compute` is called only if they are not stored
+        yet.
 
         Args:
             parts: everything the result depends on, as JSON values: content hash, crop, bucket, caption, the model's
@@ -46,7 +47,7 @@ class TensorCache:
         """
         described = _describe(parts)
         key = hashlib.sha256(described.encode()).hexdigest()
-        found = self._memory.get(key) if self.folder is None else _read(self._path(key), described)
+        found = self._memory.get(key) if self.folder is None else _read(_path(self.folder, key), described)
         if found is not None:
             self.hits += 1
             return found
@@ -56,11 +57,12 @@ class TensorCache:
         if self.folder is None:
             self._memory[key] = tensors
         else:
-            atomic_write(self._path(key), save(tensors, {"parts": described, "digest": _digest(tensors)}))
+            atomic_write(_path(self.folder, key), save(tensors, {"parts": described, "digest": _digest(tensors)}))
         return tensors
 
-    def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.safetensors"
+
+def _path(folder: Path, key: str) -> Path:
+    return folder / f"{key}.safetensors"
 
 
 def _describe(parts: Mapping[str, Any]) -> str:
@@ -85,5 +87,5 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     hasher = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         hasher.update(f"{name}:{tensor.dtype}:{list(tensor.shape)};".encode())
-        hasher.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        hasher.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()

@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from ..captions.coverage import PURPOSES, Coverage, coverage
 from ..captions.views import VOCABULARIES
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Interrupted, Progress
+from ..common.events import Event, Events, Interrupted, Progress
 from ..common.tensor_cache import TensorCache
 from ..models.families import get_family
 from ..pictures.duplicates import Print, Search, best_of, find_duplicates, fingerprint_picture
@@ -163,7 +164,7 @@ class AuditFinished(Event):
 
 
 def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.PathLike[str] | None = None, *,
-          should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+          should_stop: Callable[[], bool] = lambda: False) -> Events:
     """Measure every image, look for copies, and report what is wrong and what is lacking.
 
     Args:
@@ -188,8 +189,8 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
             yield Interrupted("audit")
             return
     names = _names(samples)
-    for own, cast in zip(findings, cast_findings(figures), strict=True):
-        own.extend([cast] if cast else [])
+    for found, cast in zip(findings, cast_findings(figures), strict=True):
+        found.extend([cast] if cast else [])
     search = Search()
     groups = _groups(samples, figures, hashes, reader, search)
     for keep, *copies in groups:
@@ -247,7 +248,9 @@ def _as_tensor(figures: Figures) -> torch.Tensor:
 
 def _figures(values: torch.Tensor) -> Figures:
     pairs = zip(_FIELDS, values.tolist(), strict=True)
-    return Figures(**{name: None if name in _MAY_BE_NONE and value != value else value for name, value in pairs})
+    read: dict[str, Any] = {
+        name: None if name in _MAY_BE_NONE and value != value else value for name, value in pairs}
+    return Figures(**read)
 
 
 def _print_tensors(own: Print) -> dict[str, torch.Tensor]:
@@ -285,11 +288,13 @@ def _groups(samples: Sequence[Sample], figures: Sequence[Figures | None], hashes
             reader: _Reader, search: Search) -> tuple[tuple[int, ...], ...]:
     """Groups of copies, the one worth keeping first. Images with exactly the same content are searched only once."""
     same: dict[str, list[int]] = {}
-    for index, sample in enumerate(samples):
-        if hashes[index] is not None:
+    hashed: dict[int, NDArray[np.uint64]] = {}
+    for index, (sample, own) in enumerate(zip(samples, hashes, strict=True)):
+        if own is not None:
+            hashed[index] = own
             same.setdefault(sample.content_hash, []).append(index)
     firsts = [members[0] for members in same.values()]
-    near = find_duplicates(np.stack([hashes[index] for index in firsts]),
+    near = find_duplicates(np.stack([hashed[index] for index in firsts]),
                            lambda place: reader.thumb(samples[firsts[place]]), search) if firsts else []
     alone = set(range(len(firsts))) - {place for group in near for place in group}
     exact = list(same.values())
@@ -297,7 +302,9 @@ def _groups(samples: Sequence[Sample], figures: Sequence[Figures | None], hashes
 
     def worth(index: int) -> tuple[bool, float]:
         width, height = samples[index].size
-        return bool(samples[index].caption), width * height * (1 - 0.5 * min(1.0, figures[index].blocking))
+        own = figures[index]
+        blocking = 0.0 if own is None else min(1.0, own.blocking)
+        return bool(samples[index].caption), width * height * (1 - 0.5 * blocking)
 
     groups = []
     for members in (sorted(group) for group in found if len(group) > 1):

@@ -93,8 +93,8 @@ def trained_copy(image: Image.Image, resolution: int) -> Image.Image:
     scale = resolution / math.sqrt(image.width * image.height)
     if scale >= 1:
         return image
-    size = tuple(max(1, round(side * scale)) for side in image.size)
-    return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3)
 
 
 def _content(image: Image.Image) -> Box:
@@ -102,12 +102,14 @@ def _content(image: Image.Image) -> Box:
     small = image.resize(_within(image.size, _BORDERS_SIDE), Image.Resampling.BOX)
     box = content_box(np.asarray(small, dtype=np.float32))
     scale = (image.width / small.width, image.height / small.height) * 2
-    return tuple(round(place * factor) for place, factor in zip(box, scale, strict=True))
+    left, top, right, bottom = (round(place * factor) for place, factor in zip(box, scale, strict=True))
+    return left, top, right, bottom
 
 
 def _within(size: tuple[int, int], side: int) -> tuple[int, int]:
     scale = min(1.0, side / max(size))
-    return tuple(max(1, round(length * scale)) for length in size)
+    width, height = (max(1, round(length * scale)) for length in size)
+    return width, height
 
 
 def _lab(image: Image.Image) -> Map:
@@ -153,7 +155,7 @@ def edge_width(grey: Map) -> float | None:
 def blown(image: Image.Image) -> float:
     """Share of the image that is white or black in areas that do not touch its rim, as paper and night do."""
     values, share = np.asarray(image), 0.0
-    for clipped in ((values >= 252).all(2), (values <= 3).all(2)):
+    for clipped in (np.all(values >= 252, axis=2), np.all(values <= 3, axis=2)):
         parts = connected(clipped)
         inside = (parts.left > 0) & (parts.top > 0) & (parts.right < image.width) & (parts.bottom < image.height)
         share += parts.area[inside].sum() / clipped.size

@@ -158,7 +158,8 @@ def _draw_picture(sheet: Image.Image, draw: ImageDraw.ImageDraw, picture: Pictur
     colour = COLOURS[picture.severity]
     draw.rectangle((x, y, x + cell - 1, y + cell - 1), outline=colour, width=frame)
     codes = ", ".join(dict.fromkeys(finding.code for finding in picture.findings))
-    for line, (text, fill) in enumerate(((Path(picture.name).name, "black"), (codes, colour))):
+    lines: tuple[tuple[str, str | tuple[int, int, int]], ...] = ((Path(picture.name).name, "black"), (codes, colour))
+    for line, (text, fill) in enumerate(lines):
         draw.text((x, y + cell + 2 + 13 * line), _cut_text(text, cell, font), fill, font)
 
 

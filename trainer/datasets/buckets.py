@@ -108,13 +108,14 @@ class BatchPlan:
             raise UserError(f"batch_size is {batch_size}; it must be 1 or more.")
         self._repeats = list(repeats)
         self._members: dict[Size, list[int]] = {}
-        for index, bucket in enumerate(buckets_per_sample):
+        for index, (width, height) in enumerate(buckets_per_sample):
             if self._repeats[index] > 0:
-                self._members.setdefault(tuple(bucket), []).append(index)
+                self._members.setdefault((width, height), []).append(index)
         if not self._members:
             raise UserError("there is nothing to train on: there are no images, or all have 0 repeats. Add images.")
         self._batch_size, self._seed = batch_size, seed
-        self._epoch, self._batches = -1, []
+        self._epoch = -1
+        self._batches: list[list[int]] = []
         self.batches_per_epoch: int = sum(
             math.ceil(sum(self._repeats[i] for i in members) / batch_size) for members in self._members.values())
 

@@ -208,7 +208,7 @@ class _Scan:
                 return True
             reason = "it is a folder" if entry.is_dir() else "it is not a file, or a broken link"
         except OSError as error:  # links in a circle
-            reason = error.strerror
+            reason = error.strerror or str(error)
         self.notes.append(f"skipped {self._name(folder / entry.name)}: {reason}. Remove or rename it.")
         return False
 
@@ -367,7 +367,7 @@ def split_validation(dataset: Dataset, fraction: float, seed: int) -> tuple[Data
     """(training, validation): about `fraction` of the samples are held back, the same ones for the same seed.
 
     All samples of one parent are on the same side. If no parent can be held back without taking half of the samples,
-    all are trained on, and a note says so.
+    all are trained on, and a note says so. Raises UserError for a fraction outside 0 to 1.
     """
     if not 0 <= fraction < 1:
         raise UserError(f"validation_fraction is {fraction}; it must be from 0 to below 1.")

@@ -7,12 +7,11 @@ and never touches images from elsewhere.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..common.events import Event, Progress, Warned
+from ..common.events import Event, Events, Progress, Warned
 from ..common.files import read_json, write_json
 from ..pictures.images import IMAGE_SUFFIXES
 from .dataset import CROPS_FILE, Dataset, Sample, save_samples
@@ -36,7 +35,7 @@ class DatasetSaved(Event):
     removed: int
 
 
-def save_dataset(dataset: Dataset, folder: Path, concept: str) -> Iterator[Event]:
+def save_dataset(dataset: Dataset, folder: Path, concept: str) -> Events:
     """Write a dataset into `folder`, yielding Progress for each image and, last, DatasetSaved. Closing cancels.
 
     The sources are only read. An image that cannot be read is left out, and a Warned names it.

@@ -105,7 +105,7 @@ def has_alpha(path: Path) -> bool:
         with Image.open(path) as image:
             if not image.has_transparency_data:
                 return False
-        return alpha_of(path).getextrema()[0] < 255
+        return bool(np.asarray(alpha_of(path)).min() < 255)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return False
 

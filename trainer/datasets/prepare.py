@@ -7,16 +7,17 @@ why it was left out. A folder that was prepared from the same images with the sa
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageColor, ImageOps
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.events import Event, Interrupted, Progress
+from ..common.events import Events, Interrupted, Progress
 from ..models.families import get_family
 from ..pictures.crops import Box
 from ..pictures.images import open_image
@@ -51,7 +52,7 @@ _FRONTS = 24
 
 
 def prepare(dataset: Dataset, config: PrepareConfig, folder: str | Path, *,
-            should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+            should_stop: Callable[[], bool] = lambda: False) -> Events:
     """Prepare a dataset into `folder`, yielding Progress for each image and, last, PrepareFinished.
 
     The sources are only read. To cancel, close the iterator or raise where it is consumed; with `should_stop` the last
@@ -163,7 +164,8 @@ def _prepare_one(sample: Sample, name: str, tools: _Tools, folder: Path) -> tupl
         work.done.append("colours matched")
     _crop(work, subject, tools.config)
     _resize(work, tools.config)
-    items = [(work.image, work.caption, {"name": name, "parent": sample.parent, "box": list(work.box)})]
+    items: list[tuple[Image.Image, str, dict[str, Any]]] = [
+        (work.image, work.caption, {"name": name, "parent": sample.parent, "box": list(work.box)})]
     masks = [work.mask]
     if tools.flip:
         meta = {**items[0][2], "name": f"{name}{FLIPPED}", "flip": True}

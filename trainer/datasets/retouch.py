@@ -75,7 +75,7 @@ def cover_size(image: Image.Image, size: Size) -> Image.Image:
     scale = max(size[0] / image.width, size[1] / image.height)
     wide, high = size[0] / scale, size[1] / scale
     left, top = (image.width - wide) / 2, (image.height - high) / 2
-    box = tuple(round(side) for side in (left, top, left + wide, top + high))
+    box = (round(left), round(top), round(left + wide), round(top + high))
     return resize_image(image.crop(box), size)
 
 

@@ -1,6 +1,6 @@
 """A LoRA as factors that can be trained and applied: read from any file, written atomically in a key style.
 
-safetensors only. What else a file of ours says of itself is in `training/metadata.py`.
+safetensors only. The other metadata of our own files is in `training/metadata.py`.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ class Factors:
         return len(self.down)
 
     def rescaled(self, alpha: float) -> Factors:
-        """The same change of the weights under another alpha."""
+        """The same change of the weights with another alpha."""
         if alpha == self.alpha:
             return self
         return Factors(self.down, self.up.float() * (self.alpha / alpha), alpha)
 
     def padded(self, rank: int) -> Factors:
-        """The same change of the weights under a larger rank: zeros are added, and alpha grows with the rank."""
+        """The same change of the weights with a larger rank: zeros are added, and alpha grows with the rank."""
         down = self.down.new_zeros(rank, *self.down.shape[1:])
         up = self.up.new_zeros(len(self.up), rank, *self.up.shape[2:])
         down[:self.rank], up[:, :self.rank] = self.down, self.up
@@ -59,10 +59,10 @@ class LoraWeights:
     """A LoRA.
 
     Attributes:
-        modules: by dotted name: `unet.`, `text_encoder.` or `text_encoder_2.` and diffusers' module path, or
-            `diffusion_model.` and the path in the model's original layout.
-        metadata: the file's own description, texts only.
-        ignored: keys of the file that are no part of a LoRA and were not read.
+        modules: by dotted name: `unet.`, `text_encoder.` or `text_encoder_2.` with diffusers' module path, or
+            `diffusion_model.` with the path in the model's original layout.
+        metadata: the file's own description, strings only.
+        ignored: keys of the file that do not belong to a LoRA and were not read.
     """
 
     modules: Mapping[str, Factors]
@@ -78,8 +78,8 @@ def save_lora(
 ) -> None:
     """Write a LoRA atomically. Alphas are float32 whatever `dtype` is.
 
-    float32 reloads to the training-time output; float16 halves the file.
-    Raises UserError if a weight is not a number (or too large for `dtype`), or for an unknown key style.
+    float32 reproduces the output of the training exactly; float16 halves the file size. Raises UserError if a weight is
+    not a number (or too large for `dtype`), or for an unknown key style.
     """
     if key_style not in KEY_STYLES:
         raise unknown_name("key style", key_style, KEY_STYLES)
@@ -102,16 +102,16 @@ def save_lora(
 
 
 def _parts(lora: LoraWeights) -> set[str]:
-    """The networks that the LoRA's model surely has."""
+    """The networks that the LoRA's model certainly has."""
     sdxl = lora.metadata.get("ss_base_model_version", "").startswith("sdxl")
     return {key_layer(key).part for key in lora.modules} | ({CLIP_G} if sdxl else set())
 
 
 def _with_safe_alphas(modules: Mapping[str, Factors]) -> dict[str, Factors]:
-    """The factors to write where alpha is written too: nearly always the modules' own.
+    """The factors to write together with alpha: nearly always the modules' own.
 
-    From kohya's keys, diffusers (0.42 at least) gives every attention projection and text encoder module the
-    commonest alpha of its part. Where that would be another than its own, the difference goes into up instead.
+    From kohya's keys, diffusers (0.42 at least) gives every attention projection and text encoder module the most
+    common alpha of its part. Where that is not the module's own, the difference is multiplied into up instead.
     """
     written = dict(modules)
     for part in {key.partition(".")[0] for key in modules}:
@@ -124,10 +124,10 @@ def _with_safe_alphas(modules: Mapping[str, Factors]) -> dict[str, Factors]:
 
 
 def _with_scale_one(modules: Mapping[str, Factors]) -> dict[str, Factors]:
-    """The factors to write where alpha is not: scale 1, and one rank in each part.
+    """The factors to write without alpha: scale 1, and the same rank throughout each part.
 
-    Without alphas, older diffusers (0.30 for one) take the commonest rank as every module's alpha, so smaller ones are
-    filled up with zeros.
+    Without alphas, older diffusers (0.30 for one) take the most common rank as every module's alpha, so smaller ranks
+    are padded with zeros.
     """
     ranks: dict[str, int] = {}
     for key, factors in modules.items():
@@ -138,7 +138,7 @@ def _with_scale_one(modules: Mapping[str, Factors]) -> dict[str, Factors]:
 
 
 def hashes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Hash of the tensor bytes, which other tools and sites know a LoRA by whatever its metadata says."""
+    """Hash of the tensor bytes, by which other tools and sites identify a LoRA, whatever its metadata says."""
     data = memoryview(save(dict(tensors)))
     digest = hashlib.sha256(data[8 + int.from_bytes(data[:8], "little"):]).hexdigest()
     return {"modelspec.hash_sha256": f"0x{digest}", "sshs_model_hash": digest}
@@ -147,17 +147,17 @@ def hashes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 def load_lora(path: str | os.PathLike[str], module_names: Iterable[str] | None = None) -> LoraWeights:
     """Read a LoRA file of any spelling and kind in `names.py`, as factors in float32.
 
-    A plain LoRA's factors are the file's own, and a full difference is put beside the identity, both to the bit. Other
-    kinds (LoHa, LoKr, a Tucker core) become factors as `LoraFile.delta` says: exact but for rounding, and as large as
-    the whole matrix where they change all of it.
+    A plain LoRA's factors are the file's own, and a full difference is paired with an identity matrix; both are exact
+    to the bit. Other kinds (LoHa, LoKr, a Tucker core) become factors as described in `LoraFile.delta`: exact except
+    for rounding, and as large as the whole matrix where they change all of it.
 
     Args:
         module_names: dotted names (`unet.…`) of the model at hand. kohya's names lose the difference between `.` and
-            `_`; with these it is looked up, otherwise told from the field's known names.
+            `_`. With these names it is looked up, otherwise it is inferred from known names.
 
-    A module without alpha has alpha = rank. Raises UserError if the file is not a readable safetensors file, holds no
-    LoRA, holds a DoRA (its magnitude needs the model), has a layer twice, or holds weights that are not numbers or do
-    not fit each other.
+    A module without alpha has alpha = rank. Raises UserError if the file is not a readable safetensors file, contains
+    no LoRA, contains a DoRA (its magnitude needs the model), has a layer twice, or has weights that are not numbers or
+    do not fit each other.
     """
     file = read_header(Path(path), module_names or ())
     try:
@@ -173,8 +173,8 @@ def _modules(file: LoraFile) -> dict[str, Factors]:
     modules: dict[str, Factors] = {}
     for entry in file.entries:
         if entry.name.key in modules:
-            raise UserError(f"{file.path} has layer {entry.name.key} twice, once as {entry.module}. Take one of them "
-                            "out, or get the file again.")
+            raise UserError(f"{file.path} has layer {entry.name.key} twice, once as {entry.module}. Remove one of "
+                            "them, or download the file again.")
         modules[entry.name.key] = _own_factors(file, entry) or delta_factors(file.delta(entry), torch.float32)
     return modules
 
@@ -188,7 +188,8 @@ def _own_factors(file: LoraFile, entry: Entry) -> Factors | None:
 
 
 def delta_factors(delta: LayerDelta, dtype: torch.dtype) -> Factors:
-    """In a file's shapes, alpha = rank; up and down of each direction are made equally large, so both round alike."""
+    """The factors in a file's shapes, with alpha = rank. In each direction up and down get equal norms, so both round
+    alike."""
     ups, downs = delta.up.norm(dim=0), delta.down.norm(dim=1)
     ratio = (downs / ups).sqrt().where((ups > 0) & (downs > 0), torch.ones((), dtype=ups.dtype))
     up, down = (delta.up * ratio).to(dtype), (delta.down / ratio[:, None]).to(dtype)

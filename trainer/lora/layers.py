@@ -1,7 +1,7 @@
-"""A LoRA file, layer by layer: any usual kind of adapter as two factors, never a whole file in memory.
+"""Reads a LoRA file layer by layer: any usual kind of adapter becomes two factors, and never is a whole file in memory.
 
 Kinds: LoRA (arXiv:2106.09685) with LoCon's middle (Tucker), LoHa (FedPara, arXiv:2108.06098), LoKr (arXiv:2212.10650),
-and full differences, as kohya sd-scripts, LyCORIS and peft write them. What their keys are called is in `names.py`.
+and full differences, as kohya sd-scripts, LyCORIS and peft write them. Their key names are in `names.py`.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from .names import (
 from .tensors import TensorFile
 
 KERNEL_3 = (".conv1", ".conv2", ".downsamplers.0.conv", ".upsamplers.0.conv", "conv_in", "conv_out")
-"""How diffusers' 3 x 3 convolutions end: LoHa and LoKr files do not tell."""
+"""Endings of diffusers' 3 x 3 convolutions, because LoHa and LoKr files do not give the kernel size."""
 _TINY = 1e-14
-"""Directions with a smaller share of a matrix' squared norm than this are rounding."""
+"""Directions with a smaller share of a matrix's squared norm than this are rounding errors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,8 +51,9 @@ class LayerDelta:
         up: [out, rank].
         down: [rank, in], for a convolution [rank, in * kh * kw].
         kernel: (kh, kw), or () for a linear layer.
-        orthogonal: up's columns are orthogonal, and down's rows orthonormal: a singular value decomposition.
-        exact: whether it was kept in a small number of factors, as the file has it; else it is of full rank.
+        orthogonal: whether up's columns are orthogonal and down's rows orthonormal, as in a singular value
+            decomposition.
+        exact: whether it stayed in a small number of factors, as in the file; otherwise it has full rank.
     """
 
     up: Tensor
@@ -70,11 +71,11 @@ class LayerDelta:
         return len(self.up), self.down.shape[1]
 
     def rows(self, start: int, stop: int) -> LayerDelta:
-        """The same for some of the layer's outputs."""
+        """The part that belongs to some of the layer's outputs."""
         return LayerDelta(self.up[start:stop], self.down, self.kernel, exact=self.exact)
 
     def dense(self) -> Tensor:
-        """[out, in * kh * kw]."""
+        """The product, [out, in * kh * kw]."""
         return self.up @ self.down
 
 
@@ -85,17 +86,17 @@ Shapes = Mapping[str, Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Kind:
+class AdapterKind:
     """A kind of adapter. Its tensors' roles are those of `names.ENDINGS`.
 
     Attributes:
-        needed: sets of roles; one must be there.
+        needed: sets of roles, one of which must be complete.
         shape: shapes by role → (out, in * kh * kw). Raises ValueError or IndexError if they do not fit.
-        rank: shapes by role → what alpha is divided by; None: alpha has no meaning.
+        rank: shapes by role → what alpha is divided by; None if alpha has no meaning.
         delta: tensors by role → up and down without alpha.
-        scaled: roles; the first that is there, multiplied, multiplies the change.
-        factors: tensors by role → (down, up) in the shapes of a LoRA file, to the bit what the tensors say, without
-            alpha; None where only `delta` has factors.
+        scaled: roles. Scaling the first one present scales the change.
+        factors: tensors by role → (down, up) in the shapes of a LoRA file, exact to the bit, without alpha; None where
+            only `delta` gives factors.
     """
 
     needed: tuple[frozenset[str], ...]
@@ -150,7 +151,7 @@ def _side(shapes: Shapes, a: str, b: str, core: str) -> tuple[int, int]:
 
 
 def _factored(roles: Roles, a: str, b: str, core: str) -> tuple[Tensor, Tensor, tuple[int, ...]]:
-    """(left [out, r], right [r, in * kh * kw], kernel); with a core the factors are given the other way round."""
+    """(left [out, r], right [r, in * kh * kw], kernel); with a core, the factors are stored the other way round."""
     if core not in roles:
         return roles[a], roles[b].flatten(1), _kernel(roles[b])
     right = torch.einsum("pqhw,qi->pihw", roles[core], roles[b])
@@ -182,12 +183,13 @@ def _lokr_shape(shapes: Shapes) -> tuple[int, int]:
 
 
 def _lokr_rank(shapes: Shapes) -> int | None:
-    # with both sides whole LyCORIS does not scale
+    # if both sides are whole matrices, LyCORIS does not scale
     return next((shapes[role][0] for role in ("w2_b", "w1_b") if role in shapes), None)
 
 
 def _lokr_delta(roles: Roles) -> LayerDelta:
-    sides, kernel = [], ()
+    sides: list[LayerDelta] = []
+    kernel: tuple[int, ...] = ()
     for number in (1, 2):
         if f"w{number}" in roles:
             whole, kernel = roles[f"w{number}"], _kernel(roles[f"w{number}"])
@@ -207,7 +209,7 @@ def _full_shape(shapes: Shapes) -> tuple[int, int]:
 
 
 def _full_factors(roles: Roles) -> tuple[Tensor, Tensor]:
-    """The matrix beside the identity of its smaller side."""
+    """The matrix, paired with an identity matrix on its smaller side."""
     diff = roles["diff"]
     outputs, inputs = len(diff), diff[0].numel()
     ones = diff.new_ones
@@ -218,22 +220,23 @@ def _full_factors(roles: Roles) -> tuple[Tensor, Tensor]:
 
 
 KINDS = {
-    LORA: Kind((frozenset({"up", "down"}),), _lora_shape,
+    LORA: AdapterKind((frozenset({"up", "down"}),), _lora_shape,
                lambda shapes: shapes["down"][0] if "mid" not in shapes else shapes["mid"][0], _lora_delta, ("up",),
                _lora_factors),
-    LOHA: Kind((frozenset({"w1_a", "w1_b", "w2_a", "w2_b"}),), _loha_shape, lambda shapes: shapes["w1_b"][0],
+    LOHA: AdapterKind((frozenset({"w1_a", "w1_b", "w2_a", "w2_b"}),), _loha_shape, lambda shapes: shapes["w1_b"][0],
                _loha_delta, ("w1_a",)),
-    LOKR: Kind(tuple(map(frozenset, ({"w1", "w2"}, {"w1", "w2_a", "w2_b"}, {"w1_a", "w1_b", "w2"},
+    LOKR: AdapterKind(tuple(map(frozenset, ({"w1", "w2"}, {"w1", "w2_a", "w2_b"}, {"w1_a", "w1_b", "w2"},
                                      {"w1_a", "w1_b", "w2_a", "w2_b"}))), _lokr_shape, _lokr_rank, _lokr_delta,
                ("w1", "w1_a")),
-    FULL: Kind((frozenset({"diff"}),), _full_shape, lambda shapes: None,
+    FULL: AdapterKind((frozenset({"diff"}),), _full_shape, lambda shapes: None,
                lambda roles: decomposed(roles["diff"].flatten(1), _kernel(roles["diff"])), ("diff",), _full_factors),
 }
-"""A new kind is a row here, and rows for its tensors in `names.ENDINGS`."""
+"""To add a kind, add a row here, and rows for its tensors to `names.ENDINGS`."""
 
 
 def decomposed(matrix: Tensor, kernel: tuple[int, ...] = ()) -> LayerDelta:
-    """A whole matrix as its singular value decomposition, by the eigenvectors of its smaller side's products."""
+    """The singular value decomposition of a whole matrix [out, in], from the eigenvectors of
+    its smaller side's Gram matrix."""
     wide = matrix.shape[0] <= matrix.shape[1]
     values, vectors = torch.linalg.eigh(matrix @ matrix.T if wide else matrix.T @ matrix)
     values, vectors = values.flip(0), vectors.flip(1)
@@ -245,7 +248,7 @@ def decomposed(matrix: Tensor, kernel: tuple[int, ...] = ()) -> LayerDelta:
 
 
 def thin(delta: LayerDelta) -> LayerDelta:
-    """The same delta as a singular value decomposition, by QR of both factors and that of the small core."""
+    """The same delta as a singular value decomposition, by QR of both factors and a decomposition of the small core."""
     left, core_left = torch.linalg.qr(delta.up)
     right, core_right = torch.linalg.qr(delta.down.T)
     u, sizes, v = torch.linalg.svd(core_left @ core_right.T)
@@ -266,10 +269,11 @@ ALPHA_TABLE = "lora_adapter_metadata"
 
 
 def read_alpha_table(metadata: Mapping[str, str]) -> Callable[[str, int], float | None]:
-    """(layer's key, rank) → alpha as diffusers keeps it: by part, with exceptions by the end of a module's path.
+    """(layer's key, rank) → alpha as diffusers stores it: by part, with exceptions by the end of a module's path.
 
-    None where the metadata do not tell; what is not a table or not a number counts as not there. Rank-stabilised LoRA
-    (arXiv:2312.03732), which is scaled by alpha / sqrt(rank), comes as the alpha that divided by the rank is the same.
+    None where the metadata does not say; values that are not tables or numbers are ignored. Rank-stabilised LoRA
+    (arXiv:2312.03732) is scaled by alpha / sqrt(rank); it is converted to the alpha that has the same effect when
+    divided by the rank.
     """
     settings = _json_table(metadata.get(ALPHA_TABLE, ""))
 
@@ -277,7 +281,7 @@ def read_alpha_table(metadata: Mapping[str, str]) -> Callable[[str, int], float 
         part, _, path = key.partition(".")
         found = next((value for name, value in _table(settings.get(f"{part}.alpha_pattern")).items()
                       if f".{path}".endswith(f".{name.lstrip('^')}")), settings.get(f"{part}.lora_alpha"))
-        if type(found) not in (int, float) or not math.isfinite(found):
+        if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
             return None
         return found * math.sqrt(rank) if settings.get(f"{part}.use_rslora") is True else found
 
@@ -300,15 +304,15 @@ def _table(value: Any) -> Mapping[str, Any]:
 
 @dataclass(frozen=True)
 class Entry:
-    """One layer of one file, known by the file's header.
+    """One layer of one file, as described in the file's header.
 
     Attributes:
-        module: as the file names it.
-        keys: the file's key by role.
+        module: the layer's name in the file.
+        keys: role → the file's key.
         shape: (out, in * kh * kw).
-        rank: what alpha is divided by; None if it is not.
-        alpha: its key, "" if the file has none.
-        magnitude: whether DoRA's is there.
+        rank: what alpha is divided by; None if it is not divided.
+        alpha: the key of alpha; "" if the file has none.
+        magnitude: whether it has a DoRA magnitude.
     """
 
     name: LayerName
@@ -328,8 +332,9 @@ class LoraFile:
     Attributes:
         tensors: the open file.
         entries: its layers.
-        ignored: keys that no entry reads: biases and norms (`vectors`), networks that are not known, no LoRA's at all.
-        vectors: of these the differences of biases and norms, which the host adds.
+        ignored: keys that no entry reads: biases and norms (`vectors`), unknown networks, and keys that belong to no
+            LoRA.
+        vectors: those of `ignored` that are differences of biases and norms, which the host does apply.
     """
 
     tensors: TensorFile
@@ -347,13 +352,13 @@ class LoraFile:
 
     @property
     def kinds(self) -> dict[str, int]:
-        """How many layers are of each kind."""
+        """The number of layers of each kind."""
         found = [entry.kind for entry in self.entries]
         return {kind: found.count(kind) for kind in KINDS if kind in found}
 
     @property
     def dora(self) -> int:
-        """How many layers have a magnitude beside their change of direction."""
+        """The number of layers with a magnitude besides their change of direction."""
         return sum(entry.magnitude for entry in self.entries)
 
     @property
@@ -362,10 +367,10 @@ class LoraFile:
 
     @property
     def ignored_note(self) -> str:
-        """What was not read, in words; "" if all was."""
+        """A note on what was not read; "" if everything was."""
         if not self.ignored:
             return ""
-        beside = f" ({len(self.vectors)} of biases and norms)" if self.vectors else ""
+        beside = f" ({len(self.vectors)} for biases and norms)" if self.vectors else ""
         return f"{len(self.ignored)} tensors of {self.path.name}{beside} were not read, such as {self.ignored[0]}."
 
     @cached_property
@@ -377,7 +382,7 @@ class LoraFile:
         return read_alpha_table(self.metadata)
 
     def alpha(self, entry: Entry) -> float | None:
-        """What multiplies a layer's change, divided by its rank; None where it has no meaning."""
+        """A layer's alpha: its change is multiplied by alpha / rank. None where alpha has no meaning."""
         if entry.rank is None:
             return None
         if entry.alpha:
@@ -385,17 +390,17 @@ class LoraFile:
         return float(self._table(entry.name.key, entry.rank) or entry.rank)
 
     def read(self, entry: Entry, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-        """A layer's tensors by role, alpha left out. Raises UserError if they or alpha are not numbers."""
+        """A layer's tensors by role, without alpha. Raises UserError if they or alpha are not numbers."""
         roles = {role: self.tensors.read(key).to(dtype) for role, key in entry.keys.items()}
-        # the sum of what is not a number is none either, and is had in a third of the time
+        # a sum that includes NaN or infinity is not finite either, and takes a third of the time
         sums = (float(tensor.sum(dtype=torch.float64)) for tensor in roles.values())
         if not all(map(math.isfinite, (self.alpha(entry) or 0.0, *sums))):
-            raise UserError(f"{self.path} is damaged: module {entry.module} holds weights that are not numbers (NaN "
-                            "or infinity), as a diverged training leaves them. Use an earlier checkpoint.")
+            raise UserError(f"{self.path} is damaged: module {entry.module} has weights that are not numbers (NaN or "
+                            "infinity), as after a diverged training. Use an earlier checkpoint.")
         return roles
 
     def facts(self) -> dict[str, Any]:
-        """What `info` shows of the whole file, for JSON; `not_read` lists keys. Raises UserError as `read` does."""
+        """What `info` shows about the whole file, for JSON; `not_read` lists keys. Raises UserError as `read` does."""
         sizes = [tensor.numel() for entry in self.entries for tensor in self.read(entry, torch.float32).values()]
         alphas = [self.alpha(entry) for entry in self.entries]
         return {
@@ -409,9 +414,10 @@ class LoraFile:
     def delta(self, entry: Entry, dtype: torch.dtype = torch.float64) -> LayerDelta:
         """What the file adds to a layer at strength 1. A DoRA's magnitude is left out.
 
-        LoRA stays in its two factors, and a Tucker core is multiplied into the second. LoHa is exact in the products of
-        its factors' columns where these are fewer than the layer's sides, LoKr in the singular vectors of both its
-        sides. All else, and full differences, is a singular value decomposition of the whole matrix (`exact` False).
+        A LoRA keeps its two factors, with a Tucker core multiplied into the second. LoHa is exact as the products of
+        its factors' columns if these are fewer than the layer's sides, LoKr as the singular vectors of both its sides.
+        Everything else, including full differences, becomes a singular value decomposition of the whole matrix (`exact`
+        is False).
 
         Raises UserError if the weights are not numbers.
         """
@@ -427,18 +433,19 @@ class LoraFile:
 
 
 def read_header(path: Path, module_names: Iterable[str] = ()) -> LoraFile:
-    """A LoRA file by its header alone, whatever its size.
+    """Open a LoRA file by its header alone, whatever its size.
 
     Args:
         module_names: dotted names (`unet.…`) of the model at hand; see `names.layer_name`.
 
-    Raises UserError if it is no safetensors file, holds no LoRA, or one that cannot be told without the model (OFT), if
-    shapes do not fit each other, or a layer is there twice.
+    Raises UserError if it is not a safetensors file, contains no LoRA or one that needs the model (OFT), if shapes do
+    not fit each other, or if a layer occurs twice.
     """
     path = Path(path)
     tensors, known = TensorFile(path), known_names(module_names)
     found: dict[str, dict[str, dict[str, str]]] = {}
-    ignored, vectors = [], []
+    ignored: list[str] = []
+    vectors: list[str] = []
     for key in sorted(tensors.shapes):
         module, kind, role = _key_parts(path, key, tensors.shapes[key])
         if module is None or layer_name(module, known) is None:
@@ -447,24 +454,25 @@ def read_header(path: Path, module_names: Iterable[str] = ()) -> LoraFile:
             (vectors if role == VECTOR else ignored).append(key)
         else:
             found.setdefault(module, {}).setdefault(kind, {})[role] = key
-    # OneTrainer and others put an alpha or a magnitude beside nothing where a layer was left out
+    # OneTrainer and others write a lone alpha or magnitude for a layer that was left out
     entries = [_entry(tensors, module, kinds, known) for module, kinds in found.items() if kinds.keys() - {ANY}]
     if not entries:
-        raise UserError(f"{path} holds no LoRA: none of its {len(tensors.shapes)} tensors is named like one. "
+        raise UserError(f"{path} contains no LoRA: none of its {len(tensors.shapes)} tensors is named like one. "
                         "Choose a LoRA file, not a checkpoint, VAE or embedding.")
     alone = [kinds[ANY][MAGNITUDE] for kinds in found.values() if MAGNITUDE in kinds.get(ANY, {}) and len(kinds) == 1]
     return LoraFile(tensors, tuple(entries), tuple(sorted((*ignored, *vectors, *alone))), tuple(vectors))
 
 
 def _key_parts(path: Path, key: str, shape: Sequence[int]) -> tuple[str | None, str, str]:
-    """(module, kind, role) of a key of a file; module None for keys of no adapter. A norm's difference is a vector."""
+    """(module, kind, role) of a key in a file; module is None for keys that belong to no adapter. A norm's difference
+    is a vector."""
     found = split_key(key)
     if found is None:
         return None, "", ""
     module, ending = found
     if ending.kind in NEED_THE_MODEL:
-        raise UserError(f"{path} is {ending.kind} (key {key}), which only the model's own weights can turn into a "
-                        f"change: LoRA files that can be read here are {', '.join(KINDS)}.")
+        raise UserError(f"{path} is {ending.kind} (key {key}), which cannot be read without the model's own weights. "
+                        f"Kinds that can be read here: {', '.join(KINDS)}.")
     if ending.kind == FULL and len(shape) == 1:
         return module, BESIDE, VECTOR
     return module, ending.kind, ending.role
@@ -491,5 +499,5 @@ def _entry(tensors: TensorFile, module: str, kinds: Mapping[str, Mapping[str, st
                         f"{' and '.join(str(list(shape)) for shape in shapes.values())}, which do not fit each other. "
                         "Download it again.") from error
     name = layer_name(module, known)
-    assert name is not None  # read_header has asked
+    assert name is not None  # checked in read_header
     return Entry(name, module, kind, keys, shape, rank, own.get(ALPHA, ""), MAGNITUDE in own)

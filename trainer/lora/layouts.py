@@ -1,8 +1,8 @@
-"""One name for a layer in every layout of its network, and the block and the role that it has there.
+"""One name for a layer in every layout of its network, with its block and the block's role.
 
-Names meet as diffusers has them: LDM's and sgm's UNet blocks, and the original blocks of Flux, SD3, Lumina 2 and
-Z-Image, where one layer makes query, key and value (and more) that diffusers keeps apart. Roles of blocks: B-LoRA,
-arXiv:2403.14572, for SDXL; nobody has published any for other families.
+diffusers' names are the common ones. They are derived from LDM's and sgm's UNet blocks, and from the original blocks of
+Flux, SD3, Lumina 2 and Z-Image, where one layer makes query, key and value (and more) that diffusers keeps apart. Roles
+of blocks: B-LoRA, arXiv:2403.14572, for SDXL. None are published for other families.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LDM_ENDS = {
     "input_blocks.0.0": "conv_in", "out.2": "conv_out", "time_embed.0": "time_embedding.linear_1",
     "time_embed.2": "time_embedding.linear_2", "label_emb.0.0": "add_embedding.linear_1",
     "label_emb.0.2": "add_embedding.linear_2",
-    # the host reads diffusers' two names for one layer of SDXL
+    # the host reads both of diffusers' names for one layer of SDXL
     "class_embedding.linear_1": "add_embedding.linear_1", "class_embedding.linear_2": "add_embedding.linear_2",
 }
 
@@ -33,8 +33,8 @@ _LDM_ENDS = {
 def ldm_to_diffusers(path: str, layers_per_block: int) -> str | None:
     """diffusers' path of a module that the original UNet (LDM, sgm) calls `path`; None for other paths.
 
-    The original counts through all levels: an input level has `layers_per_block` layers and the step down, an output
-    level one layer more, its last with the step up in it. kohya's SDXL LoRAs are named like this.
+    The original numbers blocks through all levels. An input level has `layers_per_block` layers and the step down. An
+    output level has one layer more, and its last layer includes the step up. kohya's SDXL LoRAs are named like this.
     """
     match = _LDM_PATH.fullmatch(path)
     if not match:
@@ -54,7 +54,7 @@ def ldm_to_diffusers(path: str, layers_per_block: int) -> str | None:
 
 
 def layers_per_block(paths: Iterable[str]) -> int:
-    """How many layers each level of an LDM UNet has, told by its paths; 2, as SD and SDXL, if they do not tell.
+    """The number of layers in each level of an LDM UNet, from its paths; 2, as in SD and SDXL, if they do not show it.
 
     Every (layers + 1)-th input block is the step down, which has neither attention nor a resnet.
     """
@@ -87,7 +87,7 @@ _ORIGINAL = {
         "context_block.mlp.fc2": ("ff_context.net.2",), "x_block.adaLN_modulation.1": ("norm1.linear",),
         "context_block.adaLN_modulation.1": ("norm1_context.linear",), "x_block.attn2.proj": ("attn2.to_out.0",),
         "x_block.attn2.qkv": ("attn2.to_q", "attn2.to_k", "attn2.to_v")}),
-    # Lumina 2 and Z-Image: only their attention has another name in diffusers
+    # Lumina 2 and Z-Image: only their attention has a different name in diffusers
     "layers": ("layers", _LUMINA), "noise_refiner": ("noise_refiner", _LUMINA),
     "context_refiner": ("context_refiner", _LUMINA),
 }
@@ -112,10 +112,10 @@ _ENDS = {
     "double_blocks": _FLUX_ENDS, "single_blocks": _FLUX_ENDS, "joint_blocks": _SD3_ENDS,
     "noise_refiner": _LUMINA_ENDS, "context_refiner": _LUMINA_ENDS,
 }
-"""By a block of the original layout: diffusers' names outside of the blocks. Flux' and SD3's
-`final_layer.adaLN_modulation.1` is in none: diffusers swaps the halves of its `norm_out`."""
+"""By a block of the original layout: diffusers' names of layers outside the blocks. Flux's and SD3's
+`final_layer.adaLN_modulation.1` is left out, because diffusers swaps the halves of its `norm_out`."""
 _SECOND_NAMES = (
-    # names that newer diffusers (Flux 2) and LyCORIS have for what older diffusers call otherwise
+    # names in newer diffusers (Flux 2) and LyCORIS that differ from older diffusers
     (re.compile(r"(transformer_blocks\.\d+\.ff(?:_context)?)\.linear_in$"), r"\1.net.0.proj"),
     (re.compile(r"(transformer_blocks\.\d+\.ff(?:_context)?)\.linear_out$"), r"\1.net.2"),
     (re.compile(r"(single_transformer_blocks\.\d+)\.attn\.to_out$"), r"\1.proj_out"),
@@ -123,7 +123,7 @@ _SECOND_NAMES = (
 
 
 def is_original(name: LayerName) -> bool:
-    """Whether the layer's name is surely not diffusers'."""
+    """Whether the layer's name is certainly not diffusers'."""
     first, _, layer = _parted(name.path)
     return name.part == DENOISER and (first in _LDM or first in _ORIGINAL and (
         first != _ORIGINAL[first][0] or layer in _ORIGINAL[first][1]))
@@ -137,7 +137,7 @@ def _parted(path: str) -> tuple[str, str, str]:
 
 
 def names_of_ends(names: Iterable[LayerName]) -> dict[str, str]:
-    """diffusers' names of layers outside of a network's blocks by the original's; which, its blocks tell."""
+    """Original name → diffusers' name for layers outside a network's blocks. The blocks show which network it is."""
     words = {_parted(name.path)[0] for name in names if name.part == DENOISER}
     return {ours: theirs for word in words & _ENDS.keys() for ours, theirs in _ENDS[word].items()}
 
@@ -145,12 +145,13 @@ def names_of_ends(names: Iterable[LayerName]) -> dict[str, str]:
 def diffusers_names(
     name: LayerName, layers: int, *, split: bool = True, ends: Mapping[str, str] | None = None
 ) -> tuple[str, ...]:
-    """diffusers' paths of a layer, each with its part in front; several if it is one layer there for several here.
+    """diffusers' paths of a layer, each with its part in front; several if the layer corresponds to several in
+    diffusers.
 
     Args:
         layers: see `layers_per_block`.
-        split: False leaves layers that would be several, and all of transformers' original names, as they are.
-        ends: see `names_of_ends`; without them layers outside of the blocks keep their names.
+        split: False leaves layers that would become several, and all original names of transformers, unchanged.
+        ends: see `names_of_ends`; without them, layers outside the blocks keep their names.
     """
     if name.part != DENOISER:
         return (f"{name.part}.{name.path}",)
@@ -172,10 +173,10 @@ def is_swapped(name: LayerName, shape: tuple[int, int]) -> bool:
 
 
 def row_counts(parts: int, rows: int, columns: int) -> tuple[int, ...]:
-    """How many of a fused layer's rows each of its parts has; columns is what it takes in, per pixel.
+    """The number of rows of a fused layer that each of its parts has; `columns` is the width of its input, per pixel.
 
-    Query, key and value of three are thirds, unless the query alone is as wide as the input (Lumina 2 has fewer keys
-    and values). Flux's linear1 has them as wide as its input, and the rest is the feed-forward's.
+    Of three parts (query, key and value) each is a third, unless the query alone is as wide as the input (Lumina 2 has
+    fewer keys and values). In Flux's linear1 each is as wide as its input, and the rest belongs to the feed-forward.
     """
     if parts > 3:
         return (columns,) * (parts - 1) + (rows - columns * (parts - 1),)
@@ -185,7 +186,7 @@ def row_counts(parts: int, rows: int, columns: int) -> tuple[int, ...]:
 
 
 def match_key(name: str) -> str:
-    """What two files' names of one layer have in common, whatever became of their dots."""
+    """A form of a layer's name that is the same in all files, whatever became of the dots."""
     return flat(name)
 
 
@@ -204,7 +205,7 @@ _BLOCK = re.compile(r"(?:down_blocks|up_blocks)\.\d+\.\w+\.\d+|mid_block\.\w+\.\
 
 CONTENT, STYLE, OTHER = "content", "style", "other"
 ROLES = {"sdxl": {"up_blocks.0.attentions.0": CONTENT, "up_blocks.0.attentions.1": STYLE}}
-"""By architecture: the role of a block; all others are OTHER."""
+"""Architecture → block → role; all other blocks are OTHER."""
 
 
 def block_of(name: str) -> str:
@@ -217,14 +218,14 @@ def block_of(name: str) -> str:
 
 
 def block_order(block: str) -> tuple:
-    """Sorts blocks as data runs through the network, text encoders first."""
+    """A sort key that orders blocks as data runs through the network, text encoders first."""
     places = ("text_encoder", "conv_in", "down_blocks", "mid_block", "up_blocks", "transformer_blocks")
     place = next((index for index, word in enumerate(places) if block.startswith(word)), len(places))
     return place, [int(text) if text.isdigit() else text for text in re.split(r"(\d+)", block)]
 
 
 def architecture(names: Iterable[str], metadata: Iterable[Mapping[str, str]]) -> str:
-    """A key of ROLES if the names from `diffusers_names` or the files' metadata tell one; else ""."""
+    """A key of ROLES if the names from `diffusers_names` or the files' metadata show one, else ""."""
     told = " ".join(values.get(key, "") for values in metadata
                     for key in ("ss_base_model_version", "modelspec.architecture", "lora_bootstrap.family")).lower()
     deep = any("up_blocks.0.attentions" in name and "transformer_blocks.9." in name for name in names)

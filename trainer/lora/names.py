@@ -1,7 +1,7 @@
-"""How LoRA files spell their keys: one table of prefixes and one of endings, read and written by them alone.
+"""How LoRA files spell their keys: one table of prefixes and one of endings, used for both reading and writing.
 
-A key is `prefix + path + ending`: the prefix says which network, the path which layer of it, the ending which tensor of
-which kind of adapter. What one layer is called in other layouts of its network is in `layouts.py`.
+A key is `prefix + path + ending`. The prefix names the network, the path its layer, the ending the tensor and the kind
+of adapter. The names of a layer in other layouts of its network are in `layouts.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from ..common.errors import UserError
 DENOISER = "denoiser"
 CLIP_L, CLIP_G, T5, OTHER_TEXT = "text_encoder", "text_encoder_2", "text_encoder_3", "text_encoders"
 PARTS = (DENOISER, CLIP_L, CLIP_G, T5, OTHER_TEXT)
-"""The networks of a model. OTHER_TEXT is any text encoder that only the host names; its paths begin with that name."""
+"""The networks of a model. OTHER_TEXT is any text encoder that only the host has a name for; its paths begin with that
+name."""
 UNET, TRANSFORMER, ORIGINAL = "unet", "transformer", "diffusion_model"
 DENOISERS = (UNET, TRANSFORMER, ORIGINAL)
-"""First words of keys that all mean the denoiser: with diffusers' layers of a UNet or of a transformer, or its own."""
+"""First words of keys that all mean the denoiser: with diffusers' layers of a UNet or of a transformer, or with the
+original layers."""
 
 
 # -- prefixes ----------------------------------------------------------------------------------------------------------
@@ -26,13 +28,13 @@ DENOISERS = (UNET, TRANSFORMER, ORIGINAL)
 
 @dataclass(frozen=True)
 class Prefix:
-    """How keys of a network begin.
+    """How the keys of a network begin.
 
     Attributes:
-        text: ends with "." where paths keep their dots, with "_" where these became underscores.
-        tools: which programs write it, or what describes it.
-        word: of the denoiser: the first word of its keys in `LoraWeights.modules`.
-        keep: how much of `text` belongs to the path.
+        text: ends with "." if paths keep their dots, with "_" if the dots became underscores.
+        tools: the programs that write it, or a description.
+        word: for the denoiser, the first word of its keys in `LoraWeights.modules`.
+        keep: the part of `text` that belongs to the path.
     """
 
     text: str
@@ -75,10 +77,10 @@ PREFIXES = tuple(sorted((
     Prefix("encoder.layers.", CLIP_L, "PEFT on a CLIPTextModel of newer transformers", keep="encoder.layers."),
     Prefix("encoder.block.", T5, "PEFT on a T5EncoderModel alone", keep="encoder.block."),
 ), key=lambda row: -len(row.text)))
-"""The longest that fits counts. A T5's layers are known by their own names, whatever number the tool gives it."""
+"""The longest match counts. A T5 is recognized by the names of its layers, whatever number the tool gives it."""
 
 WRAPPER = "base_model.model."
-"""What PEFT puts before any module's path, alone or after a prefix (also `unet.base_model.model.`)."""
+"""PEFT puts this before any module's path, alone or after a prefix (also `unet.base_model.model.`)."""
 
 UNET_WORDS = ("down_blocks", "mid_block", "up_blocks", "conv_in", "conv_out", "conv_norm_out", "time_embedding",
                "add_embedding", "class_embedding", "encoder_hid_proj")
@@ -92,16 +94,16 @@ _DIFFUSERS_ENDS = ("time_text_embed", "context_embedder", "x_embedder", "t_embed
 _ORIGINAL_ENDS = ("img_in", "txt_in", "time_in", "vector_in", "guidance_in", "final_layer", "txt_norm")
 _BARE = re.compile("(" + "|".join(
     (*UNET_WORDS, *_DIFFUSERS_WORDS, *_ORIGINAL_WORDS, *_DIFFUSERS_ENDS, *_ORIGINAL_ENDS)) + r")(\.|$)")
-"""How paths begin in files without any prefix: Mochi, LTX, Qwen-Image, DiffSynth's Flux, diffusion-pipe."""
+"""Beginnings of paths in files without any prefix: Mochi, LTX, Qwen-Image, DiffSynth's Flux, diffusion-pipe."""
 _T5_PATH = re.compile(r"encoder\.(block|final_layer_norm)\b|shared$")
 _PROCESSOR = re.compile(r"\.processor\.(to_[qkv]|to_out)$")
 _DOTTED_ONLY = re.compile(r"(single_)?transformer_blocks\.|.*\.attention\.to_|.*\.linear1_qkv$")
-"""Paths that the host reads with their dots alone: diffusers' of transformers, and three quarters of Flux' linear1."""
+"""Paths that the host reads only with dots: diffusers' paths of transformers, and three quarters of Flux's linear1."""
 
 
 @dataclass(frozen=True)
 class LayerName:
-    """A layer as a file names it: `path` in the part's own network, with dots.
+    """A layer as named in a file. `path` is its path in the part's own network, with dots.
 
     Attributes:
         part: one of PARTS.
@@ -118,11 +120,11 @@ class LayerName:
 
 
 def layer_name(module: str, known: Mapping[str, str] | None = None) -> LayerName | None:
-    """The layer that a LoRA file calls `module`, its key without the ending; None if it is no known network's.
+    """The layer that a LoRA file calls `module` (its key without the ending); None if it belongs to no known network.
 
     Args:
-        known: see `known_names`; kohya's names lose the difference between `.` and `_`, and are looked up here before
-            the field's usual words of more than one are tried.
+        known: see `known_names`. kohya's names lose the difference between `.` and `_`, so they are looked up here
+            before the usual compound words are tried.
     """
     bare = _without_wrappers(module)
     row = next((row for row in PREFIXES if bare.startswith(row.text)), None)
@@ -140,7 +142,7 @@ def _without_wrappers(module: str) -> str:
 
 
 def known_names(names: Iterable[str]) -> dict[str, str]:
-    """What `layer_name` looks names up in: keys of a model's modules (`unet.…`) by what underscores make of them."""
+    """A table for `layer_name`: keys of a model's modules (`unet.…`) by their spelling with underscores."""
     return {flat(name): name for name in names}
 
 
@@ -165,16 +167,16 @@ def _layer(part: str, path: str, word: str) -> LayerName:
 
 
 def _word(path: str, word: str) -> str:
-    """The first word of a denoiser's key: the prefix's, unless the path is surely of another layout."""
+    """The first word of a denoiser's key: the prefix's, unless the path certainly belongs to another layout."""
     first = path.partition(".")[0]
     if word == ORIGINAL and first in _DIFFUSERS_WORDS:
-        return word  # Qwen-Image and LTX themselves call their blocks so
+        return word  # Qwen-Image and LTX themselves use this name for their blocks
     bare = TRANSFORMER if first in _DIFFUSERS_ENDS else ORIGINAL
     return next((sure for sure, words in _SURE.items() if first in words), word or bare)
 
 
 def with_text_model(path: str) -> str:
-    """A CLIP module's path with the `text_model.` that files have, and newer transformers leave out."""
+    """A CLIP module's path with the `text_model.` that files contain and newer transformers leaves out."""
     return f"text_model.{path}" if path.startswith(("encoder.layers.", "embeddings.", "final_layer_norm")) else path
 
 
@@ -202,17 +204,17 @@ _JOINED = sorted(
     """.split(),
     key=len, reverse=True,
 )
-"""Words of more than one in the paths of CLIP, T5, Llama and of every denoiser that the families list knows."""
+"""Compound words in the paths of CLIP, T5, Llama and every denoiser in the list of families."""
 _WORD = re.compile("(" + "|".join(_JOINED) + r"|[^_]+)(?:_|$)")
 
 
 def flat(path: str) -> str:
-    """The path as kohya writes it."""
+    """The path with underscores, as kohya writes it."""
     return path.replace(".", "_")
 
 
 def dotted(path: str) -> str:
-    """The path that kohya flattened, by the field's known words of more than one."""
+    """The dotted path of one that kohya flattened, restored with the known compound words."""
     return ".".join(_WORD.findall(path))
 
 
@@ -220,11 +222,11 @@ def dotted(path: str) -> str:
 
 LORA, LOHA, LOKR, FULL = "LoRA", "LoHa", "LoKr", "full"
 ANY, BESIDE = "", "beside"
-"""Of endings: what an adapter of any kind can have, and what no layer's weight is: biases and norms."""
+"""Kinds of endings: ANY can belong to any kind of adapter; BESIDE is not a layer's weight but a bias or norm."""
 ALPHA, MAGNITUDE, VECTOR = "alpha", "magnitude", "vector"
 OFT, GLORA, IA3 = "OFT", "GLoRA", "(IA)³"
 NEED_THE_MODEL = (OFT, GLORA, IA3)
-"""Kinds that only the model's own weights can turn into a change."""
+"""Kinds that cannot be turned into a change without the model's own weights."""
 
 
 @dataclass(frozen=True)
@@ -232,9 +234,9 @@ class Ending:
     """How the key of one tensor ends.
 
     Attributes:
-        kind: of adapter, ANY or BESIDE.
+        kind: the kind of adapter, ANY or BESIDE.
         role: which of the kind's tensors it is.
-        source: who writes it so, or which paper has it.
+        source: the tool that writes it, or the paper it comes from.
     """
 
     text: str
@@ -278,17 +280,17 @@ ENDINGS = tuple(sorted((
     *(Ending(text, GLORA, "", "LyCORIS: GLoRA") for text in (".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight")),
     Ending(".on_input", IA3, "", "LyCORIS: (IA)³"),
 ), key=lambda row: -len(row.text)))
-"""The longest that fits counts."""
+"""The longest match counts."""
 
 
 def split_key(key: str) -> tuple[str, Ending] | None:
-    """(module, ending) of a file's key; None for keys of no adapter."""
+    """(module, ending) of a file's key; None for keys that belong to no adapter."""
     row = next((row for row in ENDINGS if key.endswith(row.text)), None)
     return (key.removesuffix(row.text), row) if row else None
 
 
 def module_of(key: str) -> str:
-    """What a file calls the layer of a key; the key itself if it is no adapter's."""
+    """The file's name for the layer of a key; the key itself if it belongs to no adapter."""
     found = split_key(key)
     return found[0] if found else key
 
@@ -298,12 +300,12 @@ def module_of(key: str) -> str:
 
 @dataclass(frozen=True)
 class KeyStyle:
-    """How a LoRA's layers are named in a file that is written.
+    """How a LoRA's layers are named when a file is written.
 
     Attributes:
-        prefixes: by part, or by first word for the denoiser; a part that is not here is written as the host has it.
-        alpha: whether the style has a key for alpha; if not, alpha / rank is multiplied into up, and ranks are made
-            equal by zeros.
+        prefixes: by part, or by first word for the denoiser. A part that is not listed gets the host's prefix.
+        alpha: whether the style has a key for alpha. If not, alpha / rank is multiplied into up, and ranks are padded
+            with zeros to be equal.
     """
 
     title: str
@@ -326,42 +328,42 @@ KEY_STYLES = {
                      "lora_B.weight", False),
     "comfy": KeyStyle("ComfyUI", {}, "lora_down.weight", "lora_up.weight"),
 }
-"""Nobody reads diffusers' `text_encoder_3.`, so a T5 has the host's name in diffusers' style too."""
+"""No program reads diffusers' `text_encoder_3.`, so a T5 gets the host's name in diffusers' style too."""
 
 
 def key_layer(key: str) -> LayerName:
-    """The layer of a key of `LoraWeights.modules`, which is spelt as `layer_name` or a network itself has it."""
+    """The layer of a key of `LoraWeights.modules`, which is spelt as by `layer_name` or by the network itself."""
     word, _, path = key.partition(".")
     found = None if word in DENOISERS else layer_name(key)
     return found or LayerName(DENOISER, path, word)
 
 
 def file_name(key: str, style: str, others: Collection[str] = ()) -> str:
-    """What a file of a style (one of KEY_STYLES) calls the layer of a key of `LoraWeights.modules`.
+    """The name that a file in this style (one of KEY_STYLES) gives to the layer of a key of `LoraWeights.modules`.
 
     Args:
-        others: parts that the model has; kohya numbers text encoders only where there are several.
+        others: parts that the model has. kohya numbers text encoders only if there are several.
 
-    Raises UserError for diffusers' layers of a UNet in ComfyUI's style, which has no names for them.
+    Raises UserError for diffusers' UNet layers in ComfyUI's style, which has no names for them.
     """
     layer = key_layer(key)
     if style == "comfy" and layer.word == UNET:
-        raise UserError(f"key style 'comfy' has no names for diffusers modules such as {key}: use key style kohya.")
+        raise UserError(f"key style 'comfy' has no names for diffusers modules such as {key}; use key style kohya.")
     sort = layer.word if layer.part == DENOISER else layer.part
     prefix = KEY_STYLES[style].prefixes.get(sort, _HOST.get(sort, f"{sort}."))
     if style == "kohya":
         if layer.part == CLIP_L and not {CLIP_G, T5} & set(others):
             prefix = "lora_te_"
         if layer.part == T5 and CLIP_L not in others:
-            prefix = _HOST[T5]  # a T5 alone is te1, te2 or te3, by the model
+            prefix = _HOST[T5]  # a lone T5 could be te1, te2 or te3, depending on the model
     return prefix + (layer.path if prefix.endswith(".") else flat(layer.path))
 
 
 def fitting_style(keys: Iterable[str]) -> str:
     """The key style in which ComfyUI reads all layers of a file: kohya's, or a dotted one for diffusers' transformers.
 
-    The host has flat names for its own layers and for diffusers' UNets; diffusers' names of transformers it maps with
-    their dots, whatever the family (comfy/lora.py).
+    The host knows flat names for its own layers and for diffusers' UNets. It maps diffusers' names of transformers only
+    with dots, whatever the family (comfy/lora.py).
     """
     layers = map(key_layer, keys)
     apart = any(layer.part == DENOISER and (layer.word == TRANSFORMER or _DOTTED_ONLY.match(layer.path))

@@ -1,7 +1,8 @@
-"""A safetensors file read tensor by tensor, so that memory holds no more than the one asked for.
+"""Reads a safetensors file tensor by tensor, so that memory holds only the requested tensor.
 
-`safetensors.safe_open` maps the whole file privately: what was read counts as memory until it is closed, and a file
-larger than the memory is refused. Format: github.com/huggingface/safetensors, a length of 8 bytes, a JSON header, data.
+`safetensors.safe_open` maps the whole file privately: everything read counts as used memory until the file is closed,
+and a file larger than the memory is refused. Format: github.com/huggingface/safetensors, a length of 8 bytes, a JSON
+header, data.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ _LONGEST_HEADER = 100_000_000
 
 
 class TensorFile:
-    """Raises UserError if the file is not there, or is not a whole safetensors file.
+    """An open safetensors file. Raises UserError if the file is missing or is not a complete safetensors file.
 
     Attributes:
-        metadata: the file's own texts.
-        shapes: by key.
+        metadata: the strings in the file's header.
+        shapes: key → shape.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,7 +49,8 @@ class TensorFile:
                           for key, row in header.items()}
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             pickled = "a pickle, which can run code and is never opened, and " if _is_pickle(path) else ""
-            raise UserError(f"{path} is {pickled}not a whole safetensors file ({error}). Get the LoRA as .safetensors, "
+            raise UserError(f"{path} is {pickled}not a complete safetensors file ({error}). Get the LoRA as "
+                            ".safetensors, "
                             "or download it again.") from error
 
     @cached_property
@@ -56,17 +58,18 @@ class TensorFile:
         return open(self.path, "rb")  # noqa: SIM115
 
     def read(self, key: str) -> Tensor:
-        """The tensor, in memory of its own. Raises UserError if its type is none of DTYPES, or it cannot be read."""
+        """The tensor, in its own memory. Raises UserError if its type is not one of DTYPES or it cannot be read."""
         name, start, stop = self._rows[key]
         if name not in DTYPES:
-            raise UserError(f"{self.path} has tensor {key} as {name}; readable here: {', '.join(DTYPES)}.")
+            raise UserError(f"{self.path} stores tensor {key} as {name}; types that can be read are "
+                            f"{', '.join(DTYPES)}.")
         try:
             self._file.seek(self._start + start)
             data = bytearray(self._file.read(stop - start))
         except OSError as error:
             raise UserError(f"cannot read {self.path}: {error.strerror}.") from error
         if len(data) != stop - start:
-            raise UserError(f"{self.path} was cut short while it was read. Try again once it is written.")
+            raise UserError(f"{self.path} was truncated while it was read. Try again once it is written completely.")
         if not data:
             return torch.empty(self.shapes[key], dtype=DTYPES[name])
         return torch.frombuffer(data, dtype=DTYPES[name]).reshape(self.shapes[key])
@@ -88,10 +91,10 @@ def _is_pickle(path: Path) -> bool:
 def _header(file: BinaryIO, size: int) -> tuple[dict, int]:
     length = int.from_bytes(file.read(8), "little")
     if not 2 <= length <= min(_LONGEST_HEADER, size - 8):
-        raise ValueError(f"its header is said to have {length} bytes, the file has {size}")
+        raise ValueError(f"its header claims {length} bytes, but the file has {size}")
     header = json.loads(file.read(length))
     if not isinstance(header, dict):
-        raise ValueError("its header is no table")
+        raise ValueError("its header is not a table")
     return header, 8 + length
 
 
@@ -99,7 +102,7 @@ def _place(row: Mapping, size: int) -> tuple[int, int]:
     """(start, stop) of a tensor's bytes in the data."""
     start, stop = row["data_offsets"]
     if not 0 <= start <= stop <= size:
-        raise ValueError(f"it ends at byte {size} of its data, and a tensor lies at {start} to {stop}")
+        raise ValueError(f"its data ends at byte {size}, but a tensor lies at {start} to {stop}")
     known = DTYPES.get(row["dtype"])
     if min(row["shape"], default=0) < 0 or known and math.prod(row["shape"]) * known.itemsize != stop - start:
         raise ValueError(f"a tensor of shape {row['shape']} has {stop - start} bytes")

@@ -1,1 +1,1 @@
-"""How images are measured: figures of their pixels, embeddings, likeness, style."""
+"""Measuring images: figures of their pixels, embeddings, likeness, style."""

@@ -1,4 +1,4 @@
-"""Eyes: what reads likeness and tags from pictures. Without an eye these are "not measured", never invented.
+"""Eyes read likeness and tags from images. Without an eye these are "not measured", never invented.
 
 `SandboxEye` reads the drawn world; `TransformersEye` reads with a local CLIP or DINOv2 folder. Nothing is downloaded.
 """
@@ -24,21 +24,22 @@ TAGGED_AT_ONCE = 8
 
 
 class Likeness(Protocol):
-    """Reads pictures [B, 3, H, W] in 0..1."""
+    """An eye. It reads images [B, 3, H, W] in 0..1."""
 
     name: str
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """[B, D], rows L2-normalised; the cosine of two rows says how alike the pictures' subjects are."""
+        """[B, D], rows L2-normalised. The cosine of two rows says how alike the subjects of the images are."""
 
     def read_tags(self, pixels: Tensor, tags: Sequence[str]) -> Tensor | None:
         """[B, len(tags)] probability of each tag, NaN where this eye does not know it; None if it reads no tags."""
 
 
 class SandboxEye:
-    """The sandbox judge as an eye: its likeness embedding, and its reading of tags a user asked for.
+    """The sandbox judge as an eye: its likeness embedding, and its readings of requested tags.
 
-    It never tells what no user could know: the signature is not a tag, and no drawing's truth is looked up.
+    It reports nothing that a user could not know: the signature is not a tag, and the true facts of a drawing are not
+    looked up.
     """
 
     name = "sandbox judge"
@@ -70,7 +71,7 @@ class TransformersEye:
 
     Zero-shot readings are weak for small details; they compare "a picture of <tag>" with "a picture of <class>".
 
-    Raises UserError if the folder is not such a model.
+    Raises UserError if the folder does not contain such a model.
     """
 
     def __init__(self, folder: str | Path, device: torch.device | str = "cpu") -> None:
@@ -88,13 +89,13 @@ class TransformersEye:
             kind = AutoConfig.from_pretrained(folder, **options).model_type
             self._model = AutoModel.from_pretrained(folder, use_safetensors=True, **options).eval().to(self._device)
             processor = AutoImageProcessor.from_pretrained(folder, **options)
-            self._reads_tags = hasattr(self._model, "get_text_features")
-            self._tokenizer = AutoTokenizer.from_pretrained(folder, **options) if self._reads_tags else None
+            reads_tags = hasattr(self._model, "get_text_features")
+            self._tokenizer = AutoTokenizer.from_pretrained(folder, **options) if reads_tags else None
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{folder} cannot be loaded as a likeness model ({str(error).splitlines()[0]}); "
                             "give a CLIP or DINOv2 folder with safetensors weights.") from error
         if not (hasattr(self._model, "get_image_features") or kind.startswith("dinov2") or "vision" in kind):
-            raise UserError(f"{folder} holds a {kind!r} model, which gives no picture embedding; use CLIP or DINOv2.")
+            raise UserError(f"{folder} contains a {kind!r} model, which has no image embedding; use CLIP or DINOv2.")
         size = getattr(processor, "crop_size", None) or processor.size
         self._side = int(size.get("height") or size.get("shortest_edge"))
         self._mean = torch.tensor(processor.image_mean, device=self._device).view(1, 3, 1, 1)
@@ -118,7 +119,7 @@ class TransformersEye:
 
     @torch.no_grad()
     def read_tags(self, pixels: Tensor, tags: Sequence[str]) -> Tensor | None:
-        if not self._reads_tags:
+        if self._tokenizer is None:
             return None
         texts = ["a picture", *(f"a picture of {tag}" for tag in tags)]
         tokens = self._tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self._device)
@@ -133,7 +134,7 @@ def _tensor(features) -> Tensor:
 
 
 class TaggerEye:
-    """Reads tags with an auto-tagger, for an eye that sees likeness alone."""
+    """Reads tags with an auto-tagger, for an eye that reads only likeness."""
 
     def __init__(self, likeness: Likeness, tagger: Tagger) -> None:
         self.name = f"{likeness.name} and tagger {tagger.name}"
@@ -144,7 +145,7 @@ class TaggerEye:
         return self._likeness.embed(pixels)
 
     def read_tags(self, pixels: Tensor, tags: Sequence[str]) -> Tensor:
-        """NaN for tags that the tagger has no label of."""
+        """As `Likeness.read_tags`; NaN for tags that the tagger has no label for."""
         result = torch.full((len(pixels), len(tags)), float("nan"))
         places = [self._places.get(same_tag(tag)) for tag in tags]
         known = {column: place for column, place in enumerate(places) if place is not None}
@@ -157,7 +158,7 @@ class TaggerEye:
 
 
 def open_eye(base: str, folder: str | Path | None = None, device: torch.device | str = "cpu") -> Likeness | None:
-    """The eye for a base: the given folder's model; else the judge for the sandbox; else None (not measured)."""
+    """The eye for a base: the model in the given folder, or the judge for the sandbox, or else None (not measured)."""
     if folder:
         return TransformersEye(folder, device)
     return SandboxEye() if base == "sandbox" else None

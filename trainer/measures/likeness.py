@@ -1,11 +1,11 @@
-"""How alike images are to the originals, by an eye's embeddings."""
+"""Likeness of images to the originals, by an eye's embeddings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
-from PIL import ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..captions.views import ViewPrompt
@@ -15,7 +15,7 @@ from .eyes import Likeness
 
 
 def likeness_to(embeddings: Tensor, anchors: Tensor) -> Tensor:
-    """[N] mean cosine to the two anchors that are nearest, so that a close-up may resemble the close-up crops."""
+    """[N] mean cosine to the two nearest anchors, so that a close-up may resemble the close-up crops."""
     return (embeddings @ anchors.T).topk(min(2, len(anchors)), dim=1).values.mean(1)
 
 
@@ -28,7 +28,7 @@ def leave_one_out(anchors: Tensor) -> Tensor:
 
 
 def tag_recall(pixels: Tensor, prompts: Sequence[ViewPrompt], eye: Likeness, threshold: float) -> Tensor | None:
-    """[N] share of each picture's requested tags that the eye sees; NaN where it knows none of them."""
+    """[N] share of each image's requested tags that the eye sees; NaN where it knows none of them."""
     tags = sorted({tag for prompt in prompts for tag in prompt.tags})
     read = eye.read_tags(pixels, tags)
     if read is None:
@@ -41,4 +41,8 @@ def tag_recall(pixels: Tensor, prompts: Sequence[ViewPrompt], eye: Likeness, thr
 def anchor_pixels(crops: Dataset, size: tuple[int, int]) -> Tensor:
     """The crops [A, 3, H, W] in 0..1 at (width, height), padded with the colour of their corner."""
     images = [crop.load() for crop in crops]
-    return torch.stack([to_tensor(ImageOps.pad(image, size, color=image.getpixel((0, 0)))) for image in images])
+    return torch.stack([to_tensor(ImageOps.pad(image, size, color=_corner_colour(image))) for image in images])
+
+
+def _corner_colour(image: Image.Image) -> tuple[int, ...]:
+    return tuple(image.crop((0, 0, 1, 1)).tobytes())

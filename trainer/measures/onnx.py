@@ -1,7 +1,7 @@
-"""ONNX models as eyes, if they are there: CCIP for who is drawn (deepghs/ccip_onnx), SSCD for copies.
+"""ONNX models as eyes, if installed: CCIP for who is drawn (deepghs/ccip_onnx), SSCD for copies.
 
 Nothing is downloaded: the folder `models/ccip/<name>/` holds `model_feat.onnx`, `models/sscd/<name>/` an export of
-facebookresearch/sscd-copy-detection called `sscd.onnx`. Its TorchScript files are not read, for they are pickles.
+facebookresearch/sscd-copy-detection called `sscd.onnx`. Its TorchScript files are not read, because they are pickles.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ BATCH = 16
 
 
 class OnnxEye:
-    """Reads an embedding with an ONNX model; it reads no tags.
+    """Reads an embedding with an ONNX model. It does not read tags.
 
-    Pictures are stretched to a square of SIDE pixels, bilinear, RGB, with MEAN and STD, NCHW.
+    Images are stretched to a square of SIDE pixels, bilinear, RGB, normalised by MEAN and STD, NCHW.
 
-    Raises UserError if onnxruntime is not installed or the file is no such model.
+    Raises UserError if onnxruntime is not installed or the file is not such a model.
     """
 
     TITLE: ClassVar[str]
@@ -45,18 +45,18 @@ class OnnxEye:
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime raises types of its own for each failure
+        except Exception as error:  # onnxruntime raises its own type for each failure
             raise UserError(f"{path} cannot be loaded ({str(error).splitlines()[0][:160]}). Download it again.") \
                 from error
         entry = self._session.get_inputs()[0]
         if len(entry.shape) != 4 or entry.shape[1] not in (3, "3"):
-            raise UserError(f"{path} takes {entry.shape}, not pictures [N, 3, {self.SIDE}, {self.SIDE}]; it is no "
+            raise UserError(f"{path} takes {entry.shape}, not images [N, 3, {self.SIDE}, {self.SIDE}]; it is not the "
                             f"{self.TITLE} model.")
         self._input = entry.name
         self._mean, self._std = (torch.tensor(values).view(1, 3, 1, 1) for values in (self.MEAN, self.STD))
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """[B, D], rows L2-normalised, of pictures [B, 3, H, W] in 0..1."""
+        """[B, D], rows L2-normalised, of images [B, 3, H, W] in 0..1."""
         rows = []
         for batch in pixels.float().cpu().split(BATCH):
             square = F.interpolate(batch, size=(self.SIDE, self.SIDE), mode="bilinear", antialias=True,
@@ -77,12 +77,12 @@ class CcipEye(OnnxEye):
 
 
 class SscdEye(OnnxEye):
-    """Which picture it is: 512 numbers; copies have a cosine above 0.5 (Pizzi et al. 2022, arXiv:2202.10261)."""
+    """Which image it is: 512 numbers; copies have a cosine above 0.5 (Pizzi et al. 2022, arXiv:2202.10261)."""
 
     TITLE, FILE, SIDE = "SSCD", "sscd.onnx", 288
     MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def find_onnx(kind: type[OnnxEye], roots: Iterable[Path]) -> Path | None:
-    """The first folder below these that holds such a model, by name; None if there is none."""
+    """The first folder below these, by name, that contains such a model; None if there is none."""
     return next((path.parent for root in roots if root.is_dir() for path in sorted(root.glob(f"*/{kind.FILE}"))), None)

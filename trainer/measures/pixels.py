@@ -1,7 +1,7 @@
-"""Figures of pictures, from pixels alone: quality, memorisation, and a bootstrap round's drift.
+"""Figures of images, from pixels alone: quality, memorisation, and a bootstrap round's drift.
 
-Pictures are [B, 3, H, W] tensors in 0..1. Nothing here needs a model; likeness and tags are read in `embed.py`.
-Sharpness: variance of the Laplacian (Pech-Pacheco 2000).
+Images are [B, 3, H, W] tensors in 0..1. Nothing here needs a model; likeness and tags are read in `eyes.py`. Sharpness:
+variance of the Laplacian (Pech-Pacheco 2000).
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ HUES = 24
 
 
 def resize_pixels(pixels: Tensor, side: int) -> Tensor:
-    """The pictures as [B, 3, side, side], antialiased."""
+    """The images as [B, 3, side, side], antialiased."""
     return F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
 
 
 def sharpness(pixels: Tensor) -> Tensor:
-    """[B] variance of the Laplacian of the grey picture at a fixed size; a small picture counts as a blurred one."""
+    """[B] variance of the Laplacian of the grey image at a fixed size. A small image counts as a blurred one."""
     grey = rgb_to_grayscale(resize_pixels(pixels, SHARPNESS_SIDE))
     return laplacian(grey, kernel_size=3, normalized=False).flatten(1).var(1)
 
@@ -44,7 +44,7 @@ def chroma(pixels: Tensor) -> Tensor:
 
 
 def contrast(pixels: Tensor) -> Tensor:
-    """[B] mean local contrast: the grey picture's deviation within 1/8-side squares."""
+    """[B] mean local contrast: the grey image's standard deviation within 1/8-side squares."""
     grey = rgb_to_grayscale(resize_pixels(pixels, 64))
     mean = F.avg_pool2d(grey, 8)
     return (F.avg_pool2d(grey**2, 8) - mean**2).clamp(min=0).sqrt().flatten(1).mean(1)
@@ -61,17 +61,17 @@ def high_frequency(pixels: Tensor) -> Tensor:
 
 
 def fingerprints(pixels: Tensor) -> list[Print]:
-    """[B] what near copies are told by, in `pictures.duplicates`."""
+    """[B] fingerprints by which `pictures.duplicates` finds near copies."""
     return [fingerprint_picture(to_image(picture)) for picture in pixels]
 
 
 def scene_embedding(pixels: Tensor) -> Tensor:
-    """[B, 192] colour layout of the picture (8 x 8 CIELAB), in which pose and scene differ and identity hardly does."""
+    """[B, 192] colour layout of the image (8 x 8 CIELAB). It varies with pose and scene, and hardly with identity."""
     return rgb_to_lab(resize_pixels(pixels, 8)).flatten(1) / 100
 
 
 def hue_shares(pixels: Tensor) -> Tensor:
-    """[B, 24] share of the picture's pixels that have a clear colour (CIELAB chroma above 20) of each 15-degree hue."""
+    """[B, 24] for each 15-degree hue, the share of the image's pixels with a clear colour (CIELAB chroma above 20)."""
     lab = rgb_to_lab(pixels.clamp(0, 1)).flatten(2)
     hue = torch.atan2(lab[:, 2], lab[:, 1]) / (2 * math.pi) % 1
     place = (hue * HUES).long().clamp(max=HUES - 1)
@@ -82,14 +82,14 @@ def hue_shares(pixels: Tensor) -> Tensor:
 def trait_weights(anchors: Tensor, reference: Tensor) -> Tensor:
     """[24] in 0..1: hues that the original shows at least twice as much as the base does when given its tags.
 
-    They are what no tag told the base: an emblem, an odd eye, a coloured strand.
+    These are the things that no tag describes: an emblem, an odd eye, a coloured strand.
     """
     own, usual = hue_shares(anchors).mean(0), hue_shares(reference).mean(0)
     return ((own - 2 * usual) / (own + usual).clamp(min=1e-9)).clamp(min=0) * (own > 0.004)
 
 
 def trait_share(pixels: Tensor, anchors: Tensor, reference: Tensor) -> Tensor | None:
-    """[B] in 0..1: how fully pictures show the original's untold colours; None if it has none."""
+    """[B] in 0..1: how fully images show the original's colours that no tag describes; None if it has none."""
     weights = trait_weights(anchors, reference)
     if weights.sum() == 0:
         return None
@@ -98,7 +98,12 @@ def trait_share(pixels: Tensor, anchors: Tensor, reference: Tensor) -> Tensor | 
 
 
 def robust_z(values: Tensor, reference: Tensor) -> Tensor:
-    """(values - median) / (1.4826 MAD) of the reference. The spread has a floor, so near-constant figures stay calm."""
+    """(values - median) / (1.4826 MAD) of the reference. The spread has a floor, so that near-constant figures do not
+    explode.
+
+    Args:
+        values, reference: [N] and [R]; the result is [N].
+    """
     center = reference.median()
     spread = 1.4826 * (reference - center).abs().median()
     floor = torch.maximum(0.25 * reference.std(unbiased=False), 0.02 * center.abs())
@@ -111,16 +116,17 @@ BURN_FIGURES = {
     "high_frequency": high_frequency,
     "contrast": contrast,
 }
-"""What rises when a LoRA is over-cooked."""
+"""Figures that rise when a LoRA is over-cooked."""
 
 
 def burn_z(pixels: Tensor, reference: Tensor) -> Tensor:
-    """[B] the largest robust z of the burn figures against pictures of the base model for the same kind of prompts."""
+    """[B] the largest robust z of the burn figures against images of the base model for the same kind of prompts."""
     return _burn_figures(pixels, reference).amax(0)
 
 
 def burn_level(pixels: Tensor, reference: Tensor) -> float:
-    """The burn of a whole set: per figure the median z over the set, then the largest. About 0 for the base's own."""
+    """The burn of a whole set: the median z of each figure over the set, then the largest. About 0 for the base's own
+    images."""
     return _burn_figures(pixels, reference).median(1).values.max().item()
 
 
@@ -141,9 +147,9 @@ def diversity(scenes: Tensor) -> float:
 
 
 def copied(pixels: Tensor, training: Tensor) -> Tensor:
-    """[N] similarity in 0..1 to the nearest training picture: correlation of the 16-pixel colour thumbnails.
+    """[N] similarity in 0..1 to the nearest training image: correlation of the 16-pixel colour thumbnails.
 
-    1 is the same picture. It reads layout and colours, not likeness: two poses of one character stay apart.
+    1 is the same image. It compares layout and colours, not likeness: two poses of one character differ.
     """
     def rows(batch: Tensor) -> Tensor:
         flat = resize_pixels(batch, 16).flatten(1)

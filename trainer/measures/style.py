@@ -1,8 +1,8 @@
-"""How much of a style a picture has, from pixels alone: colours, tones, lines and the sizes of its details.
+"""How much of a style an image has, from pixels alone: colours, tones, lines and the sizes of its details.
 
 A stand-in for a style embedding such as CSD (arXiv:2404.01292), which needs a model: figures in the manner of texture
-analysis (Heeger and Bergen 1995). What the style changes among them is learnt from the LoRAs themselves, by pictures of
-the same prompts and seeds with the style alone, with the character alone, and with neither.
+analysis (Heeger and Bergen 1995). Which of them a style changes is learnt from the LoRAs themselves, from images of the
+same prompts and seeds with the style alone, the character alone, and neither.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from .pixels import resize_pixels
 
 SIDE, OCTAVES, AT_ONCE = 256, 6, 32
 LEAST_CHANGE = 0.2
-"""In the figures' units: a style that moves none of them further is not measured."""
+"""In the figures' units. A style that moves no figure further than this is not measured."""
 LEAST_APART = 0.15
-"""Of what the style changes, the least that must set the style alone apart from the character alone."""
+"""Least part of the style's change by which the style alone must differ from the character alone."""
 _SPREAD, _CHARACTER = 0.3, 0.05
-"""Floors of the variances by which a figure's weight is divided, for two or three pictures have none by chance."""
+"""Floors of the variances that divide a figure's weight, because two or three images may have no variance by chance."""
 
 
 def style_figures(pixels: Tensor) -> Tensor:
-    """[B, D] figures of how pictures [B, 3, H, W] are drawn, in units of which 1 is a clear difference.
+    """[B, D] figures of how images [B, 3, H, W] are drawn, in units in which 1 is a clear difference.
 
-    Places are left out, so pose and composition hardly count. Pictures are compared at SIDE pixels square.
+    Positions are ignored, so pose and composition hardly count. Images are compared at SIDE pixels square.
     """
     return torch.cat([_figures(resize_pixels(batch, SIDE)) for batch in pixels.split(AT_ONCE)])
 
@@ -45,13 +45,13 @@ def _quantiles(values: Tensor, *shares: float) -> Tensor:
 
 
 def _tones(lightness: Tensor) -> Tensor:
-    """Where the tones lie, and how far they spread."""
+    """The position and the spread of the tones."""
     return torch.cat([_quantiles(lightness, 0.02, 0.1, 0.3, 0.5, 0.7, 0.95),
                       lightness.flatten(1).std(1, keepdim=True)], dim=1) / 15
 
 
 def _colours(opponents: Tensor, chroma: Tensor) -> Tensor:
-    """The mean hue, and how colourful."""
+    """The mean hue and the colourfulness."""
     return torch.cat([opponents.flatten(2).mean(2), _quantiles(chroma, 0.3, 0.6, 0.9),
                       chroma.flatten(1).mean(1, keepdim=True)], dim=1) / 12
 
@@ -68,7 +68,7 @@ def _details(channel: Tensor) -> Tensor:
 
 
 def _edges(lightness: Tensor) -> Tensor:
-    """How much is flat and how much is edge, how hard the edges are, and whether they lie along the pixels."""
+    """Shares of flat areas and of edges, how hard the edges are, and whether they run along the pixel grid."""
     down, across = lightness.diff(dim=2)[..., :-1], lightness.diff(dim=3)[:, :, :-1]
     steep = (down.pow(2) + across.pow(2)).sqrt()
     share = torch.stack([(steep > limit).float().flatten(1).mean(1) for limit in (1.0, 5.0, 20.0)], dim=1)
@@ -78,7 +78,7 @@ def _edges(lightness: Tensor) -> Tensor:
 
 
 def _ink(lightness: Tensor) -> Tensor:
-    """How much is far darker than what is around it, as lines are, and how much far lighter."""
+    """How much is far darker than its surroundings, as lines are, and how much is far lighter."""
     side = SIDE // 14 | 1
     above = F.avg_pool2d(lightness, side, 1, side // 2, count_include_pad=False) - lightness
     return torch.stack([(above > 12).float().flatten(1).mean(1), (above < -12).float().flatten(1).mean(1)],
@@ -87,12 +87,12 @@ def _ink(lightness: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class StyleScale:
-    """What a style changes. 0 is a picture with the character alone, 1 is as far from it as the style alone.
+    """What a style changes. 0 is an image with the character alone; 1 is as far from it as the style alone.
 
     Attributes:
-        direction: [D] which way the style moves each figure, weighted by how surely it does: alike in all pictures, and
-            unlike what the character does.
-        whole: how far the style alone is from the character alone along it.
+        direction: [D] the direction in which the style moves each figure, weighted by how reliable that is: the same in
+            all images, and different from what the character does.
+        whole: distance between the style alone and the character alone along `direction`.
     """
 
     direction: Tensor
@@ -100,10 +100,10 @@ class StyleScale:
 
     @classmethod
     def learnt(cls, neither: Tensor, style: Tensor, character: Tensor) -> StyleScale | None:
-        """From `style_figures` [N, D] of pictures with neither LoRA, with the style alone and with the character alone.
+        """From `style_figures` [N, D] of images with neither LoRA, with the style alone and with the character alone.
 
-        Row by row of the same prompt and seed. None if the style changes nothing that the figures tell, or if the
-        character alone has as much of it.
+        Rows correspond by prompt and seed. Returns None if the style changes nothing that the figures show, or if the
+        character alone shows as much of it.
         """
         by_style, by_character = style - neither, character - neither
         change = by_style.mean(0)
@@ -111,10 +111,11 @@ class StyleScale:
             return None
         spread = (by_style - change).pow(2).mean(0) + (by_character - by_character.mean(0)).pow(2).mean(0) + _SPREAD
         trust = change.pow(2) / (by_style.pow(2).mean(0) + by_character.pow(2).mean(0) + _CHARACTER)
-        direction = change.sign() * trust**1.5 / spread.sqrt()  # by the change squared one figure would carry it all
+        direction = change.sign() * trust**1.5 / spread.sqrt()  # with the change squared one figure would dominate
         whole = ((style - character) @ direction).mean().item()
         return cls(direction, whole) if whole > LEAST_APART * (change @ direction).item() else None
 
     def share(self, pictures: Tensor, character: Tensor) -> Tensor:
-        """[M] 0..1 of figures [M, D]; `character` [M, D]: of the same prompt and seed with the character alone."""
+        """[M] the style's share in 0..1, from figures [M, D]. `character` [M, D]: the same prompts and seeds with the
+        character alone."""
         return ((pictures - character) @ self.direction / self.whole).clamp(0, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -67,6 +68,20 @@ def _stacked(rows: Sequence[Rows]) -> Rows:
     return tuple(single for part in parts for single in part.split(1))
 
 
+class AppliedLora(Protocol):
+    """A LoRA on a backbone's networks, as `Backbone.lora` yields it.
+
+    Attributes:
+        unmatched: names of the LoRA's modules that the model does not have.
+    """
+
+    @property
+    def unmatched(self) -> Sequence[str]: ...
+
+    def set_strength(self, strength: float) -> None:
+        """Multiply what the LoRA adds: 1 as trained, 0 nothing, negative the opposite."""
+
+
 @runtime_checkable
 class Backbone(Protocol):
     """A latent text-to-image model that can be trained.
@@ -83,14 +98,24 @@ class Backbone(Protocol):
         fingerprint: a hash of the weights, by which caches and runs recognize the base.
     """
 
-    network: nn.Module
     network_prefix: str
     key_style: str
-    text_network: nn.ModuleDict | None
     family: Family
-    schedule: NoiseSchedule
-    device: torch.device
-    text_device: torch.device
+
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def text_network(self) -> nn.ModuleDict | None: ...
+
+    @property
+    def schedule(self) -> NoiseSchedule: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def text_device(self) -> torch.device: ...
 
     @property
     def fingerprint(self) -> str: ...
@@ -121,6 +146,12 @@ class Backbone(Protocol):
         """Images [B, 3, height, width] in 0..1 with the network as it is, for previews and sweeps.
 
         Row i depends on prompts[i] and seeds[i] alone, not on the rest of the batch (up to rounding).
+        """
+
+    def lora(self, source: str | Path, strength: float = 1.0) -> AbstractContextManager[AppliedLora]:
+        """The LoRA file applied at this strength while the block lasts; after it the model is as it was before.
+
+        Raises UserError if the file cannot be read or nothing in it fits this model.
         """
 
     def token_count(self, caption: str) -> tuple[int, int]:

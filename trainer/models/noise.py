@@ -27,6 +27,7 @@ class DiscreteSchedule:
         return (t * count).long().clamp(0, count - 1)
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) at times t [B], each [B] float32."""
         signal = self.alphas_cumprod.to(t.device)[self.timesteps(t)].float()
         return signal.sqrt(), (1 - signal).sqrt()
 

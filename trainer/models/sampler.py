@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -30,8 +31,8 @@ class Sampler:
     def of(cls, backbone: Backbone, **changed: int | float | None) -> Sampler:
         """The family's own defaults, except for values that are given and not None."""
         family = backbone.family
-        values = {"width": family.resolution, "height": family.resolution, "steps": family.sample_steps,
-                  "cfg": family.cfg}
+        values: dict[str, Any] = {"width": family.resolution, "height": family.resolution,
+                                  "steps": family.sample_steps, "cfg": family.cfg}
         return cls(**{**values, **{name: value for name, value in changed.items() if value is not None}})
 
     @property

@@ -1,4 +1,5 @@
-"""Bars that are no part of a picture: letterboxes, pillarboxes and frames; plain strips that end in one line."""
+"""Finds bars that do not belong to an image: letterboxes, pillarboxes and frames, which are plain strips with a
+straight edge."""
 
 from __future__ import annotations
 
@@ -12,13 +13,13 @@ from .crops import Box
 Pixels = NDArray[np.float32]
 
 THINNEST, WIDEST = 0.012, 0.45
-"""A bar's depth, as a share of the picture's side."""
+"""Limits of a bar's depth, as a share of the image's side."""
 _LEVELS = 12
-"""A pixel that differs from the bar by more than this, of 255 in any channel, is not of the bar."""
+"""A pixel that differs from the bar by more than this, of 255 in any channel, is not part of the bar."""
 _RINGING = 8
-"""JPEG smears a bar's edge over at most one of its blocks, in pixels."""
+"""Width of one JPEG block in pixels; JPEG smears a bar's edge over at most that."""
 _PLAIN = (20, 235)
-"""Up to the first or from the second on, a bar is black or white."""
+"""A bar is black up to the first level, and white from the second."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,13 @@ class _Bar:
     plain: bool = False
     """Black or white."""
     clear: bool = False
-    """Nearly the whole line beyond it differs from it."""
+    """Whether nearly the whole line beyond it differs from it."""
 
 
 def content_box(rgb: Pixels) -> Box:
-    """The box of what is inside the bars of a picture [H, W, 3] in 0..255; the whole picture if it has none.
+    """The box inside the bars of an image [H, W, 3] in 0..255; the whole image if it has no bars.
 
-    A bar on one side only counts if it is black or white and its edge is clear: drawn skies have bands, too.
+    A bar on one side only counts if it is black or white and its edge is clear, because drawn skies also have bands.
     """
     box = [0, 0, rgb.shape[1], rgb.shape[0]]
     for _ in range(2):  # bars of two colours may lie inside one another
@@ -44,11 +45,12 @@ def content_box(rgb: Pixels) -> Box:
             both = near.depth > 0 and far.depth > 0
             box[axis] += near.depth if both or (near.plain and near.clear) else 0
             box[axis + 2] -= far.depth if both or (far.plain and far.clear) else 0
-    return tuple(box)
+    left, top, right, bottom = box
+    return left, top, right, bottom
 
 
 def _bar(lines: Pixels) -> _Bar:
-    """The bar that lines [N, L, 3] begin with."""
+    """The bar at the beginning of lines [N, L, 3]."""
     count = len(lines)
     least = max(1, round(THINNEST * count))
     if count < 8:
@@ -61,14 +63,14 @@ def _bar(lines: Pixels) -> _Bar:
     plain = bool(colour.max() <= _PLAIN[0] or colour.min() >= _PLAIN[1])
     inner = lines[depth + 2]
     if np.abs(inner - np.median(inner, axis=0)).max(1).mean() < 4:
-        # What follows is plain, too: a band of a drawn sky, unless the two differ as bar and paper do.
+        # What follows is plain too, so this is a band of a drawn sky, unless the two differ like a bar and paper.
         if not plain or np.median(np.abs(inner - colour).max(1)) < 60:
             return _Bar()
     return _Bar(depth, plain, bool(differs[depth + 1] >= 0.8))
 
 
 def _ends_at(lines: Pixels, differs: NDArray[np.float64], depth: int) -> bool:
-    """Whether the bar ends there along one straight line, and is clean up to it but for JPEG's ringing."""
+    """Whether the bar ends there along a straight line and is clean up to it, apart from JPEG's ringing."""
     soft = max(1, min(_RINGING, round(0.03 * len(lines))))
     clean = differs[: max(1, depth - soft)].max() <= 0.04
     rung = differs[max(0, depth - soft) : max(0, depth - 2)].max(initial=0.0) <= 0.35

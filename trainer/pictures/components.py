@@ -1,4 +1,4 @@
-"""Connected parts of a mask, their boxes, and how wide their strokes are."""
+"""Connected parts of a mask, with their boxes and the width of their strokes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Components:
-    """C parts that touch, corners counting. Boxes are half-open, in pixels.
+    """C connected parts; pixels that touch at a corner are connected. Boxes are half-open, in pixels.
 
     Attributes:
         left, top, right, bottom: [C] their boxes.
-        area: [C] their pixels.
-        runs: [C] their horizontal runs; area / runs is the mean width of a stroke seen along a row.
+        area: [C] their numbers of pixels.
+        runs: [C] their numbers of horizontal runs; area / runs is the mean width of a stroke along a row.
         run_row, run_start, run_end, run_part: [R] the runs themselves, and the part each belongs to.
     """
 

@@ -1,6 +1,6 @@
-"""One picture → several training crops: the whole, the upper body, the face, then the parts where most is to be seen.
+"""One image → several training crops: the whole, the upper body, the face, then the parts with most to see.
 
-There is no learned detector here: `saliency.py` tells the subject from its surroundings, the face is where the
+There is no learned detector here. `saliency.py` separates the subject from its surroundings, the face is where the
 upper part of the subject has most detail and skin, and the regions are those with most of both.
 """
 
@@ -16,34 +16,35 @@ from ..common.errors import UserError
 from .saliency import Map, Saliency, find_subject
 
 Box = tuple[int, int, int, int]
-"""(left, top, right, bottom) in pixels of the upright picture; right and bottom are outside."""
+"""(left, top, right, bottom) in pixels of the upright image; right and bottom are exclusive."""
 
 MAX_CROPS = 16
 MAX_OVERLAP = 0.9
-"""Two crops whose intersection is at least this share of their union are the same crop."""
+"""Two crops whose intersection is at least this share of their union count as the same."""
 MIN_SIDE = 16
 _FACE_SIZES = (0.24, 0.3, 0.36, 0.43, 0.5, 0.58)
-"""Sides of the windows a face is looked for in, as shares of the subject's height or width, whichever is less."""
+"""Sides of the windows in which a face is sought, as shares of the subject's height or width, whichever is less."""
 _REGION_SIZES = (0.45, 0.55, 0.66, 0.78)
 _REGION_SHAPES = ((1.0, 1.0), (0.75, 1.0), (1.0, 0.75))
 
 
 @dataclass(frozen=True)
 class Crop:
-    """A part of a picture. Names are whole, upper, face, region_1…, or box_1… if the boxes were given."""
+    """A part of an image. Names are whole, upper, face, region_1…, or box_1… if the boxes were given."""
 
     name: str
     box: Box
 
 
 def suggest_crops(image: Image.Image, count: int = 4, boxes: Sequence[Box] | None = None) -> list[Crop]:
-    """At most `count` crops of an upright RGB picture, no two nearly the same, none tiny; the first is the whole.
+    """At most `count` crops of an upright RGB image, no two nearly the same and none tiny. The first is the whole
+    image.
 
     Args:
-        count: 1 to 16. Fewer come back if the picture is too small for so many.
-        boxes: if given, exactly these, checked, and `count` does not matter.
+        count: 1 to 16. If the image is too small for so many, fewer are returned.
+        boxes: if given, exactly these are checked and returned, and `count` is ignored.
 
-    Raises UserError for a count or a box that is not possible.
+    Raises UserError for an invalid count or box.
     """
     if boxes is not None:
         return [Crop(f"box_{number}", _check_box(box, image.size)) for number, box in enumerate(boxes, 1)]
@@ -75,9 +76,10 @@ def _area(box: Box) -> int:
 
 def _check_box(box: Box, size: tuple[int, int]) -> Box:
     if len(box) != 4 or not (0 <= box[0] < box[2] <= size[0] and 0 <= box[1] < box[3] <= size[1]):
-        raise UserError(f"crop box {tuple(box)} is not inside the picture; it must be left, top, right, bottom with "
+        raise UserError(f"crop box {tuple(box)} is not inside the image; it must be left, top, right, bottom with "
                         f"0 <= left < right <= {size[0]} and 0 <= top < bottom <= {size[1]}.")
-    return tuple(int(side) for side in box)
+    left, top, right, bottom = map(int, box)
+    return left, top, right, bottom
 
 
 def _is_new(box: Box, crops: Sequence[Crop]) -> bool:
@@ -85,8 +87,8 @@ def _is_new(box: Box, crops: Sequence[Crop]) -> bool:
 
 
 def _in_picture(window: tuple[float, float, float, float], saliency: Saliency, size: tuple[int, int]) -> Box | None:
-    """A window (centre x, centre y, width, height) of the small copy as a box of the picture, moved to lie inside;
-    made larger if it is tiny, None if the picture is."""
+    """A window (centre x, centre y, width, height) of the small copy as a box of the image, moved to lie inside. A tiny
+    box is enlarged; None if the image itself is tiny."""
     height, width = saliency.mask.shape
     scale = (size[0] / width, size[1] / height)
     least = max(MIN_SIDE, round(0.2 * min(size)))
@@ -99,14 +101,14 @@ def _in_picture(window: tuple[float, float, float, float], saliency: Saliency, s
 
 
 class _Sums:
-    """Means over many windows of a map at once, by its running sums."""
+    """Means over many windows of a map at once, from its running sums."""
 
     def __init__(self, values: Map) -> None:
         self.shape = values.shape
         self._sums = np.pad(values, ((1, 0), (1, 0))).cumsum(0).cumsum(1)
 
     def mean(self, x: Map, y: Map, width: float, height: float) -> Map:
-        """Means over windows with centres (x, y), as far as they are inside."""
+        """Means over the parts of windows with centres (x, y) that lie inside the map."""
         left, right = self._span(x, width, self.shape[1])
         top, bottom = self._span(y, height, self.shape[0])
         s = self._sums
@@ -119,7 +121,7 @@ class _Sums:
 
 
 def _face(saliency: Saliency) -> tuple[float, float, float, float]:
-    """The window that the head most likely fills: full of detail and skin, more than around it, and high up."""
+    """The window that the head most likely fills: high up, with more detail and skin than its surroundings."""
     left, top, right, bottom = saliency.box
     width, height = right - left, bottom - top
     evidence = _Sums((0.4 * saliency.detail + 0.3 * saliency.subject + 0.6 * saliency.skin) * saliency.mask)
@@ -139,7 +141,7 @@ def _face(saliency: Saliency) -> tuple[float, float, float, float]:
 
 
 def _upper(saliency: Saliency, face: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
-    """From above the subject's top down to its middle, about the face, nearly square."""
+    """A nearly square window from above the subject's top down to its middle, around the face."""
     left, top, right, bottom = saliency.box
     start = max(0.0, top - 0.03 * (bottom - top))
     end = min(max(top + 0.6 * (bottom - top), face[1] + 0.55 * face[3]), bottom)
@@ -150,8 +152,8 @@ def _upper(saliency: Saliency, face: tuple[float, float, float, float]) -> tuple
 
 
 def _regions(saliency: Saliency, crops: Sequence[Crop], count: int, size: tuple[int, int]) -> Iterator[Crop]:
-    """The best windows left, one after the other: much to see inside, its edges not through the middle of it (an eye,
-    say), and little that those before it show."""
+    """The best remaining windows, one after the other. Each has much to see inside, edges that do not cut through it
+    (an eye, say), and little that earlier windows show."""
     value = _Sums(0.5 * saliency.detail * (0.3 + 0.7 * saliency.mask) + 0.3 * saliency.mask + 0.2 * saliency.subject)
     candidates: dict[Box, float] = {}
     height, width = saliency.mask.shape

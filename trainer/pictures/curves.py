@@ -1,5 +1,5 @@
-"""Curves: what makes the losses of a run readable, and pictures of them (Pillow for a graph, SVG for a page); also the
-strengths of LoRAs over the steps of a sampler.
+"""Curves: makes the losses of a run readable and draws them (with Pillow for a node, as SVG for a page). Also draws the
+strengths of LoRAs over a sampler's steps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 MOST_POINTS = 2000
 WIDTH, HEIGHT, SCALE = 768, 432, 2
 AREA = (64, 44, WIDTH - 20, HEIGHT - 40)
-"""Left, top, right and bottom of the curves in a picture of WIDTH x HEIGHT pixels, which is drawn SCALE times as large.
+"""Left, top, right and bottom of the curves in an image of WIDTH x HEIGHT pixels, which is drawn SCALE times as large.
 """
 SVG_WIDTH, SVG_HEIGHT = 520, 150
 SVG_AREA = (34, 12, SVG_WIDTH - 8, SVG_HEIGHT - 22)
@@ -39,12 +39,12 @@ class Smoother:
         return self.total / self.weight
 
     def smooth(self, losses: Iterable[Point]) -> list[Point]:
-        """(step, running mean) of these (step, loss), which come after those that were added before."""
+        """(step, running mean) of these (step, loss) points, which follow those added before."""
         return [(step, self.add(loss)) for step, loss in losses]
 
 
 def thinned(points: Sequence[Any], most: int = MOST_POINTS) -> list[Any]:
-    """At most `most` of the points, evenly spaced, the first and the last among them."""
+    """At most `most` of the points, evenly spaced, including the first and the last."""
     if len(points) <= most:
         return list(points)
     last = len(points) - 1
@@ -60,13 +60,13 @@ def averaged(points: Sequence[Point], count: int = 60) -> list[Point]:
 
 @dataclass(frozen=True)
 class Axes:
-    """Data to pixels.
+    """Maps data to pixels.
 
     Attributes:
         area: left, top, right and bottom of the curves, in pixels.
-        steps: at its right end; 0 is at its left.
-        low, high: values at its bottom and its top; what lies beyond is put there.
-        scale: how much larger it is drawn.
+        steps: the step at the right end; 0 is at the left.
+        low, high: values at the bottom and the top; values beyond are drawn there.
+        scale: factor by which it is drawn larger.
     """
 
     area: tuple[float, float, float, float]
@@ -104,9 +104,9 @@ def loss_curve(points: Sequence[Point], label: str) -> str:
 
 
 def loss_plot(title: str, steps: int, losses: Sequence[Point], validation: Sequence[Point] = ()) -> Image.Image:
-    """Every step faint, the running mean strong, validation as points; 768 x 432 pixels.
+    """A plot with every step faint, the running mean strong, and validation as points; 768 x 432 pixels.
 
-    `losses` and `validation` are (step, loss); without any, the axes alone.
+    `losses` and `validation` are (step, loss); without them only the axes are drawn.
     """
     axes = Axes(AREA, steps, *_range([loss for _, loss in losses], [loss for _, loss in validation]), SCALE)
     sheet, draw = _sheet(axes, title)
@@ -118,16 +118,16 @@ def loss_plot(title: str, steps: int, losses: Sequence[Point], validation: Seque
     for point in validation:
         x, y = axes.place(*point)
         draw.ellipse((x - 4 * SCALE, y - 4 * SCALE, x + 4 * SCALE, y + 4 * SCALE), VALIDATION)
-    entries = [("loss, running mean", STRONG), ("of each step", FAINT), ("validation", VALIDATION)]
+    entries = [("loss, running mean", STRONG), ("loss, each step", FAINT), ("validation", VALIDATION)]
     _draw_legend(draw, entries if validation else entries[:2])
     return sheet.resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
 
 
 def stairs_plot(title: str, curves: Mapping[str, Sequence[Point]]) -> Image.Image:
-    """Values that hold until the next, over 0 to 100 % of the steps; 768 x 432 pixels.
+    """A plot of values that hold until the next one, over 0 to 100 % of the steps; 768 x 432 pixels.
 
     Args:
-        curves: by what they are called, (share of the steps in 0..1, value), the first at 0; at most four.
+        curves: name → points (share of the steps in 0..1, value), the first at 0; at most four curves.
     """
     values = [value for points in curves.values() for _, value in points]
     axes = Axes(AREA, 100, min(0.0, *values), max(1.0, *values) * 1.05, SCALE)
@@ -143,7 +143,7 @@ def stairs_plot(title: str, curves: Mapping[str, Sequence[Point]]) -> Image.Imag
 
 
 def _range(losses: Sequence[float], validation: Sequence[float]) -> tuple[float, float]:
-    """Room for all but the wildest fiftieth of the steps, which would flatten everything else."""
+    """A range for all but the most extreme fiftieth of the steps, which would flatten everything else."""
     values = [*validation, *sorted(losses)[: math.ceil(len(losses) * 0.98)]] or [0.0, 1.0]
     low, high = min(values), max(values)
     margin = 0.06 * (high - low) or max(abs(high) * 0.1, 1e-6)
@@ -184,7 +184,7 @@ def _draw_axes(draw: ImageDraw.ImageDraw, axes: Axes, title: str) -> None:
 
 
 def _draw_legend(draw: ImageDraw.ImageDraw, entries: Sequence[tuple[str, str]]) -> None:
-    font, right = ImageFont.load_default(12 * SCALE), AREA[2] * SCALE
+    font, right = ImageFont.load_default(12 * SCALE), float(AREA[2] * SCALE)
     for label, colour in reversed(entries):
         right -= draw.textlength(label, font)
         draw.text((right, 16 * SCALE), label, INK, font)

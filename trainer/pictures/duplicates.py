@@ -1,8 +1,8 @@
-"""Near duplicates among many pictures without comparing all pairs: a perceptual hash nominates, alignment decides.
+"""Finds near duplicates among many images without comparing all pairs: a perceptual hash nominates, alignment decides.
 
-Hash: 64 bits of the DCT (Zauner 2010), of the whole picture and of windows of it, mirrored too, so that a crop of a
-picture is met. Search: multi-index hashing (Norouzi, Punjani & Fleet, "Fast Search in Hamming Space", CVPR 2012).
-Decision: one thumbnail is laid on the other (Lucas & Kanade 1981, shift and scale), and must be the same all over.
+Hash: 64 bits of the DCT (Zauner 2010), of the whole image and of windows of it, also mirrored, so that crops are found
+too. Search: multi-index hashing (Norouzi, Punjani & Fleet, "Fast Search in Hamming Space", CVPR 2012). Decision: one
+thumbnail is aligned to the other (Lucas & Kanade 1981, shift and scale) and must match everywhere.
 """
 
 from __future__ import annotations
@@ -22,13 +22,15 @@ Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
 THUMB = 64
-"""Side of the thumbnails that are laid on one another."""
+"""Side of the thumbnails that are aligned."""
 RADIUS = 10
-"""Hashes that differ in at most this many of 64 bits nominate a pair; all up to 7 apart are met, and most beyond."""
+"""Hashes that differ in at most this many of 64 bits nominate a pair; all pairs up to 7 apart are found, and most
+beyond."""
 SAME_MEAN, SAME_BLOCK = 0.05, 0.1
-"""Two thumbnails in 0..1 are of one picture if they differ by at most this, on average and in their worst block."""
+"""Two thumbnails in 0..1 show the same image if they differ by at most this, on average and in their worst block."""
 MOST_NEIGHBOURS = 32
-"""In a crowd of alike hashes each is compared, band by band, with this many next to it; so the work stays linear."""
+"""In a crowd of similar hashes each is compared, band by band, with only this many neighbours, so that the work stays
+linear."""
 _HASH_SIDE, _DCT_SIDE, _DCT_LOW = 128, 32, 8
 _CROPPED = 0.05
 _AXIS_WINDOWS = ((0.0, 1.0), *((_CROPPED * place, 1 - _CROPPED) for place in (0.0, 0.5, 1.0)))
@@ -37,14 +39,14 @@ WINDOWS = len(_AXIS_WINDOWS) ** 2
 _BANDS, _BAND_BITS = 4, 16
 _BLOCK = 4
 _TRIES = 4
-"""The window whose hash is nearest is not always the right one."""
+"""How many windows are tried, because the window with the nearest hash is not always the right one."""
 _WORTH_ALIGNING = 0.12
-"""Thumbnails that differ by more than this on average are not made the same by a shift of a few hundredths."""
+"""If thumbnails differ by more than this on average, a shift of a few hundredths cannot make them match."""
 
 
 @dataclass(frozen=True)
 class Print:
-    """A picture's fingerprint: hashes [2 * WINDOWS] (the whole first, the second half mirrored), thumbnail [64, 64, 3]
+    """An image's fingerprint: hashes [2 * WINDOWS] (the whole first, the second half mirrored), thumbnail [64, 64, 3]
     of uint8."""
 
     hashes: Hashes
@@ -52,7 +54,7 @@ class Print:
 
 
 def fingerprint_picture(image: Image.Image) -> Print:
-    """The fingerprint of an RGB picture, squeezed to a square."""
+    """The fingerprint of an RGB image, squeezed to a square."""
     rgb = image.convert("RGB")
     grey = np.asarray(rgb.resize((_HASH_SIDE, _HASH_SIDE), Image.Resampling.BOX).convert("L"), dtype=np.float64)
     axes = _axes()
@@ -66,7 +68,7 @@ def fingerprint_picture(image: Image.Image) -> Print:
 
 @lru_cache(maxsize=1)
 def _axes() -> Map:
-    """[windows of an axis, 8, 128]: from a line of pixels to the low DCT of each window."""
+    """[windows of an axis, 8, 128]: maps a line of pixels to the low DCT of each window."""
     wave = np.arange(_DCT_SIDE)
     basis = np.cos(np.pi / _DCT_SIDE * (wave[None] + 0.5) * wave[:_DCT_LOW, None])
     edges = np.arange(_HASH_SIDE + 1)
@@ -80,21 +82,21 @@ def _axes() -> Map:
 
 @dataclass
 class Search:
-    """What a search cost. `compared`: pairs of hashes held against one another; `aligned`: pairs of thumbnails."""
+    """The cost of a search. `compared`: pairs of hashes compared; `aligned`: pairs of thumbnails aligned."""
 
     compared: int = 0
     aligned: int = 0
     pairs: list[tuple[int, int]] = field(default_factory=list)
-    """(earlier, later) pictures found to be the same."""
+    """(earlier, later) images found to be the same."""
 
 
 def find_duplicates(hashes: Hashes, thumb: Callable[[int], NDArray[np.uint8]],
                     search: Search | None = None) -> list[list[int]]:
-    """Groups of two or more pictures that are copies of one another, in order; the groups by their first.
+    """Groups of two or more images that are copies of one another, in order. Groups are sorted by their first image.
 
     Args:
         hashes: [N, 2 * WINDOWS], the rows `Print.hashes`.
-        thumb: index → the picture's thumbnail, asked only of those that a hash nominates.
+        thumb: index → the image's thumbnail; called only for images that a hash nominates.
         search: filled in with what the search cost.
     """
     search = search if search is not None else Search()
@@ -122,12 +124,12 @@ def find_duplicates(hashes: Hashes, thumb: Callable[[int], NDArray[np.uint8]],
 
 
 def group_copies(prints: Sequence[Print]) -> list[list[int]]:
-    """Groups of two or more of these pictures that are copies of one another, as `find_duplicates` gives them."""
+    """Groups of two or more of these images that are copies of one another, as from `find_duplicates`."""
     return find_duplicates(_hashes_of(prints), lambda index: prints[index].thumb)
 
 
 def copies_of(prints: Sequence[Print], originals: Sequence[Print]) -> list[bool]:
-    """Which of the pictures are copies of one of the originals. What is alike among the originals is not asked."""
+    """Which of the images are copies of one of the originals. Copies among the originals do not matter."""
     both, copied = [*prints, *originals], [False] * len(prints)
     for tries in _nominate_pairs(_hashes_of(both), Search()):
         picture, original = sorted(tries[0][1:3])
@@ -145,7 +147,8 @@ Try = tuple[int, int, int, int]
 
 
 def _nominate_pairs(hashes: Hashes, search: Search) -> Iterator[list[Try]]:
-    """Each pair once: the ways in which one may lie on the other, the likeliest first; the likeliest pairs first."""
+    """For each pair, once, the ways in which one image may match the other, likeliest first. The likeliest pairs come
+    first."""
     whole, windows = hashes[:, 0], hashes.shape[1]
     found: list[NDArray[np.int64]] = []
     for query, b in _near(hashes.reshape(-1), whole):
@@ -156,7 +159,7 @@ def _nominate_pairs(hashes: Hashes, search: Search) -> Iterator[list[Try]]:
         search.compared += len(distance)
         near = distance <= RADIUS
         found.append(np.stack([distance[near], a[near], b[near], window[near]]))
-    tries = np.unique(np.concatenate(found, axis=1), axis=1)  # the bands meet some of them again; by rising distance
+    tries = np.unique(np.concatenate(found, axis=1), axis=1)  # several bands may find the same one; sorted by distance
     if not tries.size:
         return
     pair = np.minimum(tries[1], tries[2]) * len(hashes) + np.maximum(tries[1], tries[2])
@@ -169,19 +172,19 @@ def _nominate_pairs(hashes: Hashes, search: Search) -> Iterator[list[Try]]:
 
 
 def bits_apart(a: Hashes, b: Hashes) -> NDArray[np.int64]:
-    """In how many bits hashes differ."""
+    """The number of bits in which hashes differ."""
     return _bits()[(a ^ b).astype(np.uint64)[..., None].view(np.uint16)].sum(-1, dtype=np.int64)
 
 
 @lru_cache(maxsize=1)
 def _bits() -> NDArray[np.uint8]:
-    """How many bits are set in each number of 16 bits."""
+    """The number of set bits in each 16-bit number."""
     return np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8)).reshape(1 << 16, 16).sum(1, dtype=np.uint8)
 
 
 def _near(queries: Hashes, index: Hashes) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """(query, entry) pairs of which one 16-bit band differs in at most one bit: two hashes at most 7 bits apart have
-    such a band, since there are four."""
+    """(query, entry) pairs in which a 16-bit band differs by at most one bit. Two hashes at most 7 bits apart have such
+    a band, since there are four bands."""
     for band in range(_BANDS):
         shift = np.uint64(band * _BAND_BITS)
         mask = np.uint64((1 << _BAND_BITS) - 1)
@@ -203,7 +206,7 @@ def _near(queries: Hashes, index: Hashes) -> Iterator[tuple[NDArray[np.int64], N
 
 def _not_crowded(first: Places, last: Places, room: Places, queries: Hashes,
                  sorted_index: Hashes) -> tuple[Places, Places]:
-    """At most `room` entries of each range, those beside the query in the order of the hashes."""
+    """At most `room` entries of each range: those next to the query in the order of the hashes."""
     for k in np.nonzero(last - first > room)[0]:
         place = first[k] + np.searchsorted(sorted_index[first[k]:last[k]], queries[k])
         start = min(max(first[k], place - room[k] // 2), last[k] - room[k])
@@ -212,13 +215,13 @@ def _not_crowded(first: Places, last: Places, room: Places, queries: Hashes,
 
 
 def same_picture(a: NDArray[np.uint8], b: NDArray[np.uint8], window: int = 0) -> bool:
-    """Whether thumbnail b is that window of a (mirrored from WINDOWS on), but for compression and small crops."""
+    """Whether thumbnail b shows that window of a (mirrored from WINDOWS on), apart from compression and small crops."""
     mean, worst = difference(a, b, window)
     return mean <= SAME_MEAN and worst <= SAME_BLOCK
 
 
 def difference(a: NDArray[np.uint8], b: NDArray[np.uint8], window: int = 0) -> tuple[float, float]:
-    """(mean, mean of the worst block) of |a - b| in 0..1, after a was laid on b as well as shift and scale can."""
+    """(mean, mean of the worst block) of |a - b| in 0..1, after aligning a to b by shift and scale."""
     first, second = a.astype(np.float64) / 255, b.astype(np.float64) / 255
     if window >= WINDOWS:
         second = second[:, ::-1]
@@ -233,8 +236,8 @@ def difference(a: NDArray[np.uint8], b: NDArray[np.uint8], window: int = 0) -> t
 
 
 def _measure_distance(laid: Map, second: Map) -> Map:
-    """[28, 28] how far apart two thumbnails are, in pairs of pixels, so that what compression did to single ones and
-    what is left of a shift count little. The rim is left out: it may show what the other lacks."""
+    """[28, 28] distance between two thumbnails, over pairs of pixels, so that compression of single pixels and the rest
+    of a shift count little. The rim is left out, because it may show what the other image lacks."""
     rim = 4
     gap = (laid - second)[rim:-rim, rim:-rim]
     half = len(gap) // 2
@@ -246,7 +249,7 @@ def _laid(first: Map, place: NDArray[np.float64]) -> Map:
 
 
 def _align(grey: Map, target: Map, place: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The window of `grey` that resembles `target` most: Gauss-Newton over its start and length along both axes."""
+    """The window of `grey` most like `target`, by Gauss-Newton over its start and length along both axes."""
     step, best, best_error = 0.25 / THUMB, place, math.inf
     for _ in range(8):
         wrong = (target - _resample(grey, place))[1:-1, 1:-1].ravel()
@@ -274,5 +277,5 @@ def _interpolation(start: float, length: float) -> Map:
 
 
 def best_of(members: Sequence[int], worth: Callable[[int], Any]) -> int:
-    """The member of a group that is worth keeping: the worthiest, the earliest among equals."""
+    """The member of a group to keep: the one with the highest worth, the earliest among equals."""
     return max(members, key=lambda member: (worth(member), -member))

@@ -1,6 +1,6 @@
 """The size of a plain png or jpg from its first bytes, ten times faster than a full header parse.
 
-Only what is certain is answered: a file that may be turned by EXIF or XMP, or is unusual in any way, is left to Pillow.
+It answers only when certain. A file that EXIF or XMP may rotate, or that is unusual in any way, is left to Pillow.
 Formats: PNG (W3C), 11.2; JPEG (ITU-T T.81), B.1 and B.2.
 """
 
@@ -10,20 +10,20 @@ import struct
 import zlib
 
 HEAD_BYTES = 4096
-"""How much of a file is enough for most headers."""
+"""Number of bytes that is enough for most headers."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_MODES = frozenset({(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (8, 2), (16, 2), (1, 3), (2, 3), (4, 3), (8, 3),
                         (8, 4), (16, 4), (8, 6), (16, 6)})
 """(bits, colour type) pairs that the standard allows."""
 _PNG_PLAIN = frozenset({b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"sBIT", b"pHYs", b"PLTE", b"tRNS", b"bKGD", b"tIME"})
-"""Chunks before the pixels that say nothing of orientation."""
+"""Chunks before the pixels that say nothing about orientation."""
 _JPEG_FRAMES = frozenset((0xC0, 0xC1, 0xC2))
 _JPEG_APP1 = 0xE1
 
 
 def plain_size(head: bytes) -> tuple[int, int] | None:
-    """(width, height) of a png or jpg whose first HEAD_BYTES these are; None if Pillow must be asked."""
+    """(width, height) of a png or jpg, from its first HEAD_BYTES; None if Pillow has to read it."""
     try:
         if head.startswith(_PNG_SIGNATURE):
             return _png_size(head)

@@ -1,8 +1,8 @@
-"""Whether a picture bears lettering: a watermark, a signature, a caption. No text is read.
+"""Detects lettering in an image: a watermark, a signature, a caption. The text is not read.
 
-Letters are parts that stand out from their surroundings, of like height, stroke and contrast, side by side on one line
-(after the letter chains of Epshtein, Ofek & Wexler, "Detecting Text in Natural Scenes with Stroke Width Transform",
-CVPR 2010; the parts are found by local contrast instead of by stroke width).
+Letters are parts that stand out from their surroundings, with similar height, stroke and contrast, side by side on one
+line (after the letter chains of Epshtein, Ofek & Wexler, "Detecting Text in Natural Scenes with Stroke Width
+Transform", CVPR 2010; the parts are found by local contrast instead of by stroke width).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from .components import Components, connected
 Map = NDArray[np.float64]
 
 SIDE = 512
-"""The longer side of the copy that is searched; smaller pictures are enlarged up to twice, so that letters part."""
+"""The longer side of the copy that is searched; smaller images are enlarged up to twice, so that letters separate."""
 LEAST_SIDE = 128
-"""Letters in pictures below this are too small to tell from anything."""
+"""In images smaller than this, letters cannot be told from anything else."""
 _WINDOWS = (28, 12)
-"""Half widths of the surroundings, as parts of the side."""
+"""Half widths of the surroundings, as fractions of the side."""
 _MOST_PARTS = 2000
 _WEIGHTS = {"letters": 0.52, "level": 1.35, "strokes_vary": -1.67, "contrast": 1.89, "uneven": -0.7,
             "heights_vary": -2.78, "thick": -7.48, "tall": -29.97, "crowd": -0.67}
 _BIAS = -4.59
-"""A logistic model of line against chance chain, fitted to planted lettering on drawings and photographs."""
+"""A logistic model that separates lines from chance chains, fitted to lettering planted on drawings and photographs."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,12 @@ class _Line:
     """The longest chain of letter-like parts, and how much it looks like a line of letters.
 
     Attributes:
-        letters: how many; `level`: the share of them that stand on one line.
+        letters: number of letters; `level`: the share of them that stand on one line.
         strokes_vary, heights_vary: deviation as a share of the mean.
-        contrast: log of the grey levels they stand out by; `uneven`: the deviation within a letter, as a share of that.
-        thick: stroke by height; `tall`: height by the picture's longer side.
-        crowd: log of how many letter-like parts there are for each letter; grass is full of them.
+        contrast: log of the grey levels by which they stand out; `uneven`: deviation within a letter, as a share of
+            that.
+        thick: stroke divided by height; `tall`: height divided by the image's longer side.
+        crowd: log of the number of letter-like parts per letter; grass is full of them.
     """
 
     letters: int
@@ -60,21 +61,22 @@ class _Line:
 
 
 def lettering(image: Image.Image) -> float | None:
-    """How much the likeliest line looks like letters: log odds, above 0 for lettering. None if the picture is small."""
+    """How much the likeliest line looks like letters: log odds, above 0 for lettering. None if the image is too
+    small."""
     if max(image.size) < LEAST_SIDE:
         return None
     scale = min(2.0, SIDE / max(image.size))
     grey = image.convert("L")
     if scale != 1:
-        size = tuple(max(8, round(side * scale)) for side in image.size)
-        grey = grey.resize(size, Image.Resampling.BICUBIC)
+        width, height = (max(8, round(side * scale)) for side in image.size)
+        grey = grey.resize((width, height), Image.Resampling.BICUBIC)
     values = np.asarray(grey, dtype=np.float64)
     scores = [line.score for stands_out, contrast in _layers(values) if (line := _longest_line(stands_out, contrast))]
     return max(scores, default=_BIAS)
 
 
 def _layers(grey: Map) -> Iterator[tuple[NDArray[np.bool_], Map]]:
-    """(what stands out, by how much): brighter or darker than the surroundings, and nearly white or black."""
+    """(mask of what stands out, by how much): brighter or darker than the surroundings, and nearly white or black."""
     for parts in _WINDOWS:
         radius = max(6, round(max(grey.shape) / parts))
         mean = _box_mean(grey, radius)
@@ -124,8 +126,9 @@ def _longest_line(mask: NDArray[np.bool_], contrast: Map) -> _Line | None:
         float(np.log(len(letters.left) / len(chain))))
 
 
-def _letter_like(parts: Components, values: Map, shape: tuple[int, int]) -> _Letters:
-    """Those of letters' size, slimness, and evenness of tone. `values`: the contrast inside the mask, row by row."""
+def _letter_like(parts: Components, values: Map, shape: tuple[int, ...]) -> _Letters:
+    """The parts with the size, slimness and even tone of letters. `values`: the contrast inside the mask, row by
+    row."""
     starts = np.concatenate([[0], np.cumsum(parts.run_end - parts.run_start)[:-1]])
 
     def mean(of: Map) -> Map:
@@ -164,7 +167,7 @@ def _neighbours(letters: _Letters) -> NDArray[np.bool_]:
 
 
 def _chain(follows: NDArray[np.bool_]) -> Sequence[int]:
-    """The longest chain; the parts come from left to right, so one pass finds it."""
+    """The longest chain. The parts are sorted from left to right, so one pass finds it."""
     count = len(follows)
     length, before = np.ones(count, dtype=int), np.full(count, -1)
     for place in np.nonzero(follows.any(0))[0]:

@@ -1,6 +1,6 @@
-"""Where a picture's subject is, without a learned model: what cannot be reached from the border without crossing an
-edge (minimum barrier distance: Zhang et al., "Minimum Barrier Salient Object Detection at 80 FPS", ICCV 2015), and
-where its detail is (centre-surround contrast: Itti, Koch & Niebur, 1998). Works on drawings and photographs.
+"""Finds an image's subject without a learned model: what cannot be reached from the border without crossing an edge
+(minimum barrier distance: Zhang et al., "Minimum Barrier Salient Object Detection at 80 FPS", ICCV 2015), and where its
+detail is (centre-surround contrast: Itti, Koch & Niebur, 1998). Works on drawings and photographs.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from scipy import ndimage
 Map = NDArray[np.float64]
 
 WORK_SIDE = 72
-"""The longer side of the small copy that is looked at; the head of a full figure is then still some 20 pixels."""
+"""The longer side of the small copy that is analysed. The head of a full figure then still has some 20 pixels."""
 _ALIKE = 0.12
-"""Greatest distance, in opponent colours, of two that count as one ground."""
+"""Greatest distance, in opponent colours, at which two colours count as the same background."""
 _NEIGHBOURS = ((0, 1), (0, -1), (1, 0), (-1, 0))
 
 
@@ -27,10 +27,10 @@ class Saliency:
     """Maps of the small copy, [H, W], each in 0..1.
 
     Attributes:
-        subject: how much a place stands apart from what surrounds the picture.
+        subject: how much a place stands out from the surroundings at the border.
         mask: where the subject is, as 0 or 1.
         detail: how much colour changes there.
-        skin: how near the colour is to skin, in pictures and in drawings.
+        skin: how near the colour is to skin, in photographs and in drawings.
         box: (left, top, right, bottom) of the subject, in pixels of the small copy.
     """
 
@@ -42,10 +42,10 @@ class Saliency:
 
 
 def find_subject(image: Image.Image) -> Saliency:
-    """The maps of an RGB picture. A picture with nothing that stands out is all subject."""
+    """The maps of an RGB image. If nothing stands out, the whole image is the subject."""
     scale = WORK_SIDE / max(image.size)
-    size = tuple(max(4, round(side * scale)) for side in image.size)
-    small = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BOX), dtype=np.float64) / 255
+    width, height = (max(4, round(side * scale)) for side in image.size)
+    small = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BOX), dtype=np.float64) / 255
     colour = _opponent(small)
     subject = _unit(_measure_barriers(colour) * _weigh_middle(colour.shape[:2]))
     mask = _main_part(subject)
@@ -53,16 +53,16 @@ def find_subject(image: Image.Image) -> Saliency:
 
 
 def _opponent(rgb: Map) -> Map:
-    """Lightness, red against green, yellow against blue; distances in them are roughly as they are seen."""
+    """Lightness, red against green, yellow against blue; distances roughly match perception."""
     red, green, blue = np.moveaxis(np.sqrt(rgb), -1, 0)
     return np.stack([(red + green + blue) / 3, (red - green) / 2, (red + green) / 4 - blue / 2], axis=-1)
 
 
 def _measure_barriers(colour: Map) -> Map:
-    """Mean of two barrier maps: from all four borders, and from all but the lower one, which a figure often meets.
+    """Mean of two barrier maps: from all four borders, and from all but the lower one, which a figure often touches.
 
-    A figure that is cut off below may fill the lower corners too, so they count as surroundings in the second map only
-    if they are alike, as ground or floor is.
+    A figure that is cut off at the bottom may also fill the lower corners. So these count as surroundings in the second
+    map only if they look alike, as ground or a floor does.
     """
     height, width = colour.shape[:2]
     corner = max(1, height // 8), max(1, width // 12)
@@ -76,8 +76,8 @@ def _measure_barriers(colour: Map) -> Map:
 
 
 def _barrier(colour: Map, seeds: list[tuple[int, int]]) -> Map:
-    """For each place the least spread of colours (highest less lowest, summed over channels) that a path from a seed
-    to it must meet; found by Dijkstra's algorithm, which is a close approximation for this cost."""
+    """For each place, the least spread of colours (highest minus lowest, summed over channels) on any path from a seed
+    to it. It is found by Dijkstra's algorithm, which is a close approximation for this cost."""
     height, width = colour.shape[:2]
     pixels = colour.tolist()
     reached = np.full((height, width), np.inf)
@@ -132,13 +132,13 @@ def _weigh_middle(shape: tuple[int, ...]) -> Map:
 
 
 def _unit(values: Map) -> Map:
-    """Scaled to 0..1 by the 98th percentile, so that one bright dot does not dim the rest."""
+    """The values scaled to 0..1 by the 98th percentile, so that one bright dot does not dim the rest."""
     top = np.percentile(values, 98) or values.max()
     return np.clip(values / top, 0, 1) if top > 1e-3 else np.zeros_like(values)
 
 
 def _threshold(values: Map) -> float:
-    """The value that parts the histogram in two classes best (Otsu, 1979)."""
+    """The value that best divides the histogram into two classes (Otsu, 1979)."""
     counts, edges = np.histogram(values, bins=64, range=(0, 1))
     middles = (edges[:-1] + edges[1:]) / 2
     below = np.cumsum(counts)
@@ -149,10 +149,10 @@ def _threshold(values: Map) -> float:
 
 
 def _main_part(subject: Map) -> Map:
-    """The weightiest connected part above the threshold, with others that are not much lighter."""
+    """The heaviest connected part above the threshold, with others that are not much lighter."""
     if subject.max() == 0:
         return np.ones_like(subject)
-    # Around a subject on a plain ground nothing stands out, and then the faintest difference belongs to the subject.
+    # Around a subject on a plain background nothing stands out, so even the faintest difference belongs to the subject.
     margin = max(1, min(subject.shape) // 12)
     rim = np.concatenate([subject[:margin].ravel(), subject[:, :margin].ravel(), subject[:, -margin:].ravel()])
     level = np.clip(2 * np.percentile(rim, 75), 0.06, max(0.06, 0.4 * _threshold(subject)))

@@ -1,4 +1,4 @@
-"""Sheets: rows and columns of pictures with labels that fit, those of a sweep as files, and tables as pictures."""
+"""Sheets: rows and columns of images with fitting labels, and tables drawn as images."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from .text import INK, Pen, clean
 
 MARGIN = 10
 RANGES = {"cell": (16, 2048), "font_size": (8, 96), "gap": (0, 200)}
-"""The least and the most pixels of a SheetStyle's fields."""
+"""Smallest and largest values of a SheetStyle's fields, in pixels."""
 FORMATS = {"png": {"compress_level": 4}, "webp": {"quality": 92, "method": 4}}
 """How each format is saved."""
 LONGEST_SIDE = {"png": 65_535, "webp": 16_383}
-"""In pixels; WebP's is a limit of the format."""
+"""The longest side in pixels. WebP's is a limit of the format."""
 MOST_PIXELS = 100_000_000
 TALLEST_TABLE = 16_000
 SHORT = 4
-"""Lines of column labels that are centred; longer texts start at the left."""
+"""Column labels of up to this many lines are centred; longer ones are left-aligned."""
 _NUMBER = re.compile(r"[-+−±]?\d[\d\s.,:±%/×x+-]*|[-–—]?")
 _SOFT, _LINE, _STRIPE = "#5b6577", "#d5d9e0", "#f4f5f8"
 
@@ -34,10 +34,10 @@ class SheetStyle:
     """How a sheet looks. Raises UserError for a value out of range.
 
     Attributes:
-        cell: pixels of a picture's longer side.
+        cell: pixels of an image's longer side.
         font_size: pixels of the labels; the title is half as large again.
-        gap: pixels between the pictures, and around the sheet.
-        wrap: break labels into lines; else each has one line.
+        gap: pixels between the images and around the sheet.
+        wrap: break labels into lines; otherwise each has one line.
         format: one of FORMATS.
     """
 
@@ -61,11 +61,12 @@ class Page:
     """One sheet's content.
 
     Attributes:
-        caption: the values of the axes that are neither rows nor columns, and which part of a divided page it is.
+        caption: the values of the axes that are neither rows nor columns, and the number of the part if the page is
+            divided.
         cells: row by row.
-        row_labels, column_labels: one each, or none at all.
-        row_axis, column_axis: what they are values of.
-        fixed: how many leading columns every part of a divided page repeats.
+        row_labels, column_labels: one for each row or column, or none at all.
+        row_axis, column_axis: names of the axes that they belong to.
+        fixed: number of leading columns that every part of a divided page repeats.
     """
 
     caption: str
@@ -81,7 +82,7 @@ class Page:
 
 
 class Layout:
-    """Where everything of a page stands, in pixels. `box`: (width, height) of a picture."""
+    """The positions of everything on a page, in pixels. `box`: (width, height) of an image."""
 
     def __init__(self, page: Page, title: str, style: SheetStyle, box: tuple[int, int]) -> None:
         self.page, self.box, self.gap, self.wrap = page, box, style.gap, style.wrap
@@ -125,7 +126,7 @@ class Layout:
         self.top = self.header_top + (self.header_lines * pen.line + self.em // 3 if self.header_lines else 0)
 
     def paint(self, picture: Callable[[Any], Image.Image | None]) -> Image.Image:
-        """The sheet; `picture` gives a cell at its size or smaller, one at a time."""
+        """The sheet. `picture` returns a cell's image at its size or smaller, one at a time."""
         sheet = Image.new("RGB", (self.width, self.height), "white")
         draw, pen, page = ImageDraw.Draw(sheet), self.pen, self.page
         self.heading.write(draw, self.title_lines, (self.gap, self.gap))
@@ -152,7 +153,8 @@ class Layout:
 
 
 def _row_labels(pen: Pen, labels: Sequence[str], most: int, start: float, limit: float) -> list[list[str]]:
-    """The lines of each, in the narrowest column from `start` to `limit` wide that leaves them whole, if one does."""
+    """The lines of each label, in the narrowest column from `start` to `limit` wide that shows them whole, if there is
+    one."""
     words = max(map(pen.longest_word, labels), default=0)
     width = min(limit, max(map(pen.natural, labels), default=0), max(start, words))
     while width < limit and any(len(list(islice(pen.lines(label, width), most + 1))) > most for label in labels):
@@ -173,21 +175,21 @@ def _axis_name(draw: ImageDraw.ImageDraw, pen: Pen, name: str, at: tuple[float, 
 
 def fit_into(picture: Image.Image, box: tuple[int, int]) -> Image.Image:
     scale = min(box[0] / picture.width, box[1] / picture.height)
-    size = tuple(max(1, round(side * scale)) for side in picture.size)
-    return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    width, height = (max(1, round(side * scale)) for side in picture.size)
+    return picture.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
 
 
 def compose_grid(images: Sequence[Sequence[Image.Image]], row_labels: Sequence[str] = (),
                  column_labels: Sequence[str] = (), title: str = "", cell: int = 160, *, caption: str = "",
                  axes: tuple[str, str] = ("", ""), font_size: int = 13, gap: int = MARGIN,
                  wrap: bool = True) -> Image.Image:
-    """A labelled sheet of rows of pictures, on white. Small pictures are enlarged to `cell` pixels, larger ones shrunk.
+    """A labelled sheet of rows of images, on white. Small images are enlarged to `cell` pixels, larger ones shrunk.
 
-    Row labels stand beside their row, column labels above; empty label lists take no room.
+    Row labels stand beside their row, column labels above. Empty label lists take no space.
 
     Args:
-        caption: stands below the title.
-        axes: what the rows and what the columns are values of.
+        caption: text below the title.
+        axes: names of the axes of the rows and of the columns.
 
     Raises UserError as SheetStyle does.
     """
@@ -197,7 +199,7 @@ def compose_grid(images: Sequence[Sequence[Image.Image]], row_labels: Sequence[s
 
 
 def contact_sheet(images: Sequence[Image.Image], columns: int = 8, title: str = "", cell: int = 128) -> Image.Image:
-    """The pictures in reading order, without labels."""
+    """The images in reading order, without labels."""
     rows = [images[start : start + columns] for start in range(0, len(images), columns)] or [[]]
     return compose_grid(rows, title=title, cell=cell)
 
@@ -207,11 +209,11 @@ def contact_sheet(images: Sequence[Image.Image], columns: int = 8, title: str = 
 
 def table_picture(headers: Sequence[str], rows: Sequence[Sequence[str]], marks: Mapping[int, str] | None = None,
                   title: str = "", note: str = "", font_size: int = 18) -> Image.Image:
-    """A table as a picture: striped, columns as wide as their content, long texts wrapped, numbers at the right.
+    """A table as an image: striped, columns as wide as their content, long texts wrapped, numbers right-aligned.
 
     Args:
-        marks: a row's index: the name of its background colour.
-        note: stands below; also says so if there are more rows than a picture holds.
+        marks: index of a row → name of its background colour.
+        note: text below the table; if some rows did not fit, it also says so.
 
     Raises UserError for an unknown colour, or a font size out of range.
     """
@@ -251,5 +253,5 @@ def _ink_on(ground: str) -> str:
     try:
         red, green, blue = ImageColor.getrgb(ground)[:3]
     except ValueError as error:
-        raise UserError(f"{ground!r} is no colour; give a name such as 'lightgreen', or '#rrggbb'.") from error
+        raise UserError(f"{ground!r} is not a colour; give a name such as 'lightgreen', or '#rrggbb'.") from error
     return INK if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "white"

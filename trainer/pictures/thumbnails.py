@@ -1,4 +1,4 @@
-"""Small copies of pictures for a browser: JPEGs that are made once, and addresses that hold the picture itself."""
+"""Small copies of images for a browser: JPEGs that are made once, and `data:` addresses that contain the image."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from PIL import Image
 from .images import open_image
 
 REMEMBERED = 8192
-"""Thumbnails kept in memory, of all panels together; one of 256 pixels has about 10 kB."""
+"""Number of thumbnails in memory, for all panels together. One of 256 pixels takes about 10 kB."""
 LOSSLESS_SIDE = 256
 
 
 @dataclass(frozen=True)
 class ThumbnailStyle:
-    """How a thumbnail is made. The longer side has at most `side` pixels; smaller pictures keep their size."""
+    """How a thumbnail is made. The longer side has at most `side` pixels; smaller images keep their size."""
 
     side: int = 256
     quality: int = 85
@@ -28,19 +28,19 @@ class ThumbnailStyle:
 
 
 class Picture(Protocol):
-    """What has a picture, such as a sample of a dataset. It must be hashable."""
+    """Something that has an image, such as a sample of a dataset. It must be hashable."""
 
     def load(self) -> Image.Image: ...
 
 
 @lru_cache(maxsize=REMEMBERED)
 def thumbnail(picture: Path | Picture, style: ThumbnailStyle, version: str | int) -> bytes:
-    """A picture as a small JPEG; made again only for another version or style.
+    """An image as a small JPEG. It is made again only for another version or style.
 
     Args:
-        version: what changes with the picture, such as the hash of its content or the time of its file's last change.
+        version: a value that changes with the image, such as a hash of its content or its file's modification time.
 
-    Raises UserError if there is no picture, or it cannot be read.
+    Raises UserError if the image is missing or cannot be read.
     """
     image = open_image(picture) if isinstance(picture, Path) else picture.load()
     return _jpeg(_shrink(image, style.side, style.resample), style.quality)
@@ -58,7 +58,7 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
 
 
 def data_uri(image: Image.Image | Path, side: int | None = None) -> str:
-    """The picture as a `data:` address, shrunk to fit `side` pixels; small ones stay as they are, and lossless."""
+    """The image as a `data:` address, shrunk to fit `side` pixels. Small images are unchanged, and lossless."""
     picture = open_image(image) if isinstance(image, Path) else image
     if side and max(picture.size) > side:
         picture = _shrink(picture.copy(), side)

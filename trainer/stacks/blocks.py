@@ -1,7 +1,7 @@
-"""Some blocks of a LoRA, each at a strength of its own, as a file of its own, which any loader can use.
+"""Selected blocks of a LoRA, each at its own strength, saved as a separate file that any loader can use.
 
-Blocks are told by the names of the file's own layers, never by their number, so that a LoRA that lacks some cannot
-shift the others. Which of SDXL's blocks hold content and style: B-LoRA, arXiv:2403.14572.
+Blocks are identified by the file's own layer names, never by number, so missing blocks cannot shift the others. Which
+of SDXL's blocks hold content and style: B-LoRA, arXiv:2403.14572.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .stack import MOST_STRENGTH
 
 FORMAT = 1
 LONGEST_STEM = 150
-"""Bytes of the LoRA's own name in that of the new file; most systems allow 255 in all."""
+"""Most bytes of the LoRA's own name in the name of the new file; most systems allow 255 in all."""
 LINEAGE = "lora_bootstrap.lineage"
 _NOT = "not "
 
@@ -37,7 +37,7 @@ _NOT = "not "
 class BlockPreset:
     """Attributes:
         keeps: (block, role by block) → whether it is kept.
-        of_roles: whether the roles of blocks must be known.
+        of_roles: whether it needs to know the roles of the blocks.
     """
 
     title: str
@@ -51,8 +51,8 @@ PRESETS = {
     "style": BlockPreset("SDXL's style block", lambda block, roles: roles.get(block) == STYLE, True),
     "no text": BlockPreset("all but the text encoders", lambda block, roles: not block.startswith("text_encoder")),
 }
-HOW_BLOCKS = (f"write {', '.join(PRESETS)}, or names of blocks with * for anything and + between them, such as "
-              "mid_block* + up_blocks.1.*; not before one takes it out; mid_block* = 0.5 sets its strength")
+HOW_BLOCKS = (f"write {', '.join(PRESETS)}, or block names joined by +, where * stands for anything: mid_block* + "
+              "up_blocks.1.*. Put not before a name to leave it out, and = 0.5 after it to set its strength")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +60,9 @@ class Blocks:
     """A LoRA file block by block.
 
     Attributes:
-        keys: of the file, by block; blocks in the network's order, as `layouts.block_of` calls them.
-        own: what the file itself calls each of them, where that is another name.
-        unknown: keys of layers that are in no known network.
+        keys: block → the file's keys. Blocks are in the network's order, named as by `layouts.block_of`.
+        own: the file's own name of each block, where it differs.
+        unknown: keys of layers that belong to no known network.
     """
 
     file: LoraFile
@@ -72,7 +72,7 @@ class Blocks:
 
     @property
     def roles(self) -> Mapping[str, str]:
-        """By block, empty for architectures of which nobody has published any."""
+        """Block → role; empty for architectures without published roles."""
         names = [diffusers_names(entry.name, self.file.layers_per_block)[0] for entry in self.file.entries]
         return ROLES.get(architecture(names, [self.file.metadata]), {})
 
@@ -80,9 +80,9 @@ class Blocks:
 @dataclass(frozen=True)
 class Filtered:
     """Attributes:
-        path: the file; the LoRA's own if all of it is kept as it is.
-        kept: of its `blocks`, with their strengths.
-        unknown: how many tensors were left out for they are in no known network.
+        path: the new file, or the LoRA's own if all of it is kept unchanged.
+        kept: the blocks that are kept, with their strengths.
+        unknown: how many tensors were left out because they belong to no known network.
     """
 
     path: Path
@@ -92,7 +92,7 @@ class Filtered:
 
     @property
     def line(self) -> str:
-        """What is kept, in words."""
+        """A summary of what is kept."""
         changed = [f"{block} at {strength:g}" for block, strength in self.kept.items() if strength != 1]
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         return (f"{len(self.kept)} of {len(self.blocks)} blocks"
@@ -101,7 +101,7 @@ class Filtered:
 
 
 def read_blocks(path: Path) -> Blocks:
-    """The blocks of a LoRA file, by its header alone. Raises UserError as `read_header` does."""
+    """The blocks of a LoRA file, read from its header alone. Raises UserError as `read_header` does."""
     file = read_header(path)
     keys: dict[str, list[str]] = {}
     own: dict[str, set[str]] = {}
@@ -124,13 +124,13 @@ def _own_block(name: LayerName) -> str:
 
 
 def choose_blocks(blocks: Blocks, text: str) -> dict[str, float]:
-    """The blocks that a text keeps, with their strengths.
+    """The blocks that a text selects, with their strengths.
 
-    Parts with + between them: presets and patterns of names keep what they fit, all if there is none; after `not` it is
-    left out; with `= strength` it is kept at that strength.
+    The text is made of parts joined by +. Presets and name patterns keep the blocks that they match (all blocks if
+    there are only exclusions); after `not` they are left out; with `= strength` they are kept at that strength.
 
-    Raises UserError for what fits no block of the file, for roles of what is not SDXL, for a strength that is none or
-    is a DoRA's, and if nothing is left.
+    Raises UserError for a part that matches no block of the file, for roles outside SDXL, for an invalid strength or a
+    strength on a DoRA, and if nothing is left.
     """
     parts = [part.strip() for part in text.split("+") if part.strip()]
     plain = [part for part in parts if not part.startswith(_NOT) and "=" not in part]
@@ -144,7 +144,7 @@ def choose_blocks(blocks: Blocks, text: str) -> dict[str, float]:
             kept |= dict.fromkeys(_find_fitting(blocks, name.strip()), _strength(part, strength))
     kept = {block: kept[block] for block in blocks.keys if kept.get(block)}
     if not kept:
-        raise UserError(f"blocks {text!r} leave nothing of {blocks.file.path.name}. {_there(blocks)}")
+        raise UserError(f"blocks {text!r} leaves nothing of {blocks.file.path.name}. {_there(blocks)}")
     _check_doras(blocks, kept)
     return kept
 
@@ -155,18 +155,19 @@ def _strength(part: str, text: str) -> float:
     except ValueError:
         value = math.nan
     if not abs(value) <= MOST_STRENGTH:
-        raise UserError(f"blocks {part!r} have no strength from {-MOST_STRENGTH:g} to {MOST_STRENGTH:g} behind the =, "
+        raise UserError(f"blocks {part!r} needs a strength from {-MOST_STRENGTH:g} to {MOST_STRENGTH:g} after the =, "
                         "such as mid_block* = 0.5.")
     return value
 
 
 def _check_doras(blocks: Blocks, kept: Mapping[str, float]) -> None:
-    """A DoRA's magnitude is of the whole weight, so half of its change is no half of its effect."""
+    """Raises UserError for a DoRA block at a strength other than 1. A DoRA's magnitude belongs to the whole weight, so
+    half of its change is not half of its effect."""
     doras = {entry.module for entry in blocks.file.entries if entry.magnitude}
     for block, strength in kept.items():
         if strength != 1 and any(module_of(key) in doras for key in blocks.keys[block]):
-            raise UserError(f"{block} of {blocks.file.path.name} is a DoRA, which has no strength of its own block by "
-                            "block: keep the block or leave it out.")
+            raise UserError(f"{block} of {blocks.file.path.name} is a DoRA, whose strength cannot be set block by "
+                            "block. Keep the block or leave it out.")
 
 
 def _find_fitting(blocks: Blocks, part: str) -> list[str]:
@@ -174,18 +175,18 @@ def _find_fitting(blocks: Blocks, part: str) -> list[str]:
     if preset:
         roles = blocks.roles
         if preset.of_roles and not roles:
-            raise UserError(f"blocks {part!r} are known of SDXL only, and {name} is none: write names of blocks. "
+            raise UserError(f"blocks {part!r} is known for SDXL only, and {name} is not for SDXL; write block names. "
                             f"{_there(blocks)}")
         fitting = [block for block in blocks.keys if preset.keeps(block, roles)]
         if not fitting:
-            raise UserError(f"blocks {part!r} ({preset.title}) are not in {name}. {_there(blocks)}")
+            raise UserError(f"blocks {part!r} ({preset.title}): {name} has none of them. {_there(blocks)}")
         return fitting
     fitting = [block for block in blocks.keys
                if any(fnmatchcase(called, part) for called in (block, *blocks.own[block]))]
     if not fitting:
         near = difflib.get_close_matches(part, (*PRESETS, *blocks.keys), n=1)
         raise UserError(f"{name} has no block {part!r}.{f' Did you mean {near[0]!r}?' if near else ''} "
-                        f"{_there(blocks)} Else {HOW_BLOCKS}.")
+                        f"{_there(blocks)} Or {HOW_BLOCKS}.")
     return fitting
 
 
@@ -195,10 +196,10 @@ def _there(blocks: Blocks) -> str:
 
 
 def filter_lora(path: Path, text: str, folder: Path) -> Filtered:
-    """Some blocks of a LoRA as `folder/<stem>-<hash>.safetensors`, written once; at strength 1 tensors are as they are.
+    """Save selected blocks of a LoRA as `folder/<stem>-<hash>.safetensors`, once. At strength 1, tensors are unchanged.
 
-    The hash is of the file and the blocks that are kept. The new file's lineage names both.
-    Raises UserError as `read_blocks` and `choose_blocks` do.
+    The hash covers the file and the kept blocks, and the new file's lineage records both. Raises UserError as
+    `read_blocks` and `choose_blocks` do.
     """
     blocks = read_blocks(path)
     kept = choose_blocks(blocks, text)
@@ -234,7 +235,7 @@ def _write(target: Path, blocks: Blocks, kept: Mapping[str, float], text: str, s
 
 
 def _scaled_keys(file: LoraFile) -> Iterator[str]:
-    """Of each layer the one tensor that, multiplied, multiplies what the file adds to it; biases and norms all."""
+    """For each layer, the tensor whose scale is that of the layer's change; for biases and norms, every tensor."""
     for entry in file.entries:
         yield next(entry.keys[role] for role in KINDS[entry.kind].scaled if role in entry.keys)
     yield from file.vectors

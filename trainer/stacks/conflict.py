@@ -1,8 +1,9 @@
-"""Why LoRAs override each other, measured from their files alone: no model, no picture.
+"""Why LoRAs override each other, measured from their files alone, without a model or images.
 
-A LoRA's layer listens to a few directions of its input. Where a second LoRA answers to the same directions, it writes
-over the first, and no choice of strengths undoes that; `overlap.py` has the score, here is what follows from it for a
-stack. Inputs are taken to be alike in all directions, so this is advice: pictures have the last word.
+A LoRA's layer responds to a few directions of its input. Where a second LoRA responds to the same directions, it
+overwrites the first, and no choice of strengths undoes that. `overlap.py` has the score; this file draws the
+conclusions for a stack. It assumes that inputs are equally strong in all directions, so the result is advice. Images
+have the last word.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from .overlap import TOLERANCE, Overlap, Reading, measure_overlap, read_change, 
 from .stack import StackEntry, file_role, stack_advice
 
 OVERCOOKED, LEAST_SCALE, NEAR_ORTHOGONAL = 1.1, 0.85, 0.1
-"""Together LoRAs should be no larger than the largest alone by this factor; if their cosines are small, they are not
-scaled below the second figure for it."""
+"""OVERCOOKED: how many times as large as the largest alone the LoRAs may be together. LEAST_SCALE: the most they are
+scaled down for that if their cosines are below NEAR_ORTHOGONAL."""
 FINE, STRENGTHS, MERGE = "fine", "strengths", "merge"
-"""Verdicts: nothing to do; other strengths mend it; they cannot."""
+"""Verdicts: nothing to do; other strengths fix it; strengths cannot fix it."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,11 @@ class LayerConflict:
     """One layer of a pair.
 
     Attributes:
-        name: `denoiser.` or the text encoder, and diffusers' path.
+        name: `denoiser.` or the text encoder, followed by diffusers' path.
         shape: (out, in * kh * kw).
-        directions: how many each listens to; 0 where a file does not have the layer.
-        overlap: at strength 1.
-        strengths: of both in this layer.
+        directions: how many directions each responds to; 0 where a file lacks the layer.
+        overlap: the overlap at strength 1.
+        strengths: strengths of both in this layer.
     """
 
     name: str
@@ -53,7 +54,7 @@ class LayerConflict:
 
     @property
     def used(self) -> Overlap:
-        """At the stack's strengths."""
+        """The overlap at the stack's strengths."""
         return self.overlap.at(*self.strengths)
 
 
@@ -62,9 +63,9 @@ class BlockConflict:
     """A block of a pair.
 
     Attributes:
-        layers: how many both have.
-        overlap: at strength 1; `used` at the stack's strengths.
-        share: of all that the second writes over the first in the shared layers, the part that is here.
+        layers: how many layers both have.
+        overlap: the overlap at strength 1; `used` that at the stack's strengths.
+        share: this block's part of everything that the second overwrites of the first in the shared layers.
     """
 
     name: str
@@ -80,9 +81,9 @@ class PairAdvice:
 
     Attributes:
         verdict: FINE, STRENGTHS or MERGE.
-        balanced: strengths at which each writes over the other as much as over it; the larger as it was.
-        most_second: the strength up to which the second leaves the first within the tolerance; None: any.
-        lines: the same in words.
+        balanced: strengths at which both overwrite each other equally; the larger strength is unchanged.
+        most_second: the strength up to which the second leaves the first within the tolerance; None if any does.
+        lines: the advice in words.
     """
 
     verdict: str
@@ -96,9 +97,9 @@ class PairConflict:
     """Two LoRAs of a stack.
 
     Attributes:
-        places: their numbers in the stack; `names` what they are called.
-        strengths: of the denoiser's layers.
-        layers: all that either has.
+        places: their positions in the stack; `names` their names.
+        strengths: their strengths on the denoiser.
+        layers: all layers that either has.
     """
 
     places: tuple[int, int]
@@ -109,7 +110,7 @@ class PairConflict:
 
     @cached_property
     def total(self) -> Overlap:
-        """Over all layers at strength 1; a layer that only one has counts for its norm alone."""
+        """The overlap over all layers at strength 1. A layer that only one of them has counts only for its norm."""
         return total(layer.overlap for layer in self.layers)
 
     @cached_property
@@ -119,13 +120,13 @@ class PairConflict:
 
     @cached_property
     def parts(self) -> dict[str, Overlap]:
-        """`total` of the denoiser and of each text encoder."""
+        """`total` for the denoiser and for each text encoder."""
         return {part: total(layer.overlap for layer in self.layers if layer.name.startswith(f"{part}."))
                 for part in PARTS if any(layer.name.startswith(f"{part}.") for layer in self.layers)}
 
     @cached_property
     def blocks(self) -> tuple[BlockConflict, ...]:
-        """Blocks in the order of the network, those that no two share a layer of left out."""
+        """Blocks in the order of the network. Blocks without a shared layer are left out."""
         grouped: dict[str, list[LayerConflict]] = {}
         for layer in self.layers:
             if layer.shared:
@@ -141,9 +142,12 @@ class PairConflict:
 
     @property
     def only(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Names of the layers that only the first changes, and only the second."""
-        return tuple(tuple(layer.name for layer in self.layers if layer.directions[side] and not
-                           layer.directions[1 - side]) for side in (0, 1))
+        """Names of the layers that only the first changes, and of those that only the second changes."""
+        def names(side: int) -> tuple[str, ...]:
+            return tuple(layer.name for layer in self.layers
+                         if layer.directions[side] and not layer.directions[1 - side])
+
+        return names(0), names(1)
 
     @cached_property
     def advice(self) -> PairAdvice:
@@ -155,9 +159,9 @@ class FileFacts:
     """What was found in a file.
 
     Attributes:
-        kinds: how many layers of each kind.
+        kinds: number of layers of each kind.
         dora: layers whose magnitude could not be taken into account.
-        energy: squared norm of all changes at strength 1.
+        energy: squared norm of all its changes at strength 1.
     """
 
     name: str
@@ -174,11 +178,11 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class ConflictReport:
-    """LoRAs of a stack against each other.
+    """The LoRAs of a stack compared with each other.
 
     Attributes:
-        recommended: strengths from the weights alone, never above the stack's own. A place to start from.
-        rules: which of the guides' rules for stacks are broken.
+        recommended: strengths derived from the weights alone, never above the stack's own: a starting point.
+        rules: the guides' rules for stacks that it breaks.
         notes: what was not measured.
     """
 
@@ -191,18 +195,18 @@ class ConflictReport:
 
     @property
     def verdict(self) -> str:
-        """The worst of the pairs'."""
+        """The worst verdict of the pairs."""
         return max((pair.advice.verdict for pair in self.pairs), key=(FINE, STRENGTHS, MERGE).index)
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """Everything in words, a sentence or two each."""
+        """The whole report in words, a sentence or two per line."""
         lines = [line for pair in self.pairs for line in pair.advice.lines]
         given = tuple(file.strength for file in self.files)
         if any(abs(new - old) >= 0.005 for new, old in zip(self.recommended, given, strict=True)):
             strengths = ", ".join(f"{file.name} {value:.2f}"
                                   for file, value in zip(self.files, self.recommended, strict=True))
-            lines.append(f"From the weights alone, start at: {strengths}; Refine Strengths then looks at pictures.")
+            lines.append(f"Judging by the weights alone, start at {strengths}. Refine Strengths then compares images.")
         return (*lines, *self.rules, *self.notes)
 
     def text(self) -> str:
@@ -214,10 +218,10 @@ class ConflictReport:
 
 def measure_conflict(entries: Sequence[StackEntry], *, tolerance: float = TOLERANCE,
                      progress: Callable[[int, int], None] | None = None) -> ConflictReport:
-    """Every LoRA of a stack against every other, from the files alone, one layer at a time.
+    """Compare every LoRA of a stack with every other, from the files alone, one layer at a time.
 
     Args:
-        entries: two or more; those of strength 0 count as the others, but write over nothing.
+        entries: two or more. Entries at strength 0 are compared too, but overwrite nothing.
         tolerance: a share, above 0 and below 0.5.
         progress: called after each layer with (done, all).
 
@@ -232,7 +236,7 @@ def measure_conflict(entries: Sequence[StackEntry], *, tolerance: float = TOLERA
 
 def _check_entries(entries: Sequence[StackEntry], tolerance: float) -> Sequence[StackEntry]:
     if len(entries) < 2:
-        raise UserError(f"a conflict is between LoRAs, and there is {len(entries) or 'none'}; give at least 2.")
+        raise UserError(f"a conflict needs at least two LoRAs, and the stack has {len(entries) or 'none'}; add more.")
     if not 0 < tolerance < 0.5:
         raise UserError(f"the tolerance is {tolerance!r}; it must be above 0 and below 0.5, such as {TOLERANCE}.")
     return entries
@@ -251,9 +255,9 @@ def _measure_pairs(entries: Sequence[StackEntry], stack: LayerStack, tolerance: 
                 layers.append(_layer(name, stack.shape(name), (readings[first], readings[second]),
                                      (entries[first].strength_of(name), entries[second].strength_of(name))))
         progress(done, len(stack.names))
-    pairs = tuple(PairConflict(places, tuple(entries[place].name for place in places),
-                               tuple(entries[place].strength for place in places), tuple(layers), tolerance)
-                  for places, layers in found.items())
+    pairs = tuple(PairConflict((first, second), (entries[first].name, entries[second].name),
+                               (entries[first].strength, entries[second].strength), tuple(layers), tolerance)
+                  for (first, second), layers in found.items())
     facts = tuple(_facts(entry, file, size) for entry, file, size in zip(entries, stack.files, energies, strict=True))
     return ConflictReport(facts, pairs, tolerance, recommended_strengths(pairs, [entry.strength for entry in entries]),
                           stack_advice(entries), (*_notes(facts, pairs), *stack.notes))
@@ -264,7 +268,7 @@ def _layer(name: str, shape: tuple[int, int], readings: tuple[Reading | None, Re
     first, second = readings
     found = measure_overlap(first, second) if first and second else Overlap(
         first.energy if first else 0.0, second.energy if second else 0.0)
-    directions = tuple(len(reading.sizes) if reading else 0 for reading in readings)
+    directions = len(first.sizes) if first else 0, len(second.sizes) if second else 0
     return LayerConflict(name, block_of(name), shape, directions, found, strengths)
 
 
@@ -277,15 +281,15 @@ def _notes(files: Sequence[FileFacts], pairs: Sequence[PairConflict]) -> tuple[s
     notes = []
     for file in files:
         if file.dora:
-            notes.append(f"{file.name} is a DoRA in {file.dora} layers: their magnitudes need the model, so only the "
+            notes.append(f"{file.name} is a DoRA in {file.dora} layers. Their magnitudes need the model, so only the "
                          "change of direction was measured.")
         if not file.energy:
             notes.append(f"{file.name} changes nothing: all its weights are zero.")
     for pair in pairs:
         for name, other, layers in zip(pair.names, reversed(pair.names), pair.only, strict=True):
             if layers:
-                notes.append(f"{len(layers)} layers, such as {layers[0]}, are in {name} but not in {other}: "
-                             "no conflict there.")
+                notes.append(f"{len(layers)} layers, such as {layers[0]}, are in {name} but not in {other}, so there "
+                             "is no conflict in them.")
     return tuple(notes)
 
 
@@ -296,7 +300,7 @@ def _advice(pair: PairConflict) -> PairAdvice:
     plain, tolerance = pair.total, pair.tolerance
     first, second = pair.names
     if not plain.first or not plain.second or not all(pair.strengths):
-        return PairAdvice(FINE, None, None, (f"{first} and {second} do not meet: one of them does nothing.",))
+        return PairAdvice(FINE, None, None, (f"{first} and {second} have no conflict: one of them changes nothing.",))
     used = plain.at(*pair.strengths)
     shares = (used.second_over_first, used.first_over_second)
     verdict = FINE if max(shares) <= tolerance else STRENGTHS if plain.least_override <= tolerance else MERGE
@@ -307,23 +311,24 @@ def _advice(pair: PairConflict) -> PairAdvice:
         words["balanced"] = f"{first} {balanced[0]:.2f}, {second} {balanced[1]:.2f}"
     if verdict == STRENGTHS:
         words["change"] = _change(pair, most)
-    lines = [f"{first} and {second} listen to the same inputs by kappa {plain.kappa:.2f} (chance {plain.chance:.2f}): "
-             f"of the output on {first}'s inputs {second} writes {_percent(shares[0])}, on {second}'s inputs {first} "
-             f"{_percent(shares[1])}; cosine {round(plain.cosine, 2) + 0.0:+.2f}.", _VERDICTS[verdict].format(**words)]
+    lines = [f"{first} and {second} respond to the same inputs with kappa {plain.kappa:.2f} (chance "
+             f"{plain.chance:.2f}). On {first}'s inputs {second} writes {_percent(shares[0])} of the output, on "
+             f"{second}'s inputs {first} {_percent(shares[1])}; cosine {round(plain.cosine, 2) + 0.0:+.2f}.",
+             _VERDICTS[verdict].format(**words)]
     if verdict != FINE:
         worst = sorted(pair.blocks, key=lambda row: -row.share)[:3]
-        lines.append(f"Most of what {second} writes over {first} is in " + ", ".join(
+        lines.append(f"Most of what {second} overwrites of {first} is in " + ", ".join(
             f"{row.name} ({_percent(row.share)})" for row in worst) + ".")
     return PairAdvice(verdict, balanced, None if math.isinf(most) else most * abs(pair.strengths[0]), tuple(lines))
 
 
 _VERDICTS = {
-    FINE: "Within the tolerance of {tolerance}: nothing to mend.",
-    STRENGTHS: "Strengths mend it: {change} (tolerance {tolerance}).",
-    MERGE: "Strengths cannot fix this: whatever they are, one of the two loses at least {least} (tolerance "
-           "{tolerance}). Even strengths are {balanced}. A merge by the soft null space or a split in time moves the "
-           "balance a little; what keeps both is a character trained on pictures in several styles, named in their "
-           "captions.",
+    FINE: "Within the tolerance of {tolerance}: nothing needs fixing.",
+    STRENGTHS: "Other strengths fix this: {change} (tolerance {tolerance}).",
+    MERGE: "Strengths cannot fix this: at any strengths, one of the two loses at least {least} (tolerance "
+           "{tolerance}). Balanced strengths are {balanced}. A merge by soft null space or a split in time shifts the "
+           "balance a little. To preserve both, train the character on images in several styles that are named in "
+           "their captions.",
 }
 
 
@@ -331,8 +336,8 @@ def _change(pair: PairConflict, most: float) -> str:
     first, second = pair.names
     a, b = map(abs, pair.strengths)
     if a and b / a > most:
-        return f"{second} at most {most * a:.2f} while {first} is at {a:.2f}"
-    return f"{first} at most {b / pair.total.least_second(pair.tolerance):.2f} while {second} is at {b:.2f}"
+        return f"keep {second} at or below {most * a:.2f} while {first} is at {a:.2f}"
+    return f"keep {first} at or below {b / pair.total.least_second(pair.tolerance):.2f} while {second} is at {b:.2f}"
 
 
 def _percent(share: float) -> str:
@@ -340,7 +345,7 @@ def _percent(share: float) -> str:
 
 
 def _balance_strengths(ratio: float | None, strengths: tuple[float, float]) -> tuple[float, float] | None:
-    """The strengths at a ratio of second by first, neither above what it was; signs stay."""
+    """The strengths at a given ratio of second to first, neither larger than before; signs are preserved."""
     if ratio is None or not all(strengths):
         return None
     a = min(abs(strengths[0]), abs(strengths[1]) / ratio)
@@ -348,11 +353,11 @@ def _balance_strengths(ratio: float | None, strengths: tuple[float, float]) -> t
 
 
 def recommended_strengths(pairs: Sequence[PairConflict], strengths: Sequence[float]) -> tuple[float, ...]:
-    """Strengths from the weights alone, none above what it was.
+    """Strengths derived from the weights alone, none larger than before.
 
-    Of each pair the one that writes too much over the other comes down until it is within the tolerance, or where there
-    is no such ratio, until both are even. Then all are scaled so that together they are no larger than 1.1 times the
-    largest alone (over-cooking); where the changes are nearly orthogonal, by no less than 0.85.
+    In each pair, the LoRA that overwrites too much of the other is lowered until that is within the tolerance, or, if
+    no ratio achieves that, until both are balanced. Then all are scaled so that together they are at most 1.1 times as
+    large as the largest alone (over-cooking). If the changes are nearly orthogonal, the factor is at least 0.85.
     """
     sizes = [abs(value) for value in strengths]
     for _ in strengths:

@@ -1,4 +1,4 @@
-"""Conflict reports as pictures: heat maps of blocks by measures and of LoRAs by LoRAs, with the advice below."""
+"""Conflict reports as images: heat maps of blocks by measures and of LoRAs by LoRAs, with the advice below."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _GROUNDS = {FINE: "palegreen", STRENGTHS: "khaki", MERGE: "lightsalmon"}
 
 
 def heat_picture(heat: HeatMap, font_size: int = 16) -> Image.Image:
-    """A heat map with its figures: white is 0, red the high end of a column's range, blue below 0, grey no figure."""
+    """A heat map with its figures. White is 0, red the high end of a column's range, blue below 0, grey not
+    measured."""
     pen, heading, pad = Pen(font_size), Pen(round(font_size * 1.5)), round(font_size * 0.6)
     labels = [pen.wrap(text, 9 * font_size, 3) for text in heat.columns]
     left = MARGIN + ceil(max(map(pen.width, heat.rows), default=0)) + pad
@@ -43,24 +44,26 @@ def heat_picture(heat: HeatMap, font_size: int = 16) -> Image.Image:
         pen.write(draw, [name], (MARGIN, y + pad // 2))
         for column, (value, span) in enumerate(zip(values, heat.ranges, strict=True)):
             x = left + column * pitch
-            ground = _EMPTY if value is None else choose_colour(value, span)
-            draw.rectangle([x, y, x + pitch - 2, y + height - 2], ground)
-            if value is not None:
+            ground = None if value is None else choose_colour(value, span)
+            draw.rectangle([x, y, x + pitch - 2, y + height - 2], ground or _EMPTY)
+            if value is not None and ground is not None:
                 ink = INK if sum(ground) > 380 else "white"
                 pen.write(draw, [figure_text(value)], (x, y + pad // 2), ink, pitch - 2, "centre")
     return image
 
 
 def choose_colour(value: float, span: tuple[float, float]) -> tuple[int, int, int]:
-    """From COLD through CALM at 0 to HOT; what is beyond the range has the colour of its end."""
+    """From COLD through CALM at 0 to HOT. Values beyond the range get the colour of its nearest end."""
     low, high = span
     share = min(1.0, value / high if value >= 0 else value / min(low, -1.0) if low < 0 else 0.0)
     end = HOT if value >= 0 else COLD
-    return tuple(round(calm + share * (far - calm)) for calm, far in zip(CALM, end, strict=True))
+    red, green, blue = (round(calm + share * (far - calm)) for calm, far in zip(CALM, end, strict=True))
+    return red, green, blue
 
 
 def conflict_picture(report: ConflictReport, font_size: int = 16) -> Image.Image:
-    """The whole report: of each pair the heat map of its blocks; of more than two LoRAs all against all; the advice."""
+    """The whole report: a heat map of each pair's blocks, for more than two LoRAs one of all against all, and the
+    advice."""
     parts = [heat_picture(kappa_map(report), font_size)] if len(report.files) > 2 else []
     parts += [heat_picture(heat_map(pair), font_size) for pair in report.pairs]
     grounds = [_GROUNDS[pair.advice.verdict] for pair in report.pairs for _ in pair.advice.lines]
@@ -74,7 +77,7 @@ def pair_table(pair: PairConflict, font_size: int = 16) -> Image.Image:
 
 
 def write_conflict(report: ConflictReport, folder: Path) -> dict[str, Path]:
-    """Write `<names>.json` and `<names>.png` into a folder, over an earlier report on the same names."""
+    """Write `<names>.json` and `<names>.png` into a folder, replacing an earlier report on the same names."""
     names = join_names([file.name for file in report.files])
     paths = {"json": folder / f"{names}.json", "png": folder / f"{names}.png"}
     write_json(paths["json"], report_dict(report))
@@ -84,7 +87,7 @@ def write_conflict(report: ConflictReport, folder: Path) -> dict[str, Path]:
 
 
 def _lines(lines: Sequence[str], grounds: Sequence[str], width: int, font_size: int) -> Image.Image:
-    """The lines below each other, the first of them on the given colours."""
+    """The lines, one below the other, the first ones on the given background colours."""
     pen, pad = Pen(font_size), round(font_size * 0.6)
     texts = [pen.wrap(line, width - 2 * MARGIN - 2 * pad) for line in lines]
     image = Image.new("RGB", (width, sum(len(text) * pen.line + pad for text in texts) + 2 * MARGIN), "white")

@@ -11,7 +11,7 @@ from .overlap import Overlap
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Figures by two names; None where there is none. Each column has its own (low, high)."""
+    """Figures in rows and columns; None where nothing was measured. Each column has its own (low, high)."""
 
     title: str
     rows: tuple[str, ...]
@@ -30,7 +30,7 @@ MEASURES = {
     "{first} over {second}": (lambda row: row.used.first_over_second, (0.0, 1.0)),
     "share": (lambda row: row.share, (0.0, 1.0)),
 }
-"""What is told of a block: the table's columns and the heat map's."""
+"""The measures of a block: the columns of the table and of the heat map."""
 
 
 def headers(pair: PairConflict) -> tuple[str, ...]:
@@ -38,14 +38,14 @@ def headers(pair: PairConflict) -> tuple[str, ...]:
 
 
 def table_rows(pair: PairConflict) -> list[list[str]]:
-    """One row for each block, and one for all; figures with two decimals."""
+    """One row for each block and one for all, figures with two decimals."""
     shared = sum(layer.shared for layer in pair.layers)
     rows = [*pair.blocks, BlockConflict("all layers", shared, pair.total, pair.used, sum(b.share for b in pair.blocks))]
     return [[row.name, str(row.layers), *(figure_text(figure(row)) for figure, _ in MEASURES.values())] for row in rows]
 
 
 def figure_text(value: float) -> str:
-    """With two decimals, and no minus before a zero."""
+    """The figure with two decimals, without a minus before zero."""
     return f"{round(value, 2) + 0.0:.2f}"
 
 
@@ -81,7 +81,7 @@ def _overlap_dict(plain: Overlap, used: Overlap) -> dict[str, Any]:
 
 
 def kappa_map(report: ConflictReport) -> HeatMap:
-    """All LoRAs against all, the total kappa."""
+    """The total kappa of all LoRAs against all."""
     names = tuple(file.name for file in report.files)
     values: list[list[float | None]] = [[None] * len(names) for _ in names]
     for pair in report.pairs:
@@ -91,7 +91,7 @@ def kappa_map(report: ConflictReport) -> HeatMap:
 
 
 def report_dict(report: ConflictReport) -> dict[str, Any]:
-    """Plain values for JSON."""
+    """The report as plain values for JSON."""
     return {
         "version": 1, "verdict": report.verdict, "tolerance": report.tolerance,
         "files": [vars(file) for file in report.files],

@@ -1,8 +1,8 @@
-"""Strengths of pairs of LoRAs as they were measured by pictures, by base: output/lora_strengths.json.
+"""Best strengths of pairs of LoRAs as measured on images, by base: output/lora_strengths.json.
 
-    {"version": 1, "bases": {<base as sweeps know it>: {<hash>+<hash>: {a `MeasuredPair` as it is}}}}
+    {"version": 1, "bases": {<base as sweeps know it>: {<hash>+<hash>: {the fields of a `MeasuredPair`}}}}
 
-The hashes are of the two files, in the order of the alphabet, so a file that was renamed or moved is still known.
+The hashes are those of the two files, in alphabetical order, so a file that was renamed or moved is still recognized.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class KnownLora:
-    """One of a pair. `bytes`: its file's size, so that other files need not be read to be told apart."""
+    """One LoRA of a pair. `bytes` is the size of its file; files of another size need not be read."""
 
     name: str
     sha256: str
@@ -42,10 +42,10 @@ class MeasuredPair:
     """The best strengths of a pair on a base.
 
     Attributes:
-        base: what a person calls it.
-        scores: harmonic, identity, style and prompt; None where it was not measured.
+        base: its name for people.
+        scores: harmonic, identity, style and prompt; None where not measured.
         eye: what measured identity and prompt.
-        sweep: the name of the sweep that it was read from; `at` when.
+        sweep: name of the sweep that it comes from; `at` is the time.
     """
 
     base: str
@@ -66,12 +66,12 @@ class MeasuredPair:
 
 
 def remember(path: Path, base: str, pair: MeasuredPair) -> str:
-    """Write a pair's strengths over what was known of it on that base. Returns what else there is to say, or "".
+    """Save a pair's strengths on that base, replacing earlier ones. Returns a note, or "".
 
-    A file that cannot be read is kept under another name, and a new one is begun.
+    A file that cannot be read is renamed, and a new one is started.
 
     Args:
-        base: the base as sweeps know it.
+        base: the base's id in sweeps.
     """
     note = ""
     try:
@@ -79,17 +79,17 @@ def remember(path: Path, base: str, pair: MeasuredPair) -> str:
     except UserError as error:
         aside = path.with_suffix(".damaged.json")
         os.replace(path, aside)
-        bases, note = {}, f"{error} It is kept as {aside.name}, and a new one is begun."
+        bases, note = {}, f"{error} It was renamed to {aside.name}, and a new one was started."
     bases.setdefault(base, {})[pair.key] = asdict(pair)
     write_json(path, {"version": VERSION, "bases": bases})
     return note
 
 
 def recall(path: Path, files: Sequence[tuple[str, Path]]) -> list[str]:
-    """A line on each pair of these that was measured, for each base; a file that is damaged is such a line too.
+    """One line for each measured pair of these files and each base. If the strengths file is damaged, a line says so.
 
     Args:
-        files: (what it is called, its path) each.
+        files: (name, path) of each LoRA.
     """
     try:
         pairs = [_read_pair(values) for saved in _bases(path).values() for values in saved.values()]
@@ -107,7 +107,7 @@ def _line(pair: MeasuredPair, called: Mapping[str, str]) -> str:
 
 
 def _bases(path: Path) -> dict[str, dict[str, Any]]:
-    """Raises UserError if the file is there and is none of ours."""
+    """The measured pairs by base. Raises UserError if the file exists but is not one of ours."""
     if not path.is_file():
         return {}
     values = read_json(path)
@@ -117,8 +117,8 @@ def _bases(path: Path) -> dict[str, dict[str, Any]]:
             for saved in pairs.values():
                 _read_pair(saved)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{path} holds no strengths of LoRAs ({type(error).__name__}: {error}). Mend or delete "
-                        "it.") from error
+        raise UserError(f"{path} does not contain strengths of LoRAs ({type(error).__name__}: {error}). Repair or "
+                        "delete it.") from error
     return bases
 
 

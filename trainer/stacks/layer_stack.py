@@ -1,4 +1,4 @@
-"""LoRA files side by side, layer by layer, whatever each calls a layer; never a whole file in memory."""
+"""LoRA files side by side, layer by layer, whatever each file names a layer, and never a whole file in memory."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from ..lora.names import DENOISER
 
 @dataclass(frozen=True)
 class _Part:
-    """Where a layer is in a file: an entry, or some of its rows.
+    """Where a layer is found in a file: an entry, or some of its rows.
 
     Attributes:
-        key: of the layer in `LoraWeights.modules`, as this file has it, or as diffusers has it if that is another name.
+        key: the layer's key in `LoraWeights.modules`: this file's name of it, or diffusers' if that differs.
     """
 
     entry: Entry
@@ -42,10 +42,10 @@ class _Part:
 
 @dataclass(frozen=True, eq=False)
 class LayerStack:
-    """Several LoRA files with their layers matched.
+    """Several LoRA files with matched layers.
 
     Attributes:
-        names: of all layers, diffusers' path with the part in front, in the files' order.
+        names: names of all layers (part, then diffusers' path), in the files' order.
     """
 
     files: tuple[LoraFile, ...]
@@ -54,7 +54,7 @@ class LayerStack:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What of the files was not read, a line each."""
+        """What was not read from the files, one line each."""
         return tuple(file.ignored_note for file in self.files if file.ignored)
 
     def shape(self, name: str) -> tuple[int, int]:
@@ -69,8 +69,8 @@ class LayerStack:
         return next(part.key for part in self._parts[name] if part)
 
     def deltas(self, name: str, dtype: torch.dtype = torch.float64) -> tuple[LayerDelta | None, ...]:
-        """What each file adds to a layer at strength 1, None for those without it. Raises UserError for NaN."""
-        return tuple(part and self._delta(file, part, dtype)
+        """What each file adds to a layer at strength 1; None for files without it. Raises UserError for NaN."""
+        return tuple(None if part is None else self._delta(file, part, dtype)
                      for file, part in zip(self.files, self._parts[name], strict=True))
 
     def _delta(self, file: LoraFile, part: _Part, dtype: torch.dtype) -> LayerDelta:
@@ -78,16 +78,16 @@ class LayerStack:
         return delta.rows(*part.rows) if part.rows else delta
 
     def energies(self) -> Iterator[tuple[str, tuple[float, ...]]]:
-        """Per layer each file's squared norm; 0 for those without it."""
+        """For each layer, each file's squared norm; 0 for files without it."""
         for name in self.names:
             yield name, tuple(energy(delta) if delta else 0.0 for delta in self.deltas(name))
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """torch on one thread while the block lasts: many small products only wait for each other on several.
+    """Run torch on one thread inside the block. With several, many small products only wait for each other.
 
-    700 layers of rank 128 took 12 s of one core's time so, and 90 s of two busy cores'.
+    700 layers of rank 128 took 12 s of one core this way, and 90 s of two busy cores otherwise.
     """
     count = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -99,15 +99,15 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def open_stack(paths: Sequence[Path]) -> Iterator[LayerStack]:
-    """The files side by side while the block lasts; only their headers are read until a layer is asked for.
+    """Open the files side by side for the block. Only their headers are read until a layer is requested.
 
-    Raises UserError as `read_header` does, for the same file twice, for files of different networks, or whose layers
-    have other shapes: they are for different models.
+    Raises UserError as `read_header` does, for the same file twice, and for files of different networks or with layers
+    of different shapes, which are for different models.
     """
     paths = [Path(path) for path in paths]
     for index, path in enumerate(paths):
         if path.resolve() in [other.resolve() for other in paths[:index]]:
-            raise UserError(f"{path} is there twice; give each LoRA once, with the sum of the strengths.")
+            raise UserError(f"{path} is listed twice; list it once and add the strengths.")
     files = tuple(map(read_header, paths))
     stack = _matched_stack(files)
     with ExitStack() as closing:
@@ -131,7 +131,7 @@ def _matched_stack(files: tuple[LoraFile, ...]) -> LayerStack:
                 shown.setdefault(match_key(name), name)
                 if other := row[index]:
                     raise UserError(f"{file.path} has layer {name} twice, as {other.entry.module} and as "
-                                    f"{entry.module}. Take one of them out, or get the file again.")
+                                    f"{entry.module}. Remove one of them, or download the file again.")
                 row[index] = part
     _check_networks(files, shown, parts)
     _check_shapes(files, shown, parts)
@@ -152,17 +152,17 @@ def _entry_parts(entry: Entry, names: Sequence[str], split: bool) -> Iterator[tu
 
 def _check_networks(files: Sequence[LoraFile], shown: Mapping[str, str],
                     parts: Mapping[str, Sequence[_Part | None]]) -> None:
-    """Files without a common layer may still be of one network (B-LoRA's content and style are), but not of two."""
+    """Files without a common layer may still belong to one network (B-LoRA's content and style do), but not to two."""
     first = files[0]
     for index, file in enumerate(files[1:], 1):
         theirs = [[shown[key] for key, row in parts.items() if row[at]] for at in (0, index)]
         if not set(theirs[0]) & set(theirs[1]) and not _sorts(theirs[0]) & _sorts(theirs[1]):
-            raise UserError(f"{first.path} and {file.path} have no layer in common (they have such as {theirs[0][0]} "
-                            f"and {theirs[1][0]}): they are for different models. Take LoRAs of one family.")
+            raise UserError(f"{first.path} and {file.path} have no layer in common (for example, {theirs[0][0]} and "
+                            f"{theirs[1][0]}): they are for different models. Use LoRAs of one family.")
 
 
 def _sorts(names: Sequence[str]) -> set[str]:
-    """The sorts of blocks that a denoiser has, such as up_blocks and down_blocks."""
+    """The kinds of blocks in a denoiser, such as up_blocks and down_blocks."""
     sorts = {name.split(".")[1] for name in names if name.startswith(f"{DENOISER}.")}
     return {"unet" if sort in ("down_blocks", "mid_block", "up_blocks") else sort for sort in sorts}
 
@@ -174,7 +174,7 @@ def _check_shapes(files: Sequence[LoraFile], shown: Mapping[str, str],
         for file, part in here[1:]:
             if part.shape != here[0][1].shape:
                 raise UserError(f"layer {shown[key]} is {_size(here[0][1])} in {here[0][0].path} and {_size(part)} in "
-                                f"{file.path}: they are for different models. Take LoRAs of one family.")
+                                f"{file.path}: they are for different models. Use LoRAs of one family.")
 
 
 def _size(part: _Part) -> str:

@@ -1,8 +1,8 @@
-"""Several LoRA files into one that any tool loads: by plain sum, the soft null space, TIES, or at even energies.
+"""Merges several LoRA files into one that any tool can load: by plain sum, soft null space, TIES, or at even energies.
 
-What is merged is always the change of the weights, up @ down: never ups and downs apart, which would add products of
-one file's up with another's down. Sums and null spaces stay exact in factors, ranks add; compressing them to a rank
-states its error. One layer of each file is in memory at a time, beside the result.
+What is merged is always the change of the weights, up @ down. Merging ups and downs separately would add products of
+one file's up with another's down. Sums and null spaces stay exact as factors, and their ranks add up; compressing to a
+rank reports its error. Besides the result, one layer of each file is in memory at a time.
 
 Soft null space after NP-LoRA, arXiv:2511.11051; the two-sided form and its table of roles are this project's own. TIES:
 arXiv:2306.01708.
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,20 +33,20 @@ from .stack import CHARACTER, StackEntry, file_role
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 MOST_RANK = 1024
 WEIGHTS = {
-    # preset → role of the block → (how much the character gives way, how much the style does), as shares of mu/(1+mu)
+    # preset → role of the block → (how much the character yields, how much the style yields), as shares of mu/(1+mu)
     "style_first": {CONTENT: (1.0, 0.0), STYLE: (1.0, 0.0), OTHER: (1.0, 0.0)},
     "identity_first": {CONTENT: (0.0, 1.0), STYLE: (0.0, 0.0), OTHER: (0.0, 1.0)},
     "balanced": {CONTENT: (0.0, 1.0), STYLE: (1.0, 0.0), OTHER: (0.6, 0.3)},
 }
 EVERYWHERE = ("style_first",)
-"""Presets that do not give way less where there is less of a conflict: NP-LoRA as published."""
+"""Presets that yield fully even where there is little conflict: NP-LoRA as published."""
 FULL_CONFLICT = 0.5
-"""The kappa from which on a layer gives way in full."""
+"""The kappa from which a layer yields fully."""
 MOST_RESTORED = 1.15
-_FAINT = "identity_first weakens the style on all that the character listens to; where it fades, take balanced."
+_FAINT = "identity_first weakens the style on everything the character responds to; if the style fades, use balanced."
 _SAME = ("ss_base_model_version", "ss_v2", "modelspec.architecture", "modelspec.resolution",
          "modelspec.prediction_type", "lora_bootstrap.family", "lora_bootstrap.base_hash")
-"""Metadata that a merged file keeps if its parents agree."""
+"""Metadata that a merged file keeps if its parents agree on it."""
 _TRIGGER = "modelspec.trigger_phrase"
 
 
@@ -56,13 +56,14 @@ class MergeSettings:
 
     Attributes:
         method: one of METHODS.
-        rank: compress every layer to at most this; None keeps all.
-        preset: of null_space, one of WEIGHTS.
-        mu: of null_space: what a step into the other's directions costs; 0 is the plain sum, many a hard projection.
-        restore_norm: of null_space: enlarge what gave way to its old size, by at most MOST_RESTORED.
-        roles: of null_space: "content", "style" or "other" by block, over those that are known of the architecture.
-        density: of ties: the share of each layer's values that is kept.
-        dtype: one of DTYPES; float16 and bfloat16 halve the file and round.
+        rank: compress every layer to at most this rank; None does not compress.
+        preset: for null_space, one of WEIGHTS.
+        mu: for null_space: the cost of a step into the other's directions. 0 is the plain sum; large values are a hard
+            projection.
+        restore_norm: for null_space: scale what yielded back to its old size, by at most MOST_RESTORED.
+        roles: for null_space: block → "content", "style" or "other", overriding the architecture's known roles.
+        density: for ties: the share of each layer's values that is kept.
+        dtype: one of DTYPES; float16 and bfloat16 halve the file size and round the values.
     """
 
     method: str = "sum"
@@ -75,26 +76,28 @@ class MergeSettings:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        for what, value, valid in (("merge method", self.method, METHODS), ("preset", self.preset, WEIGHTS),
-                                   ("dtype", self.dtype, DTYPES), *(("role of a block", role, (CONTENT, STYLE, OTHER))
-                                                                    for role in self.roles.values())):
+        names: list[tuple[str, str, Collection[str]]] = [
+            ("merge method", self.method, METHODS), ("preset", self.preset, WEIGHTS), ("dtype", self.dtype, DTYPES),
+            *(("role of a block", role, (CONTENT, STYLE, OTHER)) for role in self.roles.values())]
+        for what, value, valid in names:
             if value not in valid:
                 raise unknown_name(what, value, valid)
         if self.rank is not None and (type(self.rank) is not int or not 1 <= self.rank <= MOST_RANK):
-            raise UserError(f"the rank is {self.rank!r}; it must be a whole number from 1 to {MOST_RANK}, or none.")
+            raise UserError(f"the rank is {self.rank!r}; it must be a whole number from 1 to {MOST_RANK}, or None.")
         if not 0 <= self.mu <= 1000:
             raise UserError(f"mu is {self.mu!r}; it must be from 0 (plain sum) to 1000 (hard), usually 0.5.")
         if not 0 < self.density <= 1:
             raise UserError(f"the density is {self.density!r}; it must be above 0 and at most 1, usually 0.5 to 0.8.")
         if self.method in NEEDS_RANK and self.rank is None:
-            raise UserError(f"{self.method} makes whole matrices, so it needs a rank to compress them to, such as 32.")
+            raise UserError(f"{self.method} produces whole matrices, so it needs a rank to compress them to, such as "
+                            "32.")
 
 
 @dataclass(frozen=True)
 class MergedLayer:
     """Attributes:
-        key: in the merged LoRA.
-        error: share of the layer's norm that compressing lost: |result - whole| / |whole|.
+        key: its key in the merged LoRA.
+        error: share of the layer's norm lost by compressing: |result - whole| / |whole|.
     """
 
     key: str
@@ -107,9 +110,9 @@ class Merged:
     """A merge that is not yet on disk.
 
     Attributes:
-        parents: the files; `strengths` at which they were merged, gains of the method included.
-        kept: of null_space: the share of each parent's squared norm, in the layers that both have, that is left.
-        error: as a layer's, over all layers.
+        parents: the files; `strengths` those at which they were merged, including the method's gains.
+        kept: for null_space: the share of each parent's squared norm that is left in the layers that both have.
+        error: like a layer's error, over all layers.
     """
 
     lora: LoraWeights
@@ -123,21 +126,21 @@ class Merged:
 
     @property
     def rank(self) -> int:
-        """The largest of a layer."""
+        """The largest rank of a layer."""
         return max(layer.rank for layer in self.layers)
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """What was done, in words."""
+        """A report of what was done."""
         names = ", ".join(f"{path.stem} at {strength:.2f}"
                           for path, strength in zip(self.parents, self.strengths, strict=True))
         lines = [f"{METHODS[self.settings.method].title} of {names}: {len(self.layers)} layers of rank {self.rank} or "
                  "less."]
         if self.kept:
-            lines.append("Where both change a layer there is left of the squared norm: " + ", ".join(
+            lines.append("Squared norm left in layers that both change: " + ", ".join(
                 f"{path.stem} {100 * share:.0f} %" for path, share in zip(self.parents, self.kept, strict=True)) + ".")
         if self.settings.rank is not None:
-            lines.append(f"Compressed to rank {self.settings.rank}: an error of {100 * self.error:.2g} % of the norm.")
+            lines.append(f"Compressed to rank {self.settings.rank}: the error is {100 * self.error:.2g} % of the norm.")
         return (*lines, *self.notes)
 
 
@@ -148,7 +151,7 @@ Layer = Sequence[tuple[float, LayerDelta]]
 
 
 def add(layer: Layer) -> LayerDelta:
-    """The sum of the changes at their strengths, exactly: their factors side by side."""
+    """The exact sum of the changes at their strengths, with their factors side by side."""
     up = torch.cat([strength * change.up for strength, change in layer], 1)
     kernel = next((change.kernel for _, change in layer if change.kernel), ())
     exact = all(change.exact for _, change in layer)
@@ -157,9 +160,9 @@ def add(layer: Layer) -> LayerDelta:
 
 
 def give_way(change: LayerDelta, other: Reading, share: float) -> LayerDelta:
-    """The change without `share` of what it answers to the other's directions; its rank stays.
+    """The change, less `share` of its response to the other's directions. Its rank stays the same.
 
-    With share = m/(1+m) it is the X that makes |X - change|² + m |X Q|² least, Q being the directions.
+    With share = m/(1+m) it is the X that minimizes |X - change|² + m |X Q|², where Q are the directions.
     """
     if not share:
         return change
@@ -167,14 +170,14 @@ def give_way(change: LayerDelta, other: Reading, share: float) -> LayerDelta:
 
 
 def elect(layer: Layer, density: float) -> Tensor:
-    """TIES of a layer, [out, in], float32: trim, elect the sign of the sum, then the mean of those that agree with it.
+    """TIES on a layer, [out, in], float32: trim, elect the sign of the sum, then average the values that agree with it.
 
-    Each value makes the sum of squared distances to the trimmed ones of its sign least. The result is that of
-    `peft.utils.merge_utils.ties`, which stacks all files and their masks: eight files of a 5120 x 1280 layer need
-    0.9 GiB there, and 0.3 GiB here.
+    Each value minimizes the sum of squared distances to the trimmed values of its sign. The result is that of
+    `peft.utils.merge_utils.ties`, which stacks all files and their masks: eight files of a 5120 x 1280 layer need 0.9
+    GiB there, and 0.3 GiB here.
     """
     values = [_trim(strength * change.up.float() @ change.down.float(), density) for strength, change in layer]
-    sign = sum(values).sign_()
+    sign = sum(values, torch.zeros_like(values[0])).sign_()
     total, count = torch.zeros_like(sign), torch.zeros_like(sign)
     for value in values:
         agrees = (value * sign) > 0
@@ -193,10 +196,10 @@ def _trim(values: Tensor, density: float) -> Tensor:
 
 
 def compress(change: LayerDelta, rank: int) -> LayerDelta:
-    """The nearest change of at most this rank (Eckart & Young): the largest singular values.
+    """The nearest change of at most this rank (Eckart & Young), by the largest singular values.
 
-    By QR of both factors and the singular values of the small core; of many factors, where QR is slow, by their Gram
-    matrices in float64, which are as exact for all directions above 1e-5 of the largest.
+    It takes QR of both factors and the singular values of the small core. For many factors, where QR is slow, it takes
+    their Gram matrices in float64, which are as exact for all directions above 1e-5 of the largest.
     """
     if change.rank <= rank:
         return change
@@ -212,8 +215,8 @@ def compress(change: LayerDelta, rank: int) -> LayerDelta:
 
 
 def nearest(matrix: Tensor, rank: int) -> LayerDelta:
-    """The nearest change of a rank to a whole matrix; of large ones almost, by random projection (Halko, Martinsson &
-    Tropp, arXiv:0909.4061), with the same numbers every time."""
+    """The change of this rank nearest to a whole matrix [out, in]. For large matrices it is nearly the nearest, by
+    random projection (Halko, Martinsson & Tropp, arXiv:0909.4061) with the same random numbers every time."""
     width = rank + 16
     if 4 * width > min(matrix.shape):
         u, sizes, v = torch.linalg.svd(matrix, full_matrices=False)
@@ -229,7 +232,7 @@ def nearest(matrix: Tensor, rank: int) -> LayerDelta:
 
 
 class _Plan:
-    """What a method does to each layer, and what it has to tell in the end."""
+    """What a method does to each layer, and what it reports at the end."""
 
     def __init__(self, stack: LayerStack, entries: Sequence[StackEntry], settings: MergeSettings) -> None:
         self.stack, self.entries, self.settings = stack, entries, settings
@@ -263,7 +266,7 @@ class _Even(_Plan):
             sizes = [size + value for size, value in zip(sizes, row, strict=True)]
         for entry, size in zip(entries, sizes, strict=True):
             if not size:
-                raise UserError(f"{entry.path} changes nothing, so its energy cannot be evened. Leave it out.")
+                raise UserError(f"{entry.path} changes nothing, so its energy cannot be evened. Remove it.")
         mean = math.exp(sum(map(math.log, sizes)) / len(sizes))
         self.gains = tuple(math.sqrt(mean / size) for size in sizes)
 
@@ -275,18 +278,19 @@ class _Ties(_Plan):
             return self.compress_to_rank(add(layer))
         matrix = elect(layer, self.settings.density)
         kernel = next((change.kernel for _, change in layer if change.kernel), ())
+        assert self.settings.rank is not None, "MergeSettings asks for a rank where NEEDS_RANK does"
         found = nearest(matrix, self.settings.rank)
         return (replace(found, up=found.up.double(), down=found.down.double(), kernel=kernel),
                 float(matrix.double().square().sum()))
 
 
 class _NullSpace(_Plan):
-    """Character and style each give way where the other is at home. The character is marked so, else the first."""
+    """Character and style each yield where the other dominates. If no file is marked as the character, the first is."""
 
     def __init__(self, stack: LayerStack, entries: Sequence[StackEntry], settings: MergeSettings) -> None:
         super().__init__(stack, entries, settings)
         if len(entries) != 2:
-            raise UserError(f"null_space merges a character with a style, and there are {len(entries)} LoRAs; give "
+            raise UserError(f"null_space merges a character with a style, but the stack has {len(entries)} LoRAs. Use "
                             "two, or merge the others by sum first.")
         roles = [entry.role or file_role(file.metadata) for entry, file in zip(entries, stack.files, strict=True)]
         self.hero = 1 if roles[1] == CHARACTER != roles[0] else 0
@@ -297,9 +301,9 @@ class _NullSpace(_Plan):
         if settings.preset == "identity_first":
             self.notes.append(_FAINT)
         if not self.roles and len({tuple(row) for row in WEIGHTS[settings.preset].values()}) > 1:
-            self.notes.append("No roles of blocks are known for this model, so all give way alike.")
+            self.notes.append("The roles of this model's blocks are not known, so all of them yield alike.")
         if self.strange:
-            self.notes.append(f"No layer is in block {', '.join(sorted(self.strange))}, which roles name.")
+            self.notes.append(f"The roles name {', '.join(sorted(self.strange))}, but no layer is in such a block.")
 
     @property
     def kept(self) -> tuple[float, ...]:
@@ -307,12 +311,13 @@ class _NullSpace(_Plan):
                      for before, after in zip(self.before, self.after, strict=True))
 
     def merge(self, name: str, changes: Sequence[LayerDelta | None]) -> tuple[LayerDelta, float]:
-        if not all(changes) or not name.startswith(f"{DENOISER}."):
+        both = [change for change in changes if change is not None]
+        if len(both) < len(changes) or not name.startswith(f"{DENOISER}."):
             return super().merge(name, changes)
-        readings = [read_change(change) for change in changes]
+        readings = [read_change(change) for change in both]
         shares = self._shares(name, readings)
         moved = [give_way(change, other, share) for change, other, share in zip(
-            changes, reversed(readings), shares, strict=True)]
+            both, reversed(readings), shares, strict=True)]
         for side, (reading, change) in enumerate(zip(readings, moved, strict=True)):
             size = energy(change)
             if self.settings.restore_norm and size:
@@ -323,7 +328,7 @@ class _NullSpace(_Plan):
         return super().merge(name, moved)
 
     def _shares(self, name: str, readings: Sequence[Reading]) -> tuple[float, float]:
-        """By which share of the other's directions each file gives way, in the files' order."""
+        """How much each file yields in the other's directions, as a share, in the files' order."""
         preset, softness = self.settings.preset, self.settings.mu / (1 + self.settings.mu)
         if preset not in EVERYWHERE:
             found = measure_overlap(*readings)
@@ -346,7 +351,7 @@ METHODS = {
     "ties": Method("TIES", _Ties),
     "even": Method("Sum at even energies", _Even),
 }
-"""A new method is a row here, and a _Plan."""
+"""To add a method, add a row here and a _Plan."""
 NEEDS_RANK = ("ties",)
 
 
@@ -355,24 +360,25 @@ NEEDS_RANK = ("ties",)
 
 def merge_loras(entries: Sequence[StackEntry], settings: MergeSettings | None = None, *,
                 progress: Callable[[int, int], None] | None = None) -> Merged:
-    """Merge two or more LoRA files; those of strength 0 are left out. Nothing is written.
+    """Merge two or more LoRA files. Files at strength 0 are left out. Nothing is written.
 
     Args:
         progress: called after each layer with (done, all).
 
-    Raises UserError as `open_stack` does, for fewer than two LoRAs, a DoRA (its magnitude needs the model),
-    or an adapter of full rank where no rank to compress to is given.
+    Raises UserError as `open_stack` does, for fewer than two LoRAs, for a DoRA (its magnitude needs the model), and for
+    an adapter of full rank if no rank to compress to is given.
     """
     settings = settings or MergeSettings()
     entries = [entry for entry in entries if entry.strength or entry.clip_strength]
     if len(entries) < 2:
-        raise UserError(f"a merge is of two LoRAs or more, and {len(entries) or 'none'} with a strength is there; add "
-                        "one.")
+        raise UserError("a merge needs at least two LoRAs with a strength other than 0, and the stack has "
+                        f"{len(entries) or 'none'}; add more.")
     with one_thread(), open_stack([entry.path for entry in entries]) as stack:
         for file in stack.files:
             if file.dora:
                 raise UserError(f"{file.path} is a DoRA in {file.dora} layers: what it changes depends on the model's "
-                                "weights, so files alone cannot merge it. Load it beside the other, or extract a LoRA.")
+                                "weights, so it cannot be merged from files alone. Load it beside the other LoRA, or "
+                                "extract a LoRA from it.")
         return _merge_layers(entries, stack, settings, progress or (lambda done, count: None))
 
 
@@ -385,7 +391,8 @@ def _merge_layers(entries: Sequence[StackEntry], stack: LayerStack, settings: Me
         change, size = plan.merge(name, stack.deltas(name))
         if settings.rank is None and not change.exact:
             raise UserError(f"layer {name} of {_full_rank(stack, name)} changes the whole matrix ({change.rank} "
-                            "directions), which is no small LoRA: give a rank to compress to, such as 64.")
+                            "directions), which does not fit into a small LoRA. Give a rank to compress to, such as "
+                            "64.")
         if size and change.rank:
             missing = max(0.0, size - energy(change)) if settings.rank is not None else 0.0
             key = stack.key(name)
@@ -425,7 +432,7 @@ def _metadata(entries: Sequence[StackEntry], stack: LayerStack, settings: MergeS
 
 
 def lineage_settings(settings: MergeSettings) -> dict[str, Any]:
-    """The settings that the method looks at."""
+    """The settings that the method uses."""
     of_method = {"preset": "null_space", "mu": "null_space", "restore_norm": "null_space", "roles": "null_space",
                  "density": "ties"}
     return {name: value for name, value in asdict(settings).items()
@@ -436,7 +443,7 @@ def save_merged(path: Path, merged: Merged, *, key_style: str | None = None) -> 
     """Write a merged LoRA atomically.
 
     Args:
-        key_style: of `names.KEY_STYLES`; None takes the one in which ComfyUI reads every layer.
+        key_style: one of `names.KEY_STYLES`; None uses the one in which ComfyUI reads every layer.
 
     Raises UserError if `path` is one of the parents, and as `save_lora` does.
     """

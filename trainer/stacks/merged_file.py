@@ -1,4 +1,4 @@
-"""Merged LoRAs on disk: one file for each merge, found again by what it was made of."""
+"""Merged LoRAs on disk: one file for each merge, found again by its parents and settings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from .stack import StackEntry, file_role, join_names
 REPORT = "lora_bootstrap.merge_report"
 LINEAGE = "lora_bootstrap.lineage"
 _PARENT = ("sha256", "strength", "clip_strength", "role")
-"""What of a parent decides the merge; names may change."""
+"""The facts of a parent that decide the merge; its name may change."""
 
 
 @dataclass(frozen=True)
 class MergedFile:
     """Attributes:
-        lines: what was done, in words.
-        reused: an identical merge was there.
+        lines: a report of what was done.
+        reused: whether an identical merge already existed.
     """
 
     path: Path
@@ -37,8 +37,8 @@ def merge_to_file(folder: Path, name: str, entries: Sequence[StackEntry], settin
                   progress: Callable[[int, int], None] | None = None) -> MergedFile:
     """Merge into `<folder>/<name>.safetensors`; an identical merge of that name is reused.
 
-    Identical: the same parents by their bytes, at the same strengths and roles, by the same settings. Where another
-    file has the name it becomes `<name>-2`, then `<name>-3`. Nothing is written before the merge is complete.
+    A merge is identical if its parents have the same bytes, strengths and roles, and the settings are the same. If
+    another file has the name, it becomes `<name>-2`, then `<name>-3`. Nothing is written before the merge is complete.
 
     Args:
         name: "" joins the parents' names.
@@ -64,7 +64,7 @@ def _recipe(entries: Sequence[StackEntry], settings: MergeSettings) -> dict[str,
 
 
 def _place(folder: Path, name: str, recipe: Mapping[str, Any]) -> tuple[Path, tuple[str, ...] | None]:
-    """(path, report) of the first file of that name that was made so, or (free path, None)."""
+    """(path, report) of the first file of that name made by this recipe, or (unused path, None)."""
     path, number = folder / f"{name}.safetensors", 2
     while path.exists():
         metadata = _metadata(path)
@@ -77,7 +77,7 @@ def _place(folder: Path, name: str, recipe: Mapping[str, Any]) -> tuple[Path, tu
 def _metadata(path: Path) -> Mapping[str, str]:
     try:
         return TensorFile(path).metadata
-    except UserError:  # whatever it is, it is no merge of ours
+    except UserError:  # whatever it is, it is not one of our merges
         return {}
 
 

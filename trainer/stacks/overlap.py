@@ -1,8 +1,9 @@
-"""How much two LoRAs have to do with each other in one layer, from products of their small factors alone.
+"""How much two LoRAs overlap in one layer, from products of their small factors alone.
 
-A change dW = up @ down listens to the row space of down; Q is an orthonormal basis of it. With the squared norms
-N = |dW|² and T_ab = |dW_b Q_a|², kappa = sqrt(T_ab T_ba / (N_a N_b)) says how much two listen to the same, whatever
-their strengths: this project's own score. Of the row space, not the column space, after NP-LoRA, arXiv:2511.11051.
+A change dW = up @ down responds to the row space of down; Q is an orthonormal basis of it. With the squared norms N =
+|dW|² and T_ab = |dW_b Q_a|², kappa = sqrt(T_ab T_ba / (N_a N_b)) says how much two respond to the same inputs, whatever
+their strengths. It is this project's own score. That it uses the row space, not the column space, follows NP-LoRA,
+arXiv:2511.11051.
 """
 
 from __future__ import annotations
@@ -17,21 +18,22 @@ from torch import Tensor
 from ..lora.layers import LayerDelta
 
 TOLERANCE = 0.2
-"""How much of a LoRA's output another may write over before it is called a conflict."""
+"""Share of a LoRA's output that another may overwrite before it counts as a conflict."""
 MANY_DIRECTIONS, KEPT_ENERGY = 64, 0.95
-"""From so many directions on only the largest count that hold this share of the squared norm: the rest are unused."""
+"""With at least this many directions, only the largest that hold this share of the squared norm count; the rest are
+unused."""
 LEAST_DIRECTION = 1e-10
-"""A direction with less than this share of the largest one's squared size is rounding."""
+"""A direction with less than this share of the largest one's squared size is a rounding error."""
 _NOTHING = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What a change listens to.
+    """The directions that a change responds to.
 
     Attributes:
         sizes: [k], squared singular values of the directions that count.
-        turn: [rank, k], the directions' coefficients in down's rows; or [k], the numbers of rows that are directions.
+        turn: [rank, k], the directions' coefficients in down's rows; or [k], the indices of rows that are directions.
         energy: squared norm of the whole change.
     """
 
@@ -41,7 +43,7 @@ class Reading:
     energy: float
 
     def heard(self, down: Tensor) -> Tensor:
-        """Rows [n, in] on the directions: [n, k]."""
+        """Coefficients [n, k] of rows [n, in] on the directions."""
         return _turn(down @ self.change.down.T, self.turn)
 
     def project(self, down: Tensor) -> Tensor:
@@ -57,13 +59,13 @@ def _turn(matrix: Tensor, turn: Tensor) -> Tensor:
 
 
 def read_change(change: LayerDelta, most: int | None = None) -> Reading:
-    """The directions that a change listens to, whatever factors it is written in; those that are not used are left out.
+    """The directions that a change responds to, whatever its factors. Unused directions are left out.
 
     Args:
-        most: take the largest so many, instead of those that count.
+        most: use this many of the largest, instead of those that count.
 
-    By rank x rank matrices: with G = up^T up = L L^T, the eigenvectors z of L^T (down down^T) L have the squared
-    singular values s² as eigenvalues, and down^T L z / s are the right singular vectors.
+    It works with rank x rank matrices: with G = up^T up = L L^T, the eigenvectors z of L^T (down down^T) L have the
+    squared singular values s² as eigenvalues, and down^T L z / s are the right singular vectors.
     """
     if change.orthogonal:
         sizes = change.up.square().sum(0)
@@ -80,7 +82,7 @@ def read_change(change: LayerDelta, most: int | None = None) -> Reading:
 
 
 def _count_kept(sizes: Tensor, most: int | None) -> int:
-    """How many of squared sizes, the largest first, count."""
+    """How many of the squared sizes, largest first, count."""
     if not len(sizes) or sizes[0] <= 0:
         return 0
     count = int((sizes > LEAST_DIRECTION * sizes[0]).sum())
@@ -93,13 +95,13 @@ def _count_kept(sizes: Tensor, most: int | None) -> int:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What two LoRAs have to do with each other in some layers; every field is a sum over them.
+    """The overlap of two LoRAs in some layers; every field is a sum over these layers.
 
     Attributes:
         first, second: squared norms of the changes (N).
-        on_first: squared norm of the second's change on what the first listens to (T); `on_second` the reverse.
+        on_first: squared norm of the second's change on what the first responds to (T); `on_second` the reverse.
         inner: inner product of the two changes.
-        chance_on_first, chance_on_second: T as expected if they had nothing to do with each other.
+        chance_on_first, chance_on_second: T as expected for unrelated LoRAs.
         chance_inner: variance of `inner` in that case.
     """
 
@@ -116,7 +118,7 @@ class Overlap:
         return Overlap(*(getattr(self, name) + getattr(other, name) for name in _FIELDS))
 
     def at(self, first: float, second: float) -> Overlap:
-        """The same with the LoRAs at these strengths."""
+        """The overlap with the LoRAs at these strengths."""
         a, b = first * first, second * second
         return Overlap(a * self.first, b * self.second, b * self.on_first, a * self.on_second,
                        first * second * self.inner, b * self.chance_on_first, a * self.chance_on_second,
@@ -128,28 +130,28 @@ class Overlap:
 
     @property
     def kappa(self) -> float:
-        """0: they listen to different things; 1: to the same. Whatever the strengths."""
+        """0 if they respond to different inputs, 1 if to the same, whatever the strengths."""
         return min(1.0, _root(self.on_first * self.on_second, self.first * self.second))
 
     @property
     def chance(self) -> float:
-        """The kappa of LoRAs of these sizes that have nothing to do with each other."""
+        """The kappa of unrelated LoRAs of these sizes."""
         return min(1.0, _root(self.chance_on_first * self.chance_on_second, self.first * self.second))
 
     @property
     def excess(self) -> float:
-        """kappa above chance, as a share of what is possible; below 0: they avoid each other."""
+        """kappa above chance, as a share of what is possible. Below 0 they avoid each other."""
         return _excess(self.kappa, self.chance)
 
     @property
     def cosine(self) -> float:
-        """Of the two changes: above 0 they add up, below 0 they take from each other."""
+        """Cosine of the two changes. Above 0 they reinforce, below 0 they weaken each other."""
         both = math.sqrt(self.first * self.second)
         return max(-1.0, min(1.0, self.inner / both)) if both else 0.0
 
     @property
     def cosine_chance(self) -> float:
-        """The size of a cosine by chance (standard deviation)."""
+        """The size that a cosine has by chance (standard deviation)."""
         return min(1.0, _root(self.chance_inner, self.first * self.second))
 
     @property
@@ -159,12 +161,12 @@ class Overlap:
 
     @property
     def second_over_first(self) -> float:
-        """On what the first listens to: the share of both outputs' energy that the second writes."""
+        """On the inputs that the first responds to, the share of both outputs' energy that the second writes."""
         return _share(self.on_first, self.first)
 
     @property
     def first_over_second(self) -> float:
-        """On what the second listens to: the share that the first writes."""
+        """On the inputs that the second responds to, the share that the first writes."""
         return _share(self.on_second, self.second)
 
     @property
@@ -174,18 +176,19 @@ class Overlap:
 
     @property
     def balance(self) -> float | None:
-        """The second's strength by the first's at which both shares are `least_override`; None if there is none."""
+        """Ratio of the second's to the first's strength at which both shares are `least_override`; None if there is
+        none."""
         if min(self.on_first * self.second, self.on_second * self.first) <= 0:
             return None
         return (self.on_second * self.first / (self.on_first * self.second)) ** 0.25
 
     def most_second(self, tolerance: float = TOLERANCE) -> float:
-        """The second's strength by the first's up to which `second_over_first` is within the tolerance."""
+        """Ratio of the second's to the first's strength up to which `second_over_first` is within the tolerance."""
         odds = tolerance / (1 - tolerance)
         return math.sqrt(odds * self.first / self.on_first) if self.on_first > 0 else math.inf
 
     def least_second(self, tolerance: float = TOLERANCE) -> float:
-        """The second's strength by the first's from which on `first_over_second` is within the tolerance."""
+        """Ratio of the second's to the first's strength from which `first_over_second` is within the tolerance."""
         return 1 / most if (most := self.swap().most_second(tolerance)) > 0 else math.inf
 
 
@@ -209,14 +212,14 @@ def total(overlaps: Iterable[Overlap]) -> Overlap:
 
 
 def measure_overlap(first: Reading, second: Reading) -> Overlap:
-    """Two LoRAs in one layer.
+    """The overlap of two LoRAs in one layer.
 
-    Where only the larger directions count, shares are taken of these, and T is the share of the whole N: so a change
-    has kappa 1 with itself whatever its rank.
+    If only the larger directions count, shares are taken of these, and T is that share of the whole N. So a change has
+    kappa 1 with itself whatever its rank.
     """
     crossing = second.change.down @ first.change.down.T
     inner = float((first.change.up.T @ second.change.up * crossing.T).sum())
-    cosines = _turn(_turn(crossing, first.turn).T, second.turn).square()  # [k first, k second], of the directions
+    cosines = _turn(_turn(crossing, first.turn).T, second.turn).square()  # [k first, k second], between the directions
     share_second = float(second.sizes @ cosines.sum(0)) / max(float(second.sizes.sum()), _NOTHING)
     share_first = float(first.sizes @ cosines.sum(1)) / max(float(first.sizes.sum()), _NOTHING)
     outputs, inputs = first.change.shape

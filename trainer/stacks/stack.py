@@ -1,4 +1,4 @@
-"""A stack of LoRAs: what is in it, and the rules that guides give for it."""
+"""A stack of LoRAs: its entries, and the guides' rules for stacks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from .time_split import STYLE
 
 MOST_STRENGTH = 10.0
 START, MOST_TOTAL, MOST_LORAS, HIGH = 0.7, 1.8, 3, 0.8
-"""The guides' rules: where to begin, the sum of strengths, how many LoRAs, and what is high in company."""
+"""The guides' rules: START is where to begin, MOST_TOTAL the largest sum of strengths, MOST_LORAS the largest number of
+LoRAs, and HIGH a strength that is high in a stack."""
 CHARACTER = "character"
 LONGEST_NAME = 120
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackEntry:
-    """A LoRA of a stack. Raises UserError for a strength that is no number or beyond ±MOST_STRENGTH.
+    """A LoRA of a stack. Raises UserError for a strength that is not a number or is beyond ±MOST_STRENGTH.
 
     Attributes:
-        strength: of the denoiser's layers; `clip_strength` of the text encoders', None: the same.
+        strength: strength on the denoiser; `clip_strength` on the text encoders, None for the same.
         role: "character", "style" or any other word; "" is looked up in the file.
-        name: what it is called in a report; the file's stem if "".
+        name: its name in reports; the file's stem if "".
     """
 
     path: Path
@@ -40,16 +41,16 @@ class StackEntry:
         for value in (self.strength, self.strength_of("text_encoder.")):
             if not isinstance(value, (int, float)) or not abs(value) <= MOST_STRENGTH:
                 raise UserError(f"the strength of {self.name} is {value!r}; it must be a number from "
-                                f"{-MOST_STRENGTH:g} to {MOST_STRENGTH:g}. LoRAs are usually at 0.4 to 1.")
+                                f"{-MOST_STRENGTH:g} to {MOST_STRENGTH:g}. LoRAs usually work at 0.4 to 1.")
 
     def strength_of(self, layer: str) -> float:
-        """The strength in a layer by its name."""
+        """The strength on the layer of this name."""
         text = layer.startswith("text_encoder")
         return self.clip_strength if text and self.clip_strength is not None else self.strength
 
 
 def file_role(metadata: Mapping[str, str]) -> str:
-    """What a LoRA of this project was trained as ("character", "style", ...); "" for others'."""
+    """What a LoRA was trained as ("character", "style", ...), if this project trained it; "" for others."""
     try:
         return str(json.loads(metadata["lora_bootstrap.config"])["kind"])
     except (KeyError, ValueError, TypeError):
@@ -57,16 +58,16 @@ def file_role(metadata: Mapping[str, str]) -> str:
 
 
 def join_names(names: Sequence[str]) -> str:
-    """Names of LoRAs as one file's name, without what such a name cannot hold, at most LONGEST_NAME bytes."""
+    """The names of LoRAs joined into one file name of valid characters, at most LONGEST_NAME bytes."""
     plain = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in "+".join(names))
     return plain.encode()[:LONGEST_NAME].decode(errors="ignore").strip(". ") or "loras"
 
 
 def stack_advice(entries: Sequence[StackEntry]) -> tuple[str, ...]:
-    """Which of the guides' rules for stacks these break, a line each; () if none. Strength 0 means off.
+    """The guides' rules for stacks that these break, one line each; () if none. Strength 0 means off.
 
-    The rules: at most three LoRAs, strengths that sum to at most 1.8, the character the strongest, and in company a
-    start at 0.7.
+    The rules: at most three LoRAs, strengths that sum to at most 1.8, the character strongest, and a start at 0.7 in a
+    stack.
     """
     used = [entry for entry in entries if entry.strength]
     return tuple(line for rule in (_too_many, _too_much, _not_strongest, _start_lower) if (line := rule(used)))
@@ -74,14 +75,14 @@ def stack_advice(entries: Sequence[StackEntry]) -> tuple[str, ...]:
 
 def _too_many(used: Sequence[StackEntry]) -> str:
     return "" if len(used) <= MOST_LORAS else (
-        f"{len(used)} LoRAs at once; more than {MOST_LORAS} usually cost quality: leave out the least needed.")
+        f"{len(used)} LoRAs at once; more than {MOST_LORAS} usually cost quality. Remove the least needed.")
 
 
 def _too_much(used: Sequence[StackEntry]) -> str:
     whole = sum(abs(entry.strength) for entry in used)
     # sums such as 0.8 + 0.6 + 0.4 are 1.8 to a person
     return "" if whole <= MOST_TOTAL + 1e-6 else (
-        f"The strengths sum to {whole:.2f}; keep them to {MOST_TOTAL} or less, such as by multiplying each by "
+        f"The strengths sum to {whole:.2f}; keep the sum at {MOST_TOTAL} or less, for example by multiplying each by "
         f"{MOST_TOTAL / whole:.2f}.")
 
 
@@ -92,19 +93,19 @@ def _not_strongest(used: Sequence[StackEntry]) -> str:
         return ""
     hero, other = (max(group, key=lambda entry: abs(entry.strength)) for group in (heroes, others))
     return "" if abs(hero.strength) > abs(other.strength) else (
-        f"{other.name} at {other.strength:g} is not below the character {hero.name} at {hero.strength:g}: the "
+        f"{other.name} at {other.strength:g} is not below the character {hero.name} at {hero.strength:g}. The "
         "character should be the strongest.")
 
 
 def _start_lower(used: Sequence[StackEntry]) -> str:
     high = [entry for entry in used if abs(entry.strength) > HIGH]
     return "" if len(used) < 2 or not high else (
-        f"{', '.join(f'{entry.name} at {entry.strength:g}' for entry in high)}: in a stack start at {START} and go up "
-        "only if it is missed.")
+        f"{', '.join(f'{entry.name} at {entry.strength:g}' for entry in high)}: in a stack, start at {START} and "
+        "raise it only if the effect is too weak.")
 
 
 def roles(entries: Sequence[StackEntry], what: str = "a split in time") -> tuple[int, int]:
-    """(character's, style's) places in a stack: the LoRAs whose files say so, or else the first ones.
+    """(character's, style's) positions in a stack: the LoRAs whose files say so, or else the first ones.
 
     Raises UserError if there are fewer than two, or if both are the same file.
     """

@@ -1,6 +1,6 @@
-"""Two LoRAs split in time: the character where the composition is made, the style where the look is.
+"""Two LoRAs split in time: the character acts while the composition forms, the style while the look forms.
 
-That a subject acts in the early steps and a style in the late ones: K-LoRA, arXiv:2502.18461.
+Subjects act in the early steps and styles in the late ones: K-LoRA, arXiv:2502.18461.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 STYLE = "style"
 KEYFRAMES = 6
-"""Strengths of a curve, its ends included: each change costs the sampler a patch of the weights."""
+"""Number of strengths in a curve, including its ends. Each change makes the sampler patch the weights again."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What a LoRA's strength is multiplied by: `start` up to `begin`, then in even stairs to `end` at `until`.
+    """Factor on a LoRA's strength: `start` until `begin`, then in equal steps to `end` at `until`.
 
-    Both are shares of the steps.
+    `begin` and `until` are shares of the sampling steps.
     """
 
     start: float

@@ -1,9 +1,9 @@
-"""Axes as people write them: `0.5, 0.7, 0.8`, ranges as in other XY plots, and checkpoints of a run.
+"""Reads axes as people write them: `0.5, 0.7, 0.8`, ranges as in other XY plots, and checkpoints of a run.
 
-    1, 2, 5         these
+    1, 2, 5         these values
     1-4             1, 2, 3, 4
-    1-10 (+3)       1, 4, 7, 10: the difference; without one it is 1
-    0.5-1 [6]       0.5, 0.6, 0.7, 0.8, 0.9, 1: how many, the ends among them
+    1-10 (+3)       1, 4, 7, 10: (+3) is the step, 1 if not given
+    0.5-1 [6]       0.5, 0.6, 0.7, 0.8, 0.9, 1: [6] is how many, including both ends
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from typing import Any
 from ..common.errors import UserError
 
 MOST = 500
-"""Values on one axis."""
+"""The most values that one axis may have."""
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\s*-\s*({_NUMBER})\s*(?:\(\s*([+-]\s*\d+(?:\.\d+)?)\s*\)|\[\s*(\d+)\s*\])?")
 HOW_NUMBERS = "write 0.5, 0.7, 1 or a range: 1-4, 0.5-1 (+0.1), 0.5-1 [6]"
 
 
 def parse_numbers(text: str, what: str, *, whole: bool = False) -> tuple[float, ...]:
-    """The numbers that a text names, each once, in its order.
+    """The numbers that a text names, each once, in the text's order.
 
-    Raises UserError if a part is neither a number nor a range, or there are none or too many.
+    Raises UserError if a part is neither a number nor a range, or if there are no numbers or too many.
     """
     values: list[float] = []
     for part in filter(None, (part.strip() for part in re.split(r"[,;\n]", text))):
         values += _part(part, what, whole)
         if len(values) > MOST:
-            raise UserError(f"{what} {text!r} are more than {MOST} values; take fewer.")
+            raise UserError(f"{what} {text!r} gives more than {MOST} values; use fewer.")
     if not values:
         raise UserError(f"{what} is empty; {HOW_NUMBERS}.")
     return tuple(dict.fromkeys(values))
@@ -46,34 +46,34 @@ def _part(part: str, what: str, whole: bool) -> list[float]:
         try:
             values = [int(part) if whole else float(part)]
         except ValueError:
-            raise UserError(f"{what} {part!r} is no number; {HOW_NUMBERS}.") from None
+            raise UserError(f"{what}: {part!r} is not a number; {HOW_NUMBERS}.") from None
     if any(value != value or value in (float("inf"), -float("inf")) for value in values):
-        raise UserError(f"{what} {part!r} is no number; {HOW_NUMBERS}.")
+        raise UserError(f"{what}: {part!r} is not a number; {HOW_NUMBERS}.")
     if whole and any(value != int(value) for value in values):
-        raise UserError(f"{what} {part!r} must be whole numbers.")
+        raise UserError(f"{what}: {part!r} must be a whole number or a range of whole numbers.")
     return [int(value) if whole else float(value) for value in values]
 
 
 def _range(first: str, last: str, difference: str | None, count: str | None, *, part: str,
            what: str) -> list[Fraction]:
-    """In fractions, for a seed may have more digits than a float holds."""
+    """The numbers of a range, as fractions, because a seed may have more digits than a float holds."""
     start, end = Fraction(first), Fraction(last)
     if count is not None:
         steps = int(count) - 1
         if not 1 <= steps < MOST:
-            raise UserError(f"{what} {part!r} must have 2 to {MOST} values.")
+            raise UserError(f"{what}: {part!r} must have 2 to {MOST} values.")
         return [round(start + (end - start) * index / steps, 6) for index in range(steps + 1)]
     step = Fraction(difference.replace(" ", "")) if difference else Fraction(1 if end >= start else -1)
     if step == 0 or (end - start) / step < (start != end):
-        raise UserError(f"{what} {part!r} does not lead from {first} to {last}; {HOW_NUMBERS}.")
+        raise UserError(f"{what}: the step of {part!r} does not lead from {first} to {last}; {HOW_NUMBERS}.")
     steps = (end - start) // step
     if steps >= MOST:
-        raise UserError(f"{what} {part!r} are {steps + 1} values; at most {MOST}.")
+        raise UserError(f"{what}: {part!r} gives {steps + 1} values; use at most {MOST}.")
     return [round(start + step * index, 6) for index in range(steps + 1)]
 
 
 def lines(text: str) -> tuple[str, ...]:
-    """The lines of a text that are not blank, each once; a line that begins with # is a remark."""
+    """The lines of a text, each once. Blank lines and lines that begin with # are ignored."""
     stripped = (line.strip() for line in text.splitlines())
     return tuple(dict.fromkeys(line for line in stripped if line and not line.startswith("#")))
 
@@ -82,14 +82,14 @@ HOW_CHECKPOINTS = "write all, last, last 5, every 2, or steps: 400, 800-1600 (+4
 
 
 def choose_checkpoints(files: Sequence[tuple[int, Path]], text: str) -> tuple[tuple[int, Path], ...]:
-    """Those of a run's (step, file) that a text names, by step.
+    """The (step, file) pairs of a run that a text selects, sorted by step.
 
-    `all`; `last` or `last 5`; `every 2`, counted from the last; or steps, of which the nearest are taken.
+    `all`; `last` or `last 5`; `every 2`, counted from the last; or steps, each of which selects the nearest checkpoint.
 
-    Raises UserError for another text, and if the run has no file.
+    Raises UserError for any other text, and if the run has no file.
     """
     if not files:
-        raise UserError("the run has no LoRA file yet; let it train on.")
+        raise UserError("the run has no LoRA file yet; let it train longer.")
     words = text.lower().split()
     name, count = (words[0] if words else "", words[1] if len(words) == 2 else "1")
     if words == ["all"]:
@@ -100,15 +100,15 @@ def choose_checkpoints(files: Sequence[tuple[int, Path]], text: str) -> tuple[tu
     try:
         steps = parse_numbers(text, "checkpoints", whole=True)
     except UserError:
-        raise UserError(f"checkpoints {text!r} are not known; {HOW_CHECKPOINTS}.") from None
+        raise UserError(f"checkpoints {text!r} cannot be read; {HOW_CHECKPOINTS}.") from None
     nearest = {min(files, key=lambda file: abs(file[0] - step)) for step in steps}
     return tuple(sorted(nearest))
 
 
 def choose_names(names: Sequence[str], patterns: Sequence[str], what: str) -> tuple[str, ...]:
-    """The names that each pattern fits (`*` stands for anything; the ending .safetensors may be left out), in order.
+    """The names that match any of the patterns, in order. `*` stands for anything; .safetensors may be left out.
 
-    Raises UserError for a pattern that fits none, with the nearest name.
+    Raises UserError, with the nearest name, for a pattern that matches none.
     """
     import difflib
 
@@ -120,6 +120,6 @@ def choose_names(names: Sequence[str], patterns: Sequence[str], what: str) -> tu
         if not fitting:
             near = difflib.get_close_matches(pattern, names, n=1, cutoff=0.4)
             hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise UserError(f"there is no {what} {pattern!r}.{hint} Press R to see what was added since.")
+            raise UserError(f"there is no {what} {pattern!r}.{hint} Press R to refresh the list.")
         chosen += fitting
     return tuple(dict.fromkeys(chosen))

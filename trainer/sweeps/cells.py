@@ -1,15 +1,15 @@
-"""A sweep on disk: its axes, its cells, and which of them are there.
+"""A sweep on disk: its axes, its cells, and which of them exist.
 
-    output/sweeps/<sweep>/manifest.json       title, axes, and what all cells share; written once, before the first cell
-                          cells/<key>.png     a cell's picture, with its settings inside
-                          cells/<key>.json    its settings; without a picture beside it: why the cell failed
-                          grid.png            the labelled sheet (grid-2.png, ... where there are more)
+    output/sweeps/<sweep>/manifest.json       title, axes, and facts that all cells share; written before the first cell
+                          cells/<key>.png     a cell's image, with its settings inside
+                          cells/<key>.json    its settings, or, without an image beside it, why the cell failed
+                          grid.png            the labelled sheet (grid-2.png, ... if there are more)
                           scores.json         the scoring matrix
-                          marks.json          what a person marked
-                          strengths.json      the strengths of a pair, of a sweep that refines them
+                          marks.json          the user's marks
+                          strengths.json      the best strengths of a pair, if the sweep refines them
 
-A cell's key is a hash of all that decides its picture. So a picture that is there is never made again, whatever was
-queued before, and neither Cancel nor a crash can leave the manifest and the pictures at odds.
+A cell's key is a hash of everything that decides its image. So an existing image is never made again, whatever was
+queued before, and neither Cancel nor a crash can make the manifest and the images disagree.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors import safe_open
 
-from ..common.errors import UserError
+from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_path, file_hash, read_json, write_json
 
 VERSION = 1
 BASE, STACK, CHECKPOINT, STRENGTH, PROMPT, SEED = "base", "stack", "checkpoint", "strength", "prompt", "seed"
 AXES = (BASE, STACK, CHECKPOINT, STRENGTH, PROMPT, SEED)
-"""In the order in which cells are made: what is dear to change comes first."""
+"""In the order in which cells are made: what is expensive to change comes first."""
 OF_THE_LORA = (CHECKPOINT, STRENGTH)
 TOLD = ("lora", "step", "epoch", "run", "trigger", "family", "kind")
-"""Facts of a cell that say what its LoRA is, but do not decide the picture; its hash does."""
+"""Facts of a cell that describe its LoRA but do not decide the image; the LoRA's hash does."""
 NO_LORA = {"lora": "", "lora_sha256": "", "step": None, "epoch": None, "run": "", "trigger": "", "family": "",
            "kind": "", "strength": 0.0}
 MOST_CELLS = 20_000
@@ -45,7 +45,7 @@ MOST_CELLS = 20_000
 
 @dataclass(frozen=True)
 class Choice:
-    """One value of an axis: what it is called on a sheet, and the facts it sets in a cell."""
+    """One value of an axis: its label on a sheet, and the facts it sets in a cell."""
 
     label: str
     facts: Mapping[str, Any]
@@ -60,12 +60,12 @@ class Axis:
 
 @dataclass(frozen=True)
 class Cell:
-    """One picture of a sweep.
+    """One image of a sweep.
 
     Attributes:
-        key: 16 hexadecimal digits by all that decides the picture.
-        at: its place on each axis; None on the axes of the LoRA for a picture made without it.
-        facts: lora, lora_sha256, step, epoch, run, strength, prompt, seed, base, and what all cells share.
+        key: 16 hexadecimal digits, a hash of everything that decides the image.
+        at: its position on each axis; None on the LoRA's axes for an image made without the LoRA.
+        facts: lora, lora_sha256, step, epoch, run, strength, prompt, seed, base, and the shared facts.
     """
 
     key: str
@@ -78,12 +78,12 @@ class Sweep:
     """The plan of a sweep, and its folder.
 
     Attributes:
-        title: stands above its sheets.
-        axes: in the order of AXES; those that are not there have one value, which is among the shared facts.
-        shared: facts that all cells have in common, such as steps and cfg.
-        without: also each base, prompt and seed without the LoRA, to compare with.
-        alone: the last choices of the axes of the stack and of the strength are without that LoRA. They are made with
-            each other and with the last but one of the other axis: neither LoRA, and each alone.
+        title: the title above its sheets.
+        axes: in the order of AXES. Axes left out have a single value, which is among the shared facts.
+        shared: facts that are the same for all cells, such as steps and cfg.
+        without: whether each base, prompt and seed is also made without the LoRA, for comparison.
+        alone: the last choice on the axes of the stack and of the strength is the one without that LoRA. It is combined
+            only with the last two choices of the other axis, which gives neither LoRA and each LoRA alone.
     """
 
     folder: Path
@@ -96,12 +96,13 @@ class Sweep:
     def __post_init__(self) -> None:
         empty = [axis.name for axis in self.axes if not axis.choices]
         if empty:
-            raise UserError(f"the sweep has no {' and no '.join(empty)}; give at least one of each.")
+            raise UserError(f"the sweep has no {' and no '.join(empty)}; give at least one.")
         if len(self) > MOST_CELLS:
-            raise UserError(f"the sweep has {len(self)} cells; at most {MOST_CELLS}. Take fewer values on an axis.")
+            raise UserError(f"the sweep has {len(self)} cells; at most {MOST_CELLS} are possible. Use fewer values on "
+                            "an axis.")
 
     def __len__(self) -> int:
-        """How many cells, those without the LoRA not counted."""
+        """The number of cells, not counting those without the LoRA."""
         count = prod(len(axis.choices) for axis in self.axes)
         if self.alone:
             pair = [len(axis.choices) for axis in self.axes if axis.name in (STACK, STRENGTH)]
@@ -118,7 +119,7 @@ class Sweep:
         return tuple(self._cell(at) for at in every if self._has_cell(places(at)))
 
     def _has_cell(self, places: Sequence[int]) -> bool:
-        """Whether there is a cell at these places on the axes of the stack and of the strength."""
+        """Whether there is a cell at these positions on the axes of the stack and of the strength."""
         if not self.alone:
             return True
         lengths = [len(axis.choices) for axis in self.axes if axis.name in (STACK, STRENGTH)]
@@ -138,7 +139,8 @@ class Sweep:
         """References and cells, base by base, in the order in which they are made."""
         names = [axis.name for axis in self.axes]
         base = names.index(BASE) if BASE in names else None
-        return tuple(sorted((*self.references, *self.cells), key=lambda cell: 0 if base is None else cell.at[base]))
+        return tuple(sorted((*self.references, *self.cells),
+                            key=lambda cell: 0 if base is None else cell.at[base] or 0))
 
     @cached_property
     def _by_place(self) -> dict[tuple[int | None, ...], Cell]:
@@ -153,16 +155,24 @@ class Sweep:
         return Cell(cell_key(facts), at, facts)
 
     def cell(self, **places: int | None) -> Cell | None:
-        """The cell at these places by the axes' names; 0 on the axes that are not named. None if there is none."""
+        """The cell at these positions, by axis name; position 0 on axes that are not named. None if there is no such
+        cell."""
         return self._by_place.get(tuple(places.get(axis.name, 0) for axis in self.axes))
 
     def reference(self, cell: Cell) -> Cell | None:
-        """The same picture without the LoRA, if it is part of the sweep."""
+        """The same cell without the LoRA, if it is part of the sweep."""
         at = (None if axis.name in OF_THE_LORA else place for axis, place in zip(self.axes, cell.at, strict=True))
         return self._by_place.get(tuple(at))
 
     def axis(self, name: str) -> Axis | None:
         return next((axis for axis in self.axes if axis.name == name), None)
+
+    def choices(self, name: str) -> tuple[Choice, ...]:
+        """What is on an axis. Raises UserError if the sweep does not have it."""
+        axis = self.axis(name)
+        if axis is None:
+            raise unknown_name(f"axis of sweep {self.folder.name!r}", name, [axis.name for axis in self.axes])
+        return axis.choices
 
     # -- on disk ---------------------------------------------------------------------------------------------------
 
@@ -181,7 +191,7 @@ class Sweep:
         return self.cells_folder / f"{cell.key}.json"
 
     def states(self) -> dict[str, str]:
-        """By key: "done", "failed" or "missing"."""
+        """Cell key → "done", "failed" or "missing"."""
         names = {path.name for path in self.cells_folder.glob("*")}
 
         def state(key: str) -> str:
@@ -192,13 +202,13 @@ class Sweep:
         return {cell.key: state(cell.key) for cell in self.everything}
 
     def missing(self) -> list[Cell]:
-        """The cells to be made, each once, in order; those that failed are tried again, after the others."""
+        """The cells still to be made, each once, in order. Cells that failed are tried again, after the others."""
         states = self.states()
         wanted = {cell.key: cell for cell in self.everything if states[cell.key] != "done"}
         return sorted(wanted.values(), key=lambda cell: states[cell.key] == "failed")
 
     def problem(self, cell: Cell) -> str:
-        """Why a cell failed; "" if nothing is known of it."""
+        """Why a cell failed; "" if that is not known."""
         path = self.record(cell)
         return str(read_json(path).get("error", "")) if path.is_file() and not self.picture(cell).is_file() else ""
 
@@ -211,13 +221,13 @@ class Sweep:
             "cells": [{"key": cell.key, "at": cell.at} for cell in self.everything]})
 
     def save(self, cell: Cell, image: Image.Image, texts: Mapping[str, str] | None = None) -> Path:
-        """Write a cell's picture and what it is; `texts` also go into the PNG (prompt, parameters)."""
+        """Write a cell's image and settings. `texts` (prompt, parameters) also go into the PNG."""
         info = PngInfo()
         for name, text in ({"lora_bootstrap": json.dumps(dict(cell.facts), ensure_ascii=False)} | dict(texts or {})
                            ).items():
             info.add_text(name, text)
         path = self.picture(cell)
-        self.record(cell).unlink(missing_ok=True)  # an old one must not vouch for a new picture
+        self.record(cell).unlink(missing_ok=True)  # an old one must not vouch for a new image
         with atomic_path(path) as temp:
             image.save(temp, format="PNG", pnginfo=info, compress_level=4)
         write_json(self.record(cell), cell.facts)
@@ -230,22 +240,23 @@ class Sweep:
 
     @classmethod
     def load(cls, folder: Path) -> Sweep:
-        """The sweep in a folder. Raises UserError if its manifest is none."""
+        """The sweep in a folder. Raises UserError if its manifest cannot be read as one."""
         values = read_json(folder / "manifest.json")
         try:
             if values["version"] != VERSION:
-                raise UserError(f"{folder} was written by another version; sweep again under another name.")
+                raise UserError(f"{folder} was written by another version; run the sweep again under another name.")
             axes = tuple(Axis(axis["name"], tuple(Choice(**choice) for choice in axis["choices"]))
                          for axis in values["axes"])
             return cls(folder, values["title"], axes, values["shared"], values["without"],
                        bool(values.get("alone")))
         except (KeyError, TypeError) as error:
-            raise UserError(f"{folder / 'manifest.json'} is no sweep ({error}); sweep again under another name.") \
+            raise UserError(f"{folder / 'manifest.json'} is not a sweep ({error}); run the sweep again under another "
+                            "name.") \
                 from error
 
 
 def cell_key(facts: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits by all facts but those that only tell where the LoRA comes from."""
+    """16 hexadecimal digits: a hash of all facts, except those that only describe the LoRA."""
     deciding = {name: value for name, value in facts.items() if name not in TOLD}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -254,10 +265,10 @@ def cell_key(facts: Mapping[str, Any]) -> str:
 
 
 def checkpoint_axis(files: Sequence[Path], names: Sequence[str] = ()) -> Axis:
-    """LoRA files as an axis, each labelled by step and epoch as its metadata tells, else by its name.
+    """LoRA files as an axis. Each is labelled with the step and epoch from its metadata, or else with its name.
 
     Args:
-        names: what the host's loaders call the files; their paths if not given.
+        names: the files' names in the host's loaders; their paths if not given.
 
     Raises UserError if a file cannot be read as safetensors.
     """
@@ -273,7 +284,7 @@ def checkpoint_axis(files: Sequence[Path], names: Sequence[str] = ()) -> Axis:
 
 
 def _read_facts(path: Path) -> dict[str, Any]:
-    """What a LoRA file's metadata says of it; None or "" where it is silent."""
+    """What a LoRA file's metadata says about it; None or "" for what it does not say."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -302,11 +313,12 @@ def strength_axis(strengths: Iterable[float]) -> Axis:
 
 
 def stack_axis(label: str, below: Sequence[Sequence[Any]], name: str, digest: str, strengths: Iterable[float]) -> Axis:
-    """A LoRA below the one that is swept at several strengths, the last choice without it, as `Sweep.alone` has it.
+    """A LoRA at several strengths, in the stack below the swept one. The last choice is without it, as in
+    `Sweep.alone`.
 
     Args:
-        below: the other LoRAs that every cell has: [name, hash, strength on the model, on the text encoder] each.
-        name, digest: what the host's loaders call the file, and its hash.
+        below: the other LoRAs in every cell, as [name, hash, model strength, text encoder strength] each.
+        name, digest: the file's name in the host's loaders, and its hash.
     """
     others = [list(entry) for entry in below]
     with_it = [Choice(f"{label} {value:g}", {"stack": [*others, [name, digest, float(value), float(value)]]})
@@ -323,5 +335,5 @@ def seed_axis(seeds: Iterable[int]) -> Axis:
 
 
 def base_axis(bases: Mapping[str, str]) -> Axis:
-    """Base checkpoints by what they are called: a hash of each."""
+    """Base checkpoints as an axis, from name → hash."""
     return Axis(BASE, tuple(Choice(name, {"base": base}) for name, base in bases.items()))

@@ -1,15 +1,15 @@
-"""Sweeps without a host: LoRA files x strengths x prompts x seeds by a backbone; each cell is kept once it is made."""
+"""Sweeps without a host: a backbone draws LoRA files x strengths x prompts x seeds, and each cell is saved at once."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from itertools import groupby
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..common.events import Progress
+from ..common.events import Events, Progress
 from ..common.files import file_hash
 from ..models.backbone import Backbone
 from ..models.sampler import Sampler
@@ -22,28 +22,28 @@ log = logging.getLogger(__name__)
 def lora_sweep(folder: Path, backbone: Backbone, sampler: Sampler, files: Sequence[str | Path], *,
                strengths: Sequence[float], prompts: Axis, seeds: Sequence[int] = (), title: str = "",
                without: bool = False) -> Sweep:
-    """The plan of a sweep of LoRA files by this backbone.
+    """The plan of a sweep of LoRA files with this backbone.
 
     Args:
-        prompts: `cells.prompt_axis`, or one whose choices also set their seed.
+        prompts: `cells.prompt_axis`, or an axis whose choices also set their seeds.
 
-    Raises UserError for a file that is not there or is no LoRA, and for an empty axis.
+    Raises UserError for a file that is missing or not a LoRA, and for an empty axis.
     """
-    files = [Path(file) for file in files]
-    for path in files:
+    paths = [Path(file) for file in files]
+    for path in paths:
         if not path.is_file():
-            raise UserError(f"no LoRA file at {path}; give the path of a .safetensors LoRA.")
+            raise UserError(f"there is no LoRA file at {path}; give the path of a .safetensors LoRA.")
     own_seeds = all("seed" in choice.facts for choice in prompts.choices)
-    axes = [checkpoint_axis(files), strength_axis(strengths), prompts, *([] if own_seeds else [seed_axis(seeds)])]
+    axes = [checkpoint_axis(paths), strength_axis(strengths), prompts, *([] if own_seeds else [seed_axis(seeds)])]
     return Sweep(folder, title, tuple(axes), {"base": backbone.fingerprint, **vars(sampler)}, without)
 
 
 def run_sweep(backbone: Backbone, sweep: Sweep, files: Sequence[str | Path], sampler: Sampler,
-              should_stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
+              should_stop: Callable[[], bool] = lambda: False) -> Events:
     """Make every missing cell, batch by batch, yielding progress after each.
 
-    A batch that fails is tried again cell by cell; a cell that fails is marked, and the others go on. `should_stop` is
-    asked after every batch; what is made is kept.
+    A batch that fails is tried again cell by cell. A cell that fails is marked, and the others continue. `should_stop`
+    is called after every batch; finished cells stay on disk.
     """
     sweep.write()
     paths = {file_hash(path): Path(path) for path in files}
@@ -72,7 +72,7 @@ def _make(backbone: Backbone, sweep: Sweep, sampler: Sampler, cells: Sequence[Ce
                                     [cell.facts["seed"] for cell in cells])
     except UserError:
         raise
-    except Exception as error:  # whatever a model raises for one picture must not lose the others
+    except Exception as error:  # whatever a model raises for one image must not lose the others
         if len(cells) > 1:
             for cell in cells:
                 _make(backbone, sweep, sampler, [cell])

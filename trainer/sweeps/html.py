@@ -1,4 +1,4 @@
-"""grid.html: a sweep's sheets as a page beside its cells, opened from disk and in need of nothing else."""
+"""grid.html: a sweep's sheets as a page that opens from disk and needs nothing but the cells beside it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .cells import NO_LORA as WITHOUT_LORA, Cell, Sweep
 from .sheets import NO_LORA, NOT_MADE, cell_box, cell_problem, choose_axes, plan_pages
 
 LONGEST_NAME = 80
-"""Letters of a label in what stands for a picture that is not loaded."""
+"""Most characters of a label in an image's alternative text."""
 
 STYLE = """
 :root{color-scheme:light dark;--fg:#1d2330;--soft:#5b6577;--bg:#fbfbfd;--line:#e4e7ec;--accent:#6d4aff;--no:#8c1d18;
@@ -93,13 +93,13 @@ DIALOG = ('<dialog><form method="dialog"><span><button type="button" data-by="-1
 
 def write_html(sweep: Sweep, style: SheetStyle | None = None, rows: str = "", columns: str = "",
                title: str | None = None) -> Path:
-    """Write grid.html into the sweep's folder, whatever of it is there; returns its path.
+    """Write grid.html into the sweep's folder, with the cells made so far; returns its path.
 
-    It shows the files in cells/, so it works beside them only. A click opens a picture in full size with its facts.
+    It shows the files in cells/, so it works only beside them. A click opens an image in full size, with its facts.
 
     Args:
         rows, columns: as in `plan_pages`; if both are "", those of `choose_axes`.
-        title: None for the sweep's own.
+        title: None uses the sweep's own.
 
     Raises UserError as `plan_pages` does, or if the folder cannot be written to.
     """
@@ -111,7 +111,7 @@ def write_html(sweep: Sweep, style: SheetStyle | None = None, rows: str = "", co
     sections = "".join(_section(sweep, states, page, number) for number, page in enumerate(pages, 1))
     page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f"<title>{_text(title or 'Sweep')}</title><style>{STYLE}:root{{--w:{width}px;--h:{height}px}}</style>"
-            f'<header><h1>{_text(title)}</h1><span class="soft">{done} of {len(states)} pictures</span></header>'
+            f'<header><h1>{_text(title)}</h1><span class="soft">{done} of {len(states)} images</span></header>'
             f'{_selector(pages)}{sections}{DIALOG}<script type="application/json" id="plan">{_plan(sweep)}</script>'
             f"<script>{SCRIPT}</script></html>\n")
     path = sweep.folder / "grid.html"
@@ -124,7 +124,7 @@ def _text(value: Any) -> str:
 
 
 def _plan(sweep: Sweep) -> str:
-    """The facts of all cells as the dialog puts them together; "<" must not end the script."""
+    """The facts of all cells, for the dialog. "<" is escaped so that it cannot end the script."""
     plan = {"shared": dict(sweep.shared), "without": WITHOUT_LORA,
             "axes": [[dict(choice.facts) for choice in axis.choices] for axis in sweep.axes]}
     return json.dumps(plan, ensure_ascii=False).replace("<", "\\u003c")

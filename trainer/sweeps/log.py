@@ -1,10 +1,11 @@
-"""A log of how each run looked: every finished sheet and scoring matrix of its sweeps, in the order of time.
+"""A log of how each run looked: every finished sheet and scoring matrix of its sweeps, in order of time.
 
     output/sweeps/log/<run>/<time>-<sweep>.webp    a sheet as it was then
-                     /<run>/log.json               what they are, the oldest first
-                     /index.html                   all runs, any two entries side by side
+                     /<run>/log.json               what they are, oldest first
+                     /index.html                   all runs, with any two entries side by side
 
-The guides call it a visual regression log: sweeps are drawn anew under their names, the log keeps what was.
+The guides call it a visual regression log. A sweep may be drawn again under the same name; the log keeps the old
+sheets.
 """
 
 from __future__ import annotations
@@ -25,20 +26,20 @@ from ..common.files import atomic_path, atomic_write, file_hash, read_json
 from .cells import CHECKPOINT, Sweep
 
 LOG = "log"
-"""The log's folder among the sweeps, which no sweep may be called."""
+"""Name of the log's folder among the sweeps. No sweep may have this name."""
 LONGEST_SIDE = 4096
 SHEET, SCORES = "sheet", "scores"
 
 
 def log_picture(sweep: Sweep, picture: Path, kind: str, line: str = "") -> Path | None:
-    """Keep a sweep's sheet or scoring matrix in its run's log, unless it is the same as the one before.
+    """Add a sweep's sheet or scoring matrix to its run's log, unless it equals the one before.
 
     Args:
-        picture: the file to keep a copy of, as WebP and no side longer than LONGEST_SIDE.
+        picture: the file to copy, as WebP with no side longer than LONGEST_SIDE.
         kind: SHEET or SCORES.
-        line: what is said of it, such as what was recommended.
+        line: a remark shown with it, such as the recommendation.
 
-    Returns the copy's path, None if nothing is new. Raises UserError if the folder cannot be written to.
+    Returns the copy's path, or None if nothing is new. Raises UserError if the folder cannot be written to.
     """
     root = sweep.folder.parent / LOG
     folder = root / run_of(sweep)
@@ -48,8 +49,8 @@ def log_picture(sweep: Sweep, picture: Path, kind: str, line: str = "") -> Path 
         return None
     now = datetime.now().astimezone()
     path = _free(folder, f"{now:%Y%m%d-%H%M%S}-{sweep.folder.name}-{kind}")
-    with Image.open(picture) as image, atomic_path(path) as temp:
-        image = image.convert("RGB")
+    with Image.open(picture) as file, atomic_path(path) as temp:
+        image = file.convert("RGB")
         image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
         image.save(temp, format="WEBP", quality=88)
     entries.append({"file": path.name, "at": now.isoformat(timespec="seconds"), "sweep": sweep.folder.name,
@@ -60,14 +61,15 @@ def log_picture(sweep: Sweep, picture: Path, kind: str, line: str = "") -> Path 
 
 
 def run_of(sweep: Sweep) -> str:
-    """What the log calls a sweep's run: the run of its first LoRA, in letters that any system takes for a folder."""
+    """The name of a sweep's run in the log: the run of its first LoRA, in characters that any system allows in a
+    folder."""
     axis = sweep.axis(CHECKPOINT)
     name = axis.choices[0].facts.get("run", "") if axis else ""
     return re.sub(r'[\\/:*?"<>|\x00-\x1f]+|^\.+', "-", name).strip() or sweep.folder.name
 
 
 def read_log(root: Path) -> dict[str, list[dict[str, Any]]]:
-    """All entries by run, the oldest first; `root` is the log's folder."""
+    """All entries by run, oldest first; `root` is the log's folder."""
     folders = sorted(path.parent for path in root.glob("*/log.json"))
     return {folder.name: found for folder in folders if (found := _entries(folder))}
 
@@ -77,7 +79,7 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
     try:
         entries = read_json(path) if path.is_file() else []
         return [entry for entry in entries if {"file", "at", "sweep", "kind", "sha256"} <= entry.keys()]
-    except (UserError, TypeError, AttributeError):  # a log that somebody broke is begun anew; its pictures stay
+    except (UserError, TypeError, AttributeError):  # a damaged log is started again; its images stay
         return []
 
 
@@ -114,7 +116,7 @@ for (const pane of document.querySelectorAll(".pair > div")) {
 
 
 def page(log: Mapping[str, list[dict[str, Any]]]) -> str:
-    """The page of a log: any two entries side by side, then each run's in the order of time."""
+    """The page of a log: any two entries side by side, then each run's entries in order of time."""
     newest = sorted(((entry["at"], f"{run}/{entry['file']}") for run, entries in log.items() for entry in entries),
                     reverse=True)
     left, right = (newest[min(place, len(newest) - 1)][1] if newest else "" for place in (1, 0))

@@ -1,4 +1,4 @@
-"""What a person marked in a sweep: the best cell, and cells that need not be seen. It lies in marks.json."""
+"""The user's marks in a sweep: the best cell, and hidden cells. They are saved in marks.json."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Marks(Revisioned):
-    """Marks by the cells' keys, so that they outlast another choice of axes.
+    """Marks by cell key, so that they stay valid if the axes change.
 
     Attributes:
         best: the key of the best cell, or None.
     """
 
-    UNREADABLE: ClassVar[str] = "{path} holds no marks ({error}); mend or delete it."
+    UNREADABLE: ClassVar[str] = "{path} does not contain marks ({error}); repair or delete it."
 
     best: str | None = None
     hidden: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Marks(Revisioned):
         return cls(int(values["revision"]), values["best"], tuple(values["hidden"]))
 
     def changed(self, best: str | None, hidden: Iterable[str]) -> Marks:
-        """The next revision, with these marks instead."""
+        """The next revision, with these marks."""
         return self.next_revision(best=best, hidden=tuple(dict.fromkeys(hidden)))
 
     def among(self, keys: Iterable[str]) -> Marks:

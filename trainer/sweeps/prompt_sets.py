@@ -1,7 +1,7 @@
-"""Ready sets of prompts that show whether a LoRA holds: in other settings, outfits, poses; and on other bases.
+"""Ready-made prompt sets that test a LoRA in other settings, outfits and poses, and on other bases.
 
-The guides' tests (seed articles 001, 003): a good LoRA keeps who it is of in any context, and works on more bases than
-the one that it was trained on. A set's lines are put behind the user's own prompt, which calls the character.
+The guides' tests (seed articles 001, 003): a good LoRA preserves its character in any context, and works on bases other
+than the one it was trained on. A set's lines are appended to the user's own prompt, which calls the character.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _SANDBOX: Mapping[str, tuple[str, ...]] = {
                     "front view, close-up, open mouth"),
 }
 SETS = (AS_WRITTEN, "context test", "other-base test", *_TAGS)
-"""What a node offers. The context test is settings, outfits and poses; the test of other bases the first two of each
-kind, since it is drawn once for every base."""
+"""The sets that a node offers. The context test is settings, outfits and poses. The other-base test is the first two
+lines of each kind, since it is drawn once for every base."""
 
 
 def prompts(written: Sequence[str], name: str, family: str = "") -> tuple[str, ...]:
-    """The user's prompts, each with every line of the set behind it.
+    """The user's prompts, each combined with every line of the set.
 
     Raises UserError for an unknown set.
     """

@@ -1,13 +1,13 @@
-"""Which strengths of a character and a style go best together, by their pictures: the harmonic mean of identity, style
-and prompt over a grid of both strengths.
+"""Finds, from generated images, the strengths at which a character and a style go best together: the harmonic mean of
+identity, style and prompt over a grid of both strengths.
 
-The harmonic mean is what papers on merging judge by (NP-LoRA, arXiv:2511.11051): it is low if any of the three is. What
-was not measured is None and named, never guessed.
+The harmonic mean is the measure used in papers on merging (NP-LoRA, arXiv:2511.11051): it is low if any of the three
+is. Values that were not measured are None and reported as such, never guessed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.events import Event, Progress
+from ..common.events import Event, Events, Progress
 from ..common.files import file_hash, write_json
 from ..datasets.dataset import Dataset
 from ..measures.eyes import Likeness
@@ -45,9 +45,9 @@ from .score import Scale, prompt_shown
 
 VERSION = 1
 NEIGHBOURS = 0.5
-"""How much the pairs beside it weigh in a pair's figures: a few pictures are easily lucky."""
+"""Weight of the neighbouring pairs in a pair's figures, because a few images are easily lucky."""
 NEAR = 0.03
-"""Pairs whose evened harmonic mean is this near to the best are as good."""
+"""Pairs whose smoothed harmonic mean is within this of the best count as equally good."""
 TIE = 0.001
 FIGURES = ("harmonic", "identity", "style", "prompt")
 HEADS = {"harmonic": "harmonic mean"}
@@ -58,7 +58,7 @@ class Stacked:
     """A LoRA of the pair.
 
     Attributes:
-        name: what the host's loaders call the file; `label` what it is called on sheets and in words.
+        name: the file's name in the host's loaders; `label` is its name on sheets and in texts.
     """
 
     name: str
@@ -68,14 +68,14 @@ class Stacked:
 
 @dataclass(frozen=True)
 class Pair:
-    """The two strengths of a pair and what they are worth, each figure 0 to 1.
+    """The two strengths of a pair and their scores, each figure from 0 to 1.
 
     Attributes:
-        at: places on the axes of the character's strength and of the stack.
-        identity: from what is drawn without the character (0) to what the character is (1).
-        style: from the character alone (0) to the style alone (1).
-        prompt: as a share of what the base shows of it.
-        even: the harmonic mean of the figures evened with those of the pairs beside it.
+        at: positions on the axes of the character's strength and of the stack.
+        identity: 0 is what is drawn without the character, 1 the character itself.
+        style: 0 is the character alone, 1 the style alone.
+        prompt: prompt accuracy, as a share of the base's.
+        even: the harmonic mean of the figures, smoothed over the neighbouring pairs.
     """
 
     at: tuple[int, int]
@@ -91,14 +91,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Refinement(Event):
-    """The end of scoring.
+    """The result of scoring.
 
     Attributes:
-        labels: of the character and of the style.
+        labels: labels of the character and of the style.
         eye: what measured identity and prompt; "" if nothing did.
-        best: index of the pair to take; None if identity or style was not measured.
-        plateau: indices of the pairs that are as good and lie next to each other, the best among them.
-        lines: all of it in words.
+        best: index of the recommended pair; None if identity or style was not measured.
+        plateau: indices of the equally good pairs connected to the best, including the best.
+        lines: the whole result in words.
     """
 
     labels: tuple[str, str]
@@ -121,20 +121,20 @@ def pair_sweep(folder: Path, base: Axis, character: Stacked, style: Stacked, str
                shared: Mapping[str, Any]) -> Sweep:
     """The sweep over both strengths, the character's and the style's.
 
-    Besides each pair there is each LoRA alone, at the largest of its strengths (no pair has more of it, so that 1 can
-    be reached and is not beyond the grid), and neither, which is the base's own.
+    Besides the pairs, it draws each LoRA alone at the largest of its strengths (no pair has more of it, so a figure of
+    1 lies within the grid), and the base with neither.
 
     Args:
-        below: LoRAs that every cell has, as facts of a cell.
+        below: LoRAs that are in every cell, as in a cell's facts.
 
-    Raises UserError for strengths that are not above 0, or for no prompt.
+    Raises UserError for strengths that are not above 0, or if there is no prompt.
     """
     for label, values in zip((character.label, style.label), strengths, strict=True):
         if min(values) <= 0:
-            raise UserError(f"a strength of {label} is {min(values):g}; give strengths above 0. Each LoRA alone is "
-                            "drawn besides.")
+            raise UserError(f"a strength of {label} is {min(values):g}; give strengths above 0. Each LoRA is also "
+                            "drawn without the other.")
     if not prompts:
-        raise UserError("prompts is empty; write one on each line, with the triggers of both LoRAs in it.")
+        raise UserError("prompts is empty; write one prompt per line, each with the triggers of both LoRAs.")
     of_character, of_style = (sorted(set(values)) for values in strengths)
     names = [Choice(f"{character.label} {value:g}", {"strength": float(value)}) for value in of_character]
     axes = (base, stack_axis(style.label, below, style.name, file_hash(style.path), of_style),
@@ -148,19 +148,19 @@ def pair_sweep(folder: Path, base: Axis, character: Stacked, style: Stacked, str
 
 
 def refine(sweep: Sweep, labels: tuple[str, str], *, eye: Likeness | None, training: Dataset | None = None,
-           triggers: Collection[str] = ()) -> Iterator[Event]:
+           triggers: Collection[str] = ()) -> Events:
     """Measure the cells of a `pair_sweep`, yielding progress; the last event is the Refinement.
 
-    Cells that are missing or failed are left out, and a line says how many.
+    Missing and failed cells are left out, and a line says how many.
 
     Args:
-        training: pictures of the character; without them it is compared with what it is alone.
-        triggers: words that no eye can read.
+        training: images of the character. Without them, identity is measured against the character alone.
+        triggers: words that no tagger knows.
 
-    Raises UserError if no cell of a pair is there.
+    Raises UserError if no cell of a pair is finished.
     """
     measure = _Measure(sweep, eye, training, triggers)
-    places = list(product(range(len(sweep.axis(STRENGTH).choices) - 1), range(len(sweep.axis(STACK).choices) - 1)))
+    places = list(product(range(len(sweep.choices(STRENGTH)) - 1), range(len(sweep.choices(STACK)) - 1)))
     pairs = []
     for done, at in enumerate(places):
         yield Progress("strengths", done, len(places))
@@ -175,7 +175,7 @@ class _Measure:
                  triggers: Collection[str]) -> None:
         self.sweep, self.eye, self.triggers, self.training = sweep, eye, triggers, training
         self.states = sweep.states()
-        character, style = len(sweep.axis(STRENGTH).choices) - 1, len(sweep.axis(STACK).choices) - 1
+        character, style = len(sweep.choices(STRENGTH)) - 1, len(sweep.choices(STACK)) - 1
         there = self._there(range(character), range(style))
         if not there:
             raise UserError(f"sweep {sweep.folder.name!r} has no finished cell of a pair to score. Run it first.")
@@ -187,18 +187,18 @@ class _Measure:
         self.shown = self._prompt(self.neither, self._pixels(self.neither)) if self.neither else None
 
     def _there(self, characters: Collection[int], styles: Collection[int]) -> list[Cell]:
-        """The finished cells at these places, by prompt and seed."""
+        """The finished cells at these positions, sorted by prompt and seed."""
         cells = [self.sweep.cell(strength=character, stack=style, prompt=prompt, seed=seed)
                  for character, style in product(characters, styles)
-                 for prompt in range(len(self.sweep.axis(PROMPT).choices))
-                 for seed in range(len(self.sweep.axis(SEED).choices))]
-        return [cell for cell in cells if self.states[cell.key] == "done"]
+                 for prompt in range(len(self.sweep.choices(PROMPT)))
+                 for seed in range(len(self.sweep.choices(SEED)))]
+        return [cell for cell in cells if cell is not None and self.states[cell.key] == "done"]
 
     def _pixels(self, cells: Sequence[Cell]) -> Tensor:
         return load_pixels([self.sweep.picture(cell) for cell in cells], self.size)
 
     def _by_view(self, cells: Sequence[Cell], pixels: Tensor | None = None) -> dict[tuple[str, int], Tensor]:
-        """The style's figures of cells by their prompt and seed."""
+        """The style features of the cells, by prompt and seed."""
         rows = style_figures(self._pixels(cells) if pixels is None else pixels) if cells else ()
         return {_view(cell): row for cell, row in zip(cells, rows, strict=True)}
 
@@ -218,7 +218,7 @@ class _Measure:
             most = leave_one_out(self.anchors).median().item()
         elif alone is not None:
             self.anchors, most = alone, likeness_to(alone, alone).mean().item()
-        if self.anchors is not None:
+        if self.eye and self.anchors is not None:
             least = likeness_to(self.eye.embed(self._pixels(without)), self.anchors).mean().item() if without else None
             self.likeness = Scale(least, most)
 
@@ -236,7 +236,7 @@ class _Measure:
                     self._style(cells, pixels), prompt)
 
     def _identity(self, pixels: Tensor) -> float | None:
-        if self.anchors is None:
+        if self.eye is None or self.anchors is None:
             return None
         return self.likeness.likeness(likeness_to(self.eye.embed(pixels), self.anchors).mean().item())
 
@@ -250,19 +250,20 @@ class _Measure:
     def notes(self, pairs: Sequence[Pair]) -> list[str]:
         absent = sum(state != "done" for state in self.states.values())
         rows = (
-            (absent, f"{absent} of {len(self.states)} cells are missing or failed; the figures are without them."),
-            (self.eye is None, "Identity and prompt are not measured: there is no eye. Wire a CLIP Vision model, or "
+            (absent, f"{absent} of {len(self.states)} cells are missing or failed; they are not in the figures."),
+            (self.eye is None, "Identity and prompt are not measured: there is no eye. Link a CLIP Vision model, or "
                                "put CCIP into models/ccip."),
             (self.eye is not None and self.anchors is None,
-             "Identity is not measured: the pictures of the character alone are missing or failed."),
+             "Identity is not measured: the images of the character alone are missing or failed."),
             (self.anchors is not None and self.training is None,
-             "Identity is measured against the character alone, for no dataset is linked."),
+             "Identity is measured against the character alone, because no dataset is linked."),
             (self.eye is not None and all(pair.prompt is None for pair in pairs),
-             "Prompt is not measured: nothing read its tags. Choose a tagger."),
-            (not self.compared, "Style is not measured: pictures of each LoRA alone and of neither are missing or "
+             "Prompt is not measured: nothing can recognize its tags. Choose a tagger."),
+            (not self.compared, "Style is not measured: images of each LoRA alone and of neither are missing or "
                                 "failed."),
             (self.compared and self.scale is None,
-             "Style is not measured: in colours, tones and lines the style alone is not apart from the character "
+             "Style is not measured: in colours, tones and lines, the style alone cannot be told apart from the "
+             "character "
              "alone."),
         )
         return [text for applies, text in rows if applies]
@@ -276,28 +277,29 @@ def _view(cell: Cell) -> tuple[str, int]:
 
 
 def harmonic_mean(values: Sequence[float]) -> float:
-    """0 if one of them is 0."""
+    """The harmonic mean; 0 if any of the values is 0."""
     return len(values) / sum(1 / value for value in values) if min(values) > 0 else 0.0
 
 
 def judge_pairs(pairs: Sequence[Pair], labels: tuple[str, str], eye: str = "",
                 notes: Sequence[str] = ()) -> Refinement:
-    """The pairs with their harmonic means, the one to take, and what is said of it.
+    """The pairs with their harmonic means, the recommended pair, and the reasons.
 
-    Taken is the pair with the best harmonic mean of evened figures; of equal ones that with the least strengths.
+    The recommended pair has the best harmonic mean of smoothed figures; among equals, the smallest strengths.
     """
     places = {pair.at: pair for pair in pairs}
     pairs = tuple(replace(pair, harmonic=_harmonic(pair), even=_harmonic(_even_pair(pair, places))) for pair in pairs)
-    scored = [(index, pair) for index, pair in enumerate(pairs) if None not in (pair.identity, pair.style)]
+    scored = [(index, pair, pair.even) for index, pair in enumerate(pairs)
+              if pair.even is not None and None not in (pair.identity, pair.style)]
     if not scored:
-        why = "Nothing is recommended: that takes identity and style, and one of them was not measured."
+        why = "Nothing is recommended: that needs both identity and style, and one of them was not measured."
         return Refinement(labels, eye, pairs, None, (), (why, *notes))
-    top = max(pair.even for _, pair in scored)
-    best = min((pair.character + pair.style_strength, index) for index, pair in scored if pair.even >= top - TIE)[1]
-    plateau = _plateau({pair.at: index for index, pair in scored if pair.even >= top - NEAR}, pairs[best].at)
+    top = max(even for _, _, even in scored)
+    best = min((pair.character + pair.style_strength, index) for index, pair, even in scored if even >= top - TIE)[1]
+    plateau = _plateau({pair.at: index for index, pair, even in scored if even >= top - NEAR}, pairs[best].at)
     lines = (_take(pairs[best], labels), _around([pairs[index] for index in plateau], len(pairs), labels),
              *_edges(pairs[best], pairs, labels), *notes,
-             "Style is measured by colours, tones and lines." + (f" Identity by {eye}." if eye else ""))
+             "Style was measured by colours, tones and lines." + (f" Identity was measured by {eye}." if eye else ""))
     return Refinement(labels, eye, pairs, best, plateau, lines)
 
 
@@ -311,18 +313,19 @@ def _beside(at: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def _even_pair(pair: Pair, places: Mapping[tuple[int, int], Pair]) -> Pair:
-    """With figures that are means over it and the pairs beside it."""
+    """The pair, with its figures averaged with those of the neighbouring pairs."""
     def mean(name: str) -> float | None:
         own = getattr(pair, name)
         values = [getattr(places[at], name) for at in _beside(pair.at) if at in places]
         values = [value for value in values if value is not None]
         return None if own is None else (own + NEIGHBOURS * sum(values)) / (1 + NEIGHBOURS * len(values))
 
-    return replace(pair, **{name: mean(name) for name in FIGURES[1:]})
+    means: dict[str, Any] = {name: mean(name) for name in FIGURES[1:]}
+    return replace(pair, **means)
 
 
 def _plateau(near: Mapping[tuple[int, int], int], start: tuple[int, int]) -> tuple[int, ...]:
-    """Indices of the places that can be reached from the best by steps to the next."""
+    """Indices of the positions that are connected to the best, neighbour by neighbour."""
     found, waiting = set(), [start]
     while waiting:
         at = waiting.pop()
@@ -345,11 +348,11 @@ def _take(best: Pair, labels: tuple[str, str]) -> str:
 
 def _around(plateau: Sequence[Pair], count: int, labels: tuple[str, str]) -> str:
     if len(plateau) == 1:
-        return ("It stands alone: no pair beside it is as good." if count > 1 else
+        return ("It stands alone: no neighbouring pair is as good." if count > 1 else
                 "It is the only pair; there is nothing to compare it with.")
     spans = (_span([pair.character for pair in plateau]), _span([pair.style_strength for pair in plateau]))
     what = " with ".join(f"{label} {span}" for label, span in zip(labels, spans, strict=True))
-    return f"As good within {NEAR:g}: {len(plateau)} of {count} pairs around it, {what}."
+    return f"Equally good within {NEAR:g}: {len(plateau)} of {count} pairs, {what}."
 
 
 def _span(values: Sequence[float]) -> str:
@@ -363,7 +366,7 @@ def _edges(best: Pair, pairs: Sequence[Pair], labels: tuple[str, str]) -> list[s
                                (labels[1], best.style_strength, [pair.style_strength for pair in pairs])):
         if len(set(values)) > 1 and own in (min(values), max(values)):
             word, where = ("largest", "higher") if own == max(values) else ("smallest", "lower")
-            lines.append(f"{label} {own:g} is at the edge of the grid, the {word} that was tried: try {where} too.")
+            lines.append(f"{label} {own:g} is at the edge of the grid, the {word} strength tried: try {where} too.")
     return lines
 
 
@@ -371,10 +374,10 @@ def _edges(best: Pair, pairs: Sequence[Pair], labels: tuple[str, str]) -> list[s
 
 
 def heat_maps(sweep: Sweep, refinement: Refinement) -> dict[str, HeatMap]:
-    """A heat map of each figure that was measured, the style's strengths down and the character's across."""
-    columns, rows = ([choice.label for choice in sweep.axis(name).choices[:-1]] for name in (STRENGTH, STACK))
+    """A heat map of each measured figure, with the style's strengths as rows and the character's as columns."""
+    columns, rows = ([choice.label for choice in sweep.choices(name)[:-1]] for name in (STRENGTH, STACK))
     taken = refinement.best_pair
-    best = f", taken {pair_text(refinement.labels, (taken.character, taken.style_strength))}" if taken else ""
+    best = f", best {pair_text(refinement.labels, (taken.character, taken.style_strength))}" if taken else ""
     maps = {}
     for name in FIGURES:
         found = {pair.at: getattr(pair, name) for pair in refinement.pairs}
@@ -386,7 +389,7 @@ def heat_maps(sweep: Sweep, refinement: Refinement) -> dict[str, HeatMap]:
 
 
 def write_refinement(sweep: Sweep, refinement: Refinement) -> dict[str, Path]:
-    """Write strengths.json and a picture of each heat map into the sweep's folder; returns their paths by name."""
+    """Write strengths.json and an image of each heat map into the sweep's folder; returns their paths by name."""
     paths = {"json": sweep.folder / "strengths.json"}
     write_json(paths["json"], {"version": VERSION, **asdict(refinement)})
     for name, heat in heat_maps(sweep, refinement).items():

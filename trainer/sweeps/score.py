@@ -1,13 +1,14 @@
-"""The scoring matrix of a sweep: what each checkpoint at each strength is worth, and which to take.
+"""The scoring matrix of a sweep: the score of each checkpoint at each strength, and which to take.
 
-Hard gates first, then an F-score of likeness and prompt accuracy, as CyberHarem chooses checkpoints; the words are
-those of the guides: undertrained - advance 2-4 epochs; overtrained - roll back 2-4 epochs. What was not measured is
-None and named, never guessed. Sources: github.com/deepghs/cyberharem (choice), arXiv 2212.03860 (copies).
+Hard gates first, then an F-score of likeness and prompt accuracy, as CyberHarem chooses checkpoints. The wording is the
+guides': undertrained - advance 2-4 epochs; overtrained - roll back 2-4 epochs. Values that were not measured are None
+and reported as such, never guessed. Sources: github.com/deepghs/cyberharem (choice), arXiv 2212.03860 (copies).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ..captions.tags import split_tags
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Progress
+from ..common.events import Event, Events, Progress
 from ..datasets.dataset import Dataset
 from ..measures import pixels as metrics
 from ..measures.eyes import Likeness
@@ -30,35 +31,36 @@ from .cells import BASE, CHECKPOINT, STRENGTH, Cell, Sweep
 
 VERSION = 1
 KINDS = {"character": 3.0, "style": 1.0, "concept": 1.0}
-"""Alpha of the F-score by what the LoRA is of: likeness weighs alpha squared times as much as prompt accuracy."""
+"""Alpha of the F-score by kind of LoRA: likeness weighs alpha squared times as much as prompt accuracy."""
 UNDERTRAINED, GOOD, OVERTRAINED = "undertrained", "good", "overtrained"
 SEEN = 0.5
 """A tag counts as shown if the eye gives it this probability."""
 SSCD_COPY = 0.5
-"""Cosine of SSCD embeddings above which a picture is a copy (Somepalli 2022)."""
+"""Cosine of SSCD embeddings above which an image is a copy (Somepalli 2022)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreSettings:
-    """What is wanted of a LoRA. A row that breaks a gate is taken only if every row breaks one."""
+    """The requirements on a LoRA. A row that fails a gate is recommended only if every row fails one."""
 
     kind: str = "character"
     most_copies: float = 0.1
-    """Gate: share of pictures that copy a training picture."""
+    """Gate: share of images that copy a training image."""
     most_burn: float = 3.0
-    """Gate: robust z of chroma, clipping, contrast and fine detail, against the same prompts and seeds without LoRA."""
+    """Gate: robust z of chroma, clipping, contrast and fine detail, against the same prompts and seeds without the
+    LoRA."""
     least_diversity: float = 0.8
-    """Gate: how different the pictures' scenes are, as a share of what they are without the LoRA."""
+    """Gate: diversity of the images' scenes, as a share of that without the LoRA."""
     most_validation: float = 1.15
-    """Gate: validation loss against the run's lowest. Likeness still grows a good way behind the lowest."""
+    """Gate: validation loss relative to the run's lowest. Likeness keeps growing well after the lowest."""
     neighbours: float = 0.5
-    """How much the rows of the next checkpoints and strengths weigh in a row's score: a dozen pictures are few, and the
-    best row by chance seldom has good neighbours."""
+    """Weight of the neighbouring checkpoints and strengths in a row's score. A dozen images are few, and a row that is
+    best by chance rarely has good neighbours."""
     tie: float = 0.001
-    """Rows whose score is this near to the best count as equal; the earliest checkpoint is taken, then the strength
-    nearest to 1."""
+    """Rows whose score is within this of the best count as equal. Of these the earliest checkpoint is recommended, then
+    the strength nearest to 1."""
     good: float = 0.03
-    """A checkpoint whose score is this near to the best counts as good too."""
+    """A checkpoint whose score is within this of the best also counts as good."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -67,17 +69,17 @@ class ScoreSettings:
 
 @dataclass(frozen=True)
 class ScoreRow:
-    """One checkpoint at one strength on one base; the three numbers are places on these axes.
+    """One checkpoint at one strength on one base; the three numbers are positions on these axes.
 
     Attributes:
-        likeness: mean cosine to the two training pictures that are most alike.
-        prompt: share of the prompts' tags that the pictures show.
-        diversity: of scenes, as a share of what it is without the LoRA.
-        copies: share of pictures that copy a training picture.
-        burn: robust z against the pictures without the LoRA.
+        likeness: mean cosine to the two most similar training images.
+        prompt: share of the prompts' tags that the images show.
+        diversity: diversity of scenes, as a share of that without the LoRA.
+        copies: share of images that copy a training image.
+        burn: robust z against the images without the LoRA.
         validation: validation loss of the checkpoint, divided by the base's.
         score: the F-score, 0 to 1.
-        gates: names of the gates that it breaks.
+        gates: names of the gates that it fails.
     """
 
     base: int
@@ -107,7 +109,7 @@ class Scores:
 
     Attributes:
         eye: what measured likeness and tags; "" if nothing did.
-        recommended: index of the row to take; None if nothing was measured that tells.
+        recommended: index of the row to take; None if too little was measured to tell.
         why: the evidence in a sentence or two.
         notes: what was not measured and why, and what to do about it.
     """
@@ -129,25 +131,25 @@ class Scores:
 
 @dataclass(frozen=True)
 class Scored(Event):
-    """The end of scoring."""
+    """The result of scoring."""
 
     scores: Scores
 
 
 def score_sweep(sweep: Sweep, *, eye: Likeness | None, training: Dataset | None, trigger: str = "",
                 validation: Mapping[int, float] | None = None, copies: Likeness | None = None,
-                settings: ScoreSettings | None = None) -> Iterator[Event]:
+                settings: ScoreSettings | None = None) -> Events:
     """Measure a sweep's cells, yielding progress; the last event is Scored.
 
-    Cells that are missing or failed are left out, and a note says how many.
+    Missing and failed cells are left out, and a note says how many.
 
     Args:
-        training: the pictures that the LoRA was trained on.
-        trigger: the word that calls the character; no eye can read it.
-        validation: by step, the validation loss divided by the base's.
+        training: the images that the LoRA was trained on.
+        trigger: the word that calls the character; no tagger knows it.
+        validation: step → validation loss divided by the base's.
         copies: an eye for copies (SSCD); without one, thumbnails are compared.
 
-    Raises UserError if no cell is there yet.
+    Raises UserError if no cell is finished yet.
     """
     settings = settings or ScoreSettings()
     states = sweep.states()
@@ -166,21 +168,22 @@ def score_sweep(sweep: Sweep, *, eye: Likeness | None, training: Dataset | None,
 
 
 def _groups(sweep: Sweep, states: Mapping[str, str]) -> dict[tuple[int, int, int], list[Cell]]:
-    """The cells that are there by their places on the axes base, checkpoint and strength."""
+    """The finished cells, by their positions on the axes base, checkpoint and strength."""
     names = [axis.name for axis in sweep.axes]
     found: dict[tuple[int, int, int], list[Cell]] = {}
     for cell in sweep.cells:
-        place = tuple(cell.at[names.index(name)] if name in names else 0 for name in (BASE, CHECKPOINT, STRENGTH))
+        base, checkpoint, strength = (cell.at[names.index(name)] or 0 if name in names else 0
+                                      for name in (BASE, CHECKPOINT, STRENGTH))
         if states[cell.key] == "done" and cell.facts.get("lora_sha256"):
-            found.setdefault(place, []).append(cell)
+            found.setdefault((base, checkpoint, strength), []).append(cell)
     return found
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What 0 and 1 of a share are: what the base makes without the LoRA, and what the training pictures are.
+    """The ends of a share: 0 is what the base makes without the LoRA, 1 is what the training images show.
 
-    None where it was not measured.
+    None where an end was not measured.
     """
 
     likeness_without: float | None = None
@@ -188,12 +191,12 @@ class Scale:
     prompt_without: float | None = None
 
     def likeness(self, value: float) -> float:
-        """C: how far the likeness has come from the base's own towards the training pictures' to each other."""
+        """C: how far the likeness has come from the base's own to that of the training images to each other."""
         low, high = self.likeness_without or 0.0, self.likeness_training or 1.0
         return min(1.0, max(0.0, (value - low) / max(high - low, 1e-6)))
 
     def prompt(self, value: float) -> float:
-        """B: how much of what the base itself shows of the prompts is shown."""
+        """B: prompt accuracy, as a share of the base's own."""
         return min(1.0, value / max(self.prompt_without or 1.0, 1e-6))
 
 
@@ -210,13 +213,13 @@ class _Measure:
 
     @cached_property
     def _training_prints(self) -> list[Print]:
-        return metrics.fingerprints(self.training)
+        return [] if self.training is None else metrics.fingerprints(self.training)
 
     def _scale(self) -> Scale:
         cells = [cell for cell in self.sweep.references if self.states[cell.key] == "done"]
         pixels = self._pixels(cells) if cells else None
         likeness = prompt = None
-        if pixels is not None and self.anchors is not None:
+        if self.eye and pixels is not None and self.anchors is not None:
             likeness = likeness_to(self.eye.embed(pixels), self.anchors).mean().item()
         if pixels is not None:
             prompt = self._prompt(pixels, cells)
@@ -226,9 +229,8 @@ class _Measure:
     def row(self, place: tuple[int, int, int], cells: Sequence[Cell]) -> ScoreRow:
         pixels = self._pixels(cells)
         facts = cells[0].facts
-        references = [self.sweep.reference(cell) for cell in cells]
-        there = all(cell and self.states[cell.key] == "done" for cell in references)
-        without = self._pixels(references) if there else None
+        references = [cell for cell in map(self.sweep.reference, cells) if cell and self.states[cell.key] == "done"]
+        without = self._pixels(references) if len(references) == len(cells) else None
         return ScoreRow(
             *place, label=self._label(place), cells=len(cells), step=facts.get("step"), epoch=facts.get("epoch"),
             lora=facts.get("lora", ""), at=facts["strength"],
@@ -246,7 +248,7 @@ class _Measure:
         return ", ".join(f"strength {label}" if name == STRENGTH else label for name, label in labels)
 
     def _likeness(self, pixels: Tensor) -> float | None:
-        if self.anchors is None:
+        if self.eye is None or self.anchors is None:
             return None
         return likeness_to(self.eye.embed(pixels), self.anchors).mean().item()
 
@@ -256,17 +258,17 @@ class _Measure:
     def _copies(self, pixels: Tensor) -> float | None:
         if self.training is None:
             return None
-        if self.copy_anchors is not None:
+        if self.copies and self.copy_anchors is not None:
             return ((self.copies.embed(pixels) @ self.copy_anchors.T).amax(1) > SSCD_COPY).float().mean().item()
         copied = copies_of(metrics.fingerprints(pixels), self._training_prints)
         return sum(copied) / len(copied)
 
 
 def prompt_shown(eye: Likeness | None, pixels: Tensor, prompts: Sequence[str], unread: Collection[str]) -> float | None:
-    """Share of the tags that the prompts ask for and the eye knows which it sees; None if it knows none.
+    """Of the requested tags that the eye knows, the share that it sees; None if it knows none of them.
 
     Args:
-        unread: words that no eye can read, such as triggers.
+        unread: words that no tagger knows, such as triggers.
     """
     if eye is None:
         return None
@@ -300,7 +302,7 @@ def f_score(likeness: float, prompt: float, alpha: float) -> float:
 
 def judge_rows(rows: Sequence[ScoreRow], scale: Scale, settings: ScoreSettings, eye: str = "",
                notes: Sequence[str] = ()) -> Scores:
-    """The rows with scores, gates, verdicts and advice, and the row to take."""
+    """The rows with scores, gates, verdicts and advice, and the recommended row."""
     lowest = min((row.validation for row in rows if row.validation is not None), default=None)
     even = _even_rows(rows, settings.neighbours)
     rows = [replace(row, gates=_gates(row, lowest, settings), score=_score(mean, scale, settings))
@@ -314,7 +316,7 @@ def judge_rows(rows: Sequence[ScoreRow], scale: Scale, settings: ScoreSettings, 
 
 
 def _even_rows(rows: Sequence[ScoreRow], weight: float) -> list[ScoreRow]:
-    """The rows with likeness and prompt as means over them and the rows beside them on both axes."""
+    """The rows, with likeness and prompt averaged with those of the neighbouring rows on both axes."""
     places = {(row.base, row.checkpoint, row.strength): row for row in rows}
 
     def mean(row: ScoreRow, name: str) -> float | None:
@@ -338,12 +340,13 @@ def _score(row: ScoreRow, scale: Scale, settings: ScoreSettings) -> float | None
 
 
 def _gates(row: ScoreRow, lowest: float | None, settings: ScoreSettings) -> tuple[str, ...]:
-    """Names of the gates that a row breaks. A figure that was not measured breaks none."""
+    """Names of the gates that a row fails. A figure that was not measured fails none."""
+    most = math.inf if lowest is None else settings.most_validation * lowest
     checks = (
         ("copies", row.copies, lambda value: value <= settings.most_copies),
         ("burn", row.burn, lambda value: value <= settings.most_burn),
         ("diversity", row.diversity, lambda value: value >= settings.least_diversity),
-        ("validation", row.validation, lambda value: value <= settings.most_validation * lowest),
+        ("validation", row.validation, lambda value: value <= most),
     )
     return tuple(name for name, value, passes in checks if value is not None and not passes(value))
 
@@ -354,9 +357,13 @@ def _choice(rows: Sequence[ScoreRow], settings: ScoreSettings) -> int | None:
         return None
     fewest = min(len(row.gates) for _, row in scored)
     open_rows = [(index, row) for index, row in scored if len(row.gates) == fewest]
-    least = max(row.score for _, row in open_rows) - settings.tie
-    equal = [(index, row) for index, row in open_rows if row.score >= least]
+    least = max(_rating(row) for _, row in open_rows) - settings.tie
+    equal = [(index, row) for index, row in open_rows if _rating(row) >= least]
     return min(equal, key=lambda place: (place[1].step or place[1].checkpoint, abs(place[1].at - 1)))[0]
+
+
+def _rating(row: ScoreRow) -> float:
+    return -math.inf if row.score is None else row.score
 
 
 def _place(row: ScoreRow) -> int:
@@ -364,7 +371,7 @@ def _place(row: ScoreRow) -> int:
 
 
 def _with_verdicts(rows: Sequence[ScoreRow], best: ScoreRow, settings: ScoreSettings) -> list[ScoreRow]:
-    """Each checkpoint is judged by its best strength: good if it is near the best; else too early, or too late."""
+    """Each checkpoint is judged at its best strength: good if it is near the best, otherwise too early or too late."""
     result = []
     for row in rows:
         mine = max((other for other in rows if other.checkpoint == row.checkpoint and other.base == row.base
@@ -373,7 +380,7 @@ def _with_verdicts(rows: Sequence[ScoreRow], best: ScoreRow, settings: ScoreSett
             result.append(row)
             continue
         good = mine.checkpoint == best.checkpoint or (
-            mine.score >= best.score - settings.good and len(mine.gates) <= len(best.gates))
+            _rating(mine) >= _rating(best) - settings.good and len(mine.gates) <= len(best.gates))
         verdict = GOOD if good else UNDERTRAINED if _place(row) < _place(best) else OVERTRAINED
         result.append(replace(row, verdict=verdict, advice=_advice(verdict, row, best, rows)))
     return result
@@ -400,12 +407,12 @@ def _why(rows: Sequence[ScoreRow], best: ScoreRow) -> str:
     told = ", ".join(f"{name} {value:.2f}" for name, value in figures if value is not None)
     parts = [f"Take {best.label}: score {best.score:.2f} ({told})."]
     if best.gates:
-        parts.append(f"No row passes every gate; this one breaks {' and '.join(best.gates)}.")
+        parts.append(f"No row passes every gate; this one fails {' and '.join(best.gates)}.")
     places = sorted({_place(row) for row in rows})
     if len(places) > 1 and _place(best) == places[-1]:
-        parts.append("It is the last checkpoint and the best: train 2-4 epochs more and sweep again.")
+        parts.append("The last checkpoint is the best: train 2-4 more epochs and sweep again.")
     elif len(places) > 1 and _place(best) == places[0]:
-        parts.append("It is the first checkpoint: the best may lie before it. Save more often early on.")
+        parts.append("It is the first checkpoint; the best may lie before it. Save more often early on.")
     return " ".join(parts)
 
 
@@ -413,21 +420,21 @@ def _notes(sweep: Sweep, states: Mapping[str, str], measure: _Measure, validatio
            settings: ScoreSettings) -> list[str]:
     absent = sum(state != "done" for state in states.values())
     rows = (
-        (absent, f"{absent} of {len(states)} cells are missing or failed; the scores are without them."),
-        (measure.eye is None, "Likeness and prompt accuracy are not measured: there is no eye. Wire a CLIP Vision "
+        (absent, f"{absent} of {len(states)} cells are missing or failed; they are not in the scores."),
+        (measure.eye is None, "Likeness and prompt accuracy are not measured: there is no eye. Link a CLIP Vision "
                               "model, or put CCIP into models/ccip."),
         (measure.eye is not None and measure.training is None,
          "Likeness and copies are not measured: link the dataset that the LoRA was trained on."),
         (measure.eye is not None and measure.scale.prompt_without is None and not sweep.references,
-         "Burn and diversity are not measured: the sweep has no pictures without the LoRA."),
+         "Burn and diversity are not measured: the sweep has no images without the LoRA."),
         (not validation, "Validation is not measured: the run has no validation loss."),
-        (settings.kind == "style", "Of a style, likeness to the dataset also holds what the pictures show."),
+        (settings.kind == "style", "For a style, likeness to the dataset also reflects what the images depict."),
     )
     return [text for applies, text in rows if applies]
 
 
 def validation_of(run: Run) -> dict[int, float]:
-    """By step of each checkpoint, the validation loss divided by the base's, as measured nearest to that step."""
+    """Step of each checkpoint → validation loss divided by the base's, as measured nearest to that step."""
     measured = {row["step"]: row["validation_ratio"] for row in run.metrics()
                 if row.get("validation_ratio") is not None}
     if not measured:

@@ -1,4 +1,4 @@
-"""The scoring matrix as people and scripts read it: scores.json, scores.csv, scores.png, and a report in words."""
+"""The scoring matrix for people and scripts: scores.json, scores.csv, scores.png, and a report in words."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .score import GOOD, ScoreRow, Scores
 
 FIGURES = (("likeness", "likeness"), ("prompt", "prompt"), ("diversity", "diversity"), ("copies", "copies"),
            ("burn", "burn z"), ("validation", "validation"), ("score", "score"))
-"""(field of a Row, heading)."""
-HEADERS = ("", *(heading for _, heading in FIGURES), "gates broken", "verdict", "advice")
+"""(field of a ScoreRow, heading)."""
+HEADERS = ("", *(heading for _, heading in FIGURES), "gates failed", "verdict", "advice")
 NOT_MEASURED = "-"
 RECOMMENDED = "palegreen"
 COLUMNS = ("base", "checkpoint", "strength", "label", "cells", "step", "epoch", "lora", "at",
            *(name for name, _ in FIGURES), "gates", "verdict", "advice")
-"""Of scores.csv: the fields of a Row."""
+"""Columns of scores.csv: the fields of a ScoreRow."""
 
 
 def write_scores(sweep: Sweep, scores: Scores) -> dict[str, Path]:
@@ -36,7 +36,7 @@ def write_scores(sweep: Sweep, scores: Scores) -> dict[str, Path]:
 
 
 def as_csv(scores: Scores) -> str:
-    """With a column `recommended`; a figure that was not measured is empty."""
+    """The scores as CSV, with a column `recommended`. Figures that were not measured are empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, "recommended"])

@@ -1,4 +1,4 @@
-"""The sheets of a sweep: which axes are rows and columns, how many pages, what stands for a cell that is missing."""
+"""The sheets of a sweep: which axes become rows and columns, how many pages, and what replaces a missing cell."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ NO_LORA, NOT_MADE = "no LoRA", "not made yet"
 
 
 _NOTICES = {"missing": ("#f7f8fa", "#6f7889", "#e6e8ed"), "failed": ("#fdeceb", "#8c1d18", "#f3bfba")}
-"""Ground, ink, and lines of a cell that is not there."""
+"""Colours of background, text and lines for a cell without an image."""
 
 
 def choose_axes(sweep: Sweep) -> tuple[str, str]:
-    """(rows, columns) that suit a sweep; "" where it has no axis for them.
+    """(rows, columns) that suit a sweep; "" where no axis is left for them.
 
-    Columns are the longer of checkpoint and strength, or seeds if neither varies and nothing is made without the LoRA;
-    rows the longest of the others, prompts if equal.
+    Columns are the longer of checkpoint and strength, or seeds if neither varies and nothing is made without the LoRA.
+    Rows are the longest of the other axes, prompts if equal.
     """
     def longest(names: Sequence[str], least: int = 1) -> str:
         found = [axis for axis in sweep.axes if axis.name in names and len(axis.choices) >= least]
@@ -39,19 +39,19 @@ def choose_axes(sweep: Sweep) -> tuple[str, str]:
 
 
 def plan_pages(sweep: Sweep, rows: str, columns: str) -> list[Page]:
-    """A page for all values of the axes that are neither rows nor columns, as large as it comes.
+    """One page for each combination of the other axes' values, of whatever size it needs.
 
     Args:
         rows, columns: names of two axes of the sweep, or "" for one row or column.
 
-    Raises UserError for an axis that the sweep does not have, or for the same twice.
+    Raises UserError for an axis that the sweep does not have, or for the same axis twice.
     """
     names = [axis.name for axis in sweep.axes]
     for name in filter(None, (rows, columns)):
         if name not in names:
             raise unknown_name("axis", name, names)
     if rows and rows == columns:
-        raise UserError(f"rows and columns are both {rows!r}; take two different axes. Valid: {', '.join(names)}.")
+        raise UserError(f"rows and columns are both {rows!r}; choose two different axes of {', '.join(names)}.")
     others = [axis for axis in sweep.axes if axis.name not in (rows, columns)]
     down, across = sweep.axis(rows), sweep.axis(columns)
     leads = sweep.without and columns in OF_THE_LORA and rows not in OF_THE_LORA
@@ -62,7 +62,7 @@ def plan_pages(sweep: Sweep, rows: str, columns: str) -> list[Page]:
                              if len(axis.choices) > 1)
         cells = [[sweep.cell(**here, **row, **column) for column in _places(across)] for row in _places(down)]
         if leads:
-            cells = [[sweep.reference(row[0]), *row] for row in cells]
+            cells = [[row[0] and sweep.reference(row[0]), *row] for row in cells]
         pages.append(Page(caption, tuple(map(tuple, cells)), _labels(down), (NO_LORA,) * leads + _labels(across),
                           rows, columns, int(leads)))
     return pages
@@ -77,9 +77,9 @@ def _labels(axis: Axis | None) -> tuple[str, ...]:
 
 
 def pages(sweep: Sweep, rows: str, columns: str, style: SheetStyle | None = None) -> list[Page]:
-    """`plan_pages`, those divided whose sheet would be too large for its format or have more than MOST_PIXELS.
+    """The pages of `plan_pages`, divided where a sheet would be too large for its format or exceed MOST_PIXELS.
 
-    Halves are made until it fits, across the longer side; "no LoRA" is repeated in each part.
+    A page is halved across its longer side until it fits; "no LoRA" is repeated in each part.
     """
     style = style or SheetStyle()
     box, found = cell_box(sweep, style), []
@@ -114,7 +114,7 @@ def _columns(page: Page, start: int, stop: int) -> Page:
 
 
 def cell_box(sweep: Sweep, style: SheetStyle) -> tuple[int, int]:
-    """(width, height) of a cell: shaped as the first picture that is there, else by the shared width and height."""
+    """(width, height) of a cell: the shape of the first existing image, or else of the shared width and height."""
     size = (sweep.shared.get("width", 1), sweep.shared.get("height", 1))
     states = sweep.states()
     for cell in islice((cell for cell in sweep.everything if states[cell.key] == "done"), 1):
@@ -122,19 +122,19 @@ def cell_box(sweep: Sweep, style: SheetStyle) -> tuple[int, int]:
             with Image.open(sweep.picture(cell)) as image:
                 size = image.size
         except OSError:
-            pass  # its place on the sheet says so
+            pass  # its place on the sheet will show that
     return tuple(max(1, round(side * style.cell / max(size))) for side in size)
 
 
 def write_sheets(sweep: Sweep, style: SheetStyle | None = None, rows: str = "", columns: str = "",
                  title: str | None = None) -> list[Path]:
-    """Write grid.png, grid-2.png, ... into the sweep's folder, whatever of it is there; returns their paths.
+    """Write grid.png, grid-2.png, ... into the sweep's folder, with the cells made so far; returns their paths.
 
-    Sheets of an earlier, longer set are removed, in either format. Only one picture is open at a time.
+    Surplus sheets of an earlier set are removed, in either format. Only one image is open at a time.
 
     Args:
         rows, columns: as in `plan_pages`; if both are "", those of `choose_axes`.
-        title: None for the sweep's own.
+        title: None uses the sweep's own.
 
     Raises UserError as `plan_pages` does, or if the folder cannot be written to.
     """
@@ -154,7 +154,7 @@ def write_sheets(sweep: Sweep, style: SheetStyle | None = None, rows: str = "", 
 
 
 def cell_problem(sweep: Sweep, cell: Cell) -> str:
-    """Why a cell failed, in a text that is never empty."""
+    """Why a cell failed; never empty."""
     try:
         return sweep.problem(cell) or "failed"
     except UserError as error:
@@ -175,7 +175,7 @@ def _picture(sweep: Sweep, cell: Cell | None, states: Mapping[str, str], box: tu
 
 
 def _notice(state: str, text: str, box: tuple[int, int], font_size: int) -> Image.Image:
-    """A box in place of a picture, its text as large as fits."""
+    """A box in place of an image, with its text as large as fits."""
     ground, ink, lines_ink = _NOTICES[state]
     image = Image.new("RGB", box, ground)
     draw = ImageDraw.Draw(image)
@@ -191,7 +191,7 @@ def _notice(state: str, text: str, box: tuple[int, int], font_size: int) -> Imag
         if not lines[-1].endswith("…") and (size <= 12 or pen.longest_word(text) <= width):
             break
     top = (box[1] - len(lines) * pen.line) // 2
-    if state == "missing":  # the hatching must not run through its text
+    if state == "missing":  # keep the hatching off the text
         wide = max(map(pen.width, lines))
         draw.rectangle([(box[0] - wide) / 2 - 4, top, (box[0] + wide) / 2 + 4, top + len(lines) * pen.line], ground)
     pen.write(draw, lines, (pad, top), ink, width, "centre")

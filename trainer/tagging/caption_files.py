@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ..common.errors import UserError
-from ..common.events import Event, Progress
+from ..common.events import Events, Progress
 from ..common.files import atomic_write
 from ..datasets.dataset import CAPTION_SUFFIXES, Dataset, Sample
 
@@ -26,7 +26,7 @@ def without_folder_names(dataset: Dataset) -> Dataset:
                    dataset.notes)
 
 
-def write_captions(dataset: Dataset, before: Dataset | None = None) -> Iterator[Event]:
+def write_captions(dataset: Dataset, before: Dataset | None = None) -> Events:
     """Write each caption as a .txt beside its image, yielding Progress now and then.
 
     Args:

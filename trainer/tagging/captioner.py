@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from PIL import Image
 
 from ..captions.tags import add_trigger, join_tags, split_tags
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Progress, Warned
+from ..common.events import Event, Events, Progress, Warned
 from ..datasets.dataset import Dataset, Sample
 
 DETAILS = ("short", "normal", "long")
@@ -155,8 +155,9 @@ def _load(folder: Path, dtype: torch.dtype) -> tuple[str, Any, Any]:
 
     options = {"local_files_only": True, "trust_remote_code": False}
     kind = transformers.AutoConfig.from_pretrained(folder, **options).model_type
-    # The name up to transformers 4.
-    auto = getattr(transformers, "AutoModelForImageTextToText", None) or transformers.AutoModelForVision2Seq
+    # The second is the name up to transformers 4.
+    names = ("AutoModelForImageTextToText", "AutoModelForVision2Seq")
+    auto = next(getattr(transformers, name) for name in names if hasattr(transformers, name))
     named = "dtype" if int(transformers.__version__.partition(".")[0]) >= 5 else "torch_dtype"
     model = auto.from_pretrained(folder, use_safetensors=True, **{named: dtype}, **options)
     return kind, model, transformers.AutoProcessor.from_pretrained(folder, **options)
@@ -216,7 +217,7 @@ def installed_captioners(root: str | Path) -> tuple[str, ...]:
 
 def _find(name: str, root: str | Path | None) -> Path:
     there = installed_captioners(root) if root is not None else ()
-    if name not in there:
+    if root is None or name not in there:
         if not there:
             raise UserError(f"there is no captioner {name!r}: {root} has none. Put an image-to-text folder of "
                             "transformers there, such as BLIP or Florence-2.")
@@ -257,7 +258,7 @@ class DatasetCaptioned(Event):
 
 
 def caption_dataset(dataset: Dataset, captioner: Captioner, choice: ProseChoice | None = None, merge: str = "replace",
-                    trigger: str = "", batch: int = BATCH) -> Iterator[Event]:
+                    trigger: str = "", batch: int = BATCH) -> Events:
     """Caption every sample, yielding Progress after each batch; the last event is DatasetCaptioned.
 
     Closing the iterator cancels. An image that cannot be read keeps its caption, and a Warned names it.

@@ -180,6 +180,7 @@ class Editor:
         return EditedTags(tuple(tag for i, tag in enumerate(tags) if i not in gone), tuple(tags[i] for i in gone))
 
     def _tokens(self, tags: list[str]) -> int:
+        assert self._count is not None, "a token_budget comes with a token_count"
         count = self._count(join_tags(tags))
         return count[0] if isinstance(count, tuple) else count
 

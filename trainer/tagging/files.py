@@ -7,13 +7,14 @@ other model the sha256 is recorded at its first use, and a file that changes lat
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Progress
+from ..common.events import Events, Progress
 from ..common.files import file_hash, read_json, write_json
 
 HASHES_FILE = "hashes.json"
@@ -147,7 +148,7 @@ def verify(folder: Path, files: Sequence[Path]) -> None:
             write_json(folder / HASHES_FILE, {**recorded, **current})
 
 
-def _read_record(path: Path) -> dict[str, dict[str, object]]:
+def _read_record(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     value = read_json(path)
@@ -169,7 +170,7 @@ Fetch = Callable[[str, str, str, Path], Path]
 """(repository, revision, path in it, folder to write to) → the file's path."""
 
 
-def download_tagger(name: str, root: str | Path, fetch: Fetch | None = None) -> Iterator[Event]:
+def download_tagger(name: str, root: str | Path, fetch: Fetch | None = None) -> Events:
     """Download a published tagger to `root/<name>/`, yielding Progress after each file. Existing files are kept.
 
     A file gets its final name only once its sha256 is right. `fetch` defaults to huggingface_hub.

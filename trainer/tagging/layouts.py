@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from ..common.errors import UserError, unknown_name
@@ -102,7 +103,8 @@ class ModelShape:
     def axes(self) -> str | None:
         """NHWC or NCHW, by the axis of length 3; None if that is not clear."""
         colours = [axis for axis in (1, 3) if self.input_shape[axis] == 3]
-        return {(3,): "NHWC", (1,): "NCHW"}.get(tuple(colours))
+        names: Mapping[tuple[int, ...], str] = {(3,): "NHWC", (1,): "NCHW"}
+        return names.get(tuple(colours))
 
 
 def find_layout(shape: ModelShape, folder: Path) -> TaggerLayout:
@@ -112,14 +114,15 @@ def find_layout(shape: ModelShape, folder: Path) -> TaggerLayout:
     if not isinstance(fields, Mapping):
         raise UserError(f"{written} must hold one JSON object, such as {json.dumps({'layout': 'wd'})}.")
     fields = dict(fields)
-    name = fields.pop("layout", None) or _guess(shape)
+    given = fields.pop("layout", None)
+    name = str(given) if given else _guess(shape)
     if name not in LAYOUTS and not (name is None and "axes" in fields):
         if name is None:
             raise UserError(f"cannot tell how {folder.name} takes its images (input {list(shape.input_shape)}, "
                             f"outputs {', '.join(shape.outputs)}). Write {written} with "
                             f"{json.dumps({'layout': 'wd'})}; valid: {', '.join(LAYOUTS)}.")
-        raise unknown_name(f"layout in {written}", str(name), LAYOUTS)
-    layout = _overrule(LAYOUTS.get(name, TaggerLayout("own")), fields, written)
+        raise unknown_name(f"layout in {written}", name, LAYOUTS)
+    layout = _overrule(LAYOUTS.get(name or "", TaggerLayout("own")), fields, written)
     if shape.axes and layout.axes != shape.axes:
         raise UserError(f"the input of {folder.name} is {list(shape.input_shape)}, which is {shape.axes}, not "
                         f"{layout.axes} as {written if fields or written.is_file() else 'its layout'} says. Fix it.")
@@ -145,7 +148,8 @@ def _overrule(layout: TaggerLayout, fields: Mapping[str, Any], written: Path) ->
     for name in fields:
         if name not in known:
             raise unknown_name(f"field in {written}", name, known)
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
     return dataclasses.replace(layout, **values)
 
 
@@ -170,10 +174,11 @@ def prepare_pixels(image: Image.Image, layout: TaggerLayout, side: int) -> np.nd
         image = _pad_square(image)
     if image.size != (side, side):
         image = image.resize((side, side), _RESAMPLINGS[layout.resample])
-    pixels = np.asarray(image, dtype=np.float32)
+    pixels: NDArray[np.float32] = np.asarray(image, dtype=np.float32)
+    mean, std = np.array(layout.mean, np.float32), np.array(layout.std, np.float32)
     if layout.order == "BGR":
         pixels = pixels[:, :, ::-1]
-    pixels = (pixels - np.float32(layout.mean)) / np.float32(layout.std)
+    pixels = (pixels - mean) / std
     return np.ascontiguousarray(pixels.transpose(2, 0, 1) if layout.axes == "NCHW" else pixels, dtype=np.float32)
 
 

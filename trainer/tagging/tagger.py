@@ -20,7 +20,7 @@ from PIL import Image
 
 from ..captions.tags import distinct_tags, join_tags, split_tags
 from ..common.errors import UserError, unknown_name
-from ..common.events import Event, Progress, Warned
+from ..common.events import Event, Events, Progress, Warned
 from ..datasets.dataset import Dataset, Sample
 from .choice import Chooser, PictureTags, TagChoice
 from .files import find_tagger, model_file, verify
@@ -48,7 +48,9 @@ class Tagger(Protocol):
     name: str
     labels: tuple[Label, ...]
     thresholds: Mapping[str, float]
-    notes: Sequence[str]
+
+    @property
+    def notes(self) -> Sequence[str]: ...
 
     def scores(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """[B, len(labels)] float32 in 0..1 for RGB images of any size; row i depends on image i alone."""
@@ -84,7 +86,8 @@ class OnnxTagger:
                             for out in self._session.get_outputs()}, labels_file.name, len(self.labels))
         self.layout = find_layout(shape, folder)
         self.side, self.fixed_batch = pictures_side(shape, self.layout), shape.input_shape[0]
-        self.thresholds = {category: self.layout.threshold(category) for category in CATEGORIES}
+        self.thresholds: Mapping[str, float] = {
+            category: self.layout.threshold(category) for category in CATEGORIES}
 
     def _open(self, path: Path, providers: Sequence[str] | None, threads: int) -> Any:
         runtime = _onnxruntime()
@@ -115,7 +118,7 @@ class OnnxTagger:
             return np.zeros((0, len(self.labels)), np.float32)
         with ThreadPoolExecutor(_THREADS) as pool:  # Pillow resizes outside Python's lock
             ready = list(pool.map(lambda picture: prepare_pixels(picture, self.layout, self.side), pictures))
-        batch = np.stack(ready).astype(self._dtype)
+        batch: np.ndarray = np.stack(ready).astype(self._dtype)
         size = self.fixed_batch or len(batch)
         rows = [self._run(batch[start : start + size], size) for start in range(0, len(batch), size)]
         return self._probabilities(np.concatenate(rows).astype(np.float32))
@@ -253,7 +256,7 @@ MERGES: Mapping[str, Callable[[str, str], str]] = {
 
 
 def tag_dataset(dataset: Dataset, tagger: Tagger, choice: TagChoice | None = None, merge: str = "replace",
-                batch: int = BATCH) -> Iterator[Event]:
+                batch: int = BATCH) -> Events:
     """Tag every sample, yielding Progress after each batch; the last event is DatasetTagged.
 
     Closing the iterator cancels. An image that cannot be read keeps its caption, and a Warned names it.

@@ -187,7 +187,8 @@ def _is_common(word: str) -> bool:
 
 def made_up_words(count: int, seed: int = 0) -> tuple[str, ...]:
     """Distinct words that no dictionary has, of two syllables and a number or a letter, such as `kroumi7`."""
-    rng, found = random.Random(f"trigger-{seed}"), {}
+    rng = random.Random(f"trigger-{seed}")
+    found: dict[str, None] = {}
     while len(found) < count:
         word = "".join(rng.choice(_ONSETS) + rng.choice(_VOWELS) for _ in range(2)) + rng.choice("2345679xz")
         found[word] = None

@@ -107,17 +107,17 @@ def _base_modules(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 @dataclass(frozen=True)
 class _Adapted:
     name: str
-    layer: nn.Module
+    layer: LoraLayer
     """peft's layer, which replaces the original module."""
     adapter: str
 
     @property
     def down(self) -> nn.Parameter:
-        return self.layer.lora_A[self.adapter].weight
+        return self.layer.lora_A[self.adapter].get_parameter("weight")
 
     @property
     def up(self) -> nn.Parameter:
-        return self.layer.lora_B[self.adapter].weight
+        return self.layer.lora_B[self.adapter].get_parameter("weight")
 
     @property
     def alpha(self) -> float:
@@ -125,7 +125,7 @@ class _Adapted:
 
 
 class AdapterHandle:
-    """The adapters of one `attach` or `apply_lora` in one network. Several handles can share a network."""
+    """The adapters of one `attach` or `use_lora` in one network. Several handles can share a network."""
 
     def __init__(self, network: nn.Module, adapted: Sequence[_Adapted], flags: Sequence[tuple[nn.Parameter, bool]]):
         self._network, self._adapted, self._flags = network, tuple(adapted), flags
@@ -167,14 +167,14 @@ class AdapterHandle:
         runs the rows without the prompt, then those with it. The forward pass raises ValueError if the number of rows
         is not a multiple of the number of strengths.
         """
-        several = isinstance(strength, Sequence)
-        if several and not strength:
+        several = strength if isinstance(strength, Sequence) else None
+        if several is not None and not several:
             raise ValueError("no strengths: give one for each row of the batch")
         self._forget_rows()
         for row in self._adapted:
-            row.layer.set_scale(row.adapter, 1.0 if several else float(strength))
-            if several:
-                scaling = partial(_scaled, torch.tensor(strength, dtype=torch.float32, device=row.up.device))
+            row.layer.set_scale(row.adapter, 1.0 if isinstance(strength, Sequence) else float(strength))
+            if several is not None:
+                scaling = partial(_scaled, torch.tensor(several, dtype=torch.float32, device=row.up.device))
                 self._rows.append(row.layer.lora_B[row.adapter].register_forward_pre_hook(scaling))
 
     def _forget_rows(self) -> None:
@@ -248,7 +248,7 @@ def _inject(network: nn.Module, sizes: Mapping[str, tuple[int, float]]) -> list[
     groups = defaultdict(list)
     for name, size in sizes.items():
         groups[size].append(name)
-    names = {}
+    names: dict[str, str] = {}
     with torch.random.fork_rng(), warnings.catch_warnings(), _kept_flags(network):
         warnings.simplefilter("ignore")  # peft warns of a second adapter, which is meant here
         active = {id(layer): list(layer.active_adapters) for _, layer in _layers(network)}
@@ -256,7 +256,9 @@ def _inject(network: nn.Module, sizes: Mapping[str, tuple[int, float]]) -> list[
             adapter = f"lora_bootstrap_{next(_numbers)}"
             names |= dict.fromkeys(members, adapter)
             pattern = "|".join(map(re.escape, members))
-            config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, bias="none", init_lora_weights=False)
+            config = LoraConfig(
+                r=rank, target_modules=pattern, bias="none", init_lora_weights=False,
+                lora_alpha=alpha)  # type: ignore[arg-type]  # peft divides it by the rank, whatever number it is
             try:
                 inject_adapter_in_model(config, network, adapter_name=adapter)
             except BaseException:
@@ -306,8 +308,8 @@ def _copy(parameter: nn.Parameter) -> torch.Tensor:
     return parameter.detach().to("cpu", torch.float32, copy=True)
 
 
-class AppliedLora:
-    """A LoRA applied to the parts of a model, as `apply_lora` returns it; also a context manager that detaches.
+class NetworkLora:
+    """A LoRA applied to the parts of a model, as `use_lora` returns it; also a context manager that detaches.
 
     Attributes:
         unmatched: keys of the LoRA that match no module of the given parts.
@@ -325,15 +327,15 @@ class AppliedLora:
         for handle in self._handles:
             handle.detach()
 
-    def __enter__(self) -> AppliedLora:
+    def __enter__(self) -> NetworkLora:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.detach()
 
 
-def apply_lora(parts: Mapping[str, nn.Module], lora: LoraWeights,
-               strength: float | Sequence[float] = 1.0) -> AppliedLora:
+def use_lora(parts: Mapping[str, nn.Module], lora: LoraWeights,
+               strength: float | Sequence[float] = 1.0) -> NetworkLora:
     """Attach a LoRA for generating images. LoRAs add up, and can be detached in any order.
 
     Args:
@@ -357,7 +359,7 @@ def apply_lora(parts: Mapping[str, nn.Module], lora: LoraWeights,
         raise UserError(f"none of the LoRA's {len(unmatched)} modules, such as {unmatched[0]}, is in this model: "
                         "it was made for another model family.")
     handles = [_attach_factors(parts[part], values) for part, values in factors.items() if values]
-    applied = AppliedLora(handles, unmatched)
+    applied = NetworkLora(handles, unmatched)
     applied.set_strength(strength)
     return applied
 
@@ -366,7 +368,8 @@ class _Finder:
     """Finds a network's modules by a file's names: exact, or by the one name that both have in `lora.layouts`."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.modules = {name: module for name, module in _base_modules(network) if _kind(module)}
+        self.modules = {name: module for name, module in _base_modules(network)
+                        if isinstance(module, (nn.Linear, nn.Conv2d)) and _kind(module)}
         layers = getattr(getattr(network, "config", None), "layers_per_block", None)
         self._layers = layers if isinstance(layers, int) else 2
         self._names = {self._common_name(name): name for name in self.modules}
@@ -379,7 +382,7 @@ class _Finder:
         return path if path in self.modules else self._names.get(self._common_name(path))
 
 
-def _fitted_factors(key: str, factors: Factors, module: nn.Module) -> Factors:
+def _fitted_factors(key: str, factors: Factors, module: nn.Linear | nn.Conv2d) -> Factors:
     """The factors in the module's own number of dimensions: 1x1 convolutions and linear layers are interchangeable.
 
     LoHa and LoKr files give only the area of a larger kernel, not its sides.

@@ -139,7 +139,10 @@ class TrainConfig:
         return _build(cls, values, "setting")
 
     def replace(self, **settings: Any) -> TrainConfig:
-        """A copy with settings changed by dotted name, as in `replace(**{"adapter.rank": 8, "steps": 100})`."""
+        """A copy with settings changed by dotted name, as in `replace(**{"adapter.rank": 8, "steps": 100})`.
+
+        Raises UserError for a name that is not a setting, or a value that it cannot have.
+        """
         values = self.to_dict()
         for dotted, value in settings.items():
             *groups, name = dotted.split(".")
@@ -158,7 +161,8 @@ def setting_names(cls: type = TrainConfig, prefix: str = "") -> list[str]:
     """Every dotted setting name, for error messages and the command line's --set."""
     names: list[str] = []
     for name, kind in typing.get_type_hints(cls).items():
-        names += setting_names(kind, f"{prefix}{name}.") if dataclasses.is_dataclass(kind) else [prefix + name]
+        group = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+        names += setting_names(kind, f"{prefix}{name}.") if group else [prefix + name]
     return names
 
 
@@ -171,7 +175,7 @@ def _build(cls: type, values: Mapping[str, Any], what: str) -> Any:
 
 
 def _convert(name: str, value: Any, kind: Any) -> Any:
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         if dataclasses.is_dataclass(value):
             return value
         if not isinstance(value, Mapping):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ..captions.tags import truncation_report
 from ..common.errors import UserError
-from ..common.events import Event, Warned
+from ..common.events import Events, Warned
 from ..common.tensor_cache import TensorCache
 from ..datasets.buckets import BatchPlan, Size, assign_bucket, fit_to_bucket, make_buckets
 from ..datasets.dataset import Dataset, Sample, bucket_mask
@@ -90,7 +91,7 @@ class Feed:
     def trains_text(self) -> bool:
         return self.config.adapter.text_encoder
 
-    def prepare(self) -> Iterator[Event]:
+    def prepare(self) -> Events:
         """Fill the caches, and report images left out and captions cut. A cache entry that is lost later is made again
         when it is read."""
         for line in self.left_out:
@@ -120,7 +121,8 @@ class Feed:
             flip = data.flip and rng.random() < 0.5
             latents.append(self._latents(sample, flip))
             if self.masked:
-                masks.append(self._mask(sample, flip, latents[-1].shape[-2:]))
+                height, width = latents[-1].shape[-2:]
+                masks.append(self._mask(sample, flip, (height, width)))
             dropped = rng.random() < data.caption_dropout
             captions.append("" if dropped else rng.choice(self.variants[sample]))
         conditioning = None if self.trains_text else self.conditioning(captions)
@@ -153,16 +155,15 @@ class Feed:
     def _mask(self, index: int, flip: bool, size: tuple[int, int]) -> Tensor:
         """[1, h, w]; all ones for an image without a mask."""
         sample, bucket = self.samples[index], self.buckets[index]
-        if sample.mask is None:
-            return torch.ones(1, *size)
         if (index, flip) not in self._masks:
-            self._masks[index, flip] = latent_mask(bucket_mask(sample, bucket, flip), size)
+            mask = bucket_mask(sample, bucket, flip)
+            self._masks[index, flip] = torch.ones(1, *size) if mask is None else latent_mask(mask, size)
         return self._masks[index, flip]
 
     def _text(self, caption: str) -> Conditioning:
         def encode() -> dict[str, Tensor]:
             with torch.no_grad():
-                return dict(self.backbone.encode_text([caption]).to("cpu").tensors)
+                return self.backbone.encode_text([caption]).to("cpu").row(0)
 
         return Conditioning(self.cache.get(self._text_key(caption), encode))
 
@@ -175,10 +176,10 @@ class Feed:
                 with torch.no_grad():
                     encoded = self.backbone.encode_text(captions).to("cpu")
                 rows.update({text: encoded.rows([row]) for row, text in enumerate(captions)})
-            return dict(rows[caption].tensors)
+            return rows[caption].row(0)
 
         for caption in captions:
-            self.cache.get(self._text_key(caption), lambda caption=caption: encode(caption))
+            self.cache.get(self._text_key(caption), partial(encode, caption))
 
     def _text_key(self, caption: str) -> Mapping[str, Any]:
         return self._key({"what": "text", "caption": caption})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ..captions.tags import tag_frequency
 from ..common.errors import UserError
-from ..common.events import Event, Warned
+from ..common.events import Events, Warned
 from ..common.files import atomic_path
 from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Dataset, split_validation
@@ -50,7 +50,7 @@ def train(
     lineage: dict[str, Any] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     retrain: bool = False,
-) -> Iterator[Event]:
+) -> Events:
     """Train a LoRA, yielding events; the last is Finished with the path of the LoRA file.
 
     An identical finished run under `runs_root` is reused and a partial one resumed, unless `retrain`.
@@ -103,7 +103,7 @@ class _Session:
 
     # -- the steps -----------------------------------------------------------------------------------------------
 
-    def run_steps(self, should_stop: Callable[[], bool]) -> Iterator[Event]:
+    def run_steps(self, should_stop: Callable[[], bool]) -> Events:
         yield RunStarted(
             self.run.folder, self.config.steps, self.step, len(self.dataset), len(self.validator),
             sum(len(handle.module_names) for handle in self.handles.values()),
@@ -215,7 +215,7 @@ class _Session:
 
     # -- between steps -------------------------------------------------------------------------------------------
 
-    def _after_step(self) -> Iterator[Event]:
+    def _after_step(self) -> Events:
         config, last = self.config, self.step == self.config.steps
         if config.validate_every and (self.step % config.validate_every == 0 or last) and len(self.validator):
             validated = self.validator.measure(self.step)
@@ -299,7 +299,7 @@ class _Session:
             self._save_state()
             self._save_checkpoint()
 
-    def _finish(self) -> Iterator[Event]:
+    def _finish(self) -> Events:
         stopped = self.step < self.config.steps
         if stopped:
             self._save_state()
@@ -329,13 +329,13 @@ class _Session:
 
 def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.AdapterHandle]:
     """Adapters in the denoiser, and in the text encoders if asked, keyed by their prefix in a LoRA file."""
-    if config.adapter.text_encoder and backbone.text_network is None:
+    texts = backbone.text_network
+    if config.adapter.text_encoder and texts is None:
         raise UserError("adapter.text_encoder is on, but the text encoder of this base cannot be trained here. Turn it "
                         "off.")
     parts = [(backbone.network_prefix, backbone.network, backbone.family.blocks, backbone.device)]
-    if config.adapter.text_encoder:
-        networks = backbone.text_network.items()
-        parts += [(prefix, network, TEXT_BLOCKS, backbone.text_device) for prefix, network in networks]
+    if config.adapter.text_encoder and texts is not None:
+        parts += [(prefix, network, TEXT_BLOCKS, backbone.text_device) for prefix, network in texts.items()]
     return {
         prefix: adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix), device)
         for prefix, network, blocks, device in parts

@@ -17,6 +17,7 @@ import os
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -27,11 +28,10 @@ from ..common.errors import UserError
 from ..common.files import atomic_write, read_json, write_json
 from .config import TrainConfig
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+if sys.platform == "win32":
     import msvcrt
+else:
+    import fcntl
 
 FORMAT = 1
 COSMETIC = ("name", "state_every", "data.cache")
@@ -319,19 +319,19 @@ def _lock(path: Path, name: str) -> Iterator[None]:
 
 
 def _take(file: TextIO) -> None:
-    if fcntl:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    else:
+    if sys.platform == "win32":
         file.seek(_LOCKED_BYTE)
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _give_back(file: TextIO) -> None:
-    if fcntl:
-        fcntl.flock(file, fcntl.LOCK_UN)
-    else:
+    if sys.platform == "win32":
         file.seek(_LOCKED_BYTE)
         msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 _HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)

@@ -6,14 +6,13 @@ dividing by the base's loss makes times and datasets comparable (spacepxl, demys
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..common.events import Event
+from ..common.events import Events
 from .adapters import AdapterHandle
 from .config import TrainConfig
 from .events import Validated
@@ -28,7 +27,9 @@ class Trained(Protocol):
 
     config: TrainConfig
     handles: dict[str, AdapterHandle]
-    sample_losses: Callable[[Batch, Tensor, Tensor], Tensor]
+
+    def sample_losses(self, batch: Batch, noise: Tensor, t: Tensor) -> Tensor:
+        """The loss [B] of each row at times t [B]."""
 
 
 class Validator:
@@ -42,27 +43,28 @@ class Validator:
     def __len__(self) -> int:
         return len(self.feed.samples) if self.feed else 0
 
-    def prepare(self) -> Iterator[Event]:
+    def prepare(self) -> Events:
         """Fill the caches and measure the base, if the loss is to be validated."""
-        if len(self) and self.session.config.validate_every:
+        if self.feed and self.feed.samples and self.session.config.validate_every:
             yield from self.feed.prepare()
             with ExitStack() as stack:
                 for handle in self.session.handles.values():
                     stack.enter_context(handle.disabled())
-                self.base = self._losses()
+                self.base = self._losses(self.feed)
 
     def measure(self, step: int) -> Validated:
         """The loss of the network as it stands. Call `prepare` first."""
-        losses = self._losses()
+        assert self.feed is not None and self.base is not None, "prepare() was not called"
+        losses = self._losses(self.feed)
         ratio = (losses / self.base.clamp_min(1e-12)).mean()
         return Validated(step, losses.mean().item(), self.base.mean().item(), ratio.item())
 
     @torch.no_grad()
-    def _losses(self) -> Tensor:
+    def _losses(self, feed: Feed) -> Tensor:
         """Mean loss [8] over the validation images at each of TIMES."""
         sums, count = torch.zeros(len(TIMES)), 0
-        for index in range(self.feed.plan.batches_per_epoch):
-            batch = self.feed.batch(index)
+        for index in range(feed.plan.batches_per_epoch):
+            batch = feed.batch(index)
             rows = len(batch.latents)
             seed = derived_seed(self.session.config.seed, "validation", index)
             noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(seed))

@@ -1,10 +1,10 @@
-/** The routes of the server as functions. Each throws an Error with the server's own words where it refuses: Refused
- * for 400 and 404, Conflict for 409. Loaded alone, it does nothing. */
+/** The routes of the server as functions. If the server refuses, each throws an Error with the server's own words:
+ * Refused for 400 and 404, Conflict for 409. Loading this module has no effect. */
 
 import { Conflict, Refused } from "./errors.js";
 import { fetchRoute } from "./host.js";
 
-/** By the status of an answer: the error that it is. */
+/** Status of an answer → the error to throw. */
 const KINDS = {
   400: (message) => new Refused(message, 400),
   404: (message) => new Refused(message, 404),
@@ -19,7 +19,7 @@ async function readAnswer(response) {
 }
 
 /**
- * The answer of a route as JSON.
+ * The answer of a route, as JSON.
  * @param {string} path
  * @param {Object<string, string>} query
  * @param {RequestInit} options
@@ -30,7 +30,7 @@ export async function getJson(path, query = {}, options = {}) {
 }
 
 /**
- * The answer of a route to a body, as JSON.
+ * The answer of a route to a request with a body, as JSON.
  * @param {string} path
  * @param {object} body
  * @param {RequestInit} options

@@ -1,27 +1,26 @@
-/** Questions to a route, not too often, however fast events call for them. No document and no host. Loaded alone, it
- * does nothing. */
+/** Asks a route, but not too often, however fast events arrive. It needs neither a document nor the host. Loading this
+ * module has no effect. */
 
-/** The least time between two questions. */
+/** The shortest time between two questions. */
 const ASK_MS = 1000;
 
 export class Asker {
   /**
-   * @param {() => *} subject what would be asked about now, as one value
-   * @param {(isLate: () => boolean) => Promise<void>} act asks and shows; never throws. `isLate` tells whether another
-   *   question was asked since, whose answer counts
-   * @param {number} patience so many times as long as an answer takes passes before the next question, where that is
-   *   longer
+   * @param {() => *} subject what a question would be about now, as one value
+   * @param {(isLate: () => boolean) => Promise<void>} act asks and shows; never throws. `isLate` is true if a newer
+   *   question was asked, whose answer counts instead
+   * @param {number} patience wait this many times as long as the last answer took, if that is longer
    */
   constructor(subject, act, patience = 0) {
     Object.assign(this, { subject, act, patience, timer: null, at: 0, took: 0, turn: 0, asked: undefined });
   }
 
-  /** Whether something else would be asked about now than was asked last: what is shown is of no use. */
+  /** Whether the subject has changed since the last question, so that what is shown is outdated. */
   isOther() {
     return this.subject() !== this.asked;
   }
 
-  /** Ask soon; at once where it is about something else. Later calls while one waits are the same one. */
+  /** Ask soon, or at once if the subject has changed. Further calls while one is waiting are merged with it. */
   ask() {
     const other = this.isOther();
     if (this.timer && !other) return;
@@ -37,7 +36,7 @@ export class Asker {
     this.took = Date.now() - at;
   }
 
-  /** Ask nothing more; answers on their way are late. */
+  /** Stop asking. Answers still on their way count as late. */
   stop() {
     clearTimeout(this.timer);
     Object.assign(this, { timer: null, turn: this.turn + 1, asked: undefined });

@@ -1,4 +1,4 @@
-/** A bar that tells how far something is. Loaded alone, it does nothing. */
+/** A progress bar. Loading this module has no effect. */
 
 import { element } from "./dom.js";
 

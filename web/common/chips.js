@@ -1,15 +1,15 @@
-/** Tags as chips, and a field to add more. The focus stays in the field; arrow keys point at a chip. Loaded alone, it
- * does nothing. */
+/** Tags as chips, and a field to add more. The focus stays in the field, and arrow keys point at a chip. Loading this
+ * module has no effect. */
 
 import { Completion } from "./completion.js";
 import { element, field } from "./dom.js";
 import { findCompletions, joinTags, splitTags, withAdded, withMoved, withReplaced, withoutIndex } from "./tags.js";
 
 const OFFERED = 8;
-const HELP = "Enter or a comma adds. ← → choose a tag: Delete removes it, Enter rewrites it, Alt+← → move it. " +
-  "↑ ↓ go to other pictures. Ctrl+Z undoes.";
+const HELP = "Enter or a comma adds a tag. ← → choose a tag: Delete removes it, Enter rewrites it, Alt+← → moves it. " +
+  "↑ ↓ go to other images. Ctrl+Z undoes.";
 
-/** By key, in the field. Each tells whether it used the key up. `chips.at` is the chip pointed at, or null. */
+/** Key → action, in the field. Each returns whether it handled the key. `chips.at` is the chip pointed at, or null. */
 const KEYS = {
   ArrowLeft: (chips) => chips.atStart() && chips.point((chips.at ?? chips.tags.length) - 1),
   ArrowRight: (chips) => chips.at !== null && chips.point(chips.at + 1),
@@ -32,12 +32,12 @@ const ALT_KEYS = {
 export class TagChips {
   /**
    * @param {object} owner
-   * @param {string} owner.name the picture's
-   * @param {() => string[]} owner.tags those that are shown; another array once they are others
+   * @param {string} owner.name the image's name
+   * @param {() => string[]} owner.tags the tags shown; a new array whenever they change
    * @param {() => boolean} owner.editable
-   * @param {(label: string, change: (tags: string[]) => string[]) => number} owner.edit tells whether it changed any
-   * @param {() => {tag: string, same: string, count: number}[]} owner.vocabulary what typing is completed from
-   * @param {(by: number) => boolean} owner.go goes to the picture before or after, if there is one
+   * @param {(label: string, change: (tags: string[]) => string[]) => number} owner.edit returns how many it changed
+   * @param {() => {tag: string, same: string, count: number}[]} owner.vocabulary the tags that complete what is typed
+   * @param {(by: number) => boolean} owner.go goes to the previous or next image, if there is one
    * @param {() => void} owner.focused called when the field takes the focus
    * @param {(text: string) => void} owner.say
    */
@@ -74,9 +74,9 @@ export class TagChips {
     const editable = this.owner.editable();
     this.last.hidden = !editable;
     if (this.drawn === this.tags) return;
-    if (this.rewritten !== null) this.restoreField(); // the tags were changed elsewhere meanwhile
+    if (this.rewritten !== null) this.restoreField(); // the tags were changed elsewhere in the meantime
     this.drawn = this.tags;
-    // the field itself stays where it is: moved in the document, it would lose the focus
+    // the field itself stays in place; moving it in the document would lose the focus
     while (this.last.previousSibling) this.last.previousSibling.remove();
     this.last.before(...this.tags.map((tag, index) => this.chip(tag, index, editable)));
     this.last.style.order = this.tags.length;
@@ -93,7 +93,7 @@ export class TagChips {
     return chip;
   }
 
-  /** Point at a chip, or with null at none. A chip beyond the last is none. */
+  /** Point at a chip, or at none with null or with an index beyond the last chip. */
   point(index, aloud = true) {
     const { tags } = this;
     this.at = index === null || index >= tags.length || !tags.length ? null : Math.max(0, index);
@@ -125,7 +125,7 @@ export class TagChips {
   press(event) {
     const index = this.chipAt(event.target);
     if (!this.owner.editable() || event.button !== 0 || event.target === this.input) return;
-    event.preventDefault(); // the focus goes where it is put here
+    event.preventDefault(); // the focus is set here instead
     this.input.focus();
     if (index !== null && event.target.closest(".lb-ui-x")) this.remove(index);
     else this.point(index);
@@ -166,7 +166,7 @@ export class TagChips {
     return this.point(to);
   }
 
-  /** Take what is typed: a new tag or several, or a tag's new wording. */
+  /** Accept what is typed: one or more new tags, or a tag's new wording. */
   commit() {
     return this.input.value.trim() || this.rewritten !== null ? this.put(this.input.value) : false;
   }
@@ -181,7 +181,7 @@ export class TagChips {
     return true;
   }
 
-  /** Put the field in the chip's place, to word the tag anew. */
+  /** Put the field in the chip's place, to reword the tag. */
   rewrite(index) {
     if (index === null || !this.owner.editable()) return false;
     if (this.rewritten !== null) this.restoreField();

@@ -1,14 +1,14 @@
-/** A choice of one of many, as a button with a list. It is an `input`, as all in the pack that takes the focus: the
- * host takes keys for itself unless the focus is in one. Loaded alone, it does nothing. */
+/** A choice of one of many, as a button with a list. It is an `input`, like everything in the pack that takes the
+ * focus, because otherwise the host would handle the keys itself. Loading this module has no effect. */
 
 import { element } from "./dom.js";
 import { closeOffers, makeOffer, openOffers, placeOffers, pointAtOffer } from "./offers.js";
 
 let numbered = 0;
-/** Letters that are shown of a label. */
+/** How many characters of a label are shown. */
 const SHOWN = 60;
 
-/** By key, while the list is shown, and while it is not. */
+/** Key → action, while the list is shown and while it is not. */
 const OPEN = {
   ArrowDown: (choice) => choice.point(choice.at + 1),
   ArrowUp: (choice) => choice.point(choice.at - 1),
@@ -30,8 +30,8 @@ const short = (label) => (label.length > SHOWN ? `${label.slice(0, SHOWN)}…` :
 
 export class Choice {
   /**
-   * @param {string} label what is chosen
-   * @param {(value: *) => void} chosen called with the option that a person chose
+   * @param {string} label what the choice is about
+   * @param {(value: *) => void} chosen called with the option that the user chose
    */
   constructor(label, chosen) {
     Object.assign(this, { label, chosen, options: [], value: undefined, at: 0, list: null });
@@ -49,7 +49,7 @@ export class Choice {
     this.element.append(title, this.input);
   }
 
-  /** Offer these: [{value, label}]; the list that may be open stays as it is. */
+  /** Offer these options: [{value, label}]. A list that is open stays unchanged. */
   show(options, value) {
     Object.assign(this, { options, value });
     const label = options.find((option) => option.value === value)?.label ?? "";

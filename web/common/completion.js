@@ -1,10 +1,10 @@
-/** A list of suggestions under a text field: a combobox. Loaded alone, it does nothing. */
+/** A list of suggestions under a text field: a combobox. Loading this module has no effect. */
 
 import { closeOffers, makeOffer, openOffers, placeOffers, pointAtOffer } from "./offers.js";
 
 let numbered = 0;
 
-/** By key: what it does while suggestions are shown. Each tells whether it used the key up. */
+/** Key → action while suggestions are shown. Each returns whether it handled the key. */
 const KEYS = {
   ArrowDown: (list) => list.point(list.at + 1),
   ArrowUp: (list) => list.point(list.at - 1),
@@ -30,7 +30,7 @@ export class Completion {
     input.addEventListener("blur", () => this.close());
   }
 
-  /** Use a key up, if suggestions are shown and it means something to them. */
+  /** Handle a key, if suggestions are shown and it applies to them. */
   key(event) {
     const act = this.list && !event.altKey && !event.ctrlKey && !event.metaKey ? KEYS[event.key] : null;
     return Boolean(act?.(this));

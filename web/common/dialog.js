@@ -1,17 +1,17 @@
-/** A panel in the whole window: its very body moves there and back. Loaded alone, it does nothing. */
+/** A panel in the whole window: its body is moved there and back. Loading this module has no effect. */
 
 import { element } from "./dom.js";
 
 /**
- * Whoever extends it has `label()`, the dialog's name; and may have `move(place)`, which moves the body and keeps in
- * sight what is; `stepBack()`, which tells whether Esc led one step back rather than all the way; `leave()`, called
- * before the body goes back; and `settle()`, called when it has moved.
+ * A subclass has `label()`, the dialog's name. It may also have `move(place)`, which moves the body and keeps the
+ * scroll position; `stepBack()`, which returns whether Esc went back one step instead of closing; `leave()`, called
+ * before the body goes back; and `settle()`, called after it has moved.
  */
 export class LargeView {
   /**
    * @param {object} panel `element`, `body`, `largeButton`, `showHeight()`, `schedule()`
-   * @param {string} className of the dialog, besides the common one
-   * @param {string} title what its button is for
+   * @param {string} className the dialog's own class, besides the common one
+   * @param {string} title tooltip of its button
    */
   constructor(panel, className, title) {
     Object.assign(this, { panel, className, title, dialog: null });

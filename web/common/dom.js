@@ -1,31 +1,31 @@
-/** Elements of the panels. Whatever of them takes the focus is an `input`: the host undoes the graph at Ctrl+Z and
- * deletes nodes at Delete unless the focus is in one. Loaded alone, it does nothing. */
+/** Elements of the panels. Everything that takes the focus is an `input`: unless the focus is in one, the host undoes
+ * changes of the workflow on Ctrl+Z and deletes nodes on Delete. Loading this module has no effect. */
 
 export function element(tag, className = "", properties = {}) {
   return Object.assign(document.createElement(tag), { className, ...properties });
 }
 
-/** A button that says `label` and does `act`. */
+/** A button with the text `label` that calls `act`. */
 export function button(label, title, act) {
   const input = element("input", "lb-ui-button", { type: "button", value: label, title });
   input.addEventListener("click", act);
   return input;
 }
 
-/** A field for text, named for those who do not see its placeholder. */
+/** A text field, with a name for screen readers. */
 export function field(type, className, label, placeholder) {
   const input = element("input", className, { type, placeholder, autocomplete: "off", spellcheck: false });
   input.setAttribute("aria-label", label);
   return input;
 }
 
-/** The parts of a list of terms: [what, value] in a row. */
+/** The parts of a description list, from rows of [term, value]. */
 export function makeTerms(rows) {
   return rows.flatMap(([what, value]) =>
     [element("dt", "", { textContent: what }), element("dd", "", { textContent: value })]);
 }
 
-/** Show a line of text in a note, or hide the note where there is none. */
+/** Show a line of text in a note, or hide the note if there is none. */
 export function showNote(note, text, isError) {
   note.hidden = !text;
   note.textContent = text ?? "";

@@ -1,6 +1,6 @@
-/** What an answer of the server can be besides an answer. Loaded alone, it does nothing. */
+/** Errors that the server may answer with. Loading this module has no effect. */
 
-/** The server refused to save because someone else wrote in between. `fresh` is what the route tells now, or null. */
+/** The server refused to save because someone else saved first. `fresh` is the route's present answer, or null. */
 export class Conflict extends Error {
   constructor(message, fresh = null) {
     super(message);
@@ -8,7 +8,7 @@ export class Conflict extends Error {
   }
 }
 
-/** The server will never take this. `status` is 404 where what it is about is not there. */
+/** The server will never accept this. `status` is 404 if the subject does not exist. */
 export class Refused extends Error {
   constructor(message, status = 400) {
     super(message);

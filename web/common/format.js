@@ -1,4 +1,4 @@
-/** Figures as people read them: times, memory, losses, rates. Pure functions, no host. */
+/** Formats figures for people: times, memory, losses, rates. Pure functions, no host. */
 
 /**
  * A finite number, or null for anything else (a missing loss, NaN written as null).
@@ -24,7 +24,7 @@ export function formatMemory(bytes) {
   return gigabytes >= 1 ? `${gigabytes.toFixed(1)} GB` : `${Math.round(bytes / 2 ** 20)} MB`;
 }
 
-/** A loss or a ratio: three decimals, or two digits that count where those would say little. */
+/** A loss or a ratio: three decimals, or two significant digits if the value is small. */
 export function formatLoss(value) {
   const size = Math.abs(value);
   if (size >= 0.01 || size === 0) return value.toFixed(3);
@@ -37,7 +37,7 @@ export function formatRate(rate) {
   return `${Number(digits)}e${Number(exponent)}`;
 }
 
-/** A tick of an axis whose ticks are `step` apart, with no more decimals than the step needs. */
+/** The label of a tick on an axis whose ticks are `step` apart, with no more decimals than needed. */
 export function formatTick(value, step) {
   const whole = (decimals) => Math.abs(step * 10 ** decimals - Math.round(step * 10 ** decimals)) < 1e-6;
   return value.toFixed([0, 1, 2, 3, 4, 5].find(whole) ?? 6);

@@ -1,10 +1,10 @@
-/** What a graph says of its bootstrap project before anything has run. It only asks nodes what they are: no host, no
- * document. Loaded alone, it does nothing. */
+/** What a workflow says about its bootstrap project before anything has run. It only reads nodes, and needs neither the
+ * host nor a document. Loading this module has no effect. */
 
 const PROJECT = "LoraBootstrap_Project";
 const ROUND_DATASET = "LoraBootstrap_RoundDataset";
 const SOCKET = "BOOTSTRAP_PROJECT";
-/** The number that links from a subgraph's own inputs have for a node. */
+/** The node id that marks links from a subgraph's own inputs. */
 const SUBGRAPH_INPUT = -10;
 
 const ofProject = ({ type }) => type === SOCKET;
@@ -13,7 +13,7 @@ const text = (value) => (typeof value === "string" ? value.trim() : "");
 
 export const widgetValue = (node, name) => node.widgets?.find((widget) => widget.name === name)?.value;
 
-/** The node that holds a subgraph, or null: where the links into it come from. */
+/** The node that contains a subgraph, through which the links into it come; or null. */
 function holder(graph) {
   const root = graph?.rootGraph;
   const graphs = root && root !== graph ? [root, ...(root.subgraphs?.values() ?? [])] : [];
@@ -21,7 +21,7 @@ function holder(graph) {
 }
 
 /**
- * The node that feeds the first linked input that fits, into subgraphs and out of them; null where there is none.
+ * The node that feeds the first matching linked input, followed into and out of subgraphs; null if there is none.
  * @param {object} node
  * @param {(input: {name: string, type: string}) => boolean} fits
  */
@@ -38,13 +38,13 @@ export function findFeeder(node, fits) {
   return from?.isSubgraphNode?.() ? from.resolveSubgraphOutputLink(link?.origin_slot)?.outputNode ?? null : from;
 }
 
-/** The value of a widget; where it is linked, of the first widget of the node that it comes from. */
+/** The value of a widget; if it is linked, that of the first widget of the node it comes from. */
 export function inputValue(node, name) {
   const linked = node.inputs?.some((input) => input.name === name && input.link != null);
   return linked ? findFeeder(node, called(name))?.widgets?.[0]?.value : widgetValue(node, name);
 }
 
-/** The Project node at the end of the links that carry a project, or null. */
+/** The Bootstrap Project node at the end of the links that carry a project, or null. */
 function projectNode(node) {
   const seen = new Set();
   for (let at = node; at && !seen.has(at); at = findFeeder(at, ofProject) ?? findRerouted(at)) {
@@ -54,18 +54,18 @@ function projectNode(node) {
   return null;
 }
 
-/** What a node that only passes a link on is fed by. Its input has no type of its own. */
+/** What feeds a node that only passes a link on, and whose input has no type. */
 const findRerouted = (node) =>
   (node.inputs?.length === 1 && node.inputs[0].type === "*" ? findFeeder(node, () => true) : null);
 
-/** The name of the project that a node belongs to, or null where only running tells. */
+/** The name of the project that a node belongs to, or null if it is known only after a run. */
 export function projectName(node) {
   const project = projectNode(node);
   if (!project) return null;
   return text(inputValue(project, "name")) || text(inputValue(project, "trigger")).replaceAll(" ", "-") || null;
 }
 
-/** By the purpose of Round Dataset: what a run on its dataset is called. */
+/** Purpose of Round Dataset → name of the run on its dataset. */
 const RUN_NAMES = {
   style: (project, round) => `${project}-style-${round + 1}`,
   character: (project) => project,
@@ -76,8 +76,7 @@ function roundRunName(node) {
   return project && round >= 0 ? RUN_NAMES[inputValue(node, "purpose")]?.(project, round) ?? null : null;
 }
 
-/** The name of a run as a node's widget has it, or as what is linked there will give it; null where only running
- * tells. */
+/** The name of a run, from a node's widget or from what is linked to it; null if it is known only after a run. */
 export function runName(node, widget) {
   const from = findFeeder(node, called(widget));
   if (from?.comfyClass === ROUND_DATASET) return roundRunName(from);

@@ -1,4 +1,4 @@
-/** The list of a panel's keys, and the button that shows and hides it. Loaded alone, it does nothing. */
+/** The list of a panel's keys, and the button that shows and hides it. Loading this module has no effect. */
 
 import { button, element, makeTerms } from "./dom.js";
 
@@ -11,7 +11,7 @@ export class KeyHelp {
     Object.assign(this, { rows, say });
     this.element = element("dl", "lb-ui-help", { hidden: true });
     this.element.append(...makeTerms(rows));
-    this.button = button("?", "The keys (?)", () => this.toggle());
+    this.button = button("?", "Keyboard shortcuts (?)", () => this.toggle());
     this.button.setAttribute("aria-label", "Keys");
   }
 

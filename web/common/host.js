@@ -1,13 +1,13 @@
-/** What the pack uses of the host's front end. Nothing else imports the front end's own modules, so that what breaks
- * when it changes is here. Loaded alone, it does nothing. */
+/** The parts of the host's front end that the pack uses. No other file imports the front end's modules, so that
+ * whatever breaks when it changes is here. Loading this module has no effect. */
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 
 export { app };
 
-/** Names of events: the pack's own; that a node or a prompt is done; that a lost server came back; that the graph has
- * changed. */
+/** Names of events: the pack's own, a node or a prompt has finished, the lost server is back, the workflow has changed.
+ * */
 export const EVENTS = {
   candidates: "lora_bootstrap.candidates",
   project: "lora_bootstrap.project",
@@ -21,8 +21,8 @@ export const EVENTS = {
 };
 
 /**
- * Call a function at each event that it is given for, until aborted.
- * @param {Object<string, (detail: *) => void>} acts by event
+ * Call a function on each of its events, until aborted.
+ * @param {Object<string, (detail: *) => void>} acts event → function
  * @param {AbortSignal} signal
  */
 export function listen(acts, signal) {
@@ -32,5 +32,5 @@ export function listen(acts, signal) {
 /** Ask one of the server's routes. @returns {Promise<Response>} */
 export const fetchRoute = (path, options) => api.fetchApi(path, options);
 
-/** The address of a picture or a file, as the host serves it. */
+/** The address at which the host serves an image or a file. */
 export const hostUrl = (path) => api.apiURL(path);

@@ -1,11 +1,11 @@
-/** Panels of the pack in their nodes, the same way for each: a DOM widget, which both of the host's renderers draw, its
- * stylesheets, what hangs on the node's own callbacks, and what is remembered with the node. Loaded alone, it does
- * nothing. */
+/** Puts the pack's panels into their nodes, the same way for each: a DOM widget, which both of the host's renderers
+ * draw, its stylesheets, handlers on the node's callbacks, and values saved with the node. Loading this module has no
+ * effect. */
 
 /**
- * Load stylesheets, each of them once.
+ * Load stylesheets, each only once.
  * @param {string} module `import.meta.url` of the module that they are for
- * @param {...string} files as seen from there; the later ones override the earlier
+ * @param {...string} files relative to that module; later ones override earlier ones
  */
 export function linkStyles(module, ...files) {
   for (const file of files) {
@@ -16,9 +16,9 @@ export function linkStyles(module, ...files) {
 }
 
 /**
- * Put a panel into a node, which is made wide enough for it.
+ * Put a panel into a node, and make the node wide enough for it.
  * @param {object} node
- * @param {string} name the widget's
+ * @param {string} name the widget's name
  * @param {{element: HTMLElement, minHeight: () => number}} panel
  * @param {number} width the least width of the node in pixels
  * @returns {object} the widget
@@ -29,19 +29,19 @@ export function addPanelWidget(node, name, panel, width) {
     hideOnZoom: false,
     getMinHeight: () => panel.minHeight(),
   });
-  widget.serialize = false; // neither in the prompt nor among the saved widgets' values
+  widget.serialize = false; // neither in the prompt nor among the saved widget values
   node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], node.computeSize()[1])]);
   return widget;
 }
 
 /**
- * Tie a panel's life to its node's, and let it look again when what it shows may have changed.
+ * Tie a panel's life to its node's, and let it refresh when what it shows may have changed.
  * @param {object} node
  * @param {{open: () => void, close: () => void, lookSoon: () => void}} panel
  * @param {object} more
- * @param {string[]} [more.widgets] names of widgets whose values tell what is shown
- * @param {() => void} [more.configured] called when the graph was opened
- * @param {(told: object|undefined) => void} [more.executed] called with what the pack tells of a run of the node
+ * @param {string[]} [more.widgets] names of widgets whose values decide what is shown
+ * @param {() => void} [more.configured] called when the workflow was opened
+ * @param {(told: object|undefined) => void} [more.executed] called after a run of the node, with the pack's output
  */
 export function followNode(node, panel, { widgets = [], configured = () => panel.lookSoon(), executed = null }) {
   const look = () => panel.lookSoon();
@@ -54,7 +54,7 @@ export function followNode(node, panel, { widgets = [], configured = () => panel
   if (node.graph) panel.open();
 }
 
-/** Do something after one node's or widget's own callback, with what it was given. */
+/** Call a function after a node's or widget's own callback, with the same arguments. */
 function callAfter(owner, callback, act) {
   const before = owner[callback];
   owner[callback] = function (...given) {
@@ -64,14 +64,14 @@ function callAfter(owner, callback, act) {
   };
 }
 
-/** Lay the node out again. It grows while it is drawn, so that only the next drawing shows it grown. */
+/** Lay the node out again. It grows while it is drawn, so only the next drawing shows the new size. */
 export function redrawNode(node) {
   node.setDirtyCanvas?.(true, true);
   setTimeout(() => node.setDirtyCanvas?.(true, true), 100);
 }
 
 /**
- * Keep values with a node under one of its properties, over a reload of the page too.
+ * Save values in one of a node's properties, so that they survive a reload of the page.
  * @param {object} node
  * @param {string} property
  * @param {object} values

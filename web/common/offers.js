@@ -1,12 +1,12 @@
-/** The list of options under a field or a button, one of them pointed at. Loaded alone, it does nothing. */
+/** The list of options under a field or a button, with one of them highlighted. Loading this module has no effect. */
 
 import { element } from "./dom.js";
 
-/** Pixels that the list wants below its field before it goes above it. */
+/** With less than this many pixels below its field, the list opens above it. */
 const ROOM = 200;
 
 /**
- * Open a list under an input, which it belongs to from then on.
+ * Open a list under an input, and tie it to that input.
  * @param {HTMLInputElement} input
  * @param {string} id
  * @param {string} label
@@ -17,12 +17,12 @@ export function openOffers(input, id, label) {
   list.setAttribute("aria-label", label);
   input.setAttribute("aria-expanded", "true");
   input.setAttribute("aria-controls", id);
-  // outside an open dialog nothing can be clicked; inside the node the canvas would clip and scale it
+  // outside an open dialog nothing can be clicked, and inside the node the canvas would clip and scale the list
   (input.closest("dialog") ?? document.body).append(list);
   return list;
 }
 
-/** Take the list away. */
+/** Remove the list. */
 export function closeOffers(input, list) {
   list?.remove();
   input.setAttribute("aria-expanded", "false");
@@ -41,7 +41,7 @@ export function makeOffer(id, label, note, take) {
   return row;
 }
 
-/** Put the list under its input, or above it where there is more room. */
+/** Put the list under its input, or above it if there is more room. */
 export function placeOffers(input, list) {
   const box = input.getBoundingClientRect();
   const below = window.innerHeight - box.bottom;
@@ -54,7 +54,7 @@ export function placeOffers(input, list) {
   });
 }
 
-/** Point at an option, or with -1 at none, and bring it into sight. */
+/** Highlight an option and scroll it into view; -1 highlights none. */
 export function pointAtOffer(input, list, at) {
   for (const [index, row] of [...list.children].entries()) row.setAttribute("aria-selected", String(index === at));
   list.children[at]?.scrollIntoView({ block: "nearest" });

@@ -1,24 +1,24 @@
-/** What the panels in nodes have in common: their life, their height, and when they look, ask and draw. Loaded alone,
- * it does nothing. */
+/** What the panels in nodes have in common: their life, their height, and when they refresh, ask and draw. Loading this
+ * module has no effect. */
 
 import { Asker } from "./asker.js";
 import { element } from "./dom.js";
 
-/** Milliseconds without another change of the graph after which a panel looks what it is about now. */
+/** After this many milliseconds without another change of the workflow, a panel checks what it has to show. */
 const DEBOUNCE_MS = 250;
-/** Pixels of a node around a panel. */
+/** Pixels of a node around its panel. */
 export const AROUND = 20;
 
 /**
- * A panel has `begin(signal)`, which listens until aborted; `draw()`; and `minHeight()`, the pixels of height that it
- * needs now. One that shows what a route tells has `askRoute(isLate)` too.
+ * A panel has `begin(signal)`, which listens until aborted; `draw()`; and `minHeight()`, the height in pixels that it
+ * needs now. A panel that shows a route's answer also has `askRoute(isLate)`.
  */
 export class Panel {
   /**
    * @param {object} host
    * @param {() => void} host.resized called when the panel needs another height
-   * @param {() => *} [host.where] what the panel is about, as the graph tells it
-   * @param {number} patience as an Asker's
+   * @param {() => *} [host.where] the subject of the panel, according to the workflow
+   * @param {number} patience see Asker
    */
   constructor(host, patience = 0) {
     this.host = host;
@@ -26,7 +26,7 @@ export class Panel {
     this.asker = new Asker(() => this.subject(), (isLate) => this.askRoute(isLate), patience);
   }
 
-  /** Build the place in the node, and the body in it, which a large view may take elsewhere. */
+  /** Build the place in the node, and the body in it, which a large view can move elsewhere. */
   buildBody(className, label) {
     this.element = element("div", "lb-ui-place");
     this.body = element("div", className);
@@ -40,7 +40,7 @@ export class Panel {
 
   // -- life ---------------------------------------------------------------------------------------------------------
 
-  /** Begin: the node was placed in a graph. */
+  /** Begin: the node was placed in a workflow. */
   open() {
     if (this.life) return;
     this.life = new AbortController();
@@ -48,7 +48,7 @@ export class Panel {
     this.lookSoon();
   }
 
-  /** Let go of everything: the node was removed. */
+  /** End: the node was removed. */
   close() {
     this.life?.abort();
     this.life = null;
@@ -56,7 +56,7 @@ export class Panel {
     this.asker.stop();
   }
 
-  /** Look again when the page is seen again, and save when it may go away. */
+  /** Refresh when the page becomes visible again, and save when it may be closed. */
   watchPage(signal, shown, hidden) {
     document.addEventListener("visibilitychange", () => (document.hidden ? hidden() : shown()), { signal });
     window.addEventListener("pagehide", () => this.leave(), { signal });
@@ -68,7 +68,7 @@ export class Panel {
     return this.host.where?.();
   }
 
-  /** The graph may now be about something else: look once the typing has paused. */
+  /** The workflow may now be about something else. Check once typing has paused. */
   lookSoon() {
     clearTimeout(this.looking);
     this.looking = setTimeout(() => this.life && this.look(), DEBOUNCE_MS);
@@ -89,12 +89,12 @@ export class Panel {
     const height = `${this.minHeight() - AROUND}px`;
     if (height === this.height) return;
     this.height = height;
-    // the classic canvas asks getMinHeight, Vue nodes the style
+    // the classic canvas reads getMinHeight, Vue nodes read the style
     this.element.style.setProperty("--lb-height", height);
     this.host.resized();
   }
 
-  /** Draw with the next frame. */
+  /** Draw in the next frame. */
   schedule() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;

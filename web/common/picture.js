@@ -1,17 +1,17 @@
-/** A picture as large as its place allows. Loaded alone, it does nothing. */
+/** An image as large as its place allows. Loading this module has no effect. */
 
 import { element } from "./dom.js";
 
-/** From this scale on a small picture shows its own pixels, whole ones, rather than a blur. */
+/** From this scale on, a small image is shown with sharp whole pixels instead of being blurred. */
 const PIXELATED = 3;
 
-/** The largest scale at which a picture fits a place; whole where its pixels are to be seen. */
+/** The largest scale at which an image fits a place; a whole number if single pixels are visible. */
 function fittingScale(width, height, wide, tall) {
   const scale = Math.min(wide / width, tall / height);
   return scale >= PIXELATED ? Math.floor(scale) : scale;
 }
 
-/** A picture that fills its place. */
+/** An image that fills its place. */
 export class FittedPicture {
   constructor(className) {
     this.element = element("div", `lb-ui-frame ${className}`);
@@ -24,7 +24,7 @@ export class FittedPicture {
     this.observer = new ResizeObserver(() => this.fit());
   }
 
-  /** @param {{width: number, height: number}|null} size in pixels; null: as the file has it */
+  /** @param {{width: number, height: number}|null} size in pixels; null for the file's own */
   show(address, alt, size = null) {
     this.size = size;
     this.image.alt = alt;

@@ -3,7 +3,7 @@
 /** @typedef {[number, number]} Point a step and a value */
 
 /**
- * At most `limit` points, evenly spaced, always with the first and the last.
+ * At most `limit` points, evenly spaced, always including the first and the last.
  * @param {Point[]} points
  * @param {number} limit at least 2
  * @returns {Point[]}
@@ -15,7 +15,7 @@ export function thinPoints(points, limit) {
 }
 
 /**
- * At most `limit` points that keep the lowest and the highest of every stretch, so that noise looks as wide as it is.
+ * At most `limit` points, with the lowest and the highest of every stretch, so that noise looks as wide as it is.
  * @param {Point[]} points
  * @param {number} limit at least 2
  * @returns {Point[]}
@@ -48,8 +48,8 @@ function quantile(values, share) {
 }
 
 /**
- * The range of values that a loss axis shows: all of the smoothed loss, and the raw loss but for its wildest 2 %
- * on either side, so that one spike does not flatten the curve. Null where there is nothing to show.
+ * The range of values on a loss axis: all of the smoothed loss, and the raw loss without its most extreme 2 % on either
+ * side, so that one spike does not flatten the curve. Null if there is nothing to show.
  * @param {Point[]} raw
  * @param {Point[]} smoothed
  * @returns {[number, number]|null}
@@ -63,7 +63,7 @@ export function lossRange(raw, smoothed) {
 
 const NICE = [1, 2, 2.5, 5, 10];
 
-/** The smallest distance of ticks out of 1, 2, 2.5, 5 × 10^n that gives at most `count` distances over `span`. */
+/** The smallest tick distance of the form 1, 2, 2.5 or 5 × 10^n that divides `span` into at most `count` parts. */
 export function tickStep(span, count) {
   const raw = span / Math.max(1, count);
   const power = 10 ** Math.floor(Math.log10(raw));
@@ -71,7 +71,7 @@ export function tickStep(span, count) {
 }
 
 /**
- * Round values that cover low..high, at most about `count` + 1 of them.
+ * Round values that cover low..high, about `count` + 1 at most.
  * @returns {{step: number, values: number[]}} the first at or below `low`, the last at or above `high`
  */
 export function coverRange(low, high, count) {
@@ -83,13 +83,13 @@ export function coverRange(low, high, count) {
   return { step, values: Array.from({ length: last - first + 1 }, (_, index) => (first + index) * step) };
 }
 
-/** Round whole steps from 0 to `last`: where the step axis has its labels. */
+/** Round whole steps from 0 to `last`, for the labels of the step axis. */
 export function stepTicks(last, count) {
   const step = Math.max(1, Math.ceil(tickStep(Math.max(1, last), count)));
   return Array.from({ length: Math.floor(last / step) + 1 }, (_, index) => index * step);
 }
 
-/** A function from low..high to from..to (pixels), held within them. */
+/** A function that maps low..high to from..to (pixels), clamped to that range. */
 export function makeScale(low, high, from, to) {
   const span = high - low || 1;
   const [least, most] = from < to ? [from, to] : [to, from];

@@ -1,23 +1,23 @@
-/** What stands behind a panel: steps and their undoing; and, for what the server keeps, reading it, changing it before
- * the server has, and saving by revision until that succeeds. No document and no host: the routes are given to it.
- * Loaded alone, it does nothing. */
+/** The state behind a panel: steps with undo and redo. For data on the server it also reads, shows changes before they
+ * are saved, and saves by revision until that succeeds. It needs neither a document nor the host: the routes are passed
+ * in. Loading this module has no effect. */
 
 import { Conflict, Refused } from "./errors.js";
 
-/** Milliseconds after which a failed saving is tried again. */
+/** Milliseconds after which a failed save is tried again. */
 const RETRY_MS = 5000;
-/** How often an answer that is older than what was saved meanwhile is asked for again. */
+/** How often to ask again if an answer is older than what has been saved in the meantime. */
 const STALE_TRIES = 3;
-/** Steps that can be undone at most. */
+/** The largest number of steps that can be undone. */
 const UNDONE = 200;
 
-/** Steps that can be undone and done again. The next one is the last of its stack. */
+/** Steps that can be undone and redone. The next one is the last of its stack. */
 export class StepStore {
   past = [];
 
   future = [];
 
-  /** Record a step that is done now: nothing can be done again any more. */
+  /** Record a step that was just done. Nothing can be redone after it. */
   record(step) {
     this.past = [...this.past, step].slice(-UNDONE);
     this.future = [];
@@ -28,12 +28,12 @@ export class StepStore {
     return this.travel("past", "future", "undo");
   }
 
-  /** @returns {object|null} the step that was done again */
+  /** @returns {object|null} the step that was redone */
   redo() {
     return this.travel("future", "past", "redo");
   }
 
-  /** Go the last step of a stack that still changes something. */
+  /** Perform the last step of a stack that still changes something. */
   travel(from, to, way) {
     for (const step of [...this[from]].reverse()) {
       this.moveStep(step, from, to);
@@ -49,20 +49,20 @@ export class StepStore {
 }
 
 /**
- * Something that the server keeps under a key, shown with changes that are on their way there. A store of this kind has
- *   to read: `key` (its parts, or null), `begin(fresh, ...key)` for what was not shown before, `beginEmpty(...key)` for
- *     what is not there, `merge(fresh)` for what is shown already, `reportReading(error, ...key)`;
- *   to save: `hasUnsaved()`, `unsavedText()`, `makeRequest()`, `acceptRequest(request)`, `takeBack(request, error)`,
- *     and `resolveConflict(fresh)`, which tells whether to go on saving at once;
- *   to undo: `repeatStep(step, way)`, which tells whether it changed anything.
+ * Data that the server stores under a key, shown with the changes that are not saved yet. A subclass needs
+ *   for reading: `key` (its parts, or null), `begin(fresh, ...key)` for data not shown before, `beginEmpty(...key)` for
+ *   missing data, `merge(fresh)` for data already shown, `reportReading(error, ...key)`; for saving: `hasUnsaved()`,
+ *   `unsavedText()`, `makeRequest()`, `acceptRequest(request)`, `takeBack(request, error)`, and
+ *   `resolveConflict(fresh)`, which returns whether to continue saving at once; for undo: `repeatStep(step, way)`,
+ *   which returns whether it changed anything.
  */
 export class Store extends StepStore {
   /**
    * @param {object} routes
-   * @param {(...key: *[]) => Promise<{revision: number}|null>} routes.fetch what the server has under a key
+   * @param {(...key: *[]) => Promise<{revision: number}|null>} routes.fetch the server's data under a key
    * @param {(body: object, leaving: boolean) => Promise<{revision: number}>} routes.save throws a Conflict or Refused
-   * @param {() => void} changed called after every change of what the store tells
-   * @param {number} delay milliseconds without another change after which the changes are saved
+   * @param {() => void} changed called after every change of the store
+   * @param {number} delay changes are saved after this many milliseconds without another change
    */
   constructor(routes, changed, delay) {
     super();
@@ -70,12 +70,12 @@ export class Store extends StepStore {
     this.forget();
   }
 
-  /** Know nothing. */
+  /** Forget everything. */
   forget() {
     clearTimeout(this.timer);
-    this.subject = {}; // by which answers to savings of what was shown before are known
-    this.turn += 1; // answers to earlier questions are of no use any more
-    this.version += 1; // counts changes of what is told, for whoever keeps what follows from it
+    this.subject = {}; // identifies late answers to saves of what was shown before
+    this.turn += 1; // answers to earlier questions no longer count
+    this.version += 1; // counts changes, for whoever caches results
     Object.assign(this, {
       revision: null, problem: null, notice: null, saving: null, failing: false, past: [], future: [],
     });
@@ -83,7 +83,7 @@ export class Store extends StepStore {
 
   // -- reading ------------------------------------------------------------------------------------------------------
 
-  /** Show what is under a key, or what became of it. What is not saved yet stays. Never throws. */
+  /** Show the data under a key, or refresh it. Unsaved changes stay. Never throws. */
   async load(...key) {
     await this.flush();
     await this.read(...key);
@@ -92,7 +92,7 @@ export class Store extends StepStore {
 
   async read(...key) {
     const turn = ++this.turn;
-    const isLate = () => turn !== this.turn; // a later question's answer counts
+    const isLate = () => turn !== this.turn; // the answer to a later question counts
     try {
       let fresh = await this.fetchSettled(key);
       for (let again = 0; again < STALE_TRIES && !isLate() && this.isStale(fresh, key); again += 1) {
@@ -108,7 +108,7 @@ export class Store extends StepStore {
 
   async fetchSettled(key) {
     const fresh = await this.routes.fetch(...key);
-    await this.saving; // which may be in this answer, or not
+    await this.saving; // which this answer may or may not include
     return fresh;
   }
 
@@ -134,12 +134,12 @@ export class Store extends StepStore {
   }
 
   /**
-   * Save now what is not saved. Never throws: what goes wrong is told as `problem`, and tried again.
-   * @param {boolean} leaving whether the page may be going away, with no time for an answer
+   * Save unsaved changes now. Never throws: errors are shown as `problem`, and saving is tried again.
+   * @param {boolean} leaving whether the page may be closing, with no time for an answer
    */
   async flush(leaving = false) {
     clearTimeout(this.timer);
-    // what has just failed is tried again later, but now where there is no later
+    // what has just failed is tried again later, or now if the page is closing
     if (this.saving) return this.saving.then(() => (this.failing && !leaving ? undefined : this.flush(leaving)));
     if (!this.hasUnsaved()) return undefined;
     const saving = this.save(leaving);
@@ -171,7 +171,7 @@ export class Store extends StepStore {
     }
   }
 
-  /** @returns {Promise<boolean>} whether to go on saving */
+  /** @returns {Promise<boolean>} whether to continue saving */
   async recover(error, request, isGone) {
     if (error instanceof Conflict) {
       const fresh = error.fresh ?? await this.routes.fetch(...this.key).catch(() => null);
@@ -188,8 +188,8 @@ export class Store extends StepStore {
     return false;
   }
 
-  /** What the server will never take is taken back, where that is better than to keep it in hand.
-   * @returns {boolean} whether it was */
+  /** Take back what the server will never accept, if that is better than keeping it unsaved.
+   * @returns {boolean} whether it was taken back */
   takeBack() {
     return false;
   }

@@ -1,27 +1,27 @@
-/** Captions as tags, as the tag editor reads, changes, counts, completes and filters them. Pure functions, no host.
- * They mean what `trainer/captions/tags.py` means by a tag: the parts between commas, the same in any case and spelling. */
+/** Captions as tags: reading, changing, counting, completing and filtering them. Pure functions, no host. A tag is the
+ * same as in `trainer/captions/tags.py`: a part between commas, equal in any case and spelling. */
 
 /** @typedef {{id: string, name: string, tags: string[], thumb: string, width: number, height: number}} Picture */
 
-/** The parts of a caption between commas, in single blanks, without empty ones. */
+/** The parts of a caption between commas, with single spaces and without empty parts. */
 export const splitTags = (caption) => caption.split(",").map(oneLine).filter(Boolean);
 
 export const joinTags = (tags) => tags.join(", ");
 
-/** Text with single blanks only, as captions are saved. */
+/** The text with single spaces only, as captions are saved. */
 export const oneLine = (text) => text.trim().split(/\s+/).join(" ");
 
-/** What tags are compared by: `Long_Hair` and `long hair` are one tag. */
+/** The form in which tags are compared: `Long_Hair` and `long hair` are the same tag. */
 export const sameTag = (tag) => oneLine(tag.replaceAll("_", " ").replaceAll("\\", "")).toLowerCase();
 
-/** Each tag once, where it first stands. */
+/** Each tag once, at its first position. */
 export function uniqueTags(tags) {
   const found = new Map();
   for (const tag of tags) if (!found.has(sameTag(tag))) found.set(sameTag(tag), tag);
   return [...found.values()];
 }
 
-/** The tags with more at the end, but for those that they hold. */
+/** The tags, with those of `more` that are missing added at the end. */
 export function withAdded(tags, more) {
   const held = new Set(tags.map(sameTag));
   return [...tags, ...uniqueTags(more).filter((tag) => !held.has(sameTag(tag)))];
@@ -34,14 +34,14 @@ export function withRemoved(tags, gone) {
 
 export const withoutIndex = (tags, index) => tags.filter((_, at) => at !== index);
 
-/** The tags with the one at `from` at `to`; unchanged where that is beyond either end. */
+/** The tags with the one at `from` moved to `to`; unchanged if that is beyond either end. */
 export function withMoved(tags, from, to) {
   if (to < 0 || to >= tags.length) return tags;
   const rest = withoutIndex(tags, from);
   return [...rest.slice(0, to), tags[from], ...rest.slice(to)];
 }
 
-/** The tags with what `text` says in place of the one at `index`; other tags of the same name go. */
+/** The tags with those in `text` in place of the one at `index`. Other occurrences of the same tags are removed. */
 export function withReplaced(tags, index, text) {
   const put = uniqueTags(splitTags(text));
   const others = (part) => withRemoved(part, put);
@@ -49,9 +49,9 @@ export function withReplaced(tags, index, text) {
 }
 
 /**
- * How many pictures hold each tag, most frequent first, then by name.
- * @param {Iterable<string[]>} sets the tags of each picture
- * @returns {{tag: string, same: string, count: number}[]} each tag as it is spelled where it was met first
+ * How many images have each tag, most frequent first, then by name.
+ * @param {Iterable<string[]>} sets the tags of each image
+ * @returns {{tag: string, same: string, count: number}[]} each tag as it is spelled at its first occurrence
  */
 export function countTags(sets) {
   const counts = new Map();
@@ -66,7 +66,7 @@ export function countTags(sets) {
   return [...counts.values()].sort((a, b) => b.count - a.count || (a.same < b.same ? -1 : 1));
 }
 
-/** How well a tag fits what was typed: 0 begins with it, 1 one of its words does, 2 it is inside, null not at all. */
+/** How well a tag matches what was typed: 0 begins with it, 1 one of its words does, 2 contains it, null not at all. */
 function fit(same, typed) {
   const at = same.indexOf(typed);
   if (at <= 0) return at === 0 ? 0 : null;
@@ -74,10 +74,10 @@ function fit(same, typed) {
 }
 
 /**
- * Tags that complete what was typed: best fit first, then most frequent.
+ * Tags that complete what was typed: best match first, then most frequent.
  * @param {{tag: string, same: string, count: number}[]} vocabulary as `countTags` orders it
  * @param {string} typed
- * @param {string[]} held tags that need not be offered
+ * @param {string[]} held tags that are already there and are not offered
  * @param {number} limit
  */
 export function findCompletions(vocabulary, typed, held, limit) {
@@ -87,13 +87,13 @@ export function findCompletions(vocabulary, typed, held, limit) {
   return vocabulary
     .map((entry) => ({ ...entry, fit: known.has(entry.same) ? null : fit(entry.same, wanted) }))
     .filter((entry) => entry.fit !== null)
-    .sort((a, b) => a.fit - b.fit) // stable: frequency decides among equals
+    .sort((a, b) => a.fit - b.fit) // stable sort: frequency decides among equals
     .slice(0, limit);
 }
 
 /**
- * A filter's terms: between commas; a leading - wants the picture without it; in quotes it is a whole tag, else text
- * that a tag or the picture's name contains.
+ * The terms of a filter, separated by commas. A leading - excludes images with the term. In quotes it is a whole tag,
+ * otherwise text that a tag or the image's name contains.
  */
 export function parseFilter(text) {
   return splitTags(text).map((part) => {
@@ -104,7 +104,7 @@ export function parseFilter(text) {
   }).filter(({ text }) => text);
 }
 
-/** Whether a picture passes every term of a filter. */
+/** Whether an image passes every term of a filter. */
 export function passesFilter(name, tags, terms) {
   return terms.every(({ without, whole, text }) => {
     const same = tags.map(sameTag);
@@ -113,7 +113,7 @@ export function passesFilter(name, tags, terms) {
   });
 }
 
-/** A number and its noun: "1 picture", "12 pictures". */
+/** A number and its noun: "1 image", "12 images". */
 export const countText = (count, noun) => `${count} ${noun}${count === 1 ? "" : "s"}`;
 
 /** Names in a sentence: the first few, and how many more. */

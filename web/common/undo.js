@@ -1,13 +1,14 @@
-/** Undo and redo of a panel: the two buttons, their keys, and what is said of a step. Loaded alone, it does nothing. */
+/** Undo and redo of a panel: the two buttons, their keys, and the announcement of a step. Loading this module has no
+ * effect. */
 
 import { button } from "./dom.js";
 
 const WAYS = {
   undo: { word: "Undo", key: "Ctrl+Z", stack: "past", said: "undone" },
-  redo: { word: "Redo", key: "Ctrl+Shift+Z", stack: "future", said: "done again" },
+  redo: { word: "Redo", key: "Ctrl+Shift+Z", stack: "future", said: "redone" },
 };
 
-/** Which way a key goes, or null. */
+/** "undo" or "redo" for a key, or null. */
 function wayOf(event) {
   const key = event.key.toLowerCase();
   if (!(event.ctrlKey || event.metaKey) || event.altKey) return null;
@@ -17,9 +18,9 @@ function wayOf(event) {
 
 export class UndoControls {
   /**
-   * @param {() => object} store whose steps they are, a StepStore
+   * @param {() => object} store the StepStore that has the steps
    * @param {(text: string) => void} say
-   * @param {boolean} ownFields whether the keys are theirs in a field with text too, rather than the field's own
+   * @param {boolean} ownFields whether the keys also work in a field with text, instead of the field's own undo
    */
   constructor(store, say, ownFields = false) {
     Object.assign(this, { store, say, ownFields });
@@ -38,7 +39,8 @@ export class UndoControls {
     for (const input of this.buttons) input.hidden = hidden;
   }
 
-  /** Use a key up if it is theirs: the host would undo the graph. @returns {boolean} whether it was */
+  /** Handle a key if it is one of these; otherwise the host would undo the workflow. @returns {boolean} whether it was
+   * */
   key(event) {
     const way = wayOf(event);
     const typing = event.target.matches("input:is([type=text], [type=search])") && event.target.value;
@@ -51,6 +53,6 @@ export class UndoControls {
 
   go(way) {
     const step = this.store()[way]();
-    this.say(step ? `${WAYS[way].said}: ${step.label}` : "nothing more");
+    this.say(step ? `${WAYS[way].said}: ${step.label}` : "nothing left");
   }
 }

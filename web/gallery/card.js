@@ -1,13 +1,13 @@
-/** One candidate in the gallery's grid: its thumbnail, what is decided on it, and small buttons for the mouse. Loaded
- * alone, it does nothing. */
+/** One candidate in the gallery's grid: its thumbnail, the decision on it, and small buttons for the mouse. Loading
+ * this module has no effect. */
 
 import { button, element } from "../common/dom.js";
 import { UNTOUCHED, isKept, stateWord } from "./picks.js";
 
-/** Marks, so that nothing is told by colour alone. */
+/** Marks, so that colour alone carries no meaning. */
 const MARKS = { keep: "✓", reject: "✕", proposed: "★" };
 
-/** What a card is drawn as: kept, rejected, proposed, or none of them; "taken" is kept without a hand's doing. */
+/** How a card is drawn: kept, rejected, proposed, or open. "taken" is kept, but not by hand. */
 function look(candidate, pick, mode) {
   if (pick.state) return pick.state;
   if (isKept(candidate, UNTOUCHED, mode)) return "taken";
@@ -50,7 +50,7 @@ export class GalleryCard {
     return input;
   }
 
-  /** Be the card of this candidate, perhaps of another than before. */
+  /** Show this candidate, which may be another than before. */
   show(candidate) {
     const { name } = candidate;
     if (name !== this.candidate?.name) {
@@ -59,13 +59,13 @@ export class GalleryCard {
         input.title = title;
         input.setAttribute("aria-label", title);
       }
-      this.image.removeAttribute("src"); // of the one before
+      this.image.removeAttribute("src"); // the previous candidate's
       this.filled = null;
     }
     this.candidate = candidate;
   }
 
-  /** Draw what has changed since it was drawn last. */
+  /** Draw what has changed since the last drawing. */
   update(place, count) {
     const { candidate, grid } = this;
     const pick = grid.store.pickOf(candidate.name);
@@ -106,8 +106,8 @@ export class GalleryCard {
     const { candidate } = this;
     const { twins } = candidate;
     const badges = [
-      [twins === null ? "" : `≈${twins + 1}`, "a near copy of others with this number"], [pick.flip && "⇋", "flipped"],
-      [pick.crop && "⌗", "cropped"], [pick.note && "✎", pick.note], [pick.tags && "#", "tags changed by hand"],
+      [twins === null ? "" : `≈${twins + 1}`, "Near copy of others with this number"], [pick.flip && "⇋", "Flipped"],
+      [pick.crop && "⌗", "Cropped"], [pick.note && "✎", pick.note], [pick.tags && "#", "Tags changed by hand"],
     ].filter(([mark]) => mark);
     this.badges.replaceChildren(...badges.map(([textContent, title]) => element("span", "", { textContent, title })));
     if (twins !== null) this.element.style.setProperty("--lb-twins", twins);

@@ -1,4 +1,4 @@
-/** A candidate's picture with its crop, which the pointer draws. Loaded alone, it does nothing. */
+/** A candidate's image and its crop, which is drawn with the pointer. Loading this module has no effect. */
 
 import { element } from "../common/dom.js";
 import { FittedPicture } from "../common/picture.js";
@@ -7,9 +7,9 @@ import { boxBetween } from "./picks.js";
 /** Screen pixels that the pointer must move before it draws a crop. */
 const DRAG = 5;
 
-/** A candidate's picture, mirrored where it is flipped, with its crop. The pointer draws another crop. */
+/** A candidate's image, mirrored if it is flipped, with its crop. The pointer draws a new crop. */
 export class CropPicture extends FittedPicture {
-  /** @param {(crop: number[]|null) => void} cropped called with a crop that was drawn */
+  /** @param {(crop: number[]|null) => void} cropped called with the crop that was drawn */
   constructor(cropped) {
     super("lb-gallery-own");
     this.cropped = cropped;
@@ -26,7 +26,7 @@ export class CropPicture extends FittedPicture {
     }
   }
 
-  /** Draw what was decided: the crop is in pixels of the picture before it is flipped, and so is its box. */
+  /** Draw the decision. The crop and its box are in pixels of the image before it is flipped. */
   draw({ flip, crop }) {
     Object.assign(this, { flip, crop });
     this.picture.classList.toggle("lb-gallery-flipped", flip);
@@ -44,7 +44,7 @@ export class CropPicture extends FittedPicture {
     });
   }
 
-  /** Where the pointer is, in pixels of the picture before it is flipped. */
+  /** The pointer's position, in pixels of the image before it is flipped. */
   at(event) {
     const box = this.picture.getBoundingClientRect();
     const across = (event.clientX - box.left) / box.width;

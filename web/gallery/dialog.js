@@ -1,11 +1,11 @@
-/** The gallery in the whole window. Loaded alone, it does nothing. */
+/** The gallery in the whole window. Loading this module has no effect. */
 
 import { LargeView } from "../common/dialog.js";
 
 export class GalleryDialog extends LargeView {
   /** @param {object} panel the gallery */
   constructor(panel) {
-    super(panel, "lb-gallery-dialog", "Pick in the whole window");
+    super(panel, "lb-gallery-dialog", "Pick images in the whole window");
     this.settle();
   }
 
@@ -24,7 +24,7 @@ export class GalleryDialog extends LargeView {
     this.panel.zoom.close();
   }
 
-  /** Move the gallery; the card in use stays in use. */
+  /** Move the gallery. The current card stays current. */
   move(place) {
     const { grid, zoom } = this.panel;
     super.move(place);

@@ -1,4 +1,4 @@
-/** The gallery on LoraBootstrap_CurateImages: the candidates of its round, as they are on disk. */
+/** The gallery on LoraBootstrap_CurateImages: the candidates of its round, read from disk. */
 
 import { inputValue, projectName } from "../common/graph.js";
 import { app } from "../common/host.js";
@@ -6,7 +6,7 @@ import { addPanelWidget, followNode, linkStyles, redrawNode, rememberOnNode } fr
 import { GalleryPanel } from "./panel.js";
 
 const NODE = "LoraBootstrap_CurateImages";
-/** The node's property that names project and round, for where the graph alone does not tell. */
+/** The node's property that names project and round, for when the workflow alone does not. */
 const PROPERTY = "gallery";
 const SHOWN_BY = ["round", "mode", "keep"];
 const TOAST_MS = 6000;
@@ -29,11 +29,11 @@ function addGallery(node) {
     queue: () => app.queuePrompt(0),
   });
   const widget = addPanelWidget(node, "gallery", panel, WIDTH);
-  widget.beforeQueued = () => panel.leave(); // so that the run uses what was just picked
+  widget.beforeQueued = () => panel.leave(); // so that the run uses the latest picks
   followNode(node, panel, { widgets: SHOWN_BY, executed: (told) => showRun(node, panel, told) });
 }
 
-/** Which round to show: what the graph says, or else what the last run said. */
+/** Which round to show: according to the workflow, or else to the last run. */
 function findRound(node) {
   const told = node.properties?.[PROPERTY];
   return {
@@ -42,7 +42,7 @@ function findRound(node) {
   };
 }
 
-/** The node ran: remember its round, show what became of it, and say if it waits for picks. */
+/** The node ran: remember its round, refresh, and say so if it waits for picks. */
 function showRun(node, panel, told) {
   if (!told?.project) return;
   rememberOnNode(node, PROPERTY, { project: told.project, round: told.round });

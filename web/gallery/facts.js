@@ -1,11 +1,11 @@
-/** What the gallery tells of a round beside its pictures: quotas, figures, notes, and what was done. Loaded alone, it
- * does nothing. */
+/** What the gallery shows of a round besides its images: quotas, figures, notes, and the history. Loading this module
+ * has no effect. */
 
 import { button, element } from "../common/dom.js";
 import { finite } from "../common/format.js";
 import { quotaRows } from "./picks.js";
 
-/** The figures of a round: what each is called, and how it is read; `base` is what it is held against. */
+/** The figures of a round: the name of each and how to read it, and the base's figure to compare it with, if any. */
 const FIGURES = [
   ["drift", ({ drift }) => drift], ["diversity", ({ diversity }) => diversity, ({ base_diversity: base }) => base],
   ["burn", ({ burn }) => burn], ["likeness", ({ likeness }) => likeness],
@@ -29,7 +29,7 @@ export class GalleryFacts {
     this.element = element("div", "lb-gallery-facts");
     this.quotas = element("div", "lb-gallery-quotas");
     this.quotas.setAttribute("role", "group");
-    this.quotas.setAttribute("aria-label", "Kept and wanted of each view");
+    this.quotas.setAttribute("aria-label", "Images kept and wanted for each view");
     this.figures = element("p", "lb-ui-note");
     this.notes = element("div", "lb-gallery-notes");
     this.history = element("ol", "lb-gallery-history", { reversed: true });
@@ -49,7 +49,7 @@ export class GalleryFacts {
     this.drawQuotas(store, mode, large);
     this.figures.hidden = !store.figures;
     this.figures.textContent = store.figures ? figuresLine(store.figures) : "";
-    this.figures.title = store.eye ? `likeness as ${store.eye} sees it` : "likeness was not measured";
+    this.figures.title = store.eye ? `Likeness as measured by ${store.eye}` : "Likeness was not measured";
     this.notes.replaceChildren(...store.notes.map((text) => element("p", "lb-ui-note", { textContent: text })));
     this.past.hidden = !large;
     if (large) this.drawHistory(store);
@@ -66,9 +66,9 @@ export class GalleryFacts {
     }));
   }
 
-  /** One tag's bar; in the large view it filters by its tag. */
+  /** One tag's bar. In the large view, it is a button that filters by the tag. */
   quota({ tag, kept, wanted }, large) {
-    const row = element("span", "lb-gallery-quota", { title: `${kept} of ${wanted} wanted with ${tag}` });
+    const row = element("span", "lb-gallery-quota", { title: `${kept} of the ${wanted} wanted images with ${tag}` });
     row.classList.toggle("lb-gallery-full", kept >= wanted);
     row.style.setProperty("--lb-share", Math.min(1, kept / Math.max(1, wanted)));
     const words = large ? this.filterChoice(tag) : element("span", "", { textContent: tag });
@@ -80,7 +80,7 @@ export class GalleryFacts {
     const { panel } = this;
     const filter = `"${tag}"`;
     const chosen = panel.filter.value.trim() === filter;
-    const choice = button(tag, `Show the candidates with ${tag}`, () => {
+    const choice = button(tag, `Show candidates with ${tag}`, () => {
       panel.filter.value = chosen ? "" : filter;
       panel.schedule();
     });
@@ -88,10 +88,10 @@ export class GalleryFacts {
     return choice;
   }
 
-  /** The latest first. */
+  /** The history, latest first. */
   drawHistory(store) {
     const steps = store.doneSteps();
-    this.historyTitle.textContent = steps.length ? "History" : "History: nothing was done yet";
+    this.historyTitle.textContent = steps.length ? "History" : "History: nothing done yet";
     this.history.replaceChildren(...steps.map(({ at, label }) => {
       const entry = element("li");
       const when = at ? new Date(at) : null;

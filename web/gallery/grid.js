@@ -1,17 +1,17 @@
-/** The gallery's grid. Only the cards near the sight are in the document, so that ten thousand scroll as ten do. The
- * focus goes from card to card with the arrow keys. Loaded alone, it does nothing. */
+/** The gallery's grid. Only the cards in or near view are in the document, so ten thousand scroll as smoothly as ten.
+ * The arrow keys move the focus from card to card. Loading this module has no effect. */
 
 import { element } from "../common/dom.js";
 import { GalleryCard } from "./card.js";
 import { moveFocus } from "./order.js";
 
-/** Rows beyond either edge that are ready. */
+/** Rows beyond either edge that are kept ready. */
 const AHEAD = 2;
-/** Milliseconds after which thumbnails are loaded where the list jumped on by more than half of what is in sight: most
- * of what flies past need not be. */
+/** Milliseconds to wait before loading thumbnails if the list jumped by more than half a view; most of what flies past
+ * need not be loaded. */
 const SETTLED_MS = 60;
 
-/** By key, on a card: what it does. With Shift a decision stays on the card. */
+/** Key → action, on a card. With Shift, the focus stays on the card after a decision. */
 const KEYS = {
   " ": (grid, stay) => grid.panel.decide(grid.at, "keep", stay),
   k: (grid, stay) => grid.panel.decide(grid.at, "keep", stay),
@@ -28,7 +28,7 @@ export class GalleryGrid {
     this.panel = panel;
     this.shown = []; // the candidates, in order
     this.places = new Map(); // name → index in `shown`
-    this.cards = new Map(); // name → card that is in the document
+    this.cards = new Map(); // name → card in the document
     this.at = null; // name of the card that the Tab key reaches
     this.size = null; // columns and pixels of a card, once it is laid out
     this.build();
@@ -64,7 +64,7 @@ export class GalleryGrid {
     this.panel.zoomOn(name);
   }
 
-  /** Watch its own size: the node was placed in a graph. */
+  /** Watch the size: the node was placed in a workflow. */
   open() {
     this.observer = new ResizeObserver(() => this.measure());
     for (const watched of [this.element, this.probe]) this.observer.observe(watched);
@@ -79,7 +79,7 @@ export class GalleryGrid {
 
   // -- drawing ------------------------------------------------------------------------------------------------------
 
-  /** Show these candidates; the focus stays where it is, or goes to what is in its place. */
+  /** Show these candidates. The focus stays, or goes to what is now in its place. */
   show(shown) {
     const before = this.places.get(this.at) ?? 0;
     const inside = this.list.contains(document.activeElement);
@@ -93,14 +93,14 @@ export class GalleryGrid {
   measure() {
     const { clientWidth: width, clientHeight: height } = this.element;
     const { offsetWidth: least, offsetHeight: tall } = this.probe;
-    if (!width || !height || !least) return; // out of sight
+    if (!width || !height || !least) return; // not visible
     const columns = Math.max(1, Math.floor(width / least));
     const size = { columns, wide: Math.floor(width / columns), tall, height };
     if (JSON.stringify(size) === JSON.stringify(this.size)) return;
     const first = this.size && Math.floor(this.element.scrollTop / this.size.tall) * this.size.columns;
     this.size = size;
     this.draw(true);
-    // what was at the top stays there, however many columns there are now
+    // what was at the top stays there, whatever the number of columns
     if (first) this.element.scrollTop = Math.floor(first / columns) * tall;
   }
 
@@ -111,7 +111,7 @@ export class GalleryGrid {
     });
   }
 
-  /** Put the cards near the sight into the document, and take the others out. */
+  /** Put the cards in or near view into the document, and take the others out. */
   draw(anew) {
     if (!this.size) return;
     const { columns, tall, height, wide } = this.size;
@@ -125,7 +125,7 @@ export class GalleryGrid {
     if (anew) this.list.style.setProperty("--lb-wide", `${wide}px`);
     const wanted = new Set();
     for (let index = from; index < to; index += 1) wanted.add(index);
-    if (this.places.has(this.at)) wanted.add(this.places.get(this.at)); // the Tab key must find it
+    if (this.places.has(this.at)) wanted.add(this.places.get(this.at)); // the Tab key must reach it
     this.drawCards([...wanted].sort((a, b) => a - b));
     clearTimeout(this.settling);
     if (jumped) this.settling = setTimeout(() => this.fill(), SETTLED_MS);
@@ -136,11 +136,11 @@ export class GalleryGrid {
     for (const card of this.cards.values()) card.fill();
   }
 
-  /** What goes out of sight becomes what comes into it: making cards anew is what would take time. */
+  /** Cards that leave the view are reused for those that enter it, because creating cards is slow. */
   drawCards(indices) {
     const wanted = new Map(indices.map((index) => [this.shown[index].name, index]));
     const spare = [...this.cards].filter(([name]) => !wanted.has(name)).map(([, card]) => card);
-    for (const card of spare) card.element.remove(); // so that those that stay stand right, and keep the focus
+    for (const card of spare) card.element.remove(); // so that the remaining cards are in order and keep the focus
     const before = this.cards;
     this.cards = new Map();
     for (const [name, index] of wanted) {
@@ -153,7 +153,7 @@ export class GalleryGrid {
     this.reach();
   }
 
-  /** In the document's order, for whoever reads it rather than sees it; what stands right is not moved. */
+  /** Put cards into the right order in the document, for screen readers. Those already in order are not moved. */
   order() {
     let next = this.list.firstChild;
     for (const { element: card } of this.cards.values()) {
@@ -169,7 +169,7 @@ export class GalleryGrid {
     card.update(index, this.shown.length);
   }
 
-  /** Draw the cards anew whose picks have changed. */
+  /** Redraw the cards whose picks have changed. */
   update() {
     for (const [name, card] of this.cards) card.update(this.places.get(name), this.shown.length);
   }
@@ -180,19 +180,19 @@ export class GalleryGrid {
 
   // -- focus and keys -----------------------------------------------------------------------------------------------
 
-  /** The name of the card so many places on, or null. */
+  /** The name of the card that many places further, or null. */
   next(name, by) {
     return this.shown[(this.places.get(name) ?? -Infinity) + by]?.name ?? null;
   }
 
-  /** Put the focus on a card, and bring it into sight. */
+  /** Put the focus on a card, and scroll it into view. */
   focus(name) {
     if (!this.places.has(name)) return;
     this.point(name);
     this.cards.get(name)?.face.focus({ preventScroll: true });
   }
 
-  /** Let the Tab key reach this card, and bring it into sight. */
+  /** Let the Tab key reach this card, and scroll it into view. */
   point(name) {
     this.at = name;
     if (!this.size || !this.places.has(name)) return;

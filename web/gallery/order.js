@@ -1,4 +1,4 @@
-/** Which candidates the gallery shows, in which order, and where the arrow keys lead among them. Pure functions. */
+/** Which candidates the gallery shows, in which order, and where the arrow keys lead. Pure functions. */
 
 import { parseFilter, sameTag } from "../common/tags.js";
 import { stateWord } from "./picks.js";
@@ -11,13 +11,13 @@ const falling = (score) => (a, b) => {
   return first === second ? 0 : second - first;
 };
 
-/** The place among the proposed that a reason such as "pick 3 of 12" names; those that name none come after. */
+/** The rank in a reason such as "pick 3 of 12". Candidates without one come last. */
 const place = ({ proposed, reason }) => (proposed ? Number(reason.match(/\bpick (\d+) of/)?.[1] ?? 1e6) : Infinity);
 const byPlace = (a, b) => (place(a) === place(b) ? 0 : place(a) - place(b));
 const byView = (a, b) => ["angle", "framing"].reduce(
   (found, axis) => found || collator.compare(a.view[axis] ?? "", b.view[axis] ?? ""), 0);
 
-/** By the order's name, which its button says: how two candidates compare. */
+/** Name of the order, as on its button → how two candidates compare. */
 const ORDERS = {
   proposed: [byPlace, falling("likeness"), byName],
   likeness: [falling("likeness"), byName],
@@ -27,13 +27,13 @@ const ORDERS = {
 };
 export const ORDER_NAMES = Object.keys(ORDERS);
 
-/** The candidates in the order of that name; those that are alike are so by name. */
+/** The candidates in that order; equal ones are sorted by name. */
 export function sortCandidates(candidates, name) {
   const orders = ORDERS[name];
   return [...candidates].sort((a, b) => orders.reduce((found, order) => found || order(a, b), 0));
 }
 
-/** The same, with near copies moved up to the first of their kind. */
+/** The same, with near copies moved up next to the first of their group. */
 export function groupTwins(candidates) {
   const groups = new Map();
   for (const candidate of candidates) {
@@ -50,7 +50,7 @@ export function groupTwins(candidates) {
   });
 }
 
-/** What a filter finds a candidate by, beside its tags and its state: it never changes, so it is worked out once. */
+/** What a filter searches in a candidate besides its tags and state. It never changes, so it is computed once. */
 const fixedWords = new WeakMap();
 
 function wordsOf(candidate) {
@@ -62,7 +62,7 @@ function wordsOf(candidate) {
   return fixedWords.get(candidate);
 }
 
-/** What a pick is found by. */
+/** What a filter searches in a pick. */
 function pickWords(candidate, pick, mode) {
   const said = [
     ...stateWord(candidate, pick, mode).split(", "), candidate.proposed ? "proposed" : "", pick.flip ? "flipped" : "",
@@ -72,11 +72,12 @@ function pickWords(candidate, pick, mode) {
 }
 
 /**
- * The candidates that pass a filter: text in name, prompt, tags, LoRA, note or state, whole words in quotes, - without.
+ * The candidates that pass a filter: text in name, prompt, tags, LoRA, note or state; "whole words" in quotes; -
+ * excludes.
  * @param {object[]} candidates
  * @param {string} filter
  * @param {(candidate: object) => object} pickOf
- * @param {string} mode the node's
+ * @param {string} mode the node's mode
  */
 export function filterCandidates(candidates, filter, pickOf, mode) {
   const terms = parseFilter(filter);
@@ -88,7 +89,7 @@ export function filterCandidates(candidates, filter, pickOf, mode) {
   });
 }
 
-/** By key: where it leads from `at` in a grid of `count` with `columns` in a row and `page` rows in sight. */
+/** Key → where it leads from `at` in a grid of `count` cards with `columns` in a row and `page` rows in view. */
 const MOVES = {
   ArrowLeft: (at) => at - 1,
   ArrowRight: (at) => at + 1,
@@ -100,7 +101,7 @@ const MOVES = {
   End: (at, { count }) => count - 1,
 };
 
-/** So many cards on, but not past the last row; from above a gap at its end, to the last card. */
+/** That many cards further, but not past the last row. From above a gap at its end it leads to the last card. */
 function below(at, by, count, columns = by) {
   if (at + by < count) return at + by;
   const rows = Math.floor((count - 1) / columns) - Math.floor(at / columns);

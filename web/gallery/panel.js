@@ -1,5 +1,5 @@
-/** The curation gallery: the candidates of a round, what is picked of them, quotas, undoing. It knows rounds, not the
- * host's graph; extension.js tells it which round to show. Loaded alone, it does nothing. */
+/** The curation gallery: the candidates of a round, the picks, quotas, undo. It knows rounds, not the host's workflow;
+ * extension.js tells it which round to show. Loading this module has no effect. */
 
 import { ProgressBar } from "../common/bar.js";
 import { button, element, field, showNote } from "../common/dom.js";
@@ -17,21 +17,21 @@ import { fetchCandidates, savePicks, shelf } from "./routes.js";
 import { GalleryStore } from "./store.js";
 import { GalleryZoom } from "./zoom.js";
 
-/** Pixels the gallery needs: a line before there are pictures, then all of it. */
+/** Pixels that the gallery needs: one line before there are images, then everything. */
 const HEIGHT = { idle: 72, pictures: 430 };
-/** So many times as long as the route's last answer took passes before the next question. */
+/** Before the next question it waits this many times as long as the route's last answer took. */
 const PATIENCE = 4;
 
-/** By state: what a decision is called where it can be undone, and where it is told. */
+/** State → label of the decision in undo and history, and its announcement. */
 const DECISIONS = {
   keep: { label: (name) => `keeping ${name}`, said: "kept" },
   reject: { label: (name) => `rejecting ${name}`, said: "rejected" },
   "": { label: (name) => `leaving ${name} undecided`, said: "undecided" },
 };
 const HELP = [
-  ["← ↑ → ↓, Home, End", "go from picture to picture"], ["K or Space", "keep, and go on"],
-  ["X or Delete", "reject, and go on"], ["Shift+K, Shift+X", "decide and stay"], ["U", "undecided again"],
-  ["Enter or Z", "look closely: crop, flip, tags, note"], ["C, F", "there: the next crop to compare with; flip"],
+  ["← ↑ → ↓, Home, End", "go from image to image"], ["K or Space", "keep, and go to the next"],
+  ["X or Delete", "reject, and go to the next"], ["Shift+K, Shift+X", "decide and stay"], ["U", "clear the decision"],
+  ["Enter or Z", "open the close view: crop, flip, tags, note"], ["C, F", "there: compare with the next crop; flip"],
   ["Ctrl+Z, Ctrl+Shift+Z", "undo, redo"], ["Esc", "back"],
 ];
 
@@ -39,22 +39,22 @@ export class GalleryPanel extends Panel {
   /**
    * @param {object} host
    * @param {() => {project: string|null, round: number}} host.where which round to show
-   * @param {() => string} host.mode the node's: "manual" where nothing counts as kept that nobody has picked
-   * @param {() => number} host.keep how many pictures the node wants; 0 for the project's own target
+   * @param {() => string} host.mode the node's mode; in "manual" only what was picked by hand counts as kept
+   * @param {() => number} host.keep how many images the node wants; 0 for the project's target
    * @param {() => void} host.resized called when the gallery needs another height
-   * @param {() => Promise<void>} host.queue queues the graph
+   * @param {() => Promise<void>} host.queue queues the workflow
    */
   constructor(host) {
     super(host, PATIENCE);
     this.store = new GalleryStore({ fetch: fetchCandidates, save: savePicks }, () => this.schedule(), shelf);
     this.order = ORDER_NAMES[0];
-    this.made = null; // of the pictures that are being made, as the last event told
+    this.made = null; // progress of the images being drawn, from the last event
     this.build();
   }
 
   build() {
     this.buildBody("lb-ui lb-gallery", "Gallery of candidates");
-    this.body.dataset.captureWheel = "true"; // of the host: the wheel scrolls what has the focus
+    this.body.dataset.captureWheel = "true"; // tells the host that the wheel scrolls what has the focus
     this.grid = new GalleryGrid(this);
     this.facts = new GalleryFacts(this);
     this.zoom = new GalleryZoom(this);
@@ -70,7 +70,7 @@ export class GalleryPanel extends Panel {
   buildHead() {
     this.head = element("div", "lb-ui-head");
     this.status = element("span", "lb-ui-status");
-    this.bar = new ProgressBar("Pictures kept");
+    this.bar = new ProgressBar("Images kept");
     this.proposedButton = button("Keep proposed", "", () => this.keepProposed());
     this.undo = new UndoControls(() => this.store, (text) => this.say(text));
     this.largeButton = button("Large view", "", () => this.large.toggle());
@@ -82,16 +82,16 @@ export class GalleryPanel extends Panel {
     return this.head;
   }
 
-  /** What is only there in the large view: filter and order. */
+  /** What only the large view has: filter and order. */
   buildTools() {
     this.filter = field("search", "lb-ui-filter", "Filter the candidates", 'filter: text, "whole word", -without');
-    this.filter.title = "By name, prompt, tags, LoRA, note, or kept, rejected, undecided, proposed, similar";
+    this.filter.title = "Name, prompt, tags, LoRA, note, or one of: kept, rejected, undecided, proposed, similar";
     this.filter.addEventListener("input", () => this.schedule());
     const orders = element("span", "lb-gallery-orders", { textContent: "Sort by" });
     orders.setAttribute("role", "radiogroup");
     orders.setAttribute("aria-label", "Sort by");
     orders.append(...ORDER_NAMES.map((name) => this.orderChoice(name)));
-    const similar = element("label", "lb-ui-everyone", { title: "Put near copies beside one another" });
+    const similar = element("label", "lb-ui-everyone", { title: "Put near copies next to one another" });
     this.similar = element("input", "lb-ui-check", { type: "checkbox" });
     this.similar.addEventListener("change", () => this.schedule());
     similar.append(this.similar, "similar together");
@@ -122,7 +122,7 @@ export class GalleryPanel extends Panel {
     this.watchPage(signal, () => this.ask(), () => this.leave());
   }
 
-  /** Save, and let go of everything: the node was removed. */
+  /** Save and end: the node was removed. */
   close() {
     this.large.close();
     super.close();
@@ -130,7 +130,7 @@ export class GalleryPanel extends Panel {
     this.leave().then(() => this.life || this.store.forget() || this.schedule()); // unless it was placed again
   }
 
-  /** Take up what is still being typed, and save: a run begins, or the page goes away. */
+  /** Accept what is still being typed, and save: a run begins, or the page is closing. */
   leave() {
     this.zoom.commit();
     return this.store.flush(true);
@@ -148,7 +148,7 @@ export class GalleryPanel extends Panel {
     this.schedule();
   }
 
-  /** Pictures were made: show them as they come. */
+  /** Images were drawn: show them as they arrive. */
   showMaking({ project, round, made, total }) {
     const here = this.host.where();
     if (project !== here.project || round !== here.round) return;
@@ -187,9 +187,9 @@ export class GalleryPanel extends Panel {
 
   idleText() {
     const { project, round } = this.store;
-    if (!project) return "Connect a project: its candidates appear here, to be picked by hand.";
-    if (!this.store.there) return `Project ${project} has no round ${round} yet: Run makes its candidates.`;
-    return `Round ${round} of ${project} has no candidates yet: they appear here as they are made.`;
+    if (!project) return "Link a project. Its candidates then appear here, for you to pick.";
+    if (!this.store.there) return `Project ${project} has no round ${round} yet. Press Run to draw its candidates.`;
+    return `Round ${round} of ${project} has no candidates yet. They appear here as they are drawn.`;
   }
 
   drawNote() {
@@ -201,11 +201,11 @@ export class GalleryPanel extends Panel {
     this.told = text;
   }
 
-  /** Work out which cards are shown, if anything changed that this follows from; else draw only the changed ones. */
+  /** Find out which cards to show, if anything relevant has changed; otherwise redraw only the changed cards. */
   drawShown() {
     const { store } = this;
     const filter = this.filter.value.trim();
-    const told = filter ? [store.version, this.mode()] : []; // what a filter's words may be about
+    const told = filter ? [store.version, this.mode()] : []; // what a filter's words may refer to
     const key = [filter, this.order, this.similar.checked, ...told].join();
     if (key === this.shownBy && this.drawn === store.candidates) return this.grid.update();
     if (this.drawn !== store.candidates || this.orderedBy !== this.order) {
@@ -214,7 +214,7 @@ export class GalleryPanel extends Panel {
     Object.assign(this, { shownBy: key, drawn: store.candidates, orderedBy: this.order });
     const fits = filterCandidates(this.ordered, filter, ({ name }) => store.pickOf(name), this.mode());
     this.grid.show(this.similar.checked ? groupTwins(fits) : fits);
-    this.count.textContent = filter ? `${countText(fits.length, "picture")} of ${this.ordered.length}` : "";
+    this.count.textContent = filter ? `${countText(fits.length, "image")} of ${this.ordered.length}` : "";
     return undefined;
   }
 
@@ -223,26 +223,27 @@ export class GalleryPanel extends Panel {
     const mode = this.mode();
     const [kept, target] = [store.keptCount(mode), this.target()];
     const saving = store.saving || store.pending.length ? "saving…" : store.history.length ? "saved" : null;
-    const made = this.made && `${this.made.made} of ${this.made.total} made`;
+    const made = this.made && `${this.made.made} of ${this.made.total} drawn`;
     const told = [`${kept} of ${target} kept`, toDo(kept, target, mode), made, store.problem ? null : saving];
     this.status.textContent = told.filter(Boolean).join(" · ");
-    this.status.title = `${countText(store.crops.length, "crop")} of the original among them`;
+    this.status.title = `Including ${countText(store.crops.length, "crop")} of the original`;
     this.bar.show(Math.min(kept, target), target, `${kept} of ${target}`);
     this.runButton.disabled = kept < target && mode === "manual";
-    this.runButton.title = this.runButton.disabled ? "Pick enough pictures first" : "Queue the graph, to go on";
+    this.runButton.title = this.runButton.disabled ? "Pick enough images first" : "Queue the workflow to continue";
     const open = store.openProposals().length;
     this.proposedButton.disabled = !open;
-    this.proposedButton.title = open ? `Keep the ${open} proposed that nobody has decided on` : "All are decided on";
+    this.proposedButton.title = open ? `Keep the ${open} proposed images that are undecided`
+      : "All proposed images are decided";
     this.undo.draw();
   }
 
-  // -- what its parts ask -------------------------------------------------------------------------------------------
+  // -- for its parts -------------------------------------------------------------------------------------------------
 
   mode() {
     return this.host.mode();
   }
 
-  /** How many pictures there are to be, the crops among them. */
+  /** How many images are wanted, including the crops. */
   target() {
     return this.host.keep() || this.store.target;
   }
@@ -254,8 +255,8 @@ export class GalleryPanel extends Panel {
   // -- deciding -----------------------------------------------------------------------------------------------------
 
   /**
-   * Decide on a candidate; the same decision again takes it back.
-   * @param {boolean} stay whether the focus stays there, rather than to go on to the next one
+   * Decide on a candidate. The same decision again clears it.
+   * @param {boolean} stay whether the focus stays there instead of moving to the next one
    */
   decide(name, state, stay) {
     const candidate = this.store.byName.get(name);
@@ -271,7 +272,7 @@ export class GalleryPanel extends Panel {
 
   keepProposed() {
     const names = this.store.openProposals().map(({ name }) => name);
-    const label = `keeping the ${countText(names.length, "proposed picture")}`;
+    const label = `keeping the ${countText(names.length, "proposed image")}`;
     this.store.edit(label, names, () => ({ state: "keep" }));
     this.say(`${label}; ${this.store.keptCount(this.mode())} of ${this.target()} kept`);
   }

@@ -1,20 +1,20 @@
-/** What is decided by hand about candidates, and what follows from it: who counts as kept, quotas, what was done and
- * can be undone. Pure functions, no host. */
+/** Decisions by hand on candidates, and what follows from them: what counts as kept, quotas, history and undo. Pure
+ * functions, no host. */
 
 /** @typedef {{state: ""|"keep"|"reject", tags: string[]|null, crop: number[]|null, flip: boolean, note: string}} Pick
  * @typedef {{label: string, at: string|null, changes: Map<string, {before: Pick, after: Pick}>, ways?: object}} Step */
 
-/** A candidate that nobody has decided on. @type {Pick} */
+/** The pick of a candidate that nobody has decided on. @type {Pick} */
 export const UNTOUCHED = Object.freeze({ state: "", tags: null, crop: null, flip: false, note: "" });
-/** What the labels of steps begin with that take another back, or do it again. */
+/** Beginnings of the labels of steps that undo or redo another. They are saved in the history. */
 const UNDONE = "undone: ";
 const REDONE = "done again: ";
-/** The least side of a crop in pixels; the server refuses smaller ones. */
+/** The smallest side of a crop in pixels. The server refuses smaller ones. */
 const LEAST_SIDE = 16;
 
 export const isSame = (a, b) => a === b || JSON.stringify(a) === JSON.stringify(b);
 
-/** The fields of `after` that are not as in `before`. */
+/** The fields of `after` that differ from `before`. */
 export function difference(before, after) {
   return Object.fromEntries(Object.keys(after).filter((name) => !isSame(before[name], after[name]))
     .map((name) => [name, after[name]]));
@@ -24,14 +24,14 @@ export const isEmpty = (object) => Object.keys(object).length === 0;
 
 // -- what counts ----------------------------------------------------------------------------------------------------
 
-/** Whether a candidate counts as kept: by hand, or, undecided, because it was carried over, or in other modes than
- * manual because it is proposed. */
+/** Whether a candidate counts as kept: by hand, or, if undecided, because it was carried over (in manual mode) or is
+ * proposed (in other modes). */
 export function isKept(candidate, pick, mode) {
   if (pick.state) return pick.state === "keep";
   return mode === "manual" ? candidate.carried : candidate.proposed;
 }
 
-/** What a candidate is called where its state is told. */
+/** A candidate's state in words. */
 export function stateWord(candidate, pick, mode) {
   if (pick.state) return { keep: "kept", reject: "rejected" }[pick.state];
   if (isKept(candidate, pick, mode)) return candidate.carried ? "kept from an earlier round" : "kept as proposed";
@@ -39,10 +39,10 @@ export function stateWord(candidate, pick, mode) {
 }
 
 /**
- * How far the quotas are filled.
+ * How far the quotas are met.
  * @param {object} quotas axis → tag → how many are wanted
  * @param {object[]} kept the candidates that count as kept
- * @returns {{axis: string, rows: {tag: string, kept: number, wanted: number}[]}[]} without axes that want nothing
+ * @returns {{axis: string, rows: {tag: string, kept: number, wanted: number}[]}[]} axes without quotas are left out
  */
 export function quotaRows(quotas, kept) {
   const counts = new Map();
@@ -59,18 +59,18 @@ export function quotaRows(quotas, kept) {
 
 /** What to do next, after "11 of 16 kept". */
 export function toDo(kept, target, mode) {
-  if (kept < target && mode === "manual") return `pick ${target - kept} more, then Run`;
-  return kept < target ? "Run to choose, or keep more by hand" : "Run to go on";
+  if (kept < target && mode === "manual") return `pick ${target - kept} more, then press Run`;
+  return kept < target ? "press Run to choose, or keep more by hand" : "press Run to continue";
 }
 
 // -- crops ----------------------------------------------------------------------------------------------------------
 
 /**
- * The box between two corners in pixels of the picture, whole, inside of it, and no smaller than is trained on.
+ * The box between two corners, in whole pixels of the image, inside it, and not too small to train on.
  * @param {{width: number, height: number}} size
  * @param {number[]} from [x, y]
  * @param {number[]} to [x, y]
- * @returns {number[]|null} [left, top, right, bottom]; null for the whole picture
+ * @returns {number[]|null} [left, top, right, bottom]; null for the whole image
  */
 export function boxBetween({ width, height }, from, to) {
   const across = side(from[0], to[0], width);
@@ -86,23 +86,23 @@ function side(a, b, length) {
   return [start, start + least];
 }
 
-/** The crop, or null if it is the whole picture. */
+/** The crop, or null if it is the whole image. */
 export function cropOf({ width, height }, [left, top, right, bottom]) {
   return left === 0 && top === 0 && right === width && bottom === height ? null : [left, top, right, bottom];
 }
 
-/** What is wrong with a crop that was typed, or "". */
+/** What is wrong with a typed crop, or "". */
 export function cropProblem({ width, height }, [left, top, right, bottom]) {
   const sides = [left, top, right, bottom];
-  if (!sides.every(Number.isInteger)) return "whole pixels, please";
-  if (left < 0 || top < 0 || right > width || bottom > height) return `the picture is ${width} × ${height}`;
-  if (right - left < LEAST_SIDE || bottom - top < LEAST_SIDE) return `at least ${LEAST_SIDE} pixels a side`;
+  if (!sides.every(Number.isInteger)) return "use whole numbers of pixels";
+  if (left < 0 || top < 0 || right > width || bottom > height) return `the image is ${width} × ${height}`;
+  if (right - left < LEAST_SIDE || bottom - top < LEAST_SIDE) return `use at least ${LEAST_SIDE} pixels on each side`;
   return "";
 }
 
 // -- undoing --------------------------------------------------------------------------------------------------------
 
-/** A step of the route's history. */
+/** A step from the route's history. */
 export function stepOf({ at, label, changes }) {
   return { at, label, changes: new Map(changes.map(({ candidate, before, after }) => [candidate, { before, after }])) };
 }
@@ -112,15 +112,15 @@ const turnChanges = (changes) =>
 
 const sameNames = (a, b) => a.size === b.size && [...a.keys()].every((name) => b.has(name));
 
-/** Take the latest step of that label and those candidates out of a list. */
+/** Remove the latest step with that label and those candidates from a list. */
 function takeStep(steps, label, { changes }) {
   const at = steps.findLastIndex((step) => step.label === label && sameNames(step.changes, changes));
   return at < 0 ? null : steps.splice(at, 1)[0];
 }
 
 /**
- * What can be undone and done again after these steps, the oldest first. Undoing is a step like any other, so that all
- * of it lasts over a reload.
+ * What can be undone and redone after these steps, given oldest first. Undo is a step like any other, so all of it
+ * survives a reload.
  * @param {Step[]} steps
  * @returns {{past: Step[], future: Step[]}} the next one to undo or redo is the last
  */
@@ -141,14 +141,14 @@ export function stackSteps(steps) {
   return { past, future };
 }
 
-/** By which way a step is gone: what the new step is called, and what of its changes is put back. */
+/** "undo" or "redo" → label of the new step, and the fields it restores. */
 export const WAYS = {
   undo: { label: (label) => `${UNDONE}${label}`, back: ({ before, after }) => difference(after, before) },
   redo: { label: (label) => `${REDONE}${label}`, back: ({ before, after }) => difference(before, after) },
 };
 
 /**
- * What the fields that steps change go through, from the first to the last value. The server may have any of them,
+ * All values that the fields changed by these steps go through, from first to last. The server may have any of them,
  * since steps may be on their way to it.
  * @returns {Object<string, Object<string, any[]>>} candidate → field → values
  */
@@ -166,7 +166,7 @@ export function waysOf(steps) {
   return ways;
 }
 
-/** Several steps as one, for a page that goes away and has time for a single request; `ways` tells what it joins. */
+/** Several steps joined into one, for a closing page with time for a single request; `ways` lists what was joined. */
 export function joinSteps(steps) {
   const changes = new Map();
   for (const step of steps) {

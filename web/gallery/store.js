@@ -1,12 +1,12 @@
-/** What the gallery knows of a round: its candidates, the picks by hand, their undoing, and saving them. No document
- * and no host: the routes are given to it. */
+/** What the gallery knows about a round: its candidates, the picks by hand, undo, and saving. It needs neither a
+ * document nor the host: the routes are passed in. */
 
 import { Store } from "../common/store.js";
 import { countTags, countText, joinTags, listNames } from "../common/tags.js";
 import { UNTOUCHED, WAYS, difference, isEmpty, isKept, isSame, joinSteps, stackSteps, stepOf, waysOf } from
   "./picks.js";
 
-/** Milliseconds without another change after which the changes are saved. */
+/** Changes are saved after this many milliseconds without another change. */
 const SAVE_MS = 200;
 const NO_SHELF = { put() {}, take: () => null };
 
@@ -15,29 +15,29 @@ const were = (names) => `${listNames(names)} ${names.length === 1 ? "was" : "wer
 export class GalleryStore extends Store {
   /**
    * @param {object} routes
-   * @param {(project: string, round: number) => Promise<object|null>} routes.fetch as `GET /lora_bootstrap/candidates`
-   *   tells it; null where there is no such project or round
+   * @param {(project: string, round: number) => Promise<object|null>} routes.fetch the answer of `GET
+   *   /lora_bootstrap/candidates`; null if there is no such project or round
    * @param {(body: object) => Promise<{revision: number}>} routes.save which outlives the page
-   * @param {() => void} changed called after every change of what the store tells
-   * @param {object} shelf keeps what a page that goes away had no time to save, as `routes.js` has one
+   * @param {() => void} changed called after every change of the store
+   * @param {object} shelf stores what a closing page had no time to save, as in `routes.js`
    */
   constructor(routes, changed, shelf = NO_SHELF) {
     super(routes, changed, SAVE_MS);
     this.shelf = shelf;
   }
 
-  /** Know nothing: no project. */
+  /** Forget everything: there is no project. */
   forget() {
     super.forget();
     Object.assign(this, {
       project: null, round: null, there: false, target: 0, eye: "", notes: [], figures: null,
       crops: [], quotas: {}, candidates: [], byName: new Map(),
-      picks: new Map(), // candidate → its pick as it is shown
-      saved: new Map(), // candidate → its pick as the server has it
-      history: [], // what the server has of what was done, the oldest first
-      yielded: [], // steps that gave way to someone else's; only this page knows of them
+      picks: new Map(), // candidate → its pick as shown
+      saved: new Map(), // candidate → its pick on the server
+      history: [], // the history on the server, oldest first
+      yielded: [], // steps that gave way to someone else's; only this page has them
       pending: [], // steps that are not saved yet
-      onShelf: false, // whether the browser keeps those too
+      onShelf: false, // whether the browser stores those too
     });
   }
 
@@ -75,7 +75,7 @@ export class GalleryStore extends Store {
   }
 
   /**
-   * Take over what the server has, and keep what is not saved, unless the very same was changed there too.
+   * Take over the server's data and keep unsaved changes, unless the same fields were changed there too.
    * @returns {string[]} the candidates that were changed elsewhere
    */
   merge(fresh) {
@@ -86,7 +86,7 @@ export class GalleryStore extends Store {
     for (const [name, pick] of this.saved) {
       const fields = difference(before.get(name) ?? pick, pick);
       for (const [field, values] of Object.entries(ways[name] ?? {})) {
-        const passed = values.slice(1, -1); // mine, of which no answer came: an earlier page's, or a lost one
+        const passed = values.slice(1, -1); // our own, whose answer never came: an earlier page's, or a lost one
         if (passed.some((value) => isSame(value, pick[field]))) delete fields[field];
       }
       if (!isEmpty(fields)) theirs.set(name, fields);
@@ -98,7 +98,7 @@ export class GalleryStore extends Store {
     return [...theirs.keys()];
   }
 
-  /** Take out of the steps that are not saved what was changed elsewhere; returns those changes of mine. */
+  /** Remove from the unsaved steps what was changed elsewhere; returns the removed changes. */
   rebase(theirs, shown) {
     const lost = new Map();
     for (const step of this.pending) {
@@ -120,15 +120,15 @@ export class GalleryStore extends Store {
     return lost;
   }
 
-  /** Record that others' picks took the place of those not saved, so that undoing brings those back. */
+  /** Record that others' picks replaced unsaved ones, so that undo brings the unsaved ones back. */
   giveWay(lost) {
     const last = this.history[this.history.length - 1];
     this.yielded.push({ at: last?.at ?? "", label: "giving way", changes: lost });
-    this.notice = `${were([...lost.keys()])} changed elsewhere at the same time. That is shown; ` +
-      "Undo brings yours back.";
+    this.notice = `${were([...lost.keys()])} changed elsewhere at the same time. The other ` +
+      "change is shown; Undo brings yours back.";
   }
 
-  /** Work out what is shown and what can be undone, from what is saved and the steps that are not. */
+  /** Compute what is shown and what can be undone, from the saved data and the unsaved steps. */
   settle() {
     this.picks = new Map(this.saved);
     for (const { changes } of this.pending) {
@@ -156,7 +156,7 @@ export class GalleryStore extends Store {
     return this.picks.get(name) ?? UNTOUCHED;
   }
 
-  /** A candidate's tags: as changed by hand, or else those that it was made with. */
+  /** A candidate's tags: as changed by hand, or else those it was drawn with. */
   tagsOf(name) {
     return this.pickOf(name).tags ?? this.byName.get(name)?.tags ?? [];
   }
@@ -165,12 +165,12 @@ export class GalleryStore extends Store {
     return this.candidates.filter((candidate) => isKept(candidate, this.pickOf(candidate.name), mode));
   }
 
-  /** How many pictures there are to train on. */
+  /** The number of images to train on. */
   keptCount(mode) {
     return this.crops.length + this.keptCandidates(mode).length;
   }
 
-  /** The proposed candidates that nobody has decided on. */
+  /** The proposed candidates that are undecided. */
   openProposals() {
     return this.candidates.filter(({ name, proposed }) => proposed && !this.pickOf(name).state);
   }
@@ -181,7 +181,7 @@ export class GalleryStore extends Store {
     return this.counts;
   }
 
-  /** What was done, the latest first. */
+  /** The history, latest first. */
   doneSteps() {
     return [...this.history, ...this.pending].reverse();
   }
@@ -189,11 +189,11 @@ export class GalleryStore extends Store {
   // -- editing ----------------------------------------------------------------------------------------------------
 
   /**
-   * Change the picks of some candidates, as one step of undoing.
-   * @param {string} label what is done, for whoever undoes it
+   * Change the picks of some candidates, as one undo step.
+   * @param {string} label what is done, shown in undo and history
    * @param {Iterable<string>} names
-   * @param {(pick: object, candidate: object) => object} change gives the fields that are to be otherwise
-   * @param {object} ways what the fields went through before, where it was more than this, as `waysOf` tells it
+   * @param {(pick: object, candidate: object) => object} change returns the fields to change
+   * @param {object} ways the values that the fields went through before, if more than these, as from `waysOf`
    * @returns {number} how many picks it changed
    */
   edit(label, names, change, ways = {}) {
@@ -208,7 +208,7 @@ export class GalleryStore extends Store {
     return changes.size;
   }
 
-  /** Change a candidate's tags; back to those that it was made with, nothing is changed any more. */
+  /** Change a candidate's tags. If they are back to those it was drawn with, they count as unchanged. */
   editTags(label, name, change) {
     return this.edit(label, [name], (_, candidate) => {
       const tags = change(this.tagsOf(name));
@@ -226,7 +226,7 @@ export class GalleryStore extends Store {
     this.changed();
   }
 
-  /** The stacks follow from the steps: undoing is a step like any other. */
+  /** The undo stacks follow from the steps, because undo is a step like any other. */
   moveStep() {}
 
   repeatStep(step, way) {
@@ -235,7 +235,7 @@ export class GalleryStore extends Store {
     for (const [name, sides] of step.changes) {
       const before = this.pickOf(name);
       const fields = difference(before, { ...before, ...back(sides) });
-      // one that is as wanted already stays in the step, by which the step is known again
+      // candidates that need no change stay in the step, so that the step can be recognized again
       if (this.byName.has(name)) changes.set(name, { before, after: { ...before, ...fields } });
     }
     if (![...changes.values()].some(({ before, after }) => !isEmpty(difference(before, after)))) return false;
@@ -258,20 +258,20 @@ export class GalleryStore extends Store {
     return super.flush(leaving);
   }
 
-  /** Save step by step, so that each can be undone after a reload; all in one request where the page goes away. */
+  /** Save step by step, so that each can be undone after a reload; all in one request if the page is closing. */
   async save(leaving) {
     if (leaving) this.pending = [joinSteps(this.pending)];
     return super.save(leaving);
   }
 
-  /** Keep what is not saved in the browser too: the page may be going away, with no time for an answer. */
+  /** Store unsaved changes in the browser too, because the page may be closing with no time for an answer. */
   putOnShelf() {
     const kept = this.pending.length ? joinSteps(this.pending) : null;
     this.shelf.put(this.project, this.round, kept && { label: kept.label, values: kept.ways });
     this.onShelf = kept !== null;
   }
 
-  /** Take up what a page that went away had no time to save: of each pick what nobody has changed since. */
+  /** Restore what a closed page had no time to save, except picks that somebody has changed since. */
   unshelve() {
     const kept = this.shelf.take(this.project, this.round);
     if (!kept) return;
@@ -309,7 +309,7 @@ export class GalleryStore extends Store {
 
   resolveConflict(fresh) {
     const elsewhere = this.merge(fresh);
-    if (elsewhere.length) this.notice ??= `${were(elsewhere)} changed elsewhere. Your changes are kept.`;
+    if (elsewhere.length) this.notice ??= `${were(elsewhere)} changed elsewhere. Your changes are still here.`;
     return true;
   }
 }

@@ -1,5 +1,5 @@
-/** One candidate at close sight, beside the original's crops: crop, flip, tags, note, and all that is known of it.
- * Loaded alone, it does nothing. */
+/** One candidate in the close view, beside the original's crops: crop, flip, tags, note, and everything known about it.
+ * Loading this module has no effect. */
 
 import { TagChips } from "../common/chips.js";
 import { button, element, field, makeTerms } from "../common/dom.js";
@@ -9,14 +9,14 @@ import { CropPicture } from "./crop.js";
 import { cropOf, cropProblem, stateWord } from "./picks.js";
 
 const SIDES = ["left", "top", "right", "bottom"];
-/** What scores are called; those that are told of even where they were not measured come first. */
+/** Names of the scores. The first ones are shown even if they were not measured. */
 const SCORES = {
   likeness: "likeness", tag_recall: "tags shown", novelty: "novelty", sharpness_z: "sharpness z", burn_z: "burn z",
   trait_colours: "own colours",
 };
 const ALWAYS = ["likeness", "tag_recall", "novelty"];
 
-/** By key, while nothing is typed into. */
+/** Key → action, while no text field is in use. */
 const KEYS = {
   " ": (zoom, stay) => zoom.decide("keep", stay),
   k: (zoom, stay) => zoom.decide("keep", stay),
@@ -34,7 +34,7 @@ export class GalleryZoom {
   constructor(panel) {
     this.panel = panel;
     this.name = null;
-    this.against = 0; // which of the crops is shown beside it
+    this.against = 0; // index of the crop shown beside it
     this.element = element("div", "lb-gallery-zoom", { hidden: true });
     this.element.setAttribute("role", "group");
     this.element.setAttribute("aria-label", "One candidate");
@@ -45,8 +45,8 @@ export class GalleryZoom {
   buildHead() {
     this.title = element("span", "lb-ui-status");
     this.back = button("Back", "Back to all candidates (Esc)", () => this.leave());
-    this.before = button("‹", "The one before (←)", () => this.go(-1));
-    this.after = button("›", "The next one (→)", () => this.go(1));
+    this.before = button("‹", "Previous (←)", () => this.go(-1));
+    this.after = button("›", "Next (→)", () => this.go(1));
     this.before.setAttribute("aria-label", "Previous");
     this.after.setAttribute("aria-label", "Next");
     this.deciders = [["Keep", "keep", "K"], ["Reject", "reject", "X"], ["Undecided", "", "U"]].map(
@@ -77,7 +77,7 @@ export class GalleryZoom {
     this.reason = element("p", "lb-gallery-reason");
     this.tagsPlace = element("div", "lb-gallery-tags");
     this.note = field("text", "lb-gallery-note", "Note on this candidate", "note");
-    this.note.maxLength = 2000; // the server takes no more
+    this.note.maxLength = 2000; // the server's limit
     this.note.addEventListener("change", () => this.noteTo(this.note.value));
     this.facts = element("dl", "lb-ui-terms");
     const side = element("div", "lb-ui-side");
@@ -92,11 +92,11 @@ export class GalleryZoom {
       input.addEventListener("change", () => this.typedCrop());
       return input;
     });
-    this.cropReset = button("Reset", "The whole picture", () => this.cropTo(null));
+    this.cropReset = button("Reset", "Use the whole image", () => this.cropTo(null));
     this.cropReset.setAttribute("aria-label", "Reset the crop");
     this.cropNote = element("span", "lb-ui-error lb-ui-note");
     const fields = element("div", "lb-gallery-crop");
-    const title = element("span", "", { textContent: "Crop in pixels, or drag on the picture" });
+    const title = element("span", "", { textContent: "Crop in pixels, or drag on the image" });
     fields.append(title, ...this.sides.map((input, index) => {
       const label = element("label", "", { textContent: SIDES[index] });
       label.append(input);
@@ -115,7 +115,7 @@ export class GalleryZoom {
     return this.panel.store.byName.get(this.name) ?? null;
   }
 
-  /** @param {boolean} fromNode whether leaving leads back to the node, rather than to the large view */
+  /** @param {boolean} fromNode whether leaving leads back to the node instead of the large view */
   open(name, fromNode) {
     this.fromNode = fromNode;
     for (const frame of [this.own, this.other]) frame.open();
@@ -140,7 +140,7 @@ export class GalleryZoom {
     else panel.grid.focus(panel.grid.at);
   }
 
-  /** Take up what is still being typed. */
+  /** Accept what is still being typed. */
   commit() {
     if (!this.isOpen) return;
     this.chips.commit();
@@ -153,7 +153,7 @@ export class GalleryZoom {
     return this.panel.store.pickOf(this.name);
   }
 
-  /** Show another candidate; the focus stays in the tags if it is there. */
+  /** Show another candidate. If the focus is in the tags, it stays there. */
   show(name) {
     const typing = this.isOpen && this.chips.element.contains(document.activeElement);
     this.commit();
@@ -217,7 +217,7 @@ export class GalleryZoom {
     this.after.disabled = !this.step(1);
   }
 
-  /** What a decision does not change. */
+  /** Draw what a decision does not change. */
   drawFixed(candidate) {
     const { name, full, width, height } = candidate;
     this.own.show(hostUrl(full), name, { width, height });
@@ -246,7 +246,7 @@ export class GalleryZoom {
     this.complain("");
   }
 
-  /** Show one of the crops large, all of them small. */
+  /** Show one crop large and all of them small. */
   compare(index) {
     const { crops } = this.panel.store;
     this.compared.hidden = !crops.length;
@@ -273,7 +273,7 @@ export class GalleryZoom {
 
   // -- deciding -----------------------------------------------------------------------------------------------------
 
-  /** The name so many places on; where a filter took this one away, what came in its place. */
+  /** The name that many places further; if a filter removed this candidate, the one now in its place. */
   step(by) {
     const { grid } = this.panel;
     if (grid.places.has(this.name)) return grid.next(this.name, by);
@@ -301,12 +301,12 @@ export class GalleryZoom {
 
   noteTo(text) {
     const note = text.trim();
-    if (note !== this.pick.note) this.edit("noting on", () => ({ note }));
+    if (note !== this.pick.note) this.edit("changing the note on", () => ({ note }));
   }
 
   cropTo(crop) {
     this.edit(crop ? "cropping" : "uncropping", () => ({ crop }));
-    this.draw(); // at once: drawn later, it would take back what is typed into the next field
+    this.draw(); // at once, because a later drawing would overwrite what is typed into the next field
     this.panel.say(crop ? `cropped to ${crop.join(", ")}` : "not cropped");
     this.complain("");
   }
@@ -328,7 +328,7 @@ export class GalleryZoom {
     const typing = event.target.matches("input:is([type=text], [type=number])");
     if (event.ctrlKey || event.metaKey || event.altKey || typing) return;
     const key = event.key.toLowerCase();
-    const pressing = key === " " && event.target !== this.own.face; // of a button
+    const pressing = key === " " && event.target !== this.own.face; // on a button
     if (!KEYS[key] || pressing) return;
     KEYS[key](this, event.shiftKey);
     event.preventDefault();

@@ -1,5 +1,6 @@
 /** Where a bootstrap project stands: its crops, its stages, what the next Run will do, and the figures of its rounds.
- * It knows projects, not the host's graph; extension.js tells it whose. Loaded alone, it does nothing. */
+ * It knows projects, not the host's workflow; extension.js tells it which to show. Loading this module has no effect.
+ * */
 
 import { element, showNote } from "../common/dom.js";
 import { finite } from "../common/format.js";
@@ -7,10 +8,11 @@ import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
 import { fetchProject } from "./routes.js";
 
-/** Pixels the panel needs: a line before a first run, then crops, what is next, stages, and a row for each round. */
+/** Pixels that the panel needs: one line before the first run, then crops, the next step, stages, and a row for each
+ * round. */
 const HEIGHT = { idle: 72, project: 126, stage: 13, round: 20 };
 
-/** By state: a mark, so that it is not told by colour alone. */
+/** State → mark, so that colour alone carries no meaning. */
 const MARKS = { done: "✓", next: "▶", later: "○" };
 const COLUMNS = [
   ["round", ({ round }) => String(round)], ["kept", ({ kept, candidates }) => `${kept} of ${candidates}`],
@@ -19,7 +21,7 @@ const COLUMNS = [
   ["likeness", ({ likeness }) => told(likeness)], ["tags", ({ tag_recall: recall }) => told(recall)],
   ["real", ({ real_share: share }) => (finite(share) === null ? told(share) : `${Math.round(share * 100)} %`)],
 ];
-const IDLE = "Give a picture, its tags and a trigger, then Run: the project begins with crops of the picture.";
+const IDLE = "Give an image, its tags and a trigger, then press Run. The project begins with crops of the image.";
 
 const told = (value) => (finite(value) === null ? "–" : value.toFixed(2));
 
@@ -40,7 +42,7 @@ export class ProjectPanel extends Panel {
     this.next = element("p", "lb-project-next");
     this.next.setAttribute("aria-live", "polite");
     this.crops = element("ul", "lb-project-crops");
-    this.crops.setAttribute("aria-label", "Crops of the picture");
+    this.crops.setAttribute("aria-label", "Crops of the image");
     this.stages = element("ol", "lb-project-stages");
     this.stages.setAttribute("aria-label", "Stages");
     this.rounds = element("table", "lb-project-rounds");

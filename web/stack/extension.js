@@ -1,4 +1,4 @@
-/** The list of LoRAs on LoraBootstrap_LoraStack. The text of its widget stays what is saved and queued. */
+/** The list of LoRAs on LoraBootstrap_LoraStack. What is saved and queued is still the text of its widget. */
 
 import { app } from "../common/host.js";
 import { addPanelWidget, followNode, linkStyles, redrawNode } from "../common/mount.js";
@@ -33,7 +33,7 @@ function addList(node) {
       text.value = value;
     },
     settled: () => {
-      app.canvas?.emitBeforeChange?.(); // so that the host looks, and keeps it over a reload of the page
+      app.canvas?.emitBeforeChange?.(); // so that the host notices, and restores it after a reload of the page
       app.canvas?.emitAfterChange?.();
     },
     linked: () => isLinked(TEXT),
@@ -48,11 +48,11 @@ function addList(node) {
   }, { widgets: [TEXT] });
 }
 
-/** Show or hide a widget. It stays where it is among those that are saved and queued. */
+/** Show or hide a widget. Its position among the saved and queued widgets stays the same. */
 function showWidget(node, widget, shown) {
   widget.hidden = !shown;
   widget.options.hidden = !shown;
-  // Vue nodes look again when the widgets change, older ones when a link does
+  // Vue nodes refresh when the widgets change, older ones when a link does
   const widgets = [...node.widgets];
   for (const order of [[...widgets].reverse(), widgets]) node.widgets = order;
   node.graph?.trigger("node:slot-links:changed", { nodeId: node.id, slotType: INPUT });

@@ -1,5 +1,5 @@
-/** The list in LoRA Stack: a view of the node's text, a row for each line, and the guides' advice beneath. It knows the
- * text, not the host's graph; extension.js hands it over. Loaded alone, it does nothing. */
+/** The list in LoRA Stack: a view of the node's text, with a row for each line and the guides' advice below. It knows
+ * the text, not the host's workflow; extension.js passes it in. Loading this module has no effect. */
 
 import { button, element } from "../common/dom.js";
 import { EVENTS, listen } from "../common/host.js";
@@ -9,18 +9,18 @@ import { askStack, fetchNames } from "./routes.js";
 import { StackRow } from "./row.js";
 import { StackStore } from "./store.js";
 
-/** Milliseconds after which a change of the node's text elsewhere is noticed. */
+/** How often to check, in milliseconds, whether the node's text was changed elsewhere. */
 const LOOK_MS = 300;
-/** The least pixels of height; letters' heights that rows take at most unless the node is made larger. */
+/** The smallest height in pixels, and the largest height of the rows in lines of text unless the node is enlarged. */
 const HEIGHT = { least: 60, rows: 36 };
 const EMPTY = "No LoRA yet.";
-const LINKED = "The text comes from what is linked to entries, so it is not edited here.";
-const MORE = "What is linked before these counts too when the graph runs.";
+const LINKED = "The text comes from the link to entries, so it cannot be edited here.";
+const MORE = "LoRAs linked before these also count when the workflow runs.";
 
 export class StackList extends Panel {
   /**
    * @param {object} host
-   * @param {() => string} host.text the node's
+   * @param {() => string} host.text the node's text
    * @param {(text: string) => void} host.write
    * @param {() => void} host.settled called when an edit is over
    * @param {() => boolean} host.linked whether the text comes over a link
@@ -48,7 +48,7 @@ export class StackList extends Panel {
     this.scroller.append(this.list);
     this.body.append(this.buildHead(), this.scroller, this.buildFoot(), this.live);
     this.body.addEventListener("keydown", (event) => this.undo.key(event));
-    for (const name of ["copy", "cut", "paste"]) { // of the host they are of nodes, unless in a field of text
+    for (const name of ["copy", "cut", "paste"]) { // the host's are for nodes, except in text fields
       this.body.addEventListener(name, (event) => event.stopPropagation());
     }
   }
@@ -57,7 +57,7 @@ export class StackList extends Panel {
     this.head = element("div", "lb-ui-head");
     this.status = element("span", "lb-ui-status");
     this.undo = new UndoControls(() => this.store, (text) => this.say(text), true);
-    this.textButton = button("As text", "See and edit the text that is saved", () => this.toggleText());
+    this.textButton = button("As text", "Show and edit the saved text", () => this.toggleText());
     this.head.append(this.status, ...this.undo.buttons, this.textButton);
     return this.head;
   }
@@ -91,12 +91,12 @@ export class StackList extends Panel {
     for (const row of this.rows.values()) row.close();
   }
 
-  /** The node's text or its links may have changed: look at once. */
+  /** The node's text or its links may have changed: check at once. */
   lookSoon() {
     this.look();
   }
 
-  /** Look whether the text or the links were changed elsewhere. */
+  /** Check whether the text or the links were changed elsewhere. */
   look() {
     this.store.read(this.host.text());
     const links = JSON.stringify([this.host.linked(), this.host.more()]);
@@ -104,7 +104,7 @@ export class StackList extends Panel {
     this.links = links;
   }
 
-  /** The host has listed its files anew. */
+  /** The host has refreshed its lists of files. */
   refresh() {
     if (this.life) this.store.refresh();
   }
@@ -115,7 +115,7 @@ export class StackList extends Panel {
     return this.natural + AROUND;
   }
 
-  /** The height follows the rows, whatever the reader's letters and the node's width make of them. */
+  /** The height follows the rows, whatever their font size and the node's width. */
   measure() {
     const { head, list, foot, body } = this;
     if (!head.offsetHeight) return; // not on the screen
@@ -134,7 +134,7 @@ export class StackList extends Panel {
     const held = this.body.contains(document.activeElement);
     this.drawAll();
     const { activeElement } = document;
-    // what had the focus is gone or off: without it the host would undo the graph at the next Ctrl+Z
+    // what had the focus is gone or off; without a new focus, the next Ctrl+Z would undo in the host's workflow
     if (held && (!this.body.contains(activeElement) || activeElement.disabled)) {
       [this.addButton, this.textButton].find((input) => !input.hidden)?.focus();
     }
@@ -153,7 +153,7 @@ export class StackList extends Panel {
     this.drawAdvice(linked, text);
   }
 
-  /** Make rows that are new, and let go of those that are no more; each keeps its element and the focus in it. */
+  /** Create new rows and remove old ones. Rows that stay keep their elements and the focus. */
   drawRows() {
     const focused = this.list.contains(document.activeElement) ? document.activeElement : null;
     const rows = this.store.shown.map((row) => this.rowOf(row));
@@ -193,7 +193,7 @@ export class StackList extends Panel {
     this.undo.draw();
   }
 
-  /** The advice; while the text is shown, what is wrong with its lines too. */
+  /** Draw the advice and, while the text is shown, the errors in its lines. */
   drawAdvice(linked, text) {
     const { store } = this;
     const errors = text ? store.told.lines.map(({ error }) => error).filter(Boolean) : [];
@@ -220,7 +220,7 @@ export class StackList extends Panel {
     this.rows.get(id).begin();
   }
 
-  /** Put the focus where it is of use after a row is gone. */
+  /** Put the focus in a useful place after a row was removed. */
   leave(row) {
     const shown = [...this.rows.values()].filter((other) => other.element.isConnected);
     const order = [...this.list.children];
@@ -230,13 +230,13 @@ export class StackList extends Panel {
     (next ? next.removeButton : this.addButton).focus();
   }
 
-  /** Drag a row: it goes where the pointer is, and Escape puts it back. */
+  /** Drag a row: it follows the pointer, and Escape puts it back. */
   drag(row, event) {
     if (event.button !== 0) return;
     event.preventDefault();
-    event.stopPropagation(); // else the host drags the node
+    event.stopPropagation(); // otherwise the host drags the node
     const life = new AbortController();
-    this.dragging = true; // the rows stay where the pointer put them, whatever is drawn meanwhile
+    this.dragging = true; // meanwhile drawing leaves the rows where the pointer put them
     const end = (drop) => {
       life.abort();
       this.dragging = false;

@@ -1,4 +1,4 @@
-/** A list of suggestions that can also be opened before anything is typed. Loaded alone, it does nothing. */
+/** A list of suggestions that can also be opened before anything is typed. Loading this module has no effect. */
 
 import { Completion } from "../common/completion.js";
 
@@ -7,14 +7,14 @@ export class Menu extends Completion {
    * @param {HTMLInputElement} input
    * @param {(typed: string) => {tag: string, count: string}[]} offer
    * @param {(tag: string) => void} taken
-   * @param {() => Promise<void>} ready resolves when what is offered is there
+   * @param {() => Promise<void>} ready resolves when the suggestions are available
    */
   constructor(input, offer, taken, ready = async () => {}) {
     super(input, offer, taken);
     this.ready = ready;
   }
 
-  /** What was typed narrows it, and the best is pointed at. */
+  /** Narrow the list by what was typed, and highlight the best match. */
   async refresh() {
     const typed = this.input.value;
     this.show(typed, typed.trim() ? 0 : -1);
@@ -23,13 +23,13 @@ export class Menu extends Completion {
     if (waited && typed.trim()) this.show(typed, 0);
   }
 
-  /** Show all that there is, in a field that has the focus. */
+  /** Show all suggestions, in a field that has the focus. */
   async all(at = -1) {
     await this.ready();
     if (document.activeElement === this.input) this.show("", at);
   }
 
-  /** Show what there is for a text, and point at one of it. */
+  /** Show the suggestions for a text, and highlight one. */
   show(typed, at) {
     this.entries = this.offer(typed);
     this.at = -1;
@@ -39,7 +39,7 @@ export class Menu extends Completion {
     this.point(at);
   }
 
-  /** It follows its field where the node grows under it; whoever turns the wheel leaves it. */
+  /** The list follows its field if the node grows under it. Turning the wheel closes it. */
   open() {
     super.open();
     this.life.abort();

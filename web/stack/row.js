@@ -1,5 +1,5 @@
-/** One line of a stack in its list: a switch, the LoRA's name, its strengths and blocks, and what is said of it. A line
- * that is no LoRA's is a field of text. Loaded alone, it does nothing. */
+/** One line of a stack in its list: a switch, the LoRA's name, its strengths and blocks, and a note. A line that is not
+ * a LoRA is a text field. Loading this module has no effect. */
 
 import { button, element, field } from "../common/dom.js";
 import { Menu } from "./menu.js";
@@ -7,19 +7,19 @@ import { blockOffers, nameOffers, withBlock, writtenNames } from "./text.js";
 
 const OFFERED = 60;
 const STRENGTHS = [
-  ["strength", "model", "1", "Strength of the model's layers"],
-  ["clip", "clip", "same", "Strength of the text encoders' layers; empty is the model's"],
+  ["strength", "model", "1", "Strength on the model"],
+  ["clip", "clip", "same", "Strength on the text encoders; empty uses the model's"],
 ];
 const HELP = "Alt+↑ and Alt+↓ move the row. Ctrl+Z undoes.";
-const MARKED = "Read as off: a line that begins with off or # is.";
-const GONE = "not there, which is no matter while it is off";
+const MARKED = "Off, because the line begins with off or #.";
+const GONE = "file not found, which does not matter while it is off";
 
 let numbered = 0;
 
 export class StackRow {
   /**
    * @param {object} list the panel: `store`, `drag(row, event)`
-   * @param {object} row of the text
+   * @param {object} row the row of the text
    */
   constructor(list, row) {
     Object.assign(this, { list, id: row.id, kind: row.kind, fields: {}, menus: new Map(), typed: null });
@@ -60,7 +60,7 @@ export class StackRow {
     const file = () => this.list.store.file(this.id) ?? { presets: {}, blocks: [] };
     this.addMenu(blocks, (typed) => blockOffers(file(), typed, OFFERED),
       (chosen) => this.put("blocks", withBlock(blocks.value, chosen)));
-    blocks.title = `Which blocks are kept; empty is all. ↓ shows what the file has. ${HELP}`;
+    blocks.title = `Blocks to keep; empty keeps all. ↓ shows the file's blocks. ${HELP}`;
     name.title = `↓ shows all LoRAs. ${HELP}`;
     const rest = element("span", "lb-stack-rest");
     rest.append(blocks, this.removeButton);
@@ -126,7 +126,7 @@ export class StackRow {
     this.check.title = row.off ? "Switch on" : "Switch off";
   }
 
-  /** Show a value, but not over what is being typed. */
+  /** Show a value, but do not overwrite what is being typed. */
   fill(input, value) {
     const own = this.typed?.input === input;
     if (own && this.typed.value === value) return;
@@ -134,7 +134,7 @@ export class StackRow {
     if (input.value !== value) input.value = value;
   }
 
-  /** What is wrong with the line, with the nearest names to take; else what the file says of itself. */
+  /** Show the error in the line, with the nearest names to choose from, or else what the file says about itself. */
   say(row, verdict, error) {
     const near = row.kind === "lora" && row.name ? verdict?.loras[0]?.near ?? [] : [];
     const text = error || this.facts(row, verdict);
@@ -158,14 +158,14 @@ export class StackRow {
   // -- edits --------------------------------------------------------------------------------------------------------
 
   takeEdit(key, input) {
-    if (input.validity.badInput) return; // a number that is not whole yet, such as "-"
+    if (input.validity.badInput) return; // an incomplete number, such as "-"
     const { store } = this.list;
     this.typed = { input, value: input.value };
     if (key === "raw") store.setLine(this.id, input.value);
     else store.set(this.id, `changing ${this.row.name || "a new LoRA"}`, { [key]: input.value });
   }
 
-  /** Take a suggestion. */
+  /** Accept a suggestion. */
   put(key, value) {
     this.list.store.seal();
     this.list.store.set(this.id, `changing ${this.row.name || "a new LoRA"}`, { [key]: value });
@@ -182,7 +182,7 @@ export class StackRow {
     (this.fields.name ?? this.fields.raw).focus();
   }
 
-  /** Put the focus into the name, and show all that it may be. */
+  /** Put the focus into the name, and show all possible names. */
   begin() {
     this.element.scrollIntoView({ block: "nearest" });
     this.focus();

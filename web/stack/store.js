@@ -1,11 +1,11 @@
-/** What the list of LoRA Stack knows: the rows of the node's text, edits and their undoing, and what the server tells
- * of them. No document and no host: the routes and the text are given to it. */
+/** What the list of LoRA Stack knows: the rows of the node's text, edits and undo, and what the server says about them.
+ * It needs neither a document nor the host: the routes and the text are passed in. */
 
 import { StepStore } from "../common/store.js";
 import { changeRow, newRow, parseLine, parseText, switchRow, textOf, withMoved, withStep, withWholeLine } from
   "./text.js";
 
-/** Milliseconds without another edit after which the server is asked, and the host told. */
+/** After this many milliseconds without another edit, the server is asked and the host is notified. */
 const ASK_MS = 250;
 const FRESH_MS = 3000;
 const NOTHING = { lines: [], files: {}, total: 0, start: "", advice: [] };
@@ -17,7 +17,7 @@ export class StackStore extends StepStore {
    * @param {() => Promise<string[]>} owner.names the LoRAs that the host lists
    * @param {(text: string) => void} owner.write puts the text into the node
    * @param {() => void} owner.settled called when an edit is over
-   * @param {() => void} owner.changed called after every change of what the store tells
+   * @param {() => void} owner.changed called after every change of the store
    */
   constructor(owner) {
     super();
@@ -36,12 +36,12 @@ export class StackStore extends StepStore {
     return this.rows.find((row) => row.id === id);
   }
 
-  /** What the server said of a row's line, as far as it has. */
+  /** The server's answer about a row's line, if there is one yet. */
   verdict(id) {
     return this.verdicts.get(id);
   }
 
-  /** What the server said of the one file that a row names; null if there is none. */
+  /** The server's answer about the one file that a row names; null if there is none. */
   file(id) {
     const name = this.verdict(id)?.loras[0]?.name;
     return name ? this.told.files[name] : null;
@@ -58,10 +58,10 @@ export class StackStore extends StepStore {
   }
 
   /**
-   * Change the rows, as one step of undoing.
-   * @param {string} label what was done, for whoever undoes it
+   * Change the rows, as one undo step.
+   * @param {string} label what was done, shown in undo
    * @param {(rows: object[]) => object[]} change
-   * @param {string|null} field an edit of the same field right after goes on with the step
+   * @param {string|null} field the next edit of the same field is merged into this step
    */
   edit(label, change, field = null) {
     const before = this.rows;
@@ -82,13 +82,13 @@ export class StackStore extends StepStore {
     this.owner.changed();
   }
 
-  /** The next edit is another step, whatever field it is of. */
+  /** The next edit is a new step, whatever its field. */
   seal() {
     const last = this.past[this.past.length - 1];
     if (last) last.field = null;
   }
 
-  /** What it was before is what going the other way leads to. */
+  /** Restore a step's text, and record the present one for the other direction. */
   moveStep(step, from, to) {
     super.moveStep({ ...step, field: null, rows: this.rows }, from, to);
   }
@@ -107,14 +107,15 @@ export class StackStore extends StepStore {
     return this.edit(label, (rows) => this.replaceRow(rows, id, (row) => changeRow(row, change)), `${id}.${field}`);
   }
 
-  /** Write a line that is no LoRA's anew. */
+  /** Rewrite a line that is not a LoRA. */
   setLine(id, raw) {
     this.touched.add(id);
     const written = (row) => ({ ...row, raw });
     return this.edit("changing a line", (rows) => this.replaceRow(rows, id, written), `${id}.raw`);
   }
 
-  /** The field is left: a line that has become a LoRA's is one, and a name that was typed as a line. */
+  /** The field was left: a text line that now names a LoRA becomes a LoRA row, and so does a whole line typed as a
+   * name. */
   settle(id) {
     const row = this.row(id);
     if (row && row.kind !== "lora") this.become(id, { ...row, ...newRow(parseLine(row.raw)), id });
@@ -157,7 +158,7 @@ export class StackStore extends StepStore {
     return this.edit("moving a row", (rows) => withStep(rows, id, by));
   }
 
-  /** Put a row into the place of another. */
+  /** Move a row to another row's position. */
   drop(id, onto) {
     if (id === onto || !this.row(onto)) return false;
     return this.edit("moving a row", (rows) => withMoved(rows, id, rows.findIndex((row) => row.id === onto)));
@@ -174,13 +175,13 @@ export class StackStore extends StepStore {
     this.timer = setTimeout(() => this.ask(), delay);
   }
 
-  /** Ask nothing more; answers on their way are of no use any more. */
+  /** Stop asking. Answers still on their way no longer count. */
   stop() {
     clearTimeout(this.timer);
     this.turn += 1;
   }
 
-  /** Ask the server about the text as it is. Never throws. */
+  /** Ask the server about the present text. Never throws. */
   async ask() {
     const turn = (this.turn += 1);
     const asked = this.rows;
@@ -200,7 +201,7 @@ export class StackStore extends StepStore {
     this.owner.changed();
   }
 
-  /** Read again the lines of which only the server can tell what they are, but none that was edited here. */
+  /** Read the lines again that only the server can interpret, except those that were edited here. */
   reconsider() {
     this.rows = this.rows.map((row) => {
       const verdict = this.verdict(row.id);
@@ -209,20 +210,20 @@ export class StackStore extends StepStore {
     });
   }
 
-  /** Look what the host lists, unless that was just done. Never throws. */
+  /** Fetch the host's list, unless that was just done. Never throws. */
   list() {
     if (Date.now() - this.listed >= FRESH_MS) {
       this.listed = Date.now();
       this.listing = this.owner.names().then((names) => {
         this.names = names;
       }, () => {
-        this.listed = 0; // the server is away: the next time
+        this.listed = 0; // the server is unreachable: try again next time
       });
     }
     return this.listing;
   }
 
-  /** The host's LoRAs may be others now. */
+  /** The host's list of LoRAs may have changed. */
   refresh() {
     this.listed = 0;
     this.askSoon(0);

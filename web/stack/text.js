@@ -1,19 +1,20 @@
-/** The text of LoRA Stack as rows, and rows as text: the same lines that `trainer/stacks/prompt.py` reads. Whether a
- * LoRA is there, and what the guides say, the server tells. Pure functions; loaded alone, it does nothing.
+/** The text of LoRA Stack as rows, and rows as text: the same lines that `trainer/stacks/prompt.py` reads. The server
+ * says whether a LoRA exists, and gives the guides' advice. Pure functions; loading this module has no effect.
  *
  * @typedef {object} Row a line of the text
  * @property {number} id
- * @property {"lora" | "note" | "raw" | "blank"} kind a LoRA on or off, a comment, what is not taken apart, nothing
- * @property {string} raw the line as it stands in the text
- * @property {string} off what makes the line off, "" where it is on
+ * @property {"lora" | "note" | "raw" | "blank"} kind a LoRA (on or off), a comment, a line that is not parsed, an empty
+ * line
+ * @property {string} raw the line exactly as in the text
+ * @property {string} off the prefix that turns the line off; "" if it is on
  * @property {string} name
- * @property {string} strength as it is written; "" is 1
+ * @property {string} strength as written; "" is 1
  * @property {string} clip "" is the same as `strength`
  * @property {string} blocks "" is all
  * @property {boolean} tag whether it is written as <lora:name:0.8>
  */
 
-/** Where Python's str.splitlines parts a text. */
+/** The line breaks of Python's str.splitlines. */
 const ENDS = /\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]/;
 const NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 const MOST_STRENGTH = 10;
@@ -23,7 +24,7 @@ const MOST_PARTS = { tag: 3, line: 4 };
 
 let numbered = 0;
 
-/** A row, with a number of its own. */
+/** A row with its own id. */
 export const newRow = (row) => ({
   id: (numbered += 1), kind: "lora", raw: "", off: "", name: "", strength: "", clip: "", blocks: "", tag: false, ...row,
 });
@@ -31,7 +32,8 @@ export const newRow = (row) => ({
 /**
  * A text as rows.
  * @param {string} text
- * @returns {{rows: Row[], end: string, trailing: boolean}} `end` parts its lines, `trailing` tells if it ends the text
+ * @returns {{rows: Row[], end: string, trailing: boolean}} `end` separates the lines; `trailing` is whether it also
+ * ends the text
  */
 export function parseText(text) {
   const lines = text.split(ENDS);
@@ -46,11 +48,11 @@ export function textOf({ rows, end, trailing }) {
 }
 
 /**
- * A line as a row without a number.
+ * A line as a row without an id.
  * @param {string} line
  * @param {object} told
- * @param {boolean} told.on what begins with "off" is a LoRA's name
- * @param {boolean} told.named what follows a # names a LoRA that is there
+ * @param {boolean} told.on whether a leading "off" is part of a LoRA's name
+ * @param {boolean} told.named whether the text after a # names an existing LoRA
  */
 export function parseLine(line, { on = false, named = false } = {}) {
   const text = line.trim();
@@ -62,7 +64,7 @@ export function parseLine(line, { on = false, named = false } = {}) {
   return comment ? { kind: "note", raw: line } : { kind: "lora", raw: line, off, ...entry };
 }
 
-/** The parts of a LoRA as it is written, null for what is none, or holds several. */
+/** The parts of a written LoRA; null if it is not a LoRA or contains several. */
 function parseEntry(text) {
   const tag = text.match(/^<lora:([^<>]*)>$/i);
   if (!tag && text.startsWith("<")) return null;
@@ -74,10 +76,10 @@ function parseEntry(text) {
 
 const isStrength = (text) => text === "" || (NUMBER.test(text) && Math.abs(Number(text)) <= MOST_STRENGTH);
 
-/** A number as a number field takes it. */
+/** A number in the form that a number field accepts. */
 const plainNumber = (text) => (text === "" ? "" : String(Number(text)));
 
-/** A row as its line. One without a name is an empty line, until it has one. */
+/** A row as its line. A row without a name is an empty line. */
 export function lineOf({ off, name, strength, clip, blocks, tag }) {
   if (!name.trim()) return "";
   const parts = [name.trim(), strength, clip, blocks.trim()];
@@ -86,16 +88,16 @@ export function lineOf({ off, name, strength, clip, blocks, tag }) {
   return off + (asTag ? `<lora:${parts.join(":")}>` : parts.map((part) => (part && ` ${part}`)).join(" :").trimStart());
 }
 
-/** The row with something of it changed, and its line written anew. */
+/** The row with some fields changed, and its line rewritten. */
 export function changeRow(row, change) {
   const next = { ...row, ...change };
   return { ...next, raw: lineOf(next) };
 }
 
-/** The row switched on or off. What made it off before makes it off again. */
+/** The row switched on or off, with the same prefix as before. */
 export const switchRow = (row) => changeRow(row, row.off ? { off: "", was: row.off } : { off: row.was ?? OFF });
 
-/** A name that was typed as a whole line is one. */
+/** If a whole line was typed as the name, read it as a line. */
 export function withWholeLine(row) {
   const entry = /[:<]/.test(row.name) ? parseEntry(row.name.trim()) : null;
   if (!entry) return row;
@@ -103,7 +105,7 @@ export function withWholeLine(row) {
   return changeRow(row, Object.fromEntries(given));
 }
 
-/** The rows with one of them before or after the next that is shown, `by` -1 or 1; the same where it cannot go. */
+/** The rows with one of them moved past the next visible row, `by` -1 or 1; unchanged if it cannot move. */
 export function withStep(rows, id, by) {
   const from = rows.findIndex((row) => row.id === id);
   let to = from + by;
@@ -111,7 +113,7 @@ export function withStep(rows, id, by) {
   return from < 0 || !rows[to] ? rows : withMoved(rows, id, to);
 }
 
-/** The rows with the one of that id at a place. */
+/** The rows with the one of that id moved to a position. */
 export function withMoved(rows, id, to) {
   const row = rows.find((other) => other.id === id);
   const rest = rows.filter((other) => other !== row);
@@ -130,8 +132,8 @@ export function plainName(name) {
 
 const last = (name) => name.slice(name.lastIndexOf("/") + 1);
 
-/** Listed names as they are written in a line: without ending where that leaves no doubt. Those that no line can hold
- * are left out. */
+/** Listed names as written in a line, without the ending if that is unambiguous. Names that no line can contain are
+ * left out. */
 export function writtenNames(names) {
   const counts = new Map();
   for (const name of names) counts.set(plainName(name), (counts.get(plainName(name)) ?? 0) + 1);
@@ -139,7 +141,7 @@ export function writtenNames(names) {
     .filter((name) => !/[:\n]|^[#<]/.test(name));
 }
 
-/** How well a name fits what was typed, 0 the best; null not at all. */
+/** How well a name matches what was typed; 0 is best, null not at all. */
 function fit(name, typed) {
   const [whole, own] = [name.toLowerCase(), last(name).toLowerCase()];
   if (own === typed || whole === typed) return 0;
@@ -150,22 +152,22 @@ function fit(name, typed) {
   return inOrder(whole, typed) ? 5 : null;
 }
 
-/** Whether all letters are in the name, in that order. */
+/** Whether the name contains all letters, in that order. */
 function inOrder(name, letters) {
   let at = -1;
   return [...letters].every((letter) => letter === " " || (at = name.indexOf(letter, at + 1)) >= 0);
 }
 
-/** Names that complete what was typed, the best fit first; all if nothing was. */
+/** Names that complete what was typed, best match first; all names if nothing was typed. */
 export function nameOffers(names, typed, limit) {
   const wanted = plainName(typed.trim()).toLowerCase();
   return names.map((name) => ({ tag: name, count: "", fit: wanted ? fit(name, wanted) : 0 }))
     .filter((offer) => offer.fit !== null)
-    .sort((a, b) => a.fit - b.fit) // stable: the host's order decides among equals
+    .sort((a, b) => a.fit - b.fit) // stable sort: the host's order decides among equals
     .slice(0, limit);
 }
 
-/** The part of a text of blocks that is being typed: what stands before it, and after "not". */
+/** The part of a text of blocks that is being typed: the text before it, and the part after "not". */
 function lastBlock(text) {
   const [, before, term] = text.match(/^(.*\+\s*)?(.*)$/s);
   const not = term.match(/^not\s+/)?.[0] ?? "";
@@ -174,7 +176,7 @@ function lastBlock(text) {
 
 /**
  * Presets, groups and names of blocks that complete what was typed.
- * @param {{presets: Object<string, string>, blocks: string[]}} file as the server tells it
+ * @param {{presets: Object<string, string>, blocks: string[]}} file as from the server
  */
 export function blockOffers({ presets, blocks }, typed, limit) {
   const { before, not, term } = lastBlock(typed);
@@ -190,7 +192,7 @@ export function blockOffers({ presets, blocks }, typed, limit) {
   return offers.filter(({ tag }) => tag.includes(term) && !held.has(tag) && !(not && tag === "all")).slice(0, limit);
 }
 
-/** The text of blocks with the one that is being typed completed. */
+/** The text of blocks with the part that is being typed completed. */
 export function withBlock(text, chosen) {
   const { before, not } = lastBlock(text);
   return `${before.replace(/\s*\+\s*$/, " + ")}${not && "not "}${chosen}`;

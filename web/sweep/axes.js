@@ -1,13 +1,13 @@
-/** A sweep as a table: which of its axes are rows and columns, what the others show, and the cell at each place. Pure
- * functions. Loaded alone, it does nothing. */
+/** A sweep as a table: which axes are rows and columns, what the others show, and the cell at each position. Pure
+ * functions. Loading this module has no effect. */
 
 const OF_THE_LORA = ["checkpoint", "strength"];
-/** Which axes are taken for columns and rows where nobody has chosen, the most fitting first. */
+/** Axes for columns and rows if nobody has chosen, most suitable first. */
 const COLUMNS = ["strength", "seed", "prompt", "checkpoint", "base", "stack"];
 const ROWS = ["stack", "checkpoint", "prompt", "seed", "base", "strength"];
 export const NO_LORA = "no LoRA";
 
-/** What axes are called. */
+/** Names of the axes. */
 export const TITLES = {
   base: "Base model", checkpoint: "Checkpoint", stack: "The other LoRA", strength: "Strength", prompt: "Prompt",
   seed: "Seed",
@@ -16,9 +16,9 @@ export const TITLES = {
 const isOfLora = (name) => OF_THE_LORA.includes(name);
 
 /**
- * What is shown where nobody has chosen: rows, columns, and the first choice of each other axis.
+ * What is shown if nobody has chosen: rows, columns, and the first choice of every other axis.
  * @param {{name: string, choices: string[]}[]} axes
- * @param {object} [wanted] a view whose axes and choices are kept where there are such
+ * @param {object} [wanted] a view whose axes and choices are used where they exist
  */
 export function viewOf(axes, wanted = {}) {
   const long = (name) => axes.some((axis) => axis.name === name && axis.choices.length > 1);
@@ -34,13 +34,13 @@ export function viewOf(axes, wanted = {}) {
   return { rows, columns, pages: Object.fromEntries(axes.map((axis) => [axis.name, page(axis)])) };
 }
 
-/** The view with another axis for a side ("rows" or "columns"); the other side gives way by taking its place. */
+/** The view with another axis for a side ("rows" or "columns"). If the other side had that axis, the two swap. */
 export function turnView(view, side, name) {
   const other = side === "rows" ? "columns" : "rows";
   return { ...view, [other]: view[other] === name ? view[side] : view[other], [side]: name };
 }
 
-/** The axis whose lines begin with the pictures without the LoRA: one of the LoRA's, columns rather than rows. */
+/** The axis whose lines begin with the images without the LoRA: one of the LoRA's axes, preferably the columns. */
 function noLoraAxis(sweep, { rows, columns }) {
   if (!sweep.without || !sweep.axes.some(({ name }) => isOfLora(name))) return null;
   return [columns, rows].find(isOfLora) ?? sweep.axes.find(({ name }) => isOfLora(name)).name;
@@ -54,28 +54,28 @@ export function choicesOn(sweep, view, name) {
   return noLoraAxis(sweep, view) === name ? [{ choice: null, label: NO_LORA }, ...all] : all;
 }
 
-/** A sweep's cells by their places. */
+/** A sweep's cells by position. */
 export function byPlace(cells) {
   return new Map(cells.map((cell) => [cell.at.join(), cell]));
 }
 
-/** The place of the same picture without the LoRA. */
+/** The position of the same image without the LoRA. */
 export const withoutLora = (axes, at) => at.map((place, index) => (isOfLora(axes[index].name) ? null : place));
 
 /** A sweep as rows and columns. */
 export class Table {
   /**
-   * @param {object} sweep as the route tells it
-   * @param {Map<string, object>} places its cells, as `byPlace` has them
+   * @param {object} sweep as from the route
+   * @param {Map<string, object>} places its cells, as from `byPlace`
    * @param {{rows: string|null, columns: string|null, pages: Object<string, number|null>}} view
-   * @param {((cell: object) => boolean)|null} fits which cells are shown; lines without any are left out. null: all
+   * @param {((cell: object) => boolean)|null} fits which cells are shown; null for all. Lines without any are left out
    */
   constructor(sweep, places, view, fits = null) {
     Object.assign(this, { sweep, places, view, fits, none: noLoraAxis(sweep, view) });
     this.rows = choicesOn(sweep, view, view.rows);
     this.columns = choicesOn(sweep, view, view.columns);
     if (fits) this.leaveOut();
-    this.known = new Map(); // a cell's place on the axes → {row, column}
+    this.known = new Map(); // a cell's position on the axes → {row, column}
     this.rows.forEach((_, row) => this.columns.forEach((__, column) => {
       const place = this.cell(row, column)?.at.join();
       if (place !== undefined && !this.known.has(place)) this.known.set(place, { row, column });
@@ -89,7 +89,7 @@ export class Table {
     this.columns = columns.filter((_, column) => shown.some((line) => line[column]));
   }
 
-  /** The cell that fits at a place of the table, or null. */
+  /** The cell to show at a position of the table, or null. */
   cell(row, column) {
     const cell = this.any(this.rows[row], this.columns[column]);
     return cell && (!this.fits || this.fits(cell)) ? cell : null;
@@ -108,17 +108,17 @@ export class Table {
     return this.places.get((bare ? withoutLora(axes, at) : at).join()) ?? null;
   }
 
-  /** How many cells are shown. */
+  /** The number of cells shown. */
   get count() {
     return this.known.size;
   }
 
-  /** {row, column} of a cell, the first where it is shown more than once; null if it is not shown. */
+  /** {row, column} of a cell, the first if it is shown more than once; null if it is not shown. */
   find(cell) {
     return this.known.get(cell.at.join()) ?? null;
   }
 
-  /** The next place with a cell from one in a direction, or null. */
+  /** The next position with a cell in a direction, or null. */
   next({ row, column }, down, across) {
     for (let r = row + down, c = column + across; this.rows[r] && this.columns[c]; r += down, c += across) {
       if (this.cell(r, c)) return { row: r, column: c };
@@ -127,7 +127,7 @@ export class Table {
   }
 }
 
-/** The view that shows a cell: the other axes as the cell has them. */
+/** The view that shows a cell, with the other axes set to the cell's choices. */
 export function viewShowing(sweep, view, cell) {
   const pages = { ...view.pages };
   const shown = [view.rows, view.columns];
@@ -139,7 +139,7 @@ export function viewShowing(sweep, view, cell) {
   return { ...view, pages };
 }
 
-/** The cell of another sweep at the same place: by the labels of its axes, else by their order. */
+/** The cell of another sweep at the same position, by the labels of its axes or else by their order. */
 export function sameIn(other, places, sweep, cell) {
   const at = other.axes.map(({ name, choices }) => {
     const index = sweep.axes.findIndex((axis) => axis.name === name);
@@ -158,10 +158,10 @@ const SHOWN = {
   "not hidden": (cell, marks) => !marks.hidden.has(cell.key),
   failed: (cell) => cell.state === "failed",
 };
-/** What can be shown, by its name. */
+/** Name of a filter → whether it shows a cell. */
 export const SHOWN_NAMES = Object.keys(SHOWN);
 
-/** Which cells fit what is to be shown and the words typed; null where all do. */
+/** A test for the cells that match the filter and the words typed; null if all do. */
 export function makeFilter(shown, typed, marks) {
   const words = typed.toLowerCase().split(/\s+/).filter(Boolean);
   if (shown === "all" && !words.length) return null;
@@ -185,7 +185,7 @@ export function recommendedRow(sweep) {
   return Number.isInteger(index) ? sweep.scores.rows[index] ?? null : null;
 }
 
-/** A cell in words: what its place is called on each axis with more than one choice. */
+/** A cell in words: its label on each axis with more than one choice. */
 export function nameOf(sweep, cell) {
   const bare = cell.at.includes(null);
   const words = sweep.axes.map(({ name, choices }, index) => {

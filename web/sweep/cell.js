@@ -1,19 +1,19 @@
-/** One cell of a sweep at close sight, beside the same one without the LoRA or of another sweep, with all that is known
- * of it and what can be done with it. Loaded alone, it does nothing. */
+/** One cell of a sweep in the close view, beside the same cell without the LoRA or of another sweep, with everything
+ * known about it and what can be done with it. Loading this module has no effect. */
 
 import { Choice } from "../common/choice.js";
 import { button, element, field, makeTerms } from "../common/dom.js";
 import { FittedPicture } from "../common/picture.js";
 import { nameOf } from "./axes.js";
 
-/** What is measured, and what it is called. */
+/** Names of the measured figures. */
 const SCORES = {
-  likeness: "likeness", prompt: "keeps to the prompt", diversity: "diversity", copies: "copies", burn: "burn",
+  likeness: "likeness", prompt: "prompt accuracy", diversity: "diversity", copies: "copies", burn: "burn",
   validation: "validation", score: "score",
 };
-const STATES = { failed: "It failed", missing: "It is not made yet" };
+const STATES = { failed: "Failed", missing: "Not made yet" };
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-/** What a picture may be compared with. */
+/** What an image can be compared with. */
 const BESIDE = { bare: "no LoRA", other: "the other sweep", none: "nothing" };
 
 const shown = (value) => (typeof value === "number" ? String(Math.round(value * 1000) / 1000) : String(value));
@@ -38,7 +38,7 @@ function factRows(sweep, cell) {
 
 export class SweepCell {
   /**
-   * @param {object} viewer `actions` as the host gives them, `other(cell)`: the same cell of the sweep beside it,
+   * @param {object} viewer `actions` the host's actions, `other(cell)`: the same cell of the sweep beside it,
    *   `best(cell)`, `hide(cell)`, `step(down, across)`, `picture(address)`, `use(cell, name)`, `say(text)`,
    *   `returnToPlane()`
    */
@@ -59,7 +59,7 @@ export class SweepCell {
     this.back = button("Back", "Back to all cells (Esc)", () => this.leave());
     this.bestButton = button("Best", "Mark it as the best (B)", () => viewer.best(this.cell));
     this.hideButton = button("Hide", "Hide it (H)", () => viewer.hide(this.cell));
-    this.loadButton = button("Load workflow", "Open the graph that made it", () => viewer.loadWorkflow(this.cell));
+    this.loadButton = button("Load workflow", "Open the workflow that made it", () => viewer.loadWorkflow(this.cell));
     this.copyButton = button("Copy prompt", "Copy its prompt", () => viewer.copyPrompt(this.cell));
     this.besideChoice = new Choice("Beside it", (value) => this.compare(value));
     const head = element("div", "lb-ui-head");
@@ -94,7 +94,7 @@ export class SweepCell {
     this.asField = field("text", "lb-sweep-as", "Name of the LoRA file", "name");
     this.asField.maxLength = 120;
     this.asField.addEventListener("keydown", (event) => event.key === "Enter" && this.use());
-    const title = "Copy its LoRA to ComfyUI's LoRAs, and mark it as the best";
+    const title = "Copy its LoRA to ComfyUI's LoRAs, and mark the cell as the best";
     this.useButton = button("Use this one", title, () => this.use());
     this.used = element("p", "lb-sweep-used");
     this.used.setAttribute("role", "status");
@@ -144,7 +144,7 @@ export class SweepCell {
     this.viewer.say(this.title.textContent);
   }
 
-  /** Draw what the store knows of the cell now. */
+  /** Draw the store's present state of the cell. */
   draw() {
     if (!this.isOpen) return;
     const { store, viewer } = this;
@@ -174,7 +174,7 @@ export class SweepCell {
     caption.textContent = caption.title = name;
   }
 
-  /** What it can be compared with, and the picture of it. */
+  /** Draw what it can be compared with, and that image. */
   drawBeside(cell) {
     const others = { bare: this.store.bare(cell), other: this.viewer.other(cell), none: null };
     const names = Object.keys(BESIDE).filter((name) => name === "none" || others[name]);
@@ -198,7 +198,7 @@ export class SweepCell {
     this.scoreTitle.hidden = !row;
     this.scores.hidden = !row;
     if (!row) return;
-    const gates = row.gates?.length ? `breaks ${row.gates.join(", ")}` : "";
+    const gates = row.gates?.length ? `fails ${row.gates.join(", ")}` : "";
     const told = [row.label, row.verdict, gates, row.advice].filter(Boolean).join(" · ");
     this.scoreTitle.textContent = told;
     this.scoreTitle.dataset.verdict = row.verdict ?? "";

@@ -10,7 +10,7 @@ import { openSweepViewer } from "./viewer.js";
 const RECOMMENDS = "LoraBootstrap_ScoreSweep";
 const NODES = ["LoraBootstrap_StrengthGrid", "LoraBootstrap_CheckpointSweep", "LoraBootstrap_ComposeGrid",
   "LoraBootstrap_RefineStrengths", RECOMMENDS];
-/** The node's property that names its sweep, for where the graph alone does not tell. */
+/** The node's property that names its sweep, for when the workflow alone does not. */
 const PROPERTY = "sweep";
 const WIDTH = 360;
 
@@ -43,7 +43,7 @@ function addPanel(node) {
   followNode(node, panel, { widgets: ["name"], executed: (told) => showRun(node, panel, told) });
 }
 
-/** The node ran: remember its sweep, and show what became of it. */
+/** The node ran: remember its sweep, and refresh. */
 function showRun(node, panel, told) {
   if (told?.sweep) rememberSweep(node, told.sweep);
   panel.showResult();

@@ -1,6 +1,5 @@
-/** The plane of a sweep: pictures in rows and columns, panned and zoomed, under headers that stay in sight. Only what
- * is in sight is in the document. The focus goes from cell to cell with the arrow keys. Loaded alone, it does
- * nothing. */
+/** The plane of a sweep: images in rows and columns, panned and zoomed, under headers that stay visible. Only what is
+ * in view is in the document. The arrow keys move the focus from cell to cell. Loading this module has no effect. */
 
 import { element } from "../common/dom.js";
 import { Table } from "./axes.js";
@@ -9,16 +8,17 @@ import {
 } from "./plane.js";
 import { SweepTile } from "./tile.js";
 
-/** Screen pixels that the pointer must move before it pans rather than clicks. */
+/** Screen pixels that the pointer must move before it pans instead of clicking. */
 const DRAG = 4;
-/** Milliseconds after which pictures are loaded, once nothing moves any more. */
+/** Images are loaded this many milliseconds after the last movement. */
 const SETTLED_MS = 80;
-/** From so many screen pixels on a thumbnail is too small; of a picture's own pixel on, its pixels are shown. */
+/** From this many screen pixels on, a thumbnail is too small; from this many per image pixel, single pixels are shown.
+ * */
 const THUMB = 256;
 const PIXELATED = 3;
-/** Below this zoom captions cannot be read. */
+/** Below this zoom, captions are not legible. */
 const READABLE = 0.7;
-/** Pixels of a row's and of a column's header that can still be read. */
+/** Smallest legible sizes of a row's and of a column's header, in pixels. */
 const HEADER = { row: 15, column: 38 };
 const WHEEL = 0.0016;
 const LINE = 16;
@@ -30,16 +30,16 @@ const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowR
 export class SweepGrid {
   /**
    * @param {object} pane
-   * @param {object} pane.store the sweep's
+   * @param {object} pane.store the sweep's store
    * @param {(address: string) => string} pane.picture
    * @param {(view: {x: number, y: number, z: number}) => void} pane.moved called when it was panned or zoomed here
-   * @param {(cell: object) => void} pane.opened called when a cell is to be seen closely
+   * @param {(cell: object) => void} pane.opened called when a cell should open in the close view
    * @param {(cell: object) => void} pane.pointed called when a cell gets the focus
    */
   constructor(pane) {
     Object.assign(this, { pane, table: null, at: null, view: null, place: null, drag: null });
-    this.tiles = new Map(); // "row,column" → tile that is in the document
-    this.pointers = new Map(); // those that are pressed
+    this.tiles = new Map(); // "row,column" → tile in the document
+    this.pointers = new Map(); // the pressed pointers
     this.build();
   }
 
@@ -60,7 +60,7 @@ export class SweepGrid {
     for (const [name, act] of [["pointerdown", "startDrag"], ["pointermove", "continueDrag"], ["pointerup", "endDrag"],
       ["pointercancel", "endDrag"]]) this.port.addEventListener(name, (event) => this[act](event));
     this.port.addEventListener("click", (event) => this.stopClick(event), { capture: true });
-    this.port.addEventListener("scroll", () => this.port.scrollTo(0, 0)); // of a browser that brings a focus into sight
+    this.port.addEventListener("scroll", () => this.port.scrollTo(0, 0)); // browsers scroll to show the focus
     this.observer = new ResizeObserver(() => this.measure());
   }
 
@@ -102,12 +102,12 @@ export class SweepGrid {
     const other = shape !== this.shape;
     this.shape = shape;
     this.corner.textContent = [view.rows, view.columns].filter(Boolean).join(" × ");
-    this.sight = null; // all tiles are to be shown anew
+    this.sight = null; // all tiles must be redrawn
     if (other && this.place) this.fit(true);
     else this.schedule();
   }
 
-  /** Where a cell is now: where it was, if it is there still, since a cell may be shown in more than one place. */
+  /** The position of a cell now: the same as before if it is still there, since a cell may be shown more than once. */
   placeOf(cell) {
     if (!cell) return null;
     const same = this.table.cell(this.at.row, this.at.column);
@@ -122,7 +122,7 @@ export class SweepGrid {
     return null;
   }
 
-  /** Height by width of the pictures. */
+  /** Height divided by width of the images. */
   ratio() {
     const { sweep } = this.store;
     const { width, height } = { ...sweep.cells[0]?.more, ...sweep.shared };
@@ -137,7 +137,7 @@ export class SweepGrid {
 
   measure() {
     const { clientWidth: width, clientHeight: height } = this.port;
-    if (!width || !height) return; // out of sight
+    if (!width || !height) return; // not visible
     this.place = { width, height };
     if (!this.table) return;
     if (!this.view || this.isFitted) this.fit();
@@ -146,7 +146,7 @@ export class SweepGrid {
 
   // -- moving -------------------------------------------------------------------------------------------------------
 
-  /** @param {boolean} told whether whoever moves along with it knows already */
+  /** @param {boolean} told whether the other plane, which moves along, already knows */
   moveTo(view, told = false) {
     this.isFitted = false;
     this.view = holdInSight(view, this.whole, this.place);
@@ -157,7 +157,7 @@ export class SweepGrid {
   fit(told = false) {
     if (!this.place || !this.table) return;
     this.moveTo(fitPlane(this.whole, this.place), told);
-    this.isFitted = true; // and stays so where the place gets another size
+    this.isFitted = true; // and stays fitted if the place changes its size
   }
 
   zoomBy(factor, point = { x: this.place.width / 2, y: this.place.height / 2 }) {
@@ -188,7 +188,7 @@ export class SweepGrid {
     if (!this.drag.pans) return;
     if (!this.port.hasPointerCapture(event.pointerId)) this.port.setPointerCapture(event.pointerId);
     this.pointers.set(event.pointerId, now);
-    const share = other ? 0.5 : 1; // of two fingers each moves the middle by half
+    const share = other ? 0.5 : 1; // with two fingers, each moves the centre by half
     const moved = panView(this.view, (now.x - before.x) * share, (now.y - before.y) * share);
     if (!other) return void this.moveTo(moved);
     const box = this.port.getBoundingClientRect();
@@ -201,7 +201,7 @@ export class SweepGrid {
     this.pointers.delete(event.pointerId);
   }
 
-  /** The click at the end of a drag opens nothing. */
+  /** Ignore the click at the end of a drag. */
   stopClick(event) {
     if (this.drag?.pans && event.detail) event.stopPropagation();
     if (!this.pointers.size) this.drag = null;
@@ -220,7 +220,7 @@ export class SweepGrid {
     });
   }
 
-  /** Put the plane where it belongs, what is in sight into the document, and take the rest out. */
+  /** Position the plane, put what is in view into the document, and take the rest out. */
   draw() {
     const { table, view, place } = this;
     if (!table || !view || !place) return;
@@ -241,7 +241,7 @@ export class SweepGrid {
     else this.settling = setTimeout(() => this.fill(), SETTLED_MS);
   }
 
-  /** What goes out of sight becomes what comes into it: making tiles anew is what would take time. */
+  /** Tiles that leave the view are reused for those that enter it, because creating tiles is slow. */
   drawTiles(sight, anew) {
     this.sight = sight;
     const wanted = new Map();
@@ -252,7 +252,7 @@ export class SweepGrid {
     for (let row = sight.top; row < sight.bottom; row += 1) {
       for (let column = sight.left; column < sight.right; column += 1) want(row, column);
     }
-    if (this.at) want(this.at.row, this.at.column); // the Tab key must find it
+    if (this.at) want(this.at.row, this.at.column); // the Tab key must reach it
     const spare = [...this.tiles].filter(([place]) => !wanted.has(place)).map(([, tile]) => tile);
     const before = this.tiles;
     this.tiles = new Map();
@@ -275,13 +275,13 @@ export class SweepGrid {
     if (!tile.element.isConnected) this.plane.append(tile.element);
   }
 
-  /** Load the pictures of what is in sight. */
+  /** Load the images in view. */
   fill() {
     const full = WIDE * this.view.z * window.devicePixelRatio > THUMB;
     for (const tile of this.tiles.values()) tile.fill(full);
   }
 
-  /** Draw the tiles anew whose marks have changed. */
+  /** Redraw the tiles whose marks have changed. */
   update() {
     for (const tile of this.tiles.values()) tile.update();
   }
@@ -330,14 +330,14 @@ export class SweepGrid {
     if (cell) this.pane.makeCurrent();
   }
 
-  /** Put the focus on a place, and bring it into sight. */
+  /** Put the focus on a position, and bring it into view. */
   focus(place = this.at) {
     if (!place || !this.place) return;
     this.point(place);
     this.tiles.get(`${place.row},${place.column}`)?.face.focus({ preventScroll: true });
   }
 
-  /** Let the Tab key reach a place, and bring it into sight. */
+  /** Let the Tab key reach a position, and bring it into view. */
   point(place) {
     this.at = place;
     if (!this.view || !this.place) return;

@@ -1,18 +1,18 @@
-/** Which sweep a node is about, and how far that is. Pure functions; loaded alone, it does nothing. */
+/** Which sweep a node is about, and how far it is. Pure functions; loading this module has no effect. */
 
 const SOCKET = "LORA_SWEEP";
 const PROPERTY = "sweep";
 
 const text = (value) => (typeof value === "string" ? value.trim() : "");
 
-/** What a node keeps of a sweep that it was told of: its name, and what the widget said then, since who changes the
- * widget means another sweep. */
+/** What a node saves about its sweep: the name, and the widget's value at that time, because whoever changes the widget
+ * means another sweep. */
 export const toRemember = (node, name, inputValue) => ({ name, of: text(inputValue(node, "name")) });
 
 /**
- * The name of the sweep that a node is about, or null: what it was told, its widget, or what feeds it was told.
+ * The name of the sweep that a node is about, or null: from its last run, its widget, or the last run of what feeds it.
  * @param {object} node
- * @param {{inputValue: Function, findFeeder: Function}} graph as common/graph.js has them
+ * @param {{inputValue: Function, findFeeder: Function}} graph the functions of common/graph.js
  */
 export function sweepName(node, graph) {
   const seen = new Set();
@@ -33,7 +33,8 @@ export function progressText({ done, failed, total }) {
   return failed ? `${made}, ${failed} failed` : made;
 }
 
-/** Whether an event is of a node. Inside a subgraph its id comes after those of the nodes around it, apart by ":". */
+/** Whether an event belongs to a node. Inside a subgraph its id follows those of the enclosing nodes, separated by ":".
+ * */
 export function isToldOf(node, told) {
   return told.node !== undefined && String(told.node).split(":").pop() === String(node.id);
 }

@@ -1,5 +1,5 @@
-/** What a node shows of its sweep: how far it is, small pictures, what is recommended, and the way to the viewer. It
- * knows sweeps, not the host's graph; extension.js tells it which to show. Loaded alone, it does nothing. */
+/** What a node shows of its sweep: the progress, small images, the recommendation, and a button that opens the viewer.
+ * It knows sweeps, not the host's workflow; extension.js tells it which to show. Loading this module has no effect. */
 
 import { ProgressBar } from "../common/bar.js";
 import { button, element, showNote } from "../common/dom.js";
@@ -8,19 +8,20 @@ import { Panel } from "../common/panel.js";
 import { progressText } from "./node.js";
 import { fetchSummary } from "./routes.js";
 
-/** Pixels it needs: a line and a button before there are pictures, then a row of them too. */
+/** Pixels that it needs: a line and a button before there are images, then a row of them too. */
 const HEIGHT = { idle: 76, pictures: 172 };
-/** So many times as long as the route's last answer took passes before the next question. */
+/** Before the next question it waits this many times as long as the route's last answer took. */
 const PATIENCE = 4;
-/** Pictures that are shown where there is no sheet. */
+/** Number of images that are shown if there is no sheet. */
 const FEW = 6;
 
 export class SweepPanel extends Panel {
   /**
    * @param {object} host
    * @param {() => string|null} host.where the name of the sweep to show
-   * @param {(told: object) => boolean} host.own whether an event is of this node; it then remembers the sweep's name
-   * @param {boolean} host.recommends whether to show what is recommended
+   * @param {(told: object) => boolean} host.own whether an event belongs to this node, which then remembers the sweep's
+   *   name
+   * @param {boolean} host.recommends whether to show the recommendation
    * @param {() => void} host.resized called when the panel needs another height
    * @param {(name: string|null) => void} host.view opens the viewer
    */
@@ -35,7 +36,7 @@ export class SweepPanel extends Panel {
     this.status = element("span", "lb-ui-status");
     this.status.setAttribute("aria-live", "polite");
     const view = () => this.host.view(this.host.where());
-    this.openButton = button("Open viewer", "See the sweeps in the whole window", view);
+    this.openButton = button("Open viewer", "View the sweeps in the whole window", view);
     this.bar = new ProgressBar("Cells made");
     const head = element("div", "lb-ui-head lb-sweep-panel-head");
     head.append(this.status, this.openButton, this.bar.element);
@@ -89,7 +90,7 @@ export class SweepPanel extends Panel {
 
   // -- drawing ------------------------------------------------------------------------------------------------------
 
-  /** Addresses of what is shown small: the first sheet once all is made, else what was made last. */
+  /** Addresses of the small images: the first sheet once everything is made, otherwise the cells made last. */
   pictures() {
     const { summary } = this;
     if (!summary) return [];
@@ -111,7 +112,7 @@ export class SweepPanel extends Panel {
   }
 
   idleText() {
-    return this.name ? `Run to make sweep ${this.name}.` : "Run to make its cells.";
+    return this.name ? `Press Run to make sweep ${this.name}.` : "Press Run to make its cells.";
   }
 
   advice() {
@@ -123,7 +124,7 @@ export class SweepPanel extends Panel {
     this.bar.show(done + failed, total, progressText({ done, failed, total }));
   }
 
-  /** The pictures open the viewer too. */
+  /** The images also open the viewer. */
   drawPictures() {
     const pictures = this.pictures();
     const key = pictures.join();

@@ -1,21 +1,22 @@
-/** Where things are on a plane that is panned and zoomed. A view {x, y, z} puts the plane's point p at x + p·z on the
- * screen. Pure functions. Loaded alone, it does nothing. */
+/** Geometry of a plane that is panned and zoomed. A view {x, y, z} puts the plane's point p at x + p·z on the screen.
+ * Pure functions. Loading this module has no effect. */
 
-/** Units of the plane: a picture's width, and what lies between pictures. */
+/** Units of the plane: an image's width, and the gap between images. */
 export const WIDE = 128;
 export const GAP = 8;
 export const CAPTION = 16;
-/** The least and the largest width of a picture on the screen, in pixels: below, there were too many to draw. */
+/** The smallest and the largest width of an image on the screen, in pixels. Any smaller, too many would have to be
+ * drawn. */
 const LEAST = 26;
 const MOST = 2048;
 
-/** What a cell takes, the gap included. @param {number} ratio height by width of a picture */
+/** The size of a cell, including the gap. @param {number} ratio height divided by width of an image */
 export const cellSize = (ratio) => ({ wide: WIDE + GAP, tall: WIDE * ratio + CAPTION + GAP });
 
 const between = (value, least, most) => Math.min(most, Math.max(least, value));
 const zoomOf = (z) => between(z, LEAST / WIDE, MOST / WIDE);
 
-/** Keep what there is in sight: no edge leaves its side, and what is smaller than the place stands in its middle. */
+/** Keep the plane in view: no edge moves inward past its side, and a plane smaller than the place is centred. */
 export function holdInSight(view, whole, place) {
   const along = (start, long, room) => {
     const free = room - long * view.z;
@@ -24,7 +25,7 @@ export function holdInSight(view, whole, place) {
   return { z: view.z, x: along(view.x, whole.width, place.width), y: along(view.y, whole.height, place.height) };
 }
 
-/** All of it as large as the place allows. */
+/** The view that shows the whole plane as large as possible. */
 export function fitPlane(whole, place) {
   const z = zoomOf(Math.min(place.width / whole.width, place.height / whole.height));
   return holdInSight({ x: 0, y: 0, z }, whole, place);
@@ -32,13 +33,13 @@ export function fitPlane(whole, place) {
 
 export const panView = (view, dx, dy) => ({ ...view, x: view.x + dx, y: view.y + dy });
 
-/** Larger or smaller by a factor; the point of the screen stays where it is. */
+/** Zoom by a factor; the given point of the screen stays in place. */
 export function zoomView(view, factor, { x, y }) {
   const z = zoomOf(view.z * factor);
   return { z, x: x - (x - view.x) * (z / view.z), y: y - (y - view.y) * (z / view.z) };
 }
 
-/** The cells in sight, and so many more on each side: {left, right, top, bottom}, the last ones not included. */
+/** The cells in view, and that many more on each side: {left, right, top, bottom}; right and bottom are exclusive. */
 export function cellsInSight(view, cell, place, { rows, columns }, ahead = 1) {
   const from = (start, size, count) => between(Math.floor(-start / (size * view.z)) - ahead, 0, count);
   const to = (start, size, room, count) => between(Math.ceil((room - start) / (size * view.z)) + ahead, 0, count);
@@ -48,7 +49,7 @@ export function cellsInSight(view, cell, place, { rows, columns }, ahead = 1) {
   };
 }
 
-/** As little moved as brings a cell wholly into sight. */
+/** The view moved just enough to show a whole cell. */
 export function revealCell(view, cell, { row, column }, place) {
   const along = (start, at, size, room) => {
     const [from, to] = [start + at * size * view.z, start + (at + 1) * size * view.z];
@@ -59,12 +60,12 @@ export function revealCell(view, cell, { row, column }, place) {
   return { z, x: along(view.x, column, cell.wide, place.width), y: along(view.y, row, cell.tall, place.height) };
 }
 
-/** Where a line's header stands: the part of the line that is in sight, {start, size} in pixels; null where none is. */
+/** The place of a line's header: the visible part of the line, {start, size} in pixels; null if none is visible. */
 export function headerAt(start, size, z, index, room) {
   const from = Math.max(0, start + index * size * z);
   const to = Math.min(room, start + (index + 1) * size * z);
   return to - from > 1 ? { start: from, size: to - from } : null;
 }
 
-/** Every how many lines a header has room, where lines are so many pixels apart. */
+/** Every how many lines there is room for a header, if lines are this many pixels apart. */
 export const headerStep = (pixels, least) => Math.max(1, Math.ceil(least / pixels));

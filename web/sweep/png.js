@@ -1,12 +1,12 @@
-/** Texts in PNG files. Older front ends read iTXt chunks as if they were tEXt, and find no workflow in them. Loaded
- * alone, it does nothing. */
+/** Texts in PNG files. Older front ends read iTXt chunks as if they were tEXt, and find no workflow in them. Loading
+ * this module has no effect. */
 
 const SIGNATURE = 8;
-/** A chunk's length and type before its data, and its checksum after it. */
+/** Bytes of a chunk's length and type before its data, and of its checksum after it. */
 const HEAD = 8;
 const TAIL = 4;
 
-/** @returns {{type: string, data: Uint8Array, whole: Uint8Array}[]} until the bytes end, or are no chunks */
+/** @returns {{type: string, data: Uint8Array, whole: Uint8Array}[]} until the bytes end or are not chunks */
 function chunks(bytes) {
   const found = [];
   const numbers = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -32,7 +32,7 @@ function plainText(data) {
 
 function textChunk([keyword, text]) {
   const size = keyword.length + text.length;
-  const chunk = new Uint8Array(HEAD + size + TAIL); // no front end asks for the checksum of a text
+  const chunk = new Uint8Array(HEAD + size + TAIL); // no front end checks a text's checksum
   new DataView(chunk.buffer).setUint32(0, size);
   chunk.set([..."tEXt"].map((letter) => letter.charCodeAt(0)), 4);
   chunk.set(keyword, HEAD);

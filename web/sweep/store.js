@@ -1,5 +1,5 @@
-/** What the viewer knows of a sweep: its cells, the marks by hand, their undoing, and saving them. No document and no
- * host: the routes are given to it. */
+/** What the viewer knows about a sweep: its cells, the marks by hand, undo, and saving. It needs neither a document nor
+ * the host: the routes are passed in. */
 
 import { Store } from "../common/store.js";
 import { byPlace, recommendedRow, scoreOf, withoutLora } from "./axes.js";
@@ -7,7 +7,7 @@ import { byPlace, recommendedRow, scoreOf, withoutLora } from "./axes.js";
 const marksOf = ({ marks }) => ({ best: marks.best?.key ?? null, hidden: new Set(marks.hidden) });
 const copyOf = ({ best, hidden }) => ({ best, hidden: new Set(hidden) });
 
-/** Steps: what each kind does to marks, and how it is taken back. */
+/** Kinds of steps: what each does to the marks, and how it is undone. */
 const STEPS = {
   best: {
     perform: (marks, { to }) => Object.assign(marks, { best: to }),
@@ -24,10 +24,10 @@ const STEPS = {
 export class SweepStore extends Store {
   /**
    * @param {object} routes
-   * @param {(name: string) => Promise<object|null>} routes.fetch as `GET /lora_bootstrap/sweep` tells it; null where
+   * @param {(name: string) => Promise<object|null>} routes.fetch the answer of `GET /lora_bootstrap/sweep`; null if
    *   there is none
    * @param {(body: object) => Promise<{revision: number}>} routes.save which outlives the page
-   * @param {() => void} changed called after every change of what the store tells
+   * @param {() => void} changed called after every change of the store
    */
   constructor(routes, changed) {
     super(routes, changed, 0);
@@ -67,7 +67,7 @@ export class SweepStore extends Store {
     this.restore();
   }
 
-  /** What is shown: what the server has, and what is not saved yet. */
+  /** The marks as shown: the server's, with unsaved changes. */
   restore() {
     this.marks = copyOf(this.saved);
     for (const step of this.pending) STEPS[step.kind].perform(this.marks, step);
@@ -78,14 +78,14 @@ export class SweepStore extends Store {
     return this.sweep?.cells ?? [];
   }
 
-  /** {total, done, failed} of its pictures, each counted once. */
+  /** {total, done, failed} of its images, each counted once. */
   get counts() {
     const states = new Map(this.cells.map(({ key, state }) => [key, state]));
     const of = (state) => [...states.values()].filter((one) => one === state).length;
     return { total: states.size, done: of("done"), failed: of("failed") };
   }
 
-  /** The same picture without the LoRA, or null. */
+  /** The same image without the LoRA, or null. */
   bare(cell) {
     const found = this.sweep.without ? this.places.get(withoutLora(this.sweep.axes, cell.at).join()) : null;
     return found && found !== cell ? found : null;
@@ -112,10 +112,11 @@ export class SweepStore extends Store {
 
   // -- marking ------------------------------------------------------------------------------------------------------
 
-  /** Mark a cell as the best; the best one is so no more. */
+  /** Mark a cell as the best. If it already is, clear the mark. */
   toggleBest(cell, called) {
     const to = this.isBest(cell) ? null : cell.key;
-    return this.mark({ kind: "best", from: this.marks.best, to, label: to ? `${called} as the best` : "no best" });
+    return this.mark({ kind: "best", from: this.marks.best, to,
+      label: to ? `marking ${called} as the best` : "clearing the best mark" });
   }
 
   toggleHidden(cell, called) {
@@ -129,7 +130,7 @@ export class SweepStore extends Store {
     return step;
   }
 
-  /** Do a step, and save it at once. */
+  /** Perform a step, and save it at once. */
   perform(step) {
     STEPS[step.kind].perform(this.marks, step);
     this.pending.push(step);
@@ -178,7 +179,7 @@ export class SweepStore extends Store {
 
   resolveConflict(fresh) {
     this.merge(fresh);
-    this.notice = "Marks were changed elsewhere. Yours are kept.";
+    this.notice = "Marks were changed elsewhere. Your changes are still here.";
     return true;
   }
 }

@@ -1,12 +1,12 @@
-/** One cell on the viewer's plane: its picture, its score, its marks. Loaded alone, it does nothing. */
+/** One cell on the viewer's plane: its image, score and marks. Loading this module has no effect. */
 
 import { element } from "../common/dom.js";
 import { nameOf } from "./axes.js";
 
-/** What a cell without a picture says. */
+/** Text of a cell without an image. */
 const STATES = { failed: "failed", missing: "not made yet", done: "" };
 
-/** A score in a few letters. */
+/** A short text for a score. */
 function scoreText(row) {
   if (!row) return "";
   const score = typeof row.score === "number" ? row.score.toFixed(2) : "";
@@ -29,7 +29,7 @@ export class SweepTile {
     this.face.addEventListener("focus", () => this.grid.pointTo(this.row, this.column));
   }
 
-  /** Be the tile of this cell, perhaps of another than before. */
+  /** Show this cell, which may be another than before. */
   show(cell, row, column) {
     const other = cell.key !== this.cell?.key;
     Object.assign(this, { cell, row, column });
@@ -41,7 +41,7 @@ export class SweepTile {
     this.update();
   }
 
-  /** Draw what has changed since it was drawn last. */
+  /** Draw what has changed since the last drawing. */
   update() {
     const { cell, grid: { store } } = this;
     const score = store.score(cell);
@@ -62,7 +62,7 @@ export class SweepTile {
     this.face.title = [nameOf(store.sweep, cell), cell.error].filter(Boolean).join(": ");
   }
 
-  /** Load its picture. The smaller one stays until the larger one is there. @param {boolean} full */
+  /** Load its image. The smaller one stays until the larger one is loaded. @param {boolean} full */
   fill(full) {
     const address = full ? this.cell.full : this.cell.thumb;
     if (this.filled === address || (this.filled === this.cell.full && address)) return;

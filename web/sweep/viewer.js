@@ -1,6 +1,6 @@
-/** The viewer of sweeps, over the whole window: one sweep, or two side by side, as planes of pictures, and one picture
- * closely. It knows sweeps, not the host's graph; extension.js gives it what it may do there. Loaded alone, it does
- * nothing. */
+/** The viewer of sweeps in the whole window: one sweep or two side by side, as planes of images, and a close view of
+ * one image. It knows sweeps, not the host's workflow; extension.js passes in the host's actions. Loading this module
+ * has no effect. */
 
 import { getBytes } from "../common/api.js";
 import { Asker } from "../common/asker.js";
@@ -20,14 +20,14 @@ import { withPlainTexts } from "./png.js";
 import { fetchArchive, fetchSweep, promoteCell, saveMarks } from "./routes.js";
 import { SweepStore } from "./store.js";
 
-/** So many times as long as the route's last answer took passes before the next question. */
+/** Before the next question it waits this many times as long as the route's last answer took. */
 const PATIENCE = 4;
 const ROUTES = { fetch: fetchSweep, save: saveMarks };
 const HELP = [
-  ["← ↑ → ↓, Home, End", "go from cell to cell"], ["Enter or a click", "look closely"],
+  ["← ↑ → ↓, Home, End", "go from cell to cell"], ["Enter or a click", "open the close view"],
   ["B, H", "mark the best; hide"],
-  ["Wheel, + and −", "larger, smaller"], ["Drag, Shift+arrows", "move all"],
-  ["0 or a double click beside cells", "all of it"], ["Ctrl+Z, Ctrl+Shift+Z", "undo, redo"], ["Esc", "back"],
+  ["Wheel, + and −", "zoom in, zoom out"], ["Drag, Shift+arrows", "move the plane"],
+  ["0 or a double click beside cells", "fit everything"], ["Ctrl+Z, Ctrl+Shift+Z", "undo, redo"], ["Esc", "back"],
 ];
 
 const dayOf = (seconds) => new Date(seconds * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
@@ -60,7 +60,7 @@ class Pane {
     this.viewer.pane = this;
   }
 
-  /** Ask the route for a sweep. Later calls while one waits are the same one. */
+  /** Ask the route for a sweep. Further calls while one is waiting are merged with it. */
   ask(name = this.name) {
     this.name = name;
     if (name) this.asker.ask();
@@ -75,9 +75,9 @@ class Pane {
 
 class SweepViewer {
   /**
-   * @param {object} [actions] what the host can do; what is left out is not offered
-   * @param {(file: File) => Promise<void>} [actions.loadWorkflow] opens the graph in a picture
-   * @param {() => void} [actions.refreshed] there are other LoRAs in the host's lists
+   * @param {object} [actions] actions of the host; those left out are not offered
+   * @param {(file: File) => Promise<void>} [actions.loadWorkflow] opens the workflow stored in an image
+   * @param {() => void} [actions.refreshed] called when the host's lists of LoRAs have changed
    */
   constructor(actions = {}) {
     this.actions = actions;
@@ -111,7 +111,7 @@ class SweepViewer {
     this.dialog.addEventListener("close", () => this.close());
     this.dialog.addEventListener("cancel", (event) => {
       if (!this.back()) return;
-      event.preventDefault(); // Esc leads one step back, not all the way
+      event.preventDefault(); // Esc goes back one step, and does not close at once
     });
     this.body.addEventListener("keydown", (event) => this.key(event));
   }
@@ -146,9 +146,9 @@ class SweepViewer {
       made.setAttribute("aria-label", name);
       return made;
     };
-    zoom.append(by("−", "Smaller (−)", "Smaller", () => this.pane.grid.zoomBy(1 / 1.3)),
-      by("+", "Larger (+)", "Larger", () => this.pane.grid.zoomBy(1.3)),
-      by("Fit", "All of it (0)", "Fit", () => this.pane.grid.fit()));
+    zoom.append(by("−", "Zoom out (−)", "Zoom out", () => this.pane.grid.zoomBy(1 / 1.3)),
+      by("+", "Zoom in (+)", "Zoom in", () => this.pane.grid.zoomBy(1.3)),
+      by("Fit", "Fit everything (0)", "Fit", () => this.pane.grid.fit()));
     this.tools.append(this.sideChoices.rows.element, this.sideChoices.columns.element, this.pagesPlace,
       this.shownChoice.element, this.words, this.count, zoom);
     return this.tools;
@@ -156,7 +156,7 @@ class SweepViewer {
 
   // -- life ---------------------------------------------------------------------------------------------------------
 
-  /** Open the window. @param {string|null} name of a sweep; null: the newest */
+  /** Open the window. @param {string|null} name a sweep's name; null for the newest */
   async open(name = null) {
     if (this.life) return;
     this.life = new AbortController();
@@ -198,7 +198,7 @@ class SweepViewer {
     this.schedule();
   }
 
-  /** Something of a sweep has changed: look again. @param {number} [revision] of its marks */
+  /** Something in a sweep has changed: refresh. @param {number} [revision] the revision of its marks */
   readAgain(name, revision) {
     if (!this.archive.some((entry) => entry.name === name)) this.readArchive();
     for (const pane of this.panes) {
@@ -214,7 +214,7 @@ class SweepViewer {
     this.readArchive();
   }
 
-  /** Show a second sweep beside the first. @param {string|null} name null: none */
+  /** Show a second sweep beside the first. @param {string|null} name null for none */
   showBeside(name) {
     this.closely.close();
     const [, second] = this.panes;
@@ -252,7 +252,7 @@ class SweepViewer {
     this.schedule();
   }
 
-  /** One plane was moved: the other goes along. */
+  /** One plane was moved: move the other along. */
   moveOthers(from, view) {
     for (const { grid } of this.panes.filter((pane) => pane !== from)) {
       if (grid.table && grid.place) grid.moveTo({ ...view }, true);
@@ -288,7 +288,7 @@ class SweepViewer {
     pane.title.textContent = store.sweep ? [store.sweep.title, store.name].filter(Boolean).join(" · ") : "";
     if (!store.sweep) return;
     const fits = makeFilter(this.shown, this.words.value, store.marks);
-    // what marks hide is another table with each mark, what a search shows is not
+    // hiding marked cells changes the table with each mark; a search does not
     const key = [store.sweep, fits && this.shown === "not hidden" ? store.version : 0];
     if (this.redrawn || pane.drawn?.some((part, index) => part !== key[index]) || !pane.drawn) {
       const first = pane.drawn?.[0]?.name !== store.sweep.name;
@@ -301,7 +301,7 @@ class SweepViewer {
     } else grid.update();
   }
 
-  /** The view; where no cell of its pages fits what is to be shown, that with the first one that does. */
+  /** The view, or, if no cell on its pages matches the filter, the view with the first cell that does. */
   viewFor(pane, fits) {
     if (!fits || pane !== this.main) return this.view;
     const { sweep } = pane.store;
@@ -374,7 +374,7 @@ class SweepViewer {
     const problem = this.problem ?? this.panes.map((pane) => pane.store.problem).find(Boolean) ?? null;
     const notice = this.panes.map((pane) => pane.store.notice).find(Boolean);
     const none = !store.sweep && !name && this.archive.length === 0;
-    const idle = none ? "There are no sweeps yet: Run a grid to make one." : "";
+    const idle = none ? "There are no sweeps yet. Run a grid to make one." : "";
     const row = store.sweep && recommendedRow(store.sweep);
     const advice = row ? `Recommended: ${row.label}. ${store.sweep.scores.why ?? ""}` : "";
     const text = problem ?? notice ?? (idle || advice);
@@ -400,7 +400,7 @@ class SweepViewer {
     this.schedule();
   }
 
-  /** Closely another cell, in a direction on the plane. */
+  /** Show the next cell in a direction on the plane in the close view. */
   step(down, across) {
     const { grid } = this.pane;
     const next = grid.at && grid.table.next(grid.at, down, across);
@@ -409,7 +409,7 @@ class SweepViewer {
     this.closely.show(grid.cellAt);
   }
 
-  /** From closely back to the plane. */
+  /** Return from the close view to the plane. */
   returnToPlane() {
     this.draw();
     requestAnimationFrame(() => this.life && this.pane.grid.focus());
@@ -440,7 +440,7 @@ class SweepViewer {
     this.schedule();
   }
 
-  /** Put a cell's LoRA among the host's. @returns {Promise<{text: string, failed: boolean}>} */
+  /** Copy a cell's LoRA to the host's LoRAs. @returns {Promise<{text: string, failed: boolean}>} */
   async use(cell, name) {
     const { pane } = this;
     try {
@@ -470,7 +470,7 @@ class SweepViewer {
       await navigator.clipboard.writeText(prompt);
       this.say("prompt copied");
     } catch {
-      // pages that are not served safely have no clipboard; the older way has it
+      // pages not served over HTTPS have no clipboard API; the older way still works
       const area = element("textarea", "lb-ui-unseen", { value: prompt });
       this.dialog.append(area);
       area.select();
@@ -501,7 +501,7 @@ class SweepViewer {
     return true;
   }
 
-  /** One step back. @returns {boolean} whether there was one */
+  /** Go back one step. @returns {boolean} whether there was one */
   back() {
     if (this.help.isOpen) this.help.toggle();
     else if (this.closely.isOpen) this.closely.leave();

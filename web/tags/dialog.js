@@ -1,10 +1,11 @@
-/** The tag editor in the whole window, with all tags of the set beside the pictures. Loaded alone, it does nothing. */
+/** The tag editor in the whole window, with all tags of the dataset beside the images. Loading this module has no
+ * effect. */
 
 import { LargeView } from "../common/dialog.js";
 import { button, element } from "../common/dom.js";
 import { sameTag } from "../common/tags.js";
 
-/** More tags than anyone reads through; the filter's field finds the others. */
+/** Most tags that are listed; the filter finds the others. */
 const LISTED = 300;
 
 export class TagDialog extends LargeView {
@@ -13,7 +14,7 @@ export class TagDialog extends LargeView {
     super(panel, "", "Edit in the whole window");
     this.aside = element("div", "lb-tags-all", { hidden: true });
     this.aside.setAttribute("role", "group");
-    this.aside.setAttribute("aria-label", "All tags: choose one to see its pictures");
+    this.aside.setAttribute("aria-label", "All tags: choose one to show its images");
     panel.main.append(this.aside);
   }
 
@@ -21,7 +22,7 @@ export class TagDialog extends LargeView {
     return `Tag editor: ${this.panel.store.name}`;
   }
 
-  /** Move the editor with its list scrolled as it was to the first picture in sight. */
+  /** Move the editor. Its list stays scrolled to the first visible image. */
   move(place) {
     const { list, shown } = this.panel;
     const top = list.getBoundingClientRect().top;
@@ -36,7 +37,7 @@ export class TagDialog extends LargeView {
     this.panel.largeButton.focus({ preventScroll: true });
   }
 
-  /** All tags with the number of their pictures; one of them is a filter. */
+  /** List all tags with their number of images; a click on one filters by it. */
   draw() {
     const counts = this.panel.store.counts();
     const chosen = this.panel.filter.value.trim();
@@ -49,7 +50,7 @@ export class TagDialog extends LargeView {
 
   row({ tag, same, count }, chosen) {
     const filter = `"${tag}"`;
-    const choose = button(tag, `Show the pictures with ${tag}`, () => {
+    const choose = button(tag, `Show images with ${tag}`, () => {
       this.panel.filter.value = chosen === filter ? "" : filter;
       this.panel.schedule();
     });

@@ -1,11 +1,11 @@
-/** The tag editor on LoraBootstrap_EditTags: the pictures of the dataset that it last ran on, with their captions. */
+/** The tag editor on LoraBootstrap_EditTags: the images of the dataset that it last ran on, with their captions. */
 
 import { app } from "../common/host.js";
 import { addPanelWidget, followNode, linkStyles, redrawNode, rememberOnNode } from "../common/mount.js";
 import { TagPanel } from "./panel.js";
 
 const NODE = "LoraBootstrap_EditTags";
-/** The node's property that names the dataset, so that a graph shows its captions again as soon as it is opened. */
+/** The node's property that names the dataset, so that a workflow shows its captions as soon as it is opened. */
 const PROPERTY = "tag_editor";
 const WIDTH = 460;
 
@@ -27,7 +27,7 @@ function addEditor(node) {
   });
 }
 
-/** The graph was opened: show the dataset that the node ran on when it was saved. */
+/** The workflow was opened: show the dataset that the node had run on when it was saved. */
 function recallDataset(node, panel) {
   const { id, revision } = node.properties?.[PROPERTY] ?? {};
   if (id) panel.load(id, revision);

@@ -1,5 +1,5 @@
-/** The tag editor: the pictures of a dataset with their tags, a filter, changes to many at once, undoing. It knows
- * captions, not the host's graph; extension.js tells it which dataset to show. Loaded alone, it does nothing. */
+/** The tag editor: the images of a dataset with their tags, a filter, changes to many at once, undo. It knows captions,
+ * not the host's workflow; extension.js tells it which dataset to show. Loading this module has no effect. */
 
 import { Completion } from "../common/completion.js";
 import { button, element, field, showNote } from "../common/dom.js";
@@ -13,13 +13,13 @@ import { fetchDataset, saveCaptions } from "./routes.js";
 import { TagRow } from "./row.js";
 import { TagStore } from "./store.js";
 
-/** Pixels the editor needs: one line before a first run, then the tools and a few pictures. */
+/** Pixels that the editor needs: one line before the first run, then the tools and a few images. */
 const HEIGHT = { idle: 72, pictures: 360 };
 const OFFERED = 8;
-/** How far beyond its edges the list has its rows ready. */
+/** How far beyond its edges the list keeps rows ready. */
 const AHEAD = "400px";
 const CHANGES = { add: { word: "adding", apply: withAdded }, remove: { word: "removing", apply: withRemoved } };
-const IDLE = "Run the graph once: the pictures and their captions appear here, to be edited by hand.";
+const IDLE = "Run the workflow once. Then the images and their captions appear here, and you can edit them.";
 
 export class TagPanel extends Panel {
   /** @param {{resized: () => void}} host */
@@ -37,10 +37,10 @@ export class TagPanel extends Panel {
 
   build() {
     this.buildBody("lb-ui lb-tags", "Tag editor");
-    this.body.dataset.captureWheel = "true"; // of the host: the wheel scrolls what has the focus
+    this.body.dataset.captureWheel = "true"; // tells the host that the wheel scrolls what has the focus
     this.note.textContent = IDLE;
     this.list = element("ul", "lb-tags-list");
-    this.list.setAttribute("aria-label", "Pictures");
+    this.list.setAttribute("aria-label", "Images");
     this.main = element("div", "lb-tags-main");
     this.main.append(this.list);
     this.body.append(this.buildHead(), this.note, this.buildTools(), this.main, this.live);
@@ -52,7 +52,7 @@ export class TagPanel extends Panel {
   buildHead() {
     this.head = element("div", "lb-ui-head");
     this.status = element("span", "lb-ui-status");
-    const title = "Show only pictures whose captions the last run has not used";
+    const title = "Show only images whose captions have changed since the last run";
     this.changedButton = button("", title, () => this.toggleChanged());
     this.undo = new UndoControls(() => this.store, (text) => this.say(text));
     this.largeButton = button("Large view", "Edit in the whole window", () => this.large.toggle());
@@ -61,16 +61,16 @@ export class TagPanel extends Panel {
   }
 
   buildTools() {
-    this.filter = field("search", "lb-ui-filter", "Filter the pictures", 'filter: text, "whole tag", -without');
+    this.filter = field("search", "lb-ui-filter", "Filter the images", 'filter: text, "whole tag", -without');
     this.filterOffers = new Completion(this.filter, (typed) => this.filterOffer(typed), (tag) => this.filterBy(tag));
     this.filter.addEventListener("input", () => this.schedule());
     this.filter.addEventListener("keydown", (event) => this.fieldKey(event, this.filterOffers));
-    const all = element("label", "lb-ui-everyone", { title: "Select all pictures that are shown" });
+    const all = element("label", "lb-ui-everyone", { title: "Select all images shown" });
     this.all = element("input", "lb-ui-check", { type: "checkbox" });
     this.all.addEventListener("change", () => this.selectShown(this.all.checked));
     this.allText = element("span");
     all.append(this.all, this.allText);
-    this.bulk = field("text", "lb-tags-bulk", "Tags to add to or remove from many pictures", "tags for many pictures");
+    this.bulk = field("text", "lb-tags-bulk", "Tags to add to or remove from many images", "tags for many images");
     this.bulkOffers = new Completion(this.bulk, (typed) => this.bulkOffer(typed), (tag) => this.completeBulk(tag));
     this.bulk.addEventListener("keydown", (event) => this.fieldKey(event, this.bulkOffers, () => this.change("add")));
     this.bulk.addEventListener("input", () => this.schedule());
@@ -92,12 +92,12 @@ export class TagPanel extends Panel {
     for (const row of this.rows) this.observer.observe(row.element);
     listen({ [EVENTS.back]: () => this.reload() }, signal);
     this.watchPage(signal, () => this.reload(), () => this.store.flush(true));
-    if (this.left) this.store.load(this.left); // taken out and placed again, as into a subgraph
+    if (this.left) this.store.load(this.left); // removed and placed again, as when it moves into a subgraph
     this.left = null;
     this.schedule();
   }
 
-  /** Save, and let go of everything: the node was removed. */
+  /** Save and end: the node was removed. */
   close() {
     this.large.close();
     this.leave().then(() => this.life || this.forget()); // unless it was placed again meanwhile
@@ -105,21 +105,21 @@ export class TagPanel extends Panel {
     this.observer?.disconnect();
   }
 
-  /** Show nothing: where the host leaves a removed node's editor on the screen, nobody shall edit in it. */
+  /** Show nothing. If the host leaves a removed node's editor on the screen, nobody can edit in it. */
   forget() {
     this.left = this.store.id;
     this.store.forget();
     this.schedule();
   }
 
-  /** Take up what is still being typed, and save: a run begins, or the page goes away. */
+  /** Accept what is still being typed, and save: a run begins, or the page is closing. */
   leave() {
     const row = this.rows.find((other) => other.filled && other.input === document.activeElement);
     row?.commit();
     return this.store.flush(true);
   }
 
-  /** Show a dataset as its node last told of it. */
+  /** Show the dataset that its node last reported. */
   load(id, used) {
     return this.store.load(id, used);
   }
@@ -134,7 +134,7 @@ export class TagPanel extends Panel {
 
   // -- drawing ------------------------------------------------------------------------------------------------------
 
-  /** The graph does not tell which dataset it is: only running does. */
+  /** The workflow does not say which dataset it is; only a run does. */
   look() {}
 
   draw() {
@@ -153,14 +153,14 @@ export class TagPanel extends Panel {
 
   drawNote() {
     const { store } = this;
-    const empty = store.id === null ? IDLE : "The dataset has no pictures.";
+    const empty = store.id === null ? IDLE : "The dataset has no images.";
     const text = store.problem ?? store.notice ?? (store.pictures.length ? "" : empty);
     showNote(this.note, text, store.problem !== null);
     if (text !== this.told && text !== IDLE) this.say(text);
     this.told = text;
   }
 
-  /** Make the rows of another set of pictures, keeping the place where they are the same ones. */
+  /** Make the rows of another set of images, keeping the position if the images are the same. */
   drawRows() {
     const { pictures } = this.store;
     const before = this.drawn;
@@ -176,7 +176,7 @@ export class TagPanel extends Panel {
     this.showHeight();
   }
 
-  /** Hide what the filter keeps out; the picture in use stays until it is left, whatever its tags become. */
+  /** Hide what the filter excludes. The image being edited stays until it is left, whatever its tags become. */
   drawShown() {
     const terms = parseFilter(this.filter.value);
     const changed = this.onlyChanged ? new Set(this.store.changedIds()) : null;
@@ -211,7 +211,7 @@ export class TagPanel extends Panel {
     this.all.indeterminate = picked > 0 && picked < this.shown.length;
     this.allText.textContent = picked ? `${picked} of ${this.shown.length} selected` : `${this.shown.length} shown`;
     const shown = countText(this.shown.length, "picture");
-    const whom = picked ? countText(picked, "selected picture") : `the ${shown} shown`;
+    const whom = picked ? countText(picked, "selected image") : `the ${shown} shown`;
     this.addButton.title = `Add these tags to ${whom}`;
     this.removeButton.title = `Remove these tags from ${whom}`;
     const nothing = !this.bulk.value.trim() || !this.shown.length;
@@ -219,7 +219,7 @@ export class TagPanel extends Panel {
     this.removeButton.disabled = nothing;
   }
 
-  /** Fill the rows that come near the sight, and empty those that leave it. */
+  /** Fill the rows in or near view, and empty those that leave it. */
   fillSeen(entries) {
     for (const { target, isIntersecting } of entries) {
       const row = this.rows[target.dataset.index];
@@ -230,7 +230,7 @@ export class TagPanel extends Panel {
     this.activate(this.active);
   }
 
-  // -- what the rows ask --------------------------------------------------------------------------------------------
+  // -- for the rows --------------------------------------------------------------------------------------------
 
   thumb(picture) {
     return hostUrl(picture.thumb);
@@ -240,7 +240,7 @@ export class TagPanel extends Panel {
     return this.selected.has(id);
   }
 
-  /** Select or deselect a row; with `range`, all that are shown from the one before it too. */
+  /** Select or deselect a row; with `range`, also all shown between it and the previous selection. */
   pick(row, checked, range) {
     const from = range && this.shown.includes(this.picked) ? this.shown.indexOf(this.picked) : this.shown.indexOf(row);
     const to = this.shown.indexOf(row);
@@ -252,7 +252,7 @@ export class TagPanel extends Panel {
     this.schedule();
   }
 
-  /** Let the Tab key reach this row rather than another. */
+  /** Let the Tab key reach this row. */
   activate(row) {
     const reach = (other, index) => {
       for (const input of other?.filled ? [other.check, other.input] : []) input.tabIndex = index;
@@ -262,7 +262,7 @@ export class TagPanel extends Panel {
     reach(row, 0);
   }
 
-  /** Put the focus into the row before or after. */
+  /** Put the focus into the previous or next row. */
   go(row, by) {
     const next = this.shown[this.shown.indexOf(row) + by];
     if (!next) return false;
@@ -289,7 +289,7 @@ export class TagPanel extends Panel {
     return findCompletions(this.store.counts(), term, [], OFFERED);
   }
 
-  /** Put a tag in the place of the term that is being typed. */
+  /** Replace the term that is being typed with a tag. */
   filterBy(tag) {
     const terms = this.filter.value.split(",");
     const minus = terms.pop().trim().startsWith("-") ? "-" : "";
@@ -319,20 +319,20 @@ export class TagPanel extends Panel {
     this.schedule();
   }
 
-  /** Pictures that a change of many is for: those selected among the shown, or else all that are shown. */
+  /** The images that a change to many applies to: those selected among the shown, or else all shown. */
   targets() {
     const ids = this.shown.map(({ picture }) => picture.id);
     const picked = ids.filter((id) => this.selected.has(id));
     return picked.length ? picked : ids;
   }
 
-  /** "add" or "remove" the tags that are typed. */
+  /** "add" or "remove" the typed tags. */
   change(kind) {
     const tags = splitTags(this.bulk.value);
     if (!tags.length) return;
     const { word, apply } = CHANGES[kind];
     const targets = this.targets();
-    const label = `${word} ${tags.join(", ")} in ${countText(targets.length, "picture")}`;
+    const label = `${word} ${tags.join(", ")} in ${countText(targets.length, "image")}`;
     const done = this.store.edit(label, targets, (before) => apply(before, tags));
     this.bulk.value = "";
     this.say(done ? `${label}: ${done} changed` : `${label}: nothing to change`);

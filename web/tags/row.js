@@ -1,5 +1,5 @@
-/** One picture in the tag editor: thumbnail, name, and its tags as chips with a field to add more. Loaded alone, it
- * does nothing. */
+/** One image in the tag editor: thumbnail, name, and its tags as chips with a field to add more. Loading this module
+ * has no effect. */
 
 import { TagChips } from "../common/chips.js";
 import { element } from "../common/dom.js";
@@ -21,7 +21,7 @@ export class TagRow {
     return this.editor.store.tagsOf(this.picture.id);
   }
 
-  /** The field that tags are typed into, while the row is filled. */
+  /** The field for typing tags, while the row is filled. */
   get input() {
     return this.chips.input;
   }
@@ -40,7 +40,7 @@ export class TagRow {
     this.update();
   }
 
-  /** Let go of everything but its place; a row in use stays. */
+  /** Empty the row but keep its height. A row in use stays. */
   empty() {
     if (!this.filled || this.element.contains(document.activeElement)) return;
     this.element.style.minHeight = `${this.element.offsetHeight}px`;
@@ -86,12 +86,12 @@ export class TagRow {
     this.chips.update();
   }
 
-  /** Take what is typed. */
+  /** Accept what is typed. */
   commit() {
     return this.chips.commit();
   }
 
-  /** On the check box only the keys that go from row to row. */
+  /** On the check box, only the keys that move between rows work. */
   moveOn(event) {
     const by = { ArrowUp: -1, ArrowDown: 1 }[event.key];
     if (!by || !this.editor.go(this, by)) return;

@@ -1,10 +1,10 @@
-/** What the tag editor knows of a dataset: its captions, the edits and their undoing, and saving them. No document
- * and no host: the routes are given to it. */
+/** What the tag editor knows about a dataset: its captions, the edits and undo, and saving. It needs neither a document
+ * nor the host: the routes are passed in. */
 
 import { Store } from "../common/store.js";
 import { countTags, countText, joinTags, listNames, oneLine, uniqueTags } from "../common/tags.js";
 
-/** Milliseconds without another edit after which the edits are saved. */
+/** Edits are saved after this many milliseconds without another edit. */
 const SAVE_MS = 300;
 
 const byId = (pictures, value) => new Map(pictures.map((picture) => [picture.id, value(picture)]));
@@ -13,23 +13,23 @@ const textOf = (tags) => oneLine(joinTags(tags));
 export class TagStore extends Store {
   /**
    * @param {object} routes
-   * @param {(id: string) => Promise<object>} routes.fetch the dataset as `GET /lora_bootstrap/dataset` tells it
+   * @param {(id: string) => Promise<object>} routes.fetch the answer of `GET /lora_bootstrap/dataset`
    * @param {(body: object, leaving: boolean) => Promise<{revision: number}>} routes.save
-   * @param {() => void} changed called after every change of what the store tells
+   * @param {() => void} changed called after every change of the store
    */
   constructor(routes, changed) {
     super(routes, changed, SAVE_MS);
   }
 
-  /** Know nothing: no dataset. */
+  /** Forget everything: there is no dataset. */
   forget() {
     super.forget();
     Object.assign(this, {
       id: null, name: "", editable: false, pictures: [], vocabulary: null,
-      tags: new Map(), // picture → its tags as they are shown
-      saved: new Map(), // picture → its caption as the server has it
-      used: new Map(), // picture → its caption as the last run used it
-      stale: false, // whether captions were edited between the last run and the moment they were first read
+      tags: new Map(), // image → its tags as shown
+      saved: new Map(), // image → its caption on the server
+      used: new Map(), // image → its caption in the last run
+      stale: false, // whether captions were edited after the last run and before they were first read
     });
   }
 
@@ -40,9 +40,9 @@ export class TagStore extends Store {
   }
 
   /**
-   * Show a dataset, or what became of the one that is shown. What is not saved yet stays. Never throws.
+   * Show a dataset, or refresh the one shown. Unsaved changes stay. Never throws.
    * @param {string} id
-   * @param {number|null} used the revision that the last run used, where that is known
+   * @param {number|null} used the revision that the last run used, if known
    */
   load(id, used = null) {
     return super.load(id, used);
@@ -56,7 +56,7 @@ export class TagStore extends Store {
   reportReading(error, id) {
     const unknown = id !== this.id;
     if (unknown) this.forget();
-    // one that was never shown needs a run, as before the first one: nothing is wrong
+    // a dataset that was never shown needs a run, as before the first run; that is not an error
     this.problem = unknown && error.status === 404 ? null : error.message;
   }
 
@@ -79,7 +79,7 @@ export class TagStore extends Store {
     this.vocabulary = null;
   }
 
-  /** Take over what the server has, and keep what is not saved unless that very picture was changed there too. */
+  /** Take over the server's data and keep unsaved changes, unless the same image was changed there too. */
   merge(fresh) {
     const [before, shown] = [this.saved, this.tags];
     const unsaved = new Set(this.unsavedIds());
@@ -98,7 +98,7 @@ export class TagStore extends Store {
     if (this.unsavedIds().length) this.saveSoon();
   }
 
-  /** Record that others' captions took the place of edits that were not saved, so that undoing brings those back. */
+  /** Record that others' captions replaced unsaved edits, so that undo brings the edits back. */
   giveWay(lost) {
     this.past = [{ label: "giving way", changes: lost }];
     const names = this.pictures.filter(({ id }) => lost.has(id)).map(({ name }) => name);
@@ -112,13 +112,13 @@ export class TagStore extends Store {
     return this.tags.get(id) ?? [];
   }
 
-  /** A picture's caption. One that nobody touched stays as it was written, to the blank. */
+  /** An image's caption. A caption that nobody edited stays exactly as written. */
   captionOf(picture) {
     const tags = this.tagsOf(picture.id);
     return tags === picture.tags || textOf(tags) === textOf(picture.tags) ? picture.caption : textOf(tags);
   }
 
-  /** Ids of pictures whose caption is not as `captions` has it. */
+  /** Ids of images whose caption differs from `captions`. */
   findDiffering(captions) {
     return this.pictures.filter((picture) => this.captionOf(picture) !== captions.get(picture.id)).map(({ id }) => id);
   }
@@ -127,7 +127,7 @@ export class TagStore extends Store {
     return this.findDiffering(this.saved);
   }
 
-  /** Ids of pictures whose caption is not the one that the last run used. */
+  /** Ids of images whose caption differs from the last run's. */
   changedIds() {
     return this.findDiffering(this.used);
   }
@@ -141,11 +141,11 @@ export class TagStore extends Store {
   // -- editing ----------------------------------------------------------------------------------------------------
 
   /**
-   * Change the tags of some pictures, as one step of undoing.
-   * @param {string} label what was done, for whoever undoes it
+   * Change the tags of some images, as one undo step.
+   * @param {string} label what was done, shown in undo
    * @param {Iterable<string>} ids
    * @param {(tags: string[]) => string[]} change
-   * @returns {number} how many pictures it changed
+   * @returns {number} how many images it changed
    */
   edit(label, ids, change) {
     const changes = new Map();
@@ -197,7 +197,7 @@ export class TagStore extends Store {
 
   resolveConflict(fresh) {
     this.merge(fresh);
-    this.notice ??= "The captions were changed elsewhere, and are loaded anew. Your edits are kept.";
+    this.notice ??= "The captions were changed elsewhere and have been reloaded. Your edits are still here.";
     return false; // what a run has just used may be read first
   }
 }

@@ -1,17 +1,17 @@
-/** The loss chart: raw loss faint, smoothed strong, validation as dots on an axis of its own. Our own SVG, so that it
- * stays crisp at any zoom and takes its colours from the theme. Loaded alone, it does nothing. */
+/** The loss chart: raw loss faint, smoothed loss strong, validation as dots on its own axis. It is an SVG, so it stays
+ * sharp at any zoom and takes its colours from the theme. Loading this module has no effect. */
 
 import { finite, formatLoss, formatTick } from "../common/format.js";
 import { coverRange, envelope, lossRange, makeScale, nearestPoint, pathThrough, stepTicks, thinPoints } from
   "../common/plot.js";
 import { chartSummary, validationText } from "./state.js";
 
-/** Points drawn of a curve at most: more than a node has pixels to show. */
+/** Most points drawn of a curve: more than a node has pixels. */
 const DRAWN = 500;
 const CHARACTER = 6;
 const EDGE = { top: 6, bottom: 18, side: 8, right: 15 };
 
-/** An SVG element with attributes and, where given, text. */
+/** An SVG element with attributes and, if given, text. */
 export function svg(tag, attributes = {}, text = null) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -19,13 +19,13 @@ export function svg(tag, attributes = {}, text = null) {
   return element;
 }
 
-/** The ratio to the base model's loss where it is known, else the loss: [step, value]. */
+/** [step, value], where value is the ratio to the base model's loss if known, otherwise the loss. */
 function validationPoints(run) {
   const related = run.validation.every((row) => finite(row[2]) !== null);
   return { related, points: run.validation.map((row) => [row[0], related ? row[2] : row[1]]) };
 }
 
-/** A vertical axis: its ticks as [value, label], and its ends. Null where there is nothing to show. */
+/** A vertical axis: its ticks as [value, label], and its ends. Null if there is nothing to show. */
 function axis(range, count) {
   if (!range) return null;
   const { step, values } = coverRange(range[0], range[1], count);
@@ -33,7 +33,7 @@ function axis(range, count) {
   return { values, labels, low: values[0], high: values[values.length - 1] };
 }
 
-/** The range of validation values; 1, the base model's own, always belongs to the ratios. */
+/** The range of validation values. For ratios it always includes 1, the base model's own. */
 function validationRange({ related, points }) {
   if (!points.length) return null;
   const values = points.map((point) => point[1]).concat(related ? [1] : []);
@@ -43,8 +43,8 @@ function validationRange({ related, points }) {
 const widest = (labels) => Math.max(...labels.map((label) => label.length)) * CHARACTER + EDGE.side;
 
 /**
- * Where everything of the chart goes, in pixels: axes, scales, and the points that are drawn.
- * @param {object} run as state.js keeps it
+ * The layout of the chart in pixels: axes, scales, and the points to draw.
+ * @param {object} run a run from state.js
  * @param {number} width
  * @param {number} height
  */
@@ -98,7 +98,7 @@ function stepAxis({ from, to, bottom, last, x }) {
   return marks;
 }
 
-/** A small triangle on the step axis for every checkpoint there is. */
+/** A small triangle on the step axis for every checkpoint. */
 function checkpoints(run, { bottom, last, x }) {
   return run.checkpoints.filter(({ step }) => step <= last).map(({ step, filename }) => {
     const mark = svg("path", { class: "lb-train-checkpoint", d: `M${x(step)} ${bottom - 5}l3.5 5h-7z` });
@@ -127,7 +127,7 @@ function validation({ checks, right, from, to, x, y2 }) {
   ];
 }
 
-/** What the chart shows at a place `across` it (pixels from its left edge): the step and the values there, in words. */
+/** What the chart shows `across` pixels from its left edge: the step and the values there, in words. */
 export function readAt(run, plan, across) {
   const step = ((across - plan.from) / (plan.to - plan.from)) * plan.last;
   const raw = nearestPoint(run.losses, step);

@@ -7,7 +7,7 @@ import { TrainPanel } from "./panel.js";
 import { presetText } from "./presets.js";
 import { fetchPresets } from "./routes.js";
 
-/** By node: the widget that names the run. */
+/** Node → the widget that names the run. */
 const NAMED_BY = { LoraBootstrap_TrainLora: "name", LoraBootstrap_LoadRun: "run" };
 /** Loaders whose family is known before anything runs. */
 const FAMILY_OF = { LoraBootstrap_LoadSandbox: "sandbox" };
@@ -34,15 +34,15 @@ function addPanel(node, nameWidget) {
   followNode(node, panel, { widgets: [nameWidget, "kind"] });
 }
 
-/** Whether an event is of the run by that name; without a name, of this very node ("1:2:3" inside subgraphs). */
+/** Whether an event belongs to the run of that name or, without a name, to this node ("1:2:3" inside subgraphs). */
 function owns(node, name, event) {
   if (name !== null) return event.name === name || event.run === name;
   return String(event.node_id ?? "").split(":").pop() === String(node.id);
 }
 
-/** What the node says before a first run. */
+/** What the node says before the first run. */
 async function idleText(node) {
   const family = FAMILY_OF[findFeeder(node, ({ name }) => name === "model")?.comfyClass] ?? null;
   const preset = presetText(await fetchPresets(), widgetValue(node, "kind"), family);
-  return preset || "The loss, the previews and the time left appear here while it trains.";
+  return preset || "The loss, the previews and the time left appear here during training.";
 }

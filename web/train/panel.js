@@ -1,5 +1,5 @@
 /** The panel in a training node: status, chart, previews, and the Stop & keep button. It knows runs, not the host's
- * graph; extension.js tells it whose run to show. Loaded alone, it does nothing. */
+ * workflow; extension.js tells it which run to show. Loading this module has no effect. */
 
 import { element, showNote } from "../common/dom.js";
 import { EVENTS, listen } from "../common/host.js";
@@ -8,24 +8,24 @@ import { drawChart, readAt, svg } from "./chart.js";
 import { fetchRun, resumeRun, stopRun, viewUrl } from "./routes.js";
 import { fromReply, hasGap, statusLine, withEvent } from "./state.js";
 
-/** Pixels the panel needs: one line before a first run, then status, chart, legend and previews. */
+/** Pixels that the panel needs: one line before the first run, then status, chart, legend and previews. */
 const HEIGHT = { idle: 72, run: 330 };
-/** While steps pass faster than events tell of them, how often to fetch the losses in between. */
+/** How often to fetch the losses in between while steps are faster than events. */
 const GAP_MS = 5000;
 const PREVIEWS = 24;
 
-/** By status: what its button does, and what it says once pressed. */
+/** Status → what the button does, and what it says once pressed. */
 const BUTTONS = {
   training: {
     label: "Stop & keep",
-    title: "Stop after this step, keep what was learnt, and go on with the graph",
+    title: "Stop after this step, keep the LoRA trained so far, and continue the workflow",
     pressed: "stopping after this step",
     act: (run) => stopRun(run.run),
   },
   stopped: {
     label: "Train on",
-    title: "Queue the graph again and go on from where this run was stopped",
-    pressed: "queued to train on",
+    title: "Queue the workflow again and continue from where this run was stopped",
+    pressed: "queued to continue training",
     act: (run, host) => resumeRun(run.run).then(host.queue),
   },
 };
@@ -33,17 +33,17 @@ const BUTTONS = {
 export class TrainPanel extends Panel {
   /**
    * @param {object} host
-   * @param {() => string|null} host.where the run's name, or null where only the node knows it while it runs
-   * @param {(event: object) => boolean} host.owns whether a progress event is of this node
-   * @param {() => Promise<string>} host.idleText what to say before a first run
+   * @param {() => string|null} host.where the run's name, or null if only the running node knows it
+   * @param {(event: object) => boolean} host.owns whether a progress event belongs to this node
+   * @param {() => Promise<string>} host.idleText what to show before the first run
    * @param {() => void} host.resized called when the panel needs another height
-   * @param {(() => Promise<void>)|null} host.queue queues the graph; null where the node does not train
+   * @param {(() => Promise<void>)|null} host.queue queues the workflow; null if the node does not train
    */
   constructor(host) {
     super(host);
     this.run = null;
-    this.folder = null; // of the run that events of this node named last
-    this.pressed = null; // what the button says since it was pressed
+    this.folder = null; // folder of the run that the last event of this node named
+    this.pressed = null; // what the button has said since it was pressed
     this.build();
   }
 
@@ -84,7 +84,7 @@ export class TrainPanel extends Panel {
 
   buildPreviews() {
     this.previews = element("ul", "lb-train-previews", { hidden: true });
-    this.previews.setAttribute("aria-label", "Preview pictures, newest first");
+    this.previews.setAttribute("aria-label", "Preview images, newest first");
     return this.previews;
   }
 
@@ -107,7 +107,7 @@ export class TrainPanel extends Panel {
     return this.host.where() ?? this.folder;
   }
 
-  /** The kind or what is linked may have changed too. */
+  /** The kind or a link may have changed too. */
   look() {
     this.ask();
   }
@@ -124,12 +124,12 @@ export class TrainPanel extends Panel {
     }
   }
 
-  /** Carry the run on by what an event tells. */
+  /** Update the run from an event. */
   follow(event) {
     if (!this.host.owns(event) && event.run !== this.run?.run) return;
     this.folder = event.run;
     const next = withEvent(this.run, event);
-    // another run, or the end of this one: the route knows more than the event
+    // another run, or the end of this one; the route knows more than the event
     if (next) this.show(next);
     else this.ask();
     if (next && hasGap(next) && Date.now() - this.asker.at > GAP_MS) this.ask();
@@ -144,7 +144,7 @@ export class TrainPanel extends Panel {
     this.schedule();
   }
 
-  /** Say a change of status, but not every step, to a screen reader. */
+  /** Announce changes of status, but not every step, to a screen reader. */
   announce(run) {
     this.problem = null;
     this.say(run ? statusLine(run) : "");
@@ -195,7 +195,7 @@ export class TrainPanel extends Panel {
     this.previews.replaceChildren(...newest.map(preview));
   }
 
-  /** Show the values under the pointer in place of the legend; null puts the legend back. */
+  /** Show the values under the pointer in place of the legend; null restores the legend. */
   read(event) {
     const box = this.chart.getBoundingClientRect();
     const across = event && ((event.clientX - box.left) / box.width) * this.plot.clientWidth;

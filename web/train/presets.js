@@ -1,8 +1,8 @@
-/** The preset table of `GET /lora_bootstrap/presets` in one line of words. Pure functions, no host. */
+/** The preset table of `GET /lora_bootstrap/presets` as one line of text. Pure functions, no host. */
 
 import { formatRate } from "../common/format.js";
 
-/** What a preset is told by; a rate means nothing without its alpha / rank. */
+/** The figures shown of a preset; a rate means nothing without its alpha / rank. */
 const FIGURES = [
   ["rank", (preset) => preset.rank, String],
   ["alpha/rank", (preset) => preset.alpha / preset.rank, String],
@@ -10,14 +10,14 @@ const FIGURES = [
   ["steps", (preset) => preset.steps, String],
 ];
 
-/** One value, or the least and the most of several. */
+/** One value, or the range of several. */
 function span(values, format) {
   const [least, most] = [Math.min(...values), Math.max(...values)];
   return least === most ? format(least) : `${format(least)} to ${format(most)}`;
 }
 
 /**
- * The preset of a kind, for one family, or as ranges over all families where `family` is null.
+ * The preset of a kind, for one family, or as ranges over all families if `family` is null.
  * @param {object} table family → {title, presets: {kind: {rank, alpha, learning_rate, steps}}}
  * @param {string} kind
  * @param {string|null} family
@@ -27,7 +27,7 @@ export function presetText(table, kind, family) {
   const names = family ? [family] : Object.keys(table).filter((name) => name !== "sandbox");
   const presets = names.map((name) => table[name]?.presets?.[kind]).filter(Boolean);
   if (!presets.length) return "";
-  const whose = family ? ` on ${table[family].title}` : ", by the model's family";
+  const whose = family ? ` on ${table[family].title}` : ", depending on the model's family";
   const figures = FIGURES.map(([name, of, format]) => `${name}\u00a0${span(presets.map(of), format)}`);
   return `Preset for a ${kind}${whose}: ${figures.join(" · ")}`;
 }

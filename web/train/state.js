@@ -1,16 +1,17 @@
-/** What the panel knows of a run: made from the run route, carried on by progress events. Pure functions, no host. */
+/** What the panel knows about a run: created from the run route, updated by progress events. Pure functions, no host.
+ * */
 
 import { finite, formatLoss, formatMemory, formatSeconds } from "../common/format.js";
 import { thinPoints } from "../common/plot.js";
 
-/** More points than are ever drawn; beyond twice as many, every other one goes. */
+/** More points than are ever drawn; at twice as many, every other one is dropped. */
 const KEPT = 1000;
 
 const points = (rows) => (rows ?? []).filter((row) => finite(row[0]) !== null && finite(row[1]) !== null);
 
 /**
- * The run of a route's answer, with lists that are never null and hold numbers only.
- * @param {object} reply the run as `GET /lora_bootstrap/run` tells it
+ * The run in a route's answer, with lists that are never null and contain only numbers.
+ * @param {object} reply the answer of `GET /lora_bootstrap/run`
  */
 export function fromReply(reply) {
   return Object.freeze({
@@ -27,8 +28,8 @@ export function fromReply(reply) {
 const isLive = (run) => run?.status === "preparing" || run?.status === "training";
 
 /**
- * The run after a progress event, or null where the event does not carry on from it (another folder, a step back,
- * the end), so that the route must be asked.
+ * The run after a progress event, or null if the event does not continue it (another folder, a step back, the end), so
+ * that the route must be asked.
  */
 export function withEvent(run, event) {
   if (!run || run.run !== event.run || !isLive(event)) return null;
@@ -43,7 +44,7 @@ export function withEvent(run, event) {
   });
 }
 
-/** Whether steps passed between the last two losses of which no event told. */
+/** Whether there were steps between the last two losses that no event reported. */
 export function hasGap(run) {
   const [before, last] = run.losses.slice(-2);
   return Boolean(last) && last[0] - before[0] > 1;
@@ -74,17 +75,17 @@ function withSample(samples, sample) {
 /** The last value of a list of points, or null. */
 const lastValue = (rows) => (rows.length ? rows[rows.length - 1][1] : null);
 
-/** The loss to name in one figure: smoothed where there is one, for a single step's loss says little. */
+/** The loss as one figure: smoothed if available, because a single step's loss says little. */
 const currentLoss = (run) => lastValue(run.smoothed) ?? lastValue(run.losses);
 
 const lossText = (word, value) => (value === null ? null : `${word} ${formatLoss(value)}`);
 
-/** The folder's name where it is not the run's own: that was taken by another run. */
+/** The folder's name if it differs from the run's, because another run already had that name. */
 const folder = (run) => (run.run === run.name ? null : `in ${run.run}`);
 
 const formatGiven = (value, format) => (finite(value) === null ? null : format(value));
 
-/** By status: the parts of the status line. A part that is null is left out. */
+/** Status → the parts of the status line. Parts that are null are left out. */
 const PARTS = {
   preparing: (run) => ["preparing", run.message],
   training: (run) => [
@@ -97,21 +98,21 @@ const PARTS = {
   stopped: (run) => [
     `stopped and kept at step ${run.step}/${run.steps}`, lossText("loss", currentLoss(run)), folder(run),
   ],
-  cancelled: (run) => [`cancelled at step ${run.step}/${run.steps}`, "run again to go on from there"],
-  interrupted: (run) => [`interrupted at step ${run.step}/${run.steps}`, "run again to go on from there"],
+  cancelled: (run) => [`cancelled at step ${run.step}/${run.steps}`, "run again to continue from there"],
+  interrupted: (run) => [`interrupted at step ${run.step}/${run.steps}`, "run again to continue from there"],
   failed: (run) => [`failed at step ${run.step}/${run.steps}`],
 };
 
-/** A short figure is not broken over two lines. */
+/** Keep a short figure from breaking over two lines. */
 const unbroken = (part) => (part.length < 24 ? part.replaceAll(" ", "\u00a0") : part);
 
-/** "step 120/800 · loss 0.083 · 6:12 left · 3.1 GB", or what else the run's status calls for. */
+/** "step 120/800 · loss 0.083 · 6:12 left · 3.1 GB", or whatever suits the run's status. */
 export function statusLine(run) {
   const parts = PARTS[run.status] ?? (() => [run.status]);
   return parts(run).filter(Boolean).map(unbroken).join(" · ");
 }
 
-/** The chart in words, for whoever cannot see it. */
+/** The chart in words, for screen readers. */
 export function chartSummary(run) {
   const curve = run.smoothed.length ? run.smoothed : run.losses;
   if (!curve.length) return "No loss yet.";
@@ -125,7 +126,7 @@ export function chartSummary(run) {
   return sentences.join(" ");
 }
 
-/** A validation row [step, loss, ratio] in words: how it stands to the base model's own loss. */
+/** A validation row [step, loss, ratio] in words, compared with the base model's own loss. */
 export function validationText([, loss, ratio]) {
   return finite(ratio) === null ? formatLoss(loss) : `${formatLoss(ratio)} × base`;
 }

@@ -185,7 +185,7 @@ def test_ten_thousand_candidates_are_told_and_decided_on_in_seconds(project, nam
 def test_a_project_is_told_with_what_the_next_run_does(project):
     ((status, told),) = ask(("GET", "/lora_bootstrap/project", {"params": {"name": "zqx"}}))
     assert status == 200 and told["trigger"] == "zqx" and told["targets"] == [3, 8, 12]
-    assert [stage["state"] for stage in told["stages"][:2]] == ["done", "next"] and told["next"].startswith("Run: ")
+    assert [stage["state"] for stage in told["stages"][:2]] == ["done", "next"] and told["next"].startswith("Run ")
     assert len(told["crops"]) == 3 and told["rounds"] == []
     assert ask(("GET", "/lora_bootstrap/project", {"params": {"name": "none", "or": "null"}})) == [(200, None)]
 
@@ -193,4 +193,4 @@ def test_a_project_is_told_with_what_the_next_run_does(project):
 def test_a_damaged_project_is_told(project):
     write_json(project.folder / "project.json", {"version": 1})
     answers = ask(get(), ("GET", "/lora_bootstrap/project", {"params": {"name": "zqx"}}))
-    assert [status for status, _ in answers] == [404, 404] and "is no project" in answers[0][1]["error"]
+    assert [status for status, _ in answers] == [404, 404] and "is not a project" in answers[0][1]["error"]

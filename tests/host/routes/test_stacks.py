@@ -53,7 +53,7 @@ def test_each_line_is_told_with_the_file_it_names():
         (False, ["girl/girl.safetensors"]), (False, []), (True, [""]), (True, ["ink.safetensors"]),
         (False, ["ink.safetensors", "off shoulder.safetensors"]), (False, ["off shoulder.safetensors"])]
     assert [line["error"] for line in told["lines"][:5]] == [""] * 5
-    assert "is there twice" in told["lines"][5]["error"]
+    assert "is listed twice" in told["lines"][5]["error"]
     assert told["total"] == 1.4 and told["advice"] == []
 
 
@@ -77,8 +77,8 @@ def test_a_name_that_is_not_there_is_told_with_the_nearest():
 def test_what_would_stop_the_node_stands_at_its_line():
     text = "girl : much\nink : 0.5 : 0.5 : style\nbroken\ngirl : 1 : 1 : mid*\ngirl : 1 : 1 : tail\nink : 1 : 1 : 1 : 1"
     errors = [line["error"] for line in lines(text)]
-    assert "'much' in 'girl : much' is no number" in errors[0] and "known of SDXL only" in errors[1]
-    assert "is not a whole safetensors file" in errors[2] and errors[3] == ""
+    assert "'much' in 'girl : much' is not a number" in errors[0] and "known for SDXL only" in errors[1]
+    assert "is not a complete safetensors file" in errors[2] and errors[3] == ""
     assert "has no block 'tail'" in errors[4] and "5 parts between colons" in errors[5]
     for number, line in enumerate(text.splitlines()):
         if number != 2:  # whose file is read only when the node runs
@@ -94,7 +94,7 @@ def test_no_name_leads_out_of_the_hosts_folders(host, name):
 
 def test_the_advice_is_the_guides_for_what_is_on_and_there():
     assert tell("girl : 0.6\nink : 0.8\noff off shoulder : 2\nnone : 3")["advice"] == [
-        "ink at 0.8 is not below the character girl at 0.6: the character should be the strongest."]
+        "ink at 0.8 is not below the character girl at 0.6. The character should be the strongest."]
     told = tell("girl : -1.2\nink : 0.7")
     assert told["total"] == 1.9 and told["advice"][0].startswith("The strengths sum to 1.90")
 

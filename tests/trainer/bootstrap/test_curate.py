@@ -124,7 +124,7 @@ def test_the_likeness_gate_gives_way_for_enough_pictures_and_says_by_how_much(ca
     settings = CurationSettings(likeness_floor=0.9999)
     curation = curate(candidates, drawings, anchors, count=8, eye=HairEye(), settings=settings)
     assert len(curation.picked) == 8
-    assert "gave way from 1.00" in curation.notes[0]
+    assert "was lowered from 1.00" in curation.notes[0]
 
 
 def test_a_picture_that_shows_too_few_of_its_tags_is_refused(candidates, drawings, anchors, views):
@@ -132,7 +132,7 @@ def test_a_picture_that_shows_too_few_of_its_tags_is_refused(candidates, drawing
     seen[4] = set(list(views[4].tags)[:3])
     curation = curate(candidates, drawings, anchors, count=23, eye=HairEye(seen),
                       settings=CurationSettings(likeness_floor=0.0))
-    assert "of the tags asked for" in reasons(curation)["c04"]
+    assert "of the requested tags" in reasons(curation)["c04"]
     assert curation.decisions[5].scores["tag_recall"] == 1.0
 
 
@@ -168,7 +168,7 @@ FINE = RoundFigures(1, 12, 48, 0.1, 1.0, 1.0, 0.5, 0.8, 0.9, 0.4)
 
 
 @pytest.mark.parametrize("change, words", [
-    ({"kept": 1}, "only 1 of 12"), ({"burn": 3.5}, "over-cooked"), ({"diversity": 0.6}, "too alike"),
+    ({"kept": 1}, "only 1 of the 12"), ({"burn": 3.5}, "over-cooked"), ({"diversity": 0.6}, "too alike"),
     ({"drift": 0.25}, "drifted"),
 ])
 def test_each_alarm_names_its_figure(change, words):

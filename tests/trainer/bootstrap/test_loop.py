@@ -128,7 +128,7 @@ def test_stages_are_reported_by_number_and_title(config, tmp_path, training):
     started = [event for event in run(config, tmp_path) if isinstance(event, StageStarted)]
     assert [(event.number, event.total) for event in started] == [(number, 13) for number in range(1, 14)]
     assert [event.title for event in started[2:6]] == [
-        "Round 1: train a style LoRA on 3 pictures", "Round 1: generate candidates", "Round 1: choose from 12",
+        "Round 1: train a style LoRA on 3 images", "Round 1: generate candidates", "Round 1: choose from 12",
         "Round 1: dataset of 8"]
 
 
@@ -227,7 +227,7 @@ def test_another_picture_under_the_same_name_is_refused(config, tmp_path, traini
     run(config, tmp_path)
     other = tmp_path / "other.png"
     draw_once(world.Scene(world.HELD_OUT["momo"]), 128).save(other)
-    with pytest.raises(UserError, match="another picture"):
+    with pytest.raises(UserError, match="another image"):
         run(replace(config, picture=str(other), name="zqx"), tmp_path)
 
 
@@ -266,7 +266,8 @@ def test_the_report_needs_no_other_file_and_no_script(config, tmp_path, training
 @pytest.mark.parametrize("change, words", [
     ({"trigger": " "}, "trigger"), ({"trigger": "a, b"}, "one word"), ({"tags": ()}, "tags are empty"),
     ({"name": "../elsewhere"}, "no path separators"),
-    ({"targets": (4, 16, 40, 80), "candidates": (48, 96, 200)}, "2 or 3 rising"), ({"targets": (16, 4)}, "rising"),
+    ({"targets": (4, 16, 40, 80), "candidates": (48, 96, 200)}, "2 or 3 increasing"),
+    ({"targets": (16, 4)}, "increasing"),
     ({"candidates": (4, 96)}, "at least 5, 9"), ({"strengths": (0.0,)}, "above 0"), ({"strengths": ()}, "strengths"),
 ])
 def test_impossible_settings_are_told_before_anything_runs(config, change, words):

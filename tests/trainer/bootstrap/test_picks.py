@@ -66,9 +66,9 @@ def test_a_damaged_file_is_told_in_one_line(tmp_path, text):
 
 @pytest.mark.parametrize(("values", "says"), [
     ({"state": "maybe"}, "state is 'maybe'"), ({"tags": "1girl"}, "tags must be"), ({"tags": [1]}, "tags must be"),
-    ({"crop": [0, 0, 65, 48]}, "inside the 64 x 48 picture"), ({"crop": [0, 0, 8, 48]}, "too small"),
+    ({"crop": [0, 0, 65, 48]}, "inside the 64 x 48 image"), ({"crop": [0, 0, 8, 48]}, "too small"),
     ({"crop": [0.5, 0, 32, 32]}, "whole pixels"), ({"flip": 1}, "flip is 1"), ({"note": 5}, "note must be"),
-    ({"note": "x" * 3000}, "note must be"), ({"colour": "red"}, "no 'colour'")])
+    ({"note": "x" * 3000}, "note must be"), ({"colour": "red"}, "no field 'colour'")])
 def test_what_cannot_be_decided_is_refused(values, says):
     with pytest.raises(UserError, match=says):
         change(Picks(), "a", **values)

@@ -224,7 +224,7 @@ def test_a_damaged_decisions_file_is_told_in_one_line(project):
     one = project.round(1)
     one.folder.mkdir(exist_ok=True)
     one.decisions_file.write_text(json.dumps({"decisions": [{"candidate": "x"}]}))
-    with pytest.raises(UserError, match="decisions.json holds no decisions"):
+    with pytest.raises(UserError, match="decisions.json does not contain decisions"):
         one.read_decisions()
 
 

@@ -10,12 +10,12 @@ def test_stages_come_in_the_order_of_the_table_those_of_a_round_once_for_each():
 
 
 def test_a_title_names_the_round_and_where_it_is_known_the_number_of_pictures():
-    assert STAGES["style"].name_and_title(1, 16) == ("style-1", "Round 1: train a style LoRA on 16 pictures")
+    assert STAGES["style"].name_and_title(1, 16) == ("style-1", "Round 1: train a style LoRA on 16 images")
     assert STAGES["style"].name_and_title(1) == ("style-1", "Round 1: train a style LoRA")
     assert STAGES["candidates"].name_and_title(2) == ("candidates-2", "Round 2: generate candidates")
     assert STAGES["curate"].name_and_title(2, 96) == ("curate-2", "Round 2: choose from 96")
     assert STAGES["dataset"].name_and_title(2, 40) == ("dataset-2", "Round 2: dataset of 40")
-    assert STAGES["character"].name_and_title(count=40) == ("character", "Train the character LoRA on 40 pictures")
+    assert STAGES["character"].name_and_title(count=40) == ("character", "Train the character LoRA on 40 images")
 
 
 def test_stages_that_a_status_lists_have_a_label():

@@ -38,17 +38,17 @@ def test_a_new_project_has_its_crops_and_trains_a_style_lora_next(status):
     assert states(now)["crops"] == "done" and states(now)["style-1"] == "next"
     assert [stage.name for stage in now.stages] == [
         "crops", "style-1", "candidates-1", "curate-1", "style-2", "candidates-2", "curate-2", "character"]
-    assert now.next == ("Run: a style LoRA is trained on what there is, then draws the candidates of round 1.")
+    assert now.next == ("Run trains a style LoRA on the images so far, which then draws the candidates of round 1.")
 
 
 def test_candidates_are_counted_and_then_somebody_has_to_pick(project, status, tmp_path, monkeypatch):
     monkeypatch.setattr("lora_bootstrap.trainer.bootstrap.status.read_run", lambda folder: Run(folder))
     trained(tmp_path, style_run(project, 1), "zqx-style-1-2")
     draw_round(project, 1, count=5)
-    assert status().next == "Run: the style LoRA draws 7 more candidates of round 1."
+    assert status().next == "Run draws 7 more candidates of round 1 with the style LoRA."
     draw_round(project, 1)
     now = status()
-    assert now.next == "Pick 5 more in the gallery of round 1, then Run."
+    assert now.next == "Pick 5 more in the gallery of round 1, then press Run."
     assert next(stage.text for stage in now.stages if stage.name == "curate-1") == "3 of 8 kept"
     curate_round(project.round(1), wanted=5, size=(64, 64), reference=None, eye=None)
     assert states(status())["curate-1"] == "done" and states(status())["style-2"] == "next"
@@ -73,7 +73,7 @@ def test_in_the_end_the_lora_is_there_to_be_prompted(project, status, tmp_path, 
         trained(tmp_path, style_run(project, number))
         draw_round(project, number)
         curate_round(project.round(number), wanted=project.target(number) - 3, size=(64, 64), reference=None, eye=None)
-    assert status().next == "Run: the character LoRA is trained on 12 pictures."
+    assert status().next == "Run trains the character LoRA on 12 images."
     trained(tmp_path, "zqx")
     assert status().next == "All done: prompt the LoRA with 'zqx'." and set(states(status()).values()) == {"done"}
 

@@ -59,7 +59,7 @@ def test_a_dataset_steers_the_views_and_says_so(project):
 
 def test_few_named_styles_are_warned_of(project):
     few = plan_views(project, 1, axes={"angle": {"from side": 1}, "style": {"dark": 1}})
-    assert few.notes[0].startswith("1 named styles: ask for 3 to 6") and not plan_views(project, 1).notes
+    assert few.notes[0].startswith("1 named styles: list 3 to 6") and not plan_views(project, 1).notes
     assert not plan_views(project, 0, axes={"angle": {"from side": 1}}).notes
 
 

@@ -66,7 +66,7 @@ def test_an_unknown_command_is_a_mistake(capsys):
     (["generate", "--prompt", "x", "--lora", "{tmp}/no.safetensors:0.5"], "no LoRA file at"),
     (["grid", "--prompt", "x", "--lora", "{tmp}/no.safetensors"], "no LoRA file at"),
     (["conflict", "{tmp}/no.safetensors:0.5", "{tmp}/no.safetensors"], "no LoRA file at"),
-    (["merge", "{tmp}/no.safetensors", "--method", "ties"], "ties makes whole matrices, so it needs a rank"),
+    (["merge", "{tmp}/no.safetensors", "--method", "ties"], "ties produces whole matrices, so it needs a rank"),
     (["merge", "{tmp}/no.safetensors", "--method", "averge"], "unknown merge method 'averge'"),
     (["info", "{tmp}/no.safetensors"], "no file or folder"),
     (["info", "{tmp}/data"], "neither a run nor a project"),

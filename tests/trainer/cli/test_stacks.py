@@ -23,7 +23,7 @@ def test_loras_are_measured_against_each_other(two, tmp_path, capsys):
     assert [file["strength"] for file in found["files"]] == [0.9, 1.0]
     assert json.loads(Path(found["json"]).read_text())["lines"] == found["lines"]
     assert found["png"] == str(tmp_path / "conflicts" / "hero+ink.png") and Path(found["png"]).is_file()
-    assert "layers 3/3" in out.err and "hero and ink listen to the same inputs" in out.err
+    assert "layers 3/3" in out.err and "hero and ink respond to the same inputs" in out.err
 
 
 def test_loras_are_merged_and_an_identical_merge_is_reused(two, tmp_path, capsys):

@@ -42,7 +42,7 @@ def test_a_name_as_long_as_a_file_can_have_is_written_whatever_its_letters(tmp_p
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"),
                                    RuntimeError("I/O error: No space left on device (os error 28)")])
 def test_a_full_disk_is_told_in_one_line_with_the_free_space(tmp_path, error):
-    with pytest.raises(UserError, match=r"disk is full: .*run\.json was not written, [\d.]+ MB are free") as caught, \
+    with pytest.raises(UserError, match=r"disk is full: .*run\.json was not written; [\d.]+ MB are free") as caught, \
             atomic_path(tmp_path / "run.json"):
         raise error
     assert "\n" not in str(caught.value)

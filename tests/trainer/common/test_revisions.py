@@ -61,5 +61,5 @@ def test_a_change_that_fails_saves_nothing_and_lets_the_next_one_save(tmp_path):
 @pytest.mark.parametrize("values", [[], {}, {"revision": "x", "names": []}, {"revision": 1, "names": 5}, None])
 def test_a_file_that_holds_something_else_is_named(tmp_path, values):
     (tmp_path / "names.json").write_text(json.dumps(values))
-    with pytest.raises(UserError, match=r"names\.json cannot be read \(.+\); mend or delete it"):
+    with pytest.raises(UserError, match=r"names\.json cannot be read \(.+\); repair or delete it"):
         save_change(tmp_path / "names.json", Names, add("a"))

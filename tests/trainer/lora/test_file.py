@@ -245,7 +245,7 @@ def bad(down=None, up=None, **others):
 
 
 @pytest.mark.parametrize(("tensors", "message"), [
-    ({"model.weight": torch.ones(2, 2)}, "holds no LoRA"),
+    ({"model.weight": torch.ones(2, 2)}, "contains no LoRA"),
     (bad(torch.ones(2, 4)), "has no up weight"),
     (bad(torch.ones(2, 4), torch.ones(4, 3)), "do not fit each other"),
     (bad(torch.ones(2, 4), torch.full((4, 2), float("nan"))), "not numbers"),
@@ -265,7 +265,7 @@ def test_a_missing_truncated_or_pickled_file_is_refused_in_one_line(tmp_path):
     (tmp_path / "text").write_bytes(b"hello")
     (tmp_path / "empty").write_bytes(b"")
     torch.save({"a": torch.ones(2)}, tmp_path / "pickle")
-    reasons = dict.fromkeys(("cut", "text", "empty"), "not a whole") | {"pickle": "a pickle", "gone": "not exist"}
+    reasons = dict.fromkeys(("cut", "text", "empty"), "not a complete") | {"pickle": "a pickle", "gone": "not exist"}
     for name, reason in reasons.items():
         with pytest.raises(UserError, match=reason) as caught:
             load_lora(tmp_path / name)

@@ -184,7 +184,7 @@ def test_what_is_not_read_is_reported_by_everyone(with_more, tmp_path):
     assert set(file.ignored) == {*strange, *vectors} and set(file.vectors) == set(vectors)
     assert file.facts()["not_read"] == file.ignored == load_lora(with_more).ignored
     entries = [StackEntry(path=with_more), StackEntry(path=write(tmp_path / "b.safetensors", {MODULE: plain(4, 5)}))]
-    note = "6 tensors of more.safetensors (3 of biases and norms) were not read, such as bundle_emb.akane"
+    note = "6 tensors of more.safetensors (3 for biases and norms) were not read, such as bundle_emb.akane"
     assert any(line.startswith(note) for line in measure_conflict(entries).notes)
     assert any(line.startswith(note) for line in merge_loras(entries).lines)
     assert measure_conflict(entries).files[0].ignored == 6

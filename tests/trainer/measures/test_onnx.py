@@ -86,7 +86,7 @@ def test_a_file_that_is_no_such_model_is_told(tmp_path, kind):
     (tmp_path / "bad" / kind.FILE).write_bytes(b"no onnx")
     with pytest.raises(UserError, match="cannot be loaded"):
         kind(tmp_path / "bad")
-    with pytest.raises(UserError, match=f"it is no {kind.TITLE} model"):
+    with pytest.raises(UserError, match=f"it is not the {kind.TITLE} model"):
         kind(save_model(tmp_path / "four", channels=4, kind=kind))
 
 

@@ -115,7 +115,7 @@ def test_given_boxes_are_used_as_they_are():
     crops = suggest_crops(image, 4, boxes=[(0, 0, 50, 50), (10, 0, 100, 50)])
     assert [(crop.name, crop.box) for crop in crops] == [("box_1", (0, 0, 50, 50)), ("box_2", (10, 0, 100, 50))]
     for box in ((0, 0, 101, 50), (-1, 0, 9, 9), (5, 5, 5, 9), (0, 0, 9)):
-        with pytest.raises(UserError, match="is not inside the picture; .* right <= 100 .* bottom <= 50"):
+        with pytest.raises(UserError, match="is not inside the image; .* right <= 100 .* bottom <= 50"):
             suggest_crops(image, boxes=[box])
 
 

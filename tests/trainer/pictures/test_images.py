@@ -146,7 +146,7 @@ def test_a_gigantic_picture_is_refused_before_its_pixels_are_read(tmp_path):
 
 def test_an_unknown_background_names_what_is_valid(tmp_path):
     _noise((4, 4)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match="'whitish' is no colour; use a name"):
+    with pytest.raises(UserError, match="'whitish' is not a colour; use a name"):
         open_image(tmp_path / "a.png", "whitish")
 
 

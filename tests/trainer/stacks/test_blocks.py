@@ -69,7 +69,7 @@ def test_blocks_have_strengths_of_their_own(girl, text, strengths):
 
 @pytest.mark.parametrize("text", ["style =", "style = strong", "style = nan", "style = 50"])
 def test_a_blocks_strength_that_is_none_is_told(girl, text):
-    assert "have no strength from -10 to 10 behind the =, such as mid_block* = 0.5" in refused(girl, text)
+    assert "needs a strength from -10 to 10 after the =, such as mid_block* = 0.5" in refused(girl, text)
 
 
 @pytest.mark.parametrize("kind", ["LoRA", *kinds()])
@@ -101,7 +101,7 @@ def test_another_strength_is_another_file_and_its_lineage_says_so(girl, tmp_path
 def test_a_doras_blocks_are_kept_or_left_out_but_not_weakened(tmp_path):
     rows = {kohya(f"{STYLE}.{LEAF}"): {**plain(4, 1), "dora_scale": random(20, 1)}, **blocks_of(OTHER)}
     path = write(tmp_path / "a.safetensors", rows, SDXL)
-    assert f"{STYLE} of a.safetensors is a DoRA, which has no strength of its own" in refused(path, "style = 0.5")
+    assert f"{STYLE} of a.safetensors is a DoRA, whose strength cannot be set" in refused(path, "style = 0.5")
     assert chosen(path, f"{OTHER} = 0.5") == (STYLE, OTHER) and chosen(path, "style = 0") == (OTHER,)
 
 
@@ -123,13 +123,13 @@ def test_a_lora_that_lacks_blocks_does_not_shift_the_others(tmp_path):
     path = write(tmp_path / "few.safetensors", blocks_of(STYLE, OTHER), SDXL)
     assert chosen(path, "style") == (STYLE,)
     told = refused(path, "content")
-    assert told.startswith("blocks 'content' (SDXL's content block) are not in few.safetensors. It has up_blocks.0.a")
-    assert "blocks 'not all' leave nothing of few.safetensors" in refused(path, "not all")
+    assert told.startswith("blocks 'content' (SDXL's content block): few.safetensors has none of them. It has up_")
+    assert "blocks 'not all' leaves nothing of few.safetensors" in refused(path, "not all")
 
 
 def test_roles_are_known_of_sdxl_only_and_a_pattern_works_everywhere(tmp_path):
     path = write(tmp_path / "tiny.safetensors", blocks_of(CONTENT, STYLE))
-    assert "blocks 'style' are known of SDXL only, and tiny.safetensors is none" in refused(path, "style")
+    assert "blocks 'style' is known for SDXL only, and tiny.safetensors is not for SDXL" in refused(path, "style")
     assert chosen(path, STYLE) == (STYLE,)
 
 
@@ -203,5 +203,5 @@ def test_where_all_is_kept_no_file_is_written(girl, tmp_path):
 
 def test_what_is_no_lora_is_refused(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"no")
-    with pytest.raises(UserError, match="not a whole safetensors file"):
+    with pytest.raises(UserError, match="not a complete safetensors file"):
         filter_lora(tmp_path / "a.safetensors", "style", tmp_path)

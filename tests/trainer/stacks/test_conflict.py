@@ -312,7 +312,7 @@ def overlapping(tmp_path, share, size=1.0):
 def test_loras_that_keep_apart_need_nothing(tmp_path):
     report = measure_conflict([StackEntry(path=path, strength=0.6) for path in overlapping(tmp_path, 0.0)])
     assert report.verdict == FINE and report.pairs[0].advice.most_second is None
-    assert "nothing to mend" in report.text()
+    assert "nothing needs fixing" in report.text()
 
 
 def test_loras_that_listen_to_the_same_cannot_be_mended_by_strengths(tmp_path):
@@ -332,7 +332,7 @@ def test_where_strengths_mend_it_the_recommended_ones_keep_both_within_the_toler
     assert max(found.at(1, 1).second_over_first, found.at(1, 1).first_over_second) > 0.2
     used = found.at(*report.recommended)
     assert max(used.second_over_first, used.first_over_second) <= 0.2 + 1e-9
-    assert max(report.recommended) <= 1 and "Strengths mend it" in report.text()
+    assert max(report.recommended) <= 1 and "Other strengths fix this" in report.text()
 
 
 def test_recommended_strengths_are_together_little_larger_than_the_largest_alone(tmp_path):
@@ -366,7 +366,7 @@ def test_the_guides_stacks_break_no_rule_of_theirs():
     (entries(0.5, 0.4, 0.4, 0.2), "4 LoRAs at once"),
     (entries(0.8, 0.7, 0.6), "sum to 2.10"),
     (entries(0.6, 0.6, roles=["character"]), "b at 0.6 is not below the character a"),
-    (entries(0.9, 0.4), "a at 0.9: in a stack start at 0.7"),
+    (entries(0.9, 0.4), "a at 0.9: in a stack, start at 0.7"),
 ])
 def test_each_rule_of_the_guides_has_its_line(stack, word):
     (line,) = stack_advice(stack)
@@ -437,9 +437,9 @@ def test_a_strength_out_of_range_is_refused(strength):
 
 
 def test_the_same_file_twice_and_one_alone_are_refused(two):
-    with pytest.raises(UserError, match="is there twice"):
+    with pytest.raises(UserError, match="is listed twice"):
         measure_conflict([StackEntry(path=two[0]), StackEntry(path=two[0].parent / "." / two[0].name)])
-    with pytest.raises(UserError, match="at least 2"):
+    with pytest.raises(UserError, match="needs at least two LoRAs, and the stack has 1"):
         measure_conflict([StackEntry(path=two[0])])
     with pytest.raises(UserError, match="tolerance is 0.5"):
         measure_conflict([StackEntry(path=path) for path in two], tolerance=0.5)
@@ -462,7 +462,7 @@ def huge(path, tensors, gigabytes=200):
 
 
 def test_of_a_huge_file_only_the_header_and_the_layers_are_read(tmp_path, two):
-    with pytest.raises(UserError, match="holds no LoRA"):
+    with pytest.raises(UserError, match="contains no LoRA"):
         read_header(huge(tmp_path / "checkpoint.safetensors", {}))
     tensors = {f"{kohya(LAYERS[0])}.{ending}": tensor for ending, tensor in plain(4, 1).items()}
     path = huge(tmp_path / "large.safetensors", tensors)

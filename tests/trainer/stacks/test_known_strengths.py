@@ -75,8 +75,8 @@ def test_a_damaged_file_is_a_line_and_is_kept_when_a_new_one_is_begun(path, file
     path.parent.mkdir()
     path.write_text(damage)
     (line,) = told(path, files, "girl", "ink")
-    assert FILE in line and "Mend or delete" in line and "\n" not in line
-    assert "It is kept as lora_strengths.damaged.json, and a new one is begun." in remember(path, "b1", known(files))
+    assert FILE in line and "Repair or delete" in line and "\n" not in line
+    assert "It was renamed to lora_strengths.damaged.json, and a new one was" in remember(path, "b1", known(files))
     assert path.with_suffix(".damaged.json").read_text() == damage
     assert told(path, files, "girl", "ink") == ["measured on sd15: girl 0.8, ink 0.5 (harmonic 0.84)"]
 
@@ -90,4 +90,4 @@ def test_an_entry_that_was_broken_by_hand_is_a_line_too(path, files, change):
     one |= change
     path.write_text(json.dumps(values))
     (line,) = told(path, files, "girl", "ink")
-    assert "holds no strengths of LoRAs" in line
+    assert "does not contain strengths of LoRAs" in line

@@ -26,7 +26,7 @@ from lora_bootstrap.trainer.stacks.merge import (
 )
 from lora_bootstrap.trainer.stacks.overlap import measure_overlap, read_change
 from lora_bootstrap.trainer.stacks.stack import StackEntry
-from lora_bootstrap.trainer.training.adapters import apply_lora
+from lora_bootstrap.trainer.training.adapters import use_lora
 
 from ...helpers.lora_files import (
     BAD,
@@ -120,9 +120,9 @@ def test_the_sum_draws_what_both_files_draw_one_after_the_other(tmp_path):
     save_merged(tmp_path / "both.safetensors", merge_loras(stack(*paths)))
     net, x, image = Net(), torch.randn(4, 6), torch.randn(1, 3, 7, 7)
     base = net(x, image)
-    with apply_lora({"unet": net}, load_lora(paths[0]), 0.8), apply_lora({"unet": net}, load_lora(paths[1]), -0.6):
+    with use_lora({"unet": net}, load_lora(paths[0]), 0.8), use_lora({"unet": net}, load_lora(paths[1]), -0.6):
         expected = net(x, image)
-    with apply_lora({"unet": net}, load_lora(tmp_path / "both.safetensors")) as applied:
+    with use_lora({"unet": net}, load_lora(tmp_path / "both.safetensors")) as applied:
         found = net(x, image)
     assert applied.unmatched == () or applied.unmatched == []
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -222,7 +222,7 @@ def test_a_users_own_roles_come_before_the_known_ones(two):
     found = shares(two, "balanced", roles=roles)[CONTENT]
     assert found[1] == pytest.approx(0, abs=1e-5)
     notes = merge_loras(stack(*two), MergeSettings(method="null_space", roles=roles)).notes
-    assert any("No layer is in block nowhere.7" in note for note in notes)
+    assert any("The roles name nowhere.7, but no layer" in note for note in notes)
 
 
 def test_the_order_of_the_files_does_not_matter_where_the_character_is_marked(two):
@@ -368,7 +368,7 @@ def test_the_error_that_is_stated_is_the_error_that_is_made(two, method):
     row = small.layers[0]
     missing = (there[row.key] - here[row.key]).norm() / there[row.key].norm()
     assert row.error == pytest.approx(missing.item(), rel=1e-3)
-    assert f"Compressed to rank 3: an error of {100 * small.error:.2g} %" in " ".join(small.lines)
+    assert f"Compressed to rank 3: the error is {100 * small.error:.2g} %" in " ".join(small.lines)
     assert all(row.rank <= 3 for row in small.layers)
 
 
@@ -482,10 +482,10 @@ def test_a_dora_is_refused(tmp_path, two):
 
 
 def test_a_merge_needs_two_that_are_on_and_a_null_space_exactly_two(tmp_path, two):
-    with pytest.raises(UserError, match="two LoRAs or more"):
+    with pytest.raises(UserError, match="at least two LoRAs with a strength other than 0, and the stack has 1"):
         merge_loras(stack(*two, strengths=(1, 0)))
     third = StackEntry(path=lora(tmp_path / "third.safetensors"))
-    with pytest.raises(UserError, match="there are 3 LoRAs"):
+    with pytest.raises(UserError, match="the stack has 3 LoRAs"):
         merge_loras([*stack(*two), third], MergeSettings(method="null_space"))
     zero = write(tmp_path / "zero.safetensors", {kohya(LAYERS[0]): {**plain(), "lora_up.weight": torch.zeros(OUT, 4)}})
     with pytest.raises(UserError, match="zero.safetensors changes nothing"):

@@ -32,14 +32,14 @@ def test_a_windows_host_lists_backslashes_and_they_are_kept():
 
 
 def test_a_name_that_fits_several_asks_which():
-    assert refused("hat") == "LoRA 'hat' may be 'a/hat.safetensors' or 'b/hat.safetensors'; write which."
+    assert refused("hat") == "LoRA 'hat' could be 'a/hat.safetensors' or 'b/hat.safetensors'; write the full name."
 
 
 def test_a_name_that_fits_none_is_told_the_nearest():
     assert "there is no LoRA 'Grl'. Did you mean 'girl/girl'?" in refused("Grl : 0.8")
     told = refused("zzz")
     assert "there is no LoRA 'zzz'. Put the file" in told
-    assert "nor any other" in refused("girl", lambda text: find_lora(text, []))
+    assert "and no other LoRA either" in refused("girl", lambda text: find_lora(text, []))
     assert "there is no LoRA 'ink.ckpt'" in refused("ink.ckpt"), "an ending that was written counts"
 
 
@@ -70,13 +70,13 @@ def test_lines_keep_their_order_and_a_line_may_hold_several_tags():
 
 
 @pytest.mark.parametrize(("line", "words"), [
-    ("girl : strong", "strength 'strong' in 'girl : strong' is no number; a line is name : model strength"),
-    ("girl : 0,8", "strength '0,8' in 'girl : 0,8' is no number"),
+    ("girl : strong", "strength 'strong' in 'girl : strong' is not a number; a line is name : model strength"),
+    ("girl : 0,8", "strength '0,8' in 'girl : 0,8' is not a number"),
     ("girl : 50", "strength 50 in 'girl : 50' must be from -10 to 10"),
     ("girl : 0.5 : -11", "strength -11 in"), ("girl : nan", "must be from -10 to 10"), ("girl:inf", "from -10 to 10"),
-    (": 0.8", "': 0.8' names no LoRA"), ("girl : 1 : 1 : all : all", "has 5 parts between colons, at most 4"),
-    ("<lora:girl:1", "is not closed; write <lora:name:0.8>"), ("<lora:girl> smile", "has more than LoRAs: 'smile'"),
-    ("girl\nGIRL/girl", "Did you mean 'girl/girl'"), ("ink\n<lora:ink:0.4>", "LoRA 'ink.safetensors' is there twice")])
+    (": 0.8", "': 0.8' does not name a LoRA"), ("girl : 1 : 1 : all : all", "has 5 parts between colons; at most 4"),
+    ("<lora:girl:1", "is not closed; write <lora:name:0.8>"), ("<lora:girl> smile", "text that is not a LoRA: 'smile'"),
+    ("girl\nGIRL/girl", "Did you mean 'girl/girl'"), ("ink\n<lora:ink:0.4>", "LoRA 'ink.safetensors' is listed twice")])
 def test_a_line_that_cannot_be_read_says_why(line, words):
     assert words in refused(line)
 
@@ -124,9 +124,9 @@ def test_after_a_backslash_it_is_no_lora():
 
 @pytest.mark.parametrize(("prompt", "words"), [
     ("a <lora:girl:0.8, smile", "'<lora:girl:0.8' in the prompt is not closed"), ("<lora:girl\n>", "is not closed"),
-    ("<lora:a <lora:b>", "'<lora:a' in the prompt is not closed"), ("<lora:>", "'<lora:>' names no LoRA"),
-    ("<lora:a:x>", "strength 'x' in '<lora:a:x>' is no number; write <lora:name:0.8>"),
-    ("<lora:a:50>", "must be from -10 to 10"), ("<lora:a:1:1:style>", "at most 3 are read")])
+    ("<lora:a <lora:b>", "'<lora:a' in the prompt is not closed"), ("<lora:>", "'<lora:>' does not name a LoRA"),
+    ("<lora:a:x>", "strength 'x' in '<lora:a:x>' is not a number; write <lora:name:0.8>"),
+    ("<lora:a:50>", "must be from -10 to 10"), ("<lora:a:1:1:style>", "at most 3 are possible")])
 def test_a_tag_that_cannot_be_read_says_why(prompt, words):
     assert words in refused(prompt, read_prompt)
 
@@ -138,12 +138,12 @@ def test_many_commas_take_no_time():
 def test_the_loras_of_a_prompt_are_those_that_are_listed():
     assert prompt_loras("akane <lora:girl:0.8>", NAMES) == ((WantedLora(GIRL, 0.8, 0.8),), "akane", ())
     assert "Did you mean 'girl/girl'" in refused("<lora:gril>", lambda text: prompt_loras(text, NAMES))
-    assert "is there twice" in refused("<lora:ink> <lora:ink:0.2>", lambda text: prompt_loras(text, NAMES))
+    assert "is listed twice" in refused("<lora:ink> <lora:ink:0.2>", lambda text: prompt_loras(text, NAMES))
 
 
 def test_when_not_strict_what_is_not_there_is_left_out_with_a_line():
     wanted, rest, lines = prompt_loras("akane <lora:gril> <lora:ink> <lora:hat>", NAMES, strict=False)
     assert [entry.name for entry in wanted] == [INK] and rest == "akane"
     assert len(lines) == 2 and lines[0].startswith("Left out: there is no LoRA 'gril'. Did you mean 'girl/girl'?")
-    assert "may be" in lines[1]
-    assert "is no number" in refused("<lora:ink:x>", lambda text: prompt_loras(text, NAMES, strict=False))
+    assert "could be" in lines[1]
+    assert "is not a number" in refused("<lora:ink:x>", lambda text: prompt_loras(text, NAMES, strict=False))

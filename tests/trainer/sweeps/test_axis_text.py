@@ -28,12 +28,14 @@ def test_whole_numbers_are_whole_and_exact_beyond_what_a_float_holds():
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("", "strengths is empty"), (" , ;", "strengths is empty"), ("strong", "'strong' is no number"),
-    ("0.5, x", "'x' is no number"), ("nan", "is no number"), ("-inf", "is no number"), ("1e999", "is no number"),
-    ("1-2-3", "'1-2-3' is no number"), ("1-4 (-1)", "does not lead from 1 to 4"), ("4-1 (+1)", "does not lead"),
+    ("", "strengths is empty"), (" , ;", "strengths is empty"), ("strong", "'strong' is not a number"),
+    ("0.5, x", "'x' is not a number"), ("nan", "is not a number"), ("-inf", "is not a number"),
+    ("1e999", "is not a number"),
+    ("1-2-3", "'1-2-3' is not a number"), ("1-4 (-1)", "does not lead from 1 to 4"), ("4-1 (+1)", "does not lead"),
     ("1-4 (+0)", "does not lead"), ("0.5-1", "does not lead from 0.5 to 1"), ("1-4 (+5)", "does not lead"),
     ("1-4 [1]", "must have 2 to 500 values"), ("1-4 [501]", "must have 2 to 500 values"),
-    ("0-500", "are 501 values; at most 500"), ("0-1 (+0.001)", "at most 500"), ("1-400, 1001-1400", "more than 500")])
+    ("0-500", "gives 501 values; use at most 500"), ("0-1 (+0.001)", "at most 500"),
+    ("1-400, 1001-1400", "more than 500")])
 def test_what_is_no_axis_is_told(text, says):
     with pytest.raises(UserError) as raised:
         parse_numbers(text, "strengths")
@@ -42,7 +44,7 @@ def test_what_is_no_axis_is_told(text, says):
 
 @pytest.mark.parametrize("text", ["1.5", "1-2 (+0.5)", "1-4 [3]"])
 def test_seeds_are_whole(text):
-    with pytest.raises(UserError, match="seeds '"):
+    with pytest.raises(UserError, match="seeds: '"):
         parse_numbers(text, "seeds", whole=True)
 
 
@@ -70,7 +72,7 @@ def test_checkpoints_are_chosen_by_words_or_steps_in_their_order(text, steps):
 
 @pytest.mark.parametrize("text", ["", "best", "last two", "last 0", "last 2 3", "every 0", "every -1", "all 2"])
 def test_other_words_for_checkpoints_are_told(text):
-    with pytest.raises(UserError, match="are not known; write all, last, last 5, every 2, or steps"):
+    with pytest.raises(UserError, match="cannot be read; write all, last, last 5, every 2, or steps"):
         choose_checkpoints(FILES, text)
 
 

@@ -140,8 +140,14 @@ def test_a_cell_is_found_by_its_places(sweep):
     assert sweep.cell(seed=2) is None and sweep.axis("base") is None and sweep.axis("seed").choices[1].label == "2"
 
 
+def test_an_axis_that_a_sweep_does_not_have_is_named_with_those_it_has(sweep):
+    assert [choice.label for choice in sweep.choices("seed")] == ["1", "2"]
+    with pytest.raises(UserError, match="axis of sweep 'sweep' 'base'. Valid: checkpoint, prompt, seed, strength"):
+        sweep.choices("base")
+
+
 def test_an_axis_without_values_and_too_many_cells_are_told(tmp_path, files):
-    with pytest.raises(UserError, match="has no prompt and no seed; give at least one of each"):
+    with pytest.raises(UserError, match="has no prompt and no seed; give at least one"):
         plan(tmp_path, files, prompts=(), seeds=())
     assert len(plan(tmp_path, files[:1], strengths=(1,), prompts="ab", seeds=range(MOST_CELLS // 2))) == MOST_CELLS
     with pytest.raises(UserError, match=f"has {MOST_CELLS + 2} cells; at most {MOST_CELLS}"):
@@ -263,8 +269,8 @@ def test_a_sweep_that_was_never_run_is_all_missing(sweep):
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    ({"version": 2}, "written by another version; sweep again under another name"), ({"axes": None}, "is no sweep"),
-    ({"axes": [5]}, "is no sweep"), ({"axes": [{"name": "seed", "choices": [{"label": "1"}]}]}, "is no sweep"),
+    ({"version": 2}, "written by another version; run the sweep again"), ({"axes": None}, "is not a sweep"),
+    ({"axes": [5]}, "is not a sweep"), ({"axes": [{"name": "seed", "choices": [{"label": "1"}]}]}, "is not a sweep"),
     ({"axes": [{"name": "seed", "choices": []}]}, "has no seed")])
 def test_a_manifest_of_another_version_or_hand_is_told(sweep, change, says):
     sweep.write()
@@ -278,7 +284,7 @@ def test_a_manifest_of_another_version_or_hand_is_told(sweep, change, says):
 def test_a_damaged_manifest_is_told(sweep, text):
     sweep.folder.mkdir()
     (sweep.folder / "manifest.json").write_text(text)
-    with pytest.raises(UserError, match="manifest.json is (no sweep|not valid JSON)"):
+    with pytest.raises(UserError, match="manifest.json is (not a sweep|not valid JSON)"):
         Sweep.load(sweep.folder)
     (sweep.folder / "manifest.json").unlink()
     with pytest.raises(UserError, match="cannot read"):

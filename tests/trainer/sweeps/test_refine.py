@@ -123,12 +123,12 @@ def test_strengths_stand_in_their_order_each_once_and_labels_say_whose(tmp_path)
 
 @pytest.mark.parametrize("strengths", [{"characters": (0, 1)}, {"styles": (0.5, -0.5)}])
 def test_a_strength_that_is_not_above_0_is_refused(tmp_path, strengths):
-    with pytest.raises(UserError, match="give strengths above 0. Each LoRA alone is drawn besides"):
+    with pytest.raises(UserError, match="give strengths above 0. Each LoRA is also drawn without the other"):
         planned(tmp_path, **strengths)
 
 
 def test_without_a_prompt_there_is_nothing_to_draw(tmp_path):
-    with pytest.raises(UserError, match="prompts is empty; write one on each line"):
+    with pytest.raises(UserError, match="prompts is empty; write one prompt per line"):
         planned(tmp_path, prompts=())
 
 
@@ -186,9 +186,9 @@ def test_the_pair_between_too_little_and_too_much_is_taken(result):
     assert (result.best_pair.character, result.best_pair.style_strength) == (1.0, 0.5)
     assert result.best_pair.harmonic == max(pair.harmonic for pair in result.pairs)
     assert result.lines[0].startswith("Take girl 1, ink 0.5: harmonic 0.")
-    assert "girl 1 is at the edge of the grid, the largest that was tried: try higher too." in result.lines
-    assert "Identity is measured against the character alone, for no dataset is linked." in result.lines
-    assert result.lines[-1] == "Style is measured by colours, tones and lines. Identity by fake eye."
+    assert "girl 1 is at the edge of the grid, the largest strength tried: try higher too." in result.lines
+    assert "Identity is measured against the character alone, because no dataset is linked." in result.lines
+    assert result.lines[-1] == "Style was measured by colours, tones and lines. Identity was measured by fake eye."
 
 
 def test_with_pictures_of_the_character_identity_is_likeness_to_them(drawn, tmp_path):
@@ -196,14 +196,14 @@ def test_with_pictures_of_the_character_identity_is_likeness_to_them(drawn, tmp_
         draw_once(world.Scene(AKANE, background=background), 64).save(tmp_path / f"{number}.png")
     found = measured(drawn, Eye(), training=load_folder(tmp_path))
     identity = figure(found, "identity")
-    assert identity[1.0, 0.25] > identity[1.0, 0.75] and "for no dataset" not in found.text()
+    assert identity[1.0, 0.25] > identity[1.0, 0.75] and "no dataset is linked" not in found.text()
 
 
 def test_without_an_eye_only_style_is_measured_and_nothing_is_recommended(drawn):
     found = measured(drawn)
     assert found.best is None and found.best_pair is None and found.plateau == ()
-    assert found.lines[0].startswith("Nothing is recommended: that takes identity and style")
-    assert "there is no eye. Wire a CLIP Vision model" in found.lines[1]
+    assert found.lines[0].startswith("Nothing is recommended: that needs both identity and style")
+    assert "there is no eye. Link a CLIP Vision model" in found.lines[1]
     assert {pair.identity for pair in found.pairs} == {pair.prompt for pair in found.pairs} == {None}
     assert list(heat_maps(drawn, found)) == ["harmonic", "style"]
 
@@ -215,7 +215,7 @@ def test_an_eye_that_reads_no_tags_leaves_prompt_out_of_the_mean(drawn):
 
     found = measured(drawn, Blind())
     assert {pair.prompt for pair in found.pairs} == {None} and "prompt not measured" in found.lines[0]
-    assert "Prompt is not measured: nothing read its tags. Choose a tagger." in found.lines
+    assert "Prompt is not measured: nothing can recognize its tags. Choose a tagger." in found.lines
     for pair in found.pairs:
         assert pair.harmonic == pytest.approx(harmonic_mean([pair.identity, pair.style]))
 
@@ -228,9 +228,9 @@ def test_cells_that_are_absent_are_left_out_and_counted(tmp_path):
         sweep.picture(cell).unlink()
     found = measured(sweep, Eye())
     assert len(found.pairs) == 8 and found.best is None
-    assert "8 of 48 cells are missing or failed; the figures are without them." in found.lines
-    assert "Style is not measured: pictures of each LoRA alone and of neither are missing or failed." in found.lines
-    assert "Identity is not measured: the pictures of the character alone are missing or failed." in found.lines
+    assert "8 of 48 cells are missing or failed; they are not in the figures." in found.lines
+    assert "Style is not measured: images of each LoRA alone and of neither are missing or failed." in found.lines
+    assert "Identity is not measured: the images of the character alone are missing or failed." in found.lines
 
 
 def test_one_view_that_is_whole_is_enough_for_the_style(tmp_path):
@@ -246,7 +246,7 @@ def test_a_style_that_does_nothing_is_said(tmp_path):
     for cell in sweep.missing():
         sweep.save(cell, draw_once(world.Scene(AKANE if cell.facts["strength"] else OTHER), 64))
     found = measured(sweep, Eye())
-    assert found.best is None and "the style alone is not apart from the character alone" in found.text()
+    assert found.best is None and "the style alone cannot be told apart from the character alone" in found.text()
 
 
 def test_a_sweep_without_a_pair_is_refused(tmp_path):
@@ -279,16 +279,16 @@ def test_a_lucky_pair_among_bad_ones_is_not_taken():
 def test_of_equal_pairs_the_least_strengths_are_taken():
     found = judged([[(0.8, 0.8)] * 3] * 3)
     assert found.best_pair.at == (0, 0) and len(found.plateau) == 9
-    assert found.lines[1] == f"As good within {NEAR}: 9 of 9 pairs around it, girl 0.1 to 0.3 with ink 0.1 to 0.3."
+    assert found.lines[1] == f"Equally good within {NEAR}: 9 of 9 pairs, girl 0.1 to 0.3 with ink 0.1 to 0.3."
     assert found.lines[2:4] == (
-        "girl 0.1 is at the edge of the grid, the smallest that was tried: try lower too.",
-        "ink 0.1 is at the edge of the grid, the smallest that was tried: try lower too.")
+        "girl 0.1 is at the edge of the grid, the smallest strength tried: try lower too.",
+        "ink 0.1 is at the edge of the grid, the smallest strength tried: try lower too.")
 
 
 def test_what_is_as_good_but_apart_is_not_on_the_plateau():
     good, low = (0.8, 0.8), (0.2, 0.2)
     found = judged([[good, low, good], [low, low, low]])
-    assert len(found.plateau) == 1 and found.lines[1] == "It stands alone: no pair beside it is as good."
+    assert len(found.plateau) == 1 and found.lines[1] == "It stands alone: no neighbouring pair is as good."
 
 
 def test_one_pair_is_taken_and_has_no_edge():
@@ -312,6 +312,6 @@ def test_what_was_found_is_written_with_a_picture_of_each_figure(drawn, result):
     assert values["pairs"][values["best"]]["character"] == 1.0 and values["labels"] == list(LABELS)
     heat = heat_maps(drawn, result)["harmonic"]
     assert heat.columns == ("girl 0.5", "girl 0.75", "girl 1") and heat.rows == ("ink 0.25", "ink 0.5", "ink 0.75")
-    assert heat.title == "harmonic mean, taken girl 1, ink 0.5"
+    assert heat.title == "harmonic mean, best girl 1, ink 0.5"
     assert heat.values[1][2] == result.best_pair.harmonic
     assert Image.open(paths["harmonic"]).width > 100

@@ -80,7 +80,7 @@ def test_validation_is_measured_against_the_runs_lowest():
 
 def test_where_every_row_breaks_a_gate_the_one_that_breaks_fewest_is_taken_and_it_is_said():
     scores = judge_rows(rows(figures(0.9, burn=99.0, copies=0.5), figures(0.7, burn=99.0)), WHOLE, SETTINGS)
-    assert scores.best.step == 200 and "No row passes every gate; this one breaks burn." in scores.why
+    assert scores.best.step == 200 and "No row passes every gate; this one fails burn." in scores.why
 
 
 def test_of_equal_rows_the_earlier_checkpoint_is_taken_and_the_strength_nearest_to_one():
@@ -93,7 +93,7 @@ def test_of_equal_rows_the_earlier_checkpoint_is_taken_and_the_strength_nearest_
 
 def test_the_first_and_the_last_checkpoint_are_told_to_be_the_edge():
     assert "save more often" in judge_rows(rows(figures(0.9), figures(0.3)), WHOLE, SETTINGS).why.lower()
-    assert "train 2-4 epochs more" in judge_rows(rows(figures(0.3), figures(0.9)), WHOLE, SETTINGS).why
+    assert "train 2-4 more epochs" in judge_rows(rows(figures(0.3), figures(0.9)), WHOLE, SETTINGS).why
 
 
 def test_without_likeness_nothing_is_recommended():

@@ -315,7 +315,7 @@ def test_texts_on_the_page_are_escaped_and_its_facts_read_back(sweep):
     page = write_html(sweep, SMALL, "prompt", "strength", title="</title><script>").read_text("utf-8")
     assert "<b>smile" not in page and "&lt;b&gt;smile" in page and "&lt;i&gt;no" in page
     assert "&lt;/title&gt;&lt;script&gt;" in page and "</title><script>" not in page
-    assert "not made yet" in page and "1 of 28 pictures" in page
+    assert "not made yet" in page and "1 of 28 images" in page
     plan = json.loads(re.search(r'id="plan">(.*?)</script>', page)[1])
     assert plan["axes"][2][1] == {"prompt": "zqx, <b>smile</b>"} and plan["shared"] == {"steps": 20}
 
@@ -351,7 +351,7 @@ def test_a_table_longer_than_a_picture_says_how_many_rows_it_leaves_off(monkeypa
 
 
 def test_an_unknown_colour_and_an_impossible_font_size_are_named():
-    with pytest.raises(UserError, match="'greenish' is no colour"):
+    with pytest.raises(UserError, match="'greenish' is not a colour"):
         table_picture(["a"], [["b"]], {0: "greenish"})
     with pytest.raises(UserError, match="font_size is 200"):
         table_picture(["a"], [["b"]], font_size=200)

@@ -248,6 +248,7 @@ def test_values_that_are_no_probabilities_are_told(tmp_path):
     (["N", 3, SIDE, SIDE], None, "cannot tell how m takes its images.*layout.json"),
     (["N", 3, SIDE, 3], None, "cannot tell how m"),
     (["N", 3, SIDE, SIDE], {"layout": "wdd"}, "Did you mean 'wd'"),
+    (["N", 3, SIDE, SIDE], {"layout": ["wd"]}, r"layout in .*\['wd'\]"),
     (["N", 3, SIDE, SIDE], {"layout": "wd"}, "which is NCHW, not NHWC"),
     (["N", SIDE, SIDE, 3], {"ordr": "RGB"}, "Did you mean 'order'"),
     (["N", SIDE, SIDE, 3], {"order": "GBR"}, "order 'GBR'.*RGB or BGR"),

@@ -9,7 +9,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.lora.file import Factors, LoraWeights
 from lora_bootstrap.trainer.lora.layouts import ldm_to_diffusers
-from lora_bootstrap.trainer.training.adapters import apply_lora, attach, select_modules
+from lora_bootstrap.trainer.training.adapters import attach, select_modules, use_lora
 from lora_bootstrap.trainer.training.config import LAYER_PRESETS, AdapterConfig
 
 BLOCKS = ("down_blocks", "mid_block", "up_blocks")
@@ -225,7 +225,7 @@ def test_weights_load_into_a_fresh_adapter_and_strangers_are_refused(unet):
 def test_strength_multiplies_the_output_of_an_applied_lora(unet):
     before = output(unet)
     lora, full = lora_of(unet, 1, rank=4, alpha=2.0, conv_rank=2, layers="all")
-    with apply_lora({"unet": unet}, lora) as applied:
+    with use_lora({"unet": unet}, lora) as applied:
         torch.testing.assert_close(output(unet), full, atol=1e-6, rtol=0)
         assert applied.unmatched == ()
         applied.set_strength(0)
@@ -233,7 +233,7 @@ def test_strength_multiplies_the_output_of_an_applied_lora(unet):
         applied.set_strength(0.5)
         half = output(unet)
     halved = LoraWeights({key: Factors(f.down, f.up, f.alpha / 2) for key, f in lora.modules.items()})
-    with apply_lora({"unet": unet}, halved):
+    with use_lora({"unet": unet}, halved):
         torch.testing.assert_close(output(unet), half, atol=1e-6, rtol=0)
     assert torch.equal(output(unet), before)
 
@@ -245,7 +245,7 @@ def test_each_row_of_a_batch_can_have_a_strength_of_its_own(unet):
     generator = torch.Generator().manual_seed(3)
     latents, text = torch.randn(3, 4, 8, 8, generator=generator), torch.randn(3, 5, 12, generator=generator)
     strengths = (1.25, 0.0, -0.5)
-    with apply_lora({"unet": unet}, lora) as applied:
+    with use_lora({"unet": unet}, lora) as applied:
         alone = []
         for row, strength in enumerate(strengths):
             applied.set_strength(strength)
@@ -260,9 +260,9 @@ def test_each_row_of_a_batch_can_have_a_strength_of_its_own(unet):
             True, False, True]  # of three rows turned round, the middle one stays
         applied.set_strength(0.5)
         half = output(unet)
-    with apply_lora({"unet": unet}, lora, 0.5):
+    with use_lora({"unet": unet}, lora, 0.5):
         assert torch.equal(output(unet), half)
-    with apply_lora({"unet": unet}, lora, strengths):
+    with use_lora({"unet": unet}, lora, strengths):
         pass
     assert same(flags, traits(unet)) and torch.equal(output(unet), before)
 
@@ -270,7 +270,7 @@ def test_each_row_of_a_batch_can_have_a_strength_of_its_own(unet):
 def test_rows_of_two_loras_add_up(unet):
     first, _ = lora_of(unet, 1, rank=4, layers="all")
     second, _ = lora_of(unet, 2, rank=4)
-    with apply_lora({"unet": unet}, first, (1.0, 0.0)) as a, apply_lora({"unet": unet}, second, (0.0, 1.0)) as b:
+    with use_lora({"unet": unet}, first, (1.0, 0.0)) as a, use_lora({"unet": unet}, second, (0.0, 1.0)) as b:
         rows = output(unet)
         for row in (0, 1):
             a.set_strength(1.0 - row)
@@ -280,7 +280,7 @@ def test_rows_of_two_loras_add_up(unet):
 
 def test_strengths_that_do_not_divide_the_batch_are_refused(unet):
     lora, _ = lora_of(unet, 1, rank=4)
-    with apply_lora({"unet": unet}, lora, (0.5, 1.0, 1.5)) as applied:
+    with use_lora({"unet": unet}, lora, (0.5, 1.0, 1.5)) as applied:
         with pytest.raises(ValueError, match="3 strengths do not fit a batch of 2 rows"):
             output(unet)
         with pytest.raises(ValueError, match="no strengths"):
@@ -291,7 +291,7 @@ def test_loras_add_up_and_come_off_in_any_order(unet):
     before, flags = output(unet), traits(unet)
     first, first_out = lora_of(unet, 1, rank=4, layers="all")
     second, second_out = lora_of(unet, 2, rank=2, conv_rank=2)
-    a, b = apply_lora({"unet": unet}, first), apply_lora({"unet": unet}, second)
+    a, b = use_lora({"unet": unet}, first), use_lora({"unet": unet}, second)
     both = output(unet)
     assert min((both - other).abs().max() for other in (first_out, second_out, before)) > 0.01
     a.set_strength(0)
@@ -311,7 +311,7 @@ def test_a_resized_lora_with_many_ranks_does_as_its_factors_say(unet):
         out, inside, *kernel = unet.get_submodule(name).weight.shape
         down = torch.randn(rank, inside, *kernel, generator=generator)
         modules[f"unet.{name}"] = Factors(down, torch.randn(out, rank, *kernel, generator=generator), 0.1 * rank)
-    with apply_lora({"unet": unet}, LoraWeights(modules)):
+    with use_lora({"unet": unet}, LoraWeights(modules)):
         applied = output(unet)
     with torch.no_grad():
         for name, module in unet.named_modules():
@@ -325,7 +325,7 @@ def test_a_resized_lora_with_many_ranks_does_as_its_factors_say(unet):
 def test_a_lora_can_be_trained_on_top_of_an_applied_one(unet):
     flags = traits(unet)
     lora, styled = lora_of(unet, 1, rank=4, layers="all")
-    applied = apply_lora({"unet": unet}, lora)
+    applied = use_lora({"unet": unet}, lora)
     handle = randomised(attach(unet, AdapterConfig(rank=4), BLOCKS, 1))
     assert [p.requires_grad for p in unet.parameters()].count(True) == len(handle.parameters())
     with handle.disabled():
@@ -340,14 +340,14 @@ def test_keys_that_match_nothing_are_reported_and_a_lora_for_another_model_is_re
     lora, _ = lora_of(unet, 1, rank=4)
     extra = LoraWeights({**lora.modules, "unet.down_blocks.9.to_q": next(iter(lora.modules.values())),
                          "text_encoder.layers.0.mlp.fc1": next(iter(lora.modules.values()))})
-    with apply_lora({"unet": unet}, extra) as applied:
+    with use_lora({"unet": unet}, extra) as applied:
         assert applied.unmatched == ("unet.down_blocks.9.to_q", "text_encoder.layers.0.mlp.fc1")
     with pytest.raises(UserError, match="none of the LoRA's 2 modules"):
-        apply_lora({"unet": unet}, LoraWeights({key: extra.modules[key] for key in applied.unmatched}))
+        use_lora({"unet": unet}, LoraWeights({key: extra.modules[key] for key in applied.unmatched}))
     wide = {key: Factors(torch.ones(4, 320), torch.ones(320, 4), 4.0) for key in lora.modules}
     before = traits(unet)
     with pytest.raises(UserError, match="320 to 320 channels, the model's module 8 to 8"):
-        apply_lora({"unet": unet}, LoraWeights(wide))
+        use_lora({"unet": unet}, LoraWeights(wide))
     assert same(before, traits(unet))
 
 
@@ -356,7 +356,7 @@ def test_names_with_underscores_and_linear_layers_saved_as_convolutions_still_fi
     odd = {"diffusion_model." + key.removeprefix("unet.").replace(".", "_"):
            Factors(f.down[:, :, None, None], f.up[:, :, None, None], f.alpha) if f.down.ndim == 2 else f
            for key, f in lora.modules.items()}
-    with apply_lora({"unet": unet}, LoraWeights(odd)) as applied:
+    with use_lora({"unet": unet}, LoraWeights(odd)) as applied:
         assert applied.unmatched == ()
         torch.testing.assert_close(output(unet), full, atol=1e-6, rtol=0)
 
@@ -386,7 +386,7 @@ def test_a_lora_in_the_original_unets_names_fits_a_diffusers_unet(unet):
     originals += [f"middle_block.{n}.{leaf}" for n in range(3) for leaf in (inner if n == 1 else resnet)]
     by_name = {f"unet.{ldm_to_diffusers(name, 1)}": name for name in originals}
     renamed = {f"diffusion_model.{by_name[key]}": value for key, value in lora.modules.items()}
-    with apply_lora({"unet": unet}, LoraWeights(renamed)) as applied:
+    with use_lora({"unet": unet}, LoraWeights(renamed)) as applied:
         assert applied.unmatched == ()
         torch.testing.assert_close(output(unet), full, atol=1e-6, rtol=0)
 
@@ -402,7 +402,7 @@ def test_text_encoder_keys_fit_with_and_without_text_model():
     factors = Factors(torch.ones(2, 12), torch.arange(24.0).view(12, 2), 2.0)
     outs = []
     for prefix in ("", "text_model."):
-        with apply_lora({"text_encoder": encoder}, LoraWeights({f"text_encoder.{prefix}{path}": factors})):
+        with use_lora({"text_encoder": encoder}, LoraWeights({f"text_encoder.{prefix}{path}": factors})):
             outs.append(encoder(tokens).last_hidden_state)
     assert torch.equal(outs[0], outs[1]) and not torch.equal(outs[0], before)
     assert torch.equal(encoder(tokens).last_hidden_state, before)

@@ -11,7 +11,7 @@ const { GalleryStore } = await import("../../../web/gallery/store.js");
 
 const pick = (values = {}) => ({ ...UNTOUCHED, ...values });
 const candidate = (name, values = {}) => ({
-  name, round: 1, carried: false, proposed: false, reason: "passed, others fit better", scores: {}, twins: null,
+  name, round: 1, carried: false, proposed: false, reason: "passed, but others fit better", scores: {}, twins: null,
   view: { angle: "from side", framing: "full body" }, prompt: "akane, from side", tags: ["akane", "from side"], seed: 1,
   lora: "akane-style-1", strength: 1, width: 64, height: 64, thumb: `/t/${name}`, full: `/f/${name}`, pick: pick(),
   ...values,
@@ -34,7 +34,7 @@ test("quotas count what is kept by its view, and an axis that wants nothing is l
 
 test("the next thing to do is told", () => {
   assert.deepEqual([toDo(11, 16, "manual"), toDo(16, 16, "manual"), toDo(4, 16, "auto")],
-    ["pick 5 more, then Run", "Run to go on", "Run to choose, or keep more by hand"]);
+    ["pick 5 more, then press Run", "press Run to continue", "press Run to choose, or keep more by hand"]);
 });
 
 test("a crop is whole pixels inside the picture, of a least size, and null where it is the whole", () => {
@@ -45,8 +45,8 @@ test("a crop is whole pixels inside the picture, of a least size, and null where
   assert.equal(boxBetween(size, [-3, -3], [99, 99]), null);
   assert.equal(cropProblem(size, [0, 0, 16, 16]), "");
   assert.deepEqual([[0, 0, 65, 48], [0, 0, 15, 48], [0, 0, NaN, 48], [-1, 0, 64, 48]].map((box) =>
-    cropProblem(size, box)), ["the picture is 64 × 48", "at least 16 pixels a side", "whole pixels, please",
-    "the picture is 64 × 48"]);
+    cropProblem(size, box)), ["the image is 64 × 48", "use at least 16 pixels on each side", "use whole numbers of pixels",
+    "the image is 64 × 48"]);
 });
 
 // -- order and keys -------------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ test("a conflict keeps what others did not touch, tells of the rest, and undoing
   server.write("reject a", [{ candidate: "a", pick: { state: "reject", note: "blurred" } }]);
   await store.flush();
   assert.deepEqual(states(store), ["reject", "keep", ""]);
-  assert.equal(store.notice, "a was changed elsewhere at the same time. That is shown; Undo brings yours back.");
+  assert.equal(store.notice, "a was changed elsewhere at the same time. The other change is shown; Undo brings yours back.");
   assert.deepEqual(server.posts, [{ label: "keep a,b", changes: [{ candidate: "b", pick: { state: "keep" } }] }]);
   assert.equal(store.undo().label, "keep a,b");
   store.redo();
@@ -297,7 +297,7 @@ test("who changed another field of the same picture is not overruled, and neithe
   server.write("note", [{ candidate: "a", pick: { note: "theirs" } }]);
   await store.flush();
   assert.deepEqual(server.picks.get("a"), pick({ state: "keep", note: "theirs" }));
-  assert.equal(store.notice, "a was changed elsewhere. Your changes are kept.");
+  assert.equal(store.notice, "a was changed elsewhere. Your changes are still here.");
 });
 
 test("what could not be saved is told, kept over a reload of the round, and saved later", async () => {

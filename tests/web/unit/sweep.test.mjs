@@ -318,7 +318,7 @@ test("marks are saved at once, and undone and done again", async () => {
   store.toggleBest(two, "two");
   await store.flush();
   assert.deepEqual(server.sweep.marks, { best: { key: two.key }, hidden: [two.key] });
-  assert.equal(store.undo().label, "two as the best");
+  assert.equal(store.undo().label, "marking two as the best");
   assert.deepEqual(marksOf(store), [one.key, [two.key]]);
   store.undo();
   store.undo();

@@ -162,10 +162,10 @@ test("a dataset that the server no longer knows waits for a run, but edits in ha
   const { store } = await opened();
   add(store, "mine", "a");
   store.routes.fetch = async () => {
-    throw new Refused("there is no dataset; run the graph.", 404);
+    throw new Refused("there is no dataset; run the workflow.", 404);
   };
   await store.load("set");
-  assert.deepEqual([store.tagsOf("a").at(-1), store.problem], ["mine", "there is no dataset; run the graph."]);
+  assert.deepEqual([store.tagsOf("a").at(-1), store.problem], ["mine", "there is no dataset; run the workflow."]);
   await store.load("other");
   assert.deepEqual([store.id, store.problem, store.pictures], [null, null, []]);
 });

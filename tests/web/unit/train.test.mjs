@@ -38,7 +38,7 @@ test("every status has a line of its own", () => {
   assert.equal(new Set(lines).size, 7);
   assert.equal(lines[0], "preparing · caching latents 3/12");
   assert.equal(lines[2], "finished · 2 steps · loss 0.150 · in akane-2");
-  assert.match(lines[4], /cancelled at step 2\/800 · run again to go on from there/);
+  assert.match(lines[4], /cancelled at step 2\/800 · run again to continue from there/);
 });
 
 test("an event carries the run on", () => {
@@ -98,6 +98,6 @@ test("the preset line is of the family where that is known, else of all but the 
   assert.equal(plain(presetText(table, "style", "sandbox")),
     "Preset for a style on Sandbox: rank 8 · alpha/rank 1 · rate 1.5e-3 · steps 100");
   assert.equal(plain(presetText(table, "style", null)),
-    "Preset for a style, by the model's family: rank 16 to 32 · alpha/rank 0.5 · rate 1e-4 to 2e-4 · steps 100");
+    "Preset for a style, depending on the model's family: rank 16 to 32 · alpha/rank 0.5 · rate 1e-4 to 2e-4 · steps 100");
   assert.equal(presetText(table, "vibe", null), "");
 });
