@@ -138,8 +138,8 @@ def test_masked_pictures_of_the_graph_are_prepared_before_another_background(ser
 
 
 @pytest.mark.parametrize(("kind", "inputs", "said"), [
-    ("TagImages", {"tagger": "wd-vit-tagger-v3"}, "download it"), ("CaptionImages", {}, "models/captioners"),
-    ("EditTags", {"patterns": "("}, "cannot be read; write it as"),
+    ("TagImages", {"tagger": "wd-vit-tagger-v3"}, "turn on the download"), ("CaptionImages", {}, "models/captioners"),
+    ("EditTags", {"patterns": "("}, "not of the form"),
     ("PrepareDataset", {"background": "/etc/passwd"}, "not a colour"),
     ("SaveDataset", {"name": "../x"}, "cannot be a folder's")])
 def test_a_mistake_is_a_red_node_before_anything_runs(server, tab, graph, kind, inputs, said):
