@@ -264,7 +264,7 @@ def test_all_proposed_are_kept_at_once_and_enough_let_it_run(gallery):
     assert one.page.locator("dialog").get_by_role("button", name="Run", exact=True).is_enabled()
     assert one.page.locator(".lb-gallery-history > li").first.inner_text().endswith(f"keeping {name_of(3)}")
     assert [row.get_attribute("title") for row in one.page.locator(".lb-gallery-quota").all()[:2]] == [
-        "3 of 3 wanted with front view", "3 of 3 wanted with from side"]
+        "3 of the 3 wanted images with front view", "3 of the 3 wanted images with from side"]
 
 
 def test_picks_of_two_tabs_are_both_kept_or_told_of(gallery):
