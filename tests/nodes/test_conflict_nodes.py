@@ -68,7 +68,7 @@ def matrices(path):
 
 def test_a_report_is_words_tables_a_heat_map_and_a_verdict(stack, host):
     text, tables, heat, recommended, verdict = report(stack)
-    assert verdict == "merge" and "Strengths cannot fix this" in text and "hero and ink listen to the same" in text
+    assert verdict == "merge" and "Strengths cannot fix this" in text and "hero and ink respond to the same" in text
     assert len(tables) == 1 and tables[0].ndim == heat.ndim == 4 and tables[0].shape != heat.shape
     assert host.server.texts[-1][0].startswith("hero and ink") and host.server.texts[-1][1] == "7"
     assert host.bars[-1].updates[-1][:2] == (len(LAYERS), len(LAYERS))

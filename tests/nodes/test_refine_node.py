@@ -289,7 +289,7 @@ def test_a_damaged_memory_is_a_line_and_no_more(host):
     path.write_text("{")
     LoraStackNode.execute("girl : 0.7\nink : 0.4", 0.8)
     assert "lora_strengths.json is not valid JSON" in host.server.texts[-1][0]
-    assert "It is kept as lora_strengths.damaged.json" in run().args[-1] and remembered(host)["version"] == 1
+    assert "It was renamed to lora_strengths.damaged.json" in run().args[-1] and remembered(host)["version"] == 1
 
 
 @pytest.mark.parametrize(("kind", "inputs", "name"), [

@@ -159,7 +159,7 @@ def test_a_file_that_is_another_under_the_same_name_is_noticed(put):
     ("gril : 0.8", "there is no LoRA 'gril'. Did you mean 'girl'?"), ("girl : x", "strength 'x' in 'girl : x'"),
     ("girl : 50", "must be from -10 to 10"), ("girl\ngirl : 0.5", "is listed twice"),
     ("girl : 1 : 1 : mid_blok*", "girl.safetensors has no block 'mid_blok*'"),
-    ("girl : 1 : 1 : style", "known for SDXL only"), ("girl : 1 : 1 : not *", "leave nothing of girl.safetensors")])
+    ("girl : 1 : 1 : style", "known for SDXL only"), ("girl : 1 : 1 : not *", "leaves nothing of girl.safetensors")])
 def test_mistakes_in_the_entries_are_a_red_node(put, entries, words):
     put("girl")
     told = LoraStackNode.validate_inputs(entries)

@@ -317,7 +317,7 @@ def test_only_cards_near_the_sight_are_drawn_and_pictures_appear_as_they_are_mad
     write_candidate(server.base / "output" / "bootstrap" / one.project / "round_1" / "candidates", MANY)
     one.page.evaluate(EVENT, ["lora_bootstrap.candidates", {
         "project": one.project, "round": 1, "made": MANY + 1, "total": MANY + 5}])
-    one.wait_for_status(f"{MANY + 1} of {MANY + 5} made")
+    one.wait_for_status(f"{MANY + 1} of {MANY + 5} drawn")
     one.page.locator(f'.lb-gallery-card[aria-setsize="{MANY + 1}"]').first.wait_for(timeout=DRAWN)
 
 

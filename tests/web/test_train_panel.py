@@ -59,10 +59,10 @@ def test_the_templates_open_from_browse_templates_as_they_were_saved(open_tab):
     for name in TEMPLATES:
         tab.open_template(name)
         tab.wait_for_status("idle", seconds=20)
-        tab.panel.locator(".lb-ui-note").filter(has_text="Preset for a").wait_for(timeout=DRAWN)
+        tab.panel.locator(".lb-ui-note").filter(
+            has_text="on Sandbox (drawn world, 64 px): rank 8 · alpha/rank 1 · rate 1").wait_for(timeout=DRAWN)
         tab.picture(name)
         assert tab.missing_nodes() == []
-        assert "on Sandbox (drawn world, 64 px): rank 8 · alpha/rank 1 · rate 1" in tab.note
         # the panel is a widget too, but neither saved nor sent
         assert tab.saved_widgets() == saved_widgets(name)
         assert "training" not in tab.prompt_inputs() and tab.prompt_inputs()["name"] == saved_widgets(name)[0]
