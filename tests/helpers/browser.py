@@ -180,10 +180,6 @@ class Tab:
     def status(self) -> str:
         return plain(self.panel.locator(".lb-train-status").inner_text())
 
-    @property
-    def note(self) -> str:
-        return plain(self.panel.locator(".lb-ui-note").inner_text())
-
     def curve(self, kind: str = "raw") -> int:
         """How many points the chart's "raw" or "smoothed" curve is drawn through."""
         path = self.panel.locator(f".lb-train-{kind}[d]")
