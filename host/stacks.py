@@ -18,8 +18,6 @@ from . import paths
 from .drawing.sweep_plan import LoraEntry
 
 HEADED = (".safetensors", ".sft")
-
-
 TRIGGER = "modelspec.trigger_phrase"
 
 

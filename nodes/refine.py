@@ -20,8 +20,8 @@ from ..host.drawing.sweep_session import (
     NodePlace,
     Sampling,
     bases_of,
-    count_states,
     draw_missing,
+    log_sheet,
     lora_facts,
     progress_text,
     sheet_image,
@@ -38,7 +38,7 @@ from ..trainer.stacks.known_strengths import KnownLora, MeasuredPair, remember
 from ..trainer.stacks.stack import join_names, roles
 from ..trainer.sweeps.axis_text import lines
 from ..trainer.sweeps.cells import BASE, STACK, STRENGTH, Sweep
-from ..trainer.sweeps.log import SCORES, SHEET, log_picture
+from ..trainer.sweeps.log import SCORES, log_picture
 from ..trainer.sweeps.refine import FIGURES, Refinement, Stacked, heat_maps, pair_sweep, refine, write_refinement
 from ..trainer.sweeps.sheets import write_sheets
 from ..trainer.tagging.tagger import SANDBOX
@@ -192,7 +192,7 @@ def judge_pair(sweep: Sweep, two: TwoLoras, dataset: Any, clip_vision: Any, tagg
 def pair_output(sweep: Sweep, result: Refinement, two: TwoLoras, pages: Sequence[Path], notes: Sequence[str],
                 node_id: str) -> io.NodeOutput:
     """The node's outputs; the node also shows the report."""
-    counts, report = count_states(sweep), "\n".join((result.text(), *notes))
+    counts, report = sweep.counts(), "\n".join((result.text(), *notes))
     show_report("\n".join((progress_text(**counts), report)), node_id)
     return io.NodeOutput(two.stack_at_best(result), sweep, [sheet_image(page) for page in pages],
                          [to_batch(heat_picture(heat)) for heat in heat_maps(sweep, result).values()], report,
@@ -225,8 +225,7 @@ def base_label(find: Any, link: list[Any]) -> str:
 def record_result(sweep: Sweep, result: Refinement, two: TwoLoras, base: str, page: Path) -> list[str]:
     """Write the result, and save the best strengths. Returns what else there is to report."""
     written = write_refinement(sweep, result)
-    if set(sweep.states().values()) == {"done"}:
-        log_picture(sweep, page, SHEET)
+    log_sheet(sweep, page, sweep.counts())
     if "harmonic" in written:
         log_picture(sweep, written["harmonic"], SCORES, result.lines[0])
     best = result.best_pair

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..host import menu, paths
 from ..host.drawing.pictures import to_batch
-from ..host.drawing.sweep_session import count_states, lora_facts, sweep_ui
+from ..host.drawing.sweep_session import lora_facts, sweep_ui
 from ..host.events import tell_sweep
 from ..host.eyes import choose_eye, copy_eye, tag_reader
 from ..host.working import Work, follow, show_report
@@ -61,7 +61,7 @@ class ScoreSweep(io.ComfyNode):
 
     @classmethod
     def execute(cls, sweep, kind, tagger, dataset=None, clip_vision=None) -> io.NodeOutput:
-        me, counts = cls.hidden.unique_id, count_states(sweep)
+        me, counts = cls.hidden.unique_id, sweep.counts()
         scores = score(sweep, kind, dataset, clip_vision, tagger, me)
         log_picture(sweep, write_scores(sweep, scores)["png"], SCORES, scores.why)
         show_report(report(scores), me)

@@ -20,8 +20,7 @@ from ..host.drawing.cell_graph import above, parameters
 from ..host.drawing.pictures import as_saved
 from ..host.drawing.repeat import Node, Part, is_link, part_between
 from ..host.drawing.sweep_plan import choose_loras, lora_axes, sweep_folder
-from ..host.drawing.sweep_session import axes_of, progress_text, sheet_image
-from ..host.events import tell_sweep
+from ..host.drawing.sweep_session import axes_of, log_sheet, report_progress, sheet_image
 from ..host.paths import output_path
 from ..host.progress import show_text
 from ..host.session import current_session
@@ -29,7 +28,6 @@ from ..trainer.common.errors import UserError
 from ..trainer.pictures.sheet import FORMATS, SheetStyle
 from ..trainer.sweeps.cells import Cell, Sweep
 from ..trainer.sweeps.html import write_html
-from ..trainer.sweeps.log import SHEET, log_picture
 from ..trainer.sweeps.sheets import write_sheets
 from .inputs import axis_choice, check_texts, lora_inputs, lora_sources, without_input
 from .sockets import LoraSweep
@@ -172,7 +170,8 @@ class KeepCell(io.ComfyNode):
     def execute(cls, sweep, key, images, texts, node) -> io.NodeOutput:
         found, cell = cell_of(sweep, key)
         path = found.save(cell, as_saved(images), json.loads(texts))
-        report_progress(found, node)
+        report_progress(found, node, found.counts())
+        current_session().cells.note(found)
         place = {"filename": path.name, "subfolder": output_path(path.parent), "type": "output"}
         return io.NodeOutput(found, ui={"images": [place]})
 
@@ -241,14 +240,6 @@ def cell_of(name: str, key: str) -> tuple[Sweep, Cell]:
     return sweep, cell
 
 
-def report_progress(sweep: Sweep, node: str) -> None:
-    states = list(sweep.states().values())
-    done, failed = states.count("done"), states.count("failed")
-    tell_sweep(sweep.folder.name, node, done, failed, len(states))
-    show_text(progress_text(done, failed, len(states)), node)
-    current_session().cells.note(sweep)
-
-
 def compose_sheets(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.NodeOutput:
     """The sheets of a sweep, with as many cells as are drawn."""
     _, rows, columns = axes_of(sweep, style["rows"], style["columns"])
@@ -257,9 +248,10 @@ def compose_sheets(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.Node
     pages = write_sheets(sweep, look, rows, columns, title)
     if style["html"]:
         write_html(sweep, look, rows, columns, title)
-    if set(sweep.states().values()) == {"done"}:
-        log_picture(sweep, pages[0], SHEET)
-    report_progress(sweep, node)
+    counts = sweep.counts()
+    log_sheet(sweep, pages[0], counts)
+    report_progress(sweep, node, counts)
+    current_session().cells.note(sweep)
     return io.NodeOutput(sweep, [sheet_image(page) for page in pages], output_path(pages[0]))
 
 

@@ -30,8 +30,6 @@ from .sweep_draw import Drawing
 from .sweep_plan import named_bases
 
 AUTO, NONE = "auto", "none"
-
-
 LINKED = "as linked"
 """Name of the linked model on the axis of bases."""
 SHOWN_SIDE = 4096
@@ -136,26 +134,26 @@ def draw_missing(drawing: Drawing, node_id: str) -> None:
     """Draw the missing cells of a sweep and report progress. Raises UserError if every cell fails."""
     sweep = drawing.sweep
     sweep.write()
-    states = sweep.states()
-    total, done, failed, error = len(states), sum(state == "done" for state in states.values()), 0, ""
-
-    def tell() -> None:
-        tell_sweep(sweep.folder.name, node_id, done, failed, total)
-        show_text(progress_text(done, failed, total), node_id)
-
-    tell()
+    counts, error = {**sweep.counts(), "failed": 0}, ""  # cells that failed before are tried again
+    report_progress(sweep, node_id, counts)
     try:
         for cell in drawing.missing():
             if why := sweep.problem(cell):
-                failed, error = failed + 1, why
+                counts["failed"], error = counts["failed"] + 1, why
             else:
-                done += 1
-            tell()
+                counts["done"] += 1
+            report_progress(sweep, node_id, counts)
     finally:
         drawing.runner.forget()
         current_session().cells.note(sweep)
-    if failed and not done:
-        raise UserError(f"none of the {total} cells could be drawn. The last error was: {error}")
+    if counts["failed"] and not counts["done"]:
+        raise UserError(f"none of the {counts['total']} cells could be drawn. The last error was: {error}")
+
+
+def report_progress(sweep: Sweep, node_id: str, counts: Mapping[str, int]) -> None:
+    """Show in the node and in every open tab how many cells are drawn; `counts` are as of `Sweep.counts`."""
+    tell_sweep(sweep.folder.name, node_id, **counts)
+    show_text(progress_text(**counts), node_id)
 
 
 def progress_text(done: int, failed: int, total: int) -> str:
@@ -177,18 +175,17 @@ def draw_sheet(drawing: Drawing, node_id: str, rows: str, columns: str) -> io.No
     return sweep_output(sweep, node_id, rows, columns, drawing.notes)
 
 
-def count_states(sweep: Sweep) -> dict[str, int]:
-    """How many of a sweep's cells are done, how many failed, and how many there are in total."""
-    states = list(sweep.states().values())
-    return {"done": states.count("done"), "failed": states.count("failed"), "total": len(states)}
+def log_sheet(sweep: Sweep, page: Path, counts: Mapping[str, int]) -> None:
+    """Add a sheet to the log of all sweeps, if every cell is on it."""
+    if counts["done"] == counts["total"]:
+        log_picture(sweep, page, SHEET)
 
 
 def sweep_output(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Sequence[str] = ()) -> io.NodeOutput:
     """A finished sweep's outputs, with its sheet."""
-    counts = count_states(sweep)
+    counts = sweep.counts()
     pages = write_sheets(sweep, *axes_of(sweep, rows, columns))
-    if counts["done"] == counts["total"]:
-        log_picture(sweep, pages[0], SHEET)
+    log_sheet(sweep, pages[0], counts)
     show_text("\n".join((progress_text(**counts), *notes)), node_id)
     return io.NodeOutput(sweep, [sheet_image(page) for page in pages], ui=sweep_ui(sweep, counts))
 

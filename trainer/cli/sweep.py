@@ -76,8 +76,8 @@ def _draw_sweep(options: argparse.Namespace, console: Console, files: list[Path]
                            prompts=prompt_axis(texts), seeds=seeds, title=name, without=options.without)
     console.follow(draw.run_sweep(backbone, plan, files, sampler, console.asked_to_stop))
     sheets, page = write_sheets(plan), write_html(plan)
-    states = list(plan.states().values())
+    counts = plan.counts()
     log_picture(plan, sheets[0], SHEET)
     console.say(f"sheet  {sheets[0]}\npage   {page}")
-    return {"folder": plan.folder, "grid": sheets[0], "sheets": sheets, "page": page, "cells": len(states),
-            "failed": states.count("failed"), "strengths": options.strengths}
+    return {"folder": plan.folder, "grid": sheets[0], "sheets": sheets, "page": page, "cells": counts["total"],
+            "failed": counts["failed"], "strengths": options.strengths}

@@ -201,6 +201,11 @@ class Sweep:
 
         return {cell.key: state(cell.key) for cell in self.everything}
 
+    def counts(self) -> dict[str, int]:
+        """How many cells are "done", how many "failed", and how many there are in "total"."""
+        states = list(self.states().values())
+        return {"done": states.count("done"), "failed": states.count("failed"), "total": len(states)}
+
     def missing(self) -> list[Cell]:
         """The cells still to be made, each once, in order. Cells that failed are tried again, after the others."""
         states = self.states()
