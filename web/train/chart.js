@@ -3,7 +3,7 @@
 
 import { finite, formatLoss, formatTick } from "../common/format.js";
 import { coverRange, envelope, lossRange, makeScale, nearestPoint, pathThrough, stepTicks, thinPoints } from
-  "../common/plot.js";
+  "./plot.js";
 import { chartSummary, validationText } from "./state.js";
 
 /** Most points drawn of a curve: more than a node has pixels. */

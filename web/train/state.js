@@ -2,7 +2,7 @@
  * */
 
 import { finite, formatLoss, formatMemory, formatSeconds } from "../common/format.js";
-import { thinPoints } from "../common/plot.js";
+import { thinPoints } from "./plot.js";
 
 /** More points than are ever drawn; at twice as many, every other one is dropped. */
 const KEPT = 1000;

@@ -5,7 +5,7 @@ const { Asker } = await import("../../../web/common/asker.js");
 const { Conflict, Refused } = await import("../../../web/common/errors.js");
 const { projectName, runName } = await import("../../../web/common/graph.js");
 const { coverRange, envelope, lossRange, makeScale, nearestPoint, pathThrough, stepTicks, thinPoints, tickStep } =
-  await import("../../../web/common/plot.js");
+  await import("../../../web/train/plot.js");
 const { Store } = await import("../../../web/common/store.js");
 
 // -- the store ------------------------------------------------------------------------------------------------------
