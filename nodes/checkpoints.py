@@ -48,7 +48,9 @@ class LoadRun(io.ComfyNode):
         if run is None:  # linked: the run is known only when the node runs
             return float("nan")
         found = named_run(run)
-        return [found.facts["status"], found.facts["step"], [str(path) for _, path in found.checkpoints()]]
+        stats = [(str(path), path.stat()) for _, path in found.checkpoints()]
+        return [found.facts["status"], found.facts["step"], [[name, status.st_size, status.st_mtime_ns]
+                                                             for name, status in stats]]
 
     @classmethod
     def execute(cls, run) -> io.NodeOutput:
