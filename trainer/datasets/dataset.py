@@ -65,9 +65,10 @@ class Sample:
         if not self.parent:
             object.__setattr__(self, "parent", self.path.stem)
 
-    def load(self, background: str = "white") -> Image.Image:
-        """The upright RGB image, cropped, with `background` where it was transparent. Raises UserError."""
-        return self._crop(open_image(self.path, background))
+    def load(self, background: str = "white", shown_at: int | None = None) -> Image.Image:
+        """The upright RGB image, cropped, with `background` where it was transparent; `shown_at` as in `open_image`.
+        Raises UserError."""
+        return self._crop(open_image(self.path, background, None if self.crop else shown_at))
 
     def load_mask(self) -> Image.Image | None:
         """The mask in mode L, upright and cropped as the image is; None if there is none. Raises UserError."""

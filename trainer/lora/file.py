@@ -5,7 +5,6 @@ safetensors only. The other metadata of our own files is in `training/metadata.p
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections import Counter
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_write
+from .hashes import hashes
 from .layers import ALPHA_TABLE, KINDS, Entry, LayerDelta, LoraFile, read_header
 from .names import CLIP_G, KEY_STYLES, file_name, key_layer
 
@@ -135,13 +135,6 @@ def _with_scale_one(modules: Mapping[str, Factors]) -> dict[str, Factors]:
         ranks[part] = max(factors.rank, ranks.get(part, 0))
     return {key: factors.rescaled(factors.rank).padded(ranks[key.partition(".")[0]])
             for key, factors in modules.items()}
-
-
-def hashes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Hash of the tensor bytes, by which other tools and sites identify a LoRA, whatever its metadata says."""
-    data = memoryview(save(dict(tensors)))
-    digest = hashlib.sha256(data[8 + int.from_bytes(data[:8], "little"):]).hexdigest()
-    return {"modelspec.hash_sha256": f"0x{digest}", "sshs_model_hash": digest}
 
 
 def load_lora(path: str | os.PathLike[str], module_names: Iterable[str] | None = None) -> LoraWeights:

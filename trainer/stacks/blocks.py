@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.files import atomic_write, file_hash
-from ..lora.file import hashes
+from ..lora.hashes import hashes
 from ..lora.layers import KINDS, LoraFile, read_header
 from ..lora.layouts import CONTENT, ROLES, STYLE, architecture, block_of, block_order, diffusers_names
 from ..lora.names import LayerName, layer_name, module_of
