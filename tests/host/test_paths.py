@@ -106,7 +106,7 @@ def test_a_file_that_another_hides_from_the_loaders_has_no_name(host, hiding):
     else:
         write(host.base / "models" / "loras" / hiding, b"others!")
     with pytest.raises(UserError, match="ComfyUI loads .*models/loras/run/run.safetensors under the name "
-                                        "'run/run.safetensors', not .*output/loras/run/run.safetensors. Rename or move"):
+                                        "'run/run.safetensors', not .*output/loras/run/run.safetensors. Rename"):
         paths.lora_name(mine)
     assert paths.lora_place(mine) == os.path.join("run", "run.safetensors")
 
