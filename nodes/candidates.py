@@ -37,6 +37,7 @@ from ..trainer.bootstrap.view_plan import (
     lineage_of,
     remove_outdated,
 )
+from ..trainer.sweeps.axis_text import MOST_SEED
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 
 INTERNAL = f"{menu.BOOTSTRAP}/{menu.INTERNAL}"
@@ -118,7 +119,7 @@ class CandidateView(io.ComfyNode):
             description="Holds one view's prompt and seed. Save Candidates adds this node while it works; do not use "
                         "it in your own workflows.",
             inputs=[io.String.Input("prompt", tooltip="The view's prompt."),
-                    io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False,
+                    io.Int.Input("seed", default=0, min=0, max=MOST_SEED, control_after_generate=False,
                                  tooltip="The view's seed."),
                     BootstrapProjectSocket.Input("after", optional=True, tooltip="The candidate to wait for.")],
             outputs=[io.String.Output(display_name="prompt"), io.Int.Output(display_name="seed")],

@@ -13,7 +13,7 @@ import folder_paths
 from ...trainer.common.errors import UserError
 from ...trainer.common.names import name_from
 from ...trainer.lora.hashes import tensor_hash
-from ...trainer.sweeps.axis_text import choose_checkpoints, choose_names, lines, parse_numbers
+from ...trainer.sweeps.axis_text import choose_checkpoints, choose_names, lines, parse_numbers, parse_seeds
 from ...trainer.sweeps.cells import Axis, checkpoint_axis, prompt_axis, seed_axis, strength_axis
 from ...trainer.sweeps.log import refuse_name_of_the_log
 from ...trainer.sweeps.prompt_sets import prompts as prompts_of
@@ -22,7 +22,7 @@ from .. import paths
 
 LoraEntry = tuple[str, float, float]
 """(name as the host's loaders list it, strength on the model, strength on the text encoder)."""
-MOST_STRENGTH, MOST_SEED = 20.0, 2**64 - 1
+MOST_STRENGTH = 20.0
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ def strengths_of(text: str) -> tuple[float, ...]:
 
 
 def seeds_of(text: str) -> tuple[int, ...]:
-    """The seeds that a text lists. Raises UserError for what is not a whole number, or below 0."""
-    values = parse_numbers(text, "seeds", whole=True)
-    if any(not 0 <= value <= MOST_SEED for value in values):
+    """The seeds that a text lists. Raises UserError for what is not a whole number, below 0, or too large."""
+    seeds = parse_seeds(text)
+    if min(seeds) < 0:
         raise UserError(f"seeds {text!r} must be 0 or more.")
-    return tuple(int(value) for value in values)
+    return seeds
 
 
 def lora_axes(loras: Loras, strengths: str, prompts: str, prompt_set: str, seeds: str) -> tuple[Axis, ...]:

@@ -600,7 +600,7 @@ def test_a_batch_that_fails_is_drawn_one_by_one_with_nothing_of_it_held(host, ro
 @pytest.mark.parametrize(("widget", "value", "says"), [
     ("strengths", "strong", "is not a number"), ("strengths", "0-21", "must be between -20 and 20"),
     ("strengths", "", "strengths is empty"), ("seeds", "-1", "must be 0 or more"), ("seeds", "1.5", "is not a number"),
-    ("seeds", str(2**64), "must be 0 or more"), ("files", "nobody*", "there is no LoRA 'nobody*'"),
+    ("seeds", str(2**53), "must be at most 9007199254740991"), ("files", "nobody*", "there is no LoRA 'nobody*'"),
     ("files", "akane/akane-step000051", "Did you mean"), ("bases", "nothing", "there is no checkpoint 'nothing'")])
 def test_mistakes_are_told_before_anything_runs(widget, value, says):
     given = {name: WIDGETS[name] for name in ("strengths", "seeds", "files", "bases")} | {widget: value}
@@ -615,7 +615,7 @@ def test_what_is_right_or_comes_over_a_link_is_let_pass():
     assert CheckpointSweep.validate_inputs(**{name: WIDGETS[name] for name in names}) is True
     assert StrengthGrid.validate_inputs(**dict.fromkeys(names)) is True
     assert SweepValues.validate_inputs(strengths=None, seeds="1", files="") is True
-    assert strengths_of("-20, 20") == (-20.0, 20.0) and seeds_of(f"0, {2**64 - 1}") == (0, 2**64 - 1)
+    assert strengths_of("-20, 20") == (-20.0, 20.0) and seeds_of(f"0, {2**53 - 1}") == (0, 2**53 - 1)
 
 
 def test_prompts_that_are_empty_are_told_when_it_runs():
@@ -1006,6 +1006,12 @@ def test_what_was_picked_in_a_sweep_is_taken_at_its_strength(run, host):
     assert list(weights) == ["a.lora_down.weight"] and isinstance(model, ExecutionBlocker) and isinstance(
         clip, ExecutionBlocker)
     assert "girl-step000020.safetensors" in host.server.texts[-1][0]
+
+
+def test_a_strength_that_is_no_number_is_refused(run):
+    """The host lets NaN pass as a value of a widget."""
+    with pytest.raises(UserError, match="the strength of girl-step000030.safetensors is nan; it must be a number from"):
+        PickCheckpoint.execute(run, "final", 0, math.nan)
 
 
 def test_a_checkpoint_that_another_file_hides_is_applied_but_is_no_stack(run, host, adapter):
