@@ -22,8 +22,8 @@ from ..host.drawing.repeat import Node, Part, is_link, part_between
 from ..host.drawing.sweep_plan import choose_loras, lora_axes, sweep_folder
 from ..host.drawing.sweep_session import axes_of, log_sheet, report_progress, sheet_image
 from ..host.paths import output_path
-from ..host.progress import show_text
 from ..host.session import current_session
+from ..host.shown_text import show_text
 from ..trainer.common.errors import UserError
 from ..trainer.pictures.sheet import FORMATS, SheetStyle
 from ..trainer.sweeps.cells import Cell, Sweep

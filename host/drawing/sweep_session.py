@@ -20,8 +20,8 @@ from ...trainer.sweeps.cells import AXES, CHECKPOINT, Axis, Cell, Sweep, base_ax
 from ...trainer.sweeps.log import SHEET, log_picture
 from ...trainer.sweeps.sheets import choose_axes, write_sheets
 from ..events import tell_sweep
-from ..progress import show_text
 from ..session import current_session
+from ..shown_text import show_text
 from .cell_graph import PICTURE, below, parameters, whole_graph
 from .pictures import to_batch
 from .repeat import Node, recipe
