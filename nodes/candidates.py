@@ -20,8 +20,8 @@ from ..host.drawing.recipe import Node
 from ..host.drawing.repeat import Part, part_between
 from ..host.events import tell_candidates, tell_project
 from ..host.paths import output_path
-from ..host.progress import show_text
 from ..host.session import current_session
+from ..host.shown_text import show_text
 from ..host.stacks import read_stack
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.project import ProjectRecord, note_stage

@@ -25,8 +25,8 @@ from ..host.drawing.repeat import Part, part_between
 from ..host.drawing.sweep_plan import choose_loras, listed_files, lora_axes, sweep_folder
 from ..host.drawing.sweep_session import axes_of, log_sheet, report_progress, sheet_image
 from ..host.paths import output_path
-from ..host.progress import show_text
 from ..host.session import current_session
+from ..host.shown_text import show_text
 from ..host.stacks import read_stack
 from ..trainer.common.errors import UserError
 from ..trainer.pictures.sheet import FORMATS, SheetStyle

@@ -562,14 +562,14 @@ def test_a_sampler_with_noise_of_its_own_draws_one_by_one_and_says_so(host, rows
     sweep = grid(sampler_name="euler_ancestral", draw="strengths in one batch")[0]
     assert rows.batches == [] and set(sweep.states().values()) == {"done"}
     assert host.server.texts[-1][0] == (
-        "20 of 20 cells\nDrawn one by one: euler_ancestral draws new noise at each step, for a whole batch at once.")
+        "20 of 20 cells  \nDrawn one by one: euler_ancestral draws new noise at each step, for a whole batch at once.")
 
 
 def test_a_lora_that_takes_no_rows_is_drawn_one_by_one_and_said_once(host, rows):
     rows.why_not = "3 layers are changed by a DoRA."
     sweep = grid(draw="strengths in one batch")[0]
     assert rows.batches == [] and len(ran(host, "KSampler")) == 20
-    assert host.server.texts[-1][0] == "20 of 20 cells\nSome were drawn one by one: 3 layers are changed by a DoRA."
+    assert host.server.texts[-1][0] == "20 of 20 cells  \nSome were drawn one by one: 3 layers are changed by a DoRA."
     np.testing.assert_array_equal(drawn(sweep, sweep.cells[0]), by_hand(sweep.cells[0]))
 
 
