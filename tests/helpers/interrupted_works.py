@@ -114,14 +114,15 @@ def _filter(folder: Path) -> None:
 
 
 def _saved_before(folder: Path) -> None:
-    _images(folder / "first", 3)
-    _images(folder / "second", 3, first=1)
-    for _ in save_dataset(load_folder(folder / "first"), folder / "saved", "1girl"):
-        pass
+    _images(folder / "mine", 3)
+    _save(folder)
+    for ending in (".png", ".txt"):
+        (folder / "mine" / f"drawing0{ending}").unlink()
+    _images(folder / "mine", 1, first=3)
 
 
-def _save_again(folder: Path) -> None:
-    for _ in save_dataset(load_folder(folder / "second"), folder / "saved", "1girl"):
+def _save(folder: Path) -> None:
+    for _ in save_dataset(load_folder(folder / "mine"), folder / "saved", "1girl"):
         pass
 
 
@@ -195,7 +196,7 @@ WORKS = (
     Work("measured strengths", _remember(1), _remember(2)),
     Work("merge", _two_loras, _merge, own=("*.safetensors",)),
     Work("LoRA reduced to blocks", _two_loras, _filter, own=("*.safetensors",)),
-    Work("dataset saved again", _saved_before, _save_again, own=("first/*", "second/*")),
+    Work("dataset saved again", _saved_before, _save, own=("mine/*",)),
     Work("crops", _picture, _crops, own=("picture.png",)),
     Work("crops over images of one's own", _own_images, _crops_of_own, own=("picture.png", "akane/crops/*")),
     Work("register of a run", _nothing, _register),

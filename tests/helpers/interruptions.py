@@ -292,14 +292,13 @@ _TIME = re.compile(r"\d{8}-\d{6}")
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """What each file below a folder holds, by its path; BROKEN if it is not whole. Times do not count."""
+    """What each file below a folder holds, by its path; BROKEN if it is not whole. Times and locks do
+    not count."""
     return {_TIME.sub("TIME", path.relative_to(folder).as_posix()): _content(path)
-            for path in sorted(folder.rglob("*")) if path.is_file()}
+            for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.endswith("lock")}
 
 
 def _content(path: Path) -> str:
-    if path.name in _LOCKS:
-        return ""
     read = _READERS.get(path.suffix, _bytes) if not path.name.startswith(".") else _bytes
     try:
         return read(path)
@@ -337,5 +336,3 @@ def _metrics(path: Path) -> str:
 
 _READERS = {".png": _pixels, ".webp": _pixels, ".safetensors": _tensors, ".json": _json, ".html": _page,
             ".jsonl": _metrics}
-_LOCKS = {"lock"}
-"""Names of files that hold whose they are."""
