@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import folder_paths
 
 from ..trainer.common.errors import UserError
+from ..trainer.common.names import checked_name
 
 PACK = Path(__file__).resolve().parents[1]
 
@@ -147,19 +149,31 @@ def _folders_there(root: Path) -> str:
 
 
 def own_folder(root: Path, name: str) -> Path:
-    """The folder of that name directly below `root`. Raises UserError if the name is not valid, or leads elsewhere."""
-    plain = name.strip()
-    path = root / plain
-    if not plain or plain.startswith(".") or set(plain) & set('/\\:*?"<>|') or not plain.isprintable() \
-            or path.parent != root or not inside(root, path):
-        raise UserError(f"name {name!r} cannot be a folder's; use letters, digits, spaces, - and _, without separators "
-                        "or leading dots.")
-    return path
+    """The folder of that name directly below `root`. Raises UserError if the name is not valid, or leads elsewhere.
+
+    A folder that an older version made is still found under a name that is refused today.
+    """
+    return _own_place(root, name.strip(), "")
 
 
 def edits_file(name: str) -> Path:
-    """The file of an editor of that name. Raises UserError if the name is not valid, or leads elsewhere."""
-    return own_folder(edits_root(), f"{own_folder(edits_root(), name).name}.json")
+    """The file of an editor of that name. Raises UserError as `own_folder` does."""
+    return _own_place(edits_root(), name.strip(), ".json")
+
+
+def _own_place(root: Path, name: str, ending: str) -> Path:
+    path = root / ((name if _is_listed(root, name, ending) else checked_name(name)) + ending)
+    if not inside(root, path):
+        raise UserError(f"name {name!r} cannot be a folder's or a file's; it is a link to a place outside "
+                        f"{root.name}/. Choose another name.")
+    return path
+
+
+def _is_listed(root: Path, name: str, ending: str) -> bool:
+    """Whether the folder lists exactly this name: a path leads to the same place under other names too."""
+    with suppress(OSError):
+        return name.isprintable() and name[:1] not in ("", ".") and name + ending in os.listdir(root)
+    return False
 
 
 def lora_name(path: Path) -> str:

@@ -12,9 +12,10 @@ import folder_paths
 
 from ...trainer.common.errors import UserError
 from ...trainer.common.files import file_hash
+from ...trainer.common.names import name_from
 from ...trainer.sweeps.axis_text import choose_checkpoints, choose_names, lines, parse_numbers
 from ...trainer.sweeps.cells import Axis, checkpoint_axis, prompt_axis, seed_axis, strength_axis
-from ...trainer.sweeps.log import LOG
+from ...trainer.sweeps.log import refuse_name_of_the_log
 from ...trainer.sweeps.prompt_sets import prompts as prompts_of
 from ...trainer.training.runs import Run, read_run
 from .. import paths
@@ -108,8 +109,9 @@ def sweep_folder(name: str, loras: Loras, kind: str) -> Path:
 def named_folder(name: str, otherwise: str) -> Path:
     """The folder of a sweep of that name, or of the other name if it is empty. Raises UserError as `sweep_folder`
     does."""
-    folder = paths.own_folder(paths.sweeps_root(), name.strip() or otherwise)
-    if folder.name.lower() == LOG:
-        raise UserError(f"a sweep cannot be called {name!r}: that folder holds the log of all sweeps. Choose another "
-                        "name.")
+    root = paths.sweeps_root()
+    if not name.strip() and not (root / otherwise).is_dir():  # where an older version made it, it goes on
+        otherwise = name_from(otherwise, "sweep")
+    folder = paths.own_folder(root, name.strip() or otherwise)
+    refuse_name_of_the_log(folder.name)
     return folder

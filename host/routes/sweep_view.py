@@ -34,7 +34,6 @@ THUMBNAIL = ThumbnailStyle(resample=Image.Resampling.BICUBIC)
 SMALL_SHEET = replace(THUMBNAIL, side=768)
 LATEST = 8
 """Number of thumbnails in a summary."""
-LONGEST_NAME = 120
 _KEY = re.compile(r"[0-9a-f]{16}")
 _SHEET = re.compile(r"grid(-\d{1,4})?\.(png|webp)")
 _TYPES = {".png": "image/png", ".webp": "image/webp"}
@@ -297,10 +296,7 @@ def _placed(source: Path, listed: str, sha256: str, wanted: str, keep: bool) -> 
 
 
 def _stem(folder: Path, wanted: str) -> str:
-    stem = wanted.strip().removesuffix(".safetensors").strip()
-    if len(stem) > LONGEST_NAME:
-        raise UserError(f"the name has {len(stem)} characters; use at most {LONGEST_NAME}.")
-    return paths.own_folder(folder, stem).name
+    return paths.own_folder(folder, wanted.strip().removesuffix(".safetensors")).name
 
 
 def _numbered(stem: str) -> Iterable[str]:

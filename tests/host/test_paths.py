@@ -61,6 +61,26 @@ def test_a_name_of_ones_own_stays_a_folder_directly_below_its_root(host):
             paths.own_folder(host.output, name)
 
 
+@pytest.mark.parametrize("name", ["CON", "nul.txt", "x.", "x" * 121, "字" * 41, "a\nb", "\udcff", "\u202ex"])
+def test_a_name_that_another_system_or_a_file_cannot_have_is_refused(host, name):
+    for find in (lambda: paths.own_folder(host.output, name), lambda: paths.edits_file(name)):
+        with pytest.raises(UserError, match="cannot be a folder's"):
+            find()
+
+
+@pytest.mark.parametrize("name", ["CON", "x.", "字" * 50, "cafe\u0301"])
+def test_what_an_older_version_made_under_such_a_name_is_still_found(host, name):
+    (host.output / name).mkdir()
+    assert paths.own_folder(host.output, name) == host.output / name
+    paths.edits_root().mkdir(parents=True, exist_ok=True)
+    (paths.edits_root() / f"{name}.json").write_text("{}")
+    assert paths.edits_file(name) == paths.edits_root() / f"{name}.json"
+
+
+def test_two_spellings_of_a_new_name_are_one_folder(host):
+    assert paths.own_folder(host.output, "cafe\u0301") == paths.own_folder(host.output, "caf\u00e9")
+
+
 def test_a_name_that_is_a_link_elsewhere_is_refused(host):
     (host.base / "elsewhere").mkdir()
     (host.output / "linked").symlink_to(host.base / "elsewhere")

@@ -107,7 +107,7 @@ def open_project(folder: Path, settings: dict[str, Any], picture_hash: str, afre
     Raises UserError if the folder holds a project of another image, or something else.
     """
     if not (folder / "project.json").exists():
-        if folder.name in RESERVED:
+        if folder.name.casefold() in RESERVED:
             raise UserError(f"a project cannot be named {folder.name!r}, because that folder holds datasets. Choose "
                             "another name.")
         return ProjectRecord(folder, settings, picture_hash)

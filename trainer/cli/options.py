@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
+from ..common.names import checked_name, name_from
 
 
 def add_dataset_option(command: argparse.ArgumentParser) -> None:
@@ -58,6 +59,12 @@ def build_sampler(options: argparse.Namespace, backbone: Any) -> Any:
 
     return Sampler.of(backbone, width=options.width, height=options.height, steps=options.sample_steps,
                       cfg=options.cfg)
+
+
+def chosen_name(name: str, otherwise: str, at_last: str) -> str:
+    """What --name says, or else a valid name made from another text, such as a folder's name; `at_last` if that leaves
+    nothing. Raises UserError if --name cannot be a folder's."""
+    return checked_name(name, "--name") if name else name_from(otherwise, at_last)
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
