@@ -57,7 +57,8 @@ class TensorCache:
         if self.folder is None:
             self._memory[key] = tensors
         else:
-            atomic_write(_path(self.folder, key), save(tensors, {"parts": described, "digest": digest_tensors(tensors)}))
+            metadata = {"parts": described, "digest": digest_tensors(tensors)}
+            atomic_write(_path(self.folder, key), save(tensors, metadata))
         return tensors
 
 

@@ -30,6 +30,7 @@ from safetensors import safe_open
 
 from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_path, file_hash, read_json, write_json
+from ..lora.hashes import check_weights
 
 VERSION = 1
 BASE, STACK, CHECKPOINT, STRENGTH, PROMPT, SEED = "base", "stack", "checkpoint", "strength", "prompt", "seed"
@@ -280,6 +281,7 @@ def checkpoint_axis(files: Sequence[Path], names: Sequence[str] = ()) -> Axis:
     choices = []
     for path, name in zip(files, names or map(str, files), strict=True):
         told = _read_facts(path)
+        check_weights(path)
         facts = {"lora": name, "lora_sha256": file_hash(path), **told, "run": told["run"] or path.stem}
         choices.append(Choice(_checkpoint_label(facts, path), facts))
     twice = {choice.label for choice in choices if sum(other.label == choice.label for other in choices) > 1}

@@ -156,6 +156,8 @@ def resume(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], optimize
 def _check_fit(state: TrainState, tensors: Mapping[str, Tensor], steps: int) -> None:
     if state.step > steps:
         raise ValueError(f"its step is {state.step}, but the run has {steps}")
+    if state.step and not state.optimizer_state["state"] and not state.extra["scaler"]:
+        raise ValueError("its optimizer has no state")  # only a scaler may have skipped every step so far
     kinds, wanted = ({name: (tensor.dtype, tensor.shape) for name, tensor in group.items()}
                      for group in (state.tensors, tensors))
     if kinds != wanted:
@@ -174,7 +176,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]
     if counts != wanted:
         raise UserError(f"it belongs to an optimizer with {counts} parameters by group, but this run has {wanted}")
     for group, own in zip(groups, ours, strict=True):
-        if missing := own.keys() - group.keys():
+        if missing := {"lr", "base_lr"} & own.keys() - group.keys():  # other keys may be a newer library's
             raise UserError(f"its optimizer has no {min(missing)}")
     parameters = [parameter for group in ours for parameter in group["params"]]
     for number, values in state["state"].items():

@@ -23,6 +23,7 @@ from ..common.files import atomic_path
 from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Dataset, split_validation
 from ..lora import file as lora_file
+from ..lora.hashes import check_weights
 from ..models.backbone import Backbone, Conditioning
 from ..pictures.images import to_image
 from . import adapters, checkpoint, runs
@@ -68,6 +69,8 @@ def train(
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **(lineage or {})}
     run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
     if run.finished:
+        check_weights(run.final_path)
+        run.forget_state()  # in case the process died before it could
         yield Finished(config.steps, run.final_path, stopped=False, reused=True)
         return
     with run.locked(), backbone.training(config.gradient_checkpointing):
@@ -93,8 +96,12 @@ class _Session:
         self.parameters = [p for handle in self.handles.values() for p in handle.parameters()]
         self.notes: tuple[str, ...] = ()
         self.consistent = True
-        self.step = self._resume()
-        run.truncate_metrics(self.step)
+        try:
+            self.step = self._resume()
+            run.truncate_metrics(self.step)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         for handle in self.handles.values():
@@ -283,6 +290,8 @@ class _Session:
         """The step to continue from. A damaged state is put aside and reported, and the run starts again."""
         self._start_afresh()
         if not self.run.state_path.exists():
+            if self.run.ended:
+                self.run.keep_metrics()
             return 0
         try:
             return checkpoint.resume(self.run.state_path, self._tensors(), self.optimizer, self.scaler,
