@@ -106,6 +106,13 @@ DAMAGES = {
 }
 
 
+def flip(path):
+    """Flip a bit in the last tensor."""
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 4
+    path.write_bytes(data)
+
+
 def refuse(path):
     tensors, optimizer, scaler = build()
     before = {name: tensor.fill_(7).clone() for name, tensor in tensors.items()}
@@ -178,6 +185,22 @@ def test_a_run_with_a_damaged_state_says_so_and_ends_with_the_weights_of_an_unha
         folder = root / "tiny"
         assert len((folder / "metrics-1.jsonl").read_text().splitlines()) == 3, "what was measured before is kept"
         assert [path.name for path in (folder / "state").iterdir()] == ["lock"]
+
+
+def test_a_damaged_lora_is_not_reused_and_a_finished_run_keeps_no_state(tiny_backbone, dataset, tmp_path):
+    path = list(train(tiny_backbone, dataset, CONFIG, tmp_path))[-1].path
+    state = path.parent / "state" / "state.safetensors"
+    state.write_bytes(b"left by a process that died when it was about to delete it")
+    assert list(train(tiny_backbone, dataset, CONFIG, tmp_path))[-1].reused
+    assert not state.exists()
+    flip(path)
+    with pytest.raises(UserError, match="are not those that were saved"):
+        list(train(tiny_backbone, dataset, CONFIG, tmp_path))
+    path.unlink()
+    again = list(train(tiny_backbone, dataset, CONFIG, tmp_path))
+    assert any("so it is trained again" in event.message for event in again if isinstance(event, Warned))
+    assert again[-1].path == path and not again[-1].reused
+    assert len((path.parent / "metrics-1.jsonl").read_text().splitlines()) == STEPS
 
 
 def test_a_network_gets_its_weights_back_when_the_state_cannot_be_read(tiny_backbone, dataset, tmp_path):
