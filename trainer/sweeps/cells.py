@@ -30,7 +30,7 @@ from safetensors import safe_open
 
 from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_path, file_hash, read_json, write_json
-from ..lora.hashes import tensor_hash
+from ..lora.hashes import check_weights, tensor_hash
 from ..stacks.lora_stack import read_strength
 
 VERSION = 1
@@ -287,6 +287,7 @@ def checkpoint_axis(files: Sequence[Path], names: Sequence[str] = ()) -> Axis:
     choices = []
     for path, name in zip(files, names or map(str, files), strict=True):
         told = _read_facts(path)
+        check_weights(path)
         facts = {"lora": name, "lora_sha256": file_hash(path), "lora_tensors": tensor_hash(path), **told,
                  "run": told["run"] or path.stem}
         choices.append(Choice(_checkpoint_label(facts, path), facts))
