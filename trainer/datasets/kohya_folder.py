@@ -14,6 +14,7 @@ from pathlib import Path
 from ..common.errors import UserError
 from ..common.events import Event, Events, Progress, Warned
 from ..common.files import write_json
+from ..common.names import checked_name
 from ..pictures.images import IMAGE_SUFFIXES
 from .dataset import CROPS_FILE, Dataset, Sample, save_samples
 from .masks import MASKS_FOLDER
@@ -46,8 +47,7 @@ def save_dataset(dataset: Dataset, folder: Path, concept: str) -> Events:
     """
     if not len(dataset):
         raise UserError("the dataset has no images to save; add images.")
-    if Path(concept).name != concept or not concept.strip() or concept.startswith("."):
-        raise UserError(f"concept {concept!r} is not a folder name; use a word such as 1girl.")
+    concept = checked_name(concept, "concept")
     recorded = read_saved(folder)
     _refuse_others(dataset, folder, set(recorded))
     plan, unreadable = _plan(dataset, folder, concept, recorded)

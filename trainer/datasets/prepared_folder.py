@@ -17,6 +17,7 @@ from typing import Any
 from ..common.errors import UserError, unknown_name
 from ..common.events import Event
 from ..common.files import file_hash, read_json, write_json
+from ..common.names import checked_name
 from ..models.families import get_family
 from ..pictures.images import IMAGE_SUFFIXES
 from .dataset import CROPS_FILE, Dataset, Sample
@@ -81,9 +82,7 @@ class PrepareConfig:
             raise UserError(f"subject is {self.subject}; it must be two shares such as (0.4, 0.6), the smaller first.")
         if not 0 <= self.strength <= 1:
             raise UserError(f"strength is {self.strength}; it must be from 0 to 1.")
-        if Path(self.name).name != self.name or not self.name or self.name.startswith("."):
-            raise UserError(f"name {self.name!r} is not a folder name; use one without path separators and leading "
-                            "dots.")
+        object.__setattr__(self, "name", checked_name(self.name))
 
     @property
     def side(self) -> int:

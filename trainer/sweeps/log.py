@@ -30,6 +30,13 @@ LONGEST_SIDE = 4096
 SHEET, SCORES = "sheet", "scores"
 
 
+def refuse_name_of_the_log(name: str) -> None:
+    """Raises UserError if a sweep of that name would be in the log's folder."""
+    if name.casefold() == LOG:
+        raise UserError(f"a sweep cannot be called {name!r}, because that folder holds the log of all sweeps. Choose "
+                        "another name.")
+
+
 def log_picture(sweep: Sweep, picture: Path, kind: str, line: str = "") -> Path | None:
     """Add a sweep's sheet or scoring matrix to its run's log, unless it equals the one before.
 

@@ -360,7 +360,7 @@ def test_crops_of_one_picture_keep_their_names_apart(tmp_path):
     ({"crop": "subjct"}, "Did you mean 'subject'"), ({"shape": "round"}, "Valid: bucket, square"),
     ({"flip": "yes"}, "Valid: always, never, symmetric"), ({"resolution": 8}, "at least 16"),
     ({"subject": (0.6, 0.4)}, "the smaller first"), ({"strength": 2}, "from 0 to 1"),
-    ({"name": "../x"}, "not a folder name"),
+    ({"name": "../x"}, "cannot be a folder's"),
     ({"family": "sd9"}, "unknown model family"),
 ])
 def test_wrong_settings_are_one_clear_line(settings, words):
