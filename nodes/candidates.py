@@ -20,8 +20,9 @@ from ..host.drawing.recipe import Node
 from ..host.drawing.repeat import Part, part_between
 from ..host.events import tell_candidates, tell_project
 from ..host.paths import output_path
-from ..host.progress import show_text
 from ..host.session import current_session
+from ..host.shown_text import show_text
+from ..host.stacks import read_stack
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.project import ProjectRecord, note_stage
 from ..trainer.bootstrap.rounds import REFERENCE, Project, Round
@@ -36,6 +37,7 @@ from ..trainer.bootstrap.view_plan import (
     lineage_of,
     remove_outdated,
 )
+from ..trainer.sweeps.axis_text import MOST_SEED
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 
 INTERNAL = f"{menu.BOOTSTRAP}/{menu.INTERNAL}"
@@ -99,7 +101,7 @@ class DrawCandidates(io.ComfyNode):
     @classmethod
     def execute(cls, project, views, contents, node, run="", LORA_STACK=None) -> io.NodeOutput:
         find = cls.hidden.dynprompt.get_node
-        request = DrawRequest.of(project, views, drawn_part(find, node), contents, LORA_STACK)
+        request = DrawRequest.of(project, views, drawn_part(find, node), contents, read_stack(LORA_STACK))
         show_text("\n".join((request.headline, *request.warnings)), node)
         request.begin()
         if not request.missing:
@@ -117,7 +119,7 @@ class CandidateView(io.ComfyNode):
             description="Holds one view's prompt and seed. Save Candidates adds this node while it works; do not use "
                         "it in your own workflows.",
             inputs=[io.String.Input("prompt", tooltip="The view's prompt."),
-                    io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False,
+                    io.Int.Input("seed", default=0, min=0, max=MOST_SEED, control_after_generate=False,
                                  tooltip="The view's seed."),
                     BootstrapProjectSocket.Input("after", optional=True, tooltip="The candidate to wait for.")],
             outputs=[io.String.Output(display_name="prompt"), io.Int.Output(display_name="seed")],

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..host import menu, paths
 from ..host.drawing.pictures import samples_sheet, short_pixel_hash, to_batch, to_masks, to_pictures
-from ..host.progress import show_text
+from ..host.shown_text import show_text
 from ..host.working import problem, show_report
 from ..trainer.bootstrap.originals import crop_tags, square_box
 from ..trainer.captions.tags import add_trigger, join_tags, split_tags, tag_frequency
@@ -20,7 +20,9 @@ from ..trainer.captions.views import VOCABULARIES, tag_roles
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.dataset import Dataset, Sample, load_folder, save_samples, split_validation
 from ..trainer.datasets.masks import MASKS_FOLDER, scaled_mask
+from ..trainer.datasets.saved_files import caption_hash, refuse_edited_captions
 from ..trainer.pictures.crops import MAX_CROPS, Crop, suggest_crops
+from ..trainer.sweeps.axis_text import MOST_SEED
 from .sockets import LoraDataset
 
 
@@ -172,7 +174,7 @@ class SplitDataset(io.ComfyNode):
                 LoraDataset.Input("dataset"),
                 io.Float.Input("fraction", default=0.1, min=0.01, max=0.9, step=0.01, tooltip=(
                     "Share of the images to hold back.")),
-                io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False, tooltip=(
+                io.Int.Input("seed", default=0, min=0, max=MOST_SEED, control_after_generate=False, tooltip=(
                     "Another seed holds back other pictures.")),
             ],
             outputs=[LoraDataset.Output(display_name="training"),
@@ -242,7 +244,8 @@ class Item:
 
 
 def save_dataset_folder(folder: Path, items: Sequence[Item]) -> Dataset:
-    """The items as a dataset whose files are in `folder`. Existing files are not written again."""
+    """The items as a dataset whose files are in `folder`. Existing files are not written again. Raises UserError if
+    somebody edited a caption that would be overwritten."""
     samples, missing = [], {}
     for item in items:
         path = folder / f"{item.name}.png"
@@ -251,7 +254,9 @@ def save_dataset_folder(folder: Path, items: Sequence[Item]) -> Dataset:
         if not path.exists() or (mask and not mask.exists()) or _caption_of(path) != item.caption:
             missing[item.name] = item
     if missing:
-        metas = [{"name": sample.path.stem, "parent": sample.parent} for sample in samples]
+        refuse_edited_captions(folder, {f"{name}.png": item.caption for name, item in missing.items()})
+        metas = [{"name": sample.path.stem, "parent": sample.parent, "caption_hash": caption_hash(sample.caption)}
+                 for sample in samples]
         by_name = {meta["name"]: meta for meta in metas}
         save_samples(folder, [(item.picture, item.caption, by_name[name]) for name, item in missing.items()],
                      [item.mask for item in missing.values()])

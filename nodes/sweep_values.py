@@ -25,8 +25,9 @@ from ..host.drawing.repeat import Part, part_between
 from ..host.drawing.sweep_plan import choose_loras, listed_files, lora_axes, sweep_folder
 from ..host.drawing.sweep_session import axes_of, log_sheet, report_progress, sheet_image
 from ..host.paths import output_path
-from ..host.progress import show_text
 from ..host.session import current_session
+from ..host.shown_text import show_text
+from ..host.stacks import read_stack
 from ..trainer.common.errors import UserError
 from ..trainer.pictures.sheet import FORMATS, SheetStyle
 from ..trainer.sweeps.cells import PROMPT, Cell, Sweep
@@ -76,7 +77,7 @@ class SweepValues(io.ComfyNode):
     @classmethod
     def execute(cls, name, checkpoints, files, strengths, prompts, prompt_set, seeds, without, run=None,
                 LORA_STACK=None) -> io.NodeOutput:
-        loras = choose_loras(run, checkpoints, LORA_STACK, files)
+        loras = choose_loras(run, checkpoints, read_stack(LORA_STACK), files)
         axes = lora_axes(loras, strengths, prompts, prompt_set, seeds)
         folder = sweep_folder(name, loras, "values")
         sweep = Sweep(folder, folder.name, axes, {"stack": loras.stack}, without)

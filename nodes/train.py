@@ -23,6 +23,7 @@ from ..trainer.common.errors import UserError
 from ..trainer.common.events import Warned
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.models.families import FAMILIES, Family
+from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.training.config import KINDS, TrainConfig
 from ..trainer.training.events import Finished
 from ..trainer.training.presets import preset_config
@@ -122,7 +123,7 @@ def _widgets() -> list[Any]:
             "Images per batch, each with its own caption. More takes more memory.", "batch_size")),
         io.Int.Input("resolution", default=0, min=0, max=8192, step=8, tooltip=(
             "Side in pixels of the square whose area no image exceeds. 0 uses the model's own.")),
-        io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False, tooltip=(
+        io.Int.Input("seed", default=0, min=0, max=MOST_SEED, control_after_generate=False, tooltip=(
             "The same seed, settings, images and model give the same LoRA on the same machine.")),
         io.Boolean.Input("retrain", default=False, tooltip=(
             "Train again even if the same run exists, finished or not.")),
@@ -275,5 +276,5 @@ def default_precision(backbone: Any) -> str:
 def run_summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:
     """The summary of a training in ComfyUI's prompt history."""
     path = Path(finished.path)
-    return {"run": run.name, "lora": paths.lora_name(path), "path": str(path), "step": finished.step,
+    return {"run": run.name, "lora": paths.lora_place(path), "path": str(path), "step": finished.step,
             "steps": run.config.steps, "stopped": finished.stopped, "reused": finished.reused, "notes": notes}

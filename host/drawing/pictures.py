@@ -60,7 +60,7 @@ def short_pixel_hash(picture: Image.Image) -> str:
 
 def samples_sheet(samples: Sequence[Sample], columns: int = 4) -> Tensor:
     """The images with the first words of their captions, as an IMAGE."""
-    cells = [with_caption(sample.load(), sample.caption, CELL) for sample in samples]
+    cells = [with_caption(sample.load(shown_at=CELL), sample.caption, CELL) for sample in samples]
     return to_batch(contact_sheet(cells, min(columns, max(1, len(cells))), cell=CELL))
 
 

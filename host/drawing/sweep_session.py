@@ -21,8 +21,8 @@ from ...trainer.sweeps.log import SHEET, log_picture
 from ...trainer.sweeps.sheets import choose_axes, write_sheets
 from ..backbone.contents import content_of
 from ..events import tell_sweep
-from ..progress import show_text
 from ..session import current_session
+from ..shown_text import show_text
 from .cell_graph import PICTURE, below, parameters, whole_graph
 from .node_facts import file_content, file_facts
 from .node_place import NodePlace

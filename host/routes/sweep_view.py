@@ -24,6 +24,7 @@ from ...trainer.common.revisions import save_change
 from ...trainer.pictures.images import image_size
 from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
 from ...trainer.sweeps.cells import CHECKPOINT, Cell, Sweep
+from ...trainer.sweeps.html import for_browser
 from ...trainer.sweeps.marks import Marks
 from .. import paths
 
@@ -34,7 +35,6 @@ THUMBNAIL = ThumbnailStyle(resample=Image.Resampling.BICUBIC)
 SMALL_SHEET = replace(THUMBNAIL, side=768)
 LATEST = 8
 """Number of thumbnails in a summary."""
-LONGEST_NAME = 120
 _KEY = re.compile(r"[0-9a-f]{16}")
 _SHEET = re.compile(r"grid(-\d{1,4})?\.(png|webp)")
 _TYPES = {".png": "image/png", ".webp": "image/webp"}
@@ -126,7 +126,8 @@ def sweep_view(name: str) -> dict[str, Any]:
     return {
         "name": sweep.folder.name, "title": sweep.title, "revision": marks.revision,
         "axes": [{"name": axis.name, "choices": [choice.label for choice in axis.choices]} for axis in sweep.axes],
-        "without": sweep.without, "shared": {fact: value for fact, value in sweep.shared.items() if fact not in UNTOLD},
+        "without": sweep.without,
+        "shared": {fact: value for fact, value in for_browser(sweep.shared).items() if fact not in UNTOLD},
         "cells": [_told(sweep, cell, states[cell.key], files) for cell in cells.values()], "scores": _scores(sweep),
         "marks": {"best": marks.best and {"key": marks.best}, "hidden": list(marks.hidden)},
         "sheets": _sheets(sweep)}
@@ -134,12 +135,12 @@ def sweep_view(name: str) -> dict[str, Any]:
 
 def _told(sweep: Sweep, cell: Cell, state: str, files: Mapping[str, int]) -> dict[str, Any]:
     name, time = sweep.folder.name, files.get(f"{cell.key}.png", 0)
-    more = {fact: value for fact, value in cell.facts.items()
+    more = {fact: value for fact, value in for_browser(cell.facts).items()
             if fact not in NAMED and fact not in UNTOLD and value != sweep.shared.get(fact, "")}
     done = state == "done"
     return {"key": cell.key, "at": list(cell.at), "state": state,
             "error": sweep.problem(cell) if state == "failed" else "",
-            **{fact: cell.facts.get(fact) for fact in NAMED}, "more": more,
+            **for_browser({fact: cell.facts.get(fact) for fact in NAMED}), "more": more,
             "full": _address(name, cell.key, time, False) if done else None,
             "thumb": _address(name, cell.key, time, True) if done else None}
 
@@ -257,11 +258,12 @@ def promote(sweep: Sweep, cell: Cell, wanted: str) -> dict[str, Any]:
 def _source(cell: Cell) -> Path:
     name = cell.facts["lora"]
     try:
-        path = paths.lora_file(name)
-        same = file_hash(path) == cell.facts.get("lora_sha256")
+        path = paths.lora_of_hash(name, cell.facts.get("lora_sha256"))
+        if path is None:
+            paths.lora_file(name)
     except (UserError, OSError) as error:
         raise LoraChanged(f"the LoRA {name!r} of this cell is gone; train it again, or put the file back.") from error
-    if not same:
+    if path is None:
         raise LoraChanged(f"the LoRA {name!r} has changed since this cell was drawn; run the sweep again, then choose.")
     return path
 
@@ -281,10 +283,11 @@ def _placed(source: Path, listed: str, sha256: str, wanted: str, keep: bool) -> 
 
     Args:
         listed: the name under which loaders list the source.
-        keep: whether to use the source itself if it already is such a file.
+        keep: whether to use what loaders find under that name, if it already is such a file.
     """
     folders = _lora_folders()
-    if keep and any(paths.inside(folder, source) for folder in folders):
+    found = folder_paths.get_full_path("loras", listed)
+    if keep and found and any(paths.inside(folder, Path(found)) for folder in folders) and file_hash(found) == sha256:
         return listed
     stem = _stem(folders[0], wanted)
     with _copying:
@@ -300,10 +303,7 @@ def _placed(source: Path, listed: str, sha256: str, wanted: str, keep: bool) -> 
 
 
 def _stem(folder: Path, wanted: str) -> str:
-    stem = wanted.strip().removesuffix(".safetensors").strip()
-    if len(stem) > LONGEST_NAME:
-        raise UserError(f"the name has {len(stem)} characters; use at most {LONGEST_NAME}.")
-    return paths.own_folder(folder, stem).name
+    return paths.own_folder(folder, wanted.strip().removesuffix(".safetensors")).name
 
 
 def _numbered(stem: str) -> Iterable[str]:

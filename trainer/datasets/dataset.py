@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.files import atomic_path, atomic_write, file_hash, read_json, write_json
+from ..common.folders import finish_swap
 from ..pictures.crops import Box
 from ..pictures.images import IMAGE_SUFFIXES, image_size, open_image
 from .buckets import Size, fit_to_bucket
@@ -65,9 +66,10 @@ class Sample:
         if not self.parent:
             object.__setattr__(self, "parent", self.path.stem)
 
-    def load(self, background: str = "white") -> Image.Image:
-        """The upright RGB image, cropped, with `background` where it was transparent. Raises UserError."""
-        return self._crop(open_image(self.path, background))
+    def load(self, background: str = "white", shown_at: int | None = None) -> Image.Image:
+        """The upright RGB image, cropped, with `background` where it was transparent; `shown_at` as in `open_image`.
+        Raises UserError."""
+        return self._crop(open_image(self.path, background, None if self.crop else shown_at))
 
     def load_mask(self) -> Image.Image | None:
         """The mask in mode L, upright and cropped as the image is; None if there is none. Raises UserError."""
@@ -154,6 +156,7 @@ def load_folder(path: str | os.PathLike[str], *, recursive: bool = True, default
     the notes. Raises UserError if no image is left.
     """
     root = Path(path)
+    finish_swap(root)
     if not root.is_dir():
         raise UserError(f"{root} is not a folder. Give the folder that holds the images.")
     if default_repeats < 1:

@@ -9,18 +9,14 @@ import os
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image, ImageChops
+from PIL import Image
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..pictures.images import IMAGE_SUFFIXES, open_image
-
-if TYPE_CHECKING:
-    pass
+from ..pictures.images import IMAGE_SUFFIXES, image_size, open_alpha, open_image
 
 MASKS_FOLDER = "masks"
 MASK_ENDINGS = ("_mask", "-masklabel")
@@ -51,11 +47,9 @@ def scaled_mask(mask: Image.Image, size: tuple[int, int], what: str = "the mask"
     return mask.resize(size, Image.Resampling.BILINEAR)
 
 
-def alpha_of(picture: str | os.PathLike[str]) -> Image.Image:
+def alpha_of(picture: Path) -> Image.Image:
     """How opaque each pixel of the upright image is, in mode L; all white if nothing is transparent."""
-    # On white and on black, the image differs only where it is transparent.
-    seen_through = ImageChops.difference(open_image(picture, "white"), open_image(picture, "black"))
-    return ImageChops.invert(seen_through.getchannel("G"))
+    return open_alpha(picture) or Image.new("L", image_size(picture), 255)
 
 
 def scan_masks(folder: Path, entries: Collection[str]) -> tuple[dict[str, str], list[Path]]:
@@ -101,13 +95,11 @@ def _is_picture(name: str) -> bool:
 
 
 def has_alpha(path: Path) -> bool:
-    try:
-        with Image.open(path) as image:
-            if not image.has_transparency_data:
-                return False
-        return bool(np.asarray(alpha_of(path)).min() < 255)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return False
+    """Whether anything in the image is transparent; False if it cannot be read."""
+    with suppress(UserError):
+        alpha = open_alpha(path)
+        return alpha is not None and alpha.getextrema() != (255, 255)
+    return False
 
 
 def mask_tensor(mask: Image.Image) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..common.files import file_hash
+from ..common.names import checked_name
 from ..lora.layers import read_header
 from ..lora.tensors import TensorFile
 from .merge import MergeSettings, lineage_settings, merge_loras, save_merged
@@ -43,10 +44,11 @@ def merge_to_file(folder: Path, name: str, entries: Sequence[StackEntry], settin
     Args:
         name: "" joins the parents' names.
 
-    Raises UserError as `merge_loras` and `save_merged` do.
+    Raises UserError for a name that a file cannot have, and as `merge_loras` and `save_merged` do.
     """
     settings = settings or MergeSettings()
-    name = name or join_names([entry.name for entry in entries if entry.strength or entry.clip_strength])
+    name = checked_name(name) if name else join_names(
+        [entry.name for entry in entries if entry.strength or entry.clip_strength])
     path, lines = _place(folder, name, _recipe(entries, settings))
     if lines is not None:
         return MergedFile(path, lines, True)

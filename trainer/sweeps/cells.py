@@ -32,6 +32,7 @@ from safetensors import safe_open
 from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_path, atomic_write, file_hash, read_json, write_json
 from ..lora.hashes import tensor_hash
+from ..stacks.lora_stack import read_strength
 
 VERSION, KEYS = 1, 2
 """Of the manifest's form, and of what the cells' keys are made of."""
@@ -327,8 +328,9 @@ def _checkpoint_label(facts: Mapping[str, Any], path: Path) -> str:
 
 
 def strength_axis(strengths: Iterable[float]) -> Axis:
-    return Axis(STRENGTH, tuple(Choice(f"{value:g}", {"strength": float(value)})
-                                for value in dict.fromkeys(strengths)))
+    """Raises UserError for a strength that is not a finite number."""
+    values = dict.fromkeys(read_strength(value, "a cell") for value in strengths)
+    return Axis(STRENGTH, tuple(Choice(f"{value:g}", {"strength": value}) for value in values))
 
 
 def stack_axis(label: str, below: Sequence[Sequence[Any]], name: str, digest: str, strengths: Iterable[float]) -> Axis:

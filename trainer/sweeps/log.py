@@ -19,16 +19,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from PIL import Image
-
 from ..common.errors import UserError
 from ..common.files import atomic_path, atomic_write, file_hash, read_json
+from ..pictures.images import open_image
 from .cells import CHECKPOINT, Sweep
 
 LOG = "log"
 """Name of the log's folder among the sweeps. No sweep may have this name."""
 LONGEST_SIDE = 4096
 SHEET, SCORES = "sheet", "scores"
+
+
+def refuse_name_of_the_log(name: str) -> None:
+    """Raises UserError if a sweep of that name would be in the log's folder."""
+    if name.casefold() == LOG:
+        raise UserError(f"a sweep cannot be called {name!r}, because that folder holds the log of all sweeps. Choose "
+                        "another name.")
 
 
 def log_picture(sweep: Sweep, picture: Path, kind: str, line: str = "") -> Path | None:
@@ -49,9 +55,9 @@ def log_picture(sweep: Sweep, picture: Path, kind: str, line: str = "") -> Path 
         return None
     now = datetime.now().astimezone()
     path = _free(folder, f"{now:%Y%m%d-%H%M%S}-{sweep.folder.name}-{kind}")
-    with Image.open(picture) as file, atomic_path(path) as temp:
-        image = file.convert("RGB")
-        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    image = open_image(picture)
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    with atomic_path(path) as temp:
         image.save(temp, format="WEBP", quality=88)
     entries.append({"file": path.name, "at": now.isoformat(timespec="seconds"), "sweep": sweep.folder.name,
                     "kind": kind, "cells": len(sweep), "line": line, "sha256": digest})

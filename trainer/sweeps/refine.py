@@ -28,6 +28,7 @@ from ..models.sampler import measured_size, save_picture
 from ..pictures.images import image_size, load_pixels
 from ..stacks.conflict_picture import heat_picture
 from ..stacks.conflict_table import HeatMap
+from ..stacks.lora_stack import read_strength
 from .cells import (
     PROMPT,
     SEED,
@@ -131,7 +132,7 @@ def pair_sweep(folder: Path, base: Axis, character: Stacked, style: Stacked, str
     Raises UserError for strengths that are not above 0, or if there is no prompt.
     """
     for label, values in zip((character.label, style.label), strengths, strict=True):
-        if min(values) <= 0:
+        if min(read_strength(value, label) for value in values) <= 0:
             raise UserError(f"a strength of {label} is {min(values):g}; give strengths above 0. Each LoRA is also "
                             "drawn without the other.")
     if not prompts:

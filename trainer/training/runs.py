@@ -81,7 +81,7 @@ class Run:
 
     @property
     def config(self) -> TrainConfig:
-        return TrainConfig.from_dict(self.facts["config"])
+        return TrainConfig.of_run(self.facts["config"])
 
     @property
     def lineage(self) -> dict[str, Any]:
@@ -255,7 +255,7 @@ def _existing(folder: Path) -> Run | None:
         return None
     facts = read_json(folder / "run.json")
     try:
-        TrainConfig.from_dict(facts["config"])
+        TrainConfig.of_run(facts["config"])
         known = facts["format"] == FORMAT and {"key", "lineage", "status", "step"} <= facts.keys()
     except (KeyError, TypeError, ValueError):
         known = False

@@ -8,10 +8,11 @@ import torch
 
 from lora_bootstrap.trainer.backends.diffusers import load_backbone
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.names import MOST_BYTES
 from lora_bootstrap.trainer.lora.file import Factors, LoraWeights, load_lora, save_lora
 from lora_bootstrap.trainer.stacks.merge import MergeSettings
 from lora_bootstrap.trainer.stacks.merged_file import merge_to_file
-from lora_bootstrap.trainer.stacks.stack import LONGEST_NAME, StackEntry, join_names
+from lora_bootstrap.trainer.stacks.stack import StackEntry, join_names
 from lora_bootstrap.trainer.training.adapters import select_modules
 
 from ...helpers.lora_files import lora
@@ -130,5 +131,5 @@ def test_names_are_joined_to_one_that_a_file_can_have():
     assert join_names(["hero", "ink"]) == "hero+ink"
     assert join_names(["a/final", "b:c"]) == "a_final+b_c"
     assert join_names([".."]) == "loras" and join_names([]) == "loras"
-    assert len(join_names(["x" * 200, "y"])) == LONGEST_NAME
+    assert len(join_names(["x" * 200, "y"])) == MOST_BYTES
     assert join_names(["赤" * 90]) == "赤" * 40

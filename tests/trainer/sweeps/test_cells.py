@@ -222,6 +222,12 @@ def test_a_value_given_twice_is_one_choice():
     assert len(prompt_axis(["a", "a"]).choices) == len(seed_axis([3, 3]).choices) == 1
 
 
+@pytest.mark.parametrize("strength", [float("nan"), float("inf"), "strong", None])
+def test_a_strength_is_a_finite_number(strength):
+    with pytest.raises(UserError, match="the strength of a cell is .*; it must be a number from -100 to 100"):
+        strength_axis([0.5, strength])
+
+
 # -- on disk -----------------------------------------------------------------------------------------------------------
 
 

@@ -199,3 +199,14 @@ def test_processes_that_open_at_once_agree_on_the_folders(tmp_path):
         os.waitpid(child, 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mira", "mira-2"]
     assert {read_run(path).config.seed for path in tmp_path.iterdir()} == {0, 1}
+
+
+def test_a_run_that_an_older_version_named_as_none_may_be_today_is_still_read(tmp_path):
+    run = open_run(tmp_path, TrainConfig(name="old"), "k" * 64)
+    facts = json.loads((run.folder / "run.json").read_text())
+    facts["config"]["name"] = "CON"
+    (run.folder / "run.json").write_text(json.dumps(facts))
+    run.folder.rename(tmp_path / "CON")
+    assert read_run(tmp_path / "CON").name == "CON"
+    with pytest.raises(UserError, match="device of Windows"):
+        TrainConfig(name="CON")
