@@ -16,6 +16,7 @@ from ...trainer.common.errors import UserError, unknown_name
 from ...trainer.pictures.images import open_image
 from ...trainer.pictures.sheet import SheetStyle
 from ...trainer.sweeps.cells import AXES, CHECKPOINT, Axis, Cell, Sweep, base_axis
+from ...trainer.sweeps.earlier import take_over_marks
 from ...trainer.sweeps.log import SHEET, log_picture
 from ...trainer.sweeps.sheets import choose_axes, write_sheets
 from ..backbone.contents import content_of
@@ -154,7 +155,8 @@ def draw_sheet(drawing: Drawing, node_id: str, rows: str, columns: str) -> io.No
 
 
 def log_sheet(sweep: Sweep, page: Path, counts: Mapping[str, int]) -> None:
-    """Add a sheet to the log of all sweeps, if every cell is on it."""
+    """Add a sheet to the log of all sweeps, if every cell is on it; and keep what was marked on it before."""
+    take_over_marks(sweep)
     if counts["done"] == counts["total"]:
         log_picture(sweep, page, SHEET)
 

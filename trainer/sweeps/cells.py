@@ -1,6 +1,7 @@
 """A sweep on disk: its axes, its cells, and which of them exist.
 
     output/sweeps/<sweep>/manifest.json       title, axes, and facts that all cells share; written before the first cell
+                          manifest-earlier.json  the plan of an earlier version, whose cells had other keys
                           cells/<key>.png     a cell's image, with its settings inside
                           cells/<key>.json    its settings, or, without an image beside it, why the cell failed
                           grid.png            the labelled sheet (grid-2.png, ... if there are more)
@@ -29,11 +30,14 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors import safe_open
 
 from ..common.errors import UserError, unknown_name
-from ..common.files import atomic_path, file_hash, read_json, write_json
+from ..common.files import atomic_path, atomic_write, file_hash, read_json, write_json
 from ..lora.hashes import check_weights, tensor_hash
 from ..stacks.lora_stack import read_strength
 
-VERSION = 1
+VERSION, KEYS = 1, 2
+"""Of the manifest's form, and of what the cells' keys are made of."""
+MANIFEST, EARLIER = "manifest.json", "manifest-earlier.json"
+"""The plan, and the last one of a version that made other keys."""
 BASE, STACK, CHECKPOINT, STRENGTH, PROMPT, SEED = "base", "stack", "checkpoint", "strength", "prompt", "seed"
 AXES = (BASE, STACK, CHECKPOINT, STRENGTH, PROMPT, SEED)
 """In the order in which cells are made: what is expensive to change comes first."""
@@ -220,9 +224,12 @@ class Sweep:
         return str(read_json(path).get("error", "")) if path.is_file() and not self.picture(cell).is_file() else ""
 
     def write(self) -> None:
-        """Write the manifest."""
-        write_json(self.folder / "manifest.json", {
-            "version": VERSION, "title": self.title, "without": self.without, "shared": self.shared,
+        """Write the manifest. One with keys of an earlier version is kept, because its images and marks go by them."""
+        path = self.folder / MANIFEST
+        if path.is_file() and read_json(path).get("keys") != KEYS:
+            atomic_write(self.folder / EARLIER, path.read_bytes())
+        write_json(path, {
+            "version": VERSION, "keys": KEYS, "title": self.title, "without": self.without, "shared": self.shared,
             **({"alone": True} if self.alone else {}),
             "axes": [{"name": axis.name, "choices": [vars(choice) for choice in axis.choices]} for axis in self.axes],
             "cells": [{"key": cell.key, "at": cell.at} for cell in self.everything]})
@@ -246,9 +253,9 @@ class Sweep:
         write_json(self.record(cell), {**cell.facts, "error": why})
 
     @classmethod
-    def load(cls, folder: Path) -> Sweep:
+    def load(cls, folder: Path, manifest: str = MANIFEST) -> Sweep:
         """The sweep in a folder. Raises UserError if its manifest cannot be read as one."""
-        values = read_json(folder / "manifest.json")
+        values = read_json(folder / manifest)
         try:
             if values["version"] != VERSION:
                 raise UserError(f"{folder} was written by another version; run the sweep again under another name.")
@@ -257,7 +264,7 @@ class Sweep:
             return cls(folder, values["title"], axes, values["shared"], values["without"],
                        bool(values.get("alone")))
         except (KeyError, TypeError) as error:
-            raise UserError(f"{folder / 'manifest.json'} is not a sweep ({error}); run the sweep again under another "
+            raise UserError(f"{folder / manifest} is not a sweep ({error}); run the sweep again under another "
                             "name.") \
                 from error
 
