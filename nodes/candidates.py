@@ -13,7 +13,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 
 from ..host import menu, paths
-from ..host.drawing.pictures import to_pictures
+from ..host.drawing.pictures import made_images, shown_images, to_pictures
 from ..host.drawing.repeat import Part, part_between
 from ..host.events import tell_candidates, tell_project
 from ..host.paths import output_path
@@ -108,7 +108,7 @@ class KeepCandidate(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_KeepCandidate", display_name="Keep Candidate", category=INTERNAL,
-            is_deprecated=True, is_output_node=True,
+            is_deprecated=True, is_output_node=True, is_input_list=True,  # a view may be drawn as a list of images
             description="Saves one candidate. Save Candidates adds this node while it works; do not use it in your own "
                         "workflows.",
             hidden=[io.Hidden.unique_id],
@@ -121,16 +121,14 @@ class KeepCandidate(io.ComfyNode):
 
     @classmethod
     def execute(cls, project, images, lineage, total) -> io.NodeOutput:
-        mine = Lineage(**json.loads(lineage))
-        round_ = project.round(mine.round)
-        kept = keep_candidates(round_, mine, to_pictures(images))
+        mine = Lineage(**json.loads(lineage[0]))
+        round_ = project[0].round(mine.round)
+        kept = keep_candidates(round_, mine, made_images(images, to_pictures))
         made = current_session().candidates.note(round_.candidates_folder)
-        tell_candidates(project.name, mine.round, made, total)
-        if mine.round != REFERENCE and made >= total:
-            tell_project(project.name)
-        subfolder = output_path(kept[0].parent)
-        return io.NodeOutput(project, ui={"images": [
-            {"filename": path.name, "subfolder": subfolder, "type": "output"} for path in kept]})
+        tell_candidates(round_.project.name, mine.round, made, total[0])
+        if mine.round != REFERENCE and made >= total[0]:
+            tell_project(round_.project.name)
+        return io.NodeOutput(round_.project, ui=shown_images(kept))
 
 
 # -- what a Run draws --------------------------------------------------------------------------------------------------

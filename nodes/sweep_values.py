@@ -16,11 +16,18 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 
 from ..host import menu, paths
-from ..host.drawing.cell_graph import above, parameters
-from ..host.drawing.pictures import as_saved
+from ..host.drawing.cell_graph import above, cell_texts, keeps_prompts, parameters
+from ..host.drawing.pictures import as_saved, made_images, shown_images
 from ..host.drawing.repeat import Node, Part, is_link, part_between
 from ..host.drawing.sweep_plan import choose_loras, lora_axes, sweep_folder
-from ..host.drawing.sweep_session import axes_of, log_sheet, report_progress, sheet_image
+from ..host.drawing.sweep_session import (
+    axes_of,
+    batch_notes,
+    log_sheet,
+    progress_text,
+    report_progress,
+    sheet_image,
+)
 from ..host.paths import output_path
 from ..host.progress import show_text
 from ..host.session import current_session
@@ -159,6 +166,7 @@ class KeepCell(io.ComfyNode):
             node_id="LoraBootstrap_KeepCell", display_name="Keep Cell", category=INTERNAL, is_deprecated=True,
             is_output_node=True, description="Saves one cell. Compose Grid adds this node while it works; do not use "
                                              "it in your own workflows.",
+            is_input_list=True,  # the user's nodes may make a list of images, which are all of one cell
             hidden=[io.Hidden.unique_id],
             inputs=[io.String.Input("sweep", tooltip="The sweep's name."),
                     io.String.Input("key", tooltip="The cell's key."), io.Image.Input("images"),
@@ -169,12 +177,12 @@ class KeepCell(io.ComfyNode):
 
     @classmethod
     def execute(cls, sweep, key, images, texts, node) -> io.NodeOutput:
-        found, cell = cell_of(sweep, key)
-        path = found.save(cell, as_saved(images), json.loads(texts))
-        report_progress(found, node, found.counts())
+        found, cell = cell_of(sweep[0], key[0])
+        first, *more = made_images(images, as_saved)
+        found.save(cell, first, json.loads(texts[0]), more)
+        report_progress(found, node[0], found.counts())
         current_session().cells.note(found)
-        place = {"filename": path.name, "subfolder": output_path(path.parent), "type": "output"}
-        return io.NodeOutput(found, ui={"images": [place]})
+        return io.NodeOutput(found, ui=shown_images([found.picture(cell, number) for number in range(1 + len(more))]))
 
 
 class ComposedGrid(io.ComfyNode):
@@ -248,10 +256,11 @@ def compose_sheets(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.Node
     title = style["title"] or None
     pages = write_sheets(sweep, look, rows, columns, title)
     if style["html"]:
-        write_html(sweep, look, rows, columns, title)
+        write_html(sweep, look, rows, columns, title, with_facts=keeps_prompts())
     counts = sweep.counts()
     log_sheet(sweep, pages[0], counts)
     report_progress(sweep, node, counts)
+    show_text("\n".join((progress_text(**counts), *batch_notes(sweep))), node)
     current_session().cells.note(sweep)
     return io.NodeOutput(sweep, [sheet_image(page) for page in pages], output_path(pages[0]))
 
@@ -265,8 +274,8 @@ def expand_cells(graph: GraphBuilder, sweep: Sweep, todo: list[Cell], part: Part
         waits: dict[str, Any] = {} if after is None else {"after": after}
         source = graph.node("LoraBootstrap_SweepCell", f"{number}_cell", sweep=name, key=cell.key, **waits)
         made = part.copy(graph, number, {FIRST_SLOT + slot: source.out(slot) for slot in range(len(VALUES))})
-        texts = {"prompt": json.dumps(own_graph(find, part, sweep, cell)),
-                 "parameters": parameters(cell, [(lora, *both) for lora, _, *both in sweep.shared["stack"]])}
+        stack = [(lora, *both) for lora, _, *both in sweep.shared["stack"]]
+        texts = cell_texts(own_graph(find, part, sweep, cell), parameters(cell, stack))
         keep = graph.node("LoraBootstrap_KeepCell", f"{number}_keep", sweep=name, key=cell.key, images=made,
                           texts=json.dumps(texts), node=node)
         keep.set_override_display_id(node)
