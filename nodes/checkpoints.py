@@ -10,7 +10,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..host import menu, paths
 from ..host.outputs import apply_to, lora_outputs
-from ..host.progress import show_text
+from ..host.shown_text import menu_choices, show_text
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import read_json
 from ..trainer.stacks.lora_stack import read_strength
@@ -49,7 +49,9 @@ class LoadRun(io.ComfyNode):
         if run is None:  # linked: the run is known only when the node runs
             return float("nan")
         found = named_run(run)
-        return [found.facts["status"], found.facts["step"], [str(path) for _, path in found.checkpoints()]]
+        stats = [(str(path), path.stat()) for _, path in found.checkpoints()]
+        return [found.facts["status"], found.facts["step"], [[name, status.st_size, status.st_mtime_ns]
+                                                             for name, status in stats]]
 
     @classmethod
     def execute(cls, run) -> io.NodeOutput:
@@ -101,7 +103,8 @@ class PickCheckpoint(io.ComfyNode):
 def run_names() -> list[str]:
     """The runs in output/loras, newest first."""
     folders = run_folders(paths.loras_root())
-    return [folder.name for folder in sorted(folders, key=lambda folder: -(folder / "run.json").stat().st_mtime)]
+    newest = sorted(folders, key=lambda folder: -(folder / "run.json").stat().st_mtime)
+    return menu_choices(folder.name for folder in newest)
 
 
 def named_run(name: str) -> Run:

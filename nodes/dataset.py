@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..host import menu, paths
 from ..host.drawing.pictures import samples_sheet, short_pixel_hash, to_batch, to_masks, to_pictures
-from ..host.progress import show_text
+from ..host.shown_text import show_text
 from ..host.working import problem, show_report
 from ..trainer.bootstrap.originals import crop_tags, square_box
 from ..trainer.captions.tags import add_trigger, join_tags, split_tags, tag_frequency

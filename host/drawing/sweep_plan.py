@@ -11,8 +11,8 @@ from typing import Any
 import folder_paths
 
 from ...trainer.common.errors import UserError
-from ...trainer.common.files import file_hash
 from ...trainer.common.names import name_from
+from ...trainer.lora.hashes import tensor_hash
 from ...trainer.sweeps.axis_text import choose_checkpoints, choose_names, lines, parse_numbers, parse_seeds
 from ...trainer.sweeps.cells import Axis, checkpoint_axis, prompt_axis, seed_axis, strength_axis
 from ...trainer.sweeps.log import refuse_name_of_the_log
@@ -39,8 +39,8 @@ class Loras:
 
     @property
     def stack(self) -> list[list[Any]]:
-        """The stack as facts of a cell: with the files' hashes."""
-        return [[name, file_hash(paths.lora_file(name)), model, clip] for name, model, clip in self.below]
+        """The stack as facts of a cell: with the hashes of the files' weights."""
+        return [[name, tensor_hash(paths.lora_file(name)), model, clip] for name, model, clip in self.below]
 
 
 def choose_loras(run: Run | None, checkpoints: str, stack: Sequence[LoraEntry], files: str) -> Loras:
@@ -69,6 +69,14 @@ def named_files(files: str) -> tuple[str, ...]:
 def named_bases(bases: str) -> tuple[str, ...]:
     """Checkpoints as the host's loader lists them, from a text with a name or pattern on each line."""
     return choose_names(folder_paths.get_filename_list("checkpoints"), lines(bases), "checkpoint")
+
+
+def listed_files(files: str, bases: str = "") -> list[list[Any]]:
+    """Facts that change when one of the LoRAs or checkpoints that two widgets name is replaced: name, size and time of
+    change of each. Raises UserError for a name that matches none."""
+    named = [("loras", name) for name in named_files(files)] + [("checkpoints", name) for name in named_bases(bases)]
+    stats = [(name, Path(folder_paths.get_full_path(kind, name)).stat()) for kind, name in named]
+    return [[name, status.st_size, status.st_mtime_ns] for name, status in stats]
 
 
 def strengths_of(text: str) -> tuple[float, ...]:

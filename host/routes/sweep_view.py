@@ -30,7 +30,7 @@ from .. import paths
 
 NAMED = ("lora", "step", "epoch", "run", "strength", "prompt", "seed", "base")
 """Facts that are sent with every cell, whether shared or not."""
-UNTOLD = ("lora_sha256",)
+UNTOLD = ("lora_sha256", "lora_tensors")
 THUMBNAIL = ThumbnailStyle(resample=Image.Resampling.BICUBIC)
 SMALL_SHEET = replace(THUMBNAIL, side=768)
 LATEST = 8

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.events import Event, Events, Progress
-from ..common.files import file_hash, write_json
+from ..common.files import write_json
 from ..datasets.dataset import Dataset
+from ..lora.hashes import tensor_hash
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels, leave_one_out, likeness_to
 from ..measures.style import StyleScale, style_figures
@@ -138,7 +139,7 @@ def pair_sweep(folder: Path, base: Axis, character: Stacked, style: Stacked, str
         raise UserError("prompts is empty; write one prompt per line, each with the triggers of both LoRAs.")
     of_character, of_style = (sorted(set(values)) for values in strengths)
     names = [Choice(f"{character.label} {value:g}", {"strength": float(value)}) for value in of_character]
-    axes = (base, stack_axis(style.label, below, style.name, file_hash(style.path), of_style),
+    axes = (base, stack_axis(style.label, below, style.name, tensor_hash(style.path), of_style),
             checkpoint_axis([character.path], [character.name]),
             Axis(STRENGTH, (*names, Choice(f"no {character.label}", {"strength": 0.0}))), prompt_axis(prompts),
             seed_axis(seeds))
