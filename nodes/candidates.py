@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
-from comfy_execution.graph_utils import GraphBuilder
 
 from ..host import menu, paths
 from ..host.drawing.node_facts import FACTS, file_facts
 from ..host.drawing.pictures import made_images, shown_images, to_pictures
 from ..host.drawing.recipe import Node
-from ..host.drawing.repeat import Part, part_between
+from ..host.drawing.repeat import Part, RepeatGraph, part_between
 from ..host.events import tell_candidates, tell_project
 from ..host.paths import output_path
 from ..host.session import current_session
@@ -74,7 +73,7 @@ class SaveCandidates(io.ComfyNode):
     @classmethod
     def execute(cls, project, views, images, LORA_STACK=None) -> io.NodeOutput:
         find, me = cls.hidden.dynprompt.get_node, cls.hidden.unique_id
-        part, graph = drawn_part(find, me), GraphBuilder()
+        part, graph = drawn_part(find, me), RepeatGraph()
         links = {name: link for name, link in find(me)["inputs"].items() if name in ("project", "views", "LORA_STACK")}
         draw = graph.node("LoraBootstrap_DrawCandidates", "draw", **links, contents=part.add_contents(graph, me),
                           node=me, run=secrets.token_hex(8))
@@ -106,7 +105,7 @@ class DrawCandidates(io.ComfyNode):
         request.begin()
         if not request.missing:
             return io.NodeOutput(project)
-        graph = GraphBuilder()
+        graph = RepeatGraph()
         done = expand_views(graph, request, find(node)["inputs"]["project"])
         return io.NodeOutput(done, expand=graph.finalize())
 
@@ -238,7 +237,7 @@ def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project
     return paths.lora_file(name), float(strength)
 
 
-def expand_views(graph: GraphBuilder, request: DrawRequest, project: list[Any]) -> list[Any]:
+def expand_views(graph: RepeatGraph, request: DrawRequest, project: list[Any]) -> list[Any]:
     """Add a copy of the workflow's sampling part for each missing view, each waiting for the one before. Returns the
     link to the project as it is once all are saved."""
     done: list[Any] | None = None
@@ -248,7 +247,7 @@ def expand_views(graph: GraphBuilder, request: DrawRequest, project: list[Any]) 
     return done or project
 
 
-def _expand_view(graph: GraphBuilder, part: Part, view: PlannedView, lineage: Lineage, project: list[Any],
+def _expand_view(graph: RepeatGraph, part: Part, view: PlannedView, lineage: Lineage, project: list[Any],
                  after: list[Any] | None, total: int) -> list[Any]:
     given = {"prompt": view.text, "seed": view.seed} | ({"after": after} if after else {})
     source = graph.node("LoraBootstrap_CandidateView", f"view_{view.index}", **given)

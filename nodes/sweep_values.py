@@ -14,14 +14,13 @@ from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
-from comfy_execution.graph_utils import GraphBuilder
 
 from ..host import menu, paths
 from ..host.drawing.cell_graph import above, cell_texts, keeps_prompts, parameters
 from ..host.drawing.node_facts import FACTS, file_facts
 from ..host.drawing.pictures import as_saved, made_images, shown_images
 from ..host.drawing.recipe import Node, is_link
-from ..host.drawing.repeat import Part, part_between
+from ..host.drawing.repeat import Part, RepeatGraph, part_between
 from ..host.drawing.sweep_plan import choose_loras, listed_files, lora_axes, sweep_folder
 from ..host.drawing.sweep_session import (
     axes_of,
@@ -138,7 +137,7 @@ class ComposeGrid(io.ComfyNode):
         axes_of(sweep, rows, columns)
         if images is None:
             return compose_sheets(sweep, style, me)
-        part, graph = sampled_part(prompt, me, images), GraphBuilder()
+        part, graph = sampled_part(prompt, me, images), RepeatGraph()
         cells = graph.node("LoraBootstrap_ComposeCells", "cells", sweep=prompt.get_node(me)["inputs"]["sweep"],
                            contents=part.add_contents(graph, me), style=json.dumps(style), node=me,
                            run=secrets.token_hex(8))
@@ -168,7 +167,7 @@ class ComposeCells(io.ComfyNode):
         sweep = with_sampler(sweep, part, contents)
         if not (todo := sweep.missing()):
             return io.NodeOutput(*compose_sheets(sweep, look, node).args)
-        graph = GraphBuilder()
+        graph = RepeatGraph()
         outputs = expand_cells(graph, sweep, todo, part, node, look, prompt.get_node)
         return io.NodeOutput(*outputs, expand=graph.finalize())
 
@@ -310,7 +309,7 @@ def compose_sheets(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.Node
     return io.NodeOutput(sweep, [sheet_image(page) for page in pages], output_path(pages[0]))
 
 
-def expand_cells(graph: GraphBuilder, sweep: Sweep, todo: list[Cell], part: Part, node: str, style: Mapping[str, Any],
+def expand_cells(graph: RepeatGraph, sweep: Sweep, todo: list[Cell], part: Part, node: str, style: Mapping[str, Any],
                  find: Callable[[str], Node]) -> list[Any]:
     """Add a copy of the user's nodes for every cell, each waiting for the one before. Returns the links to Compose
     Grid's outputs."""
