@@ -15,7 +15,8 @@ const HEIGHT = { idle: 72, project: 126, stage: 13, round: 20 };
 /** State → mark, so that colour alone carries no meaning. */
 const MARKS = { done: "✓", next: "▶", later: "○" };
 const COLUMNS = [
-  ["round", ({ round }) => String(round)], ["kept", ({ kept, candidates }) => `${kept} of ${candidates}`],
+  ["round", ({ round }) => String(round)],
+  ["kept", ({ kept, candidates, proposed }) => `${kept} ${proposed ? "proposed " : ""}of ${candidates}`],
   ["drift", ({ drift }) => told(drift)], ["diversity", ({ diversity }) => told(diversity)],
   ["base's", ({ base_diversity: base }) => told(base)], ["burn", ({ burn }) => told(burn)],
   ["likeness", ({ likeness }) => told(likeness)], ["tags", ({ tag_recall: recall }) => told(recall)],
