@@ -87,8 +87,8 @@ export class ProjectPanel extends Panel {
 
   draw() {
     const { project } = this;
-    const note = this.problem ?? project?.stopped_because ?? (project ? "" : IDLE);
-    showNote(this.note, note, Boolean(this.problem ?? project?.stopped_because));
+    const wrong = this.problem ?? (this.wrong || project?.stopped_because);
+    showNote(this.note, wrong || (project ? "" : IDLE), Boolean(wrong));
     for (const part of [this.next, this.crops, this.stages]) part.hidden = !project;
     this.rounds.hidden = !project?.rounds.length;
     this.showHeight();
