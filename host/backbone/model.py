@@ -349,8 +349,10 @@ def unreadable_parts(model: Any, clip: Any, vae: Any) -> tuple[str, ...]:
 def _set_beside(model: Any, clip: Any, vae: Any) -> Content | None:
     """Attention patches, samplers, wrappers, hooks and the like; None for models as their files have them, whose
     fingerprint is that of earlier versions."""
-    options = [patcher_options(patcher) for patcher in _patchers(model, clip, vae)]
-    options.append(clip_options(clip))
+    of_model, of_clip, *of_vae = (patcher_options(patcher) for patcher in _patchers(model, clip, vae))
+    if of_clip.get("object_patches") == {"manual_cast_dtype": torch.float32}:  # every CLIP of the host has it
+        del of_clip["object_patches"]
+    options = [of_model, of_clip, *of_vae, clip_options(clip)]
     return content_of(options) if any(options) else None
 
 

@@ -157,7 +157,10 @@ def _sheets(sweep: Sweep, small: bool = False) -> list[str]:
 def _scores(sweep: Sweep) -> dict[str, Any] | None:
     path = sweep.folder / "scores.json"
     values = read_json(path) if path.is_file() else None
-    return values if isinstance(values, dict) and isinstance(values.get("rows"), list) else None
+    if not isinstance(values, dict) or not isinstance(values.get("rows"), list):
+        return None
+    scored = values.pop("cells", [])
+    return values if isinstance(scored, list) and set(map(str, scored)) <= set(sweep.states()) else None
 
 
 def _recommended(scores: Mapping[str, Any] | None) -> str:
