@@ -14,6 +14,7 @@ from pathlib import Path
 from ..common.errors import UserError
 from ..common.events import Event, Events, Progress, Warned
 from ..common.files import write_json
+from ..common.locks import locked
 from ..common.names import checked_name
 from ..pictures.images import IMAGE_SUFFIXES
 from .dataset import CROPS_FILE, Dataset, Sample, save_samples
@@ -42,12 +43,17 @@ def save_dataset(dataset: Dataset, folder: Path, concept: str) -> Events:
     The sources are only read. An image that cannot be read is left out, and a Warned names it.
 
     Raises:
-        UserError: no images, a concept that is not a folder name, a folder with images from elsewhere, or a save that
-            would take away what another source saved or somebody edited.
+        UserError: no images, a concept that is not a folder name, a folder with images from elsewhere or to which
+            somebody else is saving, or a save that would take away what another source saved or somebody edited.
     """
     if not len(dataset):
         raise UserError("the dataset has no images to save; add images.")
     concept = checked_name(concept, "concept")
+    with locked(folder):
+        yield from _save(dataset, folder, concept)
+
+
+def _save(dataset: Dataset, folder: Path, concept: str) -> Events:
     recorded = read_saved(folder)
     _refuse_others(dataset, folder, set(recorded))
     plan, unreadable = _plan(dataset, folder, concept, recorded)

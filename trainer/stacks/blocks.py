@@ -212,7 +212,9 @@ def filter_lora(path: Path, text: str, folder: Path) -> Filtered:
     told = hashlib.sha256(json.dumps([FORMAT, source, content]).encode()).hexdigest()
     stem = path.stem.encode()[:LONGEST_STEM].decode(errors="ignore")
     target = folder / f"{stem}-{told[:12]}.safetensors"
-    if not target.is_file():
+    if target.is_file():
+        check_weights(target)
+    else:
         _write(target, blocks, kept, text, source)
     return Filtered(target, kept, tuple(blocks.keys), len(blocks.unknown))
 

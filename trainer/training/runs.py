@@ -87,7 +87,7 @@ class Run:
     @property
     def stem(self) -> str:
         """Start of the names of its LoRA files. It stays the same when the folder is renamed or copied."""
-        return self.facts.get("stem") or _find_stem(self.folder, self.facts["config"].get("name", ""))
+        return self.facts.get("stem") or _find_stem(self.folder, str(self.facts["config"].get("name", "")))
 
     @property
     def key(self) -> str:
@@ -165,8 +165,8 @@ class Run:
 
     def put_state_aside(self) -> None:
         """Rename a state that cannot be resumed, and keep the metrics up to it."""
-        os.replace(self.state_path, self._damaged_state)
         self.keep_metrics()
+        os.replace(self.state_path, self._damaged_state)
 
     def keep_metrics(self) -> None:
         """Rename metrics.jsonl to metrics-1.jsonl, metrics-2.jsonl, ... before the run starts again."""
