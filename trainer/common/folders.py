@@ -58,7 +58,7 @@ def empty_folder(folder: Path) -> None:
     """Remove the folder and what was filled into it; other files are moved to `kept/`. Raises UserError if it cannot
     be removed."""
     folder = folder.resolve()
-    if not folder.is_dir():
+    if not (folder / RECORD).is_file():  # nothing was filled in
         return
     with locked(folder):
         try:
@@ -104,9 +104,12 @@ def _swap(new: Path, folder: Path) -> None:
 
 
 def _carry_over(folder: Path, new: Path) -> None:
-    """Give the new folder the old one's files that nobody filled in, unless it has files with these names."""
+    """Give the new folder the old one's files that nobody filled in, unless it has files with these names.
+
+    Nothing is carried over where an older record does not say which files those are: they would be used twice.
+    """
     recorded = _recorded(folder)
-    for name in _names(folder):
+    for name in _names(folder) if recorded or not (folder / RECORD).is_file() else ():
         source, target = folder / name, new / name
         if name not in recorded and name != RECORD and not os.path.lexists(target):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -159,8 +162,7 @@ def _keep(path: Path, place: Path) -> None:
 
 
 def _recorded(folder: Path) -> Mapping[str, str]:
-    """Name → hash of the files that were filled in; an older record does not say, so that all files count as others'.
-    """
+    """Name → hash of the files that were filled in; {} if the record does not say, as those of older versions."""
     with suppress(UserError):
         files = _read_record(folder).get("files")
         return files if isinstance(files, dict) else {}

@@ -72,7 +72,7 @@ def test_a_folder_whose_record_does_not_name_its_files_loses_none(tmp_path):
     write_json(tmp_path / "f" / RECORD, {"key": "1"})
     assert is_filled(tmp_path / "f", "1")
     fill(tmp_path / "f", "2", {"a": b"2"})
-    assert read(tmp_path) == {"f/a": b"2", "f/b": b"old", "kept/f/a": b"old"}
+    assert read(tmp_path) == {"f/a": b"2", "kept/f/a": b"old", "kept/f/b": b"old"}
 
 
 def test_emptying_a_folder_keeps_what_is_not_its_own(tmp_path):
