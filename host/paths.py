@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import folder_paths
 
 from ..trainer.common.errors import UserError
+from ..trainer.common.files import file_hash
 from ..trainer.common.names import checked_name
 
 PACK = Path(__file__).resolve().parents[1]
@@ -176,23 +177,65 @@ def _is_listed(root: Path, name: str, ending: str) -> bool:
     return False
 
 
+def lora_place(path: Path) -> str:
+    """Where a file lies below `loras_root`; links on the way to that folder are followed. Loaders find a LoRA under
+    this name only if no other of their folders has a file of the same name: see `lora_name`."""
+    return _below(loras_root(), path) or os.path.relpath(path, loras_root())
+
+
 def lora_name(path: Path) -> str:
-    """The name by which the host's loaders list a LoRA file below `loras_root`; links on the way to that folder are
-    followed."""
-    return os.path.relpath(os.path.realpath(path), os.path.realpath(loras_root()))
+    """The name under which the host's loaders find exactly this LoRA file, or one of the same content.
+
+    Raises UserError if they find another file, which they would load instead.
+    """
+    places = [name for root in (loras_root(), *_lora_roots()) if (name := _below(root, path))]
+    listed = [name for name in folder_paths.get_filename_list("loras") if Path(name).name == path.name]
+    found = {name: other for name in (*places, *listed) if (other := folder_paths.get_full_path("loras", name))}
+    for name, other in found.items():  # a folder among the host's may be a link, or lie in another
+        if _alike(other, path):
+            return name
+    for name, other in found.items():
+        raise UserError(f"ComfyUI loads {other} under the name {name!r}, not {path}. Rename or move one of the files.")
+    raise UserError(f"{path} is in none of ComfyUI's LoRA folders; move it into models/loras.")
 
 
 def lora_file(name: str) -> Path:
-    """The file that the host's loaders list under that name. Raises UserError if there is none."""
+    """The file that the host's loaders find under that name. Raises UserError if there is none."""
     found = folder_paths.get_full_path("loras", name)
     if found is None:
         raise UserError(f"there is no LoRA {name!r} in ComfyUI's LoRA folders. Train it, or press R and choose again.")
     return Path(found)
 
 
+def lora_of_hash(name: str, sha256: str) -> Path | None:
+    """The file of that name and hash in any of the host's LoRA folders, a run's own first, also one that another file
+    hides; None if there is none."""
+    inner = os.path.relpath(os.path.join("/", name), "/")  # as the host does, so that no name leads out of the folders
+    files = [path for root in (loras_root(), *_lora_roots()) if (path := root / inner).is_file()]
+    return next((path for path in files if file_hash(path) == sha256), None)
+
+
+def _lora_roots() -> list[Path]:
+    return [Path(folder) for folder in folder_paths.get_folder_paths("loras")]
+
+
+def _below(root: Path, path: Path) -> str:
+    """A path relative to `root`, as it is written or with links followed; "" if it is not below it."""
+    for real in (os.path.abspath, os.path.realpath):
+        if Path(real(path)).is_relative_to(real(root)):
+            return os.path.relpath(real(path), real(root))
+    return ""
+
+
+def _alike(found: str, path: Path) -> bool:
+    """Whether two paths lead to one file, or to files of the same content."""
+    same_size = os.path.getsize(found) == os.path.getsize(path)
+    return os.path.samefile(found, path) or same_size and file_hash(found) == file_hash(path)
+
+
 def view_place(path: Path) -> dict[str, str]:
     """{"filename", "subfolder", "type"} of a file below `loras_root`, as the host's /view route takes them."""
-    subfolder = PurePosixPath("loras", *Path(lora_name(path)).parent.parts)
+    subfolder = PurePosixPath("loras", *Path(lora_place(path)).parent.parts)
     return {"filename": path.name, "subfolder": str(subfolder), "type": "output"}
 
 

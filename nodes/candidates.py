@@ -19,6 +19,7 @@ from ..host.events import tell_candidates, tell_project
 from ..host.paths import output_path
 from ..host.progress import show_text
 from ..host.session import current_session
+from ..host.stacks import read_stack
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.project import ProjectRecord, note_stage
 from ..trainer.bootstrap.rounds import REFERENCE, Project, Round
@@ -72,7 +73,7 @@ class SaveCandidates(io.ComfyNode):
         links = find(me)["inputs"]
         part = part_between(find, links["views"][0], images, "link View Prompts' prompt to the text encoder and its "
                             "seed to the sampler, and the decoded image to Save Candidates.")
-        request = DrawRequest.of(project, views, part, LORA_STACK)
+        request = DrawRequest.of(project, views, part, read_stack(LORA_STACK))
         show_text("\n".join((request.headline, *request.warnings)), me)
         request.begin()
         if not request.missing:

@@ -20,6 +20,7 @@ from ..trainer.captions.views import VOCABULARIES, tag_roles
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.dataset import Dataset, Sample, load_folder, save_samples, split_validation
 from ..trainer.datasets.masks import MASKS_FOLDER, scaled_mask
+from ..trainer.datasets.saved_files import caption_hash, refuse_edited_captions
 from ..trainer.pictures.crops import MAX_CROPS, Crop, suggest_crops
 from .sockets import LoraDataset
 
@@ -242,7 +243,8 @@ class Item:
 
 
 def save_dataset_folder(folder: Path, items: Sequence[Item]) -> Dataset:
-    """The items as a dataset whose files are in `folder`. Existing files are not written again."""
+    """The items as a dataset whose files are in `folder`. Existing files are not written again. Raises UserError if
+    somebody edited a caption that would be overwritten."""
     samples, missing = [], {}
     for item in items:
         path = folder / f"{item.name}.png"
@@ -251,7 +253,9 @@ def save_dataset_folder(folder: Path, items: Sequence[Item]) -> Dataset:
         if not path.exists() or (mask and not mask.exists()) or _caption_of(path) != item.caption:
             missing[item.name] = item
     if missing:
-        metas = [{"name": sample.path.stem, "parent": sample.parent} for sample in samples]
+        refuse_edited_captions(folder, {f"{name}.png": item.caption for name, item in missing.items()})
+        metas = [{"name": sample.path.stem, "parent": sample.parent, "caption_hash": caption_hash(sample.caption)}
+                 for sample in samples]
         by_name = {meta["name"]: meta for meta in metas}
         save_samples(folder, [(item.picture, item.caption, by_name[name]) for name, item in missing.items()],
                      [item.mask for item in missing.values()])

@@ -13,6 +13,7 @@ from ..host.drawing.sweep_draw import Drawing
 from ..host.drawing.sweep_plan import choose_loras, lora_axes, sweep_folder
 from ..host.drawing.sweep_session import NodePlace, Sampling, bases_of, draw_sheet
 from ..host.session import current_session
+from ..host.stacks import read_stack
 from ..trainer.sweeps.cells import Axis, Sweep
 from .inputs import (
     ONE_BY_ONE,
@@ -76,7 +77,7 @@ class _DrawnSweep(io.ComfyNode):
                 LORA_STACK=None, latent=None) -> io.NodeOutput:
         place = NodePlace.of(cls.hidden)
         sampling = Sampling(model, clip, vae, latent, negative, width, height, steps, cfg, sampler_name, scheduler)
-        loras = choose_loras(run, checkpoints, LORA_STACK, files)
+        loras = choose_loras(run, checkpoints, read_stack(LORA_STACK), files)
         axes = lora_axes(loras, strengths, prompts, prompt_set, seeds)
         drawing = plan_drawing(sweep_folder(name, loras, cls.KIND), axes, loras.stack, sampling, place, bases, without,
                                draw == TOGETHER)

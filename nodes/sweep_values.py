@@ -24,6 +24,7 @@ from ..host.drawing.sweep_session import axes_of, log_sheet, report_progress, sh
 from ..host.paths import output_path
 from ..host.progress import show_text
 from ..host.session import current_session
+from ..host.stacks import read_stack
 from ..trainer.common.errors import UserError
 from ..trainer.pictures.sheet import FORMATS, SheetStyle
 from ..trainer.sweeps.cells import Cell, Sweep
@@ -67,7 +68,7 @@ class SweepValues(io.ComfyNode):
     @classmethod
     def execute(cls, name, checkpoints, files, strengths, prompts, prompt_set, seeds, without, run=None,
                 LORA_STACK=None) -> io.NodeOutput:
-        loras = choose_loras(run, checkpoints, LORA_STACK, files)
+        loras = choose_loras(run, checkpoints, read_stack(LORA_STACK), files)
         axes = lora_axes(loras, strengths, prompts, prompt_set, seeds)
         folder = sweep_folder(name, loras, "values")
         sweep = Sweep(folder, folder.name, axes, {"stack": loras.stack}, without)

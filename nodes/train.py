@@ -263,5 +263,5 @@ def default_precision(backbone: Any) -> str:
 def run_summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:
     """The summary of a training in ComfyUI's prompt history."""
     path = Path(finished.path)
-    return {"run": run.name, "lora": paths.lora_name(path), "path": str(path), "step": finished.step,
+    return {"run": run.name, "lora": paths.lora_place(path), "path": str(path), "step": finished.step,
             "steps": run.config.steps, "stopped": finished.stopped, "reused": finished.reused, "notes": notes}

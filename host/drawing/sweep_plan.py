@@ -43,13 +43,13 @@ class Loras:
         return [[name, file_hash(paths.lora_file(name)), model, clip] for name, model, clip in self.below]
 
 
-def choose_loras(run: Run | None, checkpoints: str, stack: Sequence[LoraEntry] | None, files: str) -> Loras:
+def choose_loras(run: Run | None, checkpoints: str, stack: Sequence[LoraEntry], files: str) -> Loras:
     """The LoRAs to sweep: a run's checkpoints and named files, on top of the stack; without either, the stack's first
     LoRA, on top of its others.
 
     Raises UserError if there is none, or if a name matches none.
     """
-    entries = [(name, model, clip) for name, model, clip in stack or ()]
+    entries = list(stack)
     swept = [(paths.lora_name(path), path) for _, path in choose_checkpoints(read_run(run.folder).checkpoints(),
                                                                              checkpoints)] if run else []
     swept += [(name, paths.lora_file(name)) for name in named_files(files)]

@@ -253,11 +253,12 @@ def promote(sweep: Sweep, cell: Cell, wanted: str) -> dict[str, Any]:
 def _source(cell: Cell) -> Path:
     name = cell.facts["lora"]
     try:
-        path = paths.lora_file(name)
-        same = file_hash(path) == cell.facts.get("lora_sha256")
+        path = paths.lora_of_hash(name, cell.facts.get("lora_sha256"))
+        if path is None:
+            paths.lora_file(name)
     except (UserError, OSError) as error:
         raise LoraChanged(f"the LoRA {name!r} of this cell is gone; train it again, or put the file back.") from error
-    if not same:
+    if path is None:
         raise LoraChanged(f"the LoRA {name!r} has changed since this cell was drawn; run the sweep again, then choose.")
     return path
 
@@ -277,10 +278,11 @@ def _placed(source: Path, listed: str, sha256: str, wanted: str, keep: bool) -> 
 
     Args:
         listed: the name under which loaders list the source.
-        keep: whether to use the source itself if it already is such a file.
+        keep: whether to use what loaders find under that name, if it already is such a file.
     """
     folders = _lora_folders()
-    if keep and any(paths.inside(folder, source) for folder in folders):
+    found = folder_paths.get_full_path("loras", listed)
+    if keep and found and any(paths.inside(folder, Path(found)) for folder in folders) and file_hash(found) == sha256:
         return listed
     stem = _stem(folders[0], wanted)
     with _copying:

@@ -26,6 +26,7 @@ from lora_bootstrap.trainer.measures.eyes import SandboxEye
 from ..helpers.drawing_graph import drawing_graph
 from ..helpers.drawings import draw_once
 from ..helpers.drawn_project import AKANE, TAGS, draw_project, draw_round
+from ..helpers.drawn_sweep import write_lora
 
 WIDGETS = {"tags": ", ".join(TAGS), "trigger": "zqx", "name": "", "targets": "3, 8, 12", "candidates": "12, 16"}
 
@@ -199,6 +200,15 @@ def test_the_lora_that_draws_is_the_projects_own_in_a_stack(drawn, host, monkeyp
     assert parent_of(None, drawn) == (None, 0.0)
     with pytest.raises(UserError, match="there is no LoRA 'gone'"):
         parent_of([("gone", 1.0, 1.0)], drawn)
+
+
+@pytest.mark.parametrize("stack", [None, [None], [("None", 1, 1)], [("style", "0.6", 1)],
+                                   [("", 1, 1), ["style", 0.6, 1]]])
+def test_a_stack_of_another_pack_is_read_for_the_lineage(drawn, drawing, host, stack):
+    write_lora(host.output / "loras" / "style.safetensors", 1, "style")
+    keep = drawing[1](stack=stack).expand["x.keep_0"]["inputs"]
+    lineage = json.loads(keep["lineage"])
+    assert (lineage["parent_lora"], lineage["strength"]) == (("style", 0.6) if "style" in str(stack) else ("", 0.0))
 
 
 def test_a_view_gives_what_it_was_given():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import Counter
 from contextlib import contextmanager
+from itertools import product
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -190,6 +192,45 @@ def test_a_stack_alone_has_its_first_lora_swept_on_top_of_the_others():
         np.testing.assert_array_equal(drawn(sweep, cell), by_hand(cell, [("style.safetensors", 0.6)]))
 
 
+LOOSE = [[("None", 1.0, 1.0)], [(None, None, None)], ["None"], [("style", "0.6", "0.6")],
+         [("style.safetensors", 0.6, 0.6), ("", 1, 1)], [["style", 0.6, "6e-1"], None]]
+"""Stacks as other packs write them: free places, numbers as text, no ending."""
+
+
+@pytest.mark.parametrize("stack", LOOSE)
+def test_a_stack_of_another_pack_is_read_as_in_apply_lora_stack(stack):
+    below = [["style.safetensors", 0.6]] if "style" in str(stack) else []
+    for sweep in (grid(LORA_STACK=stack, seeds="1", prompts="akane")[0], values(LORA_STACK=stack)[0]):
+        assert [[name, strength] for name, _, strength, _ in sweep.shared["stack"]] == below
+    alone = grid(files="", LORA_STACK=[None, ["ink", "1", 1], *stack], seeds="1", prompts="akane", name="alone")[0]
+    assert {cell.facts["lora"] for cell in alone.cells} == {"ink.safetensors"}
+    for cell in alone.everything:
+        np.testing.assert_array_equal(drawn(alone, cell), by_hand(cell, below))
+
+
+@pytest.mark.parametrize(("entry", "says"), [
+    (("style.safetensors", 1.0, 1.0, "x"), "has the entry"), (("style.safetensors", 1.0), "has the entry"),
+    (("style.safetensors", "0,8", 1.0), "is '0,8'; it must be a number"), (("style", math.nan, 1), "is nan; it must"),
+    (("stile", 1, 1), "there is no LoRA 'stile'. Did you mean 'style'")])
+def test_an_entry_that_cannot_be_read_is_refused_in_one_line(entry, says):
+    for sweep_of, files in product((grid, values), ("akane/*", "")):
+        with pytest.raises(UserError, match=says):
+            sweep_of(files=files, LORA_STACK=[entry])
+
+
+def test_a_run_that_another_file_hides_from_load_lora_is_not_swept(host, run):
+    """The graph of a cell goes by the name, so it would draw the other file.
+    https://github.com/willmiao/ComfyUI-Lora-Manager/issues/917"""
+    mine = run.checkpoint_path(20)
+    hiding = write_lora(host.base / "models" / "loras" / "girl" / mine.name, 20, "other", 0.9)
+    for sweep_of in (grid, values):
+        with pytest.raises(UserError, match=f"ComfyUI loads {hiding} under the name .*, not {mine}. Rename or"):
+            sweep_of(run=run, files="", checkpoints="10-20 (+10)")
+        assert sweep_of(run=run, files="", checkpoints="30")[0].axis("checkpoint").choices[0].facts["step"] == 30
+    hiding.write_bytes(mine.read_bytes())
+    assert len(grid(run=run, files="", checkpoints="all")[0].axis("checkpoint").choices) == 3, "a copy draws the same"
+
+
 def test_other_bases_are_loaded_once_each_and_the_linked_model_comes_first(host):
     sweep = grid(bases="other", seeds="1", strengths="1")[0]
     assert [choice.label for choice in sweep.axis("base").choices] == ["as linked", "other"]
@@ -227,7 +268,7 @@ def test_a_run_gives_its_checkpoints_and_files_come_besides(host):
     for step in (10, 20):
         write_lora(run.checkpoint_path(step), step, "girl")
     run.close()
-    assert [name for name, _ in choose_loras(read_run(run.folder), "all", None, "ink\nink").swept] == [
+    assert [name for name, _ in choose_loras(read_run(run.folder), "all", [], "ink\nink").swept] == [
         "girl/girl-step000010.safetensors", "girl/girl-step000020.safetensors", "ink.safetensors"]
     sweep = Graph(CheckpointSweep, run=run, files="", checkpoints="last", strengths="1", name="").run()[0]
     assert sweep.folder.name == "girl-checkpoints" and sweep.cells[0].facts["step"] == 20
@@ -855,9 +896,23 @@ def test_a_lora_that_does_not_tell_its_step_blocks_only_the_step():
     from lora_bootstrap.trainer.sweeps.score import ScoreRow, Scores
 
     row = ScoreRow(0, 0, 0, "ink", 1, lora="ink.safetensors", at=0.8)
-    step, strength, stack = score.recommended_outputs(Scores("eye", "style", (row,), 0, "", ()))
+    ink = paths.lora_file("ink.safetensors")
+    sweep = draw_sweep(paths.sweeps_root(), [ink], names=["ink.safetensors"], make=False)
+    step, strength, stack = score.recommended_outputs(sweep, Scores("eye", "style", (row,), 0, "", ()))
     assert isinstance(step, ExecutionBlocker) and step.message == "ink.safetensors does not record its step."
     assert strength == 0.8 and stack == [("ink.safetensors", 0.8, 0.8)]
+
+
+def test_a_recommended_lora_that_is_another_file_by_now_is_no_stack(host):
+    from lora_bootstrap.trainer.sweeps.score import ScoreRow, Scores
+
+    path = host.base / "models" / "loras" / "ink.safetensors"
+    sweep = draw_sweep(paths.sweeps_root(), [path], names=[path.name], make=False)
+    scores = Scores("eye", "style", (ScoreRow(0, 0, 0, "ink", 1, lora=path.name, at=0.8),), 0, "", ())
+    write_lora(path, 2, "ink", 0.7)
+    _, strength, stack = score.recommended_outputs(sweep, scores)
+    assert strength == 0.8 and stack.message == (
+        "the LoRA 'ink.safetensors' is gone or has changed since its cells were drawn; run the sweep again.")
 
 
 def test_the_help_says_the_gates_as_they_are():
@@ -927,6 +982,13 @@ def test_what_was_picked_in_a_sweep_is_taken_at_its_strength(run, host):
     assert list(weights) == ["a.lora_down.weight"] and isinstance(model, ExecutionBlocker) and isinstance(
         clip, ExecutionBlocker)
     assert "girl-step000020.safetensors" in host.server.texts[-1][0]
+
+
+def test_a_checkpoint_that_another_file_hides_is_applied_but_is_no_stack(run, host, adapter):
+    hiding = write_lora(host.base / "models" / "loras" / "girl" / "girl-step000020.safetensors", 20, "other", 0.9)
+    path, stack, _, model, _ = PickCheckpoint.execute(run, "step", 20, 1.0, model="M").args
+    assert path == str(run.checkpoint_path(20)) and model == "M+girl-step000020"
+    assert isinstance(stack, ExecutionBlocker) and stack.message.startswith(f"ComfyUI loads {hiding} under the name ")
 
 
 def test_without_a_pick_the_way_to_one_is_told(run):

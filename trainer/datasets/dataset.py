@@ -21,6 +21,7 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.files import atomic_path, atomic_write, file_hash, read_json, write_json
+from ..common.folders import finish_swap
 from ..pictures.crops import Box
 from ..pictures.images import IMAGE_SUFFIXES, image_size, open_image
 from .buckets import Size, fit_to_bucket
@@ -155,6 +156,7 @@ def load_folder(path: str | os.PathLike[str], *, recursive: bool = True, default
     the notes. Raises UserError if no image is left.
     """
     root = Path(path)
+    finish_swap(root)
     if not root.is_dir():
         raise UserError(f"{root} is not a folder. Give the folder that holds the images.")
     if default_repeats < 1:

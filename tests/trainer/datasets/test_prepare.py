@@ -1,6 +1,7 @@
 """Preparation: framing, colours, backgrounds, mirror images, masks, and a folder that can be used again."""
 
 import dataclasses
+import json
 import random
 
 import numpy as np
@@ -20,6 +21,7 @@ from lora_bootstrap.trainer.datasets.framing import (
     suitable_bucket,
     trained_size,
 )
+from lora_bootstrap.trainer.datasets.kohya_folder import save_dataset
 from lora_bootstrap.trainer.datasets.prepare import PrepareFinished, prepare
 from lora_bootstrap.trainer.datasets.prepared_folder import PrepareConfig
 from lora_bootstrap.trainer.datasets.retouch import (
@@ -229,6 +231,39 @@ def test_the_same_preparation_is_used_again_and_another_takes_its_place(folder, 
     assert not run(dataset, tmp_path / "out", crop="none").reused
     (folder / "3_akane" / "a.txt").write_text("zqx, 1girl, hat")
     assert run(load_folder(folder), tmp_path / "out", crop="none").dataset.samples[0].caption == "zqx, 1girl, hat"
+
+
+def test_what_was_prepared_from_another_source_is_refused_and_stays(folder, tmp_path):
+    run(load_folder(folder), tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    (tmp_path / "photos").mkdir()
+    sheet((200, 300), (20, 30, 60, 90), "blue").save(tmp_path / "photos" / "a.png")
+    photos = load_folder(tmp_path / "photos")
+    with pytest.raises(UserError, match=r"out has 2 images that were saved there from .*3_akane \(a.png\), and this "
+                       "save would replace them by 1 images from .*photos. Choose another name"):
+        run(photos, tmp_path / "out")
+    assert {path: path.read_bytes() for path in before} == before
+    last = run(photos, tmp_path / "other")
+    *_, saved = save_dataset(run(load_folder(folder), tmp_path / "out").dataset, tmp_path / "saved", "girl")
+    with pytest.raises(UserError, match=r"saved there from .*3_akane \(a.png\)"):
+        list(save_dataset(last.dataset, tmp_path / "saved", "girl"))
+    assert len(saved.dataset) == 2
+
+
+def test_a_prepared_caption_that_was_edited_is_not_overwritten(folder, tmp_path):
+    run(load_folder(folder), tmp_path / "out")
+    edited = tmp_path / "out" / "3_prepared" / "b.txt"
+    for version in ("this", "earlier"):
+        if version == "earlier":
+            record = json.loads((tmp_path / "out" / "prepared.json").read_text())
+            del record["files"]
+            (tmp_path / "out" / "prepared.json").write_text(json.dumps(record))
+        edited.write_text("a caption of my own")
+        with pytest.raises(UserError, match="b.txt was edited after it was saved"):
+            run(load_folder(folder), tmp_path / "out", crop="none")
+        assert edited.read_text() == "a caption of my own"
+    edited.unlink()
+    assert not run(load_folder(folder), tmp_path / "out", crop="none").reused
 
 
 def test_other_peoples_pictures_are_never_removed(folder, tmp_path):
