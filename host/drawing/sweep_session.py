@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from ...trainer.common.errors import UserError, unknown_name
 from ...trainer.pictures.images import open_image
 from ...trainer.pictures.sheet import SheetStyle
 from ...trainer.sweeps.cells import AXES, CHECKPOINT, Axis, Cell, Sweep, base_axis
-from ...trainer.sweeps.log import SHEET, log_picture
+from ...trainer.sweeps.log import SHEET, add_to_log
 from ...trainer.sweeps.sheets import choose_axes, write_sheets
 from ..events import tell_sweep
 from ..progress import show_text
@@ -170,22 +171,23 @@ def draw_sheet(drawing: Drawing, node_id: str, rows: str, columns: str) -> io.No
     try:
         draw_missing(drawing, node_id)
     except BaseException:
-        write_sheets(sweep, *axes_of(sweep, rows, columns))
+        with suppress(UserError):  # what ended the drawing is what must be told
+            write_sheets(sweep, *axes_of(sweep, rows, columns))
         raise
     return sweep_output(sweep, node_id, rows, columns, drawing.notes)
 
 
-def log_sheet(sweep: Sweep, page: Path, counts: Mapping[str, int]) -> None:
-    """Add a sheet to the log of all sweeps, if every cell is on it."""
-    if counts["done"] == counts["total"]:
-        log_picture(sweep, page, SHEET)
+def log_sheet(sweep: Sweep, page: Path, counts: Mapping[str, int]) -> list[str]:
+    """Add a sheet to the log of all sweeps, if every cell is on it. Returns why it could not be added, if so."""
+    note = add_to_log(sweep, page, SHEET) if counts["done"] == counts["total"] else ""
+    return [note] if note else []
 
 
 def sweep_output(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Sequence[str] = ()) -> io.NodeOutput:
     """A finished sweep's outputs, with its sheet."""
     counts = sweep.counts()
     pages = write_sheets(sweep, *axes_of(sweep, rows, columns))
-    log_sheet(sweep, pages[0], counts)
+    notes = (*notes, *log_sheet(sweep, pages[0], counts))
     show_text("\n".join((progress_text(**counts), *notes)), node_id)
     return io.NodeOutput(sweep, [sheet_image(page) for page in pages], ui=sweep_ui(sweep, counts))
 

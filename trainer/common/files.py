@@ -57,19 +57,20 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     sync_folder(path.parent)  # the new name itself must reach the disk
 
 
-def io_problem(what: str, path: Path, error: BaseException) -> UserError:
+def io_problem(what: str, path: Path, error: BaseException, kept: str = "") -> UserError:
     """The error for what the system refused: the path, the system's words, what is kept, and the remedy.
 
     Args:
         what: what was to be done with the path: "write".
+        kept: what is kept; "" for what is known of the path.
     """
     number = _system_error(error)
     if number in _DISK_FULL:
         return _disk_full(path)
     words = os.strerror(number) if number else str(error)
-    kept = "it is as it was before" if os.path.lexists(path) else "nothing was written"
+    found = "it is as it was before" if os.path.lexists(path) else "nothing was written"
     remedy = _REMEDIES.get(number or 0, "Choose a folder you can write to.")
-    return UserError(f"cannot {what} {path}: {words}; {kept}. {remedy}")
+    return UserError(f"cannot {what} {path}: {words}; {kept or found}. {remedy}")
 
 
 def make_folder(path: Path) -> None:
@@ -78,7 +79,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise io_problem("make the folder", path, error) from error
+        raise io_problem("make the folder", path, error, "nothing was written") from error
     for made in missing:
         sync_folder(made.parent)
 
@@ -110,6 +111,12 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
         temp.write_bytes(data)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a page or table as UTF-8, with ? for what is not Unicode, such as bytes in a file's name. Raises UserError
+    as `atomic_path` does."""
+    atomic_write(path, text.encode(errors="replace"))
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write readable UTF-8 JSON. Paths become strings, and numpy or torch numbers become plain numbers.
 
@@ -128,11 +135,18 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The value in a JSON file. Raises UserError if it cannot be read or is not JSON."""
     try:
-        return json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}.") from error
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', error)}.") from error
+    return parse_json(data, path)
+
+
+def parse_json(data: bytes | str, where: object) -> Any:
+    """The value of a JSON text. Raises UserError, naming where it was, if it is not JSON or is nested too deep."""
+    try:
+        return json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error}). Repair or delete it.") from error
+        raise UserError(f"{where} is not valid JSON ({error}). Repair or delete it.") from error
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:

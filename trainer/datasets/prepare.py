@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.events import Events, Interrupted, Progress
+from ..common.leftovers import remove_leftovers
 from ..models.families import get_family
 from ..pictures.crops import Box
 from ..pictures.images import open_image
@@ -69,6 +70,7 @@ def prepare(dataset: Dataset, config: PrepareConfig, folder: str | Path, *,
     tools = _Tools.of(dataset, config)
     names = _unique_names(dataset)
     originals = originals_of(dataset)
+    remove_leftovers(folder, depth=2)
     make_room(folder, dataset, originals)
     claimed = claim(folder, [f"{sample.repeats}_{config.name}/{name}"
                              for sample, name in zip(dataset, names, strict=True)], originals)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import file_hash
+from ..common.files import file_hash, parse_json
+from ..common.leftovers import remove_leftovers
 from ..common.names import checked_name
 from ..lora.layers import read_header
 from ..lora.tensors import TensorFile
@@ -46,6 +47,7 @@ def merge_to_file(folder: Path, name: str, entries: Sequence[StackEntry], settin
 
     Raises UserError for a name that a file cannot have, and as `merge_loras` and `save_merged` do.
     """
+    remove_leftovers(folder)
     settings = settings or MergeSettings()
     name = checked_name(name) if name else join_names(
         [entry.name for entry in entries if entry.strength or entry.clip_strength])
@@ -85,7 +87,7 @@ def _metadata(path: Path) -> Mapping[str, str]:
 
 def _read_recipe(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     try:
-        told = dict(json.loads(metadata[LINEAGE])["merge"])
+        told = dict(parse_json(metadata[LINEAGE], "its lineage")["merge"])
         told.pop("error")
         return {**told, "parents": [{name: parent[name] for name in _PARENT} for parent in told["parents"]]}
     except (KeyError, ValueError, TypeError):

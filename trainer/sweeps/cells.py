@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,7 +30,10 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors import safe_open
 
 from ..common.errors import UserError, unknown_name
-from ..common.files import atomic_path, file_hash, read_json, write_json
+from ..common.files import atomic_path, file_hash, remove_file, write_json
+from ..common.leftovers import remove_leftovers
+from ..common.schema import convert, read_record
+from ..stacks.stack import file_role
 
 VERSION = 1
 BASE, STACK, CHECKPOINT, STRENGTH, PROMPT, SEED = "base", "stack", "checkpoint", "strength", "prompt", "seed"
@@ -215,10 +219,16 @@ class Sweep:
     def problem(self, cell: Cell) -> str:
         """Why a cell failed; "" if that is not known."""
         path = self.record(cell)
-        return str(read_json(path).get("error", "")) if path.is_file() and not self.picture(cell).is_file() else ""
+        if not path.is_file() or self.picture(cell).is_file():
+            return ""
+        try:
+            return read_record(path, _FailedCell).error
+        except UserError as error:  # it is of no consequence for the other cells
+            return str(error)
 
     def write(self) -> None:
-        """Write the manifest."""
+        """Write the manifest, and remove what a killed process left half written."""
+        remove_leftovers(self.folder, depth=1)
         write_json(self.folder / "manifest.json", {
             "version": VERSION, "title": self.title, "without": self.without, "shared": self.shared,
             **({"alone": True} if self.alone else {}),
@@ -232,7 +242,7 @@ class Sweep:
                            ).items():
             info.add_text(name, text)
         path = self.picture(cell)
-        self.record(cell).unlink(missing_ok=True)  # an old one must not vouch for a new image
+        remove_file(self.record(cell))  # an old one must not vouch for a new image
         with atomic_path(path) as temp:
             image.save(temp, format="PNG", pnginfo=info, compress_level=4)
         write_json(self.record(cell), cell.facts)
@@ -240,24 +250,46 @@ class Sweep:
 
     def fail(self, cell: Cell, why: str) -> None:
         """Mark a cell that could not be made."""
-        self.picture(cell).unlink(missing_ok=True)
+        remove_file(self.picture(cell))
         write_json(self.record(cell), {**cell.facts, "error": why})
 
     @classmethod
     def load(cls, folder: Path) -> Sweep:
         """The sweep in a folder. Raises UserError if its manifest cannot be read as one."""
-        values = read_json(folder / "manifest.json")
-        try:
-            if values["version"] != VERSION:
-                raise UserError(f"{folder} was written by another version; run the sweep again under another name.")
-            axes = tuple(Axis(axis["name"], tuple(Choice(**choice) for choice in axis["choices"]))
-                         for axis in values["axes"])
-            return cls(folder, values["title"], axes, values["shared"], values["without"],
-                       bool(values.get("alone")))
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{folder / 'manifest.json'} is not a sweep ({error}); run the sweep again under another "
-                            "name.") \
-                from error
+        saved = read_record(folder / "manifest.json", _Manifest, "is not a sweep",
+                            "Run the sweep again under another name.")
+        if saved.version != VERSION:
+            raise UserError(f"{folder} was written by another version; run the sweep again under another name.")
+        return cls(folder, saved.title, saved.axes, saved.shared, saved.without, saved.alone)
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What manifest.json holds, without the cells, which follow from it."""
+
+    version: int
+    title: str
+    axes: tuple[Axis, ...]
+    shared: Mapping[str, Any]
+    without: bool
+    alone: bool = False
+
+    def __post_init__(self) -> None:
+        for facts in (self.shared, *(choice.facts for axis in self.axes for choice in axis.choices)):
+            for name, value in facts.items():
+                convert(value, _FACTS.get(name, Any), name)  # they stay as they are: a cell's key tells 1 from 1.0
+
+
+@dataclass(frozen=True)
+class _FailedCell:
+    error: str = ""
+
+
+_FACTS: Mapping[str, Any] = {
+    **dict.fromkeys(("lora", "lora_sha256", "run", "trigger", "family", "kind", "prompt", "base"), str),
+    **dict.fromkeys(("step", "epoch"), int | None), "strength": float, "seed": int,
+    "stack": list[tuple[str, str, float, float]]}
+"""The types of the facts that are computed with."""
 
 
 def cell_key(facts: Mapping[str, Any]) -> str:
@@ -295,15 +327,11 @@ def _read_facts(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except Exception as error:  # safetensors raises its own, unexported error type
         raise UserError(f"{path} cannot be read as a LoRA ({error}). Choose a .safetensors LoRA file.") from error
-    numbers = {name: int(text) if (text := metadata.get(key, "")).isdecimal() else None
+    numbers = {name: int(text) if re.fullmatch("[0-9]{1,15}", text := metadata.get(key, "")) else None
                for name, key in (("step", "ss_steps"), ("epoch", "ss_epoch"))}
     texts = {name: metadata.get(key, "") for name, key in (
         ("run", "ss_output_name"), ("trigger", "modelspec.trigger_phrase"), ("family", "lora_bootstrap.family"))}
-    try:
-        kind = json.loads(metadata["lora_bootstrap.config"])["kind"]
-    except (KeyError, ValueError, TypeError):
-        kind = ""
-    return {**numbers, **texts, "kind": kind}
+    return {**numbers, **texts, "kind": file_role(metadata)}
 
 
 def _checkpoint_label(facts: Mapping[str, Any], path: Path) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..common.files import atomic_write
+from ..common.files import write_text
 from ..pictures.sheet import Page, SheetStyle
 from .cells import NO_LORA as WITHOUT_LORA, Cell, Sweep
 from .sheets import NO_LORA, NOT_MADE, cell_box, cell_problem, choose_axes, plan_pages
@@ -115,7 +115,7 @@ def write_html(sweep: Sweep, style: SheetStyle | None = None, rows: str = "", co
             f'{_selector(pages)}{sections}{DIALOG}<script type="application/json" id="plan">{_plan(sweep)}</script>'
             f"<script>{SCRIPT}</script></html>\n")
     path = sweep.folder / "grid.html"
-    atomic_write(path, page.encode("utf-8", "replace"))
+    write_text(path, page)
     return path
 
 

@@ -97,9 +97,3 @@ class HandEdits(Revisioned):
     def to_dict(self) -> dict[str, Any]:
         return {"revision": self.revision, "edits": {
             picture: {"before": edit.before, "after": edit.after} for picture, edit in self.edits.items()}}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> HandEdits:
-        return cls(int(values["revision"]), {
-            str(picture): HandEdit(str(edit["before"]), str(edit["after"]))
-            for picture, edit in values["edits"].items()})

@@ -9,29 +9,26 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
 import os
 import re
-import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import atomic_write, read_json, write_json
+from ..common.files import atomic_write, io_problem, make_folder, read_json, sync_folder, write_json
+from ..common.leftovers import remove_leftovers, temporary_path
+from ..common.locks import try_lock, unlock
+from ..common.schema import convert
 from .config import TrainConfig
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 FORMAT = 1
 COSMETIC = ("name", "state_every", "data.cache")
@@ -69,7 +66,7 @@ class Run:
 
     folder: Path
     facts: dict[str, Any]
-    _metrics: TextIO | None = field(default=None, repr=False)
+    _metrics: FileIO | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -132,15 +129,22 @@ class Run:
         self.facts |= {"status": "stopped" if stopped else "finished", "step": step}
         write_json(self.folder / "run.json", self.facts)
         if not stopped:
+            self._drop_state()
+
+    def _drop_state(self) -> None:
+        with suppress(OSError):  # the run is finished all the same, and tries again when it is next opened
             self.state_path.unlink(missing_ok=True)
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl; numbers that JSON cannot hold (NaN, infinity) become null."""
-        if self._metrics is None:
-            self._metrics = open(self.metrics_path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (kept open)
         plain = {key: None if isinstance(value, float) and not math.isfinite(value) else value
                  for key, value in values.items()}
-        self._metrics.write(json.dumps(plain, ensure_ascii=False) + "\n")
+        try:
+            if self._metrics is None:
+                self._metrics = open(self.metrics_path, "ab", buffering=0)  # noqa: SIM115 (kept open)
+            self._metrics.write((json.dumps(plain, ensure_ascii=False) + "\n").encode())
+        except OSError as error:
+            raise io_problem("write", self.metrics_path, error) from error
 
     def truncate_metrics(self, step: int) -> None:
         """Drop the lines of steps after `step`, and any line that a killed process left half written."""
@@ -155,13 +159,11 @@ class Run:
 
     @property
     def being_trained(self) -> bool:
-        """Whether any process of the machine holds the run's lock at this moment."""
-        try:
-            with open(self.folder / "state" / "lock", "r+", encoding="ascii") as file:
-                _take(file)
-                _give_back(file)
-        except OSError as error:
-            return error.errno in _HELD
+        """Whether any process of the machine holds the run's lock at this moment. Asking keeps nobody out."""
+        with suppress(OSError), open(self.folder / "state" / "lock", "r+b") as file:
+            if not try_lock(file, shared=True, patience=_ASKING):
+                return True
+            unlock(file)
         return False
 
     def close(self) -> None:
@@ -177,8 +179,7 @@ class Run:
         Also deletes what a killed process left half written. Raises UserError if another process holds the lock.
         """
         with _lock(self.folder / "state" / "lock", self.name):
-            for leftover in (*self.folder.glob(".*.tmp"), *self.folder.glob("*/.*.tmp")):
-                leftover.unlink(missing_ok=True)
+            remove_leftovers(self.folder, depth=1, alone=True)
             try:
                 yield
             finally:
@@ -197,6 +198,7 @@ def open_run(
     Raises UserError if the folder cannot be made, or would be outside `root`.
     """
     root = Path(root).resolve()
+    remove_leftovers(root)
     number = 1
     while True:
         folder = _confined(root, config.name if number == 1 else f"{config.name}-{number}")
@@ -207,6 +209,7 @@ def open_run(
             continue
         if run and not retrain and run.key == key:
             if run.finished and _keeps(run.config, config):
+                run._drop_state()
                 return run
             if not run.finished:
                 run.facts |= {"config": config.to_dict(), "lineage": dict(lineage or {})}
@@ -237,13 +240,13 @@ def read_losses(folder: Path) -> list[tuple[int, float]]:
 
 def is_measured(value: object) -> bool:
     """Whether a value of metrics.jsonl is a finite number."""
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
 
 
 def _read_metrics(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             values = json.loads(line)
             if isinstance(values, dict) and isinstance(values.get("step"), int):
                 rows.append(values)
@@ -255,22 +258,35 @@ def _existing(folder: Path) -> Run | None:
         return None
     facts = read_json(folder / "run.json")
     try:
+        known = convert(facts, _Facts).format == FORMAT
         TrainConfig.of_run(facts["config"])
-        known = facts["format"] == FORMAT and {"key", "lineage", "status", "step"} <= facts.keys()
-    except (KeyError, TypeError, ValueError):
+    except UserError:
         known = False
     # a folder made by another version or by someone else is left alone
     return Run(folder, facts) if known else None
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What run.json must hold."""
+
+    format: int
+    key: str
+    status: str
+    step: int
+    config: dict[str, Any]
+    lineage: dict[str, Any]
 
 
 def _create(folder: Path, config: TrainConfig, key: str, lineage: Mapping[str, Any]) -> Run:
     """A new run folder, which appears with its run.json already in it. Raises FileExistsError if the name exists."""
     facts = {"format": FORMAT, "key": key, "status": "training", "step": 0, "lineage": dict(lineage),
              "config": config.to_dict()}
-    temp = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    temp = temporary_path(folder)
     try:
         write_json(temp / "run.json", facts)
         os.rename(temp, folder)
+        sync_folder(folder.parent)
     except OSError as error:
         if folder.exists():
             raise FileExistsError(folder) from error
@@ -296,47 +312,33 @@ def _confined(root: Path, name: str) -> Path:
 
 @contextmanager
 def _lock(path: Path, name: str) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="ascii") as file:
-        try:
-            _take(file)
-        except OSError as error:
-            if error.errno not in _HELD:  # a file system without locks must not prevent training
-                yield
-                return
+    with _open_lock(path) as file:
+        if not try_lock(file, patience=_STARTING):
             file.seek(0)
-            holder = file.read(20).strip() or "unknown"
+            holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
             raise UserError(f"run {name!r} is already being trained (process {holder}). Wait for it, stop it, or "
-                            "choose another name.") from error
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
+                            "choose another name.")
+        try:
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
+        except OSError as error:
+            raise io_problem("write", path, error) from error
         try:
             yield
         finally:
-            _give_back(file)
+            unlock(file)
 
 
-def _take(file: TextIO) -> None:
-    if sys.platform == "win32":
-        file.seek(_LOCKED_BYTE)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _open_lock(path: Path) -> FileIO:
+    make_folder(path.parent)
+    try:
+        return open(path, "a+b", buffering=0)
+    except OSError as error:
+        raise io_problem("write", path, error) from error
 
 
-def _give_back(file: TextIO) -> None:
-    if sys.platform == "win32":
-        file.seek(_LOCKED_BYTE)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-    else:
-        fcntl.flock(file, fcntl.LOCK_UN)
-
-
-_HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)
-_LOCKED_BYTE = 1 << 20
-"""Windows denies reading a locked byte, so the locked one lies behind the text that says who holds the lock."""
+_ASKING, _STARTING = 0.01, 0.5
+"""Seconds for which a lock is tried again: by who only asks, and by who trains. Another asker holds it for less."""
 
 
 def latest_checkpoint(run: Run) -> tuple[int, Path]:
