@@ -11,9 +11,10 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..host import menu, paths
 from ..host.outputs import apply_to, lora_outputs
-from ..host.progress import show_text
+from ..host.shown_text import menu_choices, show_text
 from ..trainer.common.errors import UserError
 from ..trainer.common.schema import read_record
+from ..trainer.stacks.lora_stack import read_strength
 from ..trainer.training.runs import Run, latest_checkpoint, read_run, run_folders
 from .sockets import LoraModel, LoraRun, LoraStack
 
@@ -49,7 +50,9 @@ class LoadRun(io.ComfyNode):
         if run is None:  # linked: the run is known only when the node runs
             return float("nan")
         found = named_run(run)
-        return [found.facts["status"], found.facts["step"], [str(path) for _, path in found.checkpoints()]]
+        stats = [(str(path), path.stat()) for _, path in found.checkpoints()]
+        return [found.facts["status"], found.facts["step"], [[name, status.st_size, status.st_mtime_ns]
+                                                             for name, status in stats]]
 
     @classmethod
     def execute(cls, run) -> io.NodeOutput:
@@ -101,7 +104,8 @@ class PickCheckpoint(io.ComfyNode):
 def run_names() -> list[str]:
     """The runs in output/loras, newest first."""
     folders = run_folders(paths.loras_root())
-    return [folder.name for folder in sorted(folders, key=lambda folder: -(folder / "run.json").stat().st_mtime)]
+    newest = sorted(folders, key=lambda folder: -(folder / "run.json").stat().st_mtime)
+    return menu_choices(folder.name for folder in newest)
 
 
 def named_run(name: str) -> Run:
@@ -117,10 +121,12 @@ def named_run(name: str) -> Run:
 
 
 def choose_checkpoint(run: Run, which: str, step: int, strength: float) -> tuple[int, Path, float]:
-    """(step, path, strength) from the widgets; what was picked in a sweep brings its own strength."""
+    """(step, path, strength) from the widgets; what was picked in a sweep brings its own strength. Raises UserError for
+    a strength that is not a finite number, and as `pick_checkpoint` does."""
     if which == WHICH[3]:
         which, step, strength = "step", *picked_in_sweep(run)
-    return *pick_checkpoint(run, which, step), strength
+    at, path = pick_checkpoint(run, which, step)
+    return at, path, read_strength(strength, path.name)
 
 
 def apply_or_block(model: Any, clip: Any, path: Path, strength: float) -> tuple[Any, Any]:

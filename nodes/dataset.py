@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..host import menu, paths
 from ..host.drawing.pictures import samples_sheet, short_pixel_hash, to_batch, to_masks, to_pictures
-from ..host.progress import show_text
+from ..host.shown_text import show_text
 from ..host.working import problem, show_report
 from ..trainer.bootstrap.originals import crop_tags, square_box
 from ..trainer.captions.tags import add_trigger, join_tags, split_tags, tag_frequency
@@ -22,6 +22,7 @@ from ..trainer.datasets.dataset import Dataset, Sample, load_folder, save_sample
 from ..trainer.datasets.masks import MASKS_FOLDER, scaled_mask
 from ..trainer.datasets.saved_files import caption_hash, refuse_edited_captions
 from ..trainer.pictures.crops import MAX_CROPS, Crop, suggest_crops
+from ..trainer.sweeps.axis_text import MOST_SEED
 from .sockets import LoraDataset
 
 
@@ -173,7 +174,7 @@ class SplitDataset(io.ComfyNode):
                 LoraDataset.Input("dataset"),
                 io.Float.Input("fraction", default=0.1, min=0.01, max=0.9, step=0.01, tooltip=(
                     "Share of the images to hold back.")),
-                io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False, tooltip=(
+                io.Int.Input("seed", default=0, min=0, max=MOST_SEED, control_after_generate=False, tooltip=(
                     "Another seed holds back other pictures.")),
             ],
             outputs=[LoraDataset.Output(display_name="training"),

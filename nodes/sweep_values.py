@@ -8,6 +8,7 @@ before is saved.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,17 +18,19 @@ from comfy_execution.graph_utils import GraphBuilder
 
 from ..host import menu, paths
 from ..host.drawing.cell_graph import above, parameters
+from ..host.drawing.node_facts import FACTS, file_facts
 from ..host.drawing.pictures import as_saved
-from ..host.drawing.repeat import Node, Part, is_link, part_between
-from ..host.drawing.sweep_plan import choose_loras, lora_axes, sweep_folder
+from ..host.drawing.recipe import Node, is_link
+from ..host.drawing.repeat import Part, part_between
+from ..host.drawing.sweep_plan import choose_loras, listed_files, lora_axes, sweep_folder
 from ..host.drawing.sweep_session import axes_of, log_sheet, report_progress, sheet_image
 from ..host.paths import output_path
-from ..host.progress import show_text
 from ..host.session import current_session
+from ..host.shown_text import show_text
 from ..host.stacks import read_stack
 from ..trainer.common.errors import UserError
 from ..trainer.pictures.sheet import FORMATS, SheetStyle
-from ..trainer.sweeps.cells import Cell, Sweep
+from ..trainer.sweeps.cells import PROMPT, Cell, Sweep
 from ..trainer.sweeps.html import write_html
 from ..trainer.sweeps.sheets import write_sheets
 from .inputs import axis_choice, check_texts, lora_inputs, lora_sources, without_input
@@ -37,6 +40,8 @@ INTERNAL = f"{menu.SWEEP}/{menu.INTERNAL}"
 VALUES = ("lora", "strength", "prompt", "seed")
 """Facts of a cell that are outputs of Sweep Values, in the order of their slots, after the sweep's slot."""
 FIRST_SLOT = 1
+GIVEN = range(FIRST_SLOT, FIRST_SLOT + len(VALUES))
+"""Their slots."""
 INTERRUPTED = "the Run ended while this cell was being drawn"
 
 
@@ -64,6 +69,10 @@ class SweepValues(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, strengths, seeds, files) -> bool | str:
         return check_texts(strengths, seeds, files)
+
+    @classmethod
+    def fingerprint_inputs(cls, files="", **_) -> Any:
+        return float("nan") if files is None else listed_files(files)
 
     @classmethod
     def execute(cls, name, checkpoints, files, strengths, prompts, prompt_set, seeds, without, run=None,
@@ -122,12 +131,38 @@ class ComposeGrid(io.ComfyNode):
         axes_of(sweep, rows, columns)
         if images is None:
             return compose_sheets(sweep, style, me)
-        part = sampled_part(prompt, me, images)
-        sweep = with_sampler(sweep, part)
+        part, graph = sampled_part(prompt, me, images), GraphBuilder()
+        cells = graph.node("LoraBootstrap_ComposeCells", "cells", sweep=prompt.get_node(me)["inputs"]["sweep"],
+                           contents=part.add_contents(graph, me), style=json.dumps(style), node=me,
+                           run=secrets.token_hex(8))
+        cells.set_override_display_id(me)
+        return io.NodeOutput(*map(cells.out, range(3)), expand=graph.finalize())
+
+
+class ComposeCells(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_ComposeCells", display_name="Compose Cells", category=INTERNAL, is_deprecated=True,
+            description="Draws the missing cells once it is known what is linked to the sampler. Compose Grid adds "
+                        "this node while it works; do not use it in your own workflows.",
+            enable_expand=True, hidden=[io.Hidden.dynprompt],
+            inputs=[LoraSweep.Input("sweep"), io.String.Input("contents", tooltip="A hash of what is linked."),
+                    io.String.Input("style", tooltip="Compose Grid's widgets, as JSON."),
+                    io.String.Input("node", tooltip="The id of Compose Grid."),
+                    io.String.Input("run", default="", tooltip="Another text for each Run, so that none is skipped.")],
+            outputs=sheet_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, sweep, contents, style, node, run="") -> io.NodeOutput:
+        prompt, look = cls.hidden.dynprompt, json.loads(style)
+        part = sampled_part(prompt, node, prompt.get_node(node)["inputs"]["images"])
+        sweep = with_sampler(sweep, part, contents)
         if not (todo := sweep.missing()):
-            return compose_sheets(sweep, style, me)
+            return io.NodeOutput(*compose_sheets(sweep, look, node).args)
         graph = GraphBuilder()
-        outputs = expand_cells(graph, sweep, todo, part, me, style, prompt.get_node)
+        outputs = expand_cells(graph, sweep, todo, part, node, look, prompt.get_node)
         return io.NodeOutput(*outputs, expand=graph.finalize())
 
 
@@ -186,10 +221,7 @@ class ComposedGrid(io.ComfyNode):
                         "use it in your own workflows.",
             inputs=[LoraSweep.Input("sweep"), io.String.Input("style", tooltip="Compose Grid's widgets, as JSON."),
                     io.String.Input("node", tooltip="The id of Compose Grid.")],
-            outputs=[LoraSweep.Output(display_name="sweep"),
-                     io.Image.Output(display_name="sheet", tooltip=(
-                         "A list as one value, which ComfyUI unpacks as Compose Grid's own.")),
-                     io.String.Output(display_name="path")],
+            outputs=sheet_outputs(),
         )
 
     @classmethod
@@ -198,6 +230,14 @@ class ComposedGrid(io.ComfyNode):
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
+
+
+def sheet_outputs() -> list[Any]:
+    """The outputs of a node that stands for Compose Grid."""
+    return [LoraSweep.Output(display_name="sweep"),
+            io.Image.Output(display_name="sheet", tooltip=(
+                "A list as one value, which ComfyUI unpacks as Compose Grid's own.")),
+            io.String.Output(display_name="path")]
 
 
 def values_of(sweep: Sweep, cell: Cell) -> tuple[str, float, str, int]:
@@ -217,12 +257,17 @@ def sampled_part(prompt: Any, node_id: str, images: Any) -> Part:
         raise UserError("images is linked, but the sweep does not come straight from Sweep Values; the sweep of any "
                         "other node already has its images. Remove the link to images.")
     return part_between(prompt.get_node, source, images, "link Sweep Values' outputs to Load LoRA, the text "
-                        "encoder and the sampler, and the decoded image to Compose Grid.")
+                        "encoder and the sampler, and the decoded image to Compose Grid.", FACTS, GIVEN)
 
 
-def with_sampler(sweep: Sweep, part: Part) -> Sweep:
-    """Write the sweep, including what the user's nodes decide about its images."""
-    sweep = replace(sweep, shared={**sweep.shared, **sampler_facts(part), "base": part.recipe})
+def with_sampler(sweep: Sweep, part: Part, contents: str) -> Sweep:
+    """Write the sweep, including what the user's nodes decide about its images.
+
+    Args:
+        contents: what the node of `Part.add_contents` gave.
+    """
+    base = part.key(contents, file_facts(choice.label for choice in sweep.choices(PROMPT)))
+    sweep = replace(sweep, shared={**sweep.shared, **sampler_facts(part), "base": base})
     sweep.write()
     return sweep
 

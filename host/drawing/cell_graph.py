@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...trainer.sweeps.cells import Cell
-from .repeat import Node, is_link
+from .recipe import Node, is_link
 from .runner import Graph
 
 MODEL, CLIP, VAE, LATENT = "model", "clip", "vae", "latent"

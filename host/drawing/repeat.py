@@ -7,21 +7,15 @@ copies show their progress on the user's own nodes.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...trainer.common.errors import UserError
+from .recipe import KEYS, OURS, Node, NodeFacts, Recipe, is_link, recipe_of, short_hash
 
-Node = Mapping[str, Any]
-OURS = "LoraBootstrap_"
 _DEEPEST = 500
-
-
-def is_link(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and type(value[1]) in (int, float)
 
 
 @dataclass(frozen=True)
@@ -32,16 +26,40 @@ class Part:
         source: id of the node whose outputs are replaced by values.
         nodes: the nodes that depend on it, by id, sources first.
         end: the link to what the part makes.
-        recipe: hash of everything that decides what it makes, except the source and our own nodes: the nodes, the
-            values of their widgets, and how they are linked.
+        recipe: everything that decides what it makes, except the values from the source and from `outside`.
+        outside: the links by which values come in from nodes that do not depend on the source.
     """
 
     source: str
     nodes: Mapping[str, Node]
     end: tuple[str, int]
-    recipe: str
+    recipe: Recipe
+    outside: tuple[tuple[str, int], ...]
     settings: Mapping[str, Any]
     """Values of widgets by name, if all nodes with a widget of that name agree: `steps`, `cfg`."""
+
+    def add_contents(self, builder: Any, shown_on: str) -> Any:
+        """Add nodes that make one hash of all that comes in over `outside`, and return the link to it.
+
+        Args:
+            shown_on: id of the user's node that shows their progress.
+        """
+        content: Any = ""
+        for number, (origin, slot) in enumerate(self.outside):
+            node = builder.node("LoraBootstrap_LinkContent", f"content_{number}", value=[origin, slot], before=content)
+            node.set_override_display_id(shown_on)
+            content = node.out(0)
+        return content
+
+    def key(self, contents: str, files: Iterable[str]) -> str:
+        """16 hexadecimal digits of all that decides the images, except the values from the source.
+
+        Args:
+            contents: what the node of `add_contents` gave.
+            files: contents of the files that the values from the source name.
+        """
+        anew = [secrets.token_hex(8)] if self.recipe.unsure else []
+        return short_hash([KEYS, self.recipe.digest, contents, list(files), *anew])
 
     def copy(self, builder: Any, number: int, values: Mapping[int, Any]) -> list[Any]:
         """Add a copy of the part to the host's GraphBuilder, and return the link to what it makes.
@@ -66,12 +84,14 @@ class Part:
         return copies[self.end[0]].out(self.end[1])
 
 
-def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: str) -> Part:
+def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: str, facts: NodeFacts,
+                 given: Collection[int]) -> Part:
     """The part of the workflow between the node `source` and the link `end`.
 
     Args:
         find: id → node, as the host's DynamicPrompt.get_node.
         how: what the user should link, for the error.
+        given: the slots of the source whose outputs are replaced by values.
 
     Raises UserError if nothing between them depends on the source.
     """
@@ -83,7 +103,7 @@ def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: 
             return True
         if id not in depends and depth < _DEEPEST:
             depends[id] = False  # a cycle, which the host refuses anyway, ends here
-            found = [visit(value[0], depth + 1) for value in find(id)["inputs"].values() if is_link(value)]
+            found = [visit(value[0], depth + 1) for _, value in sorted(find(id)["inputs"].items()) if is_link(value)]
             depends[id] = any(found)
             if depends[id]:
                 order.append(id)
@@ -92,33 +112,17 @@ def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: 
     if not visit(end[0]) or end[0] == source:
         raise UserError(f"the images do not come from the node that gives the values: {how}")
     nodes = {id: find(id) for id in order}
-    return Part(source, nodes, (end[0], end[1]), recipe(find, end, source), _settings(find, source, end))
+    replaced = {(source, slot): f"value {slot}" for slot in given}
+    outside = tuple(link for link in _links_into(nodes) if link not in replaced)
+    known = {link: f"outside {number}" for number, link in enumerate(outside)}
+    return Part(source, nodes, (end[0], end[1]), recipe_of(find, end, facts, cut=replaced | known), outside,
+                _settings(find, source, end))
 
 
-def recipe(find: Callable[[str], Node], end: list[Any], source: str = "") -> str:
-    """16 hexadecimal digits of what makes a link's value: nodes, their widgets' values, and how they are linked.
-
-    Our own nodes count only by their kind, because their files identify what they give.
-    """
-    known: dict[str, str] = {}
-
-    def describe(id: str) -> str:
-        if id == source:
-            return "source"
-        if id not in known:
-            node = find(id)
-            known[id] = node["class_type"]
-            if not node["class_type"].startswith(OURS):  # files identify what ours give: LoRA, dataset, project
-                inputs = {name: [describe(value[0]), value[1]] if is_link(value) else value
-                          for name, value in sorted(node["inputs"].items())}
-                known[id] = _hash([node["class_type"], inputs])
-        return known[id]
-
-    return _hash([describe(end[0]), end[1]])
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+def _links_into(nodes: Mapping[str, Node]) -> dict[tuple[str, int], None]:
+    """The links that come from other nodes, in an order that does not depend on the nodes' ids."""
+    values = (value for node in nodes.values() for _, value in sorted(node["inputs"].items()))
+    return dict.fromkeys((value[0], value[1]) for value in values if is_link(value) and value[0] not in nodes)
 
 
 def _settings(find: Callable[[str], Node], source: str, end: list[Any]) -> dict[str, Any]:

@@ -120,10 +120,7 @@ class Drawing:
         heard = {name: _join_rows([self.runner.value(graph, link) for graph in graphs])
                  for name, link in (("positive", POSITIVE), ("negative", NEGATIVE))}
         latent = self.runner.value(plain, EMPTY)
-        samples = latent["samples"][:1]
-        # each row gets the noise of the first row, which is what the seed gives to an image drawn alone
-        batch = {**latent, "samples": samples.repeat(len(cells), *[1] * (samples.ndim - 1)),
-                 "batch_index": [0] * len(cells)}
+        batch = _repeat_first(latent, len(cells))
         settings = {name: value for name, value in plain["sample"]["inputs"].items()
                     if name in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")}
         with rows.at([cell.facts["strength"] for cell in cells]) as model:
@@ -169,6 +166,14 @@ class _kept_going:
 def _line(error: Exception) -> str:
     """The first line of an error's message; its kind if it has none."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _repeat_first(latent: Mapping[str, Any], rows: int) -> dict[str, Any]:
+    """A batch of a latent's first row, in which each gets the noise and the mask that this row has when drawn alone."""
+    samples, mask = latent["samples"][:1], latent.get("noise_mask")
+    masked = {} if mask is None else {"noise_mask": mask[:1]}
+    return {**latent, **masked, "samples": samples.repeat(rows, *[1] * (samples.ndim - 1)),
+            "batch_index": list(latent.get("batch_index", [0]))[:1] * rows}
 
 
 def _join_rows(conditionings: Sequence[list[list[Any]]]) -> list[list[Any]]:

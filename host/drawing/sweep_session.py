@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,12 +19,15 @@ from ...trainer.pictures.sheet import SheetStyle
 from ...trainer.sweeps.cells import AXES, CHECKPOINT, Axis, Cell, Sweep, base_axis
 from ...trainer.sweeps.log import SHEET, add_to_log
 from ...trainer.sweeps.sheets import choose_axes, write_sheets
+from ..backbone.contents import content_of
 from ..events import tell_sweep
-from ..progress import show_text
 from ..session import current_session
+from ..shown_text import show_text
 from .cell_graph import PICTURE, below, parameters, whole_graph
+from .node_facts import file_content, file_facts
+from .node_place import NodePlace
 from .pictures import to_batch
-from .repeat import Node, recipe
+from .recipe import KEYS, Node, short_hash
 from .runner import Graph, Runner
 from .sweep_draw import Drawing
 from .sweep_plan import named_bases
@@ -35,24 +37,6 @@ LINKED = "as linked"
 """Name of the linked model on the axis of bases."""
 SHOWN_SIDE = 4096
 """Maximum pixels per side of a sheet that is passed on as an IMAGE; the file has them all."""
-
-
-@dataclass(frozen=True)
-class NodePlace:
-    """A node in the running workflow: its id, and a way to look up any node."""
-
-    id: str
-    find: Callable[[str], Node]
-
-    @classmethod
-    def of(cls, hidden: Any) -> NodePlace:
-        """Make one from a node's hidden inputs, which must include unique_id and dynprompt."""
-        return cls(hidden.unique_id, hidden.dynprompt.get_node)
-
-    @property
-    def links(self) -> Mapping[str, Any]:
-        """The links to the node's inputs."""
-        return self.find(self.id)["inputs"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +67,7 @@ class Sampling:
     def facts(self) -> dict[str, Any]:
         """The facts that all cells share and that decide their images."""
         size = {"width": self.width, "height": self.height} if self.latent is None else {
-            "latent": latent_hash(self.latent)}
+            "latent": content_of(self.latent).digest[:16]}
         return {"negative": self.negative, "steps": self.steps, "cfg": self.cfg, "sampler": self.sampler_name,
                 "scheduler": self.scheduler, **size}
 
@@ -102,27 +86,21 @@ class Sampling:
         return Drawing(sweep, Runner(given), checkpoints or {}, self.latent is not None, together, texts, [])
 
 
-def bases_of(find: Any, links: Mapping[str, Any], linked: tuple[Any, Any, Any],
-             names: str) -> tuple[Axis, dict[str, str]]:
-    """The axis of bases, with the linked one first, and the checkpoint of each of the others by its fact."""
-    from ..backbone.model import fingerprint
+def bases_of(place: NodePlace, linked: tuple[Any, Any, Any], names: str,
+             texts: Sequence[str]) -> tuple[Axis, dict[str, str]]:
+    """The axis of bases, with the linked one first, and the checkpoint of each of the others by its fact.
 
-    made_by = [recipe(find, links[name]) for name in ("model", "clip", "vae")]
-    facts, checkpoints = {LINKED: _short([fingerprint(*linked), made_by])}, {}
+    Args:
+        texts: the prompts, whose embeddings count as part of a base.
+    """
+    embeddings = file_facts(texts)
+    keys = [place.key_of(name, value) for name, value in zip(("model", "clip", "vae"), linked, strict=True)]
+    facts, checkpoints = {LINKED: short_hash([KEYS, keys, embeddings])}, {}
     for name in named_bases(names):
-        status = Path(folder_paths.get_full_path("checkpoints", name)).stat()
-        facts[name.removesuffix(".safetensors")] = fact = _short([name, status.st_size, status.st_mtime_ns])
+        path = Path(folder_paths.get_full_path("checkpoints", name))
+        facts[name.removesuffix(".safetensors")] = fact = short_hash([KEYS, name, file_content(path), embeddings])
         checkpoints[fact] = name
     return base_axis(facts), checkpoints
-
-
-def _short(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
-
-
-def latent_hash(latent: Mapping[str, Any]) -> str:
-    samples = latent["samples"].detach().float().cpu().contiguous()
-    return _short([list(samples.shape), hashlib.sha256(samples.numpy().tobytes()).hexdigest()])
 
 
 def texts_of(find: Any, links: Mapping[str, Any], name: str, cell: Cell, graph: Graph) -> dict[str, str]:

@@ -28,12 +28,13 @@ from ...trainer.common.schema import read_record, typed
 from ...trainer.pictures.images import image_size
 from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
 from ...trainer.sweeps.cells import CHECKPOINT, Axis, Cell, Sweep
+from ...trainer.sweeps.html import for_browser
 from ...trainer.sweeps.marks import Marks
 from .. import paths
 
 NAMED = ("lora", "step", "epoch", "run", "strength", "prompt", "seed", "base")
 """Facts that are sent with every cell, whether shared or not."""
-UNTOLD = ("lora_sha256",)
+UNTOLD = ("lora_sha256", "lora_tensors")
 THUMBNAIL = ThumbnailStyle(resample=Image.Resampling.BICUBIC)
 SMALL_SHEET = replace(THUMBNAIL, side=768)
 LATEST = 8
@@ -138,7 +139,8 @@ def sweep_view(name: str) -> dict[str, Any]:
     return {
         "name": sweep.folder.name, "title": sweep.title, "revision": marks.revision,
         "axes": [{"name": axis.name, "choices": [choice.label for choice in axis.choices]} for axis in sweep.axes],
-        "without": sweep.without, "shared": {fact: value for fact, value in sweep.shared.items() if fact not in UNTOLD},
+        "without": sweep.without,
+        "shared": {fact: value for fact, value in for_browser(sweep.shared).items() if fact not in UNTOLD},
         "cells": [_told(sweep, cell, states[cell.key], files) for cell in cells.values()], "scores": _scores(sweep),
         "marks": {"best": marks.best and {"key": marks.best}, "hidden": list(marks.hidden)},
         "sheets": _sheets(sweep)}
@@ -146,12 +148,12 @@ def sweep_view(name: str) -> dict[str, Any]:
 
 def _told(sweep: Sweep, cell: Cell, state: str, files: Mapping[str, int]) -> dict[str, Any]:
     name, time = sweep.folder.name, files.get(f"{cell.key}.png", 0)
-    more = {fact: value for fact, value in cell.facts.items()
+    more = {fact: value for fact, value in for_browser(cell.facts).items()
             if fact not in NAMED and fact not in UNTOLD and value != sweep.shared.get(fact, "")}
     done = state == "done"
     return {"key": cell.key, "at": list(cell.at), "state": state,
             "error": sweep.problem(cell) if state == "failed" else "",
-            **{fact: cell.facts.get(fact) for fact in NAMED}, "more": more,
+            **for_browser({fact: cell.facts.get(fact) for fact in NAMED}), "more": more,
             "full": _address(name, cell.key, time, False) if done else None,
             "thumb": _address(name, cell.key, time, True) if done else None}
 

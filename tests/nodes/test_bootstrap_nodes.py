@@ -10,10 +10,17 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from lora_bootstrap.host import paths
 from lora_bootstrap.host.drawing.pictures import to_batch
-from lora_bootstrap.host.drawing.repeat import part_between
 from lora_bootstrap.host.eyes import ClipVisionEye, choose_eye
 from lora_bootstrap.nodes import curate
-from lora_bootstrap.nodes.candidates import CandidateView, DrawRequest, KeepCandidate, SaveCandidates, parent_of
+from lora_bootstrap.nodes.candidates import (
+    CandidateView,
+    DrawCandidates,
+    DrawRequest,
+    KeepCandidate,
+    SaveCandidates,
+    drawn_part,
+    parent_of,
+)
 from lora_bootstrap.nodes.curate import CurateImages, RoundDataset
 from lora_bootstrap.nodes.project import ProjectNode, ViewPrompts, base_family
 from lora_bootstrap.sandbox import world
@@ -127,9 +134,17 @@ def drawing(drawn, monkeypatch):
     """(nodes of a graph with Save Candidates as node 7, a call of it)."""
     nodes = drawing_graph() | {"7": {"class_type": "LoraBootstrap_SaveCandidates", "inputs": {
         "project": ["p", 0], "views": ["views", 2], "images": ["decode", 0]}}}
-    monkeypatch.setattr(SaveCandidates, "hidden", SimpleNamespace(unique_id="7", dynprompt=prompt_of(nodes)))
+    for kind in (SaveCandidates, DrawCandidates):
+        monkeypatch.setattr(kind, "hidden", SimpleNamespace(unique_id="7", dynprompt=prompt_of(nodes)))
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
-    return nodes, lambda views=plan, stack=None: SaveCandidates.execute(drawn, views, ["decode", 0], stack)
+
+    def save(contents="what is linked", stack=None):
+        draw = SaveCandidates.execute(drawn, plan, ["decode", 0], stack).expand["x.draw"]["inputs"]
+        assert (draw["project"], draw["views"]) == (["p", 0], ["views", 2])
+        return DrawCandidates.execute(**{**draw, "project": drawn, "views": plan, "contents": contents,
+                                         "LORA_STACK": stack})
+
+    return nodes, save
 
 
 def test_each_view_is_drawn_to_its_end_and_waits_for_the_one_before(drawn, drawing):
@@ -185,7 +200,7 @@ def test_a_high_cfg_and_a_missing_lora_are_told(drawn, drawing):
     nodes, _ = drawing
     nodes["sample"]["inputs"]["cfg"] = 9.0
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
-    job = DrawRequest.of(drawn, plan, part_between(nodes.__getitem__, "views", ["decode", 0], ""), None)
+    job = DrawRequest.of(drawn, plan, drawn_part(nodes.__getitem__, "7"), "what is linked", None)
     assert [warning.split(";")[0].split(":")[0] for warning in job.warnings] == [
         "cfg is 9", "no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images."]
 

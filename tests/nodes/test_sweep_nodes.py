@@ -26,9 +26,17 @@ from lora_bootstrap.host.drawing.sweep_plan import choose_loras, seeds_of, stren
 from lora_bootstrap.host.drawing.sweep_session import axes_of
 from lora_bootstrap.nodes import checkpoints, score, sweep_values
 from lora_bootstrap.nodes.checkpoints import PickCheckpoint
+from lora_bootstrap.nodes.contents import LinkContent
 from lora_bootstrap.nodes.score import ScoreSweep
 from lora_bootstrap.nodes.sweep import CheckpointSweep, StrengthGrid
-from lora_bootstrap.nodes.sweep_values import ComposedGrid, ComposeGrid, KeepCell, SweepCell, SweepValues
+from lora_bootstrap.nodes.sweep_values import (
+    ComposeCells,
+    ComposedGrid,
+    ComposeGrid,
+    KeepCell,
+    SweepCell,
+    SweepValues,
+)
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.sweeps.cells import Cell, Sweep
 from lora_bootstrap.trainer.sweeps.score import ScoreSettings
@@ -56,7 +64,6 @@ def _fresh(monkeypatch):
 def files(host, monkeypatch):
     """Two checkpoints of a run, two other LoRAs, two bases; a stand-in for `host.backbone.model`."""
     stand_in = ModuleType("lora_bootstrap.host.backbone.model")
-    stand_in.fingerprint = lambda model, clip, vae: f"{model}, {clip}, {vae}"
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     monkeypatch.setattr(lora_bootstrap.host.backbone, "model", stand_in, raising=False)
     for name in (BASE, "other.safetensors"):
@@ -73,6 +80,7 @@ class Graph:
 
     def __init__(self, kind=StrengthGrid, **inputs):
         self.kind, self.inputs = kind, {**WIDGETS, **inputs}
+        self.given = {part: f"{part} {BASE}" for part in ("model", "clip", "vae")}
         links = {"model": ["4", 0], "clip": ["4", 1], "vae": ["4", 2]}
         if "latent" in inputs:
             links["latent"] = ["5", 0]
@@ -84,10 +92,9 @@ class Graph:
 
     def run(self):
         hidden = SimpleNamespace(unique_id=ME, dynprompt=SimpleNamespace(get_node=self.nodes.__getitem__))
-        given = {part: f"{part} {BASE}" for part in ("model", "clip", "vae")}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.kind, "hidden", hidden)
-            return self.kind.execute(**given, **self.inputs)
+            return self.kind.execute(**self.given, **self.inputs)
 
 
 def grid(**inputs):
@@ -249,7 +256,7 @@ def test_a_base_of_another_content_and_another_loader_are_drawn_anew(host):
     after = set(grid(bases="other")[0].states())
     assert len(before & after) == 20, "those of the linked model"
     graph = Graph(bases="other")
-    graph.nodes["4"]["inputs"]["ckpt_name"] = "elsewhere"
+    graph.given["model"] = "a patched model"
     assert len(after & set(graph.run()[0].states())) == 20, "those of the other base"
 
 
@@ -555,14 +562,14 @@ def test_a_sampler_with_noise_of_its_own_draws_one_by_one_and_says_so(host, rows
     sweep = grid(sampler_name="euler_ancestral", draw="strengths in one batch")[0]
     assert rows.batches == [] and set(sweep.states().values()) == {"done"}
     assert host.server.texts[-1][0] == (
-        "20 of 20 cells\nDrawn one by one: euler_ancestral draws new noise at each step, for a whole batch at once.")
+        "20 of 20 cells  \nDrawn one by one: euler_ancestral draws new noise at each step, for a whole batch at once.")
 
 
 def test_a_lora_that_takes_no_rows_is_drawn_one_by_one_and_said_once(host, rows):
     rows.why_not = "3 layers are changed by a DoRA."
     sweep = grid(draw="strengths in one batch")[0]
     assert rows.batches == [] and len(ran(host, "KSampler")) == 20
-    assert host.server.texts[-1][0] == "20 of 20 cells\nSome were drawn one by one: 3 layers are changed by a DoRA."
+    assert host.server.texts[-1][0] == "20 of 20 cells  \nSome were drawn one by one: 3 layers are changed by a DoRA."
     np.testing.assert_array_equal(drawn(sweep, sweep.cells[0]), by_hand(sweep.cells[0]))
 
 
@@ -593,7 +600,7 @@ def test_a_batch_that_fails_is_drawn_one_by_one_with_nothing_of_it_held(host, ro
 @pytest.mark.parametrize(("widget", "value", "says"), [
     ("strengths", "strong", "is not a number"), ("strengths", "0-21", "must be between -20 and 20"),
     ("strengths", "", "strengths is empty"), ("seeds", "-1", "must be 0 or more"), ("seeds", "1.5", "is not a number"),
-    ("seeds", str(2**64), "must be 0 or more"), ("files", "nobody*", "there is no LoRA 'nobody*'"),
+    ("seeds", str(2**53), "must be at most 9007199254740991"), ("files", "nobody*", "there is no LoRA 'nobody*'"),
     ("files", "akane/akane-step000051", "Did you mean"), ("bases", "nothing", "there is no checkpoint 'nothing'")])
 def test_mistakes_are_told_before_anything_runs(widget, value, says):
     given = {name: WIDGETS[name] for name in ("strengths", "seeds", "files", "bases")} | {widget: value}
@@ -608,7 +615,7 @@ def test_what_is_right_or_comes_over_a_link_is_let_pass():
     assert CheckpointSweep.validate_inputs(**{name: WIDGETS[name] for name in names}) is True
     assert StrengthGrid.validate_inputs(**dict.fromkeys(names)) is True
     assert SweepValues.validate_inputs(strengths=None, seeds="1", files="") is True
-    assert strengths_of("-20, 20") == (-20.0, 20.0) and seeds_of(f"0, {2**64 - 1}") == (0, 2**64 - 1)
+    assert strengths_of("-20, 20") == (-20.0, 20.0) and seeds_of(f"0, {2**53 - 1}") == (0, 2**53 - 1)
 
 
 def test_prompts_that_are_empty_are_told_when_it_runs():
@@ -640,7 +647,7 @@ def test_failed_cells_run_the_node_again_also_beside_cells_of_an_earlier_plan(ho
         "seed"] == 2 else None
     grid(seeds="1, 2", cfg=5.0)
     told = [StrengthGrid.fingerprint_inputs() for _ in range(3)]
-    assert len(set(told)) == 3
+    assert len({losses for losses, _ in told}) == 3
     host.nodes.failing.clear()
     grid(seeds="1, 2", cfg=5.0)
     assert StrengthGrid.fingerprint_inputs() == StrengthGrid.fingerprint_inputs()
@@ -688,13 +695,22 @@ STYLE = {"rows": "auto", "columns": "auto", "title": "", "cell": 64, "font_size"
 
 
 def compose(sweep, nodes=None, images=("8", 0), **style):
-    hidden = SimpleNamespace(unique_id=ME, dynprompt=SimpleNamespace(get_node=(nodes or own_graph()).__getitem__))
+    """What Compose Grid expands into once it is known what is linked to the sampler; its outputs if that is nothing."""
+    nodes = nodes or own_graph()
+    hidden = SimpleNamespace(unique_id=ME, dynprompt=SimpleNamespace(get_node=nodes.__getitem__))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ComposeGrid, "hidden", hidden)
-        return ComposeGrid.execute(sweep, **{**STYLE, **style}, images=list(images) if images else None)
+        out = ComposeGrid.execute(sweep, **{**STYLE, **style}, images=list(images) if images else None)
+        if out.expand is None:
+            return out
+        patch.setattr(ComposeCells, "hidden", hidden)
+        inputs = out.expand["x.cells"]["inputs"]
+        assert inputs["sweep"] == ["1", 0] and out.args == tuple(["x.cells", slot] for slot in range(3))
+        contents = Host(nodes, out.expand).value(inputs["contents"])
+        return ComposeCells.execute(**{**inputs, "sweep": sweep, "contents": contents})
 
 
-OURS = {f"LoraBootstrap_{node.__name__}": node for node in (SweepCell, KeepCell, ComposedGrid)}
+OURS = {f"LoraBootstrap_{node.__name__}": node for node in (SweepCell, KeepCell, ComposedGrid, LinkContent)}
 
 
 class Host:
@@ -714,9 +730,17 @@ class Host:
             inputs = {name: self.value(value) for name, value in node["inputs"].items()}
             self.ran.append(id)
             kind = OURS.get(node["class_type"])
-            self.done[id] = kind.execute(**inputs).args if kind else host_nodes.call(
+            self.done[id] = self.run(kind, id, inputs) if kind else host_nodes.call(
                 host_nodes.node_class(node["class_type"])(), inputs)
         return self.done[id]
+
+    def run(self, kind, id, inputs):
+        if kind is LinkContent:
+            inputs = {name: [value] for name, value in inputs.items()}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kind, "hidden", SimpleNamespace(
+                unique_id=id, dynprompt=SimpleNamespace(get_node=self.nodes.__getitem__)), raising=False)
+            return kind.execute(**inputs).args
 
 
 def composed(sweep, nodes=None, **style):
@@ -982,6 +1006,12 @@ def test_what_was_picked_in_a_sweep_is_taken_at_its_strength(run, host):
     assert list(weights) == ["a.lora_down.weight"] and isinstance(model, ExecutionBlocker) and isinstance(
         clip, ExecutionBlocker)
     assert "girl-step000020.safetensors" in host.server.texts[-1][0]
+
+
+def test_a_strength_that_is_no_number_is_refused(run):
+    """The host lets NaN pass as a value of a widget."""
+    with pytest.raises(UserError, match="the strength of girl-step000030.safetensors is nan; it must be a number from"):
+        PickCheckpoint.execute(run, "final", 0, math.nan)
 
 
 def test_a_checkpoint_that_another_file_hides_is_applied_but_is_no_stack(run, host, adapter):

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..common.names import checked_name, name_from
+from ..stacks.lora_stack import read_strength
 
 
 def add_dataset_option(command: argparse.ArgumentParser) -> None:
@@ -85,7 +86,8 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_lora(text: str) -> tuple[Path, float]:
-    """`file.safetensors` or `file.safetensors:0.8` as file and strength. Raises UserError if there is no such file."""
+    """`file.safetensors` or `file.safetensors:0.8` as file and strength. Raises UserError if there is no such file, or
+    for a strength that is not a finite number."""
     path, colon, number = text.rpartition(":")
     try:
         found = (Path(path), float(number)) if colon and path else (Path(text), 1.0)
@@ -93,4 +95,4 @@ def parse_lora(text: str) -> tuple[Path, float]:
         found = Path(text), 1.0
     if not found[0].is_file():
         raise UserError(f"there is no LoRA file at {found[0]}; give FILE or FILE:STRENGTH.")
-    return found
+    return found[0], read_strength(found[1], found[0].name)

@@ -62,7 +62,7 @@ def _add_axis_options(command: argparse.ArgumentParser, strengths: list[float]) 
 
 def _draw_sweep(options: argparse.Namespace, console: Console, files: list[Path], name: str) -> dict[str, Any]:
     from ..sweeps import draw
-    from ..sweeps.axis_text import parse_numbers
+    from ..sweeps.axis_text import parse_seeds
     from ..sweeps.cells import prompt_axis
     from ..sweeps.html import write_html
     from ..sweeps.log import SHEET, add_to_log, refuse_name_of_the_log
@@ -72,7 +72,7 @@ def _draw_sweep(options: argparse.Namespace, console: Console, files: list[Path]
     refuse_name_of_the_log(name)
     backbone = load_backbone_quietly(options.base)
     sampler = build_sampler(options, backbone)
-    seeds = [int(seed) for seed in parse_numbers(options.seeds or str(options.seed), "seeds", whole=True)]
+    seeds = parse_seeds(options.seeds or str(options.seed))
     texts = prompts(options.prompt, options.prompt_set, backbone.family.name)
     plan = draw.lora_sweep(options.output / "sweeps" / name, backbone, sampler, files, strengths=options.strengths,
                            prompts=prompt_axis(texts), seeds=seeds, title=name, without=options.without)

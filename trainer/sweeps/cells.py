@@ -33,6 +33,8 @@ from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_path, file_hash, remove_file, write_json
 from ..common.leftovers import remove_leftovers
 from ..common.schema import convert, read_record
+from ..lora.hashes import tensor_hash
+from ..stacks.lora_stack import read_strength
 from ..stacks.stack import file_role
 
 VERSION = 1
@@ -42,8 +44,8 @@ AXES = (BASE, STACK, CHECKPOINT, STRENGTH, PROMPT, SEED)
 OF_THE_LORA = (CHECKPOINT, STRENGTH)
 TOLD = ("lora", "step", "epoch", "run", "trigger", "family", "kind")
 """Facts of a cell that describe its LoRA but do not decide the image; the LoRA's hash does."""
-NO_LORA = {"lora": "", "lora_sha256": "", "step": None, "epoch": None, "run": "", "trigger": "", "family": "",
-           "kind": "", "strength": 0.0}
+NO_LORA = {"lora": "", "lora_sha256": "", "lora_tensors": "", "step": None, "epoch": None, "run": "", "trigger": "",
+           "family": "", "kind": "", "strength": 0.0}
 MOST_CELLS = 20_000
 
 
@@ -69,7 +71,7 @@ class Cell:
     Attributes:
         key: 16 hexadecimal digits, a hash of everything that decides the image.
         at: its position on each axis; None on the LoRA's axes for an image made without the LoRA.
-        facts: lora, lora_sha256, step, epoch, run, strength, prompt, seed, base, and the shared facts.
+        facts: lora, lora_sha256, lora_tensors, step, epoch, run, strength, prompt, seed, base, and the shared facts.
     """
 
     key: str
@@ -293,8 +295,13 @@ _FACTS: Mapping[str, Any] = {
 
 
 def cell_key(facts: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits: a hash of all facts, except those that only describe the LoRA."""
-    deciding = {name: value for name, value in facts.items() if name not in TOLD}
+    """16 hexadecimal digits: a hash of all facts, except those that only describe the LoRA.
+
+    The LoRA counts by its weights, so that it may be trained again with the same result. Cells of earlier versions do
+    not have that fact; they keep the keys under which their files are found, in which all bytes of the LoRA count.
+    """
+    other_hash = "lora_sha256" if facts.get("lora_tensors") else "lora_tensors"
+    deciding = {name: value for name, value in facts.items() if name not in TOLD and name != other_hash}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -312,7 +319,8 @@ def checkpoint_axis(files: Sequence[Path], names: Sequence[str] = ()) -> Axis:
     choices = []
     for path, name in zip(files, names or map(str, files), strict=True):
         told = _read_facts(path)
-        facts = {"lora": name, "lora_sha256": file_hash(path), **told, "run": told["run"] or path.stem}
+        facts = {"lora": name, "lora_sha256": file_hash(path), "lora_tensors": tensor_hash(path), **told,
+                 "run": told["run"] or path.stem}
         choices.append(Choice(_checkpoint_label(facts, path), facts))
     twice = {choice.label for choice in choices if sum(other.label == choice.label for other in choices) > 1}
     return Axis(CHECKPOINT, tuple(
@@ -341,8 +349,9 @@ def _checkpoint_label(facts: Mapping[str, Any], path: Path) -> str:
 
 
 def strength_axis(strengths: Iterable[float]) -> Axis:
-    return Axis(STRENGTH, tuple(Choice(f"{value:g}", {"strength": float(value)})
-                                for value in dict.fromkeys(strengths)))
+    """Raises UserError for a strength that is not a finite number."""
+    values = dict.fromkeys(read_strength(value, "a cell") for value in strengths)
+    return Axis(STRENGTH, tuple(Choice(f"{value:g}", {"strength": value}) for value in values))
 
 
 def stack_axis(label: str, below: Sequence[Sequence[Any]], name: str, digest: str, strengths: Iterable[float]) -> Axis:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..common.files import write_text
 from ..pictures.sheet import Page, SheetStyle
+from .axis_text import MOST_SEED
 from .cells import NO_LORA as WITHOUT_LORA, Cell, Sweep
 from .sheets import NO_LORA, NOT_MADE, cell_box, cell_problem, choose_axes, plan_pages
 
@@ -125,9 +126,15 @@ def _text(value: Any) -> str:
 
 def _plan(sweep: Sweep) -> str:
     """The facts of all cells, for the dialog. "<" is escaped so that it cannot end the script."""
-    plan = {"shared": dict(sweep.shared), "without": WITHOUT_LORA,
-            "axes": [[dict(choice.facts) for choice in axis.choices] for axis in sweep.axes]}
+    plan = {"shared": for_browser(sweep.shared), "without": WITHOUT_LORA,
+            "axes": [[for_browser(choice.facts) for choice in axis.choices] for axis in sweep.axes]}
     return json.dumps(plan, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def for_browser(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of a cell in which whole numbers that a browser would round are text: seeds of older sweeps."""
+    return {name: str(value) if isinstance(value, int) and abs(value) > MOST_SEED else value
+            for name, value in facts.items()}
 
 
 def _selector(pages: Sequence[Page]) -> str:

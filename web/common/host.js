@@ -29,6 +29,10 @@ export function listen(acts, signal) {
   for (const [name, act] of Object.entries(acts)) api.addEventListener(name, ({ detail }) => act(detail), { signal });
 }
 
+/** Show a message for a while. @param {"info"|"warn"|"error"} severity */
+export const showToast = (severity, summary, detail, life) =>
+  app.extensionManager?.toast?.add({ severity, summary, detail, life });
+
 /** Ask one of the server's routes. @returns {Promise<Response>} */
 export const fetchRoute = (path, options) => api.fetchApi(path, options);
 

@@ -9,8 +9,18 @@ from lora_bootstrap.trainer.common.errors import UserError
 from ...helpers.drawing_graph import drawing_graph
 
 
+class Facts:
+    """Nodes say nothing about themselves, and name no files."""
+
+    def state(self, id, node):
+        return None, True
+
+    def files(self, value):
+        return ()
+
+
 def part(nodes):
-    return part_between(nodes.__getitem__, "views", ["decode", 0], "link the decoded image.")
+    return part_between(nodes.__getitem__, "views", ["decode", 0], "link the decoded image.", Facts(), (0, 1))
 
 
 def test_the_part_is_what_depends_on_the_source_in_the_order_of_its_links():
@@ -28,20 +38,33 @@ def test_settings_are_found_where_the_graph_says_them_once():
     assert "steps" not in part(nodes).settings and part(nodes).settings["cfg"] == 3.0
 
 
-@pytest.mark.parametrize(("node", "name", "value"), [
-    ("sample", "steps", 20), ("latent", "width", 256), ("negative", "text", "blurry"),
-    ("base", "ckpt_name", "b.safetensors"), ("sample", "seed", 7)])
-def test_whatever_decides_the_pictures_is_in_the_recipe(node, name, value):
+@pytest.mark.parametrize(("name", "value"), [("steps", 20), ("cfg", 3.5), ("seed", 7)])
+def test_what_the_copied_nodes_are_set_to_is_in_the_recipe(name, value):
     nodes = drawing_graph()
-    nodes[node]["inputs"][name] = value
+    nodes["sample"]["inputs"][name] = value
     assert part(nodes).recipe != part(drawing_graph()).recipe
 
 
-def test_what_our_own_nodes_are_set_to_is_not_in_the_recipe_for_their_files_tell():
+def test_what_comes_in_from_outside_counts_by_its_content():
+    found = part(drawing_graph())
+    assert found.outside == (("base", 1), ("latent", 0), ("lora", 0), ("negative", 0), ("base", 2))
+    assert found.key("a", []) == part(drawing_graph()).key("a", []) != found.key("b", [])
+    assert found.key("a", ["a file"]) not in (found.key("a", []), found.key("a", ["another"]))
+
+
+def test_one_hash_is_made_of_all_that_comes_in():
+    builder, found = GraphBuilder(), part(drawing_graph())
+    end = found.add_contents(builder, "7")
+    nodes = builder.finalize()
+    assert [node["inputs"]["value"] for node in nodes.values()] == [list(link) for link in found.outside]
+    assert [node["inputs"]["before"] for node in nodes.values()] == ["", *([id, 0] for id in list(nodes)[:-1])]
+    assert end == [list(nodes)[-1], 0] and {node["override_display_id"] for node in nodes.values()} == {"7"}
+
+
+def test_an_output_of_the_source_that_no_value_replaces_comes_in_from_outside():
     nodes = drawing_graph()
-    nodes["lora"]["inputs"]["strength"] = 0.8
-    nodes["views"]["inputs"]["round"] = 2
-    assert part(nodes).recipe == part(drawing_graph()).recipe
+    nodes["sample"]["inputs"]["scheduler"] = ["views", 4]
+    assert ("views", 4) in part(nodes).outside and ("views", 1) not in part(nodes).outside
 
 
 def test_other_ids_of_the_nodes_are_the_same_recipe():
