@@ -39,7 +39,7 @@ OPENED = {
     "run": lambda folder, _: open_run(folder, TrainConfig(name="a"), "k" * 64),
     "project": lambda folder, _: open_project(folder, {}, "hash"),
     "merge": lambda folder, sources: merge_to_file(folder, "m", stack(sources)),
-    "filter": lambda folder, sources: filter_lora(stack(sources)[0].path, "not mid_block*", folder),
+    "filter": lambda folder, sources: filter_lora(stack(sources)[0].path, "* = 0.5", folder),
     "conflict": lambda folder, sources: write_conflict(measure_conflict(stack(sources)), folder),
     "dataset": save_a_dataset, "cache": lambda folder, _: TensorCache(folder),
 }

@@ -288,7 +288,8 @@ class _FailedCell:
 
 
 _FACTS: Mapping[str, Any] = {
-    **dict.fromkeys(("lora", "lora_sha256", "run", "trigger", "family", "kind", "prompt", "base"), str),
+    **dict.fromkeys(("lora", "lora_sha256", "lora_tensors", "run", "trigger", "family", "kind", "prompt",
+                     "base"), str),
     **dict.fromkeys(("step", "epoch"), int | None), "strength": float, "seed": int,
     "stack": list[tuple[str, str, float, float]]}
 """The types of the facts that are computed with."""

@@ -155,7 +155,7 @@ def _read_record(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     record: dict[str, dict[str, Any]] = read_json(path)
-    typed(record, Mapping[str, _FileMarks], path, "is damaged", "Delete it to accept the files as they are now.")
+    typed(record, dict[str, _FileMarks], path, "is damaged", "Delete it to accept the files as they are now.")
     return record
 
 

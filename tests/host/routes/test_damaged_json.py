@@ -26,7 +26,7 @@ from lora_bootstrap.trainer.training.runs import open_run, read_losses, read_run
 from ...helpers import drawn_sweep
 from ...helpers.written_project import draw, write_project
 
-EACH = 60
+EACH = 24
 """Mutations of each file."""
 VALUES = [None, True, 0, -1, 1e308, float("nan"), "", "x", [], {}, [[]], [None], {"a": None}, "\ud800", "9" * 5000,
           "../../x", 10**400]
@@ -180,7 +180,7 @@ def test_a_damaged_file_never_ends_in_a_raw_error(cases):
                     failed.append((name, view, type(error).__name__, str(error)[:60], damaged[:200]))
         path.write_bytes(whole)
     assert not failed, "\n".join(map(str, failed[:20])) + f"\n{len(failed)} of {tried}"
-    assert tried >= 1500
+    assert tried >= 400
 
 
 @pytest.mark.parametrize("broken", ["[]", "{", "{}", '{"seed": "x"}'])
