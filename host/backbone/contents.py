@@ -7,6 +7,7 @@ it is named, so that the caller can ask what made it instead.
 
 from __future__ import annotations
 
+import dis
 import enum
 import hashlib
 import types
@@ -29,8 +30,8 @@ OPTIONS = ("model_options", "object_patches", "weight_wrapper_patches", "attachm
            "wrappers", "injections", "hook_patches", "forced_hooks")
 """What changes the results of a ModelPatcher beside its weights and the patches on them."""
 IGNORED = frozenset((
-    "_current_keyframe", "_current_used_steps", "_current_index", "_current_strength", "_curr_t", "start_t", "hook_ref",
-    "_skip_adding",  # comfy/hooks.py
+    "_current_keyframe", "_current_used_steps", "_current_index", "_current_strength", "_curr_t", "curr_t", "start_t",
+    "hook_ref", "_skip_adding",  # comfy/hooks.py
     "cond_hint", "timestep_range", "extra_concat",  # comfy/controlnet.py
     "device", "load_device", "offload_device", "output_device", "current_device", "size", "uuid", "patches_uuid"))
 """Attributes in which the host notes where it stands in sampling, and where something lies."""
@@ -53,8 +54,11 @@ class Content:
 
 def content_of(value: Any) -> Content:
     """The content of a value of any socket."""
-    reader = _Reader()
+    reader = _Reader(frozenset())
     reader.add(value)
+    if reader.written:
+        reader = _Reader(frozenset(reader.written))
+        reader.add(value)
     return Content(reader.hasher.hexdigest(), reader.sampled, tuple(sorted(reader.opaque)))
 
 
@@ -80,10 +84,15 @@ def _without_empty(value: Any) -> Any:
 
 
 class _Reader:
-    """Reads values into one hash."""
+    """Reads values into one hash.
 
-    def __init__(self) -> None:
+    Attributes:
+        written: ids of variables that enclosed functions assign while they run; these hold what sampling left there.
+    """
+
+    def __init__(self, ignored: frozenset[int]) -> None:
         self.hasher = hashlib.sha256()
+        self.written, self._ignored = set[int](), ignored
         self.sampled, self.opaque = False, set[str]()
         self._open: list[int] = []
         self._count = 0
@@ -177,7 +186,12 @@ class _Reader:
         self._code(value.__code__)
         self.add(value.__defaults__)
         self.add(value.__kwdefaults__)
-        for cell in value.__closure__ or ():
+        assigned = _assigned_names(value.__code__)
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            if name in assigned:
+                self.written.add(id(cell))
+            if id(cell) in self._ignored:
+                continue
             try:
                 self.add(cell.cell_contents)
             except ValueError:  # not filled yet
@@ -220,6 +234,14 @@ class _Reader:
 
     def _attributes(self, found: Mapping[str, Any]) -> None:
         self._mapping({name: item for name, item in found.items() if name not in IGNORED})
+
+
+def _assigned_names(code: types.CodeType) -> set[str]:
+    """The variables of enclosing functions that a function assigns, or a function within it."""
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in ("STORE_DEREF", "DELETE_DEREF")}
+    for constant in code.co_consts:
+        names |= _assigned_names(constant) if isinstance(constant, types.CodeType) else set()
+    return names & set(code.co_freevars)
 
 
 def _slots(kind: type) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -19,10 +19,10 @@ import folder_paths
 from PIL import Image
 
 from ...trainer.common.errors import UserError
-from ...trainer.common.files import atomic_path, file_hash, read_json, write_json
+from ...trainer.common.files import file_hash, read_json, write_json
 from ...trainer.common.leftovers import remove_leftovers
-from ...trainer.common.locks import locked
 from ...trainer.common.names import name_from
+from ...trainer.common.new_files import give_name, numbered, unnamed_file
 from ...trainer.common.revisions import save_change
 from ...trainer.common.schema import read_record, typed
 from ...trainer.pictures.images import image_size
@@ -176,8 +176,8 @@ def _scores(sweep: Sweep) -> dict[str, Any] | None:
     path = sweep.folder / "scores.json"
     with suppress(UserError):
         values: dict[str, Any] = read_json(path) if path.is_file() else {}
-        typed(values, _Scores, path)
-        return values
+        if set(typed(values, _Scores, path).cells) <= set(sweep.states()):
+            return {name: value for name, value in values.items() if name != "cells"}
     return None
 
 
@@ -186,6 +186,7 @@ class _Scores:
     rows: list[dict[str, Any]]
     recommended: int | None = None
     why: str = ""
+    cells: tuple[str, ...] = ()
 
 
 def _recommended(scores: Mapping[str, Any] | None) -> str:
@@ -311,15 +312,13 @@ def _placed(source: Path, listed: str, sha256: str, wanted: str, keep: bool) -> 
     if keep and found and any(paths.inside(folder, Path(found)) for folder in folders) and file_hash(found) == sha256:
         return listed
     stem = _stem(folders[0], wanted)
-    with locked(folders[0] / f"{stem}.safetensors"):  # one at a time looks for a free name and uses it
-        for name in _numbered(stem):
-            taken = folder_paths.get_full_path("loras", name)  # also a file that would hide it from the loaders
-            target = folders[0] / name
-            if taken is None and not os.path.lexists(target):
-                _copy(source, target, sha256)
-                return name
-            if taken is not None and file_hash(taken) == sha256:
-                return name
+    for target in numbered(folders[0] / f"{stem}.safetensors"):
+        taken = folder_paths.get_full_path("loras", target.name)  # also a file that would hide it from the loaders
+        if taken is None and _copy(source, target, sha256):
+            return target.name
+        there = Path(taken or target)
+        if there.is_file() and file_hash(there) == sha256:
+            return target.name
     raise AssertionError("numbers do not end")
 
 
@@ -327,20 +326,16 @@ def _stem(folder: Path, wanted: str) -> str:
     return paths.own_folder(folder, wanted.strip().removesuffix(".safetensors")).name
 
 
-def _numbered(stem: str) -> Iterable[str]:
-    yield f"{stem}.safetensors"
-    number = 2
-    while True:
-        yield f"{stem}-{number}.safetensors"
-        number += 1
-
-
-def _copy(source: Path, target: Path, sha256: str) -> None:
+def _copy(source: Path, target: Path, sha256: str) -> bool:
+    """Copy the file, unless something has that name; returns whether it was copied."""
     remove_leftovers(target.parent)
-    with atomic_path(target) as temp:
+    if os.path.lexists(target):
+        return False
+    with unnamed_file(target) as temp:
         shutil.copyfile(source, temp)
         if file_hash(temp) != sha256:
             raise LoraChanged(f"{source.name} changed while it was being copied; sweep again, then choose.")
+        return give_name(temp, target)
 
 
 def _note_in_run(sweep: Sweep, cell: Cell, source: Path, strength: float) -> None:

@@ -46,7 +46,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         make_folder(path.parent)
         os.close(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temp
-        _sync(temp, os.O_RDWR, _NOT_OFFERED)
+        sync_file(temp)
         os.replace(temp, path)
     except BaseException as error:
         with suppress(OSError):
@@ -84,6 +84,11 @@ def make_folder(path: Path) -> None:
         sync_folder(made.parent)
 
 
+def sync_file(path: Path) -> None:
+    """Flush a file to the disk. Raises OSError if the disk fails."""
+    _sync(path, os.O_RDWR, _NOT_OFFERED)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush the names in a folder to the disk, where that can be done. Raises UserError if the disk fails."""
     if os.name != "posix":  # other systems cannot open folders
@@ -95,6 +100,14 @@ def sync_folder(folder: Path) -> None:
             raise _disk_full(folder) from error
         raise UserError(f"cannot flush {folder} to the disk: {error.strerror}; what was just written there may be lost "
                         "with the power. Check the disk.") from error
+
+
+def move_file(path: Path, target: Path) -> None:
+    """Give a file another name. Raises UserError if the system refuses."""
+    try:
+        os.replace(path, target)
+    except OSError as error:
+        raise io_problem("rename", path, error) from error
 
 
 def remove_file(path: Path) -> None:

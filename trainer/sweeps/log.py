@@ -21,10 +21,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ..common.errors import UserError
-from ..common.files import atomic_path, file_hash, read_json, write_json, write_text
+from ..common.files import file_hash, read_json, write_json, write_text
 from ..common.leftovers import remove_leftovers
 from ..common.locks import locked
 from ..common.names import name_from
+from ..common.new_files import write_new
 from ..common.schema import convert
 from ..pictures.images import open_image
 from .cells import CHECKPOINT, Sweep
@@ -101,11 +102,10 @@ def _add(sweep: Sweep, folder: Path, picture: Path, kind: str, line: str) -> Pat
     if mine and mine[-1].sha256 == digest:
         return None
     now = datetime.now().astimezone()
-    path = _free(folder, f"{now:%Y%m%d-%H%M%S}-{sweep.folder.name}-{kind}")
     image = open_image(picture)
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    with atomic_path(path) as temp:
-        image.save(temp, format="WEBP", quality=88)
+    path = write_new(folder / f"{now:%Y%m%d-%H%M%S}-{sweep.folder.name}-{kind}.webp",
+                     lambda temp: image.save(temp, format="WEBP", quality=88))
     entries.append(LogEntry(path.name, now.isoformat(timespec="seconds"), sweep.folder.name, kind, digest, len(sweep),
                             line))
     write_json(folder / ENTRIES, [asdict(entry) for entry in entries])
@@ -141,13 +141,6 @@ def _entries(folder: Path) -> list[LogEntry]:
                 entry = convert(value, LogEntry)
                 found.append(replace(entry, file=Path(entry.file).name))
     return found
-
-
-def _free(folder: Path, stem: str) -> Path:
-    path, number = folder / f"{stem}.webp", 2
-    while path.exists():
-        path, number = folder / f"{stem}-{number}.webp", number + 1
-    return path
 
 
 STYLE = """

@@ -143,7 +143,8 @@ class TrainConfig:
     def of_run(cls, values: Mapping[str, Any]) -> TrainConfig:
         """The settings that run.json holds, as `from_dict` reads them. A run is called as its folder is, so a name that
         older versions took and this one refuses is only adapted."""
-        return cls.from_dict({**values, "name": name_from(str(values.get("name", "")), "lora")})
+        name = values.get("name", "")
+        return cls.from_dict({**values, "name": name_from(name, "lora") if isinstance(name, str) else name})
 
     def replace(self, **settings: Any) -> TrainConfig:
         """A copy with settings changed by dotted name, as in `replace(**{"adapter.rank": 8, "steps": 100})`.
