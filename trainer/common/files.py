@@ -42,44 +42,47 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(path)
     temp = temporary_path(path)
+    make_folder(path.parent)
     try:
-        make_folder(path.parent)
-        os.close(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        yield temp
-        sync_file(temp)
-        os.replace(temp, path)
-    except BaseException as error:
+        with plain_errors("write", path):
+            os.close(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield temp
+            sync_file(temp)
+            os.replace(temp, path)
+    except BaseException:
         with suppress(OSError):
             temp.unlink()
-        if _system_error(error) is not None:
-            raise io_problem("write", path, error) from error
         raise
     sync_folder(path.parent)  # the new name itself must reach the disk
 
 
-def io_problem(what: str, path: Path, error: BaseException, kept: str = "") -> UserError:
-    """The error for what the system refused: the path, the system's words, what is kept, and the remedy.
+@contextmanager
+def plain_errors(what: str, path: Path) -> Iterator[None]:
+    """Makes whatever the system refuses meanwhile a UserError of one line. Other errors pass through.
 
     Args:
-        what: what was to be done with the path: "write".
-        kept: what is kept; "" for what is known of the path.
+        what: what is done with the path: "write".
     """
-    number = _system_error(error)
-    if number in _DISK_FULL:
-        return _disk_full(path)
-    words = os.strerror(number) if number else str(error)
-    found = "it is as it was before" if os.path.lexists(path) else "nothing was written"
-    remedy = _REMEDIES.get(number or 0, "Choose a folder you can write to.")
-    return UserError(f"cannot {what} {path}: {words}; {kept or found}. {remedy}")
+    try:
+        yield
+    except Exception as error:
+        number = _system_error(error)
+        if number is None:
+            raise
+        raise (_disk_full(path) if number in _DISK_FULL else _refusal(what, path, number)) from error
+
+
+def _refusal(what: str, path: Path, number: int) -> UserError:
+    kept = "it is as it was before" if os.path.lexists(path) else "nothing was written"
+    remedy = _REMEDIES.get(number, "Choose a folder you can write to.")
+    return UserError(f"cannot {what} {path}: {os.strerror(number)}; {kept}. {remedy}")
 
 
 def make_folder(path: Path) -> None:
     """Create a folder, and those above it, if they are missing. Raises UserError if the system refuses."""
     missing = [folder for folder in (path, *path.parents) if not os.path.isdir(folder)]
-    try:
+    with plain_errors("make the folder", path):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise io_problem("make the folder", path, error, "nothing was written") from error
     for made in missing:
         sync_folder(made.parent)
 
@@ -104,18 +107,14 @@ def sync_folder(folder: Path) -> None:
 
 def move_file(path: Path, target: Path) -> None:
     """Give a file another name. Raises UserError if the system refuses."""
-    try:
+    with plain_errors("rename", path):
         os.replace(path, target)
-    except OSError as error:
-        raise io_problem("rename", path, error) from error
 
 
 def remove_file(path: Path) -> None:
     """Remove a file, if it is there. Raises UserError if the system refuses."""
-    try:
+    with plain_errors("remove", path):
         path.unlink(missing_ok=True)
-    except OSError as error:
-        raise io_problem("remove", path, error) from error
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .files import io_problem, make_folder, sync_file, sync_folder
+from .files import make_folder, plain_errors, sync_file, sync_folder
 from .leftovers import temporary_path
 
 
@@ -43,9 +43,8 @@ def unnamed_file(path: Path) -> Iterator[Path]:
     temp = temporary_path(path)
     make_folder(path.parent)
     try:
-        yield temp
-    except OSError as error:
-        raise io_problem("write", path, error) from error
+        with plain_errors("write", path):
+            yield temp
     finally:
         with suppress(OSError):
             temp.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import atomic_write, io_problem, make_folder, move_file, read_json, sync_folder, write_json
+from ..common.files import atomic_write, make_folder, move_file, plain_errors, read_json, sync_folder, write_json
 from ..common.leftovers import remove_leftovers, temporary_path
 from ..common.locks import try_lock, unlock
 from .config import TrainConfig
@@ -176,12 +176,10 @@ class Run:
         """Add a line to metrics.jsonl; numbers that JSON cannot hold (NaN, infinity) become null."""
         plain = {key: None if isinstance(value, float) and not math.isfinite(value) else value
                  for key, value in values.items()}
-        try:
+        with plain_errors("write", self.metrics_path):
             if self._metrics is None:
                 self._metrics = open(self.metrics_path, "ab", buffering=0)  # noqa: SIM115 (kept open)
             self._metrics.write((json.dumps(plain, ensure_ascii=False) + "\n").encode())
-        except OSError as error:
-            raise io_problem("write", self.metrics_path, error) from error
 
     def truncate_metrics(self, step: int) -> None:
         """Drop the lines of steps after `step`, and any line that a killed process left half written."""
@@ -375,11 +373,9 @@ def _lock(path: Path, name: str) -> Iterator[None]:
             holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
             raise UserError(f"run {name!r} is already being trained (process {holder}). Wait for it, stop it, or "
                             "choose another name.")
-        try:
+        with plain_errors("write", path):
             file.truncate(0)
             file.write(str(os.getpid()).encode())
-        except OSError as error:
-            raise io_problem("write", path, error) from error
         try:
             yield
         finally:
@@ -388,10 +384,8 @@ def _lock(path: Path, name: str) -> Iterator[None]:
 
 def _open_lock(path: Path) -> FileIO:
     make_folder(path.parent)
-    try:
+    with plain_errors("write", path):
         return open(path, "a+b", buffering=0)
-    except OSError as error:
-        raise io_problem("write", path, error) from error
 
 
 _ASKING, _STARTING = 0.01, 0.5
