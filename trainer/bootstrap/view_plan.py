@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..captions.views import ViewPrompt, view_prompts
-from ..common.files import file_hash
+from ..common.files import file_hash, remove_file
 from ..lora.hashes import tensor_hash
 from .candidates import Lineage, picture_seed, save_candidate
 from .project import key_of
@@ -133,5 +133,5 @@ def remove_outdated(round_: Round, names: Sequence[str]) -> None:
     them."""
     for path in round_.list_candidates():
         if not path.stem.startswith(tuple(names)):
-            path.unlink()
-            path.with_suffix(".json").unlink()
+            remove_file(path)
+            remove_file(path.with_suffix(".json"))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.events import Events, Interrupted, Progress
+from ..common.leftovers import remove_leftovers
 from ..common.locks import locked
 from ..models.families import get_family
 from ..pictures.crops import Box
@@ -75,6 +76,7 @@ def _prepare(dataset: Dataset, config: PrepareConfig, folder: Path, should_stop:
     tools = _Tools.of(dataset, config)
     names = _unique_names(dataset)
     originals = originals_of(dataset)
+    remove_leftovers(folder, depth=2)
     make_room(folder, dataset, originals)
     claimed = claim(folder, [f"{sample.repeats}_{config.name}/{name}"
                              for sample, name in zip(dataset, names, strict=True)], originals)

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import file_hash
+from ..common.files import file_hash, parse_json
+from ..common.leftovers import remove_leftovers
 from ..common.names import checked_name
 from ..common.new_files import numbered, write_new
 from ..lora.hashes import check_weights, tensor_hash
@@ -50,6 +51,7 @@ def merge_to_file(folder: Path, name: str, entries: Sequence[StackEntry], settin
 
     Raises UserError for a name that a file cannot have, and as `merge_loras` and `save_merged` do.
     """
+    remove_leftovers(folder)
     settings = settings or MergeSettings()
     name = checked_name(name) if name else join_names(
         [entry.name for entry in entries if entry.strength or entry.clip_strength])
@@ -97,7 +99,7 @@ def _metadata(path: Path) -> Mapping[str, str]:
 
 def _read_recipe(metadata: Mapping[str, str]) -> dict[str, Any] | None:
     try:
-        told = dict(json.loads(metadata[LINEAGE])["merge"])
+        told = dict(parse_json(metadata[LINEAGE], "its lineage")["merge"])
         told.pop("error")
         return told if all({*_PARENT, "sha256"} <= parent.keys() for parent in told["parents"]) else None
     except (KeyError, ValueError, TypeError, AttributeError):
