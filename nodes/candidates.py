@@ -153,7 +153,7 @@ class KeepCandidate(io.ComfyNode):
         kept = keep_candidates(round_, mine, to_pictures(images))
         made = current_session().candidates.note(round_.candidates_folder)
         tell_candidates(project.name, mine.round, made, total)
-        if mine.round != REFERENCE and made >= total:
+        if mine.round != REFERENCE and (made >= total or kept[0].stem != mine.name):
             tell_project(project.name)
         subfolder = output_path(kept[0].parent)
         return io.NodeOutput(project, ui={"images": [
@@ -197,6 +197,9 @@ class DrawRequest:
         if self.source.cfg is not None and self.source.cfg > MOST_CFG:
             found.append(f"cfg is {self.source.cfg:g}; above {MOST_CFG:g} the loop's images burn in a little more with "
                          "every round. Use 3 to 5.")
+        if unsure := self.part.recipe.unsure:
+            found.append(f"{', '.join(unsure)} may give something else each time, so all are drawn at every Run. "
+                         "Replace it with a node that says what it gives.")
         if self.source.lora is None and self.round_.number != REFERENCE:
             found.append("no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images.")
         return found
