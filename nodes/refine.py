@@ -20,6 +20,7 @@ from ..host.drawing.sweep_plan import LoraEntry, named_folder, seeds_of, strengt
 from ..host.drawing.sweep_session import (
     Sampling,
     bases_of,
+    batch_notes,
     draw_missing,
     log_sheet,
     lora_facts,
@@ -193,7 +194,7 @@ def pair_output(sweep: Sweep, result: Refinement, two: TwoLoras, pages: Sequence
                 node_id: str) -> io.NodeOutput:
     """The node's outputs; the node also shows the report."""
     counts, report = sweep.counts(), "\n".join((result.text(), *notes))
-    show_report("\n".join((progress_text(**counts), report)), node_id)
+    show_report("\n".join((progress_text(**counts), *batch_notes(sweep), report)), node_id)
     return io.NodeOutput(two.stack_at_best(result), sweep, [sheet_image(page) for page in pages],
                          [to_batch(heat_picture(heat)) for heat in heat_maps(sweep, result).values()], report,
                          ui=sweep_ui(sweep, counts))

@@ -27,6 +27,7 @@ from comfy.k_diffusion.sampling import sample_euler
 from torch import Tensor, nn
 
 from ...trainer.common.errors import UserError
+from ...trainer.lora.hashes import check_weights
 from ...trainer.lora.names import module_of
 from ...trainer.models.backbone import Conditioning
 from ...trainer.models.noise import per_row
@@ -323,9 +324,10 @@ def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...
 
 
 def read_lora(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a LoRA file by their keys. Raises UserError if there is no such file."""
+    """The tensors of a LoRA file by their keys. Raises UserError if there is no such file, or it was damaged."""
     if not Path(path).is_file():
         raise UserError(f"LoRA file {path} does not exist. Check the path.")
+    check_weights(path)
     return comfy.utils.load_torch_file(str(path), safe_load=True)
 
 

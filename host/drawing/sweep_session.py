@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,11 +22,11 @@ from ..backbone.contents import content_of
 from ..events import tell_sweep
 from ..session import current_session
 from ..shown_text import show_text
-from .cell_graph import PICTURE, below, parameters, whole_graph
+from .cell_graph import PICTURE, below, cell_texts, parameters, whole_graph
 from .node_facts import file_content, file_facts
 from .node_place import NodePlace
 from .pictures import to_batch
-from .recipe import KEYS, Node, short_hash
+from .recipe import KEYS, short_hash
 from .runner import Graph, Runner
 from .sweep_draw import Drawing
 from .sweep_plan import named_bases
@@ -103,10 +102,9 @@ def bases_of(place: NodePlace, linked: tuple[Any, Any, Any], names: str,
     return base_axis(facts), checkpoints
 
 
-def texts_of(find: Any, links: Mapping[str, Any], name: str, cell: Cell, graph: Graph) -> dict[str, str]:
-    """The texts in a cell's PNG: the workflow that makes it, and its settings in the form that websites read."""
-    whole: dict[str, Node] = whole_graph(find, graph, links, PICTURE, f"sweep_{name}")
-    return {"prompt": json.dumps(whole), "parameters": parameters(cell, below(cell))}
+def texts_of(find: Any, links: Mapping[str, Any], name: str, cell: Cell, graph: Graph) -> dict[str, str] | None:
+    """The texts in a cell's PNG, as `cell_texts`."""
+    return cell_texts(whole_graph(find, graph, links, PICTURE, f"sweep_{name}"), parameters(cell, below(cell)))
 
 
 def draw_missing(drawing: Drawing, node_id: str) -> None:
@@ -139,6 +137,13 @@ def progress_text(done: int, failed: int, total: int) -> str:
     return f"{done} of {total} cells" + (f", {failed} failed" if failed else "")
 
 
+def batch_notes(sweep: Sweep) -> list[str]:
+    """A line about the images that lie beside the cells', if there are any."""
+    more = sweep.count_more()
+    return [f"{more} more images of the batches are saved beside the cells as KEY-1.png and so on; the sheet, the "
+            "scores and the viewer show the first of each batch."] if more else []
+
+
 def draw_sheet(drawing: Drawing, node_id: str, rows: str, columns: str) -> io.NodeOutput:
     """Draw the missing cells of a sweep, and return its outputs. The sheet is written even if the drawing ends early.
 
@@ -166,7 +171,7 @@ def sweep_output(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Seq
     counts = sweep.counts()
     pages = write_sheets(sweep, *axes_of(sweep, rows, columns))
     log_sheet(sweep, pages[0], counts)
-    show_text("\n".join((progress_text(**counts), *notes)), node_id)
+    show_text("\n".join((progress_text(**counts), *batch_notes(sweep), *notes)), node_id)
     return io.NodeOutput(sweep, [sheet_image(page) for page in pages], ui=sweep_ui(sweep, counts))
 
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -19,7 +18,8 @@ import folder_paths
 from PIL import Image
 
 from ...trainer.common.errors import UserError
-from ...trainer.common.files import atomic_path, file_hash, read_json, write_json
+from ...trainer.common.files import file_hash, read_json, write_json
+from ...trainer.common.new_files import give_name, numbered, unnamed_file
 from ...trainer.common.revisions import save_change
 from ...trainer.pictures.images import image_size
 from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
@@ -42,10 +42,6 @@ _TYPES = {".png": "image/png", ".webp": "image/webp"}
 
 class LoraChanged(Exception):
     """The cell's LoRA is gone, or no longer the file that the cell was drawn with."""
-
-
-_copying = threading.Lock()
-"""Only one thread at a time looks for a free name and uses it."""
 
 
 def find_sweep(name: str) -> Sweep:
@@ -290,15 +286,13 @@ def _placed(source: Path, listed: str, sha256: str, wanted: str, keep: bool) -> 
     if keep and found and any(paths.inside(folder, Path(found)) for folder in folders) and file_hash(found) == sha256:
         return listed
     stem = _stem(folders[0], wanted)
-    with _copying:
-        for name in _numbered(stem):
-            taken = folder_paths.get_full_path("loras", name)  # also a file that would hide it from the loaders
-            target = folders[0] / name
-            if taken is None and not os.path.lexists(target):
-                _copy(source, target, sha256)
-                return name
-            if taken is not None and file_hash(taken) == sha256:
-                return name
+    for target in numbered(folders[0] / f"{stem}.safetensors"):
+        taken = folder_paths.get_full_path("loras", target.name)  # also a file that would hide it from the loaders
+        if taken is None and _copy(source, target, sha256):
+            return target.name
+        there = Path(taken or target)
+        if there.is_file() and file_hash(there) == sha256:
+            return target.name
     raise AssertionError("numbers do not end")
 
 
@@ -306,19 +300,15 @@ def _stem(folder: Path, wanted: str) -> str:
     return paths.own_folder(folder, wanted.strip().removesuffix(".safetensors")).name
 
 
-def _numbered(stem: str) -> Iterable[str]:
-    yield f"{stem}.safetensors"
-    number = 2
-    while True:
-        yield f"{stem}-{number}.safetensors"
-        number += 1
-
-
-def _copy(source: Path, target: Path, sha256: str) -> None:
-    with atomic_path(target) as temp:
+def _copy(source: Path, target: Path, sha256: str) -> bool:
+    """Copy the file, unless something has that name; returns whether it was copied."""
+    if os.path.lexists(target):
+        return False
+    with unnamed_file(target) as temp:
         shutil.copyfile(source, temp)
         if file_hash(temp) != sha256:
             raise LoraChanged(f"{source.name} changed while it was being copied; sweep again, then choose.")
+        return give_name(temp, target)
 
 
 def _note_in_run(sweep: Sweep, cell: Cell, source: Path, strength: float) -> None:

@@ -75,6 +75,14 @@ def files(host, monkeypatch):
     return write_run(paths.loras_root(), steps=(50, 100))
 
 
+@pytest.fixture
+def metadata_off(monkeypatch):
+    """A host that was started with --disable-metadata."""
+    from comfy.cli_args import args
+
+    monkeypatch.setattr(args, "disable_metadata", True)
+
+
 class Graph:
     """A graph of the user's with a sweep node in it: it runs the node as the host does."""
 
@@ -117,7 +125,7 @@ def by_hand(cell, stack=(), base=BASE, latent=None):
     (drawn,) = nodes("KSampler")().run(
         model=model, seed=facts["seed"], steps=3, cfg=4.5, sampler_name="euler", scheduler="karras", positive=heard[0],
         negative=heard[1], latent_image=empty)
-    return pixels(as_saved(nodes("VAEDecode")().run(samples=drawn, vae=vae)[0]))
+    return pixels(as_saved(nodes("VAEDecode")().run(samples=drawn, vae=vae)[0])[0])
 
 
 def pixels(picture):
@@ -288,6 +296,21 @@ def test_an_embedding_in_a_prompt_counts_by_its_file(host):
     assert not told[0] & told[1]
 
 
+@pytest.mark.parametrize("draw", ["one by one", "strengths in one batch"])
+def test_a_latent_that_is_a_batch_gives_all_its_images(host, rows, draw):
+    """https://github.com/PramaLLC/BEN2_ComfyUI/issues/7, https://github.com/Comfy-Org/ComfyUI/issues/3130"""
+    own = {"samples": torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 4, 2, 4).clone()}
+    sweep = grid(latent=own, seeds="1", prompts="akane", files="akane/*50", draw=draw)[0]
+    assert len(sweep.everything) == 3 and len(times(sweep)) == 12 and set(sweep.states().values()) == {"done"}
+    for cell in sweep.everything:
+        np.testing.assert_array_equal(drawn(sweep, cell), by_hand(cell, latent=own))
+        images = [pixels(Image.open(path)) for path in sweep.cells_folder.glob(f"{cell.key}*.png")]
+        assert len({image.tobytes() for image in images}) == 4
+    shown = host.server.texts[-1][0].splitlines()
+    assert shown[1].startswith("9 more images of the batches are saved beside the cells as KEY-1.png and so on; the ")
+    assert shown[2:] == ["Some were drawn one by one: the latent is a batch."] * (draw != "one by one")
+
+
 def test_a_run_gives_its_checkpoints_and_files_come_besides(host):
     run = open_run(paths.loras_root(), TrainConfig(name="girl", steps=30), key="girl")
     for step in (10, 20):
@@ -339,7 +362,7 @@ def test_a_cells_png_holds_the_whole_graph_that_makes_it(host):
         host.nodes.calls.clear()
         picture = Runner({}).value(held, save["inputs"]["images"])
         assert len(host.nodes.calls) == len(held) - 1, "and each of its nodes is needed"
-        np.testing.assert_array_equal(pixels(as_saved(picture)), drawn(sweep, cell))
+        np.testing.assert_array_equal(pixels(as_saved(picture)[0]), drawn(sweep, cell))
         assert told.startswith(cell.facts["prompt"] + " <lora:style:0.6>")
         assert ("<lora:akane-step" in told) == bool(cell.facts["lora"]) and "Steps: 3, Sampler: euler" in told
         assert "Negative prompt: blurry" in told and "Seed: 7, Size: 16x24" in told
@@ -781,8 +804,8 @@ class Host:
         return self.done[id]
 
     def run(self, kind, id, inputs):
-        if kind is LinkContent:
-            inputs = {name: [value] for name, value in inputs.items()}
+        if kind.define_schema().is_input_list:
+            inputs = {name: value if isinstance(value, list) else [value] for name, value in inputs.items()}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kind, "hidden", SimpleNamespace(
                 unique_id=id, dynprompt=SimpleNamespace(get_node=self.nodes.__getitem__)), raising=False)
@@ -847,8 +870,8 @@ def test_a_cells_png_holds_ones_own_graph_with_its_values(host):
             held, told = json.loads(image.text["prompt"]), image.text["parameters"]
         assert all(id.isdecimal() for id in held) and "LoraBootstrap" not in json.dumps(held)
         (save,) = [node for node in held.values() if node["class_type"] == "SaveImage"]
-        np.testing.assert_array_equal(pixels(as_saved(Runner({}).value(held, save["inputs"]["images"]))),
-                                      drawn(sweep, cell))
+        made = as_saved(Runner({}).value(held, save["inputs"]["images"]))
+        np.testing.assert_array_equal(pixels(made[0]), drawn(sweep, cell))
         assert "Steps: 8, CFG scale: 5.0, Seed: 1" in told and "<lora:ink:1>" in told
 
 
@@ -936,14 +959,44 @@ def test_a_cell_that_was_planned_away_is_told():
     with pytest.raises(UserError, match="sweep 'one' no longer has cell '.*', because its values have changed.*Run"):
         SweepCell.execute("one", expanded["x.0_cell"]["inputs"]["key"])
     with pytest.raises(UserError, match="cannot be a folder's"):
-        KeepCell.execute("../one", "0" * 16, torch.zeros(1, 8, 8, 3), "{}", ME)
+        KeepCell.execute(["../one"], ["0" * 16], [torch.zeros(1, 8, 8, 3)], ["{}"], [ME])
 
 
-def test_a_kept_cell_is_shown_on_the_users_node():
+@pytest.mark.parametrize("images", [[torch.rand(3, 8, 8, 3)], [torch.rand(1, 8, 8, 3)] * 3])
+def test_every_image_of_a_batch_or_a_list_is_kept_and_shown_on_the_users_node(images, host):
+    """https://github.com/PramaLLC/BEN2_ComfyUI/issues/7, https://github.com/Comfy-Org/ComfyUI/issues/3130"""
     sweep = values(seeds="1")[0]
-    keep = compose(sweep).expand["x.0_keep"]["inputs"]
-    out = KeepCell.execute(**{**keep, "images": torch.rand(2, 8, 8, 3)})
-    assert out.ui == {"images": [{"filename": f"{keep['key']}.png", "subfolder": "sweeps/one/cells", "type": "output"}]}
+    keep = {name: [value] for name, value in compose(sweep).expand["x.0_keep"]["inputs"].items()}
+    out = KeepCell.execute(**{**keep, "images": images})
+    (key,) = keep["key"]
+    assert out.ui["images"] == [{"filename": name, "subfolder": "sweeps/one/cells", "type": "output"}
+                                for name in (f"{key}.png", f"{key}-1.png", f"{key}-2.png")]
+    assert out[0].counts() == {"done": 1, "failed": 0, "total": 10}
+    for path, picture in zip(sorted(times(out[0])), [1, 2, 0], strict=True):
+        expected = pixels(as_saved(torch.cat(images))[picture])
+        np.testing.assert_array_equal(pixels(Image.open(out[0].cells_folder / path)), expected)
+    ComposedGrid.execute(out[0], json.dumps({**STYLE}), ME)
+    assert "2 more images of the batches are saved beside the cells as KEY-1.png" in host.server.texts[-1][0]
+
+
+def test_a_sampler_that_makes_no_image_is_told():
+    keep = {name: [value] for name, value in compose(values(seeds="1")[0]).expand["x.0_keep"]["inputs"].items()}
+    with pytest.raises(UserError, match="the sampler made no image; use a latent that holds at least one"):
+        KeepCell.execute(**{**keep, "images": [torch.rand(0, 8, 8, 3)]})
+
+
+def test_without_metadata_a_cell_and_the_page_hold_no_prompt(metadata_off):
+    """https://github.com/Comfy-Org/ComfyUI/issues/6758, https://github.com/alexopus/ComfyUI-Image-Saver/issues/117"""
+    (composed_sweep, *_), _ = composed(values(seeds="1", prompts="akane, a secret")[0], columns="prompt")
+    for sweep in (composed_sweep, grid(seeds="1", name="drawn")[0]):
+        for cell in sweep.everything:
+            with Image.open(sweep.picture(cell)) as image:
+                assert image.text == {}
+        with Image.open(sweep.sheet) as image:
+            assert image.text == {}
+    page = (composed_sweep.folder / "grid.html").read_text("utf-8")
+    told = json.loads(page.split('id="plan">')[1].split("</script>")[0])
+    assert told == {"shared": {}, "without": {}, "axes": [[{}] * len(axis.choices) for axis in composed_sweep.axes]}
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------
@@ -1116,13 +1169,12 @@ def test_a_pick_is_looked_for_at_every_run_and_the_others_are_cached():
 def test_a_picture_is_saved_to_the_bit_as_save_image_does_cut_not_rounded():
     ramp = torch.linspace(-0.2, 1.2, 64).reshape(1, 8, 8, 1).expand(1, 8, 8, 3)
     expected = np.clip(255.0 * ramp[0].numpy(), 0, 255).astype(np.uint8)  # as the host's nodes.py has it
-    picture = as_saved(ramp)
+    (picture,) = as_saved(ramp)
     np.testing.assert_array_equal(np.asarray(picture), expected)
     assert picture.mode == "RGB" and (np.asarray(picture) != np.clip(np.round(255.0 * ramp[0].numpy()), 0, 255)).any()
 
 
-def test_of_a_batch_the_first_picture_is_saved_whatever_its_type_and_channels():
-    batch = torch.stack([torch.zeros(4, 6, 3), torch.ones(4, 6, 3)])
-    assert np.asarray(as_saved(batch)).max() == 0 and as_saved(batch).size == (6, 4)
-    assert np.asarray(as_saved(batch[1:].half())).min() == 255
-    assert as_saved(torch.ones(1, 2, 2, 4)).mode == "RGBA"
+def test_every_picture_of_a_batch_is_saved_whatever_its_type_and_channels():
+    black, white = as_saved(torch.stack([torch.zeros(4, 6, 3), torch.ones(4, 6, 3)]).half())
+    assert np.asarray(black).max() == 0 and np.asarray(white).min() == 255 and black.size == (6, 4)
+    assert as_saved(torch.ones(1, 2, 2, 4))[0].mode == "RGBA"

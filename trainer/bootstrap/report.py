@@ -99,8 +99,8 @@ def _figures(project: ProjectRecord) -> str:
         return ""
     header = ("round", "kept", "of", "likeness", "drift D", "diversity V", "base V", "burn z", "tags seen",
               "real share")
-    rows = [(r.round, r.kept, r.candidates, r.likeness, r.drift, r.diversity, r.base_diversity, r.burn, r.tag_recall,
-             r.real_share) for r in project.rounds]
+    rows = [(r.round, f"{r.kept} proposed" if r.proposed else r.kept, r.candidates, r.likeness, r.drift, r.diversity,
+             r.base_diversity, r.burn, r.tag_recall, r.real_share) for r in project.rounds]
     return ("<h2>Rounds</h2>" + _table(header, rows)
             + '<p class="soft">Likeness and drift are measured against the original crops. The loop stops if burn z '
               "exceeds 3, V falls below 0.7 of the base's, drift jumps, or too few images are good enough.</p>")

@@ -262,6 +262,7 @@ class CuratedRound:
     """The outcome of curating a round.
 
     Attributes:
+        figures: of the kept images or, as long as too few were picked by hand, of those proposed.
         kept: the images now kept, by curation and by hand.
         reused: whether the decisions already existed.
     """
@@ -305,11 +306,13 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
                           by_hand={index: state == "keep" for index, state in enumerate(states) if state})
     kept = round_.list_kept(Decisions({decision.candidate: decision for decision in curation.decisions}, mode))
     rows = [paths.index(item.path) for item in kept]
+    if proposed := mode == MANUAL and len(rows) < wanted:
+        rows = [row for row, decision in enumerate(curation.decisions) if decision.kept]
     figures = round_figures(round_.number, [curation.decisions[row] for row in rows], len(paths), pixels[rows], anchors,
-                            reference, eye, originals.real_share(len(crops), len(rows)))
+                            reference, eye, originals.real_share(len(crops), len(rows)), proposed)
     write_json(round_.decisions_file, {
         "key": key, "round": round_.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
-        "notes": curation.notes, "figures": asdict(figures),
+        "notes": curation.notes, "figures": asdict(figures), "measured": [paths[row].stem for row in rows],
         "decisions": [asdict(decision) for decision in curation.decisions],
         "twins": recorded.get("twins", ()) if reused else [
             [paths[index].stem for index in group] for group in curation.copies]})

@@ -3,6 +3,7 @@
     output/sweeps/<sweep>/manifest.json       title, axes, and facts that all cells share; written before the first cell
                           manifest-earlier.json  the plan of an earlier version, whose cells had other keys
                           cells/<key>.png     a cell's image, with its settings inside
+                          cells/<key>-1.png   the second image of its batch, if there is one, and so on
                           cells/<key>.json    its settings, or, without an image beside it, why the cell failed
                           grid.png            the labelled sheet (grid-2.png, ... if there are more)
                           scores.json         the scoring matrix
@@ -23,6 +24,7 @@ from functools import cached_property
 from itertools import product
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
@@ -31,7 +33,7 @@ from safetensors import safe_open
 
 from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_path, atomic_write, file_hash, read_json, write_json
-from ..lora.hashes import tensor_hash
+from ..lora.hashes import check_weights, tensor_hash
 from ..stacks.lora_stack import read_strength
 
 VERSION, KEYS = 1, 2
@@ -47,6 +49,7 @@ TOLD = ("lora", "step", "epoch", "run", "trigger", "family", "kind")
 NO_LORA = {"lora": "", "lora_sha256": "", "lora_tensors": "", "step": None, "epoch": None, "run": "", "trigger": "",
            "family": "", "kind": "", "strength": 0.0}
 MOST_CELLS = 20_000
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -190,8 +193,9 @@ class Sweep:
     def sheet(self) -> Path:
         return self.folder / "grid.png"
 
-    def picture(self, cell: Cell) -> Path:
-        return self.cells_folder / f"{cell.key}.png"
+    def picture(self, cell: Cell, number: int = 0) -> Path:
+        """The path of a cell's image, or of one of the others of its batch, from 1."""
+        return self.cells_folder / (f"{cell.key}-{number}.png" if number else f"{cell.key}.png")
 
     def record(self, cell: Cell) -> Path:
         return self.cells_folder / f"{cell.key}.json"
@@ -234,22 +238,35 @@ class Sweep:
             "axes": [{"name": axis.name, "choices": [vars(choice) for choice in axis.choices]} for axis in self.axes],
             "cells": [{"key": cell.key, "at": cell.at} for cell in self.everything]})
 
-    def save(self, cell: Cell, image: Image.Image, texts: Mapping[str, str] | None = None) -> Path:
-        """Write a cell's image and settings. `texts` (prompt, parameters) also go into the PNG."""
-        info = PngInfo()
-        for name, text in ({"lora_bootstrap": json.dumps(dict(cell.facts), ensure_ascii=False)} | dict(texts or {})
-                           ).items():
-            info.add_text(name, text)
-        path = self.picture(cell)
-        self.record(cell).unlink(missing_ok=True)  # an old one must not vouch for a new image
-        with atomic_path(path) as temp:
-            image.save(temp, format="PNG", pnginfo=info, compress_level=4)
+    def save(self, cell: Cell, image: Image.Image, texts: Mapping[str, str] | None = NO_TEXTS,
+             more: Sequence[Image.Image] = ()) -> Path:
+        """Write a cell's image and settings; returns the image's path.
+
+        Args:
+            texts: prompt, parameters, for the PNG beside the cell's facts; None writes no text at all into it.
+            more: the other images of its batch, for `<key>-1.png`, `<key>-2.png`, ... beside it.
+        """
+        self._discard(cell)  # an old record must not vouch for a new image
+        own = {"lora_bootstrap": json.dumps(dict(cell.facts), ensure_ascii=False)}
+        info = _png_info({} if texts is None else {**own, **texts})
+        for number, picture in enumerate((image, *more)):
+            with atomic_path(self.picture(cell, number)) as temp:
+                picture.save(temp, format="PNG", pnginfo=info, compress_level=4)
         write_json(self.record(cell), cell.facts)
-        return path
+        return self.picture(cell)
+
+    def _discard(self, cell: Cell) -> None:
+        for path in (self.record(cell), self.picture(cell), *self.cells_folder.glob(f"{cell.key}-*.png")):
+            path.unlink(missing_ok=True)
+
+    def count_more(self) -> int:
+        """How many images of batches lie beside those that are the cells'."""
+        keys = {cell.key for cell in self.everything}
+        return sum(path.stem.rpartition("-")[0] in keys for path in self.cells_folder.glob("*-*.png"))
 
     def fail(self, cell: Cell, why: str) -> None:
         """Mark a cell that could not be made."""
-        self.picture(cell).unlink(missing_ok=True)
+        self._discard(cell)
         write_json(self.record(cell), {**cell.facts, "error": why})
 
     @classmethod
@@ -267,6 +284,13 @@ class Sweep:
             raise UserError(f"{folder / manifest} is not a sweep ({error}); run the sweep again under another "
                             "name.") \
                 from error
+
+
+def _png_info(texts: Mapping[str, str]) -> PngInfo:
+    info = PngInfo()
+    for name, text in texts.items():
+        info.add_text(name, text)
+    return info
 
 
 def cell_key(facts: Mapping[str, Any]) -> str:
@@ -294,6 +318,7 @@ def checkpoint_axis(files: Sequence[Path], names: Sequence[str] = ()) -> Axis:
     choices = []
     for path, name in zip(files, names or map(str, files), strict=True):
         told = _read_facts(path)
+        check_weights(path)
         facts = {"lora": name, "lora_sha256": file_hash(path), "lora_tensors": tensor_hash(path), **told,
                  "run": told["run"] or path.stem}
         choices.append(Choice(_checkpoint_label(facts, path), facts))
