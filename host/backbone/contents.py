@@ -29,12 +29,13 @@ NAMED = (torch.dtype, torch.device, torch.layout, torch.memory_format, PurePath,
 OPTIONS = ("model_options", "object_patches", "weight_wrapper_patches", "attachments", "additional_models", "callbacks",
            "wrappers", "injections", "hook_patches", "forced_hooks")
 """What changes the results of a ModelPatcher beside its weights and the patches on them."""
-IGNORED = frozenset((
+PLACES = frozenset(("device", "load_device", "offload_device", "output_device", "current_device", "patches_uuid"))
+"""Attributes that say where something lies, which does not change what it does."""
+PROGRESS = frozenset((
     "_current_keyframe", "_current_used_steps", "_current_index", "_current_strength", "_curr_t", "curr_t", "start_t",
     "hook_ref", "_skip_adding",  # comfy/hooks.py
-    "cond_hint", "timestep_range", "extra_concat",  # comfy/controlnet.py
-    "device", "load_device", "offload_device", "output_device", "current_device", "size", "uuid", "patches_uuid"))
-"""Attributes in which the host notes where it stands in sampling, and where something lies."""
+    "cond_hint", "timestep_range", "extra_concat", "model_sampling_current"))  # comfy/controlnet.py
+"""Attributes of the host's own objects that say how far sampling has come."""
 DEEPEST, MOST = 60, 200_000
 """Limits of the search through an object: levels, and values."""
 
@@ -205,7 +206,7 @@ class _Reader:
     def _module(self, value: nn.Module) -> None:
         self.sampled = True
         self._mark(f"module {_name(type(value))} {sampled_hash([_Whole(value)], [])}")
-        self._attributes({name: item for name, item in vars(value).items() if isinstance(item, PLAIN)})
+        self._attributes({name: item for name, item in vars(value).items() if isinstance(item, PLAIN)}, PLACES)
 
     def _patcher(self, value: Any) -> None:
         self.sampled = True
@@ -220,8 +221,7 @@ class _Reader:
     def _vae(self, value: Any) -> None:
         self._mark(f"vae {_name(type(value))}")
         self.add(value.patcher)
-        self._attributes({name: item for name, item in vars(value).items()
-                          if name not in ("first_stage_model", "patcher")})
+        self._attributes(vars(value), PLACES | {"first_stage_model", "patcher", "size"})
 
     def _object(self, value: Any) -> None:
         slots = [name for kind in type(value).__mro__ for name in _slots(kind)]
@@ -230,10 +230,11 @@ class _Reader:
             self._unknown(value)
             return
         self._mark(f"object {_name(type(value))}")
-        self._attributes(found)
+        of_host = any(kind.__module__.startswith("comfy.") for kind in type(value).__mro__)
+        self._attributes(found, PLACES | PROGRESS if of_host else PLACES)
 
-    def _attributes(self, found: Mapping[str, Any]) -> None:
-        self._mapping({name: item for name, item in found.items() if name not in IGNORED})
+    def _attributes(self, found: Mapping[str, Any], ignored: frozenset[str]) -> None:
+        self._mapping({name: item for name, item in found.items() if name not in ignored})
 
 
 def _assigned_names(code: types.CodeType) -> set[str]:

@@ -108,6 +108,18 @@ def test_the_keys_of_a_model_are_the_same_after_hooks_changed_its_weights(sandbo
     assert before[0] != plain[0] and before[2] != plain[2]
 
 
+@pytest.mark.parametrize(("kind", "name", "values"), [
+    ("PatchModelAddDownscale", "downscale_factor", (1.0, 2.0)), ("RescaleCFG", "multiplier", (1.0, 0.1)),
+    ("FreeU_V2", "b1", (1.0, 1.3)), ("HyperTile", "tile_size", (256, 128)), ("TomePatchModel", "ratio", (0.3, 0.6)),
+    ("ModelSamplingDiscrete", "zsnr", (False, True)), ("ModelSamplingSD3", "shift", (3.0, 4.0)),
+    ("ModelSamplingContinuousEDM", "sigma_max", (120.0, 80.0))])
+def test_every_value_of_a_patch_is_another_model_also_for_a_training(sandbox, kind, name, values):
+    """A patched model, trained again: https://github.com/Comfy-Org/ComfyUI/issues/4483."""
+    models = [run(kind, model=sandbox[0], **{name: value}) for value in (*values, values[0])]
+    first, other, again = (keys(model, *sandbox[1:3]) for model in models)
+    assert first == again and first[0] != other[0] and first[1] != other[1]
+
+
 def test_what_made_a_model_counts_where_the_fingerprint_cannot_tell(sandbox):
     backbones = [HostBackbone(*sandbox[:3]) for _ in range(3)]
     backbones[1].made_by, backbones[2].made_by = "one", "two"

@@ -85,6 +85,8 @@ DIFFERENT = {
     "a default of a function": lambda at: patched((lambda h, by=2: h * by, lambda h, by=3: h * by)[at]),
     "what a partial gives": lambda at: patched(partial(max, at)),
     "an object with attributes": lambda at: patched(Attention(torch.full((2,), float(at)))),
+    "an attribute that the host's own objects use otherwise": lambda at: patched(SimpleNamespace(size=at)),
+    "a range of steps of somebody's own": lambda at: patched(SimpleNamespace(timestep_range=(0, at))),
     "an object with slots": lambda at: patched(Slots(at)),
     "a method's own object": lambda at: patched(Attention(at).__call__),
     "a function for the guidance": lambda at: options(sampler_cfg_function=closure(at)),
