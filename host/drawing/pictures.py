@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageOps
@@ -14,6 +15,7 @@ from ...trainer.pictures import images
 from ...trainer.pictures.images import to_image, to_tensor
 from ...trainer.pictures.sheet import contact_sheet
 from ...trainer.pictures.text import Pen
+from ..paths import output_path
 
 CAPTION_HEIGHT = 34
 CELL = 176
@@ -48,11 +50,24 @@ def _picture(image: Tensor) -> Image.Image:
     return to_image(pixels.expand(3, -1, -1))
 
 
-def as_saved(images: Tensor) -> Image.Image:
-    """The first image of an IMAGE batch, exactly as the host's Save Image writes it: truncated to 8 bits, not
-    rounded."""
-    pixels = (images[0].detach().cpu().float() * 255).clamp(0, 255).to(torch.uint8)
-    return Image.fromarray(pixels.numpy())
+def as_saved(images: Tensor) -> list[Image.Image]:
+    """Each image of an IMAGE batch, exactly as the host's Save Image writes it: truncated to 8 bits, not rounded."""
+    pixels = (images.detach().cpu().float() * 255).clamp(0, 255).to(torch.uint8)
+    return [Image.fromarray(image) for image in pixels.numpy()]
+
+
+def made_images(batches: Sequence[Tensor], convert: Callable[[Tensor], list[Image.Image]]) -> list[Image.Image]:
+    """Every image of a list of IMAGE batches. Raises UserError if there is none."""
+    found = [picture for batch in batches for picture in convert(batch)]
+    if not found:
+        raise UserError("the sampler made no image; use a latent that holds at least one.")
+    return found
+
+
+def shown_images(paths: Sequence[Path]) -> dict[str, list[dict[str, str]]]:
+    """What a node's `ui` holds to show images of the output folder in the node."""
+    return {"images": [{"filename": path.name, "subfolder": output_path(path.parent), "type": "output"}
+                       for path in paths]}
 
 
 def to_masks(masks: Tensor) -> list[Image.Image]:

@@ -181,11 +181,18 @@ def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtyp
 
 def _load_folder(path: Path, family: Family, device: str, dtype: torch.dtype) -> DiffusersBackbone:
     try:
-        pipeline = _pipeline_class(family).from_pretrained(path, torch_dtype=dtype, **_no_checker(family))
+        pipeline = _pipeline_class(family).from_pretrained(path, torch_dtype=dtype, use_safetensors=True,
+                                                           **_no_checker(family))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"base folder {str(path)!r} could not be loaded as {family.title}: "
-                        f"{_first_line(error)}") from error
+                        f"{_first_line(error)}{_pickle_remedy(path)}") from error
     return DiffusersBackbone(pipeline.to(device), family, _fingerprint(sorted(path.rglob("*.safetensors"))))
+
+
+def _pickle_remedy(folder: Path) -> str:
+    pickle = next((file for ending in ("bin", "ckpt", "pt") for file in sorted(folder.rglob(f"*.{ending}"))), None)
+    return "" if pickle is None else (
+        f" Only .safetensors weights are read: convert {pickle.relative_to(folder)} to that format.")
 
 
 def _load_file(path: Path, device: str, dtype: torch.dtype) -> DiffusersBackbone:
@@ -266,6 +273,10 @@ def _module_names(parts: dict[str, nn.Module]) -> list[str]:
 
 
 def _fingerprint(files: Sequence[Path]) -> str:
+    """A hash of the base's weights, by which runs and cells are told apart. Raises UserError if there are none."""
+    if not files:
+        raise UserError("the base has no .safetensors file by which it could be told from other bases. Convert its "
+                        "weights to .safetensors.")
     digest = hashlib.sha256()
     for file in files:
         digest.update(file_hash(file).encode())
