@@ -108,7 +108,7 @@ def test_pictures_are_prepared_into_a_folder_of_their_own_with_a_sheet_and_a_lin
     assert [sample.size for sample in after] == [(64, 64)] * 4 and after.samples[0].load_mask().size == (64, 64)
     assert all(host.output / "bootstrap" / "datasets" / "ready" in sample.path.parents for sample in after)
     assert report.splitlines()[0] == "4 images" and "a.png: shrunk to 64 x 64." in report
-    assert host.server.texts[-1][0] == "4 images  \n4 x shrunk to 64 x 64"
+    assert host.server.texts[-1][0] == "4 images  \n1 of 4 images have a mask: a.png.  \n4 x shrunk to 64 x 64"
     assert sheet.shape[0] == 1 and names(dataset) == ["a", "b", "c", "d"]
 
 
