@@ -31,7 +31,9 @@ from safetensors import safe_open
 from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_path, file_hash, read_json, write_json
 from ..lora.hashes import tensor_hash
+from ..lora.metadata import read_count
 from ..stacks.lora_stack import read_strength
+from ..stacks.stack import file_role
 
 VERSION = 1
 BASE, STACK, CHECKPOINT, STRENGTH, PROMPT, SEED = "base", "stack", "checkpoint", "strength", "prompt", "seed"
@@ -303,15 +305,10 @@ def _read_facts(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except Exception as error:  # safetensors raises its own, unexported error type
         raise UserError(f"{path} cannot be read as a LoRA ({error}). Choose a .safetensors LoRA file.") from error
-    numbers = {name: int(text) if (text := metadata.get(key, "")).isdecimal() else None
-               for name, key in (("step", "ss_steps"), ("epoch", "ss_epoch"))}
+    numbers = {name: read_count(metadata, key) for name, key in (("step", "ss_steps"), ("epoch", "ss_epoch"))}
     texts = {name: metadata.get(key, "") for name, key in (
         ("run", "ss_output_name"), ("trigger", "modelspec.trigger_phrase"), ("family", "lora_bootstrap.family"))}
-    try:
-        kind = json.loads(metadata["lora_bootstrap.config"])["kind"]
-    except (KeyError, ValueError, TypeError):
-        kind = ""
-    return {**numbers, **texts, "kind": kind}
+    return {**numbers, **texts, "kind": file_role(metadata)}
 
 
 def _checkpoint_label(facts: Mapping[str, Any], path: Path) -> str:
