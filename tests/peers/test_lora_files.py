@@ -133,13 +133,24 @@ def test_what_comfyuis_extraction_writes_by_default_is_measured_and_merged(tmp_p
 @pytest.mark.parametrize("module", [
     "lora_transformer_single_transformer_blocks_0_attn_to_q", "lycoris_single_transformer_blocks_0_attn_to_k",
     "diffusion_model.layers.0.attention.to_q", "diffusion_model.double_blocks.0.img_attn.qkv", "lora_unet_img_in",
-    "lora_unet_layers_0_attention_to_q", "lora_te_layers_0_self_attn_q_proj", "diffusion_model.blocks.0.self_attn.q"])
+    "lora_te_layers_0_self_attn_q_proj", "diffusion_model.blocks.0.self_attn.q"])
 def test_a_merge_of_two_files_of_one_tool_keeps_its_names(module, tmp_path):
     """https://github.com/kohya-ss/sd-scripts/issues/1612, https://github.com/Comfy-Org/ComfyUI/issues/4476,
     https://github.com/Comfy-Org/ComfyUI/issues/11487, https://github.com/kohya-ss/musubi-tuner/issues/770"""
     paths = [write(tmp_path / f"{name}.safetensors", {module: plain(4, seed)}) for seed, name in enumerate("ab")]
     tensors, _ = merged_tensors(tmp_path, *paths)
     assert {key.removesuffix(".weight").rpartition(".")[0] for key in tensors if not key.endswith(".alpha")} == {module}
+
+
+def test_a_merge_of_names_that_the_host_does_not_read_is_written_in_those_that_it_does(tmp_path):
+    """https://github.com/kohya-ss/musubi-tuner/issues/770, https://github.com/Comfy-Org/ComfyUI/issues/11487: of such
+    a file the host reads the feed-forward layers alone."""
+    modules = ("lora_unet_layers_0_attention_to_q", "lora_unet_layers_0_feed_forward_w1")
+    paths = [write(tmp_path / f"{name}.safetensors", {module: plain(4, seed) for module in modules})
+             for seed, name in enumerate("ab")]
+    tensors, _ = merged_tensors(tmp_path, *paths)
+    assert {key.removesuffix(".weight").rpartition(".")[0] for key in tensors if not key.endswith(".alpha")} == {
+        "diffusion_model.layers.0.attention.to_q", "lora_unet_layers_0_feed_forward_w1"}
 
 
 def test_a_lora_of_the_text_encoder_alone_leaves_the_names_of_the_other_as_they_are(tmp_path):

@@ -7,12 +7,14 @@ kohya's names, which every program knows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 
 from .layouts import is_known, is_unet
-from .names import CLIP_G, CLIP_L, PREFIXES, T5, LayerName, file_name, fitting_style, key_layer
+from .names import CLIP_G, CLIP_L, PREFIXES, T5, LayerName, file_name, fitting_style, is_flat, key_layer
 
+_ROWS = re.compile(r"(layers|noise_refiner|context_refiner)\.\d+\.attention\.to_")
 _HOST = ("diffusion_model.", "transformer.", "text_encoders.")
 """Dotted prefixes that the host reads for any network that has them."""
 
@@ -44,10 +46,10 @@ def choose_names(own: Mapping[str, OwnName], others: Collection[str] = ()) -> tu
         for part in {layer.part for layer in layers.values()}:
             modules = {key: own[key].module for key, layer in layers.items() if layer.part == part}
             if _agree(modules, layers, known):
-                kept |= modules.keys()
+                kept |= {key for key, module in modules.items() if not _is_unread(layers[key], module)}
     names = {key: _readable(own[key].module) if key in kept else file_name(key, style, others) for key in own}
     peft = style == "peft" or not unets and all(name.peft for name in own.values())
-    return "peft" if peft else "kohya", names
+    return "peft" if peft and not all(map(is_flat, names.values())) else "kohya", names
 
 
 def _agree(modules: Mapping[str, str], layers: Mapping[str, LayerName], known: Set[str]) -> bool:
@@ -64,9 +66,16 @@ def _prefix(module: str) -> str:
 def _is_read(layer: LayerName, module: str) -> bool:
     """Whether the host reads the name, if it reads any names of this network."""
     prefix = _prefix(module)
+    if _is_unread(layer, module):
+        return False
     if layer.part in (CLIP_L, CLIP_G) and prefix in ("text_encoder.", "text_encoder_2."):
         return True
     return prefix.endswith("_") and layer.part != T5 or prefix.startswith(_HOST)
+
+
+def _is_unread(layer: LayerName, module: str) -> bool:
+    """Whether the host certainly does not read the name: musubi-tuner's for Z-Image's attention as diffusers has it."""
+    return _prefix(module) == "lora_unet_" and bool(_ROWS.match(layer.path))
 
 
 def _readable(module: str) -> str:

@@ -26,8 +26,6 @@ MODELS = {**FAMILIES, **NAMED}
 BARE = ("", "base_model.model.", "unet.base_model.model.")
 UNETS = ("lora_unet_down", "lora_unet_mid", "lora_unet_up")
 SPELLINGS = (*(row.text for row in PREFIXES), *UNETS, *BARE)
-MOST = 30
-"""Layers of each file."""
 
 
 class TextEncoders(nn.Module):
@@ -61,6 +59,7 @@ class Host:
     """What this host's own loader makes of files, for a tiny model of a family."""
 
     def __init__(self, family):
+        self.most = 30 if family in FAMILIES else 12  # layers of each file
         model, encoders = make_model(MODELS[family]).model, TextEncoders(*ENCODERS.get(family, ()))
         self.weights = {**model.state_dict(), **encoders.state_dict()}
         self.places = comfy.lora.model_lora_keys_clip(encoders, comfy.lora.model_lora_keys_unet(model, {}))
@@ -78,7 +77,7 @@ class Host:
                  and not name.startswith(longer) and self.is_layer(name) and not name.endswith("linear1_qkv")}
         # a layer is named whole or in rows, never both; diffusers' names of rows can have the host's prefix
         whole = [name for name in sorted(names.values()) if prefix != HOST or isinstance(self.places[name], str)]
-        return whole[:: max(1, len(whole) // MOST)]
+        return whole[:: max(1, len(whole) // self.most)]
 
     def rows(self):
         """Names of rows with the host's prefix: ai-toolkit's for Z-Image."""

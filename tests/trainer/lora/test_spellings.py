@@ -60,6 +60,7 @@ def test_a_unet_gets_kohyas_names(module):
 
 @pytest.mark.parametrize(("module", "peft", "style"), [
     ("diffusion_model.blocks.0.self_attn.q", True, "peft"), ("diffusion_model.blocks.0.self_attn.q", False, "kohya"),
-    ("transformer.transformer_blocks.0.attn.to_q", False, "peft")])
+    ("transformer.transformer_blocks.0.attn.to_q", False, "peft"),
+    ("lora_transformer_transformer_blocks_0_attn_to_q", False, "kohya")])
 def test_tensors_are_called_as_the_files_call_them(module, peft, style):
     assert chosen(module, peft=peft)[0] == style
