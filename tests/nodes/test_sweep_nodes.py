@@ -1153,7 +1153,7 @@ def test_without_a_pick_the_way_to_one_is_told(run):
                                   '{"step": null, "strength": 1}', '{"step": 20, "strength": "strong"}', "7"])
 def test_a_broken_pick_is_told(run, text):
     (run.folder / checkpoints.PICKED).write_text(text)
-    with pytest.raises(UserError, match="does not give a step and a strength.*pick again|is not valid JSON"):
+    with pytest.raises(UserError, match="does not give a step and a strength: .*Pick again|is not valid JSON"):
         PickCheckpoint.execute(run, PICKED_IN_SWEEP, 0, 1.0)
 
 

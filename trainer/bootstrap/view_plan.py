@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..captions.views import ViewPrompt, view_prompts
 from ..common.errors import UserError
-from ..common.files import file_hash, write_json
+from ..common.files import file_hash, remove_file, write_json
 from ..lora.hashes import tensor_hash
 from .candidates import Lineage, picture_seed, save_candidate
 from .project import key_of
@@ -165,5 +165,5 @@ def remove_outdated(round_: Round, names: Sequence[str]) -> None:
     them."""
     for path in round_.list_candidates():
         if not path.stem.startswith(tuple(names)):
-            path.unlink()
-            path.with_suffix(".json").unlink()
+            remove_file(path)
+            remove_file(path.with_suffix(".json"))

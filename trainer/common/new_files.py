@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import UserError
+from .files import make_folder, plain_errors, sync_file, sync_folder
+from .leftovers import temporary_path
 
 
 def numbered(path: Path) -> Iterator[Path]:
@@ -40,13 +40,11 @@ def write_new(path: Path, write: Callable[[Path], object],
 @contextmanager
 def unnamed_file(path: Path) -> Iterator[Path]:
     """Yields a path beside `path` to write to, for `give_name`; what is left there in the end is removed."""
-    temp = path.with_name(f".{path.name[:60]}.{secrets.token_hex(4)}.tmp")
+    temp = temporary_path(path)
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temp
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}. Free some space, or choose a folder you can write to."
-                        ) from error
+        with plain_errors("write", path):
+            yield temp
     finally:
         with suppress(OSError):
             temp.unlink(missing_ok=True)
@@ -65,7 +63,7 @@ def _rename_without_replacing(temp: Path, path: Path) -> None:
     if os.name == "nt":
         os.rename(temp, path)
         return
-    _flush(temp)
+    sync_file(temp)
     try:
         os.link(temp, path)
     except FileExistsError:
@@ -75,13 +73,4 @@ def _rename_without_replacing(temp: Path, path: Path) -> None:
         os.replace(temp, path)
     with suppress(OSError):
         temp.unlink(missing_ok=True)
-    with suppress(OSError):  # not every file system can flush a folder
-        _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_folder(path.parent)

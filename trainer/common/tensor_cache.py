@@ -17,6 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from .files import atomic_write
+from .leftovers import remove_leftovers
 
 CACHE_VERSION = 1
 """Raise this number whenever the meaning of cached tensors changes."""
@@ -34,6 +35,8 @@ class TensorCache:
     def __init__(self, folder: Path | str | None = None) -> None:
         """`folder`: where the entries are stored, one file each; None stores them in RAM."""
         self.folder = None if folder is None else Path(folder)
+        if self.folder is not None:
+            remove_leftovers(self.folder)
         self.hits = self.misses = 0
         self._memory: dict[str, Tensors] = {}
 

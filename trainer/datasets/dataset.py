@@ -20,8 +20,10 @@ from PIL import Image
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.files import atomic_path, atomic_write, file_hash, read_json, write_json
+from ..common.files import atomic_path, atomic_write, file_hash, read_json, remove_file, write_json
 from ..common.folders import finish_swap
+from ..common.locks import locked
+from ..common.schema import read_record
 from ..pictures.crops import Box
 from ..pictures.images import IMAGE_SUFFIXES, image_size, open_image
 from .buckets import Size, fit_to_bucket
@@ -404,17 +406,18 @@ def save_samples(folder: str | os.PathLike[str],
             raise UserError(f"{name!r} is not a file name; use one without path separators and leading dots.")
     if len({name.casefold() for name in names}) < len(names):
         raise UserError(f"two images have the same name in {folder}; give each a different one.")
-    crops = read_json(folder / CROPS_FILE) if (folder / CROPS_FILE).exists() else {}
     paths = [folder / f"{name}.png" for name in names]
-    for path, (image, caption, meta), mask in zip(paths, items, masks or [None] * len(items), strict=True):
+    for path, (image, caption, _), mask in zip(paths, items, masks or [None] * len(items), strict=True):
         _save_png(path, image)
         atomic_write(folder / f"{path.stem}.txt", (caption + "\n").encode())
         if mask is not None:
             _save_png(folder / MASKS_FOLDER / path.name, mask.convert("L"))
         else:  # the mask of an earlier image with that name must not be used for this one
-            (folder / MASKS_FOLDER / path.name).unlink(missing_ok=True)
-        crops[path.name] = dict(meta)
-    write_json(folder / CROPS_FILE, crops)
+            remove_file(folder / MASKS_FOLDER / path.name)
+    metas = {path.name: dict(meta) for path, (_, _, meta) in zip(paths, items, strict=True)}
+    with locked(folder / CROPS_FILE):
+        crops = read_record(folder / CROPS_FILE, dict) if (folder / CROPS_FILE).exists() else {}
+        write_json(folder / CROPS_FILE, {**crops, **metas})
     return paths
 
 

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
@@ -32,9 +34,12 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors import safe_open
 
 from ..common.errors import UserError, unknown_name
-from ..common.files import atomic_path, atomic_write, file_hash, read_json, write_json
+from ..common.files import atomic_path, atomic_write, file_hash, read_json, remove_file, write_json
+from ..common.leftovers import remove_leftovers
+from ..common.schema import convert, read_record
 from ..lora.hashes import check_weights, tensor_hash
 from ..stacks.lora_stack import read_strength
+from ..stacks.stack import file_role
 
 VERSION, KEYS = 1, 2
 """Of the manifest's form, and of what the cells' keys are made of."""
@@ -225,12 +230,19 @@ class Sweep:
     def problem(self, cell: Cell) -> str:
         """Why a cell failed; "" if that is not known."""
         path = self.record(cell)
-        return str(read_json(path).get("error", "")) if path.is_file() and not self.picture(cell).is_file() else ""
+        if not path.is_file() or self.picture(cell).is_file():
+            return ""
+        try:
+            return read_record(path, _FailedCell).error
+        except UserError as error:  # it is of no consequence for the other cells
+            return str(error)
 
     def write(self) -> None:
-        """Write the manifest. One with keys of an earlier version is kept, because its images and marks go by them."""
+        """Write the manifest, and remove what a killed process left half written. A manifest with keys of an earlier
+        version is kept, because its images and marks go by them."""
+        remove_leftovers(self.folder, depth=1)
         path = self.folder / MANIFEST
-        if path.is_file() and read_json(path).get("keys") != KEYS:
+        if path.is_file() and _has_earlier_keys(path):
             atomic_write(self.folder / EARLIER, path.read_bytes())
         write_json(path, {
             "version": VERSION, "keys": KEYS, "title": self.title, "without": self.without, "shared": self.shared,
@@ -257,7 +269,7 @@ class Sweep:
 
     def _discard(self, cell: Cell) -> None:
         for path in (self.record(cell), self.picture(cell), *self.cells_folder.glob(f"{cell.key}-*.png")):
-            path.unlink(missing_ok=True)
+            remove_file(path)
 
     def count_more(self) -> int:
         """How many images of batches lie beside those that are the cells'."""
@@ -272,18 +284,46 @@ class Sweep:
     @classmethod
     def load(cls, folder: Path, manifest: str = MANIFEST) -> Sweep:
         """The sweep in a folder. Raises UserError if its manifest cannot be read as one."""
-        values = read_json(folder / manifest)
-        try:
-            if values["version"] != VERSION:
-                raise UserError(f"{folder} was written by another version; run the sweep again under another name.")
-            axes = tuple(Axis(axis["name"], tuple(Choice(**choice) for choice in axis["choices"]))
-                         for axis in values["axes"])
-            return cls(folder, values["title"], axes, values["shared"], values["without"],
-                       bool(values.get("alone")))
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{folder / manifest} is not a sweep ({error}); run the sweep again under another "
-                            "name.") \
-                from error
+        saved = read_record(folder / manifest, _Manifest, "is not a sweep",
+                            "Run the sweep again under another name.")
+        if saved.version != VERSION:
+            raise UserError(f"{folder} was written by another version; run the sweep again under another name.")
+        return cls(folder, saved.title, saved.axes, saved.shared, saved.without, saved.alone)
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What manifest.json holds, without the cells, which follow from it."""
+
+    version: int
+    title: str
+    axes: tuple[Axis, ...]
+    shared: Mapping[str, Any]
+    without: bool
+    alone: bool = False
+
+    def __post_init__(self) -> None:
+        for facts in (self.shared, *(choice.facts for axis in self.axes for choice in axis.choices)):
+            for name, value in facts.items():
+                convert(value, _FACTS.get(name, Any), name)  # they stay as they are: a cell's key tells 1 from 1.0
+
+
+@dataclass(frozen=True)
+class _FailedCell:
+    error: str = ""
+
+
+_FACTS: Mapping[str, Any] = {
+    **dict.fromkeys(("lora", "lora_sha256", "lora_tensors", "run", "trigger", "family", "kind", "prompt", "base"), str),
+    **dict.fromkeys(("step", "epoch"), int | None), "strength": float, "seed": int,
+    "stack": list[tuple[str, str, float, float]]}
+"""The types of the facts that are computed with."""
+
+
+def _has_earlier_keys(manifest: Path) -> bool:
+    with suppress(UserError):  # a damaged one says nothing that could be kept
+        return convert(read_json(manifest), dict).get("keys") != KEYS
+    return False
 
 
 def _png_info(texts: Mapping[str, str]) -> PngInfo:
@@ -335,15 +375,11 @@ def _read_facts(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except Exception as error:  # safetensors raises its own, unexported error type
         raise UserError(f"{path} cannot be read as a LoRA ({error}). Choose a .safetensors LoRA file.") from error
-    numbers = {name: int(text) if (text := metadata.get(key, "")).isdecimal() else None
+    numbers = {name: int(text) if re.fullmatch("[0-9]{1,15}", text := metadata.get(key, "")) else None
                for name, key in (("step", "ss_steps"), ("epoch", "ss_epoch"))}
     texts = {name: metadata.get(key, "") for name, key in (
         ("run", "ss_output_name"), ("trigger", "modelspec.trigger_phrase"), ("family", "lora_bootstrap.family"))}
-    try:
-        kind = json.loads(metadata["lora_bootstrap.config"])["kind"]
-    except (KeyError, ValueError, TypeError):
-        kind = ""
-    return {**numbers, **texts, "kind": kind}
+    return {**numbers, **texts, "kind": file_role(metadata)}
 
 
 def _checkpoint_label(facts: Mapping[str, Any], path: Path) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..common.files import atomic_write, write_json
+from ..common.files import write_json, write_text
 from ..models.sampler import save_picture
 from ..pictures.sheet import table_picture
 from .cells import Sweep
@@ -31,7 +31,7 @@ def write_scores(sweep: Sweep, scores: Scores) -> dict[str, Path]:
     paths = {ending: sweep.folder / f"scores.{ending}" for ending in ("json", "csv", "png")}
     scored = [key for key, state in sweep.states().items() if state == "done"]
     write_json(paths["json"], {**scores.to_dict(), "cells": scored})
-    atomic_write(paths["csv"], as_csv(scores).encode())
+    write_text(paths["csv"], as_csv(scores))
     save_picture(paths["png"], as_picture(scores, f"{sweep.title}: scores"))
     return paths
 

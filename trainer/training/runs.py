@@ -10,29 +10,25 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
 import os
 import re
-import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import atomic_write, read_json, write_json
+from ..common.files import atomic_write, make_folder, move_file, plain_errors, read_json, sync_folder, write_json
+from ..common.leftovers import remove_leftovers, temporary_path
+from ..common.locks import try_lock, unlock
 from .config import TrainConfig
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
@@ -78,7 +74,7 @@ class Run:
     folder: Path
     facts: dict[str, Any]
     notes: tuple[str, ...] = ()
-    _metrics: TextIO | None = field(default=None, repr=False)
+    _metrics: FileIO | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -87,7 +83,7 @@ class Run:
     @property
     def stem(self) -> str:
         """Start of the names of its LoRA files. It stays the same when the folder is renamed or copied."""
-        return self.facts.get("stem") or _find_stem(self.folder, self.facts["config"].get("name", ""))
+        return self.facts.get("stem") or _find_stem(self.folder, str(self.facts["config"].get("name", "")))
 
     @property
     def key(self) -> str:
@@ -165,8 +161,8 @@ class Run:
 
     def put_state_aside(self) -> None:
         """Rename a state that cannot be resumed, and keep the metrics up to it."""
-        os.replace(self.state_path, self._damaged_state)
         self.keep_metrics()
+        move_file(self.state_path, self._damaged_state)
 
     def keep_metrics(self) -> None:
         """Rename metrics.jsonl to metrics-1.jsonl, metrics-2.jsonl, ... before the run starts again."""
@@ -174,15 +170,16 @@ class Run:
         while (kept := self.folder / f"metrics-{number}.jsonl").exists():
             number += 1
         if self.metrics_path.exists():
-            os.replace(self.metrics_path, kept)
+            move_file(self.metrics_path, kept)
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl; numbers that JSON cannot hold (NaN, infinity) become null."""
-        if self._metrics is None:
-            self._metrics = open(self.metrics_path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (kept open)
         plain = {key: None if isinstance(value, float) and not math.isfinite(value) else value
                  for key, value in values.items()}
-        self._metrics.write(json.dumps(plain, ensure_ascii=False) + "\n")
+        with plain_errors("write", self.metrics_path):
+            if self._metrics is None:
+                self._metrics = open(self.metrics_path, "ab", buffering=0)  # noqa: SIM115 (kept open)
+            self._metrics.write((json.dumps(plain, ensure_ascii=False) + "\n").encode())
 
     def truncate_metrics(self, step: int) -> None:
         """Drop the lines of steps after `step`, and any line that a killed process left half written."""
@@ -197,13 +194,11 @@ class Run:
 
     @property
     def being_trained(self) -> bool:
-        """Whether any process of the machine holds the run's lock at this moment."""
-        try:
-            with open(self.folder / "state" / "lock", "r+", encoding="ascii") as file:
-                _take(file)
-                _give_back(file)
-        except OSError as error:
-            return error.errno in _HELD
+        """Whether any process of the machine holds the run's lock at this moment. Asking keeps nobody out."""
+        with suppress(OSError), open(self.folder / "state" / "lock", "r+b") as file:
+            if not try_lock(file, shared=True, patience=_ASKING):
+                return True
+            unlock(file)
         return False
 
     def close(self) -> None:
@@ -219,8 +214,7 @@ class Run:
         Also deletes what a killed process left half written. Raises UserError if another process holds the lock.
         """
         with _lock(self.folder / "state" / "lock", self.name):
-            for leftover in (*self.folder.glob(".*.tmp"), *self.folder.glob("*/.*.tmp")):
-                leftover.unlink(missing_ok=True)
+            remove_leftovers(self.folder, depth=1, alone=True)
             try:
                 yield
             finally:
@@ -239,6 +233,7 @@ def open_run(
     Raises UserError if the folder cannot be made, or would be outside `root`.
     """
     root = Path(root).resolve()
+    remove_leftovers(root)
     number, others = 1, []
     while True:
         folder = _confined(root, config.name if number == 1 else f"{config.name}-{number}")
@@ -252,6 +247,7 @@ def open_run(
             others.append(folder)
         if run and not retrain and run.key == key:
             if run.finished and _keeps(run.config, config):
+                run.forget_state()
                 return run
             if not run.finished:
                 notes = _missing_lora(run)
@@ -295,13 +291,13 @@ def read_losses(folder: Path) -> list[tuple[int, float]]:
 
 def is_measured(value: object) -> bool:
     """Whether a value of metrics.jsonl is a finite number."""
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
 
 
 def _read_metrics(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             values = json.loads(line)
             if isinstance(values, dict) and isinstance(values.get("step"), int):
                 rows.append(values)
@@ -341,10 +337,11 @@ def _create(folder: Path, config: TrainConfig, key: str, lineage: Mapping[str, A
     """A new run folder, which appears with its run.json already in it. Raises FileExistsError if the name exists."""
     facts = {"format": FORMAT, "key": key, "status": TRAINING, "step": 0, "lineage": dict(lineage),
              "config": config.to_dict(), "stem": folder.name}
-    temp = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    temp = temporary_path(folder)
     try:
         write_json(temp / "run.json", facts)
         os.rename(temp, folder)
+        sync_folder(folder.parent)
     except OSError as error:
         if folder.exists():
             raise FileExistsError(folder) from error
@@ -370,47 +367,29 @@ def _confined(root: Path, name: str) -> Path:
 
 @contextmanager
 def _lock(path: Path, name: str) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="ascii") as file:
-        try:
-            _take(file)
-        except OSError as error:
-            if error.errno not in _HELD:  # a file system without locks must not prevent training
-                yield
-                return
+    with _open_lock(path) as file:
+        if not try_lock(file, patience=_STARTING):
             file.seek(0)
-            holder = file.read(20).strip() or "unknown"
+            holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
             raise UserError(f"run {name!r} is already being trained (process {holder}). Wait for it, stop it, or "
-                            "choose another name.") from error
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
+                            "choose another name.")
+        with plain_errors("write", path):
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
         try:
             yield
         finally:
-            _give_back(file)
+            unlock(file)
 
 
-def _take(file: TextIO) -> None:
-    if sys.platform == "win32":
-        file.seek(_LOCKED_BYTE)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _open_lock(path: Path) -> FileIO:
+    make_folder(path.parent)
+    with plain_errors("write", path):
+        return open(path, "a+b", buffering=0)
 
 
-def _give_back(file: TextIO) -> None:
-    if sys.platform == "win32":
-        file.seek(_LOCKED_BYTE)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-    else:
-        fcntl.flock(file, fcntl.LOCK_UN)
-
-
-_HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)
-_LOCKED_BYTE = 1 << 20
-"""Windows denies reading a locked byte, so the locked one lies behind the text that says who holds the lock."""
+_ASKING, _STARTING = 0.01, 0.5
+"""Seconds for which a lock is tried again: by who only asks, and by who trains. Another asker holds it for less."""
 
 
 def latest_checkpoint(run: Run) -> tuple[int, Path]:

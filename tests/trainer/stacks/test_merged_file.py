@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lora_bootstrap.trainer.backends.diffusers import load_backbone
 from lora_bootstrap.trainer.common.errors import UserError
@@ -77,6 +78,34 @@ def test_the_same_merge_is_found_again_though_its_parents_moved(two, tmp_path):
     shutil.copy(two[0].path, tmp_path / "renamed.safetensors")
     again = merged(tmp_path, [StackEntry(path=tmp_path / "renamed.safetensors", strength=0.9), two[1]])
     assert again.reused and not first.reused and again.path == first.path and again.lines == first.lines
+
+
+def test_the_same_merge_is_found_again_after_an_identical_training(two, tmp_path):
+    """Its file states another time, but has the same weights."""
+    first = merged(tmp_path, two)
+    later = lora(tmp_path / "later.safetensors", 1, metadata={"ss_training_started_at": "2"})
+    assert later.read_bytes() != two[0].path.read_bytes()
+    again = merged(tmp_path, [StackEntry(path=later, strength=0.9), two[1]])
+    assert again.reused and again.path == first.path
+
+
+def test_a_merge_of_an_earlier_version_is_found_by_its_parents_bytes(two, tmp_path):
+    path = merged(tmp_path, two).path
+    told = load_lora(path).metadata
+    lineage = json.loads(told["lora_bootstrap.lineage"])
+    for parent in lineage["merge"]["parents"]:
+        del parent["tensors"]
+    save_file(load_file(path), path, {**told, "lora_bootstrap.lineage": json.dumps(lineage)})
+    assert merged(tmp_path, two).reused
+
+
+def test_a_damaged_merge_is_not_reused(two, tmp_path):
+    path = merged(tmp_path, two).path
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="are not those that were saved"):
+        merged(tmp_path, two)
 
 
 def test_what_the_method_does_not_look_at_makes_no_other_merge(two, tmp_path):

@@ -1,13 +1,17 @@
 """The run registry: which folder a run gets, what is reused and resumed, metrics, and the lock."""
 
+import errno
 import json
 import os
 import shutil
 import signal
+import threading
 
 import pytest
 
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.leftovers import temporary_path
+from lora_bootstrap.trainer.training import runs
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import OUTPUTS, open_run, read_run, run_key
 
@@ -225,7 +229,7 @@ def test_metrics_after_the_state_and_half_written_lines_are_dropped(tmp_path):
 
 def test_only_one_holder_at_a_time_and_half_written_files_are_swept(tmp_path):
     run = opened(tmp_path)
-    leftover = run.folder / ".mira.safetensors.12ab.tmp"
+    leftover = run.folder / ".mira.safetensors.12ab34cd.tmp"
     leftover.write_bytes(b"half")
     with run.locked():
         assert not leftover.exists()
@@ -280,3 +284,75 @@ def test_a_run_that_an_older_version_named_as_none_may_be_today_is_still_read(tm
     assert read_run(tmp_path / "CON").name == "CON"
     with pytest.raises(UserError, match="device of Windows"):
         TrainConfig(name="CON")
+
+
+def test_asking_whether_a_run_is_trained_keeps_nobody_from_training_it(tmp_path):
+    run = open_run(tmp_path, TrainConfig(name="asked"), "k" * 64)
+    with run.locked():
+        pass
+    asking = threading.Event()
+    askers = [threading.Thread(target=lambda: [run.being_trained for _ in iter(asking.is_set, True)]) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for _ in range(300):
+        with run.locked():
+            pass
+    asking.set()
+    for asker in askers:
+        asker.join()
+    with run.locked():
+        assert run.being_trained
+    assert not run.being_trained
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user whom the system can refuse")
+def test_a_run_in_a_folder_that_cannot_be_written_to_is_one_line(tmp_path):
+    run = open_run(tmp_path, TrainConfig(name="fixed"), "k" * 64)
+    run.folder.chmod(0o500)
+    with pytest.raises(UserError, match="Permission denied"), run.locked():
+        pass
+
+
+@pytest.mark.parametrize("call", ["mkdir", "open"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EACCES])
+def test_a_lock_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, call, number):
+    run = open_run(tmp_path, TrainConfig(name="fixed"), "k" * 64)
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(*((runs, "open", refuse, False) if call == "open" else (os, "mkdir", refuse)))
+    with pytest.raises(UserError, match=r"lock|state") as caught, run.locked():
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_that_cannot_be_deleted_does_not_make_a_finished_run_fail(tmp_path, monkeypatch):
+    config = TrainConfig(name="full")
+    run = open_run(tmp_path, config, "k" * 64)
+    run.state_path.parent.mkdir()
+    for path in (run.state_path, run.final_path):
+        path.write_bytes(b"x")
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        run.mark_finished(100, stopped=False)
+        assert run.state_path.exists()
+    assert open_run(tmp_path, config, "k" * 64).finished
+    assert not run.state_path.exists()
+
+
+def test_what_a_killed_start_and_a_killed_save_left_is_removed(tmp_path):
+    config = TrainConfig(name="killed")
+    run = open_run(tmp_path, config, "k" * 64)
+    (run.folder / "state").mkdir()
+    (run.folder / "state" / ".tmpQwqoec").write_bytes(b"half a state")
+    dead = temporary_path(tmp_path / "k").name.replace(f"-{os.getpid()}-", "-999999999-")
+    for folder in (tmp_path, run.folder, run.folder / "state"):
+        (folder / dead).mkdir()
+    with open_run(tmp_path, config, "k" * 64).locked():
+        assert os.listdir(tmp_path) == ["killed"]
+        assert sorted(os.listdir(run.folder)) == ["run.json", "state"] and os.listdir(run.folder / "state") == ["lock"]
