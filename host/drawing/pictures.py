@@ -47,6 +47,12 @@ def made_images(batches: Sequence[Tensor], convert: Callable[[Tensor], list[Imag
     return found
 
 
+def first_of_batch(images: Tensor | None, name: str) -> list[str]:
+    """A line if an input takes one image and has a batch."""
+    several = images is not None and len(images) > 1
+    return [f"{name} is a batch of {len(images)} images; only the first is used."] if several else []
+
+
 def shown_images(paths: Sequence[Path]) -> dict[str, list[dict[str, str]]]:
     """What a node's `ui` holds to show images of the output folder in the node."""
     return {"images": [{"filename": path.name, "subfolder": output_path(path.parent), "type": "output"}
