@@ -152,7 +152,7 @@ class KeepCandidate(io.ComfyNode):
         kept = keep_candidates(round_, mine, made_images(images, to_pictures))
         made = current_session().candidates.note(round_.candidates_folder)
         tell_candidates(round_.project.name, mine.round, made, total[0])
-        if mine.round != REFERENCE and made >= total[0]:
+        if mine.round != REFERENCE and (made >= total[0] or kept[0].stem != mine.name):
             tell_project(round_.project.name)
         return io.NodeOutput(round_.project, ui=shown_images(kept))
 
@@ -194,6 +194,9 @@ class DrawRequest:
         if self.source.cfg is not None and self.source.cfg > MOST_CFG:
             found.append(f"cfg is {self.source.cfg:g}; above {MOST_CFG:g} the loop's images burn in a little more with "
                          "every round. Use 3 to 5.")
+        if unsure := self.part.recipe.unsure:
+            found.append(f"{', '.join(unsure)} may give something else each time, so all are drawn at every Run. "
+                         "Replace it with a node that says what it gives.")
         if self.source.lora is None and self.round_.number != REFERENCE:
             found.append("no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images.")
         return found

@@ -55,9 +55,9 @@ class MergeLoras(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, method, preset, rank, density, mu, name, dtype) -> bool | str:
-        told = problem(merge_settings, method, preset, rank, density, mu, dtype)
-        return told if told is not True else problem(merged_file_name, name)
+    def validate_inputs(cls, name) -> bool | str:
+        # the host blames every argument named here, and checks lists and ranges itself
+        return problem(merged_file_name, name)
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:

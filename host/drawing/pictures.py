@@ -19,11 +19,28 @@ from ..paths import output_path
 
 CAPTION_HEIGHT = 34
 CELL = 176
+_CHANNELS = (1, 3, 4)
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
-    """Each image of an IMAGE batch, as RGB; a fourth channel is blended onto white."""
+    """Each image of an IMAGE batch, as RGB; a fourth channel is blended onto white.
+
+    Raises UserError for what is not a batch of images with 1, 3 or 4 channels.
+    """
+    _check_images(images)
     return [_picture(image) for image in images]
+
+
+def _check_images(images: Tensor) -> None:
+    shape = " x ".join(map(str, images.shape))
+    if images.ndim != 4:
+        raise UserError(f"the input is {shape}, which is not a batch of images (number x height x width x channels). "
+                        "Link images; of a film, link its frames as a batch.")
+    if images.shape[-1] not in _CHANNELS:
+        raise UserError(f"the images have {images.shape[-1]} channels ({shape}); an image has 1 (grey), 3 (colours) or "
+                        "4 (colours and transparency). Link images, or convert them first.")
+    if not all(images.shape[1:3]):
+        raise UserError(f"the images have no pixels ({shape}). Link images with a width and a height.")
 
 
 def _picture(image: Tensor) -> Image.Image:

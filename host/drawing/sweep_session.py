@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,8 @@ from ...trainer.common.errors import UserError, unknown_name
 from ...trainer.pictures.images import open_image
 from ...trainer.pictures.sheet import SheetStyle
 from ...trainer.sweeps.cells import AXES, CHECKPOINT, Axis, Cell, Sweep, base_axis
-from ...trainer.sweeps.log import SHEET, log_picture
+from ...trainer.sweeps.earlier import take_over_marks
+from ...trainer.sweeps.log import SHEET, add_to_log
 from ...trainer.sweeps.sheets import choose_axes, write_sheets
 from ..backbone.contents import content_of
 from ..events import tell_sweep
@@ -153,23 +155,29 @@ def draw_sheet(drawing: Drawing, node_id: str, rows: str, columns: str) -> io.No
     try:
         draw_missing(drawing, node_id)
     except BaseException:
-        write_sheets(sweep, *axes_of(sweep, rows, columns))
+        with suppress(UserError):  # what ended the drawing is what must be told
+            write_sheets(sweep, *axes_of(sweep, rows, columns))
         raise
     return sweep_output(sweep, node_id, rows, columns, drawing.notes)
 
 
-def log_sheet(sweep: Sweep, page: Path, counts: Mapping[str, int]) -> None:
-    """Add a sheet to the log of all sweeps, if every cell is on it."""
-    if counts["done"] == counts["total"]:
-        log_picture(sweep, page, SHEET)
+def log_sheet(sweep: Sweep, page: Path, counts: Mapping[str, int]) -> list[str]:
+    """Add a sheet to the log of all sweeps, if every cell is on it; and keep what was marked on it before. Returns what
+    could not be done: that is no reason for a sweep to fail."""
+    notes = [add_to_log(sweep, page, SHEET)] if counts["done"] == counts["total"] else []
+    try:
+        take_over_marks(sweep)
+    except UserError as error:
+        notes.append(f"Marks of an earlier version were not taken over: {error}")
+    return [note for note in notes if note]
 
 
 def sweep_output(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Sequence[str] = ()) -> io.NodeOutput:
     """A finished sweep's outputs, with its sheet."""
     counts = sweep.counts()
     pages = write_sheets(sweep, *axes_of(sweep, rows, columns))
-    log_sheet(sweep, pages[0], counts)
-    show_text("\n".join((progress_text(**counts), *batch_notes(sweep), *notes)), node_id)
+    notes = (*batch_notes(sweep), *notes, *log_sheet(sweep, pages[0], counts))
+    show_text("\n".join((progress_text(**counts), *notes)), node_id)
     return io.NodeOutput(sweep, [sheet_image(page) for page in pages], ui=sweep_ui(sweep, counts))
 
 

@@ -263,6 +263,9 @@ def test_what_comes_after_waits_until_enough_are_kept(drawn):
     told = held.ui["lora_bootstrap"][0]
     assert (told["kept"], told["target"], told["held"]) == (3, 8, True)
     assert told["message"] == "3 of 8 kept: pick 5 more in the gallery, then press Run."
+    record = ProjectRecord.load(drawn.folder)
+    assert record.stopped_because == "", "nobody has picked yet: that is no alarm"
+    assert record.stages["curate-1"].summary.startswith("proposed 5 of 12")
     keep(drawn, 1, 5)
     done = curated(drawn)
     assert done[0] is drawn and len(done[1]) == 5 and not done.ui["lora_bootstrap"][0]["held"]
@@ -297,6 +300,15 @@ def test_an_alarm_stops_the_loop_unless_it_is_not_to(drawn, monkeypatch):
     assert ProjectRecord.load(drawn.folder).stopped_because == "the images are over-cooked"
     done = curated(drawn, "auto", stop_on_alarm=False)
     assert done[0] is drawn and "Alarm: the images are over-cooked." in done[2]
+    assert ProjectRecord.load(drawn.folder).stopped_because == ""
+
+
+def test_a_proposal_that_is_bad_is_an_alarm_before_anybody_picks(drawn, monkeypatch):
+    monkeypatch.setattr(curate, "alarm", lambda rounds, wanted: "over-cooked" if rounds[-1].proposed else "")
+    curated(drawn)
+    assert ProjectRecord.load(drawn.folder).stopped_because == "over-cooked"
+    keep(drawn, 1, 5)
+    curated(drawn)
     assert ProjectRecord.load(drawn.folder).stopped_because == ""
 
 

@@ -278,6 +278,24 @@ def test_a_latent_of_ones_own_is_sampled_and_its_content_counts():
     assert not set(sweep.states()) & set(other.states())
 
 
+@pytest.mark.parametrize("more", [{"batch_index": [2]}, {"noise_mask": torch.zeros(1, 8, 8)}, {"anything": 1}])
+def test_every_entry_of_a_latent_counts(more):
+    """An image of a batch by its index: https://github.com/Comfy-Org/ComfyUI/issues/12051."""
+    own = {"samples": torch.zeros(1, 4, 2, 4)}
+    before, after = (set(grid(latent=latent, seeds="1")[0].states()) for latent in (own, {**own, **more}))
+    assert not before & after
+
+
+def test_an_embedding_in_a_prompt_counts_by_its_file(host):
+    path = host.base / "models" / "embeddings" / "bad.pt"
+    path.parent.mkdir(parents=True)
+    told = []
+    for content in (b"one", b"two"):
+        path.write_bytes(content)
+        told.append(set(grid(negative="embedding:bad", seeds="1")[0].states()))
+    assert not told[0] & told[1]
+
+
 @pytest.mark.parametrize("draw", ["one by one", "strengths in one batch"])
 def test_a_latent_that_is_a_batch_gives_all_its_images(host, rows, draw):
     """https://github.com/PramaLLC/BEN2_ComfyUI/issues/7, https://github.com/Comfy-Org/ComfyUI/issues/3130"""
@@ -574,6 +592,18 @@ def test_strengths_in_one_batch_are_the_same_pictures_in_fewer_runs(host, rows):
         assert '"LoraLoader"' in image.text["prompt"]
 
 
+def test_strengths_in_one_batch_have_the_noise_and_the_mask_of_the_latent(host, rows):
+    """Cut from a batch by its index: https://github.com/Comfy-Org/ComfyUI/issues/12051."""
+    own = {"samples": torch.zeros(1, 4, 2, 2), "batch_index": [2], "noise_mask": torch.ones(1, 16, 16)}
+    sweep = grid(strengths="0.4, 0.6", seeds="1", prompts="akane", latent=own, draw="strengths in one batch")[0]
+    assert rows.batches == [[0.4, 0.6]] * 2
+    for cell in sweep.everything:
+        np.testing.assert_array_equal(drawn(sweep, cell), by_hand(cell, latent=own))
+    sampled = [inputs["latent_image"] for inputs in ran(host, "KSampler")]
+    assert {tuple(latent["batch_index"]) for latent in sampled} == {(2,), (2, 2)}
+    assert all(latent["noise_mask"].shape[0] == 1 for latent in sampled)
+
+
 def test_a_batch_has_as_many_rows_as_fit(host, rows):
     own = {"samples": torch.zeros(1, 4, 2, 2)}
     grid(strengths="0.1-0.6 [6]", seeds="1", prompts="akane", files="akane/*50", without=False, latent=own,
@@ -662,6 +692,22 @@ def test_the_node_runs_again_only_if_cells_are_gone_or_failed(host):
     after = StrengthGrid.fingerprint_inputs()
     assert after != before
     assert len(times(grid()[0])) == 20 and StrengthGrid.fingerprint_inputs() == after
+
+
+@pytest.mark.parametrize("node", [StrengthGrid, CheckpointSweep, SweepValues])
+def test_the_node_runs_again_if_a_file_that_it_names_was_replaced(node, host):
+    told = node.fingerprint_inputs(files="ink\nakane/*50")
+    assert node.fingerprint_inputs(files="ink\nakane/*50") == told
+    write_lora(host.base / "models" / "loras" / "ink.safetensors", 1, "ink", value=0.7)
+    assert node.fingerprint_inputs(files="ink\nakane/*50") != told
+    unknown = node.fingerprint_inputs(files=None)
+    assert unknown != unknown, "linked: known only when it runs"
+
+
+def test_the_node_runs_again_if_a_base_that_it_names_was_replaced(host):
+    told = StrengthGrid.fingerprint_inputs(bases="other")
+    (host.base / "models" / "checkpoints" / "other.safetensors").write_bytes(b"trained on")
+    assert StrengthGrid.fingerprint_inputs(bases="other") != told
 
 
 def test_failed_cells_run_the_node_again_also_beside_cells_of_an_earlier_plan(host):
@@ -855,6 +901,30 @@ def test_other_settings_of_ones_own_nodes_are_other_cells(host):
     nodes["5"]["inputs"]["text"] = "worse"
     (after, *_), _ = composed(sweep, nodes)
     assert not set(before.states()) & set(after.states()) and len(times(after)) == 20
+
+
+def test_what_is_linked_to_ones_own_nodes_counts_by_what_comes_over_the_link(host):
+    """Whatever lies above: https://github.com/yolain/ComfyUI-Easy-Use/issues/113."""
+    sweep, nodes = values(seeds="1")[0], own_graph()
+    (before, *_), _ = composed(sweep, nodes)
+    nodes["6"]["inputs"]["batch_size"] = 2
+    (after, *_), _ = composed(sweep, nodes)
+    assert not set(before.states()) & set(after.states())
+    nodes["6"]["inputs"]["batch_size"] = 1
+    assert compose(sweep, nodes).expand is None, "as before: nothing is drawn again"
+
+
+def test_a_lora_named_after_the_swept_one_counts_by_its_weights(host):
+    """Replaced under its name: https://github.com/kijai/ComfyUI-KJNodes/issues/315."""
+    nodes = own_graph()
+    nodes["22"] = {"class_type": "LoraLoader", "inputs": {"model": ["2", 0], "clip": ["2", 1], "lora_name":
+                                                          "ink.safetensors", "strength_model": 1, "strength_clip": 1}}
+    nodes["7"]["inputs"]["model"] = ["22", 0]
+    sweep = values(seeds="1")[0]
+    (before, *_), _ = composed(sweep, nodes)
+    write_lora(host.base / "models" / "loras" / "ink.safetensors", 1, "ink", value=0.7)
+    (after, *_), _ = composed(sweep, nodes)
+    assert not set(before.states()) & set(after.states())
 
 
 def test_images_without_sweep_values_are_refused(host):
@@ -1083,7 +1153,7 @@ def test_without_a_pick_the_way_to_one_is_told(run):
                                   '{"step": null, "strength": 1}', '{"step": 20, "strength": "strong"}', "7"])
 def test_a_broken_pick_is_told(run, text):
     (run.folder / checkpoints.PICKED).write_text(text)
-    with pytest.raises(UserError, match="does not give a step and a strength.*pick again|is not valid JSON"):
+    with pytest.raises(UserError, match="does not give a step and a strength: .*Pick again|is not valid JSON"):
         PickCheckpoint.execute(run, PICKED_IN_SWEEP, 0, 1.0)
 
 

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageColor
+from PIL import ExifTags, Image, ImageChops, ImageColor
 from torch import Tensor
 
 from ..common.errors import UserError
@@ -37,6 +37,9 @@ _SIDEWAYS = (5, 6, 7, 8)
 _ORIENTATION_HOLDERS = frozenset(("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"))
 _BINARY = getattr(os, "O_BINARY", 0)  # only Windows distinguishes text and binary
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # a pipe without a writer would be waited for
+_GREY_MODES = frozenset(("1", "L", "LA", "I;16"))
+_COLOURS_SIDE, _COLOURLESS = 128, 24
+"""Colours are looked for in a copy of about this size; channels that differ by up to this much are a grey."""
 _open_lock = threading.Lock()
 
 
@@ -61,6 +64,23 @@ def open_alpha(path: str | os.PathLike[str]) -> Image.Image | None:
     with _decoded(path) as (image, _, orientation):
         alpha = opacity(image)
         return None if alpha is None else _upright(alpha, orientation)
+
+
+def has_colours(path: str | os.PathLike[str]) -> bool:
+    """Whether an image has anything but greys, apart from what JPEG adds. Raises UserError as `open_image` does."""
+    if _mode(path) in _GREY_MODES:
+        return False
+    with _decoded(path, _COLOURS_SIDE) as (image, shrink, _):
+        red, green, blue = flatten(image, (0, 0, 0), shrink).split()
+        return any(ImageChops.difference(first, second).getextrema()[1] > _COLOURLESS
+                   for first, second in ((red, green), (green, blue)))
+
+
+def _mode(path: str | os.PathLike[str]) -> str:
+    """Pillow's mode, from the header alone; "" for what is not an image."""
+    with suppress(Exception), _open_file(path) as file:
+        return _open_header(path, file).mode
+    return ""
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UserError
+from ..common.files import parse_json
 from ..common.names import name_from
 from ..lora.tensors import TensorFile
 from .time_split import STYLE
@@ -52,9 +52,10 @@ class StackEntry:
 def file_role(metadata: Mapping[str, str]) -> str:
     """What a LoRA was trained as ("character", "style", ...), if this project trained it; "" for others."""
     try:
-        return str(json.loads(metadata["lora_bootstrap.config"])["kind"])
-    except (KeyError, ValueError, TypeError):
+        kind = parse_json(metadata["lora_bootstrap.config"], "its config")["kind"]
+    except (KeyError, UserError, TypeError):
         return ""
+    return kind if isinstance(kind, str) else ""
 
 
 def join_names(names: Sequence[str]) -> str:

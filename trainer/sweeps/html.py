@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..common.files import atomic_write
+from ..common.files import write_text
 from ..pictures.sheet import Page, SheetStyle
 from .axis_text import MOST_SEED
 from .cells import NO_LORA as WITHOUT_LORA, Cell, Sweep
@@ -118,7 +118,7 @@ def write_html(sweep: Sweep, style: SheetStyle | None = None, rows: str = "", co
             f'<script type="application/json" id="plan">{_plan(sweep, with_facts)}</script>'
             f"<script>{SCRIPT}</script></html>\n")
     path = sweep.folder / "grid.html"
-    atomic_write(path, page.encode("utf-8", "replace"))
+    write_text(path, page)
     return path
 
 

@@ -20,7 +20,7 @@ export const widgetValue = (node, name) => node.widgets?.find((widget) => widget
 export function valueWidgets(node, name) {
   const own = (node.widgets ?? []).filter((widget) => widget.name === name);
   const slot = node.inputs?.findIndex((input) => input.name === name && input.link != null) ?? -1;
-  if (slot < 0) return own;
+  if (slot < 0 || !node.graph) return own;
   const link = node.getInputLink?.(slot);
   if (link?.origin_id !== SUBGRAPH_INPUT) return [];
   const outer = enclosing(node.graph);

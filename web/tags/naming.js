@@ -27,7 +27,7 @@ export function recallDataset(node) {
 export class Naming {
   /** @param {(node: object, from: string, to: string) => void} copied called for each copy that has a new name */
   constructor(copied) {
-    Object.assign(this, { copied, loading: false, placed: new Set(), removed: [], copies: [] });
+    Object.assign(this, { copied, loading: false, placed: new Set(), early: new WeakSet(), removed: [], copies: [] });
   }
 
   /** A workflow is about to be loaded. */
@@ -55,11 +55,13 @@ export class Naming {
 
   place(node) {
     this.placed.add(node);
+    if (this.early.delete(node)) this.configure(node);
   }
 
   /** The node got the values that were saved with it, or with the node that it is a copy of. */
   configure(node) {
-    if (this.loading) return;
+    if (!node.graph) this.early.add(node); // it may never be placed, but only be saved again
+    if (this.loading || !node.graph) return;
     const name = nameOf(node);
     const at = this.removed.indexOf(name);
     if (at >= 0) this.removed.splice(at, 1);

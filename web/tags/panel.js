@@ -188,8 +188,9 @@ export class TagPanel extends Panel {
   drawNote() {
     const { store } = this;
     const empty = store.id === null ? IDLE : "The dataset has no images.";
-    const text = store.problem ?? store.notice ?? (store.pictures.length ? "" : empty);
-    showNote(this.note, text, store.problem !== null);
+    const wrong = store.problem ?? this.wrong;
+    const text = wrong || (store.notice ?? (store.pictures.length ? "" : empty));
+    showNote(this.note, text, Boolean(wrong));
     if (text !== this.told && text !== IDLE) this.say(text);
     this.told = text;
   }

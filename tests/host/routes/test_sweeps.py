@@ -158,6 +158,16 @@ def test_scores_and_the_recommended_are_told(sweep):
     assert ask(get("sweep/summary", name=NAME))[0][1]["recommended"] == ""
 
 
+def test_scores_of_other_images_are_not_told(sweep):
+    """They were measured on images that are no longer the sweep's."""
+    scores = write_scores(sweep)
+    keys = list(sweep.states())
+    write_json(sweep.folder / "scores.json", {**scores, "cells": keys[:-1]})
+    assert tell()["scores"] == scores
+    write_json(sweep.folder / "scores.json", {**scores, "cells": ["0" * 16, *keys[1:]]})
+    assert tell()["scores"] is None and ask(get("sweep/summary", name=NAME))[0][1]["recommended"] == ""
+
+
 # -- marks -----------------------------------------------------------------------------------------------------------
 
 

@@ -92,6 +92,19 @@ test("a node that moves into a subgraph and out of it keeps its name, whichever 
   assert.deepEqual(copied, []);
 });
 
+test("a node that has its values before it is placed is a copy once it is placed, and none before", async () => {
+  const { add, save, naming, copied } = canvas();
+  const node = ran(add());
+  const clone = { ...add(), ...structuredClone({ properties: node.properties, widgets: node.widgets }), graph: null };
+  naming.configure(clone);
+  assert.deepEqual(save(clone), save(node), "the host may save it before it is placed");
+  clone.graph = node.graph;
+  naming.place(clone);
+  assert.notEqual(nameOf(clone), nameOf(node));
+  await settled();
+  assert.deepEqual(copied, [[clone, nameOf(node), nameOf(clone)]]);
+});
+
 test("what is cut and pasted later is a copy, so that nothing of it comes out of another node", async () => {
   const { add, save, paste, remove, copied } = canvas();
   const node = ran(add());
