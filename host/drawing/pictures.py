@@ -52,8 +52,8 @@ def _picture(image: Tensor) -> Image.Image:
 
 def as_saved(images: Tensor) -> list[Image.Image]:
     """Each image of an IMAGE batch, exactly as the host's Save Image writes it: truncated to 8 bits, not rounded."""
-    pixels = (images.detach().cpu().float() * 255).clamp(0, 255).to(torch.uint8)
-    return [Image.fromarray(image) for image in pixels.numpy()]
+    return [Image.fromarray((image.detach().cpu().float() * 255).clamp(0, 255).to(torch.uint8).numpy())
+            for image in images]
 
 
 def made_images(batches: Sequence[Tensor], convert: Callable[[Tensor], list[Image.Image]]) -> list[Image.Image]:
