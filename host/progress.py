@@ -20,6 +20,7 @@ from ..trainer.pictures.images import open_image
 from ..trainer.training.events import Caching, CheckpointSaved, Finished, Previewed, RunStarted, StepDone, Validated
 from ..trainer.training.runs import read_losses
 from .paths import view_place
+from .shown_text import show_text
 from .trainings import Training
 
 EVENT = "lora_bootstrap.progress"
@@ -28,13 +29,6 @@ INTERVAL = 0.5
 PREVIEW_SIDE = 512
 
 log = logging.getLogger(__name__)
-
-
-def show_text(text: str, node_id: str | None) -> None:
-    """Show text in a node of the tab that queued it; in another tab that id may belong to another node."""
-    server = PromptServer.instance
-    if node_id is not None:
-        server.send_progress_text(text, node_id, server.client_id)
 
 
 class Reporter:

@@ -7,13 +7,14 @@ from pathlib import Path
 from ..trainer.tagging import tagger as tags
 from ..trainer.tagging.files import PUBLISHED, download_tagger, find_tagger, installed_taggers
 from . import paths
+from .shown_text import menu_choices
 from .working import Work, follow
 
 
 def tagger_names() -> list[str]:
     """The names of taggers: sandbox, the installed ones, and those that can be downloaded."""
     there = [name for root in paths.model_roots("taggers") for name in installed_taggers(root)]
-    return list(dict.fromkeys((tags.SANDBOX, *there, *PUBLISHED)))
+    return menu_choices((tags.SANDBOX, *there, *PUBLISHED))
 
 
 def tagger_root(name: str) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -14,14 +13,11 @@ import comfy.utils
 
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Event, Events, Progress, Warned
-from .progress import INTERVAL, show_text
+from .progress import INTERVAL
+from .shown_text import show_text
 
 MOST_LINES = 24
 """Lines of a report that are shown in the node; the rest is in its output."""
-LINE_BREAK = "  \n"
-NO_MARK = "\u200b"
-"""A zero-width space: a line that begins with it is neither a heading nor a list."""
-_MARKS = re.compile(r"^\s*(?=[#+>*-])")
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +58,11 @@ class Work:
 
 
 def show_report(text: str, node_id: str | None) -> None:
-    """Show the first lines of a report in the node, whose text the newer of ComfyUI's two renderers reads as
-    Markdown."""
+    """Show the first lines of a report in the node."""
     lines = text.rstrip().splitlines()
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"… {len(lines) - MOST_LINES + 1} more lines are in the report output"]
-    show_text(LINE_BREAK.join(_MARKS.sub(NO_MARK, line) for line in lines), node_id)
+    show_text("\n".join(lines), node_id)
 
 
 def problem(check: Callable[..., object], *values: Any) -> bool | str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..host import menu, paths
 from ..host.outputs import apply_to, lora_outputs
-from ..host.progress import show_text
+from ..host.shown_text import menu_choices, show_text
 from ..trainer.common.errors import UserError
-from ..trainer.common.files import read_json
+from ..trainer.common.schema import read_record
+from ..trainer.stacks.lora_stack import read_strength
 from ..trainer.training.runs import Run, latest_checkpoint, read_run, run_folders
 from .sockets import LoraModel, LoraRun, LoraStack
 
@@ -48,7 +50,9 @@ class LoadRun(io.ComfyNode):
         if run is None:  # linked: the run is known only when the node runs
             return float("nan")
         found = named_run(run)
-        return [found.facts["status"], found.facts["step"], [str(path) for _, path in found.checkpoints()]]
+        stats = [(str(path), path.stat()) for _, path in found.checkpoints()]
+        return [found.facts["status"], found.facts["step"], [[name, status.st_size, status.st_mtime_ns]
+                                                             for name, status in stats]]
 
     @classmethod
     def execute(cls, run) -> io.NodeOutput:
@@ -100,7 +104,8 @@ class PickCheckpoint(io.ComfyNode):
 def run_names() -> list[str]:
     """The runs in output/loras, newest first."""
     folders = run_folders(paths.loras_root())
-    return [folder.name for folder in sorted(folders, key=lambda folder: -(folder / "run.json").stat().st_mtime)]
+    newest = sorted(folders, key=lambda folder: -(folder / "run.json").stat().st_mtime)
+    return menu_choices(folder.name for folder in newest)
 
 
 def named_run(name: str) -> Run:
@@ -116,10 +121,12 @@ def named_run(name: str) -> Run:
 
 
 def choose_checkpoint(run: Run, which: str, step: int, strength: float) -> tuple[int, Path, float]:
-    """(step, path, strength) from the widgets; what was picked in a sweep brings its own strength."""
+    """(step, path, strength) from the widgets; what was picked in a sweep brings its own strength. Raises UserError for
+    a strength that is not a finite number, and as `pick_checkpoint` does."""
     if which == WHICH[3]:
         which, step, strength = "step", *picked_in_sweep(run)
-    return *pick_checkpoint(run, which, step), strength
+    at, path = pick_checkpoint(run, which, step)
+    return at, path, read_strength(strength, path.name)
 
 
 def apply_or_block(model: Any, clip: Any, path: Path, strength: float) -> tuple[Any, Any]:
@@ -157,9 +164,13 @@ def picked_in_sweep(run: Run) -> tuple[int, float]:
     if not path.is_file():
         raise UserError(f"nothing was picked in a sweep of run {run.name!r} yet; open the viewer of such a sweep and "
                         "press Use this one on a cell.")
-    values = read_json(path)
-    try:
-        return int(values["step"]), float(values["strength"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} does not give a step and a strength ({error}); pick again in the sweep "
-                        "viewer.") from error
+    picked = read_record(path, PickedCell, "does not give a step and a strength", "Pick again in the sweep viewer.")
+    return picked.step, picked.strength
+
+
+@dataclass(frozen=True)
+class PickedCell:
+    """What the sweep viewer saves in a run's picked.json."""
+
+    step: int
+    strength: float

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..host import menu, paths
 from ..host.drawing.pictures import to_pictures
+from ..host.shown_text import menu_choices
 from ..host.taggers import check_tagger, open_listed_tagger, tagger_names
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.captions.tags import split_tags
@@ -213,8 +214,7 @@ def tag_inputs(model: tags.Tagger, choice: TagChoice, images: Tensor | None, dat
 
 
 def captioner_names() -> list[str]:
-    return list(dict.fromkeys(name for root in paths.model_roots("captioners")
-                              for name in prose.installed_captioners(root)))
+    return menu_choices(name for root in paths.model_roots("captioners") for name in prose.installed_captioners(root))
 
 
 def captioner_root(name: str) -> Path:

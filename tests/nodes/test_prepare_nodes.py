@@ -92,7 +92,8 @@ def test_a_long_report_is_cut_in_the_node_only(host):
 
 def test_a_report_is_no_heading_and_no_list_where_the_host_reads_markdown(host):
     show_report("# keep\n- a\n  + b\n-1 c\n\nd", "7")
-    assert host.server.texts[-1][0] == "  \n".join(("\u200b# keep", "\u200b- a", "\u200b+ b", "\u200b-1 c", "", "d"))
+    assert host.server.texts[-1][0] == "  \n".join((
+        "\u200b# keep", "\u200b- a", "\u200b  + b", "\u200b-1 c", "\u200b", "d"))
 
 
 # -- PrepareDataset ----------------------------------------------------------------------------------------------------

@@ -19,17 +19,19 @@ from torch import Tensor
 from ..captions.tags import absorb, join_tags, split_tags
 from ..captions.views import TagRoles, Vocabulary, tag_roles, vocabulary_for
 from ..common.errors import UserError
-from ..common.files import file_hash, read_json, write_json
+from ..common.files import file_hash, write_json
+from ..common.folders import empty_folder, fill_folder, is_filled
+from ..common.schema import read_record
 from ..datasets.dataset import Dataset, load_folder, save_samples
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels
 from ..pictures.images import load_pixels, open_image, pixel_hash
 from . import originals
-from .candidates import Lineage
+from .candidates import Lineage, lineage_problem
 from .config import BootstrapConfig
 from .curate import Curation, CurationSettings, Decision, RoundFigures, curate, quotas, round_figures
 from .picks import CandidateFacts, Pick, Picks
-from .project import ProjectRecord, fill_folder, is_filled, key_of
+from .project import CROPS, OWN, ProjectRecord, crops_folder, key_of
 
 MANUAL, AUTO = "manual", "auto"
 REFERENCE = 0
@@ -75,7 +77,7 @@ class Project:
 
     @property
     def crops_folder(self) -> Path:
-        return self.folder / "crops"
+        return crops_folder(self.folder)
 
     def crops(self) -> Dataset:
         """The crops of the original. Raises UserError if there are none."""
@@ -103,24 +105,33 @@ def make_crops(project: Project, picture: Image.Image, stem: str, own: Dataset |
 
     Args:
         stem: the parent that the crops name in their lineage.
-        own: captioned images to use unchanged instead.
+        own: captioned images to use unchanged instead. They are copied to a folder of their own: what a person put
+            among the crops stays as it is.
     """
     config, count = project.config, project.config.targets[0]
     key = key_of(pixel_hash(picture), config.tags, config.trigger, count, own.fingerprint if own else None)
-    reused = is_filled(project.crops_folder, key)
+    folder = project.folder / (CROPS if own is None else OWN)
+    reused = is_filled(folder, key)
     if not reused:
-        items = originals.own_crops(own, config.trigger) if own else []  # they may be in the folder the crops go to
-        with fill_folder(project.crops_folder, key):
-            if own is None:
-                originals.save_crops(project.crops_folder, picture, count, stem, project.roles, project.vocabulary,
-                                     config.trigger)
-            else:
-                save_samples(project.crops_folder, items)
+        items = originals.cut_crops(picture, count, stem, project.roles, project.vocabulary, config.trigger
+                                    ) if own is None else originals.own_crops(own, config.trigger)
+        with fill_folder(folder, key) as new:
+            save_samples(new, items)
+    if own is None:
+        empty_folder(project.folder / OWN)
     dataset = project.crops()
-    enough = own is not None or len(dataset) == count
-    summary = f"{len(dataset)} {'images of your own' if own else 'crops'}" if enough else (
-        f"The image gave only {len(dataset)} distinct crops; {count} were wanted.")
+    if own is None and len(dataset) < count:
+        summary = f"The image gave only {len(dataset)} distinct crops; {count} were wanted."
+    else:
+        made = count if own is None else min(len(own), len(dataset))
+        summary = f"{made} {'crops' if own is None else 'images of your own'}{_extra(dataset, made, folder)}"
     return BuiltDataset(dataset, summary, reused)
+
+
+def _extra(dataset: Dataset, made: int, folder: Path) -> str:
+    """A remark about images that somebody put into a folder of `made` images."""
+    more = len(dataset) - made
+    return f" and {more} more that {'was' if more == 1 else 'were'} put into {folder.name}/" if more > 0 else ""
 
 
 @dataclass(frozen=True)
@@ -130,12 +141,31 @@ class Decisions:
     Attributes:
         decisions: by candidate; empty until the round is curated.
         mode: manual counts only what was kept by hand; auto also counts what curation picked.
-        values: decisions.json as it was read, if it was read.
+        values: decisions.json, if it was read.
     """
 
     decisions: Mapping[str, Decision]
     mode: str = MANUAL
-    values: Mapping[str, Any] | None = None
+    values: SavedDecisions | None = None
+
+
+@dataclass(frozen=True)
+class SavedDecisions:
+    """What decisions.json holds.
+
+    Attributes:
+        key: hash of what the decisions were made from.
+        twins: groups of candidates that are near copies of each other.
+    """
+
+    decisions: tuple[Decision, ...]
+    key: str = ""
+    mode: str = AUTO
+    eye: str | None = ""
+    notes: tuple[str, ...] = ()
+    figures: Mapping[str, Any] | None = None
+    twins: tuple[tuple[str, ...], ...] = ()
+    measured: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -188,7 +218,14 @@ class Round:
         return Picks.load(self.picks_file)
 
     def list_candidates(self) -> list[Path]:
-        """The images generated for this round, by name. Images without a lineage are not ours."""
+        """The images generated for this round, by name. Images without a lineage that can be read are not ours."""
+        return [path for path in self._with_lineage() if not lineage_problem(path)]
+
+    def list_problems(self) -> list[str]:
+        """Why candidates are left out, one line each."""
+        return [problem for path in self._with_lineage() if (problem := lineage_problem(path))]
+
+    def _with_lineage(self) -> list[Path]:
         found = self.candidates_folder.glob(f"r{self.number}-*.png")
         return sorted(path for path in found if path.with_suffix(".json").is_file())
 
@@ -219,13 +256,9 @@ class Round:
         """What decisions.json says. Raises UserError if it cannot be read."""
         if not self.decisions_file.is_file():
             return Decisions({})
-        values = read_json(self.decisions_file)
-        try:
-            decisions = [Decision(**decision) for decision in values["decisions"]]
-            return Decisions({decision.candidate: decision for decision in decisions}, values.get("mode", AUTO), values)
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{self.decisions_file} does not contain decisions ({error}). Repair it, or delete it to "
-                            "curate again.") from error
+        saved = read_record(self.decisions_file, SavedDecisions, "does not contain decisions",
+                            "Repair it, or delete it to curate again.")
+        return Decisions({decision.candidate: decision for decision in saved.decisions}, saved.mode, saved)
 
     def list_kept(self, found: Decisions | None = None) -> list[KeptCandidate]:
         """The images kept by these decisions, or by those on disk if not given. Decisions made by hand always take
@@ -286,10 +319,10 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
     key = key_of([asdict(item) for item in lineage], [file_hash(path) for path in paths], crops.fingerprint, wanted,
                  asdict(settings), eye.name if eye else None, reference is not None, states)
     found = round_.read_decisions()
-    recorded = found.values or {}
-    reused = recorded.get("key") == key
+    recorded = found.values or SavedDecisions(())
+    reused = recorded.key == key and all(path.stem in found.decisions for path in paths)
     if reused:
-        curation = Curation(tuple(found.decisions[path.stem] for path in paths), (), tuple(recorded["notes"]))
+        curation = Curation(tuple(found.decisions[path.stem] for path in paths), (), recorded.notes)
     else:
         curation = curate([item.candidate for item in lineage], pixels, anchors, count=wanted, reference=reference,
                           eye=eye, settings=settings,
@@ -304,7 +337,7 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
         "key": key, "round": round_.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
         "notes": curation.notes, "figures": asdict(figures), "measured": [paths[row].stem for row in rows],
         "decisions": [asdict(decision) for decision in curation.decisions],
-        "twins": recorded.get("twins", ()) if reused else [
+        "twins": recorded.twins if reused else [
             [paths[index].stem for index in group] for group in curation.copies]})
     return CuratedRound(curation, figures, tuple(kept), reused)
 
@@ -317,12 +350,14 @@ def round_dataset(round_: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
                  round_.project.config.trigger)
     reused = is_filled(round_.dataset_folder, key)
     if not reused:
-        with fill_folder(round_.dataset_folder, key):
-            originals.save_round(round_.dataset_folder, crops, [
+        with fill_folder(round_.dataset_folder, key) as new:
+            originals.save_round(new, crops, [
                 (item.pick.apply_to(open_image(item.path)), item.caption, asdict(item.lineage)) for item in kept])
     repeats, share = originals.crop_repeats(len(crops), len(kept)), originals.real_share(len(crops), len(kept))
-    return BuiltDataset(load_folder(round_.dataset_folder),
-                        f"{len(crops)} crops x {repeats} and {len(kept)} generated ({share:.0%} real)", reused)
+    dataset = load_folder(round_.dataset_folder)
+    more = _extra(dataset, len(crops) + len(kept), round_.dataset_folder)
+    return BuiltDataset(dataset, f"{len(crops)} crops x {repeats} and {len(kept)} generated{more} ({share:.0%} real)",
+                        reused)
 
 
 def for_character(dataset: Dataset, roles: TagRoles) -> Dataset:

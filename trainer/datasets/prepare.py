@@ -18,6 +18,8 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.events import Events, Interrupted, Progress
+from ..common.leftovers import remove_leftovers
+from ..common.locks import locked
 from ..models.families import get_family
 from ..pictures.crops import Box
 from ..pictures.images import open_image
@@ -46,6 +48,7 @@ from .retouch import (
     replace_background_tags,
     resize_image,
 )
+from .saved_files import originals_of
 
 _FRONTS = 24
 """Number of front views that are enough to tell whether both sides are alike."""
@@ -56,20 +59,27 @@ def prepare(dataset: Dataset, config: PrepareConfig, folder: str | Path, *,
     """Prepare a dataset into `folder`, yielding Progress for each image and, last, PrepareFinished.
 
     The sources are only read. To cancel, close the iterator or raise where it is consumed; with `should_stop` the last
-    event is Interrupted. Raises UserError if no image is left, a named file cannot be read, or the folder has images
-    that were not prepared there.
+    event is Interrupted. Raises UserError if no image is left, a named file cannot be read, the folder has images
+    that were not prepared there, or somebody else is preparing images into it.
     """
     folder = Path(folder)
     dataset = with_alpha_masks(dataset) if config.alpha_masks else dataset
+    with locked(folder):
+        yield from _prepare(dataset, config, folder, should_stop)
+
+
+def _prepare(dataset: Dataset, config: PrepareConfig, folder: Path, should_stop: Callable[[], bool]) -> Events:
     key = folder_key(dataset, config)
     if (before := find_prepared(folder, key)) is not None:
         yield before
         return
     tools = _Tools.of(dataset, config)
     names = _unique_names(dataset)
-    make_room(folder, dataset)
+    originals = originals_of(dataset)
+    remove_leftovers(folder, depth=2)
+    make_room(folder, dataset, originals)
     claimed = claim(folder, [f"{sample.repeats}_{config.name}/{name}"
-                             for sample, name in zip(dataset, names, strict=True)])
+                             for sample, name in zip(dataset, names, strict=True)], originals)
     saved: list[Sample] = []
     pictures: list[Preparation] = []
     for done, (sample, name) in enumerate(zip(dataset, names, strict=True), 1):

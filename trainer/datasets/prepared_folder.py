@@ -9,18 +9,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError, unknown_name
 from ..common.events import Event
-from ..common.files import file_hash, read_json, write_json
+from ..common.files import file_hash, remove_file, write_json
+from ..common.names import checked_name
+from ..common.schema import read_record
 from ..models.families import get_family
 from ..pictures.images import IMAGE_SUFFIXES
 from .dataset import CROPS_FILE, Dataset, Sample
 from .masks import MASKS_FOLDER
+from .saved_files import PREPARED, Original, SavedFile, read_prepared, refuse_loss
 
 CROPS = {"subject": "so that the subject fills the wanted share of the frame", "none": "not at all"}
 
@@ -80,9 +84,7 @@ class PrepareConfig:
             raise UserError(f"subject is {self.subject}; it must be two shares such as (0.4, 0.6), the smaller first.")
         if not 0 <= self.strength <= 1:
             raise UserError(f"strength is {self.strength}; it must be from 0 to 1.")
-        if Path(self.name).name != self.name or not self.name or self.name.startswith("."):
-            raise UserError(f"name {self.name!r} is not a folder name; use one without path separators and leading "
-                            "dots.")
+        object.__setattr__(self, "name", checked_name(self.name))
 
     @property
     def side(self) -> int:
@@ -90,7 +92,6 @@ class PrepareConfig:
         return self.resolution or get_family(self.family).resolution
 
 
-RECORD = "prepared.json"
 PREPARE_VERSION = 1
 """Increased whenever the same settings produce other images."""
 FLIPPED = "_flip"
@@ -148,68 +149,102 @@ def _content(sample: Sample) -> str:
         return str(error)
 
 
-def claim(folder: Path, stems: Sequence[str]) -> list[str]:
-    """Record the files before they are written; returns them, relative to the folder."""
-    claimed = [f"{stem}{ending}.png" for stem in stems for ending in ("", FLIPPED)]
-    write_json(folder / RECORD, {"key": "", "claimed": claimed})
+def claim(folder: Path, stems: Sequence[str], originals: Sequence[Original]) -> dict[str, SavedFile]:
+    """Record the files before they are written; returns them, by their paths in the folder.
+
+    Args:
+        stems: path of each image in the folder, without `.png`.
+        originals: what each was made from.
+    """
+    claimed = {f"{stem}{ending}.png": SavedFile(original=original)
+               for stem, original in zip(stems, originals, strict=True) for ending in ("", FLIPPED)}
+    _write(folder, claimed, {"key": ""})
     return claimed
 
 
-def record(folder: Path, key: str, finished: PrepareFinished, claimed: Sequence[str]) -> None:
+def _write(folder: Path, claimed: Mapping[str, SavedFile], more: Mapping[str, Any]) -> None:
+    files = {name: entry.to_dict() for name, entry in claimed.items()}
+    write_json(folder / PREPARED, {**more, "claimed": list(claimed), "files": files})
+
+
+def record(folder: Path, key: str, finished: PrepareFinished, claimed: Mapping[str, SavedFile]) -> None:
     """Record what was done to each image, so that the folder can be reused."""
     def relative(path: Path | None) -> str | None:
         return None if path is None else path.relative_to(folder).as_posix()
 
     samples = [{**dataclasses.asdict(s), "path": relative(s.path), "mask": relative(s.mask)} for s in finished.dataset]
-    write_json(folder / RECORD, {
-        "key": key, "claimed": claimed, "samples": samples, "notes": finished.notes,
-        "dataset_notes": finished.dataset.notes,
+    _write(folder, {name: entry.as_written(folder / name) for name, entry in claimed.items()}, {
+        "key": key, "samples": samples, "notes": finished.notes, "dataset_notes": finished.dataset.notes,
         "pictures": [{"source": str(p.source), "path": relative(p.path), "done": p.done} for p in finished.pictures]})
 
 
 def find_prepared(folder: Path, key: str) -> PrepareFinished | None:
     """The preparation with this key in the folder, if all of its files still exist; else None."""
-    if not (folder / RECORD).is_file():
+    if not (folder / PREPARED).is_file():
         return None
-    try:
-        found: dict[str, Any] = read_json(folder / RECORD)
-        if found["key"] != key:
-            return None
-        samples = tuple(
-            Sample(**{**s, "path": folder / s["path"], "size": tuple(s["size"]), "crop": None,
-                      "mask": s["mask"] and folder / s["mask"]}) for s in found["samples"])
-        pictures = tuple(Preparation(Path(p["source"]), p["path"] and folder / p["path"], tuple(p["done"]))
-                         for p in found["pictures"])
-    except (UserError, KeyError, TypeError):
-        return None
-    if not all(s.path.is_file() and (s.mask is None or s.mask.is_file()) for s in samples):
-        return None
-    return PrepareFinished(Dataset(samples, tuple(found["dataset_notes"])), pictures, tuple(found["notes"]), True)
+    with suppress(UserError):  # what is damaged is prepared again
+        saved = read_record(folder / PREPARED, _Prepared)
+        samples = tuple(Sample(_own_file(folder, sample.path), sample.size, sample.caption, sample.repeats,
+                               parent=sample.parent, mask=sample.mask and _own_file(folder, sample.mask) or None)
+                        for sample in saved.samples)
+        pictures = tuple(Preparation(Path(picture.source), picture.path and _own_file(folder, picture.path) or None,
+                                     picture.done) for picture in saved.pictures)
+        if saved.key == key and all(s.path.is_file() and (s.mask is None or s.mask.is_file()) for s in samples):
+            return PrepareFinished(Dataset(samples, saved.dataset_notes), pictures, saved.notes, True)
+    return None
 
 
-def make_room(folder: Path, dataset: Dataset) -> None:
-    """Remove what an earlier preparation wrote there. Raises UserError, before anything is removed, if the folder has
-    other images or the dataset's own."""
+def _own_file(folder: Path, name: str) -> Path:
+    """A file that the record names. Raises UserError if it is not in the folder: other images are never trained."""
+    if folder.resolve() not in (folder / name).resolve().parents:
+        raise UserError(f"{folder / PREPARED} names {name!r}, which is not in its folder. Repair or delete it.")
+    return folder / name
+
+
+@dataclass(frozen=True)
+class _PreparedSample:
+    path: str
+    size: tuple[int, int]
+    caption: str = ""
+    repeats: int = 1
+    parent: str = ""
+    mask: str | None = None
+
+
+@dataclass(frozen=True)
+class _PreparedPicture:
+    source: str
+    path: str | None
+    done: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What prepared.json holds once the folder is complete."""
+
+    key: str
+    samples: tuple[_PreparedSample, ...]
+    pictures: tuple[_PreparedPicture, ...]
+    notes: tuple[str, ...]
+    dataset_notes: tuple[str, ...]
+
+
+def make_room(folder: Path, dataset: Dataset, originals: Sequence[Original]) -> None:
+    """Remove what an earlier preparation wrote there.
+
+    Raises UserError, before anything is removed, if the folder has other images, the dataset's own, images that were
+    prepared from another source, or files that somebody edited.
+    """
     home = folder.resolve()
     if inside := next((s.path for s in dataset if home in s.path.resolve().parents), None):
         raise UserError(f"{inside.name} is in {folder}, the folder for the prepared images; choose another folder.")
-    claimed = set()
-    if (folder / RECORD).is_file():
-        paths = (folder / name for name in _read_claims(folder / RECORD))
-        claimed = {path for path in paths if home in path.resolve().parents}
-    found = [path for path in folder.rglob("*")
-             if path.suffix.lower() in IMAGE_SUFFIXES and path.parent.name != MASKS_FOLDER]
-    if others := [path for path in found if path not in claimed]:
-        raise UserError(f"{folder} has images that were not prepared there ({others[0].name}); choose an empty folder.")
-    for path in claimed:
+    claimed = read_prepared(folder)
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*")
+             if path.suffix.lower() in IMAGE_SUFFIXES and path.parent.name != MASKS_FOLDER}
+    if others := sorted(found - claimed.keys()):
+        raise UserError(f"{folder} has images that were not prepared there ({Path(others[0]).name}); choose an empty "
+                        "folder.")
+    refuse_loss(folder, claimed, dataset, originals, claimed)
+    for path in map(folder.joinpath, claimed):
         for own in (path, path.with_suffix(".txt"), path.parent / MASKS_FOLDER / path.name, path.parent / CROPS_FILE):
-            own.unlink(missing_ok=True)
-
-
-
-
-def _read_claims(path: Path) -> list[str]:
-    try:
-        return [str(name) for name in read_json(path)["claimed"]]
-    except (UserError, KeyError, TypeError):  # damaged: no file is known to be ours
-        return []
+            remove_file(own)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_write
-from .hashes import hashes
+from .hashes import check_weights, hashes
 from .layers import ALPHA_TABLE, KINDS, Entry, LayerDelta, LoraFile, read_header
 from .names import CLIP_G, KEY_STYLES, file_name, key_layer
 
@@ -149,10 +149,11 @@ def load_lora(path: str | os.PathLike[str], module_names: Iterable[str] | None =
             `_`. With these names it is looked up, otherwise it is inferred from known names.
 
     A module without alpha has alpha = rank. Raises UserError if the file is not a readable safetensors file, contains
-    no LoRA, contains a DoRA (its magnitude needs the model), has a layer twice, or has weights that are not numbers or
-    do not fit each other.
+    no LoRA, contains a DoRA (its magnitude needs the model), has a layer twice, or has weights that are not numbers,
+    do not fit each other, or are not those that were saved.
     """
     file = read_header(Path(path), module_names or ())
+    check_weights(path)
     try:
         return LoraWeights(_modules(file), file.metadata, file.ignored)
     finally:

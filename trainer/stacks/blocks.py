@@ -20,7 +20,8 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.files import atomic_write, file_hash
-from ..lora.hashes import hashes
+from ..common.leftovers import remove_leftovers
+from ..lora.hashes import check_weights, hashes
 from ..lora.layers import KINDS, LoraFile, read_header
 from ..lora.layouts import CONTENT, ROLES, STYLE, architecture, block_of, block_order, diffusers_names
 from ..lora.names import LayerName, layer_name, module_of
@@ -202,6 +203,7 @@ def filter_lora(path: Path, text: str, folder: Path) -> Filtered:
     `read_blocks` and `choose_blocks` do.
     """
     blocks = read_blocks(path)
+    check_weights(path)
     kept = choose_blocks(blocks, text)
     whole = set(kept.values()) == {1.0}
     if whole and len(kept) == len(blocks.keys):
@@ -209,9 +211,12 @@ def filter_lora(path: Path, text: str, folder: Path) -> Filtered:
     source = file_hash(path)
     content = list(kept) if whole else list(kept.items())
     told = hashlib.sha256(json.dumps([FORMAT, source, content]).encode()).hexdigest()
-    stem = path.stem.encode()[:LONGEST_STEM].decode(errors="ignore")
+    stem = path.stem.encode(errors="ignore")[:LONGEST_STEM].decode(errors="ignore")
+    remove_leftovers(folder)
     target = folder / f"{stem}-{told[:12]}.safetensors"
-    if not target.is_file():
+    if target.is_file():
+        check_weights(target)
+    else:
         _write(target, blocks, kept, text, source)
     return Filtered(target, kept, tuple(blocks.keys), len(blocks.unknown))
 

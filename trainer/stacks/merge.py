@@ -23,6 +23,7 @@ from torch import Tensor
 from ..common.errors import UserError, unknown_name
 from ..common.files import file_hash
 from ..lora.file import Factors, LoraWeights, delta_factors, save_lora
+from ..lora.hashes import tensor_hash
 from ..lora.layers import LayerDelta, energy, thin
 from ..lora.layouts import CONTENT, OTHER, ROLES, STYLE, architecture, block_of
 from ..lora.names import DENOISER, fitting_style
@@ -420,6 +421,7 @@ def _metadata(entries: Sequence[StackEntry], stack: LayerStack, settings: MergeS
     same = {key: told[0][key] for key in _SAME if len({values.get(key) for values in told}) == 1 and key in told[0]}
     triggers = list(dict.fromkeys(filter(None, (values.get(_TRIGGER, "") for values in told))))
     parents = [{"name": entry.name, "file": entry.path.name, "sha256": file_hash(entry.path),
+                "tensors": tensor_hash(entry.path),
                 "strength": entry.strength, "clip_strength": entry.strength_of("text_encoder"), "gain": gain,
                 "role": entry.role or file_role(values)}
                for entry, values, gain in zip(entries, told, plan.gains, strict=True)]

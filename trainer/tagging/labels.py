@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
+from ..common.files import parse_json
 
 CATEGORIES = ("general", "character", "copyright", "artist", "meta", "quality", "model", "rating")
 _DANBOORU = {"0": "general", "1": "artist", "3": "copyright", "4": "character", "5": "meta", "9": "rating"}
@@ -91,7 +91,7 @@ def _read_csv(text: str) -> tuple[Label, ...]:
 
 def _read_json(text: str) -> tuple[Label, ...]:
     """cl_tagger's two forms: {"0": {"tag", "category"}}, and {"idx_to_tag": {"0": …}, "tag_to_category": {…}}."""
-    table = json.loads(text)
+    table = parse_json(text, "the table")
     if not isinstance(table, Mapping):
         raise ValueError("it is not a table")
     if "idx_to_tag" in table:

@@ -1,8 +1,13 @@
 """What a command does when it is interrupted."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from lora_bootstrap.trainer.cli.console import Console
+from lora_bootstrap.trainer.common.files import write_json
 
 
 def test_the_first_interrupt_asks_to_stop_and_the_second_insists(capsys):
@@ -11,3 +16,10 @@ def test_the_first_interrupt_asks_to_stop_and_the_second_insists(capsys):
     assert console.asked_to_stop() and "results so far are saved" in capsys.readouterr().out
     with pytest.raises(KeyboardInterrupt):
         console._on_interrupt()
+
+
+def test_a_text_that_the_terminal_cannot_show_does_not_end_a_command(tmp_path):
+    write_json(tmp_path / "run.json", {"name": "えいえい"})
+    told = subprocess.run([sys.executable, "-m", "lora_bootstrap.trainer", "info", tmp_path], capture_output=True,
+                          env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert told.returncode == 0 and b"\\u3048\\u3044" in told.stdout and not told.stderr
