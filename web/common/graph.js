@@ -29,7 +29,7 @@ export function valueWidgets(node, name) {
 }
 
 /** The node that contains a subgraph, through which the links into it come; or null. */
-export function enclosing(graph) {
+function enclosing(graph) {
   const root = graph?.rootGraph;
   const graphs = root && root !== graph ? [root, ...(root.subgraphs?.values() ?? [])] : [];
   return graphs.flatMap(({ nodes }) => nodes ?? []).find(({ subgraph }) => subgraph === graph) ?? null;
