@@ -1,19 +1,27 @@
 /** The parts of the host's front end that the pack uses. No other file imports the front end's modules, so that
- * whatever breaks when it changes is here. Loading this module has no effect. */
+ * whatever breaks when it changes is here. Loading this module makes the pack's own events known. */
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
 
 export { app };
 
-/** Names of events: the pack's own, a node or a prompt has finished, the lost server is back, the workflow has changed.
- * */
-export const EVENTS = {
+/** Names of the pack's own events, as in host/events.py. */
+const OWN_EVENTS = {
   candidates: "lora_bootstrap.candidates",
   project: "lora_bootstrap.project",
   progress: "lora_bootstrap.progress",
   cells: "lora_bootstrap.sweep",
   marks: "lora_bootstrap.sweep_marks",
+};
+
+// Front ends from 1.53 on log an event as an error if nobody has listened to it yet, as without any panel.
+for (const name of Object.values(OWN_EVENTS)) api.addEventListener(name, () => {});
+
+/** Names of events: the pack's own, a node or a prompt has finished, the lost server is back, the workflow has changed.
+ * */
+export const EVENTS = {
+  ...OWN_EVENTS,
   executed: "executed",
   success: "execution_success",
   back: "reconnected",
