@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from comfy_execution.graph_utils import ExecutionBlocker
 from safetensors.torch import load_file
 from torch import Tensor
 
+from ..trainer.common.errors import UserError
 from ..trainer.pictures.curves import loss_plot
 from ..trainer.training.runs import Run, is_measured, read_losses
 from .drawing.pictures import to_batch
@@ -20,12 +22,21 @@ class LoraOutputs:
     """What the sockets carry for one LoRA file in ComfyUI's LoRA folder."""
 
     path: str
-    stack: list[tuple[str, float, float]]
+    stack: list[tuple[str, float, float]] | ExecutionBlocker
     weights: dict[str, Tensor]
 
 
 def lora_outputs(path: Path, strength: float = 1.0) -> LoraOutputs:
-    return LoraOutputs(str(path), [(lora_name(path), strength, strength)], load_file(path))
+    return LoraOutputs(str(path), lora_stack(path, strength), load_file(path))
+
+
+def lora_stack(path: Path, strength: float = 1.0) -> list[tuple[str, float, float]] | ExecutionBlocker:
+    """A LORA_STACK of one file; an ExecutionBlocker that gives the reason if the host finds another file under its
+    name."""
+    try:
+        return [(lora_name(path), strength, strength)]
+    except UserError as error:
+        return ExecutionBlocker(str(error))
 
 
 def apply_to(model: Any, clip: Any, path: Path, strength: float = 1.0) -> tuple[Any, Any]:

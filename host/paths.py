@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import folder_paths
 
 from ..trainer.common.errors import UserError
+from ..trainer.common.files import file_hash
+from ..trainer.common.names import checked_name
 
 PACK = Path(__file__).resolve().parents[1]
 
@@ -147,38 +150,93 @@ def _folders_there(root: Path) -> str:
 
 
 def own_folder(root: Path, name: str) -> Path:
-    """The folder of that name directly below `root`. Raises UserError if the name is not valid, or leads elsewhere."""
-    plain = name.strip()
-    path = root / plain
-    if not plain or plain.startswith(".") or set(plain) & set('/\\:*?"<>|') or not plain.isprintable() \
-            or path.parent != root or not inside(root, path):
-        raise UserError(f"name {name!r} cannot be a folder's; use letters, digits, spaces, - and _, without separators "
-                        "or leading dots.")
-    return path
+    """The folder of that name directly below `root`. Raises UserError if the name is not valid, or leads elsewhere.
+
+    A folder that an older version made is still found under a name that is refused today.
+    """
+    return _own_place(root, name.strip(), "")
 
 
 def edits_file(name: str) -> Path:
-    """The file of an editor of that name. Raises UserError if the name is not valid, or leads elsewhere."""
-    return own_folder(edits_root(), f"{own_folder(edits_root(), name).name}.json")
+    """The file of an editor of that name. Raises UserError as `own_folder` does."""
+    return _own_place(edits_root(), name.strip(), ".json")
+
+
+def _own_place(root: Path, name: str, ending: str) -> Path:
+    path = root / ((name if _is_listed(root, name, ending) else checked_name(name)) + ending)
+    if not inside(root, path):
+        raise UserError(f"name {name!r} cannot be a folder's or a file's; it is a link to a place outside "
+                        f"{root.name}/. Choose another name.")
+    return path
+
+
+def _is_listed(root: Path, name: str, ending: str) -> bool:
+    """Whether the folder lists exactly this name: a path leads to the same place under other names too."""
+    with suppress(OSError):
+        return name.isprintable() and name[:1] not in ("", ".") and name + ending in os.listdir(root)
+    return False
+
+
+def lora_place(path: Path) -> str:
+    """Where a file lies below `loras_root`; links on the way to that folder are followed. Loaders find a LoRA under
+    this name only if no other of their folders has a file of the same name: see `lora_name`."""
+    return _below(loras_root(), path) or os.path.relpath(path, loras_root())
 
 
 def lora_name(path: Path) -> str:
-    """The name by which the host's loaders list a LoRA file below `loras_root`; links on the way to that folder are
-    followed."""
-    return os.path.relpath(os.path.realpath(path), os.path.realpath(loras_root()))
+    """The name under which the host's loaders find exactly this LoRA file, or one of the same content.
+
+    Raises UserError if they find another file, which they would load instead.
+    """
+    places = [name for root in (loras_root(), *_lora_roots()) if (name := _below(root, path))]
+    listed = [name for name in folder_paths.get_filename_list("loras") if Path(name).name == path.name]
+    found = {name: other for name in (*places, *listed) if (other := folder_paths.get_full_path("loras", name))}
+    for name, other in found.items():  # a folder among the host's may be a link, or lie in another
+        if _alike(other, path):
+            return name
+    if not found:
+        raise UserError(f"{path} is in none of ComfyUI's LoRA folders; move it into models/loras.")
+    name, other = next(iter(found.items()))
+    raise UserError(f"ComfyUI loads {other} under the name {name!r}, not {path}. Rename or move one of the files.")
 
 
 def lora_file(name: str) -> Path:
-    """The file that the host's loaders list under that name. Raises UserError if there is none."""
+    """The file that the host's loaders find under that name. Raises UserError if there is none."""
     found = folder_paths.get_full_path("loras", name)
     if found is None:
         raise UserError(f"there is no LoRA {name!r} in ComfyUI's LoRA folders. Train it, or press R and choose again.")
     return Path(found)
 
 
+def lora_of_hash(name: str, sha256: str) -> Path | None:
+    """The file of that name and hash in any of the host's LoRA folders, a run's own first, also one that another file
+    hides; None if there is none."""
+    inner = os.path.relpath(os.path.join("/", name), "/")  # as the host does, so that no name leads out of the folders
+    files = [path for root in (loras_root(), *_lora_roots()) if (path := root / inner).is_file()]
+    return next((path for path in files if file_hash(path) == sha256), None)
+
+
+def _lora_roots() -> list[Path]:
+    return [Path(folder) for folder in folder_paths.get_folder_paths("loras")]
+
+
+def _below(root: Path, path: Path) -> str:
+    """A path relative to `root`, as it is written or with links followed; "" if it is not below it."""
+    for real in (os.path.abspath, os.path.realpath):
+        if Path(real(path)).is_relative_to(real(root)):
+            return os.path.relpath(real(path), real(root))
+    return ""
+
+
+def _alike(found: str, path: Path) -> bool:
+    """Whether two paths lead to one file, or to files of the same content."""
+    same_size = os.path.getsize(found) == os.path.getsize(path)
+    return os.path.samefile(found, path) or same_size and file_hash(found) == file_hash(path)
+
+
 def view_place(path: Path) -> dict[str, str]:
     """{"filename", "subfolder", "type"} of a file below `loras_root`, as the host's /view route takes them."""
-    subfolder = PurePosixPath("loras", *Path(lora_name(path)).parent.parts)
+    subfolder = PurePosixPath("loras", *Path(lora_place(path)).parent.parts)
     return {"filename": path.name, "subfolder": str(subfolder), "type": "output"}
 
 

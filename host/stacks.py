@@ -9,9 +9,9 @@ from typing import Any
 
 import folder_paths
 
-from ..trainer.common.errors import UserError
 from ..trainer.lora.tensors import TensorFile
 from ..trainer.stacks.known_strengths import FILE, recall
+from ..trainer.stacks.lora_stack import read_lora_stack
 from ..trainer.stacks.prompt import find_lora
 from ..trainer.stacks.stack import StackEntry, file_role
 from . import paths
@@ -26,22 +26,17 @@ def lora_names() -> list[str]:
 
 
 def read_stack(stack: Any) -> list[LoraEntry]:
-    """A LORA_STACK from any pack; empty slots are skipped.
+    """A LORA_STACK from any pack, by names as the host's loaders find them; free places are skipped. Every node that
+    takes a stack reads it here.
 
-    Raises UserError if it is not a LORA_STACK.
+    Raises UserError if it is not a LORA_STACK, and with the nearest names for a LoRA that does not exist.
     """
-    try:
-        entries = [(name, float(strength), float(clip)) for name, strength, clip in stack or ()]
-    except (TypeError, ValueError):
-        raise UserError(f"LORA_STACK is {str(stack)[:120]!r}; it must be a list of (name, model strength, clip "
-                        "strength). Link a stack node to it.") from None
-    return [entry for entry in entries if entry[0] not in (None, "", "None")]
+    return read_lora_stack(stack, _listed_name)
 
 
-def listed_file(name: str) -> Path:
-    """The file of a LoRA by its name in a stack. Raises UserError with the nearest names if there is none."""
-    found = folder_paths.get_full_path("loras", name)
-    return Path(found) if found else paths.lora_file(find_lora(name, lora_names()))
+def _listed_name(name: str) -> str:
+    """The name under which the host's loaders find what another pack's name means."""
+    return name if folder_paths.get_full_path("loras", name) else find_lora(name, lora_names())
 
 
 class StackFacts:
@@ -56,7 +51,7 @@ class StackFacts:
         self.entries: list[StackEntry] = []
         found: list[str] = []
         for name, strength, clip in stack:
-            path = listed_file(name)
+            path = paths.lora_file(name)
             metadata = TensorFile(path).metadata if path.suffix in HEADED else {}
             self.entries.append(StackEntry(path=path, strength=strength, clip_strength=clip,
                                            role=file_role(metadata) or (roles or {}).get(name, "")))

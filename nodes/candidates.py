@@ -4,21 +4,24 @@ drawn."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
-from comfy_execution.graph_utils import GraphBuilder
 
 from ..host import menu, paths
-from ..host.drawing.pictures import to_pictures
-from ..host.drawing.repeat import Part, part_between
+from ..host.drawing.node_facts import FACTS, file_facts
+from ..host.drawing.pictures import made_images, shown_images, to_pictures
+from ..host.drawing.recipe import Node
+from ..host.drawing.repeat import Part, RepeatGraph, part_between
 from ..host.events import tell_candidates, tell_project
 from ..host.paths import output_path
 from ..host.session import current_session
 from ..host.shown_text import show_text
+from ..host.stacks import read_stack
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.project import ProjectRecord, note_stage
 from ..trainer.bootstrap.rounds import REFERENCE, Project, Round
@@ -33,6 +36,7 @@ from ..trainer.bootstrap.view_plan import (
     lineage_of,
     remove_outdated,
 )
+from ..trainer.sweeps.axis_text import MOST_SEED
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 
 INTERNAL = f"{menu.BOOTSTRAP}/{menu.INTERNAL}"
@@ -69,16 +73,40 @@ class SaveCandidates(io.ComfyNode):
     @classmethod
     def execute(cls, project, views, images, LORA_STACK=None) -> io.NodeOutput:
         find, me = cls.hidden.dynprompt.get_node, cls.hidden.unique_id
-        links = find(me)["inputs"]
-        part = part_between(find, links["views"][0], images, "link View Prompts' prompt to the text encoder and its "
-                            "seed to the sampler, and the decoded image to Save Candidates.")
-        request = DrawRequest.of(project, views, part, LORA_STACK)
-        show_text("\n".join((request.headline, *request.warnings)), me)
+        part, graph = drawn_part(find, me), RepeatGraph()
+        links = {name: link for name, link in find(me)["inputs"].items() if name in ("project", "views", "LORA_STACK")}
+        draw = graph.node("LoraBootstrap_DrawCandidates", "draw", **links, contents=part.add_contents(graph, me),
+                          node=me, run=secrets.token_hex(8))
+        draw.set_override_display_id(me)
+        return io.NodeOutput(draw.out(0), expand=graph.finalize())
+
+
+class DrawCandidates(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_DrawCandidates", display_name="Draw Candidates", category=INTERNAL,
+            is_deprecated=True, enable_expand=True, hidden=[io.Hidden.dynprompt],
+            description="Draws the missing candidates once it is known what is linked to the sampler. Save Candidates "
+                        "adds this node while it works; do not use it in your own workflows.",
+            inputs=[BootstrapProjectSocket.Input("project"), BootstrapViews.Input("views"),
+                    io.String.Input("contents", tooltip="A hash of what is linked."),
+                    io.String.Input("node", tooltip="The id of Save Candidates."),
+                    io.String.Input("run", default="", tooltip="Another text for each Run, so that none is skipped."),
+                    LoraStack.Input("LORA_STACK", optional=True, tooltip="The LoRA that draws.")],
+            outputs=[BootstrapProjectSocket.Output(display_name="project")],
+        )
+
+    @classmethod
+    def execute(cls, project, views, contents, node, run="", LORA_STACK=None) -> io.NodeOutput:
+        find = cls.hidden.dynprompt.get_node
+        request = DrawRequest.of(project, views, drawn_part(find, node), contents, read_stack(LORA_STACK))
+        show_text("\n".join((request.headline, *request.warnings)), node)
         request.begin()
         if not request.missing:
             return io.NodeOutput(project)
-        graph = GraphBuilder()
-        done = expand_views(graph, request, links["project"])
+        graph = RepeatGraph()
+        done = expand_views(graph, request, find(node)["inputs"]["project"])
         return io.NodeOutput(done, expand=graph.finalize())
 
 
@@ -90,7 +118,7 @@ class CandidateView(io.ComfyNode):
             description="Holds one view's prompt and seed. Save Candidates adds this node while it works; do not use "
                         "it in your own workflows.",
             inputs=[io.String.Input("prompt", tooltip="The view's prompt."),
-                    io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False,
+                    io.Int.Input("seed", default=0, min=0, max=MOST_SEED, control_after_generate=False,
                                  tooltip="The view's seed."),
                     BootstrapProjectSocket.Input("after", optional=True, tooltip="The candidate to wait for.")],
             outputs=[io.String.Output(display_name="prompt"), io.Int.Output(display_name="seed")],
@@ -106,7 +134,7 @@ class KeepCandidate(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_KeepCandidate", display_name="Keep Candidate", category=INTERNAL,
-            is_deprecated=True, is_output_node=True,
+            is_deprecated=True, is_output_node=True, is_input_list=True,  # a view may be drawn as a list of images
             description="Saves one candidate. Save Candidates adds this node while it works; do not use it in your own "
                         "workflows.",
             hidden=[io.Hidden.unique_id],
@@ -119,16 +147,14 @@ class KeepCandidate(io.ComfyNode):
 
     @classmethod
     def execute(cls, project, images, lineage, total) -> io.NodeOutput:
-        mine = Lineage(**json.loads(lineage))
-        round_ = project.round(mine.round)
-        kept = keep_candidates(round_, mine, to_pictures(images))
+        mine = Lineage(**json.loads(lineage[0]))
+        round_ = project[0].round(mine.round)
+        kept = keep_candidates(round_, mine, made_images(images, to_pictures))
         made = current_session().candidates.note(round_.candidates_folder)
-        tell_candidates(project.name, mine.round, made, total)
-        if mine.round != REFERENCE and made >= total:
-            tell_project(project.name)
-        subfolder = output_path(kept[0].parent)
-        return io.NodeOutput(project, ui={"images": [
-            {"filename": path.name, "subfolder": subfolder, "type": "output"} for path in kept]})
+        tell_candidates(round_.project.name, mine.round, made, total[0])
+        if mine.round != REFERENCE and made >= total[0]:
+            tell_project(round_.project.name)
+        return io.NodeOutput(round_.project, ui=shown_images(kept))
 
 
 # -- what a Run draws --------------------------------------------------------------------------------------------------
@@ -148,10 +174,11 @@ class DrawRequest:
         self.missing = [(view, lineage) for view, lineage in self.plan if not is_kept(round_, lineage)]
 
     @classmethod
-    def of(cls, project: Project, views: ViewPlan, part: Part, stack: Any) -> DrawRequest:
+    def of(cls, project: Project, views: ViewPlan, part: Part, contents: str, stack: Any) -> DrawRequest:
         lora, strength = parent_of(stack, project)
-        steps, cfg = part.settings.get("steps"), part.settings.get("cfg")
-        return cls(project.round(views.round), views, Source(lora, strength, part.recipe, steps, cfg), part)
+        recipe = part.key(contents, file_facts(view.text for view in views.views))
+        source = Source(lora, strength, recipe, part.settings.get("steps"), part.settings.get("cfg"))
+        return cls(project.round(views.round), views, source, part)
 
     @property
     def headline(self) -> str:
@@ -190,6 +217,14 @@ class DrawRequest:
                    {"folder": output_path(self.round_.candidates_folder)})
 
 
+def drawn_part(find: Callable[[str], Node], node_id: str) -> Part:
+    """The user's nodes between View Prompts and the images linked to Save Candidates."""
+    links = find(node_id)["inputs"]
+    return part_between(find, links["views"][0], links["images"], "link View Prompts' prompt to the text encoder and "
+                        "its seed to the sampler, and the decoded image to Save Candidates.", FACTS,
+                        (PROMPT_SLOT, SEED_SLOT))
+
+
 def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project) -> tuple[Path | None, float]:
     """(file, strength) of the LoRA that draws: in a stack of several, the project's own; if there is none, the first.
 
@@ -202,7 +237,7 @@ def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project
     return paths.lora_file(name), float(strength)
 
 
-def expand_views(graph: GraphBuilder, request: DrawRequest, project: list[Any]) -> list[Any]:
+def expand_views(graph: RepeatGraph, request: DrawRequest, project: list[Any]) -> list[Any]:
     """Add a copy of the workflow's sampling part for each missing view, each waiting for the one before. Returns the
     link to the project as it is once all are saved."""
     done: list[Any] | None = None
@@ -212,7 +247,7 @@ def expand_views(graph: GraphBuilder, request: DrawRequest, project: list[Any]) 
     return done or project
 
 
-def _expand_view(graph: GraphBuilder, part: Part, view: PlannedView, lineage: Lineage, project: list[Any],
+def _expand_view(graph: RepeatGraph, part: Part, view: PlannedView, lineage: Lineage, project: list[Any],
                  after: list[Any] | None, total: int) -> list[Any]:
     given = {"prompt": view.text, "seed": view.seed} | ({"after": after} if after else {})
     source = graph.node("LoraBootstrap_CandidateView", f"view_{view.index}", **given)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..host import menu, paths
-from ..host.editors import edits_name
+from ..host.editors import edits_fingerprint, edits_path, use_edits
 from ..host.session import current_session
 from ..host.working import problem, show_report
 from ..trainer.captions.aliases import MODES, load_rules
@@ -22,7 +21,6 @@ from ..trainer.datasets.dataset import Dataset
 from ..trainer.tagging.absorb import LEAST_SHARE, PURPOSES, apply_plan, propose
 from ..trainer.tagging.diff import CaptionDiff
 from ..trainer.tagging.edit import TOKEN_BUDGETS, UNDERSCORES, TagEdits, TokenCount, edit_dataset
-from ..trainer.tagging.hand_edits import HandEdits
 from .sockets import LoraDataset
 
 
@@ -48,7 +46,7 @@ class EditTags(io.ComfyNode):
     def validate_inputs(cls, replace=None, patterns=None, alias_file=None, implication_file=None,
                         edits=None) -> bool | str:
         checks = ((replacements, replace), (pattern_lines, patterns), (paths.table_file, alias_file),
-                  (paths.table_file, implication_file), (_edits_file, edits))
+                  (paths.table_file, implication_file), (edits_path, edits))
         found = (problem(check, value) for check, value in checks)
         return next((message for message in found if message is not True), True)
 
@@ -57,7 +55,7 @@ class EditTags(io.ComfyNode):
         if None in (edits, alias_file, implication_file):  # linked: the folder is known only when the node runs
             return float("nan")
         files = [paths.table_file(text) for text in (alias_file, implication_file)]
-        return [HandEdits.load(_edits_file(edits, cls.hidden.unique_id)).fingerprint,
+        return [edits_fingerprint(edits, cls.hidden.unique_id),
                 [file and file.stat().st_mtime_ns for file in files]]
 
     @classmethod
@@ -66,15 +64,15 @@ class EditTags(io.ComfyNode):
         rules = make_edits(trigger, add, remove, replace, blacklist, **more)
         ruled, diff = edit_dataset(dataset, rules, read_scores(scores, dataset) if scores else None,
                                    token_count(clip) if clip is not None else None)
-        editor = current_session().editors.show(ruled, _edits_file(edits, cls.hidden.unique_id))
-        saved = HandEdits.load(editor.path)
-        edited, by_hand = saved.apply_to(ruled)
+        used = use_edits(edits, cls.hidden.unique_id, ruled)
+        edited, by_hand = used.edits.apply_to(ruled)
+        editor = current_session().editors.show(ruled if used.path else edited, used.path)
         cut = {change.path: change.cut for change in diff.changes}
         diff = CaptionDiff.between(dataset, edited, [cut.get(sample.path, ()) for sample in edited], (
-            *diff.notes, *([f"changed by hand: {by_hand}."] if by_hand else [])))
+            *diff.notes, *([f"changed by hand: {by_hand}."] if by_hand else []), *filter(None, [used.note])))
         show_report(diff.text(most=0).removesuffix(f"\n… and {len(diff)} more"), cls.hidden.unique_id)
         return io.NodeOutput(edited, diff.text(most=len(diff)), ui={"lora_bootstrap": [
-            {"dataset": editor.id, "revision": saved.revision, "pictures": len(edited), "changed": by_hand}]})
+            {"dataset": editor.id, "revision": used.edits.revision, "pictures": len(edited), "changed": by_hand}]})
 
 
 def _first_widgets() -> list[Any]:
@@ -119,8 +117,8 @@ def _more_widgets() -> list[Any]:
         io.String.Input("implication_file", default="", optional=True, tooltip=(
             "Implications of your own: a CSV file in the input folder, with two columns: fox ears,animal ears.")),
         io.String.Input("edits", default="", optional=True, tooltip=(
-            "Name under which the changes by hand are saved. Another name holds another set of changes. Leave empty to "
-            "use this node's own.")),
+            "Name under which the changes by hand are saved. Every node is given a name of its own. Two nodes with the "
+            "same name share their changes. Without a name there are none.")),
     ]
 
 
@@ -215,10 +213,6 @@ def _lines(text: str) -> Sequence[str]:
 
 def _tags(text: str) -> list[str]:
     return split_tags(text.replace("\n", ","))
-
-
-def _edits_file(name: str, node_id: str | None = None) -> Path:
-    return paths.edits_file(edits_name(name, node_id))
 
 
 def read_scores(text: str, dataset: Dataset) -> list[Mapping[str, float] | None]:

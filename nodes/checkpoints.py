@@ -13,6 +13,7 @@ from ..host.outputs import apply_to, lora_outputs
 from ..host.shown_text import menu_choices, show_text
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import read_json
+from ..trainer.stacks.lora_stack import read_strength
 from ..trainer.training.runs import Run, latest_checkpoint, read_run, run_folders
 from .sockets import LoraModel, LoraRun, LoraStack
 
@@ -48,7 +49,9 @@ class LoadRun(io.ComfyNode):
         if run is None:  # linked: the run is known only when the node runs
             return float("nan")
         found = named_run(run)
-        return [found.facts["status"], found.facts["step"], [str(path) for _, path in found.checkpoints()]]
+        stats = [(str(path), path.stat()) for _, path in found.checkpoints()]
+        return [found.facts["status"], found.facts["step"], [[name, status.st_size, status.st_mtime_ns]
+                                                             for name, status in stats]]
 
     @classmethod
     def execute(cls, run) -> io.NodeOutput:
@@ -117,10 +120,12 @@ def named_run(name: str) -> Run:
 
 
 def choose_checkpoint(run: Run, which: str, step: int, strength: float) -> tuple[int, Path, float]:
-    """(step, path, strength) from the widgets; what was picked in a sweep brings its own strength."""
+    """(step, path, strength) from the widgets; what was picked in a sweep brings its own strength. Raises UserError for
+    a strength that is not a finite number, and as `pick_checkpoint` does."""
     if which == WHICH[3]:
         which, step, strength = "step", *picked_in_sweep(run)
-    return *pick_checkpoint(run, which, step), strength
+    at, path = pick_checkpoint(run, which, step)
+    return at, path, read_strength(strength, path.name)
 
 
 def apply_or_block(model: Any, clip: Any, path: Path, strength: float) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from comfy_api.latest import io, ui
 from PIL import Image
+from torch import Tensor
 
 from ..host import menu, paths
 from ..host.drawing.pictures import samples_sheet, short_pixel_hash, to_batch, to_masks, to_pictures
@@ -20,8 +21,13 @@ from ..trainer.captions.views import VOCABULARIES, tag_roles
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.dataset import Dataset, Sample, load_folder, save_samples, split_validation
 from ..trainer.datasets.masks import MASKS_FOLDER, scaled_mask
+from ..trainer.datasets.saved_files import caption_hash, refuse_edited_captions
 from ..trainer.pictures.crops import MAX_CROPS, Crop, suggest_crops
+from ..trainer.sweeps.axis_text import MOST_SEED
 from .sockets import LoraDataset
+
+SHOWN_NOTES = 8
+"""Maximum number of notes that Load Dataset shows in the node."""
 
 
 class LoadDataset(io.ComfyNode):
@@ -30,6 +36,7 @@ class LoadDataset(io.ComfyNode):
         return io.Schema(
             node_id="LoraBootstrap_LoadDataset", display_name="Load Dataset", category=menu.DATASET,
             description="Loads the images of a folder with their captions (a.txt or a.caption beside a.png).",
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.String.Input("folder", default="sandbox/dataset/akane", tooltip=(
                     "A folder inside ComfyUI's input or output folder, such as my_pictures. sandbox/dataset/akane is a "
@@ -58,6 +65,7 @@ class LoadDataset(io.ComfyNode):
     @classmethod
     def execute(cls, folder, repeats, recursive, trigger, class_word) -> io.NodeOutput:
         dataset = load_folder(paths.dataset_folder(folder), recursive=recursive, default_repeats=repeats)
+        show_text(loaded_text(dataset), cls.hidden.unique_id)
         return io.NodeOutput(dataset.with_captions(lambda caption: _add_caption(caption or class_word, trigger)))
 
 
@@ -93,7 +101,7 @@ class CropPicture(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, tags, count, vocabulary, name) -> io.NodeOutput:
-        pictures = to_pictures(image)
+        pictures = _some_pictures([image])
         items = [item for picture, line in zip(pictures, captions_for([tags], len(pictures)), strict=True)
                  for item in _crops(picture, split_tags(line), count, vocabulary)]
         dataset = save_dataset_folder(_dataset_home(name), items)
@@ -128,7 +136,7 @@ class DatasetFromImages(io.ComfyNode):
 
     @classmethod
     def execute(cls, images, captions, name, masks=()) -> io.NodeOutput:
-        pictures = [picture for batch in images for picture in to_pictures(batch)]
+        pictures = _some_pictures(images)
         shapes = masks_for([mask for batch in masks or () for mask in to_masks(batch)], pictures)
         columns = zip(pictures, captions_for(captions, len(pictures)), shapes, strict=True)
         items = [Item(picture, caption, mask=mask) for picture, caption, mask in columns]
@@ -172,7 +180,7 @@ class SplitDataset(io.ComfyNode):
                 LoraDataset.Input("dataset"),
                 io.Float.Input("fraction", default=0.1, min=0.01, max=0.9, step=0.01, tooltip=(
                     "Share of the images to hold back.")),
-                io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False, tooltip=(
+                io.Int.Input("seed", default=0, min=0, max=MOST_SEED, control_after_generate=False, tooltip=(
                     "Another seed holds back other pictures.")),
             ],
             outputs=[LoraDataset.Output(display_name="training"),
@@ -215,6 +223,14 @@ class PreviewDataset(io.ComfyNode):
         return io.NodeOutput(dataset, sheet, report, ui=ui.PreviewImage(sheet, cls=cls))
 
 
+def _some_pictures(batches: Sequence[Tensor]) -> list[Image.Image]:
+    """The images of all batches. Raises UserError if there is none."""
+    pictures = [picture for batch in batches for picture in to_pictures(batch)]
+    if not pictures:
+        raise UserError("there are 0 images to make a dataset of; at least 1 is needed. Link a node that gives images.")
+    return pictures
+
+
 # -- what the nodes are made of ----------------------------------------------------------------------------------------
 
 @dataclass(frozen=True)
@@ -242,7 +258,8 @@ class Item:
 
 
 def save_dataset_folder(folder: Path, items: Sequence[Item]) -> Dataset:
-    """The items as a dataset whose files are in `folder`. Existing files are not written again."""
+    """The items as a dataset whose files are in `folder`. Existing files are not written again. Raises UserError if
+    somebody edited a caption that would be overwritten."""
     samples, missing = [], {}
     for item in items:
         path = folder / f"{item.name}.png"
@@ -251,7 +268,9 @@ def save_dataset_folder(folder: Path, items: Sequence[Item]) -> Dataset:
         if not path.exists() or (mask and not mask.exists()) or _caption_of(path) != item.caption:
             missing[item.name] = item
     if missing:
-        metas = [{"name": sample.path.stem, "parent": sample.parent} for sample in samples]
+        refuse_edited_captions(folder, {f"{name}.png": item.caption for name, item in missing.items()})
+        metas = [{"name": sample.path.stem, "parent": sample.parent, "caption_hash": caption_hash(sample.caption)}
+                 for sample in samples]
         by_name = {meta["name"]: meta for meta in metas}
         save_samples(folder, [(item.picture, item.caption, by_name[name]) for name, item in missing.items()],
                      [item.mask for item in missing.values()])
@@ -332,6 +351,13 @@ def dataset_report(dataset: Dataset) -> str:
              f"{bare} without a caption" if bare else "all have captions",
              ", ".join(f"{tag} ({count})" for tag, count in tags)]
     return "\n".join(line for line in (*lines, *dataset.notes) if line)
+
+
+def loaded_text(dataset: Dataset) -> str:
+    """The number of images, and the first notes."""
+    more = len(dataset.notes) - SHOWN_NOTES
+    rest = (f"… {more} more notes: Preview Dataset shows them.",) if more > 0 else ()
+    return "\n".join((f"{len(dataset)} images", *dataset.notes[:SHOWN_NOTES], *rest))
 
 
 def folder_fingerprint(folder: Path, recursive: bool) -> str:

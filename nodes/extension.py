@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from ..host.routes import (  # noqa: F401 (register themselves on import; later is too late)
+    checks as check_routes,
     gallery as gallery_routes,
     runs as routes,
     stacks as stack_routes,
@@ -12,10 +13,11 @@ from ..host.routes import (  # noqa: F401 (register themselves on import; later 
     tags as tag_routes,
 )
 from .audit import AuditDataset
-from .candidates import CandidateView, KeepCandidate, SaveCandidates
+from .candidates import CandidateView, DrawCandidates, KeepCandidate, SaveCandidates
 from .captions import AbsorbTags, EditTags
 from .checkpoints import LoadRun, PickCheckpoint
 from .conflict import ConflictReportNode
+from .contents import LinkContent
 from .curate import CurateImages, RoundDataset
 from .dataset import CropPicture, DatasetFromImages, LoadDataset, MergeDatasets, PreviewDataset, SplitDataset
 from .merge import MergeLoras
@@ -27,7 +29,7 @@ from .score import ScoreSweep
 from .settings import TrainSettingsNode
 from .stack import ApplyLoraStack, LoraStackNode, PromptLoras
 from .sweep import CheckpointSweep, StrengthGrid
-from .sweep_values import ComposedGrid, ComposeGrid, KeepCell, SweepCell, SweepValues
+from .sweep_values import ComposeCells, ComposedGrid, ComposeGrid, KeepCell, SweepCell, SweepValues
 from .tag_statistics import TagStatisticsNode
 from .tagging import CaptionImages, TagImages
 from .time_split import TimeSplit
@@ -39,7 +41,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TrainLora, LoadRun, PickCheckpoint, ProjectNode, ViewPrompts, SaveCandidates, CandidateView, KeepCandidate,
     CurateImages, RoundDataset, StrengthGrid, CheckpointSweep, SweepValues, ComposeGrid, SweepCell, KeepCell,
     ComposedGrid, ScoreSweep, LoraStackNode, ApplyLoraStack, PromptLoras, ConflictReportNode, MergeLoras, TimeSplit,
-    RefineStrengths,
+    RefineStrengths, LinkContent, ComposeCells, DrawCandidates,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..host import menu, paths
+from ..host.outputs import lora_stack
 from ..host.session import current_session
 from ..host.stacks import read_stack, stack_entries
 from ..host.working import Work, problem, progress_of, show_report
@@ -54,9 +55,9 @@ class MergeLoras(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, method, preset, rank, density, mu, name, dtype) -> bool | str:
-        told = problem(merge_settings, method, preset, rank, density, mu, dtype)
-        return told if told is not True else problem(merged_file_name, name)
+    def validate_inputs(cls, name) -> bool | str:
+        # the host blames every argument named here, and checks lists and ranges itself
+        return problem(merged_file_name, name)
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:
@@ -70,7 +71,7 @@ class MergeLoras(io.ComfyNode):
         current_session().stack_files.note(merged.path)
         report = merge_report(merged)
         show_report(report, cls.hidden.unique_id)
-        return io.NodeOutput([(paths.lora_name(merged.path), 1.0, 1.0)], str(merged.path), report)
+        return io.NodeOutput(lora_stack(merged.path), str(merged.path), report)
 
 
 def merge_settings(method: str, preset: str, rank: int, density: float, mu: float, dtype: str) -> MergeSettings:
@@ -78,7 +79,7 @@ def merge_settings(method: str, preset: str, rank: int, density: float, mu: floa
 
 
 def merge_report(merged: MergedFile) -> str:
-    name = paths.lora_name(merged.path)
+    name = paths.lora_place(merged.path)
     last = f"{name} already exists: the same LoRAs and settings." if merged.reused else f"Saved as {name}."
     return "\n".join((*merged.lines, last))
 

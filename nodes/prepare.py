@@ -75,7 +75,7 @@ def _prepare_widgets() -> list[Any]:
     return [
         io.String.Input("name", default="prepared", tooltip=(
             "Name of the folder output/bootstrap/datasets/<name>. The same images with the same settings are not "
-            "prepared twice.")),
+            "prepared twice. Images from another source need another name.")),
         io.Combo.Input("family", options=list(FAMILIES), default="sdxl", tooltip="The model family you will train."),
         io.Int.Input("resolution", default=0, min=0, max=8192, step=8, tooltip=(
             "Training resolution: the side of the square, in pixels. 0 uses the family's own.")),
@@ -111,8 +111,9 @@ class SaveDataset(io.ComfyNode):
             inputs=[
                 LoraDataset.Input("dataset"),
                 io.String.Input("name", default="my_dataset", tooltip=(
-                    "Name of the folder in output/datasets. Files from an earlier save that are no longer in the "
-                    "dataset are deleted; a folder with other images in it is refused.")),
+                    "Name of the folder in output/datasets. Files from an earlier save of this dataset that are no "
+                    "longer in it are deleted. A folder with images from another source, or with files that you "
+                    "edited, is refused.")),
                 io.String.Input("concept", default="character", tooltip=(
                     "Second half of the subfolder's name, 10_<concept>. Kohya uses it as the caption of images that "
                     "have none.")),

@@ -13,13 +13,14 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..host import menu
 from ..host.drawing.cell_graph import above
+from ..host.drawing.node_place import NodePlace
 from ..host.drawing.pictures import to_batch
 from ..host.drawing.sweep_draw import Drawing
 from ..host.drawing.sweep_plan import LoraEntry, named_folder, seeds_of, strengths_of
 from ..host.drawing.sweep_session import (
-    NodePlace,
     Sampling,
     bases_of,
+    batch_notes,
     draw_missing,
     log_sheet,
     lora_facts,
@@ -32,7 +33,7 @@ from ..host.session import current_session
 from ..host.stacks import StackFacts, read_stack, stack_entries, strengths_file
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
-from ..trainer.common.files import file_hash
+from ..trainer.lora.hashes import tensor_hash
 from ..trainer.stacks.conflict_picture import heat_picture
 from ..trainer.stacks.known_strengths import KnownLora, MeasuredPair, remember
 from ..trainer.stacks.stack import join_names, roles
@@ -143,7 +144,7 @@ class TwoLoras:
         self.labels = (first, second) if first != second else self.names
         self.character, self.style = (Stacked(stack[place][0], files[place], label)
                                       for place, label in zip(places, self.labels, strict=True))
-        self.below = [[name, file_hash(file), of_model, of_clip] for place, ((name, of_model, of_clip), file)
+        self.below = [[name, tensor_hash(file), of_model, of_clip] for place, ((name, of_model, of_clip), file)
                       in enumerate(zip(stack, files, strict=True)) if place not in places]
         self.triggers = StackFacts([(name, 1.0, 1.0) for name, *_ in stack]).triggers
 
@@ -167,7 +168,7 @@ class TwoLoras:
 def plan_pair(two: TwoLoras, sampling: Sampling, place: NodePlace, name: str, strengths: tuple[str, str], prompts: str,
               seeds: str) -> Sweep:
     """The sweep of every pair of the strengths (the character's, the style's), from the widgets."""
-    of_bases, _ = bases_of(place.find, place.links, sampling.linked, "")
+    of_bases, _ = bases_of(place, sampling.linked, "", [sampling.negative, *lines(prompts)])
     folder = named_folder(name, f"{join_names(two.names)}-strengths")
     of_character, of_style = map(above_zero, strengths)
     return pair_sweep(folder, of_bases, two.character, two.style, (of_character, of_style), below=two.below,
@@ -193,7 +194,7 @@ def pair_output(sweep: Sweep, result: Refinement, two: TwoLoras, pages: Sequence
                 node_id: str) -> io.NodeOutput:
     """The node's outputs; the node also shows the report."""
     counts, report = sweep.counts(), "\n".join((result.text(), *notes))
-    show_report("\n".join((progress_text(**counts), report)), node_id)
+    show_report("\n".join((progress_text(**counts), *batch_notes(sweep), report)), node_id)
     return io.NodeOutput(two.stack_at_best(result), sweep, [sheet_image(page) for page in pages],
                          [to_batch(heat_picture(heat)) for heat in heat_maps(sweep, result).values()], report,
                          ui=sweep_ui(sweep, counts))

@@ -14,11 +14,12 @@ from ..host.drawing.pictures import to_batch
 from ..host.drawing.sweep_session import lora_facts, sweep_ui
 from ..host.events import tell_sweep
 from ..host.eyes import choose_eye, copy_eye, tag_reader
+from ..host.outputs import lora_stack
 from ..host.working import Work, follow, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.sweeps.cells import CHECKPOINT, Sweep
 from ..trainer.sweeps.log import SCORES, log_picture
-from ..trainer.sweeps.score import KINDS, Scores, ScoreSettings, score_sweep, validation_of
+from ..trainer.sweeps.score import KINDS, ScoreRow, Scores, ScoreSettings, score_sweep, validation_of
 from ..trainer.sweeps.score_table import as_picture, report, write_scores
 from ..trainer.tagging.tagger import SANDBOX
 from ..trainer.training.runs import Run, read_run
@@ -66,7 +67,7 @@ class ScoreSweep(io.ComfyNode):
         log_picture(sweep, write_scores(sweep, scores)["png"], SCORES, scores.why)
         show_report(report(scores), me)
         tell_sweep(sweep.folder.name, me, **counts)
-        return io.NodeOutput(sweep, *recommended_outputs(scores), table_image(sweep, scores), report(scores),
+        return io.NodeOutput(sweep, *recommended_outputs(sweep, scores), table_image(sweep, scores), report(scores),
                              ui=sweep_ui(sweep, counts))
 
 
@@ -96,18 +97,28 @@ def validation(sweep: Sweep) -> dict[int, float]:
     axis = sweep.axis(CHECKPOINT)
     for choice in axis.choices if axis else ():
         try:
-            folder = paths.lora_file(choice.facts["lora"]).parent
-            runs[folder] = read_run(folder)
+            file = paths.lora_of_hash(choice.facts["lora"], choice.facts["lora_sha256"])
+            if file is None:
+                return {}
+            runs[file.parent] = read_run(file.parent)
         except UserError:
             return {}
     return validation_of(next(iter(runs.values()))) if len(runs) == 1 else {}
 
 
-def recommended_outputs(scores: Scores) -> tuple[Any, Any, Any]:
+def recommended_outputs(sweep: Sweep, scores: Scores) -> tuple[Any, Any, Any]:
     """The recommended (step, strength, LORA_STACK). Anything unknown is an ExecutionBlocker that gives the reason."""
     if scores.best is None:
         blocked = ExecutionBlocker(scores.why)
         return blocked, blocked, blocked
     best = scores.best
     step = ExecutionBlocker(f"{best.lora} does not record its step.") if best.step is None else best.step
-    return step, best.at, [(best.lora, best.at, best.at)]
+    return step, best.at, _stack_of(sweep, best)
+
+
+def _stack_of(sweep: Sweep, best: ScoreRow) -> Any:
+    """The LORA_STACK of a row, by the file that its cells were drawn with."""
+    digest = sweep.choices(CHECKPOINT)[best.checkpoint].facts["lora_sha256"]
+    file = paths.lora_of_hash(best.lora, digest)
+    return lora_stack(file, best.at) if file else ExecutionBlocker(
+        f"the LoRA {best.lora!r} is gone or has changed since its cells were drawn; run the sweep again.")

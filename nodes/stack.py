@@ -12,7 +12,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..host import menu, paths
 from ..host.drawing.sweep_plan import LoraEntry
 from ..host.session import current_session
-from ..host.stacks import StackFacts, listed_file, lora_names, measured_lines, read_stack
+from ..host.stacks import StackFacts, lora_names, measured_lines, read_stack
 from ..host.working import problem, show_report
 from ..trainer.stacks.blocks import HOW_BLOCKS, choose_blocks, filter_lora, read_blocks
 from ..trainer.stacks.prompt import WantedLora, prompt_loras, read_entries
@@ -168,7 +168,7 @@ def apply_stack(model: Any, clip: Any, stack: Sequence[LoraEntry]) -> tuple[Any,
     """(MODEL, CLIP) with the LoRAs of a stack. Raises UserError for a missing file, before any is read."""
     from ..host.backbone.model import apply_lora
 
-    files = [(listed_file(name), strength, on_clip) for name, strength, on_clip in stack]
+    files = [(paths.lora_file(name), strength, on_clip) for name, strength, on_clip in stack]
     for path, strength, on_clip in files:
         if strength or on_clip and clip is not None:
             model, clip = apply_lora(model, clip, path, strength, on_clip)

@@ -9,11 +9,13 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host import menu
+from ..host.drawing.node_place import NodePlace
 from ..host.drawing.sweep_draw import Drawing
-from ..host.drawing.sweep_plan import choose_loras, lora_axes, sweep_folder
-from ..host.drawing.sweep_session import NodePlace, Sampling, bases_of, draw_sheet
+from ..host.drawing.sweep_plan import choose_loras, listed_files, lora_axes, sweep_folder
+from ..host.drawing.sweep_session import Sampling, bases_of, draw_sheet
 from ..host.session import current_session
-from ..trainer.sweeps.cells import Axis, Sweep
+from ..host.stacks import read_stack
+from ..trainer.sweeps.cells import PROMPT, Axis, Sweep
 from .inputs import (
     ONE_BY_ONE,
     TOGETHER,
@@ -67,8 +69,10 @@ class _DrawnSweep(io.ComfyNode):
         return check_texts(strengths, seeds, files, bases)
 
     @classmethod
-    def fingerprint_inputs(cls, **_) -> Any:
-        return current_session().cells.look()
+    def fingerprint_inputs(cls, files="", bases="", **_) -> Any:
+        if files is None or bases is None:  # linked: the files are known only when the node runs
+            return float("nan")
+        return [current_session().cells.look(), listed_files(files, bases)]
 
     @classmethod
     def execute(cls, model, clip, vae, name, checkpoints, files, strengths, prompts, prompt_set, seeds, negative, width,
@@ -76,7 +80,7 @@ class _DrawnSweep(io.ComfyNode):
                 LORA_STACK=None, latent=None) -> io.NodeOutput:
         place = NodePlace.of(cls.hidden)
         sampling = Sampling(model, clip, vae, latent, negative, width, height, steps, cfg, sampler_name, scheduler)
-        loras = choose_loras(run, checkpoints, LORA_STACK, files)
+        loras = choose_loras(run, checkpoints, read_stack(LORA_STACK), files)
         axes = lora_axes(loras, strengths, prompts, prompt_set, seeds)
         drawing = plan_drawing(sweep_folder(name, loras, cls.KIND), axes, loras.stack, sampling, place, bases, without,
                                draw == TOGETHER)
@@ -117,6 +121,7 @@ class CheckpointSweep(_DrawnSweep):
 def plan_drawing(folder: Path, axes: Sequence[Axis], stack: list[list[Any]], sampling: Sampling, place: NodePlace,
                  bases: str, without: bool, together: bool) -> Drawing:
     """How a sweep of LoRAs over these axes is drawn, on the linked base model and on the named ones."""
-    of_bases, checkpoints = bases_of(place.find, place.links, sampling.linked, bases)
+    texts = [sampling.negative, *(choice.label for axis in axes if axis.name == PROMPT for choice in axis.choices)]
+    of_bases, checkpoints = bases_of(place, sampling.linked, bases, texts)
     sweep = Sweep(folder, folder.name, (of_bases, *axes), {**sampling.facts, "stack": stack}, without)
     return sampling.drawing(sweep, place, checkpoints, together)

@@ -8,25 +8,35 @@ before is saved.
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
-from comfy_execution.graph_utils import GraphBuilder
 
 from ..host import menu, paths
-from ..host.drawing.cell_graph import above, parameters
-from ..host.drawing.pictures import as_saved
-from ..host.drawing.repeat import Node, Part, is_link, part_between
-from ..host.drawing.sweep_plan import choose_loras, lora_axes, sweep_folder
-from ..host.drawing.sweep_session import axes_of, log_sheet, report_progress, sheet_image
+from ..host.drawing.cell_graph import above, cell_texts, keeps_prompts, parameters
+from ..host.drawing.node_facts import FACTS, file_facts
+from ..host.drawing.pictures import as_saved, made_images, shown_images
+from ..host.drawing.recipe import Node, is_link
+from ..host.drawing.repeat import Part, RepeatGraph, part_between
+from ..host.drawing.sweep_plan import choose_loras, listed_files, lora_axes, sweep_folder
+from ..host.drawing.sweep_session import (
+    axes_of,
+    batch_notes,
+    log_sheet,
+    progress_text,
+    report_progress,
+    sheet_image,
+)
 from ..host.paths import output_path
 from ..host.session import current_session
 from ..host.shown_text import show_text
+from ..host.stacks import read_stack
 from ..trainer.common.errors import UserError
 from ..trainer.pictures.sheet import FORMATS, SheetStyle
-from ..trainer.sweeps.cells import Cell, Sweep
+from ..trainer.sweeps.cells import PROMPT, Cell, Sweep
 from ..trainer.sweeps.html import write_html
 from ..trainer.sweeps.sheets import write_sheets
 from .inputs import axis_choice, check_texts, lora_inputs, lora_sources, without_input
@@ -36,6 +46,8 @@ INTERNAL = f"{menu.SWEEP}/{menu.INTERNAL}"
 VALUES = ("lora", "strength", "prompt", "seed")
 """Facts of a cell that are outputs of Sweep Values, in the order of their slots, after the sweep's slot."""
 FIRST_SLOT = 1
+GIVEN = range(FIRST_SLOT, FIRST_SLOT + len(VALUES))
+"""Their slots."""
 INTERRUPTED = "the Run ended while this cell was being drawn"
 
 
@@ -65,9 +77,13 @@ class SweepValues(io.ComfyNode):
         return check_texts(strengths, seeds, files)
 
     @classmethod
+    def fingerprint_inputs(cls, files="", **_) -> Any:
+        return float("nan") if files is None else listed_files(files)
+
+    @classmethod
     def execute(cls, name, checkpoints, files, strengths, prompts, prompt_set, seeds, without, run=None,
                 LORA_STACK=None) -> io.NodeOutput:
-        loras = choose_loras(run, checkpoints, LORA_STACK, files)
+        loras = choose_loras(run, checkpoints, read_stack(LORA_STACK), files)
         axes = lora_axes(loras, strengths, prompts, prompt_set, seeds)
         folder = sweep_folder(name, loras, "values")
         sweep = Sweep(folder, folder.name, axes, {"stack": loras.stack}, without)
@@ -121,12 +137,38 @@ class ComposeGrid(io.ComfyNode):
         axes_of(sweep, rows, columns)
         if images is None:
             return compose_sheets(sweep, style, me)
-        part = sampled_part(prompt, me, images)
-        sweep = with_sampler(sweep, part)
+        part, graph = sampled_part(prompt, me, images), RepeatGraph()
+        cells = graph.node("LoraBootstrap_ComposeCells", "cells", sweep=prompt.get_node(me)["inputs"]["sweep"],
+                           contents=part.add_contents(graph, me), style=json.dumps(style), node=me,
+                           run=secrets.token_hex(8))
+        cells.set_override_display_id(me)
+        return io.NodeOutput(*map(cells.out, range(3)), expand=graph.finalize())
+
+
+class ComposeCells(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_ComposeCells", display_name="Compose Cells", category=INTERNAL, is_deprecated=True,
+            description="Draws the missing cells once it is known what is linked to the sampler. Compose Grid adds "
+                        "this node while it works; do not use it in your own workflows.",
+            enable_expand=True, hidden=[io.Hidden.dynprompt],
+            inputs=[LoraSweep.Input("sweep"), io.String.Input("contents", tooltip="A hash of what is linked."),
+                    io.String.Input("style", tooltip="Compose Grid's widgets, as JSON."),
+                    io.String.Input("node", tooltip="The id of Compose Grid."),
+                    io.String.Input("run", default="", tooltip="Another text for each Run, so that none is skipped.")],
+            outputs=sheet_outputs(),
+        )
+
+    @classmethod
+    def execute(cls, sweep, contents, style, node, run="") -> io.NodeOutput:
+        prompt, look = cls.hidden.dynprompt, json.loads(style)
+        part = sampled_part(prompt, node, prompt.get_node(node)["inputs"]["images"])
+        sweep = with_sampler(sweep, part, contents)
         if not (todo := sweep.missing()):
-            return compose_sheets(sweep, style, me)
-        graph = GraphBuilder()
-        outputs = expand_cells(graph, sweep, todo, part, me, style, prompt.get_node)
+            return io.NodeOutput(*compose_sheets(sweep, look, node).args)
+        graph = RepeatGraph()
+        outputs = expand_cells(graph, sweep, todo, part, node, look, prompt.get_node)
         return io.NodeOutput(*outputs, expand=graph.finalize())
 
 
@@ -158,6 +200,7 @@ class KeepCell(io.ComfyNode):
             node_id="LoraBootstrap_KeepCell", display_name="Keep Cell", category=INTERNAL, is_deprecated=True,
             is_output_node=True, description="Saves one cell. Compose Grid adds this node while it works; do not use "
                                              "it in your own workflows.",
+            is_input_list=True,  # the user's nodes may make a list of images, which are all of one cell
             hidden=[io.Hidden.unique_id],
             inputs=[io.String.Input("sweep", tooltip="The sweep's name."),
                     io.String.Input("key", tooltip="The cell's key."), io.Image.Input("images"),
@@ -168,12 +211,12 @@ class KeepCell(io.ComfyNode):
 
     @classmethod
     def execute(cls, sweep, key, images, texts, node) -> io.NodeOutput:
-        found, cell = cell_of(sweep, key)
-        path = found.save(cell, as_saved(images), json.loads(texts))
-        report_progress(found, node, found.counts())
+        found, cell = cell_of(sweep[0], key[0])
+        first, *more = made_images(images, as_saved)
+        found.save(cell, first, json.loads(texts[0]), more)
+        report_progress(found, node[0], found.counts())
         current_session().cells.note(found)
-        place = {"filename": path.name, "subfolder": output_path(path.parent), "type": "output"}
-        return io.NodeOutput(found, ui={"images": [place]})
+        return io.NodeOutput(found, ui=shown_images([found.picture(cell, number) for number in range(1 + len(more))]))
 
 
 class ComposedGrid(io.ComfyNode):
@@ -185,10 +228,7 @@ class ComposedGrid(io.ComfyNode):
                         "use it in your own workflows.",
             inputs=[LoraSweep.Input("sweep"), io.String.Input("style", tooltip="Compose Grid's widgets, as JSON."),
                     io.String.Input("node", tooltip="The id of Compose Grid.")],
-            outputs=[LoraSweep.Output(display_name="sweep"),
-                     io.Image.Output(display_name="sheet", tooltip=(
-                         "A list as one value, which ComfyUI unpacks as Compose Grid's own.")),
-                     io.String.Output(display_name="path")],
+            outputs=sheet_outputs(),
         )
 
     @classmethod
@@ -197,6 +237,14 @@ class ComposedGrid(io.ComfyNode):
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
+
+
+def sheet_outputs() -> list[Any]:
+    """The outputs of a node that stands for Compose Grid."""
+    return [LoraSweep.Output(display_name="sweep"),
+            io.Image.Output(display_name="sheet", tooltip=(
+                "A list as one value, which ComfyUI unpacks as Compose Grid's own.")),
+            io.String.Output(display_name="path")]
 
 
 def values_of(sweep: Sweep, cell: Cell) -> tuple[str, float, str, int]:
@@ -216,12 +264,17 @@ def sampled_part(prompt: Any, node_id: str, images: Any) -> Part:
         raise UserError("images is linked, but the sweep does not come straight from Sweep Values; the sweep of any "
                         "other node already has its images. Remove the link to images.")
     return part_between(prompt.get_node, source, images, "link Sweep Values' outputs to Load LoRA, the text "
-                        "encoder and the sampler, and the decoded image to Compose Grid.")
+                        "encoder and the sampler, and the decoded image to Compose Grid.", FACTS, GIVEN)
 
 
-def with_sampler(sweep: Sweep, part: Part) -> Sweep:
-    """Write the sweep, including what the user's nodes decide about its images."""
-    sweep = replace(sweep, shared={**sweep.shared, **sampler_facts(part), "base": part.recipe})
+def with_sampler(sweep: Sweep, part: Part, contents: str) -> Sweep:
+    """Write the sweep, including what the user's nodes decide about its images.
+
+    Args:
+        contents: what the node of `Part.add_contents` gave.
+    """
+    base = part.key(contents, file_facts(choice.label for choice in sweep.choices(PROMPT)))
+    sweep = replace(sweep, shared={**sweep.shared, **sampler_facts(part), "base": base})
     sweep.write()
     return sweep
 
@@ -247,15 +300,16 @@ def compose_sheets(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.Node
     title = style["title"] or None
     pages = write_sheets(sweep, look, rows, columns, title)
     if style["html"]:
-        write_html(sweep, look, rows, columns, title)
+        write_html(sweep, look, rows, columns, title, with_facts=keeps_prompts())
     counts = sweep.counts()
     log_sheet(sweep, pages[0], counts)
     report_progress(sweep, node, counts)
+    show_text("\n".join((progress_text(**counts), *batch_notes(sweep))), node)
     current_session().cells.note(sweep)
     return io.NodeOutput(sweep, [sheet_image(page) for page in pages], output_path(pages[0]))
 
 
-def expand_cells(graph: GraphBuilder, sweep: Sweep, todo: list[Cell], part: Part, node: str, style: Mapping[str, Any],
+def expand_cells(graph: RepeatGraph, sweep: Sweep, todo: list[Cell], part: Part, node: str, style: Mapping[str, Any],
                  find: Callable[[str], Node]) -> list[Any]:
     """Add a copy of the user's nodes for every cell, each waiting for the one before. Returns the links to Compose
     Grid's outputs."""
@@ -264,8 +318,8 @@ def expand_cells(graph: GraphBuilder, sweep: Sweep, todo: list[Cell], part: Part
         waits: dict[str, Any] = {} if after is None else {"after": after}
         source = graph.node("LoraBootstrap_SweepCell", f"{number}_cell", sweep=name, key=cell.key, **waits)
         made = part.copy(graph, number, {FIRST_SLOT + slot: source.out(slot) for slot in range(len(VALUES))})
-        texts = {"prompt": json.dumps(own_graph(find, part, sweep, cell)),
-                 "parameters": parameters(cell, [(lora, *both) for lora, _, *both in sweep.shared["stack"]])}
+        stack = [(lora, *both) for lora, _, *both in sweep.shared["stack"]]
+        texts = cell_texts(own_graph(find, part, sweep, cell), parameters(cell, stack))
         keep = graph.node("LoraBootstrap_KeepCell", f"{number}_keep", sweep=name, key=cell.key, images=made,
                           texts=json.dumps(texts), node=node)
         keep.set_override_display_id(node)

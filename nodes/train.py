@@ -13,6 +13,8 @@ import torch
 from comfy_api.latest import io
 
 from ..host import menu, paths
+from ..host.drawing.node_place import NodePlace
+from ..host.drawing.recipe import short_hash
 from ..host.outputs import apply_to, lora_outputs, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
@@ -21,6 +23,7 @@ from ..trainer.common.errors import UserError
 from ..trainer.common.events import Warned
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.models.families import FAMILIES, Family
+from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.training.config import KINDS, TrainConfig
 from ..trainer.training.events import Finished
 from ..trainer.training.presets import preset_config
@@ -48,7 +51,7 @@ class TrainLora(io.ComfyNode):
             description="Trains a LoRA on the loaded model, in place, and then continues the workflow with the LoRA "
                         "applied. Neither Cancel nor Stop & keep loses work; after Cancel, queue the same workflow to "
                         "continue.",
-            is_output_node=True, hidden=[io.Hidden.unique_id],
+            is_output_node=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[
                 io.Model.Input("model", tooltip="The base model. It is left unchanged."),
                 io.Clip.Input("clip"),
@@ -93,7 +96,7 @@ class TrainLora(io.ComfyNode):
     @classmethod
     def execute(cls, model, clip, vae, dataset, retrain, settings=None, validation=None, **widgets) -> io.NodeOutput:
         job = TrainRequest(dataset, validation, Widgets(**widgets), settings or TrainSettings(), retrain)
-        finished, notes = run_training((model, clip, vae), job, cls.hidden.unique_id)
+        finished, notes = run_training((model, clip, vae), job, NodePlace.of(cls.hidden))
         run, lora = read_run(finished.path.parent), lora_outputs(finished.path)
         model, clip = apply_to(model, clip, finished.path)
         return io.NodeOutput(model, clip, run, lora.stack, lora.weights, lora.path, run_plot(run),
@@ -120,7 +123,7 @@ def _widgets() -> list[Any]:
             "Images per batch, each with its own caption. More takes more memory.", "batch_size")),
         io.Int.Input("resolution", default=0, min=0, max=8192, step=8, tooltip=(
             "Side in pixels of the square whose area no image exceeds. 0 uses the model's own.")),
-        io.Int.Input("seed", default=0, min=0, max=2**63 - 1, control_after_generate=False, tooltip=(
+        io.Int.Input("seed", default=0, min=0, max=MOST_SEED, control_after_generate=False, tooltip=(
             "The same seed, settings, images and model give the same LoRA on the same machine.")),
         io.Boolean.Input("retrain", default=False, tooltip=(
             "Train again even if the same run exists, finished or not.")),
@@ -212,7 +215,7 @@ def preset_line(family: Family, config: TrainConfig) -> str:
 # -- training ----------------------------------------------------------------------------------------------------------
 
 
-def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, node_id: str | None) -> tuple[Finished, list[str]]:
+def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlace) -> tuple[Finished, list[str]]:
     """Train, and report to ComfyUI meanwhile. Returns how it ended, and the warnings.
 
     On Cancel and on errors, what was trained is saved before they are raised again.
@@ -220,13 +223,14 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, node_id: str | 
     from ..host.backbone import model as host
     from ..trainer.training.loop import train
 
-    training = current_session().trainings.begin(job.widgets.name.strip(), node_id)
+    training = current_session().trainings.begin(job.widgets.name.strip(), place.id)
     reporter = Reporter(training)
     try:
         reporter.preparing("freeing memory for the training")
         host.release_memory()
         with torch.inference_mode(False):  # ComfyUI runs nodes in a mode whose tensors cannot be trained through
             base = host.HostBackbone(*parts)
+            base.made_by = made_by(parts, place)
             reporter.memory = lambda: host.memory_in_use(base.device)
             config = make_config(job, base.family, default_precision(base))
             training.steps = config.steps
@@ -251,6 +255,15 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, node_id: str | 
         host.release_memory()
 
 
+def made_by(parts: tuple[Any, Any, Any], place: NodePlace) -> str:
+    """What made a MODEL, CLIP and VAE, if something is set on them that the fingerprint cannot tell; else ""."""
+    from ..host.backbone import model as host
+
+    if not host.unreadable_parts(*parts):
+        return ""
+    return short_hash([place.key_of(name, value) for name, value in zip(("model", "clip", "vae"), parts, strict=True)])
+
+
 def default_precision(backbone: Any) -> str:
     """fp32 for a model in fp32 or on the CPU; else bf16, or fp16 where the device has no bf16."""
     device = backbone.device
@@ -263,5 +276,5 @@ def default_precision(backbone: Any) -> str:
 def run_summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:
     """The summary of a training in ComfyUI's prompt history."""
     path = Path(finished.path)
-    return {"run": run.name, "lora": paths.lora_name(path), "path": str(path), "step": finished.step,
+    return {"run": run.name, "lora": paths.lora_place(path), "path": str(path), "step": finished.step,
             "steps": run.config.steps, "stopped": finished.stopped, "reused": finished.reused, "notes": notes}

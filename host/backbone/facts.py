@@ -58,19 +58,33 @@ def sampled_hash(patchers: Iterable[Any], settings: Iterable[Any]) -> str:
     """64 hexadecimal digits of weights, patches on them, and settings; cheap, and the same in every process.
 
     Args:
-        patchers: the host's ModelPatchers. It makes no difference whether their weights are already loaded and patched.
+        patchers: the host's ModelPatchers. It makes no difference whether their weights are already loaded and patched,
+            or changed by hooks.
     """
     hasher = hashlib.sha256()
     for patcher in patchers:
-        backup = patcher.backup
-        for name, tensor in sorted(patcher.model.state_dict().items()):
-            if _UNUSED.fullmatch(name):
-                continue
-            original = getattr(backup.get(name), "weight", None)
-            _add(hasher, (name, tensor if original is None else original))
+        for name, tensor in sorted(_original_weights(patcher).items()):
+            if not _UNUSED.fullmatch(name):
+                _add(hasher, (name, tensor))
         _add(hasher, patcher.patches)
     _add(hasher, list(settings))
     return hasher.hexdigest()
+
+
+def _original_weights(patcher: Any) -> dict[str, Tensor]:
+    """A model's weights and buffers by name, without what the host changed in it while it is loaded.
+
+    Patches come first and hooks change what they left, so a weight that both changed is as the patches found it.
+    """
+    weights = dict(patcher.model.state_dict())
+    for path, part in getattr(patcher, "object_patches_backup", {}).items():
+        inner = part.state_dict() if isinstance(part, nn.Module) else {}
+        weights = {name: tensor for name, tensor in weights.items() if not name.startswith(f"{path}.")}
+        weights |= {f"{path}.{name}": tensor for name, tensor in inner.items()}
+    originals = {name: tensor for name, (tensor, *_) in getattr(patcher, "hook_backup", {}).items()}
+    originals |= getattr(patcher, "backup_buffers", {})
+    originals |= {name: kept.weight for name, kept in patcher.backup.items()}
+    return weights | {name: tensor for name, tensor in originals.items() if name in weights and tensor is not None}
 
 
 def _add(hasher: Any, value: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, partial
@@ -26,9 +27,11 @@ from comfy.k_diffusion.sampling import sample_euler
 from torch import Tensor, nn
 
 from ...trainer.common.errors import UserError
+from ...trainer.lora.hashes import check_weights
 from ...trainer.lora.names import module_of
 from ...trainer.models.backbone import Conditioning
 from ...trainer.models.noise import per_row
+from .contents import Content, clip_options, content_of, patcher_options
 from .facts import family_of, known_family, sampled_hash
 from .frozen import frozen_forward
 from .gradients import GuardedStep, keeping_copies
@@ -49,6 +52,7 @@ class HostBackbone:
                 raise UserError(f"{name} is missing: training needs MODEL, CLIP and VAE. Link all three, as a "
                                 "checkpoint loader gives them.")
         self.model, self.clip, self.vae = model, clip, vae
+        self.made_by = ""
         self.device: torch.device = model.load_device
         self.text_device: torch.device = clip.patcher.load_device
         with _outside():
@@ -77,8 +81,9 @@ class HostBackbone:
 
     @cached_property
     def fingerprint(self) -> str:
-        """See `fingerprint`."""
-        return fingerprint(self.model, self.clip, self.vae)
+        """See `fingerprint`; `made_by` counts too."""
+        digest = fingerprint(self.model, self.clip, self.vae)
+        return hashlib.sha256(f"{digest} {self.made_by}".encode()).hexdigest() if self.made_by else digest
 
     # -- where the weights are -------------------------------------------------------------------------------------
 
@@ -319,9 +324,10 @@ def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...
 
 
 def read_lora(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a LoRA file by their keys. Raises UserError if there is no such file."""
+    """The tensors of a LoRA file by their keys. Raises UserError if there is no such file, or it was damaged."""
     if not Path(path).is_file():
         raise UserError(f"LoRA file {path} does not exist. Check the path.")
+    check_weights(path)
     return comfy.utils.load_torch_file(str(path), safe_load=True)
 
 
@@ -329,9 +335,30 @@ def fingerprint(model: Any, clip: Any, vae: Any) -> str:
     """A hash of sampled weights of all three parts, of patches on them, and of settings that change results."""
     sampling = model.get_model_object("model_sampling")
     settings = [clip.layer_idx, clip.tokenizer_options, sorted(model.object_patches)]
+    set_beside = [content.digest for content in [_set_beside(model, clip, vae)] if content is not None]
+    return sampled_hash(_patchers(model, clip, vae),
+                        [type(sampling).__mro__[1:3], sampling.sigmas, *settings, *set_beside])
+
+
+def unreadable_parts(model: Any, clip: Any, vae: Any) -> tuple[str, ...]:
+    """Types of what is set on a model but cannot be looked into, so that the fingerprint does not tell it."""
+    content = _set_beside(model, clip, vae)
+    return content.opaque if content is not None else ()
+
+
+def _set_beside(model: Any, clip: Any, vae: Any) -> Content | None:
+    """Attention patches, samplers, wrappers, hooks and the like; None for models as their files have them, whose
+    fingerprint is that of earlier versions."""
+    of_model, of_clip, *of_vae = (patcher_options(patcher) for patcher in _patchers(model, clip, vae))
+    if of_clip.get("object_patches") == {"manual_cast_dtype": torch.float32}:  # every CLIP of the host has it
+        del of_clip["object_patches"]
+    options = [of_model, of_clip, *of_vae, clip_options(clip)]
+    return content_of(options) if any(options) else None
+
+
+def _patchers(model: Any, clip: Any, vae: Any) -> list[Any]:
     patcher = getattr(vae, "patcher", None)
-    parts = [model, clip.patcher, *([patcher] if patcher else [])]
-    return sampled_hash(parts, [type(sampling).__mro__[1:3], sampling.sigmas, *settings])
+    return [model, clip.patcher, *([patcher] if patcher else [])]
 
 
 def family_name(model: Any) -> str:

@@ -7,21 +7,34 @@ copies show their progress on the user's own nodes.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping
+import secrets
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from comfy_execution.graph_utils import GraphBuilder
+
 from ...trainer.common.errors import UserError
+from .recipe import KEYS, OURS, Node, NodeFacts, Recipe, is_link, recipe_of, short_hash
 
-Node = Mapping[str, Any]
-OURS = "LoraBootstrap_"
 _DEEPEST = 500
+LOOP_BODY, LOOP_END = "_loop_body", "_loop_end"
+"""What the host notes in the first node of each of its own loops: ids of the nodes inside, and of the last node."""
 
 
-def is_link(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and type(value[1]) in (int, float)
+class RepeatGraph(GraphBuilder):
+    """The host's GraphBuilder, which also knows the loops in the graph.
+
+    Attributes:
+        loops: what the host notes in the first node of a loop, by the node's id.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loops: dict[str, dict[str, Any]] = {}
+
+    def finalize(self) -> dict[str, dict[str, Any]]:
+        return {id: {**node, **self.loops.get(id, {})} for id, node in super().finalize().items()}
 
 
 @dataclass(frozen=True)
@@ -32,19 +45,43 @@ class Part:
         source: id of the node whose outputs are replaced by values.
         nodes: the nodes that depend on it, by id, sources first.
         end: the link to what the part makes.
-        recipe: hash of everything that decides what it makes, except the source and our own nodes: the nodes, the
-            values of their widgets, and how they are linked.
+        recipe: everything that decides what it makes, except the values from the source and from `outside`.
+        outside: the links by which values come in from nodes that do not depend on the source.
     """
 
     source: str
     nodes: Mapping[str, Node]
     end: tuple[str, int]
-    recipe: str
+    recipe: Recipe
+    outside: tuple[tuple[str, int], ...]
     settings: Mapping[str, Any]
     """Values of widgets by name, if all nodes with a widget of that name agree: `steps`, `cfg`."""
 
-    def copy(self, builder: Any, number: int, values: Mapping[int, Any]) -> list[Any]:
-        """Add a copy of the part to the host's GraphBuilder, and return the link to what it makes.
+    def add_contents(self, builder: RepeatGraph, shown_on: str) -> Any:
+        """Add nodes that make one hash of all that comes in over `outside`, and return the link to it.
+
+        Args:
+            shown_on: id of the user's node that shows their progress.
+        """
+        content: Any = ""
+        for number, (origin, slot) in enumerate(self.outside):
+            node = builder.node("LoraBootstrap_LinkContent", f"content_{number}", value=[origin, slot], before=content)
+            node.set_override_display_id(shown_on)
+            content = node.out(0)
+        return content
+
+    def key(self, contents: str, files: Iterable[str]) -> str:
+        """16 hexadecimal digits of all that decides the images, except the values from the source.
+
+        Args:
+            contents: what the node of `add_contents` gave.
+            files: contents of the files that the values from the source name.
+        """
+        anew = [secrets.token_hex(8)] if self.recipe.unsure else []
+        return short_hash([KEYS, self.recipe.digest, contents, list(files), *anew])
+
+    def copy(self, builder: RepeatGraph, number: int, values: Mapping[int, Any]) -> list[Any]:
+        """Add a copy of the part to a graph, and return the link to what it makes.
 
         Args:
             values: values of the source's outputs, by slot: constants or links. A slot that is not listed stays linked.
@@ -63,17 +100,24 @@ class Part:
             inputs = {name: target(value) for name, value in node["inputs"].items()}
             copies[id] = builder.node(node["class_type"], f"{number}_{id}", **inputs)
             copies[id].set_override_display_id(id)
+        for id, node in self.nodes.items():
+            if LOOP_BODY in node:
+                builder.loops[copies[id].id] = {LOOP_BODY: [copies[other].id for other in node[LOOP_BODY]],
+                                                LOOP_END: copies[node[LOOP_END]].id}
         return copies[self.end[0]].out(self.end[1])
 
 
-def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: str) -> Part:
+def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: str, facts: NodeFacts,
+                 given: Collection[int]) -> Part:
     """The part of the workflow between the node `source` and the link `end`.
 
     Args:
         find: id → node, as the host's DynamicPrompt.get_node.
         how: what the user should link, for the error.
+        given: the slots of the source whose outputs are replaced by values.
 
-    Raises UserError if nothing between them depends on the source.
+    Raises UserError if nothing between them depends on the source, or if one of the host's loops is only partly
+    between them.
     """
     depends: dict[str, bool] = {}
     order: list[str] = []
@@ -83,42 +127,46 @@ def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: 
             return True
         if id not in depends and depth < _DEEPEST:
             depends[id] = False  # a cycle, which the host refuses anyway, ends here
-            found = [visit(value[0], depth + 1) for value in find(id)["inputs"].values() if is_link(value)]
+            found = [visit(value[0], depth + 1) for _, value in sorted(find(id)["inputs"].items()) if is_link(value)]
             depends[id] = any(found)
-            if depends[id]:
-                order.append(id)
+            order.append(id)
         return depends.get(id, False)
 
     if not visit(end[0]) or end[0] == source:
         raise UserError(f"the images do not come from the node that gives the values: {how}")
-    nodes = {id: find(id) for id in order}
-    return Part(source, nodes, (end[0], end[1]), recipe(find, end, source), _settings(find, source, end))
+    loops = _whole_loops(find, depends)
+    nodes = {id: find(id) for id in order if depends[id] or id in loops}
+    replaced = {(source, slot): f"value {slot}" for slot in given}
+    outside = tuple(link for link in _links_into(nodes) if link not in replaced)
+    known = {link: f"outside {number}" for number, link in enumerate(outside)}
+    return Part(source, nodes, (end[0], end[1]), recipe_of(find, end, facts, cut=replaced | known), outside,
+                _settings(find, source, end))
 
 
-def recipe(find: Callable[[str], Node], end: list[Any], source: str = "") -> str:
-    """16 hexadecimal digits of what makes a link's value: nodes, their widgets' values, and how they are linked.
+def _whole_loops(find: Callable[[str], Node], depends: Mapping[str, bool]) -> set[str]:
+    """The nodes of all loops of which a part has a node, for a loop is copied whole or not at all.
 
-    Our own nodes count only by their kind, because their files identify what they give.
+    Args:
+        depends: whether each node above the end depends on the source.
+
+    Raises UserError if such a loop goes beyond the source or the end.
     """
-    known: dict[str, str] = {}
-
-    def describe(id: str) -> str:
-        if id == source:
-            return "source"
-        if id not in known:
-            node = find(id)
-            known[id] = node["class_type"]
-            if not node["class_type"].startswith(OURS):  # files identify what ours give: LoRA, dataset, project
-                inputs = {name: [describe(value[0]), value[1]] if is_link(value) else value
-                          for name, value in sorted(node["inputs"].items())}
-                known[id] = _hash([node["class_type"], inputs])
-        return known[id]
-
-    return _hash([describe(end[0]), end[1]])
+    found: set[str] = set()
+    for id in depends:
+        node = find(id)
+        loop = {id, *node[LOOP_BODY], node[LOOP_END]} if LOOP_BODY in node else set()
+        if any(depends.get(other) for other in loop):
+            if not loop <= depends.keys():
+                raise UserError(f"the loop that begins at node {id} is only partly between the node that gives the "
+                                "values and the one that keeps the images; put all of it there, or none.")
+            found |= loop
+    return found
 
 
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+def _links_into(nodes: Mapping[str, Node]) -> dict[tuple[str, int], None]:
+    """The links that come from other nodes, in an order that does not depend on the nodes' ids."""
+    values = (value for node in nodes.values() for _, value in sorted(node["inputs"].items()))
+    return dict.fromkeys((value[0], value[1]) for value in values if is_link(value) and value[0] not in nodes)
 
 
 def _settings(find: Callable[[str], Node], source: str, end: list[Any]) -> dict[str, Any]:

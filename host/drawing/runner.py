@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .repeat import Node, is_link
+from .recipe import Node, is_link
 
 Graph = Mapping[str, Node]
 """Nodes by id, as in the host's API: {"class_type": ..., "inputs": {name: value | [id, slot]}}."""

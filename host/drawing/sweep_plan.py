@@ -11,17 +11,18 @@ from typing import Any
 import folder_paths
 
 from ...trainer.common.errors import UserError
-from ...trainer.common.files import file_hash
-from ...trainer.sweeps.axis_text import choose_checkpoints, choose_names, lines, parse_numbers
+from ...trainer.common.names import name_from
+from ...trainer.lora.hashes import tensor_hash
+from ...trainer.sweeps.axis_text import choose_checkpoints, choose_names, lines, parse_numbers, parse_seeds
 from ...trainer.sweeps.cells import Axis, checkpoint_axis, prompt_axis, seed_axis, strength_axis
-from ...trainer.sweeps.log import LOG
+from ...trainer.sweeps.log import refuse_name_of_the_log
 from ...trainer.sweeps.prompt_sets import prompts as prompts_of
 from ...trainer.training.runs import Run, read_run
 from .. import paths
 
 LoraEntry = tuple[str, float, float]
 """(name as the host's loaders list it, strength on the model, strength on the text encoder)."""
-MOST_STRENGTH, MOST_SEED = 20.0, 2**64 - 1
+MOST_STRENGTH = 20.0
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,17 @@ class Loras:
 
     @property
     def stack(self) -> list[list[Any]]:
-        """The stack as facts of a cell: with the files' hashes."""
-        return [[name, file_hash(paths.lora_file(name)), model, clip] for name, model, clip in self.below]
+        """The stack as facts of a cell: with the hashes of the files' weights."""
+        return [[name, tensor_hash(paths.lora_file(name)), model, clip] for name, model, clip in self.below]
 
 
-def choose_loras(run: Run | None, checkpoints: str, stack: Sequence[LoraEntry] | None, files: str) -> Loras:
+def choose_loras(run: Run | None, checkpoints: str, stack: Sequence[LoraEntry], files: str) -> Loras:
     """The LoRAs to sweep: a run's checkpoints and named files, on top of the stack; without either, the stack's first
     LoRA, on top of its others.
 
     Raises UserError if there is none, or if a name matches none.
     """
-    entries = [(name, model, clip) for name, model, clip in stack or ()]
+    entries = list(stack)
     swept = [(paths.lora_name(path), path) for _, path in choose_checkpoints(read_run(run.folder).checkpoints(),
                                                                              checkpoints)] if run else []
     swept += [(name, paths.lora_file(name)) for name in named_files(files)]
@@ -70,6 +71,14 @@ def named_bases(bases: str) -> tuple[str, ...]:
     return choose_names(folder_paths.get_filename_list("checkpoints"), lines(bases), "checkpoint")
 
 
+def listed_files(files: str, bases: str = "") -> list[list[Any]]:
+    """Facts that change when one of the LoRAs or checkpoints that two widgets name is replaced: name, size and time of
+    change of each. Raises UserError for a name that matches none."""
+    named = [("loras", name) for name in named_files(files)] + [("checkpoints", name) for name in named_bases(bases)]
+    stats = [(name, Path(folder_paths.get_full_path(kind, name)).stat()) for kind, name in named]
+    return [[name, status.st_size, status.st_mtime_ns] for name, status in stats]
+
+
 def strengths_of(text: str) -> tuple[float, ...]:
     """The strengths that a text lists. Raises UserError for what is not a number, or too large a one."""
     values = parse_numbers(text, "strengths")
@@ -79,11 +88,11 @@ def strengths_of(text: str) -> tuple[float, ...]:
 
 
 def seeds_of(text: str) -> tuple[int, ...]:
-    """The seeds that a text lists. Raises UserError for what is not a whole number, or below 0."""
-    values = parse_numbers(text, "seeds", whole=True)
-    if any(not 0 <= value <= MOST_SEED for value in values):
+    """The seeds that a text lists. Raises UserError for what is not a whole number, below 0, or too large."""
+    seeds = parse_seeds(text)
+    if min(seeds) < 0:
         raise UserError(f"seeds {text!r} must be 0 or more.")
-    return tuple(int(value) for value in values)
+    return seeds
 
 
 def lora_axes(loras: Loras, strengths: str, prompts: str, prompt_set: str, seeds: str) -> tuple[Axis, ...]:
@@ -108,8 +117,9 @@ def sweep_folder(name: str, loras: Loras, kind: str) -> Path:
 def named_folder(name: str, otherwise: str) -> Path:
     """The folder of a sweep of that name, or of the other name if it is empty. Raises UserError as `sweep_folder`
     does."""
-    folder = paths.own_folder(paths.sweeps_root(), name.strip() or otherwise)
-    if folder.name.lower() == LOG:
-        raise UserError(f"a sweep cannot be called {name!r}: that folder holds the log of all sweeps. Choose another "
-                        "name.")
+    root = paths.sweeps_root()
+    if not name.strip() and not (root / otherwise).is_dir():  # where an older version made it, it goes on
+        otherwise = name_from(otherwise, "sweep")
+    folder = paths.own_folder(root, name.strip() or otherwise)
+    refuse_name_of_the_log(folder.name)
     return folder

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,14 +15,18 @@ from ...trainer.common.errors import UserError, unknown_name
 from ...trainer.pictures.images import open_image
 from ...trainer.pictures.sheet import SheetStyle
 from ...trainer.sweeps.cells import AXES, CHECKPOINT, Axis, Cell, Sweep, base_axis
+from ...trainer.sweeps.earlier import take_over_marks
 from ...trainer.sweeps.log import SHEET, log_picture
 from ...trainer.sweeps.sheets import choose_axes, write_sheets
+from ..backbone.contents import content_of
 from ..events import tell_sweep
 from ..session import current_session
 from ..shown_text import show_text
-from .cell_graph import PICTURE, below, parameters, whole_graph
+from .cell_graph import PICTURE, below, cell_texts, parameters, whole_graph
+from .node_facts import file_content, file_facts
+from .node_place import NodePlace
 from .pictures import to_batch
-from .repeat import Node, recipe
+from .recipe import KEYS, short_hash
 from .runner import Graph, Runner
 from .sweep_draw import Drawing
 from .sweep_plan import named_bases
@@ -34,24 +36,6 @@ LINKED = "as linked"
 """Name of the linked model on the axis of bases."""
 SHOWN_SIDE = 4096
 """Maximum pixels per side of a sheet that is passed on as an IMAGE; the file has them all."""
-
-
-@dataclass(frozen=True)
-class NodePlace:
-    """A node in the running workflow: its id, and a way to look up any node."""
-
-    id: str
-    find: Callable[[str], Node]
-
-    @classmethod
-    def of(cls, hidden: Any) -> NodePlace:
-        """Make one from a node's hidden inputs, which must include unique_id and dynprompt."""
-        return cls(hidden.unique_id, hidden.dynprompt.get_node)
-
-    @property
-    def links(self) -> Mapping[str, Any]:
-        """The links to the node's inputs."""
-        return self.find(self.id)["inputs"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +66,7 @@ class Sampling:
     def facts(self) -> dict[str, Any]:
         """The facts that all cells share and that decide their images."""
         size = {"width": self.width, "height": self.height} if self.latent is None else {
-            "latent": latent_hash(self.latent)}
+            "latent": content_of(self.latent).digest[:16]}
         return {"negative": self.negative, "steps": self.steps, "cfg": self.cfg, "sampler": self.sampler_name,
                 "scheduler": self.scheduler, **size}
 
@@ -101,33 +85,26 @@ class Sampling:
         return Drawing(sweep, Runner(given), checkpoints or {}, self.latent is not None, together, texts, [])
 
 
-def bases_of(find: Any, links: Mapping[str, Any], linked: tuple[Any, Any, Any],
-             names: str) -> tuple[Axis, dict[str, str]]:
-    """The axis of bases, with the linked one first, and the checkpoint of each of the others by its fact."""
-    from ..backbone.model import fingerprint
+def bases_of(place: NodePlace, linked: tuple[Any, Any, Any], names: str,
+             texts: Sequence[str]) -> tuple[Axis, dict[str, str]]:
+    """The axis of bases, with the linked one first, and the checkpoint of each of the others by its fact.
 
-    made_by = [recipe(find, links[name]) for name in ("model", "clip", "vae")]
-    facts, checkpoints = {LINKED: _short([fingerprint(*linked), made_by])}, {}
+    Args:
+        texts: the prompts, whose embeddings count as part of a base.
+    """
+    embeddings = file_facts(texts)
+    keys = [place.key_of(name, value) for name, value in zip(("model", "clip", "vae"), linked, strict=True)]
+    facts, checkpoints = {LINKED: short_hash([KEYS, keys, embeddings])}, {}
     for name in named_bases(names):
-        status = Path(folder_paths.get_full_path("checkpoints", name)).stat()
-        facts[name.removesuffix(".safetensors")] = fact = _short([name, status.st_size, status.st_mtime_ns])
+        path = Path(folder_paths.get_full_path("checkpoints", name))
+        facts[name.removesuffix(".safetensors")] = fact = short_hash([KEYS, name, file_content(path), embeddings])
         checkpoints[fact] = name
     return base_axis(facts), checkpoints
 
 
-def _short(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:16]
-
-
-def latent_hash(latent: Mapping[str, Any]) -> str:
-    samples = latent["samples"].detach().float().cpu().contiguous()
-    return _short([list(samples.shape), hashlib.sha256(samples.numpy().tobytes()).hexdigest()])
-
-
-def texts_of(find: Any, links: Mapping[str, Any], name: str, cell: Cell, graph: Graph) -> dict[str, str]:
-    """The texts in a cell's PNG: the workflow that makes it, and its settings in the form that websites read."""
-    whole: dict[str, Node] = whole_graph(find, graph, links, PICTURE, f"sweep_{name}")
-    return {"prompt": json.dumps(whole), "parameters": parameters(cell, below(cell))}
+def texts_of(find: Any, links: Mapping[str, Any], name: str, cell: Cell, graph: Graph) -> dict[str, str] | None:
+    """The texts in a cell's PNG, as `cell_texts`."""
+    return cell_texts(whole_graph(find, graph, links, PICTURE, f"sweep_{name}"), parameters(cell, below(cell)))
 
 
 def draw_missing(drawing: Drawing, node_id: str) -> None:
@@ -160,6 +137,13 @@ def progress_text(done: int, failed: int, total: int) -> str:
     return f"{done} of {total} cells" + (f", {failed} failed" if failed else "")
 
 
+def batch_notes(sweep: Sweep) -> list[str]:
+    """A line about the images that lie beside the cells', if there are any."""
+    more = sweep.count_more()
+    return [f"{more} more images of the batches are saved beside the cells as KEY-1.png and so on; the sheet, the "
+            "scores and the viewer show the first of each batch."] if more else []
+
+
 def draw_sheet(drawing: Drawing, node_id: str, rows: str, columns: str) -> io.NodeOutput:
     """Draw the missing cells of a sweep, and return its outputs. The sheet is written even if the drawing ends early.
 
@@ -176,7 +160,8 @@ def draw_sheet(drawing: Drawing, node_id: str, rows: str, columns: str) -> io.No
 
 
 def log_sheet(sweep: Sweep, page: Path, counts: Mapping[str, int]) -> None:
-    """Add a sheet to the log of all sweeps, if every cell is on it."""
+    """Add a sheet to the log of all sweeps, if every cell is on it; and keep what was marked on it before."""
+    take_over_marks(sweep)
     if counts["done"] == counts["total"]:
         log_picture(sweep, page, SHEET)
 
@@ -186,7 +171,7 @@ def sweep_output(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Seq
     counts = sweep.counts()
     pages = write_sheets(sweep, *axes_of(sweep, rows, columns))
     log_sheet(sweep, pages[0], counts)
-    show_text("\n".join((progress_text(**counts), *notes)), node_id)
+    show_text("\n".join((progress_text(**counts), *batch_notes(sweep), *notes)), node_id)
     return io.NodeOutput(sweep, [sheet_image(page) for page in pages], ui=sweep_ui(sweep, counts))
 
 

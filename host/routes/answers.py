@@ -25,8 +25,8 @@ from ...trainer.common.revisions import StaleRevision
 
 MOST_BYTES = 16 * 2**20
 MOST_NESTED = 16
-LARGEST_NUMBER = 2**53 - 1
-"""Browsers round whole numbers beyond it."""
+MOST_DIGITS = 20
+"""Of a whole number; as many as the host's largest seed has."""
 _HALF = re.compile("[\ud800-\udfff]")
 """Half a character, which no file can hold."""
 
@@ -158,7 +158,7 @@ def _check_values(body: Any) -> None:
 
 
 def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not a number")
+    raise ValueError(f"{text} is not a number that can be used")
 
 
 def _to_float(text: str) -> float:
@@ -167,7 +167,4 @@ def _to_float(text: str) -> float:
 
 
 def _to_int(text: str) -> int:
-    number = int(text) if len(text) < 20 else LARGEST_NUMBER + 1
-    if abs(number) > LARGEST_NUMBER:
-        raise ValueError(f"{text[:20]} is beyond the whole numbers that browsers know exactly ({LARGEST_NUMBER})")
-    return number
+    return int(text) if len(text) <= MOST_DIGITS else _no_number(f"{text[:MOST_DIGITS]}…")

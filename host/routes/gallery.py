@@ -14,6 +14,7 @@ GET /lora_bootstrap/candidates?project=<name>&round=<number from 1>
     &or=null the answer is null instead.
     {"project", "round", "revision": int, "target": int (images to train on, including the crops), "eye": str (what
      measured likeness; "" if it was not measured), "notes": [str, ...], "figures": {as in "rounds" above} | null,
+     "measured": [name, ...] (the candidates that the figures are of),
      "crops": [{"name", "caption", "thumb", "full"}, ...] (of the original; they count as kept),
      "quotas": {axis: {tag: int, ...}, ...} (how many of the kept images should show it),
      "candidates": [{

@@ -65,6 +65,7 @@ def round_view(round_: Round) -> dict[str, Any]:
     return {
         "project": project.name, "round": round_.number, "revision": picks.revision, "target": target,
         "eye": values.get("eye") or "", "notes": list(values.get("notes", ())), "figures": values.get("figures"),
+        "measured": list(values.get("measured", ())),
         "crops": crops, "quotas": round_.quotas(max(0, target - len(crops))),
         "candidates": [_candidate(round_, path, found.decisions.get(path.stem), picks, twins)
                        for path in round_.pictures()],

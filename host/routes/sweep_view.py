@@ -6,8 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -19,22 +18,23 @@ import folder_paths
 from PIL import Image
 
 from ...trainer.common.errors import UserError
-from ...trainer.common.files import atomic_path, file_hash, read_json, write_json
+from ...trainer.common.files import file_hash, read_json, write_json
+from ...trainer.common.new_files import give_name, numbered, unnamed_file
 from ...trainer.common.revisions import save_change
 from ...trainer.pictures.images import image_size
 from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
 from ...trainer.sweeps.cells import CHECKPOINT, Cell, Sweep
+from ...trainer.sweeps.html import for_browser
 from ...trainer.sweeps.marks import Marks
 from .. import paths
 
 NAMED = ("lora", "step", "epoch", "run", "strength", "prompt", "seed", "base")
 """Facts that are sent with every cell, whether shared or not."""
-UNTOLD = ("lora_sha256",)
+UNTOLD = ("lora_sha256", "lora_tensors")
 THUMBNAIL = ThumbnailStyle(resample=Image.Resampling.BICUBIC)
 SMALL_SHEET = replace(THUMBNAIL, side=768)
 LATEST = 8
 """Number of thumbnails in a summary."""
-LONGEST_NAME = 120
 _KEY = re.compile(r"[0-9a-f]{16}")
 _SHEET = re.compile(r"grid(-\d{1,4})?\.(png|webp)")
 _TYPES = {".png": "image/png", ".webp": "image/webp"}
@@ -42,10 +42,6 @@ _TYPES = {".png": "image/png", ".webp": "image/webp"}
 
 class LoraChanged(Exception):
     """The cell's LoRA is gone, or no longer the file that the cell was drawn with."""
-
-
-_copying = threading.Lock()
-"""Only one thread at a time looks for a free name and uses it."""
 
 
 def find_sweep(name: str) -> Sweep:
@@ -126,7 +122,8 @@ def sweep_view(name: str) -> dict[str, Any]:
     return {
         "name": sweep.folder.name, "title": sweep.title, "revision": marks.revision,
         "axes": [{"name": axis.name, "choices": [choice.label for choice in axis.choices]} for axis in sweep.axes],
-        "without": sweep.without, "shared": {fact: value for fact, value in sweep.shared.items() if fact not in UNTOLD},
+        "without": sweep.without,
+        "shared": {fact: value for fact, value in for_browser(sweep.shared).items() if fact not in UNTOLD},
         "cells": [_told(sweep, cell, states[cell.key], files) for cell in cells.values()], "scores": _scores(sweep),
         "marks": {"best": marks.best and {"key": marks.best}, "hidden": list(marks.hidden)},
         "sheets": _sheets(sweep)}
@@ -134,12 +131,12 @@ def sweep_view(name: str) -> dict[str, Any]:
 
 def _told(sweep: Sweep, cell: Cell, state: str, files: Mapping[str, int]) -> dict[str, Any]:
     name, time = sweep.folder.name, files.get(f"{cell.key}.png", 0)
-    more = {fact: value for fact, value in cell.facts.items()
+    more = {fact: value for fact, value in for_browser(cell.facts).items()
             if fact not in NAMED and fact not in UNTOLD and value != sweep.shared.get(fact, "")}
     done = state == "done"
     return {"key": cell.key, "at": list(cell.at), "state": state,
             "error": sweep.problem(cell) if state == "failed" else "",
-            **{fact: cell.facts.get(fact) for fact in NAMED}, "more": more,
+            **for_browser({fact: cell.facts.get(fact) for fact in NAMED}), "more": more,
             "full": _address(name, cell.key, time, False) if done else None,
             "thumb": _address(name, cell.key, time, True) if done else None}
 
@@ -160,7 +157,10 @@ def _sheets(sweep: Sweep, small: bool = False) -> list[str]:
 def _scores(sweep: Sweep) -> dict[str, Any] | None:
     path = sweep.folder / "scores.json"
     values = read_json(path) if path.is_file() else None
-    return values if isinstance(values, dict) and isinstance(values.get("rows"), list) else None
+    if not isinstance(values, dict) or not isinstance(values.get("rows"), list):
+        return None
+    scored = values.pop("cells", [])
+    return values if isinstance(scored, list) and set(map(str, scored)) <= set(sweep.states()) else None
 
 
 def _recommended(scores: Mapping[str, Any] | None) -> str:
@@ -254,11 +254,12 @@ def promote(sweep: Sweep, cell: Cell, wanted: str) -> dict[str, Any]:
 def _source(cell: Cell) -> Path:
     name = cell.facts["lora"]
     try:
-        path = paths.lora_file(name)
-        same = file_hash(path) == cell.facts.get("lora_sha256")
+        path = paths.lora_of_hash(name, cell.facts.get("lora_sha256"))
+        if path is None:
+            paths.lora_file(name)
     except (UserError, OSError) as error:
         raise LoraChanged(f"the LoRA {name!r} of this cell is gone; train it again, or put the file back.") from error
-    if not same:
+    if path is None:
         raise LoraChanged(f"the LoRA {name!r} has changed since this cell was drawn; run the sweep again, then choose.")
     return path
 
@@ -278,44 +279,36 @@ def _placed(source: Path, listed: str, sha256: str, wanted: str, keep: bool) -> 
 
     Args:
         listed: the name under which loaders list the source.
-        keep: whether to use the source itself if it already is such a file.
+        keep: whether to use what loaders find under that name, if it already is such a file.
     """
     folders = _lora_folders()
-    if keep and any(paths.inside(folder, source) for folder in folders):
+    found = folder_paths.get_full_path("loras", listed)
+    if keep and found and any(paths.inside(folder, Path(found)) for folder in folders) and file_hash(found) == sha256:
         return listed
     stem = _stem(folders[0], wanted)
-    with _copying:
-        for name in _numbered(stem):
-            taken = folder_paths.get_full_path("loras", name)  # also a file that would hide it from the loaders
-            target = folders[0] / name
-            if taken is None and not os.path.lexists(target):
-                _copy(source, target, sha256)
-                return name
-            if taken is not None and file_hash(taken) == sha256:
-                return name
+    for target in numbered(folders[0] / f"{stem}.safetensors"):
+        taken = folder_paths.get_full_path("loras", target.name)  # also a file that would hide it from the loaders
+        if taken is None and _copy(source, target, sha256):
+            return target.name
+        there = Path(taken or target)
+        if there.is_file() and file_hash(there) == sha256:
+            return target.name
     raise AssertionError("numbers do not end")
 
 
 def _stem(folder: Path, wanted: str) -> str:
-    stem = wanted.strip().removesuffix(".safetensors").strip()
-    if len(stem) > LONGEST_NAME:
-        raise UserError(f"the name has {len(stem)} characters; use at most {LONGEST_NAME}.")
-    return paths.own_folder(folder, stem).name
+    return paths.own_folder(folder, wanted.strip().removesuffix(".safetensors")).name
 
 
-def _numbered(stem: str) -> Iterable[str]:
-    yield f"{stem}.safetensors"
-    number = 2
-    while True:
-        yield f"{stem}-{number}.safetensors"
-        number += 1
-
-
-def _copy(source: Path, target: Path, sha256: str) -> None:
-    with atomic_path(target) as temp:
+def _copy(source: Path, target: Path, sha256: str) -> bool:
+    """Copy the file, unless something has that name; returns whether it was copied."""
+    if os.path.lexists(target):
+        return False
+    with unnamed_file(target) as temp:
         shutil.copyfile(source, temp)
         if file_hash(temp) != sha256:
             raise LoraChanged(f"{source.name} changed while it was being copied; sweep again, then choose.")
+        return give_name(temp, target)
 
 
 def _note_in_run(sweep: Sweep, cell: Cell, source: Path, strength: float) -> None:

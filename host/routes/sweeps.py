@@ -12,9 +12,9 @@ GET /lora_bootstrap/sweep?name=<sweep's name>
      "cells": [{
         "key" (shared by cells whose images must be the same), "at": [int | null, ...] (its position on each axis; null
         on checkpoint and strength for a cell without the LoRA), "state": "done" | "failed" | "missing", "error": str
-        (why it failed), "lora", "step", "epoch", "run", "strength", "prompt", "seed", "base" (null if the sweep does
-        not record it), "more": {its other facts that differ from those in "shared"}, "full", "thumb" (addresses; null
-        if there is no image)}, ...],
+        (why it failed), "lora", "step", "epoch", "run", "strength", "prompt", "seed" (text if a browser would round
+        it), "base" (null if the sweep does not record it), "more": {its other facts that differ from those in
+        "shared"}, "full", "thumb" (addresses; null if there is no image)}, ...],
      "scores": the content of scores.json | null: {"rows": [{"base", "checkpoint", "strength" (positions on these axes,
      0
         if there is none), "label", "likeness", "prompt", "diversity", "copies", "burn", "validation", "score" (number |

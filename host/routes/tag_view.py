@@ -17,11 +17,12 @@ THUMBNAIL = ThumbnailStyle()
 
 def dataset_view(dataset: EditableDataset) -> dict[str, Any]:
     """The answer of the dataset route."""
-    saved = HandEdits.load(dataset.path)
+    saved = HandEdits.load(dataset.path) if dataset.path else HandEdits()
     edited, _ = saved.apply_to(dataset.dataset)
     captions = {sample.content_hash: sample.caption for sample in edited}
     rows = [_row(dataset, picture, caption) for picture, caption in captions.items()]
-    return {"id": dataset.id, "name": dataset.name, "editable": True, "pictures": rows, "revision": saved.revision}
+    return {"id": dataset.id, "name": dataset.name, "editable": dataset.path is not None, "pictures": rows,
+            "revision": saved.revision}
 
 
 def _row(dataset: EditableDataset, picture: str, caption: str) -> dict[str, Any]:

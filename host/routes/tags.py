@@ -3,7 +3,8 @@
 GET /lora_bootstrap/dataset?id=<dataset id>
     The dataset that a node of that id was last run with, its captions including changes by hand. 404 if there is
     none: the node must be run once (again, after a restart of the server).
-    {"id", "name": str (the images' folder), "editable": bool, "revision": int,
+    {"id", "name": str (the images' folder), "editable": bool (false: the node has no name for its changes), "revision":
+     int,
      "pictures": [{"id", "name": str (file), "caption": str, "tags": [str, ...], "thumb": "/lora_bootstrap/thumb?id=…&
       picture=…", "width", "height" (pixels of the image)}, ...]} in the dataset's order, each image once.
 
@@ -11,7 +12,12 @@ POST /lora_bootstrap/dataset/captions {"id", "revision", "changes": [{"picture",
     → {"revision": int}: the changes are saved, and are used by the next Run of the node. The .txt
     files are left unchanged. A caption set back to what the node's rules make of it no longer counts as changed.
     409 if `revision` is not the latest, because somebody else has saved: the answer of GET, plus "error", and
-    nothing is saved. 400 for any other body, 404 for an unknown dataset or image.
+    nothing is saved. 400 for any other body, 404 for an unknown dataset or image, or one that is not editable.
+
+POST /lora_bootstrap/dataset/copy {"from": name, "to": name}
+    → {"edits": int}: the changes by hand that are saved under one name are also saved under a new one (as
+    web/tags/names.js makes it), for a copy of the node. Nothing is changed if there is something under that name.
+    400 for any other body or name.
 
 GET /lora_bootstrap/thumb?id=<dataset id>&picture=<picture id>
     A JPEG of at most 256 pixels a side; its address identifies its content, so browsers may cache it.
@@ -60,6 +66,14 @@ async def post_captions(body: dict[str, Any]) -> web.Response:
     except UserError as error:
         return refusal(404, str(error))
     return web.json_response({"revision": saved.revision})
+
+
+@post("/lora_bootstrap/dataset/copy")
+async def post_copy(body: dict[str, Any]) -> web.Response:
+    names = [body.get(key) for key in ("from", "to")]
+    if not all(isinstance(name, str) for name in names):
+        return refusal(400, 'the body must be {"from": "…", "to": "…"}.')
+    return web.json_response({"edits": await aside(lambda: current_session().editors.copy(*names))})
 
 
 @get("/lora_bootstrap/thumb")

@@ -55,8 +55,9 @@ def test_the_template_as_shipped_prepares_tags_and_saves_a_dataset(server, tab, 
 
 
 def test_what_is_changed_in_the_editor_runs_only_what_is_behind_it(server, tab, template):
-    result = tab.run(template)
     edit = node_of(template, "EditTags")
+    template[edit]["inputs"]["edits"] = "changed"
+    result = tab.run(template)
     told = server.get("/lora_bootstrap/dataset", id=editor_of(result, edit)["dataset"])
     assert told["editable"] and len(told["pictures"]) == 20 and told["name"] == "1_akane_prepared"
     first = told["pictures"][0]

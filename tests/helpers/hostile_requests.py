@@ -24,6 +24,10 @@ TYPES = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data
          "application/json; charset=utf-16", "application/json; charset=latin-1",
          "application/json; charset=nonsense", "application/json; charset=idna",
          "application/json; charset=rot13", "application/json; charset=hex", "application/json;;", "json", "\xff")
+CHECKED = ("LoadDataset", "TrainLora", "TrainSettings", "LoraStack", "PromptLoras", "StrengthGrid", "RefineStrengths",
+           "Project", "EditTags", "SaveDataset", "MergeLoras", "TimeSplit", "nothing")
+CHECKED_VALUES = ("name", "folder", "text", "strict", "entries", "strengths", "seeds", "files", "prompts", "steps", "rank",
+                  "trigger", "tags", "patterns", "edits", "targets", "checkpoints")
 ORIGINS = ("null", "http://evil.example", "https://evil.example:8188", "http://[", "file://", "")
 BODIES = ("", "{", "nul", '"', "[1", "\ufeff{}", '{"a":1,"a":2}', "[" * 100_000, '{"a":' * 60_000, "1" * 5000, "1e999",
           "NaN", "{}{}", "null", "[]", '"x"', "\0")
@@ -89,6 +93,11 @@ class HostileRequests:
                 "best": self.one(None, known.cell, self.value()), "hidden": self.one([], [known.cell], self.value())},
             "sweep/promote": lambda: {"name": self.one(known.sweep), "key": self.one(known.cell, self.value()),
                                       "as": self.one("", "chosen", self.value())},
+            "check": lambda: {
+                "node": f"LoraBootstrap_{self.draw.choice(CHECKED)}" if self.chance(0.8) else self.value(),
+                "values": {name: self.value() for name in CHECKED_VALUES if self.chance(0.5)}},
+            "dataset/copy": lambda: {"from": self.one("tags-0123456789", self.value()),
+                                     "to": self.one("tags-abcdef0123", self.value())},
             "dataset/captions": lambda: {
                 "id": self.one(known.dataset), "revision": self.revision("dataset/captions"),
                 "changes": self.one([{"picture": self.one(known.picture), "caption": self.text()}], self.value())},

@@ -6,6 +6,7 @@ import pytest
 
 from lora_bootstrap.host import paths
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.files import file_hash
 
 
 def test_a_folder_is_found_below_input_output_and_the_sandbox(host):
@@ -61,6 +62,26 @@ def test_a_name_of_ones_own_stays_a_folder_directly_below_its_root(host):
             paths.own_folder(host.output, name)
 
 
+@pytest.mark.parametrize("name", ["CON", "nul.txt", "x.", "x" * 121, "字" * 41, "a\nb", "\udcff", "\u202ex"])
+def test_a_name_that_another_system_or_a_file_cannot_have_is_refused(host, name):
+    for find in (lambda: paths.own_folder(host.output, name), lambda: paths.edits_file(name)):
+        with pytest.raises(UserError, match="cannot be a folder's"):
+            find()
+
+
+@pytest.mark.parametrize("name", ["CON", "x.", "字" * 50, "cafe\u0301"])
+def test_what_an_older_version_made_under_such_a_name_is_still_found(host, name):
+    (host.output / name).mkdir()
+    assert paths.own_folder(host.output, name) == host.output / name
+    paths.edits_root().mkdir(parents=True, exist_ok=True)
+    (paths.edits_root() / f"{name}.json").write_text("{}")
+    assert paths.edits_file(name) == paths.edits_root() / f"{name}.json"
+
+
+def test_two_spellings_of_a_new_name_are_one_folder(host):
+    assert paths.own_folder(host.output, "cafe\u0301") == paths.own_folder(host.output, "caf\u00e9")
+
+
 def test_a_name_that_is_a_link_elsewhere_is_refused(host):
     (host.base / "elsewhere").mkdir()
     (host.output / "linked").symlink_to(host.base / "elsewhere")
@@ -68,8 +89,14 @@ def test_a_name_that_is_a_link_elsewhere_is_refused(host):
         paths.own_folder(host.output, "linked")
 
 
+def write(path, content=b"weights"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
 def test_files_are_named_as_the_host_names_them(host):
-    path = host.output / "loras" / "run" / "run.safetensors"
+    path = write(host.output / "loras" / "run" / "run.safetensors")
     assert paths.lora_name(path) == os.path.join("run", "run.safetensors")
     assert paths.view_place(path.parent / "samples" / "a.png") == {
         "filename": "a.png", "subfolder": "loras/run/samples", "type": "output"}
@@ -81,9 +108,64 @@ def test_files_are_named_alike_where_the_lora_folder_is_a_link(host):
     real.mkdir()
     (host.output / "loras").rmdir()
     (host.output / "loras").symlink_to(real)
+    write(real / "run" / "run.safetensors")
     for folder in (real, host.output / "loras"):
         assert paths.lora_name(folder / "run" / "run.safetensors") == os.path.join("run", "run.safetensors")
         assert paths.view_place(folder / "run" / "samples" / "a.png")["subfolder"] == "loras/run/samples"
+
+
+@pytest.mark.parametrize("hiding", ["run/run.safetensors", "run"])
+def test_a_file_that_another_hides_from_the_loaders_has_no_name(host, hiding):
+    """https://github.com/willmiao/ComfyUI-Lora-Manager/issues/917
+    https://github.com/willmiao/ComfyUI-Lora-Manager/issues/303"""
+    mine = write(host.output / "loras" / "run" / "run.safetensors")
+    other = write(host.base / "elsewhere" / "run.safetensors", b"others!")
+    (host.base / "models" / "loras").mkdir(parents=True)
+    if hiding == "run":
+        (host.base / "models" / "loras" / "run").symlink_to(other.parent)
+    else:
+        write(host.base / "models" / "loras" / hiding, b"others!")
+    with pytest.raises(UserError, match="ComfyUI loads .*models/loras/run/run.safetensors under the name "
+                                        "'run/run.safetensors', not .*output/loras/run/run.safetensors."):
+        paths.lora_name(mine)
+    assert paths.lora_place(mine) == os.path.join("run", "run.safetensors")
+
+
+def test_a_copy_or_a_link_that_comes_first_is_as_good_as_the_file(host):
+    mine = write(host.output / "loras" / "run" / "run.safetensors")
+    copy = write(host.base / "models" / "loras" / "run" / "run.safetensors")
+    assert paths.lora_name(mine) == os.path.join("run", "run.safetensors")
+    copy.unlink()
+    copy.symlink_to(mine)
+    assert paths.lora_name(mine) == os.path.join("run", "run.safetensors")
+
+
+def test_a_longer_name_by_another_folder_is_used_where_the_short_one_means_another_file(host, monkeypatch):
+    roots = [str(host.base / "models" / "loras"), str(host.output / "loras"), str(host.output)]
+    monkeypatch.setattr(paths.folder_paths, "get_folder_paths", lambda kind: roots, raising=False)
+    mine = write(host.output / "loras" / "run" / "run.safetensors")
+    write(host.base / "models" / "loras" / "run" / "run.safetensors", b"others!")
+    assert paths.lora_name(mine) == os.path.join("loras", "run", "run.safetensors")
+
+
+def test_a_run_whose_folder_is_a_link_is_named_as_the_host_lists_it(host, monkeypatch):
+    real = write(host.base / "disk" / "run-7" / "run.safetensors")
+    (host.output / "loras" / "run").symlink_to(real.parent)
+    name = os.path.join("run", "run.safetensors")
+    monkeypatch.setattr(paths.folder_paths, "get_filename_list", lambda kind: [name])
+    for path in (real, host.output / "loras" / "run" / "run.safetensors"):
+        assert paths.lora_name(path) == name
+
+
+def test_a_file_is_found_by_its_hash_though_another_hides_it(host):
+    mine = write(host.output / "loras" / "run" / "run.safetensors")
+    other = write(host.base / "models" / "loras" / "run" / "run.safetensors", b"others!")
+    name = os.path.join("run", "run.safetensors")
+    assert paths.lora_of_hash(name, file_hash(mine)) == mine and paths.lora_of_hash(name, file_hash(other)) == other
+    assert paths.lora_of_hash(name, "0" * 64) is None and paths.lora_of_hash("gone", file_hash(mine)) is None
+    write(host.base / "secret")
+    for away in ("../../../secret", str(host.base / "secret")):
+        assert paths.lora_of_hash(away, file_hash(mine)) is None
 
 
 def test_a_table_is_found_below_input_and_nothing_else_is_one(host):

@@ -10,10 +10,17 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from lora_bootstrap.host import paths
 from lora_bootstrap.host.drawing.pictures import to_batch
-from lora_bootstrap.host.drawing.repeat import part_between
 from lora_bootstrap.host.eyes import ClipVisionEye, choose_eye
 from lora_bootstrap.nodes import curate
-from lora_bootstrap.nodes.candidates import CandidateView, DrawRequest, KeepCandidate, SaveCandidates, parent_of
+from lora_bootstrap.nodes.candidates import (
+    CandidateView,
+    DrawCandidates,
+    DrawRequest,
+    KeepCandidate,
+    SaveCandidates,
+    drawn_part,
+    parent_of,
+)
 from lora_bootstrap.nodes.curate import CurateImages, RoundDataset
 from lora_bootstrap.nodes.project import ProjectNode, ViewPrompts, base_family
 from lora_bootstrap.sandbox import world
@@ -26,6 +33,7 @@ from lora_bootstrap.trainer.measures.eyes import SandboxEye
 from ..helpers.drawing_graph import drawing_graph
 from ..helpers.drawings import draw_once
 from ..helpers.drawn_project import AKANE, TAGS, draw_project, draw_round
+from ..helpers.drawn_sweep import write_lora
 
 WIDGETS = {"tags": ", ".join(TAGS), "trigger": "zqx", "name": "", "targets": "3, 8, 12", "candidates": "12, 16"}
 
@@ -126,9 +134,17 @@ def drawing(drawn, monkeypatch):
     """(nodes of a graph with Save Candidates as node 7, a call of it)."""
     nodes = drawing_graph() | {"7": {"class_type": "LoraBootstrap_SaveCandidates", "inputs": {
         "project": ["p", 0], "views": ["views", 2], "images": ["decode", 0]}}}
-    monkeypatch.setattr(SaveCandidates, "hidden", SimpleNamespace(unique_id="7", dynprompt=prompt_of(nodes)))
+    for kind in (SaveCandidates, DrawCandidates):
+        monkeypatch.setattr(kind, "hidden", SimpleNamespace(unique_id="7", dynprompt=prompt_of(nodes)))
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
-    return nodes, lambda views=plan, stack=None: SaveCandidates.execute(drawn, views, ["decode", 0], stack)
+
+    def save(contents="what is linked", stack=None):
+        draw = SaveCandidates.execute(drawn, plan, ["decode", 0], stack).expand["x.draw"]["inputs"]
+        assert (draw["project"], draw["views"]) == (["p", 0], ["views", 2])
+        return DrawCandidates.execute(**{**draw, "project": drawn, "views": plan, "contents": contents,
+                                         "LORA_STACK": stack})
+
+    return nodes, save
 
 
 def test_each_view_is_drawn_to_its_end_and_waits_for_the_one_before(drawn, drawing):
@@ -144,15 +160,21 @@ def test_each_view_is_drawn_to_its_end_and_waits_for_the_one_before(drawn, drawi
     assert done.expand["x.0_sample"]["inputs"]["seed"] == ["x.view_0", 1]
 
 
+def kept(project, inputs, *batches):
+    """Keep Candidate run as the host runs it: every input is a list."""
+    return KeepCandidate.execute([project], list(batches or [torch.rand(1, 64, 64, 3)]), [inputs["lineage"]],
+                                 [inputs["total"]])
+
+
 def test_what_is_kept_is_not_drawn_again(drawn, drawing, host):
     _, save = drawing
     expanded = save().expand
     for id, node in expanded.items():
         if node["class_type"] == "LoraBootstrap_KeepCandidate" and id != "x.keep_5":
-            KeepCandidate.execute(drawn, torch.rand(1, 64, 64, 3), node["inputs"]["lineage"], node["inputs"]["total"])
+            kept(drawn, node["inputs"])
     again = save()
     assert [id for id in again.expand if "keep" in id] == ["x.keep_5"]
-    KeepCandidate.execute(drawn, torch.rand(1, 64, 64, 3), again.expand["x.keep_5"]["inputs"]["lineage"], 24)
+    kept(drawn, again.expand["x.keep_5"]["inputs"])
     done = save()
     assert done.expand is None and done[0] is drawn
     assert ProjectRecord.load(drawn.folder).stages["candidates-1"].summary == "12 images"
@@ -172,7 +194,7 @@ def test_candidates_that_are_gone_are_drawn_again_once(drawn, drawing):
 
 def test_a_kept_candidate_is_shown_and_told_of(drawn, drawing, host):
     node = drawing[1]().expand["x.keep_0"]["inputs"]
-    shown = KeepCandidate.execute(drawn, torch.rand(2, 64, 64, 3), node["lineage"], node["total"])
+    shown = kept(drawn, node, torch.rand(2, 64, 64, 3))
     assert [image["subfolder"] for image in shown.ui["images"]] == ["bootstrap/zqx/round_1/candidates"] * 2
     assert ("lora_bootstrap.candidates", {"project": "zqx", "round": 1, "made": 14, "total": 24}) in [
         tuple(sent[:2]) for sent in host.server.sent]
@@ -180,11 +202,21 @@ def test_a_kept_candidate_is_shown_and_told_of(drawn, drawing, host):
     assert (lineage["steps"], lineage["cfg"], lineage["parent_lora"]) == (16, 3.0, "")
 
 
+def test_a_view_drawn_as_a_list_of_images_is_kept_whole(drawn, drawing):
+    """One node between the two that gives a list, such as a list of reference images, makes several of each view."""
+    node = drawing[1]().expand["x.keep_0"]["inputs"]
+    before = set(drawn.round(1).list_candidates())
+    shown = kept(drawn, node, torch.rand(1, 64, 64, 3), torch.rand(2, 32, 64, 3))
+    name = json.loads(node["lineage"])["name"]
+    assert [image["filename"] for image in shown.ui["images"]] == [f"{name}{end}.png" for end in ("", "-1", "-2")]
+    assert len(set(drawn.round(1).list_candidates()) - before) == 3 and shown[0].name == drawn.name
+
+
 def test_a_high_cfg_and_a_missing_lora_are_told(drawn, drawing):
     nodes, _ = drawing
     nodes["sample"]["inputs"]["cfg"] = 9.0
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
-    job = DrawRequest.of(drawn, plan, part_between(nodes.__getitem__, "views", ["decode", 0], ""), None)
+    job = DrawRequest.of(drawn, plan, drawn_part(nodes.__getitem__, "7"), "what is linked", None)
     assert [warning.split(";")[0].split(":")[0] for warning in job.warnings] == [
         "cfg is 9", "no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images."]
 
@@ -201,6 +233,15 @@ def test_the_lora_that_draws_is_the_projects_own_in_a_stack(drawn, host, monkeyp
         parent_of([("gone", 1.0, 1.0)], drawn)
 
 
+@pytest.mark.parametrize("stack", [None, [None], [("None", 1, 1)], [("style", "0.6", 1)],
+                                   [("", 1, 1), ["style", 0.6, 1]]])
+def test_a_stack_of_another_pack_is_read_for_the_lineage(drawn, drawing, host, stack):
+    write_lora(host.output / "loras" / "style.safetensors", 1, "style")
+    keep = drawing[1](stack=stack).expand["x.keep_0"]["inputs"]
+    lineage = json.loads(keep["lineage"])
+    assert (lineage["parent_lora"], lineage["strength"]) == (("style", 0.6) if "style" in str(stack) else ("", 0.0))
+
+
 def test_a_view_gives_what_it_was_given():
     assert CandidateView.execute("a prompt", 5).args == ("a prompt", 5)
 
@@ -214,6 +255,9 @@ def test_what_comes_after_waits_until_enough_are_kept(drawn):
     told = held.ui["lora_bootstrap"][0]
     assert (told["kept"], told["target"], told["held"]) == (3, 8, True)
     assert told["message"] == "3 of 8 kept: pick 5 more in the gallery, then press Run."
+    record = ProjectRecord.load(drawn.folder)
+    assert record.stopped_because == "", "nobody has picked yet: that is no alarm"
+    assert record.stages["curate-1"].summary.startswith("proposed 5 of 12")
     keep(drawn, 1, 5)
     done = curated(drawn)
     assert done[0] is drawn and len(done[1]) == 5 and not done.ui["lora_bootstrap"][0]["held"]
@@ -248,6 +292,15 @@ def test_an_alarm_stops_the_loop_unless_it_is_not_to(drawn, monkeypatch):
     assert ProjectRecord.load(drawn.folder).stopped_because == "the images are over-cooked"
     done = curated(drawn, "auto", stop_on_alarm=False)
     assert done[0] is drawn and "Alarm: the images are over-cooked." in done[2]
+    assert ProjectRecord.load(drawn.folder).stopped_because == ""
+
+
+def test_a_proposal_that_is_bad_is_an_alarm_before_anybody_picks(drawn, monkeypatch):
+    monkeypatch.setattr(curate, "alarm", lambda rounds, wanted: "over-cooked" if rounds[-1].proposed else "")
+    curated(drawn)
+    assert ProjectRecord.load(drawn.folder).stopped_because == "over-cooked"
+    keep(drawn, 1, 5)
+    curated(drawn)
     assert ProjectRecord.load(drawn.folder).stopped_because == ""
 
 

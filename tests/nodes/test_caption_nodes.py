@@ -142,22 +142,23 @@ def test_the_node_tells_sums_and_the_diff_every_caption(host):
 
 def test_what_is_changed_by_hand_comes_after_the_rules_and_runs_the_node_again(host):
     dataset = make(host, "smile", "grass")
-    out = edit(dataset, trigger="akane")
+    out = edit(dataset, trigger="akane", edits="mine")
     told = out.ui["lora_bootstrap"][0]
     assert told == {"dataset": told["dataset"], "revision": 0, "pictures": 2, "changed": 0}
-    before = EditTags.fingerprint_inputs()
-    assert EditTags.fingerprint_inputs() == before
+    before = EditTags.fingerprint_inputs(edits="mine")
+    assert EditTags.fingerprint_inputs(edits="mine") == before
     picture = dataset.samples[0].content_hash
     current_session().editors.change(told["dataset"], 0, {picture: "akane, frown"})
-    assert EditTags.fingerprint_inputs() != before
-    out = edit(dataset, trigger="akane")
+    assert EditTags.fingerprint_inputs(edits="mine") != before
+    out = edit(dataset, trigger="akane", edits="mine")
     assert captions(out[0]) == ["akane, frown", "akane, grass"]
     assert out.ui["lora_bootstrap"][0] == {**told, "revision": 1, "changed": 1}
     assert "changed by hand: 1." in out[1]
-    assert captions(edit(dataset, trigger="eiei")[0]) == ["eiei, frown", "eiei, grass"], "the rules have changed"
+    other_rules = edit(dataset, trigger="eiei", edits="mine")
+    assert captions(other_rules[0]) == ["eiei, frown", "eiei, grass"]
     assert captions(edit(dataset, edits="another")[0]) == ["smile", "grass"], "other edits"
     current_session().editors.change(told["dataset"], 1, {picture: "eiei, smile"})
-    assert EditTags.fingerprint_inputs() == before, "set back"
+    assert EditTags.fingerprint_inputs(edits="mine") == before, "set back"
 
 
 def test_another_name_has_other_edits_and_a_linked_one_is_looked_at_every_time(host):

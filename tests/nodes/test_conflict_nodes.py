@@ -1,6 +1,7 @@
 """ConflictReport, MergeLoras and TimeSplit: what a stack becomes, what is kept, Cancel, and mistakes."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -247,6 +248,12 @@ def test_what_is_drawn_is_what_the_hosts_nodes_make(stack, preset):
 def test_a_cross_fade_waits_until_it_begins():
     assert Curve(1.0, 0.3, 0.6, 0.4).stairs[:2] == [(0.0, 1.0), (0.4, 1.0)]
     assert Curve(1.0, 1.0).stairs == [(0.0, 1.0)]
+
+
+def test_a_strength_that_is_no_number_is_refused(stack):
+    """The host lets NaN pass as a value of a widget."""
+    with pytest.raises(UserError, match="start of a curve is nan; it must be a number, such as 0.7"):
+        split(stack, preset="custom", character_start=math.nan)
 
 
 def test_custom_strengths_that_do_not_change_are_one_keyframe(stack, host):

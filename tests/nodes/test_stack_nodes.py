@@ -72,6 +72,17 @@ def test_linked_loras_come_first_then_the_run_then_the_entries(put, host):
     assert "ink at 0.9 is not below the character girl-step000200 at 0.6" in advice
 
 
+def test_a_run_that_another_file_hides_is_refused_with_both_paths(put, host):
+    run = open_run(host.output / "loras", TrainConfig(name="girl", steps=2), key="girl")
+    save_file({"step": torch.ones(1)}, run.checkpoint_path(2))
+    run.close()
+    hiding = host.base / "models" / "loras" / "girl" / run.checkpoint_path(2).name
+    hiding.parent.mkdir(parents=True)
+    save_file({"step": torch.zeros(1)}, hiding)
+    with pytest.raises(UserError, match=f"ComfyUI loads {hiding} under the name .*, not {run.checkpoint_path(2)}. "):
+        stack("", run=read_run(run.folder))
+
+
 def test_what_the_run_has_kept_since_it_was_loaded_counts(host):
     run = open_run(host.output / "loras", TrainConfig(name="girl", steps=300), key="girl")
     save_file({"a": torch.ones(1)}, run.checkpoint_path(100))
@@ -174,7 +185,7 @@ def test_good_entries_and_linked_ones_are_no_red_node(put):
 
 @pytest.mark.parametrize("linked", [[("a",)], "abc", [("a", "b", "c")], 5])
 def test_what_is_no_stack_is_told(linked, host):
-    with pytest.raises(UserError, match="LORA_STACK is .*; it must be a list of"):
+    with pytest.raises(UserError, match="LORA_STACK (has|is) .*; (it|each) must be"):
         stack("", LORA_STACK=linked)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections import Counter
 from contextlib import contextmanager
+from itertools import product
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -24,9 +26,17 @@ from lora_bootstrap.host.drawing.sweep_plan import choose_loras, seeds_of, stren
 from lora_bootstrap.host.drawing.sweep_session import axes_of
 from lora_bootstrap.nodes import checkpoints, score, sweep_values
 from lora_bootstrap.nodes.checkpoints import PickCheckpoint
+from lora_bootstrap.nodes.contents import LinkContent
 from lora_bootstrap.nodes.score import ScoreSweep
 from lora_bootstrap.nodes.sweep import CheckpointSweep, StrengthGrid
-from lora_bootstrap.nodes.sweep_values import ComposedGrid, ComposeGrid, KeepCell, SweepCell, SweepValues
+from lora_bootstrap.nodes.sweep_values import (
+    ComposeCells,
+    ComposedGrid,
+    ComposeGrid,
+    KeepCell,
+    SweepCell,
+    SweepValues,
+)
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.sweeps.cells import Cell, Sweep
 from lora_bootstrap.trainer.sweeps.score import ScoreSettings
@@ -54,7 +64,6 @@ def _fresh(monkeypatch):
 def files(host, monkeypatch):
     """Two checkpoints of a run, two other LoRAs, two bases; a stand-in for `host.backbone.model`."""
     stand_in = ModuleType("lora_bootstrap.host.backbone.model")
-    stand_in.fingerprint = lambda model, clip, vae: f"{model}, {clip}, {vae}"
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     monkeypatch.setattr(lora_bootstrap.host.backbone, "model", stand_in, raising=False)
     for name in (BASE, "other.safetensors"):
@@ -66,11 +75,20 @@ def files(host, monkeypatch):
     return write_run(paths.loras_root(), steps=(50, 100))
 
 
+@pytest.fixture
+def metadata_off(monkeypatch):
+    """A host that was started with --disable-metadata."""
+    from comfy.cli_args import args
+
+    monkeypatch.setattr(args, "disable_metadata", True)
+
+
 class Graph:
     """A graph of the user's with a sweep node in it: it runs the node as the host does."""
 
     def __init__(self, kind=StrengthGrid, **inputs):
         self.kind, self.inputs = kind, {**WIDGETS, **inputs}
+        self.given = {part: f"{part} {BASE}" for part in ("model", "clip", "vae")}
         links = {"model": ["4", 0], "clip": ["4", 1], "vae": ["4", 2]}
         if "latent" in inputs:
             links["latent"] = ["5", 0]
@@ -82,10 +100,9 @@ class Graph:
 
     def run(self):
         hidden = SimpleNamespace(unique_id=ME, dynprompt=SimpleNamespace(get_node=self.nodes.__getitem__))
-        given = {part: f"{part} {BASE}" for part in ("model", "clip", "vae")}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(self.kind, "hidden", hidden)
-            return self.kind.execute(**given, **self.inputs)
+            return self.kind.execute(**self.given, **self.inputs)
 
 
 def grid(**inputs):
@@ -108,7 +125,7 @@ def by_hand(cell, stack=(), base=BASE, latent=None):
     (drawn,) = nodes("KSampler")().run(
         model=model, seed=facts["seed"], steps=3, cfg=4.5, sampler_name="euler", scheduler="karras", positive=heard[0],
         negative=heard[1], latent_image=empty)
-    return pixels(as_saved(nodes("VAEDecode")().run(samples=drawn, vae=vae)[0]))
+    return pixels(as_saved(nodes("VAEDecode")().run(samples=drawn, vae=vae)[0])[0])
 
 
 def pixels(picture):
@@ -190,6 +207,45 @@ def test_a_stack_alone_has_its_first_lora_swept_on_top_of_the_others():
         np.testing.assert_array_equal(drawn(sweep, cell), by_hand(cell, [("style.safetensors", 0.6)]))
 
 
+LOOSE = [[("None", 1.0, 1.0)], [(None, None, None)], ["None"], [("style", "0.6", "0.6")],
+         [("style.safetensors", 0.6, 0.6), ("", 1, 1)], [["style", 0.6, "6e-1"], None]]
+"""Stacks as other packs write them: free places, numbers as text, no ending."""
+
+
+@pytest.mark.parametrize("stack", LOOSE)
+def test_a_stack_of_another_pack_is_read_as_in_apply_lora_stack(stack):
+    below = [["style.safetensors", 0.6]] if "style" in str(stack) else []
+    for sweep in (grid(LORA_STACK=stack, seeds="1", prompts="akane")[0], values(LORA_STACK=stack)[0]):
+        assert [[name, strength] for name, _, strength, _ in sweep.shared["stack"]] == below
+    alone = grid(files="", LORA_STACK=[None, ["ink", "1", 1], *stack], seeds="1", prompts="akane", name="alone")[0]
+    assert {cell.facts["lora"] for cell in alone.cells} == {"ink.safetensors"}
+    for cell in alone.everything:
+        np.testing.assert_array_equal(drawn(alone, cell), by_hand(cell, below))
+
+
+@pytest.mark.parametrize(("entry", "says"), [
+    (("style.safetensors", 1.0, 1.0, "x"), "has the entry"), (("style.safetensors", 1.0), "has the entry"),
+    (("style.safetensors", "0,8", 1.0), "is '0,8'; it must be a number"), (("style", math.nan, 1), "is nan; it must"),
+    (("stile", 1, 1), "there is no LoRA 'stile'. Did you mean 'style'")])
+def test_an_entry_that_cannot_be_read_is_refused_in_one_line(entry, says):
+    for sweep_of, files in product((grid, values), ("akane/*", "")):
+        with pytest.raises(UserError, match=says):
+            sweep_of(files=files, LORA_STACK=[entry])
+
+
+def test_a_run_that_another_file_hides_from_load_lora_is_not_swept(host, run):
+    """The graph of a cell goes by the name, so it would draw the other file.
+    https://github.com/willmiao/ComfyUI-Lora-Manager/issues/917"""
+    mine = run.checkpoint_path(20)
+    hiding = write_lora(host.base / "models" / "loras" / "girl" / mine.name, 20, "other", 0.9)
+    for sweep_of in (grid, values):
+        with pytest.raises(UserError, match=f"ComfyUI loads {hiding} under the name .*, not {mine}. Rename or"):
+            sweep_of(run=run, files="", checkpoints="10-20 (+10)")
+        assert sweep_of(run=run, files="", checkpoints="30")[0].axis("checkpoint").choices[0].facts["step"] == 30
+    hiding.write_bytes(mine.read_bytes())
+    assert len(grid(run=run, files="", checkpoints="all")[0].axis("checkpoint").choices) == 3, "a copy draws the same"
+
+
 def test_other_bases_are_loaded_once_each_and_the_linked_model_comes_first(host):
     sweep = grid(bases="other", seeds="1", strengths="1")[0]
     assert [choice.label for choice in sweep.axis("base").choices] == ["as linked", "other"]
@@ -208,7 +264,7 @@ def test_a_base_of_another_content_and_another_loader_are_drawn_anew(host):
     after = set(grid(bases="other")[0].states())
     assert len(before & after) == 20, "those of the linked model"
     graph = Graph(bases="other")
-    graph.nodes["4"]["inputs"]["ckpt_name"] = "elsewhere"
+    graph.given["model"] = "a patched model"
     assert len(after & set(graph.run()[0].states())) == 20, "those of the other base"
 
 
@@ -222,12 +278,27 @@ def test_a_latent_of_ones_own_is_sampled_and_its_content_counts():
     assert not set(sweep.states()) & set(other.states())
 
 
+@pytest.mark.parametrize("draw", ["one by one", "strengths in one batch"])
+def test_a_latent_that_is_a_batch_gives_all_its_images(host, rows, draw):
+    """https://github.com/PramaLLC/BEN2_ComfyUI/issues/7, https://github.com/Comfy-Org/ComfyUI/issues/3130"""
+    own = {"samples": torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 4, 2, 4).clone()}
+    sweep = grid(latent=own, seeds="1", prompts="akane", files="akane/*50", draw=draw)[0]
+    assert len(sweep.everything) == 3 and len(times(sweep)) == 12 and set(sweep.states().values()) == {"done"}
+    for cell in sweep.everything:
+        np.testing.assert_array_equal(drawn(sweep, cell), by_hand(cell, latent=own))
+        images = [pixels(Image.open(path)) for path in sweep.cells_folder.glob(f"{cell.key}*.png")]
+        assert len({image.tobytes() for image in images}) == 4
+    shown = host.server.texts[-1][0].splitlines()
+    assert shown[1].startswith("9 more images of the batches are saved beside the cells as KEY-1.png and so on; the ")
+    assert shown[2:] == ["Some were drawn one by one: the latent is a batch."] * (draw != "one by one")
+
+
 def test_a_run_gives_its_checkpoints_and_files_come_besides(host):
     run = open_run(paths.loras_root(), TrainConfig(name="girl", steps=30), key="girl")
     for step in (10, 20):
         write_lora(run.checkpoint_path(step), step, "girl")
     run.close()
-    assert [name for name, _ in choose_loras(read_run(run.folder), "all", None, "ink\nink").swept] == [
+    assert [name for name, _ in choose_loras(read_run(run.folder), "all", [], "ink\nink").swept] == [
         "girl/girl-step000010.safetensors", "girl/girl-step000020.safetensors", "ink.safetensors"]
     sweep = Graph(CheckpointSweep, run=run, files="", checkpoints="last", strengths="1", name="").run()[0]
     assert sweep.folder.name == "girl-checkpoints" and sweep.cells[0].facts["step"] == 20
@@ -273,7 +344,7 @@ def test_a_cells_png_holds_the_whole_graph_that_makes_it(host):
         host.nodes.calls.clear()
         picture = Runner({}).value(held, save["inputs"]["images"])
         assert len(host.nodes.calls) == len(held) - 1, "and each of its nodes is needed"
-        np.testing.assert_array_equal(pixels(as_saved(picture)), drawn(sweep, cell))
+        np.testing.assert_array_equal(pixels(as_saved(picture)[0]), drawn(sweep, cell))
         assert told.startswith(cell.facts["prompt"] + " <lora:style:0.6>")
         assert ("<lora:akane-step" in told) == bool(cell.facts["lora"]) and "Steps: 3, Sampler: euler" in told
         assert "Negative prompt: blurry" in told and "Seed: 7, Size: 16x24" in told
@@ -552,7 +623,7 @@ def test_a_batch_that_fails_is_drawn_one_by_one_with_nothing_of_it_held(host, ro
 @pytest.mark.parametrize(("widget", "value", "says"), [
     ("strengths", "strong", "is not a number"), ("strengths", "0-21", "must be between -20 and 20"),
     ("strengths", "", "strengths is empty"), ("seeds", "-1", "must be 0 or more"), ("seeds", "1.5", "is not a number"),
-    ("seeds", str(2**64), "must be 0 or more"), ("files", "nobody*", "there is no LoRA 'nobody*'"),
+    ("seeds", str(2**53), "must be at most 9007199254740991"), ("files", "nobody*", "there is no LoRA 'nobody*'"),
     ("files", "akane/akane-step000051", "Did you mean"), ("bases", "nothing", "there is no checkpoint 'nothing'")])
 def test_mistakes_are_told_before_anything_runs(widget, value, says):
     given = {name: WIDGETS[name] for name in ("strengths", "seeds", "files", "bases")} | {widget: value}
@@ -567,7 +638,7 @@ def test_what_is_right_or_comes_over_a_link_is_let_pass():
     assert CheckpointSweep.validate_inputs(**{name: WIDGETS[name] for name in names}) is True
     assert StrengthGrid.validate_inputs(**dict.fromkeys(names)) is True
     assert SweepValues.validate_inputs(strengths=None, seeds="1", files="") is True
-    assert strengths_of("-20, 20") == (-20.0, 20.0) and seeds_of(f"0, {2**64 - 1}") == (0, 2**64 - 1)
+    assert strengths_of("-20, 20") == (-20.0, 20.0) and seeds_of(f"0, {2**53 - 1}") == (0, 2**53 - 1)
 
 
 def test_prompts_that_are_empty_are_told_when_it_runs():
@@ -599,7 +670,7 @@ def test_failed_cells_run_the_node_again_also_beside_cells_of_an_earlier_plan(ho
         "seed"] == 2 else None
     grid(seeds="1, 2", cfg=5.0)
     told = [StrengthGrid.fingerprint_inputs() for _ in range(3)]
-    assert len(set(told)) == 3
+    assert len({losses for losses, _ in told}) == 3
     host.nodes.failing.clear()
     grid(seeds="1, 2", cfg=5.0)
     assert StrengthGrid.fingerprint_inputs() == StrengthGrid.fingerprint_inputs()
@@ -647,13 +718,22 @@ STYLE = {"rows": "auto", "columns": "auto", "title": "", "cell": 64, "font_size"
 
 
 def compose(sweep, nodes=None, images=("8", 0), **style):
-    hidden = SimpleNamespace(unique_id=ME, dynprompt=SimpleNamespace(get_node=(nodes or own_graph()).__getitem__))
+    """What Compose Grid expands into once it is known what is linked to the sampler; its outputs if that is nothing."""
+    nodes = nodes or own_graph()
+    hidden = SimpleNamespace(unique_id=ME, dynprompt=SimpleNamespace(get_node=nodes.__getitem__))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ComposeGrid, "hidden", hidden)
-        return ComposeGrid.execute(sweep, **{**STYLE, **style}, images=list(images) if images else None)
+        out = ComposeGrid.execute(sweep, **{**STYLE, **style}, images=list(images) if images else None)
+        if out.expand is None:
+            return out
+        patch.setattr(ComposeCells, "hidden", hidden)
+        inputs = out.expand["x.cells"]["inputs"]
+        assert inputs["sweep"] == ["1", 0] and out.args == tuple(["x.cells", slot] for slot in range(3))
+        contents = Host(nodes, out.expand).value(inputs["contents"])
+        return ComposeCells.execute(**{**inputs, "sweep": sweep, "contents": contents})
 
 
-OURS = {f"LoraBootstrap_{node.__name__}": node for node in (SweepCell, KeepCell, ComposedGrid)}
+OURS = {f"LoraBootstrap_{node.__name__}": node for node in (SweepCell, KeepCell, ComposedGrid, LinkContent)}
 
 
 class Host:
@@ -673,9 +753,17 @@ class Host:
             inputs = {name: self.value(value) for name, value in node["inputs"].items()}
             self.ran.append(id)
             kind = OURS.get(node["class_type"])
-            self.done[id] = kind.execute(**inputs).args if kind else host_nodes.call(
+            self.done[id] = self.run(kind, id, inputs) if kind else host_nodes.call(
                 host_nodes.node_class(node["class_type"])(), inputs)
         return self.done[id]
+
+    def run(self, kind, id, inputs):
+        if kind.define_schema().is_input_list:
+            inputs = {name: value if isinstance(value, list) else [value] for name, value in inputs.items()}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kind, "hidden", SimpleNamespace(
+                unique_id=id, dynprompt=SimpleNamespace(get_node=self.nodes.__getitem__)), raising=False)
+            return kind.execute(**inputs).args
 
 
 def composed(sweep, nodes=None, **style):
@@ -736,8 +824,8 @@ def test_a_cells_png_holds_ones_own_graph_with_its_values(host):
             held, told = json.loads(image.text["prompt"]), image.text["parameters"]
         assert all(id.isdecimal() for id in held) and "LoraBootstrap" not in json.dumps(held)
         (save,) = [node for node in held.values() if node["class_type"] == "SaveImage"]
-        np.testing.assert_array_equal(pixels(as_saved(Runner({}).value(held, save["inputs"]["images"]))),
-                                      drawn(sweep, cell))
+        made = as_saved(Runner({}).value(held, save["inputs"]["images"]))
+        np.testing.assert_array_equal(pixels(made[0]), drawn(sweep, cell))
         assert "Steps: 8, CFG scale: 5.0, Seed: 1" in told and "<lora:ink:1>" in told
 
 
@@ -801,14 +889,44 @@ def test_a_cell_that_was_planned_away_is_told():
     with pytest.raises(UserError, match="sweep 'one' no longer has cell '.*', because its values have changed.*Run"):
         SweepCell.execute("one", expanded["x.0_cell"]["inputs"]["key"])
     with pytest.raises(UserError, match="cannot be a folder's"):
-        KeepCell.execute("../one", "0" * 16, torch.zeros(1, 8, 8, 3), "{}", ME)
+        KeepCell.execute(["../one"], ["0" * 16], [torch.zeros(1, 8, 8, 3)], ["{}"], [ME])
 
 
-def test_a_kept_cell_is_shown_on_the_users_node():
+@pytest.mark.parametrize("images", [[torch.rand(3, 8, 8, 3)], [torch.rand(1, 8, 8, 3)] * 3])
+def test_every_image_of_a_batch_or_a_list_is_kept_and_shown_on_the_users_node(images, host):
+    """https://github.com/PramaLLC/BEN2_ComfyUI/issues/7, https://github.com/Comfy-Org/ComfyUI/issues/3130"""
     sweep = values(seeds="1")[0]
-    keep = compose(sweep).expand["x.0_keep"]["inputs"]
-    out = KeepCell.execute(**{**keep, "images": torch.rand(2, 8, 8, 3)})
-    assert out.ui == {"images": [{"filename": f"{keep['key']}.png", "subfolder": "sweeps/one/cells", "type": "output"}]}
+    keep = {name: [value] for name, value in compose(sweep).expand["x.0_keep"]["inputs"].items()}
+    out = KeepCell.execute(**{**keep, "images": images})
+    (key,) = keep["key"]
+    assert out.ui["images"] == [{"filename": name, "subfolder": "sweeps/one/cells", "type": "output"}
+                                for name in (f"{key}.png", f"{key}-1.png", f"{key}-2.png")]
+    assert out[0].counts() == {"done": 1, "failed": 0, "total": 10}
+    for path, picture in zip(sorted(times(out[0])), [1, 2, 0], strict=True):
+        expected = pixels(as_saved(torch.cat(images))[picture])
+        np.testing.assert_array_equal(pixels(Image.open(out[0].cells_folder / path)), expected)
+    ComposedGrid.execute(out[0], json.dumps({**STYLE}), ME)
+    assert "2 more images of the batches are saved beside the cells as KEY-1.png" in host.server.texts[-1][0]
+
+
+def test_a_sampler_that_makes_no_image_is_told():
+    keep = {name: [value] for name, value in compose(values(seeds="1")[0]).expand["x.0_keep"]["inputs"].items()}
+    with pytest.raises(UserError, match="the sampler made no image; use a latent that holds at least one"):
+        KeepCell.execute(**{**keep, "images": [torch.rand(0, 8, 8, 3)]})
+
+
+def test_without_metadata_a_cell_and_the_page_hold_no_prompt(metadata_off):
+    """https://github.com/Comfy-Org/ComfyUI/issues/6758, https://github.com/alexopus/ComfyUI-Image-Saver/issues/117"""
+    (composed_sweep, *_), _ = composed(values(seeds="1", prompts="akane, a secret")[0], columns="prompt")
+    for sweep in (composed_sweep, grid(seeds="1", name="drawn")[0]):
+        for cell in sweep.everything:
+            with Image.open(sweep.picture(cell)) as image:
+                assert image.text == {}
+        with Image.open(sweep.sheet) as image:
+            assert image.text == {}
+    page = (composed_sweep.folder / "grid.html").read_text("utf-8")
+    told = json.loads(page.split('id="plan">')[1].split("</script>")[0])
+    assert told == {"shared": {}, "without": {}, "axes": [[{}] * len(axis.choices) for axis in composed_sweep.axes]}
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------
@@ -855,9 +973,23 @@ def test_a_lora_that_does_not_tell_its_step_blocks_only_the_step():
     from lora_bootstrap.trainer.sweeps.score import ScoreRow, Scores
 
     row = ScoreRow(0, 0, 0, "ink", 1, lora="ink.safetensors", at=0.8)
-    step, strength, stack = score.recommended_outputs(Scores("eye", "style", (row,), 0, "", ()))
+    ink = paths.lora_file("ink.safetensors")
+    sweep = draw_sweep(paths.sweeps_root(), [ink], names=["ink.safetensors"], make=False)
+    step, strength, stack = score.recommended_outputs(sweep, Scores("eye", "style", (row,), 0, "", ()))
     assert isinstance(step, ExecutionBlocker) and step.message == "ink.safetensors does not record its step."
     assert strength == 0.8 and stack == [("ink.safetensors", 0.8, 0.8)]
+
+
+def test_a_recommended_lora_that_is_another_file_by_now_is_no_stack(host):
+    from lora_bootstrap.trainer.sweeps.score import ScoreRow, Scores
+
+    path = host.base / "models" / "loras" / "ink.safetensors"
+    sweep = draw_sweep(paths.sweeps_root(), [path], names=[path.name], make=False)
+    scores = Scores("eye", "style", (ScoreRow(0, 0, 0, "ink", 1, lora=path.name, at=0.8),), 0, "", ())
+    write_lora(path, 2, "ink", 0.7)
+    _, strength, stack = score.recommended_outputs(sweep, scores)
+    assert strength == 0.8 and stack.message == (
+        "the LoRA 'ink.safetensors' is gone or has changed since its cells were drawn; run the sweep again.")
 
 
 def test_the_help_says_the_gates_as_they_are():
@@ -929,6 +1061,19 @@ def test_what_was_picked_in_a_sweep_is_taken_at_its_strength(run, host):
     assert "girl-step000020.safetensors" in host.server.texts[-1][0]
 
 
+def test_a_strength_that_is_no_number_is_refused(run):
+    """The host lets NaN pass as a value of a widget."""
+    with pytest.raises(UserError, match="the strength of girl-step000030.safetensors is nan; it must be a number from"):
+        PickCheckpoint.execute(run, "final", 0, math.nan)
+
+
+def test_a_checkpoint_that_another_file_hides_is_applied_but_is_no_stack(run, host, adapter):
+    hiding = write_lora(host.base / "models" / "loras" / "girl" / "girl-step000020.safetensors", 20, "other", 0.9)
+    path, stack, _, model, _ = PickCheckpoint.execute(run, "step", 20, 1.0, model="M").args
+    assert path == str(run.checkpoint_path(20)) and model == "M+girl-step000020"
+    assert isinstance(stack, ExecutionBlocker) and stack.message.startswith(f"ComfyUI loads {hiding} under the name ")
+
+
 def test_without_a_pick_the_way_to_one_is_told(run):
     with pytest.raises(UserError, match="nothing was picked in a sweep of run 'girl' yet.*press Use this one"):
         PickCheckpoint.execute(run, PICKED_IN_SWEEP, 0, 1.0)
@@ -954,13 +1099,12 @@ def test_a_pick_is_looked_for_at_every_run_and_the_others_are_cached():
 def test_a_picture_is_saved_to_the_bit_as_save_image_does_cut_not_rounded():
     ramp = torch.linspace(-0.2, 1.2, 64).reshape(1, 8, 8, 1).expand(1, 8, 8, 3)
     expected = np.clip(255.0 * ramp[0].numpy(), 0, 255).astype(np.uint8)  # as the host's nodes.py has it
-    picture = as_saved(ramp)
+    (picture,) = as_saved(ramp)
     np.testing.assert_array_equal(np.asarray(picture), expected)
     assert picture.mode == "RGB" and (np.asarray(picture) != np.clip(np.round(255.0 * ramp[0].numpy()), 0, 255)).any()
 
 
-def test_of_a_batch_the_first_picture_is_saved_whatever_its_type_and_channels():
-    batch = torch.stack([torch.zeros(4, 6, 3), torch.ones(4, 6, 3)])
-    assert np.asarray(as_saved(batch)).max() == 0 and as_saved(batch).size == (6, 4)
-    assert np.asarray(as_saved(batch[1:].half())).min() == 255
-    assert as_saved(torch.ones(1, 2, 2, 4)).mode == "RGBA"
+def test_every_picture_of_a_batch_is_saved_whatever_its_type_and_channels():
+    black, white = as_saved(torch.stack([torch.zeros(4, 6, 3), torch.ones(4, 6, 3)]).half())
+    assert np.asarray(black).max() == 0 and np.asarray(white).min() == 255 and black.size == (6, 4)
+    assert as_saved(torch.ones(1, 2, 2, 4))[0].mode == "RGBA"

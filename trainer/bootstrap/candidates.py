@@ -4,6 +4,7 @@ sampler."""
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -20,6 +21,9 @@ from ..models.backbone import Backbone
 from ..models.sampler import Sampler, save_picture
 from ..pictures.images import load_pixels, to_image
 from .curate import Candidate
+
+_LOOP_NAME = re.compile(r"r\d+-\d{3,}")
+"""Name of an image that the loop made. A workflow's names go on after that."""
 
 
 class Stopped(Exception):
@@ -140,11 +144,11 @@ def _is_there(folder: Path, lineage: Lineage) -> bool:
 
 def _remove_others(folder: Path, names: set[str]) -> None:
     """Remove images that the loop made with other settings. Those made by a workflow stay; their lineage has a
-    recipe."""
+    recipe. Files with other names, such as `reference-sheet.png`, are somebody else's."""
     for sidecar in folder.glob("r*-*.json"):
-        if sidecar.stem not in names and not read_json(sidecar).get("recipe"):
+        if _LOOP_NAME.fullmatch(sidecar.stem) and sidecar.stem not in names and not read_json(sidecar).get("recipe"):
             sidecar.with_suffix(".png").unlink(missing_ok=True)
             sidecar.unlink()
     for picture in folder.glob("r*-*.png"):
-        if not picture.with_suffix(".json").exists():
+        if _LOOP_NAME.fullmatch(picture.stem) and not picture.with_suffix(".json").exists():
             picture.unlink()

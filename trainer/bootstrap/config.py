@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from ..common.errors import UserError
-from ..training.config import TrainConfig
+from ..common.names import checked_name, name_from, saved_name
 from .curate import CurationSettings
 
 MAX_DEPTH = 2
@@ -55,8 +55,8 @@ class BootstrapConfig:
         if not self.tags:
             raise UserError("tags are empty; list what the image shows, such as \"1girl, fox ears, blonde hair\".")
         if not self.name:
-            object.__setattr__(self, "name", self.trigger.strip().replace(" ", "-"))
-        TrainConfig(name=self.name)  # checks the name: a project is a folder, like a run
+            object.__setattr__(self, "name", name_from(self.trigger.strip().replace(" ", "-"), "project"))
+        object.__setattr__(self, "name", checked_name(self.name))
         _check_targets(self.targets, self.candidates)
         for name in ("strengths", "candidate_strengths"):
             values = getattr(self, name)
@@ -68,7 +68,11 @@ class BootstrapConfig:
         """Read back what `to_dict` gave, from JSON. Raises UserError for values it could not have written."""
         try:
             lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-            return cls(**{**values, **lists, "curation": CurationSettings(**values["curation"])})
+            name = saved_name(str(values["name"]), "project")
+            config = cls(**{**values, **lists, "name": name_from(name, "project"),
+                            "curation": CurationSettings(**values["curation"])})
+            object.__setattr__(config, "name", name)
+            return config
         except (TypeError, KeyError) as error:
             raise UserError(f"the project's settings cannot be read ({error}); use another project name.") from error
 

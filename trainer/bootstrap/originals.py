@@ -15,11 +15,13 @@ from ..datasets.dataset import Dataset, save_samples
 from ..pictures.crops import Box, Crop, suggest_crops
 
 CROP_FRAMING = {"upper": "upper body", "face": "close-up"}
+Item = tuple[Image.Image, str, dict[str, Any]]
+"""(image, caption, lineage), for `save_samples`."""
 
 
-def save_crops(folder: Path, image: Image.Image, count: int, parent: str, roles: TagRoles, vocabulary: Vocabulary,
-               trigger: str) -> None:
-    """Write `count` captioned crops that `load_folder` can read. Each caption names only what its crop shows."""
+def cut_crops(image: Image.Image, count: int, parent: str, roles: TagRoles, vocabulary: Vocabulary,
+              trigger: str) -> list[Item]:
+    """`count` captioned crops. Each caption names only what its crop shows."""
     crops = suggest_crops(image, count)
     face = next((crop.box for crop in crops if crop.name == "face"), None)
     items = []
@@ -28,11 +30,11 @@ def save_crops(folder: Path, image: Image.Image, count: int, parent: str, roles:
         tags = crop_tags(Crop(crop.name, box), image.size, roles, vocabulary, trigger, face)
         meta = {"name": f"{index}-{crop.name}", "parent": parent, "box": list(box), "round": 0}
         items.append((image.crop(box), join_tags(tags), meta))
-    save_samples(folder, items)
+    return items
 
 
-def own_crops(own: Dataset, trigger: str) -> list[tuple[Image.Image, str, dict[str, Any]]]:
-    """Images cut and captioned by hand, as crops for `save_samples`."""
+def own_crops(own: Dataset, trigger: str) -> list[Item]:
+    """Images cut and captioned by hand, as crops."""
     return [(sample.load(), join_tags(add_trigger(split_tags(sample.caption), trigger)),
              {"name": f"{index}-own", "parent": sample.parent, "round": 0}) for index, sample in enumerate(own)]
 

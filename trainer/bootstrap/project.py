@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +12,12 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..common.files import read_json, write_json
+from ..common.folders import RECORD, finish_swap
 from .curate import RoundFigures
 
 VERSION = 1
-MARKER = "made.json"
-"""Written into a folder once it is complete. It holds the hash of what the folder was filled from."""
+CROPS, OWN = "crops", "originals"
+"""Folders of the crops that are cut from the image, and of copies of a person's own images, which take their place."""
 RESERVED = ("datasets",)
 """Folders beside the projects that are not projects."""
 
@@ -108,7 +107,7 @@ def open_project(folder: Path, settings: dict[str, Any], picture_hash: str, afre
     Raises UserError if the folder holds a project of another image, or something else.
     """
     if not (folder / "project.json").exists():
-        if folder.name in RESERVED:
+        if folder.name.casefold() in RESERVED:
             raise UserError(f"a project cannot be named {folder.name!r}, because that folder holds datasets. Choose "
                             "another name.")
         return ProjectRecord(folder, settings, picture_hash)
@@ -122,25 +121,16 @@ def open_project(folder: Path, settings: dict[str, Any], picture_hash: str, afre
     return project
 
 
+def crops_folder(folder: Path) -> Path:
+    """Where the crops of the project in `folder` are."""
+    for name in (OWN, CROPS):
+        finish_swap(folder / name)
+    return folder / (OWN if (folder / OWN / RECORD).is_file() else CROPS)
+
+
 def key_of(*parts: Any) -> str:
     """A short hash of plain values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
-
-
-def is_filled(folder: Path, key: str) -> bool:
-    """Whether the folder was filled completely from exactly these inputs."""
-    marker = folder / MARKER
-    return marker.is_file() and read_json(marker).get("key") == key
-
-
-@contextmanager
-def fill_folder(folder: Path, key: str) -> Iterator[Path]:
-    """Empty the folder, let the caller fill it, and write the marker last. A folder that a killed run left is filled
-    again."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    yield folder
-    write_json(folder / MARKER, {"key": key})
 
 
 def now() -> str:

@@ -11,7 +11,7 @@ from ..common.files import atomic_write, read_json
 from ..pictures.curves import loss_curve
 from ..pictures.thumbnails import data_uri
 from ..training.runs import read_losses
-from .project import ProjectRecord
+from .project import ProjectRecord, crops_folder
 
 THUMB = 160
 
@@ -72,7 +72,7 @@ def _round_numbers(project: ProjectRecord) -> range:
 def _head(project: ProjectRecord, root: Path) -> str:
     settings = project.settings
     lora = _fact(project, "character", "lora")
-    first = next(iter(sorted((project.folder / "crops").glob("*.png"))), None)
+    first = next(iter(sorted(crops_folder(project.folder).glob("*.png"))), None)
     picture = f'<img src="{data_uri(first, 360)}" alt="The original image">' if first else ""
     alert = f'<p class="alert">{_text(project.stopped_because)}</p>' if project.stopped_because else ""
     notes = "".join(f"<li>{_text(note)}</li>" for note in project.notes if note != project.stopped_because)
@@ -99,15 +99,15 @@ def _figures(project: ProjectRecord) -> str:
         return ""
     header = ("round", "kept", "of", "likeness", "drift D", "diversity V", "base V", "burn z", "tags seen",
               "real share")
-    rows = [(r.round, r.kept, r.candidates, r.likeness, r.drift, r.diversity, r.base_diversity, r.burn, r.tag_recall,
-             r.real_share) for r in project.rounds]
+    rows = [(r.round, f"{r.kept} proposed" if r.proposed else r.kept, r.candidates, r.likeness, r.drift, r.diversity,
+             r.base_diversity, r.burn, r.tag_recall, r.real_share) for r in project.rounds]
     return ("<h2>Rounds</h2>" + _table(header, rows)
             + '<p class="soft">Likeness and drift are measured against the original crops. The loop stops if burn z '
               "exceeds 3, V falls below 0.7 of the base's, drift jumps, or too few images are good enough.</p>")
 
 
 def _sheets(project: ProjectRecord, root: Path) -> list[str]:
-    crops = sorted((project.folder / "crops").glob("*.png"))
+    crops = sorted(crops_folder(project.folder).glob("*.png"))
     captions = map(_caption_of, crops)
     parts = ["<h2>Original crops</h2>",
              _sheet((crop, "", caption, "kept", caption) for crop, caption in zip(crops, captions, strict=True))]

@@ -20,6 +20,7 @@ from ..captions.tags import absorb, join_tags, split_tags
 from ..captions.views import TagRoles, Vocabulary, tag_roles, vocabulary_for
 from ..common.errors import UserError
 from ..common.files import file_hash, read_json, write_json
+from ..common.folders import empty_folder, fill_folder, is_filled
 from ..datasets.dataset import Dataset, load_folder, save_samples
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels
@@ -29,7 +30,7 @@ from .candidates import Lineage
 from .config import BootstrapConfig
 from .curate import Curation, CurationSettings, Decision, RoundFigures, curate, quotas, round_figures
 from .picks import CandidateFacts, Pick, Picks
-from .project import ProjectRecord, fill_folder, is_filled, key_of
+from .project import CROPS, OWN, ProjectRecord, crops_folder, key_of
 
 MANUAL, AUTO = "manual", "auto"
 REFERENCE = 0
@@ -75,7 +76,7 @@ class Project:
 
     @property
     def crops_folder(self) -> Path:
-        return self.folder / "crops"
+        return crops_folder(self.folder)
 
     def crops(self) -> Dataset:
         """The crops of the original. Raises UserError if there are none."""
@@ -103,24 +104,33 @@ def make_crops(project: Project, picture: Image.Image, stem: str, own: Dataset |
 
     Args:
         stem: the parent that the crops name in their lineage.
-        own: captioned images to use unchanged instead.
+        own: captioned images to use unchanged instead. They are copied to a folder of their own: what a person put
+            among the crops stays as it is.
     """
     config, count = project.config, project.config.targets[0]
     key = key_of(pixel_hash(picture), config.tags, config.trigger, count, own.fingerprint if own else None)
-    reused = is_filled(project.crops_folder, key)
+    folder = project.folder / (CROPS if own is None else OWN)
+    reused = is_filled(folder, key)
     if not reused:
-        items = originals.own_crops(own, config.trigger) if own else []  # they may be in the folder the crops go to
-        with fill_folder(project.crops_folder, key):
-            if own is None:
-                originals.save_crops(project.crops_folder, picture, count, stem, project.roles, project.vocabulary,
-                                     config.trigger)
-            else:
-                save_samples(project.crops_folder, items)
+        items = originals.cut_crops(picture, count, stem, project.roles, project.vocabulary, config.trigger
+                                    ) if own is None else originals.own_crops(own, config.trigger)
+        with fill_folder(folder, key) as new:
+            save_samples(new, items)
+    if own is None:
+        empty_folder(project.folder / OWN)
     dataset = project.crops()
-    enough = own is not None or len(dataset) == count
-    summary = f"{len(dataset)} {'images of your own' if own else 'crops'}" if enough else (
-        f"The image gave only {len(dataset)} distinct crops; {count} were wanted.")
+    if own is None and len(dataset) < count:
+        summary = f"The image gave only {len(dataset)} distinct crops; {count} were wanted."
+    else:
+        made = count if own is None else min(len(own), len(dataset))
+        summary = f"{made} {'crops' if own is None else 'images of your own'}{_extra(dataset, made, folder)}"
     return BuiltDataset(dataset, summary, reused)
+
+
+def _extra(dataset: Dataset, made: int, folder: Path) -> str:
+    """A remark about images that somebody put into a folder of `made` images."""
+    more = len(dataset) - made
+    return f" and {more} more that {'was' if more == 1 else 'were'} put into {folder.name}/" if more > 0 else ""
 
 
 @dataclass(frozen=True)
@@ -252,6 +262,7 @@ class CuratedRound:
     """The outcome of curating a round.
 
     Attributes:
+        figures: of the kept images or, as long as too few were picked by hand, of those proposed.
         kept: the images now kept, by curation and by hand.
         reused: whether the decisions already existed.
     """
@@ -295,11 +306,13 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
                           by_hand={index: state == "keep" for index, state in enumerate(states) if state})
     kept = round_.list_kept(Decisions({decision.candidate: decision for decision in curation.decisions}, mode))
     rows = [paths.index(item.path) for item in kept]
+    if proposed := mode == MANUAL and len(rows) < wanted:
+        rows = [row for row, decision in enumerate(curation.decisions) if decision.kept]
     figures = round_figures(round_.number, [curation.decisions[row] for row in rows], len(paths), pixels[rows], anchors,
-                            reference, eye, originals.real_share(len(crops), len(rows)))
+                            reference, eye, originals.real_share(len(crops), len(rows)), proposed)
     write_json(round_.decisions_file, {
         "key": key, "round": round_.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
-        "notes": curation.notes, "figures": asdict(figures),
+        "notes": curation.notes, "figures": asdict(figures), "measured": [paths[row].stem for row in rows],
         "decisions": [asdict(decision) for decision in curation.decisions],
         "twins": recorded.get("twins", ()) if reused else [
             [paths[index].stem for index in group] for group in curation.copies]})
@@ -314,12 +327,14 @@ def round_dataset(round_: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
                  round_.project.config.trigger)
     reused = is_filled(round_.dataset_folder, key)
     if not reused:
-        with fill_folder(round_.dataset_folder, key):
-            originals.save_round(round_.dataset_folder, crops, [
+        with fill_folder(round_.dataset_folder, key) as new:
+            originals.save_round(new, crops, [
                 (item.pick.apply_to(open_image(item.path)), item.caption, asdict(item.lineage)) for item in kept])
     repeats, share = originals.crop_repeats(len(crops), len(kept)), originals.real_share(len(crops), len(kept))
-    return BuiltDataset(load_folder(round_.dataset_folder),
-                        f"{len(crops)} crops x {repeats} and {len(kept)} generated ({share:.0%} real)", reused)
+    dataset = load_folder(round_.dataset_folder)
+    more = _extra(dataset, len(crops) + len(kept), round_.dataset_folder)
+    return BuiltDataset(dataset, f"{len(crops)} crops x {repeats} and {len(kept)} generated{more} ({share:.0%} real)",
+                        reused)
 
 
 def for_character(dataset: Dataset, roles: TagRoles) -> Dataset:

@@ -8,6 +8,7 @@ from glob import escape
 from pathlib import Path
 
 from ..common.errors import UserError
+from ..common.names import with_ending
 from ..training.runs import read_run
 from .project import ProjectRecord
 from .rounds import REFERENCE, Project, Round
@@ -60,7 +61,7 @@ def project_status(folder: Path, loras: Path) -> ProjectStatus:
 
 def style_run(project: Project, number: int) -> str:
     """Name of the run that trains the style LoRA for round `number`."""
-    return f"{project.name}-style-{number}"
+    return with_ending(project.name, f"-style-{number}")
 
 
 def _stages(project: Project, record: ProjectRecord, loras: Path) -> Iterator[StageStatus]:

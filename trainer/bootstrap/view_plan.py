@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..captions.views import ViewPrompt, view_prompts
 from ..common.files import file_hash
+from ..lora.hashes import tensor_hash
 from .candidates import Lineage, picture_seed, save_candidate
 from .project import key_of
 from .rounds import REFERENCE, Project, Round
@@ -87,7 +88,7 @@ class Source:
     """What draws the candidates: the LoRA (None for the base alone), its strength, and the workflow around it.
 
     Attributes:
-        recipe: hash of the part of the workflow that samples.
+        recipe: hash of everything in the workflow that decides the images.
         steps, cfg: the sampler's, where the workflow states them.
     """
 
@@ -101,8 +102,9 @@ class Source:
 def lineage_of(round_: Round, view: PlannedView, source: Source) -> Lineage:
     """The name of a candidate, and what is written beside it. Its size is known only once it is drawn."""
     digest = file_hash(source.lora) if source.lora else ""
+    weights = tensor_hash(source.lora) if source.lora else ""
     strength = source.strength if source.lora else 0.0
-    key = key_of(view.text, view.seed, digest, strength, source.recipe, round_.project.config.base)
+    key = key_of(view.text, view.seed, weights, strength, source.recipe, round_.project.config.base)
     return Lineage(
         name=f"r{round_.number}-{view.index:03d}-{key[:6]}", prompt=view.text, tags=list(view.prompt.tags),
         view=dict(view.prompt.view), seed=view.seed, round=round_.number,

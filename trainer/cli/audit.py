@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from .console import Console
-from .options import add_dataset_option, add_output_option
+from .options import add_dataset_option, add_output_option, chosen_name
 
 
 def add_audit_options(command: argparse.ArgumentParser) -> None:
@@ -29,10 +29,11 @@ def handle_audit(options: argparse.Namespace, console: Console) -> dict[str, Any
 
     config = AuditConfig(family=options.family, resolution=options.resolution, purpose=options.purpose,
                          trigger=options.trigger, workers=options.workers)
+    name = chosen_name(options.name, options.dataset.resolve().name, "audit")
     dataset, home = load_folder(options.dataset), options.output / "audits"
     last = console.follow(audit(dataset, config, home / "measured", should_stop=console.asked_to_stop))
     if not isinstance(last, AuditFinished):
         return {"finished": False}
-    paths = write_audit(last.audit, home / (options.name or options.dataset.resolve().name))
+    paths = write_audit(last.audit, home / name)
     console.say(f"\n{table(last.audit)}\nsheet  {paths['sheet']}\ntable  {paths['table']}\njson   {paths['json']}")
     return {"finished": True, **paths, **as_json(last.audit)}

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
+from ..common.names import checked_name, name_from
+from ..stacks.lora_stack import read_strength
 
 
 def add_dataset_option(command: argparse.ArgumentParser) -> None:
@@ -60,6 +62,12 @@ def build_sampler(options: argparse.Namespace, backbone: Any) -> Any:
                       cfg=options.cfg)
 
 
+def chosen_name(name: str, otherwise: str, at_last: str) -> str:
+    """What --name says, or else a valid name made from another text, such as a folder's name; `at_last` if that leaves
+    nothing. Raises UserError if --name cannot be a folder's."""
+    return checked_name(name, "--name") if name else name_from(otherwise, at_last)
+
+
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     """`["adapter.rank=8", "data.flip=true"]` as values by name. A value that is not JSON is read as text.
 
@@ -78,7 +86,8 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def parse_lora(text: str) -> tuple[Path, float]:
-    """`file.safetensors` or `file.safetensors:0.8` as file and strength. Raises UserError if there is no such file."""
+    """`file.safetensors` or `file.safetensors:0.8` as file and strength. Raises UserError if there is no such file, or
+    for a strength that is not a finite number."""
     path, colon, number = text.rpartition(":")
     try:
         found = (Path(path), float(number)) if colon and path else (Path(text), 1.0)
@@ -86,4 +95,4 @@ def parse_lora(text: str) -> tuple[Path, float]:
         found = Path(text), 1.0
     if not found[0].is_file():
         raise UserError(f"there is no LoRA file at {found[0]}; give FILE or FILE:STRENGTH.")
-    return found
+    return found[0], read_strength(found[1], found[0].name)

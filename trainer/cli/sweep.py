@@ -9,7 +9,7 @@ from typing import Any
 from ..common.errors import UserError
 from ..sweeps.prompt_sets import AS_WRITTEN, SETS
 from .console import Console, load_backbone_quietly
-from .options import add_run_options, add_sampler_options, add_size_options, build_sampler
+from .options import add_run_options, add_sampler_options, add_size_options, build_sampler, chosen_name
 
 
 def add_grid_options(command: argparse.ArgumentParser) -> None:
@@ -18,7 +18,8 @@ def add_grid_options(command: argparse.ArgumentParser) -> None:
 
 
 def handle_grid(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    return _draw_sweep(options, console, [options.lora], options.name or options.lora.stem)
+    return _draw_sweep(options, console, [options.lora],
+                       chosen_name(options.name, options.lora.stem, "sweep"))
 
 
 def add_sweep_options(command: argparse.ArgumentParser) -> None:
@@ -40,8 +41,8 @@ def handle_sweep(options: argparse.Namespace, console: Console) -> dict[str, Any
         files += [path for _, path in choose_checkpoints(read_run(options.run).checkpoints(), options.checkpoints)]
     if not files:
         raise UserError("there is no LoRA to sweep; give --run FOLDER or --lora FILE.")
-    name = options.name or (options.run or files[0]).stem
-    return _draw_sweep(options, console, files, f"{name}-checkpoints" if options.run and not options.name else name)
+    name = chosen_name(options.name, f"{options.run.stem}-checkpoints" if options.run else files[0].stem, "sweep")
+    return _draw_sweep(options, console, files, name)
 
 
 def _add_axis_options(command: argparse.ArgumentParser, strengths: list[float]) -> None:
@@ -61,16 +62,17 @@ def _add_axis_options(command: argparse.ArgumentParser, strengths: list[float]) 
 
 def _draw_sweep(options: argparse.Namespace, console: Console, files: list[Path], name: str) -> dict[str, Any]:
     from ..sweeps import draw
-    from ..sweeps.axis_text import parse_numbers
+    from ..sweeps.axis_text import parse_seeds
     from ..sweeps.cells import prompt_axis
     from ..sweeps.html import write_html
-    from ..sweeps.log import SHEET, log_picture
+    from ..sweeps.log import SHEET, log_picture, refuse_name_of_the_log
     from ..sweeps.prompt_sets import prompts
     from ..sweeps.sheets import write_sheets
 
+    refuse_name_of_the_log(name)
     backbone = load_backbone_quietly(options.base)
     sampler = build_sampler(options, backbone)
-    seeds = [int(seed) for seed in parse_numbers(options.seeds or str(options.seed), "seeds", whole=True)]
+    seeds = parse_seeds(options.seeds or str(options.seed))
     texts = prompts(options.prompt, options.prompt_set, backbone.family.name)
     plan = draw.lora_sweep(options.output / "sweeps" / name, backbone, sampler, files, strengths=options.strengths,
                            prompts=prompt_axis(texts), seeds=seeds, title=name, without=options.without)

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from .console import Console, load_backbone_quietly
-from .options import add_dataset_option, add_run_options, parse_settings
+from .options import add_dataset_option, add_run_options, chosen_name, parse_settings
 
 
 def add_train_options(command: argparse.ArgumentParser) -> None:
@@ -29,12 +29,13 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
     from ..training.presets import preset_config
     from .tensorboard import TensorBoardWriter
 
+    name = chosen_name(options.name, options.dataset.resolve().name, "run")
     writers = [TensorBoardWriter()] if options.tensorboard else []
     dataset = load_folder(options.dataset)
     for note in dataset.notes:
         console.say(f"note: {note}")
     backbone = load_backbone_quietly(options.base)
-    named = {"name": options.name or options.dataset.resolve().name, "seed": options.seed}
+    named = {"name": name, "seed": options.seed}
     if options.trigger:
         named["data.trigger"] = options.trigger
     config = preset_config(backbone.family, options.kind, {**named, **parse_settings(options.set)})

@@ -57,7 +57,8 @@ class TensorCache:
         if self.folder is None:
             self._memory[key] = tensors
         else:
-            atomic_write(_path(self.folder, key), save(tensors, {"parts": described, "digest": _digest(tensors)}))
+            metadata = {"parts": described, "digest": digest_tensors(tensors)}
+            atomic_write(_path(self.folder, key), save(tensors, metadata))
         return tensors
 
 
@@ -77,12 +78,12 @@ def _read(path: Path, described: str) -> Tensors | None:
         if metadata["parts"] != described:
             return None
         tensors = load(data)
-        return tensors if metadata["digest"] == _digest(tensors) else None
+        return tensors if metadata["digest"] == digest_tensors(tensors) else None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
     """A hash of names, types, shapes, and values: safetensors files have no checksum of their own."""
     hasher = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):

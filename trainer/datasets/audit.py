@@ -27,6 +27,7 @@ from ..common.events import Event, Events, Interrupted, Progress
 from ..common.tensor_cache import TensorCache
 from ..models.families import get_family
 from ..pictures.duplicates import Print, Search, best_of, find_duplicates, fingerprint_picture
+from ..pictures.room import bytes_to_open, room_for
 from .audit_checks import (
     SEVERITIES,
     Finding,
@@ -231,9 +232,10 @@ class _Reader:
 
     def _tensors(self, sample: Sample) -> Mapping[str, torch.Tensor]:
         def compute() -> dict[str, torch.Tensor]:
-            image = sample.load()
-            own = fingerprint_picture(image)
-            return {"figures": _as_tensor(measure(image, self.config.side)), **_print_tensors(own)}
+            with room_for(bytes_to_open(sample.size, "RGB", "PNG")):
+                image = sample.load()
+                own = fingerprint_picture(image)
+                return {"figures": _as_tensor(measure(image, self.config.side)), **_print_tensors(own)}
 
         if self.cache is None:
             return compute()

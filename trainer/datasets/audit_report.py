@@ -150,7 +150,7 @@ def _draw_picture(sheet: Image.Image, draw: ImageDraw.ImageDraw, picture: Pictur
     x, y = at
     frame = 3
     try:
-        fitted = ImageOps.contain(picture.sample.load(), (cell - 2 * frame, cell - 2 * frame))
+        fitted = ImageOps.contain(picture.sample.load(shown_at=cell), (cell - 2 * frame, cell - 2 * frame))
         sheet.paste(fitted, (x + (cell - fitted.width) // 2, y + (cell - fitted.height) // 2))
     except UserError:
         draw.line((x, y, x + cell, y + cell), "lightgray", 2)

@@ -7,17 +7,18 @@ and never touches images from elsewhere.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..common.errors import UserError
 from ..common.events import Event, Events, Progress, Warned
-from ..common.files import read_json, write_json
+from ..common.files import write_json
+from ..common.names import checked_name
 from ..pictures.images import IMAGE_SUFFIXES
 from .dataset import CROPS_FILE, Dataset, Sample, save_samples
 from .masks import MASKS_FOLDER
-
-RECORD = "saved.json"
+from .saved_files import SAVED, SavedFile, originals_of, read_saved, refuse_loss
 
 
 @dataclass(frozen=True)
@@ -41,46 +42,86 @@ def save_dataset(dataset: Dataset, folder: Path, concept: str) -> Events:
     The sources are only read. An image that cannot be read is left out, and a Warned names it.
 
     Raises:
-        UserError: no images, a concept that is not a folder name, or a folder with images from elsewhere.
+        UserError: no images, a concept that is not a folder name, a folder with images from elsewhere, or a save that
+            would take away what another source saved or somebody edited.
     """
     if not len(dataset):
         raise UserError("the dataset has no images to save; add images.")
-    if Path(concept).name != concept or not concept.strip() or concept.startswith("."):
-        raise UserError(f"concept {concept!r} is not a folder name; use a word such as 1girl.")
-    recorded = _read_record(folder)
+    concept = checked_name(concept, "concept")
+    recorded = read_saved(folder)
     _refuse_others(dataset, folder, set(recorded))
-    targets = {_relative(path, folder): path for path in _targets(dataset, folder, concept)}
-    stale = sorted(recorded.keys() - targets.keys())
+    plan, unreadable = _plan(dataset, folder, concept, recorded)
+    targets = {_relative(path, folder) for path in _targets(dataset, folder, concept)}
+    stale = {name: entry for name, entry in recorded.items() if name not in targets}
+    replaced = {one.name: recorded[one.name] for one in plan if one.fresh and one.name in recorded}
+    refuse_loss(folder, {**stale, **replaced}, dataset, [one.entry.original for one in plan], recorded)
     # Before anything is written: recording a file that is never written does no harm, an unrecorded file would.
-    claimed = {name: recorded.get(name, "") for name in (*recorded, *targets)}
-    write_json(folder / RECORD, claimed)
+    entries = {**recorded, **{one.name: replace(one.entry, key="") if one.fresh else one.entry for one in plan}}
+    _write_record(folder, entries)
+    for message in unreadable:
+        yield Warned(f"not saved: {message}")
     samples: list[Sample] = []
     written = 0
-    for done, (sample, (name, path)) in enumerate(zip(dataset, targets.items(), strict=True), 1):
+    for done, one in enumerate(plan, 1):
         try:
-            saved, claimed[name], fresh = _save_sample(sample, path, claimed[name])
-            samples.append(saved)
-            written += fresh
+            samples.append(one.save(folder))
+            entries[one.name] = one.entry.as_written(folder / one.name) if one.fresh else one.entry
+            written += one.fresh
         except UserError as error:
             yield Warned(f"not saved: {error}")
-        yield Progress("saving", done, len(dataset))
+        yield Progress("saving", done + len(dataset) - len(plan), len(dataset))
     removed = sum(_remove(folder / name) for name in stale)
-    write_json(folder / RECORD, {name: claimed[name] for name in targets})
+    _write_record(folder, {name: entry for name, entry in entries.items() if name not in stale})
     yield DatasetSaved(Dataset(tuple(samples), dataset.notes), written, removed)
 
 
-def _save_sample(sample: Sample, path: Path, before: str) -> tuple[Sample, str, bool]:
-    """(the sample as it lies at `path`, what it depends on, whether it had to be written)."""
-    # The parent and the caption count too: they are in files beside it.
-    told = repr((sample.content_hash, sample.mask_hash, sample.caption, sample.parent))
-    key = hashlib.sha256(told.encode()).hexdigest()
-    mask_path = path.parent / MASKS_FOLDER / path.name
-    there = path.is_file() and path.with_suffix(".txt").is_file() and (sample.mask is None or mask_path.is_file())
-    fresh = key != before or not there
-    if fresh:
-        save_samples(path.parent, [(sample.load(), sample.caption, {"name": path.stem, "parent": sample.parent})],
-                     [sample.load_mask()])
-    return replace(sample, path=path, crop=None, mask=None if sample.mask is None else mask_path), key, fresh
+@dataclass(frozen=True)
+class _Planned:
+    """A sample to be saved: its path in the folder, its record, and whether its files have to be written."""
+
+    sample: Sample
+    name: str
+    entry: SavedFile
+    fresh: bool
+
+    def save(self, folder: Path) -> Sample:
+        """Write it if it is new or changed; returns it as it is in the folder. Raises UserError."""
+        path, sample = folder / self.name, self.sample
+        if self.fresh:
+            save_samples(path.parent, [(sample.load(), sample.caption, {"name": path.stem, "parent": sample.parent})],
+                         [sample.load_mask()])
+        mask = None if sample.mask is None else path.parent / MASKS_FOLDER / path.name
+        return replace(sample, path=path, crop=None, mask=mask)
+
+
+def _plan(dataset: Dataset, folder: Path, concept: str,
+          recorded: Mapping[str, SavedFile]) -> tuple[list[_Planned], list[str]]:
+    """(what is to be saved, why others cannot be read)."""
+    plan, unreadable = [], []
+    rows = zip(dataset, originals_of(dataset), _targets(dataset, folder, concept), strict=True)
+    for sample, original, path in rows:
+        name = _relative(path, folder)
+        before = recorded.get(name, SavedFile())
+        try:
+            # The parent and the caption count too: they are in files beside it.
+            told = repr((sample.content_hash, sample.mask_hash, sample.caption, sample.parent))
+        except UserError as error:
+            unreadable.append(str(error))
+            continue
+        key = hashlib.sha256(told.encode()).hexdigest()
+        fresh = key != before.key or not _is_there(sample, path)
+        entry = SavedFile(key, original) if fresh else replace(before, original=original)
+        plan.append(_Planned(sample, name, entry, fresh))
+    return plan, unreadable
+
+
+def _is_there(sample: Sample, path: Path) -> bool:
+    mask = path.parent / MASKS_FOLDER / path.name
+    return path.is_file() and path.with_suffix(".txt").is_file() and (sample.mask is None or mask.is_file())
+
+
+def _write_record(folder: Path, entries: Mapping[str, SavedFile]) -> None:
+    write_json(folder / SAVED, {name: entry.to_dict() for name, entry in entries.items()})
 
 
 def _targets(dataset: Dataset, folder: Path, concept: str) -> list[Path]:
@@ -94,16 +135,6 @@ def _targets(dataset: Dataset, folder: Path, concept: str) -> list[Path]:
         used.add((sample.repeats, stem.casefold()))
         targets.append(folder / f"{sample.repeats}_{concept}" / f"{stem}.png")
     return targets
-
-
-def _read_record(folder: Path) -> dict[str, str]:
-    if not (folder / RECORD).is_file():
-        return {}
-    value = read_json(folder / RECORD)
-    if not isinstance(value, dict):
-        raise UserError(f"{folder / RECORD} is damaged. Choose another folder.")
-    home = folder.resolve()
-    return {str(name): str(key) for name, key in value.items() if home in (folder / str(name)).resolve().parents}
 
 
 def _refuse_others(dataset: Dataset, folder: Path, own: set[str]) -> None:

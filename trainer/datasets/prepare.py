@@ -46,6 +46,7 @@ from .retouch import (
     replace_background_tags,
     resize_image,
 )
+from .saved_files import originals_of
 
 _FRONTS = 24
 """Number of front views that are enough to tell whether both sides are alike."""
@@ -67,9 +68,10 @@ def prepare(dataset: Dataset, config: PrepareConfig, folder: str | Path, *,
         return
     tools = _Tools.of(dataset, config)
     names = _unique_names(dataset)
-    make_room(folder, dataset)
+    originals = originals_of(dataset)
+    make_room(folder, dataset, originals)
     claimed = claim(folder, [f"{sample.repeats}_{config.name}/{name}"
-                             for sample, name in zip(dataset, names, strict=True)])
+                             for sample, name in zip(dataset, names, strict=True)], originals)
     saved: list[Sample] = []
     pictures: list[Preparation] = []
     for done, (sample, name) in enumerate(zip(dataset, names, strict=True), 1):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from typing import Any
 from ..common.errors import UserError, unknown_name
 from ..common.events import Event
 from ..common.files import file_hash, read_json, write_json
+from ..common.names import checked_name
 from ..models.families import get_family
 from ..pictures.images import IMAGE_SUFFIXES
 from .dataset import CROPS_FILE, Dataset, Sample
 from .masks import MASKS_FOLDER
+from .saved_files import PREPARED, Original, SavedFile, read_prepared, refuse_loss
 
 CROPS = {"subject": "so that the subject fills the wanted share of the frame", "none": "not at all"}
 
@@ -80,9 +82,7 @@ class PrepareConfig:
             raise UserError(f"subject is {self.subject}; it must be two shares such as (0.4, 0.6), the smaller first.")
         if not 0 <= self.strength <= 1:
             raise UserError(f"strength is {self.strength}; it must be from 0 to 1.")
-        if Path(self.name).name != self.name or not self.name or self.name.startswith("."):
-            raise UserError(f"name {self.name!r} is not a folder name; use one without path separators and leading "
-                            "dots.")
+        object.__setattr__(self, "name", checked_name(self.name))
 
     @property
     def side(self) -> int:
@@ -90,7 +90,6 @@ class PrepareConfig:
         return self.resolution or get_family(self.family).resolution
 
 
-RECORD = "prepared.json"
 PREPARE_VERSION = 1
 """Increased whenever the same settings produce other images."""
 FLIPPED = "_flip"
@@ -148,31 +147,41 @@ def _content(sample: Sample) -> str:
         return str(error)
 
 
-def claim(folder: Path, stems: Sequence[str]) -> list[str]:
-    """Record the files before they are written; returns them, relative to the folder."""
-    claimed = [f"{stem}{ending}.png" for stem in stems for ending in ("", FLIPPED)]
-    write_json(folder / RECORD, {"key": "", "claimed": claimed})
+def claim(folder: Path, stems: Sequence[str], originals: Sequence[Original]) -> dict[str, SavedFile]:
+    """Record the files before they are written; returns them, by their paths in the folder.
+
+    Args:
+        stems: path of each image in the folder, without `.png`.
+        originals: what each was made from.
+    """
+    claimed = {f"{stem}{ending}.png": SavedFile(original=original)
+               for stem, original in zip(stems, originals, strict=True) for ending in ("", FLIPPED)}
+    _write(folder, claimed, {"key": ""})
     return claimed
 
 
-def record(folder: Path, key: str, finished: PrepareFinished, claimed: Sequence[str]) -> None:
+def _write(folder: Path, claimed: Mapping[str, SavedFile], more: Mapping[str, Any]) -> None:
+    files = {name: entry.to_dict() for name, entry in claimed.items()}
+    write_json(folder / PREPARED, {**more, "claimed": list(claimed), "files": files})
+
+
+def record(folder: Path, key: str, finished: PrepareFinished, claimed: Mapping[str, SavedFile]) -> None:
     """Record what was done to each image, so that the folder can be reused."""
     def relative(path: Path | None) -> str | None:
         return None if path is None else path.relative_to(folder).as_posix()
 
     samples = [{**dataclasses.asdict(s), "path": relative(s.path), "mask": relative(s.mask)} for s in finished.dataset]
-    write_json(folder / RECORD, {
-        "key": key, "claimed": claimed, "samples": samples, "notes": finished.notes,
-        "dataset_notes": finished.dataset.notes,
+    _write(folder, {name: entry.as_written(folder / name) for name, entry in claimed.items()}, {
+        "key": key, "samples": samples, "notes": finished.notes, "dataset_notes": finished.dataset.notes,
         "pictures": [{"source": str(p.source), "path": relative(p.path), "done": p.done} for p in finished.pictures]})
 
 
 def find_prepared(folder: Path, key: str) -> PrepareFinished | None:
     """The preparation with this key in the folder, if all of its files still exist; else None."""
-    if not (folder / RECORD).is_file():
+    if not (folder / PREPARED).is_file():
         return None
     try:
-        found: dict[str, Any] = read_json(folder / RECORD)
+        found: dict[str, Any] = read_json(folder / PREPARED)
         if found["key"] != key:
             return None
         samples = tuple(
@@ -187,29 +196,22 @@ def find_prepared(folder: Path, key: str) -> PrepareFinished | None:
     return PrepareFinished(Dataset(samples, tuple(found["dataset_notes"])), pictures, tuple(found["notes"]), True)
 
 
-def make_room(folder: Path, dataset: Dataset) -> None:
-    """Remove what an earlier preparation wrote there. Raises UserError, before anything is removed, if the folder has
-    other images or the dataset's own."""
+def make_room(folder: Path, dataset: Dataset, originals: Sequence[Original]) -> None:
+    """Remove what an earlier preparation wrote there.
+
+    Raises UserError, before anything is removed, if the folder has other images, the dataset's own, images that were
+    prepared from another source, or files that somebody edited.
+    """
     home = folder.resolve()
     if inside := next((s.path for s in dataset if home in s.path.resolve().parents), None):
         raise UserError(f"{inside.name} is in {folder}, the folder for the prepared images; choose another folder.")
-    claimed = set()
-    if (folder / RECORD).is_file():
-        paths = (folder / name for name in _read_claims(folder / RECORD))
-        claimed = {path for path in paths if home in path.resolve().parents}
-    found = [path for path in folder.rglob("*")
-             if path.suffix.lower() in IMAGE_SUFFIXES and path.parent.name != MASKS_FOLDER]
-    if others := [path for path in found if path not in claimed]:
-        raise UserError(f"{folder} has images that were not prepared there ({others[0].name}); choose an empty folder.")
-    for path in claimed:
+    claimed = read_prepared(folder)
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*")
+             if path.suffix.lower() in IMAGE_SUFFIXES and path.parent.name != MASKS_FOLDER}
+    if others := sorted(found - claimed.keys()):
+        raise UserError(f"{folder} has images that were not prepared there ({Path(others[0]).name}); choose an empty "
+                        "folder.")
+    refuse_loss(folder, claimed, dataset, originals, claimed)
+    for path in map(folder.joinpath, claimed):
         for own in (path, path.with_suffix(".txt"), path.parent / MASKS_FOLDER / path.name, path.parent / CROPS_FILE):
             own.unlink(missing_ok=True)
-
-
-
-
-def _read_claims(path: Path) -> list[str]:
-    try:
-        return [str(name) for name in read_json(path)["claimed"]]
-    except (UserError, KeyError, TypeError):  # damaged: no file is known to be ours
-        return []

@@ -5,7 +5,6 @@ safetensors only. The other metadata of our own files is in `training/metadata.p
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections import Counter
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_write
+from .hashes import check_weights, hashes
 from .layers import ALPHA_TABLE, KINDS, Entry, LayerDelta, LoraFile, read_header
 from .names import CLIP_G, KEY_STYLES, file_name, key_layer
 
@@ -137,13 +137,6 @@ def _with_scale_one(modules: Mapping[str, Factors]) -> dict[str, Factors]:
             for key, factors in modules.items()}
 
 
-def hashes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Hash of the tensor bytes, by which other tools and sites identify a LoRA, whatever its metadata says."""
-    data = memoryview(save(dict(tensors)))
-    digest = hashlib.sha256(data[8 + int.from_bytes(data[:8], "little"):]).hexdigest()
-    return {"modelspec.hash_sha256": f"0x{digest}", "sshs_model_hash": digest}
-
-
 def load_lora(path: str | os.PathLike[str], module_names: Iterable[str] | None = None) -> LoraWeights:
     """Read a LoRA file of any spelling and kind in `names.py`, as factors in float32.
 
@@ -156,10 +149,11 @@ def load_lora(path: str | os.PathLike[str], module_names: Iterable[str] | None =
             `_`. With these names it is looked up, otherwise it is inferred from known names.
 
     A module without alpha has alpha = rank. Raises UserError if the file is not a readable safetensors file, contains
-    no LoRA, contains a DoRA (its magnitude needs the model), has a layer twice, or has weights that are not numbers or
-    do not fit each other.
+    no LoRA, contains a DoRA (its magnitude needs the model), has a layer twice, or has weights that are not numbers,
+    do not fit each other, or are not those that were saved.
     """
     file = read_header(Path(path), module_names or ())
+    check_weights(path)
     try:
         return LoraWeights(_modules(file), file.metadata, file.ignored)
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -25,6 +25,7 @@ DTYPES = {
     "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8, "BOOL": torch.bool,
 }
 _LONGEST_HEADER = 100_000_000
+_BLOCK = 1 << 20
 
 
 class TensorFile:
@@ -73,6 +74,22 @@ class TensorFile:
         if not data:
             return torch.empty(self.shapes[key], dtype=DTYPES[name])
         return torch.frombuffer(data, dtype=DTYPES[name]).reshape(self.shapes[key])
+
+    def dtype(self, key: str) -> str:
+        """The tensor's type as the file names it."""
+        return self._rows[key][0]
+
+    def read_blocks(self, key: str) -> Iterator[bytes]:
+        """The tensor's bytes, at most _BLOCK at a time. Raises UserError if the file has become shorter."""
+        _, start, stop = self._rows[key]
+        for place in range(start, stop, _BLOCK):
+            wanted = min(_BLOCK, stop - place)
+            self._file.seek(self._start + place)
+            block = self._file.read(wanted)
+            if len(block) != wanted:
+                raise UserError(f"{self.path} was truncated while it was read. Try again once it is written "
+                                "completely.")
+            yield block
 
     def close(self) -> None:
         if "_file" in self.__dict__:

@@ -55,7 +55,7 @@ class Print:
 
 def fingerprint_picture(image: Image.Image) -> Print:
     """The fingerprint of an RGB image, squeezed to a square."""
-    rgb = image.convert("RGB")
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
     grey = np.asarray(rgb.resize((_HASH_SIDE, _HASH_SIDE), Image.Resampling.BOX).convert("L"), dtype=np.float64)
     axes = _axes()
     low = ((axes @ grey)[:, None] @ axes.swapaxes(1, 2)[None]).reshape(WINDOWS, _DCT_LOW, _DCT_LOW)

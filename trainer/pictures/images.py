@@ -1,27 +1,33 @@
-"""Reads images: any file a user has → upright sRGB pixels on a plain background, or one clear line why not."""
+"""Reads images: any file a user has → upright sRGB pixels on a plain background, or one clear line why not.
+
+All files are opened here, and only in the formats of FORMATS: Pillow knows many more, and starts other programs for
+some of them.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
+import stat
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageCms, ImageColor
+from PIL import ExifTags, Image, ImageChops, ImageColor
 from torch import Tensor
 
 from ..common.errors import UserError
+from .flatten import flatten, opacity
 from .headers import HEAD_BYTES, plain_size
+from .room import MAX_PIXELS, check_room, room_for
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-MAX_PIXELS = 250_000_000
-"""A file with more pixels counts as a decompression bomb. The largest phone photos have 200 million pixels."""
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
+"""Pillow's names of the formats behind IMAGE_SUFFIXES. Phones' MPO files are JPEGs to Pillow."""
 
 _T = Image.Transpose
 _UPRIGHT = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _T.TRANSPOSE,
@@ -29,27 +35,85 @@ _UPRIGHT = {2: _T.FLIP_LEFT_RIGHT, 3: _T.ROTATE_180, 4: _T.FLIP_TOP_BOTTOM, 5: _
 """The transpose that turns an image upright, by EXIF orientation (EXIF 2.3, tag 0x0112)."""
 _SIDEWAYS = (5, 6, 7, 8)
 _ORIENTATION_HOLDERS = frozenset(("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"))
-_SRGB = ImageCms.createProfile("sRGB")
+_BINARY = getattr(os, "O_BINARY", 0)  # only Windows distinguishes text and binary
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # a pipe without a writer would be waited for
+_GREY_MODES = frozenset(("1", "L", "LA", "I;16"))
+_COLOURS_SIDE, _COLOURLESS = 128, 24
+"""Colours are looked for in a copy of about this size; channels that differ by up to this much are a grey."""
 _open_lock = threading.Lock()
 
 
-def open_image(path: str | os.PathLike[str], background: str = "white") -> Image.Image:
+def open_image(path: str | os.PathLike[str], background: str = "white", shown_at: int | None = None) -> Image.Image:
     """The image as RGB: turned upright by its EXIF, colours converted from its ICC profile to sRGB, transparency placed
     on `background` (a colour name or "#rrggbb"), 16-bit greys scaled.
 
-    Raises UserError if it is not an image, is damaged, or has more than MAX_PIXELS.
+    Args:
+        shown_at: its longer side where it is only shown, in pixels. It may then come back smaller than it is, but at
+            least twice as large as that, which spares time and memory.
+
+    Raises UserError if it is not an image in one of FORMATS, is damaged, or takes more than MAX_PIXELS or MAX_BYTES.
     """
-    colour = _colour(background)
+    ground = _colour(background)
+    with _decoded(path, shown_at) as (image, shrink, orientation):
+        return _upright(flatten(image, ground, shrink), orientation)
+
+
+def open_alpha(path: str | os.PathLike[str]) -> Image.Image | None:
+    """How opaque each pixel of the upright image is, in mode L; None if it has no transparency. Raises UserError as
+    `open_image` does."""
+    with _decoded(path) as (image, _, orientation):
+        alpha = opacity(image)
+        return None if alpha is None else _upright(alpha, orientation)
+
+
+def has_colours(path: str | os.PathLike[str]) -> bool:
+    """Whether an image has anything but greys, apart from what JPEG adds. Raises UserError as `open_image` does."""
+    if _mode(path) in _GREY_MODES:
+        return False
+    with _decoded(path, _COLOURS_SIDE) as (image, shrink, _):
+        red, green, blue = flatten(image, (0, 0, 0), shrink).split()
+        return any(ImageChops.difference(first, second).getextrema()[1] > _COLOURLESS
+                   for first, second in ((red, green), (green, blue)))
+
+
+def _mode(path: str | os.PathLike[str]) -> str:
+    """Pillow's mode, from the header alone; "" for what is not an image."""
+    with suppress(Exception), _open_file(path) as file:
+        return _open_header(path, file).mode
+    return ""
+
+
+@contextmanager
+def _decoded(path: str | os.PathLike[str], shown_at: int | None = None) -> Iterator[tuple[Image.Image, int, int]]:
+    """(the image with its pixels, how many times smaller it may be made, its EXIF orientation). Whatever is raised
+    inside becomes a UserError about the file."""
     try:
-        with open(path, "rb") as file:
+        with _open_file(path) as file:
             image = _open_header(path, file)
-            orientation, profile = _orientation(image), image.info.get("icc_profile")
-            image.load()
-            image = _composite(_in_srgb(_eight_bit(image), profile), colour)
+            needed = check_room(path, image.size, image.mode, image.format or "")
+            with room_for(needed):
+                shrink, orientation = _drafted(image, shown_at), _orientation(image)
+                image.load()
+                yield image, shrink, orientation
     except (UserError, KeyboardInterrupt):
         raise
     except Exception as error:  # decoders raise nearly anything on damaged data
         raise _unreadable(path, error) from error
+
+
+def _drafted(image: Image.Image, shown_at: int | None) -> int:
+    """How many times smaller an image may be made, once a JPEG is set to be decoded at an eighth to half of its size
+    if that is enough."""
+    if shown_at is None:
+        return 1
+    least = 2 * shown_at / max(image.size)
+    if least < 1:
+        width, height = (max(1, round(side * least)) for side in image.size)
+        image.draft(None, (width, height))
+    return max(1, max(image.size) // (2 * shown_at))
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
 
 
@@ -60,11 +124,11 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """
     try:
         size, whole = _peek(path)
-        if size is None:
-            with open(path, "rb") as file:
+        if size is None or size[0] * size[1] > MAX_PIXELS:
+            with _open_file(path) as file:
                 image = _open_header(path, file)
+                check_room(path, image.size, image.mode, image.format or "")
                 size = image.size[::-1] if _orientation(image) in _SIDEWAYS else image.size
-        _check_pixels(path, size)
     except (UserError, KeyboardInterrupt):
         raise
     except Exception as error:
@@ -110,22 +174,27 @@ def _unreadable(path: str | os.PathLike[str], error: Exception) -> UserError:
     return UserError(f"cannot read {path}: {reason}. Replace it with an intact png, jpg, webp, or bmp, or remove it.")
 
 
+def _open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    return os.fdopen(_open_handle(path), "rb")
+
+
+def _open_handle(path: str | os.PathLike[str]) -> int:
+    """A handle for reading. Raises UserError for pipes and devices, which may never end, and OSError."""
+    handle = os.open(path, os.O_RDONLY | _BINARY | _NO_WAITING)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise UserError(f"cannot read {path}: it is not a file. Replace it with an image, or remove it.")
+    return handle
+
+
 def _open_header(path: str | os.PathLike[str], file: BinaryIO) -> Image.Image:
     # Pillow's own limit is a global that would refuse 200-megapixel images; ours is checked before any pixel is read.
     with _open_lock:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(file)
+            return Image.open(file, formats=FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
-    _check_pixels(path, image.size)
-    return image
-
-
-def _check_pixels(path: str | os.PathLike[str], size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise UserError(f"{path} has {size[0]} x {size[1]} pixels; at most {MAX_PIXELS // 10**6} million are allowed. "
-                        "Make it smaller.")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -143,7 +212,7 @@ def _peek(path: str | os.PathLike[str]) -> tuple[tuple[int, int] | None, bool]:
     It avoids a file object, which takes as long to create as all of this. A file that does not end as it should may
     still be whole (phones append videos to photos); only decoding can tell.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    handle = _open_handle(path)
     try:
         head = os.read(handle, HEAD_BYTES)
         length = os.lseek(handle, max(-12, -len(head)), os.SEEK_END) + min(12, len(head))
@@ -168,45 +237,6 @@ _WHOLE: dict[bytes, Callable[[bytes, bytes, int], bool]] = {
     b"BM": _says_its_length(2, 0),
 }
 """The file's first bytes → a check whether it ends as its format requires, from its head, its tail, and its length."""
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """16- or 32-bit greys as 8-bit greys (Pillow's own conversion clips them at 255)."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    grey = np.asarray(image).astype(np.float64)
-    peak = float(grey.max()) if grey.size else 0.0
-    if image.mode.startswith("I;16") or image.format == "PNG":
-        top = 65535.0
-    else:
-        top = next((top for top in (1.0, 255.0, 65535.0) if peak <= top), peak)
-    return Image.fromarray((grey * (255 / top)).round().clip(0, 255).astype(np.uint8), "L")
-
-
-def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """The image in sRGB, as RGB, or as RGBA if anything is transparent."""
-    alpha = None
-    if image.has_transparency_data:
-        grey, image = image.mode in ("L", "LA", "La"), image.convert("RGBA")
-        alpha, image = image.getchannel("A"), image.convert("L" if grey else "RGB")
-    elif image.mode not in ("RGB", "L", "CMYK"):
-        image = image.convert("RGB")
-    if profile:
-        with suppress(ImageCms.PyCMSError, OSError):  # a damaged profile, or one for another mode, is ignored
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if not (image.mode == "RGB" and ImageCms.getProfileDescription(source).startswith("sRGB")):
-                image = ImageCms.profileToProfile(image, source, _SRGB, outputMode="RGB") or image
-    image = image.convert("RGB")
-    if alpha is not None:
-        image.putalpha(alpha)
-    return image
-
-
-def _composite(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    ground = Image.new("RGBA", image.size, (*background, 255))
-    return Image.alpha_composite(ground, image).convert("RGB")
 
 
 def load_pixels(paths: Sequence[Path], size: tuple[int, int]) -> Tensor:

@@ -30,7 +30,7 @@ class ThumbnailStyle:
 class Picture(Protocol):
     """Something that has an image, such as a sample of a dataset. It must be hashable."""
 
-    def load(self) -> Image.Image: ...
+    def load(self, *, shown_at: int | None = None) -> Image.Image: ...
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -42,7 +42,8 @@ def thumbnail(picture: Path | Picture, style: ThumbnailStyle, version: str | int
 
     Raises UserError if the image is missing or cannot be read.
     """
-    image = open_image(picture) if isinstance(picture, Path) else picture.load()
+    image = (open_image(picture, shown_at=style.side) if isinstance(picture, Path)
+             else picture.load(shown_at=style.side))
     return _jpeg(_shrink(image, style.side, style.resample), style.quality)
 
 
@@ -59,7 +60,7 @@ def _jpeg(image: Image.Image, quality: int) -> bytes:
 
 def data_uri(image: Image.Image | Path, side: int | None = None) -> str:
     """The image as a `data:` address, shrunk to fit `side` pixels. Small images are unchanged, and lossless."""
-    picture = open_image(image) if isinstance(image, Path) else image
+    picture = open_image(image, shown_at=side) if isinstance(image, Path) else image
     if side and max(picture.size) > side:
         picture = _shrink(picture.copy(), side)
     if max(picture.size) > LOSSLESS_SIDE:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.files import atomic_write, file_hash
-from ..lora.file import hashes
+from ..lora.hashes import check_weights, hashes
 from ..lora.layers import KINDS, LoraFile, read_header
 from ..lora.layouts import CONTENT, ROLES, STYLE, architecture, block_of, block_order, diffusers_names
 from ..lora.names import LayerName, layer_name, module_of
@@ -202,6 +202,7 @@ def filter_lora(path: Path, text: str, folder: Path) -> Filtered:
     `read_blocks` and `choose_blocks` do.
     """
     blocks = read_blocks(path)
+    check_weights(path)
     kept = choose_blocks(blocks, text)
     whole = set(kept.values()) == {1.0}
     if whole and len(kept) == len(blocks.keys):

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from ..common.errors import UserError
+from ..lora.hashes import check_weights
 from ..lora.layers import Entry, LayerDelta, LoraFile, energy, read_header
 from ..lora.layouts import (
     diffusers_key,
@@ -109,6 +110,8 @@ def open_stack(paths: Sequence[Path]) -> Iterator[LayerStack]:
         if path.resolve() in [other.resolve() for other in paths[:index]]:
             raise UserError(f"{path} is listed twice; list it once and add the strengths.")
     files = tuple(map(read_header, paths))
+    for path in paths:
+        check_weights(path)
     stack = _matched_stack(files)
     with ExitStack() as closing:
         for file in files:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
 from ..common.files import file_hash
+from ..common.names import checked_name
+from ..common.new_files import numbered, write_new
 from ..lora.layers import read_header
 from ..lora.tensors import TensorFile
 from .merge import MergeSettings, lineage_settings, merge_loras, save_merged
@@ -38,21 +41,26 @@ def merge_to_file(folder: Path, name: str, entries: Sequence[StackEntry], settin
     """Merge into `<folder>/<name>.safetensors`; an identical merge of that name is reused.
 
     A merge is identical if its parents have the same bytes, strengths and roles, and the settings are the same. If
-    another file has the name, it becomes `<name>-2`, then `<name>-3`. Nothing is written before the merge is complete.
+    another file has the name, it becomes `<name>-2`, then `<name>-3`, also if that file was written during the merge.
+    Nothing is written before the merge is complete.
 
     Args:
         name: "" joins the parents' names.
 
-    Raises UserError as `merge_loras` and `save_merged` do.
+    Raises UserError for a name that a file cannot have, and as `merge_loras` and `save_merged` do.
     """
     settings = settings or MergeSettings()
-    name = name or join_names([entry.name for entry in entries if entry.strength or entry.clip_strength])
-    path, lines = _place(folder, name, _recipe(entries, settings))
-    if lines is not None:
-        return MergedFile(path, lines, True)
+    name = checked_name(name) if name else join_names(
+        [entry.name for entry in entries if entry.strength or entry.clip_strength])
+    path, recipe = folder / f"{name}.safetensors", _recipe(entries, settings)
+    for found in takewhile(Path.exists, numbered(path)):
+        if (lines := _find_report(found, recipe)) is not None:
+            return MergedFile(found, lines, True)
     merged = merge_loras(entries, settings, progress=progress)
     told = {**merged.lora.metadata, REPORT: "\n".join(merged.lines)}
-    save_merged(path, replace(merged, lora=replace(merged.lora, metadata=told)))
+    whole = replace(merged, lora=replace(merged.lora, metadata=told))
+    path = write_new(path, lambda temp: save_merged(temp, whole),
+                     lambda found: _find_report(found, recipe) is not None)
     return MergedFile(path, merged.lines, False)
 
 
@@ -63,15 +71,10 @@ def _recipe(entries: Sequence[StackEntry], settings: MergeSettings) -> dict[str,
     return {**json.loads(json.dumps(lineage_settings(settings))), "parents": parents}
 
 
-def _place(folder: Path, name: str, recipe: Mapping[str, Any]) -> tuple[Path, tuple[str, ...] | None]:
-    """(path, report) of the first file of that name made by this recipe, or (unused path, None)."""
-    path, number = folder / f"{name}.safetensors", 2
-    while path.exists():
-        metadata = _metadata(path)
-        if _read_recipe(metadata) == recipe:
-            return path, tuple(metadata.get(REPORT, "").splitlines())
-        path, number = folder / f"{name}-{number}.safetensors", number + 1
-    return path, None
+def _find_report(path: Path, recipe: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The report of a merge made by this recipe; None for any other file."""
+    metadata = _metadata(path)
+    return tuple(metadata.get(REPORT, "").splitlines()) if _read_recipe(metadata) == recipe else None
 
 
 def _metadata(path: Path) -> Mapping[str, str]:

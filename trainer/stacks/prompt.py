@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,7 +67,7 @@ def find_lora(name: str, names: Sequence[str]) -> str:
 
 
 def _slashes(name: str) -> str:
-    return name.strip().replace("\\", "/")
+    return unicodedata.normalize("NFC", name.strip().replace("\\", "/"))
 
 
 def _plain(name: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UserError
+from ..common.names import name_from
 from ..lora.tensors import TensorFile
 from .time_split import STYLE
 
@@ -16,7 +17,6 @@ START, MOST_TOTAL, MOST_LORAS, HIGH = 0.7, 1.8, 3, 0.8
 """The guides' rules: START is where to begin, MOST_TOTAL the largest sum of strengths, MOST_LORAS the largest number of
 LoRAs, and HIGH a strength that is high in a stack."""
 CHARACTER = "character"
-LONGEST_NAME = 120
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +58,8 @@ def file_role(metadata: Mapping[str, str]) -> str:
 
 
 def join_names(names: Sequence[str]) -> str:
-    """The names of LoRAs joined into one file name of valid characters, at most LONGEST_NAME bytes."""
-    plain = "".join("_" if c in '/\\:*?"<>|' or not c.isprintable() else c for c in "+".join(names))
-    return plain.encode()[:LONGEST_NAME].decode(errors="ignore").strip(". ") or "loras"
+    """The names of LoRAs joined into one valid file name."""
+    return name_from("+".join(names), "loras")
 
 
 def stack_advice(entries: Sequence[StackEntry]) -> tuple[str, ...]:

@@ -5,7 +5,10 @@ Subjects act in the early steps and styles in the late ones: K-LoRA, arXiv:2502.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from ..common.errors import UserError
 
 STYLE = "style"
 KEYFRAMES = 6
@@ -16,13 +19,18 @@ KEYFRAMES = 6
 class Curve:
     """Factor on a LoRA's strength: `start` until `begin`, then in equal steps to `end` at `until`.
 
-    `begin` and `until` are shares of the sampling steps.
+    `begin` and `until` are shares of the sampling steps. Raises UserError for a value that is not a finite number.
     """
 
     start: float
     end: float
     until: float = 0.5
     begin: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not math.isfinite(value):
+                raise UserError(f"{name} of a curve is {value}; it must be a number, such as 0.7.")
 
     @property
     def stairs(self) -> list[tuple[float, float]]:

@@ -20,14 +20,23 @@ MOST = 500
 """The most values that one axis may have."""
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\s*-\s*({_NUMBER})\s*(?:\(\s*([+-]\s*\d+(?:\.\d+)?)\s*\)|\[\s*(\d+)\s*\])?")
+_GLUED = re.compile(r"(?<![\d.])\d+,\d+(?![\d.])")
+"""Two whole numbers with only a comma between them, which may be one number with a decimal comma."""
+_POINTS = re.compile(r"(?!.*,\s)[^;\n]*\d\.\d[^;\n]*")
+"""A text whose decimals have points, and whose only separators are commas without spaces: 0.5,1,2 has three numbers."""
+_THOUSANDS = re.compile(r"\d,0\d")
+MOST_SEED = 2**53 - 1
+"""The largest whole number that every browser reads exactly, and so the largest seed."""
 HOW_NUMBERS = "write 0.5, 0.7, 1 or a range: 1-4, 0.5-1 (+0.1), 0.5-1 [6]"
 
 
 def parse_numbers(text: str, what: str, *, whole: bool = False) -> tuple[float, ...]:
     """The numbers that a text names, each once, in the text's order.
 
-    Raises UserError if a part is neither a number nor a range, or if there are no numbers or too many.
+    Raises UserError if a part is neither a number nor a range, if there are no numbers or too many, or if a comma may
+    be part of a number.
     """
+    _check_commas(text, what, whole)
     values: list[float] = []
     for part in filter(None, (part.strip() for part in re.split(r"[,;\n]", text))):
         values += _part(part, what, whole)
@@ -36,6 +45,27 @@ def parse_numbers(text: str, what: str, *, whole: bool = False) -> tuple[float, 
     if not values:
         raise UserError(f"{what} is empty; {HOW_NUMBERS}.")
     return tuple(dict.fromkeys(values))
+
+
+def parse_seeds(text: str) -> tuple[int, ...]:
+    """The seeds that a text names. Raises UserError as `parse_numbers` does, and for a seed beyond ±MOST_SEED."""
+    seeds = tuple(int(seed) for seed in parse_numbers(text, "seeds", whole=True))
+    if any(abs(seed) > MOST_SEED for seed in seeds):
+        raise UserError(f"seeds {text!r} must be at most {MOST_SEED}: browsers round larger numbers, so a cell dragged "
+                        "into the page would be drawn with another seed. Use smaller ones.")
+    return seeds
+
+
+def _check_commas(text: str, what: str, whole: bool) -> None:
+    """Raises UserError for a comma that may be part of a number: in 1,000 if `whole`, or else in 0,8."""
+    found = (_THOUSANDS if whole else _GLUED).search(text)
+    if found and whole:
+        raise UserError(f"{what}: {text!r} has a comma before a 0, as in 1,000; write 1000, or a space after the "
+                        "comma.")
+    if found and not _POINTS.fullmatch(text):
+        first, last = found[0].split(",")
+        raise UserError(f"{what}: {found[0]!r} may be one number or two; write {first}.{last}, or {first}, {last} with "
+                        "a space.")
 
 
 def _part(part: str, what: str, whole: bool) -> list[float]:

@@ -1,7 +1,9 @@
 """A sweep on disk: its axes, its cells, and which of them exist.
 
     output/sweeps/<sweep>/manifest.json       title, axes, and facts that all cells share; written before the first cell
+                          manifest-earlier.json  the plan of an earlier version, whose cells had other keys
                           cells/<key>.png     a cell's image, with its settings inside
+                          cells/<key>-1.png   the second image of its batch, if there is one, and so on
                           cells/<key>.json    its settings, or, without an image beside it, why the cell failed
                           grid.png            the labelled sheet (grid-2.png, ... if there are more)
                           scores.json         the scoring matrix
@@ -22,6 +24,7 @@ from functools import cached_property
 from itertools import product
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
@@ -29,18 +32,24 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors import safe_open
 
 from ..common.errors import UserError, unknown_name
-from ..common.files import atomic_path, file_hash, read_json, write_json
+from ..common.files import atomic_path, atomic_write, file_hash, read_json, write_json
+from ..lora.hashes import check_weights, tensor_hash
+from ..stacks.lora_stack import read_strength
 
-VERSION = 1
+VERSION, KEYS = 1, 2
+"""Of the manifest's form, and of what the cells' keys are made of."""
+MANIFEST, EARLIER = "manifest.json", "manifest-earlier.json"
+"""The plan, and the last one of a version that made other keys."""
 BASE, STACK, CHECKPOINT, STRENGTH, PROMPT, SEED = "base", "stack", "checkpoint", "strength", "prompt", "seed"
 AXES = (BASE, STACK, CHECKPOINT, STRENGTH, PROMPT, SEED)
 """In the order in which cells are made: what is expensive to change comes first."""
 OF_THE_LORA = (CHECKPOINT, STRENGTH)
 TOLD = ("lora", "step", "epoch", "run", "trigger", "family", "kind")
 """Facts of a cell that describe its LoRA but do not decide the image; the LoRA's hash does."""
-NO_LORA = {"lora": "", "lora_sha256": "", "step": None, "epoch": None, "run": "", "trigger": "", "family": "",
-           "kind": "", "strength": 0.0}
+NO_LORA = {"lora": "", "lora_sha256": "", "lora_tensors": "", "step": None, "epoch": None, "run": "", "trigger": "",
+           "family": "", "kind": "", "strength": 0.0}
 MOST_CELLS = 20_000
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class Cell:
     Attributes:
         key: 16 hexadecimal digits, a hash of everything that decides the image.
         at: its position on each axis; None on the LoRA's axes for an image made without the LoRA.
-        facts: lora, lora_sha256, step, epoch, run, strength, prompt, seed, base, and the shared facts.
+        facts: lora, lora_sha256, lora_tensors, step, epoch, run, strength, prompt, seed, base, and the shared facts.
     """
 
     key: str
@@ -184,8 +193,9 @@ class Sweep:
     def sheet(self) -> Path:
         return self.folder / "grid.png"
 
-    def picture(self, cell: Cell) -> Path:
-        return self.cells_folder / f"{cell.key}.png"
+    def picture(self, cell: Cell, number: int = 0) -> Path:
+        """The path of a cell's image, or of one of the others of its batch, from 1."""
+        return self.cells_folder / (f"{cell.key}-{number}.png" if number else f"{cell.key}.png")
 
     def record(self, cell: Cell) -> Path:
         return self.cells_folder / f"{cell.key}.json"
@@ -218,35 +228,51 @@ class Sweep:
         return str(read_json(path).get("error", "")) if path.is_file() and not self.picture(cell).is_file() else ""
 
     def write(self) -> None:
-        """Write the manifest."""
-        write_json(self.folder / "manifest.json", {
-            "version": VERSION, "title": self.title, "without": self.without, "shared": self.shared,
+        """Write the manifest. One with keys of an earlier version is kept, because its images and marks go by them."""
+        path = self.folder / MANIFEST
+        if path.is_file() and read_json(path).get("keys") != KEYS:
+            atomic_write(self.folder / EARLIER, path.read_bytes())
+        write_json(path, {
+            "version": VERSION, "keys": KEYS, "title": self.title, "without": self.without, "shared": self.shared,
             **({"alone": True} if self.alone else {}),
             "axes": [{"name": axis.name, "choices": [vars(choice) for choice in axis.choices]} for axis in self.axes],
             "cells": [{"key": cell.key, "at": cell.at} for cell in self.everything]})
 
-    def save(self, cell: Cell, image: Image.Image, texts: Mapping[str, str] | None = None) -> Path:
-        """Write a cell's image and settings. `texts` (prompt, parameters) also go into the PNG."""
-        info = PngInfo()
-        for name, text in ({"lora_bootstrap": json.dumps(dict(cell.facts), ensure_ascii=False)} | dict(texts or {})
-                           ).items():
-            info.add_text(name, text)
-        path = self.picture(cell)
-        self.record(cell).unlink(missing_ok=True)  # an old one must not vouch for a new image
-        with atomic_path(path) as temp:
-            image.save(temp, format="PNG", pnginfo=info, compress_level=4)
+    def save(self, cell: Cell, image: Image.Image, texts: Mapping[str, str] | None = NO_TEXTS,
+             more: Sequence[Image.Image] = ()) -> Path:
+        """Write a cell's image and settings; returns the image's path.
+
+        Args:
+            texts: prompt, parameters, for the PNG beside the cell's facts; None writes no text at all into it.
+            more: the other images of its batch, for `<key>-1.png`, `<key>-2.png`, ... beside it.
+        """
+        self._discard(cell)  # an old record must not vouch for a new image
+        own = {"lora_bootstrap": json.dumps(dict(cell.facts), ensure_ascii=False)}
+        info = _png_info({} if texts is None else {**own, **texts})
+        for number, picture in enumerate((image, *more)):
+            with atomic_path(self.picture(cell, number)) as temp:
+                picture.save(temp, format="PNG", pnginfo=info, compress_level=4)
         write_json(self.record(cell), cell.facts)
-        return path
+        return self.picture(cell)
+
+    def _discard(self, cell: Cell) -> None:
+        for path in (self.record(cell), self.picture(cell), *self.cells_folder.glob(f"{cell.key}-*.png")):
+            path.unlink(missing_ok=True)
+
+    def count_more(self) -> int:
+        """How many images of batches lie beside those that are the cells'."""
+        keys = {cell.key for cell in self.everything}
+        return sum(path.stem.rpartition("-")[0] in keys for path in self.cells_folder.glob("*-*.png"))
 
     def fail(self, cell: Cell, why: str) -> None:
         """Mark a cell that could not be made."""
-        self.picture(cell).unlink(missing_ok=True)
+        self._discard(cell)
         write_json(self.record(cell), {**cell.facts, "error": why})
 
     @classmethod
-    def load(cls, folder: Path) -> Sweep:
+    def load(cls, folder: Path, manifest: str = MANIFEST) -> Sweep:
         """The sweep in a folder. Raises UserError if its manifest cannot be read as one."""
-        values = read_json(folder / "manifest.json")
+        values = read_json(folder / manifest)
         try:
             if values["version"] != VERSION:
                 raise UserError(f"{folder} was written by another version; run the sweep again under another name.")
@@ -255,14 +281,26 @@ class Sweep:
             return cls(folder, values["title"], axes, values["shared"], values["without"],
                        bool(values.get("alone")))
         except (KeyError, TypeError) as error:
-            raise UserError(f"{folder / 'manifest.json'} is not a sweep ({error}); run the sweep again under another "
+            raise UserError(f"{folder / manifest} is not a sweep ({error}); run the sweep again under another "
                             "name.") \
                 from error
 
 
+def _png_info(texts: Mapping[str, str]) -> PngInfo:
+    info = PngInfo()
+    for name, text in texts.items():
+        info.add_text(name, text)
+    return info
+
+
 def cell_key(facts: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits: a hash of all facts, except those that only describe the LoRA."""
-    deciding = {name: value for name, value in facts.items() if name not in TOLD}
+    """16 hexadecimal digits: a hash of all facts, except those that only describe the LoRA.
+
+    The LoRA counts by its weights, so that it may be trained again with the same result. Cells of earlier versions do
+    not have that fact; they keep the keys under which their files are found, in which all bytes of the LoRA count.
+    """
+    other_hash = "lora_sha256" if facts.get("lora_tensors") else "lora_tensors"
+    deciding = {name: value for name, value in facts.items() if name not in TOLD and name != other_hash}
     return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -280,7 +318,9 @@ def checkpoint_axis(files: Sequence[Path], names: Sequence[str] = ()) -> Axis:
     choices = []
     for path, name in zip(files, names or map(str, files), strict=True):
         told = _read_facts(path)
-        facts = {"lora": name, "lora_sha256": file_hash(path), **told, "run": told["run"] or path.stem}
+        check_weights(path)
+        facts = {"lora": name, "lora_sha256": file_hash(path), "lora_tensors": tensor_hash(path), **told,
+                 "run": told["run"] or path.stem}
         choices.append(Choice(_checkpoint_label(facts, path), facts))
     twice = {choice.label for choice in choices if sum(other.label == choice.label for other in choices) > 1}
     return Axis(CHECKPOINT, tuple(
@@ -313,8 +353,9 @@ def _checkpoint_label(facts: Mapping[str, Any], path: Path) -> str:
 
 
 def strength_axis(strengths: Iterable[float]) -> Axis:
-    return Axis(STRENGTH, tuple(Choice(f"{value:g}", {"strength": float(value)})
-                                for value in dict.fromkeys(strengths)))
+    """Raises UserError for a strength that is not a finite number."""
+    values = dict.fromkeys(read_strength(value, "a cell") for value in strengths)
+    return Axis(STRENGTH, tuple(Choice(f"{value:g}", {"strength": value}) for value in values))
 
 
 def stack_axis(label: str, below: Sequence[Sequence[Any]], name: str, digest: str, strengths: Iterable[float]) -> Axis:

@@ -19,16 +19,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from PIL import Image
-
 from ..common.errors import UserError
-from ..common.files import atomic_path, atomic_write, file_hash, read_json
+from ..common.files import atomic_write, file_hash, read_json
+from ..common.new_files import write_new
+from ..pictures.images import open_image
 from .cells import CHECKPOINT, Sweep
 
 LOG = "log"
 """Name of the log's folder among the sweeps. No sweep may have this name."""
 LONGEST_SIDE = 4096
 SHEET, SCORES = "sheet", "scores"
+
+
+def refuse_name_of_the_log(name: str) -> None:
+    """Raises UserError if a sweep of that name would be in the log's folder."""
+    if name.casefold() == LOG:
+        raise UserError(f"a sweep cannot be called {name!r}, because that folder holds the log of all sweeps. Choose "
+                        "another name.")
 
 
 def log_picture(sweep: Sweep, picture: Path, kind: str, line: str = "") -> Path | None:
@@ -48,11 +55,10 @@ def log_picture(sweep: Sweep, picture: Path, kind: str, line: str = "") -> Path 
     if mine and mine[-1]["sha256"] == digest:
         return None
     now = datetime.now().astimezone()
-    path = _free(folder, f"{now:%Y%m%d-%H%M%S}-{sweep.folder.name}-{kind}")
-    with Image.open(picture) as file, atomic_path(path) as temp:
-        image = file.convert("RGB")
-        image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-        image.save(temp, format="WEBP", quality=88)
+    image = open_image(picture)
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
+    path = write_new(folder / f"{now:%Y%m%d-%H%M%S}-{sweep.folder.name}-{kind}.webp",
+                     lambda temp: image.save(temp, format="WEBP", quality=88))
     entries.append({"file": path.name, "at": now.isoformat(timespec="seconds"), "sweep": sweep.folder.name,
                     "kind": kind, "cells": len(sweep), "line": line, "sha256": digest})
     atomic_write(folder / "log.json", json.dumps(entries, ensure_ascii=False, indent=1).encode())
@@ -81,13 +87,6 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
         return [entry for entry in entries if {"file", "at", "sweep", "kind", "sha256"} <= entry.keys()]
     except (UserError, TypeError, AttributeError):  # a damaged log is started again; its images stay
         return []
-
-
-def _free(folder: Path, stem: str) -> Path:
-    path, number = folder / f"{stem}.webp", 2
-    while path.exists():
-        path, number = folder / f"{stem}-{number}.webp", number + 1
-    return path
 
 
 STYLE = """

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.events import Event, Events, Progress
-from ..common.files import file_hash, write_json
+from ..common.files import write_json
 from ..datasets.dataset import Dataset
+from ..lora.hashes import tensor_hash
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels, leave_one_out, likeness_to
 from ..measures.style import StyleScale, style_figures
@@ -27,6 +28,7 @@ from ..models.sampler import measured_size, save_picture
 from ..pictures.images import image_size, load_pixels
 from ..stacks.conflict_picture import heat_picture
 from ..stacks.conflict_table import HeatMap
+from ..stacks.lora_stack import read_strength
 from .cells import (
     PROMPT,
     SEED,
@@ -130,14 +132,14 @@ def pair_sweep(folder: Path, base: Axis, character: Stacked, style: Stacked, str
     Raises UserError for strengths that are not above 0, or if there is no prompt.
     """
     for label, values in zip((character.label, style.label), strengths, strict=True):
-        if min(values) <= 0:
+        if min(read_strength(value, label) for value in values) <= 0:
             raise UserError(f"a strength of {label} is {min(values):g}; give strengths above 0. Each LoRA is also "
                             "drawn without the other.")
     if not prompts:
         raise UserError("prompts is empty; write one prompt per line, each with the triggers of both LoRAs.")
     of_character, of_style = (sorted(set(values)) for values in strengths)
     names = [Choice(f"{character.label} {value:g}", {"strength": float(value)}) for value in of_character]
-    axes = (base, stack_axis(style.label, below, style.name, file_hash(style.path), of_style),
+    axes = (base, stack_axis(style.label, below, style.name, tensor_hash(style.path), of_style),
             checkpoint_axis([character.path], [character.name]),
             Axis(STRENGTH, (*names, Choice(f"no {character.label}", {"strength": 0.0}))), prompt_axis(prompts),
             seed_axis(seeds))

@@ -29,7 +29,8 @@ COLUMNS = ("base", "checkpoint", "strength", "label", "cells", "step", "epoch", 
 def write_scores(sweep: Sweep, scores: Scores) -> dict[str, Path]:
     """Write scores.json, scores.csv and scores.png into the sweep's folder; returns their paths by ending."""
     paths = {ending: sweep.folder / f"scores.{ending}" for ending in ("json", "csv", "png")}
-    write_json(paths["json"], scores.to_dict())
+    scored = [key for key, state in sweep.states().items() if state == "done"]
+    write_json(paths["json"], {**scores.to_dict(), "cells": scored})
     atomic_write(paths["csv"], as_csv(scores).encode())
     save_picture(paths["png"], as_picture(scores, f"{sweep.title}: scores"))
     return paths

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
@@ -12,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_path
-from ..pictures.images import open_image
+from ..pictures.images import image_size, open_image
 from ..pictures.sheet import FORMATS, LONGEST_SIDE, MOST_PIXELS, Layout, Page, SheetStyle, fit_into
 from ..pictures.text import Pen
 from .cells import OF_THE_LORA, PROMPT, SEED, Axis, Cell, Sweep
@@ -118,11 +119,8 @@ def cell_box(sweep: Sweep, style: SheetStyle) -> tuple[int, int]:
     size = (sweep.shared.get("width", 1), sweep.shared.get("height", 1))
     states = sweep.states()
     for cell in islice((cell for cell in sweep.everything if states[cell.key] == "done"), 1):
-        try:
-            with Image.open(sweep.picture(cell)) as image:
-                size = image.size
-        except OSError:
-            pass  # its place on the sheet will show that
+        with suppress(UserError):  # its place on the sheet will show that
+            size = image_size(sweep.picture(cell))
     return tuple(max(1, round(side * style.cell / max(size))) for side in size)
 
 

@@ -55,12 +55,14 @@ class HandEdits(Revisioned):
 
     Attributes:
         edits: by `Sample.content_hash`.
+        taken: for changes that an older version kept under a node's number: image → the name that took them over.
     """
 
     UNREADABLE: ClassVar[str] = ("{path} is damaged: it does not hold edited captions. Delete it to continue without "
                                  "them.")
 
     edits: Mapping[str, HandEdit] = field(default_factory=dict)
+    taken: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -80,6 +82,17 @@ class HandEdits(Revisioned):
         changed = sum(new.caption != old.caption for new, old in zip(samples, dataset, strict=True))
         return Dataset(tuple(samples), dataset.notes), changed
 
+    def of(self, dataset: Dataset, *, unchanged: bool = False) -> HandEdits:
+        """The changes of images in the dataset, without those that were taken over.
+
+        Args:
+            unchanged: only changes of captions that are still as they were then.
+        """
+        captions = {sample.content_hash: sample.caption for sample in reversed(dataset.samples)} if self.edits else {}
+        return replace(self, taken={}, edits={
+            picture: edit for picture, edit in self.edits.items() if picture in captions and picture not in self.taken
+            and not (unchanged and captions[picture] != edit.before)})
+
     def changed(self, captions: Mapping[str, str], before: Mapping[str, str]) -> HandEdits:
         """The next revision, with these captions.
 
@@ -95,11 +108,12 @@ class HandEdits(Revisioned):
         return self.next_revision(edits=edits)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"revision": self.revision, "edits": {
-            picture: {"before": edit.before, "after": edit.after} for picture, edit in self.edits.items()}}
+        edits = {picture: {"before": edit.before, "after": edit.after} for picture, edit in self.edits.items()}
+        return {"revision": self.revision, "edits": edits} | ({"taken": dict(self.taken)} if self.taken else {})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> HandEdits:
         return cls(int(values["revision"]), {
             str(picture): HandEdit(str(edit["before"]), str(edit["after"]))
-            for picture, edit in values["edits"].items()})
+            for picture, edit in values["edits"].items()},
+            {str(picture): str(name) for picture, name in values.get("taken", {}).items()})

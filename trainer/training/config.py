@@ -15,6 +15,7 @@ from typing import Any
 
 from ..common.checks import check, check_choice
 from ..common.errors import UserError, unknown_name
+from ..common.names import checked_name, name_from
 from .objectives import ObjectiveConfig
 from .optimizers import OptimizerConfig
 
@@ -115,8 +116,7 @@ class TrainConfig:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
 
     def __post_init__(self) -> None:
-        check(bool(self.name) and not set(self.name) & set('/\\:*?"<>|\0') and not self.name.startswith("."),
-              "name", self.name, "a file name: not empty, no path separators, no leading dot")
+        object.__setattr__(self, "name", checked_name(self.name))
         check_choice("kind", self.kind, KINDS)
         check_choice("precision", self.precision, PRECISIONS)
         check(self.steps >= 1, "steps", self.steps, "1 or more")
@@ -137,6 +137,12 @@ class TrainConfig:
         Raises UserError for a name that is not a setting (with the nearest valid one) or a value of the wrong type.
         """
         return _build(cls, values, "setting")
+
+    @classmethod
+    def of_run(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """The settings that run.json holds, as `from_dict` reads them. A run is called as its folder is, so a name that
+        older versions took and this one refuses is only adapted."""
+        return cls.from_dict({**values, "name": name_from(str(values.get("name", "")), "lora")})
 
     def replace(self, **settings: Any) -> TrainConfig:
         """A copy with settings changed by dotted name, as in `replace(**{"adapter.rank": 8, "steps": 100})`.

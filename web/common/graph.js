@@ -13,8 +13,23 @@ const text = (value) => (typeof value === "string" ? value.trim() : "");
 
 export const widgetValue = (node, name) => node.widgets?.find((widget) => widget.name === name)?.value;
 
+/**
+ * The widgets that hold the value of an input: its own and, before it, that of the enclosing subgraph's node on which it
+ * is shown too. None if the value comes over a link.
+ */
+export function valueWidgets(node, name) {
+  const own = (node.widgets ?? []).filter((widget) => widget.name === name);
+  const slot = node.inputs?.findIndex((input) => input.name === name && input.link != null) ?? -1;
+  if (slot < 0 || !node.graph) return own;
+  const link = node.getInputLink?.(slot);
+  if (link?.origin_id !== SUBGRAPH_INPUT) return [];
+  const outer = enclosing(node.graph);
+  const input = outer?.inputs?.[link.origin_slot];
+  return input ? [...valueWidgets(outer, input.name), ...own] : own;
+}
+
 /** The node that contains a subgraph, through which the links into it come; or null. */
-function holder(graph) {
+export function enclosing(graph) {
   const root = graph?.rootGraph;
   const graphs = root && root !== graph ? [root, ...(root.subgraphs?.values() ?? [])] : [];
   return graphs.flatMap(({ nodes }) => nodes ?? []).find(({ subgraph }) => subgraph === graph) ?? null;
@@ -30,7 +45,7 @@ export function findFeeder(node, fits) {
   if (slot < 0) return null;
   const link = node.getInputLink?.(slot);
   if (link?.origin_id === SUBGRAPH_INPUT) {
-    const outer = holder(node.graph);
+    const outer = enclosing(node.graph);
     const input = outer?.inputs?.[link.origin_slot];
     return input ? findFeeder(outer, (other) => other === input) : null;
   }

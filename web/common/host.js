@@ -18,12 +18,15 @@ const OWN_EVENTS = {
 // Front ends from 1.53 on log an event as an error if nobody has listened to it yet, as without any panel.
 for (const name of Object.values(OWN_EVENTS)) api.addEventListener(name, () => {});
 
-/** Names of events: the pack's own, a node or a prompt has finished, the lost server is back, the workflow has changed.
- * */
+/** Names of events: the pack's own, a node or a prompt has finished or failed, a prompt is being made or was queued, the
+ * lost server is back, the workflow has changed. */
 export const EVENTS = {
   ...OWN_EVENTS,
   executed: "executed",
   success: "execution_success",
+  failed: "execution_error",
+  queueing: "promptQueueing",
+  queued: "promptQueued",
   back: "reconnected",
   graph: "graphChanged",
 };
@@ -36,6 +39,17 @@ export const EVENTS = {
 export function listen(acts, signal) {
   for (const [name, act] of Object.entries(acts)) api.addEventListener(name, ({ detail }) => act(detail), { signal });
 }
+
+/** Show a message for a while. @param {"info"|"warn"|"error"} severity */
+export const showToast = (severity, summary, detail, life) =>
+  app.extensionManager?.toast?.add({ severity, summary, detail, life });
+
+/** What the server refused of the last prompt: node → its errors; null if nothing was. Before version 1.36 the front end
+ * shows these itself, and this is undefined. */
+export const refusedNodes = () => app.extensionManager?.lastNodeErrors;
+
+/** A node's name for people. */
+export const titleOf = (kind) => window.LiteGraph?.registered_node_types[kind]?.title ?? kind;
 
 /** Ask one of the server's routes. @returns {Promise<Response>} */
 export const fetchRoute = (path, options) => api.fetchApi(path, options);

@@ -55,12 +55,30 @@ export function followNode(node, panel, { widgets = [], configured = () => panel
 }
 
 /** Call a function after a node's or widget's own callback, with the same arguments. */
-function callAfter(owner, callback, act) {
+export function callAfter(owner, callback, act) {
   const before = owner[callback];
   owner[callback] = function (...given) {
     const result = before?.apply(this, given);
     act(...given);
     return result;
+  };
+}
+
+/**
+ * Let a run wait, while the host collects the values of the widgets, for what must be saved before. Of all hooks of a
+ * widget the host awaits only this one.
+ * @param {object} widget one whose value is in the prompt
+ * @param {() => Promise<void>} save if it throws, the workflow is not queued
+ * @param {(reason: string) => void} refused called then
+ */
+export function saveBeforeRun(widget, save, refused) {
+  const before = widget.serializeValue;
+  widget.serializeValue = async (...given) => {
+    await save().catch((error) => {
+      refused(error.message);
+      throw error;
+    });
+    return before ? before.apply(widget, given) : widget.value;
   };
 }
 

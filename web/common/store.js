@@ -154,6 +154,13 @@ export class Store extends StepStore {
     return undefined;
   }
 
+  /** Save unsaved changes now, for a run that reads them. Throws an Error if that fails. */
+  async flushForRun() {
+    await this.flush(true);
+    if (this.hasUnsaved()) await this.flush(true); // after someone else's changes, ours are saved on top of them
+    if (this.hasUnsaved()) throw new Error(this.problem ?? this.notice ?? `${this.unsavedText()} not saved.`);
+  }
+
   async save(leaving) {
     const { subject } = this;
     const isGone = () => subject !== this.subject;

@@ -1,8 +1,9 @@
 /** The gallery on LoraBootstrap_CurateImages: the candidates of its round, read from disk. */
 
 import { inputValue, projectName } from "../common/graph.js";
-import { app } from "../common/host.js";
-import { addPanelWidget, followNode, linkStyles, redrawNode, rememberOnNode } from "../common/mount.js";
+import { app, showToast } from "../common/host.js";
+import { addPanelWidget, followNode, linkStyles, redrawNode, rememberOnNode, saveBeforeRun } from
+  "../common/mount.js";
 import { GalleryPanel } from "./panel.js";
 
 const NODE = "LoraBootstrap_CurateImages";
@@ -28,8 +29,9 @@ function addGallery(node) {
     resized: () => redrawNode(node),
     queue: () => app.queuePrompt(0),
   });
-  const widget = addPanelWidget(node, "gallery", panel, WIDTH);
-  widget.beforeQueued = () => panel.leave(); // so that the run uses the latest picks
+  addPanelWidget(node, "gallery", panel, WIDTH);
+  saveBeforeRun(node.widgets.find(({ name }) => name === "mode"), () => panel.saveForRun(), (reason) =>
+    showToast("error", "Not queued, because the last picks are not saved", reason, TOAST_MS));
   followNode(node, panel, { widgets: SHOWN_BY, executed: (told) => showRun(node, panel, told) });
 }
 
@@ -48,5 +50,5 @@ function showRun(node, panel, told) {
   rememberOnNode(node, PROPERTY, { project: told.project, round: told.round });
   panel.showResult();
   if (!told.held) return;
-  app.extensionManager?.toast?.add({ severity: "info", summary: told.message, life: TOAST_MS });
+  showToast("info", told.message, undefined, TOAST_MS);
 }

@@ -136,6 +136,12 @@ export class GalleryPanel extends Panel {
     return this.store.flush(true);
   }
 
+  /** Save for a run, which reads what is saved. Throws an Error if that fails. */
+  async saveForRun() {
+    await this.leave();
+    await this.store.flushForRun();
+  }
+
   subject() {
     const { project, round } = this.host.where();
     return JSON.stringify([project, round]);

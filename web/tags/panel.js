@@ -9,7 +9,7 @@ import { countText, findCompletions, parseFilter, passesFilter, splitTags, withA
   "../common/tags.js";
 import { UndoControls } from "../common/undo.js";
 import { TagDialog } from "./dialog.js";
-import { fetchDataset, saveCaptions } from "./routes.js";
+import { copyEdits, fetchDataset, saveCaptions } from "./routes.js";
 import { TagRow } from "./row.js";
 import { TagStore } from "./store.js";
 
@@ -22,7 +22,11 @@ const CHANGES = { add: { word: "adding", apply: withAdded }, remove: { word: "re
 const IDLE = "Run the workflow once. Then the images and their captions appear here, and you can edit them.";
 
 export class TagPanel extends Panel {
-  /** @param {{resized: () => void}} host */
+  /**
+   * @param {object} host
+   * @param {() => {id: string, revision: number}|null} host.recall the dataset that the node was last run with
+   * @param {() => void} host.resized called when the panel needs another height
+   */
   constructor(host) {
     super(host);
     this.store = new TagStore({ fetch: fetchDataset, save: saveCaptions }, () => this.schedule());
@@ -119,6 +123,31 @@ export class TagPanel extends Panel {
     return this.store.flush(true);
   }
 
+  /** Save for a run, which reads what is saved. Throws an Error if that fails. */
+  async saveForRun() {
+    await this.leave();
+    await this.taking?.();
+    await this.store.flushForRun();
+  }
+
+  /**
+   * The node is a copy: take the changes by hand along under its own name, and show its dataset.
+   * @param {string} from
+   * @param {string} to
+   * @param {{id: string, revision: number}|null} dataset of the copy, if the node had been run
+   */
+  takeAlong(from, to, dataset) {
+    this.taking = async () => {
+      await copyEdits(from, to);
+      this.taking = null;
+      if (dataset) await this.load(dataset.id, dataset.revision);
+    };
+    return this.taking().catch((error) => {
+      this.store.problem = `The changes by hand were not copied from ${from}: ${error.message}`;
+      this.schedule();
+    });
+  }
+
   /** Show the dataset that its node last reported. */
   load(id, used) {
     return this.store.load(id, used);
@@ -134,8 +163,13 @@ export class TagPanel extends Panel {
 
   // -- drawing ------------------------------------------------------------------------------------------------------
 
-  /** The workflow does not say which dataset it is; only a run does. */
-  look() {}
+  /** Only a run says which dataset it is, and only as long as the node keeps its name. */
+  look() {
+    const { id, revision } = this.host.recall() ?? {};
+    if (id && id !== this.store.id) this.load(id, revision);
+    else if (!id && this.store.id) this.leave().then(() => this.host.recall() || this.store.forget() || this.schedule());
+    this.schedule();
+  }
 
   draw() {
     const { store } = this;
@@ -154,8 +188,9 @@ export class TagPanel extends Panel {
   drawNote() {
     const { store } = this;
     const empty = store.id === null ? IDLE : "The dataset has no images.";
-    const text = store.problem ?? store.notice ?? (store.pictures.length ? "" : empty);
-    showNote(this.note, text, store.problem !== null);
+    const wrong = store.problem ?? this.wrong;
+    const text = wrong || (store.notice ?? (store.pictures.length ? "" : empty));
+    showNote(this.note, text, Boolean(wrong));
     if (text !== this.told && text !== IDLE) this.say(text);
     this.told = text;
   }

@@ -9,3 +9,6 @@ export const fetchDataset = (id) => getJson("/lora_bootstrap/dataset", { id });
  * @param {boolean} leaving whether the request must outlive the page */
 export const saveCaptions = (body, leaving) =>
   postJson("/lora_bootstrap/dataset/captions", body, { keepalive: leaving });
+
+/** Save the changes of one name under another one too. @returns {Promise<{edits: number}>} */
+export const copyEdits = (from, to) => postJson("/lora_bootstrap/dataset/copy", { from, to }, { keepalive: true });

@@ -82,6 +82,13 @@ def test_a_sweep_is_told_with_its_axes_its_cells_and_their_pictures(sweep):
     assert "lora_sha256" not in json.dumps(told)
 
 
+def test_a_seed_that_a_browser_would_round_is_sent_as_text(files):
+    """https://github.com/n0va39/ComfyUI-EasyUseAnima/issues/784
+    https://github.com/ShiftHackZ/Stable-Diffusion-KMP/issues/569"""
+    draw_sweep(paths.sweeps_root(), files[:1], strengths=(1.0,), prompts=("akane",), seeds=(2**53 + 1, 7), make=False)
+    assert {cell["seed"] for cell in tell()["cells"]} == {"9007199254740993", 7}
+
+
 def test_cells_that_failed_or_are_missing_are_told_as_such(sweep):
     failed, missing = sweep.cells[0], sweep.cells[1]
     sweep.fail(failed, "out of memory")
@@ -288,6 +295,16 @@ def test_a_file_of_another_content_is_never_overwritten_and_an_identical_one_is_
     assert names == ["akane-2.safetensors", "akane-2.safetensors", "akane-3.safetensors", "akane-2.safetensors",
                      "akane-2-2.safetensors"]
     assert theirs.read_bytes() == before
+
+
+def test_a_cells_lora_is_found_though_another_file_hides_it(sweep, files, lora_folders):
+    """https://github.com/willmiao/ComfyUI-Lora-Manager/issues/917"""
+    cell = sweep.cell(checkpoint=1, strength=1)
+    write_lora(lora_folders[0] / "akane" / files[1].name, 100, "other", 0.9)
+    ((status, told),) = ask(promote(cell.key, "mine"))
+    assert status == 200 and told["lora"] == "mine.safetensors"
+    assert (lora_folders[0] / "mine.safetensors").read_bytes() == files[1].read_bytes()
+    assert (files[1].parent / "picked.json").is_file(), "it is noted in the run that made it"
 
 
 def test_a_name_that_another_folder_would_hide_is_not_taken(sweep):

@@ -8,12 +8,13 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.host import editors, paths
-from lora_bootstrap.host.editors import edits_name
+from lora_bootstrap.host.editors import use_edits
 from lora_bootstrap.host.routes.tag_view import dataset_view
 from lora_bootstrap.host.session import current_session
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.revisions import StaleRevision
 from lora_bootstrap.trainer.datasets.dataset import Dataset, load_folder, save_samples
+from lora_bootstrap.trainer.tagging.hand_edits import HandEdit, HandEdits
 
 from ...helpers.asking import ask, sent_as_json
 
@@ -128,9 +129,9 @@ def test_a_picture_that_is_gone_is_refused_in_one_line(shown, dataset):
     assert [status for status, _ in ask(("GET", told["pictures"][1]["thumb"], {}))] == [404]
 
 
-def test_two_nodes_of_one_number_with_pictures_of_two_folders_are_told_apart(dataset, host):
+def test_two_nodes_of_one_name_with_pictures_of_two_folders_are_told_apart(dataset, host):
     save_samples(host.input / "boy", [(Image.new("RGB", (8, 8)), "x", {"name": "a"})])
-    path = paths.edits_file("node-7")
+    path = paths.edits_file("ours")
     girl, boy = show(dataset, path), show(load_folder(host.input / "boy"), path)
     assert girl.id != boy.id and girl.path == boy.path
     assert [current_session().editors.find(edited.id).name for edited in (girl, boy)] == ["girl", "boy"]
@@ -149,6 +150,84 @@ def test_an_empty_dataset_can_be_shown(host):
     assert dataset_view(empty)["pictures"] == []
 
 
-def test_edits_are_called_by_the_widget_else_by_the_node():
-    assert edits_name(" mine ", "5") == "mine"
-    assert edits_name("", "3:5") == "node-3-5" and edits_name("", None) == "node-none"
+# -- names -------------------------------------------------------------------------------------------------------------
+
+NAME, OTHER = "tags-0123456789", "tags-abcdef0123"
+
+
+def keep(name, **changes):
+    """Save changes by hand under a name, as an older version did under a node's number."""
+    HandEdits(len(changes), {picture: HandEdit(*both) for picture, both in changes.items()}).save(
+        paths.edits_file(name))
+
+
+def used(name, node_id, dataset):
+    edits = use_edits(name, node_id, dataset)
+    return sorted(edit.after for edit in edits.edits.edits.values()), edits.note
+
+
+def test_a_dataset_without_a_name_for_changes_is_shown_and_not_changed(dataset):
+    bare, other = show(dataset, None), show(dataset.with_captions(lambda text: f"{text}, x"), None)
+    assert bare.id != other.id, "two nodes on one folder are told apart by their captions"
+    (status, told), refused = ask(get(bare.id), post(bare.id, 0, **{dataset.samples[0].content_hash: "mine"}))
+    assert status == 200 and told["editable"] is False
+    assert refused[0] == 404 and "enter one in edits" in refused[1]["error"]
+
+
+def test_no_name_takes_what_is_kept_under_a_number_only_for_the_same_captions_and_says_so(dataset):
+    picture = dataset.samples[0].content_hash
+    keep("node-6", **{picture: ("akane, smile", "akane, frown"), "gone": ("a", "b")})
+    changes, note = used("", "6", dataset)
+    assert changes == ["akane, frown"] and "kept as 'node-6'" in note and "Enter 'node-6' in edits" in note
+    assert used("", "6", dataset) == (changes, note), "they stay where they are"
+    other_rules = dataset.with_captions(lambda text: f"another_workflow, {text}")
+    assert used("", "6", other_rules) == used("", "12:6", dataset) == ([], "")
+
+
+def test_a_node_takes_over_once_what_an_older_version_kept_under_its_number(dataset):
+    picture = dataset.samples[0].content_hash
+    keep("node-12-6", **{picture: ("smile", "frown"), "of another workflow": ("a", "b")})
+    changes, note = used(f"{NAME}-from-node-12-6", "77", dataset)
+    assert changes == ["frown"] and note == (
+        f"Took over 1 changes by hand that an older version kept as 'node-12-6'; they are now saved as "
+        f"'{NAME}-from-node-12-6'.")
+    assert used(f"{NAME}-from-node-12-6", "77", dataset) == (["frown"], "")
+    changes, note = used(f"{OTHER}-from-node-12-6", "6", dataset)
+    assert changes == [] and f"Enter '{NAME}-from-node-12-6' in edits to share them" in note
+    older = HandEdits.load(paths.edits_file("node-12-6"))
+    assert set(older.edits) == {picture, "of another workflow"} and set(older.taken) == {picture}, "nothing is lost"
+    assert used("", "12:6", dataset) == ([], ""), "no longer used by a number"
+
+
+def test_a_new_node_never_takes_what_is_kept_under_its_number(dataset):
+    keep("node-6", **{dataset.samples[0].content_hash: ("akane, smile", "akane, frown")})
+    assert used(NAME, "6", dataset) == used("mine", "6", dataset) == ([], "")
+    assert used("node-6", "9", dataset) == (["akane, frown"], ""), "except by a name that somebody typed"
+
+
+def copy(**body):
+    return ("POST", "/lora_bootstrap/dataset/copy", {"json": body})
+
+
+def test_a_copy_of_a_node_takes_the_changes_along_and_its_changes_stay_its_own(dataset):
+    original = show(dataset, paths.edits_file(NAME))
+    a, b = (sample.content_hash for sample in dataset)
+    twin = original.id.replace(NAME, OTHER)
+    _, copied, again, _, (_, of_copy), (_, of_original) = ask(
+        post(original.id, 0, **{a: "by hand"}), copy(**{"from": NAME, "to": OTHER}),
+        copy(**{"from": NAME, "to": OTHER}), post(twin, 1, **{b: "in the copy"}), get(twin), get(original.id))
+    assert copied == again == (200, {"edits": 1})
+    assert [row["caption"] for row in of_copy["pictures"]] == ["by hand", "in the copy"]
+    assert [row["caption"] for row in of_original["pictures"]] == ["by hand", "akane"]
+
+
+@pytest.mark.parametrize("body", [{}, {"from": NAME}, {"from": 1, "to": OTHER}, {"from": NAME, "to": "mine"},
+                                  {"from": "../x", "to": OTHER}, {"from": NAME, "to": f"../{OTHER}"}])
+def test_a_copy_under_any_other_name_is_refused(host, body):
+    ((status, told),) = ask(copy(**body))
+    assert status == 400 and "\n" not in told["error"]
+
+
+def test_of_a_node_that_was_never_changed_there_is_nothing_to_copy(host):
+    assert ask(copy(**{"from": NAME, "to": OTHER})) == [(200, {"edits": 0})]
+    assert not paths.edits_file(OTHER).exists()

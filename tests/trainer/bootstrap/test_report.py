@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.trainer.bootstrap.curate import RoundFigures
-from lora_bootstrap.trainer.bootstrap.project import ProjectRecord, StageRecord, fill_folder, is_filled, open_project
+from lora_bootstrap.trainer.bootstrap.project import ProjectRecord, StageRecord, open_project
 from lora_bootstrap.trainer.bootstrap.report import write_report
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import write_json
@@ -71,16 +71,6 @@ def test_a_project_file_that_is_none_is_named(tmp_path):
 def test_going_on_with_a_project_forgets_old_rounds_but_not_stage_times(project):
     again = open_project(project.folder, {**SETTINGS, "seed": 1}, "hash")
     assert again.rounds == [] and again.settings["seed"] == 1 and again.stages["character"].seconds == 12.5
-
-
-def test_a_folder_left_half_filled_does_not_count_as_made(tmp_path):
-    with pytest.raises(RuntimeError), fill_folder(tmp_path / "f", "key") as folder:
-        (folder / "a").write_text("half")
-        raise RuntimeError
-    assert not is_filled(tmp_path / "f", "key")
-    with fill_folder(tmp_path / "f", "key") as folder:
-        assert list(folder.iterdir()) == []
-    assert is_filled(tmp_path / "f", "key") and not is_filled(tmp_path / "f", "other")
 
 
 def test_a_metrics_line_cut_short_and_a_loss_that_is_no_number_are_skipped(project, tmp_path):

@@ -1,12 +1,19 @@
 """Rounds on disk: what is kept, by whom, and what is trained on."""
 
 import json
+import shutil
+from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image, ImageOps
 
+from lora_bootstrap.sandbox import world
+from lora_bootstrap.trainer.bootstrap.candidates import PictureMaker
+from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
+from lora_bootstrap.trainer.bootstrap.curate import alarm
 from lora_bootstrap.trainer.bootstrap.picks import Picks
 from lora_bootstrap.trainer.bootstrap.rounds import (
     AUTO,
@@ -22,8 +29,11 @@ from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import read_json, write_json
 from lora_bootstrap.trainer.datasets.dataset import load_folder
 from lora_bootstrap.trainer.measures.eyes import SandboxEye
+from lora_bootstrap.trainer.models.sampler import Sampler
 
+from ...helpers.drawings import draw_once
 from ...helpers.drawn_project import AKANE, draw_project, draw_round
+from ...helpers.faults import fault_at, fault_points
 
 
 @pytest.fixture
@@ -90,7 +100,33 @@ def test_in_manual_mode_only_what_was_kept_by_hand_counts(project):
     decide(one, **{"3": {"state": "keep"}, "1": {"state": "keep"}, "2": {"state": "reject"}})
     done = curated(fresh(one), MANUAL)
     assert names(done.kept) == [path.stem for path in (one.list_candidates()[1], one.list_candidates()[3])]
-    assert done.figures.kept == 2
+    assert (done.figures.kept, done.figures.proposed) == (5, True)
+
+
+def test_until_enough_are_picked_the_figures_are_of_the_proposal_and_then_of_the_picks(project):
+    one = project.round(1)
+    nobody = curated(one, MANUAL).figures
+    assert (nobody.kept, nobody.proposed, nobody.candidates) == (5, True, 12) and nobody.diversity > 0
+    assert alarm([nobody], 5) == "", "nobody has picked yet, so nothing is wrong"
+    proposed = [name for name, decision in one.read_decisions().decisions.items() if decision.kept]
+    assert read_json(one.decisions_file)["measured"] == proposed
+    place = {path.stem: str(index) for index, path in enumerate(one.pictures())}
+    decide(one, **{place[name]: {"state": "keep"} for name in proposed[:4]})
+    assert curated(fresh(one), MANUAL).figures.proposed
+    decide(fresh(one), **{place[proposed[4]]: {"state": "keep"}})
+    assert curated(fresh(one), MANUAL).figures == replace(nobody, proposed=False), "of the same images"
+
+
+def test_what_passed_but_is_not_proposed_is_a_reserve_in_the_order_in_which_it_would_be_taken(project):
+    one = project.round(1)
+    reasons = {decision.candidate: decision.reason for decision in curated(one, MANUAL).curation.decisions}
+    reserve = sorted(reason for reason in reasons.values() if "passed" in reason)
+    assert reserve == [f"passed, but others fit better (reserve {place})" for place in range(1, len(reserve) + 1)]
+    assert len(reserve) > 2
+    fourth = next(name for name, reason in reasons.items() if reason == "pick 4 of 5")
+    shorter = {decision.candidate: decision.reason
+               for decision in curated(project.round(1), MANUAL, wanted=3).curation.decisions}
+    assert "reserve" in shorter[fourth]
 
 
 def test_a_rejected_picture_is_replaced_by_another_and_one_kept_by_hand_is_in(project):
@@ -218,6 +254,82 @@ def test_pictures_of_ones_own_take_the_place_of_the_crops(tmp_path):
     assert [sample.caption for sample in made.dataset] == ["zqx, 1girl, mine"] * 2 and not made.reused
     again = make_crops(project, picture, "picture", load_folder(project.crops_folder))
     assert [sample.caption for sample in again.dataset] == ["zqx, 1girl, mine"] * 2
+
+
+def put_own_pictures(folder):
+    """Three images with captions, as a person would put them there; returns all files by name."""
+    folder.mkdir(parents=True)
+    for number in range(3):
+        exif = Image.Exif()
+        exif[0x010E] = f"drawing {number}"
+        Image.new("RGBA", (64, 64), (50 * number, 99, 0, 200)).save(folder / f"mine{number}.png", exif=exif)
+        (folder / f"mine{number}.txt").write_text(f"1girl, hand written {number}\n")
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_pictures_put_among_the_crops_survive_a_kill_and_a_full_disk_at_every_point(tmp_path):
+    root = tmp_path / "made"
+    config = BootstrapConfig(picture="x", tags=("1girl", "fox ears"), trigger="zz", name="p", targets=(3, 5),
+                             candidates=(4,))
+    mine = {}
+
+    def prepare():
+        shutil.rmtree(root, ignore_errors=True)
+        mine.update(put_own_pictures(root / "p" / "crops"))
+
+    def run():
+        project = Project(root / "p", config, "sandbox")
+        return make_crops(project, Image.new("RGB", (64, 64)), "picture", load_folder(root / "p" / "crops"))
+
+    for at, error in fault_points(root, run, prepare):
+        prepare()
+        with suppress(UserError), fault_at(root, at, error):
+            run()
+        assert {path.name: path.read_bytes() for path in (root / "p" / "crops").iterdir()} == mine, f"lost at {at}"
+        made = run()
+        assert [sample.caption for sample in made.dataset] == [f"zz, 1girl, hand written {n}" for n in range(3)]
+
+
+def test_pictures_put_into_a_rounds_dataset_or_among_its_crops_stay_when_it_is_built_again(project):
+    round_ = project.round(1)
+    kept = curated(round_).kept
+    round_dataset(round_, kept)
+    for folder in (round_.dataset_folder, project.crops_folder):
+        Image.new("RGB", (64, 64), "red").save(folder / "mine.png")
+        (folder / "mine.txt").write_text("by hand")
+    assert "and 1 more that was put into dataset/" in round_dataset(round_, kept[1:]).summary
+    other = replace(project, config=replace(project.config, trigger="other"))
+    made = make_crops(other, draw_once(world.Scene(AKANE), 128), "picture")
+    assert made.summary == "3 crops and 1 more that was put into crops/"
+    for folder in (round_.dataset_folder, project.crops_folder):
+        assert (folder / "mine.txt").read_text() == "by hand"
+
+
+def test_a_caption_of_a_crop_that_was_edited_by_hand_is_kept_when_the_crops_are_cut_again(project):
+    caption = next(project.crops_folder.glob("*.txt"))
+    caption.write_text("by hand")
+    other = replace(project, config=replace(project.config, trigger="other"))
+    make_crops(other, draw_once(world.Scene(AKANE), 128), "picture")
+    assert caption.read_text().startswith("other")
+    assert (project.folder / "kept" / "crops" / caption.name).read_text() == "by hand"
+
+
+def test_only_images_that_the_loop_made_are_removed_from_a_candidates_folder(tmp_path):
+    sampler = Sampler(width=64, height=64, steps=1, cfg=1.0)
+    maker = PictureMaker(SimpleNamespace(fingerprint="base"), sampler, 0, lambda: False)
+    files = ("r1-000.png", "r1-000.json", "r1-001.png", "r1-final.png", "reference-sheet.png", "reference-sheet.json")
+    for name in files:
+        (tmp_path / name).write_text("{}")
+    assert list(maker.make("round 1", tmp_path, (), number=1)) == []
+    assert {path.name for path in tmp_path.iterdir()} == set(files[3:])
+
+
+def test_without_pictures_of_ones_own_the_crops_count_again(tmp_path):
+    project = draw_project(tmp_path)
+    cut, picture = project.crops(), draw_once(world.Scene(AKANE), 128)
+    make_crops(project, picture, "picture", replace(cut, samples=cut.samples[:2]))
+    assert len(project.crops()) == 2
+    assert make_crops(project, picture, "picture").reused and project.crops() == cut
 
 
 def test_a_damaged_decisions_file_is_told_in_one_line(project):

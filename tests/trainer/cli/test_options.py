@@ -17,3 +17,6 @@ def test_a_lora_may_carry_its_strength(tmp_path):
     assert parse_lora(f"{tmp_path}/a.safetensors") == (tmp_path / "a.safetensors", 1.0)
     with pytest.raises(UserError, match="b.safetensors"):
         parse_lora(f"{tmp_path}/b.safetensors:x")
+    for text in ("nan", "inf", "-1e999"):
+        with pytest.raises(UserError, match="the strength of a.safetensors is .*; it must be a number from -100"):
+            parse_lora(f"{tmp_path}/a.safetensors:{text}")

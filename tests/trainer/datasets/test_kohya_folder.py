@@ -1,5 +1,6 @@
 """Saving a dataset as a kohya folder, again and again."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -114,10 +115,95 @@ def test_a_picture_that_cannot_be_read_is_left_out_and_named(dataset, out):
 
 @pytest.mark.parametrize("concept", ["", "a/b", ".."])
 def test_a_concept_that_leads_elsewhere_is_refused(dataset, out, concept):
-    with pytest.raises(UserError, match="is not a folder name"):
+    with pytest.raises(UserError, match="concept .* cannot be a folder's"):
         save(dataset, out, concept)
 
 
 def test_an_empty_dataset_is_refused(out):
     with pytest.raises(UserError, match="no images to save"):
         save(Dataset(()), out)
+
+
+# -- what other sources saved, and what people edited ------------------------------------------------------------------
+
+
+def other_dataset(tmp_path, name="photos", colours=("gold", "navy")):
+    save_samples(tmp_path / name, [(Image.effect_noise((16, 12), 60).convert("RGB"), f"{colour} sky", {"name": colour})
+                                   for colour in colours])
+    return load_folder(tmp_path / name)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_another_source_saved_under_a_name_is_refused_with_the_remedy_and_stays(dataset, out, tmp_path):
+    save(dataset, out)
+    before = contents(out)
+    with pytest.raises(UserError, match=r"out has 3 images that were saved there from .*in.10_girl \(blue.png\), and "
+                       "this save would replace them by 2 images from .*photos. Choose another name, or delete"):
+        save(other_dataset(tmp_path), out)
+    assert contents(out) == before
+
+
+def test_images_of_the_same_names_from_another_source_are_not_overwritten(dataset, out, tmp_path):
+    save(dataset.with_repeats(1), out)
+    before = contents(out)
+    with pytest.raises(UserError, match="has 3 images that were saved there from"):
+        save(other_dataset(tmp_path, colours=COLOURS), out)
+    assert contents(out) == before
+
+
+def test_a_folder_whose_images_were_all_replaced_is_another_source(dataset, out, tmp_path):
+    save(dataset, out)
+    for path in (tmp_path / "in" / "10_girl").glob("*.*"):
+        path.unlink()
+    with pytest.raises(UserError, match="Choose another name"):
+        save(other_dataset(tmp_path, "in/10_girl", COLOURS), out)
+
+
+def test_a_source_that_only_grew_shrank_moved_or_was_retouched_is_the_same_source(dataset, out, tmp_path):
+    save(dataset, out)
+    other_dataset(tmp_path, "in/10_girl")
+    assert save(load_folder(tmp_path / "in"), out).written == 2
+    assert save(Dataset(dataset.samples[:1]), out).removed == 4
+    (tmp_path / "in").rename(tmp_path / "moved")
+    assert save(load_folder(tmp_path / "moved"), out).removed == 0
+    for sample in load_folder(tmp_path / "moved"):
+        sample.load().resize((32, 24)).save(sample.path)
+    assert save(load_folder(tmp_path / "moved"), out).written == 5
+
+
+@pytest.mark.parametrize("name", ["red.txt", "red.png"])
+def test_a_file_that_was_edited_after_the_save_is_neither_overwritten_nor_deleted(dataset, out, name):
+    save(dataset, out)
+    edited = out / "10_girl" / name
+    if name == "red.txt":
+        edited.write_text("a caption of my own")
+    else:
+        Image.new("RGB", (16, 12), "pink").save(edited)
+    before = contents(out)
+    for changed in (dataset.with_captions(lambda caption: f"zqx, {caption}"), Dataset(dataset.samples[:1])):
+        with pytest.raises(UserError, match=rf"{name} was edited after it was saved, .* Choose another name, or move"):
+            save(changed, out)
+        assert contents(out) == before
+    assert save(dataset, out).written == 0 and contents(out) == before
+
+
+def test_a_save_of_an_earlier_version_is_gone_on_with_by_its_own_source_only(dataset, out, tmp_path):
+    save(dataset, out)
+    record = json.loads((out / "saved.json").read_text())
+    (out / "saved.json").write_text(json.dumps({name: entry["key"] for name, entry in record.items()}))
+    with pytest.raises(UserError, match="has 3 images that were saved there "):
+        save(other_dataset(tmp_path), out)
+    assert save(dataset.with_captions(str.upper), out).written == 3
+    assert save(dataset.with_captions(str.upper), out).written == 0
+
+
+def test_a_save_that_was_stopped_does_not_take_its_own_files_for_edited_ones(dataset, out):
+    save(dataset, out)
+    changed = dataset.with_captions(lambda caption: f"zqx, {caption}")
+    events = save_dataset(changed, out, "girl")
+    next(events)
+    events.close()
+    assert save(dataset, out).written == 3

@@ -1,6 +1,7 @@
 """Preparation: framing, colours, backgrounds, mirror images, masks, and a folder that can be used again."""
 
 import dataclasses
+import json
 import random
 
 import numpy as np
@@ -20,6 +21,7 @@ from lora_bootstrap.trainer.datasets.framing import (
     suitable_bucket,
     trained_size,
 )
+from lora_bootstrap.trainer.datasets.kohya_folder import save_dataset
 from lora_bootstrap.trainer.datasets.prepare import PrepareFinished, prepare
 from lora_bootstrap.trainer.datasets.prepared_folder import PrepareConfig
 from lora_bootstrap.trainer.datasets.retouch import (
@@ -196,7 +198,8 @@ def test_a_prepared_set_is_a_kohya_folder_of_pictures_captions_and_masks(folder,
         ("3_prepared/a.png", last.dataset.samples[0].size, 3, "zqx, 1girl, outdoors, front view"),
         ("3_prepared/b.png", last.dataset.samples[1].size, 3, "zqx, 1girl, outdoors, front view")]
     reloaded = load_folder(tmp_path / "out")
-    assert reloaded.fingerprint == last.dataset.fingerprint and reloaded.notes == ()
+    assert reloaded.fingerprint == last.dataset.fingerprint
+    assert reloaded.notes == ("1 of 2 images have a mask: 3_prepared/a.png.",)
     for sample in last.dataset:
         image = sample.load()
         assert image.size == sample.size and sample.size[0] % 8 == sample.size[1] % 8 == 0
@@ -229,6 +232,39 @@ def test_the_same_preparation_is_used_again_and_another_takes_its_place(folder, 
     assert not run(dataset, tmp_path / "out", crop="none").reused
     (folder / "3_akane" / "a.txt").write_text("zqx, 1girl, hat")
     assert run(load_folder(folder), tmp_path / "out", crop="none").dataset.samples[0].caption == "zqx, 1girl, hat"
+
+
+def test_what_was_prepared_from_another_source_is_refused_and_stays(folder, tmp_path):
+    run(load_folder(folder), tmp_path / "out")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    (tmp_path / "photos").mkdir()
+    sheet((200, 300), (20, 30, 60, 90), "blue").save(tmp_path / "photos" / "a.png")
+    photos = load_folder(tmp_path / "photos")
+    with pytest.raises(UserError, match=r"out has 2 images that were saved there from .*3_akane \(a.png\), and this "
+                       "save would replace them by 1 images from .*photos. Choose another name"):
+        run(photos, tmp_path / "out")
+    assert {path: path.read_bytes() for path in before} == before
+    last = run(photos, tmp_path / "other")
+    *_, saved = save_dataset(run(load_folder(folder), tmp_path / "out").dataset, tmp_path / "saved", "girl")
+    with pytest.raises(UserError, match=r"saved there from .*3_akane \(a.png\)"):
+        list(save_dataset(last.dataset, tmp_path / "saved", "girl"))
+    assert len(saved.dataset) == 2
+
+
+def test_a_prepared_caption_that_was_edited_is_not_overwritten(folder, tmp_path):
+    run(load_folder(folder), tmp_path / "out")
+    edited = tmp_path / "out" / "3_prepared" / "b.txt"
+    for version in ("this", "earlier"):
+        if version == "earlier":
+            record = json.loads((tmp_path / "out" / "prepared.json").read_text())
+            del record["files"]
+            (tmp_path / "out" / "prepared.json").write_text(json.dumps(record))
+        edited.write_text("a caption of my own")
+        with pytest.raises(UserError, match="b.txt was edited after it was saved"):
+            run(load_folder(folder), tmp_path / "out", crop="none")
+        assert edited.read_text() == "a caption of my own"
+    edited.unlink()
+    assert not run(load_folder(folder), tmp_path / "out", crop="none").reused
 
 
 def test_other_peoples_pictures_are_never_removed(folder, tmp_path):
@@ -324,7 +360,7 @@ def test_crops_of_one_picture_keep_their_names_apart(tmp_path):
     ({"crop": "subjct"}, "Did you mean 'subject'"), ({"shape": "round"}, "Valid: bucket, square"),
     ({"flip": "yes"}, "Valid: always, never, symmetric"), ({"resolution": 8}, "at least 16"),
     ({"subject": (0.6, 0.4)}, "the smaller first"), ({"strength": 2}, "from 0 to 1"),
-    ({"name": "../x"}, "not a folder name"),
+    ({"name": "../x"}, "cannot be a folder's"),
     ({"family": "sd9"}, "unknown model family"),
 ])
 def test_wrong_settings_are_one_clear_line(settings, words):

@@ -52,7 +52,7 @@ def test_it_is_made_again_only_for_another_version(picture):
 
 def test_whatever_has_a_picture_can_be_shown():
     class Red:
-        def load(self):
+        def load(self, shown_at):
             return Image.new("RGB", (512, 64), "red")
 
     assert opened(thumbnail(Red(), ThumbnailStyle(), hashlib.sha256(b"red").hexdigest())).size == (256, 32)

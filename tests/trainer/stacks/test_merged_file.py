@@ -1,5 +1,6 @@
 """Merges on disk: what both LoRAs do to a model one file does; what is the same is found again."""
 
+import json
 import os
 import shutil
 
@@ -8,10 +9,11 @@ import torch
 
 from lora_bootstrap.trainer.backends.diffusers import load_backbone
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.names import MOST_BYTES
 from lora_bootstrap.trainer.lora.file import Factors, LoraWeights, load_lora, save_lora
 from lora_bootstrap.trainer.stacks.merge import MergeSettings
 from lora_bootstrap.trainer.stacks.merged_file import merge_to_file
-from lora_bootstrap.trainer.stacks.stack import LONGEST_NAME, StackEntry, join_names
+from lora_bootstrap.trainer.stacks.stack import StackEntry, join_names
 from lora_bootstrap.trainer.training.adapters import select_modules
 
 from ...helpers.lora_files import lora
@@ -130,5 +132,25 @@ def test_names_are_joined_to_one_that_a_file_can_have():
     assert join_names(["hero", "ink"]) == "hero+ink"
     assert join_names(["a/final", "b:c"]) == "a_final+b_c"
     assert join_names([".."]) == "loras" and join_names([]) == "loras"
-    assert len(join_names(["x" * 200, "y"])) == LONGEST_NAME
+    assert len(join_names(["x" * 200, "y"])) == MOST_BYTES
     assert join_names(["赤" * 90]) == "赤" * 40
+
+
+@pytest.mark.parametrize(("strengths", "files"), [((0.9, 0.3), 2), ((0.9, 0.9), 1)])
+def test_of_two_merges_of_one_name_at_once_each_user_is_handed_the_own_one(tmp_path, two, strengths, files):
+    """The second merge is made while the first is at work, which is when the name was lost."""
+    first, second = (
+        [StackEntry(path=two[0].path, strength=strength), StackEntry(path=two[1].path, strength=0.7)]
+        for strength in strengths)
+    paths = []
+
+    def meanwhile(done, count):
+        if not paths:
+            paths.append(merged(tmp_path, second).path)
+
+    paths.append(merge_to_file(tmp_path / "merged", "both", first, MergeSettings(), progress=meanwhile).path)
+    assert sorted(path.name for path in (tmp_path / "merged").iterdir()) == sorted({path.name for path in paths})
+    assert len(set(paths)) == files
+    for path, (strength, _) in zip(paths[::-1], zip(strengths, strengths, strict=True), strict=True):
+        lineage = json.loads(load_lora(path).metadata["lora_bootstrap.lineage"])
+        assert lineage["merge"]["parents"][0]["strength"] == strength

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.sweeps.axis_text import MOST, choose_checkpoints, choose_names, lines, parse_numbers
+from lora_bootstrap.trainer.sweeps.axis_text import (
+    MOST,
+    MOST_SEED,
+    choose_checkpoints,
+    choose_names,
+    lines,
+    parse_numbers,
+    parse_seeds,
+)
 
 
 @pytest.mark.parametrize(("text", "values"), [
@@ -24,7 +32,14 @@ def test_numbers_and_ranges(text, values):
 def test_whole_numbers_are_whole_and_exact_beyond_what_a_float_holds():
     most = 2**64 - 1
     assert parse_numbers(f"3, 1-2, {most - 2}-{most}", "seeds", whole=True) == (3, 1, 2, most - 2, most - 1, most)
-    assert all(type(value) is int for value in parse_numbers("1-4", "seeds", whole=True))
+    assert all(type(value) is int for value in parse_seeds("1-4"))
+
+
+def test_a_seed_is_one_that_a_browser_reads_exactly():
+    assert parse_seeds(f"0-1, {MOST_SEED}") == (0, 1, MOST_SEED) and float(MOST_SEED) == MOST_SEED
+    for text in (str(MOST_SEED + 1), f"1, {2**64 - 1}", f"{MOST_SEED}-{MOST_SEED + 2}", f"-{2**53}"):
+        with pytest.raises(UserError, match="must be at most 9007199254740991: browsers round larger numbers"):
+            parse_seeds(text)
 
 
 @pytest.mark.parametrize(("text", "says"), [
@@ -40,6 +55,27 @@ def test_what_is_no_axis_is_told(text, says):
     with pytest.raises(UserError) as raised:
         parse_numbers(text, "strengths")
     assert says in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", [
+    "0,8", "0,4, 0,8", "0,5;0,8", "0.5, 0,8", "-0,5", "0,5-1", "1,2", "0,8\n1", "0,5,0,8"])
+def test_a_comma_that_may_be_a_decimal_one_is_refused_with_the_remedy(text):
+    with pytest.raises(UserError, match=r"strengths: '(\d),(\d)' may be one number or two; write \1\.\2, or \1, \2 "):
+        parse_numbers(text, "strengths")
+
+
+@pytest.mark.parametrize(("text", "values"), [
+    ("0.5,0.8", (0.5, 0.8)), ("0.5,1", (0.5, 1)), ("1,0.5", (1, 0.5)), ("0.5,1,2", (0.5, 1, 2)), ("0, 8", (0, 8)),
+    ("1;2", (1, 2)), ("0 ,8", (0, 8))])
+def test_a_comma_that_separates_needs_no_space_beside_decimal_points(text, values):
+    assert parse_numbers(text, "strengths") == values
+
+
+def test_thousands_in_whole_numbers_are_refused_and_lists_are_not():
+    assert parse_numbers("1,2,30", "seeds", whole=True) == (1, 2, 30)
+    for text in ("1,000", "12,050, 3"):
+        with pytest.raises(UserError, match="has a comma before a 0, as in 1,000; write 1000, or a space after"):
+            parse_numbers(text, "seeds", whole=True)
 
 
 @pytest.mark.parametrize("text", ["1.5", "1-2 (+0.5)", "1-4 [3]"])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import read_json, write_json
@@ -66,13 +67,13 @@ def test_a_key_is_by_what_decides_the_picture_in_whatever_order(sweep):
 
 @pytest.mark.parametrize(("name", "value"), [
     ("lora", "elsewhere/renamed.safetensors"), ("step", 99), ("epoch", 9), ("run", "other"), ("trigger", "zqx"),
-    ("family", "sdxl"), ("kind", "style")])
+    ("family", "sdxl"), ("kind", "style"), ("lora_sha256", "0")])
 def test_where_a_lora_comes_from_is_not_in_its_key(sweep, name, value):
     assert cell_key({**sweep.cells[0].facts, name: value}) == sweep.cells[0].key
 
 
 @pytest.mark.parametrize(("name", "value"), [
-    ("lora_sha256", "0"), ("strength", 0.51), ("prompt", "a "), ("seed", 3), ("steps", 3), ("cfg", 3.1), ("new", 1),
+    ("lora_tensors", "0"), ("strength", 0.51), ("prompt", "a "), ("seed", 3), ("steps", 3), ("cfg", 3.1), ("new", 1),
     ("stack", []), ("stack", [["style.safetensors", "ab12", 0.6, 0.7]])])
 def test_whatever_decides_the_picture_is_in_its_key(sweep, name, value):
     assert cell_key({**sweep.cells[0].facts, name: value}) != sweep.cells[0].key
@@ -85,6 +86,24 @@ def test_a_lora_of_the_same_bytes_under_another_name_is_the_same_cells(tmp_path,
     write_lora(renamed, 10, "akane", value=0.6)
     os.utime(renamed, (1, 1))
     assert not set(keys(plan(tmp_path, [renamed]).cells)) & set(keys(plan(tmp_path, files[:1]).cells))
+
+
+def test_a_lora_trained_again_with_the_same_result_is_the_same_cells(tmp_path, files):
+    again = tmp_path / "again.safetensors"
+    save_file(load_file(files[0]), again, {"ss_training_started_at": "now"})
+    assert again.read_bytes() != files[0].read_bytes()
+    assert keys(plan(tmp_path, [again]).cells) == keys(plan(tmp_path, files[:1]).cells)
+
+
+def test_cells_of_an_earlier_version_keep_the_keys_that_their_files_have(sweep):
+    """Their facts do not have the hash of the weights."""
+    facts = {name: value for name, value in sweep.cells[0].facts.items() if name != "lora_tensors"}
+    facts |= {"lora_sha256": "ab", "base": "sandbox"}
+    assert cell_key(facts) == "ce222024bb36b4d7"
+    assert cell_key({**facts, "lora_sha256": "cd"}) != cell_key(facts)
+    without = {**facts, **NO_LORA}
+    del without["lora_tensors"]
+    assert cell_key(without) == cell_key({**facts, **NO_LORA}) == "30045011c36fe616"
 
 
 def test_another_sweep_that_shares_values_shares_cells(tmp_path, files):
@@ -203,6 +222,12 @@ def test_a_value_given_twice_is_one_choice():
     assert len(prompt_axis(["a", "a"]).choices) == len(seed_axis([3, 3]).choices) == 1
 
 
+@pytest.mark.parametrize("strength", [float("nan"), float("inf"), "strong", None])
+def test_a_strength_is_a_finite_number(strength):
+    with pytest.raises(UserError, match="the strength of a cell is .*; it must be a number from -100 to 100"):
+        strength_axis([0.5, strength])
+
+
 # -- on disk -----------------------------------------------------------------------------------------------------------
 
 
@@ -295,3 +320,24 @@ def test_facts_of_shared_choices_are_not_changed_by_making_cells(sweep):
     choice = Choice("1", {"seed": 1})
     one = Sweep(sweep.folder, "", (Axis("seed", (choice,)),), {"lora": "kept", "strength": 0.5})
     assert one.cells[0].facts["lora"] == "kept" and choice.facts == {"seed": 1} and one.shared["strength"] == 0.5
+
+
+def test_images_of_a_batch_lie_beside_the_cell_and_go_with_it(sweep):
+    one, two, black = sweep.cells[0], sweep.cells[1], Image.new("RGB", (8, 8))
+    assert sweep.save(one, black, more=[black, black]).name == f"{one.key}.png"
+    assert all((sweep.cells_folder / f"{one.key}-{number}.png").is_file() for number in (1, 2))
+    sweep.save(two, black, more=[black])
+    assert sweep.count_more() == 3 and sweep.counts()["done"] == 2
+    sweep.save(one, black)
+    assert sweep.count_more() == 1 and not sweep.picture(one, 1).is_file()
+    sweep.fail(two, "no")
+    assert sweep.count_more() == 0 and sweep.counts() == {"done": 1, "failed": 1, "total": len(sweep.states())}
+
+
+def test_a_cell_is_saved_with_its_facts_with_more_or_with_no_text_at_all(sweep):
+    cell, black = sweep.cells[0], Image.new("RGB", (8, 8))
+    for texts, names in (({}, ["lora_bootstrap"]), ({"prompt": "{}"}, ["lora_bootstrap", "prompt"]), (None, [])):
+        sweep.save(cell, black, texts)
+        with Image.open(sweep.picture(cell)) as image:
+            assert list(image.text) == names
+        assert read_json(sweep.record(cell))["seed"] == cell.facts["seed"]

@@ -320,6 +320,15 @@ def test_texts_on_the_page_are_escaped_and_its_facts_read_back(sweep):
     assert plan["axes"][2][1] == {"prompt": "zqx, <b>smile</b>"} and plan["shared"] == {"steps": 20}
 
 
+def test_a_seed_that_a_browser_would_round_is_text_on_the_page(tmp_path):
+    """https://github.com/n0va39/ComfyUI-EasyUseAnima/issues/784"""
+    axes = (checkpoints(1), Axis("seed", (Choice("big", {"seed": 2**53 + 1}), Choice("small", {"seed": 2**53 - 1}))))
+    old = Sweep(tmp_path / "old", "", axes, {"noise_seed": 2**64 - 1, "steps": 20})
+    plan = json.loads(re.search(r'id="plan">(.*?)</script>', write_html(old, SMALL).read_text("utf-8"))[1])
+    assert plan["axes"][1] == [{"seed": "9007199254740993"}, {"seed": 9007199254740991}]
+    assert plan["shared"] == {"noise_seed": "18446744073709551615", "steps": 20}
+
+
 # -- tables ------------------------------------------------------------------------------------------------------------
 
 

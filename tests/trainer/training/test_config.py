@@ -25,7 +25,7 @@ def test_a_config_survives_json():
         ({"optimizer": {"schedule": "cosin"}}, "'cosine'"),
         ({"objective": {"timestep_density": "unifrom"}}, "'uniform'"),
         ({"optimizer": {"learning_rate": -1}}, "learning_rate is -1"),
-        ({"name": "../evil"}, "no path separators"),
+        ({"name": "../evil"}, "cannot be a folder's"),
         ({"data": 3}, "a group of settings"),
         ({"steps": True}, "a whole number"),
     ],

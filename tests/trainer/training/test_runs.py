@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -115,6 +116,75 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
         read_run(tmp_path / "mira")
 
 
+@pytest.mark.parametrize("content", [
+    "[]", "3", "null", "{}", '{"format": 1}', {"format": 2}, {"config": []}, {"config": None},
+    {"config": {"steps": "9"}}, {"config": {"unknown": 1}}, {"step": "9"}, {"step": -1}, {"step": True},
+    {"status": None}, {"lineage": []}, {"key": 5}, {"stem": "../other"}, {"stem": 4}])
+def test_a_run_json_of_another_kind_is_left_alone_and_reported(tmp_path, content):
+    path = opened(tmp_path).folder / "run.json"
+    text = content if isinstance(content, str) else json.dumps({**json.loads(path.read_text()), **content})
+    path.write_text(text)
+    run = opened(tmp_path)
+    assert run.folder.name == "mira-2" and len(run.notes) == 1
+    assert str(path) in run.notes[0] and "the run is in mira-2" in run.notes[0] and "\n" not in run.notes[0]
+    assert path.read_text() == text
+    with pytest.raises(UserError, match="is not the folder of a training run"):
+        read_run(path.parent)
+
+
+def finished_run(root):
+    run = opened(root)
+    run.append_metrics({"step": 1, "loss": 1.0})
+    run.checkpoint_path(100).write_bytes(b"half")
+    finish(run)
+    return run
+
+
+@pytest.mark.parametrize("move", [shutil.move, shutil.copytree])
+@pytest.mark.parametrize("recorded", [True, False], ids=["new", "of an older version"])
+def test_a_run_whose_folder_was_renamed_or_copied_keeps_its_files(tmp_path, move, recorded):
+    folder = finished_run(tmp_path).folder
+    if not recorded:
+        facts = json.loads((folder / "run.json").read_text())
+        del facts["stem"]
+        (folder / "run.json").write_text(json.dumps(facts))
+    move(folder, tmp_path / "kai")
+    moved = read_run(tmp_path / "kai")
+    assert moved.finished and moved.name == "kai"
+    assert [path.name for _, path in moved.checkpoints()] == ["mira-step000100.safetensors", "mira.safetensors"]
+    again = opened(tmp_path, CONFIG.replace(name="kai"))
+    assert again.folder.name == "kai" and again.finished and again.metrics() == [{"step": 1, "loss": 1.0}]
+
+
+def test_a_renamed_run_that_is_continued_keeps_the_names_of_its_files(tmp_path):
+    run = opened(tmp_path)
+    run.checkpoint_path(100).write_bytes(b"half")
+    run.folder.rename(tmp_path / "kai")
+    again = opened(tmp_path, CONFIG.replace(name="kai"))
+    assert again.final_path == tmp_path / "kai" / "mira.safetensors"
+    finish(again)
+    assert [path.name for _, path in read_run(tmp_path / "kai").checkpoints()] == [
+        "mira-step000100.safetensors", "mira.safetensors"]
+
+
+def test_an_older_runs_files_are_told_from_others_by_its_name(tmp_path):
+    folder = finished_run(tmp_path).folder
+    facts = json.loads((folder / "run.json").read_text())
+    del facts["stem"]
+    (folder / "run.json").write_text(json.dumps(facts))
+    (folder / "a copy.safetensors").write_bytes(b"other")
+    assert read_run(folder.rename(tmp_path / "kai")).final_path.name == "mira.safetensors"
+
+
+def test_what_a_finished_run_measured_is_kept_when_it_is_trained_again_without_its_lora(tmp_path):
+    run = finished_run(tmp_path)
+    run.final_path.unlink()
+    again = opened(tmp_path)
+    assert "mira.safetensors is no longer in its folder, so it is trained again" in again.notes[0]
+    again.keep_metrics()
+    assert again.metrics() == [] and (run.folder / "metrics-1.jsonl").read_text() == '{"step": 1, "loss": 1.0}\n'
+
+
 def test_a_run_never_leaves_its_root(tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -199,3 +269,14 @@ def test_processes_that_open_at_once_agree_on_the_folders(tmp_path):
         os.waitpid(child, 0)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mira", "mira-2"]
     assert {read_run(path).config.seed for path in tmp_path.iterdir()} == {0, 1}
+
+
+def test_a_run_that_an_older_version_named_as_none_may_be_today_is_still_read(tmp_path):
+    run = open_run(tmp_path, TrainConfig(name="old"), "k" * 64)
+    facts = json.loads((run.folder / "run.json").read_text())
+    facts["config"]["name"] = "CON"
+    (run.folder / "run.json").write_text(json.dumps(facts))
+    run.folder.rename(tmp_path / "CON")
+    assert read_run(tmp_path / "CON").name == "CON"
+    with pytest.raises(UserError, match="device of Windows"):
+        TrainConfig(name="CON")

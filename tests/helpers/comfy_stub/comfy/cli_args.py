@@ -1,5 +1,5 @@
-"""The options that the host was started with."""
+"""The host's command line; a test sets what it needs."""
 
 from types import SimpleNamespace
 
-args = SimpleNamespace(enable_cors_header=None)
+args = SimpleNamespace(disable_metadata=False, enable_cors_header=None)

@@ -103,7 +103,7 @@ class NodeOutput:
 
 
 class ComfyNode:
-    hidden = SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None, dynprompt=None)
+    hidden = SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None, dynprompt=SimpleNamespace(get_node=None))
 
     @classmethod
     def object_info(cls) -> dict[str, Any]:
