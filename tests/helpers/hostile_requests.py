@@ -5,10 +5,22 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+
+from PIL import Image
+
+from .drawn_sweep import draw_sweep, write_run
+from .written_project import name_of, write_project
+
+ANSWERS = frozenset((200, 400, 403, 404, 409, 413, 415))
+"""Statuses that a route may answer."""
+SECRET = b"CANARY-SECRET"
+"""What is in the files that no route may read."""
 
 NAMES = ("..", "../..", "../../canary", "../canary/secret.png", "/etc/passwd", "/", "//", "\\..\\..",
          "..\\..\\canary", "C:\\x", "C:", "./zqx", "zqx/", "zqx\0", "\0", "%2e%2e", "%252e%252e%252f",
@@ -26,8 +38,8 @@ TYPES = ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data
          "application/json; charset=rot13", "application/json; charset=hex", "application/json;;", "json", "\xff")
 CHECKED = ("LoadDataset", "TrainLora", "TrainSettings", "LoraStack", "PromptLoras", "StrengthGrid", "RefineStrengths",
            "Project", "EditTags", "SaveDataset", "MergeLoras", "TimeSplit", "nothing")
-CHECKED_VALUES = ("name", "folder", "text", "strict", "entries", "strengths", "seeds", "files", "prompts", "steps", "rank",
-                  "trigger", "tags", "patterns", "edits", "targets", "checkpoints")
+CHECKED_VALUES = ("name", "folder", "text", "strict", "entries", "strengths", "seeds", "files", "prompts", "steps",
+                  "rank", "trigger", "tags", "patterns", "edits", "targets", "checkpoints")
 ORIGINS = ("null", "http://evil.example", "https://evil.example:8188", "http://[", "file://", "")
 BODIES = ("", "{", "nul", '"', "[1", "\ufeff{}", '{"a":1,"a":2}', "[" * 100_000, '{"a":' * 60_000, "1" * 5000, "1e999",
           "NaN", "{}{}", "null", "[]", '"x"', "\0")
@@ -61,6 +73,39 @@ class Known:
         """Take the latest revision from an answer."""
         if isinstance(answer, dict) and isinstance(answer.get("revision"), int):
             self.revisions[request.path] = answer["revision"]
+
+
+def write_canaries(base: Path) -> Known:
+    """A project, a sweep and a run below a host's base directory, with links among them to files that nobody may see;
+    their names. The dataset is still to be added."""
+    output, outside = base / "output", base / "canary"
+    project = write_project(output, "zqx", candidates=6)
+    sweep = draw_sweep(output / "sweeps", write_run(output / "loras", "girl", [50]), name="s1", strengths=(1.0,),
+                       prompts=("<img src=x onerror=alert(1)>",), side=16)
+    Image.new("RGB", (99, 99)).save(sweep.sheet)
+    outside.mkdir()
+    (outside / "secret.png").write_bytes(SECRET)
+    shutil.copytree(sweep.folder, outside / "sweep")
+    manifest = outside / "sweep" / "manifest.json"
+    manifest.write_text(manifest.read_text("utf-8").replace("s1, drawn", SECRET.decode()), "utf-8")
+    made = project / "round_1" / "candidates"
+    (output / "sweeps" / "linked").symlink_to(outside / "sweep")
+    (output / "bootstrap" / "linked").symlink_to(outside)
+    for link in (sweep.cells_folder / f"{'0' * 16}.png", made / "r1-999.png", project / "crops" / "zz.png"):
+        link.symlink_to(outside / "secret.png")
+    shutil.copy(made / f"{name_of(0)}.json", made / "r1-999.json")
+    return Known("zqx", (name_of(0), name_of(1), "r1-999", "zz"), "s1", sweep.cells[0].key, "girl", "", "",
+                 "girl/girl-step000050")
+
+
+def wrong_with(status: int, content: bytes) -> str:
+    """What is wrong with an answer, or ""."""
+    if status not in ANSWERS:
+        return f"status {status}"
+    if SECRET in content:
+        return "a secret file was read"
+    error = json.loads(content).get("error") if status >= 400 else "none"
+    return "" if isinstance(error, str) and error and "\n" not in error else "not an error in one line"
 
 
 class HostileRequests:
@@ -180,7 +225,7 @@ class HostileRequests:
     def encoded(self, text: str) -> str:
         if self.chance(0.02):
             return "%ff%fe%c0%ae"
-        once = quote(text.encode("utf-8", "surrogatepass"), safe="")[:6000]
+        once = quote(text.encode("utf-8", "surrogatepass"), safe="")[:1800]
         return quote(once, safe="") if self.chance(0.1) else once
 
     def body(self, values: dict[str, Any]) -> bytes:

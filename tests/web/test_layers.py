@@ -75,6 +75,7 @@ def test_every_feature_registers_itself_in_one_file():
                   for path in MODULES if "registerExtension(" in path.read_text("utf-8")}
     assert registered == {
         "errors": ["lora_bootstrap.errors"], "gallery": ["lora_bootstrap.gallery"],
+        "page": ["lora_bootstrap.page"],
         "project": ["lora_bootstrap.project"],
         "stack": ["lora_bootstrap.lora_stack"], "sweep": ["lora_bootstrap.sweep"],
         "tags": ["lora_bootstrap.tag_editor"], "train": ["lora_bootstrap.train"]}

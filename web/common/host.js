@@ -1,5 +1,5 @@
 /** The parts of the host's front end that the pack uses. No other file imports the front end's modules, so that
- * whatever breaks when it changes is here. Loading this module makes the pack's own events known. */
+ * whatever breaks when it changes is here. Loading this module has no effect. */
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
@@ -14,9 +14,6 @@ const OWN_EVENTS = {
   cells: "lora_bootstrap.sweep",
   marks: "lora_bootstrap.sweep_marks",
 };
-
-// Front ends from 1.53 on log an event as an error if nobody has listened to it yet, as without any panel.
-for (const name of Object.values(OWN_EVENTS)) api.addEventListener(name, () => {});
 
 /** Names of events: the pack's own, a node or a prompt has finished or failed, a prompt is being made or was queued, the
  * lost server is back, the workflow has changed. */
@@ -50,6 +47,11 @@ export const refusedNodes = () => app.extensionManager?.lastNodeErrors;
 
 /** A node's name for people. */
 export const titleOf = (kind) => window.LiteGraph?.registered_node_types[kind]?.title ?? kind;
+
+/** Listen to all of the pack's own events: front ends from 1.53 on log one as an error if nobody ever has. */
+export function expectEvents() {
+  for (const name of Object.values(OWN_EVENTS)) api.addEventListener(name, () => {});
+}
 
 /** Ask one of the server's routes. @returns {Promise<Response>} */
 export const fetchRoute = (path, options) => api.fetchApi(path, options);

@@ -5,8 +5,8 @@ import asyncio
 import json
 import logging
 import os
-import shutil
 from collections import Counter
+from dataclasses import replace
 
 import folder_paths
 import pytest
@@ -22,41 +22,21 @@ from lora_bootstrap.host.session import current_session
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 
 from ...helpers.asking import ask, sent_as_json
-from ...helpers.drawn_sweep import draw_sweep, write_run
-from ...helpers.hostile_requests import HostileRequests, Known
-from ...helpers.written_project import name_of, write_project
+from ...helpers.hostile_requests import HostileRequests, write_canaries, wrong_with
 
 COUNT = 2500
-ANSWERS = {200, 400, 403, 404, 409, 413, 415}
-SECRET = b"CANARY-SECRET"
 
 
 @pytest.fixture
-def canaries(host, monkeypatch):
-    """A project, a sweep, a run and a dataset, with links among them to files that nobody may see; what is known."""
-    output, outside = host.output, host.base / "canary"
+def known(host, monkeypatch):
+    """What there is to ask for."""
+    loras = host.base / "models/loras"
+    loras.mkdir(parents=True)
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras",
-                        ([str(host.base / "models/loras"), str(output / "loras")], {".safetensors"}))
-    (host.base / "models/loras").mkdir(parents=True)
-    project = write_project(output, "zqx", candidates=6)
-    sweep = draw_sweep(output / "sweeps", write_run(output / "loras", "girl", [50]), name="s1", strengths=(1.0,),
-                       prompts=("<img src=x onerror=alert(1)>",), side=16)
-    Image.new("RGB", (99, 99)).save(sweep.sheet)
-    outside.mkdir()
-    (outside / "secret.png").write_bytes(SECRET)
-    shutil.copytree(sweep.folder, outside / "sweep")
-    manifest = outside / "sweep" / "manifest.json"
-    manifest.write_text(manifest.read_text("utf-8").replace("s1, drawn", SECRET.decode()), "utf-8")
-    made = project / "round_1" / "candidates"
-    (output / "sweeps" / "linked").symlink_to(outside / "sweep")
-    (output / "bootstrap" / "linked").symlink_to(outside)
-    for link in (sweep.cells_folder / f"{'0' * 16}.png", made / "r1-999.png", project / "crops" / "zz.png"):
-        link.symlink_to(outside / "secret.png")
-    shutil.copy(made / f"{name_of(0)}.json", made / "r1-999.json")
+                        ([str(loras), str(host.output / "loras")], {".safetensors"}))
     save_samples(host.input / "girl", [(Image.new("RGB", (32, 32), "red"), "a", {"name": "a"})])
     edited = current_session().editors.show(load_folder(host.input / "girl"), paths.edits_file("mine"))
-    return Known("zqx", (name_of(0), name_of(1), "r1-999", "zz"), "s1", sweep.cells[0].key, "girl", edited.id,
-                 next(iter(edited.pictures)), "girl/girl-step000050")
+    return replace(write_canaries(host.base), dataset=edited.id, picture=next(iter(edited.pictures)))
 
 
 def files_outside(host):
@@ -66,9 +46,8 @@ def files_outside(host):
             if path.is_file() and not str(path).startswith(tuple(ours))}
 
 
-def test_every_route_answers_whatever_it_is_asked(host, canaries, caplog):
-    caplog.set_level(logging.INFO)
-    requests, before = HostileRequests(canaries, seed=1), files_outside(host)
+def test_every_route_answers_whatever_it_is_asked(host, known, caplog):
+    requests, before = HostileRequests(known, seed=1), files_outside(host)
     registered = {(route.method, route.path) for route in PromptServer.instance.routes}
     assert set(requests.routes) == registered and len(registered) == 21
 
@@ -83,11 +62,10 @@ def test_every_route_answers_whatever_it_is_asked(host, canaries, caplog):
                                                   headers=request.headers) as answer:
                     content = await answer.read()
                 told[answer.status] += 1
-                said = json.loads(content) if answer.content_type == "application/json" else None
-                canaries.learn(request, said)
-                if answer.status not in ANSWERS or SECRET in content or (
-                        answer.status >= 400 and (list(said) == ["error"]) and "\n" in said["error"]):
-                    bad.append((request, answer.status, content[:200]))
+                if answer.content_type == "application/json":
+                    known.learn(request, json.loads(content))
+                if wrong := wrong_with(answer.status, content):
+                    bad.append((wrong, request, content[:200]))
         return told, bad
 
     told, bad = asyncio.run(send())
