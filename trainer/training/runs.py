@@ -234,7 +234,8 @@ def open_run(
     """
     root = Path(root).resolve()
     remove_leftovers(root)
-    number, others = 1, []
+    others: list[Path] = []
+    number = 1
     while True:
         folder = _confined(root, config.name if number == 1 else f"{config.name}-{number}")
         run = _existing(folder)
