@@ -23,6 +23,7 @@ from ..trainer.datasets.dataset import Dataset, Sample, load_folder, save_sample
 from ..trainer.datasets.masks import MASKS_FOLDER, scaled_mask
 from ..trainer.datasets.saved_files import caption_hash, refuse_edited_captions
 from ..trainer.pictures.crops import MAX_CROPS, Crop, suggest_crops
+from ..trainer.pictures.images import GROUND, parse_colour
 from ..trainer.sweeps.axis_text import MOST_SEED
 from .sockets import LoraDataset
 
@@ -48,13 +49,17 @@ class LoadDataset(io.ComfyNode):
                     "A word to put first in every caption. Leave empty to keep the captions unchanged.")),
                 io.String.Input("class_word", default="", tooltip=(
                     "Caption for images that have none, such as 1girl.")),
+                io.String.Input("background", default=GROUND, optional=True, tooltip=(
+                    "Colour behind transparent parts, such as black or #808080. Choose one on which the drawing can be "
+                    "seen.")),
             ],
             outputs=[LoraDataset.Output(display_name="dataset")],
         )
 
     @classmethod
-    def validate_inputs(cls, folder) -> bool | str:
-        return problem(paths.dataset_folder, folder)
+    def validate_inputs(cls, folder, background=GROUND) -> bool | str:
+        found = problem(paths.dataset_folder, folder)
+        return found if found is not True else problem(parse_colour, background)
 
     @classmethod
     def fingerprint_inputs(cls, folder, recursive, **_) -> str | float:
@@ -63,8 +68,9 @@ class LoadDataset(io.ComfyNode):
         return folder_fingerprint(paths.dataset_folder(folder), recursive)
 
     @classmethod
-    def execute(cls, folder, repeats, recursive, trigger, class_word) -> io.NodeOutput:
-        dataset = load_folder(paths.dataset_folder(folder), recursive=recursive, default_repeats=repeats)
+    def execute(cls, folder, repeats, recursive, trigger, class_word, background=GROUND) -> io.NodeOutput:
+        dataset = load_folder(paths.dataset_folder(folder), recursive=recursive, default_repeats=repeats,
+                              background=background)
         show_text(loaded_text(dataset), cls.hidden.unique_id)
         return io.NodeOutput(dataset.with_captions(lambda caption: _add_caption(caption or class_word, trigger)))
 

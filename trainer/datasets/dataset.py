@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
@@ -25,7 +26,8 @@ from ..common.folders import finish_swap
 from ..common.locks import locked
 from ..common.schema import read_record
 from ..pictures.crops import Box
-from ..pictures.images import IMAGE_SUFFIXES, image_size, open_image
+from ..pictures.duplicates import is_flat
+from ..pictures.images import GROUND, IMAGE_SUFFIXES, image_size, open_image, parse_colour
 from .buckets import Size, fit_to_bucket
 from .masks import MASKS_FOLDER, has_alpha, mask_tensor, read_mask, scan_masks
 from .project_folders import has_preview_files, image_folders, is_previews, is_regularisation
@@ -34,10 +36,14 @@ from .sidecars import CAPTION_SUFFIXES, CaptionFinder, is_picture
 CROPS_FILE = "crops.json"
 _KOHYA_FOLDER = re.compile(r"(\d+)_(.+)")
 _OTHER_PICTURES = frozenset((".gif", ".tif", ".tiff", ".avif", ".heic", ".jxl", ".psd", ".jfif"))
+_SETTINGS = frozenset((".toml", ".json", ".yaml", ".yml"))
+"""Other trainers describe datasets in files; what these say beyond the folder is not read."""
 _MANY_REPEATS = 100
 MOST_REPEATS = 10_000
 """A folder's name with a greater number is not a repeat count, but a work's number, as downloaders write it."""
 _BLOCK = 1 << 14
+_LOOKED_AT = 256
+"""Side in pixels at which it is looked whether anything can be seen."""
 _READING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
 """Only Windows distinguishes text and binary; elsewhere a pipe would be waited for."""
 
@@ -56,6 +62,7 @@ class Sample:
             validation set is split off.
         mask: the file that marks the part to train on in white, or `path` itself for its alpha channel; None: all of
             it.
+        ground: the colour behind what is transparent.
     """
 
     path: Path
@@ -65,6 +72,7 @@ class Sample:
     crop: Box | None = None
     parent: str = ""
     mask: Path | None = None
+    ground: str = GROUND
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, Path):
@@ -72,10 +80,10 @@ class Sample:
         if not self.parent:
             object.__setattr__(self, "parent", self.path.stem)
 
-    def load(self, background: str = "white", shown_at: int | None = None) -> Image.Image:
-        """The upright RGB image, cropped, with `background` where it was transparent; `shown_at` as in `open_image`.
-        Raises UserError."""
-        return self._crop(open_image(self.path, background, None if self.crop else shown_at))
+    def load(self, background: str | None = None, shown_at: int | None = None) -> Image.Image:
+        """The upright RGB image, cropped, with `background` (None: its ground) where it was transparent; `shown_at` as
+        in `open_image`. Raises UserError."""
+        return self._crop(open_image(self.path, background or self.ground, None if self.crop else shown_at))
 
     def load_mask(self) -> Image.Image | None:
         """The mask in mode L, upright and cropped as the image is; None if there is none. Raises UserError."""
@@ -94,8 +102,9 @@ class Sample:
 
     @property
     def content_hash(self) -> str:
-        """Hash of the image's bytes and the crop, the same wherever the file is. Raises UserError."""
-        return _hash(_file_hash(self.path), self.crop)
+        """Hash of the image's bytes, the crop and the ground, the same wherever the file is. Raises UserError."""
+        # On white the hash is the same as before there were other grounds, so that finished runs are still recognized.
+        return _hash(_file_hash(self.path), self.crop, *(() if self.ground == GROUND else (self.ground,)))
 
     @property
     def mask_hash(self) -> str:
@@ -153,22 +162,24 @@ class Dataset:
 
 
 def load_folder(path: str | os.PathLike[str], *, recursive: bool = True, default_repeats: int = 1,
-                caption_suffixes: Sequence[str] = CAPTION_SUFFIXES) -> Dataset:
+                caption_suffixes: Sequence[str] = CAPTION_SUFFIXES, background: str = GROUND) -> Dataset:
     """The images of a folder, in the order of their names.
 
     In a subfolder named `10_name` each image counts ten times, and `name` is the caption of images without one
     (kohya's convention); elsewhere it counts `default_repeats` times. The caption of `a.png` is in `a.txt` or
     `a.caption`, its mask, if any, in `masks/a.png` or `a_mask.png`. Of a kohya project only `img` is read;
     regularisation images and trainers' previews are left out wherever they are. Files that cannot be used are left out
-    and named in the notes. Raises UserError if no image is left.
+    and named in the notes. What is transparent shows the `background`, a colour. Raises UserError if no image is left.
     """
     root = Path(path)
     finish_swap(root)
     if not root.is_dir():
-        raise UserError(f"{root} is not a folder. Give the folder that holds the images.")
+        what = "a file of settings" if root.suffix.lower() in _SETTINGS and root.is_file() else "not a folder"
+        raise UserError(f"{root} is {what}. Give the folder that holds the images.")
     if default_repeats < 1:
         raise UserError(f"default_repeats is {default_repeats}; it must be 1 or more.")
-    scan = _Scan(root, recursive, tuple(caption_suffixes))
+    parse_colour(background)
+    scan = _Scan(root, recursive, tuple(caption_suffixes), background)
     scan.folder(root, default_repeats, "")
     scan.finish()
     if not scan.samples:
@@ -180,8 +191,8 @@ def load_folder(path: str | os.PathLike[str], *, recursive: bool = True, default
 class _Scan:
     """The state of one walk through a folder."""
 
-    def __init__(self, root: Path, recursive: bool, caption_suffixes: tuple[str, ...]) -> None:
-        self.root, self.recursive, self.caption_suffixes = root, recursive, caption_suffixes
+    def __init__(self, root: Path, recursive: bool, caption_suffixes: tuple[str, ...], ground: str) -> None:
+        self.root, self.recursive, self.caption_suffixes, self.ground = root, recursive, caption_suffixes, ground
         self.samples: list[Sample] = []
         self.notes: list[str] = []
         self.uncaptioned: list[str] = []
@@ -291,7 +302,8 @@ class _Scan:
             self.uncaptioned.append(self._name(path))
             caption = class_name
         parent = str(origin.get("parent") or "") if isinstance(origin, Mapping) else os.path.splitext(name)[0]
-        self.samples.append(Sample(path, size, caption, repeats, None, parent, None if mask is None else folder / mask))
+        self.samples.append(Sample(path, size, caption, repeats, None, parent, None if mask is None else folder / mask,
+                                   self.ground))
 
     def _near(self, picture: Path, found: Sequence[str]) -> str:
         if len(found) == 1:
@@ -485,6 +497,17 @@ def with_alpha_masks(dataset: Dataset) -> Dataset:
 def whole_size(sample: Sample) -> tuple[int, int]:
     """(width, height) of the whole upright image, of which the sample may be a part."""
     return sample.size if sample.crop is None else image_size(sample.path)
+
+
+def hidden_by_ground(sample: Sample) -> str:
+    """Why nothing can be seen in a sample, and what to do, if its ground hides what is drawn on transparency; "" if
+    something can be seen, or it is not transparent. Raises UserError if it cannot be read."""
+    if not is_flat(np.asarray(sample.load(shown_at=_LOOKED_AT))) or not has_alpha(sample.path):
+        return ""
+    shown = next((colour for colour in ("black", "gray", GROUND)
+                  if not is_flat(np.asarray(sample.load(colour, shown_at=_LOOKED_AT)))), "")
+    return shown and (f"nothing can be seen in it on {sample.ground}, which is put behind transparent parts; choose "
+                      f"another background in Load Dataset (--background), such as {shown}.")
 
 
 def bucket_mask(sample: Sample, bucket: Size, flip: bool = False) -> Tensor | None:

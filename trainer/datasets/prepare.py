@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageColor, ImageOps
 from torch import Tensor
 
@@ -22,8 +23,9 @@ from ..common.leftovers import remove_leftovers
 from ..common.locks import locked
 from ..models.families import get_family
 from ..pictures.crops import Box
+from ..pictures.duplicates import is_flat
 from ..pictures.images import open_image
-from .dataset import Dataset, Sample, save_samples, with_alpha_masks
+from .dataset import Dataset, Sample, hidden_by_ground, save_samples, with_alpha_masks
 from .framing import frame_subject, largest_frame, share_of_frame, subject_box, suitable_bucket, trained_size
 from .masks import MASKS_FOLDER
 from .prepared_folder import (
@@ -169,6 +171,8 @@ def _prepare_one(sample: Sample, name: str, tools: _Tools, folder: Path) -> tupl
     work = _Work(image, sample.load_mask(), sample.caption, [], (0, 0, *image.size))
     subject = subject_box(work.image, work.mask)
     _replace_background(work, tools)
+    if is_flat(np.asarray(work.image)) and (hidden := hidden_by_ground(sample)):
+        work.done.append(hidden.rstrip("."))
     if tools.target is not None:
         work.image = match_colours(work.image, tools.target, tools.config.strength, work.mask)
         work.done.append("colours matched")

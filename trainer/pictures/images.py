@@ -26,6 +26,8 @@ from .headers import HEAD_BYTES, plain_size
 from .room import MAX_PIXELS, check_room, room_for
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+GROUND = "white"
+"""What is put behind transparent parts if nothing else is chosen."""
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 """Pillow's names of the formats behind IMAGE_SUFFIXES. Phones' MPO files are JPEGs to Pillow."""
 
@@ -43,7 +45,7 @@ _COLOURS_SIDE, _COLOURLESS = 128, 24
 _open_lock = threading.Lock()
 
 
-def open_image(path: str | os.PathLike[str], background: str = "white", shown_at: int | None = None) -> Image.Image:
+def open_image(path: str | os.PathLike[str], background: str = GROUND, shown_at: int | None = None) -> Image.Image:
     """The image as RGB: turned upright by its EXIF, colours converted from its ICC profile to sRGB, transparency placed
     on `background` (a colour name or "#rrggbb"), 16-bit greys scaled.
 
@@ -53,7 +55,7 @@ def open_image(path: str | os.PathLike[str], background: str = "white", shown_at
 
     Raises UserError if it is not an image in one of FORMATS, is damaged, or takes more than MAX_PIXELS or MAX_BYTES.
     """
-    ground = _colour(background)
+    ground = parse_colour(background)
     with _decoded(path, shown_at) as (image, shrink, orientation):
         return _upright(flatten(image, ground, shrink), orientation)
 
@@ -159,7 +161,8 @@ def to_image(tensor: Tensor) -> Image.Image:
     return Image.fromarray(array.cpu().contiguous().numpy(), "RGB")
 
 
-def _colour(name: str) -> tuple[int, int, int]:
+def parse_colour(name: str) -> tuple[int, int, int]:
+    """(red, green, blue) of a colour's name or "#rrggbb". Raises UserError."""
     try:
         return ImageColor.getrgb(name)[:3]
     except ValueError:

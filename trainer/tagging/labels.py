@@ -27,7 +27,7 @@ class Label:
     """One output of a tagger.
 
     Attributes:
-        name: the tag as the file spells it, usually with underscores.
+        name: the tag as the file spells it, usually with underscores; "" for a blank row, which is never written.
         category: one of CATEGORIES.
     """
 
@@ -83,7 +83,7 @@ def _read_csv(text: str) -> tuple[Label, ...]:
     labels = []
     for row in rows:
         name = (row["name"] or "").strip()
-        if not name or row["category"] is None:
+        if row["category"] is None:
             raise ValueError(f"line {rows.line_num} is cut short")
         labels.append(Label(name, _category(row["category"])))
     return tuple(labels)

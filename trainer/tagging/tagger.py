@@ -79,6 +79,8 @@ class OnnxTagger:
         path = model_file(folder)
         labels_file = find_labels(folder)
         self.labels = read_labels(labels_file)
+        if nameless := sum(not label.name for label in self.labels):
+            self.notes.append(f"{labels_file.name} has {nameless} rows without a tag; they are never written.")
         verify(folder, (path, labels_file))
         self._session = self._open(path, providers, threads)
         source = self._session.get_inputs()
