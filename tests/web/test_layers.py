@@ -34,7 +34,7 @@ def stylesheets(path: Path) -> list[Path]:
 
 def test_all_of_web_is_in_the_folder_of_a_feature_in_common_or_in_docs():
     assert sorted(path.name for path in WEB.iterdir()) == [
-        "common", "docs", "errors", "gallery", "project", "stack", "sweep", "tags", "train"]
+        "common", "docs", "errors", "gallery", "page", "project", "stack", "sweep", "tags", "train"]
     assert [name_of(path) for path in WEB.rglob("*.js") if path not in MODULES] == []
 
 
