@@ -4,7 +4,6 @@ none leaves a traceback."""
 import asyncio
 import json
 import logging
-import os
 from collections import Counter
 from dataclasses import replace
 
@@ -41,7 +40,7 @@ def known(host, monkeypatch):
 
 def files_outside(host):
     """All files but those that the routes may write, with their sizes and times."""
-    ours = [str(root) for root in (host.output, paths.edits_root(), host.base / "models/loras")]
+    ours = [str(root) for root in (host.output, paths.edits_root(), paths.temp_root(), host.base / "models/loras")]
     return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in host.base.rglob("*")
             if path.is_file() and not str(path).startswith(tuple(ours))}
 
@@ -74,7 +73,8 @@ def test_every_route_answers_whatever_it_is_asked(host, known, caplog):
     noted = [record for record in caplog.records if record.levelno >= logging.ERROR or record.exc_info]
     assert [record.getMessage() for record in noted] == []
     assert files_outside(host) == before and list(host.base.rglob("*.tmp")) == []
-    assert len(os.listdir(host.output / "sweeps")) == 2 and len(os.listdir(host.output / "bootstrap")) == 2
+    made = {name: sorted(path.name for path in (host.output / name).glob("[!.]*")) for name in ("sweeps", "bootstrap")}
+    assert made == {"sweeps": ["linked", "s1"], "bootstrap": ["linked", "zqx"]}
 
 
 STOP = "/lora_bootstrap/stop"
