@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..trainer.common.errors import UserError
+from ..trainer.lora.hashes import check_weights
 from ..trainer.pictures.curves import loss_plot
 from ..trainer.training.runs import Run, is_measured, read_losses
 from .drawing.pictures import to_batch
@@ -27,6 +28,8 @@ class LoraOutputs:
 
 
 def lora_outputs(path: Path, strength: float = 1.0) -> LoraOutputs:
+    """All of them for one file. Raises UserError if its weights were damaged."""
+    check_weights(path)
     return LoraOutputs(str(path), lora_stack(path, strength), load_file(path))
 
 

@@ -194,9 +194,10 @@ def lora_name(path: Path) -> str:
     for name, other in found.items():  # a folder among the host's may be a link, or lie in another
         if _alike(other, path):
             return name
-    for name, other in found.items():
-        raise UserError(f"ComfyUI loads {other} under the name {name!r}, not {path}. Rename or move one of the files.")
-    raise UserError(f"{path} is in none of ComfyUI's LoRA folders; move it into models/loras.")
+    if not found:
+        raise UserError(f"{path} is in none of ComfyUI's LoRA folders; move it into models/loras.")
+    name, other = next(iter(found.items()))
+    raise UserError(f"ComfyUI loads {other} under the name {name!r}, not {path}. Rename or move one of the files.")
 
 
 def lora_file(name: str) -> Path:

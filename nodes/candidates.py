@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
-from comfy_execution.graph_utils import GraphBuilder
 
 from ..host import menu, paths
 from ..host.drawing.node_facts import FACTS, file_facts
-from ..host.drawing.pictures import to_pictures
+from ..host.drawing.pictures import made_images, shown_images, to_pictures
 from ..host.drawing.recipe import Node
-from ..host.drawing.repeat import Part, part_between
+from ..host.drawing.repeat import Part, RepeatGraph, part_between
 from ..host.events import tell_candidates, tell_project
 from ..host.paths import output_path
 from ..host.session import current_session
@@ -74,7 +73,7 @@ class SaveCandidates(io.ComfyNode):
     @classmethod
     def execute(cls, project, views, images, LORA_STACK=None) -> io.NodeOutput:
         find, me = cls.hidden.dynprompt.get_node, cls.hidden.unique_id
-        part, graph = drawn_part(find, me), GraphBuilder()
+        part, graph = drawn_part(find, me), RepeatGraph()
         links = {name: link for name, link in find(me)["inputs"].items() if name in ("project", "views", "LORA_STACK")}
         draw = graph.node("LoraBootstrap_DrawCandidates", "draw", **links, contents=part.add_contents(graph, me),
                           node=me, run=secrets.token_hex(8))
@@ -106,7 +105,7 @@ class DrawCandidates(io.ComfyNode):
         request.begin()
         if not request.missing:
             return io.NodeOutput(project)
-        graph = GraphBuilder()
+        graph = RepeatGraph()
         done = expand_views(graph, request, find(node)["inputs"]["project"])
         return io.NodeOutput(done, expand=graph.finalize())
 
@@ -135,7 +134,7 @@ class KeepCandidate(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="LoraBootstrap_KeepCandidate", display_name="Keep Candidate", category=INTERNAL,
-            is_deprecated=True, is_output_node=True,
+            is_deprecated=True, is_output_node=True, is_input_list=True,  # a view may be drawn as a list of images
             description="Saves one candidate. Save Candidates adds this node while it works; do not use it in your own "
                         "workflows.",
             hidden=[io.Hidden.unique_id],
@@ -148,16 +147,14 @@ class KeepCandidate(io.ComfyNode):
 
     @classmethod
     def execute(cls, project, images, lineage, total) -> io.NodeOutput:
-        mine = Lineage(**json.loads(lineage))
-        round_ = project.round(mine.round)
-        kept = keep_candidates(round_, mine, to_pictures(images))
+        mine = Lineage(**json.loads(lineage[0]))
+        round_ = project[0].round(mine.round)
+        kept = keep_candidates(round_, mine, made_images(images, to_pictures))
         made = current_session().candidates.note(round_.candidates_folder)
-        tell_candidates(project.name, mine.round, made, total)
-        if mine.round != REFERENCE and made >= total:
-            tell_project(project.name)
-        subfolder = output_path(kept[0].parent)
-        return io.NodeOutput(project, ui={"images": [
-            {"filename": path.name, "subfolder": subfolder, "type": "output"} for path in kept]})
+        tell_candidates(round_.project.name, mine.round, made, total[0])
+        if mine.round != REFERENCE and (made >= total[0] or kept[0].stem != mine.name):
+            tell_project(round_.project.name)
+        return io.NodeOutput(round_.project, ui=shown_images(kept))
 
 
 # -- what a Run draws --------------------------------------------------------------------------------------------------
@@ -197,6 +194,9 @@ class DrawRequest:
         if self.source.cfg is not None and self.source.cfg > MOST_CFG:
             found.append(f"cfg is {self.source.cfg:g}; above {MOST_CFG:g} the loop's images burn in a little more with "
                          "every round. Use 3 to 5.")
+        if unsure := self.part.recipe.unsure:
+            found.append(f"{', '.join(unsure)} may give something else each time, so all are drawn at every Run. "
+                         "Replace it with a node that says what it gives.")
         if self.source.lora is None and self.round_.number != REFERENCE:
             found.append("no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images.")
         return found
@@ -240,7 +240,7 @@ def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project
     return paths.lora_file(name), float(strength)
 
 
-def expand_views(graph: GraphBuilder, request: DrawRequest, project: list[Any]) -> list[Any]:
+def expand_views(graph: RepeatGraph, request: DrawRequest, project: list[Any]) -> list[Any]:
     """Add a copy of the workflow's sampling part for each missing view, each waiting for the one before. Returns the
     link to the project as it is once all are saved."""
     done: list[Any] | None = None
@@ -250,7 +250,7 @@ def expand_views(graph: GraphBuilder, request: DrawRequest, project: list[Any]) 
     return done or project
 
 
-def _expand_view(graph: GraphBuilder, part: Part, view: PlannedView, lineage: Lineage, project: list[Any],
+def _expand_view(graph: RepeatGraph, part: Part, view: PlannedView, lineage: Lineage, project: list[Any],
                  after: list[Any] | None, total: int) -> list[Any]:
     given = {"prompt": view.text, "seed": view.seed} | ({"after": after} if after else {})
     source = graph.node("LoraBootstrap_CandidateView", f"view_{view.index}", **given)

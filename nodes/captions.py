@@ -223,7 +223,7 @@ def read_scores(text: str, dataset: Dataset) -> list[Mapping[str, float] | None]
     try:
         found = {str(picture): {same_tag(tag): float(score) for tag, score in tags.items()}
                  for picture, tags in json.loads(text).items()}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError("scores is not the JSON that Tag Images gives, by image and tag. Link the scores output of Tag "
                         "Images.") from error
     return [found.get(sample.content_hash) for sample in dataset]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ..host import menu, paths
 from ..host.outputs import apply_to, lora_outputs
 from ..host.shown_text import menu_choices, show_text
 from ..trainer.common.errors import UserError
-from ..trainer.common.files import read_json
+from ..trainer.common.schema import read_record
 from ..trainer.stacks.lora_stack import read_strength
 from ..trainer.training.runs import Run, latest_checkpoint, read_run, run_folders
 from .sockets import LoraModel, LoraRun, LoraStack
@@ -163,9 +164,13 @@ def picked_in_sweep(run: Run) -> tuple[int, float]:
     if not path.is_file():
         raise UserError(f"nothing was picked in a sweep of run {run.name!r} yet; open the viewer of such a sweep and "
                         "press Use this one on a cell.")
-    values = read_json(path)
-    try:
-        return int(values["step"]), float(values["strength"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} does not give a step and a strength ({error}); pick again in the sweep "
-                        "viewer.") from error
+    picked = read_record(path, PickedCell, "does not give a step and a strength", "Pick again in the sweep viewer.")
+    return picked.step, picked.strength
+
+
+@dataclass(frozen=True)
+class PickedCell:
+    """What the sweep viewer saves in a run's picked.json."""
+
+    step: int
+    strength: float

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from comfy_api.latest import io, ui
 from PIL import Image
+from torch import Tensor
 
 from ..host import menu, paths
 from ..host.drawing.pictures import samples_sheet, short_pixel_hash, to_batch, to_masks, to_pictures
@@ -22,8 +23,12 @@ from ..trainer.datasets.dataset import Dataset, Sample, load_folder, save_sample
 from ..trainer.datasets.masks import MASKS_FOLDER, scaled_mask
 from ..trainer.datasets.saved_files import caption_hash, refuse_edited_captions
 from ..trainer.pictures.crops import MAX_CROPS, Crop, suggest_crops
+from ..trainer.pictures.images import GROUND, parse_colour
 from ..trainer.sweeps.axis_text import MOST_SEED
 from .sockets import LoraDataset
+
+SHOWN_NOTES = 8
+"""Maximum number of notes that Load Dataset shows in the node."""
 
 
 class LoadDataset(io.ComfyNode):
@@ -32,6 +37,7 @@ class LoadDataset(io.ComfyNode):
         return io.Schema(
             node_id="LoraBootstrap_LoadDataset", display_name="Load Dataset", category=menu.DATASET,
             description="Loads the images of a folder with their captions (a.txt or a.caption beside a.png).",
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.String.Input("folder", default="sandbox/dataset/akane", tooltip=(
                     "A folder inside ComfyUI's input or output folder, such as my_pictures. sandbox/dataset/akane is a "
@@ -43,13 +49,17 @@ class LoadDataset(io.ComfyNode):
                     "A word to put first in every caption. Leave empty to keep the captions unchanged.")),
                 io.String.Input("class_word", default="", tooltip=(
                     "Caption for images that have none, such as 1girl.")),
+                io.String.Input("background", default=GROUND, optional=True, tooltip=(
+                    "Colour behind transparent parts, such as black or #808080. Choose one on which the drawing can be "
+                    "seen.")),
             ],
             outputs=[LoraDataset.Output(display_name="dataset")],
         )
 
     @classmethod
-    def validate_inputs(cls, folder) -> bool | str:
-        return problem(paths.dataset_folder, folder)
+    def validate_inputs(cls, folder, background=GROUND) -> bool | str:
+        found = problem(paths.dataset_folder, folder)
+        return found if found is not True else problem(parse_colour, background)
 
     @classmethod
     def fingerprint_inputs(cls, folder, recursive, **_) -> str | float:
@@ -58,8 +68,10 @@ class LoadDataset(io.ComfyNode):
         return folder_fingerprint(paths.dataset_folder(folder), recursive)
 
     @classmethod
-    def execute(cls, folder, repeats, recursive, trigger, class_word) -> io.NodeOutput:
-        dataset = load_folder(paths.dataset_folder(folder), recursive=recursive, default_repeats=repeats)
+    def execute(cls, folder, repeats, recursive, trigger, class_word, background=GROUND) -> io.NodeOutput:
+        dataset = load_folder(paths.dataset_folder(folder), recursive=recursive, default_repeats=repeats,
+                              background=background)
+        show_text(loaded_text(dataset), cls.hidden.unique_id)
         return io.NodeOutput(dataset.with_captions(lambda caption: _add_caption(caption or class_word, trigger)))
 
 
@@ -95,7 +107,7 @@ class CropPicture(io.ComfyNode):
 
     @classmethod
     def execute(cls, image, tags, count, vocabulary, name) -> io.NodeOutput:
-        pictures = to_pictures(image)
+        pictures = _some_pictures([image])
         items = [item for picture, line in zip(pictures, captions_for([tags], len(pictures)), strict=True)
                  for item in _crops(picture, split_tags(line), count, vocabulary)]
         dataset = save_dataset_folder(_dataset_home(name), items)
@@ -130,7 +142,7 @@ class DatasetFromImages(io.ComfyNode):
 
     @classmethod
     def execute(cls, images, captions, name, masks=()) -> io.NodeOutput:
-        pictures = [picture for batch in images for picture in to_pictures(batch)]
+        pictures = _some_pictures(images)
         shapes = masks_for([mask for batch in masks or () for mask in to_masks(batch)], pictures)
         columns = zip(pictures, captions_for(captions, len(pictures)), shapes, strict=True)
         items = [Item(picture, caption, mask=mask) for picture, caption, mask in columns]
@@ -215,6 +227,14 @@ class PreviewDataset(io.ComfyNode):
         report = dataset_report(dataset)
         show_report(report, cls.hidden.unique_id)
         return io.NodeOutput(dataset, sheet, report, ui=ui.PreviewImage(sheet, cls=cls))
+
+
+def _some_pictures(batches: Sequence[Tensor]) -> list[Image.Image]:
+    """The images of all batches. Raises UserError if there is none."""
+    pictures = [picture for batch in batches for picture in to_pictures(batch)]
+    if not pictures:
+        raise UserError("there are 0 images to make a dataset of; at least 1 is needed. Link a node that gives images.")
+    return pictures
 
 
 # -- what the nodes are made of ----------------------------------------------------------------------------------------
@@ -337,6 +357,13 @@ def dataset_report(dataset: Dataset) -> str:
              f"{bare} without a caption" if bare else "all have captions",
              ", ".join(f"{tag} ({count})" for tag, count in tags)]
     return "\n".join(line for line in (*lines, *dataset.notes) if line)
+
+
+def loaded_text(dataset: Dataset) -> str:
+    """The number of images, and the first notes."""
+    more = len(dataset.notes) - SHOWN_NOTES
+    rest = (f"… {more} more notes: Preview Dataset shows them.",) if more > 0 else ()
+    return "\n".join((f"{len(dataset)} images", *dataset.notes[:SHOWN_NOTES], *rest))
 
 
 def folder_fingerprint(folder: Path, recursive: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from ..host.routes import (  # noqa: F401 (register themselves on import; later is too late)
+    checks as check_routes,
     gallery as gallery_routes,
     runs as routes,
     stacks as stack_routes,

@@ -20,6 +20,7 @@ from ..host.drawing.sweep_plan import LoraEntry, named_folder, seeds_of, strengt
 from ..host.drawing.sweep_session import (
     Sampling,
     bases_of,
+    batch_notes,
     draw_missing,
     log_sheet,
     lora_facts,
@@ -38,7 +39,7 @@ from ..trainer.stacks.known_strengths import KnownLora, MeasuredPair, remember
 from ..trainer.stacks.stack import join_names, roles
 from ..trainer.sweeps.axis_text import lines
 from ..trainer.sweeps.cells import BASE, STACK, STRENGTH, Sweep
-from ..trainer.sweeps.log import SCORES, log_picture
+from ..trainer.sweeps.log import SCORES, add_to_log
 from ..trainer.sweeps.refine import FIGURES, Refinement, Stacked, heat_maps, pair_sweep, refine, write_refinement
 from ..trainer.sweeps.sheets import write_sheets
 from ..trainer.tagging.tagger import SANDBOX
@@ -193,7 +194,7 @@ def pair_output(sweep: Sweep, result: Refinement, two: TwoLoras, pages: Sequence
                 node_id: str) -> io.NodeOutput:
     """The node's outputs; the node also shows the report."""
     counts, report = sweep.counts(), "\n".join((result.text(), *notes))
-    show_report("\n".join((progress_text(**counts), report)), node_id)
+    show_report("\n".join((progress_text(**counts), *batch_notes(sweep), report)), node_id)
     return io.NodeOutput(two.stack_at_best(result), sweep, [sheet_image(page) for page in pages],
                          [to_batch(heat_picture(heat)) for heat in heat_maps(sweep, result).values()], report,
                          ui=sweep_ui(sweep, counts))
@@ -225,16 +226,16 @@ def base_label(find: Any, link: list[Any]) -> str:
 def record_result(sweep: Sweep, result: Refinement, two: TwoLoras, base: str, page: Path) -> list[str]:
     """Write the result, and save the best strengths. Returns what else there is to report."""
     written = write_refinement(sweep, result)
-    log_sheet(sweep, page, sweep.counts())
+    notes = log_sheet(sweep, page, sweep.counts())
     if "harmonic" in written:
-        log_picture(sweep, written["harmonic"], SCORES, result.lines[0])
+        notes.append(add_to_log(sweep, written["harmonic"], SCORES, result.lines[0]))
     best = result.best_pair
     if best is None:
-        return []
+        return [note for note in dict.fromkeys(notes) if note]
     known = MeasuredPair(
         base=base, character=KnownLora.of(two.character.name, two.character.path, best.character),
         style=KnownLora.of(two.style.name, two.style.path, best.style_strength),
         scores={name: getattr(best, name) for name in FIGURES}, eye=result.eye, sweep=sweep.folder.name,
         at=datetime.now(timezone.utc).isoformat(timespec="seconds"))
-    note = remember(strengths_file(), sweep.choices(BASE)[0].facts["base"], known)
-    return [note] if note else []
+    notes.append(remember(strengths_file(), sweep.choices(BASE)[0].facts["base"], known))
+    return [note for note in dict.fromkeys(notes) if note]

@@ -18,7 +18,7 @@ from ..host.outputs import lora_stack
 from ..host.working import Work, follow, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.sweeps.cells import CHECKPOINT, Sweep
-from ..trainer.sweeps.log import SCORES, log_picture
+from ..trainer.sweeps.log import SCORES, add_to_log
 from ..trainer.sweeps.score import KINDS, ScoreRow, Scores, ScoreSettings, score_sweep, validation_of
 from ..trainer.sweeps.score_table import as_picture, report, write_scores
 from ..trainer.tagging.tagger import SANDBOX
@@ -64,8 +64,8 @@ class ScoreSweep(io.ComfyNode):
     def execute(cls, sweep, kind, tagger, dataset=None, clip_vision=None) -> io.NodeOutput:
         me, counts = cls.hidden.unique_id, sweep.counts()
         scores = score(sweep, kind, dataset, clip_vision, tagger, me)
-        log_picture(sweep, write_scores(sweep, scores)["png"], SCORES, scores.why)
-        show_report(report(scores), me)
+        note = add_to_log(sweep, write_scores(sweep, scores)["png"], SCORES, scores.why)
+        show_report("\n".join(filter(None, (report(scores), note))), me)
         tell_sweep(sweep.folder.name, me, **counts)
         return io.NodeOutput(sweep, *recommended_outputs(sweep, scores), table_image(sweep, scores), report(scores),
                              ui=sweep_ui(sweep, counts))

@@ -14,16 +14,22 @@ from dataclasses import replace
 from typing import Any
 
 from comfy_api.latest import io
-from comfy_execution.graph_utils import GraphBuilder
 
 from ..host import menu, paths
-from ..host.drawing.cell_graph import above, parameters
+from ..host.drawing.cell_graph import above, cell_texts, keeps_prompts, parameters
 from ..host.drawing.node_facts import FACTS, file_facts
-from ..host.drawing.pictures import as_saved
+from ..host.drawing.pictures import as_saved, made_images, shown_images
 from ..host.drawing.recipe import Node, is_link
-from ..host.drawing.repeat import Part, part_between
+from ..host.drawing.repeat import Part, RepeatGraph, part_between
 from ..host.drawing.sweep_plan import choose_loras, listed_files, lora_axes, sweep_folder
-from ..host.drawing.sweep_session import axes_of, log_sheet, report_progress, sheet_image
+from ..host.drawing.sweep_session import (
+    axes_of,
+    batch_notes,
+    log_sheet,
+    progress_text,
+    report_progress,
+    sheet_image,
+)
 from ..host.paths import output_path
 from ..host.session import current_session
 from ..host.shown_text import show_text
@@ -131,7 +137,7 @@ class ComposeGrid(io.ComfyNode):
         axes_of(sweep, rows, columns)
         if images is None:
             return compose_sheets(sweep, style, me)
-        part, graph = sampled_part(prompt, me, images), GraphBuilder()
+        part, graph = sampled_part(prompt, me, images), RepeatGraph()
         cells = graph.node("LoraBootstrap_ComposeCells", "cells", sweep=prompt.get_node(me)["inputs"]["sweep"],
                            contents=part.add_contents(graph, me), style=json.dumps(style), node=me,
                            run=secrets.token_hex(8))
@@ -161,7 +167,7 @@ class ComposeCells(io.ComfyNode):
         sweep = with_sampler(sweep, part, contents)
         if not (todo := sweep.missing()):
             return io.NodeOutput(*compose_sheets(sweep, look, node).args)
-        graph = GraphBuilder()
+        graph = RepeatGraph()
         outputs = expand_cells(graph, sweep, todo, part, node, look, prompt.get_node)
         return io.NodeOutput(*outputs, expand=graph.finalize())
 
@@ -194,6 +200,7 @@ class KeepCell(io.ComfyNode):
             node_id="LoraBootstrap_KeepCell", display_name="Keep Cell", category=INTERNAL, is_deprecated=True,
             is_output_node=True, description="Saves one cell. Compose Grid adds this node while it works; do not use "
                                              "it in your own workflows.",
+            is_input_list=True,  # the user's nodes may make a list of images, which are all of one cell
             hidden=[io.Hidden.unique_id],
             inputs=[io.String.Input("sweep", tooltip="The sweep's name."),
                     io.String.Input("key", tooltip="The cell's key."), io.Image.Input("images"),
@@ -204,12 +211,12 @@ class KeepCell(io.ComfyNode):
 
     @classmethod
     def execute(cls, sweep, key, images, texts, node) -> io.NodeOutput:
-        found, cell = cell_of(sweep, key)
-        path = found.save(cell, as_saved(images), json.loads(texts))
-        report_progress(found, node, found.counts())
+        found, cell = cell_of(sweep[0], key[0])
+        first, *more = made_images(images, as_saved)
+        found.save(cell, first, json.loads(texts[0]), more)
+        report_progress(found, node[0], found.counts())
         current_session().cells.note(found)
-        place = {"filename": path.name, "subfolder": output_path(path.parent), "type": "output"}
-        return io.NodeOutput(found, ui={"images": [place]})
+        return io.NodeOutput(found, ui=shown_images([found.picture(cell, number) for number in range(1 + len(more))]))
 
 
 class ComposedGrid(io.ComfyNode):
@@ -293,15 +300,16 @@ def compose_sheets(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.Node
     title = style["title"] or None
     pages = write_sheets(sweep, look, rows, columns, title)
     if style["html"]:
-        write_html(sweep, look, rows, columns, title)
+        write_html(sweep, look, rows, columns, title, with_facts=keeps_prompts())
     counts = sweep.counts()
     log_sheet(sweep, pages[0], counts)
     report_progress(sweep, node, counts)
+    show_text("\n".join((progress_text(**counts), *batch_notes(sweep))), node)
     current_session().cells.note(sweep)
     return io.NodeOutput(sweep, [sheet_image(page) for page in pages], output_path(pages[0]))
 
 
-def expand_cells(graph: GraphBuilder, sweep: Sweep, todo: list[Cell], part: Part, node: str, style: Mapping[str, Any],
+def expand_cells(graph: RepeatGraph, sweep: Sweep, todo: list[Cell], part: Part, node: str, style: Mapping[str, Any],
                  find: Callable[[str], Node]) -> list[Any]:
     """Add a copy of the user's nodes for every cell, each waiting for the one before. Returns the links to Compose
     Grid's outputs."""
@@ -310,8 +318,8 @@ def expand_cells(graph: GraphBuilder, sweep: Sweep, todo: list[Cell], part: Part
         waits: dict[str, Any] = {} if after is None else {"after": after}
         source = graph.node("LoraBootstrap_SweepCell", f"{number}_cell", sweep=name, key=cell.key, **waits)
         made = part.copy(graph, number, {FIRST_SLOT + slot: source.out(slot) for slot in range(len(VALUES))})
-        texts = {"prompt": json.dumps(own_graph(find, part, sweep, cell)),
-                 "parameters": parameters(cell, [(lora, *both) for lora, _, *both in sweep.shared["stack"]])}
+        stack = [(lora, *both) for lora, _, *both in sweep.shared["stack"]]
+        texts = cell_texts(own_graph(find, part, sweep, cell), parameters(cell, stack))
         keep = graph.node("LoraBootstrap_KeepCell", f"{number}_keep", sweep=name, key=cell.key, images=made,
                           texts=json.dumps(texts), node=node)
         keep.set_override_display_id(node)

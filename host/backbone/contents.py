@@ -7,6 +7,7 @@ it is named, so that the caller can ask what made it instead.
 
 from __future__ import annotations
 
+import dis
 import enum
 import hashlib
 import types
@@ -28,12 +29,13 @@ NAMED = (torch.dtype, torch.device, torch.layout, torch.memory_format, PurePath,
 OPTIONS = ("model_options", "object_patches", "weight_wrapper_patches", "attachments", "additional_models", "callbacks",
            "wrappers", "injections", "hook_patches", "forced_hooks")
 """What changes the results of a ModelPatcher beside its weights and the patches on them."""
-IGNORED = frozenset((
-    "_current_keyframe", "_current_used_steps", "_current_index", "_current_strength", "_curr_t", "start_t", "hook_ref",
-    "_skip_adding",  # comfy/hooks.py
-    "cond_hint", "timestep_range", "extra_concat",  # comfy/controlnet.py
-    "device", "load_device", "offload_device", "output_device", "current_device", "size", "uuid", "patches_uuid"))
-"""Attributes in which the host notes where it stands in sampling, and where something lies."""
+PLACES = frozenset(("device", "load_device", "offload_device", "output_device", "current_device", "patches_uuid"))
+"""Attributes that say where something lies, which does not change what it does."""
+PROGRESS = frozenset((
+    "_current_keyframe", "_current_used_steps", "_current_index", "_current_strength", "_curr_t", "curr_t", "start_t",
+    "hook_ref", "_skip_adding",  # comfy/hooks.py
+    "cond_hint", "timestep_range", "extra_concat", "model_sampling_current"))  # comfy/controlnet.py
+"""Attributes of the host's own objects that say how far sampling has come."""
 DEEPEST, MOST = 60, 200_000
 """Limits of the search through an object: levels, and values."""
 
@@ -53,8 +55,11 @@ class Content:
 
 def content_of(value: Any) -> Content:
     """The content of a value of any socket."""
-    reader = _Reader()
+    reader = _Reader(frozenset())
     reader.add(value)
+    if reader.written:
+        reader = _Reader(frozenset(reader.written))
+        reader.add(value)
     return Content(reader.hasher.hexdigest(), reader.sampled, tuple(sorted(reader.opaque)))
 
 
@@ -80,10 +85,15 @@ def _without_empty(value: Any) -> Any:
 
 
 class _Reader:
-    """Reads values into one hash."""
+    """Reads values into one hash.
 
-    def __init__(self) -> None:
+    Attributes:
+        written: ids of variables that enclosed functions assign while they run; these hold what sampling left there.
+    """
+
+    def __init__(self, ignored: frozenset[int]) -> None:
         self.hasher = hashlib.sha256()
+        self.written, self._ignored = set[int](), ignored
         self.sampled, self.opaque = False, set[str]()
         self._open: list[int] = []
         self._count = 0
@@ -177,7 +187,12 @@ class _Reader:
         self._code(value.__code__)
         self.add(value.__defaults__)
         self.add(value.__kwdefaults__)
-        for cell in value.__closure__ or ():
+        assigned = _assigned_names(value.__code__)
+        for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            if name in assigned:
+                self.written.add(id(cell))
+            if id(cell) in self._ignored:
+                continue
             try:
                 self.add(cell.cell_contents)
             except ValueError:  # not filled yet
@@ -191,7 +206,7 @@ class _Reader:
     def _module(self, value: nn.Module) -> None:
         self.sampled = True
         self._mark(f"module {_name(type(value))} {sampled_hash([_Whole(value)], [])}")
-        self._attributes({name: item for name, item in vars(value).items() if isinstance(item, PLAIN)})
+        self._attributes({name: item for name, item in vars(value).items() if isinstance(item, PLAIN)}, PLACES)
 
     def _patcher(self, value: Any) -> None:
         self.sampled = True
@@ -206,8 +221,7 @@ class _Reader:
     def _vae(self, value: Any) -> None:
         self._mark(f"vae {_name(type(value))}")
         self.add(value.patcher)
-        self._attributes({name: item for name, item in vars(value).items()
-                          if name not in ("first_stage_model", "patcher")})
+        self._attributes(vars(value), PLACES | {"first_stage_model", "patcher", "size"})
 
     def _object(self, value: Any) -> None:
         slots = [name for kind in type(value).__mro__ for name in _slots(kind)]
@@ -216,10 +230,19 @@ class _Reader:
             self._unknown(value)
             return
         self._mark(f"object {_name(type(value))}")
-        self._attributes(found)
+        of_host = any(kind.__module__.startswith("comfy.") for kind in type(value).__mro__)
+        self._attributes(found, PLACES | PROGRESS if of_host else PLACES)
 
-    def _attributes(self, found: Mapping[str, Any]) -> None:
-        self._mapping({name: item for name, item in found.items() if name not in IGNORED})
+    def _attributes(self, found: Mapping[str, Any], ignored: frozenset[str]) -> None:
+        self._mapping({name: item for name, item in found.items() if name not in ignored})
+
+
+def _assigned_names(code: types.CodeType) -> set[str]:
+    """The variables of enclosing functions that a function assigns, or a function within it."""
+    names = {step.argval for step in dis.get_instructions(code) if step.opname in ("STORE_DEREF", "DELETE_DEREF")}
+    for constant in code.co_consts:
+        names |= _assigned_names(constant) if isinstance(constant, types.CodeType) else set()
+    return names & set(code.co_freevars)
 
 
 def _slots(kind: type) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from comfy.k_diffusion.sampling import sample_euler
 from torch import Tensor, nn
 
 from ...trainer.common.errors import UserError
+from ...trainer.lora.hashes import check_weights
 from ...trainer.lora.names import module_of
 from ...trainer.models.backbone import Conditioning
 from ...trainer.models.noise import per_row
@@ -323,9 +324,10 @@ def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...
 
 
 def read_lora(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a LoRA file by their keys. Raises UserError if there is no such file."""
+    """The tensors of a LoRA file by their keys. Raises UserError if there is no such file, or it was damaged."""
     if not Path(path).is_file():
         raise UserError(f"LoRA file {path} does not exist. Check the path.")
+    check_weights(path)
     return comfy.utils.load_torch_file(str(path), safe_load=True)
 
 
@@ -347,8 +349,10 @@ def unreadable_parts(model: Any, clip: Any, vae: Any) -> tuple[str, ...]:
 def _set_beside(model: Any, clip: Any, vae: Any) -> Content | None:
     """Attention patches, samplers, wrappers, hooks and the like; None for models as their files have them, whose
     fingerprint is that of earlier versions."""
-    options = [patcher_options(patcher) for patcher in _patchers(model, clip, vae)]
-    options.append(clip_options(clip))
+    of_model, of_clip, *of_vae = (patcher_options(patcher) for patcher in _patchers(model, clip, vae))
+    if of_clip.get("object_patches") == {"manual_cast_dtype": torch.float32}:  # every CLIP of the host has it
+        del of_clip["object_patches"]
+    options = [of_model, of_clip, *of_vae, clip_options(clip)]
     return content_of(options) if any(options) else None
 
 

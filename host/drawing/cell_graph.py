@@ -3,6 +3,7 @@ dragging the image onto the canvas loads the workflow that made it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -102,6 +103,19 @@ def above(find: Callable[[str], Node], links: Sequence[list[Any]], stop: str = "
 def _uses(graph: Graph, id: str) -> bool:
     return id not in graph and any(
         is_link(value) and value[0] == id for node in graph.values() for value in node["inputs"].values())
+
+
+def cell_texts(graph: Mapping[str, Node], parameters: str) -> dict[str, str] | None:
+    """The texts in a cell's PNG: the workflow that makes it, and its settings in the form that websites read. None if
+    the host writes no prompts into files (--disable-metadata)."""
+    return {"prompt": json.dumps(graph), "parameters": parameters} if keeps_prompts() else None
+
+
+def keeps_prompts() -> bool:
+    """Whether the host writes prompts into files, which --disable-metadata turns off."""
+    from comfy.cli_args import args
+
+    return not args.disable_metadata
 
 
 def parameters(cell: Cell, stack: Sequence[tuple[str, float, float]] = ()) -> str:

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
+from ...trainer.common.errors import UserError
 from ...trainer.datasets.dataset import Sample
 from ...trainer.pictures import images
 from ...trainer.pictures.images import to_image, to_tensor
 from ...trainer.pictures.sheet import contact_sheet
 from ...trainer.pictures.text import Pen
+from ..paths import output_path
 
 CAPTION_HEIGHT = 34
 CELL = 176
+_CHANNELS = (1, 3, 4)
 
 
 def to_pictures(images: Tensor) -> list[Image.Image]:
-    """Each image of an IMAGE batch, as RGB; a fourth channel is blended onto white."""
+    """Each image of an IMAGE batch, as RGB; a fourth channel is blended onto white.
+
+    Raises UserError for what is not a batch of images with 1, 3 or 4 channels.
+    """
+    _check_images(images)
     return [_picture(image) for image in images]
+
+
+def _check_images(images: Tensor) -> None:
+    shape = " x ".join(map(str, images.shape))
+    if images.ndim != 4:
+        raise UserError(f"the input is {shape}, which is not a batch of images (number x height x width x channels). "
+                        "Link images; of a film, link its frames as a batch.")
+    if images.shape[-1] not in _CHANNELS:
+        raise UserError(f"the images have {images.shape[-1]} channels ({shape}); an image has 1 (grey), 3 (colours) or "
+                        "4 (colours and transparency). Link images, or convert them first.")
+    if not all(images.shape[1:3]):
+        raise UserError(f"the images have no pixels ({shape}). Link images with a width and a height.")
 
 
 def _picture(image: Tensor) -> Image.Image:
@@ -30,11 +50,30 @@ def _picture(image: Tensor) -> Image.Image:
     return to_image(pixels.expand(3, -1, -1))
 
 
-def as_saved(images: Tensor) -> Image.Image:
-    """The first image of an IMAGE batch, exactly as the host's Save Image writes it: truncated to 8 bits, not
-    rounded."""
-    pixels = (images[0].detach().cpu().float() * 255).clamp(0, 255).to(torch.uint8)
-    return Image.fromarray(pixels.numpy())
+def as_saved(images: Tensor) -> list[Image.Image]:
+    """Each image of an IMAGE batch, exactly as the host's Save Image writes it: truncated to 8 bits, not rounded."""
+    return [Image.fromarray((image.detach().cpu().float() * 255).clamp(0, 255).to(torch.uint8).numpy())
+            for image in images]
+
+
+def made_images(batches: Sequence[Tensor], convert: Callable[[Tensor], list[Image.Image]]) -> list[Image.Image]:
+    """Every image of a list of IMAGE batches. Raises UserError if there is none."""
+    found = [picture for batch in batches for picture in convert(batch)]
+    if not found:
+        raise UserError("the sampler made no image; use a latent that holds at least one.")
+    return found
+
+
+def first_of_batch(images: Tensor | None, name: str) -> list[str]:
+    """A line if an input takes one image and has a batch."""
+    count = 0 if images is None else len(images)
+    return [f"{name} is a batch of {count} images; only the first is used."] if count > 1 else []
+
+
+def shown_images(paths: Sequence[Path]) -> dict[str, list[dict[str, str]]]:
+    """What a node's `ui` holds to show images of the output folder in the node."""
+    return {"images": [{"filename": path.name, "subfolder": output_path(path.parent), "type": "output"}
+                       for path in paths]}
 
 
 def to_masks(masks: Tensor) -> list[Image.Image]:

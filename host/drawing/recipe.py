@@ -70,12 +70,10 @@ class _Walk:
         self.unsure: set[str] = set()
 
     def describe(self, link: Link) -> Any:
-        origin, slot = link
-        if (origin, slot) in self._cut:
-            return ["cut", self._cut[origin, slot]]
-        for id in self._sources_first(origin):
-            self._known[id] = self._describe_node(id)
-        return [self._known[origin], slot]
+        if tuple(link) not in self._cut:
+            for id in self._sources_first(link[0]):
+                self._known[id] = self._describe_node(id)
+        return self._describe_known(link)
 
     def _sources_first(self, start: str) -> Iterator[str]:
         """The ids of the nodes still to be described, each after those it depends on."""
@@ -99,7 +97,7 @@ class _Walk:
     def _describe_node(self, id: str) -> str:
         node = self._find(id)
         kind, inputs = node["class_type"], dict(sorted(self._inputs(node).items()))
-        linked = {name: self._describe_input(value) if is_link(value) else ["value", value]
+        linked = {name: self._describe_known(value) if is_link(value) else ["value", value]
                   for name, value in inputs.items()}
         if not self._whole and kind.startswith(OURS):
             return short_hash([kind, linked])
@@ -108,7 +106,7 @@ class _Walk:
         files = [list(self._facts.files(value)) for value in inputs.values() if not is_link(value)]
         return short_hash([kind, linked, state, files])
 
-    def _describe_input(self, link: Link) -> Any:
+    def _describe_known(self, link: Link) -> Any:
         origin, slot = link
         if (origin, slot) in self._cut:
             return ["cut", self._cut[origin, slot]]

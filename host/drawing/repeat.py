@@ -12,10 +12,29 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from comfy_execution.graph_utils import GraphBuilder
+
 from ...trainer.common.errors import UserError
 from .recipe import KEYS, OURS, Node, NodeFacts, Recipe, is_link, recipe_of, short_hash
 
 _DEEPEST = 500
+LOOP_BODY, LOOP_END = "_loop_body", "_loop_end"
+"""What the host notes in the first node of each of its own loops: ids of the nodes inside, and of the last node."""
+
+
+class RepeatGraph(GraphBuilder):
+    """The host's GraphBuilder, which also knows the loops in the graph.
+
+    Attributes:
+        loops: what the host notes in the first node of a loop, by the node's id.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loops: dict[str, dict[str, Any]] = {}
+
+    def finalize(self) -> dict[str, dict[str, Any]]:
+        return {id: {**node, **self.loops.get(id, {})} for id, node in super().finalize().items()}
 
 
 @dataclass(frozen=True)
@@ -38,7 +57,7 @@ class Part:
     settings: Mapping[str, Any]
     """Values of widgets by name, if all nodes with a widget of that name agree: `steps`, `cfg`."""
 
-    def add_contents(self, builder: Any, shown_on: str) -> Any:
+    def add_contents(self, builder: RepeatGraph, shown_on: str) -> Any:
         """Add nodes that make one hash of all that comes in over `outside`, and return the link to it.
 
         Args:
@@ -61,8 +80,8 @@ class Part:
         anew = [secrets.token_hex(8)] if self.recipe.unsure else []
         return short_hash([KEYS, self.recipe.digest, contents, list(files), *anew])
 
-    def copy(self, builder: Any, number: int, values: Mapping[int, Any]) -> list[Any]:
-        """Add a copy of the part to the host's GraphBuilder, and return the link to what it makes.
+    def copy(self, builder: RepeatGraph, number: int, values: Mapping[int, Any]) -> list[Any]:
+        """Add a copy of the part to a graph, and return the link to what it makes.
 
         Args:
             values: values of the source's outputs, by slot: constants or links. A slot that is not listed stays linked.
@@ -81,6 +100,10 @@ class Part:
             inputs = {name: target(value) for name, value in node["inputs"].items()}
             copies[id] = builder.node(node["class_type"], f"{number}_{id}", **inputs)
             copies[id].set_override_display_id(id)
+        for id, node in self.nodes.items():
+            if LOOP_BODY in node:
+                builder.loops[copies[id].id] = {LOOP_BODY: [copies[other].id for other in node[LOOP_BODY]],
+                                                LOOP_END: copies[node[LOOP_END]].id}
         return copies[self.end[0]].out(self.end[1])
 
 
@@ -93,7 +116,8 @@ def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: 
         how: what the user should link, for the error.
         given: the slots of the source whose outputs are replaced by values.
 
-    Raises UserError if nothing between them depends on the source.
+    Raises UserError if nothing between them depends on the source, or if one of the host's loops is only partly
+    between them.
     """
     depends: dict[str, bool] = {}
     order: list[str] = []
@@ -105,18 +129,38 @@ def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: 
             depends[id] = False  # a cycle, which the host refuses anyway, ends here
             found = [visit(value[0], depth + 1) for _, value in sorted(find(id)["inputs"].items()) if is_link(value)]
             depends[id] = any(found)
-            if depends[id]:
-                order.append(id)
+            order.append(id)
         return depends.get(id, False)
 
     if not visit(end[0]) or end[0] == source:
         raise UserError(f"the images do not come from the node that gives the values: {how}")
-    nodes = {id: find(id) for id in order}
+    loops = _whole_loops(find, depends)
+    nodes = {id: find(id) for id in order if depends[id] or id in loops}
     replaced = {(source, slot): f"value {slot}" for slot in given}
     outside = tuple(link for link in _links_into(nodes) if link not in replaced)
     known = {link: f"outside {number}" for number, link in enumerate(outside)}
     return Part(source, nodes, (end[0], end[1]), recipe_of(find, end, facts, cut=replaced | known), outside,
                 _settings(find, source, end))
+
+
+def _whole_loops(find: Callable[[str], Node], depends: Mapping[str, bool]) -> set[str]:
+    """The nodes of all loops of which a part has a node, for a loop is copied whole or not at all.
+
+    Args:
+        depends: whether each node above the end depends on the source.
+
+    Raises UserError if such a loop goes beyond the source or the end.
+    """
+    found: set[str] = set()
+    for id in depends:
+        node = find(id)
+        loop = {id, *node[LOOP_BODY], node[LOOP_END]} if LOOP_BODY in node else set()
+        if any(depends.get(other) for other in loop):
+            if not loop <= depends.keys():
+                raise UserError(f"the loop that begins at node {id} is only partly between the node that gives the "
+                                "values and the one that keeps the images; put all of it there, or none.")
+            found |= loop
+    return found
 
 
 def _links_into(nodes: Mapping[str, Node]) -> dict[tuple[str, int], None]:

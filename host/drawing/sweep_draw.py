@@ -10,6 +10,7 @@ from typing import Any
 
 import comfy.model_management
 import torch
+from PIL import Image
 
 from ...trainer.common.errors import UserError
 from ...trainer.sweeps.cells import Cell, Sweep
@@ -23,8 +24,8 @@ ROW_PIXELS, MOST_ROWS = 4 * 2**20, 16
 
 log = logging.getLogger(__name__)
 
-Texts = Callable[[Cell, Graph], Mapping[str, str]]
-"""The texts of a cell's PNG, from the cell and its graph."""
+Texts = Callable[[Cell, Graph], Mapping[str, str] | None]
+"""The texts of a cell's PNG, from the cell and its graph; None for none."""
 
 
 @dataclass
@@ -63,8 +64,7 @@ class Drawing:
     def _single(self, cell: Cell) -> Iterator[Cell]:
         graph = self.graph(cell)
         with _kept_going(self.sweep, cell):
-            picture = as_saved(self.runner.value(graph, PICTURE))
-            self.sweep.save(cell, picture, self.texts(cell, graph))
+            self._save(cell, as_saved(self.runner.value(graph, PICTURE)), graph)
         yield cell
 
     # -- strengths in one batch ------------------------------------------------------------------------------------
@@ -105,8 +105,13 @@ class Drawing:
             return
         for cell, picture in zip(cells, pictures, strict=True):
             with _kept_going(self.sweep, cell):
-                self.sweep.save(cell, picture, self.texts(cell, self.graph(cell)))
+                self._save(cell, [picture], self.graph(cell))
             yield cell
+
+    def _save(self, cell: Cell, pictures: Sequence[Image.Image], graph: Graph) -> None:
+        if not pictures:
+            raise ValueError("the sampler made no image; use a latent that holds at least one.")
+        self.sweep.save(cell, pictures[0], self.texts(cell, graph), pictures[1:])
 
     def _sampled_together(self, cells: Sequence[Cell]) -> list[Any]:
         from ..backbone.rows import RowLora
@@ -120,6 +125,8 @@ class Drawing:
         heard = {name: _join_rows([self.runner.value(graph, link) for graph in graphs])
                  for name, link in (("positive", POSITIVE), ("negative", NEGATIVE))}
         latent = self.runner.value(plain, EMPTY)
+        if len(latent["samples"]) > 1:
+            raise UserError("the latent is a batch.")
         batch = _repeat_first(latent, len(cells))
         settings = {name: value for name, value in plain["sample"]["inputs"].items()
                     if name in ("seed", "steps", "cfg", "sampler_name", "scheduler", "denoise")}
@@ -127,7 +134,9 @@ class Drawing:
             drawn = call(node_class("KSampler")(), {**settings, **heard, "model": model, "latent_image": batch})[0]
         vae = self.runner.value(plain, plain["decode"]["inputs"]["vae"])
         pixels = call(node_class("VAEDecode")(), {"samples": drawn, "vae": vae})[0]
-        return [as_saved(row[None]) for row in pixels]
+        if len(pixels) != len(cells):
+            raise UserError("each latent becomes several images.")
+        return as_saved(pixels)
 
     def _why_not_together(self, cells: Sequence[Cell]) -> str:
         """What prevents all of them from sharing batches; "" if nothing does."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,17 +16,18 @@ from ...trainer.common.errors import UserError, unknown_name
 from ...trainer.pictures.images import open_image
 from ...trainer.pictures.sheet import SheetStyle
 from ...trainer.sweeps.cells import AXES, CHECKPOINT, Axis, Cell, Sweep, base_axis
-from ...trainer.sweeps.log import SHEET, log_picture
+from ...trainer.sweeps.earlier import take_over_marks
+from ...trainer.sweeps.log import SHEET, add_to_log
 from ...trainer.sweeps.sheets import choose_axes, write_sheets
 from ..backbone.contents import content_of
 from ..events import tell_sweep
 from ..session import current_session
 from ..shown_text import show_text
-from .cell_graph import PICTURE, below, parameters, whole_graph
+from .cell_graph import PICTURE, below, cell_texts, parameters, whole_graph
 from .node_facts import file_content, file_facts
 from .node_place import NodePlace
 from .pictures import to_batch
-from .recipe import KEYS, Node, short_hash
+from .recipe import KEYS, short_hash
 from .runner import Graph, Runner
 from .sweep_draw import Drawing
 from .sweep_plan import named_bases
@@ -102,10 +103,9 @@ def bases_of(place: NodePlace, linked: tuple[Any, Any, Any], names: str,
     return base_axis(facts), checkpoints
 
 
-def texts_of(find: Any, links: Mapping[str, Any], name: str, cell: Cell, graph: Graph) -> dict[str, str]:
-    """The texts in a cell's PNG: the workflow that makes it, and its settings in the form that websites read."""
-    whole: dict[str, Node] = whole_graph(find, graph, links, PICTURE, f"sweep_{name}")
-    return {"prompt": json.dumps(whole), "parameters": parameters(cell, below(cell))}
+def texts_of(find: Any, links: Mapping[str, Any], name: str, cell: Cell, graph: Graph) -> dict[str, str] | None:
+    """The texts in a cell's PNG, as `cell_texts`."""
+    return cell_texts(whole_graph(find, graph, links, PICTURE, f"sweep_{name}"), parameters(cell, below(cell)))
 
 
 def draw_missing(drawing: Drawing, node_id: str) -> None:
@@ -138,6 +138,13 @@ def progress_text(done: int, failed: int, total: int) -> str:
     return f"{done} of {total} cells" + (f", {failed} failed" if failed else "")
 
 
+def batch_notes(sweep: Sweep) -> list[str]:
+    """A line about the images that lie beside the cells', if there are any."""
+    more = sweep.count_more()
+    return [f"{more} more images of the batches are saved beside the cells as KEY-1.png and so on; the sheet, the "
+            "scores and the viewer show the first of each batch."] if more else []
+
+
 def draw_sheet(drawing: Drawing, node_id: str, rows: str, columns: str) -> io.NodeOutput:
     """Draw the missing cells of a sweep, and return its outputs. The sheet is written even if the drawing ends early.
 
@@ -148,22 +155,28 @@ def draw_sheet(drawing: Drawing, node_id: str, rows: str, columns: str) -> io.No
     try:
         draw_missing(drawing, node_id)
     except BaseException:
-        write_sheets(sweep, *axes_of(sweep, rows, columns))
+        with suppress(UserError):  # what ended the drawing is what must be told
+            write_sheets(sweep, *axes_of(sweep, rows, columns))
         raise
     return sweep_output(sweep, node_id, rows, columns, drawing.notes)
 
 
-def log_sheet(sweep: Sweep, page: Path, counts: Mapping[str, int]) -> None:
-    """Add a sheet to the log of all sweeps, if every cell is on it."""
-    if counts["done"] == counts["total"]:
-        log_picture(sweep, page, SHEET)
+def log_sheet(sweep: Sweep, page: Path, counts: Mapping[str, int]) -> list[str]:
+    """Add a sheet to the log of all sweeps, if every cell is on it; and keep what was marked on it before. Returns what
+    could not be done: that is no reason for a sweep to fail."""
+    notes = [add_to_log(sweep, page, SHEET)] if counts["done"] == counts["total"] else []
+    try:
+        take_over_marks(sweep)
+    except UserError as error:
+        notes.append(f"Marks of an earlier version were not taken over: {error}")
+    return [note for note in notes if note]
 
 
 def sweep_output(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Sequence[str] = ()) -> io.NodeOutput:
     """A finished sweep's outputs, with its sheet."""
     counts = sweep.counts()
     pages = write_sheets(sweep, *axes_of(sweep, rows, columns))
-    log_sheet(sweep, pages[0], counts)
+    notes = (*batch_notes(sweep), *notes, *log_sheet(sweep, pages[0], counts))
     show_text("\n".join((progress_text(**counts), *notes)), node_id)
     return io.NodeOutput(sweep, [sheet_image(page) for page in pages], ui=sweep_ui(sweep, counts))
 

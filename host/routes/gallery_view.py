@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 
 from ...trainer.bootstrap.candidates import Lineage
 from ...trainer.bootstrap.picks import Pick, Picks
-from ...trainer.bootstrap.rounds import Project, Round
+from ...trainer.bootstrap.rounds import Project, Round, SavedDecisions
 from ...trainer.bootstrap.status import project_status
 from ...trainer.common.errors import UserError
 from ...trainer.common.files import file_hash
@@ -58,13 +58,14 @@ def project_view(name: str) -> dict[str, Any]:
 def round_view(round_: Round) -> dict[str, Any]:
     """The answer of the candidates route."""
     project, found, picks = round_.project, round_.read_decisions(), round_.picks
-    values = found.values or {}
+    saved = found.values or SavedDecisions(())
     crops = _crops(project, round_.number)
     target = project.target(round_.number)
-    twins = {name: number for number, group in enumerate(values.get("twins", ())) for name in group}
+    twins = {name: number for number, group in enumerate(saved.twins) for name in group}
     return {
         "project": project.name, "round": round_.number, "revision": picks.revision, "target": target,
-        "eye": values.get("eye") or "", "notes": list(values.get("notes", ())), "figures": values.get("figures"),
+        "eye": saved.eye or "", "notes": [*saved.notes, *round_.list_problems()], "figures": saved.figures,
+        "measured": list(saved.measured),
         "crops": crops, "quotas": round_.quotas(max(0, target - len(crops))),
         "candidates": [_candidate(round_, path, found.decisions.get(path.stem), picks, twins)
                        for path in round_.pictures()],

@@ -84,18 +84,18 @@ def _nothing_yet(training: Training) -> dict[str, Any]:
 
 
 def _from_folder(run: Run) -> dict[str, Any]:
-    config, rows = run.facts["config"], run.metrics()
+    config, rows = run.config, run.metrics()
     steps = [row for row in rows if is_measured(row.get("loss"))]
     pace = [row["seconds"] for row in steps[-50:] if is_measured(row.get("seconds"))]
     last = steps[-1] if steps else {}
     losses = [(row["step"], row["loss"]) for row in steps]
     return {
         "name": _of(run), "run": run.name, "status": _disk_status(run), "node_id": None, "message": "",
-        "step": run.step or last.get("step", 0), "steps": config["steps"], "seconds_left": None,
+        "step": run.step or last.get("step", 0), "steps": config.steps, "seconds_left": None,
         "seconds_per_step": sum(pace) / len(pace) if pace else None, "memory": None,
-        "learning_rate": last.get("learning_rate") or config["optimizer"]["learning_rate"],
-        "rank": config["adapter"]["rank"], "alpha": config["adapter"]["alpha"],
-        "losses": _pairs(losses), "smoothed": _pairs(Smoother(config["steps"]).smooth(losses)),
+        "learning_rate": last.get("learning_rate") or config.optimizer.learning_rate,
+        "rank": config.adapter.rank, "alpha": config.adapter.alpha,
+        "losses": _pairs(losses), "smoothed": _pairs(Smoother(config.steps).smooth(losses)),
         "validation": [[row["step"], row["validation_loss"], row.get("validation_ratio")] for row in rows
                        if is_measured(row.get("validation_loss"))],
         "samples": _samples(run), "checkpoints": [{"step": step, "filename": path.name}

@@ -6,9 +6,9 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -19,11 +19,15 @@ import folder_paths
 from PIL import Image
 
 from ...trainer.common.errors import UserError
-from ...trainer.common.files import atomic_path, file_hash, read_json, write_json
+from ...trainer.common.files import file_hash, read_json, write_json
+from ...trainer.common.leftovers import remove_leftovers
+from ...trainer.common.names import name_from
+from ...trainer.common.new_files import give_name, numbered, unnamed_file
 from ...trainer.common.revisions import save_change
+from ...trainer.common.schema import read_record, typed
 from ...trainer.pictures.images import image_size
 from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
-from ...trainer.sweeps.cells import CHECKPOINT, Cell, Sweep
+from ...trainer.sweeps.cells import CHECKPOINT, Axis, Cell, Sweep
 from ...trainer.sweeps.html import for_browser
 from ...trainer.sweeps.marks import Marks
 from .. import paths
@@ -42,10 +46,6 @@ _TYPES = {".png": "image/png", ".webp": "image/webp"}
 
 class LoraChanged(Exception):
     """The cell's LoRA is gone, or no longer the file that the cell was drawn with."""
-
-
-_copying = threading.Lock()
-"""Only one thread at a time looks for a free name and uses it."""
 
 
 def find_sweep(name: str) -> Sweep:
@@ -70,7 +70,7 @@ def archive() -> list[dict[str, Any]]:
     for folder in root.iterdir() if root.is_dir() else ():
         try:
             told.append(_entry(_folder(folder.name)))
-        except (UserError, OSError, KeyError, TypeError, AttributeError):
+        except (UserError, OSError):
             continue
     return sorted(told, key=lambda entry: -entry["changed"])
 
@@ -89,10 +89,23 @@ def _entry(folder: Path) -> dict[str, Any]:
 @lru_cache(maxsize=1024)
 def _outline(folder: Path, mtime_ns: int) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
     """(title, runs, keys of the images) from the manifest, without making its cells."""
-    values = read_json(folder / "manifest.json")
-    choices = [choice["facts"] for axis in values["axes"] if axis["name"] == CHECKPOINT for choice in axis["choices"]]
-    runs = dict.fromkeys(str(facts["run"]) for facts in choices or [values["shared"]] if facts.get("run"))
-    return str(values["title"]), tuple(runs), tuple(dict.fromkeys(cell["key"] for cell in values["cells"]))
+    saved = read_record(folder / "manifest.json", _Outline)
+    choices = [choice.facts for axis in saved.axes if axis.name == CHECKPOINT for choice in axis.choices]
+    runs = dict.fromkeys(str(facts["run"]) for facts in choices or [saved.shared] if facts.get("run"))
+    return saved.title, tuple(runs), tuple(dict.fromkeys(row.key for row in saved.cells))
+
+
+@dataclass(frozen=True)
+class _KeyOfCell:
+    key: str
+
+
+@dataclass(frozen=True)
+class _Outline:
+    title: str
+    axes: tuple[Axis, ...]
+    shared: Mapping[str, Any]
+    cells: tuple[_KeyOfCell, ...]
 
 
 def _files(folder: Path) -> dict[str, int]:
@@ -159,14 +172,26 @@ def _sheets(sweep: Sweep, small: bool = False) -> list[str]:
 
 
 def _scores(sweep: Sweep) -> dict[str, Any] | None:
+    """What scores.json holds; None if there is none, or it can only be measured again."""
     path = sweep.folder / "scores.json"
-    values = read_json(path) if path.is_file() else None
-    return values if isinstance(values, dict) and isinstance(values.get("rows"), list) else None
+    with suppress(UserError):
+        values: dict[str, Any] = read_json(path) if path.is_file() else {}
+        if set(typed(values, _Scores, path).cells) <= set(sweep.states()):
+            return {name: value for name, value in values.items() if name != "cells"}
+    return None
+
+
+@dataclass(frozen=True)
+class _Scores:
+    rows: list[dict[str, Any]]
+    recommended: int | None = None
+    why: str = ""
+    cells: tuple[str, ...] = ()
 
 
 def _recommended(scores: Mapping[str, Any] | None) -> str:
     rows, index = (scores or {}).get("rows", ()), (scores or {}).get("recommended")
-    return str(rows[index].get("label", "")) if type(index) is int and 0 <= index < len(rows) else ""
+    return str(rows[index].get("label", "")) if index is not None and 0 <= index < len(rows) else ""
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------
@@ -242,8 +267,8 @@ def promote(sweep: Sweep, cell: Cell, wanted: str) -> dict[str, Any]:
     if not cell.facts.get("lora"):
         raise UserError("this cell was drawn without a LoRA; choose one that was drawn with one.")
     source = _source(cell)
-    name = _placed(source, cell.facts["lora"], cell.facts["lora_sha256"], wanted or str(cell.facts.get("run") or ""),
-                   keep=not wanted)
+    own = name_from(str(cell.facts.get("run") or ""), name_from(source.stem, "lora"))
+    name = _placed(source, cell.facts["lora"], cell.facts["lora_sha256"], wanted or own, keep=not wanted)
     strength = float(cell.facts.get("strength") or 0.0)
     _note_in_run(sweep, cell, source, strength)
     revision = _mark_best(sweep, cell.key)
@@ -255,7 +280,7 @@ def promote(sweep: Sweep, cell: Cell, wanted: str) -> dict[str, Any]:
 def _source(cell: Cell) -> Path:
     name = cell.facts["lora"]
     try:
-        path = paths.lora_of_hash(name, cell.facts.get("lora_sha256"))
+        path = paths.lora_of_hash(name, str(cell.facts.get("lora_sha256")))
         if path is None:
             paths.lora_file(name)
     except (UserError, OSError) as error:
@@ -287,15 +312,13 @@ def _placed(source: Path, listed: str, sha256: str, wanted: str, keep: bool) -> 
     if keep and found and any(paths.inside(folder, Path(found)) for folder in folders) and file_hash(found) == sha256:
         return listed
     stem = _stem(folders[0], wanted)
-    with _copying:
-        for name in _numbered(stem):
-            taken = folder_paths.get_full_path("loras", name)  # also a file that would hide it from the loaders
-            target = folders[0] / name
-            if taken is None and not os.path.lexists(target):
-                _copy(source, target, sha256)
-                return name
-            if taken is not None and file_hash(taken) == sha256:
-                return name
+    for target in numbered(folders[0] / f"{stem}.safetensors"):
+        taken = folder_paths.get_full_path("loras", target.name)  # also a file that would hide it from the loaders
+        if taken is None and _copy(source, target, sha256):
+            return target.name
+        there = Path(taken or target)
+        if there.is_file() and file_hash(there) == sha256:
+            return target.name
     raise AssertionError("numbers do not end")
 
 
@@ -303,19 +326,16 @@ def _stem(folder: Path, wanted: str) -> str:
     return paths.own_folder(folder, wanted.strip().removesuffix(".safetensors")).name
 
 
-def _numbered(stem: str) -> Iterable[str]:
-    yield f"{stem}.safetensors"
-    number = 2
-    while True:
-        yield f"{stem}-{number}.safetensors"
-        number += 1
-
-
-def _copy(source: Path, target: Path, sha256: str) -> None:
-    with atomic_path(target) as temp:
+def _copy(source: Path, target: Path, sha256: str) -> bool:
+    """Copy the file, unless something has that name; returns whether it was copied."""
+    remove_leftovers(target.parent)
+    if os.path.lexists(target):
+        return False
+    with unnamed_file(target) as temp:
         shutil.copyfile(source, temp)
         if file_hash(temp) != sha256:
             raise LoraChanged(f"{source.name} changed while it was being copied; sweep again, then choose.")
+        return give_name(temp, target)
 
 
 def _note_in_run(sweep: Sweep, cell: Cell, source: Path, strength: float) -> None:

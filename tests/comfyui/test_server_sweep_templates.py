@@ -47,3 +47,16 @@ def test_a_template_of_sweeps_draws_all_its_cells(server, tab, name):
         (picked,) = [text["text"] for text in tab.of_type("progress_text") if text["node"] == pick]
         assert f"(step {best['step']})" in picked
     assert tab.run(graph).executed == (), "nothing has changed"
+
+
+def test_after_a_restart_no_template_draws_a_cell_again(server):
+    def drawn():
+        with server.client() as client:
+            for name in CELLS:
+                result = client.run(shortened(name))
+                assert result.status == "success", result.error
+        return {path: path.stat().st_mtime_ns for path in (server.base / "output" / "sweeps").glob("*/cells/*.png")}
+
+    before = drawn()
+    server.restart()
+    assert drawn() == before

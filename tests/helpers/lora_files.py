@@ -1,12 +1,16 @@
 """Small LoRA files of every kind, what their layers are as whole matrices, and files that are none."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from lora_bootstrap.trainer.lora.layers import LayerDelta
+
+SANDBOX_UNET = Path(__file__).parents[2] / "sandbox" / "base" / "unet" / "diffusion_pytorch_model.safetensors"
 
 BLOCK = "down_blocks.1.attentions.0.transformer_blocks.0"
 LAYERS = tuple(f"{BLOCK}.attn1.{name}" for name in ("to_q", "to_k", "to_v"))
@@ -132,3 +136,14 @@ BAD = {
     "holds infinity": (lambda path: write(path, {kohya(LAYERS[0]): {**plain(), "alpha": torch.tensor(math.inf)}}),
                        "not numbers"),
 }
+
+
+def sandbox_lora(path, seed, size=0.05):
+    """A LoRA of random weights that visibly changes what the sandbox draws."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with safe_open(SANDBOX_UNET, "pt") as file:
+        shapes = {name.removesuffix(".weight"): file.get_slice(name).get_shape() for name in file.keys()
+                  if ".attn" in name and name.endswith("to_q.weight")}
+    return write(path, {kohya(name): {
+        "lora_up.weight": size * random(shape[0], 4, seed=seed).float(),
+        "lora_down.weight": random(4, shape[1], seed=seed + 1).float()} for name, shape in shapes.items()})

@@ -72,6 +72,14 @@ def test_a_picture_becomes_a_project_the_command_line_can_go_on_with(host):
     assert (project.folder / "picture.png").is_file()
 
 
+def test_a_batch_of_pictures_says_that_the_first_is_used(host):
+    one = to_batch(draw_once(world.Scene(AKANE), 128))
+    start(one)
+    assert "batch" not in host.server.texts[-1][0]
+    start(one.repeat(3, 1, 1, 1))
+    assert "picture is a batch of 3 images; only the first is used." in host.server.texts[-1][0]
+
+
 def test_a_second_run_changes_nothing_on_disk_but_the_record(host):
     first = start()
     made = {path: path.stat().st_mtime_ns for path in first[0].folder.rglob("*.png")}
@@ -160,15 +168,21 @@ def test_each_view_is_drawn_to_its_end_and_waits_for_the_one_before(drawn, drawi
     assert done.expand["x.0_sample"]["inputs"]["seed"] == ["x.view_0", 1]
 
 
+def kept(project, inputs, *batches):
+    """Keep Candidate run as the host runs it: every input is a list."""
+    return KeepCandidate.execute([project], list(batches or [torch.rand(1, 64, 64, 3)]), [inputs["lineage"]],
+                                 [inputs["total"]])
+
+
 def test_what_is_kept_is_not_drawn_again(drawn, drawing, host):
     _, save = drawing
     expanded = save().expand
     for id, node in expanded.items():
         if node["class_type"] == "LoraBootstrap_KeepCandidate" and id != "x.keep_5":
-            KeepCandidate.execute(drawn, torch.rand(1, 64, 64, 3), node["inputs"]["lineage"], node["inputs"]["total"])
+            kept(drawn, node["inputs"])
     again = save()
     assert [id for id in again.expand if "keep" in id] == ["x.keep_5"]
-    KeepCandidate.execute(drawn, torch.rand(1, 64, 64, 3), again.expand["x.keep_5"]["inputs"]["lineage"], 24)
+    kept(drawn, again.expand["x.keep_5"]["inputs"])
     done = save()
     assert done.expand is None and done[0] is drawn
     assert ProjectRecord.load(drawn.folder).stages["candidates-1"].summary == "12 images"
@@ -188,12 +202,22 @@ def test_candidates_that_are_gone_are_drawn_again_once(drawn, drawing):
 
 def test_a_kept_candidate_is_shown_and_told_of(drawn, drawing, host):
     node = drawing[1]().expand["x.keep_0"]["inputs"]
-    shown = KeepCandidate.execute(drawn, torch.rand(2, 64, 64, 3), node["lineage"], node["total"])
+    shown = kept(drawn, node, torch.rand(2, 64, 64, 3))
     assert [image["subfolder"] for image in shown.ui["images"]] == ["bootstrap/zqx/round_1/candidates"] * 2
     assert ("lora_bootstrap.candidates", {"project": "zqx", "round": 1, "made": 14, "total": 24}) in [
         tuple(sent[:2]) for sent in host.server.sent]
     lineage = json.loads(node["lineage"])
     assert (lineage["steps"], lineage["cfg"], lineage["parent_lora"]) == (16, 3.0, "")
+
+
+def test_a_view_drawn_as_a_list_of_images_is_kept_whole(drawn, drawing):
+    """One node between the two that gives a list, such as a list of reference images, makes several of each view."""
+    node = drawing[1]().expand["x.keep_0"]["inputs"]
+    before = set(drawn.round(1).list_candidates())
+    shown = kept(drawn, node, torch.rand(1, 64, 64, 3), torch.rand(2, 32, 64, 3))
+    name = json.loads(node["lineage"])["name"]
+    assert [image["filename"] for image in shown.ui["images"]] == [f"{name}{end}.png" for end in ("", "-1", "-2")]
+    assert len(set(drawn.round(1).list_candidates()) - before) == 3 and shown[0].name == drawn.name
 
 
 def test_a_high_cfg_and_a_missing_lora_are_told(drawn, drawing):
@@ -239,6 +263,9 @@ def test_what_comes_after_waits_until_enough_are_kept(drawn):
     told = held.ui["lora_bootstrap"][0]
     assert (told["kept"], told["target"], told["held"]) == (3, 8, True)
     assert told["message"] == "3 of 8 kept: pick 5 more in the gallery, then press Run."
+    record = ProjectRecord.load(drawn.folder)
+    assert record.stopped_because == "", "nobody has picked yet: that is no alarm"
+    assert record.stages["curate-1"].summary.startswith("proposed 5 of 12")
     keep(drawn, 1, 5)
     done = curated(drawn)
     assert done[0] is drawn and len(done[1]) == 5 and not done.ui["lora_bootstrap"][0]["held"]
@@ -273,6 +300,15 @@ def test_an_alarm_stops_the_loop_unless_it_is_not_to(drawn, monkeypatch):
     assert ProjectRecord.load(drawn.folder).stopped_because == "the images are over-cooked"
     done = curated(drawn, "auto", stop_on_alarm=False)
     assert done[0] is drawn and "Alarm: the images are over-cooked." in done[2]
+    assert ProjectRecord.load(drawn.folder).stopped_because == ""
+
+
+def test_a_proposal_that_is_bad_is_an_alarm_before_anybody_picks(drawn, monkeypatch):
+    monkeypatch.setattr(curate, "alarm", lambda rounds, wanted: "over-cooked" if rounds[-1].proposed else "")
+    curated(drawn)
+    assert ProjectRecord.load(drawn.folder).stopped_because == "over-cooked"
+    keep(drawn, 1, 5)
+    curated(drawn)
     assert ProjectRecord.load(drawn.folder).stopped_because == ""
 
 

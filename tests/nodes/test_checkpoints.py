@@ -110,3 +110,10 @@ def test_what_the_run_has_kept_since_it_was_loaded_counts(root):
     run = make_run(root, final=0)
     save_file({"step": torch.tensor([250.0])}, run.checkpoint_path(250))
     assert PickCheckpoint.execute(run, "final", 0, 1.0)[0].endswith("step000250.safetensors")
+
+
+def test_a_checkpoint_whose_weights_were_damaged_is_not_handed_out(root):
+    run = make_run(root)
+    save_file({"a": torch.ones(4)}, run.final_path, {"lora_bootstrap.family": "sd15", "sshs_model_hash": "0" * 64})
+    with pytest.raises(UserError, match="are not those that were saved"):
+        PickCheckpoint.execute(run, "final", 0, 1.0)

@@ -48,6 +48,18 @@ def test_a_folder_is_loaded_with_its_captions(folder):
     assert dataset.notes == ("1 of 2 images have no caption: b.png.",)
 
 
+def test_what_was_left_out_or_decided_is_shown_in_the_node_as_on_the_command_line(folder, host):
+    for number in range(9):
+        (host.input / folder / f"{number}.png").write_bytes(b"no image")
+    save_samples(host.input / folder / "reg", [(pictures("red")[0], "", {"name": "r"})])
+    dataset = load(folder)
+    shown = host.server.texts[-1][0].split("  \n")
+    assert shown[0] == "2 images" and len(shown) == 10 and shown[1].startswith("skipped 0.png: cannot read")
+    assert shown[-1] == "… 3 more notes: Preview Dataset shows them." and len(dataset.notes) == 11
+    preview = nodes.PreviewDataset.execute(dataset, 4, 2).args[2]
+    assert all(note in preview for note in load_folder(host.input / folder).notes)
+
+
 def test_repeats_trigger_and_class_word_are_put_in(folder):
     dataset = load(folder, repeats=3, trigger="akane", class_word="1girl")
     assert captions(dataset) == ["akane, red hair, smile", "akane, 1girl"] and [s.repeats for s in dataset] == [3, 3]
@@ -149,6 +161,34 @@ def test_batches_and_lists_of_any_sizes_become_one_dataset(host):
         short_pixel_hash(picture) for picture in (*pictures("red", "blue"), *pictures("green", size=(16, 64)))]
 
 
+@pytest.mark.parametrize(("shape", "words"), [
+    ((2, 8, 8, 2), r"the images have 2 channels \(2 x 8 x 8 x 2\); an image has 1 \(grey\), 3 .* or 4"),
+    ((1, 8, 8, 5), "the images have 5 channels"), ((1, 8, 8, 0), "the images have 0 channels"),
+    ((1, 4, 8, 8, 3), "the input is 1 x 4 x 8 x 8 x 3, which is not a batch of images .* of a film, link its frames"),
+    ((8, 8, 3), "the input is 8 x 8 x 3, which is not a batch"), ((1, 0, 8, 3), "the images have no pixels"),
+    ((0, 8, 8, 3), "there are 0 images to make a dataset of; at least 1 is needed. Link a node that gives images.")])
+def test_what_is_not_a_batch_of_images_is_one_clear_line(host, shape, words):
+    """https://github.com/EvilBT/ComfyUI_SLK_joy_caption_two/issues/13"""
+    with pytest.raises(UserError, match=words) as caught:
+        nodes.DatasetFromImages.execute([torch.zeros(shape)], ["x"], ["odd"])
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=words):
+        nodes.CropPicture.execute(torch.zeros(shape), "1girl", 2, "booru", "odd")
+    assert not (host.output / "bootstrap" / "datasets" / "odd").exists()
+
+
+def test_a_crops_caption_that_was_edited_on_disk_is_not_overwritten(host):
+    (file,) = {sample.path for sample in nodes.DatasetFromImages.execute([batch("red")], ["one"], ["set"])[0]}
+    assert captions(nodes.DatasetFromImages.execute([batch("red")], ["two"], ["set"])[0]) == ["two"]
+    file.with_suffix(".txt").write_text("mine")
+    with pytest.raises(UserError, match="was edited after it was saved"):
+        nodes.DatasetFromImages.execute([batch("red")], ["three"], ["set"])
+    assert file.with_suffix(".txt").read_text() == "mine"
+    file.with_suffix(".txt").unlink()
+    nodes.DatasetFromImages.execute([batch("red")], ["three"], ["set"])
+    assert file.with_suffix(".txt").read_text() == "three\n"
+
+
 def test_running_again_keeps_one_file_for_each_picture(host):
     first = from_images([batch("red", "blue")], ["one", "two"])
     again = from_images([batch("blue", "red")], ["two", "one"])
@@ -181,7 +221,7 @@ def test_the_preview_shows_a_sheet_and_tells_counts_sizes_tags_and_notes(folder,
     assert passed_on is dataset and sheet.shape == (1, 196, 382, 3)
     assert report.splitlines() == ["2 images, 48 x 32 pixels", "1 without a caption", "red hair (1), smile (1)",
                                    "1 of 2 images have no caption: b.png."]
-    assert host.server.texts == [(report.replace("\n", "  \n"), "7")]
+    assert host.server.texts[1:] == [(report.replace("\n", "  \n"), "7")]
 
 
 def test_the_sheet_holds_at_most_so_many_pictures_in_rows(host):

@@ -108,7 +108,7 @@ def test_pictures_are_prepared_into_a_folder_of_their_own_with_a_sheet_and_a_lin
     assert [sample.size for sample in after] == [(64, 64)] * 4 and after.samples[0].load_mask().size == (64, 64)
     assert all(host.output / "bootstrap" / "datasets" / "ready" in sample.path.parents for sample in after)
     assert report.splitlines()[0] == "4 images" and "a.png: shrunk to 64 x 64." in report
-    assert host.server.texts[-1][0] == "4 images  \n4 x shrunk to 64 x 64"
+    assert host.server.texts[-1][0] == "4 images  \n1 of 4 images have a mask: a.png.  \n4 x shrunk to 64 x 64"
     assert sheet.shape[0] == 1 and names(dataset) == ["a", "b", "c", "d"]
 
 
@@ -128,6 +128,8 @@ def test_a_reference_moves_the_colours_and_stays_known_by_its_pixels(dataset):
         plain, matched.samples[1].load())]
     assert means[1][2] - means[1][0] > means[0][2] - means[0][0] + 40 and "colours matched" in report
     assert prepare(dataset, reference=blue.clone(), name="blue")[2].startswith("4 images, already prepared")
+    told = prepare(dataset, reference=blue.repeat(2, 1, 1, 1), name="blue")[2]
+    assert told.endswith("reference is a batch of 2 images; only the first is used.") and "batch" not in report
 
 
 def test_masked_subjects_get_another_background_by_colour_or_picture(dataset):

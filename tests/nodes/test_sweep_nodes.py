@@ -75,6 +75,14 @@ def files(host, monkeypatch):
     return write_run(paths.loras_root(), steps=(50, 100))
 
 
+@pytest.fixture
+def metadata_off(monkeypatch):
+    """A host that was started with --disable-metadata."""
+    from comfy.cli_args import args
+
+    monkeypatch.setattr(args, "disable_metadata", True)
+
+
 class Graph:
     """A graph of the user's with a sweep node in it: it runs the node as the host does."""
 
@@ -117,7 +125,7 @@ def by_hand(cell, stack=(), base=BASE, latent=None):
     (drawn,) = nodes("KSampler")().run(
         model=model, seed=facts["seed"], steps=3, cfg=4.5, sampler_name="euler", scheduler="karras", positive=heard[0],
         negative=heard[1], latent_image=empty)
-    return pixels(as_saved(nodes("VAEDecode")().run(samples=drawn, vae=vae)[0]))
+    return pixels(as_saved(nodes("VAEDecode")().run(samples=drawn, vae=vae)[0])[0])
 
 
 def pixels(picture):
@@ -270,6 +278,39 @@ def test_a_latent_of_ones_own_is_sampled_and_its_content_counts():
     assert not set(sweep.states()) & set(other.states())
 
 
+@pytest.mark.parametrize("more", [{"batch_index": [2]}, {"noise_mask": torch.zeros(1, 8, 8)}, {"anything": 1}])
+def test_every_entry_of_a_latent_counts(more):
+    """An image of a batch by its index: https://github.com/Comfy-Org/ComfyUI/issues/12051."""
+    own = {"samples": torch.zeros(1, 4, 2, 4)}
+    before, after = (set(grid(latent=latent, seeds="1")[0].states()) for latent in (own, {**own, **more}))
+    assert not before & after
+
+
+def test_an_embedding_in_a_prompt_counts_by_its_file(host):
+    path = host.base / "models" / "embeddings" / "bad.pt"
+    path.parent.mkdir(parents=True)
+    told = []
+    for content in (b"one", b"two"):
+        path.write_bytes(content)
+        told.append(set(grid(negative="embedding:bad", seeds="1")[0].states()))
+    assert not told[0] & told[1]
+
+
+@pytest.mark.parametrize("draw", ["one by one", "strengths in one batch"])
+def test_a_latent_that_is_a_batch_gives_all_its_images(host, rows, draw):
+    """https://github.com/PramaLLC/BEN2_ComfyUI/issues/7, https://github.com/Comfy-Org/ComfyUI/issues/3130"""
+    own = {"samples": torch.arange(4.0).reshape(4, 1, 1, 1).expand(4, 4, 2, 4).clone()}
+    sweep = grid(latent=own, seeds="1", prompts="akane", files="akane/*50", draw=draw)[0]
+    assert len(sweep.everything) == 3 and len(times(sweep)) == 12 and set(sweep.states().values()) == {"done"}
+    for cell in sweep.everything:
+        np.testing.assert_array_equal(drawn(sweep, cell), by_hand(cell, latent=own))
+        images = [pixels(Image.open(path)) for path in sweep.cells_folder.glob(f"{cell.key}*.png")]
+        assert len({image.tobytes() for image in images}) == 4
+    shown = host.server.texts[-1][0].splitlines()
+    assert shown[1].startswith("9 more images of the batches are saved beside the cells as KEY-1.png and so on; the ")
+    assert shown[2:] == ["Some were drawn one by one: the latent is a batch."] * (draw != "one by one")
+
+
 def test_a_run_gives_its_checkpoints_and_files_come_besides(host):
     run = open_run(paths.loras_root(), TrainConfig(name="girl", steps=30), key="girl")
     for step in (10, 20):
@@ -321,7 +362,7 @@ def test_a_cells_png_holds_the_whole_graph_that_makes_it(host):
         host.nodes.calls.clear()
         picture = Runner({}).value(held, save["inputs"]["images"])
         assert len(host.nodes.calls) == len(held) - 1, "and each of its nodes is needed"
-        np.testing.assert_array_equal(pixels(as_saved(picture)), drawn(sweep, cell))
+        np.testing.assert_array_equal(pixels(as_saved(picture)[0]), drawn(sweep, cell))
         assert told.startswith(cell.facts["prompt"] + " <lora:style:0.6>")
         assert ("<lora:akane-step" in told) == bool(cell.facts["lora"]) and "Steps: 3, Sampler: euler" in told
         assert "Negative prompt: blurry" in told and "Seed: 7, Size: 16x24" in told
@@ -551,6 +592,18 @@ def test_strengths_in_one_batch_are_the_same_pictures_in_fewer_runs(host, rows):
         assert '"LoraLoader"' in image.text["prompt"]
 
 
+def test_strengths_in_one_batch_have_the_noise_and_the_mask_of_the_latent(host, rows):
+    """Cut from a batch by its index: https://github.com/Comfy-Org/ComfyUI/issues/12051."""
+    own = {"samples": torch.zeros(1, 4, 2, 2), "batch_index": [2], "noise_mask": torch.ones(1, 16, 16)}
+    sweep = grid(strengths="0.4, 0.6", seeds="1", prompts="akane", latent=own, draw="strengths in one batch")[0]
+    assert rows.batches == [[0.4, 0.6]] * 2
+    for cell in sweep.everything:
+        np.testing.assert_array_equal(drawn(sweep, cell), by_hand(cell, latent=own))
+    sampled = [inputs["latent_image"] for inputs in ran(host, "KSampler")]
+    assert {tuple(latent["batch_index"]) for latent in sampled} == {(2,), (2, 2)}
+    assert all(latent["noise_mask"].shape[0] == 1 for latent in sampled)
+
+
 def test_a_batch_has_as_many_rows_as_fit(host, rows):
     own = {"samples": torch.zeros(1, 4, 2, 2)}
     grid(strengths="0.1-0.6 [6]", seeds="1", prompts="akane", files="akane/*50", without=False, latent=own,
@@ -639,6 +692,22 @@ def test_the_node_runs_again_only_if_cells_are_gone_or_failed(host):
     after = StrengthGrid.fingerprint_inputs()
     assert after != before
     assert len(times(grid()[0])) == 20 and StrengthGrid.fingerprint_inputs() == after
+
+
+@pytest.mark.parametrize("node", [StrengthGrid, CheckpointSweep, SweepValues])
+def test_the_node_runs_again_if_a_file_that_it_names_was_replaced(node, host):
+    told = node.fingerprint_inputs(files="ink\nakane/*50")
+    assert node.fingerprint_inputs(files="ink\nakane/*50") == told
+    write_lora(host.base / "models" / "loras" / "ink.safetensors", 1, "ink", value=0.7)
+    assert node.fingerprint_inputs(files="ink\nakane/*50") != told
+    unknown = node.fingerprint_inputs(files=None)
+    assert unknown != unknown, "linked: known only when it runs"
+
+
+def test_the_node_runs_again_if_a_base_that_it_names_was_replaced(host):
+    told = StrengthGrid.fingerprint_inputs(bases="other")
+    (host.base / "models" / "checkpoints" / "other.safetensors").write_bytes(b"trained on")
+    assert StrengthGrid.fingerprint_inputs(bases="other") != told
 
 
 def test_failed_cells_run_the_node_again_also_beside_cells_of_an_earlier_plan(host):
@@ -735,8 +804,8 @@ class Host:
         return self.done[id]
 
     def run(self, kind, id, inputs):
-        if kind is LinkContent:
-            inputs = {name: [value] for name, value in inputs.items()}
+        if kind.define_schema().is_input_list:
+            inputs = {name: value if isinstance(value, list) else [value] for name, value in inputs.items()}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(kind, "hidden", SimpleNamespace(
                 unique_id=id, dynprompt=SimpleNamespace(get_node=self.nodes.__getitem__)), raising=False)
@@ -801,8 +870,8 @@ def test_a_cells_png_holds_ones_own_graph_with_its_values(host):
             held, told = json.loads(image.text["prompt"]), image.text["parameters"]
         assert all(id.isdecimal() for id in held) and "LoraBootstrap" not in json.dumps(held)
         (save,) = [node for node in held.values() if node["class_type"] == "SaveImage"]
-        np.testing.assert_array_equal(pixels(as_saved(Runner({}).value(held, save["inputs"]["images"]))),
-                                      drawn(sweep, cell))
+        made = as_saved(Runner({}).value(held, save["inputs"]["images"]))
+        np.testing.assert_array_equal(pixels(made[0]), drawn(sweep, cell))
         assert "Steps: 8, CFG scale: 5.0, Seed: 1" in told and "<lora:ink:1>" in told
 
 
@@ -832,6 +901,30 @@ def test_other_settings_of_ones_own_nodes_are_other_cells(host):
     nodes["5"]["inputs"]["text"] = "worse"
     (after, *_), _ = composed(sweep, nodes)
     assert not set(before.states()) & set(after.states()) and len(times(after)) == 20
+
+
+def test_what_is_linked_to_ones_own_nodes_counts_by_what_comes_over_the_link(host):
+    """Whatever lies above: https://github.com/yolain/ComfyUI-Easy-Use/issues/113."""
+    sweep, nodes = values(seeds="1")[0], own_graph()
+    (before, *_), _ = composed(sweep, nodes)
+    nodes["6"]["inputs"]["batch_size"] = 2
+    (after, *_), _ = composed(sweep, nodes)
+    assert not set(before.states()) & set(after.states())
+    nodes["6"]["inputs"]["batch_size"] = 1
+    assert compose(sweep, nodes).expand is None, "as before: nothing is drawn again"
+
+
+def test_a_lora_named_after_the_swept_one_counts_by_its_weights(host):
+    """Replaced under its name: https://github.com/kijai/ComfyUI-KJNodes/issues/315."""
+    nodes = own_graph()
+    nodes["22"] = {"class_type": "LoraLoader", "inputs": {"model": ["2", 0], "clip": ["2", 1], "lora_name":
+                                                          "ink.safetensors", "strength_model": 1, "strength_clip": 1}}
+    nodes["7"]["inputs"]["model"] = ["22", 0]
+    sweep = values(seeds="1")[0]
+    (before, *_), _ = composed(sweep, nodes)
+    write_lora(host.base / "models" / "loras" / "ink.safetensors", 1, "ink", value=0.7)
+    (after, *_), _ = composed(sweep, nodes)
+    assert not set(before.states()) & set(after.states())
 
 
 def test_images_without_sweep_values_are_refused(host):
@@ -866,14 +959,44 @@ def test_a_cell_that_was_planned_away_is_told():
     with pytest.raises(UserError, match="sweep 'one' no longer has cell '.*', because its values have changed.*Run"):
         SweepCell.execute("one", expanded["x.0_cell"]["inputs"]["key"])
     with pytest.raises(UserError, match="cannot be a folder's"):
-        KeepCell.execute("../one", "0" * 16, torch.zeros(1, 8, 8, 3), "{}", ME)
+        KeepCell.execute(["../one"], ["0" * 16], [torch.zeros(1, 8, 8, 3)], ["{}"], [ME])
 
 
-def test_a_kept_cell_is_shown_on_the_users_node():
+@pytest.mark.parametrize("images", [[torch.rand(3, 8, 8, 3)], [torch.rand(1, 8, 8, 3)] * 3])
+def test_every_image_of_a_batch_or_a_list_is_kept_and_shown_on_the_users_node(images, host):
+    """https://github.com/PramaLLC/BEN2_ComfyUI/issues/7, https://github.com/Comfy-Org/ComfyUI/issues/3130"""
     sweep = values(seeds="1")[0]
-    keep = compose(sweep).expand["x.0_keep"]["inputs"]
-    out = KeepCell.execute(**{**keep, "images": torch.rand(2, 8, 8, 3)})
-    assert out.ui == {"images": [{"filename": f"{keep['key']}.png", "subfolder": "sweeps/one/cells", "type": "output"}]}
+    keep = {name: [value] for name, value in compose(sweep).expand["x.0_keep"]["inputs"].items()}
+    out = KeepCell.execute(**{**keep, "images": images})
+    (key,) = keep["key"]
+    assert out.ui["images"] == [{"filename": name, "subfolder": "sweeps/one/cells", "type": "output"}
+                                for name in (f"{key}.png", f"{key}-1.png", f"{key}-2.png")]
+    assert out[0].counts() == {"done": 1, "failed": 0, "total": 10}
+    for path, picture in zip(sorted(times(out[0])), [1, 2, 0], strict=True):
+        expected = pixels(as_saved(torch.cat(images))[picture])
+        np.testing.assert_array_equal(pixels(Image.open(out[0].cells_folder / path)), expected)
+    ComposedGrid.execute(out[0], json.dumps({**STYLE}), ME)
+    assert "2 more images of the batches are saved beside the cells as KEY-1.png" in host.server.texts[-1][0]
+
+
+def test_a_sampler_that_makes_no_image_is_told():
+    keep = {name: [value] for name, value in compose(values(seeds="1")[0]).expand["x.0_keep"]["inputs"].items()}
+    with pytest.raises(UserError, match="the sampler made no image; use a latent that holds at least one"):
+        KeepCell.execute(**{**keep, "images": [torch.rand(0, 8, 8, 3)]})
+
+
+def test_without_metadata_a_cell_and_the_page_hold_no_prompt(metadata_off):
+    """https://github.com/Comfy-Org/ComfyUI/issues/6758, https://github.com/alexopus/ComfyUI-Image-Saver/issues/117"""
+    (composed_sweep, *_), _ = composed(values(seeds="1", prompts="akane, a secret")[0], columns="prompt")
+    for sweep in (composed_sweep, grid(seeds="1", name="drawn")[0]):
+        for cell in sweep.everything:
+            with Image.open(sweep.picture(cell)) as image:
+                assert image.text == {}
+        with Image.open(sweep.sheet) as image:
+            assert image.text == {}
+    page = (composed_sweep.folder / "grid.html").read_text("utf-8")
+    told = json.loads(page.split('id="plan">')[1].split("</script>")[0])
+    assert told == {"shared": {}, "without": {}, "axes": [[{}] * len(axis.choices) for axis in composed_sweep.axes]}
 
 
 # -- scores ------------------------------------------------------------------------------------------------------------
@@ -1030,7 +1153,7 @@ def test_without_a_pick_the_way_to_one_is_told(run):
                                   '{"step": null, "strength": 1}', '{"step": 20, "strength": "strong"}', "7"])
 def test_a_broken_pick_is_told(run, text):
     (run.folder / checkpoints.PICKED).write_text(text)
-    with pytest.raises(UserError, match="does not give a step and a strength.*pick again|is not valid JSON"):
+    with pytest.raises(UserError, match="does not give a step and a strength: .*Pick again|is not valid JSON"):
         PickCheckpoint.execute(run, PICKED_IN_SWEEP, 0, 1.0)
 
 
@@ -1046,13 +1169,12 @@ def test_a_pick_is_looked_for_at_every_run_and_the_others_are_cached():
 def test_a_picture_is_saved_to_the_bit_as_save_image_does_cut_not_rounded():
     ramp = torch.linspace(-0.2, 1.2, 64).reshape(1, 8, 8, 1).expand(1, 8, 8, 3)
     expected = np.clip(255.0 * ramp[0].numpy(), 0, 255).astype(np.uint8)  # as the host's nodes.py has it
-    picture = as_saved(ramp)
+    (picture,) = as_saved(ramp)
     np.testing.assert_array_equal(np.asarray(picture), expected)
     assert picture.mode == "RGB" and (np.asarray(picture) != np.clip(np.round(255.0 * ramp[0].numpy()), 0, 255)).any()
 
 
-def test_of_a_batch_the_first_picture_is_saved_whatever_its_type_and_channels():
-    batch = torch.stack([torch.zeros(4, 6, 3), torch.ones(4, 6, 3)])
-    assert np.asarray(as_saved(batch)).max() == 0 and as_saved(batch).size == (6, 4)
-    assert np.asarray(as_saved(batch[1:].half())).min() == 255
-    assert as_saved(torch.ones(1, 2, 2, 4)).mode == "RGBA"
+def test_every_picture_of_a_batch_is_saved_whatever_its_type_and_channels():
+    black, white = as_saved(torch.stack([torch.zeros(4, 6, 3), torch.ones(4, 6, 3)]).half())
+    assert np.asarray(black).max() == 0 and np.asarray(white).min() == 255 and black.size == (6, 4)
+    assert as_saved(torch.ones(1, 2, 2, 4))[0].mode == "RGBA"

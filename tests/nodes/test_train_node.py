@@ -1,6 +1,7 @@
 """TrainLora's body: it trains, tells, stops, cancels, resumes, reuses, and refuses what cannot work."""
 
 import math
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from comfy.model_management import InterruptProcessingException
 from safetensors.torch import load_file
 
-from lora_bootstrap.host.progress import EVENT
+from lora_bootstrap.host.drawing.node_place import NodePlace
+from lora_bootstrap.host.events import PROGRESS
 from lora_bootstrap.host.routes.run_view import run_status
 from lora_bootstrap.host.session import current_session
 from lora_bootstrap.nodes import train as nodes
@@ -37,7 +39,7 @@ def node(name="girl", settings=SETTINGS, dataset=None, validation=None, retrain=
 
 
 def events(host):
-    return [data for event, data in host.server.sent if event == EVENT]
+    return [data for event, data in host.server.sent if event == PROGRESS]
 
 
 def statuses(host):
@@ -292,3 +294,21 @@ def test_tooltips_name_the_presets():
     inputs = nodes.TrainLora.object_info()["input"]["required"]
     assert "Stable Diffusion XL: 16/32" in inputs["rank"][1]["tooltip"]
     assert "alpha / rank" in inputs["learning_rate"][1]["tooltip"]
+
+
+# -- what a run is recognized by ---------------------------------------------------------------------------------------
+
+
+def made_by(number):
+    """What made a MODEL that holds something unreadable, by a node with this number."""
+    links = dict.fromkeys(("model", "clip", "vae"), ["1", 0])
+    graph = {"1": {"class_type": "EmptyLatentImage", "inputs": {"width": number}},
+             "2": {"class_type": "LoraBootstrap_TrainLora", "inputs": links}}
+    return nodes.made_by(([threading.Lock()], "CLIP", "VAE"), NodePlace("2", graph.__getitem__))
+
+
+def test_a_training_over_a_patch_that_cannot_be_read_is_known_by_what_made_it(adapter):
+    """A patched model, trained again: https://github.com/Comfy-Org/ComfyUI/issues/4483."""
+    assert made_by(8) == ""
+    adapter.model.unreadable_parts = lambda model, clip, vae: ("a lock",)
+    assert made_by(8) == made_by(8) != made_by(16)

@@ -14,6 +14,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from ..captions.tags import unescape_brackets
 from ..common.errors import UserError
 from ..common.files import file_hash
 from ..lora.file import LoraWeights, load_lora
@@ -82,7 +83,8 @@ class DiffusersBackbone:
         return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
 
     def encode_text(self, captions: Sequence[str]) -> Conditioning:
-        encoded = self.pipeline.encode_prompt(list(captions), device=self.device, num_images_per_prompt=1,
+        texts = [unescape_brackets(caption) for caption in captions]
+        encoded = self.pipeline.encode_prompt(texts, device=self.device, num_images_per_prompt=1,
                                               do_classifier_free_guidance=False)
         tensors = {"prompt_embeds": encoded[0]}
         if len(encoded) == 4:  # SDXL: (embeds, negative embeds, pooled, negative pooled)
@@ -118,14 +120,16 @@ class DiffusersBackbone:
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        texts = [unescape_brackets(prompt) for prompt in prompts]
+        negatives = [unescape_brackets(negative)] * len(prompts)
         pictures = self.pipeline(
-            list(prompts), negative_prompt=[negative] * len(prompts), generator=generators, width=width, height=height,
+            texts, negative_prompt=negatives, generator=generators, width=width, height=height,
             num_inference_steps=steps, guidance_scale=cfg, output_type="pt",
         ).images
         return pictures.float().cpu()
 
     def token_count(self, caption: str) -> tuple[int, int]:
-        tokens = self.pipeline.tokenizer(caption, add_special_tokens=False, verbose=False).input_ids
+        tokens = self.pipeline.tokenizer(unescape_brackets(caption), add_special_tokens=False, verbose=False).input_ids
         return len(tokens), min(len(tokens), TOKEN_LIMIT)
 
     @contextlib.contextmanager
@@ -177,11 +181,18 @@ def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtyp
 
 def _load_folder(path: Path, family: Family, device: str, dtype: torch.dtype) -> DiffusersBackbone:
     try:
-        pipeline = _pipeline_class(family).from_pretrained(path, torch_dtype=dtype, **_no_checker(family))
+        pipeline = _pipeline_class(family).from_pretrained(path, torch_dtype=dtype, use_safetensors=True,
+                                                           **_no_checker(family))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"base folder {str(path)!r} could not be loaded as {family.title}: "
-                        f"{_first_line(error)}") from error
+                        f"{_first_line(error)}{_pickle_remedy(path)}") from error
     return DiffusersBackbone(pipeline.to(device), family, _fingerprint(sorted(path.rglob("*.safetensors"))))
+
+
+def _pickle_remedy(folder: Path) -> str:
+    pickle = next((file for ending in ("bin", "ckpt", "pt") for file in sorted(folder.rglob(f"*.{ending}"))), None)
+    return "" if pickle is None else (
+        f" Only .safetensors weights are read: convert {pickle.relative_to(folder)} to that format.")
 
 
 def _load_file(path: Path, device: str, dtype: torch.dtype) -> DiffusersBackbone:
@@ -262,6 +273,10 @@ def _module_names(parts: dict[str, nn.Module]) -> list[str]:
 
 
 def _fingerprint(files: Sequence[Path]) -> str:
+    """A hash of the base's weights, by which runs and cells are told apart. Raises UserError if there are none."""
+    if not files:
+        raise UserError("the base has no .safetensors file by which it could be told from other bases. Convert its "
+                        "weights to .safetensors.")
     digest = hashlib.sha256()
     for file in files:
         digest.update(file_hash(file).encode())

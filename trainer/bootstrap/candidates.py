@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,8 @@ from torch import Tensor
 from ..captions.views import ViewPrompt
 from ..common.errors import UserError
 from ..common.events import Event, Progress
-from ..common.files import file_hash, read_json, write_json
+from ..common.files import file_hash, read_json, remove_file, write_json
+from ..common.schema import convert, read_record
 from ..models.backbone import Backbone
 from ..models.sampler import Sampler, save_picture
 from ..pictures.images import load_pixels, to_image
@@ -59,9 +61,9 @@ class Lineage:
         path = picture.with_suffix(".json")
         try:
             return _read_lineage(path, path.stat().st_mtime_ns)
-        except (OSError, TypeError) as error:
-            raise UserError(f"{path} does not say where {picture.name} comes from ({error}). Delete both to generate "
-                            "the image again.") from error
+        except OSError as error:
+            raise UserError(f"cannot read {path}, which says where {picture.name} comes from: {error.strerror}. Delete "
+                            "both to generate the image again.") from error
 
     @property
     def candidate(self) -> Candidate:
@@ -70,7 +72,17 @@ class Lineage:
 
 @lru_cache(maxsize=65536)
 def _read_lineage(path: Path, mtime_ns: int) -> Lineage:
-    return Lineage(**read_json(path))
+    return read_record(path, Lineage, f"does not say where {path.stem} comes from",
+                       "Delete both to generate the image again.")
+
+
+def lineage_problem(picture: Path) -> str:
+    """Why the lineage of a picture cannot be read; "" if it can."""
+    try:
+        Lineage.read(picture)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def picture_seed(seed: int, number: int, index: int) -> int:
@@ -130,7 +142,7 @@ class PictureMaker:
 def save_candidate(folder: Path, image: Image.Image, lineage: Lineage) -> Path:
     """Write an image, then its lineage."""
     path = folder / f"{lineage.name}.png"
-    path.with_suffix(".json").unlink(missing_ok=True)  # an old one must not vouch for a new image
+    remove_file(path.with_suffix(".json"))  # an old one must not vouch for a new image
     save_picture(path, image)
     write_json(path.with_suffix(".json"), asdict(lineage))
     return path
@@ -138,17 +150,24 @@ def save_candidate(folder: Path, image: Image.Image, lineage: Lineage) -> Path:
 
 def _is_there(folder: Path, lineage: Lineage) -> bool:
     picture = folder / f"{lineage.name}.png"
-    sidecar = picture.with_suffix(".json")
-    return picture.is_file() and sidecar.is_file() and read_json(sidecar) == asdict(lineage)
+    with suppress(UserError):  # what cannot be read is made again
+        return picture.is_file() and Lineage.read(picture) == lineage
+    return False
 
 
 def _remove_others(folder: Path, names: set[str]) -> None:
     """Remove images that the loop made with other settings. Those made by a workflow stay; their lineage has a
     recipe. Files with other names, such as `reference-sheet.png`, are somebody else's."""
     for sidecar in folder.glob("r*-*.json"):
-        if _LOOP_NAME.fullmatch(sidecar.stem) and sidecar.stem not in names and not read_json(sidecar).get("recipe"):
-            sidecar.with_suffix(".png").unlink(missing_ok=True)
-            sidecar.unlink()
+        if _LOOP_NAME.fullmatch(sidecar.stem) and sidecar.stem not in names and _has_no_recipe(sidecar):
+            remove_file(sidecar.with_suffix(".png"))
+            remove_file(sidecar)
     for picture in folder.glob("r*-*.png"):
         if _LOOP_NAME.fullmatch(picture.stem) and not picture.with_suffix(".json").exists():
-            picture.unlink()
+            remove_file(picture)
+
+
+def _has_no_recipe(sidecar: Path) -> bool:
+    with suppress(UserError):  # what cannot be read may be somebody else's
+        return not convert(read_json(sidecar), dict).get("recipe")
+    return False

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..common.names import checked_name, name_from, saved_name
+from ..common.schema import convert
 from .curate import CurationSettings
 
 MAX_DEPTH = 2
@@ -66,15 +67,13 @@ class BootstrapConfig:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BootstrapConfig:
         """Read back what `to_dict` gave, from JSON. Raises UserError for values it could not have written."""
+        name = saved_name(str(values.get("name", "")), "project")
         try:
-            lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-            name = saved_name(str(values["name"]), "project")
-            config = cls(**{**values, **lists, "name": name_from(name, "project"),
-                            "curation": CurationSettings(**values["curation"])})
-            object.__setattr__(config, "name", name)
-            return config
-        except (TypeError, KeyError) as error:
-            raise UserError(f"the project's settings cannot be read ({error}); use another project name.") from error
+            config: BootstrapConfig = convert({**values, "name": name_from(name, "project")}, cls, "it")
+        except UserError as error:
+            raise UserError(f"the project's settings cannot be read: {error} Use another project name.") from error
+        object.__setattr__(config, "name", name)
+        return config
 
     def to_dict(self) -> dict[str, Any]:
         return {item.name: getattr(self, item.name) for item in fields(self)} | {"curation": asdict(self.curation)}

@@ -132,10 +132,11 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
                 share, least = read.recall[index].item(), settings.tag_recall
                 refused[index] = f"shows {share:.0%} of the requested tags, below {least:.0%}"
     first = [index for index, kept in by_hand.items() if kept]
-    picked = _pick(candidates, read, _open(refused), count, settings, first)
+    ranked = _rank(candidates, read, _open(refused), count, settings, first)
+    picked, reserve = ranked[:max(count, len(first))], ranked[max(count, len(first)):]
     if len(picked) < count:
         notes.append(f"Only {len(picked)} of the {count} images wanted passed; generate more candidates to keep more.")
-    return Curation(_decisions(candidates, read, refused, picked, first), tuple(picked), tuple(notes),
+    return Curation(_decisions(candidates, read, refused, picked, reserve, first), tuple(picked), tuple(notes),
                     tuple(map(tuple, groups)))
 
 
@@ -209,10 +210,10 @@ def _z(values: Tensor | None, members: Sequence[int]) -> Tensor:
     return ((values - inside.mean()) / inside.std(unbiased=False).clamp(min=1e-6)).nan_to_num(0)
 
 
-def _pick(candidates: Sequence[Candidate], read: _Read, members: list[int], count: int,
+def _rank(candidates: Sequence[Candidate], read: _Read, members: list[int], count: int,
           settings: CurationSettings, first: Sequence[int] = ()) -> list[int]:
-    """`first`, then greedily the best sum of score and distance to what is already picked. No view takes more than its
-    share of the prompts."""
+    """`first`, then greedily the best sum of score and distance to what is already picked, until none is left. No view
+    takes more than its share of `count`; what comes after the first `count` is the reserve."""
     if not members:
         return list(first)
     # sharpness above the usual is texture, not quality; so only a lack of it counts, and looking burnt
@@ -225,7 +226,7 @@ def _pick(candidates: Sequence[Candidate], read: _Read, members: list[int], coun
     distance = distance / distance[members][:, members].median().clamp(min=1e-6)
     caps, picked = quotas([candidate.prompt.view for candidate in candidates], count), list(first)
     used = Counter(group for index in first for group in _groups(candidates[index]))
-    while len(picked) < count and (rest := [i for i in members if i not in picked]):
+    while rest := [i for i in members if i not in picked]:
         within = [i for i in rest if all(used[g] < caps[g] for g in _groups(candidates[i]))] or rest
         spread = distance[within][:, picked].amin(1) if picked else torch.zeros(len(within))
         best = within[int((score[within] + settings.distance_weight * spread.clamp(max=2)).argmax())]
@@ -244,15 +245,14 @@ def quotas(views: Sequence[Mapping[str, str]], count: int) -> dict[tuple[str, st
     return {group: math.ceil(count * times / len(views)) for group, times in asked.items()}
 
 
-def _decisions(candidates, read: _Read, refused, picked, first) -> tuple[Decision, ...]:
-    order = {index: place for place, index in enumerate(picked, 1)}
-    decisions = []
-    for index, candidate in enumerate(candidates):
-        kept = index in order
-        reason = f"pick {order[index]} of {len(picked)}" if kept else refused[index] or "passed, but others fit better"
-        reason = "kept by hand" if index in first else reason
-        decisions.append(Decision(candidate.name, kept, reason, read.of(index)))
-    return tuple(decisions)
+def _decisions(candidates, read: _Read, refused, picked, reserve, first) -> tuple[Decision, ...]:
+    reasons = dict(enumerate(refused))
+    # the gallery reads these two numbers
+    reasons |= {index: f"passed, but others fit better (reserve {place})" for place, index in enumerate(reserve, 1)}
+    reasons |= {index: f"pick {place} of {len(picked)}" for place, index in enumerate(picked, 1)}
+    reasons |= dict.fromkeys(first, "kept by hand")
+    return tuple(Decision(candidate.name, index in picked, reasons[index], read.of(index))
+                 for index, candidate in enumerate(candidates))
 
 
 @dataclass(frozen=True)
@@ -260,11 +260,13 @@ class RoundFigures:
     """A round's drift alarms (science: reference section 2). None means not measured.
 
     Attributes:
+        kept: how many images the figures are of.
         drift: D, 1 - cosine between the mean of the kept images and the mean of the original crops.
         diversity: V, mean scene distance between kept images; base_diversity: V of the base's own images.
         burn: burn level of the kept images, as robust z over the base's own.
         likeness: mean likeness of the kept images to the original crops.
         real_share: share of the original crops among the round's training samples, counting repeats.
+        proposed: whether the images are not kept yet, but proposed: not enough were picked by hand.
     """
 
     round: int
@@ -277,11 +279,13 @@ class RoundFigures:
     likeness: float | None
     tag_recall: float | None
     real_share: float
+    proposed: bool = False
 
 
 def round_figures(number: int, chosen: Sequence[Decision], candidates: int, kept: Tensor, anchors: Tensor,
-                  reference: Tensor | None, eye: Likeness | None, real_share: float) -> RoundFigures:
-    """Figures of round `number`, from its kept images [K, 3, H, W] and the decisions on them [K]."""
+                  reference: Tensor | None, eye: Likeness | None, real_share: float,
+                  proposed: bool = False) -> RoundFigures:
+    """Figures of round `number`, from its kept (or proposed) images [K, 3, H, W] and the decisions on them [K]."""
     some = len(kept) > 0
 
     def mean(name: str) -> float | None:
@@ -295,6 +299,7 @@ def round_figures(number: int, chosen: Sequence[Decision], candidates: int, kept
         base_diversity=None if reference is None else round(metrics.diversity(metrics.scene_embedding(reference)), 4),
         burn=round(metrics.burn_level(kept, reference), 4) if reference is not None and some else None,
         likeness=mean("likeness"), tag_recall=mean("tag_recall"), real_share=round(real_share, 4),
+        proposed=proposed,
     )
 
 

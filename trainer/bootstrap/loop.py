@@ -322,7 +322,7 @@ def _stop_reason(number: int, reason: str, kept: int) -> str:
 
 def curation_summary(figures: RoundFigures) -> str:
     """A round's figures in one line, without those that were not measured."""
-    parts = [f"kept {figures.kept} of {figures.candidates}"]
+    parts = [f"{'proposed' if figures.proposed else 'kept'} {figures.kept} of {figures.candidates}"]
     for name, label in (("likeness", "likeness"), ("drift", "drift"), ("diversity", "diversity"), ("burn", "burn z")):
         value = getattr(figures, name)
         parts += [f"{label} {value:.2f}"] if value is not None else []

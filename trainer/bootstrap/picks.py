@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 
 from ..common.errors import UserError
 from ..common.revisions import Revisioned
+from ..common.schema import convert
 from ..pictures.crops import MIN_SIDE, Box
 
 STATES = ("", "keep", "reject")
@@ -43,6 +44,9 @@ class Pick:
     flip: bool = False
     note: str = ""
 
+    def __post_init__(self) -> None:
+        _state(self.state, ())
+
     def changed(self, values: Mapping[str, Any], size: tuple[int, int]) -> Pick:
         """The pick with these values replaced. Raises UserError for values that are not valid for an image of that
         size."""
@@ -52,8 +56,9 @@ class Pick:
         return replace(self, **{name: _CHECKS[name](value, size) for name, value in values.items()})
 
     def apply_to(self, picture: Image.Image) -> Image.Image:
-        """The image as it will be trained on."""
-        cut = picture.crop(self.crop) if self.crop else picture
+        """The image as it will be trained on. Raises UserError for a crop that is not inside it."""
+        box = _crop(self.crop, picture.size)
+        cut = picture.crop(box) if box else picture
         return ImageOps.mirror(cut) if self.flip else cut
 
     @property
@@ -193,19 +198,5 @@ class Picks(Revisioned):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Picks:
-        picks = {str(name): (_read(pick), str(pick["picture"])) for name, pick in values["picks"].items()}
-        history = tuple(UndoStep(str(step["at"]), str(step["label"]), tuple(
-            PickChange(str(change["candidate"]), _read(change["before"]), _read(change["after"]))
-            for change in step["changes"])) for step in values["history"])
-        return cls(int(values["revision"]), picks, history)
-
-
-def _box(value: Any) -> Box:
-    left, top, right, bottom = map(int, value)
-    return left, top, right, bottom
-
-
-def _read(value: Mapping[str, Any]) -> Pick:
-    tags, crop = value["tags"], value["crop"]
-    return Pick(state=_state(value["state"], ()), tags=None if tags is None else tuple(map(str, tags)),
-                crop=None if crop is None else _box(crop), flip=bool(value["flip"]), note=str(value["note"]))
+        rows = {name: (convert(pick, Pick, name), pick["picture"]) for name, pick in values["picks"].items()}
+        return super().from_dict({**values, "picks": rows})

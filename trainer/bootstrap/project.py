@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import read_json, write_json
+from ..common.files import write_json
 from ..common.folders import RECORD, finish_swap
+from ..common.leftovers import remove_leftovers
+from ..common.locks import locked
+from ..common.schema import read_record
 from .curate import RoundFigures
 
 VERSION = 1
@@ -54,6 +58,8 @@ class ProjectRecord:
     notes: list[str] = field(default_factory=list)
     stopped_because: str = ""
     result: dict[str, str] = field(default_factory=dict)
+    _read: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    """The parts as they were last read or written."""
 
     @property
     def file(self) -> Path:
@@ -77,23 +83,74 @@ class ProjectRecord:
         self.save()
 
     def save(self) -> None:
-        values = asdict(self)
-        del values["folder"]
-        write_json(self.file, {"version": VERSION, **values})
+        """Write project.json. What another process has changed in it since it was read here stays, unless the same was
+        changed here too."""
+        with locked(self.file):
+            with suppress(UserError):  # a file that is damaged by now is written anew
+                if self.file.is_file():
+                    self._set_parts(_merge(self._read, self._parts(), ProjectRecord.load(self.folder)._parts()))
+            self._read = self._parts()
+            values = asdict(self)
+            del values["folder"], values["_read"]
+            write_json(self.file, {"version": VERSION, **values})
+
+    def _parts(self) -> dict[str, Any]:
+        """What is saved, with lists as mappings, so that each entry can be compared with another's."""
+        return {"settings": dict(self.settings), "picture_hash": self.picture_hash, "stages": dict(self.stages),
+                "rounds": {figures.round: figures for figures in self.rounds}, "notes": dict.fromkeys(self.notes),
+                "stopped_because": self.stopped_because, "result": dict(self.result)}
+
+    def _set_parts(self, parts: Mapping[str, Any]) -> None:
+        for name, value in parts.items():
+            setattr(self, name, value)
+        self.rounds = sorted(parts["rounds"].values(), key=lambda entry: entry.round)
+        self.notes = list(parts["notes"])
 
     @classmethod
     def load(cls, folder: Path) -> ProjectRecord:
         """The project in that folder. Raises UserError if project.json cannot be read as a project."""
-        values = read_json(folder / "project.json")
-        try:
-            if values.pop("version") != VERSION:
-                raise UserError(f"{folder / 'project.json'} was written by another version; use another project name.")
-            stages = {name: StageRecord(**record) for name, record in values.pop("stages").items()}
-            rounds = [RoundFigures(**figures) for figures in values.pop("rounds")]
-            return cls(folder=folder, stages=stages, rounds=rounds, **values)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"{folder / 'project.json'} is not a project ({error}); move it away, or use another "
-                            "project name.") from error
+        saved = read_record(folder / "project.json", _Saved, "is not a project",
+                            "Move it away, or use another project name.")
+        if saved.version != VERSION:
+            raise UserError(f"{folder / 'project.json'} was written by another version; use another project name.")
+        record = cls(folder, **{name: value for name, value in vars(saved).items() if name != "version"})
+        record._read = record._parts()
+        return record
+
+
+@dataclass
+class _Saved:
+    """What project.json holds, as ProjectRecord says."""
+
+    version: int
+    settings: dict[str, Any]
+    picture_hash: str
+    stages: dict[str, StageRecord]
+    rounds: list[RoundFigures]
+    notes: list[str] = field(default_factory=list)
+    stopped_because: str = ""
+    result: dict[str, str] = field(default_factory=dict)
+
+
+def _merge(before: Any, mine: Any, theirs: Any) -> Any:
+    """`theirs`, with every change from `before` to `mine` made to it; entry by entry if they are mappings."""
+    if not isinstance(mine, dict) or not isinstance(theirs, dict):
+        return theirs if mine == before else mine
+    before = before if isinstance(before, dict) else {}
+    merged = {}
+    for name in dict.fromkeys((*theirs, *mine)):
+        if name not in theirs:
+            if name not in before or mine[name] != before[name]:
+                merged[name] = mine[name]
+        elif name in mine:
+            merged[name] = _merge(before.get(name, _NOTHING), mine[name], theirs[name])
+        elif name not in before:
+            merged[name] = theirs[name]
+    return merged
+
+
+_NOTHING = object()
+"""Equal to no value: what was not there before."""
 
 
 def open_project(folder: Path, settings: dict[str, Any], picture_hash: str, afresh: bool = True) -> ProjectRecord:
@@ -106,6 +163,7 @@ def open_project(folder: Path, settings: dict[str, Any], picture_hash: str, afre
 
     Raises UserError if the folder holds a project of another image, or something else.
     """
+    remove_leftovers(folder, depth=3)
     if not (folder / "project.json").exists():
         if folder.name.casefold() in RESERVED:
             raise UserError(f"a project cannot be named {folder.name!r}, because that folder holds datasets. Choose "

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..common.files import atomic_write, read_json
+from ..common.errors import UserError
+from ..common.files import write_text
+from ..common.schema import convert, read_record
 from ..pictures.curves import loss_curve
 from ..pictures.thumbnails import data_uri
 from ..training.runs import read_losses
+from .candidates import Lineage, lineage_problem
+from .config import BootstrapConfig
+from .curate import Decision
 from .project import ProjectRecord, crops_folder
+from .rounds import SavedDecisions
 
 THUMB = 160
 
@@ -45,14 +52,16 @@ summary{cursor:pointer;color:var(--soft)}
 
 
 def write_report(project: ProjectRecord, root: Path) -> Path:
-    """Write report.html into the project's folder, from what is on disk. Returns its path."""
-    parts = [_head(project, root), _figures(project), *_sheets(project, root), _grid(project, root),
-             _curves(project, root), _stages(project), _settings(project)]
+    """Write report.html into the project's folder, from what is on disk. Returns its path.
+
+    A part that cannot be made, because its files are damaged, says why; the others are made all the same.
+    """
+    parts = [_part(make, project, root) for make in (_head, _figures, _sheets, _grid, _curves, _stages, _settings)]
     page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f"<title>{_text(project.folder.name)} · LoRA Bootstrap</title><style>{STYLE}</style>"
             f"<main>{''.join(parts)}</main></html>\n")
     path = project.folder / "report.html"
-    atomic_write(path, page.encode())
+    write_text(path, page)
     return path
 
 
@@ -60,9 +69,25 @@ def _text(value: Any) -> str:
     return html.escape(str(value))
 
 
-def _fact(project: ProjectRecord, stage: str, name: str) -> Any:
+def _part(make: Callable[[ProjectRecord, Path], str], project: ProjectRecord, root: Path) -> str:
+    try:
+        return make(project, root)
+    except (UserError, OSError) as error:
+        return f'<p class="alert">{_text(error)}</p>'
+
+
+def _fact(project: ProjectRecord, stage: str, name: str) -> str:
+    """A fact of a stage as a text, such as a path; "" if it is not known."""
     record = project.stages.get(stage)
-    return record.facts.get(name) if record else None
+    found = record.facts.get(name) if record else None
+    return found if isinstance(found, str) else ""
+
+
+def _inside(root: Path, path: str) -> Path:
+    """A path in project.json. Raises UserError if it leads out of the output folder."""
+    if root.resolve() not in (root / path).resolve().parents:
+        raise UserError(f"project.json names {path!r}, which is not in {root}. Repair it, or run the project again.")
+    return root / path
 
 
 def _round_numbers(project: ProjectRecord) -> range:
@@ -70,7 +95,7 @@ def _round_numbers(project: ProjectRecord) -> range:
 
 
 def _head(project: ProjectRecord, root: Path) -> str:
-    settings = project.settings
+    settings = BootstrapConfig.from_dict(project.settings)
     lora = _fact(project, "character", "lora")
     first = next(iter(sorted(crops_folder(project.folder).glob("*.png"))), None)
     picture = f'<img src="{data_uri(first, 360)}" alt="The original image">' if first else ""
@@ -78,9 +103,9 @@ def _head(project: ProjectRecord, root: Path) -> str:
     notes = "".join(f"<li>{_text(note)}</li>" for note in project.notes if note != project.stopped_because)
     minutes = sum(record.seconds for record in project.stages.values()) / 60
     return (f'<div class="head">{picture}<div><h1>{_text(project.folder.name)}</h1>'
-            f'<p>Prompt it with <code>{_text(settings["trigger"])}</code> · base {_text(settings["base"])} · '
+            f'<p>Prompt it with <code>{_text(settings.trigger)}</code> · base {_text(settings.base)} · '
             f"{minutes:.1f} minutes</p><p>LoRA: <code>{_text(lora)}</code></p>"
-            f'<p class="soft">{_text(", ".join(settings["tags"]))}</p></div></div>{alert}'
+            f'<p class="soft">{_text(", ".join(settings.tags))}</p></div></div>{alert}'
             + (f"<details open><summary>Notes</summary><ul>{notes}</ul></details>" if notes else ""))
 
 
@@ -94,32 +119,32 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
             "</table></div>")
 
 
-def _figures(project: ProjectRecord) -> str:
+def _figures(project: ProjectRecord, _root: Path) -> str:
     if not project.rounds:
         return ""
     header = ("round", "kept", "of", "likeness", "drift D", "diversity V", "base V", "burn z", "tags seen",
               "real share")
-    rows = [(r.round, r.kept, r.candidates, r.likeness, r.drift, r.diversity, r.base_diversity, r.burn, r.tag_recall,
-             r.real_share) for r in project.rounds]
+    rows = [(r.round, f"{r.kept} proposed" if r.proposed else r.kept, r.candidates, r.likeness, r.drift, r.diversity,
+             r.base_diversity, r.burn, r.tag_recall, r.real_share) for r in project.rounds]
     return ("<h2>Rounds</h2>" + _table(header, rows)
             + '<p class="soft">Likeness and drift are measured against the original crops. The loop stops if burn z '
               "exceeds 3, V falls below 0.7 of the base's, drift jumps, or too few images are good enough.</p>")
 
 
-def _sheets(project: ProjectRecord, root: Path) -> list[str]:
+def _sheets(project: ProjectRecord, _root: Path) -> str:
     crops = sorted(crops_folder(project.folder).glob("*.png"))
     captions = map(_caption_of, crops)
     parts = ["<h2>Original crops</h2>",
              _sheet((crop, "", caption, "kept", caption) for crop, caption in zip(crops, captions, strict=True))]
     for number in _round_numbers(project):
-        decisions = read_json(project.folder / f"round_{number}" / "decisions.json")["decisions"]
-        kept = [decision for decision in decisions if decision["kept"]]
-        refused = [decision for decision in decisions if not decision["kept"]]
+        decisions = read_record(project.folder / f"round_{number}" / "decisions.json", SavedDecisions).decisions
+        kept = [decision for decision in decisions if decision.kept]
+        refused = [decision for decision in decisions if not decision.kept]
         parts.append(f"<h2>Round {number}: kept {len(kept)} of {len(decisions)}</h2>")
         parts.append(_sheet(_list_decisions(project, kept, "kept")))
         parts.append(f"<details><summary>{len(refused)} not kept, with reasons</summary>"
                      f"{_sheet(_list_decisions(project, refused, 'refused'))}</details>")
-    return parts
+    return "".join(parts)
 
 
 def _caption_of(picture: Path) -> str:
@@ -127,19 +152,18 @@ def _caption_of(picture: Path) -> str:
     return caption.read_text("utf-8").strip() if caption.is_file() else ""
 
 
-def _list_decisions(project: ProjectRecord, decisions: Iterable[Mapping[str, Any]], kind: str):
+def _list_decisions(project: ProjectRecord, decisions: Iterable[Decision], kind: str):
     for decision in decisions:
-        name = decision["candidate"]
-        number = int(name[1 : name.index("-")])
-        path = project.folder / f"round_{number}" / "candidates" / f"{name}.png"
-        if not path.is_file():
+        name = decision.candidate
+        numbered = re.fullmatch(r"r(\d{1,4})-[\w-]+", name)
+        path = project.folder / f"round_{int(numbered[1])}" / "candidates" / f"{name}.png" if numbered else None
+        if path is None or not path.is_file() or lineage_problem(path):
             continue
-        facts = read_json(path.with_suffix(".json"))
-        lineage = (f"{name} · round {facts['round']} · {facts['parent_lora']} at {facts['strength']:g} · seed "
-                   f"{facts['seed']}\n{facts['prompt']}")
-        scores = " · ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in decision["scores"].items())
-        view = ", ".join(facts.get("view", {}).values())
-        yield path, decision["reason"], view, kind, f"{lineage}\n{scores}"
+        made = Lineage.read(path)
+        lineage = (f"{name} · round {made.round} · {made.parent_lora} at {made.strength:g} · seed {made.seed}\n"
+                   f"{made.prompt}")
+        scores = " · ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in decision.scores.items())
+        yield path, decision.reason, ", ".join(made.view.values()), kind, f"{lineage}\n{scores}"
 
 
 def _sheet(items: Iterable[tuple[Path, str, str, str, str]]) -> str:
@@ -156,27 +180,26 @@ def _grid(project: ProjectRecord, root: Path) -> str:
     sheet = _fact(project, "grid", "sheet")
     if not sheet:
         return ""
-    scores = _fact(project, "grid", "scores") or []
-    table = ""
-    if scores:
-        names = list(scores[0])
-        table = _table([name.replace("_", " ") for name in names], [[row[name] for name in names] for row in scores])
-    return (f'<h2>Strength grid</h2><div class="grid"><img src="{data_uri(root / sheet, 1400)}" '
+    scores = convert(project.stages["grid"].facts.get("scores") or [], list[dict[str, Any]], "scores")
+    names = list(scores[0]) if scores else []
+    table = _table([name.replace("_", " ") for name in names], [[row.get(name) for name in names] for row in scores]
+                   ) if names else ""
+    return (f'<h2>Strength grid</h2><div class="grid"><img src="{data_uri(_inside(root, sheet), 1400)}" '
             f'alt="LoRA strengths side by side"></div>{table}')
 
 
 def _curves(project: ProjectRecord, root: Path) -> str:
-    curves = [loss_curve(read_losses(root / record.facts["run"]), f"{record.title} ({record.summary})")
-              for record in project.stages.values() if record.facts.get("run")]
+    curves = [loss_curve(read_losses(_inside(root, run)), f"{record.title} ({record.summary})")
+              for name, record in project.stages.items() if (run := _fact(project, name, "run"))]
     return f'<h2>Training loss</h2><div class="curves">{"".join(curves)}</div>' if any(curves) else ""
 
 
-def _stages(project: ProjectRecord) -> str:
+def _stages(project: ProjectRecord, _root: Path) -> str:
     rows = [(record.title, record.summary, f"{record.seconds:.1f} s", record.finished)
             for record in project.stages.values()]
     return "<h2>Stages</h2>" + _table(("stage", "outcome", "time", "finished"), rows)
 
 
-def _settings(project: ProjectRecord) -> str:
+def _settings(project: ProjectRecord, _root: Path) -> str:
     rows = [(name, value) for name, value in project.settings.items()]
     return f"<details><summary>All settings</summary>{_table(('setting', 'value'), rows)}</details>"

@@ -19,14 +19,15 @@ from torch import Tensor
 from ..captions.tags import absorb, join_tags, split_tags
 from ..captions.views import TagRoles, Vocabulary, tag_roles, vocabulary_for
 from ..common.errors import UserError
-from ..common.files import file_hash, read_json, write_json
+from ..common.files import file_hash, write_json
 from ..common.folders import empty_folder, fill_folder, is_filled
+from ..common.schema import read_record
 from ..datasets.dataset import Dataset, load_folder, save_samples
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels
 from ..pictures.images import load_pixels, open_image, pixel_hash
 from . import originals
-from .candidates import Lineage
+from .candidates import Lineage, lineage_problem
 from .config import BootstrapConfig
 from .curate import Curation, CurationSettings, Decision, RoundFigures, curate, quotas, round_figures
 from .picks import CandidateFacts, Pick, Picks
@@ -140,12 +141,31 @@ class Decisions:
     Attributes:
         decisions: by candidate; empty until the round is curated.
         mode: manual counts only what was kept by hand; auto also counts what curation picked.
-        values: decisions.json as it was read, if it was read.
+        values: decisions.json, if it was read.
     """
 
     decisions: Mapping[str, Decision]
     mode: str = MANUAL
-    values: Mapping[str, Any] | None = None
+    values: SavedDecisions | None = None
+
+
+@dataclass(frozen=True)
+class SavedDecisions:
+    """What decisions.json holds.
+
+    Attributes:
+        key: hash of what the decisions were made from.
+        twins: groups of candidates that are near copies of each other.
+    """
+
+    decisions: tuple[Decision, ...]
+    key: str = ""
+    mode: str = AUTO
+    eye: str | None = ""
+    notes: tuple[str, ...] = ()
+    figures: Mapping[str, Any] | None = None
+    twins: tuple[tuple[str, ...], ...] = ()
+    measured: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,7 +218,14 @@ class Round:
         return Picks.load(self.picks_file)
 
     def list_candidates(self) -> list[Path]:
-        """The images generated for this round, by name. Images without a lineage are not ours."""
+        """The images generated for this round, by name. Images without a lineage that can be read are not ours."""
+        return [path for path in self._with_lineage() if not lineage_problem(path)]
+
+    def list_problems(self) -> list[str]:
+        """Why candidates are left out, one line each."""
+        return [problem for path in self._with_lineage() if (problem := lineage_problem(path))]
+
+    def _with_lineage(self) -> list[Path]:
         found = self.candidates_folder.glob(f"r{self.number}-*.png")
         return sorted(path for path in found if path.with_suffix(".json").is_file())
 
@@ -229,13 +256,9 @@ class Round:
         """What decisions.json says. Raises UserError if it cannot be read."""
         if not self.decisions_file.is_file():
             return Decisions({})
-        values = read_json(self.decisions_file)
-        try:
-            decisions = [Decision(**decision) for decision in values["decisions"]]
-            return Decisions({decision.candidate: decision for decision in decisions}, values.get("mode", AUTO), values)
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{self.decisions_file} does not contain decisions ({error}). Repair it, or delete it to "
-                            "curate again.") from error
+        saved = read_record(self.decisions_file, SavedDecisions, "does not contain decisions",
+                            "Repair it, or delete it to curate again.")
+        return Decisions({decision.candidate: decision for decision in saved.decisions}, saved.mode, saved)
 
     def list_kept(self, found: Decisions | None = None) -> list[KeptCandidate]:
         """The images kept by these decisions, or by those on disk if not given. Decisions made by hand always take
@@ -262,6 +285,7 @@ class CuratedRound:
     """The outcome of curating a round.
 
     Attributes:
+        figures: of the kept images or, as long as too few were picked by hand, of those proposed.
         kept: the images now kept, by curation and by hand.
         reused: whether the decisions already existed.
     """
@@ -295,23 +319,25 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
     key = key_of([asdict(item) for item in lineage], [file_hash(path) for path in paths], crops.fingerprint, wanted,
                  asdict(settings), eye.name if eye else None, reference is not None, states)
     found = round_.read_decisions()
-    recorded = found.values or {}
-    reused = recorded.get("key") == key
+    recorded = found.values or SavedDecisions(())
+    reused = recorded.key == key and all(path.stem in found.decisions for path in paths)
     if reused:
-        curation = Curation(tuple(found.decisions[path.stem] for path in paths), (), tuple(recorded["notes"]))
+        curation = Curation(tuple(found.decisions[path.stem] for path in paths), (), recorded.notes)
     else:
         curation = curate([item.candidate for item in lineage], pixels, anchors, count=wanted, reference=reference,
                           eye=eye, settings=settings,
                           by_hand={index: state == "keep" for index, state in enumerate(states) if state})
     kept = round_.list_kept(Decisions({decision.candidate: decision for decision in curation.decisions}, mode))
     rows = [paths.index(item.path) for item in kept]
+    if proposed := mode == MANUAL and len(rows) < wanted:
+        rows = [row for row, decision in enumerate(curation.decisions) if decision.kept]
     figures = round_figures(round_.number, [curation.decisions[row] for row in rows], len(paths), pixels[rows], anchors,
-                            reference, eye, originals.real_share(len(crops), len(rows)))
+                            reference, eye, originals.real_share(len(crops), len(rows)), proposed)
     write_json(round_.decisions_file, {
         "key": key, "round": round_.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
-        "notes": curation.notes, "figures": asdict(figures),
+        "notes": curation.notes, "figures": asdict(figures), "measured": [paths[row].stem for row in rows],
         "decisions": [asdict(decision) for decision in curation.decisions],
-        "twins": recorded.get("twins", ()) if reused else [
+        "twins": recorded.twins if reused else [
             [paths[index].stem for index in group] for group in curation.copies]})
     return CuratedRound(curation, figures, tuple(kept), reused)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from PIL import Image
 
 from ..captions.views import ViewPrompt, view_prompts
-from ..common.files import file_hash
+from ..common.errors import UserError
+from ..common.files import file_hash, remove_file, write_json
 from ..lora.hashes import tensor_hash
 from .candidates import Lineage, picture_seed, save_candidate
 from .project import key_of
@@ -113,19 +116,48 @@ def lineage_of(round_: Round, view: PlannedView, source: Source) -> Lineage:
 
 
 def is_kept(round_: Round, lineage: Lineage) -> bool:
-    """Whether a candidate with that lineage already exists."""
+    """Whether a candidate with that lineage already exists, also under the name that it had under earlier keys."""
     path = round_.candidates_folder / f"{lineage.name}.png"
-    return path.is_file() and path.with_suffix(".json").is_file()
+    if path.is_file() and path.with_suffix(".json").is_file():
+        return True
+    return any(replace(told, name=lineage.name, width=0, height=0) == lineage
+               for _, told in _other_candidates(round_, lineage.name, ""))
 
 
 def keep_candidates(round_: Round, lineage: Lineage, images: Sequence[Image.Image]) -> list[Path]:
-    """Save what a sampler drew for one view. The second image of a batch is named `…-1`, and so on."""
+    """Save what a sampler drew for one view. The second image of a batch is named `…-1`, and so on.
+
+    An image that exists already under another key keeps its name, by which it may have been picked, and gets this
+    lineage.
+    """
     paths = []
     for number, image in enumerate(images):
-        name = f"{lineage.name}-{number}" if number else lineage.name
-        mine = replace(lineage, name=name, width=image.width, height=image.height)
-        paths.append(save_candidate(round_.candidates_folder, image, mine))
+        ending = f"-{number}" if number else ""
+        mine = replace(lineage, name=f"{lineage.name}{ending}", width=image.width, height=image.height)
+        same = next((path for path, told in _other_candidates(round_, lineage.name, ending)
+                     if (told.prompt, told.seed) == (mine.prompt, mine.seed) and _is_image(path, image)), None)
+        if same is not None:
+            write_json(same.with_suffix(".json"), asdict(replace(mine, name=same.stem)))
+        paths.append(same or save_candidate(round_.candidates_folder, image, mine))
     return paths
+
+
+def _other_candidates(round_: Round, name: str, ending: str) -> Iterator[tuple[Path, Lineage]]:
+    """(file, lineage) of the candidates of the same view and place in a batch whose keys are others."""
+    view = name.rpartition("-")[0]
+    form = re.compile(rf"{re.escape(view)}-[0-9a-f]+{ending}")
+    for path in sorted(round_.candidates_folder.glob(f"{view}-*.png")):
+        if form.fullmatch(path.stem) and path.stem != f"{name}{ending}":
+            with suppress(UserError):  # an image without a lineage is not ours
+                yield path, Lineage.read(path)
+
+
+def _is_image(path: Path, image: Image.Image) -> bool:
+    try:
+        with Image.open(path) as saved:
+            return saved.size == image.size and saved.convert("RGB").tobytes() == image.convert("RGB").tobytes()
+    except OSError:
+        return False
 
 
 def remove_outdated(round_: Round, names: Sequence[str]) -> None:
@@ -133,5 +165,5 @@ def remove_outdated(round_: Round, names: Sequence[str]) -> None:
     them."""
     for path in round_.list_candidates():
         if not path.stem.startswith(tuple(names)):
-            path.unlink()
-            path.with_suffix(".json").unlink()
+            remove_file(path)
+            remove_file(path.with_suffix(".json"))

@@ -7,7 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 _LONGEST_FACE = 3
+_ESCAPED_BRACKET = re.compile(r"\\([()])")
 
+
+def unescape_brackets(caption: str) -> str:
+    """The words that a model is to read: `saber \\(fate\\)`, as taggers and ComfyUI write a bracket that is not a
+    weight, without its backslashes."""
+    return _ESCAPED_BRACKET.sub(r"\1", caption)
 
 
 def split_tags(caption: str) -> list[str]:

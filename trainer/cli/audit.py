@@ -30,7 +30,7 @@ def handle_audit(options: argparse.Namespace, console: Console) -> dict[str, Any
     config = AuditConfig(family=options.family, resolution=options.resolution, purpose=options.purpose,
                          trigger=options.trigger, workers=options.workers)
     name = chosen_name(options.name, options.dataset.resolve().name, "audit")
-    dataset, home = load_folder(options.dataset), options.output / "audits"
+    dataset, home = load_folder(options.dataset, background=options.background), options.output / "audits"
     last = console.follow(audit(dataset, config, home / "measured", should_stop=console.asked_to_stop))
     if not isinstance(last, AuditFinished):
         return {"finished": False}

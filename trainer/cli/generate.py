@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from contextlib import ExitStack
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from .console import Console, load_backbone_quietly
@@ -22,6 +22,7 @@ def add_generate_options(command: argparse.ArgumentParser) -> None:
 
 
 def handle_generate(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..common.new_files import write_new
     from ..models.sampler import save_picture
     from ..pictures.images import to_image
 
@@ -37,8 +38,8 @@ def handle_generate(options: argparse.Namespace, console: Console) -> dict[str, 
             batch = seeds[start : start + sampler.batch]
             pictures = sampler.pictures(backbone, [options.prompt] * len(batch), batch)
             for seed, picture in zip(batch, pictures, strict=True):
-                paths.append(_free_path(folder, f"{_file_stem(options.prompt)}-{seed}"))
-                save_picture(paths[-1], to_image(picture))
+                save = partial(save_picture, image=to_image(picture))
+                paths.append(write_new(folder / f"{_file_stem(options.prompt)}-{seed}.png", save))
                 console.say(str(paths[-1]))
     return {"prompt": options.prompt, "pictures": paths, "seeds": seeds}
 
@@ -54,9 +55,3 @@ def _file_stem(prompt: str) -> str:
     """At most 60 letters and digits of the prompt, its words joined by hyphens."""
     return "-".join("".join(c if c.isalnum() else " " for c in prompt).split())[:60] or "picture"
 
-
-def _free_path(folder: Path, stem: str) -> Path:
-    path, number = folder / f"{stem}.png", 2
-    while path.exists():
-        path, number = folder / f"{stem}-{number}.png", number + 1
-    return path

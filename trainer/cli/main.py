@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from io import TextIOWrapper
 
 from ..common.errors import UserError
 from .console import Console
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _build_parser(words).parse_args(words)
     console = Console(options.json)
     _silence_libraries()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # not every terminal can show every letter of a file's name
+            stream.reconfigure(errors="backslashreplace")
     try:
         result = options.handler(options, console)
     except UserError as error:

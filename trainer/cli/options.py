@@ -13,7 +13,13 @@ from ..common.names import checked_name, name_from
 from ..stacks.lora_stack import read_strength
 
 
+def add_background_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--background", default="white", metavar="COLOUR",
+                         help="colour behind transparent parts of images, such as black or #808080 (%(default)s)")
+
+
 def add_dataset_option(command: argparse.ArgumentParser) -> None:
+    add_background_option(command)
     command.add_argument("--dataset", type=Path, required=True, metavar="FOLDER", help="images with .txt captions; "
                          "kohya folders such as 10_name are understood")
 
@@ -80,7 +86,7 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"--set {pair!r} is not NAME=VALUE; write, for example, --set adapter.rank=8.")
         try:
             values[name.strip()] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             values[name.strip()] = text
     return values
 

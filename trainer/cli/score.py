@@ -23,7 +23,7 @@ def handle_score(options: argparse.Namespace, console: Console) -> dict[str, Any
     from ..datasets.dataset import load_folder
     from ..measures.eyes import open_eye
     from ..sweeps.cells import Sweep
-    from ..sweeps.log import SCORES, log_picture
+    from ..sweeps.log import SCORES, add_to_log
     from ..sweeps.score import ScoreSettings, score_sweep, validation_of
     from ..sweeps.score_table import report, write_scores
     from ..training.runs import read_run
@@ -37,6 +37,7 @@ def handle_score(options: argparse.Namespace, console: Console) -> dict[str, Any
         settings=ScoreSettings(kind=options.kind or facts["kind"] or "character"))
     scores = console.follow(events).scores
     paths = write_scores(plan, scores)
-    log_picture(plan, paths["png"], SCORES, scores.why)
+    if note := add_to_log(plan, paths["png"], SCORES, scores.why):
+        console.say(note)
     console.say(f"\n{report(scores)}\n\ntable  {paths['png']}\ncsv    {paths['csv']}\njson   {paths['json']}")
     return {**scores.to_dict(), **paths}

@@ -65,7 +65,7 @@ def _draw_sweep(options: argparse.Namespace, console: Console, files: list[Path]
     from ..sweeps.axis_text import parse_seeds
     from ..sweeps.cells import prompt_axis
     from ..sweeps.html import write_html
-    from ..sweeps.log import SHEET, log_picture, refuse_name_of_the_log
+    from ..sweeps.log import SHEET, add_to_log, refuse_name_of_the_log
     from ..sweeps.prompt_sets import prompts
     from ..sweeps.sheets import write_sheets
 
@@ -79,7 +79,8 @@ def _draw_sweep(options: argparse.Namespace, console: Console, files: list[Path]
     console.follow(draw.run_sweep(backbone, plan, files, sampler, console.asked_to_stop))
     sheets, page = write_sheets(plan), write_html(plan)
     counts = plan.counts()
-    log_picture(plan, sheets[0], SHEET)
+    if note := add_to_log(plan, sheets[0], SHEET):
+        console.say(note)
     console.say(f"sheet  {sheets[0]}\npage   {page}")
     return {"folder": plan.folder, "grid": sheets[0], "sheets": sheets, "page": page, "cells": counts["total"],
             "failed": counts["failed"], "strengths": options.strengths}

@@ -11,11 +11,13 @@ from ..captions.tags import split_tags
 from ..common.errors import UserError
 from ..common.events import Events
 from .console import Console, load_backbone_quietly
+from .options import add_background_option
 
 
 def add_tag_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dataset", type=Path, required=True, metavar="FOLDER",
                          help="images, with or without .txt captions")
+    add_background_option(command)
     command.add_argument("--dry-run", action="store_true", help="show what would change without writing captions")
     for title, add_options in (("tagging", _add_tagger_options), ("sentences", _add_captioner_options),
                                ("editing", _add_edit_options), ("absorbing", _add_absorb_options),
@@ -103,7 +105,7 @@ def handle_tag(options: argparse.Namespace, console: Console) -> dict[str, Any]:
 
     if not (options.tagger or options.captioner) and options.merge != "keep":
         raise UserError(f"--merge {options.merge} needs something to merge; give --tagger or --captioner.")
-    before = load_folder(options.dataset)
+    before = load_folder(options.dataset, background=options.background)
     work = _Tagging(options, console, load_backbone_quietly(options.base) if options.base else None)
     after = work.edit(work.describe(work.tag(before)))
     after, plan = work.absorb(after)
@@ -151,7 +153,7 @@ class _Tagging:
         choice = TagChoice(general=options.general, character=options.character, mcut=options.mcut,
                            rating=options.rating, most=options.most, underscores=options.underscores == "underscores")
         tagger = open_tagger(self._tagger_name(), options.taggers)
-        self.labels = tuple(label.name for label in tagger.labels)
+        self.labels = tuple(label.name for label in tagger.labels if label.name)
         for note in tagger.notes:
             self.console.say(f"note: {note}")
         if options.merge == "keep":

@@ -31,7 +31,7 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
 
     name = chosen_name(options.name, options.dataset.resolve().name, "run")
     writers = [TensorBoardWriter()] if options.tensorboard else []
-    dataset = load_folder(options.dataset)
+    dataset = load_folder(options.dataset, background=options.background)
     for note in dataset.notes:
         console.say(f"note: {note}")
     backbone = load_backbone_quietly(options.base)

@@ -1,6 +1,7 @@
 """Writes files so that no reader ever finds half of one, even after a crash, a kill, or a full disk.
 
 A temporary file in the same folder is flushed to the disk, then gets the final name in one step by `os.replace`.
+Whatever the system refuses becomes a UserError of one line: the path, what the system said, and what is kept.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import errno
 import hashlib
 import json
 import os
-import secrets
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,8 +19,17 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
+from .leftovers import temporary_path
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT) if hasattr(errno, "EDQUOT") else (errno.ENOSPC,)
+_NOT_OFFERED = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+_NOT_OFFERED_FOR_FOLDERS = (*_NOT_OFFERED, errno.EACCES, errno.EPERM, errno.EBADF, errno.EISDIR)
+"""What file systems answer that cannot flush a folder (CIFS, 9p, vboxsf, some of FUSE). The file is in place then."""
+_REMEDIES = {
+    errno.EIO: "Check the disk.", errno.ENAMETOOLONG: "Choose a shorter name.", errno.EMFILE: "Close other programs.",
+    errno.ENFILE: "Close other programs.", errno.ESTALE: "Mount the folder again.",
+    **dict.fromkeys((errno.EBUSY, errno.ETXTBSY, errno.EINTR, errno.EAGAIN, errno.ETIMEDOUT), "Try again."),
+}
 
 
 @contextmanager
@@ -28,30 +38,83 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The folder is created if it is missing. The temporary name starts with a dot and ends in `.tmp`, so no search for
     `*.png` finds it, and writers that choose their format by suffix need it explicitly (`image.save(temp,
-    format="PNG")`). Raises UserError if the disk is full or the folder cannot be written to; anything else passes
-    through.
+    format="PNG")`). Raises UserError for whatever the system refuses; anything else passes through.
     """
     path = Path(path)
-    start = path.name.encode()[:100].decode(errors="ignore")  # file systems count a name's bytes
-    temp = path.with_name(f".{start}.{secrets.token_hex(4)}.tmp")
+    temp = temporary_path(path)
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-    except OSError as error:
-        raise _disk_full(path, error) or UserError(
-            f"cannot write {path}: {error.strerror}. Choose a folder you can write to.") from error
-    try:
-        yield temp
-        _sync(temp, os.O_RDWR)
-        os.replace(temp, path)
-    except BaseException as error:
+        with plain_errors("write", path):
+            os.close(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield temp
+            sync_file(temp)
+            os.replace(temp, path)
+    except BaseException:
         with suppress(OSError):
             temp.unlink()
-        if full := _disk_full(path, error):
-            raise full from error
         raise
-    if os.name == "posix":  # the new name itself must reach the disk; other systems cannot open folders
-        _sync(path.parent, os.O_RDONLY)
+    sync_folder(path.parent)  # the new name itself must reach the disk
+
+
+@contextmanager
+def plain_errors(what: str, path: Path) -> Iterator[None]:
+    """Makes whatever the system refuses meanwhile a UserError of one line. Other errors pass through.
+
+    Args:
+        what: what is done with the path: "write".
+    """
+    try:
+        yield
+    except Exception as error:
+        number = _system_error(error)
+        if number is None:
+            raise
+        raise (_disk_full(path) if number in _DISK_FULL else _refusal(what, path, number)) from error
+
+
+def _refusal(what: str, path: Path, number: int) -> UserError:
+    kept = "it is as it was before" if os.path.lexists(path) else "nothing was written"
+    remedy = _REMEDIES.get(number, "Choose a folder you can write to.")
+    return UserError(f"cannot {what} {path}: {os.strerror(number)}; {kept}. {remedy}")
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder, and those above it, if they are missing. Raises UserError if the system refuses."""
+    missing = [folder for folder in (path, *path.parents) if not os.path.isdir(folder)]
+    with plain_errors("make the folder", path):
+        path.mkdir(parents=True, exist_ok=True)
+    for made in missing:
+        sync_folder(made.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Flush a file to the disk. Raises OSError if the disk fails."""
+    _sync(path, os.O_RDWR, _NOT_OFFERED)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, where that can be done. Raises UserError if the disk fails."""
+    if os.name != "posix":  # other systems cannot open folders
+        return
+    try:
+        _sync(folder, os.O_RDONLY, _NOT_OFFERED_FOR_FOLDERS)
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise _disk_full(folder) from error
+        raise UserError(f"cannot flush {folder} to the disk: {error.strerror}; what was just written there may be lost "
+                        "with the power. Check the disk.") from error
+
+
+def move_file(path: Path, target: Path) -> None:
+    """Give a file another name. Raises UserError if the system refuses."""
+    with plain_errors("rename", path):
+        os.replace(path, target)
+
+
+def remove_file(path: Path) -> None:
+    """Remove a file, if it is there. Raises UserError if the system refuses."""
+    with plain_errors("remove", path):
+        path.unlink(missing_ok=True)
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
@@ -60,19 +123,42 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
         temp.write_bytes(data)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a page or table as UTF-8, with ? for what is not Unicode, such as bytes in a file's name. Raises UserError
+    as `atomic_path` does."""
+    atomic_write(path, text.encode(errors="replace"))
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write readable UTF-8 JSON. Paths become strings, and numpy or torch numbers become plain numbers."""
-    atomic_write(path, (json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n").encode())
+    """Write readable UTF-8 JSON. Paths become strings, and numpy or torch numbers become plain numbers.
+
+    Raises UserError as `atomic_path` does, and for text that is not Unicode, such as half of a letter in two parts.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=_plain) + "\n"
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        around = text[max(error.start - 20, 0):error.end + 20]
+        raise UserError(f"{path} was not written: {around!r} has a letter that is not Unicode. Retype it, or rename "
+                        "the file that it comes from.") from error
+    atomic_write(path, data)
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The value in a JSON file. Raises UserError if it cannot be read or is not JSON."""
     try:
-        return json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}). Repair or delete it.") from error
+        data = Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+        raise UserError(f"cannot read {path}: {getattr(error, 'strerror', error)}.") from error
+    return parse_json(data, path)
+
+
+def parse_json(data: bytes | str, where: object) -> Any:
+    """The value of a JSON text. Raises UserError, naming where it was, if it is not JSON or is nested too deep."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{where} is not valid JSON ({error}). Repair or delete it.") from error
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:
@@ -93,19 +179,28 @@ def _file_hash(path: str, mtime_ns: int, size: int) -> str:
     return digest.hexdigest()
 
 
-def _sync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
+def _sync(path: Path, flags: int, ignored: tuple[int, ...]) -> None:
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        handle = os.open(path, flags)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in ignored:
+            raise
 
 
-def _disk_full(path: Path, error: BaseException) -> UserError | None:
-    # safetensors reports the system's error only in its text.
-    if getattr(error, "errno", None) not in _DISK_FULL and "(os error 28)" not in str(error):
-        return None
-    folder = next((parent for parent in path.parents if parent.exists()), Path(path.anchor or "."))
+def _system_error(error: BaseException) -> int | None:
+    """The system's number of an error; None for an error of another kind."""
+    if isinstance(error, OSError):
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))  # safetensors reports it only in its text
+    return int(told[1]) if told else None
+
+
+def _disk_full(path: Path) -> UserError:
+    folder = next((parent for parent in (path, *path.parents) if parent.is_dir()), Path(path.anchor or "."))
     free = shutil.disk_usage(folder).free / 2**20
     return UserError(f"the disk is full: {path} was not written; {free:.1f} MB are free there. "
                      "Free some space, or choose another folder.")

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from .errors import UserError
-from .files import file_hash, read_json, write_json
+from .files import file_hash, plain_errors, read_json, sync_folder, write_json
 from .locks import locked
 
 RECORD = "made.json"
@@ -42,13 +42,12 @@ def fill_folder(folder: Path, key: str) -> Iterator[Path]:
         _settle(folder)
         new = _beside(folder, _NEW)
         try:
-            new.mkdir(parents=True)
-            yield new
-            write_json(new / RECORD, {"key": key, "files": {name: file_hash(new / name) for name in _names(new)}})
-            _carry_over(folder, new)
-            _swap(new, folder)
-        except OSError as error:
-            raise _cannot_write(folder, error) from error
+            with plain_errors("write", folder):
+                new.mkdir(parents=True)
+                yield new
+                write_json(new / RECORD, {"key": key, "files": {name: file_hash(new / name) for name in _names(new)}})
+                _carry_over(folder, new)
+                _swap(new, folder)
         finally:
             with suppress(OSError):  # what cannot be removed now is removed at the next filling
                 _settle(folder)
@@ -58,16 +57,13 @@ def empty_folder(folder: Path) -> None:
     """Remove the folder and what was filled into it; other files are moved to `kept/`. Raises UserError if it cannot
     be removed."""
     folder = folder.resolve()
-    if not folder.is_dir():
+    if not (folder / RECORD).is_file():  # nothing was filled in
         return
-    with locked(folder):
-        try:
-            _settle(folder)
-            old = _beside(folder, _OLD)
-            os.rename(folder, old)
-            _retire(old, folder)
-        except OSError as error:
-            raise _cannot_write(folder, error) from error
+    with locked(folder), plain_errors("remove", folder):
+        _settle(folder)
+        old = _beside(folder, _OLD)
+        os.rename(folder, old)
+        _retire(old, folder)
 
 
 def finish_swap(folder: Path) -> None:
@@ -100,13 +96,16 @@ def _swap(new: Path, folder: Path) -> None:
     except OSError:
         os.rename(old, folder)
         raise
-    _sync(folder.parent)
+    sync_folder(folder.parent)
 
 
 def _carry_over(folder: Path, new: Path) -> None:
-    """Give the new folder the old one's files that nobody filled in, unless it has files with these names."""
+    """Give the new folder the old one's files that nobody filled in, unless it has files with these names.
+
+    Nothing is carried over where an older record does not say which files those are: they would be used twice.
+    """
     recorded = _recorded(folder)
-    for name in _names(folder):
+    for name in _names(folder) if recorded or not (folder / RECORD).is_file() else ():
         source, target = folder / name, new / name
         if name not in recorded and name != RECORD and not os.path.lexists(target):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -159,8 +158,7 @@ def _keep(path: Path, place: Path) -> None:
 
 
 def _recorded(folder: Path) -> Mapping[str, str]:
-    """Name → hash of the files that were filled in; an older record does not say, so that all files count as others'.
-    """
+    """Name → hash of the files that were filled in; {} if the record does not say, as those of older versions."""
     with suppress(UserError):
         files = _read_record(folder).get("files")
         return files if isinstance(files, dict) else {}
@@ -189,17 +187,3 @@ def _parts(folder: Path, kind: str) -> list[Path]:
     pattern = f".{folder.name}."
     return sorted(path for path in folder.parent.glob(f".*.{kind}")
                   if path.name.startswith(pattern) and len(path.name) == len(pattern) + 9 + len(kind))
-
-
-def _cannot_write(folder: Path, error: OSError) -> UserError:
-    return UserError(f"cannot write {folder}: {error.strerror}. No file that was in it is lost. Free some space, or "
-                     "choose a folder you can write to.")
-
-
-def _sync(folder: Path) -> None:
-    with suppress(OSError):  # the new name itself should reach the disk; not every system can be asked for that
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

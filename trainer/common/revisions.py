@@ -4,17 +4,17 @@ revision is refused instead of overwriting the other person's.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from .errors import UserError
 from .files import read_json, write_json
+from .leftovers import remove_leftovers
+from .locks import locked
+from .schema import convert
 
-_SAVING = threading.Lock()
-"""Held while such a file is read and written back."""
 _BROKEN = (KeyError, TypeError, ValueError, AttributeError)
 Record = TypeVar("Record", bound="Revisioned")
 
@@ -42,8 +42,12 @@ class Revisioned:
 
     @classmethod
     def from_dict(cls: type[Record], values: Mapping[str, Any]) -> Record:
-        """The inverse of `to_dict`. Raises KeyError, TypeError, ValueError or AttributeError for anything else."""
-        raise NotImplementedError
+        """The inverse of `to_dict`. Raises KeyError, TypeError, ValueError or AttributeError for anything else.
+
+        This one reads the fields by their types. All of them have to be there.
+        """
+        record: Record = convert({item.name: values[item.name] for item in fields(cls)}, cls, "it")
+        return record
 
     @classmethod
     def load(cls: type[Record], path: Path) -> Record:
@@ -66,7 +70,7 @@ class Revisioned:
 
 def save_change(path: Path, kind: type[Record], change: Callable[[Record], Record],
                 revision: int | None = None) -> Record:
-    """Change the record in a file while nobody else can; returns the new record.
+    """Change the record in a file while nobody else can, in this process or another; returns the new record.
 
     Args:
         kind: the kind of record in the file.
@@ -76,7 +80,8 @@ def save_change(path: Path, kind: type[Record], change: Callable[[Record], Recor
 
     Raises StaleRevision if `revision` is not the latest, UserError if the file cannot be read or written.
     """
-    with _SAVING:
+    with locked(path):
+        remove_leftovers(path.parent)
         saved = kind.load(path)
         if revision is not None and saved.revision != revision:
             raise StaleRevision

@@ -13,6 +13,7 @@ import reprlib
 import types
 import typing
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -20,21 +21,29 @@ from .errors import UserError, unknown_name
 from .files import read_json
 
 Kind = TypeVar("Kind")
+LARGEST = 2**64
+"""No seed, size or step is as large. A larger number cannot be computed with as a float."""
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false",
-                          dict: "an object", list: "a list", type(None): "null"}
+                          dict: "an object", list: "a list", tuple: "a list"}
 
 
-def read_record(path: str | os.PathLike[str], kind: type[Kind]) -> Kind:
-    """The record of this kind in a JSON file. Raises UserError, naming file and field, for anything else."""
-    return typed(read_json(path), kind, path)
+def read_record(path: str | os.PathLike[str], kind: type[Kind], problem: str = "cannot be read",
+                remedy: str = "Repair or delete it.") -> Kind:
+    """The record of this kind in a JSON file, as `typed` makes it. Raises UserError as `read_json` and `typed` do."""
+    return typed(read_json(path), kind, path, problem, remedy)
 
 
-def typed(value: Any, kind: type[Kind], path: str | os.PathLike[str]) -> Kind:
-    """A JSON value that was read from a file, as `convert` makes it. Raises UserError, naming file and field."""
+def typed(value: Any, kind: type[Kind], path: str | os.PathLike[str], problem: str = "cannot be read",
+          remedy: str = "Repair or delete it.") -> Kind:
+    """A JSON value that was read from a file, as `convert` makes it. Raises UserError, naming file and field.
+
+    Args:
+        problem: what is wrong with a file that holds something else: "is not a sweep".
+    """
     try:
-        result: Kind = convert(value, kind, "content")
+        result: Kind = convert(value, kind, "it")
     except UserError as error:
-        raise UserError(f"{os.fspath(path)} cannot be read: {error} Repair or delete it.") from error
+        raise UserError(f"{os.fspath(path)} {problem}: {error} {remedy}") from error
     return result
 
 
@@ -56,11 +65,24 @@ def convert(value: Any, kind: Any, name: str = "", *, strict: bool = False) -> A
         return _build(value, kind, name, strict)
     if reader := _READERS.get(typing.get_origin(kind)):
         return reader(value, typing.get_args(kind), name, strict)
-    if kind is float and type(value) is int and abs(value) < 2**53:
+    if kind is float and type(value) is int and abs(value) < LARGEST:
         return float(value)
     if type(value) is not kind:
-        raise _wrong(value, name, _WORDS[kind])
+        raise _wrong(value, name, _WORDS.get(kind, str(kind)))
+    if kind is int and abs(value) >= LARGEST:
+        raise _wrong(value, name, "a whole number below 2^64")
+    if kind is str and not _is_unicode(value):
+        raise _wrong(value, name, "a text of whole letters")
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether it can be written: JSON's escapes can stand for half of a letter in two parts."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _build(value: Any, kind: Any, name: str, strict: bool) -> Any:
@@ -109,12 +131,12 @@ def _read_union(value: Any, arguments: tuple[Any, ...], name: str, strict: bool)
     if value is None and type(None) in arguments:
         return None
     kinds = [kind for kind in arguments if kind is not type(None)]
-    for kind in kinds[:-1]:
-        try:
+    if len(kinds) == 1:
+        return convert(value, kinds[0], name, strict=strict)
+    for kind in kinds:
+        with suppress(UserError):
             return convert(value, kind, name, strict=strict)
-        except UserError:
-            continue
-    return convert(value, kinds[-1], name, strict=strict)
+    raise _wrong(value, name, " or ".join(_WORDS[typing.get_origin(kind) or kind] for kind in kinds))
 
 
 def _read_literal(value: Any, arguments: tuple[Any, ...], name: str, strict: bool) -> Any:

@@ -17,6 +17,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from .files import atomic_write
+from .leftovers import remove_leftovers
 
 CACHE_VERSION = 1
 """Raise this number whenever the meaning of cached tensors changes."""
@@ -34,6 +35,8 @@ class TensorCache:
     def __init__(self, folder: Path | str | None = None) -> None:
         """`folder`: where the entries are stored, one file each; None stores them in RAM."""
         self.folder = None if folder is None else Path(folder)
+        if self.folder is not None:
+            remove_leftovers(self.folder)
         self.hits = self.misses = 0
         self._memory: dict[str, Tensors] = {}
 
@@ -57,7 +60,8 @@ class TensorCache:
         if self.folder is None:
             self._memory[key] = tensors
         else:
-            atomic_write(_path(self.folder, key), save(tensors, {"parts": described, "digest": _digest(tensors)}))
+            metadata = {"parts": described, "digest": digest_tensors(tensors)}
+            atomic_write(_path(self.folder, key), save(tensors, metadata))
         return tensors
 
 
@@ -77,12 +81,12 @@ def _read(path: Path, described: str) -> Tensors | None:
         if metadata["parts"] != described:
             return None
         tensors = load(data)
-        return tensors if metadata["digest"] == _digest(tensors) else None
+        return tensors if metadata["digest"] == digest_tensors(tensors) else None
     except (OSError, ValueError, KeyError, TypeError, SafetensorError):
         return None
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def digest_tensors(tensors: Mapping[str, Tensor]) -> str:
     """A hash of names, types, shapes, and values: safetensors files have no checksum of their own."""
     hasher = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):

@@ -33,6 +33,7 @@ from .audit_checks import (
     Finding,
     caption_findings,
     cast_findings,
+    hidden_findings,
     pixel_findings,
     size_findings,
     unreadable,
@@ -224,7 +225,8 @@ class _Reader:
         except UserError as error:
             return None, [unreadable(error), *found]
         figures = _figures(tensors["figures"])
-        return (figures, tensors["hashes"].numpy().view(np.uint64)), [*found, *pixel_findings(figures)]
+        seen = hidden_findings(sample, figures) or pixel_findings(figures)
+        return (figures, tensors["hashes"].numpy().view(np.uint64)), [*found, *seen]
 
     def thumb(self, sample: Sample) -> NDArray[np.uint8]:
         """The thumbnail to compare copies by. It is not held in memory, because few of many images need it."""

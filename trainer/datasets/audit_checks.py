@@ -18,6 +18,7 @@ from ..common.errors import UserError
 from ..models.families import Family
 from .audit_figures import Figures
 from .buckets import assign_bucket, make_buckets
+from .dataset import Sample, hidden_by_ground
 
 SEVERITIES = ("fault", "warning", "note")
 """fault: leave the image out or fix it; warning: look at it; note: good to know."""
@@ -45,7 +46,8 @@ CODES: Mapping[str, str] = {
     "unreadable": "cannot be read",
     "duplicate": "copy of another image", "small": "smaller than what is trained on", "shape": "very long or wide",
     "blur": "blurred", "dark": "under-exposed", "bright": "washed out", "blown": "highlights or shadows lost",
-    "burn": "burnt: colours at their limits", "blocking": "JPEG blocks", "border": "bars around it",
+    "hidden": "hidden by its background", "burn": "burnt: colours at their limits", "blocking": "JPEG blocks",
+    "border": "bars around it",
     "lettering": "text or watermark", "several people": "several people", "cast": "colours of another light",
     "no caption": "no caption", "no trigger": "no trigger in the caption",
 }
@@ -67,13 +69,14 @@ class Check:
     below: bool = False
 
 
+UNDER_EXPOSED, WASHED_OUT = 12.0, 95.0
 CHECKS: tuple[Check, ...] = (
     Check("blur", lambda f: f.edge_width, 0.9, 1.5,
           "blurred: edges are {value:.1f} pixels wide, sharp ones {limit:g}; use a sharper image, or leave it out."),
-    Check("dark", lambda f: f.dark, 22.0, 12.0,
+    Check("dark", lambda f: f.dark, 22.0, UNDER_EXPOSED,
           "dark: nearly all of it is below lightness {value:.0f} of 100; brighten it, unless it shows night.",
           below=True),
-    Check("bright", lambda f: f.bright, 88.0, 95.0,
+    Check("bright", lambda f: f.bright, 88.0, WASHED_OUT,
           "washed out: nearly all of it is above lightness {value:.0f} of 100; darken it, or use another."),
     Check("blown", lambda f: f.blown, 0.08, None,
           "{value:.0%} of it is clipped to white or black; use an image that is less harshly exposed."),
@@ -111,6 +114,14 @@ def pixel_findings(figures: Figures) -> list[Finding]:
                 found.append(Finding(check.code, severity, round(value, 4), limit, text))
                 break
     return found
+
+
+def hidden_findings(sample: Sample, figures: Figures) -> list[Finding]:
+    """Whether its ground hides what is drawn on transparency. What else is measured in it then says nothing."""
+    if figures.edge_width is not None and WASHED_OUT > figures.bright and figures.dark > UNDER_EXPOSED:
+        return []
+    text = hidden_by_ground(sample)
+    return [Finding("hidden", "fault", None, None, text)] if text else []
 
 
 def size_findings(size: tuple[int, int], family: Family, resolution: int) -> list[Finding]:

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..captions.coverage import AxisCoverage, Bar
 from ..common.errors import UserError
-from ..common.files import atomic_path, atomic_write, write_json
+from ..common.files import atomic_path, write_json, write_text
+from ..common.leftovers import remove_leftovers
 from .audit import DatasetAudit, PictureAudit
 from .audit_checks import CODES, SEVERITIES, Finding
 
@@ -174,8 +175,9 @@ def _cut_text(text: str, width: int, font: Any) -> str:
 
 def write_audit(audit: DatasetAudit, folder: Path) -> dict[str, Path]:
     """Write audit.txt, audit.json and contact_sheet.png; returns their paths by kind."""
+    remove_leftovers(folder)
     paths = {"table": folder / "audit.txt", "json": folder / "audit.json", "sheet": folder / "contact_sheet.png"}
-    atomic_write(paths["table"], table(audit).encode())
+    write_text(paths["table"], table(audit))
     write_json(paths["json"], as_json(audit))
     with atomic_path(paths["sheet"]) as temp:
         draw_audit_sheet(audit).save(temp, format="PNG")

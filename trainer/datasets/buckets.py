@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import bisect
+import hashlib
+import itertools
 import math
 import random
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -94,6 +97,11 @@ def fit_to_bucket(image: Image.Image, bucket: Size) -> Image.Image:
     return image.resize(bucket, Image.Resampling.LANCZOS, box=box)
 
 
+LISTED = 1 << 20
+"""An epoch of more samples is not shuffled as a list, but computed for each batch. Below that, its order is what it has
+always been, because resumed runs depend on it."""
+
+
 class BatchPlan:
     """Which samples make up which batch: an endless sequence, a pure function of the seed and the batch's index.
 
@@ -106,40 +114,106 @@ class BatchPlan:
             raise ValueError(f"{len(buckets_per_sample)} buckets for {len(repeats)} repeats")
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}; it must be 1 or more.")
-        self._repeats = list(repeats)
-        self._members: dict[Size, list[int]] = {}
+        members: dict[Size, list[int]] = {}
         for index, (width, height) in enumerate(buckets_per_sample):
-            if self._repeats[index] > 0:
-                self._members.setdefault((width, height), []).append(index)
-        if not self._members:
+            if repeats[index] > 0:
+                members.setdefault((width, height), []).append(index)
+        if not members:
             raise UserError("there is nothing to train on: there are no images, or all have 0 repeats. Add images.")
+        self._passes = [_Passes(inside, [repeats[i] for i in inside]) for inside in members.values()]
         self._batch_size, self._seed = batch_size, seed
         self._epoch = -1
-        self._batches: list[list[int]] = []
-        self.batches_per_epoch: int = sum(
-            math.ceil(sum(self._repeats[i] for i in members) / batch_size) for members in self._members.values())
+        self._order: _ListedEpoch | _ComputedEpoch | None = None
+        self.batches_per_epoch: int = sum(-(-passes.length // batch_size) for passes in self._passes)
 
     def batch(self, index: int) -> list[int]:
         """Sample indices of the index-th batch, counted from 0."""
         epoch, place = divmod(index, self.batches_per_epoch)
-        if epoch != self._epoch:
-            self._epoch, self._batches = epoch, self._shuffle_batches(epoch)
-        return list(self._batches[place])
+        if self._order is None or epoch != self._epoch:
+            kind = _ListedEpoch if sum(passes.length for passes in self._passes) <= LISTED else _ComputedEpoch
+            self._epoch, self._order = epoch, kind(self._passes, self._batch_size, f"{self._seed}:{epoch}")
+        return self._order.batch(place)
 
     def epoch_of(self, index: int) -> int:
         """The epoch, counted from 0, that the index-th batch belongs to."""
         return index // self.batches_per_epoch
 
-    def _shuffle_batches(self, epoch: int) -> list[list[int]]:
-        rng = random.Random(f"{self._seed}:{epoch}")
-        batches: list[list[int]] = []
-        for members in self._members.values():
-            # Pass by pass, so that repeats of the same sample are rarely in one batch.
-            order: list[int] = []
-            for done in range(max(self._repeats[i] for i in members)):
-                due = [i for i in members if self._repeats[i] > done]
+
+class _Passes:
+    """The samples of a bucket, pass by pass, so that repeats of the same sample are rarely in one batch: in each pass
+    those that have repeats left occur once. Passes with the same samples make up a level."""
+
+    def __init__(self, members: Sequence[int], repeats: Sequence[int]) -> None:
+        self.levels: list[tuple[int, int, list[int]]] = []
+        """(first place, first pass, samples) of each level."""
+        place = done = 0
+        for most in sorted(set(repeats)):
+            due = [i for i, count in zip(members, repeats, strict=True) if count >= most]
+            self.levels.append((place, done, due))
+            place, done = place + (most - done) * len(due), most
+        self.length, self.count = place, done
+
+    def due(self, number: int) -> list[int]:
+        """The samples of a pass."""
+        return self.levels[bisect.bisect(self.levels, number, key=lambda level: level[1]) - 1][2]
+
+    def at(self, place: int, key: str) -> int:
+        """The sample at a place, if each pass is shuffled by the key."""
+        first, done, due = self.levels[bisect.bisect(self.levels, place, key=lambda level: level[0]) - 1]
+        number, slot = divmod(place - first, len(due))
+        return due[_permuted(slot, len(due), f"{key}:{done + number}")]
+
+
+class _ListedEpoch:
+    """An epoch as a list."""
+
+    def __init__(self, buckets: Sequence[_Passes], batch_size: int, key: str) -> None:
+        rng = random.Random(key)
+        self._samples, self._starts, self._ends = array("q"), array("q"), array("q")
+        for passes in buckets:
+            start = len(self._samples)
+            for number in range(passes.count):
+                due = list(passes.due(number))
                 rng.shuffle(due)
-                order += due
-            batches += [order[i:i + self._batch_size] for i in range(0, len(order), self._batch_size)]
-        rng.shuffle(batches)
-        return batches
+                self._samples.extend(due)
+            self._starts.extend(range(start, len(self._samples), batch_size))
+            self._ends.extend(min(at + batch_size, len(self._samples)) for at in self._starts[len(self._ends):])
+        self._batches = array("q", range(len(self._starts)))
+        rng.shuffle(self._batches)  # type: ignore[arg-type]  # it only swaps items
+
+    def batch(self, place: int) -> list[int]:
+        number = self._batches[place]
+        return list(self._samples[self._starts[number]:self._ends[number]])
+
+
+class _ComputedEpoch:
+    """An epoch of any length, without a list of it."""
+
+    def __init__(self, buckets: Sequence[_Passes], batch_size: int, key: str) -> None:
+        self._buckets, self._size, self._key = buckets, batch_size, key
+        self._ends = list(itertools.accumulate(-(-passes.length // batch_size) for passes in buckets))
+
+    def batch(self, place: int) -> list[int]:
+        number = _permuted(place, self._ends[-1], self._key)
+        bucket = bisect.bisect(self._ends, number)
+        passes = self._buckets[bucket]
+        start = (number - (self._ends[bucket - 1] if bucket else 0)) * self._size
+        return [passes.at(at, f"{self._key}:{bucket}") for at in range(start, min(start + self._size, passes.length))]
+
+
+def _permuted(place: int, count: int, key: str) -> int:
+    """Where a place goes in a random order of `count` places that depends on the key alone.
+
+    A Feistel network permutes the next power of four; what falls outside goes through again (Black & Rogaway, "Ciphers
+    with Arbitrary Finite Domains", CT-RSA 2002).
+    """
+    half = max(1, ((count - 1).bit_length() + 1) // 2)
+    mask = (1 << half) - 1
+    while True:
+        left, right = place >> half, place & mask
+        for turn in range(4):
+            digest = hashlib.blake2b(f"{key}:{turn}:{right}".encode(), digest_size=8).digest()
+            left, right = right, left ^ (int.from_bytes(digest, "big") & mask)
+        place = left << half | right
+        if place < count:
+            return place

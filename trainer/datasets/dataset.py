@@ -16,24 +16,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.files import atomic_path, atomic_write, file_hash, read_json, write_json
+from ..common.files import atomic_path, atomic_write, file_hash, read_json, remove_file, write_json
 from ..common.folders import finish_swap
+from ..common.locks import locked
+from ..common.schema import read_record
 from ..pictures.crops import Box
-from ..pictures.images import IMAGE_SUFFIXES, image_size, open_image
+from ..pictures.duplicates import is_flat
+from ..pictures.images import GROUND, IMAGE_SUFFIXES, image_size, open_image, parse_colour
 from .buckets import Size, fit_to_bucket
 from .masks import MASKS_FOLDER, has_alpha, mask_tensor, read_mask, scan_masks
+from .project_folders import has_preview_files, image_folders, is_previews, is_regularisation
+from .sidecars import CAPTION_SUFFIXES, CaptionFinder, is_picture
 
 CROPS_FILE = "crops.json"
-CAPTION_SUFFIXES = (".txt", ".caption")
 _KOHYA_FOLDER = re.compile(r"(\d+)_(.+)")
 _OTHER_PICTURES = frozenset((".gif", ".tif", ".tiff", ".avif", ".heic", ".jxl", ".psd", ".jfif"))
+_SETTINGS = frozenset((".toml", ".json", ".yaml", ".yml"))
+"""Other trainers describe datasets in files; what these say beyond the folder is not read."""
 _MANY_REPEATS = 100
+MOST_REPEATS = 10_000
+"""A folder's name with a greater number is not a repeat count, but a work's number, as downloaders write it."""
 _BLOCK = 1 << 14
-_BINARY = getattr(os, "O_BINARY", 0)  # only Windows distinguishes text and binary
+_LOOKED_AT = 256
+"""Side in pixels at which it is looked whether anything can be seen."""
+_READING = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+"""Only Windows distinguishes text and binary; elsewhere a pipe would be waited for."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,7 @@ class Sample:
             validation set is split off.
         mask: the file that marks the part to train on in white, or `path` itself for its alpha channel; None: all of
             it.
+        ground: the colour behind what is transparent.
     """
 
     path: Path
@@ -59,6 +72,7 @@ class Sample:
     crop: Box | None = None
     parent: str = ""
     mask: Path | None = None
+    ground: str = GROUND
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, Path):
@@ -66,10 +80,10 @@ class Sample:
         if not self.parent:
             object.__setattr__(self, "parent", self.path.stem)
 
-    def load(self, background: str = "white", shown_at: int | None = None) -> Image.Image:
-        """The upright RGB image, cropped, with `background` where it was transparent; `shown_at` as in `open_image`.
-        Raises UserError."""
-        return self._crop(open_image(self.path, background, None if self.crop else shown_at))
+    def load(self, background: str | None = None, shown_at: int | None = None) -> Image.Image:
+        """The upright RGB image, cropped, with `background` (None: its ground) where it was transparent; `shown_at` as
+        in `open_image`. Raises UserError."""
+        return self._crop(open_image(self.path, background or self.ground, None if self.crop else shown_at))
 
     def load_mask(self) -> Image.Image | None:
         """The mask in mode L, upright and cropped as the image is; None if there is none. Raises UserError."""
@@ -88,8 +102,9 @@ class Sample:
 
     @property
     def content_hash(self) -> str:
-        """Hash of the image's bytes and the crop, the same wherever the file is. Raises UserError."""
-        return _hash(_file_hash(self.path), self.crop)
+        """Hash of the image's bytes, the crop and the ground, the same wherever the file is. Raises UserError."""
+        # On white the hash is the same as before there were other grounds, so that finished runs are still recognized.
+        return _hash(_file_hash(self.path), self.crop, *(() if self.ground == GROUND else (self.ground,)))
 
     @property
     def mask_hash(self) -> str:
@@ -147,39 +162,57 @@ class Dataset:
 
 
 def load_folder(path: str | os.PathLike[str], *, recursive: bool = True, default_repeats: int = 1,
-                caption_suffixes: Sequence[str] = CAPTION_SUFFIXES) -> Dataset:
+                caption_suffixes: Sequence[str] = CAPTION_SUFFIXES, background: str = GROUND) -> Dataset:
     """The images of a folder, in the order of their names.
 
     In a subfolder named `10_name` each image counts ten times, and `name` is the caption of images without one
     (kohya's convention); elsewhere it counts `default_repeats` times. The caption of `a.png` is in `a.txt` or
-    `a.caption`, its mask, if any, in `masks/a.png` or `a_mask.png`. Files that cannot be used are left out and named in
-    the notes. Raises UserError if no image is left.
+    `a.caption`, its mask, if any, in `masks/a.png` or `a_mask.png`. Of a kohya project only `img` is read;
+    regularisation images and trainers' previews are left out wherever they are. Files that cannot be used are left out
+    and named in the notes. What is transparent shows the `background`, a colour. Raises UserError if no image is left.
     """
     root = Path(path)
     finish_swap(root)
     if not root.is_dir():
-        raise UserError(f"{root} is not a folder. Give the folder that holds the images.")
+        what = "a file of settings" if root.suffix.lower() in _SETTINGS and root.is_file() else "not a folder"
+        raise UserError(f"{root} is {what}. Give the folder that holds the images.")
     if default_repeats < 1:
         raise UserError(f"default_repeats is {default_repeats}; it must be 1 or more.")
-    scan = _Scan(root, recursive, tuple(caption_suffixes))
+    parse_colour(background)
+    scan = _Scan(root, recursive, tuple(caption_suffixes), background)
     scan.folder(root, default_repeats, "")
+    scan.finish()
     if not scan.samples:
         why = f" Found: {scan.notes[0]}" if scan.notes else ""
         raise UserError(f"{root} has no usable image ({', '.join(IMAGE_SUFFIXES)}). Put images into it.{why}")
-    if scan.uncaptioned:
-        scan.notes.append(f"{len(scan.uncaptioned)} of {len(scan.samples)} images have no caption: "
-                          f"{_some(scan.uncaptioned)}.")
     return Dataset(tuple(scan.samples), tuple(scan.notes))
 
 
 class _Scan:
     """The state of one walk through a folder."""
 
-    def __init__(self, root: Path, recursive: bool, caption_suffixes: tuple[str, ...]) -> None:
-        self.root, self.recursive, self.caption_suffixes = root, recursive, caption_suffixes
+    def __init__(self, root: Path, recursive: bool, caption_suffixes: tuple[str, ...], ground: str) -> None:
+        self.root, self.recursive, self.caption_suffixes, self.ground = root, recursive, caption_suffixes, ground
         self.samples: list[Sample] = []
         self.notes: list[str] = []
         self.uncaptioned: list[str] = []
+        self.nearly: list[str] = []
+        self.previews: list[tuple[Path, int, str]] = []
+
+    def finish(self) -> None:
+        """Decide about folders of previews, and note what concerns all images."""
+        for folder, repeats, class_name in self.previews:
+            if self.samples or has_preview_files(folder):
+                self.notes.append(f"skipped folder {self._name(folder)}: it seems to hold a trainer's previews, which "
+                                  "are not trained on. Rename it, or give it by itself, if you want them.")
+            else:
+                self.folder(folder, repeats, class_name)
+        masked = [self._name(sample.path) for sample in self.samples if sample.mask]
+        for names, text in ((self.nearly, "captions have nearly their image's name and are used"),
+                            (masked, f"of {len(self.samples)} images have a mask"),
+                            (self.uncaptioned, f"of {len(self.samples)} images have no caption")):
+            if names:
+                self.notes.append(f"{len(names)} {text}: {_some(names)}.")
 
     def folder(self, folder: Path, repeats: int, class_name: str) -> None:
         try:
@@ -189,20 +222,32 @@ class _Scan:
             self.notes.append(f"skipped folder {folder.name}: {error.strerror}.")
             return
         crops = self._crops(folder) if CROPS_FILE in entries else {}
-        masks, strays = scan_masks(folder, entries)
+        captions = CaptionFinder(entries, self.caption_suffixes)
+        masks, strays, pictures = scan_masks(folder, entries, captions)
         self.notes += [f"skipped {self._name(stray)}: it is in masks, but belongs to no image." for stray in strays]
-        taken = {name.partition("/")[0] for name in masks.values()}
+        self.notes += [f"{self._name(folder / name)} counts as an image, not as a mask: {why}."
+                       for name, why in pictures.items()]
+        taken = {name.partition("/")[0] for name in masks.values()} | self._left_out(folder, entries)
         names = sorted(name for name in entries if not name.endswith(self.caption_suffixes) and name not in taken)
         for name in sorted(names, key=str.casefold):
-            stem, dot, suffix = name.rpartition(".")
-            suffix = (dot + suffix).lower()
+            suffix = os.path.splitext(name)[1].lower()
             if suffix in IMAGE_SUFFIXES and self._is_file(folder, entries[name]):
-                captions = [stem + end for end in self.caption_suffixes if stem + end in entries]
                 self._picture(folder, name, captions, repeats, class_name, crops.get(name), masks.get(name))
             elif suffix in _OTHER_PICTURES:
                 self.notes.append(f"skipped {self._name(folder / name)}: {suffix} is not supported; save it as png.")
             elif self.recursive and suffix not in IMAGE_SUFFIXES and _is_folder(entries[name]):
                 self._folder_or_link(folder, entries[name], repeats, class_name)
+
+    def _left_out(self, folder: Path, entries: Mapping[str, os.DirEntry]) -> set[str]:
+        """What is not read of a kohya project: all but its folder of images."""
+        folders = [name for name, entry in entries.items() if _is_folder(entry)] if self.recursive else []
+        if not (taken := image_folders(folders)):
+            return set()
+        beside = {name for name in entries if name not in taken}
+        left_out = sorted(name for name in beside if name in folders or is_picture(name))
+        self.notes.append(f"{folder.name} is a project folder of a trainer: only {', '.join(taken)} is read, not "
+                          f"{_some(left_out)}.")
+        return beside
 
     def _is_file(self, folder: Path, entry: os.DirEntry) -> bool:
         """Whether it is a file, or a link to one; anything else with an image's ending is noted."""
@@ -222,7 +267,18 @@ class _Scan:
             self._subfolder(folder / entry.name, repeats, class_name)
 
     def _subfolder(self, folder: Path, repeats: int, class_name: str) -> None:
-        if kohya := _KOHYA_FOLDER.fullmatch(folder.name):
+        if is_regularisation(folder.name):
+            self.notes.append(f"skipped folder {self._name(folder)}: it seems to hold regularisation images, which are "
+                              "not trained on. Rename it, or give it by itself, if you want them.")
+            return
+        if is_previews(folder.name):
+            self.previews.append((folder, repeats, class_name))
+            return
+        kohya = _KOHYA_FOLDER.fullmatch(folder.name)
+        if kohya and int(kohya[1]) > MOST_REPEATS:
+            self.notes.append(f"the number in {folder.name} is not taken for repeats, because it is above "
+                              f"{MOST_REPEATS}. Each image in it counts {_times(repeats)}.")
+        elif kohya:
             repeats, class_name = int(kohya[1]), kohya[2].strip()
             if repeats == 0:
                 self.notes.append(f"skipped folder {folder.name}: its name asks for 0 repeats.")
@@ -232,7 +288,7 @@ class _Scan:
                                   "rename the folder if you do not want that.")
         self.folder(folder, repeats, class_name)
 
-    def _picture(self, folder: Path, name: str, captions: Sequence[str], repeats: int, class_name: str,
+    def _picture(self, folder: Path, name: str, captions: CaptionFinder, repeats: int, class_name: str,
                  origin: Mapping[str, Any] | None, mask: str | None) -> None:
         path = folder / name
         try:
@@ -240,12 +296,23 @@ class _Scan:
         except UserError as error:
             self.notes.append(f"skipped {self._name(path)}: {error}")
             return
-        caption = self._caption(f"{folder}{os.sep}{captions[0]}") if captions else ""
+        found = captions.exact(name) or self._near(path, captions.near(name))
+        caption = self._caption(f"{folder}{os.sep}{found}") if found else ""
         if not caption:
             self.uncaptioned.append(self._name(path))
             caption = class_name
-        parent = str(origin.get("parent") or "") if isinstance(origin, Mapping) else name.rpartition(".")[0]
-        self.samples.append(Sample(path, size, caption, repeats, None, parent, None if mask is None else folder / mask))
+        parent = str(origin.get("parent") or "") if isinstance(origin, Mapping) else os.path.splitext(name)[0]
+        self.samples.append(Sample(path, size, caption, repeats, None, parent, None if mask is None else folder / mask,
+                                   self.ground))
+
+    def _near(self, picture: Path, found: Sequence[str]) -> str:
+        if len(found) == 1:
+            self.nearly.append(f"{found[0]} for {self._name(picture)}")
+            return found[0]
+        if found:
+            self.notes.append(f"which is the caption of {self._name(picture)}, {' or '.join(found)}? None is used; "
+                              "rename one like the image.")
+        return ""
 
     def _caption(self, path: str) -> str:
         try:
@@ -278,7 +345,7 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 def _read(path: str) -> bytes:
     # Without a file object: there are as many captions as images, and creating one takes longer than reading.
-    handle = os.open(path, os.O_RDONLY | _BINARY)
+    handle = os.open(path, _READING)
     try:
         data = os.read(handle, _BLOCK)
         while len(data) % _BLOCK == 0 and (more := os.read(handle, _BLOCK)):
@@ -286,6 +353,10 @@ def _read(path: str) -> bytes:
         return data
     finally:
         os.close(handle)
+
+
+def _times(repeats: int) -> str:
+    return "once" if repeats == 1 else f"{repeats} times"
 
 
 def _some(names: Sequence[str]) -> str:
@@ -347,17 +418,18 @@ def save_samples(folder: str | os.PathLike[str],
             raise UserError(f"{name!r} is not a file name; use one without path separators and leading dots.")
     if len({name.casefold() for name in names}) < len(names):
         raise UserError(f"two images have the same name in {folder}; give each a different one.")
-    crops = read_json(folder / CROPS_FILE) if (folder / CROPS_FILE).exists() else {}
     paths = [folder / f"{name}.png" for name in names]
-    for path, (image, caption, meta), mask in zip(paths, items, masks or [None] * len(items), strict=True):
+    for path, (image, caption, _), mask in zip(paths, items, masks or [None] * len(items), strict=True):
         _save_png(path, image)
         atomic_write(folder / f"{path.stem}.txt", (caption + "\n").encode())
         if mask is not None:
             _save_png(folder / MASKS_FOLDER / path.name, mask.convert("L"))
         else:  # the mask of an earlier image with that name must not be used for this one
-            (folder / MASKS_FOLDER / path.name).unlink(missing_ok=True)
-        crops[path.name] = dict(meta)
-    write_json(folder / CROPS_FILE, crops)
+            remove_file(folder / MASKS_FOLDER / path.name)
+    metas = {path.name: dict(meta) for path, (_, _, meta) in zip(paths, items, strict=True)}
+    with locked(folder / CROPS_FILE):
+        crops = read_record(folder / CROPS_FILE, dict) if (folder / CROPS_FILE).exists() else {}
+        write_json(folder / CROPS_FILE, {**crops, **metas})
     return paths
 
 
@@ -425,6 +497,17 @@ def with_alpha_masks(dataset: Dataset) -> Dataset:
 def whole_size(sample: Sample) -> tuple[int, int]:
     """(width, height) of the whole upright image, of which the sample may be a part."""
     return sample.size if sample.crop is None else image_size(sample.path)
+
+
+def hidden_by_ground(sample: Sample) -> str:
+    """Why nothing can be seen in a sample, and what to do, if its ground hides what is drawn on transparency; "" if
+    something can be seen, or it is not transparent. Raises UserError if it cannot be read."""
+    if not is_flat(np.asarray(sample.load(shown_at=_LOOKED_AT))) or not has_alpha(sample.path):
+        return ""
+    shown = next((colour for colour in ("black", "gray", GROUND)
+                  if not is_flat(np.asarray(sample.load(colour, shown_at=_LOOKED_AT)))), "")
+    return shown and (f"nothing can be seen in it on {sample.ground}, which is put behind transparent parts; choose "
+                      f"another background in Load Dataset (--background), such as {shown}.")
 
 
 def bucket_mask(sample: Sample, bucket: Size, flip: bool = False) -> Tensor | None:

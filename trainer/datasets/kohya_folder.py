@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..common.errors import UserError
 from ..common.events import Event, Events, Progress, Warned
-from ..common.files import write_json
+from ..common.files import remove_file, write_json
+from ..common.leftovers import remove_leftovers
+from ..common.locks import locked
 from ..common.names import checked_name
 from ..pictures.images import IMAGE_SUFFIXES
 from .dataset import CROPS_FILE, Dataset, Sample, save_samples
@@ -42,12 +45,18 @@ def save_dataset(dataset: Dataset, folder: Path, concept: str) -> Events:
     The sources are only read. An image that cannot be read is left out, and a Warned names it.
 
     Raises:
-        UserError: no images, a concept that is not a folder name, a folder with images from elsewhere, or a save that
-            would take away what another source saved or somebody edited.
+        UserError: no images, a concept that is not a folder name, a folder with images from elsewhere or to which
+            somebody else is saving, or a save that would take away what another source saved or somebody edited.
     """
     if not len(dataset):
         raise UserError("the dataset has no images to save; add images.")
     concept = checked_name(concept, "concept")
+    with locked(folder):
+        yield from _save(dataset, folder, concept)
+
+
+def _save(dataset: Dataset, folder: Path, concept: str) -> Events:
+    remove_leftovers(folder, depth=2)
     recorded = read_saved(folder)
     _refuse_others(dataset, folder, set(recorded))
     plan, unreadable = _plan(dataset, folder, concept, recorded)
@@ -151,14 +160,15 @@ def _refuse_others(dataset: Dataset, folder: Path, own: set[str]) -> None:
 def _remove(path: Path) -> bool:
     there = path.is_file()
     for own in (path, path.with_suffix(".txt"), path.parent / MASKS_FOLDER / path.name):
-        own.unlink(missing_ok=True)
+        remove_file(own)
     if path.parent.is_dir():
         crops = path.parent / CROPS_FILE
         if not any(path.parent.glob("*.png")):
-            crops.unlink(missing_ok=True)
+            remove_file(crops)
         for emptied in (path.parent / MASKS_FOLDER, path.parent):
             if emptied.is_dir() and not any(emptied.iterdir()):
-                emptied.rmdir()
+                with suppress(OSError):  # somebody else may have put something there meanwhile
+                    emptied.rmdir()
     return there
 
 

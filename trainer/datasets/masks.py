@@ -6,7 +6,7 @@ The mask of `x.png` is `masks/x.png`, `x_mask.png` or `x-masklabel.png` (kohya, 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..pictures.images import IMAGE_SUFFIXES, image_size, open_alpha, open_image
+from ..pictures.images import has_colours, image_size, open_alpha, open_image
+from .sidecars import CaptionFinder, fold, is_picture
 
 MASKS_FOLDER = "masks"
 MASK_ENDINGS = ("_mask", "-masklabel")
@@ -52,8 +53,10 @@ def alpha_of(picture: Path) -> Image.Image:
     return open_alpha(picture) or Image.new("L", image_size(picture), 255)
 
 
-def scan_masks(folder: Path, entries: Collection[str]) -> tuple[dict[str, str], list[Path]]:
-    """(image → its mask, relative to the folder; files in its `masks` folder that belong to no image).
+def scan_masks(folder: Path, entries: Collection[str], captions: CaptionFinder
+               ) -> tuple[dict[str, str], list[Path], dict[str, str]]:
+    """(image → its mask, relative to the folder; files in its `masks` folder that belong to no image; file beside an
+    image that is named like a mask → why it is not one).
 
     A `masks` folder without any file named after an image is a folder like any other.
     """
@@ -61,11 +64,24 @@ def scan_masks(folder: Path, entries: Collection[str]) -> tuple[dict[str, str], 
     if MASKS_FOLDER in entries:
         with suppress(OSError):
             inside = sorted(os.listdir(folder / MASKS_FOLDER))
-    elif not any(ending in name for name in entries for ending in MASK_ENDINGS):
-        return {}, []
+    elif not any(ending in name.lower() for name in entries for ending in MASK_ENDINGS):
+        return {}, [], {}
     linked = linked_masks(entries, inside)
+    pictures = {name: why for name in linked.values() if "/" not in name
+                if (why := _why_no_mask(folder / name, captions))}
+    linked = {name: mask for name, mask in linked.items() if mask not in pictures}
     used = {name.removeprefix(f"{MASKS_FOLDER}/") for name in linked.values() if "/" in name}
-    return linked, [folder / MASKS_FOLDER / name for name in inside if used and name not in used]
+    strays = [folder / MASKS_FOLDER / name for name in inside if used and name not in used]
+    return linked, strays, pictures
+
+
+def _why_no_mask(path: Path, captions: CaptionFinder) -> str:
+    """Why a file that is named like a mask is an image; "" if it may be a mask."""
+    if captions.find(path.name):
+        return "it has a caption of its own"
+    with suppress(UserError):  # a damaged mask is named when it is read
+        return "it has colours" if has_colours(path) else ""
+    return ""
 
 
 def linked_masks(names: Collection[str], in_folder: Collection[str] = ()) -> dict[str, str]:
@@ -75,23 +91,27 @@ def linked_masks(names: Collection[str], in_folder: Collection[str] = ()) -> dic
         names: file names in the folder.
         in_folder: file names in its `masks` folder, which take precedence.
     """
-    pictures = {os.path.splitext(name)[0]: name for name in names if _is_picture(name)}
+    pictures = {os.path.splitext(name)[0]: name for name in names if is_picture(name)}
+    folded = {fold(stem): name for stem, name in pictures.items()}
     linked = {}
     for stem, name in pictures.items():
         for ending in MASK_ENDINGS:
-            if stem.endswith(ending) and stem.removesuffix(ending) in pictures:
-                linked[pictures[stem.removesuffix(ending)]] = name
-    for name in sorted(in_folder):
+            if found := _named_by(stem, ending, pictures, folded):
+                linked[found] = name
+    for name in sorted(filter(is_picture, in_folder)):
         stem = os.path.splitext(name)[0]
-        for ending in ("", *MASK_ENDINGS):
-            if _is_picture(name) and stem.endswith(ending) and stem.removesuffix(ending) in pictures:
-                linked[pictures[stem.removesuffix(ending)]] = f"{MASKS_FOLDER}/{name}"
-                break
+        named = (_named_by(stem, ending, pictures, folded) for ending in ("", *MASK_ENDINGS))
+        if found := next(filter(None, named), ""):
+            linked[found] = f"{MASKS_FOLDER}/{name}"
     return linked
 
 
-def _is_picture(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES)
+def _named_by(stem: str, ending: str, pictures: Mapping[str, str], folded: Mapping[str, str]) -> str:
+    """The image that a mask's stem with that ending names, exactly or nearly; "" if there is none."""
+    if not fold(stem).endswith(ending):
+        return ""
+    start = stem[:len(stem) - len(ending)]
+    return pictures.get(start) or folded.get(fold(start), "")
 
 
 def has_alpha(path: Path) -> bool:

@@ -13,15 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageColor, ImageOps
 from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.events import Events, Interrupted, Progress
+from ..common.leftovers import remove_leftovers
+from ..common.locks import locked
 from ..models.families import get_family
 from ..pictures.crops import Box
+from ..pictures.duplicates import is_flat
 from ..pictures.images import open_image
-from .dataset import Dataset, Sample, save_samples, with_alpha_masks
+from .dataset import Dataset, Sample, hidden_by_ground, save_samples, with_alpha_masks
 from .framing import frame_subject, largest_frame, share_of_frame, subject_box, suitable_bucket, trained_size
 from .masks import MASKS_FOLDER
 from .prepared_folder import (
@@ -57,11 +61,16 @@ def prepare(dataset: Dataset, config: PrepareConfig, folder: str | Path, *,
     """Prepare a dataset into `folder`, yielding Progress for each image and, last, PrepareFinished.
 
     The sources are only read. To cancel, close the iterator or raise where it is consumed; with `should_stop` the last
-    event is Interrupted. Raises UserError if no image is left, a named file cannot be read, or the folder has images
-    that were not prepared there.
+    event is Interrupted. Raises UserError if no image is left, a named file cannot be read, the folder has images
+    that were not prepared there, or somebody else is preparing images into it.
     """
     folder = Path(folder)
     dataset = with_alpha_masks(dataset) if config.alpha_masks else dataset
+    with locked(folder):
+        yield from _prepare(dataset, config, folder, should_stop)
+
+
+def _prepare(dataset: Dataset, config: PrepareConfig, folder: Path, should_stop: Callable[[], bool]) -> Events:
     key = folder_key(dataset, config)
     if (before := find_prepared(folder, key)) is not None:
         yield before
@@ -69,6 +78,7 @@ def prepare(dataset: Dataset, config: PrepareConfig, folder: str | Path, *,
     tools = _Tools.of(dataset, config)
     names = _unique_names(dataset)
     originals = originals_of(dataset)
+    remove_leftovers(folder, depth=2)
     make_room(folder, dataset, originals)
     claimed = claim(folder, [f"{sample.repeats}_{config.name}/{name}"
                              for sample, name in zip(dataset, names, strict=True)], originals)
@@ -161,6 +171,8 @@ def _prepare_one(sample: Sample, name: str, tools: _Tools, folder: Path) -> tupl
     work = _Work(image, sample.load_mask(), sample.caption, [], (0, 0, *image.size))
     subject = subject_box(work.image, work.mask)
     _replace_background(work, tools)
+    if is_flat(np.asarray(work.image)) and (hidden := hidden_by_ground(sample)):
+        work.done.append(hidden.rstrip("."))
     if tools.target is not None:
         work.image = match_colours(work.image, tools.target, tools.config.strength, work.mask)
         work.done.append("colours matched")

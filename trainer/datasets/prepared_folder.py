@@ -10,14 +10,16 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError, unknown_name
 from ..common.events import Event
-from ..common.files import file_hash, read_json, write_json
+from ..common.files import file_hash, remove_file, write_json
 from ..common.names import checked_name
+from ..common.schema import read_record
 from ..models.families import get_family
 from ..pictures.images import IMAGE_SUFFIXES
 from .dataset import CROPS_FILE, Dataset, Sample
@@ -180,20 +182,51 @@ def find_prepared(folder: Path, key: str) -> PrepareFinished | None:
     """The preparation with this key in the folder, if all of its files still exist; else None."""
     if not (folder / PREPARED).is_file():
         return None
-    try:
-        found: dict[str, Any] = read_json(folder / PREPARED)
-        if found["key"] != key:
-            return None
-        samples = tuple(
-            Sample(**{**s, "path": folder / s["path"], "size": tuple(s["size"]), "crop": None,
-                      "mask": s["mask"] and folder / s["mask"]}) for s in found["samples"])
-        pictures = tuple(Preparation(Path(p["source"]), p["path"] and folder / p["path"], tuple(p["done"]))
-                         for p in found["pictures"])
-    except (UserError, KeyError, TypeError):
-        return None
-    if not all(s.path.is_file() and (s.mask is None or s.mask.is_file()) for s in samples):
-        return None
-    return PrepareFinished(Dataset(samples, tuple(found["dataset_notes"])), pictures, tuple(found["notes"]), True)
+    with suppress(UserError):  # what is damaged is prepared again
+        saved = read_record(folder / PREPARED, _Prepared)
+        samples = tuple(Sample(_own_file(folder, sample.path), sample.size, sample.caption, sample.repeats,
+                               parent=sample.parent, mask=sample.mask and _own_file(folder, sample.mask) or None)
+                        for sample in saved.samples)
+        pictures = tuple(Preparation(Path(picture.source), picture.path and _own_file(folder, picture.path) or None,
+                                     picture.done) for picture in saved.pictures)
+        if saved.key == key and all(s.path.is_file() and (s.mask is None or s.mask.is_file()) for s in samples):
+            return PrepareFinished(Dataset(samples, saved.dataset_notes), pictures, saved.notes, True)
+    return None
+
+
+def _own_file(folder: Path, name: str) -> Path:
+    """A file that the record names. Raises UserError if it is not in the folder: other images are never trained."""
+    if folder.resolve() not in (folder / name).resolve().parents:
+        raise UserError(f"{folder / PREPARED} names {name!r}, which is not in its folder. Repair or delete it.")
+    return folder / name
+
+
+@dataclass(frozen=True)
+class _PreparedSample:
+    path: str
+    size: tuple[int, int]
+    caption: str = ""
+    repeats: int = 1
+    parent: str = ""
+    mask: str | None = None
+
+
+@dataclass(frozen=True)
+class _PreparedPicture:
+    source: str
+    path: str | None
+    done: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What prepared.json holds once the folder is complete."""
+
+    key: str
+    samples: tuple[_PreparedSample, ...]
+    pictures: tuple[_PreparedPicture, ...]
+    notes: tuple[str, ...]
+    dataset_notes: tuple[str, ...]
 
 
 def make_room(folder: Path, dataset: Dataset, originals: Sequence[Original]) -> None:
@@ -214,4 +247,4 @@ def make_room(folder: Path, dataset: Dataset, originals: Sequence[Original]) -> 
     refuse_loss(folder, claimed, dataset, originals, claimed)
     for path in map(folder.joinpath, claimed):
         for own in (path, path.with_suffix(".txt"), path.parent / MASKS_FOLDER / path.name, path.parent / CROPS_FILE):
-            own.unlink(missing_ok=True)
+            remove_file(own)

@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..common.errors import UserError
 from ..common.files import file_hash, read_json
 from ..pictures.duplicates import fingerprint_picture, same_picture
@@ -180,8 +182,8 @@ def _edited(path: Path, entry: SavedFile) -> list[Path]:
 
 def _shows_the_same(sample: Sample, saved: Path) -> bool:
     with suppress(UserError):
-        prints = [fingerprint_picture(image).thumb for image in (sample.load(), open_image(saved))]
-        return same_picture(*prints)
+        mine, theirs = (fingerprint_picture(image).thumb for image in (sample.load(), open_image(saved)))
+        return np.array_equal(mine, theirs) or same_picture(mine, theirs)
     return False
 
 

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.files import file_hash
-from .layers import ALPHA_TABLE
+from .metadata import ALPHA_TABLE
 from .tensors import TensorFile
 
+_STATED = "sshs_model_hash"
 _SCALES = (ALPHA_TABLE, "ss_network_alpha", "ss_network_args", "ss_network_module")
 """Metadata that may decide how strong the weights are, so it counts as part of them."""
 
@@ -24,7 +25,7 @@ def hashes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Hash of the tensor bytes, by which other tools and sites identify a LoRA, whatever its metadata says."""
     data = memoryview(save(dict(tensors)))
     digest = hashlib.sha256(data[8 + int.from_bytes(data[:8], "little"):]).hexdigest()
-    return {"modelspec.hash_sha256": f"0x{digest}", "sshs_model_hash": digest}
+    return {"modelspec.hash_sha256": f"0x{digest}", _STATED: digest}
 
 
 def tensor_hash(path: str | os.PathLike[str]) -> str:
@@ -36,6 +37,35 @@ def tensor_hash(path: str | os.PathLike[str]) -> str:
     """
     status = os.stat(path)
     return _tensor_hash(os.fspath(path), status.st_mtime_ns, status.st_size)
+
+
+def check_weights(path: str | os.PathLike[str]) -> None:
+    """Raises UserError if a LoRA that this pack wrote no longer has the weights that it was saved with.
+
+    Other files are not checked: some tools change the weights and leave the hash. It is checked again only if the
+    file's size or modification time has changed.
+    """
+    status = os.stat(path)
+    if not _are_whole(os.fspath(path), status.st_mtime_ns, status.st_size):
+        raise UserError(f"the weights in {path} are not those that were saved: the file was damaged or changed. "
+                        "Delete it and make it again, or use another copy of it.")
+
+
+@lru_cache(maxsize=65536)
+def _are_whole(path: str, mtime_ns: int, size: int) -> bool:
+    try:
+        metadata = TensorFile(Path(path)).metadata
+    except UserError:  # another kind of file, or one that its reader will refuse
+        return True
+    stated = metadata.get(_STATED)
+    if not stated or not any(name.startswith("lora_bootstrap.") for name in metadata):
+        return True
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        file.seek(8 + int.from_bytes(file.read(8), "little"))
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest() == stated
 
 
 @lru_cache(maxsize=65536)

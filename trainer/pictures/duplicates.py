@@ -28,6 +28,8 @@ RADIUS = 10
 beyond."""
 SAME_MEAN, SAME_BLOCK = 0.05, 0.1
 """Two thumbnails in 0..1 show the same image if they differ by at most this, on average and in their worst block."""
+FLAT_RANGE = 8
+"""Grey levels between the extremes of an image in which nothing can be seen; compression and paper give a few."""
 MOST_NEIGHBOURS = 32
 """In a crowd of similar hashes each is compared, band by band, with only this many neighbours, so that the work stays
 linear."""
@@ -215,9 +217,17 @@ def _not_crowded(first: Places, last: Places, room: Places, queries: Hashes,
 
 
 def same_picture(a: NDArray[np.uint8], b: NDArray[np.uint8], window: int = 0) -> bool:
-    """Whether thumbnail b shows that window of a (mirrored from WINDOWS on), apart from compression and small crops."""
+    """Whether thumbnail b shows that window of a (mirrored from WINDOWS on), apart from compression and small crops.
+    Two images in which nothing can be seen have nothing to compare, so they do not count as the same."""
+    if is_flat(a) or is_flat(b):
+        return False
     mean, worst = difference(a, b, window)
     return mean <= SAME_MEAN and worst <= SAME_BLOCK
+
+
+def is_flat(pixels: NDArray[np.uint8]) -> bool:
+    """Whether nothing can be seen in [H, W, 3]: no channel has more than FLAT_RANGE between its extremes."""
+    return bool(np.ptp(pixels.reshape(-1, pixels.shape[-1]), axis=0).max() <= FLAT_RANGE)
 
 
 def difference(a: NDArray[np.uint8], b: NDArray[np.uint8], window: int = 0) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageColor
+from PIL import ExifTags, Image, ImageChops, ImageColor
 from torch import Tensor
 
 from ..common.errors import UserError
@@ -26,6 +26,8 @@ from .headers import HEAD_BYTES, plain_size
 from .room import MAX_PIXELS, check_room, room_for
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+GROUND = "white"
+"""What is put behind transparent parts if nothing else is chosen."""
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 """Pillow's names of the formats behind IMAGE_SUFFIXES. Phones' MPO files are JPEGs to Pillow."""
 
@@ -37,10 +39,13 @@ _SIDEWAYS = (5, 6, 7, 8)
 _ORIENTATION_HOLDERS = frozenset(("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"))
 _BINARY = getattr(os, "O_BINARY", 0)  # only Windows distinguishes text and binary
 _NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # a pipe without a writer would be waited for
+_GREY_MODES = frozenset(("1", "L", "LA", "I;16"))
+_COLOURS_SIDE, _COLOURLESS = 128, 24
+"""Colours are looked for in a copy of about this size; channels that differ by up to this much are a grey."""
 _open_lock = threading.Lock()
 
 
-def open_image(path: str | os.PathLike[str], background: str = "white", shown_at: int | None = None) -> Image.Image:
+def open_image(path: str | os.PathLike[str], background: str = GROUND, shown_at: int | None = None) -> Image.Image:
     """The image as RGB: turned upright by its EXIF, colours converted from its ICC profile to sRGB, transparency placed
     on `background` (a colour name or "#rrggbb"), 16-bit greys scaled.
 
@@ -50,7 +55,7 @@ def open_image(path: str | os.PathLike[str], background: str = "white", shown_at
 
     Raises UserError if it is not an image in one of FORMATS, is damaged, or takes more than MAX_PIXELS or MAX_BYTES.
     """
-    ground = _colour(background)
+    ground = parse_colour(background)
     with _decoded(path, shown_at) as (image, shrink, orientation):
         return _upright(flatten(image, ground, shrink), orientation)
 
@@ -61,6 +66,23 @@ def open_alpha(path: str | os.PathLike[str]) -> Image.Image | None:
     with _decoded(path) as (image, _, orientation):
         alpha = opacity(image)
         return None if alpha is None else _upright(alpha, orientation)
+
+
+def has_colours(path: str | os.PathLike[str]) -> bool:
+    """Whether an image has anything but greys, apart from what JPEG adds. Raises UserError as `open_image` does."""
+    if _mode(path) in _GREY_MODES:
+        return False
+    with _decoded(path, _COLOURS_SIDE) as (image, shrink, _):
+        red, green, blue = flatten(image, (0, 0, 0), shrink).split()
+        return any(np.asarray(ImageChops.difference(first, second)).max() > _COLOURLESS
+                   for first, second in ((red, green), (green, blue)))
+
+
+def _mode(path: str | os.PathLike[str]) -> str:
+    """Pillow's mode, from the header alone; "" for what is not an image."""
+    with suppress(Exception), _open_file(path) as file:
+        return _open_header(path, file).mode
+    return ""
 
 
 @contextmanager
@@ -139,7 +161,8 @@ def to_image(tensor: Tensor) -> Image.Image:
     return Image.fromarray(array.cpu().contiguous().numpy(), "RGB")
 
 
-def _colour(name: str) -> tuple[int, int, int]:
+def parse_colour(name: str) -> tuple[int, int, int]:
+    """(red, green, blue) of a colour's name or "#rrggbb". Raises UserError."""
     try:
         return ImageColor.getrgb(name)[:3]
     except ValueError:

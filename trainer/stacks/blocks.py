@@ -20,10 +20,11 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.files import atomic_write, file_hash
-from ..lora.hashes import hashes
+from ..common.leftovers import remove_leftovers
+from ..lora.hashes import check_weights, hashes
 from ..lora.layers import KINDS, LoraFile, read_header
 from ..lora.layouts import CONTENT, ROLES, STYLE, architecture, block_of, block_order, diffusers_names
-from ..lora.names import LayerName, layer_name, module_of
+from ..lora.names import PEFT_BIAS, LayerName, layer_name, module_of
 from .stack import MOST_STRENGTH
 
 FORMAT = 1
@@ -62,7 +63,7 @@ class Blocks:
     Attributes:
         keys: block → the file's keys. Blocks are in the network's order, named as by `layouts.block_of`.
         own: the file's own name of each block, where it differs.
-        unknown: keys of layers that belong to no known network.
+        unknown: keys that belong to no layer.
     """
 
     file: LoraFile
@@ -82,7 +83,7 @@ class Filtered:
     """Attributes:
         path: the new file, or the LoRA's own if all of it is kept unchanged.
         kept: the blocks that are kept, with their strengths.
-        unknown: how many tensors were left out because they belong to no known network.
+        unknown: how many tensors were left out because they belong to no layer.
     """
 
     path: Path
@@ -97,7 +98,7 @@ class Filtered:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         return (f"{len(self.kept)} of {len(self.blocks)} blocks"
                 + (f", {', '.join(changed[:3])}{more}" if changed else "")
-                + (f", without {self.unknown} tensors of unknown networks" if self.unknown else ""))
+                + (f", without {self.unknown} tensors that belong to no layer" if self.unknown else ""))
 
 
 def read_blocks(path: Path) -> Blocks:
@@ -106,8 +107,10 @@ def read_blocks(path: Path) -> Blocks:
     keys: dict[str, list[str]] = {}
     own: dict[str, set[str]] = {}
     unknown = []
+    names = {entry.module: entry.name for entry in file.entries} | {
+        module_of(vector.key): vector.name for vector in file.vectors}
     for key in sorted(file.tensors.shapes):
-        name = layer_name(module_of(key))
+        name = names.get(module_of(key)) or layer_name(module_of(key))
         if name is None:
             unknown.append(key)
             continue
@@ -202,6 +205,7 @@ def filter_lora(path: Path, text: str, folder: Path) -> Filtered:
     `read_blocks` and `choose_blocks` do.
     """
     blocks = read_blocks(path)
+    check_weights(path)
     kept = choose_blocks(blocks, text)
     whole = set(kept.values()) == {1.0}
     if whole and len(kept) == len(blocks.keys):
@@ -209,9 +213,12 @@ def filter_lora(path: Path, text: str, folder: Path) -> Filtered:
     source = file_hash(path)
     content = list(kept) if whole else list(kept.items())
     told = hashlib.sha256(json.dumps([FORMAT, source, content]).encode()).hexdigest()
-    stem = path.stem.encode()[:LONGEST_STEM].decode(errors="ignore")
+    stem = path.stem.encode(errors="ignore")[:LONGEST_STEM].decode(errors="ignore")
+    remove_leftovers(folder)
     target = folder / f"{stem}-{told[:12]}.safetensors"
-    if not target.is_file():
+    if target.is_file():
+        check_weights(target)
+    else:
         _write(target, blocks, kept, text, source)
     return Filtered(target, kept, tuple(blocks.keys), len(blocks.unknown))
 
@@ -238,7 +245,8 @@ def _scaled_keys(file: LoraFile) -> Iterator[str]:
     """For each layer, the tensor whose scale is that of the layer's change; for biases and norms, every tensor."""
     for entry in file.entries:
         yield next(entry.keys[role] for role in KINDS[entry.kind].scaled if role in entry.keys)
-    yield from file.vectors
+    yield from (vector.key for vector in file.vectors)
+    yield from file.beside.get(PEFT_BIAS, ())
 
 
 def _times(tensor: Tensor, strength: float) -> Tensor:

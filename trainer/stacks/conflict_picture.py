@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from ..common.files import atomic_path, write_json
+from ..common.leftovers import remove_leftovers
 from ..pictures.sheet import MARGIN, table_picture
 from ..pictures.text import INK, Pen
 from .conflict import FINE, MERGE, STRENGTHS, ConflictReport, PairConflict
@@ -78,6 +79,7 @@ def pair_table(pair: PairConflict, font_size: int = 16) -> Image.Image:
 
 def write_conflict(report: ConflictReport, folder: Path) -> dict[str, Path]:
     """Write `<names>.json` and `<names>.png` into a folder, replacing an earlier report on the same names."""
+    remove_leftovers(folder)
     names = join_names([file.name for file in report.files])
     paths = {"json": folder / f"{names}.json", "png": folder / f"{names}.png"}
     write_json(paths["json"], report_dict(report))

@@ -16,6 +16,9 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..common.files import file_hash, read_json, write_json
+from ..common.leftovers import remove_leftovers
+from ..common.locks import locked
+from ..common.schema import convert, typed
 
 FILE = "lora_strengths.json"
 VERSION = 1
@@ -56,6 +59,10 @@ class MeasuredPair:
     sweep: str
     at: str
 
+    def __post_init__(self) -> None:
+        if self.scores.get("harmonic") is None:
+            raise UserError("a pair has no harmonic mean.")
+
     @property
     def loras(self) -> tuple[KnownLora, KnownLora]:
         return self.character, self.style
@@ -68,11 +75,20 @@ class MeasuredPair:
 def remember(path: Path, base: str, pair: MeasuredPair) -> str:
     """Save a pair's strengths on that base, replacing earlier ones. Returns a note, or "".
 
-    A file that cannot be read is renamed, and a new one is started.
+    A file that cannot be read is renamed, and a new one is started. That nothing could be saved is a note too.
 
     Args:
         base: the base's id in sweeps.
     """
+    try:
+        with locked(path):
+            return _remember(path, base, pair)
+    except (UserError, OSError) as error:
+        return f"The strengths were not saved for later: {error}"
+
+
+def _remember(path: Path, base: str, pair: MeasuredPair) -> str:
+    remove_leftovers(path.parent)
     note = ""
     try:
         bases = _bases(path)
@@ -92,7 +108,7 @@ def recall(path: Path, files: Sequence[tuple[str, Path]]) -> list[str]:
         files: (name, path) of each LoRA.
     """
     try:
-        pairs = [_read_pair(values) for saved in _bases(path).values() for values in saved.values()]
+        pairs = [convert(values, MeasuredPair) for saved in _bases(path).values() for values in saved.values()]
     except UserError as error:
         log.warning("%s", error)
         return [str(error)]
@@ -110,21 +126,15 @@ def _bases(path: Path) -> dict[str, dict[str, Any]]:
     """The measured pairs by base. Raises UserError if the file exists but is not one of ours."""
     if not path.is_file():
         return {}
-    values = read_json(path)
-    try:
-        bases = values["bases"]
-        for pairs in bases.values():
-            for saved in pairs.values():
-                _read_pair(saved)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UserError(f"{path} does not contain strengths of LoRAs ({type(error).__name__}: {error}). Repair or "
-                        "delete it.") from error
+    values: dict[str, Any] = read_json(path)
+    typed(values, _Saved, path, "does not contain strengths of LoRAs")
+    bases: dict[str, dict[str, Any]] = values["bases"]
     return bases
 
 
-def _read_pair(values: Mapping[str, Any]) -> MeasuredPair:
-    loras = {role: KnownLora(**values[role]) for role in ("character", "style")}
-    pair = MeasuredPair(**{**values, **loras})
-    _line(pair, {lora.sha256: lora.name for lora in pair.loras})
-    return pair
+@dataclass(frozen=True)
+class _Saved:
+    """What the file holds: the pairs by base and key."""
+
+    bases: Mapping[str, Mapping[str, MeasuredPair]]
 

@@ -1,7 +1,9 @@
 """A sweep on disk: its axes, its cells, and which of them exist.
 
     output/sweeps/<sweep>/manifest.json       title, axes, and facts that all cells share; written before the first cell
+                          manifest-earlier.json  the plan of an earlier version, whose cells had other keys
                           cells/<key>.png     a cell's image, with its settings inside
+                          cells/<key>-1.png   the second image of its batch, if there is one, and so on
                           cells/<key>.json    its settings, or, without an image beside it, why the cell failed
                           grid.png            the labelled sheet (grid-2.png, ... if there are more)
                           scores.json         the scoring matrix
@@ -17,11 +19,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from PIL import Image
@@ -29,11 +33,18 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors import safe_open
 
 from ..common.errors import UserError, unknown_name
-from ..common.files import atomic_path, file_hash, read_json, write_json
-from ..lora.hashes import tensor_hash
+from ..common.files import atomic_path, atomic_write, file_hash, read_json, remove_file, write_json
+from ..common.leftovers import remove_leftovers
+from ..common.schema import convert, read_record
+from ..lora.hashes import check_weights, tensor_hash
+from ..lora.metadata import read_count
 from ..stacks.lora_stack import read_strength
+from ..stacks.stack import file_role
 
-VERSION = 1
+VERSION, KEYS = 1, 2
+"""Of the manifest's form, and of what the cells' keys are made of."""
+MANIFEST, EARLIER = "manifest.json", "manifest-earlier.json"
+"""The plan, and the last one of a version that made other keys."""
 BASE, STACK, CHECKPOINT, STRENGTH, PROMPT, SEED = "base", "stack", "checkpoint", "strength", "prompt", "seed"
 AXES = (BASE, STACK, CHECKPOINT, STRENGTH, PROMPT, SEED)
 """In the order in which cells are made: what is expensive to change comes first."""
@@ -43,6 +54,7 @@ TOLD = ("lora", "step", "epoch", "run", "trigger", "family", "kind")
 NO_LORA = {"lora": "", "lora_sha256": "", "lora_tensors": "", "step": None, "epoch": None, "run": "", "trigger": "",
            "family": "", "kind": "", "strength": 0.0}
 MOST_CELLS = 20_000
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -186,8 +198,9 @@ class Sweep:
     def sheet(self) -> Path:
         return self.folder / "grid.png"
 
-    def picture(self, cell: Cell) -> Path:
-        return self.cells_folder / f"{cell.key}.png"
+    def picture(self, cell: Cell, number: int = 0) -> Path:
+        """The path of a cell's image, or of one of the others of its batch, from 1."""
+        return self.cells_folder / (f"{cell.key}-{number}.png" if number else f"{cell.key}.png")
 
     def record(self, cell: Cell) -> Path:
         return self.cells_folder / f"{cell.key}.json"
@@ -217,49 +230,107 @@ class Sweep:
     def problem(self, cell: Cell) -> str:
         """Why a cell failed; "" if that is not known."""
         path = self.record(cell)
-        return str(read_json(path).get("error", "")) if path.is_file() and not self.picture(cell).is_file() else ""
+        if not path.is_file() or self.picture(cell).is_file():
+            return ""
+        try:
+            return read_record(path, _FailedCell).error
+        except UserError as error:  # it is of no consequence for the other cells
+            return str(error)
 
     def write(self) -> None:
-        """Write the manifest."""
-        write_json(self.folder / "manifest.json", {
-            "version": VERSION, "title": self.title, "without": self.without, "shared": self.shared,
+        """Write the manifest, and remove what a killed process left half written. A manifest with keys of an earlier
+        version is kept, because its images and marks go by them."""
+        remove_leftovers(self.folder, depth=1)
+        path = self.folder / MANIFEST
+        if path.is_file() and _has_earlier_keys(path):
+            atomic_write(self.folder / EARLIER, path.read_bytes())
+        write_json(path, {
+            "version": VERSION, "keys": KEYS, "title": self.title, "without": self.without, "shared": self.shared,
             **({"alone": True} if self.alone else {}),
             "axes": [{"name": axis.name, "choices": [vars(choice) for choice in axis.choices]} for axis in self.axes],
             "cells": [{"key": cell.key, "at": cell.at} for cell in self.everything]})
 
-    def save(self, cell: Cell, image: Image.Image, texts: Mapping[str, str] | None = None) -> Path:
-        """Write a cell's image and settings. `texts` (prompt, parameters) also go into the PNG."""
-        info = PngInfo()
-        for name, text in ({"lora_bootstrap": json.dumps(dict(cell.facts), ensure_ascii=False)} | dict(texts or {})
-                           ).items():
-            info.add_text(name, text)
-        path = self.picture(cell)
-        self.record(cell).unlink(missing_ok=True)  # an old one must not vouch for a new image
-        with atomic_path(path) as temp:
-            image.save(temp, format="PNG", pnginfo=info, compress_level=4)
+    def save(self, cell: Cell, image: Image.Image, texts: Mapping[str, str] | None = NO_TEXTS,
+             more: Sequence[Image.Image] = ()) -> Path:
+        """Write a cell's image and settings; returns the image's path.
+
+        Args:
+            texts: prompt, parameters, for the PNG beside the cell's facts; None writes no text at all into it.
+            more: the other images of its batch, for `<key>-1.png`, `<key>-2.png`, ... beside it.
+        """
+        self._discard(cell)  # an old record must not vouch for a new image
+        own = {"lora_bootstrap": json.dumps(dict(cell.facts), ensure_ascii=False)}
+        info = _png_info({} if texts is None else {**own, **texts})
+        for number, picture in enumerate((image, *more)):
+            with atomic_path(self.picture(cell, number)) as temp:
+                picture.save(temp, format="PNG", pnginfo=info, compress_level=4)
         write_json(self.record(cell), cell.facts)
-        return path
+        return self.picture(cell)
+
+    def _discard(self, cell: Cell) -> None:
+        for path in (self.record(cell), self.picture(cell), *self.cells_folder.glob(f"{cell.key}-*.png")):
+            remove_file(path)
+
+    def count_more(self) -> int:
+        """How many images of batches lie beside those that are the cells'."""
+        keys = {cell.key for cell in self.everything}
+        return sum(path.stem.rpartition("-")[0] in keys for path in self.cells_folder.glob("*-*.png"))
 
     def fail(self, cell: Cell, why: str) -> None:
         """Mark a cell that could not be made."""
-        self.picture(cell).unlink(missing_ok=True)
+        self._discard(cell)
         write_json(self.record(cell), {**cell.facts, "error": why})
 
     @classmethod
-    def load(cls, folder: Path) -> Sweep:
+    def load(cls, folder: Path, manifest: str = MANIFEST) -> Sweep:
         """The sweep in a folder. Raises UserError if its manifest cannot be read as one."""
-        values = read_json(folder / "manifest.json")
-        try:
-            if values["version"] != VERSION:
-                raise UserError(f"{folder} was written by another version; run the sweep again under another name.")
-            axes = tuple(Axis(axis["name"], tuple(Choice(**choice) for choice in axis["choices"]))
-                         for axis in values["axes"])
-            return cls(folder, values["title"], axes, values["shared"], values["without"],
-                       bool(values.get("alone")))
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{folder / 'manifest.json'} is not a sweep ({error}); run the sweep again under another "
-                            "name.") \
-                from error
+        saved = read_record(folder / manifest, _Manifest, "is not a sweep",
+                            "Run the sweep again under another name.")
+        if saved.version != VERSION:
+            raise UserError(f"{folder} was written by another version; run the sweep again under another name.")
+        return cls(folder, saved.title, saved.axes, saved.shared, saved.without, saved.alone)
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What manifest.json holds, without the cells, which follow from it."""
+
+    version: int
+    title: str
+    axes: tuple[Axis, ...]
+    shared: Mapping[str, Any]
+    without: bool
+    alone: bool = False
+
+    def __post_init__(self) -> None:
+        for facts in (self.shared, *(choice.facts for axis in self.axes for choice in axis.choices)):
+            for name, value in facts.items():
+                convert(value, _FACTS.get(name, Any), name)  # they stay as they are: a cell's key tells 1 from 1.0
+
+
+@dataclass(frozen=True)
+class _FailedCell:
+    error: str = ""
+
+
+_FACTS: Mapping[str, Any] = {
+    **dict.fromkeys(("lora", "lora_sha256", "lora_tensors", "run", "trigger", "family", "kind", "prompt", "base"), str),
+    **dict.fromkeys(("step", "epoch"), int | None), "strength": float, "seed": int,
+    "stack": list[tuple[str, str, float, float]]}
+"""The types of the facts that are computed with."""
+
+
+def _has_earlier_keys(manifest: Path) -> bool:
+    with suppress(UserError):  # a damaged one says nothing that could be kept
+        return convert(read_json(manifest), dict).get("keys") != KEYS
+    return False
+
+
+def _png_info(texts: Mapping[str, str]) -> PngInfo:
+    info = PngInfo()
+    for name, text in texts.items():
+        info.add_text(name, text)
+    return info
 
 
 def cell_key(facts: Mapping[str, Any]) -> str:
@@ -287,6 +358,7 @@ def checkpoint_axis(files: Sequence[Path], names: Sequence[str] = ()) -> Axis:
     choices = []
     for path, name in zip(files, names or map(str, files), strict=True):
         told = _read_facts(path)
+        check_weights(path)
         facts = {"lora": name, "lora_sha256": file_hash(path), "lora_tensors": tensor_hash(path), **told,
                  "run": told["run"] or path.stem}
         choices.append(Choice(_checkpoint_label(facts, path), facts))
@@ -303,15 +375,10 @@ def _read_facts(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except Exception as error:  # safetensors raises its own, unexported error type
         raise UserError(f"{path} cannot be read as a LoRA ({error}). Choose a .safetensors LoRA file.") from error
-    numbers = {name: int(text) if (text := metadata.get(key, "")).isdecimal() else None
-               for name, key in (("step", "ss_steps"), ("epoch", "ss_epoch"))}
+    numbers = {name: read_count(metadata, key) for name, key in (("step", "ss_steps"), ("epoch", "ss_epoch"))}
     texts = {name: metadata.get(key, "") for name, key in (
         ("run", "ss_output_name"), ("trigger", "modelspec.trigger_phrase"), ("family", "lora_bootstrap.family"))}
-    try:
-        kind = json.loads(metadata["lora_bootstrap.config"])["kind"]
-    except (KeyError, ValueError, TypeError):
-        kind = ""
-    return {**numbers, **texts, "kind": kind}
+    return {**numbers, **texts, "kind": file_role(metadata)}
 
 
 def _checkpoint_label(facts: Mapping[str, Any], path: Path) -> str:

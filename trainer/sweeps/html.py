@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..common.files import atomic_write
+from ..common.files import write_text
 from ..pictures.sheet import Page, SheetStyle
 from .axis_text import MOST_SEED
 from .cells import NO_LORA as WITHOUT_LORA, Cell, Sweep
@@ -93,7 +93,7 @@ DIALOG = ('<dialog><form method="dialog"><span><button type="button" data-by="-1
 
 
 def write_html(sweep: Sweep, style: SheetStyle | None = None, rows: str = "", columns: str = "",
-               title: str | None = None) -> Path:
+               title: str | None = None, with_facts: bool = True) -> Path:
     """Write grid.html into the sweep's folder, with the cells made so far; returns its path.
 
     It shows the files in cells/, so it works only beside them. A click opens an image in full size, with its facts.
@@ -101,6 +101,7 @@ def write_html(sweep: Sweep, style: SheetStyle | None = None, rows: str = "", co
     Args:
         rows, columns: as in `plan_pages`; if both are "", those of `choose_axes`.
         title: None uses the sweep's own.
+        with_facts: whether the page holds the facts of every cell, which a click shows, besides the labels.
 
     Raises UserError as `plan_pages` does, or if the folder cannot be written to.
     """
@@ -113,10 +114,11 @@ def write_html(sweep: Sweep, style: SheetStyle | None = None, rows: str = "", co
     page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f"<title>{_text(title or 'Sweep')}</title><style>{STYLE}:root{{--w:{width}px;--h:{height}px}}</style>"
             f'<header><h1>{_text(title)}</h1><span class="soft">{done} of {len(states)} images</span></header>'
-            f'{_selector(pages)}{sections}{DIALOG}<script type="application/json" id="plan">{_plan(sweep)}</script>'
+            f'{_selector(pages)}{sections}{DIALOG}'
+            f'<script type="application/json" id="plan">{_plan(sweep, with_facts)}</script>'
             f"<script>{SCRIPT}</script></html>\n")
     path = sweep.folder / "grid.html"
-    atomic_write(path, page.encode("utf-8", "replace"))
+    write_text(path, page)
     return path
 
 
@@ -124,10 +126,11 @@ def _text(value: Any) -> str:
     return html.escape(str(value))
 
 
-def _plan(sweep: Sweep) -> str:
+def _plan(sweep: Sweep, with_facts: bool) -> str:
     """The facts of all cells, for the dialog. "<" is escaped so that it cannot end the script."""
-    plan = {"shared": for_browser(sweep.shared), "without": WITHOUT_LORA,
-            "axes": [[for_browser(choice.facts) for choice in axis.choices] for axis in sweep.axes]}
+    told = for_browser if with_facts else lambda facts: {}
+    plan = {"shared": told(sweep.shared), "without": told(WITHOUT_LORA),
+            "axes": [[told(choice.facts) for choice in axis.choices] for axis in sweep.axes]}
     return json.dumps(plan, ensure_ascii=False).replace("<", "\\u003c")
 
 

@@ -11,23 +11,32 @@ sheets.
 from __future__ import annotations
 
 import html
-import json
+import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from ..common.errors import UserError
-from ..common.files import atomic_path, atomic_write, file_hash, read_json
+from ..common.files import file_hash, read_json, write_json, write_text
+from ..common.leftovers import remove_leftovers
+from ..common.locks import locked
+from ..common.names import name_from
+from ..common.new_files import write_new
+from ..common.schema import convert
 from ..pictures.images import open_image
 from .cells import CHECKPOINT, Sweep
 
 LOG = "log"
 """Name of the log's folder among the sweeps. No sweep may have this name."""
+ENTRIES, PAGE = "log.json", "index.html"
 LONGEST_SIDE = 4096
 SHEET, SCORES = "sheet", "scores"
+
+logger = logging.getLogger(__name__)
 
 
 def refuse_name_of_the_log(name: str) -> None:
@@ -35,6 +44,35 @@ def refuse_name_of_the_log(name: str) -> None:
     if name.casefold() == LOG:
         raise UserError(f"a sweep cannot be called {name!r}, because that folder holds the log of all sweeps. Choose "
                         "another name.")
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """A sheet or scoring matrix in log.json.
+
+    Attributes:
+        file: its name in the run's folder.
+        at: when it was finished, in ISO 8601.
+    """
+
+    file: str
+    at: str
+    sweep: str
+    kind: str
+    sha256: str
+    cells: int = 0
+    line: str = ""
+
+
+def add_to_log(sweep: Sweep, picture: Path, kind: str, line: str = "") -> str:
+    """Add a sweep's sheet or scoring matrix to its run's log, as `log_picture` does. Returns "", or why it could not be
+    added: a sweep does not fail because its log cannot be written."""
+    try:
+        log_picture(sweep, picture, kind, line)
+    except Exception as error:
+        logger.warning("the log of sweeps", exc_info=error)
+        return f"The log of sweeps was not written: {error}"
+    return ""
 
 
 def log_picture(sweep: Sweep, picture: Path, kind: str, line: str = "") -> Path | None:
@@ -49,51 +87,60 @@ def log_picture(sweep: Sweep, picture: Path, kind: str, line: str = "") -> Path 
     """
     root = sweep.folder.parent / LOG
     folder = root / run_of(sweep)
+    with locked(folder / ENTRIES):
+        path = _add(sweep, folder, picture, kind, line)
+    with locked(root / PAGE):
+        if path or _is_older(root / PAGE, folder / ENTRIES):
+            write_text(root / PAGE, page(read_log(root)))
+    return path
+
+
+def _add(sweep: Sweep, folder: Path, picture: Path, kind: str, line: str) -> Path | None:
+    remove_leftovers(folder)
     entries, digest = _entries(folder), file_hash(picture)
-    mine = [entry for entry in entries if (entry["sweep"], entry["kind"]) == (sweep.folder.name, kind)]
-    if mine and mine[-1]["sha256"] == digest:
+    mine = [entry for entry in entries if (entry.sweep, entry.kind) == (sweep.folder.name, kind)]
+    if mine and mine[-1].sha256 == digest:
         return None
     now = datetime.now().astimezone()
-    path = _free(folder, f"{now:%Y%m%d-%H%M%S}-{sweep.folder.name}-{kind}")
     image = open_image(picture)
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    with atomic_path(path) as temp:
-        image.save(temp, format="WEBP", quality=88)
-    entries.append({"file": path.name, "at": now.isoformat(timespec="seconds"), "sweep": sweep.folder.name,
-                    "kind": kind, "cells": len(sweep), "line": line, "sha256": digest})
-    atomic_write(folder / "log.json", json.dumps(entries, ensure_ascii=False, indent=1).encode())
-    atomic_write(root / "index.html", page(read_log(root)).encode())
+    path = write_new(folder / f"{now:%Y%m%d-%H%M%S}-{sweep.folder.name}-{kind}.webp",
+                     lambda temp: image.save(temp, format="WEBP", quality=88))
+    entries.append(LogEntry(path.name, now.isoformat(timespec="seconds"), sweep.folder.name, kind, digest, len(sweep),
+                            line))
+    write_json(folder / ENTRIES, [asdict(entry) for entry in entries])
     return path
+
+
+def _is_older(path: Path, other: Path) -> bool:
+    """Whether it is missing, or was written before the other: a process may have ended between the two."""
+    return not path.is_file() or path.stat().st_mtime_ns < other.stat().st_mtime_ns
 
 
 def run_of(sweep: Sweep) -> str:
     """The name of a sweep's run in the log: the run of its first LoRA, in characters that any system allows in a
     folder."""
     axis = sweep.axis(CHECKPOINT)
-    name = axis.choices[0].facts.get("run", "") if axis else ""
-    return re.sub(r'[\\/:*?"<>|\x00-\x1f]+|^\.+', "-", name).strip() or sweep.folder.name
+    name = str(axis.choices[0].facts.get("run", "")) if axis else ""
+    return name_from(re.sub(r'[\\/:*?"<>|\x00-\x1f]+|^\.+', "-", name), sweep.folder.name)
 
 
-def read_log(root: Path) -> dict[str, list[dict[str, Any]]]:
+def read_log(root: Path) -> dict[str, list[LogEntry]]:
     """All entries by run, oldest first; `root` is the log's folder."""
-    folders = sorted(path.parent for path in root.glob("*/log.json"))
+    folders = sorted(path.parent for path in root.glob(f"*/{ENTRIES}"))
     return {folder.name: found for folder in folders if (found := _entries(folder))}
 
 
-def _entries(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "log.json"
-    try:
-        entries = read_json(path) if path.is_file() else []
-        return [entry for entry in entries if {"file", "at", "sweep", "kind", "sha256"} <= entry.keys()]
-    except (UserError, TypeError, AttributeError):  # a damaged log is started again; its images stay
-        return []
-
-
-def _free(folder: Path, stem: str) -> Path:
-    path, number = folder / f"{stem}.webp", 2
-    while path.exists():
-        path, number = folder / f"{stem}-{number}.webp", number + 1
-    return path
+def _entries(folder: Path) -> list[LogEntry]:
+    """The entries that can be read. A damaged log is started again; its images stay."""
+    found = []
+    with suppress(UserError):
+        values = read_json(folder / ENTRIES) if (folder / ENTRIES).is_file() else []
+        for value in values if isinstance(values, list) else ():
+            with suppress(UserError):
+                entry = convert(value, LogEntry)
+                found.append(replace(entry, file=Path(entry.file).name))
+    return found
 
 
 STYLE = """
@@ -121,9 +168,9 @@ for (const pane of document.querySelectorAll(".pair > div")) {
 """
 
 
-def page(log: Mapping[str, list[dict[str, Any]]]) -> str:
+def page(log: Mapping[str, list[LogEntry]]) -> str:
     """The page of a log: any two entries side by side, then each run's entries in order of time."""
-    newest = sorted(((entry["at"], f"{run}/{entry['file']}") for run, entries in log.items() for entry in entries),
+    newest = sorted(((entry.at, f"{run}/{entry.file}") for run, entries in log.items() for entry in entries),
                     reverse=True)
     left, right = (newest[min(place, len(newest) - 1)][1] if newest else "" for place in (1, 0))
     panes = "".join(f'<div><select aria-label="{side}">{_options(log, chosen)}</select><p></p><img alt=""></div>'
@@ -134,30 +181,30 @@ def page(log: Mapping[str, list[dict[str, Any]]]) -> str:
             f'<h1>Log of sweeps</h1><div class="pair">{panes}</div>{runs}<script>{SCRIPT}</script></html>\n')
 
 
-def _options(log: Mapping[str, list[dict[str, Any]]], chosen: str) -> str:
-    def option(run: str, entry: Mapping[str, Any]) -> str:
-        address = f"{run}/{entry['file']}"
+def _options(log: Mapping[str, list[LogEntry]], chosen: str) -> str:
+    def option(run: str, entry: LogEntry) -> str:
+        address = f"{run}/{entry.file}"
         mark = " selected" if address == chosen else ""
-        return (f'<option value="{_address(address)}" data-line="{_text(entry.get("line", ""))}"{mark}>'
+        return (f'<option value="{_address(address)}" data-line="{_text(entry.line)}"{mark}>'
                 f"{_text(_name(entry))}</option>")
 
     return "".join(f'<optgroup label="{_text(run)}">{"".join(option(run, entry) for entry in entries[::-1])}</optgroup>'
                    for run, entries in log.items())
 
 
-def _figure(run: str, entry: Mapping[str, Any]) -> str:
-    address = _address(f"{run}/{entry['file']}")
+def _figure(run: str, entry: LogEntry) -> str:
+    address = _address(f"{run}/{entry.file}")
     return (f'<figure><a href="{address}"><img src="{address}" alt="" loading="lazy"></a>'
-            f"<figcaption>{_text(_name(entry))}<br>{_text(entry.get('line', ''))}</figcaption></figure>")
+            f"<figcaption>{_text(_name(entry))}<br>{_text(entry.line)}</figcaption></figure>")
 
 
-def _name(entry: Mapping[str, Any]) -> str:
-    return f"{entry['at'][:16].replace('T', ' ')} {entry['sweep']} ({entry['kind']})"
+def _name(entry: LogEntry) -> str:
+    return f"{entry.at[:16].replace('T', ' ')} {entry.sweep} ({entry.kind})"
 
 
 def _address(path: str) -> str:
     return _text(quote(path))
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return html.escape(str(value))

@@ -31,7 +31,7 @@ class Marks(Revisioned):
     def from_dict(cls, values: Mapping[str, Any]) -> Marks:
         if values["version"] != VERSION:
             raise ValueError("it was written by another version")
-        return cls(int(values["revision"]), values["best"], tuple(values["hidden"]))
+        return super().from_dict(values)
 
     def changed(self, best: str | None, hidden: Iterable[str]) -> Marks:
         """The next revision, with these marks."""

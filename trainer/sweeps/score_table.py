@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..common.files import atomic_write, write_json
+from ..common.files import write_json, write_text
 from ..models.sampler import save_picture
 from ..pictures.sheet import table_picture
 from .cells import Sweep
@@ -29,8 +29,9 @@ COLUMNS = ("base", "checkpoint", "strength", "label", "cells", "step", "epoch", 
 def write_scores(sweep: Sweep, scores: Scores) -> dict[str, Path]:
     """Write scores.json, scores.csv and scores.png into the sweep's folder; returns their paths by ending."""
     paths = {ending: sweep.folder / f"scores.{ending}" for ending in ("json", "csv", "png")}
-    write_json(paths["json"], scores.to_dict())
-    atomic_write(paths["csv"], as_csv(scores).encode())
+    scored = [key for key, state in sweep.states().items() if state == "done"]
+    write_json(paths["json"], {**scores.to_dict(), "cells": scored})
+    write_text(paths["csv"], as_csv(scores))
     save_picture(paths["png"], as_picture(scores, f"{sweep.title}: scores"))
     return paths
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from ..common.errors import UserError, unknown_name
-from ..common.files import atomic_path
+from ..common.files import atomic_path, remove_file
 from ..pictures.images import image_size, open_image
 from ..pictures.sheet import FORMATS, LONGEST_SIDE, MOST_PIXELS, Layout, Page, SheetStyle, fit_into
 from ..pictures.text import Pen
@@ -147,7 +147,7 @@ def write_sheets(sweep: Sweep, style: SheetStyle | None = None, rows: str = "", 
             sheet.save(temp, format=style.format.upper(), **FORMATS[style.format])
     for path in sweep.folder.iterdir():
         if re.fullmatch(rf"grid(-[1-9]\d*)?\.({'|'.join(FORMATS)})", path.name) and path not in paths:
-            path.unlink()
+            remove_file(path)
     return paths
 
 

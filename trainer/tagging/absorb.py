@@ -18,6 +18,7 @@ from ..captions.tags import absorb, join_tags, same_tag, split_tags
 from ..captions.views import VOCABULARIES, Vocabulary
 from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_write, read_json, write_json
+from ..common.schema import convert
 from ..datasets.dataset import Dataset
 from .diff import CaptionDiff
 
@@ -69,6 +70,23 @@ class TagDecision:
     def share(self) -> float:
         """Share of the images that have it, among those that can show it, 0..1."""
         return self.count / max(1, self.could)
+
+
+@dataclass(frozen=True)
+class _SavedDecision:
+    tag: str
+    action: str
+    count: int = 0
+    could: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class _SavedPlan:
+    """What the JSON of a plan holds, without the classes of the tags, whose name is a word of Python."""
+
+    purpose: str
+    decisions: tuple[_SavedDecision, ...]
 
 
 @dataclass(frozen=True)
@@ -133,14 +151,14 @@ class AbsorbPlan:
     def from_dict(cls, value: Any) -> AbsorbPlan:
         """The reverse of `to_dict`. Raises UserError if the value is not a plan."""
         try:
+            saved: _SavedPlan = convert(value, _SavedPlan, "it")
             decisions = tuple(
-                TagDecision(str(row["tag"]), str(row["action"]), str(row.get("class", "other")),
-                            int(row.get("count", 0)), int(row.get("could", 0)), str(row.get("reason", "")))
-                for row in value["decisions"])
-            plan = cls(str(value["purpose"]), decisions)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+                TagDecision(row.tag, row.action, str(found.get("class", "other")), row.count, row.could, row.reason)
+                for row, found in zip(saved.decisions, value["decisions"], strict=True))
+            plan = cls(saved.purpose, decisions)
+        except UserError as error:
             raise UserError("this is not an absorb plan; it needs a purpose and decisions, each with tag and action "
-                            f"({type(error).__name__}: {error}).") from error
+                            f"({error})") from error
         return plan.change({decision.tag: decision.action for decision in decisions})
 
     def save(self, path: str | Path) -> None:

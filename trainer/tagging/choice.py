@@ -110,8 +110,8 @@ class Chooser:
         refused = {same_tag(tag) for tag in choice.blacklist}
         self.written = [label.name if choice.underscores else spaced(label.name) for label in labels]
         self.places: dict[str, np.ndarray] = {
-            category: np.array([i for i, label in enumerate(labels)
-                                if label.category == category and same_tag(label.name) not in refused], dtype=int)
+            category: np.array([i for i, label in enumerate(labels) if label.category == category and label.name
+                                and same_tag(label.name) not in refused], dtype=int)
             for category in CATEGORIES}
 
     def threshold(self, category: str, scores: np.ndarray) -> float:

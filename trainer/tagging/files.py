@@ -15,7 +15,9 @@ from typing import Any
 
 from ..common.errors import UserError, unknown_name
 from ..common.events import Events, Progress
-from ..common.files import file_hash, read_json, write_json
+from ..common.files import file_hash, make_folder, move_file, read_json, remove_file, write_json
+from ..common.locks import locked
+from ..common.schema import typed
 
 HASHES_FILE = "hashes.json"
 MODEL_FILE = "model.onnx"
@@ -144,17 +146,26 @@ def verify(folder: Path, files: Sequence[Path]) -> None:
             raise UserError(f"cannot read {path}: {error.strerror}.") from error
         _compare(path, current[path.name]["sha256"], published.get(path.name), known.get("sha256"))
     if current != recorded:
-        with suppress(UserError):  # a folder that cannot be written to is only checked against what is published
-            write_json(folder / HASHES_FILE, {**recorded, **current})
+        # a folder that cannot be written to is only checked against what is published
+        with suppress(UserError), locked(folder / HASHES_FILE):
+            write_json(folder / HASHES_FILE, {**_read_record(folder / HASHES_FILE), **current})
 
 
 def _read_record(path: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
-    value = read_json(path)
-    if not isinstance(value, dict) or not all(isinstance(entry, dict) for entry in value.values()):
-        raise UserError(f"{path} is damaged. Delete it to accept the files as they are now.")
-    return value
+    record: dict[str, dict[str, Any]] = read_json(path)
+    typed(record, dict[str, _FileMarks], path, "is damaged", "Delete it to accept the files as they are now.")
+    return record
+
+
+@dataclass(frozen=True)
+class _FileMarks:
+    """How a file of a tagger was when it was last read."""
+
+    sha256: str
+    size: int
+    modified_ns: int
 
 
 def _compare(path: Path, found: str, published: str | None, recorded: str | None) -> None:
@@ -186,11 +197,11 @@ def download_tagger(name: str, root: str | Path, fetch: Fetch | None = None) -> 
     for number, file in enumerate(missing, len(published.files) - len(missing) + 1):
         path = (fetch or _fetch)(published.repository, published.revision, file.remote, temp)
         if (found := file_hash(path)) != file.sha256:
-            path.unlink()
+            remove_file(path)
             raise UserError(f"{file.remote} of {published.repository} arrived with sha256 {found[:16]}…, not "
                             f"{file.sha256[:16]}…, and was deleted. Try again.")
-        folder.mkdir(parents=True, exist_ok=True)
-        path.replace(folder / file.name)
+        make_folder(folder)
+        move_file(path, folder / file.name)
         yield Progress(f"downloading {name}", number, len(published.files))
     shutil.rmtree(temp, ignore_errors=True)
 

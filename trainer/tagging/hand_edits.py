@@ -113,7 +113,4 @@ class HandEdits(Revisioned):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> HandEdits:
-        return cls(int(values["revision"]), {
-            str(picture): HandEdit(str(edit["before"]), str(edit["after"]))
-            for picture, edit in values["edits"].items()},
-            {str(picture): str(name) for picture, name in values.get("taken", {}).items()})
+        return super().from_dict({"taken": {}, **values})

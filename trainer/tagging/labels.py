@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
+from ..common.files import parse_json
 
 CATEGORIES = ("general", "character", "copyright", "artist", "meta", "quality", "model", "rating")
 _DANBOORU = {"0": "general", "1": "artist", "3": "copyright", "4": "character", "5": "meta", "9": "rating"}
@@ -27,7 +27,7 @@ class Label:
     """One output of a tagger.
 
     Attributes:
-        name: the tag as the file spells it, usually with underscores.
+        name: the tag as the file spells it, usually with underscores; "" for a blank row, which is never written.
         category: one of CATEGORIES.
     """
 
@@ -83,7 +83,7 @@ def _read_csv(text: str) -> tuple[Label, ...]:
     labels = []
     for row in rows:
         name = (row["name"] or "").strip()
-        if not name or row["category"] is None:
+        if row["category"] is None:
             raise ValueError(f"line {rows.line_num} is cut short")
         labels.append(Label(name, _category(row["category"])))
     return tuple(labels)
@@ -91,7 +91,7 @@ def _read_csv(text: str) -> tuple[Label, ...]:
 
 def _read_json(text: str) -> tuple[Label, ...]:
     """cl_tagger's two forms: {"0": {"tag", "category"}}, and {"idx_to_tag": {"0": …}, "tag_to_category": {…}}."""
-    table = json.loads(text)
+    table = parse_json(text, "the table")
     if not isinstance(table, Mapping):
         raise ValueError("it is not a table")
     if "idx_to_tag" in table:

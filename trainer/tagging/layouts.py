@@ -19,6 +19,7 @@ from PIL import Image
 
 from ..common.errors import UserError, unknown_name
 from ..common.files import read_json
+from ..common.schema import typed
 
 LAYOUT_FILE = "layout.json"
 _WHITE = (255, 255, 255)
@@ -148,9 +149,7 @@ def _overrule(layout: TaggerLayout, fields: Mapping[str, Any], written: Path) ->
     for name in fields:
         if name not in known:
             raise unknown_name(f"field in {written}", name, known)
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-    return dataclasses.replace(layout, **values)
+    return typed({**vars(layout), **fields}, TaggerLayout, written)
 
 
 def _with_output(layout: TaggerLayout, shape: ModelShape, folder: Path) -> TaggerLayout:

@@ -1,11 +1,13 @@
 """The exact state of a training run in one safetensors file, without pickle and replaced in one step.
 
-The trained weights and the optimizer's state are tensors; every other value is JSON in the file's metadata. The
+A digest in the file covers all of it, so a damaged state is never resumed; states of older versions have none. The
+trained weights and the optimizer's state are tensors; every other value is JSON in the file's metadata. The
 learning rate schedule and the order of images are functions of the step, so only the step is saved.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -20,10 +22,20 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.files import atomic_path
+from ..common.tensor_cache import digest_tensors
 
 FORMAT = 1
 _MARK = "$kind"
 """Key of a JSON object that stands for a value that JSON itself cannot hold."""
+_BROKEN = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, RecursionError)
+
+
+_MOMENTS = {"exp_avg", "exp_avg_sq"}
+"""Tensors of an optimizer's state that have their parameter's shape."""
+
+
+class DamagedState(UserError):
+    """A training state that cannot be resumed, whatever the reason."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,38 +79,111 @@ def save_state(
     }
     # safetensors refuses tensors that share memory, as some optimizers' tables do
     stored = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in stored.items()}
+    text = json.dumps(facts)
     with atomic_path(path) as temp:
-        save_file(stored, temp, metadata={"training_state": json.dumps(facts)})
+        save_file(stored, temp, metadata={"training_state": text, "digest": _digest(text, stored)})
 
 
 def load_state(path: str | os.PathLike[str]) -> TrainState:
-    """Read a state; tensors are on the CPU. Raises UserError if the file is missing or damaged."""
+    """Read a state; tensors are on the CPU. Raises UserError if the file cannot be read, DamagedState if it is not
+    what was saved."""
     path = Path(path)
     try:
         with safe_open(path, framework="pt") as file:
             # copies: on some systems the file cannot be replaced while a tensor maps it
             stored = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dict)
-            facts = json.loads((file.metadata() or {})["training_state"])
-        if facts["format"] != FORMAT:
-            raise ValueError(f"format {facts['format']}, not {FORMAT}")
-        return TrainState(
-            facts["step"],
-            {name.removeprefix("tensor."): tensor for name, tensor in stored.items() if name.startswith("tensor.")},
-            {key: _decode(value, stored) for key, value in facts["optimizer"].items()},
-            _decode(facts["extra"], stored),
-        )
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"the training state {path} cannot be read ({type(error).__name__}: {error}). Delete it, and "
-                        "the run starts again at step 0; LoRA files saved before are not deleted.") from error
+            metadata = file.metadata() or {}
+        text = metadata["training_state"]
+        if metadata.get("digest", digest := _digest(text, stored)) != digest:
+            raise ValueError("its content does not match its digest")
+        return _state(json.loads(text), stored)
+    except OSError as error:
+        raise UserError(f"the training state {path} cannot be read: {error.strerror}. Try again, or delete it to start "
+                        "again at step 0.") from error
+    except _BROKEN as error:
+        raise _damaged(path, error) from error
+
+
+def _state(facts: Any, stored: Mapping[str, Tensor]) -> TrainState:
+    if facts["format"] != FORMAT:
+        raise ValueError(f"its format is {facts['format']}, not {FORMAT}")
+    if type(facts["step"]) is not int or facts["step"] < 0:
+        raise ValueError(f"its step is {facts['step']!r}")
+    return TrainState(
+        facts["step"],
+        {name.removeprefix("tensor."): tensor for name, tensor in stored.items() if name.startswith("tensor.")},
+        {key: _decode(value, stored) for key, value in facts["optimizer"].items()},
+        _decode(facts["extra"], stored),
+    )
+
+
+def _digest(text: str, stored: Mapping[str, Tensor]) -> str:
+    return hashlib.sha256(f"{digest_tensors(stored)} {text}".encode()).hexdigest()
+
+
+def _damaged(path: Path, error: BaseException) -> DamagedState:
+    reason = " ".join(str(error).split())[:200]
+    told = reason if isinstance(error, ValueError) else f"{type(error).__name__}: {reason}"
+    return DamagedState(f"the training state {path} is damaged ({told}), so the run starts again at step 0. LoRA files "
+                        "saved before are not deleted.")
+
+
+def resume(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer,
+           scaler: torch.amp.GradScaler, steps: int) -> int:
+    """Give trained tensors, optimizer and scaler the values of a saved state; returns its step.
+
+    Args:
+        tensors: as given to `save_state`, whose `extra` holds the scaler's state as "scaler".
+        steps: the run's last step.
+
+    Raises UserError as `load_state` does, DamagedState also if the state does not fit. The tensors are then unchanged;
+    the optimizer and the scaler may not be.
+    """
+    state = load_state(path)
+    try:
+        _check_fit(state, tensors, steps)
+        restore_optimizer(optimizer, state.optimizer_state)
+        if state.extra["scaler"]:
+            scaler.load_state_dict(dict(state.extra["scaler"]))
+    except _BROKEN as error:
+        raise _damaged(Path(path), error) from error
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(state.tensors[name])
+    return state.step
+
+
+def _check_fit(state: TrainState, tensors: Mapping[str, Tensor], steps: int) -> None:
+    if state.step > steps:
+        raise ValueError(f"its step is {state.step}, but the run has {steps}")
+    if state.step and not state.optimizer_state["state"] and not state.extra["scaler"]:
+        raise ValueError("its optimizer has no state")  # only a scaler may have skipped every step so far
+    kinds, wanted = ({name: (tensor.dtype, tensor.shape) for name, tensor in group.items()}
+                     for group in (state.tensors, tensors))
+    if kinds != wanted:
+        name = next(name for name in (*wanted, *kinds) if kinds.get(name) != wanted.get(name))
+        raise ValueError(f"tensor {name} is {_shape(kinds.get(name))}, not {_shape(wanted.get(name))}")
+
+
+def _shape(kind: tuple[torch.dtype, torch.Size] | None) -> str:
+    return "missing" if kind is None else f"{list(kind[1])} in {kind[0]}"
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Give an optimizer the state of the one that was saved. Raises UserError if it has other parameters."""
-    theirs, ours = ([len(group["params"]) for group in groups] for groups in
-                    (state["param_groups"], optimizer.param_groups))
-    if theirs != ours:
-        raise UserError(f"the training state belongs to an optimizer with {theirs} parameters by group, but this run "
-                        f"has {ours}. Delete the state, and the run starts again at step 0.")
+    """Give an optimizer the state of the one that was saved. Raises UserError if it does not fit this one."""
+    groups, ours = state["param_groups"], optimizer.param_groups
+    counts, wanted = ([len(group["params"]) for group in rows] for rows in (groups, ours))
+    if counts != wanted:
+        raise UserError(f"it belongs to an optimizer with {counts} parameters by group, but this run has {wanted}")
+    for group, own in zip(groups, ours, strict=True):
+        if missing := {"lr", "base_lr"} & own.keys() - group.keys():  # other keys may be a newer library's
+            raise UserError(f"its optimizer has no {min(missing)}")
+    parameters = [parameter for group in ours for parameter in group["params"]]
+    for number, values in state["state"].items():
+        for name in _MOMENTS & values.keys():
+            if values[name].shape != parameters[number].shape:
+                raise UserError(f"{name} of parameter {number} is {list(values[name].shape)}, not "
+                                f"{list(parameters[number].shape)}")
     optimizer.load_state_dict(dict(state))
 
 

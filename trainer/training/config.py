@@ -7,15 +7,15 @@ Two runs with equal configs, base, and dataset are the same run: see `runs.py`.
 from __future__ import annotations
 
 import dataclasses
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..common.checks import check, check_choice
-from ..common.errors import UserError, unknown_name
+from ..common.errors import unknown_name
 from ..common.names import checked_name, name_from
+from ..common.schema import convert
 from .objectives import ObjectiveConfig
 from .optimizers import OptimizerConfig
 
@@ -136,13 +136,15 @@ class TrainConfig:
 
         Raises UserError for a name that is not a setting (with the nearest valid one) or a value of the wrong type.
         """
-        return _build(cls, values, "setting")
+        config: TrainConfig = convert(values, cls, strict=True)
+        return config
 
     @classmethod
     def of_run(cls, values: Mapping[str, Any]) -> TrainConfig:
         """The settings that run.json holds, as `from_dict` reads them. A run is called as its folder is, so a name that
         older versions took and this one refuses is only adapted."""
-        return cls.from_dict({**values, "name": name_from(str(values.get("name", "")), "lora")})
+        name = values.get("name", "")
+        return cls.from_dict({**values, "name": name_from(name, "lora") if isinstance(name, str) else name})
 
     def replace(self, **settings: Any) -> TrainConfig:
         """A copy with settings changed by dotted name, as in `replace(**{"adapter.rank": 8, "steps": 100})`.
@@ -170,36 +172,3 @@ def setting_names(cls: type = TrainConfig, prefix: str = "") -> list[str]:
         group = isinstance(kind, type) and dataclasses.is_dataclass(kind)
         names += setting_names(kind, f"{prefix}{name}.") if group else [prefix + name]
     return names
-
-
-def _build(cls: type, values: Mapping[str, Any], what: str) -> Any:
-    hints = typing.get_type_hints(cls)
-    for name in values:
-        if name not in hints:
-            raise unknown_name(what, name, hints)
-    return cls(**{name: _convert(name, value, hints[name]) for name, value in values.items()})
-
-
-def _convert(name: str, value: Any, kind: Any) -> Any:
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        if dataclasses.is_dataclass(value):
-            return value
-        if not isinstance(value, Mapping):
-            raise UserError(f"{name} is {value!r}; it must be a group of settings.")
-        return _build(kind, value, f"setting in {name}")
-    if isinstance(kind, types.UnionType):
-        if value is None:
-            return None
-        kind = next(arg for arg in typing.get_args(kind) if arg is not type(None))
-    if typing.get_origin(kind) is tuple:
-        if isinstance(value, str) or not isinstance(value, (list, tuple)):
-            raise UserError(f"{name} is {value!r}; it must be a list of texts.")
-        return tuple(map(str, value))
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise UserError(f"{name} is {value!r}; it must be {_KIND_WORDS[kind]}.")
-    return value
-
-
-_KIND_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..captions.tags import truncation_report
+from ..captions.tags import truncation_report, unescape_brackets
 from ..common.errors import UserError
 from ..common.events import Events, Warned
 from ..common.tensor_cache import TensorCache
 from ..datasets.buckets import BatchPlan, Size, assign_bucket, fit_to_bucket, make_buckets
-from ..datasets.dataset import Dataset, Sample, bucket_mask
+from ..datasets.dataset import Dataset, Sample, bucket_mask, hidden_by_ground
 from ..models.backbone import Backbone, Conditioning
 from ..pictures.images import to_tensor
 from .caption_policy import CaptionPolicy
@@ -71,6 +71,7 @@ class Feed:
         self.left_out: list[str] = []
         self._latent_keys: dict[tuple[int, bool], Mapping[str, Any]] = {}
         self._masks: dict[tuple[int, bool], Tensor] = {}
+        self._hidden: dict[str, None] = {}
         for sample in dataset.samples:
             try:
                 self.buckets.append(assign_bucket(sample.size, buckets, data.upscale, step))
@@ -106,6 +107,8 @@ class Feed:
         for done, (index, flip) in enumerate(((i, f) for i in range(len(self.samples)) for f in flips), 1):
             self._latents(index, flip)
             yield Caching("latents", done, total)
+        for line in self._hidden:
+            yield Warned(line)
         if not self.trains_text:
             captions = self._all_captions()
             for start in range(0, len(captions), TEXT_BATCH):
@@ -143,6 +146,7 @@ class Feed:
 
         def encode() -> dict[str, Tensor]:
             pixels = to_tensor(fit_to_bucket(sample.load(), bucket))
+            self._look(sample, pixels)
             pixels = pixels.flip(-1) if flip else pixels
             with torch.no_grad():
                 return {"latents": self.backbone.encode_images(pixels[None])[0].float().cpu()}
@@ -151,6 +155,12 @@ class Feed:
             self._latent_keys[index, flip] = self._key(
                 {"what": "latents", "image": sample.content_hash, "crop": sample.crop, "bucket": bucket, "flip": flip})
         return self.cache.get(self._latent_keys[index, flip], encode)["latents"]
+
+    def _look(self, sample: Sample, pixels: Tensor) -> None:
+        """Note if nothing can be seen in an image."""
+        low, high = torch.aminmax(pixels.flatten(1))
+        if high - low < 0.1 and (why := hidden_by_ground(sample)):
+            self._hidden[f"{sample.path.name}: {why}"] = None
 
     def _mask(self, index: int, flip: bool, size: tuple[int, int]) -> Tensor:
         """[1, h, w]; all ones for an image without a mask."""
@@ -182,7 +192,9 @@ class Feed:
             self.cache.get(self._text_key(caption), partial(encode, caption))
 
     def _text_key(self, caption: str) -> Mapping[str, Any]:
-        return self._key({"what": "text", "caption": caption})
+        # Earlier versions read the backslashes of escaped brackets; what they cached is not used.
+        escaped = {} if unescape_brackets(caption) == caption else {"brackets": "plain"}
+        return self._key({"what": "text", "caption": caption, **escaped})
 
     def _key(self, parts: dict[str, Any]) -> Mapping[str, Any]:
         return {**parts, "model": self.backbone.fingerprint}

@@ -23,6 +23,7 @@ from ..common.files import atomic_path
 from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Dataset, split_validation
 from ..lora import file as lora_file
+from ..lora.hashes import check_weights
 from ..models.backbone import Backbone, Conditioning
 from ..pictures.images import to_image
 from . import adapters, checkpoint, runs
@@ -68,12 +69,14 @@ def train(
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **(lineage or {})}
     run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
     if run.finished:
+        check_weights(run.final_path)
+        run.forget_state()  # in case the process died before it could
         yield Finished(config.steps, run.final_path, stopped=False, reused=True)
         return
     with run.locked(), backbone.training(config.gradient_checkpointing):
         session = _Session(backbone, dataset, validation, config, run)
         with contextlib.closing(session):
-            yield from (Warned(note) for note in notes)
+            yield from (Warned(note) for note in (*notes, *run.notes, *session.notes))
             yield from session.run_steps(should_stop)
 
 
@@ -91,11 +94,14 @@ class _Session:
         self.validator = Validator(self, held_out)
         self.handles = _attach(backbone, config)
         self.parameters = [p for handle in self.handles.values() for p in handle.parameters()]
-        self.optimizer = _optimizer(self.handles, backbone, config)
-        self.scaler = torch.amp.GradScaler(backbone.device.type, enabled=config.precision == "fp16")
-        self.step = 0
+        self.notes: tuple[str, ...] = ()
         self.consistent = True
-        self._resume()
+        try:
+            self.step = self._resume()
+            run.truncate_metrics(self.step)
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         for handle in self.handles.values():
@@ -272,26 +278,33 @@ class _Session:
         lora_file.save_lora(path, lora_file.LoraWeights(modules, metadata), key_style=self.backbone.key_style)
         return CheckpointSaved(self.step, path)
 
-    def _save_state(self) -> None:
-        checkpoint.save_state(
-            self.run.state_path, self.step,
-            {f"adapter.{row}": parameter.detach() for row, parameter in enumerate(self.parameters)},
-            self.optimizer, {"scaler": self.scaler.state_dict()},
-        )
+    def _tensors(self) -> dict[str, Tensor]:
+        """What is trained, by its name in the training state."""
+        return {f"adapter.{row}": parameter.detach() for row, parameter in enumerate(self.parameters)}
 
-    def _resume(self) -> None:
+    def _save_state(self) -> None:
+        checkpoint.save_state(self.run.state_path, self.step, self._tensors(), self.optimizer,
+                              {"scaler": self.scaler.state_dict()})
+
+    def _resume(self) -> int:
+        """The step to continue from. A damaged state is put aside and reported, and the run starts again."""
+        self._start_afresh()
         if not self.run.state_path.exists():
-            self.run.truncate_metrics(0)
-            return
-        state = checkpoint.load_state(self.run.state_path)
-        with torch.no_grad():
-            for row, parameter in enumerate(self.parameters):
-                parameter.copy_(state.tensors[f"adapter.{row}"])
-        checkpoint.restore_optimizer(self.optimizer, state.optimizer_state)
-        if state.extra["scaler"]:
-            self.scaler.load_state_dict(state.extra["scaler"])
-        self.step = state.step
-        self.run.truncate_metrics(self.step)
+            if self.run.ended:
+                self.run.keep_metrics()
+            return 0
+        try:
+            return checkpoint.resume(self.run.state_path, self._tensors(), self.optimizer, self.scaler,
+                                     self.config.steps)
+        except checkpoint.DamagedState as error:
+            self.notes += (str(error),)
+            self.run.put_state_aside()
+            self._start_afresh()
+            return 0
+
+    def _start_afresh(self) -> None:
+        self.optimizer = _optimizer(self.handles, self.backbone, self.config)
+        self.scaler = torch.amp.GradScaler(self.backbone.device.type, enabled=self.config.precision == "fp16")
 
     def _keep(self) -> None:
         """Save the LoRA of an interrupted run as it is, and the state to continue from."""

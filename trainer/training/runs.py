@@ -1,6 +1,7 @@
 """The run registry: one folder per training run. An identical finished run is reused, a partial one resumed.
 
-    <root>/<run>/<run>.safetensors              the LoRA, once the run is finished
+    <root>/<run>/<run>.safetensors              the LoRA, once the run is finished; it keeps its name if the folder
+                                                is renamed
                  <run>-step000100.safetensors   checkpoints
                  run.json                       what the run is, and how far it got
                  metrics.jsonl                  one JSON object per line
@@ -9,31 +10,30 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import math
 import os
 import re
-import secrets
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from io import FileIO
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import atomic_write, read_json, write_json
+from ..common.files import atomic_write, make_folder, move_file, plain_errors, read_json, sync_folder, write_json
+from ..common.leftovers import remove_leftovers, temporary_path
+from ..common.locks import try_lock, unlock
 from .config import TrainConfig
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 FORMAT = 1
+TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
+_FACTS = {"format": int, "key": str, "status": str, "step": int, "lineage": dict, "config": dict}
+"""What run.json holds; later versions added the stem of its LoRA files."""
 COSMETIC = ("name", "state_every", "data.cache")
 """Settings that change neither the weights nor what the run folder will hold."""
 
@@ -65,15 +65,25 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @dataclass
 class Run:
-    """A run's folder and what its run.json says. Made by `open_run`, or by `read_run` only to look at it."""
+    """A run's folder and what its run.json says. Made by `open_run`, or by `read_run` only to look at it.
+
+    Attributes:
+        notes: what `open_run` found that the user should know.
+    """
 
     folder: Path
     facts: dict[str, Any]
-    _metrics: TextIO | None = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+    _metrics: FileIO | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def stem(self) -> str:
+        """Start of the names of its LoRA files. It stays the same when the folder is renamed or copied."""
+        return self.facts.get("stem") or _find_stem(self.folder, str(self.facts["config"].get("name", "")))
 
     @property
     def key(self) -> str:
@@ -90,7 +100,12 @@ class Run:
     @property
     def finished(self) -> bool:
         """Whether it was trained to its last step and its LoRA exists. A run that was stopped early is not finished."""
-        return self.facts["status"] == "finished" and self.final_path.is_file()
+        return self.facts["status"] == FINISHED and self.final_path.is_file()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it was once finished or stopped."""
+        return self.facts["status"] != TRAINING
 
     @property
     def step(self) -> int:
@@ -99,7 +114,7 @@ class Run:
 
     @property
     def final_path(self) -> Path:
-        return self.folder / f"{self.name}.safetensors"
+        return self.folder / f"{self.stem}.safetensors"
 
     @property
     def state_path(self) -> Path:
@@ -115,11 +130,11 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     def checkpoint_path(self, step: int) -> Path:
-        return self.folder / f"{self.name}-step{step:06d}.safetensors"
+        return self.folder / f"{self.stem}-step{step:06d}.safetensors"
 
     def checkpoints(self) -> list[tuple[int, Path]]:
         """(step, path) of the LoRA files that exist, by step; the last of a finished run is its final file."""
-        pattern = re.compile(re.escape(self.name) + r"-step(\d+)\.safetensors")
+        pattern = re.compile(re.escape(self.stem) + r"-step(\d+)\.safetensors")
         steps = {int(match[1]): path for path in self.folder.iterdir() if (match := pattern.fullmatch(path.name))}
         if self.finished:
             steps[self.step] = self.final_path
@@ -129,18 +144,42 @@ class Run:
         """Record that the run ended at `step`. If it was not stopped early, its state is deleted: there is nothing to
         resume."""
         self.close()
-        self.facts |= {"status": "stopped" if stopped else "finished", "step": step}
+        self.facts |= {"status": STOPPED if stopped else FINISHED, "step": step}
         write_json(self.folder / "run.json", self.facts)
         if not stopped:
-            self.state_path.unlink(missing_ok=True)
+            self.forget_state()
+
+    def forget_state(self) -> None:
+        """Delete the training state, which a finished run does not need."""
+        for path in (self.state_path, self._damaged_state):
+            with suppress(OSError):  # the run is finished all the same
+                path.unlink(missing_ok=True)
+
+    @property
+    def _damaged_state(self) -> Path:
+        return self.state_path.with_name("damaged.safetensors")
+
+    def put_state_aside(self) -> None:
+        """Rename a state that cannot be resumed, and keep the metrics up to it."""
+        self.keep_metrics()
+        move_file(self.state_path, self._damaged_state)
+
+    def keep_metrics(self) -> None:
+        """Rename metrics.jsonl to metrics-1.jsonl, metrics-2.jsonl, ... before the run starts again."""
+        number = 1
+        while (kept := self.folder / f"metrics-{number}.jsonl").exists():
+            number += 1
+        if self.metrics_path.exists():
+            move_file(self.metrics_path, kept)
 
     def append_metrics(self, values: Mapping[str, Any]) -> None:
         """Add a line to metrics.jsonl; numbers that JSON cannot hold (NaN, infinity) become null."""
-        if self._metrics is None:
-            self._metrics = open(self.metrics_path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 (kept open)
         plain = {key: None if isinstance(value, float) and not math.isfinite(value) else value
                  for key, value in values.items()}
-        self._metrics.write(json.dumps(plain, ensure_ascii=False) + "\n")
+        with plain_errors("write", self.metrics_path):
+            if self._metrics is None:
+                self._metrics = open(self.metrics_path, "ab", buffering=0)  # noqa: SIM115 (kept open)
+            self._metrics.write((json.dumps(plain, ensure_ascii=False) + "\n").encode())
 
     def truncate_metrics(self, step: int) -> None:
         """Drop the lines of steps after `step`, and any line that a killed process left half written."""
@@ -155,13 +194,11 @@ class Run:
 
     @property
     def being_trained(self) -> bool:
-        """Whether any process of the machine holds the run's lock at this moment."""
-        try:
-            with open(self.folder / "state" / "lock", "r+", encoding="ascii") as file:
-                _take(file)
-                _give_back(file)
-        except OSError as error:
-            return error.errno in _HELD
+        """Whether any process of the machine holds the run's lock at this moment. Asking keeps nobody out."""
+        with suppress(OSError), open(self.folder / "state" / "lock", "r+b") as file:
+            if not try_lock(file, shared=True, patience=_ASKING):
+                return True
+            unlock(file)
         return False
 
     def close(self) -> None:
@@ -177,8 +214,7 @@ class Run:
         Also deletes what a killed process left half written. Raises UserError if another process holds the lock.
         """
         with _lock(self.folder / "state" / "lock", self.name):
-            for leftover in (*self.folder.glob(".*.tmp"), *self.folder.glob("*/.*.tmp")):
-                leftover.unlink(missing_ok=True)
+            remove_leftovers(self.folder, depth=1, alone=True)
             try:
                 yield
             finally:
@@ -197,21 +233,40 @@ def open_run(
     Raises UserError if the folder cannot be made, or would be outside `root`.
     """
     root = Path(root).resolve()
+    remove_leftovers(root)
+    others: list[Path] = []
     number = 1
     while True:
         folder = _confined(root, config.name if number == 1 else f"{config.name}-{number}")
         run = _existing(folder)
         if run is None and not folder.exists():
             with suppress(FileExistsError):  # another process has just made it: look at it again
-                return _create(folder, config, key, lineage or {})
+                created = _create(folder, config, key, lineage or {})
+                return replace(created, notes=tuple(_describe_other(other, folder) for other in others))
             continue
+        if run is None and (folder / "run.json").is_file():
+            others.append(folder)
         if run and not retrain and run.key == key:
             if run.finished and _keeps(run.config, config):
+                run.forget_state()
                 return run
             if not run.finished:
-                run.facts |= {"config": config.to_dict(), "lineage": dict(lineage or {})}
-                return run
+                notes = _missing_lora(run)
+                run.facts |= {"config": config.to_dict(), "lineage": dict(lineage or {}), "stem": run.stem}
+                return replace(run, notes=notes)
         number += 1
+
+
+def _describe_other(folder: Path, chosen: Path) -> str:
+    return (f"{folder / 'run.json'} does not describe a run of this version, so that folder is left unchanged, and the "
+            f"run is in {chosen.name}.")
+
+
+def _missing_lora(run: Run) -> tuple[str, ...]:
+    if run.facts["status"] != FINISHED:
+        return ()
+    return (f"run {run.name!r} was finished, but {run.final_path.name} is no longer in its folder, so it is trained "
+            "again.",)
 
 
 def read_run(folder: str | os.PathLike[str]) -> Run:
@@ -237,15 +292,15 @@ def read_losses(folder: Path) -> list[tuple[int, float]]:
 
 def is_measured(value: object) -> bool:
     """Whether a value of metrics.jsonl is a finite number."""
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    return isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
 
 
 def _read_metrics(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             values = json.loads(line)
-            if isinstance(values, dict) and isinstance(values.get("step"), int):
+            if isinstance(values, dict) and type(values.get("step")) is int and is_measured(values["step"]):
                 rows.append(values)
     return rows
 
@@ -254,23 +309,40 @@ def _existing(folder: Path) -> Run | None:
     if not (folder / "run.json").is_file():
         return None
     facts = read_json(folder / "run.json")
+    # a folder made by another version or by someone else is left alone
+    return Run(folder, facts) if _is_run(facts) else None
+
+
+def _is_run(facts: Any) -> bool:
+    if not isinstance(facts, dict) or any(type(facts.get(name)) is not kind for name, kind in _FACTS.items()):
+        return False
+    stem = facts.get("stem", "stem")
     try:
         TrainConfig.of_run(facts["config"])
-        known = facts["format"] == FORMAT and {"key", "lineage", "status", "step"} <= facts.keys()
-    except (KeyError, TypeError, ValueError):
-        known = False
-    # a folder made by another version or by someone else is left alone
-    return Run(folder, facts) if known else None
+        return facts["format"] == FORMAT and facts["step"] >= 0 and Path(stem).name == stem
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        return False
+
+
+def _find_stem(folder: Path, name: str) -> str:
+    """The stem of the LoRA files in the folder of a run of that name, which an older version did not record."""
+    files = (path.stem for path in folder.glob("*.safetensors") if not path.name.startswith("."))
+    stems = {re.sub(r"-step\d+$", "", stem) for stem in files}
+    if folder.name in stems or not stems:
+        return folder.name
+    numbered = re.compile(re.escape(name) + r"(-\d+)?")
+    return min(stems, key=lambda stem: (not numbered.fullmatch(stem), stem))
 
 
 def _create(folder: Path, config: TrainConfig, key: str, lineage: Mapping[str, Any]) -> Run:
     """A new run folder, which appears with its run.json already in it. Raises FileExistsError if the name exists."""
-    facts = {"format": FORMAT, "key": key, "status": "training", "step": 0, "lineage": dict(lineage),
-             "config": config.to_dict()}
-    temp = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    facts = {"format": FORMAT, "key": key, "status": TRAINING, "step": 0, "lineage": dict(lineage),
+             "config": config.to_dict(), "stem": folder.name}
+    temp = temporary_path(folder)
     try:
         write_json(temp / "run.json", facts)
         os.rename(temp, folder)
+        sync_folder(folder.parent)
     except OSError as error:
         if folder.exists():
             raise FileExistsError(folder) from error
@@ -296,47 +368,29 @@ def _confined(root: Path, name: str) -> Path:
 
 @contextmanager
 def _lock(path: Path, name: str) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+", encoding="ascii") as file:
-        try:
-            _take(file)
-        except OSError as error:
-            if error.errno not in _HELD:  # a file system without locks must not prevent training
-                yield
-                return
+    with _open_lock(path) as file:
+        if not try_lock(file, patience=_STARTING):
             file.seek(0)
-            holder = file.read(20).strip() or "unknown"
+            holder = file.read(20).decode("ascii", "replace").strip() or "unknown"
             raise UserError(f"run {name!r} is already being trained (process {holder}). Wait for it, stop it, or "
-                            "choose another name.") from error
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
+                            "choose another name.")
+        with plain_errors("write", path):
+            file.truncate(0)
+            file.write(str(os.getpid()).encode())
         try:
             yield
         finally:
-            _give_back(file)
+            unlock(file)
 
 
-def _take(file: TextIO) -> None:
-    if sys.platform == "win32":
-        file.seek(_LOCKED_BYTE)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _open_lock(path: Path) -> FileIO:
+    make_folder(path.parent)
+    with plain_errors("write", path):
+        return open(path, "a+b", buffering=0)
 
 
-def _give_back(file: TextIO) -> None:
-    if sys.platform == "win32":
-        file.seek(_LOCKED_BYTE)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
-    else:
-        fcntl.flock(file, fcntl.LOCK_UN)
-
-
-_HELD = (errno.EAGAIN, errno.EACCES, errno.EWOULDBLOCK, errno.EDEADLK)
-_LOCKED_BYTE = 1 << 20
-"""Windows denies reading a locked byte, so the locked one lies behind the text that says who holds the lock."""
+_ASKING, _STARTING = 0.01, 0.5
+"""Seconds for which a lock is tried again: by who only asks, and by who trains. Another asker holds it for less."""
 
 
 def latest_checkpoint(run: Run) -> tuple[int, Path]:

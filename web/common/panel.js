@@ -18,11 +18,13 @@ export class Panel {
    * @param {object} host
    * @param {() => void} host.resized called when the panel needs another height
    * @param {() => *} [host.where] the subject of the panel, according to the workflow
+   * @param {() => Promise<string>} [host.check] what is wrong with the node's values, or ""
    * @param {number} patience see Asker
    */
   constructor(host, patience = 0) {
     this.host = host;
     this.problem = null;
+    this.wrong = ""; // what the node would refuse of its values
     this.asker = new Asker(() => this.subject(), (isLate) => this.askRoute(isLate), patience);
   }
 
@@ -71,7 +73,20 @@ export class Panel {
   /** The workflow may now be about something else. Check once typing has paused. */
   lookSoon() {
     clearTimeout(this.looking);
-    this.looking = setTimeout(() => this.life && this.look(), DEBOUNCE_MS);
+    this.looking = setTimeout(() => {
+      if (!this.life) return;
+      this.look();
+      this.checkValues();
+    }, DEBOUNCE_MS);
+  }
+
+  /** Show what is wrong with the node's values before it is run. */
+  async checkValues() {
+    const wrong = await this.host.check?.().catch(() => ""); // whatever is wrong with the server is shown elsewhere
+    if (!this.life || wrong === undefined || wrong === this.wrong) return;
+    this.wrong = wrong;
+    if (wrong) this.say(wrong);
+    this.schedule();
   }
 
   look() {

@@ -70,9 +70,10 @@ export class GalleryCard {
     const { candidate, grid } = this;
     const pick = grid.store.pickOf(candidate.name);
     const mode = grid.mode();
+    const { proposed } = candidate; // which changes when another one is rejected
     if (this.drawn === pick && this.shown === candidate && this.mode === mode && this.at === place &&
-      this.count === count) return;
-    Object.assign(this, { drawn: pick, shown: candidate, mode, at: place, count });
+      this.count === count && this.proposed === proposed) return;
+    Object.assign(this, { drawn: pick, shown: candidate, mode, at: place, count, proposed });
     const state = look(candidate, pick, mode);
     this.element.dataset.state = state;
     this.element.classList.toggle("lb-gallery-flipped", pick.flip);

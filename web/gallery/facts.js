@@ -14,8 +14,19 @@ const FIGURES = [
 
 const told = (value) => (finite(value) === null ? "not measured" : value.toFixed(2));
 
-/** A round's figures in one line: "drift 0.12 · diversity 0.50 (base 0.62) · burn not measured". */
-function figuresLine(figures) {
+/**
+ * A round's figures in one line: "Of the 12 proposed: drift 0.12 · diversity 0.50 (base 0.62) · burn not measured".
+ * @param {object|null} figures
+ * @param {boolean} current whether they are of what is picked now
+ */
+export function figuresLine(figures, current) {
+  if (!figures?.kept) return "";
+  const what = figures.proposed ? "proposed" : `kept${current ? "" : " at the last Run"}`;
+  const rest = current ? "" : ". Of what is picked: at the next Run.";
+  return `Of the ${figures.kept} ${what}: ${figuresText(figures)}${rest}`;
+}
+
+function figuresText(figures) {
   return FIGURES.map(([name, of, base]) => {
     const against = base && finite(base(figures)) !== null ? ` (base ${told(base(figures))})` : "";
     return `${name} ${told(of(figures))}${against}`.replaceAll(" ", "\u00a0");
@@ -47,8 +58,8 @@ export class GalleryFacts {
     if (key === this.drawn) return;
     this.drawn = key;
     this.drawQuotas(store, mode, large);
-    this.figures.hidden = !store.figures;
-    this.figures.textContent = store.figures ? figuresLine(store.figures) : "";
+    this.figures.textContent = figuresLine(store.figures, store.isMeasured(mode));
+    this.figures.hidden = !this.figures.textContent;
     this.figures.title = store.eye ? `Likeness as measured by ${store.eye}` : "Likeness was not measured";
     this.notes.replaceChildren(...store.notes.map((text) => element("p", "lb-ui-note", { textContent: text })));
     this.past.hidden = !large;

@@ -11,8 +11,16 @@ const falling = (score) => (a, b) => {
   return first === second ? 0 : second - first;
 };
 
-/** The rank in a reason such as "pick 3 of 12". Candidates without one come last. */
-const place = ({ proposed, reason }) => (proposed ? Number(reason.match(/\bpick (\d+) of/)?.[1] ?? 1e6) : Infinity);
+/** Places of the reserve begin after those of all that are proposed. */
+const RESERVE = 1e6;
+
+/** The rank in a reason such as "pick 3 of 12" or "... (reserve 3)". Candidates without one come last. */
+function place({ proposed, reason }) {
+  const [, pick, reserve] = reason.match(/\bpick (\d+) of|\(reserve (\d+)\)/) ?? [];
+  if (reserve) return RESERVE + Number(reserve);
+  return proposed ? Number(pick ?? RESERVE) : Infinity;
+}
+
 const byPlace = (a, b) => (place(a) === place(b) ? 0 : place(a) - place(b));
 const byView = (a, b) => ["angle", "framing"].reduce(
   (found, axis) => found || collator.compare(a.view[axis] ?? "", b.view[axis] ?? ""), 0);
@@ -31,6 +39,21 @@ export const ORDER_NAMES = Object.keys(ORDERS);
 export function sortCandidates(candidates, name) {
   const orders = ORDERS[name];
   return [...candidates].sort((a, b) => orders.reduce((found, order) => found || order(a, b), 0));
+}
+
+/** The candidates that are proposed and, after them, the reserve, in order; and how many are proposed. */
+export function rankCandidates(candidates) {
+  const ranked = candidates.filter((candidate) => place(candidate) < Infinity);
+  return { ranked: sortCandidates(ranked, "proposed"), count: candidates.filter(({ proposed }) => proposed).length };
+}
+
+/** Propose as many as before: for each that is rejected, the next of the reserve moves up. */
+export function moveUp({ ranked, count }, isRejected) {
+  let open = count;
+  for (const candidate of ranked) {
+    candidate.proposed = open > 0;
+    if (open > 0 && !isRejected(candidate)) open -= 1;
+  }
 }
 
 /** The same, with near copies moved up next to the first of their group. */

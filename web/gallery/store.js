@@ -3,6 +3,7 @@
 
 import { Store } from "../common/store.js";
 import { countTags, countText, joinTags, listNames } from "../common/tags.js";
+import { moveUp, rankCandidates } from "./order.js";
 import { UNTOUCHED, WAYS, difference, isEmpty, isKept, isSame, joinSteps, stackSteps, stepOf, waysOf } from
   "./picks.js";
 
@@ -30,8 +31,9 @@ export class GalleryStore extends Store {
   forget() {
     super.forget();
     Object.assign(this, {
-      project: null, round: null, there: false, target: 0, eye: "", notes: [], figures: null,
+      project: null, round: null, there: false, target: 0, eye: "", notes: [], figures: null, measured: [],
       crops: [], quotas: {}, candidates: [], byName: new Map(),
+      ranking: { ranked: [], count: 0 }, // the proposed candidates and, after them, the reserve
       picks: new Map(), // candidate → its pick as shown
       saved: new Map(), // candidate → its pick on the server
       history: [], // the history on the server, oldest first
@@ -66,8 +68,11 @@ export class GalleryStore extends Store {
   }
 
   take(fresh) {
-    const { revision, target, eye = "", notes = [], figures = null, crops = [], quotas = {}, candidates } = fresh;
-    Object.assign(this, { revision, target, eye, notes, figures, crops, quotas, candidates });
+    const {
+      revision, target, eye = "", notes = [], figures = null, measured = [], crops = [], quotas = {}, candidates,
+    } = fresh;
+    Object.assign(this, { revision, target, eye, notes, figures, measured, crops, quotas, candidates });
+    this.ranking = rankCandidates(candidates);
     this.byName = new Map(candidates.map((candidate) => [candidate.name, candidate]));
     this.saved = new Map(candidates.map(({ name, pick }) => [name, { ...UNTOUCHED, ...pick }]));
     this.history = (fresh.history ?? []).map(stepOf);
@@ -140,6 +145,7 @@ export class GalleryStore extends Store {
   }
 
   restack() {
+    moveUp(this.ranking, ({ name }) => this.pickOf(name).state === "reject");
     const time = ({ at }) => Date.parse(at) || 0;
     const steps = [...this.history];
     for (const step of this.yielded) {
@@ -173,6 +179,14 @@ export class GalleryStore extends Store {
   /** The proposed candidates that are undecided. */
   openProposals() {
     return this.candidates.filter(({ name, proposed }) => proposed && !this.pickOf(name).state);
+  }
+
+  /** Whether the figures are of what is picked now; those of a proposal are until something is picked. */
+  isMeasured(mode) {
+    const kept = this.keptCandidates(mode).map(({ name }) => name);
+    if (this.figures?.proposed) return !kept.length;
+    const measured = new Set(this.measured);
+    return kept.length === this.figures?.kept && (!measured.size || kept.every((name) => measured.has(name)));
   }
 
   /** All tags of the candidates by frequency, to complete what is typed. */

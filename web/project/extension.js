@@ -1,12 +1,13 @@
 /** Where the project stands, on LoraBootstrap_Project. */
 
-import { projectName } from "../common/graph.js";
+import { findProblem } from "../common/check.js";
+import { projectName, widgetValue } from "../common/graph.js";
 import { app } from "../common/host.js";
 import { addPanelWidget, followNode, linkStyles, redrawNode } from "../common/mount.js";
 import { ProjectPanel } from "./panel.js";
 
 const NODE = "LoraBootstrap_Project";
-const NAMED_BY = ["name", "trigger"];
+const CHECKED = ["tags", "trigger", "name", "targets", "candidates"];
 const WIDTH = 460;
 
 app.registerExtension({
@@ -18,7 +19,12 @@ app.registerExtension({
 });
 
 function addPanel(node) {
-  const panel = new ProjectPanel({ where: () => projectName(node), resized: () => redrawNode(node) });
+  const isNew = () => !["tags", "trigger"].some((name) => widgetValue(node, name)); // which is no mistake yet
+  const panel = new ProjectPanel({
+    where: () => projectName(node),
+    check: () => (isNew() ? Promise.resolve("") : findProblem(node, CHECKED)),
+    resized: () => redrawNode(node),
+  });
   addPanelWidget(node, "project", panel, WIDTH);
-  followNode(node, panel, { widgets: NAMED_BY, executed: () => panel.ask() });
+  followNode(node, panel, { widgets: CHECKED, executed: () => panel.ask() });
 }

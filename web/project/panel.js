@@ -15,7 +15,8 @@ const HEIGHT = { idle: 72, project: 126, stage: 13, round: 20 };
 /** State → mark, so that colour alone carries no meaning. */
 const MARKS = { done: "✓", next: "▶", later: "○" };
 const COLUMNS = [
-  ["round", ({ round }) => String(round)], ["kept", ({ kept, candidates }) => `${kept} of ${candidates}`],
+  ["round", ({ round }) => String(round)],
+  ["kept", ({ kept, candidates, proposed }) => `${kept} ${proposed ? "proposed " : ""}of ${candidates}`],
   ["drift", ({ drift }) => told(drift)], ["diversity", ({ diversity }) => told(diversity)],
   ["base's", ({ base_diversity: base }) => told(base)], ["burn", ({ burn }) => told(burn)],
   ["likeness", ({ likeness }) => told(likeness)], ["tags", ({ tag_recall: recall }) => told(recall)],
@@ -86,8 +87,8 @@ export class ProjectPanel extends Panel {
 
   draw() {
     const { project } = this;
-    const note = this.problem ?? project?.stopped_because ?? (project ? "" : IDLE);
-    showNote(this.note, note, Boolean(this.problem ?? project?.stopped_because));
+    const wrong = this.problem ?? (this.wrong || project?.stopped_because);
+    showNote(this.note, wrong || (project ? "" : IDLE), Boolean(wrong));
     for (const part of [this.next, this.crops, this.stages]) part.hidden = !project;
     this.rounds.hidden = !project?.rounds.length;
     this.showHeight();

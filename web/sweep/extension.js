@@ -1,5 +1,6 @@
 /** The panel of sweeps on the nodes that make or score them, and the viewer that it opens. */
 
+import { findProblem } from "../common/check.js";
 import { findFeeder, inputValue } from "../common/graph.js";
 import { app } from "../common/host.js";
 import { addPanelWidget, followNode, linkStyles, redrawNode, rememberOnNode } from "../common/mount.js";
@@ -12,6 +13,7 @@ const NODES = ["LoraBootstrap_StrengthGrid", "LoraBootstrap_CheckpointSweep", "L
   "LoraBootstrap_RefineStrengths", RECOMMENDS];
 /** The node's property that names its sweep, for when the workflow alone does not. */
 const PROPERTY = "sweep";
+const CHECKED = ["strengths", "seeds", "files", "bases", "character_strengths", "style_strengths"];
 const WIDTH = 360;
 
 const ACTIONS = {
@@ -36,11 +38,12 @@ function addPanel(node) {
       return own;
     },
     recommends: node.comfyClass === RECOMMENDS,
+    check: () => findProblem(node, CHECKED),
     resized: () => redrawNode(node),
     view: (name) => openSweepViewer(name, ACTIONS),
   });
   addPanelWidget(node, "sweep_panel", panel, WIDTH);
-  followNode(node, panel, { widgets: ["name"], executed: (told) => showRun(node, panel, told) });
+  followNode(node, panel, { widgets: ["name", ...CHECKED], executed: (told) => showRun(node, panel, told) });
 }
 
 /** The node ran: remember its sweep, and refresh. */

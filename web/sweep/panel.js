@@ -104,8 +104,9 @@ export class SweepPanel extends Panel {
     this.status.textContent = counts ? progressText(counts) : this.idleText();
     this.bar.element.hidden = !counts;
     if (counts) this.drawBar(counts);
-    const text = this.problem ?? this.advice();
-    showNote(this.note, text, this.problem !== null);
+    const wrong = this.problem ?? this.wrong;
+    const text = wrong || this.advice();
+    showNote(this.note, text, Boolean(wrong));
     this.note.title = text;
     this.drawPictures();
     this.showHeight();

@@ -1,5 +1,6 @@
 /** The tag editor on LoraBootstrap_EditTags: the images of the dataset that it last ran on, with their captions. */
 
+import { findProblem } from "../common/check.js";
 import { app, showToast } from "../common/host.js";
 import { addPanelWidget, callAfter, followNode, linkStyles, redrawNode, rememberOnNode, saveBeforeRun } from
   "../common/mount.js";
@@ -7,6 +8,7 @@ import { Naming, PROPERTY, recallDataset, workflowOf } from "./naming.js";
 import { TagPanel } from "./panel.js";
 
 const NODE = "LoraBootstrap_EditTags";
+const CHECKED = ["replace", "patterns", "alias_file", "implication_file", "edits"];
 const WIDTH = 460;
 const TOAST_MS = 10000;
 
@@ -20,12 +22,15 @@ app.registerExtension({
   afterConfigureGraph: () => naming.end(),
   nodeCreated(node) {
     if (node.comfyClass === NODE) addEditor(node);
-    else if (node.isSubgraphNode?.()) callAfter(node, "onConfigure", () => naming.configureSubgraph(node));
   },
 });
 
 function addEditor(node) {
-  const panel = new TagPanel({ recall: () => recallDataset(node), resized: () => redrawNode(node) });
+  const panel = new TagPanel({
+    recall: () => recallDataset(node),
+    check: () => findProblem(node, CHECKED),
+    resized: () => redrawNode(node),
+  });
   panels.set(node, panel);
   const widget = addPanelWidget(node, "tag_editor", panel, WIDTH);
   widget.beforeQueued = () => naming.ensure(node);
@@ -35,7 +40,7 @@ function addEditor(node) {
   callAfter(node, "onAdded", () => naming.place(node));
   callAfter(node, "onRemoved", () => naming.remove(node));
   followNode(node, panel, {
-    widgets: ["edits"],
+    widgets: CHECKED,
     configured: () => showAgain(node, panel),
     executed: (told) => showRun(node, panel, told),
   });
@@ -45,7 +50,7 @@ function addEditor(node) {
 function showAgain(node, panel) {
   naming.configure(node);
   const { id, revision } = recallDataset(node) ?? {};
-  if (id) panel.load(id, revision);
+  if (id && !naming.isCopy(node)) panel.load(id, revision);
 }
 
 /** The node ran: remember and show its dataset. */

@@ -1,7 +1,7 @@
 /** Gives each Edit Tags node a name of its own for its changes by hand, and a new one to each copy of it. It reads and
  * writes nodes, and needs neither the host nor a document. Loading this module has no effect. */
 
-import { enclosing, valueWidgets } from "../common/graph.js";
+import { valueWidgets } from "../common/graph.js";
 import { isAutomatic, isElsewhere, isNamed, makeName, nameCopy, renamedDataset } from "./names.js";
 
 const WIDGET = "edits";
@@ -27,7 +27,7 @@ export function recallDataset(node) {
 export class Naming {
   /** @param {(node: object, from: string, to: string) => void} copied called for each copy that has a new name */
   constructor(copied) {
-    Object.assign(this, { copied, loading: false, placed: new Set(), removed: [], copies: [] });
+    Object.assign(this, { copied, loading: false, placed: new Set(), early: new WeakSet(), removed: [], copies: [] });
   }
 
   /** A workflow is about to be loaded. */
@@ -55,11 +55,13 @@ export class Naming {
 
   place(node) {
     this.placed.add(node);
+    if (this.early.delete(node)) this.configure(node);
   }
 
   /** The node got the values that were saved with it, or with the node that it is a copy of. */
   configure(node) {
-    if (this.loading) return;
+    if (!node.graph) this.early.add(node); // it may never be placed, but only be saved again
+    if (this.loading || !node.graph) return;
     const name = nameOf(node);
     const at = this.removed.indexOf(name);
     if (at >= 0) this.removed.splice(at, 1);
@@ -67,9 +69,9 @@ export class Naming {
     this.ensure(node);
   }
 
-  /** The node of a subgraph got its values, among them those of its inner nodes that it shows. */
-  configureSubgraph(outer) {
-    for (const { node, to } of this.copies) if (enclosing(node.graph) === outer) this.rename(node, to);
+  /** Whether the node is a copy whose changes are still to be copied. */
+  isCopy(node) {
+    return this.copies.some((copy) => copy.node === node);
   }
 
   remove(node) {
@@ -102,7 +104,10 @@ export class Naming {
     this.settling ??= Promise.resolve().then(() => {
       const { copies } = this;
       Object.assign(this, { copies: [], removed: [], settling: null });
-      for (const { node, from, to } of copies) this.copied(node, from, to);
+      for (const { node, from, to } of copies) {
+        this.rename(node, to); // also on the pasted subgraph's node, which had its old values in the meantime
+        this.copied(node, from, to);
+      }
     });
   }
 }

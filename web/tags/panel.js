@@ -166,6 +166,7 @@ export class TagPanel extends Panel {
   /** Only a run says which dataset it is, and only as long as the node keeps its name. */
   look() {
     const { id, revision } = this.host.recall() ?? {};
+    if (this.taking) return;
     if (id && id !== this.store.id) this.load(id, revision);
     else if (!id && this.store.id) this.leave().then(() => this.host.recall() || this.store.forget() || this.schedule());
     this.schedule();
@@ -188,8 +189,9 @@ export class TagPanel extends Panel {
   drawNote() {
     const { store } = this;
     const empty = store.id === null ? IDLE : "The dataset has no images.";
-    const text = store.problem ?? store.notice ?? (store.pictures.length ? "" : empty);
-    showNote(this.note, text, store.problem !== null);
+    const wrong = store.problem ?? this.wrong;
+    const text = wrong || (store.notice ?? (store.pictures.length ? "" : empty));
+    showNote(this.note, text, Boolean(wrong));
     if (text !== this.told && text !== IDLE) this.say(text);
     this.told = text;
   }

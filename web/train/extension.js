@@ -1,5 +1,6 @@
 /** The live panel of LoraBootstrap_TrainLora, and a view of a run on LoraBootstrap_LoadRun. */
 
+import { findProblem } from "../common/check.js";
 import { findFeeder, runName, widgetValue } from "../common/graph.js";
 import { app } from "../common/host.js";
 import { addPanelWidget, followNode, linkStyles, redrawNode } from "../common/mount.js";
@@ -11,6 +12,7 @@ import { fetchPresets } from "./routes.js";
 const NAMED_BY = { LoraBootstrap_TrainLora: "name", LoraBootstrap_LoadRun: "run" };
 /** Loaders whose family is known before anything runs. */
 const FAMILY_OF = { LoraBootstrap_LoadSandbox: "sandbox" };
+const CHECKED = ["name", "trigger", "kind"];
 const WIDTH = 400;
 
 app.registerExtension({
@@ -28,10 +30,11 @@ function addPanel(node, nameWidget) {
     owns: (event) => owns(node, runName(node, nameWidget), event),
     idleText: () => (nameWidget === "name" ? idleText(node) : Promise.resolve("Choose a run to see its loss.")),
     resized: () => redrawNode(node),
+    check: () => (nameWidget === "name" ? findProblem(node, CHECKED) : Promise.resolve("")),
     queue: nameWidget === "name" ? () => app.queuePrompt(0) : null,
   });
   addPanelWidget(node, "training", panel, WIDTH);
-  followNode(node, panel, { widgets: [nameWidget, "kind"] });
+  followNode(node, panel, { widgets: [nameWidget, ...CHECKED] });
 }
 
 /** Whether an event belongs to the run of that name or, without a name, to this node ("1:2:3" inside subgraphs). */

@@ -156,7 +156,7 @@ export class TrainPanel extends Panel {
     this.body.dataset.status = run?.status ?? "idle";
     this.drawHead();
     if (!run) return this.drawIdle();
-    showNote(this.note, this.problem ?? (run.status === "failed" ? run.message : null), true);
+    showNote(this.note, this.problem ?? (this.wrong || (run.status === "failed" ? run.message : null)), true);
     this.drawCurves();
     this.drawPreviews();
   }
@@ -174,7 +174,8 @@ export class TrainPanel extends Panel {
 
   async drawIdle() {
     const text = await this.host.idleText().catch((error) => error.message);
-    if (!this.run) showNote(this.note, this.problem ?? text, this.problem !== null);
+    const wrong = this.problem ?? this.wrong;
+    if (!this.run) showNote(this.note, wrong || text, Boolean(wrong));
   }
 
   drawCurves() {

@@ -1,9 +1,8 @@
 """The part of a graph between two nodes: found, told from others by a hash, and copied for each value."""
 
 import pytest
-from comfy_execution.graph_utils import GraphBuilder
 
-from lora_bootstrap.host.drawing.repeat import part_between
+from lora_bootstrap.host.drawing.repeat import RepeatGraph, part_between
 from lora_bootstrap.trainer.common.errors import UserError
 
 from ...helpers.drawing_graph import drawing_graph
@@ -53,7 +52,7 @@ def test_what_comes_in_from_outside_counts_by_its_content():
 
 
 def test_one_hash_is_made_of_all_that_comes_in():
-    builder, found = GraphBuilder(), part(drawing_graph())
+    builder, found = RepeatGraph(), part(drawing_graph())
     end = found.add_contents(builder, "7")
     nodes = builder.finalize()
     assert [node["inputs"]["value"] for node in nodes.values()] == [list(link) for link in found.outside]
@@ -75,7 +74,7 @@ def test_other_ids_of_the_nodes_are_the_same_recipe():
 
 
 def test_a_copy_takes_values_for_the_source_and_links_what_is_around_it():
-    builder = GraphBuilder()
+    builder = RepeatGraph()
     end = part(drawing_graph()).copy(builder, 3, {0: "a prompt", 1: ["x.view_3", 1]})
     copies = builder.finalize()
     assert end == ["x.3_decode", 0] and set(copies) == {"x.3_encode", "x.3_sample", "x.3_decode"}
@@ -98,3 +97,53 @@ def test_a_graph_that_runs_in_a_circle_ends():
     nodes = drawing_graph()
     nodes["latent"]["inputs"]["width"] = ["latent", 0]
     assert list(part(nodes).nodes) == ["encode", "sample", "decode"]
+
+
+# -- loops -------------------------------------------------------------------------------------------------------------
+
+
+def looped(start_inputs=None):
+    """The graph with one of the host's loops between encoder and decoder, as the host notes it when it is queued."""
+    nodes = drawing_graph()
+    nodes["start"] = {"class_type": "StartLoop", "inputs": {"mode": "simple", **(start_inputs or {})},
+                      "_loop_body": ["scale", "sample"], "_loop_end": "end"}
+    nodes["scale"] = {"class_type": "LatentUpscaleBy", "inputs": {"samples": ["start", 4], "scale_by": 1.5}}
+    nodes["sample"]["inputs"]["latent_image"] = ["scale", 0]
+    nodes["end"] = {"class_type": "EndLoop", "inputs": {"output_value": ["sample", 0]}}
+    nodes["decode"]["inputs"]["samples"] = ["end", 0]
+    return nodes
+
+
+@pytest.mark.parametrize("start_inputs", [{}, {"initial_iteration_value": ["encode", 0]}])
+def test_a_loop_of_the_host_is_copied_whole_with_what_the_host_notes_of_it(start_inputs):
+    """https://github.com/Comfy-Org/ComfyUI/pull/16227"""
+    found, builder = part(looped(start_inputs)), RepeatGraph()
+    assert set(found.nodes) == {"encode", "start", "scale", "sample", "end", "decode"}
+    for number in (0, 1):
+        found.copy(builder, number, {0: "akane", 1: number})
+    copies = builder.finalize()
+    for number in (0, 1):
+        assert copies[f"x.{number}_start"] == {
+            "class_type": "StartLoop", "override_display_id": "start",
+            "inputs": {"mode": "simple", **{name: [f"x.{number}_encode", 0] for name in start_inputs}},
+            "_loop_body": [f"x.{number}_scale", f"x.{number}_sample"], "_loop_end": f"x.{number}_end"}
+        assert copies[f"x.{number}_scale"]["inputs"]["samples"] == [f"x.{number}_start", 4]
+    assert not {"_loop_body", "_loop_end"} & set(copies["x.0_end"])
+
+
+def test_a_loop_that_does_not_depend_on_the_source_stays_outside():
+    nodes = looped()
+    nodes["sample"]["inputs"]["latent_image"], nodes["decode"]["inputs"]["samples"] = ["end", 0], ["sample", 0]
+    nodes["end"]["inputs"]["output_value"] = ["scale", 0]
+    nodes["start"]["_loop_body"] = ["scale"]
+    found = part(nodes)
+    assert set(found.nodes) == {"encode", "sample", "decode"} and ("end", 0) in found.outside
+
+
+@pytest.mark.parametrize(("node", "name", "link"), [("decode", "samples", ["sample", 0]),
+                                                    ("start", "_loop_body", ["scale", "sample", "views"])])
+def test_a_loop_that_is_only_partly_between_the_two_is_refused_in_one_line(node, name, link):
+    nodes = looped()
+    (nodes[node] if name in nodes[node] else nodes[node]["inputs"])[name] = link
+    with pytest.raises(UserError, match="the loop that begins at node start is only partly between the node"):
+        part(nodes)

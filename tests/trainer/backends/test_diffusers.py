@@ -3,7 +3,7 @@
 import diffusers
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from lora_bootstrap.sandbox import BASE_DIR
@@ -162,6 +162,21 @@ def test_a_base_that_is_not_a_model_is_one_clear_line(tmp_path, name, content, s
     with pytest.raises(UserError) as error:
         load_backbone(path)
     assert said in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("parts", [("unet", "vae", "text_encoder"), ("unet",)], ids=["all", "one"])
+def test_a_folder_with_pickled_weights_is_refused_instead_of_counting_as_every_other_one(
+        tiny_backbone, tmp_path, parts):
+    folder = tmp_path / "model"
+    tiny_backbone.pipeline.save_pretrained(folder)
+    for part in parts:
+        file = next((folder / part).glob("*.safetensors"))
+        name = "pytorch_model.bin" if part == "text_encoder" else "diffusion_pytorch_model.bin"
+        torch.save(load_file(file), folder / part / name)
+        file.unlink()
+    with pytest.raises(UserError, match=r"Only \.safetensors weights are read: convert .*\.bin to that") as error:
+        load_backbone(folder, device="cpu")
+    assert "\n" not in str(error.value)
 
 
 def test_a_folder_whose_weights_are_missing_is_one_clear_line(tiny_backbone, tmp_path):

@@ -265,7 +265,7 @@ def test_the_report_needs_no_other_file_and_no_script(config, tmp_path, training
 
 @pytest.mark.parametrize("change, words", [
     ({"trigger": " "}, "trigger"), ({"trigger": "a, b"}, "one word"), ({"tags": ()}, "tags are empty"),
-    ({"name": "../elsewhere"}, "without any of"),
+    ({"name": "../elsewhere"}, "must have none of"),
     ({"targets": (4, 16, 40, 80), "candidates": (48, 96, 200)}, "2 or 3 increasing"),
     ({"targets": (16, 4)}, "increasing"),
     ({"candidates": (4, 96)}, "at least 5, 9"), ({"strengths": (0.0,)}, "above 0"), ({"strengths": ()}, "strengths"),

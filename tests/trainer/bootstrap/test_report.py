@@ -1,10 +1,12 @@
 """The report and the project file say what happened, and survive odd input."""
 
 import json
+from dataclasses import asdict, replace
 
 import pytest
 from PIL import Image
 
+from lora_bootstrap.trainer.bootstrap.candidates import Lineage
 from lora_bootstrap.trainer.bootstrap.curate import RoundFigures
 from lora_bootstrap.trainer.bootstrap.project import ProjectRecord, StageRecord, open_project
 from lora_bootstrap.trainer.bootstrap.report import write_report
@@ -23,8 +25,9 @@ def project(tmp_path):
     for name in ("r1-000", "r1-001"):
         (folder / "candidates").mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (64, 64), "red").save(folder / "candidates" / f"{name}.png")
-        write_json(folder / "candidates" / f"{name}.json",
-                   {"round": 1, "parent_lora": "p-style-1", "strength": 1.0, "seed": 77, "prompt": "zqx, smile"})
+        write_json(folder / "candidates" / f"{name}.json", asdict(Lineage(
+            name=name, prompt="zqx, smile", tags=["zqx"], view={}, seed=77, round=1, parent_lora="p-style-1",
+            parent_lora_sha256="", strength=1.0, base="sandbox", width=64, height=64, steps=8, cfg=4.0)))
     write_json(folder / "decisions.json", {"decisions": [
         {"candidate": "r1-000", "kept": True, "reason": "pick 1 of 1", "scores": {"likeness": 0.91}},
         {"candidate": "r1-001", "kept": False, "reason": "blurred (sharpness z -5.0)", "scores": {}}]})
@@ -79,3 +82,40 @@ def test_a_metrics_line_cut_short_and_a_loss_that_is_no_number_are_skipped(proje
     losses = read_losses(tmp_path / "loras" / "p")
     assert len(losses) == 100 and losses[3] == (4, 0.25)
     assert read_losses(tmp_path / "loras" / "nobody") == []
+
+
+def test_a_part_of_the_report_that_is_damaged_says_so_and_the_others_are_made(project, tmp_path):
+    (project.folder / "round_1" / "decisions.json").write_text("[]")
+    page = write_report(project, tmp_path).read_text()
+    assert "decisions.json cannot be read" in page and "<polyline" in page and "take care" in page
+
+
+def test_a_path_in_the_project_that_leads_out_of_the_output_folder_is_not_read(project, tmp_path):
+    Image.new("RGB", (8, 8), "blue").save(tmp_path.parent / "secret.png")
+    project.record_stage(StageRecord("grid", "Grid", "", 0.0, "now", {"sheet": "../secret.png"}), reused=False)
+    page = write_report(project, tmp_path).read_text()
+    assert "Strength grid" not in page and "which is not in" in page
+
+
+def test_two_that_save_one_project_keep_what_the_other_recorded(project):
+    one, two = ProjectRecord.load(project.folder), ProjectRecord.load(project.folder)
+    one.record_stage(StageRecord("crops", "Crops", "3 crops", 1.0, "now"), reused=False)
+    two.note("of two")
+    two.record_figures(replace(FIGURES, round=2))
+    two.stopped_because = "enough"
+    two.record_stage(StageRecord("style-1", "Style", "done", 1.0, "now"), reused=False)
+    one.note("of one")
+    one.save()
+    saved = ProjectRecord.load(project.folder)
+    assert set(saved.stages) == {"character", "crops", "style-1"} and saved.stopped_because == "enough"
+    assert saved.notes == ["take care", "of two", "of one"] and [figures.round for figures in saved.rounds] == [1, 2]
+
+
+def test_what_one_takes_out_of_a_project_is_out(project):
+    one, two = ProjectRecord.load(project.folder), ProjectRecord.load(project.folder)
+    one.rounds, one.notes = [], []
+    one.save()
+    two.note("of two")
+    two.save()
+    saved = ProjectRecord.load(project.folder)
+    assert saved.rounds == [] and saved.notes == ["of two"]

@@ -13,6 +13,7 @@ from PIL import Image, ImageOps
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap.candidates import PictureMaker
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
+from lora_bootstrap.trainer.bootstrap.curate import alarm
 from lora_bootstrap.trainer.bootstrap.picks import Picks
 from lora_bootstrap.trainer.bootstrap.rounds import (
     AUTO,
@@ -99,7 +100,33 @@ def test_in_manual_mode_only_what_was_kept_by_hand_counts(project):
     decide(one, **{"3": {"state": "keep"}, "1": {"state": "keep"}, "2": {"state": "reject"}})
     done = curated(fresh(one), MANUAL)
     assert names(done.kept) == [path.stem for path in (one.list_candidates()[1], one.list_candidates()[3])]
-    assert done.figures.kept == 2
+    assert (done.figures.kept, done.figures.proposed) == (5, True)
+
+
+def test_until_enough_are_picked_the_figures_are_of_the_proposal_and_then_of_the_picks(project):
+    one = project.round(1)
+    nobody = curated(one, MANUAL).figures
+    assert (nobody.kept, nobody.proposed, nobody.candidates) == (5, True, 12) and nobody.diversity > 0
+    assert alarm([nobody], 5) == "", "nobody has picked yet, so nothing is wrong"
+    proposed = [name for name, decision in one.read_decisions().decisions.items() if decision.kept]
+    assert read_json(one.decisions_file)["measured"] == proposed
+    place = {path.stem: str(index) for index, path in enumerate(one.pictures())}
+    decide(one, **{place[name]: {"state": "keep"} for name in proposed[:4]})
+    assert curated(fresh(one), MANUAL).figures.proposed
+    decide(fresh(one), **{place[proposed[4]]: {"state": "keep"}})
+    assert curated(fresh(one), MANUAL).figures == replace(nobody, proposed=False), "of the same images"
+
+
+def test_what_passed_but_is_not_proposed_is_a_reserve_in_the_order_in_which_it_would_be_taken(project):
+    one = project.round(1)
+    reasons = {decision.candidate: decision.reason for decision in curated(one, MANUAL).curation.decisions}
+    reserve = sorted(reason for reason in reasons.values() if "passed" in reason)
+    assert reserve == [f"passed, but others fit better (reserve {place})" for place in range(1, len(reserve) + 1)]
+    assert len(reserve) > 2
+    fourth = next(name for name, reason in reasons.items() if reason == "pick 4 of 5")
+    shorter = {decision.candidate: decision.reason
+               for decision in curated(project.round(1), MANUAL, wanted=3).curation.decisions}
+    assert "reserve" in shorter[fourth]
 
 
 def test_a_rejected_picture_is_replaced_by_another_and_one_kept_by_hand_is_in(project):

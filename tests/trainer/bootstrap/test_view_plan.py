@@ -81,6 +81,19 @@ def test_a_candidate_is_known_again_and_another_making_has_another_name(project,
     assert not is_kept(one, lineage_of(one, view, source))
 
 
+def test_the_same_image_under_another_key_keeps_the_name_by_which_it_was_picked(project):
+    one, view = project.round(1), plan_views(project, 1).views[3]
+    old, new, other = (lineage_of(one, view, Source(None, 0.0, recipe)) for recipe in ("old", "new", "other"))
+    (path,) = keep_candidates(one, old, [Image.new("RGB", (8, 8), "red")])
+    before = path.read_bytes()
+    assert not is_kept(one, new)
+    assert keep_candidates(one, new, [Image.new("RGB", (8, 8), "red")]) == [path]
+    assert path.read_bytes() == before and Lineage.read(path).recipe == "new" and Lineage.read(path).name == path.stem
+    assert is_kept(one, new) and one.list_candidates() == [path]
+    (drawn,) = keep_candidates(one, other, [Image.new("RGB", (8, 8), "blue")])
+    assert drawn != path and len(one.list_candidates()) == 2 and is_kept(one, other) and is_kept(one, new)
+
+
 def test_every_picture_of_a_batch_is_kept(project):
     one, view = project.round(1), plan_views(project, 1).views[0]
     lineage = lineage_of(one, view, Source(None, 0.0, "recipe"))

@@ -59,7 +59,7 @@ def test_a_device_that_is_really_full_gives_the_same_error(tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_the_users_to_mend(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="cannot write .*Choose a folder"):
+    with pytest.raises(UserError, match="cannot make the folder .*Choose a folder"):
         atomic_write(tmp_path / "file" / "run.json", b"")
 
 

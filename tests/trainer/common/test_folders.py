@@ -72,7 +72,7 @@ def test_a_folder_whose_record_does_not_name_its_files_loses_none(tmp_path):
     write_json(tmp_path / "f" / RECORD, {"key": "1"})
     assert is_filled(tmp_path / "f", "1")
     fill(tmp_path / "f", "2", {"a": b"2"})
-    assert read(tmp_path) == {"f/a": b"2", "f/b": b"old", "kept/f/a": b"old"}
+    assert read(tmp_path) == {"f/a": b"2", "kept/f/a": b"old", "kept/f/b": b"old"}
 
 
 def test_emptying_a_folder_keeps_what_is_not_its_own(tmp_path):
@@ -117,6 +117,7 @@ def test_wherever_a_filling_is_killed_or_the_disk_is_full_the_old_or_the_new_fol
 
 def test_a_full_disk_is_reported_in_one_line_that_names_the_folder(tmp_path):
     fill(tmp_path / "f", "1", OLD)
-    with pytest.raises(UserError, match=r"/f: No space left on device") as caught, fault_at(tmp_path, 2, errno.ENOSPC):
+    full = pytest.raises(UserError, match=r"the disk is full: .*/f was not written")
+    with full as caught, fault_at(tmp_path, 2, errno.ENOSPC):
         fill(tmp_path / "f", "2", NEW)
     assert "\n" not in str(caught.value) and read(tmp_path) == {f"f/{name}": data for name, data in OLD.items()}

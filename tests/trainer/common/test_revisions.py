@@ -1,12 +1,15 @@
 """Saving what two may change at once: the later of two on one state is refused, and nothing of the other's is lost."""
 
 import json
+import multiprocessing
+import os
 import threading
 from dataclasses import dataclass
 
 import pytest
 
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.leftovers import temporary_path
 from lora_bootstrap.trainer.common.revisions import Revisioned, StaleRevision, save_change
 
 
@@ -63,3 +66,34 @@ def test_a_file_that_holds_something_else_is_named(tmp_path, values):
     (tmp_path / "names.json").write_text(json.dumps(values))
     with pytest.raises(UserError, match=r"names\.json cannot be read \(.+\); repair or delete it"):
         save_change(tmp_path / "names.json", Names, add("a"))
+
+
+def mark(path, who, revision_too):
+    for number in range(100):
+        while True:
+            try:
+                revision = Names.load(path).revision if revision_too else None
+                save_change(path, Names, add(f"{who}-{number}"), revision)
+                break
+            except StaleRevision:
+                continue
+
+
+@pytest.mark.parametrize("revision_too", [False, True])
+def test_of_two_processes_that_save_a_hundred_times_each_two_hundred_are_there(tmp_path, revision_too):
+    path = tmp_path / "names.json"
+    spawn = multiprocessing.get_context("spawn")
+    both = [spawn.Process(target=mark, args=(path, who, revision_too)) for who in "ab"]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert len(set(Names.load(path).names)) == 200 and Names.load(path).revision == 200
+    assert os.listdir(tmp_path) == ["names.json"]
+
+
+def test_what_a_killed_process_left_beside_it_is_removed_with_the_next_change(tmp_path):
+    dead = temporary_path(tmp_path / "names.json").name.replace(f"-{os.getpid()}-", "-999999999-")
+    (tmp_path / dead).write_text("half")
+    save_change(tmp_path / "names.json", Names, add("a"))
+    assert os.listdir(tmp_path) == ["names.json"]

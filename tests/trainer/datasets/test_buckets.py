@@ -1,6 +1,8 @@
 """Aspect buckets and the order of batches."""
 
+import hashlib
 import math
+import tracemalloc
 from collections import Counter
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.datasets import buckets as buckets_module
 from lora_bootstrap.trainer.datasets.buckets import BatchPlan, assign_bucket, fit_to_bucket, make_buckets
 
 
@@ -136,3 +139,40 @@ def test_nothing_to_train_on_is_the_users_to_mend():
         BatchPlan([A], [1], 0, 0)
     with pytest.raises(ValueError):
         BatchPlan([A], [1, 1], 1, 0)
+
+
+def test_the_order_of_an_epoch_stays_what_resumed_runs_depend_on():
+    plan = BatchPlan([A, B, A, A, B, A], [3, 1, 2, 5, 4, 0], batch_size=4, seed=7)
+    digest = hashlib.sha256(repr([plan.batch(i) for i in range(15)]).encode()).hexdigest()
+    assert digest == "42e755fc460b67d48dda228faee66643e5e8b8b1ab9ddc3d0b545add4818dc6e"
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Every epoch is too long for a list."""
+    monkeypatch.setattr(buckets_module, "LISTED", 0)
+
+
+@pytest.mark.usefixtures("computed")
+def test_an_epoch_that_is_too_long_for_a_list_has_the_same_batches_in_another_order():
+    test_every_sample_comes_repeats_times_an_epoch_in_batches_of_one_bucket()
+    test_a_batch_depends_on_the_seed_and_its_index_alone()
+    test_the_repeats_of_one_sample_do_not_meet_in_a_batch_if_they_can_be_kept_apart()
+    plan = BatchPlan([A] * 10, [1] * 10, 1, seed=0)
+    firsts = Counter(plan.batch(10 * epoch)[0] for epoch in range(2000))
+    assert len(firsts) == 10 and max(firsts.values()) < 2 * min(firsts.values())
+
+
+def test_a_hundred_million_repeats_take_no_memory_and_no_time():
+    plan = BatchPlan([A, B, A], [98_765_432, 5, 10**20], 4, 0)
+    tracemalloc.start()
+    assert all(len(plan.batch(i)) == 4 for i in (0, 1, 10**7, plan.batches_per_epoch // 2))
+    assert tracemalloc.get_traced_memory()[1] < 100_000
+    tracemalloc.stop()
+
+
+def test_a_long_list_takes_a_few_bytes_a_sample():
+    tracemalloc.start()
+    BatchPlan([A], [buckets_module.LISTED // 4], 1, 0).batch(0)
+    assert tracemalloc.get_traced_memory()[1] < 48 * buckets_module.LISTED // 4
+    tracemalloc.stop()

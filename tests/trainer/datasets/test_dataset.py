@@ -53,6 +53,16 @@ def test_kohya_folders_give_repeats_and_a_caption_to_those_without(tmp_path):
     assert any("0_unused" in note for note in dataset.notes)
 
 
+def test_a_works_number_in_a_folder_name_is_no_repeat_count_and_that_is_said(tmp_path):
+    for name in ("98765432_title", f"{10**20}_title", "10001_title"):
+        _picture(tmp_path / name / "a.png", caption="x")
+    _picture(tmp_path / "10000_title" / "b.png")
+    dataset = load_folder(tmp_path, default_repeats=2)
+    assert sorted((s.repeats, s.caption) for s in dataset) == [(2, "x")] * 3 + [(10_000, "title")]
+    assert ("the number in 98765432_title is not taken for repeats, because it is above 10000. Each image in it counts "
+            "2 times.") in dataset.notes
+
+
 def test_a_year_in_a_folder_name_is_pointed_out(tmp_path):
     _picture(tmp_path / "2024_holiday" / "a.png", caption="x")
     dataset = load_folder(tmp_path)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from lora_bootstrap.trainer.common import locks
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Progress, Warned
 from lora_bootstrap.trainer.datasets.dataset import Dataset, load_folder, save_samples
@@ -84,6 +85,20 @@ def test_pictures_from_elsewhere_are_refused_and_stay(dataset, out):
     with pytest.raises(UserError, match=r"has images that were not saved there from a dataset \(red.png\)"):
         save(dataset, out)
     assert (out / "10_girl" / "red.png").read_bytes() == before and len(list(out.rglob("*"))) == 2
+
+
+def test_nobody_saves_into_a_folder_while_somebody_else_does(dataset, out, tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "PATIENCE", 0.05)
+    save_samples(tmp_path / "other", [(Image.new("RGB", (16, 12), "white"), "white hair", {"name": COLOURS[0]})])
+    other = load_folder(tmp_path / "other")
+    events = save_dataset(dataset, out, "girl")
+    next(events)
+    with pytest.raises(UserError, match="is being changed by another program"):
+        save(other, out)
+    *_, done = events
+    assert facts(load_folder(out)) == facts(done.dataset) == facts(dataset)
+    with pytest.raises(UserError, match="Choose another name"):
+        save(other, out)
 
 
 def test_a_dataset_is_not_saved_into_itself(dataset, tmp_path):

@@ -43,7 +43,7 @@ def test_a_mask_is_found_by_its_name_and_is_no_picture_to_train_on(tmp_path, nam
     dataset = load_folder(tmp_path)
     assert [(s.path.name, s.mask and s.mask.relative_to(tmp_path).as_posix()) for s in dataset] == [
         ("a.png", name), ("b.png", None)]
-    assert dataset.notes == ()
+    assert dataset.notes == ("1 of 2 images have a mask: a.png.",)
     mask = dataset.samples[0].load_mask()
     assert mask.mode == "L" and np.asarray(mask)[0].tolist() == [255] * 4 + [0] * 4
     assert dataset.samples[1].load_mask() is None
@@ -63,6 +63,21 @@ def test_masks_without_a_picture_are_named_and_a_folder_of_that_name_may_be_anyt
 def test_a_picture_that_is_merely_called_a_mask_stays_a_picture():
     assert linked_masks(["gas_mask.png", "x.png", "x_mask.png"]) == {"x.png": "x_mask.png"}
     assert linked_masks(["x.png", "x_mask.png"], ["x.png"]) == {"x.png": "masks/x.png"}
+
+
+def test_a_masks_name_is_matched_in_any_case_and_unicode_form():
+    assert linked_masks(["É.PNG", "e\u0301_Mask.png"]) == {"É.PNG": "e\u0301_Mask.png"}
+    assert linked_masks(["x.png", "X.png", "X_MASK.png"]) == {"X.png": "X_MASK.png"}
+    assert linked_masks(["a.png"], ["A.PNG"]) == {"a.png": "masks/A.PNG"}
+
+
+@pytest.mark.parametrize(("mode", "suffix"), [("L", "png"), ("1", "png"), ("RGB", "jpg"), ("RGBA", "png"), ("P", "png"),
+                                              ("RGB", "webp")])
+def test_a_grey_mask_may_be_saved_in_any_mode(tmp_path, mode, suffix):
+    _picture(tmp_path / "a.png")
+    _left_half().convert(mode).save(tmp_path / f"a_mask.{suffix}")
+    (sample,) = load_folder(tmp_path)
+    assert sample.mask == tmp_path / f"a_mask.{suffix}"
 
 
 def test_the_alpha_channel_is_a_mask_if_asked(tmp_path):

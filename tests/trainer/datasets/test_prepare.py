@@ -198,7 +198,8 @@ def test_a_prepared_set_is_a_kohya_folder_of_pictures_captions_and_masks(folder,
         ("3_prepared/a.png", last.dataset.samples[0].size, 3, "zqx, 1girl, outdoors, front view"),
         ("3_prepared/b.png", last.dataset.samples[1].size, 3, "zqx, 1girl, outdoors, front view")]
     reloaded = load_folder(tmp_path / "out")
-    assert reloaded.fingerprint == last.dataset.fingerprint and reloaded.notes == ()
+    assert reloaded.fingerprint == last.dataset.fingerprint
+    assert reloaded.notes == ("1 of 2 images have a mask: 3_prepared/a.png.",)
     for sample in last.dataset:
         image = sample.load()
         assert image.size == sample.size and sample.size[0] % 8 == sample.size[1] % 8 == 0

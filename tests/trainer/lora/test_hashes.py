@@ -6,10 +6,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import file_hash
-from lora_bootstrap.trainer.lora.hashes import tensor_hash
+from lora_bootstrap.trainer.lora.file import Factors, LoraWeights, load_lora, save_lora
+from lora_bootstrap.trainer.lora.hashes import check_weights, hashes, tensor_hash
+from lora_bootstrap.trainer.stacks.blocks import filter_lora
+from lora_bootstrap.trainer.stacks.layer_stack import open_stack
+from lora_bootstrap.trainer.sweeps.cells import checkpoint_axis
 
-from ...helpers.lora_files import lora
+from ...helpers.lora_files import BLOCK, lora
 
 
 def test_the_same_weights_have_the_same_hash_whenever_they_were_trained(tmp_path):
@@ -60,3 +65,46 @@ def test_a_file_that_is_replaced_is_read_again_and_one_that_is_not_safetensors_g
     assert tensor_hash(path) != before
     (tmp_path / "old.pt").write_bytes(b"PK pickle")
     assert tensor_hash(tmp_path / "old.pt") == file_hash(tmp_path / "old.pt")
+
+
+def trained(path):
+    factors = Factors(torch.ones(2, 3), torch.ones(4, 2), 2.0)
+    save_lora(path, LoraWeights({f"unet.{BLOCK}.attn1.to_q": factors}, {"lora_bootstrap.family": "sd15"}))
+    return path
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+
+
+def stack_of(path):
+    with open_stack([path]):
+        pass
+
+
+@pytest.mark.parametrize("use", [load_lora, stack_of, lambda path: checkpoint_axis([path]),
+                                 lambda path: filter_lora(path, "none", path.parent)],
+                         ids=["applied", "merged", "swept", "filtered"])
+def test_a_trained_lora_with_one_flipped_bit_is_refused_wherever_it_is_used(tmp_path, use):
+    path = trained(tmp_path / "a.safetensors")
+    check_weights(path)
+    damage(path)
+    with pytest.raises(UserError, match="a.safetensors are not those that were saved.*Delete it and make it again"):
+        use(path)
+
+
+def test_a_lora_of_another_tool_is_used_whatever_hash_it_states(tmp_path):
+    path = lora(tmp_path / "a.safetensors", metadata={"sshs_model_hash": "0" * 64})
+    check_weights(path)
+    (tmp_path / "old.pt").write_bytes(b"PK pickle")
+    check_weights(tmp_path / "old.pt")
+
+
+def test_a_lora_that_another_tool_changed_and_hashed_again_is_used(tmp_path):
+    path = trained(tmp_path / "a.safetensors")
+    metadata, tensors = load_lora(path).metadata, load_file(path)
+    tensors = {key: 2 * tensor for key, tensor in tensors.items()}
+    save_file(tensors, path, {**metadata, **hashes(tensors)})
+    check_weights(path)

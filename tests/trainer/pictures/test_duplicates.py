@@ -131,7 +131,7 @@ def _random_hashes(count, seed=0):
 
 
 def test_ten_times_the_pictures_are_far_from_a_hundred_times_the_work():
-    thumb = np.zeros((THUMB, THUMB, 3), dtype=np.uint8)
+    thumb = _faint_thumb()
     compared = {}
     for count in (1000, 4000):
         search = Search()
@@ -142,10 +142,15 @@ def test_ten_times_the_pictures_are_far_from_a_hundred_times_the_work():
 
 
 @pytest.mark.slow
+def _faint_thumb():
+    """A gradient so faint that each window of it, also mirrored, looks like the whole."""
+    return np.broadcast_to(np.linspace(100, 112, THUMB)[:, None, None], (THUMB, THUMB, 3)).astype(np.uint8)
+
+
 def test_a_film_of_alike_frames_costs_no_more_than_its_length():
     """Where nearly all hashes are the same, each is held against a few neighbours, not against all."""
     rng = np.random.default_rng(1)
-    thumb = np.zeros((THUMB, THUMB, 3), dtype=np.uint8)
+    thumb = _faint_thumb()
     compared = []
     for count in (250, 1000):
         hashes = np.full((count, 2 * WINDOWS), 0x0123456789ABCDEF, dtype=np.uint64)
@@ -165,10 +170,19 @@ def test_every_hash_up_to_seven_bits_apart_is_met():
     for index in range(30):
         flipped = sum(1 << bit for bit in rng.sample(range(64), 7))
         hashes[30 + index, 0] = hashes[index, 0] ^ np.uint64(flipped)
-    thumb = np.zeros((THUMB, THUMB, 3), dtype=np.uint8)
+    thumb = _faint_thumb()
     search = Search()
     find_duplicates(hashes, lambda index: thumb, search)
     assert sorted(search.pairs) == [(index, index + 30) for index in range(30)]
+
+
+def test_images_in_which_nothing_can_be_seen_are_not_copies_of_each_other():
+    white, paper = Image.new("RGB", (300, 200), "white"), Image.effect_noise((300, 200), 2).convert("RGB")
+    drawn = Image.new("RGB", (300, 200), "white")
+    drawn.paste((200, 200, 200), (40, 40, 200, 60))
+    prints = [fingerprint_picture(image) for image in (white, white, paper, drawn, drawn.resize((150, 100)))]
+    assert group_copies(prints) == [[3, 4]]
+    assert copies_of(prints, prints[:1]) == [False] * 5
 
 
 def test_the_worthiest_of_a_group_is_kept_the_first_among_equals():

@@ -1,15 +1,18 @@
 """Merges on disk: what both LoRAs do to a model one file does; what is the same is found again."""
 
+import json
 import os
 import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from lora_bootstrap.trainer.backends.diffusers import load_backbone
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.names import MOST_BYTES
 from lora_bootstrap.trainer.lora.file import Factors, LoraWeights, load_lora, save_lora
+from lora_bootstrap.trainer.stacks import merge
 from lora_bootstrap.trainer.stacks.merge import MergeSettings
 from lora_bootstrap.trainer.stacks.merged_file import merge_to_file
 from lora_bootstrap.trainer.stacks.stack import StackEntry, join_names
@@ -78,6 +81,42 @@ def test_the_same_merge_is_found_again_though_its_parents_moved(two, tmp_path):
     assert again.reused and not first.reused and again.path == first.path and again.lines == first.lines
 
 
+def test_what_an_earlier_version_merged_is_merged_again(two, tmp_path, monkeypatch):
+    monkeypatch.setattr(merge, "FORMAT", 1)
+    old = merged(tmp_path, two)
+    monkeypatch.undo()
+    new = merged(tmp_path, two)
+    assert not new.reused and new.path != old.path
+
+
+def test_the_same_merge_is_found_again_after_an_identical_training(two, tmp_path):
+    """Its file states another time, but has the same weights."""
+    first = merged(tmp_path, two)
+    later = lora(tmp_path / "later.safetensors", 1, metadata={"ss_training_started_at": "2"})
+    assert later.read_bytes() != two[0].path.read_bytes()
+    again = merged(tmp_path, [StackEntry(path=later, strength=0.9), two[1]])
+    assert again.reused and again.path == first.path
+
+
+def test_a_merge_of_an_earlier_version_is_found_by_its_parents_bytes(two, tmp_path):
+    path = merged(tmp_path, two).path
+    told = load_lora(path).metadata
+    lineage = json.loads(told["lora_bootstrap.lineage"])
+    for parent in lineage["merge"]["parents"]:
+        del parent["tensors"]
+    save_file(load_file(path), path, {**told, "lora_bootstrap.lineage": json.dumps(lineage)})
+    assert merged(tmp_path, two).reused
+
+
+def test_a_damaged_merge_is_not_reused(two, tmp_path):
+    path = merged(tmp_path, two).path
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="are not those that were saved"):
+        merged(tmp_path, two)
+
+
 def test_what_the_method_does_not_look_at_makes_no_other_merge(two, tmp_path):
     assert not merged(tmp_path, two, density=0.3, mu=2.0, preset="style_first").reused
     assert merged(tmp_path, two).reused
@@ -133,3 +172,23 @@ def test_names_are_joined_to_one_that_a_file_can_have():
     assert join_names([".."]) == "loras" and join_names([]) == "loras"
     assert len(join_names(["x" * 200, "y"])) == MOST_BYTES
     assert join_names(["赤" * 90]) == "赤" * 40
+
+
+@pytest.mark.parametrize(("strengths", "files"), [((0.9, 0.3), 2), ((0.9, 0.9), 1)])
+def test_of_two_merges_of_one_name_at_once_each_user_is_handed_the_own_one(tmp_path, two, strengths, files):
+    """The second merge is made while the first is at work, which is when the name was lost."""
+    first, second = (
+        [StackEntry(path=two[0].path, strength=strength), StackEntry(path=two[1].path, strength=0.7)]
+        for strength in strengths)
+    paths = []
+
+    def meanwhile(done, count):
+        if not paths:
+            paths.append(merged(tmp_path, second).path)
+
+    paths.append(merge_to_file(tmp_path / "merged", "both", first, MergeSettings(), progress=meanwhile).path)
+    assert sorted(path.name for path in (tmp_path / "merged").iterdir()) == sorted({path.name for path in paths})
+    assert len(set(paths)) == files
+    for path, (strength, _) in zip(paths[::-1], zip(strengths, strengths, strict=True), strict=True):
+        lineage = json.loads(load_lora(path).metadata["lora_bootstrap.lineage"])
+        assert lineage["merge"]["parents"][0]["strength"] == strength

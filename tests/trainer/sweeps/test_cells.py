@@ -320,3 +320,24 @@ def test_facts_of_shared_choices_are_not_changed_by_making_cells(sweep):
     choice = Choice("1", {"seed": 1})
     one = Sweep(sweep.folder, "", (Axis("seed", (choice,)),), {"lora": "kept", "strength": 0.5})
     assert one.cells[0].facts["lora"] == "kept" and choice.facts == {"seed": 1} and one.shared["strength"] == 0.5
+
+
+def test_images_of_a_batch_lie_beside_the_cell_and_go_with_it(sweep):
+    one, two, black = sweep.cells[0], sweep.cells[1], Image.new("RGB", (8, 8))
+    assert sweep.save(one, black, more=[black, black]).name == f"{one.key}.png"
+    assert all((sweep.cells_folder / f"{one.key}-{number}.png").is_file() for number in (1, 2))
+    sweep.save(two, black, more=[black])
+    assert sweep.count_more() == 3 and sweep.counts()["done"] == 2
+    sweep.save(one, black)
+    assert sweep.count_more() == 1 and not sweep.picture(one, 1).is_file()
+    sweep.fail(two, "no")
+    assert sweep.count_more() == 0 and sweep.counts() == {"done": 1, "failed": 1, "total": len(sweep.states())}
+
+
+def test_a_cell_is_saved_with_its_facts_with_more_or_with_no_text_at_all(sweep):
+    cell, black = sweep.cells[0], Image.new("RGB", (8, 8))
+    for texts, names in (({}, ["lora_bootstrap"]), ({"prompt": "{}"}, ["lora_bootstrap", "prompt"]), (None, [])):
+        sweep.save(cell, black, texts)
+        with Image.open(sweep.picture(cell)) as image:
+            assert list(image.text) == names
+        assert read_json(sweep.record(cell))["seed"] == cell.facts["seed"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.training.checkpoint import load_state, restore_optimizer, save_state
+from lora_bootstrap.trainer.training.checkpoint import DamagedState, load_state, restore_optimizer, save_state
 from lora_bootstrap.trainer.training.optimizers import OPTIMIZERS, build_optimizer
 
 
@@ -120,10 +120,10 @@ def test_saving_leaves_the_training_alone(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-4], lambda data: b"", lambda data: b"PK" + data])
-def test_a_damaged_state_is_refused_and_says_what_deleting_it_does(tmp_path, damage):
+def test_a_damaged_state_is_refused_and_says_what_becomes_of_the_run(tmp_path, damage):
     save_state(tmp_path / "state", 1, {"a": torch.ones(3)}, build("adamw")[1])
     (tmp_path / "state").write_bytes(damage((tmp_path / "state").read_bytes()))
-    with pytest.raises(UserError, match="Delete it, and the run starts again at step 0") as caught:
+    with pytest.raises(DamagedState, match="is damaged .*so the run starts again at step 0") as caught:
         load_state(tmp_path / "state")
     assert "\n" not in str(caught.value) and str(tmp_path / "state") in str(caught.value)
 

@@ -1,12 +1,17 @@
 """The run registry: which folder a run gets, what is reused and resumed, metrics, and the lock."""
 
+import errno
 import json
 import os
+import shutil
 import signal
+import threading
 
 import pytest
 
 from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.leftovers import temporary_path
+from lora_bootstrap.trainer.training import runs
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import OUTPUTS, open_run, read_run, run_key
 
@@ -115,6 +120,75 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
         read_run(tmp_path / "mira")
 
 
+@pytest.mark.parametrize("content", [
+    "[]", "3", "null", "{}", '{"format": 1}', {"format": 2}, {"config": []}, {"config": None},
+    {"config": {"steps": "9"}}, {"config": {"unknown": 1}}, {"step": "9"}, {"step": -1}, {"step": True},
+    {"status": None}, {"lineage": []}, {"key": 5}, {"stem": "../other"}, {"stem": 4}])
+def test_a_run_json_of_another_kind_is_left_alone_and_reported(tmp_path, content):
+    path = opened(tmp_path).folder / "run.json"
+    text = content if isinstance(content, str) else json.dumps({**json.loads(path.read_text()), **content})
+    path.write_text(text)
+    run = opened(tmp_path)
+    assert run.folder.name == "mira-2" and len(run.notes) == 1
+    assert str(path) in run.notes[0] and "the run is in mira-2" in run.notes[0] and "\n" not in run.notes[0]
+    assert path.read_text() == text
+    with pytest.raises(UserError, match="is not the folder of a training run"):
+        read_run(path.parent)
+
+
+def finished_run(root):
+    run = opened(root)
+    run.append_metrics({"step": 1, "loss": 1.0})
+    run.checkpoint_path(100).write_bytes(b"half")
+    finish(run)
+    return run
+
+
+@pytest.mark.parametrize("move", [shutil.move, shutil.copytree])
+@pytest.mark.parametrize("recorded", [True, False], ids=["new", "of an older version"])
+def test_a_run_whose_folder_was_renamed_or_copied_keeps_its_files(tmp_path, move, recorded):
+    folder = finished_run(tmp_path).folder
+    if not recorded:
+        facts = json.loads((folder / "run.json").read_text())
+        del facts["stem"]
+        (folder / "run.json").write_text(json.dumps(facts))
+    move(folder, tmp_path / "kai")
+    moved = read_run(tmp_path / "kai")
+    assert moved.finished and moved.name == "kai"
+    assert [path.name for _, path in moved.checkpoints()] == ["mira-step000100.safetensors", "mira.safetensors"]
+    again = opened(tmp_path, CONFIG.replace(name="kai"))
+    assert again.folder.name == "kai" and again.finished and again.metrics() == [{"step": 1, "loss": 1.0}]
+
+
+def test_a_renamed_run_that_is_continued_keeps_the_names_of_its_files(tmp_path):
+    run = opened(tmp_path)
+    run.checkpoint_path(100).write_bytes(b"half")
+    run.folder.rename(tmp_path / "kai")
+    again = opened(tmp_path, CONFIG.replace(name="kai"))
+    assert again.final_path == tmp_path / "kai" / "mira.safetensors"
+    finish(again)
+    assert [path.name for _, path in read_run(tmp_path / "kai").checkpoints()] == [
+        "mira-step000100.safetensors", "mira.safetensors"]
+
+
+def test_an_older_runs_files_are_told_from_others_by_its_name(tmp_path):
+    folder = finished_run(tmp_path).folder
+    facts = json.loads((folder / "run.json").read_text())
+    del facts["stem"]
+    (folder / "run.json").write_text(json.dumps(facts))
+    (folder / "a copy.safetensors").write_bytes(b"other")
+    assert read_run(folder.rename(tmp_path / "kai")).final_path.name == "mira.safetensors"
+
+
+def test_what_a_finished_run_measured_is_kept_when_it_is_trained_again_without_its_lora(tmp_path):
+    run = finished_run(tmp_path)
+    run.final_path.unlink()
+    again = opened(tmp_path)
+    assert "mira.safetensors is no longer in its folder, so it is trained again" in again.notes[0]
+    again.keep_metrics()
+    assert again.metrics() == [] and (run.folder / "metrics-1.jsonl").read_text() == '{"step": 1, "loss": 1.0}\n'
+
+
 def test_a_run_never_leaves_its_root(tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -155,7 +229,7 @@ def test_metrics_after_the_state_and_half_written_lines_are_dropped(tmp_path):
 
 def test_only_one_holder_at_a_time_and_half_written_files_are_swept(tmp_path):
     run = opened(tmp_path)
-    leftover = run.folder / ".mira.safetensors.12ab.tmp"
+    leftover = run.folder / ".mira.safetensors.12ab34cd.tmp"
     leftover.write_bytes(b"half")
     with run.locked():
         assert not leftover.exists()
@@ -210,3 +284,83 @@ def test_a_run_that_an_older_version_named_as_none_may_be_today_is_still_read(tm
     assert read_run(tmp_path / "CON").name == "CON"
     with pytest.raises(UserError, match="device of Windows"):
         TrainConfig(name="CON")
+
+
+def test_steps_and_losses_that_no_number_can_hold_are_left_out(tmp_path):
+    run = open_run(tmp_path, TrainConfig(name="huge"), "k" * 64)
+    rows = [{"step": 10**400, "loss": 1.0}, {"step": True, "loss": 1.0}, {"step": 1, "loss": 10**400},
+            {"step": 2, "loss": 0.5}]
+    run.metrics_path.write_text("\n".join(map(json.dumps, rows)) + "\n" + "[" * 100_000)
+    assert runs.read_losses(run.folder) == [(2, 0.5)]
+
+
+def test_asking_whether_a_run_is_trained_keeps_nobody_from_training_it(tmp_path):
+    run = open_run(tmp_path, TrainConfig(name="asked"), "k" * 64)
+    with run.locked():
+        pass
+    asking = threading.Event()
+    askers = [threading.Thread(target=lambda: [run.being_trained for _ in iter(asking.is_set, True)]) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    for _ in range(300):
+        with run.locked():
+            pass
+    asking.set()
+    for asker in askers:
+        asker.join()
+    with run.locked():
+        assert run.being_trained
+    assert not run.being_trained
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="needs a user whom the system can refuse")
+def test_a_run_in_a_folder_that_cannot_be_written_to_is_one_line(tmp_path):
+    run = open_run(tmp_path, TrainConfig(name="fixed"), "k" * 64)
+    run.folder.chmod(0o500)
+    with pytest.raises(UserError, match="Permission denied"), run.locked():
+        pass
+
+
+@pytest.mark.parametrize("call", ["mkdir", "open"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EACCES])
+def test_a_lock_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, call, number):
+    run = open_run(tmp_path, TrainConfig(name="fixed"), "k" * 64)
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(*((runs, "open", refuse, False) if call == "open" else (os, "mkdir", refuse)))
+    with pytest.raises(UserError, match=r"lock|state") as caught, run.locked():
+        pass
+    assert "\n" not in str(caught.value)
+
+
+def test_a_state_that_cannot_be_deleted_does_not_make_a_finished_run_fail(tmp_path, monkeypatch):
+    config = TrainConfig(name="full")
+    run = open_run(tmp_path, config, "k" * 64)
+    run.state_path.parent.mkdir()
+    for path in (run.state_path, run.final_path):
+        path.write_bytes(b"x")
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refuse)
+        run.mark_finished(100, stopped=False)
+        assert run.state_path.exists()
+    assert open_run(tmp_path, config, "k" * 64).finished
+    assert not run.state_path.exists()
+
+
+def test_what_a_killed_start_and_a_killed_save_left_is_removed(tmp_path):
+    config = TrainConfig(name="killed")
+    run = open_run(tmp_path, config, "k" * 64)
+    (run.folder / "state").mkdir()
+    (run.folder / "state" / ".tmpQwqoec").write_bytes(b"half a state")
+    dead = temporary_path(tmp_path / "k").name.replace(f"-{os.getpid()}-", "-999999999-")
+    for folder in (tmp_path, run.folder, run.folder / "state"):
+        (folder / dead).mkdir()
+    with open_run(tmp_path, config, "k" * 64).locked():
+        assert os.listdir(tmp_path) == ["killed"]
+        assert sorted(os.listdir(run.folder)) == ["run.json", "state"] and os.listdir(run.folder / "state") == ["lock"]

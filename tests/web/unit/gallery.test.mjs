@@ -3,6 +3,7 @@ import test from "node:test";
 
 const { Conflict, Refused } = await import("../../../web/common/errors.js");
 const { filterCandidates, groupTwins, moveFocus, sortCandidates } = await import("../../../web/gallery/order.js");
+const { figuresLine } = await import("../../../web/gallery/facts.js");
 const { UNTOUCHED, boxBetween, cropProblem, isKept, quotaRows, stackSteps, toDo } =
   await import("../../../web/gallery/picks.js");
 const { GalleryStore } = await import("../../../web/gallery/store.js");
@@ -94,6 +95,19 @@ test("arrow keys go through the grid and stay inside it", () => {
   assert.deepEqual([to("PageDown", 0, 3, 8), to("PageUp", 9, 5, 2)], [[8, 9, 8], [1, 1, 2]]);
   assert.deepEqual([to("Home", 7), to("End", 1), to("a", 1)], [[0], [9], [null]]);
   assert.equal(moveFocus("End", 0, { columns: 1, count: 0, page: 1 }), null);
+});
+
+// -- figures --------------------------------------------------------------------------------------------------------
+
+test("figures say what they are of, and without images there are none", () => {
+  const figures = { kept: 12, proposed: true, drift: 0.125, diversity: 4, base_diversity: 3.5, burn: null };
+  const line = (...given) => figuresLine(...given).replaceAll("\u00a0", " ");
+  assert.equal(line(figures, true), "Of the 12 proposed: drift 0.13 · diversity 4.00 (base 3.50) · burn not measured · " +
+    "likeness not measured · tag recall not measured");
+  assert.match(line(figures, false), /^Of the 12 proposed: .*\. Of what is picked: at the next Run\.$/);
+  assert.match(line({ ...figures, proposed: false }, true), /^Of the 12 kept: /);
+  assert.match(line({ ...figures, proposed: false }, false), /^Of the 12 kept at the last Run: /);
+  assert.deepEqual([line({ ...figures, kept: 0 }, true), line(null, true)], ["", ""]);
 });
 
 // -- the store ------------------------------------------------------------------------------------------------------
@@ -460,4 +474,51 @@ test("a saving whose answer was lost is not taken for somebody else's", async ()
     store.undo();
     assert.equal(states(store)[0], "");
   }
+});
+
+// -- proposals ------------------------------------------------------------------------------------------------------
+
+const ROUND = [
+  candidate("r1-0", { proposed: true, reason: "pick 2 of 3" }), candidate("r1-1", { reason: "blurred" }),
+  candidate("r1-2", { proposed: true, reason: "pick 1 of 3" }), candidate("r1-3", { proposed: true, reason: "pick 3 of 3" }),
+  candidate("r1-4", { reason: "passed, but others fit better (reserve 2)" }),
+  candidate("r1-5", { reason: "passed, but others fit better (reserve 1)" }),
+];
+
+test("after a rejection the next of the reserve is proposed, so that keeping what is proposed is enough", async () => {
+  const store = new GalleryStore(fakeServer(ROUND).routes, () => {});
+  await store.load("akane", 1);
+  const open = () => store.openProposals().map(({ name }) => name);
+  const reject = (name) => store.edit("reject", [name], () => ({ state: "reject" }));
+  assert.deepEqual(open(), ["r1-0", "r1-2", "r1-3"]);
+  reject("r1-2");
+  assert.deepEqual(open(), ["r1-0", "r1-3", "r1-5"]);
+  reject("r1-5");
+  assert.deepEqual(open(), ["r1-0", "r1-3", "r1-4"]);
+  store.edit("keep", open(), () => ({ state: "keep" }));
+  assert.equal(store.keptCount("manual"), 4);
+  reject("r1-4");
+  assert.deepEqual(open(), [], "the reserve is used up");
+  for (let steps = 0; steps < 4; steps += 1) store.undo();
+  assert.deepEqual(open(), ["r1-0", "r1-2", "r1-3"]);
+  store.forget();
+});
+
+test("figures are of what is picked until something else is picked", async () => {
+  const measured = (figures, names) => {
+    const { routes, view } = fakeServer(ROUND);
+    return new GalleryStore({ ...routes, fetch: async () => ({ ...view(), figures, measured: names }) }, () => {});
+  };
+  const proposal = measured({ kept: 3, proposed: true }, ["r1-0", "r1-2", "r1-3"]);
+  await proposal.load("akane", 1);
+  assert.ok(proposal.isMeasured("manual"));
+  proposal.edit("keep", ["r1-0"], () => ({ state: "keep" }));
+  assert.ok(!proposal.isMeasured("manual"));
+  proposal.forget();
+  const kept = measured({ kept: 1, proposed: false }, ["r1-4"]);
+  await kept.load("akane", 1);
+  assert.ok(!kept.isMeasured("manual"));
+  kept.edit("keep", ["r1-4"], () => ({ state: "keep" }));
+  assert.ok(kept.isMeasured("manual"));
+  kept.forget();
 });

@@ -92,6 +92,19 @@ test("a node that moves into a subgraph and out of it keeps its name, whichever 
   assert.deepEqual(copied, []);
 });
 
+test("a node that has its values before it is placed is a copy once it is placed, and none before", async () => {
+  const { add, save, naming, copied } = canvas();
+  const node = ran(add());
+  const clone = { ...add(), ...structuredClone({ properties: node.properties, widgets: node.widgets }), graph: null };
+  naming.configure(clone);
+  assert.deepEqual(save(clone), save(node), "the host may save it before it is placed");
+  clone.graph = node.graph;
+  naming.place(clone);
+  assert.notEqual(nameOf(clone), nameOf(node));
+  await settled();
+  assert.deepEqual(copied, [[clone, nameOf(node), nameOf(clone)]]);
+});
+
 test("what is cut and pasted later is a copy, so that nothing of it comes out of another node", async () => {
   const { add, save, paste, remove, copied } = canvas();
   const node = ran(add());
@@ -144,7 +157,7 @@ test("a dataset is shown only under the node's name", () => {
 });
 
 test("a name shown on the subgraph's node is changed there too, for copies of that node", async () => {
-  const { add, save, paste, naming, graph } = canvas();
+  const { add, save, paste, copied, graph } = canvas();
   const node = ran(add());
   const inside = { id: "subgraph", nodes: [], rootGraph: graph };
   const outer = { subgraph: inside, graph, widgets: [{ name: "edits", value: "" }], inputs: [{ name: "edits", link: null }] };
@@ -154,8 +167,8 @@ test("a name shown on the subgraph's node is changed there too, for copies of th
   inner.inputs = [{ name: "edits", link: 5 }];
   inner.getInputLink = () => ({ origin_id: -10, origin_slot: 0 });
   outer.widgets[0].value = nameOf(node); // the host gives the pasted subgraph's node the values of the original
-  naming.configureSubgraph(outer);
+  await settled();
+  assert.deepEqual(copied, [[inner, nameOf(node), nameOf(inner)]]);
   assert.equal(outer.widgets[0].value, nameOf(inner));
   assert.notEqual(outer.widgets[0].value, nameOf(node));
-  await settled();
 });

@@ -1,0 +1,5 @@
+"""The host's command line; a test sets what it needs."""
+
+from types import SimpleNamespace
+
+args = SimpleNamespace(disable_metadata=False, enable_cors_header=None)
