@@ -8,8 +8,8 @@ from ..helpers.interrupted_works import SLOW_WORKS, WORKS
 from ..helpers.interruptions import Trials, choose
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-QUICK = {"kill": 10, "half": 6, "error": 40}
-SLOW = {"kill": 4, "half": 2, "error": 6}
+QUICK = {"kill": 8, "half": 5, "error": 36}
+SLOW = {"kill": 3, "half": 2, "error": 3}
 
 
 @pytest.mark.parametrize("work", (*WORKS, *SLOW_WORKS), ids=lambda work: work.name.replace(" ", "_"))

@@ -54,8 +54,12 @@ def _images(folder: Path, count: int, first: int = 0) -> None:
 # -- sweeps ------------------------------------------------------------------------------------------------------------
 
 
+def _run(folder: Path) -> None:
+    write_run(folder / "loras", steps=(50,))
+
+
 def _sweep(folder: Path) -> None:
-    sweep = draw_sweep(folder / "sweeps", write_run(folder / "loras", steps=(50,)), strengths=(0.5, 1.0),
+    sweep = draw_sweep(folder / "sweeps", sorted(folder.glob("loras/*/*.safetensors")), strengths=(0.5, 1.0),
                        prompts=("akane, smile",), seeds=(1,), side=32, make=False)
     for cell in sweep.missing():
         draw_cell(sweep, cell)
@@ -191,7 +195,7 @@ def _train(folder: Path) -> None:
 
 
 WORKS = (
-    Work("sweep with log and marks", _nothing, _sweep),
+    Work("sweep with log and marks", _run, _sweep, own=("loras/*/*",)),
     Work("picks and edited captions", _decide, _decide),
     Work("measured strengths", _remember(1), _remember(2)),
     Work("merge", _two_loras, _merge, own=("*.safetensors",)),

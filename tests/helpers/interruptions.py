@@ -330,7 +330,8 @@ def _page(path: Path) -> str:
 
 
 def _metrics(path: Path) -> str:
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    # A log that is appended to: a last line that is cut off is dropped when the run goes on.
+    rows = [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
     return str(hash(str([(row.get("step"), row.get("loss")) for row in rows])))
 
 
