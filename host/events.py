@@ -1,5 +1,5 @@
-"""Events that every open tab gets about a project or a sweep while the workflow runs. Their shapes are in
-routes/gallery.py and routes/sweeps.py."""
+"""Events that every open tab gets about a training, a project or a sweep while the workflow runs. Their shapes are in
+routes/runs.py, routes/gallery.py and routes/sweeps.py."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ import time
 
 from server import PromptServer
 
-from .progress import INTERVAL
 from .session import current_session
+
+PROJECT = "lora_bootstrap.project"
+CANDIDATES = "lora_bootstrap.candidates"
+SWEEP = "lora_bootstrap.sweep"
+MARKS = "lora_bootstrap.sweep_marks"
+PROGRESS = "lora_bootstrap.progress"
+EVENTS = (PROJECT, CANDIDATES, SWEEP, MARKS, PROGRESS)
+"""All events of the pack. web/common/host.js has the same names."""
+INTERVAL = 0.5
+"""Seconds between two events, or two texts, about the same thing, unless its status changes."""
 
 
 def _just_told(key: tuple[str, str | int]) -> bool:
@@ -22,14 +31,14 @@ def _just_told(key: tuple[str, str | int]) -> bool:
 
 def tell_project(name: str) -> None:
     """Something of the project has changed."""
-    PromptServer.instance.send_sync("lora_bootstrap.project", {"name": name})
+    PromptServer.instance.send_sync(PROJECT, {"name": name})
 
 
 def tell_candidates(project: str, number: int, made: int, total: int) -> None:
     """A candidate was saved. Sent at most twice a second, and at the end."""
     if _just_told((project, number)) and made < total:
         return
-    PromptServer.instance.send_sync("lora_bootstrap.candidates", {
+    PromptServer.instance.send_sync(CANDIDATES, {
         "project": project, "round": number, "made": made, "total": total})
 
 
@@ -37,10 +46,10 @@ def tell_sweep(name: str, node: str, done: int, failed: int, total: int) -> None
     """A cell was drawn, or failed; `node` is the id of the user's node. Sent at most twice a second, and at the end."""
     if _just_told((name, node)) and done + failed < total:
         return
-    PromptServer.instance.send_sync("lora_bootstrap.sweep", {
+    PromptServer.instance.send_sync(SWEEP, {
         "name": name, "node": node, "done": done, "failed": failed, "total": total})
 
 
 def tell_marks(name: str, revision: int) -> None:
     """Somebody marked cells of a sweep."""
-    PromptServer.instance.send_sync("lora_bootstrap.sweep_marks", {"name": name, "revision": revision})
+    PromptServer.instance.send_sync(MARKS, {"name": name, "revision": revision})

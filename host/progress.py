@@ -19,13 +19,11 @@ from ..trainer.pictures.curves import Smoother
 from ..trainer.pictures.images import open_image
 from ..trainer.training.events import Caching, CheckpointSaved, Finished, Previewed, RunStarted, StepDone, Validated
 from ..trainer.training.runs import read_losses
+from .events import INTERVAL, PROGRESS
 from .paths import view_place
 from .shown_text import show_text
 from .trainings import Training
 
-EVENT = "lora_bootstrap.progress"
-INTERVAL = 0.5
-"""Seconds between two progress events or two texts, unless the status changes."""
 PREVIEW_SIDE = 512
 
 log = logging.getLogger(__name__)
@@ -158,7 +156,7 @@ class Reporter:
         if not (now or self._due()):
             return
         training, self._told_at = self.training, time.monotonic()
-        PromptServer.instance.send_sync(EVENT, {
+        PromptServer.instance.send_sync(PROGRESS, {
             "name": training.name, "run": training.run, "node_id": training.node_id, "status": training.status,
             "message": training.message, "step": training.step, "steps": training.steps,
             "seconds_left": training.seconds_left, "seconds_per_step": training.seconds_per_step,

@@ -3,12 +3,16 @@ them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import folder_paths
 
+from ..trainer.common.errors import UserError
+from ..trainer.lora.layers import read_header
+from ..trainer.lora.metadata import ALPHA_TABLE
 from ..trainer.lora.tensors import TensorFile
 from ..trainer.stacks.known_strengths import FILE, recall
 from ..trainer.stacks.lora_stack import read_lora_stack
@@ -67,6 +71,16 @@ def stack_entries(stack: Sequence[LoraEntry]) -> list[StackEntry]:
     return [StackEntry(path=paths.lora_file(name), strength=strength, clip_strength=clip_strength,
                        name=stem if stems.count(stem) == 1 else Path(name).with_suffix("").as_posix())
             for stem, (name, strength, clip_strength) in zip(stems, stack, strict=True)]
+
+
+def scale_notes(files: Iterable[Path]) -> list[str]:
+    """A line for each LoRA that is stronger or weaker in its trainer than the host makes it."""
+    notes = []
+    for path in files:
+        with suppress(UserError):  # a kind that is not read here is the host's own business
+            if path.suffix in HEADED and ALPHA_TABLE in TensorFile(path).metadata:
+                notes.append(read_header(path).scale_note)
+    return list(filter(None, notes))
 
 
 def strengths_file() -> Path:

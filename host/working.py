@@ -13,7 +13,7 @@ import comfy.utils
 
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Event, Events, Progress, Warned
-from .progress import INTERVAL
+from .events import INTERVAL
 from .shown_text import show_text
 
 MOST_LINES = 24

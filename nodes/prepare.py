@@ -12,7 +12,7 @@ from PIL import ImageColor
 from torch import Tensor
 
 from ..host import menu, paths
-from ..host.drawing.pictures import samples_sheet, short_pixel_hash, to_pictures
+from ..host.drawing.pictures import first_of_batch, samples_sheet, short_pixel_hash, to_pictures
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import atomic_path
@@ -66,9 +66,10 @@ class PrepareDataset(io.ComfyNode):
             reference=save_input_image(reference), background=save_input_image(background_image) or colour(background),
             name=name.strip(), **widgets)
         done = follow(prepare(dataset, config, _home(name)), Work(node_id))
+        notes = (*first_of_batch(reference, "reference"), *first_of_batch(background_image, "background_image"))
         report, sheet = prepare_report(done), samples_sheet(done.dataset.samples[:SHOWN])
-        show_report(prepare_summary(done), node_id)
-        return io.NodeOutput(done.dataset, sheet, report, ui=ui.PreviewImage(sheet, cls=cls))
+        show_report("\n".join((prepare_summary(done), *notes)), node_id)
+        return io.NodeOutput(done.dataset, sheet, "\n".join((report, *notes)), ui=ui.PreviewImage(sheet, cls=cls))
 
 
 def _prepare_widgets() -> list[Any]:

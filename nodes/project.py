@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from PIL import Image
 
 from ..host import menu, paths
-from ..host.drawing.pictures import to_batch, to_pictures
+from ..host.drawing.pictures import first_of_batch, to_batch, to_pictures
 from ..host.events import tell_project
 from ..host.paths import output_path
 from ..host.session import current_session
@@ -91,7 +91,8 @@ class ProjectNode(io.ComfyNode):
         tell_project(project.name)
         roles = project.roles
         show_report("\n".join((made.summary, f"the character's tags: {', '.join(roles.identity) or 'none'}",
-                               f"this image's tags: {', '.join(roles.view) or 'none'}")), cls.hidden.unique_id)
+                               f"this image's tags: {', '.join(roles.view) or 'none'}",
+                               *first_of_batch(picture, "picture"))), cls.hidden.unique_id)
         return io.NodeOutput(project, made.dataset, config.trigger, [to_batch(crop.load()) for crop in made.dataset],
                              ui={"lora_bootstrap": [{"project": project.name}]})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..host import menu, paths
 from ..host.drawing.sweep_plan import LoraEntry
 from ..host.session import current_session
-from ..host.stacks import StackFacts, lora_names, measured_lines, read_stack
+from ..host.stacks import StackFacts, lora_names, measured_lines, read_stack, scale_notes
 from ..host.working import problem, show_report
 from ..trainer.stacks.blocks import HOW_BLOCKS, choose_blocks, filter_lora, read_blocks
 from ..trainer.stacks.prompt import WantedLora, prompt_loras, read_entries
@@ -20,6 +21,7 @@ from ..trainer.stacks.stack import CHARACTER, MOST_STRENGTH, stack_advice
 from ..trainer.training.runs import Run, latest_checkpoint, read_run
 from .sockets import LoraRun, LoraStack
 
+log = logging.getLogger(__name__)
 PLACEHOLDER = "girl : 0.8\nink : 0.5 : 0.3 : style\noff glow : 0.4"
 
 
@@ -169,9 +171,11 @@ def apply_stack(model: Any, clip: Any, stack: Sequence[LoraEntry]) -> tuple[Any,
     from ..host.backbone.model import apply_lora
 
     files = [(paths.lora_file(name), strength, on_clip) for name, strength, on_clip in stack]
-    for path, strength, on_clip in files:
-        if strength or on_clip and clip is not None:
-            model, clip = apply_lora(model, clip, path, strength, on_clip)
+    used = [(path, strength, on_clip) for path, strength, on_clip in files if strength or on_clip and clip is not None]
+    for path, strength, on_clip in used:
+        model, clip = apply_lora(model, clip, path, strength, on_clip)
+    for note in scale_notes(path for path, *_ in used):
+        log.warning("%s", note)
     return model, clip
 
 
@@ -200,5 +204,6 @@ def show_stack(stack: list[LoraEntry], facts: StackFacts, node_id: str | None, n
     lines = [f"{entry.name}: {entry.strength:g}" + (
         f", text encoder {entry.clip_strength:g}" if entry.clip_strength != entry.strength else "")
         for entry in facts.entries]
+    notes = (*notes, *scale_notes(entry.path for entry in facts.entries))
     show_report("\n".join((*(lines or ["no LoRA"]), *notes, *measured_lines(facts.entries), *advice)), node_id)
     return stack, "\n".join(advice), ", ".join(facts.triggers)

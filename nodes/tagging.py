@@ -20,7 +20,7 @@ from ..host.taggers import check_tagger, open_listed_tagger, tagger_names
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.captions.tags import split_tags
 from ..trainer.common.errors import UserError
-from ..trainer.common.events import Progress
+from ..trainer.common.events import Progress, Warned
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.tagging import captioner as prose, tagger as tags
 from ..trainer.tagging.choice import RATINGS, PictureTags, TagChoice
@@ -198,6 +198,8 @@ def tag_inputs(model: tags.Tagger, choice: TagChoice, images: Tensor | None, dat
             work(Progress("tagging", number + 1, len(pictures)))
             told.found[str(number)] = found
             told.texts.append(found.caption)
+        if warning := tags.warn_of_strangers(model, model.familiarity(pictures)):
+            work(Warned(warning))
     if dataset is not None:
         done = follow(tags.tag_dataset(dataset, model, choice, merge, batch), work)
         told.dataset = done.dataset

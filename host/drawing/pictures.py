@@ -52,8 +52,8 @@ def _picture(image: Tensor) -> Image.Image:
 
 def as_saved(images: Tensor) -> list[Image.Image]:
     """Each image of an IMAGE batch, exactly as the host's Save Image writes it: truncated to 8 bits, not rounded."""
-    pixels = (images.detach().cpu().float() * 255).clamp(0, 255).to(torch.uint8)
-    return [Image.fromarray(image) for image in pixels.numpy()]
+    return [Image.fromarray((image.detach().cpu().float() * 255).clamp(0, 255).to(torch.uint8).numpy())
+            for image in images]
 
 
 def made_images(batches: Sequence[Tensor], convert: Callable[[Tensor], list[Image.Image]]) -> list[Image.Image]:
@@ -62,6 +62,12 @@ def made_images(batches: Sequence[Tensor], convert: Callable[[Tensor], list[Imag
     if not found:
         raise UserError("the sampler made no image; use a latent that holds at least one.")
     return found
+
+
+def first_of_batch(images: Tensor | None, name: str) -> list[str]:
+    """A line if an input takes one image and has a batch."""
+    count = 0 if images is None else len(images)
+    return [f"{name} is a batch of {count} images; only the first is used."] if count > 1 else []
 
 
 def shown_images(paths: Sequence[Path]) -> dict[str, list[dict[str, str]]]:

@@ -14,20 +14,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
-from server import PromptServer
 
 from ..drawing.runner import node_class
-from .answers import aside, body_of, refusal
+from .answers import aside, post, refusal
 
-routes = PromptServer.instance.routes
 OURS = "LoraBootstrap_"
 BODY = 'the body must be {"node": "…", "values": {"input": value, …}}.'
 
 
-@routes.post("/lora_bootstrap/check")
-async def post_check(request: web.Request) -> web.Response:
-    body = await body_of(request)
-    node, values = (body.get("node"), body.get("values")) if isinstance(body, dict) else (None, None)
+@post("/lora_bootstrap/check")
+async def post_check(body: dict[str, Any]) -> web.Response:
+    node, values = body.get("node"), body.get("values")
     if not isinstance(node, str) or not isinstance(values, dict):
         return refusal(400, BODY)
     try:
@@ -48,7 +45,7 @@ def find_problems(node: Any, values: Mapping[str, Any]) -> list[dict[str, str]]:
     nothing: dict[str, Any] = dict.fromkeys(names)
 
     def check(some: Mapping[str, Any]) -> str:
-        found = node.validate_inputs(**nothing | some)
+        found = node.validate_inputs(**{**nothing, **some})
         return "" if found is True else str(found)
 
     alone = [{"input": name, "text": text} for name, value in given.items() if (text := check({name: value}))]

@@ -54,35 +54,32 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
-from server import PromptServer
 
 from ...trainer.common.errors import UserError
 from ...trainer.common.revisions import StaleRevision
 from ..events import tell_project
 from . import gallery_view as gallery
-from .answers import aside, body_of, refusal
+from .answers import aside, get, post, refusal
 
-routes = PromptServer.instance.routes
 BODY = ('the body must be {"project": "…", "round": 1, "revision": 0, "label": "…", "changes": [{"candidate": "…", '
         '"pick": {…}}, …]}.')
 ELSEWHERE = "somebody else has changed picks in this round in the meantime; look at them first."
 
 
-@routes.get("/lora_bootstrap/project")
+@get("/lora_bootstrap/project")
 async def get_project(request: web.Request) -> web.Response:
     name = request.query.get("name", "")
     return await _told(request, lambda: gallery.project_view(name))
 
 
-@routes.get("/lora_bootstrap/candidates")
+@get("/lora_bootstrap/candidates")
 async def get_candidates(request: web.Request) -> web.Response:
     project, number = request.query.get("project", ""), _number(request.query.get("round", ""))
     return await _told(request, lambda: gallery.round_view(gallery.find_round(project, number)))
 
 
-@routes.post("/lora_bootstrap/candidates/picks")
-async def post_picks(request: web.Request) -> web.Response:
-    body = await body_of(request)
+@post("/lora_bootstrap/candidates/picks")
+async def post_picks(body: dict[str, Any]) -> web.Response:
     if not _is_change(body):
         return refusal(400, BODY)
     changes = [(change["candidate"], change["pick"]) for change in body["changes"]]
@@ -103,7 +100,7 @@ async def post_picks(request: web.Request) -> web.Response:
     return web.json_response({"revision": revision})
 
 
-@routes.get("/lora_bootstrap/candidate")
+@get("/lora_bootstrap/candidate")
 async def get_candidate(request: web.Request) -> web.Response:
     query = request.query
     project, number, name = query.get("project", ""), _number(query.get("round", "")), query.get("name", "")
@@ -129,8 +126,8 @@ def _number(text: str) -> int:
     return int(text) if text.isdecimal() and len(text) < 4 else -1
 
 
-def _is_change(body: Any) -> bool:
-    if not isinstance(body, dict) or not isinstance(body.get("changes"), list):
+def _is_change(body: dict[str, Any]) -> bool:
+    if not isinstance(body.get("changes"), list):
         return False
     whole = all(isinstance(body.get(name), kind) for name, kind in (("project", str), ("label", str)))
     return whole and all(type(body.get(name)) is int for name in ("round", "revision")) and all(

@@ -36,16 +36,13 @@ import dataclasses
 from typing import Any
 
 from aiohttp import web
-from server import PromptServer
 
 from ...trainer.common.errors import UserError
 from ...trainer.models.families import FAMILIES
 from .. import paths
 from ..session import current_session
-from .answers import aside, body_of, refusal
+from .answers import aside, get, post, refusal
 from .run_view import run_status
-
-routes = PromptServer.instance.routes
 
 
 def preset_table() -> dict[str, Any]:
@@ -57,7 +54,7 @@ def preset_table() -> dict[str, Any]:
     }
 
 
-@routes.get("/lora_bootstrap/run")
+@get("/lora_bootstrap/run")
 async def get_run(request: web.Request) -> web.Response:
     name = request.query.get("name", "").strip()
     if not name:
@@ -69,9 +66,9 @@ async def get_run(request: web.Request) -> web.Response:
     return web.json_response(status)
 
 
-@routes.post("/lora_bootstrap/stop")
-async def stop_run(request: web.Request) -> web.Response:
-    name = await _run_name(request)
+@post("/lora_bootstrap/stop")
+async def stop_run(body: dict[str, Any]) -> web.Response:
+    name = _run_name(body)
     if name is None:
         return refusal(400, 'the body must be {"run": "<folder\'s name>"}.')
     try:
@@ -83,9 +80,9 @@ async def stop_run(request: web.Request) -> web.Response:
     return web.json_response({"stopping": True})
 
 
-@routes.post("/lora_bootstrap/resume")
-async def resume_run(request: web.Request) -> web.Response:
-    name = await _run_name(request)
+@post("/lora_bootstrap/resume")
+async def resume_run(body: dict[str, Any]) -> web.Response:
+    name = _run_name(body)
     if name is None:
         return refusal(400, 'the body must be {"run": "<name>"}.')
     status = await aside(lambda: run_status(paths.loras_root(), name))
@@ -97,13 +94,12 @@ async def resume_run(request: web.Request) -> web.Response:
     return web.json_response({"resuming": True})
 
 
-@routes.get("/lora_bootstrap/presets")
+@get("/lora_bootstrap/presets")
 async def get_presets(request: web.Request) -> web.Response:
     return web.json_response(preset_table())
 
 
-async def _run_name(request: web.Request) -> str | None:
-    """The body's "run", or None if the body is not that."""
-    body = await body_of(request)
-    name = body.get("run") if isinstance(body, dict) else None
+def _run_name(body: dict[str, Any]) -> str | None:
+    """The body's "run", or None if it is not a name."""
+    name = body.get("run")
     return name.strip() if isinstance(name, str) and name.strip() else None

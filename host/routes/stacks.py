@@ -14,21 +14,20 @@ POST /lora_bootstrap/stack {"entries": str (the node's text)}
 
 from __future__ import annotations
 
+from typing import Any
+
 from aiohttp import web
-from server import PromptServer
 
 from ...trainer.common.errors import UserError
-from .answers import aside, body_of, refusal
+from .answers import aside, post, refusal
 from .stack_view import stack_view
 
-routes = PromptServer.instance.routes
 BODY = "the body must be {\"entries\": \"…\"}, the text of a LoRA Stack."
 
 
-@routes.post("/lora_bootstrap/stack")
-async def post_stack(request: web.Request) -> web.Response:
-    body = await body_of(request)
-    entries = body.get("entries") if isinstance(body, dict) else None
+@post("/lora_bootstrap/stack")
+async def post_stack(body: dict[str, Any]) -> web.Response:
+    entries = body.get("entries")
     if not isinstance(entries, str):
         return refusal(400, BODY)
     try:

@@ -60,50 +60,47 @@ from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
-from server import PromptServer
 
 from ...trainer.common.errors import UserError
 from ...trainer.common.revisions import StaleRevision
 from ..events import tell_marks
 from . import sweep_view
-from .answers import aside, body_of, refusal
+from .answers import aside, get, post, refusal
 from .sweep_view import LoraChanged
 
-routes = PromptServer.instance.routes
 MARKS = 'the body must be {"name": "…", "revision": 0, "best": "…" or null, "hidden": ["…", …]}.'
 PROMOTE = 'the body must be {"name": "…", "key": "…", "as": "…"}.'
 ELSEWHERE = "somebody else has marked cells in the meantime; look at their marks first."
 KEPT = {"Cache-Control": "private, max-age=86400"}
 
 
-@routes.get("/lora_bootstrap/sweeps")
+@get("/lora_bootstrap/sweeps")
 async def get_sweeps(request: web.Request) -> web.Response:
     return web.json_response(await aside(sweep_view.archive))
 
 
-@routes.get("/lora_bootstrap/sweep")
+@get("/lora_bootstrap/sweep")
 async def get_sweep(request: web.Request) -> web.Response:
     return await _told(request, sweep_view.sweep_view)
 
 
-@routes.get("/lora_bootstrap/sweep/summary")
+@get("/lora_bootstrap/sweep/summary")
 async def get_summary(request: web.Request) -> web.Response:
     return await _told(request, sweep_view.summary)
 
 
-@routes.get("/lora_bootstrap/sweep/cell")
+@get("/lora_bootstrap/sweep/cell")
 async def get_cell(request: web.Request) -> web.Response:
     return await _picture(request, sweep_view.cell_image, "key")
 
 
-@routes.get("/lora_bootstrap/sweep/sheet")
+@get("/lora_bootstrap/sweep/sheet")
 async def get_sheet(request: web.Request) -> web.Response:
     return await _picture(request, sweep_view.sheet, "file")
 
 
-@routes.post("/lora_bootstrap/sweep/marks")
-async def post_marks(request: web.Request) -> web.Response:
-    body = await body_of(request)
+@post("/lora_bootstrap/sweep/marks")
+async def post_marks(body: dict[str, Any]) -> web.Response:
     if not _is_marks(body):
         return refusal(400, MARKS)
     name = body["name"]
@@ -118,10 +115,9 @@ async def post_marks(request: web.Request) -> web.Response:
     return web.json_response({"revision": revision})
 
 
-@routes.post("/lora_bootstrap/sweep/promote")
-async def post_promote(request: web.Request) -> web.Response:
-    body = await body_of(request)
-    wanted = body.get("as", "") if isinstance(body, dict) else None
+@post("/lora_bootstrap/sweep/promote")
+async def post_promote(body: dict[str, Any]) -> web.Response:
+    wanted = body.get("as", "")
     if not isinstance(wanted, str) or not all(isinstance(body.get(field), str) for field in ("name", "key")):
         return refusal(400, PROMOTE)
     try:
@@ -159,7 +155,7 @@ async def _picture(
     return web.Response(body=data, content_type=kind, headers=KEPT)
 
 
-def _is_marks(body: Any) -> bool:
-    return (isinstance(body, dict) and isinstance(body.get("name"), str) and type(body.get("revision")) is int
+def _is_marks(body: dict[str, Any]) -> bool:
+    return (isinstance(body.get("name"), str) and type(body.get("revision")) is int
             and "best" in body and isinstance(body["best"], str | None) and isinstance(body.get("hidden"), list)
             and all(isinstance(key, str) for key in body["hidden"]))

@@ -31,20 +31,18 @@ from __future__ import annotations
 from typing import Any
 
 from aiohttp import web
-from server import PromptServer
 
 from ...trainer.common.errors import UserError
 from ...trainer.common.revisions import StaleRevision
 from ..editors import EditableDataset
 from ..session import current_session
-from .answers import aside, body_of, refusal
+from .answers import aside, get, post, refusal
 from .tag_view import dataset_view, picture_thumbnail
 
-routes = PromptServer.instance.routes
 BODY = 'the body must be {"id": "…", "revision": 0, "changes": [{"picture": "…", "caption": "…"}, …]}.'
 
 
-@routes.get("/lora_bootstrap/dataset")
+@get("/lora_bootstrap/dataset")
 async def get_dataset(request: web.Request) -> web.Response:
     id = request.query.get("id", "")
     try:
@@ -53,9 +51,9 @@ async def get_dataset(request: web.Request) -> web.Response:
         return refusal(404, str(error))
 
 
-@routes.post("/lora_bootstrap/dataset/captions")
-async def post_captions(request: web.Request) -> web.Response:
-    asked = _changes(await body_of(request))
+@post("/lora_bootstrap/dataset/captions")
+async def post_captions(body: dict[str, Any]) -> web.Response:
+    asked = _changes(body)
     if asked is None:
         return refusal(400, BODY)
     id, revision, captions = asked
@@ -70,19 +68,15 @@ async def post_captions(request: web.Request) -> web.Response:
     return web.json_response({"revision": saved.revision})
 
 
-@routes.post("/lora_bootstrap/dataset/copy")
-async def post_copy(request: web.Request) -> web.Response:
-    body = await body_of(request)
-    names = [body.get(key) for key in ("from", "to")] if isinstance(body, dict) else []
-    if len(names) != 2 or not all(isinstance(name, str) for name in names):
+@post("/lora_bootstrap/dataset/copy")
+async def post_copy(body: dict[str, Any]) -> web.Response:
+    source, target = body.get("from"), body.get("to")
+    if not isinstance(source, str) or not isinstance(target, str):
         return refusal(400, 'the body must be {"from": "…", "to": "…"}.')
-    try:
-        return web.json_response({"edits": await aside(lambda: current_session().editors.copy(*names))})
-    except UserError as error:
-        return refusal(400, str(error))
+    return web.json_response({"edits": await aside(lambda: current_session().editors.copy(source, target))})
 
 
-@routes.get("/lora_bootstrap/thumb")
+@get("/lora_bootstrap/thumb")
 async def get_thumb(request: web.Request) -> web.Response:
     id, picture = request.query.get("id", ""), request.query.get("picture", "")
     try:
@@ -96,12 +90,10 @@ def _find(id: str) -> EditableDataset:
     return current_session().editors.find(id)
 
 
-def _changes(body: Any) -> tuple[str, int, dict[str, str]] | None:
+def _changes(body: dict[str, Any]) -> tuple[str, int, dict[str, str]] | None:
     """(dataset id, revision, caption by picture), or None if the body is not that."""
-    if not isinstance(body, dict) or not isinstance(body.get("changes"), list):
-        return None
-    id, revision, changes = body.get("id"), body.get("revision"), body["changes"]
-    if not isinstance(id, str) or not isinstance(revision, int) or isinstance(revision, bool) or not all(
+    id, revision, changes = body.get("id"), body.get("revision"), body.get("changes")
+    if not isinstance(id, str) or type(revision) is not int or not isinstance(changes, list) or not all(
             isinstance(change, dict) and isinstance(change.get("picture"), str)
             and isinstance(change.get("caption"), str) for change in changes):
         return None

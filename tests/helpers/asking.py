@@ -27,3 +27,8 @@ def ask(*requests: tuple[str, str, dict[str, Any]]) -> list[tuple[int, Any]]:
         return answers
 
     return asyncio.run(go())
+
+
+def sent_as_json(text: str | bytes) -> dict[str, Any]:
+    """The keywords of a request with that body, valid or not."""
+    return {"data": text, "headers": {"Content-Type": "application/json"}}

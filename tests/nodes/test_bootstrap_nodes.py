@@ -72,6 +72,14 @@ def test_a_picture_becomes_a_project_the_command_line_can_go_on_with(host):
     assert (project.folder / "picture.png").is_file()
 
 
+def test_a_batch_of_pictures_says_that_the_first_is_used(host):
+    one = to_batch(draw_once(world.Scene(AKANE), 128))
+    start(one)
+    assert "batch" not in host.server.texts[-1][0]
+    start(one.repeat(3, 1, 1, 1))
+    assert "picture is a batch of 3 images; only the first is used." in host.server.texts[-1][0]
+
+
 def test_a_second_run_changes_nothing_on_disk_but_the_record(host):
     first = start()
     made = {path: path.stat().st_mtime_ns for path in first[0].folder.rglob("*.png")}

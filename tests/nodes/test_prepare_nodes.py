@@ -128,6 +128,8 @@ def test_a_reference_moves_the_colours_and_stays_known_by_its_pixels(dataset):
         plain, matched.samples[1].load())]
     assert means[1][2] - means[1][0] > means[0][2] - means[0][0] + 40 and "colours matched" in report
     assert prepare(dataset, reference=blue.clone(), name="blue")[2].startswith("4 images, already prepared")
+    told = prepare(dataset, reference=blue.repeat(2, 1, 1, 1), name="blue")[2]
+    assert told.endswith("reference is a batch of 2 images; only the first is used.") and "batch" not in report
 
 
 def test_masked_subjects_get_another_background_by_colour_or_picture(dataset):

@@ -54,6 +54,22 @@ def test_entries_become_a_stack_as_every_pack_takes_it(put, host):
     assert shown(host) == ["girl: 0.7", "ink: 0.5, text encoder 0.3"]
 
 
+def test_a_lora_that_the_host_makes_stronger_or_weaker_than_its_trainer_is_named(put, host, adapter, caplog):
+    """https://github.com/Comfy-Org/ComfyUI/issues/12191"""
+    module = "unet.up_blocks.0.attentions.1.transformer_blocks.0.attn1.to_q"
+    put("ink")
+    save_file({f"{module}.{end}.weight": torch.ones(shape) for end, shape in (("lora_A", (2, 4)), ("lora_B", (4, 2)))},
+              host.output / "loras" / "half.safetensors",
+              {"lora_adapter_metadata": json.dumps({"unet.lora_alpha": 1, "unet.r": 2})})
+    found, advice, _ = stack("ink\nhalf").args
+    note = ("half.safetensors has alphas in its metadata alone (1 of 1 layers). They scale its layers by 0.5, which is "
+            "how it counts here. ComfyUI (0.33 at least) does not read them, so Load LoRA and Apply LoRA Stack scale "
+            "by 1.")
+    assert note in shown(host) and advice.count("metadata") == 0
+    ApplyLoraStack.execute("model", found)
+    assert caplog.messages == [note]
+
+
 def test_an_empty_text_is_an_empty_stack(host):
     assert stack("# nothing\n").args == ([], "", "") and shown(host) == ["no LoRA"]
 

@@ -95,7 +95,8 @@ def test_without_pictures_there_is_a_line_that_says_so():
 
 def test_cancel_ends_it_between_two_batches(dataset, host, monkeypatch):
     asked = []
-    model = SimpleNamespace(labels=(), thresholds={}, notes=(), scores=lambda group: asked.append(1) or press(host))
+    model = SimpleNamespace(labels=(), thresholds={}, notes=(), familiarity=lambda group: (),
+                            scores=lambda group: asked.append(1) or press(host))
     monkeypatch.setattr(nodes.tags, "open_tagger", lambda name, root: model)
 
     def press(host):

@@ -10,7 +10,7 @@ from comfy.model_management import InterruptProcessingException
 from safetensors.torch import load_file
 
 from lora_bootstrap.host.drawing.node_place import NodePlace
-from lora_bootstrap.host.progress import EVENT
+from lora_bootstrap.host.events import PROGRESS
 from lora_bootstrap.host.routes.run_view import run_status
 from lora_bootstrap.host.session import current_session
 from lora_bootstrap.nodes import train as nodes
@@ -39,7 +39,7 @@ def node(name="girl", settings=SETTINGS, dataset=None, validation=None, retrain=
 
 
 def events(host):
-    return [data for event, data in host.server.sent if event == EVENT]
+    return [data for event, data in host.server.sent if event == PROGRESS]
 
 
 def statuses(host):

@@ -34,7 +34,7 @@ def stylesheets(path: Path) -> list[Path]:
 
 def test_all_of_web_is_in_the_folder_of_a_feature_in_common_or_in_docs():
     assert sorted(path.name for path in WEB.iterdir()) == [
-        "common", "docs", "errors", "gallery", "project", "stack", "sweep", "tags", "train"]
+        "common", "docs", "errors", "gallery", "page", "project", "stack", "sweep", "tags", "train"]
     assert [name_of(path) for path in WEB.rglob("*.js") if path not in MODULES] == []
 
 
@@ -70,11 +70,20 @@ def test_importing_what_features_share_does_nothing():
         assert "registerExtension(" not in "\n".join(lines), path
 
 
+def test_no_module_takes_text_for_markup():
+    """Captions, names and errors come from strangers; they are put into a page as text."""
+    markup = re.compile(r"\b(innerHTML|outerHTML|insertAdjacentHTML|document\.write|DOMParser|createContextualFragment|"
+                        r"setHTML\w*|srcdoc|eval|new Function)\b")
+    assert {name_of(path): markup.findall(path.read_text("utf-8")) for path in MODULES} == {
+        name_of(path): [] for path in MODULES}
+
+
 def test_every_feature_registers_itself_in_one_file():
     registered = {path.parent.name: re.findall(r'^  name: "(lora_bootstrap\.\w+)"', path.read_text("utf-8"), re.M)
                   for path in MODULES if "registerExtension(" in path.read_text("utf-8")}
     assert registered == {
         "errors": ["lora_bootstrap.errors"], "gallery": ["lora_bootstrap.gallery"],
+        "page": ["lora_bootstrap.page"],
         "project": ["lora_bootstrap.project"],
         "stack": ["lora_bootstrap.lora_stack"], "sweep": ["lora_bootstrap.sweep"],
         "tags": ["lora_bootstrap.tag_editor"], "train": ["lora_bootstrap.train"]}

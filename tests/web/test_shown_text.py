@@ -39,6 +39,13 @@ REFUSED = {"before the run": HIT % "missing", "in it": "broken"}
 WATCH = "window.hits = []; window.hit = (what) => window.hits.push(what);"
 AN_IMAGE_FAILS = "() => new Promise((done) => { Object.assign(new Image(), { onerror: done, src: 'x' }); })"
 """Wait as long as it takes until a text's image would have failed to load, and have run its script."""
+COPY = """(place) => {
+    getSelection().selectAllChildren(place);
+    const copied = new DataTransfer();
+    place.dispatchEvent(new ClipboardEvent("copy", { clipboardData: copied, bubbles: true, cancelable: true }));
+    return copied.getData("text/plain");
+}"""
+"""What a place's text is when it is copied."""
 PLACES = ".comfy-markdown-content, .break-all > span"
 """Where the text in nodes is: in Vue nodes, and in the classic canvas."""
 WITHOUT_WIDTH = re.compile("[\ufeff\u200b]")
@@ -121,18 +128,17 @@ def test_text_of_strangers_is_read_as_it_was_written_and_never_runs(tab):
     assert [line.strip() for line in stack.splitlines()] == [f"{HIT % 'file'}: 0.8", "b: 0.8"]
     assert f"Most of what b overwrites of {HIT % 'file'} is in {HIT % 'block'} (100 %)." in conflict
     assert prompt.splitlines()[-1].strip() == f'The trigger "{TRIGGER}" is not in the prompt.'
+    assert tab.page.locator(PLACES).filter(has_text="kappa").first.evaluate(COPY).count(HIT % "file") == conflict.count(
+        HIT % "file")
     assert tab.page.locator(PLACES).locator("a, img, em, strong, code, del, li, h1").count() == 0
     tab.page.evaluate(AN_IMAGE_FAILS)
     assert (tab.page.evaluate("hits"), tab.errors) == ([], [])
 
 
 @pytest.mark.parametrize("folder", REFUSED.values(), ids=REFUSED)
-def test_an_error_with_text_of_strangers_never_runs(tab, folder):
+def test_an_error_with_text_of_strangers_is_read_and_never_runs(tab, folder):
     load = {**GRAPH["1"], "inputs": {"folder": folder, **LOAD}}
-    tab.page.evaluate("() => app.api.addEventListener('execution_error', () => { window.failed = true; })")
     run(tab, {"1": load, "2": GRAPH["2"]})
-    tab.page.wait_for_function(
-        "() => window.failed || app.canvas.graph._nodes.some((node) => node.has_errors)", timeout=DRAWN)
-    tab.drawn()
+    tab.page.get_by_text("<img src=x onerror=hit(").first.wait_for(timeout=DRAWN)
     tab.page.evaluate(AN_IMAGE_FAILS)
     assert tab.page.evaluate("hits") == []

@@ -26,6 +26,20 @@ BUILD = """([folder, edits]) => {
     nodes[0].widgets.find(({ name }) => name === "folder").value = folder;
     nodes[1].widgets.find(({ name }) => name === "edits").value = edits;
 }"""
+COPY = f"""() => {{
+    const canvas = app.canvas;
+    canvas.selectItems([{NODE}]);
+    canvas.copyToClipboard();
+    canvas.pasteFromClipboard();
+    const [data, , copy] = canvas.graph._nodes;
+    data.connect(0, copy, 0);
+    return copy.properties.tag_editor.id;
+}}"""
+CONVERT = f"""() => {{
+    app.canvas.deselectAll();
+    app.canvas.selectItems([{NODE}]);
+    app.canvas.graph.convertToSubgraph(app.canvas.selectedItems);
+}}"""
 LOOK = f"""() => {{
     const [node, canvas] = [{NODE}, app.canvas];
     const box = document.querySelector(".lb-tags").getBoundingClientRect();
@@ -113,6 +127,17 @@ class Editor:
         return [row["caption"] for row in self.server.get(
             "/lora_bootstrap/dataset", id=self.node["properties"]["tag_editor"]["id"])["pictures"]]
 
+    def run(self) -> dict[str, int]:
+        """Press Run, and wait: id of each Edit Tags node → how many captions are changed by hand."""
+        before = len(self.server.get("/history"))
+        self.tab.run()
+        return self.changed_after(before)
+
+    def changed_after(self, before: int) -> dict[str, int]:
+        until(lambda: len(self.server.get("/history")) > before, 60, "the run")
+        outputs = list(self.server.get("/history").values())[-1]["outputs"]
+        return {id: told["lora_bootstrap"][0]["changed"] for id, told in outputs.items()}
+
     def wait_for_saved(self, number: int, caption: str) -> None:
         until(lambda: self.saved[number] == caption, 20, f"{caption!r} to be saved")
 
@@ -177,6 +202,56 @@ def test_tags_are_edited_by_keyboard_and_reach_the_next_run(edit, server, pictur
     assert editor.widgets == before and len(before) >= 14
     prompt = editor.page.evaluate("async () => (await app.graphToPrompt()).output")
     assert "tag_editor" not in json.dumps(prompt)
+
+
+def test_a_run_waits_until_what_was_just_typed_is_saved(edit, server):
+    editor = edit("race")
+    editor.row(0).locator(".lb-ui-add").click()
+    before = len(server.get("/history"))
+    with editor.tab.held("**/lora_bootstrap/dataset/captions"):
+        editor.type("in time", "<Control+Enter>")
+        editor.page.wait_for_timeout(1500)  # longer than a run takes
+        assert len(server.get("/history")) == before
+    assert list(editor.changed_after(before).values()) == [1]
+
+
+def test_a_run_that_would_not_use_what_was_typed_is_not_queued_and_says_why(edit, server):
+    editor = edit("refused")
+    before = len(server.get("/history"))
+    editor.page.route("**/lora_bootstrap/dataset/captions", lambda route: route.fulfill(
+        status=500, json={"error": "the disk is full."}))
+    editor.row(0).locator(".lb-ui-add").click()
+    editor.type("lost", "<Enter>")
+    editor.tab.run()
+    toast = editor.page.locator(".p-toast-message", has_text="Not queued, because the last captions are not saved")
+    toast.filter(has_text="the disk is full.").wait_for(timeout=DRAWN)
+    editor.tab.picture("refused")
+    editor.page.unroute("**/lora_bootstrap/dataset/captions")
+    assert list(editor.run().values()) == [1] and len(server.get("/history")) == before + 1
+    editor.tab.errors.clear()  # the browser logs the refusals that were asked for
+
+
+def test_hand_edits_belong_to_their_node_in_a_subgraph_and_a_copy_takes_them_along_and_has_its_own(
+        open_tab, pictures, server, vue_nodes):
+    """https://github.com/Comfy-Org/ComfyUI_frontend/issues/8137 and 9289: ids collide and are reassigned, so edits
+    kept under a node's id are lost, or come out of another node."""
+    editor = Editor(open_tab(), server).build(pictures.name, "")
+    editor.row(0).locator(".lb-ui-add").click()
+    editor.type("by hand", "<Enter>")
+    assert editor.run() == {"2": 1}
+
+    copy = editor.page.evaluate(COPY)
+    told = server.get("/lora_bootstrap/dataset", id=editor.node["properties"]["tag_editor"]["id"])
+    assert copy.split("~") != told["id"].split("~") and copy.split("~")[1] == told["id"].split("~")[1]
+    assert editor.run() == {"2": 1, "3": 1}
+    server.post("/lora_bootstrap/dataset/captions", {"id": copy, "revision": told["revision"], "changes": [
+        {"picture": told["pictures"][1]["id"], "caption": "in the copy"}]})
+    assert editor.run() == {"2": 1, "3": 2}
+
+    editor.page.evaluate(CONVERT)
+    (inner, other) = sorted(editor.run().items(), key=lambda entry: ":" not in entry[0])
+    assert inner[0].endswith(":2") and inner[1] == 1 and other == ("3", 2)
+    editor.tab.picture("subgraph")
 
 
 def test_many_pictures_change_at_once_and_back_in_the_large_view(edit):

@@ -53,6 +53,8 @@ def parse_table(text: str, vocabulary: Vocabulary) -> Axes:
 def _entry(part: str) -> tuple[str, float]:
     found = _ENTRY.fullmatch(part)
     assert found is not None, "split_tags gives no empty part"
+    if found["tag"].isdecimal():
+        raise UserError(f"{part!r} among the views is not a tag; decimals of weights have a point: from side 1.5.")
     weight = float(found["weight"] or 1)
     if weight <= 0 or not math.isfinite(weight):
         raise UserError(f"{part!r} has the weight {found['weight']}; it must be above 0. Leave the tag out instead.")

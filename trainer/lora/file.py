@@ -19,8 +19,9 @@ from torch import Tensor
 from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_write
 from .hashes import check_weights, hashes
-from .layers import ALPHA_TABLE, KINDS, Entry, LayerDelta, LoraFile, read_header
-from .names import CLIP_G, KEY_STYLES, file_name, key_layer
+from .layers import KINDS, Entry, LayerDelta, LoraFile, read_header
+from .metadata import ALPHA_TABLE
+from .names import CLIP_G, KEY_STYLES, file_name, is_flat, key_layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,11 +64,15 @@ class LoraWeights:
             `diffusion_model.` with the path in the model's original layout.
         metadata: the file's own description, strings only.
         ignored: keys of the file that do not belong to a LoRA and were not read.
+        names: names of modules to use in a file instead of those of its key style.
+        beside: other tensors to write, by their keys.
     """
 
     modules: Mapping[str, Factors]
     metadata: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    beside: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 _ATTENTION = re.compile(r"\.(to_[qkv]|to_out\.0)$")
@@ -83,17 +88,14 @@ def save_lora(
     """
     if key_style not in KEY_STYLES:
         raise unknown_name("key style", key_style, KEY_STYLES)
-    style, parts = KEY_STYLES[key_style], _parts(lora)
+    style, parts = KEY_STYLES[key_style], model_parts(lora)
     prepared = _with_safe_alphas if style.alpha else _with_scale_one
-    tensors: dict[str, Tensor] = {}
+    tensors = {key: _checked(tensor, key, dtype, path) for key, tensor in lora.beside.items()}
     for key, factors in prepared(lora.modules).items():
-        name = file_name(key, key_style, parts)
-        rows = {style.down: factors.down.detach().to("cpu", dtype), style.up: factors.up.detach().to("cpu", dtype)}
-        for role, tensor in rows.items():
-            if not tensor.isfinite().all():
-                raise UserError(f"LoRA module {key} has weights that are not {dtype} numbers, so {path} was not "
-                                "written: the training diverged (lower the learning rate), or dtype must be float32.")
-            tensors[f"{name}.{role}"] = tensor.contiguous()
+        name = lora.names.get(key) or file_name(key, key_style, parts)
+        row = KEY_STYLES["kohya"] if is_flat(name) else style
+        tensors[f"{name}.{row.down}"] = _checked(factors.down, key, dtype, path)
+        tensors[f"{name}.{row.up}"] = _checked(factors.up, key, dtype, path)
         if style.alpha:
             tensors[f"{name}.alpha"] = torch.tensor(float(factors.alpha))
     # an alpha table copied from another file would be applied on top of the alphas written here
@@ -101,7 +103,15 @@ def save_lora(
     atomic_write(path, save(tensors, metadata=metadata | hashes(tensors)))
 
 
-def _parts(lora: LoraWeights) -> set[str]:
+def _checked(tensor: Tensor, key: str, dtype: torch.dtype, path: str | os.PathLike[str]) -> Tensor:
+    tensor = tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None)
+    if not tensor.isfinite().all():
+        raise UserError(f"LoRA module {key} has weights that are not {dtype} numbers, so {path} was not written: the "
+                        "training diverged (lower the learning rate), or dtype must be float32.")
+    return tensor.contiguous()
+
+
+def model_parts(lora: LoraWeights) -> set[str]:
     """The networks that the LoRA's model certainly has."""
     sdxl = lora.metadata.get("ss_base_model_version", "").startswith("sdxl")
     return {key_layer(key).part for key in lora.modules} | ({CLIP_G} if sdxl else set())

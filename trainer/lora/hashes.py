@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.files import file_hash
-from .layers import ALPHA_TABLE
+from .metadata import ALPHA_TABLE
 from .tensors import TensorFile
 
 _STATED = "sshs_model_hash"

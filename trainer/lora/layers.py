@@ -6,10 +6,10 @@ and full differences, as kohya sd-scripts, LyCORIS and peft write them. Their ke
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,27 @@ import torch
 from torch import Tensor
 
 from ..common.errors import UserError
-from .layouts import diffusers_names, is_original, layers_per_block
+from .layouts import diffusers_names, is_diffusers, is_original, layers_per_block
+from .metadata import read_alpha_table
 from .names import (
     ALPHA,
     ANY,
     BESIDE,
+    BIAS,
+    EMBEDDING,
     FULL,
     LOHA,
     LOKR,
     LORA,
     MAGNITUDE,
     NEED_THE_MODEL,
-    VECTOR,
+    NORM,
+    RESHAPE,
+    SET,
+    UNREAD_NAMES,
+    VECTORS,
     LayerName,
+    any_layer_name,
     known_names,
     layer_name,
     split_key,
@@ -262,43 +270,6 @@ def energy(delta: LayerDelta) -> float:
     return max(0.0, float(((delta.up.T @ delta.up) * (delta.down @ delta.down.T)).sum()))
 
 
-# -- alpha in the metadata ---------------------------------------------------------------------------------------------
-
-ALPHA_TABLE = "lora_adapter_metadata"
-"""Where diffusers (0.34 and later) keeps PEFT's settings, as JSON: `<part>.lora_alpha`, `.alpha_pattern`, ..."""
-
-
-def read_alpha_table(metadata: Mapping[str, str]) -> Callable[[str, int], float | None]:
-    """(layer's key, rank) → alpha as diffusers stores it: by part, with exceptions by the end of a module's path.
-
-    None where the metadata does not say; values that are not tables or numbers are ignored. Rank-stabilised LoRA
-    (arXiv:2312.03732) is scaled by alpha / sqrt(rank); it is converted to the alpha that has the same effect when
-    divided by the rank.
-    """
-    settings = _json_table(metadata.get(ALPHA_TABLE, ""))
-
-    def alpha(key: str, rank: int) -> float | None:
-        part, _, path = key.partition(".")
-        found = next((value for name, value in _table(settings.get(f"{part}.alpha_pattern")).items()
-                      if f".{path}".endswith(f".{name.lstrip('^')}")), settings.get(f"{part}.lora_alpha"))
-        if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found):
-            return None
-        return found * math.sqrt(rank) if settings.get(f"{part}.use_rslora") is True else found
-
-    return alpha
-
-
-def _json_table(text: str) -> Mapping[str, Any]:
-    try:
-        return _table(json.loads(text))
-    except (ValueError, RecursionError):
-        return {}
-
-
-def _table(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 # -- the file ----------------------------------------------------------------------------------------------------------
 
 
@@ -325,6 +296,25 @@ class Entry:
     magnitude: bool = False
 
 
+@dataclass(frozen=True)
+class Vector:
+    """One difference of a bias or of a norm's weight, which the host adds at the LoRA's strength.
+
+    Attributes:
+        name: the layer that it belongs to.
+        key: the file's key.
+        role: BIAS or NORM.
+    """
+
+    name: LayerName
+    key: str
+    role: str
+
+
+_ADAPTER = re.compile(r"lora|lycoris|loha|hada_|lokr|\boft|boft|dora", re.IGNORECASE)
+EMBEDDINGS, LONE, UNKNOWN = "bundled embeddings", "lone magnitudes", "unknown keys"
+
+
 @dataclass(frozen=True, eq=False)
 class LoraFile:
     """A LoRA file whose header has been read.
@@ -332,15 +322,14 @@ class LoraFile:
     Attributes:
         tensors: the open file.
         entries: its layers.
-        ignored: keys that no entry reads: biases and norms (`vectors`), unknown networks, and keys that belong to no
-            LoRA.
-        vectors: those of `ignored` that are differences of biases and norms, which the host does apply.
+        vectors: its differences of biases and norms.
+        beside: what else it holds, by kind: keys that no entry and no vector reads.
     """
 
     tensors: TensorFile
     entries: tuple[Entry, ...]
-    ignored: tuple[str, ...] = ()
-    vectors: tuple[str, ...] = ()
+    vectors: tuple[Vector, ...] = ()
+    beside: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def path(self) -> Path:
@@ -362,16 +351,55 @@ class LoraFile:
         return sum(entry.magnitude for entry in self.entries)
 
     @property
+    def names(self) -> tuple[LayerName, ...]:
+        """The names of all layers that it changes, or whose biases or norms."""
+        return tuple(item.name for item in self.entries) + tuple(item.name for item in self.vectors)
+
+    @property
     def original(self) -> bool:
         return any(is_original(entry.name) for entry in self.entries)
 
     @property
-    def ignored_note(self) -> str:
-        """A note on what was not read; "" if everything was."""
-        if not self.ignored:
+    def diffusers(self) -> bool:
+        return any(is_diffusers(entry.name) for entry in self.entries)
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Keys that belong to no layer."""
+        vectors = (vector.key for vector in self.vectors)
+        return tuple(sorted((*vectors, *(key for keys in self.beside.values() for key in keys))))
+
+    @property
+    def ignored_kinds(self) -> dict[str, int]:
+        """The number of tensors of each kind that belong to no layer."""
+        vectors = {role: sum(vector.role == role for vector in self.vectors) for role in VECTORS}
+        return {kind: count for kind, count in (
+            vectors | {kind: len(keys) for kind, keys in self.beside.items()}).items() if count}
+
+    def unread_note(self, *carried: str) -> str:
+        """A note on what was not read: all kinds in `beside` but those carried; "" if there are none."""
+        left = {kind: keys for kind, keys in self.beside.items() if kind not in carried}
+        if not left:
             return ""
-        beside = f" ({len(self.vectors)} for biases and norms)" if self.vectors else ""
-        return f"{len(self.ignored)} tensors of {self.path.name}{beside} were not read, such as {self.ignored[0]}."
+        kinds = ", ".join(f"{kind} ({len(keys)})" for kind, keys in left.items())
+        return (f"{self.path.name} holds tensors that were not read: {kinds}, such as "
+                f"{min(key for keys in left.values() for key in keys)}.")
+
+    @property
+    def strange_note(self) -> str:
+        """A note on layers of networks that are not known; "" if there are none."""
+        strange = [entry.module for entry in self.entries if layer_name(entry.module) is None]
+        return (f"{self.path.name} has layers of a network that is not known here ({len(strange)}, such as "
+                f"{strange[0]}). They count at the model's strength and keep their names.") if strange else ""
+
+    @property
+    def replaced(self) -> tuple[str, ...]:
+        """Keys by which the host puts a weight in place of the model's, or changes its shape."""
+        layers = {entry.module for entry in self.entries}
+        shapes = (key for key in self.beside.get(RESHAPE, ()) if key.removesuffix(".reshape_weight") in layers)
+        control = (key for key in self.beside.get(UNKNOWN, ()) if _is_control(self.tensors.shapes) and
+                   key.endswith("_norm.scale"))
+        return (*self.beside.get(SET, ()), *shapes, *control)
 
     @cached_property
     def layers_per_block(self) -> int:
@@ -387,7 +415,27 @@ class LoraFile:
             return None
         if entry.alpha:
             return float(self.tensors.read(entry.alpha))
-        return float(self._table(entry.name.key, entry.rank) or entry.rank)
+        told = self._told_alpha(entry)
+        return float(entry.rank if told is None else told)
+
+    def _told_alpha(self, entry: Entry) -> float | None:
+        """A layer's alpha in the metadata, which names parts as the file does or as diffusers does."""
+        if entry.rank is None:
+            return None
+        found = (self._table(name, entry.rank) for name in (entry.module, entry.name.key))
+        return next((alpha for alpha in found if alpha is not None), None)
+
+    @property
+    def scale_note(self) -> str:
+        """A note on layers whose alpha is in the metadata alone, which ComfyUI does not read; "" if there are none."""
+        scales = [told / entry.rank for entry in self.entries if entry.rank and not entry.alpha
+                  and (told := self._told_alpha(entry)) is not None and not math.isclose(told, entry.rank)]
+        if not scales:
+            return ""
+        sizes = f"{min(scales):.3g}" + (f" to {max(scales):.3g}" if not math.isclose(min(scales), max(scales)) else "")
+        return (f"{self.path.name} has alphas in its metadata alone ({len(scales)} of {len(self.entries)} layers). "
+                f"They scale its layers by {sizes}, which is how it counts here. ComfyUI (0.33 at least) does not read "
+                "them, so Load LoRA and Apply LoRA Stack scale by 1.")
 
     def read(self, entry: Entry, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
         """A layer's tensors by role, without alpha. Raises UserError if they or alpha are not numbers."""
@@ -395,8 +443,7 @@ class LoraFile:
         # a sum that includes NaN or infinity is not finite either, and takes a third of the time
         sums = (float(tensor.sum(dtype=torch.float64)) for tensor in roles.values())
         if not all(map(math.isfinite, (self.alpha(entry) or 0.0, *sums))):
-            raise UserError(f"{self.path} is damaged: module {entry.module} has weights that are not numbers (NaN or "
-                            "infinity), as after a diverged training. Use an earlier checkpoint.")
+            raise self._not_numbers(entry.module)
         return roles
 
     def facts(self) -> dict[str, Any]:
@@ -408,8 +455,20 @@ class LoraFile:
             "ranks": sorted({entry.rank for entry in self.entries if entry.rank is not None}),
             "alphas": sorted({alpha for alpha in alphas if alpha is not None}),
             "parameters": sum(sizes),
-            **({"not_read": self.ignored} if self.ignored else {}),
+            **({"not_read": self.ignored, "not_read_kinds": self.ignored_kinds} if self.ignored else {}),
+            **({"scale": self.scale_note} if self.scale_note else {}),
         }
+
+    def read_vector(self, vector: Vector) -> Tensor:
+        """A difference of a bias or norm at strength 1, in float64. Raises UserError if it is not of numbers."""
+        tensor = self.tensors.read(vector.key).double()
+        if not math.isfinite(float(tensor.sum())):
+            raise self._not_numbers(vector.key)
+        return tensor
+
+    def _not_numbers(self, name: str) -> UserError:
+        return UserError(f"{self.path} is damaged: module {name} has weights that are not numbers (NaN or infinity), "
+                         "as after a diverged training. Use an earlier checkpoint.")
 
     def delta(self, entry: Entry, dtype: torch.dtype = torch.float64) -> LayerDelta:
         """What the file adds to a layer at strength 1. A DoRA's magnitude is left out.
@@ -444,38 +503,67 @@ def read_header(path: Path, module_names: Iterable[str] = ()) -> LoraFile:
     path = Path(path)
     tensors, known = TensorFile(path), known_names(module_names)
     found: dict[str, dict[str, dict[str, str]]] = {}
-    ignored: list[str] = []
-    vectors: list[str] = []
+    vectors: list[Vector] = []
+    beside: dict[str, list[str]] = {}
     for key in sorted(tensors.shapes):
         module, kind, role = _key_parts(path, key, tensors.shapes[key])
-        if module is None or layer_name(module, known) is None:
-            ignored.append(key)
+        if kind == BESIDE and role in VECTORS:
+            vectors.append(Vector(any_layer_name(module, known), key, role))
         elif kind == BESIDE:
-            (vectors if role == VECTOR else ignored).append(key)
+            beside.setdefault(role, []).append(key)
         else:
             found.setdefault(module, {}).setdefault(kind, {})[role] = key
-    # OneTrainer and others write a lone alpha or magnitude for a layer that was left out
-    entries = [_entry(tensors, module, kinds, known) for module, kinds in found.items() if kinds.keys() - {ANY}]
-    if not entries:
-        raise UserError(f"{path} contains no LoRA: none of its {len(tensors.shapes)} tensors is named like one. "
-                        "Choose a LoRA file, not a checkpoint, VAE or embedding.")
-    alone = [kinds[ANY][MAGNITUDE] for kinds in found.values() if MAGNITUDE in kinds.get(ANY, {}) and len(kinds) == 1]
-    return LoraFile(tensors, tuple(entries), tuple(sorted((*ignored, *vectors, *alone))), tuple(vectors))
+    for module in [module for module, kinds in found.items() if not _is_layer(module, kinds, known)]:
+        for keys in found.pop(module).values():
+            for role, key in keys.items():
+                if role != ALPHA:  # OneTrainer and others write a lone alpha for a layer that was left out
+                    beside.setdefault(LONE if role == MAGNITUDE else UNKNOWN, []).append(key)
+    if not found:
+        raise _no_lora(path, tensors.shapes, vectors)
+    entries = tuple(_entry(tensors, module, kinds, known) for module, kinds in found.items())
+    return LoraFile(tensors, entries, tuple(vectors), {kind: tuple(keys) for kind, keys in beside.items()})
 
 
-def _key_parts(path: Path, key: str, shape: Sequence[int]) -> tuple[str | None, str, str]:
-    """(module, kind, role) of a key in a file; module is None for keys that belong to no adapter. A norm's difference
-    is a vector."""
+def _no_lora(path: Path, keys: Collection[str], vectors: Sequence[Vector]) -> UserError:
+    if vectors:
+        return UserError(f"{path} has no layers, only differences of biases and norms ({len(vectors)}, such as "
+                         f"{vectors[0].key}). Load it in ComfyUI, or choose a LoRA that has layers.")
+    adapter = next((key for key in sorted(keys) if _ADAPTER.search(key)), None)
+    if adapter:
+        return UserError(f"{path} is a LoRA of a kind that cannot be read here: none of its {len(keys)} tensors, such "
+                         f"as {adapter}, has a name that is known. Kinds that can be read: {', '.join(KINDS)}.")
+    return UserError(f"{path} contains no LoRA: none of its {len(keys)} tensors is named like one. Choose a LoRA file, "
+                     "not a checkpoint, VAE or embedding.")
+
+
+def _key_parts(path: Path, key: str, shape: Sequence[int]) -> tuple[str, str, str]:
+    """(module, kind, role) of a key in a file. A norm's difference is a vector."""
+    if kind := next((kind for pattern, kind in UNREAD_NAMES if pattern.search(key)), None):
+        raise UserError(f"{path} is {kind} (key {key}), whose names for layers cannot be read here. Choose a LoRA with "
+                        "kohya's, diffusers' or ComfyUI's names, or convert it to these.")
+    if key.startswith(EMBEDDING):
+        return key, BESIDE, EMBEDDINGS
     found = split_key(key)
     if found is None:
-        return None, "", ""
+        return key, BESIDE, UNKNOWN
     module, ending = found
     if ending.kind in NEED_THE_MODEL:
         raise UserError(f"{path} is {ending.kind} (key {key}), which cannot be read without the model's own weights. "
                         f"Kinds that can be read here: {', '.join(KINDS)}.")
-    if ending.kind == FULL and len(shape) == 1:
-        return module, BESIDE, VECTOR
+    if ending.kind == FULL and len(shape) < 2:
+        return module, BESIDE, BIAS if module.endswith(".bias") else NORM
     return module, ending.kind, ending.role
+
+
+def _is_layer(module: str, kinds: Mapping[str, Mapping[str, str]], known: Mapping[str, str]) -> bool:
+    """Whether the tensors are a layer: some kind of adapter, and a whole one if its network is not known."""
+    whole = any(needed <= kinds[kind].keys() for kind in kinds if kind != ANY for needed in KINDS[kind].needed)
+    return bool(kinds.keys() - {ANY}) and (whole or layer_name(module, known) is not None)
+
+
+def _is_control(keys: Collection[str]) -> bool:
+    """Whether they are those of Black Forest Labs' control LoRAs, as the host recognises them."""
+    return "img_in.lora_A.weight" in keys and any(key.endswith("key_norm.scale") for key in keys)
 
 
 def _entry(tensors: TensorFile, module: str, kinds: Mapping[str, Mapping[str, str]],
@@ -498,6 +586,4 @@ def _entry(tensors: TensorFile, module: str, kinds: Mapping[str, Mapping[str, st
         raise UserError(f"{path} is damaged: module {module} has shapes "
                         f"{' and '.join(str(list(shape)) for shape in shapes.values())}, which do not fit each other. "
                         "Download it again.") from error
-    name = layer_name(module, known)
-    assert name is not None  # checked in read_header
-    return Entry(name, module, kind, keys, shape, rank, own.get(ALPHA, ""), MAGNITUDE in own)
+    return Entry(any_layer_name(module, known), module, kind, keys, shape, rank, own.get(ALPHA, ""), MAGNITUDE in own)

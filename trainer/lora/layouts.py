@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from .names import DENOISER, TRANSFORMER, UNET, UNET_WORDS, LayerName, flat
+from .names import CLIP_G, CLIP_L, DENOISER, OTHER_TEXT, T5, TRANSFORMER, UNET, UNET_WORDS, LayerName, flat
 
 # -- UNets -------------------------------------------------------------------------------------------------------------
 
 _LDM = ("input_blocks", "middle_block", "output_blocks")
-_LDM_PATH = re.compile(r"(input_blocks|middle_block|output_blocks)\.(\d+)\.(.*)")
+_LDM_PATH = re.compile(r"(input_blocks|middle_block|output_blocks)\.(\d{1,6})\.(.*)")
 _LDM_BLOCKS = {"input_blocks": "down_blocks", "output_blocks": "up_blocks"}
 _LDM_RESNET = {
     "in_layers.2": "conv1", "out_layers.3": "conv2",
@@ -27,6 +27,11 @@ _LDM_ENDS = {
     "label_emb.0.2": "add_embedding.linear_2",
     # the host reads both of diffusers' names for one layer of SDXL
     "class_embedding.linear_1": "add_embedding.linear_1", "class_embedding.linear_2": "add_embedding.linear_2",
+}
+_KREA_ENDS = {
+    "first": "img_in", "last.linear": "final_layer.linear", "tmlp.0": "time_embed.linear_1",
+    "tmlp.2": "time_embed.linear_2", "tproj.1": "time_mod_proj", "txtmlp.1": "txt_in.linear_1",
+    "txtmlp.3": "txt_in.linear_2",
 }
 
 
@@ -58,7 +63,7 @@ def layers_per_block(paths: Iterable[str]) -> int:
 
     Every (layers + 1)-th input block is the step down, which has neither attention nor a resnet.
     """
-    found = [re.match(r"input_blocks\.(\d+)\.\d+\.(.*)", path) for path in paths]
+    found = [re.match(r"input_blocks\.(\d{1,6})\.\d+\.(.*)", path) for path in paths]
     numbers = {int(match[1]) for match in found if match and match[2] not in ("", "op") and match[1] != "0"}
     fitting = (layers for layers in (2, 1, 3) if all(number % (layers + 1) for number in numbers))
     return next(fitting, 2)
@@ -69,6 +74,7 @@ def layers_per_block(paths: Iterable[str]) -> int:
 _QKV, _ADDED = ("attn.to_q", "attn.to_k", "attn.to_v"), ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")
 _LUMINA = {
     "attention.qkv": ("attention.to_q", "attention.to_k", "attention.to_v"), "attention.out": ("attention.to_out.0",),
+    "attention.q_norm": ("attention.norm_q",), "attention.k_norm": ("attention.norm_k",),
 }
 _ORIGINAL = {
     # original block → (diffusers' block, {layer: diffusers' layers in the order of its rows})
@@ -76,10 +82,12 @@ _ORIGINAL = {
         "img_attn.qkv": _QKV, "txt_attn.qkv": _ADDED, "img_attn.proj": ("attn.to_out.0",),
         "txt_attn.proj": ("attn.to_add_out",), "img_mlp.0": ("ff.net.0.proj",), "img_mlp.2": ("ff.net.2",),
         "txt_mlp.0": ("ff_context.net.0.proj",), "txt_mlp.2": ("ff_context.net.2",), "img_mod.lin": ("norm1.linear",),
-        "txt_mod.lin": ("norm1_context.linear",)}),
+        "txt_mod.lin": ("norm1_context.linear",), "img_attn.norm.query_norm": ("attn.norm_q",),
+        "img_attn.norm.key_norm": ("attn.norm_k",), "txt_attn.norm.query_norm": ("attn.norm_added_q",),
+        "txt_attn.norm.key_norm": ("attn.norm_added_k",)}),
     "single_blocks": ("single_transformer_blocks", {
         "linear1": (*_QKV, "proj_mlp"), "linear1_qkv": _QKV, "linear2": ("proj_out",),
-        "modulation.lin": ("norm.linear",)}),
+        "modulation.lin": ("norm.linear",), "norm.query_norm": ("attn.norm_q",), "norm.key_norm": ("attn.norm_k",)}),
     "joint_blocks": ("transformer_blocks", {
         "x_block.attn.qkv": _QKV, "context_block.attn.qkv": _ADDED, "x_block.attn.proj": ("attn.to_out.0",),
         "context_block.attn.proj": ("attn.to_add_out",), "x_block.mlp.fc1": ("ff.net.0.proj",),
@@ -91,6 +99,7 @@ _ORIGINAL = {
     "layers": ("layers", _LUMINA), "noise_refiner": ("noise_refiner", _LUMINA),
     "context_refiner": ("context_refiner", _LUMINA),
 }
+_FLUX2_LINEAR1 = ("attn.to_qkv_mlp_proj",)
 _FLUX_ENDS = {
     "img_in": "x_embedder", "txt_in": "context_embedder", "final_layer.linear": "proj_out",
     **{f"{ours}.{side}_layer": f"time_text_embed.{theirs}.linear_{number}"
@@ -119,6 +128,20 @@ _SECOND_NAMES = (
     (re.compile(r"(transformer_blocks\.\d+\.ff(?:_context)?)\.linear_in$"), r"\1.net.0.proj"),
     (re.compile(r"(transformer_blocks\.\d+\.ff(?:_context)?)\.linear_out$"), r"\1.net.2"),
     (re.compile(r"(single_transformer_blocks\.\d+)\.attn\.to_out$"), r"\1.proj_out"),
+    # Krea 2, of which the host knows the original names as well as diffusers'
+    (re.compile(r"^blocks\.(\d+)\.(?=attn\.(?:w[qkvo]|gate)$|mlp\.(?:gate|up|down)$)"), r"transformer_blocks.\1."),
+    (re.compile(r"^txtfusion\."), "text_fusion."),
+    (re.compile(r"(blocks\.\d+)\.attn\.w([qkv])$"), r"\1.attn.to_\2"),
+    (re.compile(r"(blocks\.\d+)\.attn\.wo$"), r"\1.attn.to_out.0"),
+    (re.compile(r"(blocks\.\d+)\.attn\.gate$"), r"\1.attn.to_gate"),
+    (re.compile(r"(blocks\.\d+)\.mlp\.(gate|up|down)$"), r"\1.ff.\2"),
+    # diffusion-pipe's names of Hunyuan Video
+    (re.compile(r"(double_blocks\.\d+\.(?:img|txt)_attn)_(qkv|proj)$"), r"\1.\2"),
+    (re.compile(r"(double_blocks\.\d+\.(?:img|txt)_mlp)\.fc1$"), r"\1.0"),
+    (re.compile(r"(double_blocks\.\d+\.(?:img|txt)_mlp)\.fc2$"), r"\1.2"),
+    (re.compile(r"(individual_token_refiner\.blocks\.\d+\.mlp)\.fc1$"), r"\1.0"),
+    (re.compile(r"(individual_token_refiner\.blocks\.\d+\.mlp)\.fc2$"), r"\1.2"),
+    (re.compile(r"((?:double|single)_blocks\.\d+\.\w+)\.linear$"), r"\1.lin"),
 )
 
 
@@ -127,6 +150,40 @@ def is_original(name: LayerName) -> bool:
     first, _, layer = _parted(name.path)
     return name.part == DENOISER and (first in _LDM or first in _ORIGINAL and (
         first != _ORIGINAL[first][0] or layer in _ORIGINAL[first][1]))
+
+
+def is_diffusers(name: LayerName) -> bool:
+    """Whether the layer's name is certainly diffusers' one for a layer that has another as well."""
+    first, _, layer = _parted(name.path)
+    return name.part == DENOISER and (first in _DIFFUSERS or bool(_UNET_PATH.match(name.path)) or
+                                      not is_original(name) and (first, layer) in _LEAVES)
+
+
+_CLIP_PATH = re.compile(r"text_model\.encoder\.layers\.\d+\.(self_attn|mlp)\.\w+")
+_T5_PATH = re.compile(r"encoder\.block\.\d+\..*")
+_UNET_PATH = re.compile(r"((down_blocks|up_blocks)\.\d+|mid_block)\.(attentions|resnets|downsamplers|upsamplers)\.|"
+                        r"(time_embedding|add_embedding|class_embedding)\.linear_[12]$|conv_(in|out)$")
+_DIFFUSERS = ("transformer_blocks", "single_transformer_blocks", "time_text_embed", "norm_out", "proj_out",
+              "all_x_embedder", "all_final_layer")
+_LEAVES = {("single_transformer_blocks", *_FLUX2_LINEAR1)} | {
+    (block, leaf) for block, table in _ORIGINAL.values() for leaves in table.values() for leaf in leaves}
+"""(block, layer) in diffusers' names."""
+
+
+def is_known(name: LayerName) -> bool:
+    """Whether this is a layer of a network whose names are known in every layout, so that it can be renamed."""
+    if name.part != DENOISER:
+        pattern = {CLIP_L: _CLIP_PATH, CLIP_G: _CLIP_PATH, T5: _T5_PATH}.get(name.part)
+        return bool(pattern and pattern.fullmatch(name.path))
+    first, _, layer = _parted(name.path)
+    return is_unet(name) or (first, layer) in _LEAVES or first in _ORIGINAL and layer in _ORIGINAL[first][1]
+
+
+def is_unet(name: LayerName) -> bool:
+    """Whether this is a layer of a UNet, in diffusers' layout or the original one."""
+    path = name.path
+    return name.part == DENOISER and not path.endswith((".weight", ".bias")) and bool(
+        _UNET_PATH.match(path) or path.partition(".")[0] in _LDM or path in _LDM_ENDS)
 
 
 def _parted(path: str) -> tuple[str, str, str]:
@@ -143,7 +200,8 @@ def names_of_ends(names: Iterable[LayerName]) -> dict[str, str]:
 
 
 def diffusers_names(
-    name: LayerName, layers: int, *, split: bool = True, ends: Mapping[str, str] | None = None
+    name: LayerName, layers: int, *, split: bool = True, ends: Mapping[str, str] | None = None,
+    shape: tuple[int, int] | None = None
 ) -> tuple[str, ...]:
     """diffusers' paths of a layer, each with its part in front; several if the layer corresponds to several in
     diffusers.
@@ -152,19 +210,26 @@ def diffusers_names(
         layers: see `layers_per_block`.
         split: False leaves layers that would become several, and all original names of transformers, unchanged.
         ends: see `names_of_ends`; without them, layers outside the blocks keep their names.
+        shape: the layer's. Flux 2 has one layer where Flux 1 has four in diffusers.
     """
     if name.part != DENOISER:
         return (f"{name.part}.{name.path}",)
-    first, number, layer = _parted(name.path)
+    path = _usual_path(name.path)
+    first, number, layer = _parted(path)
     if split and layer and first in _ORIGINAL:
         block, table = _ORIGINAL[first]
-        return tuple(f"{DENOISER}.{block}.{number}.{leaf}" for leaf in table.get(layer, (layer,)))
-    path = _LDM_ENDS.get(name.path) or (ldm_to_diffusers(name.path, layers) if first in _LDM else None) or name.path
-    if split and ends:
-        path = ends.get(path, path)
+        leaves = table.get(layer, (layer,))
+        if len(leaves) == 4 and shape and shape[0] != 7 * shape[1]:
+            leaves = _FLUX2_LINEAR1
+        return tuple(f"{DENOISER}.{block}.{number}.{leaf}" for leaf in leaves)
+    path = _LDM_ENDS.get(path) or (ldm_to_diffusers(path, layers) if first in _LDM else None) or path
+    return (f"{DENOISER}.{ends.get(path, path) if split and ends else path}",)
+
+
+def _usual_path(path: str) -> str:
     for second, usual in _SECOND_NAMES:
         path = second.sub(usual, path)
-    return (f"{DENOISER}.{path}",)
+    return _KREA_ENDS.get(path, path)
 
 
 def is_swapped(name: LayerName, shape: tuple[int, int]) -> bool:
@@ -183,6 +248,37 @@ def row_counts(parts: int, rows: int, columns: int) -> tuple[int, ...]:
     if parts == 3 and columns < rows < 3 * columns:
         return (columns, (rows - columns) // 2, rows - columns - (rows - columns) // 2)
     return (rows // parts,) * (parts - 1) + (rows - rows // parts * (parts - 1),)
+
+
+def text_names(names: Iterable[LayerName]) -> dict[str, str]:
+    """Part and path → those with the encoder's name, for layers of the only text encoder besides CLIP and T5.
+
+    The host's names for it have its name or not, kohya's never have.
+    """
+    names = [name for name in names if name.part in (CLIP_L, T5, OTHER_TEXT)]
+    named = [_named_encoder(name.path) for name in names if name.part == OTHER_TEXT]
+    encoders = {encoder for encoder, _ in named} - {""}
+    if len(encoders) > 1:
+        return {}
+    prefix = f"{OTHER_TEXT}.{''.join(f'{encoder}.' for encoder in encoders)}transformer."
+    t5 = any(encoder and path.startswith("encoder.") for encoder, path in named)
+    inner = {f"{name.part}.{name.path}": _inner_path(name, t5) for name in names}
+    return {name: f"{prefix}{path}" for name, path in inner.items() if path}
+
+
+def _named_encoder(path: str) -> tuple[str, str]:
+    """(the text encoder's name, the path inside it) of a path of OTHER_TEXT; the name is "" if it has none."""
+    encoder, _, rest = path.partition("transformer.")
+    return encoder.rstrip("."), rest
+
+
+def _inner_path(name: LayerName, t5: bool) -> str:
+    """The path inside the only other text encoder; "" if it may be CLIP's or the T5's own."""
+    if name.part == OTHER_TEXT:
+        return _named_encoder(name.path)[1]
+    if name.part == T5:
+        return name.path if t5 else ""
+    return f"model.{name.path}" if name.path.startswith("layers.") else ""
 
 
 def match_key(name: str) -> str:
@@ -221,7 +317,7 @@ def block_order(block: str) -> tuple:
     """A sort key that orders blocks as data runs through the network, text encoders first."""
     places = ("text_encoder", "conv_in", "down_blocks", "mid_block", "up_blocks", "transformer_blocks")
     place = next((index for index, word in enumerate(places) if block.startswith(word)), len(places))
-    return place, [int(text) if text.isdigit() else text for text in re.split(r"(\d+)", block)]
+    return place, [text.zfill(6) if text.isdigit() else text for text in re.split(r"(\d+)", block)]
 
 
 def architecture(names: Iterable[str], metadata: Iterable[Mapping[str, str]]) -> str:

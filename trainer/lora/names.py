@@ -59,6 +59,7 @@ PREFIXES = tuple(sorted((
     Prefix("diffusion_model.", DENOISER, "ComfyUI, ai-toolkit, diffusion-pipe, this project in ComfyUI", ORIGINAL),
     Prefix("model.diffusion_model.", DENOISER, "checkpoints in the original layout", ORIGINAL),
     Prefix("lora_te_", CLIP_L, "kohya sd-scripts: SD"),
+    Prefix("lora_prior_te_", CLIP_G, "OneTrainer, Stable Cascade (comfy/lora.py)"),
     Prefix("lora_te1_", CLIP_L, "kohya sd-scripts, OneTrainer: SDXL, SD3, Flux"),
     Prefix("lora_te2_", CLIP_G, "kohya sd-scripts, OneTrainer: SDXL, SD3; T5 in OneTrainer's Flux"),
     Prefix("lora_te3_", T5, "kohya sd-scripts: SD3, Flux; OneTrainer: SD3"),
@@ -133,6 +134,11 @@ def layer_name(module: str, known: Mapping[str, str] | None = None) -> LayerName
     path = row.keep + _without_wrappers(bare.removeprefix(row.text))
     return not row.dotted and _known_layer(row.part, path, known or {}) or _layer(
         row.part, path if row.dotted else dotted(path), row.word)
+
+
+def any_layer_name(module: str, known: Mapping[str, str] | None = None) -> LayerName:
+    """As `layer_name`; what begins in no known way is taken for a bare path of the denoiser."""
+    return layer_name(module, known) or _layer(DENOISER, module, ORIGINAL)
 
 
 def _without_wrappers(module: str) -> str:
@@ -223,10 +229,19 @@ def dotted(path: str) -> str:
 LORA, LOHA, LOKR, FULL = "LoRA", "LoHa", "LoKr", "full"
 ANY, BESIDE = "", "beside"
 """Kinds of endings: ANY can belong to any kind of adapter; BESIDE is not a layer's weight but a bias or norm."""
-ALPHA, MAGNITUDE, VECTOR = "alpha", "magnitude", "vector"
+ALPHA, MAGNITUDE = "alpha", "magnitude"
+NORM, BIAS, PEFT_BIAS, SET, RESHAPE = "norms", "biases", "biases of up", "weights to set", "new shapes"
+VECTORS = (NORM, BIAS)
+"""Roles of endings BESIDE, as reports call them. VECTORS are differences that the host adds at the LoRA's strength."""
 OFT, GLORA, IA3 = "OFT", "GLoRA", "(IA)³"
+XLABS, FIRST = "XLabs' LoRA for Flux", "a LoRA of the first generation"
 NEED_THE_MODEL = (OFT, GLORA, IA3)
 """Kinds that cannot be turned into a change without the model's own weights."""
+UNREAD_NAMES = ((re.compile(r"\.processor\.(qkv|proj)_lora\d?\.(up|down)\.weight$"), XLABS),
+                (re.compile(r"\w+:\d+:(up|down)$"), FIRST))
+"""Names of keys that say which layers they are for in a way that is not read here."""
+EMBEDDING = "bundle_emb."
+"""Beginning of the keys of embeddings that a file has bundled with it; LoRA loaders leave them alone."""
 
 
 @dataclass(frozen=True)
@@ -268,13 +283,12 @@ ENDINGS = tuple(sorted((
     Ending(".lora_magnitude_vector", ANY, MAGNITUDE, "PEFT: DoRA"),
     Ending(".lora_magnitude_vector.weight", ANY, MAGNITUDE, "PEFT: DoRA"),
     Ending(".lora_magnitude_vector.default.weight", ANY, MAGNITUDE, "PEFT: DoRA"),
-    Ending(".diff_b", BESIDE, VECTOR, "LyCORIS, ComfyUI: a bias' difference"),
-    Ending(".w_norm", BESIDE, VECTOR, "LyCORIS: a norm's difference"),
-    Ending(".b_norm", BESIDE, VECTOR, "LyCORIS: a norm's bias' difference"),
-    Ending(".bias", BESIDE, VECTOR, "full fine-tunes of biases"),
-    Ending(".lora_B.bias", BESIDE, VECTOR, "PEFT with lora_bias; Flux control LoRAs"),
-    Ending(".set_weight", BESIDE, "set", "ComfyUI: a weight to be put in place of the model's"),
-    Ending(".reshape_weight", BESIDE, "reshape", "ComfyUI: a weight's new shape"),
+    Ending(".diff_b", BESIDE, BIAS, "LyCORIS, ComfyUI: a bias' difference"),
+    Ending(".w_norm", BESIDE, NORM, "LyCORIS: a norm's difference"),
+    Ending(".b_norm", BESIDE, BIAS, "LyCORIS: a norm's bias' difference"),
+    Ending(".lora_B.bias", BESIDE, PEFT_BIAS, "PEFT with lora_bias; Flux control LoRAs"),
+    Ending(".set_weight", BESIDE, SET, "ComfyUI: a weight to be put in place of the model's"),
+    Ending(".reshape_weight", BESIDE, RESHAPE, "ComfyUI: a weight's new shape"),
     *(Ending(text, OFT, "", "LyCORIS, kohya, PEFT, OneTrainer: OFT and BOFT")
       for text in (".oft_blocks", ".oft_diag", ".oft_r.weight", ".oft_R.weight", ".oft_R.default.weight")),
     *(Ending(text, GLORA, "", "LyCORIS: GLoRA") for text in (".a1.weight", ".a2.weight", ".b1.weight", ".b2.weight")),
@@ -287,6 +301,12 @@ def split_key(key: str) -> tuple[str, Ending] | None:
     """(module, ending) of a file's key; None for keys that belong to no adapter."""
     row = next((row for row in ENDINGS if key.endswith(row.text)), None)
     return (key.removesuffix(row.text), row) if row else None
+
+
+def is_flat(module: str) -> bool:
+    """Whether a file's name of a layer has underscores for dots."""
+    row = next((row for row in PREFIXES if module.startswith(row.text)), None)
+    return row is not None and not row.dotted
 
 
 def module_of(key: str) -> str:

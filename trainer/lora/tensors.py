@@ -26,13 +26,14 @@ DTYPES = {
 }
 _LONGEST_HEADER = 100_000_000
 _BLOCK = 1 << 20
+_LONGEST_NAME = 1000
 
 
 class TensorFile:
     """An open safetensors file. Raises UserError if the file is missing or is not a complete safetensors file.
 
     Attributes:
-        metadata: the strings in the file's header.
+        metadata: the strings in the file's header; anything else there says nothing.
         shapes: key → shape.
     """
 
@@ -44,15 +45,14 @@ class TensorFile:
             with open(path, "rb") as file:
                 header, self._start = _header(file, path.stat().st_size)
             metadata = header.pop("__metadata__", None) or {}
-            self.metadata = {str(name): str(text) for name, text in metadata.items()}
-            self.shapes = {key: tuple(row["shape"]) for key, row in header.items()}
+            self.metadata = {name: text for name, text in metadata.items() if _is_text(name) and _is_text(text)}
+            self.shapes = {_name(key): _shape(row["shape"]) for key, row in header.items()}
             self._rows = {key: (row["dtype"], *_place(row, path.stat().st_size - self._start))
                           for key, row in header.items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             pickled = "a pickle, which can run code and is never opened, and " if _is_pickle(path) else ""
             raise UserError(f"{path} is {pickled}not a complete safetensors file ({error}). Get the LoRA as "
-                            ".safetensors, "
-                            "or download it again.") from error
+                            ".safetensors, or download it again.") from error
 
     @cached_property
     def _file(self) -> BinaryIO:
@@ -115,12 +115,30 @@ def _header(file: BinaryIO, size: int) -> tuple[dict, int]:
     return header, 8 + length
 
 
+def _is_text(value: object) -> bool:
+    """Whether it is a text that can be written: JSON can hold halves of characters."""
+    return isinstance(value, str) and value.encode(errors="ignore").decode() == value
+
+
+def _name(key: str) -> str:
+    if len(key) > _LONGEST_NAME or not key.isprintable():
+        raise ValueError(f"a tensor's name, {ascii(key[:40])}, is not a name")
+    return key
+
+
+def _shape(sizes: object) -> tuple[int, ...]:
+    # neither 4.0 nor true is a size, though both compare and multiply like one
+    if not isinstance(sizes, list) or any(type(size) is not int or size < 0 for size in sizes):
+        raise ValueError("a tensor's shape is not a list of whole numbers")
+    return tuple(sizes)
+
+
 def _place(row: Mapping, size: int) -> tuple[int, int]:
     """(start, stop) of a tensor's bytes in the data."""
     start, stop = row["data_offsets"]
-    if not 0 <= start <= stop <= size:
-        raise ValueError(f"its data ends at byte {size}, but a tensor lies at {start} to {stop}")
+    if type(start) is not int or type(stop) is not int or not 0 <= start <= stop <= size:
+        raise ValueError(f"its data ends at byte {size}, but a tensor lies at {start!r} to {stop!r}")
     known = DTYPES.get(row["dtype"])
-    if min(row["shape"], default=0) < 0 or known and math.prod(row["shape"]) * known.itemsize != stop - start:
+    if known and math.prod(row["shape"]) * known.itemsize != stop - start:
         raise ValueError(f"a tensor of shape {row['shape']} has {stop - start} bytes")
     return start, stop

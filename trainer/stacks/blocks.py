@@ -24,7 +24,7 @@ from ..common.leftovers import remove_leftovers
 from ..lora.hashes import check_weights, hashes
 from ..lora.layers import KINDS, LoraFile, read_header
 from ..lora.layouts import CONTENT, ROLES, STYLE, architecture, block_of, block_order, diffusers_names
-from ..lora.names import LayerName, layer_name, module_of
+from ..lora.names import PEFT_BIAS, LayerName, layer_name, module_of
 from .stack import MOST_STRENGTH
 
 FORMAT = 1
@@ -63,7 +63,7 @@ class Blocks:
     Attributes:
         keys: block → the file's keys. Blocks are in the network's order, named as by `layouts.block_of`.
         own: the file's own name of each block, where it differs.
-        unknown: keys of layers that belong to no known network.
+        unknown: keys that belong to no layer.
     """
 
     file: LoraFile
@@ -83,7 +83,7 @@ class Filtered:
     """Attributes:
         path: the new file, or the LoRA's own if all of it is kept unchanged.
         kept: the blocks that are kept, with their strengths.
-        unknown: how many tensors were left out because they belong to no known network.
+        unknown: how many tensors were left out because they belong to no layer.
     """
 
     path: Path
@@ -98,7 +98,7 @@ class Filtered:
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         return (f"{len(self.kept)} of {len(self.blocks)} blocks"
                 + (f", {', '.join(changed[:3])}{more}" if changed else "")
-                + (f", without {self.unknown} tensors of unknown networks" if self.unknown else ""))
+                + (f", without {self.unknown} tensors that belong to no layer" if self.unknown else ""))
 
 
 def read_blocks(path: Path) -> Blocks:
@@ -107,8 +107,10 @@ def read_blocks(path: Path) -> Blocks:
     keys: dict[str, list[str]] = {}
     own: dict[str, set[str]] = {}
     unknown = []
+    names = {entry.module: entry.name for entry in file.entries} | {
+        module_of(vector.key): vector.name for vector in file.vectors}
     for key in sorted(file.tensors.shapes):
-        name = layer_name(module_of(key))
+        name = names.get(module_of(key)) or layer_name(module_of(key))
         if name is None:
             unknown.append(key)
             continue
@@ -243,7 +245,8 @@ def _scaled_keys(file: LoraFile) -> Iterator[str]:
     """For each layer, the tensor whose scale is that of the layer's change; for biases and norms, every tensor."""
     for entry in file.entries:
         yield next(entry.keys[role] for role in KINDS[entry.kind].scaled if role in entry.keys)
-    yield from file.vectors
+    yield from (vector.key for vector in file.vectors)
+    yield from file.beside.get(PEFT_BIAS, ())
 
 
 def _times(tensor: Tensor, strength: float) -> Tensor:

@@ -260,7 +260,7 @@ def _measure_pairs(entries: Sequence[StackEntry], stack: LayerStack, tolerance: 
                   for (first, second), layers in found.items())
     facts = tuple(_facts(entry, file, size) for entry, file, size in zip(entries, stack.files, energies, strict=True))
     return ConflictReport(facts, pairs, tolerance, recommended_strengths(pairs, [entry.strength for entry in entries]),
-                          stack_advice(entries), (*_notes(facts, pairs), *stack.notes))
+                          stack_advice(entries), (*_notes(facts, pairs), *_file_notes(stack)))
 
 
 def _layer(name: str, shape: tuple[int, int], readings: tuple[Reading | None, Reading | None],
@@ -273,8 +273,16 @@ def _layer(name: str, shape: tuple[int, int], readings: tuple[Reading | None, Re
 
 
 def _facts(entry: StackEntry, file: LoraFile, size: float) -> FileFacts:
+    vectors = sum(float(file.read_vector(vector).square().sum()) for vector in file.vectors)
     return FileFacts(entry.name, str(entry.path), entry.role, entry.strength, entry.strength_of("text_encoder"),
-                     len(file.entries), file.kinds, file.dora, len(file.ignored), size)
+                     len(file.entries), file.kinds, file.dora, len(file.ignored), size + vectors)
+
+
+def _file_notes(stack: LayerStack) -> list[str]:
+    beside = [f"{file.path.name} has differences of biases and norms ({len(file.vectors)}). They count in its energy "
+              "alone, because they respond to no input." for file in stack.files if file.vectors]
+    unread = (note for file in stack.files for note in (file.strange_note, file.unread_note()) if note)
+    return [*stack.notes, *beside, *unread]
 
 
 def _notes(files: Sequence[FileFacts], pairs: Sequence[PairConflict]) -> tuple[str, ...]:

@@ -22,12 +22,13 @@ from torch import Tensor
 
 from ..common.errors import UserError, unknown_name
 from ..common.files import file_hash
-from ..lora.file import Factors, LoraWeights, delta_factors, save_lora
+from ..lora.file import Factors, LoraWeights, delta_factors, model_parts, save_lora
 from ..lora.hashes import tensor_hash
-from ..lora.layers import LayerDelta, energy, thin
+from ..lora.layers import EMBEDDINGS, LayerDelta, energy, thin
 from ..lora.layouts import CONTENT, OTHER, ROLES, STYLE, architecture, block_of
-from ..lora.names import DENOISER, fitting_style
-from .layer_stack import LayerStack, one_thread, open_stack
+from ..lora.names import DENOISER
+from ..lora.spellings import OwnName, choose_names
+from .layer_stack import LayerStack, VectorRow, one_thread, open_stack
 from .overlap import MANY_DIRECTIONS, Reading, measure_overlap, read_change
 from .stack import CHARACTER, StackEntry, file_role
 
@@ -44,6 +45,8 @@ EVERYWHERE = ("style_first",)
 FULL_CONFLICT = 0.5
 """The kappa from which a layer yields fully."""
 MOST_RESTORED = 1.15
+FORMAT = 2
+"""Since 2, biases and norms are merged and names are the files' own, so earlier merges are not reused."""
 _FAINT = "identity_first weakens the style on everything the character responds to; if the style fades, use balanced."
 _SAME = ("ss_base_model_version", "ss_v2", "modelspec.architecture", "modelspec.resolution",
          "modelspec.prediction_type", "lora_bootstrap.family", "lora_bootstrap.base_hash")
@@ -114,6 +117,7 @@ class Merged:
         parents: the files; `strengths` those at which they were merged, including the method's gains.
         kept: for null_space: the share of each parent's squared norm that is left in the layers that both have.
         error: like a layer's error, over all layers.
+        own: the parents' name of each layer.
     """
 
     lora: LoraWeights
@@ -124,6 +128,7 @@ class Merged:
     error: float
     kept: tuple[float, ...] | None = None
     notes: tuple[str, ...] = ()
+    own: Mapping[str, OwnName] = field(default_factory=dict)
 
     @property
     def rank(self) -> int:
@@ -238,7 +243,8 @@ class _Plan:
     def __init__(self, stack: LayerStack, entries: Sequence[StackEntry], settings: MergeSettings) -> None:
         self.stack, self.entries, self.settings = stack, entries, settings
         self.gains = (1.0,) * len(entries)
-        self.notes = list(stack.notes)
+        self.notes = [*stack.notes, *(note for file in stack.files for note in (
+            file.strange_note, file.unread_note(EMBEDDINGS)) if note)]
 
     @property
     def kept(self) -> tuple[float, ...] | None:
@@ -247,6 +253,12 @@ class _Plan:
     def layer(self, name: str, changes: Sequence[LayerDelta | None]) -> Layer:
         return [(gain * entry.strength_of(name), change)
                 for gain, entry, change in zip(self.gains, self.entries, changes, strict=True) if change]
+
+    def sum_vectors(self, row: VectorRow) -> Tensor:
+        """A bias' or norm's differences, summed at the strengths: there are no directions in which one could yield."""
+        rows = zip(self.gains, self.entries, self.stack.files, row.vectors, strict=True)
+        return torch.stack([gain * entry.strength_of(row.name) * file.read_vector(vector)
+                            for gain, entry, file, vector in rows if vector]).sum(0)
 
     def merge(self, name: str, changes: Sequence[LayerDelta | None]) -> tuple[LayerDelta, float]:
         """(the merged layer, the squared norm it would have uncompressed)."""
@@ -380,6 +392,14 @@ def merge_loras(entries: Sequence[StackEntry], settings: MergeSettings | None = 
                 raise UserError(f"{file.path} is a DoRA in {file.dora} layers: what it changes depends on the model's "
                                 "weights, so it cannot be merged from files alone. Load it beside the other LoRA, or "
                                 "extract a LoRA from it.")
+            if file.replaced:
+                raise UserError(f"{file.path} puts weights or shapes in place of the model's ({len(file.replaced)}, "
+                                f"such as {file.replaced[0]}). These have no strength, so it cannot be merged. Load it "
+                                "beside the merged LoRA.")
+        if stack.uneven:
+            raise UserError(f"{stack.uneven} is one layer with query, key and value in some of these LoRAs and three "
+                            "in others, and ComfyUI has no names for the three where they differ in size. Use LoRAs of "
+                            "one tool.")
         return _merge_layers(entries, stack, settings, progress or (lambda done, count: None))
 
 
@@ -387,6 +407,7 @@ def _merge_layers(entries: Sequence[StackEntry], stack: LayerStack, settings: Me
                   progress: Callable[[int, int], None]) -> Merged:
     plan = METHODS[settings.method].plan(stack, entries, settings)
     modules: dict[str, Factors] = {}
+    own: dict[str, OwnName] = {}
     rows, whole, lost = [], 0.0, 0.0
     for done, name in enumerate(stack.names, 1):
         change, size = plan.merge(name, stack.deltas(name))
@@ -397,7 +418,7 @@ def _merge_layers(entries: Sequence[StackEntry], stack: LayerStack, settings: Me
         if size and change.rank:
             missing = max(0.0, size - energy(change)) if settings.rank is not None else 0.0
             key = stack.key(name)
-            modules[key] = delta_factors(change, DTYPES[settings.dtype])
+            modules[key], own[key] = delta_factors(change, DTYPES[settings.dtype]), stack.own_name(name)
             rows.append(MergedLayer(key, change.rank, math.sqrt(missing / size)))
             whole, lost = whole + size, lost + missing
         progress(done, len(stack.names))
@@ -405,9 +426,27 @@ def _merge_layers(entries: Sequence[StackEntry], stack: LayerStack, settings: Me
         raise UserError("the merge changes nothing: all weights of these LoRAs are zero.")
     error = math.sqrt(lost / whole)
     strengths = tuple(gain * entry.strength for gain, entry in zip(plan.gains, entries, strict=True))
-    lora = LoraWeights(modules, _metadata(entries, stack, settings, plan, max(row.rank for row in rows), error))
+    beside, notes = _carry_tensors(stack, plan)
+    lora = LoraWeights(modules, _metadata(entries, stack, settings, plan, max(row.rank for row in rows), error),
+                       beside=beside)
     return Merged(lora, settings, tuple(entry.path for entry in entries), strengths, tuple(rows), error, plan.kept,
-                  tuple(plan.notes))
+                  (*plan.notes, *notes), own)
+
+
+def _carry_tensors(stack: LayerStack, plan: _Plan) -> tuple[dict[str, Tensor], list[str]]:
+    """(tensors by key, notes): the biases and norms, summed at the strengths as the host does, and embeddings as they
+    are."""
+    beside, notes = {row.key: plan.sum_vectors(row) for row in stack.vectors}, []
+    if beside:
+        plain = "" if plan.settings.method == "sum" else f"{METHODS[plan.settings.method].title} is for layers alone. "
+        notes.append(f"{plain}Differences of biases and norms ({len(beside)}) were summed at the strengths.")
+    for file in stack.files:
+        for key in file.beside.get(EMBEDDINGS, ()):
+            tensor = file.tensors.read(key)
+            if key in beside and not torch.equal(beside[key], tensor):
+                notes.append(f"{key} of {file.path.name} was left out, as another LoRA has an embedding of that name.")
+            beside.setdefault(key, tensor)
+    return beside, notes
 
 
 def _full_rank(stack: LayerStack, name: str) -> Path:
@@ -434,24 +473,25 @@ def _metadata(entries: Sequence[StackEntry], stack: LayerStack, settings: MergeS
 
 
 def lineage_settings(settings: MergeSettings) -> dict[str, Any]:
-    """The settings that the method uses."""
+    """The settings that the method uses, and the version of what is written."""
     of_method = {"preset": "null_space", "mu": "null_space", "restore_norm": "null_space", "roles": "null_space",
                  "density": "ties"}
-    return {name: value for name, value in asdict(settings).items()
-            if of_method.get(name, settings.method) == settings.method}
+    return {"format": FORMAT, **{name: value for name, value in asdict(settings).items()
+                                 if of_method.get(name, settings.method) == settings.method}}
 
 
 def save_merged(path: Path, merged: Merged, *, key_style: str | None = None) -> None:
     """Write a merged LoRA atomically.
 
     Args:
-        key_style: one of `names.KEY_STYLES`; None uses the one in which ComfyUI reads every layer.
+        key_style: one of `names.KEY_STYLES`; None uses names that ComfyUI reads, see `spellings`.
 
     Raises UserError if `path` is one of the parents, and as `save_lora` does.
     """
     path = Path(path)
     if path.resolve() in [parent.resolve() for parent in merged.parents]:
         raise UserError(f"{path} is one of the merged LoRAs; choose another name.")
-    lora = replace(merged.lora, metadata={**merged.lora.metadata, "ss_output_name": path.stem,
-                                          "modelspec.title": path.stem})
-    save_lora(path, lora, key_style=key_style or fitting_style(lora.modules), dtype=DTYPES[merged.settings.dtype])
+    style, names = (key_style, {}) if key_style else choose_names(merged.own, model_parts(merged.lora))
+    lora = replace(merged.lora, names=names, metadata={**merged.lora.metadata, "ss_output_name": path.stem,
+                                                       "modelspec.title": path.stem})
+    save_lora(path, lora, key_style=style, dtype=DTYPES[merged.settings.dtype])

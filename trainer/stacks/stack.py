@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UserError
-from ..common.files import parse_json
 from ..common.names import name_from
+from ..lora.metadata import read_table
 from ..lora.tensors import TensorFile
 from .time_split import STYLE
 
@@ -17,6 +17,8 @@ START, MOST_TOTAL, MOST_LORAS, HIGH = 0.7, 1.8, 3, 0.8
 """The guides' rules: START is where to begin, MOST_TOTAL the largest sum of strengths, MOST_LORAS the largest number of
 LoRAs, and HIGH a strength that is high in a stack."""
 CHARACTER = "character"
+CONFIG = "lora_bootstrap.config"
+"""Where a LoRA that this project trained has its settings, as JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +53,7 @@ class StackEntry:
 
 def file_role(metadata: Mapping[str, str]) -> str:
     """What a LoRA was trained as ("character", "style", ...), if this project trained it; "" for others."""
-    try:
-        kind = parse_json(metadata["lora_bootstrap.config"], "its config")["kind"]
-    except (KeyError, UserError, TypeError):
-        return ""
+    kind = read_table(metadata, CONFIG).get("kind", "")
     return kind if isinstance(kind, str) else ""
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from ..common.files import atomic_path, atomic_write, file_hash, read_json, remo
 from ..common.leftovers import remove_leftovers
 from ..common.schema import convert, read_record
 from ..lora.hashes import check_weights, tensor_hash
+from ..lora.metadata import read_count
 from ..stacks.lora_stack import read_strength
 from ..stacks.stack import file_role
 
@@ -375,8 +375,7 @@ def _read_facts(path: Path) -> dict[str, Any]:
             metadata = file.metadata() or {}
     except Exception as error:  # safetensors raises its own, unexported error type
         raise UserError(f"{path} cannot be read as a LoRA ({error}). Choose a .safetensors LoRA file.") from error
-    numbers = {name: int(text) if re.fullmatch("[0-9]{1,15}", text := metadata.get(key, "")) else None
-               for name, key in (("step", "ss_steps"), ("epoch", "ss_epoch"))}
+    numbers = {name: read_count(metadata, key) for name, key in (("step", "ss_steps"), ("epoch", "ss_epoch"))}
     texts = {name: metadata.get(key, "") for name, key in (
         ("run", "ss_output_name"), ("trigger", "modelspec.trigger_phrase"), ("family", "lora_bootstrap.family"))}
     return {**numbers, **texts, "kind": file_role(metadata)}

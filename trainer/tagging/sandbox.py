@@ -17,10 +17,18 @@ from ...sandbox.world import ATTRIBUTES, HELD_OUT, SUBJECT, Scene, visible
 from ..pictures.images import to_tensor
 from .labels import CATEGORIES, Label
 
+READ_ANYWHERE = ("angle", "framing", "background", "style", "hair_color", "outfit")
+"""Attributes that every drawing of that world shows."""
+FAMILIAR = 6.5
+"""Log of the summed exponentials of the judge's logits, averaged over those attributes (the energy score of
+https://arxiv.org/abs/2010.03759). Median of ten images: below this in 0 of 117 sets of drawings (drawn, sampled by the
+base, JPEG at 40, resized, cropped), and in 23 of 23 sets of photographs. Single images: 46 of 1,155 drawings (29 of
+them cropped tightly), 195 of 226 photographs."""
+
 
 class SandboxTagger:
     """See `tagging.tagger.Tagger`. It knows only the drawn world's tags, and treats every image as one of that world,
-    so it always finds its subject."""
+    so it always finds its subject; `familiarity` says whether it is one."""
 
     name = "sandbox"
     labels = (Label(SUBJECT), *(Label(tag) for tags in ATTRIBUTES.values() for tag in tags))
@@ -35,6 +43,14 @@ class SandboxTagger:
         #: attribute -> whether each angle (row) and framing (column) shows it
         self._shown = {name: torch.tensor([float(visible(scene, name)) for scene in scenes]).view(
             len(ATTRIBUTES["angle"]), -1) for name in ATTRIBUTES}
+
+    @torch.no_grad()
+    def familiarity(self, pictures: Sequence[Image.Image]) -> Sequence[float]:
+        if not pictures:
+            return ()
+        logits = self._judge.logits(self._judge.features(torch.stack([_square(picture) for picture in pictures])))
+        energy = torch.stack([logits[name].logsumexp(1) for name in READ_ANYWHERE]).mean(0)
+        return (energy / FAMILIAR).tolist()
 
     @torch.no_grad()
     def scores(self, pictures: Sequence[Image.Image]) -> np.ndarray:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from statistics import median
 from typing import Any, Protocol
 
 import numpy as np
@@ -54,6 +55,10 @@ class Tagger(Protocol):
 
     def scores(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """[B, len(labels)] float32 in 0..1 for RGB images of any size; row i depends on image i alone."""
+
+    def familiarity(self, pictures: Sequence[Image.Image]) -> Sequence[float]:
+        """How much each image is like those that the tagger was made for: below 1 for most others. Empty if it was made
+        for any image."""
 
 
 class OnnxTagger:
@@ -113,6 +118,9 @@ class OnnxTagger:
     def provider(self) -> str:
         """The onnxruntime provider that computes."""
         return self._session.get_providers()[0]
+
+    def familiarity(self, pictures: Sequence[Image.Image]) -> Sequence[float]:
+        return ()
 
     def scores(self, pictures: Sequence[Image.Image]) -> np.ndarray:
         """See `Tagger.scores`. Raises UserError if the model's outputs are not probabilities."""
@@ -230,6 +238,16 @@ def tag_pictures(tagger: Tagger, pictures: Iterable[Image.Image], choice: TagCho
         yield from (chooser.choose(row) for row in tagger.scores(group))
 
 
+def warn_of_strangers(tagger: Tagger, familiarity: Sequence[float]) -> str:
+    """What to say if these images are not what the tagger was made for, or "". They are judged together, because a
+    single one of either kind may look like the other."""
+    if not familiarity or median(familiarity) >= 1:
+        return ""
+    count = sum(value < 1 for value in familiarity)
+    return (f"{count} of {len(familiarity)} images do not look like those that the tagger {tagger.name!r} knows; its "
+            "tags for them mean little. Choose another tagger.")
+
+
 @dataclass(frozen=True)
 class DatasetTagged(Event):
     """The last event of `tag_dataset`.
@@ -261,7 +279,8 @@ def tag_dataset(dataset: Dataset, tagger: Tagger, choice: TagChoice | None = Non
                 batch: int = BATCH) -> Events:
     """Tag every sample, yielding Progress after each batch; the last event is DatasetTagged.
 
-    Closing the iterator cancels. An image that cannot be read keeps its caption, and a Warned names it.
+    Closing the iterator cancels. An image that cannot be read keeps its caption, and a Warned names it. Images that the
+    tagger was not made for are warned of, also in the dataset's notes.
 
     Args:
         merge: a key of MERGES: the tags `replace` the caption, are put behind it (`append`) or before it (`prepend`),
@@ -272,6 +291,7 @@ def tag_dataset(dataset: Dataset, tagger: Tagger, choice: TagChoice | None = Non
     _check_batch(batch)
     chooser = Chooser(tagger.labels, choice or TagChoice(), tagger.thresholds)
     found: list[PictureTags | None] = [None] * len(dataset)
+    familiarity: list[float] = []
     wanted = [i for i, sample in enumerate(dataset) if merge != "keep" or not sample.caption]
     for start in range(0, len(wanted), batch):
         group = wanted[start : start + batch]
@@ -279,11 +299,14 @@ def tag_dataset(dataset: Dataset, tagger: Tagger, choice: TagChoice | None = Non
             loaded = dict(zip(group, pool.map(_load_picture, [dataset.samples[place] for place in group]), strict=True))
         yield from (Warned(f"not tagged: {error}") for error in loaded.values() if isinstance(error, UserError))
         pictures = {place: image for place, image in loaded.items() if not isinstance(image, UserError)}
+        familiarity += tagger.familiarity(list(pictures.values()))
         for place, row in zip(pictures, tagger.scores(list(pictures.values())), strict=True):
             found[place] = chooser.choose(row)
         yield Progress("tagging", min(start + batch, len(wanted)), len(wanted))
     samples = tuple(_caption_sample(sample, tags, merge) for sample, tags in zip(dataset, found, strict=True))
-    yield DatasetTagged(Dataset(samples, dataset.notes), tuple(found))
+    if warning := warn_of_strangers(tagger, familiarity):
+        yield Warned(warning)
+    yield DatasetTagged(Dataset(samples, (*dataset.notes, *filter(None, [warning]))), tuple(found))
 
 
 def _load_picture(sample: Sample) -> Image.Image | UserError:

@@ -11,6 +11,15 @@ const ofProject = ({ type }) => type === SOCKET;
 const called = (wanted) => ({ name }) => name === wanted;
 const text = (value) => (typeof value === "string" ? value.trim() : "");
 
+/** The number of the first matching input that has a link; -1 if there is none. Newer front ends warn of `link` itself. */
+function findLinkedSlot(node, fits) {
+  return node.inputs?.findIndex((input, slot) =>
+    fits(input) && (node.isInputConnected?.(slot) ?? input.link != null)) ?? -1;
+}
+
+/** Whether the value of an input comes over a link. */
+export const isLinked = (node, name) => findLinkedSlot(node, called(name)) >= 0;
+
 export const widgetValue = (node, name) => node.widgets?.find((widget) => widget.name === name)?.value;
 
 /**
@@ -19,7 +28,7 @@ export const widgetValue = (node, name) => node.widgets?.find((widget) => widget
  */
 export function valueWidgets(node, name) {
   const own = (node.widgets ?? []).filter((widget) => widget.name === name);
-  const slot = node.inputs?.findIndex((input) => input.name === name && input.link != null) ?? -1;
+  const slot = findLinkedSlot(node, called(name));
   if (slot < 0 || !node.graph) return own;
   const link = node.getInputLink?.(slot);
   if (link?.origin_id !== SUBGRAPH_INPUT) return [];
@@ -29,7 +38,7 @@ export function valueWidgets(node, name) {
 }
 
 /** The node that contains a subgraph, through which the links into it come; or null. */
-export function enclosing(graph) {
+function enclosing(graph) {
   const root = graph?.rootGraph;
   const graphs = root && root !== graph ? [root, ...(root.subgraphs?.values() ?? [])] : [];
   return graphs.flatMap(({ nodes }) => nodes ?? []).find(({ subgraph }) => subgraph === graph) ?? null;
@@ -41,7 +50,7 @@ export function enclosing(graph) {
  * @param {(input: {name: string, type: string}) => boolean} fits
  */
 export function findFeeder(node, fits) {
-  const slot = node.inputs?.findIndex((input) => input.link != null && fits(input)) ?? -1;
+  const slot = findLinkedSlot(node, fits);
   if (slot < 0) return null;
   const link = node.getInputLink?.(slot);
   if (link?.origin_id === SUBGRAPH_INPUT) {
@@ -55,8 +64,7 @@ export function findFeeder(node, fits) {
 
 /** The value of a widget; if it is linked, that of the first widget of the node it comes from. */
 export function inputValue(node, name) {
-  const linked = node.inputs?.some((input) => input.name === name && input.link != null);
-  return linked ? findFeeder(node, called(name))?.widgets?.[0]?.value : widgetValue(node, name);
+  return isLinked(node, name) ? findFeeder(node, called(name))?.widgets?.[0]?.value : widgetValue(node, name);
 }
 
 /** The Bootstrap Project node at the end of the links that carry a project, or null. */

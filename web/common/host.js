@@ -6,14 +6,19 @@ import { app } from "../../../scripts/app.js";
 
 export { app };
 
-/** Names of events: the pack's own, a node or a prompt has finished or failed, a prompt is being made or was queued, the
- * lost server is back, the workflow has changed. */
-export const EVENTS = {
+/** Names of the pack's own events, as in host/events.py. */
+const OWN_EVENTS = {
   candidates: "lora_bootstrap.candidates",
   project: "lora_bootstrap.project",
   progress: "lora_bootstrap.progress",
   cells: "lora_bootstrap.sweep",
   marks: "lora_bootstrap.sweep_marks",
+};
+
+/** Names of events: the pack's own, a node or a prompt has finished or failed, a prompt is being made or was queued, the
+ * lost server is back, the workflow has changed. */
+export const EVENTS = {
+  ...OWN_EVENTS,
   executed: "executed",
   success: "execution_success",
   failed: "execution_error",
@@ -42,6 +47,11 @@ export const refusedNodes = () => app.extensionManager?.lastNodeErrors;
 
 /** A node's name for people. */
 export const titleOf = (kind) => window.LiteGraph?.registered_node_types[kind]?.title ?? kind;
+
+/** Listen to all of the pack's own events: front ends from 1.53 on log one as an error if nobody ever has. */
+export function expectEvents() {
+  for (const name of Object.values(OWN_EVENTS)) api.addEventListener(name, () => {});
+}
 
 /** Ask one of the server's routes. @returns {Promise<Response>} */
 export const fetchRoute = (path, options) => api.fetchApi(path, options);

@@ -1,5 +1,6 @@
 /** The list of LoRAs on LoraBootstrap_LoraStack. What is saved and queued is still the text of its widget. */
 
+import { isLinked } from "../common/graph.js";
 import { app } from "../common/host.js";
 import { addPanelWidget, followNode, linkStyles, redrawNode } from "../common/mount.js";
 import { StackList } from "./list.js";
@@ -26,7 +27,6 @@ app.registerExtension({
 
 function addList(node) {
   const text = node.widgets.find(({ name }) => name === TEXT);
-  const isLinked = (wanted) => node.inputs.some(({ name, link }) => name === wanted && link != null);
   const list = new StackList({
     text: () => String(text.value ?? ""),
     write: (value) => {
@@ -36,8 +36,8 @@ function addList(node) {
       app.canvas?.emitBeforeChange?.(); // so that the host notices, and restores it after a reload of the page
       app.canvas?.emitAfterChange?.();
     },
-    linked: () => isLinked(TEXT),
-    more: () => BEFORE.some(isLinked),
+    linked: () => isLinked(node, TEXT),
+    more: () => BEFORE.some((name) => isLinked(node, name)),
     showText: (shown) => showWidget(node, text, shown),
     resized: () => redrawNode(node),
   });

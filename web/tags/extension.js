@@ -22,7 +22,6 @@ app.registerExtension({
   afterConfigureGraph: () => naming.end(),
   nodeCreated(node) {
     if (node.comfyClass === NODE) addEditor(node);
-    else if (node.isSubgraphNode?.()) callAfter(node, "onConfigure", () => naming.configureSubgraph(node));
   },
 });
 
@@ -51,7 +50,7 @@ function addEditor(node) {
 function showAgain(node, panel) {
   naming.configure(node);
   const { id, revision } = recallDataset(node) ?? {};
-  if (id) panel.load(id, revision);
+  if (id && !naming.isCopy(node)) panel.load(id, revision);
 }
 
 /** The node ran: remember and show its dataset. */

@@ -1,7 +1,7 @@
 /** Gives each Edit Tags node a name of its own for its changes by hand, and a new one to each copy of it. It reads and
  * writes nodes, and needs neither the host nor a document. Loading this module has no effect. */
 
-import { enclosing, valueWidgets } from "../common/graph.js";
+import { valueWidgets } from "../common/graph.js";
 import { isAutomatic, isElsewhere, isNamed, makeName, nameCopy, renamedDataset } from "./names.js";
 
 const WIDGET = "edits";
@@ -69,9 +69,9 @@ export class Naming {
     this.ensure(node);
   }
 
-  /** The node of a subgraph got its values, among them those of its inner nodes that it shows. */
-  configureSubgraph(outer) {
-    for (const { node, to } of this.copies) if (enclosing(node.graph) === outer) this.rename(node, to);
+  /** Whether the node is a copy whose changes are still to be copied. */
+  isCopy(node) {
+    return this.copies.some((copy) => copy.node === node);
   }
 
   remove(node) {
@@ -104,7 +104,10 @@ export class Naming {
     this.settling ??= Promise.resolve().then(() => {
       const { copies } = this;
       Object.assign(this, { copies: [], removed: [], settling: null });
-      for (const { node, from, to } of copies) this.copied(node, from, to);
+      for (const { node, from, to } of copies) {
+        this.rename(node, to); // also on the pasted subgraph's node, which had its old values in the meantime
+        this.copied(node, from, to);
+      }
     });
   }
 }

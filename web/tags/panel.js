@@ -166,6 +166,7 @@ export class TagPanel extends Panel {
   /** Only a run says which dataset it is, and only as long as the node keeps its name. */
   look() {
     const { id, revision } = this.host.recall() ?? {};
+    if (this.taking) return;
     if (id && id !== this.store.id) this.load(id, revision);
     else if (!id && this.store.id) this.leave().then(() => this.host.recall() || this.store.forget() || this.schedule());
     this.schedule();

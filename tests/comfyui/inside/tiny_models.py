@@ -80,13 +80,14 @@ FAMILIES = {
 }
 
 
-def make_model(name: str, dtype: torch.dtype = torch.float32, cast: torch.dtype | None = None, seed: int = 0,
+def make_model(name: str | Tiny, dtype: torch.dtype = torch.float32, cast: torch.dtype | None = None, seed: int = 0,
                operations: type | None = None, weights: dict[str, torch.Tensor] | None = None):
-    """The MODEL of a family. With `cast`, its weights of `dtype` are cast to that as they are used.
+    """The MODEL of a family, one of FAMILIES or another. With `cast`, its weights of `dtype` are cast to that as they
+    are used.
 
     `operations` are the host's layer classes, `weights` the network's if they are not to be random.
     """
-    tiny = FAMILIES[name]
+    tiny = FAMILIES[name] if isinstance(name, str) else name
     settings = dict(tiny.settings)
     if cast is not None or dtype != torch.float32:
         settings["dtype"] = dtype

@@ -1,5 +1,7 @@
 """What is wrong with a node's values, before anything is queued."""
 
+import json
+
 import pytest
 
 import nodes as host_nodes
@@ -9,7 +11,7 @@ from lora_bootstrap.nodes.dataset import DatasetFromImages
 from lora_bootstrap.nodes.tag_statistics import TagStatisticsNode
 from lora_bootstrap.nodes.train import TrainLora
 
-from ...helpers.asking import ask
+from ...helpers.asking import ask, sent_as_json
 
 EDIT, TRAIN, MADE, BARE = (f"LoraBootstrap_{name}" for name in ("EditTags", "TrainLora", "DatasetFromImages",
                                                                "TagStatistics"))
@@ -51,5 +53,5 @@ def test_what_is_right_unknown_or_not_checked_is_no_problem():
     ({"node": EDIT, "values": []}, 400), ({"node": EDIT, "values": {"replace": 5}}, 400),
     ({"node": "KSampler", "values": {}}, 404), ({"node": "LoraBootstrap_Nothing", "values": {}}, 404)])
 def test_any_other_body_or_node_is_refused_in_one_line(body, status):
-    ((found, told),) = ask(("POST", "/lora_bootstrap/check", {"json": body}))
+    ((found, told),) = ask(("POST", "/lora_bootstrap/check", sent_as_json(json.dumps(body))))
     assert found == status and "\n" not in told["error"]

@@ -11,7 +11,7 @@ from lora_bootstrap.host import paths
 from lora_bootstrap.trainer.bootstrap.rounds import curate_round
 from lora_bootstrap.trainer.common.files import read_json, write_json
 
-from ...helpers.asking import ask
+from ...helpers.asking import ask, sent_as_json
 from ...helpers.drawn_project import draw_project, draw_round
 
 MANY = 10_000
@@ -111,7 +111,7 @@ def test_a_value_that_cannot_be_is_refused_and_nothing_saved(project, names, pic
     {"project": "zqx", "round": 1, "revision": 0, "label": "", "changes": [{"candidate": 5, "pick": {}}]},
     {"project": "zqx", "round": 1, "revision": 0, "label": "", "changes": [{"candidate": "a"}]}])
 def test_a_body_of_another_form_is_refused(project, body):
-    ((status, told),) = ask(("POST", "/lora_bootstrap/candidates/picks", {"data": json.dumps(body)}))
+    ((status, told),) = ask(("POST", "/lora_bootstrap/candidates/picks", sent_as_json(json.dumps(body))))
     assert status == 400 and told["error"].startswith("the body must be")
 
 

@@ -13,7 +13,7 @@ from lora_bootstrap.trainer.models.families import FAMILIES
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import open_run
 
-from ...helpers.asking import ask
+from ...helpers.asking import ask, sent_as_json
 
 KEYS = {"name", "run", "status", "node_id", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
         "learning_rate", "rank", "alpha", "losses", "smoothed", "validation", "samples", "checkpoints"}
@@ -192,7 +192,7 @@ def test_the_stop_route_stops_a_training_and_refuses_anything_else(root):
             ("POST", "/lora_bootstrap/stop", {"json": {"run": "nobody"}}),
             ("POST", "/lora_bootstrap/stop", {"json": {"run": 7}}),
             ("POST", "/lora_bootstrap/stop", {"json": ["being-trained"]}),
-            ("POST", "/lora_bootstrap/stop", {"data": b"\xff no json"}))
+            ("POST", "/lora_bootstrap/stop", sent_as_json(b"\xff no json")))
     finally:
         training.status = "finished"
     assert stopped == (200, {"stopping": True}) and training.stop.is_set()

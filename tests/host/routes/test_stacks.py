@@ -10,7 +10,7 @@ from lora_bootstrap.host.routes import stacks as stack_routes  # noqa: F401 (reg
 from lora_bootstrap.host.routes.stack_view import MOST_LINES
 from lora_bootstrap.nodes.stack import LoraStackNode
 
-from ...helpers.asking import ask
+from ...helpers.asking import ask, sent_as_json
 
 UP, MIDDLE = "lora_unet_up_blocks_0_attentions_1_transformer_blocks_0_attn1_to_q", "lora_unet_mid_block_resnets_0_conv1"
 
@@ -33,7 +33,7 @@ def loras(host):
 
 
 def post(body):
-    ((status, told),) = ask(("POST", "/lora_bootstrap/stack", {"json": body}))
+    ((status, told),) = ask(("POST", "/lora_bootstrap/stack", sent_as_json(json.dumps(body))))
     return status, told
 
 

@@ -16,7 +16,7 @@ from lora_bootstrap.trainer.common.files import read_json, write_json
 from lora_bootstrap.trainer.sweeps import cells
 from lora_bootstrap.trainer.sweeps.cells import Sweep
 
-from ...helpers.asking import ask
+from ...helpers.asking import ask, sent_as_json
 from ...helpers.drawn_sweep import draw_sweep, write_lora, write_run, write_scores
 
 NAME = "akane-sweep"
@@ -208,14 +208,14 @@ def test_a_cell_there_is_none_of_cannot_be_marked(sweep, key):
     {"name": NAME, "revision": 0, "best": 5, "hidden": []}, {"name": NAME, "revision": 0, "best": None, "hidden": "a"},
     {"name": NAME, "revision": 0, "best": None, "hidden": [1]}, {"name": 1, "revision": 0, "best": None, "hidden": []}])
 def test_marks_of_another_form_are_refused(sweep, body):
-    ((status, told),) = ask(("POST", "/lora_bootstrap/sweep/marks", {"data": json.dumps(body)}))
+    ((status, told),) = ask(("POST", "/lora_bootstrap/sweep/marks", sent_as_json(json.dumps(body))))
     assert status == 400 and told["error"].startswith("the body must be")
 
 
 @pytest.mark.parametrize("body", [None, [], "x", {}, {"name": NAME}, {"name": NAME, "key": 5}, {
     "name": NAME, "key": "a", "as": 5}])
 def test_a_promotion_of_another_form_is_refused(sweep, body):
-    ((status, told),) = ask(("POST", "/lora_bootstrap/sweep/promote", {"data": json.dumps(body)}))
+    ((status, told),) = ask(("POST", "/lora_bootstrap/sweep/promote", sent_as_json(json.dumps(body))))
     assert status == 400 and told["error"].startswith("the body must be")
 
 

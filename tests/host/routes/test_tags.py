@@ -1,6 +1,7 @@
 """The tag editor's routes: what it is shown, what it saves, and what is refused."""
 
 import io
+import json
 import threading
 
 import pytest
@@ -15,7 +16,7 @@ from lora_bootstrap.trainer.common.revisions import StaleRevision
 from lora_bootstrap.trainer.datasets.dataset import Dataset, load_folder, save_samples
 from lora_bootstrap.trainer.tagging.hand_edits import HandEdit, HandEdits
 
-from ...helpers.asking import ask
+from ...helpers.asking import ask, sent_as_json
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_of_many_who_save_at_once_one_wins(shown, dataset):
                                   {"id": "x", "revision": 0, "changes": [{"picture": "p"}]},
                                   {"id": "x", "revision": 0, "changes": ["p"]}])
 def test_a_body_that_is_no_change_is_refused(shown, body):
-    ((status, told),) = ask(("POST", "/lora_bootstrap/dataset/captions", {"json": body}))
+    ((status, told),) = ask(("POST", "/lora_bootstrap/dataset/captions", sent_as_json(json.dumps(body))))
     assert status == 400 and told["error"].startswith("the body must be")
 
 
@@ -116,7 +117,7 @@ def test_what_there_is_none_of_is_refused(shown):
     answers = ask(get("nobody"), get("../mine"), post("nobody", 0), post(shown.id, 0, nopicture="x"),
                   ("GET", "/lora_bootstrap/thumb", {"params": {"id": shown.id, "picture": "x"}}),
                   ("GET", "/lora_bootstrap/thumb", {}),
-                  ("POST", "/lora_bootstrap/dataset/captions", {"data": b"{"}))
+                  ("POST", "/lora_bootstrap/dataset/captions", sent_as_json("{")))
     assert [status for status, _ in answers] == [404] * 6 + [400]
     assert answers[0][1]["error"] == "there is no dataset 'nobody' to edit; run the workflow, so that its node has one."
     assert "has no image 'nopicture'" in answers[3][1]["error"]

@@ -28,6 +28,7 @@ def test_a_line_gives_its_axis_weights_and_an_empty_one_leaves_it_out():
 
 @pytest.mark.parametrize(("text", "says"), [
     ("from side", "cannot be read; write it as"), ("mood: happy", "mood"), ("angle: from side 0", "must be above 0"),
+    ("angle: from side 1,5", "'5' among the views is not a tag; decimals of weights have a point"),
     ("\n".join(f"{axis}:" for axis in AXES), "contain no tags")])
 def test_what_cannot_be_read_is_told(text, says):
     with pytest.raises(UserError, match=says):

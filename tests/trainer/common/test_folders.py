@@ -117,7 +117,7 @@ def test_wherever_a_filling_is_killed_or_the_disk_is_full_the_old_or_the_new_fol
 
 def test_a_full_disk_is_reported_in_one_line_that_names_the_folder(tmp_path):
     fill(tmp_path / "f", "1", OLD)
-    full = r"the disk is full: .*/f was not written"
-    with pytest.raises(UserError, match=full) as caught, fault_at(tmp_path, 2, errno.ENOSPC):
+    full = pytest.raises(UserError, match=r"the disk is full: .*/f was not written")
+    with full as caught, fault_at(tmp_path, 2, errno.ENOSPC):
         fill(tmp_path / "f", "2", NEW)
     assert "\n" not in str(caught.value) and read(tmp_path) == {f"f/{name}": data for name, data in OLD.items()}

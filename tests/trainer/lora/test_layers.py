@@ -181,18 +181,22 @@ def test_what_is_not_read_is_reported_by_everyone(with_more, tmp_path):
     strange = ("bundle_emb.akane.string_to_param.*", "some_network.lora_up.weight", "unet.conv_in.reshape_weight")
     vectors = (f"{MODULE}.diff_b", "unet.mid_block.norm.diff", "unet.mid_block.norm2.w_norm")
     file = read_header(with_more)
-    assert set(file.ignored) == {*strange, *vectors} and set(file.vectors) == set(vectors)
+    assert set(file.ignored) == {*strange, *vectors} and {vector.key for vector in file.vectors} == set(vectors)
     assert file.facts()["not_read"] == file.ignored == load_lora(with_more).ignored
+    assert file.facts()["not_read_kinds"] == {
+        "norms": 2, "biases": 1, "bundled embeddings": 1, "new shapes": 1, "unknown keys": 1}
     entries = [StackEntry(path=with_more), StackEntry(path=write(tmp_path / "b.safetensors", {MODULE: plain(4, 5)}))]
-    note = "6 tensors of more.safetensors (3 for biases and norms) were not read, such as bundle_emb.akane"
-    assert any(line.startswith(note) for line in measure_conflict(entries).notes)
-    assert any(line.startswith(note) for line in merge_loras(entries).lines)
-    assert measure_conflict(entries).files[0].ignored == 6
+    report = measure_conflict(entries)
+    assert ("more.safetensors holds tensors that were not read: bundled embeddings (1), new shapes (1), "
+            "unknown keys (1), such as bundle_emb.akane.string_to_param.*.") in report.notes
+    assert ("more.safetensors holds tensors that were not read: new shapes (1), unknown keys (1), such as "
+            "some_network.lora_up.weight.") in merge_loras(entries).lines
+    assert report.files[0].ignored == 6
 
 
 def test_a_file_that_is_read_whole_has_no_note(tmp_path):
     file = read_header(write(tmp_path / "a.safetensors", {MODULE: plain()}))
-    assert file.ignored == () and file.ignored_note == "" and "not_read" not in file.facts()
+    assert file.ignored == () and file.unread_note() == file.scale_note == "" and "not_read" not in file.facts()
 
 
 def test_norms_and_biases_are_weakened_with_their_block_but_what_replaces_a_weight_is_not(with_more, tmp_path):

@@ -12,12 +12,15 @@ from lora_bootstrap.trainer.lora.layouts import (
 )
 from lora_bootstrap.trainer.lora.names import (
     BESIDE,
+    BIAS,
     ENDINGS,
     FULL,
     KEY_STYLES,
     LORA,
     NEED_THE_MODEL,
+    PEFT_BIAS,
     PREFIXES,
+    SET,
     file_name,
     fitting_style,
     flat,
@@ -60,6 +63,7 @@ SPELLINGS = [
      UNET),
     ("kohya Flux", "lora_unet_single_blocks_0_linear1.lora_down.weight", FLUX),
     ("kohya Flux", "lora_te1_text_model_encoder_layers_0_self_attn_q_proj.lora_down.weight", CLIP_L),
+    ("OneTrainer Stable Cascade", "lora_prior_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", CLIP_G),
     ("kohya Flux", "lora_te3_encoder_block_0_layer_0_SelfAttention_q.lora_down.weight", T5),
     ("OneTrainer Flux", "lora_transformer_single_transformer_blocks_0_attn_to_q.lora_down.weight", FLUX),
     ("OneTrainer Flux", "lora_te2_encoder_block_0_layer_0_SelfAttention_q.lora_down.weight", T5),
@@ -123,7 +127,7 @@ def test_every_ending_is_told_from_all_others(row):
 @pytest.mark.parametrize(("key", "kind", "role"), [
     ("a.lora_down.weight", LORA, "down"), ("a.lora_B.weight", LORA, "up"), ("a.lora_B.default.weight", LORA, "up"),
     ("a_lora.down.weight", LORA, "down"), ("a.lora_mid.weight", LORA, "mid"), ("a.diff", FULL, "diff"),
-    ("a.diff_b", BESIDE, "vector"), ("a.lora_B.bias", BESIDE, "vector"), ("a.set_weight", BESIDE, "set"),
+    ("a.diff_b", BESIDE, BIAS), ("a.lora_B.bias", BESIDE, PEFT_BIAS), ("a.set_weight", BESIDE, SET),
     ("a.alpha", "", "alpha"), ("a.dora_scale", "", "magnitude"), ("a.lora_magnitude_vector.weight", "", "magnitude"),
 ])
 def test_an_ending_says_which_tensor_of_which_kind_it_is(key, kind, role):

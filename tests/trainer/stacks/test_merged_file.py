@@ -12,6 +12,7 @@ from lora_bootstrap.trainer.backends.diffusers import load_backbone
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.names import MOST_BYTES
 from lora_bootstrap.trainer.lora.file import Factors, LoraWeights, load_lora, save_lora
+from lora_bootstrap.trainer.stacks import merge
 from lora_bootstrap.trainer.stacks.merge import MergeSettings
 from lora_bootstrap.trainer.stacks.merged_file import merge_to_file
 from lora_bootstrap.trainer.stacks.stack import StackEntry, join_names
@@ -78,6 +79,14 @@ def test_the_same_merge_is_found_again_though_its_parents_moved(two, tmp_path):
     shutil.copy(two[0].path, tmp_path / "renamed.safetensors")
     again = merged(tmp_path, [StackEntry(path=tmp_path / "renamed.safetensors", strength=0.9), two[1]])
     assert again.reused and not first.reused and again.path == first.path and again.lines == first.lines
+
+
+def test_what_an_earlier_version_merged_is_merged_again(two, tmp_path, monkeypatch):
+    monkeypatch.setattr(merge, "FORMAT", 1)
+    old = merged(tmp_path, two)
+    monkeypatch.undo()
+    new = merged(tmp_path, two)
+    assert not new.reused and new.path != old.path
 
 
 def test_the_same_merge_is_found_again_after_an_identical_training(two, tmp_path):

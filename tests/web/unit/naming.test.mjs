@@ -157,7 +157,7 @@ test("a dataset is shown only under the node's name", () => {
 });
 
 test("a name shown on the subgraph's node is changed there too, for copies of that node", async () => {
-  const { add, save, paste, naming, graph } = canvas();
+  const { add, save, paste, copied, graph } = canvas();
   const node = ran(add());
   const inside = { id: "subgraph", nodes: [], rootGraph: graph };
   const outer = { subgraph: inside, graph, widgets: [{ name: "edits", value: "" }], inputs: [{ name: "edits", link: null }] };
@@ -167,8 +167,8 @@ test("a name shown on the subgraph's node is changed there too, for copies of th
   inner.inputs = [{ name: "edits", link: 5 }];
   inner.getInputLink = () => ({ origin_id: -10, origin_slot: 0 });
   outer.widgets[0].value = nameOf(node); // the host gives the pasted subgraph's node the values of the original
-  naming.configureSubgraph(outer);
+  await settled();
+  assert.deepEqual(copied, [[inner, nameOf(node), nameOf(inner)]]);
   assert.equal(outer.widgets[0].value, nameOf(inner));
   assert.notEqual(outer.widgets[0].value, nameOf(node));
-  await settled();
 });
