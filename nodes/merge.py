@@ -55,9 +55,10 @@ class MergeLoras(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, name) -> bool | str:
-        # the host blames every argument named here, and checks lists and ranges itself
-        return problem(merged_file_name, name)
+    def validate_inputs(cls, method, rank, name) -> bool | str:
+        # the host checks lists and ranges itself; that TIES needs a rank it cannot know
+        refused = problem(lambda *values: MergeSettings(method=values[0], rank=values[1] or None), method, rank)
+        return problem(merged_file_name, name) if refused is True else refused
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:

@@ -66,8 +66,8 @@ def made_images(batches: Sequence[Tensor], convert: Callable[[Tensor], list[Imag
 
 def first_of_batch(images: Tensor | None, name: str) -> list[str]:
     """A line if an input takes one image and has a batch."""
-    several = images is not None and len(images) > 1
-    return [f"{name} is a batch of {len(images)} images; only the first is used."] if several else []
+    count = 0 if images is None else len(images)
+    return [f"{name} is a batch of {count} images; only the first is used."] if count > 1 else []
 
 
 def shown_images(paths: Sequence[Path]) -> dict[str, list[dict[str, str]]]:

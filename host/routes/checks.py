@@ -45,7 +45,7 @@ def find_problems(node: Any, values: Mapping[str, Any]) -> list[dict[str, str]]:
     nothing: dict[str, Any] = dict.fromkeys(names)
 
     def check(some: Mapping[str, Any]) -> str:
-        found = node.validate_inputs(**nothing | some)
+        found = node.validate_inputs(**{**nothing, **some})
         return "" if found is True else str(found)
 
     alone = [{"input": name, "text": text} for name, value in given.items() if (text := check({name: value}))]

@@ -280,7 +280,7 @@ def promote(sweep: Sweep, cell: Cell, wanted: str) -> dict[str, Any]:
 def _source(cell: Cell) -> Path:
     name = cell.facts["lora"]
     try:
-        path = paths.lora_of_hash(name, cell.facts.get("lora_sha256"))
+        path = paths.lora_of_hash(name, str(cell.facts.get("lora_sha256")))
         if path is None:
             paths.lora_file(name)
     except (UserError, OSError) as error:

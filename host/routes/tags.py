@@ -70,10 +70,10 @@ async def post_captions(body: dict[str, Any]) -> web.Response:
 
 @post("/lora_bootstrap/dataset/copy")
 async def post_copy(body: dict[str, Any]) -> web.Response:
-    names = [body.get(key) for key in ("from", "to")]
-    if not all(isinstance(name, str) for name in names):
+    source, target = body.get("from"), body.get("to")
+    if not isinstance(source, str) or not isinstance(target, str):
         return refusal(400, 'the body must be {"from": "…", "to": "…"}.')
-    return web.json_response({"edits": await aside(lambda: current_session().editors.copy(*names))})
+    return web.json_response({"edits": await aside(lambda: current_session().editors.copy(source, target))})
 
 
 @get("/lora_bootstrap/thumb")

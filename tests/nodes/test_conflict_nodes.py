@@ -207,16 +207,19 @@ def test_a_rank_compresses_and_says_what_is_lost(stack):
     assert "Compressed to rank 3: the error is" in text
 
 
+CHECKED = {name: MERGE[name] for name in ("method", "rank", "name")}
+
+
 @pytest.mark.parametrize(("inputs", "words"), [
     ({"method": "ties"}, "needs a rank"), ({"name": "../away"}, "cannot be a folder's"), ({"name": "a/b"}, "cannot be"),
-    ({"method": "median"}, "median"), ({"mu": -1.0}, "mu is -1.0"), ({"density": 0.0}, "density is 0.0")])
+    ({"method": "median"}, "median")])
 def test_a_mistake_of_a_widget_is_a_red_node(inputs, words):
-    assert words in MergeLoras.validate_inputs(**{**MERGE, **inputs})
+    assert words in MergeLoras.validate_inputs(**{**CHECKED, **inputs})
 
 
 @pytest.mark.parametrize("inputs", [{}, {"name": ""}, {"method": None, "name": None}, {"method": "ties", "rank": 8}])
 def test_what_is_right_or_not_known_yet_is_no_red_node(inputs):
-    assert MergeLoras.validate_inputs(**{**MERGE, **inputs}) is True
+    assert MergeLoras.validate_inputs(**{**CHECKED, **inputs}) is True
 
 
 # -- time split --------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import read_json
+from ..common.schema import read_record
 from .console import Console
 
 
@@ -27,7 +27,7 @@ def _read_folder(path: Path) -> dict[str, Any]:
     if file is None:
         raise UserError(f"{path} is neither a run nor a project: it has no run.json or project.json. Give the folder "
                         "of a run or project, or a .safetensors LoRA.")
-    return {"kind": file.stem, **read_json(file)}
+    return {"kind": file.stem, **read_record(file, dict)}
 
 
 def _read_lora(path: Path) -> dict[str, Any]:

@@ -21,6 +21,8 @@ from .errors import UserError, unknown_name
 from .files import read_json
 
 Kind = TypeVar("Kind")
+LARGEST = 2**64
+"""No seed, size or step is as large. A larger number cannot be computed with as a float."""
 _WORDS: dict[Any, str] = {int: "a whole number", float: "a number", str: "a text", bool: "true or false",
                           dict: "an object", list: "a list", tuple: "a list"}
 
@@ -63,10 +65,12 @@ def convert(value: Any, kind: Any, name: str = "", *, strict: bool = False) -> A
         return _build(value, kind, name, strict)
     if reader := _READERS.get(typing.get_origin(kind)):
         return reader(value, typing.get_args(kind), name, strict)
-    if kind is float and type(value) is int and abs(value) < 2**53:
+    if kind is float and type(value) is int and abs(value) < LARGEST:
         return float(value)
     if type(value) is not kind:
         raise _wrong(value, name, _WORDS.get(kind, str(kind)))
+    if kind is int and abs(value) >= LARGEST:
+        raise _wrong(value, name, "a whole number below 2^64")
     if kind is str and not _is_unicode(value):
         raise _wrong(value, name, "a text of whole letters")
     return value

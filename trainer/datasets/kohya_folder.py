@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -166,7 +167,8 @@ def _remove(path: Path) -> bool:
             remove_file(crops)
         for emptied in (path.parent / MASKS_FOLDER, path.parent):
             if emptied.is_dir() and not any(emptied.iterdir()):
-                emptied.rmdir()
+                with suppress(OSError):  # somebody else may have put something there meanwhile
+                    emptied.rmdir()
     return there
 
 

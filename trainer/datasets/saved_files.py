@@ -182,8 +182,8 @@ def _edited(path: Path, entry: SavedFile) -> list[Path]:
 
 def _shows_the_same(sample: Sample, saved: Path) -> bool:
     with suppress(UserError):
-        prints = [fingerprint_picture(image).thumb for image in (sample.load(), open_image(saved))]
-        return np.array_equal(*prints) or same_picture(*prints)
+        mine, theirs = (fingerprint_picture(image).thumb for image in (sample.load(), open_image(saved)))
+        return np.array_equal(mine, theirs) or same_picture(mine, theirs)
     return False
 
 

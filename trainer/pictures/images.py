@@ -74,7 +74,7 @@ def has_colours(path: str | os.PathLike[str]) -> bool:
         return False
     with _decoded(path, _COLOURS_SIDE) as (image, shrink, _):
         red, green, blue = flatten(image, (0, 0, 0), shrink).split()
-        return any(ImageChops.difference(first, second).getextrema()[1] > _COLOURLESS
+        return any(np.asarray(ImageChops.difference(first, second)).max() > _COLOURLESS
                    for first, second in ((red, green), (green, blue)))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..common.errors import UserError, unknown_name
 from ..common.events import Events, Progress
-from ..common.files import file_hash, read_json, write_json
+from ..common.files import file_hash, make_folder, move_file, read_json, remove_file, write_json
 from ..common.locks import locked
 from ..common.schema import typed
 
@@ -197,11 +197,11 @@ def download_tagger(name: str, root: str | Path, fetch: Fetch | None = None) -> 
     for number, file in enumerate(missing, len(published.files) - len(missing) + 1):
         path = (fetch or _fetch)(published.repository, published.revision, file.remote, temp)
         if (found := file_hash(path)) != file.sha256:
-            path.unlink()
+            remove_file(path)
             raise UserError(f"{file.remote} of {published.repository} arrived with sha256 {found[:16]}…, not "
                             f"{file.sha256[:16]}…, and was deleted. Try again.")
-        folder.mkdir(parents=True, exist_ok=True)
-        path.replace(folder / file.name)
+        make_folder(folder)
+        move_file(path, folder / file.name)
         yield Progress(f"downloading {name}", number, len(published.files))
     shutil.rmtree(temp, ignore_errors=True)
 

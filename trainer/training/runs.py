@@ -234,7 +234,8 @@ def open_run(
     """
     root = Path(root).resolve()
     remove_leftovers(root)
-    number, others = 1, []
+    others: list[Path] = []
+    number = 1
     while True:
         folder = _confined(root, config.name if number == 1 else f"{config.name}-{number}")
         run = _existing(folder)
@@ -299,7 +300,7 @@ def _read_metrics(path: Path) -> list[dict[str, Any]]:
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         with suppress(ValueError, RecursionError):
             values = json.loads(line)
-            if isinstance(values, dict) and isinstance(values.get("step"), int):
+            if isinstance(values, dict) and type(values.get("step")) is int and is_measured(values["step"]):
                 rows.append(values)
     return rows
 

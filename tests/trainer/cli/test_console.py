@@ -9,6 +9,8 @@ import pytest
 from lora_bootstrap.trainer.cli.console import Console
 from lora_bootstrap.trainer.common.files import write_json
 
+from ...helpers.command_line import run
+
 
 def test_the_first_interrupt_asks_to_stop_and_the_second_insists(capsys):
     console = Console(as_json=False)
@@ -23,3 +25,11 @@ def test_a_text_that_the_terminal_cannot_show_does_not_end_a_command(tmp_path):
     told = subprocess.run([sys.executable, "-m", "lora_bootstrap.trainer", "info", tmp_path], capture_output=True,
                           env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert told.returncode == 0 and b"\\u3048\\u3044" in told.stdout and not told.stderr
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "[" * 100_000, ""])
+def test_a_damaged_record_is_one_line(tmp_path, capsys, text):
+    (tmp_path / "run.json").write_text(text)
+    assert run("info", tmp_path) == 2
+    said = capsys.readouterr().err
+    assert "run.json" in said and said.count("\n") == 1

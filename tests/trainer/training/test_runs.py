@@ -286,6 +286,14 @@ def test_a_run_that_an_older_version_named_as_none_may_be_today_is_still_read(tm
         TrainConfig(name="CON")
 
 
+def test_steps_and_losses_that_no_number_can_hold_are_left_out(tmp_path):
+    run = open_run(tmp_path, TrainConfig(name="huge"), "k" * 64)
+    rows = [{"step": 10**400, "loss": 1.0}, {"step": True, "loss": 1.0}, {"step": 1, "loss": 10**400},
+            {"step": 2, "loss": 0.5}]
+    run.metrics_path.write_text("\n".join(map(json.dumps, rows)) + "\n" + "[" * 100_000)
+    assert runs.read_losses(run.folder) == [(2, 0.5)]
+
+
 def test_asking_whether_a_run_is_trained_keeps_nobody_from_training_it(tmp_path):
     run = open_run(tmp_path, TrainConfig(name="asked"), "k" * 64)
     with run.locked():
