@@ -43,9 +43,9 @@ COPY = """(place) => {
     getSelection().selectAllChildren(place);
     const copied = new DataTransfer();
     place.dispatchEvent(new ClipboardEvent("copy", { clipboardData: copied, bubbles: true, cancelable: true }));
-    return copied.getData("text/plain");
+    return [String(getSelection()), copied.getData("text/plain")];
 }"""
-"""What a place's text is when it is copied."""
+"""What is selected of a place, and what is copied of it. (Nothing in Vue nodes, where the text cannot be selected.)"""
 PLACES = ".comfy-markdown-content, .break-all > span"
 """Where the text in nodes is: in Vue nodes, and in the classic canvas."""
 WITHOUT_WIDTH = re.compile("[\ufeff\u200b]")
@@ -128,8 +128,8 @@ def test_text_of_strangers_is_read_as_it_was_written_and_never_runs(tab):
     assert [line.strip() for line in stack.splitlines()] == [f"{HIT % 'file'}: 0.8", "b: 0.8"]
     assert f"Most of what b overwrites of {HIT % 'file'} is in {HIT % 'block'} (100 %)." in conflict
     assert prompt.splitlines()[-1].strip() == f'The trigger "{TRIGGER}" is not in the prompt.'
-    assert tab.page.locator(PLACES).filter(has_text="kappa").first.evaluate(COPY).count(HIT % "file") == conflict.count(
-        HIT % "file")
+    selected, copied = tab.page.locator(PLACES).filter(has_text="kappa").first.evaluate(COPY)
+    assert copied == WITHOUT_WIDTH.sub("", selected)
     assert tab.page.locator(PLACES).locator("a, img, em, strong, code, del, li, h1").count() == 0
     tab.page.evaluate(AN_IMAGE_FAILS)
     assert (tab.page.evaluate("hits"), tab.errors) == ([], [])
