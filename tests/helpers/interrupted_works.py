@@ -195,7 +195,7 @@ def _train(folder: Path) -> None:
 
 
 WORKS = (
-    Work("sweep with log and marks", _run, _sweep, own=("loras/*/*",)),
+    Work("sweep with log and marks", _run, _sweep, own=("loras/*/*",), spare=("sweeps/log/*/*.webp",)),
     Work("picks and edited captions", _decide, _decide),
     Work("measured strengths", _remember(1), _remember(2)),
     Work("merge", _two_loras, _merge, own=("*.safetensors",)),

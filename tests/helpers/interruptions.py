@@ -19,6 +19,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,14 @@ class Work:
         prepare: makes what lies there before.
         do: the work, given the folder.
         own: patterns of files that belong to the user, and must stay as they are whatever happens.
+        spare: patterns of files that may be there once more after a fault: nothing refers to them, nothing is lost.
     """
 
     name: str
     prepare: Callable[[Path], object]
     do: Callable[[Path], object]
     own: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
 
 
 def run(work: Callable[[Path], object], folder: Path, fault: Fault | None = None) -> Outcome:
@@ -284,7 +287,8 @@ class Trials:
         now = contents(place)
         yield from (f"not as if nothing had happened: {name}" for name, content in self.after.items()
                     if now.get(name) != content)
-        yield from (f"left over: {name}" for name in now.keys() - self.after.keys())
+        yield from (f"left over: {name}" for name in now.keys() - self.after.keys()
+                    if not any(fnmatch(name, pattern) for pattern in self.work.spare))
 
 
 BROKEN = "broken"

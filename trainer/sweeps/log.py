@@ -108,7 +108,12 @@ def _add(sweep: Sweep, folder: Path, picture: Path, kind: str, line: str) -> Pat
                      lambda temp: image.save(temp, format="WEBP", quality=88))
     entries.append(LogEntry(path.name, now.isoformat(timespec="seconds"), sweep.folder.name, kind, digest, len(sweep),
                             line))
-    write_json(folder / ENTRIES, [asdict(entry) for entry in entries])
+    try:
+        write_json(folder / ENTRIES, [asdict(entry) for entry in entries])
+    except UserError:
+        with suppress(OSError):
+            path.unlink()  # without an entry it would never be shown
+        raise
     return path
 
 
