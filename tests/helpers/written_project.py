@@ -13,6 +13,7 @@ from lora_bootstrap.trainer.bootstrap.candidates import Lineage
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
 from lora_bootstrap.trainer.bootstrap.project import ProjectRecord
 from lora_bootstrap.trainer.common.files import write_json
+from lora_bootstrap.trainer.common.folders import fill_folder
 from lora_bootstrap.trainer.pictures.images import pixel_hash
 
 ANGLES = ("front view", "from side", "from behind", "from above")
@@ -58,12 +59,13 @@ def write_project(output: Path, name: str, *, candidates: int, proposed: int = 8
     config = BootstrapConfig(
         picture=str(folder / "picture.png"), tags=("1girl", "red hair"), trigger="akane", name=name, base="other",
         targets=(CROPS, target), candidates=(max(candidates, target),))
-    (folder / "crops").mkdir(parents=True)
+    folder.mkdir(parents=True)
     picture = draw(0)
     picture.save(folder / "picture.png")
-    for number in range(CROPS):
-        draw(number, 48).save(folder / "crops" / f"{number}-crop.png")
-        (folder / "crops" / f"{number}-crop.txt").write_text("akane, red hair", encoding="utf-8")
+    with fill_folder(folder / "crops", "by hand") as crops:
+        for number in range(CROPS):
+            draw(number, 48).save(crops / f"{number}-crop.png")
+            (crops / f"{number}-crop.txt").write_text("akane, red hair", encoding="utf-8")
     made = folder / "round_1" / "candidates"
     made.mkdir(parents=True)
     for number in range(candidates):
