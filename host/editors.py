@@ -163,7 +163,9 @@ class Editors:
         old, new = paths.edits_file(source), paths.edits_file(target)
         if old.is_file() and not new.is_file():
             HandEdits.load(old).save(new)
-        for edited in [edited for edited in self._edited.values() if edited.path == old]:
+        with self._lock:
+            shown = list(self._edited.values())
+        for edited in [edited for edited in shown if edited.path == old]:
             self.show(edited.dataset, new)
         return len(HandEdits.load(new).edits)
 

@@ -285,7 +285,7 @@ def save_dataset_folder(folder: Path, items: Sequence[Item]) -> Dataset:
 
 def _caption_of(path: Path) -> str | None:
     file = path.with_suffix(".txt")
-    return file.read_text("utf-8").strip() if file.is_file() else None
+    return file.read_text("utf-8", errors="replace").strip() if file.is_file() else None
 
 
 def _crops(picture: Image.Image, tags: Sequence[str], count: int, vocabulary: str) -> list[Item]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
@@ -14,7 +15,7 @@ from ..host.events import tell_project
 from ..host.paths import output_path
 from ..host.session import current_session
 from ..host.working import problem, show_report
-from ..trainer.bootstrap.config import BootstrapConfig
+from ..trainer.bootstrap.config import BootstrapConfig, project_name
 from ..trainer.bootstrap.project import note_stage, open_project
 from ..trainer.bootstrap.rounds import BuiltDataset, Project, make_crops
 from ..trainer.bootstrap.stages import STAGES
@@ -77,7 +78,7 @@ class ProjectNode(io.ComfyNode):
     def fingerprint_inputs(cls, trigger, name, **_) -> Any:
         if trigger is None or name is None:  # linked: the project is known only when the node runs
             return float("nan")
-        called = name.strip() or trigger.strip().replace(" ", "-")
+        called = project_name(name.strip(), trigger)
         there = (paths.projects_root() / called / "project.json").is_file()
         return float("nan") if called in current_session().projects and not there else 0
 
@@ -175,7 +176,17 @@ def project_config(tags: str, trigger: str, name: str, targets: str, candidates:
         base=base, seed=seed, targets=(crops, *wanted[1:]) if crops else wanted,
         candidates=numbers(candidates, "candidates"))
     paths.own_folder(paths.projects_root(), config.name)
+    if not name.strip():
+        _refuse_older_name(trigger.strip().replace(" ", "-"), config.name)
     return config
+
+
+def _refuse_older_name(older: str, name: str) -> None:
+    """Raise UserError if an earlier version named a project after the trigger as it is, where another name is made from
+    it today: the project would be begun anew without a word."""
+    if older != name and Path(older).name == older and (paths.projects_root() / older / "project.json").is_file():
+        raise UserError(f"project {older!r} has a name that is refused today; rename its folder to {name!r}, then run "
+                        "again.")
 
 
 def base_family(model: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
+from unicodedata import normalize
 
 from ..common.errors import UserError
 from ..common.names import checked_name, name_from, saved_name
@@ -55,9 +56,7 @@ class BootstrapConfig:
             raise UserError(f"trigger is {self.trigger!r}; it must be one word without commas, such as eiei21girl.")
         if not self.tags:
             raise UserError("tags are empty; list what the image shows, such as \"1girl, fox ears, blonde hair\".")
-        if not self.name:
-            object.__setattr__(self, "name", name_from(self.trigger.strip().replace(" ", "-"), "project"))
-        object.__setattr__(self, "name", checked_name(self.name))
+        object.__setattr__(self, "name", checked_name(project_name(self.name, self.trigger)))
         _check_targets(self.targets, self.candidates)
         for name in ("strengths", "candidate_strengths"):
             values = getattr(self, name)
@@ -77,6 +76,11 @@ class BootstrapConfig:
 
     def to_dict(self) -> dict[str, Any]:
         return {item.name: getattr(self, item.name) for item in fields(self)} | {"curation": asdict(self.curation)}
+
+
+def project_name(name: str, trigger: str) -> str:
+    """The project's name; a valid one made from the trigger if it is empty."""
+    return normalize("NFC", name) or name_from(trigger.strip().replace(" ", "-"), "project")
 
 
 def _check_targets(targets: Sequence[int], candidates: Sequence[int]) -> None:

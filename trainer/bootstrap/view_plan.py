@@ -14,6 +14,7 @@ from ..captions.views import ViewPrompt, view_prompts
 from ..common.errors import UserError
 from ..common.files import file_hash, remove_file, write_json
 from ..lora.hashes import tensor_hash
+from ..pictures.images import open_image
 from .candidates import Lineage, picture_seed, save_candidate
 from .project import key_of
 from .rounds import REFERENCE, Project, Round
@@ -154,10 +155,10 @@ def _other_candidates(round_: Round, name: str, ending: str) -> Iterator[tuple[P
 
 def _is_image(path: Path, image: Image.Image) -> bool:
     try:
-        with Image.open(path) as saved:
-            return saved.size == image.size and saved.convert("RGB").tobytes() == image.convert("RGB").tobytes()
-    except OSError:
+        saved = open_image(path)
+    except UserError:
         return False
+    return saved.size == image.size and saved.tobytes() == image.convert("RGB").tobytes()
 
 
 def remove_outdated(round_: Round, names: Sequence[str]) -> None:

@@ -39,17 +39,17 @@ def fill_folder(folder: Path, key: str) -> Iterator[Path]:
     """
     folder = folder.resolve()
     with locked(folder):
-        _settle(folder)
         new = _beside(folder, _NEW)
         try:
             with plain_errors("write", folder):
+                _settle(folder)
                 new.mkdir(parents=True)
                 yield new
                 write_json(new / RECORD, {"key": key, "files": {name: file_hash(new / name) for name in _names(new)}})
                 _carry_over(folder, new)
                 _swap(new, folder)
         finally:
-            with suppress(OSError):  # what cannot be removed now is removed at the next filling
+            with suppress(OSError):
                 _settle(folder)
 
 
@@ -82,7 +82,8 @@ def _settle(folder: Path) -> None:
         os.rename((complete or old)[-1], folder)
     for part in (*new, *old):
         if part.is_dir():
-            _retire(part, folder)
+            with suppress(OSError):  # what cannot be removed now is removed at the next filling
+                _retire(part, folder)
 
 
 def _swap(new: Path, folder: Path) -> None:
@@ -140,9 +141,9 @@ def _retire(part: Path, folder: Path) -> None:
 
 
 def _is_same(path: Path, other: Path) -> bool:
-    if not other.is_file() or path.is_symlink() != other.is_symlink():
-        return False
-    return os.path.samefile(path, other) or file_hash(path) == file_hash(other)
+    if path.is_symlink() or other.is_symlink():  # where they lead to may be removed already
+        return path.is_symlink() and other.is_symlink() and os.readlink(path) == os.readlink(other)
+    return other.is_file() and (os.path.samefile(path, other) or file_hash(path) == file_hash(other))
 
 
 def _is_own(path: Path, recorded: str | None) -> bool:

@@ -73,8 +73,8 @@ def _is_running(process: int, start: str) -> bool:
 @cache
 def _machine() -> str:
     """8 hexadecimal digits for this machine, or for this container: process numbers mean something only within it."""
-    try:
-        space = os.readlink("/proc/self/ns/pid")
+    try:  # the first space of every Linux has the same number, and machines may have one name
+        space = os.readlink("/proc/self/ns/pid") + Path("/proc/sys/kernel/random/boot_id").read_text()
     except OSError:
         space = ""
     return hashlib.sha256(f"{platform.node()} {space}".encode()).hexdigest()[:8]

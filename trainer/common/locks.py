@@ -97,6 +97,8 @@ def _take_current(lock: Path, path: Path, end: float) -> IO[Any] | None:
             raise _busy(path)
         if _leads_to(lock, file):
             return file
+        if time.monotonic() >= end:  # a mount where what is written cannot be read back yet
+            return file
         file.close()  # its last holder has removed it: others lock the next one
 
 
@@ -106,7 +108,7 @@ def _leads_to(lock: Path, file: IO[bytes]) -> bool:
     try:
         file.truncate(0)
         file.write(holder)
-        return lock.read_bytes() == holder
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(lock)) or lock.read_bytes() == holder
     except FileNotFoundError:
         return False
     except OSError:  # a full disk must not keep anybody from, say, removing what fills it

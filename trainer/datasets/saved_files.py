@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,14 @@ from ..common.files import file_hash, read_json
 from ..pictures.duplicates import fingerprint_picture, same_picture
 from ..pictures.images import open_image
 from .dataset import CROPS_FILE, Dataset, Sample
+from .masks import MASKS_FOLDER
 
 SAVED, PREPARED = "saved.json", "prepared.json"
 """The records of `save_dataset` and of `prepare`, in the folder that they write."""
+_MOST_COMPARED = 64
+"""How many images of equal names are looked at to tell whether two sources are the same."""
+NO_FILE = "none"
+"""In place of a hash: a later file of that name is somebody's own."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +56,22 @@ class SavedFile:
     Attributes:
         key: hash of what it depends on; "" while it is being written.
         original: what it was made from; without a path if an earlier version saved it.
-        image, caption: hashes of the two files as they were written; "" if that is not known.
+        image, caption, mask: hashes of the three files as they were written; "" if that is not known, and NO_FILE for
+            an image without a mask.
     """
 
     key: str = ""
     original: Original = Original()
     image: str = ""
     caption: str = ""
+    mask: str = ""
 
     @classmethod
     def read(cls, value: Any) -> SavedFile:
         """From JSON: an object, or only the key, as earlier versions recorded it. What is damaged is left out."""
         if not isinstance(value, Mapping):
             return cls(key=value if isinstance(value, str) else "")
-        parts = {name: str(value.get(name) or "") for name in ("key", "image", "caption")}
+        parts = {name: str(value.get(name) or "") for name in ("key", "image", "caption", "mask")}
         found = value.get("original")
         found = found if isinstance(found, Mapping) else {}
         return cls(original=Original(str(found.get("path") or ""), str(found.get("hash") or "")), **parts)
@@ -73,7 +81,12 @@ class SavedFile:
 
     def as_written(self, path: Path) -> SavedFile:
         """The same record, with how the files look now."""
-        return SavedFile(self.key, self.original, _hash_of(path), _hash_of(path.with_suffix(".txt")))
+        return SavedFile(self.key, self.original, _hash_of(path), _hash_of(path.with_suffix(".txt")),
+                         _hash_of(_mask_of(path)) or NO_FILE)
+
+
+def _mask_of(path: Path) -> Path:
+    return path.parent / MASKS_FOLDER / path.name
 
 
 def _hash_of(path: Path) -> str:
@@ -128,7 +141,8 @@ def read_prepared(folder: Path) -> dict[str, SavedFile]:
 
 def _files_of_earlier_version(value: Mapping[str, Any]) -> dict[str, Any]:
     """The originals and captions that earlier versions recorded under other names."""
-    sources = {entry["path"]: entry["source"] for entry in value.get("pictures", ()) if entry["path"]}
+    sources = {entry["path"]: str(Path(entry["source"]).resolve()) for entry in value.get("pictures", ())
+               if entry["path"]}
     return {entry["path"]: {"original": {"path": sources.get(entry["path"], "")},
                             "caption": caption_hash(entry["caption"])} for entry in value.get("samples", ())}
 
@@ -154,6 +168,8 @@ def refuse_loss(folder: Path, doomed: Mapping[str, SavedFile], dataset: Dataset,
     if foreign := [name for name, entry in there.items() if not source.owns(entry)]:
         first = there[foreign[0]].original
         of = f" from {first.folder}" if first.path else ""
+        if first.folder == source.name:
+            of += ", from images that have all been changed or replaced since"
         raise UserError(f"{folder} has {len(foreign)} images that were saved there{of} ({Path(foreign[0]).name}), and "
                         f"this save would replace them by {len(dataset)} images from {source.name}. Choose another "
                         "name, or delete that folder first.")
@@ -176,7 +192,7 @@ def _was_edited(path: Path) -> UserError:
 
 
 def _edited(path: Path, entry: SavedFile) -> list[Path]:
-    pairs = ((path, entry.image), (path.with_suffix(".txt"), entry.caption))
+    pairs = ((path, entry.image), (path.with_suffix(".txt"), entry.caption), (_mask_of(path), entry.mask))
     return [file for file, before in pairs if before and file.is_file() and _hash_of(file) != before]
 
 
@@ -203,8 +219,8 @@ class _Source:
         if any(entry.original.hash in self.hashes for entry in self.known.values()):
             return True
         saved = {Path(name).stem: self.folder / name for name in self.known}
-        return any(_shows_the_same(sample, saved[sample.path.stem])
-                   for sample in self.dataset if sample.path.stem in saved)
+        named = ((sample, saved[sample.path.stem]) for sample in self.dataset if sample.path.stem in saved)
+        return any(_shows_the_same(sample, path) for sample, path in islice(named, _MOST_COMPARED))
 
     def owns(self, entry: SavedFile) -> bool:
         """Whether an image was saved from here: from the same folder, if any image of the earlier save is still among
@@ -214,4 +230,4 @@ class _Source:
             return self.overlaps
         if original.folder in self.folders:
             return self.overlaps or not original.hash or original.is_there
-        return self.overlaps and not Path(original.folder).exists()
+        return self.overlaps and (original.is_there or not Path(original.path).exists())

@@ -47,8 +47,9 @@ def check_weights(path: str | os.PathLike[str]) -> None:
     """
     status = os.stat(path)
     if not _are_whole(os.fspath(path), status.st_mtime_ns, status.st_size):
-        raise UserError(f"the weights in {path} are not those that were saved: the file was damaged or changed. "
-                        "Delete it and make it again, or use another copy of it.")
+        raise UserError(f"the weights in {path} are not those that were saved: the file was damaged, or another tool "
+                        "changed it and left the hash in its metadata. Use another copy of it, make it again, or let "
+                        "that tool write the file without the metadata sshs_model_hash.")
 
 
 @lru_cache(maxsize=65536)

@@ -171,7 +171,7 @@ def parse_colour(name: str) -> tuple[int, int, int]:
 
 def _unreadable(path: str | os.PathLike[str], error: Exception) -> UserError:
     if isinstance(error, Image.UnidentifiedImageError):
-        reason = "it is not an image in a known format"
+        reason = "its content is not a png, jpg, webp or bmp, whatever its name says"
     else:
         reason = str(getattr(error, "strerror", None) or error or type(error).__name__).splitlines()[0]
     return UserError(f"cannot read {path}: {reason}. Replace it with an intact png, jpg, webp, or bmp, or remove it.")

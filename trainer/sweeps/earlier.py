@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from PIL import Image, ImageChops
+from PIL import ImageChops
 
 from ..common.errors import UserError
 from ..common.revisions import save_change
+from ..pictures.images import open_image
 from .cells import EARLIER, Cell, Sweep
 from .marks import Marks
 
@@ -40,8 +41,7 @@ def _place(sweep: Sweep, cell: Cell) -> tuple[str, ...]:
 
 def _same_image(sweep: Sweep, old: Cell, new: Cell) -> bool:
     try:
-        with Image.open(sweep.picture(old)) as one, Image.open(sweep.picture(new)) as two:
-            pixels = one.convert("RGB"), two.convert("RGB")
-            return one.size == two.size and ImageChops.difference(*pixels).getbbox() is None
-    except OSError:
+        before, now = (open_image(sweep.picture(cell)) for cell in (old, new))
+    except UserError:
         return False
+    return before.size == now.size and ImageChops.difference(before, now).getbbox() is None

@@ -27,7 +27,7 @@ from ..common.tensor_cache import digest_tensors
 FORMAT = 1
 _MARK = "$kind"
 """Key of a JSON object that stands for a value that JSON itself cannot hold."""
-_BROKEN = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, RecursionError)
+_BROKEN = (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
 
 _MOMENTS = {"exp_avg", "exp_avg_sq"}
@@ -98,8 +98,8 @@ def load_state(path: str | os.PathLike[str]) -> TrainState:
             raise ValueError("its content does not match its digest")
         return _state(json.loads(text), stored)
     except OSError as error:
-        raise UserError(f"the training state {path} cannot be read: {error.strerror}. Try again, or delete it to start "
-                        "again at step 0.") from error
+        raise UserError(f"the training state {path} cannot be read: {error.strerror or error}. Try again, or delete it "
+                        "to start again at step 0.") from error
     except _BROKEN as error:
         raise _damaged(path, error) from error
 

@@ -330,8 +330,8 @@ def _find_stem(folder: Path, name: str) -> str:
     stems = {re.sub(r"-step\d+$", "", stem) for stem in files}
     if folder.name in stems or not stems:
         return folder.name
-    numbered = re.compile(re.escape(name) + r"(-\d+)?")
-    return min(stems, key=lambda stem: (not numbered.fullmatch(stem), stem))
+    numbered = re.compile(re.escape(name) + r"(-\d+)?")  # others are somebody else's
+    return min(filter(numbered.fullmatch, stems), default=folder.name)
 
 
 def _create(folder: Path, config: TrainConfig, key: str, lineage: Mapping[str, Any]) -> Run:

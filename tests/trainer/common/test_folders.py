@@ -121,3 +121,27 @@ def test_a_full_disk_is_reported_in_one_line_that_names_the_folder(tmp_path):
     with full as caught, fault_at(tmp_path, 2, errno.ENOSPC):
         fill(tmp_path / "f", "2", NEW)
     assert "\n" not in str(caught.value) and read(tmp_path) == {f"f/{name}": data for name, data in OLD.items()}
+
+
+def test_links_of_a_persons_own_stay_and_stop_no_later_filling(tmp_path):
+    fill(tmp_path / "f", "1", {"a": b"1"})
+    put(tmp_path / "f", {"m.png": b"mine"})
+    (tmp_path / "f" / "z.png").symlink_to("m.png")
+    for key in ("2", "3", "4"):
+        fill(tmp_path / "f", key, {"a": key.encode()})
+    assert read(tmp_path) == {"f/a": b"4", "f/m.png": b"mine", "f/z.png": b"mine"}
+    assert os.readlink(tmp_path / "f" / "z.png") == "m.png" and os.listdir(tmp_path) == ["f"]
+
+
+def test_a_rest_of_an_old_folder_that_cannot_be_removed_stops_no_later_filling(tmp_path, monkeypatch):
+    def refuse(path, *arguments, **options):
+        raise PermissionError(errno.EACCES, "held open", str(path))
+
+    fill(tmp_path / "f", "1", {"a": b"1"})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rmdir", refuse)
+        fill(tmp_path / "f", "2", {"a": b"2"})
+        fill(tmp_path / "f", "3", {"a": b"3"})
+    assert (tmp_path / "f" / "a").read_bytes() == b"3"
+    fill(tmp_path / "f", "4", {"a": b"4"})
+    assert read(tmp_path) == {"f/a": b"4"} and os.listdir(tmp_path) == ["f"]

@@ -67,3 +67,10 @@ def test_a_folder_that_cannot_be_written_to_stops_nothing_by_its_lock(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with locked(tmp_path / "file" / "a.json"):
         pass
+
+
+def test_a_mount_that_shows_what_is_written_only_later_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "PATIENCE", 0.2)
+    monkeypatch.setattr(locks, "_leads_to", lambda lock, file: False)
+    with locked(tmp_path / "picks.json"):
+        pass

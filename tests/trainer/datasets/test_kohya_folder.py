@@ -222,3 +222,22 @@ def test_a_save_that_was_stopped_does_not_take_its_own_files_for_edited_ones(dat
     next(events)
     events.close()
     assert save(dataset, out).written == 3
+
+
+def test_a_mask_that_was_painted_or_changed_by_hand_is_neither_overwritten_nor_deleted(dataset, out):
+    save(dataset, out)
+    for name in ("red", "blue"):  # one that was saved, and one where none was
+        Image.new("L", (16, 12), 200).save(out / "10_girl" / "masks" / f"{name}.png")
+        changed = Dataset(tuple(replace(s, caption="new") if s.path.stem == name else s for s in dataset))
+        with pytest.raises(UserError, match=rf"masks/{name}\.png was edited"):
+            save(changed, out)
+        (out / "10_girl" / "masks" / f"{name}.png").unlink()
+
+
+def test_leaving_out_all_images_of_a_subfolder_is_no_other_source(tmp_path, out):
+    for name, colour in (("a", "red"), ("b", "green"), ("c", "blue")):
+        save_samples(tmp_path / "nest" / name, [(Image.new("RGB", (16, 12), colour), colour, {"name": f"{name}1"})])
+    whole = load_folder(tmp_path / "nest")
+    save(whole, out)
+    done = save(Dataset(tuple(s for s in whole if s.path.stem != "c1")), out)
+    assert done.removed == 1 and len(load_folder(out)) == 2

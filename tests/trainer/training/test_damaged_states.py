@@ -213,3 +213,15 @@ def test_a_network_gets_its_weights_back_when_the_state_cannot_be_read(tiny_back
     with pytest.raises(UserError, match="cannot be read"):
         list(train(tiny_backbone, dataset, CONFIG, tmp_path))
     assert len(list(tiny_backbone.network.modules())) == modules
+
+
+def test_a_whole_state_for_which_there_is_no_memory_is_not_called_damaged(tmp_path, monkeypatch):
+    save(tmp_path / "state.safetensors")
+    tensors, optimizer, scaler = build()
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(optimizer, "load_state_dict", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        resume(tmp_path / "state.safetensors", tensors, optimizer, scaler, STEPS)

@@ -364,3 +364,12 @@ def test_what_a_killed_start_and_a_killed_save_left_is_removed(tmp_path):
     with open_run(tmp_path, config, "k" * 64).locked():
         assert os.listdir(tmp_path) == ["killed"]
         assert sorted(os.listdir(run.folder)) == ["run.json", "state"] and os.listdir(run.folder / "state") == ["lock"]
+
+
+def test_an_older_run_never_takes_a_strangers_file_for_its_own(tmp_path):
+    run = opened(tmp_path)
+    facts = {name: value for name, value in run.facts.items() if name != "stem"}
+    (run.folder / "run.json").write_text(json.dumps(facts))
+    (run.folder / "a-merge.safetensors").write_bytes(b"somebody's")
+    assert opened(tmp_path).final_path == run.folder / "mira.safetensors"
+    assert read_run(run.folder).final_path == run.folder / "mira.safetensors"
