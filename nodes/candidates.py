@@ -194,9 +194,7 @@ class DrawRequest:
         if self.source.cfg is not None and self.source.cfg > MOST_CFG:
             found.append(f"cfg is {self.source.cfg:g}; above {MOST_CFG:g} the loop's images burn in a little more with "
                          "every round. Use 3 to 5.")
-        if unsure := self.part.recipe.unsure:
-            found.append(f"{', '.join(unsure)} may give something else each time, so all are drawn at every Run. "
-                         "Replace it with a node that says what it gives.")
+        found += self.part.warnings
         if self.source.lora is None and self.round_.number != REFERENCE:
             found.append("no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images.")
         return found

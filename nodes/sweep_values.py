@@ -164,7 +164,7 @@ class ComposeCells(io.ComfyNode):
     def execute(cls, sweep, contents, style, node, run="") -> io.NodeOutput:
         prompt, look = cls.hidden.dynprompt, json.loads(style)
         part = sampled_part(prompt, node, prompt.get_node(node)["inputs"]["images"])
-        sweep = with_sampler(sweep, part, contents)
+        sweep, look["notes"] = with_sampler(sweep, part, contents), part.warnings
         if not (todo := sweep.missing()):
             return io.NodeOutput(*compose_sheets(sweep, look, node).args)
         graph = RepeatGraph()
@@ -304,7 +304,7 @@ def compose_sheets(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.Node
     counts = sweep.counts()
     log_sheet(sweep, pages[0], counts)
     report_progress(sweep, node, counts)
-    show_text("\n".join((progress_text(**counts), *batch_notes(sweep))), node)
+    show_text("\n".join((progress_text(**counts), *batch_notes(sweep), *style.get("notes", ()))), node)
     current_session().cells.note(sweep)
     return io.NodeOutput(sweep, [sheet_image(page) for page in pages], output_path(pages[0]))
 

@@ -11,7 +11,7 @@ import dis
 import enum
 import hashlib
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePath
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from .facts import sampled_hash
 
+METHODS = (types.BuiltinFunctionType, types.MethodWrapperType)
 PLAIN = (str, bytes, bool, int, float, complex, type(None))
 NAMED = (torch.dtype, torch.device, torch.layout, torch.memory_format, PurePath, types.ModuleType,
          types.BuiltinFunctionType, types.MethodWrapperType)
@@ -34,7 +35,8 @@ PLACES = frozenset(("device", "load_device", "offload_device", "output_device", 
 PROGRESS = frozenset((
     "_current_keyframe", "_current_used_steps", "_current_index", "_current_strength", "_curr_t", "curr_t", "start_t",
     "hook_ref", "_skip_adding",  # comfy/hooks.py
-    "cond_hint", "timestep_range", "extra_concat", "model_sampling_current"))  # comfy/controlnet.py
+    "cond_hint", "timestep_range", "extra_concat", "model_sampling_current", "control_input",  # comfy/controlnet.py
+    "_step", "_model"))  # comfy/context_windows.py
 """Attributes of the host's own objects that say how far sampling has come."""
 DEEPEST, MOST = 60, 200_000
 """Limits of the search through an object: levels, and values."""
@@ -53,14 +55,20 @@ class Content:
     opaque: tuple[str, ...] = ()
 
 
-def content_of(value: Any) -> Content:
-    """The content of a value of any socket."""
-    reader = _Reader(frozenset())
+def content_of(value: Any, patchers: Iterable[Any] = ()) -> Content:
+    """The content of a value of any socket.
+
+    Args:
+        patchers: ModelPatchers whose weights count already, so that what refers to parts of them does not depend on the
+            patches that are loaded into them.
+    """
+    patchers = tuple(patchers)
+    reader = _Reader(frozenset(), patchers)
     reader.add(value)
     if reader.written:
-        reader = _Reader(frozenset(reader.written))
+        reader = _Reader(frozenset(reader.written), patchers)
         reader.add(value)
-    return Content(reader.hasher.hexdigest(), reader.sampled, tuple(sorted(reader.opaque)))
+    return Content(reader.hasher.hexdigest(), reader.sampled or bool(reader.written), tuple(sorted(reader.opaque)))
 
 
 def patcher_options(patcher: Any) -> dict[str, Any]:
@@ -91,12 +99,25 @@ class _Reader:
         written: ids of variables that enclosed functions assign while they run; these hold what sampling left there.
     """
 
-    def __init__(self, ignored: frozenset[int]) -> None:
+    def __init__(self, ignored: frozenset[int], patchers: Iterable[Any] = ()) -> None:
         self.hasher = hashlib.sha256()
         self.written, self._ignored = set[int](), ignored
         self.sampled, self.opaque = False, set[str]()
         self._open: list[int] = []
         self._count = 0
+        self._own: dict[int, str] = {}
+        for patcher in patchers:
+            self._owns(patcher)
+
+    def _owns(self, patcher: Any) -> None:
+        """Note the parts and weights of a model that counts already, but not what the host put in their places."""
+        places = {"": patcher.model, **getattr(patcher, "object_patches_backup", {})}
+        for place, part in places.items():
+            if isinstance(part, nn.Module):
+                named = {**dict(part.named_modules(prefix=place)),
+                         **part.state_dict(prefix=f"{place}." if place else "", keep_vars=True)}
+                self._own |= {id(item): name for name, item in named.items() if place or not any(
+                    other and f"{name}.".startswith(f"{other}.") for other in places)}
 
     def add(self, value: Any) -> None:
         read = next((read for fits, read in KINDS if fits(value)), _Reader._object)
@@ -127,6 +148,9 @@ class _Reader:
 
     def _named(self, value: Any) -> None:
         self._mark(f"{type(value).__name__} {_name(value) if hasattr(value, '__name__') else value}")
+        owner = getattr(value, "__self__", None)
+        if isinstance(value, METHODS) and not isinstance(owner, (types.ModuleType, type, type(None))):
+            self.add(owner)
 
     def _tensor(self, tensor: Tensor) -> None:
         self._mark(f"tensor {tensor.dtype} {list(tensor.shape)}")
@@ -165,9 +189,17 @@ class _Reader:
 
     def _set(self, value: Any) -> None:
         self._mark(f"set {len(value)}")
-        digests = [content_of(item) for item in value]
-        self.opaque.update(kind for content in digests for kind in content.opaque)
-        for digest in sorted(content.digest for content in digests):
+        digests = []
+        for item in value:
+            part = _Reader(self._ignored)
+            part._open, part._own, part._count = self._open, self._own, self._count
+            part.add(item)
+            self.opaque |= part.opaque
+            self.written |= part.written
+            self.sampled |= part.sampled
+            self._count = part._count
+            digests.append(part.hasher.hexdigest())
+        for digest in sorted(digests):
             self._mark(digest)
 
     def _method(self, value: types.MethodType) -> None:
@@ -204,13 +236,19 @@ class _Reader:
             self._code(constant) if isinstance(constant, types.CodeType) else self.add(constant)
 
     def _module(self, value: nn.Module) -> None:
+        if id(value) in self._own:
+            self._mark(f"part of a model {self._own[id(value)]}")
+            return
         self.sampled = True
-        self._mark(f"module {_name(type(value))} {sampled_hash([_Whole(value)], [])}")
+        weights = {name: tensor.detach() if isinstance(tensor, Tensor) else tensor
+                   for name, tensor in value.state_dict(keep_vars=True).items() if id(tensor) not in self._own}
+        self._mark(f"module {_name(type(value))} {sampled_hash([_Whole(_Weights(weights))], [])}")
         self._attributes({name: item for name, item in vars(value).items() if isinstance(item, PLAIN)}, PLACES)
 
     def _patcher(self, value: Any) -> None:
         self.sampled = True
         self._mark(f"patcher {sampled_hash([value], [])}")
+        self._owns(value)
         self.add(patcher_options(value))
 
     def _clip(self, value: Any) -> None:
@@ -224,11 +262,11 @@ class _Reader:
         self._attributes(vars(value), PLACES | {"first_stage_model", "patcher", "size"})
 
     def _object(self, value: Any) -> None:
-        slots = [name for kind in type(value).__mro__ for name in _slots(kind)]
-        found = {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(value, "__dict__", {})
-        if not found and type(value).__module__ in ("builtins", "_thread", "weakref", "_weakref", "torch._C"):
+        if _holds_more(type(value)):
             self._unknown(value)
             return
+        slots = [name for kind in type(value).__mro__ for name in _slots(kind)]
+        found = {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(value, "__dict__", {})
         self._mark(f"object {_name(type(value))}")
         of_host = any(kind.__module__.startswith("comfy.") for kind in type(value).__mro__)
         self._attributes(found, PLACES | PROGRESS if of_host else PLACES)
@@ -245,17 +283,42 @@ def _assigned_names(code: types.CodeType) -> set[str]:
     return names & set(code.co_freevars)
 
 
+def _holds_more(kind: type) -> bool:
+    """Whether its objects hold more than attributes and slots, because it is, or is made from, a class in C."""
+    plain = (object, types.SimpleNamespace)
+    base = next(base for base in kind.__mro__ if base in plain or not base.__flags__ & _MADE_BY_CODE
+                or isinstance(base.__dict__.get("__new__"), types.BuiltinFunctionType))  # as copyreg
+    has_slots = any("__slots__" in base.__dict__ for base in kind.__mro__)
+    return base not in plain or not (kind.__dictoffset__ or has_slots)
+
+
+_MADE_BY_CODE = 1 << 9
+"""Py_TPFLAGS_HEAPTYPE."""
+
+
 def _slots(kind: type) -> tuple[str, ...]:
     slots = kind.__dict__.get("__slots__", ())
     names = (slots,) if isinstance(slots, str) else tuple(slots)
-    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+    private = f"_{kind.__name__.lstrip('_')}"
+    return tuple(private + name if name.startswith("__") and not name.endswith("__") else name
+                 for name in names if name not in ("__dict__", "__weakref__"))
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """Weights by name, in the form of a module."""
+
+    weights: Mapping[str, Tensor]
+
+    def state_dict(self) -> Mapping[str, Tensor]:
+        return self.weights
 
 
 @dataclass(frozen=True)
 class _Whole:
-    """A module that is not in a ModelPatcher, in the form that `sampled_hash` reads."""
+    """Weights that are not in a ModelPatcher, in the form that `sampled_hash` reads."""
 
-    model: nn.Module
+    model: _Weights
     backup: Mapping[str, Any] = field(default_factory=dict)
     patches: Mapping[str, Any] = field(default_factory=dict)
 
@@ -284,6 +347,7 @@ KINDS: tuple[tuple[Callable[[Any], bool], Callable[[_Reader, Any], None]], ...] 
     (_is(list, tuple), _Reader._sequence), (_is(set, frozenset), _Reader._set),
     (_is(types.FunctionType), _Reader._function), (_is(types.MethodType), _Reader._method),
     (_is(partial), _Reader._partial), (_comes_from("numpy", "ndarray"), _Reader._array),
+    (_comes_from("numpy", "generic"), _Reader._array),
     (_comes_from("PIL", "Image"), _Reader._image),
     (_has("cond_stage_model", "patcher", "layer_idx"), _Reader._clip),
     (_has("first_stage_model", "patcher"), _Reader._vae), (_has("model_options", "patches", "model"), _Reader._patcher))

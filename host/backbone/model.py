@@ -353,7 +353,7 @@ def _set_beside(model: Any, clip: Any, vae: Any) -> Content | None:
     if of_clip.get("object_patches") == {"manual_cast_dtype": torch.float32}:  # every CLIP of the host has it
         del of_clip["object_patches"]
     options = [of_model, of_clip, *of_vae, clip_options(clip)]
-    return content_of(options) if any(options) else None
+    return content_of(options, _patchers(model, clip, vae)) if any(options) else None
 
 
 def _patchers(model: Any, clip: Any, vae: Any) -> list[Any]:

@@ -35,7 +35,7 @@ FOLDERS = ("loras", "checkpoints", "embeddings")
 LONGEST_NAME = 1024
 IN_TEXT = re.compile(r"embedding:([^\s,():]+)|<lora:([^:<>]+)[:>]")
 """Files that a prompt names."""
-READ_FROM_TEXT = ("PromptLoras", "LoraStack")
+READ_FROM_TEXT = (f"{OURS}PromptLoras",)
 """Our nodes that give a state only if their text is not linked, and whose files are found in the text."""
 _ANNOTATED = re.compile(r"(.+?)(?: \[(input|output|temp)\])?", re.DOTALL)
 
@@ -51,7 +51,14 @@ class HostFacts:
         except Exception:  # as the host, for which a node that fails here has changed
             told = math.nan
         plain, sure = _as_plain(told)
-        return (plain, True) if sure else (None, kind.removeprefix(OURS) in READ_FROM_TEXT)
+        return (plain, True) if sure else (None, kind in READ_FROM_TEXT)
+
+    def lazy(self, kind: str, name: str) -> bool:
+        try:
+            groups = node_class(kind).INPUT_TYPES().values()
+            return any(bool(group[name][1].get("lazy")) for group in groups if len(group.get(name, ())) > 1)
+        except Exception:  # a class that is gone, or describes its inputs in a way of its own
+            return False
 
     def files(self, value: Any) -> Iterator[str]:
         for path in named_files(value):

@@ -29,6 +29,9 @@ class NodeFacts(Protocol):
     def state(self, id: str, node: Node) -> tuple[Any, bool]:
         """(what the node says about itself, as JSON; whether that decides what it gives)."""
 
+    def lazy(self, kind: str, name: str) -> bool:
+        """Whether the host asks for that input of a class of nodes only if the node wants it."""
+
     def files(self, value: Any) -> Iterable[str]:
         """The contents of files that a widget's value names."""
 

@@ -57,6 +57,13 @@ class Part:
     settings: Mapping[str, Any]
     """Values of widgets by name, if all nodes with a widget of that name agree: `steps`, `cfg`."""
 
+    @property
+    def warnings(self) -> list[str]:
+        """Nodes because of which nothing that was drawn can be used again."""
+        unsure = self.recipe.unsure
+        return [f"{', '.join(unsure)} may give something else each time, so all are drawn at every Run. Replace it "
+                "with a node that says what it gives."] if unsure else []
+
     def add_contents(self, builder: RepeatGraph, shown_on: str) -> Any:
         """Add nodes that make one hash of all that comes in over `outside`, and return the link to it.
 
@@ -137,7 +144,7 @@ def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: 
     loops = _whole_loops(find, depends)
     nodes = {id: find(id) for id in order if depends[id] or id in loops}
     replaced = {(source, slot): f"value {slot}" for slot in given}
-    outside = tuple(link for link in _links_into(nodes) if link not in replaced)
+    outside = tuple(link for link in _links_into(nodes, facts) if link not in replaced)
     known = {link: f"outside {number}" for number, link in enumerate(outside)}
     return Part(source, nodes, (end[0], end[1]), recipe_of(find, end, facts, cut=replaced | known), outside,
                 _settings(find, source, end))
@@ -163,9 +170,11 @@ def _whole_loops(find: Callable[[str], Node], depends: Mapping[str, bool]) -> se
     return found
 
 
-def _links_into(nodes: Mapping[str, Node]) -> dict[tuple[str, int], None]:
-    """The links that come from other nodes, in an order that does not depend on the nodes' ids."""
-    values = (value for node in nodes.values() for _, value in sorted(node["inputs"].items()))
+def _links_into(nodes: Mapping[str, Node], facts: NodeFacts) -> dict[tuple[str, int], None]:
+    """The links that come from other nodes, in an order that does not depend on the nodes' ids; without those that the
+    host may never ask for, such as the other branch of a switch. The recipe follows these."""
+    values = (value for node in nodes.values() for name, value in sorted(node["inputs"].items())
+              if not facts.lazy(node["class_type"], name))
     return dict.fromkeys((value[0], value[1]) for value in values if is_link(value) and value[0] not in nodes)
 
 

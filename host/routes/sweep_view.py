@@ -237,7 +237,13 @@ def save_marks(sweep: Sweep, revision: int, best: str | None, hidden: Sequence[s
     unknown = sorted({*hidden, *([best] if best else ())} - set(sweep.states()))
     if unknown:
         raise UserError(f"sweep {sweep.folder.name!r} has no cell {unknown[0]!r}; reload the viewer.")
-    return save_change(_marks_file(sweep), Marks, lambda marks: marks.changed(best, hidden), revision).revision
+
+    def change(marks: Marks) -> Marks:  # marks on cells of an earlier plan stay until these are drawn
+        known = set(sweep.states())
+        earlier = marks.best if marks.best not in known else None
+        return marks.changed(best or earlier, (*hidden, *(key for key in marks.hidden if key not in known)))
+
+    return save_change(_marks_file(sweep), Marks, change, revision).revision
 
 
 def _mark_best(sweep: Sweep, key: str) -> int:

@@ -88,13 +88,13 @@ def begin(name: str) -> Graph:
     graph = Graph(name)
     trained = {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "vae": ("base", "VAE")}
     graph.add("base", f"{NAMED}LoadSandbox", (0, 60), (420, 138), picture=CHARACTER)
-    graph.add("hers", f"{NAMED}LoadDataset", (0, 300), (420, 154), folder=f"sandbox/dataset/{CHARACTER}")
+    graph.add("hers", f"{NAMED}LoadDataset", (0, 300), (420, 178), folder=f"sandbox/dataset/{CHARACTER}")
     graph.add("absorb", f"{NAMED}AbsorbTags", (0, 590), (420, 586), {"dataset": ("hers", "dataset")},
               purpose="character", trigger=CHARACTER)
     graph.add("character", f"{NAMED}TrainLora", (450, 60), (420, TALL), {**trained, "dataset": ("absorb", "dataset")},
               name="stack_akane", trigger=CHARACTER, kind="character", steps=200, title="Train LoRA: the character")
     graph.group("1 · The character", ["base", "hers", "absorb", "character"])
-    graph.add("drawings", f"{NAMED}LoadDataset", (940, 60), (420, 154), folder=f"sandbox/dataset/{STYLE}",
+    graph.add("drawings", f"{NAMED}LoadDataset", (940, 60), (420, 178), folder=f"sandbox/dataset/{STYLE}",
               trigger=STYLE)
     graph.add("sheet", f"{NAMED}PreviewDataset", (940, 350), (420, 826), {"dataset": ("drawings", "dataset")},
               columns=4)

@@ -115,7 +115,7 @@ def begin(name: str) -> Graph:
     """The base, the pictures, and a run with five checkpoints and a validation loss."""
     graph = Graph(name)
     graph.add("base", f"{NAMED}LoadSandbox", (0, 60), (420, 138), picture="akane")
-    graph.add("data", f"{NAMED}LoadDataset", (0, 300), (420, 154), folder="sandbox/dataset/akane")
+    graph.add("data", f"{NAMED}LoadDataset", (0, 300), (420, 178), folder="sandbox/dataset/akane")
     graph.add("absorb", f"{NAMED}AbsorbTags", (0, 590), (420, 586), {"dataset": ("data", "dataset")},
               purpose="character", trigger=TRIGGER)
     graph.group("1 · Images and captions", ["base", "data", "absorb"])

@@ -29,8 +29,7 @@ def take_over_marks(sweep: Sweep) -> None:
                 if new and new.key not in marked and _same_image(sweep, old, new)}
     if new_keys:
         save_change(path, Marks, lambda saved: saved.changed(
-            new_keys.get(saved.best or "", saved.best), (*saved.hidden, *(new_keys[key] for key in saved.hidden
-                                                                          if key in new_keys))))
+            new_keys.get(saved.best or "", saved.best), (new_keys.get(key, key) for key in saved.hidden)))
 
 
 def _place(sweep: Sweep, cell: Cell) -> tuple[str, ...]:

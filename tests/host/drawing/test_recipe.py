@@ -16,6 +16,9 @@ class Facts:
     def state(self, id, node):
         return self.states.get(id, (None, True))
 
+    def lazy(self, kind, name):
+        return kind == "Switch" and name.startswith("on_")
+
     def files(self, value):
         return [self.contents[value]] if value in self.contents else []
 
