@@ -1,9 +1,11 @@
 """The content of values: equal if an image would be, whatever sampling left behind; other wherever one might differ."""
 
+import collections
+import decimal
 import enum
 import threading
 from functools import partial
-from types import SimpleNamespace
+from types import MethodType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,6 +74,8 @@ DIFFERENT = {
     "the shape of a tensor": lambda at: torch.zeros(((2, 3), (3, 2))[at]),
     "half precision": lambda at: torch.full((2,), float(at), dtype=torch.bfloat16),
     "an array": lambda at: np.full(3, at),
+    "a number of NumPy": lambda at: np.float32(0.5 + at),
+    "a truth of NumPy": lambda at: np.bool_(at),
     "a type": lambda at: (1, 1.0)[at],
     "a member of an enumeration": lambda at: tuple(Color)[at],
     "the order of a list": lambda at: ([1, 2], [2, 1])[at],
@@ -142,6 +146,40 @@ def test_what_a_patch_left_behind_while_it_ran_does_not_count():
 def test_what_cannot_be_looked_into_is_named():
     content = content_of({"lock": threading.Lock(), "number": 1})
     assert content.opaque == ("_thread.lock",)
+
+
+@pytest.mark.parametrize("make", [
+    lambda at: collections.deque([at]), lambda at: decimal.Decimal(at), lambda at: np.random.RandomState(at),
+    lambda at: {1: at}.get, lambda at: counting(at)], ids=["deque", "decimal", "generator", "method", "assigned"])
+def test_what_is_made_in_c_or_assigned_by_a_function_is_other_content_or_not_taken_for_known(make):
+    first, second = content_of(make(0)), content_of(make(1))
+    assert first.digest != second.digest or first.opaque or first.sampled
+
+
+def counting(start):
+    def patch(h):
+        nonlocal start
+        start += 1
+        return h * start
+
+    return patch
+
+
+def test_a_set_whose_items_lead_back_to_it_ends():
+    parent, child = SimpleNamespace(), Attention(1.0)
+    parent.children, child.parent = {child}, parent
+    assert len(content_of(parent).digest) == len(content_of(1).digest)
+
+
+def test_a_patch_that_names_the_network_does_not_depend_on_what_is_loaded_into_it():
+    model = patcher()
+    model.object_patches["forward"] = MethodType(lambda self, h: self(h), model.model)
+    before = content_of(model)
+    key, weight = next(iter(model.model.named_parameters()))
+    model.backup[key] = SimpleNamespace(weight=weight.detach().clone(), inplace_update=False)
+    with torch.no_grad():
+        weight.add_(1.0)  # as the host puts a LoRA into it
+    assert content_of(model).digest == before.digest
 
 
 def test_a_value_that_holds_itself_ends():

@@ -150,3 +150,14 @@ def test_a_loop_that_is_only_partly_between_the_two_is_refused_in_one_line(node,
     (nodes[node] if name in nodes[node] else nodes[node]["inputs"])[name] = link
     with pytest.raises(UserError, match="the loop that begins at node start is only partly between the node"):
         part(nodes)
+
+
+def test_a_branch_that_the_host_may_never_ask_for_is_not_run_for_its_content_but_is_in_the_recipe():
+    nodes = drawing_graph()
+    nodes["other"] = {"class_type": "CheckpointLoaderSimple", "inputs": {"ckpt_name": "b.safetensors"}}
+    nodes["switch"] = {"class_type": "Switch", "inputs": {"on_true": ["sample", 0], "on_false": ["other", 0]}}
+    nodes["decode"]["inputs"]["samples"] = ["switch", 0]
+    found = part(nodes)
+    assert ("other", 0) not in found.outside and ("base", 2) in found.outside
+    nodes["other"]["inputs"]["ckpt_name"] = "c.safetensors"
+    assert part(nodes).recipe != found.recipe

@@ -196,6 +196,14 @@ def test_marks_on_cells_that_are_gone_are_neither_told_nor_in_the_way(sweep, fil
     assert ask(marks(1, None, told["marks"]["hidden"])) == [(200, {"revision": 2})]
 
 
+def test_marks_on_cells_of_an_earlier_plan_stay_until_these_are_drawn_again(sweep, files):
+    gone = sweep.cells[0].key
+    ask(marks(0, None, [gone]))
+    later = draw_sweep(paths.sweeps_root(), files[1:], make=False)  # the first checkpoint is not in it any more
+    assert ask(marks(1, None, [later.cells[-1].key])) == [(200, {"revision": 2})]
+    assert read_json(sweep.folder / "marks.json")["hidden"] == [later.cells[-1].key, gone]
+
+
 @pytest.mark.parametrize("key", ["0" * 16, "../marks", ""])
 def test_a_cell_there_is_none_of_cannot_be_marked(sweep, key):
     answers = ask(marks(0, key or None, [key]), marks(0, None, ["x"]), promote(key))
