@@ -55,7 +55,8 @@ class HostFacts:
 
     def lazy(self, kind: str, name: str) -> bool:
         try:
-            groups = node_class(kind).INPUT_TYPES().values()
+            described: Any = node_class(kind)
+            groups = described.INPUT_TYPES().values()
             return any(bool(group[name][1].get("lazy")) for group in groups if len(group.get(name, ())) > 1)
         except Exception:  # a class that is gone, or describes its inputs in a way of its own
             return False
