@@ -90,6 +90,7 @@ def log_picture(sweep: Sweep, picture: Path, kind: str, line: str = "") -> Path 
     with locked(folder / ENTRIES):
         path = _add(sweep, folder, picture, kind, line)
     with locked(root / PAGE):
+        remove_leftovers(root)
         if path or _is_older(root / PAGE, folder / ENTRIES):
             write_text(root / PAGE, page(read_log(root)))
     return path
