@@ -8,7 +8,7 @@ from ..helpers.interrupted_works import SLOW_WORKS, WORKS
 from ..helpers.interruptions import Trials, choose
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-QUICK = {"kill": 8, "half": 5, "error": 36}
+QUICK = {"kill": 5, "half": 2, "error": 34}
 SLOW = {"kill": 3, "half": 2, "error": 3}
 
 
