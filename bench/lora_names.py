@@ -50,8 +50,8 @@ def measure(host: Host) -> list[tuple[str, str, str]]:
         done = subprocess.run(
             [host.python, "-m", "pytest", "-c", INSIDE / "pytest.ini", "-p", "no:cacheprovider",
              f"--junitxml={report}", INSIDE / "test_lora_names.py"],
-            env={**os.environ, "COMFYUI_PATH": str(host.path)}, cwd=host.path, capture_output=True, text=True,
-            check=False)
+            env={**os.environ, "COMFYUI_PATH": str(host.path), "ALL_HOSTS": "1"}, cwd=host.path, capture_output=True,
+            text=True, check=False)
         if done.returncode:
             sys.exit(done.stdout + done.stderr)
         return [found for case in ElementTree.parse(report).iter("testcase") for found in _recorded(case)]
