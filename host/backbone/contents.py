@@ -46,7 +46,7 @@ DEEPEST, MOST = 60, 200_000
 class Content:
     """Attributes:
         digest: 64 hexadecimal digits.
-        sampled: whether weights are in it, of which only samples are read.
+        sampled: whether it holds weights; only samples of these are read.
         opaque: types of what could not be looked into.
     """
 

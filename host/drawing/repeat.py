@@ -59,7 +59,7 @@ class Part:
 
     @property
     def warnings(self) -> list[str]:
-        """Nodes because of which nothing that was drawn can be used again."""
+        """A line that names the nodes that make every Run draw everything again."""
         unsure = self.recipe.unsure
         return [f"{', '.join(unsure)} may give something else each time, so all are drawn at every Run. Replace it "
                 "with a node that says what it gives."] if unsure else []
@@ -151,7 +151,7 @@ def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: 
 
 
 def _whole_loops(find: Callable[[str], Node], depends: Mapping[str, bool]) -> set[str]:
-    """The nodes of all loops of which a part has a node, for a loop is copied whole or not at all.
+    """The nodes of all loops that have a node in the part: a loop is copied whole or not at all.
 
     Args:
         depends: whether each node above the end depends on the source.

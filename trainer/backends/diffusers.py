@@ -273,7 +273,7 @@ def _module_names(parts: dict[str, nn.Module]) -> list[str]:
 
 
 def _fingerprint(files: Sequence[Path]) -> str:
-    """A hash of the base's weights, by which runs and cells are told apart. Raises UserError if there are none."""
+    """A hash of the base's weights, which distinguishes runs and cells. Raises UserError if there are none."""
     if not files:
         raise UserError("the base has no .safetensors file by which it could be told from other bases. Convert its "
                         "weights to .safetensors.")
