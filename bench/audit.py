@@ -22,8 +22,8 @@ from PIL import Image
 
 from ..sandbox import world
 from ..sandbox.drawing import draw
-from ..trainer.datasets.audit_checks import cast_findings, pixel_findings
-from ..trainer.datasets.audit_figures import Figures, measure
+from ..trainer.audits.checks import cast_findings, pixel_findings
+from ..trainer.audits.figures import Figures, measure
 from ..trainer.measures import pixels as metrics
 from ..trainer.pictures.duplicates import Search, find_duplicates, fingerprint_picture
 from ..trainer.pictures.images import to_tensor

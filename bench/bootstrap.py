@@ -36,7 +36,7 @@ from ..trainer.bootstrap.events import BootstrapFinished, StageFinished
 from ..trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
 from ..trainer.bootstrap.project import key_of
 from ..trainer.captions.tags import absorb, join_tags, split_tags
-from ..trainer.cli.options import parse_settings
+from ..trainer.cli.terminal.options import parse_settings
 from ..trainer.common.files import read_json, write_json
 from ..trainer.datasets.dataset import Dataset, load_folder
 from ..trainer.measures import pixels as metrics

@@ -13,7 +13,7 @@ import comfy.utils
 from PIL import Image
 from server import PromptServer
 
-from ..trainer.cli.progress import clock
+from ..trainer.cli.terminal.progress import clock
 from ..trainer.common.events import Event, Warned
 from ..trainer.pictures.curves import Smoother
 from ..trainer.pictures.images import open_image

@@ -7,10 +7,10 @@ from comfy_api.latest import io, ui
 from ..host import menu, paths
 from ..host.drawing.pictures import to_batch
 from ..host.working import Work, follow, problem, show_report
+from ..trainer.audits.audit import AuditConfig, DatasetAudit, audit
+from ..trainer.audits.report import draw_audit_sheet, table
 from ..trainer.captions.coverage import PURPOSES
 from ..trainer.common.errors import UserError
-from ..trainer.datasets.audit import AuditConfig, DatasetAudit, audit
-from ..trainer.datasets.audit_report import draw_audit_sheet, table
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.models.families import FAMILIES
 from .sockets import LoraDataset

@@ -6,7 +6,7 @@ from PIL import ImageFilter
 
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.sandbox.drawing import draw
-from lora_bootstrap.trainer.datasets.audit import audit
+from lora_bootstrap.trainer.audits.audit import audit
 from lora_bootstrap.trainer.datasets.dataset import save_samples
 
 

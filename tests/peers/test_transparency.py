@@ -3,10 +3,10 @@
 import pytest
 from PIL import Image, ImageDraw
 
+from lora_bootstrap.trainer.audits.audit import AuditConfig
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Warned
 from lora_bootstrap.trainer.common.tensor_cache import TensorCache
-from lora_bootstrap.trainer.datasets.audit import AuditConfig
 from lora_bootstrap.trainer.datasets.dataset import load_folder
 from lora_bootstrap.trainer.datasets.prepare import prepare
 from lora_bootstrap.trainer.datasets.prepared_folder import PrepareConfig

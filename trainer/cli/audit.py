@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .console import Console
-from .options import add_dataset_option, add_output_option, chosen_name
+from .terminal.console import Console
+from .terminal.options import add_dataset_option, add_output_option, chosen_name
 
 
 def add_audit_options(command: argparse.ArgumentParser) -> None:
@@ -23,8 +23,8 @@ def add_audit_options(command: argparse.ArgumentParser) -> None:
 
 
 def handle_audit(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from ..datasets.audit import AuditConfig, AuditFinished, audit
-    from ..datasets.audit_report import as_json, table, write_audit
+    from ..audits.audit import AuditConfig, AuditFinished, audit
+    from ..audits.report import as_json, table, write_audit
     from ..datasets.dataset import load_folder
 
     config = AuditConfig(family=options.family, resolution=options.resolution, purpose=options.purpose,

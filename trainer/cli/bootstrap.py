@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..captions.tags import split_tags
-from .console import Console, load_backbone_quietly
-from .options import (
+from .terminal.console import Console, load_backbone_quietly
+from .terminal.options import (
     add_likeness_option,
     add_output_option,
     add_run_options,

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from .console import Console, load_backbone_quietly
-from .options import add_run_options, add_sampler_options, add_size_options, build_sampler, parse_lora
+from .terminal.console import Console, load_backbone_quietly
+from .terminal.options import add_run_options, add_sampler_options, add_size_options, build_sampler, parse_lora
 
 
 def add_generate_options(command: argparse.ArgumentParser) -> None:

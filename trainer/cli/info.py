@@ -8,7 +8,7 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..common.schema import read_record
-from .console import Console
+from .terminal.console import Console
 
 
 def add_info_options(command: argparse.ArgumentParser) -> None:

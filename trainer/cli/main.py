@@ -19,7 +19,7 @@ from importlib import import_module
 from io import TextIOWrapper
 
 from ..common.errors import UserError
-from .console import Console
+from .terminal.console import Console
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .console import Console
-from .options import add_likeness_option
+from .terminal.console import Console
+from .terminal.options import add_likeness_option
 
 
 def add_score_options(command: argparse.ArgumentParser) -> None:

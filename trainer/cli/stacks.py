@@ -6,8 +6,8 @@ import argparse
 from functools import partial
 from typing import Any
 
-from .console import Console
-from .options import add_output_option, parse_lora
+from .terminal.console import Console
+from .terminal.options import add_output_option, parse_lora
 
 
 def add_conflict_options(command: argparse.ArgumentParser) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from ..common.errors import UserError
 from ..sweeps.prompt_sets import AS_WRITTEN, SETS
-from .console import Console, load_backbone_quietly
-from .options import add_run_options, add_sampler_options, add_size_options, build_sampler, chosen_name
+from .terminal.console import Console, load_backbone_quietly
+from .terminal.options import add_run_options, add_sampler_options, add_size_options, build_sampler, chosen_name
 
 
 def add_grid_options(command: argparse.ArgumentParser) -> None:

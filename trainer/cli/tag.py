@@ -10,8 +10,8 @@ from typing import Any
 from ..captions.tags import split_tags
 from ..common.errors import UserError
 from ..common.events import Events
-from .console import Console, load_backbone_quietly
-from .options import add_background_option
+from .terminal.console import Console, load_backbone_quietly
+from .terminal.options import add_background_option
 
 
 def add_tag_options(command: argparse.ArgumentParser) -> None:

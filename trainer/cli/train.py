@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .console import Console, load_backbone_quietly
-from .options import add_dataset_option, add_run_options, chosen_name, parse_settings
+from .terminal.console import Console, load_backbone_quietly
+from .terminal.options import add_dataset_option, add_run_options, chosen_name, parse_settings
 
 
 def add_train_options(command: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
     from ..training.events import Finished
     from ..training.loop import train
     from ..training.presets import preset_config
-    from .tensorboard import TensorBoardWriter
+    from .terminal.tensorboard import TensorBoardWriter
 
     name = chosen_name(options.name, options.dataset.resolve().name, "run")
     writers = [TensorBoardWriter()] if options.tensorboard else []

@@ -1,1 +1,1 @@
-"""Images with captions and masks on disk: read, audited, prepared."""
+"""Images with captions and masks on disk: read, prepared, saved."""

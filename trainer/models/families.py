@@ -15,6 +15,9 @@ from ..common.errors import unknown_name
 UNET_BLOCKS = ("down_blocks", "mid_block", "up_blocks", "input_blocks", "middle_block", "output_blocks")
 """Names of the blocks in diffusers and in the original UNet (LDM, sgm)."""
 
+WORDINGS = ("tags", "sentences")
+"""How a base's text encoder was taught: by lists of tags, or by sentences."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
@@ -53,7 +56,9 @@ class Family:
         blocks: adapters go only into modules whose dotted path contains one of these names.
         host: the host's model class; None for families that the host recognizes by a mark, or not at all.
         guidance: the guidance given to a guidance-distilled model while it is trained; None if it has no such input.
-        cfg, sample_steps: defaults for generating images.
+        cfg, sample_steps, sampler, scheduler: defaults for generating images; the last two by the host's names.
+        wording: how its captions and prompts are worded, one of WORDINGS.
+        excluded: adapters never go into modules whose dotted path contains one of these names.
         architecture: `modelspec.architecture` without the `/lora` ending.
         presets: starting settings by kind (style, character, concept).
     """
@@ -72,6 +77,10 @@ class Family:
     guidance: float | None = None
     cfg: float = 5.0
     sample_steps: int = 24
+    sampler: str = "euler"
+    scheduler: str = "normal"
+    wording: str = "tags"
+    excluded: tuple[str, ...] = ()
     presets: Mapping[str, Preset] = field(default_factory=dict)
 
 
@@ -117,6 +126,7 @@ FAMILIES = {
             name="sd3", title="Stable Diffusion 3.5", objective="flow", latent_channels=16, bucket_step=64,
             resolution=1024, architecture="stable-diffusion-3.5", timestep_density="logit_normal", cfg=4.5,
             blocks=("joint_blocks",), host=HostModel("SD3"),
+            wording="sentences", scheduler="simple",
             presets=_presets(
                 Preset(rank=16, alpha=16, learning_rate=1e-4, steps=1000, batch_size=1),
                 Preset(rank=32, alpha=32, learning_rate=1e-4, steps=2000, batch_size=1),
@@ -126,6 +136,7 @@ FAMILIES = {
             name="flux", title="Flux.1", objective="flow", latent_channels=16, bucket_step=64,
             resolution=1024, architecture="flux-1-dev", timestep_density="logit_normal", cfg=1.0, guidance=1.0,
             blocks=("double_blocks", "single_blocks"), host=HostModel("Flux"),
+            wording="sentences", scheduler="simple",
             presets=_presets(
                 Preset(rank=16, alpha=16, learning_rate=1e-4, steps=1000, batch_size=1),
                 Preset(rank=16, alpha=16, learning_rate=2e-4, steps=2000, batch_size=1),
@@ -135,6 +146,7 @@ FAMILIES = {
             name="chroma", title="Chroma", objective="flow", latent_channels=16, bucket_step=64,
             resolution=1024, architecture="chroma", timestep_density="logit_normal", cfg=4.0,
             blocks=("double_blocks", "single_blocks"), host=HostModel("Chroma"),
+            wording="sentences", scheduler="simple",
             presets=_presets(
                 Preset(rank=16, alpha=16, learning_rate=1e-4, steps=1000, batch_size=1),
                 Preset(rank=32, alpha=32, learning_rate=1e-4, steps=2000, batch_size=1),
@@ -144,6 +156,7 @@ FAMILIES = {
             name="z_image", title="Z-Image", objective="flow", latent_channels=16, bucket_step=64,
             resolution=1024, architecture="z-image", timestep_density="logit_normal", cfg=4.0,
             blocks=LUMINA_BLOCKS, host=HostModel("Lumina2", {"z_image_modulation": True}),
+            wording="sentences", scheduler="simple",
             presets=_presets(
                 Preset(rank=16, alpha=16, learning_rate=1e-4, steps=1000, batch_size=1),
                 Preset(rank=32, alpha=32, learning_rate=1e-4, steps=2000, batch_size=1),
@@ -153,6 +166,7 @@ FAMILIES = {
             name="lumina2", title="Lumina 2", objective="flow", latent_channels=16, bucket_step=64,
             resolution=1024, architecture="lumina-2", timestep_density="logit_normal", cfg=4.0,
             blocks=LUMINA_BLOCKS, host=HostModel("Lumina2"),
+            wording="sentences", scheduler="simple",
             presets=_presets(
                 Preset(rank=16, alpha=16, learning_rate=1e-4, steps=1000, batch_size=1),
                 Preset(rank=32, alpha=32, learning_rate=1e-4, steps=2000, batch_size=1),
@@ -162,6 +176,7 @@ FAMILIES = {
             name="qwen_image", title="Qwen-Image", objective="flow", latent_channels=16, bucket_step=64,
             resolution=1024, architecture="qwen-image", timestep_density="logit_normal", cfg=4.0,
             blocks=("transformer_blocks",), host=HostModel("QwenImage"),
+            wording="sentences", scheduler="simple",
             presets=_presets(
                 Preset(rank=16, alpha=16, learning_rate=1e-4, steps=1000, batch_size=1),
                 Preset(rank=32, alpha=32, learning_rate=1e-4, steps=2000, batch_size=1),

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from lora_bootstrap.trainer.cli.console import Console
+from lora_bootstrap.trainer.cli.terminal.console import Console
 from lora_bootstrap.trainer.common.files import write_json
 
 from ...helpers.command_line import run

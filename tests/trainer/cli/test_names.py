@@ -2,7 +2,7 @@
 
 import pytest
 
-from lora_bootstrap.trainer.cli.options import chosen_name
+from lora_bootstrap.trainer.cli.terminal.options import chosen_name
 
 from ...helpers.command_line import SMALL, run
 from ...helpers.lora_files import lora

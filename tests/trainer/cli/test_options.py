@@ -2,7 +2,7 @@
 
 import pytest
 
-from lora_bootstrap.trainer.cli.options import parse_lora, parse_settings
+from lora_bootstrap.trainer.cli.terminal.options import parse_lora, parse_settings
 from lora_bootstrap.trainer.common.errors import UserError
 
 

@@ -3,7 +3,7 @@
 import io
 
 from lora_bootstrap.trainer.bootstrap.events import StageFinished, StageStarted
-from lora_bootstrap.trainer.cli.progress import ProgressBar, clock
+from lora_bootstrap.trainer.cli.terminal.progress import ProgressBar, clock
 from lora_bootstrap.trainer.common.events import Progress
 from lora_bootstrap.trainer.training.events import RunStarted, StepDone, Validated
 

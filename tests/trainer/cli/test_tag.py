@@ -8,7 +8,7 @@ from PIL import Image
 
 from lora_bootstrap.sandbox import PICTURES_DIR
 from lora_bootstrap.trainer.backends import diffusers as pipeline
-from lora_bootstrap.trainer.cli.console import Console
+from lora_bootstrap.trainer.cli.terminal.console import Console
 
 from ...helpers import command_line
 

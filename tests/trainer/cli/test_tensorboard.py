@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from lora_bootstrap.trainer.cli.tensorboard import TensorBoardWriter, watch
+from lora_bootstrap.trainer.cli.terminal.tensorboard import TensorBoardWriter, watch
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.training.events import RunStarted, StepDone, Validated
 

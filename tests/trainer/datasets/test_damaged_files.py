@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from lora_bootstrap.trainer.datasets.audit import AuditConfig
+from lora_bootstrap.trainer.audits.audit import AuditConfig
 from lora_bootstrap.trainer.datasets.dataset import load_folder
 from lora_bootstrap.trainer.datasets.prepare import PrepareFinished, prepare
 from lora_bootstrap.trainer.datasets.prepared_folder import PrepareConfig

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from ..bootstrap.events import StageFinished, StageStarted
-from ..common.events import Event, Interrupted, Progress, Warned
-from ..training.events import Caching, CheckpointSaved, Finished, Previewed, RunStarted, StepDone, Validated
+from ...bootstrap.events import StageFinished, StageStarted
+from ...common.events import Event, Interrupted, Progress, Warned
+from ...training.events import Caching, CheckpointSaved, Finished, Previewed, RunStarted, StepDone, Validated
 
 BAR = 24
 PLAIN_PARTS = 5

@@ -8,12 +8,9 @@ from PIL import Image
 
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.sandbox.drawing import draw
-from lora_bootstrap.trainer.captions.coverage import Bar
-from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.common.events import Interrupted, Progress
-from lora_bootstrap.trainer.datasets import audit as audit_module
-from lora_bootstrap.trainer.datasets.audit import AuditConfig, AuditFinished, audit
-from lora_bootstrap.trainer.datasets.audit_report import (
+from lora_bootstrap.trainer.audits import audit as audit_module
+from lora_bootstrap.trainer.audits.audit import AuditConfig, AuditFinished, audit
+from lora_bootstrap.trainer.audits.report import (
     COLOURS,
     SHEET_PICTURES,
     as_json,
@@ -22,6 +19,9 @@ from lora_bootstrap.trainer.datasets.audit_report import (
     text_bar,
     write_audit,
 )
+from lora_bootstrap.trainer.captions.coverage import Bar
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.events import Interrupted, Progress
 from lora_bootstrap.trainer.datasets.dataset import Dataset, Sample, load_folder
 
 from ...helpers.audits import draw_faulty_folder, run_audit

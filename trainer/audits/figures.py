@@ -1,4 +1,4 @@
-"""What an audit measures in one image, from pixels alone. `audit_checks` judges the figures.
+"""What an audit measures in one image, from pixels alone. `checks` judges the figures.
 
 A figure is measured on the image as it will be trained (shrunk to the family's resolution, never enlarged), except for
 JPEG blocks, which only the file's own pixels show.

@@ -14,7 +14,7 @@ from ..common.errors import UserError
 from ..common.files import atomic_path, write_json, write_text
 from ..common.leftovers import remove_leftovers
 from .audit import DatasetAudit, PictureAudit
-from .audit_checks import CODES, SEVERITIES, Finding
+from .checks import CODES, SEVERITIES, Finding
 
 COLOURS = {"fault": (196, 52, 43), "warning": (222, 142, 22), "note": (92, 124, 196), "": (74, 150, 96)}
 """Colour of an image's frame on the contact sheet, by its worst finding."""

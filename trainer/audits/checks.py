@@ -15,10 +15,10 @@ import numpy as np
 from ..captions.coverage import plain, says, several_people
 from ..captions.coverage_words import LETTERING_WORDS
 from ..common.errors import UserError
+from ..datasets.buckets import assign_bucket, make_buckets
+from ..datasets.dataset import Sample, hidden_by_ground
 from ..models.families import Family
-from .audit_figures import Figures
-from .buckets import assign_bucket, make_buckets
-from .dataset import Sample, hidden_by_ground
+from .figures import Figures
 
 SEVERITIES = ("fault", "warning", "note")
 """fault: leave the image out or fix it; warning: look at it; note: good to know."""

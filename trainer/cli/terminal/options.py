@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..common.errors import UserError
-from ..common.names import checked_name, name_from
-from ..stacks.lora_stack import read_strength
+from ...common.errors import UserError
+from ...common.names import checked_name, name_from
+from ...stacks.lora_stack import read_strength
 
 
 def add_background_option(command: argparse.ArgumentParser) -> None:
@@ -62,7 +62,7 @@ def add_likeness_option(command: argparse.ArgumentParser) -> None:
 
 def build_sampler(options: argparse.Namespace, backbone: Any) -> Any:
     """The Sampler with the size, steps and guidance of the options."""
-    from ..models.sampler import Sampler
+    from ...models.sampler import Sampler
 
     return Sampler.of(backbone, width=options.width, height=options.height, steps=options.sample_steps,
                       cfg=options.cfg)

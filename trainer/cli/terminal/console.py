@@ -49,7 +49,7 @@ class Console:
 
         Returns what the work returns. Ctrl-C ends it at once.
         """
-        from ..common.events import Progress
+        from ...common.events import Progress
         from .progress import ProgressBar
 
         with closing(ProgressBar(self.stream)) as progress:
@@ -69,6 +69,6 @@ def load_backbone_quietly(base: str) -> Any:
 
     for library in (diffusers, transformers):
         library.utils.logging.disable_progress_bar()
-    from ..backends.diffusers import load_backbone
+    from ...backends.diffusers import load_backbone
 
     return load_backbone(base)

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.sandbox.drawing import draw
-from lora_bootstrap.trainer.datasets.audit_checks import (
+from lora_bootstrap.trainer.audits.checks import (
     CHECKS,
     CODES,
     SEVERITIES,
@@ -17,7 +17,7 @@ from lora_bootstrap.trainer.datasets.audit_checks import (
     pixel_findings,
     size_findings,
 )
-from lora_bootstrap.trainer.datasets.audit_figures import blocking, edge_width, measure, neutral_tone, trained_copy
+from lora_bootstrap.trainer.audits.figures import blocking, edge_width, measure, neutral_tone, trained_copy
 from lora_bootstrap.trainer.models.families import get_family
 from lora_bootstrap.trainer.pictures.borders import content_box
 from lora_bootstrap.trainer.pictures.components import connected

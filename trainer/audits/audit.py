@@ -25,10 +25,11 @@ from ..captions.views import VOCABULARIES
 from ..common.errors import UserError, unknown_name
 from ..common.events import Event, Events, Interrupted, Progress
 from ..common.tensor_cache import TensorCache
+from ..datasets.dataset import Dataset, Sample
 from ..models.families import get_family
 from ..pictures.duplicates import Print, Search, best_of, find_duplicates, fingerprint_picture
 from ..pictures.room import bytes_to_open, room_for
-from .audit_checks import (
+from .checks import (
     SEVERITIES,
     Finding,
     caption_findings,
@@ -38,8 +39,7 @@ from .audit_checks import (
     size_findings,
     unreadable,
 )
-from .audit_figures import FIGURES_VERSION, Figures, measure
-from .dataset import Dataset, Sample
+from .figures import FIGURES_VERSION, Figures, measure
 
 _FIELDS = tuple(figure.name for figure in dataclasses.fields(Figures))
 _MAY_BE_NONE = ("edge_width", "lettering", "cast_a", "cast_b")

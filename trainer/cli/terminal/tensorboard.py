@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..common.errors import UserError
-from ..common.events import Event
-from ..training.events import RunStarted, StepDone, Validated
+from ...common.errors import UserError
+from ...common.events import Event
+from ...training.events import RunStarted, StepDone, Validated
 
 
 class TensorBoardWriter:

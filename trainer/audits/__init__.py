@@ -1,0 +1,1 @@
+"""What is wrong with a dataset, and what it lacks: figures, findings, report."""

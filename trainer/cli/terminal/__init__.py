@@ -1,0 +1,1 @@
+"""What the verbs share: their options, lines and progress bars, TensorBoard."""

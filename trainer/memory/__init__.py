@@ -1,0 +1,1 @@
+"""What a training step takes, counted before anything is loaded: memory, operations, disk."""
