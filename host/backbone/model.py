@@ -36,6 +36,7 @@ from .encoded import pack, unpack
 from .facts import family_of, known_family, sampled_hash
 from .frozen import frozen_forward
 from .gradients import GuardedStep, keeping_copies
+from .kernels import attention_options, plain_kernels
 from .schedule import HostSchedule
 from .shadow import Shadow, checkpointed, is_plain
 
@@ -94,7 +95,8 @@ class HostBackbone:
         if injected:
             raise UserError(f"the MODEL carries layers that another node replaced (such as {injected[0]}); they cannot "
                             "be trained through. Link the MODEL directly from its loader.")
-        with _outside(), torch.enable_grad(), _in_training(), checkpointed(self.network, gradient_checkpointing):
+        with (_outside(), torch.enable_grad(), _in_training(), plain_kernels(),
+              checkpointed(self.network, gradient_checkpointing)):
             self._training, self._step = True, GuardedStep()  # the first step loads the network: it knows the memory
             try:
                 yield
@@ -217,7 +219,8 @@ class HostBackbone:
         for group in _groups(rows):
             first, *others = (rows[i] for i in group)
             joined = {name: value.concat([other[name] for other in others]) for name, value in first.items()}
-            options = {**self.model.model_options["transformer_options"], "cond_or_uncond": [0] * len(group),
+            options = {**(attention_options() if self._training else {}),
+                       **self.model.model_options["transformer_options"], "cond_or_uncond": [0] * len(group),
                        "sigmas": sigma[group]}
             network = self._shadows["network"].root
             parts.append(network.apply_model(noisy[group], sigma[group], transformer_options=options, **joined))
