@@ -16,8 +16,9 @@ from ..host.drawing.pictures import samples_sheet, short_pixel_hash, to_batch, t
 from ..host.shown_text import show_text
 from ..host.working import problem, show_report
 from ..trainer.bootstrap.originals import crop_tags, square_box
+from ..trainer.captions.roles import tag_roles
 from ..trainer.captions.tags import add_trigger, join_tags, split_tags, tag_frequency
-from ..trainer.captions.views import VOCABULARIES, tag_roles
+from ..trainer.captions.views import VOCABULARIES
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.controls import control_paths, is_beside
 from ..trainer.datasets.dataset import Dataset, Sample, load_folder, save_samples, split_validation

@@ -9,8 +9,10 @@ from typing import Any
 
 from PIL import Image
 
+from ..captions.roles import FACE_WORDS, TagRoles, caption_for
 from ..captions.tags import add_trigger, join_tags, split_tags
-from ..captions.views import AXES, FACE_WORDS, TagRoles, Vocabulary, caption_for, normal
+from ..captions.views import AXES
+from ..captions.vocabulary import Vocabulary, normal
 from ..datasets.dataset import Dataset, save_samples
 from ..pictures.crops import Box, Crop, suggest_crops
 

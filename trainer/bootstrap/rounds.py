@@ -16,8 +16,10 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ..captions.roles import TagRoles, tag_roles
 from ..captions.tags import absorb, join_tags, split_tags
-from ..captions.views import TagRoles, Vocabulary, tag_roles, vocabulary_for
+from ..captions.views import vocabulary_for
+from ..captions.vocabulary import Vocabulary
 from ..common.errors import UserError
 from ..common.files import file_hash, write_json
 from ..common.folders import empty_folder, fill_folder, is_filled

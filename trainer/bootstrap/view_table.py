@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from ..captions.coverage import kinds_in
 from ..captions.coverage_words import AXES as GUIDES
 from ..captions.tags import same_tag, split_tags
-from ..captions.views import AXES, Vocabulary, normal
+from ..captions.views import AXES
+from ..captions.vocabulary import Vocabulary, normal
 from ..common.errors import UserError, unknown_name
 
 Axes = Mapping[str, Mapping[str, float]]

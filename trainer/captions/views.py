@@ -7,43 +7,17 @@ stays the same in several styles is the character, so other style LoRAs override
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from .classes import tag_class
+from .roles import TagRoles, caption_for
+from .vocabulary import Vocabulary, normal
 
 AXES = ("angle", "framing", "expression", "outfit", "background", "style")
 """In the order of a prompt. A vocabulary need not have them all."""
 OWN = "own"
 """On any axis: what the original image shows there."""
-SUBJECT_TAGS = ("1girl", "1boy", "1other", "2girls", "no humans", "solo", "girl", "boy", "woman", "man")
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The words a base knows for views.
-
-    Attributes:
-        axes: axis -> tag -> weight: the share of the views that shows the tag, relative to the others.
-        hidden: view tag -> endings of tags that such a view cannot show.
-        revealed: pairs of view tags -> endings that the two together do show.
-    """
-
-    name: str
-    axes: Mapping[str, Mapping[str, float]]
-    hidden: Mapping[str, tuple[str, ...]]
-    revealed: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
-
-    def axis_of(self, tag: str) -> str | None:
-        """The axis that the tag belongs to, or None."""
-        return next((axis for axis, tags in self.axes.items() if normal(tag) in tags), None)
-
-    def shows(self, tag: str, view: Sequence[str]) -> bool:
-        """Whether a view of these tags can show what the tag names."""
-        parts = {normal(part) for part in view}
-        revealed = {word for pair, words in self.revealed.items() if parts.issuperset(pair) for word in words}
-        hidden = {word for part in parts for word in self.hidden.get(part, ())} - revealed
-        return not normal(tag).endswith(tuple(hidden))
 
 
 @dataclass(frozen=True)
@@ -63,9 +37,6 @@ class ViewPrompt:
         return ", ".join(self.tags)
 
 
-FACE_WORDS = ("hair", "eyes", "ears", "bangs", "ponytail", "twintails", "braid", "face", "smile", "mouth", "blush",
-              "expressionless", "frown", "glasses", "hairclip", "hat", "horns")
-"""Endings of tags that a view without the head cannot show."""
 _EXPRESSIONS = ("smile", "expressionless", "open mouth", "closed eyes", "frown", "blush")
 _BODY = ("tail", "dress", "skirt", "pants", "shorts", "shoes", "boots", "socks", "thighhighs", "footwear", "full body")
 
@@ -106,33 +77,6 @@ VOCABULARIES = {
 def vocabulary_for(base: str) -> Vocabulary:
     """The sandbox's own words for the sandbox, the general ones for any other base."""
     return VOCABULARIES["sandbox" if base == "sandbox" else "booru"]
-
-
-def normal(tag: str) -> str:
-    """The tag as tables spell it: lower case, spaces for underscores."""
-    return tag.strip().lower().replace("_", " ")
-
-
-@dataclass(frozen=True)
-class TagRoles:
-    """A user's tags by role: the subject in general, the traits of this character, or the view of this image."""
-
-    subject: tuple[str, ...]
-    identity: tuple[str, ...]
-    view: tuple[str, ...]
-
-
-def tag_roles(tags: Sequence[str], vocabulary: Vocabulary) -> TagRoles:
-    """Sort tags into roles; a tag that is in no table counts as a trait of the character."""
-    subject = tuple(tag for tag in tags if normal(tag) in SUBJECT_TAGS)
-    view = tuple(tag for tag in tags if vocabulary.axis_of(tag))
-    return TagRoles(subject, tuple(tag for tag in tags if tag not in subject and tag not in view), view)
-
-
-def caption_for(roles: TagRoles, view: Sequence[str], vocabulary: Vocabulary, trigger: str = "") -> tuple[str, ...]:
-    """The trigger, the subject, the traits that such a view can show, then the view's own tags that it can show."""
-    kept = [tag for tag in (*roles.identity, *view) if vocabulary.shows(tag, view)]
-    return tuple(tag for tag in (trigger, *roles.subject, *kept) if tag)
 
 
 def view_prompt(view: Mapping[str, str], roles: TagRoles, vocabulary: Vocabulary, trigger: str = "") -> ViewPrompt:
