@@ -10,7 +10,6 @@ import contextlib
 import copy
 import gc
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -26,6 +25,7 @@ import torch
 from comfy.k_diffusion.sampling import sample_euler
 from torch import Tensor, nn
 
+from ...trainer.captions.tags import escape_brackets
 from ...trainer.common.errors import UserError
 from ...trainer.lora.hashes import check_weights
 from ...trainer.lora.names import module_of
@@ -175,7 +175,7 @@ class HostBackbone:
     # -- captions --------------------------------------------------------------------------------------------------
 
     def encode_text(self, captions: Sequence[str]) -> Conditioning:
-        return self._encode([_literal(caption) for caption in captions])
+        return self._encode([escape_brackets(caption) for caption in captions])
 
     def _encode(self, prompts: Sequence[str]) -> Conditioning:
         with _outside():
@@ -187,7 +187,7 @@ class HostBackbone:
             return Conditioning.cat([rows[prompt] for prompt in prompts])
 
     def token_count(self, caption: str) -> tuple[int, int]:
-        tokens = self.clip.tokenize(_literal(caption), return_word_ids=True)
+        tokens = self.clip.tokenize(escape_brackets(caption), return_word_ids=True)
         count = max(sum(token[-1] != 0 for chunk in chunks for token in chunk) for chunks in tokens.values())
         return count, count  # the host encodes long captions chunk by chunk
 
@@ -412,11 +412,6 @@ def _in_training() -> Iterator[None]:
     finally:
         if before is not None:
             management.in_training = before
-
-
-def _literal(caption: str) -> str:
-    """The caption, escaped so that the host reads its brackets as text, not as weights."""
-    return re.sub(r"(?<!\\)([()])", r"\\\1", caption)
 
 
 def _encode_one(clip: Any, prompt: str) -> Conditioning:
