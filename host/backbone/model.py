@@ -32,6 +32,7 @@ from ...trainer.lora.names import module_of
 from ...trainer.models.backbone import Conditioning
 from ...trainer.models.noise import per_row
 from .contents import Content, clip_options, content_of, patcher_options
+from .encoded import pack, unpack
 from .facts import family_of, known_family, sampled_hash
 from .frozen import frozen_forward
 from .gradients import GuardedStep, keeping_copies
@@ -229,8 +230,8 @@ class HostBackbone:
         height, width = (side * self.latent_scale for side in noisy.shape[-2:])
         extra = {} if guidance is None else {"guidance": guidance}
         made = self._shadows["network"].root.extra_conds(
-            **{"pooled_output": None, **row, **extra}, device=self.device, noise=noisy, width=width, height=height,
-            prompt_type="positive")
+            **{"pooled_output": None, "width": width, "height": height, **unpack(row), **extra}, device=self.device,
+            noise=noisy, prompt_type="positive")
         return {name: value.process_cond(batch_size=1, area=None) for name, value in made.items()}
 
     def _memory(self, noisy: Tensor) -> int:
@@ -418,8 +419,7 @@ def _literal(caption: str) -> str:
 def _encode_one(clip: Any, prompt: str) -> Conditioning:
     made = clip.encode_from_tokens(clip.tokenize(prompt), return_pooled=True, return_dict=True)
     made["cross_attn"] = made.pop("cond")
-    return Conditioning({name: value for name, value in made.items()
-                         if isinstance(value, Tensor) and value.ndim and len(value) == 1})
+    return Conditioning(pack(made))
 
 
 def _groups(rows: Sequence[dict[str, Any]]) -> list[list[int]]:
