@@ -19,7 +19,7 @@ from ..host.outputs import apply_to, lora_outputs, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
 from ..trainer.captions.kinds import KINDS, get_kind, name_lora
-from ..trainer.captions.tags import add_trigger, join_tags, split_tags
+from ..trainer.captions.tags import add_trigger, escape_brackets, join_tags, split_tags
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Warned
 from ..trainer.datasets.dataset import Dataset
@@ -211,7 +211,7 @@ def _cadence(config: TrainConfig, settings: Mapping[str, Any], job: TrainRequest
         name: -(-config.steps // times) if times else 0 for name, times in often.items() if name not in settings}
     if not config.preview_prompts:
         caption = next((sample.caption for sample in job.dataset if sample.caption), "")
-        found["preview_prompts"] = [join_tags(add_trigger(split_tags(caption), config.data.trigger))]
+        found["preview_prompts"] = [escape_brackets(join_tags(add_trigger(split_tags(caption), config.data.trigger)))]
     return found
 
 

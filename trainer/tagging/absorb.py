@@ -17,7 +17,8 @@ from typing import Any
 from ..captions.classes import ORDER, tag_class
 from ..captions.kinds import Kind, get_kind, order_kinds
 from ..captions.tags import absorb, join_tags, same_tag, split_tags
-from ..captions.views import VOCABULARIES, Vocabulary
+from ..captions.views import VOCABULARIES
+from ..captions.vocabulary import Vocabulary
 from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_write, read_json, write_json
 from ..common.schema import convert
