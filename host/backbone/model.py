@@ -10,7 +10,6 @@ import contextlib
 import copy
 import gc
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -26,15 +25,18 @@ import torch
 from comfy.k_diffusion.sampling import sample_euler
 from torch import Tensor, nn
 
+from ...trainer.captions.tags import escape_brackets
 from ...trainer.common.errors import UserError
 from ...trainer.lora.hashes import check_weights
 from ...trainer.lora.names import module_of
 from ...trainer.models.backbone import Conditioning
 from ...trainer.models.noise import per_row
 from .contents import Content, clip_options, content_of, patcher_options
+from .encoded import pack, unpack
 from .facts import family_of, known_family, sampled_hash
 from .frozen import frozen_forward
 from .gradients import GuardedStep, keeping_copies
+from .kernels import attention_options, plain_kernels
 from .schedule import HostSchedule
 from .shadow import Shadow, checkpointed, is_plain
 
@@ -93,7 +95,8 @@ class HostBackbone:
         if injected:
             raise UserError(f"the MODEL carries layers that another node replaced (such as {injected[0]}); they cannot "
                             "be trained through. Link the MODEL directly from its loader.")
-        with _outside(), torch.enable_grad(), _in_training(), checkpointed(self.network, gradient_checkpointing):
+        with (_outside(), torch.enable_grad(), _in_training(), plain_kernels(),
+              checkpointed(self.network, gradient_checkpointing)):
             self._training, self._step = True, GuardedStep()  # the first step loads the network: it knows the memory
             try:
                 yield
@@ -172,7 +175,7 @@ class HostBackbone:
     # -- captions --------------------------------------------------------------------------------------------------
 
     def encode_text(self, captions: Sequence[str]) -> Conditioning:
-        return self._encode([_literal(caption) for caption in captions])
+        return self._encode([escape_brackets(caption) for caption in captions])
 
     def _encode(self, prompts: Sequence[str]) -> Conditioning:
         with _outside():
@@ -184,7 +187,7 @@ class HostBackbone:
             return Conditioning.cat([rows[prompt] for prompt in prompts])
 
     def token_count(self, caption: str) -> tuple[int, int]:
-        tokens = self.clip.tokenize(_literal(caption), return_word_ids=True)
+        tokens = self.clip.tokenize(escape_brackets(caption), return_word_ids=True)
         count = max(sum(token[-1] != 0 for chunk in chunks for token in chunk) for chunks in tokens.values())
         return count, count  # the host encodes long captions chunk by chunk
 
@@ -216,7 +219,8 @@ class HostBackbone:
         for group in _groups(rows):
             first, *others = (rows[i] for i in group)
             joined = {name: value.concat([other[name] for other in others]) for name, value in first.items()}
-            options = {**self.model.model_options["transformer_options"], "cond_or_uncond": [0] * len(group),
+            options = {**(attention_options() if self._training else {}),
+                       **self.model.model_options["transformer_options"], "cond_or_uncond": [0] * len(group),
                        "sigmas": sigma[group]}
             network = self._shadows["network"].root
             parts.append(network.apply_model(noisy[group], sigma[group], transformer_options=options, **joined))
@@ -229,8 +233,8 @@ class HostBackbone:
         height, width = (side * self.latent_scale for side in noisy.shape[-2:])
         extra = {} if guidance is None else {"guidance": guidance}
         made = self._shadows["network"].root.extra_conds(
-            **{"pooled_output": None, **row, **extra}, device=self.device, noise=noisy, width=width, height=height,
-            prompt_type="positive")
+            **{"pooled_output": None, "width": width, "height": height, **unpack(row), **extra}, device=self.device,
+            noise=noisy, prompt_type="positive")
         return {name: value.process_cond(batch_size=1, area=None) for name, value in made.items()}
 
     def _memory(self, noisy: Tensor) -> int:
@@ -410,16 +414,10 @@ def _in_training() -> Iterator[None]:
             management.in_training = before
 
 
-def _literal(caption: str) -> str:
-    """The caption, escaped so that the host reads its brackets as text, not as weights."""
-    return re.sub(r"(?<!\\)([()])", r"\\\1", caption)
-
-
 def _encode_one(clip: Any, prompt: str) -> Conditioning:
     made = clip.encode_from_tokens(clip.tokenize(prompt), return_pooled=True, return_dict=True)
     made["cross_attn"] = made.pop("cond")
-    return Conditioning({name: value for name, value in made.items()
-                         if isinstance(value, Tensor) and value.ndim and len(value) == 1})
+    return Conditioning(pack(made))
 
 
 def _groups(rows: Sequence[dict[str, Any]]) -> list[list[int]]:

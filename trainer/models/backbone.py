@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from .families import Family
 from .noise import NoiseSchedule
 
-Rows = Tensor | tuple[Tensor, ...]
-"""One tensor [B, ...], or B tensors [1, ...] if the rows' shapes differ (captions of different lengths)."""
+Rows = Tensor | tuple[Tensor | None, ...]
+"""One tensor [B, ...], or B tensors [1, ...] if the rows' shapes differ (captions of different lengths); None for a row
+that has no tensor of this name (a caption that needs no mask)."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +33,14 @@ class Conditioning:
         return len(next(iter(self.tensors.values())))
 
     def rows(self, indices: Sequence[int]) -> Conditioning:
-        return Conditioning({
-            name: tensor[list(indices)] if isinstance(tensor, Tensor) else _stacked([tensor[i] for i in indices])
-            for name, tensor in self.tensors.items()})
+        return Conditioning({name: _joined([tensor[i : i + 1] for i in indices])
+                             for name, tensor in self.tensors.items()})
 
     def row(self, index: int) -> dict[str, Tensor]:
         """The tensors [1, ...] of one caption."""
-        return {name: tensor[index : index + 1] if isinstance(tensor, Tensor) else tensor[index]
+        rows = {name: tensor[index : index + 1] if isinstance(tensor, Tensor) else tensor[index]
                 for name, tensor in self.tensors.items()}
+        return {name: tensor for name, tensor in rows.items() if tensor is not None}
 
     def to(self, device: torch.device | str) -> Conditioning:
         return self._each(lambda tensor: tensor.to(device))
@@ -49,23 +50,24 @@ class Conditioning:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
         return Conditioning({
-            name: change(tensor) if isinstance(tensor, Tensor) else tuple(map(change, tensor))
+            name: change(tensor) if isinstance(tensor, Tensor)
+            else tuple(None if row is None else change(row) for row in tensor)
             for name, tensor in self.tensors.items()})
 
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
-        """Join rows. Raises ValueError if the parts name different tensors."""
-        names = parts[0].tensors.keys()
-        if any(part.tensors.keys() != names for part in parts):
-            raise ValueError(f"conditionings name different tensors: {[sorted(p.tensors) for p in parts]}")
-        return Conditioning({name: _stacked([part.tensors[name] for part in parts]) for name in names})
+        """Join rows. A part without a tensor that others have has None for it in its rows."""
+        names = dict.fromkeys(name for part in parts for name in part.tensors)
+        return Conditioning({name: _joined([part.tensors.get(name, (None,) * len(part)) for part in parts])
+                             for name in names})
 
 
-def _stacked(rows: Sequence[Rows]) -> Rows:
-    parts = [part for row in rows for part in ((row,) if isinstance(row, Tensor) else row)]
-    if all(part.shape[1:] == parts[0].shape[1:] for part in parts):
-        return torch.cat(parts)
-    return tuple(single for part in parts for single in part.split(1))
+def _joined(parts: Sequence[Rows]) -> Rows:
+    """Rows one after another, in one tensor if their shapes allow it."""
+    rows = [row for part in parts for row in (part.split(1) if isinstance(part, Tensor) else part)]
+    if any(row is None or row.shape != rows[0].shape for row in rows):
+        return tuple(rows)
+    return torch.cat(rows)
 
 
 class AppliedLora(Protocol):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..captions.tags import truncation_report, unescape_brackets
+from ..captions.tags import truncation_report
 from ..common.errors import UserError
 from ..common.events import Events, Warned
 from ..common.tensor_cache import TensorCache
@@ -192,9 +192,9 @@ class Feed:
             self.cache.get(self._text_key(caption), partial(encode, caption))
 
     def _text_key(self, caption: str) -> Mapping[str, Any]:
-        # Earlier versions read the backslashes of escaped brackets; what they cached is not used.
-        escaped = {} if unescape_brackets(caption) == caption else {"brackets": "plain"}
-        return self._key({"what": "text", "caption": caption, **escaped})
+        # Earlier versions read the backslashes of escaped brackets, and dropped tensors without a batch dimension: what
+        # they cached is not used.
+        return self._key({"what": "text", "caption": caption, "form": 2})
 
     def _key(self, parts: dict[str, Any]) -> Mapping[str, Any]:
         return {**parts, "model": self.backbone.fingerprint}

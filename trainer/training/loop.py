@@ -346,12 +346,14 @@ def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.Adapt
     if config.adapter.text_encoder and texts is None:
         raise UserError("adapter.text_encoder is on, but the text encoder of this base cannot be trained here. Turn it "
                         "off.")
-    parts = [(backbone.network_prefix, backbone.network, backbone.family.blocks, backbone.device)]
+    family = backbone.family
+    parts = [(backbone.network_prefix, backbone.network, family.blocks, family.excluded, backbone.device)]
     if config.adapter.text_encoder and texts is not None:
-        parts += [(prefix, network, TEXT_BLOCKS, backbone.text_device) for prefix, network in texts.items()]
+        parts += [(prefix, network, TEXT_BLOCKS, (), backbone.text_device) for prefix, network in texts.items()]
     return {
-        prefix: adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix), device)
-        for prefix, network, blocks, device in parts
+        prefix: adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix), device,
+                                excluded)
+        for prefix, network, blocks, excluded, device in parts
     }
 
 

@@ -99,5 +99,14 @@ def test_rows_of_differing_length_stay_apart_and_equal_ones_together():
     again = Conditioning.cat([both, heard(4, 5.0)])
     assert [row.shape[1] for row in again.tensors["text"]] == [2, 4, 2, 4]
     assert both.to("cpu").detach().row(1)["text"][0, 0, 0] == 2
-    with pytest.raises(ValueError, match="name different tensors"):
-        Conditioning.cat([both, Conditioning({"text": torch.zeros(1, 2, 2)})])
+
+
+def test_rows_may_have_tensors_that_others_do_not_have():
+    plain = Conditioning({"text": torch.zeros(2, 2, 2)})
+    masked = Conditioning({"text": torch.ones(1, 2, 2), "mask": torch.ones(1, 2)})
+    both = Conditioning.cat([plain, masked])
+    assert len(both) == 3 and both.tensors["text"].shape == (3, 2, 2)
+    assert [list(both.row(index)) for index in range(3)] == [["text"], ["text"], ["text", "mask"]]
+    again = Conditioning.cat([both.rows([2, 0]), masked]).to("cpu").detach()
+    assert [list(again.row(index)) for index in range(3)] == [["text", "mask"], ["text"], ["text", "mask"]]
+    assert again.rows([0, 2]).tensors["mask"].shape == (2, 2)
