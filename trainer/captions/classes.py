@@ -87,6 +87,11 @@ def tag_class(tag: str) -> str:
     return known_class(tag) or "other"
 
 
+def is_whole_tag(tag: str) -> bool:
+    """Whether the tag as a whole is in the vocabulary, whatever its grammar."""
+    return _loose(plain_form(tag)) in _WHOLE
+
+
 def plain_form(tag: str) -> str:
     """A tag as the tables spell it: lower case, spaces for underscores, American spelling, no weight."""
     text = same_tag(tag)
