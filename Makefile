@@ -5,10 +5,11 @@ PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.ready
 
-# One thread a worker. A file stays with one worker, for its tests share servers; the long files come first.
-WORKERS ?= auto
-PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) --maxprocesses 4 \
-	--dist loadfile --no-loadscope-reorder
+# One thread a worker, and a worker more than there are cores: those of servers and browsers mostly wait. A file stays
+# with one worker, for its tests share servers; the long files come first.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() + 1))')
+PYTEST = OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n $(WORKERS) \
+	--dist loadfile --no-loadscope-reorder --durations 40 --durations-min 5
 
 .PHONY: demo test test-fast test-host test-web lint clean
 

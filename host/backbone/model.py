@@ -10,7 +10,6 @@ import contextlib
 import copy
 import gc
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -26,6 +25,7 @@ import torch
 from comfy.k_diffusion.sampling import sample_euler
 from torch import Tensor, nn
 
+from ...trainer.captions.tags import escape_brackets
 from ...trainer.common.errors import UserError
 from ...trainer.lora.hashes import check_weights
 from ...trainer.lora.names import module_of
@@ -36,6 +36,7 @@ from .encoded import pack, unpack
 from .facts import family_of, known_family, sampled_hash
 from .frozen import frozen_forward
 from .gradients import GuardedStep, keeping_copies
+from .kernels import attention_options, plain_kernels
 from .sampling import Sampled, encode_prompt, given_values, sample_once, tensors_of
 from .schedule import HostSchedule
 from .shadow import Shadow, checkpointed, is_plain
@@ -95,7 +96,8 @@ class HostBackbone:
         if injected:
             raise UserError(f"the MODEL carries layers that another node replaced (such as {injected[0]}); they cannot "
                             "be trained through. Link the MODEL directly from its loader.")
-        with _outside(), torch.enable_grad(), _in_training(), checkpointed(self.network, gradient_checkpointing):
+        with (_outside(), torch.enable_grad(), _in_training(), plain_kernels(),
+              checkpointed(self.network, gradient_checkpointing)):
             self._training, self._step = True, GuardedStep()  # the first step loads the network: it knows the memory
             try:
                 yield
@@ -174,7 +176,7 @@ class HostBackbone:
     # -- captions --------------------------------------------------------------------------------------------------
 
     def encode_text(self, captions: Sequence[str]) -> Conditioning:
-        return self._encode([_literal(caption) for caption in captions])
+        return self._encode([escape_brackets(caption) for caption in captions])
 
     def _encode(self, prompts: Sequence[str]) -> Conditioning:
         with _outside():
@@ -186,7 +188,7 @@ class HostBackbone:
             return Conditioning.cat([rows[prompt] for prompt in prompts])
 
     def token_count(self, caption: str) -> tuple[int, int]:
-        tokens = self.clip.tokenize(_literal(caption), return_word_ids=True)
+        tokens = self.clip.tokenize(escape_brackets(caption), return_word_ids=True)
         count = max(sum(token[-1] != 0 for chunk in chunks for token in chunk) for chunks in tokens.values())
         return count, count  # the host encodes long captions chunk by chunk
 
@@ -218,7 +220,8 @@ class HostBackbone:
         for group in _groups(rows):
             first, *others = (rows[i] for i in group)
             joined = {name: value.concat([other[name] for other in others]) for name, value in first.items()}
-            options = {**self.model.model_options["transformer_options"], "cond_or_uncond": [0] * len(group),
+            options = {**(attention_options() if self._training else {}),
+                       **self.model.model_options["transformer_options"], "cond_or_uncond": [0] * len(group),
                        "sigmas": sigma[group]}
             network = self._shadows["network"].root
             parts.append(network.apply_model(noisy[group], sigma[group], transformer_options=options, **joined))
@@ -263,14 +266,18 @@ class HostBackbone:
     def _host_prompts(self, captions: Sequence[str]) -> dict[str, list[Any]]:
         self._drop()
         with _in_training(False):
-            return {caption: encode_prompt(self.clip, _literal(caption), self.family.guidance)
+            return {caption: encode_prompt(self.clip, escape_brackets(caption), self.family.guidance)
                     for caption in dict.fromkeys(captions)}
 
     def _sampled(self, positive: list[Any], noisy: Tensor, sigmas: Tensor) -> Sampled:
         self._bring("network")  # in the mode in which its weights are
         self._drop()
+        model, options = self.model, attention_options()
+        if options:  # its rounding is no difference between training and sampling
+            model = model.clone()
+            model.model_options["transformer_options"] |= options
         with _in_training(False):
-            return sample_once(self.model, positive, noisy, sigmas)
+            return sample_once(model, positive, noisy, sigmas)
 
     @contextlib.contextmanager
     def sampling_lora(self, path: str | Path) -> Iterator[HostLora]:
@@ -471,11 +478,6 @@ def _in_training(on: bool = True) -> Iterator[None]:
     finally:
         if before is not None:
             management.in_training = before
-
-
-def _literal(caption: str) -> str:
-    """The caption, escaped so that the host reads its brackets as text, not as weights."""
-    return re.sub(r"(?<!\\)([()])", r"\\\1", caption)
 
 
 def _encode_one(clip: Any, prompt: str) -> Conditioning:

@@ -9,7 +9,9 @@ GET /lora_bootstrap/run?name=<name>
      "rank", "alpha", "losses": [[step, loss], ...] and "smoothed": [[step, loss], ...] (at most 2000 points each,
      evenly thinned), "validation": [[step, loss, ratio to the base model's own loss], ...],
      "samples": [{"step", "filename", "subfolder", "type"}, ...] (oldest first; for the host's /view route),
-     "checkpoints": [{"step", "filename"}, ...]}
+     "checkpoints": [{"step", "filename"}, ...],
+     "proofs": [{"name": "coverage" | "same text" | "file works", "passed": bool, "words", "figure": float | null}, ...]
+     (what the run has proved so far, none for runs of earlier versions)}
     It is read from the run's folder, so it survives a reload and a restart of the server. "interrupted": unfinished,
     and not being trained.
 
@@ -27,7 +29,8 @@ GET /lora_bootstrap/presets
 
 Event `lora_bootstrap.progress`, to every open tab, at most twice a second and at every change of status:
     {"name", "run", "node_id", "status", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
-     "loss", "smoothed", "learning_rate", "validation": [step, loss, ratio] | null, "sample": {...} | null}
+     "loss", "smoothed", "learning_rate", "validation": [step, loss, ratio] | null, "sample": {...} | null,
+     "proofs": [...] as above}
 """
 
 from __future__ import annotations
@@ -37,8 +40,10 @@ from typing import Any
 
 from aiohttp import web
 
+from ...trainer.captions.kinds import KINDS
 from ...trainer.common.errors import UserError
 from ...trainer.models.families import FAMILIES
+from ...trainer.training.presets import kind_preset
 from .. import paths
 from ..session import current_session
 from .answers import aside, get, post, refusal
@@ -49,7 +54,7 @@ def preset_table() -> dict[str, Any]:
     """Starting settings by family and kind, as the presets route answers them."""
     return {
         family.name: {"title": family.title, "resolution": family.resolution,
-                      "presets": {kind: dataclasses.asdict(preset) for kind, preset in family.presets.items()}}
+                      "presets": {kind: dataclasses.asdict(kind_preset(family, kind)) for kind in KINDS}}
         for family in FAMILIES.values()
     }
 

@@ -15,7 +15,8 @@ from lora_bootstrap.trainer.bootstrap.curate import (
     curate,
     round_figures,
 )
-from lora_bootstrap.trainer.captions.views import VOCABULARIES, tag_roles, view_prompts
+from lora_bootstrap.trainer.captions.roles import tag_roles
+from lora_bootstrap.trainer.captions.views import VOCABULARIES, view_prompts
 from lora_bootstrap.trainer.measures.likeness import leave_one_out
 from lora_bootstrap.trainer.measures.pixels import resize_pixels
 

@@ -15,7 +15,8 @@ from lora_bootstrap.trainer.bootstrap.events import BootstrapFinished, StageFini
 from lora_bootstrap.trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
 from lora_bootstrap.trainer.bootstrap.originals import crop_framing, crop_repeats, crop_tags, real_share, square_box
 from lora_bootstrap.trainer.bootstrap.stages import list_stages
-from lora_bootstrap.trainer.captions.views import VOCABULARIES, tag_roles
+from lora_bootstrap.trainer.captions.roles import tag_roles
+from lora_bootstrap.trainer.captions.views import VOCABULARIES
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Interrupted, Progress, Warned
 from lora_bootstrap.trainer.common.files import atomic_write

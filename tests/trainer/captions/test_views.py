@@ -5,11 +5,11 @@ from collections import Counter
 import pytest
 
 from lora_bootstrap.sandbox import world
+from lora_bootstrap.trainer.captions.roles import tag_roles
 from lora_bootstrap.trainer.captions.views import (
     AXES,
     VOCABULARIES,
     apportion,
-    tag_roles,
     view_prompts,
     vocabulary_for,
 )

@@ -5,8 +5,9 @@ import random
 import pytest
 
 from lora_bootstrap.sandbox import world
+from lora_bootstrap.trainer.captions.roles import tag_roles
 from lora_bootstrap.trainer.captions.tags import absorb, join_tags, split_tags
-from lora_bootstrap.trainer.captions.views import tag_roles, vocabulary_for
+from lora_bootstrap.trainer.captions.views import vocabulary_for
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.datasets.dataset import Dataset, Sample
 from lora_bootstrap.trainer.tagging.absorb import AbsorbPlan, apply_plan, load_plan, propose

@@ -1,0 +1,43 @@
+"""The words that a base knows for views, by axis, and what a view of these words cannot show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words a base knows for views.
+
+    Attributes:
+        axes: axis -> tag -> weight: the share of the views that shows the tag, relative to the others.
+        hidden: view tag -> last words of tags that such a view cannot show.
+        revealed: pairs of view tags -> last words that the two together do show.
+    """
+
+    name: str
+    axes: Mapping[str, Mapping[str, float]]
+    hidden: Mapping[str, tuple[str, ...]]
+    revealed: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+
+    def axis_of(self, tag: str) -> str | None:
+        """The axis that the tag belongs to, or None."""
+        return next((axis for axis, tags in self.axes.items() if normal(tag) in tags), None)
+
+    def shows(self, tag: str, view: Sequence[str]) -> bool:
+        """Whether a view of these tags can show what the tag names."""
+        parts = {normal(part) for part in view}
+        revealed = {word for pair, words in self.revealed.items() if parts.issuperset(pair) for word in words}
+        hidden = {word for part in parts for word in self.hidden.get(part, ())} - revealed
+        return not ends_in(tag, hidden)
+
+
+def normal(tag: str) -> str:
+    """The tag as tables spell it: lower case, spaces for underscores."""
+    return tag.strip().lower().replace("_", " ")
+
+
+def ends_in(tag: str, words: Iterable[str]) -> bool:
+    """Whether the tag ends in one of the words: `fox tail` in `tail`, but not `ponytail`."""
+    return f" {normal(tag)}".endswith(tuple(f" {word}" for word in words))
