@@ -18,6 +18,7 @@ from ..host.drawing.recipe import short_hash
 from ..host.outputs import apply_to, lora_outputs, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
+from ..host.working import default_precision
 from ..trainer.captions.kinds import KINDS, get_kind, name_lora
 from ..trainer.captions.tags import add_trigger, escape_brackets, join_tags, split_tags
 from ..trainer.common.errors import UserError
@@ -274,15 +275,6 @@ def made_by(parts: tuple[Any, Any, Any], place: NodePlace) -> str:
     if not host.unreadable_parts(*parts):
         return ""
     return short_hash([place.key_of(name, value) for name, value in zip(("model", "clip", "vae"), parts, strict=True)])
-
-
-def default_precision(backbone: Any) -> str:
-    """fp32 for a model in fp32 or on the CPU; else bf16, or fp16 where the device has no bf16."""
-    device = backbone.device
-    dtype = next((parameter.dtype for parameter in backbone.network.parameters()), torch.float32)
-    if device.type == "cpu" or dtype == torch.float32:
-        return "fp32"
-    return "bf16" if comfy.model_management.should_use_bf16(device) else "fp16"
 
 
 def run_summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:

@@ -272,8 +272,12 @@ class HostBackbone:
     def _sampled(self, positive: list[Any], noisy: Tensor, sigmas: Tensor) -> Sampled:
         self._bring("network")  # in the mode in which its weights are
         self._drop()
+        model, options = self.model, attention_options()
+        if options:  # its rounding is no difference between training and sampling
+            model = model.clone()
+            model.model_options["transformer_options"] |= options
         with _in_training(False):
-            return sample_once(self.model, positive, noisy, sigmas)
+            return sample_once(model, positive, noisy, sigmas)
 
     @contextlib.contextmanager
     def sampling_lora(self, path: str | Path) -> Iterator[HostLora]:

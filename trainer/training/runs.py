@@ -19,7 +19,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from ..common.files import atomic_write, make_folder, move_file, plain_errors, r
 from ..common.leftovers import remove_leftovers, temporary_path
 from ..common.locks import try_lock, unlock
 from ..common.schema import convert
-from ..proofs.proof import Proof
+from ..proofs.proof import Proof, proof_rows
 from .config import TrainConfig
 
 FORMAT = 1
@@ -152,9 +152,7 @@ class Run:
 
     def add_proof(self, proof: Proof) -> None:
         """Record a proof in run.json, in place of an earlier one of its name."""
-        figure = proof.figure if proof.figure is not None and math.isfinite(proof.figure) else None
-        kept = [other for other in self.proofs if other.name != proof.name]
-        self.facts["proofs"] = [asdict(other) for other in (*kept, replace(proof, figure=figure))]
+        self.facts["proofs"] = proof_rows((*(other for other in self.proofs if other.name != proof.name), proof))
         write_json(self.folder / "run.json", self.facts)
 
     def mark_finished(self, step: int, stopped: bool) -> None:
