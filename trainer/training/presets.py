@@ -10,6 +10,7 @@ from ..captions.kinds import get_kind
 from ..common.errors import unknown_name
 from ..models.families import Family, Preset
 from .config import TrainConfig
+from .optimizers import OPTIMIZERS
 
 
 def kind_preset(family: Family, kind: str) -> Preset:
@@ -42,5 +43,9 @@ def preset_config(family: Family, kind: str, settings: Mapping[str, Any] | None 
         "data.resolution": family.resolution,
         "data.shuffle_captions": True,
         "data.caption_dropout": 0.1,
+        **(settings or {}),
     }
-    return TrainConfig().replace(**{**values, **(settings or {})})
+    own_rate = OPTIMIZERS[name].rate if (name := values.get("optimizer.name")) in OPTIMIZERS else None
+    if own_rate is not None and "optimizer.learning_rate" not in (settings or {}):
+        values["optimizer.learning_rate"] = own_rate  # the presets' rates are for optimizers that follow them
+    return TrainConfig().replace(**values)

@@ -28,6 +28,7 @@ from ..common.errors import UserError
 from ..common.files import atomic_write, make_folder, move_file, plain_errors, read_json, sync_folder, write_json
 from ..common.leftovers import remove_leftovers, temporary_path
 from ..common.locks import try_lock, unlock
+from ..models.families import Family
 from .config import TrainConfig
 
 FORMAT = 1
@@ -42,17 +43,21 @@ OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every",
 
 
 def run_key(
-    config: TrainConfig, base_fingerprint: str, dataset_fingerprint: str, validation_fingerprint: str = ""
+    config: TrainConfig, base_fingerprint: str, dataset_fingerprint: str, validation_fingerprint: str = "",
+    family: Family | None = None,
 ) -> str:
     """The identity of a run, 64 hexadecimal digits: equal keys end with equal weights (on the same machine).
 
-    Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here.
+    Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here. A
+    family counts if it trains otherwise than in earlier versions.
     """
     settings = _flat(config.to_dict())
     for name in COSMETIC + OUTPUTS:
         del settings[name]
     facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,
              "validation": validation_fingerprint, "format": FORMAT}
+    if family is not None and config.adapter.layers in family.renewed:
+        facts["family"] = family.name
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
