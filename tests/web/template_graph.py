@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
+
+from templates import WORKFLOWS, write  # noqa: E402
+
 COLOUR = "#3f789e"
 NAMED = "LoraBootstrap_"
 
@@ -21,6 +24,8 @@ class Graph:
     name: str
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
     groups: list[dict[str, Any]] = field(default_factory=list)
+    note: tuple[tuple[int, int], tuple[int, int]] = ((-450, 60), (390, 900))
+    """Place and size of the note."""
 
     def add(self, key: str, type_: str, place: tuple[int, int], size: tuple[int, int],
             links: dict[str, tuple[str, str]] | None = None, **widgets: Any) -> str:
@@ -47,6 +52,7 @@ BUILD = """async ([plan, note]) => {
         made[key] = node;
         for (const [name, value] of Object.entries(widgets)) {
             if (name === "title") { node.title = value; continue; }
+            if (name === "models") { node.properties.models = value; continue; }
             const widget = name === "control" ? node.widgets.find((each) => each.linkedWidgets).linkedWidgets[0]
                 : node.widgets.find((each) => each.name === name);
             if (!widget) throw new Error(`${type} has no widget ${name}`);
@@ -65,11 +71,11 @@ BUILD = """async ([plan, note]) => {
         }
     }
     const text = LiteGraph.createNode("MarkdownNote");
-    text.pos = [-450, 60];
+    text.pos = plan.note[0];
     text.title = "Read me";
     graph.add(text);
     text.widgets[0].value = note;
-    text.size = [390, 900];
+    text.size = plan.note[1];
     await new Promise((done) => setTimeout(done, 1500));
     for (const [key, { size }] of Object.entries(plan.nodes)) made[key].size = size;
     for (const { title, bounding, color } of plan.groups) {
@@ -87,10 +93,8 @@ BUILD = """async ([plan, note]) => {
 
 def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
     """Have the front end at `url` lay out each graph beside its note, and save it with its API twin."""
-    from playwright.sync_api import sync_playwright
-
-    sys.path.insert(0, str(Path(__file__).parent))
     from browser import FLAGS, LOADED, find_browser
+    from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=find_browser(), args=list(FLAGS))
@@ -99,7 +103,7 @@ def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
             page.goto(url)  # anew for each: the front end gives a new node the values of the last one of its id
             page.locator(".templates-tab-button").wait_for(timeout=LOADED)
             page.wait_for_function("() => window.app?.graph", timeout=LOADED)
-            plan = {"nodes": graph.nodes, "groups": graph.groups}
+            plan = {"nodes": graph.nodes, "groups": graph.groups, "note": graph.note}
             saved, prompt = json.loads(page.evaluate(BUILD, [plan, notes[graph.name]]))
             saved["extra"] = {}
             write(WORKFLOWS / f"{graph.name}.json", saved)
@@ -108,6 +112,3 @@ def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
             print(graph.name, len(saved["nodes"]), "nodes")
         running.close()
 
-
-def write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -204,6 +204,10 @@ class TinyClip:
     def encode_from_tokens(self, tokens: dict, return_pooled: bool = False, return_dict: bool = False) -> dict:
         return self.cond_stage_model.encode(" ".join(word for word, *_ in tokens["tiny"][0]))
 
+    def encode_from_tokens_scheduled(self, tokens: dict) -> list:
+        made = self.encode_from_tokens(tokens, return_pooled=True, return_dict=True)
+        return [[made.pop("cond"), made]]
+
     def clone(self):
         return self
 
