@@ -22,6 +22,7 @@ from ..trainer.captions.tags import add_trigger, join_tags, split_tags
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Warned
 from ..trainer.datasets.dataset import Dataset
+from ..trainer.models.edit_forms import is_edit_name
 from ..trainer.models.families import FAMILIES, Family
 from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.training.config import KINDS, TrainConfig
@@ -236,6 +237,8 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
             training.steps = config.steps
             reporter.headline = preset_line(base.family, config)
             reporter.preparing(reporter.headline)
+            if note := edit_warning(base, job.dataset):
+                reporter(Warned(note))
             for note in job.dataset.notes if job.validation is not None else ():  # else the loop reports them
                 reporter(Warned(note))
             with closing(train(base, job.dataset, config, paths.loras_root(), validation=job.validation,
@@ -253,6 +256,20 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
         raise
     finally:
         host.release_memory()
+
+
+def edit_warning(backbone: Any, dataset: Dataset) -> str:
+    """Why the model may not fit images with or without control images, by the name of its file; "" if it may."""
+    file = backbone.file
+    named = is_edit_name(file, type(backbone.model.model).__name__)
+    if named and not dataset.paired:
+        return (f"{file} is an edit model by its name, but no image has a control image, so it is trained to draw from "
+                "text alone. Others got bad results that way (musubi-tuner issue 669). Put the images to edit into a "
+                "folder controls beside the images, or train the text-to-image model.")
+    if named is False and dataset.paired:
+        return (f"{dataset.paired} of {len(dataset)} images have a control image, but {file} is not an edit model by "
+                "its name. Load the edit model, or continue if it is one.")
+    return ""
 
 
 def made_by(parts: tuple[Any, Any, Any], place: NodePlace) -> str:

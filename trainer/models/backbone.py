@@ -70,6 +70,19 @@ def _joined(parts: Sequence[Rows]) -> Rows:
     return torch.cat(rows)
 
 
+@dataclass(frozen=True)
+class Controls:
+    """Images that an edit model is given beside captions.
+
+    Attributes:
+        form: how the model is given them, a key of `edit_forms.EDIT_FORMS`.
+        rows: those of each caption, each [3, H, W] in 0..1, of any size; empty for a caption without any.
+    """
+
+    form: str
+    rows: Sequence[Sequence[Tensor]]
+
+
 class AppliedLora(Protocol):
     """A LoRA on a backbone's networks, as `Backbone.lora` yields it.
 
@@ -131,7 +144,13 @@ class Backbone(Protocol):
     def encode_images(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] in 0..1 → latents in the model's own scale, [B, C, ...] float32. Deterministic."""
 
-    def encode_text(self, captions: Sequence[str]) -> Conditioning:
+    def edit_form(self, wanted: str) -> str:
+        """The form of `Controls` for this model: `wanted`, or the model's own if that is `edit_forms.AUTO`.
+
+        Raises UserError if the model takes no control images, or not in that form.
+        """
+
+    def encode_text(self, captions: Sequence[str], controls: Controls | None = None) -> Conditioning:
         """One row per caption. With gradients if the text network has trainable parameters and grad is on."""
 
     def noised(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -144,7 +163,7 @@ class Backbone(Protocol):
         """Latents → pixels [B, 3, H, W] in 0..1."""
 
     def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
-                 steps: int, cfg: float, negative: str = "") -> Tensor:
+                 steps: int, cfg: float, negative: str = "", controls: Controls | None = None) -> Tensor:
         """Images [B, 3, height, width] in 0..1 with the network as it is, for previews and sweeps.
 
         Row i depends on prompts[i] and seeds[i] alone, not on the rest of the batch (up to rounding).

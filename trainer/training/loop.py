@@ -29,7 +29,7 @@ from ..pictures.images import to_image
 from . import adapters, checkpoint, runs
 from .config import TrainConfig
 from .events import CheckpointSaved, Finished, Previewed, RunStarted, StepDone
-from .feed import Batch, Feed, derived_seed
+from .feed import Batch, Feed, derived_seed, edit_form
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
@@ -65,8 +65,10 @@ def train(
     if validation is None:
         dataset, validation = split_validation(dataset, config.data.validation_fraction, config.seed)
         notes = dataset.notes
-    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint)
-    lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **(lineage or {})}
+    form = edit_form(backbone, config, dataset, validation)
+    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, form)
+    lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
+               **(lineage or {})}
     run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
     if run.finished:
         check_weights(run.final_path)
@@ -248,11 +250,12 @@ class _Session:
 
     def _preview(self) -> Previewed:
         prompts = list(self.config.preview_prompts)
-        side = self.config.data.resolution // self.backbone.family.bucket_step * self.backbone.family.bucket_step
+        (width, height), controls = self.feed.preview(len(prompts))
         with torch.no_grad():
             pictures = self.backbone.generate(
                 prompts, seeds=[derived_seed(self.config.seed, "preview", row) % 2**32 for row in range(len(prompts))],
-                width=side, height=side, steps=self.backbone.family.sample_steps, cfg=self.backbone.family.cfg,
+                width=width, height=height, steps=self.backbone.family.sample_steps, cfg=self.backbone.family.cfg,
+                controls=controls,
             )
         paths = []
         for row, pixels in enumerate(pictures):

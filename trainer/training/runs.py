@@ -34,18 +34,20 @@ FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
 _FACTS = {"format": int, "key": str, "status": str, "step": int, "lineage": dict, "config": dict}
 """What run.json holds; later versions added the stem of its LoRA files."""
-COSMETIC = ("name", "state_every", "data.cache")
-"""Settings that change neither the weights nor what the run folder will hold."""
+COSMETIC = ("name", "state_every", "data.cache", "data.edit_form")
+"""Settings that change neither the weights nor what the run folder will hold. (What edit_form comes to is counted.)"""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
 """Settings that cannot change the weights, only what is saved along the way."""
 
 
 def run_key(
-    config: TrainConfig, base_fingerprint: str, dataset_fingerprint: str, validation_fingerprint: str = ""
+    config: TrainConfig, base_fingerprint: str, dataset_fingerprint: str, validation_fingerprint: str = "",
+    edit_form: str = "",
 ) -> str:
     """The identity of a run, 64 hexadecimal digits: equal keys end with equal weights (on the same machine).
 
+    `edit_form` is how the model is given control images; "" without any.
     Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here.
     """
     settings = _flat(config.to_dict())
@@ -53,6 +55,8 @@ def run_key(
         del settings[name]
     facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,
              "validation": validation_fingerprint, "format": FORMAT}
+    if edit_form:
+        facts["edit_form"] = edit_form
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
