@@ -15,7 +15,7 @@ from ..host.session import current_session
 from ..host.working import problem, show_report
 from ..trainer.captions.aliases import MODES, load_rules
 from ..trainer.captions.patterns import Replacement
-from ..trainer.captions.tags import absorb, same_tag, split_tags
+from ..trainer.captions.tags import absorb, escape_brackets, same_tag, split_tags
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.tagging.absorb import LEAST_SHARE, PURPOSES, apply_plan, propose
@@ -133,11 +133,12 @@ class AbsorbTags(io.ComfyNode):
             inputs=[
                 LoraDataset.Input("dataset"),
                 io.Combo.Input("purpose", options=list(PURPOSES), default="character", tooltip=(
-                    "character: its traits and outfit, where most images have them. style: every word that names a "
-                    "style.")),
+                    "What you will train. character: its traits and outfit, where most images have them. real person: "
+                    "only the traits, because clothes change. clothing, pose, background, object: their own words, "
+                    "where most images have them. style, lighting, detail: every word that names one.")),
                 io.String.Input("trigger", default="", tooltip="The trigger. It is never removed."),
                 io.Float.Input("least_share", default=LEAST_SHARE, min=0.01, max=1.0, step=0.01, tooltip=(
-                    "A character's trait is absorbed if at least this share of the images whose view can show it have "
+                    "A trait is absorbed if at least this share of the images whose view can show it have "
                     "it.")),
                 io.String.Input("decisions", default="", multiline=True, tooltip=(
                     "Your own decisions, one per line: keep fox ears, absorb white dress, delete watermark. Tags that "
@@ -147,8 +148,8 @@ class AbsorbTags(io.ComfyNode):
                 LoraDataset.Output(display_name="dataset"),
                 io.String.Output(display_name="plan", tooltip="One line per tag: the decision and the reason."),
                 io.String.Output(display_name="absorbed", tooltip=(
-                    "The tags that the trigger will stand for, separated by commas. Prompts for the base model still "
-                    "need them.")),
+                    "The tags that the trigger will stand for, separated by commas, as a prompt. Prompts for the base "
+                    "model still need them.")),
                 io.String.Output(display_name="diff", tooltip="Every caption that changed, before and after."),
             ],
         )
@@ -159,7 +160,7 @@ class AbsorbTags(io.ComfyNode):
         after, diff = apply_plan(dataset, plan)
         summary = "\n".join((f"{len(diff)} of {diff.pictures} captions changed", *diff.notes, plan.text()))
         show_report(summary, cls.hidden.unique_id)
-        return io.NodeOutput(after, plan.text(), ", ".join(plan.absorbed), diff.text(most=len(diff)))
+        return io.NodeOutput(after, plan.text(), escape_brackets(", ".join(plan.absorbed)), diff.text(most=len(diff)))
 
 
 # -- from widgets to edits ---------------------------------------------------------------------------------------------
@@ -232,8 +233,8 @@ def read_scores(text: str, dataset: Dataset) -> list[Mapping[str, float] | None]
 def token_count(clip: Any) -> TokenCount:
     """A function that counts the tokens of a caption, by the CLIP encoder that makes the most of it."""
     def count(caption: str) -> int:
-        # Brackets would be read as weights. A word's number is 0 for what the tokenizer adds: start, end and padding.
-        chunked = clip.tokenize(re.sub(r"(?<!\\)([()])", r"\\\1", caption), return_word_ids=True)
+        # A word's number is 0 for what the tokenizer adds: start, end and padding.
+        chunked = clip.tokenize(escape_brackets(caption), return_word_ids=True)
         return max(sum(token[-1] != 0 for chunk in chunks for token in chunk) for chunks in chunked.values())
 
     return count

@@ -130,7 +130,7 @@ class RoundDataset(io.ComfyNode):
     def execute(cls, project, round, purpose) -> io.NodeOutput:
         dataset, report = dataset_of(project, round)
         if purpose == "character":
-            dataset = for_character(dataset, project.roles)
+            dataset = for_character(dataset, project)
             report += f"\nabsorbed by the trigger: {', '.join(project.roles.identity) or 'nothing'}"
         show_report(report, cls.hidden.unique_id)
         tell_project(project.name)

@@ -24,11 +24,13 @@ from ..trainer.bootstrap.view_table import parse_table
 from ..trainer.captions.tags import split_tags
 from ..trainer.captions.views import VOCABULARIES
 from ..trainer.common.errors import UserError
+from ..trainer.models.families import WORDINGS
 from ..trainer.models.sampler import save_picture
 from ..trainer.pictures.images import pixel_hash
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraDataset
 
 UNKNOWN_BASE = "other"
+BY_THE_MODEL = "by the model"
 
 
 class ProjectNode(io.ComfyNode):
@@ -115,9 +117,10 @@ class ViewPrompts(io.ComfyNode):
                 io.Int.Input("count", default=0, min=0, max=10_000, tooltip=(
                     "Number of prompts. 0: as many as the project says.")),
                 io.String.Input("views", default="", multiline=True, tooltip=(
-                    "Views to ask for, one line each for angle, framing, expression, outfit, background and style: "
-                    "angle: from side 2, from behind 1. A number is a weight. own is what the image shows. A line "
-                    "without tags leaves that out. Empty: the usual ones.")),
+                    "Views to ask for, one line each for angle, framing, expression, outfit, object, background, "
+                    "lighting and style: angle: from side 2, from behind 1. A number is a weight. own is what the "
+                    "image shows. A line without tags leaves that out: outfit: alone keeps her in her own clothes. "
+                    "Empty: the usual ones.")),
                 io.String.Input("before", default="", tooltip=(
                     "Text to put before every prompt: masterpiece, best quality.")),
                 io.String.Input("after", default="", tooltip="Text to put after every prompt."),
@@ -126,6 +129,11 @@ class ViewPrompts(io.ComfyNode):
                     "existing candidates are kept. For a seed sweep, queue several Runs with increment.")),
                 LoraDataset.Input("dataset", optional=True, tooltip=(
                     "The images you already have. Views that they show are asked for less, missing ones more.")),
+                io.Combo.Input("wording", options=[BY_THE_MODEL, *WORDINGS], default=BY_THE_MODEL, optional=True,
+                               tooltip=(
+                    "How prompts and captions are written. tags: 1girl, white dress, from behind, for SD 1.5, SDXL and "
+                    "Anima. sentences: a girl wearing a white dress, seen from behind, for Flux, Qwen, Krea and "
+                    "Z-Image. by the model: as the base model linked to Bootstrap Project was taught.")),
             ],
             outputs=[
                 io.String.Output(display_name="prompt", tooltip="The prompt, for the text encoder."),
@@ -143,10 +151,12 @@ class ViewPrompts(io.ComfyNode):
         return problem(check_views, views)
 
     @classmethod
-    def execute(cls, project, round, count, views, before, after, seed, dataset=None) -> io.NodeOutput:
+    def execute(cls, project, round, count, views, before, after, seed, dataset=None,
+                wording=BY_THE_MODEL) -> io.NodeOutput:
         captions = [sample.caption for sample in dataset] if dataset is not None else ()
-        plan = plan_views(project, round, count=count, axes=parse_table(views, project.vocabulary), captions=captions,
-                          before=before, after=after, seed=project.config.seed + seed)
+        words = project.round(round).words_in("" if wording == BY_THE_MODEL else wording)
+        plan = plan_views(project, round, count=count, axes=parse_table(views, words.vocabulary), captions=captions,
+                          before=before, after=after, seed=project.config.seed + seed, words=words)
         show_report("\n".join((f"{len(plan.views)} prompts", plan.table, *plan.notes)), cls.hidden.unique_id)
         first = plan.views[0]
         return io.NodeOutput(first.text, first.seed, plan, [view.text for view in plan.views], plan.table)

@@ -13,19 +13,21 @@ import torch
 from comfy_api.latest import io
 
 from ..host import menu, paths
+from ..host.drawing.base_file import base_file
 from ..host.drawing.node_place import NodePlace
 from ..host.drawing.recipe import short_hash
 from ..host.outputs import apply_to, lora_outputs, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
-from ..trainer.captions.tags import add_trigger, join_tags, split_tags
+from ..trainer.captions.kinds import KINDS, get_kind, name_lora
+from ..trainer.captions.tags import add_trigger, escape_brackets, join_tags, split_tags
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Warned
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.models.edit_forms import is_edit_name
 from ..trainer.models.families import FAMILIES, Family
 from ..trainer.sweeps.axis_text import MOST_SEED
-from ..trainer.training.config import KINDS, TrainConfig
+from ..trainer.training.config import TrainConfig
 from ..trainer.training.events import Finished
 from ..trainer.training.presets import preset_config
 from ..trainer.training.runs import Run, read_run
@@ -33,13 +35,12 @@ from .sockets import LoraDataset, LoraModel, LoraRun, LoraStack, LoraTrainSettin
 
 SAVES, VALIDATIONS, PREVIEWS = 4, 10, 5
 """How often a run saves, measures and draws by default."""
-NEEDS_TRIGGER = ("character", "concept")
 
 
 def _preset_tip(text: str, name: str) -> str:
     """The tooltip, with the presets' values of that name."""
     rows = "; ".join(
-        f"{family.title}: {'/'.join(dict.fromkeys(f'{getattr(family.presets[kind], name):g}' for kind in KINDS))}"
+        f"{family.title}: {'/'.join(dict.fromkeys(f'{getattr(p, name):g}' for p in family.presets.values()))}"
         for family in FAMILIES.values() if family.presets)
     return f"{text} 0 uses the preset (style/character and concept): {rows}."
 
@@ -80,11 +81,9 @@ class TrainLora(io.ComfyNode):
         try:
             if name is not None:
                 check_name(name)
-            if kind is not None and kind not in KINDS:
-                raise UserError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}.")
-            if kind in NEEDS_TRIGGER and trigger is not None and not split_tags(trigger):
-                raise UserError(f"the trigger is empty; a {kind} needs a word that calls it, such as eiei21girl. Only "
-                                "a style can do without.")
+            if kind is not None and get_kind(kind).needs_trigger and trigger is not None and not split_tags(trigger):
+                raise UserError(f"the trigger is empty; {name_lora(kind)} needs a word that calls it, such as "
+                                "eiei21girl. Only a style can do without.")
         except UserError as error:
             return str(error)
         return True
@@ -112,7 +111,9 @@ def _widgets() -> list[Any]:
         io.String.Input("trigger", default="", tooltip=(
             "The word that calls the character or concept, such as eiei21girl. It is put first in every caption.")),
         io.Combo.Input("kind", options=list(KINDS), default="character", tooltip=(
-            "What the LoRA learns. It selects the preset of the model's family.")),
+            "What the LoRA learns. It selects the preset of the model's family: background, lighting and detail start "
+            "like a style, everything else like a character; a real person takes twice the rank, an object and a pose "
+            "half.")),
         io.Int.Input("steps", default=0, min=0, max=1_000_000, tooltip=_preset_tip("Training steps.", "steps")),
         io.Int.Input("rank", default=0, min=0, max=1024, tooltip=_preset_tip("Size of the LoRA.", "rank")),
         io.Float.Input("alpha", default=0.0, min=0.0, max=4096.0, step=0.5, tooltip=_preset_tip(
@@ -201,7 +202,7 @@ def _cadence(config: TrainConfig, settings: Mapping[str, Any], job: TrainRequest
         name: -(-config.steps // times) if times else 0 for name, times in often.items() if name not in settings}
     if not config.preview_prompts:
         caption = next((sample.caption for sample in job.dataset if sample.caption), "")
-        found["preview_prompts"] = [join_tags(add_trigger(split_tags(caption), config.data.trigger))]
+        found["preview_prompts"] = [escape_brackets(join_tags(add_trigger(split_tags(caption), config.data.trigger)))]
     return found
 
 
@@ -230,14 +231,15 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
         reporter.preparing("freeing memory for the training")
         host.release_memory()
         with torch.inference_mode(False):  # ComfyUI runs nodes in a mode whose tensors cannot be trained through
-            base = host.HostBackbone(*parts)
+            file = base_file(parts[0], place.find, place.links["model"])
+            base = host.HostBackbone(*parts, file)
             base.made_by = made_by(parts, place)
             reporter.memory = lambda: host.memory_in_use(base.device)
             config = make_config(job, base.family, default_precision(base))
             training.steps = config.steps
             reporter.headline = preset_line(base.family, config)
             reporter.preparing(reporter.headline)
-            if note := edit_warning(base, job.dataset):
+            if note := edit_warning(parts[0], file, job.dataset):
                 reporter(Warned(note))
             for note in job.dataset.notes if job.validation is not None else ():  # else the loop reports them
                 reporter(Warned(note))
@@ -258,10 +260,10 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
         host.release_memory()
 
 
-def edit_warning(backbone: Any, dataset: Dataset) -> str:
-    """Why the model may not fit images with or without control images, by the name of its file; "" if it may."""
-    file = backbone.file
-    named = is_edit_name(file, type(backbone.model.model).__name__)
+def edit_warning(model: Any, file: str, dataset: Dataset) -> str:
+    """Why a MODEL may not fit images with or without control images, by the name of its file; "" if it may."""
+    file = Path(file).name
+    named = is_edit_name(file, type(getattr(model, "model", None)).__name__)
     if named and not dataset.paired:
         return (f"{file} is an edit model by its name, but no image has a control image, so it is trained to draw from "
                 "text alone. Others got bad results that way (musubi-tuner issue 669). Put the images to edit into a "

@@ -12,16 +12,16 @@ from torch import Tensor
 MEGAPIXEL = 1024 * 1024
 
 
-def encode_edit(form: str, clip: Any, vae: Any, prompt: str, images: Sequence[Tensor]) -> dict[str, Any]:
-    """What the host's nodes make of a prompt and control images, as the model's `extra_conds` takes it.
+def encode_edit(form: str, clip: Any, vae: Any, prompt: str, images: Sequence[Tensor]) -> list[Any]:
+    """The host's CONDITIONING, [[tensor, values]], of a prompt and control images.
 
     Args:
         form: a key of `edit_forms.EDIT_FORMS`.
         clip, vae: of the host, or what has their `tokenize`, `encode_from_tokens_scheduled` and `encode`.
-        images: [1, H, W, 3] each, in 0..1.
+        images: [3, H, W] each, in 0..1.
     """
-    ((cond, made),) = _FORMS[form](clip, vae, prompt, images)
-    return {**made, "cross_attn": cond}
+    made: list[Any] = _FORMS[form](clip, vae, prompt, [image.movedim(0, -1)[None] for image in images])
+    return made
 
 
 def _qwen(clip: Any, vae: Any, prompt: str, images: Sequence[Tensor]) -> Any:

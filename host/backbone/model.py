@@ -11,7 +11,6 @@ import copy
 import gc
 import hashlib
 import os
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -28,10 +27,11 @@ import torch
 from comfy.k_diffusion.sampling import sample_euler
 from torch import Tensor, nn
 
+from ...trainer.captions.tags import escape_brackets
 from ...trainer.common.errors import UserError
 from ...trainer.lora.hashes import check_weights
 from ...trainer.lora.names import module_of
-from ...trainer.models.backbone import Conditioning, Controls
+from ...trainer.models.backbone import Conditioning, Controls, NetworkInputs
 from ...trainer.models.edit_forms import choose_form
 from ...trainer.models.noise import per_row
 from .contents import Content, clip_options, content_of, patcher_options
@@ -40,6 +40,8 @@ from .encoded import pack, unpack
 from .facts import family_of, known_family, sampled_hash
 from .frozen import frozen_forward
 from .gradients import GuardedStep, keeping_copies
+from .kernels import attention_options, plain_kernels
+from .sampling import Sampled, encode_prompt, given_values, sample_once, tensors_of
 from .schedule import HostSchedule
 from .shadow import Shadow, checkpointed, is_plain
 
@@ -50,13 +52,17 @@ class HostBackbone:
     network_prefix = "diffusion_model"
     key_style = "comfy"
 
-    def __init__(self, model: Any, clip: Any, vae: Any) -> None:
-        """Raises UserError if a part is missing or the model cannot be trained."""
+    def __init__(self, model: Any, clip: Any, vae: Any, base_file: str = "") -> None:
+        """`base_file`: the file that the MODEL was loaded from, if that is known; it tells families of one architecture
+        apart, and distilled bases.
+
+        Raises UserError if a part is missing or the model cannot be trained.
+        """
         for part, name in ((model, "MODEL"), (clip, "CLIP"), (vae, "VAE")):
             if part is None:
                 raise UserError(f"{name} is missing: training needs MODEL, CLIP and VAE. Link all three, as a "
                                 "checkpoint loader gives them.")
-        self.model, self.clip, self.vae = model, clip, vae
+        self.model, self.clip, self.vae, self.base_file = model, clip, vae, base_file
         self.made_by = ""
         self.device: torch.device = model.load_device
         self.text_device: torch.device = clip.patcher.load_device
@@ -98,7 +104,8 @@ class HostBackbone:
         if injected:
             raise UserError(f"the MODEL carries layers that another node replaced (such as {injected[0]}); they cannot "
                             "be trained through. Link the MODEL directly from its loader.")
-        with _outside(), torch.enable_grad(), _in_training(), checkpointed(self.network, gradient_checkpointing):
+        with (_outside(), torch.enable_grad(), _in_training(), plain_kernels(),
+              checkpointed(self.network, gradient_checkpointing)):
             self._training, self._step = True, GuardedStep()  # the first step loads the network: it knows the memory
             try:
                 yield
@@ -184,18 +191,11 @@ class HostBackbone:
 
     def edit_form(self, wanted: str) -> str:
         sampling = self.model.model.model_config.unet_config.get("default_ref_method")
-        return choose_form(wanted, type(self.model.model).__name__, self.family.title, self.file,
+        return choose_form(wanted, type(self.model.model).__name__, self.family.title, os.path.basename(self.base_file),
                            zero_time=sampling == "index_timestep_zero")
 
-    @property
-    def file(self) -> str:
-        """The name of the file that the MODEL was loaded from; "" if the host does not tell."""
-        made = getattr(self.model, "cached_patcher_init", None)
-        path = made[1][0] if made and made[1] else ""
-        return os.path.basename(path) if isinstance(path, str) else ""
-
     def encode_text(self, captions: Sequence[str], controls: Controls | None = None) -> Conditioning:
-        return self._encode([_literal(caption) for caption in captions], controls)
+        return self._encode([escape_brackets(caption) for caption in captions], controls)
 
     def _encode(self, prompts: Sequence[str], controls: Controls | None = None) -> Conditioning:
         form, images = ("", [()] * len(prompts)) if controls is None else (controls.form, controls.rows)
@@ -214,11 +214,11 @@ class HostBackbone:
         if not images:
             self._bring("text")
             return _encode_one(clip, prompt)
-        vae, rows = SimpleNamespace(encode=self.encode_pixels), [image.movedim(0, -1)[None] for image in images]
-        return Conditioning(pack(encode_edit(form, clip, vae, prompt, rows)))
+        ((cond, made),) = encode_edit(form, clip, SimpleNamespace(encode=self.encode_pixels), prompt, images)
+        return Conditioning(pack({**made, "cross_attn": cond}))
 
     def token_count(self, caption: str) -> tuple[int, int]:
-        tokens = self.clip.tokenize(_literal(caption), return_word_ids=True)
+        tokens = self.clip.tokenize(escape_brackets(caption), return_word_ids=True)
         count = max(sum(token[-1] != 0 for chunk in chunks for token in chunk) for chunks in tokens.values())
         return count, count  # the host encodes long captions chunk by chunk
 
@@ -250,7 +250,8 @@ class HostBackbone:
         for group in _groups(rows):
             first, *others = (rows[i] for i in group)
             joined = {name: value.concat([other[name] for other in others]) for name, value in first.items()}
-            options = {**self.model.model_options["transformer_options"], "cond_or_uncond": [0] * len(group),
+            options = {**(attention_options() if self._training else {}),
+                       **self.model.model_options["transformer_options"], "cond_or_uncond": [0] * len(group),
                        "sigmas": sigma[group]}
             network = self._shadows["network"].root
             parts.append(network.apply_model(noisy[group], sigma[group], transformer_options=options, **joined))
@@ -266,6 +267,57 @@ class HostBackbone:
             **{"pooled_output": None, "width": width, "height": height, **unpack(row), **extra}, device=self.device,
             noise=noisy, prompt_type="positive")
         return {name: value.process_cond(batch_size=1, area=None) for name, value in made.items()}
+
+    # -- the host's own path ---------------------------------------------------------------------------------------
+
+    def sampling_prediction(self, noisy: Tensor, t: Tensor, caption: str | Sequence[str],
+                            controls: Controls | None = None) -> Tensor:
+        captions = [caption] * len(noisy) if isinstance(caption, str) else list(caption)
+        sigmas, rows = self.schedule.sigmas(t), {}
+        for prompt, positive in self._host_prompts(captions, controls).items():
+            chosen = [row for row, other in enumerate(captions) if other == prompt]
+            sampled = self._sampled(positive, noisy[chosen], sigmas[chosen])
+            rows |= dict(zip(chosen, sampled.denoised, strict=True))
+        denoised = torch.cat([rows[row] for row in range(len(noisy))])
+        if self._training:  # the next step loads it again, and knows how much memory to leave
+            self._unload()
+        return self.schedule.raw(noisy, denoised.clone(), sigmas)
+
+    def sampling_inputs(self, noisy: Tensor, caption: str, controls: Controls | None = None) -> NetworkInputs:
+        positive = self._host_prompts([caption], controls)[caption]
+        return self._sampled(positive, noisy, self.schedule.sigmas(torch.full((1,), 0.5, device=noisy.device))).inputs
+
+    def training_inputs(self, noisy: Tensor, conditioning: Conditioning) -> NetworkInputs:
+        with _outside(), torch.no_grad():
+            self._bring("network")
+            row = conditioning.to(self.device).row(0)
+            given = self._heard(noisy, row, self.family.guidance)
+            return NetworkInputs(tensors_of(unpack(row)), tensors_of(given_values(given)))
+
+    def _host_prompts(self, captions: Sequence[str], controls: Controls | None) -> dict[str, list[Any]]:
+        self._drop()
+        with _in_training(False):
+            return {caption: encode_prompt(self.clip, escape_brackets(caption), self.family.guidance, self.vae,
+                                           controls) for caption in dict.fromkeys(captions)}
+
+    def _sampled(self, positive: list[Any], noisy: Tensor, sigmas: Tensor) -> Sampled:
+        self._bring("network")  # in the mode in which its weights are
+        self._drop()
+        with _in_training(False):
+            return sample_once(self.model, positive, noisy, sigmas)
+
+    @contextlib.contextmanager
+    def sampling_lora(self, path: str | Path) -> Iterator[HostLora]:
+        try:
+            with self.lora(path) as loaded:
+                yield loaded
+        finally:
+            self._unload()  # or the weights would keep the file's changes until they are next used
+
+    def _unload(self) -> None:
+        self._drop()
+        with self._as_host():
+            management.unload_all_models()
 
     def _memory(self, noisy: Tensor, conditioning: Conditioning) -> int:
         """Bytes to keep free for a step, in training: control images take as much as the image itself."""
@@ -333,6 +385,12 @@ class HostLora:
         self._backbone, self._base, self._path = backbone, (backbone.model, backbone.clip), path
         self.unmatched = unmatched_modules(*self._base, path)
 
+    @property
+    def layers(self) -> int:
+        """Number of the model's layers that the host's loader changes by the file."""
+        tensors = comfy.lora_convert.convert_lora(read_lora(self._path))
+        return len(comfy.lora.load_lora(tensors, _lora_names(*self._base), log_missing=False))
+
     def set_strength(self, strength: float) -> None:
         self._backbone._use(*apply_lora(*self._base, self._path, strength, strength))
 
@@ -352,9 +410,7 @@ def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...
 
     Raises UserError if that is all of them.
     """
-    names = comfy.lora.model_lora_keys_unet(model.model, {})
-    if clip is not None:
-        names = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, names)
+    names = _lora_names(model, clip)
     keys = comfy.lora_convert.convert_lora(read_lora(path))
     modules = dict.fromkeys(map(module_of, keys))
     unmatched = tuple(name for name in modules if name not in names)
@@ -362,6 +418,13 @@ def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...
         raise UserError(f"none of the {len(modules)} modules of {path} is in this model: it was made for another model "
                         "family, or is not a LoRA.")
     return unmatched
+
+
+def _lora_names(model: Any, clip: Any) -> dict[str, Any]:
+    """The host's table of the names that a LoRA file may give to the layers of a MODEL and its CLIP, which may be None.
+    """
+    names = comfy.lora.model_lora_keys_unet(model.model, {})
+    return names if clip is None else comfy.lora.model_lora_keys_clip(clip.cond_stage_model, names)
 
 
 def read_lora(path: str | Path) -> dict[str, Tensor]:
@@ -439,21 +502,16 @@ def _outside() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _in_training() -> Iterator[None]:
-    """Tell newer hosts to avoid fused kernels that have no backward."""
+def _in_training(on: bool = True) -> Iterator[None]:
+    """Tell newer hosts whether to avoid fused kernels that have no backward."""
     before = getattr(management, "in_training", None)
     if before is not None:
-        management.in_training = True
+        management.in_training = on
     try:
         yield
     finally:
         if before is not None:
             management.in_training = before
-
-
-def _literal(caption: str) -> str:
-    """The caption, escaped so that the host reads its brackets as text, not as weights."""
-    return re.sub(r"(?<!\\)([()])", r"\\\1", caption)
 
 
 def _encode_one(clip: Any, prompt: str) -> Conditioning:

@@ -54,6 +54,8 @@ class Lineage:
     cfg: float | None
     recipe: str = ""
     """Hash of how a workflow sampled it; "" for the loop's own sampler, which the fields above describe."""
+    wording: str = ""
+    """How its prompt and its caption are worded; "" where an earlier version planned it."""
 
     @classmethod
     def read(cls, picture: Path) -> Lineage:
@@ -91,13 +93,29 @@ def picture_seed(seed: int, number: int, index: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
+@dataclass(frozen=True)
+class PlannedView:
+    """One candidate to draw.
+
+    Attributes:
+        text: the whole prompt: the view's, with the texts put before and after it.
+        wording: how the prompt and the caption are worded; "" as earlier versions worded them.
+    """
+
+    index: int
+    prompt: ViewPrompt
+    text: str
+    seed: int
+    wording: str = ""
+
+
 class PictureMaker:
-    """Generates images for view prompts into a folder; images that already exist are not made again."""
+    """Generates images for planned views into a folder; images that already exist are not made again."""
 
-    def __init__(self, backbone: Backbone, sampler: Sampler, seed: int, should_stop: Callable[[], bool]) -> None:
-        self.backbone, self.sampler, self.seed, self.should_stop = backbone, sampler, seed, should_stop
+    def __init__(self, backbone: Backbone, sampler: Sampler, should_stop: Callable[[], bool]) -> None:
+        self.backbone, self.sampler, self.should_stop = backbone, sampler, should_stop
 
-    def make(self, what: str, folder: Path, views: Sequence[ViewPrompt], *, number: int = 0, lora: Path | None = None,
+    def make(self, what: str, folder: Path, views: Sequence[PlannedView], *, number: int = 0, lora: Path | None = None,
              strengths: Sequence[float] = (1.0,)) -> Generator[Event, None, tuple[list[Path], bool]]:
         """Yields progress; returns (the images' paths, whether all of them already existed).
 
@@ -105,10 +123,11 @@ class PictureMaker:
         """
         digest = file_hash(lora) if lora else ""
         plan = [
-            Lineage(f"r{number}-{index:03d}", view.text, list(view.tags), dict(view.view),
-                    picture_seed(self.seed, number, index), number, lora.stem if lora else "", digest,
-                    strengths[index % len(strengths)] if lora else 0.0, self.backbone.fingerprint, **vars(self.sampler))
-            for index, view in enumerate(views)
+            Lineage(f"r{number}-{view.index:03d}", view.text, list(view.prompt.tags), dict(view.prompt.view), view.seed,
+                    number, lora.stem if lora else "", digest,
+                    strengths[view.index % len(strengths)] if lora else 0.0, self.backbone.fingerprint,
+                    wording=view.wording, **vars(self.sampler))
+            for view in views
         ]
         missing = [lineage for lineage in plan if not _is_there(folder, lineage)]
         done = len(plan) - len(missing)

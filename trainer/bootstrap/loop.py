@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..captions.views import ViewPrompt, showcase, view_prompts
+from ..captions.views import ViewPrompt, showcase
 from ..common.events import Event, Events, Interrupted, Warned
 from ..common.files import write_json
 from ..datasets.dataset import Dataset
@@ -40,10 +40,10 @@ from .curate import RoundFigures, alarm
 from .events import BootstrapFinished, StageFinished, StageStarted
 from .project import ProjectRecord, StageRecord, now, open_project
 from .report import write_report
-from .rounds import KeptCandidate, Project, curate_round, for_character, make_crops, round_dataset
+from .rounds import REFERENCE, KeptCandidate, Project, curate_round, for_character, make_crops, round_dataset
 from .stages import STAGES, list_stages
 from .status import style_run
-from .view_plan import REFERENCE_COUNT
+from .view_plan import plan_views
 
 SHOWCASE_COUNT = 5
 GRID_ROUND = 99
@@ -96,9 +96,9 @@ class _Bootstrap:
         self.config, self.root, self.record = config, root, record
         self.backbone, self.eye, self.should_stop = backbone, eye, should_stop
         self.project = Project(record.folder, config, backbone.family.name)
-        self.vocabulary, self.roles, self.depth = self.project.vocabulary, self.project.roles, self.project.depth
+        self.roles, self.depth = self.project.roles, self.project.depth
         self.sampler = Sampler.of(backbone, steps=config.sample_steps, cfg=config.cfg)
-        self.pictures = PictureMaker(backbone, self.sampler, config.seed, should_stop)
+        self.pictures = PictureMaker(backbone, self.sampler, should_stop)
         self.stage = ""
         self.visited: list[str] = []
 
@@ -201,9 +201,8 @@ class _Bootstrap:
         return _Outcome(made.dataset, made.summary, made.reused, {"folder": self._relative(self.project.crops_folder)})
 
     def _reference(self) -> Work:
-        views = view_prompts(REFERENCE_COUNT, self.roles, self.vocabulary, seed=self.config.seed)
         folder = self.record.folder / "reference"
-        paths, reused = yield from self.pictures.make("base", folder, views)
+        paths, reused = yield from self.pictures.make("base", folder, plan_views(self.project, REFERENCE).views)
         summary = f"{len(paths)} images"
         return _Outcome(self.pictures.pixels(paths), summary, reused, {"folder": self._relative(folder)})
 
@@ -213,7 +212,7 @@ class _Bootstrap:
 
     def _character(self, dataset: Dataset) -> Work:
         identity = self.roles.identity
-        return self._train(self.config.name, "character", for_character(dataset, self.roles), self.config.character,
+        return self._train(self.config.name, "character", for_character(dataset, self.project), self.config.character,
                            {"project": self.config.name, "absorbed": list(identity)})
 
     def _train(self, name: str, kind: str, dataset: Dataset, settings: Mapping[str, Any],
@@ -236,13 +235,11 @@ class _Bootstrap:
         return _Outcome(finished.path, f"{config.steps} steps{loss}", finished.reused, facts)
 
     def _candidates(self, number: int, lora: Path) -> Work:
-        count = self.config.candidates[number - 1]
-        views = view_prompts(count, self.roles, self.vocabulary, trigger=self.config.trigger,
-                             seed=self.config.seed + 1000 * number)
+        views = plan_views(self.project, number).views
         folder = self.record.folder / f"round_{number}" / "candidates"
         paths, reused = yield from self.pictures.make(f"round {number}", folder, views, number=number, lora=lora,
                                                       strengths=self.config.candidate_strengths)
-        return _Outcome(paths, f"{count} images", reused, {"folder": self._relative(folder)})
+        return _Outcome(paths, f"{len(views)} images", reused, {"folder": self._relative(folder)})
 
     def _curate(self, number: int, crops: Dataset, reference: Tensor) -> Work:
         round_, wanted = self.project.round(number), self.config.targets[number] - len(crops)
@@ -260,9 +257,10 @@ class _Bootstrap:
         return _Outcome(made.dataset, made.summary, made.reused, {"folder": self._relative(round_.dataset_folder)})
 
     def _grid(self, lora: Path, crops: Dataset) -> Work:
-        views = showcase(SHOWCASE_COUNT, self.roles, self.vocabulary, self.config.trigger)
-        choices = [Choice(view.text, {"prompt": view.text, "seed": picture_seed(self.config.seed, GRID_ROUND, row)})
-                   for row, view in enumerate(views)]
+        words, trigger = self.project.round(self.depth).words, self.config.trigger
+        views = showcase(SHOWCASE_COUNT, words.roles, words.vocabulary, trigger)
+        choices = [Choice(text, {"prompt": text, "seed": picture_seed(self.config.seed, GRID_ROUND, row)})
+                   for row, text in enumerate(words.prompt(view, trigger) for view in views)]
         sweep = lora_sweep(self.record.folder / "grid", self.backbone, self.sampler, [lora],
                            strengths=self.config.strengths, prompts=Axis(PROMPT, tuple(choices)),
                            title=f"{self.config.trigger}: LoRA strength")

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from ..captions.roles import FACE_WORDS, TagRoles, caption_for
-from ..captions.tags import add_trigger, join_tags, split_tags
+from ..captions.sentences import SENTENCES, TAGS, worded
+from ..captions.tags import absorb, add_trigger, join_tags, split_tags
 from ..captions.views import AXES
 from ..captions.vocabulary import Vocabulary, normal
-from ..datasets.dataset import Dataset, save_samples
+from ..common.errors import UserError
+from ..common.schema import read_record
+from ..datasets.dataset import CROPS_FILE, Dataset, Sample, save_samples
 from ..pictures.crops import Box, Crop, suggest_crops
 
 CROP_FRAMING = {"upper": "upper body", "face": "close-up"}
@@ -22,7 +26,7 @@ Item = tuple[Image.Image, str, dict[str, Any]]
 
 
 def cut_crops(image: Image.Image, count: int, parent: str, roles: TagRoles, vocabulary: Vocabulary,
-              trigger: str) -> list[Item]:
+              trigger: str, wording: str = TAGS) -> list[Item]:
     """`count` captioned crops. Each caption names only what its crop shows."""
     crops = suggest_crops(image, count)
     face = next((crop.box for crop in crops if crop.name == "face"), None)
@@ -30,8 +34,8 @@ def cut_crops(image: Image.Image, count: int, parent: str, roles: TagRoles, voca
     for index, crop in enumerate(crops):
         box = square_box(crop.box, image.size)
         tags = crop_tags(Crop(crop.name, box), image.size, roles, vocabulary, trigger, face)
-        meta = {"name": f"{index}-{crop.name}", "parent": parent, "box": list(box), "round": 0}
-        items.append((image.crop(box), join_tags(tags), meta))
+        meta = {"name": f"{index}-{crop.name}", "parent": parent, "box": list(box), "round": 0, "tags": list(tags)}
+        items.append((image.crop(box), worded(tags, wording, trigger), meta))
     return items
 
 
@@ -43,11 +47,34 @@ def own_crops(own: Dataset, trigger: str) -> list[Item]:
 
 def save_round(folder: Path, crops: Dataset, generated: Sequence[tuple[Image.Image, str, dict]]) -> None:
     """Write a round's training set: the crops `crop_repeats` times, and each (image, caption, lineage) once."""
-    originals = [(crop.load(), crop.caption, {"name": crop.path.stem, "parent": crop.parent, "round": 0})
+    originals = [(crop.load(), crop.caption, {"name": crop.path.stem, "parent": crop.parent, "round": 0,
+                                              "tags": read_saved(crop.path.parent).get(crop.path.name, {}).get("tags")})
                  for crop in crops]
     save_samples(folder / f"{crop_repeats(len(crops), len(generated))}_original", originals)
     save_samples(folder / "1_generated", [(picture, caption, {**lineage, "parent": lineage["name"]})
                                           for picture, caption, lineage in generated])
+
+
+def read_saved(folder: Path) -> Mapping[str, Mapping[str, Any]]:
+    """What `save_samples` noted of each image in the folder, by the file's name; {} where it noted nothing."""
+    with suppress(UserError):  # the dataset's own notes say that it is damaged
+        if (folder / CROPS_FILE).is_file():
+            return read_record(folder / CROPS_FILE, dict[str, dict[str, Any]])
+    return {}
+
+
+def absorbed_sentence(sample: Sample, saved: Mapping[str, Mapping[str, Any]], traits: Sequence[str],
+                      trigger: str) -> str | None:
+    """The sample's caption without what it says of these traits; None if it is not the sentence of its saved tags.
+
+    Args:
+        saved: see `read_saved`.
+    """
+    meta = saved.get(sample.path.name, {})
+    tags, view = meta.get("tags"), meta.get("view")
+    if not tags or sample.caption != worded(tags, SENTENCES, trigger, view):
+        return None
+    return worded(absorb(tags, traits), SENTENCES, trigger, view)
 
 
 def crop_tags(crop: Crop, size: tuple[int, int], roles: TagRoles, vocabulary: Vocabulary, trigger: str,

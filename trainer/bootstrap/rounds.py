@@ -16,9 +16,11 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ..captions.earlier_views import earlier_roles, earlier_vocabulary
 from ..captions.roles import TagRoles, tag_roles
+from ..captions.sentences import SENTENCES, TAGS, worded
 from ..captions.tags import absorb, join_tags, split_tags
-from ..captions.views import vocabulary_for
+from ..captions.views import ViewPrompt, mirrored, vocabulary_for
 from ..captions.vocabulary import Vocabulary
 from ..common.errors import UserError
 from ..common.files import file_hash, write_json
@@ -27,6 +29,7 @@ from ..common.schema import read_record
 from ..datasets.dataset import Dataset, load_folder, save_samples
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels
+from ..models.families import FAMILIES
 from ..pictures.images import load_pixels, open_image, pixel_hash
 from . import originals
 from .candidates import Lineage, lineage_problem
@@ -73,6 +76,12 @@ class Project:
         return tag_roles(self.config.tags, self.vocabulary)
 
     @property
+    def wording(self) -> str:
+        """How the base's captions and prompts are worded, one of `models.families.WORDINGS`."""
+        family = FAMILIES.get(self.family or self.config.base)
+        return family.wording if family else TAGS
+
+    @property
     def depth(self) -> int:
         """How many rounds there are."""
         return len(self.config.targets) - 1
@@ -111,12 +120,13 @@ def make_crops(project: Project, picture: Image.Image, stem: str, own: Dataset |
             among the crops stays as it is.
     """
     config, count = project.config, project.config.targets[0]
-    key = key_of(pixel_hash(picture), config.tags, config.trigger, count, own.fingerprint if own else None)
+    key = key_of(pixel_hash(picture), config.tags, config.trigger, count, own.fingerprint if own else None,
+                 *[project.wording] * (project.wording != TAGS))
     folder = project.folder / (CROPS if own is None else OWN)
     reused = is_filled(folder, key)
     if not reused:
-        items = originals.cut_crops(picture, count, stem, project.roles, project.vocabulary, config.trigger
-                                    ) if own is None else originals.own_crops(own, config.trigger)
+        items = originals.cut_crops(picture, count, stem, project.roles, project.vocabulary, config.trigger,
+                                    project.wording) if own is None else originals.own_crops(own, config.trigger)
         with fill_folder(folder, key) as new:
             save_samples(new, items)
     if own is None:
@@ -171,16 +181,46 @@ class SavedDecisions:
 
 
 @dataclass(frozen=True)
+class RoundWords:
+    """How the prompts and captions of a round are worded.
+
+    Attributes:
+        wording: one of `models.families.WORDINGS`; "" where an earlier version began the round.
+    """
+
+    vocabulary: Vocabulary
+    roles: TagRoles
+    wording: str
+
+    def prompt(self, view: ViewPrompt, trigger: str) -> str:
+        return view.prompt(self.wording, trigger) if self.wording else view.text
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return () if self.wording else (
+            "an earlier version began this round; it goes on with the same prompts. Choose a wording, or remove its "
+            "candidates, for prompts in the words of this version.",)
+
+
+@dataclass(frozen=True)
 class KeptCandidate:
     """A kept image, and the decision made on it by hand."""
 
     path: Path
     lineage: Lineage
     pick: Pick
+    trigger: str = ""
 
     @property
     def caption(self) -> str:
-        return join_tags(self.lineage.tags if self.pick.tags is None else self.pick.tags)
+        """What the image shows, worded as its prompt was. Tags given by hand are worded likewise."""
+        return worded(self.tags, self.lineage.wording, self.trigger, self.lineage.view)
+
+    @property
+    def tags(self) -> Sequence[str]:
+        if self.pick.tags is not None:
+            return self.pick.tags
+        return mirrored(self.lineage.tags) if self.pick.flip else self.lineage.tags
 
 
 @dataclass(frozen=True)
@@ -210,6 +250,19 @@ class Round:
     @property
     def decisions_file(self) -> Path:
         return self.folder / "decisions.json"
+
+    @property
+    def words(self) -> RoundWords:
+        """How its prompts are worded: by the base, unless an earlier version began it."""
+        project = self.project
+        if any(not Lineage.read(path).wording for path in self.list_candidates()):
+            words = earlier_vocabulary(project.vocabulary)
+            return RoundWords(words, earlier_roles(project.config.tags, words), "")
+        return self.words_in(project.wording)
+
+    def words_in(self, wording: str) -> RoundWords:
+        """Its prompts in the words of this version, worded in this way; "" leaves the choice to `words`."""
+        return RoundWords(self.project.vocabulary, self.project.roles, wording) if wording else self.words
 
     @property
     def picks_file(self) -> Path:
@@ -270,7 +323,7 @@ class Round:
             pick, decision = picks.of(path.stem, self.read_facts(path)), found.decisions.get(path.stem)
             undecided = path in self._earlier if found.mode == MANUAL else decision is not None and decision.kept
             if pick.state == "keep" or (not pick.state and undecided):
-                kept.append(KeptCandidate(path, Lineage.read(path), pick))
+                kept.append(KeptCandidate(path, Lineage.read(path), pick, self.project.config.trigger))
         return kept
 
     def quotas(self, count: int) -> dict[str, dict[str, int]]:
@@ -354,7 +407,8 @@ def round_dataset(round_: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
     if not reused:
         with fill_folder(round_.dataset_folder, key) as new:
             originals.save_round(new, crops, [
-                (item.pick.apply_to(open_image(item.path)), item.caption, asdict(item.lineage)) for item in kept])
+                (item.pick.apply_to(open_image(item.path)), item.caption,
+                 asdict(item.lineage) | {"tags": list(item.tags)}) for item in kept])
     repeats, share = originals.crop_repeats(len(crops), len(kept)), originals.real_share(len(crops), len(kept))
     dataset = load_folder(round_.dataset_folder)
     more = _extra(dataset, len(crops) + len(kept), round_.dataset_folder)
@@ -362,6 +416,19 @@ def round_dataset(round_: Round, kept: Sequence[KeptCandidate]) -> BuiltDataset:
                         reused)
 
 
-def for_character(dataset: Dataset, roles: TagRoles) -> Dataset:
-    """The same images without the character's own tags in their captions, so that the trigger comes to mean them."""
-    return dataset.with_captions(lambda caption: join_tags(absorb(split_tags(caption), roles.identity)))
+def for_character(dataset: Dataset, project: Project) -> Dataset:
+    """The same images without the character's own tags in their captions, so that the trigger comes to mean them.
+
+    A sentence is written anew from the tags that are saved beside it, unless it was changed by hand.
+    """
+    saved = {folder: originals.read_saved(folder) for folder in {sample.path.parent for sample in dataset}}
+    samples, own = [], 0
+    for sample in dataset:
+        caption = originals.absorbed_sentence(sample, saved[sample.path.parent], project.roles.identity,
+                                              project.config.trigger)
+        own += caption is None and project.wording == SENTENCES
+        samples.append(replace(sample, caption=join_tags(
+            absorb(split_tags(sample.caption), project.roles.identity)) if caption is None else caption))
+    notes = [f"{own} captions were written by hand: what their sentences say of the character is not left to the "
+             "trigger."] if own else []
+    return Dataset(tuple(samples), (*dataset.notes, *notes))

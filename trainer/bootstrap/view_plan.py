@@ -10,14 +10,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..captions.views import ViewPrompt, view_prompts
+from ..captions.views import view_prompts
 from ..common.errors import UserError
 from ..common.files import file_hash, remove_file, write_json
 from ..lora.hashes import tensor_hash
 from ..pictures.images import open_image
-from .candidates import Lineage, picture_seed, save_candidate
+from .candidates import Lineage, PlannedView, picture_seed, save_candidate
 from .project import key_of
-from .rounds import REFERENCE, Project, Round
+from .rounds import REFERENCE, Project, Round, RoundWords
 from .view_table import count_views, steer_axes
 
 REFERENCE_COUNT = 16
@@ -26,20 +26,6 @@ LEAST_STYLES = 3
 """With fewer named styles than this, the style is learnt as part of the character (science notes, section 1.6)."""
 MOST_CFG = 5.0
 """Above this, images burn more from round to round (arXiv 2407.17493)."""
-
-
-@dataclass(frozen=True)
-class PlannedView:
-    """One candidate to draw.
-
-    Attributes:
-        text: the whole prompt: the view's, with the texts put before and after it.
-    """
-
-    index: int
-    prompt: ViewPrompt
-    text: str
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -58,33 +44,37 @@ class ViewPlan:
 
 def plan_views(project: Project, number: int, *, count: int = 0, seed: int | None = None,
                axes: Mapping[str, Mapping[str, float]] | None = None, captions: Sequence[str] = (), before: str = "",
-               after: str = "") -> ViewPlan:
+               after: str = "", words: RoundWords | None = None) -> ViewPlan:
     """The candidates of a round. Round 0 is the base's own images, whose prompts have no trigger.
 
     Args:
         count: 0 uses the project's number.
         seed: None uses the project's own, with which the command line makes the same prompts.
-        axes: axis → tag → weight; None uses the vocabulary's.
+        axes: axis → tag → weight; None uses those of `words`.
         captions: captions of the existing images, to request what they lack; if empty, all is requested evenly.
         before, after: words around every prompt, such as a base's quality words; they are not tags of the image.
+        words: None uses the round's.
     """
     round_, config = project.round(number), project.config
-    seed = config.seed if seed is None else seed
+    seed, words = config.seed if seed is None else seed, words or round_.words
     notes: tuple[str, ...] = ()
-    axes = axes or project.vocabulary.axes
+    axes = axes or words.vocabulary.axes
     if captions and number != REFERENCE:
         axes, notes = steer_axes(axes, captions, project.target(number))
     if number != REFERENCE and (styles := len(axes.get("style", ()))) < LEAST_STYLES:
         notes = (f"{styles} named styles: list {LEAST_STYLES} to 6, or other style LoRAs will override the "
                  "character.", *notes)
     count = count or (REFERENCE_COUNT if round_.number == REFERENCE else config.candidates[number - 1])
-    prompts = view_prompts(count, project.roles, project.vocabulary, seed=seed + 1000 * number, axes=axes,
-                           trigger="" if number == REFERENCE else config.trigger)
-    views = (PlannedView(index, prompt, ", ".join(part for part in (before.strip(" ,"), prompt.text,
-                                                                    after.strip(" ,")) if part),
-                         picture_seed(seed, number, index))
+    trigger = "" if number == REFERENCE else config.trigger
+    prompts = view_prompts(count, words.roles, words.vocabulary, seed=seed + 1000 * number, axes=axes, trigger=trigger)
+    views = (PlannedView(index, prompt, _surrounded(before, words.prompt(prompt, trigger), after),
+                         picture_seed(seed, number, index), words.wording)
              for index, prompt in enumerate(prompts))
-    return ViewPlan(number, tuple(views), notes)
+    return ViewPlan(number, tuple(views), (*words.notes, *notes))
+
+
+def _surrounded(before: str, prompt: str, after: str) -> str:
+    return ", ".join(part for part in (before.strip(" ,"), prompt, after.strip(" ,")) if part)
 
 
 @dataclass(frozen=True)
@@ -113,7 +103,8 @@ def lineage_of(round_: Round, view: PlannedView, source: Source) -> Lineage:
         name=f"r{round_.number}-{view.index:03d}-{key[:6]}", prompt=view.text, tags=list(view.prompt.tags),
         view=dict(view.prompt.view), seed=view.seed, round=round_.number,
         parent_lora=source.lora.stem if source.lora else "", parent_lora_sha256=digest, strength=strength,
-        base=round_.project.config.base, width=0, height=0, steps=source.steps, cfg=source.cfg, recipe=source.recipe)
+        base=round_.project.config.base, width=0, height=0, steps=source.steps, cfg=source.cfg, recipe=source.recipe,
+        wording=view.wording)
 
 
 def is_kept(round_: Round, lineage: Lineage) -> bool:

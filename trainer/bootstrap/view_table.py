@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ..captions.coverage import kinds_in
 from ..captions.coverage_words import AXES as GUIDES
+from ..captions.sentences import say_tag
 from ..captions.tags import same_tag, split_tags
 from ..captions.views import AXES
 from ..captions.vocabulary import Vocabulary, normal
@@ -22,7 +23,7 @@ Axes = Mapping[str, Mapping[str, float]]
 _ENTRY = re.compile(r"(?P<tag>.*?\S)(?:\s+(?P<weight>\d+(?:\.\d+)?))?")
 _AXIS_NAMES = {"view": "angle", "distance": "framing"}
 _COVERED = {"angle": "view", "framing": "framing", "expression": "expression", "outfit": "outfit",
-            "background": "background"}
+            "background": "background", "lighting": "lighting"}
 """Our axis → the axis of the coverage audit."""
 SPARE = 0.15
 """Part of its usual share that a tag keeps once the dataset shows it often enough, so that there is still a choice."""
@@ -80,7 +81,7 @@ def steer_axes(axes: Axes, captions: Sequence[str], target: int) -> tuple[Axes, 
     """
     result, notes = {}, []
     for axis, weights in axes.items():
-        shown = _count_shown(captions, weights)
+        shown = _count_shown(axis, captions, weights)
         needs = {}
         for tag, share in _shares(axis, weights).items():
             lacking = share * target - shown.get(tag, 0)
@@ -93,13 +94,19 @@ def steer_axes(axes: Axes, captions: Sequence[str], target: int) -> tuple[Axes, 
     return result, tuple(notes)
 
 
-def _count_shown(captions: Sequence[str], weights: Mapping[str, float]) -> dict[str, int]:
+def _count_shown(axis: str, captions: Sequence[str], weights: Mapping[str, float]) -> dict[str, int]:
     counts: dict[str, int] = {}
     for caption in captions:
         held = {normal(same_tag(tag)) for tag in split_tags(caption)}
-        for tag in held & set(weights):
-            counts[tag] = counts.get(tag, 0) + 1
+        for tag in weights:
+            if tag in held or _is_said(say_tag(tag, axis), held):
+                counts[tag] = counts.get(tag, 0) + 1
     return counts
+
+
+def _is_said(phrase: str, parts: Collection[str]) -> bool:
+    """Whether a sentence has the phrase: `wearing a hoodie` in "wearing a hoodie and glasses"."""
+    return any(part == phrase or part.startswith(f"{phrase} and ") for part in parts)
 
 
 def _shares(axis: str, weights: Mapping[str, float]) -> dict[str, float]:

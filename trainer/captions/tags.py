@@ -8,6 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 
 _LONGEST_FACE = 3
 _ESCAPED_BRACKET = re.compile(r"\\([()])")
+_BARE_BRACKET = re.compile(r"(?<!\\)([()])")
+
+
+def escape_brackets(caption: str) -> str:
+    """The caption as a prompt: with a backslash before each bracket, so that ComfyUI does not read it as a weight.
+
+    In a caption, brackets are always text, with or without a backslash. In a prompt, those without one are weights in
+    ComfyUI. Whatever makes a prompt of a caption or of tags calls this; whatever gives a prompt to a text encoder that
+    knows no weights calls `unescape_brackets`.
+    """
+    return _BARE_BRACKET.sub(r"\\\1", caption)
 
 
 def unescape_brackets(caption: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -12,8 +12,8 @@ class Vocabulary:
 
     Attributes:
         axes: axis -> tag -> weight: the share of the views that shows the tag, relative to the others.
-        hidden: view tag -> endings of tags that such a view cannot show.
-        revealed: pairs of view tags -> endings that the two together do show.
+        hidden: view tag -> last words of tags that such a view cannot show.
+        revealed: pairs of view tags -> last words that the two together do show.
     """
 
     name: str
@@ -30,9 +30,14 @@ class Vocabulary:
         parts = {normal(part) for part in view}
         revealed = {word for pair, words in self.revealed.items() if parts.issuperset(pair) for word in words}
         hidden = {word for part in parts for word in self.hidden.get(part, ())} - revealed
-        return not normal(tag).endswith(tuple(hidden))
+        return not ends_in(tag, hidden)
 
 
 def normal(tag: str) -> str:
     """The tag as tables spell it: lower case, spaces for underscores."""
     return tag.strip().lower().replace("_", " ")
+
+
+def ends_in(tag: str, words: Iterable[str]) -> bool:
+    """Whether the tag ends in one of the words: `fox tail` in `tail`, but not `ponytail`."""
+    return f" {normal(tag)}".endswith(tuple(f" {word}" for word in words))

@@ -141,7 +141,7 @@ class Feed:
                 self._encode_captions(captions[start : start + TEXT_BATCH])
                 yield Caching("text", min(start + TEXT_BATCH, len(captions)), total)
             for done, (caption, index, flip) in enumerate(pairs, len(captions) + 1):
-                self._row(caption, index, flip)
+                self.row(caption, index, flip)
                 yield Caching("text", done, total)
 
     def _edit_note(self) -> str:
@@ -165,7 +165,7 @@ class Feed:
             dropped = rng.random() < data.caption_dropout
             captions.append("" if dropped else rng.choice(self.variants[sample]))
             if not self.trains_text:
-                rows.append(self._row(captions[-1], sample, flip))
+                rows.append(self.row(captions[-1], sample, flip))
         conditioning = Conditioning.cat(rows) if rows else None
         return Batch(torch.stack(latents), tuple(captions), conditioning, torch.stack(masks) if masks else None)
 
@@ -174,15 +174,19 @@ class Feed:
         images = [to_tensor(image) for image in self.samples[index].load_controls()]
         return Controls(self.edit_form, [[image.flip(-1) if flip else image for image in images]]) if images else None
 
+    @property
+    def first(self) -> int:
+        """The first sample that has control images, or else the first: what previews and proofs are made of."""
+        return next((index for index, sample in enumerate(self.samples) if sample.controls), 0)
+
     def preview(self, count: int) -> tuple[Size, Controls | None]:
         """(size of `count` previews, what they are given beside their prompts): the size and the control images of the
         first image that has any; else a square."""
-        first = next((index for index, sample in enumerate(self.samples) if sample.controls), None)
-        if first is None or (controls := self.controls(first)) is None:
-            step = self.backbone.family.bucket_step
-            side = self.config.data.resolution // step * step
-            return (side, side), None
-        return self.buckets[first], Controls(controls.form, [*controls.rows] * count)
+        if controls := self.controls(self.first):
+            return self.buckets[self.first], Controls(controls.form, [*controls.rows] * count)
+        step = self.backbone.family.bucket_step
+        side = self.config.data.resolution // step * step
+        return (side, side), None
 
     def _all_captions(self, paired: bool = True) -> list[str]:
         """Every caption; without `paired` only those of images that have no control images."""
@@ -229,7 +233,7 @@ class Feed:
             self._masks[index, flip] = torch.ones(1, *size) if mask is None else latent_mask(mask, size)
         return self._masks[index, flip]
 
-    def _row(self, caption: str, index: int, flip: bool) -> Conditioning:
+    def row(self, caption: str, index: int, flip: bool = False) -> Conditioning:
         """The cached conditioning of a sample with that caption, on the CPU."""
         def encode() -> dict[str, Tensor]:
             with torch.no_grad():

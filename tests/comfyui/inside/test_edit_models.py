@@ -23,7 +23,7 @@ from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 from lora_bootstrap.trainer.models.backbone import Controls
 from lora_bootstrap.trainer.training import loop
 from lora_bootstrap.trainer.training.config import TrainConfig
-from lora_bootstrap.trainer.training.events import Finished, StepDone
+from lora_bootstrap.trainer.training.events import Finished, Proved, StepDone
 
 WIDTH = 32
 QWEN = Tiny("QwenImage", {**FAMILIES["qwen_image"].settings, "joint_attention_dim": WIDTH}, WIDTH)
@@ -63,8 +63,7 @@ class EditClip(TinyClip):
 
     def encode_from_tokens_scheduled(self, tokens):
         self.load_model(tokens)
-        made = self.encode_from_tokens(tokens)
-        return [[made.pop("cond"), made]]
+        return super().encode_from_tokens_scheduled(tokens)
 
 
 def make_edit_backbone(tiny, clip=None, settings=None):
@@ -172,6 +171,11 @@ def test_the_model_is_given_what_the_hosts_nodes_give_it_in_sampling(form, visio
             denoised = sampled(backbone, graph(backbone.clip, backbone.vae, prompt, images), x0, noise, sigma.item(),
                                backbone.family.guidance)
         theirs = backbone.schedule.raw(noisy, denoised.clone(), sigma)
+        proven = backbone.sampling_prediction(noisy, t, caption, Controls(form, [images]))
+        assert (proven - theirs).abs().max() <= 1e-4 * theirs.abs().max()
+        encoded = [inputs.encoded for inputs in (
+            backbone.sampling_inputs(noisy, caption, Controls(form, [images])), backbone.training_inputs(noisy, given))]
+        assert all(f"reference_latents.{count - 1}" in named for named in encoded)
         assert (ours - theirs).abs().max() <= 1e-3 * theirs.abs().max()
         (mine, my_method), (hosts, hosts_method) = seen[0], seen[-1]
         assert my_method == hosts_method and len(mine) == count
@@ -223,14 +227,16 @@ def loss_by_control(backbone, dataset, form, own):
 def test_a_lora_learns_from_the_control_images_which_image_is_meant(form, tmp_path, vision_clip, caplog):
     tiny, steps = TRAINED[form]
     backbone = make_edit_backbone(tiny, vision_clip if form.startswith("qwen") else None)
-    dataset, notes, after = pairs(tmp_path / "data"), [], {}
+    dataset, notes, proofs, after = pairs(tmp_path / "data"), [], [], {}
     before = loss_by_control(backbone, dataset, form, True)
     for event in loop.train(backbone, dataset, run_config(steps), tmp_path / "runs"):
         notes += [event.message] if isinstance(event, Warned) else []
+        proofs += [event.proof] if isinstance(event, Proved) else []
         if isinstance(event, StepDone) and event.step == steps:
             after = {own: loss_by_control(backbone, dataset, form, own) for own in (True, False)}
     assert isinstance(event, Finished)
     assert any(note.startswith("2 of 2 images have a control image") for note in notes)
+    assert [proof.passed for proof in proofs] == [True, True]  # with the control image on both sides
     assert after[True] < before - 0.15 and after[True] < after[False] - 0.15  # the noise itself leaves a loss of 1
     with caplog.at_level(logging.WARNING):
         model, clip = apply_lora(backbone.model, backbone.clip, event.path)
@@ -262,9 +268,9 @@ def test_a_model_that_takes_no_control_images_is_refused_before_anything_is_trai
 
 def test_what_qwens_files_say_decides_the_form_and_the_user_may(vision_clip):
     backbone = make_edit_backbone(QWEN, vision_clip)
-    assert (backbone.file, backbone.edit_form("auto")) == ("", "qwen edit 2509")
-    backbone.model.cached_patcher_init = (None, ("/models/qwen_image_edit_fp8.safetensors", {}))
-    assert (backbone.file, backbone.edit_form("auto")) == ("qwen_image_edit_fp8.safetensors", "qwen edit")
+    assert (backbone.base_file, backbone.edit_form("auto")) == ("", "qwen edit 2509")
+    backbone.base_file = "/models/qwen_image_edit_fp8.safetensors"
+    assert backbone.edit_form("auto") == "qwen edit"
     assert backbone.edit_form("qwen edit 2511") == "qwen edit 2511"
     backbone = make_edit_backbone(QWEN, vision_clip, {"default_ref_method": "index_timestep_zero"})
     assert backbone.edit_form("auto") == "qwen edit 2511"

@@ -193,7 +193,7 @@ def test_the_training_set_holds_the_crops_a_third_of_the_time_and_the_pictures_a
 def test_for_a_character_its_own_tags_are_left_out(project):
     curated(project.round(1))
     made = round_dataset(project.round(1), project.round(1).list_kept())
-    left = {tag for sample in for_character(made.dataset, project.roles) for tag in split_tags(sample.caption)}
+    left = {tag for sample in for_character(made.dataset, project) for tag in split_tags(sample.caption)}
     assert {"zqx", "1girl"} <= left and not left & set(AKANE.identity)
 
 
@@ -316,7 +316,7 @@ def test_a_caption_of_a_crop_that_was_edited_by_hand_is_kept_when_the_crops_are_
 
 def test_only_images_that_the_loop_made_are_removed_from_a_candidates_folder(tmp_path):
     sampler = Sampler(width=64, height=64, steps=1, cfg=1.0)
-    maker = PictureMaker(SimpleNamespace(fingerprint="base"), sampler, 0, lambda: False)
+    maker = PictureMaker(SimpleNamespace(fingerprint="base"), sampler, lambda: False)
     files = ("r1-000.png", "r1-000.json", "r1-001.png", "r1-final.png", "reference-sheet.png", "reference-sheet.json")
     for name in files:
         (tmp_path / name).write_text("{}")

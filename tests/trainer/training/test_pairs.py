@@ -42,6 +42,13 @@ class EditBackbone:
         embeds = made.tensors["prompt_embeds"] + marks.mean()
         return Conditioning({"prompt_embeds": embeds, "marks": marks})
 
+    def sampling_prediction(self, noisy, t, caption, controls=None):
+        """The plain model's own pipeline, moved by the control image as far as the captions are."""
+        captions = [caption] * len(noisy) if isinstance(caption, str) else caption
+        with torch.no_grad():
+            return torch.cat([self.predict(noisy[row : row + 1], t[row : row + 1], self.encode_text([text], controls))
+                              for row, text in enumerate(captions)])
+
     def predict(self, noisy, t, conditioning):
         return self.plain.predict(noisy, t, Conditioning({"prompt_embeds": conditioning.tensors["prompt_embeds"]}))
 
