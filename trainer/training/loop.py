@@ -31,6 +31,7 @@ from ..proofs.same_text import prove_same_text
 from ..proofs.saved_file import prove_file
 from . import adapters, checkpoint, runs
 from .config import TrainConfig
+from .epochs import set_epochs
 from .events import CheckpointSaved, Finished, Previewed, Proved, RunStarted, StepDone
 from .feed import Batch, Feed, derived_seed, edit_form
 from .masked_loss import masked_loss, masked_prior
@@ -68,6 +69,7 @@ def train(
     if validation is None:
         dataset, validation = split_validation(dataset, config.data.validation_fraction, config.seed)
         notes = dataset.notes
+    config = set_epochs(config, dataset, backbone.family.bucket_step)
     form = edit_form(backbone, config, dataset, validation)
     key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, form)
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),

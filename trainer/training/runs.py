@@ -36,8 +36,9 @@ FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
 _FACTS = {"format": int, "key": str, "status": str, "step": int, "lineage": dict, "config": dict}
 """What run.json holds; later versions added the stem of its LoRA files, and the proofs."""
-COSMETIC = ("name", "state_every", "data.cache", "data.edit_form")
-"""Settings that change neither the weights nor what the run folder will hold. (What edit_form comes to is counted.)"""
+COSMETIC = ("name", "epochs", "state_every", "data.cache", "data.edit_form")
+"""Settings that change neither the weights nor what the run folder will hold. Epochs are counted in steps, and what
+edit_form comes to by itself."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
 """Settings that cannot change the weights, only what is saved along the way."""
@@ -52,14 +53,16 @@ def run_key(
     `edit_form` is how the model is given control images; "" without any.
     Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here.
     """
-    settings = _flat(config.to_dict())
-    for name in COSMETIC + OUTPUTS:
-        del settings[name]
+    settings = _deciding_settings(config)
     facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,
              "validation": validation_fingerprint, "format": FORMAT}
     if edit_form:
         facts["edit_form"] = edit_form
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _deciding_settings(config: TrainConfig) -> dict[str, Any]:
+    return {name: value for name, value in _flat(config.to_dict()).items() if name not in COSMETIC + OUTPUTS}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -254,6 +257,7 @@ def open_run(
     root = Path(root).resolve()
     remove_leftovers(root)
     others: list[Path] = []
+    shorter: list[Run] = []
     number = 1
     while True:
         folder = _confined(root, config.name if number == 1 else f"{config.name}-{number}")
@@ -261,10 +265,13 @@ def open_run(
         if run is None and not folder.exists():
             with suppress(FileExistsError):  # another process has just made it: look at it again
                 created = _create(folder, config, key, lineage or {})
-                return replace(created, notes=tuple(_describe_other(other, folder) for other in others))
+                return replace(created, notes=(*(_describe_other(other, folder) for other in others),
+                                               *(_describe_length(run, created) for run in shorter[-1:])))
             continue
         if run is None and (folder / "run.json").is_file():
             others.append(folder)
+        if run and not retrain and _differs_in_steps(run, config, lineage or {}):
+            shorter.append(run)
         if run and not retrain and run.key == key:
             if run.finished and _keeps(run.config, config):
                 run.forget_state()
@@ -279,6 +286,18 @@ def open_run(
 def _describe_other(folder: Path, chosen: Path) -> str:
     return (f"{folder / 'run.json'} does not describe a run of this version, so that folder is left unchanged, and the "
             f"run is in {chosen.name}.")
+
+
+def _differs_in_steps(run: Run, config: TrainConfig, lineage: Mapping[str, Any]) -> bool:
+    """Whether a run is of the same base, images and settings, but for the number of steps."""
+    mine, wanted = _deciding_settings(run.config), _deciding_settings(config)
+    same = all(run.lineage.get(name) == lineage.get(name) for name in ("base", "dataset"))
+    return same and {name for name in mine if mine[name] != wanted[name]} == {"steps"}
+
+
+def _describe_length(run: Run, chosen: Run) -> str:
+    return (f"{run.name} is the same training with {run.config.steps} steps, not {chosen.config.steps}, so this one is "
+            f"{chosen.name}. Set steps to {run.config.steps} to go on with {run.name}.")
 
 
 def _missing_lora(run: Run) -> tuple[str, ...]:
