@@ -36,7 +36,7 @@ from . import adapters, checkpoint, runs
 from .config import TrainConfig
 from .epochs import set_epochs
 from .events import CheckpointSaved, Finished, Previewed, Proved, RunStarted, StepDone
-from .feed import Batch, Feed, derived_seed
+from .feed import Batch, Feed, derived_seed, edit_form
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
@@ -73,8 +73,11 @@ def train(
         dataset, validation = split_validation(dataset, config.data.validation_fraction, config.seed)
         notes = dataset.notes
     config = set_epochs(config, dataset, backbone.family.bucket_step)
-    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, backbone.family)
-    lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **(lineage or {})}
+    form = edit_form(backbone, config, dataset, validation)
+    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint,
+                       family=backbone.family, edit_form=form)
+    lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
+               **(lineage or {})}
     run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
     if run.finished:
         check_weights(run.final_path)
@@ -239,10 +242,11 @@ class _Session:
         return coverage(backbone.network, adapted, backbone.family.blocks, backbone.family.excluded)
 
     def _prove_same_text(self) -> Events:
-        captions = [self.feed.variants[0][0], *([""] if self.config.data.caption_dropout else [])]
+        captions = [self.feed.variants[self.feed.first][0], *([""] if self.config.data.caption_dropout else [])]
         with self._without_adapters():
             proof, self.probe = prove_same_text(self.backbone, self.feed.batch(0).latents[:1],
-                                                list(dict.fromkeys(captions)), self._caption_conditioning)
+                                                list(dict.fromkeys(captions)), self._caption_conditioning,
+                                                self.feed.controls(self.feed.first))
         yield from self._prove(proof)
 
     def _prove_file(self, path: Path, weights: dict[str, Factors]) -> Events:
@@ -258,10 +262,10 @@ class _Session:
             yield Warned(proof.words)
 
     def _caption_conditioning(self, caption: str) -> Conditioning:
-        """That of one caption, as `_conditioning` makes it in a step."""
+        """That of one caption, with the first control images, as `_conditioning` makes it in a step."""
         if self.feed.trains_text:
             return self.backbone.encode_text([caption])
-        return self.feed.conditioning([caption]).to(self.backbone.device)
+        return self.feed.row(caption, self.feed.first).to(self.backbone.device)
 
     def _set_rates(self) -> None:
         settings = self.config.optimizer
@@ -305,11 +309,12 @@ class _Session:
 
     def _preview(self) -> Previewed:
         prompts = list(self.config.preview_prompts)
-        side = self.config.data.resolution // self.backbone.family.bucket_step * self.backbone.family.bucket_step
+        (width, height), controls = self.feed.preview(len(prompts))
         with torch.no_grad():
             pictures = self.backbone.generate(
                 prompts, seeds=[derived_seed(self.config.seed, "preview", row) % 2**32 for row in range(len(prompts))],
-                width=side, height=side, steps=self.backbone.family.sample_steps, cfg=self.backbone.family.cfg,
+                width=width, height=height, steps=self.backbone.family.sample_steps, cfg=self.backbone.family.cfg,
+                controls=controls,
             )
         paths = []
         for row, pixels in enumerate(pictures):

@@ -37,8 +37,9 @@ FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
 _FACTS = {"format": int, "key": str, "status": str, "step": int, "lineage": dict, "config": dict}
 """What run.json holds; later versions added the stem of its LoRA files, and the proofs."""
-COSMETIC = ("name", "epochs", "state_every", "data.cache")
-"""Settings that change neither the weights nor what the run folder will hold. Epochs are counted in steps."""
+COSMETIC = ("name", "epochs", "state_every", "data.cache", "data.edit_form")
+"""Settings that change neither the weights nor what the run folder will hold. Epochs are counted in steps, and what
+edit_form comes to by itself."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
 """Settings that cannot change the weights, only what is saved along the way."""
@@ -46,18 +47,21 @@ OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every",
 
 def run_key(
     config: TrainConfig, base_fingerprint: str, dataset_fingerprint: str, validation_fingerprint: str = "",
-    family: Family | None = None,
+    family: Family | None = None, edit_form: str = "",
 ) -> str:
     """The identity of a run, 64 hexadecimal digits: equal keys end with equal weights (on the same machine).
 
     Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here. A
-    family counts if it trains otherwise than in earlier versions.
+    family counts if it trains otherwise than in earlier versions, and `edit_form`, which is how the model is given
+    control images, if there are any.
     """
     settings = _deciding_settings(config)
     facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,
              "validation": validation_fingerprint, "format": FORMAT}
     if family is not None and config.adapter.layers in family.renewed:
         facts["family"] = family.name
+    if edit_form:
+        facts["edit_form"] = edit_form
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
