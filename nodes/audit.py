@@ -36,7 +36,8 @@ class AuditDataset(io.ComfyNode):
                 io.Int.Input("resolution", default=0, min=0, max=8192, step=8, tooltip=(
                     "Training resolution: the side of the square, in pixels. 0 uses the family's own.")),
                 io.Combo.Input("purpose", options=list(PURPOSES), default="character", tooltip=(
-                    "What you will train. It decides how many images are expected, and of what.")),
+                    "What you will train. It decides how many images are expected, and of what. bootstrap: the four "
+                    "crops of a bootstrap's first round.")),
                 io.String.Input("trigger", default="", tooltip=(
                     "The word that every caption should contain. Leave empty to skip this check.")),
                 io.Combo.Input("leave_out", options=list(LEAVE_OUT), default="nothing", tooltip=(

@@ -133,11 +133,12 @@ class AbsorbTags(io.ComfyNode):
             inputs=[
                 LoraDataset.Input("dataset"),
                 io.Combo.Input("purpose", options=list(PURPOSES), default="character", tooltip=(
-                    "character: its traits and outfit, where most images have them. style: every word that names a "
-                    "style.")),
+                    "What you will train. character: its traits and outfit, where most images have them. real person: "
+                    "only the traits, because clothes change. clothing, pose, background, object: their own words, "
+                    "where most images have them. style, lighting, detail: every word that names one.")),
                 io.String.Input("trigger", default="", tooltip="The trigger. It is never removed."),
                 io.Float.Input("least_share", default=LEAST_SHARE, min=0.01, max=1.0, step=0.01, tooltip=(
-                    "A character's trait is absorbed if at least this share of the images whose view can show it have "
+                    "A trait is absorbed if at least this share of the images whose view can show it have "
                     "it.")),
                 io.String.Input("decisions", default="", multiline=True, tooltip=(
                     "Your own decisions, one per line: keep fox ears, absorb white dress, delete watermark. Tags that "

@@ -20,6 +20,7 @@ from ..trainer.captions.roles import tag_roles
 from ..trainer.captions.tags import add_trigger, join_tags, split_tags, tag_frequency
 from ..trainer.captions.views import VOCABULARIES
 from ..trainer.common.errors import UserError
+from ..trainer.datasets.controls import control_paths, is_beside
 from ..trainer.datasets.dataset import Dataset, Sample, load_folder, save_samples, split_validation
 from ..trainer.datasets.masks import MASKS_FOLDER, scaled_mask
 from ..trainer.datasets.saved_files import caption_hash, refuse_edited_captions
@@ -53,25 +54,30 @@ class LoadDataset(io.ComfyNode):
                 io.String.Input("background", default=GROUND, optional=True, tooltip=(
                     "Colour behind transparent parts, such as black or #808080. Choose one on which the drawing can be "
                     "seen.")),
+                io.String.Input("controls", default="", optional=True, tooltip=(
+                    "For edit models: folder of the images to edit, each named like the image it is turned into. Leave "
+                    "empty to use the folder controls beside the images, if there is one.")),
             ],
             outputs=[LoraDataset.Output(display_name="dataset")],
         )
 
     @classmethod
-    def validate_inputs(cls, folder, background=GROUND) -> bool | str:
-        found = problem(paths.dataset_folder, folder)
-        return found if found is not True else problem(parse_colour, background)
+    def validate_inputs(cls, folder, background=GROUND, controls="") -> bool | str:
+        checks = ((paths.dataset_folder, folder), (parse_colour, background), (_controls_folder, controls))
+        return next((found for check, value in checks if (found := problem(check, value)) is not True), True)
 
     @classmethod
-    def fingerprint_inputs(cls, folder, recursive, **_) -> str | float:
-        if folder is None:  # linked: the folder is known only when the node runs
+    def fingerprint_inputs(cls, folder, recursive, controls="", **_) -> str | float:
+        if folder is None or controls is None:  # linked: the folder is known only when the node runs
             return float("nan")
-        return folder_fingerprint(paths.dataset_folder(folder), recursive)
+        home = _controls_folder(controls)
+        return (folder_fingerprint(paths.dataset_folder(folder), recursive)
+                + (folder_fingerprint(home, True) if home else ""))
 
     @classmethod
-    def execute(cls, folder, repeats, recursive, trigger, class_word, background=GROUND) -> io.NodeOutput:
+    def execute(cls, folder, repeats, recursive, trigger, class_word, background=GROUND, controls="") -> io.NodeOutput:
         dataset = load_folder(paths.dataset_folder(folder), recursive=recursive, default_repeats=repeats,
-                              background=background)
+                              background=background, controls=_controls_folder(controls))
         show_text(loaded_text(dataset), cls.hidden.unique_id)
         return io.NodeOutput(dataset.with_captions(lambda caption: _add_caption(caption or class_word, trigger)))
 
@@ -133,6 +139,8 @@ class DatasetFromImages(io.ComfyNode):
                     "One mask per image: white marks the subject, as background removers give it. The mask from Load "
                     "Image is the other way round, so put Invert Mask in between. An all-black mask counts as no "
                     "mask.")),
+                io.Image.Input("controls", optional=True, tooltip=(
+                    "For edit models: the image to edit for each image, in the same order, of any size.")),
             ],
             outputs=[LoraDataset.Output(display_name="dataset")],
         )
@@ -142,11 +150,12 @@ class DatasetFromImages(io.ComfyNode):
         return problem(_dataset_home, *name)
 
     @classmethod
-    def execute(cls, images, captions, name, masks=()) -> io.NodeOutput:
+    def execute(cls, images, captions, name, masks=(), controls=()) -> io.NodeOutput:
         pictures = _some_pictures(images)
         shapes = masks_for([mask for batch in masks or () for mask in to_masks(batch)], pictures)
-        columns = zip(pictures, captions_for(captions, len(pictures)), shapes, strict=True)
-        items = [Item(picture, caption, mask=mask) for picture, caption, mask in columns]
+        edited = controls_for([picture for batch in controls or () for picture in to_pictures(batch)], len(pictures))
+        columns = zip(pictures, captions_for(captions, len(pictures)), shapes, edited, strict=True)
+        items = [Item(picture, caption, mask=mask, control=control) for picture, caption, mask, control in columns]
         return io.NodeOutput(save_dataset_folder(_dataset_home(name[0]), items))
 
 
@@ -248,6 +257,7 @@ class Item:
         label: the last part of the file's name.
         parent: the image it was made from; "" if it was made from no other.
         mask: in mode L, with the image's size.
+        control: the image that an edit model turns into it.
     """
 
     picture: Image.Image
@@ -255,13 +265,19 @@ class Item:
     label: str = ""
     parent: str = ""
     mask: Image.Image | None = None
+    control: Image.Image | None = None
 
     @property
     def name(self) -> str:
-        """The name of its file, made from the pixels of the image and the mask, so that an existing file need not be
-        written again."""
-        parts = (short_pixel_hash(self.picture), self.mask and f"m{short_pixel_hash(self.mask)[:6]}", self.label)
+        """The name of its file, made from the pixels of the image, the mask and the control image, so that an existing
+        file need not be written again."""
+        parts = (short_pixel_hash(self.picture), self.mask and f"m{short_pixel_hash(self.mask)[:6]}",
+                 self.control and f"c{short_pixel_hash(self.control)[:6]}", self.label)
         return "-".join(part for part in parts if part)
+
+    @property
+    def controls(self) -> tuple[Image.Image, ...]:
+        return () if self.control is None else (self.control,)
 
 
 def save_dataset_folder(folder: Path, items: Sequence[Item]) -> Dataset:
@@ -271,8 +287,10 @@ def save_dataset_folder(folder: Path, items: Sequence[Item]) -> Dataset:
     for item in items:
         path = folder / f"{item.name}.png"
         mask = path.parent / MASKS_FOLDER / path.name if item.mask else None
-        samples.append(Sample(path, item.picture.size, item.caption, parent=item.parent, mask=mask))
-        if not path.exists() or (mask and not mask.exists()) or _caption_of(path) != item.caption:
+        controls = control_paths(path, len(item.controls))
+        samples.append(Sample(path, item.picture.size, item.caption, parent=item.parent, mask=mask, controls=controls))
+        files = (path, *controls, *((mask,) if mask else ()))
+        if not all(file.exists() for file in files) or _caption_of(path) != item.caption:
             missing[item.name] = item
     if missing:
         refuse_edited_captions(folder, {f"{name}.png": item.caption for name, item in missing.items()})
@@ -280,7 +298,7 @@ def save_dataset_folder(folder: Path, items: Sequence[Item]) -> Dataset:
                  for sample in samples]
         by_name = {meta["name"]: meta for meta in metas}
         save_samples(folder, [(item.picture, item.caption, by_name[name]) for name, item in missing.items()],
-                     [item.mask for item in missing.values()])
+                     [item.mask for item in missing.values()], [item.controls for item in missing.values()])
     return Dataset(tuple(samples))
 
 
@@ -328,17 +346,25 @@ def masks_for(masks: Sequence[Image.Image], pictures: Sequence[Image.Image]) -> 
             for number, (mask, picture) in enumerate(zip(masks, pictures, strict=True), 1)]
 
 
+def controls_for(controls: Sequence[Image.Image], count: int) -> list[Image.Image | None]:
+    """A control image for each of `count` images, if there are any. Raises UserError for any other number."""
+    if controls and len(controls) != count:
+        raise UserError(f"there are {len(controls)} control images for {count} images; give one for each.")
+    return list(controls) or [None] * count
+
+
 def merge(parts: Sequence[Dataset], once: bool) -> Dataset:
-    """The datasets one after the other. With `once`, an image that an earlier dataset has is left out."""
+    """The datasets one after the other. With `once`, an image that an earlier dataset has, with the same control
+    images, is left out."""
     whole = parts[0].concat(*parts[1:])
     if not once:
         return whole
-    known: set[str] = set()
+    known: set[tuple[str, str]] = set()
     samples: list[Sample] = []
     for part in parts:
-        fresh = [sample for sample in part if sample.content_hash not in known]
-        known |= {sample.content_hash for sample in fresh}
-        samples += fresh
+        keyed = [((sample.content_hash, sample.controls_hash), sample) for sample in part]
+        samples += [sample for key, sample in keyed if key not in known]
+        known |= {key for key, _ in keyed}
     doubles = len(whole) - len(samples)
     note = (f"Images in more than one of the merged datasets, used only once: {doubles}.",) if doubles else ()
     return Dataset(tuple(samples), (*whole.notes, *note))
@@ -370,11 +396,18 @@ def loaded_text(dataset: Dataset) -> str:
 def folder_fingerprint(folder: Path, recursive: bool) -> str:
     """A hash of the files' names, sizes and times of change. It differs as soon as an image or a caption changes."""
     digest = hashlib.sha256()
-    for path in sorted(folder.rglob("*") if recursive else folder.glob("*")):
+    inside = folder.rglob("*") if recursive else (path for pattern in ("*", "*/*") for path in folder.glob(pattern)
+                                                  if path.parent == folder or is_beside(path.parent.name))
+    for path in sorted(inside):
         if path.is_file():
             status = path.stat()
             digest.update(repr((path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()
+
+
+def _controls_folder(folder: str) -> Path | None:
+    """The folder of control images; None for an empty text. Raises UserError."""
+    return paths.dataset_folder(folder) if folder.strip() else None
 
 
 def _dataset_home(name: str) -> Path:

@@ -24,6 +24,7 @@ from .merge import MergeLoras
 from .prepare import PrepareDataset, SaveDataset
 from .project import ProjectNode, ViewPrompts
 from .refine import RefineStrengths
+from .sampling import SamplingByModel
 from .sandbox import LoadSandbox
 from .score import ScoreSweep
 from .settings import TrainSettingsNode
@@ -42,6 +43,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     CurateImages, RoundDataset, StrengthGrid, CheckpointSweep, SweepValues, ComposeGrid, SweepCell, KeepCell,
     ComposedGrid, ScoreSweep, LoraStackNode, ApplyLoraStack, PromptLoras, ConflictReportNode, MergeLoras, TimeSplit,
     RefineStrengths, LinkContent, ComposeCells, DrawCandidates,
+    SamplingByModel,
 )
 
 

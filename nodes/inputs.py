@@ -6,7 +6,9 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.drawing.sweep_plan import named_bases, named_files, seeds_of, strengths_of
+from ..host.drawing.bases import named_bases
+from ..host.drawing.sampling_figures import BY_MODEL
+from ..host.drawing.sweep_plan import named_files, seeds_of, strengths_of
 from ..host.drawing.sweep_session import AUTO, NONE
 from ..host.eyes import NO_TAGGER
 from ..host.taggers import tagger_names
@@ -56,19 +58,29 @@ def lora_sources() -> list[Any]:
 
 def sampler_inputs() -> list[Any]:
     """The widgets of a sampler that starts from an empty latent."""
-    import comfy.samplers
-
     return [
         io.String.Input("negative", default="", multiline=True, tooltip="The negative prompt."),
-        io.Int.Input("width", default=1024, min=16, max=16384, step=8, tooltip=(
-            "Width of the empty latent, as in Empty Latent Image. The sandbox's images are half as wide.")),
-        io.Int.Input("height", default=1024, min=16, max=16384, step=8, tooltip="Height of the empty latent."),
-        io.Int.Input("steps", default=20, min=1, max=10_000, tooltip="Sampling steps, as in KSampler."),
-        io.Float.Input("cfg", default=6.0, min=0.0, max=100.0, step=0.1, tooltip="Guidance scale, as in KSampler."),
-        io.Combo.Input("sampler_name", options=list(comfy.samplers.KSampler.SAMPLERS), default="euler",
-                       tooltip="As in KSampler."),
-        io.Combo.Input("scheduler", options=list(comfy.samplers.KSampler.SCHEDULERS), default="normal",
-                       tooltip="As in KSampler.")]
+        *figure_inputs()]
+
+
+def figure_inputs() -> list[Any]:
+    """The widgets of `Figures`, each left to the model at first."""
+    import comfy.samplers
+
+    sampler = comfy.samplers.KSampler
+    return [
+        io.Int.Input("width", default=0, min=0, max=16384, step=8, tooltip=(
+            "Width of the empty latent, as in Empty Latent Image. 0: by the model. The sandbox's images are half as "
+            "wide.")),
+        io.Int.Input("height", default=0, min=0, max=16384, step=8, tooltip=(
+            "Height of the empty latent. 0: by the model.")),
+        io.Int.Input("steps", default=0, min=0, max=10_000, tooltip="Sampling steps, as in KSampler. 0: by the model."),
+        io.Float.Input("cfg", default=-1.0, min=-1.0, max=100.0, step=0.1, tooltip=(
+            "Guidance scale, as in KSampler. -1: by the model.")),
+        io.Combo.Input("sampler_name", options=[*sampler.SAMPLERS, BY_MODEL], default=BY_MODEL, tooltip=(
+            "As in KSampler, or by the model.")),
+        io.Combo.Input("scheduler", options=[*sampler.SCHEDULERS, BY_MODEL], default=BY_MODEL, tooltip=(
+            "As in KSampler, or by the model."))]
 
 
 def latent_input() -> io.Latent.Input:

@@ -15,6 +15,7 @@ from ..host import menu
 from ..host.drawing.cell_graph import above
 from ..host.drawing.node_place import NodePlace
 from ..host.drawing.pictures import to_batch
+from ..host.drawing.sampling_figures import Figures
 from ..host.drawing.sweep_draw import Drawing
 from ..host.drawing.sweep_plan import LoraEntry, named_folder, seeds_of, strengths_of
 from ..host.drawing.sweep_session import (
@@ -115,7 +116,8 @@ class RefineStrengths(io.ComfyNode):
                 width, height, steps, cfg, sampler_name, scheduler, tagger, dataset=None, clip_vision=None,
                 latent=None) -> io.NodeOutput:
         place, two = NodePlace.of(cls.hidden), TwoLoras.of(read_stack(LORA_STACK))
-        sampling = Sampling(model, clip, vae, latent, negative, width, height, steps, cfg, sampler_name, scheduler)
+        sampling = Sampling(model, clip, vae, latent, negative,
+                            Figures(width, height, steps, cfg, sampler_name, scheduler))
         sweep = plan_pair(two, sampling, place, name, (character_strengths, style_strengths), prompts, seeds)
         pages = draw_pair(sampling.drawing(sweep, place), place.id)
         result = judge_pair(sweep, two, dataset, clip_vision, tagger, place.id)

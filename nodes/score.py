@@ -16,10 +16,11 @@ from ..host.events import tell_sweep
 from ..host.eyes import choose_eye, copy_eye, tag_reader
 from ..host.outputs import lora_stack
 from ..host.working import Work, follow, show_report
+from ..trainer.captions.kinds import KINDS, order_kinds
 from ..trainer.common.errors import UserError
 from ..trainer.sweeps.cells import CHECKPOINT, Sweep
 from ..trainer.sweeps.log import SCORES, add_to_log
-from ..trainer.sweeps.score import KINDS, ScoreRow, Scores, ScoreSettings, score_sweep, validation_of
+from ..trainer.sweeps.score import ScoreRow, Scores, ScoreSettings, score_sweep, validation_of
 from ..trainer.sweeps.score_table import as_picture, report, write_scores
 from ..trainer.tagging.tagger import SANDBOX
 from ..trainer.training.runs import Run, read_run
@@ -27,6 +28,7 @@ from .inputs import clip_vision_input, tagger_input
 from .sockets import LoraDataset, LoraStack, LoraSweep
 
 AS_TRAINED = "as trained"
+_KINDS = order_kinds("character", "style", "concept")
 
 
 class ScoreSweep(io.ComfyNode):
@@ -40,9 +42,9 @@ class ScoreSweep(io.ComfyNode):
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
                 LoraSweep.Input("sweep", tooltip="A sweep from Checkpoint Sweep, Strength Grid or Compose Grid."),
-                io.Combo.Input("kind", options=[AS_TRAINED, *KINDS], default=AS_TRAINED, tooltip=(
-                    "What the LoRA was trained as. For a character, likeness counts nine times as much as prompt "
-                    "accuracy; for a style or concept, equally.")),
+                io.Combo.Input("kind", options=[AS_TRAINED, *_KINDS], default=AS_TRAINED, tooltip=(
+                    "What the LoRA was trained as. For a character, a real person or an object, likeness counts nine "
+                    "times as much as prompt accuracy; for anything else, equally.")),
                 tagger_input(),
                 LoraDataset.Input("dataset", optional=True, tooltip=(
                     "The LoRA's training images. Likeness and copies are measured against them.")),
@@ -78,7 +80,7 @@ def score(sweep: Sweep, kind: str, dataset: Any, clip_vision: Any, tagger: str, 
     """The scores of a sweep, measured with what is linked."""
     facts = lora_facts(sweep)
     if kind == AS_TRAINED:
-        kind = facts["kind"] if facts["kind"] in KINDS else next(iter(KINDS))
+        kind = facts["kind"] if facts["kind"] in KINDS else "character"
     eye = choose_eye(facts["family"] == SANDBOX, clip_vision, tag_reader(tagger, node_id))
     events = score_sweep(sweep, eye=eye, training=dataset, trigger=facts["trigger"], validation=validation(sweep),
                          copies=copy_eye(), settings=ScoreSettings(kind=kind))

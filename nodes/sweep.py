@@ -10,6 +10,7 @@ from comfy_api.latest import io
 
 from ..host import menu
 from ..host.drawing.node_place import NodePlace
+from ..host.drawing.sampling_figures import Figures
 from ..host.drawing.sweep_draw import Drawing
 from ..host.drawing.sweep_plan import choose_loras, listed_files, lora_axes, sweep_folder
 from ..host.drawing.sweep_session import Sampling, bases_of, draw_sheet
@@ -49,8 +50,9 @@ class _DrawnSweep(io.ComfyNode):
                 *sampler_inputs(),
                 without_input(),
                 io.String.Input("bases", default="", multiline=True, placeholder="other_checkpoint.safetensors",
-                                tooltip=("Other base checkpoints to try the LoRA on, one per line, as Load Checkpoint "
-                                         "lists them. * matches anything.")),
+                                tooltip=("Other base models to try the LoRA on, one per line, as Load Checkpoint or "
+                                         "Load Diffusion Model lists them; the latter use the linked text encoder and "
+                                         "VAE. * matches anything.")),
                 io.Combo.Input("draw", options=[ONE_BY_ONE, TOGETHER], default=ONE_BY_ONE, tooltip=(
                     "one by one: each image is exactly what Load LoRA and KSampler make. strengths in one batch: "
                     "faster on a GPU, the same up to rounding; where the LoRA or the sampler does not allow it, images "
@@ -80,7 +82,8 @@ class _DrawnSweep(io.ComfyNode):
                 height, steps, cfg, sampler_name, scheduler, without, bases, draw, rows, columns, run=None,
                 LORA_STACK=None, latent=None) -> io.NodeOutput:
         place = NodePlace.of(cls.hidden)
-        sampling = Sampling(model, clip, vae, latent, negative, width, height, steps, cfg, sampler_name, scheduler)
+        sampling = Sampling(model, clip, vae, latent, negative,
+                            Figures(width, height, steps, cfg, sampler_name, scheduler))
         loras = choose_loras(run, checkpoints, read_stack(LORA_STACK), files)
         axes = lora_axes(loras, strengths, prompts, prompt_set, seeds,
                          family_of(model) if prompt_set != AS_WRITTEN else "")
@@ -125,9 +128,9 @@ def family_of(model: Any) -> str:
 
 
 def plan_drawing(folder: Path, axes: Sequence[Axis], stack: list[list[Any]], sampling: Sampling, place: NodePlace,
-                 bases: str, without: bool, together: bool) -> Drawing:
+                 names: str, without: bool, together: bool) -> Drawing:
     """How a sweep of LoRAs over these axes is drawn, on the linked base model and on the named ones."""
     texts = [sampling.negative, *(choice.label for axis in axes if axis.name == PROMPT for choice in axis.choices)]
-    of_bases, checkpoints = bases_of(place, sampling.linked, bases, texts)
+    of_bases, bases = bases_of(place, sampling.linked, names, texts)
     sweep = Sweep(folder, folder.name, (of_bases, *axes), {**sampling.facts, "stack": stack}, without)
-    return sampling.drawing(sweep, place, checkpoints, together)
+    return sampling.drawing(sweep, place, bases, together)

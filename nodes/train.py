@@ -18,13 +18,14 @@ from ..host.drawing.recipe import short_hash
 from ..host.outputs import apply_to, lora_outputs, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
+from ..trainer.captions.kinds import KINDS, get_kind, name_lora
 from ..trainer.captions.tags import add_trigger, escape_brackets, join_tags, split_tags
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Warned
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.models.families import FAMILIES, Family
 from ..trainer.sweeps.axis_text import MOST_SEED
-from ..trainer.training.config import KINDS, TrainConfig
+from ..trainer.training.config import TrainConfig
 from ..trainer.training.events import Finished
 from ..trainer.training.presets import preset_config
 from ..trainer.training.runs import Run, read_run
@@ -32,13 +33,12 @@ from .sockets import LoraDataset, LoraModel, LoraRun, LoraStack, LoraTrainSettin
 
 SAVES, VALIDATIONS, PREVIEWS = 4, 10, 5
 """How often a run saves, measures and draws by default."""
-NEEDS_TRIGGER = ("character", "concept")
 
 
 def _preset_tip(text: str, name: str) -> str:
     """The tooltip, with the presets' values of that name."""
     rows = "; ".join(
-        f"{family.title}: {'/'.join(dict.fromkeys(f'{getattr(family.presets[kind], name):g}' for kind in KINDS))}"
+        f"{family.title}: {'/'.join(dict.fromkeys(f'{getattr(p, name):g}' for p in family.presets.values()))}"
         for family in FAMILIES.values() if family.presets)
     return f"{text} 0 uses the preset (style/character and concept): {rows}."
 
@@ -79,11 +79,9 @@ class TrainLora(io.ComfyNode):
         try:
             if name is not None:
                 check_name(name)
-            if kind is not None and kind not in KINDS:
-                raise UserError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}.")
-            if kind in NEEDS_TRIGGER and trigger is not None and not split_tags(trigger):
-                raise UserError(f"the trigger is empty; a {kind} needs a word that calls it, such as eiei21girl. Only "
-                                "a style can do without.")
+            if kind is not None and get_kind(kind).needs_trigger and trigger is not None and not split_tags(trigger):
+                raise UserError(f"the trigger is empty; {name_lora(kind)} needs a word that calls it, such as "
+                                "eiei21girl. Only a style can do without.")
         except UserError as error:
             return str(error)
         return True
@@ -111,7 +109,9 @@ def _widgets() -> list[Any]:
         io.String.Input("trigger", default="", tooltip=(
             "The word that calls the character or concept, such as eiei21girl. It is put first in every caption.")),
         io.Combo.Input("kind", options=list(KINDS), default="character", tooltip=(
-            "What the LoRA learns. It selects the preset of the model's family.")),
+            "What the LoRA learns. It selects the preset of the model's family: background, lighting and detail start "
+            "like a style, everything else like a character; a real person takes twice the rank, an object and a pose "
+            "half.")),
         io.Int.Input("steps", default=0, min=0, max=1_000_000, tooltip=_preset_tip("Training steps.", "steps")),
         io.Int.Input("rank", default=0, min=0, max=1024, tooltip=_preset_tip("Size of the LoRA.", "rank")),
         io.Float.Input("alpha", default=0.0, min=0.0, max=4096.0, step=0.5, tooltip=_preset_tip(

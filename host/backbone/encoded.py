@@ -1,7 +1,7 @@
 """What the host's text encoder returns for one caption, as named tensors [1, ...] that can be cached, and back again.
 
-Most of it is tensors with a batch dimension. Some encoders add what has none (Anima's token ids, [n]), numbers, or lists
-of tensors. The host's sampler hands all of it to the model, and so does training.
+Most of it is tensors with a batch dimension. Some encoders add what has none (Anima's token ids, [n]), numbers, or
+lists of tensors. The host's sampler hands all of it to the model, and so does training.
 """
 
 from __future__ import annotations

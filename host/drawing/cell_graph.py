@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...trainer.sweeps.cells import Cell
+from .bases import NamedBase
 from .recipe import Node, is_link
 from .runner import Graph
 
@@ -18,13 +19,13 @@ PICTURE = ["decode", 0]
 POSITIVE, NEGATIVE, EMPTY = ["positive", 0], ["negative", 0], ["latent", 0]
 
 
-def cell_graph(cell: Cell, *, stack: Sequence[tuple[str, float, float]] = (), checkpoint: str = "",
+def cell_graph(cell: Cell, *, stack: Sequence[tuple[str, float, float]] = (), base: NamedBase | None = None,
                own_latent: bool = False) -> Graph:
     """A cell's graph, in which the ids `model`, `clip`, `vae` and perhaps `latent` stand for what is linked.
 
     Args:
         stack: LoRAs applied before the one that is swept.
-        checkpoint: a base model of its own, by the name under which the host's loader lists it; "": what is linked.
+        base: a base model of its own; None: what is linked.
         own_latent: a latent is linked; if not, an empty one of the cell's width and height is made.
     """
     facts, graph = cell.facts, {}
@@ -34,9 +35,10 @@ def cell_graph(cell: Cell, *, stack: Sequence[tuple[str, float, float]] = (), ch
         return id
 
     model, clip, vae = [MODEL, 0], [CLIP, 0], [VAE, 0]
-    if checkpoint:
-        base = add("base", "CheckpointLoaderSimple", ckpt_name=checkpoint)
-        model, clip, vae = [base, 0], [base, 1], [base, 2]
+    if base:
+        graph["base"], model = base.loader(), ["base", 0]
+        if base.whole:
+            clip, vae = ["base", 1], ["base", 2]
     swept = [(facts["lora"], facts["strength"], facts["strength"])] if facts["lora_sha256"] else []
     for number, (name, of_model, of_clip) in enumerate([*stack, *swept]):
         id = "lora" if swept and number == len(stack) else f"stack-{number}"

@@ -15,6 +15,7 @@ from PIL import Image
 from ...trainer.common.errors import UserError
 from ...trainer.sweeps.cells import Cell, Sweep
 from .. import paths
+from .bases import NamedBase
 from .cell_graph import EMPTY, NEGATIVE, PICTURE, POSITIVE, below, cell_graph
 from .pictures import as_saved
 from .runner import Graph, Runner, call, node_class
@@ -33,14 +34,14 @@ class Drawing:
     """How a sweep's cells are drawn.
 
     Attributes:
-        checkpoints: the name of a cell's checkpoint, by its base fact; cells without one are drawn on the linked model.
+        bases: a cell's base model, by its base fact; cells without one are drawn on the linked model.
         together: draw strengths in one batch, where the LoRA and the sampler allow it.
         notes: what could not be done as asked, and why.
     """
 
     sweep: Sweep
     runner: Runner
-    checkpoints: Mapping[str, str]
+    bases: Mapping[str, NamedBase]
     own_latent: bool
     together: bool
     texts: Texts
@@ -56,7 +57,7 @@ class Drawing:
             yield from self._rows(group) if len(group) > 1 else self._single(group[0])
 
     def graph(self, cell: Cell) -> Graph:
-        return cell_graph(cell, stack=below(cell), checkpoint=self.checkpoints.get(cell.facts["base"], ""),
+        return cell_graph(cell, stack=below(cell), base=self.bases.get(cell.facts["base"]),
                           own_latent=self.own_latent)
 
     # -- one by one ------------------------------------------------------------------------------------------------

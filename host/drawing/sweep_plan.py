@@ -27,6 +27,7 @@ from ...trainer.sweeps.log import refuse_name_of_the_log
 from ...trainer.sweeps.prompt_sets import FROM_CAPTIONS, prompts as prompts_of
 from ...trainer.training.runs import Run, read_run
 from .. import paths
+from .bases import named_bases
 
 LoraEntry = tuple[str, float, float]
 """(name as the host's loaders list it, strength on the model, strength on the text encoder)."""
@@ -74,16 +75,11 @@ def named_files(files: str) -> tuple[str, ...]:
     return choose_names(folder_paths.get_filename_list("loras"), lines(files), "LoRA")
 
 
-def named_bases(bases: str) -> tuple[str, ...]:
-    """Checkpoints as the host's loader lists them, from a text with a name or pattern on each line."""
-    return choose_names(folder_paths.get_filename_list("checkpoints"), lines(bases), "checkpoint")
-
-
 def listed_files(files: str, bases: str = "") -> list[list[Any]]:
-    """Facts that change when one of the LoRAs or checkpoints that two widgets name is replaced: name, size and time of
+    """Facts that change when one of the LoRAs or base models that two widgets name is replaced: name, size and time of
     change of each. Raises UserError for a name that matches none."""
-    named = [("loras", name) for name in named_files(files)] + [("checkpoints", name) for name in named_bases(bases)]
-    stats = [(name, Path(folder_paths.get_full_path(kind, name)).stat()) for kind, name in named]
+    named = [(name, Path(folder_paths.get_full_path("loras", name))) for name in named_files(files)]
+    stats = [(name, path.stat()) for name, path in (*named, *((base.name, base.path) for base in named_bases(bases)))]
     return [[name, status.st_size, status.st_mtime_ns] for name, status in stats]
 
 

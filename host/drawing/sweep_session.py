@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import folder_paths
 from comfy_api.latest import io
 
 from ...trainer.common.errors import UserError, unknown_name
@@ -23,14 +22,15 @@ from ..backbone.contents import content_of
 from ..events import tell_sweep
 from ..session import current_session
 from ..shown_text import show_text
+from .bases import NamedBase, named_bases
 from .cell_graph import PICTURE, below, cell_texts, parameters, whole_graph
 from .node_facts import file_content, file_facts
 from .node_place import NodePlace
 from .pictures import to_batch
 from .recipe import KEYS, short_hash
 from .runner import Graph, Runner
+from .sampling_figures import SAMPLER, SIZE, Figures, figures_of
 from .sweep_draw import Drawing
-from .sweep_plan import named_bases
 
 AUTO, NONE = "auto", "none"
 LINKED = "as linked"
@@ -52,12 +52,12 @@ class Sampling:
     vae: Any
     latent: Mapping[str, Any] | None
     negative: str
-    width: int
-    height: int
-    steps: int
-    cfg: float
-    sampler_name: str
-    scheduler: str
+    asked: Figures
+
+    @cached_property
+    def figures(self) -> Figures:
+        """The widgets, with the model's own figures where they are left to it."""
+        return self.asked.settle(figures_of(self.model, self.vae)) if self.asked.open else self.asked
 
     @property
     def linked(self) -> tuple[Any, Any, Any]:
@@ -66,41 +66,40 @@ class Sampling:
     @property
     def facts(self) -> dict[str, Any]:
         """The facts that all cells share and that decide their images."""
-        size = {"width": self.width, "height": self.height} if self.latent is None else {
-            "latent": content_of(self.latent).digest[:16]}
-        return {"negative": self.negative, "steps": self.steps, "cfg": self.cfg, "sampler": self.sampler_name,
-                "scheduler": self.scheduler, **size}
+        size = self.figures.only(SIZE) if self.latent is None else {"latent": content_of(self.latent).digest[:16]}
+        return {"negative": self.negative, **self.figures.only(SAMPLER), **size}
 
-    def drawing(self, sweep: Sweep, place: NodePlace, checkpoints: Mapping[str, str] | None = None,
+    def drawing(self, sweep: Sweep, place: NodePlace, bases: Mapping[str, NamedBase] | None = None,
                 together: bool = False) -> Drawing:
         """How the cells of a sweep are drawn from a node's linked models.
 
         Args:
-            checkpoints: the name of a cell's checkpoint, by its base fact.
+            bases: a cell's base model, by its base fact.
             together: draw strengths in one batch.
         """
         given = {"model": (self.model,), "clip": (self.clip,), "vae": (self.vae,)}
         if self.latent is not None:
             given["latent"] = (self.latent,)
         texts = partial(texts_of, place.find, place.links, sweep.folder.name)
-        return Drawing(sweep, Runner(given), checkpoints or {}, self.latent is not None, together, texts, [])
+        notes = [f"By the model: {self.figures.text}"] if self.asked.open else []
+        return Drawing(sweep, Runner(given), bases or {}, self.latent is not None, together, texts, notes)
 
 
 def bases_of(place: NodePlace, linked: tuple[Any, Any, Any], names: str,
-             texts: Sequence[str]) -> tuple[Axis, dict[str, str]]:
-    """The axis of bases, with the linked one first, and the checkpoint of each of the others by its fact.
+             texts: Sequence[str]) -> tuple[Axis, dict[str, NamedBase]]:
+    """The axis of bases, with the linked one first, and each of the others by its fact.
 
     Args:
         texts: the prompts, whose embeddings count as part of a base.
     """
     embeddings = file_facts(texts)
     keys = [place.key_of(name, value) for name, value in zip(("model", "clip", "vae"), linked, strict=True)]
-    facts, checkpoints = {LINKED: short_hash([KEYS, keys, embeddings])}, {}
-    for name in named_bases(names):
-        path = Path(folder_paths.get_full_path("checkpoints", name))
-        facts[name.removesuffix(".safetensors")] = fact = short_hash([KEYS, name, file_content(path), embeddings])
-        checkpoints[fact] = name
-    return base_axis(facts), checkpoints
+    facts, bases = {LINKED: short_hash([KEYS, keys, embeddings])}, {}
+    for base in named_bases(names):
+        own = [KEYS, base.name, file_content(base.path), embeddings]
+        facts[base.label] = fact = short_hash(own if base.whole else [*own, *keys[1:]])
+        bases[fact] = base
+    return base_axis(facts), bases
 
 
 def texts_of(find: Any, links: Mapping[str, Any], name: str, cell: Cell, graph: Graph) -> dict[str, str] | None:

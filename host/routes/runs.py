@@ -37,8 +37,10 @@ from typing import Any
 
 from aiohttp import web
 
+from ...trainer.captions.kinds import KINDS
 from ...trainer.common.errors import UserError
 from ...trainer.models.families import FAMILIES
+from ...trainer.training.presets import kind_preset
 from .. import paths
 from ..session import current_session
 from .answers import aside, get, post, refusal
@@ -49,7 +51,7 @@ def preset_table() -> dict[str, Any]:
     """Starting settings by family and kind, as the presets route answers them."""
     return {
         family.name: {"title": family.title, "resolution": family.resolution,
-                      "presets": {kind: dataclasses.asdict(preset) for kind, preset in family.presets.items()}}
+                      "presets": {kind: dataclasses.asdict(kind_preset(family, kind)) for kind in KINDS}}
         for family in FAMILIES.values()
     }
 

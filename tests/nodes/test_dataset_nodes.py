@@ -349,3 +349,56 @@ def test_crops_of_one_picture_stay_together_and_if_nothing_can_be_held_back_that
     dataset = crop(to_batch(open_image(PICTURES_DIR / "akane.png")))[0]
     training, validation = nodes.SplitDataset.execute(dataset, 0.5, 0).args
     assert (len(training), len(validation)) == (4, 0) and "no validation" in host.server.texts[-1][0]
+
+
+# -- control images ----------------------------------------------------------------------------------------------------
+
+
+def paired(images, controls, texts=("turn it blue",), name="pairs"):
+    return nodes.DatasetFromImages.execute(list(images), list(texts), [name], controls=list(controls))[0]
+
+
+def colours(dataset):
+    return [[control.getpixel((0, 0)) for control in sample.load_controls()] for sample in dataset]
+
+
+RED, LIME = (255, 0, 0), (0, 255, 0)
+
+
+def test_images_and_their_control_images_are_saved_as_pairs_that_load_again(host):
+    dataset = paired([batch("blue", "black")], [batch("red"), batch("lime", size=(20, 90))])
+    assert colours(dataset) == [[RED], [LIME]]
+    again = load("output/bootstrap/datasets/pairs")
+    assert {s.path: s.controls for s in again} == {s.path: s.controls for s in dataset}
+    assert "2 of 2 images have a control image" in nodes.PreviewDataset.execute(again, 4, 2).args[2]
+    with pytest.raises(UserError, match="1 control images for 2 images"):
+        paired([batch("blue", "black")], [batch("red")])
+
+
+def test_one_image_with_two_control_images_is_two_pairs_in_a_merge_too(host):
+    first, second = paired([batch("blue")], [batch("red")]), paired([batch("blue")], [batch("lime")])
+    assert colours(merged(first, second)) == [[RED], [LIME]] and colours(first) == [[RED]]
+    assert len(merged(first, paired([batch("blue")], [batch("red")], name="copy"))) == 1
+
+
+def test_a_folder_of_control_images_is_given_by_name_and_watched(folder, host):
+    save_samples(host.input / "before", [(picture, "", {"name": name}) for picture, name in zip(
+        pictures("red", "lime"), "ab", strict=True)])
+    assert colours(load(folder, controls="before")) == [[RED], [LIME]]
+    assert nodes.LoadDataset.validate_inputs(folder, controls="before") is True
+    assert "not in input/ or output/" in nodes.LoadDataset.validate_inputs(folder, controls="../before")
+    assert nodes.LoadDataset.validate_inputs(folder, controls=None) is True
+    seen = nodes.LoadDataset.fingerprint_inputs(folder, True, controls="before")
+    pictures("pink")[0].save(host.input / "before" / "a.png")
+    assert nodes.LoadDataset.fingerprint_inputs(folder, True, controls="before") != seen
+
+
+@pytest.mark.parametrize("beside", ["masks", "controls"])
+def test_a_new_mask_or_control_image_is_noticed_without_subfolders_too(folder, host, beside):
+    seen = nodes.LoadDataset.fingerprint_inputs(folder, False)
+    (host.input / "girl" / "other").mkdir()
+    pictures("red")[0].save(host.input / "girl" / "other" / "a.png")
+    assert nodes.LoadDataset.fingerprint_inputs(folder, False) == seen
+    (host.input / "girl" / beside).mkdir()
+    pictures("red")[0].save(host.input / "girl" / beside / "a.png")
+    assert nodes.LoadDataset.fingerprint_inputs(folder, False) != seen

@@ -127,7 +127,8 @@ def test_the_guides_rules_are_advice_and_stand_in_the_node(put, host):
         put(name)
     advice = stack("girl : 0.8\nink : 1\nc : 0.5\nd : 0.5")[1].splitlines()
     assert advice[0].startswith("4 LoRAs at once") and advice[1].startswith("The strengths sum to 2.80")
-    assert advice[2].startswith("ink at 1 is not below the character girl") and "start at 0.7" in advice[3]
+    assert advice[2].startswith("ink at 1 is not below the character girl")
+    assert "start at 0.5 for a style LoRA" in advice[3]
     assert shown(host)[4:] == advice
 
 

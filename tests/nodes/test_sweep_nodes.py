@@ -27,6 +27,7 @@ from lora_bootstrap.host.drawing.sweep_session import axes_of
 from lora_bootstrap.nodes import checkpoints, score, sweep_values
 from lora_bootstrap.nodes.checkpoints import PickCheckpoint
 from lora_bootstrap.nodes.contents import LinkContent
+from lora_bootstrap.nodes.sampling import SamplingByModel
 from lora_bootstrap.nodes.score import ScoreSweep
 from lora_bootstrap.nodes.sweep import CheckpointSweep, StrengthGrid, family_of
 from lora_bootstrap.nodes.sweep_values import (
@@ -267,6 +268,109 @@ def test_a_base_of_another_content_and_another_loader_are_drawn_anew(host):
     graph = Graph(bases="other")
     graph.given["model"] = "a patched model"
     assert len(after & set(graph.run()[0].states())) == 20, "those of the other base"
+
+
+@pytest.fixture
+def networks(host):
+    """Two diffusion models, one of which has the name of a checkpoint."""
+    folder = host.base / "models" / "diffusion_models"
+    folder.mkdir(parents=True)
+    for name in ("turbo.safetensors", "other.safetensors"):
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+def test_a_diffusion_model_is_a_base_with_the_linked_text_encoder_and_vae(host, networks):
+    sweep = grid(bases="turbo", seeds="1", strengths="1", prompts="akane")[0]
+    assert [choice.label for choice in sweep.axis("base").choices] == ["as linked", "turbo (diffusion model)"]
+    assert ran(host, "UNETLoader") == [{"unet_name": "turbo.safetensors", "weight_dtype": "default"}]
+    assert ran(host, "CheckpointLoaderSimple") == []
+    turbo = [inputs for inputs in ran(host, "LoraLoader") if inputs["model"].startswith("model turbo")]
+    assert {(inputs["model"], inputs["clip"]) for inputs in turbo} == {("model turbo.safetensors", f"clip {BASE}")}
+    assert {inputs["vae"] for inputs in ran(host, "VAEDecode")} == {f"vae {BASE}"}
+    with Image.open(sweep.picture(sweep.cells[-1])) as image:
+        held = json.loads(image.text["prompt"])
+    kinds = {id: node["class_type"] for id, node in held.items()}
+    (sampler,) = [node["inputs"] for node in held.values() if node["class_type"] == "KSampler"]
+    lora = held[sampler["model"][0]]["inputs"]
+    assert (kinds[lora["model"][0]], kinds[lora["clip"][0]]) == ("UNETLoader", "CheckpointLoaderSimple")
+
+
+@pytest.mark.parametrize("change", ["file", "clip", "vae"])
+def test_a_cell_on_a_diffusion_model_counts_its_file_and_the_linked_text_encoder_and_vae(networks, change):
+    before, graph = grid(bases="turbo", seeds="1")[0], Graph(bases="turbo", seeds="1")
+    if change == "file":
+        (networks / "turbo.safetensors").write_bytes(b"another")
+    else:
+        graph.given[change] = "another"
+    after = graph.run()[0]
+    on_turbo = [{cell.key for cell in sweep.everything if cell.at[0] == 1} for sweep in (before, after)]
+    assert len(on_turbo[0]) == 10 and not on_turbo[0] & on_turbo[1]
+
+
+def test_a_name_in_both_folders_is_the_checkpoints_unless_its_folder_is_said(host, networks):
+    grid(bases="other", seeds="1")
+    grid(bases="diffusion_models/other", seeds="1")
+    assert len(ran(host, "CheckpointLoaderSimple")) == len(ran(host, "UNETLoader")) == 1
+    labels = [choice.label for choice in grid(bases="*\ndiffusion_models/*", seeds="1")[0].axis("base").choices]
+    assert labels == ["as linked", "model", "other", "other (diffusion model)", "turbo (diffusion model)"]
+
+
+class LinkedModel(str):
+    """A MODEL of the stand-in, with a network of one of the host's classes."""
+
+    def __new__(cls, text, kind):
+        made = super().__new__(cls, text)
+        made.model = type(kind, (), {"model_config": SimpleNamespace(unet_config={})})()
+        return made
+
+    def get_model_object(self, name):
+        assert name == "latent_format"
+        return SimpleNamespace(spacial_downscale_ratio=8)
+
+
+class LinkedVae(str):
+    def spacial_compression_encode(self):
+        return 8
+
+
+BY_MODEL = {"width": 0, "height": 0, "steps": 0, "cfg": -1.0, "sampler_name": "by the model",
+            "scheduler": "by the model"}
+FEW = {"seeds": "1", "strengths": "1", "prompts": "akane", "without": False, "files": "akane/*100"}
+
+
+def on_model(kind, **inputs):
+    graph = Graph(**{**FEW, **inputs})
+    graph.given |= {"model": LinkedModel(f"model {BASE}", kind), "vae": LinkedVae(f"vae {BASE}")}
+    return graph.run()[0]
+
+
+@pytest.mark.parametrize(("kind", "figures"), [
+    ("SDXL", (1024, 1024, 24, 5.0, "euler", "normal")), ("QwenImage", (1024, 1024, 24, 4.0, "euler", "simple")),
+    ("Nobody", (1024, 1024, 20, 6.0, "euler", "normal"))])
+def test_what_is_left_to_the_model_is_sampled_as_its_family_is(host, kind, figures):
+    sweep = on_model(kind, **BY_MODEL)
+    (sampler,), (latent,) = ran(host, "KSampler"), ran(host, "EmptyLatentImage")
+    assert (latent["width"], latent["height"], *(sampler[name] for name in list(BY_MODEL)[2:])) == figures
+    typed = on_model(kind, **dict(zip(BY_MODEL, figures, strict=True)))
+    assert [cell.key for cell in sweep.cells] == [cell.key for cell in typed.cells], "it is the same image"
+    assert len(ran(host, "KSampler")) == 1
+
+
+def test_what_is_typed_stays_beside_what_is_left_to_the_model(host):
+    on_model("SDXL", **{**BY_MODEL, "height": 64, "width": 48, "steps": 7})
+    (sampler,), (latent,) = ran(host, "KSampler"), ran(host, "EmptyLatentImage")
+    assert (latent["width"], latent["height"], sampler["steps"], sampler["cfg"]) == (48, 64, 7, 5.0)
+    assert any("By the model: 48 x 64, 7 steps, cfg 5, euler, normal" in text for text, _ in host.server.texts)
+
+
+def test_the_node_that_sets_all_samplers_gives_the_familys_figures(host, monkeypatch):
+    monkeypatch.setattr(SamplingByModel, "hidden", SimpleNamespace(unique_id=ME))
+    linked = (LinkedModel("a model", "QwenImage"), LinkedVae("a vae"))
+    assert SamplingByModel.execute(*linked, **BY_MODEL).args == (1024, 1024, 24, 4.0, "euler", "simple")
+    assert SamplingByModel.execute(*linked, **{**BY_MODEL, "cfg": 0.0, "scheduler": "karras"}).args[3:] == (
+        0.0, "euler", "karras")
+    assert ("1024 x 1024, 24 steps, cfg 4, euler, simple", ME) in host.server.texts
 
 
 def test_a_latent_of_ones_own_is_sampled_and_its_content_counts():
@@ -655,7 +759,8 @@ def test_a_batch_that_fails_is_drawn_one_by_one_with_nothing_of_it_held(host, ro
     ("strengths", "strong", "is not a number"), ("strengths", "0-21", "must be between -20 and 20"),
     ("strengths", "", "strengths is empty"), ("seeds", "-1", "must be 0 or more"), ("seeds", "1.5", "is not a number"),
     ("seeds", str(2**53), "must be at most 9007199254740991"), ("files", "nobody*", "there is no LoRA 'nobody*'"),
-    ("files", "akane/akane-step000051", "Did you mean"), ("bases", "nothing", "there is no checkpoint 'nothing'")])
+    ("files", "akane/akane-step000051", "Did you mean"),
+    ("bases", "nothing", "there is no checkpoint or diffusion model 'nothing'")])
 def test_mistakes_are_told_before_anything_runs(widget, value, says):
     given = {name: WIDGETS[name] for name in ("strengths", "seeds", "files", "bases")} | {widget: value}
     assert says in StrengthGrid.validate_inputs(**given)

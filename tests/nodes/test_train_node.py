@@ -226,11 +226,11 @@ def test_a_name_that_is_no_file_name_is_a_red_node(name):
 
 def test_a_character_needs_a_trigger_and_a_style_does_not():
     check = nodes.TrainLora.validate_inputs
-    assert "the trigger is empty; a character needs" in check("girl", " , ", "character")
-    assert "a concept needs" in check("girl", "", "concept")
+    assert "the trigger is empty; a character LoRA needs" in check("girl", " , ", "character")
+    assert "an object LoRA needs" in check("girl", "", "object")
     assert check("girl", "", "style") is True and check("girl", "akane", "character") is True
     assert check(None, None, None) is True, "linked values are not known yet"
-    assert "must be one of style, character, concept" in check("girl", "x", "person")
+    assert "Did you mean 'real person'" in check("girl", "x", "real_person")
 
 
 def test_a_linked_name_is_checked_before_training(adapter):

@@ -21,6 +21,8 @@ class Graph:
     name: str
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
     groups: list[dict[str, Any]] = field(default_factory=list)
+    note: tuple[tuple[int, int], tuple[int, int]] = ((-450, 60), (390, 900))
+    """Place and size of the note."""
 
     def add(self, key: str, type_: str, place: tuple[int, int], size: tuple[int, int],
             links: dict[str, tuple[str, str]] | None = None, **widgets: Any) -> str:
@@ -47,6 +49,7 @@ BUILD = """async ([plan, note]) => {
         made[key] = node;
         for (const [name, value] of Object.entries(widgets)) {
             if (name === "title") { node.title = value; continue; }
+            if (name === "models") { node.properties.models = value; continue; }
             const widget = name === "control" ? node.widgets.find((each) => each.linkedWidgets).linkedWidgets[0]
                 : node.widgets.find((each) => each.name === name);
             if (!widget) throw new Error(`${type} has no widget ${name}`);
@@ -65,11 +68,11 @@ BUILD = """async ([plan, note]) => {
         }
     }
     const text = LiteGraph.createNode("MarkdownNote");
-    text.pos = [-450, 60];
+    text.pos = plan.note[0];
     text.title = "Read me";
     graph.add(text);
     text.widgets[0].value = note;
-    text.size = [390, 900];
+    text.size = plan.note[1];
     await new Promise((done) => setTimeout(done, 1500));
     for (const [key, { size }] of Object.entries(plan.nodes)) made[key].size = size;
     for (const { title, bounding, color } of plan.groups) {
@@ -89,7 +92,7 @@ def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
     """Have the front end at `url` lay out each graph beside its note, and save it with its API twin."""
     from playwright.sync_api import sync_playwright
 
-    sys.path.insert(0, str(Path(__file__).parent))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
     from browser import FLAGS, LOADED, find_browser
 
     with sync_playwright() as playwright:
@@ -99,7 +102,7 @@ def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
             page.goto(url)  # anew for each: the front end gives a new node the values of the last one of its id
             page.locator(".templates-tab-button").wait_for(timeout=LOADED)
             page.wait_for_function("() => window.app?.graph", timeout=LOADED)
-            plan = {"nodes": graph.nodes, "groups": graph.groups}
+            plan = {"nodes": graph.nodes, "groups": graph.groups, "note": graph.note}
             saved, prompt = json.loads(page.evaluate(BUILD, [plan, notes[graph.name]]))
             saved["extra"] = {}
             write(WORKFLOWS / f"{graph.name}.json", saved)

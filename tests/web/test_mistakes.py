@@ -36,7 +36,7 @@ def tab(open_tab):
 
 def test_the_panel_says_what_is_wrong_before_a_run_and_stops_when_it_is_right(tab):
     note = tab.panel.locator(".lb-ui-error")
-    note.filter(has_text="the trigger is empty; a character needs a word").wait_for(timeout=DRAWN)
+    note.filter(has_text="the trigger is empty; a character LoRA needs a word").wait_for(timeout=DRAWN)
     tab.picture("wrong")
     tab.page.evaluate(SET, ["trigger", "eiei"])
     note.wait_for(state="hidden", timeout=DRAWN)

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from ..captions.coverage import AxisCoverage, Bar
+from ..captions.coverage import PURPOSES, AxisCoverage, Bar
 from ..common.errors import UserError
 from ..common.files import atomic_path, write_json, write_text
 from ..common.leftovers import remove_leftovers
@@ -43,7 +43,7 @@ def table(audit: DatasetAudit) -> str:
 def _summary(audit: DatasetAudit) -> str:
     counted = ", ".join(f"{count} {CODES[code]}" for code, count in audit.counts.items())
     clean = len(audit.with_severity(""))
-    return (f"{len(audit.pictures)} images for a {audit.config.purpose} LoRA on {audit.config.family} at "
+    return (f"{len(audit.pictures)} images for {PURPOSES[audit.config.purpose].title} on {audit.config.family} at "
             f"{audit.config.side} pixels; {clean} without a finding." + (f"\n{counted}." if counted else ""))
 
 

@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from ..common.errors import unknown_name
 from .coverage_words import AXES, ONE_OF_A_PAIR, SEVERAL_PEOPLE, CoverageAxis
+from .kinds import KINDS, name_lora, order_kinds
 
 FEW_SAY = 0.5
 """If less than this share of the captions says anything on an axis, its shares mean nothing, and the only advice is to
@@ -20,20 +21,32 @@ name it in the captions."""
 
 @dataclass(frozen=True)
 class Purpose:
-    """How many images a LoRA of this purpose needs (seed guides 000 and 004)."""
+    """How many images a LoRA of this purpose needs, and on which axes they should vary.
+
+    Attributes:
+        title: as in `an object LoRA`.
+        thorough: the number that the guide to high-fidelity characters asks for; None where it says nothing.
+        axes: keys of `coverage_words.AXES`; none where the guides' shares cannot be met.
+    """
 
     title: str
     least: int
     most: int
-    advised: bool = True
-    """Whether to advise on the guides' shares, which four crops of one image cannot meet."""
+    thorough: tuple[int, int] | None = None
+    axes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, name: str) -> Purpose:
+        """That of a kind of LoRA, or of a bootstrap's first round, which has four crops of one image (seed guide
+        000)."""
+        if name == BOOTSTRAP:
+            return cls("the first style LoRA of a bootstrap", 4, 4)
+        kind = KINDS[name]
+        return cls(name_lora(name), kind.least, kind.most, kind.thorough, kind.axes)
 
 
-PURPOSES = {
-    "character": Purpose("character LoRA", 15, 25),
-    "style": Purpose("style LoRA", 30, 50),
-    "bootstrap": Purpose("first style LoRA of a bootstrap", 4, 4, advised=False),
-}
+BOOTSTRAP = "bootstrap"
+PURPOSES = {name: Purpose.of(name) for name in order_kinds("character", "style", BOOTSTRAP)}
 
 
 @dataclass(frozen=True)
@@ -106,8 +119,9 @@ def coverage(captions: Sequence[str], purpose: str = "character", known: Iterabl
     if purpose not in PURPOSES:
         raise unknown_name("purpose", purpose, PURPOSES)
     texts = [plain(caption) for caption in captions]
-    axes = tuple(_axis_coverage(name, _within(axis, known), texts, purpose) for name, axis in AXES.items())
-    return Coverage(purpose, len(captions), axes, _count_advice(len(captions), PURPOSES[purpose]))
+    row = PURPOSES[purpose]
+    axes = tuple(_axis_coverage(name, _within(axis, known), texts, name in row.axes) for name, axis in AXES.items())
+    return Coverage(purpose, len(captions), axes, _count_advice(len(captions), row))
 
 
 def _within(axis: CoverageAxis, known: Iterable[str] | None) -> CoverageAxis:
@@ -151,7 +165,7 @@ def several_people(caption: str) -> str:
     return next((" and ".join(pair) for pair in pairs if len(pair) == 1 or not alone), "")
 
 
-def _axis_coverage(name: str, axis: CoverageAxis, texts: Sequence[str], purpose: str) -> AxisCoverage:
+def _axis_coverage(name: str, axis: CoverageAxis, texts: Sequence[str], advised: bool) -> AxisCoverage:
     counts = dict.fromkeys(axis.kinds, 0)
     said = 0
     for text in texts:
@@ -160,8 +174,7 @@ def _axis_coverage(name: str, axis: CoverageAxis, texts: Sequence[str], purpose:
         for kind in found[:1] if axis.exclusive else found:
             counts[kind] += 1
     bars = tuple(Bar(kind, counts[kind], said, words.least, words.most) for kind, words in axis.kinds.items())
-    wanted = PURPOSES[purpose].advised and purpose in axis.purposes and texts
-    advice = _advice(axis, bars, said, len(texts)) if wanted else ()
+    advice = _advice(axis, bars, said, len(texts)) if advised and texts else ()
     return AxisCoverage(name, axis.title, bars, len(texts) - said, tuple(advice))
 
 
@@ -200,10 +213,24 @@ def _ask(axis: CoverageAxis, bar: Bar) -> str:
 
 
 def _count_advice(count: int, purpose: Purpose) -> str:
+    """What the guides say of the number of images. Where they differ, it says so: one asks for 15 to 25 and another for
+    150 to 200 of the same character."""
     wanted = f"{purpose.least} to {purpose.most}" if purpose.most > purpose.least else str(purpose.least)
+    have = f"{count} image{'' if count == 1 else 's'}"
     if count < purpose.least:
-        return f"{count} images, but a {purpose.title} needs {wanted}: add {purpose.least - count}."
-    if count > purpose.most and purpose.advised:
-        return (f"{count} images; a {purpose.title} needs {wanted}. More do no harm if each is good and shows "
-                "something new; leave out the weakest.")
-    return ""
+        return f"{have}, but {purpose.title} needs {wanted}: add {purpose.least - count}."
+    if count <= purpose.most or not purpose.axes:
+        return ""
+    weakest = "More do no harm if each is good and shows something new; leave out the weakest."
+    if purpose.thorough is None:
+        return f"{have}; most guides ask for {wanted} for {purpose.title}. {weakest}"
+    least, most = purpose.thorough
+    thorough = f"{least} to {most}"
+    if count < least:
+        return (f"{have}: most guides ask for {wanted} for {purpose.title}, the one on high-fidelity characters for "
+                f"{thorough}. {weakest}")
+    if count <= most:
+        return (f"{have}, as many as the guide on high-fidelity characters asks for ({thorough}); most guides ask for "
+                f"{wanted}. Each should show something new.")
+    return (f"{have}, more than the guides ask for: most say {wanted}, the one on high-fidelity characters {thorough}. "
+            f"{weakest}")

@@ -36,7 +36,6 @@ class CoverageAxis:
         kinds: by name, in the order they are tried: if an axis is `exclusive`, only the first that matches counts.
         variety: number of kinds that should have at least one image (0: the kinds' own shares are enough).
         most: the largest share any one kind should have, if variety is wanted.
-        purposes: the kinds of LoRA for which the axis matters.
     """
 
     title: str
@@ -44,7 +43,6 @@ class CoverageAxis:
     exclusive: bool = True
     variety: int = 0
     most: float = 1.0
-    purposes: tuple[str, ...] = ("character",)
     say: str = field(default="", compare=False)
     """What to do if captions say nothing on this axis."""
 
@@ -92,7 +90,7 @@ AXES: Mapping[str, CoverageAxis] = {
         "sunset": Kind(("sunset", "sunrise", "dusk", "dawn", "twilight")),
         "night sky": Kind(("night sky", "starry sky", "night")),
         "day sky": Kind(("blue sky", "sky", "cloudy sky", "clouds", "cloud")),
-    }, exclusive=True, variety=3, most=0.60, purposes=("character", "style"),
+    }, exclusive=True, variety=3, most=0.60,
         say="name each image's background (white background, outdoors, indoors)"),
     "lighting": CoverageAxis("Lighting", {
         "night": Kind(("night", "night sky", "moonlight", "dim lighting", "low key", "low light", "neon lights",
@@ -103,7 +101,7 @@ AXES: Mapping[str, CoverageAxis] = {
                              "dappled sunlight", "cinematic lighting", "chiaroscuro", "soft shadows")),
         "soft": Kind(("soft lighting", "soft light", "natural lighting", "natural light", "day", "blue sky", "overcast",
                       "diffused light", "studio lighting", "high key", "outdoors")),
-    }, exclusive=True, variety=2, most=0.90, purposes=("character", "style"),
+    }, exclusive=True, variety=2, most=0.90,
         say="name each image's light (day, night, backlighting)"),
     "outfit": CoverageAxis("Outfit", {
         "dress": Kind(("dress", "gown", "sundress", "red dress", "blue dress", "green dress", "yellow dress",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ..captions.coverage import PURPOSES
 from .terminal.console import Console
 from .terminal.options import add_dataset_option, add_output_option, chosen_name
 
@@ -16,7 +17,7 @@ def add_audit_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--resolution", type=int,
                          help="side of the square to train at, in pixels; default: the family's")
     command.add_argument("--purpose", default="character",
-                         help="what to train: character, style or bootstrap (%(default)s)")
+                         help=f"what to train: {', '.join(PURPOSES)} (%(default)s)")
     command.add_argument("--trigger", default="", help="word that every caption should contain")
     command.add_argument("--workers", type=int, default=0, help="images to measure at once; 0: one per core")
     add_output_option(command, "the table, the contact sheet and the measurements")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..captions.kinds import KINDS
 from .terminal.console import Console
 from .terminal.options import add_likeness_option
 
@@ -14,8 +15,8 @@ def add_score_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("sweep", type=Path, help="a sweep's folder, such as output/sweeps/my_character-checkpoints")
     command.add_argument("--dataset", type=Path, metavar="FOLDER", help="images that the LoRA was trained on")
     command.add_argument("--run", type=Path, metavar="FOLDER", help="run that was swept, for its validation loss")
-    command.add_argument("--kind", default="", choices=["", "character", "style", "concept"], metavar="KIND",
-                         help="what the LoRA learnt: character, style or concept; default: as it was trained")
+    command.add_argument("--kind", default="", choices=["", *KINDS], metavar="KIND",
+                         help=f"what the LoRA learnt: {', '.join(KINDS)}; default: as it was trained")
     add_likeness_option(command)
 
 
@@ -34,7 +35,7 @@ def handle_score(options: argparse.Namespace, console: Console) -> dict[str, Any
         plan, eye=open_eye(facts["family"], options.likeness or None),
         training=load_folder(options.dataset) if options.dataset else None, trigger=facts["trigger"],
         validation=validation_of(read_run(options.run)) if options.run else None,
-        settings=ScoreSettings(kind=options.kind or facts["kind"] or "character"))
+        settings=ScoreSettings(kind=options.kind or (facts["kind"] if facts["kind"] in KINDS else "character")))
     scores = console.follow(events).scores
     paths = write_scores(plan, scores)
     if note := add_to_log(plan, paths["png"], SCORES, scores.why):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ..captions.kinds import KINDS
 from .terminal.console import Console, load_backbone_quietly
 from .terminal.options import add_dataset_option, add_run_options, chosen_name, parse_settings
 
@@ -13,7 +14,7 @@ def add_train_options(command: argparse.ArgumentParser) -> None:
     add_dataset_option(command)
     command.add_argument("--name", default="", help="name of the run and its LoRA; default: the folder's name")
     command.add_argument("--kind", default="character",
-                         help="style, character or concept; selects the family's preset (%(default)s)")
+                         help=f"{', '.join(KINDS)}; selects the family's preset (%(default)s)")
     command.add_argument("--trigger", default="", help="word to put first in every caption")
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                          help="setting by its dotted name, such as adapter.rank=8 or steps=500; may be repeated")

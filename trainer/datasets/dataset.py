@@ -11,7 +11,7 @@ import hashlib
 import os
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,17 @@ from ..pictures.crops import Box
 from ..pictures.duplicates import is_flat
 from ..pictures.images import GROUND, IMAGE_SUFFIXES, image_size, open_image, parse_colour
 from .buckets import Size, fit_to_bucket
+from .controls import (
+    FoundControls,
+    Level,
+    control_paths,
+    crop_alike,
+    is_control_folder,
+    levels_below,
+    saved_controls,
+    scan_controls,
+    unused_controls,
+)
 from .masks import MASKS_FOLDER, has_alpha, mask_tensor, read_mask, scan_masks
 from .project_folders import has_preview_files, image_folders, is_previews, is_regularisation
 from .sidecars import CAPTION_SUFFIXES, CaptionFinder, is_picture
@@ -63,6 +74,7 @@ class Sample:
         mask: the file that marks the part to train on in white, or `path` itself for its alpha channel; None: all of
             it.
         ground: the colour behind what is transparent.
+        controls: the images that an edit model turns into this one.
     """
 
     path: Path
@@ -73,6 +85,7 @@ class Sample:
     parent: str = ""
     mask: Path | None = None
     ground: str = GROUND
+    controls: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.path, Path):
@@ -90,6 +103,15 @@ class Sample:
         if self.mask is None:
             return None
         return self._crop(read_mask(self.mask, self.path, whole_size(self)))
+
+    def load_controls(self) -> list[Image.Image]:
+        """The upright RGB control images. Where the image is a part of a larger one, so are those of the same shape.
+        Raises UserError."""
+        images = [open_image(path, self.ground) for path in self.controls]
+        if self.crop is None or not images:
+            return images
+        whole = whole_size(self)
+        return [crop_alike(image, self.crop, whole) for image in images]
 
     def _crop(self, image: Image.Image) -> Image.Image:
         if self.crop is None:
@@ -112,6 +134,11 @@ class Sample:
         if self.mask is None:
             return ""
         return "alpha" if self.mask == self.path else _file_hash(self.mask)
+
+    @property
+    def controls_hash(self) -> str:
+        """Hash of the control images' bytes, "" without any. Raises UserError."""
+        return _hash(*map(_file_hash, self.controls)) if self.controls else ""
 
 
 def _file_hash(path: Path) -> str:
@@ -140,11 +167,17 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of everything a run depends on: pixels, captions, repeats, crops, parents, masks and order, but not
-        paths."""
-        # Without masks the hash is the same as before masks existed, so that finished runs are still recognized.
+        """Hash of everything a run depends on: pixels, captions, repeats, crops, parents, masks, control images and
+        order, but not paths."""
+        # Without masks and control images the hash is the same as before these existed, so that finished runs are
+        # still recognized.
         return _hash(*((s.content_hash, s.caption, s.repeats, s.parent) + ((s.mask_hash,) if s.mask else ())
-                       for s in self.samples))
+                       + (("controls", s.controls_hash) if s.controls else ()) for s in self.samples))
+
+    @property
+    def paired(self) -> int:
+        """How many samples have control images."""
+        return sum(bool(sample.controls) for sample in self.samples)
 
     def with_captions(self, fn: Callable[[str], str]) -> Dataset:
         """The same samples, each caption replaced by `fn(caption)`."""
@@ -162,14 +195,16 @@ class Dataset:
 
 
 def load_folder(path: str | os.PathLike[str], *, recursive: bool = True, default_repeats: int = 1,
-                caption_suffixes: Sequence[str] = CAPTION_SUFFIXES, background: str = GROUND) -> Dataset:
+                caption_suffixes: Sequence[str] = CAPTION_SUFFIXES, background: str = GROUND,
+                controls: str | os.PathLike[str] | None = None) -> Dataset:
     """The images of a folder, in the order of their names.
 
     In a subfolder named `10_name` each image counts ten times, and `name` is the caption of images without one
     (kohya's convention); elsewhere it counts `default_repeats` times. The caption of `a.png` is in `a.txt` or
-    `a.caption`, its mask, if any, in `masks/a.png` or `a_mask.png`. Of a kohya project only `img` is read;
-    regularisation images and trainers' previews are left out wherever they are. Files that cannot be used are left out
-    and named in the notes. What is transparent shows the `background`, a colour. Raises UserError if no image is left.
+    `a.caption`, its mask, if any, in `masks/a.png` or `a_mask.png`, its control image in `controls/a.png`,
+    `a_control.png` or the folder `controls`. Of a kohya project only `img` is read; regularisation images and trainers'
+    previews are left out wherever they are. Files that cannot be used are left out and named in the notes. What is
+    transparent shows the `background`, a colour. Raises UserError if no image is left.
     """
     root = Path(path)
     finish_swap(root)
@@ -179,9 +214,14 @@ def load_folder(path: str | os.PathLike[str], *, recursive: bool = True, default
     if default_repeats < 1:
         raise UserError(f"default_repeats is {default_repeats}; it must be 1 or more.")
     parse_colour(background)
+    if controls is not None and not Path(controls).is_dir():
+        raise UserError(f"{controls} is not a folder. Give the folder that holds the control images.")
     scan = _Scan(root, recursive, tuple(caption_suffixes), background)
-    scan.folder(root, default_repeats, "")
+    scan.folder(root, default_repeats, "", ((Path(controls),),) if controls is not None else ())
     scan.finish()
+    if controls is not None and not any(sample.controls for sample in scan.samples):
+        raise UserError(f"no image in {controls} has the name of an image in {root}. Name each control image like the "
+                        "image that it belongs to.")
     if not scan.samples:
         why = f" Found: {scan.notes[0]}" if scan.notes else ""
         raise UserError(f"{root} has no usable image ({', '.join(IMAGE_SUFFIXES)}). Put images into it.{why}")
@@ -198,9 +238,11 @@ class _Scan:
         self.uncaptioned: list[str] = []
         self.nearly: list[str] = []
         self.previews: list[tuple[Path, int, str]] = []
+        self.control_homes: list[tuple[Path, int, str]] = []
 
     def finish(self) -> None:
-        """Decide about folders of previews, and note what concerns all images."""
+        """Decide about folders of control images and previews, and note what concerns all images."""
+        self._finish_controls()
         for folder, repeats, class_name in self.previews:
             if self.samples or has_preview_files(folder):
                 self.notes.append(f"skipped folder {self._name(folder)}: it seems to hold a trainer's previews, which "
@@ -208,13 +250,31 @@ class _Scan:
             else:
                 self.folder(folder, repeats, class_name)
         masked = [self._name(sample.path) for sample in self.samples if sample.mask]
+        paired = [self._name(sample.path) for sample in self.samples if sample.controls]
         for names, text in ((self.nearly, "captions have nearly their image's name and are used"),
                             (masked, f"of {len(self.samples)} images have a mask"),
+                            (paired, f"of {len(self.samples)} images have a control image"),
                             (self.uncaptioned, f"of {len(self.samples)} images have no caption")):
             if names:
                 self.notes.append(f"{len(names)} {text}: {_some(names)}.")
 
-    def folder(self, folder: Path, repeats: int, class_name: str) -> None:
+    def _finish_controls(self) -> None:
+        """Name the control images that belong to no image. A folder of them that belongs to none is skipped, unless
+        there is nothing else to train on."""
+        used = {control for sample in self.samples for control in sample.controls}
+        for folder, repeats, class_name in self.control_homes:
+            strays = list(unused_controls(folder, used))
+            if any(folder in control.parents for control in used):
+                self.notes += [f"skipped {self._name(stray)}: it is in {folder.name}, but belongs to no image."
+                               for stray in strays]
+            elif strays and self.samples:
+                self.notes.append(f"skipped folder {self._name(folder)}: it seems to hold control images, but none has "
+                                  "the name of an image. Name each like its image, or rename the folder to train on "
+                                  "what is in it.")
+            else:
+                self.folder(folder, repeats, class_name)
+
+    def folder(self, folder: Path, repeats: int, class_name: str, above: Sequence[Level] = ()) -> None:
         try:
             with os.scandir(folder) as found:
                 entries = {entry.name: entry for entry in found if entry.name[0] != "."}
@@ -227,16 +287,30 @@ class _Scan:
         self.notes += [f"skipped {self._name(stray)}: it is in masks, but belongs to no image." for stray in strays]
         self.notes += [f"{self._name(folder / name)} counts as an image, not as a mask: {why}."
                        for name, why in pictures.items()]
-        taken = {name.partition("/")[0] for name in masks.values()} | self._left_out(folder, entries)
+        homes = {name for name, entry in entries.items() if is_control_folder(name) and _is_folder(entry)}
+        levels = (*((tuple(folder / name for name in sorted(homes)),) if homes else ()), *above)
+        controls = self._controls(folder, entries, captions, levels)
+        outside = {home.name for level in above for home in level if home.parent == folder}
+        taken = ({name.partition("/")[0] for name in masks.values()} | controls.beside | homes | outside
+                 | self._left_out(folder, entries))
+        self.control_homes += [(folder / name, repeats, class_name) for name in sorted(homes) if self.recursive]
         names = sorted(name for name in entries if not name.endswith(self.caption_suffixes) and name not in taken)
         for name in sorted(names, key=str.casefold):
             suffix = os.path.splitext(name)[1].lower()
             if suffix in IMAGE_SUFFIXES and self._is_file(folder, entries[name]):
-                self._picture(folder, name, captions, repeats, class_name, crops.get(name), masks.get(name))
+                self._picture(folder, name, captions, repeats, class_name, crops.get(name), masks.get(name),
+                              controls.of.get(name, ()))
             elif suffix in _OTHER_PICTURES:
                 self.notes.append(f"skipped {self._name(folder / name)}: {suffix} is not supported; save it as png.")
             elif self.recursive and suffix not in IMAGE_SUFFIXES and _is_folder(entries[name]):
-                self._folder_or_link(folder, entries[name], repeats, class_name)
+                self._folder_or_link(folder, entries[name], repeats, class_name, levels_below(levels, name))
+
+    def _controls(self, folder: Path, names: Collection[str], captions: CaptionFinder,
+                  levels: Sequence[Level]) -> FoundControls:
+        found = scan_controls(folder, names, captions, levels)
+        self.notes += [f"{self._name(folder / name)} counts as an image, not as a control image: {why}."
+                       for name, why in found.pictures.items()]
+        return found
 
     def _left_out(self, folder: Path, entries: Mapping[str, os.DirEntry]) -> set[str]:
         """What is not read of a kohya project: all but its folder of images."""
@@ -244,7 +318,8 @@ class _Scan:
         if not (taken := image_folders(folders)):
             return set()
         beside = {name for name in entries if name not in taken}
-        left_out = sorted(name for name in beside if name in folders or is_picture(name))
+        left_out = sorted(name for name in beside
+                          if (name in folders or is_picture(name)) and not is_control_folder(name))
         self.notes.append(f"{folder.name} is a project folder of a trainer: only {', '.join(taken)} is read, not "
                           f"{_some(left_out)}.")
         return beside
@@ -260,13 +335,14 @@ class _Scan:
         self.notes.append(f"skipped {self._name(folder / entry.name)}: {reason}. Remove or rename it.")
         return False
 
-    def _folder_or_link(self, folder: Path, entry: os.DirEntry, repeats: int, class_name: str) -> None:
+    def _folder_or_link(self, folder: Path, entry: os.DirEntry, repeats: int, class_name: str,
+                        above: Sequence[Level]) -> None:
         if entry.is_symlink():  # a link may lead back to a folder above, which would never end
             self.notes.append(f"skipped folder {self._name(folder / entry.name)}: it is a link. Give its target.")
         else:
-            self._subfolder(folder / entry.name, repeats, class_name)
+            self._subfolder(folder / entry.name, repeats, class_name, above)
 
-    def _subfolder(self, folder: Path, repeats: int, class_name: str) -> None:
+    def _subfolder(self, folder: Path, repeats: int, class_name: str, above: Sequence[Level]) -> None:
         if is_regularisation(folder.name):
             self.notes.append(f"skipped folder {self._name(folder)}: it seems to hold regularisation images, which are "
                               "not trained on. Rename it, or give it by itself, if you want them.")
@@ -286,15 +362,21 @@ class _Scan:
             if repeats > _MANY_REPEATS:
                 self.notes.append(f"each image in {folder.name} counts {repeats} times, as its name says; "
                                   "rename the folder if you do not want that.")
-        self.folder(folder, repeats, class_name)
+        self.folder(folder, repeats, class_name, above)
 
     def _picture(self, folder: Path, name: str, captions: CaptionFinder, repeats: int, class_name: str,
-                 origin: Mapping[str, Any] | None, mask: str | None) -> None:
+                 origin: Mapping[str, Any] | None, mask: str | None, controls: tuple[Path, ...]) -> None:
         path = folder / name
         try:
             size = image_size(path)
         except UserError as error:
             self.notes.append(f"skipped {self._name(path)}: {error}")
+            return
+        try:
+            for control in controls:
+                image_size(control)
+        except UserError as error:
+            self.notes.append(f"skipped {self._name(path)}, because of its control image: {error}")
             return
         found = captions.exact(name) or self._near(path, captions.near(name))
         caption = self._caption(f"{folder}{os.sep}{found}") if found else ""
@@ -303,7 +385,7 @@ class _Scan:
             caption = class_name
         parent = str(origin.get("parent") or "") if isinstance(origin, Mapping) else os.path.splitext(name)[0]
         self.samples.append(Sample(path, size, caption, repeats, None, parent, None if mask is None else folder / mask,
-                                   self.ground))
+                                   self.ground, controls))
 
     def _near(self, picture: Path, found: Sequence[str]) -> str:
         if len(found) == 1:
@@ -399,14 +481,16 @@ def _strictly(data: bytes, encoding: str) -> str | None:
 
 def save_samples(folder: str | os.PathLike[str],
                  items: Sequence[tuple[Image.Image, str, Mapping[str, Any]]],
-                 masks: Sequence[Image.Image | None] = ()) -> list[Path]:
-    """Write images (png), captions (txt), masks (masks/*.png), and the images' parents (crops.json), for `load_folder`
-    to read.
+                 masks: Sequence[Image.Image | None] = (),
+                 controls: Sequence[Sequence[Image.Image]] = ()) -> list[Path]:
+    """Write images (png), captions (txt), masks (masks/*.png), control images (controls/*.png), and the images' parents
+    (crops.json), for `load_folder` to read.
 
     Args:
         items: (picture, caption, meta). In meta, "name" is the file's stem (a running number if not given) and
             "parent" the image it was made from; all of it is written to crops.json and must be JSON values.
         masks: one for each item, or none at all; None for an item without a mask.
+        controls: those of each item, or none at all.
 
     Returns the images' paths. Files with other names are left alone; an existing crops.json is extended. Raises
     UserError for a name that is not a file name or occurs twice.
@@ -419,13 +503,18 @@ def save_samples(folder: str | os.PathLike[str],
     if len({name.casefold() for name in names}) < len(names):
         raise UserError(f"two images have the same name in {folder}; give each a different one.")
     paths = [folder / f"{name}.png" for name in names]
-    for path, (image, caption, _), mask in zip(paths, items, masks or [None] * len(items), strict=True):
+    columns = zip(paths, items, masks or [None] * len(items), controls or [()] * len(items), strict=True)
+    for path, (image, caption, _), mask, own in columns:
         _save_png(path, image)
         atomic_write(folder / f"{path.stem}.txt", (caption + "\n").encode())
         if mask is not None:
             _save_png(folder / MASKS_FOLDER / path.name, mask.convert("L"))
         else:  # the mask of an earlier image with that name must not be used for this one
             remove_file(folder / MASKS_FOLDER / path.name)
+        for stale in saved_controls(path)[len(own):]:  # likewise
+            remove_file(stale)
+        for target, control in zip(control_paths(path, len(own)), own, strict=True):
+            _save_png(target, control)
     metas = {path.name: dict(meta) for path, (_, _, meta) in zip(paths, items, strict=True)}
     with locked(folder / CROPS_FILE):
         crops = read_record(folder / CROPS_FILE, dict) if (folder / CROPS_FILE).exists() else {}

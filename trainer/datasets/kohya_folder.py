@@ -1,4 +1,5 @@
-"""A dataset as a kohya folder: `<repeats>_<concept>/` with PNG files, captions and masks, for this and other trainers.
+"""A dataset as a kohya folder: `<repeats>_<concept>/` with PNG files, captions, masks and control images, for this and
+other trainers.
 
 The written files are recorded, so that saving again skips what is the same, removes what is no longer in the dataset,
 and never touches images from elsewhere.
@@ -19,6 +20,7 @@ from ..common.leftovers import remove_leftovers
 from ..common.locks import locked
 from ..common.names import checked_name
 from ..pictures.images import IMAGE_SUFFIXES
+from .controls import control_paths, is_beside, saved_controls
 from .dataset import CROPS_FILE, Dataset, Sample, save_samples
 from .masks import MASKS_FOLDER
 from .saved_files import SAVED, SavedFile, originals_of, read_saved, refuse_loss
@@ -98,9 +100,9 @@ class _Planned:
         path, sample = folder / self.name, self.sample
         if self.fresh:
             save_samples(path.parent, [(sample.load(), sample.caption, {"name": path.stem, "parent": sample.parent})],
-                         [sample.load_mask()])
+                         [sample.load_mask()], [sample.load_controls()])
         mask = None if sample.mask is None else path.parent / MASKS_FOLDER / path.name
-        return replace(sample, path=path, crop=None, mask=mask)
+        return replace(sample, path=path, crop=None, mask=mask, controls=control_paths(path, len(sample.controls)))
 
 
 def _plan(dataset: Dataset, folder: Path, concept: str,
@@ -113,7 +115,8 @@ def _plan(dataset: Dataset, folder: Path, concept: str,
         before = recorded.get(name, SavedFile())
         try:
             # The parent and the caption count too: they are in files beside it.
-            told = repr((sample.content_hash, sample.mask_hash, sample.caption, sample.parent))
+            told = repr((sample.content_hash, sample.mask_hash, sample.caption, sample.parent,
+                         *((sample.controls_hash,) if sample.controls else ())))
         except UserError as error:
             unreadable.append(str(error))
             continue
@@ -126,7 +129,9 @@ def _plan(dataset: Dataset, folder: Path, concept: str,
 
 def _is_there(sample: Sample, path: Path) -> bool:
     mask = path.parent / MASKS_FOLDER / path.name
-    return path.is_file() and path.with_suffix(".txt").is_file() and (sample.mask is None or mask.is_file())
+    controls = len(saved_controls(path)) == len(sample.controls)
+    return (path.is_file() and path.with_suffix(".txt").is_file() and controls
+            and (sample.mask is None or mask.is_file()))
 
 
 def _write_record(folder: Path, entries: Mapping[str, SavedFile]) -> None:
@@ -151,7 +156,7 @@ def _refuse_others(dataset: Dataset, folder: Path, own: set[str]) -> None:
     if inside := next((sample.path for sample in dataset if home in sample.path.resolve().parents), None):
         raise UserError(f"{inside.name} is in {folder} itself; save the dataset under another name.")
     others = (path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES
-              and path.parent.name != MASKS_FOLDER and _relative(path, folder) not in own)
+              and not is_beside(path.parent.name) and _relative(path, folder) not in own)
     if other := next(others, None):
         raise UserError(f"{folder} has images that were not saved there from a dataset ({other.name}); choose another "
                         "name.")
@@ -159,13 +164,14 @@ def _refuse_others(dataset: Dataset, folder: Path, own: set[str]) -> None:
 
 def _remove(path: Path) -> bool:
     there = path.is_file()
-    for own in (path, path.with_suffix(".txt"), path.parent / MASKS_FOLDER / path.name):
+    controls = saved_controls(path)
+    for own in (path, path.with_suffix(".txt"), path.parent / MASKS_FOLDER / path.name, *controls):
         remove_file(own)
     if path.parent.is_dir():
         crops = path.parent / CROPS_FILE
         if not any(path.parent.glob("*.png")):
             remove_file(crops)
-        for emptied in (path.parent / MASKS_FOLDER, path.parent):
+        for emptied in (path.parent / MASKS_FOLDER, *(control.parent for control in controls), path.parent):
             if emptied.is_dir() and not any(emptied.iterdir()):
                 with suppress(OSError):  # somebody else may have put something there meanwhile
                     emptied.rmdir()

@@ -42,10 +42,15 @@ def scaled_mask(mask: Image.Image, size: tuple[int, int], what: str = "the mask"
     """The mask at its image's size. Raises UserError, which calls it `what`, if it has another shape."""
     if mask.size == size:
         return mask
-    if abs(mask.width * size[1] / (mask.height * size[0]) - 1) > _SAME_SHAPE:
+    if not same_shape(mask.size, size):
         raise UserError(f"{what} is {mask.width} x {mask.height}, but its image is {size[0]} x {size[1]}; make the "
                         "mask as large as the image.")
     return mask.resize(size, Image.Resampling.BILINEAR)
+
+
+def same_shape(first: tuple[int, int], second: tuple[int, int]) -> bool:
+    """Whether two sizes have the same aspect, apart from rounding."""
+    return abs(first[0] * second[1] / (first[1] * second[0]) - 1) <= _SAME_SHAPE
 
 
 def alpha_of(picture: Path) -> Image.Image:

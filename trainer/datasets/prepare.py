@@ -25,6 +25,7 @@ from ..models.families import get_family
 from ..pictures.crops import Box
 from ..pictures.duplicates import is_flat
 from ..pictures.images import open_image
+from .controls import control_paths, crop_alike
 from .dataset import Dataset, Sample, hidden_by_ground, save_samples, with_alpha_masks
 from .framing import frame_subject, largest_frame, share_of_frame, subject_box, suitable_bucket, trained_size
 from .masks import MASKS_FOLDER
@@ -161,6 +162,7 @@ class _Work:
 
     image: Image.Image
     mask: Image.Image | None
+    controls: list[Image.Image]
     caption: str
     done: list[str]
     box: Box
@@ -168,7 +170,7 @@ class _Work:
 
 def _prepare_one(sample: Sample, name: str, tools: _Tools, folder: Path) -> tuple[tuple[Sample, ...], tuple[str, ...]]:
     image = sample.load()
-    work = _Work(image, sample.load_mask(), sample.caption, [], (0, 0, *image.size))
+    work = _Work(image, sample.load_mask(), sample.load_controls(), sample.caption, [], (0, 0, *image.size))
     subject = subject_box(work.image, work.mask)
     _replace_background(work, tools)
     if is_flat(np.asarray(work.image)) and (hidden := hidden_by_ground(sample)):
@@ -176,21 +178,25 @@ def _prepare_one(sample: Sample, name: str, tools: _Tools, folder: Path) -> tupl
     if tools.target is not None:
         work.image = match_colours(work.image, tools.target, tools.config.strength, work.mask)
         work.done.append("colours matched")
+    if work.controls and (tools.target is not None or tools.background):
+        work.done.append("its control image keeps its colours and background")
     _crop(work, subject, tools.config)
     _resize(work, tools.config)
     items: list[tuple[Image.Image, str, dict[str, Any]]] = [
         (work.image, work.caption, {"name": name, "parent": sample.parent, "box": list(work.box)})]
-    masks = [work.mask]
+    masks, controls = [work.mask], [work.controls]
     if tools.flip:
         meta = {**items[0][2], "name": f"{name}{FLIPPED}", "flip": True}
         items.append((ImageOps.mirror(work.image), work.caption, meta))
         masks.append(work.mask and ImageOps.mirror(work.mask))
+        controls.append([ImageOps.mirror(control) for control in work.controls])
         work.done.append("mirror image added")
     target = folder / f"{sample.repeats}_{tools.config.name}"
-    paths = save_samples(target, items, masks)
+    paths = save_samples(target, items, masks, controls)
     samples = tuple(
         Sample(path, image.size, caption, sample.repeats, None, sample.parent,
-               None if mask is None else path.parent / MASKS_FOLDER / path.name)
+               None if mask is None else path.parent / MASKS_FOLDER / path.name,
+               controls=control_paths(path, len(work.controls)))
         for path, (image, caption, _), mask in zip(paths, items, masks, strict=True))
     return samples, tuple(work.done)
 
@@ -226,8 +232,14 @@ def _crop(work: _Work, subject: Box, config: PrepareConfig) -> None:
     if share_of_frame(frame, subject) < 0.98:
         work.done.append("part of the subject is cut off")
     work.box = frame
-    work.image = work.image.crop(frame)
-    work.mask = work.mask and work.mask.crop(frame)
+    _cut(work, frame)
+
+
+def _cut(work: _Work, box: Box) -> None:
+    """Keep this part of the image, of its mask, and of the control images that have its shape."""
+    work.controls = [crop_alike(control, box, work.image.size) for control in work.controls]
+    work.image = work.image.crop(box)
+    work.mask = work.mask and work.mask.crop(box)
 
 
 def _resize(work: _Work, config: PrepareConfig) -> None:
@@ -241,8 +253,9 @@ def _resize(work: _Work, config: PrepareConfig) -> None:
     left, top = (work.image.width - wide) // 2, (work.image.height - high) // 2
     box = (left, top, left + wide, top + high)
     work.box = (work.box[0] + left, work.box[1] + top, work.box[0] + left + wide, work.box[1] + top + high)
-    work.image = resize_image(work.image.crop(box), size)
-    work.mask = work.mask and resize_image(work.mask.crop(box), size)
+    _cut(work, box)
+    work.image = resize_image(work.image, size)
+    work.mask = work.mask and resize_image(work.mask, size)
     if scale > 1.001:
         work.done.append(f"enlarged {scale:.2f} times to {size[0]} x {size[1]}")
     elif scale < 0.999:

@@ -22,6 +22,7 @@ from ..common.names import checked_name
 from ..common.schema import read_record
 from ..models.families import get_family
 from ..pictures.images import IMAGE_SUFFIXES
+from .controls import is_beside, saved_controls
 from .dataset import CROPS_FILE, Dataset, Sample
 from .masks import MASKS_FOLDER
 from .saved_files import PREPARED, Original, SavedFile, read_prepared, refuse_loss
@@ -135,7 +136,8 @@ class PrepareFinished(Event):
 
 
 def folder_key(dataset: Dataset, config: PrepareConfig) -> str:
-    """Hash of what a prepared folder depends on: images, captions, masks, names, settings, and the files these name."""
+    """Hash of what a prepared folder depends on: images, captions, masks, control images, names, settings, and the
+    files these name."""
     files = [file_hash(path) for path in (config.reference, config.background) if path and Path(path).is_file()]
     pictures = [(_content(s), s.caption, s.repeats, s.parent, s.path.name) for s in dataset]
     told = json.dumps([PREPARE_VERSION, pictures, dataclasses.asdict(config), files])
@@ -144,7 +146,7 @@ def folder_key(dataset: Dataset, config: PrepareConfig) -> str:
 
 def _content(sample: Sample) -> str:
     try:
-        return sample.content_hash + sample.mask_hash
+        return sample.content_hash + sample.mask_hash + sample.controls_hash
     except UserError as error:  # a missing file is reported when its turn comes
         return str(error)
 
@@ -172,7 +174,8 @@ def record(folder: Path, key: str, finished: PrepareFinished, claimed: Mapping[s
     def relative(path: Path | None) -> str | None:
         return None if path is None else path.relative_to(folder).as_posix()
 
-    samples = [{**dataclasses.asdict(s), "path": relative(s.path), "mask": relative(s.mask)} for s in finished.dataset]
+    samples = [{**dataclasses.asdict(s), "path": relative(s.path), "mask": relative(s.mask),
+                "controls": [relative(control) for control in s.controls]} for s in finished.dataset]
     _write(folder, {name: entry.as_written(folder / name) for name, entry in claimed.items()}, {
         "key": key, "samples": samples, "notes": finished.notes, "dataset_notes": finished.dataset.notes,
         "pictures": [{"source": str(p.source), "path": relative(p.path), "done": p.done} for p in finished.pictures]})
@@ -185,11 +188,13 @@ def find_prepared(folder: Path, key: str) -> PrepareFinished | None:
     with suppress(UserError):  # what is damaged is prepared again
         saved = read_record(folder / PREPARED, _Prepared)
         samples = tuple(Sample(_own_file(folder, sample.path), sample.size, sample.caption, sample.repeats,
-                               parent=sample.parent, mask=sample.mask and _own_file(folder, sample.mask) or None)
+                               parent=sample.parent, mask=sample.mask and _own_file(folder, sample.mask) or None,
+                               controls=tuple(_own_file(folder, control) for control in sample.controls))
                         for sample in saved.samples)
         pictures = tuple(Preparation(Path(picture.source), picture.path and _own_file(folder, picture.path) or None,
                                      picture.done) for picture in saved.pictures)
-        if saved.key == key and all(s.path.is_file() and (s.mask is None or s.mask.is_file()) for s in samples):
+        files = (path for s in samples for path in (s.path, s.mask, *s.controls) if path is not None)
+        if saved.key == key and all(path.is_file() for path in files):
             return PrepareFinished(Dataset(samples, saved.dataset_notes), pictures, saved.notes, True)
     return None
 
@@ -209,6 +214,7 @@ class _PreparedSample:
     repeats: int = 1
     parent: str = ""
     mask: str | None = None
+    controls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -240,11 +246,12 @@ def make_room(folder: Path, dataset: Dataset, originals: Sequence[Original]) -> 
         raise UserError(f"{inside.name} is in {folder}, the folder for the prepared images; choose another folder.")
     claimed = read_prepared(folder)
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*")
-             if path.suffix.lower() in IMAGE_SUFFIXES and path.parent.name != MASKS_FOLDER}
+             if path.suffix.lower() in IMAGE_SUFFIXES and not is_beside(path.parent.name)}
     if others := sorted(found - claimed.keys()):
         raise UserError(f"{folder} has images that were not prepared there ({Path(others[0]).name}); choose an empty "
                         "folder.")
     refuse_loss(folder, claimed, dataset, originals, claimed)
     for path in map(folder.joinpath, claimed):
-        for own in (path, path.with_suffix(".txt"), path.parent / MASKS_FOLDER / path.name, path.parent / CROPS_FILE):
+        for own in (path, path.with_suffix(".txt"), path.parent / MASKS_FOLDER / path.name, *saved_controls(path),
+                    path.parent / CROPS_FILE):
             remove_file(own)

@@ -21,6 +21,7 @@ from ..common.errors import UserError
 from ..common.files import file_hash, read_json
 from ..pictures.duplicates import fingerprint_picture, same_picture
 from ..pictures.images import open_image
+from .controls import saved_controls
 from .dataset import CROPS_FILE, Dataset, Sample
 from .masks import MASKS_FOLDER
 
@@ -56,8 +57,8 @@ class SavedFile:
     Attributes:
         key: hash of what it depends on; "" while it is being written.
         original: what it was made from; without a path if an earlier version saved it.
-        image, caption, mask: hashes of the three files as they were written; "" if that is not known, and NO_FILE for
-            an image without a mask.
+        image, caption, mask, controls: hashes of the files as they were written; "" if that is not known, and NO_FILE
+            for an image without a mask or control images.
     """
 
     key: str = ""
@@ -65,13 +66,14 @@ class SavedFile:
     image: str = ""
     caption: str = ""
     mask: str = ""
+    controls: str = ""
 
     @classmethod
     def read(cls, value: Any) -> SavedFile:
         """From JSON: an object, or only the key, as earlier versions recorded it. What is damaged is left out."""
         if not isinstance(value, Mapping):
             return cls(key=value if isinstance(value, str) else "")
-        parts = {name: str(value.get(name) or "") for name in ("key", "image", "caption", "mask")}
+        parts = {name: str(value.get(name) or "") for name in ("key", "image", "caption", "mask", "controls")}
         found = value.get("original")
         found = found if isinstance(found, Mapping) else {}
         return cls(original=Original(str(found.get("path") or ""), str(found.get("hash") or "")), **parts)
@@ -82,11 +84,17 @@ class SavedFile:
     def as_written(self, path: Path) -> SavedFile:
         """The same record, with how the files look now."""
         return SavedFile(self.key, self.original, _hash_of(path), _hash_of(path.with_suffix(".txt")),
-                         _hash_of(_mask_of(path)) or NO_FILE)
+                         _hash_of(_mask_of(path)) or NO_FILE, _hash_of_controls(path) or NO_FILE)
 
 
 def _mask_of(path: Path) -> Path:
     return path.parent / MASKS_FOLDER / path.name
+
+
+def _hash_of_controls(path: Path) -> str:
+    """One hash of all of an image's control images; "" without any."""
+    hashes = [_hash_of(control) for control in saved_controls(path)]
+    return hashlib.sha256(repr(hashes).encode()).hexdigest() if hashes else ""
 
 
 def _hash_of(path: Path) -> str:
@@ -193,7 +201,9 @@ def _was_edited(path: Path) -> UserError:
 
 def _edited(path: Path, entry: SavedFile) -> list[Path]:
     pairs = ((path, entry.image), (path.with_suffix(".txt"), entry.caption), (_mask_of(path), entry.mask))
-    return [file for file, before in pairs if before and file.is_file() and _hash_of(file) != before]
+    edited = [file for file, before in pairs if before and file.is_file() and _hash_of(file) != before]
+    now = _hash_of_controls(path)
+    return edited + [control for control in saved_controls(path) if entry.controls and now != entry.controls]
 
 
 def _shows_the_same(sample: Sample, saved: Path) -> bool:

@@ -30,7 +30,7 @@ from ..lora.names import DENOISER
 from ..lora.spellings import OwnName, choose_names
 from .layer_stack import LayerStack, VectorRow, one_thread, open_stack
 from .overlap import MANY_DIRECTIONS, Reading, measure_overlap, read_change
-from .stack import CHARACTER, StackEntry, file_role
+from .stack import StackEntry, file_role, leads
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 MOST_RANK = 1024
@@ -306,7 +306,7 @@ class _NullSpace(_Plan):
             raise UserError(f"null_space merges a character with a style, but the stack has {len(entries)} LoRAs. Use "
                             "two, or merge the others by sum first.")
         roles = [entry.role or file_role(file.metadata) for entry, file in zip(entries, stack.files, strict=True)]
-        self.hero = 1 if roles[1] == CHARACTER != roles[0] else 0
+        self.hero = 1 if leads(roles[1]) and not leads(roles[0]) else 0
         known = architecture(stack.names, [file.metadata for file in stack.files])
         self.roles = {**ROLES.get(known, {}), **settings.roles}
         self.strange = set(settings.roles) - {block_of(name) for name in stack.names}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..captions.kinds import KINDS, name_lora
 from ..common.errors import UserError
 from ..common.names import name_from
 from ..lora.metadata import read_table
@@ -13,9 +14,9 @@ from ..lora.tensors import TensorFile
 from .time_split import STYLE
 
 MOST_STRENGTH = 10.0
-START, MOST_TOTAL, MOST_LORAS, HIGH = 0.7, 1.8, 3, 0.8
+START, MOST_TOTAL, MOST_LORAS, HIGH, HIGH_ALONE = 0.7, 1.8, 3, 0.8, 0.9
 """The guides' rules: START is where to begin, MOST_TOTAL the largest sum of strengths, MOST_LORAS the largest number of
-LoRAs, and HIGH a strength that is high in a stack."""
+LoRAs, HIGH a strength that is high in a stack, and HIGH_ALONE one that is high for a single LoRA."""
 CHARACTER = "character"
 CONFIG = "lora_bootstrap.config"
 """Where a LoRA that this project trained has its settings, as JSON."""
@@ -27,7 +28,7 @@ class StackEntry:
 
     Attributes:
         strength: strength on the denoiser; `clip_strength` on the text encoders, None for the same.
-        role: "character", "style" or any other word; "" is looked up in the file.
+        role: what it was trained as, a key of `kinds.KINDS`, or any other word; "" is looked up in the file.
         name: its name in reports; the file's stem if "".
     """
 
@@ -57,6 +58,16 @@ def file_role(metadata: Mapping[str, str]) -> str:
     return kind if isinstance(kind, str) else ""
 
 
+def leads(role: str) -> bool:
+    """Whether a LoRA of that role should be the strongest of a stack, as a character and a real person should."""
+    return role in KINDS and KINDS[role].leads
+
+
+def start_of(role: str) -> float:
+    """The strength at which a LoRA of that role starts in a stack (seed guide 001)."""
+    return KINDS[role].strength if role in KINDS else START
+
+
 def join_names(names: Sequence[str]) -> str:
     """The names of LoRAs joined into one valid file name."""
     return name_from("+".join(names), "loras")
@@ -65,11 +76,11 @@ def join_names(names: Sequence[str]) -> str:
 def stack_advice(entries: Sequence[StackEntry]) -> tuple[str, ...]:
     """The guides' rules for stacks that these break, one line each; () if none. Strength 0 means off.
 
-    The rules: at most three LoRAs, strengths that sum to at most 1.8, the character strongest, and a start at 0.7 in a
-    stack.
+    The rules: at most three LoRAs, strengths that sum to at most 1.8, the character strongest, a start at the strength
+    of their kind in a stack, and at most 0.9 alone.
     """
     used = [entry for entry in entries if entry.strength]
-    return tuple(line for rule in (_too_many, _too_much, _not_strongest, _start_lower) if (line := rule(used)))
+    return tuple(line for rule in (_too_many, _too_much, _not_strongest, _start_lower, _alone) if (line := rule(used)))
 
 
 def _too_many(used: Sequence[StackEntry]) -> str:
@@ -86,21 +97,32 @@ def _too_much(used: Sequence[StackEntry]) -> str:
 
 
 def _not_strongest(used: Sequence[StackEntry]) -> str:
-    heroes = [entry for entry in used if entry.role == CHARACTER]
-    others = [entry for entry in used if entry.role != CHARACTER]
+    heroes = [entry for entry in used if leads(entry.role)]
+    others = [entry for entry in used if not leads(entry.role)]
     if not heroes or not others:
         return ""
     hero, other = (max(group, key=lambda entry: abs(entry.strength)) for group in (heroes, others))
     return "" if abs(hero.strength) > abs(other.strength) else (
-        f"{other.name} at {other.strength:g} is not below the character {hero.name} at {hero.strength:g}. The "
-        "character should be the strongest.")
+        f"{other.name} at {other.strength:g} is not below the {hero.role} {hero.name} at {hero.strength:g}. The "
+        f"{hero.role} should be the strongest.")
 
 
 def _start_lower(used: Sequence[StackEntry]) -> str:
     high = [entry for entry in used if abs(entry.strength) > HIGH]
     return "" if len(used) < 2 or not high else (
-        f"{', '.join(f'{entry.name} at {entry.strength:g}' for entry in high)}: in a stack, start at {START} and "
-        "raise it only if the effect is too weak.")
+        f"{', '.join(f'{entry.name} at {entry.strength:g}' for entry in high)}: in a stack, start at "
+        f"{' and '.join(dict.fromkeys(map(_describe_start, high)))} and raise it only if the effect is too weak.")
+
+
+def _describe_start(entry: StackEntry) -> str:
+    return f"{start_of(entry.role):g}" + (f" for {name_lora(entry.role)}" if entry.role in KINDS else "")
+
+
+def _alone(used: Sequence[StackEntry]) -> str:
+    high = [entry for entry in used if entry.strength > HIGH_ALONE]
+    return "" if len(used) != 1 or not high else (
+        f"{high[0].name} at {high[0].strength:g}: a LoRA usually works best at 0.7 to 0.8. Above {HIGH_ALONE} images "
+        "may become rigid or burnt, unless its base asks for more; Strength Grid shows it.")
 
 
 def roles(entries: Sequence[StackEntry], what: str = "a split in time") -> tuple[int, int]:
@@ -111,7 +133,7 @@ def roles(entries: Sequence[StackEntry], what: str = "a split in time") -> tuple
     if len(entries) < 2:
         raise UserError(f"{what} needs two LoRAs, and the stack has {len(entries) or 'none'}; add more to the stack.")
     told = [entry.role or file_role(TensorFile(entry.path).metadata) for entry in entries]
-    character = min(range(len(told)), key=lambda place: (told[place] != CHARACTER, told[place] == STYLE))
+    character = min(range(len(told)), key=lambda place: (not leads(told[place]), told[place] == STYLE))
     others = [place for place in range(len(told)) if place != character]
     style = min(others, key=lambda place: told[place] != STYLE)
     if entries[style].path == entries[character].path:

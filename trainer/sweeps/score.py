@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..captions.kinds import get_kind
 from ..captions.tags import same_tag, split_tags
-from ..common.errors import UserError, unknown_name
+from ..common.errors import UserError
 from ..common.events import Event, Events, Progress
 from ..datasets.dataset import Dataset
 from ..measures import pixels as metrics
@@ -30,8 +31,6 @@ from ..training.runs import Run
 from .cells import BASE, CHECKPOINT, STRENGTH, Cell, Sweep
 
 VERSION = 1
-KINDS = {"character": 3.0, "style": 1.0, "concept": 1.0}
-"""Alpha of the F-score by kind of LoRA: likeness weighs alpha squared times as much as prompt accuracy."""
 UNDERTRAINED, GOOD, OVERTRAINED = "undertrained", "good", "overtrained"
 SEEN = 0.5
 """A tag counts as shown if the eye gives it this probability."""
@@ -63,8 +62,7 @@ class ScoreSettings:
     """A checkpoint whose score is within this of the best also counts as good."""
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise unknown_name("kind of LoRA", self.kind, KINDS)
+        get_kind(self.kind)
 
 
 @dataclass(frozen=True)
@@ -337,7 +335,9 @@ def _score(row: ScoreRow, scale: Scale, settings: ScoreSettings) -> float | None
     if row.likeness is None:
         return None
     likeness = scale.likeness(row.likeness)
-    return likeness if row.prompt is None else f_score(likeness, scale.prompt(row.prompt), KINDS[settings.kind])
+    if row.prompt is None:
+        return likeness
+    return f_score(likeness, scale.prompt(row.prompt), get_kind(settings.kind).likeness)
 
 
 def _gates(row: ScoreRow, lowest: float | None, settings: ScoreSettings) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Which tags a trigger should come to mean: a proposal from each tag's class and frequency, which can be edited.
 
-For a character, its traits are absorbed, never its pose, expression or background; for a style, the words for styles.
+For a character, its traits are absorbed, never its pose, expression or background; for a style, the words for styles:
+`captions.kinds` has a row for each kind of LoRA.
 The trigger learns what the captions no longer name (seed guide 004; science notes, section 4).
 """
 
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..captions.classes import ORDER, tag_class
+from ..captions.kinds import Kind, get_kind, order_kinds
 from ..captions.tags import absorb, join_tags, same_tag, split_tags
 from ..captions.views import VOCABULARIES
 from ..captions.vocabulary import Vocabulary
@@ -27,26 +29,7 @@ ACTIONS = ("keep", "absorb", "delete")
 LEAST_SHARE = 0.7
 
 
-@dataclass(frozen=True)
-class AbsorbPurpose:
-    """What the trigger of a kind of LoRA absorbs.
-
-    Attributes:
-        absorbed: classes of tags that may be absorbed.
-        by_share: absorb only tags of enough images; otherwise all of them.
-        deleted: classes that are noise for this kind.
-    """
-
-    absorbed: tuple[str, ...]
-    by_share: bool
-    deleted: tuple[str, ...] = ("quality",)
-
-
-PURPOSES: Mapping[str, AbsorbPurpose] = {
-    "character": AbsorbPurpose(("identity", "outfit"), by_share=True),
-    # One mention of the style is one too many: it would share what the trigger should learn.
-    "style": AbsorbPurpose(("style",), by_share=False),
-}
+PURPOSES = order_kinds("character", "style")
 
 
 @dataclass(frozen=True)
@@ -194,8 +177,7 @@ def propose(dataset: Dataset, purpose: str = "character", trigger: str = "", lea
         least_share: share of those images that must have a tag for a character's trigger to absorb it.
         vocabulary: what views hide; None: the words of booru tags and of the sandbox.
     """
-    if purpose not in PURPOSES:
-        raise unknown_name("purpose", purpose, PURPOSES)
+    kind = get_kind(purpose, "purpose")
     if not 0 < least_share <= 1:
         raise UserError(f"least_share is {least_share}; it must be above 0 and at most 1, such as {LEAST_SHARE}.")
     captions = [split_tags(sample.caption) for sample in dataset]
@@ -206,7 +188,7 @@ def propose(dataset: Dataset, purpose: str = "character", trigger: str = "", lea
             if same_tag(tag) not in own:
                 spelled.setdefault(same_tag(tag), Counter())[tag] += 1
     views = [_View(tags, vocabulary) for tags in captions]
-    decisions = [_decide(names.most_common(1)[0][0], key, views, PURPOSES[purpose], least_share)
+    decisions = [_decide(names.most_common(1)[0][0], key, views, kind, least_share)
                  for key, names in spelled.items()]
     decisions.sort(key=lambda decision: (ACTIONS.index(decision.action) if decision.action != "keep" else 9,
                                          ORDER.index(decision.tag_class), -decision.count, decision.tag))
@@ -224,14 +206,14 @@ class _View:
         return tag in self.has or all(words.shows(tag, self.tags) for words in self._vocabularies)
 
 
-def _decide(tag: str, key: str, views: Sequence[_View], purpose: AbsorbPurpose, least_share: float) -> TagDecision:
+def _decide(tag: str, key: str, views: Sequence[_View], kind: Kind, least_share: float) -> TagDecision:
     count, could = sum(key in view.has for view in views), sum(view.shows(key) for view in views)
     name, share = tag_class(tag), count / max(1, could)
-    if name in purpose.deleted:
+    if name in kind.deleted:
         action, reason = "delete", "says nothing about what is shown"
-    elif name not in purpose.absorbed:
+    elif name not in kind.absorbed:
         action, reason = "keep", "to be used in prompts" if name != "class" else "says what it is"
-    elif not purpose.by_share:
+    elif not kind.by_share:
         action, reason = "absorb", "what the trigger should mean"
     elif share >= least_share:
         action, reason = "absorb", f"in {share:.0%} of the images that can show it"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..captions.kinds import KINDS
 from ..common.checks import check, check_choice
 from ..common.errors import unknown_name
 from ..common.names import checked_name, name_from
@@ -24,7 +25,6 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 UNMASKED_WEIGHT, PRIOR_WEIGHT = 0.1, 0.5
 """Defaults of a masked loss: the surroundings count a tenth of the subject, and are held to the base's prediction with
 half the weight of the subject's loss."""
-KINDS = ("style", "character", "concept")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from ..captions.kinds import get_kind
 from ..common.errors import unknown_name
-from ..models.families import Family
+from ..models.families import Family, Preset
 from .config import TrainConfig
 
 
+def kind_preset(family: Family, kind: str) -> Preset:
+    """Where a LoRA of that kind starts on the family. Raises UserError for an unknown kind."""
+    row = get_kind(kind, f"kind of LoRA for {family.title}")
+    if row.preset not in family.presets:
+        raise unknown_name(f"preset of {family.title}", row.preset, family.presets)
+    preset = family.presets[row.preset]
+    return replace(preset, rank=max(1, round(preset.rank * row.rank)), alpha=preset.alpha * row.rank)
+
+
 def preset_config(family: Family, kind: str, settings: Mapping[str, Any] | None = None) -> TrainConfig:
-    """The family's preset for `kind` (style, character, concept), then `settings` by dotted name on top.
+    """The family's preset for `kind`, a key of `kinds.KINDS`, then `settings` by dotted name on top.
 
     Raises UserError for an unknown kind, setting, or value.
     """
-    if kind not in family.presets:
-        raise unknown_name(f"kind of LoRA for {family.title}", kind, family.presets)
-    preset = family.presets[kind]
+    preset = kind_preset(family, kind)
     values = {
         "kind": kind,
         "steps": preset.steps,

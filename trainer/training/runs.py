@@ -19,7 +19,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,14 @@ from ..common.errors import UserError
 from ..common.files import atomic_write, make_folder, move_file, plain_errors, read_json, sync_folder, write_json
 from ..common.leftovers import remove_leftovers, temporary_path
 from ..common.locks import try_lock, unlock
+from ..common.schema import convert
+from ..proofs.proof import Proof
 from .config import TrainConfig
 
 FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
 _FACTS = {"format": int, "key": str, "status": str, "step": int, "lineage": dict, "config": dict}
-"""What run.json holds; later versions added the stem of its LoRA files."""
+"""What run.json holds; later versions added the stem of its LoRA files, and the proofs."""
 COSMETIC = ("name", "state_every", "data.cache")
 """Settings that change neither the weights nor what the run folder will hold."""
 
@@ -139,6 +141,19 @@ class Run:
         if self.finished:
             steps[self.step] = self.final_path
         return sorted(steps.items())
+
+    @property
+    def proofs(self) -> tuple[Proof, ...]:
+        """What the run proved, in the order in which it did; none for runs of earlier versions."""
+        rows = self.facts.get("proofs")
+        return tuple(proof for row in (rows if isinstance(rows, list) else ()) if (proof := _read_proof(row)))
+
+    def add_proof(self, proof: Proof) -> None:
+        """Record a proof in run.json, in place of an earlier one of its name."""
+        figure = proof.figure if proof.figure is not None and math.isfinite(proof.figure) else None
+        kept = [other for other in self.proofs if other.name != proof.name]
+        self.facts["proofs"] = [asdict(other) for other in (*kept, replace(proof, figure=figure))]
+        write_json(self.folder / "run.json", self.facts)
 
     def mark_finished(self, step: int, stopped: bool) -> None:
         """Record that the run ended at `step`. If it was not stopped early, its state is deleted: there is nothing to
@@ -303,6 +318,14 @@ def _read_metrics(path: Path) -> list[dict[str, Any]]:
             if isinstance(values, dict) and type(values.get("step")) is int and is_measured(values["step"]):
                 rows.append(values)
     return rows
+
+
+def _read_proof(row: Any) -> Proof | None:
+    """A proof in run.json; None if the record is damaged."""
+    with suppress(UserError):
+        proof: Proof = convert(row, Proof, "a proof")
+        return proof
+    return None
 
 
 def _existing(folder: Path) -> Run | None:

@@ -29,5 +29,5 @@ export function presetText(table, kind, family) {
   if (!presets.length) return "";
   const whose = family ? ` on ${table[family].title}` : ", depending on the model's family";
   const figures = FIGURES.map(([name, of, format]) => `${name}\u00a0${span(presets.map(of), format)}`);
-  return `Preset for a ${kind}${whose}: ${figures.join(" · ")}`;
+  return `Preset for ${/^[aeiou]/.test(kind) ? "an" : "a"} ${kind} LoRA${whose}: ${figures.join(" · ")}`;
 }

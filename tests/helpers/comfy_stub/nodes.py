@@ -39,6 +39,11 @@ class CheckpointLoaderSimple(_Node):
         return f"model {ckpt_name}", f"clip {ckpt_name}", f"vae {ckpt_name}"
 
 
+class UNETLoader(_Node):
+    def make(self, unet_name, weight_dtype):
+        return (f"model {unet_name}",)
+
+
 class LoraLoader(_Node):
     def make(self, model, clip, lora_name, strength_model, strength_clip):
         if strength_model == strength_clip == 0:
@@ -116,5 +121,6 @@ class SetClipHooks(_Node):
 
 
 NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in (
-    CheckpointLoaderSimple, LoraLoader, CLIPTextEncode, EmptyLatentImage, KSampler, VAEDecode, CreateHookLora,
-    CreateHookKeyframe, CreateHookKeyframesInterpolated, SetHookKeyframes, CombineHooks2, SetClipHooks)}
+    CheckpointLoaderSimple, UNETLoader, LoraLoader, CLIPTextEncode, EmptyLatentImage, KSampler, VAEDecode,
+    CreateHookLora, CreateHookKeyframe, CreateHookKeyframesInterpolated, SetHookKeyframes, CombineHooks2,
+    SetClipHooks)}

@@ -38,7 +38,7 @@ def test_only_the_value_that_is_wrong_is_named():
 
 def test_a_value_that_is_wrong_only_beside_another_is_told_without_a_name():
     ((name, text),) = problems(TRAIN, name="mine", trigger=" ", kind="character")
-    assert name == "" and text.startswith("the trigger is empty; a character needs a word")
+    assert name == "" and text.startswith("the trigger is empty; a character LoRA needs a word")
     assert problems(TRAIN, name="mine", trigger=" ", kind="style") == []
     assert problems(TRAIN, name="mine", kind="character") == [], "linked: known only in a run"
 

@@ -109,7 +109,7 @@ def test_a_small_base_is_not_asked_for_what_it_has_no_word_for():
 def test_an_unknown_purpose_names_the_valid_ones():
     with pytest.raises(UserError, match="Did you mean 'character'"):
         coverage([], "charakter")
-    assert coverage([], "style").pictures == 0 and set(PURPOSES) == {"character", "style", "bootstrap"}
+    assert coverage([], "style").pictures == 0 and list(PURPOSES)[:3] == ["character", "style", "bootstrap"]
 
 
 def test_the_word_tables_are_as_captions_are_compared():

@@ -374,7 +374,7 @@ def test_each_rule_of_the_guides_has_its_line(stack, word):
 
 
 def test_what_is_off_breaks_no_rule():
-    assert stack_advice(entries(0.8, 0.5, 0, 0, 0)) == () and stack_advice(entries(1.0)) == ()
+    assert stack_advice(entries(0.8, 0.5, 0, 0, 0)) == () and stack_advice(entries(0.9)) == ()
 
 
 def test_the_role_is_read_from_the_file(tmp_path, two):

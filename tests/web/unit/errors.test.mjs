@@ -8,7 +8,7 @@ const refused = (kind, ...details) => ({
 });
 
 test("a node's reason is said once, however many inputs the host repeats it for", () => {
-  const reason = "the trigger is empty; a character needs a word - such as eiei21girl.";
+  const reason = "the trigger is empty; a character LoRA needs a word - such as eiei21girl.";
   const train = refused("LoraBootstrap_TrainLora", ...["kind", "name", "trigger"].map((name) => `${name} - ${reason}`));
   const data = refused("LoraBootstrap_LoadDataset", "folder - there is no folder 'x'.");
   assert.deepEqual(reasonsOf({ 4: train, 5: data }), [

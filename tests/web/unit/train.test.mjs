@@ -96,8 +96,8 @@ test("the preset line is of the family where that is known, else of all but the 
     sdxl: { title: "SDXL", presets: preset(32, 16, 1e-4) },
   };
   assert.equal(plain(presetText(table, "style", "sandbox")),
-    "Preset for a style on Sandbox: rank 8 · alpha/rank 1 · rate 1.5e-3 · steps 100");
+    "Preset for a style LoRA on Sandbox: rank 8 · alpha/rank 1 · rate 1.5e-3 · steps 100");
   assert.equal(plain(presetText(table, "style", null)),
-    "Preset for a style, depending on the model's family: rank 16 to 32 · alpha/rank 0.5 · rate 1e-4 to 2e-4 · steps 100");
+    "Preset for a style LoRA, depending on the model's family: rank 16 to 32 · alpha/rank 0.5 · rate 1e-4 to 2e-4 · steps 100");
   assert.equal(presetText(table, "vibe", null), "");
 });

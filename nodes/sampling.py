@@ -1,0 +1,37 @@
+"""The node that sets every sampler of a workflow in one place, by the model's family."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..host import menu
+from ..host.drawing.sampling_figures import Figures, figures_of
+from ..host.shown_text import show_text
+from .inputs import figure_inputs
+
+
+class SamplingByModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoraBootstrap_SamplingByModel", display_name="Sampling by Model", category=menu.BOOTSTRAP,
+            description="Provides size, steps, cfg, sampler and scheduler to every KSampler and Empty Latent Image of "
+                        "a workflow. What is left to the model is what its family is usually drawn with.",
+            hidden=[io.Hidden.unique_id],
+            inputs=[io.Model.Input("model"), io.Vae.Input("vae"), *figure_inputs()],
+            outputs=[
+                io.Int.Output(display_name="width", tooltip="Width, for Empty Latent Image."),
+                io.Int.Output(display_name="height", tooltip="Height, for Empty Latent Image."),
+                io.Int.Output(display_name="steps", tooltip="Sampling steps, for KSampler."),
+                io.Float.Output(display_name="cfg", tooltip="Guidance scale, for KSampler."),
+                io.AnyType.Output(display_name="sampler_name", tooltip="The sampler's name, for KSampler."),
+                io.AnyType.Output(display_name="scheduler", tooltip="The scheduler's name, for KSampler."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, vae, width, height, steps, cfg, sampler_name, scheduler) -> io.NodeOutput:
+        figures = Figures(width, height, steps, cfg, sampler_name, scheduler).settle(figures_of(model, vae))
+        show_text(figures.text, cls.hidden.unique_id)
+        return io.NodeOutput(figures.width, figures.height, figures.steps, figures.cfg, figures.sampler,
+                             figures.scheduler)
