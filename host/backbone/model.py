@@ -266,7 +266,7 @@ class HostBackbone:
     def _host_prompts(self, captions: Sequence[str]) -> dict[str, list[Any]]:
         self._drop()
         with _in_training(False):
-            return {caption: encode_prompt(self.clip, _literal(caption), self.family.guidance)
+            return {caption: encode_prompt(self.clip, escape_brackets(caption), self.family.guidance)
                     for caption in dict.fromkeys(captions)}
 
     def _sampled(self, positive: list[Any], noisy: Tensor, sigmas: Tensor) -> Sampled:
