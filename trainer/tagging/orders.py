@@ -16,6 +16,10 @@ _ANIMA = ("quality", "class", "count", "character", "series", "artist", *(name f
 """The model card of Anima (huggingface.co/circlestone-labs/Anima): quality, count, character, series, artist, general
 tags."""
 _ARTIST = ("@", "by ", "art by ", "artist:", "drawn by ")
+_KINDS = frozenset("""
+    series style medium texture theme artwork symbol shape creature animal flower fruit food sky weapon object clothes
+    clothing projectile substance cosplay phrase meme sport company mtf ftm""".split())
+"""What booru tags have in brackets if they are no names."""
 NOISE = ("solo", "solo focus", "nose", "*watermark*", "signature", "artist name", "*username*", "web address", "dated",
          "logo", "artist logo", "copyright name", "copyright notice", "character name", "*commentary*", "translated",
          "translation request", "bad id", "bad * id", "md5 mismatch", "highres", "absurdres", "incredibly absurdres",
@@ -57,4 +61,5 @@ def _series_of(character: str) -> str:
 
 def _is_character(tag: str) -> bool:
     text = same_tag(tag)
-    return text.endswith(")") and " (" in text and not text.endswith("(series)") and tag_class(tag) == "other"
+    return (text.endswith(")") and " (" in text and _series_of(tag) not in _KINDS
+            and tag_class(tag) in ("other", "object", "class"))
