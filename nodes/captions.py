@@ -172,7 +172,8 @@ class AbsorbTags(io.ComfyNode):
     def execute(cls, dataset, purpose, trigger, least_share, decisions) -> io.NodeOutput:
         plan = propose(dataset, purpose, trigger, least_share).edit(decisions)
         after, diff = apply_plan(dataset, plan)
-        summary = "\n".join((f"{len(diff)} of {diff.pictures} captions changed", *diff.notes, plan.text()))
+        head = f"{len(diff)} of {diff.pictures} captions changed"
+        summary = "\n".join((head, *(f"⚠ {line}" for line in plan.warnings), *diff.notes, plan.text()))
         show_report(summary, cls.hidden.unique_id)
         return io.NodeOutput(after, plan.text(), escape_brackets(", ".join(plan.absorbed)), diff.text(most=len(diff)))
 
