@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..captions.tags import tag_frequency
+from ..captions.tags import add_trigger, join_tags, split_tags, tag_frequency
 from ..common.errors import UserError
 from ..common.events import Events, Warned
 from ..common.files import atomic_path
@@ -329,6 +329,8 @@ class _Session:
             self.config, self.backbone.family,
             base_fingerprint=self.backbone.fingerprint, dataset_fingerprint=self.dataset.fingerprint,
             tag_frequency=tag_frequency(sample.caption for sample in self.dataset),
+            captions=[join_tags(add_trigger(split_tags(sample.caption), self.config.data.trigger))
+                      for sample in self.dataset],
             image_count=len(self.dataset), lineage=self.run.lineage, step=self.step, started_at=self.started_at,
             epoch=self.feed.plan.epoch_of(self.step * self.config.accumulation_steps - 1),
         )
