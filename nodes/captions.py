@@ -15,7 +15,7 @@ from ..host.session import current_session
 from ..host.working import problem, show_report
 from ..trainer.captions.aliases import MODES, load_rules
 from ..trainer.captions.patterns import Replacement
-from ..trainer.captions.tags import absorb, same_tag, split_tags
+from ..trainer.captions.tags import absorb, escape_brackets, same_tag, split_tags
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.tagging.absorb import LEAST_SHARE, PURPOSES, apply_plan, propose
@@ -148,8 +148,8 @@ class AbsorbTags(io.ComfyNode):
                 LoraDataset.Output(display_name="dataset"),
                 io.String.Output(display_name="plan", tooltip="One line per tag: the decision and the reason."),
                 io.String.Output(display_name="absorbed", tooltip=(
-                    "The tags that the trigger will stand for, separated by commas. Prompts for the base model still "
-                    "need them.")),
+                    "The tags that the trigger will stand for, separated by commas, as a prompt. Prompts for the base "
+                    "model still need them.")),
                 io.String.Output(display_name="diff", tooltip="Every caption that changed, before and after."),
             ],
         )
@@ -158,9 +158,10 @@ class AbsorbTags(io.ComfyNode):
     def execute(cls, dataset, purpose, trigger, least_share, decisions) -> io.NodeOutput:
         plan = propose(dataset, purpose, trigger, least_share).edit(decisions)
         after, diff = apply_plan(dataset, plan)
-        summary = "\n".join((f"{len(diff)} of {diff.pictures} captions changed", *diff.notes, plan.text()))
+        head = f"{len(diff)} of {diff.pictures} captions changed"
+        summary = "\n".join((head, *(f"⚠ {line}" for line in plan.warnings), *diff.notes, plan.text()))
         show_report(summary, cls.hidden.unique_id)
-        return io.NodeOutput(after, plan.text(), ", ".join(plan.absorbed), diff.text(most=len(diff)))
+        return io.NodeOutput(after, plan.text(), escape_brackets(", ".join(plan.absorbed)), diff.text(most=len(diff)))
 
 
 # -- from widgets to edits ---------------------------------------------------------------------------------------------
@@ -233,8 +234,8 @@ def read_scores(text: str, dataset: Dataset) -> list[Mapping[str, float] | None]
 def token_count(clip: Any) -> TokenCount:
     """A function that counts the tokens of a caption, by the CLIP encoder that makes the most of it."""
     def count(caption: str) -> int:
-        # Brackets would be read as weights. A word's number is 0 for what the tokenizer adds: start, end and padding.
-        chunked = clip.tokenize(re.sub(r"(?<!\\)([()])", r"\\\1", caption), return_word_ids=True)
+        # A word's number is 0 for what the tokenizer adds: start, end and padding.
+        chunked = clip.tokenize(escape_brackets(caption), return_word_ids=True)
         return max(sum(token[-1] != 0 for chunk in chunks for token in chunk) for chunks in chunked.values())
 
     return count

@@ -103,6 +103,8 @@ ROWS = (
         most=1.0, step=0.01, late=True),
     Row("data.masked_prior", "How firmly the model is held to what the base model draws outside the mask, for "
                              "masked_loss. 0 turns this off and is faster.", most=100.0, step=0.05, late=True),
+    Row("save_every_epochs", "Epochs between checkpoints. Unless save_every is set too, it takes the place of its four "
+                             "per run. 0: save_every alone decides.", 0, most=100_000, late=True),
 )
 
 

@@ -15,6 +15,7 @@ from ..host.drawing.sweep_plan import LoraEntry
 from ..host.session import current_session
 from ..host.stacks import StackFacts, lora_names, measured_lines, read_stack, scale_notes
 from ..host.working import problem, show_report
+from ..trainer.captions.tags import escape_brackets, unescape_brackets
 from ..trainer.stacks.blocks import HOW_BLOCKS, choose_blocks, filter_lora, read_blocks
 from ..trainer.stacks.prompt import WantedLora, prompt_loras, read_entries
 from ..trainer.stacks.stack import CHARACTER, MOST_STRENGTH, stack_advice
@@ -145,7 +146,7 @@ def stack_outputs() -> list[Any]:
 
 def missing_triggers(facts: StackFacts, prompt: str) -> list[str]:
     return [f"The trigger {word!r} is not in the prompt." for word in facts.triggers
-            if word.lower() not in prompt.lower()]
+            if unescape_brackets(word).lower() not in unescape_brackets(prompt).lower()]
 
 
 def last_lora(run: Run) -> str:
@@ -206,4 +207,4 @@ def show_stack(stack: list[LoraEntry], facts: StackFacts, node_id: str | None, n
         for entry in facts.entries]
     notes = (*notes, *scale_notes(entry.path for entry in facts.entries))
     show_report("\n".join((*(lines or ["no LoRA"]), *notes, *measured_lines(facts.entries), *advice)), node_id)
-    return stack, "\n".join(advice), ", ".join(facts.triggers)
+    return stack, "\n".join(advice), escape_brackets(", ".join(facts.triggers))

@@ -18,7 +18,7 @@ from ..host.drawing.pictures import to_pictures
 from ..host.shown_text import menu_choices
 from ..host.taggers import check_tagger, open_listed_tagger, tagger_names
 from ..host.working import Work, follow, problem, show_report
-from ..trainer.captions.tags import split_tags
+from ..trainer.captions.tags import escape_brackets, split_tags
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Progress, Warned
 from ..trainer.datasets.dataset import Dataset
@@ -74,7 +74,8 @@ class TagImages(io.ComfyNode):
             outputs=[
                 LoraDataset.Output(display_name="dataset", tooltip="The dataset with its new captions."),
                 io.String.Output(display_name="tags", is_output_list=True, tooltip=(
-                    "The tags of each image: first of the images, then of the dataset.")),
+                    "The tags of each image: first of the images, then of the dataset. Brackets have a backslash, so "
+                    "that they are no weights in a prompt.")),
                 io.String.Output(display_name="scores", tooltip=(
                     "How certain each tag is, as JSON by image, for Edit Tags.")),
             ],
@@ -97,7 +98,8 @@ class TagImages(io.ComfyNode):
             if not keep_loaded:
                 tags.release_tagger()
         show_report("\n".join((*model.notes, *work.notes, *told.texts[:SHOWN])), cls.hidden.unique_id)
-        return io.NodeOutput(_dataset_or_blocker(told.dataset, "Tag Images"), told.texts, told.scores)
+        return io.NodeOutput(_dataset_or_blocker(told.dataset, "Tag Images"), list(map(escape_brackets, told.texts)),
+                             told.scores)
 
 
 class CaptionImages(io.ComfyNode):
@@ -135,7 +137,8 @@ class CaptionImages(io.ComfyNode):
             outputs=[
                 LoraDataset.Output(display_name="dataset", tooltip="The dataset with its new captions."),
                 io.String.Output(display_name="captions", is_output_list=True, tooltip=(
-                    "The sentence for each image: first of the images, then of the dataset.")),
+                    "The sentence for each image: first of the images, then of the dataset. Brackets have a backslash, "
+                    "so that they are no weights in a prompt.")),
             ],
         )
 
@@ -156,7 +159,7 @@ class CaptionImages(io.ComfyNode):
             if not keep_loaded:
                 prose.release_captioner()
         show_report("\n".join((*work.notes, *texts[:SHOWN])), cls.hidden.unique_id)
-        return io.NodeOutput(_dataset_or_blocker(after, "Caption Images"), texts)
+        return io.NodeOutput(_dataset_or_blocker(after, "Caption Images"), list(map(escape_brackets, texts)))
 
 
 def _dataset_or_blocker(dataset: Dataset | None, node: str) -> Any:

@@ -10,7 +10,6 @@ import contextlib
 import copy
 import gc
 import hashlib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -26,16 +25,19 @@ import torch
 from comfy.k_diffusion.sampling import sample_euler
 from torch import Tensor, nn
 
+from ...trainer.captions.tags import escape_brackets
 from ...trainer.common.errors import UserError
 from ...trainer.lora.hashes import check_weights
 from ...trainer.lora.names import module_of
-from ...trainer.models.backbone import Conditioning
+from ...trainer.models.backbone import Conditioning, NetworkInputs
 from ...trainer.models.noise import per_row
 from .contents import Content, clip_options, content_of, patcher_options
 from .encoded import pack, unpack
 from .facts import family_of, known_family, sampled_hash
 from .frozen import frozen_forward
 from .gradients import GuardedStep, keeping_copies
+from .kernels import attention_options, plain_kernels
+from .sampling import Sampled, encode_prompt, given_values, sample_once, tensors_of
 from .schedule import HostSchedule
 from .shadow import Shadow, checkpointed, is_plain
 
@@ -94,7 +96,8 @@ class HostBackbone:
         if injected:
             raise UserError(f"the MODEL carries layers that another node replaced (such as {injected[0]}); they cannot "
                             "be trained through. Link the MODEL directly from its loader.")
-        with _outside(), torch.enable_grad(), _in_training(), checkpointed(self.network, gradient_checkpointing):
+        with (_outside(), torch.enable_grad(), _in_training(), plain_kernels(),
+              checkpointed(self.network, gradient_checkpointing)):
             self._training, self._step = True, GuardedStep()  # the first step loads the network: it knows the memory
             try:
                 yield
@@ -173,7 +176,7 @@ class HostBackbone:
     # -- captions --------------------------------------------------------------------------------------------------
 
     def encode_text(self, captions: Sequence[str]) -> Conditioning:
-        return self._encode([_literal(caption) for caption in captions])
+        return self._encode([escape_brackets(caption) for caption in captions])
 
     def _encode(self, prompts: Sequence[str]) -> Conditioning:
         with _outside():
@@ -185,7 +188,7 @@ class HostBackbone:
             return Conditioning.cat([rows[prompt] for prompt in prompts])
 
     def token_count(self, caption: str) -> tuple[int, int]:
-        tokens = self.clip.tokenize(_literal(caption), return_word_ids=True)
+        tokens = self.clip.tokenize(escape_brackets(caption), return_word_ids=True)
         count = max(sum(token[-1] != 0 for chunk in chunks for token in chunk) for chunks in tokens.values())
         return count, count  # the host encodes long captions chunk by chunk
 
@@ -217,7 +220,8 @@ class HostBackbone:
         for group in _groups(rows):
             first, *others = (rows[i] for i in group)
             joined = {name: value.concat([other[name] for other in others]) for name, value in first.items()}
-            options = {**self.model.model_options["transformer_options"], "cond_or_uncond": [0] * len(group),
+            options = {**(attention_options() if self._training else {}),
+                       **self.model.model_options["transformer_options"], "cond_or_uncond": [0] * len(group),
                        "sigmas": sigma[group]}
             network = self._shadows["network"].root
             parts.append(network.apply_model(noisy[group], sigma[group], transformer_options=options, **joined))
@@ -233,6 +237,56 @@ class HostBackbone:
             **{"pooled_output": None, "width": width, "height": height, **unpack(row), **extra}, device=self.device,
             noise=noisy, prompt_type="positive")
         return {name: value.process_cond(batch_size=1, area=None) for name, value in made.items()}
+
+    # -- the host's own path ---------------------------------------------------------------------------------------
+
+    def sampling_prediction(self, noisy: Tensor, t: Tensor, caption: str | Sequence[str]) -> Tensor:
+        captions = [caption] * len(noisy) if isinstance(caption, str) else list(caption)
+        sigmas, rows = self.schedule.sigmas(t), {}
+        for prompt, positive in self._host_prompts(captions).items():
+            chosen = [row for row, other in enumerate(captions) if other == prompt]
+            sampled = self._sampled(positive, noisy[chosen], sigmas[chosen])
+            rows |= dict(zip(chosen, sampled.denoised, strict=True))
+        denoised = torch.cat([rows[row] for row in range(len(noisy))])
+        if self._training:  # the next step loads it again, and knows how much memory to leave
+            self._unload()
+        return self.schedule.raw(noisy, denoised.clone(), sigmas)
+
+    def sampling_inputs(self, noisy: Tensor, caption: str) -> NetworkInputs:
+        positive = self._host_prompts([caption])[caption]
+        return self._sampled(positive, noisy, self.schedule.sigmas(torch.full((1,), 0.5, device=noisy.device))).inputs
+
+    def training_inputs(self, noisy: Tensor, conditioning: Conditioning) -> NetworkInputs:
+        with _outside(), torch.no_grad():
+            self._bring("network")
+            row = conditioning.to(self.device).row(0)
+            given = self._heard(noisy, row, self.family.guidance)
+            return NetworkInputs(tensors_of(unpack(row)), tensors_of(given_values(given)))
+
+    def _host_prompts(self, captions: Sequence[str]) -> dict[str, list[Any]]:
+        self._drop()
+        with _in_training(False):
+            return {caption: encode_prompt(self.clip, escape_brackets(caption), self.family.guidance)
+                    for caption in dict.fromkeys(captions)}
+
+    def _sampled(self, positive: list[Any], noisy: Tensor, sigmas: Tensor) -> Sampled:
+        self._bring("network")  # in the mode in which its weights are
+        self._drop()
+        with _in_training(False):
+            return sample_once(self.model, positive, noisy, sigmas)
+
+    @contextlib.contextmanager
+    def sampling_lora(self, path: str | Path) -> Iterator[HostLora]:
+        try:
+            with self.lora(path) as loaded:
+                yield loaded
+        finally:
+            self._unload()  # or the weights would keep the file's changes until they are next used
+
+    def _unload(self) -> None:
+        self._drop()
+        with self._as_host():
+            management.unload_all_models()
 
     def _memory(self, noisy: Tensor) -> int:
         return int(3 * self.model.model.memory_required([len(noisy), *noisy.shape[1:]])) if self._training else 0
@@ -293,6 +347,12 @@ class HostLora:
         self._backbone, self._base, self._path = backbone, (backbone.model, backbone.clip), path
         self.unmatched = unmatched_modules(*self._base, path)
 
+    @property
+    def layers(self) -> int:
+        """Number of the model's layers that the host's loader changes by the file."""
+        tensors = comfy.lora_convert.convert_lora(read_lora(self._path))
+        return len(comfy.lora.load_lora(tensors, _lora_names(*self._base), log_missing=False))
+
     def set_strength(self, strength: float) -> None:
         self._backbone._use(*apply_lora(*self._base, self._path, strength, strength))
 
@@ -312,9 +372,7 @@ def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...
 
     Raises UserError if that is all of them.
     """
-    names = comfy.lora.model_lora_keys_unet(model.model, {})
-    if clip is not None:
-        names = comfy.lora.model_lora_keys_clip(clip.cond_stage_model, names)
+    names = _lora_names(model, clip)
     keys = comfy.lora_convert.convert_lora(read_lora(path))
     modules = dict.fromkeys(map(module_of, keys))
     unmatched = tuple(name for name in modules if name not in names)
@@ -322,6 +380,13 @@ def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...
         raise UserError(f"none of the {len(modules)} modules of {path} is in this model: it was made for another model "
                         "family, or is not a LoRA.")
     return unmatched
+
+
+def _lora_names(model: Any, clip: Any) -> dict[str, Any]:
+    """The host's table of the names that a LoRA file may give to the layers of a MODEL and its CLIP, which may be None.
+    """
+    names = comfy.lora.model_lora_keys_unet(model.model, {})
+    return names if clip is None else comfy.lora.model_lora_keys_clip(clip.cond_stage_model, names)
 
 
 def read_lora(path: str | Path) -> dict[str, Tensor]:
@@ -399,21 +464,16 @@ def _outside() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _in_training() -> Iterator[None]:
-    """Tell newer hosts to avoid fused kernels that have no backward."""
+def _in_training(on: bool = True) -> Iterator[None]:
+    """Tell newer hosts whether to avoid fused kernels that have no backward."""
     before = getattr(management, "in_training", None)
     if before is not None:
-        management.in_training = True
+        management.in_training = on
     try:
         yield
     finally:
         if before is not None:
             management.in_training = before
-
-
-def _literal(caption: str) -> str:
-    """The caption, escaped so that the host reads its brackets as text, not as weights."""
-    return re.sub(r"(?<!\\)([()])", r"\\\1", caption)
 
 
 def _encode_one(clip: Any, prompt: str) -> Conditioning:

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ..common.errors import UserError
-from .classes import GARMENTS
+from .class_words import GARMENTS
 from .tags import same_tag, spaced
 
 _ALIASES = {

@@ -1,171 +1,244 @@
-"""What a tag is about: identity, outfit, pose, background … by tables of words.
+"""What a tag is about: identity, outfit, pose, background … by a vocabulary and the grammar of tags.
 
 Captions are sorted by these classes, and only some of them may be absorbed into a trigger (science notes, section 4).
-The vocabulary is that of booru tags and of the sandbox.
+The vocabulary is that of booru tags and of the sandbox. How often it is right is measured against tags judged by hand
+(tests/trainer/captions/test_classes.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
-from .tags import same_tag
+from .class_words import (
+    BODY_PARTS,
+    BRACKETS,
+    BRITISH,
+    COMPOUND_GARMENTS,
+    COUNTS_PARTS,
+    ENDS,
+    EXPRESSIVE,
+    GARMENTS,
+    IRREGULAR,
+    KINDS_OF_BEING,
+    MOVES,
+    PREPOSITIONS,
+    SAYS_IT_IS_WORN,
+    STARTS,
+    UNDONE,
+    WEARERS,
+    WHOLE,
+)
+from .tags import is_face, same_tag
 
-ORDER = ("class", "count", "identity", "outfit", "pose", "view", "expression", "other", "lighting", "background",
-         "style", "quality")
-"""The classes in the order of a caption, after the trigger. `other`: tags that are in no table."""
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(same_tag(part) for part in text.split(",") if part.strip())
-
-
-_WHOLE: Mapping[str, frozenset[str]] = {
-    "class": _words("""
-        1girl, 1boy, 1other, girl, boy, woman, man, person, female, male, no humans, creature, robot, animal"""),
-    "count": _words("""
-        solo, solo focus, duo, trio, group, 2girls, 3girls, 4girls, 5girls, 6+girls, 2boys, 3boys, 4boys, 5boys,
-        6+boys, multiple girls, multiple boys, multiple others, 2others, crowd, couple"""),
-    "pose": _words("""
-        standing, sitting, lying, kneeling, squatting, crouching, walking, running, jumping, dancing, flying,
-        swimming, sleeping, floating, leaning, reclining, stretching, waving, pointing, salute, wariza, seiza, all
-        fours, on back, on side, on stomach, on bed, on one knee, crossed arms, crossed legs, arms up, arms behind
-        back, arms behind head, arm up, outstretched arms, outstretched arm, spread arms, hands on own hips, hand on
-        own hip, hand up, hands up, own hands together, v, peace sign, double v, thumbs up, leaning forward, leaning
-        back, bent over, head tilt, fighting stance, dynamic pose, contrapposto, arched back, hugging own legs,
-        knees up, leg up, adjusting hair, adjusting eyewear, hair flip, tying hair, floating hair, wet hair, messy
-        hair, hair blowing, tail raised, tail wagging, hand in own hair, t-pose, looking at viewer, looking away,
-        looking back, looking up, looking down, looking to the side, looking at another, eye contact"""),
-    "view": _words("""
-        front view, side view, back view, profile, three-quarter view, from side, from behind, from above, from
-        below, from outside, straight-on, facing viewer, facing away, dutch angle, pov, fisheye, full body, upper
-        body, lower body, cowboy shot, portrait, close-up, headshot, bust, wide shot, very wide shot, medium shot,
-        mid shot, half body, face focus, out of frame, cropped legs, head out of frame, centered, rule of thirds,
-        diagonal, multiple views, reference sheet, turnaround, foreshortening, perspective, depth of field, blurry
-        background, bokeh"""),
-    "expression": _words("""
-        smile, grin, smirk, frown, expressionless, open mouth, closed mouth, parted lips, closed eyes, one eye
-        closed, half-closed eyes, wide-eyed, empty eyes, rolling eyes, crying, tears, laughing, blush, light blush,
-        full-face blush, angry, annoyed, sad, happy, surprised, scared, serious, embarrassed, pout, tongue out,
-        clenched teeth, teeth, fang out, light smile, evil smile, sleepy, tired, bored, confused, shy, nervous,
-        sweatdrop, determined, wink, raised eyebrows, furrowed brow, nose blush, drooling, naughty face, seductive
-        smile, ahegao, crying with eyes open, streaming tears, wavy mouth, :d, :o, :3, :p, ;d, >_<, ^_^, @_@,
-        smiling"""),
-    "lighting": _words("""
-        backlighting, backlight, rim light, rim lighting, soft light, soft lighting, hard light, high key, highkey,
-        low key, lowkey, sunlight, sunbeam, light rays, god rays, moonlight, candlelight, neon lights, spotlight,
-        chiaroscuro, lens flare, dappled sunlight, cinematic lighting, volumetric lighting, dramatic lighting,
-        natural light, studio lighting, shadow, shade, glowing, day, golden hour, blue hour, overexposure, light
-        particles"""),
-    "background": _words("""
-        outdoors, indoors, sky, grass, flower field, field, forest, tree, trees, nature, water, ocean, sea, beach,
-        river, lake, mountain, mountains, desert, snow, snowing, rain, cloud, clouds, cloudy sky, city, cityscape,
-        street, city street, city lights, building, buildings, alley, road, park, garden, room, bedroom, classroom,
-        kitchen, bathroom, office, cafe, library, school, window, wall, brick wall, floor, wooden floor, tatami,
-        bed, night, sunset, sunrise, dusk, dawn, twilight, evening, space, stars, moon, full moon, sun, underwater,
-        castle, ruins, bridge, train, train interior, car interior, studio, stage, scenery, landscape, horizon,
-        cherry blossoms, petals, falling petals, autumn leaves, bamboo forest, shrine, temple, church, rooftop,
-        balcony, pool, onsen, festival, fireworks, winter, summer, spring, wind, autumn, simple background,
-        gradient, abstract background, border, letterboxed"""),
-    "style": _words("""
-        flat color, lineart, pastel, dark, pixel art, watercolor, oil painting, sketch, monochrome, greyscale,
-        grayscale, sepia, spot color, limited palette, chibi, anime coloring, cel shading, realistic,
-        photorealistic, photo, photograph, 3d, cgi, comic, manga, 4koma, ink, ink wash, graphite, charcoal, pencil
-        drawing, colored pencil, marker, crayon, gouache, acrylic painting, digital painting, concept art,
-        illustration, painterly, impressionism, art nouveau, ukiyo-e, retro artstyle, 1980s (style), 1990s (style),
-        2000s (style), toon, cartoon, vector, minimalism, halftone, screentones, film grain, chromatic aberration,
-        high contrast, muted color, pale color, vaporwave, cyberpunk, steampunk, lowpoly, isometric, storybook,
-        traditional media, mixed media, thick outlines, no lineart, outline, painting (medium), watercolor (medium),
-        unfinished"""),
-    "quality": _words("""
-        masterpiece, best quality, high quality, normal quality, low quality, worst quality, highres, absurdres,
-        lowres, very aesthetic, aesthetic, jpeg artifacts, watermark, signature, artist name, text, english text,
-        username, twitter username, web address, dated, logo, patreon username, commentary, commentary request,
-        translated, bad id, bad pixiv id, official art, scan, general, sensitive, questionable, explicit, safe,
-        nsfw, sfw, speech bubble, blurry, bad anatomy, bad hands, extra digits, error, censored"""),
-    "identity": _words("""
-        animal ear fluff, ahoge, fang, fangs, freckles, mole, mole under eye, mole under mouth, scar, tattoo, facial
-        mark, whisker markings, forehead mark, muscular, tall, short, petite, slim, chubby, curvy, toned, elf,
-        vampire, angel, demon girl, fox girl, cat girl, dog girl, wolf girl, rabbit girl, kemonomimi mode, furry,
-        androgynous, child, old, mature female, mature male, makeup, lipstick, eyeshadow, eyeliner, halo, small
-        breasts, medium breasts, large breasts, huge breasts, flat chest, abs, third eye, no nose, colored skin"""),
+ORDER = ("class", "count", "identity", "outfit", "pose", "view", "expression", "object", "other", "lighting",
+         "background", "style", "quality")
+"""The classes in the order of a caption, after the trigger. `other`: writing, symbols, themes, and unknown words."""
+DEFINITIONS: Mapping[str, str] = {
+    "class": "the kind of being, her role or job",
+    "count": "how many are in the image, and how they are related",
+    "identity": "lasting traits of the body: hair, eyes, skin, ears, tails, wings, build, marks",
+    "outfit": "what is worn and how it is made: clothes, shoes, jewels, headgear, bags, make-up, and what is left off",
+    "pose": "what the body does: stance, gesture, gaze, action, touch, and the handling of things",
+    "view": "camera, framing, focus, and which part of the body the image shows",
+    "expression": "face, mood and the passing state of the body: smile, tears, sweat, blush",
+    "object": "a thing, animal, food, weapon or instrument beside her or in her hands",
+    "other": "writing, symbols, themes and whatever fits nowhere",
+    "lighting": "light, shadow and glow",
+    "background": "place, scenery, furniture, weather, season, sky",
+    "style": "medium, technique, layout and colour of the drawing, and its genre",
+    "quality": "how good or new the image is said to be, its faults, and the marks and lettering upon it",
 }
-"""Class -> whole tags that belong to it; they take precedence over the rules below."""
+_BEINGS = ("girl", "boy", "woman", "man", "female", "male", "lady", "guy", "person")
+_CARRIED = frozenset(f"{where} {part}" for where in ("on", "in") for part in (
+    "head", "shoulder", "lap", "hand", "hands", "mouth", "arm", "back"))
+_FACE = frozenset("eye eyes eyebrow eyebrows eyelids lips teeth cheeks face brow brows mouth".split())
+_LASTING = frozenset("glowing sagging floating pointing bulging".split())
+_NEGATIONS = ("no ", "without ")
+_EMPHASIS = re.compile(r"^[(\[{]+(.*?)(?::[\d.]+)?[)\]}]+$")
+_BRACKET = re.compile(r"^(.+?) ?\(([^()]+)\)$")
+_SMILEY = re.compile(r"^(?=.{2,4}$)(?!\d+:\d)(?=.*[:;=><^@|+])[^\s]*( [^\s]+)?$")
+_TRAITED = re.compile(r"\b[\w']+-?(haired|eyed|skinned|eared|tailed|horned|winged|legged|breasted|faced|cheeked)\b")
 
-_STARTS: Mapping[str, frozenset[str]] = {
-    "pose": _words("""
-        holding, hand on, hands on, hand in, hands in, hand over, hand to, hand between, carrying, playing, using,
-        eating, drinking, reading, sitting on, leaning on, lying on, standing on, grabbing, lifting, reaching,
-        riding, adjusting, arm at, arms at, looking at"""),
-    "style": _words("""
-        art by, style of, in the style of, drawn by"""),
-    "quality": _words("""
-        score"""),
-}
-"""Class -> first words."""
 
-_ENDS: Mapping[str, frozenset[str]] = {
-    "other": _words("""
-        on head, on shoulder, on lap, in hand, in mouth, focus"""),
-    "pose": _words("""
-        pose, stance, own hips, own chest, own face, own mouth, own hair, own cheek, viewer"""),
-    "expression": _words("""
-        expression, smile, smiling, tears, blush, tongue"""),
-    "lighting": _words("""
-        light, lights, lighting, sunlight, shadows"""),
-    "background": _words("""
-        background, sky, wall, room, street, field, forest, beach, building, interior, landscape, scenery, city,
-        park, garden, snow, water, trees, clouds, night"""),
-    "style": _words("""
-        style), (medium), (style, artstyle, art style, theme, palette, coloring, shading, painting, drawing, sketch,
-        art, aesthetic, tones"""),
-    "quality": _words("""
-        quality, username, artifacts, watermark, request"""),
-    "identity": _words("""
-        hair, eyes, eye, ears, ear, tail, tails, wings, wing, horns, horn, skin, bangs, sidelocks, twintails,
-        ponytail, braid, braids, bun, buns, bob, bob cut, hime cut, drill, drills, afro, dreadlocks, mohawk, pupils,
-        iris, eyebrows, eyelashes, beard, mustache, goatee, stubble, fang, fangs, teeth, freckles, mole, scar,
-        markings, mark, tattoo, nose, lips, jawline, cheekbones, breasts, heterochromia, antennae, antlers,
-        whiskers, fur, scales, feathers, ahoge, intakes, face, complexion, physique, build, body type, cheeks,
-        forehead"""),
-    "outfit": _words("""
-        dress, skirt, miniskirt, shirt, blouse, sweater, cardigan, hoodie, jacket, coat, vest, cape, cloak, robe,
-        kimono, yukata, hakama, uniform, serafuku, suit, tuxedo, apron, pants, jeans, shorts, trousers, leggings,
-        tights, pantyhose, thighhighs, kneehighs, socks, legwear, shoes, boots, sandals, sneakers, heels, footwear,
-        slippers, loafers, barefoot, gloves, mittens, sleeves, sleeveless, collar, choker, necklace, pendant,
-        earrings, earring, bracelet, ring, jewelry, belt, sash, scarf, necktie, tie, bowtie, bow, ribbon, hairband,
-        headband, hairclip, hairpin, hair ornament, ornament, tiara, crown, hat, cap, beret, hood, helmet, veil,
-        headphones, glasses, sunglasses, eyewear, goggles, mask, eyepatch, armor, gauntlets, bag, backpack, handbag,
-        swimsuit, bikini, leotard, bodysuit, underwear, bra, panties, lingerie, pajamas, costume, outfit, clothes,
-        clothing, t-shirt, tank top, crop top, camisole, corset, turtleneck, midriff, cleavage, bandages, badge,
-        buttons, pocket, pockets, frills, trim, lace, zipper, obi, scrunchie, headdress, headwear, bare shoulders,
-        off shoulder, zettai ryouiki, nude, topless, flower"""),
-}
-"""Class -> last words, tried in this order."""
+def _loose(text: str) -> str:
+    return text.replace("-", " ")
+
+
+def _index(table: Mapping[str, frozenset[str]]) -> dict[str, str]:
+    return {_loose(tag): name for name, tags in table.items() for tag in tags}
+
+
+_WHOLE = _index(WHOLE)
+_STARTS = _index(STARTS)
+_ENDS = {**_index(ENDS), **dict.fromkeys(map(_loose, GARMENTS), "outfit")}
+_LONGEST = 3
 
 
 @lru_cache(maxsize=65536)
+def known_class(tag: str) -> str | None:
+    """The class of a tag, one of ORDER, or None for a tag that no table and no rule knows."""
+    return next((name for form in _forms(tag) if (name := _read(form))), None)
+
+
 def tag_class(tag: str) -> str:
-    """The class of a tag, one of ORDER. Whole tags are tried first, then first words, then last words."""
+    """The class of a tag, one of ORDER; `other` for a tag that is not known."""
+    return known_class(tag) or "other"
+
+
+def is_whole_tag(tag: str) -> bool:
+    """Whether the tag as a whole is in the vocabulary, whatever its grammar."""
+    return _loose(plain_form(tag)) in _WHOLE
+
+
+def plain_form(tag: str) -> str:
+    """A tag as the tables spell it: lower case, spaces for underscores, American spelling, no weight."""
     text = same_tag(tag)
-    for name, tags in _WHOLE.items():
-        if text in tags:
-            return name
+    if (weighted := _EMPHASIS.match(text)) and "(" not in weighted[1]:
+        text = weighted[1].strip()
+    for british, american in BRITISH.items():
+        text = text.replace(british, american)
+    return text
+
+
+def _forms(tag: str) -> Iterator[str]:
+    """The ways to read a tag, the likeliest first: as it stands, but without a series in brackets; in the singular; in
+    the plural; without its hyphens."""
+    text = plain_form(tag)
+    found = _BRACKET.match(text)
+    bare = found[1] if found and found[2] not in BRACKETS else text
+    *first, last = bare.split() or [""]
+    endings = (last, _singular(last), last + "s", last + "es")
+    yield from dict.fromkeys((*(" ".join((*first, word)) for word in endings), _loose(bare)))
+
+
+def _singular(word: str) -> str:
+    if word in IRREGULAR:
+        return IRREGULAR[word]
+    for end, fewer, instead in (("ies", 3, "y"), ("sses", 2, ""), ("shes", 2, ""), ("ches", 2, ""), ("xes", 2, "")):
+        if word.endswith(end) and len(word) > len(end) + 1:
+            return word[:-fewer] + instead
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
+
+
+def _read(text: str) -> str | None:
+    """The class by the first rule that knows the text."""
+    if name := _WHOLE.get(_loose(text)):
+        return name
+    if _SMILEY.match(text) or is_face(text.replace(" ", "_")):
+        return "expression"
+    if text and not any(sign.isalpha() for sign in text):
+        return "other"
     words = text.split()
-    for name, starts in _STARTS.items():
-        if any(" ".join(words[:length]) in starts for length in (1, 2, 3, 4)):
-            return name
-    for name, ends in _ENDS.items():
-        if any(" ".join(words[-length:]) in ends for length in (1, 2)):
-            return name
-    return "other"
+    return next((name for rule in _RULES if words and (name := rule(text, words))), None)
+
+
+# -- the rules, in the order in which they are asked: each gives a class, or None if it has nothing to say -------------
+
+
+def _by_bracket(text: str, words: list[str]) -> str | None:
+    found = _BRACKET.match(text)
+    return BRACKETS.get(found[2]) if found else None
+
+
+def _by_owner(text: str, words: list[str]) -> str | None:
+    return "pose" if {"own", "another's", "other's"} & set(words[1:]) else None
+
+
+def _by_negation(text: str, words: list[str]) -> str | None:
+    return known_class(text.split(" ", 1)[1]) if text.startswith(_NEGATIONS) else None
+
+
+def _by_compound(text: str, words: list[str]) -> str | None:
+    """Ends of several words: `folding fan`, `out of frame`."""
+    return _phrase(_ENDS, [tail for tail in _tails(words) if len(tail) > 1])
+
+
+def _by_start(text: str, words: list[str]) -> str | None:
+    return _phrase(_STARTS, [words[:length] for length in range(_LONGEST, 0, -1) if length < len(words)])
+
+
+def _by_body(text: str, words: list[str]) -> str | None:
+    if words[-1] in BODY_PARTS and len(words) > 1 and words[-2] in COUNTS_PARTS:
+        return "identity"
+    moved = len(words) > 1 and BODY_PARTS.intersection(words[:2]) and MOVES.intersection(words)
+    last = _phrase(_ENDS, _tails(words))
+    worn = last == "outfit" and not PREPOSITIONS.intersection(words)
+    return "pose" if moved and last != "view" and not worn else None
+
+
+def _by_being(text: str, words: list[str]) -> str | None:
+    """`fox girl` and `catgirl` are what she is; `magical girl` and `red mage` are what she does."""
+    noun = next((noun for noun in _BEINGS if words[-1].endswith(noun)), "")
+    before = words[-1].removesuffix(noun) or " ".join(words[-2:-1])
+    if noun and before and (before in KINDS_OF_BEING or _WHOLE.get(before) == "identity" or _TRAITED.search(text)):
+        return "identity"
+    return "class" if words[-1] in _BEINGS or _WHOLE.get(words[-1]) == "class" else None
+
+
+def _by_look(text: str, words: list[str]) -> str | None:
+    return "expression" if words[-1] in _FACE and EXPRESSIVE.intersection(words[:-1]) else None
+
+
+def _by_preposition(text: str, words: list[str]) -> str | None:
+    """`towel on head` is a towel, but `star in eye` is an eye."""
+    place = next((place for place, word in enumerate(words) if place and word in PREPOSITIONS), len(words) - 1)
+    if place == len(words) - 1:
+        return None
+    if words[place:] in (["in", "eye"], ["in", "eyes"]):
+        return "identity"
+    named = words[:place]
+    if _WHOLE.get(" ".join(named)) == "identity" and not _phrase(_ENDS, _tails(named)):
+        return None
+    return _phrase(_ENDS, _tails(named)) or known_class(" ".join(named)) or (
+        "object" if " ".join(words[place:]) in _CARRIED else "other")
+
+
+def _by_wearer(text: str, words: list[str]) -> str | None:
+    """`hair bell`, `hood down`, `bandaged leg`, `hair slicked aside`."""
+    last = _phrase(_ENDS, _tails(words))
+    if len(words) > 1 and words[0] in WEARERS and last == "object" or words[0] == "bandaged":
+        return "outfit"
+    if words[0] == "hair" and last is None:
+        return "identity"
+    undone = next((place for place in (1, 2) if " ".join(words[place:]) in UNDONE), None)
+    return "outfit" if undone and _ENDS.get(words[undone - 1]) == "outfit" else None
+
+
+def _by_participle(text: str, words: list[str]) -> str | None:
+    """`bunching hair` is done, though `glowing eyes` are had."""
+    acted = len(words) == 2 and len(words[0]) > 5 and words[0].endswith("ing") and words[0] not in _LASTING
+    return "pose" if acted and _ENDS.get(words[-1]) == "identity" else None
+
+
+def _by_end(text: str, words: list[str]) -> str | None:
+    return _phrase(_ENDS, _tails(words))
+
+
+def _by_adjective(text: str, words: list[str]) -> str | None:
+    if SAYS_IT_IS_WORN.intersection(words) or words[-1].endswith(COMPOUND_GARMENTS):
+        return "outfit"
+    return "identity" if _TRAITED.search(text) else None
+
+
+def _by_gerund(text: str, words: list[str]) -> str | None:
+    return "pose" if any(len(word) > 5 and word.endswith("ing") for word in (words[0], words[-1])) else None
+
+
+_RULES = (_by_bracket, _by_negation, _by_owner, _by_body, _by_compound, _by_start, _by_being, _by_look, _by_wearer,
+          _by_preposition, _by_participle, _by_end, _by_adjective, _by_gerund)
+
+
+def _tails(words: list[str]) -> list[list[str]]:
+    return [words[-length:] for length in range(min(_LONGEST, len(words)), 0, -1)]
+
+
+def _phrase(table: Mapping[str, str], candidates: list[list[str]]) -> str | None:
+    return next((name for words in candidates if (name := table.get(_loose(" ".join(words))))), None)
 
 
 def known_words() -> frozenset[str]:
     """Every single word of the tables."""
-    tables = (*_WHOLE.values(), *_STARTS.values(), *_ENDS.values())
+    tables = (*WHOLE.values(), *STARTS.values(), *ENDS.values(), GARMENTS)
     return frozenset(word for table in tables for tag in table for word in tag.split())
-
-
-GARMENTS = _ENDS["outfit"]
-"""Nouns that a longer tag ending in them implies: `white dress` implies `dress`."""

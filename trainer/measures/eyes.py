@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..captions.tags import same_tag
+from ..captions.tags import same_tag, unescape_brackets
 from ..common.errors import UserError
 from ..pictures.images import to_image
 
@@ -121,7 +121,7 @@ class TransformersEye:
     def read_tags(self, pixels: Tensor, tags: Sequence[str]) -> Tensor | None:
         if self._tokenizer is None:
             return None
-        texts = ["a picture", *(f"a picture of {tag}" for tag in tags)]
+        texts = ["a picture", *(f"a picture of {unescape_brackets(tag)}" for tag in tags)]
         tokens = self._tokenizer(texts, padding=True, truncation=True, return_tensors="pt").to(self._device)
         words = F.normalize(_tensor(self._model.get_text_features(**tokens)).float().cpu(), dim=1)
         logits = self.embed(pixels) @ words.T * self._model.logit_scale.exp().item()

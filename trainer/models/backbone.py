@@ -84,6 +84,34 @@ class AppliedLora(Protocol):
         """Multiply what the LoRA adds: 1 as trained, 0 nothing, negative the opposite."""
 
 
+class LoadedLora(Protocol):
+    """A LoRA file that the sampling path's own loader has applied, as `Backbone.sampling_lora` yields it.
+
+    Attributes:
+        layers: number of the model's layers that the loader changes by it.
+        unmatched: what it found in the file but not in the model.
+    """
+
+    @property
+    def layers(self) -> int: ...
+
+    @property
+    def unmatched(self) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True)
+class NetworkInputs:
+    """What a network is conditioned on for one caption, to be compared by name.
+
+    Attributes:
+        encoded: what the text encoders make of the caption.
+        given: what the network itself receives, beside the latents and the time.
+    """
+
+    encoded: Mapping[str, Tensor]
+    given: Mapping[str, Tensor]
+
+
 @runtime_checkable
 class Backbone(Protocol):
     """A latent text-to-image model that can be trained.
@@ -152,6 +180,25 @@ class Backbone(Protocol):
 
     def lora(self, source: str | Path, strength: float = 1.0) -> AbstractContextManager[AppliedLora]:
         """The LoRA file applied at this strength while the block lasts; after it the model is as it was before.
+
+        Raises UserError if the file cannot be read or nothing in it fits this model.
+        """
+
+    def sampling_prediction(self, noisy: Tensor, t: Tensor, caption: str | Sequence[str]) -> Tensor:
+        """What the own sampling path of the host, or of diffusers, predicts without guidance for a caption, or for one
+        caption a row: the same quantity as `predict`, by none of its code. Captions are read as `encode_text` reads
+        them: brackets are text.
+        """
+
+    def sampling_inputs(self, noisy: Tensor, caption: str) -> NetworkInputs:
+        """What that path conditions the network on, for latents [1, ...]."""
+
+    def training_inputs(self, noisy: Tensor, conditioning: Conditioning) -> NetworkInputs:
+        """What `predict` conditions the network on by the first row, under the same names."""
+
+    def sampling_lora(self, path: str | Path) -> AbstractContextManager[LoadedLora]:
+        """The LoRA file in the model by the sampling path's own loader at strength 1, for `sampling_prediction`, while
+        the block lasts. Call it without adapters in the network.
 
         Raises UserError if the file cannot be read or nothing in it fits this model.
         """

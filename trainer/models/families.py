@@ -33,6 +33,8 @@ class Preset:
     schedule: str = "constant"
     text_encoder_learning_rate: float | None = None
     """None: the text encoder is not trained."""
+    images: int | None = None
+    """Number of images that `steps` is meant for; None: the number of the LoRA's kind; 0: any number."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +101,10 @@ FAMILIES = {
             resolution=64, architecture="sandbox", weighting="min_snr", cfg=3.0, sample_steps=16,
             presets=_presets(
                 # gentle on purpose: a style LoRA that is fitted closely to its four crops draws no other view
-                Preset(rank=8, alpha=8, learning_rate=1e-3, steps=100, batch_size=8, conv_rank=8, layers="all"),
+                Preset(rank=8, alpha=8, learning_rate=1e-3, steps=100, batch_size=8, conv_rank=8, layers="all",
+                       images=0),
                 Preset(rank=8, alpha=8, learning_rate=1.5e-3, steps=350, batch_size=8, conv_rank=8, layers="all",
-                       schedule="cosine", text_encoder_learning_rate=1e-3),
+                       schedule="cosine", text_encoder_learning_rate=1e-3, images=0),
             ),
         ),
         Family(

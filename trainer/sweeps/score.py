@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..captions.kinds import get_kind
-from ..captions.tags import split_tags
+from ..captions.tags import same_tag, split_tags
 from ..common.errors import UserError
 from ..common.events import Event, Events, Progress
 from ..datasets.dataset import Dataset
@@ -270,7 +270,8 @@ def prompt_shown(eye: Likeness | None, pixels: Tensor, prompts: Sequence[str], u
     """
     if eye is None:
         return None
-    asked = [[tag for tag in split_tags(prompt) if tag not in unread] for prompt in prompts]
+    unread = {same_tag(word) for word in unread}
+    asked = [[tag for tag in split_tags(prompt) if same_tag(tag) not in unread] for prompt in prompts]
     tags = sorted({tag for row in asked for tag in row})
     read = eye.read_tags(pixels, tags) if tags else None
     if read is None:

@@ -154,8 +154,8 @@ def _pairs(captions: Sequence[dict[str, None]], tags: Sequence[str], most: int) 
 
 
 _COLOURS = {"class": "#7f8c8d", "count": "#7f8c8d", "identity": "#c0392b", "outfit": "#d35400", "pose": "#2980b9",
-            "view": "#16a085", "expression": "#8e44ad", "lighting": "#f39c12", "background": "#27ae60",
-            "style": "#e84393", "quality": "#b2bec3", "other": "#636e72"}
+            "view": "#16a085", "expression": "#8e44ad", "object": "#795548", "lighting": "#f39c12",
+            "background": "#27ae60", "style": "#e84393", "quality": "#b2bec3", "other": "#636e72"}
 
 
 def frequency_chart(statistics: TagStatistics, most: int = 30) -> Image.Image:

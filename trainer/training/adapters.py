@@ -1,7 +1,7 @@
-"""Puts LoRA adapters into a network and takes them out again: which modules get one, their weights, their strength.
+"""Puts LoRA adapters into a network and takes them out again: their weights, their strength.
 
-peft does the arithmetic (LoRA: Hu et al. 2021, arXiv:2106.09685; the output is scaled by alpha / rank). This file
-chooses the modules by class and name, fixes the initial weights by a seed, and restores the network.
+peft does the arithmetic (LoRA: Hu et al. 2021, arXiv:2106.09685; the output is scaled by alpha / rank).
+`models/layers.py` chooses the modules; this file fixes the initial weights by a seed, and restores the network.
 """
 
 from __future__ import annotations
@@ -18,90 +18,21 @@ from functools import partial
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.utils.hooks import RemovableHandle
 
 from ..common.errors import UserError
 from ..lora.file import Factors, LoraWeights
 from ..lora.layouts import diffusers_names, match_key
 from ..lora.names import DENOISER, DENOISERS, LayerName, with_text_model
+from ..models.layers import base_modules, kind_of, select_modules
 from ..models.noise import per_row
 from .config import AdapterConfig
 
 MANY_SIZES = 8
 """With more sizes than this, ranks are padded to powers of two: each size costs a walk through the network."""
 
-LAYERS = {
-    # attention projections as diffusers, the original (LDM, Flux) and transformers name them
-    "attention": re.compile(
-        r"(^|.*\.)(to_[qkv]|to_qkv|to_out\.0|to_out|to_add_out|add_[qkv]_proj|[qkvo]_proj|out_proj|query|key|value)"
-        r"|(^|.*\.)[^.]*(attn|attention)[^.]*\.(qkv|proj|out|o|q|k|v)"
-    ),
-    # the feed-forward beside it; Flux's single blocks hold both in linear1 and linear2
-    "mlp": re.compile(
-        r"(^|.*\.)(ff|ff_context|feed_forward|mlp|img_mlp|txt_mlp|mlp_x|mlp_context)\..*"
-        r"|.*\.(proj_mlp|fc[12])|.*single_(transformer_)?blocks\.\d+\.(linear[12]|proj_out)"
-    ),
-    "other": re.compile(r".*"),
-}
-PRESETS = {"attention": ("attention",), "attention+mlp": ("attention", "mlp"), "all": tuple(LAYERS)}
-
-_FIRST_CONVOLUTION = re.compile(r"(^|.*\.)input_blocks\.0\.0")
-"""LDM networks count their input convolution among the blocks; it is an embedder."""
-
 _numbers = itertools.count()
-
-
-def select_modules(network: nn.Module, layers: str, blocks: Sequence[str], conv_rank: int) -> dict[str, str]:
-    """The modules to adapt: dotted name → "linear" (nn.Linear, 1x1 nn.Conv2d) or "conv" (larger nn.Conv2d).
-
-    Args:
-        layers: a key of PRESETS.
-        blocks: only modules whose path holds one of these names, so never embedders or the final layer.
-        conv_rank: rank of larger convolutions; 0 leaves them out.
-
-    Raises UserError if nothing matches, naming some modules of the network.
-    """
-    inside = re.compile(r"(^|.*\.)(" + "|".join(map(re.escape, blocks)) + r")\..*")
-    chosen, seen = {}, []
-    for name, module in _base_modules(network):
-        kind = _kind(module)
-        if kind is None:
-            continue
-        seen.append(name)
-        if not inside.fullmatch(name) or _FIRST_CONVOLUTION.fullmatch(name):
-            continue
-        wanted = conv_rank > 0 if kind == "conv" else any(LAYERS[row].fullmatch(name) for row in PRESETS[layers])
-        if wanted:
-            chosen[name] = kind
-    if not chosen:
-        raise UserError(
-            f"layers {layers!r} with blocks {', '.join(blocks)} match no module of {type(network).__name__}; "
-            f"it has {', '.join(seen[:3]) or 'no linear layer'}{', ...' if len(seen) > 3 else ''}. "
-            f"Choose another of {', '.join(PRESETS)}, or the right model family."
-        )
-    return chosen
-
-
-def _kind(module: nn.Module) -> str | None:
-    # nn.MultiheadAttention reads the weight of its out_proj directly, so an adapter there would have no effect.
-    if isinstance(module, nn.Linear) and not isinstance(module, NonDynamicallyQuantizableLinear):
-        return "linear"
-    if isinstance(module, nn.Conv2d) and module.groups == 1:
-        return "linear" if tuple(module.kernel_size) == (1, 1) else "conv"
-    return None
-
-
-def _base_modules(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Like named_modules, but as if the network had no adapters."""
-    adapted = ""
-    for name, module in network.named_modules():
-        if adapted and name.startswith(adapted):
-            continue  # the parts of peft's layer
-        adapted = f"{name}." if isinstance(module, BaseTunerLayer) else ""
-        yield name, module.get_base_layer() if adapted else module
 
 
 @dataclass(frozen=True)
@@ -199,7 +130,7 @@ class AdapterHandle:
     def detach(self) -> None:
         """Take the adapters out. Without any, a module is the original object again. Safe to call twice."""
         self._forget_rows()
-        _remove(self._network, {row.adapter for row in self._adapted})
+        remove_adapters(self._network, {row.adapter for row in self._adapted})
         for parameter, flag in self._flags:
             parameter.requires_grad_(flag)
         self._adapted, self._flags = (), ()
@@ -215,14 +146,14 @@ def _scaled(strengths: torch.Tensor, up: nn.Module, inputs: tuple[torch.Tensor])
 
 
 def attach(network: nn.Module, adapter: AdapterConfig, blocks: Sequence[str], seed: int,
-           device: torch.device | None = None) -> AdapterHandle:
+           device: torch.device | None = None, excluded: Sequence[str] = ()) -> AdapterHandle:
     """Put trainable adapters into a network; everything else in it is frozen until `detach`.
 
     Down starts as nn.Linear does (uniform in ±1/sqrt(fan in)), drawn on the CPU from `seed` alone, and up at zero, so
     the network's output does not change. Adapter weights are float32 whatever the network is. The global random state
     is left alone. The weights are on each module's own device, or on `device`. Raises UserError if no module matches.
     """
-    modules = select_modules(network, adapter.layers, blocks, adapter.conv_rank)
+    modules = select_modules(network, adapter.layers, blocks, adapter.conv_rank, excluded)
     conv_alpha = adapter.alpha / adapter.rank * adapter.conv_rank if adapter.conv_alpha is None else adapter.conv_alpha
     sizes = {"linear": (adapter.rank, adapter.alpha), "conv": (adapter.conv_rank, conv_alpha)}
     flags = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
@@ -262,7 +193,7 @@ def _inject(network: nn.Module, sizes: Mapping[str, tuple[int, float]]) -> list[
             try:
                 inject_adapter_in_model(config, network, adapter_name=adapter)
             except BaseException:
-                _remove(network, set(names.values()))
+                remove_adapters(network, set(names.values()))
                 raise
         layers = dict(_layers(network))
         for name, layer in layers.items():
@@ -270,7 +201,7 @@ def _inject(network: nn.Module, sizes: Mapping[str, tuple[int, float]]) -> list[
     return [_Adapted(name, layers[name], names[name]) for name in sizes]
 
 
-def _remove(network: nn.Module, adapters: Set[str]) -> None:
+def remove_adapters(network: nn.Module, adapters: Set[str]) -> None:
     """Take peft adapters out; a module left with none becomes the original object again."""
     with _kept_flags(network):
         for name, layer in list(_layers(network)):
@@ -287,6 +218,11 @@ def _remove(network: nn.Module, adapters: Set[str]) -> None:
     if not configs:
         with suppress(AttributeError):
             del network.peft_config
+
+
+def adapted_modules(network: nn.Module, adapter: str) -> tuple[str, ...]:
+    """Names of the modules that have the peft adapter of this name."""
+    return tuple(name for name, layer in _layers(network) if adapter in layer.lora_A)
 
 
 def _layers(network: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
@@ -368,8 +304,8 @@ class _Finder:
     """Finds a network's modules by a file's names: exact, or by the one name that both have in `lora.layouts`."""
 
     def __init__(self, network: nn.Module) -> None:
-        self.modules = {name: module for name, module in _base_modules(network)
-                        if isinstance(module, (nn.Linear, nn.Conv2d)) and _kind(module)}
+        self.modules = {name: module for name, module in base_modules(network)
+                        if isinstance(module, (nn.Linear, nn.Conv2d)) and kind_of(module)}
         layers = getattr(getattr(network, "config", None), "layers_per_block", None)
         self._layers = layers if isinstance(layers, int) else 2
         self._names = {self._common_name(name): name for name in self.modules}

@@ -97,6 +97,8 @@ class TrainConfig:
     kind: str = "character"
     steps: int = 1000
     """Optimizer steps (each of accumulation_steps batches)."""
+    epochs: int = 0
+    """Passes over the images; if above 0, they decide the number of steps. 0: steps does."""
     seed: int = 0
     accumulation_steps: int = 1
     precision: str = "fp32"
@@ -123,6 +125,7 @@ class TrainConfig:
         check(0 <= self.seed < 2**63, "seed", self.seed, "from 0 to 2^63 - 1")
         check(self.accumulation_steps >= 1, "accumulation_steps", self.accumulation_steps, "1 or more")
         check(self.state_every >= 1, "state_every", self.state_every, "1 or more")
+        check(self.epochs >= 0, "epochs", self.epochs, "0 (steps decides) or more")
         for name in ("save_every", "save_every_epochs", "validate_every", "preview_every"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 (off) or more")
 

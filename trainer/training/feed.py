@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 
 from ..captions.tags import truncation_report
-from ..common.errors import UserError
 from ..common.events import Events, Warned
 from ..common.tensor_cache import TensorCache
-from ..datasets.buckets import BatchPlan, Size, assign_bucket, fit_to_bucket, make_buckets
+from ..datasets.buckets import fit_to_bucket
 from ..datasets.dataset import Dataset, Sample, bucket_mask, hidden_by_ground
 from ..models.backbone import Backbone, Conditioning
 from ..pictures.images import to_tensor
 from .caption_policy import CaptionPolicy
 from .config import TrainConfig
+from .epochs import Epoch
 from .events import Caching
 from .masked_loss import latent_mask
 
@@ -64,23 +64,11 @@ class Feed:
     def __init__(self, backbone: Backbone, dataset: Dataset, config: TrainConfig, cache: TensorCache) -> None:
         self.backbone, self.dataset, self.config, self.cache = backbone, dataset, config, cache
         data = config.data
-        step = backbone.family.bucket_step
-        buckets = make_buckets(data.resolution, step)
-        self.samples: list[Sample] = []
-        self.buckets: list[Size] = []
-        self.left_out: list[str] = []
+        epoch = Epoch.of(dataset, config, backbone.family.bucket_step)
+        self.samples, self.buckets, self.left_out, self.plan = epoch.samples, epoch.buckets, epoch.left_out, epoch.plan
         self._latent_keys: dict[tuple[int, bool], Mapping[str, Any]] = {}
         self._masks: dict[tuple[int, bool], Tensor] = {}
         self._hidden: dict[str, None] = {}
-        for sample in dataset.samples:
-            try:
-                self.buckets.append(assign_bucket(sample.size, buckets, data.upscale, step))
-                self.samples.append(sample)
-            except UserError as error:
-                self.left_out.append(f"{sample.path.name} is left out: {error}")
-        if self.left_out and not self.samples:
-            raise UserError(f"no image can be trained on: {self.left_out[0]}")
-        self.plan = BatchPlan(self.buckets, [s.repeats for s in self.samples], data.batch_size, config.seed)
         self.masked = data.masked_loss and any(sample.mask for sample in self.samples)
         policy = CaptionPolicy.from_config(data)
         self.variants = [

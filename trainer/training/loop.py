@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,16 @@ from ..common.files import atomic_path
 from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Dataset, split_validation
 from ..lora import file as lora_file
+from ..lora.file import Factors
 from ..lora.hashes import check_weights
 from ..models.backbone import Backbone, Conditioning
 from ..pictures.images import to_image
+from ..proofs.same_text import prove_same_text
+from ..proofs.saved_file import prove_file
 from . import adapters, checkpoint, runs
 from .config import TrainConfig
-from .events import CheckpointSaved, Finished, Previewed, RunStarted, StepDone
+from .epochs import set_epochs
+from .events import CheckpointSaved, Finished, Previewed, Proved, RunStarted, StepDone
 from .feed import Batch, Feed, derived_seed
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
@@ -65,6 +69,7 @@ def train(
     if validation is None:
         dataset, validation = split_validation(dataset, config.data.validation_fraction, config.seed)
         notes = dataset.notes
+    config = set_epochs(config, dataset, backbone.family.bucket_step)
     key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint)
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **(lineage or {})}
     run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
@@ -118,6 +123,7 @@ class _Session:
         yield from self.feed.prepare()
         yield from self.validator.prepare()
         try:
+            yield from self._prove_same_text()
             while self.step < self.config.steps:
                 yield self._train_step()
                 yield from self._after_step()
@@ -196,15 +202,51 @@ class _Session:
     @torch.no_grad()
     def _base_prediction(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
         """What the base alone predicts for the same latents and captions, with its own text encoder."""
+        with self._without_adapters():
+            return self._predict(noisy, t, batch)
+
+    @contextlib.contextmanager
+    def _without_adapters(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             for handle in self.handles.values():
                 stack.enter_context(handle.disabled())
-            return self._predict(noisy, t, batch)
+            yield
 
     def _conditioning(self, batch: Batch) -> Conditioning:
         if batch.conditioning is None:
             return self.backbone.encode_text(batch.captions)
         return batch.conditioning.to(self.backbone.device)
+
+    # -- proofs --------------------------------------------------------------------------------------------------
+
+    def _prove_same_text(self) -> Events:
+        """Raises UserError if the base predicts something else in training than in sampling."""
+        captions = [self.feed.variants[0][0], *([""] if self.config.data.caption_dropout else [])]
+        with self._without_adapters():
+            proof, self.probe = prove_same_text(self.backbone, self.feed.batch(0).latents[:1],
+                                                list(dict.fromkeys(captions)), self._caption_conditioning)
+        self.run.add_proof(proof)
+        yield Proved(proof)
+        if not proof.passed:
+            raise UserError(proof.words)
+
+    def _prove_file(self, path: Path, weights: dict[str, Factors]) -> Events:
+        """A file that fails stays where it is: the training is in it."""
+        probe = self.probe
+        with torch.no_grad():
+            trained = self.backbone.predict(probe.noisy, probe.t, self._caption_conditioning(probe.caption))
+        self.close()
+        proof = prove_file(self.backbone, path, weights, probe, trained)
+        self.run.add_proof(proof)
+        yield Proved(proof)
+        if not proof.passed:
+            yield Warned(proof.words)
+
+    def _caption_conditioning(self, caption: str) -> Conditioning:
+        """That of one caption, as `_conditioning` makes it in a step."""
+        if self.feed.trains_text:
+            return self.backbone.encode_text([caption])
+        return self.feed.conditioning([caption]).to(self.backbone.device)
 
     def _set_rates(self) -> None:
         settings = self.config.optimizer
@@ -263,11 +305,6 @@ class _Session:
 
     def _save_checkpoint(self, final: bool = False) -> CheckpointSaved:
         path = self.run.final_path if final else self.run.checkpoint_path(self.step)
-        modules = {
-            f"{prefix}.{name}": factors
-            for prefix, handle in self.handles.items()
-            for name, factors in handle.weights().items()
-        }
         metadata = lora_metadata(
             self.config, self.backbone.family,
             base_fingerprint=self.backbone.fingerprint, dataset_fingerprint=self.dataset.fingerprint,
@@ -275,8 +312,14 @@ class _Session:
             image_count=len(self.dataset), lineage=self.run.lineage, step=self.step, started_at=self.started_at,
             epoch=self.feed.plan.epoch_of(self.step * self.config.accumulation_steps - 1),
         )
-        lora_file.save_lora(path, lora_file.LoraWeights(modules, metadata), key_style=self.backbone.key_style)
+        lora_file.save_lora(path, lora_file.LoraWeights(self._weights(), metadata), key_style=self.backbone.key_style)
         return CheckpointSaved(self.step, path)
+
+    def _weights(self) -> dict[str, Factors]:
+        """Copies of the adapters' weights, by the names of their modules in a LoRA file."""
+        return {f"{prefix}.{name}": factors
+                for prefix, handle in self.handles.items()
+                for name, factors in handle.weights().items()}
 
     def _tensors(self) -> dict[str, Tensor]:
         """What is trained, by its name in the training state."""
@@ -319,6 +362,7 @@ class _Session:
         saved = self._save_checkpoint(final=not stopped)
         self.run.mark_finished(self.step, stopped)
         yield saved
+        yield from self._prove_file(saved.path, self._weights())
         yield Finished(self.step, saved.path, stopped=stopped)
 
     # -- advice --------------------------------------------------------------------------------------------------
@@ -346,12 +390,14 @@ def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.Adapt
     if config.adapter.text_encoder and texts is None:
         raise UserError("adapter.text_encoder is on, but the text encoder of this base cannot be trained here. Turn it "
                         "off.")
-    parts = [(backbone.network_prefix, backbone.network, backbone.family.blocks, backbone.device)]
+    family = backbone.family
+    parts = [(backbone.network_prefix, backbone.network, family.blocks, family.excluded, backbone.device)]
     if config.adapter.text_encoder and texts is not None:
-        parts += [(prefix, network, TEXT_BLOCKS, backbone.text_device) for prefix, network in texts.items()]
+        parts += [(prefix, network, TEXT_BLOCKS, (), backbone.text_device) for prefix, network in texts.items()]
     return {
-        prefix: adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix), device)
-        for prefix, network, blocks, device in parts
+        prefix: adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix), device,
+                                excluded)
+        for prefix, network, blocks, excluded, device in parts
     }
 
 

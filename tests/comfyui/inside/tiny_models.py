@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import comfy.latent_formats
@@ -28,6 +29,11 @@ LUMINA = {
     "qk_norm": True, "dim": 256, "n_heads": 8, "n_kv_heads": 1, "axes_dims": [8, 12, 12], "axes_lens": [300, 512, 512],
     "rope_theta": 10000.0, "ffn_dim_multiplier": 4.0,
 }
+FLUX2 = {
+    "image_model": "flux2", "in_channels": 128, "patch_size": 1, "out_channels": 128, "vec_in_dim": None,
+    "mlp_ratio": 3.0, "depth": 1, "depth_single_blocks": 1, "axes_dim": [16, 16, 16, 16], "theta": 2000,
+    "qkv_bias": False, "txt_ids_dims": [3], "global_modulation": True, "mlp_silu_act": True, "ops_bias": False,
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Tiny:
         width, pooled: sizes of its conditioning; `pooled` 0 for none.
         tokens: every caption's length, or 0: as long as the caption is.
         mask: whether captions come with an attention mask.
+        adds: what else the host's encoder gives for a caption of so many words.
     """
 
     config: str
@@ -48,6 +55,18 @@ class Tiny:
     pooled: int = 0
     tokens: int = 0
     mask: bool = False
+    adds: Callable[[int], dict] = lambda words: {}
+
+
+def t5_tokens(words: int) -> dict:
+    """What comfy/text_encoders/anima.py adds for a caption of so many words: one token each and the end."""
+    return {"t5xxl_ids": torch.arange(2, words + 3, dtype=torch.int), "t5xxl_weights": torch.ones(words + 1)}
+
+
+def llama_layers(words: int) -> dict:
+    """What comfy/text_encoders/hidream.py adds: the states of its language model's layers."""
+    generator = torch.Generator().manual_seed(words)
+    return {"conditioning_llama3": torch.randn(1, 2, words + 1, 64, generator=generator)}
 
 
 FAMILIES = {
@@ -77,7 +96,33 @@ FAMILIES = {
     "qwen_image": Tiny("QwenImage", {
         "image_model": "qwen_image", "in_channels": 64, "num_layers": 2, "attention_head_dim": 128,
         "num_attention_heads": 1, "joint_attention_dim": 96}, 96, mask=True),
+    "qwen_image_edit": Tiny("QwenImage", {
+        "image_model": "qwen_image", "in_channels": 64, "num_layers": 1, "attention_head_dim": 128,
+        "num_attention_heads": 1, "joint_attention_dim": 96, "default_ref_method": "index_timestep_zero"}, 96),
+    "anima": Tiny("Anima", {
+        "image_model": "anima", "max_img_h": 240, "max_img_w": 240, "max_frames": 128, "in_channels": 16,
+        "out_channels": 16, "patch_spatial": 2, "patch_temporal": 1, "model_channels": 128,
+        "concat_padding_mask": True, "crossattn_emb_channels": 1024, "pos_emb_cls": "rope3d",
+        "pos_emb_learnable": True, "pos_emb_interpolation": "crop", "min_fps": 1, "max_fps": 30,
+        "use_adaln_lora": True, "adaln_lora_dim": 32, "num_blocks": 2, "num_heads": 2,
+        "extra_per_block_abs_pos_emb": False, "rope_h_extrapolation_ratio": 4.0, "rope_w_extrapolation_ratio": 4.0,
+        "rope_t_extrapolation_ratio": 1.0, "rope_enable_fps_modulation": False}, 1024, adds=t5_tokens),
+    "krea2": Tiny("Krea2", {
+        "image_model": "krea2", "features": 128, "tdim": 64, "txtdim": 64, "heads": 2, "kvheads": 1, "layers": 2,
+        "txtlayers": 3, "txtheads": 2, "txtkvheads": 2, "channels": 16}, 192),
+    "flux2": Tiny("Flux2", {
+        **FLUX2, "context_in_dim": 128, "hidden_size": 128, "num_heads": 2, "guidance_embed": True}, 128, mask=True),
+    "flux2_klein": Tiny("Flux2", {
+        **FLUX2, "context_in_dim": 96, "hidden_size": 128, "num_heads": 2, "guidance_embed": False}, 96, mask=True),
+    "wan": Tiny("WAN21_T2V", {
+        "image_model": "wan2.1", "model_type": "t2v", "dim": 128, "ffn_dim": 256, "num_heads": 2, "num_layers": 2,
+        "patch_size": (1, 2, 2), "freq_dim": 64, "window_size": (-1, -1), "qk_norm": True, "cross_attn_norm": True,
+        "eps": 1e-6, "in_dim": 16, "out_dim": 16, "text_dim": 96, "text_len": 32}, 96),
 }
+MISSING = tuple(name for name, tiny in FAMILIES.items() if not hasattr(supported, tiny.config))
+"""Families that this host does not have yet."""
+for missing in MISSING:
+    del FAMILIES[missing]
 
 
 def make_model(name: str | Tiny, dtype: torch.dtype = torch.float32, cast: torch.dtype | None = None, seed: int = 0,
@@ -130,7 +175,7 @@ class TextModel(nn.Module):
             made["pooled_output"] = self._vector(caption, self.tiny.pooled)[None]
         if self.tiny.mask:
             made["attention_mask"] = torch.ones(1, length, dtype=torch.long)
-        return made
+        return {**made, **self.tiny.adds(len(caption.split()))}
 
     def _vector(self, word: str, width: int) -> torch.Tensor:
         seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
@@ -150,6 +195,10 @@ class TinyClip:
 
     def encode_from_tokens(self, tokens: dict, return_pooled: bool = False, return_dict: bool = False) -> dict:
         return self.cond_stage_model.encode(" ".join(word for word, *_ in tokens["tiny"][0]))
+
+    def encode_from_tokens_scheduled(self, tokens: dict) -> list:
+        made = self.encode_from_tokens(tokens, return_pooled=True, return_dict=True)
+        return [[made.pop("cond"), made]]
 
     def clone(self):
         return self

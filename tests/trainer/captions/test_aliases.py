@@ -15,7 +15,7 @@ from lora_bootstrap.trainer.common.errors import UserError
     ("red dress", "outfit"), ("hair ribbon", "outfit"), ("tail ornament", "outfit"), ("black footwear", "outfit"),
     ("Closed_Eyes", "expression"), ("sad smile", "expression"), (">_<", "expression"),
     ("holding cup", "pose"), ("hand on own cheek", "pose"), ("wet hair", "pose"), ("looking at viewer", "pose"),
-    ("from behind", "view"), ("close-up", "view"), ("cat on head", "other"), ("hatsune miku", "other"),
+    ("from behind", "view"), ("close-up", "view"), ("cat on head", "object"), ("hatsune miku", "other"),
     ("soft frontal light", "lighting"), ("backlighting", "lighting"), ("textured wall", "background"),
     ("white background", "background"), ("night sky", "background"), ("1990s (style)", "style"),
     ("blue theme", "style"),

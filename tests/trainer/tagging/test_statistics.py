@@ -82,3 +82,4 @@ def test_the_chart_has_a_bar_as_long_as_the_share():
     row = lambda number: (chart[6 + 18 * number + 9 - 5] != 255).any(1)[190:571]  # noqa: E731
     assert row(0).sum() == 381 and row(1).sum() == pytest.approx(96, abs=1)
     assert frequency_chart(tag_statistics(dataset_of(""))).size[1] > 0
+    assert frequency_chart(tag_statistics(dataset_of("holding cup, cup, 1girl, glorbo"))).size[1] > 0

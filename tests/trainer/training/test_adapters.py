@@ -9,7 +9,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.lora.file import Factors, LoraWeights
 from lora_bootstrap.trainer.lora.layouts import ldm_to_diffusers
-from lora_bootstrap.trainer.training.adapters import attach, select_modules, use_lora
+from lora_bootstrap.trainer.models.layers import select_modules
+from lora_bootstrap.trainer.training.adapters import attach, use_lora
 from lora_bootstrap.trainer.training.config import LAYER_PRESETS, AdapterConfig
 
 BLOCKS = ("down_blocks", "mid_block", "up_blocks")
@@ -103,8 +104,9 @@ def names_of(tree):
 @pytest.mark.parametrize(("blocks", "attention", "mlp", "rest"), [
     ("input_blocks", "input_blocks.1.1.transformer_blocks.0.attn1.to_q middle_block.input_blocks.attn1.to_out.0",
      "input_blocks.1.1.transformer_blocks.0.ff.net.2", "input_blocks.1.1.proj_in input_blocks.1.0.emb_layers.1"),
-    ("double_blocks single_blocks", "double_blocks.0.img_attn.qkv double_blocks.0.txt_attn.proj",
-     "double_blocks.0.img_mlp.0 single_blocks.0.linear1", "double_blocks.0.img_mod.lin single_blocks.0.modulation.lin"),
+    ("double_blocks single_blocks",
+     "double_blocks.0.img_attn.qkv double_blocks.0.txt_attn.proj single_blocks.0.linear1",
+     "double_blocks.0.img_mlp.0", "double_blocks.0.img_mod.lin single_blocks.0.modulation.lin"),
     ("layers", "encoder.layers.0.self_attn.q_proj encoder.layers.0.self_attn.out_proj",
      "encoder.layers.0.mlp.fc1 encoder.layers.0.mlp.fc2", "encoder.layers.0.gate"),
     ("transformer_blocks", "transformer_blocks.0.attn.add_q_proj transformer_blocks.0.attn.to_add_out",
