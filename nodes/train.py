@@ -13,6 +13,7 @@ import torch
 from comfy_api.latest import io
 
 from ..host import menu, paths
+from ..host.drawing.base_file import base_file
 from ..host.drawing.node_place import NodePlace
 from ..host.drawing.recipe import short_hash
 from ..host.outputs import apply_to, lora_outputs, run_plot
@@ -240,7 +241,7 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
         reporter.preparing("freeing memory for the training")
         host.release_memory()
         with torch.inference_mode(False):  # ComfyUI runs nodes in a mode whose tensors cannot be trained through
-            base = host.HostBackbone(*parts)
+            base = host.HostBackbone(*parts, base_file(parts[0], place.find, place.links["model"]))
             base.made_by = made_by(parts, place)
             reporter.memory = lambda: host.memory_in_use(base.device)
             planned = plan_run(job, base.family, default_precision(base))
@@ -248,6 +249,8 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
             training.steps = config.steps
             reporter.headline = f"{preset_line(base.family, config)} · {planned.length}"
             reporter.preparing(reporter.headline)
+            if base.caution:
+                reporter(Warned(base.caution))
             for note in job.dataset.notes if job.validation is not None else ():  # else the loop reports them
                 reporter(Warned(note))
             with closing(train(base, job.dataset, config, paths.loras_root(), validation=job.validation,

@@ -30,10 +30,11 @@ from ...trainer.common.errors import UserError
 from ...trainer.lora.hashes import check_weights
 from ...trainer.lora.names import module_of
 from ...trainer.models.backbone import Conditioning, NetworkInputs
+from ...trainer.models.families import distilled_warning, named_row
 from ...trainer.models.noise import per_row
 from .contents import Content, clip_options, content_of, patcher_options
 from .encoded import pack, unpack
-from .facts import family_of, known_family, sampled_hash
+from .facts import family_of, known_family, said_of, sampled_hash
 from .frozen import frozen_forward
 from .gradients import GuardedStep, keeping_copies
 from .kernels import attention_options, plain_kernels
@@ -48,8 +49,12 @@ class HostBackbone:
     network_prefix = "diffusion_model"
     key_style = "comfy"
 
-    def __init__(self, model: Any, clip: Any, vae: Any) -> None:
-        """Raises UserError if a part is missing or the model cannot be trained."""
+    def __init__(self, model: Any, clip: Any, vae: Any, base_file: str = "") -> None:
+        """`base_file`: the file that the MODEL was loaded from, if that is known; it tells families of one architecture
+        apart, and distilled bases.
+
+        Raises UserError if a part is missing or the model cannot be trained.
+        """
         for part, name in ((model, "MODEL"), (clip, "CLIP"), (vae, "VAE")):
             if part is None:
                 raise UserError(f"{name} is missing: training needs MODEL, CLIP and VAE. Link all three, as a "
@@ -65,7 +70,8 @@ class HostBackbone:
         self._step = GuardedStep()
         self.sampling = model.get_model_object("model_sampling")
         self.schedule = HostSchedule.of(self.sampling)
-        self.family = family_of(model.model, self.schedule, self.latent_scale, self.network)
+        family = family_of(model.model, self.schedule, self.latent_scale, self.network)
+        self.family, self.base_file = named_row(family, base_file), base_file
         self._training = False
         self._drop()
 
@@ -87,6 +93,11 @@ class HostBackbone:
         """See `fingerprint`; `made_by` counts too."""
         digest = fingerprint(self.model, self.clip, self.vae)
         return hashlib.sha256(f"{digest} {self.made_by}".encode()).hexdigest() if self.made_by else digest
+
+    @property
+    def caution(self) -> str:
+        """One line if the base is distilled, or may be; else ""."""
+        return distilled_warning(self.family, said_of(self.base_file), self.model.model.model_config.unet_config)
 
     # -- where the weights are -------------------------------------------------------------------------------------
 
@@ -313,9 +324,10 @@ class HostBackbone:
     def _guided(self, x: Tensor, sigma: Tensor, conditioning: Conditioning, cfg: float) -> Tensor:
         """The estimate of x0 that CFG makes of those for the prompts and, in the second half of the conditioning, for
         the negative one; without the second half at 1."""
+        guidance = self.family.drawing_guidance
         if cfg == 1:
-            return self._denoised(x, sigma, conditioning, None)
-        wanted, unwanted = self._denoised(torch.cat([x, x]), torch.cat([sigma, sigma]), conditioning, None).chunk(2)
+            return self._denoised(x, sigma, conditioning, guidance)
+        wanted, unwanted = self._denoised(torch.cat([x, x]), torch.cat([sigma, sigma]), conditioning, guidance).chunk(2)
         return unwanted + cfg * (wanted - unwanted)
 
     def _noise(self, seeds: Sequence[int], width: int, height: int) -> Tensor:

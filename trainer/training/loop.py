@@ -37,7 +37,7 @@ from .feed import Batch, Feed, derived_seed
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
-from .optimizers import OPTIMIZERS, build_optimizer
+from .optimizers import OPTIMIZERS, build_optimizer, rate_warning
 from .schedules import rate_factor
 from .validation import Validator
 
@@ -70,7 +70,7 @@ def train(
         dataset, validation = split_validation(dataset, config.data.validation_fraction, config.seed)
         notes = dataset.notes
     config = set_epochs(config, dataset, backbone.family.bucket_step)
-    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint)
+    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, backbone.family)
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **(lineage or {})}
     run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
     if run.finished:
@@ -99,7 +99,7 @@ class _Session:
         self.validator = Validator(self, held_out)
         self.handles = _attach(backbone, config)
         self.parameters = [p for handle in self.handles.values() for p in handle.parameters()]
-        self.notes: tuple[str, ...] = ()
+        self.notes = _cautions(backbone, config)
         self.consistent = True
         try:
             self.step = self._resume()
@@ -399,6 +399,15 @@ def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.Adapt
                                 excluded)
         for prefix, network, blocks, excluded, device in parts
     }
+
+
+def _cautions(backbone: Backbone, config: TrainConfig) -> tuple[str, ...]:
+    """What the settings will hardly do, one line each."""
+    text = ""
+    if config.adapter.text_encoder and not backbone.family.trains_text:
+        text = (f"the text encoder of {backbone.family.title} is a language model, which LoRAs usually leave as it is. "
+                "adapter.text_encoder is on: turn it off if the LoRA forgets words.")
+    return tuple(filter(None, (rate_warning(config.optimizer), text)))
 
 
 def _optimizer(

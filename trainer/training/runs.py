@@ -29,6 +29,7 @@ from ..common.files import atomic_write, make_folder, move_file, plain_errors, r
 from ..common.leftovers import remove_leftovers, temporary_path
 from ..common.locks import try_lock, unlock
 from ..common.schema import convert
+from ..models.families import Family
 from ..proofs.proof import Proof
 from .config import TrainConfig
 
@@ -44,15 +45,19 @@ OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every",
 
 
 def run_key(
-    config: TrainConfig, base_fingerprint: str, dataset_fingerprint: str, validation_fingerprint: str = ""
+    config: TrainConfig, base_fingerprint: str, dataset_fingerprint: str, validation_fingerprint: str = "",
+    family: Family | None = None,
 ) -> str:
     """The identity of a run, 64 hexadecimal digits: equal keys end with equal weights (on the same machine).
 
-    Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here.
+    Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here. A
+    family counts if it trains otherwise than in earlier versions.
     """
     settings = _deciding_settings(config)
     facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,
              "validation": validation_fingerprint, "format": FORMAT}
+    if family is not None and config.adapter.layers in family.renewed:
+        facts["family"] = family.name
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
