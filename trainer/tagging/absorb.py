@@ -99,8 +99,8 @@ class AbsorbPlan:
         is kept, because it is not known."""
         kind = get_kind(self.purpose, "purpose")
         odd = [each for each in self.decisions if each.action == "absorb" and each.tag_class not in kind.absorbed]
-        lines = [f"`{each.tag}` ({each.tag_class}) is not what the trigger of {name_lora(self.purpose)} should mean, but "
-                 "is absorbed, as you decided." for each in odd]
+        lines = [f"`{each.tag}` ({each.tag_class}) is not what the trigger of {name_lora(self.purpose)} should mean, "
+                 "but is absorbed, as you decided." for each in odd]
         lines += [f"`{each.tag}` is not a known trait: it is kept in the captions. Write absorb {each.tag} to leave it "
                   "to the trigger." for each in self.decisions if kind.person and each.reason == UNKNOWN]
         if sentences := sum(each.reason == SENTENCE for each in self.decisions):
