@@ -25,7 +25,7 @@ POST /lora_bootstrap/resume {"run": "<name>"}
 
 GET /lora_bootstrap/presets
     {family: {"title", "resolution", "presets": {kind: {"rank", "alpha", "learning_rate", "steps", "batch_size",
-     "conv_rank", "layers", "schedule", "text_encoder_learning_rate"}}}}
+     "conv_rank", "layers", "schedule", "text_encoder_learning_rate", "images" (that steps are for; 0: any)}}}}
 
 Event `lora_bootstrap.progress`, to every open tab, at most twice a second and at every change of status:
     {"name", "run", "node_id", "status", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",

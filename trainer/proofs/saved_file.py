@@ -79,7 +79,7 @@ def prove_file(backbone: Backbone, path: Path, weights: Mapping[str, Factors], p
     try:
         wrong = _wrong_factors(path, weights)
         with backbone.sampling_lora(path) as loaded, same_chance(backbone.device):
-            prediction = backbone.sampling_prediction(probe.noisy, probe.t, probe.caption).float()
+            prediction = backbone.sampling_prediction(probe.noisy, probe.t, probe.caption, probe.controls).float()
             wrong += _wrong_layers(loaded, len(weights))
     except _BROKEN as error:  # the file is kept, whatever a loader raises
         return Proof(FILE_WORKS, False, f"{path.name} cannot be read back: {error}")

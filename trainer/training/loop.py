@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..captions.tags import tag_frequency
+from ..captions.tags import add_trigger, join_tags, split_tags, tag_frequency
 from ..common.errors import UserError
 from ..common.events import Events, Warned
 from ..common.files import atomic_path
@@ -34,12 +34,13 @@ from ..proofs.same_text import prove_same_text
 from ..proofs.saved_file import prove_file
 from . import adapters, checkpoint, runs
 from .config import TrainConfig
+from .epochs import set_epochs
 from .events import CheckpointSaved, Finished, Previewed, Proved, RunStarted, StepDone
-from .feed import Batch, Feed, derived_seed
+from .feed import Batch, Feed, derived_seed, edit_form
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
-from .optimizers import OPTIMIZERS, build_optimizer
+from .optimizers import OPTIMIZERS, build_optimizer, rate_warning
 from .schedules import rate_factor
 from .validation import Validator
 
@@ -71,8 +72,12 @@ def train(
     if validation is None:
         dataset, validation = split_validation(dataset, config.data.validation_fraction, config.seed)
         notes = dataset.notes
-    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint)
-    lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **(lineage or {})}
+    config = set_epochs(config, dataset, backbone.family.bucket_step)
+    form = edit_form(backbone, config, dataset, validation)
+    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint,
+                       family=backbone.family, edit_form=form)
+    lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
+               **(lineage or {})}
     run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
     if run.finished:
         check_weights(run.final_path)
@@ -101,7 +106,7 @@ class _Session:
         self.validator = Validator(self, held_out)
         self.handles = _attach(backbone, config)
         self.parameters = [p for handle in self.handles.values() for p in handle.parameters()]
-        self.notes: tuple[str, ...] = ()
+        self.notes = _cautions(backbone, config)
         self.consistent = True
         try:
             self.step = self._resume()
@@ -237,10 +242,11 @@ class _Session:
         return coverage(backbone.network, adapted, backbone.family.blocks, backbone.family.excluded)
 
     def _prove_same_text(self) -> Events:
-        captions = [self.feed.variants[0][0], *([""] if self.config.data.caption_dropout else [])]
+        captions = [self.feed.variants[self.feed.first][0], *([""] if self.config.data.caption_dropout else [])]
         with self._without_adapters():
             proof, self.probe = prove_same_text(self.backbone, self.feed.batch(0).latents[:1],
-                                                list(dict.fromkeys(captions)), self._caption_conditioning)
+                                                list(dict.fromkeys(captions)), self._caption_conditioning,
+                                                self.feed.controls(self.feed.first))
         yield from self._prove(proof)
 
     def _prove_file(self, path: Path, weights: dict[str, Factors]) -> Events:
@@ -256,10 +262,10 @@ class _Session:
             yield Warned(proof.words)
 
     def _caption_conditioning(self, caption: str) -> Conditioning:
-        """That of one caption, as `_conditioning` makes it in a step."""
+        """That of one caption, with the first control images, as `_conditioning` makes it in a step."""
         if self.feed.trains_text:
             return self.backbone.encode_text([caption])
-        return self.feed.conditioning([caption]).to(self.backbone.device)
+        return self.feed.row(caption, self.feed.first).to(self.backbone.device)
 
     def _set_rates(self) -> None:
         settings = self.config.optimizer
@@ -303,11 +309,12 @@ class _Session:
 
     def _preview(self) -> Previewed:
         prompts = list(self.config.preview_prompts)
-        side = self.config.data.resolution // self.backbone.family.bucket_step * self.backbone.family.bucket_step
+        (width, height), controls = self.feed.preview(len(prompts))
         with torch.no_grad():
             pictures = self.backbone.generate(
                 prompts, seeds=[derived_seed(self.config.seed, "preview", row) % 2**32 for row in range(len(prompts))],
-                width=side, height=side, steps=self.backbone.family.sample_steps, cfg=self.backbone.family.cfg,
+                width=width, height=height, steps=self.backbone.family.sample_steps, cfg=self.backbone.family.cfg,
+                controls=controls,
             )
         paths = []
         for row, pixels in enumerate(pictures):
@@ -322,6 +329,8 @@ class _Session:
             self.config, self.backbone.family,
             base_fingerprint=self.backbone.fingerprint, dataset_fingerprint=self.dataset.fingerprint,
             tag_frequency=tag_frequency(sample.caption for sample in self.dataset),
+            captions=[join_tags(add_trigger(split_tags(sample.caption), self.config.data.trigger))
+                      for sample in self.dataset],
             image_count=len(self.dataset), lineage=self.run.lineage, step=self.step, started_at=self.started_at,
             epoch=self.feed.plan.epoch_of(self.step * self.config.accumulation_steps - 1),
         )
@@ -412,6 +421,15 @@ def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.Adapt
                                 excluded)
         for prefix, network, blocks, excluded, device in parts
     }
+
+
+def _cautions(backbone: Backbone, config: TrainConfig) -> tuple[str, ...]:
+    """What the settings will hardly do, one line each."""
+    text = ""
+    if config.adapter.text_encoder and not backbone.family.trains_text:
+        text = (f"the text encoder of {backbone.family.title} is a language model, which LoRAs usually leave as it is. "
+                "adapter.text_encoder is on: turn it off if the LoRA forgets words.")
+    return tuple(filter(None, (rate_warning(config.optimizer), text)))
 
 
 def _optimizer(
