@@ -19,6 +19,7 @@ from ..host.drawing.recipe import short_hash
 from ..host.outputs import apply_to, lora_outputs, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
+from ..host.working import default_precision
 from ..trainer.captions.kinds import KINDS, get_kind, name_lora
 from ..trainer.captions.tags import add_trigger, escape_brackets, join_tags, split_tags
 from ..trainer.common.errors import UserError
@@ -251,7 +252,7 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
             training.steps = config.steps
             reporter.headline = f"{preset_line(base.family, config)} · {planned.length}"
             reporter.preparing(reporter.headline)
-            if note := edit_warning(parts[0], file, job.dataset):
+            for note in filter(None, (base.caution, edit_warning(parts[0], file, job.dataset))):
                 reporter(Warned(note))
             for note in job.dataset.notes if job.validation is not None else ():  # else the loop reports them
                 reporter(Warned(note))
@@ -293,15 +294,6 @@ def made_by(parts: tuple[Any, Any, Any], place: NodePlace) -> str:
     if not host.unreadable_parts(*parts):
         return ""
     return short_hash([place.key_of(name, value) for name, value in zip(("model", "clip", "vae"), parts, strict=True)])
-
-
-def default_precision(backbone: Any) -> str:
-    """fp32 for a model in fp32 or on the CPU; else bf16, or fp16 where the device has no bf16."""
-    device = backbone.device
-    dtype = next((parameter.dtype for parameter in backbone.network.parameters()), torch.float32)
-    if device.type == "cpu" or dtype == torch.float32:
-        return "fp32"
-    return "bf16" if comfy.model_management.should_use_bf16(device) else "fp16"
 
 
 def run_summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:

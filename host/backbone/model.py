@@ -33,11 +33,12 @@ from ...trainer.lora.hashes import check_weights
 from ...trainer.lora.names import module_of
 from ...trainer.models.backbone import Conditioning, Controls, NetworkInputs
 from ...trainer.models.edit_forms import choose_form
+from ...trainer.models.families import distilled_warning, named_row
 from ...trainer.models.noise import per_row
 from .contents import Content, clip_options, content_of, patcher_options
 from .edit import encode_edit
 from .encoded import pack, unpack
-from .facts import family_of, known_family, sampled_hash
+from .facts import family_of, known_family, said_of, sampled_hash
 from .frozen import frozen_forward
 from .gradients import GuardedStep, keeping_copies
 from .kernels import attention_options, plain_kernels
@@ -62,7 +63,7 @@ class HostBackbone:
             if part is None:
                 raise UserError(f"{name} is missing: training needs MODEL, CLIP and VAE. Link all three, as a "
                                 "checkpoint loader gives them.")
-        self.model, self.clip, self.vae, self.base_file = model, clip, vae, base_file
+        self.model, self.clip, self.vae = model, clip, vae
         self.made_by = ""
         self.device: torch.device = model.load_device
         self.text_device: torch.device = clip.patcher.load_device
@@ -73,7 +74,8 @@ class HostBackbone:
         self._step = GuardedStep()
         self.sampling = model.get_model_object("model_sampling")
         self.schedule = HostSchedule.of(self.sampling)
-        self.family = family_of(model.model, self.schedule, self.latent_scale, self.network)
+        family = family_of(model.model, self.schedule, self.latent_scale, self.network)
+        self.family, self.base_file = named_row(family, base_file), base_file
         self._training = False
         self._drop()
 
@@ -95,6 +97,11 @@ class HostBackbone:
         """See `fingerprint`; `made_by` counts too."""
         digest = fingerprint(self.model, self.clip, self.vae)
         return hashlib.sha256(f"{digest} {self.made_by}".encode()).hexdigest() if self.made_by else digest
+
+    @property
+    def caution(self) -> str:
+        """One line if the base is distilled, or may be; else ""."""
+        return distilled_warning(self.family, said_of(self.base_file), self.model.model.model_config.unet_config)
 
     # -- where the weights are -------------------------------------------------------------------------------------
 
@@ -303,8 +310,12 @@ class HostBackbone:
     def _sampled(self, positive: list[Any], noisy: Tensor, sigmas: Tensor) -> Sampled:
         self._bring("network")  # in the mode in which its weights are
         self._drop()
+        model, options = self.model, attention_options()
+        if options:  # its rounding is no difference between training and sampling
+            model = model.clone()
+            model.model_options["transformer_options"] |= options
         with _in_training(False):
-            return sample_once(self.model, positive, noisy, sigmas)
+            return sample_once(model, positive, noisy, sigmas)
 
     @contextlib.contextmanager
     def sampling_lora(self, path: str | Path) -> Iterator[HostLora]:
@@ -351,9 +362,10 @@ class HostBackbone:
     def _guided(self, x: Tensor, sigma: Tensor, conditioning: Conditioning, cfg: float) -> Tensor:
         """The estimate of x0 that CFG makes of those for the prompts and, in the second half of the conditioning, for
         the negative one; without the second half at 1."""
+        guidance = self.family.drawing_guidance
         if cfg == 1:
-            return self._denoised(x, sigma, conditioning, None)
-        wanted, unwanted = self._denoised(torch.cat([x, x]), torch.cat([sigma, sigma]), conditioning, None).chunk(2)
+            return self._denoised(x, sigma, conditioning, guidance)
+        wanted, unwanted = self._denoised(torch.cat([x, x]), torch.cat([sigma, sigma]), conditioning, guidance).chunk(2)
         return unwanted + cfg * (wanted - unwanted)
 
     def _noise(self, seeds: Sequence[int], width: int, height: int) -> Tensor:

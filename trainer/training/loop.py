@@ -26,7 +26,10 @@ from ..lora import file as lora_file
 from ..lora.file import Factors
 from ..lora.hashes import check_weights
 from ..models.backbone import Backbone, Conditioning
+from ..models.layers import Coverage, coverage
 from ..pictures.images import to_image
+from ..proofs.covered import prove_coverage
+from ..proofs.proof import Proof, same_chance
 from ..proofs.same_text import prove_same_text
 from ..proofs.saved_file import prove_file
 from . import adapters, checkpoint, runs
@@ -37,7 +40,7 @@ from .feed import Batch, Feed, derived_seed, edit_form
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
-from .optimizers import OPTIMIZERS, build_optimizer
+from .optimizers import OPTIMIZERS, build_optimizer, rate_warning
 from .schedules import rate_factor
 from .validation import Validator
 
@@ -71,13 +74,15 @@ def train(
         notes = dataset.notes
     config = set_epochs(config, dataset, backbone.family.bucket_step)
     form = edit_form(backbone, config, dataset, validation)
-    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, form)
+    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, backbone.family,
+                       form)
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
                **(lineage or {})}
     run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
     if run.finished:
         check_weights(run.final_path)
         run.forget_state()  # in case the process died before it could
+        yield from (Warned(proof.words) for proof in run.proofs if not proof.passed)
         yield Finished(config.steps, run.final_path, stopped=False, reused=True)
         return
     with run.locked(), backbone.training(config.gradient_checkpointing):
@@ -101,7 +106,7 @@ class _Session:
         self.validator = Validator(self, held_out)
         self.handles = _attach(backbone, config)
         self.parameters = [p for handle in self.handles.values() for p in handle.parameters()]
-        self.notes: tuple[str, ...] = ()
+        self.notes = _cautions(backbone, config)
         self.consistent = True
         try:
             self.step = self._resume()
@@ -117,11 +122,13 @@ class _Session:
     # -- the steps -----------------------------------------------------------------------------------------------
 
     def run_steps(self, should_stop: Callable[[], bool]) -> Events:
+        found = self._coverage()
         yield RunStarted(
             self.run.folder, self.config.steps, self.step, len(self.dataset), len(self.validator),
             sum(len(handle.module_names) for handle in self.handles.values()),
-            sum(p.numel() for p in self.parameters),
+            sum(p.numel() for p in self.parameters), found.adapted, found.linear,
         )
+        yield from self._prove(prove_coverage(found))
         yield from self.feed.prepare()
         yield from self.validator.prepare()
         try:
@@ -221,22 +228,31 @@ class _Session:
 
     # -- proofs --------------------------------------------------------------------------------------------------
 
-    def _prove_same_text(self) -> Events:
-        """Raises UserError if the base predicts something else in training than in sampling."""
-        captions = [self.feed.variants[self.feed.first][0], *([""] if self.config.data.caption_dropout else [])]
-        with self._without_adapters():
-            proof, self.probe = prove_same_text(self.backbone, self.feed.batch(0).latents[:1],
-                                                list(dict.fromkeys(captions)), self._caption_conditioning,
-                                                self.feed.controls(self.feed.first))
+    def _prove(self, proof: Proof) -> Events:
+        """Record and report a proof. Raises UserError if it failed."""
         self.run.add_proof(proof)
         yield Proved(proof)
         if not proof.passed:
             raise UserError(proof.words)
 
+    def _coverage(self) -> Coverage:
+        """How much of the denoiser's blocks has a LoRA."""
+        backbone = self.backbone
+        adapted = self.handles[backbone.network_prefix].module_names
+        return coverage(backbone.network, adapted, backbone.family.blocks, backbone.family.excluded)
+
+    def _prove_same_text(self) -> Events:
+        captions = [self.feed.variants[self.feed.first][0], *([""] if self.config.data.caption_dropout else [])]
+        with self._without_adapters():
+            proof, self.probe = prove_same_text(self.backbone, self.feed.batch(0).latents[:1],
+                                                list(dict.fromkeys(captions)), self._caption_conditioning,
+                                                self.feed.controls(self.feed.first))
+        yield from self._prove(proof)
+
     def _prove_file(self, path: Path, weights: dict[str, Factors]) -> Events:
         """A file that fails stays where it is: the training is in it."""
         probe = self.probe
-        with torch.no_grad():
+        with torch.no_grad(), same_chance(self.backbone.device):
             trained = self.backbone.predict(probe.noisy, probe.t, self._caption_conditioning(probe.caption))
         self.close()
         proof = prove_file(self.backbone, path, weights, probe, trained)
@@ -403,6 +419,15 @@ def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.Adapt
                                 excluded)
         for prefix, network, blocks, excluded, device in parts
     }
+
+
+def _cautions(backbone: Backbone, config: TrainConfig) -> tuple[str, ...]:
+    """What the settings will hardly do, one line each."""
+    text = ""
+    if config.adapter.text_encoder and not backbone.family.trains_text:
+        text = (f"the text encoder of {backbone.family.title} is a language model, which LoRAs usually leave as it is. "
+                "adapter.text_encoder is on: turn it off if the LoRA forgets words.")
+    return tuple(filter(None, (rate_warning(config.optimizer), text)))
 
 
 def _optimizer(
