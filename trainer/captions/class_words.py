@@ -17,19 +17,19 @@ WHOLE: Mapping[str, frozenset[str]] = {
     "class": _words("""
         1girl, 1boy, 1other, girl, boy, woman, man, person, female, male, lady, guy, androgynous person, no humans,
         creature, robot, character, mascot, idol, witch, knight, ninja, samurai, maid, nun, miko, bride, waitress,
-        waiter, butler, soldier, pirate, police, dancer, office lady, cheerleader, ghost, zombie, skeleton, alien,
-        giant, giantess, mini person, minigirl, student, teacher, doctor, scientist, mage, wizard, princess,
-        prince, queen, king, gyaru, old man, old woman, fat man, bishounen, tomboy, yandere, tsundere, virtual
-        youtuber, child, baby, kid, idol singer, gravure idol, nurse, policewoman, policeman, magical girl, magical
-        boy, race queen, cowboy, cowgirl, superhero, superheroine, hero, heroine, villain, assassin, archer,
-        warrior, paladin, cleric, priest, priestess, monk, thief, rogue, bard, alchemist, necromancer, sorcerer,
-        sorceress, mechanic, farmer, fisherman, sailor, pilot, astronaut, athlete, firefighter, chef, baker,
-        barista, bartender, secretary, businessman, businesswoman, salaryman, housewife, mother, father, sister,
-        brother, daughter, son, grandmother, grandfather, mom, dad, singer, musician, artist, painter,
-        photographer, model, actress, actor, ballerina, gymnast, schoolgirl, schoolboy, shrine maiden, maiden,
-        noble, noblewoman, nobleman, bandit, viking, gladiator, mercenary, detective, spy, lawyer, judge, clown,
-        jester, stripper, prostitute, mummy, werewolf, golem, minotaur, valkyrie, goddess, god, deity, humanoid,
-        mutant, cryptid, kaiju"""),
+        waiter, butler, soldier, pirate, police, dancer, office lady, cheerleader, zombie, skeleton, alien, giant,
+        giantess, mini person, minigirl, student, teacher, doctor, scientist, mage, wizard, princess, prince,
+        queen, king, gyaru, old man, old woman, fat man, bishounen, tomboy, yandere, tsundere, virtual youtuber,
+        child, baby, kid, idol singer, gravure idol, nurse, policewoman, policeman, magical girl, magical boy, race
+        queen, cowboy, cowgirl, superhero, superheroine, hero, heroine, villain, assassin, archer, warrior,
+        paladin, cleric, priest, priestess, monk, thief, rogue, bard, alchemist, necromancer, sorcerer, sorceress,
+        mechanic, farmer, fisherman, sailor, pilot, astronaut, athlete, firefighter, chef, baker, barista,
+        bartender, secretary, businessman, businesswoman, salaryman, housewife, mother, father, sister, brother,
+        daughter, son, grandmother, grandfather, mom, dad, singer, musician, artist, painter, photographer, model,
+        actress, actor, ballerina, gymnast, schoolgirl, schoolboy, shrine maiden, maiden, noble, noblewoman,
+        nobleman, bandit, viking, gladiator, mercenary, detective, spy, lawyer, judge, clown, jester, stripper,
+        prostitute, mummy, werewolf, golem, minotaur, valkyrie, goddess, god, deity, humanoid, mutant, cryptid,
+        kaiju"""),
     "count": _words("""
         solo, solo focus, duo, trio, group, 2girls, 3girls, 4girls, 5girls, 6+girls, 2boys, 3boys, 4boys, 5boys,
         6+boys, multiple girls, multiple boys, multiple others, 2others, 3others, crowd, couple, male focus, female
@@ -166,7 +166,7 @@ WHOLE: Mapping[str, frozenset[str]] = {
         holding object, stand, o-ring, planted sword, planted weapon, floating object, huge weapon, weapon on back,
         weapon over shoulder, between objects, drinking straw, playing card, playing cards, mobile suit, nintendo
         switch, playstation, soul gem, mecha, radio antenna, v-fin, eyeball, condom wrapper, animal, monster, game
-        boy, game cube"""),
+        boy, game cube, ghost"""),
     "other": _words("""
         ..., !, !!, !?, ?, ??, ?!, ^^^, +++, heart, spoken heart, name connection, hypnosis, mind control, time
         paradox, cosplay, fusion, role reversal, alternate universe, scene reference, meme, pun, too many,
