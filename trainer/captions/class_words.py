@@ -120,7 +120,8 @@ WHOLE: Mapping[str, frozenset[str]] = {
         parody, parody, transparent, cross-section, inset, reference inset, oekaki, fanart, fan art, game cg,
         official style, crossover, 1980s style, color guide, variations, card, greyscale with colored background,
         drawing, painting, blending, tegaki, trading card, lo-fi, unmoving pattern, eyes visible through hair,
-        viewfinder, dark, still life, x-ray, glitch"""),
+        viewfinder, dark, still life, x-ray, glitch, unreal engine, octane render, blender, cinematic, cinematic
+        still, film still"""),
     "quality": _words("""
         masterpiece, best, highres, absurdres, incredibly absurdres, lowres, hires, very aesthetic, aesthetic,
         displeasing, very displeasing, normal, newest, recent, mid, early, oldest, late, general, sensitive,
@@ -128,9 +129,9 @@ WHOLE: Mapping[str, frozenset[str]] = {
         ai-generated, ai-assisted, official art, scan, signature, dated, logo, text, commentary, translated,
         copyright name, artist name, character name, company name, web address, url, qr code, page number,
         photoshop, extra digits, fewer digits, missing fingers, extra fingers, extra limbs, tagme, duplicate,
-        revision, third-party edit, md5 mismatch, wallpaper, 4k, 8k, hd, uhd, hdr, ultra-detailed, highly detailed,
-        detailed, intricate, sharp focus, award-winning, trending on artstation, speech bubble, thought bubble,
-        sound effects, amazing, beautiful, perfect, professional"""),
+        revision, third-party edit, md5 mismatch, wallpaper, hd, ultra-detailed, highly detailed, detailed,
+        intricate, sharp focus, award-winning, trending on artstation, speech bubble, thought bubble, sound
+        effects, amazing, beautiful, perfect, professional"""),
     "identity": _words("""
         muscular, tall, short, petite, slim, slender, skinny, thin, chubby, plump, fat, obese, curvy, toned, tan,
         tanned, pale, albino, old age, young, aged, elderly, loli, shota, toddler, teenager, adult, mature female,
@@ -289,7 +290,7 @@ ENDS: Mapping[str, frozenset[str]] = {
         quality, username, artifacts, watermark, request, name, signature, resolution, res, anatomy, proportions,
         digits, digit, rating, aesthetic score, masterpiece, text, logo, copyright notice, notice, copyright, url,
         address, caption, subtitle, subtitles, subtitled, commentary, id, tagme, jpeg, compression, detailed,
-        details, censoring, censor, onomatopoeia, edit, speech bubble, thought bubble"""),
+        details, censoring, censor, onomatopoeia, edit, speech bubble, thought bubble, uhd, hdr, 4k, 8k"""),
     "identity": _words("""
         hair, haircut, hairstyle, hairdo, hairline, eyes, eye, ears, ear, tail, tails, wings, wing, horns, horn,
         skin, bangs, fringe, sidelocks, sidelock, locks, twintails, twintail, pigtails, ponytail, ponytails, braid,
@@ -489,7 +490,7 @@ WEARERS = _words("""
 """What a thing is worn on: a `hair bell` is an ornament."""
 COUNTS_PARTS = _words("""
     extra, multiple, missing, mechanical, prosthetic, animal, long, short, thick, thin, huge, large, big, small,
-    tiny, wide, narrow, muscular, four, six, two, single""")
+    tiny, wide, narrow, muscular, four, six, two, single, robotic, cybernetic, bionic""")
 """With a part of the body, a build: `extra arms`."""
 UNDONE = _words("""
     up, down, off, open, undone, untied, unbuttoned, unzipped, removed, partially removed, unworn, pulled down""")

@@ -71,7 +71,8 @@ def test_prose_is_not_a_trait(text):
 
 
 @pytest.mark.parametrize(("text", "name"), [("a white dress", "identity"), ("her red eyes", "identity"),
-                                            ("the beach", "view"), ("hand on own hip", "view")])
+                                            ("the beach", "view"), ("hand on own hip", "view"),
+                                            ("holding a red cup", "view"), ("wearing a red scarf", "identity")])
 def test_a_noun_with_an_article_is_a_tag(text, name):
     assert not is_sentence(text)
     assert getattr(tag_roles((text,), BOORU), name) == (text,)
