@@ -89,7 +89,35 @@ def people_findings(captions: Sequence[str]) -> list[list[Finding]]:
             if word and word not in own:
                 text = trouble.text.format(word=word)
                 findings.append(Finding(trouble.code, trouble.severity, None, None, text))
+    for findings, tone in zip(found, _odd_tones(texts), strict=True):
+        findings.extend([tone] if tone else [])
     return found
+
+
+SKIN_TONES = {
+    "pale skin": ("pale skin", "light skin", "fair skin", "white skin", "pale"),
+    "tan": ("tan", "tanned", "tan skin", "tanned skin", "sun tanned skin"),
+    "dark skin": ("dark skin", "very dark skin", "brown skin", "black skin", "dark skinned female",
+                  "dark skinned male", "dark skinned woman", "dark skinned man"),
+}
+
+
+def _odd_tones(texts: Sequence[str]) -> list[Finding | None]:
+    """For each caption, whether it names another skin tone than most of those that name one, which guide 003 wants alike."""
+    tones = [next((tone for tone, words in SKIN_TONES.items() if _names(text, words)), "") for text in texts]
+    named = [tone for tone in tones if tone]
+    usual = max(SKIN_TONES, key=named.count)
+    if 2 * named.count(usual) <= len(named):
+        return [None] * len(texts)
+    return [Finding("skin tone", "note", None, None, (
+        f"is tagged {tone!r}, most of the set {usual!r}: match its colours (PrepareDataset can), or correct the tag."))
+        if tone and tone != usual else None for tone in tones]
+
+
+def _names(text: str, words: Sequence[str]) -> bool:
+    """Single words count only as whole tags: a jacket may be tan, and a sky pale."""
+    tags = {tag.strip() for tag in text.split(",")}
+    return says(text, tuple(word for word in words if " " in word)) or not tags.isdisjoint(words)
 
 
 def _word_of(trouble: Trouble, text: str) -> str:

@@ -54,6 +54,15 @@ def test_what_most_images_have_is_the_characters_own():
     assert codes(masked, masked) == ["covered face"], "two images are too few to tell"
 
 
+def test_a_skin_tone_that_is_not_most_of_the_sets_is_named():
+    captions = ["1girl, pale skin", "1girl, pale_skin, smile", "a woman with fair skin", "1girl, tan, beach", "1girl"]
+    assert [[finding.code for finding in row] for row in people_findings(captions)] == [[], [], [], ["skin tone"], []]
+    assert "is tagged 'tan', most of the set 'pale skin'" in people_findings(captions)[3][0].text
+    even = ["1girl, dark-skinned female, dark skin", "1girl, tan jacket", "1girl, tan background, dark skin"]
+    assert people_findings(even) == [[], [], []], "a colour of something else"
+    assert people_findings(["1girl, tan", "1girl, pale skin"]) == [[], []], "nobody knows which is right"
+
+
 def test_the_words_are_as_captions_are_compared_and_belong_to_one_row():
     words = [word for trouble in TROUBLES for word in trouble.words]
     assert [word for word in words if plain(word) != word] == [] and len(words) == len(set(words))
@@ -108,7 +117,8 @@ def test_a_damaged_exif_breaks_nothing(tmp_path):
 @pytest.mark.parametrize(("model", "phone"), [
     ("Apple iPhone 12", True), ("samsung SM-G991B", True), ("Google Pixel 7", True), ("HUAWEI P30", True),
     ("SAMSUNG NX300", False), ("SONY ILCE-7M3", False), ("Canon EOS 5D", False),
-    ("NIKON CORPORATION NIKON D750", False), ("", False), ("FUJIFILM X-T4", False), ("OPPO Find X5", True), ("Sony Xperia 5", True)])
+    ("NIKON CORPORATION NIKON D750", False), ("", False), ("FUJIFILM X-T4", False),
+    ("OPPO Find X5", True), ("Sony Xperia 5", True)])
 def test_phones_are_known_by_their_model(model, phone):
     assert is_phone(Camera(model=model)) is phone
 
