@@ -17,7 +17,17 @@ from ..trainer.cli.terminal.progress import clock
 from ..trainer.common.events import Event, Warned
 from ..trainer.pictures.curves import Smoother
 from ..trainer.pictures.images import open_image
-from ..trainer.training.events import Caching, CheckpointSaved, Finished, Previewed, RunStarted, StepDone, Validated
+from ..trainer.proofs.proof import COVERAGE, proof_rows
+from ..trainer.training.events import (
+    Caching,
+    CheckpointSaved,
+    Finished,
+    Previewed,
+    Proved,
+    RunStarted,
+    StepDone,
+    Validated,
+)
 from ..trainer.training.runs import read_losses
 from .events import INTERVAL, PROGRESS
 from .paths import view_place
@@ -50,6 +60,7 @@ class Reporter:
         self._tell: dict[type[Event], Callable[[Any], None]] = {
             RunStarted: self._started, Caching: self._caching, StepDone: self._step, Validated: self._validated,
             Previewed: self._previewed, CheckpointSaved: self._saved, Warned: self._warned, Finished: self._finished,
+            Proved: self._proved,
         }
 
     def __call__(self, event: Event) -> None:
@@ -92,6 +103,14 @@ class Reporter:
             self._send()
             self._show(self.training.message)
 
+    def _proved(self, event: Proved) -> None:
+        training, proof = self.training, event.proof
+        training.proofs = (*(other for other in training.proofs if other.name != proof.name), proof)
+        if proof.name == COVERAGE and proof.passed:
+            self.headline = f"{self.headline} · {proof.words}"
+        (log.info if proof.passed else log.error)("LoRA Bootstrap: %s: %s", proof.name, proof.words)
+        self._send(now=True)
+
     def _step(self, event: StepDone) -> None:
         training, started = self.training, self.training.status != "training"
         training.status, training.message = "training", self.headline
@@ -133,7 +152,8 @@ class Reporter:
         elif event.stopped:
             self.ended("stopped", f"stopped at step {event.step} of {training.steps}; saved {event.path.name}")
         else:
-            self.ended("finished", f"finished, {event.step} steps: {event.path.name}")
+            self.ended("finished", f"finished, {event.step} steps: {event.path.name}" + "".join(
+                f" · ✗ {proof.words}" for proof in training.proofs if not proof.passed))
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
@@ -164,7 +184,7 @@ class Reporter:
             "message": training.message, "step": training.step, "steps": training.steps,
             "seconds_left": training.seconds_left, "seconds_per_step": training.seconds_per_step,
             "memory": training.memory, "loss": self._loss, "smoothed": self._smoothed, "learning_rate": self._rate,
-            "validation": self._validation, "sample": self._sample,
+            "validation": self._validation, "sample": self._sample, "proofs": proof_rows(training.proofs),
         })
         self._validation = self._sample = None
 

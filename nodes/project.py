@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..trainer.bootstrap.rounds import BuiltDataset, Project, make_crops
 from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.view_plan import plan_views
 from ..trainer.bootstrap.view_table import parse_table
+from ..trainer.captions.roles import TagRoles
 from ..trainer.captions.tags import split_tags
 from ..trainer.captions.views import VOCABULARIES
 from ..trainer.common.errors import UserError
@@ -46,7 +48,9 @@ class ProjectNode(io.ComfyNode):
                     "An image of the character, ideally the whole figure and nobody else. In a batch, the first.")),
                 io.String.Input("tags", default="", multiline=True, tooltip=(
                     "Tags for everything the image shows, separated by commas: 1girl, fox ears, blonde hair, white "
-                    "dress, front view. Tags that are not view words belong to the character.")),
+                    "dress, front view. Traits and clothes belong to the character; pose, view, expression, place, "
+                    "light, style and unknown words only to this image. +holding cup makes a tag hers, -white dress "
+                    "leaves it to this image.")),
                 io.String.Input("trigger", default="", tooltip=(
                     "A word that has no meaning yet, such as eiei21girl. It calls the LoRA.")),
                 io.String.Input("name", default="", tooltip=(
@@ -93,9 +97,8 @@ class ProjectNode(io.ComfyNode):
         current_session().projects.add(project.name)
         tell_project(project.name)
         roles = project.roles
-        show_report("\n".join((made.summary, f"the character's tags: {', '.join(roles.identity) or 'none'}",
-                               f"this image's tags: {', '.join(roles.view) or 'none'}",
-                               *first_of_batch(picture, "picture"))), cls.hidden.unique_id)
+        show_report("\n".join((made.summary, *say_roles(roles), *first_of_batch(picture, "picture"))),
+                    cls.hidden.unique_id)
         return io.NodeOutput(project, made.dataset, config.trigger, [to_batch(crop.load()) for crop in made.dataset],
                              ui={"lora_bootstrap": [{"project": project.name}]})
 
@@ -160,6 +163,15 @@ class ViewPrompts(io.ComfyNode):
         show_report("\n".join((f"{len(plan.views)} prompts", plan.table, *plan.notes)), cls.hidden.unique_id)
         first = plan.views[0]
         return io.NodeOutput(first.text, first.seed, plan, [view.text for view in plan.views], plan.table)
+
+
+def say_roles(roles: TagRoles) -> Iterator[str]:
+    """Whose each tag is, one line per role, and what to look at."""
+    yield f"the character's tags: {', '.join(roles.identity) or 'none'}"
+    yield f"this image's tags: {', '.join(roles.view) or 'none'}"
+    if roles.dropped:
+        yield f"left out: {', '.join(roles.dropped)} (write them into before of View Prompts)"
+    yield from (f"⚠ {line}" for line in roles.warnings)
 
 
 # -- from widgets to a project -----------------------------------------------------------------------------------------

@@ -13,16 +13,19 @@ import torch
 from comfy_api.latest import io
 
 from ..host import menu, paths
+from ..host.drawing.base_file import base_file
 from ..host.drawing.node_place import NodePlace
 from ..host.drawing.recipe import short_hash
 from ..host.outputs import apply_to, lora_outputs, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
+from ..host.working import default_precision
 from ..trainer.captions.kinds import KINDS, get_kind, name_lora
 from ..trainer.captions.tags import add_trigger, escape_brackets, join_tags, split_tags
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Warned
 from ..trainer.datasets.dataset import Dataset
+from ..trainer.models.edit_forms import is_edit_name
 from ..trainer.models.families import FAMILIES, Family
 from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.training.config import TrainConfig
@@ -240,7 +243,8 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
         reporter.preparing("freeing memory for the training")
         host.release_memory()
         with torch.inference_mode(False):  # ComfyUI runs nodes in a mode whose tensors cannot be trained through
-            base = host.HostBackbone(*parts)
+            file = base_file(parts[0], place.find, place.links["model"])
+            base = host.HostBackbone(*parts, file)
             base.made_by = made_by(parts, place)
             reporter.memory = lambda: host.memory_in_use(base.device)
             planned = plan_run(job, base.family, default_precision(base))
@@ -248,6 +252,9 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
             training.steps = config.steps
             reporter.headline = f"{preset_line(base.family, config)} · {planned.length}"
             reporter.preparing(reporter.headline)
+            for note in (base.caution, edit_warning(parts[0], file, job.dataset)):
+                if note:
+                    reporter(Warned(note))
             for note in job.dataset.notes if job.validation is not None else ():  # else the loop reports them
                 reporter(Warned(note))
             with closing(train(base, job.dataset, config, paths.loras_root(), validation=job.validation,
@@ -267,6 +274,20 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
         host.release_memory()
 
 
+def edit_warning(model: Any, file: str, dataset: Dataset) -> str:
+    """Why a MODEL may not fit images with or without control images, by the name of its file; "" if it may."""
+    file = Path(file).name
+    named = is_edit_name(file, type(getattr(model, "model", None)).__name__)
+    if named and not dataset.paired:
+        return (f"{file} is an edit model by its name, but no image has a control image, so it is trained to draw from "
+                "text alone. Others got bad results that way (musubi-tuner issue 669). Put the images to edit into a "
+                "folder controls beside the images, or train the text-to-image model.")
+    if named is False and dataset.paired:
+        return (f"{dataset.paired} of {len(dataset)} images have a control image, but {file} is not an edit model by "
+                "its name. Load the edit model, or continue if it is one.")
+    return ""
+
+
 def made_by(parts: tuple[Any, Any, Any], place: NodePlace) -> str:
     """What made a MODEL, CLIP and VAE, if something is set on them that the fingerprint cannot tell; else ""."""
     from ..host.backbone import model as host
@@ -274,15 +295,6 @@ def made_by(parts: tuple[Any, Any, Any], place: NodePlace) -> str:
     if not host.unreadable_parts(*parts):
         return ""
     return short_hash([place.key_of(name, value) for name, value in zip(("model", "clip", "vae"), parts, strict=True)])
-
-
-def default_precision(backbone: Any) -> str:
-    """fp32 for a model in fp32 or on the CPU; else bf16, or fp16 where the device has no bf16."""
-    device = backbone.device
-    dtype = next((parameter.dtype for parameter in backbone.network.parameters()), torch.float32)
-    if device.type == "cpu" or dtype == torch.float32:
-        return "fp32"
-    return "bf16" if comfy.model_management.should_use_bf16(device) else "fp16"
 
 
 def run_summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:

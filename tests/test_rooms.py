@@ -102,7 +102,8 @@ def test_every_node_has_a_help_page_and_a_stable_id():
 def test_every_library_that_shipped_code_imports_is_required_or_the_hosts_own():
     required = {re.match(r"[\w-]+", line)[0].replace("pillow", "PIL") for line in
                 (ROOT / "requirements.txt").read_text("utf-8").splitlines() if line and line[0] != "#"}
-    hosts = {"comfy", "comfy_api", "comfy_execution", "comfyui_version", "folder_paths", "server", "aiohttp", "psutil"}
+    hosts = {"comfy", "comfy_api", "comfy_execution", "comfyui_version", "folder_paths", "server", "aiohttp", "psutil",
+             "comfy_kitchen"}
     # looked for at run time, with a clear error
     optional = {"bitsandbytes", "huggingface_hub", "prodigyopt", "tensorboard", "onnxruntime"}
     known = required | optional | set(sys.stdlib_module_names)

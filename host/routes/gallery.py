@@ -5,7 +5,8 @@ GET /lora_bootstrap/project?name=<project's name>
     page that only checks, because browsers log every 404 as an error).
     {"name", "trigger", "tags": [str, ...], "base": str, "targets": [int, ...], "stopped_because": str,
      "stages": [{"name", "title", "state": "done" | "next" | "later", "text": str}, ...], "next": str (what the next Run
-     will do, one line), "crops": [{"name", "caption", "thumb"}, ...],
+     will do, one line), "warnings": [str, ...] (tags that may have the wrong role),
+     "crops": [{"name", "caption", "thumb"}, ...],
      "rounds": [{"round", "kept", "candidates", "drift", "diversity", "base_diversity", "burn", "likeness",
       "tag_recall", "real_share"}, ...] (figures; null where not measured)}
 

@@ -50,6 +50,7 @@ def project_view(name: str) -> dict[str, Any]:
     return {
         "name": status.project.name, "trigger": config.trigger, "tags": list(config.tags), "base": config.base,
         "targets": list(config.targets), "stopped_because": status.record.stopped_because, "next": status.next,
+        "warnings": list(status.project.roles.warnings),
         "stages": [{"name": stage.name, "title": stage.title, "state": status.state(stage), "text": stage.text}
                    for stage in status.stages],
         "crops": _crops(status.project, 1), "rounds": [asdict(figures) for figures in status.record.rounds]}

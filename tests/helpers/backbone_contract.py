@@ -174,6 +174,44 @@ def test_a_lora_trains_and_applies_from_its_file_as_it_was_trained(backbone, dat
     assert torch.equal(after, plain)
 
 
+@torch.no_grad()
+def test_the_own_sampling_path_predicts_what_training_predicts(backbone):
+    captions = ("red (disc), [soft]", "")
+    noisy, t, _ = a_batch(backbone, captions)
+    ours = torch.cat([backbone.predict(noisy[row : row + 1], t[row : row + 1], backbone.encode_text([captions[row]]))
+                      for row in range(2)])
+    theirs = backbone.sampling_prediction(noisy, t, captions)
+    assert ((theirs - ours).norm() / ours.norm()).item() < 1e-4
+    torch.testing.assert_close(backbone.sampling_prediction(noisy[:1], t[:1], captions[0]), theirs[:1])
+    other = backbone.sampling_prediction(noisy[:1], t[:1], captions[1])
+    assert (other - theirs[:1]).abs().max() > 1e-4
+
+
+@torch.no_grad()
+def test_what_training_and_sampling_are_conditioned_on_has_the_same_names_and_values(backbone):
+    noisy, _, conditioning = a_batch(backbone, (SHORT,))
+    ours, theirs = backbone.training_inputs(noisy, conditioning), backbone.sampling_inputs(noisy, SHORT)
+    for mine, others in ((ours.encoded, theirs.encoded), (ours.given, theirs.given)):
+        assert mine.keys() == others.keys()
+        for name, tensor in mine.items():
+            torch.testing.assert_close(tensor.float(), others[name].float().to(tensor.device), atol=1e-4, rtol=1e-3)
+    assert ours.encoded
+
+
+@torch.no_grad()
+def test_a_lora_file_by_the_own_loader_predicts_as_by_ours(backbone, tmp_path):
+    path = a_lora(backbone, tmp_path / "random.safetensors")
+    noisy, t, conditioning = a_batch(backbone, (SHORT,))
+    before = backbone.sampling_prediction(noisy, t, SHORT)
+    with backbone.lora(path):
+        ours = backbone.predict(noisy, t, conditioning)
+    with backbone.sampling_lora(path) as loaded:
+        assert tuple(loaded.unmatched) == () and loaded.layers == len(load_lora(path).modules)
+        theirs = backbone.sampling_prediction(noisy, t, SHORT)
+    assert ((theirs - ours).norm() / (ours - before).norm()).item() < 1e-3
+    assert torch.equal(backbone.sampling_prediction(noisy, t, SHORT), before)
+
+
 def a_lora(backbone, path):
     """A LoRA file of the network's attention, with random weights."""
     handle = adapters.attach(backbone.network, AdapterConfig(rank=2, alpha=2.0), backbone.family.blocks, 0)

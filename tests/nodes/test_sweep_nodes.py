@@ -22,14 +22,14 @@ from lora_bootstrap.host.drawing import runner as host_nodes, sweep_session
 from lora_bootstrap.host.drawing.cell_graph import PICTURE, cell_graph
 from lora_bootstrap.host.drawing.pictures import as_saved
 from lora_bootstrap.host.drawing.runner import KEPT, Runner
-from lora_bootstrap.host.drawing.sweep_plan import choose_loras, seeds_of, strengths_of
+from lora_bootstrap.host.drawing.sweep_plan import choose_loras, lora_axes, seeds_of, strengths_of
 from lora_bootstrap.host.drawing.sweep_session import axes_of
 from lora_bootstrap.nodes import checkpoints, score, sweep_values
 from lora_bootstrap.nodes.checkpoints import PickCheckpoint
 from lora_bootstrap.nodes.contents import LinkContent
 from lora_bootstrap.nodes.sampling import SamplingByModel
 from lora_bootstrap.nodes.score import ScoreSweep
-from lora_bootstrap.nodes.sweep import CheckpointSweep, StrengthGrid
+from lora_bootstrap.nodes.sweep import CheckpointSweep, StrengthGrid, family_of
 from lora_bootstrap.nodes.sweep_values import (
     ComposeCells,
     ComposedGrid,
@@ -65,6 +65,7 @@ def _fresh(monkeypatch):
 def files(host, monkeypatch):
     """Two checkpoints of a run, two other LoRAs, two bases; a stand-in for `host.backbone.model`."""
     stand_in = ModuleType("lora_bootstrap.host.backbone.model")
+    stand_in.family_name = lambda model: "flux" if model.startswith("flux") else "other"
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     monkeypatch.setattr(lora_bootstrap.host.backbone, "model", stand_in, raising=False)
     for name in (BASE, "other.safetensors"):
@@ -780,6 +781,12 @@ def test_prompts_that_are_empty_are_told_when_it_runs():
     with pytest.raises(UserError, match="prompts is empty; write one per line"):
         grid(prompts="# none\n")
     assert {cell.facts["prompt"] for cell in grid(prompts="", prompt_set="poses")[0].cells}
+
+
+@pytest.mark.parametrize(("model", "line"), [("flux1-dev", "zqx, holding a cup"), ("sd_xl_base", "zqx, holding cup")])
+def test_ready_prompts_are_worded_as_the_linked_model_reads_them(model, line):
+    axes = lora_axes(choose_loras(None, "all", [], "ink.safetensors"), "1", "zqx", "objects", "1", family_of(model))
+    assert axes[2].choices[0].facts["prompt"] == line
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "a:b"])

@@ -1,12 +1,14 @@
 """TrainLora's body: it trains, tells, stops, cancels, resumes, reuses, and refuses what cannot work."""
 
 import math
+import re
 import threading
 from types import SimpleNamespace
 
 import pytest
 import torch
 from comfy.model_management import InterruptProcessingException
+from PIL import Image
 from safetensors.torch import load_file
 
 from lora_bootstrap.host.drawing.node_place import NodePlace
@@ -17,7 +19,7 @@ from lora_bootstrap.nodes import train as nodes
 from lora_bootstrap.nodes.sockets import TrainSettings
 from lora_bootstrap.sandbox import PICTURES_DIR
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.datasets.dataset import load_folder
+from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 from lora_bootstrap.trainer.models.families import get_family
 from lora_bootstrap.trainer.training.runs import read_run
 
@@ -355,3 +357,23 @@ def test_a_training_over_a_patch_that_cannot_be_read_is_known_by_what_made_it(ad
     assert made_by(8) == ""
     adapter.model.unreadable_parts = lambda model, clip, vae: ("a lock",)
     assert made_by(8) == made_by(8) != made_by(16)
+
+
+# -- edit models -------------------------------------------------------------------------------------------------------
+
+
+class QwenImage:
+    """As the host calls the class of Qwen-Image and of Qwen-Image-Edit."""
+
+
+@pytest.mark.parametrize(("file", "paired", "said"), [
+    ("/models/qwen_image_edit_2509_fp8.safetensors", False,
+     r"^qwen_image_edit_2509_fp8.safetensors is an edit model by its name, but no image has a control image"),
+    ("qwen_image_edit_2509_fp8.safetensors", True, "^$"),
+    ("qwen_image_2512.safetensors", True, "1 of 1 images have a control image, but qwen_image_2512.safetensors is not"),
+    ("qwen_image_2512.safetensors", False, "^$"), ("", True, "^$")])
+def test_a_model_whose_name_does_not_fit_the_images_is_warned_about(tmp_path, file, paired, said):
+    image = Image.new("RGB", (32, 32))
+    save_samples(tmp_path, [(image, "x", {"name": "a"})], controls=[[image]] if paired else [])
+    warning = nodes.edit_warning(SimpleNamespace(model=QwenImage()), file, load_folder(tmp_path))
+    assert re.search(said, warning) and "\n" not in warning

@@ -103,7 +103,7 @@ SKIN_TONES = {
 
 
 def _odd_tones(texts: Sequence[str]) -> list[Finding | None]:
-    """For each caption, whether it names another skin tone than most of those that name one, which guide 003 wants alike."""
+    """For each caption, whether it names another skin tone than most that name one, which guide 003 wants alike."""
     tones = [next((tone for tone, words in SKIN_TONES.items() if _names(text, words)), "") for text in texts]
     named = [tone for tone in tones if tone]
     usual = max(SKIN_TONES, key=named.count)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,18 @@ from ..captions.tags import unescape_brackets
 from ..common.errors import UserError
 from ..common.files import file_hash
 from ..lora.file import LoraWeights, load_lora
-from ..models.backbone import Conditioning, Rows
+from ..models.backbone import Conditioning, Controls, NetworkInputs, Rows
+from ..models.edit_forms import choose_form
 from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix
-from ..training.adapters import NetworkLora, use_lora
+from ..training.adapters import NetworkLora, adapted_modules, remove_adapters, use_lora
 
 log = logging.getLogger(__name__)
 
 SANDBOX = "sandbox"
+_LOADED = "lora_bootstrap_loaded"
+"""Name of the adapter that diffusers' own loader makes of a LoRA file."""
+
 TOKEN_LIMIT = 75
 """Tokens that one chunk of a CLIP text encoder reads, without its start and end marks."""
 
@@ -82,7 +86,10 @@ class DiffusersBackbone:
         latents = vae.encode((pixels * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mode().float()
         return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
 
-    def encode_text(self, captions: Sequence[str]) -> Conditioning:
+    def edit_form(self, wanted: str) -> str:
+        return choose_form(wanted, type(self.pipeline).__name__, f"{self.family.title} outside ComfyUI")
+
+    def encode_text(self, captions: Sequence[str], controls: Controls | None = None) -> Conditioning:
         texts = [unescape_brackets(caption) for caption in captions]
         encoded = self.pipeline.encode_prompt(texts, device=self.device, num_images_per_prompt=1,
                                               do_classifier_free_guidance=False)
@@ -109,6 +116,55 @@ class DiffusersBackbone:
             return_dict=False, **extra,
         )[0].float()
 
+    def sampling_prediction(self, noisy: Tensor, t: Tensor, caption: str | Sequence[str],
+                            controls: Controls | None = None) -> Tensor:
+        captions = [caption] * len(noisy) if isinstance(caption, str) else caption
+        steps = self.schedule.timesteps(t).tolist()
+        return torch.cat([self._sampled(noisy[row : row + 1], steps[row], captions[row]).output.float()
+                          for row in range(len(noisy))])
+
+    def sampling_inputs(self, noisy: Tensor, caption: str, controls: Controls | None = None) -> NetworkInputs:
+        return _network_inputs(self._sampled(noisy, 0, caption).inputs)
+
+    @torch.no_grad()
+    def training_inputs(self, noisy: Tensor, conditioning: Conditioning) -> NetworkInputs:
+        with _spied(self.network) as calls:
+            self.predict(noisy, torch.zeros(1, device=noisy.device), conditioning.rows([0]).to(noisy.device))
+        return _network_inputs(calls[0].inputs)
+
+    def _sampled(self, noisy: Tensor, step: int, caption: str) -> _Call:
+        """The network's forward pass in one step of the pipeline's own call, for latents [1, ...].
+
+        The scheduler of that step hands on the latents as they are; the base's own may scale them.
+        """
+        from diffusers import DDPMScheduler
+
+        height, width = (side * self.latent_scale for side in noisy.shape[-2:])
+        own = self.pipeline.scheduler
+        try:
+            self.pipeline.scheduler = DDPMScheduler.from_config(own.config)
+            with _spied(self.network) as calls:
+                self.pipeline(
+                    unescape_brackets(caption), latents=noisy.to(self.device, self.pipeline.unet.dtype),
+                    timesteps=[step], height=height, width=width, guidance_scale=1.0, output_type="latent")
+        finally:
+            self.pipeline.scheduler = own
+        return calls[0]
+
+    @contextlib.contextmanager
+    def sampling_lora(self, path: str | Path) -> Iterator[PipelineLora]:
+        parts = {self.network_prefix: self.network, **self.text_network}
+        folder, name = Path(path).resolve().parent, Path(path).name
+        try:
+            with _without_advice():
+                self.pipeline.load_lora_weights(str(folder), weight_name=name, adapter_name=_LOADED,
+                                                local_files_only=True)
+            yield PipelineLora.read(path, parts)
+        finally:
+            for part in parts.values():
+                remove_adapters(part, {_LOADED})
+                part.__dict__.pop("_hf_peft_config_loaded", None)
+
     def decode(self, latents: Tensor) -> Tensor:
         vae = self.pipeline.vae
         latents = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
@@ -116,7 +172,7 @@ class DiffusersBackbone:
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
-                 steps: int, cfg: float, negative: str = "") -> Tensor:
+                 steps: int, cfg: float, negative: str = "", controls: Controls | None = None) -> Tensor:
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -150,6 +206,66 @@ class DiffusersBackbone:
             yield applied
         finally:
             applied.detach()
+
+
+@dataclass(frozen=True)
+class PipelineLora:
+    """A LoRA file in a pipeline, by diffusers' own loader; see `backbone.LoadedLora`."""
+
+    layers: int
+    unmatched: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: str | Path, parts: Mapping[str, nn.Module]) -> PipelineLora:
+        changed = {f"{prefix}.{name}" for prefix, part in parts.items() for name in adapted_modules(part, _LOADED)}
+        wanted = load_lora(path, module_names=_module_names(parts)).modules
+        return cls(len(changed), tuple(name for name in wanted if name not in changed))
+
+
+@contextlib.contextmanager
+def _without_advice() -> Iterator[None]:
+    """Diffusers warns of every text encoder for which a LoRA file holds nothing."""
+    from diffusers.utils import logging as advice
+
+    before = advice.get_verbosity()
+    advice.set_verbosity_error()
+    try:
+        yield
+    finally:
+        advice.set_verbosity(before)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One forward pass of a network: what it was conditioned on, by name, and its output."""
+
+    inputs: Mapping[str, Tensor]
+    output: Tensor
+
+
+@contextlib.contextmanager
+def _spied(network: nn.Module) -> Iterator[list[_Call]]:
+    """Every forward pass of the network while the block lasts."""
+    calls: list[_Call] = []
+
+    def keep(module: nn.Module, args: Any, kwargs: dict[str, Any], output: Any) -> None:
+        named = {**kwargs, **(kwargs.get("added_cond_kwargs") or {})}
+        calls.append(_Call({name: value for name, value in named.items() if isinstance(value, Tensor)}, output[0]))
+
+    hook = network.register_forward_hook(keep, with_kwargs=True)
+    try:
+        yield calls
+    finally:
+        hook.remove()
+
+
+_ENCODED = {"encoder_hidden_states": "prompt_embeds", "text_embeds": "pooled_prompt_embeds"}
+"""The network's inputs that are what the text encoders made, and their names in a pipeline."""
+
+
+def _network_inputs(inputs: Mapping[str, Tensor]) -> NetworkInputs:
+    return NetworkInputs({_ENCODED[name]: value for name, value in inputs.items() if name in _ENCODED},
+                         {name: value for name, value in inputs.items() if name not in _ENCODED})
 
 
 def _one_tensor(rows: Rows) -> Tensor:

@@ -198,6 +198,8 @@ class _Bootstrap:
         made = make_crops(self.project, open_image(picture), picture.stem)
         if len(made.dataset) < self.config.targets[0]:
             yield Warned(made.summary)
+        for line in self.roles.warnings:
+            yield Warned(line)
         return _Outcome(made.dataset, made.summary, made.reused, {"folder": self._relative(self.project.crops_folder)})
 
     def _reference(self) -> Work:

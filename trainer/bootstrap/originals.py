@@ -10,11 +10,11 @@ from typing import Any
 
 from PIL import Image
 
-from ..captions.roles import FACE_WORDS, TagRoles, caption_for
+from ..captions.roles import TagRoles, caption_for, is_of_the_head
 from ..captions.sentences import SENTENCES, TAGS, worded
 from ..captions.tags import absorb, add_trigger, join_tags, split_tags
 from ..captions.views import AXES
-from ..captions.vocabulary import Vocabulary, normal
+from ..captions.vocabulary import Vocabulary
 from ..common.errors import UserError
 from ..common.schema import read_record
 from ..datasets.dataset import CROPS_FILE, Dataset, Sample, save_samples
@@ -87,12 +87,17 @@ def crop_tags(crop: Crop, size: tuple[int, int], roles: TagRoles, vocabulary: Vo
     whole_view = [tag for tag in view if vocabulary.axis_of(tag) != "framing"]
     if face and not _holds_middle(crop.box, face):
         tags = caption_for(roles, whole_view, vocabulary, trigger)
-        return tuple(tag for tag in tags if not normal(tag).endswith(FACE_WORDS))
+        return tuple(tag for tag in tags if not is_of_the_head(tag))
     framing = crop_framing(crop, size)
     if framing in vocabulary.axes["framing"]:
         view = [*whole_view, framing]
-    view.sort(key=lambda tag: AXES.index(vocabulary.axis_of(tag)))
+    view.sort(key=lambda tag: _place(vocabulary.axis_of(tag)))
     return caption_for(roles, view, vocabulary, trigger)
+
+
+def _place(axis: str | None) -> int:
+    """The place of an axis in a prompt; what is on no axis comes last."""
+    return AXES.index(axis) if axis in AXES else len(AXES)
 
 
 def _holds_middle(box: Box, inner: Box) -> bool:

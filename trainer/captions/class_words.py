@@ -21,7 +21,15 @@ WHOLE: Mapping[str, frozenset[str]] = {
         giant, giantess, mini person, minigirl, student, teacher, doctor, scientist, mage, wizard, princess,
         prince, queen, king, gyaru, old man, old woman, fat man, bishounen, tomboy, yandere, tsundere, virtual
         youtuber, child, baby, kid, idol singer, gravure idol, nurse, policewoman, policeman, magical girl, magical
-        boy, race queen"""),
+        boy, race queen, cowboy, cowgirl, superhero, superheroine, hero, heroine, villain, assassin, archer,
+        warrior, paladin, cleric, priest, priestess, monk, thief, rogue, bard, alchemist, necromancer, sorcerer,
+        sorceress, mechanic, farmer, fisherman, sailor, pilot, astronaut, athlete, firefighter, chef, baker,
+        barista, bartender, secretary, businessman, businesswoman, salaryman, housewife, mother, father, sister,
+        brother, daughter, son, grandmother, grandfather, mom, dad, singer, musician, artist, painter,
+        photographer, model, actress, actor, ballerina, gymnast, schoolgirl, schoolboy, shrine maiden, maiden,
+        noble, noblewoman, nobleman, bandit, viking, gladiator, mercenary, detective, spy, lawyer, judge, clown,
+        jester, stripper, prostitute, mummy, werewolf, golem, minotaur, valkyrie, goddess, god, deity, humanoid,
+        mutant, cryptid, kaiju"""),
     "count": _words("""
         solo, solo focus, duo, trio, group, 2girls, 3girls, 4girls, 5girls, 6+girls, 2boys, 3boys, 4boys, 5boys,
         6+boys, multiple girls, multiple boys, multiple others, 2others, 3others, crowd, couple, male focus, female
@@ -76,7 +84,13 @@ WHOLE: Mapping[str, frozenset[str]] = {
         frustrated, dizzy, aroused, fucked silly, torogao, evil, doyagao, jitome, sanpaku, ringed eyes, solid
         circle eyes, o o, d:, xd, :d, ;d, :o, ;o, :3, :p, ;p, :q, :t, uwu, owo, 3:, zzz, emotional, melancholy,
         fear, tearing up, v-shaped eyebrows, raised eyebrow, raised eyebrows, half-closed eye, narrowed eyes,
-        naughty face, breath, visible breath, constricted pupils"""),
+        naughty face, breath, visible breath, constricted pupils, glaring, staring, frowning, crying out, pouting,
+        grimacing, scowling, sneering, weeping, wincing, gasping, panting, sighing, blushing, sweating, winking,
+        yelling, giggling, smirking, snarling, growling, sulking, cheerful, joyful, gloomy, grumpy, gentle, stern,
+        flustered, amused, curious, disappointed, shocked, startled, terrified, anxious, hopeful, proud, playful,
+        mischievous, sly, sultry, seductive, pleased, satisfied, unamused, upset, furious, enraged, depressed,
+        grieving, exhausted, relaxed, peaceful, solemn, pensive, thoughtful, dreamy, blank stare, deadpan, poker
+        face"""),
     "lighting": _words("""
         backlighting, backlight, backlit, sidelighting, underlighting, rim light, high key, highkey, low key,
         lowkey, god rays, chiaroscuro, lens flare, glowing, glow, day, daytime, golden hour, blue hour,
@@ -100,16 +114,16 @@ WHOLE: Mapping[str, frozenset[str]] = {
         cyberpunk, steampunk, dieselpunk, fantasy, dark fantasy, science fiction, sci-fi, horror, surreal, western
         comics, lowpoly, low poly, isometric, storybook, mixed media, traditional media, thick outlines, no
         lineart, outline, white outline, unfinished, border, white border, black border, outside border, multiple
-        views, reference sheet, character sheet, turnaround, expressions, expression chart, cover, cover page,
-        doujin cover, album cover, magazine cover, fake screenshot, screencap, zoom layer, afterimage, cropped,
-        motion lines, speed lines, emphasis lines, jaggy lines, scan lines, bokeh, vignetting, collage, split
-        screen, polaroid, cel shading, style parody, parody, transparent, cross-section, inset, reference inset,
-        oekaki, fanart, fan art, game cg, official style, crossover, 1980s style, color guide, multiple persona,
-        variations, card, greyscale with colored background, drawing, painting, blending, tegaki, trading card,
-        lo-fi, unmoving pattern, eyes visible through hair, viewfinder, dark"""),
+        views, turnaround, expressions, expression chart, cover, cover page, doujin cover, album cover, magazine
+        cover, fake screenshot, screencap, zoom layer, afterimage, cropped, motion lines, speed lines, emphasis
+        lines, jaggy lines, scan lines, bokeh, vignetting, collage, split screen, polaroid, cel shading, style
+        parody, parody, transparent, cross-section, inset, reference inset, oekaki, fanart, fan art, game cg,
+        official style, crossover, 1980s style, color guide, variations, card, greyscale with colored background,
+        drawing, painting, blending, tegaki, trading card, lo-fi, unmoving pattern, eyes visible through hair,
+        viewfinder, dark, still life, x-ray, glitch"""),
     "quality": _words("""
         masterpiece, best, highres, absurdres, incredibly absurdres, lowres, hires, very aesthetic, aesthetic,
-        displeasing, very displeasing, normal, newest, recent, mid, early, old, oldest, late, general, sensitive,
+        displeasing, very displeasing, normal, newest, recent, mid, early, oldest, late, general, sensitive,
         questionable, explicit, safe, nsfw, sfw, rating safe, blurry, censored, uncensored, error, artistic error,
         ai-generated, ai-assisted, official art, scan, signature, dated, logo, text, commentary, translated,
         copyright name, artist name, character name, company name, web address, url, qr code, page number,
@@ -130,7 +144,9 @@ WHOLE: Mapping[str, frozenset[str]] = {
         hair down, hair up, no nose, no mouth, no eyes, no pupils, missing eye, missing limb, tareme, tsurime,
         one-eyed, dot nose, widow's peak, tanlines, one-piece tan, stubble, abs, biceps, ribs, pectorals, material
         growth, prosthesis, robot joints, doll joints, joints, hair rings, blunt ends, hair slicked back, hair
-        pulled back, command spell, taur"""),
+        pulled back, command spell, taur, old, manly, womanly, feminine, masculine, girly, boyish, tomboyish,
+        ladylike, handsome, lanky, stocky, chunky, voluptuous, athletic, buff, ripped, freckled, wrinkled, bearded,
+        tattooed, pregnant, middle-aged, teen, teenage"""),
     "outfit": _words("""
         barefoot, topless, bottomless, nude, naked, completely nude, convenient censoring, fully clothed,
         undressed, partially undressed, partially unbuttoned, unbuttoned, unzipped, partially unzipped, no bra, no
@@ -143,7 +159,9 @@ WHOLE: Mapping[str, frozenset[str]] = {
         bodypaint, jewelry, shirt tucked in, covered collarbone, open fly, uneven legwear, wrapped, mask on head,
         kote, cable knit, unconventional maid, bikini top only, bikini bottom only, animal costume, idol costume,
         rigging, maebari, nail art, magatama, diamond button, front-tie top, v-neck, u-neck, shibari, wedgie, iron
-        cross, cowbell, button gap, strap gap, hood down, hood up, bare pectorals"""),
+        cross, cowbell, button gap, strap gap, hood down, hood up, bare pectorals, lowleg, low leg, high leg,
+        low-cut, high-cut, open back, open chest, open front, two-piece, well-dressed, overdressed, half-dressed,
+        half-naked, dressed up, in uniform, in costume"""),
     "object": _words("""
         holding object, stand, o-ring, planted sword, planted weapon, floating object, huge weapon, weapon on back,
         weapon over shoulder, between objects, drinking straw, playing card, playing cards, mobile suit, nintendo
@@ -177,7 +195,7 @@ STARTS: Mapping[str, frozenset[str]] = {
         tearing, pulled, shushing, straddling, stepping, wading, soaking, imminent, double penetration, deep
         penetration, shared, partially removed, in"""),
     "view": _words("""
-        from, view from, seen from, view of, facing, cropped, focus on, pov, shot from, camera"""),
+        from, view from, seen from, view of, facing, focus on, pov, shot from, camera"""),
     "style": _words("""
         art by, style of, in the style of, drawn by, inspired by"""),
     "quality": _words("""
@@ -205,7 +223,9 @@ ENDS: Mapping[str, frozenset[str]] = {
         handjob, fellatio, paizuri, cunnilingus, fingering, masturbation, sex, footjob, docking, rub, press, dive,
         jump, run, walk, spin, nap, wiggle, wagging, sandwiched, smoking, massage, fight, punching, conversation,
         talking, bathing together, slip, malfunction, tilt, wading, squat, balancing, unsheathing, firing, throw,
-        twirl, cartwheel, flip"""),
+        twirl, cartwheel, flip, glance, puppet, stare, clap, handshake, high five, fist bump, curtsy, somersault,
+        backflip, stomp, tiptoe, crawl, slump, sprawl, stroll, swing, leap, choke, strangle, embrace, cuddle,
+        snuggle, nuzzle, headbutt, slap, pinch, poke, tickle, shove"""),
     "view": _words("""
         view, views, shot, focus, body, angle, out of frame, in frame, from behind, from above, from below, from
         side, close-up, closeup, perspective, up shot, composition, framing, headshot, portrait, profile, pov,
@@ -252,14 +272,19 @@ ENDS: Mapping[str, frozenset[str]] = {
         windowpane, chimney, doorstep, threshold, banister, archway, colonnade, obelisk, monument, maze, labyrinth,
         battlefield, colosseum, sewers, sewer, junkyard, scrapyard, construction site, rice paddy, paddy, hedgerow,
         flowerbed, thicket, underbrush, drizzle, downpour, blizzard, hail, thunderstorm, tornado, haze, frost, dew,
-        overcast"""),
+        overcast, seascape, skyscape, dreamscape, streetscape, townscape"""),
     "style": _words("""
         style, artstyle, art style, theme, palette, coloring, shading, painting, drawing, sketch, art, tones, tone,
         medium, lineart, lines, outline, outlines, comic, comics, manga, anime, cartoon, illustration, render,
         rendering, photo, photograph, photography, screenshot, koma, border, borders, frame border, halftone,
         texture, brushwork, brushstrokes, stroke, strokes, contrast, saturation, color, colors, parody, filter,
-        effect, effects, grain, aberration, poster style, cg, cover, collage, sheet, chart, inset, aesthetic, punk,
-        core, dof, lens, film, layer, gradient map, graffiti, mosaic, print style, fiction, fantasy"""),
+        effect, effects, grain, aberration, poster style, cg, cover, collage, chart, inset, aesthetic, punk, core,
+        dof, lens, film, layer, gradient map, graffiti, mosaic, fiction, fantasy, reference sheet, character sheet,
+        model sheet, expression sheet, sprite sheet, still life, x-ray, blueprint, cross-hatching, hatching,
+        stippling, pointillism, cubism, fresco, linocut, woodblock print, engraving, etching, papercraft, origami,
+        diorama, impasto, airbrush, pixel, pixels, clipart, storyboard, infographic, diagram, schematic, icon,
+        sticker, wallpaper, avatar, emote, cutaway, photomontage, double exposure, tilt shift, glitch, vhs,
+        cyberpunk, surrealism, expressionism, realism, abstract, doodle, scribble, caricature, line drawing"""),
     "quality": _words("""
         quality, username, artifacts, watermark, request, name, signature, resolution, res, anatomy, proportions,
         digits, digit, rating, aesthetic score, masterpiece, text, logo, copyright notice, notice, copyright, url,
@@ -282,7 +307,8 @@ ENDS: Mapping[str, frozenset[str]] = {
         fairy, mermaid, dragon boy, creature, long tongue, belly, mons, third eye, bulge, pussy, penis, testicles,
         pubic hair, armpit hair, foreskin, height, stature, muscular, slime body, toned, curvy, petite, male,
         female, legs, whisker, tan, tailed, eyed, haired, skinned, eared, horned, winged, legged, cheeked,
-        breasted, animal hands, animal feet, winged arms, head fins, animal nose, cut, lesion"""),
+        breasted, animal hands, animal feet, winged arms, head fins, animal nose, cut, lesion, tips, streaks,
+        highlights, strands, parting, hairs, traits"""),
     "outfit": _words("""
         buttons, button, zipper, pocket, pockets, trim, seams, hem, lapel, lapels, drawstring, tassel, tassels,
         fringe trim, pom poms, print, pattern, patterns, cutout, cutouts, overhang, opening, slit, vent, nails,
@@ -298,24 +324,24 @@ ENDS: Mapping[str, frozenset[str]] = {
     "object": _words("""
         weapon, weapons, sword, swords, katana, blade, knife, knives, dagger, spear, lance, polearm, halberd,
         trident, scythe, axe, hammer, mace, club, staff, wand, bow and arrow, arrow, arrows, quiver, crossbow,
-        shield, sheath, scabbard, holster, gun, guns, handgun, pistol, revolver, rifle, shotgun, machine gun,
-        launcher, cannon, turret, torpedo, bomb, grenade, missile, ammunition, bullet, bullets, shell casing, whip,
-        rope, chain, handcuffs, shackles, cage, lock, key, keys, tool, tools, wrench, screwdriver, saw, shovel,
-        pickaxe, broom, mop, bucket, ladder, umbrella, parasol, fan, cane, walking stick, folding fan, folding
-        chair, sleeping bag, cutting board, rolling pin, fishing line, washing machine, spinning wheel, stick,
-        pole, rod, fishing rod, flag, banner, poster, sign, signboard, signpost, paper, papers, letter, envelope,
-        card, cards, ticket, money, coin, coins, book, books, open book, notebook, magazine, newspaper, scroll,
-        map, picture frame, painting frame, pen, pencil, paintbrush, brush, palette knife, easel, canvas,
-        clipboard, scissors, ruler, calculator, tape, glue, box, gift, present, package, cardboard box, crate,
-        barrel, basket, container, jar, bottle, can, vase, pot, teapot, kettle, pan, frying pan, cup, mug, teacup,
-        glass, wine glass, cocktail, saucer, plate, plates, dish, bowl, tray, spoon, fork, chopsticks, ladle,
-        spatula, utensils, straw, food, foods, meal, bento, rice, onigiri, sushi, noodles, ramen, soup, bread,
-        toast, burger, hamburger, pizza, hot dog, taiyaki, dango, mochi, wagashi, cake, cupcake, pie, cookie,
-        cookies, doughnut, pancake, pancakes, waffle, crepe, macaron, pudding, parfait, ice cream, ice cream cone,
-        popsicle, candy, lollipop, chocolate, chips, snack, pocky, popcorn, pretzel, meat, steak, bacon, sausage,
-        egg, eggs, cheese, butter, fruit, fruits, apple, banana, peach, pear, grapes, cherry, cherries, strawberry,
-        blueberry, raspberry, lemon, lime, melon, watermelon, pineapple, mandarin, mandarin orange, coconut, kiwi,
-        mango, vegetable, vegetables, carrot, tomato, potato, onion, radish, cabbage, lettuce, pumpkin, eggplant,
+        shield, sheath, scabbard, gun, guns, handgun, pistol, revolver, rifle, shotgun, machine gun, launcher,
+        cannon, turret, torpedo, bomb, grenade, missile, ammunition, bullet, bullets, shell casing, whip, rope,
+        chain, handcuffs, shackles, cage, lock, key, keys, tool, tools, wrench, screwdriver, saw, shovel, pickaxe,
+        broom, mop, bucket, ladder, umbrella, parasol, fan, cane, walking stick, folding fan, folding chair,
+        sleeping bag, cutting board, rolling pin, fishing line, washing machine, spinning wheel, stick, pole, rod,
+        fishing rod, flag, banner, poster, sign, signboard, signpost, paper, papers, letter, envelope, card, cards,
+        ticket, money, coin, coins, book, books, open book, notebook, magazine, newspaper, scroll, map, picture
+        frame, painting frame, pen, pencil, paintbrush, brush, palette knife, easel, canvas, clipboard, scissors,
+        ruler, calculator, tape, glue, box, gift, present, package, cardboard box, crate, barrel, basket,
+        container, jar, bottle, can, vase, pot, teapot, kettle, pan, frying pan, cup, mug, teacup, glass, wine
+        glass, cocktail, saucer, plate, plates, dish, bowl, tray, spoon, fork, chopsticks, ladle, spatula,
+        utensils, straw, food, foods, meal, bento, rice, onigiri, sushi, noodles, ramen, soup, bread, toast,
+        burger, hamburger, pizza, hot dog, taiyaki, dango, mochi, wagashi, cake, cupcake, pie, cookie, cookies,
+        doughnut, pancake, pancakes, waffle, crepe, macaron, pudding, parfait, ice cream, ice cream cone, popsicle,
+        candy, lollipop, chocolate, chips, snack, pocky, popcorn, pretzel, meat, steak, bacon, sausage, egg, eggs,
+        cheese, butter, fruit, fruits, apple, banana, peach, pear, grapes, cherry, cherries, strawberry, blueberry,
+        raspberry, lemon, lime, melon, watermelon, pineapple, mandarin, mandarin orange, coconut, kiwi, mango,
+        vegetable, vegetables, carrot, tomato, potato, onion, radish, cabbage, lettuce, pumpkin, eggplant,
         cucumber, corn, garlic, mushroom, nut, acorn, chestnut, gourd, drink, drinks, beverage, water bottle, drink
         can, coffee, tea, milk, juice, soda, beer, wine, sake, alcohol, cigarette, cigarettes, cigar, smoking pipe,
         pipe, lighter, ashtray, syringe, pill, pills, medicine, test tube, flask, potion, phone, cellphone,
@@ -366,7 +392,8 @@ ENDS: Mapping[str, frozenset[str]] = {
         scimitar, machete, dao, naginata, glaive, claymore, longsword, greatsword, warhammer, flail, morning star,
         slingshot, blowgun, flamethrower, bazooka, rocket launcher, landmine, dynamite, fuse, artifact, amulet,
         totem, chalice, goblet, tankard, incense, relic, scepter, rosary, bible, grimoire, tarot, crystal ball,
-        cauldron, broomstick"""),
+        cauldron, broomstick, sheet, sheets, bed sheet, mattress, duvet, quilt, explosive, explosives, firearm,
+        weaponry, gadgetry, utensil, cutlery, tableware, crockery, appliance, equipment, supplies"""),
     "other": _words("""
         symbol, connection, challenge, reference, namesake, note, notes, mark, sign language, words, writing,
         kanji, hiragana, number, letters, emoji, arrows symbol, barcode, question mark, exclamation mark, ellipsis,
@@ -408,7 +435,8 @@ GARMENTS = _words("""
     dirndl, tutu, pinafore, jerkin, doublet, breeches, pantaloons, knickers, hotpants, jeggings, spandex, kaftan,
     caftan, dashiki, sombrero, bandanna, pashmina, sandal, moccasins, clogs, espadrilles, stilettos, wedges,
     galoshes, cufflinks, tie clip, signet, brace, braces, kneepads, earplugs, ear muffs, hijab, niqab, burqa,
-    tunics, smock, housecoat, anorak, peacoat, raglan, henley, jersey, leotards, thigh highs, knee highs, gown""")
+    tunics, smock, housecoat, anorak, peacoat, raglan, henley, jersey, leotards, thigh highs, knee highs, gown,
+    holster""")
 """What is worn. A longer tag that ends in one of them names it too: `white dress` implies `dress`."""
 
 BRACKETS: Mapping[str, str] = {
@@ -449,6 +477,12 @@ PREPOSITIONS = _words("""
     on, in, over, under, between, behind, around, with, of, through, from, to, for, at, inside, across, above,
     below, beside, near, against, past, without, and, by""")
 """What stands before one of them is what a tag names: `towel on head` is a towel."""
+EXPRESSIVE = _words("""
+    closed, half-closed, half-lidded, open, wide, narrowed, squinted, squinting, empty, blank, hollow, dull, lifeless,
+    sleepy, tired, crazy, sparkling, rolling, rolled, averted, watery, teary, tearful, solid, wavy, dashed, dot,
+    spiral, angry, sad, raised, furrowed, crossed, shut, gentle, soft, wincing, twitching, clenched, gritted, pursed,
+    bitten, trembling, puffed, flushed, worried, bedroom""")
+"""With eyes, eyebrows, lips, teeth, cheeks or a face, these say how she looks now: `half-closed eyes`."""
 WEARERS = _words("""
     hair, hat, neck, ear, tail, horn, wrist, ankle, leg, thigh, waist, chest, nose, navel, tongue, collar, shoe,
     head, belt, hip, arm, forehead, lip, finger, choker""")
@@ -460,6 +494,10 @@ COUNTS_PARTS = _words("""
 UNDONE = _words("""
     up, down, off, open, undone, untied, unbuttoned, unzipped, removed, partially removed, unworn, pulled down""")
 """After a garment, how it is worn: `hood down`."""
+COMPOUND_GARMENTS = tuple(sorted(_words("""
+    dress, skirt, shirt, suit, coat, jacket, shorts, pants, boots, shoes, gloves, sweater, kimono, uniform, bikini,
+    armor, stockings, clothes, glasses, socks, necklace, leotard, thighhighs""")))
+"""What longer words for clothes end in: `microskirt`, `bunnysuit`."""
 SAYS_IT_IS_WORN = _words("""
     frilled, pleated, striped, plaid, checkered, sleeveless, strapless, off-shoulder, backless, fur-trimmed,
     lace-trimmed, ribbon-trimmed, gold-trimmed, see-through, cross-laced, side-tie, front-tie, crotchless,

@@ -15,8 +15,10 @@ from .class_words import (
     BODY_PARTS,
     BRACKETS,
     BRITISH,
+    COMPOUND_GARMENTS,
     COUNTS_PARTS,
     ENDS,
+    EXPRESSIVE,
     GARMENTS,
     IRREGULAR,
     KINDS_OF_BEING,
@@ -48,9 +50,10 @@ DEFINITIONS: Mapping[str, str] = {
     "style": "medium, technique, layout and colour of the drawing, and its genre",
     "quality": "how good or new the image is said to be, its faults, and the marks and lettering upon it",
 }
-_BEINGS = frozenset("girl boy woman man female male lady guy person".split())
+_BEINGS = ("girl", "boy", "woman", "man", "female", "male", "lady", "guy", "person")
 _CARRIED = frozenset(f"{where} {part}" for where in ("on", "in") for part in (
     "head", "shoulder", "lap", "hand", "hands", "mouth", "arm", "back"))
+_FACE = frozenset("eye eyes eyebrow eyebrows eyelids lips teeth cheeks face brow brows mouth".split())
 _LASTING = frozenset("glowing sagging floating pointing bulging".split())
 _NEGATIONS = ("no ", "without ")
 _EMPHASIS = re.compile(r"^[(\[{]+(.*?)(?::[\d.]+)?[)\]}]+$")
@@ -82,6 +85,11 @@ def known_class(tag: str) -> str | None:
 def tag_class(tag: str) -> str:
     """The class of a tag, one of ORDER; `other` for a tag that is not known."""
     return known_class(tag) or "other"
+
+
+def is_whole_tag(tag: str) -> bool:
+    """Whether the tag as a whole is in the vocabulary, whatever its grammar."""
+    return _loose(plain_form(tag)) in _WHOLE
 
 
 def plain_form(tag: str) -> str:
@@ -161,10 +169,16 @@ def _by_body(text: str, words: list[str]) -> str | None:
 
 
 def _by_being(text: str, words: list[str]) -> str | None:
-    if len(words) < 2 or words[-1] not in _BEINGS:
-        return None
-    looks = _WHOLE.get(words[-2]) == "identity" or words[-2] in KINDS_OF_BEING or _TRAITED.search(text)
-    return "identity" if looks else "class"
+    """`fox girl` and `catgirl` are what she is; `magical girl` and `red mage` are what she does."""
+    noun = next((noun for noun in _BEINGS if words[-1].endswith(noun)), "")
+    before = words[-1].removesuffix(noun) or " ".join(words[-2:-1])
+    if noun and before and (before in KINDS_OF_BEING or _WHOLE.get(before) == "identity" or _TRAITED.search(text)):
+        return "identity"
+    return "class" if words[-1] in _BEINGS or _WHOLE.get(words[-1]) == "class" else None
+
+
+def _by_look(text: str, words: list[str]) -> str | None:
+    return "expression" if words[-1] in _FACE and EXPRESSIVE.intersection(words[:-1]) else None
 
 
 def _by_preposition(text: str, words: list[str]) -> str | None:
@@ -203,7 +217,7 @@ def _by_end(text: str, words: list[str]) -> str | None:
 
 
 def _by_adjective(text: str, words: list[str]) -> str | None:
-    if SAYS_IT_IS_WORN.intersection(words):
+    if SAYS_IT_IS_WORN.intersection(words) or words[-1].endswith(COMPOUND_GARMENTS):
         return "outfit"
     return "identity" if _TRAITED.search(text) else None
 
@@ -212,9 +226,8 @@ def _by_gerund(text: str, words: list[str]) -> str | None:
     return "pose" if any(len(word) > 5 and word.endswith("ing") for word in (words[0], words[-1])) else None
 
 
-_RULES = (_by_bracket, _by_negation, _by_owner, _by_body, _by_compound, _by_start, _by_being, _by_wearer,
-          _by_preposition,
-          _by_participle, _by_end, _by_adjective, _by_gerund)
+_RULES = (_by_bracket, _by_negation, _by_owner, _by_body, _by_compound, _by_start, _by_being, _by_look, _by_wearer,
+          _by_preposition, _by_participle, _by_end, _by_adjective, _by_gerund)
 
 
 def _tails(words: list[str]) -> list[list[str]]:

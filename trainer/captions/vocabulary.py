@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .axes import axis_of, can_show, usual_tags
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -21,16 +23,20 @@ class Vocabulary:
     hidden: Mapping[str, tuple[str, ...]]
     revealed: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
-    def axis_of(self, tag: str) -> str | None:
-        """The axis that the tag belongs to, or None."""
+    def names(self, tag: str) -> str | None:
+        """The axis on which the vocabulary itself has the tag, or None."""
         return next((axis for axis, tags in self.axes.items() if normal(tag) in tags), None)
+
+    def axis_of(self, tag: str) -> str | None:
+        """The axis that the tag describes, in these words or in any others (`axes.axis_of`), or None."""
+        return self.names(tag) or axis_of(tag)
 
     def shows(self, tag: str, view: Sequence[str]) -> bool:
         """Whether a view of these tags can show what the tag names."""
-        parts = {normal(part) for part in view}
+        parts = {normal(part) for part in view} | usual_tags(view)
         revealed = {word for pair, words in self.revealed.items() if parts.issuperset(pair) for word in words}
         hidden = {word for part in parts for word in self.hidden.get(part, ())} - revealed
-        return not ends_in(tag, hidden)
+        return not ends_in(tag, hidden) and can_show(parts, tag)
 
 
 def normal(tag: str) -> str:

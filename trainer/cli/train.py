@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from ..captions.kinds import KINDS
+from ..models.families import distilled_warning
 from .terminal.console import Console, load_backbone_quietly
 from .terminal.options import add_dataset_option, add_run_options, chosen_name, parse_settings
 
@@ -39,6 +41,8 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
     for note in dataset.notes:
         console.say(f"note: {note}")
     backbone = load_backbone_quietly(options.base)
+    if caution := distilled_warning(backbone.family, Path(options.base).name):
+        console.say(f"note: {caution}")
     named = {"name": name, "seed": options.seed, "epochs": options.epochs}
     if options.trigger:
         named["data.trigger"] = options.trigger

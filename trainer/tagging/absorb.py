@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..captions.classes import ORDER, tag_class
-from ..captions.kinds import Kind, get_kind, order_kinds
+from ..captions.classes import ORDER, known_class, tag_class
+from ..captions.kinds import Kind, get_kind, name_lora, order_kinds
+from ..captions.roles import is_sentence
 from ..captions.tags import absorb, join_tags, same_tag, split_tags
 from ..captions.views import VOCABULARIES
 from ..captions.vocabulary import Vocabulary
@@ -27,6 +28,9 @@ from .diff import CaptionDiff
 
 ACTIONS = ("keep", "absorb", "delete")
 LEAST_SHARE = 0.7
+SENTENCE = "a sentence, not a tag"
+UNKNOWN = "in most images, but not a known trait"
+"""Reasons to keep a tag."""
 
 
 PURPOSES = order_kinds("character", "style")
@@ -88,6 +92,20 @@ class AbsorbPlan:
     def absorbed(self) -> tuple[str, ...]:
         """The tags the trigger should come to mean; a bootstrap keeps them in prompts, but not in training captions."""
         return self.of("absorb")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is absorbed by hand though the trigger of such a LoRA should not mean it, and what might be a trait but
+        is kept, because it is not known."""
+        kind = get_kind(self.purpose, "purpose")
+        odd = [each for each in self.decisions if each.action == "absorb" and each.tag_class not in kind.absorbed]
+        lines = [f"`{each.tag}` ({each.tag_class}) is not what the trigger of {name_lora(self.purpose)} should mean, "
+                 "but is absorbed, as you decided." for each in odd]
+        lines += [f"`{each.tag}` is not a known trait: it is kept in the captions. Write absorb {each.tag} to leave it "
+                  "to the trigger." for each in self.decisions if kind.person and each.reason == UNKNOWN]
+        if sentences := sum(each.reason == SENTENCE for each in self.decisions):
+            lines.append(f"{sentences} parts of captions are sentences, which are kept: only tags can be sorted.")
+        return tuple(lines)
 
     def change(self, actions: Mapping[str, str]) -> AbsorbPlan:
         """The plan with other actions for some tags. Raises UserError for an unknown action or tag."""
@@ -209,10 +227,12 @@ class _View:
 def _decide(tag: str, key: str, views: Sequence[_View], kind: Kind, least_share: float) -> TagDecision:
     count, could = sum(key in view.has for view in views), sum(view.shows(key) for view in views)
     name, share = tag_class(tag), count / max(1, could)
-    if name in kind.deleted:
+    if is_sentence(tag):
+        action, reason = "keep", SENTENCE
+    elif name in kind.deleted:
         action, reason = "delete", "says nothing about what is shown"
     elif name not in kind.absorbed:
-        action, reason = "keep", "to be used in prompts" if name != "class" else "says what it is"
+        action, reason = "keep", _say_why_kept(tag, name, share >= least_share)
     elif not kind.by_share:
         action, reason = "absorb", "what the trigger should mean"
     elif share >= least_share:
@@ -220,6 +240,12 @@ def _decide(tag: str, key: str, views: Sequence[_View], kind: Kind, least_share:
     else:
         action, reason = "keep", f"in only {share:.0%}, so it varies"
     return TagDecision(tag, action, name, count, could, reason)
+
+
+def _say_why_kept(tag: str, name: str, often: bool) -> str:
+    if name == "other" and often and known_class(tag) is None:
+        return UNKNOWN
+    return "to be used in prompts" if name != "class" else "says what it is"
 
 
 def apply_plan(dataset: Dataset, plan: AbsorbPlan) -> tuple[Dataset, CaptionDiff]:

@@ -130,7 +130,7 @@ class AdapterHandle:
     def detach(self) -> None:
         """Take the adapters out. Without any, a module is the original object again. Safe to call twice."""
         self._forget_rows()
-        _remove(self._network, {row.adapter for row in self._adapted})
+        remove_adapters(self._network, {row.adapter for row in self._adapted})
         for parameter, flag in self._flags:
             parameter.requires_grad_(flag)
         self._adapted, self._flags = (), ()
@@ -193,7 +193,7 @@ def _inject(network: nn.Module, sizes: Mapping[str, tuple[int, float]]) -> list[
             try:
                 inject_adapter_in_model(config, network, adapter_name=adapter)
             except BaseException:
-                _remove(network, set(names.values()))
+                remove_adapters(network, set(names.values()))
                 raise
         layers = dict(_layers(network))
         for name, layer in layers.items():
@@ -201,7 +201,7 @@ def _inject(network: nn.Module, sizes: Mapping[str, tuple[int, float]]) -> list[
     return [_Adapted(name, layers[name], names[name]) for name in sizes]
 
 
-def _remove(network: nn.Module, adapters: Set[str]) -> None:
+def remove_adapters(network: nn.Module, adapters: Set[str]) -> None:
     """Take peft adapters out; a module left with none becomes the original object again."""
     with _kept_flags(network):
         for name, layer in list(_layers(network)):
@@ -218,6 +218,11 @@ def _remove(network: nn.Module, adapters: Set[str]) -> None:
     if not configs:
         with suppress(AttributeError):
             del network.peft_config
+
+
+def adapted_modules(network: nn.Module, adapter: str) -> tuple[str, ...]:
+    """Names of the modules that have the peft adapter of this name."""
+    return tuple(name for name, layer in _layers(network) if adapter in layer.lora_A)
 
 
 def _layers(network: nn.Module) -> Iterator[tuple[str, LoraLayer]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.events import Event
+from ..proofs.proof import Proof
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,10 @@ class RunStarted(Event):
     validation_samples: int
     adapted_modules: int
     trained_parameters: int
+    covered: int = 0
+    """Linear layers in the denoiser's blocks that get a LoRA,"""
+    coverable: int = 0
+    """of so many."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,13 @@ class Caching(Event):
     what: str
     done: int
     total: int
+
+
+@dataclass(frozen=True)
+class Proved(Event):
+    """The run has proved something about itself, or failed to; run.json holds it too."""
+
+    proof: Proof
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..captions.tags import tag_frequency
+from ..captions.tags import add_trigger, join_tags, split_tags, tag_frequency
 from ..common.counts import format_rate
 from ..common.errors import UserError
 from ..common.events import Events, Warned
@@ -24,18 +24,24 @@ from ..common.files import atomic_path
 from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Dataset, split_validation
 from ..lora import file as lora_file
+from ..lora.file import Factors
 from ..lora.hashes import check_weights
 from ..models.backbone import Backbone, Conditioning
+from ..models.layers import Coverage, coverage
 from ..pictures.images import to_image
+from ..proofs.covered import prove_coverage
+from ..proofs.proof import Proof, same_chance
+from ..proofs.same_text import prove_same_text
+from ..proofs.saved_file import prove_file
 from . import adapters, checkpoint, runs
 from .config import TrainConfig
 from .epochs import set_epochs
-from .events import CheckpointSaved, Finished, Previewed, RunStarted, StepDone
-from .feed import Batch, Feed, derived_seed
+from .events import CheckpointSaved, Finished, Previewed, Proved, RunStarted, StepDone
+from .feed import Batch, Feed, derived_seed, edit_form
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
-from .optimizers import OPTIMIZERS, build_optimizer
+from .optimizers import OPTIMIZERS, build_optimizer, rate_warning
 from .schedules import rate_factor
 from .validation import LossWatch, Validator
 
@@ -68,12 +74,16 @@ def train(
         dataset, validation = split_validation(dataset, config.data.validation_fraction, config.seed)
         notes = dataset.notes
     config = set_epochs(config, dataset, backbone.family.bucket_step)
-    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint)
-    lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **(lineage or {})}
+    form = edit_form(backbone, config, dataset, validation)
+    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint,
+                       family=backbone.family, edit_form=form)
+    lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
+               **(lineage or {})}
     run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
     if run.finished:
         check_weights(run.final_path)
         run.forget_state()  # in case the process died before it could
+        yield from (Warned(proof.words) for proof in run.proofs if not proof.passed)
         yield Finished(config.steps, run.final_path, stopped=False, reused=True)
         return
     with run.locked(), backbone.training(config.gradient_checkpointing):
@@ -97,7 +107,7 @@ class _Session:
         self.validator = Validator(self, held_out)
         self.handles = _attach(backbone, config)
         self.parameters = [p for handle in self.handles.values() for p in handle.parameters()]
-        self.notes: tuple[str, ...] = ()
+        self.notes = _cautions(backbone, config)
         self.watch = LossWatch(config.steps)
         self.consistent = True
         try:
@@ -116,14 +126,17 @@ class _Session:
     # -- the steps -----------------------------------------------------------------------------------------------
 
     def run_steps(self, should_stop: Callable[[], bool]) -> Events:
+        found = self._coverage()
         yield RunStarted(
             self.run.folder, self.config.steps, self.step, len(self.dataset), len(self.validator),
             sum(len(handle.module_names) for handle in self.handles.values()),
-            sum(p.numel() for p in self.parameters),
+            sum(p.numel() for p in self.parameters), found.adapted, found.linear,
         )
+        yield from self._prove(prove_coverage(found))
         yield from self.feed.prepare()
         yield from self.validator.prepare()
         try:
+            yield from self._prove_same_text()
             while self.step < self.config.steps:
                 done = self._train_step()
                 yield done
@@ -205,15 +218,61 @@ class _Session:
     @torch.no_grad()
     def _base_prediction(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
         """What the base alone predicts for the same latents and captions, with its own text encoder."""
+        with self._without_adapters():
+            return self._predict(noisy, t, batch)
+
+    @contextlib.contextmanager
+    def _without_adapters(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             for handle in self.handles.values():
                 stack.enter_context(handle.disabled())
-            return self._predict(noisy, t, batch)
+            yield
 
     def _conditioning(self, batch: Batch) -> Conditioning:
         if batch.conditioning is None:
             return self.backbone.encode_text(batch.captions)
         return batch.conditioning.to(self.backbone.device)
+
+    # -- proofs --------------------------------------------------------------------------------------------------
+
+    def _prove(self, proof: Proof) -> Events:
+        """Record and report a proof. Raises UserError if it failed."""
+        self.run.add_proof(proof)
+        yield Proved(proof)
+        if not proof.passed:
+            raise UserError(proof.words)
+
+    def _coverage(self) -> Coverage:
+        """How much of the denoiser's blocks has a LoRA."""
+        backbone = self.backbone
+        adapted = self.handles[backbone.network_prefix].module_names
+        return coverage(backbone.network, adapted, backbone.family.blocks, backbone.family.excluded)
+
+    def _prove_same_text(self) -> Events:
+        captions = [self.feed.variants[self.feed.first][0], *([""] if self.config.data.caption_dropout else [])]
+        with self._without_adapters():
+            proof, self.probe = prove_same_text(self.backbone, self.feed.batch(0).latents[:1],
+                                                list(dict.fromkeys(captions)), self._caption_conditioning,
+                                                self.feed.controls(self.feed.first))
+        yield from self._prove(proof)
+
+    def _prove_file(self, path: Path, weights: dict[str, Factors]) -> Events:
+        """A file that fails stays where it is: the training is in it."""
+        probe = self.probe
+        with torch.no_grad(), same_chance(self.backbone.device):
+            trained = self.backbone.predict(probe.noisy, probe.t, self._caption_conditioning(probe.caption))
+        self.close()
+        proof = prove_file(self.backbone, path, weights, probe, trained)
+        self.run.add_proof(proof)
+        yield Proved(proof)
+        if not proof.passed:
+            yield Warned(proof.words)
+
+    def _caption_conditioning(self, caption: str) -> Conditioning:
+        """That of one caption, with the first control images, as `_conditioning` makes it in a step."""
+        if self.feed.trains_text:
+            return self.backbone.encode_text([caption])
+        return self.feed.row(caption, self.feed.first).to(self.backbone.device)
 
     def _set_rates(self) -> None:
         settings = self.config.optimizer
@@ -257,11 +316,12 @@ class _Session:
 
     def _preview(self) -> Previewed:
         prompts = list(self.config.preview_prompts)
-        side = self.config.data.resolution // self.backbone.family.bucket_step * self.backbone.family.bucket_step
+        (width, height), controls = self.feed.preview(len(prompts))
         with torch.no_grad():
             pictures = self.backbone.generate(
                 prompts, seeds=[derived_seed(self.config.seed, "preview", row) % 2**32 for row in range(len(prompts))],
-                width=side, height=side, steps=self.backbone.family.sample_steps, cfg=self.backbone.family.cfg,
+                width=width, height=height, steps=self.backbone.family.sample_steps, cfg=self.backbone.family.cfg,
+                controls=controls,
             )
         paths = []
         for row, pixels in enumerate(pictures):
@@ -272,20 +332,23 @@ class _Session:
 
     def _save_checkpoint(self, final: bool = False) -> CheckpointSaved:
         path = self.run.final_path if final else self.run.checkpoint_path(self.step)
-        modules = {
-            f"{prefix}.{name}": factors
-            for prefix, handle in self.handles.items()
-            for name, factors in handle.weights().items()
-        }
         metadata = lora_metadata(
             self.config, self.backbone.family,
             base_fingerprint=self.backbone.fingerprint, dataset_fingerprint=self.dataset.fingerprint,
             tag_frequency=tag_frequency(sample.caption for sample in self.dataset),
+            captions=[join_tags(add_trigger(split_tags(sample.caption), self.config.data.trigger))
+                      for sample in self.dataset],
             image_count=len(self.dataset), lineage=self.run.lineage, step=self.step, started_at=self.started_at,
             epoch=self.feed.plan.epoch_of(self.step * self.config.accumulation_steps - 1),
         )
-        lora_file.save_lora(path, lora_file.LoraWeights(modules, metadata), key_style=self.backbone.key_style)
+        lora_file.save_lora(path, lora_file.LoraWeights(self._weights(), metadata), key_style=self.backbone.key_style)
         return CheckpointSaved(self.step, path)
+
+    def _weights(self) -> dict[str, Factors]:
+        """Copies of the adapters' weights, by the names of their modules in a LoRA file."""
+        return {f"{prefix}.{name}": factors
+                for prefix, handle in self.handles.items()
+                for name, factors in handle.weights().items()}
 
     def _tensors(self) -> dict[str, Tensor]:
         """What is trained, by its name in the training state."""
@@ -328,6 +391,7 @@ class _Session:
         saved = self._save_checkpoint(final=not stopped)
         self.run.mark_finished(self.step, stopped)
         yield saved
+        yield from self._prove_file(saved.path, self._weights())
         yield Finished(self.step, saved.path, stopped=stopped)
 
     # -- advice --------------------------------------------------------------------------------------------------
@@ -371,6 +435,15 @@ def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.Adapt
                                 excluded)
         for prefix, network, blocks, excluded, device in parts
     }
+
+
+def _cautions(backbone: Backbone, config: TrainConfig) -> tuple[str, ...]:
+    """What the settings will hardly do, one line each."""
+    text = ""
+    if config.adapter.text_encoder and not backbone.family.trains_text:
+        text = (f"the text encoder of {backbone.family.title} is a language model, which LoRAs usually leave as it is. "
+                "adapter.text_encoder is on: turn it off if the LoRA forgets words.")
+    return tuple(filter(None, (rate_warning(config.optimizer), text)))
 
 
 def _optimizer(

@@ -12,6 +12,7 @@ from ..datasets.dataset import Dataset, split_validation
 from ..models.families import Family, Preset
 from .config import TrainConfig
 from .epochs import Epoch, describe_steps, steps_for
+from .optimizers import OPTIMIZERS
 
 
 def check_length(steps: int, epochs: int) -> None:
@@ -53,8 +54,12 @@ def preset_config(family: Family, kind: str, settings: Mapping[str, Any] | None 
         "data.resolution": family.resolution,
         "data.shuffle_captions": True,
         "data.caption_dropout": 0.1,
+        **(settings or {}),
     }
-    return TrainConfig().replace(**{**values, **(settings or {})})
+    own_rate = OPTIMIZERS[name].rate if (name := values.get("optimizer.name")) in OPTIMIZERS else None
+    if own_rate is not None and "optimizer.learning_rate" not in (settings or {}):
+        values["optimizer.learning_rate"] = own_rate  # the presets' rates are for optimizers that follow them
+    return TrainConfig().replace(**values)
 
 
 @dataclass(frozen=True)

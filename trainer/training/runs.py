@@ -28,29 +28,40 @@ from ..common.errors import UserError
 from ..common.files import atomic_write, make_folder, move_file, plain_errors, read_json, sync_folder, write_json
 from ..common.leftovers import remove_leftovers, temporary_path
 from ..common.locks import try_lock, unlock
+from ..common.schema import convert
+from ..models.families import Family
+from ..proofs.proof import Proof, proof_rows
 from .config import TrainConfig
 
 FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
 _FACTS = {"format": int, "key": str, "status": str, "step": int, "lineage": dict, "config": dict}
-"""What run.json holds; later versions added the stem of its LoRA files."""
-COSMETIC = ("name", "epochs", "state_every", "data.cache")
-"""Settings that change neither the weights nor what the run folder will hold. Epochs are counted in steps."""
+"""What run.json holds; later versions added the stem of its LoRA files, and the proofs."""
+COSMETIC = ("name", "epochs", "state_every", "data.cache", "data.edit_form")
+"""Settings that change neither the weights nor what the run folder will hold. Epochs are counted in steps, and what
+edit_form comes to by itself."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
 """Settings that cannot change the weights, only what is saved along the way."""
 
 
 def run_key(
-    config: TrainConfig, base_fingerprint: str, dataset_fingerprint: str, validation_fingerprint: str = ""
+    config: TrainConfig, base_fingerprint: str, dataset_fingerprint: str, validation_fingerprint: str = "",
+    family: Family | None = None, edit_form: str = "",
 ) -> str:
     """The identity of a run, 64 hexadecimal digits: equal keys end with equal weights (on the same machine).
 
-    Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here.
+    Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here. A
+    family counts if it trains otherwise than in earlier versions, and `edit_form`, which is how the model is given
+    control images, if there are any.
     """
     settings = _deciding_settings(config)
     facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,
              "validation": validation_fingerprint, "format": FORMAT}
+    if family is not None and config.adapter.layers in family.renewed:
+        facts["family"] = family.name
+    if edit_form:
+        facts["edit_form"] = edit_form
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -141,6 +152,17 @@ class Run:
         if self.finished:
             steps[self.step] = self.final_path
         return sorted(steps.items())
+
+    @property
+    def proofs(self) -> tuple[Proof, ...]:
+        """What the run proved, in the order in which it did; none for runs of earlier versions."""
+        rows = self.facts.get("proofs")
+        return tuple(proof for row in (rows if isinstance(rows, list) else ()) if (proof := _read_proof(row)))
+
+    def add_proof(self, proof: Proof) -> None:
+        """Record a proof in run.json, in place of an earlier one of its name."""
+        self.facts["proofs"] = proof_rows((*(other for other in self.proofs if other.name != proof.name), proof))
+        write_json(self.folder / "run.json", self.facts)
 
     def mark_finished(self, step: int, stopped: bool) -> None:
         """Record that the run ended at `step`. If it was not stopped early, its state is deleted: there is nothing to
@@ -321,6 +343,14 @@ def _read_metrics(path: Path) -> list[dict[str, Any]]:
             if isinstance(values, dict) and type(values.get("step")) is int and is_measured(values["step"]):
                 rows.append(values)
     return rows
+
+
+def _read_proof(row: Any) -> Proof | None:
+    """A proof in run.json; None if the record is damaged."""
+    with suppress(UserError):
+        proof: Proof = convert(row, Proof, "a proof")
+        return proof
+    return None
 
 
 def _existing(folder: Path) -> Run | None:

@@ -87,7 +87,7 @@ export class ProjectPanel extends Panel {
 
   draw() {
     const { project } = this;
-    const wrong = this.problem ?? (this.wrong || project?.stopped_because);
+    const wrong = this.problem ?? (this.wrong || project?.stopped_because || project?.warnings.join("\n"));
     showNote(this.note, wrong || (project ? "" : IDLE), Boolean(wrong));
     for (const part of [this.next, this.crops, this.stages]) part.hidden = !project;
     this.rounds.hidden = !project?.rounds.length;

@@ -13,7 +13,7 @@ def facts(*roots):
             hooks = sum(len(value) for key, value in module.__dict__.items() if "_hooks" in key and value)
             found.append((name, id(module), type(module), hooks, module.training, sorted(module.__dict__)))
         for name, tensor in [*root.named_parameters(), *root.named_buffers()]:
-            found.append((name, id(tensor), tensor.data_ptr(), tensor.dtype, tensor.device, tensor.requires_grad,
+            found.append((name, tensor.data_ptr(), tensor.dtype, tensor.device, tensor.requires_grad,
                           tensor.is_inference(), hashlib.sha256(tensor.detach().cpu().contiguous().reshape(-1)
                                                                 .view(torch.uint8).numpy().tobytes()).digest()))
     return found

@@ -212,7 +212,7 @@ def test_memory_that_runs_out_says_what_to_lower_and_keeps_the_state(tiny_backbo
     predict, calls = tiny_backbone.predict, iter(range(100))
 
     def greedy(*args):
-        if next(calls) == 3:
+        if torch.is_grad_enabled() and next(calls) == 3:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return predict(*args)
 

@@ -1,0 +1,125 @@
+"""The proof after saving: the file, read back by the loader that its users have, does what the training did.
+
+A LoRA that changes nothing, layers that a loader does not know, and a wrong alpha are faults that no loss shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..lora.file import Factors, load_lora
+from ..lora.names import key_layer
+from ..models.backbone import Backbone, LoadedLora
+from .proof import EXACT, FILE_WORKS, Proof, relative_difference, same_chance, size, tolerance
+from .same_text import Probe
+
+NO_EFFECT = 1e-4
+"""A LoRA that changes the base's prediction by less than this share has no effect: one step at a preset's rate has
+more."""
+LEAST_SCALE = 1e-2
+"""Differences are measured against the LoRA's effect, but at least against this share of the prediction: below it, they
+are rounding."""
+MOST_LOST = 0.25
+"""Weights of less than 32 bits round what a loader adds to them, so there only the share of the effect that is kept
+says whether it is the trained one."""
+_BROKEN = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, OSError)
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """Predictions [1, ...] for one probe.
+
+    Attributes:
+        base, trained: the training step without the adapters, and with them.
+        sampled, loaded: the sampling path without the file, and with it.
+    """
+
+    base: Tensor
+    trained: Tensor
+    sampled: Tensor
+    loaded: Tensor
+
+    @property
+    def effect(self) -> float:
+        """How much the file changes the prediction, as a share of it."""
+        return min(relative_difference(self.trained, self.base), relative_difference(self.loaded, self.sampled))
+
+    @property
+    def error(self) -> float:
+        """The distance between file and training, relative to the effect."""
+        scale = max(size(self.trained - self.base), LEAST_SCALE * size(self.base))
+        return size(self.loaded - self.trained) / scale
+
+    @property
+    def kept(self) -> float:
+        """The share of the trained effect that the file has: 1 if they are the same, 0 if they are unrelated."""
+        wanted, found = ((one - other).double().flatten() for one, other in (
+            (self.trained, self.base), (self.loaded, self.sampled)))
+        return (found @ wanted / (wanted @ wanted).clamp_min(1e-30)).item()
+
+    def agree(self, limit: float) -> bool:
+        if limit <= EXACT:
+            return self.error <= limit
+        return relative_difference(self.loaded, self.trained) <= limit or abs(self.kept - 1) <= MOST_LOST
+
+
+@torch.no_grad()
+def prove_file(backbone: Backbone, path: Path, weights: Mapping[str, Factors], probe: Probe, trained: Tensor) -> Proof:
+    """Read a LoRA file back by the sampling path's own loader. The network must be without adapters.
+
+    Args:
+        weights: what was trained, by the names of the modules in a LoRA file.
+        trained: the prediction for the probe with the adapters, while they were in the network.
+    """
+    try:
+        wrong = _wrong_factors(path, weights)
+        with backbone.sampling_lora(path) as loaded, same_chance(backbone.device):
+            prediction = backbone.sampling_prediction(probe.noisy, probe.t, probe.caption, probe.controls).float()
+            wrong += _wrong_layers(loaded, len(weights))
+    except _BROKEN as error:  # the file is kept, whatever a loader raises
+        return Proof(FILE_WORKS, False, f"{path.name} cannot be read back: {error}")
+    outputs = _Outputs(probe.trained, trained.float(), probe.sampled, prediction)
+    wrong += _wrong_output(outputs, tolerance(backbone.network))
+    if wrong:
+        words = f"{path.name} does not do what was trained: {'; '.join(wrong)}."
+    else:
+        words = (f"{len(weights)} of {len(weights)} layers are read back and do what was trained; they change the "
+                 f"prediction by {100 * outputs.effect:.2g} %")
+    return Proof(FILE_WORKS, not wrong, words, outputs.error)
+
+
+def _wrong_factors(path: Path, weights: Mapping[str, Factors]) -> list[str]:
+    """What the file holds beside what was trained. Raises UserError if it cannot be read."""
+    found = {key_layer(name).key: factors for name, factors in load_lora(path, module_names=weights).modules.items()}
+    read = {name: found.get(key_layer(name).key) for name in weights}
+    missing = [name for name, factors in read.items() if factors is None]
+    changed = [name for name, factors in read.items() if factors is not None and not _equal(factors, weights[name])]
+    return [f"{len(names)} of {len(weights)} layers {what}, such as {names[0]}"
+            for names, what in ((missing, "are not in it"), (changed, "have other weights or another alpha")) if names]
+
+
+def _equal(found: Factors, wanted: Factors) -> bool:
+    up = found.rescaled(wanted.alpha).up.float()
+    return (found.down.shape == wanted.down.shape and torch.equal(found.down.float(), wanted.down.float())
+            and torch.allclose(up, wanted.up.float(), rtol=1e-5, atol=0))
+
+
+def _wrong_layers(loaded: LoadedLora, wanted: int) -> list[str]:
+    if loaded.unmatched:
+        return [f"the loader does not find {len(loaded.unmatched)} of its layers in the model, such as "
+                f"{loaded.unmatched[0]}"]
+    return [] if loaded.layers == wanted else [f"the loader changes {loaded.layers} of {wanted} layers"]
+
+
+def _wrong_output(outputs: _Outputs, limit: float) -> list[str]:
+    if outputs.effect < NO_EFFECT:
+        return [f"it has no effect: it changes the prediction by {100 * outputs.effect:.1g} %. Train longer or at a "
+                "higher learning rate"]
+    if outputs.agree(limit):
+        return []
+    return [f"its output differs from that of the training by {100 * outputs.error:.2g} % of its effect"]
