@@ -35,6 +35,8 @@ from .shown_text import show_text
 from .trainings import Training
 
 PREVIEW_SIDE = 512
+SHOWN_NOTES = 3
+"""The latest notes, which stand in the node below the settings."""
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +161,8 @@ class Reporter:
         return time.monotonic() - self._told_at >= INTERVAL
 
     def _show(self, line: str) -> None:
-        show_text("\n".join(dict.fromkeys(filter(None, (line, self.headline)))), self.training.node_id)
+        lines = dict.fromkeys(filter(None, (line, self.headline, *self.notes[-SHOWN_NOTES:])))
+        show_text("\n".join(lines), self.training.node_id)
 
     def _line(self) -> str:
         training = self.training

@@ -2,7 +2,8 @@
 
 Hard gates first, then an F-score of likeness and prompt accuracy, as CyberHarem chooses checkpoints. The wording is the
 guides': undertrained - advance 2-4 epochs; overtrained - roll back 2-4 epochs; `cures` says what else to change. Values
-that were not measured are None and reported as such, never guessed. Sources: github.com/deepghs/cyberharem (choice), arXiv 2212.03860 (copies).
+that were not measured are None and reported as such, never guessed. Sources: github.com/deepghs/cyberharem (choice),
+arXiv 2212.03860 (copies).
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What a training will take is counted on the host's own networks, and as real tensors take it."""
 
 import pytest
-import torch
-from tiny_models import CAPTIONS, FAMILIES, make_backbone, make_dataset
+from tiny_models import CAPTIONS, FAMILIES, make_backbone
 
 from lora_bootstrap.host.backbone.memory_plan import count_training
 from lora_bootstrap.trainer.training.config import TrainConfig
