@@ -117,6 +117,32 @@ def test_the_bar_the_text_and_every_tab_are_told(adapter, host):
     assert host.server.told == "the tab that queued", "in another tab the node's id may be another node's"
 
 
+def test_what_a_step_will_take_is_said_before_it_runs_and_what_it_took_beside_it(adapter, host):
+    adapter.memory_plan.measured_peak = lambda base: 2**29
+    node()
+    texts = [text for text, _ in host.server.texts]
+    steps = [row for row, text in enumerate(texts) if text.startswith("step ")]
+    assert any(text.endswith("\nabout 0.1 GiB") for text in texts[:steps[0]])
+    assert all(text.endswith("\nabout 0.1 GiB · measured: 0.5 GiB at the peak of a step") for text in texts[steps[0]:])
+
+
+def test_a_device_that_measures_nothing_gets_no_figure(adapter, host):
+    node()
+    assert not any("measured" in text for text, _ in host.server.texts)
+
+
+def test_a_training_goes_on_with_a_note_when_its_memory_cannot_be_counted(adapter, host):
+    adapter.memory_plan.forecast_memory = lambda base, config, caption: SimpleNamespace(line="", note="not counted")
+    out = node()
+    assert out.ui["lora_bootstrap"][0]["notes"] == ["not counted"] and out[2].finished
+
+
+def test_a_finished_run_is_not_counted_again(adapter, host):
+    node()
+    adapter.memory_plan.forecast_memory = None
+    assert node().ui["lora_bootstrap"][0]["reused"]
+
+
 def test_previews_are_shown_in_the_bar_and_told_with_their_place(adapter, host):
     node(settings=TrainSettings({**SETTINGS.values, "preview_every": 3}))
     (bar,) = host.bars
