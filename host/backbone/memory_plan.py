@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.model_management as management
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from ...trainer.memory.counter import TookTooLong
 from ...trainer.memory.overwritten import keeping_overwritten
+from ...trainer.memory.plan import CONTEXT, GIB, WORKSPACE
 from ...trainer.memory.step import CPU, META, StepCount, count_step, let_go
 from ...trainer.training.config import TrainConfig
 from .encoded import unpack

@@ -2,7 +2,8 @@
 
 import comfy.model_management as management
 import pytest
-from tiny_models import CAPTIONS, FAMILIES, make_backbone
+import torch
+from tiny_models import CAPTIONS, FAMILIES, make_backbone, make_dataset
 
 from lora_bootstrap.host.backbone import memory_plan
 from lora_bootstrap.host.backbone.memory_plan import count_training, forecast_memory
