@@ -123,6 +123,11 @@ class HostBackbone:
     def step(self) -> contextlib.AbstractContextManager[None]:
         return self._step.open()
 
+    def new_shadow(self) -> Shadow:
+        """Another shadow of the whole MODEL, for work beside the training; it has no adapters."""
+        with _outside():
+            return Shadow(self.model.model, _casting, _as_linear)
+
     def _bring(self, *parts: str, memory: int = 0) -> None:
         """Have the host load these parts, and let the shadows follow. Both stay loaded while the text encoder is
         trained."""
