@@ -66,5 +66,6 @@ def adapter(sandbox, monkeypatch):
 
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     monkeypatch.setattr(lora_bootstrap.host.backbone, "model", stand_in, raising=False)
+    sandbox.caution = ""
     stand_in.HostBackbone = lambda model, clip, vae, base_file="": sandbox
     return SimpleNamespace(calls=calls, backbone=sandbox, model=stand_in)
