@@ -75,8 +75,8 @@ def train(
         notes = dataset.notes
     config = set_epochs(config, dataset, backbone.family.bucket_step)
     form = edit_form(backbone, config, dataset, validation)
-    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint,
-                       family=backbone.family, edit_form=form)
+    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, backbone.family,
+                       form)
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
                **(lineage or {})}
     run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)

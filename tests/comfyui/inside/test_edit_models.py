@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import comfy.samplers
 import comfy.sd
+import comfy.supported_models as supported
 import comfy.text_encoders.llama as llama
 import comfy.text_encoders.qwen_image as qwen_image
 import comfy.text_encoders.qwen_vl as qwen_vl
@@ -27,13 +28,7 @@ from lora_bootstrap.trainer.training.events import Finished, Proved, StepDone
 
 WIDTH = 32
 QWEN = Tiny("QwenImage", {**FAMILIES["qwen_image"].settings, "joint_attention_dim": WIDTH}, WIDTH)
-FLUX = FAMILIES["flux"]
-FLUX2 = Tiny("Flux2", {
-    "image_model": "flux2", "in_channels": 128, "patch_size": 1, "out_channels": 128, "vec_in_dim": None,
-    "context_in_dim": WIDTH, "hidden_size": 128, "mlp_ratio": 3.0, "num_heads": 2, "depth": 1,
-    "depth_single_blocks": 1, "axes_dim": [16, 16, 16, 16], "theta": 2000, "qkv_bias": False, "guidance_embed": False,
-    "global_modulation": True, "mlp_silu_act": True, "ops_bias": False, "default_ref_method": "index",
-    "ref_index_scale": 10.0, "txt_ids_dims": [3], "txt_norm": True}, WIDTH)
+FLUX, FLUX2, KREA2 = (FAMILIES[name] for name in ("flux", "flux2_klein", "krea2"))
 SCALE = 32
 """Coarse on purpose: the host makes a megapixel of every control image."""
 CAPTION = "make (the disc) blue"
@@ -60,6 +55,10 @@ class EditClip(TinyClip):
 
     def load_model(self, tokens=None):
         pass
+
+    def tokenize(self, text, return_word_ids=False, images=(), llama_template="{}"):
+        seen = (f" image{image.mean():.4f}" for image in images)
+        return super().tokenize(llama_template.format(text) + "".join(seen), return_word_ids)
 
     def encode_from_tokens_scheduled(self, tokens):
         self.load_model(tokens)
@@ -117,13 +116,15 @@ def one_megapixel(image):
 
 
 CASES = {
-    # form → (network, whether its captions are read together with the images, graph, control images)
+    # form → (network, whether the host's own vision model reads its captions here, graph, number of control images)
     "qwen edit": (QWEN, True, first_edit, 1),
     "qwen edit 2509": (QWEN, True, plus, 2),
     "qwen edit 2511": (QWEN, True, plus_at_time_0, 2),
     "kontext": (FLUX, False, chain(lambda image: FluxKontextImageScale.execute(image).args[0]), 1),
     "flux2": (FLUX2, False, chain(one_megapixel), 2),
+    "krea2": (KREA2, False, plus_at_time_0, 2),
 }
+KNOWN = [form for form, (tiny, *_) in CASES.items() if hasattr(supported, tiny.config)]
 
 
 def sampled(backbone, conditioning, x0, noise, sigma, guidance):
@@ -152,7 +153,7 @@ def references(monkeypatch, model):
     return seen
 
 
-@pytest.mark.parametrize("form", CASES)
+@pytest.mark.parametrize("form", KNOWN)
 def test_the_model_is_given_what_the_hosts_nodes_give_it_in_sampling(form, vision_clip, monkeypatch):
     tiny, reads_images, graph, count = CASES[form]
     backbone = make_edit_backbone(tiny, vision_clip if reads_images else None)
