@@ -429,6 +429,7 @@ def for_character(dataset: Dataset, project: Project) -> Dataset:
         own += caption is None and project.wording == SENTENCES
         samples.append(replace(sample, caption=join_tags(
             absorb(split_tags(sample.caption), project.roles.identity)) if caption is None else caption))
-    notes = [f"{own} captions were written by hand: what their sentences say of the character is not left to the "
+    written = "1 caption was" if own == 1 else f"{own} captions were"
+    notes = [f"{written} written by hand: what a sentence of yours says of the character is not left to the "
              "trigger."] if own else []
     return Dataset(tuple(samples), (*dataset.notes, *notes))

@@ -196,7 +196,7 @@ def test_what_is_kept_is_captioned_as_it_was_drawn_and_a_character_without_her_t
     written = made.samples[-1].path.with_suffix(".txt")
     written.write_text("zqx, a girl with fox ears waves.")
     again = for_character(load_folder(one.dataset_folder), project)
-    assert again.samples[-1].caption == "zqx, a girl with fox ears waves." and "1 captions were written by hand" in (
+    assert again.samples[-1].caption == "zqx, a girl with fox ears waves." and "1 caption was written by hand" in (
         again.notes[-1])
 
 
