@@ -35,6 +35,8 @@ from .shown_text import show_text
 from .trainings import Training
 
 PREVIEW_SIDE = 512
+SHOWN_NOTES = 3
+"""The latest notes, which stand in the node below the settings."""
 MEASURED_STEPS = 2
 
 log = logging.getLogger(__name__)
@@ -169,8 +171,8 @@ class Reporter:
         return time.monotonic() - self._told_at >= INTERVAL
 
     def _show(self, line: str) -> None:
-        show_text("\n".join(dict.fromkeys(filter(None, (line, self.headline, self._memory_line())))),
-                  self.training.node_id)
+        lines = dict.fromkeys(filter(None, (line, self.headline, self._memory_line(), *self.notes[-SHOWN_NOTES:])))
+        show_text("\n".join(lines), self.training.node_id)
 
     def _memory_line(self) -> str:
         measured = "" if self._measured is None else f"measured: {self._measured / 2**30:.1f} GiB at the peak of a step"

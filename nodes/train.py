@@ -252,9 +252,8 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
             training.steps = config.steps
             reporter.headline = f"{preset_line(base.family, config)} · {planned.length}"
             reporter.preparing(reporter.headline)
-            for note in (base.caution, edit_warning(parts[0], file, job.dataset)):
-                if note:
-                    reporter(Warned(note))
+            for note in filter(None, (base.caution, edit_warning(parts[0], file, job.dataset))):
+                reporter(Warned(note))
             for note in job.dataset.notes if job.validation is not None else ():  # else the loop reports them
                 reporter(Warned(note))
             with closing(train(base, job.dataset, config, paths.loras_root(), validation=job.validation,

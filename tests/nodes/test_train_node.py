@@ -104,13 +104,16 @@ def test_the_bar_the_text_and_every_tab_are_told(adapter, host):
     assert first["name"] == last["run"] == "girl" and last["node_id"] == "7" and last["step"] == last["steps"] == 3
     assert last["memory"] == 3 * 2**30 and math.isfinite(last["loss"]) and math.isfinite(last["smoothed"])
     keys = {"name", "run", "node_id", "status", "message", "step", "steps", "seconds_left", "seconds_per_step",
-            "memory", "loss", "smoothed", "learning_rate", "validation", "sample"}
+            "memory", "loss", "smoothed", "learning_rate", "validation", "sample", "proofs"}
     assert all(data.keys() == keys for data in events(host))
     texts = [text for text, _ in host.server.texts]
     headline = "Sandbox (drawn world, 64 px), character: 3 steps, rank 2, alpha 2 (alpha/rank 1) at rate 0.0015"
     assert any(text.startswith(headline) for text in texts)
     assert any(text.startswith("step 1/3 · loss 0.") and "3.0 GB" in text for text in texts)
     assert texts[-1].startswith("finished, 3 steps: girl.safetensors")
+    assert any(" of " in text and "linear layers in the blocks" in text for text in texts)
+    assert [(proof["name"], proof["passed"]) for proof in last["proofs"]] == [
+        ("coverage", True), ("same text", True), ("file works", True)]
     assert host.server.told == "the tab that queued", "in another tab the node's id may be another node's"
 
 
