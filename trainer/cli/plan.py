@@ -7,8 +7,6 @@ import math
 from typing import Any
 
 from ..common.checks import check, check_choice
-from ..training.config import LAYER_PRESETS
-from ..training.optimizers import OPTIMIZERS
 from .terminal.console import Console
 
 GIB = 2**30
@@ -22,11 +20,11 @@ def add_plan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--resolution", type=int, help="side of the images' square, in pixels; default: the family's")
     command.add_argument("--batch", type=int, help="images per batch; default: the preset's")
     command.add_argument("--rank", type=int, help="size of the LoRA; default: the preset's")
-    command.add_argument("--layers", help=f"layers with a LoRA: {', '.join(LAYER_PRESETS)}; default: the preset's")
+    command.add_argument("--layers", help="layers with a LoRA: attention, attention+mlp or all; default: the preset's")
     command.add_argument("--checkpointing", action="store_true", help="recompute in the backward pass: slower, smaller")
     command.add_argument("--precision", help="precision of the base's weights on the card: fp32, bf16 or fp8; default: "
                          "the file's, or bf16")
-    command.add_argument("--optimizer", help=f"{', '.join(OPTIMIZERS)}; default: adamw")
+    command.add_argument("--optimizer", help="adamw, adamw8bit, adafactor or prodigy; default: adamw")
     command.add_argument("--images", type=int, default=40, help="images in the dataset (%(default)s)")
     command.add_argument("--vram", type=float, default=12, help="memory of the card, in GB (%(default)s)")
     command.add_argument("--place", default="comfyui",
