@@ -35,6 +35,9 @@ from .shown_text import show_text
 from .trainings import Training
 
 PREVIEW_SIDE = 512
+SHOWN_NOTES = 3
+"""The latest notes, which stand in the node below the settings."""
+MEASURED_STEPS = 2
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,12 @@ class Reporter:
         self.notes: list[str] = []
         self.headline = ""
         """The settings of the training; shown in the node below the line that changes."""
+        self.forecast = ""
+        """What a step is expected to take in memory; shown below the settings, with what the first steps took."""
+        self.peak: Callable[[], int | None] = lambda: None
+        """Bytes at the worst moment since it was last called; None where that is not known."""
+        self._measured: int | None = None
+        self._to_measure = MEASURED_STEPS
         self._bar: Any = None
         self._smoother = Smoother(1)
         self._loss: float | None = None
@@ -115,6 +124,9 @@ class Reporter:
         training.step_done(event.step)
         self._loss, self._smoothed, self._rate = event.loss, self._smoother.add(event.loss), event.learning_rate
         self._bar.update_absolute(event.step, training.steps)
+        if self._to_measure:  # the first step also loads the model; the second is like all others
+            self._to_measure -= 1
+            self._measured = self.peak()
         if started or self._due():
             training.memory = self.memory()
             self._send(now=started)
@@ -159,7 +171,12 @@ class Reporter:
         return time.monotonic() - self._told_at >= INTERVAL
 
     def _show(self, line: str) -> None:
-        show_text("\n".join(dict.fromkeys(filter(None, (line, self.headline)))), self.training.node_id)
+        lines = dict.fromkeys(filter(None, (line, self.headline, self._memory_line(), *self.notes[-SHOWN_NOTES:])))
+        show_text("\n".join(lines), self.training.node_id)
+
+    def _memory_line(self) -> str:
+        measured = "" if self._measured is None else f"measured: {self._measured / 2**30:.1f} GiB at the peak of a step"
+        return " · ".join(filter(None, (self.forecast, measured)))
 
     def _line(self) -> str:
         training = self.training

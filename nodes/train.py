@@ -29,7 +29,7 @@ from ..trainer.models.edit_forms import is_edit_name
 from ..trainer.models.families import FAMILIES, Family
 from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.training.config import TrainConfig
-from ..trainer.training.events import Finished
+from ..trainer.training.events import Finished, RunStarted
 from ..trainer.training.presets import Planned, check_length, kind_preset, plan_training
 from ..trainer.training.runs import Run, read_run
 from .sockets import LoraDataset, LoraModel, LoraRun, LoraStack, LoraTrainSettings, TrainSettings
@@ -252,15 +252,16 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
             training.steps = config.steps
             reporter.headline = f"{preset_line(base.family, config)} · {planned.length}"
             reporter.preparing(reporter.headline)
-            for note in (base.caution, edit_warning(parts[0], file, job.dataset)):
-                if note:
-                    reporter(Warned(note))
+            for note in filter(None, (base.caution, edit_warning(parts[0], file, job.dataset))):
+                reporter(Warned(note))
             for note in job.dataset.notes if job.validation is not None else ():  # else the loop reports them
                 reporter(Warned(note))
             with closing(train(base, job.dataset, config, paths.loras_root(), validation=job.validation,
                                should_stop=training.stop.is_set, retrain=job.retrain)) as events:
                 for event in events:
                     reporter(event)
+                    if isinstance(event, RunStarted):
+                        forecast(base, config, job.dataset, reporter)
         assert isinstance(event, Finished), "the last event of a training"
         return event, reporter.notes
     except comfy.model_management.InterruptProcessingException:
@@ -272,6 +273,20 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
         raise
     finally:
         host.release_memory()
+
+
+def forecast(base: Any, config: TrainConfig, dataset: Dataset, reporter: Reporter) -> None:
+    """Say what a step will take before anybody waits for it. The longest caption counts for all."""
+    from ..host.backbone import memory_plan
+
+    captions = (join_tags(add_trigger(split_tags(sample.caption), config.data.trigger)) for sample in dataset)
+    message = reporter.training.message
+    reporter.preparing("counting what a step will take in memory")
+    found = memory_plan.forecast_memory(base, config, max(captions, key=len))
+    reporter.forecast, reporter.peak = found.line, lambda: memory_plan.measured_peak(base)
+    if found.note:
+        reporter(Warned(found.note))
+    reporter.preparing(message)
 
 
 def edit_warning(model: Any, file: str, dataset: Dataset) -> str:

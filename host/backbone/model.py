@@ -63,7 +63,7 @@ class HostBackbone:
             if part is None:
                 raise UserError(f"{name} is missing: training needs MODEL, CLIP and VAE. Link all three, as a "
                                 "checkpoint loader gives them.")
-        self.model, self.clip, self.vae, self.base_file = model, clip, vae, base_file
+        self.model, self.clip, self.vae = model, clip, vae
         self.made_by = ""
         self.device: torch.device = model.load_device
         self.text_device: torch.device = clip.patcher.load_device

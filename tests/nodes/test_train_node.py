@@ -104,14 +104,43 @@ def test_the_bar_the_text_and_every_tab_are_told(adapter, host):
     assert first["name"] == last["run"] == "girl" and last["node_id"] == "7" and last["step"] == last["steps"] == 3
     assert last["memory"] == 3 * 2**30 and math.isfinite(last["loss"]) and math.isfinite(last["smoothed"])
     keys = {"name", "run", "node_id", "status", "message", "step", "steps", "seconds_left", "seconds_per_step",
-            "memory", "loss", "smoothed", "learning_rate", "validation", "sample"}
+            "memory", "loss", "smoothed", "learning_rate", "validation", "sample", "proofs"}
     assert all(data.keys() == keys for data in events(host))
     texts = [text for text, _ in host.server.texts]
     headline = "Sandbox (drawn world, 64 px), character: 3 steps, rank 2, alpha 2 (alpha/rank 1) at rate 0.0015"
     assert any(text.startswith(headline) for text in texts)
     assert any(text.startswith("step 1/3 · loss 0.") and "3.0 GB" in text for text in texts)
     assert texts[-1].startswith("finished, 3 steps: girl.safetensors")
+    assert any(" of " in text and "linear layers in the blocks" in text for text in texts)
+    assert [(proof["name"], proof["passed"]) for proof in last["proofs"]] == [
+        ("coverage", True), ("same text", True), ("file works", True)]
     assert host.server.told == "the tab that queued", "in another tab the node's id may be another node's"
+
+
+def test_what_a_step_will_take_is_said_before_it_runs_and_what_it_took_beside_it(adapter, host):
+    adapter.memory_plan.measured_peak = lambda base: 2**29
+    node()
+    texts = [text for text, _ in host.server.texts]
+    steps = [row for row, text in enumerate(texts) if text.startswith("step ")]
+    assert any(text.endswith("\nabout 0.1 GiB") for text in texts[:steps[0]])
+    assert all(text.endswith("\nabout 0.1 GiB · measured: 0.5 GiB at the peak of a step") for text in texts[steps[0]:])
+
+
+def test_a_device_that_measures_nothing_gets_no_figure(adapter, host):
+    node()
+    assert not any("measured" in text for text, _ in host.server.texts)
+
+
+def test_a_training_goes_on_with_a_note_when_its_memory_cannot_be_counted(adapter, host):
+    adapter.memory_plan.forecast_memory = lambda base, config, caption: SimpleNamespace(line="", note="not counted")
+    out = node()
+    assert out.ui["lora_bootstrap"][0]["notes"] == ["not counted"] and out[2].finished
+
+
+def test_a_finished_run_is_not_counted_again(adapter, host):
+    node()
+    adapter.memory_plan.forecast_memory = None
+    assert node().ui["lora_bootstrap"][0]["reused"]
 
 
 def test_previews_are_shown_in_the_bar_and_told_with_their_place(adapter, host):

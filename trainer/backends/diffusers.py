@@ -18,6 +18,7 @@ from ..captions.tags import unescape_brackets
 from ..common.errors import UserError
 from ..common.files import file_hash
 from ..lora.file import LoraWeights, load_lora
+from ..lora.layers import read_header
 from ..models.backbone import Conditioning, Controls, NetworkInputs, Rows
 from ..models.edit_forms import choose_form
 from ..models.families import Family, get_family
@@ -218,7 +219,9 @@ class PipelineLora:
     @classmethod
     def read(cls, path: str | Path, parts: Mapping[str, nn.Module]) -> PipelineLora:
         changed = {f"{prefix}.{name}" for prefix, part in parts.items() for name in adapted_modules(part, _LOADED)}
-        wanted = load_lora(path, module_names=_module_names(parts)).modules
+        file = read_header(Path(path), _module_names(parts))
+        file.tensors.close()
+        wanted = [entry.name.key for entry in file.entries]
         return cls(len(changed), tuple(name for name in wanted if name not in changed))
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..captions.tags import add_trigger, join_tags, split_tags, tag_frequency
+from ..common.counts import format_rate
 from ..common.errors import UserError
 from ..common.events import Events, Warned
 from ..common.files import atomic_path
@@ -42,7 +43,7 @@ from .metadata import lora_metadata
 from .objectives import Loss
 from .optimizers import OPTIMIZERS, build_optimizer, rate_warning
 from .schedules import rate_factor
-from .validation import Validator
+from .validation import LossWatch, Validator
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TEXT_BLOCKS = ("layers",)
@@ -74,8 +75,8 @@ def train(
         notes = dataset.notes
     config = set_epochs(config, dataset, backbone.family.bucket_step)
     form = edit_form(backbone, config, dataset, validation)
-    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint,
-                       family=backbone.family, edit_form=form)
+    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, backbone.family,
+                       form)
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
                **(lineage or {})}
     run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
@@ -107,10 +108,13 @@ class _Session:
         self.handles = _attach(backbone, config)
         self.parameters = [p for handle in self.handles.values() for p in handle.parameters()]
         self.notes = _cautions(backbone, config)
+        self.watch = LossWatch(config.steps)
         self.consistent = True
         try:
             self.step = self._resume()
             run.truncate_metrics(self.step)
+            for _, loss in runs.read_losses(run.folder):
+                self.watch.add(loss)
         except BaseException:
             self.close()
             raise
@@ -134,7 +138,10 @@ class _Session:
         try:
             yield from self._prove_same_text()
             while self.step < self.config.steps:
-                yield self._train_step()
+                done = self._train_step()
+                yield done
+                if (share := self.watch.add(done.loss)) is not None:
+                    yield Warned(self._overfitting_advice(share))
                 yield from self._after_step()
                 if should_stop():
                     break
@@ -394,6 +401,13 @@ class _Session:
         return (
             f"the loss became {loss} at step {self.step + 1}: {remedy}lower optimizer.learning_rate "
             f"(now {self.config.optimizer.learning_rate:g}). Earlier checkpoints are still in {self.run.folder}."
+        )
+
+    def _overfitting_advice(self, share: float) -> str:
+        return (
+            f"step {self.step}: the training loss is down to {share:.0%} of its beginning, so the images are being "
+            "learnt by heart. Compare earlier checkpoints; to train again, take fewer steps, more images, or half the "
+            f"learning rate (now {format_rate(self.config.optimizer.learning_rate)})."
         )
 
     def _memory_advice(self) -> str:

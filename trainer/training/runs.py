@@ -52,8 +52,8 @@ def run_key(
     """The identity of a run, 64 hexadecimal digits: equal keys end with equal weights (on the same machine).
 
     Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here. A
-    family counts if it trains otherwise than in earlier versions, and `edit_form`, which is how the model is given
-    control images, if there are any.
+    family counts if it trains otherwise than in earlier versions. `edit_form` is how the model is given control images;
+    "" without any.
     """
     settings = _deciding_settings(config)
     facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,

@@ -91,9 +91,9 @@ def test_what_an_older_version_cached_is_compared_too(run, tiny_backbone, datase
     """The conditioning that is proved is the one that the steps receive."""
     from lora_bootstrap.trainer.training.feed import Feed
 
-    conditioning = Feed.conditioning
-    monkeypatch.setattr(Feed, "conditioning", lambda self, captions: replace(
-        conditioning(self, captions), tensors={"prompt_embeds": torch.zeros(len(captions), 77, 32)}))
+    row = Feed.row
+    monkeypatch.setattr(Feed, "row", lambda self, *which: replace(
+        row(self, *which), tensors={"prompt_embeds": torch.zeros(1, 77, 32)}))
     with pytest.raises(UserError, match="prompt_embeds differs by 1"):
         run()
 
