@@ -15,12 +15,15 @@ from ..host.session import current_session
 from ..host.working import problem, show_report
 from ..trainer.captions.aliases import MODES, load_rules
 from ..trainer.captions.patterns import Replacement
+from ..trainer.captions.sentences import TAGS
 from ..trainer.captions.tags import absorb, escape_brackets, same_tag, split_tags
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.dataset import Dataset
+from ..trainer.models.families import WORDINGS
 from ..trainer.tagging.absorb import LEAST_SHARE, PURPOSES, apply_plan, propose
 from ..trainer.tagging.diff import CaptionDiff
 from ..trainer.tagging.edit import TOKEN_BUDGETS, UNDERSCORES, TagEdits, TokenCount, edit_dataset
+from ..trainer.tagging.orders import ORDERS, USUAL
 from .sockets import LoraDataset
 
 
@@ -31,7 +34,7 @@ class EditTags(io.ComfyNode):
             node_id="LoraBootstrap_EditTags", display_name="Edit Tags", category=menu.CAPTIONS,
             description="Changes every caption of a dataset, by rules and by hand, in this order: underscores, "
                         "aliases, replace, patterns, remove, blacklist, implications, add, order, trigger, token "
-                        "limit, changes by hand. The files are left unchanged.",
+                        "limit, wording, changes by hand. The files are left unchanged.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[LoraDataset.Input("dataset"), *_first_widgets(), *_more_widgets(),
                     io.Clip.Input("clip", optional=True, tooltip=(
@@ -106,8 +109,8 @@ def _more_widgets() -> list[Any]:
             "What to do with tags that another tag already implies, as fox ears implies animal ears: leave them, drop "
             "them, or add those that are missing.")),
         io.Boolean.Input("order", default=False, optional=True, tooltip=(
-            "Sort the tags: trigger, class, count, identity, outfit, pose, view, expression, lighting, background, "
-            "style. Do not use this on sentences.")),
+            "Sort the tags: trigger, class, count, identity, outfit, pose, view, expression, object, other, lighting, "
+            "background, style. Do not use this on sentences.")),
         io.Int.Input("token_limit", default=0, min=0, max=10_000, optional=True, tooltip=(
             "Maximum number of tokens in a caption; the least certain tags are dropped. "
             f"{', '.join(map(str, TOKEN_BUDGETS))} are one, two and three chunks of CLIP. 0: no limit. Needs clip.")),
@@ -119,6 +122,17 @@ def _more_widgets() -> list[Any]:
         io.String.Input("edits", default="", optional=True, tooltip=(
             "Name under which the changes by hand are saved. Every node is given a name of its own. Two nodes with the "
             "same name share their changes. Without a name there are none.")),
+        io.Combo.Input("order_by", options=list(ORDERS), default=USUAL, optional=True, tooltip=(
+            "Which order. usual: that of order, for every base but Anima. composition last: class, traits, pose, "
+            "expression, light, clothes, background, composition. anima: quality, count, character, series, artist, "
+            "then the rest. Another than usual sorts even if order is off.")),
+        io.Boolean.Input("drop_noise", default=False, optional=True, tooltip=(
+            "Remove what says nothing about the image: solo, nose, words for quality and ratings, signatures and "
+            "watermarks, and other noise of taggers.")),
+        io.Combo.Input("wording", options=list(WORDINGS), default=TAGS, optional=True, tooltip=(
+            "sentences: write the tags as a sentence, for bases that read them (Flux, Qwen, Krea, Z-Image): a girl "
+            "with fox ears, wearing a white dress, seen from behind. Captions that are sentences already are left "
+            "unchanged.")),
     ]
 
 
@@ -169,13 +183,15 @@ class AbsorbTags(io.ComfyNode):
 
 def make_edits(trigger: str, add: str, remove: str, replace: str, blacklist: str, *, patterns: str = "",
                underscores: str = "keep", aliases: bool = False, implications: str = "off", order: bool = False,
-               token_limit: int = 0, alias_file: str = "", implication_file: str = "") -> TagEdits:
+               token_limit: int = 0, alias_file: str = "", implication_file: str = "", order_by: str = USUAL,
+               drop_noise: bool = False, wording: str = TAGS) -> TagEdits:
     """The edits that EditTags' widgets describe. Raises UserError for invalid values."""
     return TagEdits(
         underscores=underscores, aliases=aliases, replace=tuple(replacements(replace).items()),
         patterns=pattern_lines(patterns), remove=tuple(_tags(remove)), blacklist=_words(blacklist),
-        implications=implications, add=tuple(absorb(_tags(add), split_tags(trigger))), add_first=True, order=order,
-        trigger=trigger.strip(), token_budget=token_limit,
+        drop_noise=drop_noise, implications=implications, add=tuple(absorb(_tags(add), split_tags(trigger))),
+        add_first=True, order=order or order_by != USUAL, order_by=order_by, trigger=trigger.strip(),
+        token_budget=token_limit, wording=wording,
         rules=load_rules(paths.table_file(alias_file), paths.table_file(implication_file)))
 
 

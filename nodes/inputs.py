@@ -41,8 +41,9 @@ def lora_inputs(checkpoints: str, strengths: str, more: str = "") -> list[Any]:
         io.String.Input("prompts", default="", multiline=True, tooltip=(
             "Prompts, one per line, with the LoRA's trigger. Lines that begin with # are ignored.")),
         io.Combo.Input("prompt_set", options=list(SETS), default=AS_WRITTEN, tooltip=(
-            "Ready-made lines to append to each prompt. context test: other settings, outfits and poses. other-base "
-            "test: a few of each.")),
+            "Ready-made lines to append to each prompt, in tags or in sentences as the base reads them. context test: "
+            "other settings, outfits and poses. other-base test: a few of each. paraphrase: the same in tags and in a "
+            "sentence. from captions: captions that the LoRA was trained on, instead of lines.")),
         io.String.Input("seeds", default="1", tooltip="Seeds: 1, 2, 3 or a range: 1-4.")]
 
 

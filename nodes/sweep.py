@@ -19,6 +19,7 @@ from ..host.drawing.sweep_session import Sampling, bases_of, draw_sheet
 from ..host.session import current_session
 from ..host.stacks import read_stack
 from ..trainer.sweeps.cells import PROMPT, Axis, Sweep
+from ..trainer.sweeps.prompt_sets import AS_WRITTEN
 from .inputs import (
     ONE_BY_ONE,
     TOGETHER,
@@ -90,7 +91,8 @@ class _DrawnSweep(io.ComfyNode):
         loras = choose_loras(run, checkpoints, read_stack(LORA_STACK), files)
         if strengths == BY_MODEL:
             strengths = cls.usual_strengths(sampling, bases)
-        axes = lora_axes(loras, strengths, prompts, prompt_set, seeds)
+        axes = lora_axes(loras, strengths, prompts, prompt_set, seeds,
+                         family_of(model) if prompt_set != AS_WRITTEN else "")
         drawing = plan_drawing(sweep_folder(name, loras, cls.KIND), axes, loras.stack, sampling, place, bases, without,
                                draw == TOGETHER)
         return draw_sheet(drawing, place.id, rows, columns)
@@ -128,7 +130,11 @@ class CheckpointSweep(_DrawnSweep):
 # -- the work ----------------------------------------------------------------------------------------------------------
 
 
-# -- the work ----------------------------------------------------------------------------------------------------------
+def family_of(model: Any) -> str:
+    """The name of the model's family, which decides how ready-made prompts are worded."""
+    from ..host.backbone.model import family_name
+
+    return family_name(model)
 
 
 def plan_drawing(folder: Path, axes: Sequence[Axis], stack: list[list[Any]], sampling: Sampling, place: NodePlace,

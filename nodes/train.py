@@ -19,15 +19,17 @@ from ..host.drawing.recipe import short_hash
 from ..host.outputs import apply_to, lora_outputs, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
+from ..host.working import default_precision
 from ..trainer.captions.kinds import KINDS, get_kind, name_lora
 from ..trainer.captions.tags import add_trigger, escape_brackets, join_tags, split_tags
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Warned
 from ..trainer.datasets.dataset import Dataset
+from ..trainer.models.edit_forms import is_edit_name
 from ..trainer.models.families import FAMILIES, Family
 from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.training.config import TrainConfig
-from ..trainer.training.events import Finished
+from ..trainer.training.events import Finished, RunStarted
 from ..trainer.training.presets import Planned, check_length, kind_preset, plan_training
 from ..trainer.training.runs import Run, read_run
 from .sockets import LoraDataset, LoraModel, LoraRun, LoraStack, LoraTrainSettings, TrainSettings
@@ -241,7 +243,8 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
         reporter.preparing("freeing memory for the training")
         host.release_memory()
         with torch.inference_mode(False):  # ComfyUI runs nodes in a mode whose tensors cannot be trained through
-            base = host.HostBackbone(*parts, base_file(parts[0], place.find, place.links["model"]))
+            file = base_file(parts[0], place.find, place.links["model"])
+            base = host.HostBackbone(*parts, file)
             base.made_by = made_by(parts, place)
             reporter.memory = lambda: host.memory_in_use(base.device)
             planned = plan_run(job, base.family, default_precision(base))
@@ -249,14 +252,16 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
             training.steps = config.steps
             reporter.headline = f"{preset_line(base.family, config)} · {planned.length}"
             reporter.preparing(reporter.headline)
-            if base.caution:
-                reporter(Warned(base.caution))
+            for note in filter(None, (base.caution, edit_warning(parts[0], file, job.dataset))):
+                reporter(Warned(note))
             for note in job.dataset.notes if job.validation is not None else ():  # else the loop reports them
                 reporter(Warned(note))
             with closing(train(base, job.dataset, config, paths.loras_root(), validation=job.validation,
                                should_stop=training.stop.is_set, retrain=job.retrain)) as events:
                 for event in events:
                     reporter(event)
+                    if isinstance(event, RunStarted):
+                        forecast(base, config, job.dataset, reporter)
         assert isinstance(event, Finished), "the last event of a training"
         return event, reporter.notes
     except comfy.model_management.InterruptProcessingException:
@@ -270,6 +275,34 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
         host.release_memory()
 
 
+def forecast(base: Any, config: TrainConfig, dataset: Dataset, reporter: Reporter) -> None:
+    """Say what a step will take before anybody waits for it. The longest caption counts for all."""
+    from ..host.backbone import memory_plan
+
+    captions = (join_tags(add_trigger(split_tags(sample.caption), config.data.trigger)) for sample in dataset)
+    message = reporter.training.message
+    reporter.preparing("counting what a step will take in memory")
+    found = memory_plan.forecast_memory(base, config, max(captions, key=len))
+    reporter.forecast, reporter.peak = found.line, lambda: memory_plan.measured_peak(base)
+    if found.note:
+        reporter(Warned(found.note))
+    reporter.preparing(message)
+
+
+def edit_warning(model: Any, file: str, dataset: Dataset) -> str:
+    """Why a MODEL may not fit images with or without control images, by the name of its file; "" if it may."""
+    file = Path(file).name
+    named = is_edit_name(file, type(getattr(model, "model", None)).__name__)
+    if named and not dataset.paired:
+        return (f"{file} is an edit model by its name, but no image has a control image, so it is trained to draw from "
+                "text alone. Others got bad results that way (musubi-tuner issue 669). Put the images to edit into a "
+                "folder controls beside the images, or train the text-to-image model.")
+    if named is False and dataset.paired:
+        return (f"{dataset.paired} of {len(dataset)} images have a control image, but {file} is not an edit model by "
+                "its name. Load the edit model, or continue if it is one.")
+    return ""
+
+
 def made_by(parts: tuple[Any, Any, Any], place: NodePlace) -> str:
     """What made a MODEL, CLIP and VAE, if something is set on them that the fingerprint cannot tell; else ""."""
     from ..host.backbone import model as host
@@ -277,15 +310,6 @@ def made_by(parts: tuple[Any, Any, Any], place: NodePlace) -> str:
     if not host.unreadable_parts(*parts):
         return ""
     return short_hash([place.key_of(name, value) for name, value in zip(("model", "clip", "vae"), parts, strict=True)])
-
-
-def default_precision(backbone: Any) -> str:
-    """fp32 for a model in fp32 or on the CPU; else bf16, or fp16 where the device has no bf16."""
-    device = backbone.device
-    dtype = next((parameter.dtype for parameter in backbone.network.parameters()), torch.float32)
-    if device.type == "cpu" or dtype == torch.float32:
-        return "fp32"
-    return "bf16" if comfy.model_management.should_use_bf16(device) else "fp16"
 
 
 def run_summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:

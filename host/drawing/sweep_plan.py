@@ -13,10 +13,18 @@ import folder_paths
 from ...trainer.common.errors import UserError
 from ...trainer.common.names import name_from
 from ...trainer.lora.hashes import tensor_hash
+from ...trainer.models.families import FAMILIES
 from ...trainer.sweeps.axis_text import choose_checkpoints, choose_names, lines, parse_numbers, parse_seeds
-from ...trainer.sweeps.cells import Axis, checkpoint_axis, prompt_axis, seed_axis, strength_axis
+from ...trainer.sweeps.cells import (
+    Axis,
+    checkpoint_axis,
+    prompt_axis,
+    recorded_captions,
+    seed_axis,
+    strength_axis,
+)
 from ...trainer.sweeps.log import refuse_name_of_the_log
-from ...trainer.sweeps.prompt_sets import prompts as prompts_of
+from ...trainer.sweeps.prompt_sets import FROM_CAPTIONS, prompts as prompts_of
 from ...trainer.training.runs import Run, read_run
 from .. import paths
 from .bases import named_bases
@@ -91,11 +99,18 @@ def seeds_of(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def lora_axes(loras: Loras, strengths: str, prompts: str, prompt_set: str, seeds: str) -> tuple[Axis, ...]:
-    """The axes of a sweep on one base model. Raises UserError for a text that cannot be read, or no prompt."""
+def lora_axes(loras: Loras, strengths: str, prompts: str, prompt_set: str, seeds: str,
+              family: str = "") -> tuple[Axis, ...]:
+    """The axes of a sweep on one base model. Raises UserError for a text that cannot be read, or no prompt.
+
+    Args:
+        family: name of the linked model's family; without it, the one that the LoRA was trained on counts.
+    """
     of_files = loras.axis
-    family = next((choice.facts["family"] for choice in of_files.choices), "")
-    texts = prompts_of(lines(prompts), prompt_set, family)
+    if family not in FAMILIES:
+        family = next((choice.facts["family"] for choice in of_files.choices), "")
+    captions = recorded_captions([path for _, path in loras.swept]) if prompt_set == FROM_CAPTIONS else ()
+    texts = prompts_of(lines(prompts), prompt_set, family, captions)
     if not texts:
         raise UserError("prompts is empty; write one per line, with the LoRA's trigger in it.")
     return (of_files, strength_axis(strengths_of(strengths)), prompt_axis(texts), seed_axis(seeds_of(seeds)))

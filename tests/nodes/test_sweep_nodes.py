@@ -22,14 +22,14 @@ from lora_bootstrap.host.drawing import runner as host_nodes, sweep_session
 from lora_bootstrap.host.drawing.cell_graph import PICTURE, cell_graph
 from lora_bootstrap.host.drawing.pictures import as_saved
 from lora_bootstrap.host.drawing.runner import KEPT, Runner
-from lora_bootstrap.host.drawing.sweep_plan import choose_loras, seeds_of, strengths_of
+from lora_bootstrap.host.drawing.sweep_plan import choose_loras, lora_axes, seeds_of, strengths_of
 from lora_bootstrap.host.drawing.sweep_session import axes_of
 from lora_bootstrap.nodes import checkpoints, score, sweep_values
 from lora_bootstrap.nodes.checkpoints import PickCheckpoint
 from lora_bootstrap.nodes.contents import LinkContent
 from lora_bootstrap.nodes.sampling import SamplingByModel
 from lora_bootstrap.nodes.score import ScoreSweep
-from lora_bootstrap.nodes.sweep import CheckpointSweep, StrengthGrid
+from lora_bootstrap.nodes.sweep import CheckpointSweep, StrengthGrid, family_of
 from lora_bootstrap.nodes.sweep_values import (
     ComposeCells,
     ComposedGrid,
@@ -40,7 +40,7 @@ from lora_bootstrap.nodes.sweep_values import (
 )
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.sweeps.cells import Cell, Sweep
-from lora_bootstrap.trainer.sweeps.score import ScoreSettings
+from lora_bootstrap.trainer.sweeps.score import ScoreSettings, validation_of
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import open_run, read_run
 
@@ -65,6 +65,7 @@ def _fresh(monkeypatch):
 def files(host, monkeypatch):
     """Two checkpoints of a run, two other LoRAs, two bases; a stand-in for `host.backbone.model`."""
     stand_in = ModuleType("lora_bootstrap.host.backbone.model")
+    stand_in.family_name = lambda model: "flux" if model.startswith("flux") else "other"
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     monkeypatch.setattr(lora_bootstrap.host.backbone, "model", stand_in, raising=False)
     for name in (BASE, "other.safetensors"):
@@ -841,6 +842,12 @@ def test_prompts_that_are_empty_are_told_when_it_runs():
     assert {cell.facts["prompt"] for cell in grid(prompts="", prompt_set="poses")[0].cells}
 
 
+@pytest.mark.parametrize(("model", "line"), [("flux1-dev", "zqx, holding a cup"), ("sd_xl_base", "zqx, holding cup")])
+def test_ready_prompts_are_worded_as_the_linked_model_reads_them(model, line):
+    axes = lora_axes(choose_loras(None, "all", [], "ink.safetensors"), "1", "zqx", "objects", "1", family_of(model))
+    assert axes[2].choices[0].facts["prompt"] == line
+
+
 @pytest.mark.parametrize("name", ["../up", "a/b", ".hidden", "a:b"])
 def test_a_sweep_has_a_folder_of_its_own(name, host):
     with pytest.raises(UserError, match="cannot be a folder's"):
@@ -1260,14 +1267,14 @@ def test_validation_is_taken_of_the_run_whose_checkpoints_are_swept(host):
     run.close()
     own = [run.checkpoint_path(step) for step in (10, 20)]
     sweep = draw_sweep(paths.sweeps_root(), own, name="own", make=False)
-    assert score.validation(sweep) == {10: 0.1, 20: 0.2}
+    assert validation_of(score.run_of(sweep)) == {10: 0.1, 20: 0.2}
     mixed = draw_sweep(paths.sweeps_root(), [*own, host.base / "models" / "loras" / "ink.safetensors"], name="mixed",
                        make=False, names=[*(paths.lora_name(path) for path in own), "ink.safetensors"])
-    assert score.validation(mixed) == {}
+    assert score.run_of(mixed) is None
     for path in own:
         path.unlink()
-    assert score.validation(sweep) == {}, "the files are gone"
-    assert score.validation(Sweep(sweep.folder, "", sweep.axes[2:], {}, False)) == {}, "no LoRA is swept"
+    assert score.run_of(sweep) is None, "the files are gone"
+    assert score.run_of(Sweep(sweep.folder, "", sweep.axes[2:], {}, False)) is None, "no LoRA is swept"
 
 
 # -- picked in a sweep -------------------------------------------------------------------------------------------------

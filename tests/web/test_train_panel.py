@@ -35,6 +35,11 @@ def once(vue_nodes):
         pytest.skip("tried in Vue nodes")
 
 
+def proofs(tab) -> list[str]:
+    """The ticks and crosses in the panel."""
+    return tab.panel.locator(".lb-train-proof").all_inner_texts()
+
+
 def run_name(vue_nodes: bool, what: str) -> str:
     """A run of its own for each renderer: an identical finished run would be reused."""
     return f"{what}_{'vue' if vue_nodes else 'classic'}"
@@ -86,6 +91,7 @@ def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, v
     first.picture("finished")
     assert 3 <= early < first.curve() == first.curve("smoothed") == STEPS
     assert first.status.startswith(f"finished · {STEPS} steps · loss 0.")
+    assert proofs(first) == ["✓ 101 of 101 linear layers in the blocks", "✓ same text", "✓ file works"]
     assert first.panel.locator(".lb-train-chart").get_attribute("aria-label").startswith("Loss from 0.")
     assert f"step {STEPS}" in first.panel.locator(".lb-train-preview").first.inner_text()
     first.page.wait_for_function("() => document.querySelector('.lb-train-preview img')?.naturalWidth === 64")
@@ -95,6 +101,7 @@ def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, v
     first.wait_for_curve(STEPS, seconds=20)
     first.picture("reloaded")
     assert first.status == second.status
+    assert proofs(first) == proofs(second) and len(proofs(first)) == 3
 
 
 def test_stop_and_keep_keeps_the_lora_and_train_on_goes_on_from_there(open_tab, server, vue_nodes):

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .axes import ANGLES, FRAMINGS, HEIGHTS, TURNS, Names
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -47,26 +49,31 @@ class CoverageAxis:
     """What to do if captions say nothing on this axis."""
 
 
+_ALONE = frozenset("profile sideways closeup portrait headshot bust frontal".split())
+"""Words for a view that mean nothing else in a sentence."""
+
+
+def _named(names: Names, *usual: str) -> tuple[str, ...]:
+    """The words for these views, as captions spell them."""
+    words = [word.replace("-", " ") for name in usual for word in (name, *names[name])]
+    return tuple(dict.fromkeys(word for word in words if " " in word or word in _ALONE))
+
+
 AXES: Mapping[str, CoverageAxis] = {
     "framing": CoverageAxis("Framing", {
-        "close-up": Kind(("close up", "closeup", "portrait", "face focus", "headshot", "head shot"),
-                         0.20, 0.30),
-        "full": Kind(("full body", "full length", "full shot", "wide shot", "very wide shot", "head to toe",
-                      "whole body"), 0.20, 0.30, "full body"),
-        "mid": Kind(("upper body", "cowboy shot", "half body", "mid shot", "medium shot", "waist up", "bust",
-                     "lower body", "thigh up", "torso", "upper body shot"), 0.40, 0.50, "upper body"),
+        "close-up": Kind(_named(FRAMINGS, "close-up"), 0.20, 0.30),
+        "full": Kind(_named(FRAMINGS, "full body"), 0.20, 0.30, "full body"),
+        "mid": Kind((*_named(FRAMINGS, "upper body", "cowboy shot", "lower body"), "torso"), 0.40, 0.50, "upper body"),
     }),
     "view": CoverageAxis("View", {
-        "behind": Kind(("from behind", "back view", "rear view", "facing away", "back turned", "seen from the back",
-                        "view from behind", "from the back"), 0.10, 0.25, "view from behind"),
-        "above": Kind(("from above", "high angle", "bird's eye view", "view from above"), 0.0, 0.20, "view from above"),
-        "below": Kind(("from below", "low angle", "worm's eye view", "view from below"), 0.0, 0.20, "view from below"),
-        "three-quarter": Kind(("three quarter view", "3 4 view", "3/4 view", "three quarters view",
-                               "three quarter profile", "three quarter"), 0.10, 0.35, "three-quarter view"),
-        "side": Kind(("from side", "profile", "side view", "in profile", "from the side", "facing to the side",
-                      "looking to the side", "sideways"), 0.08, 0.30, "view from the side"),
-        "front": Kind(("front view", "looking at viewer", "facing viewer", "straight on", "frontal", "from the front",
-                       "front facing", "facing the camera", "looking at the camera"), 0.25, 0.55, "front view"),
+        "behind": Kind(_named(ANGLES, "from behind"), 0.10, 0.25, "view from behind"),
+        "above": Kind(_named(HEIGHTS, "from above"), 0.0, 0.20, "view from above"),
+        "below": Kind(_named(HEIGHTS, "from below"), 0.0, 0.20, "view from below"),
+        "three-quarter": Kind(_named(ANGLES, "three-quarter view"), 0.10, 0.35, "three-quarter view"),
+        "side": Kind((*_named(ANGLES, "from side"), *_named(TURNS, "facing left", "facing right"),
+                      "looking to the side"), 0.08, 0.30, "view from the side"),
+        "front": Kind((*_named(ANGLES, "front view"), "looking at viewer", "looking at the viewer",
+                       "looking at the camera"), 0.25, 0.55, "front view"),
     }),
     "expression": CoverageAxis("Expression", {
         "smile": Kind(("smile", "smiling", "grin", "grinning", "happy", "light smile", "laughing", "laugh", "smirk")),
@@ -114,6 +121,23 @@ AXES: Mapping[str, CoverageAxis] = {
         "swimwear": Kind(("swimsuit", "bikini", "one piece swimsuit", "swimwear")),
         "sleepwear": Kind(("pajamas", "nightgown", "bathrobe", "underwear", "lingerie")),
     }, exclusive=False),
+    "turn": CoverageAxis("Left and right", {
+        "left": Kind(_named(TURNS, "facing left")), "right": Kind(_named(TURNS, "facing right")),
+    }),
+    "object": CoverageAxis("Objects", {
+        "food or drink": Kind(("food", "fruit", "cup", "mug", "bottle", "drink", "cake", "bread", "ice cream", "candy",
+                               "apple", "coffee", "tea", "plate", "glass", "eating", "drinking")),
+        "book or device": Kind(("book", "phone", "smartphone", "cellphone", "camera", "laptop", "tablet", "microphone",
+                                "paper", "pen", "reading")),
+        "weapon": Kind(("weapon", "sword", "gun", "knife", "katana", "spear", "bow and arrow", "shield", "rifle",
+                        "staff", "polearm", "axe")),
+        "bag or umbrella": Kind(("umbrella", "parasol", "handbag", "backpack", "shopping bag", "suitcase", "basket",
+                                 "school bag", "shoulder bag")),
+        "flowers": Kind(("flower", "flowers", "bouquet", "rose", "roses")),
+        "instrument or toy": Kind(("instrument", "guitar", "violin", "piano", "ball", "stuffed toy", "stuffed animal",
+                                   "teddy bear", "doll", "balloon")),
+        "animal": Kind(("cat", "dog", "bird", "animal", "horse", "butterfly", "fish", "holding animal")),
+    }, exclusive=False, variety=2, say="name what she holds, where she holds something (holding cup, book)"),
 }
 
 SEVERAL_PEOPLE = ("2girls", "3girls", "4girls", "5girls", "6+girls", "multiple girls", "2boys", "3boys", "4boys",

@@ -73,6 +73,11 @@ def sentence_for(tags: Sequence[str], trigger: str = "", view: Mapping[str, str]
     return _joined(start, phrases)
 
 
+def is_prose(tags: Iterable[str]) -> bool:
+    """Whether one of the parts of a caption is a sentence rather than a tag."""
+    return any(len(tag.split()) > MOST_WORDS or tag.endswith(".") for tag in tags)
+
+
 def say_tag(tag: str, place: str = "other") -> str:
     """One tag as a part of a sentence."""
     text = tag.casefold() if is_face(tag) else same_tag(tag)

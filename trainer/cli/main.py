@@ -44,6 +44,7 @@ VERBS = (
     Verb("score", "score", "recommend a checkpoint and strength from a sweep, and say why"),
     Verb("conflict", "stacks", "measure how much LoRAs override each other, from their files alone"),
     Verb("merge", "stacks", "merge several LoRAs into one file"),
+    Verb("prove", "prove", "try a base model on this machine: proofs, memory, time, and a table for a report"),
     Verb("info", "info", "show what is in a LoRA file, a run, or a project"),
 )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..sweeps.prompt_sets import AS_WRITTEN, SETS
+from ..sweeps.prompt_sets import AS_WRITTEN, FROM_CAPTIONS, SETS
 from .terminal.console import Console, load_backbone_quietly
 from .terminal.options import add_run_options, add_sampler_options, add_size_options, build_sampler, chosen_name
 
@@ -46,9 +46,11 @@ def handle_sweep(options: argparse.Namespace, console: Console) -> dict[str, Any
 
 
 def _add_axis_options(command: argparse.ArgumentParser, strengths: list[float]) -> None:
-    command.add_argument("--prompt", action="append", required=True, help="prompt to draw; may be repeated")
+    command.add_argument("--prompt", action="append", default=[], help="prompt to draw; may be repeated. Brackets are "
+                         "text, not weights")
     command.add_argument("--prompt-set", default=AS_WRITTEN, choices=SETS, metavar="SET",
-                         help=f"ready-made lines to append to each prompt: {', '.join(SETS)} (%(default)s)")
+                         help=f"ready-made lines to append to each prompt: {', '.join(SETS)} (%(default)s). 'from "
+                         "captions' draws captions that the LoRA was trained on, and needs no --prompt")
     command.add_argument("--strengths", type=float, nargs="+", default=strengths, metavar="X",
                          help=f"strengths to compare ({' '.join(f'{value:g}' for value in strengths)})")
     command.add_argument("--seeds", default="", metavar="SEEDS", help="seeds, such as 1, 2 or 1-4; default: --seed")
@@ -63,17 +65,20 @@ def _add_axis_options(command: argparse.ArgumentParser, strengths: list[float]) 
 def _draw_sweep(options: argparse.Namespace, console: Console, files: list[Path], name: str) -> dict[str, Any]:
     from ..sweeps import draw
     from ..sweeps.axis_text import parse_seeds
-    from ..sweeps.cells import prompt_axis
+    from ..sweeps.cells import prompt_axis, recorded_captions
     from ..sweeps.html import write_html
     from ..sweeps.log import SHEET, add_to_log, refuse_name_of_the_log
     from ..sweeps.prompt_sets import prompts
     from ..sweeps.sheets import write_sheets
 
     refuse_name_of_the_log(name)
+    if not options.prompt and options.prompt_set != FROM_CAPTIONS:
+        raise UserError("there is no prompt; give --prompt TEXT, or --prompt-set 'from captions'.")
     backbone = load_backbone_quietly(options.base)
     sampler = build_sampler(options, backbone)
     seeds = parse_seeds(options.seeds or str(options.seed))
-    texts = prompts(options.prompt, options.prompt_set, backbone.family.name)
+    captions = recorded_captions(files) if options.prompt_set == FROM_CAPTIONS else ()
+    texts = prompts(options.prompt, options.prompt_set, backbone.family.name, captions)
     plan = draw.lora_sweep(options.output / "sweeps" / name, backbone, sampler, files, strengths=options.strengths,
                            prompts=prompt_axis(texts), seeds=seeds, title=name, without=options.without)
     console.follow(draw.run_sweep(backbone, plan, files, sampler, console.asked_to_stop))

@@ -75,6 +75,14 @@ def _add_edit_options(group: Any) -> None:
     group.add_argument("--alias-file", type=Path, metavar="CSV", help="more aliases")
     group.add_argument("--implication-file", type=Path, metavar="CSV", help="more implications")
     group.add_argument("--order", action="store_true", help="sort tags by class: who, traits, outfit, pose, ... style")
+    group.add_argument("--order-by", default="", metavar="ORDER",
+                       help="sort tags in another order: 'composition last' (pose, expression, light, clothes, "
+                            "background, composition), anima (quality, count, character, series, artist, the rest), "
+                            "usual")
+    group.add_argument("--drop-noise", action="store_true",
+                       help="remove solo, nose, words for quality and ratings, watermarks and other noise of taggers")
+    group.add_argument("--wording", default="tags",
+                       help="write the captions as tags or sentences, as the base was taught (%(default)s)")
     group.add_argument("--budget", type=int, default=0, metavar="TOKENS",
                        help="most tokens of --base in a caption, such as 75, 150 or 225; drops the least certain tags")
 
@@ -187,14 +195,16 @@ class _Tagging:
     def edit(self, dataset: Any) -> Any:
         from ..captions.aliases import load_rules
         from ..tagging.edit import TagEdits, edit_dataset
+        from ..tagging.orders import USUAL
 
         options = self.options
         remove, blacklist, add = (tuple(split_tags(text)) for text in (options.remove, options.blacklist, options.add))
         edits = TagEdits(
             underscores=options.underscores, aliases=options.aliases or options.alias_file is not None,
             replace=tuple(map(tuple, options.replace)), patterns=tuple(map(tuple, options.pattern)),
-            remove=remove, blacklist=blacklist, implications=options.implications, add=add, order=options.order,
-            trigger=options.trigger, token_budget=options.budget,
+            remove=remove, blacklist=blacklist, drop_noise=options.drop_noise, implications=options.implications,
+            add=add, order=options.order or bool(options.order_by), order_by=options.order_by or USUAL,
+            trigger=options.trigger, token_budget=options.budget, wording=options.wording,
             rules=load_rules(options.alias_file, options.implication_file))
         scores = [found and found.scores for found in self.tags] if self.tags else None
         after, diff = edit_dataset(dataset, edits, scores, self.backbone and self.backbone.token_count)

@@ -26,6 +26,15 @@ def read_table(metadata: Mapping[str, str], name: str) -> Mapping[str, Any]:
     return _table(value)
 
 
+def read_texts(metadata: Mapping[str, str], name: str) -> list[str]:
+    """The texts in a JSON list in a value of the metadata; [] if there is none."""
+    try:
+        value = json.loads(metadata.get(name, ""))
+    except (ValueError, RecursionError):
+        return []
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
+
+
 def read_count(metadata: Mapping[str, str], name: str) -> int | None:
     """The whole number in a value of the metadata; None if there is none."""
     text = metadata.get(name, "")

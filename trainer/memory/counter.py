@@ -61,12 +61,12 @@ class StorageCounter(TorchDispatchMode):
         kwargs = kwargs or {}
         made = operation(*args, **kwargs)
         tensors = [leaf for leaf in tree_leaves(made) if isinstance(leaf, Tensor)]
-        new = [self._hold(tensor) for tensor in tensors]
+        new = [self.hold(tensor) for tensor in tensors]
         if any(new) or operation._schema.is_mutable:
             self._work(operation, args, kwargs, made, tensors)
         return made
 
-    def _hold(self, tensor: Tensor) -> bool:
+    def hold(self, tensor: Tensor) -> bool:
         """Count the tensor's storage; false if it was counted before."""
         storage = tensor.untyped_storage()
         key = id(storage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -154,3 +155,6 @@ class PublishedNetwork:
 
     def predict(self, noisy: Tensor, t: Tensor) -> Tensor:
         return CALLS[self.shape.kind](self.network, noisy, t, self.shape)
+
+    def step(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()

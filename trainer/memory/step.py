@@ -43,6 +43,9 @@ class Rehearsal(Protocol):
     def predict(self, noisy: Tensor, t: Tensor) -> Tensor:
         """As `Backbone.predict`, for some captions."""
 
+    def step(self) -> contextlib.AbstractContextManager[None]:
+        """As `Backbone.step`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepCount:
@@ -87,7 +90,7 @@ def count_step(rehearsal: Rehearsal, config: TrainConfig, seconds: float | None 
     ends_at = None if seconds is None else time.monotonic() + seconds
     with torch.inference_mode(False), torch.enable_grad():
         with torch.random.fork_rng(devices=[]), META:
-            adapters.attach(rehearsal.network, config.adapter, rehearsal.blocks, 0, META)
+            adapters.attach(rehearsal.network, config.adapter, rehearsal.blocks, 0, META, rehearsal.family.excluded)
         count = partial(_count, rehearsal, config, ends_at)
         alike = [] if whole else list(_blocks_alike(rehearsal.network))
         with contextlib.ExitStack() as stack:
@@ -170,22 +173,23 @@ def _run_step(rehearsal: Rehearsal, config: TrainConfig) -> None:
     alpha, sigma = rehearsal.schedule.coefficients(t)
     noisy = per_row(alpha, latents) * latents + per_row(sigma, latents) * noise
     dtype = AUTOCAST.get(config.precision)
-    with torch.autocast("cpu", dtype, enabled=dtype is not None):
-        prediction = rehearsal.predict(noisy, t)
-    value = loss.per_sample(prediction, latents, noise, t).mean() / config.accumulation_steps
-    run_backward(value)
+    with rehearsal.step():
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            prediction = rehearsal.predict(noisy, t)
+        run_backward(loss.per_sample(prediction, latents, noise, t).mean() / config.accumulation_steps)
 
 
-def let_go(network: nn.Module) -> None:
+def let_go(network: nn.Module, device: torch.device = CPU) -> None:
     """Give the network new parameters and buffers like those it has; where tensors are fake, they take no memory.
 
-    A tensor that is used twice stays one tensor.
+    A tensor that is used twice stays one tensor. Quantised tensors count as their plain data.
     """
     made: dict[int, Tensor] = {}
 
     def empty(tensor: Tensor) -> Tensor:
         if id(tensor) not in made:
-            new = torch.empty(tensor.shape, dtype=tensor.dtype, device=CPU)
+            data = getattr(tensor, "_qdata", tensor)
+            new = torch.empty(tensor.shape, dtype=data.dtype, device=device)
             made[id(tensor)] = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
         return made[id(tensor)]
 

@@ -37,9 +37,11 @@ from ..common.files import atomic_path, atomic_write, file_hash, read_json, remo
 from ..common.leftovers import remove_leftovers
 from ..common.schema import convert, read_record
 from ..lora.hashes import check_weights, tensor_hash
-from ..lora.metadata import read_count
+from ..lora.metadata import read_count, read_texts
+from ..lora.tensors import TensorFile
 from ..stacks.lora_stack import read_strength
 from ..stacks.stack import file_role
+from .prompt_sets import FROM_CAPTIONS
 
 VERSION, KEYS = 1, 2
 """Of the manifest's form, and of what the cells' keys are made of."""
@@ -379,6 +381,19 @@ def _read_facts(path: Path) -> dict[str, Any]:
     texts = {name: metadata.get(key, "") for name, key in (
         ("run", "ss_output_name"), ("trigger", "modelspec.trigger_phrase"), ("family", "lora_bootstrap.family"))}
     return {**numbers, **texts, "kind": file_role(metadata)}
+
+
+def recorded_captions(files: Sequence[Path]) -> tuple[str, ...]:
+    """Captions that the first of these LoRAs was trained on, as its metadata has them: with the trigger, and without
+    what the trigger stands for.
+
+    Raises UserError if it has none.
+    """
+    found = read_texts(TensorFile(files[0]).metadata, "lora_bootstrap.captions")
+    if not found:
+        raise UserError(f"{files[0].name} does not record captions: an earlier version or another program trained it. "
+                        f"Write prompts, or choose another set than {FROM_CAPTIONS}.")
+    return tuple(found)
 
 
 def _checkpoint_label(facts: Mapping[str, Any], path: Path) -> str:

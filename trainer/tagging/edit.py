@@ -11,12 +11,15 @@ from re import IGNORECASE, compile as compile_pattern
 from typing import Any
 
 from ..captions.aliases import MODES, OWN_RULES, TagRules
-from ..captions.classes import ORDER, tag_class
+from ..captions.classes import tag_class
 from ..captions.patterns import Replacement
+from ..captions.sentences import TAGS, is_prose, worded
 from ..captions.tags import absorb, add_trigger, distinct_tags, join_tags, same_tag, spaced, split_tags, underscored
 from ..common.errors import UserError, unknown_name
 from ..datasets.dataset import Dataset
+from ..models.families import WORDINGS
 from .diff import CaptionDiff
+from .orders import NOISE, ORDERS, USUAL, places
 
 UNDERSCORES: Mapping[str, Callable[[str], str]] = {
     "keep": lambda tag: tag, "blanks": spaced, "underscores": underscored,
@@ -39,14 +42,18 @@ class TagEdits:
         patterns: (regular expression, replacement), applied to each tag by itself, whatever its case.
         remove: tags to leave out.
         blacklist: tags to leave out, with * for anything: `*background`.
+        drop_noise: also leave out `orders.NOISE`.
         implications: what to do with tags that another tag implies: off, drop them, or add those that are missing.
         add: tags to add to each caption, behind the others unless `order` says otherwise.
         add_first: put added tags before the others instead, even if the caption already has them.
         deduplicate: keep each tag only once.
-        order: sort by class, see `captions.classes.ORDER`; within a class the most certain first, or else as they were.
+        order: sort by class, see `order_by`; within a class the most certain first, or else as they were.
+        order_by: name of the order, one of `orders.ORDERS`.
         trigger: word to put first.
         token_budget: drop the least certain tags until the caption has no more tokens than this; 0: no limit.
         rules: the aliases and implications.
+        wording: how the caption is written: as these tags, or as a sentence made of them (`models.families.WORDINGS`).
+            Captions that are sentences already stay as they are.
     """
 
     underscores: str = "keep"
@@ -55,20 +62,27 @@ class TagEdits:
     patterns: tuple[tuple[str, str], ...] = ()
     remove: tuple[str, ...] = ()
     blacklist: tuple[str, ...] = ()
+    drop_noise: bool = False
     implications: str = "off"
     add: tuple[str, ...] = ()
     add_first: bool = False
     deduplicate: bool = True
     order: bool = False
+    order_by: str = USUAL
     trigger: str = ""
     token_budget: int = 0
     rules: TagRules = field(default=OWN_RULES, repr=False)
+    wording: str = TAGS
 
     def __post_init__(self) -> None:
         if self.underscores not in UNDERSCORES:
             raise unknown_name("way to write spaces", self.underscores, UNDERSCORES)
         if self.implications not in MODES:
             raise unknown_name("use of implications", self.implications, MODES)
+        if self.order_by not in ORDERS:
+            raise unknown_name("order of tags", self.order_by, ORDERS)
+        if self.wording not in WORDINGS:
+            raise unknown_name("wording", self.wording, WORDINGS)
         if self.token_budget < 0:
             raise UserError(f"token_budget is {self.token_budget}; it must be 0 (any length) or more, such as "
                             f"{', '.join(map(str, TOKEN_BUDGETS))}.")
@@ -76,14 +90,15 @@ class TagEdits:
 
 @dataclass(frozen=True)
 class EditedTags:
-    """A caption's tags after an edit, and those cut because it was too long, the least certain first."""
+    """A caption's tags after an edit, and those cut because it was too long, the least certain first.
+
+    Attributes:
+        caption: the tags as they are written.
+    """
 
     tags: tuple[str, ...]
+    caption: str
     cut: tuple[str, ...] = ()
-
-    @property
-    def caption(self) -> str:
-        return join_tags(self.tags)
 
 
 class Editor:
@@ -105,7 +120,8 @@ class Editor:
         self._replace = {same_tag(old): split_tags(new) for old, new in edits.replace}
         self._remove = {same_tag(tag) for tag in edits.remove}
         # fnmatch translates its stars so that they cannot backtrack into each other.
-        self._black = [compile_pattern(translate(same_tag(tag)), IGNORECASE) for tag in edits.blacklist]
+        black = (*edits.blacklist, *NOISE * edits.drop_noise)
+        self._black = [compile_pattern(translate(same_tag(tag)), IGNORECASE) for tag in black]
         self._steps = (self._write_underscores, self._apply_aliases, self._replace_tags, self._apply_patterns,
                        self._remove_tags, self._apply_implications, self._add_tags, self._keep_first)
 
@@ -120,9 +136,15 @@ class Editor:
         for step in self._steps:
             found = step(found)
         if self.edits.order:
-            found.sort(key=lambda tag: (_place(tag), -scores.get(same_tag(tag), 1.0)))
+            place = places(self.edits.order_by, found)
+            found.sort(key=lambda tag: (place(tag), -scores.get(same_tag(tag), 1.0)))
         found = add_trigger(found, self.edits.trigger)
-        return self._fit_budget(found, scores) if self.edits.token_budget else EditedTags(tuple(found))
+        cut = self._cut_to_budget(found, scores) if self.edits.token_budget else []
+        left = [tag for place, tag in enumerate(found) if place not in cut]
+        return EditedTags(tuple(left), self._write(left), tuple(found[place] for place in cut))
+
+    def _write(self, tags: Sequence[str]) -> str:
+        return join_tags(tags) if is_prose(tags) else worded(tags, self.edits.wording, self.edits.trigger)
 
     def _write_underscores(self, tags: list[str]) -> list[str]:
         return [UNDERSCORES[self.edits.underscores](tag) for tag in tags]
@@ -167,8 +189,8 @@ class Editor:
     def _keep_first(self, tags: list[str]) -> list[str]:
         return distinct_tags(tags) if self.edits.deduplicate else tags
 
-    def _fit_budget(self, tags: list[str], scores: Mapping[str, float]) -> EditedTags:
-        """Cut the caption to the budget, but never the trigger and the class, which say whose caption it is."""
+    def _cut_to_budget(self, tags: list[str], scores: Mapping[str, float]) -> list[int]:
+        """Which tags to cut, but never the trigger and the class, which say whose caption it is."""
         held = {same_tag(tag) for tag in split_tags(self.edits.trigger)}
         loose = [i for i, tag in enumerate(tags) if same_tag(tag) not in held and tag_class(tag) != "class"]
         # Of two equally certain tags the later is cut first: what matters comes first.
@@ -177,16 +199,12 @@ class Editor:
         while len(gone) < len(loose) and self._tokens([t for i, t in enumerate(tags) if i not in gone]) \
                 > self.edits.token_budget:
             gone.append(loose[len(gone)])
-        return EditedTags(tuple(tag for i, tag in enumerate(tags) if i not in gone), tuple(tags[i] for i in gone))
+        return gone
 
     def _tokens(self, tags: list[str]) -> int:
         assert self._count is not None, "a token_budget comes with a token_count"
-        count = self._count(join_tags(tags))
+        count = self._count(self._write(tags))
         return count[0] if isinstance(count, tuple) else count
-
-
-def _place(tag: str) -> int:
-    return ORDER.index(tag_class(tag))
 
 
 def edit_dataset(dataset: Dataset, edits: TagEdits, scores: Sequence[Mapping[str, float] | None] | None = None,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..models.families import Family
@@ -18,6 +18,7 @@ from .config import TrainConfig
 BASE_VERSIONS = {"stable-diffusion-v1": "sd_v1", "stable-diffusion-xl-v1-base": "sdxl_base_v1-0"}
 """kohya's ss_base_model_version by modelspec.architecture; for others it is the family's name."""
 
+RECORDED_CAPTIONS = 8
 PREDICTIONS = {"eps": "epsilon", "v": "v"}
 """modelspec.prediction_type by objective; flow models have none."""
 
@@ -34,12 +35,14 @@ def lora_metadata(
     step: int = 0,
     epoch: int = 0,
     started_at: float | None = None,
+    captions: Sequence[str] = (),
 ) -> dict[str, str]:
     """Metadata of a LoRA trained for `step` steps. Values that are not known are left out.
 
     Args:
         tag_frequency: number of images that have each tag.
         started_at: seconds since 1970, UTC.
+        captions: all captions as they were trained; a few of them are recorded, to draw them again.
     """
     facts = _kohya(config, family, tag_frequency or {}, image_count, step, epoch)
     facts |= {f"modelspec.{key}": value for key, value in _modelspec(config, family).items()}
@@ -51,8 +54,15 @@ def lora_metadata(
         "lora_bootstrap.lineage": _json(lineage or {}),
         "lora_bootstrap.config": _json(config.to_dict()),
         "lora_bootstrap.family": family.name,
+        "lora_bootstrap.captions": _json(_spread(captions, RECORDED_CAPTIONS)) if captions else "",
     }
     return {key: str(value) for key, value in facts.items() if value not in (None, "")}
+
+
+def _spread(texts: Sequence[str], most: int) -> list[str]:
+    """At most `most` different texts, evenly spread over all."""
+    found = list(dict.fromkeys(filter(None, texts)))
+    return [found[index * len(found) // most] for index in range(most)] if len(found) > most else found
 
 
 def _kohya(

@@ -19,7 +19,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -30,15 +30,16 @@ from ..common.leftovers import remove_leftovers, temporary_path
 from ..common.locks import try_lock, unlock
 from ..common.schema import convert
 from ..models.families import Family
-from ..proofs.proof import Proof
+from ..proofs.proof import Proof, proof_rows
 from .config import TrainConfig
 
 FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
 _FACTS = {"format": int, "key": str, "status": str, "step": int, "lineage": dict, "config": dict}
 """What run.json holds; later versions added the stem of its LoRA files, and the proofs."""
-COSMETIC = ("name", "epochs", "state_every", "data.cache")
-"""Settings that change neither the weights nor what the run folder will hold. Epochs are counted in steps."""
+COSMETIC = ("name", "epochs", "state_every", "data.cache", "data.edit_form")
+"""Settings that change neither the weights nor what the run folder will hold. Epochs are counted in steps, and what
+edit_form comes to by itself."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
 """Settings that cannot change the weights, only what is saved along the way."""
@@ -46,18 +47,21 @@ OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every",
 
 def run_key(
     config: TrainConfig, base_fingerprint: str, dataset_fingerprint: str, validation_fingerprint: str = "",
-    family: Family | None = None,
+    family: Family | None = None, edit_form: str = "",
 ) -> str:
     """The identity of a run, 64 hexadecimal digits: equal keys end with equal weights (on the same machine).
 
     Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here. A
-    family counts if it trains otherwise than in earlier versions.
+    family counts if it trains otherwise than in earlier versions. `edit_form` is how the model is given control images;
+    "" without any.
     """
     settings = _deciding_settings(config)
     facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,
              "validation": validation_fingerprint, "format": FORMAT}
     if family is not None and config.adapter.layers in family.renewed:
         facts["family"] = family.name
+    if edit_form:
+        facts["edit_form"] = edit_form
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -157,9 +161,7 @@ class Run:
 
     def add_proof(self, proof: Proof) -> None:
         """Record a proof in run.json, in place of an earlier one of its name."""
-        figure = proof.figure if proof.figure is not None and math.isfinite(proof.figure) else None
-        kept = [other for other in self.proofs if other.name != proof.name]
-        self.facts["proofs"] = [asdict(other) for other in (*kept, replace(proof, figure=figure))]
+        self.facts["proofs"] = proof_rows((*(other for other in self.proofs if other.name != proof.name), proof))
         write_json(self.folder / "run.json", self.facts)
 
     def mark_finished(self, step: int, stopped: bool) -> None:

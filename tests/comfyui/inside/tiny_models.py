@@ -119,9 +119,9 @@ FAMILIES = {
         "image_model": "krea2", "features": 128, "tdim": 64, "txtdim": 64, "heads": 2, "kvheads": 1, "layers": 2,
         "txtlayers": 3, "txtheads": 2, "txtkvheads": 2, "channels": 16}, 192),
     "flux2": Tiny("Flux2", {
-        **FLUX2, "context_in_dim": 128, "hidden_size": 128, "num_heads": 2, "guidance_embed": True}, 128, mask=True),
+        **FLUX2, "context_in_dim": 128, "hidden_size": 64, "num_heads": 1, "guidance_embed": True}, 128, mask=True),
     "flux2_klein": Tiny("Flux2", {
-        **FLUX2, "context_in_dim": 96, "hidden_size": 128, "num_heads": 2, "guidance_embed": False}, 96, mask=True),
+        **FLUX2, "context_in_dim": 96, "hidden_size": 64, "num_heads": 1, "guidance_embed": False}, 96, mask=True),
     "wan": Tiny("WAN21_T2V", {
         "image_model": "wan2.1", "model_type": "t2v", "dim": 128, "ffn_dim": 256, "num_heads": 2, "num_layers": 2,
         "patch_size": (1, 2, 2), "freq_dim": 64, "window_size": (-1, -1), "qk_norm": True, "cross_attn_norm": True,

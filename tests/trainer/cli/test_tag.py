@@ -41,6 +41,14 @@ def test_pictures_without_a_caption_are_tagged_in_the_order_asked_and_the_others
     assert "2 of 2 captions changed" in capsys.readouterr().out
 
 
+def test_captions_are_sorted_for_a_base_cleaned_and_written_as_sentences(folder):
+    (folder / "5_fox" / "akane.txt").write_text("1girl, masterpiece, fox ears, smile, sitting, solo, white dress")
+    assert run("--dataset", folder, "--order-by", "composition last", "--drop-noise") == 0
+    assert captions(folder)["akane"] == "1girl, fox ears, sitting, smile, white dress"
+    assert run("--dataset", folder, "--wording", "sentences", "--trigger", "eiei") == 0
+    assert captions(folder)["akane"] == "eiei, a girl with fox ears, wearing a white dress, sitting, smiling"
+
+
 def test_a_dry_run_shows_the_same_and_writes_nothing(folder, capsys):
     before = captions(folder)
     assert run("--dataset", folder, "--tagger", "sandbox", "--dry-run", "--json") == 0

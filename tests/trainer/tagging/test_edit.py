@@ -50,6 +50,53 @@ def test_each_edit_does_its_part_and_no_more(edits, before, after):
     assert edited(before, **edits) == after
 
 
+ANY_ORDER = ("absurdres, watercolor (medium), saber (fate), smile, white dress, @wlop, 1girl, holding sword, from "
+             "side, fate (series), blonde hair, masterpiece, sitting, night sky, backlighting, solo")
+
+
+@pytest.mark.parametrize(("name", "after"), [
+    ("usual", "eiei, 1girl, solo, blonde hair, white dress, {sword}sitting, from side, smile, {rest}"),
+    ("composition last", "eiei, 1girl, solo, blonde hair, @wlop, fate (series), {sword}sitting, saber (fate), smile, "
+                         "backlighting, white dress, night sky, from side, watercolor (medium), absurdres, "
+                         "masterpiece"),
+    ("anima", "eiei, absurdres, masterpiece, 1girl, solo, saber (fate), fate (series), @wlop, blonde hair, white "
+              "dress, {sword}sitting, from side, smile, backlighting, night sky, watercolor (medium)"),
+])
+def test_the_orders_of_the_guide_and_of_anima_put_names_and_quality_where_they_say(name, after):
+    sword = "holding sword, "  # a pose, as all handling of things is
+    rest = "saber (fate), @wlop, fate (series), backlighting, night sky, watercolor (medium), absurdres, masterpiece"
+    assert edited(ANY_ORDER, order=True, order_by=name, trigger="eiei") == after.format(sword=sword, rest=rest)
+
+
+def test_noise_is_dropped_and_what_is_shown_is_kept():
+    noise = ("solo, nose, sample_watermark, watermark, artist name, twitter username, masterpiece, best quality, "
+             "score_9, rating:safe, highres, virtual youtuber, bad pixiv id, signature")
+    kept = "1girl, nose ring, long hair, text print, speech bubble, absurdly long hair, logo print, smile"
+    assert edited(f"{noise}, {kept}", drop_noise=True) == kept
+    assert edited(noise) == noise
+
+
+def test_tags_are_written_as_a_sentence_and_sentences_are_left_alone():
+    assert edited("1girl, fox ears, white dress, from behind", wording="sentences", trigger="eiei") == (
+        "eiei, a girl with fox ears, wearing a white dress, seen from behind")
+    prose = "A girl stands in a field of tall grass, smiling, and waves."
+    assert edited(prose, wording="sentences") == prose
+
+
+def test_a_budget_counts_the_sentence_that_is_written():
+    found = Editor(TagEdits(wording="sentences", token_budget=8), words).edit(
+        split_tags("1girl, fox ears, white dress, from behind"))
+    assert found.caption == "a girl with fox ears" and found.cut == ("from behind", "white dress")
+
+
+@pytest.mark.parametrize(("edits", "says"), [
+    ({"order_by": "animal"}, "unknown order of tags 'animal'.*Valid: anima, composition last, usual"),
+    ({"wording": "prose"}, "unknown wording 'prose'.*sentences, tags")])
+def test_an_order_or_wording_there_is_none_of_is_told(edits, says):
+    with pytest.raises(UserError, match=says):
+        TagEdits(**edits)
+
+
 def test_tags_are_ordered_by_class_and_within_a_class_the_surest_first():
     caption = ("flat color, night sky, backlighting, smile, from side, sitting, red dress, fox ears, green eyes, solo, "
                "1girl, x")
