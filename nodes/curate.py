@@ -198,7 +198,8 @@ def curate_by_mode(round_: Round, mode: str, target: int, stop_on_alarm: bool, c
     record.stopped_because = warning if held and warning else ""
     note_stage(record, *STAGES["curate"].name_and_title(round_.number, done.figures.candidates),
                curation_summary(done.figures), done.reused, {"decisions": output_path(round_.decisions_file)})
-    notes = (*done.curation.notes, *([f"Alarm: {warning}."] if warning and not held else []))
+    notes = (*filter(None, [done.figures.known_before]), *done.curation.notes,
+             *([f"Alarm: {warning}."] if warning and not held else []))
     return Outcome(done.kept, count, _headline(count, target, done.figures), held, notes)
 
 

@@ -26,8 +26,8 @@ def axis_choice(name: str, where: str) -> io.Combo.Input:
         f"Axis {where} of the sheet. Axes that are neither rows nor columns become pages."))
 
 
-def lora_inputs(checkpoints: str, strengths: str) -> list[Any]:
-    """The widgets that choose what is swept, with their defaults."""
+def lora_inputs(checkpoints: str, strengths: str, more: str = "") -> list[Any]:
+    """The widgets that choose what is swept, with their defaults, and what else to say of the strengths."""
     return [
         io.String.Input("name", default="", tooltip=(
             "Name of the sweep and of its folder in output/sweeps. Leave empty to name it after the LoRA. Existing "
@@ -37,7 +37,7 @@ def lora_inputs(checkpoints: str, strengths: str) -> list[Any]:
         io.String.Input("files", default="", multiline=True, placeholder="my_character/*-step*", tooltip=(
             "Names of LoRAs, one per line, as loaders list them. * matches anything.")),
         io.String.Input("strengths", default=strengths, tooltip=(
-            "LoRA strengths, for model and text encoder: 0.5, 0.8, 1 or ranges: 0.5-1 (+0.1), 0.5-1 [6].")),
+            "LoRA strengths, for model and text encoder: 0.5, 0.8, 1 or ranges: 0.5-1 (+0.1), 0.5-1 [6]." + more)),
         io.String.Input("prompts", default="", multiline=True, tooltip=(
             "Prompts, one per line, with the LoRA's trigger. Lines that begin with # are ignored.")),
         io.Combo.Input("prompt_set", options=list(SETS), default=AS_WRITTEN, tooltip=(

@@ -12,6 +12,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..host import menu
+from ..host.drawing.base_file import base_file
 from ..host.drawing.cell_graph import above
 from ..host.drawing.node_place import NodePlace
 from ..host.drawing.pictures import to_batch
@@ -117,7 +118,8 @@ class RefineStrengths(io.ComfyNode):
                 latent=None) -> io.NodeOutput:
         place, two = NodePlace.of(cls.hidden), TwoLoras.of(read_stack(LORA_STACK))
         sampling = Sampling(model, clip, vae, latent, negative,
-                            Figures(width, height, steps, cfg, sampler_name, scheduler))
+                            Figures(width, height, steps, cfg, sampler_name, scheduler),
+                            base_file(model, place.find, place.links["model"]))
         sweep = plan_pair(two, sampling, place, name, (character_strengths, style_strengths), prompts, seeds)
         pages = draw_pair(sampling.drawing(sweep, place), place.id)
         result = judge_pair(sweep, two, dataset, clip_vision, tagger, place.id)
@@ -170,7 +172,7 @@ class TwoLoras:
 def plan_pair(two: TwoLoras, sampling: Sampling, place: NodePlace, name: str, strengths: tuple[str, str], prompts: str,
               seeds: str) -> Sweep:
     """The sweep of every pair of the strengths (the character's, the style's), from the widgets."""
-    of_bases, _ = bases_of(place, sampling.linked, "", [sampling.negative, *lines(prompts)])
+    of_bases, _ = bases_of(place, sampling, "", [sampling.negative, *lines(prompts)])
     folder = named_folder(name, f"{join_names(two.names)}-strengths")
     of_character, of_style = map(above_zero, strengths)
     return pair_sweep(folder, of_bases, two.character, two.style, (of_character, of_style), below=two.below,

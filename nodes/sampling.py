@@ -5,7 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..host import menu
-from ..host.drawing.sampling_figures import Figures, figures_of
+from ..host.drawing.base_file import base_file
+from ..host.drawing.node_place import NodePlace
+from ..host.drawing.sampling_figures import DrawnModel, Figures
 from ..host.shown_text import show_text
 from .inputs import figure_inputs
 
@@ -17,7 +19,7 @@ class SamplingByModel(io.ComfyNode):
             node_id="LoraBootstrap_SamplingByModel", display_name="Sampling by Model", category=menu.BOOTSTRAP,
             description="Provides size, steps, cfg, sampler and scheduler to every KSampler and Empty Latent Image of "
                         "a workflow. What is left to the model is what its family is usually drawn with.",
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[io.Model.Input("model"), io.Vae.Input("vae"), *figure_inputs()],
             outputs=[
                 io.Int.Output(display_name="width", tooltip="Width, for Empty Latent Image."),
@@ -31,7 +33,9 @@ class SamplingByModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, vae, width, height, steps, cfg, sampler_name, scheduler) -> io.NodeOutput:
-        figures = Figures(width, height, steps, cfg, sampler_name, scheduler).settle(figures_of(model, vae))
-        show_text(figures.text, cls.hidden.unique_id)
+        place = NodePlace.of(cls.hidden)
+        own = DrawnModel.of(model, vae, base_file(model, place.find, place.links["model"])).figures()
+        figures = Figures(width, height, steps, cfg, sampler_name, scheduler).settle(own)
+        show_text(figures.text, place.id)
         return io.NodeOutput(figures.width, figures.height, figures.steps, figures.cfg, figures.sampler,
                              figures.scheduler)

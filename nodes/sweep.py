@@ -9,10 +9,12 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..host import menu
+from ..host.drawing.base_file import base_file
+from ..host.drawing.bases import named_bases
 from ..host.drawing.node_place import NodePlace
-from ..host.drawing.sampling_figures import Figures
+from ..host.drawing.sampling_figures import BY_MODEL, Figures
 from ..host.drawing.sweep_draw import Drawing
-from ..host.drawing.sweep_plan import choose_loras, listed_files, lora_axes, sweep_folder
+from ..host.drawing.sweep_plan import choose_loras, listed_files, lora_axes, strengths_of, sweep_folder
 from ..host.drawing.sweep_session import Sampling, bases_of, draw_sheet
 from ..host.session import current_session
 from ..host.stacks import read_stack
@@ -37,16 +39,17 @@ class _DrawnSweep(io.ComfyNode):
 
     KIND = ""
     """Part of the name of a sweep that was given none."""
+    USUAL = ""
+    """Strengths that are drawn where they are left to the model, with those for its distilled forms."""
 
     @classmethod
-    def schema(cls, node_id: str, display_name: str, description: str, checkpoints: str,
-               strengths: str) -> io.Schema:
+    def schema(cls, node_id: str, display_name: str, description: str, checkpoints: str) -> io.Schema:
         return io.Schema(
             node_id=node_id, display_name=display_name, category=menu.SWEEP, description=description,
             is_output_node=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[
                 io.Model.Input("model"), io.Clip.Input("clip"), io.Vae.Input("vae"),
-                *lora_inputs(checkpoints, strengths),
+                *lora_inputs(checkpoints, BY_MODEL, f" {BY_MODEL}: {cls.USUAL}, and those for a distilled base."),
                 *sampler_inputs(),
                 without_input(),
                 io.String.Input("bases", default="", multiline=True, placeholder="other_checkpoint.safetensors",
@@ -69,7 +72,7 @@ class _DrawnSweep(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, strengths, seeds, files, bases) -> bool | str:
-        return check_texts(strengths, seeds, files, bases)
+        return check_texts(cls.USUAL if strengths == BY_MODEL else strengths, seeds, files, bases)
 
     @classmethod
     def fingerprint_inputs(cls, files="", bases="", **_) -> Any:
@@ -83,17 +86,25 @@ class _DrawnSweep(io.ComfyNode):
                 LORA_STACK=None, latent=None) -> io.NodeOutput:
         place = NodePlace.of(cls.hidden)
         sampling = Sampling(model, clip, vae, latent, negative,
-                            Figures(width, height, steps, cfg, sampler_name, scheduler))
+                            Figures(width, height, steps, cfg, sampler_name, scheduler),
+                            base_file(model, place.find, place.links["model"]))
         loras = choose_loras(run, checkpoints, read_stack(LORA_STACK), files)
+        if strengths == BY_MODEL:
+            strengths = cls.usual_strengths(sampling, bases)
         axes = lora_axes(loras, strengths, prompts, prompt_set, seeds,
                          family_of(model) if prompt_set != AS_WRITTEN else "")
         drawing = plan_drawing(sweep_folder(name, loras, cls.KIND), axes, loras.stack, sampling, place, bases, without,
                                draw == TOGETHER)
         return draw_sheet(drawing, place.id, rows, columns)
 
+    @classmethod
+    def usual_strengths(cls, sampling: Sampling, bases: str) -> str:
+        more = sampling.drawn.strengths([str(base.path) for base in named_bases(bases)])
+        return ", ".join(f"{strength:g}" for strength in sorted({*strengths_of(cls.USUAL), *more}))
+
 
 class StrengthGrid(_DrawnSweep):
-    KIND = "strengths"
+    KIND, USUAL = "strengths", "0.5, 0.7, 0.8, 0.9, 1.0"
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -102,19 +113,18 @@ class StrengthGrid(_DrawnSweep):
             "Draws the same prompts and seeds at several strengths of a LoRA, each image exactly as Load LoRA and "
             "KSampler make it. Every cell is saved as soon as it is drawn; after Cancel, the next Run draws only what "
             "is missing."),
-            checkpoints="last", strengths="0.5, 0.7, 0.8, 0.9, 1.0")
+            checkpoints="last")
 
 
 class CheckpointSweep(_DrawnSweep):
-    KIND = "checkpoints"
+    KIND, USUAL = "checkpoints", "0.8, 1.0"
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return cls.schema(
             node_id="LoraBootstrap_CheckpointSweep", display_name="Checkpoint Sweep", description=(
             "Draws the checkpoints of a run side by side, at one strength or several, with the same prompts and seeds. "
-            "Every cell is saved as soon as it is drawn. Score Sweep then recommends one."), checkpoints="all",
-            strengths="0.8, 1.0")
+            "Every cell is saved as soon as it is drawn. Score Sweep then recommends one."), checkpoints="all")
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
@@ -131,6 +141,6 @@ def plan_drawing(folder: Path, axes: Sequence[Axis], stack: list[list[Any]], sam
                  names: str, without: bool, together: bool) -> Drawing:
     """How a sweep of LoRAs over these axes is drawn, on the linked base model and on the named ones."""
     texts = [sampling.negative, *(choice.label for axis in axes if axis.name == PROMPT for choice in axis.choices)]
-    of_bases, bases = bases_of(place, sampling.linked, names, texts)
+    of_bases, bases = bases_of(place, sampling, names, texts)
     sweep = Sweep(folder, folder.name, (of_bases, *axes), {**sampling.facts, "stack": stack}, without)
     return sampling.drawing(sweep, place, bases, together)

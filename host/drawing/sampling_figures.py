@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...trainer.models.families import Family
-from ..backbone.facts import known_family
+from ...trainer.models.families import Distilled, Family, named_row, recognise_form
+from ..backbone.facts import known_family, said_of
 
 BY_MODEL = "by the model"
 """What a widget holds where the model decides."""
@@ -52,22 +52,71 @@ UNKNOWN = Figures(1024, 1024, 20, 6.0, "euler", "normal")
 """Those of a model that has no row."""
 
 
-def figures_of(model: Any, vae: Any) -> Figures:
-    """The figures of a MODEL's family; UNKNOWN if it has no row.
+@dataclass(frozen=True)
+class DrawnModel:
+    """What is known of a linked MODEL that decides how it is drawn with.
 
-    The size is the one whose image has the family's resolution: the host's empty latent has an eighth of it, whatever
-    the VAE makes of that.
+    Attributes:
+        family: its family's row; None if it has none.
+        side: width of the empty latent whose image has the family's resolution.
+        said: its file's name and title; "" if not known.
+        settings: what its network was built with.
     """
-    family = known_family(model.model)
-    return UNKNOWN if family is None else of_family(family, latent_side(family, model, vae))
 
+    family: Family | None
+    side: int = 0
+    said: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
-def of_family(family: Family, side: int) -> Figures:
-    return Figures(side, side, family.sample_steps, family.cfg, family.sampler, family.scheduler)
+    @classmethod
+    def of(cls, model: Any, vae: Any, file: str = "") -> DrawnModel:
+        """`file`: what it was loaded from, if that is known."""
+        network = getattr(model, "model", None)
+        family = known_family(network) if hasattr(network, "model_config") else None
+        if family is None:
+            return cls(None)
+        return cls(family, latent_side(family, model, vae), said_of(file), network.model_config.unet_config)
+
+    def form(self, file: str = "") -> Distilled | None:
+        """The distilled form of the family that it is, or that another file is one of; None for its base, and where
+        nothing tells."""
+        if self.family is None:
+            return None
+        form = recognise_form(self.family, said_of(file)) if file else recognise_form(self.family, self.said,
+                                                                                     self.settings)
+        return form if isinstance(form, Distilled) else None
+
+    def figures(self, file: str = "") -> Figures:
+        """How it is drawn with, or another file of its family."""
+        if self.family is None:
+            return UNKNOWN
+        row, form = named_row(self.family, file or self.said), self.form(file)
+        steps, cfg = (form.steps, form.cfg) if form else (row.sample_steps, row.cfg)
+        return Figures(self.side, self.side, steps, cfg, row.sampler, row.scheduler)
+
+    def strengths(self, files: Iterable[str]) -> tuple[float, ...]:
+        """The strengths to try a LoRA at on its distilled forms, of those that it and other files are."""
+        forms = filter(None, (self.form(), *map(self.form, files)))
+        return tuple(dict.fromkeys(strength for form in forms for strength in form.strengths))
+
+    def advice(self, files: Sequence[str], strengths: Iterable[float]) -> list[str]:
+        """Lines about the distilled forms that a LoRA of this model is for, as far as a sweep leaves them out."""
+        if self.family is None:
+            return []
+        drawn = [form for form in (self.form(), *map(self.form, files)) if form]
+        usual = [form for form in self.family.distilled if form.common]
+        lines = [f"A LoRA of {form.base} is for {form.title} too: write its file into bases, and draw it at strengths "
+                 f"from {form.strengths[0]:g} to {form.strengths[-1]:g}." for form in usual if not drawn]
+        highest = max(strengths, default=0.0)
+        return lines + [f"On {form.title}, try strengths up to {form.strengths[-1]:g}."
+                        for form in usual if form in drawn and highest < form.strengths[-1]]
 
 
 def latent_side(family: Family, model: Any, vae: Any) -> int:
-    """Width of the empty latent that becomes an image of the family's resolution. A host that knows the ratio of the
-    model's latents brings the empty one to it by itself."""
+    """Width of the empty latent that becomes an image of the family's resolution.
+
+    The host's empty latent has an eighth of that, whatever the VAE makes of it; a host that knows the ratio of the
+    model's latents brings the empty one to it by itself.
+    """
     ratio = getattr(model.get_model_object("latent_format"), "spacial_downscale_ratio", HOSTS_RATIO)
     return family.resolution * ratio // int(vae.spacial_compression_encode())

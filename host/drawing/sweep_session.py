@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from .node_place import NodePlace
 from .pictures import to_batch
 from .recipe import KEYS, short_hash
 from .runner import Graph, Runner
-from .sampling_figures import SAMPLER, SIZE, Figures, figures_of
+from .sampling_figures import SAMPLER, SIZE, DrawnModel, Figures
 from .sweep_draw import Drawing
 
 AUTO, NONE = "auto", "none"
@@ -45,6 +45,7 @@ class Sampling:
 
     Attributes:
         latent: a linked latent to use instead of `width` and `height`; None for an empty one of that size.
+        file: what the model was loaded from; "" if that is not known.
     """
 
     model: Any
@@ -53,11 +54,21 @@ class Sampling:
     latent: Mapping[str, Any] | None
     negative: str
     asked: Figures
+    file: str = ""
+
+    @cached_property
+    def drawn(self) -> DrawnModel:
+        return DrawnModel.of(self.model, self.vae, self.file)
 
     @cached_property
     def figures(self) -> Figures:
         """The widgets, with the model's own figures where they are left to it."""
-        return self.asked.settle(figures_of(self.model, self.vae)) if self.asked.open else self.asked
+        return self.asked.settle(self.drawn.figures())
+
+    def facts_on(self, base: NamedBase) -> dict[str, Any]:
+        """The facts of cells on another base that differ from those on the linked one."""
+        own = self.drawn.figures(str(base.path)).only(self.asked.open)
+        return {name: value for name, value in own.items() if value != getattr(self.figures, name)}
 
     @property
     def linked(self) -> tuple[Any, Any, Any]:
@@ -68,6 +79,13 @@ class Sampling:
         """The facts that all cells share and that decide their images."""
         size = self.figures.only(SIZE) if self.latent is None else {"latent": content_of(self.latent).digest[:16]}
         return {"negative": self.negative, **self.figures.only(SAMPLER), **size}
+
+    def notes(self, bases: Mapping[str, NamedBase], strengths: Sequence[float]) -> list[str]:
+        """What was left to the models, and on which models of the family it is not drawn."""
+        told = [f"By the model: {self.figures.text}"] if self.asked.open else []
+        told += [f"{base.label}: {replace(self.figures, **own).text}" for base in bases.values()
+                 if (own := self.facts_on(base))]
+        return [*told, *self.drawn.advice([str(base.path) for base in bases.values()], strengths)]
 
     def drawing(self, sweep: Sweep, place: NodePlace, bases: Mapping[str, NamedBase] | None = None,
                 together: bool = False) -> Drawing:
@@ -81,11 +99,11 @@ class Sampling:
         if self.latent is not None:
             given["latent"] = (self.latent,)
         texts = partial(texts_of, place.find, place.links, sweep.folder.name)
-        notes = [f"By the model: {self.figures.text}"] if self.asked.open else []
+        notes = self.notes(bases or {}, [cell.facts["strength"] for cell in sweep.cells])
         return Drawing(sweep, Runner(given), bases or {}, self.latent is not None, together, texts, notes)
 
 
-def bases_of(place: NodePlace, linked: tuple[Any, Any, Any], names: str,
+def bases_of(place: NodePlace, sampling: Sampling, names: str,
              texts: Sequence[str]) -> tuple[Axis, dict[str, NamedBase]]:
     """The axis of bases, with the linked one first, and each of the others by its fact.
 
@@ -93,13 +111,13 @@ def bases_of(place: NodePlace, linked: tuple[Any, Any, Any], names: str,
         texts: the prompts, whose embeddings count as part of a base.
     """
     embeddings = file_facts(texts)
-    keys = [place.key_of(name, value) for name, value in zip(("model", "clip", "vae"), linked, strict=True)]
+    keys = [place.key_of(name, value) for name, value in zip(("model", "clip", "vae"), sampling.linked, strict=True)]
     facts, bases = {LINKED: short_hash([KEYS, keys, embeddings])}, {}
     for base in named_bases(names):
         own = [KEYS, base.name, file_content(base.path), embeddings]
         facts[base.label] = fact = short_hash(own if base.whole else [*own, *keys[1:]])
         bases[fact] = base
-    return base_axis(facts), bases
+    return base_axis(facts, {base.label: sampling.facts_on(base) for base in bases.values()}), bases
 
 
 def texts_of(find: Any, links: Mapping[str, Any], name: str, cell: Cell, graph: Graph) -> dict[str, str] | None:

@@ -364,8 +364,67 @@ def test_what_is_typed_stays_beside_what_is_left_to_the_model(host):
     assert any("By the model: 48 x 64, 7 steps, cfg 5, euler, normal" in text for text, _ in host.server.texts)
 
 
+KREA = {**BY_MODEL, "width": 64, "height": 64}
+
+
+def told(host):
+    return [line.strip() for line in host.server.texts[-1][0].splitlines() if "cells" not in line]
+
+
+@pytest.fixture
+def turbo(networks):
+    (networks / "turbo.safetensors").rename(networks / "krea2_turbo.safetensors")
+    return "krea2_turbo"
+
+
+def test_a_lora_of_a_base_is_drawn_on_the_distilled_form_with_the_steps_cfg_and_strengths_of_that(host, turbo):
+    sweep = on_model("Krea2", **{**KREA, "bases": turbo, "strengths": "by the model"})
+    on_raw, on_turbo = ({(cell.facts["steps"], cell.facts["cfg"]) for cell in sweep.cells if cell.at[0] == at}
+                        for at in (0, 1))
+    assert (on_raw, on_turbo) == ({(52, 3.5)}, {(8, 1.0)})
+    samplers = [inputs for inputs in ran(host, "KSampler") if "turbo" in inputs["model"]]
+    assert {(inputs["steps"], inputs["cfg"]) for inputs in samplers} == on_turbo
+    assert [choice.facts["strength"] for choice in sweep.axis("strength").choices] == [
+        0.5, 0.7, 0.8, 0.9, 1.0, 1.25, 1.5, 1.75, 2.0]
+    assert told(host) == ["By the model: 64 x 64, 52 steps, cfg 3.5, euler, simple",
+                          "krea2_turbo (diffusion model): 64 x 64, 8 steps, cfg 1, euler, simple"]
+
+
+def test_steps_and_cfg_that_are_typed_hold_on_every_base(host, turbo):
+    sweep = on_model("Krea2", **{**KREA, "bases": turbo, "steps": 4, "cfg": 2.0})
+    assert {(cell.facts["steps"], cell.facts["cfg"]) for cell in sweep.everything} == {(4, 2.0)}
+    assert told(host)[-1] == "On Krea 2 Turbo, try strengths up to 2."
+
+
+def test_a_sweep_that_leaves_out_the_distilled_form_says_how_to_draw_on_it(host):
+    sweep = on_model("Krea2", **{**KREA, "strengths": "by the model"})
+    assert [choice.facts["strength"] for choice in sweep.axis("strength").choices] == [0.5, 0.7, 0.8, 0.9, 1.0]
+    assert told(host)[-1] == ("A LoRA of Krea 2 RAW is for Krea 2 Turbo too: write its file into bases, and draw it at "
+                              "strengths from 1 to 2.")
+
+
+def test_a_linked_model_that_is_distilled_is_known_by_its_loaders_file(host, turbo):
+    graph = Graph(CheckpointSweep, **{**FEW, **KREA, "strengths": "by the model"})
+    graph.nodes["4"]["inputs"]["ckpt_name"] = "Krea-2-Turbo.safetensors"
+    graph.given |= {"model": LinkedModel(f"model {BASE}", "Krea2"), "vae": LinkedVae(f"vae {BASE}")}
+    sweep = graph.run()[0]
+    assert {(cell.facts["steps"], cell.facts["cfg"]) for cell in sweep.cells} == {(8, 1.0)}
+    assert [choice.facts["strength"] for choice in sweep.axis("strength").choices] == [0.8, 1.0, 1.25, 1.5, 1.75, 2.0]
+
+
+def test_a_model_that_is_not_distilled_and_one_without_a_row_get_no_advice(host):
+    for kind in ("SD3", "Nobody"):
+        on_model(kind, **{**KREA, "strengths": "by the model", "name": kind})
+        assert len(told(host)) == 1, kind
+
+
 def test_the_node_that_sets_all_samplers_gives_the_familys_figures(host, monkeypatch):
-    monkeypatch.setattr(SamplingByModel, "hidden", SimpleNamespace(unique_id=ME))
+    nodes = {ME: {"inputs": {"model": ["4", 0]}}, "4": {"inputs": {"unet_name": "qwen_image_lightning.safetensors"}}}
+    hidden = SimpleNamespace(unique_id=ME, dynprompt=SimpleNamespace(get_node=nodes.__getitem__))
+    monkeypatch.setattr(SamplingByModel, "hidden", hidden)
+    linked = (LinkedModel("a model", "QwenImage"), LinkedVae("a vae"))
+    assert SamplingByModel.execute(*linked, **BY_MODEL).args[2:4] == (8, 1.0), "it is distilled"
+    nodes["4"]["inputs"]["unet_name"] = "qwen_image.safetensors"
     linked = (LinkedModel("a model", "QwenImage"), LinkedVae("a vae"))
     assert SamplingByModel.execute(*linked, **BY_MODEL).args == (1024, 1024, 24, 4.0, "euler", "simple")
     assert SamplingByModel.execute(*linked, **{**BY_MODEL, "cfg": 0.0, "scheduler": "karras"}).args[3:] == (

@@ -350,6 +350,7 @@ def test_a_real_template_reads_its_base_in_one_place(name):
 @each_real_template
 def test_what_a_real_template_draws_with_is_left_to_the_models_family(name):
     graph = api(name)
+    assert only(graph, "StrengthGrid")["strengths"] == "by the model"
     for node in all_of(graph, "StrengthGrid", "SamplingByModel"):
         assert [node["inputs"][key] for key in ("width", "height", "steps", "cfg", "sampler_name", "scheduler")] == [
             0, 0, 0, -1, "by the model", "by the model"]

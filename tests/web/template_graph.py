@@ -106,6 +106,8 @@ def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
             plan = {"nodes": graph.nodes, "groups": graph.groups, "note": graph.note}
             saved, prompt = json.loads(page.evaluate(BUILD, [plan, notes[graph.name]]))
             saved["extra"] = {}
+            for node in saved["nodes"]:
+                node.pop("widgets_values_named", None)  # the same by name, of newer front ends: one list to extend
             write(WORKFLOWS / f"{graph.name}.json", saved)
             write(WORKFLOWS / "api" / f"{graph.name}.json", {
                 id: {"class_type": node["class_type"], "inputs": node["inputs"]} for id, node in prompt.items()})

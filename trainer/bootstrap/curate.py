@@ -267,6 +267,8 @@ class RoundFigures:
         likeness: mean likeness of the kept images to the original crops.
         real_share: share of the original crops among the round's training samples, counting repeats.
         proposed: whether the images are not kept yet, but proposed: not enough were picked by hand.
+        base_likeness: mean likeness of the base's own images for her tags, without a LoRA and without the trigger.
+        drawn_likeness: mean likeness of all candidates, as they were drawn.
     """
 
     round: int
@@ -280,26 +282,40 @@ class RoundFigures:
     tag_recall: float | None
     real_share: float
     proposed: bool = False
+    base_likeness: float | None = None
+    drawn_likeness: float | None = None
+
+    @property
+    def known_before(self) -> str:
+        """What the base knew of her without a LoRA, beside what was drawn with it; "" if it was not measured."""
+        if self.base_likeness is None or self.drawn_likeness is None:
+            return ""
+        return (f"The base's own images for her tags: likeness {self.base_likeness:.2f}. Round {self.round}: "
+                f"{self.drawn_likeness:.2f} as drawn"
+                + ("." if self.likeness is None else f", {self.likeness:.2f} as kept."))
 
 
-def round_figures(number: int, chosen: Sequence[Decision], candidates: int, kept: Tensor, anchors: Tensor,
+def round_figures(number: int, chosen: Sequence[Decision], drawn: Sequence[Decision], kept: Tensor, anchors: Tensor,
                   reference: Tensor | None, eye: Likeness | None, real_share: float,
                   proposed: bool = False) -> RoundFigures:
-    """Figures of round `number`, from its kept (or proposed) images [K, 3, H, W] and the decisions on them [K]."""
+    """Figures of round `number`, from its kept (or proposed) images [K, 3, H, W], the decisions on them [K], and those
+    on all candidates."""
     some = len(kept) > 0
 
-    def mean(name: str) -> float | None:
-        values = [decision.scores[name] for decision in chosen if name in decision.scores]
+    def mean(name: str, decisions: Sequence[Decision] = chosen) -> float | None:
+        values = [decision.scores[name] for decision in decisions if name in decision.scores]
         return round(sum(values) / len(values), 4) if values else None
 
     return RoundFigures(
-        round=number, kept=len(kept), candidates=candidates,
+        round=number, kept=len(kept), candidates=len(drawn),
         drift=round(metrics.cosine_drift(eye.embed(kept), eye.embed(anchors)), 4) if eye and some else None,
         diversity=round(metrics.diversity(metrics.scene_embedding(kept)), 4) if some else 0.0,
         base_diversity=None if reference is None else round(metrics.diversity(metrics.scene_embedding(reference)), 4),
         burn=round(metrics.burn_level(kept, reference), 4) if reference is not None and some else None,
         likeness=mean("likeness"), tag_recall=mean("tag_recall"), real_share=round(real_share, 4),
-        proposed=proposed,
+        proposed=proposed, drawn_likeness=mean("likeness", drawn),
+        base_likeness=None if eye is None or reference is None else round(
+            likeness_to(eye.embed(reference), eye.embed(anchors)).mean().item(), 4),
     )
 
 

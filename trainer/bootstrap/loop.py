@@ -326,4 +326,5 @@ def curation_summary(figures: RoundFigures) -> str:
     for name, label in (("likeness", "likeness"), ("drift", "drift"), ("diversity", "diversity"), ("burn", "burn z")):
         value = getattr(figures, name)
         parts += [f"{label} {value:.2f}"] if value is not None else []
+    parts += [f"the base alone {figures.base_likeness:.2f}"] if figures.base_likeness is not None else []
     return ", ".join(parts)

@@ -122,11 +122,12 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 def _figures(project: ProjectRecord, _root: Path) -> str:
     if not project.rounds:
         return ""
+    known = next((figures.known_before for figures in project.rounds if figures.known_before), "")
     header = ("round", "kept", "of", "likeness", "drift D", "diversity V", "base V", "burn z", "tags seen",
               "real share")
     rows = [(r.round, f"{r.kept} proposed" if r.proposed else r.kept, r.candidates, r.likeness, r.drift, r.diversity,
              r.base_diversity, r.burn, r.tag_recall, r.real_share) for r in project.rounds]
-    return ("<h2>Rounds</h2>" + _table(header, rows)
+    return ("<h2>Rounds</h2>" + (f"<p>{_text(known)}</p>" if known else "") + _table(header, rows)
             + '<p class="soft">Likeness and drift are measured against the original crops. The loop stops if burn z '
               "exceeds 3, V falls below 0.7 of the base's, drift jumps, or too few images are good enough.</p>")
 
@@ -136,6 +137,9 @@ def _sheets(project: ProjectRecord, _root: Path) -> str:
     captions = map(_caption_of, crops)
     parts = ["<h2>Original crops</h2>",
              _sheet((crop, "", caption, "kept", caption) for crop, caption in zip(crops, captions, strict=True))]
+    base = sorted(path for path in (project.folder / "reference").glob("r0-*.png") if not lineage_problem(path))
+    parts.append("<h2>What the base knows of her</h2><p class=\"soft\">Her tags, drawn without a LoRA and without the "
+                 f"trigger.</p>{_sheet(map(_of_the_base, base))}" if base else "")
     for number in _round_numbers(project):
         decisions = read_record(project.folder / f"round_{number}" / "decisions.json", SavedDecisions).decisions
         kept = [decision for decision in decisions if decision.kept]
@@ -145,6 +149,11 @@ def _sheets(project: ProjectRecord, _root: Path) -> str:
         parts.append(f"<details><summary>{len(refused)} not kept, with reasons</summary>"
                      f"{_sheet(_list_decisions(project, refused, 'refused'))}</details>")
     return "".join(parts)
+
+
+def _of_the_base(path: Path) -> tuple[Path, str, str, str, str]:
+    made = Lineage.read(path)
+    return path, "", ", ".join(made.view.values()), "", made.prompt
 
 
 def _caption_of(picture: Path) -> str:

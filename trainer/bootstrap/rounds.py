@@ -386,8 +386,8 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
     rows = [paths.index(item.path) for item in kept]
     if proposed := mode == MANUAL and len(rows) < wanted:
         rows = [row for row, decision in enumerate(curation.decisions) if decision.kept]
-    figures = round_figures(round_.number, [curation.decisions[row] for row in rows], len(paths), pixels[rows], anchors,
-                            reference, eye, originals.real_share(len(crops), len(rows)), proposed)
+    figures = round_figures(round_.number, [curation.decisions[row] for row in rows], curation.decisions, pixels[rows],
+                            anchors, reference, eye, originals.real_share(len(crops), len(rows)), proposed)
     write_json(round_.decisions_file, {
         "key": key, "round": round_.number, "wanted": wanted, "mode": mode, "eye": eye.name if eye else "",
         "notes": curation.notes, "figures": asdict(figures), "measured": [paths[row].stem for row in rows],
@@ -429,6 +429,7 @@ def for_character(dataset: Dataset, project: Project) -> Dataset:
         own += caption is None and project.wording == SENTENCES
         samples.append(replace(sample, caption=join_tags(
             absorb(split_tags(sample.caption), project.roles.identity)) if caption is None else caption))
-    notes = [f"{own} captions were written by hand: what their sentences say of the character is not left to the "
+    written = "1 caption was" if own == 1 else f"{own} captions were"
+    notes = [f"{written} written by hand: what a sentence of yours says of the character is not left to the "
              "trigger."] if own else []
     return Dataset(tuple(samples), (*dataset.notes, *notes))

@@ -62,7 +62,6 @@ _EMPHASIS = re.compile(r"^[(\[{]+(.*?)(?::[\d.]+)?[)\]}]+$")
 _BRACKET = re.compile(r"^(.+?) ?\(([^()]+)\)$")
 _SMILEY = re.compile(r"^(?=.{2,4}$)(?!\d+:\d)(?=.*[:;=><^@|+])[^\s]*( [^\s]+)?$")
 _ARTICLES = re.compile(r"(?<= )(?:an?|the) (?=\S)")
-_ARTIST = re.compile(r"@\w|artist:")
 _LABELLED = re.compile(r"^(rating|score|source|year|quality|aesthetic):\s*")
 _TRAITED = re.compile(r"\b[\w']+-?(haired|eyed|skinned|eared|tailed|horned|winged|legged|breasted|faced|cheeked)\b")
 
@@ -162,8 +161,8 @@ def _by_compound(text: str, words: list[str]) -> str | None:
 
 
 def _by_start(text: str, words: list[str]) -> str | None:
-    """`holding cup`, `from below`; `in forest` is a place, `score: 9` a quality, `@name` an artist."""
-    if _ARTIST.match(text):
+    """`holding cup`, `from below`; `in forest` is a place, `artist:name` a style."""
+    if text.startswith("artist:"):
         return "style"
     if words[0] in ("in", "at", "near", "inside") and _phrase(_ENDS, _tails(words)) == "background":
         return "background"

@@ -74,7 +74,7 @@ KINDS: Mapping[str, Kind] = {
     "clothing": Kind(absorbed=("outfit",), axes=("view", "background", "lighting"), prompt_set="poses", strength=0.6),
     "pose": Kind(absorbed=("pose",), axes=("background", "outfit"), prompt_set="outfits", rank=0.5),
     "background": Kind(absorbed=("background",), axes=("lighting",), prompt_set="poses", preset="style"),
-    "lighting": Kind(absorbed=("lighting",), by_share=False, axes=("background",), prompt_set="settings",
+    "lighting": Kind(absorbed=("lighting",), by_share=False, axes=("background",), prompt_set="poses",
                      preset="style"),
     "detail": Kind(absorbed=("quality",), by_share=False, deleted=(), prompt_set="settings", preset="style",
                    strength=0.4),

@@ -163,7 +163,7 @@ UNCOUNTABLE = frozenset("""
     hair skin fur fluff armor clothing clothes jewelry makeup lipstick eyeshadow eyeliner footwear legwear eyewear
     headwear underwear lingerie swimwear lace trim water rain snow grass light lighting sunlight moonlight shading food
     coffee tea blood fire smoke ice sand air facepaint denim leather heterochromia polydactyly stubble cleavage midriff
-    art colouring coloring color people feet teeth men women children tableware weaponry sportswear""".split())
+    art colouring coloring color people feet teeth antennae men women children tableware weaponry sportswear""".split())
 """Nouns without "a": there is none for them, or they are plural without an s."""
 SINGULAR_S = frozenset("glass dress cross bus canvas lens harness compass iris headdress".split())
 DETERMINERS = frozenset("a an the his her its their my your no one two three four five six both many several multiple "

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from .aliases import OWN_RULES
 from .classes import tag_class
+from .names import is_character
 from .phrases import (
     ADJECTIVES,
     AFTER_A_VERB,
@@ -243,6 +244,8 @@ def _is_kind(text: str) -> bool:
 
 
 def _place(tag: str, axes: Mapping[str, str]) -> str:
+    if is_character(tag):
+        return "other"
     axis = axes.get(same_tag(tag)) or tag_class(tag)
     if axis == "view":
         return "framing" if same_tag(tag) in FRAMINGS else "angle"

@@ -320,8 +320,9 @@ FAMILIES = {
             distilled=(Distilled(title="Flux.2 Klein of 4 steps", names="klein", base="Flux.2 Klein base", steps=4,
                                  common=True),),
             presets=_presets(
-                Preset(rank=16, alpha=16, learning_rate=3e-4, steps=800, batch_size=1),
-                Preset(rank=32, alpha=32, learning_rate=2e-4, steps=1200, batch_size=1),
+                # 30 steps an image (happyin.space, 56 trainings)
+                Preset(rank=16, alpha=16, learning_rate=3e-4, steps=800, batch_size=1, images=27),
+                Preset(rank=32, alpha=32, learning_rate=2e-4, steps=1200, batch_size=1, images=40),
             ),
         ),
         Family(

@@ -430,6 +430,10 @@ def seed_axis(seeds: Iterable[int]) -> Axis:
     return Axis(SEED, tuple(Choice(str(seed), {"seed": seed}) for seed in dict.fromkeys(seeds)))
 
 
-def base_axis(bases: Mapping[str, str]) -> Axis:
-    """Base checkpoints as an axis, from name → hash."""
-    return Axis(BASE, tuple(Choice(name, {"base": base}) for name, base in bases.items()))
+def base_axis(bases: Mapping[str, str], more: Mapping[str, Mapping[str, Any]] = MappingProxyType({})) -> Axis:
+    """Base models as an axis, from name → hash.
+
+    Args:
+        more: by name, facts that the cells on a base have in place of the shared ones, such as fewer steps.
+    """
+    return Axis(BASE, tuple(Choice(name, {"base": base, **more.get(name, {})}) for name, base in bases.items()))

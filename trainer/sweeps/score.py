@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..captions.kinds import get_kind
+from ..captions.kinds import get_kind, name_lora
 from ..captions.tags import same_tag, split_tags
 from ..common.errors import UserError
 from ..common.events import Event, Events, Progress
@@ -29,7 +29,7 @@ from ..models.sampler import measured_size
 from ..pictures.duplicates import Print, copies_of
 from ..pictures.images import image_size, load_pixels
 from ..training.runs import Run
-from .cells import BASE, CHECKPOINT, STRENGTH, Cell, Sweep
+from .cells import BASE, CHECKPOINT, PROMPT, STRENGTH, Cell, Sweep
 from .cures import describe_cures, double_rate, half_rate
 
 VERSION = 1
@@ -438,9 +438,16 @@ def _notes(sweep: Sweep, states: Mapping[str, str], measure: _Measure, validatio
         (measure.eye is not None and measure.scale.prompt_without is None and not sweep.references,
          "Burn and diversity are not measured: the sweep has no images without the LoRA."),
         (not validation, "Validation is not measured: the run has no validation loss."),
+        (_count_prompts(sweep) == 1, f"One prompt shows little: {name_lora(settings.kind)} is best tested with the set "
+                                     f"of prompts {get_kind(settings.kind).prompt_set!r}."),
         (settings.kind == "style", "For a style, likeness to the dataset also reflects what the images depict."),
     )
     return [text for applies, text in rows if applies]
+
+
+def _count_prompts(sweep: Sweep) -> int:
+    axis = sweep.axis(PROMPT)
+    return len(axis.choices) if axis else 1
 
 
 def validation_of(run: Run) -> dict[int, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from ..captions.classes import ORDER, tag_class
+from ..captions.names import is_character, series_of
 from ..captions.tags import same_tag
 
 USUAL, COMPOSITION_LAST, ANIMA = "usual", "composition last", "anima"
@@ -16,10 +17,6 @@ _ANIMA = ("quality", "class", "count", "character", "series", "artist", *(name f
 """The model card of Anima (huggingface.co/circlestone-labs/Anima): quality, count, character, series, artist, general
 tags."""
 _ARTIST = ("@", "by ", "art by ", "artist:", "drawn by ")
-_KINDS = frozenset("""
-    series style medium texture theme artwork symbol shape creature animal flower fruit food sky weapon object clothes
-    clothing projectile substance cosplay phrase meme sport company mtf ftm""".split())
-"""What booru tags have in brackets if they are no names."""
 NOISE = ("solo", "solo focus", "nose", "*watermark*", "signature", "artist name", "*username*", "web address", "dated",
          "logo", "artist logo", "copyright name", "copyright notice", "character name", "*commentary*", "translated",
          "translation request", "bad id", "bad * id", "md5 mismatch", "highres", "absurdres", "incredibly absurdres",
@@ -35,7 +32,7 @@ ORDERS: Mapping[str, Sequence[str]] = {USUAL: ORDER, COMPOSITION_LAST: _COMPOSIT
 
 def places(name: str, tags: Sequence[str]) -> Callable[[str], int]:
     """For a caption of these tags: tag → its place in the order of that name."""
-    classes, series = ORDERS[name], {_series_of(tag) for tag in tags if _is_character(tag)}
+    classes, series = ORDERS[name], {series_of(tag) for tag in tags if is_character(tag)}
 
     def place(tag: str) -> int:
         kind = _name_kind(tag, series)
@@ -52,14 +49,4 @@ def _name_kind(tag: str, series: Collection[str]) -> str:
         return "artist"
     if text.endswith("(series)") or text in series:
         return "series"
-    return "character" if _is_character(tag) else ""
-
-
-def _series_of(character: str) -> str:
-    return same_tag(character).rpartition("(")[2].removesuffix(")")
-
-
-def _is_character(tag: str) -> bool:
-    text = same_tag(tag)
-    return (text.endswith(")") and " (" in text and _series_of(tag) not in _KINDS
-            and tag_class(tag) in ("other", "object", "class"))
+    return "character" if is_character(tag) else ""

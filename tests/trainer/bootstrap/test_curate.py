@@ -186,8 +186,14 @@ def test_round_figures_measure_the_kept_pictures(candidates, drawings, anchors):
     curation = curate(candidates, drawings, anchors, count=12, eye=HairEye())
     kept = drawings[list(curation.picked)]
     chosen = [curation.decisions[index] for index in curation.picked]
-    figures = round_figures(1, chosen, len(candidates), kept, anchors, drawings, HairEye(), real_share=0.4)
+    base = drawings.flip(1)  # the base gives her hair of another colour
+    figures = round_figures(1, chosen, curation.decisions, kept, anchors, base, HairEye(), real_share=0.4)
     assert figures.kept == 12 and figures.candidates == 24
+    assert figures.base_likeness < figures.drawn_likeness < figures.likeness
+    assert figures.known_before == (
+        f"The base's own images for her tags: likeness {figures.base_likeness:.2f}. Round 1: "
+        f"{figures.drawn_likeness:.2f} as drawn, {figures.likeness:.2f} as kept.")
+    figures = round_figures(1, chosen, curation.decisions, kept, anchors, drawings, HairEye(), real_share=0.4)
     assert 0 <= figures.drift < 0.2
     assert figures.diversity > 0.7 * figures.base_diversity
     assert figures.burn < 3

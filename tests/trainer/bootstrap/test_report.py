@@ -47,6 +47,22 @@ def test_the_report_shows_decisions_reasons_lineage_curves_and_figures(project, 
         assert words in page, words
 
 
+def test_what_the_base_knows_of_her_stands_before_the_first_round(project, tmp_path):
+    assert "What the base knows of her" not in write_report(project, tmp_path).read_text()
+    made = project.folder / "reference" / "r0-000.png"
+    made.parent.mkdir()
+    Image.new("RGB", (64, 64), "blue").save(made)
+    write_json(made.with_suffix(".json"), asdict(Lineage(
+        name="r0-000", prompt="1girl, red hair, night sky", tags=["1girl"], view={"background": "night sky"}, seed=1,
+        round=0, parent_lora="", parent_lora_sha256="", strength=0.0, base="sandbox", width=64, height=64, steps=8,
+        cfg=4.0)))
+    project.rounds = [replace(FIGURES, likeness=0.8, base_likeness=0.31, drawn_likeness=0.62)]
+    page = write_report(project, tmp_path).read_text()
+    assert "own images for her tags: likeness 0.31. Round 1: 0.62 as drawn, 0.80 as kept." in page
+    places = [page.index(text) for text in ("What the base knows", "1girl, red hair, night sky", "Round 1: kept")]
+    assert places == sorted(places)
+
+
 def test_what_the_user_typed_is_escaped(project, tmp_path):
     page = write_report(project, tmp_path).read_text()
     assert "<b>zqx</b>" not in page and "&lt;b&gt;zqx&lt;/b&gt;" in page

@@ -1,13 +1,25 @@
 """What a round of a graph draws: the loop's own prompts, under names that tell one making from another."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from PIL import Image
 
+from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap.candidates import Lineage, picture_seed
 from lora_bootstrap.trainer.bootstrap.config import BootstrapConfig
-from lora_bootstrap.trainer.bootstrap.rounds import Project
+from lora_bootstrap.trainer.bootstrap.curate import Decision
+from lora_bootstrap.trainer.bootstrap.picks import Pick
+from lora_bootstrap.trainer.bootstrap.project import open_project
+from lora_bootstrap.trainer.bootstrap.rounds import (
+    Decisions,
+    KeptCandidate,
+    Project,
+    for_character,
+    make_crops,
+    round_dataset,
+)
 from lora_bootstrap.trainer.bootstrap.view_plan import (
     REFERENCE_COUNT,
     Source,
@@ -18,9 +30,13 @@ from lora_bootstrap.trainer.bootstrap.view_plan import (
     remove_outdated,
 )
 from lora_bootstrap.trainer.captions.axes import find_contradictions
+from lora_bootstrap.trainer.captions.earlier_views import earlier_roles, earlier_vocabulary
 from lora_bootstrap.trainer.captions.views import view_prompts
+from lora_bootstrap.trainer.datasets.dataset import load_folder
+from lora_bootstrap.trainer.pictures.images import pixel_hash
 
-from ...helpers.drawn_project import draw_project, draw_round
+from ...helpers.drawings import draw_once
+from ...helpers.drawn_project import AKANE, draw_project, draw_round
 
 
 @pytest.fixture
@@ -136,3 +152,86 @@ def test_words_around_the_prompts_that_contradict_them_are_told(tmp_path):
                                               "from behind") for view in plan.views)
     assert plan.notes[0].startswith(f"{asked} of 48 prompts contradict themselves, such as `")
     assert not any("contradict" in note for note in plan_views(project_of(README_TAGS, tmp_path), 1).notes)
+
+
+# -- bases that read sentences, and rounds of earlier versions ---------------------------------------------------------
+
+TAGS = ("1girl", "fox ears", "red hair", "white dress", "smile")
+
+
+def real_project(root, base="flux", tags=TAGS):
+    """A project on a real base with its crops, which nobody has drawn for yet."""
+    config = BootstrapConfig(picture="", tags=tags, trigger="zqx", base=base, targets=(2, 8), candidates=(12,))
+    picture = draw_once(world.Scene(AKANE), 128)
+    open_project(root / "zqx", config.to_dict(), pixel_hash(picture)).save()
+    project = Project(root / "zqx", config)
+    make_crops(project, picture, "picture")
+    return project
+
+
+def test_prompts_and_captions_are_sentences_where_the_base_reads_them_and_tags_elsewhere(tmp_path):
+    flux, sdxl = real_project(tmp_path / "a"), real_project(tmp_path / "b", "sdxl")
+    assert flux.crops().samples[0].caption == (
+        "zqx, a girl with fox ears and red hair, wearing a white dress, smiling")
+    assert all(view.text.startswith("zqx, a girl") for view in plan_views(flux, 1).views)
+    assert all(view.text.startswith("a girl") for view in plan_views(flux, 0).views)
+    assert all(view.text.startswith("zqx, 1girl, ") for view in plan_views(sdxl, 1).views)
+    tags = plan_views(flux, 1, words=flux.round(1).words_in("tags"))
+    assert [view.text for view in tags.views] == [view.text for view in plan_views(sdxl, 1).views]
+
+
+def test_what_is_kept_is_captioned_as_it_was_drawn_and_a_character_without_her_traits(tmp_path):
+    project = real_project(tmp_path)
+    one = draw_round(project, 1)
+    decisions = Decisions({path.stem: Decision(path.stem, True, "") for path in one.list_candidates()}, "auto")
+    kept = one.list_kept(decisions)
+    assert [item.caption for item in kept] == [view.prompt.caption("sentences", "zqx")
+                                               for view in plan_views(project, 1).views]
+    made = round_dataset(one, kept).dataset
+    trained = for_character(made, project)
+    assert all("fox ears" in sample.caption for sample in made if "close" not in sample.caption)
+    for sample in trained:
+        assert sample.caption.startswith("zqx, a girl, ") and not trained.notes
+        assert not any(trait in sample.caption for trait in ("fox ears", "red hair", "white dress"))
+    written = made.samples[-1].path.with_suffix(".txt")
+    written.write_text("zqx, a girl with fox ears waves.")
+    again = for_character(load_folder(one.dataset_folder), project)
+    assert again.samples[-1].caption == "zqx, a girl with fox ears waves." and "1 caption was written by hand" in (
+        again.notes[-1])
+
+
+def test_tags_chosen_by_hand_and_flips_are_worded_too(tmp_path):
+    lineage = Lineage("r1-000", "", ["zqx", "1girl", "from side", "facing left"], {"angle": "facing left"}, 1, 1, "",
+                      "", 0.0, "flux", 64, 64, 1, 1.0, wording="sentences")
+    assert KeptCandidate(tmp_path, lineage, Pick(flip=True), "zqx").caption == (
+        "zqx, a girl, seen from the side, facing right")
+    assert KeptCandidate(tmp_path, lineage, Pick(tags=("1girl", "red hat")), "zqx").caption == (
+        "zqx, a girl, wearing a red hat")
+
+
+def test_sentences_in_a_dataset_steer_the_views_as_tags_do(tmp_path):
+    project = real_project(tmp_path)
+    told = plan_views(project, 1, captions=["zqx, a girl, seen from behind, wearing a hoodie and boots"] * 6)
+    assert "from behind: 6 already there, so it is requested rarely" in told.notes
+    assert "hoodie: 6 already there, so it is requested rarely" in told.notes
+
+
+def test_a_round_begun_by_an_earlier_version_draws_what_is_missing_of_its_own_plan(tmp_path):
+    """Its candidates have no wording in their lineage. They are kept, and the others are those that it planned."""
+    project = real_project(tmp_path, "sdxl", ("1girl", "fox ears", "front view", "saber (fate)"))
+    one, source = project.round(1), Source(None, 0.0, "recipe")
+    old = replace(project.round(1).words, vocabulary=(words := earlier_vocabulary(project.vocabulary)),
+                  roles=earlier_roles(project.config.tags, words), wording="")
+    planned = plan_views(project, 1, words=old).views
+    for view in planned[:5]:
+        lineage = lineage_of(one, view, source)
+        (path,) = keep_candidates(one, lineage, [Image.new("RGB", (8, 8), (view.index, 0, 0))])
+        saved = json.loads(path.with_suffix(".json").read_text())
+        del saved["wording"]  # earlier versions did not know it
+        path.with_suffix(".json").write_text(json.dumps(saved))
+    again = plan_views(project, 1)
+    assert again.views == planned and again.notes[0].startswith("an earlier version began this round")
+    assert sum(is_kept(one, lineage_of(one, view, source)) for view in again.views) == 5
+    assert all("front view" in view.text for view in again.views)
+    anew = plan_views(project, 1, words=one.words_in("tags"))
+    assert not any("front view" in view.text for view in anew.views) and not anew.notes

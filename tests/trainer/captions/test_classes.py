@@ -79,7 +79,7 @@ def test_british_and_american_one_and_several_are_one_class(one, other):
     ("holding red cup", "pose"), ("red cup", "object"), ("cup on table", "object"), ("hair over one eye", "identity"),
     ("no pants", "outfit"), ("no pupils", "identity"), ("fox girl", "identity"), ("magical girl", "class"),
     ("hand on own hip", "pose"), ("hand fan", "object"), ("arms behind head", "pose"), ("arm warmers", "outfit"),
-    ("detailed eyes", "quality"), ("slender body", "identity"), ("in a forest", "background"), ("@wlop", "style"),
+    ("detailed eyes", "quality"), ("slender body", "identity"), ("in a forest", "background"), ("artist:wlop", "style"),
     ("rating:safe", "quality"), ("holding a sword", "pose"), ("robotic arm", "identity"), ("catgirl", "identity"),
     ("bunnysuit", "outfit"), ("hair bell", "outfit"), ("bell tower", "background"), ("red-haired", "identity"),
     ("blushing", "expression"),

@@ -61,7 +61,8 @@ def test_old_kinds_start_as_they_always_did_and_new_ones_from_the_same_presets()
     for family in FAMILIES.values():
         for name in OLD:
             own = family.presets[name]
-            assert kind_preset(family, name) == replace(own, images=KINDS[name].images if own.images is None else 0)
+            images = KINDS[name].images if own.images is None else own.images
+            assert kind_preset(family, name) == replace(own, images=images)
     sdxl = FAMILIES["sdxl"]
     assert [kind_preset(sdxl, name).rank for name in ("real person", "object", "pose", "clothing", "lighting")] == [
         64, 16, 16, 32, 16]

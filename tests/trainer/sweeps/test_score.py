@@ -249,6 +249,7 @@ def test_what_was_not_measured_is_said_and_never_guessed(sweep, training):
     alone = scored(sweep, None, ColourEye())
     assert alone.recommended is None and any("link the dataset" in note for note in alone.notes)
     assert any("no validation loss" in note for note in alone.notes)
+    assert not any("One prompt shows little" in note for note in alone.notes)
 
 
 def test_without_pictures_without_the_lora_burn_and_diversity_are_not_measured(sweep, training):

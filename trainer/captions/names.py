@@ -1,0 +1,23 @@
+"""Booru tags that are names, by their form: `saber (fate)` is a character of a series."""
+
+from __future__ import annotations
+
+from .classes import tag_class
+from .tags import same_tag
+
+_KINDS = frozenset("""
+    series style medium texture theme artwork symbol shape creature animal flower fruit food sky weapon object clothes
+    clothing projectile substance cosplay phrase meme sport company mtf ftm""".split())
+"""What booru tags have in brackets if they are no names."""
+
+
+def is_character(tag: str) -> bool:
+    """Whether the tag is a character's name with the series in brackets."""
+    text = same_tag(tag)
+    return (text.endswith(")") and " (" in text and series_of(tag) not in _KINDS
+            and tag_class(tag) in ("other", "object", "class"))
+
+
+def series_of(character: str) -> str:
+    """What stands in a name's brackets."""
+    return same_tag(character).rpartition("(")[2].removesuffix(")")
