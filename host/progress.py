@@ -17,7 +17,17 @@ from ..trainer.cli.terminal.progress import clock
 from ..trainer.common.events import Event, Warned
 from ..trainer.pictures.curves import Smoother
 from ..trainer.pictures.images import open_image
-from ..trainer.training.events import Caching, CheckpointSaved, Finished, Previewed, RunStarted, StepDone, Validated
+from ..trainer.proofs.proof import COVERAGE, proof_rows
+from ..trainer.training.events import (
+    Caching,
+    CheckpointSaved,
+    Finished,
+    Previewed,
+    Proved,
+    RunStarted,
+    StepDone,
+    Validated,
+)
 from ..trainer.training.runs import read_losses
 from .events import INTERVAL, PROGRESS
 from .paths import view_place
@@ -25,6 +35,9 @@ from .shown_text import show_text
 from .trainings import Training
 
 PREVIEW_SIDE = 512
+SHOWN_NOTES = 3
+"""The latest notes, which stand in the node below the settings."""
+MEASURED_STEPS = 2
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +50,12 @@ class Reporter:
         self.notes: list[str] = []
         self.headline = ""
         """The settings of the training; shown in the node below the line that changes."""
+        self.forecast = ""
+        """What a step is expected to take in memory; shown below the settings, with what the first steps took."""
+        self.peak: Callable[[], int | None] = lambda: None
+        """Bytes at the worst moment since it was last called; None where that is not known."""
+        self._measured: int | None = None
+        self._to_measure = MEASURED_STEPS
         self._bar: Any = None
         self._smoother = Smoother(1)
         self._loss: float | None = None
@@ -48,6 +67,7 @@ class Reporter:
         self._tell: dict[type[Event], Callable[[Any], None]] = {
             RunStarted: self._started, Caching: self._caching, StepDone: self._step, Validated: self._validated,
             Previewed: self._previewed, CheckpointSaved: self._saved, Warned: self._warned, Finished: self._finished,
+            Proved: self._proved,
         }
 
     def __call__(self, event: Event) -> None:
@@ -90,12 +110,23 @@ class Reporter:
             self._send()
             self._show(self.training.message)
 
+    def _proved(self, event: Proved) -> None:
+        training, proof = self.training, event.proof
+        training.proofs = (*(other for other in training.proofs if other.name != proof.name), proof)
+        if proof.name == COVERAGE and proof.passed:
+            self.headline = f"{self.headline} · {proof.words}"
+        (log.info if proof.passed else log.error)("LoRA Bootstrap: %s: %s", proof.name, proof.words)
+        self._send(now=True)
+
     def _step(self, event: StepDone) -> None:
         training, started = self.training, self.training.status != "training"
         training.status, training.message = "training", self.headline
         training.step_done(event.step)
         self._loss, self._smoothed, self._rate = event.loss, self._smoother.add(event.loss), event.learning_rate
         self._bar.update_absolute(event.step, training.steps)
+        if self._to_measure:  # the first step also loads the model; the second is like all others
+            self._to_measure -= 1
+            self._measured = self.peak()
         if started or self._due():
             training.memory = self.memory()
             self._send(now=started)
@@ -131,7 +162,8 @@ class Reporter:
         elif event.stopped:
             self.ended("stopped", f"stopped at step {event.step} of {training.steps}; saved {event.path.name}")
         else:
-            self.ended("finished", f"finished, {event.step} steps: {event.path.name}")
+            self.ended("finished", f"finished, {event.step} steps: {event.path.name}" + "".join(
+                f" · ✗ {proof.words}" for proof in training.proofs if not proof.passed))
 
     # -- sending ---------------------------------------------------------------------------------------------------
 
@@ -139,7 +171,12 @@ class Reporter:
         return time.monotonic() - self._told_at >= INTERVAL
 
     def _show(self, line: str) -> None:
-        show_text("\n".join(dict.fromkeys(filter(None, (line, self.headline)))), self.training.node_id)
+        lines = dict.fromkeys(filter(None, (line, self.headline, self._memory_line(), *self.notes[-SHOWN_NOTES:])))
+        show_text("\n".join(lines), self.training.node_id)
+
+    def _memory_line(self) -> str:
+        measured = "" if self._measured is None else f"measured: {self._measured / 2**30:.1f} GiB at the peak of a step"
+        return " · ".join(filter(None, (self.forecast, measured)))
 
     def _line(self) -> str:
         training = self.training
@@ -161,7 +198,7 @@ class Reporter:
             "message": training.message, "step": training.step, "steps": training.steps,
             "seconds_left": training.seconds_left, "seconds_per_step": training.seconds_per_step,
             "memory": training.memory, "loss": self._loss, "smoothed": self._smoothed, "learning_rate": self._rate,
-            "validation": self._validation, "sample": self._sample,
+            "validation": self._validation, "sample": self._sample, "proofs": proof_rows(training.proofs),
         })
         self._validation = self._sample = None
 

@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from ..trainer.common.errors import UserError
+from ..trainer.proofs.proof import Proof
 
 REMEMBERED = 100
 """Ended trainings whose end (cancelled, failed) is remembered while the server runs; everything else is in run.json."""
@@ -31,6 +32,7 @@ class Training:
     step: int = 0
     steps: int = 0
     memory: int | None = None
+    proofs: tuple[Proof, ...] = ()
     stop: threading.Event = field(default_factory=threading.Event)
     order: int = field(default_factory=lambda: next(_TICKS))
     _ends: deque[float] = field(default_factory=lambda: deque(maxlen=50))

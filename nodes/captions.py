@@ -109,8 +109,8 @@ def _more_widgets() -> list[Any]:
             "What to do with tags that another tag already implies, as fox ears implies animal ears: leave them, drop "
             "them, or add those that are missing.")),
         io.Boolean.Input("order", default=False, optional=True, tooltip=(
-            "Sort the tags: trigger, class, count, identity, outfit, pose, view, expression, lighting, background, "
-            "style. Do not use this on sentences.")),
+            "Sort the tags: trigger, class, count, identity, outfit, pose, view, expression, object, other, lighting, "
+            "background, style. Do not use this on sentences.")),
         io.Int.Input("token_limit", default=0, min=0, max=10_000, optional=True, tooltip=(
             "Maximum number of tokens in a caption; the least certain tags are dropped. "
             f"{', '.join(map(str, TOKEN_BUDGETS))} are one, two and three chunks of CLIP. 0: no limit. Needs clip.")),

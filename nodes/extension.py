@@ -23,6 +23,7 @@ from .dataset import CropPicture, DatasetFromImages, LoadDataset, MergeDatasets,
 from .merge import MergeLoras
 from .prepare import PrepareDataset, SaveDataset
 from .project import ProjectNode, ViewPrompts
+from .prove import ProveModel
 from .refine import RefineStrengths
 from .sampling import SamplingByModel
 from .sandbox import LoadSandbox
@@ -42,7 +43,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     TrainLora, LoadRun, PickCheckpoint, ProjectNode, ViewPrompts, SaveCandidates, CandidateView, KeepCandidate,
     CurateImages, RoundDataset, StrengthGrid, CheckpointSweep, SweepValues, ComposeGrid, SweepCell, KeepCell,
     ComposedGrid, ScoreSweep, LoraStackNode, ApplyLoraStack, PromptLoras, ConflictReportNode, MergeLoras, TimeSplit,
-    RefineStrengths, LinkContent, ComposeCells, DrawCandidates,
+    RefineStrengths, LinkContent, ComposeCells, DrawCandidates, ProveModel,
     SamplingByModel,
 )
 

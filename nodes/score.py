@@ -82,8 +82,10 @@ def score(sweep: Sweep, kind: str, dataset: Any, clip_vision: Any, tagger: str, 
     if kind == AS_TRAINED:
         kind = facts["kind"] if facts["kind"] in KINDS else "character"
     eye = choose_eye(facts["family"] == SANDBOX, clip_vision, tag_reader(tagger, node_id))
-    events = score_sweep(sweep, eye=eye, training=dataset, trigger=facts["trigger"], validation=validation(sweep),
-                         copies=copy_eye(), settings=ScoreSettings(kind=kind))
+    run = run_of(sweep)
+    events = score_sweep(sweep, eye=eye, training=dataset, trigger=facts["trigger"],
+                         validation=validation_of(run) if run else None, copies=copy_eye(),
+                         settings=ScoreSettings(kind=kind), rate=run.config.optimizer.learning_rate if run else None)
     return follow(events, Work(node_id)).scores
 
 
@@ -92,20 +94,19 @@ def table_image(sweep: Sweep, scores: Scores) -> Tensor:
     return to_batch(as_picture(scores, f"{sweep.title}: scores"))
 
 
-def validation(sweep: Sweep) -> dict[int, float]:
-    """The validation losses, by step, of the run whose checkpoints are swept; {} if they are from several runs, or from
-    none."""
+def run_of(sweep: Sweep) -> Run | None:
+    """The run whose checkpoints are swept; None if they are from several runs, or from none."""
     runs: dict[Path, Run] = {}
     axis = sweep.axis(CHECKPOINT)
     for choice in axis.choices if axis else ():
         try:
             file = paths.lora_of_hash(choice.facts["lora"], choice.facts["lora_sha256"])
             if file is None:
-                return {}
+                return None
             runs[file.parent] = read_run(file.parent)
         except UserError:
-            return {}
-    return validation_of(next(iter(runs.values()))) if len(runs) == 1 else {}
+            return None
+    return next(iter(runs.values())) if len(runs) == 1 else None
 
 
 def recommended_outputs(sweep: Sweep, scores: Scores) -> tuple[Any, Any, Any]:

@@ -12,6 +12,7 @@ from comfy_api.latest import io
 
 from ..host import menu
 from ..trainer.common.errors import UserError
+from ..trainer.models.edit_forms import EDIT_FORMS
 from ..trainer.training.config import LAYER_PRESETS, PRECISIONS, TrainConfig
 from ..trainer.training.objectives import DENSITIES, WEIGHTINGS
 from ..trainer.training.optimizers import OPTIMIZERS
@@ -103,6 +104,10 @@ ROWS = (
         most=1.0, step=0.01, late=True),
     Row("data.masked_prior", "How firmly the model is held to what the base model draws outside the mask, for "
                              "masked_loss. 0 turns this off and is faster.", most=100.0, step=0.05, late=True),
+    Row("save_every_epochs", "Epochs between checkpoints. Unless save_every is set too, it takes the place of its four "
+                             "per run. 0: save_every alone decides.", 0, most=100_000, late=True),
+    Row("data.edit_form", "Which edit model the images' control images are for. auto goes by the model and the name of "
+                          "its file.", AUTO, tuple(EDIT_FORMS), late=True),
 )
 
 

@@ -13,21 +13,24 @@ import torch
 from comfy_api.latest import io
 
 from ..host import menu, paths
+from ..host.drawing.base_file import base_file
 from ..host.drawing.node_place import NodePlace
 from ..host.drawing.recipe import short_hash
 from ..host.outputs import apply_to, lora_outputs, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
+from ..host.working import default_precision
 from ..trainer.captions.kinds import KINDS, get_kind, name_lora
 from ..trainer.captions.tags import add_trigger, escape_brackets, join_tags, split_tags
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Warned
 from ..trainer.datasets.dataset import Dataset
+from ..trainer.models.edit_forms import is_edit_name
 from ..trainer.models.families import FAMILIES, Family
 from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.training.config import TrainConfig
-from ..trainer.training.events import Finished
-from ..trainer.training.presets import preset_config
+from ..trainer.training.events import Finished, RunStarted
+from ..trainer.training.presets import Planned, check_length, kind_preset, plan_training
 from ..trainer.training.runs import Run, read_run
 from .sockets import LoraDataset, LoraModel, LoraRun, LoraStack, LoraTrainSettings, TrainSettings
 
@@ -62,6 +65,9 @@ class TrainLora(io.ComfyNode):
                     "Settings from Train Settings. Without them, the preset is used.")),
                 LoraDataset.Input("validation", optional=True, tooltip=(
                     "Images to measure the loss on. They are not trained on.")),
+                io.Int.Input("epochs", default=0, min=0, max=100_000, optional=True, tooltip=(
+                    "Length in passes over the images, each as often as its folder's repeats say. It takes the place "
+                    "of steps, so leave steps at 0. 0: steps decides.")),
             ],
             outputs=[
                 io.Model.Output(display_name="MODEL", tooltip="The model with the LoRA applied at strength 1."),
@@ -75,13 +81,15 @@ class TrainLora(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, name, trigger, kind) -> bool | str:
+    def validate_inputs(cls, name, trigger, kind, steps=0, epochs=0) -> bool | str:
         try:
             if name is not None:
                 check_name(name)
             if kind is not None and get_kind(kind).needs_trigger and trigger is not None and not split_tags(trigger):
                 raise UserError(f"the trigger is empty; {name_lora(kind)} needs a word that calls it, such as "
                                 "eiei21girl. Only a style can do without.")
+            TrainConfig(steps=steps or 1, epochs=epochs or 0)  # the host leaves the range of what is taken here to us
+            check_length(steps or 0, epochs or 0)
         except UserError as error:
             return str(error)
         return True
@@ -112,7 +120,10 @@ def _widgets() -> list[Any]:
             "What the LoRA learns. It selects the preset of the model's family: background, lighting and detail start "
             "like a style, everything else like a character; a real person takes twice the rank, an object and a pose "
             "half.")),
-        io.Int.Input("steps", default=0, min=0, max=1_000_000, tooltip=_preset_tip("Training steps.", "steps")),
+        io.Int.Input("steps", default=0, min=0, max=1_000_000, tooltip=_preset_tip(
+            "Training steps. The preset's follow the number of images: they are for 25 (a style: 40), half as many at "
+            "least and twice as many at most; the node says how they come about. To train by passes over the images, "
+            "leave 0 here and set epochs.", "steps")),
         io.Int.Input("rank", default=0, min=0, max=1024, tooltip=_preset_tip("Size of the LoRA.", "rank")),
         io.Float.Input("alpha", default=0.0, min=0.0, max=4096.0, step=0.5, tooltip=_preset_tip(
             "The LoRA's effect is scaled by alpha / rank. Doubling the ratio has about the effect of doubling the "
@@ -147,11 +158,12 @@ class Widgets:
     batch_size: int = 0
     resolution: int = 0
     seed: int = 0
+    epochs: int = 0
 
 
 _SETTING = {"steps": "steps", "rank": "adapter.rank", "alpha": "adapter.alpha",
             "learning_rate": "optimizer.learning_rate", "batch_size": "data.batch_size",
-            "resolution": "data.resolution"}
+            "resolution": "data.resolution", "epochs": "epochs"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +183,7 @@ def check_name(name: str) -> None:
     paths.own_folder(paths.loras_root(), name)
 
 
-def make_config(job: TrainRequest, family: Family, precision: str) -> TrainConfig:
+def plan_run(job: TrainRequest, family: Family, precision: str) -> Planned:
     """The family's preset, overridden by TrainSettings, then by the node's own widgets, plus how often to save, measure
     and draw.
 
@@ -181,21 +193,23 @@ def make_config(job: TrainRequest, family: Family, precision: str) -> TrainConfi
     check_name(widgets.name)
     own = {dotted: value for name, dotted in _SETTING.items() if (value := getattr(widgets, name))}
     if widgets.rank and not widgets.alpha:
-        preset = preset_config(family, widgets.kind)
-        own["adapter.alpha"] = widgets.rank * preset.adapter.alpha / preset.adapter.rank
-    config = preset_config(family, widgets.kind, {
+        preset = kind_preset(family, widgets.kind)
+        own["adapter.alpha"] = widgets.rank * preset.alpha / preset.rank
+    planned = plan_training(family, widgets.kind, {
         "precision": precision, "name": widgets.name.strip(), "data.trigger": widgets.trigger.strip(),
-        "seed": widgets.seed, **settings, **own})
+        "seed": widgets.seed, **settings, **own}, job.dataset, job.validation)
+    config = planned.config
     if not config.data.trigger and not any(sample.caption for sample in job.dataset):
         raise UserError(f"none of the {len(job.dataset)} images has a caption, and there is no trigger. Put a .txt "
                         "beside each image (a.txt for a.png), or give a trigger.")
-    return config.replace(**_cadence(config, settings, job))
+    return dataclasses.replace(planned, config=config.replace(**_cadence(config, settings, job)))
 
 
 def _cadence(config: TrainConfig, settings: Mapping[str, Any], job: TrainRequest) -> dict[str, Any]:
     """How often a run saves, measures and draws where TrainSettings does not say."""
     measured = job.validation is not None or config.data.validation_fraction > 0
-    often = {"save_every": SAVES, "validate_every": VALIDATIONS * measured, "preview_every": PREVIEWS}
+    often = {"save_every": 0 if config.save_every_epochs else SAVES, "validate_every": VALIDATIONS * measured,
+             "preview_every": PREVIEWS}
     found: dict[str, Any] = {
         name: -(-config.steps // times) if times else 0 for name, times in often.items() if name not in settings}
     if not config.preview_prompts:
@@ -229,19 +243,25 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
         reporter.preparing("freeing memory for the training")
         host.release_memory()
         with torch.inference_mode(False):  # ComfyUI runs nodes in a mode whose tensors cannot be trained through
-            base = host.HostBackbone(*parts)
+            file = base_file(parts[0], place.find, place.links["model"])
+            base = host.HostBackbone(*parts, file)
             base.made_by = made_by(parts, place)
             reporter.memory = lambda: host.memory_in_use(base.device)
-            config = make_config(job, base.family, default_precision(base))
+            planned = plan_run(job, base.family, default_precision(base))
+            config = planned.config
             training.steps = config.steps
-            reporter.headline = preset_line(base.family, config)
+            reporter.headline = f"{preset_line(base.family, config)} · {planned.length}"
             reporter.preparing(reporter.headline)
+            for note in filter(None, (base.caution, edit_warning(parts[0], file, job.dataset))):
+                reporter(Warned(note))
             for note in job.dataset.notes if job.validation is not None else ():  # else the loop reports them
                 reporter(Warned(note))
             with closing(train(base, job.dataset, config, paths.loras_root(), validation=job.validation,
                                should_stop=training.stop.is_set, retrain=job.retrain)) as events:
                 for event in events:
                     reporter(event)
+                    if isinstance(event, RunStarted):
+                        forecast(base, config, job.dataset, reporter)
         assert isinstance(event, Finished), "the last event of a training"
         return event, reporter.notes
     except comfy.model_management.InterruptProcessingException:
@@ -255,6 +275,34 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
         host.release_memory()
 
 
+def forecast(base: Any, config: TrainConfig, dataset: Dataset, reporter: Reporter) -> None:
+    """Say what a step will take before anybody waits for it. The longest caption counts for all."""
+    from ..host.backbone import memory_plan
+
+    captions = (join_tags(add_trigger(split_tags(sample.caption), config.data.trigger)) for sample in dataset)
+    message = reporter.training.message
+    reporter.preparing("counting what a step will take in memory")
+    found = memory_plan.forecast_memory(base, config, max(captions, key=len))
+    reporter.forecast, reporter.peak = found.line, lambda: memory_plan.measured_peak(base)
+    if found.note:
+        reporter(Warned(found.note))
+    reporter.preparing(message)
+
+
+def edit_warning(model: Any, file: str, dataset: Dataset) -> str:
+    """Why a MODEL may not fit images with or without control images, by the name of its file; "" if it may."""
+    file = Path(file).name
+    named = is_edit_name(file, type(getattr(model, "model", None)).__name__)
+    if named and not dataset.paired:
+        return (f"{file} is an edit model by its name, but no image has a control image, so it is trained to draw from "
+                "text alone. Others got bad results that way (musubi-tuner issue 669). Put the images to edit into a "
+                "folder controls beside the images, or train the text-to-image model.")
+    if named is False and dataset.paired:
+        return (f"{dataset.paired} of {len(dataset)} images have a control image, but {file} is not an edit model by "
+                "its name. Load the edit model, or continue if it is one.")
+    return ""
+
+
 def made_by(parts: tuple[Any, Any, Any], place: NodePlace) -> str:
     """What made a MODEL, CLIP and VAE, if something is set on them that the fingerprint cannot tell; else ""."""
     from ..host.backbone import model as host
@@ -262,15 +310,6 @@ def made_by(parts: tuple[Any, Any, Any], place: NodePlace) -> str:
     if not host.unreadable_parts(*parts):
         return ""
     return short_hash([place.key_of(name, value) for name, value in zip(("model", "clip", "vae"), parts, strict=True)])
-
-
-def default_precision(backbone: Any) -> str:
-    """fp32 for a model in fp32 or on the CPU; else bf16, or fp16 where the device has no bf16."""
-    device = backbone.device
-    dtype = next((parameter.dtype for parameter in backbone.network.parameters()), torch.float32)
-    if device.type == "cpu" or dtype == torch.float32:
-        return "fp32"
-    return "bf16" if comfy.model_management.should_use_bf16(device) else "fp16"
 
 
 def run_summary(run: Run, finished: Finished, notes: list[str]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_every_library_that_shipped_code_imports_is_required_or_the_hosts_own():
     required = {re.match(r"[\w-]+", line)[0].replace("pillow", "PIL") for line in
                 (ROOT / "requirements.txt").read_text("utf-8").splitlines() if line and line[0] != "#"}
     hosts = {"comfy", "comfy_api", "comfy_execution", "comfyui_version", "folder_paths", "server", "aiohttp", "psutil",
-             "comfy_kitchen"}
+             "comfy_kitchen", "comfy_extras"}
     # looked for at run time, with a clear error
     optional = {"bitsandbytes", "huggingface_hub", "prodigyopt", "tensorboard", "onnxruntime"}
     known = required | optional | set(sys.stdlib_module_names)

@@ -7,13 +7,17 @@ import inspect
 import math
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
-from ...trainer.models.families import GENERIC_PRESETS, UNET_BLOCKS, Family, get_family, host_row
+from ...trainer.models.families import EVERY_CHOICE, GENERIC_PRESETS, UNET_BLOCKS, Family, get_family, host_row
+from ...trainer.models.layers import find_blocks
 from .schedule import HostSchedule
 from .shadow import is_plain
 
@@ -23,12 +27,13 @@ def family_of(model: Any, schedule: HostSchedule, latent_scale: int, network: nn
     row, kind = known_family(model), type(model).__name__
     if row is None:
         flow = schedule.objective == "flow"
-        lists = tuple(name for name, child in network.named_children() if isinstance(child, nn.ModuleList))
+        lists, beside = find_blocks(network)
         row = Family(
             name="other", title=kind, objective=schedule.objective, latent_channels=model.latent_format.latent_channels,
             bucket_step=64, resolution=1024, architecture=kind.lower(), presets=GENERIC_PRESETS,
             timestep_density="logit_normal" if flow else "uniform", weighting="none" if flow else "min_snr",
-            blocks=tuple(dict.fromkeys(UNET_BLOCKS + lists)),
+            blocks=tuple(dict.fromkeys(UNET_BLOCKS + lists)), excluded=beside, renewed=EVERY_CHOICE,
+            guidance=1.0 if model.model_config.unet_config.get("guidance_embed") else None,
         )
     return replace(row, objective=schedule.objective, latent_channels=model.latent_format.latent_channels,
                    bucket_step=math.lcm(row.bucket_step, latent_scale * _patch(network)))
@@ -38,6 +43,15 @@ def known_family(model: Any) -> Family | None:
     """The row of the model's family; None if it has none."""
     mark = inspect.getattr_static(model.model_config, "lora_bootstrap_family", None)  # the host logs a plain getattr
     return get_family(mark) if mark else host_row(type(model).__name__, model.model_config.unet_config)
+
+
+def said_of(file: str) -> str:
+    """A file's name, and the title in its metadata if it has one; "" for no file."""
+    title = ""
+    with suppress(Exception):  # only a hint: other kinds of files, and files that are gone, have no title
+        with safe_open(file, "pt") as weights:
+            title = (weights.metadata() or {}).get("modelspec.title", "")
+    return " ".join(filter(None, (Path(file).name, title)))
 
 
 def _patch(network: nn.Module) -> int:

@@ -79,8 +79,8 @@ def check_gradients(network: nn.Module, run: Callable[[], Tensor]) -> bool | Non
         reached = sum(gradient is not None for gradient in gradients)
         if reached < len(gradients) / 2:  # nothing may use the last block's text half, but no more than that
             raise UserError(f"gradients reach only {reached} of {len(gradients)} parts of the LoRA in "
-                            f"{type(network).__name__}: layers in between carry none. Update ComfyUI, or use weights "
-                            "of the model that are not quantised.")
+                            f"{type(network).__name__}: layers in between carry none. Use weights of the model that "
+                            "are not quantised, and link the MODEL directly from its loader.")
         return protected
     raise AssertionError("unreachable")
 
@@ -93,8 +93,8 @@ def _refusal(network: nn.Module, run: Callable[[], Tensor], error: RuntimeError)
     layer = _without_backward(network, run)
     where = f"layer {layer} of {type(network).__name__}" if layer else type(network).__name__
     reason = str(error).strip().splitlines()[0]
-    return UserError(f"{where} cannot carry gradients ({reason}). Update ComfyUI, whose newer versions can train this "
-                     "model, or use weights that are not quantised.")
+    return UserError(f"{where} cannot carry gradients ({reason}), so this model cannot be trained as it is loaded. "
+                     "Use weights that are not quantised, and link the MODEL directly from its loader.")
 
 
 def _without_backward(network: nn.Module, run: Callable[[], Tensor]) -> str:

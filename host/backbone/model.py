@@ -10,9 +10,11 @@ import contextlib
 import copy
 import gc
 import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import comfy.model_management as management
@@ -29,11 +31,14 @@ from ...trainer.captions.tags import escape_brackets
 from ...trainer.common.errors import UserError
 from ...trainer.lora.hashes import check_weights
 from ...trainer.lora.names import module_of
-from ...trainer.models.backbone import Conditioning, NetworkInputs
+from ...trainer.models.backbone import Conditioning, Controls, NetworkInputs
+from ...trainer.models.edit_forms import choose_form
+from ...trainer.models.families import distilled_warning, named_row
 from ...trainer.models.noise import per_row
 from .contents import Content, clip_options, content_of, patcher_options
+from .edit import encode_edit
 from .encoded import pack, unpack
-from .facts import family_of, known_family, sampled_hash
+from .facts import family_of, known_family, said_of, sampled_hash
 from .frozen import frozen_forward
 from .gradients import GuardedStep, keeping_copies
 from .kernels import attention_options, plain_kernels
@@ -48,8 +53,12 @@ class HostBackbone:
     network_prefix = "diffusion_model"
     key_style = "comfy"
 
-    def __init__(self, model: Any, clip: Any, vae: Any) -> None:
-        """Raises UserError if a part is missing or the model cannot be trained."""
+    def __init__(self, model: Any, clip: Any, vae: Any, base_file: str = "") -> None:
+        """`base_file`: the file that the MODEL was loaded from, if that is known; it tells families of one architecture
+        apart, and distilled bases.
+
+        Raises UserError if a part is missing or the model cannot be trained.
+        """
         for part, name in ((model, "MODEL"), (clip, "CLIP"), (vae, "VAE")):
             if part is None:
                 raise UserError(f"{name} is missing: training needs MODEL, CLIP and VAE. Link all three, as a "
@@ -65,7 +74,8 @@ class HostBackbone:
         self._step = GuardedStep()
         self.sampling = model.get_model_object("model_sampling")
         self.schedule = HostSchedule.of(self.sampling)
-        self.family = family_of(model.model, self.schedule, self.latent_scale, self.network)
+        family = family_of(model.model, self.schedule, self.latent_scale, self.network)
+        self.family, self.base_file = named_row(family, base_file), base_file
         self._training = False
         self._drop()
 
@@ -88,6 +98,11 @@ class HostBackbone:
         digest = fingerprint(self.model, self.clip, self.vae)
         return hashlib.sha256(f"{digest} {self.made_by}".encode()).hexdigest() if self.made_by else digest
 
+    @property
+    def caution(self) -> str:
+        """One line if the base is distilled, or may be; else ""."""
+        return distilled_warning(self.family, said_of(self.base_file), self.model.model.model_config.unet_config)
+
     # -- where the weights are -------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -107,6 +122,11 @@ class HostBackbone:
 
     def step(self) -> contextlib.AbstractContextManager[None]:
         return self._step.open()
+
+    def new_shadow(self) -> Shadow:
+        """Another shadow of the whole MODEL, for work beside the training; it has no adapters."""
+        with _outside():
+            return Shadow(self.model.model, _casting, _as_linear)
 
     def _bring(self, *parts: str, memory: int = 0) -> None:
         """Have the host load these parts, and let the shadows follow. Both stay loaded while the text encoder is
@@ -149,10 +169,16 @@ class HostBackbone:
         self._drop()
         with _outside():
             # one by one: some of the host's VAEs read a batch as the frames of a video
-            with self._as_host():
-                latents = torch.cat([self.vae.encode(row[None]) for row in pixels.movedim(1, -1).cpu()])
-            latents = self._fitted(latents.clone())
+            latents = torch.cat([self.encode_pixels(row[None]) for row in pixels.movedim(1, -1).cpu()])
+            latents = self._fitted(latents)
             return self.model.model.process_latent_in(latents).float()
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """[B, H, W, 3] in 0..1 → the VAE's own latents, as the host's VAE Encode gives them."""
+        self._drop()
+        with self._as_host():
+            latents = self.vae.encode(pixels)
+        return latents.clone()
 
     def _fitted(self, latents: Tensor) -> Tensor:
         wanted = self.model.model.latent_format
@@ -175,17 +201,33 @@ class HostBackbone:
 
     # -- captions --------------------------------------------------------------------------------------------------
 
-    def encode_text(self, captions: Sequence[str]) -> Conditioning:
-        return self._encode([escape_brackets(caption) for caption in captions])
+    def edit_form(self, wanted: str) -> str:
+        sampling = self.model.model.model_config.unet_config.get("default_ref_method")
+        return choose_form(wanted, type(self.model.model).__name__, self.family.title, os.path.basename(self.base_file),
+                           zero_time=sampling == "index_timestep_zero")
 
-    def _encode(self, prompts: Sequence[str]) -> Conditioning:
+    def encode_text(self, captions: Sequence[str], controls: Controls | None = None) -> Conditioning:
+        return self._encode([escape_brackets(caption) for caption in captions], controls)
+
+    def _encode(self, prompts: Sequence[str], controls: Controls | None = None) -> Conditioning:
+        form, images = ("", [()] * len(prompts)) if controls is None else (controls.form, controls.rows)
         with _outside():
-            self._bring("text")
             clip = copy.copy(self.clip)
-            clip.cond_stage_model, clip.load_model = self._shadows["text"].root, lambda *args, **kwargs: None
+            clip.cond_stage_model, clip.use_clip_schedule = self._shadows["text"].root, False
+            clip.load_model = lambda *args, **kwargs: self._bring("text")  # control images go through the VAE before
+            rows: dict[tuple[str, int], Conditioning] = {}
             with keeping_copies():
-                rows = {prompt: _encode_one(clip, prompt) for prompt in dict.fromkeys(prompts)}
-            return Conditioning.cat([rows[prompt] for prompt in prompts])
+                for prompt, own in zip(prompts, images, strict=True):
+                    if (prompt, id(own)) not in rows:
+                        rows[prompt, id(own)] = self._encode_pair(clip, prompt, form, own)
+            return Conditioning.cat([rows[prompt, id(own)] for prompt, own in zip(prompts, images, strict=True)])
+
+    def _encode_pair(self, clip: Any, prompt: str, form: str, images: Sequence[Tensor]) -> Conditioning:
+        if not images:
+            self._bring("text")
+            return _encode_one(clip, prompt)
+        ((cond, made),) = encode_edit(form, clip, SimpleNamespace(encode=self.encode_pixels), prompt, images)
+        return Conditioning(pack({**made, "cross_attn": cond}))
 
     def token_count(self, caption: str) -> tuple[int, int]:
         tokens = self.clip.tokenize(escape_brackets(caption), return_word_ids=True)
@@ -199,7 +241,7 @@ class HostBackbone:
 
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         with _outside():
-            self._bring("network", memory=self._memory(noisy))
+            self._bring("network", memory=self._memory(noisy, conditioning))
             sigma = self.schedule.sigmas(t)
 
             def run(heard: Conditioning) -> Tensor:
@@ -240,10 +282,11 @@ class HostBackbone:
 
     # -- the host's own path ---------------------------------------------------------------------------------------
 
-    def sampling_prediction(self, noisy: Tensor, t: Tensor, caption: str | Sequence[str]) -> Tensor:
+    def sampling_prediction(self, noisy: Tensor, t: Tensor, caption: str | Sequence[str],
+                            controls: Controls | None = None) -> Tensor:
         captions = [caption] * len(noisy) if isinstance(caption, str) else list(caption)
         sigmas, rows = self.schedule.sigmas(t), {}
-        for prompt, positive in self._host_prompts(captions).items():
+        for prompt, positive in self._host_prompts(captions, controls).items():
             chosen = [row for row, other in enumerate(captions) if other == prompt]
             sampled = self._sampled(positive, noisy[chosen], sigmas[chosen])
             rows |= dict(zip(chosen, sampled.denoised, strict=True))
@@ -252,8 +295,8 @@ class HostBackbone:
             self._unload()
         return self.schedule.raw(noisy, denoised.clone(), sigmas)
 
-    def sampling_inputs(self, noisy: Tensor, caption: str) -> NetworkInputs:
-        positive = self._host_prompts([caption])[caption]
+    def sampling_inputs(self, noisy: Tensor, caption: str, controls: Controls | None = None) -> NetworkInputs:
+        positive = self._host_prompts([caption], controls)[caption]
         return self._sampled(positive, noisy, self.schedule.sigmas(torch.full((1,), 0.5, device=noisy.device))).inputs
 
     def training_inputs(self, noisy: Tensor, conditioning: Conditioning) -> NetworkInputs:
@@ -263,17 +306,21 @@ class HostBackbone:
             given = self._heard(noisy, row, self.family.guidance)
             return NetworkInputs(tensors_of(unpack(row)), tensors_of(given_values(given)))
 
-    def _host_prompts(self, captions: Sequence[str]) -> dict[str, list[Any]]:
+    def _host_prompts(self, captions: Sequence[str], controls: Controls | None) -> dict[str, list[Any]]:
         self._drop()
         with _in_training(False):
-            return {caption: encode_prompt(self.clip, escape_brackets(caption), self.family.guidance)
-                    for caption in dict.fromkeys(captions)}
+            return {caption: encode_prompt(self.clip, escape_brackets(caption), self.family.guidance, self.vae,
+                                           controls) for caption in dict.fromkeys(captions)}
 
     def _sampled(self, positive: list[Any], noisy: Tensor, sigmas: Tensor) -> Sampled:
         self._bring("network")  # in the mode in which its weights are
         self._drop()
+        model, options = self.model, attention_options()
+        if options:  # its rounding is no difference between training and sampling
+            model = model.clone()
+            model.model_options["transformer_options"] |= options
         with _in_training(False):
-            return sample_once(self.model, positive, noisy, sigmas)
+            return sample_once(model, positive, noisy, sigmas)
 
     @contextlib.contextmanager
     def sampling_lora(self, path: str | Path) -> Iterator[HostLora]:
@@ -288,21 +335,28 @@ class HostBackbone:
         with self._as_host():
             management.unload_all_models()
 
-    def _memory(self, noisy: Tensor) -> int:
-        return int(3 * self.model.model.memory_required([len(noisy), *noisy.shape[1:]])) if self._training else 0
+    def _memory(self, noisy: Tensor, conditioning: Conditioning) -> int:
+        """Bytes to keep free for a step, in training: control images take as much as the image itself."""
+        if not self._training or "network" in self._resident:
+            return 0
+        shapes: dict[str, list[Any]] = {}
+        for row in range(len(noisy)):
+            for name, shape in self.model.model.extra_conds_shapes(**unpack(conditioning.row(row))).items():
+                shapes.setdefault(name, []).append(shape)
+        return int(3 * self.model.model.memory_required([len(noisy), *noisy.shape[1:]], cond_shapes=shapes))
 
     # -- previews --------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
-                 steps: int, cfg: float, negative: str = "") -> Tensor:
+                 steps: int, cfg: float, negative: str = "", controls: Controls | None = None) -> Tensor:
         """The host's Euler over the host's own sigmas. Prompts are read as the host reads them, weights included."""
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
         with _outside():
-            heard = self._encode([*prompts, negative] if cfg != 1 else list(prompts)).to(self.device)
-            rows = list(range(len(prompts)))
-            both = heard.rows(rows + [len(prompts)] * len(prompts)) if cfg != 1 else heard
+            sides = 1 if cfg == 1 else 2
+            texts = [*prompts, *[negative] * len(prompts)][:sides * len(prompts)]
+            both = self._encode(texts, controls and Controls(controls.form, [*controls.rows] * sides)).to(self.device)
             self._bring("network")
             sigmas = comfy.samplers.calculate_sigmas(self.sampling, "simple", steps).to(self.device)
             noise = self._noise(seeds, width, height).to(self.device)
@@ -313,9 +367,10 @@ class HostBackbone:
     def _guided(self, x: Tensor, sigma: Tensor, conditioning: Conditioning, cfg: float) -> Tensor:
         """The estimate of x0 that CFG makes of those for the prompts and, in the second half of the conditioning, for
         the negative one; without the second half at 1."""
+        guidance = self.family.drawing_guidance
         if cfg == 1:
-            return self._denoised(x, sigma, conditioning, None)
-        wanted, unwanted = self._denoised(torch.cat([x, x]), torch.cat([sigma, sigma]), conditioning, None).chunk(2)
+            return self._denoised(x, sigma, conditioning, guidance)
+        wanted, unwanted = self._denoised(torch.cat([x, x]), torch.cat([sigma, sigma]), conditioning, guidance).chunk(2)
         return unwanted + cfg * (wanted - unwanted)
 
     def _noise(self, seeds: Sequence[int], width: int, height: int) -> Tensor:

@@ -13,8 +13,9 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
-from ...trainer.models.backbone import NetworkInputs
+from ...trainer.models.backbone import Controls, NetworkInputs
 from ..drawing.runner import call, node_class
+from .edit import encode_edit
 
 
 @dataclass
@@ -30,10 +31,15 @@ class Sampled:
     inputs: NetworkInputs = NetworkInputs({}, {})
 
 
-def encode_prompt(clip: Any, prompt: str, guidance: float | None) -> list[Any]:
-    """The host's CONDITIONING of a prompt, with the guidance that its FluxGuidance node would set, if there is one."""
+def encode_prompt(clip: Any, prompt: str, guidance: float | None, vae: Any = None,
+                  controls: Controls | None = None) -> list[Any]:
+    """The host's CONDITIONING of a prompt, with the guidance that its FluxGuidance node would set, if there is one, and
+    with control images (one row), which the VAE encodes."""
     with torch.inference_mode():
-        (made,) = call(node_class("CLIPTextEncode")(), {"clip": clip, "text": prompt})
+        if controls is not None and controls.rows[0]:
+            made = encode_edit(controls.form, clip, vae, prompt, controls.rows[0])
+        else:
+            (made,) = call(node_class("CLIPTextEncode")(), {"clip": clip, "text": prompt})
         return made if guidance is None else [[row, {**values, "guidance": guidance}] for row, values in made]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ...trainer.common.errors import UserError
 from ...trainer.pictures.curves import Point, Smoother, thinned
+from ...trainer.proofs.proof import proof_rows
 from ...trainer.training.runs import Run, is_measured, read_run, run_folders
 from ..session import current_session
 from ..trainings import ENDED_EARLY, Training, TrainingTable
@@ -80,7 +81,8 @@ def _nothing_yet(training: Training) -> dict[str, Any]:
     return {"name": training.name, "run": training.run, "status": training.status, "node_id": training.node_id,
             "message": training.message, "step": training.step, "steps": training.steps, "seconds_left": None,
             "seconds_per_step": None, "memory": None, "learning_rate": None, "rank": None, "alpha": None,
-            "losses": [], "smoothed": [], "validation": [], "samples": [], "checkpoints": []}
+            "losses": [], "smoothed": [], "validation": [], "samples": [], "checkpoints": [],
+            "proofs": proof_rows(training.proofs)}
 
 
 def _from_folder(run: Run) -> dict[str, Any]:
@@ -100,6 +102,7 @@ def _from_folder(run: Run) -> dict[str, Any]:
                        if is_measured(row.get("validation_loss"))],
         "samples": _samples(run), "checkpoints": [{"step": step, "filename": path.name}
                                                   for step, path in run.checkpoints()],
+        "proofs": proof_rows(run.proofs),
     }
 
 

@@ -9,7 +9,9 @@ GET /lora_bootstrap/run?name=<name>
      "rank", "alpha", "losses": [[step, loss], ...] and "smoothed": [[step, loss], ...] (at most 2000 points each,
      evenly thinned), "validation": [[step, loss, ratio to the base model's own loss], ...],
      "samples": [{"step", "filename", "subfolder", "type"}, ...] (oldest first; for the host's /view route),
-     "checkpoints": [{"step", "filename"}, ...]}
+     "checkpoints": [{"step", "filename"}, ...],
+     "proofs": [{"name": "coverage" | "same text" | "file works", "passed": bool, "words", "figure": float | null}, ...]
+     (what the run has proved so far, none for runs of earlier versions)}
     It is read from the run's folder, so it survives a reload and a restart of the server. "interrupted": unfinished,
     and not being trained.
 
@@ -23,11 +25,12 @@ POST /lora_bootstrap/resume {"run": "<name>"}
 
 GET /lora_bootstrap/presets
     {family: {"title", "resolution", "presets": {kind: {"rank", "alpha", "learning_rate", "steps", "batch_size",
-     "conv_rank", "layers", "schedule", "text_encoder_learning_rate"}}}}
+     "conv_rank", "layers", "schedule", "text_encoder_learning_rate", "images" (that steps are for; 0: any)}}}}
 
 Event `lora_bootstrap.progress`, to every open tab, at most twice a second and at every change of status:
     {"name", "run", "node_id", "status", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
-     "loss", "smoothed", "learning_rate", "validation": [step, loss, ratio] | null, "sample": {...} | null}
+     "loss", "smoothed", "learning_rate", "validation": [step, loss, ratio] | null, "sample": {...} | null,
+     "proofs": [...] as above}
 """
 
 from __future__ import annotations

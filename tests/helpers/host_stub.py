@@ -66,5 +66,11 @@ def adapter(sandbox, monkeypatch):
 
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     monkeypatch.setattr(lora_bootstrap.host.backbone, "model", stand_in, raising=False)
-    stand_in.HostBackbone = lambda model, clip, vae: sandbox
-    return SimpleNamespace(calls=calls, backbone=sandbox, model=stand_in)
+    monkeypatch.setattr(sandbox, "caution", "", raising=False)
+    stand_in.HostBackbone = lambda model, clip, vae, base_file="": sandbox
+    plan = ModuleType("lora_bootstrap.host.backbone.memory_plan")
+    plan.forecast_memory = lambda base, config, caption: SimpleNamespace(line="about 0.1 GiB", note="")
+    plan.measured_peak = lambda base: None
+    monkeypatch.setitem(sys.modules, plan.__name__, plan)
+    monkeypatch.setattr(lora_bootstrap.host.backbone, "memory_plan", plan, raising=False)
+    return SimpleNamespace(calls=calls, backbone=sandbox, model=stand_in, memory_plan=plan)

@@ -25,6 +25,8 @@ import websocket
 
 PACK = Path(__file__).parents[2]
 PACK_FOLDER = "lora-bootstrap"
+TINY_NODES = PACK / "tests" / "comfyui" / "tiny_nodes"
+"""Custom nodes of the tests' own; they do nothing before they are used."""
 START_SECONDS = 180
 PATIENCE = 240
 """Seconds after which waiting for a prompt counts as a hang."""
@@ -106,9 +108,10 @@ class Server:
     def __enter__(self) -> Server:
         for name in ("custom_nodes", "input", "output", "models"):
             (self.base / name).mkdir(parents=True, exist_ok=True)
-        link = self.base / "custom_nodes" / PACK_FOLDER
-        if not link.is_symlink():
-            link.symlink_to(self.pack, target_is_directory=True)
+        for name, folder in ((PACK_FOLDER, self.pack), (TINY_NODES.name, TINY_NODES)):
+            link = self.base / "custom_nodes" / name
+            if not link.is_symlink():
+                link.symlink_to(folder, target_is_directory=True)
         self.start()
         return self
 

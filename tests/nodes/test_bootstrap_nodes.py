@@ -11,6 +11,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from lora_bootstrap.host import paths
 from lora_bootstrap.host.drawing.pictures import to_batch
 from lora_bootstrap.host.eyes import ClipVisionEye, choose_eye
+from lora_bootstrap.host.routes.gallery_view import project_view
 from lora_bootstrap.nodes import curate
 from lora_bootstrap.nodes.candidates import (
     CandidateView,
@@ -379,3 +380,12 @@ def test_a_dataset_is_made_anew_when_other_pictures_are_kept(drawn):
     keep(drawn, 1, 5)
     assert RoundDataset.fingerprint_inputs(1) != before == RoundDataset.fingerprint_inputs(1)[:0] + before
     assert RoundDataset.fingerprint_inputs(0) == []
+
+
+def test_a_tag_that_is_no_known_trait_is_named_in_the_node_and_in_its_panel(host):
+    start(tags="1girl, fox ears, glorbo, +holding cup, masterpiece", trigger="qrx")
+    shown = host.server.texts[-1][0]
+    assert "glorbo" in shown and "is not a known trait of hers: it is kept as this image's" in shown
+    assert "left out: masterpiece" in shown and "marked as hers" in shown
+    warnings = project_view("qrx")["warnings"]
+    assert [line.split("`")[1] for line in warnings] == ["glorbo", "holding cup"]

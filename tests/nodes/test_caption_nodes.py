@@ -235,3 +235,12 @@ CLIP_WITH_PIECES = SimpleNamespace(
 def test_the_pieces_of_a_trigger_are_those_of_the_clip():
     assert tokenizer(CLIP_WITH_PIECES)("word") == ["piece5", "piece6"]
     assert tokenizer(SimpleNamespace(tokenizer=None)) is None
+
+
+def test_what_is_absorbed_without_being_a_trait_and_what_is_not_known_is_named(host):
+    dataset = make(host, *["akane, red hair, holding cup, glorbo"] * 3)
+    _, plan, absorbed, _ = absorb(dataset, decisions="absorb holding cup").args
+    shown = host.server.texts[-1][0]
+    assert set(absorbed.split(", ")) == {"red hair", "holding cup"}
+    assert "is not what the trigger of a character LoRA should mean, but is absorbed, as you decided" in shown
+    assert "glorbo" in shown.split("is not a known trait")[0] and "in most images, but not a known trait" in plan

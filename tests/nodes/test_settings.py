@@ -9,9 +9,9 @@ from lora_bootstrap.trainer.models.families import get_family
 from lora_bootstrap.trainer.training.config import TrainConfig, setting_names
 from lora_bootstrap.trainer.training.presets import preset_config
 
-BY_ITSELF = {"adapter.conv_alpha", "data.caption_variants", "save_every_epochs"}
+BY_ITSELF = {"adapter.conv_alpha", "data.caption_variants"}
 """Settings that no widget offers."""
-IN_TRAIN_LORA = {"name", "kind", "steps", "seed", "adapter.rank", "adapter.alpha", "optimizer.learning_rate",
+IN_TRAIN_LORA = {"name", "kind", "steps", "epochs", "seed", "adapter.rank", "adapter.alpha", "optimizer.learning_rate",
                  "data.batch_size", "data.resolution", "data.trigger"}
 
 
@@ -65,7 +65,7 @@ def test_a_widget_that_does_not_exist_is_not_swallowed():
 
 
 def test_settings_that_came_later_are_not_asked_of_graphs_saved_before():
-    assert list(later()) == ["masked_loss", "unmasked_weight", "masked_prior"]
+    assert list(later()) == ["masked_loss", "unmasked_weight", "masked_prior", "save_every_epochs", "edit_form"]
     asked = {name: value for name, value in defaults().items() if name not in later()}
     assert TrainSettingsNode.execute(**asked)[0].values == {
         name: value for name, value in read_widgets(defaults()).items() if name.rpartition(".")[2] not in later()}
@@ -75,3 +75,9 @@ def test_a_masked_loss_is_set_with_its_weights():
     values = read_widgets(defaults() | {"masked_loss": True, "unmasked_weight": 0.2, "masked_prior": 0.0})
     data = preset_config(get_family("sdxl"), "character", values).data
     assert (data.masked_loss, data.unmasked_weight, data.masked_prior) == (True, 0.2, 0.0)
+
+
+def test_the_form_of_control_images_is_chosen_by_name_or_left_to_the_model():
+    assert "data.edit_form" not in read_widgets(defaults())
+    values = read_widgets(defaults() | {"edit_form": "qwen edit 2511"})
+    assert preset_config(get_family("qwen_image"), "style", values).data.edit_form == "qwen edit 2511"

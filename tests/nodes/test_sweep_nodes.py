@@ -40,7 +40,7 @@ from lora_bootstrap.nodes.sweep_values import (
 )
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.sweeps.cells import Cell, Sweep
-from lora_bootstrap.trainer.sweeps.score import ScoreSettings
+from lora_bootstrap.trainer.sweeps.score import ScoreSettings, validation_of
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import open_run, read_run
 
@@ -1208,14 +1208,14 @@ def test_validation_is_taken_of_the_run_whose_checkpoints_are_swept(host):
     run.close()
     own = [run.checkpoint_path(step) for step in (10, 20)]
     sweep = draw_sweep(paths.sweeps_root(), own, name="own", make=False)
-    assert score.validation(sweep) == {10: 0.1, 20: 0.2}
+    assert validation_of(score.run_of(sweep)) == {10: 0.1, 20: 0.2}
     mixed = draw_sweep(paths.sweeps_root(), [*own, host.base / "models" / "loras" / "ink.safetensors"], name="mixed",
                        make=False, names=[*(paths.lora_name(path) for path in own), "ink.safetensors"])
-    assert score.validation(mixed) == {}
+    assert score.run_of(mixed) is None
     for path in own:
         path.unlink()
-    assert score.validation(sweep) == {}, "the files are gone"
-    assert score.validation(Sweep(sweep.folder, "", sweep.axes[2:], {}, False)) == {}, "no LoRA is swept"
+    assert score.run_of(sweep) is None, "the files are gone"
+    assert score.run_of(Sweep(sweep.folder, "", sweep.axes[2:], {}, False)) is None, "no LoRA is swept"
 
 
 # -- picked in a sweep -------------------------------------------------------------------------------------------------

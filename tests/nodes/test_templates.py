@@ -1,64 +1,50 @@
 """The templates fit the nodes: types, links, widgets by position, and their twins in the API format."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
+from lora_bootstrap.trainer.captions.tags import split_tags
+
+from ..helpers.templates import NAMES, NOTES, WORKFLOWS, api, extend, inputs_of, ui, widgets_of
+
 RECORDS = sorted(Path(__file__).parent.glob("object_info_*.json"))
-NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
-NOTES = ("MarkdownNote", "Note")
 ANY = "*"
-WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 TRAINING = ["Train a character LoRA", "Train a style LoRA"]
 BOOTSTRAP = ["Bootstrap 1 - pick 16", "Bootstrap 2 - pick 40", "Bootstrap 3 - character LoRA", "Bootstrap a character",
              "Bootstrap seed sweep"]
 SWEEPS = ["Checkpoint sweep", "Score and pick", "Seed sweep", "Strength grid"]
 STACKS = ["Check and mend a conflict", "Stack LoRAs"]
-GROUPS = {"Bootstrap a character": 4, "Bootstrap 3 - character LoRA": 2, "Bootstrap seed sweep": 2,
-          "Score and pick": 5, "Seed sweep": 4, "Stack LoRAs": 4, "Check and mend a conflict": 5}
+XL, NETWORK = "(SDXL)", "(diffusion model)"
+REAL = [f"{task} a character{what} {form}" for task, what in (("Bootstrap", ""), ("Train", " LoRA"))
+        for form in (XL, NETWORK)]
+OF_FILES = {"CheckpointLoaderSimple": {"ckpt_name"}, "UNETLoader": {"unet_name"}, "CLIPLoader": {"clip_name"},
+            "VAELoader": {"vae_name"}, "LoadImage": {"image"}}
+"""Widgets that offer the user's own files."""
+GROUPS = {**dict.fromkeys([*REAL[:2], "Bootstrap a character"], 4), "Bootstrap 3 - character LoRA": 2,
+          "Bootstrap seed sweep": 2, "Score and pick": 5, "Seed sweep": 4, "Stack LoRAs": 4,
+          "Check and mend a conflict": 5}
 """Of templates that have not three."""
 each_template = pytest.mark.parametrize("name", NAMES)
 each_bootstrap_template = pytest.mark.parametrize("name", BOOTSTRAP)
 each_sweep_template = pytest.mark.parametrize("name", SWEEPS)
 each_stack_template = pytest.mark.parametrize("name", STACKS)
 each_training_template = pytest.mark.parametrize("name", TRAINING)
+each_real_template = pytest.mark.parametrize("name", REAL)
 each_host = pytest.mark.parametrize("info", [json.loads(path.read_text("utf-8")) for path in RECORDS],
                                     ids=[path.stem for path in RECORDS])
 
 
-def ui(name):
-    return json.loads((WORKFLOWS / f"{name}.json").read_text("utf-8"))
-
-
-def api(name):
-    return json.loads((WORKFLOWS / "api" / f"{name}.json").read_text("utf-8"))
-
-
-def inputs_of(facts):
-    return {**facts["input"]["required"], **facts["input"].get("optional", {})}
-
-
-def is_widget(spec):
-    return (isinstance(spec[0], list) or spec[0] in WIDGETS) and not (len(spec) > 1 and spec[1].get("forceInput"))
-
-
 def widget_names(facts):
     """Names of a node's widgets, in the order in which their values are saved."""
-    names = []
-    for name, spec in inputs_of(facts).items():
-        if is_widget(spec):
-            names.append(name)
-            options = spec[1] if len(spec) > 1 else {}
-            if options.get("control_after_generate"):
-                names.append("control_after_generate")
-    return names
+    return [name for name, _ in widgets_of(facts)]
 
 
 def test_there_are_the_templates_each_with_a_twin():
-    assert NAMES == sorted([*BOOTSTRAP, *STACKS, *SWEEPS, "Prepare and tag a dataset", *TRAINING])
+    assert NAMES == sorted([*BOOTSTRAP, *REAL, *STACKS, *SWEEPS, "Prepare and tag a dataset", *TRAINING])
     assert sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json")) == NAMES
 
 
@@ -80,7 +66,9 @@ def test_the_twin_names_nodes_inputs_and_choices_that_the_host_has(name, info):
         for key, value in node["inputs"].items():
             kind = known[key][0]
             choices = kind if isinstance(kind, list) else known[key][1].get("options") if kind == "COMBO" else None
-            if choices is not None and not isinstance(value, list):
+            if key in OF_FILES.get(node["class_type"], ()):
+                assert isinstance(choices, list) and value.endswith((".safetensors", ".png"))
+            elif choices is not None and not isinstance(value, list):
                 assert value in choices, (node["class_type"], key)
 
 
@@ -110,6 +98,21 @@ def test_widget_values_are_saved_in_the_order_of_the_schema(name, info):
         given = twin[str(node["id"])]["inputs"]
         assert {key: values[key] for key in names if key in given and not isinstance(given[key], list)} == {
             key: value for key, value in given.items() if not isinstance(value, list)}
+
+
+def test_templates_made_before_a_widget_was_appended_get_its_default():
+    graph, twin, info = ui("Strength grid"), api("Strength grid"), json.loads(RECORDS[0].read_text("utf-8"))
+    before = {node["id"]: list(node.get("widgets_values") or []) for node in graph["nodes"]}
+    (grid,) = [node for node in graph["nodes"] if node["type"] == "LoraBootstrap_StrengthGrid"]
+    assert extend(graph, twin, info) == 0
+    info["LoraBootstrap_StrengthGrid"]["input"]["optional"] |= {
+        "shots": ["INT", {"default": 3, "control_after_generate": True}], "look": ["COMBO", {"options": ["a", "b"]}]}
+    assert extend(graph, twin, info) == 3
+    assert {node["id"]: node.get("widgets_values") or [] for node in graph["nodes"]} == {
+        **before, grid["id"]: [*before[grid["id"]], 3, "fixed", "a"]}
+    given = twin[str(grid["id"])]["inputs"]
+    assert (given["shots"], given["look"]) == (3, "a") and "control_after_generate" not in given
+    assert extend(graph, twin, info) == 0
 
 
 @each_template
@@ -316,3 +319,96 @@ def test_a_note_below_each_picture_of_the_conflict_says_what_to_look_at():
     looks = {node["pos"][0]: node["widgets_values"][0] for node in graph["nodes"] if node.get("title") == "Look"}
     shown = {node["pos"][0]: node.get("title") for node in graph["nodes"] if node["type"] == "PreviewImage"}
     assert len(looks) == 3 and all(text.startswith(f"**{shown[x]}.**") for x, text in looks.items())
+
+
+# -- on a real model ---------------------------------------------------------------------------------------------------
+
+
+@each_real_template
+def test_a_real_template_loads_named_files_that_the_front_end_offers_to_download(name):
+    loaders = {node["type"]: node for node in ui(name)["nodes"] if node["type"] in OF_FILES}
+    loaders.pop("LoadImage", None)
+    assert set(loaders) == ({"CheckpointLoaderSimple"} if XL in name else {"UNETLoader", "CLIPLoader", "VAELoader"})
+    for node in loaders.values():
+        (model,) = node["properties"]["models"]
+        assert model["name"] == node["widgets_values"][0] and model["url"].endswith("/" + model["name"])
+        assert model["directory"] in ("checkpoints", "diffusion_models", "text_encoders", "vae")
+
+
+@each_real_template
+def test_a_real_template_reads_its_base_in_one_place(name):
+    graph = api(name)
+    loaders = {node["class_type"]: key for key, node in graph.items() if node["class_type"] in OF_FILES}
+    base = loaders.get("CheckpointLoaderSimple")
+    parts = {"model": [base or loaders.get("UNETLoader"), 0], "clip": [base or loaders.get("CLIPLoader"), bool(base)],
+             "vae": [base or loaders.get("VAELoader"), 2 * bool(base)]}
+    for node in all_of(graph, "TrainLora", "StrengthGrid"):
+        assert {part: node["inputs"][part] for part in parts} == parts
+    assert parts["model"] in [node["inputs"].get("model") for node in all_of(graph, "Project", "TrainLora")]
+
+
+@each_real_template
+def test_what_a_real_template_draws_with_is_left_to_the_models_family(name):
+    graph = api(name)
+    for node in all_of(graph, "StrengthGrid", "SamplingByModel"):
+        assert [node["inputs"][key] for key in ("width", "height", "steps", "cfg", "sampler_name", "scheduler")] == [
+            0, 0, 0, -1, "by the model", "by the model"]
+    (figures,) = [key for key, node in graph.items() if node["class_type"] == "LoraBootstrap_SamplingByModel"
+                  ] or [None]
+    samplers = all_of(graph, "KSampler")
+    assert len(samplers) == (3 if "Bootstrap" in name else 0)
+    for node in samplers:
+        assert [node["inputs"][key] for key in ("steps", "cfg", "sampler_name", "scheduler")] == [
+            [figures, slot] for slot in (2, 3, 4, 5)]
+    for node in all_of(graph, "EmptyLatentImage"):
+        assert [node["inputs"][key] for key in ("width", "height")] == [[figures, 0], [figures, 1]]
+
+
+@each_real_template
+def test_the_prompts_of_a_real_template_are_worded_for_its_models_and_hold_its_trigger(name):
+    graph = api(name)
+    if "Bootstrap" in name:
+        (trigger,) = (node["inputs"]["trigger"] for node in all_of(graph, "Project"))
+    else:
+        (trigger,) = (node["inputs"]["value"] for node in all_of(graph, "PrimitiveString"))
+    prompts = only(graph, "StrengthGrid")["prompts"].splitlines()
+    assert len(prompts) == 3 and all(trigger in split_tags(prompt) for prompt in prompts)
+    assert all(prompt.startswith("masterpiece, best quality") == (XL in name) for prompt in prompts)
+    assert all(prompt.endswith(".") == (NETWORK in name) for prompt in prompts)
+
+
+@each_real_template
+def test_a_real_template_names_nothing_that_is_anothers(name):
+    """Two projects of one name would be two images in one folder."""
+    projects = [node["inputs"] for other in NAMES for node in all_of(api(other), "Project")
+                if other in REAL or other == "Bootstrap a character"]
+    assert len({inputs["name"] or inputs["trigger"] for inputs in projects}) == len(projects) == 3
+    for node in all_of(api(name), "TrainLora"):
+        assert isinstance(node["inputs"]["name"], list) and node["inputs"]["steps"] == 0
+
+
+@each_real_template
+def test_the_note_of_a_real_template_says_which_files_and_which_type_of_text_encoder(name):
+    text = note(name)
+    assert "Press **Run**" in text and "trigger" in text.lower()
+    newest = json.loads(max(RECORDS, key=lambda path: path.stat().st_size).read_text("utf-8"))
+    if XL in name:
+        assert "Illustrious" in text and f"{name.removesuffix(XL)}{NETWORK}" in text
+        return
+    rows = [line.split("|")[1:4] for line in text.splitlines() if line.startswith("|")][2:]
+    types = {re.findall(r"\*(\w+)\*", encoder)[-1] for _, encoder, _ in rows}
+    known = inputs_of(newest["CLIPLoader"])["type"][0]
+    assert len(rows) == 6 and types - {"flux"} <= set(known)
+    assert all(family in text for family in ("Krea 2 RAW", "klein", "Qwen", "Anima", "Z-Image", "Flux.1"))
+    assert "**not** distilled" in text and "*bases*" in text
+
+
+@pytest.mark.parametrize("name", REAL[2:])
+def test_a_training_template_is_read_without_zooming(name):
+    """The front end fits a template into three quarters of its window; its text is 14 pixels high at full size."""
+    graph = ui(name)
+    boxes = [*((*node["pos"], *node["size"]) for node in graph["nodes"]),
+             *(group["bounding"] for group in graph["groups"])]
+    wide = max(x + w for x, _, w, _ in boxes) - min(x for x, *_ in boxes)
+    high = max(y + h for _, y, _, h in boxes) - min(y for _, y, *_ in boxes)
+    assert len(graph["nodes"]) <= 15 and 14 * 0.75 * min(1600 / wide, 1000 / high) >= 10

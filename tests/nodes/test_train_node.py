@@ -1,12 +1,14 @@
 """TrainLora's body: it trains, tells, stops, cancels, resumes, reuses, and refuses what cannot work."""
 
 import math
+import re
 import threading
 from types import SimpleNamespace
 
 import pytest
 import torch
 from comfy.model_management import InterruptProcessingException
+from PIL import Image
 from safetensors.torch import load_file
 
 from lora_bootstrap.host.drawing.node_place import NodePlace
@@ -17,7 +19,7 @@ from lora_bootstrap.nodes import train as nodes
 from lora_bootstrap.nodes.sockets import TrainSettings
 from lora_bootstrap.sandbox import PICTURES_DIR
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.datasets.dataset import load_folder
+from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 from lora_bootstrap.trainer.models.families import get_family
 from lora_bootstrap.trainer.training.runs import read_run
 
@@ -102,14 +104,43 @@ def test_the_bar_the_text_and_every_tab_are_told(adapter, host):
     assert first["name"] == last["run"] == "girl" and last["node_id"] == "7" and last["step"] == last["steps"] == 3
     assert last["memory"] == 3 * 2**30 and math.isfinite(last["loss"]) and math.isfinite(last["smoothed"])
     keys = {"name", "run", "node_id", "status", "message", "step", "steps", "seconds_left", "seconds_per_step",
-            "memory", "loss", "smoothed", "learning_rate", "validation", "sample"}
+            "memory", "loss", "smoothed", "learning_rate", "validation", "sample", "proofs"}
     assert all(data.keys() == keys for data in events(host))
     texts = [text for text, _ in host.server.texts]
     headline = "Sandbox (drawn world, 64 px), character: 3 steps, rank 2, alpha 2 (alpha/rank 1) at rate 0.0015"
     assert any(text.startswith(headline) for text in texts)
     assert any(text.startswith("step 1/3 · loss 0.") and "3.0 GB" in text for text in texts)
     assert texts[-1].startswith("finished, 3 steps: girl.safetensors")
+    assert any(" of " in text and "linear layers in the blocks" in text for text in texts)
+    assert [(proof["name"], proof["passed"]) for proof in last["proofs"]] == [
+        ("coverage", True), ("same text", True), ("file works", True)]
     assert host.server.told == "the tab that queued", "in another tab the node's id may be another node's"
+
+
+def test_what_a_step_will_take_is_said_before_it_runs_and_what_it_took_beside_it(adapter, host):
+    adapter.memory_plan.measured_peak = lambda base: 2**29
+    node()
+    texts = [text for text, _ in host.server.texts]
+    steps = [row for row, text in enumerate(texts) if text.startswith("step ")]
+    assert any(text.endswith("\nabout 0.1 GiB") for text in texts[:steps[0]])
+    assert all(text.endswith("\nabout 0.1 GiB · measured: 0.5 GiB at the peak of a step") for text in texts[steps[0]:])
+
+
+def test_a_device_that_measures_nothing_gets_no_figure(adapter, host):
+    node()
+    assert not any("measured" in text for text, _ in host.server.texts)
+
+
+def test_a_training_goes_on_with_a_note_when_its_memory_cannot_be_counted(adapter, host):
+    adapter.memory_plan.forecast_memory = lambda base, config, caption: SimpleNamespace(line="", note="not counted")
+    out = node()
+    assert out.ui["lora_bootstrap"][0]["notes"] == ["not counted"] and out[2].finished
+
+
+def test_a_finished_run_is_not_counted_again(adapter, host):
+    node()
+    adapter.memory_plan.forecast_memory = None
+    assert node().ui["lora_bootstrap"][0]["reused"]
 
 
 def test_previews_are_shown_in_the_bar_and_told_with_their_place(adapter, host):
@@ -249,16 +280,59 @@ def test_pictures_without_captions_need_a_trigger(adapter):
 
 
 def config(family="sdxl", settings=None, validation=None, **widgets):
-    job = nodes.TrainRequest(pictures(), validation, nodes.Widgets(name="girl", trigger="akane", **widgets),
-                    TrainSettings(settings or {}))
-    return nodes.make_config(job, get_family(family), "bf16")
+    return planned(family, settings, validation, **widgets).config
+
+
+def planned(family="sdxl", settings=None, validation=None, dataset=None, **widgets):
+    job = nodes.TrainRequest(dataset or pictures(), validation, nodes.Widgets(name="girl", trigger="akane", **widgets),
+                             TrainSettings({"data.upscale": True, **(settings or {})}))
+    return nodes.plan_run(job, get_family(family), "bf16")
 
 
 def test_zeros_are_the_preset_of_the_family():
     made = config()
-    assert (made.steps, made.adapter.rank, made.adapter.alpha) == (2000, 32, 16)
+    assert (made.steps, made.adapter.rank, made.adapter.alpha) == (1000, 32, 16), "half the steps, for three images"
     assert made.optimizer.learning_rate == 1e-4 and made.data.resolution == 1024 and made.precision == "bf16"
     assert made.data.trigger == "akane" and made.name == "girl" and made.kind == "character"
+
+
+def test_the_number_of_steps_follows_the_images_and_the_node_says_why():
+    few = planned()
+    assert few.length == ("3 images / batch 1 = 3 steps an epoch; 1000 steps = 333.3 epochs (the preset's 2000 steps "
+                          "are for 25 images, so at least 1000 for 3)")
+    assert planned(steps=30).length == "3 images / batch 1 = 3 steps an epoch; 30 steps = 10 epochs"
+    assert planned("sandbox", batch_size=2).length == "3 images / batch 2 = 2 steps an epoch; 350 steps = 175 epochs"
+
+
+def test_epochs_take_the_place_of_steps():
+    made = planned(epochs=10, batch_size=2, settings={"accumulation_steps": 2})
+    assert made.config.steps == 10 and made.config.save_every == 3
+    assert made.length == ("3 images / batch 2 / accumulation 2 = 1 step an epoch; 10 steps = 10 epochs")
+    every = planned(epochs=10, settings={"save_every_epochs": 2}).config
+    assert (every.steps, every.save_every, every.save_every_epochs) == (30, 0, 2)
+
+
+def test_steps_and_epochs_together_are_a_red_node():
+    check = nodes.TrainLora.validate_inputs
+    assert "steps is 500 and epochs is 10, but only one of them can decide" in check("girl", "x", "style", 500, 10)
+    assert check("girl", "x", "style", 500, 0) is True is check("girl", "x", "style", 0, 10)
+    assert check("girl", "x", "style", None, 10) is True, "linked values are not known yet"
+    assert "steps is -1" in check("girl", "x", "style", -1, 0) and "epochs is -2" in check("girl", "x", "style", 0, -2)
+    with pytest.raises(UserError, match="steps is 500 and epochs is 10"):
+        planned(steps=500, epochs=10)
+
+
+def test_epochs_are_trained_and_shown_in_the_node(adapter, host):
+    run = node(steps=0, epochs=2)[2]
+    assert run.step == 6 and run.config.epochs == 2
+    assert any("3 images / batch 1 = 3 steps an epoch; 6 steps = 2 epochs" in text for text, _ in host.server.texts)
+    assert node(steps=6)[2].name == "girl", "the same training, by steps"
+
+
+def test_images_held_back_are_not_counted():
+    part = planned(settings={"data.validation_fraction": 0.4})
+    assert part.length.startswith("2 images / batch 1 = 2 steps an epoch")
+    assert planned(validation=pictures()).length.startswith("3 images / batch 1 = 3 steps an epoch")
 
 
 def test_a_rank_of_ones_own_keeps_the_presets_alpha_to_rank():
@@ -312,3 +386,23 @@ def test_a_training_over_a_patch_that_cannot_be_read_is_known_by_what_made_it(ad
     assert made_by(8) == ""
     adapter.model.unreadable_parts = lambda model, clip, vae: ("a lock",)
     assert made_by(8) == made_by(8) != made_by(16)
+
+
+# -- edit models -------------------------------------------------------------------------------------------------------
+
+
+class QwenImage:
+    """As the host calls the class of Qwen-Image and of Qwen-Image-Edit."""
+
+
+@pytest.mark.parametrize(("file", "paired", "said"), [
+    ("/models/qwen_image_edit_2509_fp8.safetensors", False,
+     r"^qwen_image_edit_2509_fp8.safetensors is an edit model by its name, but no image has a control image"),
+    ("qwen_image_edit_2509_fp8.safetensors", True, "^$"),
+    ("qwen_image_2512.safetensors", True, "1 of 1 images have a control image, but qwen_image_2512.safetensors is not"),
+    ("qwen_image_2512.safetensors", False, "^$"), ("", True, "^$")])
+def test_a_model_whose_name_does_not_fit_the_images_is_warned_about(tmp_path, file, paired, said):
+    image = Image.new("RGB", (32, 32))
+    save_samples(tmp_path, [(image, "x", {"name": "a"})], controls=[[image]] if paired else [])
+    warning = nodes.edit_warning(SimpleNamespace(model=QwenImage()), file, load_folder(tmp_path))
+    assert re.search(said, warning) and "\n" not in warning

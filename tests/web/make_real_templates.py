@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from template_graph import NAMED, Graph, make
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+from template_graph import NAMED, WORKFLOWS, Graph, make
 
 XL, NETWORK = "SDXL", "diffusion model"
 QUALITY = "masterpiece, best quality, "
@@ -269,7 +270,26 @@ def finish(graph: Graph, form: Form, left: int, before: str) -> list[str]:
                       title="The sheet")]
 
 
+# -- thumbnails --------------------------------------------------------------------------------------------------------
+
+
+WORDS = {XL: "SDXL · Illustrious · NoobAI", NETWORK: "Krea 2 · Flux · Qwen · Z-Image · Anima"}
+
+
+def make_thumbnail(task: str, form: str) -> None:
+    """The thumbnail of the same template on the sandbox, above a line that says which models this one is for."""
+    with Image.open(WORKFLOWS / f"{task}.jpg") as drawn:
+        shown = ImageOps.contain(drawn.convert("RGB"), (600, 340))
+    page = Image.new("RGB", (600, 400), "#1e2230")
+    page.paste(shown, ((600 - shown.width) // 2, 0))
+    ImageDraw.Draw(page).text((300, 370), WORDS[form], "white", ImageFont.load_default(27), anchor="mm")
+    page.save(WORKFLOWS / f"{task} ({form}).jpg", quality=88)
+
+
 if __name__ == "__main__":
     graphs = [build(form) for form in FORMS.values() for build in (train_character, bootstrap)]
     notes = [write(form) for form in FORMS.values() for write in (train_note, loop_note)]
     make(sys.argv[1].rstrip("/"), graphs, {graph.name: note for graph, note in zip(graphs, notes, strict=True)})
+    for name in FORMS:
+        make_thumbnail("Train a character LoRA", name)
+        make_thumbnail("Bootstrap a character", name)

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-WORKFLOWS = Path(__file__).parents[2] / "workflows"
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
+
+from templates import WORKFLOWS, write  # noqa: E402
+
 COLOUR = "#3f789e"
 NAMED = "LoraBootstrap_"
 
@@ -90,10 +93,8 @@ BUILD = """async ([plan, note]) => {
 
 def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
     """Have the front end at `url` lay out each graph beside its note, and save it with its API twin."""
-    from playwright.sync_api import sync_playwright
-
-    sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
     from browser import FLAGS, LOADED, find_browser
+    from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=find_browser(), args=list(FLAGS))
@@ -111,6 +112,3 @@ def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
             print(graph.name, len(saved["nodes"]), "nodes")
         running.close()
 
-
-def write(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..captions.coverage import PURPOSES, Coverage, coverage
+from ..captions.kinds import KINDS
 from ..captions.views import VOCABULARIES
 from ..common.errors import UserError, unknown_name
 from ..common.events import Event, Events, Interrupted, Progress
@@ -28,7 +29,9 @@ from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Dataset, Sample
 from ..models.families import get_family
 from ..pictures.duplicates import Print, Search, best_of, find_duplicates, fingerprint_picture
+from ..pictures.images import read_camera
 from ..pictures.room import bytes_to_open, room_for
+from .cameras import camera_findings
 from .checks import (
     SEVERITIES,
     Finding,
@@ -40,6 +43,7 @@ from .checks import (
     unreadable,
 )
 from .figures import FIGURES_VERSION, Figures, measure
+from .people import people_findings
 
 _FIELDS = tuple(figure.name for figure in dataclasses.fields(Figures))
 _MAY_BE_NONE = ("edge_width", "lettering", "cast_a", "cast_b")
@@ -114,6 +118,7 @@ class DatasetAudit:
     Attributes:
         pictures: in the dataset's order.
         duplicates: groups of indices into `pictures` that are copies of one another, the one worth keeping first.
+        camera_advice: what the EXIF of the photographs says against the set.
         left_out: what is in the folder but not in the dataset, one line each with the reason.
         notes: other notes from reading the dataset.
         compared: number of pairs of hashes that were compared to find the duplicates.
@@ -124,6 +129,7 @@ class DatasetAudit:
     duplicates: tuple[tuple[int, ...], ...]
     coverage: Coverage
     left_out: tuple[str, ...] = ()
+    camera_advice: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     compared: int = field(default=0, compare=False)
 
@@ -136,7 +142,7 @@ class DatasetAudit:
     @property
     def advice(self) -> tuple[str, ...]:
         """What to add to the set, or to reduce."""
-        return self.coverage.advice
+        return (*self.coverage.advice, *self.camera_advice)
 
     def with_severity(self, severity: str) -> tuple[PictureAudit, ...]:
         """The images whose worst finding has that severity."""
@@ -193,6 +199,7 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
     names = _names(samples)
     for found, cast in zip(findings, cast_findings(figures), strict=True):
         found.extend([cast] if cast else [])
+    camera_advice = _add_person_findings(samples, findings) if _shows_person(config.purpose) else ()
     search = Search()
     groups = _groups(samples, figures, hashes, reader, search)
     for keep, *copies in groups:
@@ -201,8 +208,20 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
     yield AuditFinished(DatasetAudit(
         config, tuple(_picture(*parts) for parts in zip(samples, names, figures, findings, strict=True)), groups,
         coverage([sample.caption for sample in samples], config.purpose, _known_words(config.family)),
-        tuple(note for note in dataset.notes if note.startswith("skipped")),
+        tuple(note for note in dataset.notes if note.startswith("skipped")), camera_advice,
         tuple(note for note in dataset.notes if not note.startswith("skipped")), search.compared))
+
+
+def _shows_person(purpose: str) -> bool:
+    return purpose in KINDS and KINDS[purpose].person
+
+
+def _add_person_findings(samples: Sequence[Sample], findings: Sequence[list[Finding]]) -> tuple[str, ...]:
+    """Add what is in the way of a person to the findings; returns advice on the set."""
+    of_cameras, advice = camera_findings([read_camera(sample.path) for sample in samples])
+    for found, *more in zip(findings, people_findings([sample.caption for sample in samples]), of_cameras, strict=True):
+        found.extend(finding for part in more for finding in part)
+    return advice
 
 
 _Measured = tuple[Figures, NDArray[np.uint64]]

@@ -49,6 +49,9 @@ CODES: Mapping[str, str] = {
     "hidden": "hidden by its background", "burn": "burnt: colours at their limits", "blocking": "JPEG blocks",
     "border": "bars around it",
     "lettering": "text or watermark", "several people": "several people", "cast": "colours of another light",
+    "covered face": "covered face", "cropped head": "without a head", "cropped limbs": "cropped limbs",
+    "hard shadow": "hard shadow", "skin tone": "another skin tone", "date": "taken years from the others",
+    "lens": "phone or wide lens",
     "no caption": "no caption", "no trigger": "no trigger in the caption",
 }
 """Every code, and its title in tables and on the contact sheet."""

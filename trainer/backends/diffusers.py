@@ -18,7 +18,9 @@ from ..captions.tags import unescape_brackets
 from ..common.errors import UserError
 from ..common.files import file_hash
 from ..lora.file import LoraWeights, load_lora
-from ..models.backbone import Conditioning, NetworkInputs, Rows
+from ..lora.layers import read_header
+from ..models.backbone import Conditioning, Controls, NetworkInputs, Rows
+from ..models.edit_forms import choose_form
 from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix
 from ..training.adapters import NetworkLora, adapted_modules, remove_adapters, use_lora
@@ -85,7 +87,10 @@ class DiffusersBackbone:
         latents = vae.encode((pixels * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mode().float()
         return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
 
-    def encode_text(self, captions: Sequence[str]) -> Conditioning:
+    def edit_form(self, wanted: str) -> str:
+        return choose_form(wanted, type(self.pipeline).__name__, f"{self.family.title} outside ComfyUI")
+
+    def encode_text(self, captions: Sequence[str], controls: Controls | None = None) -> Conditioning:
         texts = [unescape_brackets(caption) for caption in captions]
         encoded = self.pipeline.encode_prompt(texts, device=self.device, num_images_per_prompt=1,
                                               do_classifier_free_guidance=False)
@@ -112,13 +117,14 @@ class DiffusersBackbone:
             return_dict=False, **extra,
         )[0].float()
 
-    def sampling_prediction(self, noisy: Tensor, t: Tensor, caption: str | Sequence[str]) -> Tensor:
+    def sampling_prediction(self, noisy: Tensor, t: Tensor, caption: str | Sequence[str],
+                            controls: Controls | None = None) -> Tensor:
         captions = [caption] * len(noisy) if isinstance(caption, str) else caption
         steps = self.schedule.timesteps(t).tolist()
         return torch.cat([self._sampled(noisy[row : row + 1], steps[row], captions[row]).output.float()
                           for row in range(len(noisy))])
 
-    def sampling_inputs(self, noisy: Tensor, caption: str) -> NetworkInputs:
+    def sampling_inputs(self, noisy: Tensor, caption: str, controls: Controls | None = None) -> NetworkInputs:
         return _network_inputs(self._sampled(noisy, 0, caption).inputs)
 
     @torch.no_grad()
@@ -167,7 +173,7 @@ class DiffusersBackbone:
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
-                 steps: int, cfg: float, negative: str = "") -> Tensor:
+                 steps: int, cfg: float, negative: str = "", controls: Controls | None = None) -> Tensor:
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -213,7 +219,9 @@ class PipelineLora:
     @classmethod
     def read(cls, path: str | Path, parts: Mapping[str, nn.Module]) -> PipelineLora:
         changed = {f"{prefix}.{name}" for prefix, part in parts.items() for name in adapted_modules(part, _LOADED)}
-        wanted = load_lora(path, module_names=_module_names(parts)).modules
+        file = read_header(Path(path), _module_names(parts))
+        file.tensors.close()
+        wanted = [entry.name.key for entry in file.entries]
         return cls(len(changed), tuple(name for name in wanted if name not in changed))
 
 

@@ -32,7 +32,7 @@ from ..sweeps.draw import lora_sweep, run_sweep
 from ..sweeps.sheets import write_sheets
 from ..training.events import Finished
 from ..training.loop import train
-from ..training.presets import preset_config
+from ..training.presets import plan_training
 from ..training.runs import read_losses
 from .candidates import PictureMaker, Stopped, picture_seed
 from .config import BootstrapConfig
@@ -219,9 +219,9 @@ class _Bootstrap:
 
     def _train(self, name: str, kind: str, dataset: Dataset, settings: Mapping[str, Any],
                lineage: dict[str, Any]) -> Work:
-        config = preset_config(self.backbone.family, kind, {
+        config = plan_training(self.backbone.family, kind, {
             "name": name, "seed": self.config.seed, "data.trigger": self.config.trigger, "data.upscale": True,
-            **settings})
+            **settings}, dataset).config
         finished = None
         for event in train(self.backbone, dataset, config, self.root / "loras", lineage=lineage,
                            should_stop=self.should_stop):

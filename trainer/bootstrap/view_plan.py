@@ -10,6 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..captions.axes import find_contradictions
+from ..captions.tags import split_tags
 from ..captions.views import view_prompts
 from ..common.errors import UserError
 from ..common.files import file_hash, remove_file, write_json
@@ -70,7 +72,18 @@ def plan_views(project: Project, number: int, *, count: int = 0, seed: int | Non
     views = (PlannedView(index, prompt, _surrounded(before, words.prompt(prompt, trigger), after),
                          picture_seed(seed, number, index), words.wording)
              for index, prompt in enumerate(prompts))
-    return ViewPlan(number, tuple(views), (*words.notes, *notes))
+    around = split_tags(f"{before}, {after}")
+    return ViewPlan(number, tuple(views), (*words.notes, *_contradictions([prompt.tags for prompt in prompts], around),
+                                           *notes))
+
+
+def _contradictions(prompts: Sequence[Sequence[str]], around: Sequence[str]) -> Iterator[str]:
+    """A line if prompts, with the words around them, ask for what no one image can show."""
+    pairs = [found for tags in prompts if (found := find_contradictions([*tags, *around]))]
+    if pairs:
+        (one, other), *_ = pairs[0]
+        yield (f"{len(pairs)} of {len(prompts)} prompts contradict themselves, such as `{one}` beside `{other}`: take "
+               "one of them out of before, after, views, or the character's tags.")
 
 
 def _surrounded(before: str, prompt: str, after: str) -> str:

@@ -17,19 +17,19 @@ WHOLE: Mapping[str, frozenset[str]] = {
     "class": _words("""
         1girl, 1boy, 1other, girl, boy, woman, man, person, female, male, lady, guy, androgynous person, no humans,
         creature, robot, character, mascot, idol, witch, knight, ninja, samurai, maid, nun, miko, bride, waitress,
-        waiter, butler, soldier, pirate, police, dancer, office lady, cheerleader, ghost, zombie, skeleton, alien,
-        giant, giantess, mini person, minigirl, student, teacher, doctor, scientist, mage, wizard, princess,
-        prince, queen, king, gyaru, old man, old woman, fat man, bishounen, tomboy, yandere, tsundere, virtual
-        youtuber, child, baby, kid, idol singer, gravure idol, nurse, policewoman, policeman, magical girl, magical
-        boy, race queen, cowboy, cowgirl, superhero, superheroine, hero, heroine, villain, assassin, archer,
-        warrior, paladin, cleric, priest, priestess, monk, thief, rogue, bard, alchemist, necromancer, sorcerer,
-        sorceress, mechanic, farmer, fisherman, sailor, pilot, astronaut, athlete, firefighter, chef, baker,
-        barista, bartender, secretary, businessman, businesswoman, salaryman, housewife, mother, father, sister,
-        brother, daughter, son, grandmother, grandfather, mom, dad, singer, musician, artist, painter,
-        photographer, model, actress, actor, ballerina, gymnast, schoolgirl, schoolboy, shrine maiden, maiden,
-        noble, noblewoman, nobleman, bandit, viking, gladiator, mercenary, detective, spy, lawyer, judge, clown,
-        jester, stripper, prostitute, mummy, werewolf, golem, minotaur, valkyrie, goddess, god, deity, humanoid,
-        mutant, cryptid, kaiju"""),
+        waiter, butler, soldier, pirate, police, dancer, office lady, cheerleader, zombie, skeleton, alien, giant,
+        giantess, mini person, minigirl, student, teacher, doctor, scientist, mage, wizard, princess, prince,
+        queen, king, gyaru, old man, old woman, fat man, bishounen, tomboy, yandere, tsundere, virtual youtuber,
+        child, baby, kid, idol singer, gravure idol, nurse, policewoman, policeman, magical girl, magical boy, race
+        queen, cowboy, cowgirl, superhero, superheroine, hero, heroine, villain, assassin, archer, warrior,
+        paladin, cleric, priest, priestess, monk, thief, rogue, bard, alchemist, necromancer, sorcerer, sorceress,
+        mechanic, farmer, fisherman, sailor, pilot, astronaut, athlete, firefighter, chef, baker, barista,
+        bartender, secretary, businessman, businesswoman, salaryman, housewife, mother, father, sister, brother,
+        daughter, son, grandmother, grandfather, mom, dad, singer, musician, artist, painter, photographer, model,
+        actress, actor, ballerina, gymnast, schoolgirl, schoolboy, shrine maiden, maiden, noble, noblewoman,
+        nobleman, bandit, viking, gladiator, mercenary, detective, spy, lawyer, judge, clown, jester, stripper,
+        prostitute, mummy, werewolf, golem, minotaur, valkyrie, goddess, god, deity, humanoid, mutant, cryptid,
+        kaiju"""),
     "count": _words("""
         solo, solo focus, duo, trio, group, 2girls, 3girls, 4girls, 5girls, 6+girls, 2boys, 3boys, 4boys, 5boys,
         6+boys, multiple girls, multiple boys, multiple others, 2others, 3others, crowd, couple, male focus, female
@@ -120,7 +120,8 @@ WHOLE: Mapping[str, frozenset[str]] = {
         parody, parody, transparent, cross-section, inset, reference inset, oekaki, fanart, fan art, game cg,
         official style, crossover, 1980s style, color guide, variations, card, greyscale with colored background,
         drawing, painting, blending, tegaki, trading card, lo-fi, unmoving pattern, eyes visible through hair,
-        viewfinder, dark, still life, x-ray, glitch"""),
+        viewfinder, dark, still life, x-ray, glitch, unreal engine, octane render, blender, cinematic, cinematic
+        still, film still"""),
     "quality": _words("""
         masterpiece, best, highres, absurdres, incredibly absurdres, lowres, hires, very aesthetic, aesthetic,
         displeasing, very displeasing, normal, newest, recent, mid, early, oldest, late, general, sensitive,
@@ -128,9 +129,9 @@ WHOLE: Mapping[str, frozenset[str]] = {
         ai-generated, ai-assisted, official art, scan, signature, dated, logo, text, commentary, translated,
         copyright name, artist name, character name, company name, web address, url, qr code, page number,
         photoshop, extra digits, fewer digits, missing fingers, extra fingers, extra limbs, tagme, duplicate,
-        revision, third-party edit, md5 mismatch, wallpaper, 4k, 8k, hd, uhd, hdr, ultra-detailed, highly detailed,
-        detailed, intricate, sharp focus, award-winning, trending on artstation, speech bubble, thought bubble,
-        sound effects, amazing, beautiful, perfect, professional"""),
+        revision, third-party edit, md5 mismatch, wallpaper, hd, ultra-detailed, highly detailed, detailed,
+        intricate, sharp focus, award-winning, trending on artstation, speech bubble, thought bubble, sound
+        effects, amazing, beautiful, perfect, professional"""),
     "identity": _words("""
         muscular, tall, short, petite, slim, slender, skinny, thin, chubby, plump, fat, obese, curvy, toned, tan,
         tanned, pale, albino, old age, young, aged, elderly, loli, shota, toddler, teenager, adult, mature female,
@@ -166,7 +167,7 @@ WHOLE: Mapping[str, frozenset[str]] = {
         holding object, stand, o-ring, planted sword, planted weapon, floating object, huge weapon, weapon on back,
         weapon over shoulder, between objects, drinking straw, playing card, playing cards, mobile suit, nintendo
         switch, playstation, soul gem, mecha, radio antenna, v-fin, eyeball, condom wrapper, animal, monster, game
-        boy, game cube"""),
+        boy, game cube, ghost"""),
     "other": _words("""
         ..., !, !!, !?, ?, ??, ?!, ^^^, +++, heart, spoken heart, name connection, hypnosis, mind control, time
         paradox, cosplay, fusion, role reversal, alternate universe, scene reference, meme, pun, too many,
@@ -289,7 +290,7 @@ ENDS: Mapping[str, frozenset[str]] = {
         quality, username, artifacts, watermark, request, name, signature, resolution, res, anatomy, proportions,
         digits, digit, rating, aesthetic score, masterpiece, text, logo, copyright notice, notice, copyright, url,
         address, caption, subtitle, subtitles, subtitled, commentary, id, tagme, jpeg, compression, detailed,
-        details, censoring, censor, onomatopoeia, edit, speech bubble, thought bubble"""),
+        details, censoring, censor, onomatopoeia, edit, speech bubble, thought bubble, uhd, hdr, 4k, 8k"""),
     "identity": _words("""
         hair, haircut, hairstyle, hairdo, hairline, eyes, eye, ears, ear, tail, tails, wings, wing, horns, horn,
         skin, bangs, fringe, sidelocks, sidelock, locks, twintails, twintail, pigtails, ponytail, ponytails, braid,
@@ -489,7 +490,7 @@ WEARERS = _words("""
 """What a thing is worn on: a `hair bell` is an ornament."""
 COUNTS_PARTS = _words("""
     extra, multiple, missing, mechanical, prosthetic, animal, long, short, thick, thin, huge, large, big, small,
-    tiny, wide, narrow, muscular, four, six, two, single""")
+    tiny, wide, narrow, muscular, four, six, two, single, robotic, cybernetic, bionic""")
 """With a part of the body, a build: `extra arms`."""
 UNDONE = _words("""
     up, down, off, open, undone, untied, unbuttoned, unzipped, removed, partially removed, unworn, pulled down""")

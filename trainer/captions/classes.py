@@ -54,11 +54,16 @@ _BEINGS = ("girl", "boy", "woman", "man", "female", "male", "lady", "guy", "pers
 _CARRIED = frozenset(f"{where} {part}" for where in ("on", "in") for part in (
     "head", "shoulder", "lap", "hand", "hands", "mouth", "arm", "back"))
 _FACE = frozenset("eye eyes eyebrow eyebrows eyelids lips teeth cheeks face brow brows mouth".split())
+_PRAISED = _FACE | frozenset("hand hands finger fingers skin hair body anatomy".split())
+_PRAISES = frozenset("detailed perfect beautiful".split())
 _LASTING = frozenset("glowing sagging floating pointing bulging".split())
 _NEGATIONS = ("no ", "without ")
 _EMPHASIS = re.compile(r"^[(\[{]+(.*?)(?::[\d.]+)?[)\]}]+$")
 _BRACKET = re.compile(r"^(.+?) ?\(([^()]+)\)$")
 _SMILEY = re.compile(r"^(?=.{2,4}$)(?!\d+:\d)(?=.*[:;=><^@|+])[^\s]*( [^\s]+)?$")
+_ARTICLES = re.compile(r"(?<= )(?:an?|the) (?=\S)")
+_ARTIST = re.compile(r"@\w|artist:")
+_LABELLED = re.compile(r"^(rating|score|source|year|quality|aesthetic):\s*")
 _TRAITED = re.compile(r"\b[\w']+-?(haired|eyed|skinned|eared|tailed|horned|winged|legged|breasted|faced|cheeked)\b")
 
 
@@ -97,6 +102,7 @@ def plain_form(tag: str) -> str:
     text = same_tag(tag)
     if (weighted := _EMPHASIS.match(text)) and "(" not in weighted[1]:
         text = weighted[1].strip()
+    text = _LABELLED.sub(r"\1 ", text)
     for british, american in BRITISH.items():
         text = text.replace(british, american)
     return text
@@ -105,7 +111,7 @@ def plain_form(tag: str) -> str:
 def _forms(tag: str) -> Iterator[str]:
     """The ways to read a tag, the likeliest first: as it stands, but without a series in brackets; in the singular; in
     the plural; without its hyphens."""
-    text = plain_form(tag)
+    text = _ARTICLES.sub("", plain_form(tag))
     found = _BRACKET.match(text)
     bare = found[1] if found and found[2] not in BRACKETS else text
     *first, last = bare.split() or [""]
@@ -156,6 +162,11 @@ def _by_compound(text: str, words: list[str]) -> str | None:
 
 
 def _by_start(text: str, words: list[str]) -> str | None:
+    """`holding cup`, `from below`; `in forest` is a place, `score: 9` a quality, `@name` an artist."""
+    if _ARTIST.match(text):
+        return "style"
+    if words[0] in ("in", "at", "near", "inside") and _phrase(_ENDS, _tails(words)) == "background":
+        return "background"
     return _phrase(_STARTS, [words[:length] for length in range(_LONGEST, 0, -1) if length < len(words)])
 
 
@@ -178,7 +189,13 @@ def _by_being(text: str, words: list[str]) -> str | None:
 
 
 def _by_look(text: str, words: list[str]) -> str | None:
-    return "expression" if words[-1] in _FACE and EXPRESSIVE.intersection(words[:-1]) else None
+    """`half-closed eyes` and `worried face` are how she looks now; `detailed eyes` says how well they are drawn."""
+    before = words[:-1]
+    if words[-1] in _PRAISED and _PRAISES.intersection(before):
+        return "quality"
+    if words[-1] == "body" and before and _WHOLE.get(before[-1]) == "identity":
+        return "identity"
+    return "expression" if words[-1] in _FACE and EXPRESSIVE.intersection(before) else None
 
 
 def _by_preposition(text: str, words: list[str]) -> str | None:

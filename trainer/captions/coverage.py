@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from ..common.counts import count_noun
 from ..common.errors import unknown_name
 from .coverage_words import AXES, ONE_OF_A_PAIR, SEVERAL_PEOPLE, CoverageAxis
 from .kinds import KINDS, name_lora, order_kinds
@@ -216,7 +217,7 @@ def _count_advice(count: int, purpose: Purpose) -> str:
     """What the guides say of the number of images. Where they differ, it says so: one asks for 15 to 25 and another for
     150 to 200 of the same character."""
     wanted = f"{purpose.least} to {purpose.most}" if purpose.most > purpose.least else str(purpose.least)
-    have = f"{count} image{'' if count == 1 else 's'}"
+    have = count_noun(count, "image")
     if count < purpose.least:
         return f"{have}, but {purpose.title} needs {wanted}: add {purpose.least - count}."
     if count <= purpose.most or not purpose.axes:

@@ -28,10 +28,13 @@ HEAD_WORDS = frozenset("""
 """A tag with one of these words names something of the head."""
 LONGEST_TAG = 6
 """In words. What is longer is a sentence."""
+MOST_WITH_ARTICLE = 5
+"""In words. From this length on an article makes it a sentence: `holding a red cup` is a tag."""
 _MARK = re.compile(r"([+-])\s*(?=[^\W_]{2})(.*)", re.DOTALL)
 _ARTICLE = re.compile(r"(?:a|an|her|his|the|some)\s+(.+)", re.IGNORECASE)
-_PROSE = frozenset("a an the is are was were she he they it its her his their there this that which who with and while "
-                   "has have wears".split())
+_ARTICLES = frozenset("a an the".split())
+_PROSE = frozenset("is are was were she he they it its her his their there this that which who with and while "
+                   "has have wears shows depicts features stands sits".split())
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,11 @@ def _role(tag: str, vocabulary: Vocabulary) -> tuple[str, bool]:
 def is_sentence(tag: str) -> bool:
     """Whether this is prose rather than a tag. A noun with an article is a tag: `a white dress`."""
     article = _ARTICLE.fullmatch(tag.strip())
-    words = normal(article[1] if article else tag).split()
-    return len(words) > LONGEST_TAG or (
-        len(words) > 2 and bool(_PROSE.intersection(word.strip(".,;") for word in words)) and not is_whole_tag(tag))
+    words = [word.strip(".,;") for word in normal(article[1] if article else tag).split()]
+    if len(words) > 1 and tag.rstrip().endswith((".", "!", "?")):
+        return True
+    prose = _PROSE if len(words) < MOST_WITH_ARTICLE else _PROSE | _ARTICLES
+    return len(words) > LONGEST_TAG or (len(words) > 2 and bool(prose.intersection(words)) and not is_whole_tag(tag))
 
 
 def is_of_the_head(tag: str) -> bool:

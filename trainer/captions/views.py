@@ -152,9 +152,9 @@ def view_prompts(count: int, roles: TagRoles, vocabulary: Vocabulary, *, trigger
         weights = dict(axes[axis])
         if axis == "outfit" and OWN in weights:  # what she wears anyway is not another outfit
             weights = {tag: weight for tag, weight in weights.items() if tag not in map(normal, roles.identity)}
-        own = [normal(tag) for tag in roles.view if vocabulary.axis_of(tag) == axis] if axis == "style" else []
-        if own and own[0] in weights and len(weights) > 1:
-            weights[own[0]] = sum(weight for tag, weight in weights.items() if tag != own[0])
+        own = next((normal(tag) for tag in roles.view if axis == "style" and normal(tag) in weights), "")
+        if own and len(weights) > 1:
+            weights[own] = sum(weight for tag, weight in weights.items() if tag != own)
         column = apportion(weights, count)
         rng.shuffle(column)
         columns.append(column)

@@ -38,7 +38,8 @@ def handle_demo(options: argparse.Namespace, console: Console) -> dict[str, Any]
 
 def add_bootstrap_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--picture", type=Path, required=True, help="one image of the character")
-    command.add_argument("--tags", required=True, help="everything the image shows, as tags separated by commas")
+    command.add_argument("--tags", required=True, help="everything the image shows, as tags separated by commas; +tag "
+                         "makes it the character's, -tag only this image's")
     command.add_argument("--trigger", required=True, help="word that calls the character, such as eiei21girl")
     command.add_argument("--name", default="", help="name of the project; default: the trigger")
     command.add_argument("--targets", type=int, nargs="+", default=[4, 16, 40], metavar="N",

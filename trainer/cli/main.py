@@ -35,6 +35,7 @@ VERBS = (
     Verb("demo", "bootstrap", "run the whole loop on a shipped image and the embedded base model"),
     Verb("bootstrap", "bootstrap", "one image -> crops -> style LoRA -> ... -> character LoRA"),
     Verb("audit", "audit", "report what is wrong with a folder of images, and what it lacks"),
+    Verb("plan", "plan", "say what a training takes before it starts: memory, time by card, disk"),
     Verb("train", "train", "train a LoRA on a folder of captioned images"),
     Verb("tag", "tag", "tag or describe a folder of images, and edit and count its captions"),
     Verb("generate", "generate", "generate images with a base model and LoRAs"),
@@ -43,6 +44,7 @@ VERBS = (
     Verb("score", "score", "recommend a checkpoint and strength from a sweep, and say why"),
     Verb("conflict", "stacks", "measure how much LoRAs override each other, from their files alone"),
     Verb("merge", "stacks", "merge several LoRAs into one file"),
+    Verb("prove", "prove", "try a base model on this machine: proofs, memory, time, and a table for a report"),
     Verb("info", "info", "show what is in a LoRA file, a run, or a project"),
 )
 

@@ -14,7 +14,8 @@ from .terminal.options import add_likeness_option
 def add_score_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("sweep", type=Path, help="a sweep's folder, such as output/sweeps/my_character-checkpoints")
     command.add_argument("--dataset", type=Path, metavar="FOLDER", help="images that the LoRA was trained on")
-    command.add_argument("--run", type=Path, metavar="FOLDER", help="run that was swept, for its validation loss")
+    command.add_argument("--run", type=Path, metavar="FOLDER",
+                         help="run that was swept, for its validation loss and its learning rate")
     command.add_argument("--kind", default="", choices=["", *KINDS], metavar="KIND",
                          help=f"what the LoRA learnt: {', '.join(KINDS)}; default: as it was trained")
     add_likeness_option(command)
@@ -31,10 +32,11 @@ def handle_score(options: argparse.Namespace, console: Console) -> dict[str, Any
 
     plan = Sweep.load(options.sweep)
     facts = plan.choices("checkpoint")[0].facts
+    run = read_run(options.run) if options.run else None
     events = score_sweep(
         plan, eye=open_eye(facts["family"], options.likeness or None),
         training=load_folder(options.dataset) if options.dataset else None, trigger=facts["trigger"],
-        validation=validation_of(read_run(options.run)) if options.run else None,
+        validation=validation_of(run) if run else None, rate=run.config.optimizer.learning_rate if run else None,
         settings=ScoreSettings(kind=options.kind or (facts["kind"] if facts["kind"] in KINDS else "character")))
     scores = console.follow(events).scores
     paths = write_scores(plan, scores)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from ..captions.kinds import KINDS
+from ..models.families import distilled_warning
 from .terminal.console import Console, load_backbone_quietly
 from .terminal.options import add_dataset_option, add_run_options, chosen_name, parse_settings
 
@@ -16,6 +18,9 @@ def add_train_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--kind", default="character",
                          help=f"{', '.join(KINDS)}; selects the family's preset (%(default)s)")
     command.add_argument("--trigger", default="", help="word to put first in every caption")
+    command.add_argument("--epochs", type=int, default=0,
+                         help="passes over the images, instead of --set steps=...; default: the preset's steps for so "
+                              "many images")
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                          help="setting by its dotted name, such as adapter.rank=8 or steps=500; may be repeated")
     command.add_argument("--retrain", action="store_true", help="train again even if an identical run exists")
@@ -27,7 +32,7 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
     from ..datasets.dataset import load_folder
     from ..training.events import Finished
     from ..training.loop import train
-    from ..training.presets import preset_config
+    from ..training.presets import plan_training
     from .terminal.tensorboard import TensorBoardWriter
 
     name = chosen_name(options.name, options.dataset.resolve().name, "run")
@@ -36,11 +41,14 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
     for note in dataset.notes:
         console.say(f"note: {note}")
     backbone = load_backbone_quietly(options.base)
-    named = {"name": name, "seed": options.seed}
+    if caution := distilled_warning(backbone.family, Path(options.base).name):
+        console.say(f"note: {caution}")
+    named = {"name": name, "seed": options.seed, "epochs": options.epochs}
     if options.trigger:
         named["data.trigger"] = options.trigger
-    config = preset_config(backbone.family, options.kind, {**named, **parse_settings(options.set)})
-    last = console.follow(train(backbone, dataset, config, options.output / "loras", retrain=options.retrain,
+    planned = plan_training(backbone.family, options.kind, {**named, **parse_settings(options.set)}, dataset)
+    console.say(planned.length)
+    last = console.follow(train(backbone, dataset, planned.config, options.output / "loras", retrain=options.retrain,
                                 should_stop=console.asked_to_stop), *writers)
     if not isinstance(last, Finished):
         return {"finished": False}

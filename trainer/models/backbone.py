@@ -70,6 +70,19 @@ def _joined(parts: Sequence[Rows]) -> Rows:
     return torch.cat(rows)
 
 
+@dataclass(frozen=True)
+class Controls:
+    """Images that an edit model is given beside captions.
+
+    Attributes:
+        form: how the model is given them, a key of `edit_forms.EDIT_FORMS`.
+        rows: those of each caption, each [3, H, W] in 0..1, of any size; empty for a caption without any.
+    """
+
+    form: str
+    rows: Sequence[Sequence[Tensor]]
+
+
 class AppliedLora(Protocol):
     """A LoRA on a backbone's networks, as `Backbone.lora` yields it.
 
@@ -159,7 +172,13 @@ class Backbone(Protocol):
     def encode_images(self, pixels: Tensor) -> Tensor:
         """[B, 3, H, W] in 0..1 → latents in the model's own scale, [B, C, ...] float32. Deterministic."""
 
-    def encode_text(self, captions: Sequence[str]) -> Conditioning:
+    def edit_form(self, wanted: str) -> str:
+        """The form of `Controls` for this model: `wanted`, or the model's own if that is `edit_forms.AUTO`.
+
+        Raises UserError if the model takes no control images, or not in that form.
+        """
+
+    def encode_text(self, captions: Sequence[str], controls: Controls | None = None) -> Conditioning:
         """One row per caption. With gradients if the text network has trainable parameters and grad is on."""
 
     def noised(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -172,7 +191,7 @@ class Backbone(Protocol):
         """Latents → pixels [B, 3, H, W] in 0..1."""
 
     def generate(self, prompts: Sequence[str], *, seeds: Sequence[int], width: int, height: int,
-                 steps: int, cfg: float, negative: str = "") -> Tensor:
+                 steps: int, cfg: float, negative: str = "", controls: Controls | None = None) -> Tensor:
         """Images [B, 3, height, width] in 0..1 with the network as it is, for previews and sweeps.
 
         Row i depends on prompts[i] and seeds[i] alone, not on the rest of the batch (up to rounding).
@@ -184,13 +203,14 @@ class Backbone(Protocol):
         Raises UserError if the file cannot be read or nothing in it fits this model.
         """
 
-    def sampling_prediction(self, noisy: Tensor, t: Tensor, caption: str | Sequence[str]) -> Tensor:
+    def sampling_prediction(self, noisy: Tensor, t: Tensor, caption: str | Sequence[str],
+                            controls: Controls | None = None) -> Tensor:
         """What the own sampling path of the host, or of diffusers, predicts without guidance for a caption, or for one
         caption a row: the same quantity as `predict`, by none of its code. Captions are read as `encode_text` reads
-        them: brackets are text.
+        them: brackets are text. `controls` has one row, which is beside every caption.
         """
 
-    def sampling_inputs(self, noisy: Tensor, caption: str) -> NetworkInputs:
+    def sampling_inputs(self, noisy: Tensor, caption: str, controls: Controls | None = None) -> NetworkInputs:
         """What that path conditions the network on, for latents [1, ...]."""
 
     def training_inputs(self, noisy: Tensor, conditioning: Conditioning) -> NetworkInputs:

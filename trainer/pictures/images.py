@@ -10,10 +10,12 @@ import hashlib
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -43,6 +45,8 @@ _GREY_MODES = frozenset(("1", "L", "LA", "I;16"))
 _COLOURS_SIDE, _COLOURLESS = 128, 24
 """Colours are looked for in a copy of about this size; channels that differ by up to this much are a grey."""
 _open_lock = threading.Lock()
+FIRST_YEAR = 1990
+"""No digital camera is older; earlier dates are those of clocks that were never set."""
 
 
 def open_image(path: str | os.PathLike[str], background: str = GROUND, shown_at: int | None = None) -> Image.Image:
@@ -138,6 +142,63 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     if not whole:
         open_image(path)
     return size
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What an image's EXIF says of how it was taken; None and "" where it says nothing.
+
+    Attributes:
+        taken: when, by the camera's clock (tag 0x9003, or 0x9004 of scans).
+        focal_length: in mm, as on a 35 mm film (tag 0xA405).
+        model: the camera's maker and model.
+    """
+
+    taken: datetime | None = None
+    focal_length: int | None = None
+    model: str = ""
+
+
+def read_camera(path: str | os.PathLike[str]) -> Camera:
+    """What the EXIF of an image file says, from the header alone. Nothing for files without EXIF or with a damaged one,
+    and for files that are not images."""
+    with suppress(Exception), _open_file(path) as file:
+        image = _open_header(path, file)
+        if not _ORIENTATION_HOLDERS.isdisjoint(image.info):
+            return _camera(Image.Image.getexif(image))
+    return Camera()
+
+
+def _camera(exif: Image.Exif) -> Camera:
+    """Each fact by itself, so that a damaged one costs no other."""
+    own: Mapping[int, Any] = {}
+    with suppress(Exception):
+        own = exif.get_ifd(ExifTags.IFD.Exif)
+    times = map(_exif_time, map(own.get, (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized)))
+    taken = next((time for time in times if time), None)
+    length = _exif_number(own.get(ExifTags.Base.FocalLengthIn35mmFilm))
+    words = [_exif_text(exif.get(tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model)]
+    make, model = words
+    return Camera(taken, length, model if model.lower().startswith(make.lower()) else " ".join(filter(None, words)))
+
+
+def _exif_time(value: Any) -> datetime | None:
+    """Cameras whose clock was never set write zeros, or the first day that it knows."""
+    with suppress(ValueError):
+        taken = datetime.strptime(_exif_text(value)[:19], "%Y:%m:%d %H:%M:%S")
+        return taken if FIRST_YEAR <= taken.year <= datetime.now().year + 1 else None
+    return None
+
+
+def _exif_number(value: Any) -> int | None:
+    with suppress(TypeError, ValueError, OverflowError):
+        return number if 0 < (number := round(float(value))) < 10_000 else None
+    return None
+
+
+def _exif_text(value: Any) -> str:
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())[:80]
 
 
 def pixel_hash(image: Image.Image) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +33,11 @@ class Proof:
     passed: bool
     words: str
     figure: float | None = None
+
+
+def proof_rows(proofs: Iterable[Proof]) -> list[dict[str, Any]]:
+    """Proofs as JSON objects; a figure that JSON cannot hold becomes null."""
+    return [{**asdict(proof), "figure": proof.figure if isfinite(proof.figure or 0.0) else None} for proof in proofs]
 
 
 def tolerance(network: nn.Module) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..models.backbone import Backbone, Conditioning, NetworkInputs
+from ..models.backbone import Backbone, Conditioning, Controls, NetworkInputs
 from .proof import QUANTISED, SAME_TEXT, Proof, is_quantised, relative_difference, same_chance, tolerance
 
 TIMES = (0.2, 0.5, 0.8)
@@ -25,6 +25,7 @@ class Probe:
     """Noisy latents [1, ...] and a caption, and what the base predicts for them.
 
     Attributes:
+        controls: the control images beside it, one row.
         trained, sampled: the prediction [1, ...] of the training step without adapters, and of the sampling path.
     """
 
@@ -33,16 +34,19 @@ class Probe:
     caption: str
     trained: Tensor
     sampled: Tensor
+    controls: Controls | None = None
 
 
 @torch.no_grad()
 def prove_same_text(backbone: Backbone, latents: Tensor, captions: Sequence[str],
-                    conditioning: Callable[[str], Conditioning]) -> tuple[Proof, Probe]:
+                    conditioning: Callable[[str], Conditioning],
+                    controls: Controls | None = None) -> tuple[Proof, Probe]:
     """Compare both paths at three noise levels for each caption. The network must be without adapters.
 
     Args:
         latents: [1, ...], clean.
         conditioning: makes that of a caption as the training step receives it, from the cache if there is one.
+        controls: the control images beside every caption, one row.
 
     Returns the proof, and the first caption's middle level.
     """
@@ -57,20 +61,21 @@ def prove_same_text(backbone: Backbone, latents: Tensor, captions: Sequence[str]
         ours = torch.cat([backbone.predict(noisy[row : row + 1], t[row : row + 1], heard[text])
                           for row, text in enumerate(texts)]).float()
     with same_chance(device):
-        theirs = backbone.sampling_prediction(noisy, t, texts).float()
+        theirs = backbone.sampling_prediction(noisy, t, texts, controls).float()
     figures = [relative_difference(mine, other) for mine, other in zip(ours, theirs, strict=True)]
     figure, limit, found = max(figures), tolerance(backbone.network), []
     caption = texts[figures.index(figure)]
     if figure > limit:
         found = differences(backbone.training_inputs(noisy[:1], heard[caption]),
-                            backbone.sampling_inputs(noisy[:1], caption), limit)
+                            backbone.sampling_inputs(noisy[:1], caption, controls), limit)
         if not found and is_quantised(backbone.network):
             limit = QUANTISED
     passed = figure <= limit
     words = (f"training and sampling predict the same (relative difference {figure:.1e}, at most {limit:g})" if passed
              else _refusal(caption, figure, limit, found))
     rows = slice(len(TIMES) // 2, len(TIMES) // 2 + 1)
-    return Proof(SAME_TEXT, passed, words, figure), Probe(noisy[rows], t[rows], captions[0], ours[rows], theirs[rows])
+    return Proof(SAME_TEXT, passed, words, figure), Probe(noisy[rows], t[rows], captions[0], ours[rows], theirs[rows],
+                                                      controls)
 
 
 def _refusal(caption: str, figure: float, limit: float, found: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..lora.file import Factors, load_lora
+from ..lora.names import key_layer
 from ..models.backbone import Backbone, LoadedLora
 from .proof import EXACT, FILE_WORKS, Proof, relative_difference, same_chance, size, tolerance
 from .same_text import Probe
@@ -78,7 +79,7 @@ def prove_file(backbone: Backbone, path: Path, weights: Mapping[str, Factors], p
     try:
         wrong = _wrong_factors(path, weights)
         with backbone.sampling_lora(path) as loaded, same_chance(backbone.device):
-            prediction = backbone.sampling_prediction(probe.noisy, probe.t, probe.caption).float()
+            prediction = backbone.sampling_prediction(probe.noisy, probe.t, probe.caption, probe.controls).float()
             wrong += _wrong_layers(loaded, len(weights))
     except _BROKEN as error:  # the file is kept, whatever a loader raises
         return Proof(FILE_WORKS, False, f"{path.name} cannot be read back: {error}")
@@ -94,9 +95,10 @@ def prove_file(backbone: Backbone, path: Path, weights: Mapping[str, Factors], p
 
 def _wrong_factors(path: Path, weights: Mapping[str, Factors]) -> list[str]:
     """What the file holds beside what was trained. Raises UserError if it cannot be read."""
-    found = load_lora(path, module_names=weights).modules
-    missing = [name for name in weights if name not in found]
-    changed = [name for name in weights if name in found and not _equal(found[name], weights[name])]
+    found = {key_layer(name).key: factors for name, factors in load_lora(path, module_names=weights).modules.items()}
+    read = {name: found.get(key_layer(name).key) for name in weights}
+    missing = [name for name, factors in read.items() if factors is None]
+    changed = [name for name, factors in read.items() if factors is not None and not _equal(factors, weights[name])]
     return [f"{len(names)} of {len(weights)} layers {what}, such as {names[0]}"
             for names, what in ((missing, "are not in it"), (changed, "have other weights or another alpha")) if names]
 

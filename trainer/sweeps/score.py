@@ -1,8 +1,9 @@
 """The scoring matrix of a sweep: the score of each checkpoint at each strength, and which to take.
 
 Hard gates first, then an F-score of likeness and prompt accuracy, as CyberHarem chooses checkpoints. The wording is the
-guides': undertrained - advance 2-4 epochs; overtrained - roll back 2-4 epochs. Values that were not measured are None
-and reported as such, never guessed. Sources: github.com/deepghs/cyberharem (choice), arXiv 2212.03860 (copies).
+guides': undertrained - advance 2-4 epochs; overtrained - roll back 2-4 epochs; `cures` says what else to change. Values
+that were not measured are None and reported as such, never guessed. Sources: github.com/deepghs/cyberharem (choice),
+arXiv 2212.03860 (copies).
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ..pictures.duplicates import Print, copies_of
 from ..pictures.images import image_size, load_pixels
 from ..training.runs import Run
 from .cells import BASE, CHECKPOINT, STRENGTH, Cell, Sweep
+from .cures import describe_cures, double_rate, half_rate
 
 VERSION = 1
 UNDERTRAINED, GOOD, OVERTRAINED = "undertrained", "good", "overtrained"
@@ -136,7 +138,7 @@ class Scored(Event):
 
 def score_sweep(sweep: Sweep, *, eye: Likeness | None, training: Dataset | None, trigger: str = "",
                 validation: Mapping[int, float] | None = None, copies: Likeness | None = None,
-                settings: ScoreSettings | None = None) -> Events:
+                settings: ScoreSettings | None = None, rate: float | None = None) -> Events:
     """Measure a sweep's cells, yielding progress; the last event is Scored.
 
     Missing and failed cells are left out, and a note says how many.
@@ -146,6 +148,7 @@ def score_sweep(sweep: Sweep, *, eye: Likeness | None, training: Dataset | None,
         trigger: the word that calls the character; no tagger knows it.
         validation: step → validation loss divided by the base's.
         copies: an eye for copies (SSCD); without one, thumbnails are compared.
+        rate: the learning rate that the LoRA was trained at, for the advice.
 
     Raises UserError if no cell is finished yet.
     """
@@ -162,7 +165,7 @@ def score_sweep(sweep: Sweep, *, eye: Likeness | None, training: Dataset | None,
         rows.append(_with_validation(measure.row(place, cells), validation or {}))
     yield Progress("scores", len(groups), len(groups))
     notes = _notes(sweep, states, measure, validation, settings)
-    yield Scored(judge_rows(rows, measure.scale, settings, eye.name if eye else "", notes))
+    yield Scored(judge_rows(rows, measure.scale, settings, eye.name if eye else "", notes, rate))
 
 
 def _groups(sweep: Sweep, states: Mapping[str, str]) -> dict[tuple[int, int, int], list[Cell]]:
@@ -300,8 +303,9 @@ def f_score(likeness: float, prompt: float, alpha: float) -> float:
 
 
 def judge_rows(rows: Sequence[ScoreRow], scale: Scale, settings: ScoreSettings, eye: str = "",
-               notes: Sequence[str] = ()) -> Scores:
-    """The rows with scores, gates, verdicts and advice, and the recommended row."""
+               notes: Sequence[str] = (), rate: float | None = None) -> Scores:
+    """The rows with scores, gates, verdicts and advice, and the recommended row. `rate` is the learning rate, if it is
+    known."""
     lowest = min((row.validation for row in rows if row.validation is not None), default=None)
     even = _even_rows(rows, settings.neighbours)
     rows = [replace(row, gates=_gates(row, lowest, settings), score=_score(mean, scale, settings))
@@ -310,8 +314,8 @@ def judge_rows(rows: Sequence[ScoreRow], scale: Scale, settings: ScoreSettings, 
     if best is None:
         why = "Nothing is recommended: likeness was not measured."
         return Scores(eye, settings.kind, tuple(rows), None, why, tuple(notes))
-    rows = _with_verdicts(rows, rows[best], settings)
-    return Scores(eye, settings.kind, tuple(rows), best, _why(rows, rows[best]), tuple(notes))
+    rows = _with_verdicts(rows, rows[best], settings, rate)
+    return Scores(eye, settings.kind, tuple(rows), best, _why(rows, rows[best], rate), tuple(notes))
 
 
 def _even_rows(rows: Sequence[ScoreRow], weight: float) -> list[ScoreRow]:
@@ -371,7 +375,8 @@ def _place(row: ScoreRow) -> int:
     return row.checkpoint if row.step is None else row.step
 
 
-def _with_verdicts(rows: Sequence[ScoreRow], best: ScoreRow, settings: ScoreSettings) -> list[ScoreRow]:
+def _with_verdicts(rows: Sequence[ScoreRow], best: ScoreRow, settings: ScoreSettings,
+                   rate: float | None) -> list[ScoreRow]:
     """Each checkpoint is judged at its best strength: good if it is near the best, otherwise too early or too late."""
     result = []
     for row in rows:
@@ -383,11 +388,11 @@ def _with_verdicts(rows: Sequence[ScoreRow], best: ScoreRow, settings: ScoreSett
         good = mine.checkpoint == best.checkpoint or (
             _rating(mine) >= _rating(best) - settings.good and len(mine.gates) <= len(best.gates))
         verdict = GOOD if good else UNDERTRAINED if _place(row) < _place(best) else OVERTRAINED
-        result.append(replace(row, verdict=verdict, advice=_advice(verdict, row, best, rows)))
+        result.append(replace(row, verdict=verdict, advice=_advice(verdict, row, best, rows, rate)))
     return result
 
 
-def _advice(verdict: str, row: ScoreRow, best: ScoreRow, rows: Sequence[ScoreRow]) -> str:
+def _advice(verdict: str, row: ScoreRow, best: ScoreRow, rows: Sequence[ScoreRow], rate: float | None) -> str:
     if verdict == GOOD:
         return ""
     steps = sorted({_place(other): other for other in rows}.items())
@@ -399,21 +404,25 @@ def _advice(verdict: str, row: ScoreRow, best: ScoreRow, rows: Sequence[ScoreRow
     apart = abs(target.epoch - row.epoch) if target.epoch and row.epoch else None
     how_far = "2-4 epochs" if near else f"{apart} epochs" if apart else "there"
     where = f"step {target.step}" if target.step is not None else target.label.partition(",")[0]
-    return f"{verb} {how_far}, to {where}."
+    cure = f"; {describe_cures(row.gates, row.at, rate)}" if verdict == OVERTRAINED else ""
+    return f"{verb} {how_far}, to {where}{cure}."
 
 
-def _why(rows: Sequence[ScoreRow], best: ScoreRow) -> str:
+def _why(rows: Sequence[ScoreRow], best: ScoreRow, rate: float | None) -> str:
     figures = [("likeness", best.likeness), ("prompt", best.prompt), ("diversity", best.diversity),
                ("copies", best.copies), ("burn z", best.burn), ("validation", best.validation)]
     told = ", ".join(f"{name} {value:.2f}" for name, value in figures if value is not None)
     parts = [f"Take {best.label}: score {best.score:.2f} ({told})."]
     if best.gates:
-        parts.append(f"No row passes every gate; this one fails {' and '.join(best.gates)}.")
+        parts.append(f"No row passes every gate; this one fails {' and '.join(best.gates)}: "
+                     f"{describe_cures(best.gates, best.at, rate)}.")
     places = sorted({_place(row) for row in rows})
-    if len(places) > 1 and _place(best) == places[-1]:
-        parts.append("The last checkpoint is the best: train 2-4 more epochs and sweep again.")
+    if len(places) > 1 and _place(best) == places[-1] and not best.gates:
+        parts.append("The last checkpoint is the best: train 2-4 more epochs and sweep again. If that is still too "
+                     f"little, add images or take {double_rate(rate)}.")
     elif len(places) > 1 and _place(best) == places[0]:
-        parts.append("It is the first checkpoint; the best may lie before it. Save more often early on.")
+        parts.append("It is the first checkpoint; the best may lie before it. Save more often early on, or "
+                     f"take {half_rate(rate)}.")
     return " ".join(parts)
 
 

@@ -17,6 +17,7 @@ from ..common.checks import check, check_choice
 from ..common.errors import unknown_name
 from ..common.names import checked_name, name_from
 from ..common.schema import convert
+from ..models.edit_forms import AUTO, EDIT_FORMS
 from .objectives import ObjectiveConfig
 from .optimizers import OptimizerConfig
 
@@ -66,6 +67,8 @@ class DataConfig:
     """Number of shuffled or tag-dropped variants of a caption to cache (1 if neither is on)."""
     flip: bool = False
     """Also train on mirrored images. Off by default: characters are rarely symmetric."""
+    edit_form: str = AUTO
+    """How an edit model is given the images' control images; auto: as its file's name says."""
     cache: str = "ram"
     validation_fraction: float = 0.0
     masked_loss: bool = False
@@ -81,6 +84,7 @@ class DataConfig:
         check(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
         check(self.keep_tokens >= 0, "keep_tokens", self.keep_tokens, "0 or more")
         check(self.caption_variants >= 1, "caption_variants", self.caption_variants, "1 or more")
+        check_choice("edit_form", self.edit_form, (AUTO, *EDIT_FORMS))
         check_choice("cache", self.cache, ("ram", "disk"))
         for name in ("tag_dropout", "caption_dropout", "validation_fraction"):
             value = getattr(self, name)
@@ -97,6 +101,8 @@ class TrainConfig:
     kind: str = "character"
     steps: int = 1000
     """Optimizer steps (each of accumulation_steps batches)."""
+    epochs: int = 0
+    """Passes over the images; if above 0, they decide the number of steps. 0: steps does."""
     seed: int = 0
     accumulation_steps: int = 1
     precision: str = "fp32"
@@ -123,6 +129,7 @@ class TrainConfig:
         check(0 <= self.seed < 2**63, "seed", self.seed, "from 0 to 2^63 - 1")
         check(self.accumulation_steps >= 1, "accumulation_steps", self.accumulation_steps, "1 or more")
         check(self.state_every >= 1, "state_every", self.state_every, "1 or more")
+        check(self.epochs >= 0, "epochs", self.epochs, "0 (steps decides) or more")
         for name in ("save_every", "save_every_epochs", "validate_every", "preview_every"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 (off) or more")
 

@@ -19,6 +19,10 @@ class RunStarted(Event):
     validation_samples: int
     adapted_modules: int
     trained_parameters: int
+    covered: int = 0
+    """Linear layers in the denoiser's blocks that get a LoRA,"""
+    coverable: int = 0
+    """of so many."""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ only the step number to continue with the same images, captions, noise, and time
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,12 +21,14 @@ from ..captions.tags import truncation_report
 from ..common.errors import UserError
 from ..common.events import Events, Warned
 from ..common.tensor_cache import TensorCache
-from ..datasets.buckets import BatchPlan, Size, assign_bucket, fit_to_bucket, make_buckets
+from ..datasets.buckets import Size, fit_to_bucket
 from ..datasets.dataset import Dataset, Sample, bucket_mask, hidden_by_ground
-from ..models.backbone import Backbone, Conditioning
+from ..models.backbone import Backbone, Conditioning, Controls
+from ..models.edit_forms import EDIT_FORMS
 from ..pictures.images import to_tensor
 from .caption_policy import CaptionPolicy
 from .config import TrainConfig
+from .epochs import Epoch
 from .events import Caching
 from .masked_loss import latent_mask
 
@@ -36,6 +39,25 @@ def derived_seed(seed: int, *purpose: object) -> int:
     """A 63-bit seed for one purpose, independent of the seeds for all other purposes."""
     digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def edit_form(backbone: Backbone, config: TrainConfig, *datasets: Dataset) -> str:
+    """How the model is given the images' control images, a key of EDIT_FORMS; "" if there are none.
+
+    Raises UserError if the model cannot be given them.
+    """
+    paired = [sample for dataset in datasets for sample in dataset if sample.controls]
+    if not paired:
+        return ""
+    form = backbone.edit_form(config.data.edit_form)
+    most = EDIT_FORMS[form].most
+    if crowded := next((sample for sample in paired if len(sample.controls) > most), None):
+        raise UserError(f"{crowded.path.name} has {len(crowded.controls)} control images, but {EDIT_FORMS[form].title} "
+                        f"takes {most} at most. Remove some, or set edit_form in Train Settings for another model.")
+    if config.adapter.text_encoder:
+        raise UserError("adapter.text_encoder is on, but the text encoder cannot be trained with control images. Turn "
+                        "it off.")
+    return form
 
 
 @dataclass(frozen=True)
@@ -64,23 +86,13 @@ class Feed:
     def __init__(self, backbone: Backbone, dataset: Dataset, config: TrainConfig, cache: TensorCache) -> None:
         self.backbone, self.dataset, self.config, self.cache = backbone, dataset, config, cache
         data = config.data
-        step = backbone.family.bucket_step
-        buckets = make_buckets(data.resolution, step)
-        self.samples: list[Sample] = []
-        self.buckets: list[Size] = []
-        self.left_out: list[str] = []
+        self.edit_form = edit_form(backbone, config, dataset)
+        epoch = Epoch.of(dataset, config, backbone.family.bucket_step)
+        self.samples, self.buckets, self.left_out, self.plan = epoch.samples, epoch.buckets, epoch.left_out, epoch.plan
         self._latent_keys: dict[tuple[int, bool], Mapping[str, Any]] = {}
+        self._controls_hashes: dict[int, str] = {}
         self._masks: dict[tuple[int, bool], Tensor] = {}
         self._hidden: dict[str, None] = {}
-        for sample in dataset.samples:
-            try:
-                self.buckets.append(assign_bucket(sample.size, buckets, data.upscale, step))
-                self.samples.append(sample)
-            except UserError as error:
-                self.left_out.append(f"{sample.path.name} is left out: {error}")
-        if self.left_out and not self.samples:
-            raise UserError(f"no image can be trained on: {self.left_out[0]}")
-        self.plan = BatchPlan(self.buckets, [s.repeats for s in self.samples], data.batch_size, config.seed)
         self.masked = data.masked_loss and any(sample.mask for sample in self.samples)
         policy = CaptionPolicy.from_config(data)
         self.variants = [
@@ -100,6 +112,8 @@ class Feed:
         if self.config.data.masked_loss and not self.masked:
             yield Warned("data.masked_loss is on, but no image has a mask, so all are trained whole. Put the mask of "
                          "a.png into masks/a.png or a_mask.png.")
+        if self.edit_form:
+            yield Warned(self._edit_note())
         for line in truncation_report(self._all_captions(), self.backbone.token_count):
             yield Warned(line)
         flips = (False, True) if self.config.data.flip else (False,)
@@ -110,16 +124,27 @@ class Feed:
         for line in self._hidden:
             yield Warned(line)
         if not self.trains_text:
-            captions = self._all_captions()
+            captions, pairs = self._all_captions(paired=False), list(self._pairs(flips))
+            total = len(captions) + len(pairs)
             for start in range(0, len(captions), TEXT_BATCH):
                 self._encode_captions(captions[start : start + TEXT_BATCH])
-                yield Caching("text", min(start + TEXT_BATCH, len(captions)), len(captions))
+                yield Caching("text", min(start + TEXT_BATCH, len(captions)), total)
+            for done, (caption, index, flip) in enumerate(pairs, len(captions) + 1):
+                self.row(caption, index, flip)
+                yield Caching("text", done, total)
+
+    def _edit_note(self) -> str:
+        count, form = sum(bool(sample.controls) for sample in self.samples), EDIT_FORMS[self.edit_form]
+        rest = len(self.samples) - count
+        alone = f"; {rest} without one are trained as text-to-image" if rest else ""
+        return (f"{count} of {len(self.samples)} images have a control image, given to the model as for {form.title}"
+                f"{alone}. For another model, set edit_form in Train Settings.")
 
     def batch(self, index: int) -> Batch:
         """The index-th batch, counted from 0 over all epochs."""
         rng = random.Random(derived_seed(self.config.seed, "batch", index))
         data = self.config.data
-        latents, captions, masks = [], [], []
+        latents, captions, rows, masks = [], [], [], []
         for sample in self.plan.batch(index):
             flip = data.flip and rng.random() < 0.5
             latents.append(self._latents(sample, flip))
@@ -128,18 +153,45 @@ class Feed:
                 masks.append(self._mask(sample, flip, (height, width)))
             dropped = rng.random() < data.caption_dropout
             captions.append("" if dropped else rng.choice(self.variants[sample]))
-        conditioning = None if self.trains_text else self.conditioning(captions)
+            if not self.trains_text:
+                rows.append(self.row(captions[-1], sample, flip))
+        conditioning = Conditioning.cat(rows) if rows else None
         return Batch(torch.stack(latents), tuple(captions), conditioning, torch.stack(masks) if masks else None)
 
-    def conditioning(self, captions: list[str]) -> Conditioning:
-        """Cached conditioning, one row per caption, on the CPU."""
-        return Conditioning.cat([self._text(caption) for caption in captions])
+    def controls(self, index: int, flip: bool = False) -> Controls | None:
+        """The control images of a sample, mirrored as the sample is; None if it has none. Raises UserError."""
+        images = [to_tensor(image) for image in self.samples[index].load_controls()]
+        return Controls(self.edit_form, [[image.flip(-1) if flip else image for image in images]]) if images else None
 
-    def _all_captions(self) -> list[str]:
-        captions = dict.fromkeys(caption for variants in self.variants for caption in variants)
-        if self.config.data.caption_dropout:
+    @property
+    def first(self) -> int:
+        """The first sample that has control images, or else the first: what previews and proofs are made of."""
+        return next((index for index, sample in enumerate(self.samples) if sample.controls), 0)
+
+    def preview(self, count: int) -> tuple[Size, Controls | None]:
+        """(size of `count` previews, what they are given beside their prompts): the size and the control images of the
+        first image that has any; else a square."""
+        if controls := self.controls(self.first):
+            return self.buckets[self.first], Controls(controls.form, [*controls.rows] * count)
+        step = self.backbone.family.bucket_step
+        side = self.config.data.resolution // step * step
+        return (side, side), None
+
+    def _all_captions(self, paired: bool = True) -> list[str]:
+        """Every caption; without `paired` only those of images that have no control images."""
+        samples = [index for index, sample in enumerate(self.samples) if paired or not sample.controls]
+        captions = dict.fromkeys(caption for index in samples for caption in self.variants[index])
+        if samples and self.config.data.caption_dropout:
             captions[""] = None
         return list(captions)
+
+    def _pairs(self, flips: Sequence[bool]) -> Iterator[tuple[str, int, bool]]:
+        """(caption, sample, whether mirrored) for each way in which an image with control images is trained."""
+        dropped = ("",) if self.config.data.caption_dropout else ()
+        for index, sample in enumerate(self.samples):
+            if sample.controls:
+                captions = dict.fromkeys((*self.variants[index], *dropped))
+                yield from itertools.product(captions, (index,), flips)
 
     def _latents(self, index: int, flip: bool) -> Tensor:
         sample, bucket = self.samples[index], self.buckets[index]
@@ -170,12 +222,22 @@ class Feed:
             self._masks[index, flip] = torch.ones(1, *size) if mask is None else latent_mask(mask, size)
         return self._masks[index, flip]
 
-    def _text(self, caption: str) -> Conditioning:
+    def row(self, caption: str, index: int, flip: bool = False) -> Conditioning:
+        """The cached conditioning of a sample with that caption, on the CPU."""
         def encode() -> dict[str, Tensor]:
             with torch.no_grad():
-                return self.backbone.encode_text([caption]).to("cpu").row(0)
+                return self.backbone.encode_text([caption], self.controls(index, flip)).to("cpu").row(0)
 
-        return Conditioning(self.cache.get(self._text_key(caption), encode))
+        return Conditioning(self.cache.get(self._row_key(caption, index, flip), encode))
+
+    def _row_key(self, caption: str, index: int, flip: bool) -> Mapping[str, Any]:
+        sample = self.samples[index]
+        if not sample.controls:
+            return self._text_key(caption)
+        if index not in self._controls_hashes:
+            self._controls_hashes[index] = sample.controls_hash
+        return {**self._text_key(caption), "controls": self._controls_hashes[index], "ground": sample.ground,
+                "crop": sample.crop and [*sample.crop, sample.content_hash], "edit_form": self.edit_form, "flip": flip}
 
     def _encode_captions(self, captions: list[str]) -> None:
         """Encode captions together, then store each row by itself; captions already cached are skipped."""

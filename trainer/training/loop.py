@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from ..captions.tags import add_trigger, join_tags, split_tags, tag_frequency
+from ..common.counts import format_rate
 from ..common.errors import UserError
 from ..common.events import Events, Warned
 from ..common.files import atomic_path
@@ -26,19 +27,23 @@ from ..lora import file as lora_file
 from ..lora.file import Factors
 from ..lora.hashes import check_weights
 from ..models.backbone import Backbone, Conditioning
+from ..models.layers import Coverage, coverage
 from ..pictures.images import to_image
+from ..proofs.covered import prove_coverage
+from ..proofs.proof import Proof, same_chance
 from ..proofs.same_text import prove_same_text
 from ..proofs.saved_file import prove_file
 from . import adapters, checkpoint, runs
 from .config import TrainConfig
+from .epochs import set_epochs
 from .events import CheckpointSaved, Finished, Previewed, Proved, RunStarted, StepDone
-from .feed import Batch, Feed, derived_seed
+from .feed import Batch, Feed, derived_seed, edit_form
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
-from .optimizers import OPTIMIZERS, build_optimizer
+from .optimizers import OPTIMIZERS, build_optimizer, rate_warning
 from .schedules import rate_factor
-from .validation import Validator
+from .validation import LossWatch, Validator
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TEXT_BLOCKS = ("layers",)
@@ -68,12 +73,17 @@ def train(
     if validation is None:
         dataset, validation = split_validation(dataset, config.data.validation_fraction, config.seed)
         notes = dataset.notes
-    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint)
-    lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **(lineage or {})}
+    config = set_epochs(config, dataset, backbone.family.bucket_step)
+    form = edit_form(backbone, config, dataset, validation)
+    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, backbone.family,
+                       form)
+    lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
+               **(lineage or {})}
     run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
     if run.finished:
         check_weights(run.final_path)
         run.forget_state()  # in case the process died before it could
+        yield from (Warned(proof.words) for proof in run.proofs if not proof.passed)
         yield Finished(config.steps, run.final_path, stopped=False, reused=True)
         return
     with run.locked(), backbone.training(config.gradient_checkpointing):
@@ -97,11 +107,14 @@ class _Session:
         self.validator = Validator(self, held_out)
         self.handles = _attach(backbone, config)
         self.parameters = [p for handle in self.handles.values() for p in handle.parameters()]
-        self.notes: tuple[str, ...] = ()
+        self.notes = _cautions(backbone, config)
+        self.watch = LossWatch(config.steps)
         self.consistent = True
         try:
             self.step = self._resume()
             run.truncate_metrics(self.step)
+            for _, loss in runs.read_losses(run.folder):
+                self.watch.add(loss)
         except BaseException:
             self.close()
             raise
@@ -113,17 +126,22 @@ class _Session:
     # -- the steps -----------------------------------------------------------------------------------------------
 
     def run_steps(self, should_stop: Callable[[], bool]) -> Events:
+        found = self._coverage()
         yield RunStarted(
             self.run.folder, self.config.steps, self.step, len(self.dataset), len(self.validator),
             sum(len(handle.module_names) for handle in self.handles.values()),
-            sum(p.numel() for p in self.parameters),
+            sum(p.numel() for p in self.parameters), found.adapted, found.linear,
         )
+        yield from self._prove(prove_coverage(found))
         yield from self.feed.prepare()
         yield from self.validator.prepare()
         try:
             yield from self._prove_same_text()
             while self.step < self.config.steps:
-                yield self._train_step()
+                done = self._train_step()
+                yield done
+                if (share := self.watch.add(done.loss)) is not None:
+                    yield Warned(self._overfitting_advice(share))
                 yield from self._after_step()
                 if should_stop():
                     break
@@ -217,21 +235,31 @@ class _Session:
 
     # -- proofs --------------------------------------------------------------------------------------------------
 
-    def _prove_same_text(self) -> Events:
-        """Raises UserError if the base predicts something else in training than in sampling."""
-        captions = [self.feed.variants[0][0], *([""] if self.config.data.caption_dropout else [])]
-        with self._without_adapters():
-            proof, self.probe = prove_same_text(self.backbone, self.feed.batch(0).latents[:1],
-                                                list(dict.fromkeys(captions)), self._caption_conditioning)
+    def _prove(self, proof: Proof) -> Events:
+        """Record and report a proof. Raises UserError if it failed."""
         self.run.add_proof(proof)
         yield Proved(proof)
         if not proof.passed:
             raise UserError(proof.words)
 
+    def _coverage(self) -> Coverage:
+        """How much of the denoiser's blocks has a LoRA."""
+        backbone = self.backbone
+        adapted = self.handles[backbone.network_prefix].module_names
+        return coverage(backbone.network, adapted, backbone.family.blocks, backbone.family.excluded)
+
+    def _prove_same_text(self) -> Events:
+        captions = [self.feed.variants[self.feed.first][0], *([""] if self.config.data.caption_dropout else [])]
+        with self._without_adapters():
+            proof, self.probe = prove_same_text(self.backbone, self.feed.batch(0).latents[:1],
+                                                list(dict.fromkeys(captions)), self._caption_conditioning,
+                                                self.feed.controls(self.feed.first))
+        yield from self._prove(proof)
+
     def _prove_file(self, path: Path, weights: dict[str, Factors]) -> Events:
         """A file that fails stays where it is: the training is in it."""
         probe = self.probe
-        with torch.no_grad():
+        with torch.no_grad(), same_chance(self.backbone.device):
             trained = self.backbone.predict(probe.noisy, probe.t, self._caption_conditioning(probe.caption))
         self.close()
         proof = prove_file(self.backbone, path, weights, probe, trained)
@@ -241,10 +269,10 @@ class _Session:
             yield Warned(proof.words)
 
     def _caption_conditioning(self, caption: str) -> Conditioning:
-        """That of one caption, as `_conditioning` makes it in a step."""
+        """That of one caption, with the first control images, as `_conditioning` makes it in a step."""
         if self.feed.trains_text:
             return self.backbone.encode_text([caption])
-        return self.feed.conditioning([caption]).to(self.backbone.device)
+        return self.feed.row(caption, self.feed.first).to(self.backbone.device)
 
     def _set_rates(self) -> None:
         settings = self.config.optimizer
@@ -288,11 +316,12 @@ class _Session:
 
     def _preview(self) -> Previewed:
         prompts = list(self.config.preview_prompts)
-        side = self.config.data.resolution // self.backbone.family.bucket_step * self.backbone.family.bucket_step
+        (width, height), controls = self.feed.preview(len(prompts))
         with torch.no_grad():
             pictures = self.backbone.generate(
                 prompts, seeds=[derived_seed(self.config.seed, "preview", row) % 2**32 for row in range(len(prompts))],
-                width=side, height=side, steps=self.backbone.family.sample_steps, cfg=self.backbone.family.cfg,
+                width=width, height=height, steps=self.backbone.family.sample_steps, cfg=self.backbone.family.cfg,
+                controls=controls,
             )
         paths = []
         for row, pixels in enumerate(pictures):
@@ -374,6 +403,13 @@ class _Session:
             f"(now {self.config.optimizer.learning_rate:g}). Earlier checkpoints are still in {self.run.folder}."
         )
 
+    def _overfitting_advice(self, share: float) -> str:
+        return (
+            f"step {self.step}: the training loss is down to {share:.0%} of its beginning, so the images are being "
+            "learnt by heart. Compare earlier checkpoints; to train again, take fewer steps, more images, or half the "
+            f"learning rate (now {format_rate(self.config.optimizer.learning_rate)})."
+        )
+
     def _memory_advice(self) -> str:
         data = self.config.data
         checkpointing = "" if self.config.gradient_checkpointing else "turn on gradient_checkpointing, "
@@ -399,6 +435,15 @@ def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.Adapt
                                 excluded)
         for prefix, network, blocks, excluded, device in parts
     }
+
+
+def _cautions(backbone: Backbone, config: TrainConfig) -> tuple[str, ...]:
+    """What the settings will hardly do, one line each."""
+    text = ""
+    if config.adapter.text_encoder and not backbone.family.trains_text:
+        text = (f"the text encoder of {backbone.family.title} is a language model, which LoRAs usually leave as it is. "
+                "adapter.text_encoder is on: turn it off if the LoRA forgets words.")
+    return tuple(filter(None, (rate_warning(config.optimizer), text)))
 
 
 def _optimizer(

@@ -64,7 +64,11 @@ def _logit_normal(u: Tensor, settings: ObjectiveConfig) -> Tensor:
 
 
 def _shifted(u: Tensor, settings: ObjectiveConfig) -> Tensor:
-    return settings.density_shift * u / (1 + (settings.density_shift - 1) * u)
+    return _shift(u, settings.density_shift)
+
+
+def _shift(t: Tensor, shift: float) -> Tensor:
+    return shift * t / (1 + (shift - 1) * t)
 
 
 DENSITIES: dict[str, Callable[[Tensor, ObjectiveConfig], Tensor]] = {
@@ -96,20 +100,27 @@ class Loss:
     density: str
     weighting: str
     settings: ObjectiveConfig
+    shift: float = 1.0
+    """Shift of the density, beside the schedule's own."""
 
     @classmethod
     def of(cls, family: Family, schedule: NoiseSchedule, settings: ObjectiveConfig) -> Loss:
+        shift = 1.0
+        if family.shift is not None and settings.timestep_density is None:
+            alpha, sigma = schedule.coefficients(torch.tensor([0.5]))
+            shift = family.shift / (sigma / alpha).item()  # shifts one after the other multiply
         return cls(
             OBJECTIVES[family.objective],
             schedule,
             settings.timestep_density or family.timestep_density,
             settings.weighting or family.weighting,
             settings,
+            shift,
         )
 
     def times(self, u: Tensor) -> Tensor:
         """Uniform numbers u [B] in (0, 1) → times of the chosen density."""
-        return DENSITIES[self.density](u, self.settings)
+        return _shift(DENSITIES[self.density](u, self.settings), self.shift)
 
     def per_sample(self, prediction: Tensor, latents: Tensor, noise: Tensor, t: Tensor,
                    mean: Callable[[Tensor], Tensor] = lambda error: error.flatten(1).mean(1)) -> Tensor:

@@ -89,12 +89,24 @@ def _prodigy(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.O
     return prodigy(groups, weight_decay=weight_decay, use_bias_correction=True, safeguard_warmup=True)
 
 
+LEAST_SHARE = 0.1
+"""Share of its own rate below which an optimizer that finds it hardly learns."""
+
 OPTIMIZERS = {
     "adamw": OptimizerRow("AdamW", _adamw),
     "adamw8bit": OptimizerRow("AdamW, 8-bit state (bitsandbytes)", _adamw8bit),
     "adafactor": OptimizerRow("Adafactor, fixed rate", _adafactor),
     "prodigy": OptimizerRow("Prodigy, finds its own rate (set learning_rate to 1)", _prodigy, rate=1.0),
 }
+
+
+def rate_warning(settings: OptimizerConfig) -> str:
+    """One line if the optimizer finds its own rate, but the configured one holds it back; else ""."""
+    own = OPTIMIZERS[settings.name].rate
+    if own is None or settings.learning_rate >= LEAST_SHARE * own:
+        return ""
+    return (f"{settings.name} finds its own rate and multiplies it by optimizer.learning_rate, so at "
+            f"{settings.learning_rate:g} it hardly learns. Set the learning rate to {own:g}, or to 0 in Train LoRA.")
 
 
 def build_optimizer(

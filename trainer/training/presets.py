@@ -1,15 +1,25 @@
-"""From a family's preset row to a full TrainConfig: the starting point of every stage and of `lora-bootstrap train`."""
+"""From a family's preset row to a full TrainConfig: the starting point of every stage and of every training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..captions.kinds import get_kind
-from ..common.errors import unknown_name
+from ..common.errors import UserError, unknown_name
+from ..datasets.dataset import Dataset, split_validation
 from ..models.families import Family, Preset
 from .config import TrainConfig
+from .epochs import Epoch, describe_steps, steps_for
+from .optimizers import OPTIMIZERS
+
+
+def check_length(steps: int, epochs: int) -> None:
+    """Raises UserError if both are given."""
+    if steps and epochs:
+        raise UserError(f"steps is {steps} and epochs is {epochs}, but only one of them can decide how long the "
+                        "training is. Leave the other at 0.")
 
 
 def kind_preset(family: Family, kind: str) -> Preset:
@@ -18,14 +28,16 @@ def kind_preset(family: Family, kind: str) -> Preset:
     if row.preset not in family.presets:
         raise unknown_name(f"preset of {family.title}", row.preset, family.presets)
     preset = family.presets[row.preset]
-    return replace(preset, rank=max(1, round(preset.rank * row.rank)), alpha=preset.alpha * row.rank)
+    return replace(preset, rank=max(1, round(preset.rank * row.rank)), alpha=preset.alpha * row.rank,
+                   images=row.images if preset.images is None else preset.images)
 
 
 def preset_config(family: Family, kind: str, settings: Mapping[str, Any] | None = None) -> TrainConfig:
     """The family's preset for `kind`, a key of `kinds.KINDS`, then `settings` by dotted name on top.
 
-    Raises UserError for an unknown kind, setting, or value.
+    Raises UserError for an unknown kind, setting, or value, and for a length in steps and in epochs.
     """
+    check_length((settings or {}).get("steps", 0), (settings or {}).get("epochs", 0))
     preset = kind_preset(family, kind)
     values = {
         "kind": kind,
@@ -42,5 +54,41 @@ def preset_config(family: Family, kind: str, settings: Mapping[str, Any] | None 
         "data.resolution": family.resolution,
         "data.shuffle_captions": True,
         "data.caption_dropout": 0.1,
+        **(settings or {}),
     }
-    return TrainConfig().replace(**{**values, **(settings or {})})
+    own_rate = OPTIMIZERS[name].rate if (name := values.get("optimizer.name")) in OPTIMIZERS else None
+    if own_rate is not None and "optimizer.learning_rate" not in (settings or {}):
+        values["optimizer.learning_rate"] = own_rate  # the presets' rates are for optimizers that follow them
+    return TrainConfig().replace(**values)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A training as it will be run.
+
+    Attributes:
+        length: how its steps follow from the images, in a sentence without an end.
+    """
+
+    config: TrainConfig
+    length: str
+
+
+def plan_training(family: Family, kind: str, settings: Mapping[str, Any], dataset: Dataset,
+                  validation: Dataset | None = None) -> Planned:
+    """`preset_config` for a dataset: where the settings give neither steps nor epochs, the steps suit the number of
+    images that are trained on.
+
+    Args:
+        validation: images to measure on; None: those that `data.validation_fraction` holds back.
+    """
+    config = preset_config(family, kind, settings)
+    if validation is None:
+        dataset, _ = split_validation(dataset, config.data.validation_fraction, config.seed)
+    epoch, why = Epoch.of(dataset, config, family.bucket_step), ""
+    if config.epochs:
+        config = replace(config, steps=epoch.steps(config.epochs))
+    elif not settings.get("steps"):
+        preset, images = kind_preset(family, kind), len(epoch.repeats)
+        config, why = replace(config, steps=steps_for(preset, images)), describe_steps(preset, images)
+    return Planned(config, epoch.describe(config.steps) + (f" ({why})" if why else ""))

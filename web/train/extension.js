@@ -12,7 +12,7 @@ import { fetchPresets } from "./routes.js";
 const NAMED_BY = { LoraBootstrap_TrainLora: "name", LoraBootstrap_LoadRun: "run" };
 /** Loaders whose family is known before anything runs. */
 const FAMILY_OF = { LoraBootstrap_LoadSandbox: "sandbox" };
-const CHECKED = ["name", "trigger", "kind"];
+const CHECKED = ["name", "trigger", "kind", "steps", "epochs"];
 const WIDTH = 400;
 
 app.registerExtension({

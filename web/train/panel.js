@@ -8,8 +8,8 @@ import { drawChart, readAt, svg } from "./chart.js";
 import { fetchRun, resumeRun, stopRun, viewUrl } from "./routes.js";
 import { fromReply, hasGap, statusLine, withEvent } from "./state.js";
 
-/** Pixels that the panel needs: one line before the first run, then status, chart, legend and previews. */
-const HEIGHT = { idle: 72, run: 330 };
+/** Pixels that the panel needs: one line before the first run, then status, proofs, chart, legend and previews. */
+const HEIGHT = { idle: 72, run: 348 };
 /** How often to fetch the losses in between while steps are faster than events. */
 const GAP_MS = 5000;
 const PREVIEWS = 24;
@@ -55,9 +55,11 @@ export class TrainPanel extends Panel {
     this.head = element("div", "lb-train-head");
     this.head.append(this.status, this.button);
     this.note.hidden = true;
+    this.proofs = element("ul", "lb-train-proofs", { hidden: true });
+    this.proofs.setAttribute("aria-label", "What the run has proved");
     this.curves = element("div", "lb-train-body", { hidden: true });
     this.curves.append(this.buildChart(), this.buildLegend(), this.buildPreviews());
-    this.body.append(this.head, this.note, this.curves, this.live);
+    this.body.append(this.head, this.note, this.proofs, this.curves, this.live);
     this.showHeight();
   }
 
@@ -153,10 +155,12 @@ export class TrainPanel extends Panel {
   draw() {
     const { run } = this;
     this.curves.hidden = !run;
+    this.proofs.hidden = !run?.proofs.length;
     this.body.dataset.status = run?.status ?? "idle";
     this.drawHead();
     if (!run) return this.drawIdle();
     showNote(this.note, this.problem ?? (this.wrong || (run.status === "failed" ? run.message : null)), true);
+    this.proofs.replaceChildren(...run.proofs.map(proofMark));
     this.drawCurves();
     this.drawPreviews();
   }
@@ -230,6 +234,15 @@ export class TrainPanel extends Panel {
     this.say(text);
     this.schedule();
   }
+}
+
+/** A tick or a cross with what was proved; a cross says why in full. */
+function proofMark({ name, passed, words }) {
+  const said = name === "coverage" && passed ? words : name;
+  const item = element("li", "lb-train-proof", { title: words });
+  item.dataset.passed = passed;
+  item.textContent = passed ? `✓ ${said}` : `✗ ${name}: ${words}`;
+  return item;
 }
 
 function preview(sample) {

@@ -18,7 +18,7 @@ function span(values, format) {
 
 /**
  * The preset of a kind, for one family, or as ranges over all families if `family` is null.
- * @param {object} table family → {title, presets: {kind: {rank, alpha, learning_rate, steps}}}
+ * @param {object} table family → {title, presets: {kind: {rank, alpha, learning_rate, steps, images}}}
  * @param {string} kind
  * @param {string|null} family
  * @returns {string} empty if there is no such preset
@@ -29,5 +29,7 @@ export function presetText(table, kind, family) {
   if (!presets.length) return "";
   const whose = family ? ` on ${table[family].title}` : ", depending on the model's family";
   const figures = FIGURES.map(([name, of, format]) => `${name}\u00a0${span(presets.map(of), format)}`);
-  return `Preset for ${/^[aeiou]/.test(kind) ? "an" : "a"} ${kind} LoRA${whose}: ${figures.join(" · ")}`;
+  const images = [...new Set(presets.map((preset) => preset.images))];
+  const many = images.length === 1 && images[0] ? ` for ${images[0]} images` : "";
+  return `Preset for ${/^[aeiou]/.test(kind) ? "an" : "a"} ${kind} LoRA${whose}: ${figures.join(" · ")}${many}`;
 }

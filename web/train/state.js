@@ -21,6 +21,7 @@ export function fromReply(reply) {
     validation: points(reply.validation),
     samples: reply.samples ?? [],
     checkpoints: reply.checkpoints ?? [],
+    proofs: reply.proofs ?? [],
   });
 }
 
@@ -50,7 +51,9 @@ export function hasGap(run) {
   return Boolean(last) && last[0] - before[0] > 1;
 }
 
-const LATEST = ["status", "message", "node_id", "step", "steps", "seconds_left", "seconds_per_step", "memory"];
+const LATEST = [
+  "status", "message", "node_id", "step", "steps", "seconds_left", "seconds_per_step", "memory", "proofs",
+];
 
 function latest(event) {
   return Object.fromEntries(LATEST.filter((name) => name in event).map((name) => [name, event[name]]));

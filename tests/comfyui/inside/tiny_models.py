@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import comfy.latent_formats
 import comfy.model_patcher
@@ -16,6 +17,13 @@ from torch import nn
 
 from lora_bootstrap.host.backbone.model import HostBackbone
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
+
+try:  # newer hosts; its text adapter has fixed sizes
+    import comfy.ldm.anima.model as anima
+except ImportError:
+    pass
+else:
+    anima.LLMAdapter = partial(anima.LLMAdapter, source_dim=64, target_dim=64, model_dim=64, num_layers=1, num_heads=2)
 
 CPU = torch.device("cpu")
 CAPTIONS = ("red, on the left", "green disc", "a blue disc, in the middle of it all")
@@ -97,23 +105,23 @@ FAMILIES = {
         "image_model": "qwen_image", "in_channels": 64, "num_layers": 2, "attention_head_dim": 128,
         "num_attention_heads": 1, "joint_attention_dim": 96}, 96, mask=True),
     "qwen_image_edit": Tiny("QwenImage", {
-        "image_model": "qwen_image", "in_channels": 64, "num_layers": 1, "attention_head_dim": 128,
+        "image_model": "qwen_image", "in_channels": 64, "num_layers": 2, "attention_head_dim": 128,
         "num_attention_heads": 1, "joint_attention_dim": 96, "default_ref_method": "index_timestep_zero"}, 96),
     "anima": Tiny("Anima", {
         "image_model": "anima", "max_img_h": 240, "max_img_w": 240, "max_frames": 128, "in_channels": 16,
         "out_channels": 16, "patch_spatial": 2, "patch_temporal": 1, "model_channels": 128,
-        "concat_padding_mask": True, "crossattn_emb_channels": 1024, "pos_emb_cls": "rope3d",
+        "concat_padding_mask": True, "crossattn_emb_channels": 64, "pos_emb_cls": "rope3d",
         "pos_emb_learnable": True, "pos_emb_interpolation": "crop", "min_fps": 1, "max_fps": 30,
         "use_adaln_lora": True, "adaln_lora_dim": 32, "num_blocks": 2, "num_heads": 2,
         "extra_per_block_abs_pos_emb": False, "rope_h_extrapolation_ratio": 4.0, "rope_w_extrapolation_ratio": 4.0,
-        "rope_t_extrapolation_ratio": 1.0, "rope_enable_fps_modulation": False}, 1024, adds=t5_tokens),
+        "rope_t_extrapolation_ratio": 1.0, "rope_enable_fps_modulation": False}, 64, adds=t5_tokens),
     "krea2": Tiny("Krea2", {
         "image_model": "krea2", "features": 128, "tdim": 64, "txtdim": 64, "heads": 2, "kvheads": 1, "layers": 2,
         "txtlayers": 3, "txtheads": 2, "txtkvheads": 2, "channels": 16}, 192),
     "flux2": Tiny("Flux2", {
-        **FLUX2, "context_in_dim": 128, "hidden_size": 128, "num_heads": 2, "guidance_embed": True}, 128, mask=True),
+        **FLUX2, "context_in_dim": 128, "hidden_size": 64, "num_heads": 1, "guidance_embed": True}, 128, mask=True),
     "flux2_klein": Tiny("Flux2", {
-        **FLUX2, "context_in_dim": 96, "hidden_size": 128, "num_heads": 2, "guidance_embed": False}, 96, mask=True),
+        **FLUX2, "context_in_dim": 96, "hidden_size": 64, "num_heads": 1, "guidance_embed": False}, 96, mask=True),
     "wan": Tiny("WAN21_T2V", {
         "image_model": "wan2.1", "model_type": "t2v", "dim": 128, "ffn_dim": 256, "num_heads": 2, "num_layers": 2,
         "patch_size": (1, 2, 2), "freq_dim": 64, "window_size": (-1, -1), "qk_norm": True, "cross_attn_norm": True,

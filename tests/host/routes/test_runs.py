@@ -16,7 +16,7 @@ from lora_bootstrap.trainer.training.runs import open_run
 from ...helpers.asking import ask, sent_as_json
 
 KEYS = {"name", "run", "status", "node_id", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
-        "learning_rate", "rank", "alpha", "losses", "smoothed", "validation", "samples", "checkpoints"}
+        "learning_rate", "rank", "alpha", "losses", "smoothed", "validation", "samples", "checkpoints", "proofs"}
 
 
 @pytest.fixture

@@ -342,3 +342,16 @@ def test_a_damaged_decisions_file_is_told_in_one_line(project):
 
 def test_picks_of_a_round_are_empty_at_first(project):
     assert project.round(1).picks == Picks()
+
+
+def test_the_character_lora_absorbs_traits_and_clothes_alone(tmp_path):
+    """On a base with booru words, where every word of a tagger used to count as hers."""
+    tags = ("1girl", "fox ears", "white dress", "front view", "standing", "park", "day", "holding cup", "glorbo")
+    config = BootstrapConfig(picture="", tags=tags, trigger="zqx", name="zqx", base="sd_xl_base.safetensors")
+    project = Project(tmp_path / "zqx", config, "sdxl")
+    made = make_crops(project, draw_once(world.Scene(AKANE), 128), "picture")
+    before, after = made.dataset, for_character(made.dataset, project)
+    gone = {tag for old, new in zip(before, after, strict=True)
+            for tag in set(split_tags(old.caption)) - set(split_tags(new.caption))}
+    assert gone == {"fox ears", "white dress"}
+    assert {"park", "day", "glorbo"} <= {tag for sample in after for tag in split_tags(sample.caption)}

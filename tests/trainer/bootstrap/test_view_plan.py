@@ -29,6 +29,7 @@ from lora_bootstrap.trainer.bootstrap.view_plan import (
     plan_views,
     remove_outdated,
 )
+from lora_bootstrap.trainer.captions.axes import find_contradictions
 from lora_bootstrap.trainer.captions.earlier_views import earlier_roles, earlier_vocabulary
 from lora_bootstrap.trainer.captions.views import view_prompts
 from lora_bootstrap.trainer.datasets.dataset import load_folder
@@ -126,6 +127,31 @@ def test_the_bases_pictures_of_other_settings_are_forgotten(project):
     first = lineage_of(one, plan_views(project, 0).views[0], Source(None, 0.0, "drawn"))
     remove_outdated(one, [first.name])
     assert [path.stem for path in one.list_candidates()] == [first.name]
+
+
+README_TAGS = ("1girl", "fox ears", "blonde hair", "white dress", "front view")
+
+
+def project_of(tags, tmp_path):
+    """A project on a base that looks like SDXL to the loop; nothing of it is loaded."""
+    config = BootstrapConfig(picture="girl.png", tags=tags, trigger="eiei21girl", base="sd_xl_base.safetensors")
+    return Project(tmp_path / "eiei", config, "sdxl")
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_no_prompt_from_the_readmes_own_tags_contradicts_itself(number, tmp_path):
+    plan = plan_views(project_of(README_TAGS, tmp_path), number)
+    assert len(plan.views) == {0: 16, 1: 48, 2: 96}[number]
+    assert [view.text for view in plan.views if find_contradictions(view.prompt.tags)] == []
+    assert not any("front view" in view.text for view in plan.views)
+
+
+def test_words_around_the_prompts_that_contradict_them_are_told(tmp_path):
+    plan = plan_views(project_of(README_TAGS, tmp_path), 1, before="masterpiece, straight-on")
+    asked = sum(view.prompt.view["angle"] in ("from side", "facing left", "facing right", "three-quarter view",
+                                              "from behind") for view in plan.views)
+    assert plan.notes[0].startswith(f"{asked} of 48 prompts contradict themselves, such as `")
+    assert not any("contradict" in note for note in plan_views(project_of(README_TAGS, tmp_path), 1).notes)
 
 
 # -- bases that read sentences, and rounds of earlier versions ---------------------------------------------------------

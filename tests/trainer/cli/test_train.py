@@ -15,6 +15,18 @@ def test_a_folder_is_trained_to_a_lora_and_an_identical_run_reused(tiny, tmp_pat
     assert again["reused"] and again["lora"] == first["lora"]
 
 
+def test_epochs_are_counted_in_steps_and_said_and_not_taken_beside_steps(tiny, tmp_path, dataset, capsys):
+    place = SMALL.index("steps=3")
+    small = SMALL[:place - 1] + SMALL[place + 1:]
+    argv = ["train", "--dataset", tmp_path / "data", "--name", "passes", "--output", tmp_path / "out", "--epochs", 2]
+    assert run(*argv, *small) == 0
+    said = capsys.readouterr().out
+    steps = json.loads((tmp_path / "out" / "loras" / "passes" / "run.json").read_text())["step"]
+    assert f"{steps} steps = 2 epochs" in said and " images / batch 2" in said
+    assert run(*argv, *SMALL) == 2
+    assert "steps is 3 and epochs is 2, but only one of them" in capsys.readouterr().err
+
+
 def test_a_base_that_is_no_model_is_told(tmp_path, dataset, capsys):
     assert run("train", "--dataset", tmp_path / "data", "--base", tmp_path / "data") == 2
     assert "model_index.json" in capsys.readouterr().err

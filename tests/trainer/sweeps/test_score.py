@@ -55,7 +55,8 @@ def test_the_best_row_is_taken_and_the_others_are_too_early_or_too_late():
     assert scores.best.step == 200 and scores.best.score == pytest.approx(0.9)
     assert [row.verdict for row in scores.rows] == [UNDERTRAINED, GOOD, OVERTRAINED]
     assert [row.advice for row in scores.rows] == [
-        "Advance 2-4 epochs, to step 200.", "", "Roll back 2-4 epochs, to step 200."]
+        "Advance 2-4 epochs, to step 200.", "", "Roll back 2-4 epochs, to step 200; to train again, take 20-30 % fewer "
+        "steps or half the learning rate."]
     assert scores.why.startswith("Take step 200, strength 1: score 0.90 (likeness 0.90, prompt 0.90).")
 
 
@@ -71,6 +72,31 @@ def test_a_row_that_breaks_a_gate_is_not_taken_however_alike(gate, value):
     assert scores.rows[1].verdict == OVERTRAINED
 
 
+@pytest.mark.parametrize("gate, value, cure", [
+    ("copies", 0.2, "it copies: add images that show something new, or train 20-30 % fewer steps."),
+    ("burn", 99.0, "it burns: use a strength below 1, or train at half the learning rate (1e-4 → 5e-5)."),
+    ("diversity", 0.3, "it repeats itself: add more varied images, or train at half the learning rate (1e-4 → 5e-5)."),
+    ("validation", 0.9, "it learns by heart: add images, or train 20-30 % fewer steps.")])
+def test_a_verdict_names_the_cure_for_the_gate_that_fails(gate, value, cure):
+    scores = judge_rows(rows(figures(0.7, validation=0.5), figures(0.95, **{"validation": 0.5, gate: value})), WHOLE,
+                        SETTINGS, rate=1e-4)
+    assert scores.rows[1].advice == f"Roll back 2-4 epochs, to step 100; {cure}"
+
+
+def test_where_the_rate_is_not_known_it_is_named_without_figures():
+    scores = judge_rows(rows(figures(0.9, burn=99.0), figures(0.7, burn=99.0)), WHOLE, SETTINGS)
+    assert ("No row passes every gate; this one fails burn: it burns: use a strength below 1, or train at half the "
+            "learning rate.") in scores.why
+    assert "→" not in scores.why
+
+
+@pytest.mark.parametrize("rate, text", [(1e-4, "1e-4 → 5e-5"), (1.5e-3, "1.5e-3 → 7.5e-4"), (1.0, "1 → 0.5"),
+                                        (3e-4, "3e-4 → 1.5e-4")])
+def test_rates_are_written_as_people_write_them(rate, text):
+    assert f"half the learning rate ({text})" in judge_rows(rows(figures(0.9), figures(0.3)), WHOLE, SETTINGS,
+                                                            rate=rate).why
+
+
 def test_validation_is_measured_against_the_runs_lowest():
     limit = SETTINGS.most_validation
     scores = judge_rows(rows(figures(0.7, validation=0.5), figures(0.8, validation=0.5 * limit - 0.001),
@@ -80,7 +106,8 @@ def test_validation_is_measured_against_the_runs_lowest():
 
 def test_where_every_row_breaks_a_gate_the_one_that_breaks_fewest_is_taken_and_it_is_said():
     scores = judge_rows(rows(figures(0.9, burn=99.0, copies=0.5), figures(0.7, burn=99.0)), WHOLE, SETTINGS)
-    assert scores.best.step == 200 and "No row passes every gate; this one fails burn." in scores.why
+    assert scores.best.step == 200 and "No row passes every gate; this one fails burn: it burns" in scores.why
+    assert "more epochs" not in scores.why, "it is the last, but more of the same would burn it more"
 
 
 def test_of_equal_rows_the_earlier_checkpoint_is_taken_and_the_strength_nearest_to_one():
@@ -93,7 +120,8 @@ def test_of_equal_rows_the_earlier_checkpoint_is_taken_and_the_strength_nearest_
 
 def test_the_first_and_the_last_checkpoint_are_told_to_be_the_edge():
     assert "save more often" in judge_rows(rows(figures(0.9), figures(0.3)), WHOLE, SETTINGS).why.lower()
-    assert "train 2-4 more epochs" in judge_rows(rows(figures(0.3), figures(0.9)), WHOLE, SETTINGS).why
+    last = judge_rows(rows(figures(0.3), figures(0.9)), WHOLE, SETTINGS, rate=1e-4).why
+    assert "train 2-4 more epochs" in last and "add images or take twice the learning rate (1e-4 → 2e-4)" in last
 
 
 def test_without_likeness_nothing_is_recommended():

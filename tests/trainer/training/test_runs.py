@@ -51,6 +51,25 @@ def test_the_key_does_not_change_with_what_is_only_kept_or_shown():
     assert {key_of(CONFIG.replace(**{name: value})) for name, value in kept.items()} == {key_of()}
 
 
+def test_the_key_is_the_one_that_older_versions_gave():
+    """Epochs are counted in steps, so a finished run from before there were any is still found."""
+    assert key_of() == "18c426a3afd48186b7112152dd0264e30e77053970f9066dea1b84eae2c37ab5"
+    assert key_of(CONFIG.replace(epochs=10)) == key_of()
+
+
+def test_a_run_that_differs_in_its_steps_alone_is_told_with_how_to_get_back_to_it(tmp_path):
+    lineage = {"base": "b", "dataset": "d"}
+    finish(opened(tmp_path, lineage=lineage))
+    longer = opened(tmp_path, CONFIG.replace(steps=300), lineage=lineage)
+    assert longer.name == "mira-2" and longer.notes == (
+        "mira is the same training with 200 steps, not 300, so this one is mira-2. Set steps to 200 to go on with "
+        "mira.",)
+    others = CONFIG.replace(steps=300, **{"adapter.rank": 8})
+    assert opened(tmp_path, others, lineage=lineage).notes == ()
+    assert opened(tmp_path, CONFIG.replace(steps=400), lineage={**lineage, "dataset": "e"}).notes == ()
+    assert opened(tmp_path, lineage=lineage).name == "mira", "with as many steps as before it is found"
+
+
 def test_a_new_run_has_its_folder_and_its_facts(tmp_path):
     run = opened(tmp_path / "loras", lineage={"parent": "style"})
     assert run.folder == tmp_path / "loras" / "mira"

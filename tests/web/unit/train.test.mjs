@@ -89,15 +89,15 @@ test("the chart has a text for whoever cannot see it", () => {
 });
 
 test("the preset line is of the family where that is known, else of all but the sandbox", () => {
-  const preset = (rank, alpha, rate) => ({ style: { rank, alpha, learning_rate: rate, steps: 100 } });
+  const preset = (rank, alpha, rate, images = 40) => ({ style: { rank, alpha, learning_rate: rate, steps: 100, images } });
   const table = {
-    sandbox: { title: "Sandbox", presets: preset(8, 8, 1.5e-3) },
+    sandbox: { title: "Sandbox", presets: preset(8, 8, 1.5e-3, 0) },
     sd15: { title: "SD 1.5", presets: preset(16, 8, 2e-4) },
     sdxl: { title: "SDXL", presets: preset(32, 16, 1e-4) },
   };
   assert.equal(plain(presetText(table, "style", "sandbox")),
     "Preset for a style LoRA on Sandbox: rank 8 · alpha/rank 1 · rate 1.5e-3 · steps 100");
   assert.equal(plain(presetText(table, "style", null)),
-    "Preset for a style LoRA, depending on the model's family: rank 16 to 32 · alpha/rank 0.5 · rate 1e-4 to 2e-4 · steps 100");
+    "Preset for a style LoRA, depending on the model's family: rank 16 to 32 · alpha/rank 0.5 · rate 1e-4 to 2e-4 · steps 100 for 40 images");
   assert.equal(presetText(table, "vibe", null), "");
 });

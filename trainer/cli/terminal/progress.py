@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from ...bootstrap.events import StageFinished, StageStarted
 from ...common.events import Event, Interrupted, Progress, Warned
-from ...training.events import Caching, CheckpointSaved, Finished, Previewed, RunStarted, StepDone, Validated
+from ...training.events import Caching, CheckpointSaved, Finished, Previewed, Proved, RunStarted, StepDone, Validated
 
 BAR = 24
 PLAIN_PARTS = 5
@@ -30,7 +30,7 @@ class ProgressBar:
             StageStarted: self._stage_started, StageFinished: self._stage_finished, RunStarted: self._run_started,
             Caching: self._caching, StepDone: self._step, Validated: self._validated, Progress: self._progress,
             CheckpointSaved: self._saved, Previewed: self._previewed, Warned: self._warned, Finished: self._finished,
-            Interrupted: self._interrupted,
+            Interrupted: self._interrupted, Proved: self._proved,
         }
 
     def __call__(self, event: Event) -> None:
@@ -99,6 +99,9 @@ class ProgressBar:
 
     def _warned(self, event: Warned) -> None:
         self.line(f"    note: {event.message}")
+
+    def _proved(self, event: Proved) -> None:
+        self.line(f"    {'proved' if event.proof.passed else 'NOT PROVED'}, {event.proof.name}: {event.proof.words}")
 
     def _finished(self, event: Finished) -> None:
         if event.stopped:

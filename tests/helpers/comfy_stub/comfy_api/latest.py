@@ -103,7 +103,8 @@ class NodeOutput:
 
 
 class ComfyNode:
-    hidden = SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None, dynprompt=SimpleNamespace(get_node=None))
+    hidden = SimpleNamespace(unique_id="7", prompt=None, extra_pnginfo=None, dynprompt=SimpleNamespace(
+        get_node=lambda node: {"inputs": {"model": ["1", 0]}}))
 
     @classmethod
     def object_info(cls) -> dict[str, Any]:

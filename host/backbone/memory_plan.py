@@ -1,0 +1,193 @@
+"""What a training will take, counted on the host's own network before it starts, and what it then took."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management as management
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+
+from ...trainer.memory.counter import TookTooLong
+from ...trainer.memory.overwritten import keeping_overwritten
+from ...trainer.memory.plan import CONTEXT, GIB, WORKSPACE
+from ...trainer.memory.step import CPU, META, StepCount, count_step, let_go
+from ...trainer.training.config import TrainConfig
+from .encoded import unpack
+from .model import HostBackbone
+from .shadow import checkpointed
+
+SECONDS = 10.0
+"""How long counting may delay a training."""
+OVERWRITES = "modified by an inplace operation"
+
+log = logging.getLogger(__name__)
+
+
+def count_training(backbone: HostBackbone, config: TrainConfig, caption: str, seconds: float = SECONDS) -> StepCount:
+    """Count a step of the training on the network of the MODEL, which is left unchanged.
+
+    Raises counter.TookTooLong after `seconds`, and whatever a network raises that cannot run without values.
+    """
+    ends_at = time.monotonic() + seconds
+    with torch.no_grad():
+        text = unpack(backbone.encode_text([caption]).to(CPU).row(0))
+    for guarded in (False, True):
+        rehearsal = _HostRehearsal(backbone, config, text, guarded)
+        with checkpointed(rehearsal.network, config.gradient_checkpointing):
+            try:
+                return count_step(rehearsal, config, ends_at - time.monotonic())
+            except RuntimeError as error:
+                if guarded or OVERWRITES not in str(error):
+                    raise
+    raise AssertionError("unreachable")
+
+
+@dataclass(frozen=True)
+class _AnyLevel:
+    """The host's schedule for times without values: it reads them one by one."""
+
+    known: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.known, name)
+
+    def sigmas(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
+
+    def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        return self.known.mix_of(torch.ones_like(t))
+
+
+@dataclass(frozen=True)
+class _SameText:
+    """Stands for the Conditioning of a batch: every row is conditioned on the same text."""
+
+    text: dict[str, Any]
+
+    def row(self, index: int) -> dict[str, Any]:
+        return self.text
+
+
+class _HostRehearsal(HostBackbone):
+    """The backbone over a network whose tensors have no values, on the CPU."""
+
+    def __init__(self, backbone: HostBackbone, config: TrainConfig, text: dict[str, Any], guarded: bool) -> None:
+        self.__dict__.update(backbone.__dict__)
+        self.device = self.text_device = CPU
+        self.model = copy.copy(backbone.model)
+        self.model.model_options = {"transformer_options": {
+            **backbone.model.model_options["transformer_options"], "optimized_attention_override": pytorch_attention}}
+        self.config, self._text, self._guarded = config, _SameText(text), guarded
+        self.schedule = _AnyLevel(backbone.schedule)  # type: ignore[assignment]
+        self.blocks = backbone.family.blocks
+        self._shadows = {"network": backbone.new_shadow()}
+        self._step = _Untested()  # type: ignore[assignment]
+        self._resident, self._training = frozenset(self._shadows), True
+        for module in self.network.modules():
+            module.__dict__.pop("_v", None)  # a place in the host's own memory on the card
+        let_go(self.network, META)
+
+    def latents(self) -> Tensor:
+        made = self.model.model.latent_format
+        frames = [1] if made.latent_dimensions == 3 else []
+        side = self.config.data.resolution // self.latent_scale
+        return torch.empty(self.config.data.batch_size, made.latent_channels, *frames, side, side)
+
+    def predict(self, noisy: Tensor, t: Tensor, conditioning: Any = None) -> Tensor:
+        return super().predict(noisy, t, conditioning or self._text)
+
+    def step(self) -> contextlib.AbstractContextManager[None]:
+        return keeping_overwritten() if self._guarded else contextlib.nullcontext()
+
+    def _heard(self, noisy: Tensor, *args: Any) -> dict[str, Any]:
+        """What the host makes of a caption, which reads values of masks; where it needs the network, without values."""
+        with contextlib.suppress(NotImplementedError, RuntimeError), unset_fake_temporarily():
+            return super()._heard(torch.zeros(noisy.shape), *args)
+        return super()._heard(noisy, *args)
+
+
+def pytorch_attention(chosen: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """Kernels of other libraries keep as much, but cannot run without values."""
+    return attention_pytorch(*args, **kwargs)
+
+
+class _Untested:
+    """Stands for gradients.GuardedStep, which would try the network out."""
+
+    def prepare(self, network: nn.Module, run: Any) -> None:
+        pass
+
+
+# -- what the node says ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Attributes:
+        line: what a step will take, and whether the card has it; "" if it could not be counted.
+        note: why it could not; "" if it could.
+    """
+
+    line: str = ""
+    note: str = ""
+
+
+def forecast_memory(backbone: HostBackbone, config: TrainConfig, caption: str, seconds: float = SECONDS) -> Forecast:
+    """Count a step, in a few seconds. Whatever goes wrong is a note: no training fails for it."""
+    ends_at = time.monotonic() + seconds
+
+    def needed(**changes: Any) -> int:
+        return count_training(backbone, config.replace(**changes), caption, ends_at - time.monotonic()).peak + WORKSPACE
+
+    try:
+        peak = needed()
+        if backbone.device.type == "cpu":
+            return Forecast(f"{_about(peak)} at the peak of a step")
+        card = int(management.get_total_memory(backbone.device))
+        return Forecast(f"{_about(peak)} at the peak of a step; {_verdict(peak, card, config, needed)}")
+    except management.InterruptProcessingException:
+        raise
+    except TookTooLong:
+        return Forecast(note=f"what a step takes was not counted: it would have taken more than {seconds:.0f} s.")
+    except Exception as error:
+        log.debug("LoRA Bootstrap: memory could not be counted", exc_info=True)
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        return Forecast(note=f"what a step takes could not be counted for this model ({reason[:120]}). The training is "
+                             "not affected.")
+
+
+def _about(size: int) -> str:
+    return f"about {size / GIB:.1f} GiB"
+
+
+def _verdict(peak: int, card: int, config: TrainConfig, needed: Callable[..., int]) -> str:
+    has = f"this card has {card / GIB:.0f}"
+    if peak + CONTEXT <= card:
+        return f"{has}: fits"
+    if config.gradient_checkpointing:
+        return (f"{has}: does not fit. ComfyUI keeps a part of the weights in RAM, which is slower; lower the "
+                "resolution or the batch size, or load the model in fp8")
+    less = needed(gradient_checkpointing=True)
+    fits = "" if less + CONTEXT <= card else ", and load the model in fp8"
+    return f"{has}: does not fit. Turn on gradient checkpointing in Train Settings ({_about(less)}){fits}"
+
+
+def measured_peak(backbone: HostBackbone) -> int | None:
+    """Bytes of tensors on a CUDA card at the worst moment since the last call, without those of models that the
+    training does not use; None on other devices."""
+    if backbone.device.type != "cuda":
+        return None
+    peak = torch.cuda.max_memory_allocated(backbone.device)
+    torch.cuda.reset_peak_memory_stats(backbone.device)
+    others = (loaded for loaded in management.current_loaded_models
+              if loaded.device == backbone.device and loaded.model.model is not backbone.model.model)
+    return peak - sum(int(loaded.model_loaded_memory()) for loaded in others)

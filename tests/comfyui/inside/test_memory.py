@@ -1,0 +1,148 @@
+"""What a training will take is counted on the host's own networks, and is what real tensors take."""
+
+import comfy.model_management as management
+import pytest
+import torch
+from tiny_models import CAPTIONS, FAMILIES, make_backbone, make_dataset
+
+from lora_bootstrap.host.backbone import memory_plan
+from lora_bootstrap.host.backbone.memory_plan import count_training, forecast_memory
+from lora_bootstrap.trainer.memory.counter import StorageCounter
+from lora_bootstrap.trainer.memory.plan import CONTEXT, GIB
+from lora_bootstrap.trainer.training import loop
+from lora_bootstrap.trainer.training.config import TrainConfig
+
+OLD = not hasattr(management, "in_training")
+COUNTED = tuple(name for name in FAMILIES if not OLD)
+LONGEST = max(CAPTIONS, key=len)
+
+
+def a_config(**settings):
+    return TrainConfig(name="memory", steps=2).replace(**{
+        "adapter.rank": 4, "data.resolution": 64, "optimizer.max_grad_norm": 0.0, **settings})
+
+
+def counted(name, **settings):
+    backbone = make_backbone(name)
+    with backbone.training(settings.get("gradient_checkpointing", False)):
+        return count_training(backbone, a_config(**settings), LONGEST)
+
+
+def measured(name, tmp_path, monkeypatch, **settings):
+    """Bytes that the real loop's second step holds at its worst moment, beside what was there before it."""
+    backbone, peaks = make_backbone(name), []
+    backbone.model.model_options["transformer_options"]["optimized_attention_override"] = memory_plan.pytorch_attention
+    step = loop._Session._train_step
+
+    def watched(session):
+        with StorageCounter() as counter:
+            for tensor in [*backbone.network.parameters(), *backbone.network.buffers()]:
+                counter.hold(tensor)
+            before = counter.now
+            done = step(session)
+        peaks.append(counter.peak - before)
+        return done
+
+    monkeypatch.setattr(loop._Session, "_train_step", watched)
+    data = make_dataset(tmp_path / "data", [LONGEST])
+    list(loop.train(backbone, data, a_config(**settings), tmp_path / "runs"))
+    return peaks[1]
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_a_step_of_every_family_is_counted_without_changing_the_model(name):
+    backbone = make_backbone(name)
+    before = {key: value.clone() for key, value in backbone.model.model.state_dict().items()}
+    torch.manual_seed(7)
+    drawn = torch.get_rng_state()
+    with backbone.training(False):
+        count = count_training(backbone, a_config(), LONGEST)
+    network = backbone.model.model.diffusion_model
+    assert count.weights == pytest.approx(sum(p.numel() * p.element_size() for p in network.parameters()), rel=0.01)
+    assert count.peak > count.weights + count.adapter + count.state and count.modules > 0
+    assert torch.equal(torch.get_rng_state(), drawn)
+    after = backbone.model.model.state_dict()
+    assert after.keys() == before.keys() and all(torch.equal(after[key], before[key]) for key in before)
+
+
+@pytest.mark.skipif(OLD, reason="no backward here")
+@pytest.mark.parametrize(("name", "settings"), [
+    ("sdxl", {}), ("sdxl", {"gradient_checkpointing": True}), ("flux", {}), ("z_image", {}), ("qwen_image", {})])
+def test_the_count_is_what_the_real_step_takes(name, settings, tmp_path, monkeypatch):
+    real = measured(name, tmp_path, monkeypatch, **settings)
+    count = counted(name, **settings).activations
+    text = sum(tensor.nbytes for tensor in make_backbone(name).encode_text([LONGEST]).tensors.values())
+    assert 0.97 * count <= real <= 1.03 * count + 2 * text  # the loop copies the text of a batch from its cache
+
+
+@pytest.mark.parametrize("name", ["sdxl", "sd3"])
+def test_checkpointing_lowers_the_count_and_a_batch_raises_it(name):
+    plain, recomputed = counted(name), counted(name, gradient_checkpointing=True)
+    assert recomputed.activations < plain.activations and recomputed.weights == plain.weights
+    two, three = (counted(name, **{"data.batch_size": size}).activations for size in (2, 3))
+    assert three - two == pytest.approx(two - plain.activations, rel=0.05)
+
+
+def test_weights_of_eight_bits_count_as_such_and_are_cast_one_by_one():
+    backbone = make_backbone("sd3", dtype=torch.float8_e4m3fn, cast=torch.float32)
+    with backbone.training(False):
+        small = count_training(backbone, a_config(), LONGEST)
+    whole = counted("sd3")
+    assert small.weights == pytest.approx(whole.weights / 4, rel=0.01)
+    assert whole.activations < small.activations < whole.activations + 4 * small.widest
+
+
+# -- the line in the node ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_a_card(monkeypatch):
+    """A backbone that says it is on a card of so many GiB, whose count is given."""
+    def make(card, peaks):
+        backbone = make_backbone("sd15")
+        monkeypatch.setattr(backbone, "device", torch.device("cuda"))
+        monkeypatch.setattr(management, "get_total_memory", lambda device: card * GIB)
+        monkeypatch.setattr(memory_plan, "count_training", lambda backbone, config, caption, seconds: Peak(
+            peaks[config.gradient_checkpointing]))
+        return backbone
+
+    class Peak:
+        def __init__(self, peak):
+            self.peak = int(peak * GIB)
+
+    return make
+
+
+@pytest.mark.parametrize(("card", "words"), [
+    (14, "this card has 14: fits"),
+    (12, "does not fit. Turn on gradient checkpointing in Train Settings (about 6.1 GiB)"),
+    (6, "(about 6.1 GiB), and load the model in fp8")])
+def test_the_line_says_whether_the_card_has_it(card, words, on_a_card):
+    found = forecast_memory(on_a_card(card, {False: 12.3, True: 6.0}), a_config(), LONGEST)
+    assert found.line.startswith("about 12.4 GiB at the peak of a step; ") and found.line.endswith(words)
+    assert found.note == "" and CONTEXT > 0
+
+
+def test_the_line_says_nothing_of_a_card_on_the_cpu():
+    backbone = make_backbone("sd15")
+    with backbone.training(False):
+        found = forecast_memory(backbone, a_config(), LONGEST)
+    assert found.line.startswith("about 0.") and "card" not in found.line
+
+
+def test_what_cannot_be_counted_is_one_note(monkeypatch):
+    backbone = make_backbone("sd15")
+    with backbone.training(False):
+        late = forecast_memory(backbone, a_config(), LONGEST, seconds=0.0)
+        monkeypatch.setattr(memory_plan, "count_step", lambda *args: 1 / 0)
+        broken = forecast_memory(backbone, a_config(), LONGEST)
+    assert late.line == broken.line == "" and "more than 0 s" in late.note and "could not be counted" in broken.note
+
+
+def test_cancel_is_not_swallowed(monkeypatch):
+    def cancel(*args):
+        raise management.InterruptProcessingException
+
+    monkeypatch.setattr(memory_plan, "count_step", cancel)
+    with pytest.raises(management.InterruptProcessingException):
+        forecast_memory(make_backbone("sd15"), a_config(), LONGEST)

@@ -1,0 +1,75 @@
+"""Custom nodes for a test server: loaders that make tiny models of the host's own classes, with random weights.
+
+The host's own loaders know text encoders by their full size, so the templates for real models are tried with these.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+TESTS = Path(__file__).resolve().parents[1]
+PACK = TESTS.parents[1]
+
+
+@cache
+def _tiny_models() -> ModuleType:
+    """The module that makes them, which finds this pack under the name that it has in the tests."""
+    (pack,) = {id(module): module for module in list(sys.modules.values())
+               if Path(getattr(module, "__file__", None) or "").resolve() == PACK / "__init__.py"}.values()
+    sys.modules.setdefault("lora_bootstrap", pack)
+    spec = importlib.util.spec_from_file_location("tiny_models", TESTS / "inside" / "tiny_models.py")
+    sys.modules["tiny_models"] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class _Loader:
+    FUNCTION, CATEGORY = "load", "tests"
+    SLOTS: slice
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"family": ("STRING", {"default": "sdxl"})}}
+
+    def load(self, family):
+        return _parts(family)[self.SLOTS]
+
+
+@cache
+def _parts(family: str):
+    tiny = _tiny_models()
+    model, clip, vae = tiny.make_parts(family)
+    return model, _with_schedule(clip), vae
+
+
+def _with_schedule(clip):
+    """What CLIP Text Encode asks beside what a backbone asks."""
+    def encode(tokens, unprojected=False, add_dict=None, show_pbar=True):
+        made = clip.encode_from_tokens(tokens)
+        return [[made.pop("cond"), {name: value for name, value in made.items() if value is not None}]]
+
+    clip.encode_from_tokens_scheduled = encode
+    return clip
+
+
+class TinyCheckpoint(_Loader):
+    RETURN_TYPES, SLOTS = ("MODEL", "CLIP", "VAE"), slice(3)
+
+
+class TinyNetwork(_Loader):
+    RETURN_TYPES, SLOTS = ("MODEL",), slice(0, 1)
+
+
+class TinyText(_Loader):
+    RETURN_TYPES, SLOTS = ("CLIP",), slice(1, 2)
+
+
+class TinyDecoder(_Loader):
+    RETURN_TYPES, SLOTS = ("VAE",), slice(2, 3)
+
+
+NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in (TinyCheckpoint, TinyNetwork, TinyText, TinyDecoder)}

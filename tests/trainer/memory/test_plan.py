@@ -1,0 +1,162 @@
+"""From counts to a plan: what fits, in which order settings are given up, how large a batch may be, what is cached."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from lora_bootstrap.trainer.common.errors import UserError
+from lora_bootstrap.trainer.common.files import write_json
+from lora_bootstrap.trainer.memory.bases import Base, find_base
+from lora_bootstrap.trainer.memory.cache import cached
+from lora_bootstrap.trainer.memory.cards import CARDS, GIB, LAUNCH, step_seconds
+from lora_bootstrap.trainer.memory.plan import CONTEXT, WORKSPACE, Estimate, in_fp8, make_plan
+from lora_bootstrap.trainer.memory.shapes import SHAPES
+from lora_bootstrap.trainer.memory.step import StepCount
+from lora_bootstrap.trainer.training.config import TrainConfig
+
+COUNT = StepCount(weights=10 * GIB, adapter=GIB, state=GIB, peak=20 * GIB, modules=10, parameters=GIB // 4,
+                  operations=10**13, traffic=10**11, kernels=1000, widest=0)
+OVERHEAD = WORKSPACE + CONTEXT
+
+
+def a_count(config, precision):
+    """10 GiB of weights in bf16, 2 for the LoRA and its state, 8 a picture, an eighth of that with checkpointing."""
+    weights = {"fp32": 20, "bf16": 10, "fp8": 5}[precision] * GIB
+    each = GIB if config.gradient_checkpointing else 8 * GIB
+    return replace(COUNT, weights=weights, peak=weights + 2 * GIB + each * config.data.batch_size)
+
+
+def a_plan(vram, precision="bf16", **settings):
+    config = TrainConfig(steps=100).replace(**settings)
+    return make_plan(Base(SHAPES["flux"]), config, precision, vram, 10, count=a_count)
+
+
+@pytest.mark.parametrize(("vram", "words"), [
+    (22, "nothing given up"), (15, "gradient checkpointing"), (10, "gradient checkpointing and fp8 base")])
+def test_what_gives_up_least_is_taken_first(vram, words):
+    plan = a_plan(vram)
+    assert plan.fits.words == words
+    assert plan.asked.needed == 20 * GIB + OVERHEAD and plan.fits.needed <= vram * GIB
+
+
+def test_checkpointing_that_is_on_stays_on():
+    plan = a_plan(10, gradient_checkpointing=True)
+    assert plan.asked.needed == 13 * GIB + OVERHEAD
+    assert plan.fits.words == "gradient checkpointing and fp8 base"
+
+
+def test_nothing_fits_a_card_that_is_too_small():
+    plan = a_plan(8)
+    assert plan.fits is None and plan.largest_batch == 0
+
+
+def test_the_largest_batch_is_the_last_that_fits():
+    plan = a_plan(22)
+    assert plan.largest_batch == 1
+    assert a_plan(12 + 5 * 8 + 2).largest_batch == 5
+
+
+def test_a_batch_that_takes_more_than_expected_is_counted_again_and_lowered():
+    def steep(config, precision):
+        size = config.data.batch_size
+        return replace(COUNT, peak=COUNT.peak + (size + (size > 3) * 2) * GIB)
+
+    plan = make_plan(Base(SHAPES["flux"]), TrainConfig(), "bf16", 27, 10, count=steep)
+    assert plan.largest_batch == 3
+
+
+def test_an_fp8_base_halves_the_weights_and_casts_one_layer_at_a_time():
+    count = replace(COUNT, widest=10**6)
+    small = in_fp8(count)
+    assert small.weights == 5 * GIB and small.peak == 15 * GIB + 6 * 10**6
+    assert small.activations == count.activations + 6 * 10**6
+
+
+def test_encoders_stay_on_the_card_on_the_command_line():
+    base = Base(SHAPES["sdxl"])
+    moved, resident = (make_plan(base, TrainConfig(), "bf16", 24, 1, resident=kept, count=a_count).asked
+                       for kept in (False, True))
+    assert resident.needed - moved.needed == 2 * (base.shape.encoders + base.shape.vae) > 1.6 * GIB
+
+
+def test_disk_is_that_of_the_files_and_of_two_states():
+    plan = a_plan(80, save_every=50)
+    assert plan.disk == 2 * GIB + 2 * 2 * GIB
+
+
+def test_a_step_takes_its_arithmetic_and_traffic_or_the_start_of_its_kernels():
+    card = next(card for card in CARDS if card.name == "RTX 3090")
+    assert step_seconds(COUNT, card) == pytest.approx(10 / (71 * 0.5) + 100 / (936 * 0.8))
+    assert step_seconds(replace(COUNT, kernels=10**6), card) == 10**6 * LAUNCH
+
+
+def test_cards_that_cannot_hold_a_step_have_no_time():
+    assert set(a_plan(22).seconds) == {card.name for card in CARDS if card.memory >= 22}
+
+
+# -- what a base is ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("key", "shape", "name"), [
+    ("model.diffusion_model.double_blocks.0.img_attn.qkv.weight", (9, 3), "flux"),
+    ("double_stream_modulation_img.lin.weight", (6 * 3072, 1), "flux2_klein_4b"),
+    ("layers.0.attention.qkv.weight", (3 * 3840, 1), "z_image"),
+    ("layers.0.attention.qkv.weight", (3840, 1), "lumina2"),
+    ("transformer_blocks.0.img_mod.1.weight", (9, 3), "qwen_image"),
+    ("model.diffusion_model.input_blocks.0.0.weight", (9, 3), "sd15"),
+])
+def test_a_file_is_recognized_by_its_header(key, shape, name, tmp_path):
+    save_file({key: torch.zeros(shape, dtype=torch.float8_e4m3fn), "blocks.0.a.weight": torch.zeros(
+        1, dtype=torch.float8_e4m3fn)}, tmp_path / "base.safetensors")
+    found = find_base(str(tmp_path / "base.safetensors"))
+    assert found.shape.name == name and found.precision == "fp8"
+
+
+def test_a_folder_is_what_its_config_says(tmp_path):
+    (tmp_path / "transformer").mkdir()
+    write_json(tmp_path / "transformer" / "config.json", {
+        "_class_name": "QwenImageTransformer2DModel", "_diffusers_version": "0.1", "num_layers": 5,
+        "joint_attention_dim": 99})
+    found = find_base(str(tmp_path))
+    assert found.shape.settings == {"num_layers": 5, "joint_attention_dim": 99} and found.shape.width == 99
+    assert found.shape.family == "qwen_image"
+
+
+def test_a_base_that_is_not_known_is_refused(tmp_path):
+    (tmp_path / "unet").mkdir()
+    write_json(tmp_path / "unet" / "config.json", {"_class_name": "Other"})
+    save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors")
+    for text, words in (("sdxll", "neither a known name"), (str(tmp_path), "describes 'Other'"),
+                        (str(tmp_path / "a.safetensors"), "not a network that is known")):
+        with pytest.raises(UserError, match=words):
+            find_base(text)
+
+
+# -- the cache ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_question_is_counted_once(tmp_path):
+    file, asked = tmp_path / "caches" / "memory.json", []
+
+    def counted():
+        asked.append(1)
+        return COUNT
+
+    assert [cached({"side": 512}, counted, file) for _ in range(2)] == [COUNT, COUNT]
+    assert len(asked) == 1
+    cached({"side": 768}, counted, file)
+    assert len(asked) == 2
+    file.write_text("{")
+    assert cached({"side": 512}, counted, file) == COUNT and len(asked) == 3
+
+
+def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert cached({}, lambda: COUNT, tmp_path / "file" / "memory.json") == COUNT
+
+
+def test_an_estimate_is_as_the_device_would_report_it():
+    estimate = Estimate(TrainConfig(), "bf16", COUNT)
+    assert (estimate.peak, estimate.needed) == (20 * GIB + WORKSPACE, 20 * GIB + OVERHEAD)

@@ -1,0 +1,95 @@
+"""A whole training step, counted on small networks of the classes that real bases have."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from lora_bootstrap.trainer.memory import step
+from lora_bootstrap.trainer.memory.published import PublishedNetwork
+from lora_bootstrap.trainer.memory.shapes import SHAPES
+from lora_bootstrap.trainer.memory.step import StepCount, count_step, state_bytes
+from lora_bootstrap.trainer.training.config import TrainConfig
+from lora_bootstrap.trainer.training.optimizers import build_optimizer
+
+UNET = replace(SHAPES["sd15"], width=32, settings={
+    "block_out_channels": (32, 64), "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"), "layers_per_block": 1, "cross_attention_dim": 32,
+    "attention_head_dim": 4, "norm_num_groups": 8})
+FLUX = replace(SHAPES["flux"], width=32, pooled=16, settings={
+    "num_layers": 4, "num_single_layers": 5, "attention_head_dim": 16, "num_attention_heads": 2,
+    "joint_attention_dim": 32, "pooled_projection_dim": 16, "axes_dims_rope": (4, 6, 6), "guidance_embeds": True})
+
+
+def a_config(**settings):
+    return TrainConfig(precision="bf16").replace(**{"adapter.rank": 4, "data.resolution": 128, **settings})
+
+
+def count(shape=UNET, dtype=torch.bfloat16, whole=False, **settings) -> StepCount:
+    config = a_config(**settings)
+    return count_step(PublishedNetwork(shape, config, dtype), config, whole=whole)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return count()
+
+
+def test_weights_adapter_and_state_are_those_of_the_real_network(plain):
+    import diffusers
+
+    network = getattr(diffusers, UNET.kind)(**UNET.settings)
+    assert plain.weights == 2 * sum(p.numel() for p in network.parameters())
+    assert plain.adapter == 4 * plain.parameters and plain.state == 8 * plain.parameters
+    names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear) and "attn" in name]
+    assert plain.modules >= len(names) > 0
+
+
+def test_checkpointing_lowers_the_peak_and_costs_arithmetic(plain):
+    recomputed = count(gradient_checkpointing=True)
+    assert recomputed.activations < 0.75 * plain.activations
+    assert recomputed.operations > 1.2 * plain.operations
+    assert recomputed.weights == plain.weights
+
+
+def test_activations_grow_evenly_with_the_batch(plain):
+    two, three = (count(**{"data.batch_size": size}).activations for size in (2, 3))
+    assert three - two == pytest.approx(two - plain.activations, rel=0.02)
+    assert two > 1.8 * plain.activations
+
+
+def test_a_float32_base_takes_twice_the_weights(plain):
+    whole = count(dtype=torch.float32, precision="fp32")
+    assert whole.weights == 2 * plain.weights
+    assert whole.activations > plain.activations
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_blocks_that_are_alike_are_not_all_counted_with_the_same_result(recompute, monkeypatch):
+    monkeypatch.setattr(step, "MANY", 4)
+    settings = {"gradient_checkpointing": recompute}
+    short, whole = count(FLUX, **settings), count(FLUX, whole=True, **settings)
+    for name in ("weights", "adapter", "state", "modules", "parameters", "operations"):
+        assert getattr(short, name) == getattr(whole, name)
+    assert short.peak == pytest.approx(whole.peak, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "prodigy"])
+def test_the_state_is_what_the_optimizer_keeps(name):
+    if name == "prodigy":
+        pytest.importorskip("prodigyopt")
+    parameters = [nn.Parameter(torch.ones(4, 64)), nn.Parameter(torch.ones(64, 4, 3, 3)), nn.Parameter(torch.ones(8))]
+    optimizer = build_optimizer(name, [(parameters, 1.0)], 0.01)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    for parameter in parameters:
+        kept = [value for value in optimizer.state[parameter].values()
+                if isinstance(value, torch.Tensor) and value.numel() > 1]
+        assert sum(value.numel() * value.element_size() for value in kept) == state_bytes(name, parameter.shape)
+
+
+def test_eight_bit_state_takes_a_quarter_and_small_parameters_stay_whole():
+    assert state_bytes("adamw8bit", torch.Size((64, 256))) == 2 * (64 * 256 + 4 * 64)
+    assert state_bytes("adamw8bit", torch.Size((4, 64))) == state_bytes("adamw", torch.Size((4, 64)))

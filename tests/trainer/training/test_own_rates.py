@@ -1,0 +1,43 @@
+"""Optimizers that find their own rate start from it, and say so where it is held back."""
+
+import pytest
+
+from lora_bootstrap.trainer.models.families import FAMILIES
+from lora_bootstrap.trainer.training.optimizers import OPTIMIZERS, OptimizerConfig, rate_warning
+from lora_bootstrap.trainer.training.presets import preset_config
+from lora_bootstrap.trainer.training.runs import run_key
+
+OWN = [name for name, row in OPTIMIZERS.items() if row.rate is not None]
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("kind", ["style", "character"])
+def test_the_presets_rate_is_not_for_an_optimizer_that_finds_its_own(name, kind):
+    config = preset_config(FAMILIES["sdxl"], kind, {"optimizer.name": name})
+    assert config.optimizer.learning_rate == OPTIMIZERS[name].rate == 1.0
+    assert rate_warning(config.optimizer) == ""
+
+
+def test_a_rate_of_the_users_own_is_kept_and_warned_about_if_it_holds_the_optimizer_back():
+    config = preset_config(FAMILIES["sdxl"], "style", {"optimizer.name": "prodigy", "optimizer.learning_rate": 1e-4})
+    assert config.optimizer.learning_rate == 1e-4
+    assert "at 0.0001 it hardly learns. Set the learning rate to 1" in rate_warning(config.optimizer)
+    assert rate_warning(OptimizerConfig(name="prodigy", learning_rate=0.1)) == ""
+
+
+def test_others_follow_the_preset_without_a_word():
+    config = preset_config(FAMILIES["sdxl"], "style", {"optimizer.name": "adamw8bit"})
+    assert config.optimizer.learning_rate == FAMILIES["sdxl"].presets["style"].learning_rate
+    assert rate_warning(config.optimizer) == ""
+
+
+def test_a_run_of_a_row_that_trains_otherwise_now_is_another_run():
+    config = preset_config(FAMILIES["flux2"], "style")
+    assert run_key(config, "base", "data", family=FAMILIES["flux2"]) != run_key(config, "base", "data")
+    for name in ("sd15", "sdxl", "sandbox", "lumina2", "sd3"):
+        config = preset_config(FAMILIES[name], "style")
+        assert run_key(config, "base", "data", family=FAMILIES[name]) == run_key(config, "base", "data")
+    attention = preset_config(FAMILIES["flux"], "style", {"adapter.layers": "attention"})
+    assert run_key(attention, "b", "d", family=FAMILIES["flux"]) != run_key(attention, "b", "d")
+    both = preset_config(FAMILIES["flux"], "style")
+    assert run_key(both, "b", "d", family=FAMILIES["flux"]) == run_key(both, "b", "d")

@@ -1,0 +1,132 @@
+"""`lora-bootstrap plan`: memory, time and disk of a training, before anything is loaded."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from typing import Any
+
+from ..common.checks import check, check_choice
+from ..training.config import LAYER_PRESETS
+from ..training.optimizers import OPTIMIZERS
+from .terminal.console import Console
+
+GIB = 2**30
+PLACES = ("comfyui", "command-line")
+
+
+def add_plan_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("base", help="a family such as sdxl, flux, z-image or qwen-image, a diffusers folder, or a "
+                         ".safetensors file; only its header is read")
+    command.add_argument("--kind", default="character", help="selects the family's preset (%(default)s)")
+    command.add_argument("--resolution", type=int, help="side of the images' square, in pixels; default: the family's")
+    command.add_argument("--batch", type=int, help="images per batch; default: the preset's")
+    command.add_argument("--rank", type=int, help="size of the LoRA; default: the preset's")
+    command.add_argument("--layers", help=f"layers with a LoRA: {', '.join(LAYER_PRESETS)}; default: the preset's")
+    command.add_argument("--checkpointing", action="store_true", help="recompute in the backward pass: slower, smaller")
+    command.add_argument("--precision", help="precision of the base's weights on the card: fp32, bf16 or fp8; default: "
+                         "the file's, or bf16")
+    command.add_argument("--optimizer", help=f"{', '.join(OPTIMIZERS)}; default: adamw")
+    command.add_argument("--images", type=int, default=40, help="images in the dataset (%(default)s)")
+    command.add_argument("--vram", type=float, default=12, help="memory of the card, in GB (%(default)s)")
+    command.add_argument("--place", default="comfyui",
+                         help="where it will train: comfyui, which moves text encoders and VAE off the card, or "
+                              "command-line, which keeps them there (%(default)s)")
+
+
+def handle_plan(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    _check(options)
+    from ..memory.bases import BASES, find_base
+    from ..memory.plan import make_plan
+    from ..memory.shapes import shape_family
+    from ..training.presets import preset_config
+
+    if options.precision is not None:
+        check_choice("--precision", options.precision, BASES)
+    base = find_base(options.base)
+    given = {"data.resolution": options.resolution, "data.batch_size": options.batch, "adapter.rank": options.rank,
+             "adapter.layers": options.layers, "optimizer.name": options.optimizer}
+    settings = {name: value for name, value in given.items() if value is not None}
+    config = preset_config(shape_family(base.shape), options.kind, {
+        "adapter.text_encoder": False, **settings, "gradient_checkpointing": options.checkpointing})
+    console.say(f"counting a step of {base.shape.title} without its weights ...")
+    plan = make_plan(base, config, options.precision or base.precision, options.vram, options.images,
+                     resident=options.place == "command-line")
+    for line in plan_lines(base.shape.title, plan, options.vram, options.place):
+        console.say(line)
+    return plan_facts(base.shape.title, plan, options.vram)
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in ("batch", "images"):
+        value = getattr(options, name)
+        check(value is None or 1 <= value <= 1_000_000, f"--{name}", value, "from 1 to 1000000")
+    check(options.resolution is None or 64 <= options.resolution <= 8192, "--resolution", options.resolution,
+          "from 64 to 8192 pixels")
+    check(math.isfinite(options.vram) and 0 < options.vram <= 10_000, "--vram", options.vram, "from 0 to 10000 GB")
+    check_choice("--place", options.place, PLACES)
+
+
+def plan_lines(title: str, plan: Any, vram: float, place: str) -> list[str]:
+    """What the command says to people."""
+    asked, config = plan.asked, plan.asked.config
+    data, adapter, count = config.data, config.adapter, plan.asked.count
+    resident = "text encoders and VAE stay on the card" if asked.resident else "text encoders and VAE are moved off"
+    lines = [
+        f"{title}, {data.resolution} px, batch {data.batch_size}, rank {adapter.rank} on {adapter.layers} "
+        f"({count.modules} layers, {count.parameters / 1e6:.1f} M parameters), {config.optimizer.name}, "
+        f"{asked.precision} base, {'with' if config.gradient_checkpointing else 'without'} gradient checkpointing",
+        f"weights      {gib(count.weights)}",
+        *([f"encoders, VAE {gib(asked.resident)}"] if asked.resident else []),
+        f"LoRA         {gib(count.adapter)}, with the optimizer's state {gib(count.adapter + count.state)}",
+        f"activations  {gib(count.activations)}",
+        f"peak         about {gib(asked.peak)} ({resident}); on the card about {gib(asked.needed)}",
+        _verdict(plan, vram),
+    ]
+    if plan.largest_batch:
+        lines.append(f"largest batch that fits: {plan.largest_batch}")
+    lines += [f"time         {name}: about {duration(seconds)} a step, {duration(seconds * config.steps)} for "
+              f"{config.steps} steps" for name, seconds in plan.seconds.items()]
+    lines.append(f"disk         about {gib(plan.disk)} for LoRA files and training state")
+    lines.append(f"RAM          about {gib(plan.ram)}")
+    lines.append(f"These are predictions, counted for {place}; docs/memory.md says how well they do.")
+    return lines
+
+
+def _verdict(plan: Any, vram: float) -> str:
+    if plan.fits is None:
+        return f"does not fit {vram:g} GB, even with gradient checkpointing and fp8 base: lower --resolution or --batch"
+    if plan.fits is plan.asked:
+        return f"fits {vram:g} GB as it is"
+    return f"fits {vram:g} GB with {plan.fits.words} (about {gib(plan.fits.needed)} on the card)"
+
+
+def plan_facts(title: str, plan: Any, vram: float) -> dict[str, Any]:
+    """What --json prints; sizes in bytes."""
+    return {
+        "base": title, **estimate_facts(plan.asked), "vram": vram,
+        "fits": None if plan.fits is None else estimate_facts(plan.fits), "largest_batch": plan.largest_batch,
+        "seconds_per_step": plan.seconds, "disk": plan.disk, "ram": plan.ram,
+    }
+
+
+def estimate_facts(estimate: Any) -> dict[str, Any]:
+    config, count = estimate.config, estimate.count
+    return {
+        "resolution": config.data.resolution, "batch": config.data.batch_size, "rank": config.adapter.rank,
+        "layers": config.adapter.layers, "optimizer": config.optimizer.name, "precision": estimate.precision,
+        "checkpointing": config.gradient_checkpointing, "weights": count.weights, "adapter": count.adapter,
+        "optimizer_state": count.state, "activations": count.activations, "resident": estimate.resident,
+        "peak": estimate.peak, "needed": estimate.needed, "modules": count.modules, "parameters": count.parameters,
+        "operations": count.operations,
+    }
+
+
+def gib(size: int) -> str:
+    return f"{size / GIB:.2f} GiB" if size < GIB else f"{size / GIB:.1f} GiB"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

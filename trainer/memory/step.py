@@ -1,0 +1,233 @@
+"""One training step on fake tensors: what the loop does, counted instead of computed."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..models.families import Family
+from ..models.noise import NoiseSchedule, per_row
+from ..training import adapters
+from ..training.config import TrainConfig
+from ..training.loop import AUTOCAST
+from ..training.objectives import Loss
+from .autocast import run_backward
+from .counter import Work, counting
+
+CPU, META = torch.device("cpu"), torch.device("meta")
+
+
+class Rehearsal(Protocol):
+    """A network without memory, and how a step calls it.
+
+    Attributes:
+        blocks: where adapters go, as in `Family.blocks`.
+    """
+
+    network: nn.Module
+    family: Family
+    blocks: tuple[str, ...]
+    schedule: NoiseSchedule
+
+    def latents(self) -> Tensor:
+        """A batch of latents, float32."""
+
+    def predict(self, noisy: Tensor, t: Tensor) -> Tensor:
+        """As `Backbone.predict`, for some captions."""
+
+    def step(self) -> contextlib.AbstractContextManager[None]:
+        """As `Backbone.step`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCount:
+    """What a training step takes; sizes in bytes.
+
+    Attributes:
+        weights: the base network.
+        adapter: the LoRA in float32.
+        state: the optimizer's state.
+        peak: all that is held at once at the worst moment, with the three above.
+        modules, parameters: of the LoRA.
+        operations, traffic, kernels: of a forward and a backward pass; see counter.Work.
+        widest: weights of the largest layer, by number.
+    """
+
+    weights: int
+    adapter: int
+    state: int
+    peak: int
+    modules: int
+    parameters: int
+    operations: int
+    traffic: int
+    kernels: int
+    widest: int = 0
+
+    @property
+    def activations(self) -> int:
+        """What is held for the backward pass, gradients included."""
+        return self.peak - self.weights - self.adapter - self.state
+
+
+def count_step(rehearsal: Rehearsal, config: TrainConfig, seconds: float | None = None, whole: bool = False
+               ) -> StepCount:
+    """Count one step of `config`. The network's own tensors are replaced by fake ones, so it is of no use afterwards.
+
+    Of many blocks that are alike, two are counted, then three, and the difference stands for each of the others: all
+    figures grow by the same amount with each block. `whole` counts them all.
+
+    Raises counter.TookTooLong after `seconds`, and whatever the network raises that cannot run without values.
+    """
+    ends_at = None if seconds is None else time.monotonic() + seconds
+    with torch.inference_mode(False), torch.enable_grad():
+        with torch.random.fork_rng(devices=[]), META:
+            adapters.attach(rehearsal.network, config.adapter, rehearsal.blocks, 0, META, rehearsal.family.excluded)
+        count = partial(_count, rehearsal, config, ends_at)
+        alike = [] if whole else list(_blocks_alike(rehearsal.network))
+        with contextlib.ExitStack() as stack:
+            for blocks in alike:
+                stack.enter_context(_cut(blocks, LEAST))
+            found = base = count()
+            for blocks in alike:
+                with _cut(blocks, LEAST + 1):
+                    found = _plus(found, base, count(), len(blocks.whole) - LEAST)
+        return found
+
+
+LEAST, MANY = 2, 12
+"""Number of blocks counted of those that are alike, and how many there must be for that."""
+
+
+@dataclass(frozen=True)
+class _Alike:
+    """A ModuleList whose members have the same class and shapes; `whole` are all of them."""
+
+    held: nn.ModuleList
+    whole: tuple[tuple[str, nn.Module], ...]
+
+
+def _blocks_alike(network: nn.Module) -> Iterator[_Alike]:
+    for module in network.modules():
+        if isinstance(module, nn.ModuleList) and len(module) >= MANY and len(set(map(_form, module))) == 1:
+            yield _Alike(module, tuple(module.named_children()))
+
+
+def _form(block: nn.Module) -> tuple[object, ...]:
+    return type(block), *((name, tensor.shape, tensor.dtype) for name, tensor in block.named_parameters())
+
+
+@contextlib.contextmanager
+def _cut(blocks: _Alike, length: int) -> Iterator[None]:
+    before = dict(blocks.held._modules)
+    blocks.held._modules = dict(blocks.whole[:length])
+    try:
+        yield
+    finally:
+        blocks.held._modules = before
+
+
+def _plus(found: StepCount, base: StepCount, longer: StepCount, times: int) -> StepCount:
+    """`found`, and `times` the difference between `longer` and `base`."""
+    pairs = ((name, getattr(found, name) + times * (getattr(longer, name) - getattr(base, name)))
+             for name in StepCount.__dataclass_fields__)
+    return StepCount(**dict(pairs))
+
+
+def _count(rehearsal: Rehearsal, config: TrainConfig, ends_at: float | None
+           ) -> StepCount:
+    """Count the network with the blocks that it holds now."""
+    with counting(ends_at) as counter:
+        network = rehearsal.network
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        let_go(network)
+        adapter = sum(map(_size, parameters))
+        weights = counter.now - adapter
+        state = sum(state_bytes(config.optimizer.name, parameter.shape) for parameter in parameters)
+        held = torch.empty(state, dtype=torch.uint8)
+        counter.peak, counter.work = counter.now, Work()
+        _run_step(rehearsal, config)
+        del held
+    return StepCount(
+        weights=weights, adapter=adapter, state=state, peak=counter.peak, modules=len(parameters) // 2,
+        parameters=sum(parameter.numel() for parameter in parameters), widest=_widest(network), **vars(counter.work))
+
+
+def _widest(network: nn.Module) -> int:
+    layers = (module for module in network.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
+    return max((layer.weight.numel() for layer in layers), default=0)
+
+
+def _run_step(rehearsal: Rehearsal, config: TrainConfig) -> None:
+    loss = Loss.of(rehearsal.family, rehearsal.schedule, config.objective)
+    latents = rehearsal.latents()
+    noise, t = torch.empty_like(latents), torch.empty(len(latents))
+    alpha, sigma = rehearsal.schedule.coefficients(t)
+    noisy = per_row(alpha, latents) * latents + per_row(sigma, latents) * noise
+    dtype = AUTOCAST.get(config.precision)
+    with rehearsal.step():
+        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+            prediction = rehearsal.predict(noisy, t)
+        run_backward(loss.per_sample(prediction, latents, noise, t).mean() / config.accumulation_steps)
+
+
+def let_go(network: nn.Module, device: torch.device = CPU) -> None:
+    """Give the network new parameters and buffers like those it has; where tensors are fake, they take no memory.
+
+    A tensor that is used twice stays one tensor. Quantised tensors count as their plain data.
+    """
+    made: dict[int, Tensor] = {}
+
+    def empty(tensor: Tensor) -> Tensor:
+        if id(tensor) not in made:
+            data = getattr(tensor, "_qdata", tensor)
+            new = torch.empty(tensor.shape, dtype=data.dtype, device=device)
+            made[id(tensor)] = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+        return made[id(tensor)]
+
+    for module in network.modules():
+        for tensors in (module._parameters, module._buffers):
+            tensors.update({name: empty(tensor) for name, tensor in tensors.items() if tensor is not None})
+
+
+def _size(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+# -- optimizers --------------------------------------------------------------------------------------------------------
+
+_LEAST_8BIT, _BLOCK = 4096, 256
+"""bitsandbytes keeps smaller parameters in 32 bits, and a float32 scale for every block of larger ones."""
+
+
+def _adamw8bit(shape: torch.Size) -> int:
+    count = shape.numel()
+    return 8 * count if count < _LEAST_8BIT else 2 * (count + 4 * math.ceil(count / _BLOCK))
+
+
+def _adafactor(shape: torch.Size) -> int:
+    if len(shape) < 2:
+        return 4 * shape.numel()
+    return 4 * (shape[:-1].numel() + shape[:-2].numel() * shape[-1])
+
+
+STATE_BYTES: dict[str, Callable[[torch.Size], int]] = {
+    # by name of the optimizer: shape of a float32 parameter → bytes of its state
+    "adamw": lambda shape: 8 * shape.numel(),  # first and second moments
+    "adamw8bit": _adamw8bit,
+    "adafactor": _adafactor,
+    "prodigy": lambda shape: 16 * shape.numel(),  # both moments, the start, and the sum of gradients
+}
+
+
+def state_bytes(optimizer: str, shape: torch.Size) -> int:
+    """Bytes that the optimizer keeps for a parameter of this shape. An optimizer without a row counts as AdamW."""
+    return STATE_BYTES.get(optimizer, STATE_BYTES["adamw"])(shape)
