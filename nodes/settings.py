@@ -53,8 +53,8 @@ class Row:
 
 
 ROWS = (
-    Row("optimizer.name", "Optimizer. prodigy finds its own rate: set learning_rate to 1. adamw8bit needs "
-                          "bitsandbytes.",
+    Row("optimizer.name", "Optimizer. prodigy finds its own rate: leave learning_rate at 0, or set it to 1. adamw8bit "
+                          "needs bitsandbytes.",
         options=tuple(OPTIMIZERS), widget="optimizer"),
     Row("optimizer.schedule", "Course of the learning rate over the run, after the warm-up.", PRESET, tuple(SCHEDULES)),
     Row("optimizer.warmup_steps", "Steps over which the learning rate rises from near 0.", most=100_000),

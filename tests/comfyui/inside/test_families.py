@@ -14,10 +14,12 @@ from tiny_models import CAPTIONS, FAMILIES, make_backbone, make_dataset
 
 from lora_bootstrap.host.backbone.model import HostBackbone, apply_lora, unmatched_modules
 from lora_bootstrap.trainer.models import families
+from lora_bootstrap.trainer.models.families import distilled_warning, recognise_form
 from lora_bootstrap.trainer.models.layers import coverage, layers_inside, select_modules
+from lora_bootstrap.trainer.proofs.proof import COVERAGE, FILE_WORKS, SAME_TEXT
 from lora_bootstrap.trainer.training import loop
 from lora_bootstrap.trainer.training.config import TrainConfig
-from lora_bootstrap.trainer.training.events import Finished, StepDone
+from lora_bootstrap.trainer.training.events import Finished, Proved, StepDone
 from lora_bootstrap.trainer.training.feed import Feed
 from lora_bootstrap.trainer.training.objectives import Loss, ObjectiveConfig
 from lora_bootstrap.trainer.training.presets import preset_config
@@ -64,21 +66,34 @@ LINEAR = {
     "qwen_image_edit": 28, "anima": 32, "krea2": 48, "flux2": 10, "flux2_klein": 10, "wan": 20,
 }
 
+DISTILLED = {
+    # names as distilled forms go by
+    "sdxl": "sd_xl_turbo_1.0_fp16.safetensors", "sd3": "sd3.5_large_turbo.safetensors",
+    "flux": "flux1-schnell.safetensors", "chroma": "chroma-unlocked-v47-flash.safetensors",
+    "z_image": "z_image_turbo_bf16.safetensors", "qwen_image": "qwen_image_2512_lightning_4steps.safetensors",
+    "qwen_image_edit": "qwen_image_edit_2511_lightning_4steps.safetensors",
+    "krea2": "krea2_turbo_fp8_scaled.safetensors",
+    "anima": "anima-turbo-v1.0.safetensors", "flux2": "flux2_dev_turbo.safetensors",
+    "flux2_klein": "flux-2-klein-4b-fp8.safetensors", "wan": "wan2.2_t2v_high_noise_lightx2v_4steps.safetensors",
+}
+
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_trains_saves_and_loads(name, tmp_path, monkeypatch, caplog, record_property):
     one_batch_again_and_again(monkeypatch)
     backbone = make_backbone(name)
     assert backbone.family.name == name
-    plain, losses = output(backbone), []
+    plain, losses, proofs = output(backbone), [], {}
     for event in loop.train(backbone, make_dataset(tmp_path / "data", BATCH), run_config(name), tmp_path / "runs"):
+        if isinstance(event, Proved):
+            proofs[event.proof.name] = event.proof
         if isinstance(event, StepDone):
             losses.append(event.loss)
         if isinstance(event, StepDone) and event.step == STEPS:
             trained = output(backbone)
             covered = coverage_of(backbone)
     assert isinstance(event, Finished)
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
     assert covered.adapted == covered.linear == LINEAR[name] and covered.bare_attention == ()
     with caplog.at_level(logging.WARNING):
         model, clip = apply_lora(backbone.model, backbone.clip, event.path)
@@ -88,8 +103,13 @@ def test_a_family_trains_saves_and_loads(name, tmp_path, monkeypatch, caplog, re
     parity = ((loaded - trained).abs().max() / trained.abs().max()).item()
     assert parity <= 1e-3
     assert (loaded - plain).abs().max() > 0.05 * plain.abs().max()
-    for key, value in {"first_loss": losses[0], "last_loss": losses[-1], "modules": len(model.patches),
-                       "parity": parity}.items():
+    assert set(proofs) == {SAME_TEXT, COVERAGE, FILE_WORKS} and all(proof.passed for proof in proofs.values())
+    form = recognise_form(backbone.family, DISTILLED.get(name, ""))
+    warned = form.title if distilled_warning(backbone.family, DISTILLED.get(name, "")) and name in DISTILLED else "-"
+    assert (name in DISTILLED) == (warned != "-")
+    for key, value in {"same_text": proofs[SAME_TEXT].figure, "coverage": f"{covered.adapted} of {covered.linear}",
+                       "first_loss": losses[0], "last_loss": losses[-1], "modules": len(model.patches),
+                       "parity": parity, "distilled": warned}.items():
         record_property(key, value)
 
 

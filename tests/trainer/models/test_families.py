@@ -13,7 +13,7 @@ from lora_bootstrap.trainer.models.families import (
 )
 
 FILES = {
-    # names that the files are published under
+    # names as the files go by
     ("krea2", "turbo.safetensors"): "Krea 2 Turbo",
     ("krea2", "krea2_turbo_fp8_scaled.safetensors"): "Krea 2 Turbo",
     ("krea2", "raw.safetensors"): "base",
@@ -36,7 +36,7 @@ FILES = {
 
 
 @pytest.mark.parametrize(("family", "file"), FILES)
-def test_a_distilled_base_is_known_by_its_published_name(family, file):
+def test_a_distilled_base_is_known_by_its_name(family, file):
     form = recognise_form(FAMILIES[family], file)
     assert (form if isinstance(form, str) else form.title) == FILES[family, file]
     assert bool(distilled_warning(FAMILIES[family], file)) == (form != "base")
