@@ -272,7 +272,7 @@ def _network_inputs(inputs: Mapping[str, Tensor]) -> NetworkInputs:
 
 
 def _one_tensor(rows: Rows) -> Tensor:
-    return rows if isinstance(rows, Tensor) else torch.cat(rows)
+    return rows if isinstance(rows, Tensor) else torch.cat([row for row in rows if row is not None])
 
 
 def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtype | None = None) -> DiffusersBackbone:

@@ -65,9 +65,10 @@ class Conditioning:
 def _joined(parts: Sequence[Rows]) -> Rows:
     """Rows one after another, in one tensor if their shapes allow it."""
     rows = [row for part in parts for row in (part.split(1) if isinstance(part, Tensor) else part)]
-    if any(row is None or row.shape != rows[0].shape for row in rows):
-        return tuple(rows)
-    return torch.cat(rows)
+    tensors = [row for row in rows if row is not None]
+    if len(tensors) == len(rows) and all(row.shape == tensors[0].shape for row in tensors):
+        return torch.cat(tensors)
+    return tuple(rows)
 
 
 @dataclass(frozen=True)
