@@ -285,7 +285,8 @@ class HostBackbone:
     def sampling_prediction(self, noisy: Tensor, t: Tensor, caption: str | Sequence[str],
                             controls: Controls | None = None) -> Tensor:
         captions = [caption] * len(noisy) if isinstance(caption, str) else list(caption)
-        sigmas, rows = self.schedule.sigmas(t), {}
+        sigmas = self.schedule.sigmas(t)
+        rows: dict[int, Tensor] = {}
         for prompt, positive in self._host_prompts(captions, controls).items():
             chosen = [row for row, other in enumerate(captions) if other == prompt]
             sampled = self._sampled(positive, noisy[chosen], sigmas[chosen])

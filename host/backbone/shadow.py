@@ -150,7 +150,16 @@ class _Recomputed:
         forward = type(self.block).forward
         if not torch.is_grad_enabled():
             return forward(self.block, *args, **kwargs)
-        return checkpoint(forward, self.block, *args, use_reentrant=False, **kwargs)
+        return checkpoint(_on_copies, forward, self.block, *args, use_reentrant=False, **kwargs)
+
+
+def _on_copies(forward: Callable[..., Any], block: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """What is recomputed must begin with the inputs as they were, and some blocks (Flux) add to theirs in place."""
+    return forward(block, *map(_copied, args), **{name: _copied(value) for name, value in kwargs.items()})
+
+
+def _copied(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def _blocks(module: nn.Module) -> Iterator[nn.Module]:

@@ -28,7 +28,8 @@ def cell_graph(cell: Cell, *, stack: Sequence[tuple[str, float, float]] = (), ba
         base: a base model of its own; None: what is linked.
         own_latent: a latent is linked; if not, an empty one of the cell's width and height is made.
     """
-    facts, graph = cell.facts, {}
+    facts = cell.facts
+    graph: dict[str, Any] = {}
 
     def add(id: str, kind: str, **inputs: Any) -> str:
         graph[id] = {"class_type": kind, "inputs": inputs}

@@ -73,7 +73,7 @@ class DrawnModel:
         """`file`: what it was loaded from, if that is known."""
         network = getattr(model, "model", None)
         family = known_family(network) if hasattr(network, "model_config") else None
-        if family is None:
+        if family is None or network is None:
             return cls(None)
         return cls(family, latent_side(family, model, vae), said_of(file), network.model_config.unet_config)
 

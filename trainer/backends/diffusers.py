@@ -387,7 +387,7 @@ def _checkpointing(network: nn.Module, on: bool) -> None:
     next(getattr(network, name) for name in names if hasattr(network, name))()  # diffusers', then transformers' name
 
 
-def _module_names(parts: dict[str, nn.Module]) -> list[str]:
+def _module_names(parts: Mapping[str, nn.Module]) -> list[str]:
     return [f"{prefix}.{name}" for prefix, part in parts.items() for name, _ in part.named_modules() if name]
 
 

@@ -136,7 +136,7 @@ def _say_light(text: str) -> str:
 
 def _say_style(text: str) -> str:
     plain = text.removesuffix("(medium)").removesuffix("(style)").removesuffix("artstyle").removesuffix("style").strip()
-    if text.split()[0] in ("art", "style", "in", "by", "drawn") or not plain:
+    if text.startswith("@") or text.split()[0] in ("art", "style", "in", "by", "drawn") or not plain:
         return text
     if plain.endswith(("painting", "drawing", "sketch", "print", "render", "photograph")):
         return f"as {noun_phrase(plain)}"

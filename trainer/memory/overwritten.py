@@ -17,8 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 @contextlib.contextmanager
 def keeping_overwritten() -> Iterator[None]:
-    """While the block lasts, hold a copy of each tensor that is overwritten after it was saved for the backward
-    pass."""
+    """While the block lasts, hold a copy of whatever is overwritten after it was saved for the backward pass."""
     mode = _Copies()
     with torch.autograd.graph.saved_tensors_hooks(mode.save, lambda saved: saved), mode:
         yield

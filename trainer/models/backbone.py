@@ -66,9 +66,9 @@ def _joined(parts: Sequence[Rows]) -> Rows:
     """Rows one after another, in one tensor if their shapes allow it."""
     rows = [row for part in parts for row in (part.split(1) if isinstance(part, Tensor) else part)]
     tensors = [row for row in rows if row is not None]
-    if len(tensors) == len(rows) and all(row.shape == tensors[0].shape for row in tensors):
-        return torch.cat(tensors)
-    return tuple(rows)
+    if len(tensors) < len(rows) or any(row.shape != tensors[0].shape for row in tensors):
+        return tuple(rows)
+    return torch.cat(tensors)
 
 
 @dataclass(frozen=True)

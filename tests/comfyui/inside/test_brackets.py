@@ -34,7 +34,7 @@ def view(tag, wording):
 def trained_in_a_workflow(tokenizer, caption):
     """The tokens that HostBackbone.encode_text has the host encode."""
     prompts = []
-    backbone = SimpleNamespace(_encode=prompts.extend)
+    backbone = SimpleNamespace(_encode=lambda texts, controls: prompts.extend(texts))
     HostBackbone.encode_text(backbone, [caption])
     return tokenizer.tokenize_with_weights(prompts[0])
 

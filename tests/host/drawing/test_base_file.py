@@ -8,7 +8,7 @@ GRAPH = {
     "4": {"class_type": "ModelSamplingFlux", "inputs": {"model": ["3", 0], "shift": 1.15}},
     "3": {"class_type": "LoraLoader", "inputs": {"clip": ["2", 0], "model": ["1", 0], "lora_name": "x.safetensors"}},
     "2": {"class_type": "CLIPLoader", "inputs": {"clip_name": "qwen.safetensors"}},
-    "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "krea/krea2_turbo.safetensors", "weight_dtype": "default"}},
+    "1": {"class_type": "UNETLoader", "inputs": {"unet_name": "krea/krea2_turbo.safetensors", "dtype": "default"}},
     "5": {"class_type": "Loop", "inputs": {"model": ["5", 0]}},
 }
 

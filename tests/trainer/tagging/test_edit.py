@@ -50,21 +50,21 @@ def test_each_edit_does_its_part_and_no_more(edits, before, after):
     assert edited(before, **edits) == after
 
 
-ANY_ORDER = ("absurdres, watercolor (medium), saber (fate), smile, white dress, @wlop, 1girl, holding sword, "
-             "from side, fate (series), blonde hair, masterpiece, sitting, night sky, backlighting, solo")
+ANY_ORDER = ("absurdres, watercolor (medium), saber (fate), smile, white dress, @wlop, 1girl, holding sword, from "
+             "side, fate (series), blonde hair, masterpiece, sitting, night sky, backlighting, solo")
 
 
 @pytest.mark.parametrize(("name", "after"), [
     ("usual", "eiei, 1girl, solo, blonde hair, white dress, {sword}sitting, from side, smile, {rest}"),
-    ("composition last", "eiei, 1girl, solo, blonde hair, @wlop, fate (series), {sword}sitting, saber (fate), smile, "
-                         "backlighting, white dress, night sky, from side, watercolor (medium), absurdres, "
+    ("composition last", "eiei, 1girl, solo, blonde hair, fate (series), {sword}sitting, saber (fate), smile, "
+                         "backlighting, white dress, night sky, from side, watercolor (medium), @wlop, absurdres, "
                          "masterpiece"),
-    ("anima", "eiei, absurdres, masterpiece, 1girl, solo, saber (fate), fate (series), @wlop, blonde hair, "
-              "white dress, {sword}sitting, from side, smile, backlighting, night sky, watercolor (medium)"),
+    ("anima", "eiei, absurdres, masterpiece, 1girl, solo, saber (fate), fate (series), @wlop, blonde hair, white "
+              "dress, {sword}sitting, from side, smile, backlighting, night sky, watercolor (medium)"),
 ])
 def test_the_orders_of_the_guide_and_of_anima_put_names_and_quality_where_they_say(name, after):
     sword = "holding sword, "  # a pose, as all handling of things is
-    rest = "saber (fate), @wlop, fate (series), backlighting, night sky, watercolor (medium), absurdres, masterpiece"
+    rest = "saber (fate), fate (series), backlighting, night sky, watercolor (medium), @wlop, absurdres, masterpiece"
     assert edited(ANY_ORDER, order=True, order_by=name, trigger="eiei") == after.format(sword=sword, rest=rest)
 
 

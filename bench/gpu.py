@@ -1,0 +1,224 @@
+"""Training steps on a card: seconds, the real peak beside the predicted one, and whole runs with their proofs.
+
+The networks are of the host's own classes at their true size, with random weights. It takes at most 8 minutes, and
+needs this folder, a ComfyUI, and nothing from the network. Run it in that ComfyUI's Python:
+
+    COMFYUI_PATH=~/comfy/ComfyUI python bench/gpu.py [--tiny] [--seconds 420] [--output FOLDER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PACK = Path(__file__).resolve().parents[1]
+STEPS = 8
+UNET = {"image_size": 32, "in_channels": 4, "out_channels": 4, "model_channels": 320, "transformer_depth_middle": 1,
+        "use_spatial_transformer": True, "legacy": False, "use_temporal_attention": False}
+
+
+@dataclass(frozen=True)
+class Size:
+    """A network at its true size, by the host's own class; `text` are arguments of tiny_models.Tiny."""
+
+    config: str
+    settings: dict[str, Any]
+    text: dict[str, Any]
+
+
+SIZES = {
+    "sd15": Size("SD15", {
+        **UNET, "num_res_blocks": [2, 2, 2, 2], "channel_mult": [1, 2, 4, 4], "context_dim": 768,
+        "transformer_depth": [1, 1, 1, 1, 1, 1, 0, 0], "transformer_depth_output": [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0],
+        "use_linear_in_transformer": False, "adm_in_channels": None, "num_heads": 8, "num_head_channels": -1,
+    }, {"width": 768, "tokens": 77}),
+    "sdxl": Size("SDXL", {
+        **UNET, "num_res_blocks": [2, 2, 2], "channel_mult": [1, 2, 4], "context_dim": 2048,
+        "transformer_depth": [0, 0, 2, 2, 10, 10], "transformer_depth_output": [0, 0, 0, 2, 2, 2, 10, 10, 10],
+        "transformer_depth_middle": 10, "use_linear_in_transformer": True, "adm_in_channels": 2816,
+        "num_classes": "sequential", "num_heads": -1, "num_head_channels": 64,
+    }, {"width": 2048, "pooled": 1280, "tokens": 77}),
+    "z_image": Size("ZImage", {
+        "image_model": "lumina2", "patch_size": 2, "in_channels": 16, "n_layers": 30, "n_refiner_layers": 2,
+        "qk_norm": True, "dim": 3840, "n_heads": 30, "n_kv_heads": 30, "axes_dims": [32, 48, 48],
+        "axes_lens": [1536, 512, 512], "rope_theta": 256.0, "ffn_dim_multiplier": 8 / 3, "cap_feat_dim": 2560,
+        "z_image_modulation": True, "time_scale": 1000.0, "pad_tokens_multiple": 32,
+    }, {"width": 2560, "tokens": 128, "mask": True}),
+    "flux": Size("Flux", {
+        "image_model": "flux", "in_channels": 16, "patch_size": 2, "out_channels": 16, "vec_in_dim": 768,
+        "context_in_dim": 4096, "hidden_size": 3072, "mlp_ratio": 4.0, "num_heads": 24, "depth": 19,
+        "depth_single_blocks": 38, "axes_dim": [16, 56, 56], "theta": 10000, "qkv_bias": True, "guidance_embed": True,
+        "txt_ids_dims": [],
+    }, {"width": 4096, "pooled": 768, "tokens": 256}),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row: a network, a side in pixels, and the settings that differ from the defaults."""
+
+    name: str
+    side: int
+    checkpointing: bool = False
+    batch: int = 1
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+CASES = (
+    Case("sd15", 512), Case("sd15", 512, checkpointing=True),
+    Case("sdxl", 1024), Case("sdxl", 1024, checkpointing=True),
+    Case("z_image", 1024, checkpointing=True), Case("flux", 1024, checkpointing=True), Case("z_image", 512),
+    Case("sd15", 512, batch=4))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tiny", action="store_true", help="tiny networks on any device, to try the script itself")
+    parser.add_argument("--seconds", type=float, default=420, help="no row is begun after this time")
+    parser.add_argument("--output", type=Path, default=None, help="folder of the table; default: bench/results")
+    options = parser.parse_args()
+    _start_host(os.environ.get("COMFYUI_PATH", str(Path.home() / "comfy" / "ComfyUI")))
+    import torch
+
+    if not torch.cuda.is_available() and not options.tiny:
+        sys.exit("no CUDA card here: use --tiny to try the script, or run it on a machine with a card.")
+    ends_at = time.monotonic() + options.seconds
+    rows = [_row(case, options.tiny, ends_at) for case in CASES]
+    print(_write(rows, options).read_text(encoding="utf-8"))
+
+
+def _start_host(folder: str) -> None:
+    """As a ComfyUI starts, but without its server; on the CPU where there is no card."""
+    import torch
+
+    sys.path[:0] = [folder, str(PACK / "tests" / "comfyui" / "inside")]
+    ours, sys.argv = sys.argv, ["main.py", *([] if torch.cuda.is_available() else ["--cpu"])]
+    try:
+        import comfy.options
+
+        comfy.options.enable_args_parsing()
+        import comfy.cli_args  # noqa: F401
+    finally:
+        sys.argv = ours
+    from start import load_pack
+
+    load_pack()
+
+
+def _row(case: Case, tiny: bool, ends_at: float) -> dict[str, Any]:
+    if time.monotonic() > ends_at:
+        return _cells(case, remark="not reached in time")
+    try:
+        return _cells(case, **_measure(case, tiny))
+    except Exception as error:  # one network that fails must not cost the others' rows
+        return _cells(case, remark=f"{type(error).__name__}: {str(error).splitlines()[0][:120] if str(error) else ''}")
+    finally:
+        _free()
+
+
+def _cells(case: Case, **measured: Any) -> dict[str, Any]:
+    empty = {"predicted GiB": "-", "real GiB": "-", "error": "-", "seconds a step": "-", "loss": "-", "proofs": "-",
+             "remark": "-"}
+    return {"network": case.name, "px": case.side, "batch": case.batch,
+            "checkpointing": "on" if case.checkpointing else "off", **empty, **measured}
+
+
+def _measure(case: Case, tiny: bool) -> dict[str, Any]:
+    """A whole run of a few steps: its peak and seconds from the second half of the steps on, its proofs, its losses."""
+    import statistics
+
+    import tiny_models
+    import torch
+
+    from lora_bootstrap.host.backbone.memory_plan import WORKSPACE, count_training, measured_peak
+    from lora_bootstrap.trainer.training.config import TrainConfig
+    from lora_bootstrap.trainer.training.events import Proved, StepDone
+    from lora_bootstrap.trainer.training.loop import train
+
+    backbone = tiny_models.make_backbone(case.name) if tiny else _make_backbone(case.name)
+    side = 64 if tiny else case.side
+    config = TrainConfig(name="gpu", steps=STEPS, state_every=10**6).replace(**{
+        "precision": "fp32" if tiny else "bf16", "gradient_checkpointing": case.checkpointing,
+        "data.resolution": side, "data.batch_size": case.batch, **case.settings})
+    caption = " ".join(["word"] * 20)
+    with backbone.training(case.checkpointing):
+        predicted = count_training(backbone, config, caption, 120).peak + WORKSPACE
+    seconds, losses, proofs, peak = [], [], [], None
+    with tempfile.TemporaryDirectory() as folder:
+        data = tiny_models.make_dataset(Path(folder) / "data", [caption] * case.batch, (side, side))
+        for event in train(backbone, data, config, Path(folder) / "runs"):
+            if isinstance(event, StepDone):
+                reading = measured_peak(backbone)
+                seconds.append(event.seconds)
+                losses.append(event.loss)
+                peak = reading if event.step == STEPS // 2 else peak
+            elif isinstance(event, Proved):
+                proofs.append(event.proof)
+    gib = 2**30
+    real = {} if peak is None else {"real GiB": f"{peak / gib:.2f}", "error": f"{100 * (predicted / peak - 1):+.1f} %"}
+    finite = "finite" if torch.tensor(losses).isfinite().all() else "not finite"
+    return {"predicted GiB": f"{predicted / gib:.2f}", **real,
+            "seconds a step": f"{statistics.median(seconds[STEPS // 2:]):.3f}", "loss": finite,
+            "proofs": ", ".join(f"{proof.name}: {'passed' if proof.passed else 'FAILED'}" for proof in proofs) or "-"}
+
+
+def _make_backbone(name: str) -> Any:
+    """The network on the card in bf16, its weights drawn there; a text encoder and a VAE that only look like ones."""
+    import comfy.model_management as management
+    import comfy.model_patcher
+    import comfy.supported_models as supported
+    import tiny_models
+    import torch
+
+    from lora_bootstrap.host.backbone.model import HostBackbone
+
+    size, device = SIZES[name], management.get_torch_device()
+    text = tiny_models.Tiny(size.config, size.settings, **size.text)
+    with torch.inference_mode():  # as a loader node of the host leaves it
+        settings = {**size.settings, "dtype": torch.bfloat16}
+        config = getattr(supported, size.config)(settings)
+        config.unet_config = settings
+        config.set_inference_dtype(torch.bfloat16, None)
+        model = config.get_model({}, "", device=device)
+        for parameter in model.diffusion_model.parameters():
+            if parameter.ndim > 1:
+                parameter.normal_(0, 0.02)
+            else:
+                parameter.fill_(0.5)
+    made = model.latent_format
+    return HostBackbone(comfy.model_patcher.ModelPatcher(model, device, device), tiny_models.TinyClip(text),
+                        tiny_models.TinyVae(made.latent_channels, made.latent_dimensions == 3))
+
+
+def _free() -> None:
+    import torch
+
+    from lora_bootstrap.host.backbone.model import release_memory
+
+    release_memory()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _write(rows: list[dict[str, Any]], options: argparse.Namespace) -> Path:
+    from lora_bootstrap.bench import report
+
+    if options.output is not None:
+        options.output.mkdir(parents=True, exist_ok=True)
+        report.RESULTS = options.output
+    kind = "tiny networks, which only show that the script works" if options.tiny else "networks at their true size"
+    return report.write_result("gpu", "Training steps on a card", rows, (
+        f"Random weights, {kind}; {STEPS} steps each through the pack's own loop in ComfyUI's own classes. *Predicted* "
+        "is counted before the first step; *real* is torch.cuda.max_memory_allocated of a step in the middle."))
+
+
+if __name__ == "__main__":
+    main()
