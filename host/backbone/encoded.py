@@ -27,7 +27,7 @@ def pack(made: Mapping[str, Any]) -> dict[str, Tensor]:
     """
     tensors = {name: value for name, value in made.items() if _is_row(value)}
     rest = {name: _described(value, name, tensors) for name, value in made.items()
-            if value is not None and name not in tensors}
+            if value is not None and not _is_row(value)}
     if rest:
         tensors[_REST] = torch.tensor(list(json.dumps(rest).encode()), dtype=torch.uint8)[None]
     return tensors
@@ -49,8 +49,8 @@ def _is_row(value: Any) -> bool:
 def _described(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """The value as JSON; its tensors are added to `tensors` under paths that the JSON names."""
     if isinstance(value, Tensor):
-        tensors[f"{path}/"] = value[None]
-        return {"tensor": f"{path}/"}
+        tensors[path] = value[None]
+        return {"tensor": path}
     if isinstance(value, (list, tuple)):
         return {type(value).__name__: [_described(item, f"{path}/{row}", tensors) for row, item in enumerate(value)]}
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):

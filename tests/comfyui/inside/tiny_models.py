@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 from collections.abc import Callable
@@ -17,13 +18,6 @@ from torch import nn
 
 from lora_bootstrap.host.backbone.model import HostBackbone
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
-
-try:  # newer hosts; its text adapter has fixed sizes
-    import comfy.ldm.anima.model as anima
-except ImportError:
-    pass
-else:
-    anima.LLMAdapter = partial(anima.LLMAdapter, source_dim=64, target_dim=64, model_dim=64, num_layers=1, num_heads=2)
 
 CPU = torch.device("cpu")
 CAPTIONS = ("red, on the left", "green disc", "a blue disc, in the middle of it all")
@@ -55,6 +49,7 @@ class Tiny:
         tokens: every caption's length, or 0: as long as the caption is.
         mask: whether captions come with an attention mask.
         adds: what else the host's encoder gives for a caption of so many words.
+        adapter: width of Anima's adapter for the text; 0 for the host's own size.
     """
 
     config: str
@@ -64,6 +59,7 @@ class Tiny:
     tokens: int = 0
     mask: bool = False
     adds: Callable[[int], dict] = lambda words: {}
+    adapter: int = 0
 
 
 def t5_tokens(words: int) -> dict:
@@ -114,7 +110,8 @@ FAMILIES = {
         "pos_emb_learnable": True, "pos_emb_interpolation": "crop", "min_fps": 1, "max_fps": 30,
         "use_adaln_lora": True, "adaln_lora_dim": 32, "num_blocks": 2, "num_heads": 2,
         "extra_per_block_abs_pos_emb": False, "rope_h_extrapolation_ratio": 4.0, "rope_w_extrapolation_ratio": 4.0,
-        "rope_t_extrapolation_ratio": 1.0, "rope_enable_fps_modulation": False}, 64, adds=t5_tokens),
+        "rope_t_extrapolation_ratio": 1.0, "rope_enable_fps_modulation": False}, 64, adds=t5_tokens,
+        adapter=64),
     "krea2": Tiny("Krea2", {
         "image_model": "krea2", "features": 128, "tdim": 64, "txtdim": 64, "heads": 2, "kvheads": 1, "layers": 2,
         "txtlayers": 3, "txtheads": 2, "txtkvheads": 2, "channels": 16}, 192),
@@ -148,12 +145,29 @@ def make_model(name: str | Tiny, dtype: torch.dtype = torch.float32, cast: torch
     config.unet_config = settings  # without what detection would add
     config.set_inference_dtype(dtype, cast)
     config.custom_operations = operations
-    model = config.get_model({}, "", device=CPU)
+    with narrow_adapter(tiny.adapter):
+        model = config.get_model({}, "", device=CPU)
     if weights is None:
         set_weights(model.diffusion_model, seed)
     else:
         model.load_model_weights(dict(weights), "")
     return comfy.model_patcher.ModelPatcher(model, CPU, CPU)
+
+
+@contextlib.contextmanager
+def narrow_adapter(width: int):
+    """With Anima's adapter for the text of this width, which its settings do not tell."""
+    if not width:
+        yield
+        return
+    import comfy.ldm.anima.model as anima
+
+    whole = anima.LLMAdapter
+    anima.LLMAdapter = partial(whole, source_dim=width, target_dim=width, model_dim=width, num_layers=1, num_heads=2)
+    try:
+        yield
+    finally:
+        anima.LLMAdapter = whole
 
 
 @torch.no_grad()
