@@ -86,7 +86,8 @@ class _HostRehearsal(HostBackbone):
         self.model = copy.copy(backbone.model)
         self.model.model_options = {"transformer_options": {
             **backbone.model.model_options["transformer_options"], "optimized_attention_override": pytorch_attention}}
-        self.config, self._text, self._guarded = config, _SameText(text), guarded
+        self.config, self._guarded = config, guarded
+        self._text: Any = _SameText(text)
         self.schedule = _AnyLevel(backbone.schedule)  # type: ignore[assignment]
         self.blocks = backbone.family.blocks
         self._shadows = {"network": backbone.new_shadow()}

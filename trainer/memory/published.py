@@ -14,7 +14,7 @@ from ..models.noise import DiscreteSchedule, NoiseSchedule
 from ..training.config import TrainConfig
 from .shapes import Shape, shape_family
 
-Call = Callable[[nn.Module, Tensor, Tensor, Shape], Tensor]
+Call = Callable[[Any, Tensor, Tensor, Shape], Tensor]
 """(network, noisy latents, times, shape) → the raw prediction."""
 
 
@@ -29,7 +29,7 @@ class FlowSchedule:
 
 
 
-def _text(network: nn.Module, noisy: Tensor, shape: Shape) -> Tensor:
+def _text(network: Any, noisy: Tensor, shape: Shape) -> Tensor:
     return torch.empty(len(noisy), shape.tokens, shape.width, dtype=_dtype(network))
 
 
@@ -50,7 +50,7 @@ def _unpatched(tokens: Tensor, noisy: Tensor) -> Tensor:
     return cut.permute(0, 3, 1, 4, 2, 5).reshape(noisy.shape)
 
 
-def _call_unet(network: nn.Module, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
+def _call_unet(network: Any, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
     extra = {}
     if shape.pooled:
         extra["added_cond_kwargs"] = {
@@ -60,13 +60,13 @@ def _call_unet(network: nn.Module, noisy: Tensor, t: Tensor, shape: Shape) -> Te
                    return_dict=False, **extra)[0].float()
 
 
-def _call_sd3(network: nn.Module, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
+def _call_sd3(network: Any, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
     return network(noisy.to(_dtype(network)), encoder_hidden_states=_text(network, noisy, shape),
                    pooled_projections=torch.empty(len(noisy), shape.pooled, dtype=_dtype(network)), timestep=t * 1000,
                    return_dict=False)[0].float()
 
 
-def _call_flux(network: nn.Module, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
+def _call_flux(network: Any, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
     tokens, axes = _patched(noisy, network), len(network.config.axes_dims_rope)
     extra: dict[str, Tensor] = {}
     if shape.pooled:
@@ -78,7 +78,7 @@ def _call_flux(network: nn.Module, noisy: Tensor, t: Tensor, shape: Shape) -> Te
         img_ids=torch.empty(tokens.shape[1], axes), txt_ids=torch.empty(shape.tokens, axes), **extra)[0], noisy).float()
 
 
-def _call_flux2(network: nn.Module, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
+def _call_flux2(network: Any, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
     # its VAE's latents are patched already: one latent pixel is one token
     tokens = noisy.to(_dtype(network)).flatten(2).transpose(1, 2)
     guidance = torch.empty(len(noisy)) if network.config.guidance_embeds else None
@@ -87,20 +87,20 @@ def _call_flux2(network: nn.Module, noisy: Tensor, t: Tensor, shape: Shape) -> T
     return made.transpose(1, 2).reshape(noisy.shape).float()
 
 
-def _call_qwen(network: nn.Module, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
+def _call_qwen(network: Any, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
     height, width = noisy.shape[-2:]
     return _unpatched(network(
         _patched(noisy, network), encoder_hidden_states=_text(network, noisy, shape), timestep=t,
         img_shapes=[[(1, height // 2, width // 2)]] * len(noisy), return_dict=False)[0], noisy).float()
 
 
-def _call_z_image(network: nn.Module, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
+def _call_z_image(network: Any, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
     images = list(noisy.to(_dtype(network)).unsqueeze(2))
     captions = list(_text(network, noisy, shape))
     return torch.stack(network(images, t, captions, return_dict=False)[0]).squeeze(2).float()
 
 
-def _call_lumina2(network: nn.Module, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
+def _call_lumina2(network: Any, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
     mask = torch.ones(len(noisy), shape.tokens, dtype=torch.bool)
     _tell_lengths(network.rope_embedder)
     return network(noisy.to(_dtype(network)), t, _text(network, noisy, shape), mask, return_dict=False)[0].float()
@@ -117,7 +117,7 @@ def _tell_lengths(embedder: Any) -> None:
     embedder.forward = with_lengths
 
 
-def _call_krea2(network: nn.Module, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
+def _call_krea2(network: Any, noisy: Tensor, t: Tensor, shape: Shape) -> Tensor:
     tokens = _patched(noisy, network)
     text = torch.empty(len(noisy), shape.tokens, network.config.num_text_layers, shape.width, dtype=_dtype(network))
     places = torch.empty(shape.tokens + tokens.shape[1], 3)

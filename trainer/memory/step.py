@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -32,10 +32,14 @@ class Rehearsal(Protocol):
         blocks: where adapters go, as in `Family.blocks`.
     """
 
-    network: nn.Module
     family: Family
     blocks: tuple[str, ...]
-    schedule: NoiseSchedule
+
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def schedule(self) -> NoiseSchedule: ...
 
     def latents(self) -> Tensor:
         """A batch of latents, float32."""
@@ -184,9 +188,9 @@ def let_go(network: nn.Module, device: torch.device = CPU) -> None:
 
     A tensor that is used twice stays one tensor. Quantised tensors count as their plain data.
     """
-    made: dict[int, Tensor] = {}
+    made: dict[int, Any] = {}
 
-    def empty(tensor: Tensor) -> Tensor:
+    def empty(tensor: Tensor) -> Any:
         if id(tensor) not in made:
             data = getattr(tensor, "_qdata", tensor)
             new = torch.empty(tensor.shape, dtype=data.dtype, device=device)
