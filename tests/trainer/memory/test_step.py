@@ -18,7 +18,7 @@ UNET = replace(SHAPES["sd15"], width=32, settings={
     "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"), "layers_per_block": 1, "cross_attention_dim": 32,
     "attention_head_dim": 4, "norm_num_groups": 8})
 FLUX = replace(SHAPES["flux"], width=32, pooled=16, settings={
-    "num_layers": 4, "num_single_layers": 5, "attention_head_dim": 16, "num_attention_heads": 2,
+    "num_layers": 4, "num_single_layers": 1, "attention_head_dim": 16, "num_attention_heads": 2,
     "joint_attention_dim": 32, "pooled_projection_dim": 16, "axes_dims_rope": (4, 6, 6), "guidance_embeds": True})
 
 
