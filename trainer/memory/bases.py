@@ -61,8 +61,8 @@ def find_base(text: str) -> Base:
     if text == SANDBOX:
         from ...sandbox import BASE_DIR
 
-        shape = _read_folder(BASE_DIR).shape
-        return Base(replace(shape, family=SANDBOX, title=FAMILIES[SANDBOX].title, pixels=4), "fp32")
+        read = _read_folder(BASE_DIR).shape
+        return Base(replace(read, family=SANDBOX, title=FAMILIES[SANDBOX].title, pixels=4), "fp32")
     if path.is_dir():
         return _read_folder(path)
     if path.is_file():
