@@ -176,14 +176,21 @@ def page() -> str:
         "# What a training takes in memory", "",
         f"**Predicted**, not measured: counted without weights on {datetime.date.today().isoformat()} with "
         f"{libraries}. `lora-bootstrap plan BASE` counts your own settings. *Train LoRA* says what your own model will "
-        "take before the first step, and on a CUDA card what it then took.", "",
+        "take before the first step, and on a CUDA card what it then took. Nothing here was measured on a card yet; "
+        "`python bench/gpu.py` does that in about 8 minutes, with `COMFYUI_PATH` set, in the Python of that ComfyUI.",
+        "",
         "GiB on the card, with the CUDA context: LoRA of rank 16 on attention and MLP in float32, AdamW, cached "
         "latents and text, text encoders and VAE moved off the card as ComfyUI does. *bf16*, *fp8* and *fp32* are the "
         "base's weights; *ckpt* is gradient checkpointing, which is about a third slower. Families that only ComfyUI "
-        "trains are counted on diffusers' network of the same model. How such counts do against what others measured: "
+        "trains are counted on diffusers' network of the same model; Anima and Wan are counted in ComfyUI only. "
+        "How such counts do against what others measured: "
         "[bench/results/memory.md](../bench/results/memory.md).", "",
         "A batch takes what one image takes beyond the weights, once for each image. What does not fit can still be "
         "trained in ComfyUI, which then keeps a part of the weights in RAM: slower, and not in this table.", "",
+        "`plan --place command-line` adds the text encoders and the VAE, which stay on the card, and never proposes "
+        "fp8, which the command line does not train. On a card it loads every base in 16 bits, except the sandbox, and "
+        "so does the plan. For both places a step is counted under bf16 autocast; the command line has none unless you "
+        "set `precision`, so that its LoRA computes in float32, which is not counted.", "",
         *_table(rows), ""])
 
 
