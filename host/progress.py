@@ -51,7 +51,7 @@ class Reporter:
         self.headline = ""
         """The settings of the training; shown in the node below the line that changes."""
         self.forecast = ""
-        """What a step is expected to take in memory; shown below the settings, with what the first steps took."""
+        """What a step is expected to take in memory; shown below the settings, with what the second step took."""
         self.peak: Callable[[], int | None] = lambda: None
         """Bytes at the worst moment since it was last called; None where that is not known."""
         self._measured: int | None = None
@@ -124,9 +124,10 @@ class Reporter:
         training.step_done(event.step)
         self._loss, self._smoothed, self._rate = event.loss, self._smoother.add(event.loss), event.learning_rate
         self._bar.update_absolute(event.step, training.steps)
-        if self._to_measure:  # the first step also loads the model; the second is like all others
+        if self._to_measure:  # before the first step ended, images were encoded and perhaps drawn, and the model loaded
             self._to_measure -= 1
-            self._measured = self.peak()
+            peak = self.peak()
+            self._measured = None if self._to_measure else peak
         if started or self._due():
             training.memory = self.memory()
             self._send(now=started)

@@ -25,8 +25,10 @@ from ..trainer.captions.tags import add_trigger, escape_brackets, join_tags, spl
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Warned
 from ..trainer.datasets.dataset import Dataset
+from ..trainer.models.backbone import Controls
 from ..trainer.models.edit_forms import is_edit_name
 from ..trainer.models.families import FAMILIES, Family
+from ..trainer.pictures.images import to_tensor
 from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.training.config import TrainConfig
 from ..trainer.training.events import Finished, RunStarted
@@ -276,17 +278,28 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
 
 
 def forecast(base: Any, config: TrainConfig, dataset: Dataset, reporter: Reporter) -> None:
-    """Say what a step will take before anybody waits for it. The longest caption counts for all."""
+    """Say what a step will take before anybody waits for it. The longest caption counts for all, and the control images
+    of the image that has most."""
     from ..host.backbone import memory_plan
 
     captions = (join_tags(add_trigger(split_tags(sample.caption), config.data.trigger)) for sample in dataset)
     message = reporter.training.message
     reporter.preparing("counting what a step will take in memory")
-    found = memory_plan.forecast_memory(base, config, max(captions, key=len))
+    controls = most_controls(base, config, dataset)
+    found = memory_plan.forecast_memory(base, config, max(captions, key=len), controls=controls)
     reporter.forecast, reporter.peak = found.line, lambda: memory_plan.measured_peak(base)
     if found.note:
         reporter(Warned(found.note))
     reporter.preparing(message)
+
+
+def most_controls(base: Any, config: TrainConfig, dataset: Dataset) -> Controls | None:
+    """The control images of the image that has most; None if no image has any."""
+    paired = max(dataset, key=lambda sample: len(sample.controls))
+    if not paired.controls:
+        return None
+    images = [to_tensor(image) for image in paired.load_controls()]
+    return Controls(base.edit_form(config.data.edit_form), [images])
 
 
 def edit_warning(model: Any, file: str, dataset: Dataset) -> str:

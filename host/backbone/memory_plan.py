@@ -20,6 +20,7 @@ from ...trainer.memory.counter import TookTooLong
 from ...trainer.memory.overwritten import keeping_overwritten
 from ...trainer.memory.plan import CONTEXT, GIB, WORKSPACE
 from ...trainer.memory.step import CPU, META, StepCount, count_step, let_go
+from ...trainer.models.backbone import Controls
 from ...trainer.training.config import TrainConfig
 from .encoded import unpack
 from .model import HostBackbone
@@ -32,14 +33,15 @@ OVERWRITES = "modified by an inplace operation"
 log = logging.getLogger(__name__)
 
 
-def count_training(backbone: HostBackbone, config: TrainConfig, caption: str, seconds: float = SECONDS) -> StepCount:
-    """Count a step of the training on the network of the MODEL, which is left unchanged.
+def count_training(backbone: HostBackbone, config: TrainConfig, caption: str, seconds: float = SECONDS,
+                   controls: Controls | None = None) -> StepCount:
+    """Count a step of the training on the network of the MODEL, which is left unchanged. `controls` are the caption's.
 
     Raises counter.TookTooLong after `seconds`, and whatever a network raises that cannot run without values.
     """
     ends_at = time.monotonic() + seconds
     with torch.no_grad():
-        text = unpack(backbone.encode_text([caption]).to(CPU).row(0))
+        text = unpack(backbone.encode_text([caption], controls).to(CPU).row(0))
     for guarded in (False, True):
         rehearsal = _HostRehearsal(backbone, config, text, guarded)
         with checkpointed(rehearsal.network, config.gradient_checkpointing):
@@ -100,7 +102,8 @@ class _HostRehearsal(HostBackbone):
     def latents(self) -> Tensor:
         made = self.model.model.latent_format
         frames = [1] if made.latent_dimensions == 3 else []
-        side = self.config.data.resolution // self.latent_scale
+        step = self.family.bucket_step  # as the buckets of images are
+        side = max(self.config.data.resolution // step * step, step) // self.latent_scale
         return torch.empty(self.config.data.batch_size, made.latent_channels, *frames, side, side)
 
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Any = None) -> Tensor:
@@ -142,15 +145,19 @@ class Forecast:
     note: str = ""
 
 
-def forecast_memory(backbone: HostBackbone, config: TrainConfig, caption: str, seconds: float = SECONDS) -> Forecast:
+def forecast_memory(backbone: HostBackbone, config: TrainConfig, caption: str, seconds: float = SECONDS,
+                    controls: Controls | None = None) -> Forecast:
     """Count a step, in a few seconds. Whatever goes wrong is a note: no training fails for it."""
     ends_at = time.monotonic() + seconds
 
     def needed(**changes: Any) -> int:
-        return count_training(backbone, config.replace(**changes), caption, ends_at - time.monotonic()).peak + WORKSPACE
+        left = ends_at - time.monotonic()
+        return count_training(backbone, config.replace(**changes), caption, left, controls).peak + WORKSPACE
 
     try:
         peak = needed()
+        if config.adapter.text_encoder:
+            return Forecast(f"{_about(peak)} at the peak of a step, without the text encoder, which is trained too")
         if backbone.device.type == "cpu":
             return Forecast(f"{_about(peak)} at the peak of a step")
         card = int(management.get_total_memory(backbone.device))
@@ -175,11 +182,18 @@ def _verdict(peak: int, card: int, config: TrainConfig, needed: Callable[..., in
     if peak + CONTEXT <= card:
         return f"{has}: fits"
     if config.gradient_checkpointing:
-        return (f"{has}: does not fit. ComfyUI keeps a part of the weights in RAM, which is slower; lower the "
-                "resolution or the batch size, or load the model in fp8")
-    less = needed(gradient_checkpointing=True)
-    fits = "" if less + CONTEXT <= card else ", and load the model in fp8"
-    return f"{has}: does not fit. Turn on gradient checkpointing in Train Settings ({_about(less)}){fits}"
+        return (f"{has}: does not fit. ComfyUI keeps a part of the weights in RAM, which is slower; a lower "
+                "resolution, a smaller batch or an fp8 model takes less")
+    advice = f"{has}: does not fit. Turn on gradient checkpointing in Train Settings"
+    try:
+        less = needed(gradient_checkpointing=True)
+    except management.InterruptProcessingException:
+        raise
+    except Exception:  # the first count stands
+        log.debug("LoRA Bootstrap: memory with gradient checkpointing could not be counted", exc_info=True)
+        return advice
+    more = "" if less + CONTEXT <= card else ", which is not enough; a lower resolution or an fp8 model takes less"
+    return f"{advice} ({_about(less)}{more})"
 
 
 def measured_peak(backbone: HostBackbone) -> int | None:

@@ -17,10 +17,12 @@ from lora_bootstrap.host.routes.run_view import run_status
 from lora_bootstrap.host.session import current_session
 from lora_bootstrap.nodes import train as nodes
 from lora_bootstrap.nodes.sockets import TrainSettings
+from lora_bootstrap.nodes.train import most_controls
 from lora_bootstrap.sandbox import PICTURES_DIR
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 from lora_bootstrap.trainer.models.families import get_family
+from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import read_run
 
 SETTINGS = TrainSettings({"adapter.text_encoder": False, "data.shuffle_captions": False, "adapter.conv_rank": 0,
@@ -118,12 +120,25 @@ def test_the_bar_the_text_and_every_tab_are_told(adapter, host):
 
 
 def test_what_a_step_will_take_is_said_before_it_runs_and_what_it_took_beside_it(adapter, host):
-    adapter.memory_plan.measured_peak = lambda base: 2**29
+    peaks = iter([9 * 2**30, 2**29])  # what came before the first step is no step's
+    adapter.memory_plan.measured_peak = lambda base: next(peaks)
     node()
     texts = [text for text, _ in host.server.texts]
     steps = [row for row, text in enumerate(texts) if text.startswith("step ")]
     assert any(text.endswith("\nabout 0.1 GiB") for text in texts[:steps[0]])
-    assert all(text.endswith("\nabout 0.1 GiB · measured: 0.5 GiB at the peak of a step") for text in texts[steps[0]:])
+    assert texts[-1].endswith("\nabout 0.1 GiB · measured: 0.5 GiB at the peak of a step")
+    assert not any("9.0 GiB" in text for text in texts)
+
+
+def test_the_control_images_of_the_image_that_has_most_are_counted(tmp_path):
+    pictures = [(Image.new("RGB", (64, 64)), "red", {"name": name}) for name in "abc"]
+    controls = [[], [Image.new("RGB", (32, 16))] * 2, [Image.new("RGB", (8, 8))]]
+    save_samples(tmp_path / "paired", pictures, controls=controls)
+    base = SimpleNamespace(edit_form=lambda wanted: {"auto": "kontext"}[wanted])
+    found = most_controls(base, TrainConfig(), load_folder(tmp_path / "paired"))
+    assert found.form == "kontext" and [image.shape for image in found.rows[0]] == [(3, 16, 32)] * 2
+    save_samples(tmp_path / "plain", pictures)
+    assert most_controls(base, TrainConfig(), load_folder(tmp_path / "plain")) is None
 
 
 def test_a_device_that_measures_nothing_gets_no_figure(adapter, host):
@@ -132,7 +147,7 @@ def test_a_device_that_measures_nothing_gets_no_figure(adapter, host):
 
 
 def test_a_training_goes_on_with_a_note_when_its_memory_cannot_be_counted(adapter, host):
-    adapter.memory_plan.forecast_memory = lambda base, config, caption: SimpleNamespace(line="", note="not counted")
+    adapter.memory_plan.forecast_memory = lambda *args, **kwargs: SimpleNamespace(line="", note="not counted")
     out = node()
     assert out.ui["lora_bootstrap"][0]["notes"] == ["not counted"] and out[2].finished
 

@@ -20,9 +20,9 @@ from .checks import Finding
 FAR_APART = timedelta(days=2 * 365.25)
 WIDE = 28
 """Focal length in mm, as on a 35 mm film, at which a face that fills the frame is visibly distorted."""
-_PHONE = re.compile(r"\b(iphone|ipad|pixel|galaxy|(sm|gt)-\w+|xiaomi|redmi|poco|huawei|honor|oneplus|oppo|vivo|"
-                    r"motorola|moto|realme|nokia|htc|lge|lg-\w+|xperia|asus|zte|tecno|infinix|nothing|fairphone|meizu)\b",
-                    re.IGNORECASE)
+_PHONE = re.compile(r"(?<![a-z0-9])(iphone|ipad|pixel|nexus|galaxy|(sm|gt)-\w+|xiaomi|redmi|poco|huawei|honor|oneplus|"
+                    r"oppo|vivo|motorola|moto|realme|nokia|htc|lge|(lg|lm|xq)-\w+|xperia|asus|zte|tecno|infinix|nothing|"
+                    r"fairphone|meizu)(?![a-z])", re.IGNORECASE)
 _DISTORTION = "correct its distortion and match its colours to better images (PrepareDataset can)"
 
 

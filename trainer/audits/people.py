@@ -32,17 +32,37 @@ class Trouble:
     unless: tuple[str, ...] = ()
 
 
+_AWAY = (
+    "hanging on", "hanging from",
+    *(f"on {the}{thing}" for the in ("the ", "a ", "") for thing in ("wall", "table", "desk", "shelf")),
+    *(f"in {whose} {thing}" for whose in ("her", "his", "their", "one") for thing in ("hand", "hands")),
+)
+"""Where captions in prose say that a thing is, and not who has it on: people too sit on chairs and lie on beds."""
+
+
+def _laid_away(*nouns: str) -> tuple[str, ...]:
+    return tuple(f"{noun} {place}" for noun in nouns for place in _AWAY)
+
+
 _NOT_WORN = {
-    "mask": ("mask on head", "mask removed", "mask around neck", "mask pull", "mask lift", "unworn mask",
+    "mask": (*_laid_away("mask"),
+             "mask on head", "mask removed", "mask around neck", "mask pull", "mask lift", "unworn mask",
              "holding mask", "holding a mask", "no mask", "without a mask", "removing mask", "mask on headwear"),
-    "glasses": ("eyewear on head", "eyewear removed", "eyewear on headwear", "eyewear hang", "eyewear lift",
+    "glasses": (*_laid_away("sunglasses", "glasses"),
+                "eyewear on head", "eyewear removed", "eyewear on headwear", "eyewear hang", "eyewear lift",
                 "unworn eyewear", "sunglasses on head", "sunglasses removed", "holding sunglasses", "holding eyewear",
                 "no sunglasses", "without sunglasses", "sunglasses on her head", "sunglasses on his head",
                 "removing eyewear", "adjusting eyewear", "looking over eyewear"),
-    "goggles": ("goggles on head", "goggles on headwear", "goggles around neck", "unworn goggles", "holding goggles",
+    "goggles": (*_laid_away("goggles"),
+                "goggles on head", "goggles on headwear", "goggles around neck", "unworn goggles", "holding goggles",
                 "goggles removed"),
 }
 """Noun -> phrases that say what is named by it is not before the face; taggers write them beside the noun itself."""
+_OTHERS = {
+    ("faceless male", "faceless"): ("1girl", "2girls", "3girls", "multiple girls"),
+    ("faceless female", "faceless"): ("1boy", "2boys", "3boys", "multiple boys"),
+}
+"""Words for another person, and whom a caption must name beside for that."""
 TROUBLES: tuple[Trouble, ...] = (
     Trouble("covered face", "warning", (
         "mask", "mouth mask", "surgical mask", "gas mask", "face mask", "half mask", "oni mask", "fox mask", "ski mask",
@@ -125,5 +145,7 @@ def _word_of(trouble: Trouble, text: str) -> str:
     if set(kinds_in(text, "framing")) & set(trouble.unless):
         return ""
     away = [noun for noun, phrases in _NOT_WORN.items() if says(text, phrases)]
-    words = [word for word in trouble.words if not any(noun in word for noun in away)]
+    others = {word for words, people in _OTHERS.items() if says(text, words[:1]) and says(text, people)
+              for word in words}
+    words = [word for word in trouble.words if word not in others and not any(noun in word for noun in away)]
     return next((word for word in sorted(words, key=len, reverse=True) if says(text, (word,))), "")

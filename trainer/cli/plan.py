@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..common.checks import check, check_choice
@@ -11,6 +12,8 @@ from .terminal.console import Console
 
 GIB = 2**30
 PLACES = ("comfyui", "command-line")
+FEW = 10
+"""Images that are assumed where the preset is the same for every set."""
 
 
 def add_plan_options(command: argparse.ArgumentParser) -> None:
@@ -23,9 +26,10 @@ def add_plan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--layers", help="layers with a LoRA: attention, attention+mlp or all; default: the preset's")
     command.add_argument("--checkpointing", action="store_true", help="recompute in the backward pass: slower, smaller")
     command.add_argument("--precision", help="precision of the base's weights on the card: fp32, bf16 or fp8; default: "
-                         "the file's, or bf16")
+                         "fp8 for a file in fp8 in comfyui, else bf16, as it is loaded")
     command.add_argument("--optimizer", help="adamw, adamw8bit, adafactor or prodigy; default: adamw")
-    command.add_argument("--images", type=int, default=40, help="images in the dataset (%(default)s)")
+    command.add_argument("--images", type=int, help="images in the dataset, which the steps follow; default: as many "
+                         "as the preset is for")
     command.add_argument("--vram", type=float, default=12, help="memory of the card, in GB (%(default)s)")
     command.add_argument("--place", default="comfyui",
                          help="where it will train: comfyui, which moves text encoders and VAE off the card, or "
@@ -37,7 +41,8 @@ def handle_plan(options: argparse.Namespace, console: Console) -> dict[str, Any]
     from ..memory.bases import BASES, find_base
     from ..memory.plan import make_plan
     from ..memory.shapes import shape_family
-    from ..training.presets import preset_config
+    from ..training.epochs import steps_for
+    from ..training.presets import kind_preset, preset_config
 
     if options.precision is not None:
         check_choice("--precision", options.precision, BASES)
@@ -45,14 +50,28 @@ def handle_plan(options: argparse.Namespace, console: Console) -> dict[str, Any]
     given = {"data.resolution": options.resolution, "data.batch_size": options.batch, "adapter.rank": options.rank,
              "adapter.layers": options.layers, "optimizer.name": options.optimizer}
     settings = {name: value for name, value in given.items() if value is not None}
-    config = preset_config(shape_family(base.shape), options.kind, {
-        "adapter.text_encoder": False, **settings, "gradient_checkpointing": options.checkpointing})
-    console.say(f"counting a step of {base.shape.title} without its weights ...")
-    plan = make_plan(base, config, options.precision or base.precision, options.vram, options.images,
+    family = shape_family(base.shape)
+    preset = kind_preset(family, options.kind)
+    images = options.images or preset.images or FEW
+    config = preset_config(family, options.kind, {
+        "adapter.text_encoder": False, "steps": steps_for(preset, images), **settings,
+        "gradient_checkpointing": options.checkpointing})
+    console.say(f"counting a step of {base.shape.title} without its weights; the first time this may take a minute ...")
+    plan = make_plan(base, config, options.precision or _loaded_precision(base, options), options.vram, images,
                      resident=options.place == "command-line")
-    for line in plan_lines(base.shape.title, plan, options.vram, options.place):
+    notes = [base.note] if base.note else []
+    if preset.text_encoder_learning_rate is not None:
+        notes.append("without the text encoder, which the preset trains too")
+    for line in plan_lines(base.shape.title, plan, options.vram, options.place, notes):
         console.say(line)
     return plan_facts(base.shape.title, plan, options.vram)
+
+
+def _loaded_precision(base: Any, options: argparse.Namespace) -> str:
+    """ComfyUI keeps that of the file, but loads float32 in 16 bits; the command line loads every base in 16 bits. The
+    sandbox is float32 everywhere."""
+    kept = options.base == "sandbox" or (base.precision == "fp8" and options.place == "comfyui")
+    return str(base.precision) if kept else "bf16"
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -65,8 +84,8 @@ def _check(options: argparse.Namespace) -> None:
     check_choice("--place", options.place, PLACES)
 
 
-def plan_lines(title: str, plan: Any, vram: float, place: str) -> list[str]:
-    """What the command says to people."""
+def plan_lines(title: str, plan: Any, vram: float, place: str, notes: Sequence[str] = ()) -> list[str]:
+    """What the command says to people; `notes` say what is not counted."""
     asked, config = plan.asked, plan.asked.config
     data, adapter, count = config.data, config.adapter, plan.asked.count
     resident = "text encoders and VAE stay on the card" if asked.resident else "text encoders and VAE are moved off"
@@ -79,7 +98,8 @@ def plan_lines(title: str, plan: Any, vram: float, place: str) -> list[str]:
         f"LoRA         {gib(count.adapter)}, with the optimizer's state {gib(count.adapter + count.state)}",
         f"activations  {gib(count.activations)}",
         f"peak         about {gib(asked.peak)} ({resident}); on the card about {gib(asked.needed)}",
-        _verdict(plan, vram),
+        *notes,
+        verdict(plan, vram),
     ]
     if plan.largest_batch:
         lines.append(f"largest batch that fits: {plan.largest_batch}")
@@ -91,9 +111,11 @@ def plan_lines(title: str, plan: Any, vram: float, place: str) -> list[str]:
     return lines
 
 
-def _verdict(plan: Any, vram: float) -> str:
+def verdict(plan: Any, vram: float) -> str:
+    """Whether and how the training fits a card with `vram` GB."""
     if plan.fits is None:
-        return f"does not fit {vram:g} GB, even with gradient checkpointing and fp8 base: lower --resolution or --batch"
+        lowest = "" if plan.asked.resident else " and fp8 base"
+        return f"does not fit {vram:g} GB, even with gradient checkpointing{lowest}: lower --resolution or --batch"
     if plan.fits is plan.asked:
         return f"fits {vram:g} GB as it is"
     return f"fits {vram:g} GB with {plan.fits.words} (about {gib(plan.fits.needed)} on the card)"

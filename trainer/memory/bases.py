@@ -13,8 +13,10 @@ from safetensors import safe_open
 
 from ..common.errors import UserError
 from ..common.files import read_json
+from ..models.families import FAMILIES
 from .shapes import SHAPES, Shape
 
+SANDBOX = "sandbox"
 BASES = ("fp32", "bf16", "fp8")
 """Precisions in which the weights of a base lie on the card."""
 _DTYPES = {"F32": "fp32", "F16": "bf16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
@@ -23,10 +25,26 @@ _WIDTHS = ("cross_attention_dim", "joint_attention_dim", "cap_feat_dim", "text_h
 
 @dataclass(frozen=True)
 class Base:
-    """A network, and the precision of its file; bf16 if that is not known. fp16 takes as much as bf16."""
+    """A network, and the precision of its file; bf16 if that is not known. fp16 takes as much as bf16.
+
+    Attributes:
+        note: what is not counted; "" if nothing.
+    """
 
     shape: Shape
     precision: str = "bf16"
+    note: str = ""
+
+
+_NAMES = {
+    # name → (shape, family) where the names of families differ from those of shapes
+    "illustrious": ("sdxl", "illustrious"), "noobai": ("sdxl", "illustrious"), "pony": ("sdxl", "sdxl"),
+    "sd3": ("sd35_medium", "sd3"), "flux2": ("flux2_dev", "flux2"), "flux2_klein": ("flux2_klein_9b", "flux2_klein"),
+    "z_image_turbo": ("z_image", "z_image"), "qwen_image_edit": ("qwen_image", "qwen_image_edit"),
+}
+_NOTES = {"qwen_image_edit": "without control images, which take more: Train LoRA counts them in ComfyUI"}
+_IN_COMFYUI = ("anima", "wan")
+"""Families without a shape here."""
 
 
 def find_base(text: str) -> Base:
@@ -35,16 +53,22 @@ def find_base(text: str) -> Base:
     path = Path(text).expanduser()
     if name in SHAPES:
         return Base(SHAPES[name])
-    if text == "sandbox":
+    if name in _NAMES:
+        shape, family = _NAMES[name]
+        return Base(replace(SHAPES[shape], family=family), note=_NOTES.get(name, ""))
+    if name in _IN_COMFYUI:
+        raise UserError(f"{text} cannot be counted here. Train LoRA counts it in ComfyUI before the first step.")
+    if text == SANDBOX:
         from ...sandbox import BASE_DIR
 
-        return replace(_read_folder(BASE_DIR), precision="fp32")
+        shape = _read_folder(BASE_DIR).shape
+        return Base(replace(shape, family=SANDBOX, title=FAMILIES[SANDBOX].title, pixels=4), "fp32")
     if path.is_dir():
         return _read_folder(path)
     if path.is_file():
         return _read_file(path)
     raise UserError(f"base {text!r} is neither a known name nor a file or folder. Give a path, or one of sandbox, "
-                    f"{', '.join(SHAPES)}.")
+                    f"{', '.join((*SHAPES, *_NAMES))}.")
 
 
 # -- a folder of diffusers ---------------------------------------------------------------------------------------------

@@ -54,10 +54,9 @@ class Estimate:
 
     @property
     def words(self) -> str:
-        """The setting in words: "gradient checkpointing and fp8 base"."""
-        parts = ["gradient checkpointing"] if self.config.gradient_checkpointing else []
-        parts += [f"{self.precision} base"] if self.precision != "bf16" else []
-        return " and ".join(parts) or "nothing given up"
+        """The setting in words: "gradient checkpointing and bf16 base"."""
+        recomputed = "gradient checkpointing and " if self.config.gradient_checkpointing else ""
+        return f"{recomputed}{self.precision} base"
 
 
 @dataclass(frozen=True)
@@ -119,27 +118,23 @@ def make_plan(base: Base, config: TrainConfig, precision: str, vram: float, imag
 
 
 def _cheaper(asked: Estimate, estimate: Callable[[TrainConfig, str], Estimate]) -> Iterator[Estimate]:
-    """The settings as they are, then what gives up least: recomputing (a third slower), then precision of the base."""
+    """The settings as they are, then what gives up least: float32 for bf16, then recomputing (a third slower), then
+    precision of the base. A base that stays on the card beside its encoders is diffusers', which has no fp8."""
     yield asked
     config = asked.config
-    wanted = [(True, asked.precision), (config.gradient_checkpointing, "fp8"), (True, "fp8")]
+    given = config.gradient_checkpointing
+    half = [(given, "bf16"), (True, "fp32"), (True, "bf16")] if asked.precision == "fp32" else [(True, asked.precision)]
+    wanted = [*half, *([] if asked.resident else [(given, "fp8"), (True, "fp8")])]
     for checkpointing, precision in dict.fromkeys(wanted):
         if (checkpointing, precision) != (config.gradient_checkpointing, asked.precision):
             yield estimate(config.replace(gradient_checkpointing=checkpointing), precision)
 
 
 def largest_batch(one: Estimate, estimate: Callable[[TrainConfig, str], Estimate], card: int) -> int:
-    """The largest batch that fits: the need grows evenly with it, so two are counted, and the answer once more."""
+    """The largest batch that fits: the need grows evenly with it, so one more is counted."""
     batch = one.config.data.batch_size
-
-    def at(size: int) -> Estimate:
-        return estimate(one.config.replace(**{"data.batch_size": size}), one.precision)
-
-    each = max(at(batch + 1).needed - one.needed, 1)
-    found = batch + (card - one.needed) // each
-    while found > batch and at(found).needed > card:
-        found -= 1
-    return found
+    more = estimate(one.config.replace(**{"data.batch_size": batch + 1}), one.precision)
+    return batch + (card - one.needed) // max(more.needed - one.needed, 1)
 
 
 def disk_of(estimate: Estimate) -> int:

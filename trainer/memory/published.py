@@ -28,7 +28,6 @@ class FlowSchedule:
 # -- how a step calls each class ---------------------------------------------------------------------------------------
 
 
-
 def _text(network: Any, noisy: Tensor, shape: Shape) -> Tensor:
     return torch.empty(len(noisy), shape.tokens, shape.width, dtype=_dtype(network))
 
@@ -150,7 +149,8 @@ class PublishedNetwork:
         self.schedule: NoiseSchedule = DiscreteSchedule(torch.ones(1000)) if unet else FlowSchedule()
 
     def latents(self) -> Tensor:
-        side = self.config.data.resolution // self.shape.pixels
+        step = self.family.bucket_step  # as the buckets of images are
+        side = max(self.config.data.resolution // step * step, step) // self.shape.pixels
         return torch.empty(self.config.data.batch_size, self.shape.channels, side, side)
 
     def predict(self, noisy: Tensor, t: Tensor) -> Tensor:

@@ -312,10 +312,9 @@ class _Session:
         config, plan = self.config, self.feed.plan
         if config.save_every and self.step % config.save_every == 0:
             return True
-        batches = self.step * config.accumulation_steps
-        epoch = plan.epoch_of(batches)
-        ended = epoch > plan.epoch_of(batches - config.accumulation_steps)
-        return bool(config.save_every_epochs) and ended and epoch % config.save_every_epochs == 0
+        every, batches = config.save_every_epochs, self.step * config.accumulation_steps
+        before = plan.epoch_of(batches - config.accumulation_steps)
+        return bool(every) and plan.epoch_of(batches) // every > before // every  # a step may end several epochs
 
     def _preview(self) -> Previewed:
         prompts = list(self.config.preview_prompts)

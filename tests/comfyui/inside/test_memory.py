@@ -7,8 +7,9 @@ from tiny_models import CAPTIONS, FAMILIES, make_backbone, make_dataset
 
 from lora_bootstrap.host.backbone import memory_plan
 from lora_bootstrap.host.backbone.memory_plan import count_training, forecast_memory
-from lora_bootstrap.trainer.memory.counter import StorageCounter
+from lora_bootstrap.trainer.memory.counter import StorageCounter, TookTooLong
 from lora_bootstrap.trainer.memory.plan import CONTEXT, GIB
+from lora_bootstrap.trainer.models.backbone import Controls
 from lora_bootstrap.trainer.training import loop
 from lora_bootstrap.trainer.training.config import TrainConfig
 
@@ -25,7 +26,7 @@ def a_config(**settings):
 def counted(name, **settings):
     backbone = make_backbone(name)
     with backbone.training(settings.get("gradient_checkpointing", False)):
-        return count_training(backbone, a_config(**settings), LONGEST)
+        return count_training(backbone, a_config(**settings), LONGEST, seconds=60)
 
 
 def measured(name, tmp_path, monkeypatch, **settings):
@@ -102,7 +103,7 @@ def on_a_card(monkeypatch):
         backbone = make_backbone("sd15")
         monkeypatch.setattr(backbone, "device", torch.device("cuda"))
         monkeypatch.setattr(management, "get_total_memory", lambda device: card * GIB)
-        monkeypatch.setattr(memory_plan, "count_training", lambda backbone, config, caption, seconds: Peak(
+        monkeypatch.setattr(memory_plan, "count_training", lambda backbone, config, *rest: Peak(
             peaks[config.gradient_checkpointing]))
         return backbone
 
@@ -116,17 +117,53 @@ def on_a_card(monkeypatch):
 @pytest.mark.parametrize(("card", "words"), [
     (14, "this card has 14: fits"),
     (12, "does not fit. Turn on gradient checkpointing in Train Settings (about 6.1 GiB)"),
-    (6, "(about 6.1 GiB), and load the model in fp8")])
+    (6, "(about 6.1 GiB, which is not enough; a lower resolution or an fp8 model takes less)")])
 def test_the_line_says_whether_the_card_has_it(card, words, on_a_card):
     found = forecast_memory(on_a_card(card, {False: 12.3, True: 6.0}), a_config(), LONGEST)
     assert found.line.startswith("about 12.4 GiB at the peak of a step; ") and found.line.endswith(words)
     assert found.note == "" and CONTEXT > 0
 
 
+def test_a_count_stands_where_that_with_checkpointing_takes_too_long(on_a_card, monkeypatch):
+    backbone = on_a_card(8, {False: 12.3})
+    count = memory_plan.count_training
+
+    def late(backbone, config, *rest):
+        if config.gradient_checkpointing:
+            raise TookTooLong
+        return count(backbone, config, *rest)
+
+    monkeypatch.setattr(memory_plan, "count_training", late)
+    found = forecast_memory(backbone, a_config(), LONGEST)
+    assert found.line.startswith("about 12.4 GiB at the peak") and found.note == ""
+    assert found.line.endswith("this card has 8: does not fit. Turn on gradient checkpointing in Train Settings")
+
+
+def test_no_verdict_is_given_where_the_text_encoder_is_trained_too(on_a_card):
+    found = forecast_memory(on_a_card(24, {False: 12.3}), a_config(**{"adapter.text_encoder": True}), LONGEST)
+    assert found.line == "about 12.4 GiB at the peak of a step, without the text encoder, which is trained too"
+
+
+@pytest.mark.skipif("flux" not in COUNTED, reason="no such model here")
+def test_control_images_are_counted():
+    backbone = make_backbone("flux")
+    controls = Controls("kontext", [[torch.rand(3, 96, 96)]])
+    with backbone.training(False):
+        without, with_them = (count_training(backbone, a_config(), LONGEST, 60, given)
+                              for given in (None, controls))
+    assert with_them.activations > 1.5 * without.activations and with_them.weights == without.weights
+
+
+@pytest.mark.skipif("flux" not in COUNTED, reason="no such model here")
+def test_a_side_between_two_buckets_is_counted_as_the_lower():
+    between, lower = (counted("flux", **{"data.resolution": side}) for side in (120, 112))
+    assert between == lower
+
+
 def test_the_line_says_nothing_of_a_card_on_the_cpu():
     backbone = make_backbone("sd15")
     with backbone.training(False):
-        found = forecast_memory(backbone, a_config(), LONGEST)
+        found = forecast_memory(backbone, a_config(), LONGEST, seconds=60)
     assert found.line.startswith("about 0.") and "card" not in found.line
 
 

@@ -32,7 +32,9 @@ def codes(caption, *others):
     ("1girl, hand over own face, embarrassed", "covered face"), ("1girl, hair_over_eyes", "covered face"),
     ("a woman wearing sunglasses on a beach", "covered face"), ("1girl, head out of frame, dress", "cropped head"),
     ("1girl, cropped legs, standing", "cropped limbs"), ("1girl, full body, feet out of frame", "cropped limbs"),
-    ("a man in harsh sunlight, deep shadows", "hard shadow")])
+    ("a man in harsh sunlight, deep shadows", "hard shadow"), ("1boy, faceless, faceless male", "covered face"),
+    ("1girl, faceless female", "covered face"), ("1girl, 1boy, faceless male, sunglasses", "covered face"),
+    ("a woman in a mask beside a wall", "covered face"), ("a man in sunglasses in a chair", "covered face")])
 def test_what_is_in_the_way_is_found_in_tags_and_in_prose(caption, code):
     assert codes(caption) == [code] and code in CODES
 
@@ -42,6 +44,9 @@ def test_what_is_in_the_way_is_found_in_tags_and_in_prose(caption, code):
     "1girl, surgical mask, mask pull, smile", "1boy, holding mask, mask removed", "a girl without a mask",
     "1girl, upper body, cropped legs", "1girl, cowboy shot, feet out of frame", "1girl, close-up, cropped arms",
     "1girl, hair over one eye", "1girl, eyepatch", "1girl, glasses", "1girl, bridal veil", "1girl, soft shadows",
+    "1girl, faceless male, 1boy", "1girl, 1boy, faceless, faceless male, hetero", "1boy, 1girl, faceless female",
+    "a woman with a mask hanging on the wall", "a girl and a masquerade mask on the table", "1girl, mask on wall",
+    "a man with his sunglasses in his hand", "goggles on a desk beside a boy",
     "1girl, masked ball poster", "", "1girl, head tilt, hand on own hip"])
 def test_what_leaves_the_face_and_the_limbs_to_be_seen_is_not(caption):
     assert codes(caption) == []
@@ -118,7 +123,9 @@ def test_a_damaged_exif_breaks_nothing(tmp_path):
     ("Apple iPhone 12", True), ("samsung SM-G991B", True), ("Google Pixel 7", True), ("HUAWEI P30", True),
     ("SAMSUNG NX300", False), ("SONY ILCE-7M3", False), ("Canon EOS 5D", False),
     ("NIKON CORPORATION NIKON D750", False), ("", False), ("FUJIFILM X-T4", False),
-    ("OPPO Find X5", True), ("Sony Xperia 5", True)])
+    ("OPPO Find X5", True), ("Sony Xperia 5", True), ("ASUS_I006D", True), ("LG Electronics LM-G820", True),
+    ("Google Nexus 6P", True), ("LGE Nexus 5", True), ("Sony XQ-AU52", True), ("SONY DSC-RX100", False),
+    ("Panasonic DMC-LX10", False), ("Leica Camera AG LEICA Q2", False), ("Pixelink PL-D", False)])
 def test_phones_are_known_by_their_model(model, phone):
     assert is_phone(Camera(model=model)) is phone
 

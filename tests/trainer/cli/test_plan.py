@@ -1,8 +1,14 @@
 """`lora-bootstrap plan`: what it prints, and what it refuses."""
 
 import json
+import re
 
 import pytest
+import torch
+from safetensors.torch import save_file
+
+from lora_bootstrap.trainer.memory import plan
+from lora_bootstrap.trainer.memory.step import StepCount
 
 from ...helpers.command_line import run
 
@@ -22,9 +28,44 @@ def test_a_plan_says_what_a_training_takes(capsys):
     assert facts["optimizer_state"] == 2 * facts["adapter"] == 8 * facts["parameters"]
     assert facts["fits"]["needed"] <= 4 * 2**30 and facts["largest_batch"] >= 2
     assert (facts["batch"], facts["rank"], facts["precision"]) == (2, 4, "fp32")
+    assert "without the text encoder, which the preset trains too" in told and "350 steps" in told
     for words in ("weights", "activations", "fits 4 GB as it is", "largest batch that fits", "RTX 4090: about",
                   "disk", "RAM"):
         assert words in told
+
+
+def steps_of(capsys, *words):
+    assert run("plan", *words) == 0
+    return {int(number) for number in re.findall(r"for (\d+) steps", capsys.readouterr().out)}
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Precisions that were asked for; nothing is counted."""
+    asked = []
+    monkeypatch.setattr(plan, "count_published", lambda shape, config, precision: asked.append(precision) or StepCount(
+        weights=1, adapter=1, state=1, peak=9, modules=1, parameters=1, operations=1, traffic=1, kernels=1))
+    return asked
+
+
+def test_the_steps_are_those_that_train_takes_for_so_many_images(counted, capsys):
+    assert steps_of(capsys, "sdxl") == {2000} == steps_of(capsys, "sdxl", "--images", 25)
+    assert steps_of(capsys, "sdxl", "--images", 10) == {1000} and steps_of(capsys, "sdxl", "--images", 40) == {3200}
+    assert steps_of(capsys, "sdxl", "--kind", "style", "--images", 20) == {500}
+
+
+@pytest.mark.parametrize(("dtype", "place", "precision"), [
+    (torch.float32, "comfyui", "bf16"), (torch.float16, "comfyui", "bf16"), (torch.float8_e4m3fn, "comfyui", "fp8"),
+    (torch.float32, "command-line", "bf16"), (torch.float8_e4m3fn, "command-line", "bf16")])
+def test_a_base_is_counted_as_it_is_loaded(dtype, place, precision, counted, tmp_path):
+    file = tmp_path / "base.safetensors"
+    save_file({"double_blocks.0.img_attn.qkv.weight": torch.zeros(2, 2).to(dtype)}, file)
+    assert run("plan", file, "--place", place) == 0 and counted[0] == precision
+
+
+def test_what_is_not_counted_is_said(counted, capsys):
+    assert run("plan", "qwen-image-edit") == 0
+    assert "without control images" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("words", "error"), [

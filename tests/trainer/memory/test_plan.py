@@ -12,8 +12,9 @@ from lora_bootstrap.trainer.memory.bases import Base, find_base
 from lora_bootstrap.trainer.memory.cache import cached
 from lora_bootstrap.trainer.memory.cards import CARDS, GIB, LAUNCH, step_seconds
 from lora_bootstrap.trainer.memory.plan import CONTEXT, WORKSPACE, Estimate, in_fp8, make_plan
-from lora_bootstrap.trainer.memory.shapes import SHAPES
+from lora_bootstrap.trainer.memory.shapes import SHAPES, shape_family
 from lora_bootstrap.trainer.memory.step import StepCount
+from lora_bootstrap.trainer.models.families import FAMILIES
 from lora_bootstrap.trainer.training.config import TrainConfig
 
 COUNT = StepCount(weights=10 * GIB, adapter=GIB, state=GIB, peak=20 * GIB, modules=10, parameters=GIB // 4,
@@ -34,11 +35,24 @@ def a_plan(vram, precision="bf16", **settings):
 
 
 @pytest.mark.parametrize(("vram", "words"), [
-    (22, "nothing given up"), (15, "gradient checkpointing"), (10, "gradient checkpointing and fp8 base")])
+    (22, "bf16 base"), (15, "gradient checkpointing and bf16 base"), (10, "gradient checkpointing and fp8 base")])
 def test_what_gives_up_least_is_taken_first(vram, words):
     plan = a_plan(vram)
     assert plan.fits.words == words
     assert plan.asked.needed == 20 * GIB + OVERHEAD and plan.fits.needed <= vram * GIB
+
+
+@pytest.mark.parametrize(("vram", "words"), [
+    (32, "fp32 base"), (22, "bf16 base"), (25, "bf16 base"), (15, "gradient checkpointing and bf16 base"),
+    (10, "gradient checkpointing and fp8 base")])
+def test_float32_is_given_up_before_speed(vram, words):
+    assert a_plan(vram, "fp32").fits.words == words
+
+
+def test_what_the_command_line_trains_is_never_in_fp8():
+    plans = [make_plan(Base(SHAPES["sd15"]), TrainConfig(), "bf16", vram, 1, resident=True, count=a_count)
+             for vram in (16, 10)]
+    assert plans[0].fits.words == "gradient checkpointing and bf16 base" and plans[1].fits is None
 
 
 def test_checkpointing_that_is_on_stays_on():
@@ -58,13 +72,15 @@ def test_the_largest_batch_is_the_last_that_fits():
     assert a_plan(12 + 5 * 8 + 2).largest_batch == 5
 
 
-def test_a_batch_that_takes_more_than_expected_is_counted_again_and_lowered():
-    def steep(config, precision):
-        size = config.data.batch_size
-        return replace(COUNT, peak=COUNT.peak + (size + (size > 3) * 2) * GIB)
+def test_a_plan_that_fits_takes_two_counts():
+    asked = []
 
-    plan = make_plan(Base(SHAPES["flux"]), TrainConfig(), "bf16", 27, 10, count=steep)
-    assert plan.largest_batch == 3
+    def counted(config, precision):
+        asked.append(config.data.batch_size)
+        return a_count(config, precision)
+
+    plan = make_plan(Base(SHAPES["flux"]), TrainConfig(), "bf16", 40, 10, count=counted)
+    assert plan.largest_batch == 3 and asked == [1, 2]
 
 
 def test_an_fp8_base_halves_the_weights_and_casts_one_layer_at_a_time():
@@ -122,6 +138,20 @@ def test_a_folder_is_what_its_config_says(tmp_path):
     found = find_base(str(tmp_path))
     assert found.shape.settings == {"num_layers": 5, "joint_attention_dim": 99} and found.shape.width == 99
     assert found.shape.family == "qwen_image"
+
+
+def test_every_family_is_known_by_its_name():
+    for name, family in FAMILIES.items():
+        if name in ("anima", "wan"):
+            with pytest.raises(UserError, match=f"{name} cannot be counted here. Train LoRA counts it in ComfyUI"):
+                find_base(name)
+        elif name != "sandbox":
+            found = find_base(name.replace("_", "-"))
+            assert shape_family(found.shape) is family
+            assert bool(found.note) == (name == "qwen_image_edit")
+    others = {name: find_base(name).shape for name in ("NoobAI", "pony", "z-image-turbo")}
+    assert [shape.family for shape in others.values()] == ["illustrious", "sdxl", "z_image"]
+    assert others["pony"].settings == SHAPES["sdxl"].settings
 
 
 def test_a_base_that_is_not_known_is_refused(tmp_path):

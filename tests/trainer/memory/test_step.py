@@ -21,6 +21,10 @@ FLUX = replace(SHAPES["flux"], width=32, pooled=16, settings={
     "num_layers": 4, "num_single_layers": 1, "attention_head_dim": 16, "num_attention_heads": 2,
     "joint_attention_dim": 32, "pooled_projection_dim": 16, "axes_dims_rope": (4, 6, 6), "guidance_embeds": True})
 
+LUMINA = replace(SHAPES["lumina2"], width=32, settings={
+    "hidden_size": 32, "num_layers": 1, "num_refiner_layers": 1, "num_attention_heads": 2, "num_kv_heads": 2,
+    "axes_dim_rope": (4, 6, 6), "axes_lens": (300, 64, 64), "cap_feat_dim": 32})
+
 
 def a_config(**settings):
     return TrainConfig(precision="bf16").replace(**{"adapter.rank": 4, "data.resolution": 128, **settings})
@@ -73,6 +77,19 @@ def test_blocks_that_are_alike_are_not_all_counted_with_the_same_result(recomput
     for name in ("weights", "adapter", "state", "modules", "parameters", "operations"):
         assert getattr(short, name) == getattr(whole, name)
     assert short.peak == pytest.approx(whole.peak, rel=0.01)
+
+
+@pytest.mark.parametrize("shape", [UNET, FLUX, LUMINA], ids=lambda shape: shape.name)
+def test_a_side_between_two_buckets_is_counted_as_the_lower(shape):
+    def side_of(resolution):
+        config = a_config(**{"data.resolution": resolution})
+        return PublishedNetwork(shape, config, torch.bfloat16).latents().shape[-2:]
+
+    assert side_of(600) == (72, 72) and side_of(32) == (8, 8)
+
+
+def test_a_side_that_no_patch_divides_can_be_counted():
+    assert count(LUMINA, **{"data.resolution": 200}).activations > 0
 
 
 @pytest.mark.parametrize("name", ["adamw", "adafactor", "prodigy"])

@@ -173,6 +173,9 @@ def test_previews_and_checkpoints_come_when_asked(tiny_backbone, dataset, tmp_pa
 def test_checkpoints_can_be_counted_in_epochs(tiny_backbone, dataset, tmp_path):
     events = run(tiny_backbone, dataset, tmp_path, config(steps=7, save_every_epochs=1))  # 3 batches an epoch
     assert [event.step for event in of(events, CheckpointSaved)] == [3, 6, 7]
+    long = config(steps=6, save_every_epochs=3, accumulation_steps=4)  # epochs ended after each step: 1, 2, 4, 5, 6, 8
+    events = run(tiny_backbone, dataset, tmp_path, long)
+    assert [event.step for event in of(events, CheckpointSaved)] == [3, 5, 6]
 
 
 def test_the_text_encoder_learns_at_its_own_rate(tiny_backbone, dataset, tmp_path):
