@@ -23,7 +23,7 @@ from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.view_plan import plan_views
 from ..trainer.bootstrap.view_table import parse_table
 from ..trainer.captions.roles import TagRoles
-from ..trainer.captions.tags import split_tags
+from ..trainer.captions.tags import read_tags
 from ..trainer.captions.views import VOCABULARIES
 from ..trainer.common.errors import UserError
 from ..trainer.models.families import WORDINGS
@@ -194,8 +194,8 @@ def project_config(tags: str, trigger: str, name: str, targets: str, candidates:
     """
     wanted = numbers(targets, "targets")
     config = BootstrapConfig(
-        picture="", tags=tuple(split_tags(tags.replace("\n", ","))), trigger=trigger.strip(), name=name.strip(),
-        base=base, seed=seed, targets=(crops, *wanted[1:]) if crops else wanted,
+        picture="", tags=tuple(read_tags(tags)), trigger=trigger.strip(), name=name.strip(), base=base,
+        seed=seed, targets=(crops, *wanted[1:]) if crops else wanted,
         candidates=numbers(candidates, "candidates"))
     paths.own_folder(paths.projects_root(), config.name)
     if not name.strip():

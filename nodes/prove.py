@@ -10,6 +10,8 @@ from comfy_api.latest import io
 
 from ..host import menu
 from ..host.compat import host_version
+from ..host.drawing.base_file import base_file
+from ..host.drawing.node_place import NodePlace
 from ..host.drawing.pictures import to_batch
 from ..host.working import Work, default_precision, follow, problem, show_report
 from ..sandbox import PICTURES_DIR
@@ -31,7 +33,7 @@ class ProveModel(io.ComfyNode):
                         "training reads captions as sampling does, that every layer of attention gets a LoRA, and that "
                         "the saved file works. Gives peak memory, seconds a step, a grid of strengths, and a table to "
                         "paste into a report.",
-            is_output_node=True, hidden=[io.Hidden.unique_id],
+            is_output_node=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[
                 io.Model.Input("model", tooltip="The base model. It is left unchanged."),
                 io.Clip.Input("clip"),
@@ -61,25 +63,26 @@ class ProveModel(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, clip, vae, steps, resolution, gradient_checkpointing, dataset=None) -> io.NodeOutput:
-        node = cls.hidden.unique_id
+        place = NodePlace.of(cls.hidden)
         settings = {"gradient_checkpointing": gradient_checkpointing,
                     **({"data.resolution": resolution} if resolution else {})}
-        trial = _try((model, clip, vae), dataset or load_folder(PICTURES_DIR), steps, settings, Work(node))
+        trial = _try((model, clip, vae), base_file(model, place.find, place.links["model"]),
+                     dataset or load_folder(PICTURES_DIR), steps, settings, Work(place.id))
         report = trial.table()
-        show_report(report, node)
+        show_report(report, place.id)
         grid = to_batch(open_image(trial.grid)) if trial.grid else torch.zeros(1, 64, 64, 3)
         return io.NodeOutput(report, grid, trial.passed)
 
 
-def _try(parts: tuple, dataset: Dataset, steps: int, settings: dict, work: Work) -> Trial:
+def _try(parts: tuple, file: str, dataset: Dataset, steps: int, settings: dict, work: Work) -> Trial:
     from ..host.backbone import model as host
 
     host.release_memory()
     try:
         with torch.inference_mode(False):  # ComfyUI runs nodes in a mode whose tensors cannot be trained through
-            base = host.HostBackbone(*parts)
+            base = host.HostBackbone(*parts, file)
             last = follow(run_trial(base, dataset, Path(folder_paths.get_output_directory()), steps=steps,
-                                    host=f"ComfyUI {host_version()}",
+                                    host=f"ComfyUI {host_version()}", caution=base.caution,
                                     settings={"precision": default_precision(base), **settings}), work)
         assert isinstance(last, Tried), "the last event of a trial"
         return last.trial

@@ -16,7 +16,15 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from ...trainer.models.families import EVERY_CHOICE, GENERIC_PRESETS, UNET_BLOCKS, Family, get_family, host_row
+from ...trainer.models.families import (
+    EVERY_CHOICE,
+    FEW_STEP,
+    GENERIC_PRESETS,
+    UNET_BLOCKS,
+    Family,
+    get_family,
+    host_row,
+)
 from ...trainer.models.layers import find_blocks
 from .schedule import HostSchedule
 from .shadow import is_plain
@@ -33,6 +41,7 @@ def family_of(model: Any, schedule: HostSchedule, latent_scale: int, network: nn
             bucket_step=64, resolution=1024, architecture=kind.lower(), presets=GENERIC_PRESETS,
             timestep_density="logit_normal" if flow else "uniform", weighting="none" if flow else "min_snr",
             blocks=tuple(dict.fromkeys(UNET_BLOCKS + lists)), excluded=beside, renewed=EVERY_CHOICE,
+            distilled=(FEW_STEP,),
             guidance=1.0 if model.model_config.unet_config.get("guidance_embed") else None,
         )
     return replace(row, objective=schedule.objective, latent_channels=model.latent_format.latent_channels,

@@ -131,6 +131,7 @@ PROGRESS = {
     "seconds_left": (float, int, type(None)), "seconds_per_step": (float, int, type(None)),
     "memory": (int, type(None)), "loss": (float, type(None)), "smoothed": (float, type(None)),
     "learning_rate": (float, type(None)), "validation": (list, type(None)), "sample": (dict, type(None)),
+    "proofs": list,
 }
 STATUSES = ("preparing", "training", "finished", "stopped", "cancelled", "failed", "interrupted")
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
 from lora_bootstrap.nodes.prove import ProveModel
@@ -23,13 +24,14 @@ def test_the_node_gives_the_table_the_grid_and_the_outcome(host, adapter, monkey
     assert "| proved | yes |" in host.server.texts[-1][0]
 
 
-def test_a_model_that_cannot_be_trained_gives_the_reason_and_a_blank_grid(host, adapter, monkeypatch):
+@pytest.mark.parametrize("kind", [RuntimeError, AttributeError, KeyError, TypeError, AssertionError])
+def test_a_model_that_cannot_be_trained_gives_the_reason_and_a_blank_grid(host, adapter, monkeypatch, kind):
     def broken(*_):
-        raise RuntimeError("no kernel for this")
+        raise kind("no kernel for this")
 
     monkeypatch.setattr(adapter.backbone, "predict", broken)
     report, grid, proved = prove()
-    assert not proved and "| failure | no kernel for this |" in report and grid.shape == (1, 64, 64, 3)
+    assert not proved and f"| failure | {kind.__name__}: " in report and grid.shape == (1, 64, 64, 3)
 
 
 def test_steps_are_checked_before_anything_runs():

@@ -180,8 +180,8 @@ In the gallery: the arrow keys move, **K** keeps, **X** rejects, **Z** shows an 
 nothing: everything is saved in `output/bootstrap/<name>`.
 
 *Sampling by Model* sets size, steps, cfg and sampler of all *KSamplers*, as the model's family is usually drawn. For
-the loop a **cfg of 3 to 5** is best: above that, every round burns a little more. Link **Load CLIP Vision** (CLIP or
-DINOv2) to *Curate Images*. Without it likeness is *not measured*, and you judge by eye.
+the loop a **cfg of 3 to 5** is best: above that, every round burns a little more. Leave Flux dev at its 1. Link **Load
+CLIP Vision** (CLIP or DINOv2) to *Curate Images*. Without it likeness is *not measured*, and you judge by eye.
 
 {more}"""
 

@@ -14,7 +14,7 @@ from ..captions.coverage import kinds_in
 from ..captions.coverage_words import AXES as GUIDES
 from ..captions.sentences import say_tag
 from ..captions.tags import same_tag, split_tags
-from ..captions.views import AXES
+from ..captions.views import AXES, OWN
 from ..captions.vocabulary import Vocabulary, normal
 from ..common.errors import UserError, unknown_name
 
@@ -82,10 +82,14 @@ def steer_axes(axes: Axes, captions: Sequence[str], target: int) -> tuple[Axes, 
     result, notes = {}, []
     for axis, weights in axes.items():
         shown = _count_shown(axis, captions, weights)
+        if OWN in weights:  # no tag says it: what shows none of the axis's other tags shows her own
+            shown[OWN] = max(0, len(captions) - sum(count for tag, count in shown.items() if tag != OWN))
         needs = {}
         for tag, share in _shares(axis, weights).items():
             lacking = share * target - shown.get(tag, 0)
             needs[tag] = max(lacking, SPARE * share * target)
+            if tag == OWN:
+                continue
             if shown.get(tag, 0) > share * target:
                 notes.append(f"{tag}: {shown[tag]} already there, so it is requested rarely")
             elif not shown.get(tag, 0) and shown:

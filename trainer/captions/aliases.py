@@ -75,7 +75,7 @@ _IMPLICATIONS = {
     "holding": ("holding weapon", "holding cup", "holding book", "holding phone", "holding food", "holding umbrella",
                 "holding flower", "holding sword"),
 }
-_LOOKS = frozenset("""
+LOOKS = frozenset("""
     red orange yellow green aqua blue purple pink brown black white grey gray silver gold golden beige striped plaid
     checkered dotted floral print frilled lace torn long short high low sleeveless pleated denim leather fur-trimmed
     see-through transparent wet unworn""".split())
@@ -146,7 +146,7 @@ class TagRules:
 
 def _garments(tag: str) -> tuple[str, ...]:
     look, _, garment = same_tag(tag).partition(" ")
-    return (garment,) if look in _LOOKS and garment in GARMENTS else ()
+    return (garment,) if look in LOOKS and garment in GARMENTS else ()
 
 
 def _refuse_circle(start: str, rules: TagRules) -> None:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from itertools import combinations
 
 from .classes import known_class, plain_form
+from .names import is_character
 
 Names = Mapping[str, tuple[str, ...]]
 """The usual tag -> other words for the same."""
@@ -113,7 +114,7 @@ def axis_of(tag: str) -> str | None:
     """The axis that the tag describes (angle, framing, or one of OWN_AXES), or None."""
     if (usual := usual_view(tag)) is not None:
         return _PLACE[usual]
-    name = known_class(tag)
+    name = None if is_character(tag) else known_class(tag)
     if name != "view":
         return name if name in OWN_AXES else None
     text = _spelled(tag)
@@ -141,6 +142,8 @@ def can_show(view: Collection[str], tag: str) -> bool:
     """Whether a view of these usual tags can show what the tag names: no face from behind, unless she looks back, and
     no stance in a close-up."""
     if "from behind" in view and "looking back" not in view and is_of_the_face(tag):
+        return False
+    if "closed eyes" in view and known_class(tag) == "identity" and _spelled(tag).endswith((" eyes", " pupils")):
         return False
     return not ("close-up" in view and known_class(tag) == "pose" and _BODY_ONLY.search(_spelled(tag)))
 

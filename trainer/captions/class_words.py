@@ -15,7 +15,8 @@ def _words(text: str) -> frozenset[str]:
 
 WHOLE: Mapping[str, frozenset[str]] = {
     "class": _words("""
-        1girl, 1boy, 1other, girl, boy, woman, man, person, female, male, lady, guy, androgynous person, no humans,
+        1girl, 1boy, 1other, 1woman, 1man, 1person, girl, boy, woman, man, person, female, male, lady, guy,
+        androgynous person, no humans,
         creature, robot, character, mascot, idol, witch, knight, ninja, samurai, maid, nun, miko, bride, waitress,
         waiter, butler, soldier, pirate, police, dancer, office lady, cheerleader, zombie, skeleton, alien, giant,
         giantess, mini person, minigirl, student, teacher, doctor, scientist, mage, wizard, princess, prince,
@@ -133,6 +134,8 @@ WHOLE: Mapping[str, frozenset[str]] = {
         intricate, sharp focus, award-winning, trending on artstation, speech bubble, thought bubble, sound
         effects, amazing, beautiful, perfect, professional"""),
     "identity": _words("""
+        broad shoulders, narrow shoulders, wide shoulders, robot arm, robot arms, redhead, brunette, blonde, asian,
+        overweight, clean shaven, gap tooth, long neck, countershading, metal plating,
         muscular, tall, short, petite, slim, slender, skinny, thin, chubby, plump, fat, obese, curvy, toned, tan,
         tanned, pale, albino, old age, young, aged, elderly, loli, shota, toddler, teenager, adult, mature female,
         mature male, milf, elf, dark elf, half-elf, dwarf, vampire, angel, fallen angel, demon, devil, oni,
@@ -169,7 +172,8 @@ WHOLE: Mapping[str, frozenset[str]] = {
         switch, playstation, soul gem, mecha, radio antenna, v-fin, eyeball, condom wrapper, animal, monster, game
         boy, game cube, ghost"""),
     "other": _words("""
-        ..., !, !!, !?, ?, ??, ?!, ^^^, +++, heart, spoken heart, name connection, hypnosis, mind control, time
+        fire emblem, one piece, elden ring, fairy tail, a hat in time, ..., !, !!, !?, ?, ??, ?!, ^^^, +++, heart,
+        spoken heart, name connection, hypnosis, mind control, time
         paradox, cosplay, fusion, role reversal, alternate universe, scene reference, meme, pun, too many,
         imagining, aged down, aged up, genderswap, animification, animalization, humanization, object namesake,
         costume switch, hair color connection, death, defeat, netorare, femdom, pervert, female pervert, assertive
@@ -489,6 +493,8 @@ WEARERS = _words("""
     head, belt, hip, arm, forehead, lip, finger, choker""")
 """What a thing is worn on: a `hair bell` is an ornament."""
 COUNTS_PARTS = _words("""
+    white, black, grey, brown, red, orange, yellow, green, blue, purple, pink, tan, cream, gold, golden, silver,
+    striped, spotted, multicolored, tone, light, dark, furred, scaly, metal, metallic, chrome,
     extra, multiple, missing, mechanical, prosthetic, animal, long, short, thick, thin, huge, large, big, small,
     tiny, wide, narrow, muscular, four, six, two, single, robotic, cybernetic, bionic""")
 """With a part of the body, a build: `extra arms`."""

@@ -8,7 +8,7 @@ The vocabulary is that of booru tags and of the sandbox. How often it is right i
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from .class_words import (
@@ -50,6 +50,10 @@ DEFINITIONS: Mapping[str, str] = {
     "style": "medium, technique, layout and colour of the drawing, and its genre",
     "quality": "how good or new the image is said to be, its faults, and the marks and lettering upon it",
 }
+_NOT_HUMAN = frozenset(("no humans", "anthro", "feral", "furry", "furry male", "furry female", "animal", "monster"))
+_MACHINES = frozenset(("mecha", "animal", "pokemon", "digimon"))
+_MODELS = frozenset("stuffed teddy rubber toy plush figurine origami baseball".split())
+"""A `stuffed cat` is a thing."""
 _BEINGS = ("girl", "boy", "woman", "man", "female", "male", "lady", "guy", "person")
 _CARRIED = frozenset(f"{where} {part}" for where in ("on", "in") for part in (
     "head", "shoulder", "lap", "hand", "hands", "mouth", "arm", "back"))
@@ -94,6 +98,23 @@ def tag_class(tag: str) -> str:
 def is_whole_tag(tag: str) -> bool:
     """Whether the tag as a whole is in the vocabulary, whatever its grammar."""
     return _loose(plain_form(tag)) in _WHOLE
+
+
+def is_creature(tag: str) -> bool:
+    """Whether the tag names an animal, a monster or a machine that can be the one who is shown: `western dragon`."""
+    text = plain_form(tag)
+    found = _BRACKET.match(text)
+    words = (found[1] if found else text).split()
+    return (known_class(tag) == "object" and not _MODELS.intersection(words)
+            and (_singular(words[-1]) in KINDS_OF_BEING | _MACHINES))
+
+
+def shows_a_creature(tags: Iterable[str]) -> bool:
+    """Whether an image of these tags shows an animal or a monster instead of a person, or one that is like a person."""
+    texts = {plain_form(tag) for tag in tags}
+    return bool(_NOT_HUMAN & texts) or not any(
+        known_class(text) in ("class", "count", "outfit") or text.endswith((" hair", " skin"))
+        for text in texts - {"solo"})
 
 
 def plain_form(tag: str) -> str:
@@ -162,7 +183,7 @@ def _by_compound(text: str, words: list[str]) -> str | None:
 
 def _by_start(text: str, words: list[str]) -> str | None:
     """`holding cup`, `from below`; `in forest` is a place, `artist:name` a style."""
-    if text.startswith("artist:"):
+    if re.match(r"artist:|@[^\W_]", text):
         return "style"
     if words[0] in ("in", "at", "near", "inside") and _phrase(_ENDS, _tails(words)) == "background":
         return "background"

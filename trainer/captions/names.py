@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .class_words import BRACKETS
 from .classes import tag_class
 from .tags import same_tag
 
@@ -14,8 +15,10 @@ _KINDS = frozenset("""
 def is_character(tag: str) -> bool:
     """Whether the tag is a character's name with the series in brackets."""
     text = same_tag(tag)
-    return (text.endswith(")") and " (" in text and series_of(tag) not in _KINDS
-            and tag_class(tag) in ("other", "object", "class"))
+    if not text.endswith(")") or " (" not in text or series_of(tag) in _KINDS or series_of(tag) in BRACKETS:
+        return False
+    # `oripathy lesion (arknights)` is a trait, `tails (sonic)` a name
+    return tag_class(tag) not in ("identity", "outfit") or len(text.rpartition(" (")[0].split()) == 1
 
 
 def series_of(character: str) -> str:

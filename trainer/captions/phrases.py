@@ -10,7 +10,7 @@ from collections.abc import Mapping
 SUBJECTS: Mapping[str, str] = {
     "1girl": "girl", "girl": "girl", "female": "girl", "1boy": "boy", "boy": "boy", "male": "boy", "woman": "woman",
     "man": "man", "1other": "person", "person": "person", "creature": "creature", "robot": "robot", "animal": "animal",
-    "mature female": "woman", "mature male": "man",
+    "mature female": "woman", "mature male": "man", "1woman": "woman", "1man": "man", "1person": "person",
 }
 """Tag -> the noun for one of them."""
 GROUPS: Mapping[str, str] = {
@@ -20,12 +20,26 @@ GROUPS: Mapping[str, str] = {
     "2others": "two people", "multiple others": "several people", "couple": "a couple", "crowd": "a crowd",
 }
 GROWN = {"girl": "woman", "boy": "man"}
-UNSAID = frozenset(("solo", "solo focus", "no humans", "duo", "trio", "group", "own"))
+SEXES = {"girl": "female", "woman": "female", "boy": "male", "man": "male", "person": ""}
+"""The noun for a person -> the adjective for an animal."""
+UNSAID = frozenset(("solo", "solo focus", "male focus", "female focus", "other focus", "no humans", "feral", "duo",
+                    "trio", "group", "own"))
 """Tags that a sentence says by what it does not mention."""
 ADJECTIVES: Mapping[str, str] = {
     "child": "young", "old": "old", "tall": "tall", "short": "short", "petite": "petite", "slim": "slim",
     "muscular": "muscular", "toned": "toned", "chubby": "chubby", "curvy": "curvy", "androgynous": "androgynous",
-    "furry": "furry", "elf": "elf", "vampire": "vampire", "angel": "angel", "nude": "nude", "barefoot": "barefoot",
+    "nude": "nude", "naked": "naked", "completely nude": "completely nude", "half-naked": "half-naked",
+    "half-dressed": "half-dressed", "fully clothed": "fully clothed", "topless": "topless", "bottomless": "bottomless",
+    "barefoot": "barefoot", "bespectacled": "bespectacled", "well-dressed": "well-dressed",
+    "tan": "tanned", "old age": "old", "otoko no ko": "feminine", "milf": "mature",
+    **{word: word for word in """aged albino androgynous anthro athletic bald balding bearded blind boyish buff chunky
+       disabled elderly faceless fat feminine flat-chested freckled furry girly hairy handsome ladylike lanky manly
+       masculine middle-aged mature obese one-eyed overweight pale plump ponytailed pregnant ripped skinny slender
+       stocky tanned tattooed teen teenage thin tomboyish voluptuous womanly wrinkled young adult asian
+       android angel centaur cyborg cyclops demon devil draph dwarf elf erune fairy futanari half-elf harpy incubus
+       inkling jiangshi kemonomimi kitsune lamia mermaid merman nekomata octoling oni succubus taur tengu vampire
+       viera""".split()},
+    "dark elf": "dark elf", "fallen angel": "fallen angel", "au ra": "au ra", "miqo'te": "miqo'te",
 }
 """Tag -> the word before the noun of the subject."""
 
@@ -162,7 +176,8 @@ BEARERS = ("sleeves", "sleeve", "frills", "trim", "lace", "collar", "pocket", "p
 UNCOUNTABLE = frozenset("""
     hair skin fur fluff armor clothing clothes jewelry makeup lipstick eyeshadow eyeliner footwear legwear eyewear
     headwear underwear lingerie swimwear lace trim water rain snow grass light lighting sunlight moonlight shading food
-    coffee tea blood fire smoke ice sand air facepaint denim leather heterochromia polydactyly stubble cleavage midriff
+    coffee tea blood fire smoke ice sand air facepaint denim leather plating countershading heterochromia polydactyly
+    stubble cleavage midriff
     art colouring coloring color people feet teeth antennae men women children tableware weaponry sportswear""".split())
 """Nouns without "a": there is none for them, or they are plural without an s."""
 SINGULAR_S = frozenset("glass dress cross bus canvas lens harness compass iris headdress".split())

@@ -10,7 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .classes import is_whole_tag, known_class
+from .aliases import LOOKS
+from .classes import is_creature, is_whole_tag, known_class, shows_a_creature
+from .names import is_character
 from .tags import distinct_tags
 from .vocabulary import Vocabulary, normal
 
@@ -32,6 +34,8 @@ MOST_WITH_ARTICLE = 5
 """In words. From this length on an article makes it a sentence: `holding a red cup` is a tag."""
 _MARK = re.compile(r"([+-])\s*(?=[^\W_]{2})(.*)", re.DOTALL)
 _ARTICLE = re.compile(r"(?:a|an|her|his|the|some)\s+(.+)", re.IGNORECASE)
+_NOT_A_TAG = re.compile(r"<[^<>]+>|BREAK|AND|embedding:\S+")
+"""Prompt syntax: `<lora:name:0.8>`."""
 _ARTICLES = frozenset("a an the".split())
 _PROSE = frozenset("is are was were she he they it its her his their there this that which who with and while "
                    "has have wears shows depicts features stands sits".split())
@@ -92,8 +96,10 @@ def tag_roles(tags: Sequence[str], vocabulary: Vocabulary) -> TagRoles:
     """Sort tags into roles by their class, a word of the vocabulary by its axis. Marks (HERS, THE_IMAGES) overrule both
     and are removed."""
     found: dict[str, list[str]] = {role: [] for role in ("subject", "identity", "view", "dropped", "unknown", "forced")}
-    for tag, mark in map(_unmarked, tags):
-        role, known = _role(tag, vocabulary)
+    unmarked = [_unmarked(tag) for tag in tags]
+    creature = shows_a_creature(tag for tag, _ in unmarked)
+    for tag, mark in unmarked:
+        role, known = ("subject", True) if creature and is_creature(tag) else _role(tag, vocabulary)
         chosen = {HERS: "identity", THE_IMAGES: "view"}.get(mark, role)
         found[chosen].append(tag)
         if chosen == "identity" != role:
@@ -110,23 +116,31 @@ def _unmarked(tag: str) -> tuple[str, str]:
 
 def _role(tag: str, vocabulary: Vocabulary) -> tuple[str, bool]:
     """(role, whether the tag is known)."""
+    if _NOT_A_TAG.fullmatch(tag):
+        return "dropped", True
     if vocabulary.names(tag) not in (None, "outfit"):
         return "view", True
-    if is_sentence(tag):
+    if is_sentence(tag) or is_character(tag):
         return "view", False
     article = _ARTICLE.fullmatch(tag.strip())
-    name = known_class(article[1] if article else tag)
+    name = known_class(" ".join(_without_two_looks((article[1] if article else tag).split())))
     return ROLES.get(name or "other", "view"), name is not None
 
 
 def is_sentence(tag: str) -> bool:
     """Whether this is prose rather than a tag. A noun with an article is a tag: `a white dress`."""
     article = _ARTICLE.fullmatch(tag.strip())
-    words = [word.strip(".,;") for word in normal(article[1] if article else tag).split()]
+    words = _without_two_looks([word.strip(".,;") for word in normal(article[1] if article else tag).split()])
     if len(words) > 1 and tag.rstrip().endswith((".", "!", "?")):
         return True
     prose = _PROSE if len(words) < MOST_WITH_ARTICLE else _PROSE | _ARTICLES
     return len(words) > LONGEST_TAG or (len(words) > 2 and bool(prose.intersection(words)) and not is_whole_tag(tag))
+
+
+def _without_two_looks(words: list[str]) -> list[str]:
+    """`red and white dress` is a dress: the words without a look and the `and` that follows it."""
+    looks = [word.lower() for word in words[:3]]
+    return words[2:] if len(words) > 3 and looks[1] == "and" and {looks[0], looks[2]} <= LOOKS else words
 
 
 def is_of_the_head(tag: str) -> bool:

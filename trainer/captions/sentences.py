@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from .aliases import OWN_RULES
-from .classes import tag_class
+from .classes import is_creature, shows_a_creature, tag_class
 from .names import is_character
 from .phrases import (
     ADJECTIVES,
@@ -27,6 +27,7 @@ from .phrases import (
     LENGTHS,
     PHRASES,
     PREPOSITIONS,
+    SEXES,
     SINGULAR_S,
     SOUNDS_LIKE_A_CONSONANT,
     SOUNDS_LIKE_A_VOWEL,
@@ -62,7 +63,7 @@ def sentence_for(tags: Sequence[str], trigger: str = "", view: Mapping[str, str]
     axes = {same_tag(tag): axis for axis, tag in (view or {}).items()}
     names = {same_tag(name) for name in split_tags(trigger)}
     said = [tag for tag in _without_implied(distinct_tags(tags)) if same_tag(tag) not in names]
-    subject, rest = _subject([tag for tag in said if same_tag(tag) not in UNSAID])
+    subject, rest = _subject([tag for tag in said if same_tag(tag) not in UNSAID], shows_a_creature(said))
     placed: dict[str, list[str]] = {place: [] for place in PLACES}
     for tag in rest:
         placed[_place(tag, axes)].append(tag)
@@ -97,10 +98,14 @@ def _as_written(tag: str) -> str:
 
 
 def _say_trait(text: str) -> str:
+    if text in ADJECTIVES:
+        return ADJECTIVES[text]
     return f"with {noun_phrase(text)}"
 
 
 def _say_garment(text: str) -> str:
+    if text in ADJECTIVES:
+        return ADJECTIVES[text]
     words = text.split()
     return f"{'with' if words[-1] in BEARERS or words[0] == 'unworn' else 'wearing'} {noun_phrase(text)}"
 
@@ -213,15 +218,27 @@ def _without_implied(tags: Sequence[str]) -> list[str]:
     return [tag for tag in tags if same_tag(tag) not in implied]
 
 
-def _subject(tags: Sequence[str]) -> tuple[str, list[str]]:
-    """(who is shown, the tags that do not say it): "a tall fox girl", "two girls", ""."""
+def _subject(tags: Sequence[str], creature: bool = False) -> tuple[str, list[str]]:
+    """(who is shown, the tags that do not say it): "a tall fox girl", "two girls", "".
+
+    Args:
+        creature: whether an animal among the tags is the one who is shown (`classes.shows_a_creature`).
+    """
     texts = {same_tag(tag): tag for tag in tags}
     kinds = {text: text.rpartition(" ")[0] for text in texts if _is_kind(text)}
     nouns = dict.fromkeys(SUBJECTS[text] for text in texts if text in SUBJECTS)
     nouns = nouns or dict.fromkeys(SUBJECTS[text.split()[-1]] for text in kinds)
-    nouns = dict.fromkeys(noun for noun in nouns if GROWN.get(noun) not in nouns)
-    groups = _counted([GROUPS[text] for text in texts if text in GROUPS])
-    used = {text for text in texts if text in SUBJECTS or text in GROUPS}
+    grown = dict.fromkeys(noun for text in kinds if (noun := SUBJECTS[text.split()[-1]]) in GROWN.values())
+    nouns = dict.fromkeys(noun for noun in nouns | grown if GROWN.get(noun) not in nouns | grown)
+    animals = [text for text in texts if is_creature(text)] if creature else []
+    if nouns.keys() - {"person"} and "person" in nouns:
+        del nouns["person"]
+    groups = _counted([GROUPS[text] for text in texts if text in GROUPS and not (text == "couple" and nouns)])
+    used = {text for text in texts if text in SUBJECTS or text in GROUPS} | set(animals)
+    if animals and nouns.keys() <= SEXES.keys():
+        exact = [text for text in animals if not any(other.endswith(f" {text}") for other in animals)]
+        sexes = dict.fromkeys(SEXES[noun] for noun in nouns if SEXES.get(noun))
+        nouns = dict.fromkeys(" ".join((*sexes, text)) for text in exact)
     found = [*(f"{_article(noun)} {noun}" for noun in nouns), *groups]
     if len(nouns) == 1 and not groups:
         looks = {text: ADJECTIVES[text] for text in texts if text in ADJECTIVES} | kinds

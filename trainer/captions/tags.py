@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
 
 _LONGEST_FACE = 3
 _ESCAPED_BRACKET = re.compile(r"\\([()])")
+_WEIGHT = re.compile(r":\s*\d*\.?\d+$")
+_BRACKET = re.compile(r"(?<!\\)[()\[\]{}]")
+_OTHER_COMMAS = re.compile(r"[\n\uff0c\u3001\uff1b]")
 _BARE_BRACKET = re.compile(r"(?<!\\)([()])")
 
 
@@ -25,6 +29,40 @@ def unescape_brackets(caption: str) -> str:
     """The words that a model is to read: `saber \\(fate\\)`, as taggers and ComfyUI write a bracket that is not a
     weight, without its backslashes."""
     return _ESCAPED_BRACKET.sub(r"\1", caption)
+
+
+def unweighted(tag: str) -> str:
+    """The tag without a prompt's weight, also where commas have split one: `(red eyes:1.2)`, `(red eyes`, `hair:1.2)`.
+
+    Escaped brackets, those of `saber (fate)` and those of a smiley are text.
+    """
+    text = tag.strip()
+    if is_face(text.replace(" ", "_")) or not any(sign.isalpha() for sign in text):
+        return text
+    while _is_bracketed(text):
+        text = _WEIGHT.sub("", text[1:-1]).strip()
+    least, last = _depth(text)
+    if last > 0 and text[0] in "([{":
+        text = text.lstrip("([{").strip()
+    elif least < 0 and text[-1] in ")]}":
+        text = _WEIGHT.sub("", text.rstrip(")]}")).strip()
+    return text or tag.strip()
+
+
+def read_tags(text: str) -> list[str]:
+    """The tags that a person typed, without a prompt's weights. Lines end tags, and so do the commas of East Asia."""
+    return [unweighted(tag) for tag in split_tags(_OTHER_COMMAS.sub(",", text))]
+
+
+def _is_bracketed(text: str) -> bool:
+    return (len(text) > 2 and text[0] in "([{" and text[-1] in ")]}" and text[-2] != "\\"
+            and _depth(text[1:-1]) == (0, 0))
+
+
+def _depth(text: str) -> tuple[int, int]:
+    """(the least, the last) depth of brackets within the text, without those that have a backslash."""
+    depths = [0, *accumulate(1 if sign in "([{" else -1 for sign in _BRACKET.findall(text))]
+    return min(depths), depths[-1]
 
 
 def split_tags(caption: str) -> list[str]:

@@ -49,9 +49,10 @@ class ViewPrompt:
 
 _EXPRESSIONS = ("smile", "expressionless", "open mouth", "closed eyes", "frown", "blush")
 _BODY = ("tail", "dress", "skirt", "pants", "shorts", "shoes", "boots", "socks", "thighhighs", "footwear", "full body")
-_CLOTHES = ("sundress", "miniskirt", "shirt", "t-shirt", "hoodie", "sweater", "jacket", "coat", "kimono", "uniform",
-            "suit", "bodysuit", "jeans", "apron", "swimsuit", "bikini", "leotard", "armor", "sleeves", "gloves", "belt",
-            "pantyhose", "legwear")
+_CLOTHES = ("sundress", "miniskirt", "shirt", "t-shirt", "blouse", "vest", "cape", "cardigan", "top", "overalls",
+            "hoodie", "sweater", "jacket", "coat", "kimono", "uniform", "suit", "bodysuit", "jeans", "apron",
+            "swimsuit", "bikini", "leotard", "armor", "sleeves", "gloves", "belt", "pantyhose", "legwear")
+_SHOES = ("shoes", "boots", "socks", "footwear", "sneakers", "sandals", "heels", "loafers", "slippers")
 _HELD = ("holding cup", "holding book", "holding phone", "holding flower")
 _HEADGEAR = ("glasses", "eyewear", "eyepatch", "earrings", "earring", "hairclip", "hairpin", "hairband",
              "hair ornament", "hair ribbon", "hair bow", "hair flower", "scrunchie", "piercing")
@@ -82,7 +83,8 @@ VOCABULARIES = {
             },
             {"from behind": ("eyes", "looking at viewer", "glasses", "eyewear", "eyepatch", *_EXPRESSIONS, *_HELD),
              "close-up": (*_BODY, *_CLOTHES, "holding umbrella", *_HELD),
-             "upper body": ("shoes", "boots", "socks", "footwear"), "closed eyes": ("looking at viewer",),
+             "upper body": ("pants", "jeans", "shorts", "kneehighs", "thighhighs", *_SHOES), "cowboy shot": _SHOES,
+             "closed eyes": ("looking at viewer",),
              "from above": ("sky",), "night sky": _SUN, "white background": _SUN, "indoors": ("holding umbrella",)},
         ),
         Vocabulary(

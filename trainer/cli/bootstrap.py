@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..captions.tags import split_tags
+from ..captions.tags import read_tags
 from .terminal.console import Console, load_backbone_quietly
 from .terminal.options import (
     add_likeness_option,
@@ -30,7 +30,7 @@ def handle_demo(options: argparse.Namespace, console: Console) -> dict[str, Any]
     from ..bootstrap.config import BootstrapConfig
 
     picture = PICTURES_DIR / f"{DEMO_PICTURE}.png"
-    tags = tuple(split_tags(picture.with_suffix(".txt").read_text("utf-8")))
+    tags = tuple(read_tags(picture.with_suffix(".txt").read_text("utf-8")))
     console.say(f"From one image ({picture.name}) of a drawn character to a tested LoRA, on the embedded base model.")
     config = BootstrapConfig(picture=str(picture), tags=tags, trigger="eiei21girl", name="demo", seed=options.seed)
     return _run_project(config, options, console)
@@ -61,8 +61,9 @@ def handle_bootstrap(options: argparse.Namespace, console: Console) -> dict[str,
     from ..bootstrap.config import BootstrapConfig
 
     config = BootstrapConfig(
-        picture=str(options.picture), tags=tuple(split_tags(options.tags)), trigger=options.trigger, base=options.base,
-        name=options.name, targets=tuple(options.targets), candidates=tuple(options.candidates), seed=options.seed,
+        picture=str(options.picture), tags=tuple(read_tags(options.tags)), trigger=options.trigger, base=options.base,
+        name=options.name,
+        targets=tuple(options.targets), candidates=tuple(options.candidates), seed=options.seed,
         strengths=tuple(options.strengths), likeness=options.likeness, sample_steps=options.sample_steps,
         cfg=options.cfg, style=parse_settings(options.set_style), character=parse_settings(options.set_character),
     )

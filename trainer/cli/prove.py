@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
+from ..models.families import distilled_warning
 from .terminal.console import Console, load_backbone_quietly
 from .terminal.options import add_background_option, add_base_option, add_output_option, parse_settings
 
@@ -31,9 +32,10 @@ def handle_prove(options: argparse.Namespace, console: Console) -> dict[str, Any
 
     dataset = load_folder(options.dataset or PICTURES_DIR, background=options.background)
     backbone = load_backbone_quietly(options.base)
+    caution = distilled_warning(backbone.family, Path(options.base).name)
     last = console.follow(run_trial(backbone, dataset, options.output, steps=options.steps,
                                     host=f"command line, diffusers {diffusers.__version__}",
-                                    settings=parse_settings(options.set)))
+                                    settings=parse_settings(options.set), caution=caution))
     if not isinstance(last, Tried):
         return {"passed": False}
     trial = last.trial

@@ -137,9 +137,16 @@ LUMINA_BLOCKS = ("layers", "context_refiner", "noise_refiner")
 FLUX_BLOCKS = ("double_blocks", "single_blocks")
 EVERY_CHOICE = ("attention", "attention+mlp", "all")
 NOOB_QUALITY = ("masterpiece", "best quality", "newest", "absurdres", "highres")
+FEW_STEPS = r"turbo|lightning|hyper(?![-_ ]?(real|photo|detail))|lcm|dmd"
 FEW_STEP_SDXL = Distilled(
     title="a few-step SDXL (Turbo, Lightning, Hyper, LCM, DMD2)", base="the model that it was made from",
-    names=r"(xl|pony|illustrious|noob).*(turbo|lightning|hyper|lcm|dmd)|(turbo|lightning|hyper|lcm|dmd).*xl")
+    names=rf"(xl|pony|illustrious|noob).*({FEW_STEPS})|({FEW_STEPS}).*xl")
+FEW_STEP_SD15 = Distilled(
+    title="a few-step Stable Diffusion 1.5 (LCM, Hyper, Lightning)", base="the model that it was made from",
+    names=FEW_STEPS)
+FEW_STEP = Distilled(title="a few-step model", base="the model that it was made from",
+                     names=rf"{FEW_STEPS}|distill|schnell|(^|[^\d])[48][-_ ]?steps?([^a-z]|$)")
+"""For a model without a row."""
 
 
 def _presets(style: Preset, character: Preset) -> dict[str, Preset]:
@@ -163,7 +170,7 @@ FAMILIES = {
         Family(
             name="sd15", title="Stable Diffusion 1.5", objective="eps", latent_channels=4, bucket_step=64,
             resolution=512, architecture="stable-diffusion-v1", weighting="min_snr", cfg=6.0,
-            host=HostModel("BaseModel", {"context_dim": 768}),
+            host=HostModel("BaseModel", {"context_dim": 768}), distilled=(FEW_STEP_SD15,),
             presets=_presets(
                 Preset(rank=16, alpha=8, learning_rate=2e-4, steps=800, batch_size=2),
                 Preset(rank=32, alpha=16, learning_rate=2e-4, steps=1600, batch_size=2),
@@ -183,8 +190,8 @@ FAMILIES = {
             # on https://huggingface.co/Laxhar/noobai-XL-1.1 and .../OnomaAIResearch/Illustrious-xl-early-release-v0
             name="illustrious", title="Illustrious, NoobAI (SDXL)", objective="eps", latent_channels=4, bucket_step=64,
             resolution=1024, architecture="stable-diffusion-xl-v1-base", weighting="min_snr", cfg=5.5, sample_steps=28,
-            among="sdxl", base_names=r"illustrious|noob|(^|[^a-z])(wai|il|ilxl)([^a-z]|$)", distilled=(FEW_STEP_SDXL,),
-            sampler="euler", quality=NOOB_QUALITY, caption_order="noobai",
+            among="sdxl", base_names=r"illustrious|noob|(^|[^a-z])(wai|il|ilxl)(v?\d|[^a-z]|$)",
+            distilled=(FEW_STEP_SDXL,), sampler="euler", quality=NOOB_QUALITY, caption_order="noobai",
             presets=_presets(
                 Preset(rank=16, alpha=8, learning_rate=1e-4, steps=1000, batch_size=1),
                 Preset(rank=32, alpha=16, learning_rate=1e-4, steps=2000, batch_size=1),
@@ -232,7 +239,8 @@ FAMILIES = {
             resolution=1024, architecture="z-image", timestep_density="logit_normal", shift=2.0, cfg=4.0,
             sample_steps=28, blocks=LUMINA_BLOCKS, host=HostModel("Lumina2", {"z_image_modulation": True}),
             wording="sentences", scheduler="simple", trains_text=False, renewed=EVERY_CHOICE,
-            base_names=r"de[-_ ]?turbo|de[-_ ]?distill|base|z[-_ ]?image[-_ ]?(bf16|fp8|fp16|int8|nvfp4|q\d)",
+            base_names=(r"de[-_ ]?turbo|de[-_ ]?distill|"
+                        r"^(?!.*(turbo|zit)).*(base|z[-_ ]?image[-_ ]?(bf16|fp8|fp16|int8|nvfp4|q\d))"),
             distilled=(Distilled(
                 title="Z-Image Turbo", names="turbo|zit", base="Z-Image (base) or Z-Image De-Turbo", common=True,
                 remedy="To train on Turbo itself, load ostris' zimage_turbo_training_adapter on the MODEL first"),),
@@ -273,7 +281,8 @@ FAMILIES = {
             name="krea2", title="Krea 2", objective="flow", latent_channels=16, bucket_step=64, resolution=1024,
             architecture="krea-2", timestep_density="logit_normal", shift=2.5, cfg=3.5, sample_steps=52,
             blocks=("blocks", "layerwise_blocks", "refiner_blocks"), host=HostModel("Krea2"), trains_text=False,
-            wording="sentences", scheduler="simple", renewed=EVERY_CHOICE, base_names=r"(^|[^a-z])(raw|base)([^a-z]|$)",
+            wording="sentences", scheduler="simple", renewed=EVERY_CHOICE,
+            base_names=r"^(?!.*turbo).*(^|[^a-z])(raw|base)([^a-z]|$)",
             distilled=(Distilled(title="Krea 2 Turbo", names="turbo", base="Krea 2 RAW", common=True,
                                  strengths=(1.0, 1.25, 1.5, 1.75, 2.0)),),
             presets=_presets(
@@ -316,7 +325,7 @@ FAMILIES = {
             name="flux2_klein", title="Flux.2 Klein", objective="flow", latent_channels=128, bucket_step=64,
             resolution=1024, architecture="flux-2-klein", timestep_density="logit_normal", cfg=4.0, sample_steps=50,
             blocks=FLUX_BLOCKS, host=HostModel("Flux2"), trains_text=False,
-            wording="sentences", scheduler="simple", renewed=EVERY_CHOICE, base_names="base",
+            wording="sentences", scheduler="simple", renewed=EVERY_CHOICE, base_names=r"^(?!.*distill).*base",
             distilled=(Distilled(title="Flux.2 Klein of 4 steps", names="klein", base="Flux.2 Klein base", steps=4,
                                  common=True),),
             presets=_presets(

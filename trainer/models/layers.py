@@ -7,7 +7,7 @@ the names of its layers, because every family names them in its own way: to_q, w
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -20,7 +20,7 @@ PRESETS = {"attention": ("attention",), "attention+mlp": ("attention", "mlp"), "
 _ATTENTION = re.compile(r"attn|attention", re.IGNORECASE)
 _HOLDS_MORE = re.compile(r"block|layer|attentions|transformer", re.IGNORECASE)
 """In names of modules that hold attention and more."""
-_SCALES = re.compile(r"mod(ulation|[A-Z]|\d|_|$)|ada|norm", re.IGNORECASE)
+_SCALES = re.compile(r"(?i:modulation|ada(?!pt)|norm)|[Mm]od([A-Z]|\d|_|$)")
 """In names of modules that scale or shift what goes into a layer by the time."""
 _QUERY_KEY_VALUE = re.compile(r"(.*_)?w?(q|k|v|qk|kv|qkv|query|key|value|c_?q|c_?kv)(_.*|\d)?", re.IGNORECASE)
 _ATTENTION_LAYER = re.compile(
@@ -33,8 +33,11 @@ _FUSED = re.compile(r".*single_(transformer_)?blocks\.\d+\.linear[12]")
 _FUSED_OUT = re.compile(r".*single_transformer_blocks\.\d+\.proj_out")
 _FIRST_CONVOLUTION = re.compile(r"(^|.*\.)input_blocks\.0\.0")
 """LDM networks count their input convolution among the blocks; it is an embedder."""
-_BESIDE = re.compile(r"embed|adapter|visual|vision|encoder|final|head", re.IGNORECASE)
-"""In names of what stands beside the blocks: what reads text or images, and the final layer."""
+_EMBEDDER = re.compile(r"embed|adapter", re.IGNORECASE)
+_BESIDE = re.compile(r"visual|vision|encoder|final|head", re.IGNORECASE)
+"""In names of what stands beside the blocks (what reads text or images, the final layer), unless it is large."""
+BESIDE_SHARE = 0.25
+"""A list with such a name and at least this share of the weights is the blocks, as in Kandinsky 5."""
 _LISTS = (nn.ModuleList, nn.ModuleDict, nn.Sequential)
 
 
@@ -100,9 +103,16 @@ def coverage(network: nn.Module, adapted: Collection[str], blocks: Sequence[str]
     """What the `adapted` modules are of all that could have a LoRA."""
     linear = [layer for layer in layers_inside(network, blocks, excluded) if layer.kind == "linear"]
     bare = [layer.name for layer in linear if layer.part == "attention" and layer.name not in adapted]
-    deaf = [name for name, module in base_modules(network)
-            if isinstance(module, nn.MultiheadAttention) and _is_inside(name, blocks, excluded)]
-    return Coverage(sum(layer.name in adapted for layer in linear), len(linear), (*bare, *deaf))
+    return Coverage(sum(layer.name in adapted for layer in linear), len(linear),
+                    (*bare, *_deaf_attention(network, blocks, excluded)))
+
+
+def _deaf_attention(network: nn.Module, blocks: Sequence[str], excluded: Sequence[str]) -> list[str]:
+    """Attention that can get no LoRA here: by its class, or its layers are convolutions over one or three sizes."""
+    modules = dict(base_modules(network))
+    return [name for name, module in modules.items() if _is_inside(name, blocks, excluded) and (
+        isinstance(module, nn.MultiheadAttention)
+        or (isinstance(module, (nn.Conv1d, nn.Conv3d)) and _part(name, modules) == "attention"))]
 
 
 def layers_inside(network: nn.Module, blocks: Sequence[str], excluded: Sequence[str] = ()) -> list[Layer]:
@@ -119,19 +129,41 @@ def find_blocks(network: nn.Module) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(names of the lists that hold the network's blocks, names to exclude beside them) of a network without a row.
 
     Lists without attention (embedders), and modules beside the blocks with lists of the same name (an adapter for the
-    text), are left out.
+    text), are left out. Where the blocks are in no list, they are the network's own parts that have attention.
     """
-    lists = {path: part for path, part in _outermost_lists(network) if not _BESIDE.search(path)}
+    sizes = {path: sum(weight.numel() for weight in part.parameters())
+             for path, part in _outermost_lists(network) if not _EMBEDDER.search(path)}
+    least = BESIDE_SHARE * sum(sizes.values())
+    lists = [path for path, size in sizes.items() if not _BESIDE.search(path) or size >= least]
     modules = dict(base_modules(network))
-    with_attention = [path for path in lists if any(
-        name.startswith(f"{path}.") and kind_of(module) and _part(name, modules) == "attention"
-        for name, module in modules.items())]
-    chosen = with_attention or list(lists)
-    shallow = [path for path in chosen if "." not in path] or chosen
-    blocks = tuple(dict.fromkeys(path.rpartition(".")[2] for path in shallow))
-    beside = [path for path in _list_paths(network) if path.rpartition(".")[2] in blocks
-              and not any(path == own or path.startswith(f"{own}.") for own in shallow)]
-    return blocks, tuple(dict.fromkeys(path.partition(".")[0] for path in beside))
+    chosen = [path for path in lists if _attends(path, modules)] or [
+        name for name, _ in network.named_children()
+        if not _EMBEDDER.search(name) and not _BESIDE.search(name) and _attends(name, modules)] or lists
+    own = _outer_half(chosen, sizes)
+    blocks = tuple(dict.fromkeys(path.rpartition(".")[2] for path in own))
+    return blocks, _names_beside(network, blocks, own)
+
+
+def _attends(path: str, modules: dict[str, nn.Module]) -> bool:
+    return any(name.startswith(f"{path}.") and kind_of(module) and _part(name, modules) == "attention"
+               for name, module in modules.items())
+
+
+def _outer_half(paths: list[str], sizes: Mapping[str, int]) -> list[str]:
+    """The lists of the network itself, if they hold at least half of the weights; else all."""
+    shallow = [path for path in paths if "." not in path]
+    weight = [sum(sizes.get(path, 1) for path in some) for some in (shallow, paths)]
+    return shallow if 2 * weight[0] >= weight[1] else paths
+
+
+def _names_beside(network: nn.Module, blocks: Collection[str], own: Sequence[str]) -> tuple[str, ...]:
+    """Names that tell lists of the blocks' names, but elsewhere, from the blocks."""
+    words = {word for path in own for word in path.split(".")}
+    others = [path for path in _list_paths(network) if path.rpartition(".")[2] in blocks
+              and not any(path == each or path.startswith(f"{each}.") for each in own)]
+    telling = (next((word for word in path.split(".")[:-1] if word not in words and not word.isdigit()), "")
+               for path in others)
+    return tuple(dict.fromkeys(filter(None, telling)))
 
 
 def kind_of(module: nn.Module) -> str | None:
@@ -188,7 +220,7 @@ def _is_attention(word: str, path: str, modules: dict[str, nn.Module]) -> bool:
             return True
     held = {child for child, part in module.named_children()
             if kind_of(modules.get(f"{path}.{child}", part)) and _QUERY_KEY_VALUE.fullmatch(child)}
-    return len(held) > 1
+    return len(held) > 1 or any("qkv" in child.lower() for child in held)
 
 
 def _list_paths(network: nn.Module) -> list[str]:

@@ -12,5 +12,5 @@ def prove_coverage(found: Coverage) -> Proof:
     bare = found.bare_attention
     words = share if not bare else (
         f"{share}, but {len(bare)} layers of attention have no LoRA, such as {bare[0]}. Choose layers 'all'; if that "
-        "does not help, report this line with the model's name.")
+        "does not help, this network's attention cannot have one here: report this line with the model's name.")
     return Proof(COVERAGE, not bare, words, found.adapted / found.linear if found.linear else None)

@@ -82,7 +82,7 @@ def prove_file(backbone: Backbone, path: Path, weights: Mapping[str, Factors], p
             prediction = backbone.sampling_prediction(probe.noisy, probe.t, probe.caption, probe.controls).float()
             wrong += _wrong_layers(loaded, len(weights))
     except _BROKEN as error:  # the file is kept, whatever a loader raises
-        return Proof(FILE_WORKS, False, f"{path.name} cannot be read back: {error}")
+        return unproved(path, error)
     outputs = _Outputs(probe.trained, trained.float(), probe.sampled, prediction)
     wrong += _wrong_output(outputs, tolerance(backbone.network))
     if wrong:
@@ -91,6 +91,14 @@ def prove_file(backbone: Backbone, path: Path, weights: Mapping[str, Factors], p
         words = (f"{len(weights)} of {len(weights)} layers are read back and do what was trained; they change the "
                  f"prediction by {100 * outputs.effect:.2g} %")
     return Proof(FILE_WORKS, not wrong, words, outputs.error)
+
+
+def unproved(path: Path, error: Exception) -> Proof:
+    """The proof of a file that was saved, but not compared."""
+    if "out of memory" in str(error).lower():
+        return Proof(FILE_WORKS, False, f"{path.name} was saved, but not compared with the training: memory ran out. "
+                                        "Try it with Load LoRA.")
+    return Proof(FILE_WORKS, False, f"{path.name} cannot be read back: {error}")
 
 
 def _wrong_factors(path: Path, weights: Mapping[str, Factors]) -> list[str]:

@@ -36,6 +36,8 @@ STEPS = 20
 WARM_UP = 2
 """First steps, whose time is not counted: they load the model and choose kernels."""
 REPORT = "prove.md"
+_BROKEN = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError, OSError)
+"""What a network raises that cannot be trained. Not Exception, which holds the host's Cancel."""
 
 
 @dataclass
@@ -96,7 +98,7 @@ def _cell(value: str) -> str:
 
 
 def run_trial(backbone: Backbone, dataset: Dataset, output: Path, *, host: str, steps: int = STEPS,
-              settings: Mapping[str, Any] | None = None) -> Events:
+              settings: Mapping[str, Any] | None = None, caution: str = "") -> Events:
     """Train for a few steps on the dataset, and draw the result at eight strengths; the last event is Tried.
 
     The run is `output`/loras/prove-<family> or the next free name, the sweep in `output`/sweeps has the run's name, and
@@ -105,13 +107,16 @@ def run_trial(backbone: Backbone, dataset: Dataset, output: Path, *, host: str, 
     Args:
         host: the program that runs this, with its version.
         settings: of the training, by dotted name, on top of the family's preset for a character.
+        caution: what is to be said of the base: that it is distilled, or may be.
 
     Raises UserError for invalid settings; what goes wrong in the training is in the Trial.
     """
     config = preset_config(backbone.family, "character", {
         "name": name_from(f"prove-{backbone.family.name}", "prove"), "steps": steps, "data.batch_size": 1,
         "data.upscale": True, "optimizer.schedule": "constant", **(settings or {})})
-    trial = Trial(_facts(backbone, config, host))
+    trial = Trial({**_facts(backbone, config, host), **({"caution": caution} if caution else {})})
+    if caution:
+        yield Warned(caution)
     _count_memory_anew(backbone.device)
     folder: Path | None = None
     try:
@@ -120,8 +125,11 @@ def run_trial(backbone: Backbone, dataset: Dataset, output: Path, *, host: str, 
             yield from _noted(trial, event, config.steps)
         trial.memory = peak_memory(backbone.device)
         yield from _draw(trial, backbone, dataset, output / "sweeps")
-    except (UserError, RuntimeError, NotImplementedError) as error:
-        trial.failure = str(error) or type(error).__name__
+    except _BROKEN as error:
+        trial.failure = f"{type(error).__name__}: {error}"
+    except UserError as error:
+        trial.failure = str(error)
+    if trial.failure:
         trial.memory = trial.memory or peak_memory(backbone.device)
     if folder is not None:
         trial.report = folder / REPORT

@@ -32,7 +32,7 @@ from ..pictures.images import to_image
 from ..proofs.covered import prove_coverage
 from ..proofs.proof import Proof, same_chance
 from ..proofs.same_text import prove_same_text
-from ..proofs.saved_file import prove_file
+from ..proofs.saved_file import prove_file, unproved
 from . import adapters, checkpoint, runs
 from .config import TrainConfig
 from .epochs import set_epochs
@@ -259,10 +259,13 @@ class _Session:
     def _prove_file(self, path: Path, weights: dict[str, Factors]) -> Events:
         """A file that fails stays where it is: the training is in it."""
         probe = self.probe
-        with torch.no_grad(), same_chance(self.backbone.device):
-            trained = self.backbone.predict(probe.noisy, probe.t, self._caption_conditioning(probe.caption))
-        self.close()
-        proof = prove_file(self.backbone, path, weights, probe, trained)
+        try:
+            with torch.no_grad(), same_chance(self.backbone.device):
+                trained = self.backbone.predict(probe.noisy, probe.t, self._caption_conditioning(probe.caption))
+            self.close()
+            proof = prove_file(self.backbone, path, weights, probe, trained)
+        except RuntimeError as error:  # the training is done and saved
+            proof = unproved(path, error)
         self.run.add_proof(proof)
         yield Proved(proof)
         if not proof.passed:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lora_bootstrap.trainer.captions.roles import is_of_the_head, is_sentence, tag_roles
-from lora_bootstrap.trainer.captions.tags import split_tags
+from lora_bootstrap.trainer.captions.sentences import sentence_for
+from lora_bootstrap.trainer.captions.tags import read_tags, split_tags
 from lora_bootstrap.trainer.captions.views import VOCABULARIES
 
 BOORU = VOCABULARIES["booru"]
@@ -90,3 +91,43 @@ def test_words_of_a_vocabulary_are_views_whatever_their_class():
 def test_a_view_without_the_head_leaves_out_what_is_of_the_head():
     assert all(map(is_of_the_head, ("red hair", "grin", "straw hat", "fox_ears", "hair ribbon", ":3")))
     assert not any(map(is_of_the_head, ("white dress", "fox tail", "chatting", "boots")))
+
+
+@pytest.mark.parametrize(("text", "subject", "said"), [
+    ("western dragon, no humans, red scales, wings", ("western dragon", "no humans"),
+     "ei, a western dragon with red scales and wings"),
+    ("anthro, male, fox, red fur", ("male", "fox"), "ei, an anthro male fox with red fur"),
+    ("1boy, old man, glasses", ("1boy", "old man"), "ei, an old man, wearing glasses"),
+    ("1other, robot", ("1other", "robot"), "ei, a robot"),
+    ("1girl, mermaid, red hair", ("1girl",), "ei, a mermaid girl with red hair")])
+def test_a_character_that_is_no_girl_or_boy_is_asked_for_as_what_it_is(text, subject, said):
+    roles = roles_of(text)
+    assert roles.subject == subject
+    assert sentence_for(("ei", *roles.subject, *roles.identity), "ei") == said
+
+
+@pytest.mark.parametrize("thing", ["black cat", "stuffed cat", "teddy bear"])
+def test_an_animal_beside_a_person_or_a_toy_is_a_thing_of_the_image(thing):
+    assert thing in roles_of(f"1girl, {thing}, white hair").view
+    assert "teddy bear" in roles_of("blue eyes, white dress, teddy bear").view
+
+
+@pytest.mark.parametrize("name", ["saber_(fate)", "gold_ship_(umamusume)", "w_(arknights)", "rain_(fate)",
+                                  "angel_(evangelion)", "tails_(sonic)", "fire_emblem", "elden ring"])
+def test_a_name_is_never_a_trait_of_hers(name):
+    roles = roles_of(f"1girl, {name}, blonde hair")
+    assert roles.identity == ("blonde hair",) and roles.view == (name,)
+
+
+def test_a_prompts_weights_and_the_commas_of_east_asia_are_not_read_as_tags():
+    assert read_tags("1girl\uff0csolo\u3001blue eyes\nsmile") == ["1girl", "solo", "blue eyes", "smile"]
+    assert read_tags("(red eyes, black hair:1.2), (muscular:1.2), [sketch], ((smile))") == [
+        "red eyes", "black hair", "muscular", "sketch", "smile"]
+    text = ["saber \\(fate\\)", "rem (re:zero)", ":)", "(o)_(o)", ";d"]
+    assert read_tags(", ".join(text)) == text
+    assert roles_of("1girl, red hair, <lora:foo:0.8>").dropped == ("<lora:foo:0.8>",)
+
+
+@pytest.mark.parametrize("tag", ["red and white dress", "a black and gold scarf"])
+def test_clothes_of_two_colours_are_hers(tag):
+    assert roles_of(f"1girl, {tag}").identity == (tag,) and not is_sentence(tag)

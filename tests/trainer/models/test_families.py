@@ -32,6 +32,15 @@ FILES = {
     ("sdxl", "sd_xl_base_1.0.safetensors"): "base",
     ("sdxl", "sd_xl_turbo_1.0_fp16.safetensors"): "a few-step SDXL (Turbo, Lightning, Hyper, LCM, DMD2)",
     ("illustrious", "waiIllustriousSDXL_v140.safetensors"): "base",
+    # names of the same forms, made up
+    ("krea2", "krea2_turbo_base_fp8.safetensors"): "Krea 2 Turbo",
+    ("z_image", "zImageTurbo_baseV1.safetensors"): "Z-Image Turbo",
+    ("flux2_klein", "myKleinBase_distilledV2.safetensors"): "Flux.2 Klein of 4 steps",
+    ("sdxl", "hyperrealismXL_v10.safetensors"): "base",
+    ("sdxl", "copaxTimelessXL_hyperrealV2.safetensors"): "base",
+    ("sdxl", "dreamshaperxl_hyper.safetensors"): "a few-step SDXL (Turbo, Lightning, Hyper, LCM, DMD2)",
+    ("sd15", "dreamshaper_8LCM.safetensors"): "a few-step Stable Diffusion 1.5 (LCM, Hyper, Lightning)",
+    ("sd15", "v1-5-pruned-emaonly.safetensors"): "base",
 }
 
 
@@ -59,6 +68,7 @@ def test_schnell_is_known_by_its_network_under_any_name_but_not_what_was_made_of
 @pytest.mark.parametrize(("file", "name"), [
     ("Illustrious-XL-v0.1.safetensors", "illustrious"), ("noobaiXLNAIXL_vPred10Version.safetensors", "illustrious"),
     ("waiNSFWIllustrious_v140.safetensors", "illustrious"), ("sd_xl_base_1.0.safetensors", "sdxl"),
+    ("novaAnimeXL_ilV100.safetensors", "illustrious"), ("villa_xl.safetensors", "sdxl"),
     ("wildcardxXL.safetensors", "sdxl"), ("", "sdxl")])
 def test_illustrious_and_noobai_are_told_from_sdxl_by_the_file(file, name):
     loaded = FAMILIES["sdxl"].__class__(**{**vars(FAMILIES["sdxl"]), "objective": "v", "bucket_step": 16})

@@ -199,3 +199,19 @@ def test_damaged_proofs_in_run_json_cost_only_themselves(tmp_path):
                                               (torch.float16, ROUNDED), (torch.float8_e4m3fn, ROUNDED)])
 def test_the_tolerance_follows_the_weights(dtype, limit):
     assert tolerance(torch.nn.Linear(2, 2).to(dtype).requires_grad_(False)) == limit
+
+
+def test_memory_that_runs_out_at_the_end_loses_neither_the_file_nor_the_run(run, tiny_backbone, monkeypatch):
+    real, calls = type(tiny_backbone).predict, []
+
+    def crowded(self, noisy, t, conditioning):
+        calls.append(torch.is_grad_enabled())
+        if len(calls) > 1 and not calls[-1] and any(calls):  # after the steps
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(self, noisy, t, conditioning)
+
+    monkeypatch.setattr(type(tiny_backbone), "predict", crowded)
+    events = run()
+    proof = proofs(events)[-1]
+    assert not proof.passed and "memory ran out" in proof.words and "cannot be read" not in proof.words
+    assert isinstance(events[-1], Finished) and events[-1].path.is_file()
