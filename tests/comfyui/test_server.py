@@ -164,7 +164,7 @@ def check_status(server, told):
     """The run route's answer: its shape, and that what it names is there."""
     kinds = {"name": str, "run": str, "status": str, "message": str, "step": int, "steps": int,
              "losses": list, "smoothed": list, "validation": list, "samples": list, "checkpoints": list,
-             "rank": int, "alpha": (int, float), "learning_rate": (int, float)}
+             "rank": int, "alpha": (int, float), "learning_rate": (int, float), "proofs": list}
     assert all(isinstance(told[key], kind) for key, kind in kinds.items())
     assert set(told) == set(kinds) | {"node_id", "seconds_left", "seconds_per_step", "memory"}
     assert told["status"] in STATUSES and len(told["losses"]) == len(told["smoothed"]) <= 2000
