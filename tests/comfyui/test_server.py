@@ -151,7 +151,8 @@ def check_events(tab, name, node):
     assert events[-1]["step"] == events[-1]["steps"]
     changes = sum(a != b for a, b in zip(order, order[1:], strict=False))
     extra = sum(event["sample"] is not None or event["validation"] is not None for event in events)
-    assert len(events) <= 2 * (sent[-1].at - sent[0].at) + changes + extra + 2
+    proved = len(events[-1]["proofs"])  # each is told at once
+    assert len(events) <= 2 * (sent[-1].at - sent[0].at) + changes + extra + proved + 2
     samples = [event["sample"] for event in events if event["sample"]]
     assert all(pixels(tab.server, sample).size for sample in samples)
     # text and pictures in the node go by the host's own ways
