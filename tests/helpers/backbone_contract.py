@@ -129,7 +129,7 @@ def test_gradients_reach_the_adapters_and_checkpointing_does_not_change_them(bac
     assert len(plain) == len(recomputed) > 4
     assert sum(gradient.abs().max() > 0 for gradient in plain) > len(plain) // 2
     for one, other in zip(plain, recomputed, strict=True):
-        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-3)
 
 
 def test_training_leaves_the_network_as_it_was(backbone):
