@@ -85,7 +85,7 @@ def test_a_stack_draws_to_the_pixel_what_chained_loaders_draw(draw):
     drawn, advice, triggers = applied(draw, entries_node(draw, lines()), shown=(["stack", 1], ["stack", 2]))
     np.testing.assert_array_equal(drawn, by_hand)
     assert np.abs(by_hand.astype(int) - plain).max() > 20
-    assert "stacked at 0.9: in a stack, start at 0.7" in advice and triggers == "akane"
+    assert "stacked at 0.9: in a stack, start at 0.8 for a character LoRA" in advice and triggers == "akane"
     other = applied(draw, entries_node(draw, lines([(FIRST, 0.7, 0.9), STRENGTHS[1]])))[0]
     assert (other != by_hand).any(), "the strength of the text encoder counts"
 
