@@ -265,4 +265,4 @@ def test_hundreds_of_cells_keep_the_memory_flat(server, tab, sweep_graph):
     late = at(400)
     assert tab.wait(queued, 400).status == "success"
     assert len(times(sweep_of(server, "thousand"))) == 400
-    assert late - early < 60, f"{early:.0f} MB after 200 cells, {late:.0f} MB after 1000"
+    assert late - early < 60, f"{early:.0f} MB after 100 cells, {late:.0f} MB after 400"
