@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import folder_paths
 import torch
@@ -74,7 +75,7 @@ class ProveModel(io.ComfyNode):
         return io.NodeOutput(report, grid, trial.passed)
 
 
-def _try(parts: tuple, file: str, dataset: Dataset, steps: int, settings: dict, work: Work) -> Trial:
+def _try(parts: tuple[Any, Any, Any], file: str, dataset: Dataset, steps: int, settings: dict, work: Work) -> Trial:
     from ..host.backbone import model as host
 
     host.release_memory()
