@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def _start_host(folder: str) -> None:
-    """As a ComfyUI starts, but without its server; on the CPU where there is no card."""
+    """Start as ComfyUI does, but without its server; on the CPU if there is no card."""
     import torch
 
     sys.path[:0] = [folder, str(PACK / "tests" / "comfyui" / "inside")]

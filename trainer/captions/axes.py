@@ -124,7 +124,7 @@ def axis_of(tag: str) -> str | None:
 def find_contradictions(tags: Iterable[str]) -> list[tuple[str, str]]:
     """Pairs of tags that no one image can show: `front view` beside `from behind`, `day` beside `night`.
 
-    What is said of the face contradicts a view from behind. An image may be seen from the side and from above.
+    Words about the face contradict a view from behind. An image can be both from the side and from above.
     """
     kinds = [(tag, set(_kinds(tag))) for tag in dict.fromkeys(tags)]
     back = {tag for tag, found in kinds if _spelled(tag) == "looking back"}

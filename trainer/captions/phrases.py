@@ -1,4 +1,4 @@
-"""How a tag is said in a sentence: phrases by tag, and the words by which an unknown tag is made into one.
+"""How each tag is said in a sentence, and the words from which a phrase for an unknown tag is made.
 
 Booru tags leave out articles and verbs, which a text encoder that was taught by sentences (T5, Qwen) expects.
 """

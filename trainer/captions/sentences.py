@@ -178,7 +178,7 @@ def noun_phrase(text: str, article: str = "") -> str:
 
 
 def _after_preposition(words: Sequence[str]) -> str:
-    """`own hip` as "the hip": a part of her, of which there is one."""
+    """`own hip` as "the hip": it is clear whose it is."""
     return noun_phrase(" ".join(word for word in words if word != "own"), "the")
 
 

@@ -44,7 +44,7 @@ class Estimate:
 
     @property
     def peak(self) -> int:
-        """Of all tensors at once, as torch.cuda.max_memory_allocated reports it."""
+        """Bytes of all tensors at the peak, as torch.cuda.max_memory_allocated reports them."""
         return self.count.peak + self.resident + WORKSPACE
 
     @property

@@ -42,7 +42,7 @@ EDIT_FORMS = {
 }
 _EDIT_NAME = re.compile(r"edit|kontext")
 _BOTH = ("Flux2", "Krea2")
-"""Classes of models of which one file draws with and without control images."""
+"""Classes of models that draw both with and without control images, from the same file."""
 
 
 def choose_form(wanted: str, model: str, title: str, file: str = "", zero_time: bool = False) -> str:

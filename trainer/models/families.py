@@ -260,7 +260,7 @@ FAMILIES = {
             ),
         ),
         *(Family(
-            # shift: musubi-tuner docs/qwen_image.md. Edit 2511 is told by its network; Edit and 2509 are as the base
+            # shift: musubi-tuner docs/qwen_image.md. Edit 2511 has a network of its own; Edit and 2509 have the base's
             name=name, title=title, objective="flow", latent_channels=16, bucket_step=64,
             resolution=1024, architecture="qwen-image", timestep_density="logit_normal", shift=2.2, cfg=4.0,
             blocks=("transformer_blocks",), host=HostModel("QwenImage", settings), trains_text=False,
