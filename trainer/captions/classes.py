@@ -30,7 +30,7 @@ from .class_words import (
     WEARERS,
     WHOLE,
 )
-from .tags import is_face, same_tag
+from .tags import is_face, same_tag, unweighted
 
 ORDER = ("class", "count", "identity", "outfit", "pose", "view", "expression", "object", "other", "lighting",
          "background", "style", "quality")
@@ -62,7 +62,6 @@ _PRAISED = _FACE | frozenset("hand hands finger fingers skin hair body anatomy".
 _PRAISES = frozenset("detailed perfect beautiful".split())
 _LASTING = frozenset("glowing sagging floating pointing bulging".split())
 _NEGATIONS = ("no ", "without ")
-_EMPHASIS = re.compile(r"^[(\[{]+(.*?)(?::[\d.]+)?[)\]}]+$")
 _BRACKET = re.compile(r"^(.+?) ?\(([^()]+)\)$")
 _SMILEY = re.compile(r"^(?=.{2,4}$)(?!\d+:\d)(?=.*[:;=><^@|+])[^\s]*( [^\s]+)?$")
 _ARTICLES = re.compile(r"(?<= )(?:an?|the) (?=\S)")
@@ -119,9 +118,7 @@ def shows_a_creature(tags: Iterable[str]) -> bool:
 
 def plain_form(tag: str) -> str:
     """A tag as the tables spell it: lower case, spaces for underscores, American spelling, no weight."""
-    text = same_tag(tag)
-    if (weighted := _EMPHASIS.match(text)) and "(" not in weighted[1]:
-        text = weighted[1].strip()
+    text = unweighted(same_tag(tag))
     text = _LABELLED.sub(r"\1 ", text)
     for british, american in BRITISH.items():
         text = text.replace(british, american)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lora_bootstrap.trainer.captions import class_words
-from lora_bootstrap.trainer.captions.classes import DEFINITIONS, ORDER, known_class, tag_class
+from lora_bootstrap.trainer.captions.classes import DEFINITIONS, ORDER, known_class, plain_form, tag_class
 
 HERE = Path(__file__).parent
 BOORU = Path(__file__).parents[4] / "shared" / "data" / "booru_tags.csv"
@@ -108,3 +108,8 @@ def test_nearly_every_common_tag_is_known():
         tags = [row["tag"] for row in csv.DictReader(file)]
     assert [tag for tag, _ in judged("labels_300.csv")] == random.Random(300).sample(tags, 300)
     assert sum(known_class(tag) is not None for tag in tags) >= 0.98 * len(tags)
+
+
+def test_a_weight_around_a_tag_with_brackets_of_its_own_is_no_part_of_it():
+    assert plain_form("(star_(symbol):1.2)") == plain_form("star_(symbol)") == "star (symbol)"
+    assert plain_form("((red eyes))") == plain_form("[red_eyes]") == "red eyes"
