@@ -62,7 +62,7 @@ def test_the_templates_open_from_browse_templates_as_they_were_saved(open_tab):
     tab = open_tab()
     for name in TEMPLATES:
         tab.open_template(name)
-        tab.wait_for_status("idle", seconds=20)
+        tab.wait_for_status("idle", seconds=START)
         tab.panel.locator(".lb-ui-note").filter(
             has_text="on Sandbox (drawn world, 64 px): rank 8 · alpha/rank 1 · rate 1").wait_for(timeout=DRAWN)
         tab.picture(name)
