@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .templates import NAMES as TEMPLATES
+
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -23,6 +25,9 @@ OURS = ("/extensions/lora-bootstrap/", "/lora_bootstrap/", "/view?")
 """Parts of addresses that must not fail to load; the front end asks for others that a fresh server does not have."""
 
 TRAIN = "app.canvas.graph._nodes.find((node) => node.comfyClass === 'LoraBootstrap_TrainLora')"
+
+CARD = "template-workflow-"
+"""What the test id of a template's card in Browse Templates begins with."""
 
 EVENT = "([name, detail]) => app.api.dispatchEvent(new CustomEvent(name, { detail }))"
 """Sends the front end an event, as the server does: (name, detail)."""
@@ -108,7 +113,7 @@ class Tab:
         self.page.locator(".templates-tab-button").click()
         dialog = self.page.get_by_role("dialog")
         dialog.get_by_text("lora-bootstrap", exact=True).click()
-        card = dialog.get_by_test_id(f"template-workflow-{name}")
+        card = dialog.get_by_test_id(f"{CARD}{name}")
         card.click()
         try:
             dialog.wait_for(state="hidden", timeout=DRAWN / 2)
@@ -118,6 +123,26 @@ class Tab:
         self.page.wait_for_function(
             "(name) => app.extensionManager.workflow.activeWorkflow?.filename?.startsWith(name)", arg=name,
             timeout=DRAWN)
+
+    def offered_templates(self) -> list[str]:
+        """Names of this pack's templates in Browse Templates, each with a card to click on."""
+        self.page.locator(".templates-tab-button").click()
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_text("lora-bootstrap", exact=True).click()
+        cards = dialog.locator(f"[data-testid^='{CARD}']")
+        dialog.get_by_test_id(f"{CARD}{TEMPLATES[0]}").wait_for(timeout=DRAWN)
+        names = [card.removeprefix(CARD) for card in cards.evaluate_all("(all) => all.map((one) => one.dataset.testid)")]
+        self.page.keyboard.press("Escape")
+        dialog.wait_for(state="hidden", timeout=DRAWN)
+        return names
+
+    def load_template(self, name: str) -> None:
+        """Open a template without Browse Templates, from where a click there gets it. The dialog, which shows the
+        host's own templates first, costs more than the graph."""
+        self.page.evaluate("""async (name) => {
+            const answer = await app.api.fetchApi(`/workflow_templates/lora-bootstrap/${encodeURIComponent(name)}.json`);
+            await app.loadGraphData(await answer.json(), true, true, name);
+        }""", name)
 
     def open_template(self, name: str) -> None:
         """Choose a template that trains, and look at its training node."""

@@ -10,6 +10,11 @@ from .hosts import Host
 from .server import Server
 
 
+LEAN = ("--disable-api-nodes",)
+"""The host's nodes for services on the internet are a quarter of its start, and with them its pages ask out there.
+test_server_peers.py starts a server that has them."""
+
+
 class MakeFolder(Protocol):
     def __call__(self, name: str) -> Path: ...
 
@@ -45,4 +50,4 @@ class Servers:
         return self._start(host) if host in self._running else self.shared(host)
 
     def _start(self, host: Host) -> Server:
-        return self._stack.enter_context(Server(host.path, host.python, self._make_folder(host.name)))
+        return self._stack.enter_context(Server(host.path, host.python, self._make_folder(host.name), arguments=LEAN))

@@ -1,7 +1,8 @@
 """The whole loop as a person does it in the front end: open the template, Run, pick with the keyboard, Run, pick, Run.
 
-The page is loaded again and the server started anew in every stage. In the first stage the page stays open while the
-server trains and draws; in the others it is closed, which must stop nothing and spares the machine a browser.
+The page is loaded again and the server started anew in every stage. In the first stage it is opened while the server
+draws; else it is closed while it works, which must stop nothing and spares the machine a browser: a page that follows
+a training and a sampler takes as much of the processor as they do. Open pages are followed in test_train_panel.py.
 The character LoRA that comes out is held against the table of the headless bench. It takes minutes, so it runs on the
 newest host alone.
 """
@@ -90,12 +91,18 @@ class Person:
         """Until the project says that this comes next."""
         until(lambda: self.next.startswith(beginnings), STAGE, f"{beginnings}")
 
-    def run_and_leave(self, *beginnings: str) -> None:
-        """Press Run, close the page, and come back to it when the Run has ended. The project must then say so."""
+    def run_and_leave(self) -> None:
+        """Press Run, and close the page."""
         self.tab.run()
         until(lambda: sum(self.server.get("/prompt")["exec_info"].values()), 60, "the Run")
         self.tab.stored("LoraBootstrap_CurateImages")
+        self.leave()
+
+    def leave(self) -> None:
         self.page.goto("about:blank")
+
+    def come_back(self, *beginnings: str) -> None:
+        """Open the page when the Run has ended. The project must then say so."""
         self.wait_for(*beginnings)
         self.wait_until_idle()
         self.tab.open()
@@ -132,13 +139,14 @@ def person(profile, server, tmp_path):
 def test_one_picture_becomes_a_character_lora_run_by_run(person, server):
     with person() as one:  # from 4 to 16
         assert one.tab.missing_nodes() == []
-        one.tab.run()
+        one.run_and_leave()
         until(lambda: one.made(1) > 5, STAGE, "the first candidates")
         one.tab.open()  # loaded again while they are drawn
         one.look_at_gallery(1)
         one.gallery(1).locator(".lb-gallery-card").nth(5).wait_for(timeout=DRAWN)
-        one.wait_for("Pick 12 more in the gallery of round 1")
-        one.wait_until_idle()
+        one.leave()
+        one.come_back("Pick 12 more in the gallery of round 1")
+        one.look_at_gallery(1)
         one.wait_for_status(1, "4 of 16 kept")
         one.tab.picture("round 1")
         one.pick(1, 12)
@@ -152,7 +160,8 @@ def test_one_picture_becomes_a_character_lora_run_by_run(person, server):
     with person() as one:  # from 16 to 40
         one.look_at_gallery(1)
         one.wait_for_status(1, "16 of 16 kept")
-        one.run_and_leave("Pick 24 more in the gallery of round 2")
+        one.run_and_leave()
+        one.come_back("Pick 24 more in the gallery of round 2")
         one.look_at_gallery(2)
         one.wait_for_status(2, "16 of 40 kept")
         one.pick(2, 24)
@@ -164,7 +173,8 @@ def test_one_picture_becomes_a_character_lora_run_by_run(person, server):
         one.wait_for("Run trains the character LoRA")
     server.restart()
     with person() as one:  # the character
-        one.run_and_leave("All done")
+        one.run_and_leave()
+        one.come_back("All done")
         one.look_at_gallery(2)
         one.tab.picture("done")
         status = server.get("/lora_bootstrap/project", name=NAME)
