@@ -124,6 +124,19 @@ class Tab:
             "(name) => app.extensionManager.workflow.activeWorkflow?.filename?.startsWith(name)", arg=name,
             timeout=DRAWN)
 
+    def emptied(self) -> Tab:
+        """Leave nothing of what was done in the page before: its dialogs, its graph, its size."""
+        self.page.set_viewport_size(SIZE)
+        self.page.evaluate("""() => {
+            for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+            document.activeElement?.blur();
+            app.canvas.graph.clear();
+            Object.assign(app.canvas.ds, { scale: 1, offset: [0, 0] });
+            app.canvas.setDirty(true, true);
+        }""")
+        self.drawn()
+        return self
+
     def offered_templates(self) -> list[str]:
         """Names of this pack's templates in Browse Templates, each with a card to click on."""
         self.page.locator(".templates-tab-button").click()
