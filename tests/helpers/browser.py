@@ -144,16 +144,17 @@ class Tab:
         dialog.get_by_text("lora-bootstrap", exact=True).click()
         cards = dialog.locator(f"[data-testid^='{CARD}']")
         dialog.get_by_test_id(f"{CARD}{TEMPLATES[0]}").wait_for(timeout=DRAWN)
-        names = [card.removeprefix(CARD) for card in cards.evaluate_all("(all) => all.map((one) => one.dataset.testid)")]
+        ids = cards.evaluate_all("(cards) => cards.map((card) => card.dataset.testid)")
         self.page.keyboard.press("Escape")
         dialog.wait_for(state="hidden", timeout=DRAWN)
-        return names
+        return [name.removeprefix(CARD) for name in ids]
 
     def load_template(self, name: str) -> None:
         """Open a template without Browse Templates, from where a click there gets it. The dialog, which shows the
         host's own templates first, costs more than the graph."""
         self.page.evaluate("""async (name) => {
-            const answer = await app.api.fetchApi(`/workflow_templates/lora-bootstrap/${encodeURIComponent(name)}.json`);
+            const file = `${encodeURIComponent(name)}.json`;
+            const answer = await app.api.fetchApi(`/workflow_templates/lora-bootstrap/${file}`);
             await app.loadGraphData(await answer.json(), true, true, name);
         }""", name)
 

@@ -299,13 +299,13 @@ class Client:
         self.server.post("/interrupt")
 
 
-def until(done: Callable[[], bool], seconds: float, what: str) -> None:
-    """Ask until it is so, ten times a second. Raises TimeoutError."""
+def until(done: Callable[[], bool], seconds: float, what: str, every: float = 0.1) -> None:
+    """Ask until it is so, each time `every` seconds later. Raises TimeoutError."""
     end = time.monotonic() + seconds
     while not done():
         if time.monotonic() > end:
             raise TimeoutError(f"waited {seconds:g} s for {what}")
-        time.sleep(0.1)
+        time.sleep(every)
 
 
 def _text(data: bytes) -> Message:

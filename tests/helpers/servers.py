@@ -9,9 +9,8 @@ from typing import Protocol
 from .hosts import Host
 from .server import Server
 
-
 LEAN = ("--disable-api-nodes",)
-"""The host's nodes for services on the internet are a quarter of its start, and with them its pages ask out there.
+"""The host's nodes for services on the internet take seconds of its start, and its pages then ask out there.
 test_server_peers.py starts a server that has them."""
 
 
