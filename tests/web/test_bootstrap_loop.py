@@ -1,8 +1,10 @@
 """The whole loop as a person does it in the front end: open the template, Run, pick with the keyboard, Run, pick, Run.
 
-The page is loaded again and the server started anew after every stage: what was picked is still there. In the first stage it is opened while the server
-draws; else it is closed while it works, which must stop nothing and spares the machine a browser: a page that follows
-a training and a sampler takes as much of the processor as they do. Open pages are followed in test_train_panel.py.
+The page is loaded again and the server started anew after every stage: what was picked is still there. In the first
+stage the page is opened while the server draws; else it is closed while the server works, which must stop nothing and
+spares the machine a browser: a page that follows a training and a sampler takes as much of the processor as they do.
+Open pages are followed in test_train_panel.py.
+
 The character LoRA that comes out is held against the table of the headless bench. It takes minutes, so it runs on the
 newest host alone.
 """
