@@ -37,8 +37,8 @@ def once(vue_nodes):
 
 @pytest.fixture
 def classic_once(vue_nodes):
-    """As `once`, in the classic canvas: a click on what is drawn over it goes by another way than into a Vue node, which
-    the other panels' tests click on."""
+    """As `once`, but in the classic canvas: a click on what lies over it goes by another way than one into a Vue node,
+    and the tests of the other panels click into those."""
     if not ALL_HOSTS and vue_nodes:
         pytest.skip("tried in the classic canvas")
 
