@@ -16,8 +16,12 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
          "--disable-component-update", "--disable-sync")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = {"width": 1400, "height": 1080}
-LOADED, DRAWN = 90_000, 60_000
-"""Milliseconds after which the front end's start, and a change in it, count as hanging."""
+LOADED, DRAWN = 180_000, 120_000
+"""Milliseconds after which the front end's start, and a change in it, count as hanging, on a busy machine."""
+SHOWN = DRAWN / 1000
+"""The same in seconds, for `server.until`."""
+HEEDED = 20_000
+"""Milliseconds after which a click on a template has come too early."""
 
 HOST_NOISE = ("ComfyApp graph accessed before initialization",)
 """Errors that the front end logs about itself."""
@@ -116,7 +120,7 @@ class Tab:
         card = dialog.get_by_test_id(f"{CARD}{name}")
         card.click()
         try:
-            dialog.wait_for(state="hidden", timeout=DRAWN / 2)
+            dialog.wait_for(state="hidden", timeout=HEEDED)
         except Unheeded:
             card.click()
             dialog.wait_for(state="hidden", timeout=DRAWN)

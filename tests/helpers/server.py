@@ -27,7 +27,7 @@ PACK = Path(__file__).parents[2]
 PACK_FOLDER = "lora-bootstrap"
 TINY_NODES = PACK / "tests" / "comfyui" / "tiny_nodes"
 """Custom nodes of the tests' own; they do nothing before they are used."""
-START_SECONDS = 180
+START_SECONDS = 300
 PATIENCE = 240
 """Seconds after which waiting for a prompt counts as a hang."""
 
@@ -198,7 +198,7 @@ class Server:
         """What GET, or POST of a body, answers. Raises Refused for an error status."""
         request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 return answer.read()
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
