@@ -240,7 +240,7 @@ def test_a_picture_is_seen_closely_cropped_flipped_tagged_and_noted(gallery):
     one.type("<ArrowRight>", "x", "<Escape>")
     one.wait_for_pick(5, state="reject")
     one.page.locator("dialog.lb-gallery-dialog").wait_for(state="detached")  # it was opened from the node
-    until(lambda: one.focused == name_of(4), 5, "the focus to be where the pass went on")
+    until(lambda: one.focused == name_of(4), SHOWN, "the focus to be where the pass went on")
     one.tab.picture("back")
     one.card(2).locator(".lb-gallery-face").dblclick()
     one.page.locator(".lb-gallery-zoom").get_by_text(name_of(2)).first.wait_for(timeout=DRAWN)

@@ -190,7 +190,7 @@ def test_a_pass_by_keyboard_marks_cells_and_takes_it_back(viewer):
     one.type("ArrowDown", "ArrowLeft", "h", "Control+z")  # there is none below
     one.wait_for_marks(sweep.cell(checkpoint=2, strength=2).key)
     one.type("Escape")
-    until(lambda: one.focused.startswith("step 150 (epoch 15) · strength 0.8"), 5, "the focus to be on the plane")
+    until(lambda: one.focused.startswith("step 150 (epoch 15) · strength 0.8"), SHOWN, "the focus to be on the plane")
     one.type("?")
     one.page.locator(".lb-ui-help").get_by_text("mark the best; hide").wait_for()
     one.type("Escape", "Escape")
