@@ -56,7 +56,7 @@ def all_of(backbone):
 
 
 @pytest.mark.parametrize(("end", "checkpointing"), [
-    ("finished", False), ("error", False), ("closed", False), ("cancelled", False), ("finished", True), ("error", True)])
+    *((end, False) for end in ("finished", "error", "closed", "cancelled")), ("finished", True), ("error", True)])
 def test_the_model_comes_back_bit_identical(sandbox, dataset, tmp_path, monkeypatch, end, checkpointing):
     backbone = HostBackbone(*sandbox)
     before, flag = all_of(backbone), getattr(comfy.model_management, "in_training", None)
