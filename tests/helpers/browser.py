@@ -132,6 +132,7 @@ class Tab:
         """Leave nothing of what was done in the page before: its dialogs, its graph, its size."""
         self.page.set_viewport_size(SIZE)
         self.page.evaluate("""() => {
+            document.documentElement.style.fontSize = "";
             for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
             document.activeElement?.blur();
             app.canvas.graph.clear();
