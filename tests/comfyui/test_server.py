@@ -80,7 +80,7 @@ def test_a_template_trains_and_draws_with_what_it_trained(request, server, tab, 
     (train,) = [id for id, node in prompt.items() if node["class_type"] == "LoraBootstrap_TrainLora"]
     inputs = prompt[train]["inputs"]
     if template.stem != AS_SHIPPED:
-        inputs["steps"] = FEW_STEPS
+        inputs |= {"steps": FEW_STEPS, "batch_size": 2}
     with server.client() as other_tab, Waiting(server, inputs["name"]) as answers:
         result = tab.run(prompt)
         assert result.status == "success", result.error

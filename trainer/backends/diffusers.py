@@ -55,11 +55,11 @@ class DiffusersBackbone:
 
     @property
     def device(self) -> torch.device:
-        return self.pipeline.unet.device
+        return _first_weight(self.network).device
 
     @property
     def text_device(self) -> torch.device:
-        return self.pipeline.unet.device
+        return _first_weight(self.network).device
 
     @property
     def latent_scale(self) -> int:
@@ -103,7 +103,7 @@ class DiffusersBackbone:
         return mix(self.schedule, latents, noise, t)
 
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        dtype = self.pipeline.unet.dtype
+        dtype = _first_weight(self.network).dtype
         tensors = {name: _one_tensor(rows) for name, rows in conditioning.tensors.items()}
         extra = {}
         if "pooled_prompt_embeds" in tensors:
@@ -146,7 +146,7 @@ class DiffusersBackbone:
             self.pipeline.scheduler = DDPMScheduler.from_config(own.config)
             with _spied(self.network) as calls:
                 self.pipeline(
-                    unescape_brackets(caption), latents=noisy.to(self.device, self.pipeline.unet.dtype),
+                    unescape_brackets(caption), latents=noisy.to(self.device, _first_weight(self.network).dtype),
                     timesteps=[step], height=height, width=width, guidance_scale=1.0, output_type="latent")
         finally:
             self.pipeline.scheduler = own
@@ -269,6 +269,12 @@ _ENCODED = {"encoder_hidden_states": "prompt_embeds", "text_embeds": "pooled_pro
 def _network_inputs(inputs: Mapping[str, Tensor]) -> NetworkInputs:
     return NetworkInputs({_ENCODED[name]: value for name, value in inputs.items() if name in _ENCODED},
                          {name: value for name, value in inputs.items() if name not in _ENCODED})
+
+
+def _first_weight(network: nn.Module) -> Tensor:
+    """Tells where a network is and in which type: diffusers' own `device` and `dtype` look for hooks in every module
+    first, which with adapters are thousands."""
+    return next(weight for weight in network.parameters() if weight.is_floating_point())
 
 
 def _one_tensor(rows: Rows) -> Tensor:

@@ -55,8 +55,8 @@ def all_of(backbone):
 # -- the MODEL comes back --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("end", ["finished", "error", "closed", "cancelled"])
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(("end", "checkpointing"), [
+    *((end, False) for end in ("finished", "error", "closed", "cancelled")), ("finished", True), ("error", True)])
 def test_the_model_comes_back_bit_identical(sandbox, dataset, tmp_path, monkeypatch, end, checkpointing):
     backbone = HostBackbone(*sandbox)
     before, flag = all_of(backbone), getattr(comfy.model_management, "in_training", None)
@@ -105,7 +105,7 @@ def test_a_model_with_a_lora_on_it_keeps_it_and_trains_beside_it(sandbox, datase
     assert backbone.fingerprint != HostBackbone(*sandbox).fingerprint
 
 
-def test_fifty_cycles_of_training_and_unloading_leak_nothing():
+def test_twenty_cycles_of_training_and_unloading_leak_nothing():
     backbone = make_backbone("sd3")
     noisy, t = torch.randn(2, 16, 4, 4), torch.tensor([0.3, 0.7])
     with torch.no_grad():
@@ -128,10 +128,10 @@ def test_fifty_cycles_of_training_and_unloading_leak_nothing():
     for _ in range(3):
         cycle()
     before, resident = held(), psutil.Process().memory_info().rss
-    for _ in range(50):
+    for _ in range(20):
         cycle()
     assert held() == before
-    assert psutil.Process().memory_info().rss - resident < 60e6
+    assert psutil.Process().memory_info().rss - resident < 30e6
 
 
 def test_memory_is_released_and_counted(sandbox):
@@ -183,10 +183,11 @@ def test_latents_are_in_the_models_own_scale_in_every_bucket(name, tmp_path):
 
 HALVES = [(torch.bfloat16, None), (torch.bfloat16, torch.float32), (torch.float8_e4m3fn, torch.float32),
           (torch.float8_e4m3fn, torch.bfloat16)]
+WAYS = [*((*half, False) for half in HALVES), *((*half, True) for half in HALVES if half[1] == torch.float32)]
+"""Recomputing is tried where the host casts to what is quickest here."""
 
 
-@pytest.mark.parametrize(("dtype", "cast"), HALVES, ids=lambda value: str(value).removeprefix("torch."))
-@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(("dtype", "cast", "checkpointing"), WAYS, ids=lambda value: str(value).removeprefix("torch."))
 def test_weights_of_less_than_32_bits_train_through_the_hosts_casting(dtype, cast, checkpointing, dataset, tmp_path):
     backbone = make_backbone("sdxl", dtype=dtype, cast=cast)
     before, losses = all_of(backbone), []

@@ -185,3 +185,18 @@ def test_a_folder_whose_weights_are_missing_is_one_clear_line(tiny_backbone, tmp
         file.unlink()
     with pytest.raises(UserError, match="could not be loaded as Stable Diffusion 1.5"):
         load_backbone(tmp_path / "model", device="cpu")
+
+
+def test_where_a_network_is_and_in_which_type_is_told_by_its_first_weight(tiny_backbone, monkeypatch):
+    """Each step asks; diffusers' own answer walks through every module of the network and its adapters."""
+    visited, every = [], torch.nn.Module.named_modules
+
+    def counted(self, *arguments, **named):
+        for found in every(self, *arguments, **named):
+            visited.append(found)
+            yield found
+
+    monkeypatch.setattr(torch.nn.Module, "named_modules", counted)
+    text = Conditioning({"prompt_embeds": torch.zeros(1, 77, 32)})
+    assert tiny_backbone.predict(torch.zeros(1, 4, 8, 8), torch.tensor([0.5]), text).dtype == torch.float32
+    assert tiny_backbone.device == tiny_backbone.text_device == torch.device("cpu") and len(visited) < 20

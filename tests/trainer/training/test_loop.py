@@ -51,9 +51,9 @@ def state_of(backbone):
 
 def test_training_lowers_the_loss_and_leaves_a_lora_and_its_story(tiny_backbone, dataset, tmp_path):
     # measured on the training pictures themselves, at fixed noise and times: the training loss jitters with them
-    events = run(tiny_backbone, dataset, tmp_path, config(steps=60, validate_every=60), validation=dataset)
+    events = run(tiny_backbone, dataset, tmp_path, config(steps=40, validate_every=40), validation=dataset)
     losses = [event.loss for event in of(events, StepDone)]
-    assert [event.step for event in of(events, StepDone)] == list(range(1, 61))
+    assert [event.step for event in of(events, StepDone)] == list(range(1, 41))
     assert of(events, Validated)[0].ratio < 0.8
     started, finished = of(events, RunStarted)[0], events[-1]
     assert isinstance(finished, Finished) and not finished.stopped and not finished.reused
@@ -280,7 +280,7 @@ def test_what_is_outside_the_mask_is_not_learnt(tiny_backbone, dataset, tmp_path
 
 def test_the_prior_keeps_the_surroundings_as_the_base_predicts_them(tiny_backbone, dataset, tmp_path):
     pictures = masked(dataset, tmp_path / "masks")
-    settings = {"data.masked_loss": True, "data.unmasked_weight": 0.0, "steps": 30, "data.caption_dropout": 0.0}
+    settings = {"data.masked_loss": True, "data.unmasked_weight": 0.0, "steps": 20, "data.caption_dropout": 0.0}
     moved = {}
     for prior in (0.0, 20.0):
         events = run(tiny_backbone, pictures, tmp_path / str(prior), config(**settings, **{"data.masked_prior": prior}))
