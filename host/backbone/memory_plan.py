@@ -22,6 +22,7 @@ from ...trainer.memory.plan import CONTEXT, GIB, WORKSPACE
 from ...trainer.memory.step import CPU, META, StepCount, count_step, let_go
 from ...trainer.models.backbone import Controls
 from ...trainer.training.config import TrainConfig
+from ...trainer.training.runs import settle_precision
 from .encoded import unpack
 from .model import HostBackbone
 from .shadow import checkpointed
@@ -39,7 +40,7 @@ def count_training(backbone: HostBackbone, config: TrainConfig, caption: str, se
 
     Raises counter.TookTooLong after `seconds`, and whatever a network raises that cannot run without values.
     """
-    ends_at = time.monotonic() + seconds
+    ends_at, config = time.monotonic() + seconds, settle_precision(config, backbone)
     with torch.no_grad():
         text = unpack(backbone.encode_text([caption], controls).to(CPU).row(0))
     for guarded in (False, True):

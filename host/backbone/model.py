@@ -88,6 +88,10 @@ class HostBackbone:
         return nn.ModuleDict({"text_encoders": self._shadows["text"].root})
 
     @property
+    def half_precision(self) -> str:
+        return "bf16" if management.should_use_bf16(self.device) else "fp16"
+
+    @property
     def latent_scale(self) -> int:
         """Image pixels per latent pixel, along a side."""
         return int(self.vae.spacial_compression_encode())

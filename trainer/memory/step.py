@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from ..models.families import Family
 from ..models.noise import NoiseSchedule, per_row
+from ..models.precision import autocast
 from ..training import adapters
 from ..training.config import TrainConfig
-from ..training.loop import AUTOCAST
 from ..training.objectives import Loss
 from .autocast import run_backward
 from .counter import Work, counting
@@ -176,9 +176,8 @@ def _run_step(rehearsal: Rehearsal, config: TrainConfig) -> None:
     noise, t = torch.empty_like(latents), torch.empty(len(latents))
     alpha, sigma = rehearsal.schedule.coefficients(t)
     noisy = per_row(alpha, latents) * latents + per_row(sigma, latents) * noise
-    dtype = AUTOCAST.get(config.precision)
     with rehearsal.step():
-        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        with autocast(CPU, config.precision):
             prediction = rehearsal.predict(noisy, t)
         run_backward(loss.per_sample(prediction, latents, noise, t).mean() / config.accumulation_steps)
 
