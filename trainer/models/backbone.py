@@ -48,6 +48,10 @@ class Conditioning:
     def detach(self) -> Conditioning:
         return self._each(Tensor.detach)
 
+    def as_leaves(self) -> Conditioning:
+        """The same values without what made them: what had gradients begins a graph of its own."""
+        return self._each(lambda tensor: tensor.detach().requires_grad_(tensor.requires_grad))
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
         return Conditioning({
             name: change(tensor) if isinstance(tensor, Tensor)
