@@ -112,12 +112,12 @@ def _guards(network: nn.Module, run: Callable[[], Tensor]) -> Iterator[Guard]:
     if not recomputed:
         yield Guard()
     found = _overwritten(network, run)
-    if not found.elsewhere:
-        yield Guard(copy_inputs(found.inputs))
-    elif recomputed:
-        raise UserError(f"what layer {found.elsewhere[0]} of {type(network).__name__} keeps is overwritten, so the "
+    if found.recomputed:
+        raise UserError(f"what layer {found.recomputed[0]} of {type(network).__name__} keeps is overwritten, so the "
                         "LoRA would be trained wrongly with gradient checkpointing. Turn gradient_checkpointing off "
                         "for this model.")
+    if not found.elsewhere:
+        yield Guard(copy_inputs(found.inputs))
     yield Guard(copy_inputs(found.inputs) if recomputed else (), whole=True)
 
 

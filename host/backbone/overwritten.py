@@ -29,10 +29,12 @@ class Overwritten:
     Attributes:
         inputs: by layer, where it takes the inputs concerned.
         elsewhere: names of layers that keep something else that is overwritten, which no copy of an input would save.
+        recomputed: the same, of layers in blocks that are recomputed, where autograd does not notice it.
     """
 
     inputs: dict[nn.Module, frozenset[Place]] = field(default_factory=dict)
     elsewhere: tuple[str, ...] = ()
+    recomputed: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -46,7 +48,7 @@ def finding_overwritten(network: nn.Module) -> Iterator[Overwritten]:
     keep = torch.autograd.graph.saved_tensors_hooks(watch.save, lambda kept: kept)
     with watch.on_layers(), keeping_all(network), keep:
         yield watch.found
-        watch.judge(0)
+        watch.found.elsewhere += watch.judge(0)
 
 
 def copy_inputs(inputs: Mapping[nn.Module, frozenset[Place]]) -> tuple[RemovableHandle, ...]:
@@ -110,22 +112,27 @@ class _Watch:
         call = self._running.pop()
         call.changed = frozenset(place for place, (value, version) in call.inputs.items() if value._version != version)
         if is_recomputed(layer):
-            self.judge(call.first)
+            self.found.recomputed += self.judge(call.first)
 
-    def judge(self, first: int) -> None:
-        """See which of the tensors kept since the `first` were overwritten, and let go of them."""
-        for tensor, version, call in self._kept[first:]:
-            if tensor._version != version:
-                self._blame(tensor, call)
+    def judge(self, first: int) -> tuple[str, ...]:
+        """See which of the tensors kept since the `first` were overwritten, and let go of them.
+
+        Returns the names of the layers that copies of their inputs would not help.
+        """
+        overwritten = [(tensor, call) for tensor, version, call in self._kept[first:] if tensor._version != version]
         del self._kept[first:]
+        return tuple(self._name(call) for tensor, call in overwritten if not self._is_input(tensor, call))
 
-    def _blame(self, tensor: Tensor, call: _Call | None) -> None:
+    def _name(self, call: _Call | None) -> str:
+        return self._names[call.layer] if call is not None else ""
+
+    def _is_input(self, tensor: Tensor, call: _Call | None) -> bool:
+        """Whether the tensor came into the layer that keeps it, which is then noted, and was overwritten outside."""
         places = call.places_of(tensor) if call is not None else frozenset()
-        if call is not None and places and not places & call.changed:
-            known = self.found.inputs.get(call.layer, frozenset())
-            self.found.inputs[call.layer] = known | places
-        else:
-            self.found.elsewhere += (self._names[call.layer] if call is not None else "",)
+        if call is None or not places or places & call.changed:
+            return False
+        self.found.inputs[call.layer] = self.found.inputs.get(call.layer, frozenset()) | places
+        return True
 
 
 def _same_memory(one: Tensor, other: Tensor) -> bool:

@@ -99,6 +99,16 @@ def test_a_network_that_copies_do_not_help_is_not_recomputed():
         gradients_of(network, x, GuardedStep())
 
 
+def test_what_is_overwritten_beside_recomputed_blocks_is_watched():
+    torch.manual_seed(0)
+    network, x = nn.Sequential(Overwriting(), Blocks(Adding(), Adding())), torch.randn(3, 4)
+    with torch.autograd.graph.allow_mutation_on_saved_tensors():
+        network(x).sum().backward()
+    right = [parameter.grad.clone() for parameter in network.parameters()]
+    with checkpointed(network[1]):
+        assert all(map(torch.equal, gradients_of(network, x, GuardedStep()), right))
+
+
 def test_a_protected_step_has_the_gradients_of_one_that_overwrites_nothing():
     torch.manual_seed(0)
     network, x, step = Overwriting(), torch.randn(3, 4), GuardedStep()
