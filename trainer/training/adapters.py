@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -61,7 +62,8 @@ class AdapterHandle:
     def __init__(self, network: nn.Module, adapted: Sequence[_Adapted], flags: Sequence[tuple[nn.Parameter, bool]]):
         self._network, self._adapted, self._flags = network, tuple(adapted), flags
         self._rows: list[RemovableHandle] = []
-        self._casts = [row.layer.register_forward_pre_hook(_leave_cast_to_autocast) for row in adapted]
+        layers: list[Any] = [row.layer for row in adapted]  # modules, which peft's type does not say
+        self._casts = [layer.register_forward_pre_hook(_leave_cast_to_autocast) for layer in layers]
 
     @property
     def module_names(self) -> tuple[str, ...]:
