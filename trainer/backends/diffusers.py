@@ -303,8 +303,7 @@ def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtyp
 
 
 def _half_precision(device: torch.device) -> str:
-    slow = device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
-    return "fp16" if slow else "bf16"
+    return "bf16" if device.type != "cuda" or torch.cuda.is_bf16_supported() else "fp16"
 
 
 def _load_folder(path: Path, family: Family, device: str, dtype: torch.dtype) -> DiffusersBackbone:

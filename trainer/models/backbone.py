@@ -143,7 +143,7 @@ class Backbone(Protocol):
         family: facts about the model's family.
         schedule: how noise is mixed in; times t are in [0, 1], 0 clean and 1 pure noise.
         device, text_device: where the network and the text encoders compute.
-        half_precision: "bf16", or "fp16" where the device has no fast bfloat16.
+        half_precision: "bf16", or "fp16" where the device has no bfloat16.
         fingerprint: a hash of the weights, by which caches and runs recognize the base.
     """
 
