@@ -19,9 +19,10 @@ from torch._subclasses.fake_tensor import unset_fake_temporarily
 from ...trainer.memory.counter import TookTooLong
 from ...trainer.memory.overwritten import keeping_overwritten
 from ...trainer.memory.plan import CONTEXT, GIB, WORKSPACE
-from ...trainer.memory.step import CPU, META, StepCount, count_step, let_go
+from ...trainer.memory.step import CPU, META, Attach, StepCount, attach_adapters, count_step, let_go
 from ...trainer.models.backbone import Controls
 from ...trainer.training.config import TrainConfig
+from ...trainer.training.runs import settle_precision
 from .encoded import unpack
 from .model import HostBackbone
 from .shadow import checkpointed
@@ -34,19 +35,20 @@ log = logging.getLogger(__name__)
 
 
 def count_training(backbone: HostBackbone, config: TrainConfig, caption: str, seconds: float = SECONDS,
-                   controls: Controls | None = None) -> StepCount:
-    """Count a step of the training on the network of the MODEL, which is left unchanged. `controls` are the caption's.
+                   controls: Controls | None = None, attach: Attach = attach_adapters) -> StepCount:
+    """Count a step of the training on the network of the MODEL, which is left unchanged. `controls` are the caption's,
+    `attach` as in `count_step`.
 
     Raises counter.TookTooLong after `seconds`, and whatever a network raises that cannot run without values.
     """
-    ends_at = time.monotonic() + seconds
+    ends_at, config = time.monotonic() + seconds, settle_precision(config, backbone)
     with torch.no_grad():
         text = unpack(backbone.encode_text([caption], controls).to(CPU).row(0))
     for guarded in (False, True):
         rehearsal = _HostRehearsal(backbone, config, text, guarded)
         with checkpointed(rehearsal.network, config.gradient_checkpointing):
             try:
-                return count_step(rehearsal, config, ends_at - time.monotonic())
+                return count_step(rehearsal, config, ends_at - time.monotonic(), attach=attach)
             except RuntimeError as error:
                 if guarded or OVERWRITES not in str(error):
                     raise

@@ -88,6 +88,10 @@ class HostBackbone:
         return nn.ModuleDict({"text_encoders": self._shadows["text"].root})
 
     @property
+    def half_precision(self) -> str:
+        return "bf16" if management.should_use_bf16(self.device) else "fp16"
+
+    @property
     def latent_scale(self) -> int:
         """Image pixels per latent pixel, along a side."""
         return int(self.vae.spacial_compression_encode())
@@ -113,11 +117,13 @@ class HostBackbone:
                             "be trained through. Link the MODEL directly from its loader.")
         with (_outside(), torch.enable_grad(), _in_training(), plain_kernels(),
               checkpointed(self.network, gradient_checkpointing)):
-            self._training, self._step = True, GuardedStep()  # the first step loads the network: it knows the memory
+            self._step.close()
+            self._training = True  # the first step loads the network: it knows the memory
             try:
                 yield
             finally:
                 self._training = False
+                self._step.close()
                 self._drop()
 
     def step(self) -> contextlib.AbstractContextManager[None]:
@@ -248,7 +254,7 @@ class HostBackbone:
                 denoised = self._denoised(noisy, sigma, heard, self.family.guidance)
                 return self.schedule.raw(noisy, denoised, sigma)
 
-            self._step.prepare(self.network, lambda: run(conditioning.detach()))
+            self._step.prepare(self.network, lambda: run(conditioning.as_leaves()))
             return run(conditioning)
 
     def _denoised(self, noisy: Tensor, sigma: Tensor, conditioning: Conditioning, guidance: float | None) -> Tensor:

@@ -47,7 +47,7 @@ class Shadow:
             self._take_attributes(source, copy)
             _alias_all(source._parameters, copy._parameters)
             _alias_all(source._buffers, copy._buffers)
-            if not isinstance(copy.__dict__.get("forward"), _Recomputed):
+            if not is_recomputed(copy):
                 forward = self._replace(copy)
                 copy.__dict__.pop("forward", None)
                 if forward is not None:
@@ -142,7 +142,27 @@ def checkpointed(network: nn.Module, on: bool = True) -> Iterator[None]:
             block.__dict__.pop("forward", None)
 
 
+def is_recomputed(module: nn.Module) -> bool:
+    """Whether the module is a block that `checkpointed` recomputes."""
+    return isinstance(module.__dict__.get("forward"), _Recomputed)
+
+
+@contextmanager
+def keeping_all(network: nn.Module) -> Iterator[None]:
+    """Compute blocks that are recomputed once, as the backward pass would: on copies of their inputs."""
+    forwards = [module.__dict__["forward"] for module in network.modules() if is_recomputed(module)]
+    for forward in forwards:
+        forward.recomputes = False
+    try:
+        yield
+    finally:
+        for forward in forwards:
+            forward.recomputes = True
+
+
 class _Recomputed:
+    recomputes = True
+
     def __init__(self, block: nn.Module) -> None:
         self.block = block
 
@@ -150,6 +170,8 @@ class _Recomputed:
         forward = type(self.block).forward
         if not torch.is_grad_enabled():
             return forward(self.block, *args, **kwargs)
+        if not self.recomputes:
+            return _on_copies(forward, self.block, *args, **kwargs)
         return checkpoint(_on_copies, forward, self.block, *args, use_reentrant=False, **kwargs)
 
 

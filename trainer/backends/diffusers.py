@@ -62,6 +62,10 @@ class DiffusersBackbone:
         return _first_weight(self.network).device
 
     @property
+    def half_precision(self) -> str:
+        return _half_precision(self.device)
+
+    @property
     def latent_scale(self) -> int:
         """Pixels of the image's side per pixel of the latent's."""
         return 2 ** (len(self.pipeline.vae.config.block_out_channels) - 1)
@@ -289,7 +293,7 @@ def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtyp
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if dtype is None:
-        half = torch.bfloat16 if device != "cuda" or torch.cuda.is_bf16_supported() else torch.float16
+        half = torch.bfloat16 if _half_precision(torch.device(device)) == "bf16" else torch.float16
         dtype = torch.float32 if device == "cpu" else half
     if str(base) == SANDBOX:
         from ...sandbox import BASE_DIR
@@ -302,6 +306,10 @@ def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtyp
         return _load_file(path, device, dtype)
     raise UserError(f"base {str(base)!r} is not a base model. Give 'sandbox', a diffusers folder, or a .safetensors "
                     "file.")
+
+
+def _half_precision(device: torch.device) -> str:
+    return "bf16" if device.type != "cuda" or torch.cuda.is_bf16_supported() else "fp16"
 
 
 def _load_folder(path: Path, family: Family, device: str, dtype: torch.dtype) -> DiffusersBackbone:

@@ -90,11 +90,9 @@ def count_published(shape: Shape, config: TrainConfig, precision: str) -> StepCo
 
 
 def in_fp8(count: StepCount) -> StepCount:
-    """The same step over weights of one byte: each layer casts its own when it is used, and lets them go.
-
-    A cast is made in the type of the layer's input, float32 after a norm, and from that in bfloat16.
+    """The same step over weights of one byte: each layer casts its own to bfloat16 when it is used, and lets them go.
     """
-    saved = count.weights // 2 - 6 * count.widest
+    saved = count.weights // 2 - 2 * count.widest
     return replace(count, weights=count.weights // 2, peak=count.peak - saved)
 
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 
 from ..models.families import Family
 from ..models.noise import NoiseSchedule, per_row
+from ..models.precision import autocast
 from ..training import adapters
 from ..training.config import TrainConfig
-from ..training.loop import AUTOCAST
 from ..training.objectives import Loss
 from .autocast import run_backward
-from .counter import Work, counting
+from .counter import StorageCounter, Work, counting
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
@@ -63,6 +63,7 @@ class StepCount:
         modules, parameters: of the LoRA.
         operations, traffic, kernels: of a forward and a backward pass; see counter.Work.
         widest: weights of the largest layer, by number.
+        kept: held between the forward and the backward pass beyond what was there before.
     """
 
     weights: int
@@ -75,6 +76,7 @@ class StepCount:
     traffic: int
     kernels: int
     widest: int = 0
+    kept: int = 0
 
     @property
     def activations(self) -> int:
@@ -82,9 +84,19 @@ class StepCount:
         return self.peak - self.weights - self.adapter - self.state
 
 
-def count_step(rehearsal: Rehearsal, config: TrainConfig, seconds: float | None = None, whole: bool = False
-               ) -> StepCount:
+Attach = Callable[[Rehearsal, TrainConfig], object]
+"""Puts into the network what is to be trained, on the device "meta"."""
+
+
+def attach_adapters(rehearsal: Rehearsal, config: TrainConfig) -> adapters.AdapterHandle:
+    return adapters.attach(rehearsal.network, config.adapter, rehearsal.blocks, 0, META, rehearsal.family.excluded)
+
+
+def count_step(rehearsal: Rehearsal, config: TrainConfig, seconds: float | None = None, whole: bool = False,
+               attach: Attach = attach_adapters) -> StepCount:
     """Count one step of `config`. The network's own tensors are replaced by fake ones, so it is of no use afterwards.
+
+    Others than our adapters can be counted by `attach`. Without any, gradients flow to the latents.
 
     Of many blocks that are alike, two are counted, then three, and the difference stands for each of the others: all
     figures grow by the same amount with each block. `whole` counts them all.
@@ -94,7 +106,7 @@ def count_step(rehearsal: Rehearsal, config: TrainConfig, seconds: float | None 
     ends_at = None if seconds is None else time.monotonic() + seconds
     with torch.inference_mode(False), torch.enable_grad():
         with torch.random.fork_rng(devices=[]), META:
-            adapters.attach(rehearsal.network, config.adapter, rehearsal.blocks, 0, META, rehearsal.family.excluded)
+            attach(rehearsal, config)
         count = partial(_count, rehearsal, config, ends_at)
         alike = [] if whole else list(_blocks_alike(rehearsal.network))
         with contextlib.ExitStack() as stack:
@@ -158,11 +170,12 @@ def _count(rehearsal: Rehearsal, config: TrainConfig, ends_at: float | None
         state = sum(state_bytes(config.optimizer.name, parameter.shape) for parameter in parameters)
         held = torch.empty(state, dtype=torch.uint8)
         counter.peak, counter.work = counter.now, Work()
-        _run_step(rehearsal, config)
+        kept = _run_step(rehearsal, config, counter)
         del held
     return StepCount(
         weights=weights, adapter=adapter, state=state, peak=counter.peak, modules=len(parameters) // 2,
-        parameters=sum(parameter.numel() for parameter in parameters), widest=_widest(network), **vars(counter.work))
+        parameters=sum(parameter.numel() for parameter in parameters), widest=_widest(network), kept=kept,
+        **vars(counter.work))
 
 
 def _widest(network: nn.Module) -> int:
@@ -170,17 +183,23 @@ def _widest(network: nn.Module) -> int:
     return max((layer.weight.numel() for layer in layers), default=0)
 
 
-def _run_step(rehearsal: Rehearsal, config: TrainConfig) -> None:
+def _run_step(rehearsal: Rehearsal, config: TrainConfig, counter: StorageCounter) -> int:
+    """Returns what is kept for the backward pass, in bytes."""
+    before = counter.now
     loss = Loss.of(rehearsal.family, rehearsal.schedule, config.objective)
     latents = rehearsal.latents()
     noise, t = torch.empty_like(latents), torch.empty(len(latents))
     alpha, sigma = rehearsal.schedule.coefficients(t)
     noisy = per_row(alpha, latents) * latents + per_row(sigma, latents) * noise
-    dtype = AUTOCAST.get(config.precision)
+    if not any(parameter.requires_grad for parameter in rehearsal.network.parameters()):
+        noisy.requires_grad_()
     with rehearsal.step():
-        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        with autocast(CPU, config.precision):
             prediction = rehearsal.predict(noisy, t)
-        run_backward(loss.per_sample(prediction, latents, noise, t).mean() / config.accumulation_steps)
+        total = loss.per_sample(prediction, latents, noise, t).mean() / config.accumulation_steps
+        kept = counter.now - before
+        run_backward(total)
+    return kept
 
 
 def let_go(network: nn.Module, device: torch.device = CPU) -> None:

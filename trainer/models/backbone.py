@@ -48,6 +48,10 @@ class Conditioning:
     def detach(self) -> Conditioning:
         return self._each(Tensor.detach)
 
+    def as_leaves(self) -> Conditioning:
+        """The same values without what made them: what had gradients begins a graph of its own."""
+        return self._each(lambda tensor: tensor.detach().requires_grad_(tensor.requires_grad))
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
         return Conditioning({
             name: change(tensor) if isinstance(tensor, Tensor)
@@ -139,6 +143,7 @@ class Backbone(Protocol):
         family: facts about the model's family.
         schedule: how noise is mixed in; times t are in [0, 1], 0 clean and 1 pure noise.
         device, text_device: where the network and the text encoders compute.
+        half_precision: "bf16", or "fp16" where the device has no bfloat16.
         fingerprint: a hash of the weights, by which caches and runs recognize the base.
     """
 
@@ -160,6 +165,9 @@ class Backbone(Protocol):
 
     @property
     def text_device(self) -> torch.device: ...
+
+    @property
+    def half_precision(self) -> str: ...
 
     @property
     def fingerprint(self) -> str: ...

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -61,6 +62,8 @@ class AdapterHandle:
     def __init__(self, network: nn.Module, adapted: Sequence[_Adapted], flags: Sequence[tuple[nn.Parameter, bool]]):
         self._network, self._adapted, self._flags = network, tuple(adapted), flags
         self._rows: list[RemovableHandle] = []
+        layers: list[Any] = [row.layer for row in adapted]  # modules, which peft's type does not say
+        self._casts = [layer.register_forward_pre_hook(_leave_cast_to_autocast) for layer in layers]
 
     @property
     def module_names(self) -> tuple[str, ...]:
@@ -130,10 +133,22 @@ class AdapterHandle:
     def detach(self) -> None:
         """Take the adapters out. Without any, a module is the original object again. Safe to call twice."""
         self._forget_rows()
+        for row, hook in zip(self._adapted, self._casts, strict=True):
+            hook.remove()
+            row.layer.cast_input_dtype_enabled = True
         remove_adapters(self._network, {row.adapter for row in self._adapted})
         for parameter, flag in self._flags:
             parameter.requires_grad_(flag)
-        self._adapted, self._flags = (), ()
+        self._adapted, self._flags, self._casts = (), (), []
+
+
+def _leave_cast_to_autocast(layer: LoraLayer, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Keep peft from casting the input to the adapter's float32 where autocast casts it to 16 bits at once.
+
+    The values are the same either way, but the copy in float32 would be held for the backward pass too. Autocast is
+    looked up at each pass, because some passes (proofs, previews) have none.
+    """
+    layer.cast_input_dtype_enabled = not torch.is_autocast_enabled(inputs[0].device.type)
 
 
 def _scaled(strengths: torch.Tensor, up: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:

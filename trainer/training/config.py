@@ -22,7 +22,7 @@ from .objectives import ObjectiveConfig
 from .optimizers import OptimizerConfig
 
 LAYER_PRESETS = ("attention", "attention+mlp", "all")
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS, AUTO_PRECISION = ("fp32", "bf16", "fp16"), "auto"
 UNMASKED_WEIGHT, PRIOR_WEIGHT = 0.1, 0.5
 """Defaults of a masked loss: the surroundings count a tenth of the subject, and are held to the base's prediction with
 half the weight of the subject's loss."""
@@ -105,8 +105,9 @@ class TrainConfig:
     """Passes over the images; if above 0, they decide the number of steps. 0: steps does."""
     seed: int = 0
     accumulation_steps: int = 1
-    precision: str = "fp32"
-    """Precision of the network's arithmetic (autocast); the LoRA itself is always fp32."""
+    precision: str = AUTO_PRECISION
+    """Precision of the network's arithmetic (autocast); the LoRA itself is always fp32. auto: bf16 (or fp16) on a GPU
+    over a base in 16 bits or less, otherwise fp32. A run records which."""
     gradient_checkpointing: bool = False
     save_every: int = 0
     """Steps between checkpoints; 0: only the last."""
@@ -124,7 +125,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", checked_name(self.name))
         check_choice("kind", self.kind, KINDS)
-        check_choice("precision", self.precision, PRECISIONS)
+        check_choice("precision", self.precision, (AUTO_PRECISION, *PRECISIONS))
         check(self.steps >= 1, "steps", self.steps, "1 or more")
         check(0 <= self.seed < 2**63, "seed", self.seed, "from 0 to 2^63 - 1")
         check(self.accumulation_steps >= 1, "accumulation_steps", self.accumulation_steps, "1 or more")

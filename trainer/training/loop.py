@@ -28,6 +28,7 @@ from ..lora.file import Factors
 from ..lora.hashes import check_weights
 from ..models.backbone import Backbone, Conditioning
 from ..models.layers import Coverage, coverage
+from ..models.precision import autocast
 from ..pictures.images import to_image
 from ..proofs.covered import prove_coverage
 from ..proofs.proof import Proof, same_chance
@@ -45,7 +46,6 @@ from .optimizers import OPTIMIZERS, build_optimizer, rate_warning
 from .schedules import rate_factor
 from .validation import LossWatch, Validator
 
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TEXT_BLOCKS = ("layers",)
 
 
@@ -75,11 +75,17 @@ def train(
         notes = dataset.notes
     config = set_epochs(config, dataset, backbone.family.bucket_step)
     form = edit_form(backbone, config, dataset, validation)
-    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, backbone.family,
-                       form)
+    runs_root = Path(runs_root)
+
+    def key_of(config: TrainConfig) -> str:
+        return runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, backbone.family,
+                            form)
+
+    config = runs.settle_precision(config, backbone, lambda settled: (
+        not retrain and runs.find_run(runs_root, settled.name, key_of(settled)) is not None))
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
                **(lineage or {})}
-    run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
+    run = runs.open_run(runs_root, config, key_of(config), lineage, retrain=retrain)
     if run.finished:
         check_weights(run.final_path)
         run.forget_state()  # in case the process died before it could
@@ -211,8 +217,7 @@ class _Session:
         return self.loss.per_sample(prediction, latents, noise, t, mean)
 
     def _predict(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
-        dtype = AUTOCAST.get(self.config.precision)
-        with torch.autocast(self.backbone.device.type, dtype, enabled=dtype is not None):
+        with autocast(self.backbone.device, self.config.precision):
             return self.backbone.predict(noisy, t, self._conditioning(batch))
 
     @torch.no_grad()

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import FileIO
@@ -29,9 +29,11 @@ from ..common.files import atomic_write, make_folder, move_file, plain_errors, r
 from ..common.leftovers import remove_leftovers, temporary_path
 from ..common.locks import try_lock, unlock
 from ..common.schema import convert
+from ..models.backbone import Backbone
 from ..models.families import Family
+from ..models.precision import choose_precision
 from ..proofs.proof import Proof, proof_rows
-from .config import TrainConfig
+from .config import AUTO_PRECISION, TrainConfig
 
 FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
@@ -283,6 +285,30 @@ def open_run(
                 run.facts |= {"config": config.to_dict(), "lineage": dict(lineage or {}), "stem": run.stem}
                 return replace(run, notes=notes)
         number += 1
+
+
+def settle_precision(config: TrainConfig, backbone: Backbone,
+                     is_known: Callable[[TrainConfig], bool] = lambda config: False) -> TrainConfig:
+    """`config` with the precision that "auto" stands for; any other stays as it is.
+
+    Without ComfyUI, earlier versions trained every base in fp32 unless told otherwise. Where such a run exists
+    (`is_known`), "auto" goes on with it instead of training another.
+    """
+    if config.precision != AUTO_PRECISION:
+        return config
+    best, earlier = (config.replace(precision=precision) for precision in (choose_precision(backbone), "fp32"))
+    return earlier if best != earlier and not is_known(best) and is_known(earlier) else best
+
+
+def find_run(root: Path, name: str, key: str) -> Run | None:
+    """The run with this key among those of the name, as `open_run` would find it."""
+    number = 1
+    while (folder := _confined(root.resolve(), name if number == 1 else f"{name}-{number}")).exists():
+        run = _existing(folder)
+        if run is not None and run.key == key:
+            return run
+        number += 1
+    return None
 
 
 def _describe_other(folder: Path, chosen: Path) -> str:

@@ -86,8 +86,8 @@ def test_a_plan_that_fits_takes_two_counts():
 def test_an_fp8_base_halves_the_weights_and_casts_one_layer_at_a_time():
     count = replace(COUNT, widest=10**6)
     small = in_fp8(count)
-    assert small.weights == 5 * GIB and small.peak == 15 * GIB + 6 * 10**6
-    assert small.activations == count.activations + 6 * 10**6
+    assert small.weights == 5 * GIB and small.peak == 15 * GIB + 2 * 10**6
+    assert small.activations == count.activations + 2 * 10**6
 
 
 def test_encoders_stay_on_the_card_on_the_command_line():

@@ -15,7 +15,7 @@ from lora_bootstrap.trainer.training import runs
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import OUTPUTS, open_run, read_run, run_key
 
-CONFIG = TrainConfig(name="mira", steps=200)
+CONFIG = TrainConfig(name="mira", steps=200, precision="fp32")
 
 
 def key_of(config=CONFIG, base="b", data="d", validation=""):
