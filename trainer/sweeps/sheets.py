@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw
 
 from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_path, remove_file
-from ..pictures.images import image_size, open_image
+from ..pictures.images import image_size
 from ..pictures.sheet import FORMATS, LONGEST_SIDE, MOST_PIXELS, Layout, Page, SheetStyle, fit_into
+from ..pictures.small_copies import open_small
 from ..pictures.text import Pen
 from .cells import OF_THE_LORA, PROMPT, SEED, Axis, Cell, Sweep
 
@@ -166,7 +167,7 @@ def _picture(sweep: Sweep, cell: Cell | None, states: Mapping[str, str], box: tu
     state = states[cell.key]
     if state == "done":
         try:
-            return fit_into(open_image(sweep.picture(cell)), box)
+            return fit_into(open_small(sweep.picture(cell), max(box)), box)
         except UserError as error:
             return _notice("failed", str(error), box, style.font_size)
     return _notice(state, NOT_MADE if state == "missing" else cell_problem(sweep, cell), box, style.font_size)
