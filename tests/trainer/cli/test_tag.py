@@ -121,7 +121,7 @@ def test_stopping_writes_nothing(folder, monkeypatch, capsys):
     (["--dataset", "{tmp}", "--pattern", "(", "x"], "is wrong"),
     (["--dataset", "{tmp}", "--absorb", "charcter"], "Did you mean 'character'"),
     (["--dataset", "{tmp}", "--check-trigger"], "must be one word or tag"),
-    (["--dataset", "{tmp}", "--alias-file", "{tmp}/none.csv"], "cannot read"),
+    (["--dataset", "{tmp}", "--alias-file", "{tmp}/none.csv"], "there is no file at"),
 ])
 def test_a_users_mistake_is_one_line_and_exit_code_two(folder, capsys, argv, words):
     assert run(*[word.replace("{tmp}", str(folder)) for word in argv]) == 2
