@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from ..captions.tags import unescape_brackets
 from ..common.errors import UserError
-from ..common.known_hashes import known_hash
 from ..lora.file import LoraWeights, load_lora
 from ..lora.layers import read_header
 from ..models.backbone import Conditioning, Controls, NetworkInputs, Rows
@@ -25,6 +24,7 @@ from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix
 from ..training.adapters import NetworkLora, adapted_modules, remove_adapters, use_lora
 from .given_base import SANDBOX, find_given_base
+from .known_hashes import known_hash
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .errors import UserError
-from .files import file_hash, read_json, user_cache_file, write_json
-from .locks import locked
-from .schema import convert
+from ..common.errors import UserError
+from ..common.files import file_hash, read_json, user_cache_file, write_json
+from ..common.locks import locked
+from ..common.schema import convert
 
 LARGE = 32 * 2**20
 """Bytes from which a file's hash is remembered."""
