@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -48,7 +48,7 @@ class Drawing:
     texts: Texts
     notes: list[str]
 
-    def missing(self) -> Iterator[Cell]:
+    def missing(self) -> Generator[Cell, None, None]:
         """Draw the missing cells, and yield each one once it is saved or marked as failed."""
         todo = self.sweep.missing()
         if self.together and (why := self._why_not_together(todo)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from itertools import groupby
 from pathlib import Path
@@ -63,7 +63,7 @@ def run_sweep(backbone: Backbone, sweep: Sweep, files: Sequence[str | Path], sam
 
 
 def _draw(backbone: Backbone, writer: CellWriter, missing: Sequence[Cell], paths: Mapping[str, Path],
-          sampler: Sampler) -> Iterator[Sequence[Cell]]:
+          sampler: Sampler) -> Generator[Sequence[Cell], None, None]:
     """Draw cells batch by batch; yields each batch once it is given to the writer.
 
     Args:
