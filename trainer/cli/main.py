@@ -3,8 +3,7 @@
 VERBS is the one table of commands. Help and imports follow from it: the general help loads no verb's file, and a
 command loads only its own. The file of a verb holds `add_<verb>_options(command)` and
 `handle_<verb>(options, console)`, which returns what `--json` prints. It may hold `check_<verb>(options)`: see
-`terminal/mistakes.py`. A user's mistake ends with one line and exit
-code 2.
+`terminal/mistakes.py`. A user's mistake ends with one line and exit code 2.
 """
 
 from __future__ import annotations

@@ -150,6 +150,6 @@ CHECKS = (
     Check("budget", _whole("--budget", 0, 1_000_000)),
     Check("general", _number("--general", 0, 1)),
     Check("character", _number("--character", 0, 1)),
-    Check("share", _number("--share", 0, 1)),
-    Check("tolerance", _number("--tolerance", 0, 1)),
+    Check("share", lambda share: check(0 < share <= 1, "--share", share, "above 0 and at most 1")),
+    Check("tolerance", lambda share: check(0 < share < 0.5, "--tolerance", share, "above 0 and below 0.5")),
 )
