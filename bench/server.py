@@ -23,13 +23,16 @@ PACK = Path(__file__).parents[1]
 SIDE, DISTINCT, NEW_LINES = 512, 10, 10
 NOTES = """
 Medians of {rounds} rounds ({sheet_rounds} for sheets and thumbnails), the two ways in turns; *limit*: the most seconds
-that *now* may take on a quiet machine, *ratio*: *the other way* divided by *now*. **{load}** What the other ways are:
-*start*: the same import with peft and kornia, as it was once; both inside {host} when torch, comfy and its server are
-there, in seconds of the processor, which other processes disturb less. *run route*: all {lines:,} lines read, instead
-of {new} new ones. *sheets*: from the PNGs of {side} px instead of their small copies. *thumbnails*: of {cells:,} cells
-in a process that has none in memory, made from the PNGs. *saving*: the drawing waits for the PNG, instead of only
-handing the image to the thread that writes it. *mistake*: `audit --dataset /nonexistent` after the import of torch, as
-it was once.
+that *now* may take on a quiet machine, *ratio*: *the other way* divided by *now*. **{load}**
+
+- *start*: with peft and kornia, as it was once. Both inside {host}, when torch, comfy and its server are there, in
+  seconds of the processor, which other processes disturb less.
+- *a mistake*: `audit --dataset /nonexistent`, after the import of torch, as it was once.
+- *run route*: all {lines:,} lines are read, instead of {new} new ones.
+- *sheets*: from the PNGs of {side} px, instead of their small copies, and saved with zlib's level 4. Most of what is
+  left is the saving.
+- *thumbnails*: {cells:,} are made from the PNGs, in a process that has none in memory.
+- *saving a cell*: the drawing waits for the PNG, instead of only handing the image to the thread that writes it.
 """
 START = """
 import json, os, sys, time
@@ -182,19 +185,21 @@ def route_rows(folder: Path, count: int, rounds: int) -> list[Row]:
 def sweep_rows(folder: Path, count: int, rounds: int, sheet_rounds: int) -> list[Row]:
     from ..host.routes import sweep_view
     from ..trainer.pictures import small_copies
+    from ..trainer.pictures.sheet import FORMATS
     from ..trainer.pictures.thumbnails import thumbnail
     from ..trainer.sweeps.sheets import write_sheets
 
     sweep = make_sweep(folder, "sheets", count, whole=True)
-    copies = small_copies.small_copy
+    copies, png = small_copies.small_copy, FORMATS["png"]
 
     def from_images(work: Callable[[], object]) -> float:
         thumbnail.cache_clear()
         small_copies.small_copy = lambda picture: None
+        FORMATS["png"] = {"compress_level": 4}
         try:
             return timed(work)
         finally:
-            small_copies.small_copy = copies
+            small_copies.small_copy, FORMATS["png"] = copies, png
 
     def from_copies(work: Callable[[], object]) -> float:
         thumbnail.cache_clear()
