@@ -2,14 +2,17 @@
 
 import errno
 import threading
+import time
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.pictures import small_copies
-from lora_bootstrap.trainer.sweeps import cells as cells_module
-from lora_bootstrap.trainer.sweeps.cells import Sweep, seed_axis
+from lora_bootstrap.trainer.pictures.sheet import Layout, SheetStyle
+from lora_bootstrap.trainer.sweeps import sheets
+from lora_bootstrap.trainer.sweeps.cells import Sweep, prompt_axis, seed_axis
 from lora_bootstrap.trainer.sweeps.sheets import write_sheets
 from lora_bootstrap.trainer.sweeps.writer import MOST_WAITING, CellWriter
 
@@ -104,6 +107,43 @@ def test_a_cell_that_cannot_be_written_is_marked_and_the_others_go_on(sweep):
     assert sweep.problem(sweep.cells[1]) == "RuntimeError: not an image"
 
 
+# -- sheets ------------------------------------------------------------------------------------------------------------
+
+
+def test_sheets_that_wait_to_be_saved_have_together_no_more_pixels_than_one_may(sweep, monkeypatch):
+    sweep = replace(sweep, axes=(*sweep.axes, prompt_axis("abcdef")))
+    waiting, most, paint, save = [], [], Layout.paint, Image.Image.save
+
+    def painted(self, picture):
+        waiting.append(self.width * self.height)
+        most.append(sum(waiting))
+        return paint(self, picture)
+
+    def saved(self, temp, **more):
+        time.sleep(0.02)  # all could be painted meanwhile
+        save(self, temp, **more)
+        waiting.remove(self.width * self.height)
+
+    monkeypatch.setattr(Layout, "paint", painted)
+    monkeypatch.setattr(Image.Image, "save", saved)
+    paths = write_sheets(sweep, SheetStyle(cell=64), "seed", "")
+    assert len(paths) == len(most) == 6 and waiting == [] and max(most) > most[0]
+    monkeypatch.setattr(sheets, "MOST_PIXELS", 2 * most[0])
+    most.clear()
+    write_sheets(sweep, SheetStyle(cell=64), "seed", "")
+    assert max(most) <= 2 * most[0] and len(most) == 6
+
+
+def test_a_sheet_that_cannot_be_saved_ends_with_its_error(sweep, monkeypatch):
+    def full(self, temp, **_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(UserError, match="the disk is full: .*grid.png was not written"):
+        write_sheets(sweep)
+    assert [path.name for path in sweep.folder.iterdir()] == []
+
+
 # -- small copies ------------------------------------------------------------------------------------------------------
 
 
@@ -130,6 +170,6 @@ def test_sheets_are_made_from_the_small_copies_and_look_the_same(sweep, monkeypa
     write_sheets(sweep)
     with Image.open(path) as sheet:
         from_images = sheet.convert("RGB")
-    ours, theirs = (cells_module.Image.Image.tobytes(image) for image in (from_copies, from_images))
+    ours, theirs = (image.tobytes() for image in (from_copies, from_images))
     differences = [abs(a - b) for a, b in zip(ours, theirs, strict=True)]
     assert from_copies.size == from_images.size and sum(differences) / len(differences) < 1
