@@ -6,14 +6,14 @@ The shapes are described in runs.py.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ...trainer.common.errors import UserError
-from ...trainer.pictures.curves import Point, Smoother, thinned
 from ...trainer.proofs.proof import proof_rows
-from ...trainer.training.runs import Run, is_measured, read_run, run_folders
+from ...trainer.training.runs import Run, read_run, run_folders
 from ..session import current_session
 from ..trainings import ENDED_EARLY, Training, TrainingTable
 
@@ -86,28 +86,24 @@ def _nothing_yet(training: Training) -> dict[str, Any]:
 
 
 def _from_folder(run: Run) -> dict[str, Any]:
-    config, rows = run.config, run.metrics()
-    steps = [row for row in rows if is_measured(row.get("loss"))]
-    pace = [row["seconds"] for row in steps[-50:] if is_measured(row.get("seconds"))]
-    last = steps[-1] if steps else {}
-    losses = [(row["step"], row["loss"]) for row in steps]
+    config = run.config
+    curves = current_session().run_logs.read(run.metrics_path, config.steps)
     return {
         "name": _of(run), "run": run.name, "status": _disk_status(run), "node_id": None, "message": "",
-        "step": run.step or last.get("step", 0), "steps": config.steps, "seconds_left": None,
-        "seconds_per_step": sum(pace) / len(pace) if pace else None, "memory": None,
-        "learning_rate": last.get("learning_rate") or config.optimizer.learning_rate,
+        "step": run.step or curves.last.get("step", 0), "steps": config.steps, "seconds_left": None,
+        "seconds_per_step": curves.pace, "memory": None,
+        "learning_rate": curves.last.get("learning_rate") or config.optimizer.learning_rate,
         "rank": config.adapter.rank, "alpha": config.adapter.alpha,
-        "losses": _pairs(losses), "smoothed": _pairs(Smoother(config.steps).smooth(losses)),
-        "validation": [[row["step"], row["validation_loss"], row.get("validation_ratio")] for row in rows
-                       if is_measured(row.get("validation_loss"))],
+        "losses": _lists(curves.losses), "smoothed": _lists(curves.smoothed),
+        "validation": _lists(curves.validation),
         "samples": _samples(run), "checkpoints": [{"step": step, "filename": path.name}
                                                   for step, path in run.checkpoints()],
         "proofs": proof_rows(run.proofs),
     }
 
 
-def _pairs(points: list[Point]) -> list[list[float]]:
-    return [list(point) for point in thinned(points)]
+def _lists(points: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(point) for point in points]
 
 
 def _disk_status(run: Run) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..captions.coverage import PURPOSES, Coverage, coverage
+from ..captions.coverage import Coverage, coverage
 from ..captions.kinds import KINDS
 from ..captions.views import VOCABULARIES
 from ..common.errors import UserError, unknown_name
@@ -42,6 +42,7 @@ from .checks import (
     size_findings,
     unreadable,
 )
+from .config import AuditConfig
 from .figures import FIGURES_VERSION, Figures, measure
 from .people import people_findings
 
@@ -49,45 +50,6 @@ _FIELDS = tuple(figure.name for figure in dataclasses.fields(Figures))
 _MAY_BE_NONE = ("edge_width", "lettering", "cast_a", "cast_b")
 _AHEAD = 4
 """Images measured or waiting per worker; more would only fill memory."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AuditConfig:
-    """What a dataset is audited for.
-
-    Attributes:
-        family: the model family to be trained, a key of `FAMILIES`.
-        resolution: side in pixels of the square to train at; None: the family's own.
-        purpose: a key of `coverage.PURPOSES`.
-        trigger: the word that every caption should contain, if any.
-        workers: images to measure at once; 0: one per core, at most 8.
-
-    Raises UserError for an unknown name or a number out of range.
-    """
-
-    family: str = "sdxl"
-    resolution: int | None = None
-    purpose: str = "character"
-    trigger: str = ""
-    workers: int = 0
-
-    def __post_init__(self) -> None:
-        family = get_family(self.family)
-        if self.purpose not in PURPOSES:
-            raise unknown_name("purpose", self.purpose, PURPOSES)
-        if self.resolution is not None and self.resolution < 2 * family.bucket_step:
-            raise UserError(f"resolution is {self.resolution}; it must be at least {2 * family.bucket_step} pixels.")
-        if not 0 <= self.workers <= 64:
-            raise UserError(f"workers is {self.workers}; it must be from 0 (one per core) to 64.")
-
-    @property
-    def side(self) -> int:
-        """The resolution in pixels."""
-        return self.resolution or get_family(self.family).resolution
-
-    @property
-    def threads(self) -> int:
-        return self.workers or min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)

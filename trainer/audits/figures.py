@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from kornia.color import rgb_to_lab
 from numpy.typing import NDArray
 from PIL import Image
 
 from ..pictures.borders import content_box
 from ..pictures.components import connected
 from ..pictures.crops import Box
+from ..pictures.filters import rgb_to_lab
 from ..pictures.images import to_tensor
 from ..pictures.lettering import lettering
 

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from ..captions.tags import unescape_brackets
 from ..common.errors import UserError
-from ..common.files import file_hash
 from ..lora.file import LoraWeights, load_lora
 from ..lora.layers import read_header
 from ..models.backbone import Conditioning, Controls, NetworkInputs, Rows
@@ -24,10 +23,11 @@ from ..models.edit_forms import choose_form
 from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix
 from ..training.adapters import NetworkLora, adapted_modules, remove_adapters, use_lora
+from .given_base import SANDBOX, find_given_base
+from .known_hashes import known_hash
 
 log = logging.getLogger(__name__)
 
-SANDBOX = "sandbox"
 _LOADED = "lora_bootstrap_loaded"
 """Name of the adapter that diffusers' own loader makes of a LoRA file."""
 
@@ -295,17 +295,14 @@ def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtyp
     if dtype is None:
         half = torch.bfloat16 if _half_precision(torch.device(device)) == "bf16" else torch.float16
         dtype = torch.float32 if device == "cpu" else half
-    if str(base) == SANDBOX:
+    path = find_given_base(base)
+    if path is None:
         from ...sandbox import BASE_DIR
 
         return _load_folder(BASE_DIR, get_family(SANDBOX), device, torch.float32)
-    path = Path(base).expanduser()
     if path.is_dir():
         return _load_folder(path, _folder_family(path), device, dtype)
-    if path.is_file():
-        return _load_file(path, device, dtype)
-    raise UserError(f"base {str(base)!r} is not a base model. Give 'sandbox', a diffusers folder, or a .safetensors "
-                    "file.")
+    return _load_file(path, device, dtype)
 
 
 def _half_precision(device: torch.device) -> str:
@@ -352,9 +349,6 @@ def _no_checker(family: Family) -> dict[str, Any]:
 
 
 def _folder_family(path: Path) -> Family:
-    if not (path / "model_index.json").is_file():
-        raise UserError(f"base folder {str(path)!r} is not a diffusers model: it has no model_index.json. Give a "
-                        "diffusers folder, or a .safetensors file.")
     return get_family("sdxl" if (path / "text_encoder_2").is_dir() else "sd15")
 
 
@@ -406,11 +400,12 @@ def _module_names(parts: Mapping[str, nn.Module]) -> list[str]:
 
 
 def _fingerprint(files: Sequence[Path]) -> str:
-    """A hash of the base's weights, which distinguishes runs and cells. Raises UserError if there are none."""
+    """A hash of the base's weights, which distinguishes runs and cells. It is of every byte: a hash of samples would be
+    another one, so that finished runs would be trained again. Raises UserError if there are none."""
     if not files:
         raise UserError("the base has no .safetensors file by which it could be told from other bases. Convert its "
                         "weights to .safetensors.")
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file_hash(file).encode())
+        digest.update(known_hash(file).encode())
     return digest.hexdigest()

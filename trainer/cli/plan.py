@@ -37,7 +37,6 @@ def add_plan_options(command: argparse.ArgumentParser) -> None:
 
 
 def handle_plan(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    _check(options)
     from ..memory.bases import BASES, find_base
     from ..memory.plan import make_plan
     from ..memory.shapes import shape_family
@@ -74,7 +73,7 @@ def _loaded_precision(base: Any, options: argparse.Namespace) -> str:
     return str(base.precision) if kept else "bf16"
 
 
-def _check(options: argparse.Namespace) -> None:
+def check_plan(options: argparse.Namespace) -> None:
     for name in ("batch", "images"):
         value = getattr(options, name)
         check(value is None or 1 <= value <= 1_000_000, f"--{name}", value, "from 1 to 1000000")

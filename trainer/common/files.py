@@ -170,6 +170,11 @@ def file_hash(path: str | os.PathLike[str]) -> str:
     return _file_hash(os.fspath(path), status.st_mtime_ns, status.st_size)
 
 
+def user_cache_file(name: str) -> Path:
+    """$XDG_CACHE_HOME/lora-bootstrap/<name>, by default under ~/.cache: for what can be found out again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lora-bootstrap" / name
+
+
 @lru_cache(maxsize=65536)
 def _file_hash(path: str, mtime_ns: int, size: int) -> str:
     digest = hashlib.sha256()

@@ -14,11 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
@@ -29,6 +27,9 @@ from ..lora.names import DENOISER, DENOISERS, LayerName, with_text_model
 from ..models.layers import base_modules, kind_of, select_modules
 from ..models.noise import per_row
 from .config import AdapterConfig
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
 
 MANY_SIZES = 8
 """With more sizes than this, ranks are padded to powers of two: each size costs a walk through the network."""
@@ -191,6 +192,8 @@ def _inject(network: nn.Module, sizes: Mapping[str, tuple[int, float]]) -> list[
     There is one peft adapter per distinct size: peft tries patterns per module against every other module, which takes
     minutes on a resized LoRA where each module has its own rank.
     """
+    from peft import LoraConfig, inject_adapter_in_model
+
     groups = defaultdict(list)
     for name, size in sizes.items():
         groups[size].append(name)
@@ -241,6 +244,10 @@ def adapted_modules(network: nn.Module, adapter: str) -> tuple[str, ...]:
 
 
 def _layers(network: nn.Module) -> Iterator[tuple[str, LoraLayer]]:
+    """Every layer of peft in the network. Only here and in `_inject` is peft imported: it takes a second, which each
+    start of a ComfyUI would take longer."""
+    from peft.tuners.lora import LoraLayer
+
     return ((name, module) for name, module in network.named_modules() if isinstance(module, LoraLayer))
 
 

@@ -362,13 +362,17 @@ def is_measured(value: object) -> bool:
 
 
 def _read_metrics(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        with suppress(ValueError, RecursionError):
-            values = json.loads(line)
-            if isinstance(values, dict) and type(values.get("step")) is int and is_measured(values["step"]):
-                rows.append(values)
-    return rows
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return [row for line in lines if (row := read_metrics_row(line)) is not None]
+
+
+def read_metrics_row(line: bytes) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None if it is not whole, or has no step."""
+    with suppress(ValueError, RecursionError):
+        values = json.loads(line.decode(errors="replace"))
+        if isinstance(values, dict) and type(values.get("step")) is int and is_measured(values["step"]):
+            return values
+    return None
 
 
 def _read_proof(row: Any) -> Proof | None:
