@@ -46,6 +46,7 @@ from .kernels import attention_options, plain_kernels
 from .sampling import Sampled, encode_prompt, given_values, sample_once, tensors_of
 from .schedule import HostSchedule
 from .shadow import Shadow, checkpointed, is_plain
+from .text import encode_alone, encode_prompts
 
 
 class HostBackbone:
@@ -216,11 +217,16 @@ class HostBackbone:
         return self._encode([escape_brackets(caption) for caption in captions], controls)
 
     def _encode(self, prompts: Sequence[str], controls: Controls | None = None) -> Conditioning:
-        form, images = ("", [()] * len(prompts)) if controls is None else (controls.form, controls.rows)
         with _outside():
             clip = copy.copy(self.clip)
             clip.cond_stage_model, clip.use_clip_schedule = self._shadows["text"].root, False
             clip.load_model = lambda *args, **kwargs: self._bring("text")  # control images go through the VAE before
+            if controls is None and not torch.is_grad_enabled():
+                self._bring("text")
+                distinct = list(dict.fromkeys(prompts))
+                alone = dict(zip(distinct, encode_prompts(clip, distinct), strict=True))
+                return Conditioning.cat([alone[prompt] for prompt in prompts])
+            form, images = ("", [()] * len(prompts)) if controls is None else (controls.form, controls.rows)
             rows: dict[tuple[str, int], Conditioning] = {}
             with keeping_copies():
                 for prompt, own in zip(prompts, images, strict=True):
@@ -231,7 +237,7 @@ class HostBackbone:
     def _encode_pair(self, clip: Any, prompt: str, form: str, images: Sequence[Tensor]) -> Conditioning:
         if not images:
             self._bring("text")
-            return _encode_one(clip, prompt)
+            return encode_alone(clip, prompt)
         ((cond, made),) = encode_edit(form, clip, SimpleNamespace(encode=self.encode_pixels), prompt, images)
         return Conditioning(pack({**made, "cross_attn": cond}))
 
@@ -383,7 +389,7 @@ class HostBackbone:
         images = controls and Controls(controls.form, [*controls.rows] * sides)
         if self._trains_text:
             return self._encode(texts, images)
-        key = (tuple(texts), self.clip.patcher.patches_uuid, controls and _digest(controls))
+        key = (tuple(texts), self.clip.patcher.patches_uuid, controls and controls.digest)
         return self._prompts.recall(key, lambda: self._encode(texts, images).to("cpu"))
 
     def _guided(self, x: Tensor, sigma: Tensor, conditioning: Conditioning, cfg: float) -> Tensor:
@@ -551,22 +557,6 @@ def _in_training(on: bool = True) -> Iterator[None]:
     finally:
         if before is not None:
             management.in_training = before
-
-
-def _digest(controls: Controls) -> str:
-    """A hash of control images and of how the model is given them."""
-    digest = hashlib.sha256(controls.form.encode())
-    for row in controls.rows:
-        for image in row:
-            digest.update(repr(tuple(image.shape)).encode() + image.contiguous().cpu().numpy().tobytes())
-        digest.update(b"end of the row")
-    return digest.hexdigest()
-
-
-def _encode_one(clip: Any, prompt: str) -> Conditioning:
-    made = clip.encode_from_tokens(clip.tokenize(prompt), return_pooled=True, return_dict=True)
-    made["cross_attn"] = made.pop("cond")
-    return Conditioning(pack(made))
 
 
 def _groups(rows: Sequence[dict[str, Any]]) -> list[list[int]]:

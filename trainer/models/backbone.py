@@ -6,6 +6,7 @@ for a model's name.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -82,6 +83,16 @@ class Controls:
 
     form: str
     rows: Sequence[Sequence[Tensor]]
+
+    @property
+    def digest(self) -> str:
+        """A hash of all of it."""
+        shapes = [[tuple(image.shape) for image in row] for row in self.rows]
+        hasher = hashlib.sha256(repr((self.form, shapes)).encode())
+        for row in self.rows:
+            for image in row:
+                hasher.update(image.contiguous().cpu().numpy().data)
+        return hasher.hexdigest()
 
 
 class AppliedLora(Protocol):
