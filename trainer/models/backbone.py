@@ -211,8 +211,8 @@ class Backbone(Protocol):
 
     def remember_prompts(self, prompts: Sequence[str], *, cfg: float, negative: str = "",
                          controls: Controls | None = None) -> None:
-        """Encode what `generate` will be asked for later, so that it loads no text encoder then. What the text encoders
-        make of it while they are trained, or while a LoRA is on them, is encoded each time."""
+        """Encode what `generate` will be asked for later, so that it loads no text encoder then. While the text
+        encoders are trained, `generate` encodes it each time."""
 
     def lora(self, source: str | Path, strength: float = 1.0) -> AbstractContextManager[AppliedLora]:
         """The LoRA file applied at this strength while the block lasts; after it the model is as it was before.

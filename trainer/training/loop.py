@@ -157,7 +157,8 @@ class _Session:
         yield from self.feed.prepare(range(self.step * self.config.accumulation_steps,
                                            self.config.steps * self.config.accumulation_steps))
         yield from self.validator.prepare()
-        if self.config.preview_every and (prompts := list(self.config.preview_prompts)):
+        prompts = list(self.config.preview_prompts) if self.config.preview_every else []
+        if prompts and not self.feed.trains_text:
             self.backbone.remember_prompts(prompts, cfg=self.backbone.family.cfg,
                                            controls=self.feed.preview(len(prompts))[1])
         yield from map(Warned, tidy_cache(self.cache))
