@@ -1,0 +1,184 @@
+"""From Run to the first step: what a training encodes first, beside decoding and the VAE alone.
+
+Every round has images of its own. The limit decodes each image, makes a tensor of it and encodes that, in one thread,
+and neither looks at captions nor saves anything. Targets: a cold start takes at most 1.2 times the limit, and the next
+run on the same images starts within 5 seconds.
+
+    python -m lora_bootstrap.bench.start [--images 2000] [--steps 2000] [--rounds 3]
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from PIL import Image
+
+from ..trainer.backends.diffusers import DiffusersBackbone, load_backbone
+from ..trainer.datasets.dataset import Dataset, load_folder
+from ..trainer.models.backbone import Conditioning
+from ..trainer.pictures.images import to_tensor
+from ..trainer.training.config import TrainConfig
+from ..trainer.training.events import Caching, RunStarted, StepDone
+from ..trainer.training.feed import Feed, open_cache
+from ..trainer.training.loop import train
+from .report import write_result
+
+SIDE = 512
+TARGET, WARM_SECONDS = 1.2, 5.0
+TAGS = 14
+PHASES = ("to the run", "latents", "captions", "proof and step")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    backbone, rounds = small_backbone(), []
+    for number in range(arguments.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            rounds.append(measure(backbone, Path(folder), arguments.images, arguments.steps, number))
+    rows = [summary(name, [one[name] for one in rounds], [one["limit"] for one in rounds]) for name in ("cold", "warm")]
+    rows.append(summary("limit", [one["limit"] for one in rounds], [one["limit"] for one in rounds]))
+    print(write_result("start", f"From Run to the first step, {arguments.images} images", rows, notes(arguments)
+                       + memory_notes()).read_text())
+
+
+def notes(arguments: argparse.Namespace) -> str:
+    return (f"Medians of {arguments.rounds} rounds, seconds. {arguments.images} JPEGs of {SIDE} px, {TAGS} shuffled "
+            f"tags each, {arguments.steps} steps of batch 1, the sandbox with a VAE of 8 channels. Cold: nothing is "
+            "cached. Warm: another learning rate on the same images. The limit is decoding, tensor and VAE alone, in "
+            "one thread; CPU are the seconds of all threads together. Targets: a cold ratio of at most "
+            f"{TARGET}, a warm start of at most {WARM_SECONDS:g} s.\n\n")
+
+
+def summary(name: str, found: Sequence[dict[str, float]], limits: Sequence[dict[str, float]]) -> dict[str, object]:
+    middle = {key: statistics.median(one.get(key, 0.0) for one in found) for key in (*PHASES, "seconds", "CPU")}
+    ratios = {f"{key} / limit": statistics.median(one[key] / limit[key] for one, limit in
+                                                  zip(found, limits, strict=True)) for key in ("seconds", "CPU")}
+    return {"start": name, **middle, **ratios}
+
+
+def small_backbone() -> DiffusersBackbone:
+    """The sandbox with a VAE that is fast enough to be no excuse."""
+    import diffusers
+
+    backbone = load_backbone("sandbox", device="cpu")
+    torch.manual_seed(0)
+    backbone.pipeline.vae = diffusers.AutoencoderKL(
+        block_out_channels=(8, 8, 8), norm_num_groups=4, layers_per_block=1, latent_channels=4,
+        down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3).eval()
+    return backbone
+
+
+def make_images(folder: Path, count: int, seed: int) -> Dataset:
+    """Smooth colours with some grain, which a JPEG decodes about as fast as a drawing."""
+    folder.mkdir()
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        coarse = Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).resize((SIDE, SIDE))
+        grain = rng.integers(0, 24, (SIDE, SIDE, 1), dtype=np.uint8)
+        Image.fromarray(np.asarray(coarse) // 2 + grain).save(folder / f"{number:05d}.jpg", quality=92)
+        tags = [f"tag {rng.integers(500)}" for _ in range(TAGS)]
+        (folder / f"{number:05d}.txt").write_text(", ".join(tags))
+    return load_folder(folder)
+
+
+def measure(backbone: DiffusersBackbone, folder: Path, images: int, steps: int, number: int) -> dict[str, dict]:
+    """Seconds of a cold start, of the limit on the same images, and of a warm start."""
+    dataset = make_images(folder / "images", images, number)
+    config = TrainConfig(name="start", steps=steps, seed=number).replace(**{
+        "data.resolution": SIDE, "data.shuffle_captions": True, "adapter.rank": 2})
+    settings = {"cold": config, "warm": config.replace(**{"optimizer.learning_rate": 2e-4})}
+    backbone.predict = lambda noisy, *_: noisy + 0 * sum(  # type: ignore[method-assign]  # the step is not measured
+        parameter.sum() for parameter in backbone.network.parameters() if parameter.requires_grad)
+    backbone.sampling_prediction = lambda noisy, *_: noisy  # type: ignore[method-assign]
+    found = {"cold": timed_start(backbone, dataset, settings["cold"], folder / "runs")}
+    found["limit"] = timed_limit(backbone, dataset, wanted(backbone, dataset, config))
+    found["warm"] = timed_start(backbone, dataset, settings["warm"], folder / "runs")
+    return found
+
+
+def wanted(backbone: DiffusersBackbone, dataset: Dataset, config: TrainConfig) -> list[int]:
+    feed = Feed(backbone, dataset, config, None)  # type: ignore[arg-type]  # only to ask what it draws
+    return list(dict.fromkeys(draw.sample for index in range(config.steps) for draw in feed.draws(index)))
+
+
+def timed_start(backbone: DiffusersBackbone, dataset: Dataset, config: TrainConfig, root: Path) -> dict[str, float]:
+    last = start = time.perf_counter()
+    spent, phase, cpu = dict.fromkeys(PHASES, 0.0), PHASES[0], time.process_time()
+    stream = train(backbone, dataset, config, root)
+    for event in stream:
+        if isinstance(event, Caching):
+            phase = {"latents": PHASES[1], "text": PHASES[2]}[event.what]
+        elif not isinstance(event, RunStarted):
+            phase = PHASES[3]
+        now = time.perf_counter()
+        spent[phase], last = spent[phase] + now - last, now
+        if isinstance(event, StepDone):
+            break
+    found = {**spent, "seconds": last - start, "CPU": time.process_time() - cpu}
+    stream.close()
+    return found
+
+
+def timed_limit(backbone: DiffusersBackbone, dataset: Dataset, samples: Sequence[int]) -> dict[str, float]:
+    start, cpu = time.perf_counter(), time.process_time()
+    with torch.no_grad():
+        for index in samples:
+            with Image.open(dataset.samples[index].path) as image:
+                backbone.encode_images(to_tensor(image)[None])
+    return {"seconds": time.perf_counter() - start, "CPU": time.process_time() - cpu}
+
+
+class _WideText:
+    """Stands in for SDXL's text encoders: random rows of their shapes."""
+
+    fingerprint = "wide"
+
+    def __init__(self, plain: DiffusersBackbone, dtype: torch.dtype) -> None:
+        self.family, self._dtype = plain.family, dtype
+        self.encode_images: Callable = lambda pixels: pixels[:, :1, ::8, ::8]
+        self.token_count = plain.token_count
+
+    def encode_text(self, captions: Sequence[str], controls: object = None) -> Conditioning:
+        rows = len(captions)
+        return Conditioning({"prompt_embeds": torch.randn(rows, 77, 2048).to(self._dtype).float(),
+                             "pooled_prompt_embeds": torch.randn(rows, 1280).to(self._dtype).float()})
+
+
+def memory_notes(images: int = 200, steps: int = 2000) -> str:
+    """What the captions of SDXL add to the process's memory, for each place of the cache."""
+    lines = []
+    for place in ("ram", "disk"):
+        for dtype in (torch.float32, torch.bfloat16):
+            with tempfile.TemporaryDirectory() as folder:
+                dataset = make_images(Path(folder) / "images", images, 0)
+                config = TrainConfig(name="memory", steps=steps).replace(**{
+                    "data.resolution": SIDE, "data.shuffle_captions": True, "data.cache": place})
+                cache = open_cache(Path(folder) / "runs", config)
+                feed = Feed(_WideText(small_backbone(), dtype), dataset, config, cache)  # type: ignore[arg-type]
+                gc.collect()
+                before = psutil.Process().memory_info().rss
+                for _ in feed.prepare():
+                    pass
+                gc.collect()
+                grown = (psutil.Process().memory_info().rss - before) / 2**20
+                cache.close()
+            lines.append(f"data.cache {place}, encoded in {str(dtype).removeprefix('torch.')}: {grown:+.0f} MiB")
+    return (f"Memory that the captions of {images} images take, 8 shuffled variants each, at SDXL's shapes and {steps} "
+            f"steps: {'; '.join(lines)}.")
+
+
+if __name__ == "__main__":
+    main()
