@@ -68,7 +68,7 @@ class _Shared:
         if key not in self._answers:
             self._asked[key] = encode, chunks
             raise _Later
-        return self._answers[key]
+        return _rows(self._answers[key], slice(None))  # a copy, as the host weights words in place
 
     def compute(self) -> None:
         """Answer what was asked, by encoder and length of its chunks."""
@@ -105,7 +105,7 @@ def _are_numbers(chunks: Sequence[Sequence[Any]]) -> bool:
 def _rows(made: Any, rows: slice) -> Any:
     """Those rows of what an encoder returns: tensors [rows, ...] in tuples and dicts, and None."""
     if isinstance(made, Tensor):
-        return made[rows].clone()  # the host weights words in place
+        return made[rows].clone()
     if isinstance(made, Mapping):
         return {name: _rows(value, rows) for name, value in made.items()}
     return made if made is None else tuple(_rows(value, rows) for value in made)

@@ -40,8 +40,9 @@ from .runs import run_folders
 TEXT_BATCH = 16
 HELD = {"disk": 512 * 2**20, "ram": None}
 """Bytes of the cache that are also held in memory, for each value of data.cache; None: all that is used."""
-_READERS = 3
-"""Threads that decode images ahead of the VAE, or read what is cached; fewer if there are fewer processors."""
+_LEAST_READERS, _MOST_READERS = 2, 3
+"""Threads that decode images ahead of the VAE, or read what is cached: as many as there are processors, within these.
+"""
 _AHEAD = 2
 """Images decoded or waiting per thread; more would only fill memory."""
 
@@ -63,7 +64,7 @@ def tidy_cache(cache: SharedCache) -> Iterator[str]:
     """Keep the cache within its limit, when all that is in use has been read; yields what the user should know."""
     cache.trim()
     if cache.trouble:
-        yield (f"latents and text embeddings are held in memory, and encoded again in the next run: {cache.trouble}")
+        yield f"latents and text embeddings are held in memory, and encoded again in the next run: {cache.trouble}"
 
 
 def edit_form(backbone: Backbone, config: TrainConfig, *datasets: Dataset) -> str:
@@ -123,17 +124,24 @@ class _Image(NamedTuple):
     it, if so."""
 
     pixels: Mapping[bool, Tensor]
-    note: str = ""
+    hidden: str = ""
 
 
 def _describe_hidden(sample: Sample, pixels: Tensor) -> str:
     low, high = torch.aminmax(pixels.flatten(1))
-    why = hidden_by_ground(sample) if high - low < 0.1 else ""
-    return f"{sample.path.name}: {why}" if why else ""
+    return hidden_by_ground(sample) if high - low < 0.1 else ""
+
+
+_HIDDEN = "hidden"
+"""Name of the tensor beside an image's latents that says why nothing can be seen in it, as UTF-8."""
+
+
+def _read_hidden(entry: Mapping[str, Tensor]) -> str:
+    return bytes(entry[_HIDDEN].tolist()).decode() if _HIDDEN in entry else ""
 
 
 def _ahead(read: Callable[[Any], Any], items: Sequence[Any]) -> Generator[Any, None, None]:
-    threads = max(2, min(_READERS, os.cpu_count() or 1))
+    threads = max(_LEAST_READERS, min(_MOST_READERS, os.cpu_count() or 1))
     return in_order(read, items, threads, _AHEAD * threads)
 
 
@@ -208,19 +216,20 @@ class Feed:
         done, total, hidden = 0, sum(len(flips) for _, flips in images), dict[str, None]()
         with closing(_ahead(self._read_missing, images)) as found:
             for (index, flips), image in zip(images, found, strict=True):
-                if image.note:
-                    hidden[image.note] = None
+                if image.hidden:
+                    hidden[f"{self.samples[index].path.name}: {image.hidden}"] = None
                 for flip in flips:
                     if flip in image.pixels:
-                        self.cache.put(self._latent_key(index, flip), self._encode_image(image.pixels[flip]))
+                        self.cache.put(self._latent_key(index, flip), self._encode_image(image, flip))
                     done += 1
                     yield Caching("latents", done, total)
         yield from map(Warned, hidden)
 
     def _read_missing(self, image: tuple[int, tuple[bool, ...]]) -> _Image:
         index, flips = image
-        missing = [flip for flip in flips if self.cache.find(self._latent_key(index, flip)) is None]
-        return self._read(index, missing) if missing else _Image({})
+        found = [self.cache.find(self._latent_key(index, flip)) for flip in flips]
+        missing = [flip for flip, entry in zip(flips, found, strict=True) if entry is None]
+        return self._read(index, missing) if missing else _Image({}, _read_hidden(found[0] or {}))
 
     def _read(self, index: int, flips: Iterable[bool]) -> _Image:
         sample = self.samples[index]
@@ -309,11 +318,13 @@ class Feed:
 
     def _latents(self, index: int, flip: bool) -> Tensor:
         return self.cache.get(self._latent_key(index, flip),
-                              lambda: self._encode_image(self._read(index, [flip]).pixels[flip]))["latents"]
+                              lambda: self._encode_image(self._read(index, [flip]), flip))["latents"]
 
-    def _encode_image(self, pixels: Tensor) -> dict[str, Tensor]:
+    def _encode_image(self, image: _Image, flip: bool) -> dict[str, Tensor]:
         with torch.no_grad():
-            return {"latents": self.backbone.encode_images(pixels[None])[0].float().cpu()}
+            latents = self.backbone.encode_images(image.pixels[flip][None])[0].float().cpu()
+        hidden = {_HIDDEN: torch.tensor(list(image.hidden.encode()), dtype=torch.uint8)} if image.hidden else {}
+        return {"latents": latents, **hidden}
 
     def _latent_key(self, index: int, flip: bool) -> Mapping[str, Any]:
         if (index, flip) not in self._latent_keys:  # checking at every step whether a file has changed costs time

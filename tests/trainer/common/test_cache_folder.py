@@ -10,9 +10,9 @@ from lora_bootstrap.trainer.common import tensor_cache
 from lora_bootstrap.trainer.common.cache_folder import SharedCache, folder_beside
 from lora_bootstrap.trainer.common.errors import UserError
 
-KILOBYTE = {"x": torch.rand(256)}
-LIMIT = 3_600
-"""Room for three entries of a kilobyte each and their headers."""
+ENTRY = {"x": torch.rand(4096)}
+LIMIT = 3 * 16_384 + 8_000
+"""Room for three entries and their headers."""
 
 
 def entries(folder):
@@ -23,7 +23,7 @@ def fill(cache, *names, ago=0.0):
     """Store an entry for each name, last used that many seconds ago; returns the names of their files."""
     before = entries(cache.folder)
     for name in names:
-        cache.put({"name": name}, KILOBYTE)
+        cache.put({"name": name}, ENTRY)
     made = entries(cache.folder) - before
     for name in made:
         os.utime(cache.folder / name, (time.time() - ago,) * 2)
@@ -33,7 +33,7 @@ def fill(cache, *names, ago=0.0):
 def test_what_was_used_longest_ago_is_removed_until_the_limit_is_kept(tmp_path):
     cache = SharedCache(tmp_path / "cache", most=LIMIT)
     oldest, older = fill(cache, "a", "b", ago=300), fill(cache, "c", "d", ago=200)
-    assert SharedCache(tmp_path / "cache").find({"name": "a"})["x"].shape == (256,)  # reading is using
+    assert SharedCache(tmp_path / "cache").find({"name": "a"})["x"].shape == (4096,)  # reading is using
     assert cache.trim()
     left = entries(cache.folder)
     assert len(left) == 3 and older < left and len(oldest & left) == 1
@@ -74,7 +74,7 @@ def test_a_closed_cache_leaves_nothing_but_its_entries(tmp_path):
 def test_a_folder_that_cannot_be_made_only_costs_the_next_run_its_time(tmp_path):
     (tmp_path / "cache").write_text("a file")
     cache = SharedCache(tmp_path / "cache", held=0)
-    assert torch.equal(cache.put({"name": "a"}, KILOBYTE)["x"], cache.find({"name": "a"})["x"])
+    assert torch.equal(cache.put({"name": "a"}, ENTRY)["x"], cache.find({"name": "a"})["x"])
     assert "cache" in cache.trouble
     cache.trim()
     cache.close()
@@ -92,10 +92,10 @@ def test_a_full_disk_takes_the_place_of_what_is_not_in_use(tmp_path, monkeypatch
     monkeypatch.setattr(tensor_cache, "atomic_write", full)
     new = fill(cache, "e")
     assert len(new) == 1 and new < entries(cache.folder) and cache.trouble == ""
-    fill(cache, "f")
+    fill(cache, "f", "g")
     assert cache.trouble == ""
-    fill(cache, "g")  # all that is left is in use
-    assert cache.trouble == "the disk is full" and cache.find({"name": "g"}) is not None
+    fill(cache, "h")  # all that is left is in use
+    assert cache.trouble == "the disk is full" and cache.find({"name": "h"}) is not None
 
 
 @pytest.mark.parametrize(("root", "folder"), [("output/loras", "output/.loras-cache"), ("/", "/.cache")])

@@ -146,14 +146,20 @@ def test_a_damaged_image_is_named_and_closing_ends_the_threads_that_read_ahead(e
     stream.close()
     assert threading.active_count() == before
     dataset.samples[7].path.write_bytes(dataset.samples[7].path.read_bytes()[:100])
-    with pytest.raises(UserError, match="disc7.png"):
+    with pytest.raises(UserError, match=dataset.samples[7].path.name):
         list(Feed(encoders, dataset, config(steps=100), TensorCache()).prepare())
     assert threading.active_count() == before
 
 
-def test_an_image_on_which_nothing_is_seen_is_named_once_for_both_ways(encoders, tmp_path):
+def test_an_image_in_which_nothing_can_be_seen_is_named_once_and_in_the_next_run_too(encoders, tmp_path):
     for number in range(2):
-        Image.new("RGBA", (32, 32), (255, 255, 255, 100)).save(tmp_path / f"{number}.png")
-    feed = Feed(encoders, load_folder(tmp_path), config(steps=50, **{"data.flip": True}), TensorCache())
-    notes = [event.message for event in feed.prepare() if isinstance(event, Warned)]
-    assert [note.partition(":")[0] for note in notes] == ["0.png", "1.png"]
+        image = Image.new("RGBA", (32, 32), (255, 255, 255, 0))
+        image.paste((255, 255, 255, 255), (8, 8, 20 + number, 20))  # white on white
+        image.save(tmp_path / f"{number}.png")
+    cache = TensorCache(tmp_path / "cache")
+    for encoded in (4, 0):
+        encoders.forget()
+        feed = Feed(encoders, load_folder(tmp_path), config(steps=50, **{"data.flip": True}), cache)
+        notes = [event.message for event in feed.prepare() if isinstance(event, Warned)]
+        assert [note.partition(":")[0] for note in notes] == ["0.png", "1.png"] and "seen" in notes[0]
+        assert len(encoders.images) == encoded
