@@ -25,7 +25,7 @@ MOST = 20 * 2**30
 SHARE = 0.5
 """and the part of what is free, themselves included, that they may take."""
 _USERS = ".users"
-_ENDING = ".user"
+_ENDING = ".lock"
 
 
 def folder_beside(root: Path) -> Path:
@@ -61,9 +61,11 @@ class SharedCache(TensorCache):
     def close(self) -> None:
         """Say that nothing here is in use any more. What is still read or stored afterwards is as safe as before."""
         if self._mark is not None:
-            name, self._mark = self._mark.name, _closed(self._mark)
-            with suppress(OSError):
-                os.unlink(name)
+            with suppress(OSError):  # Windows removes no open file
+                os.unlink(self._mark.name)
+            unlock(self._mark)
+            self._mark.close()
+            self._mark = None
 
     def trim(self) -> bool:
         """Remove what was used longest ago until the limit is kept. Whether anything was removed."""
@@ -118,11 +120,6 @@ def _marked(path: Path) -> FileIO:
         file = open(path, "xb", buffering=0)  # noqa: SIM115 (kept open)
     try_lock(file)
     return file
-
-
-def _closed(file: FileIO) -> None:
-    unlock(file)
-    file.close()
 
 
 def _starts(users: Path) -> list[float]:

@@ -112,7 +112,8 @@ class _Entry:
         return cls(stored, frozenset(name for name, tensor in stored.items() if tensor.dtype != tensors[name].dtype))
 
     @property
-    def bytes(self) -> int:
+    def size(self) -> int:
+        """In bytes."""
         return sum(tensor.nbytes for tensor in self.stored.values())
 
     def tensors(self) -> Tensors:
@@ -144,10 +145,10 @@ class _Memory:
                 self._alone[key] = entry
                 return
             if key not in self._used:
-                self._bytes += entry.bytes
+                self._bytes += entry.size
             self._used[key] = entry
             while self._limit is not None and self._bytes > self._limit:
-                self._bytes -= self._used.popitem(last=False)[1].bytes
+                self._bytes -= self._used.popitem(last=False)[1].size
 
 
 def remove_entries(folder: Path) -> None:

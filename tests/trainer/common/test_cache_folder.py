@@ -57,7 +57,7 @@ def test_what_another_user_has_used_since_it_came_stays_until_it_is_gone(tmp_pat
 def test_a_user_that_died_keeps_nothing(tmp_path):
     cache = SharedCache(tmp_path / "cache", most=LIMIT)
     fill(cache, *"abcd", ago=100)
-    left = cache.folder / ".users" / "dead.user"
+    left = cache.folder / ".users" / "dead.lock"
     left.touch()
     os.utime(left, (time.time() - 1000,) * 2)
     assert cache.trim() and not left.exists() and len(entries(cache.folder)) == 3
