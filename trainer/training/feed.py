@@ -209,10 +209,10 @@ class Feed:
 
     def _prepare_latents(self, draws: Iterable[Draw]) -> Events:
         """Images are read in threads, ahead of the VAE, and once for both ways in which they are trained."""
-        wanted: dict[int, dict[bool, None]] = {}
+        wanted: dict[int, set[bool]] = {}
         for draw in draws:
-            wanted.setdefault(draw.sample, {})[draw.flip] = None
-        images = [(index, tuple(flips)) for index, flips in wanted.items()]
+            wanted.setdefault(draw.sample, set()).add(draw.flip)
+        images = [(index, tuple(sorted(flips))) for index, flips in sorted(wanted.items())]
         done, total, hidden = 0, sum(len(flips) for _, flips in images), dict[str, None]()
         with closing(_ahead(self._read_missing, images)) as found:
             for (index, flips), image in zip(images, found, strict=True):
