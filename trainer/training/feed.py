@@ -237,7 +237,7 @@ class Feed:
         return _Image({flip: pixels.flip(-1) if flip else pixels for flip in flips}, _describe_hidden(sample, pixels))
 
     def _prepare_texts(self, draws: Iterable[Draw]) -> Events:
-        """Captions are encoded together, those with most tokens first, so that memory runs out at once if ever."""
+        """Captions are encoded together, the longest first, so that memory runs out at once if ever."""
         wanted = list(dict.fromkeys(map(self._text, draws)))
         with closing(_ahead(lambda text: self.cache.find(self._text_key(text)), wanted)) as found:
             missing = [text for text, entry in zip(wanted, found, strict=True) if entry is None]
@@ -251,9 +251,10 @@ class Feed:
             yield Caching("text", done, len(wanted))
 
     def _text_batches(self, texts: Sequence[_Text]) -> Iterator[list[_Text]]:
-        """Captions of nearly equal length in each; those with control images alone."""
+        """The longest captions first, so that those of equal length, as the variants of one are, mostly come together;
+        those with control images alone."""
         together = [text for text in texts if text.sample is None]
-        together.sort(key=lambda text: -self.backbone.token_count(text.caption)[0])
+        together.sort(key=lambda text: -len(text.caption))
         for start in range(0, len(together), TEXT_BATCH):
             yield together[start : start + TEXT_BATCH]
         yield from ([text] for text in texts if text.sample is not None)

@@ -120,11 +120,11 @@ def test_a_resumed_run_encodes_what_is_left_of_it_and_more_steps_only_what_is_ne
     assert encoders.images == encoders.texts == []
 
 
-def test_captions_are_encoded_together_those_with_most_tokens_first(encoders, dataset):
-    words = iter(("one", "a b c", "a b", "x y z"))
-    feed = Feed(encoders, dataset.with_captions(lambda _: next(words)), config(steps=8), TensorCache())
+def test_captions_are_encoded_together_the_longest_first(encoders, dataset):
+    captions = ["ab, c", "d, efgh, i", "j", "ij, klm, n"]
+    feed = Feed(encoders, dataset.with_captions(lambda _: captions.pop()), config(steps=8), TensorCache())
     list(feed.prepare())
-    assert [len(caption.split()) for caption in encoders.captions] == [3, 3, 2, 1] and len(encoders.texts) == 1
+    assert [len(caption) for caption in encoders.captions] == [10, 10, 5, 1] and len(encoders.texts) == 1
 
 
 def test_the_tokens_of_a_caption_are_counted_once_and_with_all_its_tags(encoders, dataset):
