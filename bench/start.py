@@ -35,6 +35,9 @@ from .report import write_result
 SIDE = 512
 TARGET, WARM_SECONDS = 1.2, 5.0
 TAGS = 14
+WORDS = ("1girl", "solo", "red hair", "blue eyes", "smile", "hat", "dress", "shirt", "skirt", "boots", "standing",
+         "sitting", "walking", "from side", "from behind", "full body", "portrait", "outdoors", "indoors", "sky",
+         "tree", "grass", "water", "night", "window", "chair", "book", "sword", "flower", "cat", "dog", "bird")
 PHASES = ("to the run", "latents", "captions", "proof and step")
 
 
@@ -77,6 +80,7 @@ def small_backbone() -> DiffusersBackbone:
     torch.manual_seed(0)
     backbone.pipeline.vae = diffusers.AutoencoderKL(
         block_out_channels=(8, 8, 8), norm_num_groups=4, layers_per_block=1, latent_channels=4,
+        mid_block_add_attention=False,
         down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3).eval()
     return backbone
 
@@ -89,8 +93,7 @@ def make_images(folder: Path, count: int, seed: int) -> Dataset:
         coarse = Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).resize((SIDE, SIDE))
         grain = rng.integers(0, 24, (SIDE, SIDE, 1), dtype=np.uint8)
         Image.fromarray(np.asarray(coarse) // 2 + grain).save(folder / f"{number:05d}.jpg", quality=92)
-        tags = [f"tag {rng.integers(500)}" for _ in range(TAGS)]
-        (folder / f"{number:05d}.txt").write_text(", ".join(tags))
+        (folder / f"{number:05d}.txt").write_text(", ".join(rng.choice(WORDS, TAGS, replace=False)))
     return load_folder(folder)
 
 
