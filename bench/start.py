@@ -178,8 +178,8 @@ def memory_notes() -> str:
             with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
                 grown = pool.submit(grown_by, place, dtype).result()
             lines.append(f"{place}, encoded in {str(dtype).removeprefix('torch.')}: {grown / 2**20:+.0f} MiB")
-    return (f"Resident memory that the captions of {WIDE_IMAGES} images take, 8 shuffled variants each, at SDXL's shapes "
-            f"and {WIDE_STEPS} steps, by data.cache: {'; '.join(lines)}.")
+    return (f"Resident memory that the captions of {WIDE_IMAGES} images take, 8 shuffled variants each, at SDXL's "
+            f"shapes and {WIDE_STEPS} steps, by data.cache: {'; '.join(lines)}.")
 
 
 def grown_by(place: str, dtype: torch.dtype) -> int:
