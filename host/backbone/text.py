@@ -9,6 +9,7 @@ part.
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -32,8 +33,8 @@ def encode_prompts(clip: Any, prompts: Sequence[str]) -> list[Conditioning]:
         while len(made) < len(prompts):
             for row in range(len(prompts)):
                 if row not in made:
-                    with contextlib.suppress(_Later):
-                        made[row] = _encode_tokens(clip, tokens[row])
+                    with contextlib.suppress(_Later):  # a copy, as some families shorten what they are given
+                        made[row] = _encode_tokens(clip, copy.deepcopy(tokens[row]))
             shared.compute()
     return [made[row] for row in range(len(prompts))]
 
@@ -98,8 +99,8 @@ _Encode = Callable[[list[Any]], Any]
 
 
 def _are_numbers(chunks: Sequence[Sequence[Any]]) -> bool:
-    return bool(chunks) and all(len(chunk) == len(chunks[0]) and all(isinstance(token, Integral) for token in chunk)
-                                for chunk in chunks)
+    return bool(chunks and chunks[0]) and all(
+        len(chunk) == len(chunks[0]) and all(isinstance(token, Integral) for token in chunk) for chunk in chunks)
 
 
 def _rows(made: Any, rows: slice) -> Any:
