@@ -4,9 +4,8 @@ import comfy.sd
 import comfy.sd1_clip
 import comfy.sdxl_clip
 import comfy.text_encoders.flux
-import comfy.text_encoders.qwen_image
 import comfy.text_encoders.sd3_clip
-import comfy.text_encoders.t5
+import comfy.text_encoders.z_image
 import pytest
 import torch
 
@@ -16,11 +15,11 @@ PROMPTS = ["a red cat", "a blue dog on the left", "a (red:1.3) cat", "word, " * 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "num_hidden_layers": 3,
          "projection_dim": 32}
 LANGUAGE = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2,
-            "num_hidden_layers": 2}
+            "num_hidden_layers": 3}
 OPTIONS = {
     "clip_l_model_config": SMALL, "clip_g_model_config": SMALL,
     "t5xxl_model_config": {"d_model": 32, "d_ff": 64, "d_kv": 16, "num_heads": 2, "num_layers": 2},
-    "qwen25_7b_model_config": LANGUAGE,
+    "qwen3_4b_model_config": LANGUAGE,
 }
 
 
@@ -53,10 +52,9 @@ FAMILIES = {
     "sd15": (comfy.sd1_clip.SD1ClipModel, comfy.sd1_clip.SD1Tokenizer),
     "sdxl": (comfy.sdxl_clip.SDXLClipModel, comfy.sdxl_clip.SDXLTokenizer),
     "flux": (comfy.text_encoders.flux.FluxClipModel, comfy.text_encoders.flux.FluxTokenizer),
-    "qwen_image": (comfy.text_encoders.qwen_image.QwenImageTEModel,
-                   comfy.text_encoders.qwen_image.QwenImageTokenizer),
+    "z_image": (comfy.text_encoders.z_image.ZImageTEModel, comfy.text_encoders.z_image.ZImageTokenizer),
 }
-PASSES = {"sd15": 4, "sdxl": 8, "flux": 6, "qwen_image": 6}
+PASSES = {"sd15": 4, "sdxl": 8, "flux": 6, "z_image": 6}
 """At most, for six prompts: their chunks are of few lengths, except where a language model reads each as long as it is.
 """
 
