@@ -97,7 +97,8 @@ ROWS = (
     Row("preview_prompts", "Prompts for the previews, one per line. Empty: the trigger and the first image's caption."),
     Row("state_every", "Steps between saves of the full state, from which a run resumes if the server was killed.",
         least=1, most=1_000_000),
-    Row("data.cache", "Where latents and text embeddings are held. disk takes less memory.", options=("ram", "disk")),
+    Row("data.cache", "How much of the latents and text embeddings, which are saved on the disk for all runs, is also "
+                      "held in memory. ram: all that the run uses; disk: what was used last.", options=("ram", "disk")),
     Row("data.masked_loss", "Train on what the images' masks show. Images without a mask are trained whole.",
         late=True),
     Row("data.unmasked_weight", "Weight of the area outside the mask relative to the inside, for masked_loss.",

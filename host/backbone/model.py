@@ -35,6 +35,7 @@ from ...trainer.models.backbone import Conditioning, Controls, NetworkInputs
 from ...trainer.models.edit_forms import choose_form
 from ...trainer.models.families import distilled_warning, named_row
 from ...trainer.models.noise import per_row
+from ...trainer.models.prompt_memory import PromptMemory
 from .contents import Content, clip_options, content_of, patcher_options
 from .edit import encode_edit
 from .encoded import pack, unpack
@@ -45,6 +46,7 @@ from .kernels import attention_options, plain_kernels
 from .sampling import Sampled, encode_prompt, given_values, sample_once, tensors_of
 from .schedule import HostSchedule
 from .shadow import Shadow, checkpointed, is_plain
+from .text import encode_alone, encode_prompts
 
 
 class HostBackbone:
@@ -70,8 +72,9 @@ class HostBackbone:
         with _outside():
             self._shadows = {part: Shadow(whole, _casting, _as_linear) for part, whole in (
                 ("network", model.model), ("text", clip.cond_stage_model))}
-        self._resident: frozenset[str] = frozenset()
+        self._resident = frozenset(self._shadows)
         self._step = GuardedStep()
+        self._prompts: PromptMemory[Conditioning] = PromptMemory()
         self.sampling = model.get_model_object("model_sampling")
         self.schedule = HostSchedule.of(self.sampling)
         family = family_of(model.model, self.schedule, self.latent_scale, self.network)
@@ -140,17 +143,21 @@ class HostBackbone:
         wanted = frozenset(parts)
         if wanted <= self._resident:
             return
-        if any(p.requires_grad for p in self._shadows["text"].root.parameters()):
+        if self._trains_text:
             wanted |= {"network", "text"}
         self._drop()
         patchers = {"network": self.model, "text": self.clip.patcher}
         with self._as_host():
             management.load_models_gpu([patchers[part] for part in wanted], memory_required=memory)
+        self._resident = wanted
         for part in wanted:
             self._shadows[part].refresh()
         if "network" in wanted:
             self._shadows["network"].root.current_patcher = None  # nothing should be prefetched for the original
-        self._resident = wanted
+
+    @property
+    def _trains_text(self) -> bool:
+        return any(p.requires_grad for p in self._shadows["text"].root.parameters())
 
     @contextlib.contextmanager
     def _as_host(self) -> Iterator[None]:
@@ -159,8 +166,8 @@ class HostBackbone:
             yield
 
     def _drop(self) -> None:
-        for part in self._shadows.values():
-            part.release()
+        for part in self._resident:  # letting go of every parameter again takes ten milliseconds for SDXL
+            self._shadows[part].release()
         self._resident = frozenset()
 
     def _use(self, model: Any, clip: Any) -> None:
@@ -216,11 +223,16 @@ class HostBackbone:
         return self._encode([escape_brackets(caption) for caption in captions], controls)
 
     def _encode(self, prompts: Sequence[str], controls: Controls | None = None) -> Conditioning:
-        form, images = ("", [()] * len(prompts)) if controls is None else (controls.form, controls.rows)
         with _outside():
             clip = copy.copy(self.clip)
             clip.cond_stage_model, clip.use_clip_schedule = self._shadows["text"].root, False
             clip.load_model = lambda *args, **kwargs: self._bring("text")  # control images go through the VAE before
+            if controls is None and not torch.is_grad_enabled():
+                self._bring("text")
+                distinct = list(dict.fromkeys(prompts))
+                alone = dict(zip(distinct, encode_prompts(clip, distinct), strict=True))
+                return Conditioning.cat([alone[prompt] for prompt in prompts])
+            form, images = ("", [()] * len(prompts)) if controls is None else (controls.form, controls.rows)
             rows: dict[tuple[str, int], Conditioning] = {}
             with keeping_copies():
                 for prompt, own in zip(prompts, images, strict=True):
@@ -231,7 +243,7 @@ class HostBackbone:
     def _encode_pair(self, clip: Any, prompt: str, form: str, images: Sequence[Tensor]) -> Conditioning:
         if not images:
             self._bring("text")
-            return _encode_one(clip, prompt)
+            return encode_alone(clip, prompt)
         ((cond, made),) = encode_edit(form, clip, SimpleNamespace(encode=self.encode_pixels), prompt, images)
         return Conditioning(pack({**made, "cross_attn": cond}))
 
@@ -361,15 +373,30 @@ class HostBackbone:
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
         with _outside():
-            sides = 1 if cfg == 1 else 2
-            texts = [*prompts, *[negative] * len(prompts)][:sides * len(prompts)]
-            both = self._encode(texts, controls and Controls(controls.form, [*controls.rows] * sides)).to(self.device)
+            both = self._encode_sides(prompts, cfg, negative, controls).to(self.device)
             self._bring("network")
             sigmas = comfy.samplers.calculate_sigmas(self.sampling, "simple", steps).to(self.device)
             noise = self._noise(seeds, width, height).to(self.device)
             x = self.sampling.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), True)
             x = sample_euler(partial(self._guided, conditioning=both, cfg=cfg), x, sigmas, disable=True)
             return self.decode(self.sampling.inverse_noise_scaling(sigmas[-1], x)).cpu()
+
+    @torch.no_grad()
+    def remember_prompts(self, prompts: Sequence[str], *, cfg: float, negative: str = "",
+                         controls: Controls | None = None) -> None:
+        with _outside():
+            self._encode_sides(prompts, cfg, negative, controls)
+
+    def _encode_sides(self, prompts: Sequence[str], cfg: float, negative: str,
+                      controls: Controls | None) -> Conditioning:
+        """A row for each prompt and, unless CFG is off, then one for each negative prompt."""
+        sides = 1 if cfg == 1 else 2
+        texts = [*prompts, *[negative] * len(prompts)][:sides * len(prompts)]
+        images = controls and Controls(controls.form, [*controls.rows] * sides)
+        if self._trains_text:
+            return self._encode(texts, images)
+        key = (tuple(texts), self.clip.patcher.patches_uuid, controls and controls.digest)
+        return self._prompts.recall(key, lambda: self._encode(texts, images).to("cpu"))
 
     def _guided(self, x: Tensor, sigma: Tensor, conditioning: Conditioning, cfg: float) -> Tensor:
         """The estimate of x0 that CFG makes of those for the prompts and, in the second half of the conditioning, for
@@ -536,12 +563,6 @@ def _in_training(on: bool = True) -> Iterator[None]:
     finally:
         if before is not None:
             management.in_training = before
-
-
-def _encode_one(clip: Any, prompt: str) -> Conditioning:
-    made = clip.encode_from_tokens(clip.tokenize(prompt), return_pooled=True, return_dict=True)
-    made["cross_attn"] = made.pop("cond")
-    return Conditioning(pack(made))
 
 
 def _groups(rows: Sequence[dict[str, Any]]) -> list[list[int]]:

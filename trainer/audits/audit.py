@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +23,7 @@ from ..captions.kinds import KINDS
 from ..captions.views import VOCABULARIES
 from ..common.errors import UserError, unknown_name
 from ..common.events import Event, Events, Interrupted, Progress
+from ..common.read_ahead import in_order
 from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Dataset, Sample
 from ..models.families import get_family
@@ -150,7 +149,7 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
     figures: list[Figures | None] = []
     hashes: list[NDArray[np.uint64] | None] = []
     findings: list[list[Finding]] = []
-    for done, (own, found) in enumerate(_in_order(samples, reader, config.threads), 1):
+    for done, (own, found) in enumerate(in_order(reader, samples, config.threads, _AHEAD * config.threads), 1):
         hashes.append(None if own is None else own[1])
         figures.append(None if own is None else own[0])
         findings.append(found)
@@ -240,25 +239,6 @@ def _figures(values: torch.Tensor) -> Figures:
 
 def _print_tensors(own: Print) -> dict[str, torch.Tensor]:
     return {"hashes": torch.from_numpy(own.hashes.view(np.int64)), "thumb": torch.from_numpy(own.thumb)}
-
-
-def _in_order(samples: Sequence[Sample], reader: _Reader, threads: int
-              ) -> Iterator[tuple[_Measured | None, list[Finding]]]:
-    """The reader's results in the samples' order, read several at once, but never far ahead of the consumer."""
-    if threads == 1:
-        yield from map(reader, samples)
-        return
-    pool = ThreadPoolExecutor(threads)
-    waiting: deque[Future] = deque()
-    try:
-        for sample in samples:
-            waiting.append(pool.submit(reader, sample))
-            if len(waiting) >= _AHEAD * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _names(samples: Sequence[Sample]) -> list[str]:

@@ -22,6 +22,7 @@ from ..models.backbone import Conditioning, Controls, NetworkInputs, Rows
 from ..models.edit_forms import choose_form
 from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix
+from ..models.prompt_memory import PromptMemory
 from ..training.adapters import NetworkLora, adapted_modules, remove_adapters, use_lora
 from .given_base import SANDBOX, find_given_base
 from .known_hashes import known_hash
@@ -52,6 +53,8 @@ class DiffusersBackbone:
         self.pipeline.set_progress_bar_config(disable=True)
         for module in (self.network, self.text_network, pipeline.vae):
             module.requires_grad_(False).eval()
+        self._prompts: PromptMemory[dict[str, Tensor]] = PromptMemory()
+        self._text_parameters = _parameter_names(self.text_network)
 
     @property
     def device(self) -> torch.device:
@@ -181,13 +184,30 @@ class DiffusersBackbone:
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        texts = [unescape_brackets(prompt) for prompt in prompts]
-        negatives = [unescape_brackets(negative)] * len(prompts)
         pictures = self.pipeline(
-            texts, negative_prompt=negatives, generator=generators, width=width, height=height,
+            **self._encode_prompts(prompts, cfg, negative), generator=generators, width=width, height=height,
             num_inference_steps=steps, guidance_scale=cfg, output_type="pt",
         ).images
         return pictures.float().cpu()
+
+    @torch.no_grad()
+    def remember_prompts(self, prompts: Sequence[str], *, cfg: float, negative: str = "",
+                         controls: Controls | None = None) -> None:
+        self._encode_prompts(prompts, cfg, negative)
+
+    def _encode_prompts(self, prompts: Sequence[str], cfg: float, negative: str) -> dict[str, Tensor]:
+        """What the pipeline's own call would make of the prompts, by the names of its arguments."""
+        def encode() -> dict[str, Tensor]:
+            encoded = self.pipeline.encode_prompt(
+                prompt=[unescape_brackets(prompt) for prompt in prompts], device=self.device, num_images_per_prompt=1,
+                do_classifier_free_guidance=cfg > 1, negative_prompt=[unescape_brackets(negative)] * len(prompts))
+            return {name: tensor.cpu() for name, tensor in zip(_PROMPT_EMBEDS, encoded, strict=False)
+                    if tensor is not None}
+
+        adapted = self._text_parameters != _parameter_names(self.text_network)
+        key = (tuple(prompts), negative, cfg > 1)
+        encoded = encode() if adapted else self._prompts.recall(key, encode)
+        return {name: tensor.to(self.device) for name, tensor in encoded.items()}
 
     def token_count(self, caption: str) -> tuple[int, int]:
         tokens = self.pipeline.tokenizer(unescape_brackets(caption), add_special_tokens=False, verbose=False).input_ids
@@ -211,6 +231,15 @@ class DiffusersBackbone:
             yield applied
         finally:
             applied.detach()
+
+
+_PROMPT_EMBEDS = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+"""What a pipeline's encode_prompt returns, in order; the pooled ones are SDXL's."""
+
+
+def _parameter_names(network: nn.Module) -> frozenset[str]:
+    """Adapters, those of a LoRA file included, are parameters of their own."""
+    return frozenset(name for name, _ in network.named_parameters())
 
 
 @dataclass(frozen=True)

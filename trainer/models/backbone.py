@@ -6,6 +6,7 @@ for a model's name.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -86,6 +87,16 @@ class Controls:
 
     form: str
     rows: Sequence[Sequence[Tensor]]
+
+    @property
+    def digest(self) -> str:
+        """A hash of all of it."""
+        shapes = [[tuple(image.shape) for image in row] for row in self.rows]
+        hasher = hashlib.sha256(repr((self.form, shapes)).encode())
+        for row in self.rows:
+            for image in row:
+                hasher.update(image.contiguous().cpu().numpy().data)
+        return hasher.hexdigest()
 
 
 class AppliedLora(Protocol):
@@ -205,6 +216,11 @@ class Backbone(Protocol):
 
         Row i depends on prompts[i] and seeds[i] alone, not on the rest of the batch (up to rounding).
         """
+
+    def remember_prompts(self, prompts: Sequence[str], *, cfg: float, negative: str = "",
+                         controls: Controls | None = None) -> None:
+        """Encode what `generate` will be asked for later, so that it loads no text encoder then. While the text
+        encoders are trained, `generate` encodes it each time."""
 
     def lora(self, source: str | Path, strength: float = 1.0) -> AbstractContextManager[AppliedLora]:
         """The LoRA file applied at this strength while the block lasts; after it the model is as it was before.

@@ -69,7 +69,9 @@ class DataConfig:
     """Also train on mirrored images. Off by default: characters are rarely symmetric."""
     edit_form: str = AUTO
     """How an edit model is given the images' control images; auto: as its file's name says."""
-    cache: str = "ram"
+    cache: str = "disk"
+    """How much of the latents and text embeddings that all runs share on the disk is also held in memory: ram: all that
+    the run uses; disk: the part used last."""
     validation_fraction: float = 0.0
     masked_loss: bool = False
     """Train on what the images' masks show; images without a mask are trained whole."""

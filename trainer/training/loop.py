@@ -21,7 +21,6 @@ from ..common.counts import format_rate
 from ..common.errors import UserError
 from ..common.events import Events, Warned
 from ..common.files import atomic_path
-from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Dataset, split_validation
 from ..lora import file as lora_file
 from ..lora.file import Factors
@@ -38,7 +37,7 @@ from . import adapters, checkpoint, runs
 from .config import TrainConfig
 from .epochs import set_epochs
 from .events import CheckpointSaved, Finished, Previewed, Proved, RunStarted, StepDone
-from .feed import Batch, Feed, derived_seed, edit_form
+from .feed import Batch, Feed, derived_seed, edit_form, open_cache, tidy_cache
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
@@ -107,9 +106,9 @@ class _Session:
         self.backbone, self.dataset, self.config, self.run = backbone, dataset, config, run
         self.started_at = time.time()
         self.loss = Loss.of(backbone.family, backbone.schedule, config.objective)
-        cache = TensorCache(run.folder / "cache" if config.data.cache == "disk" else None)
-        self.feed = Feed(backbone, dataset, config, cache)
-        held_out = Feed(backbone, *_as_validation(validation, config), cache) if len(validation) else None
+        self.cache = open_cache(run.folder.parent, config)
+        self.feed = Feed(backbone, dataset, config, self.cache)
+        held_out = Feed(backbone, *_as_validation(validation, config), self.cache) if len(validation) else None
         self.validator = Validator(self, held_out)
         self.handles = _attach(backbone, config)
         self.parameters = [p for handle in self.handles.values() for p in handle.parameters()]
@@ -126,6 +125,7 @@ class _Session:
             raise
 
     def close(self) -> None:
+        self.cache.close()
         for handle in self.handles.values():
             handle.detach()
 
@@ -139,8 +139,7 @@ class _Session:
             sum(p.numel() for p in self.parameters), found.adapted, found.linear,
         )
         yield from self._prove(prove_coverage(found))
-        yield from self.feed.prepare()
-        yield from self.validator.prepare()
+        yield from self._prepare()
         try:
             yield from self._prove_same_text()
             while self.step < self.config.steps:
@@ -158,6 +157,17 @@ class _Session:
                 raise UserError(self._memory_advice()) from error
             raise
         yield from self._finish()
+
+    def _prepare(self) -> Events:
+        """Encode what is left of the run: images, captions, and the prompts of its previews."""
+        yield from self.feed.prepare(range(self.step * self.config.accumulation_steps,
+                                           self.config.steps * self.config.accumulation_steps))
+        yield from self.validator.prepare()
+        prompts = list(self.config.preview_prompts) if self.config.preview_every else []
+        if prompts and not self.feed.trains_text:
+            self.backbone.remember_prompts(prompts, cfg=self.backbone.family.cfg,
+                                           controls=self.feed.preview(len(prompts))[1])
+        yield from map(Warned, tidy_cache(self.cache))
 
     def _train_step(self) -> StepDone:
         started, accumulation = time.perf_counter(), self.config.accumulation_steps
@@ -254,11 +264,9 @@ class _Session:
         return coverage(backbone.network, adapted, backbone.family.blocks, backbone.family.excluded)
 
     def _prove_same_text(self) -> Events:
-        captions = [self.feed.variants[self.feed.first][0], *([""] if self.config.data.caption_dropout else [])]
         with self._without_adapters():
-            proof, self.probe = prove_same_text(self.backbone, self.feed.batch(0).latents[:1],
-                                                list(dict.fromkeys(captions)), self._caption_conditioning,
-                                                self.feed.controls(self.feed.first))
+            proof, self.probe = prove_same_text(self.backbone, self.feed.proof_latents, self.feed.proof_captions,
+                                                self._caption_conditioning, self.feed.controls(self.feed.first))
         yield from self._prove(proof)
 
     def _prove_file(self, path: Path, weights: dict[str, Factors]) -> Events:

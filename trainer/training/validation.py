@@ -80,7 +80,7 @@ class Validator:
     def prepare(self) -> Events:
         """Fill the caches and measure the base, if the loss is to be validated."""
         if self.feed and self.feed.samples and self.session.config.validate_every:
-            yield from self.feed.prepare()
+            yield from self.feed.prepare(range(self.feed.plan.batches_per_epoch))
             with ExitStack() as stack:
                 for handle in self.session.handles.values():
                     stack.enter_context(handle.disabled())

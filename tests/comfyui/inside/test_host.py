@@ -17,10 +17,12 @@ from unchanged import facts
 from lora_bootstrap.host.backbone.model import HostBackbone, _casting, apply_lora, memory_in_use, release_memory
 from lora_bootstrap.host.backbone.sandbox import load_sandbox
 from lora_bootstrap.host.backbone.schedule import HostSchedule
+from lora_bootstrap.host.backbone.shadow import Shadow
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.tensor_cache import TensorCache
 from lora_bootstrap.trainer.lora.file import load_lora
 from lora_bootstrap.trainer.models.noise import per_row
+from lora_bootstrap.trainer.models.prompt_memory import PromptMemory
 from lora_bootstrap.trainer.pictures.images import to_tensor
 from lora_bootstrap.trainer.training import adapters
 from lora_bootstrap.trainer.training.config import AdapterConfig, TrainConfig
@@ -161,6 +163,42 @@ def test_captions_of_differing_lengths_share_a_batch_without_touching_each_other
     for row in range(4):
         alone = backbone.predict(noisy[row : row + 1], t[row : row + 1], backbone.encode_text([captions[row]]))
         torch.testing.assert_close(together[row : row + 1], alone, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_prompts_are_encoded_once_until_something_is_on_the_text_encoder(monkeypatch):
+    backbone, encoded = make_backbone("sdxl"), []
+    encode = backbone.clip.encode_from_tokens
+    monkeypatch.setattr(backbone.clip, "encode_from_tokens", lambda *args, **kwargs: (
+        encoded.append(args), encode(*args, **kwargs))[1])
+    settings = {"width": 64, "height": 64, "steps": 2, "cfg": 4.0}
+    backbone.remember_prompts(["red", "a blue disc"], cfg=4.0)
+    assert len(encoded) == 3  # and the negative prompt
+    first = backbone.generate(["red", "a blue disc"], seeds=[1, 2], **settings)
+    assert len(encoded) == 3
+    backbone._prompts = PromptMemory()
+    assert torch.equal(first, backbone.generate(["red", "a blue disc"], seeds=[1, 2], **settings)) and len(encoded) == 6
+    backbone.clip.patcher.patches_uuid = "another LoRA"
+    backbone.generate(["red", "a blue disc"], seeds=[1, 2], **settings)
+    assert len(encoded) == 9
+    next(backbone.text_network.parameters()).requires_grad_(True)  # as in a training of the text encoder
+    for _ in range(2):
+        backbone.generate(["red", "a blue disc"], seeds=[1, 2], **settings)
+    assert len(encoded) == 15
+
+
+@torch.no_grad()
+def test_weights_are_let_go_once_and_not_again_for_every_image(monkeypatch):
+    backbone, released = make_backbone("sdxl"), []
+    release = Shadow.release
+    monkeypatch.setattr(Shadow, "release", lambda shadow: (released.append(shadow), release(shadow)))
+    for _ in range(3):
+        backbone.encode_images(torch.rand(1, 3, 64, 64))
+    assert released == []
+    backbone.encode_text(["red"])
+    for _ in range(3):
+        backbone.encode_images(torch.rand(1, 3, 64, 64))
+    assert len(released) == 1
 
 
 @pytest.mark.parametrize("name", ["sdxl", "qwen_image"])

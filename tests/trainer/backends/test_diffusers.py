@@ -81,6 +81,22 @@ def test_a_generated_picture_depends_on_its_own_prompt_and_seed_alone(backbone):
     assert (both[1:] - backbone.generate(["blue"], seeds=[7], **size)).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_remembered_prompts_draw_what_the_pipelines_own_call_draws(backbone, cfg, monkeypatch):
+    backbone.remember_prompts(["red (disc)", "blue"], cfg=cfg, negative="dark")
+    with monkeypatch.context() as patch:
+        for encoder in backbone.text_network.values():
+            patch.setattr(encoder, "forward", None)
+        ours = backbone.generate(["red (disc)", "blue"], seeds=[5, 6], width=32, height=32, steps=2, cfg=cfg,
+                                 negative="dark")
+    with torch.no_grad():
+        theirs = backbone.pipeline(
+            ["red (disc)", "blue"], negative_prompt=["dark"] * 2, width=32, height=32, num_inference_steps=2,
+            guidance_scale=cfg, output_type="pt",
+            generator=[torch.Generator().manual_seed(seed) for seed in (5, 6)]).images
+    assert torch.equal(ours, theirs)
+
+
 def test_a_lora_trains_and_loads_with_its_text_encoders(backbone, dataset, tmp_path):
     config = TrainConfig(name="tiny", steps=3).replace(**{
         "adapter.rank": 2, "adapter.text_encoder": True, "data.resolution": 64, "data.upscale": True,

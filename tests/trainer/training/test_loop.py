@@ -188,7 +188,7 @@ def test_the_text_encoder_learns_at_its_own_rate(tiny_backbone, dataset, tmp_pat
 @pytest.mark.parametrize("settings", [
     {"precision": "bf16"}, {"gradient_checkpointing": True}, {"optimizer.name": "adafactor"},
     {"objective.timestep_density": "logit_normal", "optimizer.schedule": "cosine", "optimizer.warmup_steps": 2},
-    {"data.cache": "disk"},
+    {"data.cache": "ram"},
 ])
 def test_each_way_of_training_descends_and_resumes(tiny_backbone, dataset, tmp_path, settings):
     settings = config(**settings)
@@ -196,6 +196,54 @@ def test_each_way_of_training_descends_and_resumes(tiny_backbone, dataset, tmp_p
     calls = iter(range(100))
     run(tiny_backbone, dataset, tmp_path / "parts", settings, should_stop=lambda: next(calls) == 3)
     assert same(weights(whole), weights(run(tiny_backbone, dataset, tmp_path / "parts", settings)))
+
+
+@pytest.fixture
+def encoded(tiny_backbone, monkeypatch):
+    """What the tiny model's encoders were given: "image", or a caption or prompt."""
+    noted, images, texts = [], tiny_backbone.encode_images, tiny_backbone.pipeline.encode_prompt
+    monkeypatch.setattr(tiny_backbone, "encode_images", lambda pixels: (noted.append("image"), images(pixels))[1])
+
+    def encode_prompt(prompt=None, *args, **kwargs):
+        noted.extend([prompt] if isinstance(prompt, str) else prompt or [])
+        return texts(prompt, *args, **kwargs)
+
+    monkeypatch.setattr(tiny_backbone.pipeline, "encode_prompt", encode_prompt)
+    return noted
+
+
+@pytest.mark.parametrize("place", ["disk", "ram"])
+def test_the_next_run_on_the_same_images_encodes_nothing(tiny_backbone, dataset, tmp_path, encoded, place):
+    old = tmp_path / "runs" / "old"
+    (old / "cache").mkdir(parents=True)
+    (old / "run.json").write_text("{}")
+    (old / "cache" / f"{'a' * 64}.safetensors").write_text("of an earlier version")
+    settings = config(steps=3, **{"data.cache": place})  # one epoch
+    first = weights(run(tiny_backbone, dataset, tmp_path / "runs", settings))
+    assert encoded.count("image") == 6 and not (old / "cache").exists()
+    encoded.clear()
+    again = run(tiny_backbone, dataset, tmp_path / "runs", settings, retrain=True)
+    assert "image" not in encoded and len(set(encoded)) == 1  # the proof's, by the sampling path
+    assert same(first, weights(again))
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"old", "tiny", "tiny-2"}
+    assert not list((tmp_path / ".runs-cache" / ".users").iterdir())
+
+
+def test_the_prompts_of_previews_are_encoded_once_before_the_first_step(tiny_backbone, dataset, tmp_path, encoded):
+    settings = config(steps=3, preview_every=1, preview_prompts=("one drawn", "two drawn"))
+    events = train(tiny_backbone, dataset, settings, tmp_path)
+    while not isinstance(next(events), StepDone):
+        pass
+    assert encoded.count("one drawn") == 1
+    rest = list(events)
+    assert len(of(rest, Previewed)) == 3 and encoded.count("one drawn") == encoded.count("two drawn") == 1
+
+
+def test_the_prompts_of_previews_are_encoded_anew_while_the_text_encoder_is_trained(tiny_backbone, dataset, tmp_path,
+                                                                                    encoded):
+    settings = config(steps=2, preview_every=1, preview_prompts=("one drawn",), **{"adapter.text_encoder": True})
+    run(tiny_backbone, dataset, tmp_path, settings)
+    assert encoded.count("one drawn") == 2
 
 
 def test_gradient_checkpointing_changes_no_bit(tiny_backbone, dataset, tmp_path):
