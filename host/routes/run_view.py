@@ -13,6 +13,7 @@ from typing import Any
 from ...trainer.common.errors import UserError
 from ...trainer.pictures.curves import Point, Smoother, thinned
 from ...trainer.proofs.proof import proof_rows
+from ...trainer.training.checkpoint import saved_step
 from ...trainer.training.runs import Run, is_measured, read_run, run_folders
 from ..session import current_session
 from ..trainings import ENDED_EARLY, Training, TrainingTable
@@ -82,7 +83,7 @@ def _nothing_yet(training: Training) -> dict[str, Any]:
             "message": training.message, "step": training.step, "steps": training.steps, "seconds_left": None,
             "seconds_per_step": None, "memory": None, "learning_rate": None, "rank": None, "alpha": None,
             "losses": [], "smoothed": [], "validation": [], "samples": [], "checkpoints": [],
-            "proofs": proof_rows(training.proofs)}
+            "proofs": proof_rows(training.proofs), "resumes_from": None}
 
 
 def _from_folder(run: Run) -> dict[str, Any]:
@@ -91,8 +92,9 @@ def _from_folder(run: Run) -> dict[str, Any]:
     pace = [row["seconds"] for row in steps[-50:] if is_measured(row.get("seconds"))]
     last = steps[-1] if steps else {}
     losses = [(row["step"], row["loss"]) for row in steps]
+    status = _disk_status(run)
     return {
-        "name": _of(run), "run": run.name, "status": _disk_status(run), "node_id": None, "message": "",
+        "name": _of(run), "run": run.name, "status": status, "node_id": None, "message": "",
         "step": run.step or last.get("step", 0), "steps": config.steps, "seconds_left": None,
         "seconds_per_step": sum(pace) / len(pace) if pace else None, "memory": None,
         "learning_rate": last.get("learning_rate") or config.optimizer.learning_rate,
@@ -102,7 +104,7 @@ def _from_folder(run: Run) -> dict[str, Any]:
                        if is_measured(row.get("validation_loss"))],
         "samples": _samples(run), "checkpoints": [{"step": step, "filename": path.name}
                                                   for step, path in run.checkpoints()],
-        "proofs": proof_rows(run.proofs),
+        "proofs": proof_rows(run.proofs), "resumes_from": _resumes_from(run, status),
     }
 
 
@@ -116,6 +118,12 @@ def _disk_status(run: Run) -> str:
     if run.facts["status"] == "stopped":
         return "stopped"
     return "training" if run.being_trained else "interrupted"
+
+
+def _resumes_from(run: Run, status: str) -> int | None:
+    """The step that the run would go on from. The state of a run in training is not opened: some systems do not replace
+    a file that is open."""
+    return saved_step(run.state_path) or 0 if status in ("stopped", "interrupted") else None
 
 
 def _samples(run: Run) -> list[dict[str, Any]]:

@@ -110,6 +110,7 @@ class _Session:
         self.notes = _cautions(backbone, config)
         self.watch = LossWatch(config.steps)
         self.consistent = True
+        self.states = checkpoint.StateWriter(run.state_path, config.state_minutes)
         try:
             self.step = self._resume()
             run.truncate_metrics(self.step)
@@ -120,6 +121,7 @@ class _Session:
             raise
 
     def close(self) -> None:
+        self.states.wait()
         for handle in self.handles.values():
             handle.detach()
 
@@ -294,6 +296,7 @@ class _Session:
 
     def _after_step(self) -> Events:
         config, last = self.config, self.step == self.config.steps
+        self.states.check()
         if config.validate_every and (self.step % config.validate_every == 0 or last) and len(self.validator):
             validated = self.validator.measure(self.step)
             self.run.append_metrics(
@@ -305,8 +308,8 @@ class _Session:
             yield self._preview()
         if not last and self._checkpoint_is_due():
             yield self._save_checkpoint()
-        if not last and self.step % config.state_every == 0:
-            self._save_state()
+        if not last and self.step % max(1, config.state_every) == 0 and self.states.is_due():
+            self.states.save(self._snapshot)
 
     def _checkpoint_is_due(self) -> bool:
         config, plan = self.config, self.feed.plan
@@ -356,9 +359,13 @@ class _Session:
         """What is trained, by its name in the training state."""
         return {f"adapter.{row}": parameter.detach() for row, parameter in enumerate(self.parameters)}
 
+    def _snapshot(self) -> checkpoint.Snapshot:
+        return checkpoint.take_snapshot(self.step, self._tensors(), self.optimizer,
+                                        {"scaler": self.scaler.state_dict()})
+
     def _save_state(self) -> None:
-        checkpoint.save_state(self.run.state_path, self.step, self._tensors(), self.optimizer,
-                              {"scaler": self.scaler.state_dict()})
+        self.states.wait()  # a failed save before this one does not matter any more
+        checkpoint.write_snapshot(self.run.state_path, self._snapshot())
 
     def _resume(self) -> int:
         """The step to continue from. A damaged state is put aside and reported, and the run starts again."""
@@ -388,11 +395,14 @@ class _Session:
 
     def _finish(self) -> Events:
         stopped = self.step < self.config.steps
+        self.states.wait()
         if stopped:
             self._save_state()
         saved = self._save_checkpoint(final=not stopped)
         self.run.mark_finished(self.step, stopped)
         yield saved
+        if error := self.states.take_error():  # too late to stop for it
+            yield Warned(str(error))
         yield from self._prove_file(saved.path, self._weights())
         yield Finished(self.step, saved.path, stopped=stopped)
 
