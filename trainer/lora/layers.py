@@ -492,7 +492,8 @@ class LoraFile:
         scale = 1.0 if alpha is None or entry.rank is None else alpha / entry.rank
         delta = KINDS[entry.kind].delta(roles)
         kernel = delta.kernel or self._kernel(entry, delta.shape[1])
-        return LayerDelta(delta.up * scale, delta.down, kernel, delta.orthogonal, delta.exact)
+        up = delta.up if scale == 1 else delta.up * scale
+        return LayerDelta(up, delta.down, kernel, delta.orthogonal, delta.exact)
 
     def _kernel(self, entry: Entry, columns: int) -> tuple[int, ...]:
         name = diffusers_names(entry.name, self.layers_per_block, split=False)[0]

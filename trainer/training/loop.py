@@ -346,14 +346,16 @@ class _Session:
             image_count=len(self.dataset), lineage=self.run.lineage, step=self.step, started_at=self.started_at,
             epoch=self.feed.plan.epoch_of(self.step * self.config.accumulation_steps - 1),
         )
-        lora_file.save_lora(path, lora_file.LoraWeights(self._weights(), metadata), key_style=self.backbone.key_style)
+        lora_file.save_lora(path, lora_file.LoraWeights(self._trained(), metadata), key_style=self.backbone.key_style)
         return CheckpointSaved(self.step, path)
 
+    def _trained(self) -> dict[str, Factors]:
+        """The adapters' weights, not copied, by the names of their modules in a LoRA file."""
+        return _by_part({prefix: handle.trained() for prefix, handle in self.handles.items()})
+
     def _weights(self) -> dict[str, Factors]:
-        """Copies of the adapters' weights, by the names of their modules in a LoRA file."""
-        return {f"{prefix}.{name}": factors
-                for prefix, handle in self.handles.items()
-                for name, factors in handle.weights().items()}
+        """Copies of them on the CPU."""
+        return _by_part({prefix: handle.weights() for prefix, handle in self.handles.items()})
 
     def _tensors(self) -> dict[str, Tensor]:
         """What is trained, by its name in the training state."""
@@ -430,6 +432,10 @@ class _Session:
             f"{checkpointing}lower data.batch_size (and raise accumulation_steps) or data.resolution. "
             f"What was trained so far is saved in {self.run.folder}; run again to continue from there."
         )
+
+
+def _by_part(weights: dict[str, dict[str, Factors]]) -> dict[str, Factors]:
+    return {f"{prefix}.{name}": factors for prefix, row in weights.items() for name, factors in row.items()}
 
 
 def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.AdapterHandle]:
