@@ -1,6 +1,6 @@
 """How long LoRA files and training states take to save, load, merge and compare, beside the least that a disk allows.
 
-    python -m lora_bootstrap.bench.files [--ranks 32 128] [--times 5] [--dry]
+    python -m lora_bootstrap.bench.files [--ranks 32 128] [--dry]
 
 Files are made up, with the 700 layers of SDXL's UNet. Each task runs in a process of its own, in turns with its limit:
 the same bytes written or read by the safetensors library, without a check or a hash.
@@ -32,7 +32,8 @@ from ..trainer.training.checkpoint import StateWriter, load_state, save_state, t
 from .conflict_speed import peak_memory, shapes, write_lora
 from .report import write_result
 
-RANKS = (32, 128)
+TURNS = {32: 5, 128: 2}
+"""Rank → turns of each task and its limit."""
 NOTE = """
 Seconds are medians of runs that took turns with the limit; the ratio is the median of the turns' ratios, and says more
 than the seconds on a machine with other work. Peak: the process' memory (VmHWM) above what it had before the first
@@ -140,16 +141,21 @@ def _trained(rank: int) -> tuple[dict[str, Tensor], torch.optim.Optimizer]:
     return {name: parameter.detach() for name, parameter in zip(tensors, parameters, strict=True)}, optimizer
 
 
+def _stored(tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All tensors of a state, not copied."""
+    return {**tensors, **{f"{number}.{name}": tensor for number, row in optimizer.state_dict()["state"].items()
+                          for name, tensor in row.items()}}
+
+
 def _state(folder: Path, rank: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
     tensors, optimizer = _trained(rank)
-    stored = dict(take_snapshot(1, tensors, optimizer).stored)
+    stored = _stored(tensors, optimizer)
     return (lambda: save_state(folder / "state", 1, tensors, optimizer)), lambda: save_file(stored, folder / "limit")
 
 
 def _snapshot(folder: Path, rank: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
     tensors, optimizer = _trained(rank)
-    writer = StateWriter(folder / "state")
-    stored = dict(take_snapshot(1, tensors, optimizer).stored)
+    writer, stored = StateWriter(folder / "state"), _stored(tensors, optimizer)
 
     def waited() -> None:
         writer.save(lambda: take_snapshot(1, tensors, optimizer))
@@ -212,9 +218,9 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--ranks", nargs="*", type=int, default=list(RANKS))
+    parser.add_argument("--ranks", nargs="*", type=int, default=list(TURNS))
     parser.add_argument("--tasks", nargs="*", default=list(TASKS), choices=list(TASKS))
-    parser.add_argument("--times", type=int, default=5, help="turns of each task and its limit")
+    parser.add_argument("--times", type=int, default=0, help="turns of each task and its limit; 0: as in TURNS")
     parser.add_argument("--note", default="", help="what else to say of the machine")
     parser.add_argument("--dry", action="store_true", help="print, write nothing")
     parser.add_argument("--one", nargs=2, metavar=("TASK", "RANK"), help=argparse.SUPPRESS)
@@ -226,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = []
     for rank in options.ranks:
         for name in options.tasks:
-            rows.append(_row(name, rank, options.times))
+            rows.append(_row(name, rank, options.times or TURNS.get(rank, 2)))
             print(rows[-1], flush=True)
     if not options.dry:
         write_result("files", "LoRA files and training states of SDXL's size", rows, f"{NOTE.strip()} {options.note}")

@@ -14,12 +14,12 @@ import hashlib
 import json
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -128,19 +128,19 @@ class StateWriter:
     def __init__(self, path: Path, minutes: float = 0.0) -> None:
         """`minutes`: the least time from one save to the next that `is_due`."""
         self._path, self._seconds = path, 60 * minutes
-        self._began = time.monotonic()
+        self._began = monotonic()
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
 
     def is_due(self) -> bool:
         """Whether the last save, or the training, began long enough ago."""
-        return time.monotonic() - self._began >= self._seconds
+        return monotonic() - self._began >= self._seconds
 
     def save(self, take: Callable[[], Snapshot]) -> None:
         """Take a snapshot and begin to write it, once the one before is written. Raises the error of that one."""
         self.wait()
         self.check()
-        self._began = time.monotonic()
+        self._began = monotonic()
         self._thread = threading.Thread(target=self._write, args=(take(),), name="training state")
         self._thread.start()
 

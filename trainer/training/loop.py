@@ -296,7 +296,8 @@ class _Session:
 
     def _after_step(self) -> Events:
         config, last = self.config, self.step == self.config.steps
-        self.states.check()
+        if not last:  # a finished run needs no state
+            self.states.check()
         if config.validate_every and (self.step % config.validate_every == 0 or last) and len(self.validator):
             validated = self.validator.measure(self.step)
             self.run.append_metrics(
