@@ -148,7 +148,7 @@ def file_order(dtypes: Mapping[str, torch.dtype]) -> list[str]:
 
 def tensor_bytes(tensor: Tensor) -> memoryview:
     """The memory of a contiguous tensor on the CPU, not copied."""
-    return memoryview(tensor.detach().reshape(-1).view(torch.uint8).numpy())
+    return tensor.detach().reshape(-1).view(torch.uint8).numpy().data
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:
