@@ -141,8 +141,9 @@ class StateWriter:
         self.wait()
         self.check()
         self._began = monotonic()
-        self._thread = threading.Thread(target=self._write, args=(take(),), name="training state")
-        self._thread.start()
+        thread = threading.Thread(target=self._write, args=(take(),), name="training state")
+        thread.start()
+        self._thread = thread
 
     def _write(self, snapshot: Snapshot) -> None:
         try:

@@ -367,7 +367,8 @@ class _Session:
                                         {"scaler": self.scaler.state_dict()})
 
     def _save_state(self) -> None:
-        self.states.wait()  # a failed save before this one does not matter any more
+        self.states.wait()
+        self.states.take_error()  # a save that failed does not matter any more
         checkpoint.write_snapshot(self.run.state_path, self._snapshot())
 
     def _resume(self) -> int:

@@ -13,7 +13,8 @@ from lora_bootstrap.trainer.lora.file import Factors, LoraWeights, load_lora, sa
 from lora_bootstrap.trainer.lora.hashes import check_weights, hashes
 from lora_bootstrap.trainer.lora.tensors import DTYPES, Source, TensorFile, all_finite, write_tensors
 
-from ...helpers.lora_files import BLOCK
+from ...helpers.lora_files import BLOCK, kohya
+from ...helpers.lora_files import write as lora_file
 
 FLOATS = [dtype for dtype in DTYPES.values() if dtype.is_floating_point]
 QUERY = f"unet.{BLOCK}.attn1.to_q"
@@ -104,13 +105,20 @@ def test_types_that_cannot_be_calculated_with_are_loaded_as_float32(tmp_path, dt
 
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_one_value_that_is_not_a_number_is_noticed_in_every_type(dtype):
-    for bad in (float("nan"), float("inf"), float("-inf")):
-        tensor = torch.ones(5, 7).to(dtype)
-        assert all_finite([tensor])
-        if not torch.tensor(bad).to(dtype).float().isfinite():  # E4M3 has no infinity
-            tensor[3, 4] = bad
+    kinds = torch.tensor([float("nan"), float("inf"), float("-inf")]).to(dtype)
+    for bad in kinds[~kinds.float().isfinite()]:  # E4M3 has no infinity
+        for place in (0, 17, 500, 1000):
+            tensor = torch.ones(1001).to(dtype)
+            assert all_finite([tensor])
+            tensor[place] = bad
             assert not all_finite([torch.ones(2), tensor])
     assert all_finite([torch.empty(0, dtype=dtype), torch.ones(3, dtype=torch.int64)])
+
+
+def test_a_full_difference_is_loaded_in_its_own_type(tmp_path):
+    diff = torch.randn(3, 5).half()
+    loaded = load_lora(lora_file(tmp_path / "a", {kohya(f"{BLOCK}.attn1.to_q"): {"diff": diff}})).modules[QUERY]
+    assert loaded.up.dtype == torch.float16 and torch.equal(loaded.up.float() @ loaded.down.float(), diff.float())
 
 
 def test_values_too_large_for_float32_are_not_numbers_there(tmp_path):
