@@ -13,8 +13,7 @@ from lora_bootstrap.trainer.lora.file import Factors, LoraWeights, load_lora, sa
 from lora_bootstrap.trainer.lora.hashes import check_weights, hashes
 from lora_bootstrap.trainer.lora.tensors import DTYPES, Source, TensorFile, all_finite, write_tensors
 
-from ...helpers.lora_files import BLOCK, kohya
-from ...helpers.lora_files import write as lora_file
+from ...helpers.lora_files import BLOCK, kohya, write
 
 FLOATS = [dtype for dtype in DTYPES.values() if dtype.is_floating_point]
 QUERY = f"unet.{BLOCK}.attn1.to_q"
@@ -30,7 +29,7 @@ def data_of(content):
     return content[8 + int.from_bytes(content[:8], "little"):]
 
 
-def write(path, tensors, metadata=None):
+def write_plainly(path, tensors, metadata=None):
     sources = {key: Source(value.dtype, tuple(value.shape), lambda value=value: value)
                for key, value in tensors.items()}
     write_tensors(path, sources, metadata or {}, lambda digest: {"digest": digest})
@@ -39,7 +38,7 @@ def write(path, tensors, metadata=None):
 
 def test_a_file_has_the_bytes_that_the_library_writes_and_states_their_hash(tmp_path):
     tensors = of_every_type()
-    path = write(tmp_path / "a", tensors, {"note": "ö"})
+    path = write_plainly(tmp_path / "a", tensors, {"note": "ö"})
     library = save(tensors, {"note": "ö"})
     assert data_of(path.read_bytes()) == data_of(library)
     digest = hashlib.sha256(data_of(library)).hexdigest()
@@ -53,7 +52,7 @@ def test_a_file_has_the_bytes_that_the_library_writes_and_states_their_hash(tmp_
 
 def test_tensors_are_read_as_they_were_written(tmp_path):
     tensors = of_every_type()
-    file = TensorFile(write(tmp_path / "a", tensors))
+    file = TensorFile(write_plainly(tmp_path / "a", tensors))
     for key, value in tensors.items():
         read = file.read(key)
         assert read.dtype == value.dtype and read.tolist() == value.tolist()
@@ -117,7 +116,7 @@ def test_one_value_that_is_not_a_number_is_noticed_in_every_type(dtype):
 
 def test_a_full_difference_is_loaded_in_its_own_type(tmp_path):
     diff = torch.randn(3, 5).half()
-    loaded = load_lora(lora_file(tmp_path / "a", {kohya(f"{BLOCK}.attn1.to_q"): {"diff": diff}})).modules[QUERY]
+    loaded = load_lora(write(tmp_path / "a", {kohya(f"{BLOCK}.attn1.to_q"): {"diff": diff}})).modules[QUERY]
     assert loaded.up.dtype == torch.float16 and torch.equal(loaded.up.float() @ loaded.down.float(), diff.float())
 
 
