@@ -95,8 +95,8 @@ ROWS = (
     Row("save_every", "Steps between checkpoints. 0: only the last; -1: four per run.", -1, most=1_000_000),
     Row("preview_every", "Steps between previews. 0: none; -1: five per run.", -1, most=1_000_000),
     Row("preview_prompts", "Prompts for the previews, one per line. Empty: the trigger and the first image's caption."),
-    Row("state_every", "Steps between saves of the full state, from which a run resumes if the server was killed.",
-        least=1, most=1_000_000),
+    Row("state_every", "Saves of the full state, from which a run resumes if the server was killed, fall on multiples "
+                       "of this many steps. 0: on any step.", least=0, most=1_000_000),
     Row("data.cache", "How much of the latents and text embeddings, which are saved on the disk for all runs, is also "
                       "held in memory. ram: all that the run uses; disk: what was used last.", options=("ram", "disk")),
     Row("data.masked_loss", "Train on what the images' masks show. Images without a mask are trained whole.",
@@ -109,6 +109,8 @@ ROWS = (
                              "per run. 0: save_every alone decides.", 0, most=100_000, late=True),
     Row("data.edit_form", "Which edit model the images' control images are for. auto goes by the model and the name of "
                           "its file.", AUTO, tuple(EDIT_FORMS), late=True),
+    Row("state_minutes", "Least minutes between saves of the full state. 0: state_every alone decides.", most=1440.0,
+        step=0.5, late=True),
 )
 
 

@@ -167,7 +167,7 @@ def check_status(server, told):
              "losses": list, "smoothed": list, "validation": list, "samples": list, "checkpoints": list,
              "rank": int, "alpha": (int, float), "learning_rate": (int, float), "proofs": list}
     assert all(isinstance(told[key], kind) for key, kind in kinds.items())
-    assert set(told) == set(kinds) | {"node_id", "seconds_left", "seconds_per_step", "memory"}
+    assert set(told) == set(kinds) | {"node_id", "seconds_left", "seconds_per_step", "memory", "resumes_from"}
     assert told["status"] in STATUSES and len(told["losses"]) == len(told["smoothed"]) <= 2000
     for sample in told["samples"]:
         assert sample["type"] == "output" and pixels(server, sample).size

@@ -77,7 +77,11 @@ class AdapterHandle:
 
     def weights(self) -> dict[str, Factors]:
         """Copies on the CPU in float32, by module name."""
-        return {row.name: Factors(_copy(row.down), _copy(row.up), row.alpha) for row in self._adapted}
+        return {name: Factors(_copy(row.down), _copy(row.up), row.alpha) for name, row in self.trained().items()}
+
+    def trained(self) -> dict[str, Factors]:
+        """The weights themselves, by module name: the next step changes them."""
+        return {row.name: Factors(row.down.detach(), row.up.detach(), row.alpha) for row in self._adapted}
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Factors]) -> None:
@@ -262,7 +266,7 @@ def _kept_flags(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
-def _copy(parameter: nn.Parameter) -> torch.Tensor:
+def _copy(parameter: torch.Tensor) -> torch.Tensor:
     return parameter.detach().to("cpu", torch.float32, copy=True)
 
 

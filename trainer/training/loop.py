@@ -115,6 +115,7 @@ class _Session:
         self.notes = _cautions(backbone, config)
         self.watch = LossWatch(config.steps)
         self.consistent = True
+        self.states = checkpoint.StateWriter(run.state_path, config.state_minutes)
         try:
             self.step = self._resume()
             run.truncate_metrics(self.step)
@@ -126,6 +127,7 @@ class _Session:
 
     def close(self) -> None:
         self.cache.close()
+        self.states.wait()
         for handle in self.handles.values():
             handle.detach()
 
@@ -307,6 +309,8 @@ class _Session:
 
     def _after_step(self) -> Events:
         config, last = self.config, self.step == self.config.steps
+        if not last:  # a finished run needs no state
+            self.states.check()
         if config.validate_every and (self.step % config.validate_every == 0 or last) and len(self.validator):
             validated = self.validator.measure(self.step)
             self.run.append_metrics(
@@ -318,8 +322,8 @@ class _Session:
             yield self._preview()
         if not last and self._checkpoint_is_due():
             yield self._save_checkpoint()
-        if not last and self.step % config.state_every == 0:
-            self._save_state()
+        if not last and self.step % max(1, config.state_every) == 0 and self.states.is_due():
+            self.states.save(self._snapshot)
 
     def _checkpoint_is_due(self) -> bool:
         config, plan = self.config, self.feed.plan
@@ -356,22 +360,29 @@ class _Session:
             image_count=len(self.dataset), lineage=self.run.lineage, step=self.step, started_at=self.started_at,
             epoch=self.feed.plan.epoch_of(self.step * self.config.accumulation_steps - 1),
         )
-        lora_file.save_lora(path, lora_file.LoraWeights(self._weights(), metadata), key_style=self.backbone.key_style)
+        lora_file.save_lora(path, lora_file.LoraWeights(self._trained(), metadata), key_style=self.backbone.key_style)
         return CheckpointSaved(self.step, path)
 
+    def _trained(self) -> dict[str, Factors]:
+        """The adapters' weights, not copied, by the names of their modules in a LoRA file."""
+        return _by_part({prefix: handle.trained() for prefix, handle in self.handles.items()})
+
     def _weights(self) -> dict[str, Factors]:
-        """Copies of the adapters' weights, by the names of their modules in a LoRA file."""
-        return {f"{prefix}.{name}": factors
-                for prefix, handle in self.handles.items()
-                for name, factors in handle.weights().items()}
+        """Copies of them on the CPU."""
+        return _by_part({prefix: handle.weights() for prefix, handle in self.handles.items()})
 
     def _tensors(self) -> dict[str, Tensor]:
         """What is trained, by its name in the training state."""
         return {f"adapter.{row}": parameter.detach() for row, parameter in enumerate(self.parameters)}
 
+    def _snapshot(self) -> checkpoint.Snapshot:
+        return checkpoint.take_snapshot(self.step, self._tensors(), self.optimizer,
+                                        {"scaler": self.scaler.state_dict()})
+
     def _save_state(self) -> None:
-        checkpoint.save_state(self.run.state_path, self.step, self._tensors(), self.optimizer,
-                              {"scaler": self.scaler.state_dict()})
+        self.states.wait()
+        self.states.take_error()  # a save that failed does not matter any more
+        checkpoint.write_snapshot(self.run.state_path, self._snapshot())
 
     def _resume(self) -> int:
         """The step to continue from. A damaged state is put aside and reported, and the run starts again."""
@@ -401,11 +412,14 @@ class _Session:
 
     def _finish(self) -> Events:
         stopped = self.step < self.config.steps
+        self.states.wait()
         if stopped:
             self._save_state()
         saved = self._save_checkpoint(final=not stopped)
         self.run.mark_finished(self.step, stopped)
         yield saved
+        if error := self.states.take_error():  # too late to stop for it
+            yield Warned(str(error))
         yield from self._prove_file(saved.path, self._weights())
         yield Finished(self.step, saved.path, stopped=stopped)
 
@@ -433,6 +447,10 @@ class _Session:
             f"{checkpointing}lower data.batch_size (and raise accumulation_steps) or data.resolution. "
             f"What was trained so far is saved in {self.run.folder}; run again to continue from there."
         )
+
+
+def _by_part(weights: dict[str, dict[str, Factors]]) -> dict[str, Factors]:
+    return {f"{prefix}.{name}": factors for prefix, row in weights.items() for name, factors in row.items()}
 
 
 def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.AdapterHandle]:

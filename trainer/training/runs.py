@@ -39,7 +39,7 @@ FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
 _FACTS = {"format": int, "key": str, "status": str, "step": int, "lineage": dict, "config": dict}
 """What run.json holds; later versions added the stem of its LoRA files, and the proofs."""
-COSMETIC = ("name", "epochs", "state_every", "data.cache", "data.edit_form")
+COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "data.edit_form")
 """Settings that change neither the weights nor what the run folder will hold. Epochs are counted in steps, and what
 edit_form comes to by itself."""
 

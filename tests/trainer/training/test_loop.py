@@ -22,7 +22,7 @@ from lora_bootstrap.trainer.training.loop import train
 
 
 def config(**settings):
-    base = TrainConfig(name="tiny", steps=6, state_every=2).replace(**{
+    base = TrainConfig(name="tiny", steps=6, state_every=2, state_minutes=0).replace(**{
         "adapter.rank": 4, "adapter.alpha": 4, "adapter.layers": "all", "adapter.conv_rank": 2,
         "optimizer.learning_rate": 1e-2, "data.resolution": 32, "data.batch_size": 2, "data.trigger": "zqx"})
     return base.replace(**settings)
