@@ -154,8 +154,9 @@ def edge_width(grey: Map) -> float | None:
 
 def blown(image: Image.Image) -> float:
     """Share of the image that is white or black in areas that do not touch its rim, as paper and night do."""
-    values, share = np.asarray(image), 0.0
-    for clipped in (np.all(values >= 252, axis=2), np.all(values <= 3, axis=2)):
+    low, high = _channel_extremes(image)
+    share = 0.0
+    for clipped in (low >= 252, high <= 3):
         parts = connected(clipped)
         inside = (parts.left > 0) & (parts.top > 0) & (parts.right < image.width) & (parts.bottom < image.height)
         share += parts.area[inside].sum() / clipped.size
@@ -166,13 +167,18 @@ def burn(image: Image.Image, chroma: Map) -> float:
     """Log odds that colours were driven to their limits: of the coloured pixels, the shares with a channel at zero and
     with one only at the top, and how colourful the most colourful tenth is (`chroma`, CIELAB). A logistic model, fitted
     to drawings and photographs before and after saturation, contrast, and sharpening."""
-    values = np.asarray(image, dtype=np.float32)
-    high, low = values.max(2), values.min(2)
+    low, high = _channel_extremes(image)
     coloured = high - low > 60
     at_zero = coloured & (low <= 2)
     at_top = coloured & (high >= 253) & ~at_zero
     zero, top = (part.mean() / (coloured.mean() + 0.05) for part in (at_zero, at_top))
     return float(12.5 * zero + 4.75 * top + 0.0655 * np.percentile(chroma, 90) - 8.9)
+
+
+def _channel_extremes(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """(the lowest, the highest) channel [H, W] of an RGB image."""
+    red, green, blue = (np.asarray(plane) for plane in image.split())
+    return np.minimum(np.minimum(red, green), blue), np.maximum(np.maximum(red, green), blue)
 
 
 def blocking(grey: Map) -> float:

@@ -77,19 +77,24 @@ def lettering(image: Image.Image) -> float | None:
 
 def _layers(grey: Map) -> Iterator[tuple[NDArray[np.bool_], Map]]:
     """(mask of what stands out, by how much): brighter or darker than the surroundings, and nearly white or black."""
+    squares = grey * grey
     for parts in _WINDOWS:
         radius = max(6, round(max(grey.shape) / parts))
         mean = _box_mean(grey, radius)
-        spread = np.sqrt(np.maximum(_box_mean(grey * grey, radius) - mean**2, 0))
+        spread = np.sqrt(np.maximum(_box_mean(squares, radius) - mean**2, 0))
         least = np.maximum(10, 0.8 * spread)
-        yield grey - mean > least, grey - mean
-        yield mean - grey > least, mean - grey
+        over = grey - mean
+        yield over > least, over
+        yield over < -least, -over
     yield grey > 248, grey - 190
     yield grey < 8, 70 - grey
 
 
 def _box_mean(values: Map, radius: int) -> Map:
-    return ndimage.uniform_filter(values, 2 * radius + 1, mode="nearest")
+    """The mean of the square around each value. Each axis is filtered as rows in a row of memory, because scipy takes
+    five times as long to go down a column."""
+    down = ndimage.uniform_filter1d(np.ascontiguousarray(values.T), 2 * radius + 1, mode="nearest")
+    return ndimage.uniform_filter1d(np.ascontiguousarray(down.T), 2 * radius + 1, mode="nearest")
 
 
 @dataclass(frozen=True)
