@@ -58,8 +58,8 @@ def connected(mask: NDArray[np.bool_]) -> Components:
 def _find_runs(mask: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:
     """(row, start, end) of each horizontal run of a [H, W] mask, row by row."""
     height, width = mask.shape
-    # An empty column before each row and one after the last: a run then ends where it ends, and all changes of the whole
-    # mask lie in one line, in turns a start and an end.
+    # With an empty pixel before each row and after the last one, all rows can be laid in one line, in which starts and
+    # ends of runs take turns.
     line = np.zeros(height * (width + 1) + 1, dtype=bool)
     line[1:].reshape(height, width + 1)[:, :width] = mask
     changes = np.flatnonzero(line[1:] != line[:-1])

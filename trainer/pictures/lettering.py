@@ -77,11 +77,11 @@ def lettering(image: Image.Image) -> float | None:
 
 def _layers(grey: Map) -> Iterator[tuple[NDArray[np.bool_], Map]]:
     """(mask of what stands out, by how much): brighter or darker than the surroundings, and nearly white or black."""
-    squares = grey * grey
+    turned, turned_squares = _turn(grey), _turn(grey * grey)
     for parts in _WINDOWS:
         radius = max(6, round(max(grey.shape) / parts))
-        mean = _box_mean(grey, radius)
-        spread = np.sqrt(np.maximum(_box_mean(squares, radius) - mean**2, 0))
+        mean = _box_mean(turned, radius)
+        spread = np.sqrt(np.maximum(_box_mean(turned_squares, radius) - mean**2, 0))
         least = np.maximum(10, 0.8 * spread)
         over = grey - mean
         yield over > least, over
@@ -90,11 +90,20 @@ def _layers(grey: Map) -> Iterator[tuple[NDArray[np.bool_], Map]]:
     yield grey < 8, 70 - grey
 
 
-def _box_mean(values: Map, radius: int) -> Map:
-    """The mean of the square around each value. Each axis is filtered as rows in a row of memory, because scipy takes
-    five times as long to go down a column."""
-    down = ndimage.uniform_filter1d(np.ascontiguousarray(values.T), 2 * radius + 1, mode="nearest")
-    return ndimage.uniform_filter1d(np.ascontiguousarray(down.T), 2 * radius + 1, mode="nearest")
+def _box_mean(turned: Map, radius: int) -> Map:
+    """[H, W] the mean of the square around each value of [W, H]. Both filters run along rows, because scipy takes five
+    times as long to go down columns."""
+    down = ndimage.uniform_filter1d(turned, 2 * radius + 1, mode="nearest")
+    return ndimage.uniform_filter1d(_turn(down), 2 * radius + 1, mode="nearest")
+
+
+def _turn(values: Map) -> Map:
+    """[W, H] of [H, W], copied. The rows to copy from are laid a cache line further apart: a column of rows that are a
+    power of two apart shares one place in the processor's cache, and takes four times as long."""
+    height, width = values.shape
+    apart = np.empty((height, width + 8))[:, :width]
+    apart[:] = values
+    return np.ascontiguousarray(apart.T)
 
 
 @dataclass(frozen=True)
