@@ -78,13 +78,13 @@ def lettering(image: Image.Image) -> float | None:
 
 def _layers(grey: NDArray[np.uint8]) -> Iterator[tuple[NDArray[np.bool_], Values]]:
     """(mask of what stands out, by how much inside the mask, row by row): brighter or darker than the surroundings, and
-    nearly white or black. What is computed for all pixels is computed in place, because fresh memory for each step takes
-    longer than the steps."""
+    nearly white or black."""
     turned = np.ascontiguousarray(grey.T)
     squares = np.square(turned, dtype=np.uint16)
     for parts in _WINDOWS:
         radius = max(6, round(max(grey.shape) / parts))
         mean, least = _box_mean(turned, radius), _box_mean(squares, radius)
+        # In place, because fresh memory for each step takes longer than the step.
         least -= mean * mean
         np.sqrt(np.maximum(least, 0, out=least), out=least)
         np.maximum(np.multiply(least, 0.8, out=least), 10, out=least)
