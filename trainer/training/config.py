@@ -106,8 +106,10 @@ class TrainConfig:
     seed: int = 0
     accumulation_steps: int = 1
     precision: str = "fp32"
-    """Precision of the network's arithmetic (autocast); the LoRA itself is always fp32."""
+    """Precision of the network's arithmetic (autocast); the LoRA itself is fp32, or as the optimizer has it."""
     gradient_checkpointing: bool = False
+    compile: bool = False
+    """Compile the network's repeated blocks (torch.compile); results differ by rounding."""
     save_every: int = 0
     """Steps between checkpoints; 0: only the last."""
     save_every_epochs: int = 0
