@@ -55,7 +55,8 @@ def trained(optimizer, weights, steps, first=0):
 
 
 def new_weights():
-    return [torch.nn.Parameter(torch.randn(shape, generator=generator()).bfloat16()) for shape in ((6, 5), (7,), (3, 4))]
+    shapes = ((6, 5), (7,), (3, 4))
+    return [torch.nn.Parameter(torch.randn(shape, generator=generator()).bfloat16()) for shape in shapes]
 
 
 def test_an_optimizer_that_is_saved_and_loaded_goes_on_to_the_same_bits(monkeypatch):

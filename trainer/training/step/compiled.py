@@ -99,9 +99,10 @@ def compile_problem(error: BaseException) -> str:
 
 
 def repeated_blocks(network: nn.Module) -> Iterator[nn.Module]:
-    """The innermost members of ModuleLists that consist of several parts themselves, such as transformer blocks.
+    """The innermost members of ModuleLists that consist of several parts themselves: transformer blocks.
 
-    A Sequential counts as its members, because some networks go through them one by one.
+    Blocks of convolutions are left out: in a UNet hardly two have the same shape, so that each would take a graph of its
+    own. A Sequential counts as its members, because some networks go through them one by one.
     """
     for child in network.children():
         if isinstance(child, BaseTunerLayer):
@@ -118,8 +119,10 @@ def _members(held: nn.ModuleList) -> Iterator[nn.Module]:
 
 
 def _is_block(module: nn.Module) -> bool:
+    if isinstance(module, BaseTunerLayer) or any(isinstance(part, nn.Conv2d) for part in module.modules()):
+        return False
     parts = [child for child in module.children() if not isinstance(child, BaseTunerLayer)]
-    return not isinstance(module, BaseTunerLayer) and sum(bool(list(part.children())) for part in parts) > 1
+    return sum(bool(list(part.children())) for part in parts) > 1
 
 
 def _has_own_forward(block: nn.Module) -> bool:
