@@ -101,8 +101,8 @@ def compile_problem(error: BaseException) -> str:
 def repeated_blocks(network: nn.Module) -> Iterator[nn.Module]:
     """The innermost members of ModuleLists that consist of several parts themselves: transformer blocks.
 
-    Blocks of convolutions are left out: in a UNet hardly two have the same shape, so that each would take a graph of its
-    own. A Sequential counts as its members, because some networks go through them one by one.
+    Blocks of convolutions are left out: in a UNet hardly two have the same shape, so that each would take a graph of
+    its own. A Sequential counts as its members, because some networks go through them one by one.
     """
     for child in network.children():
         if isinstance(child, BaseTunerLayer):
