@@ -33,10 +33,16 @@ class DiscreteSchedule:
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(alpha, sigma) at times t [B], each [B] float32."""
-        if t.device not in self._tables:
-            self._tables[t.device] = self.alphas_cumprod.to(t.device)
-        signal = self._tables[t.device][self.timesteps(t)].float()
+        signal = self._table(t.device)[self.timesteps(t)].float()
         return signal.sqrt(), (1 - signal).sqrt()
+
+    def _table(self, device: torch.device) -> Tensor:
+        """The table on that device, moved there once."""
+        if device == self.alphas_cumprod.device:
+            return self.alphas_cumprod
+        if device not in self._tables:
+            self._tables[device] = self.alphas_cumprod.to(device)
+        return self._tables[device]
 
 
 def mix(schedule: NoiseSchedule, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
