@@ -219,13 +219,14 @@ class _Session:
 
     def _settle(self) -> bool:
         """Read what is not read yet, without reporting it; whether the weights are those of `step`, and good. A step
-        that diverged does not count if the optimizer left the weights as they were."""
+        that diverged does not count if the optimizer left the weights as they were, and nothing was trained after it.
+        """
         for done in self.readings.read():
             try:
                 self._check(done)
             except UserError:
-                self.step = min(self.step, done.step - 1)
-                return self.guarded
+                last, self.step = self.step <= done.step, min(self.step, done.step - 1)
+                return last and self.guarded
             self._record(done)
         return True
 

@@ -98,6 +98,16 @@ def test_a_run_that_is_cancelled_while_a_step_diverges_never_saves_that_step(tin
         assert all(same(good[name], bad[name]) for name in good)
 
 
+def test_what_was_trained_after_a_step_that_diverged_is_not_saved(tiny_backbone, dataset, tmp_path, monkeypatch):
+    monkeypatch.setitem(readings.LAG, "cpu", 2)
+    bad_at(tiny_backbone, monkeypatch, 2, as_nan)
+    stream = train(tiny_backbone, dataset, config(state_every=100), tmp_path)
+    while not isinstance(next(stream), StepDone):
+        pass
+    stream.close()  # steps 2 and 3 have been trained
+    assert weights(tmp_path) == {} and not (tmp_path / "late" / "state" / "state.safetensors").exists()
+
+
 def test_a_run_that_is_cancelled_goes_on_after_the_step_that_was_not_read(tiny_backbone, dataset, tmp_path, late):
     whole = list(train(tiny_backbone, dataset, config(), tmp_path / "whole"))
     stream = train(tiny_backbone, dataset, config(state_every=100), tmp_path / "parts")
