@@ -146,7 +146,7 @@ class _Session:
             yield from self._prove_same_text()
             self._compile()
             while self.step < self.config.steps:
-                self._queue_step()
+                self._train_step()
                 yield from self._done_steps(self.readings.lag)
                 if self.compiled and (line := self.compiled.report(self.step)):
                     yield Warned(line)
@@ -170,7 +170,7 @@ class _Session:
             self.compiled = CompiledBlocks(self.backbone.network, self.backbone.device)
             self.compiling.enter_context(self.compiled.applied())
 
-    def _queue_step(self) -> None:
+    def _train_step(self) -> None:
         """Have the device train a step. Whether it went well is known when its figures are read."""
         started, accumulation = time.perf_counter(), self.config.accumulation_steps
         first = self.step * accumulation
