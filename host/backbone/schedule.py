@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -66,7 +67,12 @@ class HostSchedule:
             rows = (times * len(sampling.sigmas)).long().clamp(0, len(sampling.sigmas) - 1)
             return to_device(sampling.sigmas[rows].float(), t.device)
         sigmas = torch.tensor([float(sampling.percent_to_sigma(1 - time)) for time in times.tolist()])
-        return to_device(sigmas.clamp(float(sampling.sigma_min), float(sampling.sigma_max)), t.device)
+        return to_device(sigmas.clamp(*self._ends), t.device)
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        """The lowest and the highest sigma."""
+        return float(self.sampling.sigma_min), float(self.sampling.sigma_max)
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(alpha, sigma) at times t [B], each [B] float32."""

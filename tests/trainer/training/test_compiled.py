@@ -19,7 +19,7 @@ NO_COMPILER = not shutil.which("g++")
 
 
 def config(**settings):
-    return TrainConfig(name="compiled", steps=3, validate_every=3).replace(**{
+    return TrainConfig(name="compiled", steps=2, validate_every=2).replace(**{
         "adapter.rank": 2, "data.resolution": 32, "data.batch_size": 2, "optimizer.learning_rate": 1e-2, **settings})
 
 
