@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-CHUNK = 1 << 22
-"""Weights that are computed together: their float32 copies take 80 MB."""
+CHUNK = 1 << 20
+"""Weights that are computed together, in about 60 MB. Other chunks draw other random numbers, so a run that is resumed
+needs the same."""
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -81,11 +82,12 @@ class RoundedAdamW(torch.optim.Optimizer):
 def _chunks(parameters: list[Tensor]) -> Iterator[list[Tensor]]:
     """The parameters in order, of one device and at most CHUNK weights together; a larger one is alone."""
     chunk: list[Tensor] = []
+    held = 0
     for parameter in parameters:
-        full = sum(map(Tensor.numel, chunk)) + parameter.numel() > CHUNK
-        if chunk and (full or parameter.device != chunk[0].device):
+        held += parameter.numel()
+        if chunk and (held > CHUNK or parameter.device != chunk[0].device):
             yield chunk
-            chunk = []
+            chunk, held = [], parameter.numel()
         chunk.append(parameter)
     if chunk:
         yield chunk
