@@ -28,6 +28,7 @@ from comfy.k_diffusion.sampling import sample_euler
 from torch import Tensor, nn
 
 from ...trainer.captions.tags import escape_brackets
+from ...trainer.common.devices import to_device
 from ...trainer.common.errors import UserError
 from ...trainer.lora.hashes import check_weights
 from ...trainer.lora.names import module_of
@@ -260,7 +261,7 @@ class HostBackbone:
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         with _outside():
             self._bring("network", memory=self._memory(noisy, conditioning))
-            sigma = self.schedule.sigmas(t)
+            sigma = to_device(self.schedule.sigmas(t), noisy.device)
 
             def run(heard: Conditioning) -> Tensor:
                 denoised = self._denoised(noisy, sigma, heard, self.family.guidance)
@@ -273,22 +274,25 @@ class HostBackbone:
         """The model's estimate of x0, with row i conditioned on row i of `conditioning`.
 
         Rows that the host would not run together (captions of different lengths, where the model has no mask for them)
-        are run in groups, one after another.
+        are run in groups, one after another. `conditioning` may be on the CPU, where the host's own sampler has it too:
+        what is read of it (sizes, masks) then waits for nothing.
         """
         rows = [self._heard(noisy[i : i + 1], conditioning.row(i), guidance) for i in range(len(noisy))]
         parts, order = [], []
         for group in _groups(rows):
             first, *others = (rows[i] for i in group)
-            joined = {name: value.concat([other[name] for other in others]) for name, value in first.items()}
+            joined = {name: _moved(value.concat([other[name] for other in others]), noisy.device)
+                      for name, value in first.items()}
+            latents, levels = (_rows(value, group) for value in (noisy, sigma))
             options = {**(attention_options() if self._training else {}),
                        **self.model.model_options["transformer_options"], "cond_or_uncond": [0] * len(group),
-                       "sigmas": sigma[group]}
+                       "sigmas": levels}
             network = self._shadows["network"].root
-            parts.append(network.apply_model(noisy[group], sigma[group], transformer_options=options, **joined))
+            parts.append(network.apply_model(latents, levels, transformer_options=options, **joined))
             order += group
         if len(parts) == 1:
             return parts[0]
-        return torch.cat(parts)[torch.tensor(order, device=noisy.device).argsort()]
+        return _rows(torch.cat(parts), torch.tensor(order).argsort().tolist())
 
     def _heard(self, noisy: Tensor, row: dict[str, Tensor], guidance: float | None) -> dict[str, Any]:
         height, width = (side * self.latent_scale for side in noisy.shape[-2:])
@@ -577,6 +581,18 @@ def _groups(rows: Sequence[dict[str, Any]]) -> list[list[int]]:
         else:
             groups.append([index])
     return groups
+
+
+def _rows(values: Tensor, rows: Sequence[int]) -> Tensor:
+    """values[rows], without waiting for the device. It is a copy: some networks write into their input."""
+    if list(rows) == list(range(len(values))):
+        return values.clone()
+    return values[to_device(torch.tensor(rows), values.device)]
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """What a condition object of the host holds, its tensors on the device. Of a list, the host moves the members."""
+    return to_device(value, device) if isinstance(value, Tensor) else value
 
 
 def _casting(module: nn.Module) -> Callable[..., Tensor] | None:

@@ -15,6 +15,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..captions.tags import unescape_brackets
+from ..common.devices import to_device
 from ..common.errors import UserError
 from ..lora.file import LoraWeights, load_lora
 from ..lora.layers import read_header
@@ -111,17 +112,17 @@ class DiffusersBackbone:
 
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         dtype = _first_weight(self.network).dtype
-        tensors = {name: _one_tensor(rows) for name, rows in conditioning.tensors.items()}
+        tensors = {name: to_device(_one_tensor(rows), noisy.device) for name, rows in conditioning.tensors.items()}
         extra = {}
         if "pooled_prompt_embeds" in tensors:
             height, width = (side * self.latent_scale for side in noisy.shape[-2:])
-            sizes = torch.tensor([[height, width, 0, 0, height, width]], device=noisy.device, dtype=dtype)
+            sizes = to_device(torch.tensor([[height, width, 0, 0, height, width]], dtype=dtype), noisy.device)
             extra["added_cond_kwargs"] = {
                 "text_embeds": tensors["pooled_prompt_embeds"].to(dtype), "time_ids": sizes.expand(len(noisy), -1),
             }
         return self.network(
-            noisy.to(dtype), self.schedule.timesteps(t), encoder_hidden_states=tensors["prompt_embeds"].to(dtype),
-            return_dict=False, **extra,
+            noisy.to(dtype), to_device(self.schedule.timesteps(t), noisy.device),
+            encoder_hidden_states=tensors["prompt_embeds"].to(dtype), return_dict=False, **extra,
         )[0].float()
 
     def sampling_prediction(self, noisy: Tensor, t: Tensor, caption: str | Sequence[str],

@@ -202,10 +202,13 @@ class Backbone(Protocol):
         """One row per caption. With gradients if the text network has trainable parameters and grad is on."""
 
     def noised(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the network is given at times t [B]."""
+        """What the network is given at times t [B], which may be on the CPU."""
 
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """The network's raw prediction (noise, velocity, or flow, as the family's objective says)."""
+        """The network's raw prediction (noise, velocity, or flow, as the family's objective says).
+
+        `t` and `conditioning` may be on the CPU: what the network needs of them is moved without waiting for it.
+        """
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents → pixels [B, 3, H, W] in 0..1."""

@@ -166,11 +166,12 @@ def _scaled(strengths: torch.Tensor, up: nn.Module, inputs: tuple[torch.Tensor])
 
 
 def attach(network: nn.Module, adapter: AdapterConfig, blocks: Sequence[str], seed: int,
-           device: torch.device | None = None, excluded: Sequence[str] = ()) -> AdapterHandle:
+           device: torch.device | None = None, excluded: Sequence[str] = (),
+           dtype: torch.dtype = torch.float32) -> AdapterHandle:
     """Put trainable adapters into a network; everything else in it is frozen until `detach`.
 
     Down starts as nn.Linear does (uniform in ±1/sqrt(fan in)), drawn on the CPU from `seed` alone, and up at zero, so
-    the network's output does not change. Adapter weights are float32 whatever the network is. The global random state
+    the network's output does not change. Adapter weights have `dtype` whatever the network is. The global random state
     is left alone. The weights are on each module's own device, or on `device`. Raises UserError if no module matches.
     """
     modules = select_modules(network, adapter.layers, blocks, adapter.conv_rank, excluded)
@@ -182,7 +183,7 @@ def attach(network: nn.Module, adapter: AdapterConfig, blocks: Sequence[str], se
     generator = torch.Generator().manual_seed(seed)
     for row in adapted:
         for part in (row.layer.lora_A, row.layer.lora_B):
-            part[row.adapter].to(device, torch.float32).requires_grad_(True)
+            part[row.adapter].to(device, dtype).requires_grad_(True)
         with torch.no_grad():
             bound = row.down[0].numel() ** -0.5
             row.down.copy_(torch.empty(row.down.shape).uniform_(-bound, bound, generator=generator))

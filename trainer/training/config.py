@@ -109,9 +109,11 @@ class TrainConfig:
     seed: int = 0
     accumulation_steps: int = 1
     precision: str = AUTO_PRECISION
-    """Precision of the network's arithmetic (autocast); the LoRA itself is always fp32. auto: bf16 (or fp16) on a GPU
-    over a base in 16 bits or less, otherwise fp32. A run records which."""
+    """Precision of the network's arithmetic (autocast); the LoRA itself is fp32, or as the optimizer has it. auto: bf16
+    (or fp16) on a GPU over a base in 16 bits or less, otherwise fp32. A run records which."""
     gradient_checkpointing: bool = False
+    compile: bool = False
+    """Compile the network's repeated blocks (torch.compile); results differ by rounding."""
     save_every: int = 0
     """Steps between checkpoints; 0: only the last."""
     save_every_epochs: int = 0

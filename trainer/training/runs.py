@@ -43,6 +43,9 @@ COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "dat
 """Settings that change neither the weights nor what the run folder will hold. Epochs are counted in steps, and what
 edit_form comes to by itself."""
 
+LATER = {"compile": False}
+"""Settings that came later, and the value at which they count as absent, so that older runs keep their keys."""
+
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
 """Settings that cannot change the weights, only what is saved along the way."""
 
@@ -53,9 +56,9 @@ def run_key(
 ) -> str:
     """The identity of a run, 64 hexadecimal digits: equal keys end with equal weights (on the same machine).
 
-    Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here. A
-    family counts if it trains otherwise than in earlier versions. `edit_form` is how the model is given control images;
-    "" without any.
+    Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here; one
+    of LATER counts if it is set. A family counts if it trains otherwise than in earlier versions. `edit_form` is how
+    the model is given control images; "" without any.
     """
     settings = _deciding_settings(config)
     facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,
@@ -68,7 +71,8 @@ def run_key(
 
 
 def _deciding_settings(config: TrainConfig) -> dict[str, Any]:
-    return {name: value for name, value in _flat(config.to_dict()).items() if name not in COSMETIC + OUTPUTS}
+    return {name: value for name, value in _flat(config.to_dict()).items()
+            if name not in COSMETIC + OUTPUTS and not (name in LATER and value == LATER[name])}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -320,7 +324,7 @@ def _differs_in_steps(run: Run, config: TrainConfig, lineage: Mapping[str, Any])
     """Whether a run is of the same base, images and settings, but for the number of steps."""
     mine, wanted = _deciding_settings(run.config), _deciding_settings(config)
     same = all(run.lineage.get(name) == lineage.get(name) for name in ("base", "dataset"))
-    return same and {name for name in mine if mine[name] != wanted[name]} == {"steps"}
+    return same and {name for name in mine | wanted if mine.get(name) != wanted.get(name)} == {"steps"}
 
 
 def _describe_length(run: Run, chosen: Run) -> str:

@@ -187,6 +187,7 @@ def test_the_text_encoder_learns_at_its_own_rate(tiny_backbone, dataset, tmp_pat
 
 @pytest.mark.parametrize("settings", [
     {"precision": "bf16"}, {"gradient_checkpointing": True}, {"optimizer.name": "adafactor"},
+    {"optimizer.name": "adamw_bf16"},
     {"objective.timestep_density": "logit_normal", "optimizer.schedule": "cosine", "optimizer.warmup_steps": 2},
     {"data.cache": "ram"},
 ])
