@@ -143,10 +143,13 @@ def disk_of(estimate: Estimate) -> int:
 
 
 def ram_of(shape: Shape, estimate: Estimate, images: int) -> int:
-    """About what a run holds in main memory: all models, and the latents and captions of all images."""
+    """About what a run holds in main memory: all models, the latents and captions of all images, and the copy of the
+    training state that is being written."""
     data = estimate.config.data
     side = data.resolution // shape.pixels
     variants = data.caption_variants if data.shuffle_captions or data.tag_dropout else 1
     latents = shape.channels * side * side * 4
     captions = variants * shape.tokens * shape.width * 4
-    return PYTHON + estimate.count.weights + 2 * (shape.encoders + shape.vae) + images * (latents + captions)
+    count = estimate.count
+    snapshot = count.adapter + count.state
+    return PYTHON + count.weights + 2 * (shape.encoders + shape.vae) + images * (latents + captions) + snapshot

@@ -19,6 +19,7 @@ from ..models.precision import autocast
 from ..training import adapters
 from ..training.config import TrainConfig
 from ..training.objectives import Loss
+from ..training.optimizers import OPTIMIZERS
 from .autocast import run_backward
 from .counter import StorageCounter, Work, counting
 
@@ -57,7 +58,7 @@ class StepCount:
 
     Attributes:
         weights: the base network.
-        adapter: the LoRA in float32.
+        adapter: the LoRA, in the optimizer's own dtype.
         state: the optimizer's state.
         peak: all that is held at once at the worst moment, with the three above.
         modules, parameters: of the LoRA.
@@ -89,7 +90,8 @@ Attach = Callable[[Rehearsal, TrainConfig], object]
 
 
 def attach_adapters(rehearsal: Rehearsal, config: TrainConfig) -> adapters.AdapterHandle:
-    return adapters.attach(rehearsal.network, config.adapter, rehearsal.blocks, 0, META, rehearsal.family.excluded)
+    return adapters.attach(rehearsal.network, config.adapter, rehearsal.blocks, 0, META, rehearsal.family.excluded,
+                           OPTIMIZERS[config.optimizer.name].dtype)
 
 
 def count_step(rehearsal: Rehearsal, config: TrainConfig, seconds: float | None = None, whole: bool = False,
@@ -243,11 +245,12 @@ def _adafactor(shape: torch.Size) -> int:
 
 
 STATE_BYTES: dict[str, Callable[[torch.Size], int]] = {
-    # by name of the optimizer: shape of a float32 parameter → bytes of its state
+    # by name of the optimizer: shape of a parameter → bytes of its state
     "adamw": lambda shape: 8 * shape.numel(),  # first and second moments
     "adamw8bit": _adamw8bit,
     "adafactor": _adafactor,
     "prodigy": lambda shape: 16 * shape.numel(),  # both moments, the start, and the sum of gradients
+    "adamw_bf16": lambda shape: 4 * shape.numel(),  # both moments in 16 bits
 }
 
 

@@ -6,6 +6,7 @@ for a model's name.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -86,6 +87,16 @@ class Controls:
 
     form: str
     rows: Sequence[Sequence[Tensor]]
+
+    @property
+    def digest(self) -> str:
+        """A hash of all of it."""
+        shapes = [[tuple(image.shape) for image in row] for row in self.rows]
+        hasher = hashlib.sha256(repr((self.form, shapes)).encode())
+        for row in self.rows:
+            for image in row:
+                hasher.update(image.contiguous().cpu().numpy().data)
+        return hasher.hexdigest()
 
 
 class AppliedLora(Protocol):
@@ -191,10 +202,13 @@ class Backbone(Protocol):
         """One row per caption. With gradients if the text network has trainable parameters and grad is on."""
 
     def noised(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the network is given at times t [B]."""
+        """What the network is given at times t [B], which may be on the CPU."""
 
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """The network's raw prediction (noise, velocity, or flow, as the family's objective says)."""
+        """The network's raw prediction (noise, velocity, or flow, as the family's objective says).
+
+        `t` and `conditioning` may be on the CPU: what the network needs of them is moved without waiting for it.
+        """
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents → pixels [B, 3, H, W] in 0..1."""
@@ -205,6 +219,11 @@ class Backbone(Protocol):
 
         Row i depends on prompts[i] and seeds[i] alone, not on the rest of the batch (up to rounding).
         """
+
+    def remember_prompts(self, prompts: Sequence[str], *, cfg: float, negative: str = "",
+                         controls: Controls | None = None) -> None:
+        """Encode what `generate` will be asked for later, so that it loads no text encoder then. While the text
+        encoders are trained, `generate` encodes it each time."""
 
     def lora(self, source: str | Path, strength: float = 1.0) -> AbstractContextManager[AppliedLora]:
         """The LoRA file applied at this strength while the block lasts; after it the model is as it was before.

@@ -39,9 +39,12 @@ FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
 _FACTS = {"format": int, "key": str, "status": str, "step": int, "lineage": dict, "config": dict}
 """What run.json holds; later versions added the stem of its LoRA files, and the proofs."""
-COSMETIC = ("name", "epochs", "state_every", "data.cache", "data.edit_form")
+COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "data.edit_form")
 """Settings that change neither the weights nor what the run folder will hold. Epochs are counted in steps, and what
 edit_form comes to by itself."""
+
+LATER = {"compile": False}
+"""Settings that came later, and the value at which they count as absent, so that older runs keep their keys."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
 """Settings that cannot change the weights, only what is saved along the way."""
@@ -53,9 +56,9 @@ def run_key(
 ) -> str:
     """The identity of a run, 64 hexadecimal digits: equal keys end with equal weights (on the same machine).
 
-    Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here. A
-    family counts if it trains otherwise than in earlier versions. `edit_form` is how the model is given control images;
-    "" without any.
+    Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here; one
+    of LATER counts if it is set. A family counts if it trains otherwise than in earlier versions. `edit_form` is how
+    the model is given control images; "" without any.
     """
     settings = _deciding_settings(config)
     facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,
@@ -68,7 +71,8 @@ def run_key(
 
 
 def _deciding_settings(config: TrainConfig) -> dict[str, Any]:
-    return {name: value for name, value in _flat(config.to_dict()).items() if name not in COSMETIC + OUTPUTS}
+    return {name: value for name, value in _flat(config.to_dict()).items()
+            if name not in COSMETIC + OUTPUTS and not (name in LATER and value == LATER[name])}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -320,7 +324,7 @@ def _differs_in_steps(run: Run, config: TrainConfig, lineage: Mapping[str, Any])
     """Whether a run is of the same base, images and settings, but for the number of steps."""
     mine, wanted = _deciding_settings(run.config), _deciding_settings(config)
     same = all(run.lineage.get(name) == lineage.get(name) for name in ("base", "dataset"))
-    return same and {name for name in mine if mine[name] != wanted[name]} == {"steps"}
+    return same and {name for name in mine | wanted if mine.get(name) != wanted.get(name)} == {"steps"}
 
 
 def _describe_length(run: Run, chosen: Run) -> str:
@@ -362,13 +366,17 @@ def is_measured(value: object) -> bool:
 
 
 def _read_metrics(path: Path) -> list[dict[str, Any]]:
-    rows = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
-        with suppress(ValueError, RecursionError):
-            values = json.loads(line)
-            if isinstance(values, dict) and type(values.get("step")) is int and is_measured(values["step"]):
-                rows.append(values)
-    return rows
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return [row for line in lines if (row := read_metrics_row(line)) is not None]
+
+
+def read_metrics_row(line: bytes) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None if it is not whole, or has no step."""
+    with suppress(ValueError, RecursionError):
+        values = json.loads(line.decode(errors="replace"))
+        if isinstance(values, dict) and type(values.get("step")) is int and is_measured(values["step"]):
+            return values
+    return None
 
 
 def _read_proof(row: Any) -> Proof | None:

@@ -11,7 +11,7 @@ from lora_bootstrap.trainer.common.files import write_json
 from lora_bootstrap.trainer.memory.bases import Base, find_base
 from lora_bootstrap.trainer.memory.cache import cached
 from lora_bootstrap.trainer.memory.cards import CARDS, GIB, LAUNCH, step_seconds
-from lora_bootstrap.trainer.memory.plan import CONTEXT, WORKSPACE, Estimate, in_fp8, make_plan
+from lora_bootstrap.trainer.memory.plan import CONTEXT, WORKSPACE, Estimate, in_fp8, make_plan, ram_of
 from lora_bootstrap.trainer.memory.shapes import SHAPES, shape_family
 from lora_bootstrap.trainer.memory.step import StepCount
 from lora_bootstrap.trainer.models.families import FAMILIES
@@ -190,3 +190,9 @@ def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path):
 def test_an_estimate_is_as_the_device_would_report_it():
     estimate = Estimate(TrainConfig(), "bf16", COUNT)
     assert (estimate.peak, estimate.needed) == (20 * GIB + WORKSPACE, 20 * GIB + OVERHEAD)
+
+
+def test_the_copy_of_the_training_state_that_is_being_written_counts_in_the_ram():
+    plan = a_plan(96)
+    larger = replace(plan.asked, count=replace(plan.asked.count, state=3 * GIB, adapter=2 * GIB))
+    assert ram_of(SHAPES["flux"], larger, 10) - plan.ram == 3 * GIB
