@@ -126,7 +126,8 @@ def _overwritten(network: nn.Module, run: Callable[[], Tensor]) -> Overwritten:
         with finding_overwritten(network) as found:
             run()
     except RuntimeError as error:
-        raise _explained(network, run, error) from error
+        _refuse(network, run, error)
+        raise
     return found
 
 
@@ -139,7 +140,8 @@ def _carries_gradients(network: nn.Module, run: Callable[[], Tensor], guard: Gua
     except RuntimeError as error:
         if not guard.whole and _IN_PLACE in str(error):
             return False
-        raise _explained(network, run, error) from error
+        _refuse(network, run, error)
+        raise
     reached = sum(gradient is not None for gradient in gradients)
     if reached < len(gradients) / 2:  # nothing may use the last block's text half, but no more than that
         raise UserError(f"gradients reach only {reached} of {len(gradients)} parts of the LoRA in "
@@ -148,15 +150,15 @@ def _carries_gradients(network: nn.Module, run: Callable[[], Tensor], guard: Gua
     return True
 
 
-def _explained(network: nn.Module, run: Callable[[], Tensor], error: RuntimeError) -> Exception:
-    """A refusal that names the layer if no gradient can pass through it, else the error itself."""
+def _refuse(network: nn.Module, run: Callable[[], Tensor], error: RuntimeError) -> None:
+    """Raises UserError, naming the layer, if the error says that no gradient can pass through one."""
     if not any(words in str(error) for words in _NO_BACKWARD):
-        return error
+        return
     layer = _without_backward(network, run)
     where = f"layer {layer} of {type(network).__name__}" if layer else type(network).__name__
     reason = str(error).strip().splitlines()[0]
-    return UserError(f"{where} cannot carry gradients ({reason}), so this model cannot be trained as it is loaded. "
-                     "Use weights that are not quantised, and link the MODEL directly from its loader.")
+    raise UserError(f"{where} cannot carry gradients ({reason}), so this model cannot be trained as it is loaded. "
+                    "Use weights that are not quantised, and link the MODEL directly from its loader.") from error
 
 
 def _without_backward(network: nn.Module, run: Callable[[], Tensor]) -> str:
