@@ -108,6 +108,9 @@ ROWS = (
                              "per run. 0: save_every alone decides.", 0, most=100_000, late=True),
     Row("data.edit_form", "Which edit model the images' control images are for. auto goes by the model and the name of "
                           "its file.", AUTO, tuple(EDIT_FORMS), late=True),
+    Row("fit_memory", "Compute as many blocks again in the backward pass as the card's memory needs: the number is "
+                      "counted before the first step and raised if memory runs out. gradient_checkpointing computes "
+                      "all of them again.", late=True),
 )
 
 

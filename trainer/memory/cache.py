@@ -16,7 +16,7 @@ from ..common.files import write_json
 from ..common.schema import convert
 from .step import StepCount
 
-REVISION = 2
+REVISION = 3
 """Raise it when the way of counting changes."""
 LIBRARIES = ("torch", "diffusers", "peft")
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..models.families import Family
 from ..models.noise import NoiseSchedule, per_row
+from ..models.recompute import blocks_of
 from ..training import adapters
 from ..training.config import TrainConfig
 from ..training.loop import AUTOCAST
@@ -63,6 +64,7 @@ class StepCount:
         modules, parameters: of the LoRA.
         operations, traffic, kernels: of a forward and a backward pass; see counter.Work.
         widest: weights of the largest layer, by number.
+        movable: weights of the layers inside the blocks, in bytes: what can be held in RAM or in fewer bits.
     """
 
     weights: int
@@ -75,6 +77,7 @@ class StepCount:
     traffic: int
     kernels: int
     widest: int = 0
+    movable: int = 0
 
     @property
     def activations(self) -> int:
@@ -162,12 +165,19 @@ def _count(rehearsal: Rehearsal, config: TrainConfig, ends_at: float | None
         del held
     return StepCount(
         weights=weights, adapter=adapter, state=state, peak=counter.peak, modules=len(parameters) // 2,
-        parameters=sum(parameter.numel() for parameter in parameters), widest=_widest(network), **vars(counter.work))
+        parameters=sum(parameter.numel() for parameter in parameters), widest=_widest(network),
+        movable=_movable(network), **vars(counter.work))
 
 
 def _widest(network: nn.Module) -> int:
     layers = (module for module in network.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
     return max((layer.weight.numel() for layer in layers), default=0)
+
+
+def _movable(network: nn.Module) -> int:
+    layers = {layer for block in blocks_of(network) for layer in block.modules()
+              if isinstance(layer, (nn.Linear, nn.Conv2d)) and not layer.weight.requires_grad}
+    return sum(_size(layer.weight) for layer in layers)
 
 
 def _run_step(rehearsal: Rehearsal, config: TrainConfig) -> None:
