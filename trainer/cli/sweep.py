@@ -74,7 +74,7 @@ def _draw_sweep(options: argparse.Namespace, console: Console, files: list[Path]
     refuse_name_of_the_log(name)
     if not options.prompt and options.prompt_set != FROM_CAPTIONS:
         raise UserError("there is no prompt; give --prompt TEXT, or --prompt-set 'from captions'.")
-    backbone = load_backbone_quietly(options.base)
+    backbone = load_backbone_quietly(options.base, options.base_precision)
     sampler = build_sampler(options, backbone)
     seeds = parse_seeds(options.seeds or str(options.seed))
     captions = recorded_captions(files) if options.prompt_set == FROM_CAPTIONS else ()
