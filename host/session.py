@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from .editors import Editors
 from .losses import CandidateLosses, CellLosses, FileLosses
+from .run_logs import RunLogs
 from .trainings import TrainingTable
 
 
@@ -16,6 +17,7 @@ class Session:
         editors: datasets whose captions can be edited.
         cells, candidates, stack_files: files that nodes wrote, and must write again if they are gone.
         projects: names of the projects that were written, for the same reason.
+        run_logs: the losses of runs, as far as they were read.
         told_at: when each kind of event was last sent to all open tabs, in seconds of `time.monotonic`.
     """
 
@@ -25,6 +27,7 @@ class Session:
     candidates: CandidateLosses = field(default_factory=CandidateLosses)
     stack_files: FileLosses = field(default_factory=FileLosses)
     projects: set[str] = field(default_factory=set)
+    run_logs: RunLogs = field(default_factory=RunLogs)
     told_at: dict[tuple[str, str | int], float] = field(default_factory=dict)
 
 

@@ -25,7 +25,8 @@ from ..trainer.datasets.dataset import Dataset, Sample, load_folder, save_sample
 from ..trainer.datasets.masks import MASKS_FOLDER, scaled_mask
 from ..trainer.datasets.saved_files import caption_hash, refuse_edited_captions
 from ..trainer.pictures.crops import MAX_CROPS, Crop, suggest_crops
-from ..trainer.pictures.images import GROUND, parse_colour
+from ..trainer.pictures.flatten import parse_colour
+from ..trainer.pictures.images import GROUND
 from ..trainer.sweeps.axis_text import MOST_SEED
 from .sockets import LoraDataset
 

@@ -46,6 +46,16 @@ def test_importing_the_package_needs_neither_torch_nor_a_host(module):
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, check=False).returncode == 0
 
 
+def test_the_hosts_start_imports_no_library_that_only_a_run_needs():
+    """peft alone takes a second, which every start of a ComfyUI took longer. bench/server.py measures the start."""
+    late = ("accelerate", "diffusers", "kornia", "onnxruntime", "peft", "transformers", "torch._dynamo", "scipy.signal")
+    stub = str(ROOT / "tests" / "helpers" / "comfy_stub")
+    code = (f"import sys; sys.path.insert(0, {stub!r}); import lora_bootstrap.nodes.extension; "
+            f"print([name for name in {late!r} if name in sys.modules])")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT.parent, capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
+
+
 def test_nothing_is_unpickled():
     """safetensors and JSON only: `torch.load`, `pickle` and their like are not in shipped code."""
     words = ("torch.load(", "import pickle", "pickle.load", "allow_pickle")

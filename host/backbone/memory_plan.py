@@ -21,11 +21,12 @@ from ...trainer.memory.fit import Fit, smallest_share
 from ...trainer.memory.measured import free_memory, peak_memory
 from ...trainer.memory.overwritten import keeping_overwritten
 from ...trainer.memory.plan import CONTEXT, GAPS, GIB, WORKSPACE
-from ...trainer.memory.step import CPU, META, StepCount, count_step, let_go
+from ...trainer.memory.step import CPU, META, Attach, StepCount, attach_adapters, count_step, let_go
 from ...trainer.models.backbone import Controls
 from ...trainer.models.out_of_memory import describe_share
 from ...trainer.models.recompute import recomputed
 from ...trainer.training.config import TrainConfig
+from ...trainer.training.runs import settle_precision
 from .encoded import unpack
 from .model import HostBackbone
 
@@ -37,13 +38,15 @@ log = logging.getLogger(__name__)
 
 
 def count_training(backbone: HostBackbone, config: TrainConfig, caption: str, seconds: float = SECONDS,
-                   controls: Controls | None = None, recompute: float | None = None) -> StepCount:
+                   controls: Controls | None = None, recompute: float | None = None,
+                   attach: Attach = attach_adapters) -> StepCount:
     """Count a step of the training on the network of the MODEL, which is left unchanged. `controls` are the caption's,
-    `recompute` is the share of the blocks that are computed again; None: as the config says.
+    `recompute` is the share of the blocks that are computed again (None: as the config says), `attach` as in
+    `count_step`.
 
     Raises counter.TookTooLong after `seconds`, and whatever a network raises that cannot run without values.
     """
-    ends_at = time.monotonic() + seconds
+    ends_at, config = time.monotonic() + seconds, settle_precision(config, backbone)
     with torch.no_grad():
         text = unpack(backbone.encode_text([caption], controls).to(CPU).row(0))
     for guarded in (False, True):
@@ -51,7 +54,7 @@ def count_training(backbone: HostBackbone, config: TrainConfig, caption: str, se
         share = float(config.gradient_checkpointing) if recompute is None else recompute
         with recomputed(rehearsal.network, share, overwrites=True):
             try:
-                return count_step(rehearsal, config, ends_at - time.monotonic(), whole=0 < share < 1)
+                return count_step(rehearsal, config, ends_at - time.monotonic(), whole=0 < share < 1, attach=attach)
             except RuntimeError as error:
                 if guarded or OVERWRITES not in str(error):
                     raise

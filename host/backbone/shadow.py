@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...trainer.models.recompute import Recomputed
+from ...trainer.models.recompute import is_recomputed
 
 OWN = frozenset(("_parameters", "_buffers", "_modules", "training", "forward"))
 """What a shadow does not copy from the original's attributes."""
@@ -47,7 +47,7 @@ class Shadow:
             self._take_attributes(source, copy)
             _alias_all(source._parameters, copy._parameters)
             _alias_all(source._buffers, copy._buffers)
-            if not isinstance(copy.__dict__.get("forward"), Recomputed):
+            if not is_recomputed(copy):
                 forward = self._replace(copy)
                 copy.__dict__.pop("forward", None)
                 if forward is not None:

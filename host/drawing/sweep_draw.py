@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -14,6 +14,7 @@ from PIL import Image
 
 from ...trainer.common.errors import UserError
 from ...trainer.sweeps.cells import Cell, Sweep
+from ...trainer.sweeps.writer import CellWriter
 from .. import paths
 from .bases import NamedBase
 from .cell_graph import EMPTY, NEGATIVE, PICTURE, POSITIVE, below, cell_graph
@@ -47,14 +48,18 @@ class Drawing:
     texts: Texts
     notes: list[str]
 
-    def missing(self) -> Iterator[Cell]:
+    def missing(self) -> Generator[Cell, None, None]:
         """Draw the missing cells, and yield each one once it is saved or marked as failed."""
         todo = self.sweep.missing()
         if self.together and (why := self._why_not_together(todo)):
             self.notes.append(f"Drawn one by one: {why}")
             self.together = False
-        for group in self._groups(todo):
-            yield from self._rows(group) if len(group) > 1 else self._single(group[0])
+        with CellWriter(self.sweep) as writer:
+            for group in self._groups(todo):
+                for _ in self._rows(writer, group) if len(group) > 1 else self._single(writer, group[0]):
+                    yield from writer.written()
+            writer.flush()
+            yield from writer.written()
 
     def graph(self, cell: Cell) -> Graph:
         return cell_graph(cell, stack=below(cell), base=self.bases.get(cell.facts["base"]),
@@ -62,11 +67,11 @@ class Drawing:
 
     # -- one by one ------------------------------------------------------------------------------------------------
 
-    def _single(self, cell: Cell) -> Iterator[Cell]:
+    def _single(self, writer: CellWriter, cell: Cell) -> Iterator[None]:
         graph = self.graph(cell)
-        with _kept_going(self.sweep, cell):
-            self._save(cell, as_saved(self.runner.value(graph, PICTURE)), graph)
-        yield cell
+        with _kept_going(writer, cell):
+            self._save(writer, cell, as_saved(self.runner.value(graph, PICTURE)), graph)
+        yield
 
     # -- strengths in one batch ------------------------------------------------------------------------------------
 
@@ -91,7 +96,7 @@ class Drawing:
         width, height = cell.facts.get("width"), cell.facts.get("height")
         return width * height if width and height else 2**20
 
-    def _rows(self, cells: list[Cell]) -> Iterator[Cell]:
+    def _rows(self, writer: CellWriter, cells: list[Cell]) -> Iterator[None]:
         comfy.model_management.throw_exception_if_processing_interrupted()
         pictures = None
         try:
@@ -102,17 +107,17 @@ class Drawing:
             self._note(f"Some were drawn one by one: {_line(error)}")
         if pictures is None:  # here the error is released, and with it the batch's memory
             for cell in cells:
-                yield from self._single(cell)
+                yield from self._single(writer, cell)
             return
         for cell, picture in zip(cells, pictures, strict=True):
-            with _kept_going(self.sweep, cell):
-                self._save(cell, [picture], self.graph(cell))
-            yield cell
+            with _kept_going(writer, cell):
+                self._save(writer, cell, [picture], self.graph(cell))
+            yield
 
-    def _save(self, cell: Cell, pictures: Sequence[Image.Image], graph: Graph) -> None:
+    def _save(self, writer: CellWriter, cell: Cell, pictures: Sequence[Image.Image], graph: Graph) -> None:
         if not pictures:
             raise ValueError("the sampler made no image; use a latent that holds at least one.")
-        self.sweep.save(cell, pictures[0], self.texts(cell, graph), pictures[1:])
+        writer.save(cell, pictures[0], self.texts(cell, graph), pictures[1:])
 
     def _sampled_together(self, cells: Sequence[Cell]) -> list[Any]:
         from ..backbone.rows import RowLora
@@ -156,8 +161,8 @@ class Drawing:
 class _kept_going:
     """An error marks its cell as failed, and the others continue; Cancel and a full disk do not."""
 
-    def __init__(self, sweep: Sweep, cell: Cell) -> None:
-        self._sweep, self._cell = sweep, cell
+    def __init__(self, writer: CellWriter, cell: Cell) -> None:
+        self._writer, self._cell = writer, cell
 
     def __enter__(self) -> None:
         comfy.model_management.throw_exception_if_processing_interrupted()
@@ -168,8 +173,8 @@ class _kept_going:
         if isinstance(error, (comfy.model_management.InterruptProcessingException, UserError)) or not isinstance(
                 error, Exception):
             return False
-        log.warning("a cell of %s failed", self._sweep.folder.name, exc_info=error)
-        self._sweep.fail(self._cell, f"{type(error).__name__}: {_line(error)}")
+        log.warning("a cell of %s failed", self._writer.sweep.folder.name, exc_info=error)
+        self._writer.fail(self._cell, f"{type(error).__name__}: {_line(error)}")
         return True
 
 

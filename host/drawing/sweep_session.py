@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -132,12 +132,13 @@ def draw_missing(drawing: Drawing, node_id: str) -> None:
     counts, error = {**sweep.counts(), "failed": 0}, ""  # cells that failed before are tried again
     report_progress(sweep, node_id, counts)
     try:
-        for cell in drawing.missing():
-            if why := sweep.problem(cell):
-                counts["failed"], error = counts["failed"] + 1, why
-            else:
-                counts["done"] += 1
-            report_progress(sweep, node_id, counts)
+        with closing(drawing.missing()) as drawn:  # however it ends, what was drawn is written
+            for cell in drawn:
+                if why := sweep.problem(cell):
+                    counts["failed"], error = counts["failed"] + 1, why
+                else:
+                    counts["done"] += 1
+                report_progress(sweep, node_id, counts)
     finally:
         drawing.runner.forget()
         current_session().cells.note(sweep)

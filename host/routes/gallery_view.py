@@ -18,11 +18,11 @@ from ...trainer.common.errors import UserError
 from ...trainer.common.files import file_hash
 from ...trainer.common.revisions import save_change
 from ...trainer.pictures.images import open_image
-from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
+from ...trainer.pictures.small_copies import STYLE, small_version
+from ...trainer.pictures.thumbnails import thumbnail
 from .. import paths
 
 _CANDIDATE = re.compile(r"r(\d{1,2})-[0-9a-f-]+")
-THUMBNAIL = ThumbnailStyle(quality=88)
 
 
 def find_project(name: str) -> Project:
@@ -126,7 +126,9 @@ def candidate_image(round_: Round, name: str, thumb: bool) -> tuple[bytes, str]:
     if not thumb:
         open_image(path)  # a file that is not an image is an error, and is not sent
         return path.read_bytes(), "image/png"
-    return thumbnail(path, THUMBNAIL, path.stat().st_mtime_ns), "image/jpeg"
+    if path.parent == round_.project.crops_folder:  # it is replaced as a whole, and is to hold no other files
+        return thumbnail(path, STYLE, path.stat().st_mtime_ns), "image/jpeg"
+    return small_version(path), "image/jpeg"
 
 
 # -- what is saved -----------------------------------------------------------------------------------------------------

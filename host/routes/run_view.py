@@ -6,14 +6,15 @@ The shapes are described in runs.py.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ...trainer.common.errors import UserError
-from ...trainer.pictures.curves import Point, Smoother, thinned
 from ...trainer.proofs.proof import proof_rows
-from ...trainer.training.runs import Run, is_measured, read_run, run_folders
+from ...trainer.training.checkpoint import saved_step
+from ...trainer.training.runs import Run, read_run, run_folders
 from ..session import current_session
 from ..trainings import ENDED_EARLY, Training, TrainingTable
 
@@ -82,32 +83,28 @@ def _nothing_yet(training: Training) -> dict[str, Any]:
             "message": training.message, "step": training.step, "steps": training.steps, "seconds_left": None,
             "seconds_per_step": None, "memory": None, "learning_rate": None, "rank": None, "alpha": None,
             "losses": [], "smoothed": [], "validation": [], "samples": [], "checkpoints": [],
-            "proofs": proof_rows(training.proofs)}
+            "proofs": proof_rows(training.proofs), "resumes_from": None}
 
 
 def _from_folder(run: Run) -> dict[str, Any]:
-    config, rows = run.config, run.metrics()
-    steps = [row for row in rows if is_measured(row.get("loss"))]
-    pace = [row["seconds"] for row in steps[-50:] if is_measured(row.get("seconds"))]
-    last = steps[-1] if steps else {}
-    losses = [(row["step"], row["loss"]) for row in steps]
+    config, status = run.config, _disk_status(run)
+    curves = current_session().run_logs.read(run.metrics_path, config.steps)
     return {
-        "name": _of(run), "run": run.name, "status": _disk_status(run), "node_id": None, "message": "",
-        "step": run.step or last.get("step", 0), "steps": config.steps, "seconds_left": None,
-        "seconds_per_step": sum(pace) / len(pace) if pace else None, "memory": None,
-        "learning_rate": last.get("learning_rate") or config.optimizer.learning_rate,
+        "name": _of(run), "run": run.name, "status": status, "node_id": None, "message": "",
+        "step": run.step or curves.last.get("step", 0), "steps": config.steps, "seconds_left": None,
+        "seconds_per_step": curves.pace, "memory": None,
+        "learning_rate": curves.last.get("learning_rate") or config.optimizer.learning_rate,
         "rank": config.adapter.rank, "alpha": config.adapter.alpha,
-        "losses": _pairs(losses), "smoothed": _pairs(Smoother(config.steps).smooth(losses)),
-        "validation": [[row["step"], row["validation_loss"], row.get("validation_ratio")] for row in rows
-                       if is_measured(row.get("validation_loss"))],
+        "losses": _lists(curves.losses), "smoothed": _lists(curves.smoothed),
+        "validation": _lists(curves.validation),
         "samples": _samples(run), "checkpoints": [{"step": step, "filename": path.name}
                                                   for step, path in run.checkpoints()],
-        "proofs": proof_rows(run.proofs),
+        "proofs": proof_rows(run.proofs), "resumes_from": _resumes_from(run, status),
     }
 
 
-def _pairs(points: list[Point]) -> list[list[float]]:
-    return [list(point) for point in thinned(points)]
+def _lists(points: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(point) for point in points]
 
 
 def _disk_status(run: Run) -> str:
@@ -116,6 +113,12 @@ def _disk_status(run: Run) -> str:
     if run.facts["status"] == "stopped":
         return "stopped"
     return "training" if run.being_trained else "interrupted"
+
+
+def _resumes_from(run: Run, status: str) -> int | None:
+    """The step that the run would go on from. The state of a run in training is not opened: some systems do not replace
+    a file that is open."""
+    return saved_step(run.state_path) or 0 if status in ("stopped", "interrupted") else None
 
 
 def _samples(run: Run) -> list[dict[str, Any]]:

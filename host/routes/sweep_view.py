@@ -8,7 +8,7 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +26,7 @@ from ...trainer.common.new_files import give_name, numbered, unnamed_file
 from ...trainer.common.revisions import save_change
 from ...trainer.common.schema import read_record, typed
 from ...trainer.pictures.images import image_size
+from ...trainer.pictures.small_copies import small_version
 from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
 from ...trainer.sweeps.cells import CHECKPOINT, Axis, Cell, Sweep
 from ...trainer.sweeps.html import for_browser
@@ -35,8 +36,7 @@ from .. import paths
 NAMED = ("lora", "step", "epoch", "run", "strength", "prompt", "seed", "base")
 """Facts that are sent with every cell, whether shared or not."""
 UNTOLD = ("lora_sha256", "lora_tensors")
-THUMBNAIL = ThumbnailStyle(resample=Image.Resampling.BICUBIC)
-SMALL_SHEET = replace(THUMBNAIL, side=768)
+SMALL_SHEET = ThumbnailStyle(side=768, resample=Image.Resampling.BICUBIC)
 LATEST = 8
 """Number of thumbnails in a summary."""
 _KEY = re.compile(r"[0-9a-f]{16}")
@@ -203,7 +203,7 @@ def cell_image(name: str, key: str, thumb: bool) -> tuple[bytes, str]:
     path = folder / "cells" / f"{key}.png"
     if not _KEY.fullmatch(key) or not path.is_file() or not paths.inside(folder, path):
         raise UserError(f"sweep {name!r} has no image of a cell {key!r}; reload the viewer.")
-    return _sent(path, THUMBNAIL if thumb else None)
+    return (small_version(path), "image/jpeg") if thumb else _sent(path)
 
 
 def sheet(name: str, file: str, thumb: bool) -> tuple[bytes, str]:
@@ -212,12 +212,10 @@ def sheet(name: str, file: str, thumb: bool) -> tuple[bytes, str]:
     path = folder / file
     if not _SHEET.fullmatch(file) or not path.is_file() or not paths.inside(folder, path):
         raise UserError(f"sweep {name!r} has no sheet {file!r}; reload the viewer.")
-    return _sent(path, SMALL_SHEET if thumb else None)
+    return (thumbnail(path, SMALL_SHEET, path.stat().st_mtime_ns), "image/jpeg") if thumb else _sent(path)
 
 
-def _sent(path: Path, style: ThumbnailStyle | None) -> tuple[bytes, str]:
-    if style is not None:
-        return thumbnail(path, style, path.stat().st_mtime_ns), "image/jpeg"
+def _sent(path: Path) -> tuple[bytes, str]:
     image_size(path)  # a file that is not an image is an error, and is not sent
     return path.read_bytes(), _TYPES[path.suffix]
 

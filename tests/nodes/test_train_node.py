@@ -371,15 +371,6 @@ def test_a_run_saves_four_times_and_draws_five_and_measures_ten_unless_told():
     assert (told.save_every, told.preview_every, told.validate_every, told.preview_prompts) == (10, 0, 0, ("x",))
 
 
-@pytest.mark.parametrize(("device", "dtype", "precision"), [
-    ("cpu", torch.bfloat16, "fp32"), ("cuda", torch.float32, "fp32"), ("cuda", torch.float16, "bf16"),
-    ("cuda", torch.float8_e4m3fn, "bf16")])
-def test_arithmetic_fits_the_model_and_the_device(device, dtype, precision):
-    network = torch.nn.Module()
-    network.weight = torch.nn.Parameter(torch.zeros(1, dtype=dtype), requires_grad=False)
-    assert nodes.default_precision(SimpleNamespace(device=torch.device(device), network=network)) == precision
-
-
 def test_tooltips_name_the_presets():
     inputs = nodes.TrainLora.object_info()["input"]["required"]
     assert "Stable Diffusion XL: 16/32" in inputs["rank"][1]["tooltip"]

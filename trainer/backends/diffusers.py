@@ -16,22 +16,24 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..captions.tags import unescape_brackets
+from ..common.devices import to_device
 from ..common.errors import UserError
-from ..common.files import file_hash
 from ..lora.file import LoraWeights, load_lora
 from ..lora.layers import read_header
 from ..models.backbone import Conditioning, Controls, NetworkInputs, Rows
 from ..models.edit_forms import choose_form
 from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix
+from ..models.prompt_memory import PromptMemory
 from ..models.recompute import Recomputation, recomputed
 from ..training.adapters import NetworkLora, adapted_modules, remove_adapters, use_lora
+from .given_base import SANDBOX, find_given_base
 from .held import AS_LOADED, HeldWeights, check_precision
+from .known_hashes import known_hash
 from .places import NETWORK, Places
 
 log = logging.getLogger(__name__)
 
-SANDBOX = "sandbox"
 _LOADED = "lora_bootstrap_loaded"
 """Name of the adapter that diffusers' own loader makes of a LoRA file."""
 
@@ -62,6 +64,8 @@ class DiffusersBackbone:
         self._held = held or HeldWeights(self.network)
         self.precision = self._held.precision
         self._recomputations: list[Recomputation] = []
+        self._prompts: PromptMemory[dict[str, Tensor]] = PromptMemory()
+        self._text_parameters = _parameter_names(self.text_network)
 
     @property
     def device(self) -> torch.device:
@@ -70,6 +74,10 @@ class DiffusersBackbone:
     @property
     def text_device(self) -> torch.device:
         return self.places.home
+
+    @property
+    def half_precision(self) -> str:
+        return _half_precision(self.device)
 
     @property
     def latent_scale(self) -> int:
@@ -141,18 +149,18 @@ class DiffusersBackbone:
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         self._caching = False
         self.places.bring(NETWORK)
-        dtype = self.pipeline.unet.dtype
-        tensors = {name: _one_tensor(rows) for name, rows in conditioning.tensors.items()}
+        dtype = _first_weight(self.network).dtype
+        tensors = {name: to_device(_one_tensor(rows), noisy.device) for name, rows in conditioning.tensors.items()}
         extra = {}
         if "pooled_prompt_embeds" in tensors:
             height, width = (side * self.latent_scale for side in noisy.shape[-2:])
-            sizes = torch.tensor([[height, width, 0, 0, height, width]], device=noisy.device, dtype=dtype)
+            sizes = to_device(torch.tensor([[height, width, 0, 0, height, width]], dtype=dtype), noisy.device)
             extra["added_cond_kwargs"] = {
                 "text_embeds": tensors["pooled_prompt_embeds"].to(dtype), "time_ids": sizes.expand(len(noisy), -1),
             }
         return self.network(
-            noisy.to(dtype), self.schedule.timesteps(t), encoder_hidden_states=tensors["prompt_embeds"].to(dtype),
-            return_dict=False, **extra,
+            noisy.to(dtype), to_device(self.schedule.timesteps(t), noisy.device),
+            encoder_hidden_states=tensors["prompt_embeds"].to(dtype), return_dict=False, **extra,
         )[0].float()
 
     def sampling_prediction(self, noisy: Tensor, t: Tensor, caption: str | Sequence[str],
@@ -185,7 +193,7 @@ class DiffusersBackbone:
             self.pipeline.scheduler = DDPMScheduler.from_config(own.config)
             with _spied(self.network) as calls:
                 self.pipeline(
-                    unescape_brackets(caption), latents=noisy.to(self.device, self.pipeline.unet.dtype),
+                    unescape_brackets(caption), latents=noisy.to(self.device, _first_weight(self.network).dtype),
                     timesteps=[step], height=height, width=width, guidance_scale=1.0, output_type="latent")
         finally:
             self.pipeline.scheduler = own
@@ -218,13 +226,30 @@ class DiffusersBackbone:
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
         self._work()
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        texts = [unescape_brackets(prompt) for prompt in prompts]
-        negatives = [unescape_brackets(negative)] * len(prompts)
         pictures = self.pipeline(
-            texts, negative_prompt=negatives, generator=generators, width=width, height=height,
+            **self._encode_prompts(prompts, cfg, negative), generator=generators, width=width, height=height,
             num_inference_steps=steps, guidance_scale=cfg, output_type="pt",
         ).images
         return pictures.float().cpu()
+
+    @torch.no_grad()
+    def remember_prompts(self, prompts: Sequence[str], *, cfg: float, negative: str = "",
+                         controls: Controls | None = None) -> None:
+        self._encode_prompts(prompts, cfg, negative)
+
+    def _encode_prompts(self, prompts: Sequence[str], cfg: float, negative: str) -> dict[str, Tensor]:
+        """What the pipeline's own call would make of the prompts, by the names of its arguments."""
+        def encode() -> dict[str, Tensor]:
+            encoded = self.pipeline.encode_prompt(
+                prompt=[unescape_brackets(prompt) for prompt in prompts], device=self.device, num_images_per_prompt=1,
+                do_classifier_free_guidance=cfg > 1, negative_prompt=[unescape_brackets(negative)] * len(prompts))
+            return {name: tensor.cpu() for name, tensor in zip(_PROMPT_EMBEDS, encoded, strict=False)
+                    if tensor is not None}
+
+        adapted = self._text_parameters != _parameter_names(self.text_network)
+        key = (tuple(prompts), negative, cfg > 1)
+        encoded = encode() if adapted else self._prompts.recall(key, encode)
+        return {name: tensor.to(self.device) for name, tensor in encoded.items()}
 
     def token_count(self, caption: str) -> tuple[int, int]:
         tokens = self.pipeline.tokenizer(unescape_brackets(caption), add_special_tokens=False, verbose=False).input_ids
@@ -248,6 +273,15 @@ class DiffusersBackbone:
             yield applied
         finally:
             applied.detach()
+
+
+_PROMPT_EMBEDS = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+"""What a pipeline's encode_prompt returns, in order; the pooled ones are SDXL's."""
+
+
+def _parameter_names(network: nn.Module) -> frozenset[str]:
+    """Adapters, those of a LoRA file included, are parameters of their own."""
+    return frozenset(name for name, _ in network.named_parameters())
 
 
 @dataclass(frozen=True)
@@ -312,6 +346,12 @@ def _network_inputs(inputs: Mapping[str, Tensor]) -> NetworkInputs:
                          {name: value for name, value in inputs.items() if name not in _ENCODED})
 
 
+def _first_weight(network: nn.Module) -> Tensor:
+    """Tells where a network is and in which type: diffusers' own `device` and `dtype` look for hooks in every module
+    first, which with adapters are thousands."""
+    return next(weight for weight in network.parameters() if weight.is_floating_point())
+
+
 def _one_tensor(rows: Rows) -> Tensor:
     return rows if isinstance(rows, Tensor) else torch.cat([row for row in rows if row is not None])
 
@@ -327,19 +367,20 @@ def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtyp
     check_precision(precision)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if dtype is None:
-        half = torch.bfloat16 if device != "cuda" or torch.cuda.is_bf16_supported() else torch.float16
+        half = torch.bfloat16 if _half_precision(torch.device(device)) == "bf16" else torch.float16
         dtype = torch.float32 if device == "cpu" else half
-    if str(base) == SANDBOX:
+    path = find_given_base(base)
+    if path is None:
         from ...sandbox import BASE_DIR
 
         return _load_folder(BASE_DIR, get_family(SANDBOX), device, torch.float32, precision)
-    path = Path(base).expanduser()
     if path.is_dir():
         return _load_folder(path, _folder_family(path), device, dtype, precision)
-    if path.is_file():
-        return _load_file(path, device, dtype, precision)
-    raise UserError(f"base {str(base)!r} is not a base model. Give 'sandbox', a diffusers folder, or a .safetensors "
-                    "file.")
+    return _load_file(path, device, dtype, precision)
+
+
+def _half_precision(device: torch.device) -> str:
+    return "bf16" if device.type != "cuda" or torch.cuda.is_bf16_supported() else "fp16"
 
 
 def _load_folder(path: Path, family: Family, device: str, dtype: torch.dtype, precision: str) -> DiffusersBackbone:
@@ -391,9 +432,6 @@ def _no_checker(family: Family) -> dict[str, Any]:
 
 
 def _folder_family(path: Path) -> Family:
-    if not (path / "model_index.json").is_file():
-        raise UserError(f"base folder {str(path)!r} is not a diffusers model: it has no model_index.json. Give a "
-                        "diffusers folder, or a .safetensors file.")
     return get_family("sdxl" if (path / "text_encoder_2").is_dir() else "sd15")
 
 
@@ -439,11 +477,12 @@ def _module_names(parts: Mapping[str, nn.Module]) -> list[str]:
 
 
 def _fingerprint(files: Sequence[Path]) -> str:
-    """A hash of the base's weights, which distinguishes runs and cells. Raises UserError if there are none."""
+    """A hash of the base's weights, which distinguishes runs and cells. It is of every byte: a hash of samples would be
+    another one, so that finished runs would be trained again. Raises UserError if there are none."""
     if not files:
         raise UserError("the base has no .safetensors file by which it could be told from other bases. Convert its "
                         "weights to .safetensors.")
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file_hash(file).encode())
+        digest.update(known_hash(file).encode())
     return digest.hexdigest()

@@ -22,6 +22,7 @@ from ..common.schema import convert, read_record
 from ..models.backbone import Backbone
 from ..models.sampler import Sampler, save_picture
 from ..pictures.images import load_pixels, to_image
+from ..pictures.small_copies import remove_small
 from .curate import Candidate
 
 _LOOP_NAME = re.compile(r"r\d+-\d{3,}")
@@ -179,11 +180,16 @@ def _remove_others(folder: Path, names: set[str]) -> None:
     recipe. Files with other names, such as `reference-sheet.png`, are somebody else's."""
     for sidecar in folder.glob("r*-*.json"):
         if _LOOP_NAME.fullmatch(sidecar.stem) and sidecar.stem not in names and _has_no_recipe(sidecar):
-            remove_file(sidecar.with_suffix(".png"))
+            _remove_picture(sidecar.with_suffix(".png"))
             remove_file(sidecar)
     for picture in folder.glob("r*-*.png"):
         if _LOOP_NAME.fullmatch(picture.stem) and not picture.with_suffix(".json").exists():
-            remove_file(picture)
+            _remove_picture(picture)
+
+
+def _remove_picture(picture: Path) -> None:
+    remove_file(picture)
+    remove_small(picture)
 
 
 def _has_no_recipe(sidecar: Path) -> bool:

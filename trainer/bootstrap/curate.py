@@ -20,6 +20,7 @@ from ..measures import pixels as metrics
 from ..measures.eyes import Likeness
 from ..measures.likeness import leave_one_out, likeness_to, tag_recall
 from ..pictures.duplicates import copies_of, group_copies
+from .config import CurationSettings
 
 
 @dataclass(frozen=True)
@@ -32,27 +33,6 @@ class Candidate:
     round: int
     parent: str
     """Name of the LoRA that made it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CurationSettings:
-    """Thresholds of the gates and weights of the score."""
-
-    burn_limit: float = 8.0
-    """Images whose burn z is above this are rejected."""
-    blur_limit: float = -4.0
-    """Images whose sharpness z among the candidates is below this are rejected."""
-    likeness_percentile: float = 10.0
-    """The gate: this percentile of each original crop's likeness to the other crops ..."""
-    likeness_floor: float | None = None
-    """... or this cosine, if given."""
-    spare: float = 1.5
-    """The gate is lowered until this many times the target pass, each angle in proportion. It is never lowered so far
-    that images pass which are less alike than what the base makes of the tags alone. The notes say how far it was
-    lowered."""
-    tag_threshold: float = 0.5
-    tag_recall: float = 0.75
-    distance_weight: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ from ..models.families import FAMILIES
 from ..pictures.images import load_pixels, open_image, pixel_hash
 from . import originals
 from .candidates import Lineage, lineage_problem
-from .config import BootstrapConfig
-from .curate import Curation, CurationSettings, Decision, RoundFigures, curate, quotas, round_figures
+from .config import BootstrapConfig, CurationSettings
+from .curate import Curation, Decision, RoundFigures, curate, quotas, round_figures
 from .picks import CandidateFacts, Pick, Picks
 from .project import CROPS, OWN, ProjectRecord, crops_folder, key_of
 

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..bootstrap.config import BootstrapConfig
 from ..captions.tags import read_tags
 from .terminal.console import Console, load_backbone_quietly
 from .terminal.options import (
@@ -28,7 +29,6 @@ def add_demo_options(command: argparse.ArgumentParser) -> None:
 
 def handle_demo(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ...sandbox import PICTURES_DIR
-    from ..bootstrap.config import BootstrapConfig
 
     picture = PICTURES_DIR / f"{DEMO_PICTURE}.png"
     tags = tuple(read_tags(picture.with_suffix(".txt").read_text("utf-8")))
@@ -58,17 +58,22 @@ def add_bootstrap_options(command: argparse.ArgumentParser) -> None:
     add_sampler_options(command)
 
 
-def handle_bootstrap(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from ..bootstrap.config import BootstrapConfig
+def check_bootstrap(options: argparse.Namespace) -> None:
+    _config(options)
 
-    config = BootstrapConfig(
+
+def handle_bootstrap(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    return _run_project(_config(options), options, console)
+
+
+def _config(options: argparse.Namespace) -> BootstrapConfig:
+    return BootstrapConfig(
         picture=str(options.picture), tags=tuple(read_tags(options.tags)), trigger=options.trigger, base=options.base,
         name=options.name,
         targets=tuple(options.targets), candidates=tuple(options.candidates), seed=options.seed,
         strengths=tuple(options.strengths), likeness=options.likeness, sample_steps=options.sample_steps,
         cfg=options.cfg, style=parse_settings(options.set_style), character=parse_settings(options.set_character),
     )
-    return _run_project(config, options, console)
 
 
 def _run_project(config: Any, options: argparse.Namespace, console: Console) -> dict[str, Any]:

@@ -31,11 +31,11 @@ def _read_folder(path: Path) -> dict[str, Any]:
 
 
 def _read_lora(path: Path) -> dict[str, Any]:
-    from ..lora.layers import read_header
-
     if not path.is_file():
         raise UserError(f"there is no file or folder at {path}. Give a .safetensors LoRA, or the folder of a run or "
                         "project.")
+    from ..lora.layers import read_header
+
     file = read_header(path)
     return {"kind": "lora", "file": str(path), "bytes": path.stat().st_size, **file.facts(),
             "metadata": dict(file.metadata)}

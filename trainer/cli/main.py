@@ -2,8 +2,8 @@
 
 VERBS is the one table of commands. Help and imports follow from it: the general help loads no verb's file, and a
 command loads only its own. The file of a verb holds `add_<verb>_options(command)` and
-`handle_<verb>(options, console)`, which returns what `--json` prints. A user's mistake ends with one line and exit
-code 2.
+`handle_<verb>(options, console)`, which returns what `--json` prints. It may hold `check_<verb>(options)`: see
+`terminal/mistakes.py`. A user's mistake ends with one line and exit code 2.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from io import TextIOWrapper
 
 from ..common.errors import UserError
 from .terminal.console import Console
+from .terminal.mistakes import check_options
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):  # not every terminal can show every letter of a file's name
             stream.reconfigure(errors="backslashreplace")
     try:
+        options.check(options)
+        check_options(options.verb, options)
         result = options.handler(options, console)
     except UserError as error:
         print(f"lora-bootstrap: {error}", file=sys.stderr)
@@ -92,7 +95,8 @@ def _add_verb(command: argparse.ArgumentParser, verb: Verb) -> None:
     module = import_module(f".{verb.module}", __package__)
     getattr(module, f"add_{verb.name}_options")(command)
     command.add_argument("--json", action="store_true", help="print one JSON object at the end, for scripts")
-    command.set_defaults(handler=getattr(module, f"handle_{verb.name}"))
+    command.set_defaults(verb=verb.name, handler=getattr(module, f"handle_{verb.name}"),
+                         check=getattr(module, f"check_{verb.name}", lambda options: None))
 
 
 def _silence_libraries() -> None:

@@ -30,7 +30,7 @@ def add_plan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--checkpointing", action="store_true", help="recompute in the backward pass: slower, smaller")
     command.add_argument("--precision", help="precision of the base's weights on the card: fp32, bf16, fp8, int8 or "
                          "nf4; default: fp8 for a file in fp8 in comfyui, else bf16, as it is loaded")
-    command.add_argument("--optimizer", help="adamw, adamw8bit, adafactor or prodigy; default: adamw")
+    command.add_argument("--optimizer", help="adamw, adamw8bit, adamw_bf16, adafactor or prodigy; default: adamw")
     command.add_argument("--images", type=int, help="images in the dataset, which the steps follow; default: as many "
                          "as the preset is for")
     command.add_argument("--vram", type=float, default=12, help="memory of the card, in GB (%(default)s)")
@@ -40,7 +40,6 @@ def add_plan_options(command: argparse.ArgumentParser) -> None:
 
 
 def handle_plan(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    _check(options)
     from ..memory.bases import BASES, find_base
     from ..memory.plan import make_plan
     from ..memory.shapes import shape_family
@@ -81,7 +80,7 @@ def _loaded_precision(base: Any, options: argparse.Namespace) -> str:
     return str(base.precision) if kept else "bf16"
 
 
-def _check(options: argparse.Namespace) -> None:
+def check_plan(options: argparse.Namespace) -> None:
     for name in ("batch", "images"):
         value = getattr(options, name)
         check(value is None or 1 <= value <= 1_000_000, f"--{name}", value, "from 1 to 1000000")

@@ -17,6 +17,10 @@ def add_grid_options(command: argparse.ArgumentParser) -> None:
     _add_axis_options(command, [0.5, 0.7, 0.8, 0.9, 1.0])
 
 
+def check_grid(options: argparse.Namespace) -> None:
+    _check_prompts(options)
+
+
 def handle_grid(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     return _draw_sweep(options, console, [options.lora],
                        chosen_name(options.name, options.lora.stem, "sweep"))
@@ -30,6 +34,12 @@ def add_sweep_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--lora", type=Path, action="append", default=[], metavar="FILE",
                          help="LoRA to add to the run's, or to sweep without a run; may be repeated")
     _add_axis_options(command, [0.8, 1.0])
+
+
+def check_sweep(options: argparse.Namespace) -> None:
+    if not (options.run or options.lora):
+        raise UserError("there is no LoRA to sweep; give --run FOLDER or --lora FILE.")
+    _check_prompts(options)
 
 
 def handle_sweep(options: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -62,6 +72,11 @@ def _add_axis_options(command: argparse.ArgumentParser, strengths: list[float]) 
     add_sampler_options(command)
 
 
+def _check_prompts(options: argparse.Namespace) -> None:
+    if not options.prompt and options.prompt_set != FROM_CAPTIONS:
+        raise UserError("there is no prompt; give --prompt TEXT, or --prompt-set 'from captions'.")
+
+
 def _draw_sweep(options: argparse.Namespace, console: Console, files: list[Path], name: str) -> dict[str, Any]:
     from ..sweeps import draw
     from ..sweeps.axis_text import parse_seeds
@@ -72,8 +87,6 @@ def _draw_sweep(options: argparse.Namespace, console: Console, files: list[Path]
     from ..sweeps.sheets import write_sheets
 
     refuse_name_of_the_log(name)
-    if not options.prompt and options.prompt_set != FROM_CAPTIONS:
-        raise UserError("there is no prompt; give --prompt TEXT, or --prompt-set 'from captions'.")
     backbone = load_backbone_quietly(options.base, options.base_precision)
     sampler = build_sampler(options, backbone)
     seeds = parse_seeds(options.seeds or str(options.seed))

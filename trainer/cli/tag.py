@@ -106,13 +106,16 @@ def _add_look_options(group: Any) -> None:
                        help="base model for --budget and --check-trigger: sandbox, a diffusers folder, or a file")
 
 
+def check_tag(options: argparse.Namespace) -> None:
+    if not (options.tagger or options.captioner) and options.merge != "keep":
+        raise UserError(f"--merge {options.merge} needs something to merge; give --tagger or --captioner.")
+
+
 def handle_tag(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..datasets.dataset import load_folder
     from ..tagging.caption_files import write_captions
     from ..tagging.diff import CaptionDiff
 
-    if not (options.tagger or options.captioner) and options.merge != "keep":
-        raise UserError(f"--merge {options.merge} needs something to merge; give --tagger or --captioner.")
     before = load_folder(options.dataset, background=options.background)
     work = _Tagging(options, console, load_backbone_quietly(options.base) if options.base else None)
     after = work.edit(work.describe(work.tag(before)))

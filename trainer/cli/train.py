@@ -31,12 +31,15 @@ def add_train_options(command: argparse.ArgumentParser) -> None:
 def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..datasets.dataset import load_folder
     from ..memory.preflight import fitted
+    from ..training.config import TrainConfig
     from ..training.events import Finished
     from ..training.loop import train
     from ..training.presets import plan_training
     from .terminal.tensorboard import TensorBoardWriter
 
     name = chosen_name(options.name, options.dataset.resolve().name, "run")
+    settings = parse_settings(options.set)
+    TrainConfig().replace(**settings)  # a mistake in one is told before the base is loaded
     writers = [TensorBoardWriter()] if options.tensorboard else []
     dataset = load_folder(options.dataset, background=options.background)
     for note in dataset.notes:
@@ -47,7 +50,7 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
     named = {"name": name, "seed": options.seed, "epochs": options.epochs}
     if options.trigger:
         named["data.trigger"] = options.trigger
-    planned = plan_training(backbone.family, options.kind, {**named, **parse_settings(options.set)}, dataset)
+    planned = plan_training(backbone.family, options.kind, {**named, **settings}, dataset)
     console.say(planned.length)
     events = train(backbone, dataset, planned.config, options.output / "loras", retrain=options.retrain,
                    should_stop=console.asked_to_stop)

@@ -22,12 +22,12 @@ from torch import Tensor
 
 from ..common.errors import UserError
 from ..common.files import atomic_path, atomic_write, file_hash, read_json, remove_file, write_json
-from ..common.folders import finish_swap
 from ..common.locks import locked
 from ..common.schema import read_record
 from ..pictures.crops import Box
 from ..pictures.duplicates import is_flat
-from ..pictures.images import GROUND, IMAGE_SUFFIXES, image_size, open_image, parse_colour
+from ..pictures.flatten import parse_colour
+from ..pictures.images import GROUND, IMAGE_SUFFIXES, image_size, open_image
 from .buckets import Size, fit_to_bucket
 from .controls import (
     FoundControls,
@@ -40,6 +40,7 @@ from .controls import (
     scan_controls,
     unused_controls,
 )
+from .given_folder import find_given_folder
 from .masks import MASKS_FOLDER, has_alpha, mask_tensor, read_mask, scan_masks
 from .project_folders import has_preview_files, image_folders, is_previews, is_regularisation
 from .sidecars import CAPTION_SUFFIXES, CaptionFinder, is_picture
@@ -47,8 +48,6 @@ from .sidecars import CAPTION_SUFFIXES, CaptionFinder, is_picture
 CROPS_FILE = "crops.json"
 _KOHYA_FOLDER = re.compile(r"(\d+)_(.+)")
 _OTHER_PICTURES = frozenset((".gif", ".tif", ".tiff", ".avif", ".heic", ".jxl", ".psd", ".jfif"))
-_SETTINGS = frozenset((".toml", ".json", ".yaml", ".yml"))
-"""Other trainers describe datasets in files; what these say beyond the folder is not read."""
 _MANY_REPEATS = 100
 MOST_REPEATS = 10_000
 """A folder's name with a greater number is not a repeat count, but a work's number, as downloaders write it."""
@@ -206,11 +205,7 @@ def load_folder(path: str | os.PathLike[str], *, recursive: bool = True, default
     previews are left out wherever they are. Files that cannot be used are left out and named in the notes. What is
     transparent shows the `background`, a colour. Raises UserError if no image is left.
     """
-    root = Path(path)
-    finish_swap(root)
-    if not root.is_dir():
-        what = "a file of settings" if root.suffix.lower() in _SETTINGS and root.is_file() else "not a folder"
-        raise UserError(f"{root} is {what}. Give the folder that holds the images.")
+    root = find_given_folder(Path(path))
     if default_repeats < 1:
         raise UserError(f"default_repeats is {default_repeats}; it must be 1 or more.")
     parse_colour(background)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from kornia.color import lab_to_rgb, rgb_to_lab
-from kornia.geometry.transform import resize
 from PIL import Image
 from torch import Tensor
 
@@ -15,6 +13,7 @@ from ..captions.coverage import kinds_in, plain, says
 from ..captions.coverage_words import ASYMMETRIC_WORDS, AXES
 from ..captions.tags import join_tags, split_tags
 from ..pictures.duplicates import WINDOWS, difference, fingerprint_picture
+from ..pictures.filters import lab_to_rgb, resize_bicubic, rgb_to_lab
 from ..pictures.images import to_image, to_tensor
 from .buckets import Size
 
@@ -30,7 +29,7 @@ def resize_image(image: Image.Image, size: Size) -> Image.Image:
     if image.size == tuple(size):
         return image
     pixels = to_tensor(image)[None]
-    scaled = resize(pixels, (size[1], size[0]), interpolation="bicubic", antialias=True).clamp(0, 1)
+    scaled = resize_bicubic(pixels, size[1], size[0]).clamp(0, 1)
     return to_image(scaled).convert(image.mode)
 
 

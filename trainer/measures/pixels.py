@@ -10,11 +10,10 @@ import math
 
 import torch
 import torch.nn.functional as F
-from kornia.color import rgb_to_grayscale, rgb_to_lab
-from kornia.filters import laplacian
 from torch import Tensor
 
 from ..pictures.duplicates import Print, fingerprint_picture
+from ..pictures.filters import laplacian, rgb_to_grayscale, rgb_to_lab
 from ..pictures.images import to_image
 
 SHARPNESS_SIDE = 256
@@ -29,7 +28,7 @@ def resize_pixels(pixels: Tensor, side: int) -> Tensor:
 def sharpness(pixels: Tensor) -> Tensor:
     """[B] variance of the Laplacian of the grey image at a fixed size. A small image counts as a blurred one."""
     grey = rgb_to_grayscale(resize_pixels(pixels, SHARPNESS_SIDE))
-    return laplacian(grey, kernel_size=3, normalized=False).flatten(1).var(1)
+    return laplacian(grey).flatten(1).var(1)
 
 
 def clipped_share(pixels: Tensor) -> Tensor:

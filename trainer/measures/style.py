@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from kornia.color import rgb_to_lab
 from torch import Tensor
 
+from ..pictures.filters import rgb_to_lab
 from .pixels import resize_pixels
 
 SIDE, OCTAVES, AT_ONCE = 256, 6, 32

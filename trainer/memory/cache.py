@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
-from ..common.files import write_json
+from ..common.files import user_cache_file, write_json
 from ..common.schema import convert
 from .step import StepCount
 
@@ -21,14 +20,9 @@ REVISION = 3
 LIBRARIES = ("torch", "diffusers", "peft")
 
 
-def cache_file() -> Path:
-    """$XDG_CACHE_HOME/lora-bootstrap/memory.json, by default under ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lora-bootstrap" / "memory.json"
-
-
 def cached(question: Mapping[str, Any], count: Callable[[], StepCount], file: Path | None = None) -> StepCount:
     """The answer to a question, from the file or counted now. A file that cannot be read or written does not matter."""
-    file = file or cache_file()
+    file = file or user_cache_file("memory.json")
     key = _key(question)
     known = _read(file)
     if key in known:

@@ -125,12 +125,10 @@ def count_published(shape: Shape, config: TrainConfig, precision: str, recompute
 def packed(count: StepCount, size: float) -> StepCount:
     """The same step with the weights inside the blocks in `size` bytes: each layer unpacks its own when it is used, and
     lets them go.
-
-    They are unpacked in the type of the layer's input, float32 after a norm, and from that in bfloat16.
     """
     saved = count.movable - round(count.movable / 2 * size)
     return replace(count, weights=count.weights - saved, movable=count.movable - saved,
-                   peak=count.peak - saved + 6 * count.widest)
+                   peak=count.peak - saved + 2 * count.widest)
 
 
 def make_plan(base: Base, config: TrainConfig, precision: str, vram: float, images: int,
@@ -218,10 +216,13 @@ def disk_of(estimate: Estimate) -> int:
 
 
 def ram_of(shape: Shape, estimate: Estimate, images: int) -> int:
-    """About what a run holds in main memory: all models, and the latents and captions of all images."""
+    """About what a run holds in main memory: all models, the latents and captions of all images, and the copy of the
+    training state that is being written."""
     data = estimate.config.data
     side = data.resolution // shape.pixels
     variants = data.caption_variants if data.shuffle_captions or data.tag_dropout else 1
     latents = shape.channels * side * side * 4
     captions = variants * shape.tokens * shape.width * 4
-    return PYTHON + estimate.count.weights + 2 * (shape.encoders + shape.vae) + images * (latents + captions)
+    count = estimate.count
+    snapshot = count.adapter + count.state
+    return PYTHON + count.weights + 2 * (shape.encoders + shape.vae) + images * (latents + captions) + snapshot

@@ -55,13 +55,33 @@ class Recomputed:
     """The forward of a block that is recomputed."""
 
     def __init__(self, block: nn.Module, overwrites: bool) -> None:
-        self.block, self.overwrites = block, overwrites
+        self.block, self.overwrites, self.recomputes = block, overwrites, True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if not torch.is_grad_enabled():
             return type(self.block).forward(self.block, *args, **kwargs)
+        if not self.recomputes:
+            return _Pass(self, args, kwargs)(*args, **kwargs)
         # nothing in a base model is random in training: no random state need be kept, which a GPU waits for
         return checkpoint(_Pass(self, args, kwargs), *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+
+def is_recomputed(module: nn.Module) -> bool:
+    """Whether the module is a block that is recomputed."""
+    return isinstance(module.__dict__.get("forward"), Recomputed)
+
+
+@contextmanager
+def keeping_all(network: nn.Module) -> Iterator[None]:
+    """Compute blocks that are recomputed once, as the backward pass would."""
+    forwards = [module.__dict__["forward"] for module in network.modules() if is_recomputed(module)]
+    for forward in forwards:
+        forward.recomputes = False
+    try:
+        yield
+    finally:
+        for forward in forwards:
+            forward.recomputes = True
 
 
 class _Pass:

@@ -6,7 +6,9 @@ import io
 from contextlib import suppress
 
 import numpy as np
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageColor
+
+from ..common.errors import UserError
 
 _SRGB = ImageCms.createProfile("sRGB")
 _STRIP_PIXELS = 1 << 20
@@ -45,6 +47,14 @@ def opacity(image: Image.Image) -> Image.Image | None:
         part = image.crop((0, top, image.width, min(top + rows, image.height)))
         result.paste(part.convert("RGBA").getchannel("A"), (0, top))
     return result
+
+
+def parse_colour(name: str) -> tuple[int, int, int]:
+    """(red, green, blue) of a colour's name or "#rrggbb". Raises UserError."""
+    try:
+        return ImageColor.getrgb(name)[:3]
+    except ValueError:
+        raise UserError(f"background {name!r} is not a colour; use a name such as 'white', or '#rrggbb'.") from None
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -19,11 +19,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageChops, ImageColor
+from PIL import ExifTags, Image, ImageChops
 from torch import Tensor
 
 from ..common.errors import UserError
-from .flatten import flatten, opacity
+from .flatten import flatten, opacity, parse_colour
 from .headers import HEAD_BYTES, plain_size
 from .room import MAX_PIXELS, check_room, room_for
 
@@ -220,14 +220,6 @@ def to_image(tensor: Tensor) -> Image.Image:
         raise ValueError(f"expected [3, H, W] or [1, 3, H, W], got {list(tensor.shape)}")
     array = tensor.detach().float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
     return Image.fromarray(array.cpu().contiguous().numpy(), "RGB")
-
-
-def parse_colour(name: str) -> tuple[int, int, int]:
-    """(red, green, blue) of a colour's name or "#rrggbb". Raises UserError."""
-    try:
-        return ImageColor.getrgb(name)[:3]
-    except ValueError:
-        raise UserError(f"background {name!r} is not a colour; use a name such as 'white', or '#rrggbb'.") from None
 
 
 def _unreadable(path: str | os.PathLike[str], error: Exception) -> UserError:

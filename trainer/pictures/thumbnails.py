@@ -25,6 +25,7 @@ class ThumbnailStyle:
     side: int = 256
     quality: int = 85
     resample: Image.Resampling = Image.Resampling.LANCZOS
+    subsampling: str = "4:2:0"
 
 
 class Picture(Protocol):
@@ -44,7 +45,12 @@ def thumbnail(picture: Path | Picture, style: ThumbnailStyle, version: str | int
     """
     image = (open_image(picture, shown_at=style.side) if isinstance(picture, Path)
              else picture.load(shown_at=style.side))
-    return _jpeg(_shrink(image, style.side, style.resample), style.quality)
+    return small_jpeg(image, style)
+
+
+def small_jpeg(image: Image.Image, style: ThumbnailStyle) -> bytes:
+    """An RGB image as a small JPEG. The image itself is shrunk."""
+    return _jpeg(_shrink(image, style.side, style.resample), style.quality, style.subsampling)
 
 
 def _shrink(image: Image.Image, side: int, resample: Image.Resampling = Image.Resampling.LANCZOS) -> Image.Image:
@@ -52,9 +58,9 @@ def _shrink(image: Image.Image, side: int, resample: Image.Resampling = Image.Re
     return image
 
 
-def _jpeg(image: Image.Image, quality: int) -> bytes:
+def _jpeg(image: Image.Image, quality: int, subsampling: str = "4:2:0") -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
+    image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return buffer.getvalue()
 
 

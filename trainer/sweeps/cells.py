@@ -4,6 +4,7 @@
                           manifest-earlier.json  the plan of an earlier version, whose cells had other keys
                           cells/<key>.png     a cell's image, with its settings inside
                           cells/<key>-1.png   the second image of its batch, if there is one, and so on
+                          cells/.small/<key>.jpg  a small copy of its image
                           cells/<key>.json    its settings, or, without an image beside it, why the cell failed
                           grid.png            the labelled sheet (grid-2.png, ... if there are more)
                           scores.json         the scoring matrix
@@ -39,6 +40,7 @@ from ..common.schema import convert, read_record
 from ..lora.hashes import check_weights, tensor_hash
 from ..lora.metadata import read_count, read_texts
 from ..lora.tensors import TensorFile
+from ..pictures.small_copies import remove_small, save_small
 from ..stacks.lora_stack import read_strength
 from ..stacks.stack import file_role
 from .prompt_sets import FROM_CAPTIONS
@@ -242,7 +244,7 @@ class Sweep:
     def write(self) -> None:
         """Write the manifest, and remove what a killed process left half written. A manifest with keys of an earlier
         version is kept, because its images and marks go by them."""
-        remove_leftovers(self.folder, depth=1)
+        remove_leftovers(self.folder, depth=2)
         path = self.folder / MANIFEST
         if path.is_file() and _has_earlier_keys(path):
             atomic_write(self.folder / EARLIER, path.read_bytes())
@@ -266,12 +268,14 @@ class Sweep:
         for number, picture in enumerate((image, *more)):
             with atomic_path(self.picture(cell, number)) as temp:
                 picture.save(temp, format="PNG", pnginfo=info, compress_level=4)
+        save_small(self.picture(cell), image)
         write_json(self.record(cell), cell.facts)
         return self.picture(cell)
 
     def _discard(self, cell: Cell) -> None:
         for path in (self.record(cell), self.picture(cell), *self.cells_folder.glob(f"{cell.key}-*.png")):
             remove_file(path)
+        remove_small(self.picture(cell))
 
     def count_more(self) -> int:
         """How many images of batches lie beside those that are the cells'."""

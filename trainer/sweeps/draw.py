@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from itertools import groupby
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ..models.backbone import Backbone
 from ..models.sampler import Sampler
 from ..pictures.images import to_image
 from .cells import Axis, Cell, Sweep, checkpoint_axis, seed_axis, strength_axis
+from .writer import CellWriter
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,23 @@ def run_sweep(backbone: Backbone, sweep: Sweep, files: Sequence[str | Path], sam
     total = len({cell.key for cell in sweep.everything})
     done = total - len(missing)
     yield Progress("sweep", done, total)
+    with CellWriter(sweep) as writer, closing(_draw(backbone, writer, missing, paths, sampler)) as drawn:
+        for batch in drawn:
+            done += len(batch)
+            if done == total:
+                writer.flush()  # the last event says that all is there
+            yield Progress("sweep", done, total)
+            if should_stop():
+                return
+
+
+def _draw(backbone: Backbone, writer: CellWriter, missing: Sequence[Cell], paths: Mapping[str, Path],
+          sampler: Sampler) -> Generator[Sequence[Cell], None, None]:
+    """Draw cells batch by batch; yields each batch once it is given to the writer.
+
+    Args:
+        paths: the LoRA files by their hashes.
+    """
     for digest, of_lora in groupby(missing, key=lambda cell: cell.facts["lora_sha256"]):
         with backbone.lora(paths[digest]) if digest else nullcontext() as applied:
             for strength, of_strength in groupby(of_lora, key=lambda cell: cell.facts["strength"]):
@@ -59,14 +77,11 @@ def run_sweep(backbone: Backbone, sweep: Sweep, files: Sequence[str | Path], sam
                 cells = list(of_strength)
                 for start in range(0, len(cells), sampler.batch):
                     batch = cells[start : start + sampler.batch]
-                    _make(backbone, sweep, sampler, batch)
-                    done += len(batch)
-                    yield Progress("sweep", done, total)
-                    if should_stop():
-                        return
+                    _make(backbone, writer, sampler, batch)
+                    yield batch
 
 
-def _make(backbone: Backbone, sweep: Sweep, sampler: Sampler, cells: Sequence[Cell]) -> None:
+def _make(backbone: Backbone, writer: CellWriter, sampler: Sampler, cells: Sequence[Cell]) -> None:
     try:
         pictures = sampler.pictures(backbone, [cell.facts["prompt"] for cell in cells],
                                     [cell.facts["seed"] for cell in cells])
@@ -75,10 +90,10 @@ def _make(backbone: Backbone, sweep: Sweep, sampler: Sampler, cells: Sequence[Ce
     except Exception as error:  # whatever a model raises for one image must not lose the others
         if len(cells) > 1:
             for cell in cells:
-                _make(backbone, sweep, sampler, [cell])
+                _make(backbone, writer, sampler, [cell])
         else:
-            log.warning("a cell of %s failed", sweep.folder.name, exc_info=True)
-            sweep.fail(cells[0], f"{type(error).__name__}: {error}")
+            log.warning("a cell of %s failed", writer.sweep.folder.name, exc_info=True)
+            writer.fail(cells[0], f"{type(error).__name__}: {error}")
         return
     for cell, picture in zip(cells, pictures, strict=True):
-        sweep.save(cell, to_image(picture))
+        writer.save(cell, to_image(picture))

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw
 
 from ..common.errors import UserError, unknown_name
 from ..common.files import atomic_path, remove_file
-from ..pictures.images import image_size, open_image
+from ..pictures.images import image_size
 from ..pictures.sheet import FORMATS, LONGEST_SIDE, MOST_PIXELS, Layout, Page, SheetStyle, fit_into
+from ..pictures.small_copies import open_small
 from ..pictures.text import Pen
 from .cells import OF_THE_LORA, PROMPT, SEED, Axis, Cell, Sweep
 
 NO_LORA, NOT_MADE = "no LoRA", "not made yet"
+SAVED_AT_ONCE = 3
+"""Sheets that are saved side by side."""
 
 
 _NOTICES = {"missing": ("#f7f8fa", "#6f7889", "#e6e8ed"), "failed": ("#fdeceb", "#8c1d18", "#f3bfba")}
@@ -128,7 +134,8 @@ def write_sheets(sweep: Sweep, style: SheetStyle | None = None, rows: str = "", 
                  title: str | None = None) -> list[Path]:
     """Write grid.png, grid-2.png, ... into the sweep's folder, with the cells made so far; returns their paths.
 
-    Surplus sheets of an earlier set are removed, in either format. Only one image is open at a time.
+    Surplus sheets of an earlier set are removed, in either format. Only one image is open at a time, and sheets that
+    are saved side by side have together no more than MOST_PIXELS.
 
     Args:
         rows, columns: as in `plan_pages`; if both are "", those of `choose_axes`.
@@ -139,16 +146,50 @@ def write_sheets(sweep: Sweep, style: SheetStyle | None = None, rows: str = "", 
     style = style or SheetStyle()
     rows, columns = (rows, columns) if rows or columns else choose_axes(sweep)
     box, states, paths = cell_box(sweep, style), sweep.states(), []
-    for number, page in enumerate(pages(sweep, rows, columns, style), 1):
-        layout = Layout(page, sweep.title if title is None else title, style, box)
-        sheet = layout.paint(lambda cell: _picture(sweep, cell, states, box, style))
-        paths.append(sweep.folder / f"grid{f'-{number}' if number > 1 else ''}.{style.format}")
-        with atomic_path(paths[-1]) as temp:
-            sheet.save(temp, format=style.format.upper(), **FORMATS[style.format])
+    with _SheetSaver(style.format) as saver:
+        for number, page in enumerate(pages(sweep, rows, columns, style), 1):
+            layout = Layout(page, sweep.title if title is None else title, style, box)
+            saver.make_room(layout.width * layout.height)
+            paths.append(sweep.folder / f"grid{f'-{number}' if number > 1 else ''}.{style.format}")
+            saver.save(layout.paint(lambda cell: _picture(sweep, cell, states, box, style)), paths[-1])
     for path in sweep.folder.iterdir():
         if re.fullmatch(rf"grid(-[1-9]\d*)?\.({'|'.join(FORMATS)})", path.name) and path not in paths:
             remove_file(path)
     return paths
+
+
+class _SheetSaver:
+    """Saves sheets while the next ones are painted, because their compression takes most of the time. A context
+    manager: at its end all are saved, or the first error is raised."""
+
+    def __init__(self, file_format: str) -> None:
+        self._format, self._threads = file_format, ThreadPoolExecutor(SAVED_AT_ONCE, "sheet")
+        self._saving: deque[tuple[int, Future[None]]] = deque()
+
+    def __enter__(self) -> _SheetSaver:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
+        self._threads.shutdown(wait=True)
+        if error is None:
+            self._wait(len(self._saving))
+
+    def make_room(self, pixels: int) -> None:
+        """Wait until a sheet of so many pixels may be painted."""
+        while self._saving and (len(self._saving) >= SAVED_AT_ONCE
+                                or pixels + sum(size for size, _ in self._saving) > MOST_PIXELS):
+            self._wait(1)
+
+    def save(self, sheet: Image.Image, path: Path) -> None:
+        self._saving.append((sheet.width * sheet.height, self._threads.submit(self._write, sheet, path)))
+
+    def _wait(self, count: int) -> None:
+        for _ in range(count):
+            self._saving.popleft()[1].result()
+
+    def _write(self, sheet: Image.Image, path: Path) -> None:
+        with atomic_path(path) as temp:
+            sheet.save(temp, format=self._format.upper(), **FORMATS[self._format])
 
 
 def cell_problem(sweep: Sweep, cell: Cell) -> str:
@@ -166,7 +207,7 @@ def _picture(sweep: Sweep, cell: Cell | None, states: Mapping[str, str], box: tu
     state = states[cell.key]
     if state == "done":
         try:
-            return fit_into(open_image(sweep.picture(cell)), box)
+            return fit_into(open_small(sweep.picture(cell), max(box)), box)
         except UserError as error:
             return _notice("failed", str(error), box, style.font_size)
     return _notice(state, NOT_MADE if state == "missing" else cell_problem(sweep, cell), box, style.font_size)

@@ -28,6 +28,7 @@ from ..training.config import TrainConfig
 from ..training.events import Finished, Proved, RunStarted, StepDone
 from ..training.loop import train
 from ..training.presets import preset_config
+from ..training.runs import settle_precision
 from .cells import prompt_axis
 from .draw import lora_sweep, run_sweep
 from .sheets import write_sheets
@@ -112,9 +113,9 @@ def run_trial(backbone: Backbone, dataset: Dataset, output: Path, *, host: str, 
 
     Raises UserError for invalid settings; what goes wrong in the training is in the Trial.
     """
-    config = preset_config(backbone.family, "character", {
+    config = settle_precision(preset_config(backbone.family, "character", {
         "name": name_from(f"prove-{backbone.family.name}", "prove"), "steps": steps, "data.batch_size": 1,
-        "data.upscale": True, "optimizer.schedule": "constant", **(settings or {})})
+        "data.upscale": True, "optimizer.schedule": "constant", **(settings or {})}), backbone)
     trial = Trial({**_facts(backbone, config, host), **({"caution": caution} if caution else {})})
     if caution:
         yield Warned(caution)

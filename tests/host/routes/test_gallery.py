@@ -74,6 +74,17 @@ def test_pictures_come_small_and_as_they_are(project):
     assert answers[1][1] == (project.round(1).candidates_folder / f"{row['name']}.png").read_bytes()
 
 
+def test_a_candidate_has_a_small_copy_on_disk_and_the_folder_of_crops_none(project):
+    ((_, told),) = ask(get())
+    row, crop = told["candidates"][0], told["crops"][0]
+    for folder, name in ((project.round(1).candidates_folder, row["name"]), (project.crops_folder, crop["name"])):
+        Image.new("RGB", (300, 200), "red").save(folder / f"{name}.png")
+    answers = ask(*[("GET", path, {}) for path in (row["thumb"], crop["thumb"])])
+    assert [Image.open(io.BytesIO(data)).size for _, data in answers] == [(256, 171)] * 2
+    assert (project.round(1).candidates_folder / ".small" / f"{row['name']}.jpg").read_bytes() == answers[0][1]
+    assert not (project.crops_folder / ".small").exists()
+
+
 def test_picks_are_saved_and_told_again_with_their_history(project, names):
     ((status, told),) = ask(post(0, {names[0]: {"state": "keep", "tags": ["zqx", "wink"]}, names[1]: {
         "state": "reject", "note": "two tails"}}, label="first"))

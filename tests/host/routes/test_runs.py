@@ -3,20 +3,23 @@
 import json
 
 import pytest
+import torch
 from PIL import Image
 
 from lora_bootstrap.host.routes.run_view import run_status
-from lora_bootstrap.host.session import current_session
+from lora_bootstrap.host.session import begin_session, current_session
 from lora_bootstrap.host.trainings import TrainingTable
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.models.families import FAMILIES
+from lora_bootstrap.trainer.training.checkpoint import save_state
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import open_run
 
 from ...helpers.asking import ask, sent_as_json
 
 KEYS = {"name", "run", "status", "node_id", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
-        "learning_rate", "rank", "alpha", "losses", "smoothed", "validation", "samples", "checkpoints", "proofs"}
+        "learning_rate", "rank", "alpha", "losses", "smoothed", "validation", "samples", "checkpoints", "proofs",
+        "resumes_from"}
 
 
 @pytest.fixture
@@ -59,6 +62,19 @@ def test_a_run_is_interrupted_unless_somebody_trains_it(root):
     assert run_status(root, "girl")["status"] == "interrupted"
     with run.locked():
         pass  # asking did not keep the lock
+
+
+def test_an_interrupted_run_says_from_which_step_it_goes_on(root):
+    run = make_run(root)
+    assert run_status(root, "girl")["resumes_from"] == 0, "no state was saved yet"
+    save_state(run.state_path, 12, {"a": torch.ones(2)}, torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], 0.1))
+    told = run_status(root, "girl")
+    assert (told["step"], told["resumes_from"]) == (20, 12)
+    with run.locked():
+        assert run_status(root, "girl")["resumes_from"] is None
+    run.final_path.write_bytes(b"")
+    run.mark_finished(40, stopped=False)
+    assert run_status(root, "girl")["resumes_from"] is None
 
 
 def test_stopped_and_finished_runs_say_so(root):
@@ -106,6 +122,59 @@ def test_a_line_cut_by_a_kill_and_losses_that_are_no_numbers_are_left_out(root):
     run = open_run(root, TrainConfig(name="cut", steps=9), "k")
     run.metrics_path.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": null}\n{"step": 3, "lo', "utf-8")
     assert run_status(root, "cut")["losses"] == [[1, 0.5]]
+
+
+def lines_parsed(monkeypatch):
+    """The lines of metrics.jsonl that are parsed from now on."""
+    from lora_bootstrap.host import run_logs
+
+    parsed, parse = [], run_logs.read_metrics_row
+    monkeypatch.setattr(run_logs, "read_metrics_row", lambda line: parsed.append(line) or parse(line))
+    return parsed
+
+
+def log_steps(run, *steps, loss=1.0):
+    for step in steps:
+        run.append_metrics({"step": step, "loss": loss, "seconds": 0.5})
+
+
+def test_a_run_that_goes_on_is_read_from_where_it_was(root, monkeypatch):
+    run = make_run(root)
+    whole = run_status(root, "girl")
+    parsed = lines_parsed(monkeypatch)
+    assert run_status(root, "girl") == whole and parsed == []
+    log_steps(run, 21, 22, loss=0.5)
+    told = run_status(root, "girl")
+    assert len(parsed) == 2 and told["losses"] == [*whole["losses"], [21, 0.5], [22, 0.5]] and told["step"] == 22
+    begin_session()  # as after a restart of the server
+    assert run_status(root, "girl") == told
+
+
+def test_a_line_that_is_only_half_written_is_read_once_it_is_whole(root):
+    run = make_run(root, done=1)
+    with open(run.metrics_path, "ab") as file:
+        for part, steps in ((b'{"step": 2, "lo', 1), (b'ss": 0.25}\n', 2)):
+            file.write(part)
+            file.flush()
+            assert len(run_status(root, "girl")["losses"]) == steps
+
+
+@pytest.mark.parametrize("way", ["shortened", "replaced", "written again in place"])
+def test_a_log_that_is_not_the_one_read_before_is_read_from_its_start(root, way):
+    run = make_run(root)
+    run_status(root, "girl")
+    if way == "shortened":  # as a resumed training does, which then writes on
+        run.truncate_metrics(10)
+        log_steps(run, *range(11, 31), loss=3.0)
+    elif way == "replaced":
+        run.keep_metrics()
+        log_steps(run, *range(1, 31), loss=3.0)
+    else:
+        lines = [json.dumps({"step": step, "loss": 3.0, "learning_rate": 1e-3, "seconds": 0.5}) for step in range(40)]
+        run.metrics_path.write_text("\n".join(lines) + "\n", "utf-8")
+    told = run_status(root, "girl")
+    begin_session()
+    assert told == run_status(root, "girl") and told["losses"][-1][1] == 3.0
 
 
 # -- trainings of this process -----------------------------------------------------------------------------------------

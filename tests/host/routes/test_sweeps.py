@@ -13,6 +13,7 @@ from PIL import Image
 from lora_bootstrap.host import events, paths  # noqa: F401 (registers itself)
 from lora_bootstrap.host.routes import sweep_view, sweeps as sweep_routes  # noqa: F401 (registers itself)
 from lora_bootstrap.trainer.common.files import read_json, write_json
+from lora_bootstrap.trainer.pictures import small_copies
 from lora_bootstrap.trainer.sweeps import cells
 from lora_bootstrap.trainer.sweeps.cells import Sweep
 
@@ -113,6 +114,15 @@ def test_pictures_come_small_and_as_they_are_with_their_settings(sweep):
     sheets = tell()["sheets"]
     assert [("file=grid.png&" in sheets[0]), ("file=grid-2.webp&" in sheets[1]), len(sheets)] == [True, True, 2]
     assert ask(("GET", sheets[0], {})) == [(200, full)]
+
+
+def test_a_thumbnail_decodes_no_image_also_after_a_restart(sweep, monkeypatch):
+    cell = sweep.cells[0]
+    sweep.save(cell, Image.new("RGB", (300, 200), "red"))
+    for module, name in ((small_copies, "open_image"), (small_copies, "thumbnail"), (sweep_view, "thumbnail")):
+        monkeypatch.setattr(module, name, lambda *args: pytest.fail("an image was decoded"))
+    ((status, small),) = ask(get("sweep/cell", name=NAME, key=cell.key, size="thumb"))
+    assert status == 200 and Image.open(io.BytesIO(small)).size == (256, 171)
 
 
 def test_a_strength_of_zero_shares_its_picture_with_the_one_without_lora(files):

@@ -66,14 +66,15 @@ def test_an_unknown_command_is_a_mistake(capsys):
     (["generate", "--prompt", "x", "--lora", "{tmp}/no.safetensors:0.5"], "no LoRA file at"),
     (["grid", "--prompt", "x", "--lora", "{tmp}/no.safetensors"], "no LoRA file at"),
     (["conflict", "{tmp}/no.safetensors:0.5", "{tmp}/no.safetensors"], "no LoRA file at"),
-    (["merge", "{tmp}/no.safetensors", "--method", "ties"], "ties produces whole matrices, so it needs a rank"),
-    (["merge", "{tmp}/no.safetensors", "--method", "averge"], "unknown merge method 'averge'"),
+    (["merge", "{tmp}/a.safetensors", "--method", "ties"], "ties produces whole matrices, so it needs a rank"),
+    (["merge", "{tmp}/a.safetensors", "--method", "averge"], "unknown merge method 'averge'"),
     (["info", "{tmp}/no.safetensors"], "no file or folder"),
     (["info", "{tmp}/data"], "neither a run nor a project"),
     (["bootstrap", "--picture", "{tmp}/no.png", "--tags", "1girl", "--trigger", "zqx"], "no.png"),
     (["bootstrap", "--picture", "{tmp}/no.png", "--tags", ",", "--trigger", "zqx"], "tags are empty"),
 ])
 def test_a_users_mistake_is_one_line_and_exit_code_two(tiny, tmp_path, dataset, capsys, argv, words):
+    (tmp_path / "a.safetensors").write_bytes(b"")
     assert run(*[word.replace("{tmp}", str(tmp_path)) for word in argv]) == 2
     error = capsys.readouterr().err
     assert words in error and error.startswith("lora-bootstrap: ") and error.count("\n") == 1

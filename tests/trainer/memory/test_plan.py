@@ -12,7 +12,7 @@ from lora_bootstrap.trainer.memory.bases import Base, find_base
 from lora_bootstrap.trainer.memory.cache import cached
 from lora_bootstrap.trainer.memory.cards import CARDS, GIB, LAUNCH, step_seconds
 from lora_bootstrap.trainer.memory.counter import TookTooLong
-from lora_bootstrap.trainer.memory.plan import CONTEXT, PACKED, WORKSPACE, Estimate, make_plan, packed
+from lora_bootstrap.trainer.memory.plan import CONTEXT, PACKED, WORKSPACE, Estimate, make_plan, packed, ram_of
 from lora_bootstrap.trainer.memory.shapes import SHAPES, shape_family
 from lora_bootstrap.trainer.memory.step import StepCount
 from lora_bootstrap.trainer.models.families import FAMILIES
@@ -88,7 +88,7 @@ def test_a_packed_base_is_smaller_and_unpacks_one_layer_at_a_time(precision, mov
     count = replace(COUNT, widest=10**6, movable=8 * GIB)
     small = packed(count, PACKED[precision])
     assert small.movable == pytest.approx(movable * GIB) and small.weights == pytest.approx((2 + movable) * GIB)
-    assert small.activations == count.activations + 6 * 10**6
+    assert small.activations == count.activations + 2 * 10**6
 
 
 def test_only_a_text_encoder_that_is_trained_is_on_the_card_with_its_lora(tmp_path, monkeypatch):
@@ -210,3 +210,9 @@ def test_a_cache_that_cannot_be_written_does_not_matter(tmp_path):
 def test_an_estimate_is_as_the_device_would_report_it():
     estimate = Estimate(TrainConfig(), "bf16", COUNT)
     assert (estimate.peak, estimate.needed) == (20 * GIB + WORKSPACE, 20 * GIB + OVERHEAD)
+
+
+def test_the_copy_of_the_training_state_that_is_being_written_counts_in_the_ram():
+    plan = a_plan(96)
+    larger = replace(plan.asked, count=replace(plan.asked.count, state=3 * GIB, adapter=2 * GIB))
+    assert ram_of(SHAPES["flux"], larger, 10) - plan.ram == 3 * GIB

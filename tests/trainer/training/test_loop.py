@@ -23,7 +23,7 @@ from lora_bootstrap.trainer.training.loop import train
 
 
 def config(**settings):
-    base = TrainConfig(name="tiny", steps=6, state_every=2).replace(**{
+    base = TrainConfig(name="tiny", steps=6, state_every=2, state_minutes=0).replace(**{
         "adapter.rank": 4, "adapter.alpha": 4, "adapter.layers": "all", "adapter.conv_rank": 2,
         "optimizer.learning_rate": 1e-2, "data.resolution": 32, "data.batch_size": 2, "data.trigger": "zqx"})
     return base.replace(**settings)
@@ -52,9 +52,9 @@ def state_of(backbone):
 
 def test_training_lowers_the_loss_and_leaves_a_lora_and_its_story(tiny_backbone, dataset, tmp_path):
     # measured on the training pictures themselves, at fixed noise and times: the training loss jitters with them
-    events = run(tiny_backbone, dataset, tmp_path, config(steps=60, validate_every=60), validation=dataset)
+    events = run(tiny_backbone, dataset, tmp_path, config(steps=40, validate_every=40), validation=dataset)
     losses = [event.loss for event in of(events, StepDone)]
-    assert [event.step for event in of(events, StepDone)] == list(range(1, 61))
+    assert [event.step for event in of(events, StepDone)] == list(range(1, 41))
     assert of(events, Validated)[0].ratio < 0.8
     started, finished = of(events, RunStarted)[0], events[-1]
     assert isinstance(finished, Finished) and not finished.stopped and not finished.reused
@@ -188,8 +188,9 @@ def test_the_text_encoder_learns_at_its_own_rate(tiny_backbone, dataset, tmp_pat
 
 @pytest.mark.parametrize("settings", [
     {"precision": "bf16"}, {"gradient_checkpointing": True}, {"optimizer.name": "adafactor"},
+    {"optimizer.name": "adamw_bf16"},
     {"objective.timestep_density": "logit_normal", "optimizer.schedule": "cosine", "optimizer.warmup_steps": 2},
-    {"data.cache": "disk"},
+    {"data.cache": "ram"},
 ])
 def test_each_way_of_training_descends_and_resumes(tiny_backbone, dataset, tmp_path, settings):
     settings = config(**settings)
@@ -197,6 +198,54 @@ def test_each_way_of_training_descends_and_resumes(tiny_backbone, dataset, tmp_p
     calls = iter(range(100))
     run(tiny_backbone, dataset, tmp_path / "parts", settings, should_stop=lambda: next(calls) == 3)
     assert same(weights(whole), weights(run(tiny_backbone, dataset, tmp_path / "parts", settings)))
+
+
+@pytest.fixture
+def encoded(tiny_backbone, monkeypatch):
+    """What the tiny model's encoders were given: "image", or a caption or prompt."""
+    noted, images, texts = [], tiny_backbone.encode_images, tiny_backbone.pipeline.encode_prompt
+    monkeypatch.setattr(tiny_backbone, "encode_images", lambda pixels: (noted.append("image"), images(pixels))[1])
+
+    def encode_prompt(prompt=None, *args, **kwargs):
+        noted.extend([prompt] if isinstance(prompt, str) else prompt or [])
+        return texts(prompt, *args, **kwargs)
+
+    monkeypatch.setattr(tiny_backbone.pipeline, "encode_prompt", encode_prompt)
+    return noted
+
+
+@pytest.mark.parametrize("place", ["disk", "ram"])
+def test_the_next_run_on_the_same_images_encodes_nothing(tiny_backbone, dataset, tmp_path, encoded, place):
+    old = tmp_path / "runs" / "old"
+    (old / "cache").mkdir(parents=True)
+    (old / "run.json").write_text("{}")
+    (old / "cache" / f"{'a' * 64}.safetensors").write_text("of an earlier version")
+    settings = config(steps=3, **{"data.cache": place})  # one epoch
+    first = weights(run(tiny_backbone, dataset, tmp_path / "runs", settings))
+    assert encoded.count("image") == 6 and not (old / "cache").exists()
+    encoded.clear()
+    again = run(tiny_backbone, dataset, tmp_path / "runs", settings, retrain=True)
+    assert "image" not in encoded and len(set(encoded)) == 1  # the proof's, by the sampling path
+    assert same(first, weights(again))
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"old", "tiny", "tiny-2"}
+    assert not list((tmp_path / ".runs-cache" / ".users").iterdir())
+
+
+def test_the_prompts_of_previews_are_encoded_once_before_the_first_step(tiny_backbone, dataset, tmp_path, encoded):
+    settings = config(steps=3, preview_every=1, preview_prompts=("one drawn", "two drawn"))
+    events = train(tiny_backbone, dataset, settings, tmp_path)
+    while not isinstance(next(events), StepDone):
+        pass
+    assert encoded.count("one drawn") == 1
+    rest = list(events)
+    assert len(of(rest, Previewed)) == 3 and encoded.count("one drawn") == encoded.count("two drawn") == 1
+
+
+def test_the_prompts_of_previews_are_encoded_anew_while_the_text_encoder_is_trained(tiny_backbone, dataset, tmp_path,
+                                                                                    encoded):
+    settings = config(steps=2, preview_every=1, preview_prompts=("one drawn",), **{"adapter.text_encoder": True})
+    run(tiny_backbone, dataset, tmp_path, settings)
+    assert encoded.count("one drawn") == 2
 
 
 def test_gradient_checkpointing_changes_no_bit(tiny_backbone, dataset, tmp_path):
@@ -333,7 +382,7 @@ def test_what_is_outside_the_mask_is_not_learnt(tiny_backbone, dataset, tmp_path
 
 def test_the_prior_keeps_the_surroundings_as_the_base_predicts_them(tiny_backbone, dataset, tmp_path):
     pictures = masked(dataset, tmp_path / "masks")
-    settings = {"data.masked_loss": True, "data.unmasked_weight": 0.0, "steps": 30, "data.caption_dropout": 0.0}
+    settings = {"data.masked_loss": True, "data.unmasked_weight": 0.0, "steps": 20, "data.caption_dropout": 0.0}
     moved = {}
     for prior in (0.0, 20.0):
         events = run(tiny_backbone, pictures, tmp_path / str(prior), config(**settings, **{"data.masked_prior": prior}))

@@ -1,0 +1,111 @@
+"""A mistake on the command line is told in one line before torch is imported, whatever the command."""
+
+import argparse
+import json
+import subprocess
+import sys
+
+import pytest
+
+from lora_bootstrap.trainer.cli.main import VERBS
+from lora_bootstrap.trainer.cli.terminal.mistakes import CHECKS, check_options
+from lora_bootstrap.trainer.common.errors import UserError
+
+from ...helpers.command_line import run
+
+BOOTSTRAP = ["bootstrap", "--picture", "a.png", "--trigger", "zqx"]
+MISTAKES = (
+    (["demo", "--seed", "-1"], "--seed is -1; it must be from 0"),
+    ([*BOOTSTRAP, "--tags", ","], "tags are empty"),
+    ([*BOOTSTRAP, "--tags", "1girl"], "there is no file at a.png"),
+    ([*BOOTSTRAP, "--tags", "1girl", "--targets", "4"], "targets are (4,)"),
+    (["audit", "--dataset", "/nonexistent"], "/nonexistent is not a folder"),
+    (["audit", "--dataset", ".", "--purpose", "charcter"], "Did you mean 'character'"),
+    (["audit", "--dataset", ".", "--family", "sdxk"], "Did you mean 'sdxl'"),
+    (["audit", "--dataset", ".", "--background", "wite"], "'wite' is not a colour"),
+    (["plan", "nosuch"], "base 'nosuch' is neither a known name nor a file"),
+    (["plan", "sdxl", "--batch", "0"], "--batch is 0"),
+    (["train", "--dataset", "/nonexistent"], "/nonexistent is not a folder"),
+    (["train", "--dataset", ".", "--base", "nosuch"], "'nosuch' is not a base model"),
+    (["train", "--dataset", ".", "--base", "."], "it has no model_index.json"),
+    (["train", "--dataset", ".", "--kind", "chracter"], "Did you mean 'character'"),
+    (["train", "--dataset", ".", "--name", "a/b"], "--name 'a/b' cannot be"),
+    (["train", "--dataset", ".", "--set", "steps"], "is not NAME=VALUE"),
+    (["train", "--dataset", ".", "--epochs", "-1"], "--epochs is -1"),
+    (["tag", "--dataset", "/nonexistent"], "/nonexistent is not a folder"),
+    (["tag", "--dataset", ".", "--merge", "append"], "needs something to merge"),
+    (["tag", "--dataset", ".", "--alias-file", "no.csv"], "there is no file at no.csv"),
+    (["tag", "--dataset", ".", "--general", "35"], "--general is 35.0; it must be a number from 0 to 1"),
+    (["generate", "--prompt", "x", "--lora", "no.safetensors:0.5"], "no LoRA file at no.safetensors"),
+    (["generate", "--prompt", "x", "--width", "0"], "--width is 0"),
+    (["generate", "--prompt", "x", "--cfg", "nan"], "--cfg is nan"),
+    (["grid", "--prompt", "x", "--lora", "no.safetensors"], "no LoRA file at no.safetensors"),
+    (["grid", "--lora", "no.safetensors"], "there is no prompt"),
+    (["sweep", "--prompt", "x"], "there is no LoRA to sweep"),
+    (["sweep", "--prompt", "x", "--run", "."], "it has no run.json"),
+    (["sweep", "--prompt", "x", "--lora", "no.safetensors"], "no LoRA file at no.safetensors"),
+    (["score", "/nonexistent"], "/nonexistent is not a sweep"),
+    (["score", "/nonexistent", "--run", "."], "it has no run.json"),
+    (["conflict", "no.safetensors", "no.safetensors"], "no LoRA file at no.safetensors"),
+    (["merge", "no.safetensors", "no.safetensors"], "no LoRA file at no.safetensors"),
+    (["prove", "--steps", "0"], "--steps is 0"),
+    (["prove", "--dataset", "/nonexistent"], "/nonexistent is not a folder"),
+    (["info", "/nonexistent"], "no file or folder at /nonexistent"),
+    (["info", "."], "neither a run nor a project"),
+)
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """(exit code, what is told, whether torch was imported) of each of MISTAKES, all in one fresh process."""
+    code = ("import contextlib, io, json, sys\nfrom lora_bootstrap.trainer.cli.main import main\n"
+            "for argv in json.loads(sys.argv[1]):\n"
+            "    with contextlib.redirect_stderr(io.StringIO()) as told:\n"
+            "        code = main(argv)\n"
+            "    print(json.dumps([code, told.getvalue(), 'torch' in sys.modules]))")
+    done = subprocess.run([sys.executable, "-c", code, json.dumps([argv for argv, _ in MISTAKES])], check=False,
+                          timeout=120, capture_output=True, text=True, cwd=tmp_path_factory.mktemp("empty"))
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[" ".join(argv) for argv, _ in MISTAKES])
+def test_a_mistake_is_told_before_torch_is_imported(told, number):
+    code, error, torch_is_there = told[number]
+    assert code == 2 and MISTAKES[number][1] in error and error.count("\n") == 1 and not torch_is_there
+
+
+def test_every_command_has_a_mistake_that_is_tried():
+    assert {argv[0] for argv, _ in MISTAKES} == {verb.name for verb in VERBS}
+
+
+def test_every_check_is_of_an_option_that_some_command_has(capsys):
+    offered = set()
+    for verb in VERBS:
+        with pytest.raises(SystemExit):
+            run(verb.name, "--help")
+        offered |= set(capsys.readouterr().out.replace("--", " --").split())
+    words = {word.strip("[],").lstrip("-").replace("-", "_") for word in offered}
+    assert [check.option for check in CHECKS if check.option not in words] == []
+
+
+@pytest.mark.parametrize("value", [None, "", [], False])
+def test_an_option_that_is_not_given_is_not_checked(value):
+    check_options("train", argparse.Namespace(**{check.option: value for check in CHECKS}))
+
+
+def test_a_check_of_some_commands_leaves_the_others_alone():
+    options = argparse.Namespace(base="flux")
+    check_options("plan", options)
+    with pytest.raises(UserError, match="'flux' is not a base model"):
+        check_options("train", options)
+
+
+def test_a_setting_that_is_none_is_told_before_the_base_is_loaded(tiny, dataset, tmp_path, capsys, monkeypatch):
+    from lora_bootstrap.trainer.cli import prove, train
+
+    for module in (train, prove):
+        monkeypatch.setattr(module, "load_backbone_quietly", lambda base: pytest.fail("the base was loaded"))
+    for verb in ("train", "prove"):
+        assert run(verb, "--dataset", tmp_path / "data", "--set", "adapter.rnk=8") == 2
+        assert "Did you mean 'adapter.rank'" in capsys.readouterr().err
