@@ -224,7 +224,8 @@ class DiffusersBackbone:
                  steps: int, cfg: float, negative: str = "", controls: Controls | None = None) -> Tensor:
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
-        self._work()
+        self._caching = False
+        self.places.bring(NETWORK, "vae")  # text encoders are not needed for prompts that are remembered
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         pictures = self.pipeline(
             **self._encode_prompts(prompts, cfg, negative), generator=generators, width=width, height=height,
@@ -240,6 +241,7 @@ class DiffusersBackbone:
     def _encode_prompts(self, prompts: Sequence[str], cfg: float, negative: str) -> dict[str, Tensor]:
         """What the pipeline's own call would make of the prompts, by the names of its arguments."""
         def encode() -> dict[str, Tensor]:
+            self._encode_on(*self.text_network)
             encoded = self.pipeline.encode_prompt(
                 prompt=[unescape_brackets(prompt) for prompt in prompts], device=self.device, num_images_per_prompt=1,
                 do_classifier_free_guidance=cfg > 1, negative_prompt=[unescape_brackets(negative)] * len(prompts))

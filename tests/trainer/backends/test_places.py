@@ -49,7 +49,8 @@ def test_the_steps_run_without_them_and_a_preview_brings_them_back(tiny_backbone
     found = moved_by_event(train(tiny_backbone, dataset, config, tmp_path), moves)
     steps, previews, proofs = ([moved for kind, moved in found if kind == wanted]
                                for wanted in ("StepDone", "Previewed", "Proved"))
-    assert steps == [AWAY, [], AWAY] and previews == [BACK, BACK]
+    assert steps == [AWAY, [], [("vae", "RAM")]]
+    assert previews == [[("vae", "card")]] * 2, "their prompts are encoded before the first step"
     assert proofs[1] == [("network", "RAM"), ("network", "card")], "the network is away while latents are cached"
 
 
