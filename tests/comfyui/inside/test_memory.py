@@ -76,7 +76,7 @@ def test_the_count_is_what_the_real_step_takes(name, settings, tmp_path, monkeyp
     real = measured(name, tmp_path, monkeypatch, **settings)
     count = counted(name, **settings).activations
     text = sum(tensor.nbytes for tensor in make_backbone(name).encode_text([LONGEST]).tensors.values())
-    assert 0.97 * count <= real <= 1.08 * count + 2 * text  # the loop copies the text of a batch from its cache
+    assert 0.94 * count <= real <= 1.08 * count + 2 * text  # the loop copies the text of a batch from its cache
 
 
 @pytest.mark.parametrize("name", ["sd3"])
