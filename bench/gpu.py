@@ -247,12 +247,12 @@ def _learn(backbone: Any, config: Any, inputs: tuple[Any, Any], noise: Any, t: A
     """The loss of a batch, after its backward pass."""
     import torch
 
-    from lora_bootstrap.trainer.training.loop import AUTOCAST
+    from lora_bootstrap.trainer.models.precision import autocast
 
-    (latents, text), dtype = inputs, AUTOCAST.get(config.precision)
+    latents, text = inputs
     with backbone.step():
         noisy = backbone.noised(latents, noise, t)
-        with torch.autocast(backbone.device.type, dtype, enabled=dtype is not None):
+        with autocast(backbone.device, config.precision):
             prediction = backbone.predict(noisy, t, text)
         loss = torch.nn.functional.mse_loss(prediction.float(), noise)
         loss.backward()

@@ -19,7 +19,7 @@ import torch
 from ..trainer.common.files import atomic_write, read_json, write_json
 from ..trainer.memory.cache import cached
 from ..trainer.memory.cards import CARDS, COPIES, GIB, LAUNCH, PRODUCTS, step_seconds
-from ..trainer.memory.plan import CONTEXT, WORKSPACE, count_published, in_fp8
+from ..trainer.memory.plan import CONTEXT, PACKED, WORKSPACE, count_published, packed
 from ..trainer.memory.published import PublishedNetwork
 from ..trainer.memory.shapes import SHAPES, Shape
 from ..trainer.memory.step import StepCount, count_step
@@ -153,7 +153,7 @@ def count_as_published(shape: Shape, config: TrainConfig, precision: str) -> Ste
     config, dtype = config.replace(precision="bf16"), torch.bfloat16
     question = {"bench": "published", "shape": shape.name, "config": config.to_dict()}
     count = cached(question, lambda: count_step(PublishedNetwork(shape, config, dtype), config, attach=attach_peft))
-    return in_fp8(count) if precision == "fp8" else count
+    return packed(count, PACKED["fp8"]) if precision == "fp8" else count
 
 
 def notes(rows: list[dict[str, Any]]) -> str:

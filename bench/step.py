@@ -29,11 +29,12 @@ from ..trainer.backends.diffusers import DiffusersBackbone, load_backbone
 from ..trainer.datasets.dataset import load_folder, save_samples
 from ..trainer.models.families import get_family
 from ..trainer.models.layers import select_modules
+from ..trainer.models.precision import autocast
 from ..trainer.pictures.crops import suggest_crops
 from ..trainer.training import adapters
 from ..trainer.training.config import TrainConfig
 from ..trainer.training.events import StepDone
-from ..trainer.training.loop import AUTOCAST, train
+from ..trainer.training.loop import train
 from ..trainer.training.optimizers import build_optimizer
 from .report import write_result
 
@@ -151,7 +152,7 @@ def make_plain_step(backbone: DiffusersBackbone, config: TrainConfig) -> Step:
     def step() -> None:
         noise, timesteps = torch.randn_like(latents), torch.randint(0, 1000, (len(latents),))
         noisy = scheduler.add_noise(latents, noise, timesteps)
-        with _autocast(config):
+        with autocast(network.device, config.precision):
             prediction = network(noisy.to(network.dtype), timesteps, encoder_hidden_states=text, return_dict=False)[0]
         loss = nn.functional.mse_loss(prediction.float(), noise)
         loss.backward()
@@ -172,7 +173,7 @@ def make_bare_step(backbone: DiffusersBackbone, config: TrainConfig) -> Step:
     noisy, target, timesteps = latents.to(network.dtype), torch.randn_like(latents), torch.full((len(latents),), 500)
 
     def step() -> None:
-        with _autocast(config):
+        with autocast(network.device, config.precision):
             prediction = network(noisy, timesteps, encoder_hidden_states=text, return_dict=False)[0]
         nn.functional.mse_loss(prediction.float(), target).backward()
         optimizer.step()
@@ -193,11 +194,6 @@ def _inputs(backbone: DiffusersBackbone, config: TrainConfig) -> tuple[torch.Ten
     with torch.no_grad():
         text = backbone.encode_text(["1girl, smile"] * config.data.batch_size).tensors["prompt_embeds"]
     return torch.randn(config.data.batch_size, 4, side, side), text.to(backbone.network.dtype)
-
-
-def _autocast(config: TrainConfig) -> torch.autocast:
-    dtype = AUTOCAST.get(config.precision)
-    return torch.autocast("cpu", dtype, enabled=dtype is not None)
 
 
 if __name__ == "__main__":

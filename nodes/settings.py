@@ -113,6 +113,9 @@ ROWS = (
         step=0.5, late=True),
     Row("compile", "Compile the network's repeated blocks with torch.compile: faster steps after a warm-up of a minute "
                    "or more for each size of image. Needs Triton on a GPU, and weights that stay on it.", late=True),
+    Row("fit_memory", "Compute as many blocks again in the backward pass as the card's memory needs: the number is "
+                      "counted before the first step and raised if memory runs out. gradient_checkpointing computes "
+                      "all of them again.", late=True),
 )
 
 

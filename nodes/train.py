@@ -278,8 +278,8 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
 
 
 def forecast(base: Any, config: TrainConfig, dataset: Dataset, reporter: Reporter) -> None:
-    """Say what a step will take before anybody waits for it. The longest caption counts for all, and the control images
-    of the image that has most."""
+    """Say what a step will take before anybody waits for it, and have as many blocks recomputed as the card needs. The
+    longest caption counts for all, and the control images of the image that has most."""
     from ..host.backbone import memory_plan
 
     captions = (join_tags(add_trigger(split_tags(sample.caption), config.data.trigger)) for sample in dataset)
@@ -287,6 +287,9 @@ def forecast(base: Any, config: TrainConfig, dataset: Dataset, reporter: Reporte
     reporter.preparing("counting what a step will take in memory")
     controls = most_controls(base, config, dataset)
     found = memory_plan.forecast_memory(base, config, max(captions, key=len), controls=controls)
+    if found.share > base.recompute:
+        base.set_recompute(found.share)
+    base.step_memory = found.memory
     reporter.forecast, reporter.peak = found.line, lambda: memory_plan.measured_peak(base)
     if found.note:
         reporter(Warned(found.note))

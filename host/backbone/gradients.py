@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ...trainer.common.errors import UserError
+from ...trainer.models.recompute import is_recomputed
 from .overwritten import Overwritten, copy_inputs, finding_overwritten
-from .shadow import is_recomputed
 
 _IN_PLACE = "modified by an inplace operation"
 _NO_BACKWARD = ("autograd formula", "derivative for", "does not require grad", "cannot be saved for backward",
@@ -114,8 +114,8 @@ def _guards(network: nn.Module, run: Callable[[], Tensor]) -> Iterator[Guard]:
     found = _overwritten(network, run)
     if found.recomputed:
         raise UserError(f"what layer {found.recomputed[0]} of {type(network).__name__} keeps is overwritten, so the "
-                        "LoRA would be trained wrongly with gradient checkpointing. Turn gradient_checkpointing off "
-                        "for this model.")
+                        "LoRA would be trained wrongly with gradient checkpointing. Turn gradient_checkpointing "
+                        "and fit_memory off for this model.")
     if not found.elsewhere:
         yield Guard(copy_inputs(found.inputs))
     yield Guard(copy_inputs(found.inputs) if recomputed else (), whole=True)

@@ -35,18 +35,19 @@ from ...trainer.lora.names import module_of
 from ...trainer.models.backbone import Conditioning, Controls, NetworkInputs
 from ...trainer.models.edit_forms import choose_form
 from ...trainer.models.families import distilled_warning, named_row
+from ...trainer.models.frozen import frozen_forward
 from ...trainer.models.noise import per_row
 from ...trainer.models.prompt_memory import PromptMemory
+from ...trainer.models.recompute import Recomputation, recomputed
 from .contents import Content, clip_options, content_of, patcher_options
 from .edit import encode_edit
 from .encoded import pack, unpack
 from .facts import family_of, known_family, said_of, sampled_hash
-from .frozen import frozen_forward
 from .gradients import GuardedStep, keeping_copies
 from .kernels import attention_options, plain_kernels
 from .sampling import Sampled, encode_prompt, given_values, sample_once, tensors_of
 from .schedule import HostSchedule
-from .shadow import Shadow, checkpointed, is_plain
+from .shadow import Shadow, is_plain
 from .text import encode_alone, encode_prompts
 
 
@@ -81,6 +82,8 @@ class HostBackbone:
         family = family_of(model.model, self.schedule, self.latent_scale, self.network)
         self.family, self.base_file = named_row(family, base_file), base_file
         self._training = False
+        self._recomputation: Recomputation | None = None
+        self.step_memory = 0  # bytes that a step takes beside the weights, once they are counted
         self._drop()
 
     @property
@@ -114,21 +117,31 @@ class HostBackbone:
     # -- where the weights are -------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def training(self, gradient_checkpointing: bool) -> Iterator[None]:
+    def training(self, recompute: float = 0.0, offload: float = 0.0) -> Iterator[None]:
         injected = [name for name, module in self.model.model.named_modules() if "forward" in module.__dict__]
         if injected:
             raise UserError(f"the MODEL carries layers that another node replaced (such as {injected[0]}); they cannot "
                             "be trained through. Link the MODEL directly from its loader.")
         with (_outside(), torch.enable_grad(), _in_training(), plain_kernels(),
-              checkpointed(self.network, gradient_checkpointing)):
+              recomputed(self.network, recompute, overwrites=True) as self._recomputation):
             self._step.close()
             self._training = True  # the first step loads the network: it knows the memory
             try:
                 yield
             finally:
-                self._training = False
+                self._training, self.step_memory = False, 0
                 self._step.close()
                 self._drop()
+
+    @property
+    def recompute(self) -> float:
+        return self._recomputation.share if self._recomputation else 0.0
+
+    def set_recompute(self, share: float) -> None:
+        if self._recomputation:
+            self._recomputation.set_share(share)
+        self._step.close()  # what is overwritten depends on what is recomputed
+        self._unload()
 
     def step(self) -> contextlib.AbstractContextManager[None]:
         return self._step.open()
@@ -356,12 +369,15 @@ class HostBackbone:
     def _unload(self) -> None:
         self._drop()
         with self._as_host():
-            management.unload_all_models()
+            release_memory()
 
     def _memory(self, noisy: Tensor, conditioning: Conditioning) -> int:
-        """Bytes to keep free for a step, in training: control images take as much as the image itself."""
+        """Bytes to keep free for a step, in training, as counted or as the host guesses: control images take as much as
+        the image itself."""
         if not self._training or "network" in self._resident:
             return 0
+        if self.step_memory:
+            return self.step_memory
         shapes: dict[str, list[Any]] = {}
         for row in range(len(noisy)):
             for name, shape in self.model.model.extra_conds_shapes(**unpack(conditioning.row(row))).items():

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .shadow import is_recomputed, keeping_all
+from ...trainer.models.recompute import is_recomputed, keeping_all
 
 Place = int | str
 """Where a layer's forward takes an argument: its position, or its name."""

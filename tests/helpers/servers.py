@@ -9,10 +9,6 @@ from typing import Protocol
 from .hosts import Host
 from .server import Server
 
-LEAN = ("--disable-api-nodes",)
-"""The host's nodes for services on the internet take seconds of its start, and its pages then ask out there.
-test_server_peers.py starts a server that has them."""
-
 
 class MakeFolder(Protocol):
     def __call__(self, name: str) -> Path: ...
@@ -49,4 +45,4 @@ class Servers:
         return self._start(host) if host in self._running else self.shared(host)
 
     def _start(self, host: Host) -> Server:
-        return self._stack.enter_context(Server(host.path, host.python, self._make_folder(host.name), arguments=LEAN))
+        return self._stack.enter_context(Server(host.path, host.python, self._make_folder(host.name)))

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..models.families import Family
 from ..models.noise import NoiseSchedule, per_row
 from ..models.precision import autocast
+from ..models.recompute import blocks_of
 from ..training import adapters
 from ..training.config import TrainConfig
 from ..training.objectives import Loss
@@ -64,6 +65,7 @@ class StepCount:
         modules, parameters: of the LoRA.
         operations, traffic, kernels: of a forward and a backward pass; see counter.Work.
         widest: weights of the largest layer, by number.
+        movable: weights of the layers inside the blocks, in bytes: what can be held in RAM or in fewer bits.
         kept: held between the forward and the backward pass beyond what was there before.
     """
 
@@ -77,6 +79,7 @@ class StepCount:
     traffic: int
     kernels: int
     widest: int = 0
+    movable: int = 0
     kept: int = 0
 
     @property
@@ -177,12 +180,18 @@ def _count(rehearsal: Rehearsal, config: TrainConfig, ends_at: float | None
     return StepCount(
         weights=weights, adapter=adapter, state=state, peak=counter.peak, modules=len(parameters) // 2,
         parameters=sum(parameter.numel() for parameter in parameters), widest=_widest(network), kept=kept,
-        **vars(counter.work))
+        movable=_movable(network), **vars(counter.work))
 
 
 def _widest(network: nn.Module) -> int:
     layers = (module for module in network.modules() if isinstance(module, (nn.Linear, nn.Conv2d)))
     return max((layer.weight.numel() for layer in layers), default=0)
+
+
+def _movable(network: nn.Module) -> int:
+    layers = {layer for block in blocks_of(network) for layer in block.modules()
+              if isinstance(layer, (nn.Linear, nn.Conv2d)) and not layer.weight.requires_grad}
+    return sum(_size(layer.weight) for layer in layers)
 
 
 def _run_step(rehearsal: Rehearsal, config: TrainConfig, counter: StorageCounter) -> int:

@@ -156,6 +156,7 @@ class Backbone(Protocol):
         device, text_device: where the network and the text encoders compute.
         half_precision: "bf16", or "fp16" where the device has no bfloat16.
         fingerprint: a hash of the weights, by which caches and runs recognize the base.
+        recompute: share of the network's blocks that are computed again in the backward pass; see `training`.
     """
 
     network_prefix: str
@@ -183,8 +184,21 @@ class Backbone(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def training(self, gradient_checkpointing: bool) -> AbstractContextManager[None]:
-        """Puts the model into the state that training needs; leaving restores the state before."""
+    @property
+    def recompute(self) -> float: ...
+
+    def training(self, recompute: float = 0.0, offload: float = 0.0) -> AbstractContextManager[None]:
+        """Puts the model into the state that training needs; leaving restores the state before.
+
+        Args:
+            recompute: share (0 to 1) of the network's blocks to compute again in the backward pass.
+            offload: share of its blocks whose weights are in RAM and are copied to the device at each use. A host that
+                does so by itself ignores it.
+        """
+
+    def set_recompute(self, share: float) -> None:
+        """In training: set the share of blocks to compute again from the next step on. Also gives back to the device
+        whatever memory nothing uses any more."""
 
     def step(self) -> AbstractContextManager[None]:
         """Around every forward pass with gradients and its backward pass."""

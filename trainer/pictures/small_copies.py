@@ -61,10 +61,11 @@ def open_small(picture: Path, shown_at: int) -> Image.Image:
 
 
 def save_small(picture: Path, image: Image.Image) -> None:
-    """Write the copy of an image file that was just written, from the image itself. Raises UserError if the system
-    refuses."""
+    """Write the copy of an image file that was just written, from the image itself. Where that cannot be done, it is
+    made when it is first shown."""
     if max(image.size) > STYLE.side:
-        _write(picture, small_jpeg(flatten(image.copy(), parse_colour(GROUND)), STYLE))
+        with suppress(UserError):
+            _write(picture, small_jpeg(flatten(image.copy(), parse_colour(GROUND)), STYLE))
 
 
 def remove_small(picture: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -30,6 +30,7 @@ class CellWriter:
         self.sweep = sweep
         self._thread = ThreadPoolExecutor(1, "sweep")
         self._pending: deque[tuple[Cell, Future[Any]]] = deque()
+        self._written: list[Cell] = []
 
     def __enter__(self) -> CellWriter:
         return self
@@ -48,26 +49,27 @@ class CellWriter:
         """Mark a cell that could not be made."""
         self._add(cell, self.sweep.fail, cell, why)
 
-    def written(self) -> Iterator[Cell]:
+    def written(self) -> list[Cell]:
         """The cells that were written or marked since the last call, in order."""
         while self._pending and self._pending[0][1].done():
-            cell, future = self._pending.popleft()
-            future.result()
-            yield cell
+            self._wait_for_first()
+        cells, self._written = self._written, []
+        return cells
 
     def flush(self) -> None:
         """Wait until every cell is written."""
-        for _, future in self._pending:
-            future.result()
+        while self._pending:
+            self._wait_for_first()
 
     def _add(self, cell: Cell, work: Callable[..., Any], *values: Any) -> None:
-        waiting = [future for _, future in self._pending if not future.done()]
-        if len(waiting) >= MOST_WAITING:
-            waiting[0].result()
-        for _, future in self._pending:
-            if future.done():
-                future.result()
+        while self._pending and (len(self._pending) >= MOST_WAITING or self._pending[0][1].done()):
+            self._wait_for_first()
         self._pending.append((cell, self._thread.submit(work, *values)))
+
+    def _wait_for_first(self) -> None:
+        cell, future = self._pending.popleft()
+        future.result()
+        self._written.append(cell)
 
     def _write(self, cell: Cell, image: Image.Image, texts: Mapping[str, str] | None,
                more: Sequence[Image.Image]) -> None:

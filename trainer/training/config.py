@@ -112,6 +112,7 @@ class TrainConfig:
     """Precision of the network's arithmetic (autocast); the LoRA itself is fp32, or as the optimizer has it. auto: bf16
     (or fp16) on a GPU over a base in 16 bits or less, otherwise fp32. A run records which."""
     gradient_checkpointing: bool = False
+    """Compute all blocks again in the backward pass instead of keeping what they computed."""
     compile: bool = False
     """Compile the network's repeated blocks (torch.compile); results differ by rounding."""
     save_every: int = 0
@@ -128,6 +129,12 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    fit_memory: bool = True
+    """Without gradient_checkpointing: compute as many blocks again as the card's memory needs, counted before the first
+    step, and more if memory runs out in a step."""
+    offload_blocks: float = 0.0
+    """Share of the blocks whose weights are in RAM and are copied to the card at each use. In ComfyUI it has no effect:
+    ComfyUI does this by itself."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", checked_name(self.name))
@@ -139,6 +146,7 @@ class TrainConfig:
         check(self.state_every >= 0, "state_every", self.state_every, "0 (any step) or more")
         check(0 <= self.state_minutes < math.inf, "state_minutes", self.state_minutes, "0 (off) or more")
         check(self.epochs >= 0, "epochs", self.epochs, "0 (steps decides) or more")
+        check(0 <= self.offload_blocks <= 1, "offload_blocks", self.offload_blocks, "from 0 to 1")
         for name in ("save_every", "save_every_epochs", "validate_every", "preview_every"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 (off) or more")
 

@@ -28,6 +28,7 @@ from ..lora.file import Factors
 from ..lora.hashes import check_weights
 from ..models.backbone import Backbone, Conditioning
 from ..models.layers import Coverage, coverage
+from ..models.out_of_memory import MemorySaver, is_out_of_memory
 from ..models.precision import autocast
 from ..pictures.images import to_image
 from ..proofs.covered import prove_coverage
@@ -94,7 +95,8 @@ def train(
         yield from (Warned(proof.words) for proof in run.proofs if not proof.passed)
         yield Finished(config.steps, run.final_path, stopped=False, reused=True)
         return
-    with run.locked(), backbone.training(config.gradient_checkpointing):
+    recompute = 1.0 if config.gradient_checkpointing else run.recomputed if config.fit_memory else 0.0
+    with run.locked(), backbone.training(recompute, config.offload_blocks):
         session = _Session(backbone, dataset, validation, config, run)
         with contextlib.closing(session):
             yield from (Warned(note) for note in (*notes, *run.notes, *session.notes))
@@ -107,6 +109,7 @@ class _Session:
     def __init__(self, backbone: Backbone, dataset: Dataset, validation: Dataset, config: TrainConfig,
                  run: runs.Run) -> None:
         self.backbone, self.dataset, self.config, self.run = backbone, dataset, config, run
+        self.saver = MemorySaver(backbone, config.fit_memory, run.save_recomputed)
         self.started_at = time.time()
         self.loss = Loss.of(backbone.family, backbone.schedule, config.objective)
         self.cache = open_cache(run.folder.parent, config)
@@ -122,6 +125,8 @@ class _Session:
         self.states = checkpoint.StateWriter(run.state_path, config.state_minutes)
         self.compiled: CompiledBlocks | None = None
         self.compiling = contextlib.ExitStack()
+        self.optimizer: torch.optim.Optimizer
+        self.scaler: torch.amp.GradScaler
         try:
             self.step = self._resume()
             run.truncate_metrics(self.step)
@@ -153,7 +158,7 @@ class _Session:
             yield from self._prove_same_text()
             self._compile()
             while self.step < self.config.steps:
-                self._train_step()
+                yield from self.saver.retried(self.step + 1, self._train_step, self._undo_step)
                 yield from self._done_steps(self.readings.lag)
                 if self.compiled and (line := self.compiled.report(self.step)):
                     yield Warned(line)
@@ -164,7 +169,7 @@ class _Session:
         except BaseException as error:
             if not isinstance(error, UserError):  # a diverged run keeps its last good state
                 self._keep()
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise UserError(self._memory_advice()) from error
             if self.compiled and (problem := compile_problem(error)):
                 raise UserError(problem) from error
@@ -247,6 +252,13 @@ class _Session:
                 return last and self.guarded
             self._record(done)
         return True
+
+    def _undo_step(self) -> bool:
+        """Forget the gradients of a step that was broken off; false if it has begun to change the LoRA."""
+        if self.consistent:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler = self._new_scaler(self.scaler.state_dict())  # the old one may have seen these gradients
+        return self.consistent
 
     def _batch_loss(self, index: int) -> Tensor:
         batch = self.feed.batch(index)
@@ -455,7 +467,13 @@ class _Session:
 
     def _start_afresh(self) -> None:
         self.optimizer = _optimizer(self.handles, self.backbone, self.config)
-        self.scaler = torch.amp.GradScaler(self.backbone.device.type, enabled=self.config.precision == "fp16")
+        self.scaler = self._new_scaler()
+
+    def _new_scaler(self, state: dict[str, Any] | None = None) -> torch.amp.GradScaler:
+        scaler = torch.amp.GradScaler(self.backbone.device.type, enabled=self.config.precision == "fp16")
+        if state:
+            scaler.load_state_dict(state)
+        return scaler
 
     def _keep(self) -> None:
         """Save the LoRA of an interrupted run as it is, and the state to continue from."""
@@ -494,7 +512,7 @@ class _Session:
 
     def _memory_advice(self) -> str:
         data = self.config.data
-        checkpointing = "" if self.config.gradient_checkpointing else "turn on gradient_checkpointing, "
+        checkpointing = "" if self.backbone.recompute == 1 else "turn on gradient_checkpointing, "
         return (
             f"memory ran out at step {self.step + 1} with batch size {data.batch_size} at {data.resolution} px: "
             f"{checkpointing}lower data.batch_size (and raise accumulation_steps) or data.resolution. "
@@ -550,9 +568,3 @@ def _as_validation(dataset: Dataset, config: TrainConfig) -> tuple[Dataset, Trai
     """The validation set as the feed should read it: every image once, with images and captions unaltered."""
     plain = {"data.shuffle_captions": False, "data.tag_dropout": 0.0, "data.caption_dropout": 0.0, "data.flip": False}
     return dataset.with_repeats(1), config.replace(**plain)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    kinds = (MemoryError, getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError))
-    words = ("not enough memory", "out of memory")
-    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words))

@@ -38,10 +38,13 @@ from .config import AUTO_PRECISION, TrainConfig
 FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
 _FACTS = {"format": int, "key": str, "status": str, "step": int, "lineage": dict, "config": dict}
-"""What run.json holds; later versions added the stem of its LoRA files, and the proofs."""
-COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "data.edit_form")
+"""What run.json holds; later versions added the stem of its LoRA files, the proofs, and what share of the blocks is
+recomputed since memory ran out."""
+COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "data.edit_form", "fit_memory",
+            "offload_blocks")
 """Settings that change neither the weights nor what the run folder will hold. Epochs are counted in steps, and what
-edit_form comes to by itself."""
+edit_form comes to by itself. (gradient_checkpointing does not change the weights either, but it is in the keys of
+earlier runs.)"""
 
 LATER = {"compile": False}
 """Settings that came later, and the value at which they count as absent, so that older runs keep their keys."""
@@ -168,6 +171,17 @@ class Run:
     def add_proof(self, proof: Proof) -> None:
         """Record a proof in run.json, in place of an earlier one of its name."""
         self.facts["proofs"] = proof_rows((*(other for other in self.proofs if other.name != proof.name), proof))
+        write_json(self.folder / "run.json", self.facts)
+
+    @property
+    def recomputed(self) -> float:
+        """Share of the blocks that are recomputed since memory ran out; 0 if it never did."""
+        share = self.facts.get("recomputed")
+        return float(share) if isinstance(share, (int, float)) and 0 <= share <= 1 else 0.0
+
+    def save_recomputed(self, share: float) -> None:
+        """Record in run.json that memory ran out, so that a resumed run begins with this share."""
+        self.facts["recomputed"] = share
         write_json(self.folder / "run.json", self.facts)
 
     def mark_finished(self, step: int, stopped: bool) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lora_bootstrap.host.backbone.frozen import frozen_forward
+from lora_bootstrap.trainer.models.frozen import frozen_forward
 
 
 @pytest.mark.parametrize("make", [lambda: nn.Linear(8, 6), lambda: nn.Conv2d(8, 6, 3, padding=1)],

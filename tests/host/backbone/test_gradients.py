@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from lora_bootstrap.host.backbone.gradients import Guard, GuardedStep, find_guard, keeping_copies
-from lora_bootstrap.host.backbone.shadow import checkpointed
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.models.backbone import Conditioning
+from lora_bootstrap.trainer.models.recompute import recomputed
 
 
 class Overwriting(nn.Module):
@@ -86,7 +86,7 @@ def test_gradients_are_exactly_those_of_a_step_in_which_every_operation_is_watch
     with torch.autograd.graph.allow_mutation_on_saved_tensors():
         network(x).sum().backward()
     right = [parameter.grad.clone() for parameter in network.parameters()]
-    with checkpointed(network, recompute):
+    with recomputed(network, float(recompute), overwrites=True):
         step = GuardedStep()
         for _ in range(2):  # tried out in the first step, known in the second
             assert all(map(torch.equal, gradients_of(network, x, step), right))
@@ -95,7 +95,7 @@ def test_gradients_are_exactly_those_of_a_step_in_which_every_operation_is_watch
 
 def test_a_network_that_copies_do_not_help_is_not_recomputed():
     network, x = Blocks(Overwriting(), Overwriting()), torch.randn(3, 4)
-    with checkpointed(network), pytest.raises(UserError, match=r"blocks\.0 of Blocks .* gradient_checkpointing off"):
+    with recomputed(network, overwrites=True), pytest.raises(UserError, match=r"blocks\.0 of Blocks .* fit_memory off"):
         gradients_of(network, x, GuardedStep())
 
 
@@ -105,7 +105,7 @@ def test_what_is_overwritten_beside_recomputed_blocks_is_watched():
     with torch.autograd.graph.allow_mutation_on_saved_tensors():
         network(x).sum().backward()
     right = [parameter.grad.clone() for parameter in network.parameters()]
-    with checkpointed(network[1]):
+    with recomputed(network[1], overwrites=True):
         assert all(map(torch.equal, gradients_of(network, x, GuardedStep()), right))
 
 

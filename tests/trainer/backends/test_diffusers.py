@@ -127,7 +127,7 @@ def test_a_batch_of_strengths_draws_what_each_strength_draws_alone(cfg):
         for strength in strengths:
             applied.set_strength(strength)
             alone.append(draw(1))
-    torch.testing.assert_close(rows, torch.cat(alone), atol=1e-5, rtol=0)
+    torch.testing.assert_close(rows, torch.cat(alone), atol=1e-4, rtol=0)
     assert min((rows[a] - rows[b]).abs().mean() for a, b in ((0, 1), (1, 2), (0, 2))) > 0.01
     assert torch.equal(draw(1), plain)
 

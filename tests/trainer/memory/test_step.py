@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from lora_bootstrap.trainer.memory import step
+from lora_bootstrap.trainer.memory.plan import between
 from lora_bootstrap.trainer.memory.published import PublishedNetwork
 from lora_bootstrap.trainer.memory.shapes import SHAPES
 from lora_bootstrap.trainer.memory.step import StepCount, count_step, state_bytes
@@ -50,8 +51,21 @@ def test_weights_adapter_and_state_are_those_of_the_real_network(plain):
     assert plain.modules >= len(names) > 0
 
 
-def test_checkpointing_lowers_the_peak_and_costs_arithmetic(plain):
-    recomputed = count(gradient_checkpointing=True)
+@pytest.fixture(scope="module")
+def recomputed():
+    return count(gradient_checkpointing=True)
+
+
+def test_a_share_of_the_blocks_takes_about_what_lies_between_none_and_all(plain, recomputed):
+    config = a_config()
+    half = count_step(PublishedNetwork(UNET, config, torch.bfloat16, 0.5), config)
+    line = between(plain, recomputed, 0.5)
+    assert recomputed.peak < half.peak < plain.peak and half.movable == plain.movable > 0.5 * plain.weights
+    assert half.activations == pytest.approx(line.activations, rel=0.2)
+    assert half.operations == pytest.approx(line.operations, rel=0.1)
+
+
+def test_checkpointing_lowers_the_peak_and_costs_arithmetic(plain, recomputed):
     assert recomputed.activations < 0.75 * plain.activations
     assert recomputed.operations > 1.2 * plain.operations
     assert recomputed.weights == plain.weights

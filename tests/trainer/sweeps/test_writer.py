@@ -50,10 +50,10 @@ def test_the_next_cell_is_drawn_while_one_is_written(sweep, monkeypatch):
     with CellWriter(sweep) as writer:
         for cell in sweep.cells[:MOST_WAITING]:
             writer.save(cell, LARGE)
-        assert list(writer.written()) == [] and sweep.counts()["done"] == 0
+        assert writer.written() == [] and sweep.counts()["done"] == 0
         gate.open.set()
         writer.flush()
-        assert list(writer.written()) == list(sweep.cells[:MOST_WAITING]) and list(writer.written()) == []
+        assert writer.written() == list(sweep.cells[:MOST_WAITING]) and writer.written() == []
     assert sweep.counts()["done"] == MOST_WAITING
     assert len(gate.threads) == 1 and threading.current_thread() not in gate.threads
 

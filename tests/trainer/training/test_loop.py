@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import pytest
@@ -260,19 +261,71 @@ def test_a_loss_that_is_no_number_says_what_to_change_and_keeps_what_was_good(ti
     assert not any(tmp_path.rglob("*.tmp"))
 
 
-def test_memory_that_runs_out_says_what_to_lower_and_keeps_the_state(tiny_backbone, dataset, tmp_path, monkeypatch):
-    predict, calls = tiny_backbone.predict, iter(range(100))
+@pytest.fixture
+def runs_out(tiny_backbone, monkeypatch):
+    """`runs_out(calls)`: memory runs out in the backward pass of these predictions, counted from 0."""
+    def make(calls):
+        predict, count = tiny_backbone.predict, itertools.count()
 
-    def greedy(*args):
-        if torch.is_grad_enabled() and next(calls) == 3:
+        def fail(gradient):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return predict(*args)
 
-    monkeypatch.setattr(tiny_backbone, "predict", greedy)
-    with pytest.raises(UserError, match=r"batch size 2 at 32 px: turn on gradient_checkpointing"):
-        run(tiny_backbone, dataset, tmp_path, config())
-    rest = run(tiny_backbone, dataset, tmp_path, config())
+        def greedy(*args):
+            prediction = predict(*args)
+            if torch.is_grad_enabled() and next(count) in calls:
+                prediction.register_hook(fail)
+            return prediction
+
+        monkeypatch.setattr(tiny_backbone, "predict", greedy)
+
+    return make
+
+
+@pytest.mark.parametrize(("settings", "advice"), [
+    ({"fit_memory": False}, "turn on gradient_checkpointing"), ({"gradient_checkpointing": True}, "lower data.batch")])
+def test_memory_that_runs_out_says_what_to_lower_and_keeps_the_state(settings, advice, tiny_backbone, dataset, tmp_path,
+                                                                     runs_out):
+    runs_out({3})
+    with pytest.raises(UserError, match=f"batch size 2 at 32 px: {advice}"):
+        run(tiny_backbone, dataset, tmp_path, config(**settings))
+    rest = run(tiny_backbone, dataset, tmp_path, config(**settings))
     assert of(rest, RunStarted)[0].first_step == 3
+
+
+def test_a_step_that_runs_out_of_memory_is_taken_again_with_more_blocks_recomputed(tiny_backbone, dataset, tmp_path,
+                                                                                   runs_out):
+    settings = config(accumulation_steps=2)
+    whole = run(tiny_backbone, dataset, tmp_path / "whole", settings)
+    runs_out({1, 7})  # the second batches of steps 1 and 3: both batches of step 1 are predicted again
+    events = run(tiny_backbone, dataset, tmp_path / "short", settings)
+    said = [event.message for event in of(events, Warned) if "memory ran out" in event.message]
+    assert len(said) == 2 and "step 1, so half of the blocks are" in said[0] and "step 3, so all blocks" in said[1]
+    assert [event.loss for event in of(events, StepDone)] == [event.loss for event in of(whole, StepDone)]
+    assert same(weights(whole), weights(events))
+    folder = events[-1].path.parent
+    assert json.loads((folder / "run.json").read_text())["recomputed"] == 1.0
+    assert len(metrics_of(folder)) == len(metrics_of(whole[-1].path.parent))
+
+
+def test_a_resumed_run_recomputes_what_it_has_needed(tiny_backbone, dataset, tmp_path, runs_out, monkeypatch):
+    runs_out({0})
+    calls, shares, training = iter(range(100)), [], tiny_backbone.training
+    run(tiny_backbone, dataset, tmp_path, config(), should_stop=lambda: next(calls) == 1)
+    monkeypatch.setattr(tiny_backbone, "training", lambda *given: shares.append(given[0]) or training(*given))
+    run(tiny_backbone, dataset, tmp_path, config())
+    assert shares == [0.5]
+
+
+def test_memory_that_runs_out_with_all_blocks_recomputed_ends_the_run_with_advice(tiny_backbone, dataset, tmp_path,
+                                                                                  runs_out):
+    runs_out({2, 3, 4})
+    with pytest.raises(UserError, match=r"at step 3 with batch size 2 at 32 px: lower data.batch_size"):
+        run(tiny_backbone, dataset, tmp_path, config())
+    assert of(run(tiny_backbone, dataset, tmp_path, config()), RunStarted)[0].first_step == 2
+
+
+def metrics_of(folder):
+    return (folder / "metrics.jsonl").read_text().splitlines()
 
 
 def test_captions_that_are_cut_are_reported(tiny_backbone, dataset, tmp_path):
