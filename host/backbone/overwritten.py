@@ -103,10 +103,9 @@ class _Watch:
                 hook.remove()
 
     def _enter(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        given: dict[Place, Any] = dict(enumerate(args))
-        given.update(kwargs.items())
+        given: list[tuple[Place, Any]] = [*enumerate(args), *kwargs.items()]
         self._running.append(_Call(layer, len(self._kept), {
-            place: (value.detach(), value._version) for place, value in given.items()
+            place: (value.detach(), value._version) for place, value in given
             if isinstance(value, Tensor) and not value.is_inference()}))
 
     def _leave(self, layer: nn.Module, args: Any, output: Any) -> None:
