@@ -354,10 +354,10 @@ class Feed:
 
     def _encode_texts(self, texts: Sequence[_Text]) -> list[dict[str, Tensor]]:
         """The rows of a batch of `_text_batches`."""
-        (sample, flip), *_ = ((text.sample, text.flip) for text in texts)
-        controls = None if sample is None else self.controls(sample, flip)
+        captions, (_, sample, flip) = [text.caption for text in texts], texts[0]
         with torch.no_grad():
-            encoded = self.backbone.encode_text([text.caption for text in texts], controls).to("cpu")
+            encoded = (self.backbone.encode_text(captions) if sample is None
+                       else self.backbone.encode_text(captions, self.controls(sample, flip))).to("cpu")
         return [encoded.row(row) for row in range(len(texts))]
 
     def _text_key(self, text: _Text) -> Mapping[str, Any]:
