@@ -177,6 +177,7 @@ def _measure(case: Case, backbone: Any, tiny: bool) -> dict[str, Any]:
     side, share = 64 if tiny else case.side, CHECKPOINTING[case.checkpointing]
     config = TrainConfig(name="gpu", steps=STEPS, state_every=10**6).replace(**{
         "precision": "fp32" if tiny else "bf16", "gradient_checkpointing": share, "compile": case.compile,
+        "fit_memory": False,  # each row is what it says
         "data.resolution": side, "data.batch_size": case.batch, **case.settings})
     caption = " ".join(["word"] * 20)
     with backbone.training(share):

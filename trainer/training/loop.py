@@ -205,9 +205,9 @@ class _Session:
                 self.scaler.scale(loss).backward()
             losses.append(loss.detach())
         figures = torch.stack([*losses, self._clip()])
+        self.guarded = self.scaler.is_enabled() or guard(self.optimizer, figures)
         self.readings.add(Queued(self.step + 1, self.feed.plan.epoch_of(first), self.optimizer.param_groups[0]["lr"],
                                  figures, started))
-        self.guarded = self.scaler.is_enabled() or guard(self.optimizer, figures)
         self.consistent = False
         self.scaler.step(self.optimizer)
         self.scaler.update()
