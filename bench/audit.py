@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -196,17 +195,6 @@ def search_rows(sizes: Sequence[int], seed: int) -> list[dict[str, Any]]:
     return rows
 
 
-def seconds_each(images: Sequence[Image.Image], resolution: int) -> float:
-    """Median processor seconds to measure one picture and take its fingerprint."""
-    times = []
-    for image in images:
-        begin = time.process_time()
-        measure(image, resolution)
-        fingerprint_picture(image)
-        times.append(time.process_time() - begin)
-    return statistics.median(times)
-
-
 NOTES = """Recall: share of planted faults that are found. False alarms: share of clean pictures of which the same is
 said; of copies: pictures said to be copies of another that they are not (drawings of one scene that differ in next to
 nothing count). Target: recall at least 95 %, false alarms at most 3 %. {photographs}
@@ -224,7 +212,7 @@ mosaics whose cells are JPEG's blocks: it does nothing to them.
 
 Search for copies, random hashes: {search}.
 
-Measuring one picture takes {seconds}."""
+How long an audit takes: audit_speed.md."""
 
 
 def main() -> None:
@@ -242,11 +230,8 @@ def main() -> None:
     search = "; ".join(
         f"{row['pictures']:,} pictures: {row['compared']:,} of {row['all pairs and windows']:,} comparisons "
         f"({row['share']:.2%}), {row['seconds']:.1f} s" for row in search_rows((1000, 10_000), options.seed))
-    speeds = {side: seconds_each([group.pictures[0].resize((side, side))] * 5, side)
-              for group in groups[:1] for side in (512, 1024)}
-    seconds = ", ".join(f"{value * 1000:.0f} ms of one core at {side} px" for side, value in speeds.items())
     with_photos = any("photo" in group.name for group in groups)
-    notes = NOTES.format(search=search, seconds=seconds, photographs="" if with_photos else
+    notes = NOTES.format(search=search, photographs="" if with_photos else
                          "No photographs: scikit-image is not installed.")
     print(write_result("audit", "Planted faults and what an audit finds of them", rows, notes).read_text())
 

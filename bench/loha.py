@@ -63,6 +63,8 @@ class Loha:
             found[name] = Factors(down.contiguous(), up, float(len(down)))
         return found
 
+    trained = weights
+
     def detach(self) -> None:
         for hook in self.hooks:
             hook.remove()

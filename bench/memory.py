@@ -1,8 +1,8 @@
 """What a training takes in memory, counted without weights, and the error of such counts against published figures.
 
-Writes docs/memory.md and bench/results/memory.md.
+Writes docs/memory.md and bench/results/memory.md, which also says what our LoRA keeps beside other forms of one.
 
-    python -m lora_bootstrap.bench.memory
+    python -m lora_bootstrap.bench.memory [--results-only]
 """
 
 from __future__ import annotations
@@ -14,11 +14,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ..trainer.common.files import atomic_write
+import torch
+
+from ..trainer.common.files import atomic_write, read_json, write_json
+from ..trainer.memory.cache import cached
 from ..trainer.memory.cards import CARDS, COPIES, GIB, LAUNCH, PRODUCTS, step_seconds
-from ..trainer.memory.plan import CONTEXT, WORKSPACE, count_published
+from ..trainer.memory.plan import CONTEXT, PACKED, WORKSPACE, count_published, packed
+from ..trainer.memory.published import PublishedNetwork
 from ..trainer.memory.shapes import SHAPES, Shape
+from ..trainer.memory.step import StepCount, count_step
 from ..trainer.training.config import TrainConfig
+from . import kept
+from .lora_forms import attach_peft
 from .report import write_result
 
 DOCS = Path(__file__).parents[1] / "docs" / "memory.md"
@@ -100,20 +107,37 @@ PUBLISHED = (
 )
 
 
+KEPT = (
+    "## What a step keeps, beside other forms of a LoRA", "",
+    "GiB held between the forward and the backward pass (*kept*) and of all tensors at once (*peak*): batch 1, rank 16 "
+    "on attention and MLP, AdamW. *kohya* is sd-scripts' form of the module, *peft* is plain peft, *bare* is the "
+    "network without a LoRA, below which none can go. *bf16 base in fp32* is how the command line trained on a card "
+    "before it had autocast. The command line is counted on diffusers' networks, the node on ComfyUI's own.", "")
+
+
 def main() -> None:
-    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    from ..tests.helpers.hosts import newest
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results-only", action="store_true", help="leave docs/memory.md as it is")
+    options = parser.parse_args()
+    beside = kept.rows(next(iter(newest()), None))
     rows = [compare(published) for published in PUBLISHED]
     times = [row for published in PUBLISHED for row in compare_seconds(published)]
     path = write_result("memory", "Memory of a training step, predicted against published figures", rows, notes(rows))
-    text = path.read_text(encoding="utf-8").rstrip() + "\n\n" + "\n".join(_times_table(times)) + "\n"
+    sections = [*KEPT, *kept.table(beside), "", *_times_table(times)]
+    text = path.read_text(encoding="utf-8").rstrip() + "\n\n" + "\n".join(sections) + "\n"
     atomic_write(path, text.encode())
-    atomic_write(DOCS, page().encode())
+    figures = path.with_suffix(".json")
+    write_json(figures, {**read_json(figures), "kept": beside})
+    if not options.results_only:
+        atomic_write(DOCS, page().encode())
     print(text)
 
 
 def compare(published: Published) -> dict[str, Any]:
     shape, config = SHAPES[published.name], TrainConfig().replace(**published.settings)
-    count = count_published(shape, config, published.precision)
+    count = count_as_published(shape, config, published.precision)
     predicted = (count.peak + WORKSPACE + CONTEXT * published.whole) / GIB
     return {
         "network": shape.title, "px": config.data.resolution, "batch": config.data.batch_size,
@@ -124,12 +148,20 @@ def compare(published: Published) -> dict[str, Any]:
         "source": published.source, "remark": published.remark or "-"}
 
 
+def count_as_published(shape: Shape, config: TrainConfig, precision: str) -> StepCount:
+    """A step with plain peft, as those who published the figures train."""
+    config, dtype = config.replace(precision="bf16"), torch.bfloat16
+    question = {"bench": "published", "shape": shape.name, "config": config.to_dict()}
+    count = cached(question, lambda: count_step(PublishedNetwork(shape, config, dtype), config, attach=attach_peft))
+    return packed(count, PACKED["fp8"]) if precision == "fp8" else count
+
+
 def notes(rows: list[dict[str, Any]]) -> str:
     errors = [abs(float(row["error"].removesuffix(" %"))) for row in rows if row["error"] != "(fitted)"]
     return (
-        "*Predicted* are counts under FakeTensorMode of torch, without weights and without a GPU, of the step as this "
-        "pack trains: bf16 autocast with the rules of CUDA, a float32 LoRA of peft, AdamW in float32. The published "
-        "trainers differ in such details. Two figures set two constants for all families: "
+        "*Predicted* are counts under FakeTensorMode of torch, without weights and without a GPU, of a step with plain "
+        "peft: bf16 autocast with the rules of CUDA, a float32 LoRA, AdamW in float32. The published trainers differ "
+        "in such details; this pack's own step takes less, see below. Two figures set two constants for all families: "
         f"{WORKSPACE / GIB:.2f} GiB for what libraries take beside tensors (Stable Diffusion 1.5 without "
         f"checkpointing), and {CONTEXT / GIB:.1f} GiB for the context and gaps on the card (Qwen-Image, 42 GB, taken "
         f"as GiB). On the other {len(errors)} figures the error is {sum(errors) / len(errors):.1f} % on average and "
@@ -140,7 +172,7 @@ def compare_seconds(published: Published) -> list[dict[str, Any]]:
     if published.seconds is None:
         return []
     shape, config = SHAPES[published.name], TrainConfig().replace(**published.settings)
-    count = count_published(shape, config, published.precision)
+    count = count_as_published(shape, config, published.precision)
     cards = [next(card for card in CARDS if card.name == name) for name in ("H100", "L40S")]
     return [{"network": shape.title, "px": config.data.resolution, "batch": config.data.batch_size,
              "checkpointing": "on" if config.gradient_checkpointing else "off", "card": card.name,
@@ -189,8 +221,8 @@ def page() -> str:
         "trained in ComfyUI, which then keeps a part of the weights in RAM: slower, and not in this table.", "",
         "`plan --place command-line` adds the text encoders and the VAE, which stay on the card, and never proposes "
         "fp8, which the command line does not train. On a card it loads every base in 16 bits, except the sandbox, and "
-        "so does the plan. For both places a step is counted under bf16 autocast; the command line has none unless you "
-        "set `precision`, so that its LoRA computes in float32, which is not counted.", "",
+        "so does the plan. For both places a step is counted as `precision` auto trains it: under bf16 autocast over a "
+        "base in 16 bits or less, without autocast over one in float32.", "",
         *_table(rows), ""])
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import comfy.model_management
 import comfy.utils
-import torch
 
 from ..trainer.common.errors import UserError
 from ..trainer.common.events import Event, Events, Progress, Warned
@@ -74,15 +73,6 @@ def problem(check: Callable[..., object], *values: Any) -> bool | str:
     except UserError as error:
         return str(error)
     return True
-
-
-def default_precision(backbone: Any) -> str:
-    """fp32 for a model in fp32 or on the CPU; else bf16, or fp16 where the device has no bf16."""
-    device = backbone.device
-    dtype = next((parameter.dtype for parameter in backbone.network.parameters()), torch.float32)
-    if device.type == "cpu" or dtype == torch.float32:
-        return "fp32"
-    return "bf16" if comfy.model_management.should_use_bf16(device) else "fp16"
 
 
 def progress_of(what: str, work: Work):

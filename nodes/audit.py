@@ -44,6 +44,8 @@ class AuditDataset(io.ComfyNode):
                     "Images to leave out: copies of others, all with faults, or also those with warnings. The report "
                     "names each one with the reason.")),
                 io.Int.Input("columns", default=6, min=1, max=16, tooltip="Images per row of the sheet."),
+                io.Boolean.Input("copies_only", default=False, tooltip=(
+                    "Search for copies alone. On thousands of images this is many times as fast as all checks.")),
             ],
             outputs=[
                 LoraDataset.Output(display_name="dataset", tooltip=(
@@ -60,8 +62,10 @@ class AuditDataset(io.ComfyNode):
         return problem(lambda side: side and AuditConfig(resolution=side), resolution)
 
     @classmethod
-    def execute(cls, dataset, family, resolution, purpose, trigger, leave_out, columns) -> io.NodeOutput:
-        config = AuditConfig(family=family, resolution=resolution or None, purpose=purpose, trigger=trigger.strip())
+    def execute(cls, dataset, family, resolution, purpose, trigger, leave_out, columns,
+                copies_only=False) -> io.NodeOutput:
+        config = AuditConfig(family=family, resolution=resolution or None, purpose=purpose, trigger=trigger.strip(),
+                             copies_only=copies_only)
         found = run_audit(dataset, config, Work(cls.hidden.unique_id))
         rest, report = leave_out_findings(found, dataset, leave_out)
         sheet = to_batch(draw_audit_sheet(found, min(columns, max(1, len(dataset)))))

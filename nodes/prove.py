@@ -14,7 +14,7 @@ from ..host.compat import host_version
 from ..host.drawing.base_file import base_file
 from ..host.drawing.node_place import NodePlace
 from ..host.drawing.pictures import to_batch
-from ..host.working import Work, default_precision, follow, problem, show_report
+from ..host.working import Work, follow, problem, show_report
 from ..sandbox import PICTURES_DIR
 from ..trainer.common.checks import check
 from ..trainer.datasets.dataset import Dataset, load_folder
@@ -83,8 +83,7 @@ def _try(parts: tuple[Any, Any, Any], file: str, dataset: Dataset, steps: int, s
         with torch.inference_mode(False):  # ComfyUI runs nodes in a mode whose tensors cannot be trained through
             base = host.HostBackbone(*parts, file)
             last = follow(run_trial(base, dataset, Path(folder_paths.get_output_directory()), steps=steps,
-                                    host=f"ComfyUI {host_version()}", caution=base.caution,
-                                    settings={"precision": default_precision(base), **settings}), work)
+                                    host=f"ComfyUI {host_version()}", caution=base.caution, settings=settings), work)
         assert isinstance(last, Tried), "the last event of a trial"
         return last.trial
     finally:

@@ -54,7 +54,7 @@ class Row:
 
 ROWS = (
     Row("optimizer.name", "Optimizer. prodigy finds its own rate: leave learning_rate at 0, or set it to 1. adamw8bit "
-                          "needs bitsandbytes.",
+                          "needs bitsandbytes. adamw_bf16 holds the LoRA and its state in 16 bits, in half the memory.",
         options=tuple(OPTIMIZERS), widget="optimizer"),
     Row("optimizer.schedule", "Course of the learning rate over the run, after the warm-up.", PRESET, tuple(SCHEDULES)),
     Row("optimizer.warmup_steps", "Steps over which the learning rate rises from near 0.", most=100_000),
@@ -76,7 +76,7 @@ ROWS = (
     Row("optimizer.text_encoder_learning_rate", "Learning rate of the text encoder. 0 uses the preset's, or half of "
                                                 "learning_rate.", 0.0, most=10.0, step=1e-7),
     Row("precision", "Number format of the network. auto: bf16 (or fp16) on a GPU if the model is in 16 bits or less, "
-                     "otherwise fp32. The LoRA itself is always fp32.", AUTO, PRECISIONS),
+                     "otherwise fp32. The LoRA itself is fp32, unless the optimizer is adamw_bf16.", AUTO, PRECISIONS),
     Row("gradient_checkpointing", "Save memory at the cost of about a third of the speed: activations are computed "
                                   "again in the backward pass."),
     Row("accumulation_steps", "Batches per step: the effect of a larger batch without its memory.", least=1, most=1024),
@@ -95,9 +95,10 @@ ROWS = (
     Row("save_every", "Steps between checkpoints. 0: only the last; -1: four per run.", -1, most=1_000_000),
     Row("preview_every", "Steps between previews. 0: none; -1: five per run.", -1, most=1_000_000),
     Row("preview_prompts", "Prompts for the previews, one per line. Empty: the trigger and the first image's caption."),
-    Row("state_every", "Steps between saves of the full state, from which a run resumes if the server was killed.",
-        least=1, most=1_000_000),
-    Row("data.cache", "Where latents and text embeddings are held. disk takes less memory.", options=("ram", "disk")),
+    Row("state_every", "Saves of the full state, from which a run resumes if the server was killed, fall on multiples "
+                       "of this many steps. 0: on any step.", least=0, most=1_000_000),
+    Row("data.cache", "How much of the latents and text embeddings, which are saved on the disk for all runs, is also "
+                      "held in memory. ram: all that the run uses; disk: what was used last.", options=("ram", "disk")),
     Row("data.masked_loss", "Train on what the images' masks show. Images without a mask are trained whole.",
         late=True),
     Row("data.unmasked_weight", "Weight of the area outside the mask relative to the inside, for masked_loss.",
@@ -108,6 +109,13 @@ ROWS = (
                              "per run. 0: save_every alone decides.", 0, most=100_000, late=True),
     Row("data.edit_form", "Which edit model the images' control images are for. auto goes by the model and the name of "
                           "its file.", AUTO, tuple(EDIT_FORMS), late=True),
+    Row("state_minutes", "Least minutes between saves of the full state. 0: state_every alone decides.", most=1440.0,
+        step=0.5, late=True),
+    Row("compile", "Compile the network's repeated blocks with torch.compile: faster steps after a warm-up of a minute "
+                   "or more for each size of image. Needs Triton on a GPU, and weights that stay on it.", late=True),
+    Row("fit_memory", "Compute as many blocks again in the backward pass as the card's memory needs: the number is "
+                      "counted before the first step and raised if memory runs out. gradient_checkpointing computes "
+                      "all of them again.", late=True),
 )
 
 

@@ -19,7 +19,6 @@ from ..host.drawing.recipe import short_hash
 from ..host.outputs import apply_to, lora_outputs, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
-from ..host.working import default_precision
 from ..trainer.captions.kinds import KINDS, get_kind, name_lora
 from ..trainer.captions.tags import add_trigger, escape_brackets, join_tags, split_tags
 from ..trainer.common.errors import UserError
@@ -28,6 +27,7 @@ from ..trainer.datasets.dataset import Dataset
 from ..trainer.models.backbone import Controls
 from ..trainer.models.edit_forms import is_edit_name
 from ..trainer.models.families import FAMILIES, Family
+from ..trainer.models.precision import choose_precision
 from ..trainer.pictures.images import to_tensor
 from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.training.config import TrainConfig
@@ -249,7 +249,7 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
             base = host.HostBackbone(*parts, file)
             base.made_by = made_by(parts, place)
             reporter.memory = lambda: host.memory_in_use(base.device)
-            planned = plan_run(job, base.family, default_precision(base))
+            planned = plan_run(job, base.family, choose_precision(base))
             config = planned.config
             training.steps = config.steps
             reporter.headline = f"{preset_line(base.family, config)} · {planned.length}"
@@ -278,8 +278,8 @@ def run_training(parts: tuple[Any, Any, Any], job: TrainRequest, place: NodePlac
 
 
 def forecast(base: Any, config: TrainConfig, dataset: Dataset, reporter: Reporter) -> None:
-    """Say what a step will take before anybody waits for it. The longest caption counts for all, and the control images
-    of the image that has most."""
+    """Say what a step will take before anybody waits for it, and have as many blocks recomputed as the card needs. The
+    longest caption counts for all, and the control images of the image that has most."""
     from ..host.backbone import memory_plan
 
     captions = (join_tags(add_trigger(split_tags(sample.caption), config.data.trigger)) for sample in dataset)
@@ -287,6 +287,9 @@ def forecast(base: Any, config: TrainConfig, dataset: Dataset, reporter: Reporte
     reporter.preparing("counting what a step will take in memory")
     controls = most_controls(base, config, dataset)
     found = memory_plan.forecast_memory(base, config, max(captions, key=len), controls=controls)
+    if found.share > base.recompute:
+        base.set_recompute(found.share)
+    base.step_memory = found.memory
     reporter.forecast, reporter.peak = found.line, lambda: memory_plan.measured_peak(base)
     if found.note:
         reporter(Warned(found.note))

@@ -4,27 +4,56 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from ...trainer.common.errors import UserError
+from ...trainer.models.recompute import is_recomputed
+from .overwritten import Overwritten, copy_inputs, finding_overwritten
 
 _IN_PLACE = "modified by an inplace operation"
 _NO_BACKWARD = ("autograd formula", "derivative for", "does not require grad", "cannot be saved for backward",
                 "not differentiable", "not implemented for")
 
 
-class GuardedStep:
-    """One forward and backward pass at a time, protected against in-place changes if the network makes them.
+@dataclass(frozen=True)
+class Guard:
+    """What a network needs so that its backward pass finds what the forward pass kept.
 
-    The protection is slow, because every operation is watched, so it is on only where it is known to be needed.
+    Attributes:
+        copies: of layers that are given copies of their inputs.
+        whole: whether every operation is watched, which is slow.
     """
 
+    copies: tuple[RemovableHandle, ...] = ()
+    whole: bool = False
+
+    def open(self) -> contextlib.AbstractContextManager[Any]:
+        """A context around a forward pass and its backward pass."""
+        return torch.autograd.graph.allow_mutation_on_saved_tensors() if self.whole else contextlib.nullcontext()
+
+    def remove(self) -> None:
+        """Take the copies away from the network."""
+        for copy in self.copies:
+            copy.remove()
+
+
+class GuardedStep:
+    """One forward and backward pass at a time, protected against in-place changes if the network makes them."""
+
     def __init__(self) -> None:
-        self._needed: bool | None = None
+        self._guard: Guard | None = None
         self._stack: contextlib.ExitStack | None = None
+
+    def close(self) -> None:
+        """Leave the network as it was before the first step."""
+        if self._guard is not None:
+            self._guard.remove()
+        self._guard = None
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
@@ -41,10 +70,10 @@ class GuardedStep:
         """
         if not torch.is_grad_enabled():
             return
-        if self._needed is None:
-            self._needed = check_gradients(network, run)
-        if self._needed and self._stack is not None:
-            self._stack.enter_context(torch.autograd.graph.allow_mutation_on_saved_tensors())
+        if self._guard is None:
+            self._guard = find_guard(network, run)
+        if self._guard is not None and self._stack is not None:
+            self._stack.enter_context(self._guard.open())
 
 
 def keeping_copies() -> contextlib.AbstractContextManager[None]:
@@ -57,8 +86,8 @@ def keeping_copies() -> contextlib.AbstractContextManager[None]:
     return torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept)
 
 
-def check_gradients(network: nn.Module, run: Callable[[], Tensor]) -> bool | None:
-    """Whether the network overwrites what its backward pass needs; None if nothing in it is trained.
+def find_guard(network: nn.Module, run: Callable[[], Tensor]) -> Guard | None:
+    """The cheapest guard with which gradients flow through the network rightly; None if nothing in it is trained.
 
     `run` is one forward pass and returns a tensor of any shape. Raises UserError, naming the layer, if no gradient can
     pass through it.
@@ -66,35 +95,70 @@ def check_gradients(network: nn.Module, run: Callable[[], Tensor]) -> bool | Non
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     if not trained:
         return None
-    for protected in (False, True):
+    for guard in _guards(network, run):
         try:
-            with _protection(protected):
-                gradients = torch.autograd.grad(run().float().square().mean(), trained, allow_unused=True)
-        except RuntimeError as error:
-            if not protected and _IN_PLACE in str(error):
-                continue
-            if any(words in str(error) for words in _NO_BACKWARD):
-                raise _refusal(network, run, error) from error
+            if _carries_gradients(network, run, guard, trained):
+                return guard
+        except BaseException:
+            guard.remove()
             raise
-        reached = sum(gradient is not None for gradient in gradients)
-        if reached < len(gradients) / 2:  # nothing may use the last block's text half, but no more than that
-            raise UserError(f"gradients reach only {reached} of {len(gradients)} parts of the LoRA in "
-                            f"{type(network).__name__}: layers in between carry none. Use weights of the model that "
-                            "are not quantised, and link the MODEL directly from its loader.")
-        return protected
-    raise AssertionError("unreachable")
+        guard.remove()
+    raise AssertionError("unreachable: autograd complains of nothing under the last guard")
 
 
-def _protection(on: bool) -> contextlib.AbstractContextManager[Any]:
-    return torch.autograd.graph.allow_mutation_on_saved_tensors() if on else contextlib.nullcontext()
+def _guards(network: nn.Module, run: Callable[[], Tensor]) -> Iterator[Guard]:
+    """From the cheapest on. Autograd notices what is overwritten, but not in blocks that are recomputed."""
+    recomputed = any(map(is_recomputed, network.modules()))
+    if not recomputed:
+        yield Guard()
+    found = _overwritten(network, run)
+    if found.recomputed:
+        raise UserError(f"what layer {found.recomputed[0]} of {type(network).__name__} keeps is overwritten, so the "
+                        "LoRA would be trained wrongly with gradient checkpointing. Turn gradient_checkpointing "
+                        "and fit_memory off for this model.")
+    if not found.elsewhere:
+        yield Guard(copy_inputs(found.inputs))
+    yield Guard(copy_inputs(found.inputs) if recomputed else (), whole=True)
 
 
-def _refusal(network: nn.Module, run: Callable[[], Tensor], error: RuntimeError) -> UserError:
+def _overwritten(network: nn.Module, run: Callable[[], Tensor]) -> Overwritten:
+    try:
+        with finding_overwritten(network) as found:
+            run()
+    except RuntimeError as error:
+        _refuse(network, run, error)
+        raise
+    return found
+
+
+def _carries_gradients(network: nn.Module, run: Callable[[], Tensor], guard: Guard, trained: list[nn.Parameter]
+                       ) -> bool:
+    """Whether the backward pass works under this guard; false if something that it needs was overwritten."""
+    try:
+        with guard.open():
+            gradients = torch.autograd.grad(run().float().square().mean(), trained, allow_unused=True)
+    except RuntimeError as error:
+        if not guard.whole and _IN_PLACE in str(error):
+            return False
+        _refuse(network, run, error)
+        raise
+    reached = sum(gradient is not None for gradient in gradients)
+    if reached < len(gradients) / 2:  # nothing may use the last block's text half, but no more than that
+        raise UserError(f"gradients reach only {reached} of {len(gradients)} parts of the LoRA in "
+                        f"{type(network).__name__}: layers in between carry none. Use weights of the model that "
+                        "are not quantised, and link the MODEL directly from its loader.")
+    return True
+
+
+def _refuse(network: nn.Module, run: Callable[[], Tensor], error: RuntimeError) -> None:
+    """Raises UserError, naming the layer, if the error says that no gradient can pass through one."""
+    if not any(words in str(error) for words in _NO_BACKWARD):
+        return
     layer = _without_backward(network, run)
     where = f"layer {layer} of {type(network).__name__}" if layer else type(network).__name__
     reason = str(error).strip().splitlines()[0]
-    return UserError(f"{where} cannot carry gradients ({reason}), so this model cannot be trained as it is loaded. "
-                     "Use weights that are not quantised, and link the MODEL directly from its loader.")
+    raise UserError(f"{where} cannot carry gradients ({reason}), so this model cannot be trained as it is loaded. "
+                    "Use weights that are not quantised, and link the MODEL directly from its loader.") from error
 
 
 def _without_backward(network: nn.Module, run: Callable[[], Tensor]) -> str:
@@ -113,7 +177,7 @@ def _without_backward(network: nn.Module, run: Callable[[], Tensor]) -> str:
         hooks.append(module.register_forward_hook(
             lambda _, args, kwargs, output, name=name: after(name, (args, kwargs), output), with_kwargs=True))
     try:
-        with _protection(True):
+        with Guard(whole=True).open():
             try:
                 run()
             except RuntimeError:

@@ -17,14 +17,18 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 
 from ...trainer.memory.counter import TookTooLong
+from ...trainer.memory.fit import Fit, smallest_share
+from ...trainer.memory.measured import free_memory, peak_memory
 from ...trainer.memory.overwritten import keeping_overwritten
-from ...trainer.memory.plan import CONTEXT, GIB, WORKSPACE
-from ...trainer.memory.step import CPU, META, StepCount, count_step, let_go
+from ...trainer.memory.plan import CONTEXT, GAPS, GIB, WORKSPACE
+from ...trainer.memory.step import CPU, META, Attach, StepCount, attach_adapters, count_step, let_go
 from ...trainer.models.backbone import Controls
+from ...trainer.models.out_of_memory import describe_share
+from ...trainer.models.recompute import recomputed
 from ...trainer.training.config import TrainConfig
+from ...trainer.training.runs import settle_precision
 from .encoded import unpack
 from .model import HostBackbone
-from .shadow import checkpointed
 
 SECONDS = 10.0
 """How long counting may delay a training."""
@@ -34,19 +38,23 @@ log = logging.getLogger(__name__)
 
 
 def count_training(backbone: HostBackbone, config: TrainConfig, caption: str, seconds: float = SECONDS,
-                   controls: Controls | None = None) -> StepCount:
-    """Count a step of the training on the network of the MODEL, which is left unchanged. `controls` are the caption's.
+                   controls: Controls | None = None, recompute: float | None = None,
+                   attach: Attach = attach_adapters) -> StepCount:
+    """Count a step of the training on the network of the MODEL, which is left unchanged. `controls` are the caption's,
+    `recompute` is the share of the blocks that are computed again (None: as the config says), `attach` as in
+    `count_step`.
 
     Raises counter.TookTooLong after `seconds`, and whatever a network raises that cannot run without values.
     """
-    ends_at = time.monotonic() + seconds
+    ends_at, config = time.monotonic() + seconds, settle_precision(config, backbone)
     with torch.no_grad():
         text = unpack(backbone.encode_text([caption], controls).to(CPU).row(0))
     for guarded in (False, True):
         rehearsal = _HostRehearsal(backbone, config, text, guarded)
-        with checkpointed(rehearsal.network, config.gradient_checkpointing):
+        share = float(config.gradient_checkpointing) if recompute is None else recompute
+        with recomputed(rehearsal.network, share, overwrites=True):
             try:
-                return count_step(rehearsal, config, ends_at - time.monotonic())
+                return count_step(rehearsal, config, ends_at - time.monotonic(), whole=0 < share < 1, attach=attach)
             except RuntimeError as error:
                 if guarded or OVERWRITES not in str(error):
                     raise
@@ -139,29 +147,40 @@ class Forecast:
     """Attributes:
         line: what a step will take, and whether the card has it; "" if it could not be counted.
         note: why it could not; "" if it could.
+        share: of the blocks, to be computed again in the backward pass.
+        memory: bytes that a step takes beside the weights; 0 if that is not known.
     """
 
     line: str = ""
     note: str = ""
+    share: float = 0.0
+    memory: int = 0
 
 
 def forecast_memory(backbone: HostBackbone, config: TrainConfig, caption: str, seconds: float = SECONDS,
                     controls: Controls | None = None) -> Forecast:
-    """Count a step, in a few seconds. Whatever goes wrong is a note: no training fails for it."""
+    """Count a step, in a few seconds, and choose the share of the blocks to recompute. Whatever goes wrong is a note:
+    no training fails for it."""
+    counts: dict[float, StepCount] = {}
     ends_at = time.monotonic() + seconds
 
-    def needed(**changes: Any) -> int:
-        left = ends_at - time.monotonic()
-        return count_training(backbone, config.replace(**changes), caption, left, controls).peak + WORKSPACE
+    def needed(share: float) -> int:
+        if share not in counts:
+            counts[share] = count_training(backbone, config, caption, ends_at - time.monotonic(), controls, share)
+        return counts[share].peak + WORKSPACE
 
     try:
-        peak = needed()
+        least = backbone.recompute
+        peak = needed(least)
+        whole = f"{_about(peak)} at the peak of a step"
         if config.adapter.text_encoder:
-            return Forecast(f"{_about(peak)} at the peak of a step, without the text encoder, which is trained too")
+            return Forecast(f"{whole}, without the text encoder, which is trained too", share=least)
         if backbone.device.type == "cpu":
-            return Forecast(f"{_about(peak)} at the peak of a step")
-        card = int(management.get_total_memory(backbone.device))
-        return Forecast(f"{_about(peak)} at the peak of a step; {_verdict(peak, card, config, needed)}")
+            return Forecast(whole, share=least)
+        card = Card.of(backbone.device)
+        fit = _fit(needed, card.room, least) if config.fit_memory else Fit(least, peak, peak <= card.room)
+        return Forecast(f"{whole}; {card.words}: {_verdict(fit, least, config)}", share=fit.share,
+                        memory=fit.needed - counts[least].weights)
     except management.InterruptProcessingException:
         raise
     except TookTooLong:
@@ -173,27 +192,53 @@ def forecast_memory(backbone: HostBackbone, config: TrainConfig, caption: str, s
                              "not affected.")
 
 
-def _about(size: int) -> str:
-    return f"about {size / GIB:.1f} GiB"
+@dataclass(frozen=True)
+class Card:
+    """Bytes of a card: all, and those that other programs leave."""
+
+    total: int
+    free: int
+
+    @classmethod
+    def of(cls, device: torch.device) -> Card:
+        total = int(management.get_total_memory(device))
+        known = device.type == "cuda" and torch.cuda.is_available()
+        return cls(total, min(total, free_memory(device)) if known else total)
+
+    @property
+    def room(self) -> int:
+        """For tensors."""
+        return min(self.total - CONTEXT, self.free - GAPS)
+
+    @property
+    def words(self) -> str:
+        free = f", of which {self.free / GIB:.1f} are free" if self.free < self.total - CONTEXT else ""
+        return f"this card has {self.total / GIB:.0f}{free}"
 
 
-def _verdict(peak: int, card: int, config: TrainConfig, needed: Callable[..., int]) -> str:
-    has = f"this card has {card / GIB:.0f}"
-    if peak + CONTEXT <= card:
-        return f"{has}: fits"
-    if config.gradient_checkpointing:
-        return (f"{has}: does not fit. ComfyUI keeps a part of the weights in RAM, which is slower; a lower "
-                "resolution, a smaller batch or an fp8 model takes less")
-    advice = f"{has}: does not fit. Turn on gradient checkpointing in Train Settings"
+def _fit(needed: Callable[[float], int], room: int, least: float) -> Fit:
+    """As smallest_share. If all blocks cannot be counted as recomputed, they are all recomputed."""
     try:
-        less = needed(gradient_checkpointing=True)
+        return smallest_share(needed, room, least)
     except management.InterruptProcessingException:
         raise
     except Exception:  # the first count stands
         log.debug("LoRA Bootstrap: memory with gradient checkpointing could not be counted", exc_info=True)
-        return advice
-    more = "" if less + CONTEXT <= card else ", which is not enough; a lower resolution or an fp8 model takes less"
-    return f"{advice} ({_about(less)}{more})"
+        return Fit(1.0, needed(least), False)
+
+
+def _about(size: int) -> str:
+    return f"about {size / GIB:.1f} GiB"
+
+
+def _verdict(fit: Fit, least: float, config: TrainConfig) -> str:
+    again = f"{describe_share(fit.share)} computed again in the backward pass ({_about(fit.needed)})"
+    if fit.fits:
+        return "fits" if fit.share == least else f"fits, as {again}, which is slower"
+    if fit.share < 1:
+        return "does not fit. Turn on fit_memory or gradient_checkpointing in Train Settings"
+    return (f"does not fit, although {again}. ComfyUI keeps a part of the weights in RAM, which is slower; a lower "
+            "resolution, a smaller batch or an fp8 model takes less")
 
 
 def measured_peak(backbone: HostBackbone) -> int | None:
@@ -201,8 +246,7 @@ def measured_peak(backbone: HostBackbone) -> int | None:
     training does not use; None on other devices."""
     if backbone.device.type != "cuda":
         return None
-    peak = torch.cuda.max_memory_allocated(backbone.device)
-    torch.cuda.reset_peak_memory_stats(backbone.device)
+    peak = peak_memory(backbone.device, anew=True) or 0
     others = (loaded for loaded in management.current_loaded_models
               if loaded.device == backbone.device and loaded.model.model is not backbone.model.model)
     return peak - sum(int(loaded.model_loaded_memory()) for loaded in others)

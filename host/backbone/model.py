@@ -28,23 +28,27 @@ from comfy.k_diffusion.sampling import sample_euler
 from torch import Tensor, nn
 
 from ...trainer.captions.tags import escape_brackets
+from ...trainer.common.devices import to_device
 from ...trainer.common.errors import UserError
 from ...trainer.lora.hashes import check_weights
 from ...trainer.lora.names import module_of
 from ...trainer.models.backbone import Conditioning, Controls, NetworkInputs
 from ...trainer.models.edit_forms import choose_form
 from ...trainer.models.families import distilled_warning, named_row
+from ...trainer.models.frozen import frozen_forward
 from ...trainer.models.noise import per_row
+from ...trainer.models.prompt_memory import PromptMemory
+from ...trainer.models.recompute import Recomputation, recomputed
 from .contents import Content, clip_options, content_of, patcher_options
 from .edit import encode_edit
 from .encoded import pack, unpack
 from .facts import family_of, known_family, said_of, sampled_hash
-from .frozen import frozen_forward
 from .gradients import GuardedStep, keeping_copies
 from .kernels import attention_options, plain_kernels
 from .sampling import Sampled, encode_prompt, given_values, sample_once, tensors_of
 from .schedule import HostSchedule
-from .shadow import Shadow, checkpointed, is_plain
+from .shadow import Shadow, is_plain
+from .text import encode_alone, encode_prompts
 
 
 class HostBackbone:
@@ -70,13 +74,16 @@ class HostBackbone:
         with _outside():
             self._shadows = {part: Shadow(whole, _casting, _as_linear) for part, whole in (
                 ("network", model.model), ("text", clip.cond_stage_model))}
-        self._resident: frozenset[str] = frozenset()
+        self._resident = frozenset(self._shadows)
         self._step = GuardedStep()
+        self._prompts: PromptMemory[Conditioning] = PromptMemory()
         self.sampling = model.get_model_object("model_sampling")
         self.schedule = HostSchedule.of(self.sampling)
         family = family_of(model.model, self.schedule, self.latent_scale, self.network)
         self.family, self.base_file = named_row(family, base_file), base_file
         self._training = False
+        self._recomputation: Recomputation | None = None
+        self.step_memory = 0  # bytes that a step takes beside the weights, once they are counted
         self._drop()
 
     @property
@@ -86,6 +93,10 @@ class HostBackbone:
     @property
     def text_network(self) -> nn.ModuleDict:
         return nn.ModuleDict({"text_encoders": self._shadows["text"].root})
+
+    @property
+    def half_precision(self) -> str:
+        return "bf16" if management.should_use_bf16(self.device) else "fp16"
 
     @property
     def latent_scale(self) -> int:
@@ -106,19 +117,31 @@ class HostBackbone:
     # -- where the weights are -------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def training(self, gradient_checkpointing: bool) -> Iterator[None]:
+    def training(self, recompute: float = 0.0, offload: float = 0.0) -> Iterator[None]:
         injected = [name for name, module in self.model.model.named_modules() if "forward" in module.__dict__]
         if injected:
             raise UserError(f"the MODEL carries layers that another node replaced (such as {injected[0]}); they cannot "
                             "be trained through. Link the MODEL directly from its loader.")
         with (_outside(), torch.enable_grad(), _in_training(), plain_kernels(),
-              checkpointed(self.network, gradient_checkpointing)):
-            self._training, self._step = True, GuardedStep()  # the first step loads the network: it knows the memory
+              recomputed(self.network, recompute, overwrites=True) as self._recomputation):
+            self._step.close()
+            self._training = True  # the first step loads the network: it knows the memory
             try:
                 yield
             finally:
-                self._training = False
+                self._training, self.step_memory = False, 0
+                self._step.close()
                 self._drop()
+
+    @property
+    def recompute(self) -> float:
+        return self._recomputation.share if self._recomputation else 0.0
+
+    def set_recompute(self, share: float) -> None:
+        if self._recomputation:
+            self._recomputation.set_share(share)
+        self._step.close()  # what is overwritten depends on what is recomputed
+        self._unload()
 
     def step(self) -> contextlib.AbstractContextManager[None]:
         return self._step.open()
@@ -134,17 +157,21 @@ class HostBackbone:
         wanted = frozenset(parts)
         if wanted <= self._resident:
             return
-        if any(p.requires_grad for p in self._shadows["text"].root.parameters()):
+        if self._trains_text:
             wanted |= {"network", "text"}
         self._drop()
         patchers = {"network": self.model, "text": self.clip.patcher}
         with self._as_host():
             management.load_models_gpu([patchers[part] for part in wanted], memory_required=memory)
+        self._resident = wanted
         for part in wanted:
             self._shadows[part].refresh()
         if "network" in wanted:
             self._shadows["network"].root.current_patcher = None  # nothing should be prefetched for the original
-        self._resident = wanted
+
+    @property
+    def _trains_text(self) -> bool:
+        return any(p.requires_grad for p in self._shadows["text"].root.parameters())
 
     @contextlib.contextmanager
     def _as_host(self) -> Iterator[None]:
@@ -153,8 +180,8 @@ class HostBackbone:
             yield
 
     def _drop(self) -> None:
-        for part in self._shadows.values():
-            part.release()
+        for part in self._resident:  # letting go of every parameter again takes ten milliseconds for SDXL
+            self._shadows[part].release()
         self._resident = frozenset()
 
     def _use(self, model: Any, clip: Any) -> None:
@@ -210,11 +237,16 @@ class HostBackbone:
         return self._encode([escape_brackets(caption) for caption in captions], controls)
 
     def _encode(self, prompts: Sequence[str], controls: Controls | None = None) -> Conditioning:
-        form, images = ("", [()] * len(prompts)) if controls is None else (controls.form, controls.rows)
         with _outside():
             clip = copy.copy(self.clip)
             clip.cond_stage_model, clip.use_clip_schedule = self._shadows["text"].root, False
             clip.load_model = lambda *args, **kwargs: self._bring("text")  # control images go through the VAE before
+            if controls is None and not torch.is_grad_enabled():
+                self._bring("text")
+                distinct = list(dict.fromkeys(prompts))
+                alone = dict(zip(distinct, encode_prompts(clip, distinct), strict=True))
+                return Conditioning.cat([alone[prompt] for prompt in prompts])
+            form, images = ("", [()] * len(prompts)) if controls is None else (controls.form, controls.rows)
             rows: dict[tuple[str, int], Conditioning] = {}
             with keeping_copies():
                 for prompt, own in zip(prompts, images, strict=True):
@@ -225,7 +257,7 @@ class HostBackbone:
     def _encode_pair(self, clip: Any, prompt: str, form: str, images: Sequence[Tensor]) -> Conditioning:
         if not images:
             self._bring("text")
-            return _encode_one(clip, prompt)
+            return encode_alone(clip, prompt)
         ((cond, made),) = encode_edit(form, clip, SimpleNamespace(encode=self.encode_pixels), prompt, images)
         return Conditioning(pack({**made, "cross_attn": cond}))
 
@@ -242,35 +274,38 @@ class HostBackbone:
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
         with _outside():
             self._bring("network", memory=self._memory(noisy, conditioning))
-            sigma = self.schedule.sigmas(t)
+            sigma = to_device(self.schedule.sigmas(t), noisy.device)
 
             def run(heard: Conditioning) -> Tensor:
                 denoised = self._denoised(noisy, sigma, heard, self.family.guidance)
                 return self.schedule.raw(noisy, denoised, sigma)
 
-            self._step.prepare(self.network, lambda: run(conditioning.detach()))
+            self._step.prepare(self.network, lambda: run(conditioning.as_leaves()))
             return run(conditioning)
 
     def _denoised(self, noisy: Tensor, sigma: Tensor, conditioning: Conditioning, guidance: float | None) -> Tensor:
         """The model's estimate of x0, with row i conditioned on row i of `conditioning`.
 
         Rows that the host would not run together (captions of different lengths, where the model has no mask for them)
-        are run in groups, one after another.
+        are run in groups, one after another. `conditioning` may be on the CPU, where the host's own sampler has it too:
+        what is read of it (sizes, masks) then waits for nothing.
         """
         rows = [self._heard(noisy[i : i + 1], conditioning.row(i), guidance) for i in range(len(noisy))]
         parts, order = [], []
         for group in _groups(rows):
             first, *others = (rows[i] for i in group)
-            joined = {name: value.concat([other[name] for other in others]) for name, value in first.items()}
+            joined = {name: _moved(value.concat([other[name] for other in others]), noisy.device)
+                      for name, value in first.items()}
+            latents, levels = (_rows(value, group) for value in (noisy, sigma))
             options = {**(attention_options() if self._training else {}),
                        **self.model.model_options["transformer_options"], "cond_or_uncond": [0] * len(group),
-                       "sigmas": sigma[group]}
+                       "sigmas": levels}
             network = self._shadows["network"].root
-            parts.append(network.apply_model(noisy[group], sigma[group], transformer_options=options, **joined))
+            parts.append(network.apply_model(latents, levels, transformer_options=options, **joined))
             order += group
         if len(parts) == 1:
             return parts[0]
-        return torch.cat(parts)[torch.tensor(order, device=noisy.device).argsort()]
+        return _rows(torch.cat(parts), torch.tensor(order).argsort().tolist())
 
     def _heard(self, noisy: Tensor, row: dict[str, Tensor], guidance: float | None) -> dict[str, Any]:
         height, width = (side * self.latent_scale for side in noisy.shape[-2:])
@@ -334,12 +369,15 @@ class HostBackbone:
     def _unload(self) -> None:
         self._drop()
         with self._as_host():
-            management.unload_all_models()
+            release_memory()
 
     def _memory(self, noisy: Tensor, conditioning: Conditioning) -> int:
-        """Bytes to keep free for a step, in training: control images take as much as the image itself."""
+        """Bytes to keep free for a step, in training, as counted or as the host guesses: control images take as much as
+        the image itself."""
         if not self._training or "network" in self._resident:
             return 0
+        if self.step_memory:
+            return self.step_memory
         shapes: dict[str, list[Any]] = {}
         for row in range(len(noisy)):
             for name, shape in self.model.model.extra_conds_shapes(**unpack(conditioning.row(row))).items():
@@ -355,15 +393,30 @@ class HostBackbone:
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
         with _outside():
-            sides = 1 if cfg == 1 else 2
-            texts = [*prompts, *[negative] * len(prompts)][:sides * len(prompts)]
-            both = self._encode(texts, controls and Controls(controls.form, [*controls.rows] * sides)).to(self.device)
+            both = self._encode_sides(prompts, cfg, negative, controls).to(self.device)
             self._bring("network")
             sigmas = comfy.samplers.calculate_sigmas(self.sampling, "simple", steps).to(self.device)
             noise = self._noise(seeds, width, height).to(self.device)
             x = self.sampling.noise_scaling(sigmas[0], noise, torch.zeros_like(noise), True)
             x = sample_euler(partial(self._guided, conditioning=both, cfg=cfg), x, sigmas, disable=True)
             return self.decode(self.sampling.inverse_noise_scaling(sigmas[-1], x)).cpu()
+
+    @torch.no_grad()
+    def remember_prompts(self, prompts: Sequence[str], *, cfg: float, negative: str = "",
+                         controls: Controls | None = None) -> None:
+        with _outside():
+            self._encode_sides(prompts, cfg, negative, controls)
+
+    def _encode_sides(self, prompts: Sequence[str], cfg: float, negative: str,
+                      controls: Controls | None) -> Conditioning:
+        """A row for each prompt and, unless CFG is off, then one for each negative prompt."""
+        sides = 1 if cfg == 1 else 2
+        texts = [*prompts, *[negative] * len(prompts)][:sides * len(prompts)]
+        images = controls and Controls(controls.form, [*controls.rows] * sides)
+        if self._trains_text:
+            return self._encode(texts, images)
+        key = (tuple(texts), self.clip.patcher.patches_uuid, controls and controls.digest)
+        return self._prompts.recall(key, lambda: self._encode(texts, images).to("cpu"))
 
     def _guided(self, x: Tensor, sigma: Tensor, conditioning: Conditioning, cfg: float) -> Tensor:
         """The estimate of x0 that CFG makes of those for the prompts and, in the second half of the conditioning, for
@@ -532,12 +585,6 @@ def _in_training(on: bool = True) -> Iterator[None]:
             management.in_training = before
 
 
-def _encode_one(clip: Any, prompt: str) -> Conditioning:
-    made = clip.encode_from_tokens(clip.tokenize(prompt), return_pooled=True, return_dict=True)
-    made["cross_attn"] = made.pop("cond")
-    return Conditioning(pack(made))
-
-
 def _groups(rows: Sequence[dict[str, Any]]) -> list[list[int]]:
     """Indices of rows that the host would run in one batch."""
     groups: list[list[int]] = []
@@ -550,6 +597,18 @@ def _groups(rows: Sequence[dict[str, Any]]) -> list[list[int]]:
         else:
             groups.append([index])
     return groups
+
+
+def _rows(values: Tensor, rows: Sequence[int]) -> Tensor:
+    """values[rows], without waiting for the device. It is a copy: some networks write into their input."""
+    if list(rows) == list(range(len(values))):
+        return values.clone()
+    return values[to_device(torch.tensor(rows), values.device)]
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    """What a condition object of the host holds, its tensors on the device. Of a list, the host moves the members."""
+    return to_device(value, device) if isinstance(value, Tensor) else value
 
 
 def _casting(module: nn.Module) -> Callable[..., Tensor] | None:

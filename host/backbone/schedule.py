@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ...trainer.common.devices import to_device
 from ...trainer.common.errors import UserError
 from ...trainer.models.noise import per_row
 
@@ -37,7 +40,8 @@ class HostSchedule:
     """The model's own noise levels, including its shift, as `noise.NoiseSchedule`.
 
     Attributes:
-        sampling: the host's model_sampling.
+        sampling: the host's model_sampling, its tables on the CPU: the host moves its own to the card, where every look
+            at a table would wait for all that the card still has to do.
         objective: what the network predicts, a key of objectives.OBJECTIVES.
         exploding: whether the network's input is x0 + sigma·noise rather than a mix of the two.
     """
@@ -54,16 +58,21 @@ class HostSchedule:
         if row is None:
             raise UserError(f"a model of the kind {', '.join(kinds[1:3])} cannot be trained: it does not denoise "
                             "images. Use a text-to-image model.")
-        return cls(sampling, *row)
+        return cls(_on_cpu(sampling), *row)
 
     def sigmas(self, t: Tensor) -> Tensor:
-        """The host's sigma [B] at times t [B]."""
-        sampling = self.sampling
+        """The host's sigma [B] at times t [B], on the device of t. It is found on the CPU."""
+        sampling, times = self.sampling, t.cpu()
         if type(sampling).timestep.__qualname__.startswith("ModelSamplingDiscrete."):
-            rows = (t * len(sampling.sigmas)).long().clamp(0, len(sampling.sigmas) - 1)
-            return sampling.sigmas.to(t.device)[rows].float()
-        sigmas = [float(sampling.percent_to_sigma(1 - time)) for time in t.tolist()]
-        return torch.tensor(sigmas, device=t.device).clamp(float(sampling.sigma_min), float(sampling.sigma_max))
+            rows = (times * len(sampling.sigmas)).long().clamp(0, len(sampling.sigmas) - 1)
+            return to_device(sampling.sigmas[rows].float(), t.device)
+        sigmas = torch.tensor([float(sampling.percent_to_sigma(1 - time)) for time in times.tolist()])
+        return to_device(sigmas.clamp(*self._ends), t.device)
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        """The lowest and the highest sigma."""
+        return float(self.sampling.sigma_min), float(self.sampling.sigma_max)
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(alpha, sigma) at times t [B], each [B] float32."""
@@ -83,3 +92,13 @@ class HostSchedule:
         mixed = noisy * alpha if self.exploding else noisy
         strength = getattr(self.sampling, "noise_scale", 1.0)  # a few models are given noise of more than variance 1
         return _RAW[self.objective]((mixed - alpha * denoised) / (level * strength), denoised, alpha, level)
+
+
+def _on_cpu(sampling: Any) -> Any:
+    """The same model_sampling with buffers of its own on the CPU."""
+    held = copy.copy(sampling)
+    if isinstance(held, torch.nn.Module):
+        with torch.inference_mode(False):
+            held._buffers = {name: None if buffer is None else buffer.to("cpu", copy=True)
+                             for name, buffer in sampling._buffers.items()}
+    return held

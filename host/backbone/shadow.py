@@ -6,13 +6,13 @@ autograd cannot use. The shadow's parameters are ordinary tensors over the same 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+
+from ...trainer.models.recompute import is_recomputed
 
 OWN = frozenset(("_parameters", "_buffers", "_modules", "training", "forward"))
 """What a shadow does not copy from the original's attributes."""
@@ -47,7 +47,7 @@ class Shadow:
             self._take_attributes(source, copy)
             _alias_all(source._parameters, copy._parameters)
             _alias_all(source._buffers, copy._buffers)
-            if not isinstance(copy.__dict__.get("forward"), _Recomputed):
+            if not is_recomputed(copy):
                 forward = self._replace(copy)
                 copy.__dict__.pop("forward", None)
                 if forward is not None:
@@ -123,56 +123,3 @@ def _alias(source: Tensor) -> Tensor:
     """A tensor over the same memory that is not an inference tensor, if this is called outside inference mode."""
     alias = torch.empty(0, dtype=source.dtype, device=source.device)
     return alias.set_(source.untyped_storage(), source.storage_offset(), source.size(), source.stride())
-
-
-@contextmanager
-def checkpointed(network: nn.Module, on: bool = True) -> Iterator[None]:
-    """Recompute every block of the network in the backward pass instead of keeping what it computed.
-
-    Blocks are the members of the outermost ModuleLists; a Sequential counts as its members, because some networks go
-    through them one by one.
-    """
-    blocks = list(_blocks(network)) if on else []
-    for block in blocks:
-        block.__dict__["forward"] = _Recomputed(block)
-    try:
-        yield
-    finally:
-        for block in blocks:
-            block.__dict__.pop("forward", None)
-
-
-class _Recomputed:
-    def __init__(self, block: nn.Module) -> None:
-        self.block = block
-
-    def __call__(self, *args, **kwargs):
-        forward = type(self.block).forward
-        if not torch.is_grad_enabled():
-            return forward(self.block, *args, **kwargs)
-        return checkpoint(_on_copies, forward, self.block, *args, use_reentrant=False, **kwargs)
-
-
-def _on_copies(forward: Callable[..., Any], block: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    """What is recomputed must begin with the inputs as they were, and some blocks (Flux) add to theirs in place."""
-    return forward(block, *map(_copied, args), **{name: _copied(value) for name, value in kwargs.items()})
-
-
-def _copied(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) and value.is_floating_point() else value
-
-
-def _blocks(module: nn.Module) -> Iterator[nn.Module]:
-    for child in module.children():
-        members = list(child.children())
-        if isinstance(child, nn.ModuleList):
-            yield from (part for member in members for part in _parts(member))
-        elif isinstance(child, nn.Sequential):
-            yield from (part for part in members if list(part.children()))
-        else:
-            yield from _blocks(child)
-
-
-def _parts(block: nn.Module) -> Iterator[nn.Module]:
-    parts = block.children() if isinstance(block, nn.Sequential) else (block,)
-    return (part for part in parts if list(part.children()))

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...trainer.common.errors import UserError
 from ...trainer.proofs.proof import proof_rows
+from ...trainer.training.checkpoint import saved_step
 from ...trainer.training.runs import Run, read_run, run_folders
 from ..session import current_session
 from ..trainings import ENDED_EARLY, Training, TrainingTable
@@ -82,14 +83,14 @@ def _nothing_yet(training: Training) -> dict[str, Any]:
             "message": training.message, "step": training.step, "steps": training.steps, "seconds_left": None,
             "seconds_per_step": None, "memory": None, "learning_rate": None, "rank": None, "alpha": None,
             "losses": [], "smoothed": [], "validation": [], "samples": [], "checkpoints": [],
-            "proofs": proof_rows(training.proofs)}
+            "proofs": proof_rows(training.proofs), "resumes_from": None}
 
 
 def _from_folder(run: Run) -> dict[str, Any]:
-    config = run.config
+    config, status = run.config, _disk_status(run)
     curves = current_session().run_logs.read(run.metrics_path, config.steps)
     return {
-        "name": _of(run), "run": run.name, "status": _disk_status(run), "node_id": None, "message": "",
+        "name": _of(run), "run": run.name, "status": status, "node_id": None, "message": "",
         "step": run.step or curves.last.get("step", 0), "steps": config.steps, "seconds_left": None,
         "seconds_per_step": curves.pace, "memory": None,
         "learning_rate": curves.last.get("learning_rate") or config.optimizer.learning_rate,
@@ -98,7 +99,7 @@ def _from_folder(run: Run) -> dict[str, Any]:
         "validation": _lists(curves.validation),
         "samples": _samples(run), "checkpoints": [{"step": step, "filename": path.name}
                                                   for step, path in run.checkpoints()],
-        "proofs": proof_rows(run.proofs),
+        "proofs": proof_rows(run.proofs), "resumes_from": _resumes_from(run, status),
     }
 
 
@@ -112,6 +113,12 @@ def _disk_status(run: Run) -> str:
     if run.facts["status"] == "stopped":
         return "stopped"
     return "training" if run.being_trained else "interrupted"
+
+
+def _resumes_from(run: Run, status: str) -> int | None:
+    """The step that the run would go on from. The state of a run in training is not opened: some systems do not replace
+    a file that is open."""
+    return saved_step(run.state_path) or 0 if status in ("stopped", "interrupted") else None
 
 
 def _samples(run: Run) -> list[dict[str, Any]]:

@@ -11,7 +11,8 @@ GET /lora_bootstrap/run?name=<name>
      "samples": [{"step", "filename", "subfolder", "type"}, ...] (oldest first; for the host's /view route),
      "checkpoints": [{"step", "filename"}, ...],
      "proofs": [{"name": "coverage" | "same text" | "file works", "passed": bool, "words", "figure": float | null}, ...]
-     (what the run has proved so far, none for runs of earlier versions)}
+     (what the run has proved so far, none for runs of earlier versions),
+     "resumes_from": int | null (the step of its saved state, from which it goes on if it was stopped or interrupted)}
     It is read from the run's folder, so it survives a reload and a restart of the server. "interrupted": unfinished,
     and not being trained.
 

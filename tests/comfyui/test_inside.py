@@ -10,7 +10,7 @@ from ..helpers.hosts import ALL_HOSTS, find_hosts, newest
 
 INSIDE = Path(__file__).parent / "inside"
 CONTRACT = Path(__file__).parents[1] / "helpers" / "backbone_contract.py"
-SECONDS = 900
+SECONDS = 1500
 """After which it counts as a hang."""
 
 

@@ -80,7 +80,7 @@ def test_a_template_trains_and_draws_with_what_it_trained(request, server, tab, 
     (train,) = [id for id, node in prompt.items() if node["class_type"] == "LoraBootstrap_TrainLora"]
     inputs = prompt[train]["inputs"]
     if template.stem != AS_SHIPPED:
-        inputs["steps"] = FEW_STEPS
+        inputs |= {"steps": FEW_STEPS, "batch_size": 2}
     with server.client() as other_tab, Waiting(server, inputs["name"]) as answers:
         result = tab.run(prompt)
         assert result.status == "success", result.error
@@ -167,7 +167,7 @@ def check_status(server, told):
              "losses": list, "smoothed": list, "validation": list, "samples": list, "checkpoints": list,
              "rank": int, "alpha": (int, float), "learning_rate": (int, float), "proofs": list}
     assert all(isinstance(told[key], kind) for key, kind in kinds.items())
-    assert set(told) == set(kinds) | {"node_id", "seconds_left", "seconds_per_step", "memory"}
+    assert set(told) == set(kinds) | {"node_id", "seconds_left", "seconds_per_step", "memory", "resumes_from"}
     assert told["status"] in STATUSES and len(told["losses"]) == len(told["smoothed"]) <= 2000
     for sample in told["samples"]:
         assert sample["type"] == "output" and pixels(server, sample).size

@@ -25,7 +25,7 @@ def template(name, trigger):
         if node["class_type"] == "LoraBootstrap_Project":
             inputs |= {"trigger": trigger, "targets": TARGETS, "candidates": CANDIDATES}
         elif node["class_type"] == "LoraBootstrap_TrainLora":
-            inputs["steps"] = STEPS
+            inputs |= {"steps": STEPS, "batch_size": 2}
         elif node["class_type"] == "KSampler":
             inputs["steps"] = 4
         elif node["class_type"] == "LoraBootstrap_CurateImages":

@@ -20,7 +20,8 @@ def shortened(name):
     for node in graph.values():
         kind = node["class_type"].removeprefix("LoraBootstrap_")
         node["inputs"] |= {
-            "TrainLora": {"name": "short_sweep", "steps": 10}, "TrainSettings": {"save_every": 2, "validate_every": 2},
+            "TrainLora": {"name": "short_sweep", "steps": 10, "batch_size": 2},
+            "TrainSettings": {"save_every": 2, "validate_every": 2},
             **dict.fromkeys(("KSampler", "StrengthGrid", "CheckpointSweep"), {"steps": 2})}.get(kind, {})
     return graph
 

@@ -8,7 +8,7 @@ from ..helpers.interrupted_works import SLOW_WORKS, WORKS
 from ..helpers.interruptions import Trials, choose
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-QUICK = {"kill": 6, "half": 2, "error": 38}
+QUICK = {"kill": 6, "half": 2, "error": 24}
 SLOW = {"kill": 3, "half": 2, "error": 3}
 LONG_FORM_ONLY = ("crops",)
 """They make the same calls as crops over images of one's own, and take half a minute."""

@@ -10,12 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .templates import NAMES as TEMPLATES
+
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZE = {"width": 1400, "height": 1080}
-LOADED, DRAWN = 90_000, 60_000
-"""Milliseconds after which the front end's start, and a change in it, count as hanging."""
+LOADED, DRAWN = 180_000, 120_000
+"""Milliseconds after which the front end's start, and a change in it, count as hanging, on a busy machine."""
+SHOWN = DRAWN / 1000
+"""The same in seconds, for `server.until`."""
+HEEDED = 20_000
+"""Milliseconds after which a click on a template has come too early."""
 
 HOST_NOISE = ("ComfyApp graph accessed before initialization",)
 """Errors that the front end logs about itself."""
@@ -23,6 +29,9 @@ OURS = ("/extensions/lora-bootstrap/", "/lora_bootstrap/", "/view?")
 """Parts of addresses that must not fail to load; the front end asks for others that a fresh server does not have."""
 
 TRAIN = "app.canvas.graph._nodes.find((node) => node.comfyClass === 'LoraBootstrap_TrainLora')"
+
+CARD = "template-workflow-"
+"""What the test id of a template's card in Browse Templates begins with."""
 
 EVENT = "([name, detail]) => app.api.dispatchEvent(new CustomEvent(name, { detail }))"
 """Sends the front end an event, as the server does: (name, detail)."""
@@ -108,16 +117,51 @@ class Tab:
         self.page.locator(".templates-tab-button").click()
         dialog = self.page.get_by_role("dialog")
         dialog.get_by_text("lora-bootstrap", exact=True).click()
-        card = dialog.get_by_test_id(f"template-workflow-{name}")
+        card = dialog.get_by_test_id(f"{CARD}{name}")
         card.click()
         try:
-            dialog.wait_for(state="hidden", timeout=DRAWN / 2)
+            dialog.wait_for(state="hidden", timeout=HEEDED)
         except Unheeded:
             card.click()
             dialog.wait_for(state="hidden", timeout=DRAWN)
         self.page.wait_for_function(
             "(name) => app.extensionManager.workflow.activeWorkflow?.filename?.startsWith(name)", arg=name,
             timeout=DRAWN)
+
+    def emptied(self) -> Tab:
+        """Leave nothing of what was done in the page before: its dialogs, its graph, its size."""
+        self.page.set_viewport_size(SIZE)
+        self.page.evaluate("""() => {
+            document.documentElement.style.fontSize = "";
+            for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+            document.activeElement?.blur();
+            app.canvas.graph.clear();
+            Object.assign(app.canvas.ds, { scale: 1, offset: [0, 0] });
+            app.canvas.setDirty(true, true);
+        }""")
+        self.drawn()
+        return self
+
+    def offered_templates(self) -> list[str]:
+        """Names of this pack's templates in Browse Templates, each with a card to click on."""
+        self.page.locator(".templates-tab-button").click()
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_text("lora-bootstrap", exact=True).click()
+        cards = dialog.locator(f"[data-testid^='{CARD}']")
+        dialog.get_by_test_id(f"{CARD}{TEMPLATES[0]}").wait_for(timeout=DRAWN)
+        ids = cards.evaluate_all("(cards) => cards.map((card) => card.dataset.testid)")
+        self.page.keyboard.press("Escape")
+        dialog.wait_for(state="hidden", timeout=DRAWN)
+        return [name.removeprefix(CARD) for name in ids]
+
+    def load_template(self, name: str) -> None:
+        """Open a template without Browse Templates, from where a click there gets it. The dialog, which shows the
+        host's own templates first, costs more than the graph."""
+        self.page.evaluate("""async (name) => {
+            const file = `${encodeURIComponent(name)}.json`;
+            const answer = await app.api.fetchApi(`/workflow_templates/lora-bootstrap/${file}`);
+            await app.loadGraphData(await answer.json(), true, true, name);
+        }""", name)
 
     def open_template(self, name: str) -> None:
         """Choose a template that trains, and look at its training node."""

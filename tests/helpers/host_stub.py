@@ -69,7 +69,8 @@ def adapter(sandbox, monkeypatch):
     monkeypatch.setattr(sandbox, "caution", "", raising=False)
     stand_in.HostBackbone = lambda model, clip, vae, base_file="": sandbox
     plan = ModuleType("lora_bootstrap.host.backbone.memory_plan")
-    plan.forecast_memory = lambda base, config, caption, controls=None: SimpleNamespace(line="about 0.1 GiB", note="")
+    plan.forecast_memory = lambda base, config, caption, controls=None: SimpleNamespace(
+        line="about 0.1 GiB", note="", share=0.0, memory=0)
     plan.measured_peak = lambda base: None
     monkeypatch.setitem(sys.modules, plan.__name__, plan)
     monkeypatch.setattr(lora_bootstrap.host.backbone, "memory_plan", plan, raising=False)

@@ -182,7 +182,7 @@ def _register(folder: Path) -> None:
         run.mark_finished(5, False)
 
 
-TRAINING = TrainConfig(name="tiny", steps=4, state_every=1, save_every=2).replace(**{
+TRAINING = TrainConfig(name="tiny", steps=4, state_every=1, state_minutes=0, save_every=2).replace(**{
     "adapter.rank": 2, "adapter.alpha": 2, "data.resolution": 32, "data.batch_size": 2, "data.trigger": "zqx",
     "optimizer.learning_rate": 1e-2})
 

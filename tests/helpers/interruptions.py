@@ -133,8 +133,11 @@ class _Calls:
         _open, _serialize = io.open, safetensors.torch.serialize_file
 
         def open_counted(file: Any, mode: str = "r", *options: Any, **named: Any) -> Any:
+            counted = set(mode) & set("wxa+") and self.is_below(file)
+            if counted and (size := named.get("buffering", 0)) > 1:  # what counts is what reaches the system
+                return io.BufferedWriter(_Writer(_open(file, mode, 0), self), size)
             stream = _open(file, mode, *options, **named)
-            return _Writer(stream, self) if set(mode) & set("wxa+") and self.is_below(file) else stream
+            return _Writer(stream, self) if counted else stream
 
         def serialize_counted(tensors: Any, path: Any, *options: Any, **named: Any) -> None:
             self.call("write", path, lambda: (_serialize(tensors, path, *options, **named),

@@ -27,7 +27,7 @@ PACK = Path(__file__).parents[2]
 PACK_FOLDER = "lora-bootstrap"
 TINY_NODES = PACK / "tests" / "comfyui" / "tiny_nodes"
 """Custom nodes of the tests' own; they do nothing before they are used."""
-START_SECONDS = 180
+START_SECONDS = 300
 PATIENCE = 240
 """Seconds after which waiting for a prompt counts as a hang."""
 
@@ -198,7 +198,7 @@ class Server:
         """What GET, or POST of a body, answers. Raises Refused for an error status."""
         request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=120) as answer:
                 return answer.read()
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace")
@@ -299,13 +299,13 @@ class Client:
         self.server.post("/interrupt")
 
 
-def until(done: Callable[[], bool], seconds: float, what: str) -> None:
-    """Ask until it is so, ten times a second. Raises TimeoutError."""
+def until(done: Callable[[], bool], seconds: float, what: str, every: float = 0.1) -> None:
+    """Ask until it is so, each time `every` seconds later. Raises TimeoutError."""
     end = time.monotonic() + seconds
     while not done():
         if time.monotonic() > end:
             raise TimeoutError(f"waited {seconds:g} s for {what}")
-        time.sleep(0.1)
+        time.sleep(every)
 
 
 def _text(data: bytes) -> Message:

@@ -38,7 +38,8 @@ class GraphMaker:
             "train": self.node("LoraBootstrap_TrainLora", model=["base", 0], clip=["base", 1], vae=["base", 2],
                                dataset=["data", 0], settings=["settings", 0], name=name,
                                **{"trigger": "akane", "steps": FEW_STEPS, "batch_size": 1, **widgets}),
-            "settings": self.node("LoraBootstrap_TrainSettings", save_every=0, preview_every=0, state_every=10),
+            "settings": self.node("LoraBootstrap_TrainSettings", save_every=0, preview_every=0, state_every=10,
+                                  state_minutes=0.0),
         }
 
 

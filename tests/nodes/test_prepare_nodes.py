@@ -67,6 +67,11 @@ def test_what_is_left_out_is_named_with_its_reason(dataset):
     assert "d" not in names(look(dataset, leave_out="faults")[0])
 
 
+def test_copies_can_be_searched_for_alone(dataset):
+    kept, _, report = look(dataset, leave_out="copies", copies_only=True).args
+    assert len(kept) == 3 and "searched for copies only" in report and "blur" not in report
+
+
 def test_if_nothing_would_be_left_that_is_said(dataset, monkeypatch):
     monkeypatch.setitem(audits.LEAVE_OUT, "copies", ("note", ()))
     with pytest.raises(UserError, match="all 4 images would be left out"):

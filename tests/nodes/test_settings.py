@@ -9,7 +9,7 @@ from lora_bootstrap.trainer.models.families import get_family
 from lora_bootstrap.trainer.training.config import TrainConfig, setting_names
 from lora_bootstrap.trainer.training.presets import preset_config
 
-BY_ITSELF = {"adapter.conv_alpha", "data.caption_variants"}
+BY_ITSELF = {"adapter.conv_alpha", "data.caption_variants", "offload_blocks"}
 """Settings that no widget offers."""
 IN_TRAIN_LORA = {"name", "kind", "steps", "epochs", "seed", "adapter.rank", "adapter.alpha", "optimizer.learning_rate",
                  "data.batch_size", "data.resolution", "data.trigger"}
@@ -65,7 +65,8 @@ def test_a_widget_that_does_not_exist_is_not_swallowed():
 
 
 def test_settings_that_came_later_are_not_asked_of_graphs_saved_before():
-    assert list(later()) == ["masked_loss", "unmasked_weight", "masked_prior", "save_every_epochs", "edit_form"]
+    assert list(later()) == ["masked_loss", "unmasked_weight", "masked_prior", "save_every_epochs", "edit_form",
+                             "state_minutes", "compile", "fit_memory"]
     asked = {name: value for name, value in defaults().items() if name not in later()}
     assert TrainSettingsNode.execute(**asked)[0].values == {
         name: value for name, value in read_widgets(defaults()).items() if name.rpartition(".")[2] not in later()}

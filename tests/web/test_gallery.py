@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ..helpers.browser import DRAWN, EVENT, SIZE, UNREADABLE, Tab, settings
+from ..helpers.browser import DRAWN, EVENT, SHOWN, SIZE, UNREADABLE, Tab, settings
 from ..helpers.server import until
 from ..helpers.written_project import CROPS, draw, name_of, tags_of, write_candidate, write_project
 
@@ -240,7 +240,7 @@ def test_a_picture_is_seen_closely_cropped_flipped_tagged_and_noted(gallery):
     one.type("<ArrowRight>", "x", "<Escape>")
     one.wait_for_pick(5, state="reject")
     one.page.locator("dialog.lb-gallery-dialog").wait_for(state="detached")  # it was opened from the node
-    until(lambda: one.focused == name_of(4), 5, "the focus to be where the pass went on")
+    until(lambda: one.focused == name_of(4), SHOWN, "the focus to be where the pass went on")
     one.tab.picture("back")
     one.card(2).locator(".lb-gallery-face").dblclick()
     one.page.locator(".lb-gallery-zoom").get_by_text(name_of(2)).first.wait_for(timeout=DRAWN)
@@ -305,13 +305,13 @@ def test_only_cards_near_the_sight_are_drawn_and_pictures_appear_as_they_are_mad
     one.page.get_by_label("similar together").check()
     one.page.locator(".lb-gallery-list").hover()
     one.page.mouse.wheel(0, -40_000)
-    until(lambda: 150 in one.order[:9], 10, "the near copies to be beside one another")
+    until(lambda: 150 in one.order[:9], SHOWN, "the near copies to be beside one another")
     assert one.order[one.order.index(2) + 1] == 150
     one.tab.picture("similar")
     one.page.locator("dialog").get_by_role("radio", name="name").check()
-    until(lambda: one.order[:4] == [0, 1, 2, 150], 10, "the order by name")
+    until(lambda: one.order[:4] == [0, 1, 2, 150], SHOWN, "the order by name")
     one.page.locator(".lb-gallery .lb-ui-filter").fill("kept")
-    until(lambda: one.order == [last], 10, "the filter")
+    until(lambda: one.order == [last], SHOWN, "the filter")
     one.page.locator(".lb-gallery .lb-ui-filter").fill("")
 
     write_candidate(server.base / "output" / "bootstrap" / one.project / "round_1" / "candidates", MANY)
@@ -359,7 +359,7 @@ def test_a_run_that_waits_for_picks_says_so_and_the_project_shows_where_it_stand
     one.at(7).type("k")  # not saved yet: the run saves it
     one.tab.run()
     toast = one.page.locator(".p-toast-message, [role=alert]").filter(has_text="pick 11 more in the gallery")
-    toast.first.wait_for(timeout=60_000)
+    toast.first.wait_for(timeout=DRAWN)
     one.tab.picture("waits")
     assert one.page.evaluate(f"() => {CURATE}.properties.gallery") == {"project": one.project, "round": 1}
     panel.get_by_text("5 of 16 kept").wait_for(timeout=DRAWN)

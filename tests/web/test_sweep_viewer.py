@@ -13,7 +13,7 @@ import pytest
 from lora_bootstrap.trainer.common.files import read_json
 from lora_bootstrap.trainer.sweeps.cells import Sweep
 
-from ..helpers.browser import DRAWN, EVENT, SIZE, UNREADABLE, Tab, settings
+from ..helpers.browser import DRAWN, EVENT, SHOWN, SIZE, UNREADABLE, Tab, settings
 from ..helpers.drawn_sweep import draw_cell, draw_sweep, write_run, write_scores
 from ..helpers.server import until
 
@@ -90,7 +90,7 @@ class Viewer(OnDisk):
         """Open it from the node."""
         self.page.locator(".lb-sweep-panel").first.get_by_role("button", name="Open viewer").click()
         self.page.locator(".lb-sweep-tile").first.wait_for(timeout=DRAWN)
-        until(lambda: self.focused, 10, "a cell to have the focus")
+        until(lambda: self.focused, SHOWN, "a cell to have the focus")
         return self
 
     def tile(self, *, wait: bool = False, **places: int | None) -> Any:
@@ -190,7 +190,7 @@ def test_a_pass_by_keyboard_marks_cells_and_takes_it_back(viewer):
     one.type("ArrowDown", "ArrowLeft", "h", "Control+z")  # there is none below
     one.wait_for_marks(sweep.cell(checkpoint=2, strength=2).key)
     one.type("Escape")
-    until(lambda: one.focused.startswith("step 150 (epoch 15) · strength 0.8"), 5, "the focus to be on the plane")
+    until(lambda: one.focused.startswith("step 150 (epoch 15) · strength 0.8"), SHOWN, "the focus to be on the plane")
     one.type("?")
     one.page.locator(".lb-ui-help").get_by_text("mark the best; hide").wait_for()
     one.type("Escape", "Escape")
@@ -205,7 +205,7 @@ def test_the_plane_is_panned_and_zoomed_and_holds_only_what_is_in_sight(viewer):
     tiles = one.page.locator(".lb-sweep-tile")
     one.page.wait_for_function(
         "() => [...document.querySelectorAll('.lb-sweep-picture')].every((image) => image.naturalWidth)")
-    until(lambda: tiles.count() == 220, 20, "all cells, for all of them fit")
+    until(lambda: tiles.count() == 220, SHOWN, "all cells, for all of them fit")
     source = one.page.locator(".lb-sweep-picture").first.get_attribute
     assert "size=thumb" in source("src")
     x, y = one.middle
@@ -213,19 +213,19 @@ def test_the_plane_is_panned_and_zoomed_and_holds_only_what_is_in_sight(viewer):
     before = one.view
     for _ in range(8):
         one.page.mouse.wheel(0, -240)
-    until(lambda: one.view[2] > 4 * before[2] and tiles.count() < 80, 20, "the plane to be near")
+    until(lambda: one.view[2] > 4 * before[2] and tiles.count() < 80, SHOWN, "the plane to be near")
     until(lambda: all("size=thumb" not in (address or "size=thumb") for address in tiles.locator("img").evaluate_all(
         "(images) => images.filter((one) => one.getBoundingClientRect().top > 300).slice(0, 2).map((one) => one.src)")),
         20, "full pictures")
     one.tab.picture("near")
     heads = one.page.locator(".lb-sweep-rows .lb-sweep-head")
-    until(lambda: 1 <= heads.count() <= 6, 20, "the lines in sight to have their names")
+    until(lambda: 1 <= heads.count() <= 6, SHOWN, "the lines in sight to have their names")
     one.settle()
     before = one.view
     one.page.mouse.down()
     one.page.mouse.move(x - 200, y - 120, steps=6)
     one.page.mouse.up()
-    until(lambda: (round(one.view[0] - before[0]), round(one.view[1] - before[1])) == (-200, -120), 20, "the plane")
+    until(lambda: (round(one.view[0] - before[0]), round(one.view[1] - before[1])) == (-200, -120), SHOWN, "the plane")
     one.settle()
     assert one.page.locator(".lb-sweep-close").is_hidden()  # the click at the end of a drag opens nothing
     one.page.locator(".lb-sweep-face[tabindex='0']").focus()
@@ -239,7 +239,7 @@ def test_the_plane_is_panned_and_zoomed_and_holds_only_what_is_in_sight(viewer):
         return cell.left >= port.left - 20 && cell.top >= port.top - 20 && cell.right <= port.right + 20;
     }""")
     one.type("0")
-    until(lambda: tiles.count() == 220, 20, "all cells")
+    until(lambda: tiles.count() == 220, SHOWN, "all cells")
     one.settle()
     one.page.mouse.click(x, y)
     one.page.locator(".lb-sweep-close").wait_for(timeout=DRAWN)
@@ -260,7 +260,7 @@ def test_axes_pages_and_filters_choose_what_is_shown(viewer):
     one.tab.picture("pages")
     one.page.get_by_label("Words in the prompt").fill("above")
     one.page.get_by_text("2 here, 20 cells in all").wait_for()
-    until(lambda: heads.count() == 1, 20, "one line to be left")
+    until(lambda: heads.count() == 1, SHOWN, "one line to be left")
     one.page.get_by_label("Words in the prompt").fill("")
 
     one.page.evaluate(EVENT, ["lora_bootstrap.sweep", {"name": one.name, "node": "999", "done": 59, "failed": 1,
@@ -305,11 +305,11 @@ def test_two_sweeps_are_seen_side_by_side(viewer, on_disk, server):
     one.choose("Beside it", "the other sweep")
     other = one.page.locator(".lb-sweep-other img")
     key = first.sweep.cell(checkpoint=1, strength=1).key
-    until(lambda: f"name={first.name}&key={key}" in other.get_attribute("src"), 10, "the other one's picture")
+    until(lambda: f"name={first.name}&key={key}" in other.get_attribute("src"), SHOWN, "the other one's picture")
     one.tab.picture("beside closely")
     one.type("Escape")
     one.choose("Side by side", "nothing")
-    until(lambda: one.page.locator(".lb-sweep-pane").count() == 1, 20, "one sweep to be left")
+    until(lambda: one.page.locator(".lb-sweep-pane").count() == 1, SHOWN, "one sweep to be left")
     newest = [entry["name"] for entry in server.get("/lora_bootstrap/sweeps")]
     assert newest.index(one.name) < newest.index(first.name)
 

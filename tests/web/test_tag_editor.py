@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ..helpers.browser import DRAWN, Tab
+from ..helpers.browser import DRAWN, SHOWN, Tab
 from ..helpers.server import until
 
 PICTURES = 100
@@ -134,7 +134,7 @@ class Editor:
         return self.changed_after(before)
 
     def changed_after(self, before: int) -> dict[str, int]:
-        until(lambda: len(self.server.get("/history")) > before, 60, "the run")
+        until(lambda: len(self.server.get("/history")) > before, SHOWN, "the run")
         outputs = list(self.server.get("/history").values())[-1]["outputs"]
         return {id: told["lora_bootstrap"][0]["changed"] for id, told in outputs.items()}
 

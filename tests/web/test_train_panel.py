@@ -13,7 +13,7 @@ TEMPLATES = ["Train a character LoRA", "Train a style LoRA"]
 """Those that train on the sandbox."""
 STYLE = "Train a style LoRA"
 STEPS = 24
-START, TRAINED = 90, 150
+START, TRAINED = 180, 300
 """Seconds until the first step, and until a short training has ended, on a busy machine."""
 
 
@@ -35,6 +35,14 @@ def once(vue_nodes):
         pytest.skip("tried in Vue nodes")
 
 
+@pytest.fixture
+def classic_once(vue_nodes):
+    """As `once`, but in the classic canvas: a click on what lies over it goes by another way than one into a Vue node,
+    and the tests of the other panels click into those."""
+    if not ALL_HOSTS and vue_nodes:
+        pytest.skip("tried in the classic canvas")
+
+
 def proofs(tab) -> list[str]:
     """The ticks and crosses in the panel."""
     return tab.panel.locator(".lb-train-proof").all_inner_texts()
@@ -48,13 +56,14 @@ def run_name(vue_nodes: bool, what: str) -> str:
 @pytest.mark.usefixtures("once")  # which types there are
 def test_the_other_templates_open_with_no_node_missing(open_tab, server):
     (server.base / "input" / "example.png").write_bytes((PACK / "sandbox" / "pictures" / "akane.png").read_bytes())
-    tab, others = open_tab(), [name for name in NAMES if name not in TEMPLATES]
-    for name in others:
-        tab.choose_template(name)
-        saved = ui(name)["nodes"]
-        tab.page.wait_for_function("(count) => app.graph.nodes.length === count", arg=len(saved), timeout=DRAWN)
-        tab.picture(name)
-        assert tab.missing_nodes() == []
+    tab = open_tab()
+    assert set(tab.offered_templates()) == set(NAMES)
+    for name in [name for name in NAMES if name not in TEMPLATES]:
+        tab.load_template(name)
+        saved = sorted(node["type"] for node in ui(name)["nodes"])
+        tab.page.wait_for_function("(types) => app.graph.nodes.map(({ type }) => type).sort().join() === types",
+                                   arg=",".join(saved), timeout=DRAWN)
+        assert tab.missing_nodes() == [], name
 
 
 def test_the_templates_open_from_browse_templates_as_they_were_saved(open_tab):
@@ -87,7 +96,7 @@ def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, v
     second.wait_for_curve(3, seconds=TRAINED)
     second.picture("second tab")
     first.wait_for_status("finished", seconds=TRAINED)
-    first.wait_for_curve(STEPS, seconds=20)
+    first.wait_for_curve(STEPS, seconds=START)
     first.picture("finished")
     assert 3 <= early < first.curve() == first.curve("smoothed") == STEPS
     assert first.status.startswith(f"finished · {STEPS} steps · loss 0.")
@@ -98,12 +107,13 @@ def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, v
 
     first.open()
     first.look_at_training()
-    first.wait_for_curve(STEPS, seconds=20)
+    first.wait_for_curve(STEPS, seconds=START)
     first.picture("reloaded")
     assert first.status == second.status
     assert proofs(first) == proofs(second) and len(proofs(first)) == 3
 
 
+@pytest.mark.usefixtures("classic_once")
 def test_stop_and_keep_keeps_the_lora_and_train_on_goes_on_from_there(open_tab, server, vue_nodes):
     name = run_name(vue_nodes, "stopped")
     tab = open_tab()
@@ -112,7 +122,7 @@ def test_stop_and_keep_keeps_the_lora_and_train_on_goes_on_from_there(open_tab, 
     tab.run()
     tab.wait_for_status("training", seconds=START)
     tab.press("Stop & keep")
-    tab.wait_for_status("stopped", seconds=60)
+    tab.wait_for_status("stopped", seconds=START)
     tab.picture("stopped")
     step = server.get("/lora_bootstrap/run", name=name)["step"]
     kept = server.base / "output" / "loras" / name / f"{name}-step{step:06d}.safetensors"
@@ -121,7 +131,7 @@ def test_stop_and_keep_keeps_the_lora_and_train_on_goes_on_from_there(open_tab, 
     tab.press("Train on")
     tab.wait_for_status("training", seconds=START)
     tab.press("Stop & keep")
-    tab.wait_for_status("stopped", seconds=60)
+    tab.wait_for_status("stopped", seconds=START)
     again = server.get("/lora_bootstrap/run", name=name)
     assert again["run"] == name and again["step"] > step
     assert [at for at, _ in again["losses"]] == list(range(1, again["step"] + 1))

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +23,7 @@ from ..captions.kinds import KINDS
 from ..captions.views import VOCABULARIES
 from ..common.errors import UserError, unknown_name
 from ..common.events import Event, Events, Interrupted, Progress
+from ..common.read_ahead import in_order
 from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Dataset, Sample
 from ..models.families import get_family
@@ -43,7 +42,7 @@ from .checks import (
     unreadable,
 )
 from .config import AuditConfig
-from .figures import FIGURES_VERSION, Figures, measure
+from .figures import FIGURES_VERSION, Figures, measure, trained_blocking
 from .people import people_findings
 
 _FIELDS = tuple(figure.name for figure in dataclasses.fields(Figures))
@@ -58,7 +57,7 @@ class PictureAudit:
 
     Attributes:
         name: its path within the dataset's folder.
-        figures: what was measured; None if it cannot be read.
+        figures: what was measured; None if it cannot be read, or if only copies were searched for.
         findings: what is wrong, the worst first; empty if nothing is.
     """
 
@@ -150,7 +149,7 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
     figures: list[Figures | None] = []
     hashes: list[NDArray[np.uint64] | None] = []
     findings: list[list[Finding]] = []
-    for done, (own, found) in enumerate(_in_order(samples, reader, config.threads), 1):
+    for done, (own, found) in enumerate(in_order(reader, samples, config.threads, _AHEAD * config.threads), 1):
         hashes.append(None if own is None else own[1])
         figures.append(None if own is None else own[0])
         findings.append(found)
@@ -161,7 +160,8 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
     names = _names(samples)
     for found, cast in zip(findings, cast_findings(figures), strict=True):
         found.extend([cast] if cast else [])
-    camera_advice = _add_person_findings(samples, findings) if _shows_person(config.purpose) else ()
+    about_person = _shows_person(config.purpose) and not config.copies_only
+    camera_advice = _add_person_findings(samples, findings) if about_person else ()
     search = Search()
     groups = _groups(samples, figures, hashes, reader, search)
     for keep, *copies in groups:
@@ -169,9 +169,15 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
             findings[index].append(_copy_of(samples, names, index, keep))
     yield AuditFinished(DatasetAudit(
         config, tuple(_picture(*parts) for parts in zip(samples, names, figures, findings, strict=True)), groups,
-        coverage([sample.caption for sample in samples], config.purpose, _known_words(config.family)),
+        _coverage(samples, config),
         tuple(note for note in dataset.notes if note.startswith("skipped")), camera_advice,
         tuple(note for note in dataset.notes if not note.startswith("skipped")), search.compared))
+
+
+def _coverage(samples: Sequence[Sample], config: AuditConfig) -> Coverage:
+    if config.copies_only:
+        return Coverage(config.purpose, len(samples), (), "")
+    return coverage([sample.caption for sample in samples], config.purpose, _known_words(config.family))
 
 
 def _shows_person(purpose: str) -> bool:
@@ -186,7 +192,7 @@ def _add_person_findings(samples: Sequence[Sample], findings: Sequence[list[Find
     return advice
 
 
-_Measured = tuple[Figures, NDArray[np.uint64]]
+_Measured = tuple[Figures | None, NDArray[np.uint64]]
 
 
 class _Reader:
@@ -199,31 +205,40 @@ class _Reader:
 
     def __call__(self, sample: Sample) -> tuple[_Measured | None, list[Finding]]:
         """(figures and hashes, findings that need no other image)."""
-        found = [*size_findings(sample.size, self.family, self.config.side),
-                 *caption_findings(sample.caption, self.config.trigger)]
+        found = [] if self.config.copies_only else [*size_findings(sample.size, self.family, self.config.side),
+                                                    *caption_findings(sample.caption, self.config.trigger)]
         try:
             tensors = self._tensors(sample)
         except UserError as error:
             return None, [unreadable(error), *found]
+        hashes = tensors["hashes"].numpy().view(np.uint64)
+        if self.config.copies_only:
+            return (None, hashes), found
         figures = _figures(tensors["figures"])
         seen = hidden_findings(sample, figures) or pixel_findings(figures)
-        return (figures, tensors["hashes"].numpy().view(np.uint64)), [*found, *seen]
+        return (figures, hashes), [*found, *seen]
 
     def thumb(self, sample: Sample) -> NDArray[np.uint8]:
         """The thumbnail to compare copies by. It is not held in memory, because few of many images need it."""
         return self._recent(sample) if self.cache is None else self._tensors(sample)["thumb"].numpy()
 
+    def blocking(self, sample: Sample) -> float:
+        """How much JPEG blocks stand out in an image whose figures were not measured."""
+        with room_for(bytes_to_open(sample.size, "RGB", "PNG")):
+            return trained_blocking(sample.load(), self.config.side)
+
     def _tensors(self, sample: Sample) -> Mapping[str, torch.Tensor]:
         def compute() -> dict[str, torch.Tensor]:
             with room_for(bytes_to_open(sample.size, "RGB", "PNG")):
                 image = sample.load()
-                own = fingerprint_picture(image)
-                return {"figures": _as_tensor(measure(image, self.config.side)), **_print_tensors(own)}
+                own = _print_tensors(fingerprint_picture(image))
+                return own if self.config.copies_only else {
+                    "figures": _as_tensor(measure(image, self.config.side)), **own}
 
         if self.cache is None:
             return compute()
-        return self.cache.get({"what": "audit", "version": FIGURES_VERSION, "image": sample.content_hash,
-                               "resolution": self.config.side}, compute)
+        what = {"what": "copies"} if self.config.copies_only else {"what": "audit", "resolution": self.config.side}
+        return self.cache.get({"version": FIGURES_VERSION, "image": sample.content_hash, **what}, compute)
 
 
 def _as_tensor(figures: Figures) -> torch.Tensor:
@@ -240,25 +255,6 @@ def _figures(values: torch.Tensor) -> Figures:
 
 def _print_tensors(own: Print) -> dict[str, torch.Tensor]:
     return {"hashes": torch.from_numpy(own.hashes.view(np.int64)), "thumb": torch.from_numpy(own.thumb)}
-
-
-def _in_order(samples: Sequence[Sample], reader: _Reader, threads: int
-              ) -> Iterator[tuple[_Measured | None, list[Finding]]]:
-    """The reader's results in the samples' order, read several at once, but never far ahead of the consumer."""
-    if threads == 1:
-        yield from map(reader, samples)
-        return
-    pool = ThreadPoolExecutor(threads)
-    waiting: deque[Future] = deque()
-    try:
-        for sample in samples:
-            waiting.append(pool.submit(reader, sample))
-            if len(waiting) >= _AHEAD * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _names(samples: Sequence[Sample]) -> list[str]:
@@ -288,8 +284,8 @@ def _groups(samples: Sequence[Sample], figures: Sequence[Figures | None], hashes
     def worth(index: int) -> tuple[bool, float]:
         width, height = samples[index].size
         own = figures[index]
-        blocking = 0.0 if own is None else min(1.0, own.blocking)
-        return bool(samples[index].caption), width * height * (1 - 0.5 * blocking)
+        blocking = reader.blocking(samples[index]) if own is None else own.blocking
+        return bool(samples[index].caption), width * height * (1 - 0.5 * min(1.0, blocking))
 
     groups = []
     for members in (sorted(group) for group in found if len(group) > 1):

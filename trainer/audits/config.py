@@ -20,6 +20,8 @@ class AuditConfig:
         purpose: a key of `coverage.PURPOSES`.
         trigger: the word that every caption should contain, if any.
         workers: images to measure at once; 0: one per core, at most 8.
+        copies_only: search for copies and for files that cannot be read, and for nothing else, which is many times as
+            fast.
 
     Raises UserError for an unknown name or a number out of range.
     """
@@ -29,6 +31,7 @@ class AuditConfig:
     purpose: str = "character"
     trigger: str = ""
     workers: int = 0
+    copies_only: bool = False
 
     def __post_init__(self) -> None:
         family = get_family(self.family)

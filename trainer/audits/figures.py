@@ -75,13 +75,11 @@ def measure(image: Image.Image, resolution: int) -> Figures:
     small = inner.resize(_within(inner.size, _SMALL), Image.Resampling.BOX)
     lab = _lab(small)
     lightness, cast = lab[0].ravel(), neutral_tone(lab)
-    shrunk = max(image.size) / max(work.size)
     return Figures(
         edge_width=edge_width(np.asarray(inner.convert("L"), dtype=np.float32)),
         dark=float(np.percentile(lightness, 95)), bright=float(np.percentile(lightness, 5)),
         blown=blown(small), burn=burn(small, np.hypot(*lab[1:])),
-        # Blocks that are shrunk to less than four pixels are not visible in training.
-        blocking=blocking(_middle(image)) if shrunk <= 2 else 0.0,
+        blocking=trained_blocking(image, resolution),
         border=1 - inner.width * inner.height / (work.width * work.height),
         lettering=lettering(work), chroma=float(np.hypot(*lab[1:]).mean()),
         cast_a=cast and cast[0], cast_b=cast and cast[1],
@@ -90,11 +88,14 @@ def measure(image: Image.Image, resolution: int) -> Figures:
 
 def trained_copy(image: Image.Image, resolution: int) -> Image.Image:
     """The image at the area it is trained at; a smaller one is left unchanged."""
-    scale = resolution / math.sqrt(image.width * image.height)
-    if scale >= 1:
-        return image
-    width, height = (max(1, round(side * scale)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3)
+    size = _trained_size(image.size, resolution)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3)
+
+
+def _trained_size(size: tuple[int, int], resolution: int) -> tuple[int, int]:
+    scale = min(1.0, resolution / math.sqrt(size[0] * size[1]))
+    width, height = (max(1, round(side * scale)) for side in size)
+    return width, height
 
 
 def _content(image: Image.Image) -> Box:
@@ -154,8 +155,9 @@ def edge_width(grey: Map) -> float | None:
 
 def blown(image: Image.Image) -> float:
     """Share of the image that is white or black in areas that do not touch its rim, as paper and night do."""
-    values, share = np.asarray(image), 0.0
-    for clipped in (np.all(values >= 252, axis=2), np.all(values <= 3, axis=2)):
+    low, high = _channel_extremes(image)
+    share = 0.0
+    for clipped in (low >= 252, high <= 3):
         parts = connected(clipped)
         inside = (parts.left > 0) & (parts.top > 0) & (parts.right < image.width) & (parts.bottom < image.height)
         share += parts.area[inside].sum() / clipped.size
@@ -166,13 +168,25 @@ def burn(image: Image.Image, chroma: Map) -> float:
     """Log odds that colours were driven to their limits: of the coloured pixels, the shares with a channel at zero and
     with one only at the top, and how colourful the most colourful tenth is (`chroma`, CIELAB). A logistic model, fitted
     to drawings and photographs before and after saturation, contrast, and sharpening."""
-    values = np.asarray(image, dtype=np.float32)
-    high, low = values.max(2), values.min(2)
+    low, high = _channel_extremes(image)
     coloured = high - low > 60
     at_zero = coloured & (low <= 2)
     at_top = coloured & (high >= 253) & ~at_zero
     zero, top = (part.mean() / (coloured.mean() + 0.05) for part in (at_zero, at_top))
     return float(12.5 * zero + 4.75 * top + 0.0655 * np.percentile(chroma, 90) - 8.9)
+
+
+def _channel_extremes(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """(the lowest, the highest) channel [H, W] of an RGB image."""
+    red, green, blue = (np.asarray(plane) for plane in image.split())
+    return np.minimum(np.minimum(red, green), blue), np.maximum(np.maximum(red, green), blue)
+
+
+def trained_blocking(image: Image.Image, resolution: int) -> float:
+    """`blocking` of an RGB image; 0 if training at `resolution`² pixels shrinks its blocks to less than four pixels,
+    which are not visible."""
+    shrunk = max(image.size) / max(_trained_size(image.size, resolution))
+    return blocking(_middle(image)) if shrunk <= 2 else 0.0
 
 
 def blocking(grey: Map) -> float:

@@ -142,7 +142,8 @@ def _names(text: str, words: Sequence[str]) -> bool:
 
 def _word_of(trouble: Trouble, text: str) -> str:
     """The longest of its words that a `plain` caption says; "" if none, or if the framing explains it."""
-    if set(kinds_in(text, "framing")) & set(trouble.unless):
+    # One search for all words first: most captions say none, and the exceptions need dozens of searches.
+    if not says(text, trouble.words) or set(kinds_in(text, "framing")) & set(trouble.unless):
         return ""
     away = [noun for noun, phrases in _NOT_WORN.items() if says(text, phrases)]
     others = {word for words, people in _OTHERS.items() if says(text, words[:1]) and says(text, people)

@@ -43,8 +43,14 @@ def table(audit: DatasetAudit) -> str:
 def _summary(audit: DatasetAudit) -> str:
     counted = ", ".join(f"{count} {CODES[code]}" for code, count in audit.counts.items())
     clean = len(audit.with_severity(""))
-    return (f"{len(audit.pictures)} images for {PURPOSES[audit.config.purpose].title} on {audit.config.family} at "
-            f"{audit.config.side} pixels; {clean} without a finding." + (f"\n{counted}." if counted else ""))
+    return f"{_searched(audit)}; {clean} without a finding." + (f"\n{counted}." if counted else "")
+
+
+def _searched(audit: DatasetAudit) -> str:
+    count, config = len(audit.pictures), audit.config
+    if config.copies_only:
+        return f"{count} images, searched for copies only"
+    return f"{count} images for {PURPOSES[config.purpose].title} on {config.family} at {config.side} pixels"
 
 
 def _findings(audit: DatasetAudit, severity: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..captions.tags import unescape_brackets
+from ..common.devices import to_device
 from ..common.errors import UserError
 from ..lora.file import LoraWeights, load_lora
 from ..lora.layers import read_header
@@ -22,9 +24,13 @@ from ..models.backbone import Conditioning, Controls, NetworkInputs, Rows
 from ..models.edit_forms import choose_form
 from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix
+from ..models.prompt_memory import PromptMemory
+from ..models.recompute import Recomputation, recomputed
 from ..training.adapters import NetworkLora, adapted_modules, remove_adapters, use_lora
 from .given_base import SANDBOX, find_given_base
+from .held import AS_LOADED, HeldWeights, check_precision
 from .known_hashes import known_hash
+from .places import NETWORK, Places
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +47,8 @@ class DiffusersBackbone:
     network_prefix = "unet"
     key_style = "kohya"
 
-    def __init__(self, pipeline: Any, family: Family, fingerprint: str) -> None:
+    def __init__(self, pipeline: Any, family: Family, fingerprint: str, held: HeldWeights | None = None) -> None:
+        """`held`: the network's weights, if they are packed."""
         objective = _objective(pipeline.scheduler)
         self.pipeline, self.family, self.fingerprint = pipeline, replace(family, objective=objective), fingerprint
         self.network: nn.Module = pipeline.unet
@@ -52,14 +59,25 @@ class DiffusersBackbone:
         self.pipeline.set_progress_bar_config(disable=True)
         for module in (self.network, self.text_network, pipeline.vae):
             module.requires_grad_(False).eval()
+        self.places = Places({NETWORK: self.network, **self.text_network, "vae": pipeline.vae}, pipeline.unet.device)
+        self._caching = False
+        self._held = held or HeldWeights(self.network)
+        self.precision = self._held.precision
+        self._recomputations: list[Recomputation] = []
+        self._prompts: PromptMemory[dict[str, Tensor]] = PromptMemory()
+        self._text_parameters = _parameter_names(self.text_network)
 
     @property
     def device(self) -> torch.device:
-        return self.pipeline.unet.device
+        return self.places.home
 
     @property
     def text_device(self) -> torch.device:
-        return self.pipeline.unet.device
+        return self.places.home
+
+    @property
+    def half_precision(self) -> str:
+        return _half_precision(self.device)
 
     @property
     def latent_scale(self) -> int:
@@ -67,22 +85,47 @@ class DiffusersBackbone:
         return 2 ** (len(self.pipeline.vae.config.block_out_channels) - 1)
 
     @contextlib.contextmanager
-    def training(self, gradient_checkpointing: bool) -> Iterator[None]:
-        networks = [self.network, *self.text_network.values()] if gradient_checkpointing else []
-        for network in networks:
-            _checkpointing(network, True)
-            network.train()  # some versions recompute only in training mode; there is no dropout to wake
-        try:
-            yield
-        finally:
-            for network in networks:
-                _checkpointing(network, False)
-                network.eval()
+    def training(self, recompute: float = 0.0, offload: float = 0.0) -> Iterator[None]:
+        networks = (self.network, *self.text_network.values())
+        with contextlib.ExitStack() as stack:
+            self._recomputations = [stack.enter_context(recomputed(network, recompute)) for network in networks]
+            self._held.offload(offload, self.device)
+            self._caching = True
+            try:
+                yield
+            finally:
+                self._work()
+                self._held.offload(0.0, self.device)
+
+    @property
+    def recompute(self) -> float:
+        return max((part.share for part in self._recomputations), default=0.0)
+
+    def set_recompute(self, share: float) -> None:
+        for part in self._recomputations:
+            part.set_share(share)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def step(self) -> contextlib.AbstractContextManager[None]:
+        self._caching = False
+        self.places.rest_untrained()
         return contextlib.nullcontext()
 
+    def _encode_on(self, *names: str) -> None:
+        """Bring what encodes to the card. Before a training's first step, it is alone there."""
+        if self._caching:
+            self.places.rest(NETWORK)
+        self.places.bring(*names)
+
+    def _work(self) -> None:
+        """Bring everything to the card."""
+        self._caching = False
+        self.places.bring()
+
     def encode_images(self, pixels: Tensor) -> Tensor:
+        self._encode_on("vae")
         vae = self.pipeline.vae
         latents = vae.encode((pixels * 2 - 1).to(vae.device, vae.dtype)).latent_dist.mode().float()
         return (latents - (vae.config.shift_factor or 0.0)) * vae.config.scaling_factor
@@ -91,6 +134,7 @@ class DiffusersBackbone:
         return choose_form(wanted, type(self.pipeline).__name__, f"{self.family.title} outside ComfyUI")
 
     def encode_text(self, captions: Sequence[str], controls: Controls | None = None) -> Conditioning:
+        self._encode_on(*self.text_network)
         texts = [unescape_brackets(caption) for caption in captions]
         encoded = self.pipeline.encode_prompt(texts, device=self.device, num_images_per_prompt=1,
                                               do_classifier_free_guidance=False)
@@ -103,18 +147,20 @@ class DiffusersBackbone:
         return mix(self.schedule, latents, noise, t)
 
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        dtype = self.pipeline.unet.dtype
-        tensors = {name: _one_tensor(rows) for name, rows in conditioning.tensors.items()}
+        self._caching = False
+        self.places.bring(NETWORK)
+        dtype = _first_weight(self.network).dtype
+        tensors = {name: to_device(_one_tensor(rows), noisy.device) for name, rows in conditioning.tensors.items()}
         extra = {}
         if "pooled_prompt_embeds" in tensors:
             height, width = (side * self.latent_scale for side in noisy.shape[-2:])
-            sizes = torch.tensor([[height, width, 0, 0, height, width]], device=noisy.device, dtype=dtype)
+            sizes = to_device(torch.tensor([[height, width, 0, 0, height, width]], dtype=dtype), noisy.device)
             extra["added_cond_kwargs"] = {
                 "text_embeds": tensors["pooled_prompt_embeds"].to(dtype), "time_ids": sizes.expand(len(noisy), -1),
             }
         return self.network(
-            noisy.to(dtype), self.schedule.timesteps(t), encoder_hidden_states=tensors["prompt_embeds"].to(dtype),
-            return_dict=False, **extra,
+            noisy.to(dtype), to_device(self.schedule.timesteps(t), noisy.device),
+            encoder_hidden_states=tensors["prompt_embeds"].to(dtype), return_dict=False, **extra,
         )[0].float()
 
     def sampling_prediction(self, noisy: Tensor, t: Tensor, caption: str | Sequence[str],
@@ -140,13 +186,14 @@ class DiffusersBackbone:
         """
         from diffusers import DDPMScheduler
 
+        self._work()
         height, width = (side * self.latent_scale for side in noisy.shape[-2:])
         own = self.pipeline.scheduler
         try:
             self.pipeline.scheduler = DDPMScheduler.from_config(own.config)
             with _spied(self.network) as calls:
                 self.pipeline(
-                    unescape_brackets(caption), latents=noisy.to(self.device, self.pipeline.unet.dtype),
+                    unescape_brackets(caption), latents=noisy.to(self.device, _first_weight(self.network).dtype),
                     timesteps=[step], height=height, width=width, guidance_scale=1.0, output_type="latent")
         finally:
             self.pipeline.scheduler = own
@@ -167,6 +214,7 @@ class DiffusersBackbone:
                 part.__dict__.pop("_hf_peft_config_loaded", None)
 
     def decode(self, latents: Tensor) -> Tensor:
+        self.places.bring("vae")
         vae = self.pipeline.vae
         latents = latents / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)
         return (vae.decode(latents.to(vae.device, vae.dtype)).sample.float() / 2 + 0.5).clamp(0, 1)
@@ -176,14 +224,34 @@ class DiffusersBackbone:
                  steps: int, cfg: float, negative: str = "", controls: Controls | None = None) -> Tensor:
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
+        self._caching = False
+        self.places.bring(NETWORK, "vae")  # text encoders are not needed for prompts that are remembered
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        texts = [unescape_brackets(prompt) for prompt in prompts]
-        negatives = [unescape_brackets(negative)] * len(prompts)
         pictures = self.pipeline(
-            texts, negative_prompt=negatives, generator=generators, width=width, height=height,
+            **self._encode_prompts(prompts, cfg, negative), generator=generators, width=width, height=height,
             num_inference_steps=steps, guidance_scale=cfg, output_type="pt",
         ).images
         return pictures.float().cpu()
+
+    @torch.no_grad()
+    def remember_prompts(self, prompts: Sequence[str], *, cfg: float, negative: str = "",
+                         controls: Controls | None = None) -> None:
+        self._encode_prompts(prompts, cfg, negative)
+
+    def _encode_prompts(self, prompts: Sequence[str], cfg: float, negative: str) -> dict[str, Tensor]:
+        """What the pipeline's own call would make of the prompts, by the names of its arguments."""
+        def encode() -> dict[str, Tensor]:
+            self._encode_on(*self.text_network)
+            encoded = self.pipeline.encode_prompt(
+                prompt=[unescape_brackets(prompt) for prompt in prompts], device=self.device, num_images_per_prompt=1,
+                do_classifier_free_guidance=cfg > 1, negative_prompt=[unescape_brackets(negative)] * len(prompts))
+            return {name: tensor.cpu() for name, tensor in zip(_PROMPT_EMBEDS, encoded, strict=False)
+                    if tensor is not None}
+
+        adapted = self._text_parameters != _parameter_names(self.text_network)
+        key = (tuple(prompts), negative, cfg > 1)
+        encoded = encode() if adapted else self._prompts.recall(key, encode)
+        return {name: tensor.to(self.device) for name, tensor in encoded.items()}
 
     def token_count(self, caption: str) -> tuple[int, int]:
         tokens = self.pipeline.tokenizer(unescape_brackets(caption), add_special_tokens=False, verbose=False).input_ids
@@ -207,6 +275,15 @@ class DiffusersBackbone:
             yield applied
         finally:
             applied.detach()
+
+
+_PROMPT_EMBEDS = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
+"""What a pipeline's encode_prompt returns, in order; the pooled ones are SDXL's."""
+
+
+def _parameter_names(network: nn.Module) -> frozenset[str]:
+    """Adapters, those of a LoRA file included, are parameters of their own."""
+    return frozenset(name for name, _ in network.named_parameters())
 
 
 @dataclass(frozen=True)
@@ -271,38 +348,51 @@ def _network_inputs(inputs: Mapping[str, Tensor]) -> NetworkInputs:
                          {name: value for name, value in inputs.items() if name not in _ENCODED})
 
 
+def _first_weight(network: nn.Module) -> Tensor:
+    """Tells where a network is and in which type: diffusers' own `device` and `dtype` look for hooks in every module
+    first, which with adapters are thousands."""
+    return next(weight for weight in network.parameters() if weight.is_floating_point())
+
+
 def _one_tensor(rows: Rows) -> Tensor:
     return rows if isinstance(rows, Tensor) else torch.cat([row for row in rows if row is not None])
 
 
-def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtype | None = None) -> DiffusersBackbone:
+def load_backbone(base: str | Path, device: str | None = None, dtype: torch.dtype | None = None,
+                  precision: str = AS_LOADED) -> DiffusersBackbone:
     """The base model named "sandbox", in a diffusers folder, or in a single .safetensors checkpoint.
 
-    `device` and `dtype` default to the GPU in bfloat16 (float16 where it has none), or the CPU in float32.
-    Raises UserError if it is not a base model that this pack can train.
+    `device` and `dtype` default to the GPU in bfloat16 (float16 where it has none), or the CPU in float32. `precision`
+    is that in which the weights of the network's blocks are held, a key of `held.PRECISIONS`.
+    Raises UserError if it is not a base model that this pack can train, or a library for the precision is missing.
     """
+    check_precision(precision)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if dtype is None:
-        half = torch.bfloat16 if device != "cuda" or torch.cuda.is_bf16_supported() else torch.float16
+        half = torch.bfloat16 if _half_precision(torch.device(device)) == "bf16" else torch.float16
         dtype = torch.float32 if device == "cpu" else half
     path = find_given_base(base)
     if path is None:
         from ...sandbox import BASE_DIR
 
-        return _load_folder(BASE_DIR, get_family(SANDBOX), device, torch.float32)
+        return _load_folder(BASE_DIR, get_family(SANDBOX), device, torch.float32, precision)
     if path.is_dir():
-        return _load_folder(path, _folder_family(path), device, dtype)
-    return _load_file(path, device, dtype)
+        return _load_folder(path, _folder_family(path), device, dtype, precision)
+    return _load_file(path, device, dtype, precision)
 
 
-def _load_folder(path: Path, family: Family, device: str, dtype: torch.dtype) -> DiffusersBackbone:
+def _half_precision(device: torch.device) -> str:
+    return "bf16" if device.type != "cuda" or torch.cuda.is_bf16_supported() else "fp16"
+
+
+def _load_folder(path: Path, family: Family, device: str, dtype: torch.dtype, precision: str) -> DiffusersBackbone:
     try:
         pipeline = _pipeline_class(family).from_pretrained(path, torch_dtype=dtype, use_safetensors=True,
                                                            **_no_checker(family))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"base folder {str(path)!r} could not be loaded as {family.title}: "
                         f"{_first_line(error)}{_pickle_remedy(path)}") from error
-    return DiffusersBackbone(pipeline.to(device), family, _fingerprint(sorted(path.rglob("*.safetensors"))))
+    return _on_device(pipeline, family, _fingerprint(sorted(path.rglob("*.safetensors"))), device, precision)
 
 
 def _pickle_remedy(folder: Path) -> str:
@@ -311,7 +401,7 @@ def _pickle_remedy(folder: Path) -> str:
         f" Only .safetensors weights are read: convert {pickle.relative_to(folder)} to that format.")
 
 
-def _load_file(path: Path, device: str, dtype: torch.dtype) -> DiffusersBackbone:
+def _load_file(path: Path, device: str, dtype: torch.dtype, precision: str) -> DiffusersBackbone:
     family = _file_family(path)
     try:
         pipeline = _pipeline_class(family).from_single_file(str(path), torch_dtype=dtype, **_no_checker(family))
@@ -321,7 +411,16 @@ def _load_file(path: Path, device: str, dtype: torch.dtype) -> DiffusersBackbone
             "The first time, it downloads the family's configuration and tokenizer from the Hugging Face hub; without "
             "a network, give a diffusers folder instead."
         ) from error
-    return DiffusersBackbone(pipeline.to(device), family, _fingerprint([path]))
+    return _on_device(pipeline, family, _fingerprint([path]), device, precision)
+
+
+def _on_device(pipeline: Any, family: Family, fingerprint: str, device: str, precision: str) -> DiffusersBackbone:
+    """The backbone with everything on the device; weights are packed one by one on their way there."""
+    held = HeldWeights(pipeline.unet)
+    if precision != AS_LOADED:
+        held.pack(precision, torch.device(device))
+        fingerprint = hashlib.sha256(f"{fingerprint} {precision}".encode()).hexdigest()
+    return DiffusersBackbone(pipeline.to(device), family, fingerprint, held)
 
 
 def _pipeline_class(family: Family) -> Any:
@@ -373,12 +472,6 @@ def _file_family(path: Path) -> Family:
         f"base {str(path)!r} is not an SD1.5 or SDXL checkpoint: none of its {len(keys)} tensors belongs to their "
         "text encoders. Train other families inside ComfyUI, or give a diffusers folder."
     )
-
-
-def _checkpointing(network: nn.Module, on: bool) -> None:
-    names = ("enable_gradient_checkpointing", "gradient_checkpointing_enable") if on else (
-        "disable_gradient_checkpointing", "gradient_checkpointing_disable")
-    next(getattr(network, name) for name in names if hasattr(network, name))()  # diffusers', then transformers' name
 
 
 def _module_names(parts: Mapping[str, nn.Module]) -> list[str]:

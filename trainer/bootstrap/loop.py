@@ -24,6 +24,7 @@ from ..common.files import write_json
 from ..datasets.dataset import Dataset
 from ..measures.eyes import Likeness, open_eye
 from ..measures.likeness import anchor_pixels, likeness_to, tag_recall
+from ..memory.preflight import fitted
 from ..models.backbone import Backbone
 from ..models.sampler import Sampler
 from ..pictures.images import open_image, pixel_hash
@@ -223,8 +224,9 @@ class _Bootstrap:
             "name": name, "seed": self.config.seed, "data.trigger": self.config.trigger, "data.upscale": True,
             **settings}, dataset).config
         finished = None
-        for event in train(self.backbone, dataset, config, self.root / "loras", lineage=lineage,
-                           should_stop=self.should_stop):
+        events = train(self.backbone, dataset, config, self.root / "loras", lineage=lineage,
+                       should_stop=self.should_stop)
+        for event in fitted(events, self.backbone, config):
             finished = event
             yield event
         if not isinstance(finished, Finished) or finished.stopped:

@@ -21,6 +21,8 @@ def add_audit_options(command: argparse.ArgumentParser) -> None:
                          help=f"what to train: {', '.join(PURPOSES)} (%(default)s)")
     command.add_argument("--trigger", default="", help="word that every caption should contain")
     command.add_argument("--workers", type=int, default=0, help="images to measure at once; 0: one per core")
+    command.add_argument("--copies-only", action="store_true",
+                         help="search for copies alone, which is many times as fast as all checks")
     add_output_option(command, "the table, the contact sheet and the measurements")
 
 
@@ -46,4 +48,4 @@ def handle_audit(options: argparse.Namespace, console: Console) -> dict[str, Any
 
 def _config(options: argparse.Namespace) -> AuditConfig:
     return AuditConfig(family=options.family, resolution=options.resolution, purpose=options.purpose,
-                       trigger=options.trigger, workers=options.workers)
+                       trigger=options.trigger, workers=options.workers, copies_only=options.copies_only)

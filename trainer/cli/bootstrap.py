@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +80,8 @@ def _run_project(config: Any, options: argparse.Namespace, console: Console) -> 
     from ..bootstrap import loop
     from ..bootstrap.events import BootstrapFinished
 
-    last = console.follow(loop.run_bootstrap(config, options.output, load=load_backbone_quietly,
-                                             should_stop=console.asked_to_stop))
+    load = partial(load_backbone_quietly, precision=getattr(options, "base_precision", "auto"))
+    last = console.follow(loop.run_bootstrap(config, options.output, load=load, should_stop=console.asked_to_stop))
     if not isinstance(last, BootstrapFinished):
         return {"finished": False, "folder": str(options.output / "bootstrap" / config.name)}
     console.say(f"\nLoRA    {last.lora}\ngrid    {last.grid}\nreport  {last.report}\n"

@@ -26,7 +26,7 @@ def handle_generate(options: argparse.Namespace, console: Console) -> dict[str, 
     from ..models.sampler import save_picture
     from ..pictures.images import to_image
 
-    backbone = load_backbone_quietly(options.base)
+    backbone = load_backbone_quietly(options.base, options.base_precision)
     sampler = build_sampler(options, backbone)
     seeds = [options.seed + index for index in range(options.count)]
     folder, paths = options.output / "generated", []

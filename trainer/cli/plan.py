@@ -12,6 +12,9 @@ from .terminal.console import Console
 
 GIB = 2**30
 PLACES = ("comfyui", "command-line")
+OFFLOADED = {"comfyui": "ComfyUI keeps weights in RAM by itself as the card needs it",
+             "command-line": "blocks are held in RAM by --set offload_blocks={share:g}"}
+"""How the weights of blocks come to be in RAM, by place."""
 FEW = 10
 """Images that are assumed where the preset is the same for every set."""
 
@@ -25,21 +28,22 @@ def add_plan_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--rank", type=int, help="size of the LoRA; default: the preset's")
     command.add_argument("--layers", help="layers with a LoRA: attention, attention+mlp or all; default: the preset's")
     command.add_argument("--checkpointing", action="store_true", help="recompute in the backward pass: slower, smaller")
-    command.add_argument("--precision", help="precision of the base's weights on the card: fp32, bf16 or fp8; default: "
-                         "fp8 for a file in fp8 in comfyui, else bf16, as it is loaded")
-    command.add_argument("--optimizer", help="adamw, adamw8bit, adafactor or prodigy; default: adamw")
+    command.add_argument("--precision", help="precision of the base's weights on the card: fp32, bf16, fp8, int8 or "
+                         "nf4; default: fp8 for a file in fp8 in comfyui, else bf16, as it is loaded")
+    command.add_argument("--optimizer", help="adamw, adamw8bit, adamw_bf16, adafactor or prodigy; default: adamw")
     command.add_argument("--images", type=int, help="images in the dataset, which the steps follow; default: as many "
                          "as the preset is for")
     command.add_argument("--vram", type=float, default=12, help="memory of the card, in GB (%(default)s)")
     command.add_argument("--place", default="comfyui",
-                         help="where it will train: comfyui, which moves text encoders and VAE off the card, or "
-                              "command-line, which keeps them there (%(default)s)")
+                         help="where it will train: comfyui or command-line, which differ in how a base is loaded "
+                              "(%(default)s)")
 
 
 def handle_plan(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..memory.bases import BASES, find_base
     from ..memory.plan import make_plan
     from ..memory.shapes import shape_family
+    from ..memory.text import CLIPS
     from ..training.epochs import steps_for
     from ..training.presets import kind_preset, preset_config
 
@@ -52,15 +56,18 @@ def handle_plan(options: argparse.Namespace, console: Console) -> dict[str, Any]
     family = shape_family(base.shape)
     preset = kind_preset(family, options.kind)
     images = options.images or preset.images or FEW
+    trained = preset.text_encoder_learning_rate is not None
+    trains_text = trained and base.shape.name in CLIPS
     config = preset_config(family, options.kind, {
-        "adapter.text_encoder": False, "steps": steps_for(preset, images), **settings,
+        "adapter.text_encoder": trains_text, "steps": steps_for(preset, images), **settings,
         "gradient_checkpointing": options.checkpointing})
     console.say(f"counting a step of {base.shape.title} without its weights; the first time this may take a minute ...")
-    plan = make_plan(base, config, options.precision or _loaded_precision(base, options), options.vram, images,
-                     resident=options.place == "command-line")
+    plan = make_plan(base, config, options.precision or _loaded_precision(base, options), options.vram, images)
     notes = [base.note] if base.note else []
-    if preset.text_encoder_learning_rate is not None:
+    if trained and not trains_text:
         notes.append("without the text encoder, which the preset trains too")
+    if plan.fits and plan.fits.offload:
+        notes.append(OFFLOADED[options.place].format(share=plan.fits.offload))
     for line in plan_lines(base.shape.title, plan, options.vram, options.place, notes):
         console.say(line)
     return plan_facts(base.shape.title, plan, options.vram)
@@ -87,16 +94,16 @@ def plan_lines(title: str, plan: Any, vram: float, place: str, notes: Sequence[s
     """What the command says to people; `notes` say what is not counted."""
     asked, config = plan.asked, plan.asked.config
     data, adapter, count = config.data, config.adapter, plan.asked.count
-    resident = "text encoders and VAE stay on the card" if asked.resident else "text encoders and VAE are moved off"
+    resident = "VAE is" if asked.resident else "text encoders and VAE are"
     lines = [
         f"{title}, {data.resolution} px, batch {data.batch_size}, rank {adapter.rank} on {adapter.layers} "
         f"({count.modules} layers, {count.parameters / 1e6:.1f} M parameters), {config.optimizer.name}, "
         f"{asked.precision} base, {'with' if config.gradient_checkpointing else 'without'} gradient checkpointing",
         f"weights      {gib(count.weights)}",
-        *([f"encoders, VAE {gib(asked.resident)}"] if asked.resident else []),
+        *([f"text encoder {gib(asked.resident)}, trained too"] if asked.resident else []),
         f"LoRA         {gib(count.adapter)}, with the optimizer's state {gib(count.adapter + count.state)}",
         f"activations  {gib(count.activations)}",
-        f"peak         about {gib(asked.peak)} ({resident}); on the card about {gib(asked.needed)}",
+        f"peak         about {gib(asked.peak)} ({resident} moved off); on the card about {gib(asked.needed)}",
         *notes,
         verdict(plan, vram),
     ]
@@ -113,8 +120,8 @@ def plan_lines(title: str, plan: Any, vram: float, place: str, notes: Sequence[s
 def verdict(plan: Any, vram: float) -> str:
     """Whether and how the training fits a card with `vram` GB."""
     if plan.fits is None:
-        lowest = "" if plan.asked.resident else " and fp8 base"
-        return f"does not fit {vram:g} GB, even with gradient checkpointing{lowest}: lower --resolution or --batch"
+        return (f"does not fit {vram:g} GB, even with gradient checkpointing, fp8 base and all blocks in RAM: lower "
+                "--resolution or --batch")
     if plan.fits is plan.asked:
         return f"fits {vram:g} GB as it is"
     return f"fits {vram:g} GB with {plan.fits.words} (about {gib(plan.fits.needed)} on the card)"
@@ -134,7 +141,8 @@ def estimate_facts(estimate: Any) -> dict[str, Any]:
     return {
         "resolution": config.data.resolution, "batch": config.data.batch_size, "rank": config.adapter.rank,
         "layers": config.adapter.layers, "optimizer": config.optimizer.name, "precision": estimate.precision,
-        "checkpointing": config.gradient_checkpointing, "weights": count.weights, "adapter": count.adapter,
+        "checkpointing": config.gradient_checkpointing, "recompute": estimate.recompute, "offload": estimate.offload,
+        "in_ram": estimate.in_ram, "weights": count.weights, "adapter": count.adapter,
         "optimizer_state": count.state, "activations": count.activations, "resident": estimate.resident,
         "peak": estimate.peak, "needed": estimate.needed, "modules": count.modules, "parameters": count.parameters,
         "operations": count.operations,

@@ -34,7 +34,7 @@ def handle_prove(options: argparse.Namespace, console: Console) -> dict[str, Any
     settings = parse_settings(options.set)
     TrainConfig().replace(**settings)  # a mistake in one is told before the base is loaded
     dataset = load_folder(options.dataset or PICTURES_DIR, background=options.background)
-    backbone = load_backbone_quietly(options.base)
+    backbone = load_backbone_quietly(options.base, options.base_precision)
     caution = distilled_warning(backbone.family, Path(options.base).name)
     last = console.follow(run_trial(backbone, dataset, options.output, steps=options.steps,
                                     host=f"command line, diffusers {diffusers.__version__}",

@@ -87,7 +87,7 @@ def _draw_sweep(options: argparse.Namespace, console: Console, files: list[Path]
     from ..sweeps.sheets import write_sheets
 
     refuse_name_of_the_log(name)
-    backbone = load_backbone_quietly(options.base)
+    backbone = load_backbone_quietly(options.base, options.base_precision)
     sampler = build_sampler(options, backbone)
     seeds = parse_seeds(options.seeds or str(options.seed))
     captions = recorded_captions(files) if options.prompt_set == FROM_CAPTIONS else ()

@@ -30,6 +30,7 @@ def add_train_options(command: argparse.ArgumentParser) -> None:
 
 def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..datasets.dataset import load_folder
+    from ..memory.preflight import fitted
     from ..training.config import TrainConfig
     from ..training.events import Finished
     from ..training.loop import train
@@ -43,7 +44,7 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
     dataset = load_folder(options.dataset, background=options.background)
     for note in dataset.notes:
         console.say(f"note: {note}")
-    backbone = load_backbone_quietly(options.base)
+    backbone = load_backbone_quietly(options.base, options.base_precision)
     if caution := distilled_warning(backbone.family, Path(options.base).name):
         console.say(f"note: {caution}")
     named = {"name": name, "seed": options.seed, "epochs": options.epochs}
@@ -51,8 +52,9 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
         named["data.trigger"] = options.trigger
     planned = plan_training(backbone.family, options.kind, {**named, **settings}, dataset)
     console.say(planned.length)
-    last = console.follow(train(backbone, dataset, planned.config, options.output / "loras", retrain=options.retrain,
-                                should_stop=console.asked_to_stop), *writers)
+    events = train(backbone, dataset, planned.config, options.output / "loras", retrain=options.retrain,
+                   should_stop=console.asked_to_stop)
+    last = console.follow(fitted(events, backbone, planned.config), *writers)
     if not isinstance(last, Finished):
         return {"finished": False}
     console.say(f"\nLoRA  {last.path}" + (" (an identical run already existed)" if last.reused else ""))

@@ -33,8 +33,10 @@ _REMEDIES = {
 
 
 @contextmanager
-def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike[str], *, flush: bool = True) -> Iterator[Path]:
     """Yields a temporary path to write to; it becomes `path` on success and is removed on failure.
+
+    Without `flush`, it may be lost or damaged with the power, which whoever reads it must notice.
 
     The folder is created if it is missing. The temporary name starts with a dot and ends in `.tmp`, so no search for
     `*.png` finds it, and writers that choose their format by suffix need it explicitly (`image.save(temp,
@@ -47,13 +49,15 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         with plain_errors("write", path):
             os.close(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             yield temp
-            sync_file(temp)
+            if flush:
+                sync_file(temp)
             os.replace(temp, path)
     except BaseException:
         with suppress(OSError):
             temp.unlink()
         raise
-    sync_folder(path.parent)  # the new name itself must reach the disk
+    if flush:
+        sync_folder(path.parent)  # the new name itself must reach the disk
 
 
 @contextmanager
@@ -117,9 +121,9 @@ def remove_file(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write all of `data` to `path`, or leave the old file. Raises UserError as `atomic_path` does."""
-    with atomic_path(path) as temp:
+def atomic_write(path: str | os.PathLike[str], data: bytes, *, flush: bool = True) -> None:
+    """Write all of `data` to `path`, or leave the old file; `flush` as of `atomic_path`, which says what is raised."""
+    with atomic_path(path, flush=flush) as temp:
         temp.write_bytes(data)
 
 

@@ -13,15 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from ..common.errors import UserError, unknown_name
-from ..common.files import atomic_write
-from .hashes import check_weights, hashes
+from .hashes import check_weights, write_hashed
 from .layers import KINDS, Entry, LayerDelta, LoraFile, read_header
 from .metadata import ALPHA_TABLE
 from .names import CLIP_G, KEY_STYLES, file_name, is_flat, key_layer
+from .tensors import Source, all_finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +48,8 @@ class Factors:
 
     def padded(self, rank: int) -> Factors:
         """The same change of the weights with a larger rank: zeros are added, and alpha grows with the rank."""
+        if rank == self.rank:
+            return self
         down = self.down.new_zeros(rank, *self.down.shape[1:])
         up = self.up.new_zeros(len(self.up), rank, *self.up.shape[2:])
         down[:self.rank], up[:, :self.rank] = self.down, self.up
@@ -81,7 +82,7 @@ _ATTENTION = re.compile(r"\.(to_[qkv]|to_out\.0)$")
 def save_lora(
     path: str | os.PathLike[str], lora: LoraWeights, *, key_style: str = "kohya", dtype: torch.dtype = torch.float32
 ) -> None:
-    """Write a LoRA atomically. Alphas are float32 whatever `dtype` is.
+    """Write a LoRA atomically, one tensor in memory at a time. Alphas are float32 whatever `dtype` is.
 
     float32 reproduces the output of the training exactly; float16 halves the file size. Raises UserError if a weight is
     not a number (or too large for `dtype`), or for an unknown key style.
@@ -90,25 +91,31 @@ def save_lora(
         raise unknown_name("key style", key_style, KEY_STYLES)
     style, parts = KEY_STYLES[key_style], model_parts(lora)
     prepared = _with_safe_alphas if style.alpha else _with_scale_one
-    tensors = {key: _checked(tensor, key, dtype, path) for key, tensor in lora.beside.items()}
+    sources = {key: _source(tensor, key, dtype, path) for key, tensor in lora.beside.items()}
     for key, factors in prepared(lora.modules).items():
         name = lora.names.get(key) or file_name(key, key_style, parts)
         row = KEY_STYLES["kohya"] if is_flat(name) else style
-        tensors[f"{name}.{row.down}"] = _checked(factors.down, key, dtype, path)
-        tensors[f"{name}.{row.up}"] = _checked(factors.up, key, dtype, path)
+        sources[f"{name}.{row.down}"] = _source(factors.down, key, dtype, path)
+        sources[f"{name}.{row.up}"] = _source(factors.up, key, dtype, path)
         if style.alpha:
-            tensors[f"{name}.alpha"] = torch.tensor(float(factors.alpha))
+            alpha = torch.tensor(float(factors.alpha))
+            sources[f"{name}.alpha"] = _source(alpha, key, torch.float32, path)
     # an alpha table copied from another file would be applied on top of the alphas written here
-    metadata = {name: text for name, text in lora.metadata.items() if name != ALPHA_TABLE}
-    atomic_write(path, save(tensors, metadata=metadata | hashes(tensors)))
+    write_hashed(path, sources, {name: text for name, text in lora.metadata.items() if name != ALPHA_TABLE})
 
 
-def _checked(tensor: Tensor, key: str, dtype: torch.dtype, path: str | os.PathLike[str]) -> Tensor:
-    tensor = tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None)
-    if not tensor.isfinite().all():
-        raise UserError(f"LoRA module {key} has weights that are not {dtype} numbers, so {path} was not written: the "
-                        "training diverged (lower the learning rate), or dtype must be float32.")
-    return tensor.contiguous()
+def _source(tensor: Tensor, key: str, dtype: torch.dtype, path: str | os.PathLike[str]) -> Source:
+    """The tensor in the file's type, made and checked when its turn to be written comes."""
+    kept = dtype if tensor.is_floating_point() else tensor.dtype
+
+    def get() -> Tensor:
+        written = tensor.detach().to("cpu", kept)
+        if not all_finite([written]):
+            raise UserError(f"LoRA module {key} has weights that are not {dtype} numbers, so {path} was not written: "
+                            "the training diverged (lower the learning rate), or dtype must be float32.")
+        return written
+
+    return Source(kept, tuple(tensor.shape), get)
 
 
 def model_parts(lora: LoraWeights) -> set[str]:
@@ -148,11 +155,12 @@ def _with_scale_one(modules: Mapping[str, Factors]) -> dict[str, Factors]:
 
 
 def load_lora(path: str | os.PathLike[str], module_names: Iterable[str] | None = None) -> LoraWeights:
-    """Read a LoRA file of any spelling and kind in `names.py`, as factors in float32.
+    """Read a LoRA file of any spelling and kind in `names.py`, as factors in memory of their own.
 
     A plain LoRA's factors are the file's own, and a full difference is paired with an identity matrix; both are exact
-    to the bit. Other kinds (LoHa, LoKr, a Tucker core) become factors as described in `LoraFile.delta`: exact except
-    for rounding, and as large as the whole matrix where they change all of it.
+    to the bit, in the file's own type if that is one of `layers.OWN_TYPES`, otherwise in float32. Other kinds (LoHa,
+    LoKr, a Tucker core) become float32 factors as described in `LoraFile.delta`: exact except for rounding, and as
+    large as the whole matrix where they change all of it.
 
     Args:
         module_names: dotted names (`unet.…`) of the model at hand. kohya's names lose the difference between `.` and
@@ -184,7 +192,7 @@ def _modules(file: LoraFile) -> dict[str, Factors]:
 
 
 def _own_factors(file: LoraFile, entry: Entry) -> Factors | None:
-    found = KINDS[entry.kind].factors(file.read(entry, torch.float32))
+    found = KINDS[entry.kind].factors(file.read(entry, None))
     if found is None:
         return None
     (down, up), alpha = found, file.alpha(entry)

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from safetensors.torch import save
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.files import file_hash
+from ..common.files import atomic_path, file_hash
 from .metadata import ALPHA_TABLE
-from .tensors import TensorFile
+from .tensors import Source, TensorFile, file_order, tensor_bytes, write_tensors
 
 _STATED = "sshs_model_hash"
 _SCALES = (ALPHA_TABLE, "ss_network_alpha", "ss_network_args", "ss_network_module")
@@ -23,8 +22,20 @@ _SCALES = (ALPHA_TABLE, "ss_network_alpha", "ss_network_args", "ss_network_modul
 
 def hashes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     """Hash of the tensor bytes, by which other tools and sites identify a LoRA, whatever its metadata says."""
-    data = memoryview(save(dict(tensors)))
-    digest = hashlib.sha256(data[8 + int.from_bytes(data[:8], "little"):]).hexdigest()
+    digest = hashlib.sha256()
+    for key in file_order({key: tensor.dtype for key, tensor in tensors.items()}):
+        digest.update(tensor_bytes(tensors[key].contiguous()))
+    return _stamp(digest.hexdigest())
+
+
+def write_hashed(path: str | os.PathLike[str], sources: Mapping[str, Source], metadata: Mapping[str, str]) -> None:
+    """Write tensors atomically to a file that states their `hashes`, one tensor in memory at a time. Raises UserError
+    as `atomic_path` does."""
+    with atomic_path(path) as temp:
+        write_tensors(temp, sources, metadata, _stamp)
+
+
+def _stamp(digest: str) -> dict[str, str]:
     return {"modelspec.hash_sha256": f"0x{digest}", _STATED: digest}
 
 

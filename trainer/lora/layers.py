@@ -43,10 +43,12 @@ from .names import (
     layer_name,
     split_key,
 )
-from .tensors import TensorFile
+from .tensors import TensorFile, all_finite
 
 KERNEL_3 = (".conv1", ".conv2", ".downsamplers.0.conv", ".upsamplers.0.conv", "conv_in", "conv_out")
 """Endings of diffusers' 3 x 3 convolutions, because LoHa and LoKr files do not give the kernel size."""
+OWN_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+"""Types that torch can calculate with, so that weights can stay in them."""
 _TINY = 1e-14
 """Directions with a smaller share of a matrix's squared norm than this are rounding errors."""
 
@@ -437,18 +439,27 @@ class LoraFile:
                 f"They scale its layers by {sizes}, which is how it counts here. ComfyUI (0.33 at least) does not read "
                 "them, so Load LoRA and Apply LoRA Stack scale by 1.")
 
-    def read(self, entry: Entry, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-        """A layer's tensors by role, without alpha. Raises UserError if they or alpha are not numbers."""
-        roles = {role: self.tensors.read(key).to(dtype) for role, key in entry.keys.items()}
-        # a sum that includes NaN or infinity is not finite either, and takes a third of the time
-        sums = (float(tensor.sum(dtype=torch.float64)) for tensor in roles.values())
-        if not all(map(math.isfinite, (self.alpha(entry) or 0.0, *sums))):
+    def read(self, entry: Entry, dtype: torch.dtype | None = torch.float64) -> dict[str, Tensor]:
+        """A layer's tensors by role, without alpha. Raises UserError if they or alpha are not numbers.
+
+        Args:
+            dtype: None is each tensor's own if it is one of OWN_TYPES, otherwise float32.
+        """
+        if not math.isfinite(self.alpha(entry) or 0.0):
             raise self._not_numbers(entry.module)
-        return roles
+        return {role: self._numbers(key, dtype, entry.module) for role, key in entry.keys.items()}
+
+    def _numbers(self, key: str, dtype: torch.dtype | None, name: str) -> Tensor:
+        stored = self.tensors.read(key)
+        tensor = stored.to(dtype or (stored.dtype if stored.dtype in OWN_TYPES else torch.float32))
+        # the smaller of the two: it is sooner checked, and a type that is too small makes values infinite
+        if not all_finite([min(stored, tensor, key=lambda made: made.dtype.itemsize)]):
+            raise self._not_numbers(name)
+        return tensor
 
     def facts(self) -> dict[str, Any]:
         """What `info` shows about the whole file, for JSON; `not_read` lists keys. Raises UserError as `read` does."""
-        sizes = [tensor.numel() for entry in self.entries for tensor in self.read(entry, torch.float32).values()]
+        sizes = [tensor.numel() for entry in self.entries for tensor in self.read(entry, None).values()]
         alphas = [self.alpha(entry) for entry in self.entries]
         return {
             "modules": len(self.entries), "kinds": self.kinds, **({"dora": self.dora} if self.dora else {}),
@@ -461,10 +472,7 @@ class LoraFile:
 
     def read_vector(self, vector: Vector) -> Tensor:
         """A difference of a bias or norm at strength 1, in float64. Raises UserError if it is not of numbers."""
-        tensor = self.tensors.read(vector.key).double()
-        if not math.isfinite(float(tensor.sum())):
-            raise self._not_numbers(vector.key)
-        return tensor
+        return self._numbers(vector.key, torch.float64, vector.key)
 
     def _not_numbers(self, name: str) -> UserError:
         return UserError(f"{self.path} is damaged: module {name} has weights that are not numbers (NaN or infinity), "
@@ -484,7 +492,8 @@ class LoraFile:
         scale = 1.0 if alpha is None or entry.rank is None else alpha / entry.rank
         delta = KINDS[entry.kind].delta(roles)
         kernel = delta.kernel or self._kernel(entry, delta.shape[1])
-        return LayerDelta(delta.up * scale, delta.down, kernel, delta.orthogonal, delta.exact)
+        up = delta.up if scale == 1 else delta.up * scale
+        return LayerDelta(up, delta.down, kernel, delta.orthogonal, delta.exact)
 
     def _kernel(self, entry: Entry, columns: int) -> tuple[int, ...]:
         name = diffusers_names(entry.name, self.layers_per_block, split=False)[0]

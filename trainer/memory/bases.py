@@ -17,7 +17,7 @@ from ..models.families import FAMILIES
 from .shapes import SHAPES, Shape
 
 SANDBOX = "sandbox"
-BASES = ("fp32", "bf16", "fp8")
+BASES = ("fp32", "bf16", "fp8", "int8", "nf4")
 """Precisions in which the weights of a base lie on the card."""
 _DTYPES = {"F32": "fp32", "F16": "bf16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 _WIDTHS = ("cross_attention_dim", "joint_attention_dim", "cap_feat_dim", "text_hidden_dim")
@@ -82,14 +82,23 @@ def _read_folder(folder: Path) -> Base:
                         "diffusers folder.")
     config = read_json(file)
     kind = str(config.get("_class_name", "")) if isinstance(config, Mapping) else ""
-    row = next((shape for shape in SHAPES.values() if shape.kind == kind and _is_like(shape, config)), None)
-    if row is None:
+    shape = find_shape(config, str(folder), f"{kind} of {folder.name}", str(file)) if kind else None
+    if shape is None:
         raise UserError(f"{file} describes {kind or 'nothing'!r}, whose step cannot be counted; valid: "
                         f"{', '.join(dict.fromkeys(shape.kind for shape in SHAPES.values()))}.")
+    return Base(shape)
+
+
+def find_shape(config: Mapping[str, Any], name: str, title: str, source: str) -> Shape | None:
+    """The shape of a network that has this config of diffusers; None if its class is not known."""
+    kind = config.get("_class_name")
+    row = next((shape for shape in SHAPES.values() if shape.kind == kind and _is_like(shape, config)), None)
+    if row is None:
+        return None
     settings = {name: value for name, value in config.items() if not name.startswith("_")}
     width = next((value for name in _WIDTHS if isinstance(value := config.get(name), int)), row.width)
-    return Base(replace(row, name=str(folder), title=f"{kind} of {folder.name}", settings=settings, width=width,
-                        channels=_latent_channels(row, config), source=str(file)))
+    return replace(row, name=name, title=title, settings=settings, width=width, channels=_latent_channels(row, config),
+                   source=source)
 
 
 def _is_like(shape: Shape, config: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ from ..common.files import user_cache_file, write_json
 from ..common.schema import convert
 from .step import StepCount
 
-REVISION = 2
+REVISION = 3
 """Raise it when the way of counting changes."""
 LIBRARIES = ("torch", "diffusers", "peft")
 

@@ -11,19 +11,30 @@ from ..training.config import TrainConfig
 from .bases import Base
 from .cache import cached
 from .cards import CARDS, GIB, step_seconds
+from .counter import TookTooLong
+from .fit import STEPS, smallest_share
 from .published import PublishedNetwork
 from .shapes import Shape
 from .step import StepCount, count_step
+from .text import count_text
 
 WORKSPACE = int(0.14 * GIB)
 """What libraries take beside tensors (cuBLAS, cuDNN): fitted on one published figure, see bench/results/memory.md."""
 CONTEXT = int(1.0 * GIB)
 """What the CUDA context and the gaps between tensors take on the card: fitted on one published figure, likewise."""
+GAPS = CONTEXT // 2
+"""What of that is left for the gaps, where the free memory of a card with a context was asked for."""
+SECONDS = 20.0
+"""How long counting with some of the blocks recomputed may take, which is done block by block."""
+PCIE = 25e9
+"""Bytes a second from pinned RAM to a card: about what is reached of the 32e9 of PCIe 4.0 x16."""
 FILES, PYTHON = 4, 2 * GIB
 """LoRA files that a run saves by default, and RAM of the process itself."""
 
-Counter = Callable[[TrainConfig, str], StepCount]
-"""(config, precision of the base) → what a step takes."""
+Counter = Callable[[TrainConfig, str, float], StepCount]
+"""(config, precision of the base, share of the blocks that are recomputed) → what a step takes."""
+PACKED = {"fp8": 1.0, "int8": 1.0, "nf4": 0.5 + 4 / 64}
+"""Bytes of a weight by precision of a base that is not in 16 bits; nf4 has a float32 scale for 64 weights."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +42,30 @@ class Estimate:
     """What one setting takes; sizes in bytes.
 
     Attributes:
-        config: with the batch size and checkpointing of this setting.
+        config: with the batch size of this setting.
         precision: of the base's weights, one of bases.BASES.
         count: as counted.
-        resident: text encoders and VAE that stay on the card.
+        resident: what text encoders take that are trained too.
+        recompute: share of the blocks that are computed again in the backward pass.
+        offload: share of the blocks whose weights are in RAM.
     """
 
     config: TrainConfig
     precision: str
     count: StepCount
     resident: int = 0
+    recompute: float = 0.0
+    offload: float = 0.0
+
+    @property
+    def in_ram(self) -> int:
+        """Weights of the network that are not on the card, but for the layer in use and the one before it."""
+        return max(round(self.offload * self.count.movable) - 4 * self.count.widest, 0) if self.offload else 0
 
     @property
     def peak(self) -> int:
         """Bytes of all tensors at the peak, as torch.cuda.max_memory_allocated reports them."""
-        return self.count.peak + self.resident + WORKSPACE
+        return self.count.peak - self.in_ram + self.resident + WORKSPACE
 
     @property
     def needed(self) -> int:
@@ -53,10 +73,16 @@ class Estimate:
         return self.peak + CONTEXT
 
     @property
+    def copies(self) -> float:
+        """Seconds for copying weights from RAM: for the forward and the backward pass, and for what is recomputed."""
+        return (2 + self.recompute) * self.in_ram / PCIE
+
+    @property
     def words(self) -> str:
-        """The setting in words: "gradient checkpointing and bf16 base"."""
-        recomputed = "gradient checkpointing and " if self.config.gradient_checkpointing else ""
-        return f"{recomputed}{self.precision} base"
+        """The setting in words: "gradient checkpointing for 35% of the blocks and bf16 base"."""
+        share = "" if self.recompute == 1 else f" for {self.recompute:.0%} of the blocks"
+        return " and ".join((*([f"gradient checkpointing{share}"] if self.recompute else []), f"{self.precision} base",
+                             *([f"{self.offload:.0%} of the blocks in RAM"] if self.offload else [])))
 
 
 @dataclass(frozen=True)
@@ -77,64 +103,109 @@ class Plan:
     seconds: dict[str, float]
 
 
-def count_published(shape: Shape, config: TrainConfig, precision: str) -> StepCount:
-    """Count a step on a published network. bf16 and fp16 count alike; fp8 follows from bf16."""
-    if precision == "fp8":
-        return in_fp8(count_published(shape, config, "bf16"))
+def count_published(shape: Shape, config: TrainConfig, precision: str, recompute: float | None = None) -> StepCount:
+    """Count a step on a published network. bf16 and fp16 count alike; a base in fewer bits follows from bf16.
+    `recompute` is the share of the blocks that are recomputed; None: as the config says.
+
+    Some of the blocks recomputed are counted one by one, which for more than SECONDS raises counter.TookTooLong.
+    """
+    recompute = float(config.gradient_checkpointing) if recompute is None else recompute
+    if precision in PACKED:
+        return packed(count_published(shape, config, "bf16", recompute), PACKED[precision])
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
     config = config.replace(precision="fp32" if precision == "fp32" else "bf16")
     question = {"shape": [shape.kind, dict(shape.settings), shape.tokens, shape.width, shape.pooled], "base": precision,
-                "config": {name: config.to_dict()[name] for name in ("adapter", "precision", "gradient_checkpointing")},
+                "config": {name: config.to_dict()[name] for name in ("adapter", "precision")}, "recompute": recompute,
                 "side": config.data.resolution, "batch": config.data.batch_size, "optimizer": config.optimizer.name}
-    return cached(question, lambda: count_step(PublishedNetwork(shape, config, dtype), config))
+    some = 0 < recompute < 1
+    return cached(question, lambda: count_step(PublishedNetwork(shape, config, dtype, recompute), config,
+                                               SECONDS if some else None, whole=some))
 
 
-def in_fp8(count: StepCount) -> StepCount:
-    """The same step over weights of one byte: each layer casts its own when it is used, and lets them go.
-
-    A cast is made in the type of the layer's input, float32 after a norm, and from that in bfloat16.
+def packed(count: StepCount, size: float) -> StepCount:
+    """The same step with the weights inside the blocks in `size` bytes: each layer unpacks its own when it is used, and
+    lets them go.
     """
-    saved = count.weights // 2 - 6 * count.widest
-    return replace(count, weights=count.weights // 2, peak=count.peak - saved)
+    saved = count.movable - round(count.movable / 2 * size)
+    return replace(count, weights=count.weights - saved, movable=count.movable - saved,
+                   peak=count.peak - saved + 2 * count.widest)
 
 
-def make_plan(base: Base, config: TrainConfig, precision: str, vram: float, images: int, *, resident: bool = False,
+def make_plan(base: Base, config: TrainConfig, precision: str, vram: float, images: int,
               count: Counter | None = None) -> Plan:
     """Plan a training of `config` on a card with `vram` GiB."""
     shape = base.shape
-    count = count or (lambda config, precision: count_published(shape, config, precision))
-    kept = 2 * (shape.encoders + shape.vae) if resident else 0
+    count = count or (lambda config, precision, share: count_published(shape, config, precision, share))
+    kept = count_text(shape, config) if config.adapter.text_encoder else 0
 
-    def estimate(config: TrainConfig, precision: str) -> Estimate:
-        return Estimate(config, precision, count(config, precision), kept)
+    def estimate(config: TrainConfig, precision: str, recompute: float) -> Estimate:
+        return Estimate(config, precision, count(config, precision, recompute), kept, recompute, config.offload_blocks)
 
-    asked = estimate(config, precision)
+    asked = estimate(config, precision, float(config.gradient_checkpointing))
     card = int(vram * GIB)
-    fits = next((found for found in _cheaper(asked, estimate) if found.needed <= card), None)
+    fits = next((found for found in _cheaper(asked, estimate, card) if found.needed <= card), None)
     batch = largest_batch(fits, estimate, card) if fits else 0
+    chosen = fits or asked
     return Plan(asked, fits, batch, disk_of(asked), ram_of(shape, asked, images),
-                {card.name: step_seconds((fits or asked).count, card) * config.accumulation_steps
-                 for card in CARDS if (fits or asked).needed <= card.memory * GIB})
+                {card.name: (step_seconds(chosen.count, card) + chosen.copies) * config.accumulation_steps
+                 for card in CARDS if chosen.needed <= card.memory * GIB})
 
 
-def _cheaper(asked: Estimate, estimate: Callable[[TrainConfig, str], Estimate]) -> Iterator[Estimate]:
-    """The settings as they are, then what gives up least: float32 for bf16, then recomputing (a third slower), then
-    precision of the base. A base that stays on the card beside its encoders is diffusers', which has no fp8."""
+Estimator = Callable[[TrainConfig, str, float], Estimate]
+
+
+def _cheaper(asked: Estimate, estimate: Estimator, card: int) -> Iterator[Estimate]:
+    """The settings as they are, then what gives up least: float32 for bf16, then recomputing (all blocks: a third
+    slower), then precision of the base, then its place on the card."""
     yield asked
-    config = asked.config
-    given = config.gradient_checkpointing
-    half = [(given, "bf16"), (True, "fp32"), (True, "bf16")] if asked.precision == "fp32" else [(True, asked.precision)]
-    wanted = [*half, *([] if asked.resident else [(given, "fp8"), (True, "fp8")])]
-    for checkpointing, precision in dict.fromkeys(wanted):
-        if (checkpointing, precision) != (config.gradient_checkpointing, asked.precision):
-            yield estimate(config.replace(gradient_checkpointing=checkpointing), precision)
+    halved = "bf16" if asked.precision == "fp32" else asked.precision
+    if halved != asked.precision:
+        yield estimate(asked.config, halved, asked.recompute)
+        yield _recomputed(asked.config, asked.precision, asked.recompute, estimate, card)
+    last = asked
+    for precision in (halved, *([] if halved in PACKED else ["fp8"])):
+        last = _recomputed(asked.config, precision, asked.recompute, estimate, card)
+        yield last
+    yield _offloaded(last, card)
 
 
-def largest_batch(one: Estimate, estimate: Callable[[TrainConfig, str], Estimate], card: int) -> int:
+def _recomputed(config: TrainConfig, precision: str, least: float, estimate: Estimator, card: int) -> Estimate:
+    """The smallest share of recomputed blocks with which it fits; all if none does."""
+    found: dict[float, Estimate] = {}
+
+    def needed(share: float) -> int:
+        found[share] = estimate(config, precision, share)
+        return found[share].needed
+
+    share = smallest_share(needed, card, least).share
+    if share in found:
+        return found[share]
+    count = between(found[least].count, found[1.0].count, share, least)  # counting it would have taken too long
+    return replace(found[1.0], recompute=share, count=count)
+
+
+def between(first: StepCount, last: StepCount, share: float, least: float = 0.0) -> StepCount:
+    """About what a step takes with a share of the blocks recomputed, from counts with the least share and with all."""
+    part = (share - least) / (1 - least)
+    return StepCount(**{name: round(value + part * (getattr(last, name) - value))
+                        for name, value in vars(first).items()})
+
+
+def _offloaded(found: Estimate, card: int) -> Estimate:
+    """With the smallest share of blocks in RAM with which it fits, in twentieths; all of them if none does."""
+    shares = (number / STEPS for number in range(1, STEPS + 1))
+    tried = [replace(found, offload=max(share, found.offload)) for share in shares]
+    return next((other for other in tried if other.needed <= card), tried[-1])
+
+
+def largest_batch(one: Estimate, estimate: Estimator, card: int) -> int:
     """The largest batch that fits: the need grows evenly with it, so one more is counted."""
     batch = one.config.data.batch_size
-    more = estimate(one.config.replace(**{"data.batch_size": batch + 1}), one.precision)
-    return batch + (card - one.needed) // max(more.needed - one.needed, 1)
+    try:
+        more = estimate(one.config.replace(**{"data.batch_size": batch + 1}), one.precision, one.recompute)
+    except TookTooLong:  # the activations, which are what grows, are known
+        return batch + (card - one.needed) // max(one.count.activations // batch, 1)
+    return batch + (card - one.needed) // max(replace(more, offload=one.offload).needed - one.needed, 1)
 
 
 def disk_of(estimate: Estimate) -> int:
@@ -145,10 +216,13 @@ def disk_of(estimate: Estimate) -> int:
 
 
 def ram_of(shape: Shape, estimate: Estimate, images: int) -> int:
-    """About what a run holds in main memory: all models, and the latents and captions of all images."""
+    """About what a run holds in main memory: all models, the latents and captions of all images, and the copy of the
+    training state that is being written."""
     data = estimate.config.data
     side = data.resolution // shape.pixels
     variants = data.caption_variants if data.shuffle_captions or data.tag_dropout else 1
     latents = shape.channels * side * side * 4
     captions = variants * shape.tokens * shape.width * 4
-    return PYTHON + estimate.count.weights + 2 * (shape.encoders + shape.vae) + images * (latents + captions)
+    count = estimate.count
+    snapshot = count.adapter + count.state
+    return PYTHON + count.weights + 2 * (shape.encoders + shape.vae) + images * (latents + captions) + snapshot

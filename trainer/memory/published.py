@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..models.noise import DiscreteSchedule, NoiseSchedule
+from ..models.recompute import Recomputation
 from ..training.config import TrainConfig
 from .shapes import Shape, shape_family
 
@@ -134,7 +135,8 @@ CALLS: dict[str, Call] = {
 class PublishedNetwork:
     """A `step.Rehearsal` of a shape. Made where tensors are fake, it takes no memory."""
 
-    def __init__(self, shape: Shape, config: TrainConfig, dtype: torch.dtype) -> None:
+    def __init__(self, shape: Shape, config: TrainConfig, dtype: torch.dtype, recompute: float | None = None) -> None:
+        """`recompute`: share of the blocks that are computed again; None: as the config says."""
         import diffusers
 
         self.shape, self.config = shape, config
@@ -142,9 +144,8 @@ class PublishedNetwork:
         with torch.device("meta"):
             self.network: nn.Module = getattr(diffusers, shape.kind)(**shape.settings).to(dtype)
         self.network.requires_grad_(False)
-        if config.gradient_checkpointing:
-            self.network.enable_gradient_checkpointing()
-            self.network.train()
+        share = float(config.gradient_checkpointing) if recompute is None else recompute
+        Recomputation(self.network).set_share(share)
         unet = self.family.objective != "flow"
         self.schedule: NoiseSchedule = DiscreteSchedule(torch.ones(1000)) if unet else FlowSchedule()
 

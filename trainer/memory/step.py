@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from ..models.families import Family
 from ..models.noise import NoiseSchedule, per_row
+from ..models.precision import autocast
+from ..models.recompute import blocks_of
 from ..training import adapters
 from ..training.config import TrainConfig
-from ..training.loop import AUTOCAST
 from ..training.objectives import Loss
+from ..training.optimizers import OPTIMIZERS
 from .autocast import run_backward
-from .counter import Work, counting
+from .counter import StorageCounter, Work, counting
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
@@ -57,12 +59,14 @@ class StepCount:
 
     Attributes:
         weights: the base network.
-        adapter: the LoRA in float32.
+        adapter: the LoRA, in the optimizer's own dtype.
         state: the optimizer's state.
         peak: all that is held at once at the worst moment, with the three above.
         modules, parameters: of the LoRA.
         operations, traffic, kernels: of a forward and a backward pass; see counter.Work.
         widest: weights of the largest layer, by number.
+        movable: weights of the layers inside the blocks, in bytes: what can be held in RAM or in fewer bits.
+        kept: held between the forward and the backward pass beyond what was there before.
     """
 
     weights: int
@@ -75,6 +79,8 @@ class StepCount:
     traffic: int
     kernels: int
     widest: int = 0
+    movable: int = 0
+    kept: int = 0
 
     @property
     def activations(self) -> int:
@@ -82,9 +88,20 @@ class StepCount:
         return self.peak - self.weights - self.adapter - self.state
 
 
-def count_step(rehearsal: Rehearsal, config: TrainConfig, seconds: float | None = None, whole: bool = False
-               ) -> StepCount:
+Attach = Callable[[Rehearsal, TrainConfig], object]
+"""Puts into the network what is to be trained, on the device "meta"."""
+
+
+def attach_adapters(rehearsal: Rehearsal, config: TrainConfig) -> adapters.AdapterHandle:
+    return adapters.attach(rehearsal.network, config.adapter, rehearsal.blocks, 0, META, rehearsal.family.excluded,
+                           OPTIMIZERS[config.optimizer.name].dtype)
+
+
+def count_step(rehearsal: Rehearsal, config: TrainConfig, seconds: float | None = None, whole: bool = False,
+               attach: Attach = attach_adapters) -> StepCount:
     """Count one step of `config`. The network's own tensors are replaced by fake ones, so it is of no use afterwards.
+
+    Others than our adapters can be counted by `attach`. Without any, gradients flow to the latents.
 
     Of many blocks that are alike, two are counted, then three, and the difference stands for each of the others: all
     figures grow by the same amount with each block. `whole` counts them all.
@@ -94,7 +111,7 @@ def count_step(rehearsal: Rehearsal, config: TrainConfig, seconds: float | None 
     ends_at = None if seconds is None else time.monotonic() + seconds
     with torch.inference_mode(False), torch.enable_grad():
         with torch.random.fork_rng(devices=[]), META:
-            adapters.attach(rehearsal.network, config.adapter, rehearsal.blocks, 0, META, rehearsal.family.excluded)
+            attach(rehearsal, config)
         count = partial(_count, rehearsal, config, ends_at)
         alike = [] if whole else list(_blocks_alike(rehearsal.network))
         with contextlib.ExitStack() as stack:
@@ -158,11 +175,12 @@ def _count(rehearsal: Rehearsal, config: TrainConfig, ends_at: float | None
         state = sum(state_bytes(config.optimizer.name, parameter.shape) for parameter in parameters)
         held = torch.empty(state, dtype=torch.uint8)
         counter.peak, counter.work = counter.now, Work()
-        _run_step(rehearsal, config)
+        kept = _run_step(rehearsal, config, counter)
         del held
     return StepCount(
         weights=weights, adapter=adapter, state=state, peak=counter.peak, modules=len(parameters) // 2,
-        parameters=sum(parameter.numel() for parameter in parameters), widest=_widest(network), **vars(counter.work))
+        parameters=sum(parameter.numel() for parameter in parameters), widest=_widest(network), kept=kept,
+        movable=_movable(network), **vars(counter.work))
 
 
 def _widest(network: nn.Module) -> int:
@@ -170,17 +188,29 @@ def _widest(network: nn.Module) -> int:
     return max((layer.weight.numel() for layer in layers), default=0)
 
 
-def _run_step(rehearsal: Rehearsal, config: TrainConfig) -> None:
+def _movable(network: nn.Module) -> int:
+    layers = {layer for block in blocks_of(network) for layer in block.modules()
+              if isinstance(layer, (nn.Linear, nn.Conv2d)) and not layer.weight.requires_grad}
+    return sum(_size(layer.weight) for layer in layers)
+
+
+def _run_step(rehearsal: Rehearsal, config: TrainConfig, counter: StorageCounter) -> int:
+    """Returns what is kept for the backward pass, in bytes."""
+    before = counter.now
     loss = Loss.of(rehearsal.family, rehearsal.schedule, config.objective)
     latents = rehearsal.latents()
     noise, t = torch.empty_like(latents), torch.empty(len(latents))
     alpha, sigma = rehearsal.schedule.coefficients(t)
     noisy = per_row(alpha, latents) * latents + per_row(sigma, latents) * noise
-    dtype = AUTOCAST.get(config.precision)
+    if not any(parameter.requires_grad for parameter in rehearsal.network.parameters()):
+        noisy.requires_grad_()
     with rehearsal.step():
-        with torch.autocast("cpu", dtype, enabled=dtype is not None):
+        with autocast(CPU, config.precision):
             prediction = rehearsal.predict(noisy, t)
-        run_backward(loss.per_sample(prediction, latents, noise, t).mean() / config.accumulation_steps)
+        total = loss.per_sample(prediction, latents, noise, t).mean() / config.accumulation_steps
+        kept = counter.now - before
+        run_backward(total)
+    return kept
 
 
 def let_go(network: nn.Module, device: torch.device = CPU) -> None:
@@ -224,11 +254,12 @@ def _adafactor(shape: torch.Size) -> int:
 
 
 STATE_BYTES: dict[str, Callable[[torch.Size], int]] = {
-    # by name of the optimizer: shape of a float32 parameter → bytes of its state
+    # by name of the optimizer: shape of a parameter → bytes of its state
     "adamw": lambda shape: 8 * shape.numel(),  # first and second moments
     "adamw8bit": _adamw8bit,
     "adafactor": _adafactor,
     "prodigy": lambda shape: 16 * shape.numel(),  # both moments, the start, and the sum of gradients
+    "adamw_bf16": lambda shape: 4 * shape.numel(),  # both moments in 16 bits
 }
 
 

@@ -6,6 +6,7 @@ for a model's name.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -48,6 +49,10 @@ class Conditioning:
     def detach(self) -> Conditioning:
         return self._each(Tensor.detach)
 
+    def as_leaves(self) -> Conditioning:
+        """The same values without what made them: what had gradients begins a graph of its own."""
+        return self._each(lambda tensor: tensor.detach().requires_grad_(tensor.requires_grad))
+
     def _each(self, change: Callable[[Tensor], Tensor]) -> Conditioning:
         return Conditioning({
             name: change(tensor) if isinstance(tensor, Tensor)
@@ -82,6 +87,16 @@ class Controls:
 
     form: str
     rows: Sequence[Sequence[Tensor]]
+
+    @property
+    def digest(self) -> str:
+        """A hash of all of it."""
+        shapes = [[tuple(image.shape) for image in row] for row in self.rows]
+        hasher = hashlib.sha256(repr((self.form, shapes)).encode())
+        for row in self.rows:
+            for image in row:
+                hasher.update(image.contiguous().cpu().numpy().data)
+        return hasher.hexdigest()
 
 
 class AppliedLora(Protocol):
@@ -139,7 +154,9 @@ class Backbone(Protocol):
         family: facts about the model's family.
         schedule: how noise is mixed in; times t are in [0, 1], 0 clean and 1 pure noise.
         device, text_device: where the network and the text encoders compute.
+        half_precision: "bf16", or "fp16" where the device has no bfloat16.
         fingerprint: a hash of the weights, by which caches and runs recognize the base.
+        recompute: share of the network's blocks that are computed again in the backward pass; see `training`.
     """
 
     network_prefix: str
@@ -162,10 +179,26 @@ class Backbone(Protocol):
     def text_device(self) -> torch.device: ...
 
     @property
+    def half_precision(self) -> str: ...
+
+    @property
     def fingerprint(self) -> str: ...
 
-    def training(self, gradient_checkpointing: bool) -> AbstractContextManager[None]:
-        """Puts the model into the state that training needs; leaving restores the state before."""
+    @property
+    def recompute(self) -> float: ...
+
+    def training(self, recompute: float = 0.0, offload: float = 0.0) -> AbstractContextManager[None]:
+        """Puts the model into the state that training needs; leaving restores the state before.
+
+        Args:
+            recompute: share (0 to 1) of the network's blocks to compute again in the backward pass.
+            offload: share of its blocks whose weights are in RAM and are copied to the device at each use. A host that
+                does so by itself ignores it.
+        """
+
+    def set_recompute(self, share: float) -> None:
+        """In training: set the share of blocks to compute again from the next step on. Also gives back to the device
+        whatever memory nothing uses any more."""
 
     def step(self) -> AbstractContextManager[None]:
         """Around every forward pass with gradients and its backward pass."""
@@ -183,10 +216,13 @@ class Backbone(Protocol):
         """One row per caption. With gradients if the text network has trainable parameters and grad is on."""
 
     def noised(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the network is given at times t [B]."""
+        """What the network is given at times t [B], which may be on the CPU."""
 
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        """The network's raw prediction (noise, velocity, or flow, as the family's objective says)."""
+        """The network's raw prediction (noise, velocity, or flow, as the family's objective says).
+
+        `t` and `conditioning` may be on the CPU: what the network needs of them is moved without waiting for it.
+        """
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents → pixels [B, 3, H, W] in 0..1."""
@@ -197,6 +233,11 @@ class Backbone(Protocol):
 
         Row i depends on prompts[i] and seeds[i] alone, not on the rest of the batch (up to rounding).
         """
+
+    def remember_prompts(self, prompts: Sequence[str], *, cfg: float, negative: str = "",
+                         controls: Controls | None = None) -> None:
+        """Encode what `generate` will be asked for later, so that it loads no text encoder then. While the text
+        encoders are trained, `generate` encodes it each time."""
 
     def lora(self, source: str | Path, strength: float = 1.0) -> AbstractContextManager[AppliedLora]:
         """The LoRA file applied at this strength while the block lasts; after it the model is as it was before.

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 from torch import Tensor
+
+from ..common.devices import to_device
 
 
 class NoiseSchedule(Protocol):
     """How much signal and noise there is at time t."""
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(alpha, sigma) at times t [B], each [B] float32."""
+        """(alpha, sigma) at times t [B], each [B] float32, on the device of t. In a training step t is on the CPU, and
+        what is made of it is moved once: reading times from a card would wait for all that it still has to do."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +24,7 @@ class DiscreteSchedule:
     """The schedule of Stable Diffusion: a table of cumulative alphas, one row per training timestep."""
 
     alphas_cumprod: Tensor
+    _tables: dict[torch.device, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def timesteps(self, t: Tensor) -> Tensor:
         """The table rows [B] (int64) that times t [B] fall into."""
@@ -28,8 +33,16 @@ class DiscreteSchedule:
 
     def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(alpha, sigma) at times t [B], each [B] float32."""
-        signal = self.alphas_cumprod.to(t.device)[self.timesteps(t)].float()
+        signal = self._table(t.device)[self.timesteps(t)].float()
         return signal.sqrt(), (1 - signal).sqrt()
+
+    def _table(self, device: torch.device) -> Tensor:
+        """The table on that device, moved there once."""
+        if device == self.alphas_cumprod.device:
+            return self.alphas_cumprod
+        if device not in self._tables:
+            self._tables[device] = self.alphas_cumprod.to(device)
+        return self._tables[device]
 
 
 def mix(schedule: NoiseSchedule, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -39,5 +52,5 @@ def mix(schedule: NoiseSchedule, latents: Tensor, noise: Tensor, t: Tensor) -> T
 
 
 def per_row(values: Tensor, like: Tensor) -> Tensor:
-    """[B] → [B, 1, 1, …], to be multiplied with `like` [B, …]."""
-    return values.view(-1, *[1] * (like.ndim - 1))
+    """[B] → [B, 1, 1, …] on the device of `like` [B, …], to be multiplied with it."""
+    return to_device(values, like.device).view(-1, *[1] * (like.ndim - 1))

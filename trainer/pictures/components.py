@@ -40,9 +40,7 @@ class Components:
 def connected(mask: NDArray[np.bool_]) -> Components:
     """The parts of a [H, W] mask, in the order of their first pixel."""
     height, width = mask.shape
-    edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    row, start = np.nonzero(edges == 1)
-    end = np.nonzero(edges == -1)[1]
+    row, start, end = _find_runs(mask)
     labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
     part = labels[row, start].astype(np.int64) - 1
 
@@ -55,3 +53,15 @@ def connected(mask: NDArray[np.bool_]) -> Components:
         extreme(start, np.minimum, width), extreme(row, np.minimum, height), extreme(end, np.maximum, 0),
         extreme(row + 1, np.maximum, 0), np.bincount(part, end - start, count).astype(np.int64),
         np.bincount(part, minlength=count), row, start, end, part)
+
+
+def _find_runs(mask: NDArray[np.bool_]) -> tuple[Ints, Ints, Ints]:
+    """(row, start, end) of each horizontal run of a [H, W] mask, row by row."""
+    height, width = mask.shape
+    # With an empty pixel before each row and after the last one, all rows can be laid in one line, in which starts and
+    # ends of runs take turns.
+    line = np.zeros(height * (width + 1) + 1, dtype=bool)
+    line[1:].reshape(height, width + 1)[:, :width] = mask
+    changes = np.flatnonzero(line[1:] != line[:-1])
+    row, start = np.divmod(changes[::2], width + 1)
+    return row, start, changes[1::2] - row * (width + 1)

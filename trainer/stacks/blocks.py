@@ -15,16 +15,16 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from safetensors.torch import save
 from torch import Tensor
 
 from ..common.errors import UserError
-from ..common.files import atomic_write, file_hash
+from ..common.files import file_hash
 from ..common.leftovers import remove_leftovers
-from ..lora.hashes import check_weights, hashes
+from ..lora.hashes import check_weights, write_hashed
 from ..lora.layers import KINDS, LoraFile, read_header
 from ..lora.layouts import CONTENT, ROLES, STYLE, architecture, block_of, block_order, diffusers_names
 from ..lora.names import PEFT_BIAS, LayerName, layer_name, module_of
+from ..lora.tensors import Source
 from .stack import MOST_STRENGTH
 
 FORMAT = 1
@@ -226,11 +226,8 @@ def filter_lora(path: Path, text: str, folder: Path) -> Filtered:
 def _write(target: Path, blocks: Blocks, kept: Mapping[str, float], text: str, source: str) -> None:
     file = blocks.file
     scaled = set(_scaled_keys(file))
-    try:
-        tensors = {key: _times(file.tensors.read(key), strength if key in scaled else 1.0)
-                   for block, strength in kept.items() for key in blocks.keys[block]}
-    finally:
-        file.tensors.close()
+    sources = {key: _source(file, key, strength if key in scaled else 1.0)
+               for block, strength in kept.items() for key in blocks.keys[block]}
     changed = {block: strength for block, strength in kept.items() if strength != 1}
     lineage = {"filter": {"blocks": list(kept), "of": len(blocks.keys), "text": text.strip(), **(
         {"strengths": changed} if changed else {}), "parents": [
@@ -238,7 +235,15 @@ def _write(target: Path, blocks: Blocks, kept: Mapping[str, float], text: str, s
          "lineage": file.metadata.get(LINEAGE, "")}]}}
     metadata = {**file.metadata, "ss_output_name": target.stem, "modelspec.title": target.stem,
                 LINEAGE: json.dumps(lineage, ensure_ascii=False, sort_keys=True)}
-    atomic_write(target, save(tensors, metadata=metadata | hashes(tensors)))
+    try:
+        write_hashed(target, sources, metadata)
+    finally:
+        file.tensors.close()
+
+
+def _source(file: LoraFile, key: str, strength: float) -> Source:
+    return Source(file.tensors.torch_type(key), file.tensors.shapes[key],
+                  lambda: _times(file.tensors.read(key), strength))
 
 
 def _scaled_keys(file: LoraFile) -> Iterator[str]:

@@ -158,7 +158,10 @@ Layer = Sequence[tuple[float, LayerDelta]]
 
 def add(layer: Layer) -> LayerDelta:
     """The exact sum of the changes at their strengths, with their factors side by side."""
-    up = torch.cat([strength * change.up for strength, change in layer], 1)
+    ups = [change.up for _, change in layer]
+    up = ups[0].new_empty(len(ups[0]), sum(change.rank for _, change in layer))
+    for (strength, change), part in zip(layer, up.split([change.rank for _, change in layer], 1), strict=True):
+        torch.mul(change.up, strength, out=part)
     kernel = next((change.kernel for _, change in layer if change.kernel), ())
     exact = all(change.exact for _, change in layer)
     return LayerDelta(up, torch.cat([change.down for _, change in layer]), kernel, len(layer) == 1 and
@@ -261,12 +264,14 @@ class _Plan:
                             for gain, entry, file, vector in rows if vector]).sum(0)
 
     def merge(self, name: str, changes: Sequence[LayerDelta | None]) -> tuple[LayerDelta, float]:
-        """(the merged layer, the squared norm it would have uncompressed)."""
+        """(the merged layer, the squared norm it would have uncompressed). If nothing is compressed, the norm does not
+        matter, and is 0 or 1: whether the layer changes anything."""
         return self.compress_to_rank(add(self.layer(name, changes)))
 
     def compress_to_rank(self, change: LayerDelta) -> tuple[LayerDelta, float]:
-        rank = self.settings.rank
-        return (change if rank is None else compress(change, rank)), energy(change)
+        if self.settings.rank is None:
+            return change, float(change.up.any() and change.down.any())
+        return compress(change, self.settings.rank), energy(change)
 
 
 class _Even(_Plan):

@@ -20,6 +20,7 @@ from ..common.events import Event, Events, Progress, Warned
 from ..common.files import write_text
 from ..common.names import name_from
 from ..datasets.dataset import Dataset
+from ..memory.measured import peak_memory
 from ..models.backbone import Backbone
 from ..models.sampler import Sampler
 from ..proofs.proof import COVERAGE, FILE_WORKS, SAME_TEXT, Proof
@@ -27,6 +28,7 @@ from ..training.config import TrainConfig
 from ..training.events import Finished, Proved, RunStarted, StepDone
 from ..training.loop import train
 from ..training.presets import preset_config
+from ..training.runs import settle_precision
 from .cells import prompt_axis
 from .draw import lora_sweep, run_sweep
 from .sheets import write_sheets
@@ -111,13 +113,13 @@ def run_trial(backbone: Backbone, dataset: Dataset, output: Path, *, host: str, 
 
     Raises UserError for invalid settings; what goes wrong in the training is in the Trial.
     """
-    config = preset_config(backbone.family, "character", {
+    config = settle_precision(preset_config(backbone.family, "character", {
         "name": name_from(f"prove-{backbone.family.name}", "prove"), "steps": steps, "data.batch_size": 1,
-        "data.upscale": True, "optimizer.schedule": "constant", **(settings or {})})
+        "data.upscale": True, "optimizer.schedule": "constant", **(settings or {})}), backbone)
     trial = Trial({**_facts(backbone, config, host), **({"caution": caution} if caution else {})})
     if caution:
         yield Warned(caution)
-    _count_memory_anew(backbone.device)
+    peak_memory(backbone.device, anew=True)
     folder: Path | None = None
     try:
         for event in train(backbone, dataset, config, output / "loras", retrain=True):
@@ -197,25 +199,6 @@ def _device_name(device: torch.device) -> str:
         return f"{device.type} ({platform.machine()})"
     facts = torch.cuda.get_device_properties(device)
     return f"{facts.name}, {facts.total_memory / 2**30:.0f} GiB"
-
-
-def _count_memory_anew(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def peak_memory(device: torch.device) -> int | None:
-    """Most bytes that tensors have used on an accelerator; on the CPU, that this process has; None if unknown."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    if device.type != "cpu":
-        return None
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used if platform.system() == "Darwin" else used * 1024
 
 
 def trial_facts(trial: Trial) -> dict[str, Any]:

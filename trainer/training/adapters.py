@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -63,6 +63,8 @@ class AdapterHandle:
     def __init__(self, network: nn.Module, adapted: Sequence[_Adapted], flags: Sequence[tuple[nn.Parameter, bool]]):
         self._network, self._adapted, self._flags = network, tuple(adapted), flags
         self._rows: list[RemovableHandle] = []
+        layers: list[Any] = [row.layer for row in adapted]  # modules, which peft's type does not say
+        self._casts = [layer.register_forward_pre_hook(_leave_cast_to_autocast) for layer in layers]
 
     @property
     def module_names(self) -> tuple[str, ...]:
@@ -75,7 +77,11 @@ class AdapterHandle:
 
     def weights(self) -> dict[str, Factors]:
         """Copies on the CPU in float32, by module name."""
-        return {row.name: Factors(_copy(row.down), _copy(row.up), row.alpha) for row in self._adapted}
+        return {name: Factors(_copy(row.down), _copy(row.up), row.alpha) for name, row in self.trained().items()}
+
+    def trained(self) -> dict[str, Factors]:
+        """The weights themselves, by module name: the next step changes them."""
+        return {row.name: Factors(row.down.detach(), row.up.detach(), row.alpha) for row in self._adapted}
 
     @torch.no_grad()
     def load(self, weights: Mapping[str, Factors]) -> None:
@@ -132,10 +138,22 @@ class AdapterHandle:
     def detach(self) -> None:
         """Take the adapters out. Without any, a module is the original object again. Safe to call twice."""
         self._forget_rows()
+        for row, hook in zip(self._adapted, self._casts, strict=True):
+            hook.remove()
+            row.layer.cast_input_dtype_enabled = True
         remove_adapters(self._network, {row.adapter for row in self._adapted})
         for parameter, flag in self._flags:
             parameter.requires_grad_(flag)
-        self._adapted, self._flags = (), ()
+        self._adapted, self._flags, self._casts = (), (), []
+
+
+def _leave_cast_to_autocast(layer: LoraLayer, inputs: tuple[torch.Tensor, ...]) -> None:
+    """Keep peft from casting the input to the adapter's float32 where autocast casts it to 16 bits at once.
+
+    The values are the same either way, but the copy in float32 would be held for the backward pass too. Autocast is
+    looked up at each pass, because some passes (proofs, previews) have none.
+    """
+    layer.cast_input_dtype_enabled = not torch.is_autocast_enabled(inputs[0].device.type)
 
 
 def _scaled(strengths: torch.Tensor, up: nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
@@ -148,11 +166,12 @@ def _scaled(strengths: torch.Tensor, up: nn.Module, inputs: tuple[torch.Tensor])
 
 
 def attach(network: nn.Module, adapter: AdapterConfig, blocks: Sequence[str], seed: int,
-           device: torch.device | None = None, excluded: Sequence[str] = ()) -> AdapterHandle:
+           device: torch.device | None = None, excluded: Sequence[str] = (),
+           dtype: torch.dtype = torch.float32) -> AdapterHandle:
     """Put trainable adapters into a network; everything else in it is frozen until `detach`.
 
     Down starts as nn.Linear does (uniform in ±1/sqrt(fan in)), drawn on the CPU from `seed` alone, and up at zero, so
-    the network's output does not change. Adapter weights are float32 whatever the network is. The global random state
+    the network's output does not change. Adapter weights have `dtype` whatever the network is. The global random state
     is left alone. The weights are on each module's own device, or on `device`. Raises UserError if no module matches.
     """
     modules = select_modules(network, adapter.layers, blocks, adapter.conv_rank, excluded)
@@ -164,7 +183,7 @@ def attach(network: nn.Module, adapter: AdapterConfig, blocks: Sequence[str], se
     generator = torch.Generator().manual_seed(seed)
     for row in adapted:
         for part in (row.layer.lora_A, row.layer.lora_B):
-            part[row.adapter].to(device, torch.float32).requires_grad_(True)
+            part[row.adapter].to(device, dtype).requires_grad_(True)
         with torch.no_grad():
             bound = row.down[0].numel() ** -0.5
             row.down.copy_(torch.empty(row.down.shape).uniform_(-bound, bound, generator=generator))
@@ -248,7 +267,7 @@ def _kept_flags(network: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
-def _copy(parameter: nn.Parameter) -> torch.Tensor:
+def _copy(parameter: torch.Tensor) -> torch.Tensor:
     return parameter.detach().to("cpu", torch.float32, copy=True)
 
 

@@ -7,6 +7,7 @@ Two runs with equal configs, base, and dataset are the same run: see `runs.py`.
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from .objectives import ObjectiveConfig
 from .optimizers import OptimizerConfig
 
 LAYER_PRESETS = ("attention", "attention+mlp", "all")
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS, AUTO_PRECISION = ("fp32", "bf16", "fp16"), "auto"
 UNMASKED_WEIGHT, PRIOR_WEIGHT = 0.1, 0.5
 """Defaults of a masked loss: the surroundings count a tenth of the subject, and are held to the base's prediction with
 half the weight of the subject's loss."""
@@ -69,7 +70,9 @@ class DataConfig:
     """Also train on mirrored images. Off by default: characters are rarely symmetric."""
     edit_form: str = AUTO
     """How an edit model is given the images' control images; auto: as its file's name says."""
-    cache: str = "ram"
+    cache: str = "disk"
+    """How much of the latents and text embeddings that all runs share on the disk is also held in memory: ram: all that
+    the run uses; disk: the part used last."""
     validation_fraction: float = 0.0
     masked_loss: bool = False
     """Train on what the images' masks show; images without a mask are trained whole."""
@@ -105,31 +108,45 @@ class TrainConfig:
     """Passes over the images; if above 0, they decide the number of steps. 0: steps does."""
     seed: int = 0
     accumulation_steps: int = 1
-    precision: str = "fp32"
-    """Precision of the network's arithmetic (autocast); the LoRA itself is always fp32."""
+    precision: str = AUTO_PRECISION
+    """Precision of the network's arithmetic (autocast); the LoRA itself is fp32, or as the optimizer has it. auto: bf16
+    (or fp16) on a GPU over a base in 16 bits or less, otherwise fp32. A run records which."""
     gradient_checkpointing: bool = False
+    """Compute all blocks again in the backward pass instead of keeping what they computed."""
+    compile: bool = False
+    """Compile the network's repeated blocks (torch.compile); results differ by rounding."""
     save_every: int = 0
     """Steps between checkpoints; 0: only the last."""
     save_every_epochs: int = 0
     validate_every: int = 0
     preview_every: int = 0
     preview_prompts: tuple[str, ...] = ()
-    state_every: int = 50
-    """Steps between saves of the full training state, from which a killed run resumes."""
+    state_every: int = 0
+    """The full training state is saved at multiples of this many steps only; 0: at any step."""
+    state_minutes: float = 5.0
+    """Least minutes between saves of the state, from which a killed run resumes; 0: state_every alone decides."""
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    fit_memory: bool = True
+    """Without gradient_checkpointing: compute as many blocks again as the card's memory needs, counted before the first
+    step, and more if memory runs out in a step."""
+    offload_blocks: float = 0.0
+    """Share of the blocks whose weights are in RAM and are copied to the card at each use. In ComfyUI it has no effect:
+    ComfyUI does this by itself."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", checked_name(self.name))
         check_choice("kind", self.kind, KINDS)
-        check_choice("precision", self.precision, PRECISIONS)
+        check_choice("precision", self.precision, (AUTO_PRECISION, *PRECISIONS))
         check(self.steps >= 1, "steps", self.steps, "1 or more")
         check(0 <= self.seed < 2**63, "seed", self.seed, "from 0 to 2^63 - 1")
         check(self.accumulation_steps >= 1, "accumulation_steps", self.accumulation_steps, "1 or more")
-        check(self.state_every >= 1, "state_every", self.state_every, "1 or more")
+        check(self.state_every >= 0, "state_every", self.state_every, "0 (any step) or more")
+        check(0 <= self.state_minutes < math.inf, "state_minutes", self.state_minutes, "0 (off) or more")
         check(self.epochs >= 0, "epochs", self.epochs, "0 (steps decides) or more")
+        check(0 <= self.offload_blocks <= 1, "offload_blocks", self.offload_blocks, "from 0 to 1")
         for name in ("save_every", "save_every_epochs", "validate_every", "preview_every"):
             check(getattr(self, name) >= 0, name, getattr(self, name), "0 (off) or more")
 

@@ -6,21 +6,25 @@ only the step number to continue with the same images, captions, noise, and time
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import itertools
+import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..captions.tags import truncation_report
+from ..common.cache_folder import SharedCache, folder_beside
 from ..common.errors import UserError
 from ..common.events import Events, Warned
-from ..common.tensor_cache import TensorCache
+from ..common.read_ahead import in_order
+from ..common.tensor_cache import TensorCache, remove_entries
 from ..datasets.buckets import Size, fit_to_bucket
 from ..datasets.dataset import Dataset, Sample, bucket_mask, hidden_by_ground
 from ..models.backbone import Backbone, Conditioning, Controls
@@ -31,14 +35,36 @@ from .config import TrainConfig
 from .epochs import Epoch
 from .events import Caching
 from .masked_loss import latent_mask
+from .runs import run_folders
 
 TEXT_BATCH = 16
+HELD = {"disk": 512 * 2**20, "ram": None}
+"""Bytes of the cache that are also held in memory, for each value of data.cache; None: all that is used."""
+_LEAST_READERS, _MOST_READERS = 2, 3
+"""Threads that decode images ahead of the VAE, or read what is cached: as many as there are processors, within these.
+"""
+_AHEAD = 2
+"""Images decoded or waiting per thread; more would only fill memory."""
 
 
 def derived_seed(seed: int, *purpose: object) -> int:
     """A 63-bit seed for one purpose, independent of the seeds for all other purposes."""
     digest = hashlib.sha256(repr((seed, *purpose)).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def open_cache(root: Path, config: TrainConfig) -> SharedCache:
+    """What the runs in the folder `root` share. Removes the folders in which earlier versions had a cache for each."""
+    for folder in run_folders(root):
+        remove_entries(folder / "cache")
+    return SharedCache(folder_beside(root), HELD[config.data.cache])
+
+
+def tidy_cache(cache: SharedCache) -> Iterator[str]:
+    """Keep the cache within its limit, when all that is in use has been read; yields what the user should know."""
+    cache.trim()
+    if cache.trouble:
+        yield f"latents and text embeddings are held in memory, and encoded again in the next run: {cache.trouble}"
 
 
 def edit_form(backbone: Backbone, config: TrainConfig, *datasets: Dataset) -> str:
@@ -77,6 +103,48 @@ class Batch:
     masks: Tensor | None = None
 
 
+class Draw(NamedTuple):
+    """One row of a batch: which sample, whether it is mirrored, and its caption ("" if that is dropped)."""
+
+    sample: int
+    flip: bool
+    caption: str
+
+
+class _Text(NamedTuple):
+    """A caption, and the sample and mirroring of the control images that it is encoded with; None without any."""
+
+    caption: str
+    sample: int | None = None
+    flip: bool = False
+
+
+class _Image(NamedTuple):
+    """The pixels [3, H, W] of an image, mirrored or not, as far as it is not cached yet, and why nothing can be seen in
+    it, if so."""
+
+    pixels: Mapping[bool, Tensor]
+    hidden: str = ""
+
+
+def _describe_hidden(sample: Sample, pixels: Tensor) -> str:
+    low, high = torch.aminmax(pixels.flatten(1))
+    return hidden_by_ground(sample) if high - low < 0.1 else ""
+
+
+_HIDDEN = "hidden"
+"""Name of the tensor beside an image's latents that says why nothing can be seen in it, as UTF-8."""
+
+
+def _read_hidden(entry: Mapping[str, Tensor]) -> str:
+    return bytes(entry[_HIDDEN].tolist()).decode() if _HIDDEN in entry else ""
+
+
+def _ahead(read: Callable[[Any], Any], items: Sequence[Any]) -> Generator[Any, None, None]:
+    threads = max(_LEAST_READERS, min(_MOST_READERS, os.cpu_count() or 1))
+    return in_order(read, items, threads, _AHEAD * threads)
+
+
 class Feed:
     """Batches of one dataset for one backbone.
 
@@ -92,7 +160,6 @@ class Feed:
         self._latent_keys: dict[tuple[int, bool], Mapping[str, Any]] = {}
         self._controls_hashes: dict[int, str] = {}
         self._masks: dict[tuple[int, bool], Tensor] = {}
-        self._hidden: dict[str, None] = {}
         self.masked = data.masked_loss and any(sample.mask for sample in self.samples)
         policy = CaptionPolicy.from_config(data)
         self.variants = [
@@ -104,34 +171,93 @@ class Feed:
     def trains_text(self) -> bool:
         return self.config.adapter.text_encoder
 
-    def prepare(self) -> Events:
-        """Fill the caches, and report images left out and captions cut. A cache entry that is lost later is made again
-        when it is read."""
-        for line in self.left_out:
-            yield Warned(line)
-        if self.config.data.masked_loss and not self.masked:
-            yield Warned("data.masked_loss is on, but no image has a mask, so all are trained whole. Put the mask of "
-                         "a.png into masks/a.png or a_mask.png.")
-        if self.edit_form:
-            yield Warned(self._edit_note())
-        for line in truncation_report(self._all_captions(), self.backbone.token_count):
-            yield Warned(line)
-        flips = (False, True) if self.config.data.flip else (False,)
-        total = len(self.samples) * len(flips)
-        for done, (index, flip) in enumerate(((i, f) for i in range(len(self.samples)) for f in flips), 1):
-            self._latents(index, flip)
-            yield Caching("latents", done, total)
-        for line in self._hidden:
-            yield Warned(line)
+    def prepare(self, batches: range | None = None) -> Events:
+        """Fill the caches with what those batches (None: all of the run) and the proofs take, and report images left
+        out and captions cut. A cache entry that is lost later, or was not asked for, is made when it is read."""
+        yield from map(Warned, self._notes())
+        every = range(self.config.steps * self.config.accumulation_steps)
+        draws = self._draws_of(every if batches is None else batches)
+        yield from self._prepare_latents([self.draws(0)[0], *draws])
         if not self.trains_text:
-            captions, pairs = self._all_captions(paired=False), list(self._pairs(flips))
-            total = len(captions) + len(pairs)
-            for start in range(0, len(captions), TEXT_BATCH):
-                self._encode_captions(captions[start : start + TEXT_BATCH])
-                yield Caching("text", min(start + TEXT_BATCH, len(captions)), total)
-            for done, (caption, index, flip) in enumerate(pairs, len(captions) + 1):
-                self.row(caption, index, flip)
-                yield Caching("text", done, total)
+            yield from self._prepare_texts([*(Draw(self.first, False, text) for text in self.proof_captions), *draws])
+
+    def _notes(self) -> Iterator[str]:
+        yield from self.left_out
+        if self.config.data.masked_loss and not self.masked:
+            yield ("data.masked_loss is on, but no image has a mask, so all are trained whole. Put the mask of a.png "
+                   "into masks/a.png or a_mask.png.")
+        if self.edit_form:
+            yield self._edit_note()
+        yield from truncation_report(self._whole_captions(), self.backbone.token_count)
+
+    def _whole_captions(self) -> list[str]:
+        """The captions with all of their tags: what is shuffled or left out later hardly changes their length."""
+        whole = dataclasses.replace(CaptionPolicy.from_config(self.config.data), shuffle=False, tag_dropout=0.0)
+        captions = dict.fromkeys(sample.caption for sample in self.samples)
+        return [whole.apply(caption, random.Random()) for caption in captions]
+
+    def _draws_of(self, batches: Iterable[int]) -> list[Draw]:
+        """What those batches are made of, each once, in the order of its first use."""
+        data, found = self.config.data, dict[Draw, None]()
+        ways = (1 + data.flip) * sum(len(own) + (data.caption_dropout > 0)
+                                     for own, sample in zip(self.variants, self.samples, strict=True) if sample.repeats)
+        for index in batches:
+            found.update(dict.fromkeys(self.draws(index)))
+            if len(found) >= ways:
+                break
+        return list(found)
+
+    def _prepare_latents(self, draws: Iterable[Draw]) -> Events:
+        """Images are read in threads, ahead of the VAE, and once for both ways in which they are trained."""
+        wanted: dict[int, set[bool]] = {}
+        for draw in draws:
+            wanted.setdefault(draw.sample, set()).add(draw.flip)
+        images = [(index, tuple(sorted(flips))) for index, flips in sorted(wanted.items())]
+        done, total, hidden = 0, sum(len(flips) for _, flips in images), dict[str, None]()
+        with closing(_ahead(self._read_missing, images)) as found:
+            for (index, flips), image in zip(images, found, strict=True):
+                if image.hidden:
+                    hidden[f"{self.samples[index].path.name}: {image.hidden}"] = None
+                for flip in flips:
+                    if flip in image.pixels:
+                        self.cache.put(self._latent_key(index, flip), self._encode_image(image, flip))
+                    done += 1
+                    yield Caching("latents", done, total)
+        yield from map(Warned, hidden)
+
+    def _read_missing(self, image: tuple[int, tuple[bool, ...]]) -> _Image:
+        index, flips = image
+        found = [self.cache.find(self._latent_key(index, flip)) for flip in flips]
+        missing = [flip for flip, entry in zip(flips, found, strict=True) if entry is None]
+        return self._read(index, missing) if missing else _Image({}, _read_hidden(found[0] or {}))
+
+    def _read(self, index: int, flips: Iterable[bool]) -> _Image:
+        sample = self.samples[index]
+        pixels = to_tensor(fit_to_bucket(sample.load(), self.buckets[index]))
+        return _Image({flip: pixels.flip(-1) if flip else pixels for flip in flips}, _describe_hidden(sample, pixels))
+
+    def _prepare_texts(self, draws: Iterable[Draw]) -> Events:
+        """Captions are encoded together, the longest first, so that memory runs out at once if ever."""
+        wanted = list(dict.fromkeys(map(self._text, draws)))
+        with closing(_ahead(lambda text: self.cache.find(self._text_key(text)), wanted)) as found:
+            missing = [text for text, entry in zip(wanted, found, strict=True) if entry is None]
+        done = len(wanted) - len(missing)
+        if done:
+            yield Caching("text", done, len(wanted))
+        for texts in self._text_batches(missing):
+            for text, row in zip(texts, self._encode_texts(texts), strict=True):
+                self.cache.put(self._text_key(text), row)
+            done += len(texts)
+            yield Caching("text", done, len(wanted))
+
+    def _text_batches(self, texts: Sequence[_Text]) -> Iterator[list[_Text]]:
+        """The longest captions first, so that those of equal length, as the variants of one are, mostly come together;
+        those with control images alone."""
+        together = [text for text in texts if text.sample is None]
+        together.sort(key=lambda text: -len(text.caption))
+        for start in range(0, len(together), TEXT_BATCH):
+            yield together[start : start + TEXT_BATCH]
+        yield from ([text] for text in texts if text.sample is not None)
 
     def _edit_note(self) -> str:
         count, form = sum(bool(sample.controls) for sample in self.samples), EDIT_FORMS[self.edit_form]
@@ -140,23 +266,37 @@ class Feed:
         return (f"{count} of {len(self.samples)} images have a control image, given to the model as for {form.title}"
                 f"{alone}. For another model, set edit_form in Train Settings.")
 
-    def batch(self, index: int) -> Batch:
-        """The index-th batch, counted from 0 over all epochs."""
+    def draws(self, index: int) -> list[Draw]:
+        """What the index-th batch is made of, counted from 0 over all epochs."""
         rng = random.Random(derived_seed(self.config.seed, "batch", index))
-        data = self.config.data
-        latents, captions, rows, masks = [], [], [], []
+        data, draws = self.config.data, []
         for sample in self.plan.batch(index):
             flip = data.flip and rng.random() < 0.5
-            latents.append(self._latents(sample, flip))
-            if self.masked:
-                height, width = latents[-1].shape[-2:]
-                masks.append(self._mask(sample, flip, (height, width)))
             dropped = rng.random() < data.caption_dropout
-            captions.append("" if dropped else rng.choice(self.variants[sample]))
-            if not self.trains_text:
-                rows.append(self.row(captions[-1], sample, flip))
-        conditioning = Conditioning.cat(rows) if rows else None
-        return Batch(torch.stack(latents), tuple(captions), conditioning, torch.stack(masks) if masks else None)
+            draws.append(Draw(sample, flip, "" if dropped else rng.choice(self.variants[sample])))
+        return draws
+
+    def batch(self, index: int) -> Batch:
+        """The index-th batch, counted from 0 over all epochs."""
+        draws = self.draws(index)
+        latents = torch.stack([self._latents(draw.sample, draw.flip) for draw in draws])
+        size = (latents.shape[-2], latents.shape[-1])
+        masks = [self._mask(draw.sample, draw.flip, size) for draw in draws] if self.masked else []
+        rows = [] if self.trains_text else [self.row(draw.caption, draw.sample, draw.flip) for draw in draws]
+        return Batch(latents, tuple(draw.caption for draw in draws), Conditioning.cat(rows) if rows else None,
+                     torch.stack(masks) if masks else None)
+
+    @property
+    def proof_captions(self) -> list[str]:
+        """The captions, of the first sample, that the proof before the first step compares."""
+        dropped = [""] if self.config.data.caption_dropout else []
+        return list(dict.fromkeys([self.variants[self.first][0], *dropped]))
+
+    @property
+    def proof_latents(self) -> Tensor:
+        """[1, C, ...], those of the first row of the first batch."""
+        first = self.draws(0)[0]
+        return self._latents(first.sample, first.flip)[None]
 
     def controls(self, index: int, flip: bool = False) -> Controls | None:
         """The control images of a sample, mirrored as the sample is; None if it has none. Raises UserError."""
@@ -177,42 +317,23 @@ class Feed:
         side = self.config.data.resolution // step * step
         return (side, side), None
 
-    def _all_captions(self, paired: bool = True) -> list[str]:
-        """Every caption; without `paired` only those of images that have no control images."""
-        samples = [index for index, sample in enumerate(self.samples) if paired or not sample.controls]
-        captions = dict.fromkeys(caption for index in samples for caption in self.variants[index])
-        if samples and self.config.data.caption_dropout:
-            captions[""] = None
-        return list(captions)
-
-    def _pairs(self, flips: Sequence[bool]) -> Iterator[tuple[str, int, bool]]:
-        """(caption, sample, whether mirrored) for each way in which an image with control images is trained."""
-        dropped = ("",) if self.config.data.caption_dropout else ()
-        for index, sample in enumerate(self.samples):
-            if sample.controls:
-                captions = dict.fromkeys((*self.variants[index], *dropped))
-                yield from itertools.product(captions, (index,), flips)
-
     def _latents(self, index: int, flip: bool) -> Tensor:
-        sample, bucket = self.samples[index], self.buckets[index]
+        return self.cache.get(self._latent_key(index, flip),
+                              lambda: self._encode_image(self._read(index, [flip]), flip))["latents"]
 
-        def encode() -> dict[str, Tensor]:
-            pixels = to_tensor(fit_to_bucket(sample.load(), bucket))
-            self._look(sample, pixels)
-            pixels = pixels.flip(-1) if flip else pixels
-            with torch.no_grad():
-                return {"latents": self.backbone.encode_images(pixels[None])[0].float().cpu()}
+    def _encode_image(self, image: _Image, flip: bool) -> dict[str, Tensor]:
+        with torch.no_grad():
+            latents = self.backbone.encode_images(image.pixels[flip][None])[0].float().cpu()
+        hidden = {_HIDDEN: torch.tensor(list(image.hidden.encode()), dtype=torch.uint8)} if image.hidden else {}
+        return {"latents": latents, **hidden}
 
+    def _latent_key(self, index: int, flip: bool) -> Mapping[str, Any]:
         if (index, flip) not in self._latent_keys:  # checking at every step whether a file has changed costs time
+            sample = self.samples[index]
             self._latent_keys[index, flip] = self._key(
-                {"what": "latents", "image": sample.content_hash, "crop": sample.crop, "bucket": bucket, "flip": flip})
-        return self.cache.get(self._latent_keys[index, flip], encode)["latents"]
-
-    def _look(self, sample: Sample, pixels: Tensor) -> None:
-        """Note if nothing can be seen in an image."""
-        low, high = torch.aminmax(pixels.flatten(1))
-        if high - low < 0.1 and (why := hidden_by_ground(sample)):
-            self._hidden[f"{sample.path.name}: {why}"] = None
+                {"what": "latents", "image": sample.content_hash, "crop": sample.crop, "bucket": self.buckets[index],
+                 "flip": flip})
+        return self._latent_keys[index, flip]
 
     def _mask(self, index: int, flip: bool, size: tuple[int, int]) -> Tensor:
         """[1, h, w]; all ones for an image without a mask."""
@@ -224,39 +345,33 @@ class Feed:
 
     def row(self, caption: str, index: int, flip: bool = False) -> Conditioning:
         """The cached conditioning of a sample with that caption, on the CPU."""
-        def encode() -> dict[str, Tensor]:
-            with torch.no_grad():
-                return self.backbone.encode_text([caption], self.controls(index, flip)).to("cpu").row(0)
+        text = self._text(Draw(index, flip, caption))
+        return Conditioning(self.cache.get(self._text_key(text), lambda: self._encode_texts([text])[0]))
 
-        return Conditioning(self.cache.get(self._row_key(caption, index, flip), encode))
+    def _text(self, draw: Draw) -> _Text:
+        paired = self.samples[draw.sample].controls
+        return _Text(draw.caption, draw.sample, draw.flip) if paired else _Text(draw.caption)
 
-    def _row_key(self, caption: str, index: int, flip: bool) -> Mapping[str, Any]:
-        sample = self.samples[index]
-        if not sample.controls:
-            return self._text_key(caption)
-        if index not in self._controls_hashes:
-            self._controls_hashes[index] = sample.controls_hash
-        return {**self._text_key(caption), "controls": self._controls_hashes[index], "ground": sample.ground,
-                "crop": sample.crop and [*sample.crop, sample.content_hash], "edit_form": self.edit_form, "flip": flip}
+    def _encode_texts(self, texts: Sequence[_Text]) -> list[dict[str, Tensor]]:
+        """The rows of a batch of `_text_batches`."""
+        (sample, flip), *_ = ((text.sample, text.flip) for text in texts)
+        controls = None if sample is None else self.controls(sample, flip)
+        with torch.no_grad():
+            encoded = self.backbone.encode_text([text.caption for text in texts], controls).to("cpu")
+        return [encoded.row(row) for row in range(len(texts))]
 
-    def _encode_captions(self, captions: list[str]) -> None:
-        """Encode captions together, then store each row by itself; captions already cached are skipped."""
-        rows: dict[str, Conditioning] = {}
-
-        def encode(caption: str) -> dict[str, Tensor]:
-            if not rows:
-                with torch.no_grad():
-                    encoded = self.backbone.encode_text(captions).to("cpu")
-                rows.update({text: encoded.rows([row]) for row, text in enumerate(captions)})
-            return rows[caption].row(0)
-
-        for caption in captions:
-            self.cache.get(self._text_key(caption), partial(encode, caption))
-
-    def _text_key(self, caption: str) -> Mapping[str, Any]:
+    def _text_key(self, text: _Text) -> Mapping[str, Any]:
         # Earlier versions read the backslashes of escaped brackets, and dropped tensors without a batch dimension: what
         # they cached is not used.
-        return self._key({"what": "text", "caption": caption, "form": 2})
+        parts = {"what": "text", "caption": text.caption, "form": 2}
+        return self._key(parts if text.sample is None else {**parts, **self._controls_parts(text.sample, text.flip)})
+
+    def _controls_parts(self, index: int, flip: bool) -> Mapping[str, Any]:
+        sample = self.samples[index]
+        if index not in self._controls_hashes:
+            self._controls_hashes[index] = sample.controls_hash
+        return {"controls": self._controls_hashes[index], "ground": sample.ground,
+                "crop": sample.crop and [*sample.crop, sample.content_hash], "edit_form": self.edit_form, "flip": flip}
 
     def _key(self, parts: dict[str, Any]) -> Mapping[str, Any]:
         return {**parts, "model": self.backbone.fingerprint}

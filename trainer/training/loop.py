@@ -18,16 +18,18 @@ from torch import Tensor, nn
 
 from ..captions.tags import add_trigger, join_tags, split_tags, tag_frequency
 from ..common.counts import format_rate
+from ..common.devices import to_device
 from ..common.errors import UserError
 from ..common.events import Events, Warned
 from ..common.files import atomic_path
-from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Dataset, split_validation
 from ..lora import file as lora_file
 from ..lora.file import Factors
 from ..lora.hashes import check_weights
 from ..models.backbone import Backbone, Conditioning
 from ..models.layers import Coverage, coverage
+from ..models.out_of_memory import MemorySaver, is_out_of_memory
+from ..models.precision import autocast
 from ..pictures.images import to_image
 from ..proofs.covered import prove_coverage
 from ..proofs.proof import Proof, same_chance
@@ -37,15 +39,16 @@ from . import adapters, checkpoint, runs
 from .config import TrainConfig
 from .epochs import set_epochs
 from .events import CheckpointSaved, Finished, Previewed, Proved, RunStarted, StepDone
-from .feed import Batch, Feed, derived_seed, edit_form
+from .feed import Batch, Feed, derived_seed, edit_form, open_cache, tidy_cache
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
 from .optimizers import OPTIMIZERS, build_optimizer, rate_warning
 from .schedules import rate_factor
+from .step.compiled import CompiledBlocks, compile_problem
+from .step.readings import Queued, Readings, guard
 from .validation import LossWatch, Validator
 
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TEXT_BLOCKS = ("layers",)
 
 
@@ -75,18 +78,25 @@ def train(
         notes = dataset.notes
     config = set_epochs(config, dataset, backbone.family.bucket_step)
     form = edit_form(backbone, config, dataset, validation)
-    key = runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, backbone.family,
-                       form)
+    runs_root = Path(runs_root)
+
+    def key_of(config: TrainConfig) -> str:
+        return runs.run_key(config, backbone.fingerprint, dataset.fingerprint, validation.fingerprint, backbone.family,
+                            form)
+
+    config = runs.settle_precision(config, backbone, lambda settled: (
+        not retrain and runs.find_run(runs_root, settled.name, key_of(settled)) is not None))
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
                **(lineage or {})}
-    run = runs.open_run(Path(runs_root), config, key, lineage, retrain=retrain)
+    run = runs.open_run(runs_root, config, key_of(config), lineage, retrain=retrain)
     if run.finished:
         check_weights(run.final_path)
         run.forget_state()  # in case the process died before it could
         yield from (Warned(proof.words) for proof in run.proofs if not proof.passed)
         yield Finished(config.steps, run.final_path, stopped=False, reused=True)
         return
-    with run.locked(), backbone.training(config.gradient_checkpointing):
+    recompute = 1.0 if config.gradient_checkpointing else run.recomputed if config.fit_memory else 0.0
+    with run.locked(), backbone.training(recompute, config.offload_blocks):
         session = _Session(backbone, dataset, validation, config, run)
         with contextlib.closing(session):
             yield from (Warned(note) for note in (*notes, *run.notes, *session.notes))
@@ -99,17 +109,24 @@ class _Session:
     def __init__(self, backbone: Backbone, dataset: Dataset, validation: Dataset, config: TrainConfig,
                  run: runs.Run) -> None:
         self.backbone, self.dataset, self.config, self.run = backbone, dataset, config, run
+        self.saver = MemorySaver(backbone, config.fit_memory, run.save_recomputed)
         self.started_at = time.time()
         self.loss = Loss.of(backbone.family, backbone.schedule, config.objective)
-        cache = TensorCache(run.folder / "cache" if config.data.cache == "disk" else None)
-        self.feed = Feed(backbone, dataset, config, cache)
-        held_out = Feed(backbone, *_as_validation(validation, config), cache) if len(validation) else None
+        self.cache = open_cache(run.folder.parent, config)
+        self.feed = Feed(backbone, dataset, config, self.cache)
+        held_out = Feed(backbone, *_as_validation(validation, config), self.cache) if len(validation) else None
         self.validator = Validator(self, held_out)
         self.handles = _attach(backbone, config)
         self.parameters = [p for handle in self.handles.values() for p in handle.parameters()]
         self.notes = _cautions(backbone, config)
         self.watch = LossWatch(config.steps)
-        self.consistent = True
+        self.readings = Readings(backbone.device)
+        self.consistent, self.guarded = True, False
+        self.states = checkpoint.StateWriter(run.state_path, config.state_minutes)
+        self.compiled: CompiledBlocks | None = None
+        self.compiling = contextlib.ExitStack()
+        self.optimizer: torch.optim.Optimizer
+        self.scaler: torch.amp.GradScaler
         try:
             self.step = self._resume()
             run.truncate_metrics(self.step)
@@ -120,6 +137,9 @@ class _Session:
             raise
 
     def close(self) -> None:
+        self.compiling.close()
+        self.cache.close()
+        self.states.wait()
         for handle in self.handles.values():
             handle.detach()
 
@@ -133,54 +153,112 @@ class _Session:
             sum(p.numel() for p in self.parameters), found.adapted, found.linear,
         )
         yield from self._prove(prove_coverage(found))
-        yield from self.feed.prepare()
-        yield from self.validator.prepare()
+        yield from self._prepare()
         try:
             yield from self._prove_same_text()
+            self._compile()
             while self.step < self.config.steps:
-                done = self._train_step()
-                yield done
-                if (share := self.watch.add(done.loss)) is not None:
-                    yield Warned(self._overfitting_advice(share))
+                yield from self.saver.retried(self.step + 1, self._train_step, self._undo_step)
+                yield from self._done_steps(self.readings.lag)
+                if self.compiled and (line := self.compiled.report(self.step)):
+                    yield Warned(line)
                 yield from self._after_step()
                 if should_stop():
                     break
+            yield from self._done_steps()
         except BaseException as error:
             if not isinstance(error, UserError):  # a diverged run keeps its last good state
                 self._keep()
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise UserError(self._memory_advice()) from error
+            if self.compiled and (problem := compile_problem(error)):
+                raise UserError(problem) from error
             raise
         yield from self._finish()
 
-    def _train_step(self) -> StepDone:
+    def _prepare(self) -> Events:
+        """Encode what is left of the run: images, captions, and the prompts of its previews."""
+        yield from self.feed.prepare(range(self.step * self.config.accumulation_steps,
+                                           self.config.steps * self.config.accumulation_steps))
+        yield from self.validator.prepare()
+        prompts = list(self.config.preview_prompts) if self.config.preview_every else []
+        if prompts and not self.feed.trains_text:
+            self.backbone.remember_prompts(prompts, cfg=self.backbone.family.cfg,
+                                           controls=self.feed.preview(len(prompts))[1])
+        yield from map(Warned, tidy_cache(self.cache))
+
+    def _compile(self) -> None:
+        """Let blocks be compiled from here on. Raises UserError if they cannot be."""
+        if self.config.compile:
+            self.compiled = CompiledBlocks(self.backbone.network, self.backbone.device)
+            self.compiling.enter_context(self.compiled.applied())
+
+    def _train_step(self) -> None:
+        """Have the device train a step. Whether it went well is known when its figures are read."""
         started, accumulation = time.perf_counter(), self.config.accumulation_steps
         first = self.step * accumulation
         self._set_rates()
-        total = 0.0
+        losses = []
         for index in range(first, first + accumulation):
             with self.backbone.step():
                 loss = self._batch_loss(index) / accumulation
                 self.scaler.scale(loss).backward()
-            total += loss.item()
-        if not math.isfinite(total):
-            raise UserError(self._divergence_advice(total))
-        norm = self._clip()
+            losses.append(loss.detach())
+        figures = torch.stack([*losses, self._clip()])
+        self.readings.add(Queued(self.step + 1, self.feed.plan.epoch_of(first), self.optimizer.param_groups[0]["lr"],
+                                 figures, started))
+        self.guarded = self.scaler.is_enabled() or guard(self.optimizer, figures)
         self.consistent = False
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
         self.consistent = True
         self.optimizer.zero_grad(set_to_none=True)
-        done = StepDone(
-            self.step, self.feed.plan.epoch_of(first), total, self.optimizer.param_groups[0]["lr"], norm,
-            time.perf_counter() - started,
-        )
+
+    def _done_steps(self, left: int = 0) -> Events:
+        """Report the steps in order, all but the last `left`. Nothing may be saved before the last is read.
+
+        Raises UserError for a step that diverged.
+        """
+        for done in self.readings.read(left):
+            self._check(done)
+            self._record(done)
+            yield done
+            if (share := self.watch.add(done.loss)) is not None:
+                yield Warned(self._overfitting_advice(done.step, share))
+
+    def _record(self, done: StepDone) -> None:
         self.run.append_metrics(
-            {"step": done.step, "epoch": done.epoch, "loss": total, "learning_rate": done.learning_rate,
-             "grad_norm": norm, "seconds": done.seconds}
+            {"step": done.step, "epoch": done.epoch, "loss": done.loss, "learning_rate": done.learning_rate,
+             "grad_norm": done.grad_norm, "seconds": done.seconds}
         )
-        return done
+
+    def _check(self, done: StepDone) -> None:
+        """Raises UserError if the step diverged. The scaler of fp16 itself handles a norm that overflowed."""
+        figures = {"loss": done.loss} if self.scaler.is_enabled() else {"loss": done.loss, "gradient": done.grad_norm}
+        for name, figure in figures.items():
+            if not math.isfinite(figure):
+                raise UserError(self._divergence_advice(name, figure, done.step))
+
+    def _settle(self) -> bool:
+        """Read what is not read yet, without reporting it; whether the weights are those of `step`, and good. A step
+        that diverged does not count if the optimizer left the weights as they were, and nothing was trained after it.
+        """
+        for done in self.readings.read():
+            try:
+                self._check(done)
+            except UserError:
+                last, self.step = self.step <= done.step, min(self.step, done.step - 1)
+                return last and self.guarded
+            self._record(done)
+        return True
+
+    def _undo_step(self) -> bool:
+        """Forget the gradients of a step that was broken off; false if it has begun to change the LoRA."""
+        if self.consistent:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler = self._new_scaler(self.scaler.state_dict())  # the old one may have seen these gradients
+        return self.consistent
 
     def _batch_loss(self, index: int) -> Tensor:
         batch = self.feed.batch(index)
@@ -196,11 +274,11 @@ class _Session:
         predicts them.
         """
         device = self.backbone.device
-        latents, noise, t = batch.latents.to(device), noise.to(device), t.to(device)
+        latents, noise = to_device(batch.latents, device), to_device(noise, device)
         noisy = self.backbone.noised(latents, noise, t)
         if batch.masks is None:
             return self.loss.per_sample(self._predict(noisy, t, batch), latents, noise, t)
-        masks, unmasked_weight = batch.masks.to(device), self.config.data.unmasked_weight
+        masks, unmasked_weight = to_device(batch.masks, device), self.config.data.unmasked_weight
         base = self._base_prediction(noisy, t, batch) if prior and batch.masks.min() < 1 else None
         prediction = self._predict(noisy, t, batch)
 
@@ -211,8 +289,7 @@ class _Session:
         return self.loss.per_sample(prediction, latents, noise, t, mean)
 
     def _predict(self, noisy: Tensor, t: Tensor, batch: Batch) -> Tensor:
-        dtype = AUTOCAST.get(self.config.precision)
-        with torch.autocast(self.backbone.device.type, dtype, enabled=dtype is not None):
+        with autocast(self.backbone.device, self.config.precision):
             return self.backbone.predict(noisy, t, self._conditioning(batch))
 
     @torch.no_grad()
@@ -231,7 +308,7 @@ class _Session:
     def _conditioning(self, batch: Batch) -> Conditioning:
         if batch.conditioning is None:
             return self.backbone.encode_text(batch.captions)
-        return batch.conditioning.to(self.backbone.device)
+        return batch.conditioning
 
     # -- proofs --------------------------------------------------------------------------------------------------
 
@@ -249,11 +326,9 @@ class _Session:
         return coverage(backbone.network, adapted, backbone.family.blocks, backbone.family.excluded)
 
     def _prove_same_text(self) -> Events:
-        captions = [self.feed.variants[self.feed.first][0], *([""] if self.config.data.caption_dropout else [])]
         with self._without_adapters():
-            proof, self.probe = prove_same_text(self.backbone, self.feed.batch(0).latents[:1],
-                                                list(dict.fromkeys(captions)), self._caption_conditioning,
-                                                self.feed.controls(self.feed.first))
+            proof, self.probe = prove_same_text(self.backbone, self.feed.proof_latents, self.feed.proof_captions,
+                                                self._caption_conditioning, self.feed.controls(self.feed.first))
         yield from self._prove(proof)
 
     def _prove_file(self, path: Path, weights: dict[str, Factors]) -> Events:
@@ -285,16 +360,20 @@ class _Session:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
 
-    def _clip(self) -> float:
+    def _clip(self) -> Tensor:
+        """Clip the gradients; returns their norm before that, on the device."""
         self.scaler.unscale_(self.optimizer)
         limit = self.config.optimizer.max_grad_norm or math.inf
-        return nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True).item()
+        return to_device(nn.utils.clip_grad_norm_(self.parameters, limit, foreach=True).float(), self.backbone.device)
 
     # -- between steps -------------------------------------------------------------------------------------------
 
     def _after_step(self) -> Events:
         config, last = self.config, self.step == self.config.steps
+        if not last:  # a finished run needs no state
+            self.states.check()
         if config.validate_every and (self.step % config.validate_every == 0 or last) and len(self.validator):
+            yield from self._done_steps()
             validated = self.validator.measure(self.step)
             self.run.append_metrics(
                 {"step": self.step, "validation_loss": validated.loss, "validation_base_loss": validated.base_loss,
@@ -302,11 +381,14 @@ class _Session:
             )
             yield validated
         if config.preview_every and (self.step % config.preview_every == 0 or last) and config.preview_prompts:
+            yield from self._done_steps()
             yield self._preview()
         if not last and self._checkpoint_is_due():
+            yield from self._done_steps()
             yield self._save_checkpoint()
-        if not last and self.step % config.state_every == 0:
-            self._save_state()
+        if not last and self.step % max(1, config.state_every) == 0 and self.states.is_due():
+            yield from self._done_steps()
+            self.states.save(self._snapshot)
 
     def _checkpoint_is_due(self) -> bool:
         config, plan = self.config, self.feed.plan
@@ -343,22 +425,29 @@ class _Session:
             image_count=len(self.dataset), lineage=self.run.lineage, step=self.step, started_at=self.started_at,
             epoch=self.feed.plan.epoch_of(self.step * self.config.accumulation_steps - 1),
         )
-        lora_file.save_lora(path, lora_file.LoraWeights(self._weights(), metadata), key_style=self.backbone.key_style)
+        lora_file.save_lora(path, lora_file.LoraWeights(self._trained(), metadata), key_style=self.backbone.key_style)
         return CheckpointSaved(self.step, path)
 
+    def _trained(self) -> dict[str, Factors]:
+        """The adapters' weights, not copied, by the names of their modules in a LoRA file."""
+        return _by_part({prefix: handle.trained() for prefix, handle in self.handles.items()})
+
     def _weights(self) -> dict[str, Factors]:
-        """Copies of the adapters' weights, by the names of their modules in a LoRA file."""
-        return {f"{prefix}.{name}": factors
-                for prefix, handle in self.handles.items()
-                for name, factors in handle.weights().items()}
+        """Copies of them on the CPU."""
+        return _by_part({prefix: handle.weights() for prefix, handle in self.handles.items()})
 
     def _tensors(self) -> dict[str, Tensor]:
         """What is trained, by its name in the training state."""
         return {f"adapter.{row}": parameter.detach() for row, parameter in enumerate(self.parameters)}
 
+    def _snapshot(self) -> checkpoint.Snapshot:
+        return checkpoint.take_snapshot(self.step, self._tensors(), self.optimizer,
+                                        {"scaler": self.scaler.state_dict()})
+
     def _save_state(self) -> None:
-        checkpoint.save_state(self.run.state_path, self.step, self._tensors(), self.optimizer,
-                              {"scaler": self.scaler.state_dict()})
+        self.states.wait()
+        self.states.take_error()  # a save that failed does not matter any more
+        checkpoint.write_snapshot(self.run.state_path, self._snapshot())
 
     def _resume(self) -> int:
         """The step to continue from. A damaged state is put aside and reported, and the run starts again."""
@@ -378,48 +467,61 @@ class _Session:
 
     def _start_afresh(self) -> None:
         self.optimizer = _optimizer(self.handles, self.backbone, self.config)
-        self.scaler = torch.amp.GradScaler(self.backbone.device.type, enabled=self.config.precision == "fp16")
+        self.scaler = self._new_scaler()
+
+    def _new_scaler(self, state: dict[str, Any] | None = None) -> torch.amp.GradScaler:
+        scaler = torch.amp.GradScaler(self.backbone.device.type, enabled=self.config.precision == "fp16")
+        if state:
+            scaler.load_state_dict(state)
+        return scaler
 
     def _keep(self) -> None:
         """Save the LoRA of an interrupted run as it is, and the state to continue from."""
-        if self.consistent and self.step:
+        if self.consistent and self._settle() and self.step:
             self._save_state()
             self._save_checkpoint()
 
     def _finish(self) -> Events:
         stopped = self.step < self.config.steps
+        self.states.wait()
         if stopped:
             self._save_state()
         saved = self._save_checkpoint(final=not stopped)
         self.run.mark_finished(self.step, stopped)
         yield saved
+        if error := self.states.take_error():  # too late to stop for it
+            yield Warned(str(error))
         yield from self._prove_file(saved.path, self._weights())
         yield Finished(self.step, saved.path, stopped=stopped)
 
     # -- advice --------------------------------------------------------------------------------------------------
 
-    def _divergence_advice(self, loss: float) -> str:
+    def _divergence_advice(self, name: str, figure: float, step: int) -> str:
         remedy = "use precision bf16 or fp32, or " if self.config.precision == "fp16" else ""
         return (
-            f"the loss became {loss} at step {self.step + 1}: {remedy}lower optimizer.learning_rate "
+            f"the {name} became {figure} at step {step}: {remedy}lower optimizer.learning_rate "
             f"(now {self.config.optimizer.learning_rate:g}). Earlier checkpoints are still in {self.run.folder}."
         )
 
-    def _overfitting_advice(self, share: float) -> str:
+    def _overfitting_advice(self, step: int, share: float) -> str:
         return (
-            f"step {self.step}: the training loss is down to {share:.0%} of its beginning, so the images are being "
+            f"step {step}: the training loss is down to {share:.0%} of its beginning, so the images are being "
             "learnt by heart. Compare earlier checkpoints; to train again, take fewer steps, more images, or half the "
             f"learning rate (now {format_rate(self.config.optimizer.learning_rate)})."
         )
 
     def _memory_advice(self) -> str:
         data = self.config.data
-        checkpointing = "" if self.config.gradient_checkpointing else "turn on gradient_checkpointing, "
+        checkpointing = "" if self.backbone.recompute == 1 else "turn on gradient_checkpointing, "
         return (
             f"memory ran out at step {self.step + 1} with batch size {data.batch_size} at {data.resolution} px: "
             f"{checkpointing}lower data.batch_size (and raise accumulation_steps) or data.resolution. "
             f"What was trained so far is saved in {self.run.folder}; run again to continue from there."
         )
+
+
+def _by_part(weights: dict[str, dict[str, Factors]]) -> dict[str, Factors]:
+    return {f"{prefix}.{name}": factors for prefix, row in weights.items() for name, factors in row.items()}
 
 
 def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.AdapterHandle]:
@@ -434,7 +536,7 @@ def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.Adapt
         parts += [(prefix, network, TEXT_BLOCKS, (), backbone.text_device) for prefix, network in texts.items()]
     return {
         prefix: adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix), device,
-                                excluded)
+                                excluded, OPTIMIZERS[config.optimizer.name].dtype)
         for prefix, network, blocks, excluded, device in parts
     }
 
@@ -466,9 +568,3 @@ def _as_validation(dataset: Dataset, config: TrainConfig) -> tuple[Dataset, Trai
     """The validation set as the feed should read it: every image once, with images and captions unaltered."""
     plain = {"data.shuffle_captions": False, "data.tag_dropout": 0.0, "data.caption_dropout": 0.0, "data.flip": False}
     return dataset.with_repeats(1), config.replace(**plain)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    kinds = (MemoryError, getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError))
-    words = ("not enough memory", "out of memory")
-    return isinstance(error, kinds) or (isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..common.checks import check, check_choice
+from ..common.devices import to_device
 from ..models.families import Family
 from ..models.noise import NoiseSchedule, per_row
 
@@ -124,11 +125,12 @@ class Loss:
 
     def per_sample(self, prediction: Tensor, latents: Tensor, noise: Tensor, t: Tensor,
                    mean: Callable[[Tensor], Tensor] = lambda error: error.flatten(1).mean(1)) -> Tensor:
-        """Weighted squared error [B] of a prediction at times t [B].
+        """Weighted squared error [B] of a prediction at times t [B], which may be on the CPU.
 
         `mean` reduces the squared error [B, C, ...] to one number per sample [B]; by default all elements count alike.
         """
         alpha, sigma = self.schedule.coefficients(t)
         target = self.objective.target(latents, noise, per_row(alpha, latents), per_row(sigma, latents))
         error = mean((prediction.float() - target.float()).pow(2))
-        return error * WEIGHTINGS[self.weighting](alpha, sigma, self.objective, self.settings.min_snr_gamma)
+        weight = WEIGHTINGS[self.weighting](alpha, sigma, self.objective, self.settings.min_snr_gamma)
+        return error * to_device(weight, error.device)

@@ -12,6 +12,7 @@ import torch
 from ..common.checks import check, check_choice
 from ..common.errors import UserError
 from .schedules import SCHEDULES
+from .step.rounding import RoundedAdamW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +50,13 @@ class OptimizerRow:
     Attributes:
         build: (parameter groups with `lr`, weight decay) → optimizer.
         rate: the learning rate to start from, for optimizers that find their own.
+        dtype: of the weights that it trains.
     """
 
     title: str
     build: Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]
     rate: float | None = None
+    dtype: torch.dtype = torch.float32
 
 
 def _need(module: str, extra: str, optimizer: str) -> Any:
@@ -97,6 +100,8 @@ OPTIMIZERS = {
     "adamw8bit": OptimizerRow("AdamW, 8-bit state (bitsandbytes)", _adamw8bit),
     "adafactor": OptimizerRow("Adafactor, fixed rate", _adafactor),
     "prodigy": OptimizerRow("Prodigy, finds its own rate (set learning_rate to 1)", _prodigy, rate=1.0),
+    "adamw_bf16": OptimizerRow("AdamW, LoRA and state in bf16, rounded by chance",
+                               lambda groups, decay: RoundedAdamW(groups, weight_decay=decay), dtype=torch.bfloat16),
 }
 
 

@@ -17,7 +17,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import FileIO
@@ -29,17 +29,25 @@ from ..common.files import atomic_write, make_folder, move_file, plain_errors, r
 from ..common.leftovers import remove_leftovers, temporary_path
 from ..common.locks import try_lock, unlock
 from ..common.schema import convert
+from ..models.backbone import Backbone
 from ..models.families import Family
+from ..models.precision import choose_precision
 from ..proofs.proof import Proof, proof_rows
-from .config import TrainConfig
+from .config import AUTO_PRECISION, TrainConfig
 
 FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
 _FACTS = {"format": int, "key": str, "status": str, "step": int, "lineage": dict, "config": dict}
-"""What run.json holds; later versions added the stem of its LoRA files, and the proofs."""
-COSMETIC = ("name", "epochs", "state_every", "data.cache", "data.edit_form")
+"""What run.json holds; later versions added the stem of its LoRA files, the proofs, and what share of the blocks is
+recomputed since memory ran out."""
+COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "data.edit_form", "fit_memory",
+            "offload_blocks")
 """Settings that change neither the weights nor what the run folder will hold. Epochs are counted in steps, and what
-edit_form comes to by itself."""
+edit_form comes to by itself. (gradient_checkpointing does not change the weights either, but it is in the keys of
+earlier runs.)"""
+
+LATER = {"compile": False}
+"""Settings that came later, and the value at which they count as absent, so that older runs keep their keys."""
 
 OUTPUTS = ("save_every", "save_every_epochs", "validate_every", "preview_every", "preview_prompts")
 """Settings that cannot change the weights, only what is saved along the way."""
@@ -51,9 +59,9 @@ def run_key(
 ) -> str:
     """The identity of a run, 64 hexadecimal digits: equal keys end with equal weights (on the same machine).
 
-    Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here. A
-    family counts if it trains otherwise than in earlier versions. `edit_form` is how the model is given control images;
-    "" without any.
+    Every setting counts except COSMETIC and OUTPUTS, so a new setting counts unless someone decides otherwise here; one
+    of LATER counts if it is set. A family counts if it trains otherwise than in earlier versions. `edit_form` is how
+    the model is given control images; "" without any.
     """
     settings = _deciding_settings(config)
     facts = {"settings": settings, "base": base_fingerprint, "dataset": dataset_fingerprint,
@@ -66,7 +74,8 @@ def run_key(
 
 
 def _deciding_settings(config: TrainConfig) -> dict[str, Any]:
-    return {name: value for name, value in _flat(config.to_dict()).items() if name not in COSMETIC + OUTPUTS}
+    return {name: value for name, value in _flat(config.to_dict()).items()
+            if name not in COSMETIC + OUTPUTS and not (name in LATER and value == LATER[name])}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -162,6 +171,17 @@ class Run:
     def add_proof(self, proof: Proof) -> None:
         """Record a proof in run.json, in place of an earlier one of its name."""
         self.facts["proofs"] = proof_rows((*(other for other in self.proofs if other.name != proof.name), proof))
+        write_json(self.folder / "run.json", self.facts)
+
+    @property
+    def recomputed(self) -> float:
+        """Share of the blocks that are recomputed since memory ran out; 0 if it never did."""
+        share = self.facts.get("recomputed")
+        return float(share) if isinstance(share, (int, float)) and 0 <= share <= 1 else 0.0
+
+    def save_recomputed(self, share: float) -> None:
+        """Record in run.json that memory ran out, so that a resumed run begins with this share."""
+        self.facts["recomputed"] = share
         write_json(self.folder / "run.json", self.facts)
 
     def mark_finished(self, step: int, stopped: bool) -> None:
@@ -285,6 +305,30 @@ def open_run(
         number += 1
 
 
+def settle_precision(config: TrainConfig, backbone: Backbone,
+                     is_known: Callable[[TrainConfig], bool] = lambda config: False) -> TrainConfig:
+    """`config` with the precision that "auto" stands for; any other stays as it is.
+
+    Without ComfyUI, earlier versions trained every base in fp32 unless told otherwise. Where such a run exists
+    (`is_known`), "auto" goes on with it instead of training another.
+    """
+    if config.precision != AUTO_PRECISION:
+        return config
+    best, earlier = (config.replace(precision=precision) for precision in (choose_precision(backbone), "fp32"))
+    return earlier if best != earlier and not is_known(best) and is_known(earlier) else best
+
+
+def find_run(root: Path, name: str, key: str) -> Run | None:
+    """The run with this key among those of the name, as `open_run` would find it."""
+    number = 1
+    while (folder := _confined(root.resolve(), name if number == 1 else f"{name}-{number}")).exists():
+        run = _existing(folder)
+        if run is not None and run.key == key:
+            return run
+        number += 1
+    return None
+
+
 def _describe_other(folder: Path, chosen: Path) -> str:
     return (f"{folder / 'run.json'} does not describe a run of this version, so that folder is left unchanged, and the "
             f"run is in {chosen.name}.")
@@ -294,7 +338,7 @@ def _differs_in_steps(run: Run, config: TrainConfig, lineage: Mapping[str, Any])
     """Whether a run is of the same base, images and settings, but for the number of steps."""
     mine, wanted = _deciding_settings(run.config), _deciding_settings(config)
     same = all(run.lineage.get(name) == lineage.get(name) for name in ("base", "dataset"))
-    return same and {name for name in mine if mine[name] != wanted[name]} == {"steps"}
+    return same and {name for name in mine | wanted if mine.get(name) != wanted.get(name)} == {"steps"}
 
 
 def _describe_length(run: Run, chosen: Run) -> str:

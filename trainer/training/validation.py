@@ -80,7 +80,7 @@ class Validator:
     def prepare(self) -> Events:
         """Fill the caches and measure the base, if the loss is to be validated."""
         if self.feed and self.feed.samples and self.session.config.validate_every:
-            yield from self.feed.prepare()
+            yield from self.feed.prepare(range(self.feed.plan.batches_per_epoch))
             with ExitStack() as stack:
                 for handle in self.session.handles.values():
                     stack.enter_context(handle.disabled())
@@ -96,14 +96,13 @@ class Validator:
     @torch.no_grad()
     def _losses(self, feed: Feed) -> Tensor:
         """Mean loss [8] over the validation images at each of TIMES."""
-        sums, count = torch.zeros(len(TIMES)), 0
+        sums, count = torch.zeros(()), 0
         for index in range(feed.plan.batches_per_epoch):
             batch = feed.batch(index)
             rows = len(batch.latents)
             seed = derived_seed(self.session.config.seed, "validation", index)
             noise = torch.randn(batch.latents.shape, generator=torch.Generator().manual_seed(seed))
-            for column, time in enumerate(TIMES):
-                losses = self.session.sample_losses(batch, noise, torch.full((rows,), time))
-                sums[column] += losses.sum().cpu()
+            sums = torch.stack([self.session.sample_losses(batch, noise, torch.full((rows,), time)).sum()
+                                for time in TIMES]) + sums
             count += rows
-        return sums / count
+        return sums.cpu() / count

@@ -86,6 +86,12 @@ const lossText = (word, value) => (value === null ? null : `${word} ${formatLoss
 /** The folder's name if it differs from the run's, because another run already had that name. */
 const folder = (run) => (run.run === run.name ? null : `in ${run.run}`);
 
+/** A killed run goes on from its last saved state, which may be minutes older than its last step. */
+const goesOn = (run) => {
+  const from = finite(run.resumes_from);
+  return `run again to continue from ${from === null || from === run.step ? "there" : `step ${from}`}`;
+};
+
 const formatGiven = (value, format) => (finite(value) === null ? null : format(value));
 
 /** Status → the parts of the status line. Parts that are null are left out. */
@@ -101,8 +107,8 @@ const PARTS = {
   stopped: (run) => [
     `stopped and kept at step ${run.step}/${run.steps}`, lossText("loss", currentLoss(run)), folder(run),
   ],
-  cancelled: (run) => [`cancelled at step ${run.step}/${run.steps}`, "run again to continue from there"],
-  interrupted: (run) => [`interrupted at step ${run.step}/${run.steps}`, "run again to continue from there"],
+  cancelled: (run) => [`cancelled at step ${run.step}/${run.steps}`, goesOn(run)],
+  interrupted: (run) => [`interrupted at step ${run.step}/${run.steps}`, goesOn(run)],
   failed: (run) => [`failed at step ${run.step}/${run.steps}`],
 };
 

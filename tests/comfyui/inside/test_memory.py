@@ -1,5 +1,7 @@
 """What a training will take is counted on the host's own networks, and is what real tensors take."""
 
+from collections import namedtuple
+
 import comfy.model_management as management
 import pytest
 import torch
@@ -10,6 +12,7 @@ from lora_bootstrap.host.backbone.memory_plan import count_training, forecast_me
 from lora_bootstrap.trainer.memory.counter import StorageCounter, TookTooLong
 from lora_bootstrap.trainer.memory.plan import CONTEXT, GIB
 from lora_bootstrap.trainer.models.backbone import Controls
+from lora_bootstrap.trainer.models.recompute import Recomputation
 from lora_bootstrap.trainer.training import loop
 from lora_bootstrap.trainer.training.config import TrainConfig
 
@@ -73,7 +76,7 @@ def test_the_count_is_what_the_real_step_takes(name, settings, tmp_path, monkeyp
     real = measured(name, tmp_path, monkeypatch, **settings)
     count = counted(name, **settings).activations
     text = sum(tensor.nbytes for tensor in make_backbone(name).encode_text([LONGEST]).tensors.values())
-    assert 0.97 * count <= real <= 1.08 * count + 2 * text  # the loop copies the text of a batch from its cache
+    assert 0.94 * count <= real <= 1.08 * count + 2 * text  # the loop copies the text of a batch from its cache
 
 
 @pytest.mark.parametrize("name", ["sd3"])
@@ -103,44 +106,72 @@ def on_a_card(monkeypatch):
         backbone = make_backbone("sd15")
         monkeypatch.setattr(backbone, "device", torch.device("cuda"))
         monkeypatch.setattr(management, "get_total_memory", lambda device: card * GIB)
-        monkeypatch.setattr(memory_plan, "count_training", lambda backbone, config, *rest: Peak(
-            peaks[config.gradient_checkpointing]))
+        backbone._recomputation = Recomputation(backbone.network)
+        monkeypatch.setattr(memory_plan, "count_training", lambda backbone, config, caption, seconds, controls, share:
+                            Count(peak=int(peaks(share) * GIB), weights=2 * GIB))
         return backbone
 
-    class Peak:
-        def __init__(self, peak):
-            self.peak = int(peak * GIB)
-
+    Count = namedtuple("Count", "peak weights")
     return make
 
 
-@pytest.mark.parametrize(("card", "words"), [
-    (14, "this card has 14: fits"),
-    (12, "does not fit. Turn on gradient checkpointing in Train Settings (about 6.1 GiB)"),
-    (6, "(about 6.1 GiB, which is not enough; a lower resolution or an fp8 model takes less)")])
-def test_the_line_says_whether_the_card_has_it(card, words, on_a_card):
-    found = forecast_memory(on_a_card(card, {False: 12.3, True: 6.0}), a_config(), LONGEST)
+def peaks(share):
+    return 12.3 - 6.3 * share
+
+
+LESS = "which is slower; a lower resolution, a smaller batch or an fp8 model takes less"
+
+
+@pytest.mark.parametrize(("card", "settings", "words", "share", "needed"), [
+    (14, {}, "this card has 14: fits", 0.0, 12.44),
+    (10, {}, "this card has 10: fits, as 55% of the blocks are computed again in the backward pass (about 9.0 GiB), "
+             "which is slower", 0.55, 8.975),
+    (6, {}, "does not fit, although all blocks are computed again in the backward pass (about 6.1 GiB). ComfyUI keeps "
+            f"a part of the weights in RAM, {LESS}", 1.0, 6.14),
+    (10, {"fit_memory": False}, "does not fit. Turn on fit_memory or gradient_checkpointing in Train Settings", 0.0,
+     12.44)])
+def test_the_line_says_whether_the_card_has_it_and_what_is_recomputed_for_it(card, settings, words, share, needed,
+                                                                             on_a_card):
+    found = forecast_memory(on_a_card(card, peaks), a_config(**settings), LONGEST)
     assert found.line.startswith("about 12.4 GiB at the peak of a step; ") and found.line.endswith(words)
     assert found.note == "" and CONTEXT > 0
+    assert found.share == pytest.approx(share) and found.memory / GIB == pytest.approx(needed - 2, abs=0.01)
+
+
+def test_what_other_programs_use_of_a_card_is_not_counted_on(on_a_card, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(memory_plan, "free_memory", lambda device: 9 * GIB)
+    found = forecast_memory(on_a_card(16, peaks), a_config(), LONGEST)
+    assert "this card has 16, of which 9.0 are free: fits, as 65% of the blocks" in found.line
+
+
+def test_a_step_leaves_as_much_memory_as_was_counted(monkeypatch):
+    backbone = make_backbone("sd15")
+    with backbone.training():
+        backbone.step_memory = 5 * GIB
+        with torch.no_grad():
+            text = backbone.encode_text([LONGEST])
+        assert backbone._memory(torch.zeros(1, 4, 8, 8), text) == 5 * GIB
+    assert backbone.step_memory == 0
 
 
 def test_a_count_stands_where_that_with_checkpointing_takes_too_long(on_a_card, monkeypatch):
-    backbone = on_a_card(8, {False: 12.3})
+    backbone = on_a_card(8, peaks)
     count = memory_plan.count_training
 
-    def late(backbone, config, *rest):
-        if config.gradient_checkpointing:
+    def late(*given):
+        if given[-1] == 1:
             raise TookTooLong
-        return count(backbone, config, *rest)
+        return count(*given)
 
     monkeypatch.setattr(memory_plan, "count_training", late)
     found = forecast_memory(backbone, a_config(), LONGEST)
     assert found.line.startswith("about 12.4 GiB at the peak") and found.note == ""
-    assert found.line.endswith("this card has 8: does not fit. Turn on gradient checkpointing in Train Settings")
+    assert "this card has 8: does not fit, although all blocks are computed again" in found.line and found.share == 1
 
 
 def test_no_verdict_is_given_where_the_text_encoder_is_trained_too(on_a_card):
-    found = forecast_memory(on_a_card(24, {False: 12.3}), a_config(**{"adapter.text_encoder": True}), LONGEST)
+    found = forecast_memory(on_a_card(24, peaks), a_config(**{"adapter.text_encoder": True}), LONGEST)
     assert found.line == "about 12.4 GiB at the peak of a step, without the text encoder, which is trained too"
 
 
@@ -171,13 +202,13 @@ def test_what_cannot_be_counted_is_one_note(monkeypatch):
     backbone = make_backbone("sd15")
     with backbone.training(False):
         late = forecast_memory(backbone, a_config(), LONGEST, seconds=0.0)
-        monkeypatch.setattr(memory_plan, "count_step", lambda *args: 1 / 0)
+        monkeypatch.setattr(memory_plan, "count_step", lambda *args, **kwargs: 1 / 0)
         broken = forecast_memory(backbone, a_config(), LONGEST)
     assert late.line == broken.line == "" and "more than 0 s" in late.note and "could not be counted" in broken.note
 
 
 def test_cancel_is_not_swallowed(monkeypatch):
-    def cancel(*args):
+    def cancel(*args, **kwargs):
         raise management.InterruptProcessingException
 
     monkeypatch.setattr(memory_plan, "count_step", cancel)

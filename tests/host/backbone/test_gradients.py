@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from lora_bootstrap.host.backbone.gradients import GuardedStep, check_gradients, keeping_copies
+from lora_bootstrap.host.backbone.gradients import Guard, GuardedStep, find_guard, keeping_copies
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.models.backbone import Conditioning
+from lora_bootstrap.trainer.models.recompute import recomputed
 
 
 class Overwriting(nn.Module):
@@ -33,13 +34,79 @@ class Sealed(torch.autograd.Function):
         raise NotImplementedError("derivative for sealed is not implemented")
 
 
-def test_protection_is_on_only_where_a_network_overwrites():
+class Adding(nn.Module):
+    """Adds in place to what its norm keeps, as Flux's blocks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.second = nn.Linear(4, 4), nn.LayerNorm(4), nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = self.first(x)
+        x += self.second(self.norm(x))
+        return x
+
+
+class Blocks(nn.Module):
+    def __init__(self, *blocks):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def test_only_the_layer_whose_input_is_overwritten_is_given_a_copy():
     torch.manual_seed(0)
     x = torch.randn(3, 4)
-    plain, overwriting = nn.Linear(4, 4), Overwriting()
-    assert check_gradients(plain, lambda: plain(x)) is False
-    assert check_gradients(overwriting, lambda: overwriting(x)) is True
-    assert check_gradients(nn.Linear(4, 4).requires_grad_(False), lambda: x) is None
+    plain, adding, overwriting = nn.Linear(4, 4), Adding(), Overwriting()
+    assert find_guard(plain, lambda: plain(x)) == Guard()
+    assert find_guard(nn.Linear(4, 4).requires_grad_(False), lambda: x) is None
+    assert find_guard(overwriting, lambda: overwriting(x)) == Guard(whole=True), "the tanh is in no layer of its own"
+    guard = find_guard(adding, lambda: adding(x))
+    assert not guard.whole and len(guard.copies) == len(adding.norm._forward_pre_hooks) == 1
+    guard.remove()
+    assert not any(layer._forward_pre_hooks or layer._forward_hooks for layer in adding.modules())
+
+
+def gradients_of(network, x, step):
+    network.zero_grad()
+    with step.open():
+        step.prepare(network, lambda: network(x))
+        network(x).sum().backward()
+    return [parameter.grad.clone() for parameter in network.parameters()]
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_gradients_are_exactly_those_of_a_step_in_which_every_operation_is_watched(recompute):
+    torch.manual_seed(0)
+    network, x = Blocks(Adding(), Adding()), torch.randn(3, 4)
+    with torch.autograd.graph.allow_mutation_on_saved_tensors():
+        network(x).sum().backward()
+    right = [parameter.grad.clone() for parameter in network.parameters()]
+    with recomputed(network, float(recompute), overwrites=True):
+        step = GuardedStep()
+        for _ in range(2):  # tried out in the first step, known in the second
+            assert all(map(torch.equal, gradients_of(network, x, step), right))
+        step.close()
+
+
+def test_a_network_that_copies_do_not_help_is_not_recomputed():
+    network, x = Blocks(Overwriting(), Overwriting()), torch.randn(3, 4)
+    with recomputed(network, overwrites=True), pytest.raises(UserError, match=r"blocks\.0 of Blocks .* fit_memory off"):
+        gradients_of(network, x, GuardedStep())
+
+
+def test_what_is_overwritten_beside_recomputed_blocks_is_watched():
+    torch.manual_seed(0)
+    network, x = nn.Sequential(Overwriting(), Blocks(Adding(), Adding())), torch.randn(3, 4)
+    with torch.autograd.graph.allow_mutation_on_saved_tensors():
+        network(x).sum().backward()
+    right = [parameter.grad.clone() for parameter in network.parameters()]
+    with recomputed(network[1], overwrites=True):
+        assert all(map(torch.equal, gradients_of(network, x, GuardedStep()), right))
 
 
 def test_a_protected_step_has_the_gradients_of_one_that_overwrites_nothing():
@@ -67,7 +134,7 @@ def test_a_layer_without_a_backward_is_named():
     network = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.Linear(4, 4), nn.Tanh()), nn.Linear(4, 4))
     network[1][1].register_forward_hook(lambda module, args, output: Sealed.apply(output))
     with pytest.raises(UserError, match=r"^layer 1\.1 of Sequential cannot carry gradients \(derivative for sealed"):
-        check_gradients(network, lambda: network(torch.randn(2, 4)))
+        find_guard(network, lambda: network(torch.randn(2, 4)))
     assert len(network[0]._forward_hooks) == 0
 
 
@@ -75,12 +142,12 @@ def test_a_network_that_cuts_most_of_the_gradients_off_is_refused():
     network = nn.Sequential(*(nn.Linear(4, 4) for _ in range(4)))
     network[2].register_forward_hook(lambda module, args, output: output.detach())
     with pytest.raises(UserError, match="gradients reach only 2 of 8 parts of the LoRA"):
-        check_gradients(network, lambda: network(torch.randn(2, 4)))
+        find_guard(network, lambda: network(torch.randn(2, 4)))
 
 
 def test_other_errors_are_not_hidden():
     with pytest.raises(RuntimeError, match="out of memory"):
-        check_gradients(nn.Linear(1, 1), raising)
+        find_guard(nn.Linear(1, 1), raising)
 
 
 def raising():

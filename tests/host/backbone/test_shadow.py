@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from lora_bootstrap.host.backbone.frozen import frozen_forward
-from lora_bootstrap.host.backbone.shadow import Shadow, checkpointed
+from lora_bootstrap.host.backbone.shadow import Shadow
+from lora_bootstrap.trainer.models.frozen import frozen_forward
+from lora_bootstrap.trainer.models.recompute import recomputed
 from lora_bootstrap.trainer.training import adapters
 from lora_bootstrap.trainer.training.config import AdapterConfig
 
@@ -118,7 +119,7 @@ def test_checkpointed_blocks_are_computed_again_and_come_back(network):
     shadow.blocks[1].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
     shadow(x).square().sum().backward()
     plain, x.grad = x.grad, None
-    with checkpointed(shadow):
+    with recomputed(shadow):
         shadow(x).square().sum().backward()
     torch.testing.assert_close(x.grad, plain)
     assert len(calls) == 3

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from PIL import Image
 
 from lora_bootstrap.host.routes.run_view import run_status
@@ -10,13 +11,15 @@ from lora_bootstrap.host.session import begin_session, current_session
 from lora_bootstrap.host.trainings import TrainingTable
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.models.families import FAMILIES
+from lora_bootstrap.trainer.training.checkpoint import save_state
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import open_run
 
 from ...helpers.asking import ask, sent_as_json
 
 KEYS = {"name", "run", "status", "node_id", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
-        "learning_rate", "rank", "alpha", "losses", "smoothed", "validation", "samples", "checkpoints", "proofs"}
+        "learning_rate", "rank", "alpha", "losses", "smoothed", "validation", "samples", "checkpoints", "proofs",
+        "resumes_from"}
 
 
 @pytest.fixture
@@ -59,6 +62,19 @@ def test_a_run_is_interrupted_unless_somebody_trains_it(root):
     assert run_status(root, "girl")["status"] == "interrupted"
     with run.locked():
         pass  # asking did not keep the lock
+
+
+def test_an_interrupted_run_says_from_which_step_it_goes_on(root):
+    run = make_run(root)
+    assert run_status(root, "girl")["resumes_from"] == 0, "no state was saved yet"
+    save_state(run.state_path, 12, {"a": torch.ones(2)}, torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], 0.1))
+    told = run_status(root, "girl")
+    assert (told["step"], told["resumes_from"]) == (20, 12)
+    with run.locked():
+        assert run_status(root, "girl")["resumes_from"] is None
+    run.final_path.write_bytes(b"")
+    run.mark_finished(40, stopped=False)
+    assert run_status(root, "girl")["resumes_from"] is None
 
 
 def test_stopped_and_finished_runs_say_so(root):

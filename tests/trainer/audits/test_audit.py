@@ -141,6 +141,27 @@ def test_what_was_measured_is_kept_by_content(home, tmp_path, monkeypatch):
     assert other.pictures[6].figures != first.pictures[6].figures
 
 
+def test_copies_alone_are_found_without_measuring_anything_else(home, found, tmp_path, monkeypatch):
+    monkeypatch.setattr(audit_module, "measure", lambda *args: pytest.fail("measured"))
+    only = AuditConfig(family="sandbox", resolution=128, workers=1, copies_only=True)
+    for _ in range(2):  # measured, and from the cache
+        copies = run_audit(load_folder(home), only, tmp_path)
+        assert codes(copies) == {"twin.png": ["duplicate"]} and copies.duplicates == found.duplicates
+        assert (copies.advice, copies.left_out) == ((), found.left_out)
+        assert table(copies).startswith("9 images, searched for copies only; 8 without a finding.\n1 copy of another")
+        assert "wanted" not in table(copies) and json.dumps(as_json(copies))
+    assert len(copies.without("", ("duplicate",))[0]) == 8
+
+
+def test_of_two_copies_of_one_size_the_less_compressed_is_kept_also_without_figures(tmp_path):
+    image = draw(world.Scene(world.HELD_OUT["momo"]), 256)
+    image.save(tmp_path / "a.jpg", quality=10)
+    image.save(tmp_path / "b.png")
+    for copies_only in (False, True):
+        config = AuditConfig(family="sandbox", resolution=256, workers=1, copies_only=copies_only)
+        assert run_audit(load_folder(tmp_path), config).duplicates == ((1, 0),)
+
+
 def test_an_empty_set_is_audited_too():
     found = run_audit(Dataset(()), SMALL)
     assert (found.pictures, found.duplicates, found.counts) == ((), (), {})

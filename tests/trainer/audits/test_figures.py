@@ -2,6 +2,7 @@
 
 import io
 import random
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from lora_bootstrap.trainer.audits.checks import (
 )
 from lora_bootstrap.trainer.audits.figures import blocking, edge_width, measure, neutral_tone, trained_copy
 from lora_bootstrap.trainer.models.families import get_family
-from lora_bootstrap.trainer.pictures.borders import content_box
+from lora_bootstrap.trainer.pictures.borders import WIDEST, content_box
 from lora_bootstrap.trainer.pictures.components import connected
 from lora_bootstrap.trainer.pictures.lettering import lettering
 
@@ -121,6 +122,24 @@ def test_bars_are_found_to_the_pixel(bars, colour, box):
     assert content_box(np.asarray(image, dtype=np.float32)) == box
 
 
+def test_bars_are_found_to_the_pixel_however_deep_they_are():
+    noise = np.random.default_rng(0).integers(60, 200, (200, 60, 3)).astype(np.float32)
+    for depth in range(2, 92):
+        image = noise.copy()
+        image[:depth], image[200 - depth:] = 0, 0
+        inside = (depth, 200 - depth) if depth <= WIDEST * 200 else (0, 200)
+        assert content_box(image) == (0, inside[0], 60, inside[1])
+        assert content_box(image.swapaxes(0, 1)) == (inside[0], 0, inside[1], 60)
+
+
+def test_an_image_without_bars_is_known_by_its_first_lines():
+    noise = np.random.default_rng(0).integers(0, 255, (1000, 1000, 3)).astype(np.float32)
+    tracemalloc.start()
+    assert content_box(noise) == (0, 0, 1000, 1000)
+    assert tracemalloc.get_traced_memory()[1] < noise.nbytes / 20
+    tracemalloc.stop()
+
+
 def test_a_gradient_and_a_figure_on_white_have_no_bars():
     ramp = np.repeat(np.linspace(0, 255, 100, dtype=np.float32)[:, None, None], 100, 1).repeat(3, 2)
     assert content_box(ramp) == (0, 0, 100, 100)
@@ -148,6 +167,16 @@ def test_parts_of_a_mask_are_joined_by_corners_and_through_spirals():
     dots = np.zeros((5, 5), dtype=bool)
     dots[::2, ::2] = True
     assert len(connected(dots)) == 9
+
+
+def test_the_runs_of_a_mask_draw_it_again():
+    mask = np.random.default_rng(3).random((17, 23)) < 0.6
+    mask[:, [0, -1]], mask[5] = True, True
+    parts, drawn = connected(mask), np.zeros_like(mask)
+    for row, start, end in zip(parts.run_row, parts.run_start, parts.run_end, strict=True):
+        assert mask[row, start:end].all() and not drawn[row, start:end].any()
+        drawn[row, start:end] = True
+    assert np.array_equal(drawn, mask) and parts.runs.sum() == len(parts.run_row)
 
 
 def test_a_neutral_tone_follows_a_tint_and_is_unknown_without_middle_tones():

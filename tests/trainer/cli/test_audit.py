@@ -17,6 +17,8 @@ def test_the_command_writes_its_files_and_prints_the_table(tmp_path, capsys):
     assert run(*argv, "--json") == 0
     value = json.loads(capsys.readouterr().out)
     assert value["finished"] and value["counts"]["duplicate"] == 1
+    assert run(*argv, "--copies-only", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == {"duplicate": 1}
 
 
 def test_a_mistake_on_the_command_line_is_one_line(tmp_path, capsys):

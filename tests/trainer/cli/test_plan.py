@@ -39,12 +39,17 @@ def steps_of(capsys, *words):
     return {int(number) for number in re.findall(r"for (\d+) steps", capsys.readouterr().out)}
 
 
+def a_count(**sizes):
+    return StepCount(adapter=1, state=1, modules=1, parameters=1, operations=1, traffic=1, kernels=1, **sizes)
+
+
 @pytest.fixture
 def counted(monkeypatch):
     """Precisions that were asked for; nothing is counted."""
     asked = []
-    monkeypatch.setattr(plan, "count_published", lambda shape, config, precision: asked.append(precision) or StepCount(
-        weights=1, adapter=1, state=1, peak=9, modules=1, parameters=1, operations=1, traffic=1, kernels=1))
+    count = a_count(weights=1, peak=9)
+    monkeypatch.setattr(plan, "count_published",
+                        lambda shape, config, precision, share: asked.append(precision) or count)
     return asked
 
 
@@ -61,6 +66,17 @@ def test_a_base_is_counted_as_it_is_loaded(dtype, place, precision, counted, tmp
     file = tmp_path / "base.safetensors"
     save_file({"double_blocks.0.img_attn.qkv.weight": torch.zeros(2, 2).to(dtype)}, file)
     assert run("plan", file, "--place", place) == 0 and counted[0] == precision
+
+
+@pytest.mark.parametrize(("place", "words"), [
+    ("comfyui", "ComfyUI keeps weights in RAM by itself"), ("command-line", "--set offload_blocks=0.55")])
+def test_blocks_that_must_be_in_ram_are_said_with_how(place, words, monkeypatch, capsys):
+    gib = 2**30
+    count = a_count(weights=10 * gib, peak=11 * gib, movable=10 * gib)
+    monkeypatch.setattr(plan, "count_published", lambda shape, config, precision, share: count)
+    assert run("plan", "flux", "--vram", 6.8, "--place", place) == 0
+    out = capsys.readouterr().out
+    assert words in out and "fits 6.8 GB with gradient checkpointing and fp8 base and 55% of the blocks in RAM" in out
 
 
 def test_what_is_not_counted_is_said(counted, capsys):

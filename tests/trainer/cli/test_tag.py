@@ -92,7 +92,7 @@ def test_a_plan_of_what_to_absorb_is_written_then_followed_as_edited(folder, tmp
 
 
 def test_a_budget_is_counted_by_the_bases_tokenizer_and_the_trigger_checked(folder, tiny_backbone, monkeypatch, capsys):
-    monkeypatch.setattr(pipeline, "load_backbone", lambda base: tiny_backbone)
+    monkeypatch.setattr(pipeline, "load_backbone", lambda base, precision="auto": tiny_backbone)
     assert run("--dataset", folder, "--tagger", "sandbox", "--merge", "replace", "--trigger", "smile", "--budget", 12,
                "--base", "sandbox", "--check-trigger", "--json") == 0
     result = json.loads(capsys.readouterr().out)

@@ -119,3 +119,32 @@ def test_a_failed_computation_leaves_nothing_behind(tmp_path):
 def test_parts_that_json_cannot_tell_apart_are_refused():
     with pytest.raises(TypeError):
         TensorCache().get({"model": object()}, _Compute())
+
+
+def test_what_half_precision_computed_takes_half_the_room_and_comes_back_as_it_was(cache):
+    made = {name: torch.randn(64, 64).to(dtype).float() for name, dtype in (
+        ("bf16", torch.bfloat16), ("fp16", torch.float16), ("fp32", torch.float32))}
+    for _ in range(2):
+        found = cache.get({"made": 1}, lambda: made)
+        assert all(found[name].dtype == torch.float32 and torch.equal(found[name], made[name]) for name in made)
+    if cache.folder:
+        (path,) = cache.folder.iterdir()
+        assert 64 * 64 * (2 + 2 + 4) <= path.stat().st_size < 64 * 64 * (2 + 2 + 4) + 1500
+
+
+def test_only_the_entries_used_last_are_also_held_in_memory(tmp_path):
+    cache = TensorCache(tmp_path, held=100)
+    for name in "abc":
+        cache.put({"name": name}, {"x": torch.rand(10)})
+        cache.find({"name": "a"})
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert [name for name in "abc" if cache.find({"name": name})] == ["a", "c"]
+
+
+def test_entries_are_not_flushed_to_the_disk_one_by_one(tmp_path, monkeypatch):
+    flushed = []
+    cache = TensorCache(tmp_path)
+    monkeypatch.setattr(os, "fsync", flushed.append)
+    cache.get(PARTS, _Compute())
+    assert flushed == [] and len(os.listdir(tmp_path)) == 1

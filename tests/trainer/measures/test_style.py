@@ -37,10 +37,10 @@ def told_apart(rng, styles, moved):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moved", [1, 2])
-def test_it_tells_which_of_two_styles_a_picture_has_though_pose_and_scene_differ(moved):
-    rng = random.Random(moved)
-    pairs = [told_apart(rng, rng.sample(styles, 2), moved) for styles in combinations(world.ATTRIBUTES["style"], 2)]
+def test_it_tells_which_of_two_styles_a_picture_has_though_pose_and_scene_differ():
+    rng = random.Random(1)
+    pairs = [told_apart(rng, rng.sample(styles, 2), moved=1 + number % 2)
+             for number, styles in enumerate(combinations(world.ATTRIBUTES["style"], 2))]
     with_it, without = (torch.cat(shares) for shares in zip(*pairs, strict=True))
     assert (with_it > without).float().mean() >= 0.95
     assert (with_it > 0.5).float().mean() >= 0.9 and (without < 0.5).float().mean() >= 0.9

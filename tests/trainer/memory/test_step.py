@@ -7,11 +7,12 @@ import torch
 from torch import nn
 
 from lora_bootstrap.trainer.memory import step
+from lora_bootstrap.trainer.memory.plan import between
 from lora_bootstrap.trainer.memory.published import PublishedNetwork
 from lora_bootstrap.trainer.memory.shapes import SHAPES
 from lora_bootstrap.trainer.memory.step import StepCount, count_step, state_bytes
 from lora_bootstrap.trainer.training.config import TrainConfig
-from lora_bootstrap.trainer.training.optimizers import build_optimizer
+from lora_bootstrap.trainer.training.optimizers import OPTIMIZERS, build_optimizer
 
 UNET = replace(SHAPES["sd15"], width=32, settings={
     "block_out_channels": (32, 64), "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
@@ -50,8 +51,21 @@ def test_weights_adapter_and_state_are_those_of_the_real_network(plain):
     assert plain.modules >= len(names) > 0
 
 
-def test_checkpointing_lowers_the_peak_and_costs_arithmetic(plain):
-    recomputed = count(gradient_checkpointing=True)
+@pytest.fixture(scope="module")
+def recomputed():
+    return count(gradient_checkpointing=True)
+
+
+def test_a_share_of_the_blocks_takes_about_what_lies_between_none_and_all(plain, recomputed):
+    config = a_config()
+    half = count_step(PublishedNetwork(UNET, config, torch.bfloat16, 0.5), config)
+    line = between(plain, recomputed, 0.5)
+    assert recomputed.peak < half.peak < plain.peak and half.movable == plain.movable > 0.5 * plain.weights
+    assert half.activations == pytest.approx(line.activations, rel=0.2)
+    assert half.operations == pytest.approx(line.operations, rel=0.1)
+
+
+def test_checkpointing_lowers_the_peak_and_costs_arithmetic(plain, recomputed):
     assert recomputed.activations < 0.75 * plain.activations
     assert recomputed.operations > 1.2 * plain.operations
     assert recomputed.weights == plain.weights
@@ -92,11 +106,12 @@ def test_a_side_that_no_patch_divides_can_be_counted():
     assert count(LUMINA, **{"data.resolution": 200}).activations > 0
 
 
-@pytest.mark.parametrize("name", ["adamw", "adafactor", "prodigy"])
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "prodigy", "adamw_bf16"])
 def test_the_state_is_what_the_optimizer_keeps(name):
     if name == "prodigy":
         pytest.importorskip("prodigyopt")
-    parameters = [nn.Parameter(torch.ones(4, 64)), nn.Parameter(torch.ones(64, 4, 3, 3)), nn.Parameter(torch.ones(8))]
+    shapes, dtype = ((4, 64), (64, 4, 3, 3), (8,)), OPTIMIZERS[name].dtype
+    parameters = [nn.Parameter(torch.ones(shape, dtype=dtype)) for shape in shapes]
     optimizer = build_optimizer(name, [(parameters, 1.0)], 0.01)
     for parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
@@ -105,6 +120,12 @@ def test_the_state_is_what_the_optimizer_keeps(name):
         kept = [value for value in optimizer.state[parameter].values()
                 if isinstance(value, torch.Tensor) and value.numel() > 1]
         assert sum(value.numel() * value.element_size() for value in kept) == state_bytes(name, parameter.shape)
+
+
+def test_a_lora_in_bf16_takes_half_the_memory_with_its_gradients_and_its_state():
+    plain, half = (count(LUMINA, **{"optimizer.name": name}) for name in ("adamw", "adamw_bf16"))
+    assert 2 * (half.adapter + half.state) == plain.adapter + plain.state
+    assert half.peak < plain.peak
 
 
 def test_eight_bit_state_takes_a_quarter_and_small_parameters_stay_whole():

@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.training.checkpoint import DamagedState, load_state, restore_optimizer, save_state
+from lora_bootstrap.trainer.training.checkpoint import (
+    DamagedState,
+    load_state,
+    restore_optimizer,
+    save_state,
+    saved_step,
+    take_snapshot,
+    write_snapshot,
+)
 from lora_bootstrap.trainer.training.optimizers import OPTIMIZERS, build_optimizer
 
 
@@ -133,3 +141,24 @@ def test_another_optimizers_state_is_refused(tmp_path):
     other = torch.optim.AdamW([torch.nn.Parameter(torch.ones(2))])
     with pytest.raises(UserError, match=r"\[2, 2\] parameters by group, but this run has \[1\]"):
         restore_optimizer(other, load_state(tmp_path / "state").optimizer_state)
+
+
+def test_steps_after_a_snapshot_do_not_change_it(tmp_path):
+    network, optimizer = build("adamw")
+    train(network, optimizer, range(2))
+    before = bits([network.state_dict(), optimizer.state_dict()])
+    snapshot = take_snapshot(2, network.state_dict(), optimizer)
+    train(network, optimizer, range(2, 5))
+    write_snapshot(tmp_path / "state", snapshot)
+    state = load_state(tmp_path / "state")
+    assert bits([{name: state.tensors[name] for name in network.state_dict()}, dict(state.optimizer_state)]) == before
+
+
+def test_the_step_of_a_state_is_in_its_header(tmp_path):
+    path = tmp_path / "state"
+    assert saved_step(path) is None
+    for step in (3, 12):
+        save_state(path, step, {"a": torch.ones(step)}, build("adamw")[1])
+        assert saved_step(path) == step
+    path.write_bytes(b"half a state")
+    assert saved_step(path) is None

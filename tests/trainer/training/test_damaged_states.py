@@ -162,7 +162,7 @@ def test_a_state_that_cannot_be_read_now_is_not_called_damaged(tmp_path):
     assert not isinstance(caught.value, DamagedState)
 
 
-CONFIG = TrainConfig(name="tiny", steps=STEPS, state_every=2, save_every=2).replace(**{
+CONFIG = TrainConfig(name="tiny", steps=STEPS, state_every=2, state_minutes=0, save_every=2).replace(**{
     "adapter.rank": 2, "optimizer.learning_rate": 1e-2, "data.resolution": 32, "data.batch_size": 2})
 
 

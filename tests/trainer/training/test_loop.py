@@ -1,3 +1,4 @@
+import itertools
 import json
 
 import pytest
@@ -22,7 +23,7 @@ from lora_bootstrap.trainer.training.loop import train
 
 
 def config(**settings):
-    base = TrainConfig(name="tiny", steps=6, state_every=2).replace(**{
+    base = TrainConfig(name="tiny", steps=6, state_every=2, state_minutes=0).replace(**{
         "adapter.rank": 4, "adapter.alpha": 4, "adapter.layers": "all", "adapter.conv_rank": 2,
         "optimizer.learning_rate": 1e-2, "data.resolution": 32, "data.batch_size": 2, "data.trigger": "zqx"})
     return base.replace(**settings)
@@ -51,9 +52,9 @@ def state_of(backbone):
 
 def test_training_lowers_the_loss_and_leaves_a_lora_and_its_story(tiny_backbone, dataset, tmp_path):
     # measured on the training pictures themselves, at fixed noise and times: the training loss jitters with them
-    events = run(tiny_backbone, dataset, tmp_path, config(steps=60, validate_every=60), validation=dataset)
+    events = run(tiny_backbone, dataset, tmp_path, config(steps=40, validate_every=40), validation=dataset)
     losses = [event.loss for event in of(events, StepDone)]
-    assert [event.step for event in of(events, StepDone)] == list(range(1, 61))
+    assert [event.step for event in of(events, StepDone)] == list(range(1, 41))
     assert of(events, Validated)[0].ratio < 0.8
     started, finished = of(events, RunStarted)[0], events[-1]
     assert isinstance(finished, Finished) and not finished.stopped and not finished.reused
@@ -187,8 +188,9 @@ def test_the_text_encoder_learns_at_its_own_rate(tiny_backbone, dataset, tmp_pat
 
 @pytest.mark.parametrize("settings", [
     {"precision": "bf16"}, {"gradient_checkpointing": True}, {"optimizer.name": "adafactor"},
+    {"optimizer.name": "adamw_bf16"},
     {"objective.timestep_density": "logit_normal", "optimizer.schedule": "cosine", "optimizer.warmup_steps": 2},
-    {"data.cache": "disk"},
+    {"data.cache": "ram"},
 ])
 def test_each_way_of_training_descends_and_resumes(tiny_backbone, dataset, tmp_path, settings):
     settings = config(**settings)
@@ -196,6 +198,54 @@ def test_each_way_of_training_descends_and_resumes(tiny_backbone, dataset, tmp_p
     calls = iter(range(100))
     run(tiny_backbone, dataset, tmp_path / "parts", settings, should_stop=lambda: next(calls) == 3)
     assert same(weights(whole), weights(run(tiny_backbone, dataset, tmp_path / "parts", settings)))
+
+
+@pytest.fixture
+def encoded(tiny_backbone, monkeypatch):
+    """What the tiny model's encoders were given: "image", or a caption or prompt."""
+    noted, images, texts = [], tiny_backbone.encode_images, tiny_backbone.pipeline.encode_prompt
+    monkeypatch.setattr(tiny_backbone, "encode_images", lambda pixels: (noted.append("image"), images(pixels))[1])
+
+    def encode_prompt(prompt=None, *args, **kwargs):
+        noted.extend([prompt] if isinstance(prompt, str) else prompt or [])
+        return texts(prompt, *args, **kwargs)
+
+    monkeypatch.setattr(tiny_backbone.pipeline, "encode_prompt", encode_prompt)
+    return noted
+
+
+@pytest.mark.parametrize("place", ["disk", "ram"])
+def test_the_next_run_on_the_same_images_encodes_nothing(tiny_backbone, dataset, tmp_path, encoded, place):
+    old = tmp_path / "runs" / "old"
+    (old / "cache").mkdir(parents=True)
+    (old / "run.json").write_text("{}")
+    (old / "cache" / f"{'a' * 64}.safetensors").write_text("of an earlier version")
+    settings = config(steps=3, **{"data.cache": place})  # one epoch
+    first = weights(run(tiny_backbone, dataset, tmp_path / "runs", settings))
+    assert encoded.count("image") == 6 and not (old / "cache").exists()
+    encoded.clear()
+    again = run(tiny_backbone, dataset, tmp_path / "runs", settings, retrain=True)
+    assert "image" not in encoded and len(set(encoded)) == 1  # the proof's, by the sampling path
+    assert same(first, weights(again))
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"old", "tiny", "tiny-2"}
+    assert not list((tmp_path / ".runs-cache" / ".users").iterdir())
+
+
+def test_the_prompts_of_previews_are_encoded_once_before_the_first_step(tiny_backbone, dataset, tmp_path, encoded):
+    settings = config(steps=3, preview_every=1, preview_prompts=("one drawn", "two drawn"))
+    events = train(tiny_backbone, dataset, settings, tmp_path)
+    while not isinstance(next(events), StepDone):
+        pass
+    assert encoded.count("one drawn") == 1
+    rest = list(events)
+    assert len(of(rest, Previewed)) == 3 and encoded.count("one drawn") == encoded.count("two drawn") == 1
+
+
+def test_the_prompts_of_previews_are_encoded_anew_while_the_text_encoder_is_trained(tiny_backbone, dataset, tmp_path,
+                                                                                    encoded):
+    settings = config(steps=2, preview_every=1, preview_prompts=("one drawn",), **{"adapter.text_encoder": True})
+    run(tiny_backbone, dataset, tmp_path, settings)
+    assert encoded.count("one drawn") == 2
 
 
 def test_gradient_checkpointing_changes_no_bit(tiny_backbone, dataset, tmp_path):
@@ -211,19 +261,71 @@ def test_a_loss_that_is_no_number_says_what_to_change_and_keeps_what_was_good(ti
     assert not any(tmp_path.rglob("*.tmp"))
 
 
-def test_memory_that_runs_out_says_what_to_lower_and_keeps_the_state(tiny_backbone, dataset, tmp_path, monkeypatch):
-    predict, calls = tiny_backbone.predict, iter(range(100))
+@pytest.fixture
+def runs_out(tiny_backbone, monkeypatch):
+    """`runs_out(calls)`: memory runs out in the backward pass of these predictions, counted from 0."""
+    def make(calls):
+        predict, count = tiny_backbone.predict, itertools.count()
 
-    def greedy(*args):
-        if torch.is_grad_enabled() and next(calls) == 3:
+        def fail(gradient):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return predict(*args)
 
-    monkeypatch.setattr(tiny_backbone, "predict", greedy)
-    with pytest.raises(UserError, match=r"batch size 2 at 32 px: turn on gradient_checkpointing"):
-        run(tiny_backbone, dataset, tmp_path, config())
-    rest = run(tiny_backbone, dataset, tmp_path, config())
+        def greedy(*args):
+            prediction = predict(*args)
+            if torch.is_grad_enabled() and next(count) in calls:
+                prediction.register_hook(fail)
+            return prediction
+
+        monkeypatch.setattr(tiny_backbone, "predict", greedy)
+
+    return make
+
+
+@pytest.mark.parametrize(("settings", "advice"), [
+    ({"fit_memory": False}, "turn on gradient_checkpointing"), ({"gradient_checkpointing": True}, "lower data.batch")])
+def test_memory_that_runs_out_says_what_to_lower_and_keeps_the_state(settings, advice, tiny_backbone, dataset, tmp_path,
+                                                                     runs_out):
+    runs_out({3})
+    with pytest.raises(UserError, match=f"batch size 2 at 32 px: {advice}"):
+        run(tiny_backbone, dataset, tmp_path, config(**settings))
+    rest = run(tiny_backbone, dataset, tmp_path, config(**settings))
     assert of(rest, RunStarted)[0].first_step == 3
+
+
+def test_a_step_that_runs_out_of_memory_is_taken_again_with_more_blocks_recomputed(tiny_backbone, dataset, tmp_path,
+                                                                                   runs_out):
+    settings = config(accumulation_steps=2)
+    whole = run(tiny_backbone, dataset, tmp_path / "whole", settings)
+    runs_out({1, 7})  # the second batches of steps 1 and 3: both batches of step 1 are predicted again
+    events = run(tiny_backbone, dataset, tmp_path / "short", settings)
+    said = [event.message for event in of(events, Warned) if "memory ran out" in event.message]
+    assert len(said) == 2 and "step 1, so half of the blocks are" in said[0] and "step 3, so all blocks" in said[1]
+    assert [event.loss for event in of(events, StepDone)] == [event.loss for event in of(whole, StepDone)]
+    assert same(weights(whole), weights(events))
+    folder = events[-1].path.parent
+    assert json.loads((folder / "run.json").read_text())["recomputed"] == 1.0
+    assert len(metrics_of(folder)) == len(metrics_of(whole[-1].path.parent))
+
+
+def test_a_resumed_run_recomputes_what_it_has_needed(tiny_backbone, dataset, tmp_path, runs_out, monkeypatch):
+    runs_out({0})
+    calls, shares, training = iter(range(100)), [], tiny_backbone.training
+    run(tiny_backbone, dataset, tmp_path, config(), should_stop=lambda: next(calls) == 1)
+    monkeypatch.setattr(tiny_backbone, "training", lambda *given: shares.append(given[0]) or training(*given))
+    run(tiny_backbone, dataset, tmp_path, config())
+    assert shares == [0.5]
+
+
+def test_memory_that_runs_out_with_all_blocks_recomputed_ends_the_run_with_advice(tiny_backbone, dataset, tmp_path,
+                                                                                  runs_out):
+    runs_out({2, 3, 4})
+    with pytest.raises(UserError, match=r"at step 3 with batch size 2 at 32 px: lower data.batch_size"):
+        run(tiny_backbone, dataset, tmp_path, config())
+    assert of(run(tiny_backbone, dataset, tmp_path, config()), RunStarted)[0].first_step == 2
+
+
+def metrics_of(folder):
+    return (folder / "metrics.jsonl").read_text().splitlines()
 
 
 def test_captions_that_are_cut_are_reported(tiny_backbone, dataset, tmp_path):
@@ -280,7 +382,7 @@ def test_what_is_outside_the_mask_is_not_learnt(tiny_backbone, dataset, tmp_path
 
 def test_the_prior_keeps_the_surroundings_as_the_base_predicts_them(tiny_backbone, dataset, tmp_path):
     pictures = masked(dataset, tmp_path / "masks")
-    settings = {"data.masked_loss": True, "data.unmasked_weight": 0.0, "steps": 30, "data.caption_dropout": 0.0}
+    settings = {"data.masked_loss": True, "data.unmasked_weight": 0.0, "steps": 20, "data.caption_dropout": 0.0}
     moved = {}
     for prior in (0.0, 20.0):
         events = run(tiny_backbone, pictures, tmp_path / str(prior), config(**settings, **{"data.masked_prior": prior}))

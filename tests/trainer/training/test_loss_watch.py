@@ -44,7 +44,7 @@ def test_a_short_run_is_too_short_to_tell():
 
 def test_the_word_names_the_cure_and_a_resumed_run_does_not_repeat_it(tiny_backbone, dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "NEAR_ZERO", 100.0)
-    config = TrainConfig(name="tiny", steps=104, state_every=1).replace(**{
+    config = TrainConfig(name="tiny", steps=104, state_every=1, state_minutes=0).replace(**{
         "adapter.rank": 1, "adapter.layers": "attention", "data.resolution": 32, "optimizer.learning_rate": 1e-4})
     done = []
 

@@ -20,7 +20,7 @@ from lora_bootstrap.trainer.training.loop import train
 STEPS, KILLS = 60, 20
 READY = "lora_bootstrap.tests.helpers.tiny_ready"
 """What the process that all runs are forked from has imported."""
-CONFIG = TrainConfig(name="killed", steps=STEPS, state_every=2, save_every=5).replace(**{
+CONFIG = TrainConfig(name="killed", steps=STEPS, state_every=2, state_minutes=0, save_every=5).replace(**{
     "adapter.rank": 2, "data.resolution": 32, "data.batch_size": 2, "data.shuffle_captions": True,
     "data.caption_dropout": 0.2, "optimizer.learning_rate": 1e-2})
 

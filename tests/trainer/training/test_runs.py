@@ -15,7 +15,7 @@ from lora_bootstrap.trainer.training import runs
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import OUTPUTS, open_run, read_run, run_key
 
-CONFIG = TrainConfig(name="mira", steps=200)
+CONFIG = TrainConfig(name="mira", steps=200, precision="fp32")
 
 
 def key_of(config=CONFIG, base="b", data="d", validation=""):
@@ -45,8 +45,9 @@ def test_the_key_changes_with_everything_that_changes_the_weights():
 
 
 def test_the_key_does_not_change_with_what_is_only_kept_or_shown():
-    kept = {"name": "kai", "state_every": 7, "data.cache": "disk", "save_every": 10, "save_every_epochs": 1,
-            "validate_every": 5, "preview_every": 5, "preview_prompts": ["a"]}
+    kept = {"name": "kai", "state_every": 7, "state_minutes": 0.5, "data.cache": "disk", "save_every": 10,
+            "save_every_epochs": 1, "validate_every": 5, "preview_every": 5, "preview_prompts": ["a"],
+            "fit_memory": False, "offload_blocks": 0.5}
     assert set(OUTPUTS) < set(kept)
     assert {key_of(CONFIG.replace(**{name: value})) for name, value in kept.items()} == {key_of()}
 

@@ -41,6 +41,13 @@ test("every status has a line of its own", () => {
   assert.match(lines[4], /cancelled at step 2\/800 · run again to continue from there/);
 });
 
+test("a run that was killed says from which step it goes on", () => {
+  const line = (resumes_from) => plain(statusLine(fromReply({ ...REPLY, status: "interrupted", resumes_from })));
+  assert.equal(line(1), "interrupted at step 2/800 · run again to continue from step 1");
+  assert.equal(line(2), "interrupted at step 2/800 · run again to continue from there");
+  assert.equal(line(null), line(2));
+});
+
 test("an event carries the run on", () => {
   const validation = [3, 0.1, 0.9];
   const sample = { step: 3, filename: "step000003-0.png", subfolder: "loras/akane-2/samples", type: "output" };

@@ -62,8 +62,8 @@ class Console:
         self.say("\nStopping after this step; all results so far are saved. Press Ctrl-C again to stop at once.")
 
 
-def load_backbone_quietly(base: str) -> Any:
-    """The base model, loaded without the libraries' own progress bars."""
+def load_backbone_quietly(base: str, precision: str = "auto") -> Any:
+    """The base model, loaded without the libraries' own progress bars; `precision` as in `load_backbone`."""
     import diffusers
     import transformers
 
@@ -71,4 +71,4 @@ def load_backbone_quietly(base: str) -> Any:
         library.utils.logging.disable_progress_bar()
     from ...backends.diffusers import load_backbone
 
-    return load_backbone(base)
+    return load_backbone(base, precision=precision)

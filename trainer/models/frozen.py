@@ -37,10 +37,17 @@ def _convolution(module: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | No
     return nn.functional.conv2d(x, weight, bias, module.stride, module.padding, module.dilation, module.groups)
 
 
+def _as_computed(x: Tensor) -> Tensor:
+    """x in the type that autocast will compute in, so that weights are cast to that at once, not through x's own."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) and x.is_floating_point() else x
+
+
 class _Frozen(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, module: nn.Module, layer: Callable[..., Tensor], weights: Weights, x: Tensor) -> Tensor:
         ctx.module, ctx.layer, ctx.weights, ctx.shape, ctx.dtype = module, layer, weights, x.shape, x.dtype
+        x = _as_computed(x)
         with weights(module, x) as (weight, bias):
             return layer(module, x, weight, bias)
 

@@ -1,0 +1,77 @@
+"""On the command line, as many blocks are recomputed as the card needs, before the first step."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lora_bootstrap.trainer.common.events import Warned
+from lora_bootstrap.trainer.memory import preflight
+from lora_bootstrap.trainer.memory.fit import Fit
+from lora_bootstrap.trainer.memory.measured import peak_memory
+from lora_bootstrap.trainer.memory.plan import GAPS, GIB
+from lora_bootstrap.trainer.memory.preflight import fit_to_card, fitted, words_of
+from lora_bootstrap.trainer.training.config import TrainConfig
+from lora_bootstrap.trainer.training.events import RunStarted, StepDone
+
+STARTED = RunStarted(Path(), 2, 0, 1, 0, 10, 100)
+STEP = StepDone(1, 0, 0.5, 1e-4, 1.0, 0.1)
+
+
+@pytest.fixture
+def backbone(tiny_backbone):
+    """The tiny one, as if it were on a GPU and in training."""
+    shares = [0.0]
+    return SimpleNamespace(device=torch.device("cuda"), network=tiny_backbone.network, precision="auto",
+                           recompute=0.0, set_recompute=shares.append, shares=shares)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def test_the_loaded_network_itself_is_counted(backbone):
+    config = TrainConfig().replace(**{"data.resolution": 256, "adapter.rank": 4})
+    roomy = fit_to_card(backbone, config, 8 * GIB)
+    weights = sum(parameter.nbytes for parameter in backbone.network.parameters())
+    assert (roomy.share, roomy.fits) == (0.0, True) and roomy.needed > weights
+    tight = fit_to_card(backbone, config, 1)
+    assert (tight.share, tight.fits) == (1.0, False) and weights < tight.needed < roomy.needed
+    some = fit_to_card(backbone, config, (tight.needed + roomy.needed) // 2)
+    assert 0 < some.share < 1 and some.fits and tight.needed < some.needed < roomy.needed
+
+
+def test_a_training_that_starts_on_a_card_is_fitted_to_what_is_free_there(backbone, monkeypatch):
+    rooms = []
+    monkeypatch.setattr(preflight, "free_memory", lambda device: 8 * GIB)
+    monkeypatch.setattr(preflight, "fit_to_card", lambda backbone, config, room: rooms.append(room) or Fit(
+        0.35, 7 * GIB, True))
+    events = list(fitted((event for event in (STARTED, STEP)), backbone, TrainConfig()))
+    assert [type(event) for event in events] == [RunStarted, Warned, StepDone]
+    assert events[1].message == ("a step fits this card, as 35% of the blocks are computed again in the backward pass "
+                                 "(about 7.0 GiB), which is slower.")
+    assert backbone.shares == [0.0, 0.35] and rooms == [8 * GIB - GAPS]
+
+
+@pytest.mark.parametrize(("settings", "device"), [({"fit_memory": False}, "cuda"), ({}, "cpu")])
+def test_nothing_is_counted_where_nothing_follows_from_it(settings, device, backbone, monkeypatch):
+    monkeypatch.setattr(preflight, "free_memory", None)
+    backbone.device = torch.device(device)
+    events = list(fitted((event for event in (STARTED, STEP)), backbone, TrainConfig().replace(**settings)))
+    assert events == [STARTED, STEP] and backbone.shares == [0.0]
+
+
+def test_a_network_that_cannot_be_counted_is_trained_all_the_same(backbone, monkeypatch):
+    monkeypatch.setattr(preflight, "free_memory", lambda device: 1)
+    backbone.network = torch.nn.Linear(2, 2)
+    assert list(fitted((event for event in (STARTED, STEP)), backbone, TrainConfig())) == [STARTED, STEP]
+
+
+def test_what_fits_no_way_is_said_with_what_helps():
+    assert "--base-precision fp8" in words_of(Fit(1.0, 9 * GIB, False))
+
+
+def test_the_memory_of_this_process_is_known():
+    assert peak_memory(torch.device("cpu")) > 50 * 2**20
