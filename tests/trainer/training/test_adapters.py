@@ -179,9 +179,9 @@ def test_detaching_leaves_no_trace(unet):
 
 
 def test_a_failed_attach_leaves_no_trace(unet, monkeypatch):
-    import lora_bootstrap.trainer.training.adapters as module
+    import peft
 
-    inject, calls = module.inject_adapter_in_model, []
+    inject, calls = peft.inject_adapter_in_model, []
 
     def failing(*args, **kwargs):
         inject(*args, **kwargs)
@@ -189,7 +189,7 @@ def test_a_failed_attach_leaves_no_trace(unet, monkeypatch):
         if len(calls) == 2:
             raise MemoryError
 
-    monkeypatch.setattr(module, "inject_adapter_in_model", failing)
+    monkeypatch.setattr(peft, "inject_adapter_in_model", failing)
     before = traits(unet)
     with pytest.raises(MemoryError):
         attach(unet, AdapterConfig(conv_rank=2), BLOCKS, 1)

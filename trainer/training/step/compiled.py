@@ -17,7 +17,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from ...common.errors import UserError
@@ -105,12 +104,19 @@ def repeated_blocks(network: nn.Module) -> Iterator[nn.Module]:
     its own. A Sequential counts as its members, because some networks go through them one by one.
     """
     for child in network.children():
-        if isinstance(child, BaseTunerLayer):
+        if _is_adapted(child):
             continue
         for member in _members(child) if isinstance(child, nn.ModuleList) else ():
             yield from list(repeated_blocks(member)) or ([member] if _is_block(member) else [])
         if not isinstance(child, nn.ModuleList):
             yield from repeated_blocks(child)
+
+
+def _is_adapted(module: nn.Module) -> bool:
+    """Whether it is a layer of peft, which is imported only by a training: it would slow each start of a ComfyUI."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return isinstance(module, BaseTunerLayer)
 
 
 def _members(held: nn.ModuleList) -> Iterator[nn.Module]:
@@ -119,9 +125,9 @@ def _members(held: nn.ModuleList) -> Iterator[nn.Module]:
 
 
 def _is_block(module: nn.Module) -> bool:
-    if isinstance(module, BaseTunerLayer) or any(isinstance(part, nn.Conv2d) for part in module.modules()):
+    if _is_adapted(module) or any(isinstance(part, nn.Conv2d) for part in module.modules()):
         return False
-    parts = [child for child in module.children() if not isinstance(child, BaseTunerLayer)]
+    parts = [child for child in module.children() if not _is_adapted(child)]
     return sum(bool(list(part.children())) for part in parts) > 1
 
 
