@@ -101,8 +101,8 @@ def _share_differing(lines: Pixels, colour: Pixels) -> Shares:
 
 
 def _apart(pixels: Pixels, colour: Pixels) -> Pixels:
-    """The largest difference in a channel [...] of pixels [..., 3]. Channel by channel, because a maximum over a last
-    axis of three takes ten times as long."""
+    """The largest difference in a channel [...] between pixels [..., 3] and a colour [3] or a line of them [3, L].
+    Channel by channel, because a maximum over a last axis of three takes ten times as long."""
     red, green, blue = (np.abs(pixels[..., channel] - colour[channel]) for channel in range(3))
     return np.maximum(np.maximum(red, green), blue)
 
