@@ -16,7 +16,7 @@ from lora_bootstrap.trainer.training.step import readings
 
 
 def config(**settings):
-    return TrainConfig(name="late", steps=5, state_every=1).replace(**{
+    return TrainConfig(name="late", steps=5, state_every=1, state_minutes=0).replace(**{
         "adapter.rank": 2, "data.resolution": 32, "data.batch_size": 2, "optimizer.learning_rate": 1e-2, **settings})
 
 
