@@ -77,7 +77,8 @@ def _measure(place: Path, cycles: int) -> list[dict[str, Any]]:
 
 def _cycle(parts: tuple[Any, Any, Any], dataset: Any, place: Path, number: int) -> None:
     import nodes
-    from lora_bootstrap.host.backbone.model import HostBackbone, apply_lora, release_memory
+    from lora_bootstrap.host.backbone.loras import apply_lora
+    from lora_bootstrap.host.backbone.model import HostBackbone, release_memory
     from lora_bootstrap.trainer.training.config import TrainConfig
     from lora_bootstrap.trainer.training.loop import train
 

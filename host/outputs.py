@@ -44,7 +44,7 @@ def lora_stack(path: Path, strength: float = 1.0) -> list[tuple[str, float, floa
 
 def apply_to(model: Any, clip: Any, path: Path, strength: float = 1.0) -> tuple[Any, Any]:
     """(MODEL, CLIP) with the LoRA, through the host's own loader. The inputs are left unchanged."""
-    from .backbone.model import apply_lora
+    from .backbone.loras import apply_lora
 
     return apply_lora(model, clip, path, strength, strength)
 

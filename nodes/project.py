@@ -215,7 +215,7 @@ def base_family(model: Any) -> str:
     """The family of a MODEL; "other" if it has none or there is no model."""
     if model is None:
         return UNKNOWN_BASE
-    from ..host.backbone.model import family_name
+    from ..host.backbone.facts import family_name
 
     return family_name(model)
 

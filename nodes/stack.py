@@ -169,7 +169,7 @@ def file_facts(entries: Sequence[WantedLora]) -> list[list[Any]]:
 
 def apply_stack(model: Any, clip: Any, stack: Sequence[LoraEntry]) -> tuple[Any, Any]:
     """(MODEL, CLIP) with the LoRAs of a stack. Raises UserError for a missing file, before any is read."""
-    from ..host.backbone.model import apply_lora
+    from ..host.backbone.loras import apply_lora
 
     files = [(paths.lora_file(name), strength, on_clip) for name, strength, on_clip in stack]
     used = [(path, strength, on_clip) for path, strength, on_clip in files if strength or on_clip and clip is not None]

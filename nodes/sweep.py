@@ -132,7 +132,7 @@ class CheckpointSweep(_DrawnSweep):
 
 def family_of(model: Any) -> str:
     """The name of the model's family, which decides how ready-made prompts are worded."""
-    from ..host.backbone.model import family_name
+    from ..host.backbone.facts import family_name
 
     return family_name(model)
 

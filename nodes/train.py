@@ -321,9 +321,9 @@ def edit_warning(model: Any, file: str, dataset: Dataset) -> str:
 
 def made_by(parts: tuple[Any, Any, Any], place: NodePlace) -> str:
     """What made a MODEL, CLIP and VAE, if something is set on them that the fingerprint cannot tell; else ""."""
-    from ..host.backbone import model as host
+    from ..host.backbone import contents
 
-    if not host.unreadable_parts(*parts):
+    if not contents.unreadable_parts(*parts):
         return ""
     return short_hash([place.key_of(name, value) for name, value in zip(("model", "clip", "vae"), parts, strict=True)])
 

@@ -352,3 +352,36 @@ KINDS: tuple[tuple[Callable[[Any], bool], Callable[[_Reader, Any], None]], ...] 
     (_has("cond_stage_model", "patcher", "layer_idx"), _Reader._clip),
     (_has("first_stage_model", "patcher"), _Reader._vae), (_has("model_options", "patches", "model"), _Reader._patcher))
 """The first that fits reads a value; `_Reader._object` the rest."""
+
+
+# -- a base ------------------------------------------------------------------------------------------------------------
+
+
+def fingerprint(model: Any, clip: Any, vae: Any) -> str:
+    """A hash of sampled weights of all three parts, of patches on them, and of settings that change results."""
+    sampling = model.get_model_object("model_sampling")
+    settings = [clip.layer_idx, clip.tokenizer_options, sorted(model.object_patches)]
+    set_beside = [content.digest for content in [_set_beside(model, clip, vae)] if content is not None]
+    return sampled_hash(_patchers(model, clip, vae),
+                        [type(sampling).__mro__[1:3], sampling.sigmas, *settings, *set_beside])
+
+
+def unreadable_parts(model: Any, clip: Any, vae: Any) -> tuple[str, ...]:
+    """Types of what is set on a model but cannot be looked into, so that the fingerprint does not tell it."""
+    content = _set_beside(model, clip, vae)
+    return content.opaque if content is not None else ()
+
+
+def _set_beside(model: Any, clip: Any, vae: Any) -> Content | None:
+    """Attention patches, samplers, wrappers, hooks and the like; None for models as their files have them, whose
+    fingerprint is that of earlier versions."""
+    of_model, of_clip, *of_vae = (patcher_options(patcher) for patcher in _patchers(model, clip, vae))
+    if of_clip.get("object_patches") == {"manual_cast_dtype": torch.float32}:  # every CLIP of the host has it
+        del of_clip["object_patches"]
+    options = [of_model, of_clip, *of_vae, clip_options(clip)]
+    return content_of(options, _patchers(model, clip, vae)) if any(options) else None
+
+
+def _patchers(model: Any, clip: Any, vae: Any) -> list[Any]:
+    patcher = getattr(vae, "patcher", None)
+    return [model, clip.patcher, *([patcher] if patcher else [])]

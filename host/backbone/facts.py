@@ -54,6 +54,12 @@ def known_family(model: Any) -> Family | None:
     return get_family(mark) if mark else host_row(type(model).__name__, model.model_config.unet_config)
 
 
+def family_name(model: Any) -> str:
+    """The name of a MODEL's family; "other" if there is no row for it."""
+    row = known_family(model.model)
+    return row.name if row else "other"
+
+
 def said_of(file: str) -> str:
     """A file's name, and the title in its metadata if it has one; "" for no file."""
     title = ""

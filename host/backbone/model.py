@@ -30,8 +30,6 @@ from torch import Tensor, nn
 from ...trainer.captions.tags import escape_brackets
 from ...trainer.common.devices import to_device
 from ...trainer.common.errors import UserError
-from ...trainer.lora.hashes import check_weights
-from ...trainer.lora.names import module_of
 from ...trainer.models.backbone import Conditioning, Controls, NetworkInputs
 from ...trainer.models.edit_forms import choose_form
 from ...trainer.models.families import distilled_warning, named_row
@@ -39,12 +37,13 @@ from ...trainer.models.frozen import frozen_forward
 from ...trainer.models.noise import per_row
 from ...trainer.models.prompt_memory import PromptMemory
 from ...trainer.models.recompute import Recomputation, recomputed
-from .contents import Content, clip_options, content_of, patcher_options
+from .contents import fingerprint
 from .edit import encode_edit
 from .encoded import pack, unpack
-from .facts import family_of, known_family, said_of, sampled_hash
+from .facts import family_of, said_of
 from .gradients import GuardedStep, keeping_copies
 from .kernels import attention_options, plain_kernels
+from .loras import HostLora
 from .sampling import Sampled, encode_prompt, given_values, sample_once, tensors_of
 from .schedule import HostSchedule
 from .shadow import Shadow, is_plain
@@ -443,103 +442,6 @@ class HostBackbone:
             yield applied
         finally:
             self._use(*before)
-
-
-class HostLora:
-    """A LoRA file on a HostBackbone, through the host's own loader.
-
-    Attributes:
-        unmatched: modules of the file that are not in the model.
-    """
-
-    def __init__(self, backbone: HostBackbone, path: str | Path) -> None:
-        self._backbone, self._base, self._path = backbone, (backbone.model, backbone.clip), path
-        self.unmatched = unmatched_modules(*self._base, path)
-
-    @property
-    def layers(self) -> int:
-        """Number of the model's layers that the host's loader changes by the file."""
-        tensors = comfy.lora_convert.convert_lora(read_lora(self._path))
-        return len(comfy.lora.load_lora(tensors, _lora_names(*self._base), log_missing=False))
-
-    def set_strength(self, strength: float) -> None:
-        self._backbone._use(*apply_lora(*self._base, self._path, strength, strength))
-
-
-def apply_lora(model: Any, clip: Any, path: str | Path, model_strength: float = 1.0,
-               clip_strength: float = 1.0) -> tuple[Any, Any]:
-    """(MODEL, CLIP) with the LoRA file, through the host's own loader. Both are clones, so the inputs are left
-    unchanged.
-
-    CLIP may be None. Raises UserError if there is no such file.
-    """
-    return comfy.sd.load_lora_for_models(model, clip, read_lora(path), model_strength, clip_strength)
-
-
-def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...]:
-    """Modules of a LoRA file that the host finds neither in the MODEL nor in the CLIP.
-
-    Raises UserError if that is all of them.
-    """
-    names = _lora_names(model, clip)
-    keys = comfy.lora_convert.convert_lora(read_lora(path))
-    modules = dict.fromkeys(map(module_of, keys))
-    unmatched = tuple(name for name in modules if name not in names)
-    if len(unmatched) == len(modules):
-        raise UserError(f"none of the {len(modules)} modules of {path} is in this model: it was made for another model "
-                        "family, or is not a LoRA.")
-    return unmatched
-
-
-def _lora_names(model: Any, clip: Any) -> dict[str, Any]:
-    """The host's table of the names that a LoRA file may give to the layers of a MODEL and its CLIP, which may be None.
-    """
-    names = comfy.lora.model_lora_keys_unet(model.model, {})
-    return names if clip is None else comfy.lora.model_lora_keys_clip(clip.cond_stage_model, names)
-
-
-def read_lora(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a LoRA file by their keys. Raises UserError if there is no such file, or it was damaged."""
-    if not Path(path).is_file():
-        raise UserError(f"LoRA file {path} does not exist. Check the path.")
-    check_weights(path)
-    return comfy.utils.load_torch_file(str(path), safe_load=True)
-
-
-def fingerprint(model: Any, clip: Any, vae: Any) -> str:
-    """A hash of sampled weights of all three parts, of patches on them, and of settings that change results."""
-    sampling = model.get_model_object("model_sampling")
-    settings = [clip.layer_idx, clip.tokenizer_options, sorted(model.object_patches)]
-    set_beside = [content.digest for content in [_set_beside(model, clip, vae)] if content is not None]
-    return sampled_hash(_patchers(model, clip, vae),
-                        [type(sampling).__mro__[1:3], sampling.sigmas, *settings, *set_beside])
-
-
-def unreadable_parts(model: Any, clip: Any, vae: Any) -> tuple[str, ...]:
-    """Types of what is set on a model but cannot be looked into, so that the fingerprint does not tell it."""
-    content = _set_beside(model, clip, vae)
-    return content.opaque if content is not None else ()
-
-
-def _set_beside(model: Any, clip: Any, vae: Any) -> Content | None:
-    """Attention patches, samplers, wrappers, hooks and the like; None for models as their files have them, whose
-    fingerprint is that of earlier versions."""
-    of_model, of_clip, *of_vae = (patcher_options(patcher) for patcher in _patchers(model, clip, vae))
-    if of_clip.get("object_patches") == {"manual_cast_dtype": torch.float32}:  # every CLIP of the host has it
-        del of_clip["object_patches"]
-    options = [of_model, of_clip, *of_vae, clip_options(clip)]
-    return content_of(options, _patchers(model, clip, vae)) if any(options) else None
-
-
-def _patchers(model: Any, clip: Any, vae: Any) -> list[Any]:
-    patcher = getattr(vae, "patcher", None)
-    return [model, clip.patcher, *([patcher] if patcher else [])]
-
-
-def family_name(model: Any) -> str:
-    """The name of a MODEL's family; "other" if there is no row for it."""
-    row = known_family(model.model)
-    return row.name if row else "other"
 
 
 def release_memory() -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ...trainer.common.errors import UserError
 from ...trainer.models.noise import per_row
-from .model import read_lora
+from .loras import read_lora
 
 DETERMINISTIC = frozenset({
     "euler", "euler_cfg_pp", "heun", "heunpp2", "exp_heun_2_x0", "dpm_2", "lms", "dpm_fast", "dpmpp_2m",

@@ -50,28 +50,34 @@ def sandbox():
 
 @pytest.fixture
 def adapter(sandbox, monkeypatch):
-    """host.backbone.model with the headless backbone; `calls` tells in which order it was used."""
+    """host.backbone with the headless backbone; `calls` tells in which order it was used."""
     calls = []
 
     def apply_lora(model, clip, path, model_strength=1.0, clip_strength=1.0):
         calls.append(("apply", Path(path).name, model_strength, clip_strength))
         return (model and f"{model}+{Path(path).stem}"), (clip and f"{clip}+{Path(path).stem}")
 
-    stand_in = ModuleType("lora_bootstrap.host.backbone.model")
-    stand_in.apply_lora = apply_lora
-    stand_in.unreadable_parts = lambda model, clip, vae: ()
-    stand_in.release_memory = lambda: calls.append("release")
-    stand_in.memory_in_use = lambda device: 3 * 2**30
+    from lora_bootstrap.host.backbone import contents
+
+    monkeypatch.setattr(sandbox, "caution", "", raising=False)
+    monkeypatch.setattr(contents, "unreadable_parts", lambda model, clip, vae: ())
+    stand_in(monkeypatch, "loras", apply_lora=apply_lora)
+    model = stand_in(monkeypatch, "model", release_memory=lambda: calls.append("release"),
+                     memory_in_use=lambda device: 3 * 2**30,
+                     HostBackbone=lambda model, clip, vae, base_file="": sandbox)
+    plan = stand_in(
+        monkeypatch, "memory_plan", measured_peak=lambda base: None,
+        forecast_memory=lambda base, config, caption, controls=None: SimpleNamespace(
+            line="about 0.1 GiB", note="", share=0.0, memory=0))
+    return SimpleNamespace(calls=calls, backbone=sandbox, model=model, memory_plan=plan)
+
+
+def stand_in(monkeypatch, name, **contents):
+    """A module in the place of host.backbone.<name>, which needs a host."""
     import lora_bootstrap.host.backbone
 
-    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
-    monkeypatch.setattr(lora_bootstrap.host.backbone, "model", stand_in, raising=False)
-    monkeypatch.setattr(sandbox, "caution", "", raising=False)
-    stand_in.HostBackbone = lambda model, clip, vae, base_file="": sandbox
-    plan = ModuleType("lora_bootstrap.host.backbone.memory_plan")
-    plan.forecast_memory = lambda base, config, caption, controls=None: SimpleNamespace(
-        line="about 0.1 GiB", note="", share=0.0, memory=0)
-    plan.measured_peak = lambda base: None
-    monkeypatch.setitem(sys.modules, plan.__name__, plan)
-    monkeypatch.setattr(lora_bootstrap.host.backbone, "memory_plan", plan, raising=False)
-    return SimpleNamespace(calls=calls, backbone=sandbox, model=stand_in, memory_plan=plan)
+    module = ModuleType(f"lora_bootstrap.host.backbone.{name}")
+    module.__dict__.update(contents)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(lora_bootstrap.host.backbone, name, module, raising=False)
+    return module

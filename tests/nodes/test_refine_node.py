@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from PIL import Image
 from safetensors.torch import save_file
 
-import lora_bootstrap.host.backbone
 from lora_bootstrap.host import events
 from lora_bootstrap.host.drawing.cell_graph import PICTURE, below, cell_graph
 from lora_bootstrap.host.drawing.runner import Runner
@@ -44,10 +42,6 @@ LAYER = "lora_unet_mid_block_resnets_0_conv1"
 def files(host, monkeypatch):
     """A host in a process that has run no sweep, with three LoRAs and a base; its pictures are drawn."""
     monkeypatch.setattr(events, "INTERVAL", 0)
-    stand_in = ModuleType("lora_bootstrap.host.backbone.model")
-    stand_in.fingerprint = lambda model, clip, vae: f"{model}, {clip}, {vae}"
-    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
-    monkeypatch.setattr(lora_bootstrap.host.backbone, "model", stand_in, raising=False)
     for number, (name, kind, trigger) in enumerate(((GIRL, "character", "akane"), (INK, "style", "inky"),
                                                     (GLOW, "", ""))):
         path = host.output / "loras" / name

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections import Counter
 from contextlib import contextmanager
 from itertools import product
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +15,8 @@ import torch
 from comfy_execution.graph_utils import ExecutionBlocker
 from PIL import Image
 
-import lora_bootstrap.host.backbone
 from lora_bootstrap.host import events, paths
+from lora_bootstrap.host.backbone import facts
 from lora_bootstrap.host.drawing import runner as host_nodes, sweep_session
 from lora_bootstrap.host.drawing.cell_graph import PICTURE, cell_graph
 from lora_bootstrap.host.drawing.pictures import as_saved
@@ -45,6 +44,7 @@ from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import open_run, read_run
 
 from ..helpers.drawn_sweep import draw_sweep, write_lora, write_run
+from ..helpers.host_stub import stand_in
 
 ME, BASE = "9", "model.safetensors"
 WIDGETS = {
@@ -63,11 +63,8 @@ def _fresh(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def files(host, monkeypatch):
-    """Two checkpoints of a run, two other LoRAs, two bases; a stand-in for `host.backbone.model`."""
-    stand_in = ModuleType("lora_bootstrap.host.backbone.model")
-    stand_in.family_name = lambda model: "flux" if model.startswith("flux") else "other"
-    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
-    monkeypatch.setattr(lora_bootstrap.host.backbone, "model", stand_in, raising=False)
+    """Two checkpoints of a run, two other LoRAs, two bases of known families."""
+    monkeypatch.setattr(facts, "family_name", lambda model: "flux" if model.startswith("flux") else "other")
     for name in (BASE, "other.safetensors"):
         path = host.base / "models" / "checkpoints" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -689,8 +686,8 @@ def test_one_node_is_made_of_each_as_the_host_does_for_loaders_keep_what_they_re
 
 def test_a_result_is_used_again_only_for_equal_inputs(host):
     runner = Runner(GIVEN)
-    for facts in ({}, {}, {"seed": 2}, {"prompt": "b"}, {"strength": 0.9}):
-        runner.value(cell_graph(cell_at(**facts)), PICTURE)
+    for changes in ({}, {}, {"seed": 2}, {"prompt": "b"}, {"strength": 0.9}):
+        runner.value(cell_graph(cell_at(**changes)), PICTURE)
     assert Counter(name for name, _ in host.nodes.calls) == {
         "LoraLoader": 2, "CLIPTextEncode": 5, "EmptyLatentImage": 1, "KSampler": 4, "VAEDecode": 4}
 
@@ -736,10 +733,7 @@ def rows(monkeypatch):
             told.batches.append(list(strengths))
             yield [f"{self.model} + {self.name} at {strength}" for strength in strengths]
 
-    stand_in = ModuleType("lora_bootstrap.host.backbone.rows")
-    stand_in.RowLora, stand_in.DETERMINISTIC = RowLora, frozenset({"euler", "ddim"})
-    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
-    monkeypatch.setattr(lora_bootstrap.host.backbone, "rows", stand_in, raising=False)
+    stand_in(monkeypatch, "rows", RowLora=RowLora, DETERMINISTIC=frozenset({"euler", "ddim"}))
     return told
 
 

@@ -8,9 +8,10 @@ from safetensors.torch import save_file
 from tiny_models import make_parts
 
 import nodes
-from lora_bootstrap.host.backbone.contents import content_of
+from lora_bootstrap.host.backbone.contents import content_of, fingerprint
 from lora_bootstrap.host.backbone.facts import sampled_hash
-from lora_bootstrap.host.backbone.model import HostBackbone, apply_lora, fingerprint
+from lora_bootstrap.host.backbone.loras import apply_lora
+from lora_bootstrap.host.backbone.model import HostBackbone
 from lora_bootstrap.host.backbone.sandbox import load_sandbox
 
 SET_ON_IT = ("RescaleCFG", "SelfAttentionGuidance", "PerturbedAttentionGuidance", "PatchModelAddDownscale", "FreeU_V2",

@@ -19,7 +19,8 @@ from tiny_models import FAMILIES, Tiny, TinyClip, TinyVae, make_model, set_weigh
 
 from lora_bootstrap.host.backbone import model as backbone_module
 from lora_bootstrap.host.backbone.edit import encode_edit
-from lora_bootstrap.host.backbone.model import HostBackbone, apply_lora, unmatched_modules
+from lora_bootstrap.host.backbone.loras import apply_lora, unmatched_modules
+from lora_bootstrap.host.backbone.model import HostBackbone
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Warned
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples

@@ -12,7 +12,8 @@ import pytest
 import torch
 from tiny_models import CAPTIONS, FAMILIES, make_backbone, make_dataset
 
-from lora_bootstrap.host.backbone.model import HostBackbone, apply_lora, unmatched_modules
+from lora_bootstrap.host.backbone.loras import apply_lora, unmatched_modules
+from lora_bootstrap.host.backbone.model import HostBackbone
 from lora_bootstrap.trainer.models import families
 from lora_bootstrap.trainer.models.families import distilled_warning, recognise_form
 from lora_bootstrap.trainer.models.layers import coverage, layers_inside, select_modules

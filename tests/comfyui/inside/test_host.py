@@ -14,7 +14,8 @@ import torch
 from tiny_models import TinyVae, make_backbone, make_dataset, make_parts
 from unchanged import facts
 
-from lora_bootstrap.host.backbone.model import HostBackbone, _casting, apply_lora, memory_in_use, release_memory
+from lora_bootstrap.host.backbone.loras import apply_lora
+from lora_bootstrap.host.backbone.model import HostBackbone, _casting, memory_in_use, release_memory
 from lora_bootstrap.host.backbone.sandbox import load_sandbox
 from lora_bootstrap.host.backbone.schedule import HostSchedule
 from lora_bootstrap.host.backbone.shadow import Shadow

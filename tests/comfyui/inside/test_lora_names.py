@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import FAMILIES, make_model, make_parts
 from torch import nn
 
-from lora_bootstrap.host.backbone.model import unmatched_modules
+from lora_bootstrap.host.backbone.loras import unmatched_modules
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.lora.layouts import diffusers_names, names_of_ends, text_names
 from lora_bootstrap.trainer.lora.names import PREFIXES, any_layer_name, flat, layer_name

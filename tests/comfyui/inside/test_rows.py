@@ -14,7 +14,7 @@ from torch import nn
 from unchanged import facts
 
 import nodes
-from lora_bootstrap.host.backbone.model import apply_lora
+from lora_bootstrap.host.backbone.loras import apply_lora
 from lora_bootstrap.host.backbone.rows import DETERMINISTIC, NotInRows, RowLora
 from lora_bootstrap.host.backbone.sandbox import load_sandbox
 from lora_bootstrap.trainer.common.errors import UserError
