@@ -117,9 +117,9 @@ class SharedCache(TensorCache):
         if self._bytes + size > self._limit(free):
             taken, left, most, reserve = (f"{count / 2**30:.{digits}f} GB" for count, digits in (
                 (self._bytes, 1), (free, 1), (self.most, 0), (RESERVE, 0)))
-            self.trouble = (f"{self.place} takes {taken}, all of it in use, and {left} are free there. Free some space: "
-                            f"the cache takes at most {most} and {SHARE:.0%} of what is free, and leaves {reserve} for "
-                            "LoRA files and training states.")
+            self.trouble = (f"{self.place} takes {taken}, all of it in use, and {left} are free there. Free some "
+                            f"space: the cache takes at most {most} and {SHARE:.0%} of what is free, and leaves "
+                            f"{reserve} for LoRA files and training states.")
         return not self.trouble
 
     def _make_room(self) -> bool:
