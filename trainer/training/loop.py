@@ -1,7 +1,8 @@
 """The training loop: any Backbone, any dataset, one generator of events.
 
-A run is resumed exactly: the state on disk holds the adapter and the optimizer, and everything else (images,
-captions, noise, times, learning rate) is a pure function of the step.
+A run is resumed exactly while its entries are kept in the cache: the state on disk holds the adapter and the
+optimizer, and everything else (images, captions, noise, times, learning rate) is a pure function of the step. Captions
+that must be encoded anew may differ in their last bits, as they are encoded together with whatever else is missing.
 """
 
 from __future__ import annotations
@@ -327,10 +328,22 @@ class _Session:
         return coverage(backbone.network, adapted, backbone.family.blocks, backbone.family.excluded)
 
     def _prove_same_text(self) -> Events:
+        """What the cache holds of earlier runs is made anew if the proof fails by it alone."""
+        proof, reused = self._compare_text(), self.cache.reused
+        if not proof.passed and reused:
+            self.cache.distrust()
+            proof = self._compare_text()
+        yield from self._prove(proof)
+        if reused and not self.cache.trusted:
+            yield Warned(f"what {self.cache.place} holds of earlier runs is not what this base makes of images and "
+                         "captions now, so they are encoded anew.")
+            yield from self._prepare()
+
+    def _compare_text(self) -> Proof:
         with self._without_adapters():
             proof, self.probe = prove_same_text(self.backbone, self.feed.proof_latents, self.feed.proof_captions,
                                                 self._caption_conditioning, self.feed.controls(self.feed.first))
-        yield from self._prove(proof)
+        return proof
 
     def _prove_file(self, path: Path, weights: dict[str, Factors]) -> Events:
         """A file that fails stays where it is: the training is in it."""
