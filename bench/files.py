@@ -28,7 +28,7 @@ from ..trainer.lora.file import Factors, LoraWeights, load_lora, save_lora
 from ..trainer.stacks.conflict import measure_conflict
 from ..trainer.stacks.merge import MergeSettings, merge_loras, save_merged
 from ..trainer.stacks.stack import StackEntry
-from ..trainer.training.checkpoint import StateWriter, load_state, save_state, take_snapshot
+from ..trainer.training.checkpoint import StateWriter, load_state, take_snapshot, write_snapshot
 from .conflict_speed import peak_memory, shapes, write_lora
 from .report import write_result
 
@@ -150,7 +150,8 @@ def _stored(tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> 
 def _state(folder: Path, rank: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
     tensors, optimizer = _trained(rank)
     stored = _stored(tensors, optimizer)
-    return (lambda: save_state(folder / "state", 1, tensors, optimizer)), lambda: save_file(stored, folder / "limit")
+    return (lambda: write_snapshot(folder / "state", take_snapshot(1, tensors, optimizer)),
+            lambda: save_file(stored, folder / "limit"))
 
 
 def _snapshot(folder: Path, rank: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
@@ -165,7 +166,7 @@ def _snapshot(folder: Path, rank: int) -> tuple[Callable[[], Any], Callable[[], 
 
 def _load_state(folder: Path, rank: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
     tensors, optimizer = _trained(rank)
-    save_state(folder / "state", 1, tensors, optimizer)
+    write_snapshot(folder / "state", take_snapshot(1, tensors, optimizer))
     return (lambda: load_state(folder / "state")), lambda: _touch(load_file(folder / "state"))
 
 

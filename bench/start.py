@@ -153,7 +153,7 @@ class _WideText:
     """Stands in for SDXL's text encoders: random rows of their shapes, as they come out of the host's, which gives
     float32 whatever it computed in."""
 
-    fingerprint, family = "wide", get_family("sandbox")
+    fingerprint, family, encoding = "wide", get_family("sandbox"), dict[str, str]()
 
     def __init__(self, dtype: torch.dtype) -> None:
         self._dtype = dtype

@@ -11,7 +11,7 @@ import copy
 import gc
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,13 +30,15 @@ from torch import Tensor, nn
 from ...trainer.captions.tags import escape_brackets
 from ...trainer.common.devices import to_device
 from ...trainer.common.errors import UserError
-from ...trainer.models.backbone import Conditioning, Controls, NetworkInputs
+from ...trainer.common.versions import library_versions
+from ...trainer.models.backbone import Conditioning, Controls, NetworkInputs, dtypes_of
 from ...trainer.models.edit_forms import choose_form
 from ...trainer.models.families import distilled_warning, named_row
 from ...trainer.models.frozen import frozen_forward
 from ...trainer.models.noise import per_row
 from ...trainer.models.prompt_memory import PromptMemory
 from ...trainer.models.recompute import Recomputation, recomputed
+from ..compat import host_version
 from .contents import fingerprint
 from .edit import encode_edit
 from .encoded import pack, unpack
@@ -107,6 +109,12 @@ class HostBackbone:
         """See `fingerprint`; `made_by` counts too."""
         digest = fingerprint(self.model, self.clip, self.vae)
         return hashlib.sha256(f"{digest} {self.made_by}".encode()).hexdigest() if self.made_by else digest
+
+    @property
+    def encoding(self) -> Mapping[str, str]:
+        return {"comfyui": host_version(), **library_versions(("torch", "transformers")),
+                "vae": f"{getattr(self.vae, 'vae_dtype', '')} {getattr(self.vae, 'device', '')}".partition(":")[0],
+                "text": f"{dtypes_of(self.clip.cond_stage_model)} {self.text_device.type}"}
 
     @property
     def caution(self) -> str:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ...trainer.models.backbone import Conditioning
+from ...trainer.models.out_of_memory import is_out_of_memory
 from .encoded import pack
 
 MOST_TOKENS = 4096
@@ -86,6 +87,23 @@ class _Shared:
         self._asked.clear()
 
     def _answer(self, keys: Sequence[Hashable]) -> None:
+        """Answer them in one forward pass, or in two if memory does not suffice, down to one prompt in each."""
+        if not self._encode(keys):
+            half = len(keys) // 2
+            self._answer(keys[:half])
+            self._answer(keys[half:])
+
+    def _encode(self, keys: Sequence[Hashable]) -> bool:
+        """Whether memory sufficed. What fills it hangs on the error, so it is free only after this has returned."""
+        try:
+            self._encode_together(keys)
+        except Exception as error:
+            if len(keys) == 1 or not is_out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def _encode_together(self, keys: Sequence[Hashable]) -> None:
         encode = self._asked[keys[0]][0]
         every = [self._asked[key][1] for key in keys]
         made = encode([chunk for chunks in every for chunk in chunks])

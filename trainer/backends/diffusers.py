@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from ..captions.tags import unescape_brackets
 from ..common.devices import to_device
 from ..common.errors import UserError
+from ..common.versions import library_versions
 from ..lora.file import LoraWeights, load_lora
 from ..lora.layers import read_header
-from ..models.backbone import Conditioning, Controls, NetworkInputs, Rows
+from ..models.backbone import Conditioning, Controls, NetworkInputs, Rows, dtypes_of
 from ..models.edit_forms import choose_form
 from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix
@@ -78,6 +79,11 @@ class DiffusersBackbone:
     @property
     def half_precision(self) -> str:
         return _half_precision(self.device)
+
+    @property
+    def encoding(self) -> Mapping[str, str]:
+        return {**library_versions(("torch", "diffusers", "transformers")), "device": self.device.type,
+                "vae": dtypes_of(self.pipeline.vae), "text": dtypes_of(self.text_network)}
 
     @property
     def latent_scale(self) -> int:

@@ -76,6 +76,11 @@ def plain_errors(what: str, path: Path) -> Iterator[None]:
         raise (_disk_full(path) if number in _DISK_FULL else _refusal(what, path, number)) from error
 
 
+def is_disk_full(error: UserError) -> bool:
+    """Whether an error of `plain_errors` came from a full disk or quota."""
+    return error.__cause__ is not None and _system_error(error.__cause__) in _DISK_FULL
+
+
 def _refusal(what: str, path: Path, number: int) -> UserError:
     kept = "it is as it was before" if os.path.lexists(path) else "nothing was written"
     remedy = _REMEDIES.get(number, "Choose a folder you can write to.")

@@ -42,6 +42,8 @@ class TensorCache:
 
     Attributes:
         hits, misses: how often `get` found an entry, and how often it had to compute one.
+        reused: whether anything was found that was not put here, but by an earlier user of the folder.
+        trusted: whether such is found; see `distrust`.
     """
 
     def __init__(self, folder: Path | str | None = None, held: int | None = 0) -> None:
@@ -55,6 +57,7 @@ class TensorCache:
         if self.folder is not None:
             remove_leftovers(self.folder)
         self.hits = self.misses = 0
+        self.reused, self._put, self.trusted = False, set[str](), True
         self._memory = _Memory(None if folder is None else held)
 
     def get(self, parts: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]]) -> Tensors:
@@ -76,12 +79,21 @@ class TensorCache:
         """The tensors made from `parts`, on the CPU, not to be changed; None if they are not stored."""
         described = _describe(parts)
         key = _key(described)
+        if not self.trusted and key not in self._put:
+            return None
         entry = self._memory.find(key)
         if entry is None and self.folder is not None:
             entry = _read(_path(self.folder, key), described)
             if entry is not None:
                 self._memory.hold(key, entry)
-        return None if entry is None else entry.tensors()
+        if entry is None:
+            return None
+        self.reused = self.reused or key not in self._put
+        return entry.tensors()
+
+    def distrust(self) -> None:
+        """From here on, find nothing but what was put here."""
+        self.trusted = False
 
     def put(self, parts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Tensors:
         """Store the tensors made from `parts`, and return them as `find` does. Raises UserError if they cannot be
@@ -90,6 +102,7 @@ class TensorCache:
         key, entry = _key(described), _Entry.of(tensors)
         saved = self.folder is not None and self._save(_path(self.folder, key), entry.serialized(described))
         self._memory.hold(key, entry, only_here=not saved)
+        self._put.add(key)
         return entry.tensors()
 
     def _save(self, path: Path, data: bytes) -> bool:
@@ -144,8 +157,7 @@ class _Memory:
             if only_here:
                 self._alone[key] = entry
                 return
-            if key not in self._used:
-                self._bytes += entry.size
+            self._bytes += entry.size - (self._used[key].size if key in self._used else 0)
             self._used[key] = entry
             while self._limit is not None and self._bytes > self._limit:
                 self._bytes -= self._used.popitem(last=False)[1].size

@@ -8,29 +8,19 @@ from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
-from torch import Tensor
-
 from ..common.errors import UserError
 from ..common.files import atomic_path, file_hash
 from .metadata import ALPHA_TABLE
-from .tensors import Source, TensorFile, file_order, tensor_bytes, write_tensors
+from .tensors import Source, TensorFile, write_tensors
 
 _STATED = "sshs_model_hash"
 _SCALES = (ALPHA_TABLE, "ss_network_alpha", "ss_network_args", "ss_network_module")
 """Metadata that may decide how strong the weights are, so it counts as part of them."""
 
 
-def hashes(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """Hash of the tensor bytes, by which other tools and sites identify a LoRA, whatever its metadata says."""
-    digest = hashlib.sha256()
-    for key in file_order({key: tensor.dtype for key, tensor in tensors.items()}):
-        digest.update(tensor_bytes(tensors[key].contiguous()))
-    return _stamp(digest.hexdigest())
-
-
 def write_hashed(path: str | os.PathLike[str], sources: Mapping[str, Source], metadata: Mapping[str, str]) -> None:
-    """Write tensors atomically to a file that states their `hashes`, one tensor in memory at a time. Raises UserError
-    as `atomic_path` does."""
+    """Write tensors atomically, one in memory at a time, to a file that states the hash of their bytes, by which other
+    tools and sites identify a LoRA, whatever its metadata says. Raises UserError as `atomic_path` does."""
     with atomic_path(path) as temp:
         write_tensors(temp, sources, metadata, _stamp)
 

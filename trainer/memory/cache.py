@@ -6,13 +6,13 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
 from ..common.files import user_cache_file, write_json
 from ..common.schema import convert
+from ..common.versions import library_versions
 from .step import StepCount
 
 REVISION = 3
@@ -37,15 +37,8 @@ def cached(question: Mapping[str, Any], count: Callable[[], StepCount], file: Pa
 
 
 def _key(question: Mapping[str, Any]) -> str:
-    whole = {**question, "revision": REVISION, "libraries": {name: _version(name) for name in LIBRARIES}}
+    whole = {**question, "revision": REVISION, "libraries": library_versions(LIBRARIES)}
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def _version(library: str) -> str:
-    try:
-        return version(library)
-    except PackageNotFoundError:
-        return ""
 
 
 def _read(file: Path) -> dict[str, StepCount]:

@@ -156,6 +156,8 @@ class Backbone(Protocol):
         device, text_device: where the network and the text encoders compute.
         half_precision: "bf16", or "fp16" where the device has no bfloat16.
         fingerprint: a hash of the weights, by which caches and runs recognize the base.
+        encoding: what else decides, if only in its last bits, what the VAE and the text encoders make: the versions of
+            the host and its libraries, their dtypes and devices. It counts in the keys of caches, not in those of runs.
         recompute: share of the network's blocks that are computed again in the backward pass; see `training`.
     """
 
@@ -183,6 +185,9 @@ class Backbone(Protocol):
 
     @property
     def fingerprint(self) -> str: ...
+
+    @property
+    def encoding(self) -> Mapping[str, str]: ...
 
     @property
     def recompute(self) -> float: ...
@@ -267,3 +272,8 @@ class Backbone(Protocol):
 
     def token_count(self, caption: str) -> tuple[int, int]:
         """(tokens of the caption, tokens that the model reads), both without start and end marks."""
+
+
+def dtypes_of(*networks: nn.Module) -> str:
+    """The types of the networks' weights, as text."""
+    return " ".join(sorted({str(parameter.dtype) for network in networks for parameter in network.parameters()}))

@@ -225,9 +225,6 @@ def filter_lora(path: Path, text: str, folder: Path) -> Filtered:
 
 def _write(target: Path, blocks: Blocks, kept: Mapping[str, float], text: str, source: str) -> None:
     file = blocks.file
-    scaled = set(_scaled_keys(file))
-    sources = {key: _source(file, key, strength if key in scaled else 1.0)
-               for block, strength in kept.items() for key in blocks.keys[block]}
     changed = {block: strength for block, strength in kept.items() if strength != 1}
     lineage = {"filter": {"blocks": list(kept), "of": len(blocks.keys), "text": text.strip(), **(
         {"strengths": changed} if changed else {}), "parents": [
@@ -235,7 +232,10 @@ def _write(target: Path, blocks: Blocks, kept: Mapping[str, float], text: str, s
          "lineage": file.metadata.get(LINEAGE, "")}]}}
     metadata = {**file.metadata, "ss_output_name": target.stem, "modelspec.title": target.stem,
                 LINEAGE: json.dumps(lineage, ensure_ascii=False, sort_keys=True)}
+    scaled = set(_scaled_keys(file))
     try:
+        sources = {key: _source(file, key, strength if key in scaled else 1.0)
+                   for block, strength in kept.items() for key in blocks.keys[block]}
         write_hashed(target, sources, metadata)
     finally:
         file.tensors.close()

@@ -52,9 +52,9 @@ class TrainState:
 
     Attributes:
         step: optimizer steps done.
-        tensors: by the names given to `save_state`.
+        tensors: by the names given to `take_snapshot`.
         optimizer_state: as `optimizer.state_dict()` returned it, for `restore_optimizer`.
-        extra: the values given to `save_state`.
+        extra: the values given to `take_snapshot`.
     """
 
     step: int
@@ -74,17 +74,6 @@ class Snapshot:
 
     text: str
     stored: Mapping[str, Tensor]
-
-
-def save_state(
-    path: str | os.PathLike[str], step: int, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer,
-    extra: Mapping[str, Any] | None = None,
-) -> None:
-    """Write the state, bit for bit, replacing an older one; `take_snapshot` has the arguments.
-
-    Raises UserError if the disk is full, TypeError for a value that cannot be saved.
-    """
-    write_snapshot(Path(path), take_snapshot(step, tensors, optimizer, extra))
 
 
 def take_snapshot(step: int, tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer,
@@ -139,9 +128,11 @@ class StateWriter:
     def save(self, take: Callable[[], Snapshot]) -> None:
         """Take a snapshot and begin to write it, once the one before is written. Raises the error of that one."""
         self.wait()
-        self.check()
+        if error := self.take_error():
+            raise error
         self._began = monotonic()
-        thread = threading.Thread(target=self._write, args=(take(),), name="training state")
+        # a host's threads are daemons, which a process that ends kills, and theirs would be daemons too
+        thread = threading.Thread(target=self._write, args=(take(),), name="training state", daemon=False)
         thread.start()
         self._thread = thread
 
@@ -151,13 +142,8 @@ class StateWriter:
         except Exception as error:  # whatever it is, the training reports it
             self._error = error
 
-    def check(self) -> None:
-        """Raise the error of a save that failed, once: a UserError if the system refused it."""
-        if error := self.take_error():
-            raise error
-
     def take_error(self) -> Exception | None:
-        """The error of a save that failed, which is then forgotten."""
+        """The error of a save that failed, which is then forgotten: a UserError if the system refused it."""
         error, self._error = self._error, None
         return error
 
@@ -234,7 +220,7 @@ def resume(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], optimize
     """Give trained tensors, optimizer and scaler the values of a saved state; returns its step.
 
     Args:
-        tensors: as given to `save_state`, whose `extra` holds the scaler's state as "scaler".
+        tensors: as given to `take_snapshot`, whose `extra` holds the scaler's state as "scaler".
         steps: the run's last step.
 
     Raises UserError as `load_state` does, DamagedState also if the state does not fit. The tensors are then unchanged;

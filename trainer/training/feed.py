@@ -54,7 +54,8 @@ def derived_seed(seed: int, *purpose: object) -> int:
 
 
 def open_cache(root: Path, config: TrainConfig) -> SharedCache:
-    """What the runs in the folder `root` share. Removes the folders in which earlier versions had a cache for each."""
+    """What the runs in the folder `root` share. Removes the folders in which earlier versions had a cache for each run:
+    the keys there lack `Backbone.encoding`, so nothing in them is found any more."""
     for folder in run_folders(root):
         remove_entries(folder / "cache")
     return SharedCache(folder_beside(root), HELD[config.data.cache])
@@ -140,6 +141,18 @@ def _read_hidden(entry: Mapping[str, Tensor]) -> str:
     return bytes(entry[_HIDDEN].tolist()).decode() if _HIDDEN in entry else ""
 
 
+_VAE_REMEDY = ("Load a VAE that works in fp16 (for SDXL: sdxl-vae-fp16-fix), or run it in bf16 or fp32 (in ComfyUI: "
+               "--bf16-vae or --fp32-vae)")
+_TEXT_REMEDY = "Run it in bf16 or fp32 (in ComfyUI: --bf16-text-enc or --fp32-text-enc)"
+
+
+def _check_finite(made: Mapping[str, Tensor], source: str, encoder: str, remedy: str) -> None:
+    """Raises UserError if an encoder overflowed, before that is saved for all later runs."""
+    if not all(torch.isfinite(tensor).all() for tensor in made.values()):
+        raise UserError(f"{source}: the {encoder} made values of it that are not finite, as happens if it overflows in "
+                        f"fp16. {remedy}, or load the {encoder} from another file.")
+
+
 def _ahead(read: Callable[[Any], Any], items: Sequence[Any]) -> Generator[Any, None, None]:
     threads = max(_LEAST_READERS, min(_MOST_READERS, os.cpu_count() or 1))
     return in_order(read, items, threads, _AHEAD * threads)
@@ -157,6 +170,7 @@ class Feed:
         self.edit_form = edit_form(backbone, config, dataset)
         epoch = Epoch.of(dataset, config, backbone.family.bucket_step)
         self.samples, self.buckets, self.left_out, self.plan = epoch.samples, epoch.buckets, epoch.left_out, epoch.plan
+        self._encoding = dict(backbone.encoding)
         self._latent_keys: dict[tuple[int, bool], Mapping[str, Any]] = {}
         self._controls_hashes: dict[int, str] = {}
         self._masks: dict[tuple[int, bool], Tensor] = {}
@@ -220,7 +234,7 @@ class Feed:
                     hidden[f"{self.samples[index].path.name}: {image.hidden}"] = None
                 for flip in flips:
                     if flip in image.pixels:
-                        self.cache.put(self._latent_key(index, flip), self._encode_image(image, flip))
+                        self.cache.put(self._latent_key(index, flip), self._encode_image(index, image, flip))
                     done += 1
                     yield Caching("latents", done, total)
         yield from map(Warned, hidden)
@@ -319,11 +333,12 @@ class Feed:
 
     def _latents(self, index: int, flip: bool) -> Tensor:
         return self.cache.get(self._latent_key(index, flip),
-                              lambda: self._encode_image(self._read(index, [flip]), flip))["latents"]
+                              lambda: self._encode_image(index, self._read(index, [flip]), flip))["latents"]
 
-    def _encode_image(self, image: _Image, flip: bool) -> dict[str, Tensor]:
+    def _encode_image(self, index: int, image: _Image, flip: bool) -> dict[str, Tensor]:
         with torch.no_grad():
             latents = self.backbone.encode_images(image.pixels[flip][None])[0].float().cpu()
+        _check_finite({"latents": latents}, self.samples[index].path.name, "VAE", _VAE_REMEDY)
         hidden = {_HIDDEN: torch.tensor(list(image.hidden.encode()), dtype=torch.uint8)} if image.hidden else {}
         return {"latents": latents, **hidden}
 
@@ -358,7 +373,11 @@ class Feed:
         with torch.no_grad():
             encoded = (self.backbone.encode_text(captions) if sample is None
                        else self.backbone.encode_text(captions, self.controls(sample, flip))).to("cpu")
-        return [encoded.row(row) for row in range(len(texts))]
+        rows = [encoded.row(row) for row in range(len(texts))]
+        for caption, row in zip(captions, rows, strict=True):
+            name = f"{caption[:57]}..." if len(caption) > 60 else caption
+            _check_finite(row, f"the caption {name!r}", "text encoder", _TEXT_REMEDY)
+        return rows
 
     def _text_key(self, text: _Text) -> Mapping[str, Any]:
         # Earlier versions read the backslashes of escaped brackets, and dropped tensors without a batch dimension: what
@@ -374,4 +393,4 @@ class Feed:
                 "crop": sample.crop and [*sample.crop, sample.content_hash], "edit_form": self.edit_form, "flip": flip}
 
     def _key(self, parts: dict[str, Any]) -> Mapping[str, Any]:
-        return {**parts, "model": self.backbone.fingerprint}
+        return {**parts, "model": self.backbone.fingerprint, "encoding": self._encoding}

@@ -1,7 +1,8 @@
 """The training loop: any Backbone, any dataset, one generator of events.
 
-A run is resumed exactly: the state on disk holds the adapter and the optimizer, and everything else (images,
-captions, noise, times, learning rate) is a pure function of the step.
+A run is resumed exactly while its entries are kept in the cache: the state on disk holds the adapter and the
+optimizer, and everything else (images, captions, noise, times, learning rate) is a pure function of the step. Captions
+that must be encoded anew may differ in their last bits, as they are encoded together with whatever else is missing.
 """
 
 from __future__ import annotations
@@ -112,12 +113,6 @@ class _Session:
         self.saver = MemorySaver(backbone, config.fit_memory, run.save_recomputed)
         self.started_at = time.time()
         self.loss = Loss.of(backbone.family, backbone.schedule, config.objective)
-        self.cache = open_cache(run.folder.parent, config)
-        self.feed = Feed(backbone, dataset, config, self.cache)
-        held_out = Feed(backbone, *_as_validation(validation, config), self.cache) if len(validation) else None
-        self.validator = Validator(self, held_out)
-        self.handles = _attach(backbone, config)
-        self.parameters = [p for handle in self.handles.values() for p in handle.parameters()]
         self.notes = _cautions(backbone, config)
         self.watch = LossWatch(config.steps)
         self.readings = Readings(backbone.device)
@@ -125,9 +120,16 @@ class _Session:
         self.states = checkpoint.StateWriter(run.state_path, config.state_minutes)
         self.compiled: CompiledBlocks | None = None
         self.compiling = contextlib.ExitStack()
+        self.handles: dict[str, adapters.AdapterHandle] = {}
         self.optimizer: torch.optim.Optimizer
         self.scaler: torch.amp.GradScaler
+        self.cache = open_cache(run.folder.parent, config)
         try:
+            self.feed = Feed(backbone, dataset, config, self.cache)
+            held_out = Feed(backbone, *_as_validation(validation, config), self.cache) if len(validation) else None
+            self.validator = Validator(self, held_out)
+            self.handles.update(_attach(backbone, config))
+            self.parameters = [p for handle in self.handles.values() for p in handle.parameters()]
             self.step = self._resume()
             run.truncate_metrics(self.step)
             for _, loss in runs.read_losses(run.folder):
@@ -326,10 +328,22 @@ class _Session:
         return coverage(backbone.network, adapted, backbone.family.blocks, backbone.family.excluded)
 
     def _prove_same_text(self) -> Events:
+        """What the cache holds of earlier runs is made anew if the proof fails by it alone."""
+        proof, reused = self._compare_text(), self.cache.reused
+        if not proof.passed and reused:
+            self.cache.distrust()
+            proof = self._compare_text()
+        yield from self._prove(proof)
+        if reused and not self.cache.trusted:
+            yield Warned(f"what {self.cache.place} holds of earlier runs is not what this base makes of images and "
+                         "captions now, so they are encoded anew.")
+            yield from self._prepare()
+
+    def _compare_text(self) -> Proof:
         with self._without_adapters():
             proof, self.probe = prove_same_text(self.backbone, self.feed.proof_latents, self.feed.proof_captions,
                                                 self._caption_conditioning, self.feed.controls(self.feed.first))
-        yield from self._prove(proof)
+        return proof
 
     def _prove_file(self, path: Path, weights: dict[str, Factors]) -> Events:
         """A file that fails stays where it is: the training is in it."""
@@ -371,7 +385,7 @@ class _Session:
     def _after_step(self) -> Events:
         config, last = self.config, self.step == self.config.steps
         if not last:  # a finished run needs no state
-            self.states.check()
+            yield from self._check_states()
         if config.validate_every and (self.step % config.validate_every == 0 or last) and len(self.validator):
             yield from self._done_steps()
             validated = self.validator.measure(self.step)
@@ -388,7 +402,20 @@ class _Session:
             yield self._save_checkpoint()
         if not last and self.step % max(1, config.state_every) == 0 and self.states.is_due():
             yield from self._done_steps()
+            self.states.wait()
+            yield from self._check_states()
             self.states.save(self._snapshot)
+
+    def _check_states(self) -> Events:
+        """Raise the error of a state that could not be written, once the LoRA is saved as it is, if that can be."""
+        if error := self.states.take_error():
+            yield from self._done_steps()
+            saved = None
+            with contextlib.suppress(UserError):
+                saved = self._save_checkpoint()
+            if saved:
+                yield saved
+            raise error
 
     def _checkpoint_is_due(self) -> bool:
         config, plan = self.config, self.feed.plan
@@ -478,15 +505,17 @@ class _Session:
     def _keep(self) -> None:
         """Save the LoRA of an interrupted run as it is, and the state to continue from."""
         if self.consistent and self._settle() and self.step:
-            self._save_state()
-            self._save_checkpoint()
+            try:
+                self._save_state()
+            finally:  # a disk may have room for it all the same
+                self._save_checkpoint()
 
     def _finish(self) -> Events:
         stopped = self.step < self.config.steps
         self.states.wait()
+        saved = self._save_checkpoint(final=not stopped)
         if stopped:
             self._save_state()
-        saved = self._save_checkpoint(final=not stopped)
         self.run.mark_finished(self.step, stopped)
         yield saved
         if error := self.states.take_error():  # too late to stop for it
@@ -524,8 +553,8 @@ def _by_part(weights: dict[str, dict[str, Factors]]) -> dict[str, Factors]:
     return {f"{prefix}.{name}": factors for prefix, row in weights.items() for name, factors in row.items()}
 
 
-def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.AdapterHandle]:
-    """Adapters in the denoiser, and in the text encoders if asked, keyed by their prefix in a LoRA file."""
+def _attach(backbone: Backbone, config: TrainConfig) -> Iterator[tuple[str, adapters.AdapterHandle]]:
+    """Adapters in the denoiser, and in the text encoders if asked, each with its prefix in a LoRA file."""
     texts = backbone.text_network
     if config.adapter.text_encoder and texts is None:
         raise UserError("adapter.text_encoder is on, but the text encoder of this base cannot be trained here. Turn it "
@@ -534,11 +563,9 @@ def _attach(backbone: Backbone, config: TrainConfig) -> dict[str, adapters.Adapt
     parts = [(backbone.network_prefix, backbone.network, family.blocks, family.excluded, backbone.device)]
     if config.adapter.text_encoder and texts is not None:
         parts += [(prefix, network, TEXT_BLOCKS, (), backbone.text_device) for prefix, network in texts.items()]
-    return {
-        prefix: adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix), device,
-                                excluded, OPTIMIZERS[config.optimizer.name].dtype)
-        for prefix, network, blocks, excluded, device in parts
-    }
+    for prefix, network, blocks, excluded, device in parts:
+        yield prefix, adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix),
+                                      device, excluded, OPTIMIZERS[config.optimizer.name].dtype)
 
 
 def _cautions(backbone: Backbone, config: TrainConfig) -> tuple[str, ...]:

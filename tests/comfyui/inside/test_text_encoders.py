@@ -73,3 +73,25 @@ def test_prompts_encoded_together_are_as_if_each_were_alone_in_fewer_passes(name
             assert ours.tensors[key].dtype == tensor.dtype
             torch.testing.assert_close(ours.tensors[key], tensor, atol=1e-5, rtol=1e-4)
     assert not any("encode" in module.__dict__ for module in clip.cond_stage_model.modules())
+
+
+@torch.no_grad()
+def test_prompts_that_do_not_fit_together_are_encoded_in_halves(monkeypatch):
+    clip, most, passes = make_clip(*FAMILIES["sd15"]), 3, []
+    whole = encode_prompts(clip, PROMPTS)
+    encoder = clip.cond_stage_model.clip_l
+    forward = encoder.forward
+
+    def limited(chunks):
+        if len(chunks) > most:
+            raise torch.OutOfMemoryError("out of memory")
+        passes.append(len(chunks))
+        return forward(chunks)
+
+    monkeypatch.setattr(encoder, "forward", limited)
+    for ours, theirs in zip(encode_prompts(clip, PROMPTS), whole, strict=True):
+        torch.testing.assert_close(ours.tensors["cross_attn"], theirs.tensors["cross_attn"], atol=1e-5, rtol=1e-4)
+    assert len(passes) > 2 and max(passes) <= most
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        encode_prompts(clip, PROMPTS)

@@ -11,11 +11,11 @@ from lora_bootstrap.host.session import begin_session, current_session
 from lora_bootstrap.host.trainings import TrainingTable
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.models.families import FAMILIES
-from lora_bootstrap.trainer.training.checkpoint import save_state
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import open_run
 
 from ...helpers.asking import ask, sent_as_json
+from ...helpers.states import save_state
 
 KEYS = {"name", "run", "status", "node_id", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
         "learning_rate", "rank", "alpha", "losses", "smoothed", "validation", "samples", "checkpoints", "proofs",

@@ -1,14 +1,16 @@
 """The folder that all runs share: what is removed from it, and what is not."""
 
+import errno
 import os
+import shutil
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from lora_bootstrap.trainer.common import tensor_cache
+from lora_bootstrap.trainer.common import cache_folder, files, locks
 from lora_bootstrap.trainer.common.cache_folder import SharedCache, folder_beside
-from lora_bootstrap.trainer.common.errors import UserError
 
 ENTRY = {"x": torch.rand(4096)}
 LIMIT = 3 * 16_384 + 8_000
@@ -31,8 +33,9 @@ def fill(cache, *names, ago=0.0):
 
 
 def test_what_was_used_longest_ago_is_removed_until_the_limit_is_kept(tmp_path):
+    oldest = fill(SharedCache(tmp_path / "cache"), "a", "b", ago=300)
+    older = fill(SharedCache(tmp_path / "cache"), "c", "d", ago=200)
     cache = SharedCache(tmp_path / "cache", most=LIMIT)
-    oldest, older = fill(cache, "a", "b", ago=300), fill(cache, "c", "d", ago=200)
     assert SharedCache(tmp_path / "cache").find({"name": "a"})["x"].shape == (4096,)  # reading is using
     assert cache.trim()
     left = entries(cache.folder)
@@ -55,8 +58,8 @@ def test_what_another_user_has_used_since_it_came_stays_until_it_is_gone(tmp_pat
 
 
 def test_a_user_that_died_keeps_nothing(tmp_path):
+    fill(SharedCache(tmp_path / "cache"), *"abcd", ago=100)
     cache = SharedCache(tmp_path / "cache", most=LIMIT)
-    fill(cache, *"abcd", ago=100)
     left = cache.folder / ".users" / "dead.lock"
     left.touch()
     os.utime(left, (time.time() - 1000,) * 2)
@@ -80,22 +83,72 @@ def test_a_folder_that_cannot_be_made_only_costs_the_next_run_its_time(tmp_path)
     cache.close()
 
 
+def refuse(monkeypatch, number, when):
+    """Have the system refuse what is written, by the number of an error, as long as `when()`."""
+    write = files.Path.write_bytes
+
+    def refused(path, data):
+        if when():
+            raise OSError(number, os.strerror(number))
+        return write(path, data)
+
+    monkeypatch.setattr(files.Path, "write_bytes", refused)
+
+
 def test_a_full_disk_takes_the_place_of_what_is_not_in_use(tmp_path, monkeypatch):
-    cache, write = SharedCache(tmp_path / "cache", held=0), tensor_cache.atomic_write
+    cache = SharedCache(tmp_path / "cache", held=0)
     fill(cache, *"abcd", ago=100)
-
-    def full(path, data, **options):
-        if len(entries(cache.folder)) > 2:
-            raise UserError("the disk is full")
-        write(path, data, **options)
-
-    monkeypatch.setattr(tensor_cache, "atomic_write", full)
+    refuse(monkeypatch, errno.ENOSPC, lambda: len(entries(cache.folder)) > 2)
     new = fill(cache, "e")
     assert len(new) == 1 and new < entries(cache.folder) and cache.trouble == ""
     fill(cache, "f", "g")
     assert cache.trouble == ""
     fill(cache, "h")  # all that is left is in use
-    assert cache.trouble == "the disk is full" and cache.find({"name": "h"}) is not None
+    assert "the disk is full" in cache.trouble and cache.find({"name": "h"}) is not None
+
+
+def test_another_refusal_removes_nothing_and_only_several_in_a_row_are_trouble(tmp_path, monkeypatch):
+    cache, refusing = SharedCache(tmp_path / "cache", held=0), True
+    before = fill(cache, *"abcd", ago=100)
+    refuse(monkeypatch, errno.EACCES, lambda: refusing)
+    assert fill(cache, "e", "f") == set() and entries(cache.folder) == before
+    assert cache.trouble == "" and cache.find({"name": "e"}) is not None
+    refusing = False
+    assert len(fill(cache, "g")) == 1
+    refusing = True
+    assert fill(cache, "h", "i") == set() and cache.trouble == ""
+    assert fill(cache, "j") == set() and os.strerror(errno.EACCES) in cache.trouble and before < entries(cache.folder)
+
+
+def test_a_run_that_uses_more_than_the_limit_holds_the_rest_in_memory(tmp_path):
+    fill(SharedCache(tmp_path / "cache"), *"xyz", ago=100)
+    cache = SharedCache(tmp_path / "cache", held=0, most=LIMIT)
+    assert len(fill(cache, *"abc")) == 3 and len(entries(cache.folder)) == 3 and cache.trouble == ""  # xyz made room
+    assert fill(cache, "d") == set() and cache.find({"name": "d"}) is not None
+    assert "all of it in use" in cache.trouble
+
+
+def test_a_nearly_full_disk_keeps_its_reserve(tmp_path, monkeypatch):
+    cache = SharedCache(tmp_path / "cache", held=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=cache_folder.RESERVE + 20_000))
+    assert len(fill(cache, "a")) == 1
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=cache_folder.RESERVE + 3_000))
+    assert fill(cache, "b") == set() and cache.find({"name": "b"}) is not None
+    assert "2.0 GB are free" in cache.trouble and "leaves 2 GB" in cache.trouble
+
+
+def test_others_can_come_while_entries_are_removed(tmp_path, monkeypatch):
+    fill(SharedCache(tmp_path / "cache"), *"abcd", ago=100)
+    cache, unlink, troubles = SharedCache(tmp_path / "cache", most=LIMIT), os.unlink, []
+    monkeypatch.setattr(locks, "PATIENCE", 0.05)
+
+    def come(path):
+        if str(path).endswith(".safetensors"):
+            troubles.append(SharedCache(tmp_path / "cache").trouble)
+        unlink(path)
+
+    monkeypatch.setattr(cache_folder.os, "unlink", come)
+    assert cache.trim() and set(troubles) == {""}
 
 
 @pytest.mark.parametrize(("root", "folder"), [("output/loras", "output/.loras-cache"), ("/", "/.cache")])

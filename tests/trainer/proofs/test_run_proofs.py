@@ -98,6 +98,19 @@ def test_what_an_older_version_cached_is_compared_too(run, tiny_backbone, datase
         run()
 
 
+def test_stale_entries_of_the_cache_are_encoded_anew_instead_of_refusing_the_run(
+        run, tiny_backbone, tmp_path, monkeypatch):
+    encode = tiny_backbone.encode_text
+    with monkeypatch.context() as patched:
+        patched.setattr(tiny_backbone, "encode_text", lambda captions: encode([text[:4] for text in captions]))
+        with pytest.raises(UserError, match="prompt_embeds differs by"):
+            run()
+    events = run()
+    assert isinstance(events[-1], Finished) and all(proof.passed for proof in proofs(events))
+    assert [event.message for event in events if isinstance(event, Warned) and ".runs-cache" in event.message]
+    assert not [event for event in run(seed=5) if isinstance(event, Warned)]  # what is saved now is right
+
+
 # -- the file --------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import file_hash
 from lora_bootstrap.trainer.lora.file import load_lora
+from lora_bootstrap.trainer.lora.tensors import TensorFile
 from lora_bootstrap.trainer.stacks.blocks import PRESETS, choose_blocks, filter_lora, read_blocks
 from lora_bootstrap.trainer.stacks.layer_stack import open_stack
 
@@ -205,3 +206,12 @@ def test_what_is_no_lora_is_refused(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"no")
     with pytest.raises(UserError, match="not a complete safetensors file"):
         filter_lora(tmp_path / "a.safetensors", "style", tmp_path)
+
+
+def test_a_file_with_a_type_that_cannot_be_read_is_closed(girl, tmp_path, monkeypatch):
+    closed = []
+    monkeypatch.setattr(TensorFile, "close", lambda file: closed.append(file.path))
+    monkeypatch.setattr("lora_bootstrap.trainer.lora.tensors.DTYPES", {})
+    with pytest.raises(UserError, match="types that can be read"):
+        filter_lora(girl, "mid_block*", tmp_path)
+    assert closed == [girl]

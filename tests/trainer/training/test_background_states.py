@@ -4,6 +4,7 @@ import errno
 import threading
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from lora_bootstrap.trainer.common.errors import UserError
@@ -92,6 +93,8 @@ def test_a_state_that_cannot_be_written_ends_the_run_in_one_line_and_the_one_bef
     with pytest.raises(UserError, match="cannot write .*state.safetensors: .*Check the disk") as caught:
         list(train(tiny_backbone, dataset, EVERY_STEP, tmp_path))
     assert "\n" not in str(caught.value) and not writing()
+    saved = max(tmp_path.glob("tiny/tiny-step*.safetensors"))  # the LoRA that was in memory
+    assert int(saved.stem[-6:]) >= 3 and load_file(saved)
     monkeypatch.undo()
     rest = list(train(tiny_backbone, dataset, EVERY_STEP, tmp_path))
     assert next(event for event in rest if isinstance(event, RunStarted)).first_step == 2
@@ -105,3 +108,33 @@ def test_a_state_that_fails_too_late_to_matter_is_reported_and_the_run_is_finish
     events = list(train(tiny_backbone, dataset, last, tmp_path))
     assert [event.message for event in events if isinstance(event, Warned) and "Check the disk" in event.message]
     assert isinstance(events[-1], Finished) and events[-1].path.is_file() and not events[-1].stopped
+
+
+@pytest.mark.parametrize("stop", [lambda events: list(events), lambda events: events.close()], ids=["stop", "cancel"])
+def test_a_run_that_ends_early_saves_its_lora_even_if_the_state_is_refused(
+        tiny_backbone, dataset, tmp_path, monkeypatch, stop):
+    refusing(monkeypatch, first=1)
+    events, asked = train(tiny_backbone, dataset, CONFIG, tmp_path, should_stop=lambda: asked), False
+    while not isinstance(next(events), StepDone):
+        pass
+    asked = True
+    with pytest.raises(UserError, match="Check the disk"):
+        stop(events)
+    assert [load_file(path) for path in tmp_path.glob("tiny/tiny-step*.safetensors")]
+
+
+def test_a_process_that_ends_waits_for_a_state_that_a_daemon_thread_began_to_save(tmp_path, monkeypatch):
+    daemons = []
+    monkeypatch.setattr(checkpoint, "save_file", lambda *arguments, **named: daemons.append(
+        threading.current_thread().daemon))
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], 0.1)
+
+    def save():  # as a host does, whose prompts run in such a thread
+        writer = checkpoint.StateWriter(tmp_path / "state")
+        writer.save(lambda: checkpoint.take_snapshot(1, {}, optimizer))
+        writer.wait()
+
+    host = threading.Thread(target=save, daemon=True)
+    host.start()
+    host.join(PATIENCE)
+    assert daemons == [False]

@@ -10,12 +10,13 @@ from lora_bootstrap.trainer.training.checkpoint import (
     DamagedState,
     load_state,
     restore_optimizer,
-    save_state,
     saved_step,
     take_snapshot,
     write_snapshot,
 )
 from lora_bootstrap.trainer.training.optimizers import OPTIMIZERS, build_optimizer
+
+from ...helpers.states import save_state
 
 
 def build(name):

@@ -11,10 +11,12 @@ from safetensors.torch import load_file, save_file
 
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Warned
-from lora_bootstrap.trainer.training.checkpoint import DamagedState, resume, save_state
+from lora_bootstrap.trainer.training.checkpoint import DamagedState, resume
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import RunStarted
 from lora_bootstrap.trainer.training.loop import train
+
+from ...helpers.states import save_state
 
 STEPS = 6
 FIRST = "tensor.adapter.0"

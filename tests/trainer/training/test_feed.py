@@ -22,7 +22,7 @@ from ...helpers.tiny import make_dataset
 class Encoders:
     """Stands in for a backbone: latents are pixels, and what is encoded is noted."""
 
-    fingerprint, family = "tiny", SimpleNamespace(bucket_step=8)
+    fingerprint, family, encoding = "tiny", SimpleNamespace(bucket_step=8), {"torch": "1"}
 
     def __init__(self):
         self.images, self.texts, self.counted = [], [], []
@@ -163,3 +163,26 @@ def test_an_image_in_which_nothing_can_be_seen_is_named_once_and_in_the_next_run
         notes = [event.message for event in feed.prepare() if isinstance(event, Warned)]
         assert [note.partition(":")[0] for note in notes] == ["0.png", "1.png"] and "seen" in notes[0]
         assert len(encoders.images) == encoded
+
+
+def test_what_other_versions_have_encoded_is_encoded_again(encoders, dataset, tmp_path):
+    for version, encoded in (("1", 4), ("1", 0), ("2", 4)):
+        encoders.forget()
+        encoders.encoding = {"torch": version}
+        list(Feed(encoders, dataset, config(steps=8), TensorCache(tmp_path / "cache")).prepare())
+        assert len(encoders.images) == encoded and len(encoders.captions) == encoded
+
+
+@pytest.mark.parametrize(("method", "words"), [
+    ("encode_images", "disc0.* the VAE made .* sdxl-vae-fp16-fix.*--bf16-vae"),
+    ("encode_text", "the caption '.*disc, number .': the text encoder made .*--bf16-text-enc"),
+], ids=["image", "caption"])
+def test_what_is_not_finite_is_refused_by_name_and_not_saved(encoders, dataset, tmp_path, monkeypatch, method, words):
+    encode, whole = getattr(encoders, method), Conditioning({"length": torch.full((4, 1), float("nan"))})
+    monkeypatch.setattr(encoders, method, (lambda pixels: encode(pixels) * float("inf"))
+                        if method == "encode_images" else lambda captions: whole)
+    feed = Feed(encoders, dataset, config(steps=8), TensorCache(tmp_path / "cache"))
+    with pytest.raises(UserError, match=words):
+        list(feed.prepare())
+    count = len(list((tmp_path / "cache").glob("*.safetensors")))
+    assert count == (0 if method == "encode_images" else 4)  # the images

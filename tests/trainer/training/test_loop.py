@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Warned
 from lora_bootstrap.trainer.datasets.dataset import load_folder, with_masks
+from lora_bootstrap.trainer.training import adapters
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import (
     Caching,
@@ -229,6 +230,23 @@ def test_the_next_run_on_the_same_images_encodes_nothing(tiny_backbone, dataset,
     assert same(first, weights(again))
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"old", "tiny", "tiny-2"}
     assert not list((tmp_path / ".runs-cache" / ".users").iterdir())
+
+
+def test_a_run_that_cannot_begin_leaves_neither_adapters_nor_a_user_of_the_cache(tiny_backbone, dataset, tmp_path,
+                                                                                monkeypatch):
+    attach, calls = adapters.attach, iter(range(9))
+
+    def second_refused(*arguments):
+        if next(calls):
+            raise UserError("no layer fits")
+        return attach(*arguments)
+
+    monkeypatch.setattr(adapters, "attach", second_refused)
+    before = state_of(tiny_backbone)
+    with pytest.raises(UserError, match="no layer fits"):
+        run(tiny_backbone, dataset, tmp_path / "runs", config(**{"adapter.text_encoder": True}))
+    assert not list((tmp_path / ".runs-cache" / ".users").iterdir())
+    assert state_of(tiny_backbone).keys() == before.keys()
 
 
 def test_the_prompts_of_previews_are_encoded_once_before_the_first_step(tiny_backbone, dataset, tmp_path, encoded):
