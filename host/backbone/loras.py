@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import comfy.sd
 import comfy.utils
@@ -12,30 +12,6 @@ from torch import Tensor
 from ...trainer.common.errors import UserError
 from ...trainer.lora.hashes import check_weights
 from ...trainer.lora.names import module_of
-
-if TYPE_CHECKING:
-    from .model import HostBackbone
-
-
-class HostLora:
-    """A LoRA file on a HostBackbone, through the host's own loader.
-
-    Attributes:
-        unmatched: modules of the file that are not in the model.
-    """
-
-    def __init__(self, backbone: HostBackbone, path: str | Path) -> None:
-        self._backbone, self._base, self._path = backbone, (backbone.model, backbone.clip), path
-        self.unmatched = unmatched_modules(*self._base, path)
-
-    @property
-    def layers(self) -> int:
-        """Number of the model's layers that the host's loader changes by the file."""
-        tensors = comfy.lora_convert.convert_lora(read_lora(self._path))
-        return len(comfy.lora.load_lora(tensors, _lora_names(*self._base), log_missing=False))
-
-    def set_strength(self, strength: float) -> None:
-        self._backbone._use(*apply_lora(*self._base, self._path, strength, strength))
 
 
 def apply_lora(model: Any, clip: Any, path: str | Path, model_strength: float = 1.0,
@@ -61,6 +37,12 @@ def unmatched_modules(model: Any, clip: Any, path: str | Path) -> tuple[str, ...
         raise UserError(f"none of the {len(modules)} modules of {path} is in this model: it was made for another model "
                         "family, or is not a LoRA.")
     return unmatched
+
+
+def changed_layers(model: Any, clip: Any, path: str | Path) -> int:
+    """Number of the layers of the MODEL and the CLIP that the host's loader changes by a LoRA file."""
+    tensors = comfy.lora_convert.convert_lora(read_lora(path))
+    return len(comfy.lora.load_lora(tensors, _lora_names(model, clip), log_missing=False))
 
 
 def _lora_names(model: Any, clip: Any) -> dict[str, Any]:

@@ -45,7 +45,7 @@ from .encoded import pack, unpack
 from .facts import family_of, said_of
 from .gradients import GuardedStep, keeping_copies
 from .kernels import attention_options, plain_kernels
-from .loras import HostLora
+from .loras import apply_lora, changed_layers, unmatched_modules
 from .sampling import Sampled, encode_prompt, given_values, sample_once, tensors_of
 from .schedule import HostSchedule
 from .shadow import Shadow, is_plain
@@ -450,6 +450,26 @@ class HostBackbone:
             yield applied
         finally:
             self._use(*before)
+
+
+class HostLora:
+    """A LoRA file on a HostBackbone, through the host's own loader.
+
+    Attributes:
+        unmatched: modules of the file that are not in the model.
+    """
+
+    def __init__(self, backbone: HostBackbone, path: str | Path) -> None:
+        self._backbone, self._base, self._path = backbone, (backbone.model, backbone.clip), path
+        self.unmatched = unmatched_modules(*self._base, path)
+
+    @property
+    def layers(self) -> int:
+        """Number of the model's layers that the host's loader changes by the file."""
+        return changed_layers(*self._base, self._path)
+
+    def set_strength(self, strength: float) -> None:
+        self._backbone._use(*apply_lora(*self._base, self._path, strength, strength))
 
 
 def release_memory() -> None:
