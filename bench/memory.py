@@ -218,11 +218,12 @@ def page() -> str:
         "How such counts do against what others measured: "
         "[bench/results/memory.md](../bench/results/memory.md).", "",
         "A batch takes what one image takes beyond the weights, once for each image. What does not fit can still be "
-        "trained in ComfyUI, which then keeps a part of the weights in RAM: slower, and not in this table.", "",
-        "`plan --place command-line` adds the text encoders and the VAE, which stay on the card, and never proposes "
-        "fp8, which the command line does not train. On a card it loads every base in 16 bits, except the sandbox, and "
-        "so does the plan. For both places a step is counted as `precision` auto trains it: under bf16 autocast over a "
-        "base in 16 bits or less, without autocast over one in float32.", "",
+        "trained with a part of the weights in RAM: slower, and not in this table. ComfyUI does so by itself, the "
+        "command line with `--set offload_blocks=1`.", "",
+        "On the command line, text encoders and VAE are moved off the card for the steps as well, and fp8 is "
+        "`--base-precision fp8`. Without that option it loads every base in 16 bits, except the sandbox, and so does "
+        "`plan --place command-line`. For both places a step is counted as `precision` auto trains it: "
+        "under bf16 autocast over a base in 16 bits or less, without autocast over one in float32.", "",
         *_table(rows), ""])
 
 

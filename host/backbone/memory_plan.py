@@ -148,7 +148,7 @@ class Forecast:
         line: what a step will take, and whether the card has it; "" if it could not be counted.
         note: why it could not; "" if it could.
         share: of the blocks, to be computed again in the backward pass.
-        memory: bytes that a step takes beside the weights; 0 if that is not known.
+        memory: bytes that a step takes beside the weights; 0 if that is not known, or not all of it is counted.
     """
 
     line: str = ""
@@ -173,14 +173,18 @@ def forecast_memory(backbone: HostBackbone, config: TrainConfig, caption: str, s
         least = backbone.recompute
         peak = needed(least)
         whole = f"{_about(peak)} at the peak of a step"
-        if config.adapter.text_encoder:
-            return Forecast(f"{whole}, without the text encoder, which is trained too", share=least)
+        text = config.adapter.text_encoder
+        if text:
+            whole += ", without the text encoder, which is trained too"
         if backbone.device.type == "cpu":
             return Forecast(whole, share=least)
+        backbone.unload()  # counting has loaded the text encoder, whose memory would not count as free
         card = Card.of(backbone.device)
         fit = _fit(needed, card.room, least) if config.fit_memory else Fit(least, peak, peak <= card.room)
-        return Forecast(f"{whole}; {card.words}: {_verdict(fit, least, config)}", share=fit.share,
-                        memory=fit.needed - counts[least].weights)
+        verdict = _verdict(fit, least, config)
+        known = fit is not UNKNOWN and not text
+        return Forecast(f"{whole}; {card.words}: {'without it, this ' if text else ''}{verdict}", share=fit.share,
+                        memory=fit.needed - counts[least].weights if known else 0)
     except management.InterruptProcessingException:
         raise
     except TookTooLong:
@@ -216,15 +220,19 @@ class Card:
         return f"this card has {self.total / GIB:.0f}{free}"
 
 
+UNKNOWN = Fit(1.0, 0, False)
+"""All blocks are recomputed, and what a step takes then is not known."""
+
+
 def _fit(needed: Callable[[float], int], room: int, least: float) -> Fit:
-    """As smallest_share. If all blocks cannot be counted as recomputed, they are all recomputed."""
+    """As smallest_share. If all blocks cannot be counted as recomputed, they are all recomputed: UNKNOWN."""
     try:
         return smallest_share(needed, room, least)
     except management.InterruptProcessingException:
         raise
-    except Exception:  # the first count stands
+    except Exception:
         log.debug("LoRA Bootstrap: memory with gradient checkpointing could not be counted", exc_info=True)
-        return Fit(1.0, needed(least), False)
+        return UNKNOWN
 
 
 def _about(size: int) -> str:
@@ -232,6 +240,9 @@ def _about(size: int) -> str:
 
 
 def _verdict(fit: Fit, least: float, config: TrainConfig) -> str:
+    if fit is UNKNOWN:
+        return (f"does not fit as it is, so {describe_share(fit.share)} computed again in the backward pass, which is "
+                "slower. What a step takes then was not counted")
     again = f"{describe_share(fit.share)} computed again in the backward pass ({_about(fit.needed)})"
     if fit.fits:
         return "fits" if fit.share == least else f"fits, as {again}, which is slower"

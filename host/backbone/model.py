@@ -148,7 +148,7 @@ class HostBackbone:
         if self._recomputation:
             self._recomputation.set_share(share)
         self._step.close()  # what is overwritten depends on what is recomputed
-        self._unload()
+        self.unload()
 
     def step(self) -> contextlib.AbstractContextManager[None]:
         return self._step.open()
@@ -335,7 +335,7 @@ class HostBackbone:
             rows |= dict(zip(chosen, sampled.denoised, strict=True))
         denoised = torch.cat([rows[row] for row in range(len(noisy))])
         if self._training:  # the next step loads it again, and knows how much memory to leave
-            self._unload()
+            self.unload()
         return self.schedule.raw(noisy, denoised.clone(), sigmas)
 
     def sampling_inputs(self, noisy: Tensor, caption: str, controls: Controls | None = None) -> NetworkInputs:
@@ -371,9 +371,10 @@ class HostBackbone:
             with self.lora(path) as loaded:
                 yield loaded
         finally:
-            self._unload()  # or the weights would keep the file's changes until they are next used
+            self.unload()  # or the weights would keep the file's changes until they are next used
 
-    def _unload(self) -> None:
+    def unload(self) -> None:
+        """Take all that the host has loaded off the card."""
         self._drop()
         with self._as_host():
             release_memory()

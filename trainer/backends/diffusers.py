@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import hashlib
 import logging
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +25,7 @@ from ..models.backbone import Conditioning, Controls, NetworkInputs, Rows, dtype
 from ..models.edit_forms import choose_form
 from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix
+from ..models.out_of_memory import is_out_of_memory, release_memory
 from ..models.prompt_memory import PromptMemory
 from ..models.recompute import Recomputation, recomputed
 from ..training.adapters import NetworkLora, adapted_modules, remove_adapters, use_lora
@@ -48,8 +49,14 @@ class DiffusersBackbone:
     network_prefix = "unet"
     key_style = "kohya"
 
-    def __init__(self, pipeline: Any, family: Family, fingerprint: str, held: HeldWeights | None = None) -> None:
-        """`held`: the network's weights, if they are packed."""
+    def __init__(self, pipeline: Any, family: Family, fingerprint: str, held: HeldWeights | None = None,
+                 home: torch.device | None = None) -> None:
+        """
+        Args:
+            held: the network's weights, if they are packed; then the network is on its device already.
+            home: the device, for a pipeline in RAM whose parts move there when they are first needed; None: the
+                pipeline's own.
+        """
         objective = _objective(pipeline.scheduler)
         self.pipeline, self.family, self.fingerprint = pipeline, replace(family, objective=objective), fingerprint
         self.network: nn.Module = pipeline.unet
@@ -60,7 +67,9 @@ class DiffusersBackbone:
         self.pipeline.set_progress_bar_config(disable=True)
         for module in (self.network, self.text_network, pipeline.vae):
             module.requires_grad_(False).eval()
-        self.places = Places({NETWORK: self.network, **self.text_network, "vae": pipeline.vae}, pipeline.unet.device)
+        parts = {NETWORK: self.network, **self.text_network, "vae": pipeline.vae}
+        self.places = Places(parts, home or pipeline.unet.device, in_ram=home is not None)
+        _compute_on(pipeline, self.places.home)
         self._caching = False
         self._held = held or HeldWeights(self.network)
         self.precision = self._held.precision
@@ -95,13 +104,21 @@ class DiffusersBackbone:
         networks = (self.network, *self.text_network.values())
         with contextlib.ExitStack() as stack:
             self._recomputations = [stack.enter_context(recomputed(network, recompute)) for network in networks]
+            stack.callback(self._end_training)
             self._held.offload(offload, self.device)
             self._caching = True
-            try:
-                yield
-            finally:
-                self._work()
-                self._held.offload(0.0, self.device)
+            yield
+
+    def _end_training(self) -> None:
+        """Give the blocks their weights back. Where memory does not suffice, which is often so after an error, they
+        stay in RAM, from where each is brought when it is used. The other parts are brought by whatever needs them."""
+        self._caching = False
+        try:
+            self._held.offload(0.0, self.device)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            log.warning("weights of the network stay in RAM: the device has no room for them")
 
     @property
     def recompute(self) -> float:
@@ -110,9 +127,7 @@ class DiffusersBackbone:
     def set_recompute(self, share: float) -> None:
         for part in self._recomputations:
             part.set_share(share)
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        release_memory()
 
     def step(self) -> contextlib.AbstractContextManager[None]:
         self._caching = False
@@ -120,15 +135,26 @@ class DiffusersBackbone:
         return contextlib.nullcontext()
 
     def _encode_on(self, *names: str) -> None:
-        """Bring what encodes to the card. Before a training's first step, it is alone there."""
+        """Bring what encodes to the card. Before a training's first step, it is alone there, but for weights of the
+        network that are packed."""
         if self._caching:
             self.places.rest(NETWORK)
         self.places.bring(*names)
 
-    def _work(self) -> None:
-        """Bring everything to the card."""
+    def _bring_network(self) -> None:
+        """Bring the network to the card, after what encoded for a training has left it. Raises UserError if the card
+        cannot hold it."""
+        if self._caching:
+            self.places.rest_untrained()
         self._caching = False
-        self.places.bring()
+        if self.places.is_away(NETWORK):
+            with _room_for_network():
+                self.places.bring(NETWORK)
+
+    def _bring_all(self) -> None:
+        """Bring what a LoRA is put into: it is made where its layers are."""
+        self._bring_network()
+        self.places.bring(*self.text_network)
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         self._encode_on("vae")
@@ -153,8 +179,7 @@ class DiffusersBackbone:
         return mix(self.schedule, latents, noise, t)
 
     def predict(self, noisy: Tensor, t: Tensor, conditioning: Conditioning) -> Tensor:
-        self._caching = False
-        self.places.bring(NETWORK)
+        self._bring_network()
         dtype = _first_weight(self.network).dtype
         tensors = {name: to_device(_one_tensor(rows), noisy.device) for name, rows in conditioning.tensors.items()}
         extra = {}
@@ -173,6 +198,10 @@ class DiffusersBackbone:
                             controls: Controls | None = None) -> Tensor:
         captions = [caption] * len(noisy) if isinstance(caption, str) else caption
         steps = self.schedule.timesteps(t).tolist()
+        if any(map(self.places.is_away, self.text_network)):
+            self.places.rest(NETWORK)  # or the proof would need more of the card than a step
+        for text in dict.fromkeys(captions):
+            self._encode_prompts([text], 1.0, "")  # they are remembered
         return torch.cat([self._sampled(noisy[row : row + 1], steps[row], captions[row]).output.float()
                           for row in range(len(noisy))])
 
@@ -188,19 +217,23 @@ class DiffusersBackbone:
     def _sampled(self, noisy: Tensor, step: int, caption: str) -> _Call:
         """The network's forward pass in one step of the pipeline's own call, for latents [1, ...].
 
-        The scheduler of that step hands on the latents as they are; the base's own may scale them.
+        The scheduler of that step hands on the latents as they are; the base's own may scale them. As in a step of the
+        training, text encoders and VAE are in RAM.
         """
         from diffusers import DDPMScheduler
 
-        self._work()
+        self._caching = False
+        encoded = self._encode_prompts([caption], 1.0, "")
+        self.places.rest_untrained()
+        self._bring_network()
         height, width = (side * self.latent_scale for side in noisy.shape[-2:])
         own = self.pipeline.scheduler
         try:
             self.pipeline.scheduler = DDPMScheduler.from_config(own.config)
             with _spied(self.network) as calls:
                 self.pipeline(
-                    unescape_brackets(caption), latents=noisy.to(self.device, _first_weight(self.network).dtype),
-                    timesteps=[step], height=height, width=width, guidance_scale=1.0, output_type="latent")
+                    **encoded, latents=noisy.to(self.device, _first_weight(self.network).dtype), timesteps=[step],
+                    height=height, width=width, guidance_scale=1.0, output_type="latent")
         finally:
             self.pipeline.scheduler = own
         return calls[0]
@@ -209,6 +242,7 @@ class DiffusersBackbone:
     def sampling_lora(self, path: str | Path) -> Iterator[PipelineLora]:
         parts = {self.network_prefix: self.network, **self.text_network}
         folder, name = Path(path).resolve().parent, Path(path).name
+        self._bring_all()
         try:
             with _without_advice():
                 self.pipeline.load_lora_weights(str(folder), weight_name=name, adapter_name=_LOADED,
@@ -230,14 +264,25 @@ class DiffusersBackbone:
                  steps: int, cfg: float, negative: str = "", controls: Controls | None = None) -> Tensor:
         if len(prompts) != len(seeds):
             raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds; each prompt needs its own")
-        self._caching = False
-        self.places.bring(NETWORK, "vae")  # text encoders are not needed for prompts that are remembered
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        pictures = self.pipeline(
-            **self._encode_prompts(prompts, cfg, negative), generator=generators, width=width, height=height,
-            num_inference_steps=steps, guidance_scale=cfg, output_type="pt",
-        ).images
-        return pictures.float().cpu()
+        self._bring_network()
+        self.places.bring("vae")  # text encoders are not needed for prompts that are remembered
+
+        def draw() -> Tensor:
+            generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+            pictures: Tensor = self.pipeline(
+                **self._encode_prompts(prompts, cfg, negative), generator=generators, width=width, height=height,
+                num_inference_steps=steps, guidance_scale=cfg, output_type="pt",
+            ).images
+            return pictures.float().cpu()
+
+        try:
+            return draw()
+        except Exception as error:
+            if len(prompts) == 1 or not is_out_of_memory(error):
+                raise
+        release_memory()  # only here, where the error is gone, is the memory free that its traceback held
+        with _sliced(self.pipeline.vae):
+            return draw()
 
     @torch.no_grad()
     def remember_prompts(self, prompts: Sequence[str], *, cfg: float, negative: str = "",
@@ -271,6 +316,7 @@ class DiffusersBackbone:
         """
         parts = {self.network_prefix: self.network, **self.text_network}
         weights = source if isinstance(source, LoraWeights) else load_lora(source, module_names=_module_names(parts))
+        self._bring_all()
         if weights.ignored:
             log.warning("%d tensors of the LoRA were not read, such as %s", len(weights.ignored), weights.ignored[0])
         applied = use_lora(parts, weights, strength)
@@ -281,6 +327,40 @@ class DiffusersBackbone:
             yield applied
         finally:
             applied.detach()
+
+
+def _compute_on(pipeline: Any, device: torch.device) -> None:
+    """Have the pipeline's own call compute on this device. It would take that of its first part by name, before
+    diffusers 0.42 a text encoder, which may be in RAM."""
+    kind = type(pipeline)
+    members = {"__module__": kind.__module__, "__doc__": kind.__doc__, "_execution_device": device}
+    pipeline.__class__ = type(kind.__name__, (kind,), members)
+
+
+@contextlib.contextmanager
+def _room_for_network() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        traceback.clear_frames(error.__traceback__)
+        raise UserError("the base does not fit this card. Give --base-precision fp8, which halves it, or train with "
+                        "--set offload_blocks=1, which holds the weights of its blocks in RAM.") from error
+
+
+@contextlib.contextmanager
+def _sliced(vae: Any) -> Iterator[None]:
+    """Decode one image after another, where the VAE can, which takes less memory and rounds otherwise."""
+    before = getattr(vae, "use_slicing", None)
+    if before is None:
+        yield
+        return
+    vae.use_slicing = True
+    try:
+        yield
+    finally:
+        vae.use_slicing = before
 
 
 _PROMPT_EMBEDS = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
@@ -421,12 +501,16 @@ def _load_file(path: Path, device: str, dtype: torch.dtype, precision: str) -> D
 
 
 def _on_device(pipeline: Any, family: Family, fingerprint: str, device: str, precision: str) -> DiffusersBackbone:
-    """The backbone with everything on the device; weights are packed one by one on their way there."""
-    held = HeldWeights(pipeline.unet)
+    """The backbone on the device. Its parts move there when they are needed, so that those that are never used together
+    need not fit beside each other; weights are packed one by one on their way there, at once."""
+    held, home = HeldWeights(pipeline.unet), torch.device(device)
+    if home.type == "cuda" and home.index is None:
+        home = torch.device("cuda", torch.cuda.current_device())
     if precision != AS_LOADED:
-        held.pack(precision, torch.device(device))
+        with _room_for_network():
+            held.pack(precision, home)
         fingerprint = hashlib.sha256(f"{fingerprint} {precision}".encode()).hexdigest()
-    return DiffusersBackbone(pipeline.to(device), family, fingerprint, held)
+    return DiffusersBackbone(pipeline, family, fingerprint, held, home)
 
 
 def _pipeline_class(family: Family) -> Any:

@@ -100,11 +100,13 @@ class HeldWeights:
         self._held: dict[int, _Held] = {}
 
     def pack(self, precision: str, device: torch.device) -> None:
-        """Pack the weights, a key of PRECISIONS, on `device`, one after another, and move all else there."""
-        self.precision, pack = precision, PRECISIONS[precision]
-        if pack is not None:
-            for layer in chain.from_iterable(self._blocks):
-                self._held[id(layer)] = _Held(layer, pack(layer.weight.data.to(device)), device)
+        """Pack the weights on `device`, one after another, and move all else there. `precision` is a key of PRECISIONS
+        other than AS_LOADED."""
+        pack = PRECISIONS[precision]
+        assert pack is not None, "weights as they are loaded are not packed"
+        self.precision = precision
+        for layer in chain.from_iterable(self._blocks):
+            self._held[id(layer)] = _Held(layer, pack(layer.weight.data.to(device)), device)
         for module in self._network.modules():
             for tensor in (*module._parameters.values(), *module._buffers.values()):
                 if tensor is not None and tensor.device != device:

@@ -16,15 +16,22 @@ NETWORK = "network"
 
 
 class Places:
-    """The parts of a pipeline by name. They begin on the card.
+    """The parts of a pipeline by name.
+
+    Weights of the network that are packed, or held in RAM, never move with it.
 
     Attributes:
         home: the card; on the CPU nothing ever moves.
     """
 
-    def __init__(self, parts: Mapping[str, nn.Module], home: torch.device) -> None:
+    def __init__(self, parts: Mapping[str, nn.Module], home: torch.device, in_ram: bool = False) -> None:
+        """`in_ram`: whether all parts are in RAM now; else they are on the card."""
         self._parts, self.home = dict(parts), home
-        self._away: set[str] = set()
+        self._away = set(self._parts) if in_ram and home != CPU else set()
+
+    def is_away(self, name: str) -> bool:
+        """Whether the part is in RAM, to be moved to the card when it is needed."""
+        return name in self._away
 
     def bring(self, *names: str) -> None:
         """Move these parts to the card; without names, all."""

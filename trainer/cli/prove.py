@@ -28,6 +28,7 @@ def handle_prove(options: argparse.Namespace, console: Console) -> dict[str, Any
 
     from ...sandbox import PICTURES_DIR
     from ..datasets.dataset import load_folder
+    from ..memory.preflight import fitted
     from ..sweeps.trial import Tried, run_trial, trial_facts
     from ..training.config import TrainConfig
 
@@ -38,7 +39,7 @@ def handle_prove(options: argparse.Namespace, console: Console) -> dict[str, Any
     caution = distilled_warning(backbone.family, Path(options.base).name)
     last = console.follow(run_trial(backbone, dataset, options.output, steps=options.steps,
                                     host=f"command line, diffusers {diffusers.__version__}",
-                                    settings=settings, caution=caution))
+                                    settings=settings, caution=caution, follow=fitted))
     if not isinstance(last, Tried):
         return {"passed": False}
     trial = last.trial

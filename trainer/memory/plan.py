@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 
 import torch
 
-from ..training.config import TrainConfig
+from ..training.config import AUTO_PRECISION, TrainConfig
 from .bases import Base
 from .cache import cached
 from .cards import CARDS, GIB, step_seconds
@@ -15,7 +18,7 @@ from .counter import TookTooLong
 from .fit import STEPS, smallest_share
 from .published import PublishedNetwork
 from .shapes import Shape
-from .step import StepCount, count_step
+from .step import StepCount, count_step, movable_by_block
 from .text import count_text
 
 WORKSPACE = int(0.14 * GIB)
@@ -48,6 +51,7 @@ class Estimate:
         resident: what text encoders take that are trained too.
         recompute: share of the blocks that are computed again in the backward pass.
         offload: share of the blocks whose weights are in RAM.
+        blocks: share of `count.movable` in each block, in the network's order; without it, blocks count as alike.
     """
 
     config: TrainConfig
@@ -56,11 +60,15 @@ class Estimate:
     resident: int = 0
     recompute: float = 0.0
     offload: float = 0.0
+    blocks: tuple[float, ...] = ()
 
     @property
     def in_ram(self) -> int:
-        """Weights of the network that are not on the card, but for the layer in use and the one before it."""
-        return max(round(self.offload * self.count.movable) - 4 * self.count.widest, 0) if self.offload else 0
+        """Weights of the network that are not on the card, but for the layer in use and the one before it. The last
+        blocks are taken, as `HeldWeights.offload` does."""
+        first = len(self.blocks) - math.ceil(self.offload * len(self.blocks))
+        share = sum(self.blocks[first:]) if self.blocks else self.offload
+        return max(round(share * self.count.movable) - 4 * self.count.widest, 0) if self.offload else 0
 
     @property
     def peak(self) -> int:
@@ -103,23 +111,64 @@ class Plan:
     seconds: dict[str, float]
 
 
-def count_published(shape: Shape, config: TrainConfig, precision: str, recompute: float | None = None) -> StepCount:
+def count_published(shape: Shape, config: TrainConfig, precision: str, recompute: float | None = None,
+                    seconds: float | None = None) -> StepCount:
     """Count a step on a published network. bf16 and fp16 count alike; a base in fewer bits follows from bf16.
-    `recompute` is the share of the blocks that are recomputed; None: as the config says.
+    `recompute` is the share of the blocks that are recomputed; None: as the config says. The precision of the training
+    is the config's; where that is auto, it follows from that of the base.
 
-    Some of the blocks recomputed are counted one by one, which for more than SECONDS raises counter.TookTooLong.
+    Raises counter.TookTooLong after `seconds`. Some of the blocks recomputed are counted one by one, for which SECONDS
+    is the limit where there is no other. What took too long is remembered too.
     """
     recompute = float(config.gradient_checkpointing) if recompute is None else recompute
     if precision in PACKED:
-        return packed(count_published(shape, config, "bf16", recompute), PACKED[precision])
+        return packed(count_published(shape, config, "bf16", recompute, seconds), PACKED[precision])
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-    config = config.replace(precision="fp32" if precision == "fp32" else "bf16")
+    trained = precision if config.precision == AUTO_PRECISION else config.precision
+    config = config.replace(precision="fp32" if trained == "fp32" else "bf16")
     question = {"shape": [shape.kind, dict(shape.settings), shape.tokens, shape.width, shape.pooled], "base": precision,
                 "config": {name: config.to_dict()[name] for name in ("adapter", "precision")}, "recompute": recompute,
                 "side": config.data.resolution, "batch": config.data.batch_size, "optimizer": config.optimizer.name}
     some = 0 < recompute < 1
-    return cached(question, lambda: count_step(PublishedNetwork(shape, config, dtype, recompute), config,
-                                               SECONDS if some else None, whole=some))
+    limit = SECONDS if some and seconds is None else seconds
+
+    def count() -> StepCount:
+        return cached(question, lambda: count_step(PublishedNetwork(shape, config, dtype, recompute), config, limit,
+                                                   whole=some))
+
+    return count() if limit is None else _in_time(question, count, limit)
+
+
+_NOTHING = StepCount(**{field.name: 0 for field in fields(StepCount)})
+"""Stands in the cache for what took too long to count."""
+
+
+def _in_time(question: dict[str, object], count: Callable[[], StepCount], limit: float) -> StepCount:
+    """As `count`, which is called once only where it raises TookTooLong."""
+    def tried() -> StepCount:
+        try:
+            return count()
+        except TookTooLong:
+            return _NOTHING
+
+    found = cached({**question, "seconds": limit}, tried)
+    if found == _NOTHING:
+        raise TookTooLong
+    return found
+
+
+def block_shares(shape: Shape) -> tuple[float, ...]:
+    """The share of all weights that can be moved in each block of the network, in its order."""
+    return _block_shares(shape.kind, json.dumps(dict(shape.settings)))
+
+
+@lru_cache(maxsize=16)
+def _block_shares(kind: str, settings: str) -> tuple[float, ...]:
+    import diffusers
+
+    with torch.device("meta"):
+        sizes = movable_by_block(getattr(diffusers, kind)(**json.loads(settings)).requires_grad_(False))
+    return tuple(size / max(sum(sizes), 1) for size in sizes)
 
 
 def packed(count: StepCount, size: float) -> StepCount:
@@ -139,11 +188,12 @@ def make_plan(base: Base, config: TrainConfig, precision: str, vram: float, imag
     kept = count_text(shape, config) if config.adapter.text_encoder else 0
 
     def estimate(config: TrainConfig, precision: str, recompute: float) -> Estimate:
-        return Estimate(config, precision, count(config, precision, recompute), kept, recompute, config.offload_blocks)
+        return Estimate(config, precision, count(config, precision, recompute), kept, recompute, config.offload_blocks,
+                        block_shares(shape) if config.offload_blocks else ())
 
     asked = estimate(config, precision, float(config.gradient_checkpointing))
     card = int(vram * GIB)
-    fits = next((found for found in _cheaper(asked, estimate, card) if found.needed <= card), None)
+    fits = next((found for found in _cheaper(asked, estimate, card, shape) if found.needed <= card), None)
     batch = largest_batch(fits, estimate, card) if fits else 0
     chosen = fits or asked
     return Plan(asked, fits, batch, disk_of(asked), ram_of(shape, asked, images),
@@ -154,7 +204,7 @@ def make_plan(base: Base, config: TrainConfig, precision: str, vram: float, imag
 Estimator = Callable[[TrainConfig, str, float], Estimate]
 
 
-def _cheaper(asked: Estimate, estimate: Estimator, card: int) -> Iterator[Estimate]:
+def _cheaper(asked: Estimate, estimate: Estimator, card: int, shape: Shape) -> Iterator[Estimate]:
     """The settings as they are, then what gives up least: float32 for bf16, then recomputing (all blocks: a third
     slower), then precision of the base, then its place on the card."""
     yield asked
@@ -166,7 +216,7 @@ def _cheaper(asked: Estimate, estimate: Estimator, card: int) -> Iterator[Estima
     for precision in (halved, *([] if halved in PACKED else ["fp8"])):
         last = _recomputed(asked.config, precision, asked.recompute, estimate, card)
         yield last
-    yield _offloaded(last, card)
+    yield _offloaded(replace(last, blocks=block_shares(shape)), card)
 
 
 def _recomputed(config: TrainConfig, precision: str, least: float, estimate: Estimator, card: int) -> Estimate:
@@ -205,7 +255,8 @@ def largest_batch(one: Estimate, estimate: Estimator, card: int) -> int:
         more = estimate(one.config.replace(**{"data.batch_size": batch + 1}), one.precision, one.recompute)
     except TookTooLong:  # the activations, which are what grows, are known
         return batch + (card - one.needed) // max(one.count.activations // batch, 1)
-    return batch + (card - one.needed) // max(replace(more, offload=one.offload).needed - one.needed, 1)
+    more = replace(more, offload=one.offload, blocks=one.blocks)
+    return batch + (card - one.needed) // max(more.needed - one.needed, 1)
 
 
 def disk_of(estimate: Estimate) -> int:

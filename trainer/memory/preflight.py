@@ -8,22 +8,28 @@ from typing import Any
 
 import torch
 
-from ..common.events import Events, Warned
+from ..common.events import Events, Progress, Warned
 from ..models.backbone import Backbone
 from ..models.out_of_memory import describe_share
 from ..training.config import TrainConfig
 from ..training.events import RunStarted
+from ..training.runs import settle_precision
 from .bases import find_shape
 from .fit import Fit, smallest_share
 from .measured import free_memory
-from .plan import GAPS, GIB, WORKSPACE, count_published
+from .plan import GAPS, GIB, PACKED, Estimate, block_shares, count_published
+from .text import Clip, count_encoders
 
 log = logging.getLogger(__name__)
+
+SECONDS = 60.0
+"""How long one count may delay a training."""
+COUNTING = "memory of a step counted"
 
 
 def fitted(events: Events, backbone: Backbone, config: TrainConfig) -> Events:
     """The events of a training. When it starts on a CUDA card, a step is counted, and what must be recomputed for it to
-    fit is reported. The count is kept for later runs.
+    fit is reported, or that it does not fit. The count is kept for later runs.
 
     Whatever goes wrong here is not reported: memory that runs out in a step is mended there.
     """
@@ -35,29 +41,41 @@ def fitted(events: Events, backbone: Backbone, config: TrainConfig) -> Events:
 
 
 def _fit(backbone: Backbone, config: TrainConfig) -> Events:
+    yield Progress(COUNTING, 0, 1)
+    fit = None
     try:
         fit = fit_to_card(backbone, config, free_memory(backbone.device) - GAPS)
     except Exception:
         log.debug("memory could not be counted", exc_info=True)
+    yield Progress(COUNTING, 1, 1)
+    if fit is None:
         return
-    if fit.share > backbone.recompute:
+    more = fit.share > backbone.recompute
+    if more:
         backbone.set_recompute(fit.share)
-        yield Warned(words_of(fit))
+    if more or not fit.fits:
+        yield Warned(words_of(fit, config.offload_blocks, _precision(backbone)))
 
 
 def fit_to_card(backbone: Backbone, config: TrainConfig, room: int) -> Fit:
-    """The smallest share of the network's blocks to recompute so that a step fits in `room` bytes beside nothing else.
+    """The smallest share of the network's blocks to recompute so that a step fits in `room` bytes beside nothing else,
+    but for text encoders that are trained too.
 
-    Raises ValueError if the network's class is not known, and whatever counting raises.
+    Raises ValueError if the network's class is not known, TookTooLong, and whatever counting raises.
     """
     network: Any = backbone.network
     shape = find_shape({**network.config, "_class_name": type(network).__name__}, "", "", "")
     if shape is None:
         raise ValueError(f"{type(network).__name__} cannot be counted")
-    precision = _precision(backbone)
+    precision, offload = _precision(backbone), config.offload_blocks
+    config = settle_precision(config, backbone)
+    encoders: Any = backbone.text_network if config.adapter.text_encoder else None
+    text = count_encoders(map(Clip.of, encoders.values()), shape, config) if encoders else 0
+    blocks = block_shares(shape) if offload else ()
 
     def needed(share: float) -> int:
-        return count_published(shape, config, precision, share).peak + WORKSPACE
+        count = count_published(shape, config, precision, share, SECONDS)
+        return Estimate(config, precision, count, text, share, offload, blocks).peak
 
     return smallest_share(needed, room, backbone.recompute)
 
@@ -69,10 +87,12 @@ def _precision(backbone: Any) -> str:
     return "fp32" if backbone.network.dtype == torch.float32 else "bf16"
 
 
-def words_of(fit: Fit) -> str:
-    """What was chosen, and why."""
+def words_of(fit: Fit, offload: float = 0.0, precision: str = "bf16") -> str:
+    """What was chosen, and why. What is set already is not advised: all blocks in RAM, or a base in fewer bits."""
     again = f"{describe_share(fit.share)} computed again in the backward pass (about {fit.needed / GIB:.1f} GiB)"
     if fit.fits:
         return f"a step fits this card, as {again}, which is slower."
-    return (f"a step does not fit this card, although {again}. Set offload_blocks, lower data.resolution or "
-            "data.batch_size, or give --base-precision fp8.")
+    remedies = [*(["set offload_blocks to 1"] if offload < 1 else []),
+                *(["give --base-precision fp8"] if precision not in PACKED else []),
+                "lower data.resolution or data.batch_size"]
+    return f"a step does not fit this card, although {again}. To make it fit, {', or '.join(remedies)}."

@@ -189,9 +189,18 @@ def _widest(network: nn.Module) -> int:
 
 
 def _movable(network: nn.Module) -> int:
-    layers = {layer for block in blocks_of(network) for layer in block.modules()
-              if isinstance(layer, (nn.Linear, nn.Conv2d)) and not layer.weight.requires_grad}
-    return sum(_size(layer.weight) for layer in layers)
+    return sum(movable_by_block(network))
+
+
+def movable_by_block(network: nn.Module) -> list[int]:
+    """Bytes of the frozen weights of the layers inside each block, which can be held in RAM or in fewer bits."""
+    seen: set[nn.Module] = set()
+    sizes = []
+    for block in blocks_of(network):
+        layers = {layer for layer in block.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))} - seen
+        seen |= layers
+        sizes.append(sum(_size(layer.weight) for layer in layers if not layer.weight.requires_grad))
+    return sizes
 
 
 def _run_step(rehearsal: Rehearsal, config: TrainConfig, counter: StorageCounter) -> int:

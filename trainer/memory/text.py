@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,13 @@ class Clip:
     feed_forward: int
     activation: str = "quick_gelu"
 
+    @classmethod
+    def of(cls, encoder: Any) -> Clip:
+        """The size of a text encoder of transformers."""
+        config = encoder.config
+        return cls(config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.intermediate_size,
+                   config.hidden_act)
+
 
 LARGE, BIG = Clip(12, 768, 12, 3072), Clip(32, 1280, 20, 5120, "gelu")
 """CLIP ViT-L/14 (openai/clip-vit-large-patch14) and OpenCLIP ViT-bigG/14 (laion/CLIP-ViT-bigG-14-laion2B-39B-b160k)."""
@@ -39,8 +47,13 @@ CLIPS = {"sd15": (LARGE,), "sdxl": (LARGE, BIG)}
 def count_text(shape: Shape, config: TrainConfig) -> int:
     """Bytes that the text encoders take in a step if they are trained: their weights in 16 bits, their LoRA with its
     state, and what is kept for the backward pass. 0 for a shape that is not in CLIPS."""
+    return count_encoders(CLIPS.get(shape.name, ()), shape, config)
+
+
+def count_encoders(clips: Iterable[Clip], shape: Shape, config: TrainConfig) -> int:
+    """As count_text, for text encoders of these sizes."""
     config = config.replace(precision="bf16")
-    return sum(_count(clip, shape, config).peak for clip in CLIPS.get(shape.name, ()))
+    return sum(_count(clip, shape, config).peak for clip in clips)
 
 
 def _count(clip: Clip, shape: Shape, config: TrainConfig) -> StepCount:

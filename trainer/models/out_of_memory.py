@@ -6,6 +6,7 @@ by then, so the run goes on as if nothing had happened.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
@@ -45,7 +46,10 @@ class MemorySaver:
                 return take()
             except BaseException as error:
                 more = next((share for share in SHARES if share > self._backbone.recompute), None)
-                if more is None or not self._allowed or not is_out_of_memory(error) or not undo():
+                if more is None or not self._allowed or not is_out_of_memory(error):
+                    raise
+                if not undo():
+                    self._record(more)  # or the next start would fail alike
                     raise
             # only here, where the error is gone, is the memory free again that its traceback held
             self._backbone.set_recompute(more)
@@ -60,8 +64,15 @@ def describe_share(share: float) -> str:
     return known.get(share, f"{share:.0%} of the blocks are")
 
 
+def release_memory() -> None:
+    """Give back to the device what no tensor uses any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the device's memory, or RAM, did not suffice."""
     kinds = (MemoryError, getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError))
-    words = ("not enough memory", "out of memory")
+    words = ("not enough memory", "out of memory", "alloc_failed")  # the last are cuBLAS's and cuDNN's
     return isinstance(error, kinds) or (isinstance(error, RuntimeError) and any(w in str(error).lower() for w in words))

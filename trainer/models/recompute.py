@@ -1,5 +1,5 @@
 """Gradient checkpointing for a share of a network's blocks: what they compute is not kept for the backward pass but
-computed again there (Chen et al. 2016, arXiv:1604.06174). The gradients are the same.
+computed again there (Chen et al. 2016, arXiv:1604.06174). The gradients are the same up to rounding.
 """
 
 from __future__ import annotations

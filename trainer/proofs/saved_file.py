@@ -15,6 +15,7 @@ from torch import Tensor
 from ..lora.file import Factors, load_lora
 from ..lora.names import key_layer
 from ..models.backbone import Backbone, LoadedLora
+from ..models.out_of_memory import is_out_of_memory
 from .proof import EXACT, FILE_WORKS, Proof, relative_difference, same_chance, size, tolerance
 from .same_text import Probe
 
@@ -95,7 +96,7 @@ def prove_file(backbone: Backbone, path: Path, weights: Mapping[str, Factors], p
 
 def unproved(path: Path, error: Exception) -> Proof:
     """The proof of a file that was saved, but not compared."""
-    if "out of memory" in str(error).lower():
+    if is_out_of_memory(error):
         return Proof(FILE_WORKS, False, f"{path.name} was saved, but not compared with the training: memory ran out. "
                                         "Try it with Load LoRA.")
     return Proof(FILE_WORKS, False, f"{path.name} cannot be read back: {error}")

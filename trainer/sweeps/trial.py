@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,8 @@ def _cell(value: str) -> str:
 
 
 def run_trial(backbone: Backbone, dataset: Dataset, output: Path, *, host: str, steps: int = STEPS,
-              settings: Mapping[str, Any] | None = None, caution: str = "") -> Events:
+              settings: Mapping[str, Any] | None = None, caution: str = "",
+              follow: Callable[[Events, Backbone, TrainConfig], Events] = lambda events, *_: events) -> Events:
     """Train for a few steps on the dataset, and draw the result at eight strengths; the last event is Tried.
 
     The run is `output`/loras/prove-<family> or the next free name, the sweep in `output`/sweeps has the run's name, and
@@ -110,6 +111,7 @@ def run_trial(backbone: Backbone, dataset: Dataset, output: Path, *, host: str, 
         host: the program that runs this, with its version.
         settings: of the training, by dotted name, on top of the family's preset for a character.
         caution: what is to be said of the base: that it is distilled, or may be.
+        follow: what passes on the events of the training, and may fit it to the card meanwhile.
 
     Raises UserError for invalid settings; what goes wrong in the training is in the Trial.
     """
@@ -122,7 +124,8 @@ def run_trial(backbone: Backbone, dataset: Dataset, output: Path, *, host: str, 
     peak_memory(backbone.device, anew=True)
     folder: Path | None = None
     try:
-        for event in train(backbone, dataset, config, output / "loras", retrain=True):
+        training = train(backbone, dataset, config, output / "loras", retrain=True)
+        for event in follow(training, backbone, config):
             folder = event.folder if isinstance(event, RunStarted) else folder
             yield from _noted(trial, event, config.steps)
         trial.memory = peak_memory(backbone.device)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ..captions.tags import add_trigger, join_tags, split_tags, tag_frequency
 from ..common.counts import format_rate
 from ..common.devices import to_device
 from ..common.errors import UserError
-from ..common.events import Events, Warned
+from ..common.events import Event, Events, Warned
 from ..common.files import atomic_path
 from ..datasets.dataset import Dataset, split_validation
 from ..lora import file as lora_file
@@ -29,7 +30,7 @@ from ..lora.file import Factors
 from ..lora.hashes import check_weights
 from ..models.backbone import Backbone, Conditioning
 from ..models.layers import Coverage, coverage
-from ..models.out_of_memory import MemorySaver, is_out_of_memory
+from ..models.out_of_memory import MemorySaver, is_out_of_memory, release_memory
 from ..models.precision import autocast
 from ..pictures.images import to_image
 from ..proofs.covered import prove_coverage
@@ -172,6 +173,7 @@ class _Session:
             if not isinstance(error, UserError):  # a diverged run keeps its last good state
                 self._keep()
             if is_out_of_memory(error):
+                traceback.clear_frames(error.__traceback__)  # they hold the step's activations
                 raise UserError(self._memory_advice()) from error
             if self.compiled and (problem := compile_problem(error)):
                 raise UserError(problem) from error
@@ -388,15 +390,10 @@ class _Session:
             yield from self._check_states()
         if config.validate_every and (self.step % config.validate_every == 0 or last) and len(self.validator):
             yield from self._done_steps()
-            validated = self.validator.measure(self.step)
-            self.run.append_metrics(
-                {"step": self.step, "validation_loss": validated.loss, "validation_base_loss": validated.base_loss,
-                 "validation_ratio": validated.ratio}
-            )
-            yield validated
+            yield from self._spared("the validation", self._validate)
         if config.preview_every and (self.step % config.preview_every == 0 or last) and config.preview_prompts:
             yield from self._done_steps()
-            yield self._preview()
+            yield from self._spared("the preview", self._preview)
         if not last and self._checkpoint_is_due():
             yield from self._done_steps()
             yield self._save_checkpoint()
@@ -416,6 +413,25 @@ class _Session:
             if saved:
                 yield saved
             raise error
+    def _spared(self, what: str, make: Callable[[], Event]) -> Events:
+        """What is made, or a warning where memory runs out for it: the training needs neither."""
+        try:
+            made = make()
+        except BaseException as error:
+            if not is_out_of_memory(error):
+                raise
+            made = Warned(f"memory ran out for {what} at step {self.step}, so it was left out. The training goes on.")
+        if isinstance(made, Warned):  # only here, where the error is gone, is its memory free
+            release_memory()
+        yield made
+
+    def _validate(self) -> Event:
+        validated = self.validator.measure(self.step)
+        self.run.append_metrics(
+            {"step": self.step, "validation_loss": validated.loss, "validation_base_loss": validated.base_loss,
+             "validation_ratio": validated.ratio}
+        )
+        return validated
 
     def _checkpoint_is_due(self) -> bool:
         config, plan = self.config, self.feed.plan

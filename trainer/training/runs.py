@@ -42,9 +42,9 @@ _FACTS = {"format": int, "key": str, "status": str, "step": int, "lineage": dict
 recomputed since memory ran out."""
 COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "data.edit_form", "fit_memory",
             "offload_blocks")
-"""Settings that change neither the weights nor what the run folder will hold. Epochs are counted in steps, and what
-edit_form comes to by itself. (gradient_checkpointing does not change the weights either, but it is in the keys of
-earlier runs.)"""
+"""Settings that change neither the weights, up to rounding, nor what the run folder will hold. Epochs are counted in
+steps, and what edit_form comes to by itself. (gradient_checkpointing does not change the weights either, up to
+rounding, but it is in the keys of earlier runs.)"""
 
 LATER = {"compile": False}
 """Settings that came later, and the value at which they count as absent, so that older runs keep their keys."""

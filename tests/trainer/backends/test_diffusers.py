@@ -97,6 +97,21 @@ def test_remembered_prompts_draw_what_the_pipelines_own_call_draws(backbone, cfg
     assert torch.equal(ours, theirs)
 
 
+def test_images_for_which_memory_runs_out_are_decoded_one_by_one(tiny_backbone, monkeypatch):
+    vae, sizes = tiny_backbone.pipeline.vae, []
+    decode = vae._decode
+
+    def greedy(latents, **given):
+        sizes.append(len(latents))
+        if len(latents) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return decode(latents, **given)
+
+    monkeypatch.setattr(vae, "_decode", greedy)
+    made = tiny_backbone.generate(["red", "blue"], seeds=[5, 6], width=32, height=32, steps=1, cfg=1.0)
+    assert len(made) == 2 and sizes == [2, 1, 1] and not vae.use_slicing
+
+
 def test_a_lora_trains_and_loads_with_its_text_encoders(backbone, dataset, tmp_path):
     config = TrainConfig(name="tiny", steps=3).replace(**{
         "adapter.rank": 2, "adapter.text_encoder": True, "data.resolution": 64, "data.upscale": True,

@@ -5,6 +5,7 @@ import json
 import pytest
 from PIL import Image
 
+from lora_bootstrap.trainer.memory import preflight
 from lora_bootstrap.trainer.proofs import same_text
 
 from ...helpers.command_line import run
@@ -52,3 +53,10 @@ def test_a_base_that_fails_has_a_table_that_says_why(tiny, few_steps, tmp_path, 
     assert "| file works | not reached |" in said.out and "| grid | 0 of 8 cells |" in said.out
     assert "not proved on this machine" in said.err
     assert "training is not started" in (tmp_path / "loras" / "prove-sandbox" / "prove.md").read_text("utf-8")
+
+
+def test_the_training_of_a_trial_is_fitted_to_the_card(tiny, few_steps, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(preflight, "fitted", lambda events, backbone, config: asked.append(config.steps) or events)
+    assert run("prove", "--output", tmp_path, *FEW) == 0
+    assert asked == [3]

@@ -12,7 +12,17 @@ from lora_bootstrap.trainer.memory.bases import Base, find_base
 from lora_bootstrap.trainer.memory.cache import cached
 from lora_bootstrap.trainer.memory.cards import CARDS, GIB, LAUNCH, step_seconds
 from lora_bootstrap.trainer.memory.counter import TookTooLong
-from lora_bootstrap.trainer.memory.plan import CONTEXT, PACKED, WORKSPACE, Estimate, make_plan, packed, ram_of
+from lora_bootstrap.trainer.memory.plan import (
+    CONTEXT,
+    PACKED,
+    WORKSPACE,
+    Estimate,
+    block_shares,
+    count_published,
+    make_plan,
+    packed,
+    ram_of,
+)
 from lora_bootstrap.trainer.memory.shapes import SHAPES, shape_family
 from lora_bootstrap.trainer.memory.step import StepCount
 from lora_bootstrap.trainer.models.families import FAMILIES
@@ -40,7 +50,7 @@ def a_plan(vram, precision="bf16", **settings):
 @pytest.mark.parametrize(("vram", "words"), [
     (22, "bf16 base"), (15, "gradient checkpointing for 90% of the blocks and bf16 base"),
     (14.2, "gradient checkpointing and bf16 base"), (10, "gradient checkpointing for 90% of the blocks and fp8 base"),
-    (8, "gradient checkpointing and fp8 base and 25% of the blocks in RAM")])
+    (8, "gradient checkpointing and fp8 base and 35% of the blocks in RAM")])
 def test_what_gives_up_least_is_taken_first(vram, words):
     plan = a_plan(vram)
     assert plan.fits.words == words
@@ -105,6 +115,23 @@ def test_blocks_in_ram_are_off_the_card_but_for_two_layers():
     whole, half = (Estimate(TrainConfig(), "bf16", count, offload=share) for share in (0.0, 0.5))
     assert whole.needed - half.needed == half.in_ram == 4 * GIB - 4 * 10**6
     assert whole.copies == 0 and half.copies == pytest.approx(2 * half.in_ram / 25e9)
+
+
+def test_the_last_blocks_are_in_ram_by_what_they_weigh():
+    count = replace(COUNT, movable=8 * GIB)
+    some = Estimate(TrainConfig(), "bf16", count, offload=0.3, blocks=(0.25, 0.5, 0.125, 0.125))
+    assert some.in_ram == 2 * GIB  # two of four blocks
+    shares = block_shares(SHAPES["sdxl"])
+    assert sum(shares) == pytest.approx(1) and min(shares) < 0.5 * max(shares)
+
+
+def test_a_precision_that_is_asked_for_is_counted(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    shape = find_base("sandbox").shape
+    configs = [TrainConfig(precision=precision).replace(**{"data.resolution": 256})
+               for precision in ("auto", "fp32", "bf16", "fp16")]
+    auto, full, half, other = (count_published(shape, config, "bf16").peak for config in configs)
+    assert auto == half == other != full
 
 
 def test_a_share_that_takes_too_long_to_count_lies_on_the_line_between_none_and_all():

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from lora_bootstrap.trainer.common.events import Warned
-from lora_bootstrap.trainer.memory import preflight
+from lora_bootstrap.trainer.common.events import Progress, Warned
+from lora_bootstrap.trainer.memory import plan, preflight
+from lora_bootstrap.trainer.memory.counter import TookTooLong
 from lora_bootstrap.trainer.memory.fit import Fit
 from lora_bootstrap.trainer.memory.measured import peak_memory
 from lora_bootstrap.trainer.memory.plan import GAPS, GIB
@@ -24,7 +25,8 @@ def backbone(tiny_backbone):
     """The tiny one, as if it were on a GPU and in training."""
     shares = [0.0]
     return SimpleNamespace(device=torch.device("cuda"), network=tiny_backbone.network, precision="auto",
-                           recompute=0.0, set_recompute=shares.append, shares=shares)
+                           recompute=0.0, set_recompute=shares.append, shares=shares, half_precision="bf16",
+                           text_network=tiny_backbone.text_network)
 
 
 @pytest.fixture(autouse=True)
@@ -49,8 +51,8 @@ def test_a_training_that_starts_on_a_card_is_fitted_to_what_is_free_there(backbo
     monkeypatch.setattr(preflight, "fit_to_card", lambda backbone, config, room: rooms.append(room) or Fit(
         0.35, 7 * GIB, True))
     events = list(fitted((event for event in (STARTED, STEP)), backbone, TrainConfig()))
-    assert [type(event) for event in events] == [RunStarted, Warned, StepDone]
-    assert events[1].message == ("a step fits this card, as 35% of the blocks are computed again in the backward pass "
+    assert [type(event) for event in events] == [RunStarted, Progress, Progress, Warned, StepDone]
+    assert events[3].message == ("a step fits this card, as 35% of the blocks are computed again in the backward pass "
                                  "(about 7.0 GiB), which is slower.")
     assert backbone.shares == [0.0, 0.35] and rooms == [8 * GIB - GAPS]
 
@@ -66,11 +68,46 @@ def test_nothing_is_counted_where_nothing_follows_from_it(settings, device, back
 def test_a_network_that_cannot_be_counted_is_trained_all_the_same(backbone, monkeypatch):
     monkeypatch.setattr(preflight, "free_memory", lambda device: 1)
     backbone.network = torch.nn.Linear(2, 2)
-    assert list(fitted((event for event in (STARTED, STEP)), backbone, TrainConfig())) == [STARTED, STEP]
+    assert list(fitted((event for event in (STARTED, STEP)), backbone, TrainConfig()))[::3] == [STARTED, STEP]
 
 
 def test_what_fits_no_way_is_said_with_what_helps():
-    assert "--base-precision fp8" in words_of(Fit(1.0, 9 * GIB, False))
+    assert words_of(Fit(1.0, 9 * GIB, False)).endswith(
+        "To make it fit, set offload_blocks to 1, or give --base-precision fp8, or lower data.resolution or "
+        "data.batch_size.")
+    assert words_of(Fit(1.0, 9 * GIB, False), 1.0, "nf4").endswith(
+        "To make it fit, lower data.resolution or data.batch_size.")
+
+
+def test_a_step_that_does_not_fit_with_all_blocks_recomputed_is_reported(backbone, monkeypatch):
+    monkeypatch.setattr(preflight, "free_memory", lambda device: 1)
+    backbone.recompute = 1.0
+    config = TrainConfig(gradient_checkpointing=True).replace(**{"data.resolution": 64})
+    warned = [event for event in fitted((event for event in (STARTED,)), backbone, config) if isinstance(event, Warned)]
+    assert len(warned) == 1 and "does not fit this card" in warned[0].message and backbone.shares == [0.0]
+
+
+def test_blocks_in_ram_a_trained_text_encoder_and_the_precision_decide_what_a_step_takes(backbone):
+    def needed(**settings):
+        return fit_to_card(backbone, TrainConfig().replace(**{"data.resolution": 256, **settings}), 8 * GIB).needed
+
+    plain = needed()
+    assert needed(offload_blocks=1.0) < plain < needed(**{"adapter.text_encoder": True})
+    assert needed(precision="bf16") != plain, "the base is in float32, in which auto trains it"
+
+
+def test_a_count_that_takes_too_long_is_not_tried_again(backbone, monkeypatch):
+    tried = []
+
+    def late(*args, **kwargs):
+        tried.append(1)
+        raise TookTooLong
+
+    monkeypatch.setattr(plan, "count_step", late)
+    for _ in range(2):
+        with pytest.raises(TookTooLong):
+            fit_to_card(backbone, TrainConfig(), 8 * GIB)
+    assert tried == [1]
 
 
 def test_the_memory_of_this_process_is_known():

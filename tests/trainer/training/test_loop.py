@@ -21,6 +21,7 @@ from lora_bootstrap.trainer.training.events import (
     Validated,
 )
 from lora_bootstrap.trainer.training.loop import train
+from lora_bootstrap.trainer.training.validation import Validator
 
 
 def config(**settings):
@@ -340,6 +341,36 @@ def test_memory_that_runs_out_with_all_blocks_recomputed_ends_the_run_with_advic
     with pytest.raises(UserError, match=r"at step 3 with batch size 2 at 32 px: lower data.batch_size"):
         run(tiny_backbone, dataset, tmp_path, config())
     assert of(run(tiny_backbone, dataset, tmp_path, config()), RunStarted)[0].first_step == 2
+
+
+def test_memory_that_runs_out_for_a_preview_or_a_validation_leaves_it_out(tiny_backbone, dataset, tmp_path,
+                                                                          monkeypatch):
+    def fail(*args, **given):
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+
+    monkeypatch.setattr(tiny_backbone, "generate", fail)
+    monkeypatch.setattr(Validator, "measure", fail)
+    settings = config(steps=2, preview_every=2, preview_prompts=["red"], validate_every=2)
+    events = run(tiny_backbone, dataset, tmp_path, settings, validation=dataset)
+    said = [event.message for event in of(events, Warned) if "memory ran out" in event.message]
+    assert [line.partition(" at step 2")[0] for line in said] == [
+        "memory ran out for the validation", "memory ran out for the preview"]
+    assert isinstance(events[-1], Finished)
+
+
+def test_memory_that_runs_out_in_the_optimizer_is_remembered_for_the_next_start(tiny_backbone, dataset, tmp_path,
+                                                                                monkeypatch):
+    def fail(*args, **given):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", fail)
+        with pytest.raises(UserError, match="memory ran out at step 1"):
+            run(tiny_backbone, dataset, tmp_path, config())
+    shares, training = [], tiny_backbone.training
+    monkeypatch.setattr(tiny_backbone, "training", lambda *given: shares.append(given[0]) or training(*given))
+    run(tiny_backbone, dataset, tmp_path, config())
+    assert shares == [0.5]
 
 
 def metrics_of(folder):
