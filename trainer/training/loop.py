@@ -52,6 +52,10 @@ from .validation import LossWatch, Validator
 TEXT_BLOCKS = ("layers",)
 
 
+class Diverged(UserError):
+    """A step whose loss or gradient is not a number."""
+
+
 def train(
     backbone: Backbone,
     dataset: Dataset,
@@ -86,6 +90,7 @@ def train(
 
     config = runs.settle_precision(config, backbone, lambda settled: (
         not retrain and runs.find_run(runs_root, settled.name, key_of(settled)) is not None))
+    _check_scaling(backbone, config)
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
                **(lineage or {})}
     run = runs.open_run(runs_root, config, key_of(config), lineage, retrain=retrain)
@@ -154,6 +159,8 @@ class _Session:
         )
         yield from self._prove(prove_coverage(found))
         yield from self._prepare()
+        if self.config.fit_memory and self.backbone.recompute > self.run.recomputed:  # counted since RunStarted
+            self.run.save_recomputed(self.backbone.recompute)
         try:
             yield from self._prove_same_text()
             self._compile()
@@ -167,8 +174,10 @@ class _Session:
                     break
             yield from self._done_steps()
         except BaseException as error:
-            if not isinstance(error, UserError):  # a diverged run keeps its last good state
-                self._keep()
+            if not isinstance(error, Diverged):  # a diverged run keeps its last good state
+                # a UserError often names already why nothing can be saved
+                with contextlib.suppress(UserError) if isinstance(error, UserError) else contextlib.nullcontext():
+                    self._keep()
             if is_out_of_memory(error):
                 raise UserError(self._memory_advice()) from error
             if self.compiled and (problem := compile_problem(error)):
@@ -218,7 +227,7 @@ class _Session:
     def _done_steps(self, left: int = 0) -> Events:
         """Report the steps in order, all but the last `left`. Nothing may be saved before the last is read.
 
-        Raises UserError for a step that diverged.
+        Raises Diverged for a step that did.
         """
         for done in self.readings.read(left):
             self._check(done)
@@ -234,11 +243,11 @@ class _Session:
         )
 
     def _check(self, done: StepDone) -> None:
-        """Raises UserError if the step diverged. The scaler of fp16 itself handles a norm that overflowed."""
+        """Raises Diverged if the step did. The scaler of fp16 itself handles a norm that overflowed."""
         figures = {"loss": done.loss} if self.scaler.is_enabled() else {"loss": done.loss, "gradient": done.grad_norm}
         for name, figure in figures.items():
             if not math.isfinite(figure):
-                raise UserError(self._divergence_advice(name, figure, done.step))
+                raise Diverged(self._divergence_advice(name, figure, done.step))
 
     def _settle(self) -> bool:
         """Read what is not read yet, without reporting it; whether the weights are those of `step`, and good. A step
@@ -247,7 +256,7 @@ class _Session:
         for done in self.readings.read():
             try:
                 self._check(done)
-            except UserError:
+            except Diverged:
                 last, self.step = self.step <= done.step, min(self.step, done.step - 1)
                 return last and self.guarded
             self._record(done)
@@ -334,6 +343,8 @@ class _Session:
     def _prove_file(self, path: Path, weights: dict[str, Factors]) -> Events:
         """A file that fails stays where it is: the training is in it."""
         probe = self.probe
+        for parameter in self.parameters:  # as the file is loaded; all is saved, and they are taken out next
+            parameter.data = parameter.data.float()
         try:
             with torch.no_grad(), same_chance(self.backbone.device):
                 trained = self.backbone.predict(probe.noisy, probe.t, self._caption_conditioning(probe.caption))
@@ -359,6 +370,8 @@ class _Session:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
+            if "rounded" in group:  # its own count includes a step that was left out
+                group["rounded"] = self.step
 
     def _clip(self) -> Tensor:
         """Clip the gradients; returns their norm before that, on the device."""
@@ -371,7 +384,7 @@ class _Session:
     def _after_step(self) -> Events:
         config, last = self.config, self.step == self.config.steps
         if not last:  # a finished run needs no state
-            self.states.check()
+            yield from self._check_states()
         if config.validate_every and (self.step % config.validate_every == 0 or last) and len(self.validator):
             yield from self._done_steps()
             validated = self.validator.measure(self.step)
@@ -388,7 +401,17 @@ class _Session:
             yield self._save_checkpoint()
         if not last and self.step % max(1, config.state_every) == 0 and self.states.is_due():
             yield from self._done_steps()
+            self.states.wait()
+            yield from self._check_states()
             self.states.save(self._snapshot)
+
+    def _check_states(self) -> Events:
+        """Report a state that could not be written: the next one may be. Raises the error of a second in a row."""
+        if error := self.states.take_error():
+            if self.states.refused > 1 or not isinstance(error, UserError):
+                raise error
+            yield Warned(f"step {self.step}: the training state was not saved, and the training goes on without it: "
+                         f"{error} If the next one cannot be saved either, the run ends.")
 
     def _checkpoint_is_due(self) -> bool:
         config, plan = self.config, self.feed.plan
@@ -518,6 +541,20 @@ class _Session:
             f"{checkpointing}lower data.batch_size (and raise accumulation_steps) or data.resolution. "
             f"What was trained so far is saved in {self.run.folder}; run again to continue from there."
         )
+
+
+def _check_scaling(backbone: Backbone, config: TrainConfig) -> None:
+    """Raises UserError for weights whose gradients cannot be scaled, as fp16 needs it."""
+    if config.precision != "fp16":
+        return
+    name = config.optimizer.name
+    if OPTIMIZERS[name].dtype != torch.float32:
+        raise UserError(f"precision is fp16, in which optimizer {name} cannot train: set precision to bf16 or fp32, or "
+                        "choose optimizer adamw.")
+    if config.adapter.text_encoder and backbone.text_network and backbone.text_device.type != backbone.device.type:
+        raise UserError(f"precision is fp16, in which the text encoder cannot be trained on the "
+                        f"{backbone.text_device.type} while the network is on {backbone.device.type}: set precision to "
+                        "bf16 or fp32, or turn adapter.text_encoder off.")
 
 
 def _by_part(weights: dict[str, dict[str, Factors]]) -> dict[str, Factors]:
