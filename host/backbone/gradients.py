@@ -156,7 +156,7 @@ def _refuse(network: nn.Module, run: Callable[[], Tensor], error: RuntimeError) 
         return
     layer = _without_backward(network, run)
     where = f"layer {layer} of {type(network).__name__}" if layer else type(network).__name__
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    reason = str(error).strip().splitlines()[0]
     raise UserError(f"{where} cannot carry gradients ({reason}), so this model cannot be trained as it is loaded. "
                     "Use weights that are not quantised, and link the MODEL directly from its loader.") from error
 
