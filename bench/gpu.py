@@ -63,9 +63,8 @@ SIZES = {
 }
 
 
-CHECKPOINTING: dict[str, Any] = {"off": False, "on": True}
-"""What gradient_checkpointing is set to in the rows of each kind. A share of the blocks ("half") is one more line here:
-CASES go by this table."""
+CHECKPOINTING = {"off": 0.0, "half": 0.5, "on": 1.0}
+"""Share of the blocks that are recomputed in the rows of each kind. CASES go by this table."""
 
 
 @dataclass(frozen=True)
@@ -171,23 +170,25 @@ def _measure(case: Case, backbone: Any, tiny: bool) -> dict[str, Any]:
 
     from lora_bootstrap.host.backbone.memory_plan import WORKSPACE, count_training, measured_peak
     from lora_bootstrap.trainer.training.config import TrainConfig
-    from lora_bootstrap.trainer.training.events import Proved, StepDone
+    from lora_bootstrap.trainer.training.events import Proved, RunStarted, StepDone
     from lora_bootstrap.trainer.training.loop import train
 
     side, share = 64 if tiny else case.side, CHECKPOINTING[case.checkpointing]
     config = TrainConfig(name="gpu", steps=STEPS, state_every=10**6).replace(**{
-        "precision": "fp32" if tiny else "bf16", "gradient_checkpointing": share, "compile": case.compile,
+        "precision": "fp32" if tiny else "bf16", "gradient_checkpointing": share == 1, "compile": case.compile,
         "fit_memory": False,  # each row is what it says
         "data.resolution": side, "data.batch_size": case.batch, **case.settings})
     caption = " ".join(["word"] * 20)
     with backbone.training(share):
-        predicted = count_training(backbone, config, caption, 120).peak + WORKSPACE
+        predicted = count_training(backbone, config, caption, 120, recompute=share).peak + WORKSPACE
         others = _time_others(backbone, config, caption)
     ended, losses, proofs, peak = [], [], [], None
     with tempfile.TemporaryDirectory() as folder:
         data = tiny_models.make_dataset(Path(folder) / "data", [caption] * case.batch, (side, side))
         for event in train(backbone, data, config, Path(folder) / "runs"):
-            if isinstance(event, StepDone):
+            if isinstance(event, RunStarted):
+                backbone.set_recompute(share)
+            elif isinstance(event, StepDone):
                 ended.append(time.perf_counter())  # figures come a step late, but at the pace of the steps
                 reading = measured_peak(backbone)
                 losses.append(event.loss)

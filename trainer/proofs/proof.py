@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..models.layers import base_modules
+
 SAME_TEXT, COVERAGE, FILE_WORKS = "same text", "coverage", "file works"
 """What every run proves about itself, in this order."""
 
@@ -41,9 +43,11 @@ def proof_rows(proofs: Iterable[Proof]) -> list[dict[str, Any]]:
 
 
 def tolerance(network: nn.Module) -> float:
-    """How far two predictions of this network may be apart: EXACT if all its weights are plain and of 32 bits."""
+    """How far two predictions of this network may be apart: EXACT if all its weights are plain and of 32 bits. Those
+    of adapters do not count."""
     exact = all(type(parameter.data) is Tensor and parameter.dtype.itemsize >= 4
-                for parameter in network.parameters() if parameter.is_floating_point())
+                for _, module in base_modules(network) for parameter in module.parameters(recurse=False)
+                if parameter.is_floating_point())
     return EXACT if exact else ROUNDED
 
 

@@ -112,6 +112,9 @@ class StateWriter:
     """Writes a run's snapshots in a thread, one at a time, while the training goes on.
 
     A process that ends waits for the thread, and whoever frees the run's folder calls `wait` first.
+
+    Attributes:
+        refused: number of the last saves in a row that failed.
     """
 
     def __init__(self, path: Path, minutes: float = 0.0) -> None:
@@ -120,6 +123,7 @@ class StateWriter:
         self._began = monotonic()
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
+        self.refused = 0
 
     def is_due(self) -> bool:
         """Whether the last save, or the training, began long enough ago."""
@@ -139,8 +143,10 @@ class StateWriter:
     def _write(self, snapshot: Snapshot) -> None:
         try:
             write_snapshot(self._path, snapshot)
+            self.refused = 0
         except Exception as error:  # whatever it is, the training reports it
             self._error = error
+            self.refused += 1
 
     def take_error(self) -> Exception | None:
         """The error of a save that failed, which is then forgotten: a UserError if the system refused it."""

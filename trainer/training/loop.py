@@ -54,6 +54,10 @@ from .validation import LossWatch, Validator
 TEXT_BLOCKS = ("layers",)
 
 
+class Diverged(UserError):
+    """A step whose loss or gradient is not a number."""
+
+
 def train(
     backbone: Backbone,
     dataset: Dataset,
@@ -88,6 +92,7 @@ def train(
 
     config = runs.settle_precision(config, backbone, lambda settled: (
         not retrain and runs.find_run(runs_root, settled.name, key_of(settled)) is not None))
+    _check_scaling(backbone, config)
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
                **(lineage or {})}
     run = runs.open_run(runs_root, config, key_of(config), lineage, retrain=retrain)
@@ -157,6 +162,8 @@ class _Session:
         )
         yield from self._prove(prove_coverage(found))
         yield from self._prepare()
+        if self.config.fit_memory and self.backbone.recompute > self.run.recomputed:  # counted since RunStarted
+            self.run.save_recomputed(self.backbone.recompute)
         try:
             yield from self._prove_same_text()
             self._compile()
@@ -170,8 +177,10 @@ class _Session:
                     break
             yield from self._done_steps()
         except BaseException as error:
-            if not isinstance(error, UserError):  # a diverged run keeps its last good state
-                self._keep()
+            if not isinstance(error, Diverged):  # a diverged run keeps its last good state
+                # a UserError often names already why nothing can be saved
+                with contextlib.suppress(UserError) if isinstance(error, UserError) else contextlib.nullcontext():
+                    self._keep()
             if is_out_of_memory(error):
                 traceback.clear_frames(error.__traceback__)  # they hold the step's activations
                 raise UserError(self._memory_advice()) from error
@@ -222,7 +231,7 @@ class _Session:
     def _done_steps(self, left: int = 0) -> Events:
         """Report the steps in order, all but the last `left`. Nothing may be saved before the last is read.
 
-        Raises UserError for a step that diverged.
+        Raises Diverged for a step that did.
         """
         for done in self.readings.read(left):
             self._check(done)
@@ -238,11 +247,11 @@ class _Session:
         )
 
     def _check(self, done: StepDone) -> None:
-        """Raises UserError if the step diverged. The scaler of fp16 itself handles a norm that overflowed."""
+        """Raises Diverged if the step did. The scaler of fp16 itself handles a norm that overflowed."""
         figures = {"loss": done.loss} if self.scaler.is_enabled() else {"loss": done.loss, "gradient": done.grad_norm}
         for name, figure in figures.items():
             if not math.isfinite(figure):
-                raise UserError(self._divergence_advice(name, figure, done.step))
+                raise Diverged(self._divergence_advice(name, figure, done.step))
 
     def _settle(self) -> bool:
         """Read what is not read yet, without reporting it; whether the weights are those of `step`, and good. A step
@@ -251,7 +260,7 @@ class _Session:
         for done in self.readings.read():
             try:
                 self._check(done)
-            except UserError:
+            except Diverged:
                 last, self.step = self.step <= done.step, min(self.step, done.step - 1)
                 return last and self.guarded
             self._record(done)
@@ -350,6 +359,8 @@ class _Session:
     def _prove_file(self, path: Path, weights: dict[str, Factors]) -> Events:
         """A file that fails stays where it is: the training is in it."""
         probe = self.probe
+        for parameter in self.parameters:  # as the file is loaded; all is saved, and they are taken out next
+            parameter.data = parameter.data.float()
         try:
             with torch.no_grad(), same_chance(self.backbone.device):
                 trained = self.backbone.predict(probe.noisy, probe.t, self._caption_conditioning(probe.caption))
@@ -375,6 +386,8 @@ class _Session:
         )
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * factor
+            if "rounded" in group:  # its own count includes a step that was left out
+                group["rounded"] = self.step
 
     def _clip(self) -> Tensor:
         """Clip the gradients; returns their norm before that, on the device."""
@@ -404,15 +417,13 @@ class _Session:
             self.states.save(self._snapshot)
 
     def _check_states(self) -> Events:
-        """Raise the error of a state that could not be written, once the LoRA is saved as it is, if that can be."""
+        """Report a state that could not be written: the next one may be. Raises the error of a second in a row."""
         if error := self.states.take_error():
-            yield from self._done_steps()
-            saved = None
-            with contextlib.suppress(UserError):
-                saved = self._save_checkpoint()
-            if saved:
-                yield saved
-            raise error
+            if self.states.refused > 1 or not isinstance(error, UserError):
+                raise error
+            yield Warned(f"step {self.step}: the training state was not saved, and the training goes on without it: "
+                         f"{error} If the next one cannot be saved either, the run ends.")
+
     def _spared(self, what: str, make: Callable[[], Event]) -> Events:
         """What is made, or a warning where memory runs out for it: the training needs neither."""
         try:
@@ -563,6 +574,20 @@ class _Session:
             f"{checkpointing}lower data.batch_size (and raise accumulation_steps) or data.resolution. "
             f"What was trained so far is saved in {self.run.folder}; run again to continue from there."
         )
+
+
+def _check_scaling(backbone: Backbone, config: TrainConfig) -> None:
+    """Raises UserError for weights whose gradients cannot be scaled, as fp16 needs it."""
+    if config.precision != "fp16":
+        return
+    name = config.optimizer.name
+    if OPTIMIZERS[name].dtype != torch.float32:
+        raise UserError(f"precision is fp16, in which optimizer {name} cannot train: set precision to bf16 or fp32, or "
+                        "choose optimizer adamw.")
+    if config.adapter.text_encoder and backbone.text_network and backbone.text_device.type != backbone.device.type:
+        raise UserError(f"precision is fp16, in which the text encoder cannot be trained on the "
+                        f"{backbone.text_device.type} while the network is on {backbone.device.type}: set precision to "
+                        "bf16 or fp32, or turn adapter.text_encoder off.")
 
 
 def _by_part(weights: dict[str, dict[str, Factors]]) -> dict[str, Factors]:

@@ -12,7 +12,7 @@ import torch
 from ..common.checks import check, check_choice
 from ..common.errors import UserError
 from .schedules import SCHEDULES
-from .step.rounding import RoundedAdamW
+from .step.rounding import RoundedAdamW, has_fused_adamw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +70,8 @@ def _need(module: str, extra: str, optimizer: str) -> Any:
 
 
 def _adamw(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
-    try:
-        return torch.optim.AdamW(groups, weight_decay=weight_decay, fused=True)
-    except RuntimeError:  # a device or an older torch without the fused kernel
-        return torch.optim.AdamW(groups, weight_decay=weight_decay)
+    fused = has_fused_adamw(weight for group in groups for weight in group["params"])
+    return torch.optim.AdamW(groups, weight_decay=weight_decay, fused=fused or None)
 
 
 def _adamw8bit(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:

@@ -39,7 +39,7 @@ FORMAT = 1
 TRAINING, STOPPED, FINISHED = "training", "stopped", "finished"
 _FACTS = {"format": int, "key": str, "status": str, "step": int, "lineage": dict, "config": dict}
 """What run.json holds; later versions added the stem of its LoRA files, the proofs, and what share of the blocks is
-recomputed since memory ran out."""
+recomputed for want of memory."""
 COSMETIC = ("name", "epochs", "state_every", "state_minutes", "data.cache", "data.edit_form", "fit_memory",
             "offload_blocks")
 """Settings that change neither the weights, up to rounding, nor what the run folder will hold. Epochs are counted in
@@ -175,12 +175,13 @@ class Run:
 
     @property
     def recomputed(self) -> float:
-        """Share of the blocks that are recomputed since memory ran out; 0 if it never did."""
+        """Share of the blocks that are recomputed for want of memory; 0 if there was enough."""
         share = self.facts.get("recomputed")
         return float(share) if isinstance(share, (int, float)) and 0 <= share <= 1 else 0.0
 
     def save_recomputed(self, share: float) -> None:
-        """Record in run.json that memory ran out, so that a resumed run begins with this share."""
+        """Record in run.json that memory needs this share, so that a resumed run begins with it: another share may
+        round gradients otherwise."""
         self.facts["recomputed"] = share
         write_json(self.folder / "run.json", self.facts)
 

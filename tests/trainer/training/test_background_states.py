@@ -75,12 +75,12 @@ def test_steps_are_trained_while_a_state_is_written_and_the_run_ends_with_the_sa
     assert final.keys() == wanted.keys() and all((final[key] == wanted[key]).all() for key in wanted)
 
 
-def refusing(monkeypatch, first):
-    """Let the system refuse every state from that save on."""
+def refusing(monkeypatch, first, last=99):
+    """Let the system refuse every state from that save on, up to the last."""
     save_file, saves = checkpoint.save_file, iter(range(1, 99))
 
     def refuse(*arguments, **named):
-        if next(saves) >= first:
+        if first <= next(saves) <= last:
             raise OSError(errno.EIO, "Input/output error")
         save_file(*arguments, **named)
 
@@ -99,6 +99,18 @@ def test_a_state_that_cannot_be_written_ends_the_run_in_one_line_and_the_one_bef
     rest = list(train(tiny_backbone, dataset, EVERY_STEP, tmp_path))
     assert next(event for event in rest if isinstance(event, RunStarted)).first_step == 2
     assert isinstance(rest[-1], Finished)
+
+
+def test_one_state_that_cannot_be_written_is_reported_and_the_next_one_is(tiny_backbone, dataset, tmp_path,
+                                                                          monkeypatch):
+    refusing(monkeypatch, first=2, last=2)
+    steps, write = [], checkpoint.write_snapshot
+    monkeypatch.setattr(checkpoint, "write_snapshot", lambda path, snapshot: (
+        write(path, snapshot), steps.append(checkpoint.saved_step(path))))
+    events = list(train(tiny_backbone, dataset, EVERY_STEP, tmp_path))
+    said = [event.message for event in events if isinstance(event, Warned) and "Check the disk" in event.message]
+    assert len(said) == 1 and "the training goes on without it" in said[0]
+    assert steps == [1, 3, 4, 5] and isinstance(events[-1], Finished)
 
 
 def test_a_state_that_fails_too_late_to_matter_is_reported_and_the_run_is_finished(

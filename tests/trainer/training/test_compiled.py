@@ -32,6 +32,12 @@ class Block(nn.Module):
         return self.b(self.a(x)).relu()
 
 
+def test_an_error_of_the_compiler_without_a_message_is_named_by_its_kind():
+    from torch._dynamo.exc import TorchDynamoException
+
+    assert "could not be compiled (TorchDynamoException)" in compiled.compile_problem(TorchDynamoException())
+
+
 def test_the_innermost_blocks_are_compiled_and_no_single_layers(tiny_backbone):
     blocks = list(repeated_blocks(tiny_backbone.network))
     assert {type(block).__name__ for block in blocks} == {"BasicTransformerBlock"} and len(blocks) > 1

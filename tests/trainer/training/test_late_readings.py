@@ -98,6 +98,31 @@ def test_a_run_that_is_cancelled_while_a_step_diverges_never_saves_that_step(tin
         assert all(same(good[name], bad[name]) for name in good)
 
 
+def test_a_run_that_was_cancelled_while_its_last_step_diverged_goes_on_to_the_same_bits(tiny_backbone, dataset,
+                                                                                        tmp_path, monkeypatch, late):
+    settings = config(state_every=100, **{"optimizer.name": "adamw_bf16"})
+    whole = list(train(tiny_backbone, dataset, settings, tmp_path / "whole"))
+    with monkeypatch.context() as patch:
+        bad_at(tiny_backbone, patch, 3, as_nan)
+        stream = train(tiny_backbone, dataset, settings, tmp_path / "parts")
+        while not (isinstance(event := next(stream), StepDone) and event.step == 2):
+            pass
+        stream.close()
+    rest = list(train(tiny_backbone, dataset, settings, tmp_path / "parts"))
+    assert next(event for event in rest if isinstance(event, RunStarted)).first_step == 2
+    assert same(load_file(whole[-1].path), load_file(rest[-1].path))
+
+
+def test_an_optimizer_is_told_of_bad_figures_only_where_its_weights_are_on_the_same_device():
+    here, elsewhere = (torch.nn.Parameter(torch.zeros(2, device=device)) for device in ("cpu", "meta"))
+    bad = torch.tensor([1.0, float("nan")])
+    optimizer = torch.optim.AdamW([here], fused=True)
+    assert readings.guard(optimizer, bad) and optimizer.found_inf == 1
+    mixed = torch.optim.AdamW([here], fused=True)
+    mixed.param_groups[0]["params"].append(elsewhere)
+    assert not readings.guard(mixed, bad) and not hasattr(mixed, "found_inf")
+
+
 def test_what_was_trained_after_a_step_that_diverged_is_not_saved(tiny_backbone, dataset, tmp_path, monkeypatch):
     monkeypatch.setitem(readings.LAG, "cpu", 2)
     bad_at(tiny_backbone, monkeypatch, 2, as_nan)

@@ -16,6 +16,7 @@ from lora_bootstrap.trainer.training.events import (
     CheckpointSaved,
     Finished,
     Previewed,
+    Proved,
     RunStarted,
     StepDone,
     Validated,
@@ -105,6 +106,28 @@ def test_equal_settings_give_equal_bits_and_another_seed_gives_others(tiny_backb
     torch.randn(7)  # the global random state must not matter
     assert same(first, weights(run(tiny_backbone, dataset, tmp_path / "b", settings)))
     assert not same(first, weights(run(tiny_backbone, dataset, tmp_path / "c", settings.replace(seed=1))))
+
+
+def test_fp16_says_at_once_what_it_cannot_scale(tiny_backbone, dataset, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="fp16, in which optimizer adamw_bf16 cannot train: set precision to bf16 or"):
+        run(tiny_backbone, dataset, tmp_path, config(precision="fp16", **{"optimizer.name": "adamw_bf16"}))
+    monkeypatch.setattr(type(tiny_backbone), "text_device", torch.device("meta"), raising=False)
+    with pytest.raises(UserError, match="trained on the meta while .*turn adapter.text_encoder off"):
+        run(tiny_backbone, dataset, tmp_path, config(precision="fp16", **{"adapter.text_encoder": True}))
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_run_that_cannot_go_on_keeps_weights_and_state(tiny_backbone, dataset, tmp_path, monkeypatch):
+    def refuse(*args, **named):
+        raise UserError("the prompt is too long")
+
+    monkeypatch.setattr(tiny_backbone, "generate", refuse)
+    settings = config(state_every=100, preview_every=3, preview_prompts=("zqx, red",))
+    with pytest.raises(UserError, match="the prompt is too long"):
+        run(tiny_backbone, dataset, tmp_path, settings)
+    assert [path.name for path in tmp_path.rglob("tiny*.safetensors")] == ["tiny-step000003.safetensors"]
+    monkeypatch.undo()
+    assert of(run(tiny_backbone, dataset, tmp_path, settings), RunStarted)[0].first_step == 3
 
 
 def test_stop_keeps_the_lora_and_the_next_run_goes_on_to_the_same_bits(tiny_backbone, dataset, tmp_path):
@@ -197,6 +220,7 @@ def test_the_text_encoder_learns_at_its_own_rate(tiny_backbone, dataset, tmp_pat
 def test_each_way_of_training_descends_and_resumes(tiny_backbone, dataset, tmp_path, settings):
     settings = config(**settings)
     whole = run(tiny_backbone, dataset, tmp_path / "whole", settings)
+    assert len(of(whole, Proved)) == 3 and all(event.proof.passed for event in of(whole, Proved))
     calls = iter(range(100))
     run(tiny_backbone, dataset, tmp_path / "parts", settings, should_stop=lambda: next(calls) == 3)
     assert same(weights(whole), weights(run(tiny_backbone, dataset, tmp_path / "parts", settings)))
@@ -333,6 +357,13 @@ def test_a_resumed_run_recomputes_what_it_has_needed(tiny_backbone, dataset, tmp
     monkeypatch.setattr(tiny_backbone, "training", lambda *given: shares.append(given[0]) or training(*given))
     run(tiny_backbone, dataset, tmp_path, config())
     assert shares == [0.5]
+
+
+def test_a_resumed_run_recomputes_what_was_counted_before_the_first_step(tiny_backbone, dataset, tmp_path):
+    for event in train(tiny_backbone, dataset, config(steps=2), tmp_path):
+        if isinstance(event, RunStarted):
+            tiny_backbone.set_recompute(0.25)
+    assert json.loads((tmp_path / "tiny" / "run.json").read_text())["recomputed"] == 0.25
 
 
 def test_memory_that_runs_out_with_all_blocks_recomputed_ends_the_run_with_advice(tiny_backbone, dataset, tmp_path,

@@ -36,6 +36,22 @@ def test_small_steps_add_up_as_in_float32_where_plain_bf16_loses_them_all():
     assert moved(torch.bfloat16, lambda params: RoundedAdamW(params, **settings)) == pytest.approx(exact, rel=0.02)
 
 
+def test_a_device_without_the_fused_step_trains_with_the_plain_one(monkeypatch):
+    assert rounding.has_fused_adamw([torch.zeros(1)]) and not rounding.has_fused_adamw([torch.zeros(1, device="meta")])
+
+    def missing(*args, **named):
+        raise NotImplementedError("Could not run 'aten::_fused_adamw_' with arguments from this backend")
+
+    settings = {"lr": 1e-4, "weight_decay": 0.0}
+    wanted = moved(torch.bfloat16, lambda params: RoundedAdamW(params, **settings), steps=30)
+    monkeypatch.setattr(torch, "_fused_adamw_", missing)
+    assert moved(torch.bfloat16, lambda params: RoundedAdamW(params, **settings), steps=30) == pytest.approx(wanted)
+    weights = [torch.nn.Parameter(torch.ones(2))]
+    for name in ("adamw", "adamw_bf16"):
+        optimizer = build_optimizer(name, [(weights, 1e-2)], 0.0)
+        assert not getattr(optimizer, "_step_supports_amp_scaling", False)
+
+
 def test_the_average_of_squares_falls_again_after_a_large_gradient():
     weight = torch.nn.Parameter(torch.ones(2000, dtype=torch.bfloat16))
     optimizer = RoundedAdamW([weight])

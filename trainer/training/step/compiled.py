@@ -94,7 +94,8 @@ def compile_problem(error: BaseException) -> str:
 
     if not isinstance(error, TorchDynamoException):
         return ""
-    return f"compile is on, but a block could not be compiled ({str(error).strip().splitlines()[0][:200]}): {_REMEDY}."
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return f"compile is on, but a block could not be compiled ({reason}): {_REMEDY}."
 
 
 def repeated_blocks(network: nn.Module) -> Iterator[nn.Module]:

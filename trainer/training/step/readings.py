@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...common.devices import pin
 from ..events import StepDone
 
 LAG = {"cuda": 1}
@@ -68,20 +69,24 @@ def _copy_home(figures: Tensor) -> tuple[Tensor, Any]:
     """The figures where they will be read, and the event after which they are there (None: at once)."""
     if figures.device.type != "cuda":
         return figures, None
-    home = torch.empty(figures.shape, dtype=figures.dtype, pin_memory=True)
+    home = pin(lambda: torch.empty(figures.shape, dtype=figures.dtype, pin_memory=True))
+    if home is None:
+        return figures.cpu(), None
     home.copy_(figures, non_blocking=True)
     copied = torch.cuda.Event()
-    copied.record()
+    copied.record(torch.cuda.current_stream(figures.device))
     return home, copied
 
 
 def guard(optimizer: torch.optim.Optimizer, figures: Tensor) -> bool:
     """Have the optimizer's next step leave everything unchanged if a figure is not finite, without reading it.
 
-    Returns whether the optimizer can do so: torch's fused ones can. After a bad step, the weights of another are of no
-    use.
+    Returns whether the optimizer can do so: torch's fused ones can, for weights on the device of the figures. (For
+    others torch copies the decision without waiting for the copy, so they would act on whatever is there.) After a bad
+    step, the weights of another are of no use.
     """
-    if not getattr(optimizer, "_step_supports_amp_scaling", False):
+    weights = (weight for group in optimizer.param_groups for weight in group["params"])
+    if not getattr(optimizer, "_step_supports_amp_scaling", False) or any(w.device != figures.device for w in weights):
         return False
     optimizer.found_inf = figures.isfinite().all().logical_not().float()  # type: ignore[attr-defined]
     return True

@@ -29,6 +29,19 @@ def round_to_bf16(values: Tensor, generator: torch.Generator) -> Tensor:
     return ((values.view(torch.int32) + chance) & -(1 << 16)).view(torch.float32).bfloat16()
 
 
+def has_fused_adamw(weights: Iterable[Tensor]) -> bool:
+    """Whether torch has its fused AdamW on the devices of these weights. It is tried, because torch's own check passes
+    devices (DirectML's) on which the step then fails."""
+    for device in {weight.device for weight in weights}:
+        tried = torch.nn.Parameter(torch.zeros(1, device=device))
+        tried.grad = torch.zeros_like(tried)
+        try:
+            torch.optim.AdamW([tried], fused=True).step()
+        except RuntimeError:
+            return False
+    return True
+
+
 class RoundedAdamW(torch.optim.Optimizer):
     """torch's fused AdamW (1711.05101) for parameters in bf16.
 
@@ -36,13 +49,13 @@ class RoundedAdamW(torch.optim.Optimizer):
     the same bits.
     """
 
-    _step_supports_amp_scaling = True
-    """It heeds `found_inf`, as torch's fused optimizers do."""
-
     def __init__(self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999),
                  eps: float = 1e-8, weight_decay: float = 1e-2) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "fused": True,
-                                  "rounded": 0})
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "rounded": 0})
+        self._fused = has_fused_adamw(weight for group in self.param_groups for weight in group["params"])
+        self._step_supports_amp_scaling = self._fused  # it heeds `found_inf`, as torch's fused optimizers do
+        for group in (self.defaults, *self.param_groups):
+            group["fused"] = self._fused
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -65,7 +78,8 @@ class RoundedAdamW(torch.optim.Optimizer):
         wide = _split(flat, held)
         count, (beta1, beta2) = len(parameters), group["betas"]
         adamw(wide[:count], [parameter.grad.float() for parameter in parameters if parameter.grad is not None],
-              wide[count : 2 * count], wide[2 * count :], [], [state["step"] for state in states], fused=True,
+              wide[count : 2 * count], wide[2 * count :], [], [state["step"] for state in states],
+              fused=self._fused or None,
               grad_scale=getattr(self, "grad_scale", None), found_inf=getattr(self, "found_inf", None), amsgrad=False,
               beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"], eps=group["eps"],
               maximize=False)
@@ -74,7 +88,7 @@ class RoundedAdamW(torch.optim.Optimizer):
     def _state_of(self, parameter: Tensor) -> dict[str, Any]:
         state = self.state[parameter]
         if not state:
-            state["step"] = torch.zeros((), device=parameter.device)
+            state["step"] = torch.zeros((), device=parameter.device if self._fused else "cpu")
             state |= {name: torch.zeros_like(parameter) for name in _MOMENTS}
         return state
 
