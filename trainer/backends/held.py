@@ -79,7 +79,7 @@ def _bitsandbytes() -> Any:
     try:
         import bitsandbytes.functional as functional
     except ImportError as error:
-        raise UserError("base precision int8 and nf4 need the package bitsandbytes, which is not installed. Install "
+        raise UserError("base precisions int8 and nf4 need the package bitsandbytes, which is not installed. Install "
                         "lora-bootstrap[8bit], or use fp8.") from error
     return functional
 

@@ -13,7 +13,7 @@ from .terminal.console import Console
 GIB = 2**30
 PLACES = ("comfyui", "command-line")
 OFFLOADED = {"comfyui": "ComfyUI keeps weights in RAM by itself as the card needs it",
-             "command-line": "blocks are held in RAM by --set offload_blocks={share:g}"}
+             "command-line": "hold blocks in RAM with --set offload_blocks={share:g}"}
 """How the weights of blocks come to be in RAM, by place."""
 FEW = 10
 """Images that are assumed where the preset is the same for every set."""
