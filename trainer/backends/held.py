@@ -21,9 +21,8 @@ from ..common.checks import check_choice
 from ..common.errors import UserError
 from ..models.frozen import frozen_forward
 from ..models.recompute import blocks_of
+from .given_base import AS_LOADED, BASE_PRECISIONS
 from .places import CPU
-
-AS_LOADED = "auto"
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ PRECISIONS: dict[str, Callable[[Tensor], Packed] | None] = {
 
 def check_precision(name: str) -> None:
     """Raises UserError if there is no such precision, or its library is missing."""
-    check_choice("base precision", name, tuple(PRECISIONS))
+    check_choice("base precision", name, BASE_PRECISIONS)
     if name in ("int8", "nf4"):
         _bitsandbytes()
 

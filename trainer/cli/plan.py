@@ -40,15 +40,13 @@ def add_plan_options(command: argparse.ArgumentParser) -> None:
 
 
 def handle_plan(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from ..memory.bases import BASES, find_base
+    from ..memory.bases import find_base
     from ..memory.plan import make_plan
     from ..memory.shapes import shape_family
     from ..memory.text import CLIPS
     from ..training.epochs import steps_for
     from ..training.presets import kind_preset, preset_config
 
-    if options.precision is not None:
-        check_choice("--precision", options.precision, BASES)
     base = find_base(options.base)
     given = {"data.resolution": options.resolution, "data.batch_size": options.batch, "adapter.rank": options.rank,
              "adapter.layers": options.layers, "optimizer.name": options.optimizer}
@@ -88,6 +86,10 @@ def check_plan(options: argparse.Namespace) -> None:
           "from 64 to 8192 pixels")
     check(math.isfinite(options.vram) and 0 < options.vram <= 10_000, "--vram", options.vram, "from 0 to 10000 GB")
     check_choice("--place", options.place, PLACES)
+    if options.precision is not None:
+        from ..memory.bases import BASES
+
+        check_choice("--precision", options.precision, BASES)
 
 
 def plan_lines(title: str, plan: Any, vram: float, place: str, notes: Sequence[str] = ()) -> list[str]:
