@@ -4,6 +4,7 @@ asks again and again while a training writes."""
 from __future__ import annotations
 
 import os
+from array import array
 from collections import OrderedDict, deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from ..trainer.pictures.curves import Point, Smoother, thinned
 from ..trainer.training.runs import is_measured, read_metrics_row
 
-MOST_LOGS = 64
+MOST_LOGS = 8
 """Runs that are remembered; the one that was longest not asked for is forgotten first."""
 PACE = 50
 """Steps whose mean time is the run's pace."""
@@ -43,12 +44,11 @@ class _Log:
     """One run's metrics.jsonl, up to the last line that was complete."""
 
     def __init__(self, path: Path, steps: int) -> None:
-        self.path, self.steps = path, steps
+        self.path, self.steps, self.lock = path, steps, Lock()  # routes work in several threads
         self._begin(None)
 
     def _begin(self, file: tuple[int, int] | None) -> None:
-        self._losses: list[Point] = []
-        self._smoothed: list[Point] = []
+        self._steps, self._losses, self._smoothed = array("d"), array("d"), array("d")
         self._validation: list[tuple[int, float, Any]] = []
         self._last: dict[str, Any] = {}
         self._seconds: deque[float] = deque(maxlen=PACE)
@@ -57,7 +57,10 @@ class _Log:
 
     def curves(self) -> Curves:
         pace = sum(self._seconds) / len(self._seconds) if self._seconds else None
-        return Curves(thinned(self._losses), thinned(self._smoothed), list(self._validation), self._last, pace)
+        shown = thinned(range(len(self._steps)))
+        losses: list[Point] = [(int(self._steps[at]), self._losses[at]) for at in shown]
+        smoothed: list[Point] = [(int(self._steps[at]), self._smoothed[at]) for at in shown]
+        return Curves(losses, smoothed, list(self._validation), self._last, pace)
 
     def read_on(self) -> None:
         """Add the lines that are new. A file that was replaced, shortened or written again is read from its start."""
@@ -87,8 +90,9 @@ class _Log:
             return
         if is_measured(row.get("loss")):
             self._last = row
-            self._losses.append((row["step"], row["loss"]))
-            self._smoothed.append((row["step"], self._smoother.add(row["loss"])))
+            self._steps.append(row["step"])
+            self._losses.append(row["loss"])
+            self._smoothed.append(self._smoother.add(row["loss"]))
             if is_measured(row.get("seconds")):
                 self._seconds.append(row["seconds"])
         if is_measured(row.get("validation_loss")):
@@ -100,7 +104,7 @@ class RunLogs:
 
     def __init__(self) -> None:
         self._logs: OrderedDict[tuple[Path, int], _Log] = OrderedDict()
-        self._lock = Lock()  # routes work in several threads
+        self._lock = Lock()
 
     def read(self, path: Path, steps: int) -> Curves:
         """The curves of a run of so many steps, with the lines that came since they were last asked for."""
@@ -109,5 +113,6 @@ class RunLogs:
             self._logs.move_to_end((path, steps))
             while len(self._logs) > MOST_LOGS:
                 self._logs.popitem(last=False)
+        with log.lock:
             log.read_on()
             return log.curves()

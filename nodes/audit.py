@@ -45,7 +45,7 @@ class AuditDataset(io.ComfyNode):
                     "names each one with the reason.")),
                 io.Int.Input("columns", default=6, min=1, max=16, tooltip="Images per row of the sheet."),
                 io.Boolean.Input("copies_only", default=False, tooltip=(
-                    "Search for copies alone. On thousands of images this is many times as fast as all checks.")),
+                    "Search for copies alone. This is faster than all checks.")),
             ],
             outputs=[
                 LoraDataset.Output(display_name="dataset", tooltip=(

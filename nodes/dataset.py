@@ -395,14 +395,16 @@ def loaded_text(dataset: Dataset) -> str:
 
 
 def folder_fingerprint(folder: Path, recursive: bool) -> str:
-    """A hash of the files' names, sizes and times of change. It differs as soon as an image or a caption changes."""
+    """A hash of the files' names, sizes and times of change. It differs as soon as an image or a caption changes.
+    Hidden files and folders, such as those of small copies, are not part of a dataset."""
     digest = hashlib.sha256()
     inside = folder.rglob("*") if recursive else (path for pattern in ("*", "*/*") for path in folder.glob(pattern)
                                                   if path.parent == folder or is_beside(path.parent.name))
     for path in sorted(inside):
-        if path.is_file():
+        name = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
             status = path.stat()
-            digest.update(repr((path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns)).encode())
+            digest.update(repr((name.as_posix(), status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()
 
 

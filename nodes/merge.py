@@ -9,7 +9,8 @@ from ..host.outputs import lora_stack
 from ..host.session import current_session
 from ..host.stacks import read_stack, stack_entries
 from ..host.working import Work, problem, progress_of, show_report
-from ..trainer.stacks.merge import DTYPES, METHODS, MOST_RANK, WEIGHTS, MergeSettings
+from ..trainer.stacks.merge import DTYPES, METHODS
+from ..trainer.stacks.merge_settings import MOST_RANK, WEIGHTS, MergeSettings
 from ..trainer.stacks.merged_file import MergedFile, merge_to_file
 from .sockets import LoraStack
 

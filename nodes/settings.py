@@ -95,10 +95,10 @@ ROWS = (
     Row("save_every", "Steps between checkpoints. 0: only the last; -1: four per run.", -1, most=1_000_000),
     Row("preview_every", "Steps between previews. 0: none; -1: five per run.", -1, most=1_000_000),
     Row("preview_prompts", "Prompts for the previews, one per line. Empty: the trigger and the first image's caption."),
-    Row("state_every", "Saves of the full state, from which a run resumes if the server was killed, fall on multiples "
-                       "of this many steps. 0: on any step.", least=0, most=1_000_000),
-    Row("data.cache", "How much of the latents and text embeddings, which are saved on the disk for all runs, is also "
-                      "held in memory. ram: all that the run uses; disk: what was used last.", options=("ram", "disk")),
+    Row("state_every", "Save the full state, from which a killed run resumes, only at multiples of this many steps. "
+                       "0: at any step.", least=0, most=1_000_000),
+    Row("data.cache", "Part of the latents and text embeddings that is held in memory. All are saved on disk for all "
+                      "runs. ram: all that the run uses; disk: what was used last.", options=("ram", "disk")),
     Row("data.masked_loss", "Train on what the images' masks show. Images without a mask are trained whole.",
         late=True),
     Row("data.unmasked_weight", "Weight of the area outside the mask relative to the inside, for masked_loss.",
@@ -109,13 +109,14 @@ ROWS = (
                              "per run. 0: save_every alone decides.", 0, most=100_000, late=True),
     Row("data.edit_form", "Which edit model the images' control images are for. auto goes by the model and the name of "
                           "its file.", AUTO, tuple(EDIT_FORMS), late=True),
-    Row("state_minutes", "Least minutes between saves of the full state. 0: state_every alone decides.", most=1440.0,
-        step=0.5, late=True),
+    Row("state_minutes", "Shortest time between two saves of the full state, in minutes. 0: state_every alone decides. "
+                         "If both are 0, the state is saved only when the run is stopped, is cancelled or fails.",
+        most=1440.0, step=0.5, late=True),
     Row("compile", "Compile the network's repeated blocks with torch.compile: faster steps after a warm-up of a minute "
                    "or more for each size of image. Needs Triton on a GPU, and weights that stay on it.", late=True),
-    Row("fit_memory", "Compute as many blocks again in the backward pass as the card's memory needs: the number is "
-                      "counted before the first step and raised if memory runs out. gradient_checkpointing computes "
-                      "all of them again.", late=True),
+    Row("fit_memory", "Recompute just enough blocks in the backward pass for a step to fit the card. Their number is "
+                      "counted before the first step and raised if memory runs out. gradient_checkpointing recomputes "
+                      "all of them.", late=True),
 )
 
 

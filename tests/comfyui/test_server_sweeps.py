@@ -253,7 +253,9 @@ def resident_mb(server):
 
 
 def test_hundreds_of_cells_keep_the_memory_flat(server, tab, sweep_graph):
-    prompt = sweep_graph("hundreds", strengths="0.01-1 [12]", seeds="1-10", steps=1, cfg=1.0, without=False)
+    side, early_cells, cells = 256, 80, 240
+    prompt = sweep_graph("hundreds", strengths="0.01-1 [12]", seeds="1-10", steps=1, cfg=1.0, without=False,
+                         width=side, height=side)
     queued = tab.queue(prompt)
 
     def at(done):
@@ -261,8 +263,9 @@ def test_hundreds_of_cells_keep_the_memory_flat(server, tab, sweep_graph):
                      and m.data["done"] >= done, f"{done} cells", 400)
         return resident_mb(server)
 
-    early = at(80)
-    late = at(240)
+    early = at(early_cells)
+    late = at(cells)
     assert tab.wait(queued, 400).status == "success"
-    assert len(times(sweep_of(server, "hundreds"))) == 240
-    assert late - early < 40, f"{early:.0f} MB after 80 cells, {late:.0f} MB after 240"
+    assert len(times(sweep_of(server, "hundreds"))) == cells
+    images = (cells - early_cells) * side * side * 3 / 2**20  # of all images between, in bytes
+    assert late - early < 0.8 * images, f"{early:.0f} MB after {early_cells} cells, {late:.0f} MB after {cells}"

@@ -91,6 +91,11 @@ def test_a_changed_caption_or_picture_is_noticed_and_an_unchanged_folder_is_not_
     (host.input / "girl" / "c.png").write_bytes((host.input / "girl" / "a.png").read_bytes())
     assert mark() != changed
     assert mark(recursive=False) == mark()
+    seen = mark()
+    small_copy = host.input / "girl" / ".small" / "a.jpg"
+    small_copy.parent.mkdir()
+    small_copy.write_bytes(b"a copy for thumbnails")
+    assert mark() == seen
     linked = nodes.LoadDataset.fingerprint_inputs(None, True)
     assert linked != linked, "a linked folder is looked at every time"
 

@@ -27,7 +27,7 @@ from ..common.read_ahead import in_order
 from ..common.tensor_cache import TensorCache
 from ..datasets.dataset import Dataset, Sample
 from ..models.families import get_family
-from ..pictures.duplicates import Print, Search, best_of, find_duplicates, fingerprint_picture
+from ..pictures.duplicates import THUMB, Print, Search, best_of, find_duplicates, fingerprint_picture
 from ..pictures.images import read_camera
 from ..pictures.room import bytes_to_open, room_for
 from .cameras import camera_findings
@@ -140,8 +140,9 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
         cache: a folder where measurements are saved by content; None saves nothing.
         should_stop: called after each image; if it returns true, the last event is Interrupted.
 
-    Yields Progress for each image and, last, AuditFinished. To cancel, close the iterator, or raise where it is
-    consumed. An image that cannot be read is a finding. Raises UserError if the cache cannot be written.
+    Yields Progress for each image, again for the copies that must be told apart, and, last, AuditFinished. To cancel,
+    close the iterator, or raise where it is consumed. An image that cannot be read is a finding. Raises UserError if
+    the cache cannot be written.
     """
     config = config or AuditConfig()
     reader = _Reader(config, None if cache is None else TensorCache(Path(cache)))
@@ -163,10 +164,21 @@ def audit(dataset: Dataset, config: AuditConfig | None = None, cache: str | os.P
     about_person = _shows_person(config.purpose) and not config.copies_only
     camera_advice = _add_person_findings(samples, findings) if about_person else ()
     search = Search()
-    groups = _groups(samples, figures, hashes, reader, search)
+    found_groups = _groups(samples, hashes, reader, search)
+    blocking = {reader.content(sample): own.blocking for sample, own in zip(samples, figures, strict=True) if own}
+    unknown = _to_measure(found_groups, samples, reader, blocking)
+    measured = in_order(reader.blocking, unknown, config.threads, _AHEAD * config.threads)
+    for done, (sample, value) in enumerate(zip(unknown, measured, strict=True), 1):
+        blocking[reader.content(sample)] = value
+        yield Progress("copies", done, len(unknown))
+        if should_stop():
+            yield Interrupted("audit")
+            return
+    groups = tuple(sorted(_best_first(members, samples, reader, blocking) for members in found_groups))
     for keep, *copies in groups:
         for index in copies:
-            findings[index].append(_copy_of(samples, names, index, keep))
+            same = reader.content(samples[index]) == reader.content(samples[keep])
+            findings[index].append(_copy_of(names[keep], same))
     yield AuditFinished(DatasetAudit(
         config, tuple(_picture(*parts) for parts in zip(samples, names, figures, findings, strict=True)), groups,
         _coverage(samples, config),
@@ -201,6 +213,7 @@ class _Reader:
     def __init__(self, config: AuditConfig, cache: TensorCache | None) -> None:
         self.config, self.cache = config, cache
         self.family = get_family(config.family)
+        self._contents: dict[Sample, str] = {}
         self._recent = lru_cache(maxsize=256)(lambda sample: fingerprint_picture(sample.load()).thumb)
 
     def __call__(self, sample: Sample) -> tuple[_Measured | None, list[Finding]]:
@@ -219,13 +232,35 @@ class _Reader:
         return (figures, hashes), [*found, *seen]
 
     def thumb(self, sample: Sample) -> NDArray[np.uint8]:
-        """The thumbnail to compare copies by. It is not held in memory, because few of many images need it."""
-        return self._recent(sample) if self.cache is None else self._tensors(sample)["thumb"].numpy()
+        """The thumbnail to compare copies by. It is not held in memory, because few of many images need it. For an
+        image that vanished meanwhile it is noise, which is like no other image."""
+        try:
+            return self._recent(sample) if self.cache is None else self._tensors(sample)["thumb"].numpy()
+        except UserError:
+            return np.random.default_rng().integers(0, 256, (THUMB, THUMB, 3), np.uint8)
+
+    def content(self, sample: Sample) -> str:
+        """The hash of what was measured, which may have vanished since. Raises UserError if it was not measured."""
+        if sample not in self._contents:
+            self._contents[sample] = sample.content_hash
+        return self._contents[sample]
 
     def blocking(self, sample: Sample) -> float:
-        """How much JPEG blocks stand out in an image whose figures were not measured."""
-        with room_for(bytes_to_open(sample.size, "RGB", "PNG")):
-            return trained_blocking(sample.load(), self.config.side)
+        """How much JPEG blocks stand out in an image whose figures were not measured; 1, so that a copy of it is kept,
+        if it vanished meanwhile."""
+        parts = {"version": FIGURES_VERSION, "image": self.content(sample), "what": "blocking",
+                 "resolution": self.config.side}
+        known = None if self.cache is None else self.cache.find(parts)
+        if known is not None:
+            return known["blocking"].item()
+        try:
+            with room_for(bytes_to_open(sample.size, "RGB", "PNG")):
+                value = trained_blocking(sample.load(), self.config.side)
+        except UserError:
+            return 1.0
+        if self.cache is not None:
+            self.cache.put(parts, {"blocking": torch.tensor(value, dtype=torch.float64)})
+        return value
 
     def _tensors(self, sample: Sample) -> Mapping[str, torch.Tensor]:
         def compute() -> dict[str, torch.Tensor]:
@@ -235,10 +270,11 @@ class _Reader:
                 return own if self.config.copies_only else {
                     "figures": _as_tensor(measure(image, self.config.side)), **own}
 
+        content = self.content(sample)
         if self.cache is None:
             return compute()
         what = {"what": "copies"} if self.config.copies_only else {"what": "audit", "resolution": self.config.side}
-        return self.cache.get({"version": FIGURES_VERSION, "image": sample.content_hash, **what}, compute)
+        return self.cache.get({"version": FIGURES_VERSION, "image": content, **what}, compute)
 
 
 def _as_tensor(figures: Figures) -> torch.Tensor:
@@ -265,40 +301,64 @@ def _names(samples: Sequence[Sample]) -> list[str]:
     return [sample.path.absolute().relative_to(root).as_posix() for sample in samples]
 
 
-def _groups(samples: Sequence[Sample], figures: Sequence[Figures | None], hashes: Sequence[NDArray[np.uint64] | None],
-            reader: _Reader, search: Search) -> tuple[tuple[int, ...], ...]:
-    """Groups of copies, the one worth keeping first. Images with exactly the same content are searched only once."""
+def _groups(samples: Sequence[Sample], hashes: Sequence[NDArray[np.uint64] | None], reader: _Reader, search: Search
+            ) -> list[list[int]]:
+    """Groups of copies. Images with exactly the same content are searched only once."""
     same: dict[str, list[int]] = {}
     hashed: dict[int, NDArray[np.uint64]] = {}
     for index, (sample, own) in enumerate(zip(samples, hashes, strict=True)):
         if own is not None:
             hashed[index] = own
-            same.setdefault(sample.content_hash, []).append(index)
+            same.setdefault(reader.content(sample), []).append(index)
     firsts = [members[0] for members in same.values()]
     near = find_duplicates(np.stack([hashed[index] for index in firsts]),
                            lambda place: reader.thumb(samples[firsts[place]]), search) if firsts else []
     alone = set(range(len(firsts))) - {place for group in near for place in group}
     exact = list(same.values())
     found = [[index for place in group for index in exact[place]] for group in (*near, *([place] for place in alone))]
-
-    def worth(index: int) -> tuple[bool, float]:
-        width, height = samples[index].size
-        own = figures[index]
-        blocking = reader.blocking(samples[index]) if own is None else own.blocking
-        return bool(samples[index].caption), width * height * (1 - 0.5 * min(1.0, blocking))
-
-    groups = []
-    for members in (sorted(group) for group in found if len(group) > 1):
-        keep = best_of(members, worth)
-        groups.append((keep, *(index for index in members if index != keep)))
-    return tuple(sorted(groups))
+    return [sorted(group) for group in found if len(group) > 1]
 
 
-def _copy_of(samples: Sequence[Sample], names: Sequence[str], index: int, keep: int) -> Finding:
-    if samples[index].content_hash == samples[keep].content_hash:
-        return Finding("duplicate", "fault", None, None, f"the same file as {names[keep]}; leave one out.")
-    return Finding("duplicate", "fault", None, None, f"a copy of {names[keep]} (saved again, resized, cropped or "
-                   "mirrored); leave it out.")
+def _rivals(members: Sequence[int], samples: Sequence[Sample]) -> list[int]:
+    """Those of a group that may be worth keeping: a caption counts most, and JPEG blocks take off at most half of an
+    image's area."""
+    captioned = [index for index in members if samples[index].caption] or list(members)
+    most = max(_area(samples[index]) for index in captioned)
+    return [index for index in captioned if 2 * _area(samples[index]) >= most]
+
+
+def _area(sample: Sample) -> int:
+    return sample.size[0] * sample.size[1]
+
+
+def _to_measure(groups: Sequence[Sequence[int]], samples: Sequence[Sample], reader: _Reader,
+                blocking: Mapping[str, float]) -> list[Sample]:
+    """The images, one of each content, whose JPEG blocks decide which of a group to keep and are not known yet."""
+    wanted: dict[str, Sample] = {}
+    for group in groups:
+        rivals = {reader.content(samples[index]): samples[index] for index in _rivals(group, samples)}
+        if len(rivals) > 1:
+            wanted |= {content: sample for content, sample in rivals.items() if content not in blocking}
+    return list(wanted.values())
+
+
+def _best_first(members: Sequence[int], samples: Sequence[Sample], reader: _Reader, blocking: Mapping[str, float]
+                ) -> tuple[int, ...]:
+    """A group of copies, the one worth keeping first."""
+    def worth(index: int) -> float:
+        blocks = blocking.get(reader.content(samples[index]), 0.0)
+        return _area(samples[index]) * (1 - 0.5 * min(1.0, blocks))
+
+    keep = best_of(_rivals(members, samples), worth)
+    return (keep, *(index for index in members if index != keep))
+
+
+def _copy_of(kept: str, same: bool) -> Finding:
+    """`same`: whether it is the same file as the one that is kept."""
+    if same:
+        return Finding("duplicate", "fault", None, None, f"the same file as {kept}; leave one out.")
+    return Finding("duplicate", "fault", None, None, f"a copy of {kept} (saved again, resized, cropped or mirrored); "
+                   "leave it out.")
 
 
 def _picture(sample: Sample, name: str, figures: Figures | None, findings: Sequence[Finding]) -> PictureAudit:

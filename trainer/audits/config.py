@@ -20,8 +20,7 @@ class AuditConfig:
         purpose: a key of `coverage.PURPOSES`.
         trigger: the word that every caption should contain, if any.
         workers: images to measure at once; 0: one per core, at most 8.
-        copies_only: search for copies and for files that cannot be read, and for nothing else, which is many times as
-            fast.
+        copies_only: search for copies and for files that cannot be read, and for nothing else, which is faster.
 
     Raises UserError for an unknown name or a number out of range.
     """

@@ -29,8 +29,8 @@ from ..models.out_of_memory import is_out_of_memory, release_memory
 from ..models.prompt_memory import PromptMemory
 from ..models.recompute import Recomputation, recomputed
 from ..training.adapters import NetworkLora, adapted_modules, remove_adapters, use_lora
-from .given_base import SANDBOX, find_given_base
-from .held import AS_LOADED, HeldWeights, check_precision
+from .given_base import AS_LOADED, SANDBOX, find_given_base
+from .held import HeldWeights, check_precision
 from .known_hashes import known_hash
 from .places import NETWORK, Places
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from ..common.errors import UserError
 
 SANDBOX = "sandbox"
+AS_LOADED = "auto"
+BASE_PRECISIONS = (AS_LOADED, "fp8", "int8", "nf4")
+"""How a base's weights can be held; `held.py` has the table."""
 
 
 def find_given_base(base: str | Path) -> Path | None:

@@ -21,9 +21,8 @@ from ..common.checks import check_choice
 from ..common.errors import UserError
 from ..models.frozen import frozen_forward
 from ..models.recompute import blocks_of
+from .given_base import AS_LOADED, BASE_PRECISIONS
 from .places import CPU
-
-AS_LOADED = "auto"
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ PRECISIONS: dict[str, Callable[[Tensor], Packed] | None] = {
 
 def check_precision(name: str) -> None:
     """Raises UserError if there is no such precision, or its library is missing."""
-    check_choice("base precision", name, tuple(PRECISIONS))
+    check_choice("base precision", name, BASE_PRECISIONS)
     if name in ("int8", "nf4"):
         _bitsandbytes()
 
@@ -79,7 +78,7 @@ def _bitsandbytes() -> Any:
     try:
         import bitsandbytes.functional as functional
     except ImportError as error:
-        raise UserError("base precision int8 and nf4 need the package bitsandbytes, which is not installed. Install "
+        raise UserError("base precisions int8 and nf4 need the package bitsandbytes, which is not installed. Install "
                         "lora-bootstrap[8bit], or use fp8.") from error
     return functional
 

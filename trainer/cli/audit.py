@@ -22,7 +22,7 @@ def add_audit_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--trigger", default="", help="word that every caption should contain")
     command.add_argument("--workers", type=int, default=0, help="images to measure at once; 0: one per core")
     command.add_argument("--copies-only", action="store_true",
-                         help="search for copies alone, which is many times as fast as all checks")
+                         help="search for copies alone, which is faster than all checks")
     add_output_option(command, "the table, the contact sheet and the measurements")
 
 

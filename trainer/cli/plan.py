@@ -13,7 +13,7 @@ from .terminal.console import Console
 GIB = 2**30
 PLACES = ("comfyui", "command-line")
 OFFLOADED = {"comfyui": "ComfyUI keeps weights in RAM by itself as the card needs it",
-             "command-line": "blocks are held in RAM by --set offload_blocks={share:g}"}
+             "command-line": "hold blocks in RAM with --set offload_blocks={share:g}"}
 """How the weights of blocks come to be in RAM, by place."""
 FEW = 10
 """Images that are assumed where the preset is the same for every set."""
@@ -40,15 +40,13 @@ def add_plan_options(command: argparse.ArgumentParser) -> None:
 
 
 def handle_plan(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from ..memory.bases import BASES, find_base
+    from ..memory.bases import find_base
     from ..memory.plan import make_plan
     from ..memory.shapes import shape_family
     from ..memory.text import CLIPS
     from ..training.epochs import steps_for
     from ..training.presets import kind_preset, preset_config
 
-    if options.precision is not None:
-        check_choice("--precision", options.precision, BASES)
     base = find_base(options.base)
     given = {"data.resolution": options.resolution, "data.batch_size": options.batch, "adapter.rank": options.rank,
              "adapter.layers": options.layers, "optimizer.name": options.optimizer}
@@ -88,6 +86,10 @@ def check_plan(options: argparse.Namespace) -> None:
           "from 64 to 8192 pixels")
     check(math.isfinite(options.vram) and 0 < options.vram <= 10_000, "--vram", options.vram, "from 0 to 10000 GB")
     check_choice("--place", options.place, PLACES)
+    if options.precision is not None:
+        from ..memory.bases import BASES
+
+        check_choice("--precision", options.precision, BASES)
 
 
 def plan_lines(title: str, plan: Any, vram: float, place: str, notes: Sequence[str] = ()) -> list[str]:

@@ -6,6 +6,7 @@ import argparse
 from functools import partial
 from typing import Any
 
+from ..stacks.merge_settings import MergeSettings
 from .terminal.console import Console
 from .terminal.options import add_output_option, parse_lora
 
@@ -42,17 +43,24 @@ def add_merge_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--name", default="", help="name of the merged LoRA; default: the names of all")
 
 
+def check_merge(options: argparse.Namespace) -> None:
+    _merge_settings(options)
+
+
 def handle_merge(options: argparse.Namespace, console: Console) -> dict[str, Any]:
-    from ..stacks.merge import MergeSettings
     from ..stacks.merged_file import merge_to_file
 
-    settings = MergeSettings(method=options.method, preset=options.preset, mu=options.mu, density=options.density,
-                             rank=options.rank or None, dtype=options.dtype)
+    settings = _merge_settings(options)
     merged = console.count("layers", merge_to_file, options.output / "loras" / "merged", options.name,
                            _read_stack(options), settings)
     console.say("\n".join(("", *merged.lines, "", f"LoRA  {merged.path}" + (
         " (an identical merge already existed)" if merged.reused else ""))))
     return {"lora": merged.path, "reused": merged.reused, "lines": merged.lines}
+
+
+def _merge_settings(options: argparse.Namespace) -> MergeSettings:
+    return MergeSettings(method=options.method, preset=options.preset, mu=options.mu, density=options.density,
+                         rank=options.rank or None, dtype=options.dtype)
 
 
 def _add_stack_options(command: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -181,7 +182,15 @@ def file_hash(path: str | os.PathLike[str]) -> str:
 
 def user_cache_file(name: str) -> Path:
     """$XDG_CACHE_HOME/lora-bootstrap/<name>, by default under ~/.cache: for what can be found out again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lora-bootstrap" / name
+    return Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "lora-bootstrap" / name
+
+
+def _home() -> Path:
+    """The user's home; the folder of temporary files for a user without one, as in a container."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(tempfile.gettempdir())
 
 
 @lru_cache(maxsize=65536)

@@ -34,20 +34,13 @@ def small_copy(picture: Path) -> Path | None:
     Raises UserError if the image is missing or cannot be read.
     """
     copy = _place(picture)
-    if _is_copy_of(copy, picture):
-        return copy
-    if max(image_size(picture)) <= STYLE.side:
-        return None
-    with suppress(UserError):  # a folder that cannot be written to is shown all the same
-        return _write(picture, thumbnail(picture, STYLE, picture.stat().st_mtime_ns))
-    return None
+    return copy if _is_copy_of(copy, picture) else _make_copy(picture)
 
 
 def small_version(picture: Path) -> bytes:
     """An image file as a JPEG of at most 256 pixels a side. Raises UserError as `small_copy` does."""
     copy = small_copy(picture)
-    jpeg = copy.read_bytes() if copy else b""
-    return jpeg if jpeg.endswith(_END) else thumbnail(picture, STYLE, picture.stat().st_mtime_ns)
+    return copy.read_bytes() if copy else thumbnail(picture, STYLE, picture.stat().st_mtime_ns)
 
 
 def open_small(picture: Path, shown_at: int) -> Image.Image:
@@ -55,8 +48,10 @@ def open_small(picture: Path, shown_at: int) -> Image.Image:
     `small_copy` does."""
     copy = small_copy(picture) if shown_at <= STYLE.side else None
     if copy is not None:
-        with suppress(UserError):  # a damaged copy
+        try:
             return open_image(copy)
+        except UserError:  # damaged, though it has an end
+            _make_copy(picture)
     return open_image(picture, shown_at=shown_at)
 
 
@@ -65,7 +60,7 @@ def save_small(picture: Path, image: Image.Image) -> None:
     made when it is first shown."""
     if max(image.size) > STYLE.side:
         with suppress(UserError):
-            _write(picture, small_jpeg(flatten(image.copy(), parse_colour(GROUND)), STYLE))
+            _write(picture, small_jpeg(flatten(image.copy(), parse_colour(GROUND)), STYLE), picture.stat().st_mtime_ns)
 
 
 def remove_small(picture: Path) -> None:
@@ -78,16 +73,30 @@ def _place(picture: Path) -> Path:
 
 
 def _is_copy_of(copy: Path, picture: Path) -> bool:
-    """Links are not followed: they may lead out of the folder."""
+    """Links are not followed: they may lead out of the folder. A copy without its end was damaged with the power."""
     with suppress(OSError):
         status = copy.lstat()
-        return stat.S_ISREG(status.st_mode) and status.st_mtime_ns == picture.stat().st_mtime_ns
+        if stat.S_ISREG(status.st_mode) and status.st_mtime_ns == picture.stat().st_mtime_ns:
+            with open(copy, "rb") as file:
+                file.seek(-len(_END), os.SEEK_END)
+                return file.read() == _END
     return False
 
 
-def _write(picture: Path, jpeg: bytes) -> Path:
-    status, copy = picture.stat(), _place(picture)
-    with atomic_path(copy) as temp:
+def _make_copy(picture: Path) -> Path | None:
+    """As `small_copy`, whether there is a copy or not."""
+    if max(image_size(picture)) <= STYLE.side:
+        return None
+    with suppress(UserError, OSError):  # a folder that cannot be written to is shown all the same
+        mtime_ns = picture.stat().st_mtime_ns  # before decoding: the image may be replaced meanwhile
+        return _write(picture, thumbnail(picture, STYLE, mtime_ns), mtime_ns)
+    return None
+
+
+def _write(picture: Path, jpeg: bytes, mtime_ns: int) -> Path:
+    """Write the copy of the image that was last changed at that time. It can be made again, so it is not flushed."""
+    copy = _place(picture)
+    with atomic_path(copy, flush=False) as temp:
         temp.write_bytes(jpeg)
-        os.utime(temp, ns=(status.st_atime_ns, status.st_mtime_ns))
+        os.utime(temp, ns=(mtime_ns, mtime_ns))
     return copy

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,26 +20,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..common.errors import UserError, unknown_name
+from ..common.errors import UserError
 from ..common.files import file_hash
 from ..lora.file import Factors, LoraWeights, delta_factors, model_parts, save_lora
 from ..lora.hashes import tensor_hash
 from ..lora.layers import EMBEDDINGS, LayerDelta, energy, thin
-from ..lora.layouts import CONTENT, OTHER, ROLES, STYLE, architecture, block_of
+from ..lora.layouts import OTHER, ROLES, architecture, block_of
 from ..lora.names import DENOISER
 from ..lora.spellings import OwnName, choose_names
 from .layer_stack import LayerStack, VectorRow, one_thread, open_stack
+from .merge_settings import DTYPE_NAMES, WEIGHTS, MergeSettings
 from .overlap import MANY_DIRECTIONS, Reading, measure_overlap, read_change
 from .stack import StackEntry, file_role, leads
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-MOST_RANK = 1024
-WEIGHTS = {
-    # preset → role of the block → (how much the character yields, how much the style yields), as shares of mu/(1+mu)
-    "style_first": {CONTENT: (1.0, 0.0), STYLE: (1.0, 0.0), OTHER: (1.0, 0.0)},
-    "identity_first": {CONTENT: (0.0, 1.0), STYLE: (0.0, 0.0), OTHER: (0.0, 1.0)},
-    "balanced": {CONTENT: (0.0, 1.0), STYLE: (1.0, 0.0), OTHER: (0.6, 0.3)},
-}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
 EVERYWHERE = ("style_first",)
 """Presets that yield fully even where there is little conflict: NP-LoRA as published."""
 FULL_CONFLICT = 0.5
@@ -52,49 +46,6 @@ _SAME = ("ss_base_model_version", "ss_v2", "modelspec.architecture", "modelspec.
          "modelspec.prediction_type", "lora_bootstrap.family", "lora_bootstrap.base_hash")
 """Metadata that a merged file keeps if its parents agree on it."""
 _TRIGGER = "modelspec.trigger_phrase"
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergeSettings:
-    """How to merge. Raises UserError for a value out of range.
-
-    Attributes:
-        method: one of METHODS.
-        rank: compress every layer to at most this rank; None does not compress.
-        preset: for null_space, one of WEIGHTS.
-        mu: for null_space: the cost of a step into the other's directions. 0 is the plain sum; large values are a hard
-            projection.
-        restore_norm: for null_space: scale what yielded back to its old size, by at most MOST_RESTORED.
-        roles: for null_space: block → "content", "style" or "other", overriding the architecture's known roles.
-        density: for ties: the share of each layer's values that is kept.
-        dtype: one of DTYPES; float16 and bfloat16 halve the file size and round the values.
-    """
-
-    method: str = "sum"
-    rank: int | None = None
-    preset: str = "balanced"
-    mu: float = 0.5
-    restore_norm: bool = False
-    roles: Mapping[str, str] = field(default_factory=dict)
-    density: float = 0.6
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        names: list[tuple[str, str, Collection[str]]] = [
-            ("merge method", self.method, METHODS), ("preset", self.preset, WEIGHTS), ("dtype", self.dtype, DTYPES),
-            *(("role of a block", role, (CONTENT, STYLE, OTHER)) for role in self.roles.values())]
-        for what, value, valid in names:
-            if value not in valid:
-                raise unknown_name(what, value, valid)
-        if self.rank is not None and (type(self.rank) is not int or not 1 <= self.rank <= MOST_RANK):
-            raise UserError(f"the rank is {self.rank!r}; it must be a whole number from 1 to {MOST_RANK}, or None.")
-        if not 0 <= self.mu <= 1000:
-            raise UserError(f"mu is {self.mu!r}; it must be from 0 (plain sum) to 1000 (hard), usually 0.5.")
-        if not 0 < self.density <= 1:
-            raise UserError(f"the density is {self.density!r}; it must be above 0 and at most 1, usually 0.5 to 0.8.")
-        if self.method in NEEDS_RANK and self.rank is None:
-            raise UserError(f"{self.method} produces whole matrices, so it needs a rank to compress them to, such as "
-                            "32.")
 
 
 @dataclass(frozen=True)
@@ -369,8 +320,7 @@ METHODS = {
     "ties": Method("TIES", _Ties),
     "even": Method("Sum at even energies", _Even),
 }
-"""To add a method, add a row here and a _Plan."""
-NEEDS_RANK = ("ties",)
+"""To add a method, add a row here, a _Plan, and its name in merge_settings.py."""
 
 
 # -- files -------------------------------------------------------------------------------------------------------------

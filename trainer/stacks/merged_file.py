@@ -17,7 +17,8 @@ from ..common.new_files import numbered, write_new
 from ..lora.hashes import check_weights, tensor_hash
 from ..lora.layers import read_header
 from ..lora.tensors import TensorFile
-from .merge import MergeSettings, lineage_settings, merge_loras, save_merged
+from .merge import lineage_settings, merge_loras, save_merged
+from .merge_settings import MergeSettings
 from .stack import StackEntry, file_role, join_names
 
 REPORT = "lora_bootstrap.merge_report"

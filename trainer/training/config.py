@@ -71,8 +71,8 @@ class DataConfig:
     edit_form: str = AUTO
     """How an edit model is given the images' control images; auto: as its file's name says."""
     cache: str = "disk"
-    """How much of the latents and text embeddings that all runs share on the disk is also held in memory: ram: all that
-    the run uses; disk: the part used last."""
+    """Part of the latents and text embeddings that is held in memory. All are saved on disk for all runs. ram: all that
+    the run uses; disk: what was used last."""
     validation_fraction: float = 0.0
     masked_loss: bool = False
     """Train on what the images' masks show; images without a mask are trained whole."""
@@ -122,16 +122,18 @@ class TrainConfig:
     preview_every: int = 0
     preview_prompts: tuple[str, ...] = ()
     state_every: int = 0
-    """The full training state is saved at multiples of this many steps only; 0: at any step."""
+    """The full state, from which a killed run resumes, is saved only at multiples of this many steps. 0: at any
+    step."""
     state_minutes: float = 5.0
-    """Least minutes between saves of the state, from which a killed run resumes; 0: state_every alone decides."""
+    """Shortest time between two saves of the full state, in minutes; 0: state_every alone decides. If both are 0, the
+    state is saved only when the run is stopped, is cancelled or fails."""
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     fit_memory: bool = True
-    """Without gradient_checkpointing: compute as many blocks again as the card's memory needs, counted before the first
-    step, and more if memory runs out in a step."""
+    """Without gradient_checkpointing: recompute just enough blocks in the backward pass for a step to fit the card,
+    counted before the first step, and more if memory runs out in a step."""
     offload_blocks: float = 0.0
     """Share of the blocks whose weights are in RAM and are copied to the card at each use. In ComfyUI it has no effect:
     ComfyUI does this by itself."""
@@ -144,7 +146,8 @@ class TrainConfig:
         check(0 <= self.seed < 2**63, "seed", self.seed, "from 0 to 2^63 - 1")
         check(self.accumulation_steps >= 1, "accumulation_steps", self.accumulation_steps, "1 or more")
         check(self.state_every >= 0, "state_every", self.state_every, "0 (any step) or more")
-        check(0 <= self.state_minutes < math.inf, "state_minutes", self.state_minutes, "0 (off) or more")
+        check(0 <= self.state_minutes < math.inf, "state_minutes", self.state_minutes,
+              "0 (state_every alone decides) or more")
         check(self.epochs >= 0, "epochs", self.epochs, "0 (steps decides) or more")
         check(0 <= self.offload_blocks <= 1, "offload_blocks", self.offload_blocks, "from 0 to 1")
         for name in ("save_every", "save_every_epochs", "validate_every", "preview_every"):

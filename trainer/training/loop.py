@@ -410,7 +410,7 @@ class _Session:
         if not last and self._checkpoint_is_due():
             yield from self._done_steps()
             yield self._save_checkpoint()
-        if not last and self.step % max(1, config.state_every) == 0 and self.states.is_due():
+        if not last and self._state_is_due():
             yield from self._done_steps()
             self.states.wait()
             yield from self._check_states()
@@ -451,6 +451,10 @@ class _Session:
         every, batches = config.save_every_epochs, self.step * config.accumulation_steps
         before = plan.epoch_of(batches - config.accumulation_steps)
         return bool(every) and plan.epoch_of(batches) // every > before // every  # a step may end several epochs
+
+    def _state_is_due(self) -> bool:
+        every, minutes = self.config.state_every, self.config.state_minutes
+        return bool(every or minutes) and self.step % max(1, every) == 0 and self.states.is_due()
 
     def _preview(self) -> Previewed:
         prompts = list(self.config.preview_prompts)

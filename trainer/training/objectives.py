@@ -2,6 +2,8 @@
 
 Times t are in [0, 1], 0 clean and 1 pure noise. Every schedule mixes x_t = alpha·x0 + sigma·noise, so
 eps, v (Salimans & Ho, 2202.00512), and rectified flow (2209.03003) differ only in their table row.
+
+The tables are read before torch is imported, by what checks the settings of the command line.
 """
 
 from __future__ import annotations
@@ -9,14 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..common.checks import check, check_choice
-from ..common.devices import to_device
 from ..models.families import Family
-from ..models.noise import NoiseSchedule, per_row
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..models.noise import NoiseSchedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +64,7 @@ OBJECTIVES = {
 
 
 def _logit_normal(u: Tensor, settings: ObjectiveConfig) -> Tensor:
-    return torch.sigmoid(math.sqrt(2) * torch.erfinv(2 * u.clamp(1e-6, 1 - 1e-6) - 1))
+    return (math.sqrt(2) * (2 * u.clamp(1e-6, 1 - 1e-6) - 1).erfinv()).sigmoid()
 
 
 def _shifted(u: Tensor, settings: ObjectiveConfig) -> Tensor:
@@ -87,7 +90,7 @@ def _min_snr(alpha: Tensor, sigma: Tensor, objective: Objective, gamma: float) -
 
 
 WEIGHTINGS: dict[str, Callable[[Tensor, Tensor, Objective, float], Tensor]] = {
-    "none": lambda alpha, sigma, objective, gamma: torch.ones_like(sigma),
+    "none": lambda alpha, sigma, objective, gamma: sigma.new_ones(sigma.shape),
     "min_snr": _min_snr,
 }
 
@@ -106,6 +109,8 @@ class Loss:
 
     @classmethod
     def of(cls, family: Family, schedule: NoiseSchedule, settings: ObjectiveConfig) -> Loss:
+        import torch
+
         shift = 1.0
         if family.shift is not None and settings.timestep_density is None:
             alpha, sigma = schedule.coefficients(torch.tensor([0.5]))
@@ -129,6 +134,9 @@ class Loss:
 
         `mean` reduces the squared error [B, C, ...] to one number per sample [B]; by default all elements count alike.
         """
+        from ..common.devices import to_device
+        from ..models.noise import per_row
+
         alpha, sigma = self.schedule.coefficients(t)
         target = self.objective.target(latents, noise, per_row(alpha, latents), per_row(sigma, latents))
         error = mean((prediction.float() - target.float()).pow(2))

@@ -1,18 +1,21 @@
-"""Optimizers by name, one table row each. A new optimizer is a new row."""
+"""Optimizers by name, one table row each. A new optimizer is a new row.
+
+The table is read before torch is imported, by what checks the settings of the command line.
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ..common.checks import check, check_choice
 from ..common.errors import UserError
 from .schedules import SCHEDULES
-from .step.rounding import RoundedAdamW, has_fused_adamw
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +53,21 @@ class OptimizerRow:
     Attributes:
         build: (parameter groups with `lr`, weight decay) → optimizer.
         rate: the learning rate to start from, for optimizers that find their own.
-        dtype: of the weights that it trains.
+        precision: name of the type of the weights that it trains.
     """
 
     title: str
     build: Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]
     rate: float | None = None
-    dtype: torch.dtype = torch.float32
+    precision: str = "float32"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights that it trains."""
+        import torch
+
+        dtype: torch.dtype = getattr(torch, self.precision)
+        return dtype
 
 
 def _need(module: str, extra: str, optimizer: str) -> Any:
@@ -70,8 +81,12 @@ def _need(module: str, extra: str, optimizer: str) -> Any:
 
 
 def _adamw(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
+    from torch.optim import AdamW
+
+    from .step.rounding import has_fused_adamw
+
     fused = has_fused_adamw(weight for group in groups for weight in group["params"])
-    return torch.optim.AdamW(groups, weight_decay=weight_decay, fused=fused or None)
+    return AdamW(groups, weight_decay=weight_decay, fused=fused or None)
 
 
 def _adamw8bit(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
@@ -90,6 +105,12 @@ def _prodigy(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.O
     return prodigy(groups, weight_decay=weight_decay, use_bias_correction=True, safeguard_warmup=True)
 
 
+def _adamw_bf16(groups: list[dict[str, Any]], weight_decay: float) -> torch.optim.Optimizer:
+    from .step.rounding import RoundedAdamW
+
+    return RoundedAdamW(groups, weight_decay=weight_decay)
+
+
 LEAST_SHARE = 0.1
 """Share of its own rate below which an optimizer that finds it hardly learns."""
 
@@ -98,8 +119,7 @@ OPTIMIZERS = {
     "adamw8bit": OptimizerRow("AdamW, 8-bit state (bitsandbytes)", _adamw8bit),
     "adafactor": OptimizerRow("Adafactor, fixed rate", _adafactor),
     "prodigy": OptimizerRow("Prodigy, finds its own rate (set learning_rate to 1)", _prodigy, rate=1.0),
-    "adamw_bf16": OptimizerRow("AdamW, LoRA and state in bf16, rounded by chance",
-                               lambda groups, decay: RoundedAdamW(groups, weight_decay=decay), dtype=torch.bfloat16),
+    "adamw_bf16": OptimizerRow("AdamW, LoRA and state in bf16, rounded by chance", _adamw_bf16, precision="bfloat16"),
 }
 
 

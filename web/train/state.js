@@ -89,6 +89,7 @@ const folder = (run) => (run.run === run.name ? null : `in ${run.run}`);
 /** A killed run goes on from its last saved state, which may be minutes older than its last step. */
 const goesOn = (run) => {
   const from = finite(run.resumes_from);
+  if (from === 0) return "run again to start anew";
   return `run again to continue from ${from === null || from === run.step ? "there" : `step ${from}`}`;
 };
 

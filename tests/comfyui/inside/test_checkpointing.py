@@ -55,6 +55,8 @@ def test_a_step_that_runs_out_of_the_hosts_memory_is_taken_again_with_its_models
     assert shares == [0.5] and len(again) == 3
     for before, after in zip(plain, again, strict=True):
         assert after == pytest.approx(before, rel=1e-4)
+
+
 OVERWRITING = [name for name in ("flux", "chroma", "flux2") if name in FAMILIES and len(SOME) > 1]
 
 

@@ -1,6 +1,8 @@
 """What the run route tells: from disk, from this process, and over HTTP."""
 
 import json
+import threading
+import tracemalloc
 
 import pytest
 import torch
@@ -175,6 +177,32 @@ def test_a_log_that_is_not_the_one_read_before_is_read_from_its_start(root, way)
     told = run_status(root, "girl")
     begin_session()
     assert told == run_status(root, "girl") and told["losses"][-1][1] == 3.0
+
+
+def test_a_long_log_takes_few_bytes_a_step_and_does_not_keep_others_waiting(root, monkeypatch):
+    from lora_bootstrap.host import run_logs
+
+    steps, logs, told = 20_000, run_logs.RunLogs(), []
+    long, short = make_run(root, "long", key="a"), make_run(root, "short", key="b")
+    long.metrics_path.write_text("".join(f'{{"step": {n}, "loss": {n}.5}}\n' for n in range(steps)), "utf-8")
+    asking = threading.Thread(target=lambda: told.append(logs.read(short.metrics_path, 40)))
+    parse = run_logs.read_metrics_row
+
+    def answer_another(line):
+        if asking.ident is None:
+            asking.start()
+            asking.join(5)
+            told.append("the long one")
+        return parse(line)
+
+    monkeypatch.setattr(run_logs, "read_metrics_row", answer_another)
+    tracemalloc.start()
+    logs.read(long.metrics_path, steps)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    asking.join()
+    assert told[1:] == ["the long one"] and len(told[0].losses) == 20
+    assert held < 60 * steps
 
 
 # -- trainings of this process -----------------------------------------------------------------------------------------

@@ -162,6 +162,48 @@ def test_of_two_copies_of_one_size_the_less_compressed_is_kept_also_without_figu
         assert run_audit(load_folder(tmp_path), config).duplicates == ((1, 0),)
 
 
+def copies_of_one_image(folder, *sides):
+    """JPEGs of one drawing at those sides, the first of them the most compressed."""
+    image = draw(world.Scene(world.HELD_OUT["momo"]), 256)
+    for number, side in enumerate(sides):
+        image.resize((side, side)).save(folder / f"{number}.jpg", quality=10 + 40 * number)
+    return load_folder(folder)
+
+
+COPIES_ONLY = AuditConfig(family="sandbox", resolution=256, workers=1, copies_only=True)
+
+
+def test_copies_are_told_apart_with_progress_once_and_can_be_stopped(tmp_path, monkeypatch):
+    cache, folder = tmp_path / "cache", tmp_path / "set"
+    folder.mkdir()
+    dataset = copies_of_one_image(folder, 256, 256, 240)
+    *events, last = audit(dataset, COPIES_ONLY, cache)
+    assert events[3:] == [Progress("copies", done, 3) for done in (1, 2, 3)] and last.audit.duplicates == ((2, 0, 1),)
+    monkeypatch.setattr(audit_module, "trained_blocking", lambda *args: pytest.fail("measured again"))
+    assert run_audit(dataset, COPIES_ONLY, cache).duplicates == ((2, 0, 1),)
+    monkeypatch.undo()
+    asked = iter([False, False, False, True])
+    stopped = list(audit(dataset, COPIES_ONLY, should_stop=lambda: next(asked)))
+    assert stopped[3:] == [Progress("copies", 1, 3), Interrupted("audit")]
+
+
+def test_of_copies_of_which_one_is_far_larger_nothing_else_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(audit_module, "trained_blocking", lambda *args: pytest.fail("measured"))
+    assert run_audit(copies_of_one_image(tmp_path, 160, 256), COPIES_ONLY).duplicates == ((1, 0),)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_copy_that_vanishes_during_an_audit_does_not_end_it(tmp_path, cached):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    dataset = copies_of_one_image(folder, 256, 256, 256)
+    for event in (events := audit(dataset, COPIES_ONLY, tmp_path / "cache" if cached else None)):
+        if event == Progress("audit", 3, 3):
+            (folder / "2.jpg").unlink()
+        last = event
+    assert last.audit.duplicates == (((1, 0, 2),) if cached else ((1, 0),)) and not list(events)
+
+
 def test_an_empty_set_is_audited_too():
     found = run_audit(Dataset(()), SMALL)
     assert (found.pictures, found.duplicates, found.counts) == ((), (), {})

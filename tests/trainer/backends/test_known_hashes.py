@@ -79,3 +79,14 @@ def test_a_small_file_is_read_at_once(model, read, monkeypatch):
     monkeypatch.setattr(known_hashes, "LARGE", 2**20)
     known_hash(model)
     assert len(read) == 1 and not user_cache_file("hashes.json").exists()
+
+
+def test_a_user_without_a_home_has_a_cache_too(tmp_path, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(files.tempfile, "gettempdir", lambda: str(tmp_path))
+
+    def refuse():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(files.Path, "home", refuse)
+    assert user_cache_file("hashes.json") == tmp_path / ".cache" / "lora-bootstrap" / "hashes.json"

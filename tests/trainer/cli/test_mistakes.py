@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from lora_bootstrap.trainer.cli.main import VERBS
+from lora_bootstrap.trainer.cli.main import VERBS, _build_parser
 from lora_bootstrap.trainer.cli.terminal.mistakes import CHECKS, check_options
 from lora_bootstrap.trainer.common.errors import UserError
 
@@ -25,12 +25,18 @@ MISTAKES = (
     (["audit", "--dataset", ".", "--background", "wite"], "'wite' is not a colour"),
     (["plan", "nosuch"], "base 'nosuch' is neither a known name nor a file"),
     (["plan", "sdxl", "--batch", "0"], "--batch is 0"),
+    (["plan", "sdxl", "--layers", "attn"], "layers"),
+    (["plan", "sdxl", "--optimizer", "adamx"], "optimizer"),
+    (["plan", "sdxl", "--precision", "fp9"], "--precision"),
     (["train", "--dataset", "/nonexistent"], "/nonexistent is not a folder"),
     (["train", "--dataset", ".", "--base", "nosuch"], "'nosuch' is not a base model"),
     (["train", "--dataset", ".", "--base", "."], "it has no model_index.json"),
     (["train", "--dataset", ".", "--kind", "chracter"], "Did you mean 'character'"),
     (["train", "--dataset", ".", "--name", "a/b"], "--name 'a/b' cannot be"),
     (["train", "--dataset", ".", "--set", "steps"], "is not NAME=VALUE"),
+    (["train", "--dataset", ".", "--set", "adapter.rnk=8"], "Did you mean 'adapter.rank'"),
+    (["train", "--dataset", ".", "--set", "objective.weighting=snr"], "weighting"),
+    (["train", "--dataset", ".", "--base-precision", "fp9"], "base precision"),
     (["train", "--dataset", ".", "--epochs", "-1"], "--epochs is -1"),
     (["tag", "--dataset", "/nonexistent"], "/nonexistent is not a folder"),
     (["tag", "--dataset", ".", "--merge", "append"], "needs something to merge"),
@@ -48,6 +54,8 @@ MISTAKES = (
     (["score", "/nonexistent", "--run", "."], "it has no run.json"),
     (["conflict", "no.safetensors", "no.safetensors"], "no LoRA file at no.safetensors"),
     (["merge", "no.safetensors", "no.safetensors"], "no LoRA file at no.safetensors"),
+    (["merge", "a.safetensors", "b.safetensors", "--method", "sun"], "merge method"),
+    (["merge", "a.safetensors", "b.safetensors", "--dtype", "fp16"], "dtype"),
     (["prove", "--steps", "0"], "--steps is 0"),
     (["prove", "--dataset", "/nonexistent"], "/nonexistent is not a folder"),
     (["info", "/nonexistent"], "no file or folder at /nonexistent"),
@@ -79,14 +87,33 @@ def test_every_command_has_a_mistake_that_is_tried():
     assert {argv[0] for argv, _ in MISTAKES} == {verb.name for verb in VERBS}
 
 
-def test_every_check_is_of_an_option_that_some_command_has(capsys):
-    offered = set()
-    for verb in VERBS:
-        with pytest.raises(SystemExit):
-            run(verb.name, "--help")
-        offered |= set(capsys.readouterr().out.replace("--", " --").split())
-    words = {word.strip("[],").lstrip("-").replace("-", "_") for word in offered}
-    assert [check.option for check in CHECKS if check.option not in words] == []
+def options_of(verb):
+    """The names under which the parser of a command keeps its options."""
+    commands = next(action.choices for action in _build_parser([verb])._actions
+                    if isinstance(action, argparse._SubParsersAction))
+    return {action.dest for action in commands[verb]._actions}
+
+
+def test_every_check_is_of_an_option_that_each_of_its_commands_has():
+    offered = {verb.name: options_of(verb.name) for verb in VERBS}
+    assert [check.option for check in CHECKS if not any(check.option in dests for dests in offered.values())] == []
+    assert [(verb, check.option) for check in CHECKS for verb in check.verbs if check.option not in offered[verb]] == []
+
+
+@pytest.mark.parametrize("verb", ["grid", "sweep"])
+def test_the_seed_of_a_sweep_may_be_any_that_its_seeds_may_be(verb):
+    check_options(verb, argparse.Namespace(seed=-3))
+    with pytest.raises(UserError, match="must be at most"):
+        check_options(verb, argparse.Namespace(seed=2**53))
+
+
+def test_names_that_are_checked_without_torch_are_those_of_the_tables():
+    from lora_bootstrap.trainer.backends.given_base import BASE_PRECISIONS
+    from lora_bootstrap.trainer.backends.held import PRECISIONS
+    from lora_bootstrap.trainer.stacks.merge import METHODS
+    from lora_bootstrap.trainer.stacks.merge_settings import METHOD_NAMES
+
+    assert tuple(PRECISIONS) == BASE_PRECISIONS and tuple(METHODS) == METHOD_NAMES
 
 
 @pytest.mark.parametrize("value", [None, "", [], False])

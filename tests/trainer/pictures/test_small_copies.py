@@ -68,12 +68,38 @@ def test_another_image_under_the_same_name_gets_another_copy(picture, seconds):
     assert colour(open_small(picture, 128)) == pytest.approx((0, 0, 255), abs=2)
 
 
-def test_a_damaged_copy_is_not_shown(picture):
+def test_a_damaged_copy_is_not_shown_but_written_again(picture, monkeypatch):
     copy = small_copy(picture)
     time = copy.stat().st_mtime_ns
     copy.write_bytes(copy.read_bytes()[:200])
     os.utime(copy, ns=(time, time))
-    assert colour(open_small(picture, 128)) == (255, 0, 0) and small_version(picture).endswith(b"\xff\xd9")
+    assert colour(open_small(picture, 128)) == pytest.approx((255, 0, 0), abs=2)
+    assert copy.read_bytes().endswith(b"\xff\xd9"), "it was written again"
+    never_opened(monkeypatch)
+    assert small_version(picture) == copy.read_bytes()
+
+
+def test_a_copy_that_is_damaged_before_its_end_is_written_again(picture):
+    copy = small_copy(picture)
+    whole, time = copy.read_bytes(), copy.stat().st_mtime_ns
+    copy.write_bytes(bytes(len(whole) - 2) + whole[-2:])
+    os.utime(copy, ns=(time, time))
+    assert colour(open_small(picture, 128)) == pytest.approx((255, 0, 0), abs=2) and copy.read_bytes() == whole
+
+
+def test_an_image_that_is_replaced_while_its_copy_is_made_gets_another_copy(picture, monkeypatch):
+    os.utime(picture, (1, 1))
+    decode = small_copies.thumbnail
+
+    def replaced_meanwhile(*args):
+        jpeg = decode(*args)
+        Image.new("RGB", SIZE, "blue").save(picture)
+        return jpeg
+
+    monkeypatch.setattr(small_copies, "thumbnail", replaced_meanwhile)
+    small_copy(picture)
+    monkeypatch.undo()
+    assert colour(open_small(picture, 128)) == pytest.approx((0, 0, 255), abs=2)
 
 
 def test_a_link_in_place_of_a_copy_is_not_followed(picture, tmp_path):
@@ -86,7 +112,7 @@ def test_a_link_in_place_of_a_copy_is_not_followed(picture, tmp_path):
 
 
 def test_a_folder_that_takes_no_copies_is_shown_all_the_same(picture, monkeypatch):
-    def refuse(path):
+    def refuse(path, flush):
         raise UserError("read-only")
 
     monkeypatch.setattr(small_copies, "atomic_path", refuse)

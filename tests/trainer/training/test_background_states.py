@@ -38,8 +38,9 @@ def clock(monkeypatch):
     ({}, {4}),  # which ends 350 seconds after the run began
     ({"state_every": 2, "state_minutes": 3.5}, {4}),
     ({"state_every": 50, "state_minutes": 0}, set()),
-    ({"state_minutes": 0}, {1, 2, 3, 4, 5}),
-], ids=["by default", "both", "steps", "every step"])
+    ({"state_every": 1, "state_minutes": 0}, {1, 2, 3, 4, 5}),
+    ({"state_minutes": 0}, set()),
+], ids=["by default", "both", "steps", "every step", "neither"])
 def test_a_state_is_saved_at_the_first_step_for_it_after_so_many_minutes(
         tiny_backbone, dataset, tmp_path, clock, monkeypatch, settings, saved):
     steps, write = [], checkpoint.write_snapshot

@@ -46,6 +46,7 @@ test("a run that was killed says from which step it goes on", () => {
   assert.equal(line(1), "interrupted at step 2/800 · run again to continue from step 1");
   assert.equal(line(2), "interrupted at step 2/800 · run again to continue from there");
   assert.equal(line(null), line(2));
+  assert.equal(line(0), "interrupted at step 2/800 · run again to start anew", "no state was saved yet");
 });
 
 test("an event carries the run on", () => {

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...backends.given_base import find_given_base
+from ...backends.given_base import BASE_PRECISIONS, find_given_base
 from ...captions.kinds import get_kind
-from ...common.checks import check
+from ...common.checks import check, check_choice
 from ...common.errors import UserError
 from ...common.names import checked_name
 from ...datasets.given_folder import find_given_folder
@@ -119,6 +119,28 @@ def _check_strengths(values: Iterable[float]) -> None:
         read_strength(value, "a cell")
 
 
+def _check_base_precision(name: str) -> None:
+    check_choice("base precision", name, BASE_PRECISIONS)
+
+
+def _check_settings(pairs: Sequence[str]) -> None:
+    from ...training.config import TrainConfig
+
+    TrainConfig().replace(**parse_settings(pairs))
+
+
+def _check_layers(name: str) -> None:
+    from ...training.config import LAYER_PRESETS
+
+    check_choice("layers", name, LAYER_PRESETS)
+
+
+def _check_optimizer(name: str) -> None:
+    from ...training.optimizers import OPTIMIZERS
+
+    check_choice("optimizer", name, OPTIMIZERS)
+
+
 CHECKS = (
     Check("dataset", find_given_folder),
     Check("background", _check_colour),
@@ -133,10 +155,15 @@ CHECKS = (
     Check("implication_file", _file("give a .csv file of implications")),
     Check("name", lambda name: checked_name(name, "--name")),
     Check("kind", lambda kind: get_kind(kind, "kind of LoRA")),
-    Check("set", parse_settings),
-    Check("set_style", parse_settings),
-    Check("set_character", parse_settings),
-    Check("seed", _whole("--seed", 0, 2**63 - 1, "from 0 to 2^63 - 1")),
+    Check("set", _check_settings),
+    Check("set_style", _check_settings),
+    Check("set_character", _check_settings),
+    Check("base_precision", _check_base_precision),
+    Check("layers", _check_layers),
+    Check("optimizer", _check_optimizer),
+    Check("seed", _whole("--seed", 0, 2**63 - 1, "from 0 to 2^63 - 1"),
+          ("bootstrap", "demo", "generate", "train")),
+    Check("seed", lambda seed: _check_seeds(str(seed)), ("grid", "sweep")),
     Check("seeds", _check_seeds),
     Check("strengths", _check_strengths, ("grid", "sweep")),
     Check("width", _whole("--width", 8, MOST_SIDE)),

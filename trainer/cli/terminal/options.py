@@ -29,7 +29,8 @@ def add_base_option(command: argparse.ArgumentParser) -> None:
                          help="sandbox, a diffusers folder, or an SD1.5 / SDXL .safetensors file (%(default)s)")
     command.add_argument("--base-precision", default="auto", metavar="TYPE",
                          help="how the base's weights are held in memory: fp8, int8 or nf4 take a half to a quarter "
-                              "(int8 and nf4 need bitsandbytes); auto: as they are loaded (%(default)s)")
+                              "of the memory (int8 and nf4 need bitsandbytes); auto: as they are loaded "
+                              "(%(default)s)")
 
 
 def add_output_option(command: argparse.ArgumentParser, what: str = "files") -> None:
