@@ -28,10 +28,10 @@ from comfy.k_diffusion.sampling import sample_euler
 from torch import Tensor, nn
 
 from ...trainer.captions.tags import escape_brackets
-from ...trainer.common.devices import to_device
 from ...trainer.common.errors import UserError
 from ...trainer.common.versions import library_versions
 from ...trainer.models.backbone import Conditioning, Controls, NetworkInputs, dtypes_of
+from ...trainer.models.devices import to_device
 from ...trainer.models.edit_forms import choose_form
 from ...trainer.models.families import distilled_warning, named_row
 from ...trainer.models.frozen import frozen_forward

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...trainer.common.devices import to_device
 from ...trainer.common.errors import UserError
+from ...trainer.models.devices import to_device
 from ...trainer.models.noise import per_row
 
 _PREDICTIONS = {

@@ -16,12 +16,12 @@ from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..captions.tags import unescape_brackets
-from ..common.devices import to_device
 from ..common.errors import UserError
 from ..common.versions import library_versions
 from ..lora.file import LoraWeights, load_lora
 from ..lora.layers import read_header
 from ..models.backbone import Conditioning, Controls, NetworkInputs, Rows, dtypes_of
+from ..models.devices import to_device
 from ..models.edit_forms import choose_form
 from ..models.families import Family, get_family
 from ..models.noise import DiscreteSchedule, mix

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from ..common.devices import to_device
+from .devices import to_device
 
 
 class NoiseSchedule(Protocol):

@@ -19,8 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from ..captions.tags import add_trigger, join_tags, split_tags, tag_frequency
-from ..common.counts import format_rate
-from ..common.devices import to_device
 from ..common.errors import UserError
 from ..common.events import Event, Events, Warned
 from ..common.files import atomic_path
@@ -29,6 +27,7 @@ from ..lora import file as lora_file
 from ..lora.file import Factors
 from ..lora.hashes import check_weights
 from ..models.backbone import Backbone, Conditioning
+from ..models.devices import to_device
 from ..models.layers import Coverage, coverage
 from ..models.out_of_memory import MemorySaver, is_out_of_memory, release_memory
 from ..models.precision import autocast
@@ -45,8 +44,9 @@ from .feed import Batch, Feed, derived_seed, edit_form, open_cache, tidy_cache
 from .masked_loss import masked_loss, masked_prior
 from .metadata import lora_metadata
 from .objectives import Loss
-from .optimizers import OPTIMIZERS, build_optimizer, rate_warning
+from .optimizers import OPTIMIZERS, build_optimizer
 from .schedules import rate_factor
+from .step.advice import cautions_of, check_scaling, divergence_advice, memory_advice, overfitting_advice
 from .step.compiled import CompiledBlocks, compile_problem
 from .step.readings import Queued, Readings, guard
 from .validation import LossWatch, Validator
@@ -92,7 +92,7 @@ def train(
 
     config = runs.settle_precision(config, backbone, lambda settled: (
         not retrain and runs.find_run(runs_root, settled.name, key_of(settled)) is not None))
-    _check_scaling(backbone, config)
+    check_scaling(backbone, config)
     lineage = {"base": backbone.fingerprint, "dataset": dataset.fingerprint, **({"edit_form": form} if form else {}),
                **(lineage or {})}
     run = runs.open_run(runs_root, config, key_of(config), lineage, retrain=retrain)
@@ -119,7 +119,7 @@ class _Session:
         self.saver = MemorySaver(backbone, config.fit_memory, run.save_recomputed)
         self.started_at = time.time()
         self.loss = Loss.of(backbone.family, backbone.schedule, config.objective)
-        self.notes = _cautions(backbone, config)
+        self.notes = cautions_of(backbone, config)
         self.watch = LossWatch(config.steps)
         self.readings = Readings(backbone.device)
         self.consistent, self.guarded = True, False
@@ -183,7 +183,8 @@ class _Session:
                     self._keep()
             if is_out_of_memory(error):
                 traceback.clear_frames(error.__traceback__)  # they hold the step's activations
-                raise UserError(self._memory_advice()) from error
+                raise UserError(memory_advice(self.step + 1, self.config, self.run.folder,
+                                              all_recomputed=self.backbone.recompute == 1)) from error
             if self.compiled and (problem := compile_problem(error)):
                 raise UserError(problem) from error
             raise
@@ -238,7 +239,7 @@ class _Session:
             self._record(done)
             yield done
             if (share := self.watch.add(done.loss)) is not None:
-                yield Warned(self._overfitting_advice(done.step, share))
+                yield Warned(overfitting_advice(done.step, share, self.config))
 
     def _record(self, done: StepDone) -> None:
         self.run.append_metrics(
@@ -251,7 +252,7 @@ class _Session:
         figures = {"loss": done.loss} if self.scaler.is_enabled() else {"loss": done.loss, "gradient": done.grad_norm}
         for name, figure in figures.items():
             if not math.isfinite(figure):
-                raise Diverged(self._divergence_advice(name, figure, done.step))
+                raise Diverged(divergence_advice(name, figure, done.step, self.config, self.run.folder))
 
     def _settle(self) -> bool:
         """Read what is not read yet, without reporting it; whether the weights are those of `step`, and good. A step
@@ -554,45 +555,6 @@ class _Session:
         yield from self._prove_file(saved.path, self._weights())
         yield Finished(self.step, saved.path, stopped=stopped)
 
-    # -- advice --------------------------------------------------------------------------------------------------
-
-    def _divergence_advice(self, name: str, figure: float, step: int) -> str:
-        remedy = "use precision bf16 or fp32, or " if self.config.precision == "fp16" else ""
-        return (
-            f"the {name} became {figure} at step {step}: {remedy}lower optimizer.learning_rate "
-            f"(now {self.config.optimizer.learning_rate:g}). Earlier checkpoints are still in {self.run.folder}."
-        )
-
-    def _overfitting_advice(self, step: int, share: float) -> str:
-        return (
-            f"step {step}: the training loss is down to {share:.0%} of its beginning, so the images are being "
-            "learnt by heart. Compare earlier checkpoints; to train again, take fewer steps, more images, or half the "
-            f"learning rate (now {format_rate(self.config.optimizer.learning_rate)})."
-        )
-
-    def _memory_advice(self) -> str:
-        data = self.config.data
-        checkpointing = "" if self.backbone.recompute == 1 else "turn on gradient_checkpointing, "
-        return (
-            f"memory ran out at step {self.step + 1} with batch size {data.batch_size} at {data.resolution} px: "
-            f"{checkpointing}lower data.batch_size (and raise accumulation_steps) or data.resolution. "
-            f"What was trained so far is saved in {self.run.folder}; run again to continue from there."
-        )
-
-
-def _check_scaling(backbone: Backbone, config: TrainConfig) -> None:
-    """Raises UserError for weights whose gradients cannot be scaled, as fp16 needs it."""
-    if config.precision != "fp16":
-        return
-    name = config.optimizer.name
-    if OPTIMIZERS[name].dtype != torch.float32:
-        raise UserError(f"precision is fp16, in which optimizer {name} cannot train: set precision to bf16 or fp32, or "
-                        "choose optimizer adamw.")
-    if config.adapter.text_encoder and backbone.text_network and backbone.text_device.type != backbone.device.type:
-        raise UserError(f"precision is fp16, in which the text encoder cannot be trained on the "
-                        f"{backbone.text_device.type} while the network is on {backbone.device.type}: set precision to "
-                        "bf16 or fp32, or turn adapter.text_encoder off.")
-
 
 def _by_part(weights: dict[str, dict[str, Factors]]) -> dict[str, Factors]:
     return {f"{prefix}.{name}": factors for prefix, row in weights.items() for name, factors in row.items()}
@@ -611,15 +573,6 @@ def _attach(backbone: Backbone, config: TrainConfig) -> Iterator[tuple[str, adap
     for prefix, network, blocks, excluded, device in parts:
         yield prefix, adapters.attach(network, config.adapter, blocks, derived_seed(config.seed, "adapter", prefix),
                                       device, excluded, OPTIMIZERS[config.optimizer.name].dtype)
-
-
-def _cautions(backbone: Backbone, config: TrainConfig) -> tuple[str, ...]:
-    """What the settings will hardly do, one line each."""
-    text = ""
-    if config.adapter.text_encoder and not backbone.family.trains_text:
-        text = (f"the text encoder of {backbone.family.title} is a language model, which LoRAs usually leave as it is. "
-                "adapter.text_encoder is on: turn it off if the LoRA forgets words.")
-    return tuple(filter(None, (rate_warning(config.optimizer), text)))
 
 
 def _optimizer(

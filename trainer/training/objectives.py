@@ -134,7 +134,7 @@ class Loss:
 
         `mean` reduces the squared error [B, C, ...] to one number per sample [B]; by default all elements count alike.
         """
-        from ..common.devices import to_device
+        from ..models.devices import to_device
         from ..models.noise import per_row
 
         alpha, sigma = self.schedule.coefficients(t)

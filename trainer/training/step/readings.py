@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...common.devices import pin
+from ...models.devices import pin
 from ..events import StepDone
 
 LAG = {"cuda": 1}

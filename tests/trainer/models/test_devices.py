@@ -1,6 +1,6 @@
 import torch
 
-from lora_bootstrap.trainer.common import devices
+from lora_bootstrap.trainer.models import devices
 
 
 def test_a_system_that_refuses_pinned_memory_is_asked_once(monkeypatch):
