@@ -1,1 +1,1 @@
-"""Mechanisms of one training step (figures that are read late, compiled blocks, rounding to 16 bits), and its advice."""
+"""Mechanisms of one training step: late readings, compiled blocks, rounding to 16 bits; and what a run advises."""
