@@ -17,6 +17,7 @@ from lora_bootstrap.trainer.backends.diffusers import DiffusersBackbone
 from lora_bootstrap.trainer.captions.roles import tag_roles
 from lora_bootstrap.trainer.captions.views import VOCABULARIES, view_prompt
 from lora_bootstrap.trainer.models.families import WORDINGS
+from lora_bootstrap.trainer.models.prompt_memory import PromptMemory
 
 TOKENIZERS = (comfy.sd1_clip.SD1Tokenizer, comfy.sdxl_clip.SDXLTokenizer, comfy.text_encoders.flux.FluxTokenizer,
               comfy.text_encoders.z_image.ZImageTokenizer)
@@ -60,11 +61,11 @@ def test_the_command_line_trains_and_draws_the_tokens_of_the_workflow(tag, wordi
     plain = CLIPTokenizer.from_pretrained(Path(comfy.sd1_clip.__file__).parent / "sd1_tokenizer")
     heard = []
     pipeline = SimpleNamespace(
-        tokenizer=plain, encode_prompt=lambda texts, **_: heard.extend(texts) or [torch.zeros(1, 1, 1)])
-    DiffusersBackbone.encode_text(SimpleNamespace(pipeline=pipeline, device="cpu"), [caption])
-    drawing = SimpleNamespace(pipeline=lambda texts, **_: heard.extend(texts) or SimpleNamespace(
-        images=torch.zeros(1, 3, 8, 8)))
-    DiffusersBackbone.generate(drawing, [prompt], seeds=[0], width=8, height=8, steps=1, cfg=1.0)
+        tokenizer=plain, encode_prompt=lambda prompt, **_: heard.extend(prompt) or [torch.zeros(1, 1, 1)])
+    base = SimpleNamespace(pipeline=pipeline, device="cpu", text_network=torch.nn.ModuleDict(), _prompts=PromptMemory(),
+                           _text_parameters=frozenset(), _encode_on=lambda *names: None)
+    DiffusersBackbone.encode_text(base, [caption])
+    DiffusersBackbone._encode_prompts(base, [prompt], 1.0, "")  # for a picture
     (chunk,) = trained_in_a_workflow(comfy.sd1_clip.SD1Tokenizer(), caption)["l"]
     workflow = [token for token, _ in chunk][1:]
     for text in heard:

@@ -260,7 +260,7 @@ def test_the_proofs_compare_both_sides_with_the_control_image_and_notice_one_tha
 
     monkeypatch.setattr(backbone_module, "encode_edit", without_latents)
     with pytest.raises(UserError, match="reference_latents.0 is missing in training"):
-        list(loop.train(backbone, dataset, settings, tmp_path / "runs", retrain=True))
+        list(loop.train(backbone, dataset, settings, tmp_path / "others"))  # nothing is cached beside these
 
 
 def test_previews_are_drawn_from_the_first_control_image_at_its_images_size(tmp_path, vision_clip, monkeypatch):

@@ -8,7 +8,7 @@ import torch
 from tiny_models import FAMILIES, TextModel, make_backbone, make_dataset
 from unchanged import facts
 
-from lora_bootstrap.host.backbone import model as host
+from lora_bootstrap.host.backbone import text
 from lora_bootstrap.host.backbone.model import HostBackbone
 from lora_bootstrap.host.backbone.sandbox import load_sandbox
 from lora_bootstrap.trainer.common.errors import UserError
@@ -63,7 +63,7 @@ def test_a_conditioning_tensor_that_training_drops_is_named_and_nothing_is_train
         pytest.skip("needs the host's Anima")
     encode = TextModel.encode
     monkeypatch.setattr(TextModel, "encode", lambda self, caption: with_token_ids(encode(self, caption), caption))
-    monkeypatch.setattr(host, "pack", keep_rows_alone)
+    monkeypatch.setattr(text, "pack", keep_rows_alone)
     steps = []
     with pytest.raises(UserError, match="t5xxl_ids is missing in training; t5xxl_weights is missing in training"):
         steps += [event for event in train(make_backbone("anima"), dataset, config(), tmp_path)
