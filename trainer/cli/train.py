@@ -39,7 +39,7 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
 
     name = chosen_name(options.name, options.dataset.resolve().name, "run")
     settings = parse_settings(options.set)
-    TrainConfig().replace(**settings)  # a mistake in one is told before the base is loaded
+    TrainConfig().replace(**settings)  # a mistake in one is reported before the base is loaded
     writers = [TensorBoardWriter()] if options.tensorboard else []
     dataset = load_folder(options.dataset, background=options.background)
     for note in dataset.notes:
