@@ -30,10 +30,8 @@ def handle_prove(options: argparse.Namespace, console: Console) -> dict[str, Any
     from ..datasets.dataset import load_folder
     from ..memory.preflight import fitted
     from ..sweeps.trial import Tried, run_trial, trial_facts
-    from ..training.config import TrainConfig
 
     settings = parse_settings(options.set)
-    TrainConfig().replace(**settings)  # a mistake in one is reported before the base is loaded
     dataset = load_folder(options.dataset or PICTURES_DIR, background=options.background)
     backbone = load_backbone_quietly(options.base, options.base_precision)
     caution = distilled_warning(backbone.family, Path(options.base).name)

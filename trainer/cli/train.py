@@ -31,7 +31,6 @@ def add_train_options(command: argparse.ArgumentParser) -> None:
 def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any]:
     from ..datasets.dataset import load_folder
     from ..memory.preflight import fitted
-    from ..training.config import TrainConfig
     from ..training.events import Finished
     from ..training.loop import train
     from ..training.presets import plan_training
@@ -39,7 +38,6 @@ def handle_train(options: argparse.Namespace, console: Console) -> dict[str, Any
 
     name = chosen_name(options.name, options.dataset.resolve().name, "run")
     settings = parse_settings(options.set)
-    TrainConfig().replace(**settings)  # a mistake in one is reported before the base is loaded
     writers = [TensorBoardWriter()] if options.tensorboard else []
     dataset = load_folder(options.dataset, background=options.background)
     for note in dataset.notes:
