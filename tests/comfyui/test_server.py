@@ -19,7 +19,7 @@ from ..helpers.server import PACK, Refused
 from ..helpers.serving import EVENT, FEW_STEPS, loras, pixels, run_folder, status, steps_done
 
 TEMPLATES = sorted((PACK / "workflows" / "api").glob("Train * LoRA.json"))
-AS_SHIPPED = "Train a style LoRA"
+AS_SHIPPED = "2 Train a style LoRA"
 """The template that is run with every step it ships with, on the newest host; the others are cut short."""
 
 
@@ -54,7 +54,7 @@ def _record(server):
 @pytest.mark.usefixtures("once")
 def test_the_templates_are_offered_with_a_thumbnail(server):
     offered = server.get("/workflow_templates")["lora-bootstrap"]
-    assert {"Train a style LoRA", "Train a character LoRA"} <= set(offered)
+    assert {"2 Train a style LoRA", "3 Train a character LoRA"} <= set(offered)
     for name in offered:
         path = f"/api/workflow_templates/lora-bootstrap/{name}".replace(" ", "%20")
         assert server.get(path + ".json")["nodes"]

@@ -55,7 +55,7 @@ def next_of(server, name):
 
 
 def test_the_loop_goes_on_run_by_run_and_over_a_restart(server, tab):
-    graph, name = template("Bootstrap a character", "loopgirl"), "loopgirl"
+    graph, name = template("4 Bootstrap a character", "loopgirl"), "loopgirl"
     first, second = ids(graph, "CurateImages")
     trainings = ids(graph, "TrainLora")
 
@@ -97,7 +97,7 @@ def test_the_loop_goes_on_run_by_run_and_over_a_restart(server, tab):
 
 
 def test_cancel_loses_no_candidate_and_the_next_run_draws_only_the_missing(server, tab):
-    graph, name = template("Bootstrap 1 - pick 16", "cancelgirl"), "cancelgirl"
+    graph, name = template("8 Bootstrap in parts - 1 pick 16", "cancelgirl"), "cancelgirl"
     queued = tab.queue(graph)
     made = server.base / "output" / "bootstrap" / name / "round_1" / "candidates"
     tab.wait_for(lambda m: m.type == "lora_bootstrap.candidates" and m.data["project"] == name
@@ -117,7 +117,7 @@ def test_cancel_loses_no_candidate_and_the_next_run_draws_only_the_missing(serve
 
 
 def test_a_killed_server_has_kept_every_finished_candidate(server):
-    graph, name = template("Bootstrap 1 - pick 16", "killgirl"), "killgirl"
+    graph, name = template("8 Bootstrap in parts - 1 pick 16", "killgirl"), "killgirl"
     made = server.base / "output" / "bootstrap" / name / "round_1" / "candidates"
     with server.client() as client:
         client.queue(graph)
@@ -134,8 +134,8 @@ def test_a_killed_server_has_kept_every_finished_candidate(server):
 
 def test_each_stage_by_itself_goes_on_with_what_the_one_before_left(server, tab):
     name = "stagegirl"
-    stages = [template(title, name) for title in ("Bootstrap 1 - pick 16", "Bootstrap 2 - pick 40",
-                                                  "Bootstrap 3 - character LoRA")]
+    stages = [template(title, name) for title in ("8 Bootstrap in parts - 1 pick 16", "8 Bootstrap in parts - 2 pick 40",
+                                                  "8 Bootstrap in parts - 3 character LoRA")]
     early = tab.run(stages[1])
     assert early.status == "error" and "nothing is kept in round 1 of 'stagegirl'" in early.error
     for graph in stages[:2]:
@@ -151,7 +151,7 @@ def test_each_stage_by_itself_goes_on_with_what_the_one_before_left(server, tab)
 
 
 def test_a_seed_sweep_draws_other_candidates_beside_those_that_are_there(server, tab):
-    graph, name = template("Bootstrap seed sweep", "seedgirl"), "seedgirl"
+    graph, name = template("8 Bootstrap in parts - seed sweep", "seedgirl"), "seedgirl"
     (seed,) = [id for id, node in graph.items() if node["class_type"] == "PrimitiveInt"]
     (views,) = ids(graph, "ViewPrompts")
     graph[views]["inputs"]["count"] = 3
@@ -166,7 +166,7 @@ def test_a_seed_sweep_draws_other_candidates_beside_those_that_are_there(server,
 
 
 def test_a_part_that_does_not_come_from_the_views_is_told(server, tab):
-    graph = template("Bootstrap 1 - pick 16", "wronggirl")
+    graph = template("8 Bootstrap in parts - 1 pick 16", "wronggirl")
     for node in graph.values():
         if node["class_type"] == "KSampler":
             node["inputs"]["seed"] = 1
@@ -180,7 +180,7 @@ def test_a_part_that_does_not_come_from_the_views_is_told(server, tab):
 @pytest.mark.parametrize(("widget", "value", "says"), [
     ("targets", "4", "2 or 3 increasing numbers"), ("candidates", "6", "need 2 numbers"), ("name", "../out", "name")])
 def test_a_mistake_in_the_project_is_a_red_node_before_anything_runs(server, tab, widget, value, says):
-    graph = template("Bootstrap 1 - pick 16", "redgirl")
+    graph = template("8 Bootstrap in parts - 1 pick 16", "redgirl")
     for node in graph.values():
         if node["class_type"] == "LoraBootstrap_Project":
             # tags come by a link, so they are given here to be checked with the rest

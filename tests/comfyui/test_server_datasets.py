@@ -12,7 +12,7 @@ from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 
 from ..helpers.server import PACK, Refused
 
-TEMPLATE = "Prepare and tag a dataset"
+TEMPLATE = "5 Prepare and tag a dataset"
 TRIGGER = "akane"
 
 

@@ -44,7 +44,7 @@ def ids(graph, kind):
 
 
 @each_form
-@pytest.mark.parametrize("task", ["Train a character LoRA", "Bootstrap a character"])
+@pytest.mark.parametrize("task", ["3 Train a character LoRA", "4 Bootstrap a character"])
 def test_the_loaders_have_the_widgets_that_the_host_asks_for(info, task, family):
     loaders = [node for node in api(f"{task} ({FORMS[family]})").values() if node["class_type"] in LOADERS]
     assert len(loaders) == (1 if family == "sdxl" else 3)
@@ -58,7 +58,7 @@ def test_the_loaders_have_the_widgets_that_the_host_asks_for(info, task, family)
 
 @each_form
 def test_a_character_is_trained_and_drawn_at_its_strengths(server, tab, family):
-    name, graph = f"real_{family}", shortened("Train a character LoRA", family, f"real_{family}")
+    name, graph = f"real_{family}", shortened("3 Train a character LoRA", family, f"real_{family}")
     result = tab.run(graph)
     assert result.status == "success", result.error
     assert f"{name}/{name}.safetensors" in loras(server)
@@ -75,7 +75,7 @@ def test_a_character_is_trained_and_drawn_at_its_strengths(server, tab, family):
 @each_form
 def test_a_character_is_bootstrapped_to_the_pick_of_its_first_round(server, tab, family):
     name = f"boot{family.replace('_', '')}"
-    graph = shortened("Bootstrap a character", family, name)
+    graph = shortened("4 Bootstrap a character", family, name)
     picture = next((PACK / "sandbox").glob("**/pictures/akane.png"))
     (server.base / "input" / "example.png").write_bytes(picture.read_bytes())
     result = tab.run(graph)

@@ -56,7 +56,7 @@ def told(tab, graph, kind):
 @pytest.fixture(scope="module")
 def stacked(server):
     """What running the plain template told and made."""
-    graph = shortened("Stack LoRAs")
+    graph = shortened("7 Stack LoRAs")
     with server.client() as tab:
         result = tab.run(graph)
         assert result.status == "success", result.error
@@ -71,7 +71,7 @@ def test_a_stack_is_drawn_beside_the_base_and_its_node_says_what_is_in_it(server
 
 
 def test_a_conflict_is_reported_and_three_ways_of_stacking_draw_three_pictures(server, tab, stacked):
-    graph = shortened("Check and mend a conflict")
+    graph = shortened("7 Stack LoRAs - check and mend a conflict")
     result = tab.run(graph)
     assert result.status == "success", result.error
     pictures = drawn(server, graph, result)

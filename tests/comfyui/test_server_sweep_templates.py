@@ -9,8 +9,8 @@ import pytest
 from ..helpers.server import PACK
 from ..helpers.serving import pixels
 
-CELLS = {"Strength grid": 5 * 3 + 3, "Checkpoint sweep": 5 * 2 * 4 + 4, "Seed sweep": 6 * 2,
-         "Score and pick": 2 * (5 * 2 * 4 + 4)}
+CELLS = {"6 Compare - strength grid": 5 * 3 + 3, "6 Compare - checkpoint sweep": 5 * 2 * 4 + 4,
+         "6 Compare - seed sweep": 6 * 2, "6 Compare - score and pick": 2 * (5 * 2 * 4 + 4)}
 """How many pictures each draws, with those without the LoRA."""
 DRAWS = ("StrengthGrid", "CheckpointSweep", "ComposeGrid")
 
@@ -39,7 +39,7 @@ def test_a_template_of_sweeps_draws_all_its_cells(server, tab, name):
     assert (told[-1]["done"], told[-1]["failed"], told[-1]["total"]) == (CELLS[name], 0, CELLS[name])
     shown = {id: [pixels(server, place) for place in result.images(id)] for id in ids(graph, "PreviewImage")}
     assert all(pictures and all(picture.std() > 5 for picture in pictures) for pictures in shown.values())
-    if name == "Score and pick":
+    if name == "6 Compare - score and pick":
         scores = json.loads((server.base / "output" / "sweeps" / told[-1]["name"] / "scores.json").read_text())
         best = scores["rows"][scores["recommended"]]
         assert all(row[figure] is not None for row in scores["rows"]

@@ -13,20 +13,21 @@ from ..helpers.templates import NAMES, NOTES, WORKFLOWS, api, extend, inputs_of,
 
 RECORDS = sorted(Path(__file__).parent.glob("object_info_*.json"))
 ANY = "*"
-TRAINING = ["Train a character LoRA", "Train a style LoRA"]
-BOOTSTRAP = ["Bootstrap 1 - pick 16", "Bootstrap 2 - pick 40", "Bootstrap 3 - character LoRA", "Bootstrap a character",
-             "Bootstrap seed sweep"]
-SWEEPS = ["Checkpoint sweep", "Score and pick", "Seed sweep", "Strength grid"]
-STACKS = ["Check and mend a conflict", "Stack LoRAs"]
+TRAINING = ["3 Train a character LoRA", "2 Train a style LoRA"]
+BOOTSTRAP = ["8 Bootstrap in parts - 1 pick 16", "8 Bootstrap in parts - 2 pick 40",
+             "8 Bootstrap in parts - 3 character LoRA", "4 Bootstrap a character", "8 Bootstrap in parts - seed sweep"]
+SWEEPS = ["6 Compare - checkpoint sweep", "6 Compare - score and pick", "6 Compare - seed sweep",
+          "6 Compare - strength grid"]
+STACKS = ["7 Stack LoRAs - check and mend a conflict", "7 Stack LoRAs"]
 XL, NETWORK = "(SDXL)", "(diffusion model)"
-REAL = [f"{task} a character{what} {form}" for task, what in (("Bootstrap", ""), ("Train", " LoRA"))
+REAL = [f"{task} a character{what} {form}" for task, what in (("4 Bootstrap", ""), ("3 Train", " LoRA"))
         for form in (XL, NETWORK)]
 OF_FILES = {"CheckpointLoaderSimple": {"ckpt_name"}, "UNETLoader": {"unet_name"}, "CLIPLoader": {"clip_name"},
             "VAELoader": {"vae_name"}, "LoadImage": {"image"}}
 """Widgets that offer the user's own files."""
-GROUPS = {**dict.fromkeys([*REAL[:2], "Bootstrap a character"], 4), "Bootstrap 3 - character LoRA": 2,
-          "Bootstrap seed sweep": 2, "Score and pick": 5, "Seed sweep": 4, "Stack LoRAs": 4,
-          "Check and mend a conflict": 5}
+GROUPS = {**dict.fromkeys([*REAL[:2], "4 Bootstrap a character"], 4), "8 Bootstrap in parts - 3 character LoRA": 2,
+          "8 Bootstrap in parts - seed sweep": 2, "6 Compare - score and pick": 5, "6 Compare - seed sweep": 4,
+          "7 Stack LoRAs": 4, "7 Stack LoRAs - check and mend a conflict": 5}
 """Of templates that have not three."""
 each_template = pytest.mark.parametrize("name", NAMES)
 each_bootstrap_template = pytest.mark.parametrize("name", BOOTSTRAP)
@@ -44,7 +45,7 @@ def widget_names(facts):
 
 
 def test_there_are_the_templates_each_with_a_twin():
-    assert NAMES == sorted([*BOOTSTRAP, *REAL, *STACKS, *SWEEPS, "Prepare and tag a dataset", *TRAINING])
+    assert NAMES == sorted([*BOOTSTRAP, *REAL, *STACKS, *SWEEPS, "5 Prepare and tag a dataset", *TRAINING])
     assert sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json")) == NAMES
 
 
@@ -101,7 +102,8 @@ def test_widget_values_are_saved_in_the_order_of_the_schema(name, info):
 
 
 def test_templates_made_before_a_widget_was_appended_get_its_default():
-    graph, twin, info = ui("Strength grid"), api("Strength grid"), json.loads(RECORDS[0].read_text("utf-8"))
+    name = "6 Compare - strength grid"
+    graph, twin, info = ui(name), api(name), json.loads(RECORDS[0].read_text("utf-8"))
     before = {node["id"]: list(node.get("widgets_values") or []) for node in graph["nodes"]}
     (grid,) = [node for node in graph["nodes"] if node["type"] == "LoraBootstrap_StrengthGrid"]
     assert extend(graph, twin, info) == 0
@@ -190,7 +192,7 @@ def test_every_sampler_of_the_loop_has_a_low_cfg_and_takes_its_seed_from_the_vie
 
 
 def test_the_whole_loop_is_one_chain_of_the_project_and_the_rounds_count_up():
-    graph = api("Bootstrap a character")
+    graph = api("4 Bootstrap a character")
     trainings = [node for node in graph.values() if node["class_type"] == "LoraBootstrap_RoundDataset"]
     assert [(node["inputs"]["round"], node["inputs"]["purpose"]) for node in trainings] == [
         (0, "style"), (1, "style"), (2, "character")]
@@ -202,7 +204,7 @@ def test_the_whole_loop_is_one_chain_of_the_project_and_the_rounds_count_up():
 
 
 def test_the_note_says_how_to_use_images_of_ones_own():
-    text = note("Prepare and tag a dataset")
+    text = note("5 Prepare and tag a dataset")
     assert "With images of your own" in text and "models/taggers" in text and "leave_out" in text
 
 
@@ -220,7 +222,7 @@ def test_the_note_says_what_to_look_at_and_how_to_sweep_a_lora_of_ones_own(name)
     text = note(name)
     assert "Press **Run**" in text and "**Look**" in text and "With a model and a LoRA of your own" in text
     assert "**Load Run**" in text and "Load Checkpoint" in text and "128 px" in text
-    assert "LORA_STACK" in text or name == "Score and pick"
+    assert "LORA_STACK" in text or name == "6 Compare - score and pick"
 
 
 def only(graph, kind):
@@ -243,19 +245,19 @@ def test_the_templates_of_sweeps_share_one_run_that_has_checkpoints_and_a_valida
 
 
 def test_the_strengths_are_those_of_the_guide_and_each_is_compared_with_no_lora():
-    grid = only(api("Strength grid"), "StrengthGrid")
+    grid = only(api("6 Compare - strength grid"), "StrengthGrid")
     assert (grid["strengths"], grid["checkpoints"], grid["without"]) == ("0.5, 0.7, 0.8, 0.9, 1.0", "last", True)
     assert len(grid["prompts"].splitlines()) == 3 and grid["seeds"] == "1"
 
 
 def test_scoring_takes_up_the_cells_of_the_checkpoint_sweep():
-    sweep, scored = (only(api(name), "CheckpointSweep") for name in ("Checkpoint sweep", "Score and pick"))
+    sweep, scored = (only(api(f"6 Compare - {name}"), "CheckpointSweep") for name in ("checkpoint sweep", "score and pick"))
     differ = {key for key in sweep if sweep[key] != scored[key]}
     assert differ == {"seeds"} and scored["seeds"].startswith(sweep["seeds"]) and scored["without"]
 
 
 def test_what_the_score_recommends_is_picked():
-    graph = api("Score and pick")
+    graph = api("6 Compare - score and pick")
     score = next(key for key, node in graph.items() if node["class_type"] == "LoraBootstrap_ScoreSweep")
     assert "dataset" in graph[score]["inputs"]
     pick = only(graph, "PickCheckpoint")
@@ -263,7 +265,7 @@ def test_what_the_score_recommends_is_picked():
 
 
 def test_the_seed_sweep_draws_through_the_hosts_own_nodes():
-    graph = api("Seed sweep")
+    graph = api("6 Compare - seed sweep")
     values = next(key for key, node in graph.items() if node["class_type"] == "LoraBootstrap_SweepValues")
     taken = {(node["class_type"], name): value[1] for node in graph.values() for name, value in node["inputs"].items()
              if isinstance(value, list) and value[0] == values}
@@ -306,7 +308,7 @@ def test_all_pictures_of_a_stack_have_one_prompt_seed_and_size(name):
 
 
 def test_what_is_split_in_time_has_the_bare_model_and_both_prompts_by_its_own_text_encoder():
-    graph = api("Check and mend a conflict")
+    graph = api("7 Stack LoRAs - check and mend a conflict")
     (split,) = [key for key, node in graph.items() if node["class_type"] == "LoraBootstrap_TimeSplit"]
     (inputs,) = [node["inputs"] for node in all_of(graph, "KSampler")
                  if graph[node["inputs"]["positive"][0]]["inputs"]["clip"] == [split, 0]]
@@ -315,7 +317,7 @@ def test_what_is_split_in_time_has_the_bare_model_and_both_prompts_by_its_own_te
 
 
 def test_a_note_below_each_picture_of_the_conflict_says_what_to_look_at():
-    graph = ui("Check and mend a conflict")
+    graph = ui("7 Stack LoRAs - check and mend a conflict")
     looks = {node["pos"][0]: node["widgets_values"][0] for node in graph["nodes"] if node.get("title") == "Look"}
     shown = {node["pos"][0]: node.get("title") for node in graph["nodes"] if node["type"] == "PreviewImage"}
     assert len(looks) == 3 and all(text.startswith(f"**{shown[x]}.**") for x, text in looks.items())
@@ -382,7 +384,7 @@ def test_the_prompts_of_a_real_template_are_worded_for_its_models_and_hold_its_t
 def test_a_real_template_names_nothing_that_is_anothers(name):
     """Two projects of one name would be two images in one folder."""
     projects = [node["inputs"] for other in NAMES for node in all_of(api(other), "Project")
-                if other in REAL or other == "Bootstrap a character"]
+                if other in REAL or other == "4 Bootstrap a character"]
     assert len({inputs["name"] or inputs["trigger"] for inputs in projects}) == len(projects) == 3
     for node in all_of(api(name), "TrainLora"):
         assert isinstance(node["inputs"]["name"], list) and node["inputs"]["steps"] == 0

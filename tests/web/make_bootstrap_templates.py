@@ -32,7 +32,7 @@ Cancel loses nothing: everything is saved in `output/bootstrap/<name>`.
 """
 
 NOTES = {
-    "Bootstrap a character": f"""# Bootstrap a character
+    "4 Bootstrap a character": f"""# Bootstrap a character
 From **one image** to a character LoRA, in three Runs, on the small base model that comes with the pack. Nothing is
 downloaded.
 
@@ -48,28 +48,28 @@ Every LoRA is trained from the base model, the real crops stay at least a third 
 is measured against the original. To skip a part, bypass its group.
 
 {WITH_YOUR_OWN}""",
-    "Bootstrap 1 - pick 16": f"""# Bootstrap 1: from 4 crops to 16
+    "8 Bootstrap in parts - 1 pick 16": f"""# Bootstrap 1: from 4 crops to 16
 The first stage by itself. Press **Run**: the image is cut into 4 crops, and a style LoRA is trained on them and
 draws 48 candidates. **Pick 12** in the gallery and press **Run** again to write the next stage's training set. Then
-open *Bootstrap 2 - pick 40*.
+open *8 Bootstrap in parts - 2 pick 40*.
 
 {PICKING}
 {WITH_YOUR_OWN}""",
-    "Bootstrap 2 - pick 40": f"""# Bootstrap 2: from 16 to 40
-The second stage by itself. Do *Bootstrap 1 - pick 16* first, with the same image and trigger. Press **Run**: a
-style LoRA is trained on the 16 images and draws 96 candidates. **Pick 24** more in the gallery and press **Run**
-again. Then open *Bootstrap 3 - character LoRA*.
+    "8 Bootstrap in parts - 2 pick 40": f"""# Bootstrap 2: from 16 to 40
+The second stage by itself. Do *8 Bootstrap in parts - 1 pick 16* first, with the same image and trigger. Press **Run**:
+a style LoRA is trained on the 16 images and draws 96 candidates. **Pick 24** more in the gallery and press **Run**
+again. Then open *8 Bootstrap in parts - 3 character LoRA*.
 
 {PICKING}
 {WITH_YOUR_OWN}""",
-    "Bootstrap 3 - character LoRA": f"""# Bootstrap 3: the character LoRA
-The last stage by itself. Do *Bootstrap 2 - pick 40* first, with the same image and trigger. Press **Run**: the
-character's own tags are left out of the captions, so that the trigger comes to stand for them, and the LoRA is
+    "8 Bootstrap in parts - 3 character LoRA": f"""# Bootstrap 3: the character LoRA
+The last stage by itself. Do *8 Bootstrap in parts - 2 pick 40* first, with the same image and trigger. Press **Run**:
+the character's own tags are left out of the captions, so that the trigger comes to stand for them, and the LoRA is
 trained on the 40 images. On the right you see the same prompt with the LoRA and with the base model alone, at the
 same seed.
 
 {WITH_YOUR_OWN}""",
-    "Bootstrap seed sweep": f"""# Bootstrap seed sweep
+    "8 Bootstrap in parts - seed sweep": f"""# Bootstrap seed sweep
 Draws more candidates to choose from: each Run uses another seed, and all candidates stay side by side in the
 gallery.
 
@@ -173,7 +173,7 @@ def finish(graph: Graph, left: int, before: str) -> list[str]:
 
 
 def whole() -> Graph:
-    graph = begin("Bootstrap a character")
+    graph = begin("4 Bootstrap a character")
     graph.group("2 · Round 1: from 4 to 16", grow(graph, 1, 920, "save0"))
     graph.group("3 · Round 2: from 16 to 40", grow(graph, 2, 2530, "curate1"))
     graph.group("4 · The character LoRA", finish(graph, 4140, "curate2"))
@@ -181,7 +181,7 @@ def whole() -> Graph:
 
 
 def first_stage() -> Graph:
-    graph = begin("Bootstrap 1 - pick 16")
+    graph = begin("8 Bootstrap in parts - 1 pick 16")
     graph.group("2 · Round 1: from 4 to 16", grow(graph, 1, 920, "save0"))
     graph.group("3 · For the next stage", [graph.add(
         "next", f"{NAMED}RoundDataset", (2530, 60), (420, 190), {"project": ("curate1", "project")}, round=1,
@@ -191,7 +191,7 @@ def first_stage() -> Graph:
 
 
 def second_stage() -> Graph:
-    graph = begin("Bootstrap 2 - pick 40", reference=False)
+    graph = begin("8 Bootstrap in parts - 2 pick 40", reference=False)
     graph.group("2 · Round 2: from 16 to 40", grow(graph, 2, 920, "project"))
     graph.group("3 · For the next stage", [graph.add(
         "next", f"{NAMED}RoundDataset", (2530, 60), (420, 190), {"project": ("curate2", "project")}, round=2,
@@ -201,13 +201,13 @@ def second_stage() -> Graph:
 
 
 def last_stage() -> Graph:
-    graph = begin("Bootstrap 3 - character LoRA", reference=False)
+    graph = begin("8 Bootstrap in parts - 3 character LoRA", reference=False)
     graph.group("2 · The character LoRA", finish(graph, 920, "project"))
     return graph
 
 
 def seed_sweep() -> Graph:
-    graph = begin("Bootstrap seed sweep", reference=False)
+    graph = begin("8 Bootstrap in parts - seed sweep", reference=False)
     graph.add("seed", "PrimitiveInt", (470, 376), (360, 82), value=1, control="increment")
     graph.groups[0]["title"] = "1 · The project, and the seed that counts up"
     graph.group("2 · Round 1: candidates of more seeds", grow(graph, 1, 920, "project", count=16,

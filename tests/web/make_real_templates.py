@@ -99,7 +99,7 @@ FORMS = {
 TRAIN = """# Train a character LoRA ({name})
 1. {choose}
 2. Put 15 to 50 images with their .txt captions into a folder in `ComfyUI/input`, and write its name into *Load
-   Dataset*. For captions, open the template *Prepare and tag a dataset* first.
+   Dataset*. For captions, open the template *5 Prepare and tag a dataset* first.
 3. Write a word that has no meaning yet into *Trigger*, and the same word into the *prompts* of *Strength Grid*.
 4. Press **Run**.
 
@@ -124,7 +124,7 @@ def train_note(form: Form) -> str:
         return TRAIN.format(
             name=XL, captions=OF_TAGS,
             choose="Choose your model in *Load Checkpoint*: SDXL, Illustrious, NoobAI or Pony.",
-            more="For Krea 2, Flux, Qwen, Z-Image or Anima, open *Train a character LoRA (diffusion model)*.\n")
+            more="For Krea 2, Flux, Qwen, Z-Image or Anima, open *3 Train a character LoRA (diffusion model)*.\n")
     return TRAIN.format(
         name="diffusion model", captions=OF_SENTENCES,
         choose="Choose the files of your model, and the *type* of *Load CLIP*, by the table below.",
@@ -136,7 +136,8 @@ def train_note(form: Form) -> str:
 
 def train_character(form: Form) -> Graph:
     """As narrow as its text can be read when the front end fits it into a window of 1600 x 1000."""
-    graph, trigger, high = Graph(f"Train a character LoRA ({form.name})", note=((-340, 60), (300, 940))), "mychar", 940
+    trigger, high = "mychar", 940
+    graph = Graph(f"3 Train a character LoRA ({form.name})", note=((-340, 60), (300, 940)))
     loaders, y = form.load(graph, 60)
     members = [*loaders, graph.add("trigger", "PrimitiveString", (0, y + 50), (300, 70), value=trigger,
                                    title="Trigger"),
@@ -190,7 +191,7 @@ def loop_note(form: Form) -> str:
     if form.name == XL:
         return LOOP.format(
             name=XL, choose="Choose your model in *Load Checkpoint*: SDXL, Illustrious, NoobAI or Pony.",
-            more="For Krea 2, Flux, Qwen, Z-Image or Anima, open *Bootstrap a character (diffusion model)*.\n")
+            more="For Krea 2, Flux, Qwen, Z-Image or Anima, open *4 Bootstrap a character (diffusion model)*.\n")
     return LOOP.format(
         name="diffusion model",
         choose="Choose the files of your model, and the *type* of *Load CLIP*, by the table below.",
@@ -198,7 +199,7 @@ def loop_note(form: Form) -> str:
 
 
 def bootstrap(form: Form) -> Graph:
-    graph = Graph(f"Bootstrap a character ({form.name})")
+    graph = Graph(f"4 Bootstrap a character ({form.name})")
     loaders, y = form.load(graph, 60)
     members = [*loaders, graph.add("image", "LoadImage", (0, y + 50), (300, 360), image="example.png")]
     graph.add("project", f"{NAMED}Project", (330, 60), (420, 860), {
@@ -291,5 +292,5 @@ if __name__ == "__main__":
     notes = [write(form) for form in FORMS.values() for write in (train_note, loop_note)]
     make(sys.argv[1].rstrip("/"), graphs, {graph.name: note for graph, note in zip(graphs, notes, strict=True)})
     for name in FORMS:
-        make_thumbnail("Train a character LoRA", name)
-        make_thumbnail("Bootstrap a character", name)
+        make_thumbnail("3 Train a character LoRA", name)
+        make_thumbnail("4 Bootstrap a character", name)

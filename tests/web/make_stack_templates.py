@@ -19,7 +19,8 @@ TALL = 1116
 
 TRAINS = """Press **Run**. A character LoRA is trained on 20 drawings, and a style LoRA on 16 drawings in a style that
 the base model has never seen. It runs on the small base model that comes with the pack, takes two or three minutes,
-and downloads nothing. *Stack LoRAs* and *Check and mend a conflict* share the two LoRAs, so they are trained once."""
+and downloads nothing. *7 Stack LoRAs* and
+*7 Stack LoRAs - check and mend a conflict* share the two LoRAs, so they are trained once."""
 OWN = """## With a model and LoRAs of your own
 1. Replace *Load Sandbox* with **Load Checkpoint** (MODEL, CLIP, VAE).
 2. Delete the nodes that train. Write your LoRAs into one **LoRA Stack**, one per line (*girl : 0.8*), or link a
@@ -30,7 +31,7 @@ gives 64 px.*
 """
 
 NOTES = {
-    "Stack LoRAs": f"""# Stack LoRAs
+    "7 Stack LoRAs": f"""# Stack LoRAs
 Combine a character LoRA with a style LoRA. {TRAINS}
 
 The first *LoRA Stack* holds the character at 0.8. The second takes that stack and adds the style at 0.5. *Apply LoRA
@@ -49,7 +50,7 @@ to 1.2 and run again: now the node warns you, and the image shows why.
 4. {OWN_SIZE}
 
 {SMALL}""",
-    "Check and mend a conflict": f"""# Check and mend a conflict
+    "7 Stack LoRAs - check and mend a conflict": f"""# Check and mend a conflict
 What if two LoRAs override each other? {TRAINS} Here both are strong: the character at 1, the style at 0.8.
 
 **Conflict Report** measures them from their files alone: how much they react to the same inputs (*kappa*), and how much
@@ -148,7 +149,7 @@ def draw(graph: Graph, key: str, model: tuple[str, str], clip: tuple[str, str], 
 
 
 def stack_loras() -> Graph:
-    graph = begin("Stack LoRAs")
+    graph = begin("7 Stack LoRAs")
     members = stack(graph, (0.8, 0.5), 1880)
     members.append(apply(graph, "apply", "stack", (1880, 1040), "Apply LoRA Stack"))
     graph.group("3 · Both as one stack", members)
@@ -160,7 +161,7 @@ def stack_loras() -> Graph:
 
 
 def mend() -> Graph:
-    graph = begin("Check and mend a conflict")
+    graph = begin("7 Stack LoRAs - check and mend a conflict")
     members = stack(graph, (1.0, 0.8), 1880)
     members += [
         graph.add("report", f"{NAMED}ConflictReport", (2330, 60), (620, 470), {"LORA_STACK": ("stack", "LORA_STACK")}),

@@ -46,7 +46,7 @@ YOUR_OWN = f"""## With a model and a LoRA of your own
 {SMALL}"""
 
 NOTES = {
-    "Strength grid": f"""# Strength grid
+    "6 Compare - strength grid": f"""# Strength grid
 How strongly should a LoRA be applied? Press **Run**. {TRAINS} Then the same prompts and seed are drawn without it and
 at five strengths.
 
@@ -57,18 +57,18 @@ ignored, go lower.
 {KEPT}
 
 {YOUR_OWN}""",
-    "Checkpoint sweep": f"""# Checkpoint sweep
+    "6 Compare - checkpoint sweep": f"""# Checkpoint sweep
 Which of a run's checkpoints is best? Press **Run**. {TRAINS} Then each of its five checkpoints is drawn at two
 strengths, with the same prompts and seed: a sheet for each strength.
 
 **Look** along each row, from *no LoRA* to the last step. Early checkpoints are not her yet. Late ones may make every
 image look like the training drawings, whatever the prompt says. Choose the earliest that is fully her at both
-strengths. *Score and pick* measures this.
+strengths. *6 Compare - score and pick* measures this.
 
 {KEPT}
 
 {YOUR_OWN}""",
-    "Seed sweep": f"""# Seed sweep
+    "6 Compare - seed sweep": f"""# Seed sweep
 Is it the LoRA, or just luck? Press **Run**. {TRAINS} Then two prompts are drawn at six seeds, through your own nodes:
 *Sweep Values* provides the LoRA, the strength, the prompt and the seed, and *Compose Grid* draws cell by cell.
 
@@ -86,7 +86,7 @@ all cells.
 4. Set *Empty Latent Image* and *KSampler* as usual for that model.
 
 {SMALL}""",
-    "Score and pick": f"""# Score and pick
+    "6 Compare - score and pick": f"""# Score and pick
 Which checkpoint, at which strength? Measured, not guessed. Press **Run**. {TRAINS} Then five checkpoints are drawn at
 two strengths and scored, and the recommended one draws the four images on the right.
 
@@ -141,7 +141,7 @@ def sheet(graph: Graph, source: str, place: tuple[int, int], size: tuple[int, in
 
 
 def strength_grid() -> Graph:
-    graph = begin("Strength grid")
+    graph = begin("6 Compare - strength grid")
     members = [sweep(graph, "StrengthGrid", checkpoints="last", strengths="0.5, 0.7, 0.8, 0.9, 1.0",
                      prompts="\n".join(PROMPTS)), sheet(graph, "sweep", (1920, 60), (1100, 700))]
     graph.group("3 · Five strengths: same prompts, same seed", members)
@@ -149,14 +149,14 @@ def strength_grid() -> Graph:
 
 
 def checkpoint_sweep() -> Graph:
-    graph = begin("Checkpoint sweep")
+    graph = begin("6 Compare - checkpoint sweep")
     members = [sweep(graph, "CheckpointSweep", **CHECKPOINTS), sheet(graph, "sweep", (1920, 60), (1100, 1116))]
     graph.group("3 · Five checkpoints at two strengths: same prompts, same seed", members)
     return graph
 
 
 def seed_sweep() -> Graph:
-    graph = begin("Seed sweep")
+    graph = begin("6 Compare - seed sweep")
     graph.add("values", f"{NAMED}SweepValues", (1450, 60), (420, 560), {"run": ("train", "run")}, checkpoints="last",
               strengths="1", prompts="\n".join(PROMPTS[:2]), seeds="1-6", without=False)
     graph.add("negative", "CLIPTextEncode", (1450, 700), (420, 110), {"clip": ("base", "CLIP")}, text="",
@@ -183,7 +183,7 @@ def seed_sweep() -> Graph:
 
 
 def score_and_pick() -> Graph:
-    graph = begin("Score and pick")
+    graph = begin("6 Compare - score and pick")
     members = [sweep(graph, "CheckpointSweep", **CHECKPOINTS, seeds="1, 2"),
                sheet(graph, "sweep", (1920, 60), (620, 1116))]
     graph.group("3 · Draw", members)

@@ -32,7 +32,7 @@ from ..helpers.browser import DRAWN, Tab, settings
 from ..helpers.hosts import newest
 from ..helpers.server import Server, until
 
-TEMPLATE, NAME, CHARACTER = "Bootstrap a character", "eiei21girl", "akane"
+TEMPLATE, NAME, CHARACTER = "4 Bootstrap a character", "eiei21girl", "akane"
 STAGE = 900
 """Seconds after which a stage counts as hanging, on a busy machine."""
 OFTEN = 1.0

@@ -9,9 +9,9 @@ from ..helpers.hosts import ALL_HOSTS
 from ..helpers.server import PACK
 from ..helpers.templates import NAMES, ui
 
-TEMPLATES = ["Train a character LoRA", "Train a style LoRA"]
+TEMPLATES = ["3 Train a character LoRA", "2 Train a style LoRA"]
 """Those that train on the sandbox."""
-STYLE = "Train a style LoRA"
+STYLE = "2 Train a style LoRA"
 STEPS = 24
 START, TRAINED = 180, 300
 """Seconds until the first step, and until a short training has ended, on a busy machine."""
