@@ -134,8 +134,8 @@ def test_a_killed_server_has_kept_every_finished_candidate(server):
 
 def test_each_stage_by_itself_goes_on_with_what_the_one_before_left(server, tab):
     name = "stagegirl"
-    stages = [template(title, name) for title in ("8 Bootstrap in parts - 1 pick 16", "8 Bootstrap in parts - 2 pick 40",
-                                                  "8 Bootstrap in parts - 3 character LoRA")]
+    stages = [template(f"8 Bootstrap in parts - {part}", name)
+              for part in ("1 pick 16", "2 pick 40", "3 character LoRA")]
     early = tab.run(stages[1])
     assert early.status == "error" and "nothing is kept in round 1 of 'stagegirl'" in early.error
     for graph in stages[:2]:

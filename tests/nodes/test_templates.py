@@ -251,7 +251,8 @@ def test_the_strengths_are_those_of_the_guide_and_each_is_compared_with_no_lora(
 
 
 def test_scoring_takes_up_the_cells_of_the_checkpoint_sweep():
-    sweep, scored = (only(api(f"6 Compare - {name}"), "CheckpointSweep") for name in ("checkpoint sweep", "score and pick"))
+    sweep, scored = (only(api(f"6 Compare - {name}"), "CheckpointSweep")
+                     for name in ("checkpoint sweep", "score and pick"))
     differ = {key for key in sweep if sweep[key] != scored[key]}
     assert differ == {"seeds"} and scored["seeds"].startswith(sweep["seeds"]) and scored["without"]
 
