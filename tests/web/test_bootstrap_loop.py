@@ -28,8 +28,7 @@ from lora_bootstrap.trainer.captions.tags import absorb, join_tags
 from lora_bootstrap.trainer.datasets.dataset import load_folder
 from lora_bootstrap.trainer.models.sampler import Sampler
 
-from ..helpers.browser import DRAWN, Tab, settings
-from ..helpers.hosts import newest
+from ..helpers.browser import DRAWN, Tab
 from ..helpers.server import Server, until
 
 TEMPLATE, NAME, CHARACTER = "4 Bootstrap a character", "eiei21girl", "akane"
@@ -48,17 +47,6 @@ LOOK = """(round) => {
     app.canvas.ds.offset = [200 - node.pos[0], 60 - node.pos[1]];
     app.canvas.setDirty(true, true);
 }"""
-
-
-@pytest.fixture(scope="module", params=newest() or [None], ids=lambda host: host.name if host else "no host")
-def server(request, servers):
-    return servers.shared(request.param)
-
-
-@pytest.fixture(scope="module")
-def vue_nodes(server):
-    server.post("/settings", settings(vue_nodes=True))
-    return True
 
 
 class Person:
