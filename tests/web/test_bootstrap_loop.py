@@ -160,6 +160,7 @@ def person(profile, server, tmp_path):
         tab = Tab(profile.new_page(), server.url, tmp_path).open()
         (tab.choose_template if server.starts == first else tab.load_template)(TEMPLATE)
         tab.page.evaluate(SET, LOOP.widgets)
+        tab.page.keyboard.press("Shift")  # any key makes the front end look for what has changed, and keep it
         yield Person(tab, server)
         tab.picture(f"left {server.starts}")
         tab.page.close()
