@@ -21,13 +21,13 @@ const SERVED = /^\/?extensions\/([^/]+)\//;
  */
 export function pageAt(address, pack = "lora-bootstrap") {
   const { pathname, searchParams, hash } = parts(address);
-  const [, served] = SERVED.exec(pathname) ?? [];
+  const [, served] = pathname.match(SERVED) ?? [];
   if (served !== undefined && served !== "lora-bootstrap" && served !== pack) return null;
   const anchor = decode(hash.slice(1));
   if (served !== undefined && INDEX.test(pathname)) return isPage(searchParams.get("page") ?? "README", anchor);
   const folders = pathname.replace(SERVED, "").split("/").slice(0, -1);
   if (pathname.startsWith("/") && served === undefined) return null;
-  return folders.every((name) => FOLDERS.test(name)) ? isPage(FILE.exec(pathname)?.[1], anchor) : null;
+  return folders.every((name) => FOLDERS.test(name)) ? isPage(pathname.match(FILE)?.[1], anchor) : null;
 }
 
 /** @returns {?{page: string, anchor: string}} */
@@ -45,7 +45,7 @@ export const servedFrom = (module) => new URL("..", module).pathname.split("/").
 
 /** The parts of an address. A relative one is left as it is: nobody knows which page it was written for. */
 function parts(address) {
-  const [, rest, hash] = /^([^#]*)(.*)$/s.exec(address);
+  const [, rest, hash] = address.match(/^([^#]*)(.*)$/s);
   const [path, query = ""] = rest.split("?");
   const pathname = /^[a-z][a-z0-9+.-]*:/i.test(path) ? sameOrigin(path) : path;
   return { pathname, searchParams: new URLSearchParams(query), hash };

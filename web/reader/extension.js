@@ -13,8 +13,6 @@ app.registerExtension({
   name: "lora_bootstrap.reader",
   setup() {
     linkStyles(import.meta.url, "../common/base.css", "reader.css");
-    // The editor of a note in the classic canvas opens a link by itself on mouseup, if it has seen the mousedown.
-    document.addEventListener("mousedown", (event) => askedFor(event) && event.stopPropagation(), { capture: true });
     document.addEventListener("click", openPage, { capture: true });
   },
   commands: [{

@@ -64,7 +64,7 @@ const startsTable = (lines, at) => ROW.test(lines[at].trim()) && RULE.test(lines
 const startsBlock = (lines, at) => READERS.slice(0, -1).some(([starts]) => starts(lines, at));
 
 function readHeading(lines, at, anchor) {
-  const [, marks, title] = HEADING.exec(lines[at]);
+  const [, marks, title] = lines[at].match(HEADING);
   const children = parseSpans(title.trim());
   return [{ tag: `h${marks.length}`, id: anchor(plainText(children)), children }, at + 1];
 }
@@ -91,11 +91,11 @@ function tableRow(line, tag) {
 
 /** A list: its items with the indented lines below them, which may hold blocks of their own. */
 function readList(lines, at, anchor) {
-  const first = ITEM.exec(lines[at])[1];
+  const first = lines[at].match(ITEM)[1];
   const children = [];
   let next = at;
-  while (next < lines.length && ITEM.test(lines[next]) && Boolean(ITEM.exec(lines[next])[1]) === Boolean(first)) {
-    const [mark] = ITEM.exec(lines[next]);
+  while (next < lines.length && ITEM.test(lines[next]) && Boolean(lines[next].match(ITEM)[1]) === Boolean(first)) {
+    const [mark] = lines[next].match(ITEM);
     let end = next + 1;
     while (end < lines.length && belongsToItem(lines, end)) end += 1;
     const inside = lines.slice(next + 1, end).map((line) => line.replace(/^ {1,4}/, ""));
@@ -123,7 +123,7 @@ function readParagraph(lines, at) {
 
 /** @param {string} text a line @returns {Branch[]} */
 function parseSpans(text) {
-  const found = SPANS.map(([pattern, make]) => ({ match: pattern.exec(text), make })).filter(({ match }) => match);
+  const found = SPANS.map(([pattern, make]) => ({ match: text.match(pattern), make })).filter(({ match }) => match);
   if (!found.length) return text ? [text] : [];
   const { match, make } = found.reduce((first, next) => (next.match.index < first.match.index ? next : first));
   const before = text.slice(0, match.index);
