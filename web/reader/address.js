@@ -5,7 +5,8 @@
  * the host's help, wherever the front end resolves them to. */
 
 /** The guides, in the order in which they are read; `README` is the list of them. */
-export const GUIDES = ["README", "troubleshooting"];
+export const GUIDES = ["README", "one_image", "own_images", "your_model", "troubleshooting", "which_guide", "words",
+  "kinds_of_training"];
 
 const HELP = /^LoraBootstrap_\w+$/;
 const FILE = /(?:^|\/)([\w-]+)\.md$/;
