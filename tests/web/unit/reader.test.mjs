@@ -82,6 +82,16 @@ test("every guide and help page is read whole: no mark is left in its text", () 
   }
 });
 
+test("every link between the pages opens in the reader", () => {
+  for (const folder of ["guides/", "docs/"]) {
+    for (const name of readdirSync(new URL(folder, WEB)).filter((file) => file.endsWith(".md"))) {
+      const links = all(parseMarkdown(readFileSync(new URL(folder + name, WEB), "utf8")), "a").map(({ href }) => href);
+      const dead = links.filter((href) => !/^(https:|#)/.test(href) && !pageAt(href));
+      assert.deepEqual(dead, [], name);
+    }
+  }
+});
+
 // -- addresses ------------------------------------------------------------------------------------------------------
 
 test("a page is found however the front end has resolved the link to it", () => {
