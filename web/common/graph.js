@@ -37,6 +37,12 @@ export function valueWidgets(node, name) {
   return input ? [...valueWidgets(outer, input.name), ...own] : own;
 }
 
+/** All nodes of a workflow, those in its subgraphs included. */
+export function allNodes(graph) {
+  const root = graph?.rootGraph ?? graph;
+  return root ? [root, ...(root.subgraphs?.values() ?? [])].flatMap(({ nodes }) => nodes ?? []) : [];
+}
+
 /** The node that contains a subgraph, through which the links into it come; or null. */
 function enclosing(graph) {
   const root = graph?.rootGraph;
