@@ -27,6 +27,7 @@ export const EVENTS = {
   queueing: "promptQueueing",
   queued: "promptQueued",
   back: "reconnected",
+  status: "status",
   graph: "graphChanged",
 };
 
