@@ -111,3 +111,13 @@ export function runName(node, widget) {
   if (from?.comfyClass === ROUND_DATASET) return roundRunName(from);
   return text(inputValue(node, widget)) || null;
 }
+
+/** Node that gives a run → the widget that names it. */
+const GIVES_RUN = { LoraBootstrap_TrainLora: "name", LoraBootstrap_LoadRun: "run" };
+
+/** The name of the run that comes over a link to an input; null if it is known only after a run. */
+export function linkedRunName(node, input) {
+  const feeder = findFeeder(node, called(input));
+  const widget = GIVES_RUN[feeder?.comfyClass];
+  return widget ? runName(feeder, widget) : null;
+}
