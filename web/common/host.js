@@ -15,8 +15,8 @@ const OWN_EVENTS = {
   marks: "lora_bootstrap.sweep_marks",
 };
 
-/** Names of events: the pack's own, a prompt has begun, a node or a prompt has finished, failed or was cancelled, a prompt is being made or was queued, the
- * lost server is back, the workflow has changed. */
+/** Names of events: the pack's own, a prompt has begun, a node or a prompt has finished, failed or was cancelled, a
+ * prompt is being made or was queued, the lost server is back, the server tells its status, the workflow has changed. */
 export const EVENTS = {
   ...OWN_EVENTS,
   begun: "execution_start",
@@ -44,7 +44,8 @@ export function listen(acts, signal) {
 export const tabId = () => api.clientId;
 
 /** Show text in a node as if the server had sent it now. */
-export const showNodeText = (nodeId, text) => api.dispatchEvent(new CustomEvent("progress_text", { detail: { nodeId, text } }));
+export const showNodeText = (nodeId, text) =>
+  api.dispatchEvent(new CustomEvent("progress_text", { detail: { nodeId, text } }));
 
 /** Bring a node into view, if it is in the graph that is shown. */
 export function panTo(node) {

@@ -23,7 +23,8 @@ export function figuresParts(figures, current) {
   const what = figures.proposed ? "proposed" : `kept${current ? "" : " at the last Run"}`;
   const parts = SHOWN.map((keys) => [figureText(figures, ...keys), figureWords(keys[0])]);
   const rest = current ? [] : [[". Of what is picked: at the next Run.", ""]];
-  return [[`Of the ${figures.kept} ${what}: `, ""], ...parts.flatMap((part, at) => (at ? [[" · ", ""], part] : [part])), ...rest];
+  const joined = parts.flatMap((part, at) => (at ? [[" · ", ""], part] : [part]));
+  return [[`Of the ${figures.kept} ${what}: `, ""], ...joined, ...rest];
 }
 
 function figureText(figures, key, base) {

@@ -9,12 +9,16 @@
 export const IDLE = Object.freeze({ queue: false, text: "", stage: "", done: "" });
 const BETWEEN = "The workflow is running.";
 
-/** A run of the project as {stage, what}, or null: "zqx-style-2" trains the style LoRA of round 2, "zqx" the character. */
+/** A run of the project as {stage, what}, or null: "zqx-style-2" trains the style LoRA of round 2, "zqx" the
+ * character. */
 function runOf(project, name) {
   if (name === project) return { stage: "character", what: "the character LoRA" };
-  const [, round] = name?.startsWith(`${project}-style-`) ? name.slice(project.length).match(/^-style-(\d+)$/) ?? [] : [];
+  const end = name?.startsWith(project) ? name.slice(project.length) : "";
+  const [, round] = end.match(/^-style-(\d+)$/) ?? [];
   return round ? { stage: `style-${round}`, what: `style LoRA ${round}` } : null;
 }
+
+export const isRunOf = (project, name) => runOf(project, name) !== null;
 
 /** Status of a training → what is being done; all others are the end of it. */
 const TRAININGS = {
@@ -37,7 +41,8 @@ export function withCandidate(live, project, event) {
   const { round, made, total } = event;
   if (event.project !== project) return live;
   if (made >= total) return between(live);
-  const what = round ? `candidate ${made + 1} of ${total} of round ${round}` : `image ${made + 1} of ${total} of the base model`;
+  const place = `${made + 1} of ${total}`;
+  const what = round ? `candidate ${place} of round ${round}` : `image ${place} of the base model`;
   return { ...live, text: `Drawing ${what}.`, stage: round ? `candidates-${round}` : "", done: `${made} of ${total}` };
 }
 

@@ -7,7 +7,7 @@ import { explain, figureName, figureWords } from "../common/figures.js";
 import { finite } from "../common/format.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
-import { IDLE, begun, galleryRound, withCandidate, withTraining } from "./live.js";
+import { IDLE, begun, galleryRound, isRunOf, withCandidate, withTraining } from "./live.js";
 import { fetchProject } from "./routes.js";
 
 /** Pixels that the panel needs: one line before the first run, then crops, the next step, stages, and a row for each
@@ -16,6 +16,7 @@ const HEIGHT = { idle: 72, project: 186, stage: 13, round: 20 };
 
 /** State → mark, so that colour alone carries no meaning. */
 const MARKS = { done: "✓", next: "▶", later: "○" };
+const told = (value) => (finite(value) === null ? "–" : value.toFixed(2));
 const percent = (share) => (finite(share) === null ? told(share) : `${Math.round(share * 100)} %`);
 const figure = (key, format = told) => [figureName(key), (figures) => format(figures[key]), figureWords(key)];
 /** Columns of the table: title, text, and what the figure says. */
@@ -23,14 +24,12 @@ const COLUMNS = [
   ["round", ({ round }) => String(round), ""],
   ["kept", ({ kept, candidates, proposed }) => `${kept} ${proposed ? "proposed " : ""}of ${candidates}`,
     "Images kept of those that were drawn."],
-  figure("likeness"), figure("drift"), figure("diversity"), figure("base_diversity"), figure("burn"), figure("tag_recall"),
-  figure("real_share", percent),
+  figure("likeness"), figure("drift"), figure("diversity"), figure("base_diversity"), figure("burn"),
+  figure("tag_recall"), figure("real_share", percent),
 ];
 const EMPTY = "Give an image, its tags and a trigger, then press Run. The project begins with crops of the image.";
 /** Role of tags → how their line begins. */
 const ROLES = { identity: "The character's tags", view: "This image's tags", dropped: "Left out of prompts" };
-
-const told = (value) => (finite(value) === null ? "–" : value.toFixed(2));
 
 export class ProjectPanel extends Panel {
   /**
@@ -80,7 +79,7 @@ export class ProjectPanel extends Panel {
       [EVENTS.begun]: () => this.tell(begun()),
       [EVENTS.project]: mine(({ name }) => name === this.name),
       [EVENTS.candidates]: mine(({ project }) => project === this.name, withCandidate),
-      [EVENTS.progress]: mine(({ name }) => name === this.name || name?.startsWith(`${this.name}-style-`), withTraining),
+      [EVENTS.progress]: mine(({ name }) => isRunOf(this.name, name), withTraining),
       [EVENTS.executed]: () => this.ask(),
       [EVENTS.success]: end,
       [EVENTS.failed]: end,
@@ -187,7 +186,8 @@ function stage({ name, title, state, text }, live) {
 
 function head() {
   const row = element("tr");
-  row.append(...COLUMNS.map(([name, , words]) => explain(element("th", "", { textContent: name, scope: "col" }), words)));
+  row.append(...COLUMNS.map(([textContent, , words]) =>
+    explain(element("th", "", { textContent, scope: "col" }), words)));
   return row;
 }
 

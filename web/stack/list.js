@@ -163,7 +163,7 @@ export class StackList extends Panel {
     const rows = this.host.before();
     this.before.hidden = !rows.length;
     this.before.replaceChildren(...rows.map((row) => {
-      const title = row.strength ? "Its strength is run_strength of this node" : "Its strengths are set where it comes from";
+      const title = `Its strength is ${row.strength ? "run_strength of this node" : "set where it comes from"}`;
       return element("li", "lb-stack-linked", { textContent: rowText(row), title });
     }));
   }
@@ -213,7 +213,8 @@ export class StackList extends Panel {
   drawAdvice(linked, text) {
     const { store } = this;
     const errors = text ? store.told.lines.map(({ error }) => error).filter(Boolean) : [];
-    const advice = [...errors, ...store.told.advice, ...(this.host.before().length && store.shown.length ? [MORE] : [])];
+    const more = this.host.before().length && store.shown.length ? [MORE] : [];
+    const advice = [...errors, ...store.told.advice, ...more];
     const lines = linked ? [] : store.problem ? [store.problem] : advice;
     const told = JSON.stringify(lines);
     if (told === this.advised) return;

@@ -11,7 +11,8 @@ export const toRemember = (node, name, inputValue) => ({ name, of: text(inputVal
 
 /** Node → the end of its sweep's name, after the run's, if its widget is empty; as in host/drawing/sweep_plan.py. */
 const KINDS = {
-  LoraBootstrap_StrengthGrid: "strengths", LoraBootstrap_CheckpointSweep: "checkpoints", LoraBootstrap_SweepValues: "values",
+  LoraBootstrap_StrengthGrid: "strengths", LoraBootstrap_CheckpointSweep: "checkpoints",
+  LoraBootstrap_SweepValues: "values",
 };
 
 /**

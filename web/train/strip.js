@@ -38,7 +38,9 @@ export class PreviewStrip {
     this.shown = shown;
     this.list.replaceChildren(...latest.map(preview));
     if (!atEnd) return this.count();
-    for (const image of this.list.querySelectorAll("img")) image.addEventListener("load", () => this.toEnd(), { once: true });
+    for (const image of this.list.querySelectorAll("img")) {
+      image.addEventListener("load", () => this.toEnd(), { once: true });
+    }
     this.ending = true;
     return this.toEnd();
   }
@@ -57,10 +59,8 @@ export class PreviewStrip {
     const { list } = this;
     const items = [...list.children].map((item) => [item.offsetLeft - list.offsetLeft, item.offsetWidth]);
     const { before, after } = countHidden(items, list.scrollLeft, list.clientWidth);
-    for (const [input, text, count] of [[this.before, `‹ ${before} earlier`, before], [this.after, `${after} later ›`, after]]) {
-      input.value = text;
-      input.hidden = !count;
-    }
+    Object.assign(this.before, { value: `‹ ${before} earlier`, hidden: !before });
+    Object.assign(this.after, { value: `${after} later ›`, hidden: !after });
     list.dataset.more = [before && "before", after && "after"].filter(Boolean).join(" ");
   }
 }
