@@ -132,6 +132,12 @@ def test_text_of_strangers_is_read_as_it_was_written_and_never_runs(tab):
     assert copied == WITHOUT_WIDTH.sub("", selected)
     assert tab.page.locator(PLACES).locator("a, img, em, strong, code, del, li, h1").count() == 0
     tab.page.evaluate(AN_IMAGE_FAILS)
+    # the page is loaded again: the nodes are new, and show what they showed
+    tab.page.evaluate("() => app.loadGraphData(app.graph.serialize())")
+    again = tab.page.locator(PLACES).filter(has_text="Of the last Run:").filter(has_text="kappa").first
+    again.wait_for(timeout=DRAWN)
+    assert conflict.splitlines()[-1].strip() in WITHOUT_WIDTH.sub("", again.inner_text())
+    tab.page.evaluate(AN_IMAGE_FAILS)
     assert (tab.page.evaluate("hits"), tab.errors) == ([], [])
 
 
