@@ -18,6 +18,8 @@ MARKS = "lora_bootstrap.sweep_marks"
 PROGRESS = "lora_bootstrap.progress"
 EVENTS = (PROJECT, CANDIDATES, SWEEP, MARKS, PROGRESS)
 """All events of the pack. web/common/host.js has the same names."""
+CLEARED = "00000000-0000-0000-0000-000000000000"
+"""The id of every workflow that a front end has cleared, until it is loaded again under one of its own."""
 INTERVAL = 0.5
 """Seconds between two events, or two texts, about the same thing, unless its status changes."""
 
@@ -42,7 +44,7 @@ def note_last_run(node_id: str | None, **shown: Any) -> None:
     prompt, extra = _running_prompt()
     node = prompt.get(node_id or "", {})
     workflow = (extra.get("extra_pnginfo") or {}).get("workflow") or {}
-    if node and workflow.get("id"):
+    if node and workflow.get("id") not in (None, "", CLEARED):
         values = {name: value for name, value in node["inputs"].items() if not isinstance(value, list)}
         current_session().last_runs.note(str(workflow["id"]), str(node_id), node["class_type"], values, **shown)
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lora_bootstrap.host.events import tell_sweep
+from lora_bootstrap.host.events import CLEARED, tell_sweep
 from lora_bootstrap.host.routes import tabs as tab_routes  # noqa: F401 (registers itself)
 from lora_bootstrap.host.session import current_session
 from lora_bootstrap.host.shown_text import has_panels, show_text
@@ -50,9 +50,10 @@ def test_what_a_node_showed_with_other_values_is_forgotten(run):
 
 
 def test_nothing_is_remembered_of_a_prompt_without_a_workflow(run):
-    run(None)
-    show_text("20 images", "7")
-    assert ask(last_runs(""))[0][1] == {"nodes": []}
+    for workflow in (None, CLEARED):
+        run(workflow)
+        show_text("20 images", "7")
+    assert [told for _, told in ask(last_runs(""), last_runs(CLEARED))] == [{"nodes": []}] * 2
 
 
 def test_a_tab_says_that_it_has_panels(host):
