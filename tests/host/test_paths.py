@@ -51,6 +51,10 @@ def test_a_folder_that_is_not_there_is_told_with_those_that_are(host):
     (host.input / "girls").mkdir()
     with pytest.raises(UserError, match="no folder 'girl' in input/ or output/. In input/ there are: girls"):
         paths.dataset_folder("girl")
+    with pytest.raises(UserError, match="there is no folder"):
+        paths.dataset_folder("x" * 300)
+    with pytest.raises(UserError, match="there is no CSV file"):
+        paths.table_file("x" * 300)
     with pytest.raises(UserError, match="the folder is empty"):
         paths.dataset_folder("  ")
 
