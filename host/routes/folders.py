@@ -65,13 +65,14 @@ async def get_folder_thumb(request: web.Request) -> web.Response:
 @post_file("/lora_bootstrap/folder/file")
 async def post_folder_file(request: web.Request) -> web.Response:
     folder, wanted, file = (request.query.get(name, "") for name in ("folder", "wanted", "file"))
-    most = round(args.max_upload_size * 2**20)
+    size, most = 0, round(args.max_upload_size * 2**20)
     with unnamed_file(paths.dataset_roots()["input"] / "upload") as temp:
         with temp.open("wb") as sent:
             async for part in request.content.iter_chunked(2**18):
-                if sent.tell() + len(part) > most:
-                    raise Refusal(413, f"{file} is larger than {args.max_upload_size:g} MB; shrink it, or start "
-                                       "ComfyUI with a larger --max-upload-size.")
-                await aside(lambda part=part: sent.write(part))
+                if (size := size + len(part)) <= most:  # all is read, because a browser hears no answer before
+                    await aside(lambda part=part: sent.write(part))
+        if size > most:
+            raise Refusal(413, f"{file} is larger than {args.max_upload_size:g} MB; shrink it, or start ComfyUI with a "
+                               "larger --max-upload-size.")
         saved = await aside(lambda: save_upload(temp, folder, wanted, file))
     return web.json_response({"folder": saved.folder, "name": saved.name, "known": saved.known})
