@@ -82,10 +82,13 @@ export function folderText({ images, captions }) {
   return images ? `${counted(images, "image")}, ${counted(captions, "caption")}` : "There are no images in this folder.";
 }
 
+const listCounts = (counts) =>
+  counts.filter(([count]) => count).map(([count, what]) => counted(count, what)).join(" and ");
+
 /** What became of an upload: a sentence, and what is wrong. */
 export function resultText({ folder, added, captions, known, refused }) {
   const parts = [
-    added || captions ? `Added ${counted(added, "image")} and ${counted(captions, "caption")} to ${folder}.` : "",
+    added || captions ? `Added ${listCounts([[added, "image"], [captions, "caption"]])} to ${folder}.` : "",
     known ? `${counted(known, "file")} ${known === 1 ? "was" : "were"} there already.` : "",
   ];
   return { text: parts.filter(Boolean).join(" "), wrong: listRefused(refused) };

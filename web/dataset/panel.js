@@ -12,7 +12,7 @@ import { fetchFolder, fetchFolders, sendFile } from "./routes.js";
 import { Upload } from "./upload.js";
 
 /** Pixels that the panel needs: its buttons and one line, then images, and each further line. */
-const HEIGHT = { idle: 92, pictures: 84, line: 17 };
+const HEIGHT = { idle: 84, pictures: 84, line: 17 };
 const MOST_LINES = 7;
 /** Characters of a line of text, about. */
 const LINE = 62;
@@ -168,10 +168,10 @@ export class FolderPanel extends Panel {
     this.show();
     const { upload } = this;
     await upload.run();
-    this.show();
+    if (upload.folder) this.showFolder(upload.folder);
+    await this.askRoute(() => !this.life); // so that the count and what was added agree
     Object.assign(this, { upload: null, result: { folder: upload.folder, ...resultText(upload) } });
     this.say(this.result.wrong || this.result.text);
-    this.ask();
     this.schedule();
   }
 
@@ -183,9 +183,13 @@ export class FolderPanel extends Panel {
   /** Show how far the upload is, and the folder as soon as there is one. */
   show() {
     const { folder } = this.upload;
-    if (folder && this.host.folder()?.folder !== folder) this.host.choose(folder);
-    if (folder) this.ask();
+    if (folder) this.showFolder(folder);
     this.schedule();
+  }
+
+  showFolder(folder) {
+    if (this.host.folder() && this.host.folder().folder !== folder) this.host.choose(folder);
+    this.ask();
   }
 
   // -- drawing ------------------------------------------------------------------------------------------------------
