@@ -3,6 +3,7 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { changeGraph } from "./mount.js";
 
 export { app };
 
@@ -63,22 +64,31 @@ export const fetchRoute = (path, options) => api.fetchApi(path, options);
 export const hostUrl = (path) => api.apiURL(path);
 
 /**
- * Put an image into the graph, as a Load Image node below another node.
+ * Put an image into the graph, as a Load Image node left of another node.
  * @param {string} place the image as Load Image names it: `akane/a.png [output]`
  * @param {object} near
  */
 export function addLoadImage(place, near) {
-  const { graph } = near;
-  graph.beforeChange();
   const node = window.LiteGraph.createNode("LoadImage");
   node.pos = [near.pos[0] - node.size[0] - GAP, near.pos[1]];
-  graph.add(node);
-  const widget = node.widgets.find(({ name }) => name === "image");
-  const { values } = widget.options; // the list was made when the page was loaded
-  if (Array.isArray(values) && !values.includes(place)) values.push(place);
-  widget.value = place;
-  widget.callback?.(place);
-  graph.afterChange();
+  changeGraph(near.graph, () => {
+    near.graph.add(node);
+    const widget = node.widgets.find(({ name }) => name === "image");
+    const { values } = widget.options; // the list was made when the page was loaded
+    if (Array.isArray(values) && !values.includes(place)) values.push(place);
+    widget.value = place;
+    widget.callback?.(place);
+  });
   app.canvas.selectNode?.(node);
   app.canvas.setDirty(true, true);
 }
+
+/** Show in a node what a run of it would show. Only for nodes of the graph itself, whose id a run has too. */
+export function showOutput(node, output) {
+  const id = String(node.id);
+  api.dispatchEvent(new CustomEvent("executed", { detail: { node: id, display_node: id, output } }));
+}
+
+/** Whether the host still has an image. @param {{filename: string, subfolder: string, type: string}} image */
+export const hasImage = (image) =>
+  api.fetchApi(`/view?${new URLSearchParams(image)}`, { method: "HEAD" }).then(({ ok }) => ok, () => false);

@@ -1,7 +1,7 @@
 /** Reads what was dropped or pasted: files, and folders with all that is in them. It needs a browser's events, not the
  * host. Loading this module has no effect. */
 
-import { Unreadable } from "./upload.js";
+import { Refused } from "../common/errors.js";
 
 /** Whether a drag carries files. What they are is known only when they are dropped. */
 export const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
@@ -13,7 +13,8 @@ export const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].in
  * @returns {Promise<{path: string, file: File}[]>}
  */
 export function readDropped(data) {
-  const entries = [...(data.items ?? [])].filter(({ kind }) => kind === "file").map((item) => item.webkitGetAsEntry?.());
+  const items = [...(data.items ?? [])].filter(({ kind }) => kind === "file");
+  const entries = items.map((item) => item.webkitGetAsEntry?.());
   if (entries.length && entries.every(Boolean)) return readEntries(entries);
   return Promise.resolve(asFiles(data.files));
 }
@@ -45,7 +46,7 @@ async function listFolder(entry) {
 /** The first frame of an image in a format that only the browser reads, as PNG. */
 export async function convertToPng(file) {
   const bitmap = await createImageBitmap(file).catch(() => {
-    throw new Unreadable(`${file.name} cannot be read.`);
+    throw new Refused(`${file.name} cannot be read by this browser. Save it as png.`);
   });
   const canvas = Object.assign(document.createElement("canvas"), { width: bitmap.width, height: bitmap.height });
   canvas.getContext("2d").drawImage(bitmap, 0, 0);

@@ -1,13 +1,16 @@
-/** The folder of LoraBootstrap_LoadDataset: what is in it, and images of one's own by drop, choice and paste. */
+/** The folder of LoraBootstrap_LoadDataset: what is in it, and images of one's own by drop, choice and paste. The sheet
+ * of LoraBootstrap_PreviewDataset after a reload. */
 
 import { findProblem } from "../common/check.js";
 import { inputValue, isLinked, valueWidgets } from "../common/graph.js";
-import { addLoadImage, app } from "../common/host.js";
-import { addPanelWidget, followNode, linkStyles, redrawNode } from "../common/mount.js";
+import { addLoadImage, app, hasImage, showOutput } from "../common/host.js";
+import { addPanelWidget, changeGraph, followNode, linkStyles, redrawNode } from "../common/mount.js";
 import { asFiles } from "./dropped.js";
 import { FolderPanel } from "./panel.js";
+import { rememberSheet, showSheets } from "./preview.js";
 
 const NODE = "LoraBootstrap_LoadDataset";
+const PREVIEW = "LoraBootstrap_PreviewDataset";
 const SHOWN_BY = ["folder", "recursive"];
 /** The folder itself is looked into; these are checked by the node. */
 const CHECKED = ["background", "controls"];
@@ -24,6 +27,11 @@ app.registerExtension({
   },
   nodeCreated(node) {
     if (node.comfyClass === NODE) addPanel(node);
+    if (node.comfyClass === PREVIEW) rememberSheet(node);
+  },
+  afterConfigureGraph() {
+    const { nodes } = app.graph.rootGraph ?? app.graph;
+    showSheets(nodes.filter(({ comfyClass }) => comfyClass === PREVIEW), hasImage, showOutput);
   },
 });
 
@@ -49,16 +57,17 @@ function addPanel(node) {
 function shownFolder(node) {
   const [widget] = valueWidgets(node, "folder");
   if (!widget) return null;
-  return { folder: String(widget.value ?? ""), recursive: isLinked(node, "recursive") || inputValue(node, "recursive") !== false };
+  const recursive = isLinked(node, "recursive") || inputValue(node, "recursive") !== false;
+  return { folder: String(widget.value ?? ""), recursive };
 }
 
 function setFolder(node, folder) {
-  node.graph?.beforeChange(); // so that the host saves it, and can undo it
-  for (const widget of valueWidgets(node, "folder")) {
-    widget.value = folder;
-    widget.callback?.(folder);
-  }
-  node.graph?.afterChange();
+  changeGraph(node.graph, () => {
+    for (const widget of valueWidgets(node, "folder")) {
+      widget.value = folder;
+      widget.callback?.(folder);
+    }
+  });
   redrawNode(node);
 }
 
@@ -73,4 +82,5 @@ function takePaste(event) {
   panel.take(asFiles(images));
 }
 
-const isTextField = (target) => target?.matches?.("textarea, input[type='text'], input[type='search'], [contenteditable]");
+const isTextField = (target) =>
+  target?.matches?.("textarea, input[type='text'], input[type='search'], [contenteditable]");

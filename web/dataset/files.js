@@ -48,7 +48,10 @@ export function planUpload(files) {
     const kind = KINDS[ending];
     if (!kind) plan.refused.push(path);
     else if (kind === "caption") addTo(texts, stem.toLowerCase(), { path, file });
-    else plan.images.push({ path: kind === "jpeg" ? `${stem}.jpg` : path, file, convert: kind === "convert", captions: [] });
+    else {
+      const known = kind === "jpeg" ? `${stem}.jpg` : path;
+      plan.images.push({ path: known, file, convert: kind === "convert", captions: [] });
+    }
   }
   const used = new Set();
   for (const image of plan.images) {
@@ -79,7 +82,8 @@ const counted = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`;
 
 /** What a folder holds, in a sentence. */
 export function folderText({ images, captions }) {
-  return images ? `${counted(images, "image")}, ${counted(captions, "caption")}` : "There are no images in this folder.";
+  if (!images) return "There are no images in this folder.";
+  return `${counted(images, "image")}, ${counted(captions, "caption")}`;
 }
 
 const listCounts = (counts) =>

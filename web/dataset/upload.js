@@ -1,7 +1,6 @@
 /** Sends files to the server, a few at a time, so that a thousand images do not stop the page. It needs neither a
  * document nor the host. Loading this module has no effect. */
 
-import { Refused } from "../common/errors.js";
 import { withStemOf } from "./files.js";
 
 const AT_ONCE = 4;
@@ -27,7 +26,8 @@ export class Upload {
   async run() {
     const images = this.plan.images.map((image) => () => this.sendImage(image));
     const captions = this.plan.captions.map((caption) => () => this.sendCaption(caption, caption.path));
-    while (images.length && !this.folder && !this.stopped) await this.step(images.shift()); // the first makes the folder
+    // the first that is taken makes the folder
+    while (images.length && !this.folder && !this.stopped) await this.step(images.shift());
     await this.stepAll(images);
     await this.stepAll(captions);
     return this;
@@ -87,20 +87,16 @@ export class Upload {
       return await act();
     } catch (error) {
       if (this.stopped) return null;
-      this.refused.push(error instanceof Unreadable ? `${path} cannot be read by this browser. Save it as png.`
-        : error.message);
-      if (error instanceof TypeError) this.lose();
+      if (error instanceof TypeError) this.lose(); // what fetch throws if it gets no answer
+      else this.refused.push(error.message);
       return null;
     }
   }
 
-  /** fetch throws a TypeError if it gets no answer. */
   lose() {
     this.stop();
-    this.refused = [`The server does not answer, so ${this.total - this.done} of ${this.total} files were not sent. Add `
-      + "them again: what is there already is not doubled."];
+    const left = this.total - this.done;
+    this.refused = [`The server does not answer, so ${left} of ${this.total} files were not sent. Add them again: what is `
+      + "there already is not doubled."];
   }
 }
-
-/** An image that the browser cannot decode. */
-export class Unreadable extends Refused {}
