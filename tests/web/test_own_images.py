@@ -44,7 +44,8 @@ DROP = f"""([selector, files]) => {{
     // the header of a Vue node, or the canvas where the classic one is drawn
     const target = document.querySelector(selector || `[data-node-id="${{node.id}}"]`) ?? app.canvas.canvas;
     for (const name of ["dragenter", "dragover", "drop"]) {{
-        target.dispatchEvent(new DragEvent(name, {{ dataTransfer: data, bubbles: true, cancelable: true, clientX, clientY }}));
+        const place = {{ bubbles: true, cancelable: true, clientX, clientY }};
+        target.dispatchEvent(new DragEvent(name, {{ dataTransfer: data, ...place }}));
     }}
 }}"""
 PASTE = f"""(files) => {{
