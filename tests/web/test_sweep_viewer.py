@@ -409,7 +409,8 @@ def test_narrow_windows_large_letters_and_both_themes_can_be_read(viewer, on_dis
             for wide, zoom in ((700, 1), (SIZE["width"], 2)):
                 one.page.set_viewport_size({"width": wide, "height": SIZE["height"]})
                 one.page.evaluate("(zoom) => { document.documentElement.style.fontSize = `${16 * zoom}px`; "
-                                  "document.querySelector('dialog .lb-sweep').style.fontSize = `${14 * zoom}px`; }", zoom)
+                                  "document.querySelector('dialog .lb-sweep').style.fontSize = `${14 * zoom}px`; }",
+                                  zoom)
                 one.settle()
                 one.tab.picture(f"{theme} closely {wide} x{zoom}")
                 assert one.page.evaluate(WIDER) == []
