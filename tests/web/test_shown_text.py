@@ -81,12 +81,13 @@ def tab(open_tab) -> Tab:
     return tab
 
 
-def run(tab: Tab, graph: dict) -> None:
-    tab.page.evaluate("async (graph) => { await app.loadApiJson(graph, 'strange'); app.queuePrompt(0); }", graph)
+def run(tab: Tab, graph: dict, then: str = "") -> None:
+    tab.page.evaluate(f"async (graph) => {{ await app.loadApiJson(graph, 'strange'); {then}; app.queuePrompt(0); }}",
+                      graph)
 
 
 def test_text_of_strangers_is_read_as_it_was_written_and_never_runs(tab):
-    run(tab, GRAPH)
+    run(tab, GRAPH, "app.graph.id = crypto.randomUUID()")  # as a workflow has that was saved
     for last in ("skipped", "b: 0.8", "compares images", "is not in the prompt"):
         tab.page.locator(PLACES).filter(has_text=last).first.wait_for(timeout=DRAWN)
     texts = [WITHOUT_WIDTH.sub("", text) for text in tab.page.locator(PLACES).all_inner_texts()]
@@ -102,6 +103,12 @@ def test_text_of_strangers_is_read_as_it_was_written_and_never_runs(tab):
     selected, copied = tab.page.locator(PLACES).filter(has_text="kappa").first.evaluate(COPY)
     assert copied == WITHOUT_WIDTH.sub("", selected)
     assert tab.page.locator(PLACES).locator("a, img, em, strong, code, del, li, h1").count() == 0
+    tab.page.evaluate(AN_IMAGE_FAILS)
+    # the page is loaded again: the nodes are new, and show what they showed
+    tab.page.evaluate("() => app.loadGraphData(app.graph.serialize())")
+    again = tab.page.locator(PLACES).filter(has_text="Of the last Run:").filter(has_text="kappa").first
+    again.wait_for(timeout=DRAWN)
+    assert conflict.splitlines()[-1].strip() in WITHOUT_WIDTH.sub("", again.inner_text())
     tab.page.evaluate(AN_IMAGE_FAILS)
     assert (tab.page.evaluate("hits"), tab.errors) == ([], [])
 

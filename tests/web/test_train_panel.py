@@ -96,7 +96,7 @@ def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, v
     assert first.status.startswith(f"finished · {STEPS} steps · loss 0.")
     assert proofs(first) == ["✓ 101 of 101 linear layers in the blocks", "✓ same text", "✓ file works"]
     assert first.panel.locator(".lb-train-chart").get_attribute("aria-label").startswith("Loss from 0.")
-    assert f"step {STEPS}" in first.panel.locator(".lb-train-preview").first.inner_text()
+    assert f"step {STEPS}" in first.panel.locator(".lb-train-preview").last.inner_text()
     first.page.wait_for_function("() => document.querySelector('.lb-train-preview img')?.naturalWidth === 64")
 
     first.open()
