@@ -13,7 +13,7 @@ USUAL = ((pinned, VUE),)
 SCREENS = {
     "test_lora_stack_list.py": ((own, CLASSIC),),
     "test_mistakes.py": ((own, VUE),),
-    "test_shown_text.py": ((own, VUE), (own, CLASSIC), (pinned, VUE), (pinned, CLASSIC), (oldest, CLASSIC)),
+    "test_shown_text.py": ((own, VUE), (own, CLASSIC), (pinned, VUE), (oldest, CLASSIC)),
     "test_sweep_viewer.py": ((own, VUE),),
     "test_train_panel.py": ((pinned, CLASSIC), (own, VUE)),
 }
