@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ..helpers.browser import DRAWN, EVENT, SHOWN, SIZE, TOAST, UNREADABLE, Tab, settings
+from ..helpers.browser import DRAWN, EVENT, SHOWN, SIZE, TOAST, UNREADABLE, Tab
 from ..helpers.server import until
 from ..helpers.written_project import CROPS, draw, name_of, tags_of, write_candidate, write_project
 
@@ -324,10 +324,9 @@ def test_only_cards_near_the_sight_are_drawn_and_pictures_appear_as_they_are_mad
     one.page.locator(f'.lb-gallery-card[aria-setsize="{MANY + 1}"]').first.wait_for(timeout=DRAWN)
 
 
-def test_narrow_windows_large_letters_and_the_light_theme_can_be_read(gallery, server, vue_nodes):
-    server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": "light"})
-    try:
-        one = gallery("narrow")
+def test_narrow_windows_large_letters_and_the_light_theme_can_be_read(gallery):
+    one = gallery("narrow")
+    with one.tab.theme("light"):
         one.tab.picture("light node")
         assert one.page.evaluate(UNREADABLE, f"{TEXTS}, .lb-project :is(p, span, th, td)") == []
         one.press("Large view")
@@ -350,8 +349,6 @@ def test_narrow_windows_large_letters_and_the_light_theme_can_be_read(gallery, s
             assert one.page.evaluate(WIDER) == []
             assert one.focused
             one.type("z")
-    finally:
-        server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": "dark"})
 
 
 def test_a_run_that_waits_for_picks_says_so_and_the_project_shows_where_it_stands(gallery):
