@@ -8,8 +8,8 @@ NOTE = """[Burnt?](/extensions/lora-bootstrap/guides/index.html?page=troubleshoo
 [another pack's](/extensions/other-pack/guides/troubleshooting.md)"""
 ADD = """(text) => {
     const [note, train] = ["MarkdownNote", "LoraBootstrap_TrainLora"].map((type) => LiteGraph.createNode(type));
-    Object.assign(note, { pos: [80, 80], size: [360, 200] });
-    Object.assign(train, { pos: [520, 80] });
+    Object.assign(note, { pos: [80, 200], size: [360, 200] });
+    Object.assign(train, { pos: [520, 300] }); // the toolbox of a selected node is above it
     for (const node of [note, train]) app.canvas.graph.add(node);
     note.widgets[0].value = text;
     app.canvas.setDirty(true, true);
