@@ -4,6 +4,8 @@ routes/runs.py, routes/gallery.py and routes/sweeps.py."""
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 from server import PromptServer
 
@@ -16,6 +18,8 @@ MARKS = "lora_bootstrap.sweep_marks"
 PROGRESS = "lora_bootstrap.progress"
 EVENTS = (PROJECT, CANDIDATES, SWEEP, MARKS, PROGRESS)
 """All events of the pack. web/common/host.js has the same names."""
+CLEARED = "00000000-0000-0000-0000-000000000000"
+"""The id of every workflow that a front end has cleared, until it is loaded again under one of its own."""
 INTERVAL = 0.5
 """Seconds between two events, or two texts, about the same thing, unless its status changes."""
 
@@ -27,6 +31,31 @@ def _just_told(key: tuple[str, str | int]) -> bool:
         return True
     told_at[key] = now
     return False
+
+
+def note_last_run(node_id: str | None, **shown: Any) -> None:
+    """Remember what a node shows, for a tab that is loaded again. Nothing is remembered of a prompt without a workflow,
+    which no front end can open again.
+
+    Args:
+        shown: `text`, what the host shows in the node; `told`, the first entry of "lora_bootstrap" in its output's
+            `ui`.
+    """
+    prompt, extra = _running_prompt()
+    node = prompt.get(node_id or "", {})
+    workflow = (extra.get("extra_pnginfo") or {}).get("workflow") or {}
+    if node and workflow.get("id") not in (None, "", CLEARED):
+        values = {name: value for name, value in node["inputs"].items() if not isinstance(value, list)}
+        current_session().last_runs.note(str(workflow["id"]), str(node_id), node["class_type"], values, **shown)
+
+
+def _running_prompt() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """(prompt, what the client sent with it) of what the host runs now."""
+    server = PromptServer.instance
+    for item in list(getattr(getattr(server, "prompt_queue", None), "currently_running", {}).values()):
+        if item[1] == getattr(server, "last_prompt_id", None):
+            return item[2], item[3]
+    return {}, {}
 
 
 def tell_project(name: str) -> None:
@@ -44,6 +73,7 @@ def tell_candidates(project: str, number: int, made: int, total: int) -> None:
 
 def tell_sweep(name: str, node: str, done: int, failed: int, total: int) -> None:
     """A cell was drawn, or failed; `node` is the id of the user's node. Sent at most twice a second, and at the end."""
+    note_last_run(node, told={"sweep": name})
     if _just_told((name, node)) and done + failed < total:
         return
     PromptServer.instance.send_sync(SWEEP, {

@@ -31,7 +31,7 @@ from ..trainer.training.events import (
 from ..trainer.training.runs import read_losses
 from .events import INTERVAL, PROGRESS
 from .paths import view_place
-from .shown_text import show_text
+from .shown_text import has_panels, show_beside_panel
 from .trainings import Training
 
 PREVIEW_SIDE = 512
@@ -144,8 +144,8 @@ class Reporter:
                 self._send(now=True)
             self._sample = {"step": event.step, **view_place(path)}
         if event.paths:
-            self._bar.update_absolute(event.step, self.training.steps, ("JPEG", _side_by_side(event.paths),
-                                                                        PREVIEW_SIDE))
+            preview = None if has_panels() else ("JPEG", _side_by_side(event.paths), PREVIEW_SIDE)
+            self._bar.update_absolute(event.step, self.training.steps, preview)
 
     def _saved(self, event: CheckpointSaved) -> None:
         log.info("LoRA Bootstrap: saved %s", event.path)
@@ -172,8 +172,11 @@ class Reporter:
         return time.monotonic() - self._told_at >= INTERVAL
 
     def _show(self, line: str) -> None:
-        lines = dict.fromkeys(filter(None, (line, self.headline, self._memory_line(), *self.notes[-SHOWN_NOTES:])))
-        show_text("\n".join(lines), self.training.node_id)
+        lines = dict.fromkeys(filter(None, (line, self.headline, *self._all_notes())))
+        show_beside_panel("\n".join(lines), self.training.node_id)
+
+    def _all_notes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(filter(None, (self._memory_line(), *self.notes[-SHOWN_NOTES:]))))
 
     def _memory_line(self) -> str:
         measured = "" if self._measured is None else f"measured: {self._measured / 2**30:.1f} GiB at the peak of a step"
@@ -194,12 +197,14 @@ class Reporter:
         if not (now or self._due()):
             return
         training, self._told_at = self.training, time.monotonic()
+        training.notes = self._all_notes()
         PromptServer.instance.send_sync(PROGRESS, {
             "name": training.name, "run": training.run, "node_id": training.node_id, "status": training.status,
             "message": training.message, "step": training.step, "steps": training.steps,
             "seconds_left": training.seconds_left, "seconds_per_step": training.seconds_per_step,
             "memory": training.memory, "loss": self._loss, "smoothed": self._smoothed, "learning_rate": self._rate,
             "validation": self._validation, "sample": self._sample, "proofs": proof_rows(training.proofs),
+            "notes": list(training.notes),
         })
         self._validation = self._sample = None
 

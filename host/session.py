@@ -2,12 +2,59 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .editors import Editors
 from .losses import CandidateLosses, CellLosses, FileLosses
 from .run_logs import RunLogs
 from .trainings import TrainingTable
+
+REMEMBERED = 2000
+"""Nodes whose last run is remembered, and browser tabs whose panels are."""
+
+
+class LastRuns:
+    """What nodes last showed, for a browser tab that was loaded again meanwhile. The thread of the workflow writes, the
+    thread that answers requests reads."""
+
+    def __init__(self) -> None:
+        self._nodes: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+
+    def note(self, workflow: str, node: str, kind: str, values: Mapping[str, Any], **shown: Any) -> None:
+        """Add to what a node showed. What it showed with other values is forgotten.
+
+        Args:
+            workflow: the id of the workflow that was queued, because nodes of other workflows have the same numbers.
+            kind: the class of the node.
+            values: its inputs that are not linked.
+        """
+        before = self._nodes.pop((workflow, node), {})
+        same = before.get("kind") == kind and before.get("values") == values
+        told = {"node": node, "kind": kind, "values": dict(values)}
+        self._nodes[workflow, node] = {**(before if same else {}), **told, **shown}
+        while len(self._nodes) > REMEMBERED:
+            self._nodes.popitem(last=False)
+
+    def of(self, workflow: str) -> list[dict[str, Any]]:
+        return [shown for (of, _), shown in list(self._nodes.items()) if of == workflow]
+
+
+class Tabs:
+    """The browser tabs in which the pack's panels are loaded, by the host's id of each."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, None] = OrderedDict()
+
+    def add(self, tab: str) -> None:
+        self._known[tab] = None
+        if len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+
+    def __contains__(self, tab: object) -> bool:
+        return tab in self._known
 
 
 @dataclass
@@ -18,6 +65,8 @@ class Session:
         cells, candidates, stack_files: files that nodes wrote, and must write again if they are gone.
         projects: names of the projects that were written, for the same reason.
         run_logs: the losses of runs, as far as they were read.
+        last_runs: what nodes last showed.
+        tabs: browser tabs that have the pack's panels.
         told_at: when each kind of event was last sent to all open tabs, in seconds of `time.monotonic`.
     """
 
@@ -28,6 +77,8 @@ class Session:
     stack_files: FileLosses = field(default_factory=FileLosses)
     projects: set[str] = field(default_factory=set)
     run_logs: RunLogs = field(default_factory=RunLogs)
+    last_runs: LastRuns = field(default_factory=LastRuns)
+    tabs: Tabs = field(default_factory=Tabs)
     told_at: dict[tuple[str, str | int], float] = field(default_factory=dict)
 
 

@@ -14,6 +14,9 @@ from collections.abc import Iterable
 
 from server import PromptServer
 
+from .events import note_last_run
+from .session import current_session
+
 LINE_BREAK = "  \n"
 """Two spaces make it one in Markdown too."""
 LONGEST_LINE = 2000
@@ -43,8 +46,21 @@ log = logging.getLogger(__name__)
 def show_text(text: str, node_id: str | None) -> None:
     """Show text in a node of the tab that queued it; in another tab that id may belong to another node."""
     server = PromptServer.instance
-    if node_id is not None:
-        server.send_progress_text(make_inert(text), node_id, server.client_id)
+    if node_id is not None and text:
+        shown = make_inert(text)
+        server.send_progress_text(shown, node_id, server.client_id)
+        note_last_run(node_id, text=shown)
+
+
+def has_panels() -> bool:
+    """Whether the tab that queued shows the pack's panels. Other clients have only the host's text and previews."""
+    return PromptServer.instance.client_id in current_session().tabs
+
+
+def show_beside_panel(text: str, node_id: str | None, beyond: str = "") -> None:
+    """Show text in a node that has a panel: all of it to a client without panels, and to the others only what is
+    `beyond` the panel, so that nothing stands in the node twice."""
+    show_text(beyond if has_panels() else text, node_id)
 
 
 def make_inert(text: str) -> str:

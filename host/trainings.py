@@ -32,6 +32,8 @@ class Training:
     step: int = 0
     steps: int = 0
     memory: int | None = None
+    notes: tuple[str, ...] = ()
+    """What there is to know besides the status: memory that a step takes, and the latest warnings."""
     proofs: tuple[Proof, ...] = ()
     stop: threading.Event = field(default_factory=threading.Event)
     order: int = field(default_factory=lambda: next(_TICKS))

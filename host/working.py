@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -18,6 +19,8 @@ from .shown_text import show_text
 
 MOST_LINES = 24
 """Lines of a report that are shown in the node; the rest is in its output."""
+
+_COLUMNS = re.compile(r"(?<=\S) {2,}(?=\S)")
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +61,9 @@ class Work:
 
 
 def show_report(text: str, node_id: str | None) -> None:
-    """Show the first lines of a report in the node."""
-    lines = text.rstrip().splitlines()
+    """Show the first lines of a report in the node. Dots separate its columns, because blanks do not align them in the
+    node's proportional font, nor in Markdown."""
+    lines = [_COLUMNS.sub(" · ", line) for line in text.rstrip().splitlines()]
     if len(lines) > MOST_LINES:
         lines = [*lines[: MOST_LINES - 1], f"… {len(lines) - MOST_LINES + 1} more lines are in the report output"]
     show_text("\n".join(lines), node_id)

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..host import menu, paths
 from ..host.editors import edits_fingerprint, edits_path, use_edits
+from ..host.events import note_last_run
 from ..host.session import current_session
 from ..host.working import problem, show_report
 from ..trainer.captions.aliases import MODES, load_rules
@@ -74,8 +75,9 @@ class EditTags(io.ComfyNode):
         diff = CaptionDiff.between(dataset, edited, [cut.get(sample.path, ()) for sample in edited], (
             *diff.notes, *([f"changed by hand: {by_hand}."] if by_hand else []), *filter(None, [used.note])))
         show_report(diff.text(most=0).removesuffix(f"\n… and {len(diff)} more"), cls.hidden.unique_id)
-        return io.NodeOutput(edited, diff.text(most=len(diff)), ui={"lora_bootstrap": [
-            {"dataset": editor.id, "revision": used.edits.revision, "pictures": len(edited), "changed": by_hand}]})
+        told = {"dataset": editor.id, "revision": used.edits.revision, "pictures": len(edited), "changed": by_hand}
+        note_last_run(cls.hidden.unique_id, told=told)
+        return io.NodeOutput(edited, diff.text(most=len(diff)), ui={"lora_bootstrap": [told]})
 
 
 def _first_widgets() -> list[Any]:

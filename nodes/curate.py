@@ -17,6 +17,7 @@ from ..host.drawing.pictures import to_batch
 from ..host.events import tell_project
 from ..host.eyes import choose_eye, tag_reader
 from ..host.paths import output_path
+from ..host.shown_text import show_beside_panel
 from ..host.working import show_report
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.curate import RoundFigures, alarm
@@ -92,7 +93,7 @@ class CurateImages(io.ComfyNode):
         round_, target = project.round(round), keep or project.target(round)
         reader = tag_reader(tagger, cls.hidden.unique_id)
         outcome = curate_by_mode(round_, mode, target, stop_on_alarm, clip_vision, reader)
-        show_report(outcome.report, cls.hidden.unique_id)
+        show_beside_panel(outcome.report, cls.hidden.unique_id, outcome.alarm)
         tell_project(project.name)
         return io.NodeOutput(*outcome_values(project, outcome), ui=outcome_ui(round_, target, outcome))
 
@@ -148,6 +149,7 @@ class Outcome:
     Attributes:
         count: images to train on, including the crops.
         held: why everything downstream has to wait; "" if it does not.
+        alarm: what is wrong with the round as a whole, which the gallery does not show; "" if nothing is.
     """
 
     kept: tuple[KeptCandidate, ...]
@@ -155,6 +157,7 @@ class Outcome:
     headline: str
     held: str
     notes: tuple[str, ...] = ()
+    alarm: str = ""
 
     @property
     def report(self) -> str:
@@ -198,9 +201,10 @@ def curate_by_mode(round_: Round, mode: str, target: int, stop_on_alarm: bool, c
     record.stopped_because = warning if held and warning else ""
     note_stage(record, *STAGES["curate"].name_and_title(round_.number, done.figures.candidates),
                curation_summary(done.figures), done.reused, {"decisions": output_path(round_.decisions_file)})
+    alarmed = (held or f"Alarm: {warning}.") if warning and not (mode == MANUAL and count < target) else ""
     notes = (*filter(None, [done.figures.known_before]), *done.curation.notes,
-             *([f"Alarm: {warning}."] if warning and not held else []))
-    return Outcome(done.kept, count, _headline(count, target, done.figures), held, notes)
+             *([alarmed] if alarmed and not held else []))
+    return Outcome(done.kept, count, _headline(count, target, done.figures), held, notes, alarmed)
 
 
 def _measure_round(round_: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagger | None) -> Any:

@@ -10,6 +10,7 @@ from ..host.routes import (  # noqa: F401 (register themselves on import; later 
     runs as routes,
     stacks as stack_routes,
     sweeps as sweep_routes,
+    tabs as tab_routes,
     tags as tag_routes,
 )
 from .audit import AuditDataset

@@ -15,6 +15,7 @@ from ..host.drawing.pictures import first_of_batch, to_batch, to_pictures
 from ..host.events import tell_project
 from ..host.paths import output_path
 from ..host.session import current_session
+from ..host.shown_text import show_beside_panel
 from ..host.working import problem, show_report
 from ..trainer.bootstrap.config import BootstrapConfig, project_name
 from ..trainer.bootstrap.project import note_stage, open_project
@@ -97,8 +98,9 @@ class ProjectNode(io.ComfyNode):
         current_session().projects.add(project.name)
         tell_project(project.name)
         roles = project.roles
-        show_report("\n".join((made.summary, *say_roles(roles), *first_of_batch(picture, "picture"))),
-                    cls.hidden.unique_id)
+        unseen = "\n".join(first_of_batch(picture, "picture"))  # the panel shows the rest
+        report = "\n".join(filter(None, (made.summary, *say_roles(roles), unseen)))
+        show_beside_panel(report, cls.hidden.unique_id, unseen)
         return io.NodeOutput(project, made.dataset, config.trigger, [to_batch(crop.load()) for crop in made.dataset],
                              ui={"lora_bootstrap": [{"project": project.name}]})
 

@@ -32,6 +32,7 @@ from ..host.drawing.sweep_session import (
 )
 from ..host.eyes import choose_eye, tag_reader
 from ..host.session import current_session
+from ..host.shown_text import has_panels
 from ..host.stacks import StackFacts, read_stack, stack_entries, strengths_file
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
@@ -198,7 +199,8 @@ def pair_output(sweep: Sweep, result: Refinement, two: TwoLoras, pages: Sequence
                 node_id: str) -> io.NodeOutput:
     """The node's outputs; the node also shows the report."""
     counts, report = sweep.counts(), "\n".join((result.text(), *notes))
-    show_report("\n".join((progress_text(**counts), *batch_notes(sweep), report)), node_id)
+    counted = [] if has_panels() else [progress_text(**counts)]
+    show_report("\n".join((*counted, *batch_notes(sweep), report)), node_id)
     return io.NodeOutput(two.stack_at_best(result), sweep, [sheet_image(page) for page in pages],
                          [to_batch(heat_picture(heat)) for heat in heat_maps(sweep, result).values()], report,
                          ui=sweep_ui(sweep, counts))

@@ -32,7 +32,7 @@ from ..host.drawing.sweep_session import (
 )
 from ..host.paths import output_path
 from ..host.session import current_session
-from ..host.shown_text import show_text
+from ..host.shown_text import show_beside_panel, show_text
 from ..host.stacks import read_stack
 from ..trainer.common.errors import UserError
 from ..trainer.pictures.sheet import FORMATS, SheetStyle
@@ -304,7 +304,8 @@ def compose_sheets(sweep: Sweep, style: Mapping[str, Any], node: str) -> io.Node
     counts = sweep.counts()
     log_sheet(sweep, pages[0], counts)
     report_progress(sweep, node, counts)
-    show_text("\n".join((progress_text(**counts), *batch_notes(sweep), *style.get("notes", ()))), node)
+    notes = [*batch_notes(sweep), *style.get("notes", ())]
+    show_beside_panel("\n".join((progress_text(**counts), *notes)), node, "\n".join(notes))
     current_session().cells.note(sweep)
     return io.NodeOutput(sweep, [sheet_image(page) for page in pages], output_path(pages[0]))
 

@@ -21,7 +21,7 @@ from ...trainer.sweeps.sheets import choose_axes, write_sheets
 from ..backbone.contents import content_of
 from ..events import tell_sweep
 from ..session import current_session
-from ..shown_text import show_text
+from ..shown_text import show_beside_panel
 from .bases import NamedBase, named_bases
 from .cell_graph import PICTURE, below, cell_texts, parameters, whole_graph
 from .node_facts import file_content, file_facts
@@ -149,7 +149,7 @@ def draw_missing(drawing: Drawing, node_id: str) -> None:
 def report_progress(sweep: Sweep, node_id: str, counts: Mapping[str, int]) -> None:
     """Show in the node and in every open tab how many cells are drawn; `counts` are as of `Sweep.counts`."""
     tell_sweep(sweep.folder.name, node_id, **counts)
-    show_text(progress_text(**counts), node_id)
+    show_beside_panel(progress_text(**counts), node_id)
 
 
 def progress_text(done: int, failed: int, total: int) -> str:
@@ -195,7 +195,7 @@ def sweep_output(sweep: Sweep, node_id: str, rows: str, columns: str, notes: Seq
     counts = sweep.counts()
     pages = write_sheets(sweep, *axes_of(sweep, rows, columns))
     notes = (*batch_notes(sweep), *notes, *log_sheet(sweep, pages[0], counts))
-    show_text("\n".join((progress_text(**counts), *notes)), node_id)
+    show_beside_panel("\n".join((progress_text(**counts), *notes)), node_id, "\n".join(notes))
     return io.NodeOutput(sweep, [sheet_image(page) for page in pages], ui=sweep_ui(sweep, counts))
 
 

@@ -6,6 +6,7 @@ GET /lora_bootstrap/project?name=<project's name>
     {"name", "trigger", "tags": [str, ...], "base": str, "targets": [int, ...], "stopped_because": str,
      "stages": [{"name", "title", "state": "done" | "next" | "later", "text": str}, ...], "next": str (what the next Run
      will do, one line), "warnings": [str, ...] (tags that may have the wrong role),
+     "roles": {"identity": [tag, ...] (the character's), "view": [tag, ...] (only this image's), "dropped": [...]},
      "crops": [{"name", "caption", "thumb"}, ...],
      "rounds": [{"round", "kept", "candidates", "drift", "diversity", "base_diversity", "burn", "likeness",
       "tag_recall", "real_share"}, ...] (figures; null where not measured)}

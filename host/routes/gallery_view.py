@@ -46,11 +46,12 @@ def project_view(name: str) -> dict[str, Any]:
     """The answer of the project route. Raises UserError."""
     folder = paths.own_folder(paths.projects_root(), name)
     status = project_status(folder, paths.loras_root())
-    config = status.project.config
+    config, roles = status.project.config, status.project.roles
     return {
         "name": status.project.name, "trigger": config.trigger, "tags": list(config.tags), "base": config.base,
         "targets": list(config.targets), "stopped_because": status.record.stopped_because, "next": status.next,
-        "warnings": list(status.project.roles.warnings),
+        "warnings": list(roles.warnings),
+        "roles": {"identity": list(roles.identity), "view": list(roles.view), "dropped": list(roles.dropped)},
         "stages": [{"name": stage.name, "title": stage.title, "state": status.state(stage), "text": stage.text}
                    for stage in status.stages],
         "crops": _crops(status.project, 1), "rounds": [asdict(figures) for figures in status.record.rounds]}

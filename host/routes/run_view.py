@@ -70,7 +70,7 @@ def describe(run: Run | None, training: Training | None) -> dict[str, Any]:
     told = _from_folder(run)
     if training is None:
         return told
-    told["node_id"] = training.node_id
+    told |= {"node_id": training.node_id, "notes": list(training.notes)}
     if (training.live or (training.status in ENDED_EARLY and told["status"] == "interrupted")):
         told |= {"status": training.status, "message": training.message, "step": training.step,
                  "seconds_left": training.seconds_left, "memory": training.memory,
@@ -83,7 +83,7 @@ def _nothing_yet(training: Training) -> dict[str, Any]:
             "message": training.message, "step": training.step, "steps": training.steps, "seconds_left": None,
             "seconds_per_step": None, "memory": None, "learning_rate": None, "rank": None, "alpha": None,
             "losses": [], "smoothed": [], "validation": [], "samples": [], "checkpoints": [],
-            "proofs": proof_rows(training.proofs), "resumes_from": None}
+            "proofs": proof_rows(training.proofs), "notes": list(training.notes), "resumes_from": None}
 
 
 def _from_folder(run: Run) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def _from_folder(run: Run) -> dict[str, Any]:
         "validation": _lists(curves.validation),
         "samples": _samples(run), "checkpoints": [{"step": step, "filename": path.name}
                                                   for step, path in run.checkpoints()],
-        "proofs": proof_rows(run.proofs), "resumes_from": _resumes_from(run, status),
+        "proofs": proof_rows(run.proofs), "notes": [], "resumes_from": _resumes_from(run, status),
     }
 
 

@@ -12,6 +12,7 @@ GET /lora_bootstrap/run?name=<name>
      "checkpoints": [{"step", "filename"}, ...],
      "proofs": [{"name": "coverage" | "same text" | "file works", "passed": bool, "words", "figure": float | null}, ...]
      (what the run has proved so far, none for runs of earlier versions),
+     "notes": [str, ...] (memory of a step and the latest warnings, as long as the server runs),
      "resumes_from": int | null (the step of its saved state, from which it goes on if it was stopped or interrupted)}
     It is read from the run's folder, so it survives a reload and a restart of the server. "interrupted": unfinished,
     and not being trained.
@@ -31,7 +32,7 @@ GET /lora_bootstrap/presets
 Event `lora_bootstrap.progress`, to every open tab, at most twice a second and at every change of status:
     {"name", "run", "node_id", "status", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
      "loss", "smoothed", "learning_rate", "validation": [step, loss, ratio] | null, "sample": {...} | null,
-     "proofs": [...] as above}
+     "proofs": [...], "notes": [...] as above}
 """
 
 from __future__ import annotations

@@ -28,9 +28,10 @@ from ...trainer.common.schema import read_record, typed
 from ...trainer.pictures.images import image_size
 from ...trainer.pictures.small_copies import small_version
 from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
-from ...trainer.sweeps.cells import CHECKPOINT, Axis, Cell, Sweep
+from ...trainer.sweeps.cells import CHECKPOINT, STACK, STRENGTH, Axis, Cell, Sweep
 from ...trainer.sweeps.html import for_browser
 from ...trainer.sweeps.marks import Marks
+from ...trainer.sweeps.sheets import choose_axes
 from .. import paths
 
 NAMED = ("lora", "step", "epoch", "run", "strength", "prompt", "seed", "base")
@@ -139,11 +140,17 @@ def sweep_view(name: str) -> dict[str, Any]:
     return {
         "name": sweep.folder.name, "title": sweep.title, "revision": marks.revision,
         "axes": [{"name": axis.name, "choices": [choice.label for choice in axis.choices]} for axis in sweep.axes],
-        "without": sweep.without,
+        "without": sweep.without, "sheet": dict(zip(("rows", "columns"), _sheet_axes(sweep), strict=True)),
         "shared": {fact: value for fact, value in for_browser(sweep.shared).items() if fact not in UNTOLD},
         "cells": [_told(sweep, cell, states[cell.key], files) for cell in cells.values()], "scores": _scores(sweep),
         "marks": {"best": marks.best and {"key": marks.best}, "hidden": list(marks.hidden)},
         "sheets": _sheets(sweep)}
+
+
+def _sheet_axes(sweep: Sweep) -> tuple[str, str]:
+    """(rows, columns) of the sweep's sheet where nobody has chosen; "" for none. A pair of LoRAs is a table of both."""
+    both = all((axis := sweep.axis(name)) and len(axis.choices) > 1 for name in (STACK, STRENGTH))
+    return (STACK, STRENGTH) if both else choose_axes(sweep)
 
 
 def _told(sweep: Sweep, cell: Cell, state: str, files: Mapping[str, int]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ GET /lora_bootstrap/sweeps
 GET /lora_bootstrap/sweep?name=<sweep's name>
     A whole sweep, read from its folder. 404 if there is none; with &or=null the answer is null instead. {"name",
     "title", "revision": int (of the marks), "axes": [{"name", "choices": [label, ...]}, ...],
-     "without": bool (whether there are cells without the LoRA), "shared": {facts that all cells have in common},
+     "without": bool (whether there are cells without the LoRA), "sheet": {"rows", "columns"} (axes of the sheet
+     where nobody has chosen; "" for none), "shared": {facts that all cells have in common},
      "cells": [{
         "key" (shared by cells whose images must be the same), "at": [int | null, ...] (its position on each axis; null
         on checkpoint and strength for a cell without the LoRA), "state": "done" | "failed" | "missing", "error": str

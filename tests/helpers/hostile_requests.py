@@ -125,6 +125,7 @@ class HostileRequests:
             "sweep/summary": lambda: {"name": self.one(known.sweep), "or": self.absent()},
             "sweep/cell": lambda: {"name": self.one(known.sweep), "key": self.one(known.cell), "size": self.size()},
             "sweep/sheet": lambda: {"name": self.one(known.sweep), "file": self.one("grid.png"), "size": self.size()},
+            "last_runs": lambda: {"workflow": self.name()},
             "dataset": lambda: {"id": self.one(known.dataset)},
             "thumb": lambda: {"id": self.one(known.dataset), "picture": self.one(known.picture)},
         }
@@ -138,6 +139,7 @@ class HostileRequests:
                 "best": self.one(None, known.cell, self.value()), "hidden": self.one([], [known.cell], self.value())},
             "sweep/promote": lambda: {"name": self.one(known.sweep), "key": self.one(known.cell, self.value()),
                                       "as": self.one("", "chosen", self.value())},
+            "panels": lambda: {"tab": self.one("a tab", self.value())},
             "check": lambda: {
                 "node": f"LoraBootstrap_{self.draw.choice(CHECKED)}" if self.chance(0.8) else self.value(),
                 "values": {name: self.value() for name in CHECKED_VALUES if self.chance(0.5)}},

@@ -8,7 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from lora_bootstrap.host.shown_text import FIRST, LINE_BREAK, LONGEST_LINE, PAUSE, make_inert, menu_choices, show_text
+from lora_bootstrap.host.session import current_session
+from lora_bootstrap.host.shown_text import (
+    FIRST,
+    LINE_BREAK,
+    LONGEST_LINE,
+    PAUSE,
+    make_inert,
+    menu_choices,
+    show_beside_panel,
+    show_text,
+)
 from lora_bootstrap.nodes.checkpoints import run_names
 from lora_bootstrap.trainer.common.files import write_json
 
@@ -94,6 +104,14 @@ def test_all_text_goes_to_the_host_through_it(host):
     callers = [path.name for room in ("host", "nodes") for path in (ROOT / room).rglob("*.py")
                if re.search(r"\bsend_progress_text\b|\bPreviewText\b|\bset_progress_text\b", path.read_text("utf-8"))]
     assert callers == ["shown_text.py"]
+
+
+def test_in_a_node_with_a_panel_a_tab_with_panels_is_told_only_what_is_beyond(host):
+    show_beside_panel("40 cells\nmore", "7", "more")
+    current_session().tabs.add(host.server.client_id)
+    show_beside_panel("40 cells\nmore", "7", "more")
+    show_beside_panel("40 cells", "7")
+    assert host.server.texts == [("40 cells  \nmore", "7"), ("more", "7")]
 
 
 def test_a_name_that_an_old_menu_would_run_is_not_offered(host, caplog):

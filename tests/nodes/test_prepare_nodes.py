@@ -101,6 +101,11 @@ def test_a_report_is_no_heading_and_no_list_where_the_host_reads_markdown(host):
         "\u200b# keep", "\u200b- a", "\u200b  + b", "\u200b-1 c", "\u200b", "d"))
 
 
+def test_columns_of_a_report_do_not_run_together_where_blanks_do(host):
+    show_report("    5 100%  akane     other\n12  60%  smile  expression", "7")
+    assert host.server.texts[-1][0] == "\u200b    5 100% · akane · other  \n12 · 60% · smile · expression"
+
+
 # -- PrepareDataset ----------------------------------------------------------------------------------------------------
 
 

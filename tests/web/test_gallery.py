@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ..helpers.browser import DRAWN, EVENT, SHOWN, SIZE, UNREADABLE, Tab, settings
+from ..helpers.browser import DRAWN, EVENT, SHOWN, SIZE, TOAST, UNREADABLE, Tab, settings
 from ..helpers.server import until
 from ..helpers.written_project import CROPS, draw, name_of, tags_of, write_candidate, write_project
 
@@ -37,6 +37,9 @@ LOOK = """(selector) => {
     ds.offset[1] += (120 - box.top) / ds.scale;
     app.canvas.setDirty(true, true);
 }"""
+LIVE = (({"status": "training", "step": 65, "steps": 100}, "Training style LoRA 1: step 65 of 100."),
+        ({"status": "finished"}, "Pick 11 more in the gallery of round 1"))
+"""What a training's events let the project's panel say."""
 TEXTS = ".lb-gallery :is(.lb-ui-status, .lb-ui-note, .lb-ui-button, .lb-gallery-caption, dt, dd, time, label)"
 WIDER = """() => [...document.querySelectorAll("dialog.lb-gallery-dialog, .lb-gallery-dialog *")].filter((one) => {
     if (one.scrollWidth <= one.clientWidth + 1 || !one.clientWidth) return false;
@@ -358,12 +361,20 @@ def test_a_run_that_waits_for_picks_says_so_and_the_project_shows_where_it_stand
     assert panel.locator(".lb-project-stage").first.inner_text().split("\n")[-1] == f"{CROPS} crops"
     one.at(7).type("k")  # not saved yet: the run saves it
     one.tab.run()
-    toast = one.page.locator(".p-toast-message, [role=alert]").filter(has_text="pick 11 more in the gallery")
+    toast = one.page.locator(TOAST).filter(has_text="pick 11 more in the gallery")
     toast.first.wait_for(timeout=DRAWN)
     one.tab.picture("waits")
     assert one.page.evaluate(f"() => {CURATE}.properties.gallery") == {"project": one.project, "round": 1}
     panel.get_by_text("5 of 16 kept").wait_for(timeout=DRAWN)
     panel.locator(".lb-project-rounds td").first.wait_for(timeout=DRAWN)
+    heads = panel.locator(".lb-project-rounds th")
+    assert all(heads.evaluate_all("(heads) => heads.slice(1).map(({ title }) => title)"))
+    for event, said in LIVE:
+        one.page.evaluate(EVENT, ["lora_bootstrap.progress", {"name": f"{one.project}-style-1", **event}])
+        panel.locator(".lb-project-next").filter(has_text=said).wait_for(timeout=DRAWN)
+    panel.get_by_role("button", name="Open the gallery of round 1").click()
+    one.page.locator(".lb-gallery-dialog").wait_for(timeout=DRAWN)
+    one.page.keyboard.press("Escape")
     # without the link, what the run told of it is enough
     one.page.evaluate(f"() => {{ {CURATE}.disconnectInput(0); return app.loadGraphData(app.graph.serialize()); }}")
     one.look()

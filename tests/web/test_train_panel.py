@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ..helpers.browser import DRAWN, settings
+from ..helpers.browser import DRAWN
 from ..helpers.hosts import ALL_HOSTS
 from ..helpers.server import PACK
 from ..helpers.templates import NAMES, ui
@@ -15,12 +15,6 @@ STYLE = "2 Train a style LoRA"
 STEPS = 24
 START, TRAINED = 180, 300
 """Seconds until the first step, and until a short training has ended, on a busy machine."""
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["classic canvas", "Vue nodes"])
-def vue_nodes(request, server):
-    server.post("/settings", settings(vue_nodes=request.param))
-    return request.param
 
 
 def saved_widgets(name: str) -> list:
@@ -102,7 +96,7 @@ def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, v
     assert first.status.startswith(f"finished · {STEPS} steps · loss 0.")
     assert proofs(first) == ["✓ 101 of 101 linear layers in the blocks", "✓ same text", "✓ file works"]
     assert first.panel.locator(".lb-train-chart").get_attribute("aria-label").startswith("Loss from 0.")
-    assert f"step {STEPS}" in first.panel.locator(".lb-train-preview").first.inner_text()
+    assert f"step {STEPS}" in first.panel.locator(".lb-train-preview").last.inner_text()
     first.page.wait_for_function("() => document.querySelector('.lb-train-preview img')?.naturalWidth === 64")
 
     first.open()

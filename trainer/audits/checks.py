@@ -89,7 +89,7 @@ CHECKS: tuple[Check, ...] = (
     Check("blocking", lambda f: f.blocking, 0.5, 1.2,
           "JPEG blocks stand out ({value:.1f}; 0.5 is much for a drawing); use a copy of better quality."),
     Check("border", lambda f: f.border, 0.005, 0.15,
-          "bars take {value:.0%} of it; crop them off (PrepareDataset does)."),
+          "bars take {value:.0%} of it; crop them off (Prepare Dataset does)."),
     Check("lettering", lambda f: f.lettering, 0.0, None,
           "seems to have text or a watermark, which would be learnt; crop or paint it out, or tag it."),
 )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UserError
 from ..common.files import write_text
 from ..common.schema import convert, read_record
+from ..measures.figure_words import FIGURES
 from ..pictures.curves import loss_curve
 from ..pictures.thumbnails import data_uri
 from ..training.runs import read_losses
@@ -65,6 +67,10 @@ def write_report(project: ProjectRecord, root: Path) -> Path:
     return path
 
 
+_MEASURED = ("likeness", "drift", "diversity", "base_diversity", "burn", "tag_recall", "real_share")
+"""Figures of a round that the report shows, in their order."""
+
+
 def _text(value: Any) -> str:
     return html.escape(str(value))
 
@@ -109,27 +115,31 @@ def _head(project: ProjectRecord, root: Path) -> str:
             + (f"<details open><summary>Notes</summary><ul>{notes}</ul></details>" if notes else ""))
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def _table(header: Sequence[str], rows: Iterable[Sequence[Any]], words: Sequence[str] = ()) -> str:
+    """A table; `words` say what each column means, where that is not plain."""
     def cell(value: Any) -> str:
         shown = "not measured" if value is None else f"{value:.3g}" if isinstance(value, float) else value
         return f"<td>{_text(shown)}</td>"
 
     body = "".join(f"<tr>{''.join(map(cell, row))}</tr>" for row in rows)
-    return (f'<div class="wide"><table><tr>{"".join(f"<th>{_text(name)}</th>" for name in header)}</tr>{body}'
-            "</table></div>")
+    heads = "".join(f'<th title="{_text(said)}">{_text(name)}</th>' if said else f"<th>{_text(name)}</th>"
+                    for name, said in zip_longest(header, words, fillvalue=""))
+    return f'<div class="wide"><table><tr>{heads}</tr>{body}</table></div>'
 
 
 def _figures(project: ProjectRecord, _root: Path) -> str:
     if not project.rounds:
         return ""
     known = next((figures.known_before for figures in project.rounds if figures.known_before), "")
-    header = ("round", "kept", "of", "likeness", "drift D", "diversity V", "base V", "burn z", "tags seen",
-              "real share")
-    rows = [(r.round, f"{r.kept} proposed" if r.proposed else r.kept, r.candidates, r.likeness, r.drift, r.diversity,
-             r.base_diversity, r.burn, r.tag_recall, r.real_share) for r in project.rounds]
-    return ("<h2>Rounds</h2>" + (f"<p>{_text(known)}</p>" if known else "") + _table(header, rows)
-            + '<p class="soft">Likeness and drift are measured against the original crops. The loop stops if burn z '
-              "exceeds 3, V falls below 0.7 of the base's, drift jumps, or too few images are good enough.</p>")
+    names, words = zip(*(FIGURES[key] for key in _MEASURED), strict=True)
+    rows = [(r.round, f"{r.kept} proposed" if r.proposed else r.kept, r.candidates,
+             *(getattr(r, key) for key in _MEASURED)) for r in project.rounds]
+    meanings = "".join(f"<dt>{_text(name)}</dt><dd>{_text(said)}</dd>" for name, said in zip(names, words, strict=True))
+    return ("<h2>Rounds</h2>" + (f"<p>{_text(known)}</p>" if known else "")
+            + _table(("round", "kept", "of", *names), rows, ("", "", "", *words))
+            + f"<details><summary>What the figures mean</summary><dl>{meanings}</dl></details>"
+            + '<p class="soft">Likeness and drift are measured against the original crops. The loop stops if burn '
+              "exceeds 3, diversity falls below 0.7 of the base's, drift jumps, or too few images are good enough.</p>")
 
 
 def _sheets(project: ProjectRecord, _root: Path) -> str:

@@ -1,6 +1,8 @@
 /** Elements of the panels. Everything that takes the focus is an `input`: unless the focus is in one, the host undoes
  * changes of the workflow on Ctrl+Z and deletes nodes on Delete. Loading this module has no effect. */
 
+import { explain } from "./figures.js";
+
 export function element(tag, className = "", properties = {}) {
   return Object.assign(document.createElement(tag), { className, ...properties });
 }
@@ -19,10 +21,10 @@ export function field(type, className, label, placeholder) {
   return input;
 }
 
-/** The parts of a description list, from rows of [term, value]. */
+/** The parts of a description list, from rows of [term, value, words about the term if any]. */
 export function makeTerms(rows) {
-  return rows.flatMap(([what, value]) =>
-    [element("dt", "", { textContent: what }), element("dd", "", { textContent: value })]);
+  return rows.flatMap(([what, value, words]) =>
+    [explain(element("dt", "", { textContent: what }), words), element("dd", "", { textContent: value })]);
 }
 
 /** Show a line of text in a note, or hide the note if there is none. */

@@ -37,6 +37,12 @@ export function valueWidgets(node, name) {
   return input ? [...valueWidgets(outer, input.name), ...own] : own;
 }
 
+/** All nodes of a workflow, those in its subgraphs included. */
+export function allNodes(graph) {
+  const root = graph?.rootGraph ?? graph;
+  return root ? [root, ...(root.subgraphs?.values() ?? [])].flatMap(({ nodes }) => nodes ?? []) : [];
+}
+
 /** The node that contains a subgraph, through which the links into it come; or null. */
 function enclosing(graph) {
   const root = graph?.rootGraph;
@@ -104,4 +110,14 @@ export function runName(node, widget) {
   const from = findFeeder(node, called(widget));
   if (from?.comfyClass === ROUND_DATASET) return roundRunName(from);
   return text(inputValue(node, widget)) || null;
+}
+
+/** Node that gives a run → the widget that names it. */
+const GIVES_RUN = { LoraBootstrap_TrainLora: "name", LoraBootstrap_LoadRun: "run" };
+
+/** The name of the run that comes over a link to an input; null if it is known only after a run. */
+export function linkedRunName(node, input) {
+  const feeder = findFeeder(node, called(input));
+  const widget = GIVES_RUN[feeder?.comfyClass];
+  return widget ? runName(feeder, widget) : null;
 }

@@ -15,16 +15,19 @@ const OWN_EVENTS = {
   marks: "lora_bootstrap.sweep_marks",
 };
 
-/** Names of events: the pack's own, a node or a prompt has finished or failed, a prompt is being made or was queued, the
- * lost server is back, the workflow has changed. */
+/** Names of events: the pack's own, a prompt has begun, a node or a prompt has finished, failed or was cancelled, a
+ * prompt is being made or was queued, the lost server is back, the server tells its status, the workflow has changed. */
 export const EVENTS = {
   ...OWN_EVENTS,
+  begun: "execution_start",
   executed: "executed",
   success: "execution_success",
   failed: "execution_error",
+  cancelled: "execution_interrupted",
   queueing: "promptQueueing",
   queued: "promptQueued",
   back: "reconnected",
+  status: "status",
   graph: "graphChanged",
 };
 
@@ -35,6 +38,18 @@ export const EVENTS = {
  */
 export function listen(acts, signal) {
   for (const [name, act] of Object.entries(acts)) api.addEventListener(name, ({ detail }) => act(detail), { signal });
+}
+
+/** The id by which the server knows this tab; undefined until it has told it. */
+export const tabId = () => api.clientId;
+
+/** Show text in a node as if the server had sent it now. */
+export const showNodeText = (nodeId, text) =>
+  api.dispatchEvent(new CustomEvent("progress_text", { detail: { nodeId, text } }));
+
+/** Bring a node into view, if it is in the graph that is shown. */
+export function panTo(node) {
+  if (node.graph === app.canvas?.graph) app.canvas?.centerOnNode?.(node);
 }
 
 /** Show a message for a while. @param {"info"|"warn"|"error"} severity */

@@ -16,6 +16,10 @@ function look(candidate, pick, mode) {
 
 const likeness = ({ scores }) => (scores?.likeness === undefined ? "" : scores.likeness.toFixed(2));
 
+/** What stands below a card: its likeness first, which is never cut, then its view; the name if nothing is known. */
+export const captionOf = (candidate) =>
+  [likeness(candidate), ...Object.values(candidate.view)].filter(Boolean).join(" · ") || candidate.name;
+
 export class GalleryCard {
   /** @param {object} grid `store`, `mode()`, `thumb(candidate)`, `decide(name, state)`, `zoom(name)`, `focus(name)` */
   constructor(grid) {
@@ -113,7 +117,7 @@ export class GalleryCard {
     this.badges.replaceChildren(...badges.map(([textContent, title]) => element("span", "", { textContent, title })));
     if (twins !== null) this.element.style.setProperty("--lb-twins", twins);
     this.element.classList.toggle("lb-gallery-twin", twins !== null);
-    this.caption.textContent = [candidate.name, likeness(candidate)].filter(Boolean).join(" · ");
-    this.face.title = `${candidate.name}: ${candidate.reason}`;
+    this.caption.textContent = captionOf(candidate);
+    this.face.title = [candidate.name, captionOf(candidate), candidate.reason].join("\n");
   }
 }

@@ -4,6 +4,7 @@ import { inputValue, projectName } from "../common/graph.js";
 import { app, showToast } from "../common/host.js";
 import { addPanelWidget, followNode, linkStyles, redrawNode, rememberOnNode, saveBeforeRun } from
   "../common/mount.js";
+import { offerOpening } from "../common/open.js";
 import { GalleryPanel } from "./panel.js";
 
 const NODE = "LoraBootstrap_CurateImages";
@@ -30,6 +31,7 @@ function addGallery(node) {
     queue: () => app.queuePrompt(0),
   });
   addPanelWidget(node, "gallery", panel, WIDTH);
+  offerOpening(node, () => panel.large.isOpen || panel.large.toggle());
   saveBeforeRun(node.widgets.find(({ name }) => name === "mode"), () => panel.saveForRun(), (reason) =>
     showToast("error", "Not queued, because the last picks are not saved", reason, TOAST_MS));
   followNode(node, panel, { widgets: SHOWN_BY, executed: (told) => showRun(node, panel, told) });

@@ -2,35 +2,39 @@
  * has no effect. */
 
 import { button, element } from "../common/dom.js";
+import { explain, figureName, figureWords } from "../common/figures.js";
 import { finite } from "../common/format.js";
 import { quotaRows } from "./picks.js";
 
-/** The figures of a round: the name of each and how to read it, and the base's figure to compare it with, if any. */
-const FIGURES = [
-  ["drift", ({ drift }) => drift], ["diversity", ({ diversity }) => diversity, ({ base_diversity: base }) => base],
-  ["burn", ({ burn }) => burn], ["likeness", ({ likeness }) => likeness],
-  ["tag recall", ({ tag_recall: recall }) => recall],
-];
+/** The figures of a round, and the base's figure to compare one with, if any. */
+const SHOWN = [["likeness"], ["drift"], ["diversity", "base_diversity"], ["burn"], ["tag_recall"]];
 
 const told = (value) => (finite(value) === null ? "not measured" : value.toFixed(2));
 
 /**
- * A round's figures in one line: "Of the 12 proposed: drift 0.12 · diversity 0.50 (base 0.62) · burn not measured".
+ * A round's figures in one line, as parts of text and what each says: "Of the 12 proposed: ", "likeness 0.61", " · ",
+ * "drift 0.12", ...
  * @param {object|null} figures
  * @param {boolean} current whether they are of what is picked now
+ * @returns {[string, string][]} none if there are no figures
  */
-export function figuresLine(figures, current) {
-  if (!figures?.kept) return "";
+export function figuresParts(figures, current) {
+  if (!figures?.kept) return [];
   const what = figures.proposed ? "proposed" : `kept${current ? "" : " at the last Run"}`;
-  const rest = current ? "" : ". Of what is picked: at the next Run.";
-  return `Of the ${figures.kept} ${what}: ${figuresText(figures)}${rest}`;
+  const parts = SHOWN.map((keys) => [figureText(figures, ...keys), figureWords(keys[0])]);
+  const rest = current ? [] : [[". Of what is picked: at the next Run.", ""]];
+  const joined = parts.flatMap((part, at) => (at ? [[" · ", ""], part] : [part]));
+  return [[`Of the ${figures.kept} ${what}: `, ""], ...joined, ...rest];
 }
 
-function figuresText(figures) {
-  return FIGURES.map(([name, of, base]) => {
-    const against = base && finite(base(figures)) !== null ? ` (base ${told(base(figures))})` : "";
-    return `${name} ${told(of(figures))}${against}`.replaceAll(" ", "\u00a0");
-  }).join(" · ");
+function figureText(figures, key, base) {
+  const against = base && finite(figures[base]) !== null ? ` (base ${told(figures[base])})` : "";
+  return `${figureName(key)} ${told(figures[key])}${against}`.replaceAll(" ", "\u00a0");
+}
+
+/** How full a quota is, in words: "2 of 5", "5 of 5", "9 of 6, more than wanted". */
+export function quotaWords({ tag, kept, wanted }) {
+  return `${tag}: ${kept} of ${wanted} wanted images${kept > wanted ? `, ${kept - wanted} more than wanted` : ""}`;
 }
 
 export class GalleryFacts {
@@ -58,8 +62,10 @@ export class GalleryFacts {
     if (key === this.drawn) return;
     this.drawn = key;
     this.drawQuotas(store, mode, large);
-    this.figures.textContent = figuresLine(store.figures, store.isMeasured(mode));
-    this.figures.hidden = !this.figures.textContent;
+    const parts = figuresParts(store.figures, store.isMeasured(mode));
+    this.figures.replaceChildren(...parts.map(([textContent, words]) =>
+      explain(element("span", words && "lb-ui-figure", { textContent }), words)));
+    this.figures.hidden = !parts.length;
     this.figures.title = store.eye ? `Likeness as measured by ${store.eye}` : "Likeness was not measured";
     this.notes.replaceChildren(...store.notes.map((text) => element("p", "lb-ui-note", { textContent: text })));
     this.past.hidden = !large;
@@ -79,11 +85,12 @@ export class GalleryFacts {
 
   /** One tag's bar. In the large view, it is a button that filters by the tag. */
   quota({ tag, kept, wanted }, large) {
-    const row = element("span", "lb-gallery-quota", { title: `${kept} of the ${wanted} wanted images with ${tag}` });
-    row.classList.toggle("lb-gallery-full", kept >= wanted);
+    const row = element("span", "lb-gallery-quota", { title: quotaWords({ tag, kept, wanted }) });
+    row.classList.toggle("lb-gallery-full", kept === wanted);
+    row.classList.toggle("lb-gallery-over", kept > wanted);
     row.style.setProperty("--lb-share", Math.min(1, kept / Math.max(1, wanted)));
     const words = large ? this.filterChoice(tag) : element("span", "", { textContent: tag });
-    row.append(words, element("span", "lb-ui-count", { textContent: `${kept}/${wanted}` }));
+    row.append(words, element("span", "lb-ui-count", { textContent: `${kept}/${wanted}${kept > wanted ? " +" : ""}` }));
     return row;
   }
 

@@ -3,6 +3,7 @@
 
 import { ProgressBar } from "../common/bar.js";
 import { button, element, field, showNote } from "../common/dom.js";
+import { explain, figureWords } from "../common/figures.js";
 import { KeyHelp } from "../common/help.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
@@ -102,7 +103,7 @@ export class GalleryPanel extends Panel {
   }
 
   orderChoice(name) {
-    const label = element("label", "lb-ui-everyone");
+    const label = explain(element("label", "lb-ui-everyone"), figureWords(name));
     const input = element("input", "lb-ui-check", { type: "radio", value: name, checked: name === this.order });
     input.addEventListener("change", () => this.sortBy(name));
     this.orders = { ...this.orders, [name]: input };
@@ -116,6 +117,7 @@ export class GalleryPanel extends Panel {
     this.grid.open();
     listen({
       [EVENTS.candidates]: (told) => this.showMaking(told),
+      [EVENTS.project]: (told) => this.followRound(told),
       [EVENTS.back]: () => this.ask(),
       [EVENTS.graph]: () => this.lookSoon(),
     }, signal);
@@ -161,6 +163,12 @@ export class GalleryPanel extends Panel {
     this.made = made < total ? { made, total } : null;
     this.ask();
     this.schedule();
+  }
+
+  /** What is kept in an earlier round is carried into this one, also before it is run. */
+  followRound({ name }) {
+    const { project, round } = this.host.where();
+    if (name === project && round > 1) this.ask();
   }
 
   /** The node ran. */

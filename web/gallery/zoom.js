@@ -3,18 +3,16 @@
 
 import { TagChips } from "../common/chips.js";
 import { button, element, field, makeTerms } from "../common/dom.js";
+import { figureName, figureWords } from "../common/figures.js";
 import { hostUrl } from "../common/host.js";
 import { FittedPicture } from "../common/picture.js";
 import { CropPicture } from "./crop.js";
 import { cropOf, cropProblem, stateWord } from "./picks.js";
 
 const SIDES = ["left", "top", "right", "bottom"];
-/** Names of the scores. The first ones are shown even if they were not measured. */
-const SCORES = {
-  likeness: "likeness", tag_recall: "tags shown", novelty: "novelty", sharpness_z: "sharpness z", burn_z: "burn z",
-  trait_colours: "own colours",
-};
-const ALWAYS = ["likeness", "tag_recall", "novelty"];
+/** Scores in their order. The first ones are shown even if they were not measured. */
+const SCORES = ["likeness", "tag_recall", "novelty", "sharpness_z", "burn_z", "trait_colours"];
+const ALWAYS = SCORES.slice(0, 3);
 
 /** Key → action, while no text field is in use. */
 const KEYS = {
@@ -230,9 +228,9 @@ export class GalleryZoom {
   }
 
   factRows({ scores, prompt, seed, lora, strength, round, width, height, view }) {
-    const names = [...new Set([...ALWAYS, ...Object.keys(SCORES), ...Object.keys(scores)])];
+    const names = [...new Set([...SCORES, ...Object.keys(scores)])];
     const measured = names.filter((name) => name in scores || ALWAYS.includes(name)).map((name) =>
-      [SCORES[name] ?? name, name in scores ? scores[name].toFixed(2) : "not measured"]);
+      [figureName(name), name in scores ? scores[name].toFixed(2) : "not measured", figureWords(name)]);
     return [...measured, ["view", Object.values(view).join(", ")], ["prompt", prompt], ["seed", seed],
       ["LoRA", lora ? `${lora} at ${strength}` : "none"], ["round", round], ["pixels", `${width} × ${height}`]];
   }

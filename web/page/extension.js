@@ -1,18 +1,48 @@
-/** What concerns the whole page, whatever nodes are in it: the pack's events are known, and what is copied from the text
- * in a node is what a person reads there. */
+/** What concerns the whole page, whatever nodes are in it: the pack's events are known, the server knows that there are
+ * panels, what nodes showed in their last run is there again after a reload, and what is copied from the text in a node
+ * is what a person reads there. */
 
-import { app, expectEvents } from "../common/host.js";
+import { EVENTS, app, expectEvents, listen, showNodeText, tabId } from "../common/host.js";
+import { toShowAgain } from "./last_runs.js";
+import { fetchLastRuns, tellPanels } from "./routes.js";
 
 /** Characters that the server adds so that no front end takes the text for markup (host/shown_text.py). */
 const WITHOUT_WIDTH = /[\u200b\ufeff]/g;
+
+let told = null;
 
 app.registerExtension({
   name: "lora_bootstrap.page",
   setup() {
     expectEvents();
     document.addEventListener("copy", copyPlainly);
+    // the server gives a new tab its id with the first status, and a restarted one has forgotten all of them
+    listen({ [EVENTS.status]: () => announce(), [EVENTS.back]: () => announce(true) }, new AbortController().signal);
+    announce();
   },
+  afterConfigureGraph: showLastRuns,
 });
+
+function announce(again = false) {
+  const tab = tabId();
+  if (!tab || (tab === told && !again)) return;
+  told = tab;
+  tellPanels(tab).catch(() => {
+    told = null; // the next status tries again
+  });
+}
+
+/** Show again what a workflow's nodes showed. Without an answer there is nothing to show, as before the first run. */
+async function showLastRuns() {
+  const graph = app.graph?.rootGraph ?? app.graph;
+  const workflow = graph?.id;
+  const answer = workflow ? await fetchLastRuns(workflow).catch(() => null) : null;
+  if (!answer || (app.graph?.rootGraph ?? app.graph)?.id !== workflow) return;
+  for (const { id, node, text, told: output } of toShowAgain(graph, answer.nodes)) {
+    if (text) showNodeText(id, text);
+    if (output) node.onExecuted?.({ lora_bootstrap: [output] });
+  }
+}
 
 function copyPlainly(event) {
   const selected = String(getSelection());

@@ -2,67 +2,104 @@
  * It knows projects, not the host's workflow; extension.js tells it which to show. Loading this module has no effect.
  * */
 
-import { element, showNote } from "../common/dom.js";
+import { button, element, makeTerms, showNote } from "../common/dom.js";
+import { explain, figureName, figureWords } from "../common/figures.js";
 import { finite } from "../common/format.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
+import { IDLE, begun, galleryRound, isRunOf, withCandidate, withTraining } from "./live.js";
 import { fetchProject } from "./routes.js";
 
 /** Pixels that the panel needs: one line before the first run, then crops, the next step, stages, and a row for each
  * round. */
-const HEIGHT = { idle: 72, project: 126, stage: 13, round: 20 };
+const HEIGHT = { idle: 72, project: 186, stage: 13, round: 20 };
 
 /** State → mark, so that colour alone carries no meaning. */
 const MARKS = { done: "✓", next: "▶", later: "○" };
-const COLUMNS = [
-  ["round", ({ round }) => String(round)],
-  ["kept", ({ kept, candidates, proposed }) => `${kept} ${proposed ? "proposed " : ""}of ${candidates}`],
-  ["drift", ({ drift }) => told(drift)], ["diversity", ({ diversity }) => told(diversity)],
-  ["base's", ({ base_diversity: base }) => told(base)], ["burn", ({ burn }) => told(burn)],
-  ["likeness", ({ likeness }) => told(likeness)], ["tags", ({ tag_recall: recall }) => told(recall)],
-  ["real", ({ real_share: share }) => (finite(share) === null ? told(share) : `${Math.round(share * 100)} %`)],
-];
-const IDLE = "Give an image, its tags and a trigger, then press Run. The project begins with crops of the image.";
-
 const told = (value) => (finite(value) === null ? "–" : value.toFixed(2));
+const percent = (share) => (finite(share) === null ? told(share) : `${Math.round(share * 100)} %`);
+const figure = (key, format = told) => [figureName(key), (figures) => format(figures[key]), figureWords(key)];
+/** Columns of the table: title, text, and what the figure says. */
+const COLUMNS = [
+  ["round", ({ round }) => String(round), ""],
+  ["kept", ({ kept, candidates, proposed }) => `${kept} ${proposed ? "proposed " : ""}of ${candidates}`,
+    "Images kept of those that were drawn."],
+  figure("likeness"), figure("drift"), figure("diversity"), figure("base_diversity"), figure("burn"),
+  figure("tag_recall"), figure("real_share", percent),
+];
+const EMPTY = "Give an image, its tags and a trigger, then press Run. The project begins with crops of the image.";
+/** Role of tags → how their line begins. */
+const ROLES = { identity: "The character's tags", view: "This image's tags", dropped: "Left out of prompts" };
 
 export class ProjectPanel extends Panel {
   /**
    * @param {object} host
    * @param {() => string|null} host.where the project's name
    * @param {() => void} host.resized called when the panel needs another height
+   * @param {() => Promise<void>} host.queue queues the workflow
+   * @param {(round: number) => (() => void)|null} host.gallery opens the gallery of a round; null if there is none
    */
   constructor(host) {
     super(host);
     this.project = null;
+    this.live = IDLE;
     this.build();
   }
 
   build() {
     this.buildBody("lb-ui lb-project", "Bootstrap project");
     this.next = element("p", "lb-project-next");
-    this.next.setAttribute("aria-live", "polite");
+    this.runButton = button("Run", "Queue the workflow", () => this.host.queue());
+    this.runButton.classList.add("lb-project-run");
+    this.galleryButton = button("", "Go to the gallery and open it in the whole window", () => this.openGallery());
+    this.head = element("div", "lb-ui-head lb-project-head");
+    this.head.append(this.runButton, this.galleryButton);
+    this.roles = element("dl", "lb-ui-terms lb-project-roles");
+    this.roles.setAttribute("aria-label", "Tags by role");
     this.crops = element("ul", "lb-project-crops");
     this.crops.setAttribute("aria-label", "Crops of the image");
     this.stages = element("ol", "lb-project-stages");
     this.stages.setAttribute("aria-label", "Stages");
     this.rounds = element("table", "lb-project-rounds");
     this.rounds.setAttribute("aria-label", "Figures of the rounds");
-    this.body.append(this.note, this.next, this.crops, this.stages, this.rounds);
+    this.body.append(this.note, this.next, this.head, this.crops, this.stages, this.rounds, this.roles);
     this.draw();
   }
 
   begin(signal) {
-    const mine = (act) => (detail) => act(detail) && this.ask();
+    const mine = (act, step = null) => (detail) => {
+      if (step) this.tell(step(this.live, this.name, detail));
+      if (act(detail)) this.ask();
+    };
+    const end = () => {
+      this.tell(IDLE);
+      this.ask();
+    };
     listen({
+      [EVENTS.begun]: () => this.tell(begun()),
       [EVENTS.project]: mine(({ name }) => name === this.name),
-      [EVENTS.candidates]: mine(({ project }) => project === this.name),
-      [EVENTS.progress]: mine(({ name }) => name === this.name || name?.startsWith(`${this.name}-style-`)),
+      [EVENTS.candidates]: mine(({ project }) => project === this.name, withCandidate),
+      [EVENTS.progress]: mine(({ name }) => isRunOf(this.name, name), withTraining),
       [EVENTS.executed]: () => this.ask(),
-      [EVENTS.success]: () => this.ask(),
-      [EVENTS.back]: () => this.ask(),
+      [EVENTS.success]: end,
+      [EVENTS.failed]: end,
+      [EVENTS.cancelled]: end,
+      [EVENTS.back]: end,
       [EVENTS.graph]: () => this.lookSoon(),
     }, signal);
+  }
+
+  /** Something began, went on or ended; a screen reader is told what, but not every step. */
+  tell(live) {
+    const stageBefore = this.live.stage;
+    if (live === this.live) return;
+    this.live = live;
+    if (live.stage !== stageBefore) this.say(live.text);
+    this.schedule();
+  }
+
+  openGallery() {
+    this.host.gallery(galleryRound(this.project?.stages ?? []))?.();
   }
 
   async askRoute(isLate) {
@@ -88,15 +125,33 @@ export class ProjectPanel extends Panel {
   draw() {
     const { project } = this;
     const wrong = this.problem ?? (this.wrong || project?.stopped_because || project?.warnings.join("\n"));
-    showNote(this.note, wrong || (project ? "" : IDLE), Boolean(wrong));
-    for (const part of [this.next, this.crops, this.stages]) part.hidden = !project;
+    showNote(this.note, wrong || (project ? "" : EMPTY), Boolean(wrong));
+    for (const part of [this.crops, this.stages, this.roles]) part.hidden = !project;
     this.rounds.hidden = !project?.rounds.length;
     this.showHeight();
+    this.drawHead();
     if (!project) return;
-    if (this.next.textContent !== project.next) this.next.textContent = project.next;
     this.drawCrops(project.crops);
-    this.stages.replaceChildren(...project.stages.map(stage));
+    this.stages.replaceChildren(...project.stages.map((one) => stage(one, this.live)));
+    this.roles.replaceChildren(...makeTerms(roleRows(project.roles)));
     this.rounds.replaceChildren(head(), ...project.rounds.map(round));
+  }
+
+  /** What happens now, or else what the next Run does. */
+  drawHead() {
+    const { project, live } = this;
+    const text = live.text || project?.next || "";
+    this.next.hidden = !text;
+    if (this.next.textContent !== text) this.next.textContent = text;
+    this.next.dataset.live = Boolean(live.text);
+    this.runButton.disabled = Boolean(live.text);
+    this.runButton.title = live.text ? "The workflow is running" : "Queue the workflow";
+    const round = galleryRound(project?.stages ?? []);
+    this.galleryButton.hidden = round === null || !this.host.gallery(round);
+    this.galleryButton.value = `Open the gallery of round ${round}`;
+    const waits = project?.stages.some(({ name, state }) => state === "next" && name === `curate-${round}`);
+    this.galleryButton.classList.toggle("lb-project-waits", Boolean(waits && !live.text));
+    this.runButton.classList.toggle("lb-project-waits", !waits && !live.text);
   }
 
   drawCrops(crops) {
@@ -115,20 +170,24 @@ export class ProjectPanel extends Panel {
   }
 }
 
-function stage({ title, state, text }) {
+const roleRows = (roles = {}) => Object.entries(ROLES).map(([role, title]) => [title, (roles[role] ?? []).join(", ")])
+  .filter(([, tags]) => tags);
+
+function stage({ name, title, state, text }, live) {
   const item = element("li", "lb-project-stage");
   item.dataset.state = state;
   const mark = element("span", "lb-project-mark", { textContent: MARKS[state] ?? MARKS.later, title: state });
   mark.setAttribute("role", "img");
   mark.setAttribute("aria-label", state);
   item.append(mark, element("span", "lb-project-title", { textContent: title }),
-    element("span", "lb-project-text", { textContent: text }));
+    element("span", "lb-project-text", { textContent: name === live.stage && live.done ? live.done : text }));
   return item;
 }
 
 function head() {
   const row = element("tr");
-  row.append(...COLUMNS.map(([name]) => element("th", "", { textContent: name, scope: "col" })));
+  row.append(...COLUMNS.map(([textContent, , words]) =>
+    explain(element("th", "", { textContent, scope: "col" }), words)));
   return row;
 }
 

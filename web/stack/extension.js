@@ -1,13 +1,13 @@
 /** The list of LoRAs on LoraBootstrap_LoraStack. What is saved and queued is still the text of its widget. */
 
-import { isLinked } from "../common/graph.js";
+import { findFeeder, inputValue, isLinked, linkedRunName } from "../common/graph.js";
 import { app } from "../common/host.js";
 import { addPanelWidget, followNode, linkStyles, redrawNode } from "../common/mount.js";
+import { linkedBefore } from "./before.js";
 import { StackList } from "./list.js";
 
 const NODE = "LoraBootstrap_LoraStack";
 const TEXT = "entries";
-const BEFORE = ["LORA_STACK", "run"];
 const WIDTH = 420;
 /** LiteGraph's number for slots on the left. */
 const INPUT = 1;
@@ -37,7 +37,7 @@ function addList(node) {
       app.canvas?.emitAfterChange?.();
     },
     linked: () => isLinked(node, TEXT),
-    more: () => BEFORE.some((name) => isLinked(node, name)),
+    before: () => linkedBefore(node, { isLinked, findFeeder, inputValue, linkedRunName }),
     showText: (shown) => showWidget(node, text, shown),
     resized: () => redrawNode(node),
   });
@@ -45,7 +45,7 @@ function addList(node) {
   addPanelWidget(node, "lora_stack", list, WIDTH);
   followNode(node, {
     open: () => openList(list), close: () => closeList(list), lookSoon: () => list.lookSoon(),
-  }, { widgets: [TEXT] });
+  }, { widgets: [TEXT, "run_strength"] });
 }
 
 /** Show or hide a widget. Its position among the saved and queued widgets stays the same. */

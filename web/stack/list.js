@@ -5,6 +5,7 @@ import { button, element } from "../common/dom.js";
 import { EVENTS, listen } from "../common/host.js";
 import { AROUND, Panel } from "../common/panel.js";
 import { UndoControls } from "../common/undo.js";
+import { rowText } from "./before.js";
 import { askStack, fetchNames } from "./routes.js";
 import { StackRow } from "./row.js";
 import { StackStore } from "./store.js";
@@ -14,6 +15,7 @@ const LOOK_MS = 300;
 /** The smallest height in pixels, and the largest height of the rows in lines of text unless the node is enlarged. */
 const HEIGHT = { least: 60, rows: 36 };
 const EMPTY = "No LoRA yet.";
+const NONE_BUT_LINKED = "Only what is linked.";
 const LINKED = "The text comes from the link to entries, so it cannot be edited here.";
 const MORE = "LoRAs linked before these also count when the workflow runs.";
 
@@ -24,7 +26,7 @@ export class StackList extends Panel {
    * @param {(text: string) => void} host.write
    * @param {() => void} host.settled called when an edit is over
    * @param {() => boolean} host.linked whether the text comes over a link
-   * @param {() => boolean} host.more whether LoRAs are linked before these
+   * @param {() => {name: string, from: string, strength: string}[]} host.before the LoRAs linked before these
    * @param {(shown: boolean) => void} host.showText shows or hides the text itself
    * @param {() => void} host.resized
    */
@@ -45,7 +47,9 @@ export class StackList extends Panel {
     this.list = element("ul", "lb-stack-rows");
     this.list.setAttribute("aria-label", "LoRAs");
     this.scroller = element("div", "lb-stack-scroller");
-    this.scroller.append(this.list);
+    this.before = element("ul", "lb-stack-before", { hidden: true });
+    this.before.setAttribute("aria-label", "LoRAs linked before these");
+    this.scroller.append(this.before, this.list);
     this.body.append(this.buildHead(), this.scroller, this.buildFoot(), this.live);
     this.body.addEventListener("keydown", (event) => this.undo.key(event));
     for (const name of ["copy", "cut", "paste"]) { // the host's are for nodes, except in text fields
@@ -77,7 +81,7 @@ export class StackList extends Panel {
   begin(signal) {
     listen({ [EVENTS.back]: () => this.store.refresh() }, signal);
     this.observer = new ResizeObserver(() => this.measure());
-    for (const part of [this.head, this.list, this.foot]) this.observer.observe(part);
+    for (const part of [this.head, this.before, this.list, this.foot]) this.observer.observe(part);
     this.timer = setInterval(() => this.look(), LOOK_MS);
     this.store.askSoon(0);
     this.schedule();
@@ -99,7 +103,7 @@ export class StackList extends Panel {
   /** Check whether the text or the links were changed elsewhere. */
   look() {
     this.store.read(this.host.text());
-    const links = JSON.stringify([this.host.linked(), this.host.more()]);
+    const links = JSON.stringify([this.host.linked(), this.host.before()]);
     if (links !== this.links) this.schedule();
     this.links = links;
   }
@@ -121,7 +125,7 @@ export class StackList extends Panel {
     if (!head.offsetHeight) return; // not on the screen
     const style = getComputedStyle(body);
     const around = parseFloat(style.paddingTop) + parseFloat(style.paddingBottom) + 2 * parseFloat(style.rowGap || 0);
-    const rows = Math.min(list.offsetHeight, HEIGHT.rows * parseFloat(style.fontSize));
+    const rows = Math.min(this.before.offsetHeight + list.offsetHeight, HEIGHT.rows * parseFloat(style.fontSize));
     const natural = Math.max(HEIGHT.least, Math.ceil(head.offsetHeight + rows + foot.offsetHeight + around));
     if (natural === this.natural) return;
     this.natural = natural;
@@ -148,9 +152,20 @@ export class StackList extends Panel {
     this.textButton.hidden = linked;
     this.scroller.hidden = text;
     this.addButton.hidden = text;
+    this.drawBefore();
     this.drawRows();
     this.drawHead(linked, text);
     this.drawAdvice(linked, text);
+  }
+
+  /** What is linked comes first, and is set where it comes from. */
+  drawBefore() {
+    const rows = this.host.before();
+    this.before.hidden = !rows.length;
+    this.before.replaceChildren(...rows.map((row) => {
+      const title = `Its strength is ${row.strength ? "run_strength of this node" : "set where it comes from"}`;
+      return element("li", "lb-stack-linked", { textContent: rowText(row), title });
+    }));
   }
 
   /** Create new rows and remove old ones. Rows that stay keep their elements and the focus. */
@@ -187,7 +202,8 @@ export class StackList extends Panel {
     const loras = store.shown.filter(({ kind, name }) => kind === "lora" && name);
     const off = loras.filter((row) => row.off).length;
     const counts = [`${loras.length - off} on`, off ? `${off} off` : "", `strengths sum to ${store.told.total}`];
-    const told = loras.length ? counts.filter(Boolean).join(" · ") : EMPTY;
+    const none = this.host.before().length ? NONE_BUT_LINKED : EMPTY;
+    const told = loras.length ? counts.filter(Boolean).join(" · ") : none;
     this.status.textContent = linked ? LINKED : told;
     this.undo.hide(text);
     this.undo.draw();
@@ -197,7 +213,8 @@ export class StackList extends Panel {
   drawAdvice(linked, text) {
     const { store } = this;
     const errors = text ? store.told.lines.map(({ error }) => error).filter(Boolean) : [];
-    const advice = [...errors, ...store.told.advice, ...(this.host.more() ? [MORE] : [])];
+    const more = this.host.before().length && store.shown.length ? [MORE] : [];
+    const advice = [...errors, ...store.told.advice, ...more];
     const lines = linked ? [] : store.problem ? [store.problem] : advice;
     const told = JSON.stringify(lines);
     if (told === this.advised) return;

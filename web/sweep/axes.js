@@ -34,6 +34,18 @@ export function viewOf(axes, wanted = {}) {
   return { rows, columns, pages: Object.fromEntries(axes.map((axis) => [axis.name, page(axis)])) };
 }
 
+/**
+ * What the viewer opens with: the axes that the node names, or else those of the sheet, so that both are read alike.
+ * @param {{axes: object[], sheet?: {rows: string, columns: string}}} sweep
+ * @param {{rows?: string, columns?: string}} chosen values of the node's widgets; auto and none name no axis
+ */
+export function openingView({ axes, sheet = {} }, chosen = {}) {
+  const named = (side) => (axes.some(({ name }) => name === chosen[side]) ? chosen[side] : null);
+  const own = { rows: named("rows"), columns: named("columns") };
+  const side = (one, other) => own[one] ?? (sheet[one] && sheet[one] !== own[other] ? sheet[one] : sheet[other]);
+  return viewOf(axes, { rows: side("rows", "columns"), columns: side("columns", "rows") });
+}
+
 /** The view with another axis for a side ("rows" or "columns"). If the other side had that axis, the two swap. */
 export function turnView(view, side, name) {
   const other = side === "rows" ? "columns" : "rows";

@@ -3,38 +3,17 @@
 
 import { Choice } from "../common/choice.js";
 import { button, element, field, makeTerms } from "../common/dom.js";
+import { SWEEP_FIGURES, figureName, figureWords } from "../common/figures.js";
 import { FittedPicture } from "../common/picture.js";
 import { nameOf } from "./axes.js";
+import { factRows } from "./facts.js";
 
-/** Names of the measured figures. */
-const SCORES = {
-  likeness: "likeness", prompt: "prompt accuracy", diversity: "diversity", copies: "copies", burn: "burn",
-  validation: "validation", score: "score",
-};
+/** The measured figures, in their order. */
+const SCORES = ["likeness", "prompt", "diversity", "copies", "burn", "validation", "score"];
 const STATES = { failed: "Failed", missing: "Not made yet" };
 const ARROWS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 /** What an image can be compared with. */
 const BESIDE = { bare: "no LoRA", other: "the other sweep", none: "nothing" };
-
-const shown = (value) => (typeof value === "number" ? String(Math.round(value * 1000) / 1000) : String(value));
-const isTold = (value) => value !== null && value !== undefined && value !== "" && value.length !== 0;
-
-/** Rows for a list of facts: [what, value]. */
-function factRows(sweep, cell) {
-  const { shared } = sweep;
-  const base = sweep.axes.findIndex(({ name }) => name === "base");
-  const checkpoint = [isTold(cell.step) && `step ${cell.step}`, isTold(cell.epoch) && `epoch ${cell.epoch}`];
-  const named = [
-    ["prompt", cell.prompt], ["LoRA", cell.lora || "none"], ["strength", cell.lora ? cell.strength : null],
-    ["run", cell.run], ["checkpoint", checkpoint.filter(Boolean).join(", ")], ["seed", cell.seed],
-    ["base", sweep.axes[base]?.choices[cell.at[base]] ?? cell.base],
-  ];
-  const known = ["prompt", "lora", "strength", "run", "step", "epoch", "seed", "base"];
-  const others = Object.entries({ ...shared, ...cell.more }).filter(([name]) => !known.includes(name));
-  const plain = others.map(([name, value]) =>
-    [name.replaceAll("_", " "), value && typeof value === "object" ? JSON.stringify(value) : value]);
-  return [...named, ...plain].filter(([, value]) => isTold(value)).map(([what, value]) => [what, shown(value)]);
-}
 
 export class SweepCell {
   /**
@@ -202,8 +181,8 @@ export class SweepCell {
     const told = [row.label, row.verdict, gates, row.advice].filter(Boolean).join(" · ");
     this.scoreTitle.textContent = told;
     this.scoreTitle.dataset.verdict = row.verdict ?? "";
-    this.scores.replaceChildren(...makeTerms(Object.entries(SCORES).map(([name, title]) =>
-      [title, typeof row[name] === "number" ? row[name].toFixed(2) : "not measured"])));
+    this.scores.replaceChildren(...makeTerms(SCORES.map((name) => [figureName(name, SWEEP_FIGURES),
+      typeof row[name] === "number" ? row[name].toFixed(2) : "not measured", figureWords(name, SWEEP_FIGURES)])));
   }
 
   // -- doing --------------------------------------------------------------------------------------------------------

@@ -1,10 +1,10 @@
 /** The panel of sweeps on the nodes that make or score them, and the viewer that it opens. */
 
 import { findProblem } from "../common/check.js";
-import { findFeeder, inputValue } from "../common/graph.js";
+import { findFeeder, inputValue, linkedRunName } from "../common/graph.js";
 import { app } from "../common/host.js";
 import { addPanelWidget, followNode, linkStyles, redrawNode, rememberOnNode } from "../common/mount.js";
-import { isToldOf, sweepName, toRemember } from "./node.js";
+import { isToldOf, sidesOf, sweepName, toRemember } from "./node.js";
 import { SweepPanel } from "./panel.js";
 import { openSweepViewer } from "./viewer.js";
 
@@ -31,7 +31,7 @@ app.registerExtension({
 
 function addPanel(node) {
   const panel = new SweepPanel({
-    where: () => sweepName(node, { inputValue, findFeeder }),
+    where: () => sweepName(node, { inputValue, findFeeder, linkedRunName }),
     own: (told) => {
       const own = isToldOf(node, told);
       if (own) rememberSweep(node, told.name);
@@ -40,7 +40,7 @@ function addPanel(node) {
     recommends: node.comfyClass === RECOMMENDS,
     check: () => findProblem(node, CHECKED),
     resized: () => redrawNode(node),
-    view: (name) => openSweepViewer(name, ACTIONS),
+    view: (name) => openSweepViewer(name, ACTIONS, sidesOf(node, { inputValue, findFeeder })),
   });
   addPanelWidget(node, "sweep_panel", panel, WIDTH);
   followNode(node, panel, { widgets: ["name", ...CHECKED], executed: (told) => showRun(node, panel, told) });

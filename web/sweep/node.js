@@ -9,10 +9,17 @@ const text = (value) => (typeof value === "string" ? value.trim() : "");
  * means another sweep. */
 export const toRemember = (node, name, inputValue) => ({ name, of: text(inputValue(node, "name")) });
 
+/** Node → the end of its sweep's name, after the run's, if its widget is empty; as in host/drawing/sweep_plan.py. */
+const KINDS = {
+  LoraBootstrap_StrengthGrid: "strengths", LoraBootstrap_CheckpointSweep: "checkpoints",
+  LoraBootstrap_SweepValues: "values",
+};
+
 /**
- * The name of the sweep that a node is about, or null: from its last run, its widget, or the last run of what feeds it.
+ * The name of the sweep that a node is about, or null: from its last run, its widget, or the run that is linked to it; or
+ * the same of what feeds it.
  * @param {object} node
- * @param {{inputValue: Function, findFeeder: Function}} graph the functions of common/graph.js
+ * @param {{inputValue: Function, findFeeder: Function, linkedRunName: Function}} graph the functions of common/graph.js
  */
 export function sweepName(node, graph) {
   const seen = new Set();
@@ -22,8 +29,21 @@ export function sweepName(node, graph) {
     const told = at.properties?.[PROPERTY];
     if (told?.name && told.of === named) return told.name;
     if (named) return named;
+    const [kind, run] = [KINDS[at.comfyClass], graph.linkedRunName(at, "run")];
+    if (kind && run) return `${run}-${kind}`;
   }
   return null;
+}
+
+/** The values of rows and columns on the node that makes the sweep; {} if none has them. */
+export function sidesOf(node, graph) {
+  const seen = new Set();
+  for (let at = node; at && !seen.has(at); at = graph.findFeeder(at, ({ type }) => type === SOCKET)) {
+    seen.add(at);
+    const [rows, columns] = ["rows", "columns"].map((side) => graph.inputValue(at, side));
+    if (rows || columns) return { rows, columns };
+  }
+  return {};
 }
 
 /** "14 of 40 cells, 1 failed". */

@@ -102,6 +102,7 @@ export class SweepPanel extends Panel {
     const { summary, told } = this;
     const counts = told ?? (summary && { done: summary.done, failed: summary.failed, total: summary.cells });
     this.status.textContent = counts ? progressText(counts) : this.idleText();
+    this.status.title = counts && this.name ? `Sweep ${this.name}` : "";
     this.bar.element.hidden = !counts;
     if (counts) this.drawBar(counts);
     const wrong = this.problem ?? this.wrong;

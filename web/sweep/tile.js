@@ -6,11 +6,11 @@ import { nameOf } from "./axes.js";
 /** Text of a cell without an image. */
 const STATES = { failed: "failed", missing: "not made yet", done: "" };
 
-/** A short text for a score. */
+/** A short text for a score, with the number first, which is never cut. */
 function scoreText(row) {
   if (!row) return "";
   const score = typeof row.score === "number" ? row.score.toFixed(2) : "";
-  return [row.verdict, score].filter(Boolean).join(" · ");
+  return [score, row.verdict].filter(Boolean).join(" · ");
 }
 
 export class SweepTile {

@@ -11,7 +11,7 @@ import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { countText } from "../common/tags.js";
 import { UndoControls } from "../common/undo.js";
 import {
-  SHOWN_NAMES, TITLES, choicesOn, makeFilter, nameOf, recommendedRow, sameIn, turnView, viewOf, viewShowing,
+  SHOWN_NAMES, TITLES, choicesOn, makeFilter, nameOf, openingView, recommendedRow, sameIn, turnView, viewOf, viewShowing,
 } from "./axes.js";
 import { SweepCell } from "./cell.js";
 import { SweepGrid } from "./grid.js";
@@ -78,9 +78,10 @@ class SweepViewer {
    * @param {object} [actions] actions of the host; those left out are not offered
    * @param {(file: File) => Promise<void>} [actions.loadWorkflow] opens the workflow stored in an image
    * @param {() => void} [actions.refreshed] called when the host's lists of LoRAs have changed
+   * @param {{rows?: string, columns?: string}} [sides] the axes that the node has chosen
    */
-  constructor(actions = {}) {
-    this.actions = actions;
+  constructor(actions = {}, sides = {}) {
+    Object.assign(this, { actions, sides, turned: false });
     this.archive = [];
     this.view = { rows: null, columns: null, pages: {} };
     this.shown = "all";
@@ -236,12 +237,14 @@ class SweepViewer {
 
   turn(side, name) {
     this.view = turnView(this.view, side, name);
+    this.turned = true;
     this.redrawn = true;
     this.schedule();
   }
 
   page(axis, choice) {
     this.view = { ...this.view, pages: { ...this.view.pages, [axis]: choice } };
+    this.turned = true;
     this.redrawn = true;
     this.schedule();
   }
@@ -293,7 +296,9 @@ class SweepViewer {
     if (this.redrawn || pane.drawn?.some((part, index) => part !== key[index]) || !pane.drawn) {
       const first = pane.drawn?.[0]?.name !== store.sweep.name;
       pane.drawn = key;
-      if (first && pane === this.main) this.view = viewOf(store.sweep.axes, this.view);
+      if (first && pane === this.main) {
+        this.view = this.turned ? viewOf(store.sweep.axes, this.view) : openingView(store.sweep, this.sides);
+      }
       this.view = this.viewFor(pane, fits);
       grid.show(pane === this.main ? this.view : viewOf(store.sweep.axes, this.view), fits);
       if (first && pane === this.main && !this.closely.isOpen) this.focusLater();
@@ -511,8 +516,8 @@ class SweepViewer {
 }
 
 /** Open the viewer. @returns {SweepViewer} */
-export function openSweepViewer(name, actions) {
-  const viewer = new SweepViewer(actions);
+export function openSweepViewer(name, actions, sides) {
+  const viewer = new SweepViewer(actions, sides);
   viewer.open(name);
   return viewer;
 }

@@ -107,8 +107,13 @@ function checkpoints(run, { bottom, last, x }) {
   });
 }
 
-function curves(run, { left, x, y }) {
-  if (!left) return [];
+/** One loss is no line yet, so it is a dot; before it, the frame says what will be in it. */
+function curves(run, { left, x, y, from, to, bottom }) {
+  if (!left) return [label((from + to) / 2, bottom / 2, "The loss appears with the first step.", "middle")];
+  if (run.losses.length === 1) {
+    const [[step, loss]] = run.losses;
+    return [svg("circle", { class: "lb-train-first", cx: x(step), cy: y(loss), r: 3 })];
+  }
   return [
     svg("path", { class: "lb-train-raw", d: pathThrough(envelope(run.losses, DRAWN), x, y) }),
     svg("path", { class: "lb-train-smoothed", d: pathThrough(thinPoints(run.smoothed, DRAWN), x, y) }),

@@ -5,14 +5,17 @@ import { element, showNote } from "../common/dom.js";
 import { EVENTS, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
 import { drawChart, readAt, svg } from "./chart.js";
-import { fetchRun, resumeRun, stopRun, viewUrl } from "./routes.js";
+import { smoothPoints } from "./plot.js";
+import { fetchRun, resumeRun, stopRun } from "./routes.js";
+import { SmoothingSlider } from "./smoothing.js";
 import { fromReply, hasGap, statusLine, withEvent } from "./state.js";
+import { PreviewStrip } from "./strip.js";
 
-/** Pixels that the panel needs: one line before the first run, then status, proofs, chart, legend and previews. */
-const HEIGHT = { idle: 72, run: 348 };
+/** Pixels that the panel needs: one line before the first run, then status, proofs, chart, legend and previews, and a
+ * line for each note. */
+const HEIGHT = { idle: 72, run: 352, note: 15 };
 /** How often to fetch the losses in between while steps are faster than events. */
 const GAP_MS = 5000;
-const PREVIEWS = 24;
 
 /** Status → what the button does, and what it says once pressed. */
 const BUTTONS = {
@@ -58,8 +61,10 @@ export class TrainPanel extends Panel {
     this.proofs = element("ul", "lb-train-proofs", { hidden: true });
     this.proofs.setAttribute("aria-label", "What the run has proved");
     this.curves = element("div", "lb-train-body", { hidden: true });
-    this.curves.append(this.buildChart(), this.buildLegend(), this.buildPreviews());
-    this.body.append(this.head, this.note, this.proofs, this.curves, this.live);
+    this.strip = new PreviewStrip();
+    this.curves.append(this.buildChart(), this.buildLegend(), this.strip.element);
+    this.remarks = element("ul", "lb-train-remarks", { hidden: true });
+    this.body.append(this.head, this.note, this.proofs, this.curves, this.remarks, this.live);
     this.showHeight();
   }
 
@@ -79,30 +84,29 @@ export class TrainPanel extends Panel {
       this.legend.append(element("span", `lb-train-key lb-train-key-${kind}`, { textContent: text }));
     }
     this.reading = element("div", "lb-train-reading", { hidden: true });
+    this.smoothing = new SmoothingSlider(() => this.schedule());
+    const words = element("div", "lb-train-words");
+    words.append(this.legend, this.reading);
     const row = element("div", "lb-train-caption");
-    row.append(this.legend, this.reading);
+    row.append(words, this.smoothing.element);
     return row;
-  }
-
-  buildPreviews() {
-    this.previews = element("ul", "lb-train-previews", { hidden: true });
-    this.previews.setAttribute("aria-label", "Preview images, newest first");
-    return this.previews;
   }
 
   begin(signal) {
     listen({ [EVENTS.progress]: (event) => this.follow(event), [EVENTS.back]: () => this.ask() }, signal);
     this.observer = new ResizeObserver(() => this.schedule());
     this.observer.observe(this.plot);
+    this.strip.open();
   }
 
   close() {
     super.close();
     this.observer?.disconnect();
+    this.strip.close();
   }
 
   minHeight() {
-    return this.run ? HEIGHT.run : HEIGHT.idle;
+    return this.run ? HEIGHT.run + HEIGHT.note * this.run.notes.length : HEIGHT.idle;
   }
 
   subject() {
@@ -141,7 +145,7 @@ export class TrainPanel extends Panel {
     const before = this.run;
     this.run = run;
     if (before?.run !== run?.run || before?.status !== run?.status) this.pressed = null;
-    if (!before !== !run) this.showHeight();
+    this.showHeight();
     if (before?.status !== run?.status) this.announce(run);
     this.schedule();
   }
@@ -161,8 +165,16 @@ export class TrainPanel extends Panel {
     if (!run) return this.drawIdle();
     showNote(this.note, this.problem ?? (this.wrong || (run.status === "failed" ? run.message : null)), true);
     this.proofs.replaceChildren(...run.proofs.map(proofMark));
+    this.remarks.hidden = !run.notes.length;
+    this.remarks.replaceChildren(...run.notes.map((text) => element("li", "", { textContent: text, title: text })));
     this.drawCurves();
-    this.drawPreviews();
+    this.strip.show(run.samples);
+  }
+
+  /** The run with the loss smoothed as the slider says. */
+  get smoothed() {
+    const { weight } = this.smoothing;
+    return weight === null ? this.run : { ...this.run, smoothed: smoothPoints(this.run.losses, weight) };
   }
 
   drawHead() {
@@ -185,26 +197,17 @@ export class TrainPanel extends Panel {
   drawCurves() {
     const { clientWidth: width, clientHeight: height } = this.plot;
     if (width < 40 || height < 40) return; // not laid out yet: the observer calls again
-    this.plan = drawChart(this.chart, this.run, width, height);
+    this.plan = drawChart(this.chart, this.smoothed, width, height);
     this.legend.lastChild.hidden = !this.plan.right;
     const { related } = this.plan.checks;
     this.legend.lastChild.textContent = related ? "validation ÷ base model (right)" : "validation (right)";
-  }
-
-  drawPreviews() {
-    const newest = this.run.samples.slice(-PREVIEWS).reverse();
-    const shown = newest.map((sample) => `${sample.step}:${viewUrl(sample)}`).join();
-    this.previews.hidden = !newest.length;
-    if (shown === this.shownPreviews) return;
-    this.shownPreviews = shown;
-    this.previews.replaceChildren(...newest.map(preview));
   }
 
   /** Show the values under the pointer in place of the legend; null restores the legend. */
   read(event) {
     const box = this.chart.getBoundingClientRect();
     const across = event && ((event.clientX - box.left) / box.width) * this.plot.clientWidth;
-    const found = event && this.plan && this.run ? readAt(this.run, this.plan, across) : null;
+    const found = event && this.plan && this.run ? readAt(this.smoothed, this.plan, across) : null;
     this.legend.hidden = Boolean(found);
     this.reading.hidden = !found;
     this.cursor.remove();
@@ -242,15 +245,5 @@ function proofMark({ name, passed, words }) {
   const item = element("li", "lb-train-proof", { title: words });
   item.dataset.passed = passed;
   item.textContent = passed ? `✓ ${said}` : `✗ ${name}: ${words}`;
-  return item;
-}
-
-function preview(sample) {
-  const link = element("a", "lb-train-preview", { href: viewUrl(sample), target: "_blank", rel: "noopener" });
-  const image = element("img", "", { src: link.href, loading: "lazy", decoding: "async", draggable: false });
-  image.alt = `Preview at step ${sample.step}; opens in full size`;
-  link.append(image, element("span", "lb-train-preview-step", { textContent: `step ${sample.step}` }));
-  const item = element("li", "lb-train-item");
-  item.append(link);
   return item;
 }

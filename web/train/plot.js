@@ -15,6 +15,21 @@ export function thinPoints(points, limit) {
 }
 
 /**
+ * An exponential moving average as TensorBoard draws it: without the bias of beginning at 0.
+ * @param {Point[]} points
+ * @param {number} weight of what came before, from 0 (none) to below 1
+ * @returns {Point[]}
+ */
+export function smoothPoints(points, weight) {
+  let [sum, share] = [0, 0];
+  return points.map(([step, value]) => {
+    sum = sum * weight + (1 - weight) * value;
+    share = share * weight + (1 - weight);
+    return [step, sum / share];
+  });
+}
+
+/**
  * At most `limit` points, with the lowest and the highest of every stretch, so that noise looks as wide as it is.
  * @param {Point[]} points
  * @param {number} limit at least 2

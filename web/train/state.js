@@ -6,6 +6,8 @@ import { thinPoints } from "./plot.js";
 
 /** More points than are ever drawn; at twice as many, every other one is dropped. */
 const KEPT = 1000;
+/** Most previews shown. */
+const PREVIEWS = 24;
 
 const points = (rows) => (rows ?? []).filter((row) => finite(row[0]) !== null && finite(row[1]) !== null);
 
@@ -22,6 +24,7 @@ export function fromReply(reply) {
     samples: reply.samples ?? [],
     checkpoints: reply.checkpoints ?? [],
     proofs: reply.proofs ?? [],
+    notes: reply.notes ?? [],
   });
 }
 
@@ -52,7 +55,7 @@ export function hasGap(run) {
 }
 
 const LATEST = [
-  "status", "message", "node_id", "step", "steps", "seconds_left", "seconds_per_step", "memory", "proofs",
+  "status", "message", "node_id", "step", "steps", "seconds_left", "seconds_per_step", "memory", "proofs", "notes",
 ];
 
 function latest(event) {
@@ -140,3 +143,15 @@ export function chartSummary(run) {
 export function validationText([, loss, ratio]) {
   return finite(ratio) === null ? formatLoss(loss) : `${formatLoss(ratio)} × base`;
 }
+
+/** How many items lie mostly outside of what is seen, on either side. @param {[number, number][]} items [start, width] */
+export function countHidden(items, from, width) {
+  const middle = ([start, wide]) => start + wide / 2;
+  return {
+    before: items.filter((item) => middle(item) < from).length,
+    after: items.filter((item) => middle(item) > from + width).length,
+  };
+}
+
+/** The previews to show, oldest first. */
+export const latestSamples = (samples) => [...samples].sort((a, b) => a.step - b.step).slice(-PREVIEWS);

@@ -16,7 +16,15 @@ from server import PromptServer
 from yarl import URL
 
 from lora_bootstrap.host import paths
-from lora_bootstrap.host.routes import checks, gallery, runs, stacks, sweeps, tags  # noqa: F401 (register themselves)
+from lora_bootstrap.host.routes import (  # noqa: F401 (register themselves)
+    checks,
+    gallery,
+    runs,
+    stacks,
+    sweeps,
+    tabs,
+    tags,
+)
 from lora_bootstrap.host.session import current_session
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 
@@ -48,7 +56,7 @@ def files_outside(host):
 def test_every_route_answers_whatever_it_is_asked(host, known, caplog):
     requests, before = HostileRequests(known, seed=1), files_outside(host)
     registered = {(route.method, route.path) for route in PromptServer.instance.routes}
-    assert set(requests.routes) == registered and len(registered) == 21
+    assert set(requests.routes) == registered and len(registered) == 23
 
     async def send() -> tuple[Counter, list]:
         app, told, bad = web.Application(), Counter(), []

@@ -74,6 +74,7 @@ def test_a_sweep_is_told_with_its_axes_its_cells_and_their_pictures(sweep):
     assert len(told["cells"]) == 54 + 6 and {cell["state"] for cell in told["cells"]} == {"done"}
     assert told["shared"]["sampler"] == "euler" and told["scores"] is None and told["sheets"] == []
     assert told["marks"] == {"best": None, "hidden": []}
+    assert told["sheet"] == {"rows": "prompt", "columns": "checkpoint"}
     cell = next(cell for cell in told["cells"] if cell["at"] == [1, 2, 0, 1])
     assert (cell["step"], cell["epoch"], cell["run"], cell["strength"], cell["seed"], cell["base"]) == (
         100, 10, "akane", 1.0, 2, "sandbox")

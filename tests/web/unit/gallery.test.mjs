@@ -3,7 +3,8 @@ import test from "node:test";
 
 const { Conflict, Refused } = await import("../../../web/common/errors.js");
 const { filterCandidates, groupTwins, moveFocus, sortCandidates } = await import("../../../web/gallery/order.js");
-const { figuresLine } = await import("../../../web/gallery/facts.js");
+const { captionOf } = await import("../../../web/gallery/card.js");
+const { figuresParts, quotaWords } = await import("../../../web/gallery/facts.js");
 const { UNTOUCHED, boxBetween, cropProblem, isKept, quotaRows, stackSteps, toDo } =
   await import("../../../web/gallery/picks.js");
 const { GalleryStore } = await import("../../../web/gallery/store.js");
@@ -101,13 +102,31 @@ test("arrow keys go through the grid and stay inside it", () => {
 
 test("figures say what they are of, and without images there are none", () => {
   const figures = { kept: 12, proposed: true, drift: 0.125, diversity: 4, base_diversity: 3.5, burn: null };
-  const line = (...given) => figuresLine(...given).replaceAll("\u00a0", " ");
-  assert.equal(line(figures, true), "Of the 12 proposed: drift 0.13 · diversity 4.00 (base 3.50) · burn not measured · " +
-    "likeness not measured · tag recall not measured");
+  const line = (...given) => figuresParts(...given).map(([text]) => text).join("").replaceAll("\u00a0", " ");
+  assert.equal(line(figures, true), "Of the 12 proposed: likeness not measured · drift 0.13 · diversity 4.00 (base 3.50) · " +
+    "burn not measured · tags seen not measured");
   assert.match(line(figures, false), /^Of the 12 proposed: .*\. Of what is picked: at the next Run\.$/);
   assert.match(line({ ...figures, proposed: false }, true), /^Of the 12 kept: /);
   assert.match(line({ ...figures, proposed: false }, false), /^Of the 12 kept at the last Run: /);
   assert.deepEqual([line({ ...figures, kept: 0 }, true), line(null, true)], ["", ""]);
+});
+
+test("each figure says what it means", () => {
+  const parts = figuresParts({ kept: 1, drift: 0.1 }, true).filter(([text]) => /drift|burn|diversity/.test(text));
+  assert.equal(parts.length, 3);
+  assert.ok(parts.every(([, words]) => words.endsWith(".")));
+});
+
+test("a quota that is more than full says so", () => {
+  const words = (kept) => quotaWords({ tag: "flat color", kept, wanted: 6 });
+  assert.deepEqual([words(5), words(6), words(9)], ["flat color: 5 of 6 wanted images", "flat color: 6 of 6 wanted images",
+    "flat color: 9 of 6 wanted images, 3 more than wanted"]);
+});
+
+test("below a card stand its likeness and view, and the name only if neither is known", () => {
+  const card = candidate("r1-030-283624", { scores: { likeness: 0.612 }, view: { angle: "from behind", background: "night sky" } });
+  assert.deepEqual([card, { ...card, scores: {} }, { ...card, scores: {}, view: {} }].map(captionOf),
+    ["0.61 · from behind · night sky", "from behind · night sky", "r1-030-283624"]);
 });
 
 // -- the store ------------------------------------------------------------------------------------------------------

@@ -197,3 +197,19 @@ test("what goes wrong is told until it goes well", async () => {
   await stack.store.ask();
   assert.equal(stack.store.problem, null);
 });
+
+test("what is linked before a stack is told with its name, its source and its strength", async () => {
+  const { linkedBefore, rowText } = await import("../../../web/stack/before.js");
+  const train = { comfyClass: "LoraBootstrap_TrainLora", title: "Train LoRA" };
+  const graph = (linked, feeders = {}, strength = 0.8) => ({
+    isLinked: (_, name) => linked.includes(name), inputValue: () => strength, 
+    linkedRunName: () => (feeders.run?.comfyClass ? "akane" : null),
+    findFeeder: (_, fits) => feeders[Object.keys(feeders).find((name) => fits({ name }))] ?? null,
+  });
+  const told = (...given) => linkedBefore({}, graph(...given)).map(rowText);
+  assert.deepEqual(told([]), []);
+  assert.deepEqual(told(["run"], { run: train }), ["akane at 0.8, from Train LoRA"]);
+  assert.deepEqual(told(["LORA_STACK", "run"], { run: { title: "Other" }, LORA_STACK: { title: "LoRA Stack" } }, undefined),
+    ["LoRAs, from LoRA Stack", "last checkpoint at 0.8, from Other"]);
+  assert.deepEqual(told(["run"], {}, "linked"), ["last checkpoint, from a linked node"]);
+});

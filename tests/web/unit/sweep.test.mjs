@@ -4,7 +4,8 @@ import test from "node:test";
 const { Conflict, Refused } = await import("../../../web/common/errors.js");
 const axes = await import("../../../web/sweep/axes.js");
 const plane = await import("../../../web/sweep/plane.js");
-const { isToldOf, progressText, sweepName, toRemember } = await import("../../../web/sweep/node.js");
+const { factRows } = await import("../../../web/sweep/facts.js");
+const { isToldOf, progressText, sidesOf, sweepName, toRemember } = await import("../../../web/sweep/node.js");
 const { withPlainTexts } = await import("../../../web/sweep/png.js");
 const { SweepStore } = await import("../../../web/sweep/store.js");
 
@@ -38,6 +39,32 @@ test("checkpoints are rows and strengths columns, where nobody has chosen", () =
   const { axes: all } = sweepOf(CHOICES);
   assert.deepEqual(axes.viewOf(all), {
     rows: "checkpoint", columns: "strength", pages: { checkpoint: 0, strength: 0, prompt: 0, seed: 0 } });
+});
+
+test("the viewer opens as the sheet is, and as the node says", () => {
+  const sweep = sweepOf(CHOICES, { sheet: { rows: "prompt", columns: "checkpoint" } });
+  const sides = (chosen) => [axes.openingView(sweep, chosen)].map(({ rows, columns }) => [rows, columns])[0];
+  assert.deepEqual(sides({}), ["prompt", "checkpoint"]);
+  assert.deepEqual(sides({ rows: "auto", columns: "none" }), ["prompt", "checkpoint"]);
+  assert.deepEqual(sides({ rows: "seed", columns: "auto" }), ["seed", "checkpoint"]);
+  assert.deepEqual(sides({ rows: "checkpoint", columns: "auto" }), ["checkpoint", "prompt"]);
+  assert.deepEqual(sides({ rows: "gone" }), ["prompt", "checkpoint"]);
+});
+
+test("rows and columns are those of the node that makes the sweep", () => {
+  const maker = { rows: "prompt", columns: "auto" };
+  const graph = { inputValue: (node, side) => node[side], findFeeder: (node) => (node === maker ? null : maker) };
+  assert.deepEqual([sidesOf({}, graph), sidesOf(maker, graph)], [maker, maker]);
+});
+
+test("the facts of a cell are told in words, and what is empty is left out", () => {
+  const sweep = { axes: [{ name: "base", choices: ["as linked"] }],
+    shared: { stack: [], negative: "", cfg: 5, width: 128, sampler_name: "euler" } };
+  const cell = { at: [0], lora: "girl", strength: 0.8, prompt: "p", step: 100, seed: 1, more: {} };
+  assert.deepEqual(factRows(sweep, cell), [["prompt", "p"], ["LoRA", "girl"], ["strength", "0.8"], ["checkpoint", "step 100"],
+    ["seed", "1"], ["base model", "the linked model"], ["CFG", "5"], ["width asked for", "128"], ["sampler", "euler"]]);
+  const stacked = factRows({ ...sweep, shared: { stack: [["ink", "hash", 0.5, 0.5], ["haze", "hash", 0.3, 0.2]] } }, cell);
+  assert.deepEqual(stacked.at(-1), ["other LoRAs", "ink at 0.5, haze at 0.3 (text encoder 0.2)"]);
 });
 
 test("an axis with one choice gives way to one with more, and a sweep of one axis is one line", () => {
@@ -252,6 +279,7 @@ test("a PNG that ends early or is none stays what it is", async () => {
 const graph = {
   inputValue: (node, name) => node.widgets?.[name],
   findFeeder: (node, fits) => (node.from && fits({ type: "LORA_SWEEP" }) ? node.from : null),
+  linkedRunName: () => null,
 };
 
 test("a node's sweep is what it was told, its widget if that was changed since, or what feeds it", () => {
@@ -265,6 +293,16 @@ test("a node's sweep is what it was told, its widget if that was changed since, 
   loop.from = loop;
   assert.equal(sweepName(loop, graph), null);
   assert.deepEqual(toRemember({ widgets: { name: " x " } }, "told", graph.inputValue), { name: "told", of: "x" });
+});
+
+test("a sweep without a name is found by the run that is linked, as the server names it", () => {
+  const graph = { inputValue: () => "", findFeeder: (node) => node.from ?? null, linkedRunName: (node) => node.run ?? null };
+  const sweep = { comfyClass: "LoraBootstrap_CheckpointSweep", run: "akane" };
+  assert.equal(sweepName(sweep, graph), "akane-checkpoints");
+  assert.equal(sweepName({ comfyClass: "LoraBootstrap_ScoreSweep", from: sweep }, graph), "akane-checkpoints");
+  assert.equal(sweepName({ ...sweep, run: null }, graph), null);
+  assert.equal(sweepName({ ...sweep, properties: { sweep: { name: "akane-2-checkpoints", of: "" } } }, graph),
+    "akane-2-checkpoints");
 });
 
 test("an event is of the node with its id, in subgraphs too", () => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-const { chartSummary, fromReply, hasGap, statusLine, withEvent } = await import("../../../web/train/state.js");
+const { chartSummary, countHidden, fromReply, hasGap, latestSamples, statusLine, withEvent } = await import("../../../web/train/state.js");
 const { formatLoss, formatMemory, formatRate, formatSeconds, formatTick } = await import("../../../web/common/format.js");
 const { presetText } = await import("../../../web/train/presets.js");
 
@@ -15,6 +15,8 @@ const EVENT = {
   seconds_per_step: 0.5, memory: 3.2 * 2 ** 30, loss: 0.09, smoothed: 0.12, learning_rate: 1e-3, validation: null,
   sample: null,
 };
+const { smoothPoints } = await import("../../../web/train/plot.js");
+const { readWeight } = await import("../../../web/train/smoothing.js");
 const plain = (text) => text.replaceAll("\u00a0", " ");
 
 test("figures read as people write them", () => {
@@ -108,4 +110,30 @@ test("the preset line is of the family where that is known, else of all but the 
   assert.equal(plain(presetText(table, "style", null)),
     "Preset for a style LoRA, depending on the model's family: rank 16 to 32 · alpha/rank 0.5 · rate 1e-4 to 2e-4 · steps 100 for 40 images");
   assert.equal(presetText(table, "vibe", null), "");
+});
+
+test("the loss is smoothed as TensorBoard does, without the bias of its beginning", () => {
+  const points = [[1, 4], [2, 2], [3, 3]];
+  assert.deepEqual(smoothPoints(points, 0), points);
+  assert.deepEqual(smoothPoints(points, 0.5).map(([step, value]) => [step, Number(value.toFixed(4))]),
+    [[1, 4], [2, 2.6667], [3, 2.8571]]);
+  assert.ok(smoothPoints(Array.from({ length: 500 }, (_, step) => [step, 0.3]), 0.99).every(([, loss]) => Math.abs(loss - 0.3) < 1e-9));
+});
+
+test("a remembered smoothing is used only if it is one", () => {
+  assert.deepEqual(["0", "0.97", null, "", "1", "-1", "x"].map(readWeight), [0, 0.97, null, null, null, null, null]);
+});
+
+test("previews run in the chart's order, and what is out of sight is counted", () => {
+  const steps = (list) => latestSamples(list.map((step) => ({ step }))).map(({ step }) => step);
+  assert.deepEqual(steps([40, 10, 30]), [10, 30, 40]);
+  assert.deepEqual(steps(Array.from({ length: 30 }, (_, index) => index)).slice(0, 2), [6, 7]);
+  const items = [0, 80, 160, 240, 320].map((start) => [start, 76]);
+  assert.deepEqual(countHidden(items, 150, 180), { before: 2, after: 1 });
+  assert.deepEqual(countHidden(items, 0, 400), { before: 0, after: 0 });
+});
+
+test("what is said of a run besides its status comes with its events", () => {
+  const run = withEvent(fromReply(REPLY), { ...EVENT, notes: ["about 5.1 GiB"] });
+  assert.deepEqual([fromReply(REPLY).notes, run.notes], [[], ["about 5.1 GiB"]]);
 });

@@ -1,0 +1,66 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+const { IDLE, begun, galleryRound, withCandidate, withTraining } = await import("../../../web/project/live.js");
+const { FIGURES, SWEEP_FIGURES, figureName, figureWords } = await import("../../../web/common/figures.js");
+const { offerOpening, openPanel } = await import("../../../web/common/open.js");
+const { allNodes } = await import("../../../web/common/graph.js");
+
+const training = (live, event) => withTraining(live, "zqx", { name: "zqx-style-1", status: "training", ...event });
+const candidate = (live, event) => withCandidate(live, "zqx", { project: "zqx", round: 1, ...event });
+
+test("while a run of the project is trained, the panel says its step at once", () => {
+  assert.deepEqual(training(begun(), { step: 65, steps: 100 }), {
+    queue: true, text: "Training style LoRA 1: step 65 of 100.", stage: "style-1", done: "65 of 100 steps" });
+  assert.equal(training(IDLE, { status: "preparing", message: "caching latents 3/12" }).text,
+    "Preparing style LoRA 1: caching latents 3/12.");
+  assert.equal(withTraining(IDLE, "zqx", { name: "zqx", status: "training", step: 1, steps: 9 }).text,
+    "Training the character LoRA: step 1 of 9.");
+});
+
+test("runs and candidates of other projects are not told", () => {
+  for (const name of ["other", "zqx-style-x", "zqx-2", undefined]) {
+    assert.equal(withTraining(IDLE, "zqx", { name, status: "training", step: 1, steps: 9 }), IDLE);
+  }
+  assert.equal(withCandidate(IDLE, "zqx", { project: "other", round: 1, made: 1, total: 9 }), IDLE);
+});
+
+test("candidates are counted as they are drawn, the base model's own too", () => {
+  const live = candidate(IDLE, { made: 12, total: 48 });
+  assert.deepEqual([live.text, live.stage, live.done], [
+    "Drawing candidate 13 of 48 of round 1.", "candidates-1", "12 of 48"]);
+  assert.equal(candidate(IDLE, { round: 0, made: 2, total: 16 }).text, "Drawing image 3 of 16 of the base model.");
+});
+
+test("between two stages only the tab that queued knows that the workflow runs", () => {
+  assert.equal(training(begun(), { status: "finished" }).text, "The workflow is running.");
+  assert.equal(training(IDLE, { status: "finished" }).text, "");
+  assert.equal(candidate(begun(), { made: 48, total: 48 }).text, "The workflow is running.");
+});
+
+test("the gallery that waits is offered, or else the last one with candidates", () => {
+  const stages = (one, two) => [
+    { name: "candidates-1", state: "done", text: "48 of 48" }, { name: "curate-1", state: one, text: "" },
+    { name: "candidates-2", state: "later", text: "0 of 96" }, { name: "curate-2", state: two, text: "" }];
+  assert.deepEqual([galleryRound(stages("next", "later")), galleryRound(stages("done", "later")),
+    galleryRound(stages("done", "next")), galleryRound([])], [1, 1, 2, null]);
+});
+
+test("a panel opens another's large view, if that offers it", () => {
+  const [node, opened] = [{}, []];
+  assert.equal(openPanel(node), false);
+  offerOpening(node, () => opened.push("it"));
+  assert.deepEqual([openPanel(node), opened], [true, ["it"]]);
+});
+
+test("the nodes of a workflow are those of its subgraphs too", () => {
+  const root = { nodes: [1, 2], subgraphs: new Map([["s", { nodes: [3] }]]) };
+  assert.deepEqual([allNodes(root), allNodes({ rootGraph: root, nodes: [3] }), allNodes(null)], [[1, 2, 3], [1, 2, 3], []]);
+});
+
+test("every figure has a name and a sentence", () => {
+  for (const [key, [name, words]] of [...Object.entries(FIGURES), ...Object.entries(SWEEP_FIGURES)]) {
+    assert.ok(name && /^[A-Z].*\.$/.test(words), key);
+  }
+  assert.deepEqual([figureName("burn_z"), figureName("new_one"), figureWords("new_one")], ["burn", "new one", ""]);
+});

@@ -1,0 +1,33 @@
+"""The measured figures of a bootstrap's rounds in words: what each is called, and what it says. web/common/figures.js
+has the same words for the panels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+FIGURES: Mapping[str, tuple[str, str]] = {
+    "likeness": ("likeness", "How much the image looks like the original, up to 1. Higher is closer."),
+    "drift": (
+        "drift", "How far the images have moved away from the original."
+        " 0 is not at all. A jump between rounds is a warning."),
+    "diversity": (
+        "diversity", "How much the images differ from one another."
+        " Below 0.7 of the base model's, they are too uniform."),
+    "base_diversity": (
+        "diversity of the base", "How much the base model's own images differ from one another, for"
+        " comparison."),
+    "burn": (
+        "burn", "How far contrast, colour and fine detail rise above the base model's own images."
+        " Above 3, images look burnt."),
+    "burn_z": (
+        "burn", "How far contrast, colour and fine detail rise above the base model's own images."
+        " Above 3, an image looks burnt."),
+    "sharpness_z": ("sharpness", "How sharp the image is among the others. 0 is usual. Below −4 it is blurred."),
+    "tag_recall": ("tags seen", "Share of the tags asked for that the image shows, from 0 to 1."),
+    "trait_colours": ("own colours", "Share of the character's colours that the image shows, from 0 to 1."),
+    "novelty": ("novelty", "How different the scene is from the original. Higher shows something new."),
+    "real_share": (
+        "share of the original", "Share of the original among the images to train on."
+        " At least a third keeps the character true."),
+}
+"""Figure → its name for people, and a sentence about it."""

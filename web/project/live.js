@@ -1,0 +1,62 @@
+/** What the queue does for a project right now, from the server's events. Pure functions: no host and no document.
+ * Loading this module has no effect. */
+
+/** @typedef {{queue: boolean, text: string, stage: string, done: string}} Live
+ * queue: whether the queue runs a workflow of this tab; text: what is being done for this project, "" if nothing is;
+ * stage and done: the stage that it belongs to, and how far that is */
+
+/** @type {Live} */
+export const IDLE = Object.freeze({ queue: false, text: "", stage: "", done: "" });
+const BETWEEN = "The workflow is running.";
+
+/** A run of the project as {stage, what}, or null: "zqx-style-2" trains the style LoRA of round 2, "zqx" the
+ * character. */
+function runOf(project, name) {
+  if (name === project) return { stage: "character", what: "the character LoRA" };
+  const end = name?.startsWith(project) ? name.slice(project.length) : "";
+  const [, round] = end.match(/^-style-(\d+)$/) ?? [];
+  return round ? { stage: `style-${round}`, what: `style LoRA ${round}` } : null;
+}
+
+export const isRunOf = (project, name) => runOf(project, name) !== null;
+
+/** Status of a training → what is being done; all others are the end of it. */
+const TRAININGS = {
+  preparing: ({ what }, { message }) => ({ text: `Preparing ${what}${message ? `: ${message}` : ""}.` }),
+  training: ({ what }, { step, steps }) => ({
+    text: `Training ${what}: step ${step} of ${steps}.`, done: `${step} of ${steps} steps`,
+  }),
+};
+
+/** After a training's event. */
+export function withTraining(live, project, event) {
+  const run = runOf(project, event.name);
+  if (!run) return live;
+  const told = TRAININGS[event.status]?.(run, event);
+  return told ? { ...live, done: "", ...told, stage: run.stage } : between(live);
+}
+
+/** After the event that a candidate was saved. Round 0 are the base model's own images. */
+export function withCandidate(live, project, event) {
+  const { round, made, total } = event;
+  if (event.project !== project) return live;
+  if (made >= total) return between(live);
+  const place = `${made + 1} of ${total}`;
+  const what = round ? `candidate ${place} of round ${round}` : `image ${place} of the base model`;
+  return { ...live, text: `Drawing ${what}.`, stage: round ? `candidates-${round}` : "", done: `${made} of ${total}` };
+}
+
+/** Nothing for this project: the tab that queued knows that its workflow still runs. */
+const between = ({ queue }) => ({ ...IDLE, queue, text: queue ? BETWEEN : "" });
+
+/** A workflow of this tab began. */
+export const begun = () => between({ queue: true });
+
+/** The round whose picks are waited for, or else the last one with candidates; null if there is none. */
+export function galleryRound(stages) {
+  const rounds = (key) => stages.filter(({ name }) => name.startsWith(`${key}-`));
+  const numberOf = ({ name }) => Number(name.split("-").pop());
+  const waiting = rounds("curate").find(({ state }) => state === "next");
+  const drawn = rounds("candidates").filter(({ state, text }) => state === "done" || !/^0 /.test(text));
+  return waiting ? numberOf(waiting) : drawn.length ? numberOf(drawn[drawn.length - 1]) : null;
+}

@@ -1,0 +1,44 @@
+/** How strongly the loss curve is smoothed: by itself, as the server does it, or as a slider says, which the browser
+ * remembers. Loading this module has no effect. */
+
+import { button, element } from "../common/dom.js";
+
+const STORED = "lora_bootstrap.train.smoothing";
+const MOST = 0.99;
+
+/** The weight that a stored text stands for; null for automatic. */
+export function readWeight(text) {
+  const weight = text === null || text === "" ? NaN : Number(text);
+  return weight >= 0 && weight <= MOST ? weight : null;
+}
+
+export class SmoothingSlider {
+  /** @param {() => void} changed */
+  constructor(changed) {
+    this.weight = readWeight(localStorage.getItem(STORED));
+    this.slider = element("input", "lb-train-slider", { type: "range", min: 0, max: MOST, step: 0.01 });
+    this.slider.setAttribute("aria-label", "Smoothing of the loss");
+    this.slider.title = "Smoothing of the loss: 0 shows every step, 0.99 only the trend";
+    this.slider.addEventListener("input", () => this.set(Number(this.slider.value), changed));
+    this.reset = button("auto", "Smooth by the number of steps", () => this.set(null, changed));
+    this.reset.classList.add("lb-train-auto");
+    this.text = element("span", "lb-train-weight");
+    this.element = element("label", "lb-train-smoothing");
+    this.element.append("smoothing", this.slider, this.text, this.reset);
+    this.draw();
+  }
+
+  set(weight, changed) {
+    this.weight = weight;
+    if (weight === null) localStorage.removeItem(STORED);
+    else localStorage.setItem(STORED, String(weight));
+    this.draw();
+    changed();
+  }
+
+  draw() {
+    this.slider.value = this.weight ?? 0.9;
+    this.text.textContent = this.weight === null ? "auto" : this.weight.toFixed(2);
+    this.reset.hidden = this.weight === null;
+  }
+}

@@ -1,0 +1,76 @@
+/** The previews of a run below its chart, in the chart's order: oldest to newest, with the newest in sight, and a button
+ * on each side that says how many more there are. Loading this module has no effect. */
+
+import { button, element } from "../common/dom.js";
+import { viewUrl } from "./routes.js";
+import { countHidden, latestSamples } from "./state.js";
+
+export class PreviewStrip {
+  constructor() {
+    this.element = element("div", "lb-train-strip", { hidden: true });
+    this.list = element("ul", "lb-train-previews");
+    this.list.setAttribute("aria-label", "Preview images, oldest first");
+    this.list.addEventListener("scroll", () => this.count(), { passive: true });
+    this.before = button("", "Show earlier previews", () => this.turn(-1));
+    this.after = button("", "Show later previews", () => this.turn(1));
+    this.before.classList.add("lb-train-more");
+    this.after.classList.add("lb-train-more");
+    this.element.append(this.before, this.list, this.after);
+    this.observer = new ResizeObserver(() => this.count());
+    this.shown = "";
+  }
+
+  open() {
+    this.observer.observe(this.list);
+  }
+
+  close() {
+    this.observer.disconnect();
+  }
+
+  /** Show a run's previews. What is looked at stays in sight, unless that is the end, where the newest arrives. */
+  show(samples) {
+    const latest = latestSamples(samples);
+    const shown = latest.map((sample) => `${sample.step}:${viewUrl(sample)}`).join();
+    this.element.hidden = !latest.length;
+    if (shown === this.shown) return;
+    const atEnd = !this.shown || this.list.scrollLeft + this.list.clientWidth >= this.list.scrollWidth - 8;
+    this.shown = shown;
+    this.list.replaceChildren(...latest.map(preview));
+    if (!atEnd) return this.count();
+    for (const image of this.list.querySelectorAll("img")) {
+      image.addEventListener("load", () => this.toEnd(), { once: true });
+    }
+    this.ending = true;
+    return this.toEnd();
+  }
+
+  toEnd() {
+    if (this.ending) this.list.scrollLeft = this.list.scrollWidth;
+    this.count();
+  }
+
+  turn(way) {
+    this.ending = false;
+    this.list.scrollBy({ left: way * this.list.clientWidth * 0.8 });
+  }
+
+  count() {
+    const { list } = this;
+    const items = [...list.children].map((item) => [item.offsetLeft - list.offsetLeft, item.offsetWidth]);
+    const { before, after } = countHidden(items, list.scrollLeft, list.clientWidth);
+    Object.assign(this.before, { value: `‹ ${before} earlier`, hidden: !before });
+    Object.assign(this.after, { value: `${after} later ›`, hidden: !after });
+    list.dataset.more = [before && "before", after && "after"].filter(Boolean).join(" ");
+  }
+}
+
+function preview(sample) {
+  const link = element("a", "lb-train-preview", { href: viewUrl(sample), target: "_blank", rel: "noopener" });
+  const image = element("img", "", { src: link.href, decoding: "async", draggable: false });
+  image.alt = `Preview at step ${sample.step}; opens in full size`;
+  link.append(image, element("span", "lb-train-preview-step", { textContent: `step ${sample.step}` }));
+  const item = element("li", "lb-train-item");
+  item.append(link);
+  return item;
+}
