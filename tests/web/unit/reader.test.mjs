@@ -129,6 +129,14 @@ test("every guide is listed, and every one that is listed is there", () => {
     GUIDES.slice(1).map((page) => `${page}.md`));
 });
 
+test("the words of the panels explain every figure by the name that the panels give it", async () => {
+  const { FIGURES, SWEEP_FIGURES } = await import("../../../web/common/figures.js");
+  const rows = all(parseMarkdown(readFileSync(new URL("guides/words.md", WEB), "utf8")), "tr");
+  const words = new Set(rows.flatMap(({ children: [first] }) => plainText(first).split(", ")));
+  const names = [...Object.values(FIGURES), ...Object.values(SWEEP_FIGURES)].map(([name]) => name);
+  assert.deepEqual(names.filter((name) => !words.has(name)), []);
+});
+
 // -- elements -------------------------------------------------------------------------------------------------------
 
 /** As much of a document as the reader needs: elements that keep what they are given. */
