@@ -27,7 +27,7 @@ export class Reader {
   }
 
   build() {
-    this.place = element("div", "lb-reader-place");
+    this.place = element("div", "lb-reader-place", { tabIndex: 0 });
     this.backButton = button("Back", "The page before", () => this.back());
     const tools = element("div", "lb-ui-head lb-reader-head");
     tools.append(
@@ -67,12 +67,11 @@ export class Reader {
   async show(where) {
     this.opening = where;
     this.backButton.disabled = this.seen.length < 2;
-    const { title, body } = await loadPage(where.page).catch((error) => failed(error));
+    const { title, body } = await loadPage(where.page);
     if (this.opening !== where) return;
     this.dialog.setAttribute("aria-label", title);
     this.place.replaceChildren(body);
+    this.place.focus(); // so that the keys scroll it
     goTo(this.place, where.anchor);
   }
 }
-
-const failed = ({ message }) => ({ title: "No such page", body: element("p", "lb-ui-note lb-ui-error", { textContent: message }) });

@@ -11,11 +11,16 @@ const PICTURE = /^[\w./-]+\.(?:png|jpg|webp)$/;
 /**
  * Read a page from where the pack is served.
  * @param {string} page its bare name
- * @returns {Promise<{title: string, body: HTMLElement}>} what has an anchor has it in `data-anchor`
+ * @returns {Promise<{title: string, body: HTMLElement}>} what has an anchor has it in `data-anchor`; if the page cannot be
+ * read, the body says why
  */
-export async function loadPage(page) {
+export const loadPage = (page) => readPage(page).catch(({ message }) => ({
+  title: "Page not found", body: element("p", "lb-ui-note lb-ui-error", { textContent: message }),
+}));
+
+async function readPage(page) {
   const response = await fetch(fileOf(page, import.meta.url));
-  if (!response.ok) throw new Error(`There is no page '${page}' (${response.status}). Is the pack complete?`);
+  if (!response.ok) throw new Error(`The page '${page}' cannot be read (${response.status}). Reload ComfyUI, or install the pack again.`);
   const tree = parseMarkdown(await response.text());
   const body = element("article", "lb-reader-text");
   body.append(...makeAll(tree, page));
