@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -85,7 +86,7 @@ class Gallery:
         return self
 
     def project_says(self, event: dict[str, Any], said: str) -> bool:
-        """Whether the project's panel says that after a training's event. The end of an earlier run may come between."""
+        """Whether the project's panel says that after a training's event; the end of an earlier run may come between."""
         self.page.evaluate(EVENT, ["lora_bootstrap.progress", event])
         self.tab.drawn()
         return said in self.page.locator(".lb-project-next").inner_text()
@@ -376,7 +377,7 @@ def test_a_run_that_waits_for_picks_says_so_and_the_project_shows_where_it_stand
     heads = panel.locator(".lb-project-rounds th")
     assert all(heads.evaluate_all("(heads) => heads.slice(1).map(({ title }) => title)"))
     for event, said in LIVE:
-        until(lambda: one.project_says({"name": f"{one.project}-style-1", **event}, said), SHOWN, said)
+        until(partial(one.project_says, {"name": f"{one.project}-style-1", **event}, said), SHOWN, said)
     panel.get_by_role("button", name="Open the gallery of round 1").click()
     one.page.locator(".lb-gallery-dialog").wait_for(timeout=DRAWN)
     one.page.keyboard.press("Escape")
