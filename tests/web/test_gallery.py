@@ -86,7 +86,7 @@ class Gallery:
         return self
 
     def project_says(self, event: dict[str, Any], said: str) -> bool:
-        """Whether the project's panel says that after a training's event; the end of an earlier run may come between."""
+        """Whether the project's panel says that after a training's event. An earlier run may end in between."""
         self.page.evaluate(EVENT, ["lora_bootstrap.progress", event])
         self.tab.drawn()
         return said in self.page.locator(".lb-project-next").inner_text()
