@@ -39,6 +39,11 @@ def dataset_roots() -> dict[str, Path]:
     return {"input": Path(folder_paths.get_input_directory()), "output": output_root(), "sandbox": PACK / "sandbox"}
 
 
+def host_dataset_roots() -> tuple[Path, ...]:
+    """The folders in which the host's own dataset nodes keep datasets; none in a host that has no such folders."""
+    return tuple(map(Path, folder_paths.folder_names_and_paths.get("datasets", ((),))[0]))
+
+
 def edits_root() -> Path:
     """Where captions that were changed by hand are saved, one file per editor."""
     return Path(folder_paths.get_user_directory()) / "lora_bootstrap" / "edits"
@@ -96,7 +101,8 @@ def inside(root: Path, path: Path) -> bool:
 
 
 def dataset_folder(text: str) -> Path:
-    """The folder that a widget's text names: `input/…`, `output/…`, `sandbox/…`, or a path inside one of the first two.
+    """The folder that a widget's text names: `input/…`, `output/…`, `sandbox/…`, a path inside one of the first two, or
+    `datasets/…` in the host's own folders of datasets.
 
     Raises UserError if it does not exist, or is outside these folders.
     """
@@ -107,8 +113,8 @@ def dataset_folder(text: str) -> Path:
         raise UserError(f"folder {text!r} is not in input/ or output/; put the images there and give the path from "
                         "there on, such as my_pictures.")
     roots = dataset_roots()
-    for root, path in _candidates(wanted, roots):
-        if path.is_dir():
+    for root, path in (*_candidates(wanted, roots), *_host_datasets(wanted)):
+        if os.path.isdir(path):  # False also for a name that is too long
             if not inside(root, path):
                 raise UserError(f"folder {text!r} is a link to a place outside {root.name}/; move the images there, or "
                                 "start ComfyUI with --input-directory.")
@@ -123,7 +129,7 @@ def table_file(text: str) -> Path | None:
     if not wanted:
         return None
     for root, path in () if _leads_away(wanted) else _candidates(wanted, dataset_roots()):
-        if path.is_file() and path.suffix.lower() == ".csv" and inside(root, path):
+        if os.path.isfile(path) and path.suffix.lower() == ".csv" and inside(root, path):
             return path
     raise UserError(f"there is no CSV file {text!r} in input/ or output/; put it into ComfyUI's input folder and give "
                     "its name, such as aliases.csv.")
@@ -137,10 +143,21 @@ def _leads_away(wanted: str) -> bool:
     return wanted.startswith(("/", "~")) or ":" in wanted or not wanted.isprintable() or ".." in wanted.split("/")
 
 
+def _parts(wanted: str) -> tuple[str, ...]:
+    """The folders that a path names; "." alone, the whole of input/ or output/, is one too."""
+    return PurePosixPath(wanted).parts or (".",)
+
+
 def _candidates(wanted: str, roots: dict[str, Path]) -> list[tuple[Path, Path]]:
-    first, *rest = PurePosixPath(wanted).parts
+    first, *rest = _parts(wanted)
     named = [(roots[first], roots[first].joinpath(*rest))] if first in roots else []
     return named + [(roots[name], roots[name] / wanted) for name in ("input", "output")]
+
+
+def _host_datasets(wanted: str) -> list[tuple[Path, Path]]:
+    """They come last: a folder `datasets` in input/ or output/, where Save Dataset writes, has that name too."""
+    first, *rest = _parts(wanted)
+    return [(root, root.joinpath(*rest)) for root in host_dataset_roots()] if first == "datasets" and rest else []
 
 
 def _folders_there(root: Path) -> str:

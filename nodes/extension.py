@@ -6,6 +6,7 @@ from comfy_api.latest import ComfyExtension, io
 
 from ..host.routes import (  # noqa: F401 (register themselves on import; later is too late)
     checks as check_routes,
+    folders as folder_routes,
     gallery as gallery_routes,
     runs as routes,
     stacks as stack_routes,

@@ -19,7 +19,7 @@ def pytest_configure(config: pytest.Config) -> None:
     register(config)
 
 
-FIRST = ("test_bootstrap_loop.py", "test_inside.py")
+FIRST = ("test_inside.py", "test_inside_models.py")
 """Each of these takes minutes by itself."""
 
 

@@ -2,8 +2,8 @@
 whatever goes wrong in a route is answered here.
 
 A refusal is {"error": "one line"}. Its status is 400, 404 or 409 if the route says so; 403 for a page of another
-origin; 413 for a body that is too large; 415 for one that is not JSON in UTF-8; 500 if the route failed, which the log
-notes in one line, and in full at level DEBUG.
+origin; 413 for a body that is too large; 415 for one that is not JSON in UTF-8, or not a file where one is due; 500 if
+the route failed, which the log notes in one line, and in full at level DEBUG.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ MOST_BYTES = 16 * 2**20
 MOST_NESTED = 16
 MOST_DIGITS = 20
 """Of a whole number; as many as the host's largest seed has."""
+FILE_TYPE = "application/octet-stream"
 _HALF = re.compile("[\ud800-\udfff]")
 """Half a character, which no file can hold."""
 
@@ -57,6 +58,20 @@ def post(path: str) -> Callable[[BodyAnswer], BodyAnswer]:
         async def answer(request: web.Request) -> web.Response:
             _check_origin(request)
             return await handler(await _read_body(request))
+
+        PromptServer.instance.routes.post(path)(_guarded(answer, f"POST {path}"))
+        return handler
+    return register
+
+
+def post_file(path: str) -> Callable[[Answer], Answer]:
+    """Register a function that answers POST requests whose body is a file. It is given the request, to read that."""
+    def register(handler: Answer) -> Answer:
+        async def answer(request: web.Request) -> web.Response:
+            _check_origin(request)
+            if request.content_type != FILE_TYPE:  # which a page of another origin may not send unasked
+                raise Refusal(415, f"the body must be a file; send it with Content-Type: {FILE_TYPE}.")
+            return await handler(request)
 
         PromptServer.instance.routes.post(path)(_guarded(answer, f"POST {path}"))
         return handler

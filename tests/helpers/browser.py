@@ -30,6 +30,8 @@ OURS = ("/extensions/lora-bootstrap/", "/lora_bootstrap/", "/view?")
 
 TRAIN = "app.canvas.graph._nodes.find((node) => node.comfyClass === 'LoraBootstrap_TrainLora')"
 
+TOAST = ".p-toast-message, [data-testid=toast]"
+"""A message that the front end shows for a while: until, and from, version 1.58."""
 CARD = "template-workflow-"
 """What the test id of a template's card in Browse Templates begins with."""
 

@@ -3,6 +3,7 @@ valid. The same seed makes the same requests."""
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import shutil
@@ -21,6 +22,13 @@ ANSWERS = frozenset((200, 400, 403, 404, 409, 413, 415))
 """Statuses that a route may answer."""
 SECRET = b"CANARY-SECRET"
 """What is in the files that no route may read."""
+
+
+def _png() -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", (8, 8), "red").save(data, "PNG")
+    return data.getvalue()
+
 
 NAMES = ("..", "../..", "../../canary", "../canary/secret.png", "/etc/passwd", "/", "//", "\\..\\..",
          "..\\..\\canary", "C:\\x", "C:", "./zqx", "zqx/", "zqx\0", "\0", "%2e%2e", "%252e%252e%252f",
@@ -43,6 +51,9 @@ CHECKED_VALUES = ("name", "folder", "text", "strict", "entries", "strengths", "s
 ORIGINS = ("null", "http://evil.example", "https://evil.example:8188", "http://[", "file://", "")
 BODIES = ("", "{", "nul", '"', "[1", "\ufeff{}", '{"a":1,"a":2}', "[" * 100_000, '{"a":' * 60_000, "1" * 5000, "1e999",
           "NaN", "{}{}", "null", "[]", '"x"', "\0")
+
+SENT = (_png(), _png(), _png()[:40], b"", b"a, b", b"GIF89a", b"\0" * 1000, b"x" * (2 * 2**20))
+"""Files that are sent: images, captions, and what is neither or too large."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +138,9 @@ class HostileRequests:
             "sweep/sheet": lambda: {"name": self.one(known.sweep), "file": self.one("grid.png"), "size": self.size()},
             "last_runs": lambda: {"workflow": self.name()},
             "dataset": lambda: {"id": self.one(known.dataset)},
+            "folders": lambda: {"a": self.name()},
+            "folder": lambda: {"name": self.one("girl", "input/girl", "output"), "recursive": self.number()},
+            "folder/thumb": lambda: {"name": self.one("girl"), "file": self.one("a.png"), "v": self.name()},
             "thumb": lambda: {"id": self.one(known.dataset), "picture": self.one(known.picture)},
         }
         self.posts: dict[str, Callable[[], dict[str, Any]]] = {
@@ -150,11 +164,16 @@ class HostileRequests:
                 "changes": self.one([{"picture": self.one(known.picture), "caption": self.text()}], self.value())},
         }
 
+        self.files: dict[str, Callable[[], dict[str, Any]]] = {
+            "folder/file": lambda: {"folder": self.one("", "zqy", "girl"), "wanted": self.one("zqy"),
+                                    "file": self.one("a.png", "a.txt", "b/c.webp", f"{self.name()}.png")},
+        }
+
     @property
     def routes(self) -> list[tuple[str, str]]:
         """(method, path) of each route."""
-        return [(method, f"/lora_bootstrap/{path}") for method, paths in (("GET", self.gets), ("POST", self.posts))
-                for path in paths]
+        return [(method, f"/lora_bootstrap/{path}") for method, paths in (
+            ("GET", self.gets), ("POST", self.posts), ("POST", self.files)) for path in paths]
 
     def make(self, number: int) -> Request:
         """The request of that number."""
@@ -162,6 +181,9 @@ class HostileRequests:
         short = path.removeprefix("/lora_bootstrap/")
         if method == "GET":
             return Request(method, f"{path}?{self.query(self.gets[short]())}")
+        if short in self.files:
+            path = f"{path}?{self.query(self.files[short]())}"
+            return Request(method, path, self.draw.choice(SENT), self.headers("application/octet-stream"))
         return Request(method, path, self.body(self.posts[short]()), self.headers())
 
     # -- values --------------------------------------------------------------------------------------------------------
@@ -240,6 +262,6 @@ class HostileRequests:
         text = json.dumps(values)
         return (text[:-1] if self.chance(0.01) else text).encode()
 
-    def headers(self) -> dict[str, str]:
-        headers = {"Content-Type": self.draw.choice(TYPES) if self.chance(0.15) else "application/json"}
+    def headers(self, kind: str = "application/json") -> dict[str, str]:
+        headers = {"Content-Type": self.draw.choice(TYPES) if self.chance(0.15) else kind}
         return headers | ({"Origin": self.draw.choice(ORIGINS)} if self.chance(0.05) else {})

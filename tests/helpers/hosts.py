@@ -45,9 +45,14 @@ def find_hosts() -> list[Host]:
     return [Host(folder, _python(folder), _version(folder)) for folder in found]
 
 
+def by_age(hosts: list[Host]) -> list[Host]:
+    """The oldest first."""
+    return sorted(hosts, key=lambda host: [int(part) for part in host.version.split(".")])
+
+
 def newest() -> list[Host]:
     """The newest host, if there is any."""
-    return sorted(find_hosts(), key=lambda host: [int(part) for part in host.version.split(".")])[-1:]
+    return by_age(find_hosts())[-1:]
 
 
 def is_newest(path: Path) -> bool:

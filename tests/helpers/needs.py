@@ -14,20 +14,29 @@ from importlib.util import find_spec
 import pytest
 
 from .browser import find_browser
+from .front_ends import MISSING as NO_FRONT_END, Screen, pinned
 from .hosts import MISSING, find_hosts
 
 STANDS_FOR = "stands for"
 """The property of a test that runs others, with their number."""
 
 
-def _missing_host() -> str:
+def _missing_host(_: pytest.Item) -> str:
     return "" if find_hosts() else MISSING
 
 
-def _missing_browser() -> str:
+def _missing_browser(item: pytest.Item) -> str:
     if find_spec("playwright") is None:
         return "no playwright found: pip install playwright"
-    return _missing_host() if find_browser() else "no Chromium found: install chromium or google-chrome"
+    if not find_browser():
+        return "no Chromium found: install chromium or google-chrome"
+    return _missing_host(item) or _missing_front_end(item)
+
+
+def _missing_front_end(item: pytest.Item) -> str:
+    """A host's own one is known to be there, also where its files are not found."""
+    screen = item.callspec.params.get("screen") if hasattr(item, "callspec") else None
+    return NO_FRONT_END if isinstance(screen, Screen) and screen.front_end == pinned() and not pinned().root else ""
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Need:
     mark: str
     words: str
     holds: Callable[[pytest.Item], bool]
-    missing: Callable[[], str] = str
+    missing: Callable[[pytest.Item], str] = lambda item: ""
 
 
 NEEDS = (
@@ -58,14 +67,13 @@ def register(config: pytest.Config) -> None:
 
 def mark_needs(items: Iterable[pytest.Item]) -> None:
     """Mark each test with what it needs, and skip it if that is missing."""
-    missing = {need: need.missing() for need in NEEDS}
     for item in items:
         need = next((need for need in NEEDS if need.holds(item)), None)
         if need is None:
             continue
         item.add_marker(need.mark)
-        if missing[need]:
-            item.add_marker(pytest.mark.skip(reason=missing[need]))
+        if missing := need.missing(item):
+            item.add_marker(pytest.mark.skip(reason=missing))
         for mark in item.iter_markers("stands_for"):
             item.user_properties.append((STANDS_FOR, mark.args[0]))
 

@@ -14,6 +14,7 @@ def test_a_folder_is_found_below_input_output_and_the_sandbox(host):
         place.mkdir()
     assert {paths.dataset_folder(text) for text in ("a", "input/a", " a/ ", '"a"')} == {host.input / "a"}
     assert paths.dataset_folder("b") == host.output / "b"
+    assert paths.dataset_folder(".") == paths.dataset_folder("input") == host.input
     assert paths.dataset_folder("both") == host.input / "both"
     assert paths.dataset_folder("output/both") == host.output / "both"
     assert paths.dataset_folder(r"output\both") == host.output / "both"
@@ -51,6 +52,10 @@ def test_a_folder_that_is_not_there_is_told_with_those_that_are(host):
     (host.input / "girls").mkdir()
     with pytest.raises(UserError, match="no folder 'girl' in input/ or output/. In input/ there are: girls"):
         paths.dataset_folder("girl")
+    with pytest.raises(UserError, match="there is no folder"):
+        paths.dataset_folder("x" * 300)
+    with pytest.raises(UserError, match="there is no CSV file"):
+        paths.table_file("x" * 300)
     with pytest.raises(UserError, match="the folder is empty"):
         paths.dataset_folder("  ")
 

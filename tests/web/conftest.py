@@ -1,14 +1,47 @@
-"""Fixtures of the tests in a browser: a server with its front end, one person's browser, tabs in it.
-
-Panels are tried in Vue nodes of the newest host, or with ALL_HOSTS=1 in both renderers of every host.
-"""
+"""Fixtures of the tests in a browser: a server with its front end, one person's browser, tabs in it."""
 
 from __future__ import annotations
 
 import pytest
 
 from ..helpers.browser import SIZE, Tab, browser, settings
+from ..helpers.front_ends import Screen, front_ends, oldest, own, pinned
 from ..helpers.hosts import ALL_HOSTS, find_hosts, newest
+
+VUE, CLASSIC = True, False
+USUAL = ((pinned, VUE),)
+SCREENS = {
+    "test_lora_stack_list.py": ((own, CLASSIC),),
+    "test_mistakes.py": ((own, VUE),),
+    "test_shown_text.py": ((own, VUE), (own, CLASSIC), (pinned, VUE), (pinned, CLASSIC), (oldest, CLASSIC)),
+    "test_sweep_viewer.py": ((own, VUE),),
+    "test_train_panel.py": ((own, CLASSIC), (pinned, VUE)),
+}
+"""Front end of the newest host, and whether in Vue nodes, in which the tests of a file are tried; those of other files
+in the usual ones. With ALL_HOSTS=1 all are tried in both renderers of all front ends, but for those of ONCE."""
+ONCE = ("test_bootstrap_loop.py",)
+
+
+def screens(file: str) -> list[Screen]:
+    """Those in which the tests of a file are tried on the hosts of this machine."""
+    chosen = [Screen(host, front_end(host), vue_nodes) for host in newest()
+              for front_end, vue_nodes in SCREENS.get(file, USUAL)]
+    if ALL_HOSTS and file not in ONCE:
+        chosen += [Screen(host, front_end, vue_nodes) for host in find_hosts() for front_end in front_ends(host)
+                   for vue_nodes in (VUE, CLASSIC)]
+    return list(dict.fromkeys(chosen))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "screen" in metafunc.fixturenames:
+        metafunc.parametrize("screen", screens(metafunc.definition.path.name) or [None], indirect=True, scope="module",
+                             ids=lambda screen: screen.name if screen else "no host")
+
+
+@pytest.fixture(scope="module")
+def screen(request) -> Screen:
+    """The host, its front end and the renderer of a test."""
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -17,17 +50,15 @@ def chromium():
         yield running
 
 
-@pytest.fixture(scope="module", params=(find_hosts() if ALL_HOSTS else newest()) or [None],
-                ids=lambda host: host.name if host else "no host")
-def server(request, servers):
-    return servers.shared(request.param)
+@pytest.fixture(scope="module")
+def server(screen, servers):
+    return servers.shared(screen.host, screen.front_end)
 
 
-@pytest.fixture(scope="module", params=[True, False] if ALL_HOSTS else [True],
-                ids=lambda vue_nodes: "Vue nodes" if vue_nodes else "classic canvas")
-def vue_nodes(request, server):
-    server.post("/settings", settings(vue_nodes=request.param))
-    return request.param
+@pytest.fixture(scope="module")
+def vue_nodes(screen, server):
+    server.post("/settings", settings(vue_nodes=screen.vue_nodes))
+    return screen.vue_nodes
 
 
 @pytest.fixture(scope="module")

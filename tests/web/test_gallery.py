@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ..helpers.browser import DRAWN, EVENT, SHOWN, SIZE, UNREADABLE, Tab, settings
+from ..helpers.browser import DRAWN, EVENT, SHOWN, SIZE, TOAST, UNREADABLE, Tab, settings
 from ..helpers.server import until
 from ..helpers.written_project import CROPS, draw, name_of, tags_of, write_candidate, write_project
 
@@ -368,7 +368,7 @@ def test_a_run_that_waits_for_picks_says_so_and_the_project_shows_where_it_stand
     assert panel.locator(".lb-project-stage").first.inner_text().split("\n")[-1] == f"{CROPS} crops"
     one.at(7).type("k")  # not saved yet: the run saves it
     one.tab.run()
-    toast = one.page.locator(".p-toast-message, [role=alert]").filter(has_text="pick 11 more in the gallery")
+    toast = one.page.locator(TOAST).filter(has_text="pick 11 more in the gallery")
     toast.first.wait_for(timeout=DRAWN)
     one.tab.picture("waits")
     assert one.page.evaluate(f"() => {CURATE}.properties.gallery") == {"project": one.project, "round": 1}

@@ -32,9 +32,12 @@ def stylesheets(path: Path) -> list[Path]:
             for file in re.findall(r'"([^"]+)"', given)]
 
 
-def test_all_of_web_is_in_the_folder_of_a_feature_in_common_or_in_docs():
+def test_all_of_web_is_in_the_folder_of_a_feature_in_common_or_in_one_of_texts():
     assert sorted(path.name for path in WEB.iterdir()) == [
-        "common", "docs", "errors", "gallery", "page", "project", "stack", "sweep", "tags", "train"]
+        "common", "dataset", "docs", "errors", "gallery", "guides", "page", "project", "reader", "stack", "sweep",
+        "tags", "train"]
+    assert {path.suffix for path in WEB.glob("docs/*")} == {".md"}
+    assert {path.suffix for path in WEB.glob("guides/*") if path.name != "index.html"} == {".md"}
     assert [name_of(path) for path in WEB.rglob("*.js") if path not in MODULES] == []
 
 
@@ -82,9 +85,10 @@ def test_every_feature_registers_itself_in_one_file():
     registered = {path.parent.name: re.findall(r'^  name: "(lora_bootstrap\.\w+)"', path.read_text("utf-8"), re.M)
                   for path in MODULES if "registerExtension(" in path.read_text("utf-8")}
     assert registered == {
+        "dataset": ["lora_bootstrap.dataset"],
         "errors": ["lora_bootstrap.errors"], "gallery": ["lora_bootstrap.gallery"],
         "page": ["lora_bootstrap.page"],
-        "project": ["lora_bootstrap.project"],
+        "project": ["lora_bootstrap.project"], "reader": ["lora_bootstrap.reader"],
         "stack": ["lora_bootstrap.lora_stack"], "sweep": ["lora_bootstrap.sweep"],
         "tags": ["lora_bootstrap.tag_editor"], "train": ["lora_bootstrap.train"]}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ..helpers.browser import DRAWN
+from ..helpers.browser import DRAWN, TOAST
 
 BUILD = """() => {
     const graph = app.canvas.graph;
@@ -46,7 +46,7 @@ def test_the_panel_says_what_is_wrong_before_a_run_and_stops_when_it_is_right(ta
 
 def test_a_refused_value_is_told_in_the_nodes_own_words(tab):
     tab.run()
-    toast = tab.page.locator(".p-toast-message", has_text="there is no folder 'nobody' in input/ or output/")
+    toast = tab.page.locator(TOAST, has_text="there is no folder 'nobody' in input/ or output/")
     toast.first.wait_for(timeout=DRAWN)
     tab.picture("refused")
     assert "Load Dataset" in toast.first.inner_text() and toast.count() == 1
@@ -60,7 +60,7 @@ def test_an_error_of_a_node_is_told_in_its_own_words(tab, server):
         node.widgets.find(({ name }) => name === "folder").value = "nothing";
     }""")
     tab.run()
-    toast = tab.page.locator(".p-toast-message", has_text="nothing")
+    toast = tab.page.locator(TOAST, has_text="nothing")
     toast.filter(has_text="Load Dataset").filter(has_text="image").first.wait_for(timeout=DRAWN)
     tab.picture("failed")
     tab.errors.clear()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ..helpers.browser import DRAWN, SHOWN, Tab
+from ..helpers.browser import DRAWN, SHOWN, TOAST, Tab
 from ..helpers.server import until
 
 PICTURES = 100
@@ -223,7 +223,7 @@ def test_a_run_that_would_not_use_what_was_typed_is_not_queued_and_says_why(edit
     editor.row(0).locator(".lb-ui-add").click()
     editor.type("lost", "<Enter>")
     editor.tab.run()
-    toast = editor.page.locator(".p-toast-message", has_text="Not queued, because the last captions are not saved")
+    toast = editor.page.locator(TOAST, has_text="Not queued, because the last captions are not saved")
     toast.filter(has_text="the disk is full.").wait_for(timeout=DRAWN)
     editor.tab.picture("refused")
     editor.page.unroute("**/lora_bootstrap/dataset/captions")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ..helpers.browser import DRAWN, settings
+from ..helpers.browser import DRAWN
 from ..helpers.hosts import ALL_HOSTS
 from ..helpers.server import PACK
 from ..helpers.templates import NAMES, ui
@@ -15,12 +15,6 @@ STYLE = "2 Train a style LoRA"
 STEPS = 24
 START, TRAINED = 180, 300
 """Seconds until the first step, and until a short training has ended, on a busy machine."""
-
-
-@pytest.fixture(scope="module", params=[False, True], ids=["classic canvas", "Vue nodes"])
-def vue_nodes(request, server):
-    server.post("/settings", settings(vue_nodes=request.param))
-    return request.param
 
 
 def saved_widgets(name: str) -> list:

@@ -211,7 +211,7 @@ def load_folder(path: str | os.PathLike[str], *, recursive: bool = True, default
     parse_colour(background)
     if controls is not None and not Path(controls).is_dir():
         raise UserError(f"{controls} is not a folder. Give the folder that holds the control images.")
-    scan = _Scan(root, recursive, tuple(caption_suffixes), background)
+    scan = FolderScan(root, recursive, tuple(caption_suffixes), background)
     scan.folder(root, default_repeats, "", ((Path(controls),),) if controls is not None else ())
     scan.finish()
     if controls is not None and not any(sample.controls for sample in scan.samples):
@@ -223,7 +223,7 @@ def load_folder(path: str | os.PathLike[str], *, recursive: bool = True, default
     return Dataset(tuple(scan.samples), tuple(scan.notes))
 
 
-class _Scan:
+class FolderScan:
     """The state of one walk through a folder."""
 
     def __init__(self, root: Path, recursive: bool, caption_suffixes: tuple[str, ...], ground: str) -> None:

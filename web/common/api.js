@@ -50,3 +50,17 @@ export async function getBytes(address) {
   if (!response.ok) throw new Error(`the server answered ${response.status}.`);
   return new Uint8Array(await response.arrayBuffer());
 }
+
+/**
+ * The answer of a route to a file, as JSON.
+ * @param {string} path
+ * @param {Object<string, string>} query
+ * @param {Blob} file
+ * @param {RequestInit} options
+ */
+export async function postFile(path, query, file, options = {}) {
+  const headers = { "Content-Type": "application/octet-stream" };
+  return readAnswer(await fetchRoute(`${path}?${new URLSearchParams(query)}`, {
+    method: "POST", headers, body: file, ...options,
+  }));
+}

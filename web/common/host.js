@@ -3,6 +3,7 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { changeGraph } from "./mount.js";
 
 export { app };
 
@@ -63,6 +64,9 @@ export const refusedNodes = () => app.extensionManager?.lastNodeErrors;
 /** A node's name for people. */
 export const titleOf = (kind) => window.LiteGraph?.registered_node_types[kind]?.title ?? kind;
 
+/** Pixels between a new node and the one that it belongs to. */
+const GAP = 40;
+
 /** Listen to all of the pack's own events: front ends from 1.53 on log one as an error if nobody ever has. */
 export function expectEvents() {
   for (const name of Object.values(OWN_EVENTS)) api.addEventListener(name, () => {});
@@ -73,3 +77,33 @@ export const fetchRoute = (path, options) => api.fetchApi(path, options);
 
 /** The address at which the host serves an image or a file. */
 export const hostUrl = (path) => api.apiURL(path);
+
+/**
+ * Put an image into the graph, as a Load Image node left of another node.
+ * @param {string} place the image as Load Image names it: `akane/a.png [output]`
+ * @param {object} near
+ */
+export function addLoadImage(place, near) {
+  const node = window.LiteGraph.createNode("LoadImage");
+  node.pos = [near.pos[0] - node.size[0] - GAP, near.pos[1]];
+  changeGraph(near.graph, () => {
+    near.graph.add(node);
+    const widget = node.widgets.find(({ name }) => name === "image");
+    const { values } = widget.options; // the list was made when the page was loaded
+    if (Array.isArray(values) && !values.includes(place)) values.push(place);
+    widget.value = place;
+    widget.callback?.(place);
+  });
+  app.canvas.selectNode?.(node);
+  app.canvas.setDirty(true, true);
+}
+
+/** Show in a node what a run of it would show. Only for nodes of the graph itself, whose id a run has too. */
+export function showOutput(node, output) {
+  const id = String(node.id);
+  api.dispatchEvent(new CustomEvent("executed", { detail: { node: id, display_node: id, output } }));
+}
+
+/** Whether the host still has an image. @param {{filename: string, subfolder: string, type: string}} image */
+export const hasImage = (image) =>
+  api.fetchApi(`/view?${new URLSearchParams(image)}`, { method: "HEAD" }).then(({ ok }) => ok, () => false);

@@ -97,7 +97,17 @@ export function redrawNode(node) {
 export function rememberOnNode(node, property, values) {
   const known = node.properties[property] ?? {};
   if (Object.keys(values).every((name) => known[name] === values[name])) return;
-  node.graph?.beforeChange(); // so that the host saves it
-  node.properties[property] = values;
-  node.graph?.afterChange();
+  changeGraph(node.graph, () => {
+    node.properties[property] = values;
+  });
+}
+
+/** Change a workflow so that the host saves it for the next start, and can undo it. The canvas must be told too: to the
+ * host a change of the graph alone is none until the next click. */
+export function changeGraph(graph, act) {
+  graph?.canvasAction?.((canvas) => canvas.emitBeforeChange?.());
+  graph?.beforeChange();
+  act();
+  graph?.afterChange();
+  graph?.canvasAction?.((canvas) => canvas.emitAfterChange?.());
 }

@@ -2,7 +2,7 @@
  * a LoRA is a text field. Loading this module has no effect. */
 
 import { button, element, field } from "../common/dom.js";
-import { Menu } from "./menu.js";
+import { Menu } from "../common/menu.js";
 import { blockOffers, nameOffers, withBlock, writtenNames } from "./text.js";
 
 const OFFERED = 60;

@@ -18,6 +18,7 @@ from yarl import URL
 from lora_bootstrap.host import paths
 from lora_bootstrap.host.routes import (  # noqa: F401 (register themselves)
     checks,
+    folders,
     gallery,
     runs,
     stacks,
@@ -25,6 +26,7 @@ from lora_bootstrap.host.routes import (  # noqa: F401 (register themselves)
     tabs,
     tags,
 )
+from lora_bootstrap.host.routes.uploads import MARK
 from lora_bootstrap.host.session import current_session
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 
@@ -49,6 +51,7 @@ def known(host, monkeypatch):
 def files_outside(host):
     """All files but those that the routes may write, with their sizes and times."""
     ours = [str(root) for root in (host.output, paths.edits_root(), paths.temp_root(), host.base / "models/loras")]
+    ours += [str(mark.parent) for mark in host.input.glob(f"*/{MARK}")]
     return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in host.base.rglob("*")
             if path.is_file() and not str(path).startswith(tuple(ours))}
 
@@ -56,7 +59,7 @@ def files_outside(host):
 def test_every_route_answers_whatever_it_is_asked(host, known, caplog):
     requests, before = HostileRequests(known, seed=1), files_outside(host)
     registered = {(route.method, route.path) for route in PromptServer.instance.routes}
-    assert set(requests.routes) == registered and len(registered) == 23
+    assert set(requests.routes) == registered and len(registered) == 27
 
     async def send() -> tuple[Counter, list]:
         app, told, bad = web.Application(), Counter(), []
@@ -82,6 +85,8 @@ def test_every_route_answers_whatever_it_is_asked(host, known, caplog):
     assert [record.getMessage() for record in noted] == []
     assert files_outside(host) == before and list(host.base.rglob("*.tmp")) == []
     made = {name: sorted(path.name for path in (host.output / name).glob("[!.]*")) for name in ("sweeps", "bootstrap")}
+    assert {path.name for path in host.input.iterdir() if path.name != "girl"} == {
+        mark.parent.name for mark in host.input.glob(f"*/{MARK}")} != set()
     assert made == {"sweeps": ["linked", "s1"], "bootstrap": ["linked", "zqx"]}
 
 

@@ -2,4 +2,4 @@
 
 from types import SimpleNamespace
 
-args = SimpleNamespace(disable_metadata=False, enable_cors_header=None)
+args = SimpleNamespace(disable_metadata=False, enable_cors_header=None, max_upload_size=1.0)

@@ -1,6 +1,6 @@
 /** A list of suggestions that can also be opened before anything is typed. Loading this module has no effect. */
 
-import { Completion } from "../common/completion.js";
+import { Completion } from "./completion.js";
 
 export class Menu extends Completion {
   /**

@@ -1,0 +1,136 @@
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync } from "node:fs";
+import test from "node:test";
+
+const { GUIDES, addressOf, fileOf, pageAt, servedFrom } = await import("../../../web/reader/address.js");
+const { anchorOf, parseMarkdown, plainText } = await import("../../../web/reader/markdown.js");
+
+const WEB = new URL("../../../web/", import.meta.url);
+const MODULE = "http://127.0.0.1:8188/extensions/lora-bootstrap/reader/render.js";
+
+/** A tree as HTML without attributes, for reading in a test. */
+const shown = (branches) => branches.map((branch) => (typeof branch === "string" ? branch
+  : `<${branch.tag}>${shown(branch.children)}</${branch.tag}>`)).join("");
+
+const all = (branches, tag) => branches.flatMap((branch) => (typeof branch === "string" ? []
+  : [...(branch.tag === tag ? [branch] : []), ...all(branch.children, tag)]));
+
+// -- Markdown -------------------------------------------------------------------------------------------------------
+
+test("headings have the anchors that GitHub gives them", () => {
+  const tree = parseMarkdown("# One image\n## Stop & keep, *Train on*\n### Why?\n## Why?\n");
+  assert.equal(shown(tree), "<h1>One image</h1><h2>Stop & keep, <em>Train on</em></h2><h3>Why?</h3><h2>Why?</h2>");
+  assert.deepEqual(tree.map(({ id }) => id), ["one-image", "stop--keep-train-on", "why", "why-1"]);
+  assert.equal(anchorOf("[Edit models](a.md) at 0.9"), "edit-models-at-09");
+});
+
+test("lines of a paragraph are one text, and a blank line begins another", () => {
+  assert.equal(shown(parseMarkdown("one\ntwo\n\nthree")), "<p>one two</p><p>three</p>");
+  assert.equal(shown(parseMarkdown("one\r\ntwo\r\n")), "<p>one two</p>");
+});
+
+test("a list keeps the indented lines of an item, and a list in it", () => {
+  const text = "1. first\n   goes on\n2. second:\n   - one\n   - two\n\nafter";
+  assert.equal(shown(parseMarkdown(text)),
+    "<ol><li>first goes on</li><li>second:<ul><li>one</li><li>two</li></ul></li></ol><p>after</p>");
+  assert.equal(parseMarkdown("3. third").at(0).start, 3);
+  assert.equal(shown(parseMarkdown("- a\n- b\n1. c")), "<ul><li>a</li><li>b</li></ul><ol><li>c</li></ol>");
+});
+
+test("a table has a head and rows, and a bar that is escaped is a bar", () => {
+  const text = "| a | b |\n| --- | ---: |\n| *x* | 1 \\| 2 |\nafter";
+  assert.equal(shown(parseMarkdown(text)), "<table><thead><tr><th>a</th><th>b</th></tr></thead>"
+    + "<tbody><tr><td><em>x</em></td><td>1 | 2</td></tr></tbody></table><p>after</p>");
+  assert.equal(shown(parseMarkdown("| no table")), "<p>| no table</p>");
+});
+
+test("emphasis, code and links may stand in one line", () => {
+  const text = "**Press *Run*** and `a * b` at 2 * 3 * 4, see [*Train LoRA*](x.md#y) (or not)";
+  assert.equal(shown(parseMarkdown(text)), "<p><strong>Press <em>Run</em></strong> and <code>a * b</code>"
+    + " at 2 * 3 * 4, see <a><em>Train LoRA</em></a> (or not)</p>");
+  assert.equal(all(parseMarkdown(text), "a")[0].href, "x.md#y");
+  assert.equal(shown(parseMarkdown("a \\*star\\*")), "<p>a *star*</p>");
+});
+
+test("code is shown as it is written, also where its end is missing", () => {
+  assert.equal(shown(parseMarkdown("```\n# not *a* heading\n\n  x\n```\nafter")),
+    "<pre><code># not *a* heading\n\n  x</code></pre><p>after</p>");
+  assert.equal(shown(parseMarkdown("```\nopen")), "<pre><code>open</code></pre>");
+});
+
+test("markup in a page is text", () => {
+  const tree = parseMarkdown('<img src=x onerror="alert(1)"> <script>alert(1)</script>\n\n| <b> |\n| --- |\n| <i> |');
+  assert.equal(plainText(tree).includes('<img src=x onerror="alert(1)">'), true);
+  assert.deepEqual([...all(tree, "img"), ...all(tree, "script"), ...all(tree, "b")], []);
+});
+
+test("a page of thousands of stars and brackets is read in no time", () => {
+  const started = performance.now();
+  for (const text of ["*", "[", "[x](", "**a*", "`", "![", "| a "]) parseMarkdown(text.repeat(2000));
+  assert.ok(performance.now() - started < 2000);
+});
+
+test("every guide and help page is read whole: no mark is left in its text", () => {
+  for (const folder of ["guides/", "docs/"]) {
+    for (const name of readdirSync(new URL(folder, WEB)).filter((file) => file.endsWith(".md"))) {
+      const tree = parseMarkdown(readFileSync(new URL(folder + name, WEB), "utf8"));
+      const prose = (branches) => branches.map((branch) => (typeof branch === "string" ? branch
+        : branch.tag === "code" ? "" : prose(branch.children))).join("");
+      assert.doesNotMatch(prose(tree), /\*\*|\]\(|`|^#|\| ?---/m, name);
+      assert.equal(all(tree, "h1").length, 1, name);
+    }
+  }
+});
+
+test("every link between the pages opens in the reader", () => {
+  for (const folder of ["guides/", "docs/"]) {
+    for (const name of readdirSync(new URL(folder, WEB)).filter((file) => file.endsWith(".md"))) {
+      const links = all(parseMarkdown(readFileSync(new URL(folder + name, WEB), "utf8")), "a").map(({ href }) => href);
+      const dead = links.filter((href) => !/^(https:|#)/.test(href) && !pageAt(href));
+      assert.deepEqual(dead, [], name);
+    }
+  }
+});
+
+// -- addresses ------------------------------------------------------------------------------------------------------
+
+test("a page is found however the front end has resolved the link to it", () => {
+  const burnt = { page: "troubleshooting", anchor: "burnt" };
+  for (const address of [
+    "/extensions/lora-bootstrap/guides/index.html?page=troubleshooting#burnt", // in a note
+    "../guides/troubleshooting.md#burnt", // in a help page, until 1.49
+    "/extensions/lora-bootstrap/docs/../guides/troubleshooting.md#burnt", // the same, in 1.58
+    "troubleshooting.md#burnt", // in another guide
+    "/extensions/my-clone/guides/troubleshooting.md#burnt",
+  ]) assert.deepEqual(pageAt(address, "my-clone"), burnt, address);
+  assert.deepEqual(pageAt("../docs/LoraBootstrap_TrainLora.md"), { page: "LoraBootstrap_TrainLora", anchor: "" });
+  assert.deepEqual(pageAt("/extensions/lora-bootstrap/guides/index.html"), { page: "README", anchor: "" });
+});
+
+test("no other link is taken for a page of the pack", () => {
+  for (const address of [
+    "/extensions/other-pack/guides/troubleshooting.md", "/guides/troubleshooting.md", "https://x.org/guides/words.md",
+    "https://x.org/extensions/lora-bootstrap/guides/words.md", "/extensions/lora-bootstrap/guides/index.html?page=../../x",
+    "/extensions/lora-bootstrap/guides/secret.md", "../manual/README.md", "javascript:words.md", "//x.org/guides/words.md",
+    "words", "#words", "", "LoraBootstrap_../x.md", "index.html?page=words",
+  ]) assert.equal(pageAt(address), null, address);
+});
+
+test("where a page is follows the folder from which the pack is served", () => {
+  const module = MODULE.replace("lora-bootstrap", "my-clone");
+  assert.equal(servedFrom(module), "my-clone");
+  assert.equal(fileOf("words", module), "http://127.0.0.1:8188/extensions/my-clone/guides/words.md");
+  assert.equal(fileOf("LoraBootstrap_TrainLora", module),
+    "http://127.0.0.1:8188/extensions/my-clone/docs/LoraBootstrap_TrainLora.md");
+  const where = { page: "troubleshooting", anchor: "stop--keep" };
+  const { pathname, search, hash } = new URL(addressOf(where, module));
+  assert.deepEqual(pageAt(pathname + search + hash, "my-clone"), where);
+});
+
+test("every guide is listed, and every one that is listed is there", () => {
+  const files = readdirSync(new URL("guides/", WEB)).filter((name) => name.endsWith(".md"));
+  assert.deepEqual(files.map((name) => name.slice(0, -3)).sort(), [...GUIDES].sort());
+  const linked = all(parseMarkdown(readFileSync(new URL("guides/README.md", WEB), "utf8")), "a").map(({ href }) => href);
+  assert.deepEqual([...new Set(linked.filter((href) => !href.includes("/")).map((href) => href.replace(/#.*/, "")))],
+    GUIDES.slice(1).map((page) => `${page}.md`));
+});

@@ -1,0 +1,29 @@
+/** The sheet of Preview Dataset after a reload of the page: the host keeps the image until it is started again, but its
+ * front end forgets which it was. Loading this module has no effect. */
+
+import { callAfter, rememberOnNode } from "../common/mount.js";
+
+const PROPERTY = "sheet";
+
+/** Remember the sheet of each run on the node. */
+export function rememberSheet(node) {
+  callAfter(node, "onExecuted", (output) => {
+    const [image] = output?.images ?? [];
+    if (!image) return;
+    const { filename, subfolder, type } = image;
+    rememberOnNode(node, PROPERTY, { filename, subfolder, type });
+  });
+}
+
+/**
+ * Show the sheets of a workflow that was opened.
+ * @param {object[]} nodes those of the graph itself; the host does not say where a run finds those of a subgraph
+ * @param {(image: object) => Promise<boolean>} isThere whether the host still has an image
+ * @param {(node: object, output: object) => void} show shows what a run of the node would show
+ */
+export async function showSheets(nodes, isThere, show) {
+  for (const node of nodes) {
+    const image = node.properties?.[PROPERTY];
+    if (image && !node.imgs?.length && await isThere(image)) show(node, { images: [image] });
+  }
+}
