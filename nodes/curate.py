@@ -93,7 +93,7 @@ class CurateImages(io.ComfyNode):
         round_, target = project.round(round), keep or project.target(round)
         reader = tag_reader(tagger, cls.hidden.unique_id)
         outcome = curate_by_mode(round_, mode, target, stop_on_alarm, clip_vision, reader)
-        show_beside_panel(outcome.report, cls.hidden.unique_id, outcome.alarm)
+        show_beside_panel(outcome.report, cls.hidden.unique_id, "\n".join(outcome.unseen))
         tell_project(project.name)
         return io.NodeOutput(*outcome_values(project, outcome), ui=outcome_ui(round_, target, outcome))
 
@@ -149,7 +149,7 @@ class Outcome:
     Attributes:
         count: images to train on, including the crops.
         held: why everything downstream has to wait; "" if it does not.
-        alarm: what is wrong with the round as a whole, which the gallery does not show; "" if nothing is.
+        unseen: lines about the round as a whole, which the gallery does not show.
     """
 
     kept: tuple[KeptCandidate, ...]
@@ -157,7 +157,7 @@ class Outcome:
     headline: str
     held: str
     notes: tuple[str, ...] = ()
-    alarm: str = ""
+    unseen: tuple[str, ...] = ()
 
     @property
     def report(self) -> str:
@@ -193,18 +193,19 @@ def curate_by_mode(round_: Round, mode: str, target: int, stop_on_alarm: bool, c
     record.record_figures(done.figures)
     count, wanted = crops + len(done.kept), target - crops
     warning = alarm([figures for figures in record.rounds if figures.round <= round_.number], wanted)
-    held = ""
-    if mode == MANUAL and count < target:
+    held, missing = "", mode == MANUAL and count < target
+    if missing:
         held = f"{count} of {target} kept: pick {target - count} more in the gallery, then press Run."
     elif warning and stop_on_alarm:
         held = f"Stopped: {warning}. Change the picks, or turn stop_on_alarm off to continue anyway."
     record.stopped_because = warning if held and warning else ""
     note_stage(record, *STAGES["curate"].name_and_title(round_.number, done.figures.candidates),
                curation_summary(done.figures), done.reused, {"decisions": output_path(round_.decisions_file)})
-    alarmed = (held or f"Alarm: {warning}.") if warning and not (mode == MANUAL and count < target) else ""
-    notes = (*filter(None, [done.figures.known_before]), *done.curation.notes,
-             *([alarmed] if alarmed and not held else []))
-    return Outcome(done.kept, count, _headline(count, target, done.figures), held, notes, alarmed)
+    known = tuple(filter(None, [done.figures.known_before]))
+    alarms = (f"Alarm: {warning}.",) if warning and not held else ()
+    stopped = (held,) if held and not missing else ()
+    return Outcome(done.kept, count, _headline(count, target, done.figures), held,
+                   (*known, *done.curation.notes, *alarms), (*stopped, *known, *alarms))
 
 
 def _measure_round(round_: Round, mode: str, wanted: int, clip_vision: Any, tagger: Tagger | None) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
@@ -83,6 +84,12 @@ class Gallery:
         """Click on a card, which puts the focus there."""
         self.card(number).locator(".lb-gallery-face").click()
         return self
+
+    def project_says(self, event: dict[str, Any], said: str) -> bool:
+        """Whether the project's panel says that after a training's event. An earlier run may end in between."""
+        self.page.evaluate(EVENT, ["lora_bootstrap.progress", event])
+        self.tab.drawn()
+        return said in self.page.locator(".lb-project-next").inner_text()
 
     @property
     def focused(self) -> str:
@@ -367,8 +374,7 @@ def test_a_run_that_waits_for_picks_says_so_and_the_project_shows_where_it_stand
     heads = panel.locator(".lb-project-rounds th")
     assert all(heads.evaluate_all("(heads) => heads.slice(1).map(({ title }) => title)"))
     for event, said in LIVE:
-        one.page.evaluate(EVENT, ["lora_bootstrap.progress", {"name": f"{one.project}-style-1", **event}])
-        panel.locator(".lb-project-next").filter(has_text=said).wait_for(timeout=DRAWN)
+        until(partial(one.project_says, {"name": f"{one.project}-style-1", **event}, said), SHOWN, said)
     panel.get_by_role("button", name="Open the gallery of round 1").click()
     one.page.locator(".lb-gallery-dialog").wait_for(timeout=DRAWN)
     one.page.keyboard.press("Escape")
