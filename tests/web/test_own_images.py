@@ -138,7 +138,7 @@ def test_a_sheet_is_there_again_after_a_reload(open_tab):
     tab.page.evaluate(BUILD, ["sandbox/dataset/akane", ""])
     tab.run()
     tab.page.wait_for_function(SHEET, timeout=DRAWN)
-    tab.stored('"sheet"')
+    tab.stored("ComfyUI_temp_")
     tab.open().restored()
     tab.page.wait_for_function(SHEET, timeout=DRAWN)
     tab.picture("sheet")
