@@ -23,7 +23,7 @@ LEFT = (0, 330, 770)
 
 
 def load_sandbox(graph: Graph, y: int) -> tuple[list[str], int]:
-    return [graph.add("base", f"{NAMED}LoadSandbox", (0, y), (300, 150), picture="akane")], y + 180
+    return [graph.add("base", f"{NAMED}LoadSandbox", (0, y), (300, 180), picture="akane")], y + 240
 
 
 FLAGSHIPS = {
@@ -46,11 +46,11 @@ def begin(graph: Graph, form: Form, reference: bool = True) -> list[str]:
     if form.name != SANDBOX:
         members.append(graph.add("image", "LoadImage", (LEFT[0], y), (300, 400), image="example.png"))
         picture = {"picture": ("image", "IMAGE")}
-    members.append(graph.add("project", f"{NAMED}Project", (LEFT[1], ROW), (400, 900), {
+    members.append(graph.add("project", f"{NAMED}Project", (LEFT[1], ROW), (400, 950), {
         **picture, "model": form.model}, trigger=form.trigger))
     members.append(share_drawing(graph, form, (LEFT[2], ROW)))
     if reference:
-        members.append(draw_base(graph, form, (LEFT[2], ROW + 500)))
+        members.append(draw_base(graph, form, (LEFT[2], ROW + 540)))
     return members
 
 
@@ -75,7 +75,7 @@ def share_drawing(graph: Graph, form: Form, place: tuple[int, int]) -> str:
                   text=form.negative, title="Negative prompt"),
         graph.add("words", "PrimitiveString", (x + 400, y + 400), (300, 70), value=form.before.removesuffix(", "),
                   title="Words before each prompt")]
-    return graph.subgraph("drawing", "How every round is drawn", members, place, (340, 440), promote=[
+    return graph.subgraph("drawing", "How every round is drawn", members, place, (340, 470), promote=[
         *(("figures", name, name) for name in FIGURES), ("words", "value", "before each prompt"),
         ("negative", "text", "negative prompt")],
         labels={"STRING": "before", "CONDITIONING": "negative", "LATENT": "latent"})
@@ -111,7 +111,7 @@ def draw_base(graph: Graph, form: Form, place: tuple[int, int]) -> str:
     members = sample(graph, form, 0, (x, y), form.model, form.clip, ("project", "project"))
     members.append(graph.add("data1", f"{NAMED}RoundDataset", (x + 800, y + 520), (360, 200), {
         "project": ("save0", "project")}, round=0, purpose="style"))
-    return graph.subgraph("draw0", "What the model draws by itself", members, place, (340, 400))
+    return graph.subgraph("draw0", "What the model draws by itself", members, place, (340, 410))
 
 
 def train(graph: Graph, form: Form, number: int, place: tuple[int, int], source: str, purpose: str, title: str) -> str:
@@ -196,7 +196,7 @@ def first_part() -> Graph:
 def second_part() -> Graph:
     graph = Graph("8 Bootstrap in parts - 2 pick 40")
     members = begin(graph, PARTS, reference=False)
-    graph.group("1 · The project, and how it is drawn", [*members, start_from(graph, 1, "style", (LEFT[2], ROW + 500))])
+    graph.group("1 · The project, and how it is drawn", [*members, start_from(graph, 1, "style", (LEFT[2], ROW + 540))])
     graph.group("2 · Round 2: from 16 to 40", grow(graph, PARTS, 2, (0, NEXT_ROW), ("project", "project"), "data"))
     show_next(graph, "curate2", 6, 64)
     return graph
@@ -205,7 +205,7 @@ def second_part() -> Graph:
 def last_part() -> Graph:
     graph = Graph("8 Bootstrap in parts - 3 character LoRA")
     members, _ = load(graph, PARTS)
-    members.append(graph.add("project", f"{NAMED}Project", (LEFT[1], ROW), (400, 900), {
+    members.append(graph.add("project", f"{NAMED}Project", (LEFT[1], ROW), (400, 950), {
         "picture": ("base", "picture"), "tags": ("base", "tags"), "model": PARTS.model}, trigger=PARTS.trigger))
     graph.group("1 · The project", [*members, start_from(graph, 2, "character", (LEFT[2], ROW))])
     graph.group("2 · The character LoRA, and its strength", finish(graph, PARTS, (0, NEXT_ROW), "data"))
@@ -215,9 +215,9 @@ def last_part() -> Graph:
 def seed_sweep() -> Graph:
     graph = Graph("8 Bootstrap in parts - seed sweep")
     members = begin(graph, PARTS, reference=False)
-    members += [graph.add("seed", "PrimitiveInt", (LEFT[0], ROW + 210), (300, 110), value=1, control="increment",
+    members += [graph.add("seed", "PrimitiveInt", (LEFT[0], ROW + 240), (300, 110), value=1, control="increment",
                           title="Seed, which counts up"),
-                start_from(graph, 0, "style", (LEFT[2], ROW + 500))]
+                start_from(graph, 0, "style", (LEFT[2], ROW + 540))]
     graph.group("1 · The project, and the seed that counts up", members)
     graph.group("2 · Round 1: candidates of more seeds", grow(graph, PARTS, 1, (0, NEXT_ROW), ("project", "project"),
                                                              "data", ("seed", "INT"), count=16))

@@ -17,13 +17,17 @@ function findLinkedSlot(node, fits) {
 }
 
 /**
- * The link into an input. A subgraph's node answers `getInputLink` for its outputs: the link is looked up in its graph.
+ * The link into an input. A subgraph's node answers `getInputLink`, and `getInputNode` by it, for its outputs: its graph
+ * is asked.
  */
 function linkInto(node, slot) {
   if (!node.isSubgraphNode?.()) return node.getInputLink?.(slot);
   return [...(node.graph?.links?.values() ?? [])].find((link) =>
     String(link.target_id) === String(node.id) && link.target_slot === slot);
 }
+
+/** Whether a link comes from a subgraph's own input. Newer front ends have ids as texts. */
+const entersSubgraph = (link) => Number(link?.origin_id) === SUBGRAPH_INPUT;
 
 /** Whether the value of an input comes over a link. */
 export const isLinked = (node, name) => findLinkedSlot(node, called(name)) >= 0;
@@ -39,7 +43,7 @@ export function valueWidgets(node, name) {
   const slot = findLinkedSlot(node, called(name));
   if (slot < 0 || !node.graph) return own;
   const link = linkInto(node, slot);
-  if (link?.origin_id !== SUBGRAPH_INPUT) return [];
+  if (!entersSubgraph(link)) return [];
   const outer = enclosing(node.graph);
   const input = outer?.inputs?.[link.origin_slot];
   return input ? [...valueWidgets(outer, input.name), ...own] : own;
@@ -61,12 +65,12 @@ export function findFeeder(node, fits) {
   const slot = findLinkedSlot(node, fits);
   if (slot < 0) return null;
   const link = linkInto(node, slot);
-  if (link?.origin_id === SUBGRAPH_INPUT) {
+  if (entersSubgraph(link)) {
     const outer = enclosing(node.graph);
     const input = outer?.inputs?.[link.origin_slot];
     return input ? findFeeder(outer, (other) => other === input) : null;
   }
-  const from = node.getInputNode(slot);
+  const from = node.isSubgraphNode?.() ? node.graph.getNodeById(link?.origin_id) : node.getInputNode(slot);
   return from?.isSubgraphNode?.() ? from.resolveSubgraphOutputLink(link?.origin_slot)?.outputNode ?? null : from;
 }
 

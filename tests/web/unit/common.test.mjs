@@ -283,26 +283,24 @@ test("a project without a name is called by its trigger, and a linked name is th
     ["akane-the-fox", "from text", null]);
 });
 
-/** A subgraph's node as the front end has it: asked for the link into an input, it looks among its outputs. */
-const box = (subgraph, inputs, id) => ({
-  type: "uuid", id, subgraph, inputs, isSubgraphNode: () => true,
-  getInputLink: () => { throw new TypeError("Cannot read properties of undefined (reading 'getLinks')"); },
-});
+/** Of a subgraph's node in the front end: asked for what comes into an input, it looks among its outputs. */
+const amongOutputs = () => {
+  throw new TypeError("Cannot read properties of undefined (reading 'getLinks')");
+};
+const BOX = { isSubgraphNode: () => true, getInputLink: amongOutputs, getInputNode: amongOutputs };
 
 test("a project is found through a subgraph that another subgraph feeds", () => {
-  const root = { nodes: [], links: new Map([[7, { target_id: 3, target_slot: 1, origin_id: 2, origin_slot: 4 }]]) };
-  root.rootGraph = root;
+  const links = new Map([[7, { target_id: "3", target_slot: 1, origin_id: "2", origin_slot: 4 }]]);
+  const root = { links, getNodeById: (id) => root.nodes.find((node) => node.id === id) };
   const [first, second] = [{ rootGraph: root }, { rootGraph: root }];
-  const saves = { type: "LoraBootstrap_SaveCandidates", inputs: [["project", SOCKET, -10, 1]] };
+  const saves = { type: "LoraBootstrap_SaveCandidates", inputs: [["project", SOCKET, "-10", 1]] };
   const { save } = graph({ save: saves }, second);
   const { begun } = graph({ begun: project({ name: "begun" }) }, first);
-  const { feeder, outer } = graph({
-    feeder: { ...box(first, [], 2), resolveSubgraphOutputLink: (slot) => ({ outputNode: slot === 4 ? begun : null }) },
-    outer: { ...box(second, [["model", "MODEL"], ["project", SOCKET, "feeder", 4]], 3),
-      resolveSubgraphOutputLink: () => ({ outputNode: save }) },
+  const outer = graph({
+    feeder: { id: "2", subgraph: first, resolveSubgraphOutputLink: (slot) => ({ outputNode: [save, begun][slot / 4] }) },
+    fed: { id: "3", subgraph: second, inputs: [["model", "MODEL"], ["project", SOCKET, "feeder", 4]] },
   }, root);
-  Object.assign(outer, box(second, outer.inputs, 3));
-  root.nodes = [feeder, outer];
+  root.nodes = Object.values(outer).map((node) => Object.assign(node, BOX));
   assert.equal(projectName(save), "begun");
 });
 
