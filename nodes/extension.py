@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from ..host.routes import (  # noqa: F401 (register themselves on import; later is too late)
     checks as check_routes,
     gallery as gallery_routes,
+    plans as plan_routes,
     runs as routes,
     stacks as stack_routes,
     sweeps as sweep_routes,

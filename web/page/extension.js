@@ -4,6 +4,7 @@
 import { foldAgain, foldInputs } from "../common/fold.js";
 import { app, expectEvents, shownNodes, whenRendererChanges } from "../common/host.js";
 import { callAfter } from "../common/mount.js";
+import { addPlanLine } from "./plan.js";
 
 const OURS = "LoraBootstrap_";
 
@@ -18,7 +19,9 @@ app.registerExtension({
     whenRendererChanges(() => foldAgain(shownNodes()));
   },
   nodeCreated(node) {
-    if (node.comfyClass?.startsWith(OURS)) foldNode(node);
+    if (!node.comfyClass?.startsWith(OURS)) return;
+    foldNode(node);
+    addPlanLine(node);
   },
   loadedGraphNode(node) {
     if (node.comfyClass?.startsWith(OURS)) foldInputs(node)?.restoreHeight();
