@@ -64,6 +64,22 @@ export function whenRendererChanges(act) {
   }
 }
 
+const PALETTE = "Comfy.ColorPalette";
+
+/**
+ * Call a function with the classic canvas's tables of colours by type, now and after each change of the palette, which
+ * fills them anew: those of sockets and those of links.
+ */
+export function whenPaletteChanges(act) {
+  const tables = () => [app.canvas?.default_connection_color_byType, window.LGraphCanvas?.link_type_colors];
+  const colour = () => {
+    act(...tables());
+    app.canvas?.setDirty?.(true, true);
+  };
+  colour();
+  app.ui?.settings?.addEventListener?.(`${PALETTE}.change`, () => setTimeout(colour));
+}
+
 /** All nodes of the graph that is shown. */
 export const shownNodes = () => app.canvas?.graph?.nodes ?? [];
 

@@ -1,9 +1,10 @@
-/** What concerns the whole page, whatever nodes are in it: the pack's events are known, what few people set is folded,
- * and what is copied from the text in a node is what a person reads there. */
+/** What concerns the whole page, whatever nodes are in it: the pack's events are known, its sockets have colours, what
+ * few people set is folded, and what is copied from the text in a node is what a person reads there. */
 
 import { foldAgain, foldInputs } from "../common/fold.js";
-import { app, expectEvents, shownNodes, whenRendererChanges } from "../common/host.js";
+import { app, expectEvents, shownNodes, whenPaletteChanges, whenRendererChanges } from "../common/host.js";
 import { callAfter } from "../common/mount.js";
+import { colourSockets, styleSockets } from "./colours.js";
 import { addPlanLine } from "./plan.js";
 
 const OURS = "LoraBootstrap_";
@@ -17,6 +18,8 @@ app.registerExtension({
     expectEvents();
     document.addEventListener("copy", copyPlainly);
     whenRendererChanges(() => foldAgain(shownNodes()));
+    styleSockets();
+    whenPaletteChanges((...tables) => colourSockets(...tables));
   },
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith(OURS)) return;
