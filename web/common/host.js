@@ -66,18 +66,16 @@ export function whenRendererChanges(act) {
 
 const PALETTE = "Comfy.ColorPalette";
 
-/**
- * Call a function with the classic canvas's tables of colours by type, now and after each change of the palette, which
- * fills them anew: those of sockets and those of links.
- */
+/** The classic canvas's tables of colours by type: of sockets and of links. Each palette fills them anew. */
+export const colourTables = () => [app.canvas?.default_connection_color_byType, window.LGraphCanvas?.link_type_colors]
+  .filter(Boolean);
+
+/** Call a function after each change of the palette. */
 export function whenPaletteChanges(act) {
-  const tables = () => [app.canvas?.default_connection_color_byType, window.LGraphCanvas?.link_type_colors];
-  const colour = () => {
-    act(...tables());
+  app.ui?.settings?.addEventListener?.(`${PALETTE}.change`, () => setTimeout(() => {
+    act();
     app.canvas?.setDirty?.(true, true);
-  };
-  colour();
-  app.ui?.settings?.addEventListener?.(`${PALETTE}.change`, () => setTimeout(colour));
+  }));
 }
 
 /** All nodes of the graph that is shown. */

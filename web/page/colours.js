@@ -26,7 +26,7 @@ export function styleSockets() {
  * @param {...Object<string, string>} tables type → colour, of the classic canvas
  */
 export function colourSockets(...tables) {
-  for (const table of tables.filter(Boolean)) {
+  for (const table of tables) {
     for (const [type, colour] of Object.entries(COLOURS)) table[type] ||= colour;
   }
 }

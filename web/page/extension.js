@@ -2,7 +2,7 @@
  * few people set is folded, and what is copied from the text in a node is what a person reads there. */
 
 import { foldAgain, foldInputs } from "../common/fold.js";
-import { app, expectEvents, shownNodes, whenPaletteChanges, whenRendererChanges } from "../common/host.js";
+import { app, colourTables, expectEvents, shownNodes, whenPaletteChanges, whenRendererChanges } from "../common/host.js";
 import { callAfter } from "../common/mount.js";
 import { colourSockets, styleSockets } from "./colours.js";
 import { addPlanLine } from "./plan.js";
@@ -19,10 +19,11 @@ app.registerExtension({
     document.addEventListener("copy", copyPlainly);
     whenRendererChanges(() => foldAgain(shownNodes()));
     styleSockets();
-    whenPaletteChanges((...tables) => colourSockets(...tables));
+    whenPaletteChanges(() => colourSockets(...colourTables()));
   },
   nodeCreated(node) {
     if (!node.comfyClass?.startsWith(OURS)) return;
+    colourSockets(...colourTables()); // the first palette is read later than `setup`
     foldNode(node);
     addPlanLine(node);
   },

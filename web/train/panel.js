@@ -11,7 +11,7 @@ import { fetchRun, resumeRun, stopRun, viewUrl } from "./routes.js";
 import { fromReply, hasGap, statusLine, withEvent } from "./state.js";
 
 /** Pixels that the panel needs: what will be trained and one line before the first run, then also status, proofs, chart, legend and previews. */
-const HEIGHT = { idle: 104, run: 380 };
+const HEIGHT = { idle: 124, run: 380 };
 /** How often to fetch the losses in between while steps are faster than events. */
 const GAP_MS = 5000;
 const PREVIEWS = 24;

@@ -13,7 +13,7 @@ test("every socket of the pack has a colour of its own", () => {
 
 test("a colour of the user's palette or of another pack is kept, and an emptied one is given again", () => {
   const [sockets, links] = [{ LORA_STACK: "#123456", LORA_RUN: "" }, { MODEL: "#fff" }];
-  colourSockets(sockets, links, undefined);
+  colourSockets(sockets, links);
   assert.deepEqual(sockets, { ...COLOURS, LORA_STACK: "#123456" });
   assert.deepEqual(links, { ...COLOURS, MODEL: "#fff" });
 });
