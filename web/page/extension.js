@@ -1,10 +1,12 @@
 /** What concerns the whole page, whatever nodes are in it: the pack's events are known, its sockets have colours, what
- * few people set is folded, and what is copied from the text in a node is what a person reads there. */
+ * few people set is folded, what is linked is labelled, and what is copied from the text in a node is what a person
+ * reads there. */
 
 import { foldAgain, foldInputs } from "../common/fold.js";
 import { app, colourTables, expectEvents, shownNodes, whenPaletteChanges, whenRendererChanges } from "../common/host.js";
 import { callAfter } from "../common/mount.js";
 import { colourSockets, styleSockets } from "./colours.js";
+import { markLinked } from "./linked.js";
 import { addPlanLine } from "./plan.js";
 
 const OURS = "LoraBootstrap_";
@@ -26,6 +28,7 @@ app.registerExtension({
     colourSockets(...colourTables()); // the first palette is read later than `setup`
     foldNode(node);
     addPlanLine(node);
+    for (const change of ["onConfigure", "onConnectionsChange"]) callAfter(node, change, () => markLinked(node));
   },
   loadedGraphNode(node) {
     if (node.comfyClass?.startsWith(OURS)) foldInputs(node)?.restoreHeight();
