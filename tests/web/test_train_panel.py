@@ -66,8 +66,8 @@ def test_the_templates_open_from_browse_templates_as_they_were_saved(open_tab):
     for name in TEMPLATES:
         tab.open_template(name)
         tab.wait_for_status("idle", seconds=START)
-        tab.panel.locator(".lb-ui-note").filter(
-            has_text="on Sandbox (drawn world, 64 px): rank 8 · alpha/rank 1 · rate 1").wait_for(timeout=DRAWN)
+        plan = tab.panel.locator(".lb-ui-plan").filter(has_text="will train: rank 8 · alpha 8 · rate 1")
+        plan.filter(has_text=" steps · batch 8 · 64 px").wait_for(timeout=DRAWN)
         tab.picture(name)
         assert tab.missing_nodes() == []
         # the panel is a widget too, but neither saved nor sent
@@ -92,6 +92,7 @@ def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, v
     first.wait_for_status("finished", seconds=TRAINED)
     first.wait_for_curve(STEPS, seconds=START)
     first.picture("finished")
+    assert f" · {STEPS} steps · batch 2 · 64 px" in first.panel.locator(".lb-ui-plan").inner_text()
     assert 3 <= early < first.curve() == first.curve("smoothed") == STEPS
     assert first.status.startswith(f"finished · {STEPS} steps · loss 0.")
     assert proofs(first) == ["✓ 101 of 101 linear layers in the blocks", "✓ same text", "✓ file works"]
