@@ -27,7 +27,8 @@ HOSTS = {
     "Browse Templates", "DualCLIPLoader", "KSampler", "Load CLIP", "Load CLIP Vision", "Load Checkpoint",
     "Load Diffusion Model", "Load LoRA", "Load VAE", "Read me", "Run"}
 """Names of the host's own nodes and of what else its front end shows."""
-BUTTONS = ("Stop & keep", "Train on", "Keep proposed", "Use this one", "Large view")
+BUTTONS = ("Stop & keep", "Train on", "Keep proposed", "Use this one", "Large view",
+           "Add images …")
 SHIPPED = "\n".join(path.read_text("utf-8") for path in chain(
     (ROOT / "web").rglob("*.js"), *((ROOT / room).rglob("*.py") for room in ("nodes", "trainer", "host"))))
 MEMORY = Page.of(ROOT / "docs" / "memory.md")
