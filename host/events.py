@@ -41,21 +41,27 @@ def note_last_run(node_id: str | None, **shown: Any) -> None:
         shown: `text`, what the host shows in the node; `told`, the first entry of "lora_bootstrap" in its output's
             `ui`.
     """
-    prompt, extra = _running_prompt()
+    prompt, workflow = _running_prompt()
     node = prompt.get(node_id or "", {})
-    workflow = (extra.get("extra_pnginfo") or {}).get("workflow") or {}
-    if node and workflow.get("id") not in (None, "", CLEARED):
+    if node and workflow:
         values = {name: value for name, value in node["inputs"].items() if not isinstance(value, list)}
-        current_session().last_runs.note(str(workflow["id"]), str(node_id), node["class_type"], values, **shown)
+        current_session().last_runs.note(workflow, str(node_id), node["class_type"], values, **shown)
 
 
-def _running_prompt() -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """(prompt, what the client sent with it) of what the host runs now."""
+def last_text(node_id: str | None) -> str:
+    """The text that the host still shows in a node of the workflow that runs; "" for none."""
+    return current_session().last_runs.text_of(_running_prompt()[1], str(node_id))
+
+
+def _running_prompt() -> tuple[Mapping[str, Any], str]:
+    """(prompt, id of its workflow) of what the host runs now; "" for a prompt without a workflow."""
     server = PromptServer.instance
     for item in list(getattr(getattr(server, "prompt_queue", None), "currently_running", {}).values()):
         if item[1] == getattr(server, "last_prompt_id", None):
-            return item[2], item[3]
-    return {}, {}
+            workflow = (item[3].get("extra_pnginfo") or {}).get("workflow") or {}
+            known = str(workflow.get("id") or "")
+            return item[2], "" if known == CLEARED else known
+    return {}, ""
 
 
 def tell_project(name: str) -> None:

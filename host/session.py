@@ -38,6 +38,10 @@ class LastRuns:
         while len(self._nodes) > REMEMBERED:
             self._nodes.popitem(last=False)
 
+    def text_of(self, workflow: str, node: str) -> str:
+        """The text that the host shows in a node; "" for none."""
+        return self._nodes.get((workflow, node), {}).get("text", "")
+
     def of(self, workflow: str) -> list[dict[str, Any]]:
         return [shown for (of, _), shown in list(self._nodes.items()) if of == workflow]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from server import PromptServer
 
-from .events import note_last_run
+from .events import last_text, note_last_run
 from .session import current_session
 
 LINE_BREAK = "  \n"
@@ -45,11 +45,14 @@ log = logging.getLogger(__name__)
 
 def show_text(text: str, node_id: str | None) -> None:
     """Show text in a node of the tab that queued it; in another tab that id may belong to another node."""
-    server = PromptServer.instance
     if node_id is not None and text:
-        shown = make_inert(text)
-        server.send_progress_text(shown, node_id, server.client_id)
-        note_last_run(node_id, text=shown)
+        _send(make_inert(text), node_id)
+
+
+def _send(shown: str, node_id: str) -> None:
+    server = PromptServer.instance
+    server.send_progress_text(shown or FIRST, node_id, server.client_id)  # the host ignores an empty text
+    note_last_run(node_id, text=shown)
 
 
 def has_panels() -> bool:
@@ -60,7 +63,9 @@ def has_panels() -> bool:
 def show_beside_panel(text: str, node_id: str | None, beyond: str = "") -> None:
     """Show text in a node that has a panel: all of it to a client without panels, and to the others only what is
     `beyond` the panel, so that nothing stands in the node twice."""
-    show_text(beyond if has_panels() else text, node_id)
+    shown = beyond if has_panels() else text
+    if node_id is not None and (shown or last_text(node_id)):
+        _send(make_inert(shown), node_id)
 
 
 def make_inert(text: str) -> str:

@@ -15,6 +15,7 @@ from ..host.drawing.sweep_session import lora_facts, sweep_ui
 from ..host.events import tell_sweep
 from ..host.eyes import choose_eye, copy_eye, tag_reader
 from ..host.outputs import lora_stack
+from ..host.shown_text import has_panels
 from ..host.working import Work, follow, show_report
 from ..trainer.captions.kinds import KINDS, order_kinds
 from ..trainer.common.errors import UserError
@@ -67,7 +68,10 @@ class ScoreSweep(io.ComfyNode):
         me, counts = cls.hidden.unique_id, sweep.counts()
         scores = score(sweep, kind, dataset, clip_vision, tagger, me)
         note = add_to_log(sweep, write_scores(sweep, scores)["png"], SCORES, scores.why)
-        show_report("\n".join(filter(None, (report(scores), note))), me)
+        told = report(scores)
+        if has_panels() and scores.best is not None:  # what is recommended stands in the panel, with its reason
+            told = told.removeprefix(scores.why).lstrip()
+        show_report("\n".join(filter(None, (told, note))), me)
         tell_sweep(sweep.folder.name, me, **counts)
         return io.NodeOutput(sweep, *recommended_outputs(sweep, scores), table_image(sweep, scores), report(scores),
                              ui=sweep_ui(sweep, counts))

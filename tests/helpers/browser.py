@@ -144,6 +144,26 @@ class Tab:
         self.drawn()
         return self
 
+    @contextmanager
+    def theme(self, name: str) -> Iterator[None]:
+        """The front end in its "light" theme, or in its usual one, "dark"; at the end in the usual one again."""
+        self._paint(name)
+        try:
+            yield
+        finally:
+            self._paint("dark")
+
+    def _paint(self, theme: str) -> None:
+        before = self.page.evaluate("""(theme) => {
+            const { setting } = app.extensionManager;
+            const before = setting.get("Comfy.ColorPalette");
+            setting.set("Comfy.ColorPalette", theme);
+            return before === theme ? null : getComputedStyle(document.body).getPropertyValue("--fg-color");
+        }""", theme)
+        self.page.wait_for_function(
+            "(before) => getComputedStyle(document.body).getPropertyValue('--fg-color') !== before", arg=before,
+            timeout=DRAWN)
+
     def offered_templates(self) -> list[str]:
         """Names of this pack's templates in Browse Templates, each with a card to click on."""
         self.page.locator(".templates-tab-button").click()

@@ -23,6 +23,7 @@ from lora_bootstrap.host.drawing.pictures import as_saved
 from lora_bootstrap.host.drawing.runner import KEPT, Runner
 from lora_bootstrap.host.drawing.sweep_plan import choose_loras, lora_axes, seeds_of, strengths_of
 from lora_bootstrap.host.drawing.sweep_session import axes_of
+from lora_bootstrap.host.session import current_session
 from lora_bootstrap.nodes import checkpoints, score, sweep_values
 from lora_bootstrap.nodes.checkpoints import PickCheckpoint
 from lora_bootstrap.nodes.contents import LinkContent
@@ -1182,6 +1183,7 @@ def test_what_to_take_comes_out_with_table_and_report(scored_sweep, host, monkey
 
     of_the_sandbox(monkeypatch, kind="style")
     dataset = load_folder(paths.PACK / "sandbox" / "dataset" / "akane")
+    current_session().tabs.add(host.server.client_id)
     out = ScoreSweep.execute(scored_sweep, "as trained", "none", dataset=dataset)
     sweep, step, strength, stack, table, report = out.args
     told = json.loads((scored_sweep.folder / "scores.json").read_text())
@@ -1189,6 +1191,7 @@ def test_what_to_take_comes_out_with_table_and_report(scored_sweep, host, monkey
     assert sweep is scored_sweep and told["kind"] == "style" and told["eye"] == "sandbox judge"
     assert (step, strength) == (best["step"], best["at"]) and stack == [(best["lora"], strength, strength)]
     assert table.ndim == 4 and table.shape[-1] == 3 and report.startswith(told["why"])
+    assert "Measured by" in host.server.texts[-1][0] and told["why"] not in host.server.texts[-1][0]  # but in the panel
     assert out.ui == {"lora_bootstrap": [{"sweep": "akane-sweep", "done": 10, "failed": 0, "total": 10}]}
     assert {path.name for path in scored_sweep.folder.glob("scores.*")} == {"scores.json", "scores.csv", "scores.png"}
 

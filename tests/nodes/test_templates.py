@@ -9,7 +9,21 @@ from PIL import Image
 
 from lora_bootstrap.trainer.captions.tags import split_tags
 
-from ..helpers.templates import NAMES, NOTES, WORKFLOWS, api, extend, inputs_of, ui, widgets_of
+from ..helpers.templates import (
+    ENTERS,
+    NAMES,
+    NOTES,
+    WORKFLOWS,
+    api,
+    boxes_of,
+    extend,
+    inputs_of,
+    levels,
+    links_of,
+    nodes_of,
+    ui,
+    widgets_of,
+)
 
 RECORDS = sorted(Path(__file__).parent.glob("object_info_*.json"))
 ANY = "*"
@@ -25,6 +39,11 @@ REAL = [f"{task} a character{what} {form}" for task, what in (("4 Bootstrap", ""
 OF_FILES = {"CheckpointLoaderSimple": {"ckpt_name"}, "UNETLoader": {"unet_name"}, "CLIPLoader": {"clip_name"},
             "VAELoader": {"vae_name"}, "LoadImage": {"image"}}
 """Widgets that offer the user's own files."""
+TEMPLATE = "4 Bootstrap a character"
+PANEL_WIDGETS = {"LoraBootstrap_Project": "project", "LoraBootstrap_CurateImages": "gallery",
+                 "LoraBootstrap_TrainLora": "training", "LoraBootstrap_StrengthGrid": "sweep_panel"}
+"""What each panel is called among the widgets of its node."""
+PANELS = {kind.removeprefix("LoraBootstrap_") for kind in PANEL_WIDGETS}
 GROUPS = {**dict.fromkeys([*REAL[:2], "4 Bootstrap a character"], 4), "8 Bootstrap in parts - 3 character LoRA": 2,
           "8 Bootstrap in parts - seed sweep": 2, "6 Compare - score and pick": 5, "6 Compare - seed sweep": 4,
           "7 Stack LoRAs": 4, "7 Stack LoRAs - check and mend a conflict": 5}
@@ -91,12 +110,10 @@ def test_every_link_of_the_twin_joins_sockets_of_one_type(name, info):
 def test_widget_values_are_saved_in_the_order_of_the_schema(name, info):
     """They are saved by position: an input put anywhere but last would shift them in every saved workflow."""
     twin = api(name)
-    for node in ui(name)["nodes"]:
-        if node["type"] in NOTES:
-            continue
+    for id, node in nodes_of(ui(name)).items():
         names = widget_names(info[node["type"]])
         values = dict(zip(names, node.get("widgets_values") or [], strict=True))
-        given = twin[str(node["id"])]["inputs"]
+        given = twin[id]["inputs"]
         assert {key: values[key] for key in names if key in given and not isinstance(given[key], list)} == {
             key: value for key, value in given.items() if not isinstance(value, list)}
 
@@ -121,20 +138,34 @@ def test_templates_made_before_a_widget_was_appended_get_its_default():
 def test_nothing_is_null_that_older_front_ends_will_not_have_so(name):
     graph = ui(name)
     assert {key for key, value in graph.items() if value is None} == set()
-    outputs = [output for node in graph["nodes"] for output in node.get("outputs") or []]
+    outputs = [output for level in levels(graph) for node in level["nodes"] for output in node.get("outputs") or []]
     assert not any(output.get(key, "") is None for output in outputs for key in ("slot_index", "label", "shape"))
 
 
 @each_template
 def test_both_forms_hold_the_same_nodes_and_links(name):
     graph, twin = ui(name), api(name)
-    nodes = {node["id"]: node for node in graph["nodes"] if node["type"] not in NOTES}
-    assert {str(key): node["type"] for key, node in nodes.items()} == {
+    assert {key: node["type"] for key, node in nodes_of(graph).items()} == {
         key: node["class_type"] for key, node in twin.items()}
-    drawn = {(str(source), slot, str(target), nodes[target]["inputs"][place]["name"])
-             for _, source, slot, target, place, _ in graph["links"]}
-    assert drawn == {(value[0], value[1], key, field) for key, node in twin.items()
-                     for field, value in node["inputs"].items() if isinstance(value, list)}
+    assert links_of(graph) == {(value[0], value[1], key, field) for key, node in twin.items()
+                               for field, value in node["inputs"].items() if isinstance(value, list)}
+
+
+@each_template
+def test_a_widget_that_is_set_on_a_box_has_the_same_value_inside(name):
+    """Newer front ends read the box's, older ones that of the node inside."""
+    twin = api(name)
+    for key, (box, inside) in boxes_of(ui(name)).items():
+        shown = [slot["name"] for slot in box["inputs"] if "widget" in slot and slot["link"] is None]
+        widgets = [slot["name"] for slot in box["inputs"] if "widget" in slot]
+        held = dict(zip(widgets, box["widgets_values"], strict=True))
+        places = [slot["name"] for slot in inside["inputs"]]
+        targets = {places[link["origin_slot"]]: (link["target_id"], link["target_slot"]) for link in inside["links"]
+                   if link["origin_id"] == ENTERS}
+        for widget in shown:
+            node, slot = targets[widget]
+            (inner,) = [each for each in inside["nodes"] if each["id"] == node]
+            assert twin[f"{key}:{node}"]["inputs"][inner["inputs"][slot]["name"]] == held[widget]
 
 
 @each_template
@@ -170,17 +201,21 @@ def test_the_note_says_how_to_use_a_model_of_ones_own(name):
 @each_bootstrap_template
 def test_the_note_says_how_to_pick_and_to_use_a_model_of_ones_own(name):
     text = note(name)
-    assert "With a model of your own" in text and "Load CLIP Vision" in text and "3 to 5" in text
-    assert ("**K** keeps" in text) == ("CurateImages" in json.dumps(api(name)))
+    assert "With a model of your own" in text and "Load CLIP Vision" in text
+    picks = "CurateImages" in json.dumps(api(name))
+    assert ("**K** keeps" in text) == ("3 to 5" in text) == ("**How every round is drawn**" in text) == picks
 
 
 @each_bootstrap_template
-def test_every_sampler_of_the_loop_has_a_low_cfg_and_takes_its_seed_from_the_views(name):
+def test_every_sampler_of_the_loop_is_set_in_one_place_and_takes_its_seed_from_the_views(name):
     graph = api(name)
     kinds = {key: node["class_type"] for key, node in graph.items()}
+    figures = [key for key, kind in kinds.items() if kind == "LoraBootstrap_SamplingByModel"]
+    assert len(figures) == ("KSampler" in kinds.values())
     for node in graph.values():
         if node["class_type"] == "KSampler":
-            assert node["inputs"]["cfg"] <= 5
+            assert [node["inputs"][key] for key in ("steps", "cfg", "sampler_name", "scheduler")] == [
+                [figures[0], slot] for slot in (2, 3, 4, 5)]
         if node["class_type"] == "LoraBootstrap_SaveCandidates":
             decode = graph[node["inputs"]["images"][0]]
             sampler = graph[decode["inputs"]["samples"][0]]["inputs"]
@@ -191,12 +226,36 @@ def test_every_sampler_of_the_loop_has_a_low_cfg_and_takes_its_seed_from_the_vie
                                 "LoraBootstrap_LoadSandbox")
 
 
+@pytest.mark.parametrize("name", [*BOOTSTRAP, *REAL[:2]])
+def test_a_bootstrap_template_is_fifteen_boxes_in_two_rows_with_its_panels_in_sight(name):
+    graph = ui(name)
+    assert len(graph["nodes"]) <= 15 and len({group["bounding"][1] for group in graph["groups"]}) == 2
+    seen = {node["type"].removeprefix("LoraBootstrap_") for node in graph["nodes"]}
+    kinds = {node["type"].removeprefix("LoraBootstrap_") for node in nodes_of(graph).values()}
+    assert kinds & PANELS <= seen and "KSampler" not in seen
+    assert all(box["title"] == inside["name"] != "New Subgraph" for box, inside in boxes_of(graph).values())
+
+
+@each_template
+def test_what_app_mode_shows_of_a_template_is_in_it(name):
+    graph = ui(name)
+    app, nodes = graph["extra"].get("linearData"), {node["id"]: node for node in graph["nodes"]}
+    if name in (TEMPLATE, *REAL[:2]):
+        assert app, "the whole loop is an app"
+    for id, widget, *height in (app or {}).get("inputs", ()):
+        named = {slot["name"] for slot in nodes[id]["inputs"] if "widget" in slot}
+        assert widget in named | {PANEL_WIDGETS.get(nodes[id]["type"])}
+        assert all(set(each) == {"height"} for each in height)
+    assert all(id in nodes for id in (app or {}).get("outputs", ()))
+
+
 def test_the_whole_loop_is_one_chain_of_the_project_and_the_rounds_count_up():
     graph = api("4 Bootstrap a character")
-    trainings = [node for node in graph.values() if node["class_type"] == "LoraBootstrap_RoundDataset"]
-    assert [(node["inputs"]["round"], node["inputs"]["purpose"]) for node in trainings] == [
-        (0, "style"), (1, "style"), (2, "character")]
-    chain, at = [], trainings[-1]["inputs"]["project"][0]
+    trained = [graph[node["inputs"]["dataset"][0]] for node in graph.values()
+               if node["class_type"] == "LoraBootstrap_TrainLora"]
+    assert [(node["class_type"].removeprefix("LoraBootstrap_"), node["inputs"]["round"]) for node in trained] == [
+        ("RoundDataset", 0), ("CurateImages", 1), ("CurateImages", 2)]
+    chain, at = ["CurateImages"], trained[-1]["inputs"]["project"][0]
     while at:
         chain.append(graph[at]["class_type"].removeprefix("LoraBootstrap_"))
         at = graph[at]["inputs"].get("project", [None])[0]
@@ -329,7 +388,7 @@ def test_a_note_below_each_picture_of_the_conflict_says_what_to_look_at():
 
 @each_real_template
 def test_a_real_template_loads_named_files_that_the_front_end_offers_to_download(name):
-    loaders = {node["type"]: node for node in ui(name)["nodes"] if node["type"] in OF_FILES}
+    loaders = {node["type"]: node for node in nodes_of(ui(name)).values() if node["type"] in OF_FILES}
     loaders.pop("LoadImage", None)
     assert set(loaders) == ({"CheckpointLoaderSimple"} if XL in name else {"UNETLoader", "CLIPLoader", "VAELoader"})
     for node in loaders.values():

@@ -56,8 +56,9 @@ class Loop:
 
 AS_SHIPPED = Loop((4, 16, 40))
 SHORT = Loop((4, 8, 11), {
-    "LoraBootstrap_Project": {"targets": "4, 8, 11", "candidates": "10, 6"},
+    "LoraBootstrap_Project": {"targets": "4, 8, 11", "candidates": "10, 8"},
     "LoraBootstrap_TrainLora": {"steps": 6, "batch_size": 2},
+    "LoraBootstrap_SamplingByModel": {"steps": 4},
     "LoraBootstrap_CurateImages": {"stop_on_alarm": False},  # so little training draws strangers
 })
 LOOP = AS_SHIPPED if ALL_HOSTS else SHORT

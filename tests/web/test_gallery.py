@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pytest
 
-from ..helpers.browser import DRAWN, EVENT, SHOWN, SIZE, TOAST, UNREADABLE, Tab, settings
+from ..helpers.browser import DRAWN, EVENT, SHOWN, SIZE, TOAST, UNREADABLE, Tab
 from ..helpers.server import until
 from ..helpers.written_project import CROPS, draw, name_of, tags_of, write_candidate, write_project
 
@@ -83,6 +84,12 @@ class Gallery:
         """Click on a card, which puts the focus there."""
         self.card(number).locator(".lb-gallery-face").click()
         return self
+
+    def project_says(self, event: dict[str, Any], said: str) -> bool:
+        """Whether the project's panel says that after a training's event. An earlier run may end in between."""
+        self.page.evaluate(EVENT, ["lora_bootstrap.progress", event])
+        self.tab.drawn()
+        return said in self.page.locator(".lb-project-next").inner_text()
 
     @property
     def focused(self) -> str:
@@ -324,10 +331,9 @@ def test_only_cards_near_the_sight_are_drawn_and_pictures_appear_as_they_are_mad
     one.page.locator(f'.lb-gallery-card[aria-setsize="{MANY + 1}"]').first.wait_for(timeout=DRAWN)
 
 
-def test_narrow_windows_large_letters_and_the_light_theme_can_be_read(gallery, server, vue_nodes):
-    server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": "light"})
-    try:
-        one = gallery("narrow")
+def test_narrow_windows_large_letters_and_the_light_theme_can_be_read(gallery):
+    one = gallery("narrow")
+    with one.tab.theme("light"):
         one.tab.picture("light node")
         assert one.page.evaluate(UNREADABLE, f"{TEXTS}, .lb-project :is(p, span, th, td)") == []
         one.press("Large view")
@@ -350,8 +356,6 @@ def test_narrow_windows_large_letters_and_the_light_theme_can_be_read(gallery, s
             assert one.page.evaluate(WIDER) == []
             assert one.focused
             one.type("z")
-    finally:
-        server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": "dark"})
 
 
 def test_a_run_that_waits_for_picks_says_so_and_the_project_shows_where_it_stands(gallery):
@@ -370,8 +374,7 @@ def test_a_run_that_waits_for_picks_says_so_and_the_project_shows_where_it_stand
     heads = panel.locator(".lb-project-rounds th")
     assert all(heads.evaluate_all("(heads) => heads.slice(1).map(({ title }) => title)"))
     for event, said in LIVE:
-        one.page.evaluate(EVENT, ["lora_bootstrap.progress", {"name": f"{one.project}-style-1", **event}])
-        panel.locator(".lb-project-next").filter(has_text=said).wait_for(timeout=DRAWN)
+        until(partial(one.project_says, {"name": f"{one.project}-style-1", **event}, said), SHOWN, said)
     panel.get_by_role("button", name="Open the gallery of round 1").click()
     one.page.locator(".lb-gallery-dialog").wait_for(timeout=DRAWN)
     one.page.keyboard.press("Escape")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ..helpers.browser import DRAWN, UNREADABLE, Tab, settings
+from ..helpers.browser import DRAWN, UNREADABLE, Tab
 
 UP, MIDDLE = "lora_unet_up_blocks_0_attentions_1_transformer_blocks_0_attn1_to_q", "lora_unet_mid_block_resnets_0_conv1"
 FILES = {
@@ -203,11 +203,9 @@ def test_what_is_wrong_is_told_at_its_row_and_the_text_is_there_to_edit(stack):
     area.first.wait_for(timeout=DRAWN)
 
 
-def test_narrow_nodes_large_letters_and_both_themes_can_be_read(stack, server, vue_nodes):
-    try:
-        for theme, width in (("dark", 0), ("light", 250)):
-            server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": theme})
-            stack.tab.open()
+def test_narrow_nodes_large_letters_and_both_themes_can_be_read(stack):
+    for theme, width in (("dark", 0), ("light", 250)):
+        with stack.tab.theme(theme):
             stack.build("gril : 0.9\ngirl : 0.9\n# only words\noff ink : 0.8 : 0.5", width)
             stack.wait_for("there is no LoRA 'gril'")
             stack.field("LoRA").focus()
@@ -219,8 +217,6 @@ def test_narrow_nodes_large_letters_and_both_themes_can_be_read(stack, server, v
             stack.tab.still(".lb-stack, .lb-stack *")
             stack.tab.picture(f"{theme} large")
             assert stack.page.evaluate(WIDER) == []
-    finally:
-        server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": "dark"})
 
 
 def test_rows_are_dragged_and_copies_and_subgraphs_keep_lists_of_their_own(stack):

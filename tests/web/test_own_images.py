@@ -53,6 +53,9 @@ PASTE = f"""(files) => {{
     document.body.dispatchEvent(new ClipboardEvent(
         "paste", {{ clipboardData: ({FILES})(files), bubbles: true, cancelable: true }}));
 }}"""
+SHEET = """() => document.querySelector("[data-node-id] img[src*='/view?']") || app.canvas.graph._nodes.some(
+    ({ imgs }) => imgs?.[0]?.src.includes("/view?"))"""
+"""Whether a node shows an image of the host: Vue nodes hold it in the page, the classic canvas draws it."""
 VALUES = f"() => {NODE}.serialize().widgets_values"
 TYPES = "() => app.canvas.graph._nodes.map(({ type }) => type).sort()"
 
@@ -134,8 +137,8 @@ def test_a_sheet_is_there_again_after_a_reload(open_tab):
     tab = open_tab()
     tab.page.evaluate(BUILD, ["sandbox/dataset/akane", ""])
     tab.run()
-    sheet = "() => app.canvas.graph._nodes.some(({ imgs }) => imgs?.[0]?.src.includes('/view?'))"
-    tab.page.wait_for_function(sheet, timeout=DRAWN)
-    tab.stored('"sheet"')
+    tab.page.wait_for_function(SHEET, timeout=DRAWN)
+    tab.stored("ComfyUI_temp_")
     tab.open().restored()
-    tab.page.wait_for_function(sheet, timeout=DRAWN)
+    tab.page.wait_for_function(SHEET, timeout=DRAWN)
+    tab.picture("sheet")

@@ -13,7 +13,7 @@ import pytest
 from lora_bootstrap.trainer.common.files import read_json
 from lora_bootstrap.trainer.sweeps.cells import Sweep
 
-from ..helpers.browser import DRAWN, EVENT, SHOWN, SIZE, UNREADABLE, Tab, settings
+from ..helpers.browser import DRAWN, EVENT, SHOWN, SIZE, UNREADABLE, Tab
 from ..helpers.drawn_sweep import draw_cell, draw_sweep, write_run, write_scores
 from ..helpers.server import until
 
@@ -391,31 +391,31 @@ def test_a_nodes_panel_follows_its_sweep_and_lasts_over_a_reload(viewer, server,
     one.tab.picture("filling")
 
 
-def test_narrow_windows_large_letters_and_both_themes_can_be_read(viewer, on_disk, server, vue_nodes):
+def test_narrow_windows_large_letters_and_both_themes_can_be_read(viewer, on_disk):
+    other = on_disk("wide")
+    one = viewer("narrow", open=False)
+    one.sweep.fail(one.sweep.cell(checkpoint=2, strength=2), "CUDA out of memory")
     for theme in ("dark", "light"):
-        server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": theme})
-        other = on_disk("wide")
-        one = viewer("narrow", open=False)
-        one.sweep.fail(one.sweep.cell(checkpoint=2, strength=2), "CUDA out of memory")
-        one.open()
-        one.tab.picture(theme)
-        assert one.page.evaluate(UNREADABLE, TEXTS) == []
-        one.choose("Side by side", other.name)
-        one.settle()
-        one.tile(checkpoint=1, strength=1).locator(".lb-sweep-face").focus()
-        one.type("Enter")
-        one.settle()
-        assert one.page.evaluate(UNREADABLE, TEXTS) == []
-        for wide, zoom in ((700, 1), (SIZE["width"], 2)):
-            one.page.set_viewport_size({"width": wide, "height": SIZE["height"]})
-            one.page.evaluate("(zoom) => { document.documentElement.style.fontSize = `${16 * zoom}px`; "
-                              "document.querySelector('dialog .lb-sweep').style.fontSize = `${14 * zoom}px`; }", zoom)
+        with one.tab.emptied().theme(theme):
+            one.build().open()
+            one.tab.picture(theme)
+            assert one.page.evaluate(UNREADABLE, TEXTS) == []
+            one.choose("Side by side", other.name)
             one.settle()
-            one.tab.picture(f"{theme} closely {wide} x{zoom}")
-            assert one.page.evaluate(WIDER) == []
-            one.type("Escape")
-            one.settle()
-            one.tab.picture(f"{theme} all {wide} x{zoom}")
-            assert one.page.evaluate(WIDER) == [] and one.focused
+            one.tile(checkpoint=1, strength=1).locator(".lb-sweep-face").focus()
             one.type("Enter")
-        one.page.set_viewport_size(SIZE)
+            one.settle()
+            assert one.page.evaluate(UNREADABLE, TEXTS) == []
+            for wide, zoom in ((700, 1), (SIZE["width"], 2)):
+                one.page.set_viewport_size({"width": wide, "height": SIZE["height"]})
+                one.page.evaluate("(zoom) => { document.documentElement.style.fontSize = `${16 * zoom}px`; "
+                                  "document.querySelector('dialog .lb-sweep').style.fontSize = `${14 * zoom}px`; }",
+                                  zoom)
+                one.settle()
+                one.tab.picture(f"{theme} closely {wide} x{zoom}")
+                assert one.page.evaluate(WIDER) == []
+                one.type("Escape")
+                one.settle()
+                one.tab.picture(f"{theme} all {wide} x{zoom}")
+                assert one.page.evaluate(WIDER) == [] and one.focused
+                one.type("Enter")

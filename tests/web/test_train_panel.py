@@ -47,7 +47,7 @@ def run_name(vue_nodes: bool, what: str) -> str:
     return f"{what}_{'vue' if vue_nodes else 'classic'}"
 
 
-@pytest.mark.usefixtures("once")  # which types there are
+@pytest.mark.usefixtures("classic_once")  # which types there are; Vue nodes take twice as long to draw them all
 def test_the_other_templates_open_with_no_node_missing(open_tab, server):
     (server.base / "input" / "example.png").write_bytes((PACK / "sandbox" / "pictures" / "akane.png").read_bytes())
     tab = open_tab()

@@ -101,8 +101,9 @@ def _lora(loras: Path, name: str, key: str, number: int, todo: str) -> StageStat
 def _candidates(round_: Round) -> StageStatus:
     made, wanted = len(round_.list_candidates()), round_.project.config.candidates[round_.number - 1]
     reference = len(round_.project.round(REFERENCE).list_candidates())
+    more = "1 more candidate" if wanted - made == 1 else f"{wanted - made} more candidates"
     return _stage("candidates", round_.number, made >= wanted, f"{made} of {wanted}",
-                  f"Run draws {wanted - made} more candidates of round {round_.number} with the style LoRA."
+                  f"Run draws {more} of round {round_.number} with the style LoRA."
                   if made or reference else f"Run draws the candidates of round {round_.number}.")
 
 

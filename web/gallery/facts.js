@@ -32,9 +32,10 @@ function figureText(figures, key, base) {
   return `${figureName(key)} ${told(figures[key])}${against}`.replaceAll(" ", "\u00a0");
 }
 
-/** How full a quota is, in words: "2 of 5", "5 of 5", "9 of 6, more than wanted". */
+/** How full a quota is, in words. */
 export function quotaWords({ tag, kept, wanted }) {
-  return `${tag}: ${kept} of ${wanted} wanted images${kept > wanted ? `, ${kept - wanted} more than wanted` : ""}`;
+  if (kept <= wanted) return `${kept} of the ${wanted} wanted images with ${tag}`;
+  return `${kept} images with ${tag}, ${kept - wanted} more than wanted`;
 }
 
 export class GalleryFacts {

@@ -42,7 +42,7 @@ export class ProjectPanel extends Panel {
   constructor(host) {
     super(host);
     this.project = null;
-    this.live = IDLE;
+    this.now = IDLE;
     this.build();
   }
 
@@ -62,13 +62,14 @@ export class ProjectPanel extends Panel {
     this.stages.setAttribute("aria-label", "Stages");
     this.rounds = element("table", "lb-project-rounds");
     this.rounds.setAttribute("aria-label", "Figures of the rounds");
-    this.body.append(this.note, this.next, this.head, this.crops, this.stages, this.rounds, this.roles);
+    this.body.append(this.note, this.next, this.head, this.crops, this.stages, this.rounds, this.roles,
+      this.live);
     this.draw();
   }
 
   begin(signal) {
     const mine = (act, step = null) => (detail) => {
-      if (step) this.tell(step(this.live, this.name, detail));
+      if (step) this.tell(step(this.now, this.name, detail));
       if (act(detail)) this.ask();
     };
     const end = () => {
@@ -81,6 +82,7 @@ export class ProjectPanel extends Panel {
       [EVENTS.candidates]: mine(({ project }) => project === this.name, withCandidate),
       [EVENTS.progress]: mine(({ name }) => isRunOf(this.name, name), withTraining),
       [EVENTS.executed]: () => this.ask(),
+      [EVENTS.status]: (told) => queueIsEmpty(told) && this.tell(IDLE), // also for what another tab has queued
       [EVENTS.success]: end,
       [EVENTS.failed]: end,
       [EVENTS.cancelled]: end,
@@ -91,9 +93,9 @@ export class ProjectPanel extends Panel {
 
   /** Something began, went on or ended; a screen reader is told what, but not every step. */
   tell(live) {
-    const stageBefore = this.live.stage;
-    if (live === this.live) return;
-    this.live = live;
+    const stageBefore = this.now.stage;
+    if (live === this.now) return;
+    this.now = live;
     if (live.stage !== stageBefore) this.say(live.text);
     this.schedule();
   }
@@ -132,14 +134,14 @@ export class ProjectPanel extends Panel {
     this.drawHead();
     if (!project) return;
     this.drawCrops(project.crops);
-    this.stages.replaceChildren(...project.stages.map((one) => stage(one, this.live)));
+    this.stages.replaceChildren(...project.stages.map((one) => stage(one, this.now)));
     this.roles.replaceChildren(...makeTerms(roleRows(project.roles)));
     this.rounds.replaceChildren(head(), ...project.rounds.map(round));
   }
 
   /** What happens now, or else what the next Run does. */
   drawHead() {
-    const { project, live } = this;
+    const { project, now: live } = this;
     const text = live.text || project?.next || "";
     this.next.hidden = !text;
     if (this.next.textContent !== text) this.next.textContent = text;
@@ -169,6 +171,8 @@ export class ProjectPanel extends Panel {
     }));
   }
 }
+
+const queueIsEmpty = (told) => told?.exec_info?.queue_remaining === 0;
 
 const roleRows = (roles = {}) => Object.entries(ROLES).map(([role, title]) => [title, (roles[role] ?? []).join(", ")])
   .filter(([, tags]) => tags);

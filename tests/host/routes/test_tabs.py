@@ -7,7 +7,7 @@ import pytest
 from lora_bootstrap.host.events import CLEARED, tell_sweep
 from lora_bootstrap.host.routes import tabs as tab_routes  # noqa: F401 (registers itself)
 from lora_bootstrap.host.session import current_session
-from lora_bootstrap.host.shown_text import has_panels, show_text
+from lora_bootstrap.host.shown_text import has_panels, show_beside_panel, show_text
 
 from ...helpers.asking import ask
 
@@ -47,6 +47,15 @@ def test_what_a_node_showed_with_other_values_is_forgotten(run):
     ((_, told),) = ask(last_runs("mine"))
     assert [(node["values"], node.get("text"), node.get("told")) for node in told["nodes"]] == [
         ({"folder": "photos"}, "28 images", None)]
+
+
+def test_what_is_no_longer_true_beside_a_panel_is_taken_away(run, host):
+    run("mine")
+    current_session().tabs.add(host.server.client_id)
+    for beyond in ("", "Alarm: drift.", ""):
+        show_beside_panel("16 of 16 kept", "7", beyond)
+    assert host.server.texts == [("Alarm: drift.", "7"), ("\u200b", "7")]
+    assert ask(last_runs("mine"))[0][1]["nodes"][0]["text"] == ""
 
 
 def test_nothing_is_remembered_of_a_prompt_without_a_workflow(run):

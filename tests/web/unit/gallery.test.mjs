@@ -119,8 +119,8 @@ test("each figure says what it means", () => {
 
 test("a quota that is more than full says so", () => {
   const words = (kept) => quotaWords({ tag: "flat color", kept, wanted: 6 });
-  assert.deepEqual([words(5), words(6), words(9)], ["flat color: 5 of 6 wanted images", "flat color: 6 of 6 wanted images",
-    "flat color: 9 of 6 wanted images, 3 more than wanted"]);
+  assert.deepEqual([words(5), words(6), words(9)], ["5 of the 6 wanted images with flat color",
+    "6 of the 6 wanted images with flat color", "9 images with flat color, 3 more than wanted"]);
 });
 
 test("below a card stand its likeness and view, and the name only if neither is known", () => {
