@@ -165,7 +165,7 @@ export class FolderPanel extends Panel {
     const { folder } = this.host.folder();
     const isOwn = this.view?.own && this.view.name === folder; // not what was shown before
     const place = { folder: isOwn ? folder : "", wanted: root || this.host.wanted() };
-    this.upload = new Upload(plan, place, { send: sendFile, convert: convertToPng, moved: () => this.show() });
+    this.upload = new Upload(plan, place, { sendFile, convert: convertToPng, moved: () => this.show() });
     this.result = null;
     this.show();
     const { upload } = this;
