@@ -63,13 +63,16 @@ SHORT = Loop((4, 8, 11), {
 })
 LOOP = AS_SHIPPED if ALL_HOSTS else SHORT
 SET = """(widgets) => {
-    const nodesOf = (graph) => graph.nodes.flatMap((node) => [node, ...(node.subgraph ? nodesOf(node.subgraph) : [])]);
-    for (const node of nodesOf(app.graph))
-        for (const [name, value] of Object.entries(widgets[node.comfyClass] ?? {})) {
-            const widget = node.widgets.find((each) => each.name === name);
-            widget.value = value;
-            widget.callback?.(value);
-        }
+    const inside = (node) => node.subgraph?.nodes ?? [];
+    const nodesOf = (nodes) => nodes.flatMap((node) => [node, ...nodesOf(inside(node))]);
+    for (const node of nodesOf(app.graph.nodes))
+        for (const { comfyClass } of [node, ...inside(node)]) // a subgraph has widgets of the nodes in it
+            for (const [name, value] of Object.entries(widgets[comfyClass] ?? {})) {
+                const widget = node.widgets?.find((each) => each.name === name);
+                if (!widget) continue;
+                widget.value = value;
+                widget.callback?.(value);
+            }
 }"""
 VIEWS = 32
 """As many as the bench drew."""

@@ -25,7 +25,8 @@ BUILD = """(name) => {
         node.pos = [700 * index, 0];
         graph.add(node);
     });
-    nodes[0].widgets.find((widget) => widget.name === "name").value = name;
+    for (const [key, value] of Object.entries({ name, rows: "checkpoint", columns: "strength" }))
+        nodes[0].widgets.find((widget) => widget.name === key).value = value;
     nodes[0].connect(0, nodes[1], 0);
     app.canvas.ds.scale = 0.7;
     app.canvas.ds.offset = [120, 160];
