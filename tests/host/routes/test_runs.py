@@ -21,7 +21,7 @@ from ...helpers.states import save_state
 
 KEYS = {"name", "run", "status", "node_id", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
         "learning_rate", "rank", "alpha", "losses", "smoothed", "validation", "samples", "checkpoints", "proofs",
-        "resumes_from"}
+        "notes", "resumes_from"}
 
 
 @pytest.fixture
