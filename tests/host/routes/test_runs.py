@@ -20,7 +20,7 @@ from ...helpers.states import save_state
 
 KEYS = {"name", "run", "status", "node_id", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
         "learning_rate", "rank", "alpha", "figures", "losses", "smoothed", "validation", "samples", "checkpoints",
-        "proofs", "resumes_from"}
+        "proofs", "notes", "resumes_from"}
 
 
 @pytest.fixture
