@@ -69,7 +69,8 @@ class Person:
         self.tab, self.server, self.page = tab, server, tab.page
 
     def look_at_gallery(self, number: int) -> None:
-        self.page.wait_for_function("(count) => app.canvas.graph._nodes.length === count", arg=len(ui(TEMPLATE)["nodes"]),
+        count = len(ui(TEMPLATE)["nodes"])
+        self.page.wait_for_function("(count) => app.canvas.graph._nodes.length === count", arg=count,
                                     timeout=DRAWN)
         self.page.evaluate(LOOK, number)
         self.tab.still(".lb-gallery")
