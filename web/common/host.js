@@ -48,6 +48,9 @@ export const refusedNodes = () => app.extensionManager?.lastNodeErrors;
 /** A node's name for people. */
 export const titleOf = (kind) => window.LiteGraph?.registered_node_types[kind]?.title ?? kind;
 
+/** Whether the front end keeps the view of each workflow, and chooses one for a workflow that has none. */
+export const restoresViews = () => app.extensionManager?.setting?.get("Comfy.EnableWorkflowViewRestore") ?? false;
+
 /** Listen to all of the pack's own events: front ends from 1.53 on log one as an error if nobody ever has. */
 export function expectEvents() {
   for (const name of Object.values(OWN_EVENTS)) api.addEventListener(name, () => {});
