@@ -20,18 +20,20 @@ from template_graph import NAMED, WORKFLOWS, Graph, make
 
 HIGH = 784
 """Height of the upper row, as far as a window of 1600 x 1000 shows it at full size."""
+SHEET = 550
+"""Height of the sheet, which ends above the front end's minimap."""
 BELOW = 1040
 """Where the lower row begins."""
 
-LOOK = """**Look** down each column of *The sheet*, from *no LoRA* to 1.0. Choose the **lowest** strength at which the
-   character is fully there and the view still follows the prompt."""
-USE = """Press **R**. Add the node *Load LoRA*, choose the LoRA named like your trigger, and set that strength."""
+LOOK = """**Look** down each column of *The sheet*. Choose the **lowest** strength at which the character is fully
+   there and the view still follows the prompt."""
+USE = """Press **R**. Add the node *Load LoRA* (double-click here below), choose the LoRA named like your trigger, and
+   set that strength."""
 SANDBOX = f"""# Start here
 Some 15 images of one character become a LoRA. This is a rehearsal: it trains the small base model that comes with the
 pack on 20 drawings, takes about two minutes, and downloads nothing.
 
-1. *Load Dataset* holds the images. Leave the drawings for now. Your own come here: drop them onto it, or write the name
-   of a folder in `ComfyUI/input`.
+1. *Load Dataset* holds the images. Leave the drawings for now.
 2. *Trigger* is the word that calls the character. Leave it for now.
 3. Press **Run**. The images are checked and the LoRA is trained.
 4. {LOOK}
@@ -40,19 +42,17 @@ pack on 20 drawings, takes about two minutes, and downloads nothing.
 For your own images open *1 Start here (your model)*.
 """
 OWN = f"""# Start here (your model)
-Some 15 images of one character become a LoRA for your own base model.
-
-1. Choose your base in *Load Checkpoint*.
-2. Drop your images onto *Load Dataset*, or write the name of a folder in `ComfyUI/input`. Captions beside them (a.txt
-   beside a.png) are kept.
+1. Choose your base in *Load Checkpoint*: SDXL, Illustrious, NoobAI, Pony or SD 1.5.
+2. Drop some 15 images of one character onto *Load Dataset*, or write the name of a folder in ComfyUI's *input* folder.
+   Captions beside them (a.txt for a.png) are kept.
 3. Write a word that has no meaning yet into *Trigger*.
 4. If images have no captions, turn on *download* in *Tag Images* below: the tagger is fetched once (0.4 GB).
 5. Press **Run**.
 6. {LOOK}
 7. {USE}
 
-In *Edit Tags*, write what always belongs to the character into *remove* (red hair, fox ears): the trigger comes to
-stand for it. For Flux, Krea 2, Qwen, Z-Image or Anima open *3 Train a character LoRA (diffusion model)*.
+Write what always belongs to the character into *remove* of *Edit Tags* (red hair, fox ears): the trigger comes to stand
+for it.
 """
 
 
@@ -64,6 +64,7 @@ class Form:
         removed: tags of what the trigger is to stand for.
         drawn: widgets of Strength Grid.
         word: what the thumbnail says below its title.
+        read: height of the note; below it is room for a node.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Form:
     steps: int
     drawn: dict[str, Any]
     word: str
+    read: int
 
     def load(self, graph: Graph) -> None:
         if self.family == "sandbox":
@@ -87,21 +89,21 @@ class Form:
 FORMS = (
     Form("1 Start here", SANDBOX, "sandbox/dataset/akane", "akane", "sandbox", "sandbox",
          "red hair, short hair, green eyes, fox ears, fox tail, white dress", 200,
-         {"width": 128, "height": 128, "steps": 16, "cfg": 3.0}, "nothing to download"),
+         {"width": 128, "height": 128, "steps": 16, "cfg": 3.0}, "nothing to download", 440),
     Form("1 Start here (your model)", OWN, "my_character", "mychar", "sdxl", "wd-swinv2-tagger-v3", "", 0,
-         {"negative": NEGATIVE}, "your images, your model"),
+         {"negative": NEGATIVE}, "your images, your model", 530),
 )
 
 
 def start(form: Form) -> Graph:
-    graph = Graph(form.name, note=((-330, 60), (300, HIGH)))
+    graph = Graph(form.name, note=((-350, 60), (320, form.read)))
     base = {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "vae": ("base", "VAE")}
     trigger = ("trigger", "STRING")
     form.load(graph)
     graph.add("data", f"{NAMED}LoadDataset", (0, 300), (300, 370), folder=form.folder)
     graph.add("trigger", "PrimitiveString", (0, 740), (300, 104), value=form.trigger, title="Trigger")
     graph.group("1 · Your images and a trigger", ["base", "data", "trigger"])
-    graph.add("audit", f"{NAMED}AuditDataset", (-330, BELOW), (300, 900), {"dataset": ("data", "dataset")},
+    graph.add("audit", f"{NAMED}AuditDataset", (-350, BELOW), (320, 900), {"dataset": ("data", "dataset")},
               family=form.family)
     graph.add("tag", f"{NAMED}TagImages", (0, BELOW), (300, 640), {"dataset": ("audit", "dataset")},
               tagger=form.tagger, merge="keep")
@@ -112,7 +114,7 @@ def start(form: Form) -> Graph:
         **base, "dataset": ("edit", "dataset"), "name": trigger, "trigger": trigger}, kind="character",
         steps=form.steps)
     graph.group("3 · The LoRA", ["train"])
-    graph.add("sheet", "PreviewImage", (740, 60), (400, HIGH), {"images": ("grid", "sheet")}, title="The sheet")
+    graph.add("sheet", "PreviewImage", (740, 60), (400, SHEET), {"images": ("grid", "sheet")}, title="The sheet")
     graph.add("grid", f"{NAMED}StrengthGrid", (740, BELOW), (400, 960), {
         **base, "run": ("train", "run"), "prompts": trigger}, prompt_set="poses", strengths="0.6, 0.8, 1.0",
         rows="strength", columns="prompt", **form.drawn)
