@@ -40,8 +40,9 @@ REAL = [f"{task} a character{what} {form}" for task, what in (("4 Bootstrap", ""
 OF_FILES = {"CheckpointLoaderSimple": {"ckpt_name"}, "UNETLoader": {"unet_name"}, "CLIPLoader": {"clip_name"},
             "VAELoader": {"vae_name"}, "LoadImage": {"image"}}
 """Widgets that offer the user's own files."""
-GROUPS = {**dict.fromkeys([*START, *REAL[:2], "4 Bootstrap a character"], 4), "8 Bootstrap in parts - 3 character LoRA": 2,
-          "8 Bootstrap in parts - seed sweep": 2, "6 Compare - score and pick": 5, "6 Compare - seed sweep": 4,
+GROUPS = {**dict.fromkeys([*START, *REAL[:2], "4 Bootstrap a character"], 4),
+          "8 Bootstrap in parts - 3 character LoRA": 2, "8 Bootstrap in parts - seed sweep": 2,
+          "6 Compare - score and pick": 5, "6 Compare - seed sweep": 4,
           "7 Stack LoRAs": 4, "7 Stack LoRAs - check and mend a conflict": 5}
 """Of templates that have not three."""
 each_template = pytest.mark.parametrize("name", NAMES)
