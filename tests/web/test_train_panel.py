@@ -13,6 +13,7 @@ TEMPLATES = ["3 Train a character LoRA", "2 Train a style LoRA"]
 """Those that train on the sandbox."""
 STYLE = "2 Train a style LoRA"
 STEPS = 24
+SCALE = "() => app.canvas.ds.scale"
 START, TRAINED = 180, 300
 """Seconds until the first step, and until a short training has ended, on a busy machine."""
 
@@ -64,7 +65,9 @@ def test_the_templates_open_from_browse_templates_as_they_were_saved(open_tab):
     assert TEMPLATES
     tab = open_tab()
     for name in TEMPLATES:
-        tab.open_template(name)
+        tab.choose_template(name)
+        assert tab.page.evaluate(SCALE) == 1, "its text is too small to be read"
+        tab.look_at_training()
         tab.wait_for_status("idle", seconds=START)
         plan = tab.panel.locator(".lb-ui-plan").filter(has_text="will train: rank 8 · alpha 8 · rate 1")
         plan.filter(has_text=" steps · batch 8 · 64 px").wait_for(timeout=DRAWN)
@@ -73,6 +76,11 @@ def test_the_templates_open_from_browse_templates_as_they_were_saved(open_tab):
         # the panel is a widget too, but neither saved nor sent
         assert tab.saved_widgets() == saved_widgets(name)
         assert "training" not in tab.prompt_inputs() and tab.prompt_inputs()["name"] == saved_widgets(name)[0]
+    tab.page.evaluate("""() => {
+        app.canvas.ds.scale = 0.5;
+        return app.loadGraphData(app.graph.serialize(), true, true, app.extensionManager.workflow.activeWorkflow);
+    }""")
+    assert tab.page.evaluate(SCALE) == 0.5, "a workflow that was saved with its view keeps it"
 
 
 @pytest.mark.usefixtures("once")  # the panel's own elements, the same in both; that both show it the others say
