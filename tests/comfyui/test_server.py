@@ -18,7 +18,7 @@ from ..helpers.hosts import find_hosts
 from ..helpers.server import PACK, Refused
 from ..helpers.serving import EVENT, FEW_STEPS, loras, pixels, run_folder, status, steps_done
 
-TEMPLATES = sorted((PACK / "workflows" / "api").glob("Train * LoRA.json"))
+TEMPLATES = sorted((PACK / "workflows" / "api").glob("[23] Train * LoRA.json"))
 AS_SHIPPED = "2 Train a style LoRA"
 """The template that is run with every step it ships with, on the newest host; the others are cut short."""
 
