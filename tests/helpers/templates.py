@@ -10,6 +10,8 @@ from typing import Any
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 NOTES = ("MarkdownNote", "Note")
+ENTERS, LEAVES = -10, -20
+"""The ids that the ends of a subgraph's links have at its border."""
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
@@ -19,6 +21,44 @@ def ui(name: str) -> dict[str, Any]:
 
 def api(name: str) -> dict[str, Any]:
     return json.loads((WORKFLOWS / "api" / f"{name}.json").read_text("utf-8"))
+
+
+def levels(graph: dict[str, Any]) -> list[dict[str, Any]]:
+    """The graph itself, and the subgraphs that boxes in it stand for."""
+    return [graph, *graph.get("definitions", {}).get("subgraphs", [])]
+
+
+def boxes_of(graph: dict[str, Any]) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """(box, the subgraph in it) by the box's id, of those at the top."""
+    inside = {subgraph["id"]: subgraph for subgraph in levels(graph)[1:]}
+    return {str(node["id"]): (node, inside[node["type"]]) for node in graph["nodes"] if node["type"] in inside}
+
+
+def nodes_of(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The nodes that run, by the id that they have in a prompt: those of a box are `box:node`."""
+    boxes = boxes_of(graph)
+    found = {str(node["id"]): node for node in graph["nodes"]
+             if node["type"] not in NOTES and str(node["id"]) not in boxes}
+    return found | {f"{key}:{node['id']}": node for key, (_, inside) in boxes.items() for node in inside["nodes"]}
+
+
+def links_of(graph: dict[str, Any]) -> set[tuple[str, int, str, str]]:
+    """(node, output, node, input) of all links between nodes that run, through the borders of their boxes."""
+    boxes, nodes = boxes_of(graph), nodes_of(graph)
+    outer = {(str(target), place): (str(source), slot) for _, source, slot, target, place, _ in graph["links"]}
+    sources = {end: source for end, source in outer.items() if end[0] not in boxes}
+    leaving: dict[tuple[str, int], tuple[str, int]] = {}
+    for key, (_, inside) in boxes.items():
+        for link in inside["links"]:
+            origin, target = link["origin_id"], link["target_id"]
+            # what enters a box without a link is a widget of the box
+            source = outer.get((key, link["origin_slot"])) if origin == ENTERS else (
+                f"{key}:{origin}", link["origin_slot"])
+            if source:
+                place = (leaving, key) if target == LEAVES else (sources, f"{key}:{target}")
+                place[0][place[1], link["target_slot"]] = source
+    return {(*leaving.get(source, source), target, nodes[target]["inputs"][slot]["name"])
+            for (target, slot), source in sources.items()}
 
 
 def write(path: Path, value: Any) -> None:
@@ -51,14 +91,12 @@ def extend(graph: dict[str, Any], twin: dict[str, Any], info: dict[str, Any]) ->
     """Give a template and its twin, in place, the widgets that were appended to nodes since they were made, at their
     defaults. Returns how many values were added."""
     added = 0
-    for node in graph["nodes"]:
-        if node["type"] in NOTES:
-            continue
+    for id, node in nodes_of(graph).items():
         facts, values = info[node["type"]], node.get("widgets_values") or []
         missing = dict(list(widgets_of(facts))[len(values):])
         if missing:
             node["widgets_values"] = [*values, *missing.values()]
-            inputs = twin[str(node["id"])]["inputs"]
+            inputs = twin[id]["inputs"]
             inputs |= {key: value for key, value in missing.items() if key in inputs_of(facts) and key not in inputs}
             added += len(missing)
     return added

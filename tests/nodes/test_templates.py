@@ -9,7 +9,21 @@ from PIL import Image
 
 from lora_bootstrap.trainer.captions.tags import split_tags
 
-from ..helpers.templates import NAMES, NOTES, WORKFLOWS, api, extend, inputs_of, ui, widgets_of
+from ..helpers.templates import (
+    ENTERS,
+    NAMES,
+    NOTES,
+    WORKFLOWS,
+    api,
+    boxes_of,
+    extend,
+    inputs_of,
+    levels,
+    links_of,
+    nodes_of,
+    ui,
+    widgets_of,
+)
 
 RECORDS = sorted(Path(__file__).parent.glob("object_info_*.json"))
 ANY = "*"
@@ -91,12 +105,10 @@ def test_every_link_of_the_twin_joins_sockets_of_one_type(name, info):
 def test_widget_values_are_saved_in_the_order_of_the_schema(name, info):
     """They are saved by position: an input put anywhere but last would shift them in every saved workflow."""
     twin = api(name)
-    for node in ui(name)["nodes"]:
-        if node["type"] in NOTES:
-            continue
+    for id, node in nodes_of(ui(name)).items():
         names = widget_names(info[node["type"]])
         values = dict(zip(names, node.get("widgets_values") or [], strict=True))
-        given = twin[str(node["id"])]["inputs"]
+        given = twin[id]["inputs"]
         assert {key: values[key] for key in names if key in given and not isinstance(given[key], list)} == {
             key: value for key, value in given.items() if not isinstance(value, list)}
 
@@ -121,20 +133,34 @@ def test_templates_made_before_a_widget_was_appended_get_its_default():
 def test_nothing_is_null_that_older_front_ends_will_not_have_so(name):
     graph = ui(name)
     assert {key for key, value in graph.items() if value is None} == set()
-    outputs = [output for node in graph["nodes"] for output in node.get("outputs") or []]
+    outputs = [output for level in levels(graph) for node in level["nodes"] for output in node.get("outputs") or []]
     assert not any(output.get(key, "") is None for output in outputs for key in ("slot_index", "label", "shape"))
 
 
 @each_template
 def test_both_forms_hold_the_same_nodes_and_links(name):
     graph, twin = ui(name), api(name)
-    nodes = {node["id"]: node for node in graph["nodes"] if node["type"] not in NOTES}
-    assert {str(key): node["type"] for key, node in nodes.items()} == {
+    assert {key: node["type"] for key, node in nodes_of(graph).items()} == {
         key: node["class_type"] for key, node in twin.items()}
-    drawn = {(str(source), slot, str(target), nodes[target]["inputs"][place]["name"])
-             for _, source, slot, target, place, _ in graph["links"]}
-    assert drawn == {(value[0], value[1], key, field) for key, node in twin.items()
-                     for field, value in node["inputs"].items() if isinstance(value, list)}
+    assert links_of(graph) == {(value[0], value[1], key, field) for key, node in twin.items()
+                               for field, value in node["inputs"].items() if isinstance(value, list)}
+
+
+@each_template
+def test_a_widget_that_is_set_on_a_box_has_the_same_value_inside(name):
+    """Newer front ends read the box's, older ones that of the node inside."""
+    twin = api(name)
+    for key, (box, inside) in boxes_of(ui(name)).items():
+        shown = [slot["name"] for slot in box["inputs"] if "widget" in slot and slot["link"] is None]
+        widgets = [slot["name"] for slot in box["inputs"] if "widget" in slot]
+        held = dict(zip(widgets, box["widgets_values"], strict=True))
+        places = [slot["name"] for slot in inside["inputs"]]
+        targets = {places[link["origin_slot"]]: (link["target_id"], link["target_slot"]) for link in inside["links"]
+                   if link["origin_id"] == ENTERS}
+        for widget in shown:
+            node, slot = targets[widget]
+            (inner,) = [each for each in inside["nodes"] if each["id"] == node]
+            assert twin[f"{key}:{node}"]["inputs"][inner["inputs"][slot]["name"]] == held[widget]
 
 
 @each_template

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-sys.path.insert(0, str(TESTS / "helpers"))
+sys.path.insert(0, str(TESTS.parent))
 
-from templates import NAMES, WORKFLOWS, api, extend, ui, write  # noqa: E402
+from tests.helpers.templates import NAMES, WORKFLOWS, api, extend, ui, write  # noqa: E402
 
 if __name__ == "__main__":
     versions = {tuple(map(int, path.stem.removeprefix("object_info_").split("."))): path

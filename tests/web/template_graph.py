@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from templates import WORKFLOWS, write  # noqa: E402
+from tests.helpers.templates import WORKFLOWS, write  # noqa: E402
 
 COLOUR = "#3f789e"
 NAMED = "LoraBootstrap_"
+UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
 @dataclass
 class Graph:
-    """A graph as it is to be laid out: nodes with widgets and links by name, and titled groups around them."""
+    """A graph as it is to be laid out: nodes with widgets and links by name, subgraphs of some of them, and titled
+    groups around what is seen.
+
+    Attributes:
+        note: place and size of the note.
+        app: what App mode shows of it; empty: nothing.
+    """
 
     name: str
     nodes: dict[str, dict[str, Any]] = field(default_factory=dict)
     groups: list[dict[str, Any]] = field(default_factory=list)
     note: tuple[tuple[int, int], tuple[int, int]] = ((-450, 60), (390, 900))
-    """Place and size of the note."""
+    subgraphs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    app: dict[str, list[Any]] = field(default_factory=dict)
 
     def add(self, key: str, type_: str, place: tuple[int, int], size: tuple[int, int],
             links: dict[str, tuple[str, str]] | None = None, **widgets: Any) -> str:
@@ -33,8 +43,33 @@ class Graph:
         self.nodes[key] = {"type": type_, "pos": place, "size": size, "links": links or {}, "widgets": widgets}
         return key
 
+    def subgraph(self, key: str, title: str, members: Iterable[str], place: tuple[int, int], size: tuple[int, int],
+                 promote: Iterable[tuple[str, str, str]] = (), labels: Mapping[str, str] | None = None) -> str:
+        """Put nodes into one box. Links across its border become its inputs and outputs by themselves. The nodes keep
+        their places inside.
+
+        Args:
+            promote: (node, widget, label): widgets that are set on the box.
+            labels: how inputs and outputs of the box are called, by the name of the first input or output inside that
+                they are linked to.
+        """
+        self.subgraphs[key] = {"title": title, "members": list(members), "pos": place, "size": size,
+                               "promote": list(promote), "labels": labels or {}}
+        return key
+
+    def show_as_app(self, inputs: Iterable[tuple[Any, ...]], outputs: Iterable[str]) -> None:
+        """Say what the front end's App mode shows.
+
+        Args:
+            inputs: (node, widget) or (node, widget, height in pixels), in their order; a panel is a widget too. What is
+                promoted to a subgraph's box is the box's, by its label.
+            outputs: nodes whose images are shown.
+        """
+        self.app = {"inputs": [list(entry) for entry in inputs], "outputs": list(outputs)}
+
     def group(self, title: str, members: list[str]) -> None:
-        boxes = [(*self.nodes[key]["pos"], *self.nodes[key]["size"]) for key in members]
+        seen = self.nodes | self.subgraphs
+        boxes = [(*seen[key]["pos"], *seen[key]["size"]) for key in members]
         left, top = min(x for x, *_ in boxes) - 20, min(y for _, y, *_ in boxes) - 90
         right, bottom = max(x + w for x, _, w, _ in boxes) + 20, max(y + h for _, y, _, h in boxes) + 20
         self.groups.append({"title": title, "bounding": [left, top, right - left, bottom - top], "color": COLOUR})
@@ -70,6 +105,23 @@ BUILD = """async ([plan, note]) => {
             made[source].connect(from, made[key], to);
         }
     }
+    for (const [key, { title, members, pos, promote, labels }] of Object.entries(plan.subgraphs)) {
+        const { subgraph, node } = graph.convertToSubgraph(new Set(members.map((member) => made[member])));
+        // the front end promotes what it thinks is wanted, and leaves an empty input where that is linked already
+        for (const [place, slot] of [...node.inputs.entries()].reverse())
+            if (slot.link == null) subgraph.removeInput(subgraph.inputs[place]);
+        for (const [member, name, label] of promote) {
+            const inner = subgraph.getNodeById(made[member].id);
+            const slot = inner?.inputs.find((each) => each.widget?.name === name);
+            if (!slot) throw new Error(`${member} has no widget ${name}`);
+            subgraph.addInput(label, String(slot.type)).connect(slot, inner);
+        }
+        for (const slot of subgraph.inputs) if (labels[slot.name]) subgraph.renameInput(slot, labels[slot.name]);
+        for (const slot of subgraph.outputs) if (labels[slot.name]) subgraph.renameOutput(slot, labels[slot.name]);
+        subgraph.name = node.title = title;
+        node.pos = pos;
+        made[key] = node;
+    }
     const text = LiteGraph.createNode("MarkdownNote");
     text.pos = plan.note[0];
     text.title = "Read me";
@@ -77,7 +129,7 @@ BUILD = """async ([plan, note]) => {
     text.widgets[0].value = note;
     text.size = plan.note[1];
     await new Promise((done) => setTimeout(done, 1500));
-    for (const [key, { size }] of Object.entries(plan.nodes)) made[key].size = size;
+    for (const [key, { size }] of Object.entries({ ...plan.nodes, ...plan.subgraphs })) made[key].size = size;
     for (const { title, bounding, color } of plan.groups) {
         const group = new LiteGraph.LGraphGroup(title);
         group.pos = bounding.slice(0, 2);
@@ -86,15 +138,30 @@ BUILD = """async ([plan, note]) => {
         graph.add(group);
     }
     const saved = graph.serialize();
+    const id = (key) => Number(made[key].id);
+    saved.extra = plan.app.outputs ? { linearData: {
+        inputs: plan.app.inputs.map(([key, ...entry]) => [id(key), entry[0], ...entry.slice(1).map(
+            (height) => ({ height }))]),
+        outputs: plan.app.outputs.map(id),
+    } } : {};
     const prompt = (await app.graphToPrompt()).output;
     return JSON.stringify([saved, prompt]); // as saving does it: what is undefined is left out
 }"""
 
 
+def name_ids(name: str, saved: str) -> str:
+    """A saved graph in which each random id of the front end is one that it has each time the graph is made."""
+    found = dict.fromkeys(UUID.findall(saved))
+    ids = {id: str(uuid.uuid5(uuid.NAMESPACE_URL, f"lora-bootstrap/{name}/{number}"))
+           for number, id in enumerate(found)}
+    return UUID.sub(lambda match: ids[match[0]], saved)
+
+
 def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
     """Have the front end at `url` lay out each graph beside its note, and save it with its API twin."""
-    from browser import FLAGS, LOADED, find_browser
     from playwright.sync_api import sync_playwright
+
+    from tests.helpers.browser import FLAGS, LOADED, find_browser
 
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=find_browser(), args=list(FLAGS))
@@ -103,11 +170,12 @@ def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
             page.goto(url)  # anew for each: the front end gives a new node the values of the last one of its id
             page.locator(".templates-tab-button").wait_for(timeout=LOADED)
             page.wait_for_function("() => window.app?.graph", timeout=LOADED)
-            plan = {"nodes": graph.nodes, "groups": graph.groups, "note": graph.note}
-            saved, prompt = json.loads(page.evaluate(BUILD, [plan, notes[graph.name]]))
-            saved["extra"] = {}
-            for node in saved["nodes"]:
-                node.pop("widgets_values_named", None)  # the same by name, of newer front ends: one list to extend
+            plan = {"nodes": graph.nodes, "subgraphs": graph.subgraphs, "groups": graph.groups, "note": graph.note,
+                    "app": graph.app}
+            saved, prompt = json.loads(name_ids(graph.name, page.evaluate(BUILD, [plan, notes[graph.name]])))
+            for level in (saved, *saved.get("definitions", {}).get("subgraphs", [])):
+                for node in level["nodes"]:
+                    node.pop("widgets_values_named", None)  # the same by name, of newer front ends: one list to extend
             write(WORKFLOWS / f"{graph.name}.json", saved)
             write(WORKFLOWS / "api" / f"{graph.name}.json", {
                 id: {"class_type": node["class_type"], "inputs": node["inputs"]} for id, node in prompt.items()})
