@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 
 from template_graph import NAMED, Graph, make
-from template_parts import SWEPT, Column
+from template_parts import Column
 
 TRIGGER = "akane"
 DRAWINGS = f"sandbox/dataset/{TRIGGER}"
@@ -24,7 +24,6 @@ SAFE = """**Stop & keep** in *Train LoRA* ends early and goes on with the LoRA t
 training: run again to continue."""
 SAVED = """The LoRA is saved in `output/loras`. Press **R**, and choose it in *Load LoRA* of any workflow."""
 OWN_MODEL = "1. Replace *Load Sandbox* with **Load Checkpoint**, and link *MODEL*, *CLIP* and *VAE* the same way."
-OWN_SIZE = "Set *width*, *height*, *steps* and *cfg* of *Strength Grid* to 0, 0, 0 and -1: as the model is usually drawn."
 
 NOTES = {
     "2 Train a style LoRA": f"""# Train a style LoRA
@@ -42,7 +41,7 @@ On the small base model that comes with the pack. Half a minute, no download.
 {OWN_MODEL}
 2. Add **Load Image** and link it to *image* of *Crop Picture*. Write what it shows into *tags*, and set *vocabulary*
    to booru.
-3. Write your prompt into *Strength Grid*. {OWN_SIZE}
+3. Write your prompt into *Strength Grid*.
 """,
     "3 Train a character LoRA": f"""# Train a character LoRA
 On the small base model that comes with the pack. Two minutes, no download.
@@ -63,7 +62,7 @@ For SDXL and Illustrious, or for Krea 2, Flux and Qwen, open the forms of this t
 {OWN_MODEL}
 2. Write the folder of your images and captions into *Load Dataset*, your trigger into *Edit Tags* and *Train LoRA*,
    and her tags into *remove*. Set *steps* to 0: the model's preset.
-3. Write prompts with your trigger into *Strength Grid*. {OWN_SIZE}
+3. Write prompts with your trigger into *Strength Grid*.
 """,
     "5 Prepare and tag a dataset": """# Prepare and tag a dataset
 Twenty drawings are checked, cropped, tagged and saved. A few seconds, no download.
@@ -98,7 +97,7 @@ TRAINED = {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "vae": ("base",
 def compare(graph: Graph, x: int, width: int, title: str, **widgets: object) -> None:
     """The grid of strengths, and its sheet below."""
     column = Column(graph, x, width)
-    column.add("grid", f"{NAMED}StrengthGrid", 440, {**TRAINED, "run": ("train", "run")}, **{**SWEPT, **widgets})
+    column.add("grid", f"{NAMED}StrengthGrid", 440, {**TRAINED, "run": ("train", "run")}, **widgets)
     column.add("sheet", "PreviewImage", TALL - 490, {"images": ("grid", "sheet")}, title="The sheet")
     graph.group(title, column.members)
 
@@ -145,7 +144,8 @@ def prepare_and_tag() -> Graph:
     tall, width = 910, 250
     look = Column(graph, 0, width)
     look.add("data", f"{NAMED}LoadDataset", 240, folder=DRAWINGS)
-    look.add("audit", f"{NAMED}AuditDataset", tall - 290, {"dataset": ("data", "dataset")}, family="sandbox")
+    look.add("audit", f"{NAMED}AuditDataset", tall - 290, {"dataset": ("data", "dataset")}, family="sandbox",
+             columns=5)
     graph.group("1 · Look", look.members)
     ready = Column(graph, 310, width)
     ready.add("prepare", f"{NAMED}PrepareDataset", 430, {"dataset": ("audit", "dataset")}, name="", family="sandbox",
@@ -156,7 +156,7 @@ def prepare_and_tag() -> Graph:
     edit.add("base", f"{NAMED}LoadSandbox", 166, picture=TRIGGER, title="Load Sandbox: counts tokens")
     edit.add("edit", f"{NAMED}EditTags", tall - 216, {
         "dataset": ("tag", "dataset"), "scores": ("tag", "scores"), "clip": ("base", "CLIP")}, trigger=TRIGGER,
-        remove="red eyes", replace="cat tail = fox tail\nlong hair = short hair")
+        remove="red eyes", replace="cat tail = fox tail\nlong hair = short hair", order=True, token_limit=75)
     graph.group("2 · Prepare, tag, edit", [*ready.members, *edit.members])
     count = Column(graph, 890, width)
     count.add("absorb", f"{NAMED}AbsorbTags", 430, {"dataset": ("edit", "dataset")}, purpose="character",

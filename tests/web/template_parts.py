@@ -6,12 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from template_graph import Graph
+from template_graph import NAMED, Graph
 
-SAMPLED = {"steps": 16, "cfg": 3.0, "sampler_name": "euler", "scheduler": "normal", "denoise": 1.0}
-"""How the sandbox is sampled."""
-SWEPT = {"width": 128, "height": 128, "steps": 16, "cfg": 3.0}
-"""The same in the nodes that draw a sweep themselves."""
+FIGURES = ("steps", "cfg", "sampler_name", "scheduler")
+"""What Sampling by Model says of how a model is usually drawn with, besides the size."""
 GAP = 50
 """Between the end of a node and the place of the next below it: 30 for its title, and some room."""
 
@@ -53,51 +51,60 @@ class Drawn:
     negative: tuple[str, str]
 
 
-def add_drawing(column: Column, key: str, title: str, rows: Sequence[Drawn], *, prompt: str, vae: tuple[str, str],
-                height: int, seed: int = 7, before: Sequence[str] = ()) -> tuple[str, str]:
-    """Draw the same prompt at the same seeds once for each row, and put the rows below one another in one image for each
-    seed. Prompt, seed, steps, cfg and size are set on the box.
+def add_figures(graph: Graph, key: str, model: tuple[str, str], vae: tuple[str, str], batch: int = 1) -> list[str]:
+    """How the model is usually drawn with, and an empty latent of its size: what a box of samplers begins with."""
+    return [graph.add(f"{key} figures", f"{NAMED}SamplingByModel", (0, 60), (300, 290), {"model": model, "vae": vae}),
+            graph.add(f"{key} latent", "EmptyLatentImage", (0, 400), (300, 118), {
+                "width": (f"{key} figures", "width"), "height": (f"{key} figures", "height")}, batch_size=batch,
+                title="Size, and how many")]
+
+
+def sampled(graph: Graph, key: str, place: tuple[int, int], links: dict[str, tuple[str, str]], vae: tuple[str, str],
+            part: str) -> list[str]:
+    """A sampler with the box's figures and size, and its decoder below."""
+    x, y = place
+    return [graph.add(f"{part} sample", "KSampler", place, (300, 300), {
+                "latent_image": (f"{key} latent", "LATENT"), **links,
+                **{name: (f"{key} figures", name) for name in FIGURES}}, denoise=1.0),
+            graph.add(f"{part} decode", "VAEDecode", (x, y + 350), (300, 54), {
+                "samples": (f"{part} sample", "LATENT"), "vae": vae})]
+
+
+def add_drawing(column: Column, key: str, title: str, rows: Sequence[Drawn], *, prompt: str, base: tuple[str, str],
+                vae: tuple[str, str], height: int, before: Sequence[str] = ()) -> tuple[str, str]:
+    """Draw the same prompt at the same seeds once for each row, as the base model is usually drawn with, and put the
+    rows below one another: one image for each seed. Prompt, seed, steps and cfg are set on the box.
 
     Args:
         before: nodes that belong into the box too.
     Returns:
-        The box's output with the images: (box, name).
+        The output with the images, inside the box: (node, output).
     """
-    graph, box = column.graph, []
-    values = {"prompt": ("PrimitiveStringMultiline", prompt), "seed": ("PrimitiveInt", seed),
-              "steps": ("PrimitiveInt", SAMPLED["steps"]), "cfg": ("PrimitiveFloat", SAMPLED["cfg"])}
-    for at, (name, (type_, value)) in enumerate(values.items()):
-        box.append(graph.add(f"{key} {name}", type_, (0, 60 + 160 * at), (300, 110), value=value, title=name.title()))
-    box.append(graph.add(f"{key} latent", "EmptyLatentImage", (0, 700), (300, 118), width=128, height=128, batch_size=4,
-                         title="Size, and how many (sandbox: 128 makes 64 px)"))
-    images = [_draw_row(graph, key, row, at, vae, box) for at, row in enumerate(rows)]
+    graph = column.graph
+    box = [*before, *add_figures(graph, key, base, vae, batch=4),
+           graph.add(f"{key} prompt", "PrimitiveStringMultiline", (0, 570), (300, 130), value=prompt, title="Prompt"),
+           graph.add(f"{key} seed", "PrimitiveInt", (0, 750), (300, 110), value=7, title="Seed")]
+    images = []
+    for at, row in enumerate(rows):
+        y, part = 60 + 460 * at, f"{key} {row.key}"
+        for kind, clip, given in (("text", row.clip, {"text": (f"{key} prompt", "STRING")}),
+                                  ("negative", row.negative, {})):
+            box.append(graph.add(f"{part} {kind}", "CLIPTextEncode", (360, y), (300, 110), {"clip": clip, **given},
+                                 text="", title=f"{'Prompt' if given else 'Negative prompt'}: {row.key}"))
+            y += 170
+        box += sampled(graph, key, (720, 60 + 460 * at), {
+            "model": row.model, "positive": (f"{part} text", "CONDITIONING"),
+            "negative": (f"{part} negative", "CONDITIONING"), "seed": (f"{key} seed", "INT")}, vae, part)
+        images.append((f"{part} decode", "IMAGE"))
     joined = images[0]
     for at, below in enumerate(images[1:]):
-        joined = (graph.add(f"{key} join {at}", "ImageStitch", (1500, 60 + 260 * at), (300, 170), {
+        joined = (graph.add(f"{key} join {at}", "ImageStitch", (1080, 60 + 260 * at), (300, 190), {
             "image1": joined, "image2": below}, direction="down", match_image_size=True, spacing_width=2), "IMAGE")
         box.append(joined[0])
-    box.append(graph.add(f"{key} larger", "ImageScaleToTotalPixels", (1850, 60), (300, 120), {"image": joined},
+    box.append(graph.add(f"{key} larger", "ImageScaleToTotalPixels", (1440, 60), (300, 120), {"image": joined},
                          upscale_method="lanczos", megapixels=1.0, title="Enlarge for looking"))
-    promoted = [(f"{key} {name}", "value", name) for name in values]
-    promoted += [(f"{key} latent", name, label) for name, label in (
-        ("width", "width"), ("height", "height"), ("batch_size", "images"))]
-    column.box(key, title, [*box, *before], height, promoted, {"IMAGE": "images"})
-    return key, "images"
-
-
-def _draw_row(graph: Graph, key: str, row: Drawn, at: int, vae: tuple[str, str], box: list[str]) -> tuple[str, str]:
-    """From a model to its images; adds the nodes to `box`."""
-    y, part = 60 + 460 * at, f"{key} {row.key}"
-    box += [
-        graph.add(f"{part} text", "CLIPTextEncode", (360, y), (300, 110), {
-            "clip": row.clip, "text": (f"{key} prompt", "STRING")}, title=f"Prompt: {row.key}"),
-        graph.add(f"{part} negative", "CLIPTextEncode", (360, y + 180), (300, 110), {"clip": row.negative}, text="",
-                  title=f"Negative prompt: {row.key}"),
-        graph.add(f"{part} sample", "KSampler", (720, y), (300, 300), {
-            "model": row.model, "positive": (f"{part} text", "CONDITIONING"),
-            "negative": (f"{part} negative", "CONDITIONING"), "latent_image": (f"{key} latent", "LATENT"),
-            **{name: (f"{key} {name}", kind) for name, kind in (("seed", "INT"), ("steps", "INT"), ("cfg", "FLOAT"))}},
-            **{name: SAMPLED[name] for name in ("sampler_name", "scheduler", "denoise")}, title=f"KSampler: {row.key}"),
-        graph.add(f"{part} decode", "VAEDecode", (1080, y), (300, 54), {
-            "samples": (f"{part} sample", "LATENT"), "vae": vae})]
-    return f"{part} decode", "IMAGE"
+    column.box(key, title, box, height, [
+        (f"{key} prompt", "value", "prompt"), (f"{key} seed", "value", "seed"),
+        (f"{key} latent", "batch_size", "images drawn"), (f"{key} figures", "steps", "steps"),
+        (f"{key} figures", "cfg", "cfg")], {"IMAGE": "images"})
+    return f"{key} larger", "IMAGE"
