@@ -13,6 +13,7 @@ from ..trainer.captions.coverage import PURPOSES
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.models.families import FAMILIES
+from .schema import node_schema
 from .sockets import LoraDataset
 
 LEAVE_OUT = {"nothing": ("", ()), "copies": ("", ("duplicate",)), "faults": ("fault", ()),
@@ -23,7 +24,7 @@ LEAVE_OUT = {"nothing": ("", ()), "copies": ("", ("duplicate",)), "faults": ("fa
 class AuditDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_AuditDataset", display_name="Audit Dataset", category=menu.DATASET,
             description="Reports what is wrong with each image (size, blur, burn, borders, JPEG, text, copies), what "
                         "the set lacks, and what to do about it. Images are left out only if you say so, and each one "

@@ -22,6 +22,7 @@ from ..trainer.datasets.kohya_folder import DatasetSaved, save_dataset
 from ..trainer.datasets.prepare import PrepareFinished, prepare
 from ..trainer.datasets.prepared_folder import CROPS, FLIPS, SHAPES, PrepareConfig
 from ..trainer.models.families import FAMILIES
+from .schema import node_schema
 from .sockets import LoraDataset
 
 SHOWN = 64
@@ -35,7 +36,7 @@ def _choices(table: dict[str, str]) -> str:
 class PrepareDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_PrepareDataset", display_name="Prepare Dataset", category=menu.DATASET,
             description="Prepares a dataset for training: crops each image to its subject, resizes it to the model's "
                         "buckets and, if asked, matches colours and replaces the background. The results are saved "
@@ -107,7 +108,7 @@ def _prepare_widgets() -> list[Any]:
 class SaveDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_SaveDataset", display_name="Save Dataset", category=menu.DATASET,
             description="Saves a dataset as a kohya folder, <repeats>_<concept> with PNG files, captions and masks, "
                         "for this trainer or any other.",

@@ -46,6 +46,7 @@ from ..trainer.sweeps.refine import FIGURES, Refinement, Stacked, heat_maps, pai
 from ..trainer.sweeps.sheets import write_sheets
 from ..trainer.tagging.tagger import SANDBOX
 from .inputs import clip_vision_input, latent_input, sampler_inputs, tagger_input
+from .schema import node_schema
 from .sockets import LoraDataset, LoraStack, LoraSweep
 
 LONGEST_LABEL = 24
@@ -56,7 +57,7 @@ LOADED_BY = ("ckpt_name", "unet_name", "model_name", "gguf_name")
 class RefineStrengths(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_RefineStrengths", display_name="Refine Strengths", category=menu.STACK,
             description="Draws every combination of a character's and a style's strengths, and picks the pair with the "
                         "best harmonic mean of identity, style and prompt. Every cell is saved as soon as it is drawn; "

@@ -10,12 +10,13 @@ from ..host.drawing.node_place import NodePlace
 from ..host.drawing.sampling_figures import DrawnModel, Figures
 from ..host.shown_text import show_text
 from .inputs import figure_inputs
+from .schema import node_schema
 
 
 class SamplingByModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_SamplingByModel", display_name="Sampling by Model", category=menu.BOOTSTRAP,
             description="Provides size, steps, cfg, sampler and scheduler to every KSampler and Empty Latent Image of "
                         "a workflow. What is left to the model is what its family is usually drawn with.",

@@ -31,6 +31,7 @@ from .inputs import (
     sampler_inputs,
     without_input,
 )
+from .schema import node_schema
 from .sockets import LoraSweep
 
 
@@ -44,7 +45,7 @@ class _DrawnSweep(io.ComfyNode):
 
     @classmethod
     def schema(cls, node_id: str, display_name: str, description: str, checkpoints: str) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id=node_id, display_name=display_name, category=menu.SWEEP, description=description,
             is_output_node=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[

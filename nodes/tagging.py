@@ -24,6 +24,7 @@ from ..trainer.common.events import Progress, Warned
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.tagging import captioner as prose, tagger as tags
 from ..trainer.tagging.choice import RATINGS, PictureTags, TagChoice
+from .schema import node_schema
 from .sockets import LoraDataset
 
 NO_CAPTIONER = "no captioner yet"
@@ -36,7 +37,7 @@ ABSENT = "{} has no dataset to give, because none is linked to it; Dataset From 
 class TagImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_TagImages", display_name="Tag Images", category=menu.CAPTIONS,
             description="Writes booru tags for images or a dataset, with a tagger in models/taggers (WD v3, cl_tagger, "
                         "PixAI) or with the sandbox's own.",
@@ -105,7 +106,7 @@ class TagImages(io.ComfyNode):
 class CaptionImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_CaptionImages", display_name="Caption Images", category=menu.CAPTIONS,
             description="Describes images or a dataset in sentences, for base models that read them (such as Flux), "
                         "with an image-to-text model in models/captioners: Florence-2, BLIP, or one that follows "

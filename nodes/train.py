@@ -34,6 +34,7 @@ from ..trainer.training.config import TrainConfig
 from ..trainer.training.events import Finished, RunStarted
 from ..trainer.training.presets import Planned, check_length, kind_preset, plan_training
 from ..trainer.training.runs import Run, read_run
+from .schema import node_schema
 from .sockets import LoraDataset, LoraModel, LoraRun, LoraStack, LoraTrainSettings, TrainSettings
 
 SAVES, VALIDATIONS, PREVIEWS = 4, 10, 5
@@ -51,7 +52,7 @@ def _preset_tip(text: str, name: str) -> str:
 class TrainLora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_TrainLora", display_name="Train LoRA (Bootstrap)", category=menu.TRAIN,
             description="Trains a LoRA on the loaded model, in place, and then continues the workflow with the LoRA "
                         "applied. Neither Cancel nor Stop & keep loses work; after Cancel, queue the same workflow to "
