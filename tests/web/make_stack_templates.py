@@ -19,8 +19,8 @@ HIGH, LOW = 430, 620
 """Height of the nodes that train, and where the row below them begins."""
 
 TRAINS = """Trains a character LoRA on 20 drawings, and a style LoRA on 16 in a style that the base has never seen, on
-the small base model that comes with the pack. Two or three minutes, no download. The two *7 Stack LoRAs* templates share
-them, so they are trained once."""
+the small base model that comes with the pack. Two or three minutes, no download. The two *7 Stack LoRAs* templates
+share them, so they are trained once."""
 OWN = """## With a model and LoRAs of your own
 1. Replace *Load Sandbox* with **Load Checkpoint** (MODEL, CLIP, VAE).
 2. Delete the nodes that train. Write your LoRAs into one **LoRA Stack**, one per line (*girl : 0.8*), or link a
@@ -51,9 +51,9 @@ What if two LoRAs override each other? Here both are strong: the character at 1,
 2. **Conflict Report** measures them from their files alone: how much they react to the same inputs (*kappa*), and how
    much of each one's output the other overwrites. The verdict is *fine*, *strengths* (others mend it, and are named)
    or *merge*. The heat map shows which blocks conflict.
-3. **Look** on the right, four seeds. *Above*, the plain stack: her eyes should be green, and most are grey or brown. *In
-   the middle*, merged: they are green again, and lines and colours are still the storybook's. *Below*, split in time:
-   eyes and the blue tip of her tail are right, and the yellowed paper is mostly gone.
+3. **Look** on the right, four seeds. *Above*, the plain stack: her eyes should be green, and most are grey or brown.
+   *In the middle*, merged: they are green again, and lines and colours are still the storybook's. *Below*, split in
+   time: eyes and the blue tip of her tail are right, and the yellowed paper is mostly gone.
 
 **Merge LoRAs** makes one file, in which each LoRA can give way where the other matters most. *identity_first* protects
 the character, with *mu* 1000 completely.
