@@ -48,6 +48,25 @@ export const refusedNodes = () => app.extensionManager?.lastNodeErrors;
 /** A node's name for people. */
 export const titleOf = (kind) => window.LiteGraph?.registered_node_types[kind]?.title ?? kind;
 
+const RENDERER = "Comfy.VueNodes.Enabled";
+const ADVANCED = "Comfy.Node.AlwaysShowAdvancedWidgets";
+
+/** Whether the host's renderer folds advanced inputs by itself: Vue nodes do, the classic canvas does not. */
+export const foldsInputs = () => Boolean(window.LiteGraph?.vueNodesMode);
+
+/** Whether the user has chosen to see all advanced inputs always. */
+export const showsAdvanced = () => Boolean(app.extensionManager?.setting?.get(ADVANCED));
+
+/** Call a function when the renderer changes, or whether it always shows advanced inputs. */
+export function whenRendererChanges(act) {
+  for (const setting of [RENDERER, ADVANCED]) {
+    app.ui?.settings?.addEventListener?.(`${setting}.change`, () => setTimeout(act));
+  }
+}
+
+/** All nodes of the graph that is shown. */
+export const shownNodes = () => app.canvas?.graph?.nodes ?? [];
+
 /** Listen to all of the pack's own events: front ends from 1.53 on log one as an error if nobody ever has. */
 export function expectEvents() {
   for (const name of Object.values(OWN_EVENTS)) api.addEventListener(name, () => {});
