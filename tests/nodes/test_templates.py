@@ -1,9 +1,11 @@
 """The templates fit the nodes: types, links, widgets by position, and their twins in the API format."""
 
+import itertools
 import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -64,11 +66,21 @@ def test_there_are_the_templates_each_with_a_twin():
 
 
 @each_template
-def test_a_thumbnail_of_the_same_name_is_small_and_of_a_plain_shape(name):
+def test_a_thumbnail_of_the_same_name_is_small_and_as_large_as_all_others(name):
     path = WORKFLOWS / f"{name}.jpg"
-    image = Image.open(path)
-    assert image.format == "JPEG" and path.stat().st_size < 100_000
-    assert image.width / image.height in (1.0, 1.5) and image.width >= 400
+    with Image.open(path) as image:
+        assert image.format == "JPEG" and image.size == (600, 400) and path.stat().st_size < 100_000
+
+
+def test_any_two_thumbnails_are_told_apart_at_a_glance():
+    """The mean difference of two, 30 x 20 pixels small, in steps of 0 to 255: the two that are most alike are 35 apart,
+    and two that differ in one line of words alone are 1 apart."""
+    small = {}
+    for name in NAMES:
+        with Image.open(WORKFLOWS / f"{name}.jpg") as image:
+            small[name] = np.asarray(image.convert("RGB").resize((30, 20), Image.Resampling.BOX), float)
+    alike = [(a, b) for a, b in itertools.combinations(NAMES, 2) if np.abs(small[a] - small[b]).mean() < 25]
+    assert alike == []
 
 
 @each_host
