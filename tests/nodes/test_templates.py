@@ -142,6 +142,12 @@ def test_templates_made_before_a_widget_was_appended_get_its_default():
 
 
 @each_template
+def test_changes_by_hand_are_of_whoever_opens_the_template(name):
+    """A name in the template would be one for all who open it, and for its sibling."""
+    assert {node["inputs"]["edits"] for node in all_of(api(name), "EditTags")} <= {""}
+
+
+@each_template
 def test_nothing_is_null_that_older_front_ends_will_not_have_so(name):
     graph = ui(name)
     assert {key for key, value in graph.items() if value is None} == set()

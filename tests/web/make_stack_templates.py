@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from template_graph import NAMED, Graph, make
-from template_parts import Column, Drawn, add_drawing
+from template_parts import GUIDES, Column, Drawn, add_drawing
 
 CHARACTER, STYLE = "akane", "storybook"
 PROMPT = f"{CHARACTER}, {STYLE}, 1girl, front view, upper body, smile, blue sky"
@@ -21,11 +21,13 @@ HIGH, LOW = 430, 620
 TRAINS = """Trains a character LoRA on 20 drawings, and a style LoRA on 16 in a style that the base has never seen, on
 the small base model that comes with the pack. Two or three minutes, no download. The two *7 Stack LoRAs* templates
 share them, so they are trained once."""
-OWN = """## With a model and LoRAs of your own
+OWN = f"""## With a model and LoRAs of your own
 1. Replace *Load Sandbox* with **Load Checkpoint** (MODEL, CLIP, VAE).
 2. Delete the nodes that train. Write your LoRAs into one **LoRA Stack**, one per line (*girl : 0.8*), or link a
    **LORA_STACK** from any pack. For runs of your own, put **Load Run** in place of *Train LoRA*.
-3. Write their trigger words into *prompt*. The output *triggers* of *LoRA Stack* lists those that the files contain."""
+3. Write their trigger words into *prompt*. The output *triggers* of *LoRA Stack* lists those that the files contain.
+
+**More:** [the words]({GUIDES}words) · [something looks wrong]({GUIDES}troubleshooting)"""
 
 NOTES = {
     "7 Stack LoRAs": f"""# Stack LoRAs

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from template_graph import NAMED, Graph, make
-from template_parts import GAP, Column, Drawn, add_drawing, add_figures, sampled
+from template_parts import GAP, GUIDES, Column, Drawn, add_drawing, add_figures, sampled
 
 TRIGGER = "akane"
 PROMPTS = (
@@ -34,10 +34,13 @@ OWN_MODEL = "1. Replace *Load Sandbox* with **Load Checkpoint** (MODEL, CLIP, VA
 OWN_LORA = """2. Replace *Train LoRA* with **Load Run** and link its *run*; or write LoRA names into *files*; or link a
    **LORA_STACK**, whose first LoRA is swept. Delete the nodes before it."""
 OWN_PROMPTS = "3. Write prompts with your trigger into *prompts*, one per line."
+MORE = f"**More:** [the words]({GUIDES}words) · [something looks wrong]({GUIDES}troubleshooting)"
 YOUR_OWN = f"""## With a model and a LoRA of your own
 {OWN_MODEL}
 {OWN_LORA}
 {OWN_PROMPTS}
+
+{MORE}
 """
 
 NOTES = {
@@ -80,6 +83,8 @@ to *Sweep Values* is the same in all cells.
 {OWN_MODEL}
 {OWN_LORA}
 {OWN_PROMPTS}
+
+{MORE}
 """,
     "6 Compare - score and pick": f"""# Score and pick
 Which checkpoint, at which strength? Measured, not guessed.
@@ -100,6 +105,8 @@ Which checkpoint, at which strength? Measured, not guessed.
    measure how well the prompt is followed.
 
 A **LORA_STACK** of the winner is an output of *Score Sweep*.
+
+{MORE}
 """,
 }
 

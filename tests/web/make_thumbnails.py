@@ -20,10 +20,9 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from lora_bootstrap.sandbox.world import ATTRIBUTES, HELD_OUT, Scene  # noqa: E402
 from tests.helpers.drawings import draw_once  # noqa: E402
 from tests.helpers.templates import NAMES, WORKFLOWS  # noqa: E402
-
-from lora_bootstrap.sandbox.world import ATTRIBUTES, HELD_OUT, Scene  # noqa: E402
 
 SIZE = (600, 400)
 STRIP = 92
@@ -71,8 +70,9 @@ def tile(page: Image.Image, drawings: Iterator[Scene], box: tuple[int, int, int,
         put(page, drawn, (x + column * side + 3, y + row * side + 3), side - 6)
 
 
-def write(page: Image.Image, place: tuple[int, int], text: str, size: int, colour: str = INK, anchor: str = "mm") -> None:
-    ImageDraw.Draw(page).text(place, text, colour, ImageFont.load_default(size), anchor, stroke_width=size // 30,
+def write(page: Image.Image, place: tuple[int, int], text: str, size: int, colour: str = INK) -> None:
+    """Letters of `size` pixels around a place."""
+    ImageDraw.Draw(page).text(place, text, colour, ImageFont.load_default(size), "mm", stroke_width=size // 30,
                               stroke_fill=colour)
 
 
@@ -185,8 +185,8 @@ def stack(page: Image.Image) -> None:
     """A character and a style make one image."""
     put(page, scene("kuro", framing="upper body"), (12, 70), 160)
     write(page, (196, 150), "+", 60)
-    tile(page, (scene(who, background=at, style="pastel") for who, at in (
-        ("momo", "sunset"), ("midori", "grass"), ("aoi", "blue sky"), ("hinata", "night sky"))), (216, 66, 384, 234), 2, 2)
+    others = (("momo", "sunset"), ("midori", "grass"), ("aoi", "blue sky"), ("hinata", "night sky"))
+    tile(page, (scene(who, background=at, style="pastel") for who, at in others), (216, 66, 384, 234), 2, 2)
     write(page, (406, 150), "=", 60)
     put(page, scene("kuro", framing="upper body", background="sunset", style="pastel"), (428, 70), 160)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 
 from template_graph import NAMED, Graph, make
-from template_parts import Column
+from template_parts import GUIDES, Column
 
 TRIGGER = "akane"
 DRAWINGS = f"sandbox/dataset/{TRIGGER}"
@@ -23,6 +23,8 @@ TALL = 790
 SAFE = """**Stop & keep** in *Train LoRA* ends early and goes on with the LoRA trained so far. **Cancel** saves the
 training: run again to continue."""
 SAVED = """The LoRA is saved in `output/loras`. Press **R**, and choose it in *Load LoRA* of any workflow."""
+MORE = f"""**More:** [one image]({GUIDES}one_image) · [your images]({GUIDES}own_images) ·
+[something looks wrong]({GUIDES}troubleshooting)"""
 OWN_MODEL = "1. Replace *Load Sandbox* with **Load Checkpoint**, and link *MODEL*, *CLIP* and *VAE* the same way."
 
 NOTES = {
@@ -42,12 +44,14 @@ On the small base model that comes with the pack. Half a minute, no download.
 2. Add **Load Image** and link it to *image* of *Crop Picture*. Write what it shows into *tags*, and set *vocabulary*
    to booru.
 3. Write your prompt into *Strength Grid*.
+
+{MORE}
 """,
     "3 Train a character LoRA": f"""# Train a character LoRA
 On the small base model that comes with the pack. Two minutes, no download.
 
 1. Press **Run**. The LoRA is trained on 20 drawings.
-2. Look down each column of the sheet: the prompts name her only by the trigger **akane**. Choose the lowest strength
+2. Look along each row of the sheet: the prompts name her only by the trigger **akane**. Choose the lowest strength
    at which she is fully herself.
 
 *Edit Tags* removes the tags for what always belongs to her, so that the trigger comes to stand for them. View, mood
@@ -63,8 +67,10 @@ For SDXL and Illustrious, or for Krea 2, Flux and Qwen, open the forms of this t
 2. Write the folder of your images and captions into *Load Dataset*, your trigger into *Edit Tags* and *Train LoRA*,
    and her tags into *remove*. Set *steps* to 0: the model's preset.
 3. Write prompts with your trigger into *Strength Grid*.
+
+{MORE}
 """,
-    "5 Prepare and tag a dataset": """# Prepare and tag a dataset
+    "5 Prepare and tag a dataset": f"""# Prepare and tag a dataset
 Twenty drawings are checked, cropped, tagged and saved. A few seconds, no download.
 
 1. Press **Run**.
@@ -88,6 +94,8 @@ The folders are named after yours. What was saved from other images is never rep
 
 **Background**: on newer ComfyUI, link *Load Images*, *Remove Background* and *Dataset From Images* (masks), and write
 *white* into *background* of *Prepare Dataset*.
+
+{MORE}
 """,
 }
 

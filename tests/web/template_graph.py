@@ -137,6 +137,8 @@ BUILD = """async ([plan, note]) => {
         group.color = color;
         graph.add(group);
     }
+    for (const node of Object.values(made)) for (const widget of node.widgets ?? [])
+        if (widget.name === "edits") widget.value = ""; // Edit Tags names it anew for whoever opens the template
     const saved = graph.serialize();
     const id = (key) => Number(made[key].id);
     saved.extra = plan.app.outputs ? { linearData: {

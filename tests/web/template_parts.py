@@ -10,6 +10,8 @@ from template_graph import NAMED, Graph
 
 FIGURES = ("steps", "cfg", "sampler_name", "scheduler")
 """What Sampling by Model says of how a model is usually drawn with, besides the size."""
+GUIDES = "/extensions/lora-bootstrap/guides/index.html?page="
+"""Where the front end serves a guide; its file's name without an ending follows."""
 GAP = 50
 """Between the end of a node and the place of the next below it: 30 for its title, and some room."""
 
