@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 INTERNAL = f"{menu.BOOTSTRAP}/{menu.INTERNAL}"
 PROMPT_SLOT, SEED_SLOT = 0, 1
 """Slots of View Prompts' outputs."""
+FIGURES = ("steps", "cfg")
+"""What a lineage records of the sampler."""
 
 
 class SaveCandidates(io.ComfyNode):
@@ -77,7 +79,7 @@ class SaveCandidates(io.ComfyNode):
         part, graph = drawn_part(find, me), RepeatGraph()
         links = {name: link for name, link in find(me)["inputs"].items() if name in ("project", "views", "LORA_STACK")}
         draw = graph.node("LoraBootstrap_DrawCandidates", "draw", **links, contents=part.add_contents(graph, me),
-                          node=me, run=secrets.token_hex(8))
+                          node=me, run=secrets.token_hex(8), **linked_figures(part))
         draw.set_override_display_id(me)
         return io.NodeOutput(draw.out(0), expand=graph.finalize())
 
@@ -94,14 +96,17 @@ class DrawCandidates(io.ComfyNode):
                     io.String.Input("contents", tooltip="A hash of what is linked."),
                     io.String.Input("node", tooltip="The id of Save Candidates."),
                     io.String.Input("run", default="", tooltip="Another text for each Run, so that none is skipped."),
-                    LoraStack.Input("LORA_STACK", optional=True, tooltip="The LoRA that draws.")],
+                    LoraStack.Input("LORA_STACK", optional=True, tooltip="The LoRA that draws."),
+                    io.Int.Input("steps", optional=True, force_input=True, tooltip="The sampler's steps, if linked."),
+                    io.Float.Input("cfg", optional=True, force_input=True, tooltip="The sampler's cfg, if linked.")],
             outputs=[BootstrapProjectSocket.Output(display_name="project")],
         )
 
     @classmethod
-    def execute(cls, project, views, contents, node, run="", LORA_STACK=None) -> io.NodeOutput:
+    def execute(cls, project, views, contents, node, run="", LORA_STACK=None, steps=None, cfg=None) -> io.NodeOutput:
         find = cls.hidden.dynprompt.get_node
-        request = DrawRequest.of(project, views, drawn_part(find, node), contents, read_stack(LORA_STACK))
+        request = DrawRequest.of(project, views, drawn_part(find, node), contents, read_stack(LORA_STACK),
+                                 {"steps": steps, "cfg": cfg})
         show_text("\n".join((request.headline, *request.warnings)), node)
         request.begin()
         if not request.missing:
@@ -175,10 +180,12 @@ class DrawRequest:
         self.missing = [(view, lineage) for view, lineage in self.plan if not is_kept(round_, lineage)]
 
     @classmethod
-    def of(cls, project: Project, views: ViewPlan, part: Part, contents: str, stack: Any) -> DrawRequest:
+    def of(cls, project: Project, views: ViewPlan, part: Part, contents: str, stack: Any,
+           linked: Mapping[str, Any]) -> DrawRequest:
+        """`linked`: the values that come over `linked_figures`."""
         lora, strength = parent_of(stack, project)
         recipe = part.key(contents, file_facts(view.text for view in views.views))
-        source = Source(lora, strength, recipe, part.settings.get("steps"), part.settings.get("cfg"))
+        source = Source(lora, strength, recipe, *(part.settings.get(name, linked.get(name)) for name in FIGURES))
         return cls(project.round(views.round), views, source, part)
 
     @property
@@ -225,6 +232,11 @@ def drawn_part(find: Callable[[str], Node], node_id: str) -> Part:
     return part_between(find, links["views"][0], links["images"], "link View Prompts' prompt to the text encoder and "
                         "its seed to the sampler, and the decoded image to Save Candidates.", FACTS,
                         (PROMPT_SLOT, SEED_SLOT))
+
+
+def linked_figures(part: Part) -> dict[str, Any]:
+    """The links over which the sampler gets the figures that a lineage records."""
+    return {name: list(part.linked[name]) for name in FIGURES if name in part.linked}
 
 
 def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project) -> tuple[Path | None, float]:

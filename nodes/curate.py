@@ -78,6 +78,11 @@ class CurateImages(io.ComfyNode):
                     "The project, for Round Dataset and the next round.")),
                 io.Image.Output(display_name="images", is_output_list=True, tooltip="The kept images, one by one."),
                 io.String.Output(display_name="report"),
+                LoraDataset.Output(display_name="dataset", tooltip=(
+                    "The training set of the next LoRA, as Round Dataset builds it: the next round's style LoRA, or "
+                    "after the last round the character LoRA.")),
+                io.String.Output(display_name="run_name", tooltip="The next run's name, for Train LoRA's name."),
+                io.String.Output(display_name="trigger", tooltip="The trigger, for Train LoRA's trigger."),
             ],
         )
 
@@ -93,9 +98,11 @@ class CurateImages(io.ComfyNode):
         round_, target = project.round(round), keep or project.target(round)
         reader = tag_reader(tagger, cls.hidden.unique_id)
         outcome = curate_by_mode(round_, mode, target, stop_on_alarm, clip_vision, reader)
-        show_report(outcome.report, cls.hidden.unique_id)
+        values = outcome_values(project, outcome)
+        following, line = next_training(project, round, outcome)
+        show_report("\n".join(filter(None, (outcome.report, line))), cls.hidden.unique_id)
         tell_project(project.name)
-        return io.NodeOutput(*outcome_values(project, outcome), ui=outcome_ui(round_, target, outcome))
+        return io.NodeOutput(*values, *following, ui=outcome_ui(round_, target, outcome))
 
 
 class RoundDataset(io.ComfyNode):
@@ -129,14 +136,10 @@ class RoundDataset(io.ComfyNode):
 
     @classmethod
     def execute(cls, project, round, purpose) -> io.NodeOutput:
-        dataset, report = dataset_of(project, round)
-        if purpose == "character":
-            dataset = for_character(dataset, project)
-            report += f"\nabsorbed by the trigger: {', '.join(project.roles.identity) or 'nothing'}"
+        made, report = training_set(project, round, purpose)
         show_report(report, cls.hidden.unique_id)
         tell_project(project.name)
-        name = project.name if purpose == "character" else style_run(project, round + 1)
-        return io.NodeOutput(dataset, name, project.config.trigger, report)
+        return io.NodeOutput(*made, report)
 
 
 # -- choosing ----------------------------------------------------------------------------------------------------------
@@ -167,6 +170,14 @@ def outcome_values(project: Project, outcome: Outcome) -> tuple[Any, Any, Any]:
     if outcome.held:
         return (ExecutionBlocker(None),) * 3
     return project, [to_batch(kept.pick.apply_to(open_image(kept.path))) for kept in outcome.kept], outcome.report
+
+
+def next_training(project: Project, number: int, outcome: Outcome) -> tuple[tuple[Any, Any, Any], str]:
+    """((dataset, run name, trigger) of the LoRA after a round, a report of them); a round that is held, or that keeps
+    no image, blocks what would train."""
+    if outcome.held or not outcome.kept:
+        return (ExecutionBlocker(None if outcome.held else no_kept_line(project, number)),) * 3, ""
+    return training_set(project, number, "character" if number >= project.depth else "style")
 
 
 def outcome_ui(round_: Round, target: int, outcome: Outcome) -> dict[str, Any]:
@@ -238,6 +249,23 @@ def _headline(count: int, target: int, figures: RoundFigures) -> str:
 # -- datasets ----------------------------------------------------------------------------------------------------------
 
 
+def training_set(project: Project, number: int, purpose: str) -> tuple[tuple[Dataset, str, str], str]:
+    """((dataset, run name, trigger) for Train LoRA after a round, a report of the dataset).
+
+    Raises UserError if nothing was kept in the round.
+    """
+    dataset, report = dataset_of(project, number)
+    if purpose == "character":
+        dataset = for_character(dataset, project)
+        report += f"\nabsorbed by the trigger: {', '.join(project.roles.identity) or 'nothing'}"
+    name = project.name if purpose == "character" else style_run(project, number + 1)
+    return (dataset, name, project.config.trigger), report
+
+
+def no_kept_line(project: Project, number: int) -> str:
+    return f"nothing is kept in round {number} of {project.name!r}. Pick in the gallery of Curate Images first."
+
+
 def dataset_of(project: Project, number: int) -> tuple[Dataset, str]:
     """(the training set after a round, a line about it). Raises UserError if nothing was kept in it."""
     if number == REFERENCE:
@@ -246,8 +274,7 @@ def dataset_of(project: Project, number: int) -> tuple[Dataset, str]:
     round_ = project.round(number)
     kept = round_.list_kept()
     if not kept:
-        raise UserError(f"nothing is kept in round {number} of {project.name!r}. Pick in the gallery of Curate Images "
-                        "first.")
+        raise UserError(no_kept_line(project, number))
     made = round_dataset(round_, kept)
     note_stage(ProjectRecord.load(project.folder), *STAGES["dataset"].name_and_title(number, len(made.dataset)),
                made.summary, made.reused, {"folder": output_path(round_.dataset_folder)})

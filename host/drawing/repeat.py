@@ -56,6 +56,8 @@ class Part:
     outside: tuple[tuple[str, int], ...]
     settings: Mapping[str, Any]
     """Values of widgets by name, if all nodes with a widget of that name agree: `steps`, `cfg`."""
+    linked: Mapping[str, tuple[str, int]]
+    """The links over which such values come instead, from one place for several samplers."""
 
     @property
     def warnings(self) -> list[str]:
@@ -147,7 +149,7 @@ def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: 
     outside = tuple(link for link in _links_into(nodes, facts) if link not in replaced)
     known = {link: f"outside {number}" for number, link in enumerate(outside)}
     return Part(source, nodes, (end[0], end[1]), recipe_of(find, end, facts, cut=replaced | known), outside,
-                _settings(find, source, end))
+                *_settings(find, source, end))
 
 
 def _whole_loops(find: Callable[[str], Node], depends: Mapping[str, bool]) -> set[str]:
@@ -178,13 +180,19 @@ def _links_into(nodes: Mapping[str, Node], facts: NodeFacts) -> dict[tuple[str, 
     return dict.fromkeys((value[0], value[1]) for value in values if is_link(value) and value[0] not in nodes)
 
 
-def _settings(find: Callable[[str], Node], source: str, end: list[Any]) -> dict[str, Any]:
+def _settings(find: Callable[[str], Node], source: str,
+              end: list[Any]) -> tuple[dict[str, Any], dict[str, tuple[str, int]]]:
+    """(values of widgets, links to such values) by name, where all nodes agree."""
     found: dict[str, set[Any]] = {}
     for node in _above(find, source, end[0]):
         for name, value in node["inputs"].items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if is_link(value):
+                found.setdefault(name, set()).add((value[0], value[1]))
+            elif isinstance(value, (int, float)) and not isinstance(value, bool):
                 found.setdefault(name, set()).add(value)
-    return {name: values.pop() for name, values in found.items() if len(values) == 1}
+    agreed = {name: values.pop() for name, values in found.items() if len(values) == 1}
+    links = {name: value for name, value in agreed.items() if isinstance(value, tuple)}
+    return {name: value for name, value in agreed.items() if name not in links}, links
 
 
 def _above(find: Callable[[str], Node], source: str, start: str) -> Iterator[Node]:

@@ -225,9 +225,23 @@ def test_a_high_cfg_and_a_missing_lora_are_told(drawn, drawing):
     nodes, _ = drawing
     nodes["sample"]["inputs"]["cfg"] = 9.0
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
-    job = DrawRequest.of(drawn, plan, drawn_part(nodes.__getitem__, "7"), "what is linked", None)
+    job = DrawRequest.of(drawn, plan, drawn_part(nodes.__getitem__, "7"), "what is linked", None, {})
     assert [warning.split(";")[0].split(":")[0] for warning in job.warnings] == [
         "cfg is 9", "no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images."]
+
+
+def test_figures_that_all_rounds_get_from_one_place_are_in_the_lineage(drawn, drawing):
+    nodes, save = drawing
+    nodes["sample"]["inputs"] |= {"steps": ["figures", 2], "cfg": ["figures", 3]}
+    nodes["figures"] = {"class_type": "LoraBootstrap_SamplingByModel", "inputs": {"model": ["base", 0]}}
+    plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
+    draw = SaveCandidates.execute(drawn, plan, ["decode", 0]).expand["x.draw"]["inputs"]
+    assert (draw["steps"], draw["cfg"]) == (["figures", 2], ["figures", 3])
+    done = DrawCandidates.execute(**{**draw, "project": drawn, "views": plan, "contents": "x", "steps": 20, "cfg": 6.5})
+    lineage = json.loads(done.expand["x.keep_0"]["inputs"]["lineage"])
+    assert (lineage["steps"], lineage["cfg"]) == (20, 6.5)
+    job = DrawRequest.of(drawn, plan, drawn_part(nodes.__getitem__, "7"), "x", None, {"steps": 20, "cfg": 6.5})
+    assert job.warnings[0].startswith("cfg is 6.5; above 5")
 
 
 def test_the_lora_that_draws_is_the_projects_own_in_a_stack(drawn, host, monkeypatch):
@@ -278,6 +292,25 @@ def test_by_itself_it_keeps_the_best_and_takes_down_its_figures(drawn):
     assert len(done[1]) == 5
     record = ProjectRecord.load(drawn.folder)
     assert record.rounds[0].kept == 5 and record.stages["curate-1"].summary.startswith("kept 5 of 12")
+
+
+def test_a_curated_round_gives_the_next_training_set_and_the_last_one_the_characters(drawn):
+    keep(drawn, 1, 5)
+    dataset, name, trigger = curated(drawn).args[3:]
+    made = RoundDataset.execute(drawn, 1, "style").args
+    assert (dataset.fingerprint, name, trigger) == (made[0].fingerprint, "zqx-style-2", "zqx")
+    draw_round(drawn, 2)
+    keep(drawn, 2, 9)
+    dataset, name, trigger = curated(drawn, number=2).args[3:]
+    made = RoundDataset.execute(drawn, 2, "character").args
+    assert (dataset.fingerprint, name, trigger) == (made[0].fingerprint, "zqx", "zqx")
+
+
+def test_a_round_that_keeps_no_image_blocks_the_training_and_says_why(drawn):
+    keep(drawn, 1, 12, "reject")
+    done = curated(drawn, "auto", stop_on_alarm=False)
+    assert done[0] is drawn and [value.message for value in done.args[3:]] == [
+        "nothing is kept in round 1 of 'zqx'. Pick in the gallery of Curate Images first."] * 3
 
 
 def test_a_round_without_candidates_is_told(drawn):

@@ -1,4 +1,4 @@
-"""Make the templates that start on a real model, and their API twins, serialized by the real front end.
+"""Make the templates that train on a real model, and their API twins, serialized by the real front end.
 
 Start a host with this pack and an empty base directory, then, from the repository's folder:
 python tests/web/make_real_templates.py http://127.0.0.1:8188
@@ -138,8 +138,8 @@ def train_note(form: Form) -> str:
 
 def train_character(form: Form) -> Graph:
     """As narrow as its text can be read when the front end fits it into a window of 1600 x 1000."""
-    trigger, high = "mychar", 880
-    graph = Graph(f"3 Train a character LoRA ({form.name})", note=((-310, 60), (270, high)))
+    trigger, high, note = ("mychar", 880, 270) if form.name == XL else ("mychar", 940, 330)
+    graph = Graph(f"3 Train a character LoRA ({form.name})", note=((-40 - note, 60), (note, high)))
     loaders, y = form.load(graph, 60)
     left = Column(graph, 0, 300, y + 50)
     left.add("trigger", "PrimitiveString", 70, value=trigger, title="Trigger")
@@ -165,118 +165,7 @@ def train_character(form: Form) -> Graph:
     return graph
 
 
-# -- bootstrap a character ---------------------------------------------------------------------------------------------
-
-
-LOOP = """# Bootstrap a character ({name})
-From **one image** of a character to a LoRA of her, in three Runs.
-
-1. {choose}
-2. Choose the image in *Load Image*: the whole figure, and nobody else. In *Bootstrap Project*, write **tags** for
-   everything it shows, separated by commas, and a **trigger**: a word that has no meaning yet. A project belongs to one
-   image. For another image, choose another trigger.
-3. Press **Run**. The image is cut into 4 crops and a *style* LoRA is trained on them. It draws 48 candidates from all
-   around, and the rest of the workflow waits. **Pick 12** in the gallery of round 1.
-4. Press **Run** again: retrained on 16 images, it draws 96 more. **Pick 24** more in the gallery of round 2.
-5. Press **Run** again: the *character* LoRA is trained on 40 images. Write the trigger into the *prompts* of *Strength
-   Grid*: its sheet shows at which strength to use the LoRA.
-
-In the gallery: the arrow keys move, **K** keeps, **X** rejects, **Z** shows an image large beside the original,
-**Ctrl+Z** undoes, **?** shows all keys. *Keep proposed* accepts the proposal. A reload, a restart or Cancel loses
-nothing: everything is saved in `output/bootstrap/<name>`.
-
-*Sampling by Model* sets size, steps, cfg and sampler of all *KSamplers*, as the model's family is usually drawn. For
-the loop a **cfg of 3 to 5** is best: above that, every round burns a little more. Leave Flux dev at its 1. Link **Load
-CLIP Vision** (CLIP or DINOv2) to *Curate Images*. Without it likeness is *not measured*, and you judge by eye.
-
-{more}"""
-
-
-def loop_note(form: Form) -> str:
-    if form.name == XL:
-        return LOOP.format(
-            name=XL, choose="Choose your model in *Load Checkpoint*: SDXL, Illustrious, NoobAI or Pony.",
-            more="For Krea 2, Flux, Qwen, Z-Image or Anima, open *4 Bootstrap a character (diffusion model)*.\n")
-    return LOOP.format(
-        name="diffusion model",
-        choose="Choose the files of your model, and the *type* of *Load CLIP*, by the table below.",
-        more=f"{FAMILIES}\n{TURBO}")
-
-
-def bootstrap(form: Form) -> Graph:
-    graph = Graph(f"4 Bootstrap a character ({form.name})")
-    loaders, y = form.load(graph, 60)
-    members = [*loaders, graph.add("image", "LoadImage", (0, y + 50), (300, 360), image="example.png")]
-    graph.add("project", f"{NAMED}Project", (330, 60), (420, 860), {
-        "picture": ("image", "IMAGE"), "model": form.model}, trigger=form.trigger)
-    graph.add("figures", f"{NAMED}SamplingByModel", (900, 60), (360, 262), {"model": form.model, "vae": form.vae})
-    graph.add("negative", "CLIPTextEncode", (900, 372), (360, 110), {"clip": form.clip}, text=form.negative,
-              title="Negative prompt")
-    graph.add("latent", "EmptyLatentImage", (900, 532), (360, 106), {
-        "width": ("figures", "width"), "height": ("figures", "height")}, batch_size=1)
-    members += ["project", "figures", "negative", "latent"]
-    members += draw(graph, form, 0, (1290, 60), "project", form.model, form.clip)
-    graph.group("1 · Your model and your image, and what the model draws by itself", members)
-    graph.group("2 · Round 1: from 4 to 16", grow(graph, form, 1, 1740, "save0"))
-    graph.group("3 · Round 2: from 16 to 40", grow(graph, form, 2, 3330, "curate1"))
-    graph.group("4 · The character LoRA, and its strength", finish(graph, form, 4920, "curate2"))
-    return graph
-
-
-def draw(graph: Graph, form: Form, number: int, place: tuple[int, int], project: str, model: tuple[str, str],
-         clip: tuple[str, str]) -> list[str]:
-    """View prompts, a sampler of the host's own nodes with the model's figures, and Save Candidates."""
-    (x, y), key = place, str(number)
-    more = {"dataset": (f"data{key}", "dataset")} if number else {}
-    graph.add(f"views{key}", f"{NAMED}ViewPrompts", (x, y), (360, 330), {"project": (project, "project"), **more},
-              round=number, before=form.before.removesuffix(", "))
-    graph.add(f"encode{key}", "CLIPTextEncode", (x, y + 380), (360, 88), {
-        "clip": clip, "text": (f"views{key}", "prompt")})
-    graph.add(f"sample{key}", "KSampler", (x, y + 518), (360, 262), {
-        "model": model, "positive": (f"encode{key}", "CONDITIONING"), "negative": ("negative", "CONDITIONING"),
-        "latent_image": ("latent", "LATENT"), "seed": (f"views{key}", "seed"),
-        **{name: ("figures", name) for name in ("steps", "cfg", "sampler_name", "scheduler")}}, denoise=1.0)
-    graph.add(f"decode{key}", "VAEDecode", (x, y + 830), (360, 46), {
-        "samples": (f"sample{key}", "LATENT"), "vae": form.vae})
-    stack = {"LORA_STACK": (f"pick{key}", "LORA_STACK")} if number else {}
-    graph.add(f"save{key}", f"{NAMED}SaveCandidates", (x, y + 926), (360, 340), {
-        "project": (project, "project"), "views": (f"views{key}", "views"), "images": (f"decode{key}", "IMAGE"),
-        **stack})
-    return [f"{part}{key}" for part in ("views", "encode", "sample", "decode", "save")]
-
-
-def train(graph: Graph, form: Form, number: int, left: int, project: str, purpose: str) -> list[str]:
-    """The training of round `number`, on the images there are before it."""
-    data = graph.add(f"data{number}", f"{NAMED}RoundDataset", (left, 60), (420, 190), {"project": (project, "project")},
-                     round=number - 1, purpose=purpose)
-    return [data, graph.add(f"train{number}", f"{NAMED}TrainLora", (left, 300), (420, 900), {
-        **form.links, "dataset": (data, "dataset"), "name": (data, "run_name"), "trigger": (data, "trigger")},
-        kind=purpose)]
-
-
-def grow(graph: Graph, form: Form, number: int, left: int, before: str) -> list[str]:
-    """One round: train a style LoRA on what there is, draw with it, curate."""
-    members = train(graph, form, number, left, before, "style")
-    pick = graph.add(f"pick{number}", f"{NAMED}PickCheckpoint", (left, 1250), (420, 210), {
-        "run": (f"train{number}", "run"), "model": form.model, "clip": form.clip}, strength=0.6)
-    members += [pick, *draw(graph, form, number, (left + 470, 60), before, (pick, "MODEL"), (pick, "CLIP"))]
-    members.append(graph.add(f"curate{number}", f"{NAMED}CurateImages", (left + 880, 60), (640, 1400), {
-        "project": (f"save{number}", "project")}, round=number, mode="manual"))
-    return members
-
-
-def finish(graph: Graph, form: Form, left: int, before: str) -> list[str]:
-    """The character LoRA, and the sheet of its strengths."""
-    members = train(graph, form, 3, left, before, "character")
-    prompts = "\n".join(f"{form.before}{form.trigger}, {text}" for text in form.prompts)
-    return [*members,
-            graph.add("grid", f"{NAMED}StrengthGrid", (left + 450, 60), (420, 1140), {
-                **form.links, "run": ("train3", "run")}, prompts=prompts, negative=form.negative),
-            graph.add("sheet", "PreviewImage", (left + 900, 60), (700, 1140), {"images": ("grid", "sheet")},
-                      title="The sheet")]
-
-
 if __name__ == "__main__":
-    graphs = [build(form) for form in FORMS.values() for build in (train_character, bootstrap)]
-    notes = [write(form) for form in FORMS.values() for write in (train_note, loop_note)]
-    make(sys.argv[1].rstrip("/"), graphs, {graph.name: note for graph, note in zip(graphs, notes, strict=True)})
+    graphs = [train_character(form) for form in FORMS.values()]
+    notes = {graph.name: train_note(form) for graph, form in zip(graphs, FORMS.values(), strict=True)}
+    make(sys.argv[1].rstrip("/"), graphs, notes)

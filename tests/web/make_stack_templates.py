@@ -15,8 +15,8 @@ from template_parts import GUIDES, Column, Drawn, add_drawing
 CHARACTER, STYLE = "akane", "storybook"
 PROMPT = f"{CHARACTER}, {STYLE}, 1girl, front view, upper body, smile, blue sky"
 BASE = {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "vae": ("base", "VAE")}
-HIGH, LOW = 430, 620
-"""Height of the nodes that train, and where the row below them begins."""
+HIGH, BELOW, LOW = 430, 600, 400
+"""Height of the upper row, where the lower one begins, and its height."""
 
 TRAINS = """Trains a character LoRA on 20 drawings, and a style LoRA on 16 in a style that the base has never seen, on
 the small base model that comes with the pack. Two or three minutes, no download. The two *7 Stack LoRAs* templates
@@ -70,13 +70,14 @@ Both cost some of the style: keep the plain stack where it is good enough.
 }
 
 
-def begin(name: str, width: int) -> Graph:
-    """The base, and the two runs, in the upper row."""
-    graph = Graph(name, note=((-310, 60), (270, 1000)))
+def begin(name: str, width: int, room: int = 20, note: tuple[tuple[int, int], tuple[int, int]] = (
+        (-290, 60), (250, 940))) -> Graph:
+    """The base, and the two runs, in the upper row: `room` between two columns."""
+    graph = Graph(name, note=note)
     hers = Column(graph, 0, width)
     hers.add("base", f"{NAMED}LoadSandbox", 166, picture=CHARACTER)
     hers.add("hers", f"{NAMED}LoadDataset", HIGH - 216, folder=f"sandbox/dataset/{CHARACTER}")
-    step = width + 20
+    step = width + room
     graph.add("absorb", f"{NAMED}AbsorbTags", (step, 60), (width, HIGH), {"dataset": ("hers", "dataset")},
               purpose="character", trigger=CHARACTER)
     train(graph, "character", "absorb", 2 * step, width, name="stack_akane", trigger=CHARACTER, kind="character",
@@ -95,12 +96,11 @@ def train(graph: Graph, key: str, data: str, x: int, width: int, **widgets: obje
               title=f"Train LoRA: the {key}")
 
 
-def stack(graph: Graph, strengths: tuple[float, float], *columns: Column) -> list[str]:
+def stack(graph: Graph, strengths: tuple[float, float], first: Column, second: Column, height: int) -> list[str]:
     """The two runs as one stack, that of the second node."""
-    heights = [180] * 2 if columns[0] is columns[-1] else [HIGH] * 2
-    columns[0].add("first", f"{NAMED}LoraStack", heights[0], {"run": ("character", "run")}, run_strength=strengths[0],
-                   title="LoRA Stack: the character")
-    columns[-1].add("stack", f"{NAMED}LoraStack", heights[1], {
+    first.add("first", f"{NAMED}LoraStack", height, {"run": ("character", "run")}, run_strength=strengths[0],
+              title="LoRA Stack: the character")
+    second.add("stack", f"{NAMED}LoraStack", height, {
         "LORA_STACK": ("first", "LORA_STACK"), "run": ("style", "run")}, run_strength=strengths[1],
         title="LoRA Stack: and the style")
     return ["first", "stack"]
@@ -112,52 +112,51 @@ def apply(graph: Graph, key: str, source: str, title: str, place: tuple[int, int
         "model": ("base", "MODEL"), "clip": ("base", "CLIP"), "LORA_STACK": (source, "LORA_STACK")}, title=title)
 
 
-def show(graph: Graph, images: tuple[str, str], x: int, width: int, title: str) -> str:
-    return graph.add("show", "PreviewImage", (x, LOW), (width, HIGH), {"images": images}, title=title)
+def show(graph: Graph, images: tuple[str, str], x: int, width: int, title: str, height: int = LOW) -> None:
+    graph.add("show", "PreviewImage", (x, BELOW), (width, height), {"images": images}, title=title)
 
 
 def stack_loras() -> Graph:
     width = 250
     graph = begin("7 Stack LoRAs", width)
-    first, second = Column(graph, 0, width, LOW), Column(graph, width + 20, width, LOW)
-    members = stack(graph, (0.8, 0.5), first, second)
-    members.append(apply(graph, "apply", "stack", "Apply LoRA Stack", (540, LOW), (230, HIGH)))
+    first, second = Column(graph, 0, width, BELOW), Column(graph, width + 20, width, BELOW)
+    members = stack(graph, (0.8, 0.5), first, second, LOW)
+    members.append(apply(graph, "apply", "stack", "Apply LoRA Stack", (540, BELOW), (230, LOW)))
     graph.group("3 · Both as one stack", members)
-    column = Column(graph, 830, width, LOW)
+    column = Column(graph, 830, width, BELOW)
     images = add_drawing(column, "draw", "Draw with the stack and without", [
         Drawn("with the stack", ("apply", "MODEL"), ("apply", "CLIP"), ("base", "CLIP")),
         Drawn("the base alone", ("base", "MODEL"), ("base", "CLIP"), ("base", "CLIP"))], prompt=PROMPT,
-        base=("base", "MODEL"), vae=("base", "VAE"), height=HIGH)
+        base=("base", "MODEL"), vae=("base", "VAE"), height=LOW)
     show(graph, images, 1100, 270, "Above with the stack, below without")
     graph.group("4 · Compare: same prompt, same seeds", ["draw", "show"])
     return graph
 
 
 def mend() -> Graph:
-    width = 250
-    graph = begin("7 Stack LoRAs - check and mend a conflict", width)
-    report = Column(graph, width + 20, width, LOW)
-    members = stack(graph, (1.0, 0.8), Column(graph, 0, width, LOW))
+    width, tall = 225, 470
+    graph = begin("7 Stack LoRAs - check and mend a conflict", width, 15, note=((-280, 60), (240, 1010)))
+    members = stack(graph, (1.0, 0.8), Column(graph, 0, width, BELOW), Column(graph, 240, width, BELOW), tall)
+    report = Column(graph, 480, width, BELOW)
     report.add("report", f"{NAMED}ConflictReport", 180, {"LORA_STACK": ("stack", "LORA_STACK")})
-    report.add("heat", "PreviewImage", HIGH - 230, {"images": ("report", "heat_map")},
+    report.add("heat", "PreviewImage", tall - 230, {"images": ("report", "heat_map")},
                title="The heat map, and the advice")
     graph.group("3 · Do they conflict?", [*members, *report.members])
-    ways = Column(graph, 580, width, LOW)
-    ways.add("merge", f"{NAMED}MergeLoras", 190, {"LORA_STACK": ("stack", "LORA_STACK")}, method="null_space",
+    ways = Column(graph, 765, width, BELOW)
+    ways.add("merge", f"{NAMED}MergeLoras", 220, {"LORA_STACK": ("stack", "LORA_STACK")}, method="null_space",
              preset="identity_first", mu=1000, name="akane_in_storybook")
-    ways.add("split", f"{NAMED}TimeSplit", HIGH - 240, {"clip": ("base", "CLIP"), "LORA_STACK": (
+    ways.add("split", f"{NAMED}TimeSplit", tall - 270, {"clip": ("base", "CLIP"), "LORA_STACK": (
         "stack", "LORA_STACK")}, preset="custom", character_start=1.0, character_end=1.0, style_start=1.0,
         style_end=0.3, until=0.5)
     graph.group("4 · Two ways to mend it", ways.members)
     applied = [apply(graph, "apply", "stack", "Apply LoRA Stack: as it is", (-360, 60)),
                apply(graph, "apply merged", "merge", "Apply LoRA Stack: merged", (-360, 520))]
-    column = Column(graph, 890, 220, LOW)
-    images = add_drawing(column, "draw", "Draw all three", [
+    images = add_drawing(Column(graph, 1050, width, BELOW), "draw", "Draw all three", [
         Drawn("the plain stack", ("apply", "MODEL"), ("apply", "CLIP"), ("base", "CLIP")),
         Drawn("merged", ("apply merged", "MODEL"), ("apply merged", "CLIP"), ("base", "CLIP")),
         Drawn("split in time", ("base", "MODEL"), ("split", "CLIP"), ("split", "CLIP"))], prompt=PROMPT,
-        base=("base", "MODEL"), vae=("base", "VAE"), height=HIGH, before=applied)
-    show(graph, images, 1130, 240, "Plain, merged, split in time")
+        base=("base", "MODEL"), vae=("base", "VAE"), height=tall, before=applied)
+    show(graph, images, 1290, width, "Plain, merged, split in time", tall)
     graph.group("5 · Compare: same prompt, same seeds", ["draw", "show"])
     return graph
 

@@ -22,9 +22,9 @@ ANOTHER = f"{TRIGGER}, 1girl, from behind, full body, blue sky, flat color"
 CHECKPOINTS = {"checkpoints": "all", "strengths": "0.8, 1.0", "prompts": "\n".join((*PROMPTS, ANOTHER))}
 
 BASE = {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "vae": ("base", "VAE")}
-NOTE = ((-300, 60), (260, 850))
+NOTE = ((-290, 60), (250, 910))
 """Place and size of the notes."""
-TALL = 850
+TALL = 910
 
 TRAINS = """Trains a character LoRA on 20 drawings, on the small base model that comes with the pack. A minute, no
 download. The four *6 Compare* templates share it, so it is trained once."""
@@ -111,7 +111,7 @@ A **LORA_STACK** of the winner is an output of *Score Sweep*.
 }
 
 
-def begin(name: str, width: int = 280, training: int = 520) -> Graph:
+def begin(name: str, width: int = 280, training: int = 400) -> Graph:
     """The base, the images, and a run with five checkpoints and a validation loss, in two columns.
 
     Args:
@@ -125,14 +125,23 @@ def begin(name: str, width: int = 280, training: int = 520) -> Graph:
     images.add("absorb", f"{NAMED}AbsorbTags", TALL - 506, {"dataset": ("data", "dataset")}, purpose="character",
                trigger=TRIGGER)
     graph.group("1 · Images and captions", images.members)
-    lora = Column(graph, width + 60, width)
-    lora.add("train", f"{NAMED}TrainLora", training, {
+    x = width + 60
+    add_training(graph, (x, 60), (width, training))
+    add_settings(graph, (x, 60 + training + GAP), (width, TALL - training - GAP))
+    graph.group("2 · The LoRA", ["train", "settings"])
+    return graph
+
+
+def add_training(graph: Graph, place: tuple[int, int], size: tuple[int, int]) -> None:
+    graph.add("train", f"{NAMED}TrainLora", place, size, {
         **BASE, "dataset": ("absorb", "dataset"), "settings": ("settings", "settings")}, name="sandbox_sweep",
         trigger=TRIGGER, kind="character", steps=200)
-    lora.add("settings", f"{NAMED}TrainSettings", TALL - training - GAP, save_every=40, validate_every=40,
-             validation_fraction=0.1, preview_every=0)
-    graph.group("2 · The LoRA", lora.members)
-    return graph
+
+
+def add_settings(graph: Graph, place: tuple[int, int], size: tuple[int, int]) -> None:
+    """Five checkpoints, and a validation loss at each."""
+    graph.add("settings", f"{NAMED}TrainSettings", place, size, save_every=40, validate_every=40,
+              validation_fraction=0.1, preview_every=0)
 
 
 def draw_and_show(name: str, type_: str, title: str, **widgets: object) -> Graph:
@@ -156,13 +165,13 @@ def checkpoint_sweep() -> Graph:
 
 
 def seed_sweep() -> Graph:
-    graph = begin("6 Compare - seed sweep", 260)
-    draws = Column(graph, 640, 270)
+    graph = begin("6 Compare - seed sweep", 255)
+    draws = Column(graph, 630, 265)
     draws.add("values", f"{NAMED}SweepValues", 420, {"run": ("train", "run")}, checkpoints="last", strengths="1",
               prompts="\n".join(PROMPTS[:2]), seeds="1-6", without=False)
     own_nodes(graph, draws)
     graph.group("3 · Values, and your own nodes", draws.members)
-    sheet = Column(graph, 970, 400)
+    sheet = Column(graph, 955, 395)
     sheet.add("compose", f"{NAMED}ComposeGrid", 440, {"sweep": ("values", "sweep"), "images": ("own decode", "IMAGE")},
               rows="prompt", columns="seed")
     sheet.add("sheet", "PreviewImage", TALL - 490, {"images": ("compose", "sheet")}, title="The sheet")
@@ -191,35 +200,32 @@ def own_nodes(graph: Graph, column: Column) -> None:
 
 def score_and_pick() -> Graph:
     """In two rows: what is drawn above, what is measured and picked below."""
-    graph = Graph("6 Compare - score and pick", note=((-300, 60), (260, 1000)))
-    high, width = 460, 250
+    graph = Graph("6 Compare - score and pick", note=((-290, 60), (250, 940)))
+    high, width = 460, 240
     images = Column(graph, 0, width)
     images.add("base", f"{NAMED}LoadSandbox", 166, picture="akane")
     images.add("data", f"{NAMED}LoadDataset", high - 216, folder="sandbox/dataset/akane")
-    graph.add("absorb", f"{NAMED}AbsorbTags", (270, 60), (width, high), {"dataset": ("data", "dataset")},
+    graph.add("absorb", f"{NAMED}AbsorbTags", (255, 60), (width, high), {"dataset": ("data", "dataset")},
               purpose="character", trigger=TRIGGER)
     graph.group("1 · Images and captions", [*images.members, "absorb"])
-    graph.add("settings", f"{NAMED}TrainSettings", (580, 60), (width, high), save_every=40, validate_every=40,
-              validation_fraction=0.1, preview_every=0)
-    graph.add("train", f"{NAMED}TrainLora", (850, 60), (width, high), {
-        **BASE, "dataset": ("absorb", "dataset"), "settings": ("settings", "settings")}, name="sandbox_sweep",
-        trigger=TRIGGER, kind="character", steps=200)
+    add_training(graph, (827, 60), (240, high))
+    add_settings(graph, (555, 60), (257, high))
     graph.group("2 · The LoRA", ["settings", "train"])
-    graph.add("sweep", f"{NAMED}CheckpointSweep", (1160, 60), (width - 20, high), {**BASE, "run": ("train", "run")},
+    graph.add("sweep", f"{NAMED}CheckpointSweep", (1127, 60), (233, high), {**BASE, "run": ("train", "run")},
               **CHECKPOINTS, seeds="1, 2")
     graph.group("3 · Draw", ["sweep"])
-    low = high + 180
-    graph.add("score", f"{NAMED}ScoreSweep", (0, low), (width, 420), {
+    place, low = high + 170, 370
+    graph.add("score", f"{NAMED}ScoreSweep", (0, place), (width, low), {
         "sweep": ("sweep", "sweep"), "dataset": ("absorb", "dataset")})
-    graph.add("table", "PreviewImage", (270, low), (400, 420), {"images": ("score", "table")}, title="The matrix")
+    graph.add("table", "PreviewImage", (255, place), (320, low), {"images": ("score", "table")}, title="The matrix")
     graph.group("4 · Score", ["score", "table"])
-    graph.add("pick", f"{NAMED}PickCheckpoint", (730, low), (210, 420), {
+    graph.add("pick", f"{NAMED}PickCheckpoint", (635, place), (225, low), {
         "run": ("train", "run"), "step": ("score", "step"), "strength": ("score", "strength"),
         "model": ("base", "MODEL"), "clip": ("base", "CLIP")}, which="step")
-    images = add_drawing(Column(graph, 960, 210, low), "draw", "Draw with it", [
+    drawn = add_drawing(Column(graph, 875, 225, place), "draw", "Draw with it", [
         Drawn("picked", ("pick", "MODEL"), ("pick", "CLIP"), ("base", "CLIP"))], base=("base", "MODEL"),
-        vae=("base", "VAE"), prompt=f"{TRIGGER}, 1girl, front view, upper body, smile, sunset, flat color", height=420)
-    graph.add("show", "PreviewImage", (1190, low), (200, 420), {"images": images}, title="With what was picked")
+        vae=("base", "VAE"), prompt=f"{TRIGGER}, 1girl, front view, upper body, smile, sunset, flat color", height=low)
+    graph.add("show", "PreviewImage", (1115, place), (245, low), {"images": drawn}, title="With what was picked")
     graph.group("5 · Pick and use it", ["pick", "draw", "show"])
     return graph
 

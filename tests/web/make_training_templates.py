@@ -16,9 +16,9 @@ from template_parts import GUIDES, Column
 TRIGGER = "akane"
 DRAWINGS = f"sandbox/dataset/{TRIGGER}"
 TRAITS = "red hair, short hair, green eyes, fox ears, fox tail, white dress"
-NOTE = ((-310, 60), (270, 790))
+NOTE = ((-310, 60), (270, 860))
 """Place and size of the notes beside training nodes."""
-TALL = 790
+TALL = 860
 
 SAFE = """**Stop & keep** in *Train LoRA* ends early and goes on with the LoRA trained so far. **Cancel** saves the
 training: run again to continue."""
@@ -148,30 +148,30 @@ def train_character() -> Graph:
 
 
 def prepare_and_tag() -> Graph:
-    graph = Graph("5 Prepare and tag a dataset", note=((-310, 60), (270, 910)))
-    tall, width = 910, 250
+    graph = Graph("5 Prepare and tag a dataset", note=((-290, 60), (250, 910)))
+    tall, width = 910, 240
     look = Column(graph, 0, width)
     look.add("data", f"{NAMED}LoadDataset", 240, folder=DRAWINGS)
     look.add("audit", f"{NAMED}AuditDataset", tall - 290, {"dataset": ("data", "dataset")}, family="sandbox",
              columns=5)
     graph.group("1 · Look", look.members)
-    ready = Column(graph, 310, width)
+    ready = Column(graph, 300, width)
     ready.add("prepare", f"{NAMED}PrepareDataset", 430, {"dataset": ("audit", "dataset")}, name="", family="sandbox",
               shape="square")
     ready.add("tag", f"{NAMED}TagImages", tall - 480, {"dataset": ("prepare", "dataset")}, tagger="sandbox",
               merge="replace")
-    edit = Column(graph, 580, width)
+    edit = Column(graph, 555, width)
     edit.add("base", f"{NAMED}LoadSandbox", 166, picture=TRIGGER, title="Load Sandbox: counts tokens")
     edit.add("edit", f"{NAMED}EditTags", tall - 216, {
         "dataset": ("tag", "dataset"), "scores": ("tag", "scores"), "clip": ("base", "CLIP")}, trigger=TRIGGER,
         remove="red eyes", replace="cat tail = fox tail\nlong hair = short hair", order=True, token_limit=75)
     graph.group("2 · Prepare, tag, edit", [*ready.members, *edit.members])
-    count = Column(graph, 890, width)
+    count = Column(graph, 855, width)
     count.add("absorb", f"{NAMED}AbsorbTags", 430, {"dataset": ("edit", "dataset")}, purpose="character",
               trigger=TRIGGER)
     count.add("statistics", f"{NAMED}TagStatistics", tall - 480, {"dataset": ("absorb", "dataset"), **TRAINED},
               trigger=TRIGGER, most=16)
-    save = Column(graph, 1160, width - 20)
+    save = Column(graph, 1110, width)
     save.add("seen", f"{NAMED}PreviewDataset", tall - 260, {"dataset": ("statistics", "dataset")}, columns=4)
     save.add("save", f"{NAMED}SaveDataset", 210, {"dataset": ("seen", "dataset")}, name="", concept="1girl")
     graph.group("3 · Absorb, count, save", [*count.members, *save.members])

@@ -137,6 +137,7 @@ BUILD = """async ([plan, note]) => {
         group.color = color;
         graph.add(group);
     }
+    await new Promise((done) => setTimeout(done, 1000)); // Vue nodes take the room that they need
     for (const node of Object.values(made)) for (const widget of node.widgets ?? [])
         if (widget.name === "edits") widget.value = ""; // Edit Tags names it anew for whoever opens the template
     const saved = graph.serialize();

@@ -2,7 +2,6 @@
  * host nor a document. Loading this module has no effect. */
 
 const PROJECT = "LoraBootstrap_Project";
-const ROUND_DATASET = "LoraBootstrap_RoundDataset";
 const SOCKET = "BOOTSTRAP_PROJECT";
 /** The node id that marks links from a subgraph's own inputs. */
 const SUBGRAPH_INPUT = -10;
@@ -17,6 +16,19 @@ function findLinkedSlot(node, fits) {
     fits(input) && (node.isInputConnected?.(slot) ?? input.link != null)) ?? -1;
 }
 
+/**
+ * The link into an input. A subgraph's node answers `getInputLink`, and `getInputNode` by it, for its outputs: its graph
+ * is asked.
+ */
+function linkInto(node, slot) {
+  if (!node.isSubgraphNode?.()) return node.getInputLink?.(slot);
+  return [...(node.graph?.links?.values() ?? [])].find((link) =>
+    String(link.target_id) === String(node.id) && link.target_slot === slot);
+}
+
+/** Whether a link comes from a subgraph's own input. Newer front ends have ids as texts. */
+const entersSubgraph = (link) => Number(link?.origin_id) === SUBGRAPH_INPUT;
+
 /** Whether the value of an input comes over a link. */
 export const isLinked = (node, name) => findLinkedSlot(node, called(name)) >= 0;
 
@@ -30,8 +42,8 @@ export function valueWidgets(node, name) {
   const own = (node.widgets ?? []).filter((widget) => widget.name === name);
   const slot = findLinkedSlot(node, called(name));
   if (slot < 0 || !node.graph) return own;
-  const link = node.getInputLink?.(slot);
-  if (link?.origin_id !== SUBGRAPH_INPUT) return [];
+  const link = linkInto(node, slot);
+  if (!entersSubgraph(link)) return [];
   const outer = enclosing(node.graph);
   const input = outer?.inputs?.[link.origin_slot];
   return input ? [...valueWidgets(outer, input.name), ...own] : own;
@@ -52,13 +64,13 @@ function enclosing(graph) {
 export function findFeeder(node, fits) {
   const slot = findLinkedSlot(node, fits);
   if (slot < 0) return null;
-  const link = node.getInputLink?.(slot);
-  if (link?.origin_id === SUBGRAPH_INPUT) {
+  const link = linkInto(node, slot);
+  if (entersSubgraph(link)) {
     const outer = enclosing(node.graph);
     const input = outer?.inputs?.[link.origin_slot];
     return input ? findFeeder(outer, (other) => other === input) : null;
   }
-  const from = node.getInputNode(slot);
+  const from = node.isSubgraphNode?.() ? node.graph.getNodeById(link?.origin_id) : node.getInputNode(slot);
   return from?.isSubgraphNode?.() ? from.resolveSubgraphOutputLink(link?.origin_slot)?.outputNode ?? null : from;
 }
 
@@ -88,20 +100,30 @@ export function projectName(node) {
   return text(inputValue(project, "name")) || text(inputValue(project, "trigger")).replaceAll(" ", "-") || null;
 }
 
-/** Purpose of Round Dataset → name of the run on its dataset. */
+/** Purpose of a training set → name of the run on it, after a round. */
 const RUN_NAMES = {
   style: (project, round) => `${project}-style-${round + 1}`,
   character: (project) => project,
 };
 
+/** Node that gives a training set → the set's purpose. After the last round, Curate Images gives the character's. */
+const PURPOSES = {
+  LoraBootstrap_RoundDataset: (node) => inputValue(node, "purpose"),
+  LoraBootstrap_CurateImages: (node, round) => {
+    const targets = text(inputValue(projectNode(node), "targets")).split(/[\s,;]+/).filter(Boolean);
+    return round >= targets.length - 1 ? "character" : "style";
+  },
+};
+
 function roundRunName(node) {
   const [project, round] = [projectName(node), Number(inputValue(node, "round"))];
-  return project && round >= 0 ? RUN_NAMES[inputValue(node, "purpose")]?.(project, round) ?? null : null;
+  if (!project || !(round >= 0)) return null;
+  return RUN_NAMES[PURPOSES[node.comfyClass](node, round)]?.(project, round) ?? null;
 }
 
 /** The name of a run, from a node's widget or from what is linked to it; null if it is known only after a run. */
 export function runName(node, widget) {
   const from = findFeeder(node, called(widget));
-  if (from?.comfyClass === ROUND_DATASET) return roundRunName(from);
+  if (from?.comfyClass in PURPOSES) return roundRunName(from);
   return text(inputValue(node, widget)) || null;
 }

@@ -40,6 +40,17 @@ def test_settings_are_found_where_the_graph_says_them_once():
     assert "steps" not in part(nodes).settings and part(nodes).settings["cfg"] == 3.0
 
 
+def test_a_setting_that_all_samplers_get_over_one_link_is_that_link():
+    nodes = drawing_graph() | {"figures": {"class_type": "LoraBootstrap_SamplingByModel", "inputs": {"steps": 30}}}
+    nodes["sample"]["inputs"]["steps"] = ["figures", 2]
+    nodes["refine"] = {"class_type": "KSampler", "inputs": {**nodes["sample"]["inputs"], "latent_image": ["sample", 0]}}
+    nodes["decode"]["inputs"]["samples"] = ["refine", 0]
+    found = part(nodes)
+    assert found.linked["steps"] == ("figures", 2) and "steps" not in found.settings and found.settings["cfg"] == 3.0
+    nodes["refine"]["inputs"]["steps"] = 8
+    assert "steps" not in part(nodes).linked and "steps" not in part(nodes).settings
+
+
 @pytest.mark.parametrize(("name", "value"), [("steps", 20), ("cfg", 3.5), ("seed", 7)])
 def test_what_the_copied_nodes_are_set_to_is_in_the_recipe(name, value):
     nodes = drawing_graph()

@@ -283,6 +283,27 @@ test("a project without a name is called by its trigger, and a linked name is th
     ["akane-the-fox", "from text", null]);
 });
 
+/** Of a subgraph's node in the front end: asked for what comes into an input, it looks among its outputs. */
+const amongOutputs = () => {
+  throw new TypeError("Cannot read properties of undefined (reading 'getLinks')");
+};
+const BOX = { isSubgraphNode: () => true, getInputLink: amongOutputs, getInputNode: amongOutputs };
+
+test("a project is found through a subgraph that another subgraph feeds", () => {
+  const links = new Map([[7, { target_id: "3", target_slot: 1, origin_id: "2", origin_slot: 4 }]]);
+  const root = { links, getNodeById: (id) => root.nodes.find((node) => node.id === id) };
+  const [first, second] = [{ rootGraph: root }, { rootGraph: root }];
+  const saves = { type: "LoraBootstrap_SaveCandidates", inputs: [["project", SOCKET, "-10", 1]] };
+  const { save } = graph({ save: saves }, second);
+  const { begun } = graph({ begun: project({ name: "begun" }) }, first);
+  const outer = graph({
+    feeder: { id: "2", subgraph: first, resolveSubgraphOutputLink: (slot) => ({ outputNode: [save, begun][slot / 4] }) },
+    fed: { id: "3", subgraph: second, inputs: [["model", "MODEL"], ["project", SOCKET, "feeder", 4]] },
+  }, root);
+  root.nodes = Object.values(outer).map((node) => Object.assign(node, BOX));
+  assert.equal(projectName(save), "begun");
+});
+
 test("a project is found into a subgraph and out of it", () => {
   const root = { nodes: [] };
   const inside = { rootGraph: root };
@@ -310,6 +331,14 @@ test("a run on a round's dataset is called by project, purpose and the round aft
   assert.deepEqual([runName(train("style", 0), "name"), runName(train("style", 2), "name")],
     ["akane-style-1", "akane-style-3"]);
   assert.equal(runName(train("character", 2), "name"), "akane");
+  const curated = (targets, round) => graph({
+    p: project({ name: "akane", targets }),
+    set: { type: "LoraBootstrap_CurateImages", widgets: { round }, inputs: [["project", SOCKET, "p"]] },
+    train: { type: "LoraBootstrap_TrainLora", widgets: { name: "stale" }, inputs: [["name", "STRING", "set"]] },
+  }).train;
+  assert.deepEqual(["4, 16, 40", "4, 16"].map((targets) => runName(curated(targets, 1), "name")),
+    ["akane-style-2", "akane"]);
+  assert.equal(runName(curated("4, 16, 40", 2), "name"), "akane");
   assert.equal(runName(graph({ t: { type: "x", widgets: { name: " own " } } }).t, "name"), "own");
   assert.equal(runName(graph({ t: { type: "x", widgets: { name: "" } } }).t, "name"), null);
 });
