@@ -67,6 +67,9 @@ export function whenRendererChanges(act) {
 /** All nodes of the graph that is shown. */
 export const shownNodes = () => app.canvas?.graph?.nodes ?? [];
 
+/** Whether the front end keeps the view of each workflow, and chooses one for a workflow that has none. */
+export const restoresViews = () => app.extensionManager?.setting?.get("Comfy.EnableWorkflowViewRestore") ?? false;
+
 /** Listen to all of the pack's own events: front ends from 1.53 on log one as an error if nobody ever has. */
 export function expectEvents() {
   for (const name of Object.values(OWN_EVENTS)) api.addEventListener(name, () => {});
