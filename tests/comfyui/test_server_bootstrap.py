@@ -26,8 +26,10 @@ def template(name, trigger):
             inputs |= {"trigger": trigger, "targets": TARGETS, "candidates": CANDIDATES}
         elif node["class_type"] == "LoraBootstrap_TrainLora":
             inputs |= {"steps": STEPS, "batch_size": 2}
-        elif node["class_type"] == "KSampler":
-            inputs["steps"] = 4
+        elif node["class_type"] == "LoraBootstrap_SamplingByModel":
+            inputs["steps"] = 4  # the one place for all rounds
+        elif node["class_type"] == "LoraBootstrap_StrengthGrid":
+            inputs |= {"steps": 1, "strengths": "0.8", "prompts": inputs["prompts"].splitlines()[0]}
         elif node["class_type"] == "LoraBootstrap_CurateImages":
             inputs["stop_on_alarm"] = False  # so little training draws strangers
     return graph

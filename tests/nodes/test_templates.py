@@ -42,7 +42,13 @@ REAL = [f"{task} a character{what} {form}" for task, what in (("4 Bootstrap", ""
 OF_FILES = {"CheckpointLoaderSimple": {"ckpt_name"}, "UNETLoader": {"unet_name"}, "CLIPLoader": {"clip_name"},
             "VAELoader": {"vae_name"}, "LoadImage": {"image"}}
 """Widgets that offer the user's own files."""
-GROUPS = {**dict.fromkeys([*START, *REAL[:2], "4 Bootstrap a character"], 4), "8 Bootstrap in parts - 3 character LoRA": 2,
+TEMPLATE = "4 Bootstrap a character"
+PANEL_WIDGETS = {"LoraBootstrap_Project": "project", "LoraBootstrap_CurateImages": "gallery",
+                 "LoraBootstrap_TrainLora": "training", "LoraBootstrap_StrengthGrid": "sweep_panel"}
+"""What each panel is called among the widgets of its node."""
+PANELS = {kind.removeprefix("LoraBootstrap_") for kind in PANEL_WIDGETS}
+GROUPS = {**dict.fromkeys([*START, *REAL[:2], "4 Bootstrap a character"], 4),
+          "8 Bootstrap in parts - 3 character LoRA": 2,
           "8 Bootstrap in parts - seed sweep": 2, "6 Compare - score and pick": 5, "6 Compare - seed sweep": 4,
           "7 Stack LoRAs": 4, "7 Stack LoRAs - check and mend a conflict": 5}
 """Of templates that have not three."""
@@ -238,17 +244,21 @@ def test_the_note_says_how_to_use_a_model_of_ones_own(name):
 @each_bootstrap_template
 def test_the_note_says_how_to_pick_and_to_use_a_model_of_ones_own(name):
     text = note(name)
-    assert "With a model of your own" in text and "Load CLIP Vision" in text and "3 to 5" in text
-    assert ("**K** keeps" in text) == ("CurateImages" in json.dumps(api(name)))
+    assert "With a model of your own" in text and "Load CLIP Vision" in text
+    picks = "CurateImages" in json.dumps(api(name))
+    assert ("**K** keeps" in text) == ("3 to 5" in text) == ("**How every round is drawn**" in text) == picks
 
 
 @each_bootstrap_template
-def test_every_sampler_of_the_loop_has_a_low_cfg_and_takes_its_seed_from_the_views(name):
+def test_every_sampler_of_the_loop_is_set_in_one_place_and_takes_its_seed_from_the_views(name):
     graph = api(name)
     kinds = {key: node["class_type"] for key, node in graph.items()}
+    figures = [key for key, kind in kinds.items() if kind == "LoraBootstrap_SamplingByModel"]
+    assert len(figures) == ("KSampler" in kinds.values())
     for node in graph.values():
         if node["class_type"] == "KSampler":
-            assert node["inputs"]["cfg"] <= 5
+            assert [node["inputs"][key] for key in ("steps", "cfg", "sampler_name", "scheduler")] == [
+                [figures[0], slot] for slot in (2, 3, 4, 5)]
         if node["class_type"] == "LoraBootstrap_SaveCandidates":
             decode = graph[node["inputs"]["images"][0]]
             sampler = graph[decode["inputs"]["samples"][0]]["inputs"]
@@ -259,12 +269,36 @@ def test_every_sampler_of_the_loop_has_a_low_cfg_and_takes_its_seed_from_the_vie
                                 "LoraBootstrap_LoadSandbox")
 
 
+@pytest.mark.parametrize("name", [*BOOTSTRAP, *REAL[:2]])
+def test_a_bootstrap_template_is_fifteen_boxes_in_two_rows_with_its_panels_in_sight(name):
+    graph = ui(name)
+    assert len(graph["nodes"]) <= 15 and len({group["bounding"][1] for group in graph["groups"]}) == 2
+    seen = {node["type"].removeprefix("LoraBootstrap_") for node in graph["nodes"]}
+    kinds = {node["type"].removeprefix("LoraBootstrap_") for node in nodes_of(graph).values()}
+    assert kinds & PANELS <= seen and "KSampler" not in seen
+    assert all(box["title"] == inside["name"] != "New Subgraph" for box, inside in boxes_of(graph).values())
+
+
+@each_template
+def test_what_app_mode_shows_of_a_template_is_in_it(name):
+    graph = ui(name)
+    app, nodes = graph["extra"].get("linearData"), {node["id"]: node for node in graph["nodes"]}
+    if name in (TEMPLATE, *REAL[:2]):
+        assert app, "the whole loop is an app"
+    for id, widget, *height in (app or {}).get("inputs", ()):
+        named = {slot["name"] for slot in nodes[id]["inputs"] if "widget" in slot}
+        assert widget in named | {PANEL_WIDGETS.get(nodes[id]["type"])}
+        assert all(set(each) == {"height"} for each in height)
+    assert all(id in nodes for id in (app or {}).get("outputs", ()))
+
+
 def test_the_whole_loop_is_one_chain_of_the_project_and_the_rounds_count_up():
     graph = api("4 Bootstrap a character")
-    trainings = [node for node in graph.values() if node["class_type"] == "LoraBootstrap_RoundDataset"]
-    assert [(node["inputs"]["round"], node["inputs"]["purpose"]) for node in trainings] == [
-        (0, "style"), (1, "style"), (2, "character")]
-    chain, at = [], trainings[-1]["inputs"]["project"][0]
+    trained = [graph[node["inputs"]["dataset"][0]] for node in graph.values()
+               if node["class_type"] == "LoraBootstrap_TrainLora"]
+    assert [(node["class_type"].removeprefix("LoraBootstrap_"), node["inputs"]["round"]) for node in trained] == [
+        ("RoundDataset", 0), ("CurateImages", 1), ("CurateImages", 2)]
+    chain, at = ["CurateImages"], trained[-1]["inputs"]["project"][0]
     while at:
         chain.append(graph[at]["class_type"].removeprefix("LoraBootstrap_"))
         at = graph[at]["inputs"].get("project", [None])[0]
@@ -470,7 +504,7 @@ def test_what_is_set_watched_and_looked_at_is_seen_at_full_size_in_a_window_of_1
 
 @each_real_template
 def test_a_real_template_loads_named_files_that_the_front_end_offers_to_download(name):
-    loaders = {node["type"]: node for node in ui(name)["nodes"] if node["type"] in OF_FILES}
+    loaders = {node["type"]: node for node in nodes_of(ui(name)).values() if node["type"] in OF_FILES}
     loaders.pop("LoadImage", None)
     assert set(loaders) == ({"CheckpointLoaderSimple"} if XL in name else {"UNETLoader", "CLIPLoader", "VAELoader"})
     for node in loaders.values():

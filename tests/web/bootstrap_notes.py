@@ -14,7 +14,7 @@ PICKING = """In a gallery: the arrow keys move, **K** keeps, **X** rejects, **Z*
 original, **Ctrl+Z** undoes, **?** shows all keys. *Keep proposed* accepts the proposal. A reload, a restart or Cancel
 loses nothing: everything is saved in `output/bootstrap/<name>`.
 """
-ONE_PLACE = """**How every round is drawn** is the one place for size, steps, cfg, sampler and the negative prompt. 0, -1
+ONE_PLACE = """**How every round is drawn** is the one place for size, steps, cfg, sampler and negative prompt. 0, -1
 and *by the model* stand for what the model's family is usually drawn with. Keep **cfg at 3 to 5**: above that, every
 round burns a little more.
 """

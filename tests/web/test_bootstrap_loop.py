@@ -31,6 +31,7 @@ from lora_bootstrap.trainer.models.sampler import Sampler
 from ..helpers.browser import DRAWN, Tab, settings
 from ..helpers.hosts import newest
 from ..helpers.server import Server, until
+from ..helpers.templates import ui
 
 TEMPLATE, NAME, CHARACTER = "4 Bootstrap a character", "eiei21girl", "akane"
 STAGE = 900
@@ -68,7 +69,8 @@ class Person:
         self.tab, self.server, self.page = tab, server, tab.page
 
     def look_at_gallery(self, number: int) -> None:
-        self.page.wait_for_function("() => app.canvas.graph._nodes.length > 30", timeout=DRAWN)
+        self.page.wait_for_function("(count) => app.canvas.graph._nodes.length === count", arg=len(ui(TEMPLATE)["nodes"]),
+                                    timeout=DRAWN)
         self.page.evaluate(LOOK, number)
         self.tab.still(".lb-gallery")
         self.page.evaluate(LOOK, number)
