@@ -232,7 +232,8 @@ def note(name):
 @each_template
 def test_the_note_is_short_and_begins_with_its_name_and_numbered_steps(name):
     text = note(name)
-    assert text.startswith("# ") and "\n1. " in text and len(text.split()) <= 420
+    assert text.startswith("# ") and len(text.split()) <= 420
+    assert "\n1. " in text or name.startswith("8 "), "a part of the loop is one Run"
 
 
 @each_training_template

@@ -138,11 +138,11 @@ def train_note(form: Form) -> str:
 
 def train_character(form: Form) -> Graph:
     """As narrow as its text can be read when the front end fits it into a window of 1600 x 1000."""
-    trigger, high, note = ("mychar", 880, 270) if form.name == XL else ("mychar", 940, 330)
+    trigger, high, note = ("mychar", 900, 270) if form.name == XL else ("mychar", 940, 330)
     graph = Graph(f"3 Train a character LoRA ({form.name})", note=((-40 - note, 60), (note, high)))
     loaders, y = form.load(graph, 60)
     left = Column(graph, 0, 300, y + 50)
-    left.add("trigger", "PrimitiveString", 70, value=trigger, title="Trigger")
+    left.add("trigger", "PrimitiveString", 95, value=trigger, title="Trigger")
     data = 240 if form.name == XL else 60 + high - left.y
     captions = left.add("data", f"{NAMED}LoadDataset", data, folder="my_character")
     if form.name == XL:
