@@ -233,6 +233,7 @@ def note(name):
 def test_the_note_is_short_and_begins_with_its_name_and_numbered_steps(name):
     text = note(name)
     assert text.startswith("# ") and len(text.split()) <= 420
+    assert "`" not in text, "the front end draws a span of code blue on blue"
     assert "\n1. " in text or name.startswith("8 "), "a part of the loop is one Run"
 
 

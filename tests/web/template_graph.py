@@ -160,6 +160,11 @@ def name_ids(name: str, saved: str) -> str:
     return UUID.sub(lambda match: ids[match[0]], saved)
 
 
+def readable(note: str) -> str:
+    """A note without spans of code: the front end draws these blue on blue."""
+    return re.sub("`([^`]+)`", lambda span: f"**{span[1]}**".replace("<", "\\<"), note)
+
+
 def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
     """Have the front end at `url` lay out each graph beside its note, and save it with its API twin."""
     from playwright.sync_api import sync_playwright
@@ -175,7 +180,7 @@ def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
             page.wait_for_function("() => window.app?.graph", timeout=LOADED)
             plan = {"nodes": graph.nodes, "subgraphs": graph.subgraphs, "groups": graph.groups, "note": graph.note,
                     "app": graph.app}
-            saved, prompt = json.loads(name_ids(graph.name, page.evaluate(BUILD, [plan, notes[graph.name]])))
+            saved, prompt = json.loads(name_ids(graph.name, page.evaluate(BUILD, [plan, readable(notes[graph.name])])))
             for level in (saved, *saved.get("definitions", {}).get("subgraphs", [])):
                 for node in level["nodes"]:
                     node.pop("widgets_values_named", None)  # the same by name, of newer front ends: one list to extend
