@@ -59,15 +59,16 @@ CROSSING = """() => {
     const boxes = app.canvas.graph.nodes.map(({ id, title, pos, size, type }) => {
         const seen = document.querySelector(`[data-node-id="${id}"]`);
         const [width, height] = seen ? [seen.offsetWidth, seen.offsetHeight - TITLE] : size;
-        return { title, note: type === "MarkdownNote", left: pos[0], top: pos[1] - TITLE, right: pos[0] + width,
-                 bottom: pos[1] + height };
+        return { title, note: type === "MarkdownNote", left: pos[0], top: pos[1] - TITLE,
+                 right: pos[0] + width, bottom: pos[1] + height };
     });
     const groups = app.canvas.graph.groups.map(({ pos, size }) => (
         { left: pos[0], top: pos[1], right: pos[0] + size[0], bottom: pos[1] + size[1] }));
     const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
     const holds = (a, b) => a.left <= b.left && a.top <= b.top && a.right >= b.right && a.bottom >= b.bottom;
     return [
-        ...boxes.flatMap((a, at) => boxes.slice(at + 1).filter((b) => meet(a, b)).map((b) => `${a.title} x ${b.title}`)),
+        ...boxes.flatMap((a, at) => boxes.slice(at + 1).filter((b) => meet(a, b)).map(
+            (b) => `${a.title} x ${b.title}`)),
         ...boxes.filter((box) => !box.note && !groups.some((group) => holds(group, box))).map(
             ({ title }) => `${title} hangs out of its group`),
     ];
