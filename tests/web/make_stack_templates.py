@@ -155,7 +155,8 @@ def mend() -> Graph:
         Drawn("the plain stack", ("apply", "MODEL"), ("apply", "CLIP"), ("base", "CLIP")),
         Drawn("merged", ("apply merged", "MODEL"), ("apply merged", "CLIP"), ("base", "CLIP")),
         Drawn("split in time", ("base", "MODEL"), ("split", "CLIP"), ("split", "CLIP"))], prompt=PROMPT,
-        base=("base", "MODEL"), vae=("base", "VAE"), height=tall, before=applied)
+        base=("base", "MODEL"), vae=("base", "VAE"), height=tall, before=applied,
+        labels={"LORA_STACK": "stack", "LORA_STACK_1": "merged", "clip_1": "split clip"})
     show(graph, images, 1290, width, "Plain, merged, split in time", tall)
     graph.group("5 · Compare: same prompt, same seeds", ["draw", "show"])
     return graph

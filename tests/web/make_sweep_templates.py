@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from template_graph import NAMED, Graph, make
-from template_parts import GAP, GUIDES, Column, Drawn, add_drawing, add_figures, sampled
+from template_parts import GAP, GUIDES, Column, Drawn, add_drawing, add_figures, add_sampler
 
 TRIGGER = "akane"
 PROMPTS = (
@@ -190,7 +190,7 @@ def own_nodes(graph: Graph, column: Column) -> None:
                "clip": ("lora", "CLIP"), "text": ("values", "prompt")}, title="Prompt, LoRA's text encoder"),
            graph.add("negative", "CLIPTextEncode", (360, 420), (300, 110), {"clip": ("base", "CLIP")}, text="",
                      title="Negative prompt"),
-           *sampled(graph, "own", (720, 60), {
+           *add_sampler(graph, "own", (720, 60), {
                "model": ("lora", "MODEL"), "positive": ("positive", "CONDITIONING"),
                "negative": ("negative", "CONDITIONING"), "seed": ("values", "seed")}, ("base", "VAE"), "own")]
     column.box("own", "Your own nodes", box, TALL - 470, [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ GUIDES = "/extensions/lora-bootstrap/guides/index.html?page="
 """Where the front end serves a guide; its file's name without an ending follows."""
 GAP = 50
 """Between the end of a node and the place of the next below it: 30 for its title, and some room."""
+OF_BOTH = {"model": "base model", "model_1": "model", "clip": "clip", "clip_1": "base clip"}
+"""Names for the inputs of a box that draws with a model and its base."""
 
 
 @dataclass
@@ -61,8 +63,8 @@ def add_figures(graph: Graph, key: str, model: tuple[str, str], vae: tuple[str, 
                 title="Size, and how many")]
 
 
-def sampled(graph: Graph, key: str, place: tuple[int, int], links: dict[str, tuple[str, str]], vae: tuple[str, str],
-            part: str) -> list[str]:
+def add_sampler(graph: Graph, key: str, place: tuple[int, int], links: dict[str, tuple[str, str]],
+                vae: tuple[str, str], part: str) -> list[str]:
     """A sampler with the box's figures and size, and its decoder below."""
     x, y = place
     return [graph.add(f"{part} sample", "KSampler", place, (300, 300), {
@@ -73,12 +75,14 @@ def sampled(graph: Graph, key: str, place: tuple[int, int], links: dict[str, tup
 
 
 def add_drawing(column: Column, key: str, title: str, rows: Sequence[Drawn], *, prompt: str, base: tuple[str, str],
-                vae: tuple[str, str], height: int, before: Sequence[str] = ()) -> tuple[str, str]:
+                vae: tuple[str, str], height: int, before: Sequence[str] = (),
+                labels: Mapping[str, str] = OF_BOTH) -> tuple[str, str]:
     """Draw the same prompt at the same seeds once for each row, as the base model is usually drawn with, and put the
     rows below one another: one image for each seed. Prompt, seed, steps and cfg are set on the box.
 
     Args:
         before: nodes that belong into the box too.
+        labels: names for the box's inputs: see `Graph.subgraph`.
     Returns:
         The output with the images, inside the box: (node, output).
     """
@@ -94,7 +98,7 @@ def add_drawing(column: Column, key: str, title: str, rows: Sequence[Drawn], *, 
             box.append(graph.add(f"{part} {kind}", "CLIPTextEncode", (360, y), (300, 110), {"clip": clip, **given},
                                  text="", title=f"{'Prompt' if given else 'Negative prompt'}: {row.key}"))
             y += 170
-        box += sampled(graph, key, (720, 60 + 460 * at), {
+        box += add_sampler(graph, key, (720, 60 + 460 * at), {
             "model": row.model, "positive": (f"{part} text", "CONDITIONING"),
             "negative": (f"{part} negative", "CONDITIONING"), "seed": (f"{key} seed", "INT")}, vae, part)
         images.append((f"{part} decode", "IMAGE"))
@@ -108,5 +112,5 @@ def add_drawing(column: Column, key: str, title: str, rows: Sequence[Drawn], *, 
     column.box(key, title, box, height, [
         (f"{key} prompt", "value", "prompt"), (f"{key} seed", "value", "seed"),
         (f"{key} latent", "batch_size", "images drawn"), (f"{key} figures", "steps", "steps"),
-        (f"{key} figures", "cfg", "cfg")], {"IMAGE": "images"})
+        (f"{key} figures", "cfg", "cfg")], {"IMAGE": "images", **labels})
     return f"{key} larger", "IMAGE"
