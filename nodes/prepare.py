@@ -16,6 +16,8 @@ from ..host.drawing.pictures import first_of_batch, samples_sheet, short_pixel_h
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import atomic_path
+from ..trainer.datasets.dataset import Dataset
+from ..trainer.datasets.given_folder import name_by_folder
 from ..trainer.datasets.kohya_folder import DatasetSaved, save_dataset
 from ..trainer.datasets.prepare import PrepareFinished, prepare
 from ..trainer.datasets.prepared_folder import CROPS, FLIPS, SHAPES, PrepareConfig
@@ -54,7 +56,7 @@ class PrepareDataset(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name, resolution, subject_least, subject_most, background) -> bool | str:
-        checks = ((_home, (name,)), (colour, (background,)), (_subject, (subject_least, subject_most)),
+        checks = ((_check_name, (name,)), (colour, (background,)), (_subject, (subject_least, subject_most)),
                   (lambda side: side and PrepareConfig(resolution=side), (resolution,)))
         return next((found for check, values in checks if (found := problem(check, *values)) is not True), True)
 
@@ -69,11 +71,11 @@ class PrepareDataset(io.ComfyNode):
     @classmethod
     def execute(cls, dataset, name, resolution, subject_least, subject_most, background, reference=None,
                 background_image=None, **widgets) -> io.NodeOutput:
-        node_id = cls.hidden.unique_id
+        node_id, name = cls.hidden.unique_id, _name(name, dataset)
         config = PrepareConfig(
             resolution=resolution or None, subject=_subject(subject_least, subject_most),
             reference=save_input_image(reference), background=save_input_image(background_image) or colour(background),
-            name=name.strip(), **widgets)
+            name=name, **widgets)
         done = follow(prepare(dataset, config, _home(name)), Work(node_id))
         notes = (*first_of_batch(reference, "reference"), *first_of_batch(background_image, "background_image"))
         report, sheet = prepare_report(done), samples_sheet(done.dataset.samples[:SHOWN])
@@ -84,8 +86,9 @@ class PrepareDataset(io.ComfyNode):
 def _prepare_widgets() -> list[Any]:
     return [
         io.String.Input("name", default="prepared", tooltip=(
-            "Name of the folder output/bootstrap/datasets/<name>. The same images with the same settings are not "
-            "prepared twice. Images from another source need another name.")),
+            "Name of the folder output/bootstrap/datasets/<name>. Leave empty to name it after the folder that the "
+            "images come from. The same images with the same settings are not prepared twice. Images from another "
+            "source need another name.")),
         io.Combo.Input("family", options=list(FAMILIES), default="sdxl", tooltip="The model family you will train."),
         io.Int.Input("resolution", default=0, min=0, max=8192, step=8, tooltip=(
             "Training resolution: the side of the square, in pixels. 0 uses the family's own.")),
@@ -121,9 +124,9 @@ class SaveDataset(io.ComfyNode):
             inputs=[
                 LoraDataset.Input("dataset"),
                 io.String.Input("name", default="my_dataset", tooltip=(
-                    "Name of the folder in output/datasets. Files from an earlier save of this dataset that are no "
-                    "longer in it are deleted. A folder with images from another source, or with files that you "
-                    "edited, is refused.")),
+                    "Name of the folder in output/datasets. Leave empty to name it after the folder that the images "
+                    "come from. Files from an earlier save of this dataset that are no longer in it are deleted. A "
+                    "folder with images from another source, or with files that you edited, is refused.")),
                 io.String.Input("concept", default="character", tooltip=(
                     "Second half of the subfolder's name, 10_<concept>. Kohya uses it as the caption of images that "
                     "have none.")),
@@ -136,18 +139,29 @@ class SaveDataset(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, name, concept) -> bool | str:
-        found = problem(_saved_home, name)
+        found = problem(_check_name, name)
         return found if found is not True else problem(_saved_home, concept)
 
     @classmethod
     def execute(cls, dataset, name, concept) -> io.NodeOutput:
-        folder, work = _saved_home(name), Work(cls.hidden.unique_id)
+        folder, work = _saved_home(_name(name, dataset)), Work(cls.hidden.unique_id)
         done = follow(save_dataset(dataset, folder, concept.strip()), work)
         show_report("\n".join((save_summary(done, folder), *work.notes)), cls.hidden.unique_id)
         return io.NodeOutput(done.dataset, str(folder))
 
 
 # -- what the nodes are made of ----------------------------------------------------------------------------------------
+
+
+def _name(name: str, dataset: Dataset) -> str:
+    """The widget's name, or that of the folder which the images come from."""
+    return name.strip() or name_by_folder(sample.path for sample in dataset)
+
+
+def _check_name(name: str) -> None:
+    """Raises UserError for a name that no folder can have; an empty one is found once the images are known."""
+    if name.strip():
+        _home(name)
 
 
 def _home(name: str) -> Path:

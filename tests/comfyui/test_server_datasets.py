@@ -38,7 +38,7 @@ def editor_of(result, node):
 def test_the_template_as_shipped_prepares_tags_and_saves_a_dataset(server, tab, template):
     result = tab.run(template)
     assert result.status == "success", result.error
-    saved = load_folder(server.base / "output" / "datasets" / "akane_tagged")
+    saved = load_folder(server.base / "output" / "datasets" / "akane")
     assert len(saved) == 20 and {sample.size for sample in saved} == {(64, 64)}
     captions = [sample.caption for sample in saved]
     assert all(caption.startswith(f"{TRIGGER}, 1girl") for caption in captions)
@@ -59,7 +59,7 @@ def test_what_is_changed_in_the_editor_runs_only_what_is_behind_it(server, tab, 
     template[edit]["inputs"]["edits"] = "changed"
     result = tab.run(template)
     told = server.get("/lora_bootstrap/dataset", id=editor_of(result, edit)["dataset"])
-    assert told["editable"] and len(told["pictures"]) == 20 and told["name"] == "1_akane_prepared"
+    assert told["editable"] and len(told["pictures"]) == 20 and told["name"] == "1_akane"
     first = told["pictures"][0]
     thumbnail = Image.open(io.BytesIO(server.fetch(first["thumb"])))
     assert thumbnail.format == "JPEG" and thumbnail.size == (first["width"], first["height"]) == (64, 64)
@@ -74,7 +74,7 @@ def test_what_is_changed_in_the_editor_runs_only_what_is_behind_it(server, tab, 
     kinds = [template[id]["class_type"].removeprefix("LoraBootstrap_") for id in result.executed]
     assert sorted(kinds) == ["AbsorbTags", "EditTags", "PreviewDataset", "SaveDataset", "TagStatistics"]
     assert editor_of(result, edit) == {"dataset": told["id"], "revision": revision, "pictures": 20, "changed": 1}
-    saved = load_folder(server.base / "output" / "datasets" / "akane_tagged")
+    saved = load_folder(server.base / "output" / "datasets" / "akane")
     assert sum("red bow" in sample.caption for sample in saved) == 1
     assert not any("red bow" in path.read_text() for path in (PACK / "sandbox" / "dataset").rglob("*.txt"))
 

@@ -1,5 +1,7 @@
 """Auditing, preparing and saving datasets."""
 
+from pathlib import Path
+
 import comfy.model_management
 import pytest
 import torch
@@ -192,3 +194,20 @@ def test_names_that_lead_elsewhere_are_red_nodes():
     assert SaveDataset.validate_inputs("x", "1girl") is SaveDataset.validate_inputs(None, None) is True
     assert "cannot be a folder's" in SaveDataset.validate_inputs("../x", "1girl")
     assert "cannot be a folder's" in SaveDataset.validate_inputs("x", "a/b")
+
+
+@pytest.mark.parametrize("folder", ["photos", "photos/10_girl"])
+def test_without_a_name_datasets_of_two_folders_are_named_after_them_and_both_stay(host, folder):
+    """As when the folder in the template is changed, and nothing else."""
+    saved = {}
+    for home, name in ((folder, "akane"), (folder.replace("photos", "drawings"), "hinata")):
+        save_samples(host.input / home, [(drawn(name), "1girl", {"name": name})])
+        ready = prepare(load_folder(host.input / home.partition("/")[0]), name="")[0]
+        saved[home.partition("/")[0]] = SaveDataset.execute(ready, "", "1girl").args[1]
+    assert saved == {name: str(host.output / "datasets" / name) for name in ("photos", "drawings")}
+    assert sorted(path.name for path in (host.output / "bootstrap" / "datasets").iterdir()) == sorted(saved)
+    assert [names(load_folder(Path(home))) for home in saved.values()] == [["akane"], ["hinata"]]
+
+
+def test_an_empty_name_is_accepted_before_the_images_are_known():
+    assert SaveDataset.validate_inputs(" ", "1girl") is PrepareDataset.validate_inputs("", 0, 0.4, 0.6, "") is True

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
-from template_graph import NAMED, WORKFLOWS, Graph, make
+from template_graph import NAMED, Graph, make
+from template_parts import GUIDES, Column
 
 XL, NETWORK = "SDXL", "diffusion model"
 QUALITY = "masterpiece, best quality, "
@@ -105,14 +105,16 @@ TRAIN = """# Train a character LoRA ({name})
 
 {captions}
 
-Zeros in *Train LoRA* stand for the preset of the model's family; 0, -1 and *by the model* in *Strength Grid* for what
-it is usually drawn with. **Stop & keep** ends early and continues with the LoRA trained so far. **Cancel** saves the
-training too: run again to continue. The LoRA is saved in `output/loras` (press R).
-
-**Look** down each column of the sheet, from *no LoRA* to 1.0. Choose the lowest strength at which she is fully herself
+**Look** along each row of the sheet, from *no LoRA* to 1.0. Choose the lowest strength at which she is fully herself
 while view, mood and background still follow the prompt.
 
-{more}"""
+**Stop & keep** ends early and goes on with the LoRA trained so far. **Cancel** saves the training: run again to
+continue. The LoRA is saved in `output/loras`. Press **R**, and choose it in *Load LoRA* of any workflow.
+
+{more}
+**More:** [your model]({guides}your_model) ·
+[something looks wrong]({guides}troubleshooting)
+"""
 OF_TAGS = """*Absorb Tags* removes the tags for what always belongs to her, so that the trigger comes to stand for
 them. View, mood and background stay in the captions, so that you can still ask for them."""
 OF_SENTENCES = """Write captions as sentences that say what changes from image to image (view, pose, place, light,
@@ -122,11 +124,11 @@ clothes). Leave out what always belongs to her: the trigger, which is put first,
 def train_note(form: Form) -> str:
     if form.name == XL:
         return TRAIN.format(
-            name=XL, captions=OF_TAGS,
+            guides=GUIDES, name=XL, captions=OF_TAGS,
             choose="Choose your model in *Load Checkpoint*: SDXL, Illustrious, NoobAI or Pony.",
             more="For Krea 2, Flux, Qwen, Z-Image or Anima, open *3 Train a character LoRA (diffusion model)*.\n")
     return TRAIN.format(
-        name="diffusion model", captions=OF_SENTENCES,
+        guides=GUIDES, name="diffusion model", captions=OF_SENTENCES,
         choose="Choose the files of your model, and the *type* of *Load CLIP*, by the table below.",
         more=f"""{FAMILIES}
 {TURBO}
@@ -136,50 +138,34 @@ def train_note(form: Form) -> str:
 
 def train_character(form: Form) -> Graph:
     """As narrow as its text can be read when the front end fits it into a window of 1600 x 1000."""
-    trigger, high = "mychar", 940
-    graph = Graph(f"3 Train a character LoRA ({form.name})", note=((-340, 60), (300, 940)))
+    trigger, high, note = ("mychar", 900, 270) if form.name == XL else ("mychar", 940, 330)
+    graph = Graph(f"3 Train a character LoRA ({form.name})", note=((-40 - note, 60), (note, high)))
     loaders, y = form.load(graph, 60)
-    members = [*loaders, graph.add("trigger", "PrimitiveString", (0, y + 50), (300, 70), value=trigger,
-                                   title="Trigger"),
-               graph.add("data", f"{NAMED}LoadDataset", (0, y + 170), (300, 258), folder="my_character")]
-    captions = "data"
+    left = Column(graph, 0, 300, y + 50)
+    left.add("trigger", "PrimitiveString", 95, value=trigger, title="Trigger")
+    data = 240 if form.name == XL else 60 + high - left.y
+    captions = left.add("data", f"{NAMED}LoadDataset", data, folder="my_character")
     if form.name == XL:
-        captions, y = "absorb", y + 478
-        members.append(graph.add(captions, f"{NAMED}AbsorbTags", (0, y), (300, 60 + high - y), {
-            "dataset": ("data", "dataset"), "trigger": ("trigger", "STRING")}, purpose="character"))
-    graph.group("1 · Your model and images", members)
+        captions = left.add("absorb", f"{NAMED}AbsorbTags", 60 + high - left.y, {
+            "dataset": ("data", "dataset"), "trigger": ("trigger", "STRING")}, purpose="character")
+    graph.group("1 · Your model and images", [*loaders, *left.members])
     graph.add("train", f"{NAMED}TrainLora", (360, 60), (300, high), {
         **form.links, "dataset": (captions, "dataset"), "name": ("trigger", "STRING"),
         "trigger": ("trigger", "STRING")}, kind="character")
     graph.group("2 · The LoRA", ["train"])
-    graph.add("grid", f"{NAMED}StrengthGrid", (720, 60), (310, high), {**form.links, "run": ("train", "run")},
+    right = Column(graph, 720, 420)
+    right.add("grid", f"{NAMED}StrengthGrid", 500, {**form.links, "run": ("train", "run")},
               prompts="\n".join(f"{form.before}{trigger}, {text}" for text in form.prompts), negative=form.negative,
-              rows="strength", columns="prompt")
-    graph.add("sheet", "PreviewImage", (1050, 60), (270, high), {"images": ("grid", "sheet")}, title="The sheet")
-    graph.group("3 · Which strength? Same prompts, same seed", ["grid", "sheet"])
+              rows="prompt", columns="strength")
+    right.add("sheet", "PreviewImage", 60 + high - right.y, {"images": ("grid", "sheet")}, title="The sheet")
+    graph.group("3 · Which strength? Same prompts, same seed", right.members)
+    loader = form.model[0]
+    graph.show_as_app([(loader, "ckpt_name" if form.name == XL else "unet_name"), ("data", "folder"),
+                       ("trigger", "value"), ("train", "training", 420), ("grid", "prompts")], ["sheet"])
     return graph
-
-
-# -- thumbnails --------------------------------------------------------------------------------------------------------
-
-
-WORDS = {XL: "SDXL · Illustrious · NoobAI", NETWORK: "Krea 2 · Flux · Qwen · Z-Image · Anima"}
-
-
-def make_thumbnail(task: str, form: str) -> None:
-    """The thumbnail of the same template on the sandbox, above a line that says which models this one is for."""
-    with Image.open(WORKFLOWS / f"{task}.jpg") as drawn:
-        shown = ImageOps.contain(drawn.convert("RGB"), (600, 340))
-    page = Image.new("RGB", (600, 400), "#1e2230")
-    page.paste(shown, ((600 - shown.width) // 2, 0))
-    ImageDraw.Draw(page).text((300, 370), WORDS[form], "white", ImageFont.load_default(27), anchor="mm")
-    page.save(WORKFLOWS / f"{task} ({form}).jpg", quality=88)
 
 
 if __name__ == "__main__":
     graphs = [train_character(form) for form in FORMS.values()]
     notes = {graph.name: train_note(form) for graph, form in zip(graphs, FORMS.values(), strict=True)}
     make(sys.argv[1].rstrip("/"), graphs, notes)
-    for name in FORMS:
-        make_thumbnail("3 Train a character LoRA", name)
-        make_thumbnail("4 Bootstrap a character", name)

@@ -147,6 +147,9 @@ BUILD = """async ([plan, note]) => {
     }
     if (plan.blueprint.key)
         for (const node of [...graph.nodes]) if (node !== made[plan.blueprint.key]) graph.remove(node);
+    await new Promise((done) => setTimeout(done, 1000)); // Vue nodes take the room that they need
+    for (const node of Object.values(made)) for (const widget of node.widgets ?? [])
+        if (widget.name === "edits") widget.value = ""; // Edit Tags names it anew for whoever opens the template
     const saved = graph.serialize();
     const id = (key) => Number(made[key].id);
     saved.extra = plan.app.outputs ? { linearData: {
@@ -176,6 +179,11 @@ def describe_blueprint(graph: Graph, saved: dict[str, Any]) -> dict[str, Any]:
     return saved
 
 
+def readable(note: str) -> str:
+    """A note without spans of code: the front end draws these blue on blue."""
+    return re.sub("`([^`]+)`", lambda span: f"**{span[1]}**".replace("<", "\\<"), note)
+
+
 def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
     """Have the front end at `url` lay out each graph beside its note, and save it with its API twin."""
     from playwright.sync_api import sync_playwright
@@ -191,7 +199,8 @@ def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
             page.wait_for_function("() => window.app?.graph", timeout=LOADED)
             plan = {"nodes": graph.nodes, "subgraphs": graph.subgraphs, "groups": graph.groups, "note": graph.note,
                     "app": graph.app, "blueprint": graph.blueprint}
-            saved, prompt = json.loads(name_ids(graph.name, page.evaluate(BUILD, [plan, notes.get(graph.name, "")])))
+            note = readable(notes.get(graph.name, ""))
+            saved, prompt = json.loads(name_ids(graph.name, page.evaluate(BUILD, [plan, note])))
             for level in (saved, *saved.get("definitions", {}).get("subgraphs", [])):
                 for node in level["nodes"]:
                     node.pop("widgets_values_named", None)  # the same by name, of newer front ends: one list to extend
