@@ -48,13 +48,8 @@ def run_name(vue_nodes: bool, what: str) -> str:
     return f"{what}_{'vue' if vue_nodes else 'classic'}"
 
 
-<<<<<<< HEAD
-@pytest.mark.usefixtures("classic_once")  # which types there are; Vue nodes take twice as long to draw them all
-def test_the_other_templates_open_with_no_node_missing(open_tab, server):
-=======
 @pytest.mark.usefixtures("once")  # which types there are
 def test_the_templates_open_with_no_node_missing_and_none_over_another(open_tab, server):
->>>>>>> fdd16ececccfe8f49f1f275e3865c12c91b7c2be
     (server.base / "input" / "example.png").write_bytes((PACK / "sandbox" / "pictures" / "akane.png").read_bytes())
     tab = open_tab()
     assert set(tab.offered_templates()) == set(NAMES)
