@@ -38,8 +38,7 @@ export class FolderPanel extends Panel {
 
   build() {
     this.buildBody("lb-ui lb-dataset", "Images of the folder");
-    this.find = field("search", "lb-ui-filter lb-dataset-find", "Find a folder", "find a folder …");
-    this.find.type = "text";
+    this.find = field("text", "lb-dataset-find", "Find a folder", "find a folder …");
     this.menu = new Menu(this.find, (typed) => findFolders(this.folders, typed, OFFERED), (name) => this.choose(name),
       () => this.readFolders());
     this.find.addEventListener("focus", () => this.menu.all());
