@@ -90,7 +90,7 @@ export class FolderPanel extends Panel {
       const view = told?.folder.trim() ? await fetchFolder(told.folder, told.recursive) : null;
       if (isLate()) return;
       if (view?.name !== this.view?.name && !this.upload && view?.name !== this.result?.folder) this.result = null;
-      Object.assign(this, { view, problem: null });
+      Object.assign(this, view?.problem ? { view: null, problem: view.problem } : { view, problem: null });
     } catch (error) {
       if (isLate()) return;
       Object.assign(this, { view: null, problem: error.message });
