@@ -28,6 +28,8 @@ POST /lora_bootstrap/folder/file?folder=<folder>&wanted=<name>&file=<file>
 
 from __future__ import annotations
 
+from functools import partial
+
 from aiohttp import web
 from comfy.cli_args import args
 
@@ -71,7 +73,7 @@ async def post_folder_file(request: web.Request) -> web.Response:
         with temp.open("wb") as sent:
             async for part in request.content.iter_chunked(2**18):
                 if (size := size + len(part)) <= most:  # all is read, because a browser hears no answer before
-                    await aside(lambda part=part: sent.write(part))
+                    await aside(partial(sent.write, part))
         if size > most:
             raise Refusal(413, f"{file} is larger than {args.max_upload_size:g} MB; shrink it, or start ComfyUI with a "
                                "larger --max-upload-size.")
