@@ -11,7 +11,8 @@ GET /lora_bootstrap/folder?name=<folder>&recursive=<0 or 1, 1 if absent>
      left out), "more_notes": int, "own": bool (made for uploads, so that files can be added),
      "pictures": [{"file": str, "thumb": "/lora_bootstrap/folder/thumb?…", "place": str (as Load Image takes it, "" if
       it does not find it)}, ...]: the first, the middle and the last}
-    404 if there is no such folder, or it is elsewhere.
+    If there is no such folder, or it is elsewhere: {"name", "problem": one line}. That is no refusal, because browsers
+    log those as errors, and a name that is being typed is none.
 
 GET /lora_bootstrap/folder/thumb?name=<folder>&file=<file>&v=<version>
     A JPEG of at most 192 pixels a side; v changes with the file, so browsers may cache it. 404 if there is no such
@@ -26,6 +27,8 @@ POST /lora_bootstrap/folder/file?folder=<folder>&wanted=<name>&file=<file>
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 from aiohttp import web
 from comfy.cli_args import args
@@ -49,7 +52,7 @@ async def get_folder(request: web.Request) -> web.Response:
     try:
         return web.json_response(await aside(lambda: folder_view(name, recursive)))
     except UserError as error:
-        return refusal(404, str(error))
+        return web.json_response({"name": name, "problem": str(error)})
 
 
 @get("/lora_bootstrap/folder/thumb")
@@ -70,7 +73,7 @@ async def post_folder_file(request: web.Request) -> web.Response:
         with temp.open("wb") as sent:
             async for part in request.content.iter_chunked(2**18):
                 if (size := size + len(part)) <= most:  # all is read, because a browser hears no answer before
-                    await aside(lambda part=part: sent.write(part))
+                    await aside(partial(sent.write, part))
         if size > most:
             raise Refusal(413, f"{file} is larger than {args.max_upload_size:g} MB; shrink it, or start ComfyUI with a "
                                "larger --max-upload-size.")

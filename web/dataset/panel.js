@@ -38,8 +38,7 @@ export class FolderPanel extends Panel {
 
   build() {
     this.buildBody("lb-ui lb-dataset", "Images of the folder");
-    this.find = field("search", "lb-ui-filter lb-dataset-find", "Find a folder", "find a folder …");
-    this.find.type = "text";
+    this.find = field("text", "lb-dataset-find", "Find a folder", "find a folder …");
     this.menu = new Menu(this.find, (typed) => findFolders(this.folders, typed, OFFERED), (name) => this.choose(name),
       () => this.readFolders());
     this.find.addEventListener("focus", () => this.menu.all());
@@ -91,7 +90,7 @@ export class FolderPanel extends Panel {
       const view = told?.folder.trim() ? await fetchFolder(told.folder, told.recursive) : null;
       if (isLate()) return;
       if (view?.name !== this.view?.name && !this.upload && view?.name !== this.result?.folder) this.result = null;
-      Object.assign(this, { view, problem: null });
+      Object.assign(this, view?.problem ? { view: null, problem: view.problem } : { view, problem: null });
     } catch (error) {
       if (isLate()) return;
       Object.assign(this, { view: null, problem: error.message });

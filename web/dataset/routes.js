@@ -5,7 +5,7 @@ import { getJson, postFile } from "../common/api.js";
 /** The folders that hold images. @returns {Promise<{name: string, images: number}[]>} */
 export const fetchFolders = async () => (await getJson("/lora_bootstrap/folders")).folders;
 
-/** What is in a folder. Throws Refused if it does not exist. */
+/** What is in a folder; or its `problem`, if it does not exist. */
 export const fetchFolder = (name, recursive) =>
   getJson("/lora_bootstrap/folder", { name, recursive: recursive ? "1" : "0" });
 
