@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 OLDEST_HOST = (0, 8, 0)
 LIBRARIES = ("peft", "safetensors")
@@ -33,6 +36,18 @@ def host_version() -> str:
     except ImportError:
         return "0"
     return __version__
+
+
+def fold_input(widget: Any) -> None:
+    """Fold a widget's input behind "Show advanced inputs". Hosts before 0.9 have no argument for it, but all of them
+    pass on what else is said of an input."""
+    widget.extra_dict["advanced"] = True
+
+
+def set_aliases(schema: Any, aliases: Sequence[str]) -> None:
+    """Let the search box find a node by other names too, where the host's schemas have a place for them."""
+    if "search_aliases" in {field.name for field in dataclasses.fields(schema)}:
+        schema.search_aliases = list(aliases)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

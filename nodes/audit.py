@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from comfy_api.latest import io, ui
 
 from ..host import menu, paths
@@ -12,7 +15,8 @@ from ..trainer.audits.report import draw_audit_sheet, table
 from ..trainer.captions.coverage import PURPOSES
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.dataset import Dataset
-from ..trainer.models.families import FAMILIES
+from ..trainer.models.families import FAMILIES, Family, get_family
+from .schema import node_schema
 from .sockets import LoraDataset
 
 LEAVE_OUT = {"nothing": ("", ()), "copies": ("", ("duplicate",)), "faults": ("fault", ()),
@@ -23,7 +27,7 @@ LEAVE_OUT = {"nothing": ("", ()), "copies": ("", ("duplicate",)), "faults": ("fa
 class AuditDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_AuditDataset", display_name="Audit Dataset", category=menu.DATASET,
             description="Reports what is wrong with each image (size, blur, burn, borders, JPEG, text, copies), what "
                         "the set lacks, and what to do about it. Images are left out only if you say so, and each one "
@@ -60,6 +64,13 @@ class AuditDataset(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, resolution) -> bool | str:
         return problem(lambda side: side and AuditConfig(resolution=side), resolution)
+
+    @classmethod
+    def describe_plan(cls, values: Mapping[str, Any], family: Family | None, file: str, settings: Any) -> str:
+        """For the route `plan`: the resolution that 0 stands for."""
+        if "resolution" not in values or "family" not in values:
+            return ""
+        return f"will check: for {values['resolution'] or get_family(values['family']).resolution} px"
 
     @classmethod
     def execute(cls, dataset, family, resolution, purpose, trigger, leave_out, columns,

@@ -37,6 +37,7 @@ from ..trainer.bootstrap.view_plan import (
     remove_outdated,
 )
 from ..trainer.sweeps.axis_text import MOST_SEED
+from .schema import node_schema
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 
 INTERNAL = f"{menu.BOOTSTRAP}/{menu.INTERNAL}"
@@ -49,7 +50,7 @@ FIGURES = ("steps", "cfg")
 class SaveCandidates(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_SaveCandidates", display_name="Save Candidates", category=menu.BOOTSTRAP,
             description="Draws the views of View Prompts, one after the other, with the nodes between it and this one. "
                         "Each image is saved at once with its lineage: Cancel costs at most one, and existing "
@@ -86,7 +87,7 @@ class SaveCandidates(io.ComfyNode):
 class DrawCandidates(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_DrawCandidates", display_name="Draw Candidates", category=INTERNAL,
             is_deprecated=True, enable_expand=True, hidden=[io.Hidden.dynprompt],
             description="Draws the missing candidates once it is known what is linked to the sampler. Save Candidates "
@@ -118,7 +119,7 @@ class DrawCandidates(io.ComfyNode):
 class CandidateView(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_CandidateView", display_name="Candidate View", category=INTERNAL, is_deprecated=True,
             description="Holds one view's prompt and seed. Save Candidates adds this node while it works; do not use "
                         "it in your own workflows.",
@@ -137,7 +138,7 @@ class CandidateView(io.ComfyNode):
 class KeepCandidate(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_KeepCandidate", display_name="Keep Candidate", category=INTERNAL,
             is_deprecated=True, is_output_node=True, is_input_list=True,  # a view may be drawn as a list of images
             description="Saves one candidate. Save Candidates adds this node while it works; do not use it in your own "

@@ -25,13 +25,14 @@ from ..trainer.tagging.absorb import LEAST_SHARE, PURPOSES, apply_plan, propose
 from ..trainer.tagging.diff import CaptionDiff
 from ..trainer.tagging.edit import TOKEN_BUDGETS, UNDERSCORES, TagEdits, TokenCount, edit_dataset
 from ..trainer.tagging.orders import ORDERS, USUAL
+from .schema import node_schema
 from .sockets import LoraDataset
 
 
 class EditTags(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_EditTags", display_name="Edit Tags", category=menu.CAPTIONS,
             description="Changes every caption of a dataset, by rules and by hand, in this order: underscores, "
                         "aliases, replace, patterns, remove, blacklist, implications, add, order, trigger, token "
@@ -141,7 +142,7 @@ def _more_widgets() -> list[Any]:
 class AbsorbTags(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_AbsorbTags", display_name="Absorb Tags", category=menu.CAPTIONS,
             description="Removes from the captions what the trigger should come to mean: a character's traits, or the "
                         "words for a style. Proposes a decision for every tag, which you can overrule.",

@@ -16,6 +16,7 @@ from ..trainer.common.errors import UserError
 from ..trainer.common.schema import read_record
 from ..trainer.stacks.lora_stack import read_strength
 from ..trainer.training.runs import Run, latest_checkpoint, read_run, run_folders
+from .schema import node_schema
 from .sockets import LoraModel, LoraRun, LoraStack
 
 NO_RUN = "no run yet"
@@ -27,7 +28,7 @@ PICKED = "picked.json"
 class LoadRun(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_LoadRun", display_name="Load Run", category=menu.TRAIN,
             description="Loads an earlier training run, for Pick Checkpoint and other nodes.",
             inputs=[io.Combo.Input("run", options=run_names() or [NO_RUN], tooltip=(
@@ -63,7 +64,7 @@ class LoadRun(io.ComfyNode):
 class PickCheckpoint(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_PickCheckpoint", display_name="Pick Checkpoint", category=menu.TRAIN,
             description="Picks one LoRA file of a run: the last, the one with the lowest validation loss, the one at a "
                         "step, or the one picked in a sweep.",

@@ -15,13 +15,14 @@ from ..trainer.stacks.conflict import ConflictReport, measure_conflict
 from ..trainer.stacks.conflict_picture import conflict_picture, pair_table, write_conflict
 from ..trainer.stacks.overlap import TOLERANCE
 from ..trainer.stacks.stack import StackEntry
+from .schema import node_schema
 from .sockets import LoraStack
 
 
 class ConflictReportNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_ConflictReport", display_name="Conflict Report", category=menu.STACK,
             description="Measures how much the LoRAs of a stack override each other, from their files alone: no model, "
                         "no images. Says whether the stack is fine, other strengths help, or only a merge or a split "

@@ -9,12 +9,13 @@ from comfy_api.latest import io
 from ..host import menu
 from ..host.drawing.node_facts import link_key
 from ..host.drawing.recipe import short_hash
+from .schema import node_schema
 
 
 class LinkContent(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_LinkContent", display_name="Link Content", category=f"{menu.SWEEP}/{menu.INTERNAL}",
             is_deprecated=True, is_input_list=True,
             description="A hash of the linked value. Compose Grid and Save Candidates add this node while they work; "

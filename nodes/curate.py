@@ -44,6 +44,7 @@ from ..trainer.models.sampler import measured_size
 from ..trainer.pictures.images import load_pixels, open_image
 from ..trainer.tagging.tagger import SANDBOX, Tagger
 from .inputs import clip_vision_input, tagger_input
+from .schema import node_schema
 from .sockets import BootstrapProjectSocket, LoraDataset
 
 FROM_FILE = "from file"
@@ -54,7 +55,7 @@ PURPOSES = ("style", "character")
 class CurateImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_CurateImages", display_name="Curate Images", category=menu.BOOTSTRAP,
             description="Chooses the good candidates of a round. In manual mode you pick them in the gallery, and "
                         "everything downstream waits until you have kept enough. Pick, then press Run again.",
@@ -109,7 +110,7 @@ class CurateImages(io.ComfyNode):
 class RoundDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_RoundDataset", display_name="Round Dataset", category=menu.BOOTSTRAP,
             description="Builds the training set after a round: the crops, repeated so that they stay at least a third "
                         "of the samples, and the images kept in all rounds, cropped, flipped and tagged as you "

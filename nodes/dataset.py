@@ -28,6 +28,7 @@ from ..trainer.pictures.crops import MAX_CROPS, Crop, suggest_crops
 from ..trainer.pictures.flatten import parse_colour
 from ..trainer.pictures.images import GROUND
 from ..trainer.sweeps.axis_text import MOST_SEED
+from .schema import node_schema
 from .sockets import LoraDataset
 
 SHOWN_NOTES = 8
@@ -37,7 +38,7 @@ SHOWN_NOTES = 8
 class LoadDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_LoadDataset", display_name="Load Dataset", category=menu.DATASET,
             description="Loads the images of a folder with their captions (a.txt or a.caption beside a.png).",
             hidden=[io.Hidden.unique_id],
@@ -86,7 +87,7 @@ class LoadDataset(io.ComfyNode):
 class CropPicture(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_CropPicture", display_name="Crop Picture", category=menu.DATASET,
             description="Turns one image into several training images: the whole, the upper body, the face, and "
                         "details. Each is captioned with what it still shows.",
@@ -125,7 +126,7 @@ class CropPicture(io.ComfyNode):
 class DatasetFromImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_DatasetFromImages", display_name="Dataset From Images", category=menu.DATASET,
             description="Makes a dataset from images that were made or loaded in the workflow, and saves it on disk.",
             is_input_list=True,
@@ -164,7 +165,7 @@ class MergeDatasets(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         more = [LoraDataset.Input(name, optional=True) for name in ("third", "fourth", "fifth", "sixth")]
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_MergeDatasets", display_name="Merge Datasets", category=menu.DATASET,
             description="Joins several datasets into one, in the order of the inputs.",
             hidden=[io.Hidden.unique_id],
@@ -188,7 +189,7 @@ class MergeDatasets(io.ComfyNode):
 class SplitDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_SplitDataset", display_name="Split Dataset", category=menu.DATASET,
             description="Holds back some images of a dataset, to measure the training on. Crops of one image stay "
                         "together.",
@@ -216,7 +217,7 @@ class SplitDataset(io.ComfyNode):
 class PreviewDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_PreviewDataset", display_name="Preview Dataset", category=menu.DATASET,
             description="Shows a contact sheet of a dataset with the first words of each caption, and a short report.",
             is_output_node=True, hidden=[io.Hidden.unique_id],

@@ -8,6 +8,7 @@ from ..host.routes import (  # noqa: F401 (register themselves on import; later 
     checks as check_routes,
     folders as folder_routes,
     gallery as gallery_routes,
+    plans as plan_routes,
     runs as routes,
     stacks as stack_routes,
     sweeps as sweep_routes,

@@ -12,6 +12,7 @@ from ..host.working import Work, problem, progress_of, show_report
 from ..trainer.stacks.merge import DTYPES, METHODS
 from ..trainer.stacks.merge_settings import MOST_RANK, WEIGHTS, MergeSettings
 from ..trainer.stacks.merged_file import MergedFile, merge_to_file
+from .schema import node_schema
 from .sockets import LoraStack
 
 DEFAULTS = MergeSettings()
@@ -20,7 +21,7 @@ DEFAULTS = MergeSettings()
 class MergeLoras(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_MergeLoras", display_name="Merge LoRAs", category=menu.STACK,
             description="Merges the LoRAs of a stack, at their strengths, into one file in output/loras/merged. If "
                         "they were already merged with the same settings, that file is reused.",

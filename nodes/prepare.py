@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ from ..trainer.common.files import atomic_path
 from ..trainer.datasets.kohya_folder import DatasetSaved, save_dataset
 from ..trainer.datasets.prepare import PrepareFinished, prepare
 from ..trainer.datasets.prepared_folder import CROPS, FLIPS, SHAPES, PrepareConfig
-from ..trainer.models.families import FAMILIES
+from ..trainer.models.families import FAMILIES, Family, get_family
+from .schema import node_schema
 from .sockets import LoraDataset
 
 SHOWN = 64
@@ -33,7 +34,7 @@ def _choices(table: dict[str, str]) -> str:
 class PrepareDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_PrepareDataset", display_name="Prepare Dataset", category=menu.DATASET,
             description="Prepares a dataset for training: crops each image to its subject, resizes it to the model's "
                         "buckets and, if asked, matches colours and replaces the background. The results are saved "
@@ -56,6 +57,14 @@ class PrepareDataset(io.ComfyNode):
         checks = ((_home, (name,)), (colour, (background,)), (_subject, (subject_least, subject_most)),
                   (lambda side: side and PrepareConfig(resolution=side), (resolution,)))
         return next((found for check, values in checks if (found := problem(check, *values)) is not True), True)
+
+    @classmethod
+    def describe_plan(cls, values: Mapping[str, Any], family: Family | None, file: str, settings: Any) -> str:
+        """For the route `plan`: the resolution that 0 stands for."""
+        if "resolution" not in values or "family" not in values:
+            return ""
+        side = values["resolution"] or get_family(values["family"]).resolution
+        return f"will prepare: buckets of about {side} x {side} px"
 
     @classmethod
     def execute(cls, dataset, name, resolution, subject_least, subject_most, background, reference=None,
@@ -104,7 +113,7 @@ def _prepare_widgets() -> list[Any]:
 class SaveDataset(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_SaveDataset", display_name="Save Dataset", category=menu.DATASET,
             description="Saves a dataset as a kohya folder, <repeats>_<concept> with PNG files, captions and masks, "
                         "for this trainer or any other.",

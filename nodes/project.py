@@ -30,6 +30,7 @@ from ..trainer.common.errors import UserError
 from ..trainer.models.families import WORDINGS
 from ..trainer.models.sampler import save_picture
 from ..trainer.pictures.images import pixel_hash
+from .schema import node_schema
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraDataset
 
 UNKNOWN_BASE = "other"
@@ -39,7 +40,7 @@ BY_THE_MODEL = "by the model"
 class ProjectNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_Project", display_name="Bootstrap Project", category=menu.BOOTSTRAP,
             description="Starts from one image of a character: crops it, and saves everything the loop makes in "
                         "output/bootstrap/<name>. Shows where the project stands and what the next Run will do.",
@@ -108,7 +109,7 @@ class ProjectNode(io.ComfyNode):
 class ViewPrompts(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_ViewPrompts", display_name="View Prompts", category=menu.BOOTSTRAP,
             description="Writes the prompts of a round: the character's tags in views from all around, in several "
                         "moods and named styles. Link prompt and seed to a sampler of your choice, and its image to "

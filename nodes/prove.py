@@ -20,6 +20,7 @@ from ..trainer.common.checks import check
 from ..trainer.datasets.dataset import Dataset, load_folder
 from ..trainer.pictures.images import open_image
 from ..trainer.sweeps.trial import STEPS, Trial, Tried, run_trial
+from .schema import node_schema
 from .sockets import LoraDataset
 
 MOST_STEPS = 1000
@@ -28,7 +29,7 @@ MOST_STEPS = 1000
 class ProveModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_ProveModel", display_name="Prove Training", category=menu.TRAIN,
             description="Trains a LoRA for a few steps to show whether this model trains right on this machine: that "
                         "training reads captions as sampling does, that every layer of attention gets a LoRA, and that "

@@ -16,7 +16,7 @@ from ..host.drawing.base_file import base_file
 from ..host.drawing.cell_graph import above
 from ..host.drawing.node_place import NodePlace
 from ..host.drawing.pictures import to_batch
-from ..host.drawing.sampling_figures import Figures
+from ..host.drawing.sampling_figures import Figures, describe_sampling
 from ..host.drawing.sweep_draw import Drawing
 from ..host.drawing.sweep_plan import LoraEntry, named_folder, seeds_of, strengths_of
 from ..host.drawing.sweep_session import (
@@ -37,6 +37,7 @@ from ..host.stacks import StackFacts, read_stack, stack_entries, strengths_file
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.lora.hashes import tensor_hash
+from ..trainer.models.families import Family
 from ..trainer.stacks.conflict_picture import heat_picture
 from ..trainer.stacks.known_strengths import KnownLora, MeasuredPair, remember
 from ..trainer.stacks.stack import join_names, roles
@@ -47,6 +48,7 @@ from ..trainer.sweeps.refine import FIGURES, Refinement, Stacked, heat_maps, pai
 from ..trainer.sweeps.sheets import write_sheets
 from ..trainer.tagging.tagger import SANDBOX
 from .inputs import clip_vision_input, latent_input, sampler_inputs, tagger_input
+from .schema import node_schema
 from .sockets import LoraDataset, LoraStack, LoraSweep
 
 LONGEST_LABEL = 24
@@ -57,7 +59,7 @@ LOADED_BY = ("ckpt_name", "unet_name", "model_name", "gguf_name")
 class RefineStrengths(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_RefineStrengths", display_name="Refine Strengths", category=menu.STACK,
             description="Draws every combination of a character's and a style's strengths, and picks the pair with the "
                         "best harmonic mean of identity, style and prompt. Every cell is saved as soon as it is drawn; "
@@ -101,6 +103,11 @@ class RefineStrengths(io.ComfyNode):
                 io.String.Output(display_name="report"),
             ],
         )
+
+    @classmethod
+    def describe_plan(cls, values: Mapping[str, Any], family: Family | None, file: str, settings: Any) -> str:
+        """For the route `plan`: how it will draw."""
+        return f"will draw: {describe_sampling(values, family, file)}"
 
     @classmethod
     def validate_inputs(cls, character_strengths, style_strengths, seeds) -> bool | str:

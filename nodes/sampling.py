@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..host import menu
 from ..host.drawing.base_file import base_file
 from ..host.drawing.node_place import NodePlace
-from ..host.drawing.sampling_figures import DrawnModel, Figures
+from ..host.drawing.sampling_figures import DrawnModel, Figures, describe_sampling
 from ..host.shown_text import show_text
+from ..trainer.models.families import Family
 from .inputs import figure_inputs
+from .schema import node_schema
 
 
 class SamplingByModel(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_SamplingByModel", display_name="Sampling by Model", category=menu.BOOTSTRAP,
             description="Provides size, steps, cfg, sampler and scheduler to every KSampler and Empty Latent Image of "
                         "a workflow. What is left to the model is what its family is usually drawn with.",
@@ -30,6 +35,11 @@ class SamplingByModel(io.ComfyNode):
                 io.AnyType.Output(display_name="scheduler", tooltip="The scheduler's name, for KSampler."),
             ],
         )
+
+    @classmethod
+    def describe_plan(cls, values: Mapping[str, Any], family: Family | None, file: str, settings: Any) -> str:
+        """For the route `plan`: what it will provide."""
+        return f"will set: {describe_sampling(values, family, file)}"
 
     @classmethod
     def execute(cls, model, vae, width, height, steps, cfg, sampler_name, scheduler) -> io.NodeOutput:

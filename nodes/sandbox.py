@@ -8,13 +8,14 @@ from ..host import menu
 from ..host.drawing.pictures import to_batch
 from ..sandbox import PICTURES_DIR
 from ..trainer.pictures.images import open_image
+from .schema import node_schema
 
 
 class LoadSandbox(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         pictures = sorted(path.stem for path in PICTURES_DIR.glob("*.png"))
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_LoadSandbox", display_name="Load Sandbox", category=menu.SANDBOX,
             description="Loads the small base model that comes with the pack: a drawn character world of 64-pixel "
                         "images. Try everything on it in minutes, then replace this loader with your own checkpoint.",

@@ -26,6 +26,7 @@ from ..trainer.sweeps.score_table import as_picture, report, write_scores
 from ..trainer.tagging.tagger import SANDBOX
 from ..trainer.training.runs import Run, read_run
 from .inputs import clip_vision_input, tagger_input
+from .schema import node_schema
 from .sockets import LoraDataset, LoraStack, LoraSweep
 
 AS_TRAINED = "as trained"
@@ -35,7 +36,7 @@ _KINDS = order_kinds("character", "style", "concept")
 class ScoreSweep(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_ScoreSweep", display_name="Score Sweep", category=menu.SWEEP,
             description="Scores each checkpoint at each strength by likeness, prompt accuracy, diversity, copies of "
                         "training images, burn and validation, and recommends one. Anything that could not be measured "

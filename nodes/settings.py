@@ -17,6 +17,7 @@ from ..trainer.training.config import LAYER_PRESETS, PRECISIONS, TrainConfig
 from ..trainer.training.objectives import DENSITIES, WEIGHTINGS
 from ..trainer.training.optimizers import OPTIMIZERS
 from ..trainer.training.schedules import SCHEDULES
+from .schema import node_schema
 from .sockets import LoraTrainSettings, TrainSettings
 
 PRESET, AUTO = "preset", "auto"
@@ -123,8 +124,8 @@ ROWS = (
 class TrainSettingsNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="LoraBootstrap_TrainSettings", display_name="Train Settings", category=menu.TRAIN,
+        return node_schema(
+            node_id="LoraBootstrap_TrainSettings", display_name="Train Settings (Bootstrap)", category=menu.TRAIN,
             description="Holds the settings beyond the few in Train LoRA. Anything left at preset, auto or -1 is "
                         "chosen for the loaded model.",
             inputs=[_input(row) for row in ROWS],

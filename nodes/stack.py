@@ -20,6 +20,7 @@ from ..trainer.stacks.blocks import HOW_BLOCKS, choose_blocks, filter_lora, read
 from ..trainer.stacks.prompt import WantedLora, prompt_loras, read_entries
 from ..trainer.stacks.stack import CHARACTER, MOST_STRENGTH, stack_advice
 from ..trainer.training.runs import Run, latest_checkpoint, read_run
+from .schema import node_schema
 from .sockets import LoraRun, LoraStack
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ PLACEHOLDER = "girl : 0.8\nink : 0.5 : 0.3 : style\noff glow : 0.4"
 class LoraStackNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_LoraStack", display_name="LoRA Stack", category=menu.STACK,
             description="Holds any number of LoRAs with their strengths, on or off, whole or some of their blocks, and "
                         "gives advice on the stack.",
@@ -71,7 +72,7 @@ class LoraStackNode(io.ComfyNode):
 class ApplyLoraStack(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_ApplyLoraStack", display_name="Apply LoRA Stack", category=menu.STACK,
             description="Applies a stack of LoRAs to the model and the text encoder, exactly as a Load LoRA node for "
                         "each would.",
@@ -96,7 +97,7 @@ class ApplyLoraStack(io.ComfyNode):
 class PromptLoras(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_PromptLoras", display_name="Prompt LoRAs", category=menu.STACK,
             description="Takes LoRAs such as <lora:name:0.8> out of a prompt and puts them into a stack.",
             hidden=[io.Hidden.unique_id],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,13 @@ from ..host import menu
 from ..host.drawing.base_file import base_file
 from ..host.drawing.bases import named_bases
 from ..host.drawing.node_place import NodePlace
-from ..host.drawing.sampling_figures import BY_MODEL, Figures
+from ..host.drawing.sampling_figures import BY_MODEL, DrawnModel, Figures, describe_sampling
 from ..host.drawing.sweep_draw import Drawing
 from ..host.drawing.sweep_plan import choose_loras, listed_files, lora_axes, strengths_of, sweep_folder
 from ..host.drawing.sweep_session import Sampling, bases_of, draw_sheet
 from ..host.session import current_session
 from ..host.stacks import read_stack
+from ..trainer.models.families import Family
 from ..trainer.sweeps.cells import PROMPT, Axis, Sweep
 from ..trainer.sweeps.prompt_sets import AS_WRITTEN
 from .inputs import (
@@ -31,6 +32,7 @@ from .inputs import (
     sampler_inputs,
     without_input,
 )
+from .schema import node_schema
 from .sockets import LoraSweep
 
 
@@ -44,7 +46,7 @@ class _DrawnSweep(io.ComfyNode):
 
     @classmethod
     def schema(cls, node_id: str, display_name: str, description: str, checkpoints: str) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id=node_id, display_name=display_name, category=menu.SWEEP, description=description,
             is_output_node=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[
@@ -75,6 +77,15 @@ class _DrawnSweep(io.ComfyNode):
         return check_texts(cls.USUAL if strengths == BY_MODEL else strengths, seeds, files, bases)
 
     @classmethod
+    def describe_plan(cls, values: Mapping[str, Any], family: Family | None, file: str, settings: Any) -> str:
+        """For the route `plan`: at which strengths it will draw, and how."""
+        words = [f"will draw: {describe_sampling(values, family, file)}"]
+        if values.get("strengths") == BY_MODEL:
+            own = DrawnModel(family, said=file).strengths(())
+            words.append(f"strengths {word_strengths(cls.USUAL, own)}")
+        return " · ".join(words)
+
+    @classmethod
     def fingerprint_inputs(cls, files="", bases="", **_) -> Any:
         if files is None or bases is None:  # linked: the files are known only when the node runs
             return float("nan")
@@ -100,7 +111,7 @@ class _DrawnSweep(io.ComfyNode):
     @classmethod
     def usual_strengths(cls, sampling: Sampling, bases: str) -> str:
         more = sampling.drawn.strengths([str(base.path) for base in named_bases(bases)])
-        return ", ".join(f"{strength:g}" for strength in sorted({*strengths_of(cls.USUAL), *more}))
+        return word_strengths(cls.USUAL, more)
 
 
 class StrengthGrid(_DrawnSweep):
@@ -128,6 +139,11 @@ class CheckpointSweep(_DrawnSweep):
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
+
+
+def word_strengths(usual: str, more: Iterable[float]) -> str:
+    """The usual strengths and those of distilled forms, in order."""
+    return ", ".join(f"{strength:g}" for strength in sorted({*strengths_of(usual), *more}))
 
 
 def family_of(model: Any) -> str:

@@ -40,6 +40,7 @@ from ..trainer.sweeps.cells import PROMPT, Cell, Sweep
 from ..trainer.sweeps.html import write_html
 from ..trainer.sweeps.sheets import write_sheets
 from .inputs import axis_choice, check_texts, lora_inputs, lora_sources, without_input
+from .schema import node_schema
 from .sockets import LoraSweep
 
 INTERNAL = f"{menu.SWEEP}/{menu.INTERNAL}"
@@ -54,7 +55,7 @@ INTERRUPTED = "the Run ended while this cell was being drawn"
 class SweepValues(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_SweepValues", display_name="Sweep Values", category=menu.SWEEP,
             description="Provides the values of a sweep to your own workflow. Link them to Load LoRA, the text encoder "
                         "and any sampler, and the decoded image to Compose Grid, which draws cell by cell.",
@@ -95,7 +96,7 @@ class SweepValues(io.ComfyNode):
 class ComposeGrid(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_ComposeGrid", display_name="Compose Grid", category=menu.SWEEP,
             description="Makes the labelled sheets of a sweep, as images and as a page for the browser. With images "
                         "linked, it first draws the missing cells through your own nodes, one by one, and saves each "
@@ -148,7 +149,7 @@ class ComposeGrid(io.ComfyNode):
 class ComposeCells(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_ComposeCells", display_name="Compose Cells", category=INTERNAL, is_deprecated=True,
             description="Draws the missing cells once it is known what is linked to the sampler. Compose Grid adds "
                         "this node while it works; do not use it in your own workflows.",
@@ -175,7 +176,7 @@ class ComposeCells(io.ComfyNode):
 class SweepCell(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_SweepCell", display_name="Sweep Cell", category=INTERNAL, is_deprecated=True,
             description="Holds the values of one cell. Compose Grid adds this node while it works; do not use it in "
                         "your own workflows.",
@@ -196,7 +197,7 @@ class SweepCell(io.ComfyNode):
 class KeepCell(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_KeepCell", display_name="Keep Cell", category=INTERNAL, is_deprecated=True,
             is_output_node=True, description="Saves one cell. Compose Grid adds this node while it works; do not use "
                                              "it in your own workflows.",
@@ -222,7 +223,7 @@ class KeepCell(io.ComfyNode):
 class ComposedGrid(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_ComposedGrid", display_name="Composed Grid", category=INTERNAL, is_deprecated=True,
             description="Makes the sheets once all cells are drawn. Compose Grid adds this node while it works; do not "
                         "use it in your own workflows.",

@@ -14,13 +14,14 @@ from ..host.working import Work, show_report
 from ..trainer.captions.tags import split_tags
 from ..trainer.tagging.statistics import frequency_chart, tag_statistics
 from ..trainer.tagging.trigger_check import TriggerReport, check_trigger
+from .schema import node_schema
 from .sockets import LoraDataset
 
 
 class TagStatisticsNode(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_TagStatistics", display_name="Tag Statistics", category=menu.CAPTIONS,
             description="Shows how often each tag occurs, which tags come together, which images lack the trigger, "
                         "and, with model, clip and vae, whether the trigger already has a meaning to the base model.",

@@ -24,10 +24,13 @@ from ..trainer.common.events import Progress, Warned
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.tagging import captioner as prose, tagger as tags
 from ..trainer.tagging.choice import RATINGS, PictureTags, TagChoice
+from .schema import node_schema
 from .sockets import LoraDataset
 
 NO_CAPTIONER = "no captioner yet"
 NOTHING = "there is nothing to {}; link images or a dataset."
+KEEP = "keep"
+"""The way to merge captions that tags only images without one."""
 SHOWN = 3
 """Number of captions shown in the node."""
 ABSENT = "{} has no dataset to give, because none is linked to it; Dataset From Images makes one from images and tags"
@@ -36,7 +39,7 @@ ABSENT = "{} has no dataset to give, because none is linked to it; Dataset From 
 class TagImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_TagImages", display_name="Tag Images", category=menu.CAPTIONS,
             description="Writes booru tags for images or a dataset, with a tagger in models/taggers (WD v3, cl_tagger, "
                         "PixAI) or with the sandbox's own.",
@@ -82,8 +85,9 @@ class TagImages(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, tagger, download) -> bool | str:
-        return problem(check_tagger, tagger, download)
+    def validate_inputs(cls, tagger, download, merge="replace") -> bool | str:
+        # whether captions that are kept leave anything to tag is known only when the node runs
+        return problem(check_tagger, tagger, download or merge == KEEP)
 
     @classmethod
     def execute(cls, tagger, download, general, character, mcut, exclude, most, rating, underscores, merge, batch,
@@ -91,7 +95,10 @@ class TagImages(io.ComfyNode):
         choice = TagChoice(general=general or None, character=character or None, mcut=mcut, rating=rating, most=most,
                            underscores=underscores, blacklist=tuple(split_tags(exclude.replace("\n", ","))))
         work = Work(cls.hidden.unique_id)
-        model = open_listed_tagger(tagger, download, work)
+        if images is None and dataset is not None and merge == KEEP and not untagged(dataset):
+            show_report(f"all {len(dataset)} images have a caption, which is kept", cls.hidden.unique_id)
+            return io.NodeOutput(dataset, [escape_brackets(sample.caption) for sample in dataset], "{}")
+        model = open_tagger_for(tagger, download, dataset if merge == KEEP else None, work)
         try:
             told = tag_inputs(model, choice, images, dataset, merge, batch, work)
         finally:
@@ -105,7 +112,7 @@ class TagImages(io.ComfyNode):
 class CaptionImages(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_CaptionImages", display_name="Caption Images", category=menu.CAPTIONS,
             description="Describes images or a dataset in sentences, for base models that read them (such as Flux), "
                         "with an image-to-text model in models/captioners: Florence-2, BLIP, or one that follows "
@@ -187,6 +194,26 @@ class TaggedImages:
     def scores(self) -> str:
         return json.dumps({picture: {tag.name: round(tag.score, 4) for tag in found.tags}
                            for picture, found in self.found.items()}, ensure_ascii=False)
+
+
+def untagged(dataset: Dataset) -> int:
+    """How many images have no caption."""
+    return sum(not sample.caption for sample in dataset)
+
+
+def open_tagger_for(name: str, download: bool, kept: Dataset | None, work: Work) -> tags.Tagger:
+    """The tagger of that name. Raises UserError if it is not there.
+
+    Args:
+        kept: the dataset whose captions are kept, so that a caption for each image would do as well.
+    """
+    try:
+        return open_listed_tagger(name, download, work)
+    except UserError as error:
+        if kept is None:
+            raise
+        raise UserError(f"{untagged(kept)} of {len(kept)} images have no caption, and {error} Or put a .txt with its "
+                        "tags beside each image (a.txt for a.png).") from error
 
 
 def tag_inputs(model: tags.Tagger, choice: TagChoice, images: Tensor | None, dataset: Dataset | None, merge: str,

@@ -22,6 +22,7 @@ from ..host.working import show_report
 from ..trainer.pictures.curves import Point, stairs_plot
 from ..trainer.stacks.stack import CHARACTER, StackEntry, roles
 from ..trainer.stacks.time_split import KEYFRAMES, PRESETS, STYLE, Curve
+from .schema import node_schema
 from .sockets import LoraStack
 
 CUSTOM = "custom"
@@ -33,7 +34,7 @@ class TimeSplit(io.ComfyNode):
         def factor(name: str, default: float, tooltip: str):
             return io.Float.Input(name, default=default, min=0.0, max=2.0, step=0.05, tooltip=f"For custom: {tooltip}")
 
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_TimeSplit", display_name="Time Split", category=menu.STACK,
             description="Splits two LoRAs in time with ComfyUI's own hooks, for example character early and style "
                         "late: for LoRAs that no strengths reconcile. The CLIP carries the hooks. Encode both prompts "

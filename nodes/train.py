@@ -32,12 +32,22 @@ from ..trainer.pictures.images import to_tensor
 from ..trainer.sweeps.axis_text import MOST_SEED
 from ..trainer.training.config import TrainConfig
 from ..trainer.training.events import Finished, RunStarted
-from ..trainer.training.presets import Planned, check_length, kind_preset, plan_training
+from ..trainer.training.presets import (
+    FIGURES,
+    Planned,
+    check_length,
+    kind_preset,
+    plan_training,
+    preset_config,
+    word_figures,
+)
 from ..trainer.training.runs import Run, read_run
+from .schema import node_schema
 from .sockets import LoraDataset, LoraModel, LoraRun, LoraStack, LoraTrainSettings, TrainSettings
 
 SAVES, VALIDATIONS, PREVIEWS = 4, 10, 5
 """How often a run saves, measures and draws by default."""
+SANDBOX_FAMILY = "sandbox"
 
 
 def _preset_tip(text: str, name: str) -> str:
@@ -51,7 +61,7 @@ def _preset_tip(text: str, name: str) -> str:
 class TrainLora(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return node_schema(
             node_id="LoraBootstrap_TrainLora", display_name="Train LoRA (Bootstrap)", category=menu.TRAIN,
             description="Trains a LoRA on the loaded model, in place, and then continues the workflow with the LoRA "
                         "applied. Neither Cancel nor Stop & keep loses work; after Cancel, queue the same workflow to "
@@ -100,6 +110,12 @@ class TrainLora(io.ComfyNode):
     def fingerprint_inputs(cls, name, retrain, **_) -> Any:
         # a linked name is known only when the node runs
         return float("nan") if retrain else current_session().trainings.resumed(None if name is None else name.strip())
+
+    @classmethod
+    def describe_plan(cls, values: Mapping[str, Any], family: Family | None, file: str,
+                      settings: TrainSettings | None) -> str:
+        """For the route `plan`: what will be trained with these widgets."""
+        return describe_training(values, family, settings or TrainSettings())
 
     @classmethod
     def execute(cls, model, clip, vae, dataset, retrain, settings=None, validation=None, **widgets) -> io.NodeOutput:
@@ -193,18 +209,55 @@ def plan_run(job: TrainRequest, family: Family, precision: str) -> Planned:
     """
     widgets, settings = job.widgets, dict(job.settings.values)
     check_name(widgets.name)
-    own = {dotted: value for name, dotted in _SETTING.items() if (value := getattr(widgets, name))}
-    if widgets.rank and not widgets.alpha:
-        preset = kind_preset(family, widgets.kind)
-        own["adapter.alpha"] = widgets.rank * preset.alpha / preset.rank
     planned = plan_training(family, widgets.kind, {
         "precision": precision, "name": widgets.name.strip(), "data.trigger": widgets.trigger.strip(),
-        "seed": widgets.seed, **settings, **own}, job.dataset, job.validation)
+        "seed": widgets.seed, **settings, **own_settings(widgets, family)}, job.dataset, job.validation)
     config = planned.config
     if not config.data.trigger and not any(sample.caption for sample in job.dataset):
         raise UserError(f"none of the {len(job.dataset)} images has a caption, and there is no trigger. Put a .txt "
                         "beside each image (a.txt for a.png), or give a trigger.")
     return dataclasses.replace(planned, config=config.replace(**_cadence(config, settings, job)))
+
+
+def own_settings(widgets: Widgets, family: Family) -> dict[str, Any]:
+    """What the node's own widgets set, by dotted name."""
+    own = {dotted: value for name, dotted in _SETTING.items() if (value := getattr(widgets, name))}
+    if widgets.rank and not widgets.alpha:
+        preset = kind_preset(family, widgets.kind)
+        own["adapter.alpha"] = widgets.rank * preset.alpha / preset.rank
+    return own
+
+
+def describe_training(values: Mapping[str, Any], family: Family | None, settings: TrainSettings) -> str:
+    """What a training will be, in one line, before its images are known.
+
+    Args:
+        values: the widgets' values; those that come over a link are absent.
+        family: that of the linked model; None if it is not known.
+    """
+    families = [family] if family else [row for row in FAMILIES.values() if row.name != SANDBOX_FAMILY]
+    kinds = [values["kind"]] if "kind" in values else list(KINDS)
+    given = {name: values[name] for name in _SETTING if name in values}
+    choices = [(row, Widgets(name="lora", kind=kind, **given)) for row in families for kind in kinds]
+    configs = [preset_config(row, widgets.kind, {**settings.values, **own_settings(widgets, row)})
+               for row, widgets in choices]
+    linked = {name: f"{name.replace('_', ' ')} over a link" for name in FIGURES if name not in values}
+    length = {} if "steps" in linked else _word_length(configs[0], choices, settings)
+    whose = "" if family else ", by the model's family"
+    return f"will train{whose}: {word_figures(configs, {**length, **linked})}"
+
+
+def _word_length(config: TrainConfig, choices: list[tuple[Family, Widgets]], settings: TrainSettings) -> dict[str, str]:
+    """The words for a training's length, where it is not a number of steps that is known before the images are."""
+    if config.epochs:
+        return {"steps": f"{config.epochs} epochs"}
+    widgets = choices[0][1]
+    images = {kind_preset(row, chosen.kind).images for row, chosen in choices}
+    if widgets.steps or settings.values.get("steps") or images == {0}:
+        return {}
+    steps = word_figures([preset_config(row, chosen.kind) for row, chosen in choices]).split(" · ")[3]
+    least, most = min(images), max(images)
+    return {"steps": f"{steps} for {least if least == most else f'{least} to {most}'} images"}
 
 
 def _cadence(config: TrainConfig, settings: Mapping[str, Any], job: TrainRequest) -> dict[str, Any]:

@@ -14,7 +14,7 @@ FLOOR = {room: floor for floor, rooms in enumerate(ORDER) for room in rooms}
 MAY_USE = {"trainer": {"trainer", "sandbox", ""}, "sandbox": {"sandbox"}, "host": {"host", "trainer", "sandbox"},
            "nodes": {"host", "trainer", "sandbox"}, "": {"nodes", "host"}}
 """What each folder at the top imports from; "" is the package's own `__init__`."""
-SHARED_BY_NODES = ("sockets", "inputs", "extension")
+SHARED_BY_NODES = ("sockets", "inputs", "schema", "extension")
 HOST = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "comfyui_version", "execution", "folder_paths",
         "nodes", "server"}
 MOST_FILES = {"trainer": 16, "host": 16, "nodes": 30}

@@ -19,7 +19,7 @@ def base_file(model: Any, find: Callable[[str], Node], link: Link) -> str:
     Newer hosts note it on the MODEL. On others it is what the loader at the top of the link names.
     """
     _, arguments, *_ = getattr(model, "cached_patcher_init", None) or (None, ())
-    return next((value for value in arguments if _is_weights(value)), "") or _named_above(find, link)
+    return next((value for value in arguments if is_weights(value)), "") or _named_above(find, link)
 
 
 def _named_above(find: Callable[[str], Node], link: Link) -> str:
@@ -31,10 +31,11 @@ def _named_above(find: Callable[[str], Node], link: Link) -> str:
         links = {name: value for name, value in inputs.items() if is_link(value)}
         above = next((value for name, value in links.items() if "model" in name.lower()), None)
         if above is None:
-            return next((value for value in inputs.values() if _is_weights(value)), "")
+            return next((value for value in inputs.values() if is_weights(value)), "")
         link = above
     return ""
 
 
-def _is_weights(value: Any) -> bool:
+def is_weights(value: Any) -> bool:
+    """Whether a value names a file of weights."""
     return isinstance(value, str) and Path(value).suffix.lower() in WEIGHTS

@@ -120,3 +120,34 @@ def latent_side(family: Family, model: Any, vae: Any) -> int:
     """
     ratio = getattr(model.get_model_object("latent_format"), "spacial_downscale_ratio", HOSTS_RATIO)
     return family.resolution * ratio // int(vae.spacial_compression_encode())
+
+
+def describe_sampling(values: Mapping[str, Any], family: Family | None, file: str) -> str:
+    """How a node will draw, in one line, before the model is loaded: `20 steps · cfg 7 · 1024 x 1024 · euler · normal`.
+
+    Args:
+        values: the widgets' values; those that come over a link are absent.
+        family: that of the linked model; None if it is not known.
+        file: what it is loaded from; "" if that is not known.
+    """
+    figures = Figures(*(values.get(widget, left) for widget, left in LEFT.items()))
+    if family is not None:
+        figures = figures.settle(DrawnModel(family, family.resolution, file).figures())
+    words = {"steps": f"{figures.steps} steps", "cfg": f"cfg {figures.cfg:g}",
+             "size": f"{figures.width} x {figures.height}", "sampler": figures.sampler, "scheduler": figures.scheduler}
+    linked = {_part(name) for name, widget in zip(_NAMES, LEFT, strict=True) if widget not in values}
+    left = {_part(name) for name in figures.open} - linked
+    said = [text for name, text in words.items() if name not in linked | left]
+    said += [f"{', '.join(name for name in words if name in some)} {why}"
+             for some, why in ((linked, "over a link"), (left, BY_MODEL)) if some]
+    return " · ".join(said)
+
+
+LEFT = {"width": 0, "height": 0, "steps": 0, "cfg": -1.0, "sampler_name": BY_MODEL, "scheduler": BY_MODEL}
+"""The widgets of `Figures`, in its order, and the values that leave them to the model."""
+_NAMES = (*SIZE, *SAMPLER)
+
+
+def _part(name: str) -> str:
+    """Width and height are one part of the line."""
+    return "size" if name in SIZE else name

@@ -14,6 +14,7 @@ from typing import Any
 from ...trainer.common.errors import UserError
 from ...trainer.proofs.proof import proof_rows
 from ...trainer.training.checkpoint import saved_step
+from ...trainer.training.presets import word_figures
 from ...trainer.training.runs import Run, read_run, run_folders
 from ..session import current_session
 from ..trainings import ENDED_EARLY, Training, TrainingTable
@@ -81,7 +82,7 @@ def describe(run: Run | None, training: Training | None) -> dict[str, Any]:
 def _nothing_yet(training: Training) -> dict[str, Any]:
     return {"name": training.name, "run": training.run, "status": training.status, "node_id": training.node_id,
             "message": training.message, "step": training.step, "steps": training.steps, "seconds_left": None,
-            "seconds_per_step": None, "memory": None, "learning_rate": None, "rank": None, "alpha": None,
+            "seconds_per_step": None, "memory": None, "learning_rate": None, "rank": None, "alpha": None, "figures": "",
             "losses": [], "smoothed": [], "validation": [], "samples": [], "checkpoints": [],
             "proofs": proof_rows(training.proofs), "notes": list(training.notes), "resumes_from": None}
 
@@ -94,7 +95,7 @@ def _from_folder(run: Run) -> dict[str, Any]:
         "step": run.step or curves.last.get("step", 0), "steps": config.steps, "seconds_left": None,
         "seconds_per_step": curves.pace, "memory": None,
         "learning_rate": curves.last.get("learning_rate") or config.optimizer.learning_rate,
-        "rank": config.adapter.rank, "alpha": config.adapter.alpha,
+        "rank": config.adapter.rank, "alpha": config.adapter.alpha, "figures": word_figures([config]),
         "losses": _lists(curves.losses), "smoothed": _lists(curves.smoothed),
         "validation": _lists(curves.validation),
         "samples": _samples(run), "checkpoints": [{"step": step, "filename": path.name}

@@ -6,8 +6,9 @@ GET /lora_bootstrap/run?name=<name>
     {"name", "run" (the folder's name), "status": "preparing" | "training" | "finished" | "stopped" | "cancelled" |
      "failed" | "interrupted", "node_id": str | null, "message": str, "step", "steps",
      "seconds_left": float | null, "seconds_per_step": float | null, "memory": bytes | null, "learning_rate",
-     "rank", "alpha", "losses": [[step, loss], ...] and "smoothed": [[step, loss], ...] (at most 2000 points each,
-     evenly thinned), "validation": [[step, loss, ratio to the base model's own loss], ...],
+     "rank", "alpha", "figures": "rank 8 · alpha 8 · …" (what it is trained with; "" if not known yet),
+     "losses": [[step, loss], ...] and "smoothed": [[step, loss], ...] (at most 2000 points each, evenly thinned),
+     "validation": [[step, loss, ratio to the base model's own loss], ...],
      "samples": [{"step", "filename", "subfolder", "type"}, ...] (oldest first; for the host's /view route),
      "checkpoints": [{"step", "filename"}, ...],
      "proofs": [{"name": "coverage" | "same text" | "file works", "passed": bool, "words", "figure": float | null}, ...]
@@ -25,10 +26,6 @@ POST /lora_bootstrap/resume {"run": "<name>"}
     → {"resuming": true}: the next queueing of the workflow continues the training of a stopped run. (An unchanged
     workflow uses the stopped run's LoRA as it is.)
 
-GET /lora_bootstrap/presets
-    {family: {"title", "resolution", "presets": {kind: {"rank", "alpha", "learning_rate", "steps", "batch_size",
-     "conv_rank", "layers", "schedule", "text_encoder_learning_rate", "images" (that steps are for; 0: any)}}}}
-
 Event `lora_bootstrap.progress`, to every open tab, at most twice a second and at every change of status:
     {"name", "run", "node_id", "status", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
      "loss", "smoothed", "learning_rate", "validation": [step, loss, ratio] | null, "sample": {...} | null,
@@ -37,28 +34,15 @@ Event `lora_bootstrap.progress`, to every open tab, at most twice a second and a
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from aiohttp import web
 
-from ...trainer.captions.kinds import KINDS
 from ...trainer.common.errors import UserError
-from ...trainer.models.families import FAMILIES
-from ...trainer.training.presets import kind_preset
 from .. import paths
 from ..session import current_session
 from .answers import aside, get, post, refusal
 from .run_view import run_status
-
-
-def preset_table() -> dict[str, Any]:
-    """Starting settings by family and kind, as the presets route answers them."""
-    return {
-        family.name: {"title": family.title, "resolution": family.resolution,
-                      "presets": {kind: dataclasses.asdict(kind_preset(family, kind)) for kind in KINDS}}
-        for family in FAMILIES.values()
-    }
 
 
 @get("/lora_bootstrap/run")
@@ -99,11 +83,6 @@ async def resume_run(body: dict[str, Any]) -> web.Response:
         return refusal(409, f"run {name!r} is {status['status']}, not stopped; queue the workflow.")
     current_session().trainings.resume(status["name"])
     return web.json_response({"resuming": True})
-
-
-@get("/lora_bootstrap/presets")
-async def get_presets(request: web.Request) -> web.Response:
-    return web.json_response(preset_table())
 
 
 def _run_name(body: dict[str, Any]) -> str | None:

@@ -11,6 +11,7 @@ from ...trainer.datasets.dataset import Sample
 from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
 from ...trainer.tagging.hand_edits import HandEdits
 from ..editors import EditableDataset
+from .folder_view import host_place
 
 THUMBNAIL = ThumbnailStyle()
 
@@ -30,7 +31,7 @@ def _row(dataset: EditableDataset, picture: str, caption: str) -> dict[str, Any]
     width, height = sample.size
     return {"id": picture, "name": sample.path.name, "caption": caption, "tags": split_tags(caption),
             "thumb": f"/lora_bootstrap/thumb?{urlencode({'id': dataset.id, 'picture': picture})}", "width": width,
-            "height": height}
+            "height": height, "place": "" if sample.crop else host_place(sample.path)}
 
 
 def picture_thumbnail(dataset: EditableDataset, picture: str) -> bytes:

@@ -6,7 +6,8 @@ GET /lora_bootstrap/dataset?id=<dataset id>
     {"id", "name": str (the images' folder), "editable": bool (false: the node has no name for its changes), "revision":
      int,
      "pictures": [{"id", "name": str (file), "caption": str, "tags": [str, ...], "thumb": "/lora_bootstrap/thumb?id=…&
-      picture=…", "width", "height" (pixels of the image)}, ...]} in the dataset's order, each image once.
+      picture=…", "width", "height" (pixels of the image), "place": str (as Load Image takes it; "" if it does not find
+      it, or the image is a part of one)}, ...]} in the dataset's order, each image once.
 
 POST /lora_bootstrap/dataset/captions {"id", "revision", "changes": [{"picture", "caption"}, ...]}
     → {"revision": int}: the changes are saved, and are used by the next Run of the node. The .txt

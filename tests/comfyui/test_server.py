@@ -129,7 +129,7 @@ PROGRESS = {
     "seconds_left": (float, int, type(None)), "seconds_per_step": (float, int, type(None)),
     "memory": (int, type(None)), "loss": (float, type(None)), "smoothed": (float, type(None)),
     "learning_rate": (float, type(None)), "validation": (list, type(None)), "sample": (dict, type(None)),
-    "proofs": list,
+    "proofs": list, "notes": list,
 }
 STATUSES = ("preparing", "training", "finished", "stopped", "cancelled", "failed", "interrupted")
 
@@ -163,7 +163,8 @@ def check_status(server, told):
     """The run route's answer: its shape, and that what it names is there."""
     kinds = {"name": str, "run": str, "status": str, "message": str, "step": int, "steps": int,
              "losses": list, "smoothed": list, "validation": list, "samples": list, "checkpoints": list,
-             "rank": int, "alpha": (int, float), "learning_rate": (int, float), "proofs": list}
+             "rank": int, "alpha": (int, float), "learning_rate": (int, float), "proofs": list,
+             "notes": list}
     assert all(isinstance(told[key], kind) for key, kind in kinds.items())
     assert set(told) == set(kinds) | {"node_id", "seconds_left", "seconds_per_step", "memory", "resumes_from"}
     assert told["status"] in STATUSES and len(told["losses"]) == len(told["smoothed"]) <= 2000

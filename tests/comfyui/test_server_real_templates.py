@@ -25,8 +25,11 @@ FORMS = {"sdxl": "SDXL", "z_image": "diffusion model"}
 each_form = pytest.mark.parametrize("family", FORMS)
 
 
-def shortened(task, family, name):
-    graph = api(f"{task} ({FORMS[family]})")
+START = {"sandbox": "1 Start here", "sdxl": "1 Start here (your model)"}
+
+
+def shortened(template, family, name):
+    graph = api(template)
     for node in graph.values():
         kind = node["class_type"].removeprefix("LoraBootstrap_")
         if kind in LOADERS:
@@ -58,7 +61,8 @@ def test_the_loaders_have_the_widgets_that_the_host_asks_for(info, task, family)
 
 @each_form
 def test_a_character_is_trained_and_drawn_at_its_strengths(server, tab, family):
-    name, graph = f"real_{family}", shortened("3 Train a character LoRA", family, f"real_{family}")
+    name, graph = f"real_{family}", shortened(
+        f"3 Train a character LoRA ({FORMS[family]})", family, f"real_{family}")
     result = tab.run(graph)
     assert result.status == "success", result.error
     assert f"{name}/{name}.safetensors" in loras(server)
@@ -75,7 +79,7 @@ def test_a_character_is_trained_and_drawn_at_its_strengths(server, tab, family):
 @each_form
 def test_a_character_is_bootstrapped_to_the_pick_of_its_first_round(server, tab, family):
     name = f"boot{family.replace('_', '')}"
-    graph = shortened("4 Bootstrap a character", family, name)
+    graph = shortened(f"4 Bootstrap a character ({FORMS[family]})", family, name)
     picture = next((PACK / "sandbox").glob("**/pictures/akane.png"))
     (server.base / "input" / "example.png").write_bytes(picture.read_bytes())
     result = tab.run(graph)
@@ -87,3 +91,20 @@ def test_a_character_is_bootstrapped_to_the_pick_of_its_first_round(server, tab,
     lineage = Lineage.read(one.list_candidates()[0])
     assert lineage.parent_lora == f"{name}-style-1" and lineage.prompt.startswith(
         "masterpiece, best quality, " if family == "sdxl" else name)
+
+
+@pytest.mark.parametrize("family", START)
+def test_a_template_to_begin_with_trains_on_captions_that_are_kept_and_draws_its_sheet(server, tab, family):
+    name = f"start_{family}"
+    graph = shortened(START[family], family, name)
+    (grid,) = ids(graph, "StrengthGrid")
+    graph[grid]["inputs"]["prompt_set"] = "as written"  # the trigger alone
+    result = tab.run(graph)
+    assert result.status == "success", result.error
+    assert f"{name}/{name}.safetensors" in loras(server)
+    cells = list((server.base / "output" / "sweeps" / f"{name}-strengths" / "cells").glob("*.png"))
+    assert len(cells) == 3
+    with Image.open(cells[0]) as image:
+        assert image.text["parameters"].startswith(name), "the trigger is the prompt"
+    (sheet,) = ids(graph, "PreviewImage")
+    assert all(pixels(server, place).std() > 5 for place in result.images(sheet))

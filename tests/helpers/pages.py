@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from .templates import NAMES, NOTES, ui
+from .templates import NAMES, NOTES, levels, ui
 
 ROOT = Path(__file__).parents[2]
 GUIDES = sorted((ROOT / "web" / "guides").glob("*.md"))
@@ -58,7 +58,7 @@ class Page:
 def notes() -> list[Page]:
     """The notes of all templates."""
     return [Page(f"{name}: {node.get('title')}", ROOT, node["widgets_values"][0])
-            for name in NAMES for node in ui(name)["nodes"] if node["type"] in NOTES]
+            for name in NAMES for level in levels(ui(name)) for node in level["nodes"] if node["type"] in NOTES]
 
 
 def anchors(path: Path) -> set[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
+BLUEPRINTS = WORKFLOWS.parent / "subgraphs"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 NOTES = ("MarkdownNote", "Note")
 ENTERS, LEAVES = -10, -20

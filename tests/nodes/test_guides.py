@@ -18,7 +18,7 @@ from lora_bootstrap.trainer.training.epochs import steps_for
 from lora_bootstrap.trainer.training.presets import kind_preset
 
 from ..helpers.pages import GUIDES, HELP, OTHERS, ROOT, SERVED, Page, broken, notes
-from ..helpers.templates import NAMES, inputs_of
+from ..helpers.templates import NAMES, inputs_of, ui
 
 MOST_LINES = 150
 INFOS = [node.object_info() for node in NODES]
@@ -27,9 +27,11 @@ HOSTS = {
     "Browse Templates", "DualCLIPLoader", "KSampler", "Load CLIP", "Load CLIP Vision", "Load Checkpoint",
     "Load Diffusion Model", "Load LoRA", "Load VAE", "Read me", "Run"}
 """Names of the host's own nodes and of what else its front end shows."""
-BUTTONS = ("Stop & keep", "Train on", "Keep proposed", "Use this one", "Large view")
+BUTTONS = ("Stop & keep", "Train on", "Keep proposed", "Use this one", "Large view",
+           "Add images …")
 SHIPPED = "\n".join(path.read_text("utf-8") for path in chain(
     (ROOT / "web").rglob("*.js"), *((ROOT / room).rglob("*.py") for room in ("nodes", "trainer", "host"))))
+TITLES = {node.get("title") for name in NAMES for node in ui(name)["nodes"]}
 MEMORY = Page.of(ROOT / "docs" / "memory.md")
 NOT_NAMES = {"aria_char", "qwen_image", "stable_diffusion"}
 """An example of a trigger, and types of the host's *Load CLIP*."""
@@ -88,7 +90,7 @@ def test_a_template_that_a_page_names_is_one_that_is_there(page):
 def test_a_node_or_a_message_that_a_guide_names_exists(guide):
     """What is in italics and begins with a capital is a node, or what a panel or a message says."""
     named = {text for text in guide.emphasised if re.fullmatch(r"[A-Z][^.:,?]*", text)}
-    assert sorted(text for text in named - DISPLAY - HOSTS - set(BUTTONS) if text not in SHIPPED) == []
+    assert sorted(text for text in named - DISPLAY - HOSTS - TITLES - set(BUTTONS) if text not in SHIPPED) == []
 
 
 def test_the_buttons_that_the_guides_name_are_in_the_panels():

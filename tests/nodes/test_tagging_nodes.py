@@ -20,6 +20,8 @@ from lora_bootstrap.trainer.pictures.images import open_image
 from lora_bootstrap.trainer.tagging import captioner, tagger
 
 NAMES = ("akane", "hinata")
+WD = "wd-vit-tagger-v3"
+"""A published tagger that is not installed here."""
 TAG = {"tagger": "sandbox", "download": False, "general": 0.0, "character": 0.0, "mcut": False, "exclude": "",
        "most": 0, "rating": "none", "underscores": False, "merge": "replace", "batch": 8, "keep_loaded": True}
 CAPTION = {"captioner": "tiny", "detail": "normal", "prompt": "", "merge": "replace", "trigger": "", "most_tokens": 20,
@@ -76,6 +78,22 @@ def test_a_dataset_gets_captions_with_scores_by_picture_and_keeps_its_files(data
 def test_images_come_before_the_dataset_and_captions_that_are_kept_are_told(images, dataset):
     after, texts, _ = tag(images=images[:1], dataset=dataset, merge="keep").args
     assert len(texts) == 3 and texts[0] == texts[1] and texts[2] == "by hand" == after.samples[1].caption
+
+
+def test_captions_that_are_all_kept_need_no_tagger(images, host):
+    save_samples(host.input / "captioned", [(open_image(PICTURES_DIR / "akane.png"), "by hand (1)", {"name": "akane"})])
+    dataset = load_folder(host.input / "captioned")
+    assert TagImages.validate_inputs(WD, False, "keep") is True
+    after, texts, scores = tag(dataset=dataset, tagger=WD, merge="keep").args
+    assert after is dataset and texts == [r"by hand \(1\)"] and scores == "{}"
+    assert host.server.texts[-1] == ("all 1 images have a caption, which is kept", "7")
+
+
+def test_a_tagger_that_is_needed_and_missing_is_named_with_its_size_and_how_to_do_without(dataset):
+    with pytest.raises(UserError, match=r"1 of 2 images have no caption, and tagger 'wd-vit-tagger-v3' is not in .*; "
+                                        r"turn on the download \(0\.4 GB\).* Or put a \.txt"):
+        tag(dataset=dataset, tagger=WD, merge="keep")
+    assert "turn on the download" in TagImages.validate_inputs(WD, False, "replace")
 
 
 def test_what_is_excluded_and_how_many_is_heeded(images):

@@ -33,6 +33,7 @@ BOOTSTRAP = ["8 Bootstrap in parts - 1 pick 16", "8 Bootstrap in parts - 2 pick 
 SWEEPS = ["6 Compare - checkpoint sweep", "6 Compare - score and pick", "6 Compare - seed sweep",
           "6 Compare - strength grid"]
 STACKS = ["7 Stack LoRAs - check and mend a conflict", "7 Stack LoRAs"]
+START = ["1 Start here", "1 Start here (your model)"]
 XL, NETWORK = "(SDXL)", "(diffusion model)"
 REAL = [f"{task} a character{what} {form}" for task, what in (("4 Bootstrap", ""), ("3 Train", " LoRA"))
         for form in (XL, NETWORK)]
@@ -44,14 +45,16 @@ PANEL_WIDGETS = {"LoraBootstrap_Project": "project", "LoraBootstrap_CurateImages
                  "LoraBootstrap_TrainLora": "training", "LoraBootstrap_StrengthGrid": "sweep_panel"}
 """What each panel is called among the widgets of its node."""
 PANELS = {kind.removeprefix("LoraBootstrap_") for kind in PANEL_WIDGETS}
-GROUPS = {**dict.fromkeys([*REAL[:2], "4 Bootstrap a character"], 4), "8 Bootstrap in parts - 3 character LoRA": 2,
-          "8 Bootstrap in parts - seed sweep": 2, "6 Compare - score and pick": 5, "6 Compare - seed sweep": 4,
+GROUPS = {**dict.fromkeys([*START, *REAL[:2], "4 Bootstrap a character"], 4),
+          "8 Bootstrap in parts - 3 character LoRA": 2, "8 Bootstrap in parts - seed sweep": 2,
+          "6 Compare - score and pick": 5, "6 Compare - seed sweep": 4,
           "7 Stack LoRAs": 4, "7 Stack LoRAs - check and mend a conflict": 5}
 """Of templates that have not three."""
 each_template = pytest.mark.parametrize("name", NAMES)
 each_bootstrap_template = pytest.mark.parametrize("name", BOOTSTRAP)
 each_sweep_template = pytest.mark.parametrize("name", SWEEPS)
 each_stack_template = pytest.mark.parametrize("name", STACKS)
+each_start_template = pytest.mark.parametrize("name", START)
 each_training_template = pytest.mark.parametrize("name", TRAINING)
 each_real_template = pytest.mark.parametrize("name", REAL)
 each_host = pytest.mark.parametrize("info", [json.loads(path.read_text("utf-8")) for path in RECORDS],
@@ -64,7 +67,7 @@ def widget_names(facts):
 
 
 def test_there_are_the_templates_each_with_a_twin():
-    assert NAMES == sorted([*BOOTSTRAP, *REAL, *STACKS, *SWEEPS, "5 Prepare and tag a dataset", *TRAINING])
+    assert NAMES == sorted([*START, *BOOTSTRAP, *REAL, *STACKS, *SWEEPS, "5 Prepare and tag a dataset", *TRAINING])
     assert sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json")) == NAMES
 
 
@@ -381,6 +384,64 @@ def test_a_note_below_each_picture_of_the_conflict_says_what_to_look_at():
     looks = {node["pos"][0]: node["widgets_values"][0] for node in graph["nodes"] if node.get("title") == "Look"}
     shown = {node["pos"][0]: node.get("title") for node in graph["nodes"] if node["type"] == "PreviewImage"}
     assert len(looks) == 3 and all(text.startswith(f"**{shown[x]}.**") for x, text in looks.items())
+
+
+# -- to begin with -----------------------------------------------------------------------------------------------------
+
+
+@each_start_template
+def test_a_template_to_begin_with_goes_from_images_to_the_strength_in_at_most_ten_boxes(name):
+    graph, (train,) = api(name), all_of(api(name), "TrainLora")
+    chain, at = [], train["inputs"]["dataset"][0]
+    while at:
+        chain.append(graph[at]["class_type"].removeprefix("LoraBootstrap_"))
+        at = graph[at]["inputs"].get("dataset", [None])[0]
+    assert chain == ["EditTags", "TagImages", "AuditDataset", "LoadDataset"]
+    assert graph[only(graph, "StrengthGrid")["run"][0]] == train
+    assert len(ui(name)["nodes"]) <= 10
+
+
+@each_start_template
+def test_the_trigger_of_a_template_to_begin_with_is_written_in_one_place(name):
+    graph = api(name)
+    ((key, trigger),) = [(key, node["inputs"]["value"]) for key, node in graph.items()
+                         if node["class_type"] == "PrimitiveString"]
+    taken = {(node["class_type"].removeprefix("LoraBootstrap_"), field) for node in graph.values()
+             for field, value in node["inputs"].items() if value == [key, 0]}
+    assert taken == {("TrainLora", "name"), ("TrainLora", "trigger"), ("EditTags", "trigger"),
+                     ("StrengthGrid", "prompts")}
+    assert trigger not in str([node["inputs"] for node in graph.values() if node["class_type"] in (
+        "LoraBootstrap_EditTags", "LoraBootstrap_StrengthGrid", "LoraBootstrap_TrainLora")])
+
+
+@each_start_template
+def test_captions_that_are_there_already_are_kept_and_nothing_is_fetched_unasked(name):
+    tag = only(api(name), "TagImages")
+    assert (tag["merge"], tag["download"]) == ("keep", False)
+    assert (tag["tagger"] == "sandbox") == ("your model" not in name), "it knows drawings of its own world only"
+    assert "Captions beside them" in note(name) or "drawings" in note(name)
+
+
+@each_start_template
+def test_the_note_of_a_template_to_begin_with_is_at_most_eight_numbered_steps(name):
+    steps = re.findall(r"^(\d+)\. ", note(name), re.MULTILINE)
+    assert steps == [str(number) for number in range(1, len(steps) + 1)] and len(steps) <= 8
+    for word in ("Press **Run**", "*Load Dataset*", "*Trigger*", "**lowest** strength", "Press **R**", "*Load LoRA*"):
+        assert word in note(name)
+
+
+@each_start_template
+def test_what_is_set_watched_and_looked_at_is_seen_at_full_size_in_a_window_of_1600_by_1000(name):
+    """The bars of the front end leave 1517 x 894 of it. At full size all text is at least 10 pixels high."""
+    graph = ui(name)
+    upper = [node for node in graph["nodes"] if node["pos"][1] < 1000]
+    assert {node.get("title") or node["type"].removeprefix("LoraBootstrap_") for node in upper} == {
+        "Read me", "Trigger", "The sheet", "LoadDataset", "TrainLora",
+        "CheckpointLoaderSimple" if "model" in name else "LoadSandbox"}
+    left = min(node["pos"][0] for node in upper)
+    top = min(group["bounding"][1] for group in graph["groups"])
+    assert max(node["pos"][0] + node["size"][0] for node in upper) - left <= 1517
+    assert max(node["pos"][1] + node["size"][1] for node in upper) - top <= 894
 
 
 # -- on a real model ---------------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_the_bar_the_text_and_every_tab_are_told(adapter, host):
     assert first["name"] == last["run"] == "girl" and last["node_id"] == "7" and last["step"] == last["steps"] == 3
     assert last["memory"] == 3 * 2**30 and math.isfinite(last["loss"]) and math.isfinite(last["smoothed"])
     keys = {"name", "run", "node_id", "status", "message", "step", "steps", "seconds_left", "seconds_per_step",
-            "memory", "loss", "smoothed", "learning_rate", "validation", "sample", "proofs"}
+            "memory", "loss", "smoothed", "learning_rate", "validation", "sample", "proofs", "notes"}
     assert all(data.keys() == keys for data in events(host))
     texts = [text for text, _ in host.server.texts]
     headline = "Sandbox (drawn world, 64 px), character: 3 steps, rank 2, alpha 2 (alpha/rank 1) at rate 0.0015"

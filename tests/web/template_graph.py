@@ -13,10 +13,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.helpers.templates import WORKFLOWS, write  # noqa: E402
+from tests.helpers.templates import BLUEPRINTS, WORKFLOWS, write  # noqa: E402
 
 COLOUR = "#3f789e"
 NAMED = "LoraBootstrap_"
+CATEGORY = "LoRA Bootstrap"
+"""Where the node library shows the blueprints."""
 UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
@@ -28,6 +30,7 @@ class Graph:
     Attributes:
         note: place and size of the note.
         app: what App mode shows of it; empty: nothing.
+        blueprint: the box that alone is kept, as an entry of the node library, and what is said of it; empty: none.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Graph:
     note: tuple[tuple[int, int], tuple[int, int]] = ((-450, 60), (390, 900))
     subgraphs: dict[str, dict[str, Any]] = field(default_factory=dict)
     app: dict[str, list[Any]] = field(default_factory=dict)
+    blueprint: dict[str, Any] = field(default_factory=dict)
 
     def add(self, key: str, type_: str, place: tuple[int, int], size: tuple[int, int],
             links: dict[str, tuple[str, str]] | None = None, **widgets: Any) -> str:
@@ -66,6 +70,10 @@ class Graph:
             outputs: nodes whose images are shown.
         """
         self.app = {"inputs": [list(entry) for entry in inputs], "outputs": list(outputs)}
+
+    def publish(self, key: str, description: str, aliases: Iterable[str]) -> None:
+        """Make an entry of the node library of a box: it is called as the graph is, and found by its aliases too."""
+        self.blueprint = {"key": key, "description": description, "aliases": list(aliases)}
 
     def group(self, title: str, members: list[str]) -> None:
         seen = self.nodes | self.subgraphs
@@ -137,6 +145,8 @@ BUILD = """async ([plan, note]) => {
         group.color = color;
         graph.add(group);
     }
+    if (plan.blueprint.key)
+        for (const node of [...graph.nodes]) if (node !== made[plan.blueprint.key]) graph.remove(node);
     const saved = graph.serialize();
     const id = (key) => Number(made[key].id);
     saved.extra = plan.app.outputs ? { linearData: {
@@ -157,6 +167,15 @@ def name_ids(name: str, saved: str) -> str:
     return UUID.sub(lambda match: ids[match[0]], saved)
 
 
+def describe_blueprint(graph: Graph, saved: dict[str, Any]) -> dict[str, Any]:
+    """A saved graph of one box with what the node library says of it."""
+    said = graph.blueprint
+    (inside,) = saved["definitions"]["subgraphs"]
+    inside |= {"description": said["description"], "category": CATEGORY}
+    saved["extra"] = {"BlueprintDescription": said["description"], "BlueprintSearchAliases": said["aliases"]}
+    return saved
+
+
 def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
     """Have the front end at `url` lay out each graph beside its note, and save it with its API twin."""
     from playwright.sync_api import sync_playwright
@@ -171,11 +190,14 @@ def make(url: str, graphs: Iterable[Graph], notes: Mapping[str, str]) -> None:
             page.locator(".templates-tab-button").wait_for(timeout=LOADED)
             page.wait_for_function("() => window.app?.graph", timeout=LOADED)
             plan = {"nodes": graph.nodes, "subgraphs": graph.subgraphs, "groups": graph.groups, "note": graph.note,
-                    "app": graph.app}
-            saved, prompt = json.loads(name_ids(graph.name, page.evaluate(BUILD, [plan, notes[graph.name]])))
+                    "app": graph.app, "blueprint": graph.blueprint}
+            saved, prompt = json.loads(name_ids(graph.name, page.evaluate(BUILD, [plan, notes.get(graph.name, "")])))
             for level in (saved, *saved.get("definitions", {}).get("subgraphs", [])):
                 for node in level["nodes"]:
                     node.pop("widgets_values_named", None)  # the same by name, of newer front ends: one list to extend
+            if graph.blueprint:
+                write(BLUEPRINTS / f"{graph.name}.json", describe_blueprint(graph, saved))
+                continue
             write(WORKFLOWS / f"{graph.name}.json", saved)
             write(WORKFLOWS / "api" / f"{graph.name}.json", {
                 id: {"class_type": node["class_type"], "inputs": node["inputs"]} for id, node in prompt.items()})

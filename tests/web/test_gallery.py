@@ -39,7 +39,7 @@ LOOK = """(selector) => {
     app.canvas.setDirty(true, true);
 }"""
 LIVE = (({"status": "training", "step": 65, "steps": 100}, "Training style LoRA 1: step 65 of 100."),
-        ({"status": "finished"}, "Pick 11 more in the gallery of round 1"))
+        ({"status": "finished"}, "Run trains a style LoRA on the images so far"))
 """What a training's events let the project's panel say."""
 TEXTS = ".lb-gallery :is(.lb-ui-status, .lb-ui-note, .lb-ui-button, .lb-gallery-caption, dt, dd, time, label)"
 WIDER = """() => [...document.querySelectorAll("dialog.lb-gallery-dialog, .lb-gallery-dialog *")].filter((one) => {

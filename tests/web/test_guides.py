@@ -24,7 +24,8 @@ TOP = """(dialog) => {
 
 
 def test_a_link_in_a_note_and_in_the_hosts_help_opens_a_guide_over_the_graph(open_tab):
-    page = open_tab().restored().emptied().page
+    tab = open_tab().restored().emptied()
+    page = tab.page
     page.evaluate(ADD, NOTE)
     dialog = page.locator("dialog.lb-reader-dialog")
 
@@ -53,3 +54,5 @@ def test_a_link_in_a_note_and_in_the_hosts_help_opens_a_guide_over_the_graph(ope
     alone.get_by_role("heading", name="The words of the panels").wait_for(timeout=DRAWN)
     assert alone.title() == "The words of the panels · LoRA Bootstrap"
     alone.close()
+    # the host asks for a help page in the reader's language first
+    tab.errors[:] = [error for error in tab.errors if "/docs/LoraBootstrap_TrainLora/en.md" not in error]

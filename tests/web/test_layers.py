@@ -35,7 +35,7 @@ def stylesheets(path: Path) -> list[Path]:
 def test_all_of_web_is_in_the_folder_of_a_feature_in_common_or_in_one_of_texts():
     assert sorted(path.name for path in WEB.iterdir()) == [
         "common", "dataset", "docs", "errors", "gallery", "guides", "page", "project", "reader", "stack", "sweep",
-        "tags", "train"]
+        "tags", "templates", "train"]
     assert {path.suffix for path in WEB.glob("docs/*")} == {".md"}
     assert {path.suffix for path in WEB.glob("guides/*") if path.name != "index.html"} == {".md"}
     assert [name_of(path) for path in WEB.rglob("*.js") if path not in MODULES] == []
@@ -90,7 +90,8 @@ def test_every_feature_registers_itself_in_one_file():
         "page": ["lora_bootstrap.page"],
         "project": ["lora_bootstrap.project"], "reader": ["lora_bootstrap.reader"],
         "stack": ["lora_bootstrap.lora_stack"], "sweep": ["lora_bootstrap.sweep"],
-        "tags": ["lora_bootstrap.tag_editor"], "train": ["lora_bootstrap.train"]}
+        "tags": ["lora_bootstrap.tag_editor"], "templates": ["lora_bootstrap.templates"],
+        "train": ["lora_bootstrap.train"]}
 
 
 def test_every_stylesheet_that_is_linked_is_there_and_every_one_that_is_there_is_linked():

@@ -13,6 +13,7 @@ TEMPLATES = ["3 Train a character LoRA", "2 Train a style LoRA"]
 """Those that train on the sandbox."""
 STYLE = "2 Train a style LoRA"
 STEPS = 24
+SCALE = "() => app.canvas.ds.scale"
 START, TRAINED = 180, 300
 """Seconds until the first step, and until a short training has ended, on a busy machine."""
 
@@ -64,15 +65,22 @@ def test_the_templates_open_from_browse_templates_as_they_were_saved(open_tab):
     assert TEMPLATES
     tab = open_tab()
     for name in TEMPLATES:
-        tab.open_template(name)
+        tab.choose_template(name)
+        assert tab.page.evaluate(SCALE) == 1, "its text is too small to be read"
+        tab.look_at_training()
         tab.wait_for_status("idle", seconds=START)
-        tab.panel.locator(".lb-ui-note").filter(
-            has_text="on Sandbox (drawn world, 64 px): rank 8 · alpha/rank 1 · rate 1").wait_for(timeout=DRAWN)
+        plan = tab.panel.locator(".lb-ui-plan").filter(has_text="will train: rank 8 · alpha 8 · rate 1")
+        plan.filter(has_text=" steps · batch 8 · 64 px").wait_for(timeout=DRAWN)
         tab.picture(name)
         assert tab.missing_nodes() == []
         # the panel is a widget too, but neither saved nor sent
         assert tab.saved_widgets() == saved_widgets(name)
         assert "training" not in tab.prompt_inputs() and tab.prompt_inputs()["name"] == saved_widgets(name)[0]
+    tab.page.evaluate("""() => {
+        app.canvas.ds.scale = 0.5;
+        return app.loadGraphData(app.graph.serialize(), true, true, app.extensionManager.workflow.activeWorkflow);
+    }""")
+    assert tab.page.evaluate(SCALE) == 0.5, "a workflow that was saved with its view keeps it"
 
 
 @pytest.mark.usefixtures("once")  # the panel's own elements, the same in both; that both show it the others say
@@ -92,6 +100,7 @@ def test_the_chart_draws_and_lasts_over_a_reload_and_in_a_second_tab(open_tab, v
     first.wait_for_status("finished", seconds=TRAINED)
     first.wait_for_curve(STEPS, seconds=START)
     first.picture("finished")
+    assert f" · {STEPS} steps · batch 2 · 64 px" in first.panel.locator(".lb-ui-plan").inner_text()
     assert 3 <= early < first.curve() == first.curve("smoothed") == STEPS
     assert first.status.startswith(f"finished · {STEPS} steps · loss 0.")
     assert proofs(first) == ["✓ 101 of 101 linear layers in the blocks", "✓ same text", "✓ file works"]

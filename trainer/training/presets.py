@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,3 +92,42 @@ def plan_training(family: Family, kind: str, settings: Mapping[str, Any], datase
         preset, images = kind_preset(family, kind), len(epoch.repeats)
         config, why = replace(config, steps=steps_for(preset, images)), describe_steps(preset, images)
     return Planned(config, epoch.describe(config.steps) + (f" ({why})" if why else ""))
+
+
+# -- a training in one line --------------------------------------------------------------------------------------------
+
+
+def word_rate(rate: float) -> str:
+    """A learning rate the way configurations write it: 0.0015 is "1.5e-3", and prodigy's 1 is "1"."""
+    if rate >= 0.1:
+        return f"{rate:g}"
+    digits, _, exponent = f"{rate:.3e}".partition("e")
+    return f"{float(digits):g}e{int(exponent)}"
+
+
+FIGURES: Mapping[str, tuple[str, Callable[[TrainConfig], float], Callable[[float], str]]] = {
+    "rank": ("rank {}", lambda config: config.adapter.rank, "{:g}".format),
+    "alpha": ("alpha {}", lambda config: config.adapter.alpha, "{:g}".format),
+    "learning_rate": ("rate {}", lambda config: config.optimizer.learning_rate, word_rate),
+    "steps": ("{} steps", lambda config: config.steps, "{:g}".format),
+    "batch_size": ("batch {}", lambda config: config.data.batch_size, "{:g}".format),
+    "resolution": ("{} px", lambda config: config.data.resolution, "{:g}".format),
+}
+"""What a training is described by: words, the figure, and how it is written."""
+
+
+def word_figures(configs: Sequence[TrainConfig], instead: Mapping[str, str] | None = None) -> str:
+    """`rank 8 · alpha 8 · rate 1.5e-3 · 200 steps · batch 8 · 64 px`; if several trainings may be meant, the range
+    of each figure.
+
+    Args:
+        instead: words for figures, by their names in `FIGURES`, that the settings do not decide.
+    """
+    words = {name: template.format(_word_span([of(config) for config in configs], write))
+             for name, (template, of, write) in FIGURES.items()}
+    return " · ".join((words | dict(instead or {})).values())
+
+
+def _word_span(values: Sequence[float], write: Callable[[float], str]) -> str:
+    least, most = write(min(values)), write(max(values))
+    return least if least == most else f"{least} to {most}"

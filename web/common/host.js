@@ -67,6 +67,42 @@ export const titleOf = (kind) => window.LiteGraph?.registered_node_types[kind]?.
 /** Pixels between a new node and the one that it belongs to. */
 const GAP = 40;
 
+const RENDERER = "Comfy.VueNodes.Enabled";
+const ADVANCED = "Comfy.Node.AlwaysShowAdvancedWidgets";
+
+/** Whether the host's renderer folds advanced inputs by itself: Vue nodes do, the classic canvas does not. */
+export const foldsInputs = () => Boolean(window.LiteGraph?.vueNodesMode);
+
+/** Whether the user has chosen to see all advanced inputs always. */
+export const showsAdvanced = () => Boolean(app.extensionManager?.setting?.get(ADVANCED));
+
+/** Call a function when the renderer changes, or whether it always shows advanced inputs. */
+export function whenRendererChanges(act) {
+  for (const setting of [RENDERER, ADVANCED]) {
+    app.ui?.settings?.addEventListener?.(`${setting}.change`, () => setTimeout(act));
+  }
+}
+
+const PALETTE = "Comfy.ColorPalette";
+
+/** The classic canvas's tables of colours by type: of sockets and of links. Each palette fills them anew. */
+export const colourTables = () => [app.canvas?.default_connection_color_byType, window.LGraphCanvas?.link_type_colors]
+  .filter(Boolean);
+
+/** Call a function after each change of the palette. */
+export function whenPaletteChanges(act) {
+  app.ui?.settings?.addEventListener?.(`${PALETTE}.change`, () => setTimeout(() => {
+    act();
+    app.canvas?.setDirty?.(true, true);
+  }));
+}
+
+/** All nodes of the graph that is shown. */
+export const shownNodes = () => app.canvas?.graph?.nodes ?? [];
+
+/** Whether the front end keeps the view of each workflow, and chooses one for a workflow that has none. */
+export const restoresViews = () => app.extensionManager?.setting?.get("Comfy.EnableWorkflowViewRestore") ?? false;
+
 /** Listen to all of the pack's own events: front ends from 1.53 on log one as an error if nobody ever has. */
 export function expectEvents() {
   for (const name of Object.values(OWN_EVENTS)) api.addEventListener(name, () => {});

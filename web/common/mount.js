@@ -2,6 +2,8 @@
  * draw, its stylesheets, handlers on the node's callbacks, and values saved with the node. Loading this module has no
  * effect. */
 
+import { foldInputs, heightInSight } from "./fold.js";
+
 /**
  * Load stylesheets, each only once.
  * @param {string} module `import.meta.url` of the module that they are for
@@ -24,13 +26,14 @@ export function linkStyles(module, ...files) {
  * @returns {object} the widget
  */
 export function addPanelWidget(node, name, panel, width) {
+  foldInputs(node);
   const widget = node.addDOMWidget(name, `lora_bootstrap_${name}`, panel.element, {
     serialize: false,
     hideOnZoom: false,
     getMinHeight: () => panel.minHeight(),
   });
   widget.serialize = false; // neither in the prompt nor among the saved widget values
-  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], node.computeSize()[1])]);
+  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], heightInSight(node))]);
   return widget;
 }
 

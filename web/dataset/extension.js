@@ -30,7 +30,8 @@ app.registerExtension({
     if (node.comfyClass === PREVIEW) rememberSheet(node);
   },
   afterConfigureGraph() {
-    const { nodes } = app.graph.rootGraph ?? app.graph;
+    const graph = app.graph?.rootGraph ?? app.graph;
+    const nodes = graph?.nodes ?? graph?._nodes ?? []; // the latter in older front ends
     showSheets(nodes.filter(({ comfyClass }) => comfyClass === PREVIEW), hasImage, showOutput);
   },
 });

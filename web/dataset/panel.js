@@ -162,8 +162,10 @@ export class FolderPanel extends Panel {
     if (!this.host.folder()) return this.refuse("The folder comes over a link. Remove the link to add images here.");
     const { root, files } = withoutRoot(given);
     const plan = planUpload(files);
-    const place = { folder: this.view?.own ? this.view.name : "", wanted: root || this.host.wanted() };
-    this.upload = new Upload(plan, place, { upload: sendFile, convert: convertToPng, moved: () => this.show() });
+    const { folder } = this.host.folder();
+    const isOwn = this.view?.own && this.view.name === folder; // not what was shown before
+    const place = { folder: isOwn ? folder : "", wanted: root || this.host.wanted() };
+    this.upload = new Upload(plan, place, { sendFile, convert: convertToPng, moved: () => this.show() });
     this.result = null;
     this.show();
     const { upload } = this;

@@ -10,7 +10,7 @@ export class Upload {
    * @param {object} plan as planUpload makes it
    * @param {{folder: string, wanted: string}} place the folder to add to; "" for a new one, and its name
    * @param {object} means
-   * @param {Function} means.upload sends one file: see sendFile
+   * @param {Function} means.sendFile sends one file: see sendFile
    * @param {(file: Blob) => Promise<Blob>} means.convert makes a PNG of an image
    * @param {(upload: Upload) => void} means.moved called whenever a file is done
    */
@@ -57,7 +57,7 @@ export class Upload {
   async sendImage({ path, file, convert, captions }) {
     const saved = await this.attempt(path, async () => {
       const image = convert ? await this.means.convert(file) : file;
-      return this.uploadFile(convert ? withStemOf("a.png", path) : path, image);
+      return this.sendFile(convert ? withStemOf("a.png", path) : path, image);
     });
     if (!saved) return;
     this.folder = saved.folder;
@@ -67,7 +67,7 @@ export class Upload {
 
   async sendCaption({ path, file }, target) {
     if (!this.folder) return void this.refused.push(`${path} is a caption without an image. Add its image too.`);
-    const saved = await this.attempt(path, () => this.uploadFile(target, file));
+    const saved = await this.attempt(path, () => this.sendFile(target, file));
     if (saved) this.count("captions", saved);
   }
 
@@ -75,9 +75,9 @@ export class Upload {
     this[known ? "known" : what] += 1;
   }
 
-  uploadFile(path, file) {
+  sendFile(path, file) {
     const { folder, wanted } = this;
-    return this.means.upload({ folder, wanted, path, file }, this.life.signal);
+    return this.means.sendFile({ folder, wanted, path, file }, this.life.signal);
   }
 
   /** The result of an attempt, or null if it failed. A server that does not answer ends the upload. */

@@ -1,10 +1,21 @@
-/** What concerns the whole page, whatever nodes are in it: the pack's events are known, the server knows that there are
- * panels, what nodes showed in their last run is there again after a reload, and what is copied from the text in a node
- * is what a person reads there. */
+/** What concerns the whole page, whatever nodes are in it: the pack's events are known, its sockets have colours, what
+ * few people set is folded, what is linked is labelled, the server knows that there are panels, what nodes showed in
+ * their last run is there again after a reload, and what is copied from the text in a node is what a person reads there.
+ */
 
-import { EVENTS, app, expectEvents, listen, showNodeText, tabId } from "../common/host.js";
+import { foldAgain, foldInputs } from "../common/fold.js";
+import {
+  EVENTS, app, colourTables, expectEvents, listen, showNodeText, shownNodes, tabId, whenPaletteChanges,
+  whenRendererChanges,
+} from "../common/host.js";
+import { callAfter } from "../common/mount.js";
+import { colourSockets, styleSockets } from "./colours.js";
 import { toShowAgain } from "./last_runs.js";
+import { markLinked } from "./linked.js";
+import { addPlanLine } from "./plan.js";
 import { fetchLastRuns, tellPanels } from "./routes.js";
+
+const OURS = "LoraBootstrap_";
 
 /** Characters that the server adds so that no front end takes the text for markup (host/shown_text.py). */
 const WITHOUT_WIDTH = /[\u200b\ufeff]/g;
@@ -19,6 +30,19 @@ app.registerExtension({
     // the server gives a new tab its id with the first status, and a restarted one has forgotten all of them
     listen({ [EVENTS.status]: () => announce(), [EVENTS.back]: () => announce(true) }, new AbortController().signal);
     announce();
+    whenRendererChanges(() => foldAgain(shownNodes()));
+    styleSockets();
+    whenPaletteChanges(() => colourSockets(...colourTables()));
+  },
+  nodeCreated(node) {
+    if (!node.comfyClass?.startsWith(OURS)) return;
+    colourSockets(...colourTables()); // the first palette is read later than `setup`
+    foldNode(node);
+    addPlanLine(node);
+    for (const change of ["onConfigure", "onConnectionsChange"]) callAfter(node, change, () => markLinked(node));
+  },
+  loadedGraphNode(node) {
+    if (node.comfyClass?.startsWith(OURS)) foldInputs(node)?.restoreHeight();
   },
   afterConfigureGraph: showLastRuns,
 });
@@ -42,6 +66,14 @@ async function showLastRuns() {
     if (text) showNodeText(id, text);
     if (output) node.onExecuted?.({ lora_bootstrap: [output] });
   }
+}
+
+/** Fold the node's advanced inputs now and whenever a link or an opened workflow may show one of them. */
+function foldNode(node) {
+  const fold = foldInputs(node);
+  if (!fold) return;
+  callAfter(node, "onConfigure", (saved) => fold.configure(saved));
+  callAfter(node, "onConnectionsChange", () => fold.apply());
 }
 
 function copyPlainly(event) {

@@ -18,9 +18,10 @@ const SERVED = /^\/?extensions\/([^/]+)\//;
 /**
  * @param {string} address as it is written in a link, relative or not
  * @param {string} pack the folder that the pack is served from
+ * @param {boolean} isOurs whether the link is in a page of the pack; elsewhere `README.md` is anybody's
  * @returns {?{page: string, anchor: string}} null if it is no page of the pack
  */
-export function pageAt(address, pack = "lora-bootstrap") {
+export function pageAt(address, pack = "lora-bootstrap", isOurs = false) {
   const { pathname, searchParams, hash } = parts(address);
   const [, served] = pathname.match(SERVED) ?? [];
   if (served !== undefined && served !== "lora-bootstrap" && served !== pack) return null;
@@ -28,7 +29,9 @@ export function pageAt(address, pack = "lora-bootstrap") {
   if (served !== undefined && INDEX.test(pathname)) return isPage(searchParams.get("page") ?? "README", anchor);
   const folders = pathname.replace(SERVED, "").split("/").slice(0, -1);
   if (pathname.startsWith("/") && served === undefined) return null;
-  return folders.every((name) => FOLDERS.test(name)) ? isPage(pathname.match(FILE)?.[1], anchor) : null;
+  const page = pathname.match(FILE)?.[1];
+  const isKnown = isOurs || HELP.test(page ?? "") || folders.includes("guides");
+  return isKnown && folders.every((name) => FOLDERS.test(name)) ? isPage(page, anchor) : null;
 }
 
 /** @returns {?{page: string, anchor: string}} */

@@ -43,7 +43,7 @@ const MAKERS = { a: makeLink, img: makePicture, table: makeTable };
 
 function makeLink({ href, children }, page) {
   const text = makeAll(children, page);
-  const target = href.startsWith("#") ? { page, anchor: decodeURIComponent(href.slice(1)) } : pageAt(href);
+  const target = href.startsWith("#") ? { page, anchor: decodeURIComponent(href.slice(1)) } : pageAt(href, undefined, true);
   const properties = target ? { href: addressOf(target, import.meta.url) }
     : href.startsWith("https://") ? { href, ...OUTSIDE } : {};
   const made = element(target || properties.href ? "a" : "span", "", properties);

@@ -5,11 +5,14 @@ import { ProgressBar } from "../common/bar.js";
 import { button, element, showNote } from "../common/dom.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
+import { PlanLine } from "../common/plan.js";
 import { progressText } from "./node.js";
 import { fetchSummary } from "./routes.js";
 
 /** Pixels that it needs: a line and a button before there are images, then a row of them too. */
 const HEIGHT = { idle: 76, pictures: 172 };
+/** Pixels of the lines that say how it will draw. */
+const PLAN_HEIGHT = 36;
 /** Before the next question it waits this many times as long as the route's last answer took. */
 const PATIENCE = 4;
 /** Number of images that are shown if there is no sheet. */
@@ -21,6 +24,7 @@ export class SweepPanel extends Panel {
    * @param {() => string|null} host.where the name of the sweep to show
    * @param {(told: object) => boolean} host.own whether an event belongs to this node, which then remembers the sweep's
    *   name
+   * @param {(() => Promise<string>)|null} host.plan how it will draw, in one line; null if others draw
    * @param {boolean} host.recommends whether to show the recommendation
    * @param {() => void} host.resized called when the panel needs another height
    * @param {(name: string|null) => void} host.view opens the viewer
@@ -41,7 +45,8 @@ export class SweepPanel extends Panel {
     const head = element("div", "lb-ui-head lb-sweep-panel-head");
     head.append(this.status, this.openButton, this.bar.element);
     this.strip = element("div", "lb-sweep-strip");
-    this.body.append(head, this.note, this.strip);
+    this.plan = new PlanLine(this.host.plan);
+    this.body.append(head, this.plan.element, this.note, this.strip);
     this.showHeight();
   }
 
@@ -53,6 +58,11 @@ export class SweepPanel extends Panel {
       [EVENTS.back]: () => this.ask(),
       [EVENTS.graph]: () => this.lookSoon(),
     }, signal);
+  }
+
+  look() {
+    super.look();
+    this.plan.look();
   }
 
   async askRoute() {
@@ -85,7 +95,7 @@ export class SweepPanel extends Panel {
   }
 
   minHeight() {
-    return this.pictures().length ? HEIGHT.pictures : HEIGHT.idle;
+    return (this.pictures().length ? HEIGHT.pictures : HEIGHT.idle) + (this.host.plan ? PLAN_HEIGHT : 0);
   }
 
   // -- drawing ------------------------------------------------------------------------------------------------------

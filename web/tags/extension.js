@@ -1,7 +1,7 @@
 /** The tag editor on LoraBootstrap_EditTags: the images of the dataset that it last ran on, with their captions. */
 
 import { findProblem } from "../common/check.js";
-import { app, showToast } from "../common/host.js";
+import { addLoadImage, app, showToast } from "../common/host.js";
 import { addPanelWidget, callAfter, followNode, linkStyles, redrawNode, rememberOnNode, saveBeforeRun } from
   "../common/mount.js";
 import { Naming, PROPERTY, recallDataset, workflowOf } from "./naming.js";
@@ -29,6 +29,7 @@ function addEditor(node) {
   const panel = new TagPanel({
     recall: () => recallDataset(node),
     check: () => findProblem(node, CHECKED),
+    toGraph: (place) => addLoadImage(place, node),
     resized: () => redrawNode(node),
   });
   panels.set(node, panel);

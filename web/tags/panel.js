@@ -25,6 +25,7 @@ export class TagPanel extends Panel {
   /**
    * @param {object} host
    * @param {() => {id: string, revision: number}|null} host.recall the dataset that the node was last run with
+   * @param {(place: string) => void} host.toGraph puts an image into the graph
    * @param {() => void} host.resized called when the panel needs another height
    */
   constructor(host) {
@@ -267,6 +268,11 @@ export class TagPanel extends Panel {
   }
 
   // -- for the rows --------------------------------------------------------------------------------------------
+
+  sendToGraph(place, name) {
+    this.host.toGraph(place);
+    this.say(`${name} is in the graph as Load Image.`);
+  }
 
   thumb(picture) {
     return hostUrl(picture.thumb);

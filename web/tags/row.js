@@ -2,12 +2,12 @@
  * has no effect. */
 
 import { TagChips } from "../common/chips.js";
-import { element } from "../common/dom.js";
+import { button, element } from "../common/dom.js";
 
 export class TagRow {
   /**
    * @param {object} editor the panel: `store`, `thumb(picture)`, `isSelected(id)`, `pick(row, checked, range)`,
-   *   `go(row, by)`, `say(text)`
+   *   `go(row, by)`, `say(text)`, `sendToGraph(place, name)`
    * @param {object} picture
    * @param {number} index
    */
@@ -35,7 +35,9 @@ export class TagRow {
     this.text = element("div", "lb-tags-text");
     const { name, width, height } = this.picture;
     const label = element("div", "lb-ui-name", { textContent: name, title: `${name} · ${width} × ${height}` });
-    this.text.append(label, this.buildChips());
+    const head = element("div", "lb-tags-head");
+    head.append(label, ...this.buildSend());
+    this.text.append(head, this.buildChips());
     this.element.replaceChildren(this.buildPick(), this.text);
     this.update();
   }
@@ -47,6 +49,16 @@ export class TagRow {
     this.chips.completion.close();
     this.filled = false;
     this.element.replaceChildren();
+  }
+
+  /** The button that puts the image into the graph, if Load Image can find it. */
+  buildSend() {
+    const { name, place } = this.picture;
+    if (!place) return [];
+    const send = button("+", `Put ${name} into the graph as Load Image`, () => this.editor.sendToGraph(place, name));
+    send.setAttribute("aria-label", send.title);
+    send.tabIndex = -1; // Tab goes from caption to caption
+    return [send];
   }
 
   buildPick() {

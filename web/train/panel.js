@@ -4,16 +4,18 @@
 import { element, showNote } from "../common/dom.js";
 import { EVENTS, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
+import { PlanLine } from "../common/plan.js";
 import { drawChart, readAt, svg } from "./chart.js";
 import { smoothPoints } from "./plot.js";
+import { trainedText } from "./presets.js";
 import { fetchRun, resumeRun, stopRun } from "./routes.js";
 import { SmoothingSlider } from "./smoothing.js";
 import { fromReply, hasGap, statusLine, withEvent } from "./state.js";
 import { PreviewStrip } from "./strip.js";
 
-/** Pixels that the panel needs: one line before the first run, then status, proofs, chart, legend and previews, and a
- * line for each note. */
-const HEIGHT = { idle: 72, run: 352, note: 15 };
+/** Pixels that the panel needs: what will be trained and one line before the first run, then also status, proofs,
+ * chart, legend and previews, and a line for each note. */
+const HEIGHT = { idle: 124, run: 380, note: 15 };
 /** How often to fetch the losses in between while steps are faster than events. */
 const GAP_MS = 5000;
 
@@ -38,7 +40,8 @@ export class TrainPanel extends Panel {
    * @param {object} host
    * @param {() => string|null} host.where the run's name, or null if only the running node knows it
    * @param {(event: object) => boolean} host.owns whether a progress event belongs to this node
-   * @param {() => Promise<string>} host.idleText what to show before the first run
+   * @param {(() => Promise<string>)|null} host.plan what will be trained, in one line; null if the node does not train
+   * @param {string} host.idleText what to show before the first run
    * @param {() => void} host.resized called when the panel needs another height
    * @param {(() => Promise<void>)|null} host.queue queues the workflow; null if the node does not train
    */
@@ -64,7 +67,8 @@ export class TrainPanel extends Panel {
     this.strip = new PreviewStrip();
     this.curves.append(this.buildChart(), this.buildLegend(), this.strip.element);
     this.remarks = element("ul", "lb-train-remarks", { hidden: true });
-    this.body.append(this.head, this.note, this.proofs, this.curves, this.remarks, this.live);
+    this.plan = new PlanLine(this.host.plan);
+    this.body.append(this.head, this.plan.element, this.note, this.proofs, this.curves, this.remarks, this.live);
     this.showHeight();
   }
 
@@ -93,7 +97,11 @@ export class TrainPanel extends Panel {
   }
 
   begin(signal) {
-    listen({ [EVENTS.progress]: (event) => this.follow(event), [EVENTS.back]: () => this.ask() }, signal);
+    listen({
+      [EVENTS.progress]: (event) => this.follow(event),
+      [EVENTS.back]: () => this.ask(),
+      [EVENTS.graph]: () => this.plan.lookSoon(),
+    }, signal);
     this.observer = new ResizeObserver(() => this.schedule());
     this.observer.observe(this.plot);
     this.strip.open();
@@ -116,6 +124,7 @@ export class TrainPanel extends Panel {
   /** The kind or a link may have changed too. */
   look() {
     this.ask();
+    this.plan.look();
   }
 
   async askRoute(isLate) {
@@ -162,6 +171,7 @@ export class TrainPanel extends Panel {
     this.proofs.hidden = !run?.proofs.length;
     this.body.dataset.status = run?.status ?? "idle";
     this.drawHead();
+    this.plan.show(trainedText(run));
     if (!run) return this.drawIdle();
     showNote(this.note, this.problem ?? (this.wrong || (run.status === "failed" ? run.message : null)), true);
     this.proofs.replaceChildren(...run.proofs.map(proofMark));
@@ -188,18 +198,17 @@ export class TrainPanel extends Panel {
     this.status.textContent = run && [statusLine(run), this.pressed].filter(Boolean).join(" · ");
   }
 
-  async drawIdle() {
-    const text = await this.host.idleText().catch((error) => error.message);
+  drawIdle() {
     const wrong = this.problem ?? this.wrong;
-    if (!this.run) showNote(this.note, wrong || text, Boolean(wrong));
+    showNote(this.note, wrong || this.host.idleText, Boolean(wrong));
   }
 
   drawCurves() {
     const { clientWidth: width, clientHeight: height } = this.plot;
     if (width < 40 || height < 40) return; // not laid out yet: the observer calls again
-    this.plan = drawChart(this.chart, this.smoothed, width, height);
-    this.legend.lastChild.hidden = !this.plan.right;
-    const { related } = this.plan.checks;
+    this.drawing = drawChart(this.chart, this.smoothed, width, height);
+    this.legend.lastChild.hidden = !this.drawing.right;
+    const { related } = this.drawing.checks;
     this.legend.lastChild.textContent = related ? "validation ÷ base model (right)" : "validation (right)";
   }
 
@@ -207,13 +216,13 @@ export class TrainPanel extends Panel {
   read(event) {
     const box = this.chart.getBoundingClientRect();
     const across = event && ((event.clientX - box.left) / box.width) * this.plot.clientWidth;
-    const found = event && this.plan && this.run ? readAt(this.smoothed, this.plan, across) : null;
+    const found = event && this.drawing && this.run ? readAt(this.smoothed, this.drawing, across) : null;
     this.legend.hidden = Boolean(found);
     this.reading.hidden = !found;
     this.cursor.remove();
     if (!found) return;
     this.reading.textContent = found.text;
-    for (const [name, value] of [["x1", found.x], ["x2", found.x], ["y1", 6], ["y2", this.plan.bottom]]) {
+    for (const [name, value] of [["x1", found.x], ["x2", found.x], ["y1", 6], ["y2", this.drawing.bottom]]) {
       this.cursor.setAttribute(name, value);
     }
     this.chart.append(this.cursor);

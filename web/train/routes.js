@@ -16,17 +16,6 @@ export const stopRun = (folder) => postJson("/lora_bootstrap/stop", { run: folde
 /** Let the next queueing of the workflow continue a stopped run. Throws an Error if the run is not stopped. */
 export const resumeRun = (folder) => postJson("/lora_bootstrap/resume", { run: folder });
 
-let presets = null;
-
-/** The preset table by family and kind. It is fetched once, and again only if that failed. */
-export function fetchPresets() {
-  presets ??= getJson("/lora_bootstrap/presets").catch((error) => {
-    presets = null;
-    throw error;
-  });
-  return presets;
-}
-
 /** The address of an image in the host's output folder. */
 export const viewUrl = ({ filename, subfolder, type }) =>
   hostUrl(`/view?${new URLSearchParams({ filename, subfolder, type })}`);

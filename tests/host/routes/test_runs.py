@@ -12,7 +12,6 @@ from lora_bootstrap.host.routes.run_view import run_status
 from lora_bootstrap.host.session import begin_session, current_session
 from lora_bootstrap.host.trainings import TrainingTable
 from lora_bootstrap.trainer.common.errors import UserError
-from lora_bootstrap.trainer.models.families import FAMILIES
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import open_run
 
@@ -20,8 +19,8 @@ from ...helpers.asking import ask, sent_as_json
 from ...helpers.states import save_state
 
 KEYS = {"name", "run", "status", "node_id", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
-        "learning_rate", "rank", "alpha", "losses", "smoothed", "validation", "samples", "checkpoints", "proofs",
-        "resumes_from"}
+        "learning_rate", "rank", "alpha", "figures", "losses", "smoothed", "validation", "samples", "checkpoints",
+        "proofs", "notes", "resumes_from"}
 
 
 @pytest.fixture
@@ -48,6 +47,7 @@ def test_a_run_on_disk_is_told_whole(root):
     assert told.keys() == KEYS and json.loads(json.dumps(told)) == told
     assert (told["name"], told["run"], told["status"]) == ("girl", "girl", "interrupted")
     assert (told["step"], told["steps"], told["rank"], told["alpha"]) == (20, 40, 4, 2.0)
+    assert told["figures"] == "rank 4 · alpha 2 · rate 1e-4 · 40 steps · batch 1 · 512 px"
     assert told["losses"][:2] == [[1, 1.0], [2, 0.5]] and len(told["losses"]) == len(told["smoothed"]) == 20
     assert told["validation"] == [[20, 0.2, 0.5]] and told["seconds_per_step"] == 0.5
     assert [(s["step"], s["filename"]) for s in told["samples"]] == [
@@ -312,9 +312,3 @@ def test_the_resume_route_lets_a_stopped_run_go_on(root):
     assert unfinished[0] == 409 and missing[0] == 404 and bad[0] == 400
 
 
-def test_the_presets_route_tells_every_family_and_kind():
-    ((status, table),) = ask(("GET", "/lora_bootstrap/presets", {}))
-    assert status == 200 and table.keys() == FAMILIES.keys()
-    sdxl = table["sdxl"]
-    assert sdxl["title"] == "Stable Diffusion XL" and sdxl["resolution"] == 1024
-    assert sdxl["presets"]["style"]["rank"] == 16 and sdxl["presets"]["style"]["alpha"] == 8

@@ -51,7 +51,8 @@ def test_the_dataset_is_told_with_its_pictures_in_order(shown, dataset):
     assert (told["id"], told["name"], told["editable"], told["revision"]) == (shown.id, "girl", True, 0)
     first = told["pictures"][0]
     assert first == {"id": dataset.samples[0].content_hash, "name": "a.png", "caption": "akane, smile",
-                     "tags": ["akane", "smile"], "width": 600, "height": 300, "thumb": first["thumb"]}
+                     "tags": ["akane", "smile"], "width": 600, "height": 300, "thumb": first["thumb"],
+                     "place": "girl/a.png"}
     assert [picture["name"] for picture in told["pictures"]] == ["a.png", "b.png"]
 
 

@@ -69,7 +69,7 @@ function fakeServer({ refuse = {}, taken = {}, lostAfter = Infinity } = {}) {
 }
 
 const upload = (files, server, place = { folder: "", wanted: "mine" }, means = {}) =>
-  new Upload(planUpload(files), place, { upload: server.send, convert: async () => "png", moved: () => {}, ...means }).run();
+  new Upload(planUpload(files), place, { sendFile: server.send, convert: async () => "png", moved: () => {}, ...means }).run();
 
 test("a thousand images are sent a few at a time, all into the one folder that the first made", async () => {
   const [server, moves] = [fakeServer(), []];

@@ -3,7 +3,7 @@ import test from "node:test";
 
 const { chartSummary, countHidden, fromReply, hasGap, latestSamples, statusLine, withEvent } = await import("../../../web/train/state.js");
 const { formatLoss, formatMemory, formatRate, formatSeconds, formatTick } = await import("../../../web/common/format.js");
-const { presetText } = await import("../../../web/train/presets.js");
+const { trainedText } = await import("../../../web/train/presets.js");
 
 const REPLY = {
   name: "akane", run: "akane-2", status: "training", node_id: "5", message: "", step: 2, steps: 800,
@@ -98,18 +98,13 @@ test("the chart has a text for whoever cannot see it", () => {
   assert.equal(chartSummary(fromReply({ ...REPLY, losses: [], smoothed: [] })), "No loss yet.");
 });
 
-test("the preset line is of the family where that is known, else of all but the sandbox", () => {
-  const preset = (rank, alpha, rate, images = 40) => ({ style: { rank, alpha, learning_rate: rate, steps: 100, images } });
-  const table = {
-    sandbox: { title: "Sandbox", presets: preset(8, 8, 1.5e-3, 0) },
-    sd15: { title: "SD 1.5", presets: preset(16, 8, 2e-4) },
-    sdxl: { title: "SDXL", presets: preset(32, 16, 1e-4) },
-  };
-  assert.equal(plain(presetText(table, "style", "sandbox")),
-    "Preset for a style LoRA on Sandbox: rank 8 · alpha/rank 1 · rate 1.5e-3 · steps 100");
-  assert.equal(plain(presetText(table, "style", null)),
-    "Preset for a style LoRA, depending on the model's family: rank 16 to 32 · alpha/rank 0.5 · rate 1e-4 to 2e-4 · steps 100 for 40 images");
-  assert.equal(presetText(table, "vibe", null), "");
+test("a run says what it is or was trained with, once that is known", () => {
+  const figures = "rank 8 · alpha 8 · rate 1.5e-3 · 200 steps · batch 8 · 64 px";
+  const run = fromReply({ ...REPLY, figures });
+  assert.equal(trainedText(run), `training with: ${figures}`);
+  assert.equal(trainedText(withEvent(run, { ...EVENT })), `training with: ${figures}`, "an event does not take it away");
+  assert.equal(trainedText({ ...run, status: "finished" }), `trained with: ${figures}`);
+  assert.deepEqual([trainedText(null), trainedText({ ...run, figures: "" })], ["", ""]);
 });
 
 test("the loss is smoothed as TensorBoard does, without the bias of its beginning", () => {

@@ -31,6 +31,7 @@ class _Input:
         self.id, self.optional = given["id"], given["optional"]
         self.options = {self.renamed.get(name, name): value for name, value in given.items()
                         if name not in self.silent and name[0] != "_" and value is not None}
+        self.extra_dict = {}
 
 
 class _Widget(_Input):
@@ -92,6 +93,7 @@ class Schema:
     is_api_node: bool = False
     not_idempotent: bool = False
     enable_expand: bool = False
+    search_aliases: list = field(default_factory=list)
 
 
 class NodeOutput:
@@ -116,7 +118,7 @@ class ComfyNode:
         inputs: dict[str, dict] = {"required": {}}
         for entry in schema.inputs:
             group = inputs.setdefault("optional" if entry.optional else "required", {})
-            group[entry.id] = [entry.io_type, entry.options]
+            group[entry.id] = [entry.io_type, entry.options | entry.extra_dict]
         hidden = [*schema.hidden, *[Hidden.prompt, Hidden.extra_pnginfo] * schema.is_output_node]
         if hidden:
             inputs["hidden"] = {entry.name: [entry.value] for entry in dict.fromkeys(hidden)}
@@ -127,6 +129,7 @@ class ComfyNode:
             "output_is_list": [entry.is_list for entry in schema.outputs],
             "name": schema.node_id, "display_name": schema.display_name, "description": schema.description,
             "category": schema.category, "output_node": schema.is_output_node,
+            "search_aliases": schema.search_aliases or None,
         }
 
     @classmethod
