@@ -13,7 +13,7 @@ import pytest
 from lora_bootstrap.trainer.common.files import read_json
 from lora_bootstrap.trainer.sweeps.cells import Sweep
 
-from ..helpers.browser import DRAWN, EVENT, SHOWN, SIZE, UNREADABLE, Tab
+from ..helpers.browser import DRAWN, EVENT, SHOWN, SIZE, UNREADABLE, Tab, settings
 from ..helpers.drawn_sweep import draw_cell, draw_sweep, write_run, write_scores
 from ..helpers.server import until
 
@@ -392,13 +392,14 @@ def test_a_nodes_panel_follows_its_sweep_and_lasts_over_a_reload(viewer, server,
     one.tab.picture("filling")
 
 
-def test_narrow_windows_large_letters_and_both_themes_can_be_read(viewer, on_disk):
-    other = on_disk("wide")
-    one = viewer("narrow", open=False)
-    one.sweep.fail(one.sweep.cell(checkpoint=2, strength=2), "CUDA out of memory")
-    for theme in ("dark", "light"):
-        with one.tab.emptied().theme(theme):
-            one.build().open()
+def test_narrow_windows_large_letters_and_both_themes_can_be_read(viewer, on_disk, server, vue_nodes):
+    try:
+        for theme in ("dark", "light"):
+            server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": theme})
+            other = on_disk("wide")
+            one = viewer("narrow", open=False)
+            one.sweep.fail(one.sweep.cell(checkpoint=2, strength=2), "CUDA out of memory")
+            one.open()
             one.tab.picture(theme)
             assert one.page.evaluate(UNREADABLE, TEXTS) == []
             one.choose("Side by side", other.name)
@@ -420,3 +421,6 @@ def test_narrow_windows_large_letters_and_both_themes_can_be_read(viewer, on_dis
                 one.tab.picture(f"{theme} all {wide} x{zoom}")
                 assert one.page.evaluate(WIDER) == [] and one.focused
                 one.type("Enter")
+            one.page.set_viewport_size(SIZE)
+    finally:
+        server.post("/settings", {**settings(vue_nodes), "Comfy.ColorPalette": "dark"})
