@@ -16,7 +16,7 @@ from template_graph import NAMED, Graph, make
 SANDBOX = "sandbox"
 FIGURES = ("width", "height", "steps", "cfg", "sampler_name", "scheduler")
 """What Sampling by Model says, in the order in which it is set."""
-ROW, NEXT_ROW = 60, 1130
+ROW, NEXT_ROW = 60, 1190
 """Heights at which the groups begin."""
 LEFT = (0, 330, 770)
 """Where the columns of the first group begin: the model and the image, the project, how it is drawn."""
