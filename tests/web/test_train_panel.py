@@ -14,6 +14,8 @@ TEMPLATES = ["3 Train a character LoRA", "2 Train a style LoRA"]
 STYLE = "2 Train a style LoRA"
 STEPS = 24
 SCALE = "() => app.canvas.ds.scale"
+SCREEN = 500
+"""Pixels that a new node may be high, where a browser has about 1000 for the canvas; with all inputs some have 1200."""
 START, TRAINED = 180, 300
 """Seconds until the first step, and until a short training has ended, on a busy machine."""
 
@@ -59,6 +61,12 @@ def test_the_templates_open_with_no_node_missing_and_none_over_another(open_tab,
         tab.page.wait_for_function("(types) => app.graph.nodes.map(({ type }) => type).sort().join() === types",
                                    arg=",".join(saved), timeout=DRAWN)
         assert tab.missing_nodes() == [] and tab.crossing_boxes() == [], name
+
+
+def test_every_new_node_is_lower_than_a_screen_and_folds_its_advanced_inputs(open_tab):
+    heights = open_tab().page.evaluate("""() => Object.keys(LiteGraph.registered_node_types).filter(
+        (type) => type.startsWith("LoraBootstrap_")).map((type) => [type, LiteGraph.createNode(type).size[1]])""")
+    assert len(heights) == 46 and {name: height for name, height in heights if height > SCREEN} == {}
 
 
 def test_the_templates_open_from_browse_templates_as_they_were_saved(open_tab):
