@@ -57,26 +57,6 @@ UNREADABLE = """(selector) => [...document.querySelectorAll(selector)].filter((o
 }).filter(Boolean)"""
 """Of what a selector finds: the texts with less contrast than WCAG's 4.5."""
 
-CROSSING = """() => {
-    const boxes = app.canvas.graph.nodes.map(({ id, title, pos, size, type }) => {
-        const seen = document.querySelector(`[data-node-id="${id}"]`);
-        const [width, height] = seen ? [seen.offsetWidth, seen.offsetHeight - TITLE] : size;
-        return { title, note: type === "MarkdownNote", left: pos[0], top: pos[1] - TITLE,
-                 right: pos[0] + width, bottom: pos[1] + height };
-    });
-    const groups = app.canvas.graph.groups.map(({ pos, size }) => (
-        { left: pos[0], top: pos[1], right: pos[0] + size[0], bottom: pos[1] + size[1] }));
-    const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
-    const holds = (a, b) => a.left <= b.left && a.top <= b.top && a.right >= b.right && a.bottom >= b.bottom;
-    return [
-        ...boxes.flatMap((a, at) => boxes.slice(at + 1).filter((b) => meet(a, b)).map(
-            (b) => `${a.title} x ${b.title}`)),
-        ...boxes.filter((box) => !box.note && !groups.some((group) => holds(group, box))).map(
-            ({ title }) => `${title} hangs out of its group`),
-    ];
-}""".replace("TITLE", "30")
-"""What lies over what in the shown graph, and which node is not within one group, as tall as it is drawn now."""
-
 FRAMES = 6
 """For so many frames what is looked at must not have changed to be still."""
 STILL = """([selector, frames]) => {
@@ -220,11 +200,6 @@ class Tab:
             app.canvas.setDirty(true, true);
         }}""")
         self.panel.wait_for(timeout=DRAWN)
-
-    def crossing_boxes(self) -> list[str]:
-        """Which nodes of the shown graph cover one another or hang out of their groups, once all have their sizes."""
-        self.still("[data-node-id]")
-        return self.page.evaluate(CROSSING)
 
     def missing_nodes(self) -> list[str]:
         """The types in the graph that nothing has registered."""

@@ -51,16 +51,16 @@ def run_name(vue_nodes: bool, what: str) -> str:
 
 
 @pytest.mark.usefixtures("once")  # which types there are
-def test_the_templates_open_with_no_node_missing_and_none_over_another(open_tab, server):
+def test_the_other_templates_open_with_no_node_missing(open_tab, server):
     (server.base / "input" / "example.png").write_bytes((PACK / "sandbox" / "pictures" / "akane.png").read_bytes())
     tab = open_tab()
     assert set(tab.offered_templates()) == set(NAMES)
-    for name in NAMES:
+    for name in [name for name in NAMES if name not in TEMPLATES]:
         tab.load_template(name)
         saved = sorted(node["type"] for node in ui(name)["nodes"])
         tab.page.wait_for_function("(types) => app.graph.nodes.map(({ type }) => type).sort().join() === types",
                                    arg=",".join(saved), timeout=DRAWN)
-        assert tab.missing_nodes() == [] and tab.crossing_boxes() == [], name
+        assert tab.missing_nodes() == [], name
 
 
 def test_every_new_node_is_lower_than_a_screen_and_folds_its_advanced_inputs(open_tab):
