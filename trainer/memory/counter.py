@@ -19,6 +19,9 @@ from torch.utils.flop_counter import flop_registry
 from .autocast import AcceleratorRules
 
 flop_of: dict[Any, Callable[..., int]] = flop_registry
+ASKED = "prim"
+"""The namespace of questions about a tensor, such as for its device. They compute nothing, and some are asked from C++
+that lets no Python error through: torch would end the whole process."""
 
 
 class TookTooLong(RuntimeError):
@@ -56,9 +59,11 @@ class StorageCounter(TorchDispatchMode):
         self._ends_at = ends_at
 
     def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if operation.namespace == ASKED:
+            return operation(*args, **kwargs)
         if self._ends_at is not None and time.monotonic() > self._ends_at:
             raise TookTooLong
-        kwargs = kwargs or {}
         made = operation(*args, **kwargs)
         tensors = [leaf for leaf in tree_leaves(made) if isinstance(leaf, Tensor)]
         new = [self.hold(tensor) for tensor in tensors]

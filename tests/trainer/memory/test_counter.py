@@ -1,5 +1,9 @@
 """What is counted on fake tensors is what real ones take."""
 
+import itertools
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,6 +12,7 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 from torch.utils.checkpoint import checkpoint
 
+from lora_bootstrap.trainer.memory import counter
 from lora_bootstrap.trainer.memory.autocast import AcceleratorRules, run_backward
 from lora_bootstrap.trainer.memory.counter import StorageCounter, TookTooLong, counting
 
@@ -37,20 +42,20 @@ def test_fake_tensors_are_counted_as_real_ones_are(recompute):
 
 
 def test_a_peak_is_as_computed_by_hand():
-    with counting() as counter:
+    with counting() as counted:
         first = torch.zeros(ROWS, SIDE)
         second = first + 1
-        assert counter.now == 2 * TENSOR
+        assert counted.now == 2 * TENSOR
         first.add_(second)
         view = second.view(-1)
-        assert counter.now == 2 * TENSOR
+        assert counted.now == 2 * TENSOR
         del second
-        assert counter.now == 2 * TENSOR
+        assert counted.now == 2 * TENSOR
         del view
-        assert counter.now == TENSOR
+        assert counted.now == TENSOR
         first @ torch.zeros(SIDE, 16)
-    assert counter.peak == 2 * TENSOR
-    assert counter.work.operations == 2 * ROWS * SIDE * 16
+    assert counted.peak == 2 * TENSOR
+    assert counted.work.operations == 2 * ROWS * SIDE * 16
 
 
 def test_a_step_keeps_one_input_and_one_product_of_every_block():
@@ -103,3 +108,18 @@ def test_an_error_while_counting_leaves_no_trace():
 def test_counting_ends_in_time():
     with pytest.raises(TookTooLong), counting(ends_at=0.0):
         a_step()
+
+
+def test_counting_may_end_anywhere_in_a_step_without_ending_the_process(monkeypatch):
+    def count(ends_at):
+        clock = itertools.count()
+        monkeypatch.setattr(counter, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+        with counting(ends_at), torch.autocast("cpu", torch.bfloat16):
+            a_step()
+        return next(clock)
+
+    moments = count(math.inf)
+    assert moments > 20
+    for moment in range(moments):
+        with pytest.raises(TookTooLong):
+            count(moment - 0.5)
