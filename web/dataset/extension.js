@@ -4,10 +4,12 @@
 import { findProblem } from "../common/check.js";
 import { inputValue, isLinked, valueWidgets } from "../common/graph.js";
 import { addLoadImage, app, hasImage, showOutput } from "../common/host.js";
-import { addPanelWidget, changeGraph, followNode, linkStyles, redrawNode } from "../common/mount.js";
+import {
+  addPanelWidget, callAfter, changeGraph, followNode, linkStyles, redrawNode, rememberOnNode,
+} from "../common/mount.js";
 import { asFiles } from "./dropped.js";
 import { FolderPanel } from "./panel.js";
-import { rememberSheet, showSheets } from "./preview.js";
+import { PROPERTY, showSheets } from "./preview.js";
 
 const NODE = "LoraBootstrap_LoadDataset";
 const PREVIEW = "LoraBootstrap_PreviewDataset";
@@ -35,6 +37,16 @@ app.registerExtension({
     showSheets(nodes.filter(({ comfyClass }) => comfyClass === PREVIEW), hasImage, showOutput);
   },
 });
+
+/** Remember the sheet of each run on the node. */
+function rememberSheet(node) {
+  callAfter(node, "onExecuted", (output) => {
+    const [image] = output?.images ?? [];
+    if (!image) return;
+    const { filename, subfolder, type } = image;
+    rememberOnNode(node, PROPERTY, { filename, subfolder, type });
+  });
+}
 
 function addPanel(node) {
   const panel = new FolderPanel({

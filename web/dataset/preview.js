@@ -1,19 +1,8 @@
 /** The sheet of Preview Dataset after a reload of the page: the host keeps the image until it is started again, but its
- * front end forgets which it was. Loading this module has no effect. */
+ * front end forgets which it was. Pure functions. Loading this module has no effect. */
 
-import { callAfter, rememberOnNode } from "../common/mount.js";
-
-const PROPERTY = "sheet";
-
-/** Remember the sheet of each run on the node. */
-export function rememberSheet(node) {
-  callAfter(node, "onExecuted", (output) => {
-    const [image] = output?.images ?? [];
-    if (!image) return;
-    const { filename, subfolder, type } = image;
-    rememberOnNode(node, PROPERTY, { filename, subfolder, type });
-  });
-}
+/** The node's property in which the sheet of its last run is remembered. */
+export const PROPERTY = "sheet";
 
 /**
  * Show the sheets of a workflow that was opened.
