@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..host import menu, paths
 from ..host.drawing.pictures import samples_sheet, short_pixel_hash, to_batch, to_masks, to_pictures
-from ..host.shown_text import show_text
+from ..host.shown_text import show_beside_panel, show_text
 from ..host.working import problem, show_report
 from ..trainer.bootstrap.originals import crop_tags, square_box
 from ..trainer.captions.roles import tag_roles
@@ -80,7 +80,7 @@ class LoadDataset(io.ComfyNode):
     def execute(cls, folder, repeats, recursive, trigger, class_word, background=GROUND, controls="") -> io.NodeOutput:
         dataset = load_folder(paths.dataset_folder(folder), recursive=recursive, default_repeats=repeats,
                               background=background, controls=_controls_folder(controls))
-        show_text(loaded_text(dataset), cls.hidden.unique_id)
+        show_beside_panel(loaded_text(dataset), cls.hidden.unique_id, "\n".join(dataset.notes))
         return io.NodeOutput(dataset.with_captions(lambda caption: _add_caption(caption or class_word, trigger)))
 
 
