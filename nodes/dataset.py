@@ -80,7 +80,8 @@ class LoadDataset(io.ComfyNode):
     def execute(cls, folder, repeats, recursive, trigger, class_word, background=GROUND, controls="") -> io.NodeOutput:
         dataset = load_folder(paths.dataset_folder(folder), recursive=recursive, default_repeats=repeats,
                               background=background, controls=_controls_folder(controls))
-        show_beside_panel(loaded_text(dataset), cls.hidden.unique_id, "\n".join(dataset.notes))
+        notes = first_notes(dataset)
+        show_beside_panel(f"{len(dataset)} images\n{notes}".strip(), cls.hidden.unique_id, notes)
         return io.NodeOutput(dataset.with_captions(lambda caption: _add_caption(caption or class_word, trigger)))
 
 
@@ -388,11 +389,10 @@ def dataset_report(dataset: Dataset) -> str:
     return "\n".join(line for line in (*lines, *dataset.notes) if line)
 
 
-def loaded_text(dataset: Dataset) -> str:
-    """The number of images, and the first notes."""
+def first_notes(dataset: Dataset) -> str:
     more = len(dataset.notes) - SHOWN_NOTES
     rest = (f"… {more} more notes: Preview Dataset shows them.",) if more > 0 else ()
-    return "\n".join((f"{len(dataset)} images", *dataset.notes[:SHOWN_NOTES], *rest))
+    return "\n".join((*dataset.notes[:SHOWN_NOTES], *rest))
 
 
 def folder_fingerprint(folder: Path, recursive: bool) -> str:
