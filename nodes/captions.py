@@ -124,7 +124,7 @@ def _more_widgets() -> list[Any]:
             "Implications of your own: a CSV file in the input folder, with two columns: fox ears,animal ears.")),
         io.String.Input("edits", default="", optional=True, tooltip=(
             "Name under which the changes by hand are saved. Every node is given a name of its own. Two nodes with the "
-            "same name share their changes. Without a name, changes by hand are neither read nor saved.")),
+            "same name share their changes. Without a name, changes by hand are not saved.")),
         io.Combo.Input("order_by", options=list(ORDERS), default=USUAL, optional=True, tooltip=(
             "Order of the tags. usual: that of order, for every base but Anima. composition last: class, traits, pose, "
             "expression, light, clothes, background, composition. anima: quality, count, character, series, artist, "
