@@ -30,8 +30,8 @@ class AuditDataset(io.ComfyNode):
         return node_schema(
             node_id="LoraBootstrap_AuditDataset", display_name="Audit Dataset", category=menu.DATASET,
             description="Reports what is wrong with each image (size, blur, burn, borders, JPEG, text, copies), what "
-                        "the set lacks, and what to do about it. Images are left out only if you say so, and each one "
-                        "is named.",
+                        "the set lacks, and what to do about it. Images are left out only if you set leave_out; the "
+                        "report names each one.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[
                 LoraDataset.Input("dataset"),

@@ -53,8 +53,8 @@ class SaveCandidates(io.ComfyNode):
         return node_schema(
             node_id="LoraBootstrap_SaveCandidates", display_name="Save Candidates", category=menu.BOOTSTRAP,
             description="Draws the views of View Prompts, one after the other, with the nodes between it and this one. "
-                        "Each image is saved at once with its lineage: Cancel costs at most one, and existing "
-                        "candidates are not drawn again.",
+                        "Each image is saved at once with its lineage: Cancel loses at most the image being drawn, "
+                        "and existing candidates are not drawn again.",
             is_output_node=True, enable_expand=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[
                 BootstrapProjectSocket.Input("project"),
@@ -62,7 +62,7 @@ class SaveCandidates(io.ComfyNode):
                 io.Image.Input("images", lazy=True, raw_link=True, tooltip=(
                     "The images that your sampler makes from the prompt and seed of View Prompts.")),
                 LoraStack.Input("LORA_STACK", optional=True, tooltip=(
-                    "The LoRA that draws, for example from Pick Checkpoint. It is recorded in the lineage, so that "
+                    "The LoRA that draws, for example from Pick Checkpoint. It is saved beside each image, so that "
                     "candidates of another LoRA are not mistaken for this one's.")),
             ],
             outputs=[BootstrapProjectSocket.Output(display_name="project", tooltip=(

@@ -118,17 +118,17 @@ def _more_widgets() -> list[Any]:
             "Maximum number of tokens in a caption; the least certain tags are dropped. "
             f"{', '.join(map(str, TOKEN_BUDGETS))} are one, two and three chunks of CLIP. 0: no limit. Needs clip.")),
         io.String.Input("alias_file", default="", optional=True, tooltip=(
-            "Aliases of your own: a CSV file in the input folder, with two columns: gray hair,grey hair. Needs "
-            "aliases.")),
+            "Aliases of your own: a CSV file in the input folder, with two columns: gray hair,grey hair. "
+            "Used only if aliases is on.")),
         io.String.Input("implication_file", default="", optional=True, tooltip=(
             "Implications of your own: a CSV file in the input folder, with two columns: fox ears,animal ears.")),
         io.String.Input("edits", default="", optional=True, tooltip=(
             "Name under which the changes by hand are saved. Every node is given a name of its own. Two nodes with the "
-            "same name share their changes. Without a name there are none.")),
+            "same name share their changes. Without a name, changes by hand are not saved.")),
         io.Combo.Input("order_by", options=list(ORDERS), default=USUAL, optional=True, tooltip=(
-            "Which order. usual: that of order, for every base but Anima. composition last: class, traits, pose, "
+            "Order of the tags. usual: that of order, for every base but Anima. composition last: class, traits, pose, "
             "expression, light, clothes, background, composition. anima: quality, count, character, series, artist, "
-            "then the rest. Another than usual sorts even if order is off.")),
+            "then the rest. Any choice but usual sorts, even if order is off.")),
         io.Boolean.Input("drop_noise", default=False, optional=True, tooltip=(
             "Remove what says nothing about the image: solo, nose, words for quality and ratings, signatures and "
             "watermarks, and other noise of taggers.")),

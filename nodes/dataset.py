@@ -200,7 +200,7 @@ class SplitDataset(io.ComfyNode):
                 io.Float.Input("fraction", default=0.1, min=0.01, max=0.9, step=0.01, tooltip=(
                     "Share of the images to hold back.")),
                 io.Int.Input("seed", default=0, min=0, max=MOST_SEED, control_after_generate=False, tooltip=(
-                    "Another seed holds back other pictures.")),
+                    "Another seed holds back other images.")),
             ],
             outputs=[LoraDataset.Output(display_name="training"),
                      LoraDataset.Output(display_name="validation", tooltip=(

@@ -33,7 +33,8 @@ def lora_inputs(checkpoints: str, strengths: str, more: str = "") -> list[Any]:
             "Name of the sweep and of its folder in output/sweeps. Leave empty to name it after the LoRA. Existing "
             "cells under the same name are not drawn again.")),
         io.String.Input("checkpoints", default=checkpoints, tooltip=(
-            "Checkpoints of the linked run: all; last or last 5; every 2; or steps: 400, 800-1600 (+400).")),
+            "Checkpoints of the linked run: all; last or last 5; every 2 (every second, counted from "
+            "the last); or steps: 400, 800-1600 (+400).")),
         io.String.Input("files", default="", multiline=True, placeholder="my_character/*-step*", tooltip=(
             "Names of LoRAs, one per line, as loaders list them. * matches anything.")),
         io.String.Input("strengths", default=strengths, tooltip=(

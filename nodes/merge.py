@@ -31,7 +31,8 @@ class MergeLoras(io.ComfyNode):
                 io.Combo.Input("method", options=list(METHODS), default=DEFAULTS.method, tooltip=(
                     "sum: exactly what loading them one after the other does. null_space: a character and a style each "
                     "give way where the other matters most. ties: where values disagree in sign, the weaker side is "
-                    "dropped; needs a rank. even: each is scaled to the same energy before its strength is applied.")),
+                    "dropped; needs a rank. even: each LoRA is brought to the same effect before its strength is "
+                    "applied.")),
                 io.Combo.Input("preset", options=list(WEIGHTS), default=DEFAULTS.preset, tooltip=(
                     "Which LoRA gives way with null_space. balanced: the character in style blocks, the style in "
                     "content blocks. identity_first: the style, outside its own blocks. style_first: the character, "

@@ -39,7 +39,7 @@ class PrepareDataset(io.ComfyNode):
         return node_schema(
             node_id="LoraBootstrap_PrepareDataset", display_name="Prepare Dataset", category=menu.DATASET,
             description="Prepares a dataset for training: crops each image to its subject, resizes it to the model's "
-                        "buckets and, if asked, matches colours and replaces the background. The results are saved "
+                        "sizes and, if asked, matches colours and replaces the background. The results are saved "
                         "with captions and masks; the source files are left unchanged.",
             is_output_node=True, hidden=[io.Hidden.unique_id],
             inputs=[LoraDataset.Input("dataset"), *_prepare_widgets(),
@@ -66,7 +66,7 @@ class PrepareDataset(io.ComfyNode):
         if "resolution" not in values or "family" not in values:
             return ""
         side = values["resolution"] or get_family(values["family"]).resolution
-        return f"will prepare: buckets of about {side} x {side} px"
+        return f"will prepare: images of about {side} x {side} px"
 
     @classmethod
     def execute(cls, dataset, name, resolution, subject_least, subject_most, background, reference=None,
@@ -100,7 +100,7 @@ def _prepare_widgets() -> list[Any]:
             "Largest share of the frame that the subject should fill.")),
         io.Combo.Input("shape", options=list(SHAPES), default="bucket", tooltip=_choices(SHAPES)),
         io.Boolean.Input("upscale", default=False, tooltip=(
-            "Enlarge images below the resolution. Otherwise they keep their pixels, in a smaller bucket.")),
+            "Enlarge images below the resolution. Otherwise they are trained at their own size.")),
         io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.05, tooltip=(
             "How far colours are matched to the reference, if one is linked. 0 leaves them unchanged.")),
         io.String.Input("background", default="", tooltip=(
@@ -146,7 +146,8 @@ class SaveDataset(io.ComfyNode):
     def execute(cls, dataset, name, concept) -> io.NodeOutput:
         folder, work = _saved_home(_name(name, dataset)), Work(cls.hidden.unique_id)
         done = follow(save_dataset(dataset, folder, concept.strip()), work)
-        show_report("\n".join((save_summary(done, folder), *work.notes)), cls.hidden.unique_id)
+        place = f"output/{folder.relative_to(paths.output_root()).as_posix()}"
+        show_report("\n".join((save_summary(done, place), *work.notes)), cls.hidden.unique_id)
         return io.NodeOutput(done.dataset, str(folder))
 
 
@@ -216,6 +217,7 @@ def _for_all(done: PrepareFinished) -> Sequence[str]:
     return (head, *done.notes, *done.dataset.notes)
 
 
-def save_summary(done: DatasetSaved, folder: Path) -> str:
+def save_summary(done: DatasetSaved, place: str) -> str:
+    """`place`: the folder, as a person finds it."""
     gone = f", {done.removed} of an earlier save removed" if done.removed else ""
-    return f"{len(done.dataset)} images in {folder}: {done.written} written{gone}"
+    return f"{len(done.dataset)} images in {place}: {done.written} written{gone}"

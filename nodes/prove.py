@@ -44,7 +44,7 @@ class ProveModel(io.ComfyNode):
                 io.Int.Input("resolution", default=0, min=0, max=8192, step=8, tooltip=(
                     "Side in pixels of the square whose area no image exceeds. 0 uses the model's own.")),
                 io.Boolean.Input("gradient_checkpointing", default=False, tooltip=(
-                    "Compute parts of the step twice, which takes less memory and more time.")),
+                    "Compute parts of the step twice. This takes less memory and more time.")),
                 LoraDataset.Input("dataset", optional=True, tooltip=(
                     "Captioned images to train on. Without them, three drawings that come with the pack.")),
             ],

@@ -78,7 +78,7 @@ class TagImages(io.ComfyNode):
                 LoraDataset.Output(display_name="dataset", tooltip="The dataset with its new captions."),
                 io.String.Output(display_name="tags", is_output_list=True, tooltip=(
                     "The tags of each image: first of the images, then of the dataset. Brackets have a backslash, so "
-                    "that they are no weights in a prompt.")),
+                    "that a prompt does not read them as weights.")),
                 io.String.Output(display_name="scores", tooltip=(
                     "How certain each tag is, as JSON by image, for Edit Tags.")),
             ],
@@ -145,7 +145,7 @@ class CaptionImages(io.ComfyNode):
                 LoraDataset.Output(display_name="dataset", tooltip="The dataset with its new captions."),
                 io.String.Output(display_name="captions", is_output_list=True, tooltip=(
                     "The sentence for each image: first of the images, then of the dataset. Brackets have a backslash, "
-                    "so that they are no weights in a prompt.")),
+                    "so that a prompt does not read them as weights.")),
             ],
         )
 

@@ -63,9 +63,9 @@ class TrainLora(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="LoraBootstrap_TrainLora", display_name="Train LoRA (Bootstrap)", category=menu.TRAIN,
-            description="Trains a LoRA on the loaded model, in place, and then continues the workflow with the LoRA "
-                        "applied. Neither Cancel nor Stop & keep loses work; after Cancel, queue the same workflow to "
-                        "continue.",
+            description="Trains a LoRA on the loaded model, without a second copy of it, and then continues the "
+                        "workflow with the LoRA applied. Neither Cancel nor Stop & keep loses work; after Cancel, "
+                        "queue the same workflow to continue.",
             is_output_node=True, hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[
                 io.Model.Input("model", tooltip="The base model. It is left unchanged."),
@@ -140,7 +140,7 @@ def _widgets() -> list[Any]:
             "half.")),
         io.Int.Input("steps", default=0, min=0, max=1_000_000, tooltip=_preset_tip(
             "Training steps. The preset's follow the number of images: they are for 25 (a style: 40), half as many at "
-            "least and twice as many at most; the node says how they come about. To train by passes over the images, "
+            "least and twice as many at most; the node shows the calculation. To train by passes over the images, "
             "leave 0 here and set epochs.", "steps")),
         io.Int.Input("rank", default=0, min=0, max=1024, tooltip=_preset_tip("Size of the LoRA.", "rank")),
         io.Float.Input("alpha", default=0.0, min=0.0, max=4096.0, step=0.5, tooltip=_preset_tip(

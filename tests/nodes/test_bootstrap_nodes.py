@@ -328,19 +328,19 @@ def test_from_file_it_keeps_what_the_files_say(drawn):
 
 
 def test_an_alarm_stops_the_loop_unless_it_is_not_to(drawn, monkeypatch):
-    monkeypatch.setattr(curate, "alarm", lambda rounds, wanted: "the images are over-cooked")
+    monkeypatch.setattr(curate, "alarm", lambda rounds, wanted: "the images are burnt")
     held = curated(drawn, "auto")
-    assert held.ui["lora_bootstrap"][0]["message"].startswith("Stopped: the images are over-cooked.")
-    assert ProjectRecord.load(drawn.folder).stopped_because == "the images are over-cooked"
+    assert held.ui["lora_bootstrap"][0]["message"].startswith("Stopped: the images are burnt.")
+    assert ProjectRecord.load(drawn.folder).stopped_because == "the images are burnt"
     done = curated(drawn, "auto", stop_on_alarm=False)
-    assert done[0] is drawn and "Alarm: the images are over-cooked." in done[2]
+    assert done[0] is drawn and "Alarm: the images are burnt." in done[2]
     assert ProjectRecord.load(drawn.folder).stopped_because == ""
 
 
 def test_a_proposal_that_is_bad_is_an_alarm_before_anybody_picks(drawn, monkeypatch):
-    monkeypatch.setattr(curate, "alarm", lambda rounds, wanted: "over-cooked" if rounds[-1].proposed else "")
+    monkeypatch.setattr(curate, "alarm", lambda rounds, wanted: "burnt" if rounds[-1].proposed else "")
     curated(drawn)
-    assert ProjectRecord.load(drawn.folder).stopped_because == "over-cooked"
+    assert ProjectRecord.load(drawn.folder).stopped_because == "burnt"
     keep(drawn, 1, 5)
     curated(drawn)
     assert ProjectRecord.load(drawn.folder).stopped_because == ""

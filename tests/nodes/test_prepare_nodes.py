@@ -186,7 +186,7 @@ def test_a_dataset_is_saved_as_a_kohya_folder_below_output(dataset, host):
     assert path == str(home) and sorted(home.rglob("*.png")) == sorted(
         [home / "10_1girl" / f"{name}.png" for name in "abcd"] + [home / "10_1girl" / "masks" / "a.png"])
     assert load_folder(home).fingerprint == after.fingerprint
-    assert host.server.texts[-1][0] == f"4 images in {home}: 4 written"
+    assert host.server.texts[-1][0] == "4 images in output/datasets/girls: 4 written"
     assert to_pictures(to_batch(after.samples[1].load()))[0].tobytes() == dataset.samples[1].load().tobytes()
 
 

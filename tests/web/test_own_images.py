@@ -116,7 +116,7 @@ def test_images_are_chosen_pasted_found_and_put_into_the_graph(open_tab, server,
     told(tab, "1 image, 0 captions\nAdded 1 image to chosen.")
     tab.page.evaluate(PASTE, [image("image.png", "blue")])
     told(tab, "2 images, 0 captions\nAdded 1 image to chosen.")
-    tab.page.get_by_role("button", name="Put c.png into the graph").click()
+    tab.page.get_by_role("button", name="Put c.png into the workflow").click()
     assert tab.page.evaluate("""() => app.canvas.graph._nodes.filter(({ type }) => type === "LoadImage").map(
         ({ widgets }) => widgets.find(({ name }) => name === "image").value)""") == ["chosen/c.png"], "pasted none"
     tab.page.get_by_role("combobox", name="Find a folder").press_sequentially("story")

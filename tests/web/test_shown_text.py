@@ -106,7 +106,7 @@ def test_text_of_strangers_is_read_as_it_was_written_and_never_runs(tab):
     tab.page.evaluate(AN_IMAGE_FAILS)
     # the page is loaded again: the nodes are new, and show what they showed
     tab.page.evaluate("() => app.loadGraphData(app.graph.serialize())")
-    again = tab.page.locator(PLACES).filter(has_text="Of the last Run:").filter(has_text="kappa").first
+    again = tab.page.locator(PLACES).filter(has_text="From the last Run:").filter(has_text="kappa").first
     again.wait_for(timeout=DRAWN)
     assert conflict.splitlines()[-1].strip() in WITHOUT_WIDTH.sub("", again.inner_text())
     tab.page.evaluate(AN_IMAGE_FAILS)

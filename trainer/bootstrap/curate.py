@@ -305,7 +305,7 @@ def alarm(rounds: Sequence[RoundFigures], wanted: int) -> str:
     if last.kept < max(2, wanted // 4):
         return f"only {last.kept} of the {wanted} images wanted were good enough"
     if last.burn is not None and last.burn > 3:
-        return f"the images are over-cooked (burn z {last.burn:.1f}, limit 3)"
+        return f"the images are burnt (burn {last.burn:.1f}, limit 3)"
     if last.base_diversity and last.diversity < 0.7 * last.base_diversity:
         return (f"the images have become too alike (diversity {last.diversity:.2f}, "
                 f"limit 0.7 x {last.base_diversity:.2f})")

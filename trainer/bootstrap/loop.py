@@ -325,7 +325,7 @@ def _stop_reason(number: int, reason: str, kept: int) -> str:
 def curation_summary(figures: RoundFigures) -> str:
     """A round's figures in one line, without those that were not measured."""
     parts = [f"{'proposed' if figures.proposed else 'kept'} {figures.kept} of {figures.candidates}"]
-    for name, label in (("likeness", "likeness"), ("drift", "drift"), ("diversity", "diversity"), ("burn", "burn z")):
+    for name, label in (("likeness", "likeness"), ("drift", "drift"), ("diversity", "diversity"), ("burn", "burn")):
         value = getattr(figures, name)
         parts += [f"{label} {value:.2f}"] if value is not None else []
     parts += [f"the base alone {figures.base_likeness:.2f}"] if figures.base_likeness is not None else []

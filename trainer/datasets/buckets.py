@@ -53,7 +53,7 @@ def assign_bucket(size: Size, buckets: Sequence[Size], upscale: bool = False, st
         return bucket
     if min(width, height) < 2 * facts.step:
         raise UserError(f"{width} x {height} pixels are too few to train on; the shorter side must be at least "
-                        f"{2 * facts.step}. Use a larger image, or turn on data.upscale.")
+                        f"{2 * facts.step}. Use a larger image, or turn on upscale (data.upscale).")
     short = min(_floor(min(size), facts.step), _floor(math.isqrt(facts.area), facts.step))
     long = min(_floor(limit, facts.step) for limit in (max(size), facts.area // short, facts.aspect * short))
     return (long, short) if width > height else (short, long)

@@ -25,7 +25,7 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "sharpness_z": ("sharpness", "How sharp the image is among the others. 0 is usual. Below −4 it is blurred."),
     "tag_recall": ("tags seen", "Share of the tags asked for that the image shows, from 0 to 1."),
     "trait_colours": ("own colours", "Share of the character's colours that the image shows, from 0 to 1."),
-    "novelty": ("novelty", "How different the scene is from the original. Higher shows something new."),
+    "novelty": ("novelty", "How different the scene is from the original. Higher means that it shows something new."),
     "real_share": (
         "share of the original", "Share of the original among the images to train on."
         " At least a third keeps the character true."),

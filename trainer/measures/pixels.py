@@ -115,7 +115,7 @@ BURN_FIGURES = {
     "high_frequency": high_frequency,
     "contrast": contrast,
 }
-"""Figures that rise when a LoRA is over-cooked."""
+"""Figures that rise when a LoRA is burnt."""
 
 
 def burn_z(pixels: Tensor, reference: Tensor) -> Tensor:

@@ -409,8 +409,8 @@ def _advice(verdict: str, row: ScoreRow, best: ScoreRow, rows: Sequence[ScoreRow
 
 
 def _why(rows: Sequence[ScoreRow], best: ScoreRow, rate: float | None) -> str:
-    figures = [("likeness", best.likeness), ("prompt", best.prompt), ("diversity", best.diversity),
-               ("copies", best.copies), ("burn z", best.burn), ("validation", best.validation)]
+    figures = [("likeness", best.likeness), ("prompt accuracy", best.prompt), ("diversity", best.diversity),
+               ("copies", best.copies), ("burn", best.burn), ("validation", best.validation)]
     told = ", ".join(f"{name} {value:.2f}" for name, value in figures if value is not None)
     parts = [f"Take {best.label}: score {best.score:.2f} ({told})."]
     if best.gates:

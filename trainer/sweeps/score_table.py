@@ -15,8 +15,8 @@ from ..pictures.sheet import table_picture
 from .cells import Sweep
 from .score import GOOD, ScoreRow, Scores
 
-FIGURES = (("likeness", "likeness"), ("prompt", "prompt"), ("diversity", "diversity"), ("copies", "copies"),
-           ("burn", "burn z"), ("validation", "validation"), ("score", "score"))
+FIGURES = (("likeness", "likeness"), ("prompt", "prompt accuracy"), ("diversity", "diversity"), ("copies", "copies"),
+           ("burn", "burn"), ("validation", "validation"), ("score", "score"))
 """(field of a ScoreRow, heading)."""
 HEADERS = ("", *(heading for _, heading in FIGURES), "gates failed", "verdict", "advice")
 NOT_MEASURED = "-"

@@ -18,7 +18,7 @@ export const FIGURES = {
   sharpness_z: ["sharpness", "How sharp the image is among the others. 0 is usual. Below −4 it is blurred."],
   tag_recall: ["tags seen", "Share of the tags asked for that the image shows, from 0 to 1."],
   trait_colours: ["own colours", "Share of the character's colours that the image shows, from 0 to 1."],
-  novelty: ["novelty", "How different the scene is from the original. Higher shows something new."],
+  novelty: ["novelty", "How different the scene is from the original. Higher means that it shows something new."],
   real_share: ["share of the original",
     "Share of the original among the images to train on. At least a third keeps the character true."],
 };
@@ -28,7 +28,7 @@ export const SWEEP_FIGURES = {
   likeness: ["likeness", "How much the images look like the training images, up to 1. Higher is closer."],
   prompt: ["prompt accuracy", "Share of the prompt's tags that the images show, from 0 to 1."],
   diversity: ["diversity",
-    "How much the images differ from one another, as a share of those without the LoRA. Near 1 is unhurt."],
+    "How much the images differ from one another, as a share of those without the LoRA. Near 1, the LoRA costs no variety."],
   copies: ["copies", "Share of the images that copy a training image. Above 0, the LoRA begins to memorise."],
   burn: ["burn",
     "How far contrast, colour and fine detail rise above the images without the LoRA. Above 3, they look burnt."],

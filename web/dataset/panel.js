@@ -18,7 +18,7 @@ const MOST_LINES = 7;
 const LINE = 62;
 const OFFERED = 200;
 const HINT = "Drop images or a folder of them here, paste them, or choose a folder.";
-const LINKED = "The folder comes over a link. What is in it is known when the graph runs.";
+const LINKED = "The folder comes over a link. What is in it is known when the workflow runs.";
 
 export class FolderPanel extends Panel {
   /**
@@ -243,7 +243,7 @@ export class FolderPanel extends Panel {
       src: hostUrl(thumb), alt: file, title: file, loading: "lazy", decoding: "async", draggable: false,
     }));
     if (place) {
-      const send = button("+", `Put ${file} into the graph as Load Image`, () => this.host.toGraph(place));
+      const send = button("+", `Put ${file} into the workflow as Load Image`, () => this.host.toGraph(place));
       send.classList.add("lb-dataset-send");
       send.setAttribute("aria-label", send.title);
       item.append(send);

@@ -96,7 +96,7 @@ export class Upload {
   lose() {
     this.stop();
     const left = this.total - this.done;
-    this.refused = [`The server does not answer, so ${left} of ${this.total} files were not sent. Add them again: what is `
-      + "there already is not doubled."];
+    this.refused = [`The server does not answer, so ${left} of ${this.total} files were not sent. Add them again: files `
+      + "that are there already are skipped."];
   }
 }

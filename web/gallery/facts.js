@@ -12,7 +12,7 @@ const SHOWN = [["likeness"], ["drift"], ["diversity", "base_diversity"], ["burn"
 const told = (value) => (finite(value) === null ? "not measured" : value.toFixed(2));
 
 /**
- * A round's figures in one line, as parts of text and what each says: "Of the 12 proposed: ", "likeness 0.61", " · ",
+ * A round's figures in one line, as parts of text and what each says: "12 proposed: ", "likeness 0.61", " · ",
  * "drift 0.12", ...
  * @param {object|null} figures
  * @param {boolean} current whether they are of what is picked now
@@ -22,9 +22,9 @@ export function figuresParts(figures, current) {
   if (!figures?.kept) return [];
   const what = figures.proposed ? "proposed" : `kept${current ? "" : " at the last Run"}`;
   const parts = SHOWN.map((keys) => [figureText(figures, ...keys), figureWords(keys[0])]);
-  const rest = current ? [] : [[". Of what is picked: at the next Run.", ""]];
+  const rest = current ? [] : [[". The next Run measures what is picked now.", ""]];
   const joined = parts.flatMap((part, at) => (at ? [[" · ", ""], part] : [part]));
-  return [[`Of the ${figures.kept} ${what}: `, ""], ...joined, ...rest];
+  return [[`${figures.kept} ${what}: `, ""], ...joined, ...rest];
 }
 
 function figureText(figures, key, base) {

@@ -3,8 +3,8 @@
 
 /** How a text begins that no run of this page has shown. With other values it would be of something else by now. */
 const OF = {
-  same: "Of the last Run:",
-  other: "Of an earlier Run, with other values:",
+  same: "From the last Run:",
+  other: "From an earlier Run, with other values:",
 };
 const BREAK = "  \n"; // in Markdown too
 

@@ -23,7 +23,7 @@ const figure = (key, format = told) => [figureName(key), (figures) => format(fig
 const COLUMNS = [
   ["round", ({ round }) => String(round), ""],
   ["kept", ({ kept, candidates, proposed }) => `${kept} ${proposed ? "proposed " : ""}of ${candidates}`,
-    "Images kept of those that were drawn."],
+    "How many of the drawn images were kept."],
   figure("likeness"), figure("drift"), figure("diversity"), figure("base_diversity"), figure("burn"),
   figure("tag_recall"), figure("real_share", percent),
 ];

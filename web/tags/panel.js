@@ -271,7 +271,7 @@ export class TagPanel extends Panel {
 
   sendToGraph(place, name) {
     this.host.toGraph(place);
-    this.say(`${name} is in the graph as Load Image.`);
+    this.say(`${name} is in the workflow as Load Image.`);
   }
 
   thumb(picture) {

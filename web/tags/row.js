@@ -55,7 +55,7 @@ export class TagRow {
   buildSend() {
     const { name, place } = this.picture;
     if (!place) return [];
-    const send = button("+", `Put ${name} into the graph as Load Image`, () => this.editor.sendToGraph(place, name));
+    const send = button("+", `Put ${name} into the workflow as Load Image`, () => this.editor.sendToGraph(place, name));
     send.setAttribute("aria-label", send.title);
     send.tabIndex = -1; // Tab goes from caption to caption
     return [send];

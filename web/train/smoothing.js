@@ -20,7 +20,7 @@ export class SmoothingSlider {
     this.slider.setAttribute("aria-label", "Smoothing of the loss");
     this.slider.title = "Smoothing of the loss: 0 shows every step, 0.99 only the trend";
     this.slider.addEventListener("input", () => this.set(Number(this.slider.value), changed));
-    this.reset = button("auto", "Smooth by the number of steps", () => this.set(null, changed));
+    this.reset = button("auto", "Choose the smoothing by the number of steps", () => this.set(null, changed));
     this.reset.classList.add("lb-train-auto");
     this.text = element("span", "lb-train-weight");
     this.element = element("label", "lb-train-smoothing");

@@ -92,7 +92,7 @@ def test_the_sampling_of_a_whole_workflow_is_told_too():
 
 
 def test_a_resolution_of_0_is_told_as_the_familys():
-    assert plan("PrepareDataset", {"family": "sd15", "resolution": 0}) == "will prepare: buckets of about 512 x 512 px"
+    assert plan("PrepareDataset", {"family": "sd15", "resolution": 0}) == "will prepare: images of about 512 x 512 px"
     assert plan("AuditDataset", {"family": "sdxl", "resolution": 768}) == "will check: for 768 px"
     assert plan("AuditDataset", {"resolution": 0}) == ""
 

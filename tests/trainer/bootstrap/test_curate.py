@@ -169,7 +169,7 @@ FINE = RoundFigures(1, 12, 48, 0.1, 1.0, 1.0, 0.5, 0.8, 0.9, 0.4)
 
 
 @pytest.mark.parametrize("change, words", [
-    ({"kept": 1}, "only 1 of the 12"), ({"burn": 3.5}, "over-cooked"), ({"diversity": 0.6}, "too alike"),
+    ({"kept": 1}, "only 1 of the 12"), ({"burn": 3.5}, "burnt"), ({"diversity": 0.6}, "too alike"),
     ({"drift": 0.25}, "drifted"),
 ])
 def test_each_alarm_names_its_figure(change, words):

@@ -60,7 +60,7 @@ def test_nothing_is_enlarged_and_no_budget_broken_whatever_the_size():
 
 
 def test_a_picture_too_small_to_train_on_says_how_large_it_must_be():
-    with pytest.raises(UserError, match="500 x 127 pixels are too few .* at least 128"):
+    with pytest.raises(UserError, match="500 x 127 pixels are too few .* at least 128.*turn on upscale"):
         assign_bucket((500, 127), make_buckets(1024, 64))
 
 

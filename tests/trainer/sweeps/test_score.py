@@ -57,7 +57,7 @@ def test_the_best_row_is_taken_and_the_others_are_too_early_or_too_late():
     assert [row.advice for row in scores.rows] == [
         "Advance 2-4 epochs, to step 200.", "", "Roll back 2-4 epochs, to step 200; to train again, take 20-30 % fewer "
         "steps or half the learning rate."]
-    assert scores.why.startswith("Take step 200, strength 1: score 0.90 (likeness 0.90, prompt 0.90).")
+    assert scores.why.startswith("Take step 200, strength 1: score 0.90 (likeness 0.90, prompt accuracy 0.90).")
 
 
 def test_far_from_the_best_the_advice_leads_two_to_four_epochs_on():

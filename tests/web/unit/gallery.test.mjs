@@ -103,11 +103,11 @@ test("arrow keys go through the grid and stay inside it", () => {
 test("figures say what they are of, and without images there are none", () => {
   const figures = { kept: 12, proposed: true, drift: 0.125, diversity: 4, base_diversity: 3.5, burn: null };
   const line = (...given) => figuresParts(...given).map(([text]) => text).join("").replaceAll("\u00a0", " ");
-  assert.equal(line(figures, true), "Of the 12 proposed: likeness not measured · drift 0.13 · diversity 4.00 (base 3.50) · " +
+  assert.equal(line(figures, true), "12 proposed: likeness not measured · drift 0.13 · diversity 4.00 (base 3.50) · " +
     "burn not measured · tags seen not measured");
-  assert.match(line(figures, false), /^Of the 12 proposed: .*\. Of what is picked: at the next Run\.$/);
-  assert.match(line({ ...figures, proposed: false }, true), /^Of the 12 kept: /);
-  assert.match(line({ ...figures, proposed: false }, false), /^Of the 12 kept at the last Run: /);
+  assert.match(line(figures, false), /^12 proposed: .*\. The next Run measures what is picked now\.$/);
+  assert.match(line({ ...figures, proposed: false }, true), /^12 kept: /);
+  assert.match(line({ ...figures, proposed: false }, false), /^12 kept at the last Run: /);
   assert.deepEqual([line({ ...figures, kept: 0 }, true), line(null, true)], ["", ""]);
 });
 

@@ -12,12 +12,12 @@ const run = (values = {}) => ({
 
 test("after a reload a node shows what it showed in the last run, and says that it is of that run", () => {
   assert.deepEqual(toShowAgain(graph, [run({ told: { dataset: "x" } })]), [
-    { id: "7", node: audit, text: "Of the last Run:  \n20 images", told: { dataset: "x" } }]);
+    { id: "7", node: audit, text: "From the last Run:  \n20 images", told: { dataset: "x" } }]);
 });
 
 test("what was shown with other values says so, and is not taken for a result", () => {
   const [shown] = toShowAgain(graph, [run({ values: { folder: "photos" }, told: { dataset: "x" } })]);
-  assert.deepEqual([shown.text, shown.told], ["Of an earlier Run, with other values:  \n20 images", null]);
+  assert.deepEqual([shown.text, shown.told], ["From an earlier Run, with other values:  \n20 images", null]);
 });
 
 test("a node of another class under the same number shows nothing", () => {
