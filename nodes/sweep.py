@@ -100,7 +100,10 @@ class _DrawnSweep(io.ComfyNode):
                 *lora_sources(),
                 latent_input(),
             ],
-            outputs=sweep_outputs(),
+            outputs=[
+                LoraSweep.Output(display_name="sweep", tooltip="The sweep, for Score Sweep and Compose Grid."),
+                io.Image.Output(display_name="sheet", is_output_list=True, tooltip="The labelled sheet, page by page."),
+            ],
         )
 
     @classmethod
@@ -176,7 +179,8 @@ class DrawLoaderSweep(io.ComfyNode):
                     io.String.Input("node", tooltip="The id of the node that sweeps."),
                     io.String.Input("run", default="", tooltip="Another text for each Run, so that none is skipped."),
                     io.Latent.Input("latent", optional=True)],
-            outputs=sweep_outputs(),
+            outputs=[LoraSweep.Output(display_name="sweep"), io.Image.Output(display_name="sheet", tooltip=(
+                "A list as one value, which ComfyUI unpacks as the sweeping node's own."))],
         )
 
     @classmethod
@@ -187,11 +191,6 @@ class DrawLoaderSweep(io.ComfyNode):
 
 
 # -- the work ----------------------------------------------------------------------------------------------------------
-
-
-def sweep_outputs() -> list[Any]:
-    return [LoraSweep.Output(display_name="sweep", tooltip="The sweep, for Score Sweep and Compose Grid."),
-            io.Image.Output(display_name="sheet", is_output_list=True, tooltip="The labelled sheet, page by page.")]
 
 
 def expand_from_loader(loader: LoraLoader, place: NodePlace, widgets: SweepWidgets) -> io.NodeOutput:

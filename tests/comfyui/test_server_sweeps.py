@@ -106,7 +106,7 @@ def test_a_cell_is_to_the_pixel_what_load_lora_and_ksampler_make(server, tab, sw
 
 
 def test_load_lora_before_a_sweep_is_swept_to_the_pixel_and_once(server, tab, sweep_graph):
-    files = [f"{RUN}/{RUN}-step0000{step}.safetensors" for step in ("04", "12")]
+    files = [f"{RUN}/{RUN}-step0000{step}.safetensors" for step in ("04", "08")]
     prompt = sweep_graph("through", strengths="0.5, 1", seeds="1", prompts="akane, grass")
     del prompt["run"], prompt[GRID]["inputs"]["run"]
     model, clip = ["base", 0], ["base", 1]

@@ -512,7 +512,8 @@ def load(name, strength=1.0, on_clip=True):
 def drawn_through(graph):
     """(the sweep, the lines shown in the node) of a graph whose node goes on with other models."""
     expanded = graph.run()
-    sweep, _ = (Host(graph.nodes, expanded.expand).value(link) for link in expanded.args)
+    sweep, pages = (Host(graph.nodes, expanded.expand).value(link) for link in expanded.args)
+    assert isinstance(pages, list) and not any(DrawLoaderSweep.object_info()["output_is_list"]), "the host unpacks it"
     return sweep, stand_in_texts()
 
 
