@@ -33,7 +33,7 @@ from .sandbox import LoadSandbox
 from .score import ScoreSweep
 from .settings import TrainSettingsNode
 from .stack import ApplyLoraStack, LoraStackNode, PromptLoras
-from .sweep import CheckpointSweep, StrengthGrid
+from .sweep import CheckpointSweep, DrawLoaderSweep, StrengthGrid
 from .sweep_values import ComposeCells, ComposedGrid, ComposeGrid, KeepCell, SweepCell, SweepValues
 from .tag_statistics import TagStatisticsNode
 from .tagging import CaptionImages, TagImages
@@ -47,7 +47,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     CurateImages, RoundDataset, StrengthGrid, CheckpointSweep, SweepValues, ComposeGrid, SweepCell, KeepCell,
     ComposedGrid, ScoreSweep, LoraStackNode, ApplyLoraStack, PromptLoras, ConflictReportNode, MergeLoras, TimeSplit,
     RefineStrengths, LinkContent, ComposeCells, DrawCandidates, ProveModel,
-    SamplingByModel,
+    SamplingByModel, DrawLoaderSweep,
 )
 
 

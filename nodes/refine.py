@@ -14,6 +14,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..host import menu
 from ..host.drawing.base_file import base_file
 from ..host.drawing.cell_graph import above
+from ..host.drawing.lora_loaders import twice_notes
 from ..host.drawing.node_place import NodePlace
 from ..host.drawing.pictures import to_batch
 from ..host.drawing.sampling_figures import Figures, describe_sampling
@@ -131,7 +132,8 @@ class RefineStrengths(io.ComfyNode):
         sweep = plan_pair(two, sampling, place, name, (character_strengths, style_strengths), prompts, seeds)
         pages = draw_pair(sampling.drawing(sweep, place), place.id)
         result = judge_pair(sweep, two, dataset, clip_vision, tagger, place.id)
-        notes = record_result(sweep, result, two, base_label(place.find, place.links["model"]), pages[0])
+        notes = [*twice_notes(place.find, place.links, two.files),
+                 *record_result(sweep, result, two, base_label(place.find, place.links["model"]), pages[0])]
         return pair_output(sweep, result, two, pages, notes, place.id)
 
 
@@ -144,12 +146,13 @@ class TwoLoras:
     Attributes:
         names: names of both, without their steps; `labels` are short enough for a sheet.
         below: the other LoRAs as facts of a cell.
+        files: the files of all of them.
         triggers: the trigger words of all LoRAs whose files contain them.
     """
 
     def __init__(self, stack: Sequence[LoraEntry], places: tuple[int, int], files: Sequence[Path],
                  names: Sequence[str]) -> None:
-        self.stack, self.places = stack, places
+        self.stack, self.places, self.files = stack, places, tuple(files)
         first, second = (_without_step(names[place]) for place in places)
         self.names = (first, second) if first != second else (names[places[0]], names[places[1]])
         first, second = (name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…" for name in self.names)

@@ -14,6 +14,8 @@ from .runner import Graph
 
 MODEL, CLIP, VAE, LATENT = "model", "clip", "vae", "latent"
 """Inputs of the node that draws, by their names in a cell's graph."""
+LORA_ON = "lora_on"
+"""The fact of a cell that says what its LoRA is on, where that is the model only: "model"."""
 PICTURE = ["decode", 0]
 """The link to the image that a cell's graph makes."""
 POSITIVE, NEGATIVE, EMPTY = ["positive", 0], ["negative", 0], ["latent", 0]
@@ -40,11 +42,18 @@ def cell_graph(cell: Cell, *, stack: Sequence[tuple[str, float, float]] = (), ba
         graph["base"], model = base.loader(), ["base", 0]
         if base.whole:
             clip, vae = ["base", 1], ["base", 2]
-    swept = [(facts["lora"], facts["strength"], facts["strength"])] if facts["lora_sha256"] else []
-    for number, (name, of_model, of_clip) in enumerate([*stack, *swept]):
-        id = "lora" if swept and number == len(stack) else f"stack-{number}"
-        add(id, "LoraLoader", model=model, clip=clip, lora_name=name, strength_model=of_model, strength_clip=of_clip)
+    for number, (name, of_model, of_clip) in enumerate(stack):
+        id = add(f"stack-{number}", "LoraLoader", model=model, clip=clip, lora_name=name, strength_model=of_model,
+                 strength_clip=of_clip)
         model, clip = [id, 0], [id, 1]
+    if facts["lora_sha256"]:
+        swept = {"model": model, "lora_name": facts["lora"], "strength_model": facts["strength"]}
+        if facts.get(LORA_ON) == MODEL:
+            add("lora", "LoraLoaderModelOnly", **swept)
+        else:
+            add("lora", "LoraLoader", **swept, clip=clip, strength_clip=facts["strength"])
+            clip = ["lora", 1]
+        model = ["lora", 0]
     add("positive", "CLIPTextEncode", clip=clip, text=facts["prompt"])
     add("negative", "CLIPTextEncode", clip=clip, text=facts["negative"])
     if not own_latent:

@@ -78,9 +78,18 @@ class Runner:
 
 def node_class(name: str) -> type:
     """The class of one of the host's nodes, or of another pack's."""
-    from nodes import NODE_CLASS_MAPPINGS  # the host's module of that name, not this package
+    return _host_nodes().NODE_CLASS_MAPPINGS[name]
 
-    return NODE_CLASS_MAPPINGS[name]
+
+def display_name(kind: str) -> str:
+    """What the host's menu calls a class of nodes."""
+    return _host_nodes().NODE_DISPLAY_NAME_MAPPINGS.get(kind, kind)
+
+
+def _host_nodes() -> Any:
+    import nodes  # the host's module of that name, not this package
+
+    return nodes
 
 
 def call(instance: Any, inputs: Mapping[str, Any]) -> tuple[Any, ...]:

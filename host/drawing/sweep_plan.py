@@ -42,6 +42,16 @@ class Loras:
     """(name, file) of each."""
     below: tuple[LoraEntry, ...]
 
+    @classmethod
+    def of_name(cls, name: str) -> Loras:
+        """One LoRA by its name, on nothing. Raises UserError if there is none of that name."""
+        return cls(((name, paths.lora_file(name)),), ())
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of all that is applied."""
+        return [*(path for _, path in self.swept), *(paths.lora_file(name) for name, *_ in self.below)]
+
     @property
     def axis(self) -> Axis:
         return checkpoint_axis([path for _, path in self.swept], [name for name, _ in self.swept])

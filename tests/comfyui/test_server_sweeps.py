@@ -105,6 +105,44 @@ def test_a_cell_is_to_the_pixel_what_load_lora_and_ksampler_make(server, tab, sw
     assert len(differ) == 3
 
 
+def test_load_lora_before_a_sweep_is_swept_to_the_pixel_and_once(server, tab, sweep_graph):
+    files = [f"{RUN}/{RUN}-step0000{step}.safetensors" for step in ("04", "08")]
+    prompt = sweep_graph("through", strengths="0.5, 1", seeds="1", prompts="akane, grass")
+    del prompt["run"], prompt[GRID]["inputs"]["run"]
+    model, clip = ["base", 0], ["base", 1]
+    for id, file, strength in (("upper", files[0], 0.5), ("lower", files[1], 0.9)):
+        prompt[id] = sweep_graph.node("LoraLoader", model=model, clip=clip, lora_name=file, strength_model=strength,
+                                      strength_clip=strength)
+        model, clip = [id, 0], [id, 1]
+    prompt[GRID]["inputs"] |= {"model": model, "clip": clip}
+    result = succeeded(tab.run(prompt))
+    sweep = sweep_of(server, "through")
+    assert [cell.facts["lora"] for cell in sweep.cells] == [files[1]] * 2
+    told = tab.of_type("lora_bootstrap.sweep")[-1]
+    assert (told["node"], told["done"], told["total"]) == (GRID, 3, 3) and len(result.images(SHEET)) == 1
+    hand = by_hand(sweep_graph, sweep.cells[0], True)
+    hand["upper"] = prompt["upper"]
+    hand["lora"]["inputs"] |= {"model": ["upper", 0], "clip": ["upper", 1]}
+    np.testing.assert_array_equal(picture(sweep.picture(sweep.cells[0])),
+                                  pixels(server, succeeded(tab.run(hand)).images("save")[0]))
+    prompt["lower"]["inputs"]["strength_model"] = 0.1
+    before = times(sweep)
+    succeeded(tab.run(prompt))
+    assert times(sweep) == before
+    assert succeeded(tab.run(prompt)).executed == (), "all is there, and nothing in the graph has changed"
+    only = sweep_graph("through the model", strengths="0.5", seeds="1", prompts="akane, grass", without=False)
+    del only["run"], only[GRID]["inputs"]["run"]
+    only["lower"] = sweep_graph.node("LoraLoaderModelOnly", model=["base", 0], lora_name=files[1], strength_model=1.0)
+    only[GRID]["inputs"]["model"] = ["lower", 0]
+    succeeded(tab.run(only))
+    sweep = sweep_of(server, "through the model")
+    hand = by_hand(sweep_graph, sweep.cells[0], True)
+    hand["lora"] = sweep_graph.node("LoraLoaderModelOnly", model=["base", 0], lora_name=files[1], strength_model=0.5)
+    hand["yes"]["inputs"]["clip"] = hand["no"]["inputs"]["clip"] = ["base", 1]
+    np.testing.assert_array_equal(picture(sweep.picture(sweep.cells[0])),
+                                  pixels(server, succeeded(tab.run(hand)).images("save")[0]))
+
+
 def test_cancel_keeps_every_cell_and_the_next_run_draws_exactly_the_missing(server, tab, sweep_graph):
     prompt = sweep_graph("cancelled", strengths="0.5-1 (+0.1)", steps=6)
     queued = tab.queue(prompt)

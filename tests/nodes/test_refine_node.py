@@ -99,6 +99,18 @@ def run(stack=STACKED, eye=True, **inputs):
         return RefineStrengths.execute(**given, **inputs, LORA_STACK=stack, clip_vision=Eye() if eye else None)
 
 
+def test_a_lora_that_the_linked_model_has_already_is_named(monkeypatch):
+    loader = {"class_type": "LoraLoader", "inputs": {"lora_name": GIRL, "strength_model": 0.8, "strength_clip": 0.8,
+                                                     "model": ["4", 0], "clip": ["4", 1]}}
+    plain = nodes_of
+    monkeypatch.setitem(globals(), "nodes_of", lambda inputs: {
+        "5": loader, **plain(inputs), ME: {**plain(inputs)[ME], "inputs": {
+            **plain(inputs)[ME]["inputs"], "model": ["5", 0], "clip": ["5", 1]}}})
+    assert ("girl is applied twice: by Load LoRA (Model and CLIP) and by this node. Link model and clip from before "
+            "Load LoRA (Model and CLIP).") in run(prompts="akane", seeds="1").args[4]
+    assert "twice" not in run([(INK, 0.5, 0.3), (GLOW, 0.2, 0.1)], prompts="akane", seeds="1").args[4]
+
+
 def ran(host, kind):
     return [inputs for name, inputs in host.nodes.calls if name == kind]
 

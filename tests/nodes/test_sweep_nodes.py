@@ -29,7 +29,7 @@ from lora_bootstrap.nodes.checkpoints import PickCheckpoint
 from lora_bootstrap.nodes.contents import LinkContent
 from lora_bootstrap.nodes.sampling import SamplingByModel
 from lora_bootstrap.nodes.score import ScoreSweep
-from lora_bootstrap.nodes.sweep import CheckpointSweep, StrengthGrid, family_of
+from lora_bootstrap.nodes.sweep import CheckpointSweep, DrawLoaderSweep, StrengthGrid, family_of
 from lora_bootstrap.nodes.sweep_values import (
     ComposeCells,
     ComposedGrid,
@@ -485,6 +485,122 @@ def test_a_run_gives_its_checkpoints_and_files_come_besides(host):
     assert grid(run=run, files="", checkpoints="all", strengths="1", name=" ")[0].folder.name == "girl-strengths"
     with pytest.raises(UserError, match="there is no LoRA to sweep: link a run or a LORA_STACK, or write names"):
         choose_loras(None, "all", [], "\n# ink")
+
+
+# -- a LoRA that is in the linked model --------------------------------------------------------------------------------
+
+
+INK, ON_INK = "ink.safetensors", {"files": "", "prompts": "akane", "seeds": "1"}
+
+
+def behind(*loaders, kind=StrengthGrid, **inputs):
+    """A graph of the user's in which the models come through these nodes, (class, inputs) each, nearest last."""
+    graph, links = Graph(kind, **{**ON_INK, **inputs}), {"model": ["4", 0], "clip": ["4", 1]}
+    for number, (name, widgets) in enumerate(loaders, 20):
+        takes = {"LoraLoader": ("model", "clip"), "CLIPSetLastLayer": ("clip",)}.get(name, ("model",))
+        graph.nodes[str(number)] = {"class_type": name, "inputs": {**{of: links[of] for of in takes}, **widgets}}
+        links |= {of: [str(number), slot] for slot, of in enumerate(takes)}
+    graph.nodes[ME]["inputs"] |= links
+    return graph
+
+
+def load(name, strength=1.0, on_clip=True):
+    both = {"lora_name": name, "strength_model": strength}
+    return ("LoraLoader", {**both, "strength_clip": strength}) if on_clip else ("LoraLoaderModelOnly", both)
+
+
+def drawn_through(graph):
+    """(the sweep, the lines shown in the node) of a graph whose node goes on with other models."""
+    expanded = graph.run()
+    sweep, pages = (Host(graph.nodes, expanded.expand).value(link) for link in expanded.args)
+    assert isinstance(pages, list) and not any(DrawLoaderSweep.object_info()["output_is_list"]), "the host unpacks it"
+    return sweep, stand_in_texts()
+
+
+def stand_in_texts():
+    from server import PromptServer
+
+    text, node = PromptServer.instance.texts[-1]
+    assert node == ME, "the node that sweeps shows it"
+    return [line.strip() for line in text.splitlines()]
+
+
+def test_load_lora_before_a_sweep_is_swept_and_all_above_it_stays(host):
+    sweep, shown = drawn_through(behind(load("style.safetensors", 0.6), load(INK)))
+    assert "ink from Load LoRA (Model and CLIP)" in shown and sweep.folder.name == "one"
+    assert [(cell.facts["lora"], cell.facts["strength"]) for cell in sweep.cells] == [(INK, 0.5), (INK, 1.0)]
+    for cell in sweep.everything:
+        np.testing.assert_array_equal(drawn(sweep, cell), by_hand(cell, [("style.safetensors", 0.6)]))
+    held = json.loads(Image.open(sweep.picture(sweep.cells[0])).text["prompt"])
+    assert [node["inputs"]["lora_name"] for node in held.values() if "Lora" in node["class_type"]] == [
+        "style.safetensors", INK]
+    before = times(sweep)
+    given = Graph(files="ink", prompts="akane", seeds="1").run()[0]
+    assert {cell.key for cell in given.cells}.isdisjoint({cell.key for cell in sweep.cells}), "style counts"
+    again, _ = drawn_through(behind(load("style.safetensors", 0.6), load(INK, 0.2)))
+    assert {name: times(again)[name] for name in before} == before, "the loader's own strength does not count"
+    by_name, _ = drawn_through(behind(load(INK)))
+    assert {cell.key for cell in by_name.everything} == {cell.key for cell in given.everything}, "the same images"
+
+
+def test_a_lora_on_the_model_only_is_swept_on_the_model_only(host):
+    sweep, shown = drawn_through(behind(load(INK, on_clip=False), kind=CheckpointSweep))
+    assert "ink from Load LoRA" in shown
+    samplers, encoders = ran(host, "KSampler"), ran(host, "CLIPTextEncode")
+    assert {inputs["model"] for inputs in samplers} == {
+        f"model {BASE}", f"model {BASE} + {INK} at 0.5", f"model {BASE} + {INK} at 1.0"}
+    assert {inputs["clip"] for inputs in encoders} == {f"clip {BASE}"}
+    both, _ = drawn_through(behind(load(INK)))
+    assert {cell.key for cell in both.everything}.isdisjoint({cell.key for cell in sweep.everything})
+    graph = behind(load(INK))
+    graph.nodes[ME]["inputs"]["clip"] = ["4", 1]
+    of_model, _ = drawn_through(graph)
+    assert {cell.key for cell in of_model.everything} == {cell.key for cell in sweep.everything}, "no CLIP is linked"
+
+
+def test_what_sets_the_sampling_after_the_loader_stays(host, monkeypatch):
+    shift = type("ModelSamplingSD3", (host.nodes._Node,), {
+        "make": lambda self, model, shift: (f"{model} shifted by {shift}",)})
+    monkeypatch.setitem(host.nodes.NODE_CLASS_MAPPINGS, "ModelSamplingSD3", shift)
+    drawn_through(behind(load(INK), ("ModelSamplingSD3", {"shift": 3.0}), ("CLIPSetLastLayer", {
+        "stop_at_clip_layer": -2}), strengths="1", without=False))
+    (lora,) = ran(host, "LoraLoader")
+    assert (lora["model"], lora["clip"]) == (f"model {BASE} shifted by 3.0", f"clip {BASE} to -2")
+
+
+def test_a_name_that_comes_over_a_link_is_swept():
+    graph = behind(load(["30", 0]))
+    graph.nodes["30"] = {"class_type": "PrimitiveString", "inputs": {"value": INK}}
+    (draw,) = graph.run().expand.values()
+    assert draw["inputs"]["lora"] == ["30", 0] and draw["inputs"]["model"] == ["4", 0]
+    assert draw["override_display_id"] == ME
+
+
+@pytest.mark.parametrize(("nodes", "says"), [
+    ((load(INK), ("TorchCompileModel", {"backend": "inductor"})), "'ink' from Load LoRA .Model and CLIP. cannot be "
+     "taken out of the linked model, because TorchCompileModel comes after it. Write ink.safetensors into files, and "
+     "link model and clip from before Load LoRA"),
+    ((load(["30", 0], on_clip=False), ("TorchCompileModel", {})), "the LoRA from Load LoRA cannot"),
+    ((("LoraModelLoader", {"lora": ["30", 0], "strength_model": 1.0}),), "the LoRA of Load LoRA Model has no file. "
+     "Save it with Save LoRA Weights, write its name into files"),
+    ((), "link a run or a LORA_STACK, or write names into files")])
+def test_a_lora_that_cannot_be_taken_out_is_named_with_the_remedy(nodes, says):
+    with pytest.raises(UserError, match=f"there is no LoRA to sweep: {says}"):
+        behind(*nodes).run()
+
+
+@pytest.mark.parametrize("given", [{"files": "ink"}, {"LORA_STACK": [("ink", 1.0, 1.0)]},
+                                   {"files": "style", "LORA_STACK": [("ink", 0.3, 0.3)]}])
+def test_a_lora_that_is_applied_twice_is_named(given):
+    graph = behind(load("style.safetensors", 0.0), load(INK, 0.8), **given)
+    graph.run()
+    assert [line for line in stand_in_texts() if "twice" in line] == [
+        "ink is applied twice: by Load LoRA (Model and CLIP) and by this node. Link model and clip from before Load "
+        "LoRA (Model and CLIP)."]
+    drawn_through(behind(load(INK, 0.8), load("style.safetensors")))
+    assert not [line for line in stand_in_texts() if "twice" in line]
+    _, shown = drawn_through(behind(load(INK, 0.8), load(INK)))
+    assert [line for line in shown if "ink is applied twice" in line]
 
 
 # -- what is kept ------------------------------------------------------------------------------------------------------
@@ -945,7 +1061,8 @@ def compose(sweep, nodes=None, images=("8", 0), **style):
         return ComposeCells.execute(**{**inputs, "sweep": sweep, "contents": contents})
 
 
-OURS = {f"LoraBootstrap_{node.__name__}": node for node in (SweepCell, KeepCell, ComposedGrid, LinkContent)}
+OURS = {f"LoraBootstrap_{node.__name__}": node for node in (
+    SweepCell, KeepCell, ComposedGrid, LinkContent, DrawLoaderSweep)}
 
 
 class Host:

@@ -51,6 +51,16 @@ class LoraLoader(_Node):
         return f"{model} + {lora_name} at {strength_model}", f"{clip} + {lora_name} at {strength_clip}"
 
 
+class LoraLoaderModelOnly(_Node):
+    def make(self, model, lora_name, strength_model):
+        return (f"{model} + {lora_name} at {strength_model}" if strength_model else model,)
+
+
+class CLIPSetLastLayer(_Node):
+    def make(self, clip, stop_at_clip_layer):
+        return (f"{clip} to {stop_at_clip_layer}",)
+
+
 class CLIPTextEncode(_Node):
     def make(self, clip, text):
         return ([[noise(clip, text, shape=(1, 4, 8)), {"pooled_output": noise(text, clip, shape=(1, 8))}]],)
@@ -121,6 +131,8 @@ class SetClipHooks(_Node):
 
 
 NODE_CLASS_MAPPINGS = {kind.__name__: kind for kind in (
-    CheckpointLoaderSimple, UNETLoader, LoraLoader, CLIPTextEncode, EmptyLatentImage, KSampler, VAEDecode,
-    CreateHookLora, CreateHookKeyframe, CreateHookKeyframesInterpolated, SetHookKeyframes, CombineHooks2,
-    SetClipHooks)}
+    CheckpointLoaderSimple, UNETLoader, LoraLoader, LoraLoaderModelOnly, CLIPSetLastLayer, CLIPTextEncode,
+    EmptyLatentImage, KSampler, VAEDecode, CreateHookLora, CreateHookKeyframe, CreateHookKeyframesInterpolated,
+    SetHookKeyframes, CombineHooks2, SetClipHooks)}
+NODE_DISPLAY_NAME_MAPPINGS = {"LoraLoader": "Load LoRA (Model and CLIP)", "LoraLoaderModelOnly": "Load LoRA",
+                              "LoraModelLoader": "Load LoRA Model"}
