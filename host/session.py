@@ -38,12 +38,26 @@ class LastRuns:
         while len(self._nodes) > REMEMBERED:
             self._nodes.popitem(last=False)
 
-    def text_of(self, workflow: str, node: str) -> str:
-        """The text that the host shows in a node; "" for none."""
-        return self._nodes.get((workflow, node), {}).get("text", "")
-
     def of(self, workflow: str) -> list[dict[str, Any]]:
         return [shown for (of, _), shown in list(self._nodes.items()) if of == workflow]
+
+
+class Screens:
+    """The nodes in which the host shows a text, by whom it is shown to: a tab, or a workflow in whichever tab. What was
+    sent stays on the screen until another text is sent, whatever values the node gets."""
+
+    def __init__(self) -> None:
+        self._nodes: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def note(self, owner: str, node: str, text: str) -> None:
+        self._nodes.pop((owner, node), None)
+        if text:
+            self._nodes[owner, node] = None
+        while len(self._nodes) > REMEMBERED:
+            self._nodes.popitem(last=False)
+
+    def show(self, owner: str, node: str) -> bool:
+        return (owner, node) in self._nodes
 
 
 class Tabs:
@@ -70,6 +84,7 @@ class Session:
         projects: names of the projects that were written, for the same reason.
         run_logs: the losses of runs, as far as they were read.
         last_runs: what nodes last showed.
+        screens: nodes in which the host shows a text.
         tabs: browser tabs that have the pack's panels.
         told_at: when each kind of event was last sent to all open tabs, in seconds of `time.monotonic`.
     """
@@ -82,6 +97,7 @@ class Session:
     projects: set[str] = field(default_factory=set)
     run_logs: RunLogs = field(default_factory=RunLogs)
     last_runs: LastRuns = field(default_factory=LastRuns)
+    screens: Screens = field(default_factory=Screens)
     tabs: Tabs = field(default_factory=Tabs)
     told_at: dict[tuple[str, str | int], float] = field(default_factory=dict)
 
