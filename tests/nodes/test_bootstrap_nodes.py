@@ -1,6 +1,7 @@
 """The nodes of the loop: a project from a picture, what is asked for and drawn, what waits, and what is trained on."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import folder_paths
@@ -138,6 +139,11 @@ def prompt_of(nodes):
     return SimpleNamespace(get_node=nodes.__getitem__)
 
 
+def as_lists(inputs):
+    """Inputs as the host gives them to a node that takes lists."""
+    return {name: [value] for name, value in inputs.items()}
+
+
 @pytest.fixture
 def drawing(drawn, monkeypatch):
     """(nodes of a graph with Save Candidates as node 7, a call of it)."""
@@ -150,8 +156,8 @@ def drawing(drawn, monkeypatch):
     def save(contents="what is linked", stack=None):
         draw = SaveCandidates.execute(drawn, plan, ["decode", 0], stack).expand["x.draw"]["inputs"]
         assert (draw["project"], draw["views"]) == (["p", 0], ["views", 2])
-        return DrawCandidates.execute(**{**draw, "project": drawn, "views": plan, "contents": contents,
-                                         "LORA_STACK": stack})
+        return DrawCandidates.execute(**as_lists({**draw, "project": drawn, "views": plan, "contents": contents,
+                                                  "LORA_STACK": stack}))
 
     return nodes, save
 
@@ -237,9 +243,15 @@ def test_figures_that_all_rounds_get_from_one_place_are_in_the_lineage(drawn, dr
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
     draw = SaveCandidates.execute(drawn, plan, ["decode", 0]).expand["x.draw"]["inputs"]
     assert (draw["steps"], draw["cfg"]) == (["figures", 2], ["figures", 3])
-    done = DrawCandidates.execute(**{**draw, "project": drawn, "views": plan, "contents": "x", "steps": 20, "cfg": 6.5})
-    lineage = json.loads(done.expand["x.keep_0"]["inputs"]["lineage"])
-    assert (lineage["steps"], lineage["cfg"]) == (20, 6.5)
+    given = as_lists({**draw, "project": drawn, "views": plan, "contents": "x"})
+
+    def recorded(**figures):
+        lineage = json.loads(DrawCandidates.execute(**given | figures).expand["x.keep_0"]["inputs"]["lineage"])
+        return lineage["steps"], lineage["cfg"]
+
+    assert recorded(steps=[20], cfg=[6.5]) == recorded(steps=[20.0], cfg=[6.5, 6.5]) == (20, 6.5)
+    for unknown in ([20, 30], ["20"], [True], [math.nan], [None], [object()]):
+        assert recorded(steps=unknown, cfg=[6]) == (None, 6.0)
     job = DrawRequest.of(drawn, plan, drawn_part(nodes.__getitem__, "7"), "x", None, {"steps": 20, "cfg": 6.5})
     assert job.warnings[0].startswith("cfg is 6.5; above 5")
 
