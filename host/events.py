@@ -4,7 +4,7 @@ routes/runs.py, routes/gallery.py and routes/sweeps.py."""
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from server import PromptServer
@@ -64,6 +64,15 @@ def _owners() -> list[str]:
     """The tab that queued and the workflow that runs, as far as they are known: a tab that was closed and opened again
     has another id."""
     return [owner for owner in (PromptServer.instance.client_id, _running_prompt()[1]) if owner]
+
+
+def is_linked(node_id: str | None, slots: Collection[int]) -> bool:
+    """Whether the prompt that runs links one of these outputs of a node; True for a node that is not in it, as one that
+    another node has added."""
+    prompt = _running_prompt()[0]
+    return node_id not in prompt or any(
+        isinstance(value, list) and len(value) == 2 and value[0] == node_id and value[1] in slots
+        for node in prompt.values() for value in node["inputs"].values())
 
 
 def _running_prompt() -> tuple[Mapping[str, Any], str]:

@@ -318,6 +318,36 @@ def test_a_curated_round_gives_the_next_training_set_and_the_last_one_the_charac
     assert (dataset.fingerprint, name, trigger) == (made[0].fingerprint, "zqx", "zqx")
 
 
+@pytest.fixture
+def linking(host, monkeypatch):
+    """Let the host run a prompt in which a node takes an output of Curate Images, which is node 7."""
+    def link(slot):
+        prompt = {"7": {"class_type": "LoraBootstrap_CurateImages", "inputs": {}},
+                  "8": {"class_type": "Any", "inputs": {"taken": ["7", slot]}}}
+        monkeypatch.setattr(CurateImages, "hidden", SimpleNamespace(unique_id="7"))
+        monkeypatch.setattr(host.server, "last_prompt_id", "p", raising=False)
+        monkeypatch.setattr(host.server, "prompt_queue", SimpleNamespace(
+            currently_running={0: (0, "p", prompt, {}, ["8"])}), raising=False)
+        return CurateImages.fingerprint_inputs(2, "manual")
+    return link
+
+
+def test_a_training_set_that_no_node_takes_is_not_written(drawn, linking):
+    keep(drawn, 1, 5)
+    linking(2)
+    assert [value.message for value in curated(drawn).args[3:]] == [None] * 3
+    assert not drawn.round(1).dataset_folder.exists()
+    linking(4)
+    assert curated(drawn).args[4] == "zqx-style-2" and drawn.round(1).dataset_folder.is_dir()
+
+
+def test_a_training_set_is_made_again_after_a_pick_in_an_earlier_round(drawn, linking):
+    before, alone = linking(3), linking(0)
+    assert before != alone, "a link that is added later makes it"
+    keep(drawn, 1, 5)
+    assert linking(3) != before and linking(0) == alone
+
+
 def test_a_round_that_keeps_no_image_blocks_the_training_and_says_why(drawn):
     keep(drawn, 1, 12, "reject")
     done = curated(drawn, "auto", stop_on_alarm=False)
