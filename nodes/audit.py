@@ -9,13 +9,14 @@ from comfy_api.latest import io, ui
 
 from ..host import menu, paths
 from ..host.drawing.pictures import to_batch
+from ..host.drawing.sampling_figures import DrawnModel
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.audits.audit import AuditConfig, DatasetAudit, audit
 from ..trainer.audits.report import draw_audit_sheet, table
 from ..trainer.captions.coverage import PURPOSES
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.dataset import Dataset
-from ..trainer.models.families import FAMILIES, Family, get_family
+from ..trainer.models.families import FAMILIES, get_family
 from .schema import node_schema
 from .sockets import LoraDataset
 
@@ -66,7 +67,7 @@ class AuditDataset(io.ComfyNode):
         return problem(lambda side: side and AuditConfig(resolution=side), resolution)
 
     @classmethod
-    def describe_plan(cls, values: Mapping[str, Any], family: Family | None, file: str, settings: Any) -> str:
+    def describe_plan(cls, values: Mapping[str, Any], model: DrawnModel, settings: Any) -> str:
         """For the route `plan`: the resolution that 0 stands for."""
         if "resolution" not in values or "family" not in values:
             return ""

@@ -18,7 +18,6 @@ from ..host.drawing.sweep_plan import choose_loras, listed_files, lora_axes, str
 from ..host.drawing.sweep_session import Sampling, bases_of, draw_sheet
 from ..host.session import current_session
 from ..host.stacks import read_stack
-from ..trainer.models.families import Family
 from ..trainer.sweeps.cells import PROMPT, Axis, Sweep
 from ..trainer.sweeps.prompt_sets import AS_WRITTEN
 from .inputs import (
@@ -77,12 +76,11 @@ class _DrawnSweep(io.ComfyNode):
         return check_texts(cls.USUAL if strengths == BY_MODEL else strengths, seeds, files, bases)
 
     @classmethod
-    def describe_plan(cls, values: Mapping[str, Any], family: Family | None, file: str, settings: Any) -> str:
+    def describe_plan(cls, values: Mapping[str, Any], model: DrawnModel, settings: Any) -> str:
         """For the route `plan`: at which strengths it will draw, and how."""
-        words = [f"will draw: {describe_sampling(values, family, file)}"]
+        words = [f"will draw: {describe_sampling(values, model)}"]
         if values.get("strengths") == BY_MODEL:
-            own = DrawnModel(family, said=file).strengths(())
-            words.append(f"strengths {word_strengths(cls.USUAL, own)}")
+            words.append(f"strengths {cls.usual_strengths(model, values.get('bases', ''))}")
         return " · ".join(words)
 
     @classmethod
@@ -101,7 +99,7 @@ class _DrawnSweep(io.ComfyNode):
                             base_file(model, place.find, place.links["model"]))
         loras = choose_loras(run, checkpoints, read_stack(LORA_STACK), files)
         if strengths == BY_MODEL:
-            strengths = cls.usual_strengths(sampling, bases)
+            strengths = cls.usual_strengths(sampling.drawn, bases)
         axes = lora_axes(loras, strengths, prompts, prompt_set, seeds,
                          family_of(model) if prompt_set != AS_WRITTEN else "")
         drawing = plan_drawing(sweep_folder(name, loras, cls.KIND), axes, loras.stack, sampling, place, bases, without,
@@ -109,8 +107,8 @@ class _DrawnSweep(io.ComfyNode):
         return draw_sheet(drawing, place.id, rows, columns)
 
     @classmethod
-    def usual_strengths(cls, sampling: Sampling, bases: str) -> str:
-        more = sampling.drawn.strengths([str(base.path) for base in named_bases(bases)])
+    def usual_strengths(cls, model: DrawnModel, bases: str) -> str:
+        more = model.strengths([str(base.path) for base in named_bases(bases)])
         return word_strengths(cls.USUAL, more)
 
 
