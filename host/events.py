@@ -45,7 +45,7 @@ def note_last_run(node_id: str | None, **shown: Any) -> None:
     node = prompt.get(node_id or "", {})
     if node and workflow:
         values = {name: value for name, value in node["inputs"].items() if not isinstance(value, list)}
-        current_session().last_runs.note(workflow, str(node_id), node["class_type"], values, **shown)
+        current_session().last_runs.note(_tab(), workflow, str(node_id), node["class_type"], values, **shown)
 
 
 def note_text(node_id: str, text: str) -> None:
@@ -63,7 +63,12 @@ def shows_text(node_id: str) -> bool:
 def _owners() -> list[str]:
     """The tab that queued and the workflow that runs, as far as they are known: a tab that was closed and opened again
     has another id."""
-    return [owner for owner in (PromptServer.instance.client_id, _running_prompt()[1]) if owner]
+    return [owner for owner in (_tab(), _running_prompt()[1]) if owner]
+
+
+def _tab() -> str:
+    """The tab that queued; "" for another client without an id."""
+    return str(PromptServer.instance.client_id or "")
 
 
 def is_linked(node_id: str | None, slots: Collection[int]) -> bool:

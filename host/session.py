@@ -21,25 +21,26 @@ class LastRuns:
     thread that answers requests reads."""
 
     def __init__(self) -> None:
-        self._nodes: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+        self._nodes: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
 
-    def note(self, workflow: str, node: str, kind: str, values: Mapping[str, Any], **shown: Any) -> None:
+    def note(self, tab: str, workflow: str, node: str, kind: str, values: Mapping[str, Any], **shown: Any) -> None:
         """Add to what a node showed. What it showed with other values is forgotten.
 
         Args:
+            tab: the one that queued, because all who open a template have workflows of the same id; "" if not known.
             workflow: the id of the workflow that was queued, because nodes of other workflows have the same numbers.
             kind: the class of the node.
             values: its inputs that are not linked.
         """
-        before = self._nodes.pop((workflow, node), {})
+        before = self._nodes.pop((tab, workflow, node), {})
         same = before.get("kind") == kind and before.get("values") == values
         told = {"node": node, "kind": kind, "values": dict(values)}
-        self._nodes[workflow, node] = {**(before if same else {}), **told, **shown}
+        self._nodes[tab, workflow, node] = {**(before if same else {}), **told, **shown}
         while len(self._nodes) > REMEMBERED:
             self._nodes.popitem(last=False)
 
-    def of(self, workflow: str) -> list[dict[str, Any]]:
-        return [shown for (of, _), shown in list(self._nodes.items()) if of == workflow]
+    def of(self, tab: str, workflow: str) -> list[dict[str, Any]]:
+        return [shown for (by, of, _), shown in list(self._nodes.items()) if by in ("", tab) and of == workflow]
 
 
 class Screens:

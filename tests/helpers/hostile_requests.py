@@ -143,7 +143,7 @@ class HostileRequests:
             "sweep/summary": lambda: {"name": self.one(known.sweep), "or": self.absent()},
             "sweep/cell": lambda: {"name": self.one(known.sweep), "key": self.one(known.cell), "size": self.size()},
             "sweep/sheet": lambda: {"name": self.one(known.sweep), "file": self.one("grid.png"), "size": self.size()},
-            "last_runs": lambda: {"workflow": self.name()},
+            "last_runs": lambda: {"workflow": self.name(), "tab": self.name()},
             "dataset": lambda: {"id": self.one(known.dataset)},
             "folders": lambda: {"a": self.name()},
             "folder": lambda: {"name": self.one("girl", "input/girl", "output"), "recursive": self.number()},

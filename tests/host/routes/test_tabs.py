@@ -12,8 +12,8 @@ from lora_bootstrap.host.shown_text import has_panels, show_beside_panel, show_t
 from ...helpers.asking import ask
 
 
-def last_runs(workflow):
-    return ("GET", "/lora_bootstrap/last_runs", {"params": {"workflow": workflow}})
+def last_runs(workflow, tab="the tab that queued"):
+    return ("GET", "/lora_bootstrap/last_runs", {"params": {"workflow": workflow, "tab": tab}})
 
 
 @pytest.fixture
@@ -37,6 +37,16 @@ def test_a_tab_that_was_loaded_again_gets_what_its_nodes_last_showed(run):
     assert status == 200 and other == {"nodes": []}
     assert told == {"nodes": [{"node": "7", "kind": "LoraBootstrap_AuditDataset", "values": {"folder": "akane"},
                                "text": "20 images <\ufeffb>", "told": {"sweep": "grid"}}]}
+
+
+def test_who_opens_the_same_template_does_not_see_what_another_tab_ran(run, host, monkeypatch):
+    run("a template's")
+    show_text("20 images", "7")
+    assert ask(last_runs("a template's", "another"), last_runs("a template's", "")) == [(200, {"nodes": []})] * 2
+    monkeypatch.setattr(host.server, "client_id", None)
+    show_text("28 images", "7")
+    ((_, told),) = ask(last_runs("a template's", "another"))
+    assert [node["text"] for node in told["nodes"]] == ["28 images"], "nobody knows whose it is"
 
 
 def test_what_a_node_showed_with_other_values_is_forgotten(run):
