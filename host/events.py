@@ -4,7 +4,7 @@ routes/runs.py, routes/gallery.py and routes/sweeps.py."""
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from server import PromptServer
@@ -45,12 +45,39 @@ def note_last_run(node_id: str | None, **shown: Any) -> None:
     node = prompt.get(node_id or "", {})
     if node and workflow:
         values = {name: value for name, value in node["inputs"].items() if not isinstance(value, list)}
-        current_session().last_runs.note(workflow, str(node_id), node["class_type"], values, **shown)
+        current_session().last_runs.note(_tab(), workflow, str(node_id), node["class_type"], values, **shown)
 
 
-def last_text(node_id: str | None) -> str:
-    """The text that the host still shows in a node of the workflow that runs; "" for none."""
-    return current_session().last_runs.text_of(_running_prompt()[1], str(node_id))
+def note_text(node_id: str, text: str) -> None:
+    """Remember that the host shows a text in a node; "" for none."""
+    for owner in _owners():
+        current_session().screens.note(owner, node_id, text)
+    note_last_run(node_id, text=text)
+
+
+def shows_text(node_id: str) -> bool:
+    """Whether the host still shows a text in a node of the workflow that runs."""
+    return any(current_session().screens.show(owner, node_id) for owner in _owners())
+
+
+def _owners() -> list[str]:
+    """The tab that queued and the workflow that runs, as far as they are known: a tab that was closed and opened again
+    has another id."""
+    return [owner for owner in (_tab(), _running_prompt()[1]) if owner]
+
+
+def _tab() -> str:
+    """The tab that queued; "" for another client without an id."""
+    return str(PromptServer.instance.client_id or "")
+
+
+def is_linked(node_id: str | None, slots: Collection[int]) -> bool:
+    """Whether the prompt that runs links one of these outputs of a node; True for a node that is not in it, as one that
+    another node has added."""
+    prompt = _running_prompt()[0]
+    return node_id not in prompt or any(
+        isinstance(value, list) and len(value) == 2 and value[0] == node_id and value[1] in slots
+        for node in prompt.values() for value in node["inputs"].values())
 
 
 def _running_prompt() -> tuple[Mapping[str, Any], str]:
@@ -58,8 +85,10 @@ def _running_prompt() -> tuple[Mapping[str, Any], str]:
     server = PromptServer.instance
     for item in list(getattr(getattr(server, "prompt_queue", None), "currently_running", {}).values()):
         if item[1] == getattr(server, "last_prompt_id", None):
-            workflow = (item[3].get("extra_pnginfo") or {}).get("workflow") or {}
-            known = str(workflow.get("id") or "")
+            known = item[3]
+            for name in ("extra_pnginfo", "workflow", "id"):  # a client may send anything there
+                known = known.get(name) if isinstance(known, Mapping) else None
+            known = str(known or "")
             return item[2], "" if known == CLEARED else known
     return {}, ""
 

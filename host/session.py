@@ -21,29 +21,44 @@ class LastRuns:
     thread that answers requests reads."""
 
     def __init__(self) -> None:
-        self._nodes: OrderedDict[tuple[str, str], dict[str, Any]] = OrderedDict()
+        self._nodes: OrderedDict[tuple[str, str, str], dict[str, Any]] = OrderedDict()
 
-    def note(self, workflow: str, node: str, kind: str, values: Mapping[str, Any], **shown: Any) -> None:
+    def note(self, tab: str, workflow: str, node: str, kind: str, values: Mapping[str, Any], **shown: Any) -> None:
         """Add to what a node showed. What it showed with other values is forgotten.
 
         Args:
+            tab: the one that queued, because all who open a template have workflows of the same id; "" if not known.
             workflow: the id of the workflow that was queued, because nodes of other workflows have the same numbers.
             kind: the class of the node.
             values: its inputs that are not linked.
         """
-        before = self._nodes.pop((workflow, node), {})
+        before = self._nodes.pop((tab, workflow, node), {})
         same = before.get("kind") == kind and before.get("values") == values
         told = {"node": node, "kind": kind, "values": dict(values)}
-        self._nodes[workflow, node] = {**(before if same else {}), **told, **shown}
+        self._nodes[tab, workflow, node] = {**(before if same else {}), **told, **shown}
         while len(self._nodes) > REMEMBERED:
             self._nodes.popitem(last=False)
 
-    def text_of(self, workflow: str, node: str) -> str:
-        """The text that the host shows in a node; "" for none."""
-        return self._nodes.get((workflow, node), {}).get("text", "")
+    def of(self, tab: str, workflow: str) -> list[dict[str, Any]]:
+        return [shown for (by, of, _), shown in list(self._nodes.items()) if by in ("", tab) and of == workflow]
 
-    def of(self, workflow: str) -> list[dict[str, Any]]:
-        return [shown for (of, _), shown in list(self._nodes.items()) if of == workflow]
+
+class Screens:
+    """The nodes in which the host shows a text, by whom it is shown to: a tab, or a workflow in whichever tab. What was
+    sent stays on the screen until another text is sent, whatever values the node gets."""
+
+    def __init__(self) -> None:
+        self._nodes: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def note(self, owner: str, node: str, text: str) -> None:
+        self._nodes.pop((owner, node), None)
+        if text:
+            self._nodes[owner, node] = None
+        while len(self._nodes) > REMEMBERED:
+            self._nodes.popitem(last=False)
+
+    def show(self, owner: str, node: str) -> bool:
+        return (owner, node) in self._nodes
 
 
 class Tabs:
@@ -70,6 +85,7 @@ class Session:
         projects: names of the projects that were written, for the same reason.
         run_logs: the losses of runs, as far as they were read.
         last_runs: what nodes last showed.
+        screens: nodes in which the host shows a text.
         tabs: browser tabs that have the pack's panels.
         told_at: when each kind of event was last sent to all open tabs, in seconds of `time.monotonic`.
     """
@@ -82,6 +98,7 @@ class Session:
     projects: set[str] = field(default_factory=set)
     run_logs: RunLogs = field(default_factory=RunLogs)
     last_runs: LastRuns = field(default_factory=LastRuns)
+    screens: Screens = field(default_factory=Screens)
     tabs: Tabs = field(default_factory=Tabs)
     told_at: dict[tuple[str, str | int], float] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from server import PromptServer
 
-from .events import last_text, note_last_run
+from .events import note_text, shows_text
 from .session import current_session
 
 LINE_BREAK = "  \n"
@@ -52,7 +52,7 @@ def show_text(text: str, node_id: str | None) -> None:
 def _send(shown: str, node_id: str) -> None:
     server = PromptServer.instance
     server.send_progress_text(shown or FIRST, node_id, server.client_id)  # the host ignores an empty text
-    note_last_run(node_id, text=shown)
+    note_text(node_id, shown)
 
 
 def has_panels() -> bool:
@@ -64,7 +64,7 @@ def show_beside_panel(text: str, node_id: str | None, beyond: str = "") -> None:
     """Show text in a node that has a panel: all of it to a client without panels, and to the others only what is
     `beyond` the panel, so that nothing stands in the node twice."""
     shown = beyond if has_panels() else text
-    if node_id is not None and (shown or last_text(node_id)):
+    if node_id is not None and (shown or shows_text(node_id)):
         _send(make_inert(shown), node_id)
 
 

@@ -20,7 +20,10 @@ from .shown_text import show_text
 MOST_LINES = 24
 """Lines of a report that are shown in the node; the rest is in its output."""
 
-_COLUMNS = re.compile(r"(?<=\S) {2,}(?=\S)")
+COLUMN = "\x1f"
+"""What a report has between two columns where it goes to `show_report`; elsewhere blanks align them."""
+
+_COLUMNS = re.compile(f" *{COLUMN} *")
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +64,7 @@ class Work:
 
 
 def show_report(text: str, node_id: str | None) -> None:
-    """Show the first lines of a report in the node. Dots separate its columns, because blanks do not align them in the
+    """Show the first lines of a report in the node. Dots take the place of COLUMN, because blanks align nothing in the
     node's proportional font, nor in Markdown."""
     lines = [_COLUMNS.sub(" · ", line) for line in text.rstrip().splitlines()]
     if len(lines) > MOST_LINES:

@@ -9,13 +9,14 @@ from comfy_api.latest import io, ui
 
 from ..host import menu, paths
 from ..host.drawing.pictures import to_batch
-from ..host.working import Work, follow, problem, show_report
+from ..host.drawing.sampling_figures import DrawnModel
+from ..host.working import COLUMN, Work, follow, problem, show_report
 from ..trainer.audits.audit import AuditConfig, DatasetAudit, audit
 from ..trainer.audits.report import draw_audit_sheet, table
 from ..trainer.captions.coverage import PURPOSES
 from ..trainer.common.errors import UserError
 from ..trainer.datasets.dataset import Dataset
-from ..trainer.models.families import FAMILIES, Family, get_family
+from ..trainer.models.families import FAMILIES, get_family
 from .schema import node_schema
 from .sockets import LoraDataset
 
@@ -66,7 +67,7 @@ class AuditDataset(io.ComfyNode):
         return problem(lambda side: side and AuditConfig(resolution=side), resolution)
 
     @classmethod
-    def describe_plan(cls, values: Mapping[str, Any], family: Family | None, file: str, settings: Any) -> str:
+    def describe_plan(cls, values: Mapping[str, Any], model: DrawnModel, settings: Any) -> str:
         """For the route `plan`: the resolution that 0 stands for."""
         if "resolution" not in values or "family" not in values:
             return ""
@@ -78,9 +79,10 @@ class AuditDataset(io.ComfyNode):
         config = AuditConfig(family=family, resolution=resolution or None, purpose=purpose, trigger=trigger.strip(),
                              copies_only=copies_only)
         found = run_audit(dataset, config, Work(cls.hidden.unique_id))
-        rest, report = leave_out_findings(found, dataset, leave_out)
+        rest, reasons = leave_out_findings(found, dataset, leave_out)
+        report, shown = ("\n".join((table(found, gap).rstrip(), *reasons)) for gap in ("  ", COLUMN))
         sheet = to_batch(draw_audit_sheet(found, min(columns, max(1, len(dataset)))))
-        show_report(advice_first(found, report), cls.hidden.unique_id)
+        show_report(advice_first(found, shown), cls.hidden.unique_id)
         return io.NodeOutput(rest, sheet, report, ui=ui.PreviewImage(sheet, cls=cls))
 
 
@@ -95,8 +97,8 @@ def run_audit(dataset: Dataset, config: AuditConfig, work: Work) -> DatasetAudit
     return follow(audit(dataset, config, paths.audits_root() / "measured"), work).audit
 
 
-def leave_out_findings(found: DatasetAudit, dataset: Dataset, leave_out: str) -> tuple[Dataset, str]:
-    """(the dataset to pass on, the report with the reasons for the images left out).
+def leave_out_findings(found: DatasetAudit, dataset: Dataset, leave_out: str) -> tuple[Dataset, list[str]]:
+    """(the dataset to pass on, the reasons for the images left out).
 
     Raises UserError if no image is left.
     """
@@ -104,4 +106,4 @@ def leave_out_findings(found: DatasetAudit, dataset: Dataset, leave_out: str) ->
     if leave_out != "nothing" and not len(rest):
         raise UserError(f"all {len(found.pictures)} images would be left out ({reasons[0]}). Choose a milder "
                         "leave_out, or add images. With leave_out 'nothing', the report says what is wrong with each.")
-    return rest, "\n".join(line for line in (table(found).rstrip(), *reasons) if line)
+    return rest, [reason for reason in reasons if reason]

@@ -4,6 +4,7 @@ drawn."""
 from __future__ import annotations
 
 import json
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -89,7 +90,8 @@ class DrawCandidates(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="LoraBootstrap_DrawCandidates", display_name="Draw Candidates", category=INTERNAL,
-            is_deprecated=True, enable_expand=True, hidden=[io.Hidden.dynprompt],
+            is_deprecated=True, enable_expand=True, is_input_list=True,  # a figure may come from a list of outputs
+            hidden=[io.Hidden.dynprompt],
             description="Draws the missing candidates once it is known what is linked to the sampler. Save Candidates "
                         "adds this node while it works; do not use it in your own workflows.",
             inputs=[BootstrapProjectSocket.Input("project"), BootstrapViews.Input("views"),
@@ -103,10 +105,11 @@ class DrawCandidates(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, project, views, contents, node, run="", LORA_STACK=None, steps=None, cfg=None) -> io.NodeOutput:
+    def execute(cls, project, views, contents, node, run=(), LORA_STACK=(None,), steps=(), cfg=()) -> io.NodeOutput:
+        project, views, contents, node, stack = (given[0] for given in (project, views, contents, node, LORA_STACK))
         find = cls.hidden.dynprompt.get_node
-        request = DrawRequest.of(project, views, drawn_part(find, node), contents, read_stack(LORA_STACK),
-                                 {"steps": steps, "cfg": cfg})
+        request = DrawRequest.of(project, views, drawn_part(find, node), contents, read_stack(stack),
+                                 {"steps": figure_of(steps, int), "cfg": figure_of(cfg, float)})
         show_text("\n".join((request.headline, *request.warnings)), node)
         request.begin()
         if not request.missing:
@@ -237,6 +240,13 @@ def drawn_part(find: Callable[[str], Node], node_id: str) -> Part:
 def linked_figures(part: Part) -> dict[str, Any]:
     """The links over which the sampler gets the figures that a lineage records."""
     return {name: list(part.linked[name]) for name in FIGURES if name in part.linked}
+
+
+def figure_of(values: Sequence[Any], kind: type[int] | type[float]) -> int | float | None:
+    """The number that came over a link; None for several, and for anything else."""
+    numbers = {kind(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+               else None for value in values}
+    return numbers.pop() if len(numbers) == 1 else None
 
 
 def parent_of(stack: Sequence[tuple[str, float, float]] | None, project: Project) -> tuple[Path | None, float]:

@@ -13,7 +13,7 @@ from ..host import menu, paths
 from ..host.editors import edits_fingerprint, edits_path, use_edits
 from ..host.events import note_last_run
 from ..host.session import current_session
-from ..host.working import problem, show_report
+from ..host.working import COLUMN, problem, show_report
 from ..trainer.captions.aliases import MODES, load_rules
 from ..trainer.captions.patterns import Replacement
 from ..trainer.captions.sentences import TAGS
@@ -176,7 +176,7 @@ class AbsorbTags(io.ComfyNode):
         plan = propose(dataset, purpose, trigger, least_share).edit(decisions)
         after, diff = apply_plan(dataset, plan)
         head = f"{len(diff)} of {diff.pictures} captions changed"
-        summary = "\n".join((head, *(f"⚠ {line}" for line in plan.warnings), *diff.notes, plan.text()))
+        summary = "\n".join((head, *(f"⚠ {line}" for line in plan.warnings), *diff.notes, plan.text(COLUMN)))
         show_report(summary, cls.hidden.unique_id)
         return io.NodeOutput(after, plan.text(), escape_brackets(", ".join(plan.absorbed)), diff.text(most=len(diff)))
 

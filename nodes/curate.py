@@ -14,7 +14,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..host import menu, paths
 from ..host.drawing.pictures import to_batch
-from ..host.events import tell_project
+from ..host.events import is_linked, tell_project
 from ..host.eyes import choose_eye, tag_reader
 from ..host.paths import output_path
 from ..host.shown_text import show_beside_panel
@@ -50,6 +50,8 @@ from .sockets import BootstrapProjectSocket, LoraDataset
 FROM_FILE = "from file"
 MODES = (MANUAL, AUTO, FROM_FILE)
 PURPOSES = ("style", "character")
+NEXT_SLOTS = (3, 4, 5)
+"""Slots of Curate Images' outputs that are for the next training."""
 
 
 class CurateImages(io.ComfyNode):
@@ -92,7 +94,9 @@ class CurateImages(io.ComfyNode):
         if round is None:
             return float("nan")
         files = ("picks.json", "decisions.json") if mode == FROM_FILE else ("picks.json",)
-        return _fingerprint(round, files)
+        if not is_linked(cls.hidden.unique_id, NEXT_SLOTS):
+            return [_fingerprint(round, files)]
+        return [_fingerprint(round, files), *(_count_kept(number) for number in range(1, round))]
 
     @classmethod
     def execute(cls, project, round, mode, keep, stop_on_alarm, tagger, clip_vision=None) -> io.NodeOutput:
@@ -100,7 +104,9 @@ class CurateImages(io.ComfyNode):
         reader = tag_reader(tagger, cls.hidden.unique_id)
         outcome = curate_by_mode(round_, mode, target, stop_on_alarm, clip_vision, reader)
         values = outcome_values(project, outcome)
-        following, line = next_training(project, round, outcome)
+        following, line = (ExecutionBlocker(None),) * 3, ""
+        if is_linked(cls.hidden.unique_id, NEXT_SLOTS):  # a dataset that nobody takes is not written
+            following, line = next_training(project, round, outcome)
         show_beside_panel("\n".join(filter(None, (outcome.report, line))), cls.hidden.unique_id,
                           "\n".join(filter(None, (*outcome.unseen, line))))
         tell_project(project.name)

@@ -60,7 +60,9 @@ class MergeLoras(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, method, rank, name) -> bool | str:
         # the host checks lists and ranges itself; that TIES needs a rank it cannot know
-        refused = problem(lambda *values: MergeSettings(method=values[0], rank=values[1] or None), method, rank)
+        refused = problem(lambda value: MergeSettings(method=value, rank=rank or 1), method)
+        if refused is True:
+            refused = problem(lambda *values: MergeSettings(method=values[0], rank=values[1] or None), method, rank)
         return problem(merged_file_name, name) if refused is True else refused
 
     @classmethod

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..host import menu, paths
 from ..host.drawing.pictures import first_of_batch, samples_sheet, short_pixel_hash, to_pictures
+from ..host.drawing.sampling_figures import DrawnModel
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.common.files import atomic_path
@@ -21,7 +22,7 @@ from ..trainer.datasets.given_folder import name_by_folder
 from ..trainer.datasets.kohya_folder import DatasetSaved, save_dataset
 from ..trainer.datasets.prepare import PrepareFinished, prepare
 from ..trainer.datasets.prepared_folder import CROPS, FLIPS, SHAPES, PrepareConfig
-from ..trainer.models.families import FAMILIES, Family, get_family
+from ..trainer.models.families import FAMILIES, get_family
 from .schema import node_schema
 from .sockets import LoraDataset
 
@@ -61,7 +62,7 @@ class PrepareDataset(io.ComfyNode):
         return next((found for check, values in checks if (found := problem(check, *values)) is not True), True)
 
     @classmethod
-    def describe_plan(cls, values: Mapping[str, Any], family: Family | None, file: str, settings: Any) -> str:
+    def describe_plan(cls, values: Mapping[str, Any], model: DrawnModel, settings: Any) -> str:
         """For the route `plan`: the resolution that 0 stands for."""
         if "resolution" not in values or "family" not in values:
             return ""

@@ -17,7 +17,7 @@ from ..host.drawing.cell_graph import above
 from ..host.drawing.lora_loaders import twice_notes
 from ..host.drawing.node_place import NodePlace
 from ..host.drawing.pictures import to_batch
-from ..host.drawing.sampling_figures import Figures, describe_sampling
+from ..host.drawing.sampling_figures import DrawnModel, Figures, describe_sampling
 from ..host.drawing.sweep_draw import Drawing
 from ..host.drawing.sweep_plan import LoraEntry, named_folder, seeds_of, strengths_of
 from ..host.drawing.sweep_session import (
@@ -38,7 +38,6 @@ from ..host.stacks import StackFacts, read_stack, stack_entries, strengths_file
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.common.errors import UserError
 from ..trainer.lora.hashes import tensor_hash
-from ..trainer.models.families import Family
 from ..trainer.stacks.conflict_picture import heat_picture
 from ..trainer.stacks.known_strengths import KnownLora, MeasuredPair, remember
 from ..trainer.stacks.stack import join_names, roles
@@ -106,9 +105,9 @@ class RefineStrengths(io.ComfyNode):
         )
 
     @classmethod
-    def describe_plan(cls, values: Mapping[str, Any], family: Family | None, file: str, settings: Any) -> str:
+    def describe_plan(cls, values: Mapping[str, Any], model: DrawnModel, settings: Any) -> str:
         """For the route `plan`: how it will draw."""
-        return f"will draw: {describe_sampling(values, family, file)}"
+        return f"will draw: {describe_sampling(values, model)}"
 
     @classmethod
     def validate_inputs(cls, character_strengths, style_strengths, seeds) -> bool | str:

@@ -12,7 +12,6 @@ from ..host.drawing.base_file import base_file
 from ..host.drawing.node_place import NodePlace
 from ..host.drawing.sampling_figures import DrawnModel, Figures, describe_sampling
 from ..host.shown_text import show_text
-from ..trainer.models.families import Family
 from .inputs import figure_inputs
 from .schema import node_schema
 
@@ -37,9 +36,9 @@ class SamplingByModel(io.ComfyNode):
         )
 
     @classmethod
-    def describe_plan(cls, values: Mapping[str, Any], family: Family | None, file: str, settings: Any) -> str:
+    def describe_plan(cls, values: Mapping[str, Any], model: DrawnModel, settings: Any) -> str:
         """For the route `plan`: what it will provide."""
-        return f"will set: {describe_sampling(values, family, file)}"
+        return f"will set: {describe_sampling(values, model)}"
 
     @classmethod
     def execute(cls, model, vae, width, height, steps, cfg, sampler_name, scheduler) -> io.NodeOutput:

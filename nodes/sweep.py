@@ -24,7 +24,6 @@ from ..host.drawing.sweep_plan import Loras, choose_loras, listed_files, lora_ax
 from ..host.drawing.sweep_session import Sampling, bases_of, draw_sheet
 from ..host.session import current_session
 from ..host.stacks import read_stack
-from ..trainer.models.families import Family
 from ..trainer.sweeps.axis_text import lines
 from ..trainer.sweeps.cells import PROMPT, Axis, Sweep
 from ..trainer.sweeps.prompt_sets import AS_WRITTEN
@@ -111,12 +110,11 @@ class _DrawnSweep(io.ComfyNode):
         return check_texts(cls.USUAL if strengths == BY_MODEL else strengths, seeds, files, bases)
 
     @classmethod
-    def describe_plan(cls, values: Mapping[str, Any], family: Family | None, file: str, settings: Any) -> str:
+    def describe_plan(cls, values: Mapping[str, Any], model: DrawnModel, settings: Any) -> str:
         """For the route `plan`: at which strengths it will draw, and how."""
-        words = [f"will draw: {describe_sampling(values, family, file)}"]
+        words = [f"will draw: {describe_sampling(values, model)}"]
         if values.get("strengths") == BY_MODEL:
-            own = DrawnModel(family, said=file).strengths(())
-            words.append(f"strengths {word_strengths(cls.USUAL, own)}")
+            words.append(f"strengths {usual_strengths(cls.USUAL, model, values.get('bases', ''))}")
         return " · ".join(words)
 
     @classmethod
@@ -220,7 +218,7 @@ def draw_widgets(widgets: SweepWidgets, loras: Loras, linked: tuple[Any, Any, An
                         base_file(model, place.find, place.links["model"]))
     strengths = widgets.strengths
     if strengths == BY_MODEL:
-        strengths = usual_strengths(widgets.usual, sampling, widgets.bases)
+        strengths = usual_strengths(widgets.usual, sampling.drawn, widgets.bases)
     axes = lora_axes(loras, strengths, widgets.prompts, widgets.prompt_set, widgets.seeds,
                      family_of(model) if widgets.prompt_set != AS_WRITTEN else "")
     drawing = plan_drawing(sweep_folder(widgets.name, loras, widgets.kind), axes,
@@ -230,9 +228,9 @@ def draw_widgets(widgets: SweepWidgets, loras: Loras, linked: tuple[Any, Any, An
     return draw_sheet(drawing, node_id, widgets.rows, widgets.columns)
 
 
-def usual_strengths(usual: str, sampling: Sampling, bases: str) -> str:
+def usual_strengths(usual: str, model: DrawnModel, bases: str) -> str:
     """The strengths that are left to the model."""
-    return word_strengths(usual, sampling.drawn.strengths([str(base.path) for base in named_bases(bases)]))
+    return word_strengths(usual, model.strengths([str(base.path) for base in named_bases(bases)]))
 
 
 def word_strengths(usual: str, more: Iterable[float]) -> str:

@@ -10,7 +10,7 @@ from comfy_api.latest import io, ui
 
 from ..host import menu
 from ..host.drawing.pictures import to_batch
-from ..host.working import Work, show_report
+from ..host.working import COLUMN, Work, show_report
 from ..trainer.captions.tags import split_tags
 from ..trainer.tagging.statistics import frequency_chart, tag_statistics
 from ..trainer.tagging.trigger_check import TriggerReport, check_trigger
@@ -49,9 +49,10 @@ class TagStatisticsNode(io.ComfyNode):
     @classmethod
     def execute(cls, dataset, trigger, most, model=None, clip=None, vae=None) -> io.NodeOutput:
         counts = tag_statistics(dataset, trigger)
-        report = "\n".join((*trigger_lines(trigger, model, clip, vae, cls.hidden.unique_id), counts.text(most)))
+        verdicts = trigger_lines(trigger, model, clip, vae, cls.hidden.unique_id)
+        report, shown = ("\n".join((*verdicts, counts.text(most, gap))) for gap in ("  ", COLUMN))
         chart = to_batch(frequency_chart(counts, most))
-        show_report(report, cls.hidden.unique_id)
+        show_report(shown, cls.hidden.unique_id)
         return io.NodeOutput(dataset, report, chart, "\n".join(path.name for path in counts.lacking_trigger),
                              ui=ui.PreviewImage(chart, cls=cls))
 

@@ -19,7 +19,7 @@ from ..host.shown_text import menu_choices
 from ..host.taggers import check_tagger, open_listed_tagger, tagger_names
 from ..host.working import Work, follow, problem, show_report
 from ..trainer.captions.tags import escape_brackets, split_tags
-from ..trainer.common.errors import UserError
+from ..trainer.common.errors import UserError, unknown_name
 from ..trainer.common.events import Progress, Warned
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.tagging import captioner as prose, tagger as tags
@@ -86,6 +86,8 @@ class TagImages(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, tagger, download, merge="replace") -> bool | str:
+        if merge not in (None, *tags.MERGES):  # the host leaves the list of what is taken here to us
+            return str(unknown_name("way to merge captions", merge, tags.MERGES))
         # whether captions that are kept leave anything to tag is known only when the node runs
         return problem(check_tagger, tagger, download or merge == KEEP)
 

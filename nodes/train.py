@@ -16,6 +16,7 @@ from ..host import menu, paths
 from ..host.drawing.base_file import base_file
 from ..host.drawing.node_place import NodePlace
 from ..host.drawing.recipe import short_hash
+from ..host.drawing.sampling_figures import DrawnModel
 from ..host.outputs import apply_to, lora_outputs, run_plot
 from ..host.progress import Reporter
 from ..host.session import current_session
@@ -26,7 +27,7 @@ from ..trainer.common.events import Warned
 from ..trainer.datasets.dataset import Dataset
 from ..trainer.models.backbone import Controls
 from ..trainer.models.edit_forms import is_edit_name
-from ..trainer.models.families import FAMILIES, Family
+from ..trainer.models.families import FAMILIES, Family, named_row
 from ..trainer.models.precision import choose_precision
 from ..trainer.pictures.images import to_tensor
 from ..trainer.sweeps.axis_text import MOST_SEED
@@ -112,9 +113,9 @@ class TrainLora(io.ComfyNode):
         return float("nan") if retrain else current_session().trainings.resumed(None if name is None else name.strip())
 
     @classmethod
-    def describe_plan(cls, values: Mapping[str, Any], family: Family | None, file: str,
-                      settings: TrainSettings | None) -> str:
+    def describe_plan(cls, values: Mapping[str, Any], model: DrawnModel, settings: TrainSettings | None) -> str:
         """For the route `plan`: what will be trained with these widgets."""
+        family = named_row(model.family, model.file) if model.family else None
         return describe_training(values, family, settings or TrainSettings())
 
     @classmethod

@@ -57,7 +57,7 @@ class Part:
     settings: Mapping[str, Any]
     """Values of widgets by name, if all nodes with a widget of that name agree: `steps`, `cfg`."""
     linked: Mapping[str, tuple[str, int]]
-    """The links over which such values come instead, from one place for several samplers."""
+    """Those of `outside` over which such values come instead, from one place for several samplers."""
 
     @property
     def warnings(self) -> list[str]:
@@ -148,8 +148,10 @@ def part_between(find: Callable[[str], Node], source: str, end: list[Any], how: 
     replaced = {(source, slot): f"value {slot}" for slot in given}
     outside = tuple(link for link in _links_into(nodes, facts) if link not in replaced)
     known = {link: f"outside {number}" for number, link in enumerate(outside)}
-    return Part(source, nodes, (end[0], end[1]), recipe_of(find, end, facts, cut=replaced | known), outside,
-                *_settings(find, source, end))
+    settings, links = _settings(find, source, end)
+    linked = {name: link for name, link in links.items() if link in outside}
+    return Part(source, nodes, (end[0], end[1]), recipe_of(find, end, facts, cut=replaced | known), outside, settings,
+                linked)
 
 
 def _whole_loops(find: Callable[[str], Node], depends: Mapping[str, bool]) -> set[str]:

@@ -61,12 +61,14 @@ class DrawnModel:
         side: width of the empty latent whose image has the family's resolution.
         said: its file's name and title; "" if not known.
         settings: what its network was built with.
+        file: what it was loaded from; "" if not known.
     """
 
     family: Family | None
     side: int = 0
     said: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    file: str = ""
 
     @classmethod
     def of(cls, model: Any, vae: Any, file: str = "") -> DrawnModel:
@@ -75,7 +77,8 @@ class DrawnModel:
         family = known_family(network) if hasattr(network, "model_config") else None
         if family is None or network is None:
             return cls(None)
-        return cls(family, latent_side(family, model, vae), said_of(file), network.model_config.unet_config)
+        return cls(family, latent_side(family, model, vae), said_of(file), network.model_config.unet_config,
+                   file)
 
     def form(self, file: str = "") -> Distilled | None:
         """The distilled form of the family that it is, or that another file is one of; None for its base, and where
@@ -122,17 +125,16 @@ def latent_side(family: Family, model: Any, vae: Any) -> int:
     return family.resolution * ratio // int(vae.spacial_compression_encode())
 
 
-def describe_sampling(values: Mapping[str, Any], family: Family | None, file: str) -> str:
+def describe_sampling(values: Mapping[str, Any], model: DrawnModel) -> str:
     """How a node will draw, in one line, before the model is loaded: `20 steps · cfg 7 · 1024 x 1024 · euler · normal`.
 
     Args:
         values: the widgets' values; those that come over a link are absent.
-        family: that of the linked model; None if it is not known.
-        file: what it is loaded from; "" if that is not known.
+        model: what is known of the linked one.
     """
     figures = Figures(*(values.get(widget, left) for widget, left in LEFT.items()))
-    if family is not None:
-        figures = figures.settle(DrawnModel(family, family.resolution, file).figures())
+    if model.family is not None:
+        figures = figures.settle(model.figures())
     words = {"steps": f"{figures.steps} steps", "cfg": f"cfg {figures.cfg:g}",
              "size": f"{figures.width} x {figures.height}", "sampler": figures.sampler, "scheduler": figures.scheduler}
     linked = {_part(name) for name, widget in zip(_NAMES, LEFT, strict=True) if widget not in values}

@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from ...trainer.common.errors import UserError
-from ..drawing.file_family import loaded_family
+from ..drawing.file_family import loaded_model
 from ..drawing.runner import node_class
 from .answers import aside, post, refusal
 
@@ -52,9 +52,9 @@ def describe_plan(node: Any, values: Mapping[str, Any], model: Mapping[str, Any]
     describe = getattr(node, "describe_plan", None)
     if describe is None:
         return ""
-    family, file = loaded_family(model["node"], model["values"])
+    drawn = loaded_model(model["node"], model["values"])
     try:
         linked = node_class(SETTINGS).execute(**settings).args[0] if settings else None
-        return describe(values, family, file, linked)
+        return describe(values, drawn, linked)
     except UserError:  # which the route `check` says
         return ""

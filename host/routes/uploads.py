@@ -25,6 +25,7 @@ MARK = ".lora_bootstrap_upload"
 OTHERWISE = "pictures"
 MOST_DEPTH = 3
 """Levels of folders inside an upload; what is deeper is put on the last one."""
+LONGEST_ENDING = max(*IMAGE_SUFFIXES, *CAPTION_SUFFIXES, key=len)
 MOST_CAPTION = 2**20
 """Bytes of a caption."""
 
@@ -64,9 +65,9 @@ def save_upload(temp: Path, folder: str, wanted: str, file: str) -> Uploaded:
     kind = _check(temp, name, file)
     home = _known_folder(folder) if folder else _new_folder(wanted)
     target = home.joinpath(*parents)
-    make_folder(target)
     if not paths.inside(home, target):
         raise UserError(f"{file!r} cannot be put into {home.name}: a folder in it is a link. Remove the link.")
+    make_folder(target)
     with locked(target / MARK):
         path, known = kind(temp, target / name)
     return Uploaded(home.name, path.relative_to(home).as_posix(), known)
@@ -80,7 +81,9 @@ def _safe_parts(file: str) -> tuple[list[str], str]:
     *folders, name = PurePosixPath(file.replace("\\", "/")).parts or ("",)
     stem, ending = os.path.splitext(name)
     safe = [name_from(part, OTHERWISE) for part in folders if part.strip(". /")]
-    return safe[:MOST_DEPTH], with_ending(name_from(stem, OTHERWISE), ending.lower())
+    # an image and its caption share the stem, so that it is cut to one length for all
+    stem = with_ending(name_from(stem, OTHERWISE), LONGEST_ENDING).removesuffix(LONGEST_ENDING)
+    return safe[:MOST_DEPTH], with_ending(stem, ending.lower())
 
 
 def _check(temp: Path, name: str, file: str) -> Callable[[Path, Path], tuple[Path, bool]]:
@@ -105,7 +108,7 @@ def _put_image(temp: Path, path: Path) -> tuple[Path, bool]:
     names = os.listdir(path.parent)
     taken = {fold(os.path.splitext(name)[0]) for name in names if is_picture(name)}
     for candidate in _counted(path):
-        if candidate.name in names and filecmp.cmp(temp, candidate, shallow=False):
+        if candidate.name in names and _is_same(temp, candidate):
             return candidate, True
         if fold(candidate.stem) not in taken and give_name(temp, candidate):
             return candidate, False
@@ -115,9 +118,17 @@ def _put_image(temp: Path, path: Path) -> tuple[Path, bool]:
 def _put_caption(temp: Path, path: Path) -> tuple[Path, bool]:
     if give_name(temp, path):
         return path, False
-    if filecmp.cmp(temp, path, shallow=False):
+    if _is_same(temp, path):
         return path, True
     raise UserError(f"{path.name} is there already with another text, and was left unchanged. Edit it with Edit Tags.")
+
+
+def _is_same(temp: Path, path: Path) -> bool:
+    """Whether two files have the same content; not where one cannot be read, as a link to a file that is gone."""
+    try:
+        return filecmp.cmp(temp, path, shallow=False)
+    except OSError:
+        return False
 
 
 def _counted(path: Path) -> Iterator[Path]:

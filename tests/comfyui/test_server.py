@@ -63,13 +63,6 @@ def test_the_templates_are_offered_with_a_thumbnail(server):
         assert thumbnail.format == "JPEG" and min(thumbnail.size) >= 200
 
 
-@pytest.mark.usefixtures("once")
-def test_the_presets_are_told_by_family_and_kind(server):
-    sandbox = server.get("/lora_bootstrap/presets")["sandbox"]
-    assert set(sandbox["presets"]) >= {"style", "character", "concept"}
-    assert sandbox["presets"]["style"]["rank"] == 8 and sandbox["presets"]["style"]["learning_rate"] == 1e-3
-
-
 # -- templates -------------------------------------------------------------------------------------------------------
 
 
@@ -167,7 +160,7 @@ def check_status(server, told):
     kinds = {"name": str, "run": str, "status": str, "message": str, "step": int, "steps": int,
              "losses": list, "smoothed": list, "validation": list, "samples": list, "checkpoints": list,
              "rank": int, "alpha": (int, float), "learning_rate": (int, float), "proofs": list,
-             "notes": list}
+             "notes": list, "figures": str}
     assert all(isinstance(told[key], kind) for key, kind in kinds.items())
     assert set(told) == set(kinds) | {"node_id", "seconds_left", "seconds_per_step", "memory", "resumes_from"}
     assert told["status"] in STATUSES and len(told["losses"]) == len(told["smoothed"]) <= 2000

@@ -48,6 +48,14 @@ CHECKED = ("LoadDataset", "TrainLora", "TrainSettings", "LoraStack", "PromptLora
            "Project", "EditTags", "SaveDataset", "MergeLoras", "TimeSplit", "nothing")
 CHECKED_VALUES = ("name", "folder", "text", "strict", "entries", "strengths", "seeds", "files", "prompts", "steps",
                   "rank", "trigger", "tags", "patterns", "edits", "targets", "checkpoints")
+PLANNED = ("TrainLora", "TrainSettings", "StrengthGrid", "CheckpointSweep", "SamplingByModel", "PrepareDataset",
+           "AuditDataset", "EditTags", "nothing")
+PLANNED_VALUES = {"kind": "style", "steps": 0, "rank": 0, "alpha": 0.0, "learning_rate": 0.0, "batch_size": 0,
+                  "resolution": 0, "epochs": 0, "trigger": "", "name": "x", "width": 0, "height": 0, "cfg": -1.0,
+                  "sampler_name": "by the model", "scheduler": "by the model", "strengths": "by the model",
+                  "family": "sd15"}
+SETTINGS = {"optimizer": "adamw", "accumulation_steps": 2, "memory": "auto", "network": "lora"}
+LOADERS = ("LoraBootstrap_LoadSandbox", "CheckpointLoaderSimple", "UNETLoader")
 ORIGINS = ("null", "http://evil.example", "https://evil.example:8188", "http://[", "file://", "")
 BODIES = ("", "{", "nul", '"', "[1", "\ufeff{}", '{"a":1,"a":2}', "[" * 100_000, '{"a":' * 60_000, "1" * 5000, "1e999",
           "NaN", "{}{}", "null", "[]", '"x"', "\0")
@@ -126,7 +134,6 @@ class HostileRequests:
         self.known, self.draw = known, random.Random(seed)
         self.gets: dict[str, Callable[[], dict[str, Any]]] = {
             "run": lambda: {"name": self.one(known.run), "or": self.absent()},
-            "presets": lambda: {"a": self.name()},
             "project": lambda: {"name": self.one(known.project), "or": self.absent()},
             "candidates": lambda: {"project": self.one(known.project), "round": self.number(), "or": self.absent()},
             "candidate": lambda: {"project": self.one(known.project), "round": self.number(),
@@ -136,7 +143,7 @@ class HostileRequests:
             "sweep/summary": lambda: {"name": self.one(known.sweep), "or": self.absent()},
             "sweep/cell": lambda: {"name": self.one(known.sweep), "key": self.one(known.cell), "size": self.size()},
             "sweep/sheet": lambda: {"name": self.one(known.sweep), "file": self.one("grid.png"), "size": self.size()},
-            "last_runs": lambda: {"workflow": self.name()},
+            "last_runs": lambda: {"workflow": self.name(), "tab": self.name()},
             "dataset": lambda: {"id": self.one(known.dataset)},
             "folders": lambda: {"a": self.name()},
             "folder": lambda: {"name": self.one("girl", "input/girl", "output"), "recursive": self.number()},
@@ -157,6 +164,11 @@ class HostileRequests:
             "check": lambda: {
                 "node": f"LoraBootstrap_{self.draw.choice(CHECKED)}" if self.chance(0.8) else self.value(),
                 "values": {name: self.value() for name in CHECKED_VALUES if self.chance(0.5)}},
+            "plan": lambda: {
+                "node": f"LoraBootstrap_{self.draw.choice(PLANNED)}" if self.chance(0.8) else self.value(),
+                "values": self.widgets(PLANNED_VALUES),
+                "model": self.draw.choice((None, self.loader(), self.loader(), self.value())),
+                "settings": self.draw.choice((None, self.widgets(SETTINGS), self.value()))},
             "dataset/copy": lambda: {"from": self.one("tags-0123456789", self.value()),
                                      "to": self.one("tags-abcdef0123", self.value())},
             "dataset/captions": lambda: {
@@ -219,6 +231,16 @@ class HostileRequests:
     def revision(self, path: str) -> Any:
         latest = self.known.revisions.get(f"/lora_bootstrap/{path}", 0)
         return self.draw.choice((latest, latest, latest, self.value()))
+
+    def widgets(self, usual: dict[str, Any]) -> dict[str, Any]:
+        """The values of a node's widgets, a few of them hostile; some are linked, and absent."""
+        share = self.draw.choice((0, 0.1, 0.5))
+        return {name: self.value() if self.chance(share) else value for name, value in usual.items()
+                if not self.chance(share)}
+
+    def loader(self) -> dict[str, Any]:
+        return {"node": self.one(*LOADERS, self.value()), "values": {
+            "ckpt_name": self.one("odd.safetensors", self.value()), "more": self.value()}}
 
     def entries(self) -> str:
         lora = self.known.lora

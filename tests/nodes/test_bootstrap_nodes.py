@@ -1,6 +1,7 @@
 """The nodes of the loop: a project from a picture, what is asked for and drawn, what waits, and what is trained on."""
 
 import json
+import math
 from types import SimpleNamespace
 
 import folder_paths
@@ -138,6 +139,11 @@ def prompt_of(nodes):
     return SimpleNamespace(get_node=nodes.__getitem__)
 
 
+def as_lists(inputs):
+    """Inputs as the host gives them to a node that takes lists."""
+    return {name: [value] for name, value in inputs.items()}
+
+
 @pytest.fixture
 def drawing(drawn, monkeypatch):
     """(nodes of a graph with Save Candidates as node 7, a call of it)."""
@@ -150,8 +156,8 @@ def drawing(drawn, monkeypatch):
     def save(contents="what is linked", stack=None):
         draw = SaveCandidates.execute(drawn, plan, ["decode", 0], stack).expand["x.draw"]["inputs"]
         assert (draw["project"], draw["views"]) == (["p", 0], ["views", 2])
-        return DrawCandidates.execute(**{**draw, "project": drawn, "views": plan, "contents": contents,
-                                         "LORA_STACK": stack})
+        return DrawCandidates.execute(**as_lists({**draw, "project": drawn, "views": plan, "contents": contents,
+                                                  "LORA_STACK": stack}))
 
     return nodes, save
 
@@ -237,9 +243,15 @@ def test_figures_that_all_rounds_get_from_one_place_are_in_the_lineage(drawn, dr
     plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
     draw = SaveCandidates.execute(drawn, plan, ["decode", 0]).expand["x.draw"]["inputs"]
     assert (draw["steps"], draw["cfg"]) == (["figures", 2], ["figures", 3])
-    done = DrawCandidates.execute(**{**draw, "project": drawn, "views": plan, "contents": "x", "steps": 20, "cfg": 6.5})
-    lineage = json.loads(done.expand["x.keep_0"]["inputs"]["lineage"])
-    assert (lineage["steps"], lineage["cfg"]) == (20, 6.5)
+    given = as_lists({**draw, "project": drawn, "views": plan, "contents": "x"})
+
+    def recorded(**figures):
+        lineage = json.loads(DrawCandidates.execute(**given | figures).expand["x.keep_0"]["inputs"]["lineage"])
+        return lineage["steps"], lineage["cfg"]
+
+    assert recorded(steps=[20], cfg=[6.5]) == recorded(steps=[20.0], cfg=[6.5, 6.5]) == (20, 6.5)
+    for unknown in ([20, 30], ["20"], [True], [math.nan], [None], [object()]):
+        assert recorded(steps=unknown, cfg=[6]) == (None, 6.0)
     job = DrawRequest.of(drawn, plan, drawn_part(nodes.__getitem__, "7"), "x", None, {"steps": 20, "cfg": 6.5})
     assert job.warnings[0].startswith("cfg is 6.5; above 5")
 
@@ -304,6 +316,36 @@ def test_a_curated_round_gives_the_next_training_set_and_the_last_one_the_charac
     dataset, name, trigger = curated(drawn, number=2).args[3:]
     made = RoundDataset.execute(drawn, 2, "character").args
     assert (dataset.fingerprint, name, trigger) == (made[0].fingerprint, "zqx", "zqx")
+
+
+@pytest.fixture
+def linking(host, monkeypatch):
+    """Let the host run a prompt in which a node takes an output of Curate Images, which is node 7."""
+    def link(slot):
+        prompt = {"7": {"class_type": "LoraBootstrap_CurateImages", "inputs": {}},
+                  "8": {"class_type": "Any", "inputs": {"taken": ["7", slot]}}}
+        monkeypatch.setattr(CurateImages, "hidden", SimpleNamespace(unique_id="7"))
+        monkeypatch.setattr(host.server, "last_prompt_id", "p", raising=False)
+        monkeypatch.setattr(host.server, "prompt_queue", SimpleNamespace(
+            currently_running={0: (0, "p", prompt, {}, ["8"])}), raising=False)
+        return CurateImages.fingerprint_inputs(2, "manual")
+    return link
+
+
+def test_a_training_set_that_no_node_takes_is_not_written(drawn, linking):
+    keep(drawn, 1, 5)
+    linking(2)
+    assert [value.message for value in curated(drawn).args[3:]] == [None] * 3
+    assert not drawn.round(1).dataset_folder.exists()
+    linking(4)
+    assert curated(drawn).args[4] == "zqx-style-2" and drawn.round(1).dataset_folder.is_dir()
+
+
+def test_a_training_set_is_made_again_after_a_pick_in_an_earlier_round(drawn, linking):
+    before, alone = linking(3), linking(0)
+    assert before != alone, "a link that is added later makes it"
+    keep(drawn, 1, 5)
+    assert linking(3) != before and linking(0) == alone
 
 
 def test_a_round_that_keeps_no_image_blocks_the_training_and_says_why(drawn):

@@ -212,7 +212,7 @@ CHECKED = {name: MERGE[name] for name in ("method", "rank", "name")}
 
 @pytest.mark.parametrize(("inputs", "words"), [
     ({"method": "ties"}, "needs a rank"), ({"name": "../away"}, "cannot be a folder's"), ({"name": "a/b"}, "cannot be"),
-    ({"method": "median"}, "median")])
+    ({"method": "median"}, "median"), ({"method": "median", "rank": None}, "median")])
 def test_a_mistake_of_a_widget_is_a_red_node(inputs, words):
     assert words in MergeLoras.validate_inputs(**{**CHECKED, **inputs})
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFilter
 
 from lora_bootstrap.host.drawing.pictures import to_batch, to_pictures
-from lora_bootstrap.host.working import show_report
+from lora_bootstrap.host.working import COLUMN, show_report
 from lora_bootstrap.nodes import audit as audits
 from lora_bootstrap.nodes.audit import AuditDataset
 from lora_bootstrap.nodes.prepare import PrepareDataset, SaveDataset, colour
@@ -104,8 +104,13 @@ def test_a_report_is_no_heading_and_no_list_where_the_host_reads_markdown(host):
 
 
 def test_columns_of_a_report_do_not_run_together_where_blanks_do(host):
-    show_report("    5 100%  akane     other\n12  60%  smile  expression", "7")
-    assert host.server.texts[-1][0] == "\u200b    5 100% · akane · other  \n12 · 60% · smile · expression"
+    show_report(f"    5 100%{COLUMN}akane     {COLUMN}other", "7")
+    assert host.server.texts[-1][0] == "\u200b    5 100% · akane · other"
+
+
+def test_blanks_in_a_name_or_a_caption_are_shown_as_they_are(host):
+    show_report("my  lora: 1girl,   solo", "7")
+    assert host.server.texts[-1][0] == "my  lora: 1girl,   solo"
 
 
 # -- PrepareDataset ----------------------------------------------------------------------------------------------------

@@ -152,6 +152,8 @@ def test_a_tagger_that_is_not_there_is_a_red_node_unless_it_is_to_be_fetched():
     assert TagImages.validate_inputs("wd-swinv2-tagger-v3", True) is True
     assert "no such tagger" in TagImages.validate_inputs("no such tagger", True)
     assert TagImages.validate_inputs("../x", True) is not True
+    assert "'kep'" in TagImages.validate_inputs("sandbox", True, "kep")
+    assert TagImages.validate_inputs("sandbox", True, None) is True, "linked"
     assert TagImages.validate_inputs("sandbox", False) is TagImages.validate_inputs(None, None) is True
 
 

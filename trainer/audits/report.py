@@ -26,15 +26,16 @@ _BAR = 20
 _MARGIN, _LABEL = 8, 30
 
 
-def table(audit: DatasetAudit) -> str:
-    """What is wrong, what was left out, the coverage as bars, and the advice, as plain text."""
+def table(audit: DatasetAudit, gap: str = "  ") -> str:
+    """What is wrong, what was left out, the coverage as bars, and the advice, as plain text; `gap` is what is between
+    two columns."""
     lines = [_summary(audit), ""]
-    lines += [line for severity in SEVERITIES for line in _findings(audit, severity)]
+    lines += [line for severity in SEVERITIES for line in _findings(audit, severity, gap)]
     if audit.left_out:
         lines += [f"Left out when the folder was read ({len(audit.left_out)})",
                   *(f"  {line}" for line in audit.left_out), ""]
     lines += [f"note: {note}" for note in audit.notes]
-    lines += [line for axis in audit.coverage.axes for line in _bars(axis)]
+    lines += [line for axis in audit.coverage.axes for line in _bars(axis, gap)]
     if audit.advice:
         lines += ["Advice", *(f"  {line}" for line in audit.advice)]
     return "\n".join(lines).rstrip() + "\n"
@@ -53,36 +54,37 @@ def _searched(audit: DatasetAudit) -> str:
     return f"{count} images for {PURPOSES[config.purpose].title} on {config.family} at {config.side} pixels"
 
 
-def _findings(audit: DatasetAudit, severity: str) -> Iterator[str]:
+def _findings(audit: DatasetAudit, severity: str, gap: str) -> Iterator[str]:
     rows = [(picture, finding) for picture in audit.pictures for finding in picture.findings
             if finding.severity == severity]
     if not rows:
         return
     yield f"{severity.capitalize()}s ({len(rows)})"
     wide = min(40, max(len(picture.name) for picture, _ in rows))
-    for text, names in _alike(rows).items():
+    for text, names in _alike(rows, gap).items():
         if len(names) > _LISTED:
             yield f"  {len(names)} images, {names[0]} the first: {text}"
         else:
-            yield from (f"  {name:{wide}}  {text}" for name in names)
+            yield from (f"  {name:{wide}}{gap}{text}" for name in names)
     yield ""
 
 
-def _alike(rows: Sequence[tuple[PictureAudit, Finding]]) -> dict[str, list[str]]:
+def _alike(rows: Sequence[tuple[PictureAudit, Finding]], gap: str) -> dict[str, list[str]]:
     """Names by the text of their finding, so that the same text for many images is printed once."""
     found: dict[str, list[str]] = {}
     for picture, finding in rows:
-        found.setdefault(f"{finding.code:14}  {finding.text}", []).append(picture.name)
+        found.setdefault(f"{finding.code:14}{gap}{finding.text}", []).append(picture.name)
     return found
 
 
-def _bars(axis: AxisCoverage) -> Iterator[str]:
+def _bars(axis: AxisCoverage, gap: str) -> Iterator[str]:
     shown = [bar for bar in axis.bars if bar.pictures or bar.least]
     if not shown:
         return
     yield f"{axis.title}" + (f" (not named for {axis.unsaid})" if axis.unsaid else "")
     for bar in shown:
-        yield f"  {bar.name:16}{text_bar(bar)} {bar.share:4.0%}  {bar.pictures:4}  {_format_bounds(bar)}".rstrip()
+        bounds = _format_bounds(bar)
+        yield f"  {bar.name:16}{text_bar(bar)} {bar.share:4.0%}{gap}{bar.pictures:4}" + (gap + bounds if bounds else "")
     yield ""
 
 

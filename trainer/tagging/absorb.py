@@ -121,11 +121,15 @@ class AbsorbPlan:
             if wanted.get(same_tag(decision.tag), decision.action) != decision.action else decision
             for decision in self.decisions))
 
-    def text(self) -> str:
-        """A line for each tag, which can be edited and is read by `edit`: `absorb  fox ears  # identity, 14 of 16`."""
+    def text(self, gap: str = "  ") -> str:
+        """A line for each tag, which can be edited and is read by `edit`: `absorb  fox ears  # identity, 14 of 16`.
+
+        Args:
+            gap: what is before the #; a text with another one is for show only.
+        """
         width = max((len(decision.tag) for decision in self.decisions), default=0)
         lines = [f"# {self.purpose}: {', '.join(ACTIONS)}. Change the first word of a line."]
-        lines += [f"{decision.action:7} {decision.tag:{width}}  # {decision.tag_class}, {decision.count} of "
+        lines += [f"{decision.action:7} {decision.tag:{width}}{gap}# {decision.tag_class}, {decision.count} of "
                   f"{decision.could}: {decision.reason}" for decision in self.decisions]
         return "\n".join(lines) + "\n"
 

@@ -69,12 +69,12 @@ class TagStatistics:
         """Pairs that always come together, but not in every image: a LoRA cannot tell one from the other."""
         return tuple(pair for pair in self.pairs if pair.overlap == 1.0 and pair.count < self.pictures)
 
-    def text(self, most: int = 40) -> str:
-        """A table for people, with advice."""
+    def text(self, most: int = 40, gap: str = "  ") -> str:
+        """A table for people, with advice; `gap` is what is between two columns."""
         lines = [f"{self.pictures} images, {len(self.tags)} different tags"]
         lines += [f"note: {note}" for note in self.notes()]
         width = max((len(entry.tag) for entry in self.tags[:most]), default=0)
-        lines += [f"{entry.count:5} {entry.share:4.0%}  {entry.tag:{width}}  {entry.tag_class}"
+        lines += [f"{entry.count:5} {entry.share:4.0%}{gap}{entry.tag:{width}}{gap}{entry.tag_class}"
                   for entry in self.tags[:most]]
         if len(self.tags) > most:
             lines.append(f"… and {len(self.tags) - most} more, {len(self.once)} of them in only one image")

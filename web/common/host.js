@@ -44,6 +44,9 @@ export function listen(acts, signal) {
 /** The id by which the server knows this tab; undefined until it has told it. */
 export const tabId = () => api.clientId;
 
+/** The same; while the server has not told it, the id that this tab had before it was loaded again. "" for a new tab. */
+export const latestTabId = () => api.clientId ?? api.initialClientId ?? "";
+
 /** Show text in a node as if the server had sent it now. */
 export const showNodeText = (nodeId, text) =>
   api.dispatchEvent(new CustomEvent("progress_text", { detail: { nodeId, text } }));

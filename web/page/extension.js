@@ -5,8 +5,8 @@
 
 import { foldAgain, foldInputs } from "../common/fold.js";
 import {
-  EVENTS, app, colourTables, expectEvents, listen, showNodeText, shownNodes, tabId, whenPaletteChanges,
-  whenRendererChanges,
+  EVENTS, app, colourTables, expectEvents, latestTabId, listen, showNodeText, shownNodes, tabId,
+  whenPaletteChanges, whenRendererChanges,
 } from "../common/host.js";
 import { callAfter } from "../common/mount.js";
 import { colourSockets, styleSockets } from "./colours.js";
@@ -60,7 +60,7 @@ function announce(again = false) {
 async function showLastRuns() {
   const graph = app.graph?.rootGraph ?? app.graph;
   const workflow = graph?.id;
-  const answer = workflow ? await fetchLastRuns(workflow).catch(() => null) : null;
+  const answer = workflow ? await fetchLastRuns(workflow, latestTabId()).catch(() => null) : null;
   if (!answer || (app.graph?.rootGraph ?? app.graph)?.id !== workflow) return;
   for (const { id, node, text, told: output } of toShowAgain(graph, answer.nodes)) {
     if (text) showNodeText(id, text);

@@ -47,6 +47,8 @@ def test_a_setting_that_all_samplers_get_over_one_link_is_that_link():
     nodes["decode"]["inputs"]["samples"] = ["refine", 0]
     found = part(nodes)
     assert found.linked["steps"] == ("figures", 2) and "steps" not in found.settings and found.settings["cfg"] == 3.0
+    nodes["sample"]["inputs"]["cfg"] = nodes["refine"]["inputs"]["cfg"] = ["encode", 0]
+    assert "cfg" not in part(nodes).linked, "made by what is repeated"
     nodes["refine"]["inputs"]["steps"] = 8
     assert "steps" not in part(nodes).linked and "steps" not in part(nodes).settings
 

@@ -213,6 +213,32 @@ def test_nothing_is_written_through_a_link(host):
     assert os.listdir(host.base / "secret") == [MARK]
 
 
+@LINKS
+def test_no_folder_is_made_through_a_link(host):
+    folder = send("a.png", picture())[1]["folder"]
+    (host.base / "outside").mkdir()
+    (host.input / folder / "led").symlink_to(host.base / "outside")
+    assert send("led/away/b.png", picture(), folder)[0] == 400
+    assert list((host.base / "outside").iterdir()) == []
+
+
+@LINKS
+def test_a_link_to_a_file_that_is_gone_is_another_file(host):
+    folder = send("a.png", picture())[1]["folder"]
+    for name in ("b.png", "b.txt"):
+        (host.input / folder / name).symlink_to(host.base / "gone")
+    assert send("b.png", picture(), folder)[1]["name"] == "b (2).png"
+    status, told = send("b.txt", b"a girl", folder)
+    assert status == 400 and "b.txt is there already" in told["error"]
+
+
+@pytest.mark.parametrize("length", [244, 248, 250, 255, 400])
+def test_a_caption_keeps_the_stem_of_its_image_however_long_the_name_is(host, length):
+    sent = [send("x" * length + ending, data)[1]["name"]
+            for ending, data in ((".png", picture()), (".caption", b"a girl"), (".txt", b"a girl"))]
+    assert len({os.path.splitext(name)[0] for name in sent}) == 1, sent
+
+
 def test_only_a_file_is_taken_which_a_page_of_another_origin_may_not_send_unasked(host):
     for kind in ("text/plain", "multipart/form-data", "application/json", "image/png"):
         assert send("a.png", picture(), kind=kind)[0] == 415

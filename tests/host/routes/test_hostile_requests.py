@@ -15,11 +15,13 @@ from PIL import Image
 from server import PromptServer
 from yarl import URL
 
+import nodes as host_nodes
 from lora_bootstrap.host import paths
 from lora_bootstrap.host.routes import (  # noqa: F401 (register themselves)
     checks,
     folders,
     gallery,
+    plans,
     runs,
     stacks,
     sweeps,
@@ -28,12 +30,19 @@ from lora_bootstrap.host.routes import (  # noqa: F401 (register themselves)
 )
 from lora_bootstrap.host.routes.uploads import MARK
 from lora_bootstrap.host.session import current_session
+from lora_bootstrap.nodes.audit import AuditDataset
+from lora_bootstrap.nodes.prepare import PrepareDataset
+from lora_bootstrap.nodes.sampling import SamplingByModel
+from lora_bootstrap.nodes.settings import TrainSettingsNode
+from lora_bootstrap.nodes.sweep import CheckpointSweep, StrengthGrid
+from lora_bootstrap.nodes.train import TrainLora
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 
 from ...helpers.asking import ask, sent_as_json
 from ...helpers.hostile_requests import HostileRequests, write_canaries, wrong_with
 
 COUNT = 2500
+PLANNED = (AuditDataset, PrepareDataset, SamplingByModel, TrainSettingsNode, CheckpointSweep, StrengthGrid, TrainLora)
 
 
 @pytest.fixture
@@ -41,6 +50,8 @@ def known(host, monkeypatch):
     """What there is to ask for."""
     loras = host.base / "models/loras"
     loras.mkdir(parents=True)
+    for node in PLANNED:
+        monkeypatch.setitem(host_nodes.NODE_CLASS_MAPPINGS, node.object_info()["name"], node)
     monkeypatch.setitem(folder_paths.folder_names_and_paths, "loras",
                         ([str(loras), str(host.output / "loras")], {".safetensors"}))
     save_samples(host.input / "girl", [(Image.new("RGB", (32, 32), "red"), "a", {"name": "a"})])

@@ -1,6 +1,7 @@
 """What a node says it will do with values that are left to a preset or to the model."""
 
 import json
+from types import SimpleNamespace
 
 import folder_paths
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 
 import nodes as host_nodes
 from lora_bootstrap.host.drawing import file_family
+from lora_bootstrap.host.drawing.sampling_figures import DrawnModel
 from lora_bootstrap.host.routes import plans  # noqa: F401 (registers itself)
 from lora_bootstrap.nodes.audit import AuditDataset
 from lora_bootstrap.nodes.captions import EditTags
@@ -97,11 +99,36 @@ def test_a_resolution_of_0_is_told_as_the_familys():
     assert plan("AuditDataset", {"resolution": 0}) == ""
 
 
+def built(**settings):
+    return SimpleNamespace(model_config=SimpleNamespace(unet_config=settings))
+
+
+@pytest.mark.parametrize(("family", "settings", "title"), [
+    ("flux", {"guidance_embed": False}, ""), ("sdxl", {}, "SDXL Lightning"), ("sdxl", {}, "")])
+def test_a_file_is_told_as_the_run_takes_it_by_its_title_and_its_network(tmp_path, monkeypatch, family, settings,
+                                                                         title):
+    file = tmp_path / "base.safetensors"
+    save_file({"a": torch.zeros(1)}, file, {"modelspec.title": title} if title else None)
+    monkeypatch.setattr(folder_paths, "get_full_path", lambda kind, name: str(file) if kind == "checkpoints" else None)
+    monkeypatch.setattr(file_family, "_empty_model", lambda weights: built(**settings))
+    monkeypatch.setattr(file_family, "known_family", lambda model: FAMILIES[family])
+    told = plan("StrengthGrid", BY_MODEL | {"strengths": "by the model"},
+                loader("CheckpointLoaderSimple", ckpt_name="base.safetensors"))
+    row, model = FAMILIES[family], DrawnModel(FAMILIES[family], 1024, f"base.safetensors {title}".strip(), settings)
+    figures = model.figures()
+    assert told.startswith(f"will draw: {figures.steps} steps · cfg {figures.cfg:g} · 1024 x 1024 · ")
+    assert (figures.steps != row.sample_steps) == bool(settings or title)
+
+
 def test_a_loaders_file_tells_the_family_once_and_a_file_that_changes_is_read_again(tmp_path, monkeypatch):
     file, seen = tmp_path / "noob.safetensors", []
     monkeypatch.setattr(folder_paths, "get_full_path", lambda kind, name: str(file) if kind == "checkpoints" else None)
-    monkeypatch.setattr(file_family, "_empty_model", lambda weights: seen.append(
-        {name: (tuple(tensor.shape), tensor.device.type) for name, tensor in weights.items()}))
+
+    def build(weights):
+        seen.append({name: (tuple(tensor.shape), tensor.device.type) for name, tensor in weights.items()})
+        return built()
+
+    monkeypatch.setattr(file_family, "_empty_model", build)
     monkeypatch.setattr(file_family, "known_family", lambda model: FAMILIES["sdxl"])
     for rows in (2, 2, 3):
         if not file.exists() or rows == 3:

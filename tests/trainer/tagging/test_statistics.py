@@ -32,6 +32,12 @@ def test_what_is_everywhere_what_is_rare_and_what_lacks_the_trigger_is_told():
     assert "2 captions lack the trigger 'EIEI': 2.png, 4.png." in statistics.text()
 
 
+def test_what_is_between_two_columns_is_chosen_by_who_shows_them():
+    statistics = tag_statistics(dataset_of("1girl,  hat"))
+    assert "    1 100%|1girl|" in statistics.text(gap="|")
+    assert statistics.text(gap="|").replace("|", "  ") == statistics.text()
+
+
 def test_a_sentence_that_begins_with_the_trigger_has_it_and_without_a_trigger_none_is_lacking():
     prose = dataset_of("eiei stands in a field", "a girl called eiei")
     assert [path.name for path in tag_statistics(prose, "eiei").lacking_trigger] == ["1.png"]
