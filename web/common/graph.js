@@ -3,6 +3,10 @@
 
 const PROJECT = "LoraBootstrap_Project";
 const SOCKET = "BOOTSTRAP_PROJECT";
+/** How the host runs a node: not at all, or as if its inputs were its outputs. */
+const [MUTED, BYPASSED] = [2, 4];
+/** Bypassed nodes to walk at most: links may form a loop. */
+const FAR = 50;
 /** The node id that marks links from a subgraph's own inputs. */
 const SUBGRAPH_INPUT = -10;
 
@@ -62,22 +66,49 @@ function enclosing(graph) {
   return graphs.flatMap(({ nodes }) => nodes ?? []).find(({ subgraph }) => subgraph === graph) ?? null;
 }
 
+/** The names of a node's widgets that the enclosing subgraph's node shows without a link; front ends before 1.49 do. */
+export function promotedNames(node) {
+  const outer = node.graph ? enclosing(node.graph) : null;
+  const shown = outer?.properties?.proxyWidgets;
+  return (Array.isArray(shown) ? shown : []).filter(([id]) => String(id) === String(node.id)).map(([, name]) => name);
+}
+
 /**
- * The node that feeds the first matching linked input, followed into and out of subgraphs; null if there is none.
+ * The node that feeds the first matching linked input, followed into and out of subgraphs and through what is bypassed;
+ * null if there is none, or if it is muted.
  * @param {object} node
  * @param {(input: {name: string, type: string}) => boolean} fits
  */
-export function findFeeder(node, fits) {
+export function findFeeder(node, fits, far = FAR) {
   const slot = findLinkedSlot(node, fits);
   if (slot < 0) return null;
   const link = linkInto(node, slot);
   if (entersSubgraph(link)) {
     const outer = enclosing(node.graph);
     const input = outer?.inputs?.[link.origin_slot];
-    return input ? findFeeder(outer, (other) => other === input) : null;
+    return input ? findFeeder(outer, (other) => other === input, far) : null;
   }
   const from = node.isSubgraphNode?.() ? node.graph.getNodeById(link?.origin_id) : node.getInputNode(slot);
-  return from?.isSubgraphNode?.() ? from.resolveSubgraphOutputLink(link?.origin_slot)?.outputNode ?? null : from;
+  return runningAt(from, link?.origin_slot, far);
+}
+
+/** The node that in a run gives what an output of this one gives, or null. */
+function runningAt(node, slot, far) {
+  if (!node || node.mode === MUTED || far <= 0) return null;
+  if (node.mode === BYPASSED) {
+    const input = bypassInput(node, slot);
+    return input ? findFeeder(node, (other) => other === input, far - 1) : null;
+  }
+  if (!node.isSubgraphNode?.()) return node;
+  const { outputNode, link } = node.resolveSubgraphOutputLink(slot) ?? {};
+  return runningAt(outputNode, link?.origin_slot, far - 1);
+}
+
+/** The input that a bypassed node passes on to an output: that at the same place, or else the first of the type. */
+function bypassInput({ inputs = [], outputs = [] }, slot) {
+  const type = outputs[slot]?.type;
+  const fits = (input) => input?.type === type;
+  return fits(inputs[slot]) ? inputs[slot] : inputs.find(fits);
 }
 
 /** The value of a widget; if it is linked, that of the first widget of the node it comes from. */
