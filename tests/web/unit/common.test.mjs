@@ -341,6 +341,18 @@ test("what is bypassed passes on the input of its type, and what is muted gives 
   assert.equal(feeder(BYPASSED, { inputs: [["x", "IMAGE", "source"], ["run", "LORA_RUN", "maker", 1]] }), null, "a loop");
 });
 
+test("a bypassed node with nothing to pass on leaves the widget its value, as in a run", () => {
+  const name = (mode, outputs, inputs) => projectName(graph({
+    text: { type: "PrimitiveString", mode, widgets: { value: "from text" }, outputs, inputs },
+    other: { type: "PrimitiveString", widgets: { value: "further up" } },
+    p: project({ name: "mine", trigger: "akn" }, [["name", "STRING", "text"]]),
+  }).p);
+  assert.equal(name(0), "from text");
+  assert.equal(name(4, [{ type: "STRING" }], []), "mine");
+  assert.equal(name(4, [{ type: "STRING" }], [["a", "IMAGE"], ["b", "*", "other"]]), "further up");
+  assert.equal(name(2), "akn", "a run has no value then");
+});
+
 test("a muted or bypassed node in a subgraph is one too", () => {
   const feeder = (mode, boxMode = 0) => {
     const inner = graph({
