@@ -4,18 +4,7 @@
 
 import { foldInputs, heightInSight } from "./fold.js";
 
-/**
- * Load stylesheets, each only once.
- * @param {string} module `import.meta.url` of the module that they are for
- * @param {...string} files relative to that module; later ones override earlier ones
- */
-export function linkStyles(module, ...files) {
-  for (const file of files) {
-    const { href } = new URL(file, module);
-    if ([...document.head.querySelectorAll("link")].some((link) => link.href === href)) continue;
-    document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }));
-  }
-}
+export { linkStyles } from "./styles.js";
 
 /**
  * Put a panel into a node, and make the node wide enough for it.

@@ -180,6 +180,10 @@ test("a page links other pages, sites and pictures, and nothing else", async () 
   assert.deepEqual(pictures.map(({ src }) => src), [new URL("guides/shots/a.png", WEB).href]);
 });
 
+test("a guide in a tab of its own needs nothing of the host, which is not there", async () => {
+  assert.ok((await import("../../../web/reader/page.js")).showPage);
+});
+
 test("a page that cannot be read says so", async () => {
   const { title, body } = await read("words", "", 404);
   assert.equal(title, "Page not found");
