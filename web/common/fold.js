@@ -2,7 +2,7 @@
  * high as what is in sight. Loading this module has no effect. */
 
 import { button, element } from "./dom.js";
-import { isLinked } from "./graph.js";
+import { isLinked, promotedNames } from "./graph.js";
 import { foldsInputs, showsAdvanced } from "./host.js";
 
 /** Pixels of the button's row, and of the space around the button. */
@@ -68,9 +68,12 @@ class Fold {
     node.setDirtyCanvas?.(true, true);
   }
 
-  /** Hide what is folded. What comes over a link stays in sight, as in Vue nodes. */
+  /** Hide what is folded. What comes over a link stays in sight, as in Vue nodes, and so does what a subgraph's node
+   * shows of its own: hidden here, it would be hidden there. */
   apply() {
-    const folded = this.open ? [] : this.widgets.filter(({ name }) => !isLinked(this.node, name));
+    const promoted = promotedNames(this.node);
+    const folded = this.open ? [] : this.widgets.filter(({ name }) =>
+      !isLinked(this.node, name) && !promoted.includes(name));
     this.hide(folded);
     const { length } = this.open ? this.widgets : folded;
     this.button.value = foldLabel(this.open, length);
@@ -78,8 +81,8 @@ class Fold {
   }
 
   /** A workflow is being opened: a link may show a folded input. The saved size of the node is remembered. */
-  configure({ size }) {
-    this.saved = size?.[1];
+  configure(saved) {
+    this.saved = saved?.size?.[1];
     this.apply();
   }
 

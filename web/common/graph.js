@@ -3,6 +3,12 @@
 
 const PROJECT = "LoraBootstrap_Project";
 const SOCKET = "BOOTSTRAP_PROJECT";
+/** How the host runs a node: not at all, or as if its inputs were its outputs. */
+const [MUTED, BYPASSED] = [2, 4];
+/** Bypassed nodes to walk at most: links may form a loop. */
+const FAR = 50;
+/** What feeds an input if nothing does: its widget's own value counts. */
+const NOTHING = Symbol("nothing");
 /** The node id that marks links from a subgraph's own inputs. */
 const SUBGRAPH_INPUT = -10;
 
@@ -36,14 +42,14 @@ export const widgetValue = (node, name) => node.widgets?.find((widget) => widget
 
 /**
  * The widgets that hold the value of an input: its own and, before it, that of the enclosing subgraph's node on which it
- * is shown too. None if the value comes over a link.
+ * is shown too. None if the value comes over a link that a run follows.
  */
 export function valueWidgets(node, name) {
   const own = (node.widgets ?? []).filter((widget) => widget.name === name);
   const slot = findLinkedSlot(node, called(name));
   if (slot < 0 || !node.graph) return own;
   const link = linkInto(node, slot);
-  if (!entersSubgraph(link)) return [];
+  if (!entersSubgraph(link)) return findFeed(node, called(name)) === NOTHING ? own : [];
   const outer = enclosing(node.graph);
   const input = outer?.inputs?.[link.origin_slot];
   return input ? [...valueWidgets(outer, input.name), ...own] : own;
@@ -62,27 +68,68 @@ function enclosing(graph) {
   return graphs.flatMap(({ nodes }) => nodes ?? []).find(({ subgraph }) => subgraph === graph) ?? null;
 }
 
+/** The names of a node's widgets that the enclosing subgraph's node shows without a link; front ends before 1.49 do. */
+export function promotedNames(node) {
+  const outer = node.graph ? enclosing(node.graph) : null;
+  const shown = outer?.properties?.proxyWidgets;
+  return (Array.isArray(shown) ? shown : []).filter(([id]) => String(id) === String(node.id)).map(([, name]) => name);
+}
+
 /**
- * The node that feeds the first matching linked input, followed into and out of subgraphs; null if there is none.
+ * The node that feeds the first matching linked input, followed into and out of subgraphs and through what is bypassed;
+ * null if there is none, or if it is muted.
  * @param {object} node
  * @param {(input: {name: string, type: string}) => boolean} fits
  */
 export function findFeeder(node, fits) {
+  const feed = findFeed(node, fits);
+  return feed === NOTHING ? null : feed;
+}
+
+/** The same, but NOTHING if the input has no link or only one from a bypassed node that has nothing to pass on. */
+function findFeed(node, fits, far = FAR) {
   const slot = findLinkedSlot(node, fits);
-  if (slot < 0) return null;
+  if (slot < 0) return NOTHING;
   const link = linkInto(node, slot);
   if (entersSubgraph(link)) {
     const outer = enclosing(node.graph);
     const input = outer?.inputs?.[link.origin_slot];
-    return input ? findFeeder(outer, (other) => other === input) : null;
+    const feed = input ? findFeed(outer, (other) => other === input, far) : NOTHING;
+    return feed === NOTHING ? null : feed; // the outer node may have a widget for it
   }
   const from = node.isSubgraphNode?.() ? node.graph.getNodeById(link?.origin_id) : node.getInputNode(slot);
-  return from?.isSubgraphNode?.() ? from.resolveSubgraphOutputLink(link?.origin_slot)?.outputNode ?? null : from;
+  return runningAt(from, link?.origin_slot, far);
+}
+
+/** The node that in a run gives what an output of this one gives; null if none does, and NOTHING as above. */
+function runningAt(node, slot, far) {
+  if (!node || node.mode === MUTED || far <= 0) return null;
+  if (node.mode === BYPASSED) {
+    const input = bypassInput(node, slot);
+    return input ? findFeed(node, (other) => other === input, far - 1) : NOTHING;
+  }
+  if (!node.isSubgraphNode?.()) return node;
+  const { outputNode, link } = node.resolveSubgraphOutputLink(slot) ?? {};
+  return runningAt(outputNode, link?.origin_slot, far - 1);
+}
+
+/** The input that a bypassed node passes on to an output: that at the same place, or else the first of the type. */
+function bypassInput({ inputs = [], outputs = [] }, slot) {
+  const type = outputs[slot]?.type;
+  if (inputs[slot] && canMeet(inputs[slot].type, type)) return inputs[slot];
+  return inputs.find((input) => input.type === type) ?? inputs.find((input) => canMeet(input.type, type));
+}
+
+/** Whether a link may join the types. "*" is any, and commas separate several. */
+function canMeet(one, other) {
+  const [ones, others] = [one, other].map((type) => String(type).split(","));
+  return [one, other].includes("*") || ones.some((type) => others.includes(type));
 }
 
 /** The value of a widget; if it is linked, that of the first widget of the node it comes from. */
 export function inputValue(node, name) {
-  return isLinked(node, name) ? findFeeder(node, called(name))?.widgets?.[0]?.value : widgetValue(node, name);
+  const feed = findFeed(node, called(name));
+  return feed === NOTHING ? widgetValue(node, name) : feed?.widgets?.[0]?.value;
 }
 
 /** The Bootstrap Project node at the end of the links that carry a project, or null. */

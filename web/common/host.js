@@ -67,6 +67,10 @@ export const refusedNodes = () => app.extensionManager?.lastNodeErrors;
 /** A node's name for people. */
 export const titleOf = (kind) => window.LiteGraph?.registered_node_types[kind]?.title ?? kind;
 
+/** The names for people of all nodes of these kinds. @param {RegExp} kinds */
+export const titlesOf = (kinds) => Object.entries(window.LiteGraph?.registered_node_types ?? {})
+  .filter(([kind]) => kinds.test(kind)).map(([, { title }]) => title);
+
 /** Pixels between a new node and the one that it belongs to. */
 const GAP = 40;
 
@@ -99,9 +103,6 @@ export function whenPaletteChanges(act) {
     app.canvas?.setDirty?.(true, true);
   }));
 }
-
-/** All nodes of the graph that is shown. */
-export const shownNodes = () => app.canvas?.graph?.nodes ?? [];
 
 /** Whether the front end keeps the view of each workflow, and chooses one for a workflow that has none. */
 export const restoresViews = () => app.extensionManager?.setting?.get("Comfy.EnableWorkflowViewRestore") ?? false;

@@ -4,18 +4,7 @@
 
 import { foldInputs, heightInSight } from "./fold.js";
 
-/**
- * Load stylesheets, each only once.
- * @param {string} module `import.meta.url` of the module that they are for
- * @param {...string} files relative to that module; later ones override earlier ones
- */
-export function linkStyles(module, ...files) {
-  for (const file of files) {
-    const { href } = new URL(file, module);
-    if ([...document.head.querySelectorAll("link")].some((link) => link.href === href)) continue;
-    document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href }));
-  }
-}
+export { linkStyles } from "./styles.js";
 
 /**
  * Put a panel into a node, and make the node wide enough for it.
@@ -91,6 +80,18 @@ export function redrawNode(node) {
   setTimeout(() => node.setDirtyCanvas?.(true, true), 100);
 }
 
+let again = false;
+
+/** Show in a node what a run before the page was loaded has put out. What it remembers of it is no step to undo. */
+export function showRunAgain(node, output) {
+  again = true;
+  try {
+    node.onExecuted?.({ lora_bootstrap: [output] });
+  } finally {
+    again = false;
+  }
+}
+
 /**
  * Save values in one of a node's properties, so that they survive a reload of the page.
  * @param {object} node
@@ -100,9 +101,11 @@ export function redrawNode(node) {
 export function rememberOnNode(node, property, values) {
   const known = node.properties[property] ?? {};
   if (Object.keys(values).every((name) => known[name] === values[name])) return;
-  changeGraph(node.graph, () => {
+  const remember = () => {
     node.properties[property] = values;
-  });
+  };
+  if (again) remember();
+  else changeGraph(node.graph, remember);
 }
 
 /** Change a workflow so that the host saves it for the next start, and can undo it. The canvas must be told too: to the

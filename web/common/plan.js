@@ -53,11 +53,20 @@ export function planQuestion(node) {
 /** What the node will do, as one line; "" if there is nothing to say. */
 export const fetchPlan = async (node) => (await postJson("/lora_bootstrap/plan", planQuestion(node))).text;
 
+/** The figures of a line, after what is done with them. */
+const figuresOf = (line) => line.slice(line.indexOf(": ") + 1);
+
+/** What was done, and what will be done if that is something else. */
+export function planText({ done, plan, isLive }) {
+  const isNews = !done || (!isLive && figuresOf(done) !== figuresOf(plan));
+  return [done, isNews ? plan : ""].filter(Boolean).join("\n");
+}
+
 /** The line itself. */
 export class PlanLine {
   /** @param {(() => Promise<string>)|null} ask what the node will do; null for a node that does nothing */
   constructor(ask) {
-    Object.assign(this, { ask, plan: "", done: "" });
+    Object.assign(this, { ask, plan: "", done: "", isLive: false });
     this.element = element("p", "lb-ui-note lb-ui-plan", { hidden: true });
   }
 
@@ -76,14 +85,17 @@ export class PlanLine {
     this.draw();
   }
 
-  /** @param {string} done what was done already, which is said instead; "" for nothing */
-  show(done) {
-    this.done = done;
+  /**
+   * @param {string} done what was done already, which is said first; "" for nothing
+   * @param {boolean} isLive whether it is still being done: then the next run is not announced yet
+   */
+  show(done, isLive = false) {
+    Object.assign(this, { done, isLive });
     this.draw();
   }
 
   draw() {
-    const text = this.done || this.plan;
+    const text = planText(this);
     if (text === this.element.textContent) return;
     this.element.textContent = text;
     this.element.title = text;

@@ -10,7 +10,7 @@ export const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].in
  * The files of a drop, with their paths in the folders that were dropped. Must be called while the event is handled,
  * because the browser forgets afterwards.
  * @param {DataTransfer} data
- * @returns {Promise<{path: string, file: File}[]>}
+ * @returns {Promise<{path: string, file: File|null}[]>} null for what cannot be read
  */
 export function readDropped(data) {
   const items = [...(data.items ?? [])].filter(({ kind }) => kind === "file");
@@ -25,13 +25,18 @@ export const asFiles = (files) => [...files].map((file) => ({ path: file.webkitR
 async function readEntries(entries) {
   const files = [];
   for (const entry of entries) {
-    if (entry.isDirectory) files.push(...await readEntries(await listFolder(entry)));
+    const parts = entry.isDirectory ? await listFolder(entry).catch(() => null) : null;
+    if (parts) files.push(...await readEntries(parts));
     else files.push({ path: entry.fullPath.replace(/^\//, ""), file: await asFile(entry) });
   }
   return files;
 }
 
-const asFile = (entry) => new Promise((resolve, reject) => entry.file(resolve, reject));
+/** The file of an entry; null if it cannot be read, or is a folder. */
+const asFile = (entry) => new Promise((resolve) => {
+  if (entry.isDirectory) resolve(null);
+  else entry.file(resolve, () => resolve(null));
+});
 
 /** A browser gives a folder's entries in parts, and an empty part at the end. */
 async function listFolder(entry) {

@@ -3,7 +3,7 @@
 
 import { findProblem } from "../common/check.js";
 import { inputValue, isLinked, valueWidgets } from "../common/graph.js";
-import { addLoadImage, app, hasImage, showOutput } from "../common/host.js";
+import { addLoadImage, app, hasImage, showOutput, showToast } from "../common/host.js";
 import {
   addPanelWidget, callAfter, changeGraph, followNode, linkStyles, redrawNode, rememberOnNode,
 } from "../common/mount.js";
@@ -18,6 +18,7 @@ const SHOWN_BY = ["folder", "recursive"];
 const CHECKED = ["background", "controls"];
 const WIDTH = 400;
 const OTHERWISE = "pictures";
+const TOAST_MS = 10000;
 
 const panels = new WeakMap();
 
@@ -34,9 +35,11 @@ app.registerExtension({
   afterConfigureGraph() {
     const graph = app.graph?.rootGraph ?? app.graph;
     const nodes = graph?.nodes ?? graph?._nodes ?? []; // the latter in older front ends
-    showSheets(nodes.filter(({ comfyClass }) => comfyClass === PREVIEW), hasImage, showOutput);
+    showSheets(nodes.filter(({ comfyClass }) => comfyClass === PREVIEW), hasImage, isPlaced, showOutput);
   },
 });
+
+const isPlaced = (node) => (app.graph?.rootGraph ?? app.graph)?.getNodeById(node.id) === node;
 
 /** Remember the sheet of each run on the node. */
 function rememberSheet(node) {
@@ -54,6 +57,8 @@ function addPanel(node) {
     choose: (folder) => setFolder(node, folder),
     wanted: () => String(inputValue(node, "trigger") ?? "").trim() || OTHERWISE,
     toGraph: (place) => addLoadImage(place, node),
+    tell: ({ text, wrong }) => showToast(wrong ? "warn" : "info", "Load Dataset: images of your own",
+      [text, wrong].filter(Boolean).join("\n"), TOAST_MS),
     check: () => findProblem(node, CHECKED),
     resized: () => redrawNode(node),
   });

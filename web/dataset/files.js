@@ -34,19 +34,20 @@ export function withoutRoot(files) {
 
 /**
  * What to send, in order.
- * @param {{path: string, file: Blob}[]} files
+ * @param {{path: string, file: Blob|null}[]} files null for what cannot be read
  * @returns {{images: {path: string, file: Blob, convert: boolean, captions: {path: string, file: Blob}[]}[],
- *   captions: {path: string, file: Blob}[], refused: string[]}} images with the captions of their name; captions of no
- *   image; paths of other files
+ *   captions: {path: string, file: Blob}[], refused: string[], unread: string[]}} images with the captions of their
+ *   name; captions of no image; paths of other files, and of what cannot be read
  */
 export function planUpload(files) {
-  const plan = { images: [], captions: [], refused: [] };
+  const plan = { images: [], captions: [], refused: [], unread: [] };
   const texts = new Map();
   const visible = files.filter(({ path }) => !OF_SYSTEMS.test(path)).sort((a, b) => compare(a.path, b.path));
   for (const { path, file } of visible) {
     const [stem, ending] = splitPath(path);
     const kind = KINDS[ending];
-    if (!kind) plan.refused.push(path);
+    if (!file) plan.unread.push(path);
+    else if (!kind) plan.refused.push(path);
     else if (kind === "caption") addTo(texts, stem.toLowerCase(), { path, file });
     else {
       const known = kind === "jpeg" ? `${stem}.jpg` : path;
@@ -90,12 +91,21 @@ const listCounts = (counts) =>
   counts.filter(([count]) => count).map(([count, what]) => counted(count, what)).join(" and ");
 
 /** What became of an upload: a sentence, and what is wrong. */
-export function resultText({ folder, added, captions, known, refused }) {
+export function resultText({ folder, added, captions, known, frames = 0, refused, ...sent }) {
   const parts = [
     added || captions ? `Added ${listCounts([[added, "image"], [captions, "caption"]])} to ${folder}.` : "",
     known ? `${counted(known, "file")} ${known === 1 ? "was" : "were"} there already.` : "",
+    frames ? `Only the first frame of ${counted(frames, "GIF or AVIF file")} was taken.` : "",
   ];
-  return { text: parts.filter(Boolean).join(" "), wrong: listRefused(refused) };
+  return { text: parts.filter(Boolean).join(" "), wrong: listRefused([...unsentText(sent), ...refused]) };
+}
+
+/** What of an upload that was stopped or that lost the server was not sent. */
+function unsentText({ done = 0, total = 0, lost = false }) {
+  if (done >= total) return [];
+  const unsent = `${total - done} of ${counted(total, "file")} ${total - done === 1 ? "was" : "were"} not sent.`;
+  const why = lost ? "The server does not answer, so " : "";
+  return [`${why}${unsent} Add them again: what is there already is not doubled.`];
 }
 
 const SHOWN = 5;

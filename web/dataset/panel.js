@@ -20,6 +20,12 @@ const OFFERED = 200;
 const HINT = "Drop images or a folder of them here, paste them, or choose a folder.";
 const LINKED = "The folder comes over a link. What is in it is known when the workflow runs.";
 
+/** Uploads that go on. They outlive the panel that began them: whenever the host opens a workflow again, as after a
+ * change of tabs and for Undo, it makes new nodes. */
+const uploads = new Set();
+/** The panels of nodes that are placed. */
+const panels = new Set();
+
 export class FolderPanel extends Panel {
   /**
    * @param {object} host
@@ -28,11 +34,12 @@ export class FolderPanel extends Panel {
    * @param {(folder: string) => void} host.choose puts a folder into the node's widget
    * @param {() => string} host.wanted a name for a new folder
    * @param {(place: string) => void} host.toGraph puts an image into the graph
+   * @param {(result: {text: string, wrong: string}) => void} host.tell says what became of an upload that no panel shows
    * @param {() => void} host.resized called when the panel needs another height
    */
   constructor(host) {
     super({ ...host, where: () => JSON.stringify(host.folder()) });
-    Object.assign(this, { view: null, folders: [], upload: null, result: null });
+    Object.assign(this, { view: null, folders: [], begun: null, result: null });
     this.build();
   }
 
@@ -67,6 +74,7 @@ export class FolderPanel extends Panel {
   // -- life ---------------------------------------------------------------------------------------------------------
 
   begin(signal) {
+    panels.add(this);
     listen({
       [EVENTS.executed]: () => this.ask(),
       [EVENTS.success]: () => this.ask(),
@@ -81,7 +89,16 @@ export class FolderPanel extends Panel {
 
   close() {
     super.close();
-    this.upload?.stop();
+    panels.delete(this);
+  }
+
+  /** The upload that this panel began, or one into the folder that it shows. */
+  get upload() {
+    return this.begun ?? [...uploads].find((upload) => this.shows(upload)) ?? null;
+  }
+
+  shows({ folder }) {
+    return Boolean(folder) && this.host.folder()?.folder === folder;
   }
 
   async askRoute(isLate) {
@@ -164,16 +181,33 @@ export class FolderPanel extends Panel {
     const { folder } = this.host.folder();
     const isOwn = this.view?.own && this.view.name === folder; // not what was shown before
     const place = { folder: isOwn ? folder : "", wanted: root || this.host.wanted() };
-    this.upload = new Upload(plan, place, { sendFile, convert: convertToPng, moved: () => this.show() });
-    this.result = null;
-    this.show();
-    const { upload } = this;
+    const upload = new Upload(plan, place, { sendFile, convert: convertToPng, moved: () => this.spread(upload) });
+    uploads.add(upload);
+    Object.assign(this, { begun: upload, result: null });
+    this.show(upload);
     await upload.run();
+    const shown = this.thatShow(upload);
+    await Promise.all(shown.map((panel) => panel.finish(upload)));
+    uploads.delete(upload);
+    this.begun = null;
+    for (const panel of shown) panel.schedule();
+    if (!shown.length) this.host.tell(resultText(upload));
+  }
+
+  /** The placed panels of an upload. */
+  thatShow(upload) {
+    return [...panels].filter((panel) => panel.begun === upload || panel.shows(upload));
+  }
+
+  spread(upload) {
+    for (const panel of this.thatShow(upload)) panel.show(upload);
+  }
+
+  async finish(upload) {
     if (upload.folder) this.showFolder(upload.folder);
     await this.askRoute(() => !this.life); // so that the count and what was added agree
-    Object.assign(this, { upload: null, result: { folder: upload.folder, ...resultText(upload) } });
+    this.result = { folder: upload.folder, ...resultText(upload) };
     this.say(this.result.wrong || this.result.text);
-    this.schedule();
   }
 
   refuse(wrong) {
@@ -182,8 +216,7 @@ export class FolderPanel extends Panel {
   }
 
   /** Show how far the upload is, and the folder as soon as there is one. */
-  show() {
-    const { folder } = this.upload;
+  show({ folder }) {
     if (folder) this.showFolder(folder);
     this.schedule();
   }

@@ -16,9 +16,10 @@ export class Upload {
    */
   constructor(plan, { folder, wanted }, means) {
     Object.assign(this, { plan, folder, wanted, means });
-    Object.assign(this, { done: 0, added: 0, captions: 0, known: 0 });
+    Object.assign(this, { done: 0, added: 0, captions: 0, known: 0, frames: 0, lost: false });
     this.total = plan.images.length + plan.captions.length;
-    this.refused = plan.refused.map((path) => `${path} is neither an image nor a caption.`);
+    this.refused = [...plan.refused.map((path) => `${path} is neither an image nor a caption.`),
+      ...plan.unread.map(unreadText)];
     this.life = new AbortController();
   }
 
@@ -48,27 +49,35 @@ export class Upload {
     await Promise.all(Array.from({ length: AT_ONCE }, work));
   }
 
+  /** @param {() => Promise<boolean>} task whether it came to its end */
   async step(task) {
-    await task();
-    this.done += 1;
+    if (await task()) this.done += 1;
     this.means.moved(this);
   }
 
   async sendImage({ path, file, convert, captions }) {
-    const saved = await this.attempt(path, async () => {
+    const saved = await this.attempt(path, file, async () => {
       const image = convert ? await this.means.convert(file) : file;
       return this.sendFile(convert ? withStemOf("a.png", path) : path, image);
     });
-    if (!saved) return;
+    if (!saved) return saved === null;
     this.folder = saved.folder;
     this.count("added", saved);
-    for (const caption of captions) await this.sendCaption(caption, withStemOf(caption.path, saved.name));
+    if (convert) this.frames += 1;
+    for (const caption of captions) {
+      if (!await this.sendCaption(caption, withStemOf(caption.path, saved.name))) return false;
+    }
+    return true;
   }
 
   async sendCaption({ path, file }, target) {
-    if (!this.folder) return void this.refused.push(`${path} is a caption without an image. Add its image too.`);
-    const saved = await this.attempt(path, () => this.sendFile(target, file));
+    if (!this.folder) {
+      this.refused.push(`${path} is a caption without an image. Add its image too.`);
+      return true;
+    }
+    const saved = await this.attempt(path, file, () => this.sendFile(target, file));
     if (saved) this.count("captions", saved);
+    return saved !== undefined;
   }
 
   count(what, { known }) {
@@ -80,23 +89,35 @@ export class Upload {
     return this.means.sendFile({ folder, wanted, path, file }, this.life.signal);
   }
 
-  /** The result of an attempt, or null if it failed. A server that does not answer ends the upload. */
-  async attempt(path, act) {
-    if (this.stopped) return null;
+  /** The result of an attempt; null if the file was refused, undefined if the upload ended before. A server that does
+   * not answer ends it. */
+  async attempt(path, file, act) {
+    if (this.stopped) return undefined;
     try {
       return await act();
     } catch (error) {
-      if (this.stopped) return null;
-      if (error instanceof TypeError) this.lose(); // what fetch throws if it gets no answer
-      else this.refused.push(error.message);
+      if (this.stopped) return undefined;
+      const noAnswer = error instanceof TypeError; // what fetch throws, also if it cannot read the file
+      if (noAnswer && await isReadable(file)) return this.lose();
+      this.refused.push(noAnswer ? unreadText(path) : error.message);
       return null;
     }
   }
 
   lose() {
+    this.lost ||= !this.stopped;
     this.stop();
-    const left = this.total - this.done;
-    this.refused = [`The server does not answer, so ${left} of ${this.total} files were not sent. Add them again: files `
-      + "that are there already are skipped."];
+  }
+}
+
+const unreadText = (path) => `${path} cannot be read.`;
+
+/** Whether a file on the user's disk can still be read: it may be moved, or not be on this computer. */
+async function isReadable(file) {
+  try {
+    await file.slice(0, 1).arrayBuffer?.();
+    return true;
+  } catch {
+    return false;
   }
 }

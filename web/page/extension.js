@@ -4,11 +4,12 @@
  */
 
 import { foldAgain, foldInputs } from "../common/fold.js";
+import { allNodes } from "../common/graph.js";
 import {
-  EVENTS, app, colourTables, expectEvents, latestTabId, listen, showNodeText, shownNodes, tabId,
-  whenPaletteChanges, whenRendererChanges,
+  EVENTS, app, colourTables, expectEvents, latestTabId, listen, showNodeText, tabId, whenPaletteChanges,
+  whenRendererChanges,
 } from "../common/host.js";
-import { callAfter } from "../common/mount.js";
+import { callAfter, showRunAgain } from "../common/mount.js";
 import { colourSockets, styleSockets } from "./colours.js";
 import { toShowAgain } from "./last_runs.js";
 import { markLinked } from "./linked.js";
@@ -22,15 +23,20 @@ const WITHOUT_WIDTH = /[\u200b\ufeff]/g;
 
 let told = null;
 
+/** Ids of the workflows whose last runs this page has shown as results. Undo opens a workflow again too, and what
+ * changes the graph then takes its Redo. */
+const shown = new Set();
+
 app.registerExtension({
   name: "lora_bootstrap.page",
   setup() {
     expectEvents();
     document.addEventListener("copy", copyPlainly);
     // the server gives a new tab its id with the first status, and a restarted one has forgotten all of them
-    listen({ [EVENTS.status]: () => announce(), [EVENTS.back]: () => announce(true) }, new AbortController().signal);
+    listen({ [EVENTS.status]: () => announce(), [EVENTS.back]: () => announce(true),
+      [EVENTS.graph]: () => foldAgain(allNodes(app.graph)) }, new AbortController().signal);
     announce();
-    whenRendererChanges(() => foldAgain(shownNodes()));
+    whenRendererChanges(() => foldAgain(allNodes(app.graph)));
     styleSockets();
     whenPaletteChanges(() => colourSockets(...colourTables()));
   },
@@ -44,7 +50,10 @@ app.registerExtension({
   loadedGraphNode(node) {
     if (node.comfyClass?.startsWith(OURS)) foldInputs(node)?.restoreHeight();
   },
-  afterConfigureGraph: showLastRuns,
+  afterConfigureGraph() {
+    foldAgain(allNodes(app.graph)); // what a subgraph's node shows is known only now
+    void showLastRuns(); // the host waits for a promise before it knows which workflow is open
+  },
 });
 
 function announce(again = false) {
@@ -58,13 +67,15 @@ function announce(again = false) {
 
 /** Show again what a workflow's nodes showed. Without an answer there is nothing to show, as before the first run. */
 async function showLastRuns() {
-  const graph = app.graph?.rootGraph ?? app.graph;
-  const workflow = graph?.id;
+  const root = () => app.graph?.rootGraph ?? app.graph;
+  const workflow = root()?.id;
   const answer = workflow ? await fetchLastRuns(workflow, latestTabId()).catch(() => null) : null;
-  if (!answer || (app.graph?.rootGraph ?? app.graph)?.id !== workflow) return;
-  for (const { id, node, text, told: output } of toShowAgain(graph, answer.nodes)) {
+  if (!answer || root()?.id !== workflow) return;
+  const isFirst = !shown.has(workflow);
+  shown.add(workflow);
+  for (const { id, node, text, told: output } of toShowAgain(root(), answer.nodes)) {
     if (text) showNodeText(id, text);
-    if (output) node.onExecuted?.({ lora_bootstrap: [output] });
+    if (output && isFirst) showRunAgain(node, output);
   }
 }
 

@@ -4,20 +4,23 @@
 import { isLinked } from "../common/graph.js";
 
 const MARK = " ← linked";
-/** Widget → the label that it had. */
-const own = new WeakMap();
+/** A label as it is without the mark; undefined if that is the name alone. */
+function withoutMark(label, name) {
+  if (!label?.endsWith(MARK)) return label;
+  const own = label.slice(0, -MARK.length);
+  return own === name ? undefined : own;
+}
 
-/** Label what is linked, and give what no longer is its own label back. */
+/** Label what is linked, and give what no longer is its own label back. The host offers the label when a widget is
+ * renamed, and saves with the input what is entered. */
 export function markLinked(node) {
   for (const widget of node.widgets ?? []) {
-    const linked = isLinked(node, widget.name);
-    if (linked === own.has(widget)) continue;
-    if (linked) {
-      own.set(widget, widget.label);
-      widget.label = `${widget.label ?? widget.name}${MARK}`;
-    } else {
-      widget.label = own.get(widget);
-      own.delete(widget);
-    }
+    const own = withoutMark(widget.label, widget.name);
+    const label = isLinked(node, widget.name) ? `${own ?? widget.name}${MARK}` : own;
+    if (label !== widget.label) widget.label = label;
+  }
+  for (const input of node.inputs ?? []) {
+    const own = withoutMark(input.label, input.name);
+    if (own !== input.label) input.label = own;
   }
 }

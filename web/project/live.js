@@ -1,13 +1,15 @@
 /** What the queue does for a project right now, from the server's events. Pure functions: no host and no document.
  * Loading this module has no effect. */
 
-/** @typedef {{queue: boolean, text: string, stage: string, done: string}} Live
- * queue: whether the queue runs a workflow of this tab; text: what is being done for this project, "" if nothing is;
- * stage and done: the stage that it belongs to, and how far that is */
+/** @typedef {{queue: boolean, own: boolean, text: string, stage: string, done: string}} Live
+ * queue: whether the queue runs a workflow of this tab; own: whether what runs is known to be for this project, which
+ * only its own events say; text: what is being done, "" if nothing is; stage and done: the stage that it belongs to, and
+ * how far that is */
 
 /** @type {Live} */
-export const IDLE = Object.freeze({ queue: false, text: "", stage: "", done: "" });
+export const IDLE = Object.freeze({ queue: false, own: false, text: "", stage: "", done: "" });
 const BETWEEN = "The workflow is running.";
+const OTHER = "ComfyUI is running a workflow.";
 
 /** A run of the project as {stage, what}, or null: "zqx-style-2" trains the style LoRA of round 2, "zqx" the
  * character. */
@@ -33,24 +35,29 @@ export function withTraining(live, project, event) {
   const run = runOf(project, event.name);
   if (!run) return live;
   const told = TRAININGS[event.status]?.(run, event);
-  return told ? { ...live, done: "", ...told, stage: run.stage } : between(live);
+  return told ? { ...live, own: true, done: "", ...told, stage: run.stage } : ownBetween(live);
 }
 
 /** After the event that a candidate was saved. Round 0 are the base model's own images. */
 export function withCandidate(live, project, event) {
   const { round, made, total } = event;
   if (event.project !== project) return live;
-  if (made >= total) return between(live);
+  if (made >= total) return ownBetween(live);
   const place = `${made + 1} of ${total}`;
   const what = round ? `candidate ${place} of round ${round}` : `image ${place} of the base model`;
-  return { ...live, text: `Drawing ${what}.`, stage: round ? `candidates-${round}` : "", done: `${made} of ${total}` };
+  const stage = round ? `candidates-${round}` : "";
+  return { ...live, own: true, text: `Drawing ${what}.`, stage, done: `${made} of ${total}` };
 }
 
-/** Nothing for this project: the tab that queued knows that its workflow still runs. */
-const between = ({ queue }) => ({ ...IDLE, queue, text: queue ? BETWEEN : "" });
+/** Nothing for this project right now: the tab that queued knows that its workflow still runs. */
+const ownBetween = ({ queue }) => (queue ? { ...IDLE, queue, own: true, text: BETWEEN } : IDLE);
 
-/** A workflow of this tab began. */
-export const begun = () => between({ queue: true });
+/** After the event that a node wrote the project: the workflow that runs is the project's. */
+export const withProject = (live, project, { name }) =>
+  (name === project && live.queue && !live.own ? ownBetween(live) : live);
+
+/** A workflow of this tab began; nobody knows yet whether it is the project's. */
+export const begun = () => ({ ...IDLE, queue: true, text: OTHER });
 
 /** The round whose picks are waited for, or else the last one with candidates; null if there is none. */
 export function galleryRound(stages) {

@@ -7,7 +7,7 @@ import { explain, figureName, figureWords } from "../common/figures.js";
 import { finite } from "../common/format.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
-import { IDLE, begun, galleryRound, isRunOf, withCandidate, withTraining } from "./live.js";
+import { IDLE, begun, galleryRound, isRunOf, withCandidate, withProject, withTraining } from "./live.js";
 import { fetchProject } from "./routes.js";
 
 /** Pixels that the panel needs: one line before the first run, then crops, the next step, stages, and a row for each
@@ -78,7 +78,7 @@ export class ProjectPanel extends Panel {
     };
     listen({
       [EVENTS.begun]: () => this.tell(begun()),
-      [EVENTS.project]: mine(({ name }) => name === this.name),
+      [EVENTS.project]: mine(({ name }) => name === this.name, withProject),
       [EVENTS.candidates]: mine(({ project }) => project === this.name, withCandidate),
       [EVENTS.progress]: mine(({ name }) => isRunOf(this.name, name), withTraining),
       [EVENTS.executed]: () => this.ask(),
@@ -146,14 +146,14 @@ export class ProjectPanel extends Panel {
     this.next.hidden = !text;
     if (this.next.textContent !== text) this.next.textContent = text;
     this.next.dataset.live = Boolean(live.text);
-    this.runButton.disabled = Boolean(live.text);
-    this.runButton.title = live.text ? "The workflow is running" : "Queue the workflow";
+    this.runButton.disabled = live.own;
+    this.runButton.title = live.own ? "The workflow is running" : "Queue the workflow";
     const round = galleryRound(project?.stages ?? []);
     this.galleryButton.hidden = round === null || !this.host.gallery(round);
     this.galleryButton.value = `Open the gallery of round ${round}`;
     const waits = project?.stages.some(({ name, state }) => state === "next" && name === `curate-${round}`);
-    this.galleryButton.classList.toggle("lb-project-waits", Boolean(waits && !live.text));
-    this.runButton.classList.toggle("lb-project-waits", !waits && !live.text);
+    this.galleryButton.classList.toggle("lb-project-waits", Boolean(waits && !live.own));
+    this.runButton.classList.toggle("lb-project-waits", !waits && !live.own);
   }
 
   drawCrops(crops) {

@@ -8,6 +8,9 @@
 export const GUIDES = ["README", "one_image", "own_images", "your_model", "troubleshooting", "which_guide", "words",
   "kinds_of_training"];
 
+/** Names that a guide of any pack may have. */
+const COMMON = ["README", "troubleshooting", "words"];
+
 const HELP = /^LoraBootstrap_\w+$/;
 const FILE = /(?:^|\/)([\w-]+)\.md$/;
 const INDEX = /(?:^|\/)guides\/index\.html$/;
@@ -18,7 +21,7 @@ const SERVED = /^\/?extensions\/([^/]+)\//;
 /**
  * @param {string} address as it is written in a link, relative or not
  * @param {string} pack the folder that the pack is served from
- * @param {boolean} isOurs whether the link is in a page of the pack; elsewhere `README.md` is anybody's
+ * @param {boolean} isOurs whether the link is in a page of the pack; elsewhere `../guides/README.md` is anybody's
  * @returns {?{page: string, anchor: string}} null if it is no page of the pack
  */
 export function pageAt(address, pack = "lora-bootstrap", isOurs = false) {
@@ -30,7 +33,8 @@ export function pageAt(address, pack = "lora-bootstrap", isOurs = false) {
   const folders = pathname.replace(SERVED, "").split("/").slice(0, -1);
   if (pathname.startsWith("/") && served === undefined) return null;
   const page = pathname.match(FILE)?.[1];
-  const isKnown = isOurs || HELP.test(page ?? "") || folders.includes("guides");
+  const isNamed = folders.includes("guides") && (served !== undefined || !COMMON.includes(page));
+  const isKnown = isOurs || HELP.test(page ?? "") || isNamed;
   return isKnown && folders.every((name) => FOLDERS.test(name)) ? isPage(page, anchor) : null;
 }
 

@@ -1,12 +1,13 @@
 /** Opens the pack's guides and help pages over the graph when a link to one is clicked: in a note, in the host's help of
  * a node, in a panel. The front ends resolve such links differently, some to an address that is not there. */
 
-import { app } from "../common/host.js";
+import { app, titlesOf } from "../common/host.js";
 import { linkStyles } from "../common/mount.js";
 import { pageAt, servedFrom } from "./address.js";
 import { Reader } from "./dialog.js";
 
 const PACK = servedFrom(import.meta.url);
+const OURS = /^LoraBootstrap_/;
 const reader = new Reader();
 
 app.registerExtension({
@@ -36,5 +37,11 @@ function openPage(event) {
 function askedFor(event) {
   if (event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return null;
   const link = event.target instanceof Element ? event.target.closest("a[href]") : null;
-  return link ? pageAt(link.getAttribute("href"), PACK) : null;
+  return link ? pageAt(link.getAttribute("href"), PACK, isInHelp(link)) : null;
+}
+
+/** Whether a link is in the host's help of one of the pack's nodes: older front ends leave such links relative. */
+function isInHelp(link) {
+  const title = link.closest(".node-help-content")?.querySelector("h1")?.textContent.trim();
+  return Boolean(title) && titlesOf(OURS).includes(title);
 }

@@ -1,7 +1,7 @@
 /** A page of the pack in a tab of its own, for web/guides/index.html. Loading this module has no effect. */
 
 import { element } from "../common/dom.js";
-import { linkStyles } from "../common/mount.js";
+import { linkStyles } from "../common/styles.js";
 import { pageAt } from "./address.js";
 import { goTo, loadPage } from "./render.js";
 

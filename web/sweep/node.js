@@ -27,10 +27,11 @@ export function sweepName(node, graph) {
     seen.add(at);
     const named = text(graph.inputValue(at, "name"));
     const told = at.properties?.[PROPERTY];
-    if (told?.name && told.of === named) return told.name;
+    const run = named || !KINDS[at.comfyClass] ? null : graph.linkedRunName(at, "run");
+    // a sweep of another run was told before this one was linked
+    if (told?.name && told.of === named && (!run || told.name.startsWith(`${run}-`))) return told.name;
     if (named) return named;
-    const [kind, run] = [KINDS[at.comfyClass], graph.linkedRunName(at, "run")];
-    if (kind && run) return `${run}-${kind}`;
+    if (run) return `${run}-${KINDS[at.comfyClass]}`;
   }
   return null;
 }

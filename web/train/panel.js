@@ -7,15 +7,15 @@ import { Panel } from "../common/panel.js";
 import { PlanLine } from "../common/plan.js";
 import { drawChart, readAt, svg } from "./chart.js";
 import { smoothPoints } from "./plot.js";
-import { trainedText } from "./presets.js";
+import { isLive, trainedText } from "./presets.js";
 import { fetchRun, resumeRun, stopRun } from "./routes.js";
 import { SmoothingSlider } from "./smoothing.js";
 import { fromReply, hasGap, statusLine, withEvent } from "./state.js";
 import { PreviewStrip } from "./strip.js";
 
 /** Pixels that the panel needs: what will be trained and one line before the first run, then also status, proofs,
- * chart, legend and previews, and a line for each note. */
-const HEIGHT = { idle: 124, run: 380, note: 15 };
+ * chart, legend and previews, what the next run will train, and a line for each note. */
+const HEIGHT = { idle: 124, run: 395, note: 15 };
 /** How often to fetch the losses in between while steps are faster than events. */
 const GAP_MS = 5000;
 
@@ -171,7 +171,7 @@ export class TrainPanel extends Panel {
     this.proofs.hidden = !run?.proofs.length;
     this.body.dataset.status = run?.status ?? "idle";
     this.drawHead();
-    this.plan.show(trainedText(run));
+    this.plan.show(trainedText(run), isLive(run));
     if (!run) return this.drawIdle();
     showNote(this.note, this.problem ?? (this.wrong || (run.status === "failed" ? run.message : null)), true);
     this.proofs.replaceChildren(...run.proofs.map(proofMark));

@@ -3,6 +3,9 @@
 /** Status → how the line begins. */
 const VERBS = { preparing: "training with", training: "training with" };
 
+/** Whether a run is still going on. */
+export const isLive = (run) => run?.status in VERBS;
+
 /**
  * What a run was trained with; "" if that is not known yet.
  * @param {{status: string, figures: string}|null} run

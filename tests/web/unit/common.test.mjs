@@ -3,7 +3,7 @@ import test from "node:test";
 
 const { Asker } = await import("../../../web/common/asker.js");
 const { Conflict, Refused } = await import("../../../web/common/errors.js");
-const { projectName, runName } = await import("../../../web/common/graph.js");
+const { findFeeder, projectName, runName } = await import("../../../web/common/graph.js");
 const { coverRange, envelope, lossRange, makeScale, nearestPoint, pathThrough, stepTicks, thinPoints, tickStep } =
   await import("../../../web/train/plot.js");
 const { Store } = await import("../../../web/common/store.js");
@@ -320,6 +320,53 @@ test("a project is found into a subgraph and out of it", () => {
   }, root);
   root.nodes = Object.values(outer);
   assert.deepEqual([projectName(inner.curate), projectName(outer.curate)], ["outer", "inner"]);
+});
+
+test("what is bypassed passes on the input of its type, and what is muted gives nothing", () => {
+  const [MUTED, BYPASSED] = [2, 4];
+  const feeder = (mode, more = {}) => {
+    const nodes = graph({
+      source: { type: "Source" },
+      maker: { type: "Maker", mode, outputs: [{ type: "IMAGE" }, { type: "LORA_RUN" }],
+        inputs: [["other", "LORA_RUN"], ["x", "IMAGE", "source"], ["run", "LORA_RUN", "source"]], ...more },
+      user: { type: "User", inputs: [["run", "LORA_RUN", "maker", 1]] },
+    });
+    return findFeeder(nodes.user, ({ name }) => name === "run")?.comfyClass ?? null;
+  };
+  assert.equal(feeder(0), "Maker");
+  assert.equal(feeder(MUTED), null);
+  assert.equal(feeder(BYPASSED, { inputs: [["x", "IMAGE", "source"], ["run", "LORA_RUN", "source"]] }), "Source");
+  assert.equal(feeder(BYPASSED), null, "the first of the type has no link");
+  assert.equal(feeder(BYPASSED, { inputs: [["x", "IMAGE", "source"]] }), null);
+  assert.equal(feeder(BYPASSED, { inputs: [["x", "IMAGE", "source"], ["run", "LORA_RUN", "maker", 1]] }), null, "a loop");
+});
+
+test("a bypassed node with nothing to pass on leaves the widget its value, as in a run", () => {
+  const name = (mode, outputs, inputs) => projectName(graph({
+    text: { type: "PrimitiveString", mode, widgets: { value: "from text" }, outputs, inputs },
+    other: { type: "PrimitiveString", widgets: { value: "further up" } },
+    p: project({ name: "mine", trigger: "akn" }, [["name", "STRING", "text"]]),
+  }).p);
+  assert.equal(name(0), "from text");
+  assert.equal(name(4, [{ type: "STRING" }], []), "mine");
+  assert.equal(name(4, [{ type: "STRING" }], [["a", "IMAGE"], ["b", "*", "other"]]), "further up");
+  assert.equal(name(2), "akn", "a run has no value then");
+});
+
+test("a muted or bypassed node in a subgraph is one too", () => {
+  const feeder = (mode, boxMode = 0) => {
+    const inner = graph({
+      deep: { type: "Deep" },
+      made: { type: "Made", mode, outputs: [{ type: "MODEL" }], inputs: [["model", "MODEL", "deep"]] },
+    });
+    const outer = graph({
+      box: { type: "uuid", mode: boxMode, isSubgraphNode: () => true, outputs: [{ type: "MODEL" }],
+        resolveSubgraphOutputLink: () => ({ outputNode: inner.made, link: { origin_slot: 0 } }) },
+      user: { type: "User", inputs: [["model", "MODEL", "box"]] },
+    });
+    return findFeeder(outer.user, ({ name }) => name === "model")?.comfyClass ?? null;
+  };
+  assert.deepEqual([feeder(0), feeder(2), feeder(4), feeder(0, 2), feeder(0, 4)], ["Made", null, "Deep", null, null]);
 });
 
 test("a run on a round's dataset is called by project, purpose and the round after", () => {

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import "./host_stub.mjs";
+
 const { findFolders, folderText, planUpload, resultText, withStemOf, withoutRoot } =
   await import("../../../web/dataset/files.js");
 const { Upload } = await import("../../../web/dataset/upload.js");
@@ -45,8 +47,15 @@ test("dropped folders are read with all that is in them, though a browser gives 
   const file = (fullPath) => ({ isDirectory: false, fullPath, file: (done) => done(fullPath) });
   const folder = (...parts) => ({ isDirectory: true, createReader: () => ({ readEntries: (done) => done(parts.shift() ?? []) }) });
   const entries = [folder([file("/girl/a.png")], [file("/girl/b.png"), folder([file("/girl/x/c.png")])]), file("/d.png")];
+  const broken = (done, fail) => fail(new Error("NotReadableError"));
+  entries.push({ isDirectory: false, fullPath: "/e.png", file: broken },
+    { isDirectory: true, fullPath: "/f", createReader: () => ({ readEntries: broken }) });
   const data = { items: entries.map((entry) => ({ kind: "file", webkitGetAsEntry: () => entry })), files: [] };
-  assert.deepEqual((await readDropped(data)).map(({ path }) => path), ["girl/a.png", "girl/b.png", "girl/x/c.png", "d.png"]);
+  const dropped = await readDropped(data);
+  assert.deepEqual(dropped.map(({ path }) => path), ["girl/a.png", "girl/b.png", "girl/x/c.png", "d.png", "e.png", "f"]);
+  const plan = planUpload(dropped);
+  assert.deepEqual([plan.images.length, plan.unread, plan.refused], [4, ["e.png", "f"], []]);
+  assert.deepEqual((await upload([{ path: "e.png", file: null }], fakeServer())).refused, ["e.png cannot be read."]);
   assert.deepEqual(await readDropped({ items: [], files: [{ name: "e.png" }] }), [{ path: "e.png", file: { name: "e.png" } }]);
 });
 
@@ -99,13 +108,26 @@ test("what the server refuses is said in its words, and the next image makes the
 test("a server that is lost ends the upload with how many were not sent", async () => {
   const done = await upload(given(...Array.from({ length: 20 }, (_, number) => `${number}.png`)), fakeServer({ lostAfter: 5 }));
   assert.equal(done.added, 5);
-  assert.match(done.refused.join(), /^The server does not answer, so 15 of 20 files were not sent\./);
+  assert.match(resultText(done).wrong, /^The server does not answer, so 15 of 20 files were not sent\./);
 });
 
 test("an upload that is stopped sends no more, and what was sent stays", async () => {
   const server = fakeServer();
   const done = await upload(given("a.png", "b.png", "c.png"), server, undefined, { moved: (one) => one.stop() });
   assert.deepEqual([server.sent.length, done.added, done.refused], [1, 1, []]);
+  assert.deepEqual(resultText(done), { text: "Added 1 image to mine-2.",
+    wrong: "2 of 3 files were not sent. Add them again: what is there already is not doubled." });
+});
+
+test("a file that cannot be read is refused, and the server is not said to be lost", async () => {
+  const server = fakeServer();
+  const gone = new Blob(["x"]);
+  gone.slice = () => ({ arrayBuffer: () => Promise.reject(new Error("NotReadableError")) });
+  const send = server.send;
+  server.send = (sent) => (sent.file === gone ? Promise.reject(new TypeError("Failed to fetch")) : send(sent));
+  const done = await upload([{ path: "a.png", file: gone }, ...given("b.png", "c.gif")], server);
+  assert.deepEqual(resultText(done), {
+    text: "Added 2 images to mine-2. Only the first frame of 1 GIF or AVIF file was taken.", wrong: "a.png cannot be read." });
 });
 
 // -- what is said ---------------------------------------------------------------------------------------------------
@@ -130,7 +152,68 @@ test("folders that begin with what was typed come first, and every word must be 
 test("a sheet comes back after a reload only while the host still has it", async () => {
   const shown = [];
   const nodes = [{ id: 1, properties: { sheet: { filename: "a.png" } } }, { id: 2, properties: { sheet: { filename: "gone.png" } } },
-    { id: 3, properties: {} }, { id: 4, properties: { sheet: { filename: "a.png" } }, imgs: [{}] }];
-  await showSheets(nodes, async ({ filename }) => filename === "a.png", (node, output) => shown.push([node.id, output]));
+    { id: 3, properties: {} }, { id: 4, properties: { sheet: { filename: "a.png" } }, imgs: [{}] },
+    { id: 5, properties: { sheet: { filename: "a.png" } } }]; // of a workflow that is no longer open
+  await showSheets(nodes, async ({ filename }) => filename === "a.png", ({ id }) => id !== 5,
+    (node, output) => shown.push([node.id, output]));
   assert.deepEqual(shown, [[1, { images: [{ filename: "a.png" }] }]]);
+});
+
+// -- the panel ------------------------------------------------------------------------------------------------------
+
+/** As much of an element as the panel needs. */
+class Made {
+  constructor() {
+    Object.assign(this, { dataset: {}, style: { setProperty() {} }, classList: { add() {}, toggle() {} } });
+  }
+
+  append() {}
+
+  replaceChildren() {}
+
+  setAttribute() {}
+
+  addEventListener() {}
+}
+
+test("an upload goes on when its node is made anew or removed, and its end is said where it can be seen", async () => {
+  Object.assign(globalThis, {
+    document: { createElement: () => new Made(), addEventListener() {}, querySelectorAll: () => [] },
+    window: { addEventListener() {} }, requestAnimationFrame: (act) => setTimeout(act),
+  });
+  const answers = [];
+  const answer = () => answers.shift()(new Response(JSON.stringify({ folder: "mine", name: "x.png", known: false })));
+  const settle = () => new Promise((resolve) => setTimeout(resolve, 10));
+  const view = { name: "mine", images: 1, captions: 0, notes: [], pictures: [], own: true };
+  const { FolderPanel } = await import("../../../web/dataset/panel.js");
+  globalThis.lbTestsApi.fetchApi = (path, { method }) => (method === "POST"
+    ? new Promise((resolve) => answers.push(resolve)) : Promise.resolve(new Response(JSON.stringify(view))));
+  const [folder, told] = [{ folder: "", recursive: true }, []];
+  const makePanel = () => new FolderPanel({
+    folder: () => folder, choose: (name) => Object.assign(folder, { folder: name }), wanted: () => "mine",
+    tell: (result) => told.push(result.text), resized() {}, check: async () => "" });
+
+  const first = makePanel();
+  first.open();
+  const taken = first.take(given("a.png", "b.png", "c.png"));
+  await settle();
+  answer();
+  await settle();
+  first.close();
+  const second = makePanel();
+  second.open();
+  assert.equal(second.words().text, "Adding images: 1 of 3");
+  for (let left = 2; left; left -= 1) {
+    answer();
+    await settle();
+  }
+  await taken;
+  assert.deepEqual([second.upload, second.result.text, told], [null, "Added 3 images to mine.", []]);
+
+  const again = second.take(given("d.png"));
+  second.close();
+  await settle();
+  answer();
+  await again;
+  assert.deepEqual(told, ["Added 1 image to mine."]);
 });

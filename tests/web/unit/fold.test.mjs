@@ -8,7 +8,7 @@ globalThis.window = { LiteGraph: {} };
 globalThis.document = {
   createElement: () => ({ append() {}, addEventListener(name, act) { this[name] = act; } }),
 };
-const { foldInputs, heightInSight } = await import("../../../web/common/fold.js");
+const { foldAgain, foldInputs, heightInSight } = await import("../../../web/common/fold.js");
 
 const ROW = 24;
 
@@ -62,6 +62,21 @@ test("an input that comes over a link is not hidden", () => {
   node.inputs.find(({ name }) => name === "alpha").link = 2;
   fold.apply();
   assert.deepEqual([hidden(node), fold.button.value], [["seed"], "Show 1 more setting"]);
+});
+
+test("an input that the subgraph's node shows is not hidden once that node is there", () => {
+  const root = { nodes: [] };
+  const inside = { rootGraph: root };
+  const node = Object.assign(makeNode(), { id: 5, graph: inside });
+  foldInputs(node);
+  assert.equal(hidden(node).length, 3);
+  root.nodes = [{ subgraph: inside, properties: { proxyWidgets: [["5", "rank"], ["6", "seed"]] } }];
+  foldAgain([node]);
+  assert.deepEqual(hidden(node), ["alpha", "seed"]);
+});
+
+test("a node without saved values is opened too", () => {
+  foldInputs(makeNode()).configure();
 });
 
 test("Vue nodes fold by themselves, so nothing is hidden, and a new or opened node is not as high as all inputs", () => {

@@ -4,7 +4,7 @@ import { register } from "node:module";
 
 const STUBS = {
   "app.js": "export const app = globalThis.lbTestsApp ??= {};",
-  "api.js": "export const api = { addEventListener() {}, apiURL: (path) => path };",
+  "api.js": "export const api = globalThis.lbTestsApi ??= { addEventListener() {}, apiURL: (path) => path };",
 };
 
 register(`data:text/javascript,${encodeURIComponent(`

@@ -1,6 +1,17 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import "./host_stub.mjs";
+
+const root = { id: "w", nodes: [], subgraphs: new Map() };
+const [app, api] = [{ graph: root }, { addEventListener() {} }];
+Object.assign(globalThis, { lbTestsApp: app, lbTestsApi: api });
+app.registerExtension = (given) => {
+  app.page = given;
+};
+await import("../../../web/page/extension.js");
+const { rememberOnNode } = await import("../../../web/common/mount.js");
+
 const { nodeOf, toShowAgain } = await import("../../../web/page/last_runs.js");
 
 const audit = { id: 7, comfyClass: "LoraBootstrap_AuditDataset", widgets: [
@@ -29,4 +40,41 @@ test("a node inside a subgraph is found by its path", () => {
   assert.deepEqual([nodeOf(graph, "7:5"), nodeOf(graph, "3"), nodeOf(null, "3")], [null, null, null]);
   const [shown] = toShowAgain(graph, [{ node: "12:5", kind: inner.comfyClass, values: {}, told: { sweep: "grid" } }]);
   assert.deepEqual([shown.text, shown.told], ["", { sweep: "grid" }]);
+});
+
+// -- the hook -------------------------------------------------------------------------------------------------------
+
+/** Open the workflow, and wait until what the server answers is shown. */
+async function open(nodes) {
+  api.fetchApi = async () => new Response(JSON.stringify({ nodes }));
+  assert.equal(app.page.afterConfigureGraph(), undefined);
+  await new Promise((resolve) => setTimeout(resolve, 20));
+}
+
+test("the host does not wait for a server that never answers before it knows which workflow is open", () => {
+  api.fetchApi = () => new Promise(() => {});
+  assert.equal(app.page.afterConfigureGraph(), undefined);
+});
+
+test("a run is shown again once, without a step to undo: Undo opens the workflow too, and keeps its Redo", async () => {
+  const [steps, told] = [[], []];
+  const node = {
+    id: 7, comfyClass: "LoraBootstrap_EditTags", widgets: [], properties: {}, graph: {
+      beforeChange: () => steps.push("before"), afterChange: () => steps.push("after") },
+    onExecuted({ lora_bootstrap: [{ dataset }] }) {
+      told.push(dataset);
+      rememberOnNode(node, "edits", { id: dataset });
+    },
+  };
+  root.nodes = [node];
+  const runs = [{ node: "7", kind: node.comfyClass, values: {}, told: { dataset: "x" } }];
+  await open(runs);
+  assert.deepEqual([told, node.properties.edits, steps], [["x"], { id: "x" }, []]);
+  await open(runs);
+  assert.deepEqual(told, ["x"]);
+  rememberOnNode(node, "edits", { id: "y" });
+  assert.deepEqual(steps, ["before", "after"], "a run of this page is a step");
+  root.id = "another";
+  await open(runs);
+  assert.deepEqual(told, ["x", "x"]);
 });

@@ -3,7 +3,7 @@ import test from "node:test";
 
 import "./host_stub.mjs";
 
-const { modelSource, planQuestion } = await import("../../../web/common/plan.js");
+const { modelSource, planQuestion, planText } = await import("../../../web/common/plan.js");
 
 /** A graph of nodes: name → {class, widgets, links: input → name of the node it comes from}. */
 function makeGraph(plans) {
@@ -50,4 +50,13 @@ test("without a model or settings the question says so", () => {
   assert.deepEqual(planQuestion(train), {
     node: "LoraBootstrap_TrainLora", values: { steps: 5 }, model: null, settings: null });
   assert.equal(modelSource(prepare), null);
+});
+
+test("after a run the next is announced, unless it would be the same or the run goes on", () => {
+  const [done, plan] = ["trained with: rank 8 · 200 steps", "will train, by the family: rank 16 · 200 steps"];
+  assert.equal(planText({ done: "", plan, isLive: false }), plan);
+  assert.equal(planText({ done, plan, isLive: true }), done);
+  assert.equal(planText({ done, plan, isLive: false }), `${done}\n${plan}`);
+  assert.equal(planText({ done, plan: "will train: rank 8 · 200 steps", isLive: false }), done);
+  assert.equal(planText({ done, plan: "", isLive: false }), done);
 });

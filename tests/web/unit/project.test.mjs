@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-const { IDLE, begun, galleryRound, withCandidate, withTraining } = await import("../../../web/project/live.js");
+const { IDLE, begun, galleryRound, withCandidate, withProject, withTraining } = await import("../../../web/project/live.js");
 const { FIGURES, SWEEP_FIGURES, figureName, figureWords } = await import("../../../web/common/figures.js");
 const { offerOpening, openPanel } = await import("../../../web/common/open.js");
 const { allNodes } = await import("../../../web/common/graph.js");
@@ -11,7 +11,7 @@ const candidate = (live, event) => withCandidate(live, "zqx", { project: "zqx", 
 
 test("while a run of the project is trained, the panel says its step at once", () => {
   assert.deepEqual(training(begun(), { step: 65, steps: 100 }), {
-    queue: true, text: "Training style LoRA 1: step 65 of 100.", stage: "style-1", done: "65 of 100 steps" });
+    queue: true, own: true, text: "Training style LoRA 1: step 65 of 100.", stage: "style-1", done: "65 of 100 steps" });
   assert.equal(training(IDLE, { status: "preparing", message: "caching latents 3/12" }).text,
     "Preparing style LoRA 1: caching latents 3/12.");
   assert.equal(withTraining(IDLE, "zqx", { name: "zqx", status: "training", step: 1, steps: 9 }).text,
@@ -36,6 +36,15 @@ test("between two stages only the tab that queued knows that the workflow runs",
   assert.equal(training(begun(), { status: "finished" }).text, "The workflow is running.");
   assert.equal(training(IDLE, { status: "finished" }).text, "");
   assert.equal(candidate(begun(), { made: 48, total: 48 }).text, "The workflow is running.");
+});
+
+test("a workflow is the project's only once the project's own events say so", () => {
+  const { own, text } = begun();
+  assert.deepEqual([own, text], [false, "ComfyUI is running a workflow."]);
+  assert.deepEqual(withProject(begun(), "zqx", { name: "other" }), begun());
+  assert.deepEqual(withProject(begun(), "zqx", { name: "zqx" }),
+    { ...IDLE, queue: true, own: true, text: "The workflow is running." });
+  assert.equal(withProject(IDLE, "zqx", { name: "zqx" }), IDLE, "another tab's");
 });
 
 test("the gallery that waits is offered, or else the last one with candidates", () => {

@@ -92,11 +92,12 @@ test("a page is found however the front end has resolved the link to it", () => 
   const burnt = { page: "troubleshooting", anchor: "burnt" };
   for (const address of [
     "/extensions/lora-bootstrap/guides/index.html?page=troubleshooting#burnt", // in a note
-    "../guides/troubleshooting.md#burnt", // in a help page, until 1.49
     "/extensions/lora-bootstrap/docs/../guides/troubleshooting.md#burnt", // the same, in 1.58
     "/extensions/my-clone/guides/troubleshooting.md#burnt",
   ]) assert.deepEqual(pageAt(address, "my-clone"), burnt, address);
   assert.deepEqual(pageAt("troubleshooting.md#burnt", undefined, true), burnt); // in another guide
+  assert.deepEqual(pageAt("../guides/troubleshooting.md#burnt", undefined, true), burnt); // in a help page, until 1.49
+  assert.deepEqual(pageAt("../guides/own_images.md"), { page: "own_images", anchor: "" }); // no other pack's name
   assert.deepEqual(pageAt("../docs/LoraBootstrap_TrainLora.md"), { page: "LoraBootstrap_TrainLora", anchor: "" });
   assert.deepEqual(pageAt("/extensions/lora-bootstrap/guides/index.html"), { page: "README", anchor: "" });
 });
@@ -106,6 +107,7 @@ test("no other link is taken for a page of the pack", () => {
     "/extensions/other-pack/guides/troubleshooting.md", "/guides/troubleshooting.md", "https://x.org/guides/words.md",
     "https://x.org/extensions/lora-bootstrap/guides/words.md", "/extensions/lora-bootstrap/guides/index.html?page=../../x",
     "/extensions/lora-bootstrap/guides/secret.md", "../manual/README.md", "javascript:words.md", "//x.org/guides/words.md",
+    "../guides/README.md", "../guides/troubleshooting.md#burnt", "guides/words.md",
     "README.md", "../README.md", "words.md", "words", "#words", "", "LoraBootstrap_../x.md", "index.html?page=words",
   ]) assert.equal(pageAt(address), null, address);
 });
@@ -176,6 +178,10 @@ test("a page links other pages, sites and pictures, and nothing else", async () 
     [`${index}?page=troubleshooting#x`, undefined], [`${index}?page=words#y`, undefined], ["https://x.org", "_blank"]]);
   const pictures = paragraph.children.filter(({ tag }) => tag === "img");
   assert.deepEqual(pictures.map(({ src }) => src), [new URL("guides/shots/a.png", WEB).href]);
+});
+
+test("a guide in a tab of its own needs nothing of the host, which is not there", async () => {
+  assert.ok((await import("../../../web/reader/page.js")).showPage);
 });
 
 test("a page that cannot be read says so", async () => {

@@ -305,6 +305,15 @@ test("a sweep without a name is found by the run that is linked, as the server n
     "akane-2-checkpoints");
 });
 
+test("a sweep of another run was told before the run that is linked now", () => {
+  const graph = { inputValue: (node) => node.named ?? "", findFeeder: () => null, linkedRunName: (node) => node.run ?? null };
+  const sweep = { comfyClass: "LoraBootstrap_StrengthGrid", run: "akane", properties: { sweep: { name: "momo-strengths", of: "" } } };
+  assert.equal(sweepName(sweep, graph), "akane-strengths");
+  assert.equal(sweepName({ ...sweep, run: null }, graph), "momo-strengths");
+  const named = { ...sweep, named: "mine", properties: { sweep: { name: "mine-2", of: "mine" } } };
+  assert.equal(sweepName(named, graph), "mine-2", "the name is the widget's, not the run's");
+});
+
 test("an event is of the node with its id, in subgraphs too", () => {
   assert.deepEqual(["7", "3:7", "17", undefined].map((node) => isToldOf({ id: 7 }, { node })),
     [true, true, false, false]);
