@@ -36,9 +36,9 @@ from comfy.cli_args import args
 from ...trainer.common.errors import UserError
 from ...trainer.common.new_files import unnamed_file
 from .. import paths
+from ..folders.uploads import save_upload
+from ..folders.view import folder_thumbnail, folder_view, offered_folders
 from .answers import Refusal, aside, get, post_file, refusal
-from .folder_view import folder_thumbnail, folder_view, offered_folders
-from .uploads import save_upload
 
 
 @get("/lora_bootstrap/folders")

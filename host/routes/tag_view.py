@@ -11,7 +11,7 @@ from ...trainer.datasets.dataset import Sample
 from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
 from ...trainer.tagging.hand_edits import HandEdits
 from ..editors import EditableDataset
-from .folder_view import host_place
+from ..folders.view import host_place
 
 THUMBNAIL = ThumbnailStyle()
 

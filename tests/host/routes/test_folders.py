@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.host import paths
+from lora_bootstrap.host.folders.uploads import MARK
 from lora_bootstrap.host.routes import folders  # noqa: F401 (registers itself)
-from lora_bootstrap.host.routes.uploads import MARK
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.datasets.dataset import load_folder, save_samples
 from lora_bootstrap.trainer.datasets.listing import list_folder

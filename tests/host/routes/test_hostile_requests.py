@@ -17,6 +17,7 @@ from yarl import URL
 
 import nodes as host_nodes
 from lora_bootstrap.host import paths
+from lora_bootstrap.host.folders.uploads import MARK
 from lora_bootstrap.host.routes import (  # noqa: F401 (register themselves)
     checks,
     folders,
@@ -28,7 +29,6 @@ from lora_bootstrap.host.routes import (  # noqa: F401 (register themselves)
     tabs,
     tags,
 )
-from lora_bootstrap.host.routes.uploads import MARK
 from lora_bootstrap.host.session import current_session
 from lora_bootstrap.nodes.audit import AuditDataset
 from lora_bootstrap.nodes.prepare import PrepareDataset

@@ -1,5 +1,5 @@
 """What Load Dataset shows of folders before a run: which there are, what is in one, small copies of its images. The
-shapes are in folders.py."""
+shapes are in host/routes/folders.py."""
 
 from __future__ import annotations
 
