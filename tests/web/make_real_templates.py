@@ -133,7 +133,7 @@ def train_note(form: Form) -> str:
 
 def train_character(form: Form) -> Graph:
     """As narrow as its text can be read when the front end fits it into a window of 1600 x 1000."""
-    trigger, high, note = ("mychar", 900, 270) if form.name == XL else ("mychar", 940, 330)
+    trigger, high, note = ("mychar", 940, 270) if form.name == XL else ("mychar", 940, 330)
     graph = Graph(f"3 Train a character LoRA ({form.name})", note=((-40 - note, 60), (note, high)))
     loaders, y = form.load(graph, 60)
     left = Column(graph, 0, 300, y + 50)

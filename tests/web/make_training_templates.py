@@ -16,9 +16,9 @@ from template_parts import DATA, GUIDES, LOADER, Column
 TRIGGER = "akane"
 DRAWINGS = f"sandbox/dataset/{TRIGGER}"
 TRAITS = "red hair, short hair, green eyes, fox ears, fox tail, white dress"
-NOTE = ((-310, 60), (270, 860))
+NOTE = ((-310, 60), (270, 880))
 """Place and size of the notes beside training nodes."""
-TALL = 860
+TALL = 880
 
 SAFE = """**Stop & keep** in *Train LoRA* ends early and goes on with the LoRA trained so far. **Cancel** saves the
 training: run again to continue."""
