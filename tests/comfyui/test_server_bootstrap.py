@@ -29,7 +29,7 @@ def template(name, trigger, candidates=CANDIDATES):
         elif node["class_type"] == "LoraBootstrap_SamplingByModel":
             inputs["steps"] = 4  # the one place for all rounds
         elif node["class_type"] == "LoraBootstrap_StrengthGrid":
-            inputs |= {"steps": 1, "strengths": "0.8", "prompts": inputs["prompts"].splitlines()[0]}
+            inputs |= {"steps": 1, "strengths": "0.8", "prompt_set": "as written"}
         elif node["class_type"] == "LoraBootstrap_CurateImages":
             inputs["stop_on_alarm"] = False  # so little training draws strangers
     return graph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,22 @@ def boxes_of(graph: dict[str, Any]) -> dict[str, tuple[dict[str, Any], dict[str,
     """(box, the subgraph in it) by the box's id, of those at the top."""
     inside = {subgraph["id"]: subgraph for subgraph in levels(graph)[1:]}
     return {str(node["id"]): (node, inside[node["type"]]) for node in graph["nodes"] if node["type"] in inside}
+
+
+def area_of(node: dict[str, Any]) -> tuple[float, float, float, float]:
+    """(left, top, right, bottom) of a node with its title."""
+    (left, top), (width, height) = node["pos"], node["size"]
+    return left, top - 30, left + width, top + height
+
+
+def overlaps(level: dict[str, Any]) -> list[tuple[str, str]]:
+    """The types of any two nodes of a level that overlap."""
+    pairs = itertools.combinations(level["nodes"], 2)
+    return [(one["type"], other["type"]) for one, other in pairs if _meet(area_of(one), area_of(other))]
+
+
+def _meet(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def nodes_of(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:

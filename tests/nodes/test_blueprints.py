@@ -1,11 +1,12 @@
 """The subgraph blueprints fit the nodes, and say in the node library what they are."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
-from ..helpers.templates import BLUEPRINTS, boxes_of, nodes_of, widgets_of
+from ..helpers.templates import BLUEPRINTS, boxes_of, nodes_of, overlaps, widgets_of
 
 RECORDS = sorted(Path(__file__).parent.glob("object_info_*.json"))
 NAMES = sorted(path.stem for path in BLUEPRINTS.glob("*.json"))
@@ -28,6 +29,14 @@ def test_a_blueprint_is_one_box_that_nothing_is_linked_to(name):
     assert box["title"] == inside["name"] == name
     assert all(slot["link"] is None for slot in box["inputs"]) and box["outputs"]
     assert all(inside_slot["linkIds"] for inside_slot in (*inside["inputs"], *inside["outputs"]))
+
+
+@each_blueprint
+def test_no_two_nodes_of_a_blueprint_overlap_and_inputs_of_one_type_are_told_apart(name):
+    ((_, inside),) = boxes_of(blueprint(name)).values()
+    assert overlaps(inside) == []
+    called = [slot.get("label") or slot["name"] for slot in inside["inputs"]]
+    assert len(called) == len(set(called)) and not any(re.search(r"_\d+$", label) for label in called)
 
 
 @each_blueprint

@@ -18,14 +18,17 @@ from lora_bootstrap.trainer.training.epochs import steps_for
 from lora_bootstrap.trainer.training.presets import kind_preset
 
 from ..helpers.pages import GUIDES, HELP, OTHERS, ROOT, SERVED, Page, broken, notes
-from ..helpers.templates import NAMES, inputs_of, ui
+from ..helpers.templates import NAMES, boxes_of, inputs_of, ui
 
 MOST_LINES = 150
 INFOS = [node.object_info() for node in NODES]
 DISPLAY = {info["display_name"] for info in INFOS} | {"Train LoRA"}  # for short, in all texts
 HOSTS = {
     "Browse Templates", "DualCLIPLoader", "KSampler", "Load CLIP", "Load CLIP Vision", "Load Checkpoint",
-    "Load Diffusion Model", "Load LoRA", "Load VAE", "Read me", "Run"}
+    "Load Background Removal Model", "Load Diffusion Model", "Load Image", "Load Image (from Folder)", "Load LoRA",
+    "Load LoRA (Model and CLIP)", "Load VAE", "Read me", "Remove Background", "Run"}
+NOT_NODES = {"ComfyUI/input", "In the middle", "Pick 12", "Pick 24"}
+"""What notes have in bold besides."""
 """Names of the host's own nodes and of what else its front end shows."""
 BUTTONS = ("Stop & keep", "Train on", "Keep proposed", "Use this one", "Large view",
            "Add images …")
@@ -91,6 +94,15 @@ def test_a_node_or_a_message_that_a_guide_names_exists(guide):
     """What is in italics and begins with a capital is a node, or what a panel or a message says."""
     named = {text for text in guide.emphasised if re.fullmatch(r"[A-Z][^.:,?]*", text)}
     assert sorted(text for text in named - DISPLAY - HOSTS - TITLES - set(BUTTONS) if text not in SHIPPED) == []
+
+
+@pytest.mark.parametrize("page", notes(), ids=lambda page: page.name)
+def test_a_node_that_a_note_names_exists(page):
+    """What is in italics or bold and begins with a capital is a node, or what a panel or a message says."""
+    named = {text for text in (*page.emphasised, *page.strong) if re.fullmatch(r"[A-Z][^.:,?=]*", text)}
+    boxes = TITLES | {box["title"] for name in NAMES for box, _ in boxes_of(ui(name)).values()}
+    known = DISPLAY | HOSTS | boxes | set(BUTTONS) | NOT_NODES
+    assert sorted(text for text in named - known if text not in SHIPPED) == []
 
 
 def test_the_buttons_that_the_guides_name_are_in_the_panels():

@@ -14,18 +14,19 @@ PICKING = """In a gallery: the arrow keys move, **K** keeps, **X** rejects, **Z*
 original, **Ctrl+Z** undoes, **?** shows all keys. *Keep proposed* accepts the proposal. A reload, a restart or Cancel
 loses nothing: everything is saved in `output/bootstrap/<name>`.
 """
-ONE_PLACE = """**How every round is drawn** is the one place for size, steps, cfg, sampler and negative prompt. 0, -1
-and *by the model* stand for what the model's family is usually drawn with. Keep **cfg at 3 to 5**: above that, every
+ONE_PLACE = """**How every round is drawn** is the one place for size, steps, cfg, sampler and the negative prompt. 0,
+-1 and *by the model* stand for what the model's family is usually drawn with. Keep **cfg at 3 to 5**: above that, every
 round burns a little more.
 """
 EYE = """Link **Load CLIP Vision** (CLIP or DINOv2) to both galleries. Without it likeness is *not measured*, and you
 judge by eye.
 """
-OWN = f"""## With a model of your own
+OWN_LAST = """## With a model of your own
 Replace *Load Sandbox* with **Load Checkpoint** (MODEL, CLIP, VAE) and **Load Image** (picture), and write **tags** for
 everything the image shows into *Bootstrap Project*. Choose another trigger: a project belongs to one image. The
 templates *4 Bootstrap a character (SDXL)* and *(diffusion model)* are wired so.
-
+"""
+OWN = f"""{OWN_LAST}
 {EYE}"""
 
 SANDBOX = f"""# Bootstrap a character
@@ -44,8 +45,8 @@ From **one image** of a character to a LoRA of her, in three Runs.
 
 1. {choose}
 2. Choose the image in *Load Image*: the whole figure, and nobody else. In *Bootstrap Project*, write **tags** for
-   everything it shows, separated by commas, and a **trigger**: a word that has no meaning yet. Write it into the
-   *prompts* of *Strength Grid* too. A project belongs to one image. For another image, choose another trigger.
+   everything it shows, separated by commas, and a **trigger**: a word that has no meaning yet. A project
+   belongs to one image. For another image, choose another trigger.
 {runs}
 {picking}
 {place} Leave Flux dev at its cfg of 1.
@@ -56,8 +57,7 @@ From **one image** of a character to a LoRA of her, in three Runs.
 PART = """# {title}
 {what}
 
-{picking}{place}
-{own}"""
+{picking}{place}{own}"""
 
 PARTS = {
     "8 Bootstrap in parts - 1 pick 16": ("Bootstrap 1: from 4 crops to 16", """The first part by itself. Press **Run**:
@@ -84,14 +84,16 @@ def note_of(name: str) -> str:
     if name in PARTS:
         title, what = PARTS[name]
         last = name.endswith("character LoRA")
-        return PART.format(title=title, what=what, picking="" if last else f"{PICKING}\n", own=OWN,
-                           place="" if last else ONE_PLACE)
+        if last:
+            return PART.format(title=title, what=what, picking="", place="", own=OWN_LAST)
+        return PART.format(title=title, what=what, picking=f"{PICKING}\n", place=f"{ONE_PLACE}\n", own=OWN)
     if XL in name:
         return _real(XL, "Choose your model in *Load Checkpoint*: SDXL, Illustrious, NoobAI or Pony.",
                      "For Krea 2, Flux, Qwen, Z-Image or Anima, open *4 Bootstrap a character (diffusion model)*.\n")
     if NETWORK in name:
         return _real(NETWORK, "In **Your model**, choose your files and the *type* of the text encoder, by the table "
-                              "below.", f"{FAMILIES}\n{TURBO}")
+                              "below. For DualCLIPLoader, open that box and put it in place of *Load CLIP*.",
+                     f"{FAMILIES}\n{TURBO}")
     return SANDBOX
 
 

@@ -66,7 +66,9 @@ def draw_views() -> Graph:
         "LORA_STACK": ("pick", "LORA_STACK")}))
     graph.subgraph("box", graph.name, members, (0, 0), (340, 600), promote=[
         ("views", "round", "round"), ("views", "count", "count"), ("views", "before", "before each prompt"),
-        *(("figures", name, name) for name in FIGURES), ("negative", "text", "negative prompt")])
+        *(("figures", name, name) for name in FIGURES), ("negative", "text", "negative prompt")],
+        labels={"model": "base model", "model_1": "model with the LoRA", "clip": "base clip",
+                "clip_1": "clip with the LoRA"})
     graph.publish("box", "Draws the views of a round of a bootstrap project and saves each as a candidate.",
                   ("bootstrap", "candidates", "views", "character sheet"))
     return graph

@@ -28,9 +28,7 @@ def load_sandbox(graph: Graph, y: int) -> tuple[list[str], int]:
 
 FLAGSHIPS = {
     "4 Bootstrap a character": Form(
-        SANDBOX, load_sandbox, ("base", "MODEL"), ("base", "CLIP"), ("base", "VAE"), "eiei21girl", (
-            "1girl, from side, full body, smile, sunset, flat color", "1girl, front view, upper body, city street",
-            "1girl, close-up, open mouth, night"), "", ""),
+        SANDBOX, load_sandbox, ("base", "MODEL"), ("base", "CLIP"), ("base", "VAE"), "eiei21girl", "", ""),
     **{f"4 Bootstrap a character ({name})": FORMS[name] for name in (XL, NETWORK)}}
 PARTS = FLAGSHIPS["4 Bootstrap a character"]
 """The form in which the parts start."""
@@ -148,11 +146,10 @@ def finish(graph: Graph, form: Form, place: tuple[int, int], source: str) -> lis
     """The character LoRA, and the sheet of its strengths."""
     x, y = place
     trained = train(graph, form, 3, place, source, "character", "Train the character LoRA")
-    prompts = "\n".join(f"{form.before}{form.trigger}, {text}" for text in form.prompts)
     return [trained,
             graph.add("grid", f"{NAMED}StrengthGrid", (x + 430, y), (400, 960), {
-                **form.links, "run": (trained, "run")}, prompts=prompts, negative=form.negative, rows="strength",
-                columns="prompt"),
+                **form.links, "run": (trained, "run"), "prompts": (source, "trigger")}, negative=form.negative,
+                rows="strength", columns="prompt", prompt_set="settings" if form.name == SANDBOX else "poses"),
             graph.add("sheet", "PreviewImage", (x + 860, y), (500, 960), {"images": ("grid", "sheet")},
                       title="The sheet")]
 

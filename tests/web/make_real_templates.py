@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from template_graph import NAMED, Graph, make
-from template_parts import GUIDES, Column
+from template_parts import DATA, GUIDES, LOADER, Column
 
 XL, NETWORK = "SDXL", "diffusion model"
 QUALITY = "masterpiece, best quality, "
@@ -41,7 +41,7 @@ FILES = {
 
 @dataclass(frozen=True)
 class Form:
-    """A way to load a base model, and how prompts for it are worded.
+    """A way to load a base model, and what stands around its prompts.
 
     Attributes:
         load: adds the loaders below a height; returns (their keys, the next free y).
@@ -55,7 +55,6 @@ class Form:
     clip: tuple[str, str]
     vae: tuple[str, str]
     trigger: str
-    prompts: tuple[str, ...]
     before: str
     negative: str
 
@@ -82,14 +81,9 @@ def load_parts(graph: Graph, y: int) -> tuple[list[str], int]:
 
 
 FORMS = {
-    XL: Form(XL, load_checkpoint, ("base", "MODEL"), ("base", "CLIP"), ("base", "VAE"), "mygirlxl", (
-        "1girl, front view, upper body, smile, city street, day",
-        "1girl, from side, full body, standing, park, sunset",
-        "1girl, close-up, open mouth, night, neon lights"), QUALITY, NEGATIVE),
-    NETWORK: Form(NETWORK, load_parts, ("network", "MODEL"), ("text", "CLIP"), ("vae", "VAE"), "mygirldm", (
-        "smiling in a city street by day, upper body, seen from the front.",
-        "standing in a park at sunset, full body, seen from the side.",
-        "laughing, a close-up at night in neon light."), "", ""),
+    XL: Form(XL, load_checkpoint, ("base", "MODEL"), ("base", "CLIP"), ("base", "VAE"), "mygirlxl", QUALITY,
+             NEGATIVE),
+    NETWORK: Form(NETWORK, load_parts, ("network", "MODEL"), ("text", "CLIP"), ("vae", "VAE"), "mygirldm", "", ""),
 }
 
 
@@ -100,16 +94,17 @@ TRAIN = """# Train a character LoRA ({name})
 1. {choose}
 2. Put 15 to 50 images with their .txt captions into a folder in `ComfyUI/input`, and write its name into *Load
    Dataset*. For captions, open the template *5 Prepare and tag a dataset* first.
-3. Write a word that has no meaning yet into *Trigger*, and the same word into the *prompts* of *Strength Grid*.
+3. Write a word that has no meaning yet into *Trigger*.
 4. Press **Run**.
 
 {captions}
 
 **Look** along each row of the sheet, from *no LoRA* to 1.0. Choose the lowest strength at which she is fully herself
-while view, mood and background still follow the prompt.
+while the view still follows the prompt. For other prompts, choose another *prompt_set* in *Strength Grid*.
 
 **Stop & keep** ends early and goes on with the LoRA trained so far. **Cancel** saves the training: run again to
-continue. The LoRA is saved in `output/loras`. Press **R**, and choose it in *Load LoRA* of any workflow.
+continue. The LoRA is saved in `output/loras`. Press **R**, and choose it in {loader} of any
+workflow.
 
 {more}
 **More:** [your model]({guides}your_model) ·
@@ -124,26 +119,26 @@ clothes). Leave out what always belongs to her: the trigger, which is put first,
 def train_note(form: Form) -> str:
     if form.name == XL:
         return TRAIN.format(
-            guides=GUIDES, name=XL, captions=OF_TAGS,
+            guides=GUIDES, loader=LOADER, name=XL, captions=OF_TAGS,
             choose="Choose your model in *Load Checkpoint*: SDXL, Illustrious, NoobAI or Pony.",
             more="For Krea 2, Flux, Qwen, Z-Image or Anima, open *3 Train a character LoRA (diffusion model)*.\n")
     return TRAIN.format(
-        guides=GUIDES, name="diffusion model", captions=OF_SENTENCES,
+        guides=GUIDES, loader=LOADER, name="diffusion model", captions=OF_SENTENCES,
         choose="Choose the files of your model, and the *type* of *Load CLIP*, by the table below.",
         more=f"""{FAMILIES}
 {TURBO}
-**Anima** reads tags: put *Absorb Tags* after *Load Dataset*, and write prompts as *{QUALITY}1girl, smile*.
+**Anima** reads tags: put *Absorb Tags* after *Load Dataset*.
 """)
 
 
 def train_character(form: Form) -> Graph:
     """As narrow as its text can be read when the front end fits it into a window of 1600 x 1000."""
-    trigger, high, note = ("mychar", 900, 270) if form.name == XL else ("mychar", 940, 330)
+    trigger, high, note = ("mychar", 940, 270) if form.name == XL else ("mychar", 940, 330)
     graph = Graph(f"3 Train a character LoRA ({form.name})", note=((-40 - note, 60), (note, high)))
     loaders, y = form.load(graph, 60)
     left = Column(graph, 0, 300, y + 50)
     left.add("trigger", "PrimitiveString", 95, value=trigger, title="Trigger")
-    data = 240 if form.name == XL else 60 + high - left.y
+    data = DATA if form.name == XL else 60 + high - left.y
     captions = left.add("data", f"{NAMED}LoadDataset", data, folder="my_character")
     if form.name == XL:
         captions = left.add("absorb", f"{NAMED}AbsorbTags", 60 + high - left.y, {
@@ -154,14 +149,15 @@ def train_character(form: Form) -> Graph:
         "trigger": ("trigger", "STRING")}, kind="character")
     graph.group("2 · The LoRA", ["train"])
     right = Column(graph, 720, 420)
-    right.add("grid", f"{NAMED}StrengthGrid", 500, {**form.links, "run": ("train", "run")},
-              prompts="\n".join(f"{form.before}{trigger}, {text}" for text in form.prompts), negative=form.negative,
-              rows="prompt", columns="strength")
+    right.add("grid", f"{NAMED}StrengthGrid", 500, {
+        **form.links, "run": ("train", "run"), "prompts": ("trigger", "STRING")}, negative=form.negative,
+        rows="prompt", columns="strength", prompt_set="poses")
     right.add("sheet", "PreviewImage", 60 + high - right.y, {"images": ("grid", "sheet")}, title="The sheet")
     graph.group("3 · Which strength? Same prompts, same seed", right.members)
-    loader = form.model[0]
-    graph.show_as_app([(loader, "ckpt_name" if form.name == XL else "unet_name"), ("data", "folder"),
-                       ("trigger", "value"), ("train", "training", 420), ("grid", "prompts")], ["sheet"])
+    files = [("base", "ckpt_name")] if form.name == XL else [
+        ("network", "unet_name"), ("text", "clip_name"), ("text", "type"), ("vae", "vae_name")]
+    graph.show_as_app([*files, ("data", "folder"), ("trigger", "value"), ("train", "training", 420),
+                       ("grid", "prompt_set")], ["sheet"])
     return graph
 
 

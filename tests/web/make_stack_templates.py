@@ -15,7 +15,7 @@ from template_parts import GUIDES, Column, Drawn, add_drawing
 CHARACTER, STYLE = "akane", "storybook"
 PROMPT = f"{CHARACTER}, {STYLE}, 1girl, front view, upper body, smile, blue sky"
 BASE = {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "vae": ("base", "VAE")}
-HIGH, BELOW, LOW = 430, 600, 400
+HIGH, BELOW, LOW = 492, 662, 338
 """Height of the upper row, where the lower one begins, and its height."""
 
 TRAINS = """Trains a character LoRA on 20 drawings, and a style LoRA on 16 in a style that the base has never seen, on

@@ -1,4 +1,4 @@
-"""Make the templates to begin with and their API twins, serialized by the real front end, and their thumbnails.
+"""Make the templates to begin with and their API twins, serialized by the real front end.
 
 Start a host with this pack and an empty base directory, then, from the repository's folder:
 python tests/web/make_start_templates.py http://127.0.0.1:8188
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from make_real_templates import NEGATIVE, load_checkpoint
-from PIL import Image, ImageDraw, ImageFont, ImageOps
-from template_graph import NAMED, WORKFLOWS, Graph, make
+from template_graph import NAMED, Graph, make
+from template_parts import LOADER
 
 HIGH = 784
 """Height of the upper row, as far as a window of 1600 x 1000 shows it at full size."""
@@ -27,8 +27,8 @@ BELOW = 1040
 
 LOOK = """**Look** down each column of *The sheet*. Choose the **lowest** strength at which the character is fully
    there and the view still follows the prompt."""
-USE = """Press **R**. Add the node *Load LoRA* (double-click here below), choose the LoRA named like your trigger, and
-   set that strength."""
+USE = f"""Press **R**. Add the node {LOADER} (double-click here below), choose the
+   LoRA that *Train LoRA* names, and set that strength."""
 SANDBOX = f"""# Start here
 Some 15 images of one character become a LoRA. This is a rehearsal: it trains the small base model that comes with the
 pack on 20 drawings, takes about two minutes, and downloads nothing.
@@ -46,10 +46,11 @@ OWN = f"""# Start here (your model)
 2. Drop some 15 images of one character onto *Load Dataset*, or write the name of a folder in ComfyUI's *input* folder.
    Captions beside them (a.txt for a.png) are kept.
 3. Write a word that has no meaning yet into *Trigger*.
-4. If images have no captions, turn on *download* in *Tag Images* below: the tagger is fetched once (0.4 GB).
-5. Press **Run**.
-6. {LOOK}
-7. {USE}
+4. For SD 1.5, set *family* in *Audit Dataset* below to *sd15*.
+5. If images have no captions, turn on *download* in *Tag Images* below: the tagger is fetched once (0.4 GB).
+6. Press **Run**.
+7. {LOOK}
+8. {USE}
 
 Write what always belongs to the character into *remove* of *Edit Tags* (red hair, fox ears): the trigger comes to stand
 for it.
@@ -63,7 +64,6 @@ class Form:
     Attributes:
         removed: tags of what the trigger is to stand for.
         drawn: widgets of Strength Grid.
-        word: what the thumbnail says below its title.
         read: height of the note; below it is room for a node.
     """
 
@@ -76,7 +76,6 @@ class Form:
     removed: str
     steps: int
     drawn: dict[str, Any]
-    word: str
     read: int
 
     def load(self, graph: Graph) -> None:
@@ -89,9 +88,9 @@ class Form:
 FORMS = (
     Form("1 Start here", SANDBOX, "sandbox/dataset/akane", "akane", "sandbox", "sandbox",
          "red hair, short hair, green eyes, fox ears, fox tail, white dress", 200,
-         {"width": 128, "height": 128, "steps": 16, "cfg": 3.0}, "nothing to download", 440),
+         {}, 440),
     Form("1 Start here (your model)", OWN, "my_character", "mychar", "sdxl", "wd-swinv2-tagger-v3", "", 0,
-         {"negative": NEGATIVE}, "your images, your model", 530),
+         {"negative": NEGATIVE}, 600),
 )
 
 
@@ -119,22 +118,12 @@ def start(form: Form) -> Graph:
         **base, "run": ("train", "run"), "prompts": trigger}, prompt_set="poses", strengths="0.6, 0.8, 1.0",
         rows="strength", columns="prompt", **form.drawn)
     graph.group("4 · Which strength?", ["sheet", "grid"])
+    chosen = [] if form.family == "sandbox" else [("base", "ckpt_name")]
+    fetched = [] if form.family == "sandbox" else [("tag", "download")]
+    graph.show_as_app([*chosen, ("data", "folder"), ("trigger", "value"), *fetched, ("train", "training", 420)],
+                      ["sheet"])
     return graph
-
-
-def make_thumbnail(form: Form) -> None:
-    """Drawings of the character below the words that say where to begin."""
-    page = Image.new("RGB", (600, 400), "#14532d" if form.family == "sandbox" else "#1e3a8a")
-    with Image.open(WORKFLOWS / "3 Train a character LoRA.jpg") as drawn:
-        shown = ImageOps.contain(drawn.convert("RGB"), (600, 220))
-    page.paste(shown, ((600 - shown.width) // 2, 180))
-    pen = ImageDraw.Draw(page)
-    pen.text((300, 70), "1  START HERE", "white", ImageFont.load_default(72), anchor="mm")
-    pen.text((300, 145), form.word, "white", ImageFont.load_default(36), anchor="mm")
-    page.save(WORKFLOWS / f"{form.name}.jpg", quality=88)
 
 
 if __name__ == "__main__":
     make(sys.argv[1].rstrip("/"), map(start, FORMS), {form.name: form.note for form in FORMS})
-    for form in FORMS:
-        make_thumbnail(form)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from template_graph import NAMED, Graph, make
-from template_parts import GAP, GUIDES, Column, Drawn, add_drawing, add_figures, add_sampler
+from template_parts import DATA, GAP, GUIDES, Column, Drawn, add_drawing, add_figures, add_sampler
 
 TRIGGER = "akane"
 PROMPTS = (
@@ -27,7 +27,7 @@ NOTE = ((-290, 60), (250, 910))
 TALL = 910
 
 TRAINS = """Trains a character LoRA on 20 drawings, on the small base model that comes with the pack. A minute, no
-download. The four *6 Compare* templates share it, so it is trained once."""
+download. The four templates that compare share it, so it is trained once."""
 KEPT = """Every cell is saved as soon as it is drawn: after **Cancel** the next Run draws only what is missing. **Open
 viewer** shows each image large, two at a time if you like, and lets you mark the best."""
 OWN_MODEL = "1. Replace *Load Sandbox* with **Load Checkpoint** (MODEL, CLIP, VAE)."
@@ -111,7 +111,7 @@ A **LORA_STACK** of the winner is an output of *Score Sweep*.
 }
 
 
-def begin(name: str, width: int = 280, training: int = 400) -> Graph:
+def begin(name: str, width: int = 280, training: int = 424) -> Graph:
     """The base, the images, and a run with five checkpoints and a validation loss, in two columns.
 
     Args:
@@ -121,9 +121,9 @@ def begin(name: str, width: int = 280, training: int = 400) -> Graph:
     graph = Graph(name, note=NOTE)
     images = Column(graph, 0, width)
     images.add("base", f"{NAMED}LoadSandbox", 166, picture="akane")
-    images.add("data", f"{NAMED}LoadDataset", 240, folder="sandbox/dataset/akane")
-    images.add("absorb", f"{NAMED}AbsorbTags", TALL - 506, {"dataset": ("data", "dataset")}, purpose="character",
-               trigger=TRIGGER)
+    images.add("data", f"{NAMED}LoadDataset", DATA, folder="sandbox/dataset/akane")
+    images.add("absorb", f"{NAMED}AbsorbTags", 60 + TALL - images.y, {"dataset": ("data", "dataset")},
+               purpose="character", trigger=TRIGGER)
     graph.group("1 · Images and captions", images.members)
     x = width + 60
     add_training(graph, (x, 60), (width, training))
@@ -201,7 +201,7 @@ def own_nodes(graph: Graph, column: Column) -> None:
 def score_and_pick() -> Graph:
     """In two rows: what is drawn above, what is measured and picked below."""
     graph = Graph("6 Compare - score and pick", note=((-290, 60), (250, 940)))
-    high, width = 460, 240
+    high, width = 492, 240
     images = Column(graph, 0, width)
     images.add("base", f"{NAMED}LoadSandbox", 166, picture="akane")
     images.add("data", f"{NAMED}LoadDataset", high - 216, folder="sandbox/dataset/akane")
@@ -214,7 +214,7 @@ def score_and_pick() -> Graph:
     graph.add("sweep", f"{NAMED}CheckpointSweep", (1127, 60), (233, high), {**BASE, "run": ("train", "run")},
               **CHECKPOINTS, seeds="1, 2")
     graph.group("3 · Draw", ["sweep"])
-    place, low = high + 170, 370
+    place, low = high + 170, 338
     graph.add("score", f"{NAMED}ScoreSweep", (0, place), (width, low), {
         "sweep": ("sweep", "sweep"), "dataset": ("absorb", "dataset")})
     graph.add("table", "PreviewImage", (255, place), (320, low), {"images": ("score", "table")}, title="The matrix")

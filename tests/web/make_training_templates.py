@@ -11,18 +11,19 @@ from __future__ import annotations
 import sys
 
 from template_graph import NAMED, Graph, make
-from template_parts import GUIDES, Column
+from template_parts import DATA, GUIDES, LOADER, Column
 
 TRIGGER = "akane"
 DRAWINGS = f"sandbox/dataset/{TRIGGER}"
 TRAITS = "red hair, short hair, green eyes, fox ears, fox tail, white dress"
-NOTE = ((-310, 60), (270, 860))
+NOTE = ((-310, 60), (270, 880))
 """Place and size of the notes beside training nodes."""
-TALL = 860
+TALL = 880
 
 SAFE = """**Stop & keep** in *Train LoRA* ends early and goes on with the LoRA trained so far. **Cancel** saves the
 training: run again to continue."""
-SAVED = """The LoRA is saved in `output/loras`. Press **R**, and choose it in *Load LoRA* of any workflow."""
+SAVED = f"""The LoRA is saved in `output/loras`. Press **R**, and choose it in {LOADER} of any
+workflow."""
 MORE = f"""**More:** [one image]({GUIDES}one_image) · [your images]({GUIDES}own_images) ·
 [something looks wrong]({GUIDES}troubleshooting)"""
 OWN_MODEL = "1. Replace *Load Sandbox* with **Load Checkpoint**, and link *MODEL*, *CLIP* and *VAE* the same way."
@@ -41,9 +42,8 @@ On the small base model that comes with the pack. Half a minute, no download.
 
 ## On your own model and image
 {OWN_MODEL}
-2. Add **Load Image** and link it to *image* of *Crop Picture*. Write what it shows into *tags*, and set *vocabulary*
-   to booru.
-3. Write your prompt into *Strength Grid*.
+2. Add **Load Image** and link it to *image* of *Crop Picture*. Write what it shows into *tags*.
+3. Write a prompt with your trigger into *Strength Grid*.
 
 {MORE}
 """,
@@ -52,7 +52,8 @@ On the small base model that comes with the pack. Two minutes, no download.
 
 1. Press **Run**. The LoRA is trained on 20 drawings.
 2. Look along each row of the sheet: the prompts name her only by the trigger **akane**. Choose the lowest strength
-   at which she is fully herself.
+   at which she is fully herself while view and background still follow
+   the prompt.
 
 *Edit Tags* removes the tags for what always belongs to her, so that the trigger comes to stand for them. View, mood
 and background stay in the captions, so that you can still ask for them.
@@ -64,9 +65,9 @@ and background stay in the captions, so that you can still ask for them.
 ## On your own model and images
 For SDXL and Illustrious, or for Krea 2, Flux and Qwen, open the forms of this template that are named so. For SD1.5:
 {OWN_MODEL}
-2. Write the folder of your images and captions into *Load Dataset*, your trigger into *Edit Tags* and *Train LoRA*,
-   and her tags into *remove*. Set *steps* to 0: the model's preset.
-3. Write prompts with your trigger into *Strength Grid*.
+2. Write the folder of your images and captions into *Load Dataset*, your trigger into *Trigger*, and her tags into
+   *remove* of *Edit Tags*.
+3. In *Train LoRA*, choose another *name*, and set *steps* to 0: the model's preset.
 
 {MORE}
 """,
@@ -86,14 +87,14 @@ Twenty drawings are checked, cropped, tagged and saved. A few seconds, no downlo
 1. Write your folder in `ComfyUI/input` into *Load Dataset*.
 2. Set *family* in *Audit Dataset* and *Prepare Dataset* to your model's.
 3. Choose a *tagger* from `models/taggers`, or turn *download* on. For models that read sentences, use **Caption
-   Images**.
+   Images**. If your images have captions, set *merge* to *keep*: *replace*, as here, writes all anew.
 4. Change *trigger* in *Edit Tags*, *Absorb Tags* and *Tag Statistics*. Clear *remove* and *replace*.
 
 The folders are named after yours. What was saved from other images is never replaced. Load the result as
 `datasets/<folder>`.
 
-**Background**: on newer ComfyUI, link *Load Images*, *Remove Background* and *Dataset From Images* (masks), and write
-*white* into *background* of *Prepare Dataset*.
+**Background**: on newer ComfyUI, link *Load Image (from Folder)* and *Load Background Removal Model* to *Remove
+Background*, and the images and masks to *Dataset From Images*. Write *white* into *background* of *Prepare Dataset*.
 
 {MORE}
 """,
@@ -102,10 +103,12 @@ The folders are named after yours. What was saved from other images is never rep
 TRAINED = {"model": ("base", "MODEL"), "clip": ("base", "CLIP"), "vae": ("base", "VAE")}
 
 
-def compare(graph: Graph, x: int, width: int, title: str, **widgets: object) -> None:
+def compare(graph: Graph, x: int, width: int, title: str, links: dict[str, tuple[str, str]] | None = None,
+            **widgets: object) -> None:
     """The grid of strengths, and its sheet below."""
     column = Column(graph, x, width)
-    column.add("grid", f"{NAMED}StrengthGrid", 440, {**TRAINED, "run": ("train", "run")}, **widgets)
+    column.add("grid", f"{NAMED}StrengthGrid", 440, {
+        **TRAINED, "run": ("train", "run"), **(links or {})}, **widgets)
     column.add("sheet", "PreviewImage", TALL - 490, {"images": ("grid", "sheet")}, title="The sheet")
     graph.group(title, column.members)
 
@@ -132,18 +135,21 @@ def train_character() -> Graph:
     graph = Graph("3 Train a character LoRA", note=NOTE)
     left = Column(graph, 0, 290)
     left.add("base", f"{NAMED}LoadSandbox", 166, picture=TRIGGER)
-    left.add("data", f"{NAMED}LoadDataset", 240, folder=DRAWINGS)
-    left.add("edit", f"{NAMED}EditTags", TALL - 506, {"dataset": ("data", "dataset")}, trigger=TRIGGER, remove=TRAITS)
+    left.add("data", f"{NAMED}LoadDataset", DATA, folder=DRAWINGS)
+    trigger = ("trigger", "STRING")
+    left.add("edit", f"{NAMED}EditTags", 60 + TALL - left.y, {"dataset": ("data", "dataset"), "trigger": trigger},
+             remove=TRAITS)
     graph.group("1 · Images and captions", left.members)
-    graph.add("train", f"{NAMED}TrainLora", (350, 60), (300, TALL), {**TRAINED, "dataset": ("edit", "dataset")},
-              name="sandbox_akane", trigger=TRIGGER, kind="character", steps=200)
-    graph.group("2 · The LoRA", ["train"])
-    compare(graph, 710, 430, "3 · Which strength? Same prompts, same seed", strengths="0.4, 0.6, 0.8, 1",
-            prompts="\n".join(f"{TRIGGER}, 1girl, {text}, flat color" for text in (
-                "from side, full body, smile, sunset", "front view, upper body, blue sky")),
-            rows="prompt", columns="strength")
-    graph.show_as_app([("data", "folder"), ("edit", "trigger"), ("train", "name"), ("train", "trigger"),
-                       ("train", "training", 420), ("grid", "prompts")], ["sheet"])
+    middle = Column(graph, 350, 300)
+    middle.add("trigger", "PrimitiveString", 95, value=TRIGGER, title="Trigger")
+    middle.add("train", f"{NAMED}TrainLora", 60 + TALL - middle.y, {
+        **TRAINED, "dataset": ("edit", "dataset"), "trigger": trigger}, name="sandbox_akane", kind="character",
+        steps=200)
+    graph.group("2 · The LoRA", middle.members)
+    compare(graph, 710, 430, "3 · Which strength? Same prompts, same seed", {"prompts": trigger},
+            strengths="0.4, 0.6, 0.8, 1", rows="prompt", columns="strength", prompt_set="settings")
+    graph.show_as_app([("data", "folder"), ("trigger", "value"), ("train", "name"), ("train", "training", 420),
+                       ("grid", "prompt_set")], ["sheet"])
     return graph
 
 
@@ -151,8 +157,8 @@ def prepare_and_tag() -> Graph:
     graph = Graph("5 Prepare and tag a dataset", note=((-290, 60), (250, 910)))
     tall, width = 910, 240
     look = Column(graph, 0, width)
-    look.add("data", f"{NAMED}LoadDataset", 240, folder=DRAWINGS)
-    look.add("audit", f"{NAMED}AuditDataset", tall - 290, {"dataset": ("data", "dataset")}, family="sandbox",
+    look.add("data", f"{NAMED}LoadDataset", DATA, folder=DRAWINGS)
+    look.add("audit", f"{NAMED}AuditDataset", 60 + tall - look.y, {"dataset": ("data", "dataset")}, family="sandbox",
              columns=5)
     graph.group("1 · Look", look.members)
     ready = Column(graph, 300, width)

@@ -118,9 +118,10 @@ BUILD = """async ([plan, note]) => {
         // the front end promotes what it thinks is wanted, and leaves an empty input where that is linked already
         for (const [place, slot] of [...node.inputs.entries()].reverse())
             if (slot.link == null) subgraph.removeInput(subgraph.inputs[place]);
+        for (const member of members) made[member] = subgraph.getNodeById(made[member].id); // what is in it is a copy
         for (const [member, name, label] of promote) {
-            const inner = subgraph.getNodeById(made[member].id);
-            const slot = inner?.inputs.find((each) => each.widget?.name === name);
+            const inner = made[member];
+            const slot = inner.inputs.find((each) => each.widget?.name === name);
             if (!slot) throw new Error(`${member} has no widget ${name}`);
             subgraph.addInput(label, String(slot.type)).connect(slot, inner);
         }

@@ -12,6 +12,10 @@ FIGURES = ("steps", "cfg", "sampler_name", "scheduler")
 """What Sampling by Model says of how a model is usually drawn with, besides the size."""
 GUIDES = "/extensions/lora-bootstrap/guides/index.html?page="
 """Where the front end serves a guide; its file's name without an ending follows."""
+LOADER = "*Load LoRA (Model and CLIP)* (ComfyUI 0.8: *Load LoRA*)"
+"""The host's own node that applies a LoRA to the text encoder too, by its names."""
+DATA = 316
+"""Height that Load Dataset takes for what it shows of its folder, with the button below it."""
 GAP = 50
 """Between the end of a node and the place of the next below it: 30 for its title, and some room."""
 OF_BOTH = {"model": "base model", "model_1": "model", "clip": "clip", "clip_1": "base clip"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ TEMPLATE = "1 Start here"
 STEPS = {False: 2, True: 3}
 """By renderer, so that each trains a LoRA of its own."""
 MOST_CLICKS = 8
-ANSWERED, BUSY = 2.0, 15
-"""Seconds within which a click is answered, and how many times as long a busy machine may take."""
+ANSWERED, BUSY, WORST = 2.0, 3, 8
+"""Seconds within which a click is answered, and how many times as long a busy machine may take: at the median of the
+clicks, and at the worst of them."""
 TRAINED = 400
 """Seconds until a training of a few steps has ended, on a busy machine."""
 WINDOW = {"width": 1600, "height": 1000}
@@ -30,7 +32,9 @@ NOTE_SHOWN = """() => {
     const [left, top] = [0, 1].map((side) => (note.pos[side] + ds.offset[side]) * ds.scale);
     return left > 0 && top > 0 && left + note.size[0] * ds.scale < innerWidth && top + note.size[1] < innerHeight;
 }"""
-LOADER = "app.canvas.graph.nodes.find(({ type }) => /^LoraLoader(ModelOnly)?$/.test(type))"
+LOADER = "app.canvas.graph.nodes.find(({ type }) => type === 'LoraLoader')"
+LOADER_NAME = "() => LiteGraph.registered_node_types.LoraLoader.title"
+"""How the host calls it: Load LoRA, and since there is one without a text encoder, Load LoRA (Model and CLIP)."""
 FIELD = """([vue, node, name, value]) => {
     const found = eval(node);
     const widget = found.widgets.find((one) => one.name === name);
@@ -126,8 +130,9 @@ def test_an_artist_gets_from_browse_templates_to_a_trained_lora_in_load_lora(tab
     tab.picture("trained")
 
     person.click("an empty place", EMPTY, "() => document.activeElement.tagName === 'INPUT'", count=2)
-    page.keyboard.type("Load LoRA")
-    page.wait_for_function(FOUND, arg="Load LoRA")
+    loader = page.evaluate(LOADER_NAME)
+    page.keyboard.type(loader)
+    page.wait_for_function(FOUND, arg=loader)
     page.keyboard.press("Enter")
     page.wait_for_function(f"() => {LOADER} && !document.getElementById('results-list')")
     tab.drawn()
@@ -147,7 +152,8 @@ def test_an_artist_gets_from_browse_templates_to_a_trained_lora_in_load_lora(tab
     print(f"{person.clicks} clicks in {'Vue nodes' if vue_nodes else 'the classic canvas'}: {told}")
     assert person.clicks <= MOST_CLICKS
     assert page.evaluate(VIEW) == opened, "the view has moved"
-    assert [what for what, seconds in person.answers if seconds > ANSWERED * BUSY] == []
+    seconds = [taken for _, taken in person.answers]
+    assert median(seconds) <= ANSWERED * BUSY and max(seconds) <= ANSWERED * WORST, told
     assert tab.errors == []
     server.post("/interrupt", {})  # the sheet is not waited for: tests/comfyui draw it
 

@@ -61,6 +61,7 @@ def test_the_other_templates_open_with_no_node_missing(open_tab, server):
         tab.page.wait_for_function("(types) => app.graph.nodes.map(({ type }) => type).sort().join() === types",
                                    arg=",".join(saved), timeout=DRAWN)
         assert tab.missing_nodes() == [], name
+        tab.page.wait_for_function(f"() => ({SCALE})() >= 1", timeout=DRAWN)  # else its text is too small to be read
 
 
 def test_every_new_node_is_lower_than_a_screen_and_folds_its_advanced_inputs(open_tab):
