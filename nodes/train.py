@@ -253,7 +253,7 @@ def _word_length(config: TrainConfig, choices: list[tuple[Family, Widgets]], set
     if config.epochs:
         return {"steps": f"{config.epochs} epochs"}
     widgets = choices[0][1]
-    images = {kind_preset(row, chosen.kind).images for row, chosen in choices}
+    images = {kind_preset(row, chosen.kind).images or 0 for row, chosen in choices}
     if widgets.steps or settings.values.get("steps") or images == {0}:
         return {}
     steps = word_figures([preset_config(row, chosen.kind) for row, chosen in choices]).split(" · ")[3]

@@ -76,7 +76,7 @@ class Runner:
         self._instances.clear()
 
 
-def node_class(name: str) -> type:
+def node_class(name: str) -> Any:
     """The class of one of the host's nodes, or of another pack's."""
     return _host_nodes().NODE_CLASS_MAPPINGS[name]
 

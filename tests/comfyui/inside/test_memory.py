@@ -60,7 +60,7 @@ def test_a_step_of_every_family_is_counted_without_changing_the_model(name):
     torch.manual_seed(7)
     drawn = torch.get_rng_state()
     with backbone.training(False):
-        count = count_training(backbone, a_config(), LONGEST)
+        count = count_training(backbone, a_config(), LONGEST, seconds=60)
     network = backbone.model.model.diffusion_model
     assert count.weights == pytest.approx(sum(p.numel() * p.element_size() for p in network.parameters()), rel=0.01)
     assert count.peak > count.weights + count.adapter + count.state and count.modules > 0
@@ -90,7 +90,7 @@ def test_checkpointing_lowers_the_count_and_a_batch_raises_it(name):
 def test_weights_of_eight_bits_count_as_such_and_are_cast_one_by_one():
     backbone = make_backbone("sd3", dtype=torch.float8_e4m3fn, cast=torch.float32)
     with backbone.training(False):
-        small = count_training(backbone, a_config(), LONGEST)
+        small = count_training(backbone, a_config(), LONGEST, seconds=60)
     whole = counted("sd3")
     assert small.weights == pytest.approx(whole.weights / 4, rel=0.01)
     assert whole.activations < small.activations < whole.activations + 4 * small.widest
