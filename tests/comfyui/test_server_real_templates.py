@@ -30,12 +30,14 @@ START = {"sandbox": "1 Start here", "sdxl": "1 Start here (your model)"}
 
 def shortened(template, family, name):
     graph = api(template)
-    for node in graph.values():
+    links = [node["inputs"].get("trigger") for node in graph.values()]
+    triggers = {link[0] for link in links if isinstance(link, list)}
+    for id, node in graph.items():
         kind = node["class_type"].removeprefix("LoraBootstrap_")
         if kind in LOADERS:
             node |= {"class_type": LOADERS[kind], "inputs": {"family": family}}
         node["inputs"] |= SHORT.get(kind, {})
-        if kind == "PrimitiveString":
+        if kind == "PrimitiveString" and id in triggers:
             node["inputs"]["value"] = name
         if kind == "Project":
             node["inputs"] |= {"trigger": name, "tags": "1girl, red hair, green eyes, white dress, front view"}
