@@ -125,13 +125,17 @@ def host_place(path: Path) -> str:
     return ""
 
 
-def folder_thumbnail(name: str, file: str) -> bytes:
-    """An image of a folder as a small JPEG. Raises UserError if it does not exist, is elsewhere, or cannot be read."""
+def folder_thumbnail(name: str, file: str) -> bytes | None:
+    """An image of a folder as a small JPEG; None if it cannot be read. Raises UserError if it does not exist, or is
+    elsewhere."""
     folder = paths.dataset_folder(name)
     path = folder / file
     if not (file.isprintable() and is_picture(file) and _is_inside(folder, path) and os.path.isfile(path)):
         raise UserError(f"there is no image {file!r} in folder {name!r}; give one that is there.")
-    return thumbnail(path, THUMBNAIL, _version(path))
+    try:
+        return thumbnail(path, THUMBNAIL, _version(path))
+    except UserError:
+        return None
 
 
 def _is_inside(folder: Path, path: Path) -> bool:

@@ -15,8 +15,8 @@ GET /lora_bootstrap/folder?name=<folder>&recursive=<0 or 1, 1 if absent>
     log those as errors, and a name that is being typed is none.
 
 GET /lora_bootstrap/folder/thumb?name=<folder>&file=<file>&v=<version>
-    A JPEG of at most 192 pixels a side; v changes with the file, so browsers may cache it. 404 if there is no such
-    image in the folder.
+    A JPEG of at most 192 pixels a side; v changes with the file, so browsers may cache it. 204 if the image cannot be
+    read, 404 if there is none of that name in the folder.
 
 POST /lora_bootstrap/folder/file?folder=<folder>&wanted=<name>&file=<file>
     The body is a file, as application/octet-stream: an image, or a caption as text. It is put into a folder that was
@@ -62,6 +62,8 @@ async def get_folder_thumb(request: web.Request) -> web.Response:
         data = await aside(lambda: folder_thumbnail(name, file))
     except UserError as error:
         return refusal(404, str(error))
+    if data is None:
+        return web.Response(status=204)
     return web.Response(body=data, content_type="image/jpeg", headers={"Cache-Control": "private, max-age=86400"})
 
 

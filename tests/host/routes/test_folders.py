@@ -68,6 +68,8 @@ def test_the_first_the_middle_and_the_last_image_are_shown_small(host):
     assert told["pictures"][1]["place"] == "girl/2.png"
     ((status, data),) = ask(("GET", told["pictures"][1]["thumb"], {}))
     assert status == 200 and Image.open(io.BytesIO(data)).format == "JPEG"
+    (host.input / "girl" / "2.png").write_text("no image")
+    assert ask(("GET", told["pictures"][1]["thumb"], {}))[0][0] == 204
 
 
 def test_a_folder_that_is_not_there_is_told_in_the_nodes_own_words(host):
