@@ -279,9 +279,9 @@ def test_many_pictures_change_at_once_and_back_in_the_large_view(edit):
     editor.tab.picture("back")
     editor.wait_for_saved(4, caption(4).replace("smile, ", ""))
     assert [number for number, text in enumerate(editor.saved) if text != caption(number)] == [2, 3, 4]
-    editor.row(0).get_by_role("button", name="into the workflow as Load Image").click()
+    editor.row(2).get_by_role("button", name="into the workflow as Load Image").click()
     assert editor.page.evaluate("""() => app.canvas.graph._nodes.find(
-        ({ type }) => type === "LoadImage").widgets[0].value""") == "tagged/000.png"
+        ({ type }) => type === "LoadImage").widgets[0].value""") == "tagged/002.png"
 
 
 def test_edits_of_two_tabs_are_both_kept_or_told_of(edit):
