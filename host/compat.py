@@ -39,8 +39,8 @@ def host_version() -> str:
 
 
 def fold_input(widget: Any) -> None:
-    """Fold a widget's input behind "Show advanced inputs". Hosts before 0.9 have no argument for it, but all of them
-    pass on what else is said of an input."""
+    """Fold a widget's input behind "Show advanced inputs". Hosts before 0.9 have no argument for it, but every
+    host passes on an input's extra entries."""
     widget.extra_dict["advanced"] = True
 
 

@@ -11,8 +11,8 @@ GET /lora_bootstrap/folder?name=<folder>&recursive=<0 or 1, 1 if absent>
      left out), "more_notes": int, "own": bool (made for uploads, so that files can be added),
      "pictures": [{"file": str, "thumb": "/lora_bootstrap/folder/thumb?…", "place": str (as Load Image takes it, "" if
       it does not find it)}, ...]: the first, the middle and the last}
-    If there is no such folder, or it is elsewhere: {"name", "problem": one line}. That is no refusal, because browsers
-    log those as errors, and a name that is being typed is none.
+    If there is no such folder, or it is elsewhere: {"name", "problem": one line}. The status is 200, because
+    browsers log refusals as errors, and a name that is still being typed is not an error.
 
 GET /lora_bootstrap/folder/thumb?name=<folder>&file=<file>&v=<version>
     A JPEG of at most 192 pixels a side; v changes with the file, so browsers may cache it. 204 if the image cannot be

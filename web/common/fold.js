@@ -28,7 +28,7 @@ export function foldInputs(node) {
   return folds.get(node);
 }
 
-/** The height in pixels of a node of which only what is in sight is drawn. */
+/** The height in pixels of a node without its folded inputs. */
 export function heightInSight(node) {
   return folds.get(node)?.height() ?? node.computeSize()[1];
 }

@@ -82,7 +82,7 @@ export function redrawNode(node) {
 
 let again = false;
 
-/** Show in a node what a run before the page was loaded has put out. What it remembers of it is no step to undo. */
+/** Show in a node the output of a run before the page was loaded. What the node remembers of it cannot be undone. */
 export function showRunAgain(node, output) {
   again = true;
   try {

@@ -86,7 +86,7 @@ export class PlanLine {
   }
 
   /**
-   * @param {string} done what was done already, which is said first; "" for nothing
+   * @param {string} done what is already done, shown first; "" for nothing
    * @param {boolean} isLive whether it is still being done: then the next run is not announced yet
    */
   show(done, isLive = false) {

@@ -16,7 +16,7 @@ export function nodeOf(graph, id) {
   return rest.length ? node && nodeOf(node.subgraph, rest.join(":")) : node;
 }
 
-/** Whether a node still has the values of its last run. What is no widget of it is not looked at. */
+/** Whether a node still has the values of its last run. Values that are not widgets of the node are ignored. */
 const isSame = (node, values) => (node.widgets ?? []).every(({ name, value }) =>
   !(name in values) || JSON.stringify(values[name]) === JSON.stringify(value));
 

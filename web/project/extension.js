@@ -21,7 +21,7 @@ app.registerExtension({
 });
 
 function addPanel(node) {
-  const isNew = () => !["tags", "trigger"].some((name) => widgetValue(node, name)); // which is no mistake yet
+  const isNew = () => !["tags", "trigger"].some((name) => widgetValue(node, name)); // which is not a mistake yet
   const panel = new ProjectPanel({
     where: () => projectName(node),
     check: () => (isNew() ? Promise.resolve("") : findProblem(node, CHECKED)),
