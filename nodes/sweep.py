@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -229,12 +229,8 @@ def draw_widgets(widgets: SweepWidgets, loras: Loras, linked: tuple[Any, Any, An
 
 
 def usual_strengths(usual: str, model: DrawnModel, bases: str) -> str:
-    """The strengths that are left to the model."""
-    return word_strengths(usual, model.strengths([str(base.path) for base in named_bases(bases)]))
-
-
-def word_strengths(usual: str, more: Iterable[float]) -> str:
-    """The usual strengths and those of distilled forms, in order."""
+    """The strengths that are left to the model: the usual ones and those of distilled forms, in order."""
+    more = model.strengths([str(base.path) for base in named_bases(bases)])
     return ", ".join(f"{strength:g}" for strength in sorted({*strengths_of(usual), *more}))
 
 
