@@ -16,6 +16,13 @@ REMEMBERED = 2000
 """Nodes whose last run is remembered, and browser tabs whose panels are."""
 
 
+def _remember(entries: OrderedDict[Any, Any], key: Any, value: Any) -> None:
+    """Set an entry, and drop the oldest of too many."""
+    entries[key] = value
+    while len(entries) > REMEMBERED:
+        entries.popitem(last=False)
+
+
 class LastRuns:
     """What nodes last showed, for a browser tab that was loaded again meanwhile. The thread of the workflow writes, the
     thread that answers requests reads."""
@@ -35,9 +42,7 @@ class LastRuns:
         before = self._nodes.pop((tab, workflow, node), {})
         same = before.get("kind") == kind and before.get("values") == values
         told = {"node": node, "kind": kind, "values": dict(values)}
-        self._nodes[tab, workflow, node] = {**(before if same else {}), **told, **shown}
-        while len(self._nodes) > REMEMBERED:
-            self._nodes.popitem(last=False)
+        _remember(self._nodes, (tab, workflow, node), {**(before if same else {}), **told, **shown})
 
     def of(self, tab: str, workflow: str) -> list[dict[str, Any]]:
         return [shown for (by, of, _), shown in list(self._nodes.items()) if by in ("", tab) and of == workflow]
@@ -53,9 +58,7 @@ class Screens:
     def note(self, owner: str, node: str, text: str) -> None:
         self._nodes.pop((owner, node), None)
         if text:
-            self._nodes[owner, node] = None
-        while len(self._nodes) > REMEMBERED:
-            self._nodes.popitem(last=False)
+            _remember(self._nodes, (owner, node), None)
 
     def show(self, owner: str, node: str) -> bool:
         return (owner, node) in self._nodes
@@ -68,9 +71,7 @@ class Tabs:
         self._known: OrderedDict[str, None] = OrderedDict()
 
     def add(self, tab: str) -> None:
-        self._known[tab] = None
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+        _remember(self._known, tab, None)
 
     def __contains__(self, tab: object) -> bool:
         return tab in self._known
