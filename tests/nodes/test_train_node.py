@@ -171,14 +171,14 @@ def test_previews_are_shown_in_the_bar_and_told_with_their_place(adapter, host):
     assert config.preview_prompts[0].startswith("akane, 1girl, red hair")
 
 
-def test_a_tab_with_panels_is_shown_nothing_twice_and_other_clients_all(adapter, host):
+def test_a_tab_with_panels_is_shown_nothing_twice_and_other_clients_all(adapter, host, monkeypatch):
     settings = TrainSettings({**SETTINGS.values, "preview_every": 3})
     current_session().tabs.add(host.server.client_id)
     node(settings=settings)
     (bar,) = host.bars
     assert host.server.texts == [] and {update[2] for update in bar.updates} == {None}
     assert events(host)[-1]["status"] == "finished"
-    host.server.client_id = "a script"
+    monkeypatch.setattr(host.server, "client_id", "a script")
     node(settings=settings, retrain=True)
     assert host.server.texts[-1][0].startswith("finished, 3 steps: girl-2.safetensors") and host.bars[-1].updates[-1][2]
 

@@ -11,7 +11,16 @@ export class Menu extends Completion {
    */
   constructor(input, offer, taken, ready = async () => {}) {
     super(input, offer, taken);
-    this.ready = ready;
+    Object.assign(this, { asking: ready, awaited: 0 });
+  }
+
+  async ready() {
+    this.awaited += 1;
+    try {
+      await this.asking();
+    } finally {
+      this.awaited -= 1;
+    }
   }
 
   /** Narrow the list by what was typed, and highlight the best match. */
@@ -23,10 +32,22 @@ export class Menu extends Completion {
     if (waited && typed.trim()) this.show(typed, 0);
   }
 
-  /** Show all suggestions, in a field that has the focus. */
+  /** Show all suggestions, in a field that has the focus; those for a text that is typed before they are there. */
   async all(at = -1) {
+    const before = this.input.value;
     await this.ready();
-    if (document.activeElement === this.input) this.show("", at);
+    if (document.activeElement !== this.input) return;
+    if (this.input.value === before) this.show("", at);
+    else this.show(this.input.value, 0);
+  }
+
+  /** Take the best match for what is typed, as soon as suggestions are there. */
+  async takeBest() {
+    const typed = this.input.value;
+    await this.ready();
+    if (document.activeElement !== this.input || this.input.value !== typed) return;
+    this.show(typed, 0);
+    this.take(0);
   }
 
   /** Show the suggestions for a text, and highlight one. */
@@ -54,8 +75,10 @@ export class Menu extends Completion {
   key(event) {
     const plain = !event.altKey && !event.ctrlKey && !event.metaKey;
     if (plain && event.key === "Tab" && this.at < 0) this.close();
-    if (!plain || this.list || event.key !== "ArrowDown") return super.key(event);
-    this.all(0);
+    if (!plain || this.list) return super.key(event);
+    if (event.key === "ArrowDown") this.all(0);
+    else if (event.key === "Enter" && this.awaited && this.input.value.trim()) this.takeBest();
+    else return false;
     return true;
   }
 }

@@ -20,6 +20,12 @@ CARD = torch.device("cpu", 0)
 
 
 @pytest.fixture
+def tiny_backbone():
+    """One that remembers no prompts of other tests."""
+    return make_tiny_backbone()
+
+
+@pytest.fixture
 def moves(tiny_backbone, monkeypatch):
     """What moves on a backbone that is on a card: (part, "card" or "RAM")."""
     moves = []

@@ -9,6 +9,7 @@ import sys
 import time
 
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -28,6 +29,7 @@ CONFIG = TrainConfig(name="killed", steps=STEPS, state_every=2, state_minutes=0,
 def _train(data, root, progress, is_killed):
     """Runs in a child, which has its parent's model: trains, saying how far it is, until it is done or killed. One that
     is to be killed waits for that before its last step, however late it comes on a busy machine."""
+    torch.set_num_threads(1)  # makes a pool in place of the parent's, before threads that read images race to do so
     backbone = importlib.import_module(READY).BACKBONE
     for event in train(backbone, load_folder(data), CONFIG, root):
         if isinstance(event, StepDone):
