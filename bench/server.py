@@ -134,7 +134,7 @@ def mistake_rows(rounds: int) -> list[Row]:
 
 
 def run_rows(folder: Path, lines: int, rounds: int) -> list[Row]:
-    from ..host.routes.run_view import run_status
+    from ..host.routes.views.run_view import run_status
     from ..host.session import begin_session
     from ..trainer.training.config import TrainConfig
     from ..trainer.training.runs import open_run
@@ -168,7 +168,7 @@ def run_rows(folder: Path, lines: int, rounds: int) -> list[Row]:
 def route_rows(folder: Path, count: int, rounds: int) -> list[Row]:
     import folder_paths
 
-    from ..host.routes import sweep_view
+    from ..host.routes.views import sweep_view
 
     folder_paths.base = folder
     make_sweep(folder, "many", count, whole=False)
@@ -183,7 +183,7 @@ def route_rows(folder: Path, count: int, rounds: int) -> list[Row]:
 
 
 def sweep_rows(folder: Path, count: int, rounds: int, sheet_rounds: int) -> list[Row]:
-    from ..host.routes import sweep_view
+    from ..host.routes.views import sweep_view
     from ..trainer.pictures import small_copies
     from ..trainer.pictures.sheet import FORMATS
     from ..trainer.pictures.thumbnails import thumbnail

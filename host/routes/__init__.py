@@ -1,1 +1,1 @@
-"""The routes that the browser calls over HTTP: each file describes its own at its head, the view beside it answers."""
+"""The routes that the browser calls over HTTP: each file describes its own at its head, `views/` answers."""

@@ -60,8 +60,8 @@ from aiohttp import web
 from ...trainer.common.errors import UserError
 from ...trainer.common.revisions import StaleRevision
 from ..events import tell_project
-from . import gallery_view as gallery
 from .answers import aside, get, post, refusal
+from .views import gallery_view as gallery
 
 BODY = ('the body must be {"project": "…", "round": 1, "revision": 0, "label": "…", "changes": [{"candidate": "…", '
         '"pick": {…}}, …]}.')

@@ -42,7 +42,7 @@ from ...trainer.common.errors import UserError
 from .. import paths
 from ..session import current_session
 from .answers import aside, get, post, refusal
-from .run_view import run_status
+from .views.run_view import run_status
 
 
 @get("/lora_bootstrap/run")

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from ...trainer.common.errors import UserError
 from .answers import aside, post, refusal
-from .stack_view import stack_view
+from .views.stack_view import stack_view
 
 BODY = "the body must be {\"entries\": \"…\"}, the text of a LoRA Stack."
 

@@ -65,9 +65,9 @@ from aiohttp import web
 from ...trainer.common.errors import UserError
 from ...trainer.common.revisions import StaleRevision
 from ..events import tell_marks
-from . import sweep_view
 from .answers import aside, get, post, refusal
-from .sweep_view import LoraChanged
+from .views import sweep_view
+from .views.sweep_view import LoraChanged
 
 MARKS = 'the body must be {"name": "…", "revision": 0, "best": "…" or null, "hidden": ["…", …]}.'
 PROMOTE = 'the body must be {"name": "…", "key": "…", "as": "…"}.'

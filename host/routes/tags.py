@@ -38,7 +38,7 @@ from ...trainer.common.revisions import StaleRevision
 from ..editors import EditableDataset
 from ..session import current_session
 from .answers import aside, get, post, refusal
-from .tag_view import dataset_view, picture_thumbnail
+from .views.tag_view import dataset_view, picture_thumbnail
 
 BODY = 'the body must be {"id": "…", "revision": 0, "changes": [{"picture": "…", "caption": "…"}, …]}.'
 

@@ -12,7 +12,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from lora_bootstrap.host import paths
 from lora_bootstrap.host.drawing.pictures import to_batch
 from lora_bootstrap.host.eyes import ClipVisionEye, choose_eye
-from lora_bootstrap.host.routes.gallery_view import project_view
+from lora_bootstrap.host.routes.views.gallery_view import project_view
 from lora_bootstrap.nodes import curate
 from lora_bootstrap.nodes.candidates import (
     CandidateView,

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from lora_bootstrap.host.backbone import contents
 from lora_bootstrap.host.drawing.node_place import NodePlace
 from lora_bootstrap.host.events import PROGRESS
-from lora_bootstrap.host.routes.run_view import run_status
+from lora_bootstrap.host.routes.views.run_view import run_status
 from lora_bootstrap.host.session import current_session
 from lora_bootstrap.nodes import train as nodes
 from lora_bootstrap.nodes.sockets import TrainSettings

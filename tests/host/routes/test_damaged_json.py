@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from lora_bootstrap.host import paths
-from lora_bootstrap.host.routes import gallery_view, run_view, sweep_view
+from lora_bootstrap.host.routes.views import gallery_view, run_view, sweep_view
 from lora_bootstrap.trainer.bootstrap.picks import Picks
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import write_json

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lora_bootstrap.host.routes.run_view import run_status
+from lora_bootstrap.host.routes.views.run_view import run_status
 from lora_bootstrap.host.session import begin_session, current_session
 from lora_bootstrap.host.trainings import TrainingTable
 from lora_bootstrap.trainer.common.errors import UserError

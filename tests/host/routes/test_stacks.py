@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from lora_bootstrap.host.routes import stacks as stack_routes  # noqa: F401 (registers itself)
-from lora_bootstrap.host.routes.stack_view import MOST_LINES
+from lora_bootstrap.host.routes.views.stack_view import MOST_LINES
 from lora_bootstrap.nodes.stack import LoraStackNode
 
 from ...helpers.asking import ask, sent_as_json

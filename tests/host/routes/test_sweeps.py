@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.host import events, paths  # noqa: F401 (registers itself)
-from lora_bootstrap.host.routes import sweep_view, sweeps as sweep_routes  # noqa: F401 (registers itself)
+from lora_bootstrap.host.routes import sweeps as sweep_routes  # noqa: F401 (registers itself)
+from lora_bootstrap.host.routes.views import sweep_view
 from lora_bootstrap.trainer.common.files import read_json, write_json
 from lora_bootstrap.trainer.pictures import small_copies
 from lora_bootstrap.trainer.sweeps import cells

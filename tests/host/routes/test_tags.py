@@ -9,7 +9,7 @@ from PIL import Image
 
 from lora_bootstrap.host import editors, paths
 from lora_bootstrap.host.editors import use_edits
-from lora_bootstrap.host.routes.tag_view import dataset_view
+from lora_bootstrap.host.routes.views.tag_view import dataset_view
 from lora_bootstrap.host.session import current_session
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.revisions import StaleRevision

@@ -11,13 +11,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ...trainer.common.errors import UserError
-from ...trainer.proofs.proof import proof_rows
-from ...trainer.training.checkpoint import saved_step
-from ...trainer.training.presets import word_figures
-from ...trainer.training.runs import Run, read_run, run_folders
-from ..session import current_session
-from ..trainings import ENDED_EARLY, Training, TrainingTable
+from ....trainer.common.errors import UserError
+from ....trainer.proofs.proof import proof_rows
+from ....trainer.training.checkpoint import saved_step
+from ....trainer.training.presets import word_figures
+from ....trainer.training.runs import Run, read_run, run_folders
+from ...session import current_session
+from ...trainings import ENDED_EARLY, Training, TrainingTable
 
 
 def run_status(root: Path, name: str, table: TrainingTable | None = None) -> dict[str, Any] | None:

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from ...trainer.bootstrap.candidates import Lineage
-from ...trainer.bootstrap.picks import Pick, Picks
-from ...trainer.bootstrap.rounds import Project, Round, SavedDecisions
-from ...trainer.bootstrap.status import project_status
-from ...trainer.common.errors import UserError
-from ...trainer.common.files import file_hash
-from ...trainer.common.revisions import save_change
-from ...trainer.pictures.images import open_image
-from ...trainer.pictures.small_copies import STYLE, small_version
-from ...trainer.pictures.thumbnails import thumbnail
-from .. import paths
+from ....trainer.bootstrap.candidates import Lineage
+from ....trainer.bootstrap.picks import Pick, Picks
+from ....trainer.bootstrap.rounds import Project, Round, SavedDecisions
+from ....trainer.bootstrap.status import project_status
+from ....trainer.common.errors import UserError
+from ....trainer.common.files import file_hash
+from ....trainer.common.revisions import save_change
+from ....trainer.pictures.images import open_image
+from ....trainer.pictures.small_copies import STYLE, small_version
+from ....trainer.pictures.thumbnails import thumbnail
+from ... import paths
 
 _CANDIDATE = re.compile(r"r(\d{1,2})-[0-9a-f-]+")
 

@@ -10,12 +10,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ...trainer.common.errors import UserError
-from ...trainer.stacks.blocks import PRESETS, Blocks, choose_blocks, read_blocks
-from ...trainer.stacks.prompt import WantedLora, check_once, find_lora, near_loras, read_line
-from ...trainer.stacks.stack import START, StackEntry, stack_advice
-from .. import paths
-from ..stacks import StackFacts, lora_names
+from ....trainer.common.errors import UserError
+from ....trainer.stacks.blocks import PRESETS, Blocks, choose_blocks, read_blocks
+from ....trainer.stacks.prompt import WantedLora, check_once, find_lora, near_loras, read_line
+from ....trainer.stacks.stack import START, StackEntry, stack_advice
+from ... import paths
+from ...stacks import StackFacts, lora_names
 
 LONGEST, MOST_LINES = 20_000, 100
 """Maximum numbers of characters and lines of a text that is read."""

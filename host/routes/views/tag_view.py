@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-from ...trainer.captions.tags import split_tags
-from ...trainer.common.errors import UserError
-from ...trainer.datasets.dataset import Sample
-from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
-from ...trainer.tagging.hand_edits import HandEdits
-from ..editors import EditableDataset
-from ..folders.view import host_place
+from ....trainer.captions.tags import split_tags
+from ....trainer.common.errors import UserError
+from ....trainer.datasets.dataset import Sample
+from ....trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
+from ....trainer.tagging.hand_edits import HandEdits
+from ...editors import EditableDataset
+from ...folders.view import host_place
 
 THUMBNAIL = ThumbnailStyle()
 

@@ -18,21 +18,21 @@ from urllib.parse import urlencode
 import folder_paths
 from PIL import Image
 
-from ...trainer.common.errors import UserError
-from ...trainer.common.files import file_hash, read_json, write_json
-from ...trainer.common.leftovers import remove_leftovers
-from ...trainer.common.names import name_from
-from ...trainer.common.new_files import give_name, numbered, unnamed_file
-from ...trainer.common.revisions import save_change
-from ...trainer.common.schema import read_record, typed
-from ...trainer.pictures.images import image_size
-from ...trainer.pictures.small_copies import small_version
-from ...trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
-from ...trainer.sweeps.cells import CHECKPOINT, STACK, STRENGTH, Axis, Cell, Sweep
-from ...trainer.sweeps.html import for_browser
-from ...trainer.sweeps.marks import Marks
-from ...trainer.sweeps.sheets import choose_axes
-from .. import paths
+from ....trainer.common.errors import UserError
+from ....trainer.common.files import file_hash, read_json, write_json
+from ....trainer.common.leftovers import remove_leftovers
+from ....trainer.common.names import name_from
+from ....trainer.common.new_files import give_name, numbered, unnamed_file
+from ....trainer.common.revisions import save_change
+from ....trainer.common.schema import read_record, typed
+from ....trainer.pictures.images import image_size
+from ....trainer.pictures.small_copies import small_version
+from ....trainer.pictures.thumbnails import ThumbnailStyle, thumbnail
+from ....trainer.sweeps.cells import CHECKPOINT, STACK, STRENGTH, Axis, Cell, Sweep
+from ....trainer.sweeps.html import for_browser
+from ....trainer.sweeps.marks import Marks
+from ....trainer.sweeps.sheets import choose_axes
+from ... import paths
 
 NAMED = ("lora", "step", "epoch", "run", "strength", "prompt", "seed", "base")
 """Facts that are sent with every cell, whether shared or not."""
