@@ -189,8 +189,8 @@ class DrawRequest:
     def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part, edits: bool = False) -> None:
         self.round_, self.views, self.source, self.part, self.edits = round_, views, source, part, edits
         images = References.of(round_) if part.uses(REFERENCE_SLOT) else None
-        self.plan = [(view, lineage_of(round_, view, source, images.choose(view.prompt.tags) if images else None))
-                     for view in views.views]
+        self.plan = [(view, lineage_of(round_, view, source, images and images.choose(
+            view.prompt.tags, view.wording))) for view in views.views]
         self.missing = [(view, lineage) for view, lineage in self.plan if not is_kept(round_, lineage)]
 
     @classmethod

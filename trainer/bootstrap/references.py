@@ -12,6 +12,7 @@ from PIL import Image
 from ..captions.axes import usual_tags
 from ..common.errors import UserError
 from ..pictures.images import open_image, pixel_hash
+from ..views.wordings import EDIT_WORDINGS
 from .picks import Pick
 from .project import CROPS
 from .rounds import Project, Round
@@ -99,15 +100,17 @@ class References:
         return cls(original_of(project), crops, tuple(
             Reference(item.path.stem, item.path, tuple(item.tags), item.pick) for item in kept))
 
-    def choose(self, tags: Sequence[str]) -> Reference:
+    def choose(self, tags: Sequence[str], wording: str = "") -> Reference:
         """The image for a view whose caption has these tags.
 
         It is the kept image whose angle is nearest, unless the original is nearer. Among equally near ones, one of the
-        same framing comes first.
+        same framing comes first. A wording that moves only the camera starts from the original.
         """
+        edit = EDIT_WORDINGS.get(wording)
+        kept = () if edit and edit.keeps_rest else self.kept
         turn, framing = Turn.of(tags), _framing(tags)
-        nearest = min(self.kept, default=None, key=lambda kept: (
-            turn.away(Turn.of(kept.tags)), _framing(kept.tags) != framing, kept.name))
+        nearest = min(kept, default=None, key=lambda each: (
+            turn.away(Turn.of(each.tags)), _framing(each.tags) != framing, each.name))
         if nearest and turn.away(Turn.of(nearest.tags)) <= turn.away(Turn.of(self.original.tags)):
             return nearest
         if "from behind" in usual_tags(tags):  # no crop of the face shows anything of her back

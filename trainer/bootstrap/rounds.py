@@ -31,6 +31,7 @@ from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels
 from ..models.families import FAMILIES
 from ..pictures.images import load_pixels, open_image, pixel_hash
+from ..views.shown import with_rest
 from ..views.wordings import EDIT_WORDINGS, caption_wording
 from . import originals
 from .candidates import Lineage, lineage_problem
@@ -198,6 +199,11 @@ class RoundWords:
         if edit := EDIT_WORDINGS.get(self.wording):
             return edit.say(view, self.roles, self.vocabulary)
         return view.prompt(self.wording, trigger) if self.wording else view.text
+
+    def complete(self, view: ViewPrompt) -> ViewPrompt:
+        """The view with all that its caption must say."""
+        edit = EDIT_WORDINGS.get(self.wording)
+        return with_rest(view, self.roles, self.vocabulary) if edit and edit.keeps_rest else view
 
     @property
     def end(self) -> str:

@@ -64,13 +64,14 @@ def plan_views(project: Project, number: int, *, count: int = 0, seed: int | Non
     axes = axes or words.vocabulary.axes
     if captions and number != REFERENCE:
         axes, notes = steer_axes(axes, captions, project.target(number), words.vocabulary.said)
-    has_styles = number != REFERENCE and "style" in words.vocabulary.axes
+    has_styles = number != REFERENCE and "style" in words.vocabulary.axes  # what moves only the camera has none
     if has_styles and (styles := len(axes.get("style", ()))) < LEAST_STYLES:
         notes = (f"{styles} named styles: list {LEAST_STYLES} to 6, or other style LoRAs will override the "
                  "character.", *notes)
     count = count or (REFERENCE_COUNT if round_.number == REFERENCE else config.candidates[number - 1])
     trigger = "" if number == REFERENCE else config.trigger
-    prompts = view_prompts(count, words.roles, words.vocabulary, seed=seed + 1000 * number, axes=axes, trigger=trigger)
+    prompts = [words.complete(prompt) for prompt in view_prompts(
+        count, words.roles, words.vocabulary, seed=seed + 1000 * number, axes=axes, trigger=trigger)]
     views = (PlannedView(index, prompt, _surrounded(before, words.prompt(prompt, trigger), after) + words.end,
                          picture_seed(seed, number, index), words.wording)
              for index, prompt in enumerate(prompts))

@@ -1,6 +1,6 @@
 """Views as instructions for an edit model, such as Qwen-Image-Edit, Flux Kontext, or one behind an API.
 
-    Show the same character from behind, full body, running, on a beach, at sunset
+    Show the same character from behind, full body, running, on a beach.
 
 "The same character" stands for all that the reference image shows of her.
 """
@@ -29,8 +29,8 @@ INSTRUCTIONS: Mapping[str, str] = {
     "back quarter right": "from behind, turned slightly towards the right edge of the image",
     "eye level": "at eye level", "from above": "with the camera above, looking down",
     "from below": "with the camera low, looking up",
-    "close-up": "in a close-up of the face", "upper body": "from the waist up", "cowboy shot": "from the thighs up",
-    "full body": "full body, from head to toe",
+    "close-up": "in a close-up", "upper body": "from the waist up", "cowboy shot": "from the thighs up",
+    "full body": "full body",
     "flat color": "redrawn in flat colours", "watercolor": "redrawn as a watercolour painting",
     "lineart": "redrawn as line art", "oil painting": "redrawn as an oil painting",
     "pixel art": "redrawn as pixel art", "pastel": "redrawn in pastel colours", "dark": "redrawn in dark colours",
@@ -40,8 +40,7 @@ ANGLES: Mapping[str, float] = {
     "front view": 2, "three-quarter left": 1, "three-quarter right": 1, "facing left": 0.75, "facing right": 0.75,
     "from behind": 1, "back quarter left": 0.5, "back quarter right": 0.5}
 HEIGHTS: Mapping[str, float] = {"eye level": 4, "from above": 1, "from below": 1}
-POSES: Mapping[str, float] = {"standing": 3, "sitting": 1, "walking": 1, "running": 0.5, "crossed arms": 0.5,
-                              "arms up": 0.5}
+POSES: Mapping[str, float] = {"standing": 3, "sitting": 1, "walking": 1, "running": 0.5, "hand on own hip": 0.5}
 SAID: Mapping[str, tuple[str, ...]] = {
     "three-quarter left": ("three-quarter view", "facing left"),
     "three-quarter right": ("three-quarter view", "facing right"),

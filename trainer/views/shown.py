@@ -1,8 +1,9 @@
-"""What a prompt says of a view: only what its caption says too."""
+"""What the prompt and the caption of a view say, where an edit model draws it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ..captions.roles import TagRoles
 from ..captions.tags import same_tag
@@ -22,3 +23,10 @@ def shown_words(prompt: ViewPrompt, roles: TagRoles, vocabulary: Vocabulary) -> 
             yield from ((axis, tag) for tag in roles.view if vocabulary.axis_of(tag) == axis and same_tag(tag) in shown)
         elif all(same_tag(tag) in shown for tag in vocabulary.said.get(word, (word,))):
             yield axis, word
+
+
+def with_rest(prompt: ViewPrompt, roles: TagRoles, vocabulary: Vocabulary) -> ViewPrompt:
+    """The prompt with the original's own tags on all axes that the view does not change, for a model that changes
+    nothing else: the mood, the ground, the light. Without them in the caption, the trigger would come to mean them."""
+    rest = (tag for tag in roles.view if vocabulary.axis_of(tag) not in prompt.view)
+    return replace(prompt, tags=(*prompt.tags, *(tag for tag in rest if vocabulary.shows(tag, prompt.tags))))

@@ -18,16 +18,19 @@ class EditWording:
         say: the prompt of a view. It has no trigger and none of the character's own tags.
         vocabulary: a base's words for views -> the words that this wording can say.
         end: what stands behind the whole prompt.
+        keeps_rest: whether an edit changes nothing but what it says, so that it starts from the original in each round,
+            and its caption names what the original shows beside it.
     """
 
     say: Callable[[ViewPrompt, TagRoles, Vocabulary], str]
     vocabulary: Callable[[Vocabulary], Vocabulary]
     end: str = ""
+    keeps_rest: bool = False
 
 
 EDIT_WORDINGS: Mapping[str, EditWording] = {
     "edit instruction": EditWording(say_instruction, instruction_vocabulary, "."),
-    "camera angles": EditWording(say_camera, camera_vocabulary),
+    "camera angles": EditWording(say_camera, camera_vocabulary, keeps_rest=True),
 }
 
 
