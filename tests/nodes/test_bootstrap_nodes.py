@@ -292,10 +292,12 @@ def test_a_view_gives_what_it_was_given():
 
 
 @pytest.fixture
-def editing(drawn, drawing):
+def editing(drawn, drawing, host, monkeypatch):
     """The graph of `drawing` with an edit model: the reference of View Prompts is linked to its text encoder."""
     nodes, save = drawing
     save_picture(drawn.folder / "picture.png", draw_once(world.Scene(AKANE), 128))
+    for kind in ("UNETLoader", "LoraLoaderModelOnly", "TextEncodeQwenImageEditPlus"):
+        monkeypatch.setitem(host.nodes.NODE_CLASS_MAPPINGS, kind, type(kind, (), {}))
     nodes["base"] = {"class_type": "UNETLoader", "inputs": {"unet_name": "qwen_edit_2511.safetensors"}}
     nodes["lora"] = {"class_type": "LoraLoaderModelOnly", "inputs": {
         "model": ["base", 0], "lora_name": "lightning.safetensors", "strength_model": 1.0}}

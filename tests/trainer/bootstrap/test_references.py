@@ -20,7 +20,8 @@ def shown(name, *tags):
 
 FIRST = References(shown("original", "front view"), {"face": shown("2-face"), "upper": shown("1-upper")})
 KEPT = (shown("r1-000", "from behind", "full body"), shown("r1-001", "from side", "facing left", "full body"),
-        shown("r1-002", "from side", "facing right", "full body"), shown("r1-003", "from side", "facing left", "close-up"))
+        shown("r1-002", "from side", "facing right", "full body"),
+        shown("r1-003", "from side", "facing left", "close-up"))
 LATER = References(FIRST.original, FIRST.crops, KEPT)
 
 

@@ -49,7 +49,8 @@ def test_own_asks_for_what_the_original_shows_and_a_word_without_a_phrase_is_sai
 
 
 def test_a_camera_angle_is_said_in_the_words_of_the_multiple_angles_loras():
-    text, tags = asked(CAMERA, {"angle": "front-left quarter", "height": "slightly from above", "framing": "upper body"})
+    text, tags = asked(CAMERA, {"angle": "front-left quarter", "height": "slightly from above",
+                                "framing": "upper body"})
     assert text == "<sks> front-left quarter view elevated shot medium shot"
     assert tags[-3:] == ("three-quarter view", "from above", "upper body")
     assert asked(CAMERA, {})[0] == "<sks> front view eye-level shot medium shot"
