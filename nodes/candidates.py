@@ -189,8 +189,9 @@ class DrawRequest:
     def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part, edits: bool = False) -> None:
         self.round_, self.views, self.source, self.part, self.edits = round_, views, source, part, edits
         images = References.of(round_) if part.uses(REFERENCE_SLOT) else None
-        self.plan = [(view, lineage_of(round_, view, source, images and images.choose(
-            view.prompt.tags, view.wording))) for view in views.views]
+        self.plan = [(view, lineage_of(round_, view, source,
+                                       images.choose(view.prompt.tags, view.wording) if images else None))
+                     for view in views.views]
         self.missing = [(view, lineage) for view, lineage in self.plan if not is_kept(round_, lineage)]
 
     @classmethod
@@ -200,8 +201,8 @@ class DrawRequest:
         lora, strength = parent_of(stack, project)
         recipe = part.key(contents, file_facts(view.text for view in views.views))
         made_by = find_generator(find, part.end, part.source, lora)
-        source = Source(lora, strength, recipe, *(part.settings.get(name, linked.get(name)) for name in FIGURES),
-                        generator=made_by.words)
+        steps, cfg = (part.settings.get(name, linked.get(name)) for name in FIGURES)
+        source = Source(lora, strength, recipe, steps, cfg, made_by.words)
         return cls(project.round(views.round), views, source, part, edits_image(part, made_by))
 
     @property

@@ -205,8 +205,10 @@ def test_a_pass_by_keyboard_is_saved_and_lasts_over_a_reload_with_its_undoing(ga
 
 
 def test_a_picture_is_seen_closely_cropped_flipped_tagged_and_noted(gallery):
-    one = gallery("closely", twins=((2, 9),))
+    one = gallery("closely", twins=((2, 9),), generators=("animagine-xl · akane-style-1", "qwen_image_edit_2511"))
     one.at(7).type("z", "f")
+    facts = one.page.locator(".lb-gallery-zoom dl")
+    assert "qwen_image_edit_2511" in facts.inner_text() and "reference" not in facts.inner_text()
     one.wait_for_pick(7, flip=True)
     one.label(f"Add a tag to {name_of(7)}").click()
     one.type("rain,", "<ArrowLeft>", "<ArrowLeft>", "<Delete>")
