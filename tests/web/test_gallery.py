@@ -280,6 +280,7 @@ def test_all_proposed_are_kept_at_once_and_enough_let_it_run(gallery):
     made_by = one.page.locator(".lb-gallery-axis", has_text="generator").locator(".lb-gallery-quota")
     assert [row.get_attribute("title") for row in made_by.all()] == [
         f"6 of 12 images by {name} are kept" for name in ("animagine-xl · akane-style-1", "qwen_image_edit_2511")]
+    assert made_by.first.evaluate("(row) => row.scrollWidth <= row.clientWidth")  # a long name is cut, not the count
     made_by.nth(1).get_by_role("button").click()
     assert sorted(one.order) == list(range(1, FEW, 2))
     one.card(3).locator(".lb-gallery-face").dblclick()
