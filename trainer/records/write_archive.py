@@ -13,12 +13,11 @@ from typing import Any
 
 from ..bootstrap.project import ProjectRecord
 from ..bootstrap.rounds import Project
-from ..bootstrap.status import style_run
+from ..bootstrap.status import project_runs
 from ..common.errors import UserError
 from ..common.files import atomic_path, read_json
 from ..common.names import checked_name
 from ..pictures.images import IMAGE_SUFFIXES, open_image, pixel_hash
-from ..training.runs import read_run, run_folders
 from .archive import FORMAT, MANIFEST, PROJECT, RUNS, Archive, find_kind, is_safe
 from .moved import ROOT, without_machine
 
@@ -66,17 +65,6 @@ def export_project(root: Path, name: str, file: Path, state: bool = False) -> Ex
                         left_out.append(f"{part.name}/{inner}")
         files = len(archive.namelist())
     return Exported(file, files, file.stat().st_size, tuple(run.name for run in runs), tuple(left_out))
-
-
-def project_runs(project: Project, loras: Path) -> list[Path]:
-    """The folders of a project's runs, under whatever name they are now."""
-    names = {project.name, *(style_run(project, number) for number in range(1, project.depth + 1))}
-    found = []
-    for folder in run_folders(loras):
-        with suppress(UserError):  # somebody else's, or damaged
-            if read_run(folder).facts["config"].get("name") in names:
-                found.append(folder)
-    return found
 
 
 def _list_files(folder: Path) -> Iterator[tuple[Path, str]]:

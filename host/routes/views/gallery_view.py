@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from ....trainer.bootstrap.candidates import Lineage
+from ....trainer.bootstrap.notebook import Notebook
 from ....trainer.bootstrap.picks import Pick, Picks
 from ....trainer.bootstrap.rounds import Project, Round, SavedDecisions
 from ....trainer.bootstrap.status import project_status
@@ -50,11 +51,25 @@ def project_view(name: str) -> dict[str, Any]:
     return {
         "name": status.project.name, "trigger": config.trigger, "tags": list(config.tags), "base": config.base,
         "targets": list(config.targets), "stopped_because": status.record.stopped_because, "next": status.next,
-        "warnings": list(roles.warnings),
+        "warnings": list(roles.warnings), **_notes(status.project),
         "roles": {"identity": list(roles.identity), "view": list(roles.view), "dropped": list(roles.dropped)},
         "stages": [{"name": stage.name, "title": stage.title, "state": status.state(stage), "text": stage.text}
                    for stage in status.stages],
         "crops": _crops(status.project, 1), "rounds": [asdict(figures) for figures in status.record.rounds]}
+
+
+def _notes(project: Project) -> dict[str, Any]:
+    notebook = Notebook.of(project.folder)
+    return {"goal": notebook.goal, "round_notes": {str(number): notebook.round_note(number)
+                                                   for number in range(1, project.depth + 1)},
+            "notes_revision": notebook.revision}
+
+
+def _aims(round_: Round) -> list[str]:
+    """What a person wrote down about the project and the round."""
+    notebook = Notebook.of(round_.project.folder)
+    texts = {"Goal": notebook.goal, f"Round {round_.number}": notebook.round_note(round_.number)}
+    return [f"{title}: {text}" for title, text in texts.items() if text]
 
 
 def round_view(round_: Round) -> dict[str, Any]:
@@ -68,7 +83,7 @@ def round_view(round_: Round) -> dict[str, Any]:
     twins = {name: number for number, group in enumerate(saved.twins) for name in group}
     return {
         "project": project.name, "round": round_.number, "revision": picks.revision, "target": target,
-        "eye": saved.eye or "", "notes": [*saved.notes, *problems], "figures": saved.figures,
+        "eye": saved.eye or "", "notes": [*_aims(round_), *saved.notes, *problems], "figures": saved.figures,
         "measured": list(saved.measured),
         "crops": crops, "quotas": round_.quotas(max(0, target - len(crops)), lineages.values()),
         "candidates": [_candidate(round_, path, lineage, found.decisions.get(path.stem), picks, twins)
