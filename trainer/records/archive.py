@@ -21,6 +21,7 @@ from ..common.errors import UserError
 from ..common.files import read_json
 from ..common.names import checked_name
 from ..common.schema import read_record
+from ..datasets.recorded import RecordedImages
 from ..datasets.sidecars import CAPTION_SUFFIXES
 from ..lora.tensors import TensorFile
 from ..pictures.images import IMAGE_SUFFIXES, image_size
@@ -108,6 +109,7 @@ KINDS = (
     _kind("project/round_[0-9]/decisions\\.json", 256 * MB, lambda path: read_record(path, SavedDecisions)),
     _kind("project/round_[0-9]/picks\\.json", 256 * MB, Picks.load),
     _kind(f"runs/{_FILE}/run\\.json", 16 * MB, lambda path: read_run(path.parent)),
+    _kind(f"runs/{_FILE}/images\\.json", 64 * MB, lambda path: read_record(path, RecordedImages)),
     _kind(f"runs/{_FILE}/metrics(?:-[0-9]+)?\\.jsonl", 512 * MB, lambda path: None),
     _kind(f"runs/{_FILE}/{_FILE}\\.safetensors", 16 * 2**30, TensorFile, packed=False),
     _kind(f"runs/{_FILE}/state/state\\.safetensors", 64 * 2**30, TensorFile, packed=False),
