@@ -27,7 +27,7 @@ POST /lora_bootstrap/resume {"run": "<name>"}
     workflow uses the stopped run's LoRA as it is.)
 
 GET /lora_bootstrap/run/others?name=<folder's name>
-    {"runs": [folder, ...]}: the runs that it can be compared with, those of the same project or name first, at most 100.
+    {"runs": [folder, ...]}: the runs that it can be compared with, those of its project first, at most 100.
 
 GET /lora_bootstrap/run/differences?first=<folder's name>&second=<folder's name>
     {"lines": [str, ...]}: what differs between two runs, as text: settings, images and captions, figures. 404 if there
@@ -66,7 +66,8 @@ async def get_run(request: web.Request) -> web.Response:
 
 @get("/lora_bootstrap/run/others")
 async def get_others(request: web.Request) -> web.Response:
-    return web.json_response({"runs": await aside(lambda: other_runs(paths.loras_root(), request.query.get("name", "")))})
+    name = request.query.get("name", "")
+    return web.json_response({"runs": await aside(lambda: other_runs(paths.loras_root(), name))})
 
 
 @get("/lora_bootstrap/run/differences")

@@ -223,7 +223,7 @@ def _sheet(items: Iterable[Shown]) -> str:
     figures = [
         f'<figure class="{kind}" title="{_text(hover)}"><img src="{data_uri(path, THUMB)}" alt="{_text(hover)}" '
         f'loading="lazy"><figcaption>{f"<b>{_text(reason)}</b> " if reason else ""}{_text(below)}</figcaption></figure>'
-        for path, reason, below, kind, hover in items
+        for path, reason, below, kind, hover in items if not path.is_symlink()  # which may lead to anybody's image
     ]
     return f'<div class="sheet">{"".join(figures)}</div>'
 

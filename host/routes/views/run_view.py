@@ -59,8 +59,8 @@ def run_differences(root: Path, first: str, second: str) -> list[str]:
     The names are compared with existing ones, and never become part of a path.
     """
     runs = {folder.name: folder for folder in run_folders(root)}
-    if missing := next((name for name in (first, second) if name not in runs), None):
-        raise UserError(f"there is no run {missing!r}.")
+    if missing := [name for name in (first, second) if name not in runs]:
+        raise UserError(f"there is no run {missing[0]!r}.")
     return describe_differences(first, second, compare_runs(read_run(runs[first]), read_run(runs[second])))
 
 
