@@ -22,6 +22,7 @@ POST /lora_bootstrap/project/notes {"project", "revision", "goal": str, "rounds"
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -69,10 +70,10 @@ async def get_archive(request: web.Request) -> web.StreamResponse:
         response.content_type, response.content_length = "application/zip", done.bytes
         response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name)}.zip"
         await response.prepare(request)
-        with temp.open("rb") as file:
+        with suppress(ConnectionError), temp.open("rb") as file:  # a download may be cancelled
             while block := await aside(partial(file.read, _BLOCK)):
                 await response.write(block)
-        await response.write_eof()
+            await response.write_eof()
     return response
 
 
