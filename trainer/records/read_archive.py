@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from ..bootstrap.config import BootstrapConfig
 from ..bootstrap.project import RESERVED, ProjectRecord
@@ -195,8 +195,7 @@ def _entry_problem(info: zipfile.ZipInfo) -> str:
     return "" if info.compress_type in _METHODS else "packed in a way that is not read here"
 
 
-def _unpack_file(source: BinaryIO | zipfile.ZipExtFile, info: zipfile.ZipInfo, kind: Kind, place: Path,
-                 left: int) -> int:
+def _unpack_file(source: IO[bytes], info: zipfile.ZipInfo, kind: Kind, place: Path, left: int) -> int:
     """Write one file; returns its bytes. They are counted as they come: what the zip says of them is not trusted.
 
     Args:
