@@ -257,7 +257,7 @@ def _sweeps(project: ProjectRecord, root: Path) -> str:
     for path in sorted((root / "sweeps").glob("*/manifest.json")):
         with suppress(UserError):  # a damaged sweep is its viewer's to report
             text = read_record(path, dict[str, Any])
-            runs = {choice["facts"].get("run") for axis in convert(text.get("axes"), list[dict[str, Any]], "axes")
+            runs = {str(choice["facts"].get("run")) for axis in convert(text.get("axes"), list[dict[str, Any]], "axes")
                     for choice in convert(axis.get("choices"), list[dict[str, Any]], "choices")
                     if isinstance(choice.get("facts"), dict)} & names
             if runs:

@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..common.errors import UserError
 from .terminal.console import Console
 from .terminal.options import add_output_option
 
@@ -24,6 +25,14 @@ def add_project_options(command: argparse.ArgumentParser) -> None:
                       "taken")
     for action in (write, read):
         add_output_option(action, "projects and runs")
+
+
+def check_project(options: argparse.Namespace) -> None:
+    if options.action == "import" and not options.file.is_file():
+        raise UserError(f"there is no file at {options.file}; give the zip that an export has written.")
+    if options.action == "export" and not (options.output / "bootstrap" / options.name / "project.json").is_file():
+        raise UserError(f"there is no project {options.name!r} in {options.output / 'bootstrap'}. Check the name, and "
+                        "--output.")
 
 
 def handle_project(options: argparse.Namespace, console: Console) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,15 @@ def project_view(name: str) -> dict[str, Any]:
         "crops": _crops(status.project, 1), "rounds": [asdict(figures) for figures in status.record.rounds]}
 
 
+def _notebook(project: Project) -> Notebook:
+    """What a person wrote down; nothing where the file is damaged, which saving and the report say."""
+    with suppress(UserError):
+        return Notebook.of(project.folder)
+    return Notebook()
+
+
 def _notes(project: Project) -> dict[str, Any]:
-    notebook = Notebook.of(project.folder)
+    notebook = _notebook(project)
     return {"goal": notebook.goal, "round_notes": {str(number): notebook.round_note(number)
                                                    for number in range(1, project.depth + 1)},
             "notes_revision": notebook.revision}
@@ -67,7 +75,7 @@ def _notes(project: Project) -> dict[str, Any]:
 
 def _aims(round_: Round) -> list[str]:
     """What a person wrote down about the project and the round."""
-    notebook = Notebook.of(round_.project.folder)
+    notebook = _notebook(round_.project)
     texts = {"Goal": notebook.goal, f"Round {round_.number}": notebook.round_note(round_.number)}
     return [f"{title}: {text}" for title, text in texts.items() if text]
 

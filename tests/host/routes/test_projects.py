@@ -65,6 +65,13 @@ def test_notes_are_saved_by_revision_and_shown_in_panel_and_gallery(host):
     assert Notebook.of(folder).goal == "For night scenes." and json.loads((folder / "notes.json").read_text())
 
 
+def test_damaged_notes_cost_only_themselves(host):
+    (write_whole_project(host.output) / "notes.json").write_text("[]")
+    answers = ask(("GET", BASE, {"params": {"name": "akane"}}), noting(revision=0, goal="x"),
+                  ("GET", "/lora_bootstrap/candidates", {"params": {"project": "akane", "round": 1}}))
+    assert [status for status, _ in answers] == [200, 400, 200] and "notes.json" in answers[1][1]["error"]
+
+
 def test_a_round_is_shown_with_two_looks_at_each_lineage(host, monkeypatch):
     write_whole_project(host.output, candidates=12)
     looks, read = [], Lineage.read
