@@ -58,7 +58,7 @@ class Notebook(Revisioned):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Notebook:
-        notes: Notebook = convert(dict(values), cls, "it")
+        notes: Notebook = convert(values, cls, "it")
         return notes
 
 
