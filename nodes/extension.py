@@ -9,6 +9,7 @@ from ..host.routes import (  # noqa: F401 (register themselves on import; later 
     folders as folder_routes,
     gallery as gallery_routes,
     plans as plan_routes,
+    projects as project_routes,
     runs as routes,
     stacks as stack_routes,
     sweeps as sweep_routes,

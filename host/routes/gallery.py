@@ -7,6 +7,7 @@ GET /lora_bootstrap/project?name=<project's name>
      "stages": [{"name", "title", "state": "done" | "next" | "later", "text": str}, ...], "next": str (what the next Run
      will do, one line), "warnings": [str, ...] (tags that may have the wrong role),
      "roles": {"identity": [tag, ...] (the character's), "view": [tag, ...] (only this image's), "dropped": [...]},
+     "goal": str, "round_notes": {number: str}, "notes_revision": int (what a person wrote down: projects.py),
      "crops": [{"name", "caption", "thumb"}, ...],
      "rounds": [{"round", "kept", "candidates", "drift", "diversity", "base_diversity", "burn", "likeness",
       "tag_recall", "real_share"}, ...] (figures; null where not measured)}

@@ -26,6 +26,13 @@ POST /lora_bootstrap/resume {"run": "<name>"}
     → {"resuming": true}: the next queueing of the workflow continues the training of a stopped run. (An unchanged
     workflow uses the stopped run's LoRA as it is.)
 
+GET /lora_bootstrap/run/others?name=<folder's name>
+    {"runs": [folder, ...]}: the runs that it can be compared with, those of its project first, at most 100.
+
+GET /lora_bootstrap/run/differences?first=<folder's name>&second=<folder's name>
+    {"lines": [str, ...]}: what differs between two runs, as text: settings, images and captions, figures. 404 if there
+    is no such run.
+
 Event `lora_bootstrap.progress`, to every open tab, at most twice a second and at every change of status:
     {"name", "run", "node_id", "status", "message", "step", "steps", "seconds_left", "seconds_per_step", "memory",
      "loss", "smoothed", "learning_rate", "validation": [step, loss, ratio] | null, "sample": {...} | null,
@@ -42,7 +49,7 @@ from ...trainer.common.errors import UserError
 from .. import paths
 from ..session import current_session
 from .answers import aside, get, post, refusal
-from .views.run_view import run_status
+from .views.run_view import other_runs, run_differences, run_status
 
 
 @get("/lora_bootstrap/run")
@@ -55,6 +62,21 @@ async def get_run(request: web.Request) -> web.Response:
     if status is None and request.query.get("or") != "null":
         return refusal(404, f"there is no run {name!r}.")
     return web.json_response(status)
+
+
+@get("/lora_bootstrap/run/others")
+async def get_others(request: web.Request) -> web.Response:
+    name = request.query.get("name", "")
+    return web.json_response({"runs": await aside(lambda: other_runs(paths.loras_root(), name))})
+
+
+@get("/lora_bootstrap/run/differences")
+async def get_differences(request: web.Request) -> web.Response:
+    first, second = request.query.get("first", ""), request.query.get("second", "")
+    try:
+        return web.json_response({"lines": await aside(lambda: run_differences(paths.loras_root(), first, second))})
+    except UserError as error:
+        return refusal(404, str(error))
 
 
 @post("/lora_bootstrap/stop")

@@ -134,7 +134,11 @@ class HostileRequests:
         self.known, self.draw = known, random.Random(seed)
         self.gets: dict[str, Callable[[], dict[str, Any]]] = {
             "run": lambda: {"name": self.one(known.run), "or": self.absent()},
+            "run/others": lambda: {"name": self.one(known.run)},
+            "run/differences": lambda: {"first": self.one(known.run), "second": self.one(known.run)},
             "project": lambda: {"name": self.one(known.project), "or": self.absent()},
+            "project/report": lambda: {"name": self.one(known.project)},
+            "project/archive": lambda: {"name": self.one(known.project), "state": self.number()},
             "candidates": lambda: {"project": self.one(known.project), "round": self.number(), "or": self.absent()},
             "candidate": lambda: {"project": self.one(known.project), "round": self.number(),
                                   "name": self.one(*known.candidates), "size": self.size(), "v": self.name()},
@@ -155,6 +159,10 @@ class HostileRequests:
             "resume": lambda: {"run": self.one(known.run, self.value())},
             "stack": lambda: {"entries": self.one(self.entries(), self.value())},
             "candidates/picks": self.picks,
+            "project/notes": lambda: {
+                "project": self.one(known.project), "revision": self.revision("project/notes"),
+                "goal": self.one("a goal", self.value()),
+                "rounds": self.one({"1": "a note"}, {self.name(): self.value()}, self.value())},
             "sweep/marks": lambda: {
                 "name": self.one(known.sweep), "revision": self.revision("sweep/marks"),
                 "best": self.one(None, known.cell, self.value()), "hidden": self.one([], [known.cell], self.value())},
@@ -179,6 +187,7 @@ class HostileRequests:
         self.files: dict[str, Callable[[], dict[str, Any]]] = {
             "folder/file": lambda: {"folder": self.one("", "zqy", "girl"), "wanted": self.one("zqy"),
                                     "file": self.one("a.png", "a.txt", "b/c.webp", f"{self.name()}.png")},
+            "project/archive": lambda: {"file": self.one("a.zip"), "wanted": self.one("", "zqy")},
         }
 
     @property

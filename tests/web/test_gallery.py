@@ -368,11 +368,26 @@ def test_narrow_windows_large_letters_and_the_light_theme_can_be_read(gallery):
             one.type("z")
 
 
+GOAL = """async (name) => {
+    const answer = await fetch(`/lora_bootstrap/project?name=${name}`);
+    return (await answer.json()).goal === "For night scenes.";
+}"""
+
+
 def test_a_run_that_waits_for_picks_says_so_and_the_project_shows_where_it_stands(gallery):
     one = gallery("run")
     panel = one.page.locator(".lb-project")
     panel.locator(".lb-project-stage").first.wait_for(timeout=DRAWN)
     assert panel.locator(".lb-project-stage").first.inner_text().split("\n")[-1] == f"{CROPS} crops"
+    goal = panel.get_by_role("textbox", name="Goal")
+    goal.fill("For night scenes.")
+    goal.dispatch_event("change")
+    one.page.wait_for_function(GOAL, arg=one.project, timeout=DRAWN)
+    with one.page.expect_download() as download:
+        panel.get_by_role("button", name="Download").dispatch_event("click")  # wherever the node lies
+    panel.locator("input[type=file]").set_input_files(download.value.path())
+    panel.locator(".lb-ui-note").filter(has_text=f"Imported as {one.project}-2").wait_for(timeout=DRAWN)
+    one.tab.picture("imported")
     one.at(7).type("k")  # not saved yet: the run saves it
     one.tab.run()
     toast = one.page.locator(TOAST).filter(has_text="pick 11 more in the gallery")

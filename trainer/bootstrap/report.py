@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import html
-import re
+import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,23 @@ from ..common.schema import convert, read_record
 from ..measures.figure_words import FIGURES
 from ..pictures.curves import loss_curve
 from ..pictures.thumbnails import data_uri
-from ..training.runs import read_losses
+from ..training.runs import read_losses, read_run
 from .candidates import Lineage, lineage_problem
 from .config import BootstrapConfig
 from .curate import Decision
+from .notebook import Notebook
+from .picks import Pick
 from .project import ProjectRecord, crops_folder
-from .rounds import SavedDecisions
+from .rounds import Project, Round
+from .status import project_runs
 
 THUMB = 160
+BY_HAND = {"keep": "kept by hand", "reject": "rejected by hand"}
+"""State of a pick → reason."""
+PATHS = ("picture", "base", "likeness")
+"""Settings that may be paths of the machine: only the last part is shown."""
+Shown = tuple[Path, str, str, str, str]
+"""An image of a sheet: (path, reason, caption, class, hover text)."""
 
 STYLE = """
 :root{color-scheme:light dark;--fg:#1d2330;--soft:#667085;--bg:#fbfbfd;--card:#fff;--line:#e4e7ec;--accent:#6d4aff;
@@ -32,6 +42,7 @@ STYLE = """
 *{box-sizing:border-box}body{margin:0;background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif}
 main{max-width:1080px;margin:0 auto;padding:32px 20px 64px}h1{margin:0 0 4px;font-size:28px}
 h2{margin:40px 0 12px;font-size:19px}p{margin:6px 0}.soft,figcaption,small{color:var(--soft)}
+.goal{white-space:pre-line;font-size:17px}
 code{font-size:.92em;background:var(--line);padding:1px 5px;border-radius:4px;overflow-wrap:anywhere}
 .head{display:flex;gap:24px;align-items:center;flex-wrap:wrap}.head img{width:180px;border-radius:12px}
 .head div{flex:1;min-width:280px}
@@ -58,11 +69,14 @@ def write_report(project: ProjectRecord, root: Path) -> Path:
 
     A part that cannot be made, because its files are damaged, says why; the others are made all the same.
     """
-    parts = [_part(make, project, root) for make in (_head, _figures, _sheets, _grid, _curves, _stages, _settings)]
+    parts = [_part(make, project, root) for make in (_head, _figures, _sheets, _grid, _sweeps, _curves, _stages,
+                                                        _settings)]
     page = (f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
             f"<title>{_text(project.folder.name)} · LoRA Bootstrap</title><style>{STYLE}</style>"
             f"<main>{''.join(parts)}</main></html>\n")
     path = project.folder / "report.html"
+    for place in dict.fromkeys(map(str, (root, root.resolve()))):  # the page is shown to others
+        page = page.replace(f"{_text(place)}{os.sep}", "")
     write_text(path, page)
     return path
 
@@ -96,21 +110,31 @@ def _inside(root: Path, path: str) -> Path:
     return root / path
 
 
-def _round_numbers(project: ProjectRecord) -> range:
-    return range(1, len(project.rounds) + 1)
+def _find_lora(project: ProjectRecord, root: Path) -> str:
+    """The LoRA of the character's latest run, relative to the output folder; "" if there is none. A workflow records no
+    stage for its trainings."""
+    found = Project.load(project.folder)
+    files = [file for folder in project_runs(found, root / "loras")
+             if read_run(folder).facts["config"].get("name") == found.name
+             and (file := read_run(folder).final_path).is_file()]
+    latest = max(files, key=lambda file: file.stat().st_mtime, default=None)
+    return latest.relative_to(root.resolve()).as_posix() if latest else ""
 
 
 def _head(project: ProjectRecord, root: Path) -> str:
     settings = BootstrapConfig.from_dict(project.settings)
-    lora = _fact(project, "character", "lora")
+    notebook = Notebook.of(project.folder)
+    lora = _fact(project, "character", "lora") or _find_lora(project, root)
     first = next(iter(sorted(crops_folder(project.folder).glob("*.png"))), None)
     picture = f'<img src="{data_uri(first, 360)}" alt="The original image">' if first else ""
     alert = f'<p class="alert">{_text(project.stopped_because)}</p>' if project.stopped_because else ""
     notes = "".join(f"<li>{_text(note)}</li>" for note in project.notes if note != project.stopped_because)
     minutes = sum(record.seconds for record in project.stages.values()) / 60
     return (f'<div class="head">{picture}<div><h1>{_text(project.folder.name)}</h1>'
-            f'<p>Prompt it with <code>{_text(settings.trigger)}</code> · base {_text(settings.base)} · '
-            f"{minutes:.1f} minutes</p><p>LoRA: <code>{_text(lora)}</code></p>"
+            + (f'<p class="goal">{_text(notebook.goal)}</p>' if notebook.goal else "")
+            + f'<p>Prompt it with <code>{_text(settings.trigger)}</code> · base {_text(Path(settings.base).name)}'
+            + (f" · {minutes:.1f} minutes" if minutes else "") + "</p>"
+            f"<p>LoRA: <code>{_text(lora or 'not trained yet')}</code></p>"
             f'<p class="soft">{_text(", ".join(settings.tags))}</p></div></div>{alert}'
             + (f"<details open><summary>Notes</summary><ul>{notes}</ul></details>" if notes else ""))
 
@@ -150,18 +174,41 @@ def _sheets(project: ProjectRecord, _root: Path) -> str:
     base = sorted(path for path in (project.folder / "reference").glob("r0-*.png") if not lineage_problem(path))
     parts.append("<h2>What the base knows of her</h2><p class=\"soft\">Her tags, drawn without a LoRA and without the "
                  f"trigger.</p>{_sheet(map(_of_the_base, base))}" if base else "")
-    for number in _round_numbers(project):
-        decisions = read_record(project.folder / f"round_{number}" / "decisions.json", SavedDecisions).decisions
-        kept = [decision for decision in decisions if decision.kept]
-        refused = [decision for decision in decisions if not decision.kept]
-        parts.append(f"<h2>Round {number}: kept {len(kept)} of {len(decisions)}</h2>")
-        parts.append(_sheet(_list_decisions(project, kept, "kept")))
-        parts.append(f"<details><summary>{len(refused)} not kept, with reasons</summary>"
-                     f"{_sheet(_list_decisions(project, refused, 'refused'))}</details>")
+    found, notebook = Project.load(project.folder), Notebook.of(project.folder)
+    for number in range(1, found.depth + 1):
+        parts.append(_round(found.round(number), notebook.round_note(number)))
     return "".join(parts)
 
 
-def _of_the_base(path: Path) -> tuple[Path, str, str, str, str]:
+def _round(round_: Round, note: str) -> str:
+    """The images of a round: those kept, by hand or by curation, and the others with the reason."""
+    decisions, picks = round_.read_decisions(), round_.picks
+    pictures = round_.pictures()
+    if not pictures and not note:
+        return ""
+    kept = {item.path: item for item in round_.list_kept(decisions)}
+    shown: dict[str, list[Shown]] = {"kept": [], "refused": []}
+    for path in pictures:
+        pick, decision = picks.of(path.stem, round_.read_facts(path)), decisions.decisions.get(path.stem)
+        kind = "kept" if path in kept else "refused"
+        shown[kind].append(_candidate(path, pick, decision, kept[path].caption if path in kept else "", kind))
+    return (f"<h2>Round {round_.number}: kept {len(kept)} of {len(pictures)}</h2>"
+            + (f'<p class="goal">{_text(note)}</p>' if note else "") + _sheet(shown["kept"])
+            + f"<details><summary>{len(shown['refused'])} not kept, with reasons</summary>"
+            f"{_sheet(shown['refused'])}</details>")
+
+
+def _candidate(path: Path, pick: Pick, decision: Decision | None, caption: str, kind: str) -> Shown:
+    made = Lineage.read(path)
+    scores = decision.scores if decision else {}
+    reason = BY_HAND.get(pick.state) or (decision.reason if decision else "not measured")
+    lines = (f"{path.stem} · round {made.round} · {made.parent_lora or 'no LoRA'} at {made.strength:g} · "
+             f"seed {made.seed}", made.prompt, caption and f"caption: {caption}", pick.note and f"note: {pick.note}",
+             " · ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in scores.items()))
+    return path, reason, ", ".join(made.view.values()), kind, "\n".join(filter(None, lines))
+
+
+def _of_the_base(path: Path) -> Shown:
     made = Lineage.read(path)
     return path, "", ", ".join(made.view.values()), "", made.prompt
 
@@ -171,26 +218,12 @@ def _caption_of(picture: Path) -> str:
     return caption.read_text("utf-8").strip() if caption.is_file() else ""
 
 
-def _list_decisions(project: ProjectRecord, decisions: Iterable[Decision], kind: str):
-    for decision in decisions:
-        name = decision.candidate
-        numbered = re.fullmatch(r"r(\d{1,4})-[\w-]+", name)
-        path = project.folder / f"round_{int(numbered[1])}" / "candidates" / f"{name}.png" if numbered else None
-        if path is None or not path.is_file() or lineage_problem(path):
-            continue
-        made = Lineage.read(path)
-        lineage = (f"{name} · round {made.round} · {made.parent_lora} at {made.strength:g} · seed {made.seed}\n"
-                   f"{made.prompt}")
-        scores = " · ".join(f"{key.replace('_', ' ')} {value:.2f}" for key, value in decision.scores.items())
-        yield path, decision.reason, ", ".join(made.view.values()), kind, f"{lineage}\n{scores}"
-
-
-def _sheet(items: Iterable[tuple[Path, str, str, str, str]]) -> str:
-    """A grid of images, from (path, reason, caption, class, hover text) each."""
+def _sheet(items: Iterable[Shown]) -> str:
+    """A grid of images."""
     figures = [
         f'<figure class="{kind}" title="{_text(hover)}"><img src="{data_uri(path, THUMB)}" alt="{_text(hover)}" '
         f'loading="lazy"><figcaption>{f"<b>{_text(reason)}</b> " if reason else ""}{_text(below)}</figcaption></figure>'
-        for path, reason, below, kind, hover in items
+        for path, reason, below, kind, hover in items if not path.is_symlink()  # which may lead to anybody's image
     ]
     return f'<div class="sheet">{"".join(figures)}</div>'
 
@@ -208,17 +241,37 @@ def _grid(project: ProjectRecord, root: Path) -> str:
 
 
 def _curves(project: ProjectRecord, root: Path) -> str:
-    curves = [loss_curve(read_losses(_inside(root, run)), f"{record.title} ({record.summary})")
-              for name, record in project.stages.items() if (run := _fact(project, name, "run"))]
+    runs = {_inside(root, run).resolve(): f"{record.title} ({record.summary})"
+            for name, record in project.stages.items() if (run := _fact(project, name, "run"))}
+    for folder in project_runs(Project.load(project.folder), root / "loras"):
+        run = read_run(folder)
+        runs.setdefault(folder.resolve(), f"{run.name} ({run.step} of {run.config.steps} steps)")
+    curves = [loss_curve(read_losses(folder), title) for folder, title in runs.items()]
     return f'<h2>Training loss</h2><div class="curves">{"".join(curves)}</div>' if any(curves) else ""
 
 
+def _sweeps(project: ProjectRecord, root: Path) -> str:
+    """The sweeps that were drawn of the project's LoRAs, by the name under which the viewer finds them."""
+    names = {folder.name for folder in project_runs(Project.load(project.folder), root / "loras")}
+    rows = []
+    for path in sorted((root / "sweeps").glob("*/manifest.json")):
+        with suppress(UserError):  # a damaged sweep is its viewer's to report
+            text = read_record(path, dict[str, Any])
+            runs = {str(choice["facts"].get("run")) for axis in convert(text.get("axes"), list[dict[str, Any]], "axes")
+                    for choice in convert(axis.get("choices"), list[dict[str, Any]], "choices")
+                    if isinstance(choice.get("facts"), dict)} & names
+            if runs:
+                images = len(list((path.parent / "cells").glob("*.png")))
+                rows.append((path.parent.name, ", ".join(sorted(runs)), images))
+    return f"<h2>Sweeps</h2>{_table(('sweep', 'runs', 'images'), rows)}" if rows else ""
+
+
 def _stages(project: ProjectRecord, _root: Path) -> str:
-    rows = [(record.title, record.summary, f"{record.seconds:.1f} s", record.finished)
+    rows = [(record.title, record.summary, f"{record.seconds:.1f} s" if record.seconds else "", record.finished)
             for record in project.stages.values()]
     return "<h2>Stages</h2>" + _table(("stage", "outcome", "time", "finished"), rows)
 
 
 def _settings(project: ProjectRecord, _root: Path) -> str:
-    rows = [(name, value) for name, value in project.settings.items()]
+    rows = [(name, Path(value).name if name in PATHS else value) for name, value in project.settings.items()]
     return f"<details><summary>All settings</summary>{_table(('setting', 'value'), rows)}</details>"

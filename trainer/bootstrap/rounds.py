@@ -7,7 +7,8 @@ files.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from ..common.schema import read_record
 from ..datasets.dataset import Dataset, load_folder, save_samples
 from ..measures.eyes import Likeness
 from ..measures.likeness import anchor_pixels
+from ..measures.remembered import RememberedEye, remember_figures
 from ..models.families import FAMILIES
 from ..pictures.images import load_pixels, open_image, pixel_hash
 from ..views.shown import with_rest
@@ -41,6 +43,8 @@ from .picks import CandidateFacts, Pick, Picks
 from .project import CROPS, OWN, ProjectRecord, crops_folder, key_of
 
 MANUAL, AUTO = "manual", "auto"
+FIGURES_FILE = ".figures.safetensors"
+"""In a round's folder: what was measured of its images; see measures/remembered.py."""
 REFERENCE = 0
 """Number of the round that holds the base model's own images."""
 
@@ -301,15 +305,25 @@ class Round:
 
     def list_candidates(self) -> list[Path]:
         """The images generated for this round, by name. Images without a lineage that can be read are not ours."""
-        return [path for path in self._with_lineage() if not lineage_problem(path)]
+        return self.find_candidates()[0]
 
     def list_problems(self) -> list[str]:
         """Why candidates are left out, one line each."""
-        return [problem for path in self._with_lineage() if (problem := lineage_problem(path))]
+        return self.find_candidates()[1]
+
+    def find_candidates(self) -> tuple[list[Path], list[str]]:
+        """Both lists at once: there may be ten thousand images."""
+        found, problems = [], []
+        for path in self._with_lineage():
+            problem = lineage_problem(path)
+            (problems if problem else found).append(problem or path)
+        return found, problems
 
     def _with_lineage(self) -> list[Path]:
-        found = self.candidates_folder.glob(f"r{self.number}-*.png")
-        return sorted(path for path in found if path.with_suffix(".json").is_file())
+        folder, start = self.candidates_folder, f"r{self.number}-"
+        names = set(os.listdir(folder)) if folder.is_dir() else set()
+        return [folder / name for name in sorted(names)
+                if name.startswith(start) and name.endswith(".png") and f"{name[:-4]}.json" in names]
 
     @cached_property
     def _earlier(self) -> dict[Path, KeptCandidate]:
@@ -329,8 +343,8 @@ class Round:
         """What a pick must know about each candidate, or about those of these names that exist."""
         return {path.stem: self.read_facts(path) for path in self.pictures() if names is None or path.stem in names}
 
-    def read_facts(self, path: Path) -> CandidateFacts:
-        lineage = Lineage.read(path)
+    def read_facts(self, path: Path, lineage: Lineage | None = None) -> CandidateFacts:
+        lineage = lineage or Lineage.read(path)
         earlier = replace(self._earlier[path].pick, state="") if path in self._earlier else Pick()
         return CandidateFacts(file_hash(path), (lineage.width, lineage.height), earlier)
 
@@ -354,9 +368,13 @@ class Round:
                                           self.project.wording))
         return kept
 
-    def quotas(self, count: int) -> dict[str, dict[str, int]]:
-        """Axis → tag → how many of `count` images should show it, in proportion to the views that were asked for."""
-        views = [Lineage.read(path).view for path in self.pictures()]
+    def quotas(self, count: int, lineages: Iterable[Lineage] | None = None) -> dict[str, dict[str, int]]:
+        """Axis → tag → how many of `count` images should show it, in proportion to the views that were asked for.
+
+        Args:
+            lineages: of all its pictures, if they were read already.
+        """
+        views = [lineage.view for lineage in lineages or map(Lineage.read, self.pictures())]
         table: dict[str, dict[str, int]] = {}
         for (axis, tag), wanted in quotas(views, count).items() if views else ():
             table.setdefault(axis, {})[tag] = wanted
@@ -383,7 +401,8 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
                  settings: CurationSettings | None = None, mode: str = AUTO) -> CuratedRound:
     """Decide on a round's candidates, write decisions.json, and measure the kept images.
 
-    Decisions made from the same images and picks stay as they are in the file, where somebody may have edited them.
+    Decisions made from the same images and picks stay as they are in the file, where somebody may have edited them. Of
+    images that were measured before, nothing is measured again.
 
     Args:
         wanted: how many to keep besides the crops.
@@ -391,7 +410,13 @@ def curate_round(round_: Round, *, wanted: int, size: tuple[int, int], reference
         reference: the base's own images [R, 3, H, W] in 0..1 at that size. Without them, what is compared with them is
             not measured.
     """
-    settings = settings or CurationSettings()
+    with remember_figures(round_.folder / FIGURES_FILE) as store:
+        return _curate_round(round_, wanted, size, reference, RememberedEye(eye, store) if eye else None,
+                             settings or CurationSettings(), mode)
+
+
+def _curate_round(round_: Round, wanted: int, size: tuple[int, int], reference: Tensor | None, eye: Likeness | None,
+                  settings: CurationSettings, mode: str) -> CuratedRound:
     paths, crops, picks = round_.pictures(), round_.project.crops(), round_.picks
     pixels, anchors = load_pixels(paths, size), anchor_pixels(crops, size)
     lineage = [Lineage.read(path) for path in paths]

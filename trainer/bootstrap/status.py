@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 
 from ..common.errors import UserError
 from ..common.names import with_ending
-from ..training.runs import read_run
+from ..training.runs import read_run, run_folders
 from .project import ProjectRecord
 from .rounds import REFERENCE, Project, Round
 from .stages import STAGES
@@ -62,6 +63,17 @@ def project_status(folder: Path, loras: Path) -> ProjectStatus:
 def style_run(project: Project, number: int) -> str:
     """Name of the run that trains the style LoRA for round `number`."""
     return with_ending(project.name, f"-style-{number}")
+
+
+def project_runs(project: Project, loras: Path) -> list[Path]:
+    """The folders of a project's runs, under whatever name they are now."""
+    names = {project.name, *(style_run(project, number) for number in range(1, project.depth + 1))}
+    found = []
+    for folder in run_folders(loras):
+        with suppress(UserError):  # somebody else's, or damaged
+            if read_run(folder).facts["config"].get("name") in names:
+                found.append(folder)
+    return found
 
 
 def _stages(project: Project, record: ProjectRecord, loras: Path) -> Iterator[StageStatus]:

@@ -46,6 +46,8 @@ VERBS = (
     Verb("conflict", "stacks", "measure how much LoRAs override each other, from their files alone"),
     Verb("merge", "stacks", "merge several LoRAs into one file"),
     Verb("prove", "prove", "try a base model on this machine: proofs, memory, time, and a table for a report"),
+    Verb("project", "project", "write a project and its runs into one zip, or read such a zip"),
+    Verb("diff", "diff", "show what differs between two runs: settings, images, captions, figures"),
     Verb("info", "info", "show what is in a LoRA file, a run, or a project"),
 )
 

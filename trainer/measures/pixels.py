@@ -15,6 +15,7 @@ from torch import Tensor
 from ..pictures.duplicates import Print, fingerprint_picture
 from ..pictures.filters import laplacian, rgb_to_grayscale, rgb_to_lab
 from ..pictures.images import to_image
+from .remembered import per_image
 
 SHARPNESS_SIDE = 256
 HUES = 24
@@ -25,23 +26,27 @@ def resize_pixels(pixels: Tensor, side: int) -> Tensor:
     return F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True, align_corners=False).clamp(0, 1)
 
 
+@per_image
 def sharpness(pixels: Tensor) -> Tensor:
     """[B] variance of the Laplacian of the grey image at a fixed size. A small image counts as a blurred one."""
     grey = rgb_to_grayscale(resize_pixels(pixels, SHARPNESS_SIDE))
     return laplacian(grey).flatten(1).var(1)
 
 
+@per_image
 def clipped_share(pixels: Tensor) -> Tensor:
     """[B] share of channel values at the ends of the range (<= 2 or >= 253 of 255)."""
     return ((pixels <= 2 / 255) | (pixels >= 253 / 255)).float().flatten(1).mean(1)
 
 
+@per_image
 def chroma(pixels: Tensor) -> Tensor:
     """[B] mean CIELAB chroma, 0 for grey."""
     lab = rgb_to_lab(pixels.clamp(0, 1))
     return lab[:, 1:].norm(dim=1).flatten(1).mean(1)
 
 
+@per_image
 def contrast(pixels: Tensor) -> Tensor:
     """[B] mean local contrast: the grey image's standard deviation within 1/8-side squares."""
     grey = rgb_to_grayscale(resize_pixels(pixels, 64))
@@ -49,6 +54,7 @@ def contrast(pixels: Tensor) -> Tensor:
     return (F.avg_pool2d(grey**2, 8) - mean**2).clamp(min=0).sqrt().flatten(1).mean(1)
 
 
+@per_image
 def high_frequency(pixels: Tensor) -> Tensor:
     """[B] share of the spectrum's power (without the mean) above half the Nyquist frequency."""
     grey = rgb_to_grayscale(pixels)[:, 0]
@@ -64,11 +70,13 @@ def fingerprints(pixels: Tensor) -> list[Print]:
     return [fingerprint_picture(to_image(picture)) for picture in pixels]
 
 
+@per_image
 def scene_embedding(pixels: Tensor) -> Tensor:
     """[B, 192] colour layout of the image (8 x 8 CIELAB). It varies with pose and scene, and hardly with identity."""
     return rgb_to_lab(resize_pixels(pixels, 8)).flatten(1) / 100
 
 
+@per_image
 def hue_shares(pixels: Tensor) -> Tensor:
     """[B, 24] for each 15-degree hue, the share of the image's pixels with a clear colour (CIELAB chroma above 20)."""
     lab = rgb_to_lab(pixels.clamp(0, 1)).flatten(2)

@@ -23,6 +23,7 @@ from ..common.errors import UserError
 from ..common.events import Event, Events, Warned
 from ..common.files import atomic_path
 from ..datasets.dataset import Dataset, split_validation
+from ..datasets.recorded import record_images
 from ..lora import file as lora_file
 from ..lora.file import Factors
 from ..lora.hashes import check_weights
@@ -104,6 +105,7 @@ def train(
         return
     recompute = 1.0 if config.gradient_checkpointing else run.recomputed if config.fit_memory else 0.0
     with run.locked(), backbone.training(recompute, config.offload_blocks):
+        record_images(run.folder, dataset, validation)
         session = _Session(backbone, dataset, validation, config, run)
         with contextlib.closing(session):
             yield from (Warned(note) for note in (*notes, *run.notes, *session.notes))

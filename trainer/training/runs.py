@@ -5,6 +5,7 @@
                  <run>-step000100.safetensors   checkpoints
                  run.json                       what the run is, and how far it got
                  metrics.jsonl                  one JSON object per line
+                 images.json                    names and captions of what it is trained on
                  samples/  state/               previews; the exact training state while unfinished
 """
 

@@ -8,11 +8,12 @@ import { finite } from "../common/format.js";
 import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
 import { IDLE, begun, galleryRound, isRunOf, withCandidate, withProject, withTraining } from "./live.js";
-import { fetchProject } from "./routes.js";
+import { ProjectNotes, noteNames } from "./notes.js";
+import { archiveAddress, fetchProject, reportAddress, saveNotes, sendArchive } from "./routes.js";
 
 /** Pixels that the panel needs: one line before the first run, then crops, the next step, stages, and a row for each
  * round. */
-const HEIGHT = { idle: 72, project: 186, stage: 13, round: 20 };
+const HEIGHT = { idle: 100, project: 214, stage: 13, round: 20, note: 26 };
 
 /** State → mark, so that colour alone carries no meaning. */
 const MARKS = { done: "✓", next: "▶", later: "○" };
@@ -54,6 +55,8 @@ export class ProjectPanel extends Panel {
     this.galleryButton = button("", "Go to the gallery and open it in the whole window", () => this.openGallery());
     this.head = element("div", "lb-ui-head lb-project-head");
     this.head.append(this.runButton, this.galleryButton);
+    this.notes = new ProjectNotes(this);
+    this.buildKeeping();
     this.roles = element("dl", "lb-ui-terms lb-project-roles");
     this.roles.setAttribute("aria-label", "Tags by role");
     this.crops = element("ul", "lb-project-crops");
@@ -62,9 +65,57 @@ export class ProjectPanel extends Panel {
     this.stages.setAttribute("aria-label", "Stages");
     this.rounds = element("table", "lb-project-rounds");
     this.rounds.setAttribute("aria-label", "Figures of the rounds");
-    this.body.append(this.note, this.next, this.head, this.crops, this.stages, this.rounds, this.roles,
-      this.live);
+    this.body.append(this.note, this.next, this.head, this.crops, this.stages, this.rounds, this.notes.element,
+      this.roles, this.keeping, this.live);
     this.draw();
+  }
+
+  /** Report, download and import of the whole project. */
+  buildKeeping() {
+    this.reportButton = button("Report", "Open the report in a new tab: images, picks, figures and curves on one page",
+      () => window.open(reportAddress(this.name), "_blank", "noopener"));
+    this.downloadButton = button("Download", "Download the project and its LoRAs as one zip: a backup, or to move it",
+      () => element("a", "", { href: archiveAddress(this.name), download: `${this.name}.zip` }).click());
+    this.importButton = button("Import", "Read a project from such a zip. Nothing is overwritten.",
+      () => this.chooser.click());
+    this.chooser = element("input", "", { type: "file", accept: ".zip", hidden: true });
+    this.chooser.addEventListener("change", () => this.importFile());
+    this.keeping = element("div", "lb-ui-head lb-project-keeping");
+    this.keeping.append(this.reportButton, this.downloadButton, this.importButton, this.chooser);
+  }
+
+  async importFile() {
+    const [file] = this.chooser.files;
+    this.chooser.value = "";
+    if (!file) return;
+    this.importButton.disabled = true;
+    this.tellKept(`Reading ${file.name}.`);
+    try {
+      this.tellKept(importedLine(await sendArchive(file)));
+    } catch (error) {
+      this.tellKept(`${file.name} was not imported: ${error.message}`, true);
+    }
+    this.importButton.disabled = false;
+  }
+
+  /** What became of an import, until the panel shows another project. */
+  tellKept(text, isError = false) {
+    this.kept = { text, isError, of: this.name };
+    this.say(text);
+    this.schedule();
+  }
+
+  /** Save a note; whether that was done. */
+  async save(change) {
+    try {
+      this.project.notes_revision = (await saveNotes(change)).revision;
+      return true;
+    } catch (error) {
+      this.tellKept(`The note was not saved: ${error.message}`, true);
+      return false;
+    } finally {
+      this.ask();
+    }
   }
 
   begin(signal) {
@@ -121,19 +172,23 @@ export class ProjectPanel extends Panel {
     if (!this.project) return HEIGHT.idle;
     const { stages, rounds } = this.project;
     const rows = rounds.length && rounds.length + 1;
-    return HEIGHT.project + HEIGHT.stage * stages.length + HEIGHT.round * rows;
+    const notes = HEIGHT.note * noteNames(this.project).length;
+    return HEIGHT.project + notes + HEIGHT.stage * stages.length + HEIGHT.round * rows;
   }
 
   draw() {
     const { project } = this;
     const wrong = this.problem ?? (this.wrong || project?.stopped_because || project?.warnings.join("\n"));
-    showNote(this.note, wrong || (project ? "" : EMPTY), Boolean(wrong));
-    for (const part of [this.crops, this.stages, this.roles]) part.hidden = !project;
+    const kept = this.kept?.of === this.name ? this.kept : null;
+    showNote(this.note, kept?.text || wrong || (project ? "" : EMPTY), kept ? kept.isError : Boolean(wrong));
+    const parts = [this.crops, this.stages, this.roles, this.notes.element, this.reportButton, this.downloadButton];
+    for (const part of parts) part.hidden = !project;
     this.rounds.hidden = !project?.rounds.length;
     this.showHeight();
     this.drawHead();
     if (!project) return;
     this.drawCrops(project.crops);
+    this.notes.draw(project);
     this.stages.replaceChildren(...project.stages.map((one) => stage(one, this.now)));
     this.roles.replaceChildren(...makeTerms(roleRows(project.roles)));
     this.rounds.replaceChildren(head(), ...project.rounds.map(round));
@@ -170,6 +225,13 @@ export class ProjectPanel extends Panel {
       return item;
     }));
   }
+}
+
+/** What an import has brought, and how to go on with it. */
+export function importedLine({ name, archived, picture }) {
+  const renamed = name === archived ? "" : `, because a project or run is already called ${archived}`;
+  const original = picture ? `; load its image, output/${picture}` : "";
+  return `Imported as ${name}${renamed}. To go on with it, set name, trigger and tags to its own${original}.`;
 }
 
 const queueIsEmpty = (told) => told?.exec_info?.queue_remaining === 0;

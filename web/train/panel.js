@@ -6,6 +6,7 @@ import { EVENTS, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
 import { PlanLine } from "../common/plan.js";
 import { drawChart, readAt, svg } from "./chart.js";
+import { RunCompare } from "./compare.js";
 import { smoothPoints } from "./plot.js";
 import { isLive, trainedText } from "./presets.js";
 import { fetchRun, resumeRun, stopRun } from "./routes.js";
@@ -68,7 +69,9 @@ export class TrainPanel extends Panel {
     this.curves.append(this.buildChart(), this.buildLegend(), this.strip.element);
     this.remarks = element("ul", "lb-train-remarks", { hidden: true });
     this.plan = new PlanLine(this.host.plan);
-    this.body.append(this.head, this.plan.element, this.note, this.proofs, this.curves, this.remarks, this.live);
+    this.compare = new RunCompare(() => this.showHeight());
+    this.body.append(this.head, this.plan.element, this.note, this.proofs, this.curves, this.remarks,
+      this.compare.element, this.live);
     this.showHeight();
   }
 
@@ -114,7 +117,7 @@ export class TrainPanel extends Panel {
   }
 
   minHeight() {
-    return this.run ? HEIGHT.run + HEIGHT.note * this.run.notes.length : HEIGHT.idle;
+    return this.run ? HEIGHT.run + HEIGHT.note * this.run.notes.length + this.compare.height : HEIGHT.idle;
   }
 
   subject() {
@@ -172,6 +175,7 @@ export class TrainPanel extends Panel {
     this.body.dataset.status = run?.status ?? "idle";
     this.drawHead();
     this.plan.show(trainedText(run), isLive(run));
+    this.compare.follow(run && !isLive(run) ? run.run : null);
     if (!run) return this.drawIdle();
     showNote(this.note, this.problem ?? (this.wrong || (run.status === "failed" ? run.message : null)), true);
     this.proofs.replaceChildren(...run.proofs.map(proofMark));

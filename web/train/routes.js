@@ -10,6 +10,13 @@ import { hostUrl } from "../common/host.js";
  */
 export const fetchRun = (name, signal) => getJson("/lora_bootstrap/run", { name, or: "null" }, { signal });
 
+/** Folders of the runs that a run can be compared with. @returns {Promise<string[]>} */
+export const fetchOthers = (name) => getJson("/lora_bootstrap/run/others", { name }).then(({ runs }) => runs);
+
+/** What differs between two runs, as lines of text. @returns {Promise<string[]>} */
+export const fetchDifferences = (first, second) =>
+  getJson("/lora_bootstrap/run/differences", { first, second }).then(({ lines }) => lines);
+
 /** Ask a run to stop after its present step and keep its LoRA. Throws an Error if it is not being trained. */
 export const stopRun = (folder) => postJson("/lora_bootstrap/stop", { run: folder });
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote_plus
 
 from ....trainer.bootstrap.candidates import Lineage
+from ....trainer.bootstrap.notebook import Notebook
 from ....trainer.bootstrap.picks import Pick, Picks
 from ....trainer.bootstrap.rounds import Project, Round, SavedDecisions
 from ....trainer.bootstrap.status import project_status
@@ -50,11 +52,32 @@ def project_view(name: str) -> dict[str, Any]:
     return {
         "name": status.project.name, "trigger": config.trigger, "tags": list(config.tags), "base": config.base,
         "targets": list(config.targets), "stopped_because": status.record.stopped_because, "next": status.next,
-        "warnings": list(roles.warnings),
+        "warnings": list(roles.warnings), **_notes(status.project),
         "roles": {"identity": list(roles.identity), "view": list(roles.view), "dropped": list(roles.dropped)},
         "stages": [{"name": stage.name, "title": stage.title, "state": status.state(stage), "text": stage.text}
                    for stage in status.stages],
         "crops": _crops(status.project, 1), "rounds": [asdict(figures) for figures in status.record.rounds]}
+
+
+def _notebook(project: Project) -> Notebook:
+    """What a person wrote down; nothing where the file is damaged, which saving and the report say."""
+    with suppress(UserError):
+        return Notebook.of(project.folder)
+    return Notebook()
+
+
+def _notes(project: Project) -> dict[str, Any]:
+    notebook = _notebook(project)
+    return {"goal": notebook.goal, "round_notes": {str(number): notebook.round_note(number)
+                                                   for number in range(1, project.depth + 1)},
+            "notes_revision": notebook.revision}
+
+
+def _aims(round_: Round) -> list[str]:
+    """What a person wrote down about the project and the round."""
+    notebook = _notebook(round_.project)
+    texts = {"Goal": notebook.goal, f"Round {round_.number}": notebook.round_note(round_.number)}
+    return [f"{title}: {text}" for title, text in texts.items() if text]
 
 
 def round_view(round_: Round) -> dict[str, Any]:
@@ -63,47 +86,52 @@ def round_view(round_: Round) -> dict[str, Any]:
     saved = found.values or SavedDecisions(())
     crops = _crops(project, round_.number)
     target = project.target(round_.number)
+    drawn, problems = round_.find_candidates()
+    lineages = {path: Lineage.read(path) for path in (*round_.carried, *drawn)}
     twins = {name: number for number, group in enumerate(saved.twins) for name in group}
     return {
         "project": project.name, "round": round_.number, "revision": picks.revision, "target": target,
-        "eye": saved.eye or "", "notes": [*saved.notes, *round_.list_problems()], "figures": saved.figures,
+        "eye": saved.eye or "", "notes": [*_aims(round_), *saved.notes, *problems], "figures": saved.figures,
         "measured": list(saved.measured),
-        "crops": crops, "quotas": round_.quotas(max(0, target - len(crops))),
-        "candidates": [_candidate(round_, path, found.decisions.get(path.stem), picks, twins)
-                       for path in round_.pictures()],
+        "crops": crops, "quotas": round_.quotas(max(0, target - len(crops)), lineages.values()),
+        "candidates": [_candidate(round_, path, lineage, found.decisions.get(path.stem), picks, twins)
+                       for path, lineage in lineages.items()],
         "history": [asdict(step) for step in picks.history]}
 
 
 def _crops(project: Project, number: int) -> list[dict[str, Any]]:
     if not project.crops_folder.is_dir():
         return []
-    return [{"name": sample.path.stem, "caption": sample.caption, "thumb": _address(project, number, sample.path, True),
-             "full": _address(project, number, sample.path, False)} for sample in project.crops()]
+    rows = []
+    for sample in project.crops():
+        thumb, full = _addresses(project, number, sample.path.stem, file_hash(sample.path))
+        rows.append({"name": sample.path.stem, "caption": sample.caption, "thumb": thumb, "full": full})
+    return rows
 
 
-def _candidate(round_: Round, path: Path, decision: Any, picks: Picks, twins: Mapping[str, int]) -> dict[str, Any]:
-    lineage = Lineage.read(path)
-    pick = picks.of(path.stem, round_.read_facts(path))
+def _candidate(round_: Round, path: Path, lineage: Lineage, decision: Any, picks: Picks,
+               twins: Mapping[str, int]) -> dict[str, Any]:
+    facts, name = round_.read_facts(path, lineage), path.stem
+    pick = picks.of(name, facts)
+    thumb, full = _addresses(round_.project, round_.number, name, facts.content)
     return {
-        "name": path.stem, "round": lineage.round, "carried": lineage.round < round_.number,
+        "name": name, "round": lineage.round, "carried": lineage.round < round_.number,
         "proposed": bool(decision and decision.kept), "reason": decision.reason if decision else "not measured yet",
-        "scores": dict(decision.scores) if decision else {}, "twins": twins.get(path.stem), "view": dict(lineage.view),
+        "scores": dict(decision.scores) if decision else {}, "twins": twins.get(name), "view": dict(lineage.view),
         "prompt": lineage.prompt, "tags": list(lineage.tags), "seed": lineage.seed, "lora": lineage.parent_lora,
         "strength": lineage.strength, "generator": lineage.generator, "reference": lineage.reference,
-        "width": lineage.width, "height": lineage.height,
-        "thumb": _address(round_.project, round_.number, path, True),
-        "full": _address(round_.project, round_.number, path, False),
-        "pick": _plain(pick)}
+        "width": lineage.width, "height": lineage.height, "thumb": thumb, "full": full, "pick": _plain(pick)}
 
 
 def _plain(pick: Pick) -> dict[str, Any]:
-    return {**asdict(pick), "tags": None if pick.tags is None else list(pick.tags),
+    return {**vars(pick), "tags": None if pick.tags is None else list(pick.tags),
             "crop": None if pick.crop is None else list(pick.crop)}
 
 
-def _address(project: Project, number: int, path: Path, thumb: bool) -> str:
-    query = {"project": project.name, "round": number, "name": path.stem} | ({"size": "thumb"} if thumb else {})
-    return f"/lora_bootstrap/candidate?{urlencode({**query, 'v': file_hash(path)[:10]})}"
+def _addresses(project: Project, number: int, name: str, content: str) -> tuple[str, str]:
+    """(of the thumbnail, of the whole image), which change with the image's content."""
+    start = f"/lora_bootstrap/candidate?project={quote_plus(project.name)}&round={number}&name={quote_plus(name)}"
+    return f"{start}&size=thumb&v={content[:10]}", f"{start}&v={content[:10]}"
 
 
 # -- pictures ----------------------------------------------------------------------------------------------------------

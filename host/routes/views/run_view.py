@@ -13,6 +13,7 @@ from typing import Any
 
 from ....trainer.common.errors import UserError
 from ....trainer.proofs.proof import proof_rows
+from ....trainer.records.differences import compare_runs, describe_differences
 from ....trainer.training.checkpoint import saved_step
 from ....trainer.training.presets import word_figures
 from ....trainer.training.runs import Run, read_run, run_folders
@@ -36,6 +37,31 @@ def run_status(root: Path, name: str, table: TrainingTable | None = None) -> dic
         return describe(None, training) if training is not None else None
     ended = table.find(latest.name)
     return describe(latest, ended if ended is not None and ended.folder == latest.name else None)
+
+
+MOST_OTHERS = 100
+
+
+def other_runs(root: Path, name: str) -> list[str]:
+    """Folders of the runs that the one of that name can be compared with: those of its project first, then the latest.
+    """
+    runs = [run for folder in run_folders(root) if (run := _run_at(root, folder.name))]
+    mine = next((run for run in runs if run.name == name), None)
+    project = mine.lineage.get("project") or _of(mine) if mine else ""
+    others = sorted((run for run in runs if run is not mine), key=_touched, reverse=True)
+    others.sort(key=lambda run: (run.lineage.get("project") or _of(run)) != project)
+    return [run.name for run in others[:MOST_OTHERS]]
+
+
+def run_differences(root: Path, first: str, second: str) -> list[str]:
+    """What differs between the runs in two folders below `root`, as text. Raises UserError if there is no such run.
+
+    The names are compared with existing ones, and never become part of a path.
+    """
+    runs = {folder.name: folder for folder in run_folders(root)}
+    if missing := [name for name in (first, second) if name not in runs]:
+        raise UserError(f"there is no run {missing[0]!r}.")
+    return describe_differences(first, second, compare_runs(read_run(runs[first]), read_run(runs[second])))
 
 
 def _of(run: Run) -> str:

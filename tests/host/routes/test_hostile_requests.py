@@ -23,6 +23,7 @@ from lora_bootstrap.host.routes import (  # noqa: F401 (register themselves)
     folders,
     gallery,
     plans,
+    projects,
     runs,
     stacks,
     sweeps,
@@ -70,7 +71,7 @@ def files_outside(host):
 def test_every_route_answers_whatever_it_is_asked(host, known, caplog):
     requests, before = HostileRequests(known, seed=1), files_outside(host)
     registered = {(route.method, route.path) for route in PromptServer.instance.routes}
-    assert set(requests.routes) == registered and len(registered) == 27
+    assert set(requests.routes) == registered and len(registered) == 33
 
     async def send() -> tuple[Counter, list]:
         app, told, bad = web.Application(), Counter(), []

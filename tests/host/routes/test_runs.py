@@ -15,6 +15,7 @@ from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.runs import open_run
 
+from ...helpers.archived_project import write_whole_run
 from ...helpers.asking import ask, sent_as_json
 from ...helpers.states import save_state
 
@@ -312,3 +313,18 @@ def test_the_resume_route_lets_a_stopped_run_go_on(root):
     assert unfinished[0] == 409 and missing[0] == 404 and bad[0] == 400
 
 
+
+
+def test_a_run_is_compared_with_another_of_its_project_first(host):
+    write_whole_run(host.output, "other", project="x")
+    write_whole_run(host.output, "akane-style-1")
+    write_whole_run(host.output, "akane", losses=(0.25,), kind="character")
+    path = "/lora_bootstrap/run/"
+    others, found, missing = ask(
+        ("GET", f"{path}others", {"params": {"name": "akane"}}),
+        ("GET", f"{path}differences", {"params": {"first": "akane-style-1", "second": "akane"}}),
+        ("GET", f"{path}differences", {"params": {"first": "akane", "second": "../akane"}}))
+    assert others == (200, {"runs": ["akane-style-1", "other"]})
+    assert found[0] == 200 and {"  kind: style → character", "  loss (last 20 steps): 0.375 → 0.25"} <= set(
+        found[1]["lines"])
+    assert missing[0] == 404

@@ -355,3 +355,21 @@ def test_the_character_lora_absorbs_traits_and_clothes_alone(tmp_path):
             for tag in set(split_tags(old.caption)) - set(split_tags(new.caption))}
     assert gone == {"fox ears", "white dress"}
     assert {"park", "day", "glorbo"} <= {tag for sample in after for tag in split_tags(sample.caption)}
+
+
+def test_a_pick_by_hand_measures_no_image_again(project):
+    class Eye(SandboxEye):
+        shown = 0
+
+        def embed(self, pixels):
+            Eye.shown += len(pixels)
+            return super().embed(pixels)
+
+    one = fresh(project.round(1))
+    first = curated(one, MANUAL, eye=Eye())
+    decide(one, **{"0": {"state": "keep"}})
+    Eye.shown = 0
+    second = curated(fresh(one), MANUAL, eye=Eye())
+    assert Eye.shown == 1 and not second.reused  # the image by which the eye is known
+    assert [decision.scores for decision in second.curation.decisions] == [
+        decision.scores for decision in first.curation.decisions]

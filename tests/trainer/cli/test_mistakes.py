@@ -58,6 +58,9 @@ MISTAKES = (
     (["merge", "a.safetensors", "b.safetensors", "--dtype", "fp16"], "dtype"),
     (["prove", "--steps", "0"], "--steps is 0"),
     (["prove", "--dataset", "/nonexistent"], "/nonexistent is not a folder"),
+    (["project", "export", "nobody", "a.zip"], "there is no project 'nobody'"),
+    (["project", "import", "no.zip"], "there is no file at no.zip"),
+    (["diff", ".", "."], "it has no run.json"),
     (["info", "/nonexistent"], "no file or folder at /nonexistent"),
     (["info", "."], "neither a run nor a project"),
 )

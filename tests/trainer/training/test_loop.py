@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.events import Warned
 from lora_bootstrap.trainer.datasets.dataset import load_folder, with_masks
+from lora_bootstrap.trainer.datasets.recorded import read_images
 from lora_bootstrap.trainer.training import adapters
 from lora_bootstrap.trainer.training.config import TrainConfig
 from lora_bootstrap.trainer.training.events import (
@@ -56,6 +57,8 @@ def state_of(backbone):
 def test_training_lowers_the_loss_and_leaves_a_lora_and_its_story(tiny_backbone, dataset, tmp_path):
     # measured on the training pictures themselves, at fixed noise and times: the training loss jitters with them
     events = run(tiny_backbone, dataset, tmp_path, config(steps=40, validate_every=40), validation=dataset)
+    assert [(image.name, image.caption, image.validation) for image in read_images(tmp_path / "tiny")] == [
+        (sample.path.name, sample.caption, held_back) for held_back in (False, True) for sample in dataset]
     losses = [event.loss for event in of(events, StepDone)]
     assert [event.step for event in of(events, StepDone)] == list(range(1, 41))
     assert of(events, Validated)[0].ratio < 0.8

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import "./host_stub.mjs";
+
 const { IDLE, begun, galleryRound, withCandidate, withProject, withTraining } = await import("../../../web/project/live.js");
 const { FIGURES, SWEEP_FIGURES, figureName, figureWords } = await import("../../../web/common/figures.js");
 const { offerOpening, openPanel } = await import("../../../web/common/open.js");
@@ -72,4 +74,21 @@ test("every figure has a name and a sentence", () => {
     assert.ok(name && /^[A-Z].*\.$/.test(words), key);
   }
   assert.deepEqual([figureName("burn_z"), figureName("new_one"), figureWords("new_one")], ["burn", "new one", ""]);
+});
+
+test("the goal and the notes of the rounds are saved by the revision that was shown", async () => {
+  const { noteChange, noteNames, noteText } = await import("../../../web/project/notes.js");
+  const project = { name: "zqx", goal: "night", round_notes: { 1: "behind", 2: "" }, notes_revision: 4 };
+  assert.deepEqual(noteNames(project), ["goal", "1", "2"]);
+  assert.deepEqual(noteNames(project).map((name) => noteText(project, name)), ["night", "behind", ""]);
+  assert.deepEqual(noteChange(project, "goal", "day"), { project: "zqx", revision: 4, goal: "day" });
+  assert.deepEqual(noteChange(project, "2", "hands"), { project: "zqx", revision: 4, rounds: { 2: "hands" } });
+});
+
+test("an import says under which name the project is here, and why", async () => {
+  const { importedLine } = await import("../../../web/project/panel.js");
+  const told = { archived: "zqx", picture: "bootstrap/zqx-2/picture.png" };
+  assert.match(importedLine({ ...told, name: "zqx-2" }),
+    /^Imported as zqx-2, because a project or run is already called zqx\. .*load its image, output\/bootstrap\/zqx-2\/picture\.png\.$/);
+  assert.match(importedLine({ ...told, name: "zqx", picture: "" }), /^Imported as zqx\. .*to its own\.$/);
 });

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
+import "./host_stub.mjs";
+
 const { chartSummary, countHidden, fromReply, hasGap, latestSamples, statusLine, withEvent } = await import("../../../web/train/state.js");
 const { formatLoss, formatMemory, formatRate, formatSeconds, formatTick } = await import("../../../web/common/format.js");
 const { trainedText } = await import("../../../web/train/presets.js");
@@ -131,4 +133,9 @@ test("previews run in the chart's order, and what is out of sight is counted", (
 test("what is said of a run besides its status comes with its events", () => {
   const run = withEvent(fromReply(REPLY), { ...EVENT, notes: ["about 5.1 GiB"] });
   assert.deepEqual([fromReply(REPLY).notes, run.notes], [[], ["about 5.1 GiB"]]);
+});
+
+test("a run can be compared with any other, or with none", async () => {
+  const { comparable } = await import("../../../web/train/compare.js");
+  assert.deepEqual(comparable(["a", "b"]).map(({ value }) => value), ["", "a", "b"]);
 });

@@ -1,0 +1,59 @@
+"""What differs between two runs is found in what they recorded."""
+
+import json
+
+from lora_bootstrap.trainer.common.files import read_json, write_json
+from lora_bootstrap.trainer.datasets.dataset import load_folder
+from lora_bootstrap.trainer.datasets.recorded import read_images, record_images
+from lora_bootstrap.trainer.records.differences import compare_runs, describe_differences
+from lora_bootstrap.trainer.training.runs import read_run
+
+from ...helpers.archived_project import write_whole_run
+from ...helpers.command_line import run as command
+from ...helpers.tiny import make_dataset
+
+
+def two_runs(output):
+    return [write_whole_run(output, name, losses=losses, dataset=name)
+            for name, losses in (("a", (0.5, 0.3)), ("b", (0.4, 0.2)))]
+
+
+def test_settings_images_captions_and_figures_are_compared(tmp_path, capsys):
+    first, second = two_runs(tmp_path)
+    facts = read_json(second / "run.json")
+    facts["config"]["adapter"]["rank"] = 99
+    facts["proofs"] = [{"name": "coverage", "passed": True, "words": "9 of 9", "figure": 1.0}]
+    write_json(second / "run.json", facts)
+    (second / "metrics.jsonl").write_text('{"step": 1, "loss": 0.25, "validation_loss": 0.5}\n')
+    samples = list(make_dataset(tmp_path / "set", 4))
+    record_images(first, samples[:3], samples[3:])
+    changed = load_folder(tmp_path / "set").with_captions(lambda caption: caption.replace("number 1", "number one"))
+    record_images(second, list(changed)[1:])
+    found = compare_runs(read_run(first), read_run(second))
+    assert [(row.name, row.first == 99, row.second == 99) for row in found.settings] == [("adapter.rank", False, True)]
+    assert found.recorded and not found.same_data and found.only_second == ()
+    assert found.only_first == (samples[0].path.name,)
+    assert [row.name for row in found.captions] == [samples[1].path.name]
+    figures = {row.name: (row.first, row.second) for row in found.figures}
+    assert figures["loss (last 20 steps)"] == (0.4, 0.25)
+    assert figures["lowest validation loss"] == (None, 0.5)
+    assert figures["proof: coverage"] == (None, "passed, 9 of 9")
+    assert command("diff", first, second) == 0
+    out = capsys.readouterr().out
+    for line in ("adapter.rank: ", f"only in a: {samples[0].path.name}", "loss (last 20 steps): 0.4 → 0.25"):
+        assert line in out
+    assert command("diff", first, second, "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["only_first"] == [samples[0].path.name]
+    assert command("diff", first, tmp_path) == 2 and "no run.json" in capsys.readouterr().err
+
+
+def test_runs_of_earlier_versions_say_that_their_images_are_not_known(tmp_path):
+    first, second = map(read_run, two_runs(tmp_path))
+    text = "\n".join(describe_differences("a", "b", compare_runs(first, second)))
+    assert "all the same" in text and "not known of runs of earlier versions" in text
+    assert "the same, with the same captions" in "\n".join(describe_differences("a", "a", compare_runs(first, first)))
+
+
+def test_a_damaged_record_of_images_counts_as_none(tmp_path):
+    (tmp_path / "images.json").write_text("{")
+    assert read_images(tmp_path) is None

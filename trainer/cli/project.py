@@ -1,0 +1,60 @@
+"""`lora-bootstrap project export` and `project import`: a project as one zip, as a backup or to move to another
+machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UserError
+from .terminal.console import Console
+from .terminal.options import add_output_option
+
+
+def add_project_options(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", required=True, metavar="ACTION")
+    write = actions.add_parser("export", help="write a project's images, decisions and runs into a zip")
+    write.add_argument("name", help="name of the project, as in output/bootstrap/NAME")
+    write.add_argument("file", type=Path, help="zip to write; an existing one is replaced")
+    write.add_argument("--state", action="store_true",
+                       help="also the training states of unfinished runs, so that they can be resumed")
+    read = actions.add_parser("import", help="read a project from such a zip")
+    read.add_argument("file", type=Path, help="zip to read")
+    read.add_argument("--name", default="", help="name of the project here; default: its own, with a number if that is "
+                      "taken")
+    for action in (write, read):
+        add_output_option(action, "projects and runs")
+
+
+def check_project(options: argparse.Namespace) -> None:
+    if options.action == "import" and not options.file.is_file():
+        raise UserError(f"there is no file at {options.file}; give the zip that an export has written.")
+    if options.action == "export" and not (options.output / "bootstrap" / options.name / "project.json").is_file():
+        raise UserError(f"there is no project {options.name!r} in {options.output / 'bootstrap'}. Check the name, and "
+                        "--output.")
+
+
+def handle_project(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    return _export(options, console) if options.action == "export" else _import(options, console)
+
+
+def _export(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..records.write_archive import export_project
+
+    done = export_project(options.output, options.name, options.file, options.state)
+    console.say(f"{done.file}: {done.files} files, {done.bytes / 2**20:.1f} MB, runs {', '.join(done.runs) or 'none'}")
+    if done.left_out:
+        console.say(f"left out, because they do not belong to a project: {', '.join(done.left_out)}")
+    return {"file": done.file, "files": done.files, "bytes": done.bytes, "runs": done.runs, "left_out": done.left_out}
+
+
+def _import(options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from ..records.read_archive import import_project
+
+    done = import_project(options.output, options.file, options.name)
+    because = "" if done.name == done.archived else f" (in the archive: {done.archived})"
+    console.say(f"project {done.name}{because}: {done.files} files in {done.folder}, "
+                f"runs {', '.join(done.runs) or 'none'}")
+    return {"name": done.name, "archived": done.archived, "folder": done.folder, "files": done.files,
+            "runs": done.runs}

@@ -1,0 +1,68 @@
+/** The goal of a project, and a note for each of its rounds, on the project's panel. What is typed is saved when the
+ * field is left. Loading this module has no effect. */
+
+import { element, field } from "../common/dom.js";
+
+/** Letters of a note, as many as the server takes. */
+const LONGEST = 4000;
+const GOAL = "goal";
+
+/** Names of the fields: the goal, and the rounds by their number. */
+export const noteNames = (project) => [GOAL, ...Object.keys(project?.round_notes ?? {})];
+export const noteText = (project, name) => (name === GOAL ? project.goal : project.round_notes[name]) ?? "";
+
+/** The body of the route that saves a field. */
+export const noteChange = (project, name, text) => ({
+  project: project.name,
+  revision: project.notes_revision,
+  ...(name === GOAL ? { goal: text } : { rounds: { [name]: text } }),
+});
+
+const titleOf = (name) => (name === GOAL ? "Goal" : `Round ${name}`);
+const HINTS = { [GOAL]: "what this LoRA is for" };
+const HINT = "what this round is to bring, and what it brought";
+
+export class ProjectNotes {
+  /** @param {object} panel `project`, `save(change)` which resolves to whether it was saved */
+  constructor(panel) {
+    this.panel = panel;
+    this.fields = new Map(); // name → input
+    this.element = element("dl", "lb-ui-terms lb-project-notes");
+    this.element.setAttribute("aria-label", "Goal and notes");
+  }
+
+  /** Show what is saved. What is being typed stays. */
+  draw(project) {
+    const names = noteNames(project);
+    if (names.join() !== [...this.fields.keys()].join()) this.build(names);
+    for (const [name, input] of this.fields) {
+      const text = noteText(project, name);
+      const typed = input.dataset.project === project.name && input.value !== input.dataset.saved;
+      if (!typed && input.value !== text) input.value = text;
+      if (!typed) Object.assign(input.dataset, { saved: text, project: project.name });
+    }
+  }
+
+  build(names) {
+    this.fields = new Map(names.map((name) => [name, this.buildField(name)]));
+    this.element.replaceChildren(...[...this.fields].flatMap(([name, input]) => {
+      const value = element("dd");
+      value.append(input);
+      return [element("dt", "", { textContent: titleOf(name) }), value];
+    }));
+  }
+
+  buildField(name) {
+    const input = field("text", "lb-ui-filter", titleOf(name), HINTS[name] ?? HINT);
+    input.maxLength = LONGEST;
+    input.addEventListener("change", () => this.save(name, input));
+    return input;
+  }
+
+  async save(name, input) {
+    const { project } = this.panel;
+    const text = input.value;
+    if (input.dataset.project !== project?.name || text === input.dataset.saved) return;
+    if (await this.panel.save(noteChange(project, name, text))) input.dataset.saved = text.trim();
+  }
+}
