@@ -7,7 +7,7 @@ import json
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,15 @@ from ..host.drawing.node_facts import FACTS, file_facts
 from ..host.drawing.pictures import made_images, shown_images, to_pictures
 from ..host.drawing.recipe import Node
 from ..host.drawing.repeat import Part, RepeatGraph, part_between
-from ..host.events import tell_candidates, tell_project
+from ..host.drawing.strength import at_strength
+from ..host.events import linked_value, tell_candidates, tell_project
 from ..host.paths import output_path
 from ..host.session import current_session
 from ..host.shown_text import show_text
 from ..host.stacks import read_stack
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.project import ProjectRecord, note_stage
+from ..trainer.bootstrap.repairs import WishedView, list_wished
 from ..trainer.bootstrap.rounds import REFERENCE, Project, Round
 from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.view_plan import (
@@ -72,7 +74,9 @@ class SaveCandidates(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> Any:
-        return current_session().candidates.look()
+        number = linked_value(cls.hidden.unique_id, "views", "round")
+        candidates = current_session().candidates
+        return [candidates.look(), candidates.wishes(number)]
 
     @classmethod
     def execute(cls, project, views, images, LORA_STACK=None) -> io.NodeOutput:
@@ -108,8 +112,10 @@ class DrawCandidates(io.ComfyNode):
     def execute(cls, project, views, contents, node, run=(), LORA_STACK=(None,), steps=(), cfg=()) -> io.NodeOutput:
         project, views, contents, node, stack = (given[0] for given in (project, views, contents, node, LORA_STACK))
         find = cls.hidden.dynprompt.get_node
+        applies = find(node)["inputs"].get("LORA_STACK", [None])[0]
         request = DrawRequest.of(project, views, drawn_part(find, node), contents, read_stack(stack),
-                                 {"steps": figure_of(steps, int), "cfg": figure_of(cfg, float)})
+                                 {"steps": figure_of(steps, int), "cfg": figure_of(cfg, float)},
+                                 lambda part, strength: at_strength(part, find, applies, strength) if applies else None)
         show_text("\n".join((request.headline, *request.warnings)), node)
         request.begin()
         if not request.missing:
@@ -169,33 +175,63 @@ class KeepCandidate(io.ComfyNode):
 # -- what a Run draws --------------------------------------------------------------------------------------------------
 
 
+Strengthen = Callable[[Part, float], Part | None]
+"""Gives a part at another strength of the LoRA, or None if the graph does not let it."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One image to draw: its view, the lineage under which it is saved, and the nodes that draw it.
+
+    Attributes:
+        key: what tells its nodes from those of the other images.
+    """
+
+    key: str
+    view: PlannedView
+    lineage: Lineage
+    part: Part
+
+
 class DrawRequest:
     """What a Run draws for one round.
 
     Attributes:
-        plan: every view with the lineage under which its image is saved.
-        missing: the part of the plan that is not saved yet.
+        plan: every image of the plan.
+        again: the images that a person asked for in the gallery and that are not drawn yet.
+        missing: what is not saved yet of both.
     """
 
-    def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part) -> None:
+    def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part, strengthen: Strengthen) -> None:
         self.round_, self.views, self.source, self.part = round_, views, source, part
-        self.plan = [(view, lineage_of(round_, view, source)) for view in views.views]
-        self.missing = [(view, lineage) for view, lineage in self.plan if not is_kept(round_, lineage)]
+        self.plan = [Drawing(str(view.index), view, lineage_of(round_, view, source), part) for view in views.views]
+        self._stuck: list[str] = []
+        self.again = [self._again(wished, strengthen) for wished in list_wished(round_)]
+        self.missing = [*(drawing for drawing in self.plan if not is_kept(round_, drawing.lineage)), *self.again]
+
+    def _again(self, wished: WishedView, strengthen: Strengthen) -> Drawing:
+        planned, strength = lineage_of(self.round_, wished.view, self.source), wished.wish.strength
+        part = self.part if strength is None else strengthen(self.part, strength)
+        if part is None:
+            self._stuck.append(wished.name)
+        lineage = wished.lineage(planned, None if part is None else strength)
+        return Drawing(f"{wished.view.index}_{wished.wish.id}", wished.view, lineage, part or self.part)
 
     @classmethod
     def of(cls, project: Project, views: ViewPlan, part: Part, contents: str, stack: Any,
-           linked: Mapping[str, Any]) -> DrawRequest:
+           linked: Mapping[str, Any], strengthen: Strengthen = lambda *_: None) -> DrawRequest:
         """`linked`: the values that come over `linked_figures`."""
         lora, strength = parent_of(stack, project)
         recipe = part.key(contents, file_facts(view.text for view in views.views))
         source = Source(lora, strength, recipe, *(part.settings.get(name, linked.get(name)) for name in FIGURES))
-        return cls(project.round(views.round), views, source, part)
+        return cls(project.round(views.round), views, source, part, strengthen)
 
     @property
     def headline(self) -> str:
-        there = len(self.plan) - len(self.missing)
+        there = len(self.plan) + len(self.again) - len(self.missing)
         parts = [f"{len(self.missing)} images to draw" if self.missing else "nothing to draw",
-                 f"{there} of {len(self.plan)} already saved"]
+                 *([f"{len(self.again)} of them again, as the gallery asks"] if self.again else []),
+                 f"{there} of {len(self.plan) + len(self.again)} already saved"]
         return ", ".join(parts)
 
     @property
@@ -206,6 +242,9 @@ class DrawRequest:
             found.append(f"cfg is {self.source.cfg:g}; above {MOST_CFG:g} the loop's images burn in a little more with "
                          "every round. Use 3 to 5.")
         found += self.part.warnings
+        if self._stuck:
+            found.append(f"{', '.join(self._stuck)} cannot be drawn at the strength that was asked for, because no Pick "
+                         "Checkpoint before the sampler is linked to LORA_STACK; drawn at the workflow's strength.")
         if self.source.lora is None and self.round_.number != REFERENCE:
             found.append("no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images.")
         return found
@@ -213,7 +252,7 @@ class DrawRequest:
     def begin(self) -> None:
         """Record what will be drawn, and remove reference images of an earlier plan."""
         if self.round_.number == REFERENCE:
-            remove_outdated(self.round_, [lineage.name for _, lineage in self.plan])
+            remove_outdated(self.round_, [drawing.lineage.name for drawing in self.plan])
         self.record_stages()
         current_session().candidates.note(self.round_.candidates_folder)
 
@@ -266,16 +305,17 @@ def expand_views(graph: RepeatGraph, request: DrawRequest, project: list[Any]) -
     link to the project as it is once all are saved."""
     done: list[Any] | None = None
     total = len(request.round_.list_candidates()) + len(request.missing)
-    for view, lineage in request.missing:
-        done = _expand_view(graph, request.part, view, lineage, project, done, total)
+    for drawing in request.missing:
+        done = _expand_view(graph, drawing, project, done, total)
     return done or project
 
 
-def _expand_view(graph: RepeatGraph, part: Part, view: PlannedView, lineage: Lineage, project: list[Any],
-                 after: list[Any] | None, total: int) -> list[Any]:
+def _expand_view(graph: RepeatGraph, drawing: Drawing, project: list[Any], after: list[Any] | None,
+                 total: int) -> list[Any]:
+    view, key = drawing.view, drawing.key
     given = {"prompt": view.text, "seed": view.seed} | ({"after": after} if after else {})
-    source = graph.node("LoraBootstrap_CandidateView", f"view_{view.index}", **given)
-    image = part.copy(graph, view.index, {PROMPT_SLOT: source.out(0), SEED_SLOT: source.out(1)})
-    keep = graph.node("LoraBootstrap_KeepCandidate", f"keep_{view.index}", project=project, images=image, total=total,
-                      lineage=json.dumps(asdict(lineage)))
+    source = graph.node("LoraBootstrap_CandidateView", f"view_{key}", **given)
+    image = drawing.part.copy(graph, key, {PROMPT_SLOT: source.out(0), SEED_SLOT: source.out(1)})
+    keep = graph.node("LoraBootstrap_KeepCandidate", f"keep_{key}", project=project, images=image, total=total,
+                      lineage=json.dumps(asdict(drawing.lineage)))
     return keep.out(0)

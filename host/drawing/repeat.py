@@ -89,10 +89,11 @@ class Part:
         anew = [secrets.token_hex(8)] if self.recipe.unsure else []
         return short_hash([KEYS, self.recipe.digest, contents, list(files), *anew])
 
-    def copy(self, builder: RepeatGraph, number: int, values: Mapping[int, Any]) -> list[Any]:
+    def copy(self, builder: RepeatGraph, key: int | str, values: Mapping[int, Any]) -> list[Any]:
         """Add a copy of the part to a graph, and return the link to what it makes.
 
         Args:
+            key: what tells this copy's nodes from those of the others.
             values: values of the source's outputs, by slot: constants or links. A slot that is not listed stays linked.
         """
         copies: dict[str, Any] = {}
@@ -107,7 +108,7 @@ class Part:
 
         for id, node in self.nodes.items():
             inputs = {name: target(value) for name, value in node["inputs"].items()}
-            copies[id] = builder.node(node["class_type"], f"{number}_{id}", **inputs)
+            copies[id] = builder.node(node["class_type"], f"{key}_{id}", **inputs)
             copies[id].set_override_display_id(id)
         for id, node in self.nodes.items():
             if LOOP_BODY in node:

@@ -7,9 +7,10 @@ import hashlib
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -27,6 +28,10 @@ from .curate import Candidate
 
 _LOOP_NAME = re.compile(r"r\d+-\d{3,}")
 """Name of an image that the loop made. A workflow's names go on after that."""
+
+
+ADDED_LATER = ("again_of", "repaired_from")
+"""Fields of a lineage that the first keys of rounds did not have."""
 
 
 class Stopped(Exception):
@@ -57,6 +62,10 @@ class Lineage:
     """Hash of how a workflow sampled it; "" for the loop's own sampler, which the fields above describe."""
     wording: str = ""
     """How its prompt and its caption are worded; "" where an earlier version planned it."""
+    again_of: str = ""
+    """Name of the candidate whose view a person had drawn again; "" for one that the plan asks for."""
+    repaired_from: str = ""
+    """Name of the candidate that this is a repaired copy of; "" for an image as it was drawn."""
 
     @classmethod
     def read(cls, picture: Path) -> Lineage:
@@ -70,7 +79,19 @@ class Lineage:
 
     @property
     def candidate(self) -> Candidate:
-        return Candidate(self.name, ViewPrompt(tuple(self.tags), self.view), self.seed, self.round, self.parent_lora)
+        return Candidate(self.name, ViewPrompt(tuple(self.tags), self.view), self.seed, self.round, self.parent_lora,
+                         self.repaired_from)
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether a person asked for this very image, so that no plan has it and none may remove it."""
+        return bool(self.again_of or self.repaired_from)
+
+    @property
+    def key_values(self) -> dict[str, Any]:
+        """The fields for a key. Those that were added later join it only where they say something, so that what was
+        made before keeps its key."""
+        return {name: value for name, value in asdict(self).items() if value or name not in ADDED_LATER}
 
 
 @lru_cache(maxsize=65536)
@@ -143,6 +164,22 @@ class PictureMaker:
                 yield Progress(what, done, len(plan))
         _remove_others(folder, {lineage.name for lineage in plan})
         return [folder / f"{lineage.name}.png" for lineage in plan], not missing
+
+    def make_again(self, what: str, folder: Path, asked: Sequence[Lineage], lora: Path) -> Generator[
+            Event, None, list[Path]]:
+        """Make images that a person asked for beside those of the plan. Yields progress, and returns their paths.
+
+        Args:
+            asked: what to write beside each; base and sampler are filled in.
+        """
+        digest, base = file_hash(lora), self.backbone.fingerprint
+        for done, lineage in enumerate(asked):
+            if self.should_stop():
+                raise Stopped
+            mine = replace(lineage, parent_lora=lora.stem, parent_lora_sha256=digest, base=base, **vars(self.sampler))
+            self._make_batch(folder, [mine], lora, mine.strength)
+            yield Progress(what, done + 1, len(asked))
+        return [folder / f"{lineage.name}.png" for lineage in asked]
 
     def pixels(self, paths: Sequence[Path]) -> Tensor:
         """[N, 3, H, W] in 0..1, at the size at which images are compared."""

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 
 from ....trainer.bootstrap.candidates import Lineage
 from ....trainer.bootstrap.picks import Pick, Picks
+from ....trainer.bootstrap.repairs import Wish, change_wishes, list_wished
 from ....trainer.bootstrap.rounds import Project, Round, SavedDecisions
 from ....trainer.bootstrap.status import project_status
 from ....trainer.common.errors import UserError
@@ -21,6 +22,7 @@ from ....trainer.pictures.images import open_image
 from ....trainer.pictures.small_copies import STYLE, small_version
 from ....trainer.pictures.thumbnails import thumbnail
 from ... import paths
+from ...session import current_session
 
 _CANDIDATE = re.compile(r"r(\d{1,2})-[0-9a-f-]+")
 
@@ -64,14 +66,24 @@ def round_view(round_: Round) -> dict[str, Any]:
     crops = _crops(project, round_.number)
     target = project.target(round_.number)
     twins = {name: number for number, group in enumerate(saved.twins) for name in group}
+    shown, wishes, problems = round_.pictures(), *wishes_view(round_)
+    replaced = {old: path.stem for path in shown if (old := Lineage.read(path).repaired_from)}
     return {
         "project": project.name, "round": round_.number, "revision": picks.revision, "target": target,
-        "eye": saved.eye or "", "notes": [*saved.notes, *round_.list_problems()], "figures": saved.figures,
+        "eye": saved.eye or "", "notes": [*saved.notes, *round_.list_problems(), *problems], "again": wishes, "figures": saved.figures,
         "measured": list(saved.measured),
         "crops": crops, "quotas": round_.quotas(max(0, target - len(crops))),
         "candidates": [_candidate(round_, path, found.decisions.get(path.stem), picks, twins)
-                       for path in round_.pictures()],
+                       | {"replaced_by": replaced.get(path.stem, "")} for path in shown],
         "history": [asdict(step) for step in picks.history]}
+
+
+def wishes_view(round_: Round) -> tuple[list[dict[str, Any]], list[str]]:
+    """(the wishes that wait, why they cannot be read)."""
+    try:
+        return [{**asdict(wished.wish), "name": wished.name} for wished in list_wished(round_)], []
+    except UserError as error:
+        return [], [str(error)]
 
 
 def _crops(project: Project, number: int) -> list[dict[str, Any]]:
@@ -89,7 +101,7 @@ def _candidate(round_: Round, path: Path, decision: Any, picks: Picks, twins: Ma
         "proposed": bool(decision and decision.kept), "reason": decision.reason if decision else "not measured yet",
         "scores": dict(decision.scores) if decision else {}, "twins": twins.get(path.stem), "view": dict(lineage.view),
         "prompt": lineage.prompt, "tags": list(lineage.tags), "seed": lineage.seed, "lora": lineage.parent_lora,
-        "strength": lineage.strength, "width": lineage.width, "height": lineage.height,
+        "strength": lineage.strength, "again_of": lineage.again_of, "repaired_from": lineage.repaired_from, "width": lineage.width, "height": lineage.height,
         "thumb": _address(round_.project, round_.number, path, True),
         "full": _address(round_.project, round_.number, path, False),
         "pick": _plain(pick)}
@@ -133,6 +145,14 @@ def candidate_image(round_: Round, name: str, thumb: bool) -> tuple[bytes, str]:
 
 
 # -- what is saved -----------------------------------------------------------------------------------------------------
+
+
+def save_wishes(round_: Round, add: Sequence[Mapping[str, Any]], remove: Sequence[str]) -> list[dict[str, Any]]:
+    """Save and take back wishes, and return those that wait. Raises UserError for an unknown candidate or an invalid
+    value."""
+    change_wishes(round_, [Wish.of(values) for values in add], remove)
+    current_session().candidates.note_wish(round_.number)
+    return wishes_view(round_)[0]
 
 
 def save_picks(round_: Round, revision: int, label: str, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> int:
