@@ -243,8 +243,8 @@ class DrawRequest:
                          "every round. Use 3 to 5.")
         found += self.part.warnings
         if self._stuck:
-            found.append(f"{', '.join(self._stuck)} cannot be drawn at the strength that was asked for, because no Pick "
-                         "Checkpoint before the sampler is linked to LORA_STACK; drawn at the workflow's strength.")
+            found.append(f"{', '.join(self._stuck)} cannot be drawn at the strength that was asked for: no Pick "
+                         "Checkpoint before the sampler is linked to LORA_STACK. The workflow's strength is used.")
         if self.source.lora is None and self.round_.number != REFERENCE:
             found.append("no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images.")
         return found

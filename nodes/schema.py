@@ -63,6 +63,8 @@ OFFERS = {
                      ("tags", "trigger", "name")),
     "ViewPrompts": Offer(("character views", "turnaround", "pose prompts", "prompt list"), ("round", "count")),
     "SaveCandidates": Offer(("save images", "generated dataset", "candidate images")),
+    "LoadCandidate": Offer(("repair image", "inpaint candidate", "fix image", "detailer", "load image")),
+    "SaveRepaired": Offer(("keep repaired", "save inpainted", "fixed image", "repaired candidate")),
     "CurateImages": Offer(("image picker", "select images", "image filter", "curate", "choose images", "cull"),
                           ("round", "mode", "keep")),
     "RoundDataset": Offer(("picked images", "kept images", "dataset of a round")),

@@ -12,7 +12,9 @@ from .recipe import Node, is_link
 from .repeat import Part, part_between
 
 APPLIES = {"LoraBootstrap_PickCheckpoint": "strength"}
-"""Node that applies a LoRA and lists it in its stack -> the widget of its strength. web/gallery/host.js has the same."""
+"""Node that applies a LoRA and lists it in its stack → the widget of its strength, as in web/gallery/drawing.js."""
+OF_A_SWEEP = "picked in a sweep"
+"""The choice of Pick Checkpoint that brings its own strength."""
 
 
 def at_strength(part: Part, find: Callable[[str], Node], applies: str, strength: float) -> Part | None:
@@ -24,7 +26,7 @@ def at_strength(part: Part, find: Callable[[str], Node], applies: str, strength:
     """
     node = find(applies)
     widget = APPLIES.get(node["class_type"])
-    if widget is None:
+    if widget is None or OF_A_SWEEP in map(str, node["inputs"].values()):
         return None
     try:
         behind = part_between(find, applies, list(part.end), "", FACTS, ())

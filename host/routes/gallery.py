@@ -74,8 +74,8 @@ from .views import gallery_view as gallery
 
 BODY = ('the body must be {"project": "…", "round": 1, "revision": 0, "label": "…", "changes": [{"candidate": "…", '
         '"pick": {…}}, …]}.')
-AGAIN = ('the body must be {"project": "…", "round": 1, "add": [{"candidate": "…", "seed": 0, "prompt": "", "strength": '
-         'null}, …], "remove": ["…", …]}.')
+AGAIN = ('the body must be {"project": "…", "round": 1, "add": [{"candidate": "…", "seed": 0, "prompt": "", '
+         '"strength": null}, …], "remove": ["…", …]}.')
 ELSEWHERE = "somebody else has changed picks in this round in the meantime; look at them first."
 
 

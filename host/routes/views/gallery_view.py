@@ -70,8 +70,8 @@ def round_view(round_: Round) -> dict[str, Any]:
     replaced = {old: path.stem for path in shown if (old := Lineage.read(path).repaired_from)}
     return {
         "project": project.name, "round": round_.number, "revision": picks.revision, "target": target,
-        "eye": saved.eye or "", "notes": [*saved.notes, *round_.list_problems(), *problems], "again": wishes, "figures": saved.figures,
-        "measured": list(saved.measured),
+        "eye": saved.eye or "", "notes": [*saved.notes, *round_.list_problems(), *problems],
+        "figures": saved.figures, "measured": list(saved.measured), "again": wishes,
         "crops": crops, "quotas": round_.quotas(max(0, target - len(crops))),
         "candidates": [_candidate(round_, path, found.decisions.get(path.stem), picks, twins)
                        | {"replaced_by": replaced.get(path.stem, "")} for path in shown],
@@ -101,7 +101,8 @@ def _candidate(round_: Round, path: Path, decision: Any, picks: Picks, twins: Ma
         "proposed": bool(decision and decision.kept), "reason": decision.reason if decision else "not measured yet",
         "scores": dict(decision.scores) if decision else {}, "twins": twins.get(path.stem), "view": dict(lineage.view),
         "prompt": lineage.prompt, "tags": list(lineage.tags), "seed": lineage.seed, "lora": lineage.parent_lora,
-        "strength": lineage.strength, "again_of": lineage.again_of, "repaired_from": lineage.repaired_from, "width": lineage.width, "height": lineage.height,
+        "strength": lineage.strength, "width": lineage.width, "height": lineage.height,
+        "again_of": lineage.again_of, "repaired_from": lineage.repaired_from,
         "thumb": _address(round_.project, round_.number, path, True),
         "full": _address(round_.project, round_.number, path, False),
         "pick": _plain(pick)}
