@@ -36,6 +36,7 @@ LOADER = "*Load LoRA (Model and CLIP)* (ComfyUI 0.8: *Load LoRA*)"
 TRAINING = ["3 Train a character LoRA", "2 Train a style LoRA"]
 BOOTSTRAP = ["8 Bootstrap in parts - 1 pick 16", "8 Bootstrap in parts - 2 pick 40",
              "8 Bootstrap in parts - 3 character LoRA", "4 Bootstrap a character", "8 Bootstrap in parts - seed sweep"]
+REPAIR = "8 Bootstrap in parts - repair one image"
 SWEEPS = ["6 Compare - checkpoint sweep", "6 Compare - score and pick", "6 Compare - seed sweep",
           "6 Compare - strength grid"]
 STACKS = ["7 Stack LoRAs - check and mend a conflict", "7 Stack LoRAs"]
@@ -73,7 +74,8 @@ def widget_names(facts):
 
 
 def test_there_are_the_templates_each_with_a_twin():
-    assert NAMES == sorted([*START, *BOOTSTRAP, *REAL, *STACKS, *SWEEPS, "5 Prepare and tag a dataset", *TRAINING])
+    assert NAMES == sorted([*START, *BOOTSTRAP, REPAIR, *REAL, *STACKS, *SWEEPS, "5 Prepare and tag a dataset",
+                            *TRAINING])
     assert sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json")) == NAMES
 
 
@@ -318,6 +320,15 @@ def test_what_app_mode_shows_of_a_template_is_in_it(name):
         assert all(set(each) == {"height"} for each in height)
         assert [slot["link"] for slot in nodes[id]["inputs"] if slot["name"] == widget] in ([], [None]), "set elsewhere"
     assert all(id in nodes for id in (app or {}).get("outputs", ()))
+
+
+def test_one_candidate_goes_through_the_hosts_own_nodes_and_back_with_its_name():
+    graph = api(REPAIR)
+    saved, loaded = only(graph, "SaveRepaired"), only(graph, "LoadCandidate")
+    assert loaded == {"candidate": ""} and graph[saved["image"][0]]["class_type"] == "VAEDecode"
+    assert graph[saved["candidate"][0]]["class_type"] == "LoraBootstrap_LoadCandidate" and saved["candidate"][1] == 3
+    between = {node["class_type"] for node in graph.values() if "LoraBootstrap" not in node["class_type"]}
+    assert between == {"CLIPTextEncode", "VAEEncode", "KSampler", "VAEDecode"}
 
 
 def test_the_whole_loop_is_one_chain_of_the_project_and_the_rounds_count_up():

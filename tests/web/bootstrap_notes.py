@@ -71,6 +71,18 @@ draws 96 candidates. **Pick 24** more in *Gallery of round 2* and press **Run** 
 *8 Bootstrap in parts - 2 pick 40* first, with the same image and trigger. Press **Run**: the character's own tags are
 left out of the captions, so that the trigger comes to stand for them, and the LoRA is trained on the 40 images. *The
 sheet* shows it at each strength beside the model alone."""),
+    "8 Bootstrap in parts - repair one image": ("Repair one image", """Sends one candidate to nodes of your own, and
+takes the result back. Do *8 Bootstrap in parts - 1 pick 16* first, with the same image and trigger.
+
+1. In *Gallery of round 1*, press **Z** on an image to see it large, then **S**, or the button *Send*. The image is now
+   in *Load Candidate*.
+2. Press **Run**. It is drawn over at a *denoise* of 0.4, with its own prompt. Each Run tries another seed.
+3. Each result is saved beside the old one, which is then left out as replaced. If the old one was kept, the new one is
+   kept in its place. Undo in the gallery brings the old one back; nothing is deleted.
+
+Replace what is in **Your nodes** with an inpainting, a detailer or an upscaler. The last image goes into *Save Repaired
+Candidate*, and *candidate* stays linked. To draw a view anew with another seed, press **A** in the gallery of a part
+that draws."""),
     "8 Bootstrap in parts - seed sweep": ("Bootstrap seed sweep", """Draws more candidates to choose from: each Run uses
 another seed, and all candidates stay side by side in the gallery.
 
@@ -83,7 +95,7 @@ def note_of(name: str) -> str:
     """The note of a template."""
     if name in PARTS:
         title, what = PARTS[name]
-        last = name.endswith("character LoRA")
+        last = name.endswith(("character LoRA", "repair one image"))
         if last:
             return PART.format(title=title, what=what, picking="", place="", own=OWN_LAST)
         return PART.format(title=title, what=what, picking=f"{PICKING}\n", place=f"{ONE_PLACE}\n", own=OWN)
