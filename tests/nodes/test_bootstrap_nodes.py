@@ -56,9 +56,10 @@ def keep(project, number, count, state="keep"):
     one.picks.changed("by hand", [(name, {"state": state}) for name in names], one.collect_facts()).save(one.picks_file)
 
 
-def start(picture=None, model=None, originals=None, **widgets):
+def start(picture=None, model=None, originals=None, proposed=None, **widgets):
     picture = picture if picture is not None else to_batch(draw_once(world.Scene(AKANE), 128))
-    return ProjectNode.execute(picture, **{**WIDGETS, **widgets}, seed=0, model=model, originals=originals)
+    return ProjectNode.execute(picture, **{**WIDGETS, **widgets}, seed=0, model=model, originals=originals,
+                               proposed=proposed)
 
 
 def curated(project, mode="manual", number=1, stop_on_alarm=True, **more):
@@ -123,6 +124,22 @@ def test_pictures_of_ones_own_are_the_crops_whatever_their_number(host):
     own = start()[1]
     project = start(originals=own.with_captions(lambda caption: caption + ", odd"), name="other")[0]
     assert project.config.targets == (3, 8, 12) and all("odd" in sample.caption for sample in project.crops())
+
+
+def test_tags_of_a_tagger_are_proposed_with_their_roles_and_wait_for_a_second_run(host):
+    without = {**WIDGETS, "tags": " "}
+    assert "tags are empty" in ProjectNode.validate_inputs(**without)
+    assert ProjectNode.validate_inputs(**without, proposed=None) is True  # linked
+    assert "trigger is ''" in ProjectNode.validate_inputs(**{**without, "trigger": ""}, proposed=None)
+    held = start(tags="", proposed="1girl, fox ears, white dress, from side, masterpiece")
+    assert all(isinstance(value, ExecutionBlocker) for value in held.args)
+    (told,) = held.ui["lora_bootstrap"]
+    assert told["roles"] == {"identity": ["fox ears", "white dress"], "view": ["from side"], "dropped": ["masterpiece"]}
+    assert not (host.output / "bootstrap" / "zqx").exists()
+    project = start(tags="1girl, blue hair", proposed=told["proposed"])[0]
+    assert project.config.tags == ("1girl", "blue hair")
+    with pytest.raises(UserError, match="found no tag"):
+        start(tags="", proposed=" ")
 
 
 def test_without_a_model_the_base_is_unknown():

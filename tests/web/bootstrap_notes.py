@@ -45,8 +45,9 @@ From **one image** of a character to a LoRA of her, in three Runs.
 
 1. {choose}
 2. Choose the image in *Load Image*: the whole figure, and nobody else. In *Bootstrap Project*, write **tags** for
-   everything it shows, separated by commas, and a **trigger**: a word that has no meaning yet. A project
-   belongs to one image. For another image, choose another trigger.
+   everything it shows, separated by commas, and a **trigger**: a word that has no meaning yet. Or turn on *Tag Images*
+   (select it, **Ctrl+B**) and its *download*: the first Run writes the tags and shows whose each is, for you to mend.
+   For another image, choose another trigger.
 {runs}
 {picking}
 {place} Leave Flux dev at its cfg of 1.

@@ -42,8 +42,11 @@ def begin(graph: Graph, form: Form, reference: bool = True) -> list[str]:
     members, y = load(graph, form)
     picture = {"picture": ("base", "picture"), "tags": ("base", "tags")}
     if form.name != SANDBOX:
-        members.append(graph.add("image", "LoadImage", (LEFT[0], y), (300, 400), image="example.png"))
-        picture = {"picture": ("image", "IMAGE")}
+        members += [
+            graph.add("image", "LoadImage", (LEFT[0], y), (300, 280), image="example.png"),
+            graph.add("tag", f"{NAMED}TagImages", (LEFT[0], y + 340), (300, 280), {"images": ("image", "IMAGE")},
+                      tagger="wd-swinv2-tagger-v3", bypassed=True, title="Tag Images (off: Ctrl+B)")]
+        picture = {"picture": ("image", "IMAGE"), "proposed": ("tag", "tags")}
     members.append(graph.add("project", f"{NAMED}Project", (LEFT[1], ROW), (400, 950), {
         **picture, "model": form.model}, trigger=form.trigger))
     members.append(share_drawing(graph, form, (LEFT[2], ROW)))

@@ -28,6 +28,7 @@ const COLUMNS = [
   figure("tag_recall"), figure("real_share", percent),
 ];
 const EMPTY = "Give an image, its tags and a trigger, then press Run. The project begins with crops of the image.";
+const PROPOSED = "These tags were found in the image. Change in tags what is wrong, then press Run again.";
 /** Role of tags → how their line begins. */
 const ROLES = { identity: "The character's tags", view: "This image's tags", dropped: "Left out of prompts" };
 
@@ -42,6 +43,7 @@ export class ProjectPanel extends Panel {
   constructor(host) {
     super(host);
     this.project = null;
+    this.proposal = null; // tags that a tagger proposed, by role, before there is a project
     this.now = IDLE;
     this.build();
   }
@@ -117,8 +119,14 @@ export class ProjectPanel extends Panel {
     this.schedule();
   }
 
+  /** Show whose the proposed tags are; null for none. @param {{roles: object, warnings: string[]}|null} proposal */
+  propose(proposal) {
+    this.proposal = proposal;
+    this.schedule();
+  }
+
   minHeight() {
-    if (!this.project) return HEIGHT.idle;
+    if (!this.project) return this.proposal ? HEIGHT.project : HEIGHT.idle;
     const { stages, rounds } = this.project;
     const rows = rounds.length && rounds.length + 1;
     return HEIGHT.project + HEIGHT.stage * stages.length + HEIGHT.round * rows;
@@ -126,16 +134,19 @@ export class ProjectPanel extends Panel {
 
   draw() {
     const { project } = this;
-    const wrong = this.problem ?? (this.wrong || project?.stopped_because || project?.warnings.join("\n"));
-    showNote(this.note, wrong || (project ? "" : EMPTY), Boolean(wrong));
-    for (const part of [this.crops, this.stages, this.roles]) part.hidden = !project;
+    const proposal = project ? null : this.proposal;
+    const told = project ?? proposal;
+    const wrong = this.problem ?? (this.wrong || project?.stopped_because || told?.warnings.join("\n"));
+    showNote(this.note, wrong || (project ? "" : proposal ? PROPOSED : EMPTY), Boolean(wrong));
+    for (const part of [this.crops, this.stages]) part.hidden = !project;
+    this.roles.hidden = !told;
+    if (told) this.roles.replaceChildren(...makeTerms(roleRows(told.roles)));
     this.rounds.hidden = !project?.rounds.length;
     this.showHeight();
     this.drawHead();
     if (!project) return;
     this.drawCrops(project.crops);
     this.stages.replaceChildren(...project.stages.map((one) => stage(one, this.now)));
-    this.roles.replaceChildren(...makeTerms(roleRows(project.roles)));
     this.rounds.replaceChildren(head(), ...project.rounds.map(round));
   }
 
