@@ -108,4 +108,5 @@ def node_schema(node_id: str, inputs: Sequence[Any] = (), **more: Any) -> io.Sch
 def folded(inputs: Sequence[Any], offer: Offer) -> list[Any]:
     """The widgets that are not in sight."""
     return [one for one in inputs
-            if offer.in_sight != ALL and one.io_type in VALUES and one.id not in offer.in_sight]
+            if offer.in_sight != ALL and one.io_type in VALUES and one.id not in offer.in_sight
+            and not getattr(one, "force_input", None)]

@@ -46,7 +46,7 @@ From **one image** of a character to a LoRA of her, in three Runs.
 1. {choose}
 2. Choose the image in *Load Image*: the whole figure, and nobody else. In *Bootstrap Project*, write **tags** for
    everything it shows, separated by commas, and a **trigger**: a word that has no meaning yet. Or turn on *Tag Images*
-   (select it, **Ctrl+B**) and its *download*: the first Run writes the tags and shows whose each is, for you to mend.
+   (select it, Ctrl+B) and its *download*: the first Run writes the tags and shows whose each is, for you to mend.
    For another image, choose another trigger.
 {runs}
 {picking}
@@ -81,7 +81,7 @@ takes the result back. Do *8 Bootstrap in parts - 1 pick 16* first, with the sam
 3. Each result is saved beside the old one, which is then left out as replaced. If the old one was kept, the new one is
    kept in its place. Undo in the gallery brings the old one back; nothing is deleted.
 
-Replace what is in **Your nodes** with an inpainting, a detailer or an upscaler. The last image goes into *Save Repaired
+Replace the nodes of group 2 with an inpainting, a detailer or an upscaler. The last image goes into *Save Repaired
 Candidate*, and *candidate* stays linked. To draw a view anew with another seed, press **A** in the gallery of a part
 that draws."""),
     "8 Bootstrap in parts - seed sweep": ("Bootstrap seed sweep", """Draws more candidates to choose from: each Run uses

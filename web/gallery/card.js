@@ -123,7 +123,8 @@ export class GalleryCard {
     const { twins } = candidate;
     const badges = [
       [twins === null ? "" : `≈${twins + 1}`, "Near copy of others with this number"], [pick.flip && "⇋", "Flipped"],
-      ...kinOf(candidate), [pick.crop && "⌗", "Cropped"], [pick.note && "✎", pick.note], [pick.tags && "#", "Tags changed by hand"],
+      ...kinOf(candidate), [pick.crop && "⌗", "Cropped"], [pick.note && "✎", pick.note],
+      [pick.tags && "#", "Tags changed by hand"],
     ].filter(([mark]) => mark);
     this.badges.replaceChildren(...badges.map(([textContent, title]) => element("span", "", { textContent, title })));
     if (twins !== null) this.element.style.setProperty("--lb-twins", twins);

@@ -9,7 +9,7 @@ const OF_A_SWEEP = "picked in a sweep";
 
 /**
  * @param {object} node Curate Images
- * @returns {{draws: boolean, fixed: string}} whether a Run of it draws what is asked for, and why the strength of the LoRA
+ * @returns {{draws: boolean, fixed: string}} whether a Run of it draws what is asked for, and why the LoRA's strength
  *   cannot be chosen; "" if it can
  */
 export function readDrawing(node) {

@@ -33,7 +33,7 @@ function addGallery(node) {
     queue: () => app.queuePrompt(0),
     draw: () => queueNode(node),
     drawing: () => readDrawing(node),
-    send: (place) => sendCandidate(node, place),
+    sendToWorkflow: (place) => sendCandidate(node, place),
   });
   addPanelWidget(node, "gallery", panel, WIDTH);
   offerOpening(node, () => panel.large.isOpen || panel.large.toggle());

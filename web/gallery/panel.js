@@ -48,7 +48,7 @@ export class GalleryPanel extends Panel {
    * @param {() => Promise<void>} host.queue queues the workflow
    * @param {() => Promise<void>} host.draw queues it as far as this round
    * @param {() => {draws: boolean, fixed: string}} host.drawing what it can draw again, as from `readDrawing`
-   * @param {(place: string) => void} host.send puts a candidate into Load Candidate
+   * @param {(place: string) => void} host.sendToWorkflow puts a candidate into Load Candidate
    */
   constructor(host) {
     super(host, PATIENCE);
@@ -325,12 +325,12 @@ export class GalleryPanel extends Panel {
   }
 
   /** Put a candidate into the workflow, and show the workflow. */
-  async send(name) {
+  async sendToWorkflow(name) {
     const { project, round } = this.store;
     await this.leave();
     this.zoom.close();
     this.large.close();
-    this.host.send(`${project}/${round}/${name}`);
+    this.host.sendToWorkflow(`${project}/${round}/${name}`);
   }
 
   async run() {

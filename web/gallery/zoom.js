@@ -26,14 +26,14 @@ const KEYS = {
   c: (zoom) => zoom.compare(zoom.against + 1),
   f: (zoom) => zoom.flip(),
   a: (zoom) => zoom.again.toggle(),
-  s: (zoom) => zoom.panel.send(zoom.name),
+  s: (zoom) => zoom.panel.sendToWorkflow(zoom.name),
   arrowleft: (zoom) => zoom.go(-1),
   arrowright: (zoom) => zoom.go(1),
 };
 
 export class GalleryZoom {
   /** @param {object} panel the gallery: `store`, `grid`, `large`, `mode()`, `decide(name, state, stay)`,
-   * `send(name)`, `say(text)`, and what AgainForm needs */
+   * `sendToWorkflow(name)`, `say(text)`, and what AgainForm needs */
   constructor(panel) {
     this.panel = panel;
     this.name = null;
@@ -57,7 +57,7 @@ export class GalleryZoom {
     this.flipButton = button("Flip", "Mirror it left to right (F)", () => this.flip());
     this.againButton = button("Again", "Draw this view again (A)", () => this.again.toggle());
     this.sendButton = button("Send", "Send it to Load Candidate, to repair it in the workflow (S)", () =>
-      this.panel.send(this.name));
+      this.panel.sendToWorkflow(this.name));
     const head = element("div", "lb-ui-head");
     head.append(this.back, this.before, this.after, this.title, ...this.deciders.map(([, input]) => input),
       this.flipButton, this.againButton, this.sendButton);
