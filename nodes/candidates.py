@@ -7,25 +7,26 @@ import json
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..host import menu, paths
+from ..host.drawing.generator import Generator, find_generator
 from ..host.drawing.node_facts import FACTS, file_facts
-from ..host.drawing.pictures import made_images, shown_images, to_pictures
+from ..host.drawing.pictures import made_images, shown_images, to_batch, to_pictures
 from ..host.drawing.recipe import Node
-from ..host.drawing.repeat import Part, RepeatGraph, part_between
-from ..host.drawing.strength import at_strength
-from ..host.events import linked_value, tell_candidates, tell_project
+from ..host.drawing.repeat import Part, RepeatGraph, at_strength, part_between
+from ..host.events import current_run, linked_value, tell_candidates, tell_project
 from ..host.paths import output_path
 from ..host.session import current_session
 from ..host.shown_text import show_text
 from ..host.stacks import read_stack
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.project import ProjectRecord, note_stage
+from ..trainer.bootstrap.references import References
 from ..trainer.bootstrap.repairs import WishedView, list_wished
 from ..trainer.bootstrap.rounds import REFERENCE, Project, Round
 from ..trainer.bootstrap.stages import STAGES
@@ -39,12 +40,13 @@ from ..trainer.bootstrap.view_plan import (
     lineage_of,
     remove_outdated,
 )
+from ..trainer.common.errors import UserError
 from ..trainer.sweeps.axis_text import MOST_SEED
 from .schema import node_schema
 from .sockets import BootstrapProjectSocket, BootstrapViews, LoraStack
 
 INTERNAL = f"{menu.BOOTSTRAP}/{menu.INTERNAL}"
-PROMPT_SLOT, SEED_SLOT = 0, 1
+PROMPT_SLOT, SEED_SLOT, REFERENCE_SLOT, ORIGINAL_SLOT = 0, 1, 5, 6
 """Slots of View Prompts' outputs."""
 FIGURES = ("steps", "cfg")
 """What a lineage records of the sampler."""
@@ -66,7 +68,7 @@ class SaveCandidates(io.ComfyNode):
                     "The images that your sampler makes from the prompt and seed of View Prompts.")),
                 LoraStack.Input("LORA_STACK", optional=True, tooltip=(
                     "The LoRA that draws, for example from Pick Checkpoint. It is saved beside each image, so that "
-                    "candidates of another LoRA are not mistaken for this one's.")),
+                    "candidates of another LoRA are not mistaken for this one's. An edit model needs none.")),
             ],
             outputs=[BootstrapProjectSocket.Output(display_name="project", tooltip=(
                 "The project, for Curate Images, once all candidates are saved."))],
@@ -114,8 +116,8 @@ class DrawCandidates(io.ComfyNode):
         find = cls.hidden.dynprompt.get_node
         applies = find(node)["inputs"].get("LORA_STACK", [None])[0]
         request = DrawRequest.of(project, views, drawn_part(find, node), contents, read_stack(stack),
-                                 {"steps": figure_of(steps, int), "cfg": figure_of(cfg, float)},
-                                 lambda part, strength: at_strength(part, find, applies, strength) if applies else None)
+                                 {"steps": figure_of(steps, int), "cfg": figure_of(cfg, float)}, find,
+                                 lambda part, strength: applies and at_strength(part, find, applies, strength, FACTS))
         show_text("\n".join((request.headline, *request.warnings)), node)
         request.begin()
         if not request.missing:
@@ -130,18 +132,22 @@ class CandidateView(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return node_schema(
             node_id="LoraBootstrap_CandidateView", display_name="Candidate View", category=INTERNAL, is_deprecated=True,
-            description="Holds one view's prompt and seed. Save Candidates adds this node while it works; do not use "
-                        "it in your own workflows.",
+            description="Holds one view's prompt, seed and reference. Save Candidates adds this node while it works; "
+                        "do not use it in your own workflows.",
             inputs=[io.String.Input("prompt", tooltip="The view's prompt."),
                     io.Int.Input("seed", default=0, min=0, max=MOST_SEED, control_after_generate=False,
                                  tooltip="The view's seed."),
-                    BootstrapProjectSocket.Input("after", optional=True, tooltip="The candidate to wait for.")],
-            outputs=[io.String.Output(display_name="prompt"), io.Int.Output(display_name="seed")],
+                    BootstrapProjectSocket.Input("after", optional=True, tooltip="The candidate to wait for."),
+                    BootstrapProjectSocket.Input("project", optional=True, tooltip="The project of the reference."),
+                    io.String.Input("reference", default="", optional=True, tooltip=(
+                        "The round, the name and the hash of the view's reference image, as JSON."))],
+            outputs=[io.String.Output(display_name="prompt"), io.Int.Output(display_name="seed"),
+                     io.Image.Output(display_name="reference")],
         )
 
     @classmethod
-    def execute(cls, prompt, seed, after=None) -> io.NodeOutput:
-        return io.NodeOutput(prompt, seed)
+    def execute(cls, prompt, seed, after=None, project=None, reference="") -> io.NodeOutput:
+        return io.NodeOutput(prompt, seed, load_reference(project, reference) if reference else None)
 
 
 class KeepCandidate(io.ComfyNode):
@@ -166,8 +172,10 @@ class KeepCandidate(io.ComfyNode):
         round_ = project[0].round(mine.round)
         kept = keep_candidates(round_, mine, made_images(images, to_pictures))
         made = current_session().candidates.note(round_.candidates_folder)
-        tell_candidates(round_.project.name, mine.round, made, total[0])
-        if mine.round != REFERENCE and (made >= total[0] or kept[0].stem != mine.name):
+        left = current_session().planned.count_open(round_.candidates_folder, mine.name)
+        wanted = total[0] if left is None else made + left
+        tell_candidates(round_.project.name, mine.round, made, wanted)
+        if mine.round != REFERENCE and (made >= wanted or kept[0].stem != mine.name):
             tell_project(round_.project.name)
         return io.NodeOutput(round_.project, ui=shown_images(kept))
 
@@ -200,17 +208,25 @@ class DrawRequest:
         plan: every image of the plan.
         again: the images that a person asked for in the gallery and that are not drawn yet.
         missing: what is not saved yet of both.
+        edits: whether an image is edited, rather than drawn by a LoRA.
     """
 
-    def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part, strengthen: Strengthen) -> None:
-        self.round_, self.views, self.source, self.part = round_, views, source, part
-        self.plan = [Drawing(str(view.index), view, lineage_of(round_, view, source), part) for view in views.views]
+    def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part, edits: bool = False,
+                 strengthen: Strengthen = lambda *_: None) -> None:
+        self.round_, self.views, self.source, self.part, self.edits = round_, views, source, part, edits
+        self._images = References.of(round_) if part.uses(REFERENCE_SLOT) else None
+        self.plan = [Drawing(str(view.index), view, self._lineage(view), part) for view in views.views]
         self._stuck: list[str] = []
         self.again = [self._again(wished, strengthen) for wished in list_wished(round_)]
         self.missing = [*(drawing for drawing in self.plan if not is_kept(round_, drawing.lineage)), *self.again]
 
+    def _lineage(self, view: PlannedView) -> Lineage:
+        images = self._images
+        return lineage_of(self.round_, view, self.source,
+                          images.choose(view.prompt.tags, view.wording) if images else None)
+
     def _again(self, wished: WishedView, strengthen: Strengthen) -> Drawing:
-        planned, strength = lineage_of(self.round_, wished.view, self.source), wished.wish.strength
+        planned, strength = self._lineage(wished.view), wished.wish.strength
         part = self.part if strength is None else strengthen(self.part, strength)
         if part is None:
             self._stuck.append(wished.name)
@@ -219,12 +235,15 @@ class DrawRequest:
 
     @classmethod
     def of(cls, project: Project, views: ViewPlan, part: Part, contents: str, stack: Any,
-           linked: Mapping[str, Any], strengthen: Strengthen = lambda *_: None) -> DrawRequest:
+           linked: Mapping[str, Any], find: Callable[[str], Node],
+           strengthen: Strengthen = lambda *_: None) -> DrawRequest:
         """`linked`: the values that come over `linked_figures`."""
         lora, strength = parent_of(stack, project)
         recipe = part.key(contents, file_facts(view.text for view in views.views))
-        source = Source(lora, strength, recipe, *(part.settings.get(name, linked.get(name)) for name in FIGURES))
-        return cls(project.round(views.round), views, source, part, strengthen)
+        made_by = find_generator(find, part.end, part.source, lora)
+        steps, cfg = (part.settings.get(name, linked.get(name)) for name in FIGURES)
+        source = Source(lora, strength, recipe, steps, cfg, made_by.words)
+        return cls(project.round(views.round), views, source, part, edits_image(part, made_by), strengthen)
 
     @property
     def headline(self) -> str:
@@ -245,7 +264,7 @@ class DrawRequest:
         if self._stuck:
             found.append(f"{', '.join(self._stuck)} cannot be drawn at the strength that was asked for: no Pick "
                          "Checkpoint before the sampler is linked to LORA_STACK. The workflow's strength is used.")
-        if self.source.lora is None and self.round_.number != REFERENCE:
+        if self.source.lora is None and self.round_.number != REFERENCE and not self.edits:
             found.append("no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images.")
         return found
 
@@ -254,6 +273,8 @@ class DrawRequest:
         if self.round_.number == REFERENCE:
             remove_outdated(self.round_, [drawing.lineage.name for drawing in self.plan])
         self.record_stages()
+        current_session().planned.add(current_run(), self.round_.candidates_folder,
+                                      [drawing.lineage.name for drawing in self.missing])
         current_session().candidates.note(self.round_.candidates_folder)
 
     def record_stages(self) -> None:
@@ -273,7 +294,21 @@ def drawn_part(find: Callable[[str], Node], node_id: str) -> Part:
     links = find(node_id)["inputs"]
     return part_between(find, links["views"][0], links["images"], "link View Prompts' prompt to the text encoder and "
                         "its seed to the sampler, and the decoded image to Save Candidates.", FACTS,
-                        (PROMPT_SLOT, SEED_SLOT))
+                        (PROMPT_SLOT, SEED_SLOT, REFERENCE_SLOT))
+
+
+def edits_image(part: Part, generator: Generator) -> bool:
+    """Whether an image is edited: by what the nodes are, or because an image of View Prompts is linked."""
+    return generator.edits or part.uses(REFERENCE_SLOT) or part.uses(ORIGINAL_SLOT)
+
+
+def load_reference(project: Project, reference: str) -> Any:
+    """The reference that a plan named, as an IMAGE. Raises UserError if it is another image by now."""
+    number, name, pixels = json.loads(reference)
+    found = References.of(project.round(number)).named(name)
+    if found.pixels != pixels:
+        raise UserError(f"reference {name!r} was changed since this Run began; press Run again.")
+    return to_batch(found.load())
 
 
 def linked_figures(part: Part) -> dict[str, Any]:
@@ -314,8 +349,12 @@ def _expand_view(graph: RepeatGraph, drawing: Drawing, project: list[Any], after
                  total: int) -> list[Any]:
     view, key = drawing.view, drawing.key
     given = {"prompt": view.text, "seed": view.seed} | ({"after": after} if after else {})
+    if drawing.lineage.reference:
+        given |= {"project": project, "reference": json.dumps(
+            [drawing.lineage.round, drawing.lineage.reference, drawing.lineage.reference_hash])}
     source = graph.node("LoraBootstrap_CandidateView", f"view_{key}", **given)
-    image = drawing.part.copy(graph, key, {PROMPT_SLOT: source.out(0), SEED_SLOT: source.out(1)})
+    image = drawing.part.copy(graph, key, {slot: source.out(place) for place, slot in enumerate(
+        (PROMPT_SLOT, SEED_SLOT, REFERENCE_SLOT))})
     keep = graph.node("LoraBootstrap_KeepCandidate", f"keep_{key}", project=project, images=image, total=total,
-                      lineage=json.dumps(asdict(drawing.lineage)))
+                      lineage=json.dumps(drawing.lineage.to_dict()))
     return keep.out(0)

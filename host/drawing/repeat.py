@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from typing import Any
 
 from comfy_execution.graph_utils import GraphBuilder
@@ -20,6 +21,10 @@ from .recipe import KEYS, OURS, Node, NodeFacts, Recipe, is_link, recipe_of, sho
 _DEEPEST = 500
 LOOP_BODY, LOOP_END = "_loop_body", "_loop_end"
 """What the host notes in the first node of each of its own loops: ids of the nodes inside, and of the last node."""
+APPLIES = {"LoraBootstrap_PickCheckpoint": "strength"}
+"""Node that applies a LoRA and lists it in its stack → the widget of its strength, as in web/gallery/drawing.js."""
+OF_A_SWEEP = "picked in a sweep"
+"""The choice of Pick Checkpoint that brings its own strength."""
 
 
 class RepeatGraph(GraphBuilder):
@@ -65,6 +70,11 @@ class Part:
         unsure = self.recipe.unsure
         return [f"{', '.join(unsure)} may give something else each time, so all are drawn at every Run. Replace it "
                 "with a node that says what it gives."] if unsure else []
+
+    def uses(self, slot: int) -> bool:
+        """Whether a node of the part takes that output of the source."""
+        return any(is_link(value) and (value[0], value[1]) == (self.source, slot)
+                   for node in self.nodes.values() for value in node["inputs"].values())
 
     def add_contents(self, builder: RepeatGraph, shown_on: str) -> Any:
         """Add nodes that make one hash of all that comes in over `outside`, and return the link to it.
@@ -209,3 +219,26 @@ def _above(find: Callable[[str], Node], source: str, start: str) -> Iterator[Nod
         seen.add(id)
         yield node
         waiting += [value[0] for value in node["inputs"].values() if is_link(value)]
+
+
+def at_strength(part: Part, find: Callable[[str], Node], applies: str, strength: float,
+                facts: NodeFacts) -> Part | None:
+    """The part with that node and everything between it and the end, at this strength; None if the node has no such
+    widget, or if nothing in the part comes from it.
+
+    Args:
+        applies: id of the node that applies the LoRA.
+    """
+    node = find(applies)
+    widget = APPLIES.get(node["class_type"])
+    if widget is None or OF_A_SWEEP in map(str, node["inputs"].values()):
+        return None
+    try:
+        behind = part_between(find, applies, list(part.end), "", facts, ())
+    except UserError:
+        return None
+    changed = {**node, "inputs": {**node["inputs"], widget: strength}}
+    nodes = {applies: changed, **behind.nodes, **part.nodes}
+    links = {id: {value[0] for value in one["inputs"].values() if is_link(value) and value[0] in nodes}
+             for id, one in nodes.items()}
+    return replace(part, nodes={id: nodes[id] for id in TopologicalSorter(links).static_order()})

@@ -26,9 +26,10 @@ GET /lora_bootstrap/candidates?project=<name>&round=<number from 1>
         "reason": str (why it is proposed or not), "scores": {name: number, ...} (only what was measured: likeness,
         tag_recall, novelty, sharpness_z, burn_z, trait_colours), "twins": int | null (near copies share a number),
         "view": {axis: tag}, "prompt": str, "tags": [str, ...] (its caption's, before changes by hand), "seed",
-        "lora": str, "strength": float, "again_of", "repaired_from", "replaced_by": str (names of the candidates that it
-         was drawn again of, repaired from, and is replaced by; "" for none), "width", "height" (pixels), "thumb",
-        "full" (addresses),
+        "lora": str, "strength": float, "generator": str (what drew it, for people; "" where that is not known),
+         "reference": str (name of the image that was edited; "" for none), "again_of", "repaired_from", "replaced_by":
+        str (names of the candidates that it was drawn again of, repaired from, and is replaced by; "" for none),
+        "width", "height" (pixels), "thumb", "full" (addresses),
         "pick": {"state": "" | "keep" | "reject", "tags": [str, ...] | null, "crop": [left, top, right, bottom] | null
          (pixels of the image, before the flip), "flip": bool, "note": str}}, ...],
      "history": [{"at": str (ISO time), "label": str, "changes": [{"candidate", "before": pick, "after": pick}, ...]},

@@ -28,10 +28,8 @@ from .curate import Candidate
 
 _LOOP_NAME = re.compile(r"r\d+-\d{3,}")
 """Name of an image that the loop made. A workflow's names go on after that."""
-
-
-ADDED_LATER = ("again_of", "repaired_from")
-"""Fields of a lineage that the first keys of rounds did not have."""
+_LATER_FIELDS = ("generator", "reference", "reference_hash", "again_of", "repaired_from")
+"""Fields of a lineage that are written only where they hold something."""
 
 
 class Stopped(Exception):
@@ -62,6 +60,12 @@ class Lineage:
     """Hash of how a workflow sampled it; "" for the loop's own sampler, which the fields above describe."""
     wording: str = ""
     """How its prompt and its caption are worded; "" where an earlier version planned it."""
+    generator: str = ""
+    """What drew it, for people: `base file · LoRA`, an edit model, or an API node; "" where that is not known."""
+    reference: str = ""
+    """Name of the image that the edit model was shown; "" if it was shown none of View Prompts."""
+    reference_hash: str = ""
+    """Hash of that image's pixels."""
     again_of: str = ""
     """Name of the candidate whose view a person had drawn again; "" for one that the plan asks for."""
     repaired_from: str = ""
@@ -77,6 +81,11 @@ class Lineage:
             raise UserError(f"cannot read {path}, which says where {picture.name} comes from: {error.strerror}. Delete "
                             "both to generate the image again.") from error
 
+    def to_dict(self) -> dict[str, Any]:
+        """What is written beside the image. A field that earlier versions did not have is left out where it is empty,
+        so that files and keys stay what they were."""
+        return {name: value for name, value in asdict(self).items() if value or name not in _LATER_FIELDS}
+
     @property
     def candidate(self) -> Candidate:
         return Candidate(self.name, ViewPrompt(tuple(self.tags), self.view), self.seed, self.round, self.parent_lora,
@@ -86,12 +95,6 @@ class Lineage:
     def asked_for(self) -> bool:
         """Whether a person asked for this very image, so that no plan has it and none may remove it."""
         return bool(self.again_of or self.repaired_from)
-
-    @property
-    def key_values(self) -> dict[str, Any]:
-        """The fields for a key. Those that were added later join it only where they say something, so that what was
-        made before keeps its key."""
-        return {name: value for name, value in asdict(self).items() if value or name not in ADDED_LATER}
 
 
 @lru_cache(maxsize=65536)
@@ -201,7 +204,7 @@ def save_candidate(folder: Path, image: Image.Image, lineage: Lineage) -> Path:
     path = folder / f"{lineage.name}.png"
     remove_file(path.with_suffix(".json"))  # an old one must not vouch for a new image
     save_picture(path, image)
-    write_json(path.with_suffix(".json"), asdict(lineage))
+    write_json(path.with_suffix(".json"), lineage.to_dict())
     return path
 
 

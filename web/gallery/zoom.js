@@ -245,12 +245,13 @@ export class GalleryZoom {
   }
 
   factRows(candidate) {
-    const { scores, prompt, seed, lora, strength, round, width, height, view } = candidate;
+    const { scores, prompt, seed, lora, strength, round, width, height, view, generator, reference } = candidate;
     const kin = kinOf(candidate).map(([, words]) => words).join(", ");
+    const made = [["generator", generator], ["reference", reference]].filter(([, text]) => text);
     const names = [...new Set([...SCORES, ...Object.keys(scores)])];
     const measured = names.filter((name) => name in scores || ALWAYS.includes(name)).map((name) =>
       [figureName(name), name in scores ? scores[name].toFixed(2) : "not measured", figureWords(name)]);
-    return [...measured, ["view", Object.values(view).join(", ")], ["prompt", prompt], ["seed", seed],
+    return [...measured, ["view", Object.values(view).join(", ")], ["prompt", prompt], ["seed", seed], ...made,
       ["LoRA", lora ? `${lora} at ${strength}` : "none"], ["round", round], ["pixels", `${width} × ${height}`],
       ...(kin ? [["made", kin]] : [])];
   }
