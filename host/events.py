@@ -71,6 +71,15 @@ def _tab() -> str:
     return str(PromptServer.instance.client_id or "")
 
 
+def linked_value(node_id: str | None, input: str, name: str) -> Any:
+    """The value of a widget of the node from which an input of a node comes, in the prompt that runs; None if it is not
+    known before that node runs."""
+    prompt = _running_prompt()[0]
+    link = prompt.get(node_id or "", {}).get("inputs", {}).get(input)
+    value = prompt.get(link[0], {}).get("inputs", {}).get(name) if isinstance(link, list) and len(link) == 2 else None
+    return None if isinstance(value, list) else value
+
+
 def is_linked(node_id: str | None, slots: Collection[int]) -> bool:
     """Whether the prompt that runs links one of these outputs of a node; True for a node that is not in it, as one that
     another node has added."""

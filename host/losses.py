@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from ..trainer.sweeps.cells import Sweep
 
@@ -40,6 +42,15 @@ class CandidateLosses:
     def __init__(self) -> None:
         self._left: dict[Path, int] = {}
         self._losses = 0
+        self._wishes: Counter[int] = Counter()
+
+    def note_wish(self, number: int) -> None:
+        """Something is to be drawn again in a round of that number."""
+        self._wishes[number] += 1
+
+    def wishes(self, number: Any) -> int:
+        """How often that was noted; in all rounds if the number is not known."""
+        return self._wishes[number] if type(number) is int else self._wishes.total()
 
     def note(self, folder: Path) -> int:
         """Count the candidates in a folder, and remember the number."""

@@ -7,6 +7,7 @@ import json
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from ..host.drawing.generator import Generator, find_generator
 from ..host.drawing.node_facts import FACTS, file_facts
 from ..host.drawing.pictures import made_images, shown_images, to_batch, to_pictures
 from ..host.drawing.recipe import Node
-from ..host.drawing.repeat import Part, RepeatGraph, part_between
-from ..host.events import current_run, tell_candidates, tell_project
+from ..host.drawing.repeat import Part, RepeatGraph, at_strength, part_between
+from ..host.events import current_run, linked_value, tell_candidates, tell_project
 from ..host.paths import output_path
 from ..host.session import current_session
 from ..host.shown_text import show_text
@@ -26,6 +27,7 @@ from ..host.stacks import read_stack
 from ..trainer.bootstrap.candidates import Lineage
 from ..trainer.bootstrap.project import ProjectRecord, note_stage
 from ..trainer.bootstrap.references import References
+from ..trainer.bootstrap.repairs import WishedView, list_wished
 from ..trainer.bootstrap.rounds import REFERENCE, Project, Round
 from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.view_plan import (
@@ -74,7 +76,9 @@ class SaveCandidates(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> Any:
-        return current_session().candidates.look()
+        number = linked_value(cls.hidden.unique_id, "views", "round")
+        candidates = current_session().candidates
+        return [candidates.look(), candidates.wishes(number)]
 
     @classmethod
     def execute(cls, project, views, images, LORA_STACK=None) -> io.NodeOutput:
@@ -110,8 +114,10 @@ class DrawCandidates(io.ComfyNode):
     def execute(cls, project, views, contents, node, run=(), LORA_STACK=(None,), steps=(), cfg=()) -> io.NodeOutput:
         project, views, contents, node, stack = (given[0] for given in (project, views, contents, node, LORA_STACK))
         find = cls.hidden.dynprompt.get_node
+        applies = find(node)["inputs"].get("LORA_STACK", [None])[0]
         request = DrawRequest.of(project, views, drawn_part(find, node), contents, read_stack(stack),
-                                 {"steps": figure_of(steps, int), "cfg": figure_of(cfg, float)}, find)
+                                 {"steps": figure_of(steps, int), "cfg": figure_of(cfg, float)}, find,
+                                 lambda part, strength: applies and at_strength(part, find, applies, strength, FACTS))
         show_text("\n".join((request.headline, *request.warnings)), node)
         request.begin()
         if not request.missing:
@@ -177,39 +183,74 @@ class KeepCandidate(io.ComfyNode):
 # -- what a Run draws --------------------------------------------------------------------------------------------------
 
 
+Strengthen = Callable[[Part, float], Part | None]
+"""Gives a part at another strength of the LoRA, or None if the graph does not let it."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One image to draw: its view, the lineage under which it is saved, and the nodes that draw it.
+
+    Attributes:
+        key: what tells its nodes from those of the other images.
+    """
+
+    key: str
+    view: PlannedView
+    lineage: Lineage
+    part: Part
+
+
 class DrawRequest:
     """What a Run draws for one round.
 
     Attributes:
-        plan: every view with the lineage under which its image is saved.
-        missing: the part of the plan that is not saved yet.
+        plan: every image of the plan.
+        again: the images that a person asked for in the gallery and that are not drawn yet.
+        missing: what is not saved yet of both.
         edits: whether an image is edited, rather than drawn by a LoRA.
     """
 
-    def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part, edits: bool = False) -> None:
+    def __init__(self, round_: Round, views: ViewPlan, source: Source, part: Part, edits: bool = False,
+                 strengthen: Strengthen = lambda *_: None) -> None:
         self.round_, self.views, self.source, self.part, self.edits = round_, views, source, part, edits
-        images = References.of(round_) if part.uses(REFERENCE_SLOT) else None
-        self.plan = [(view, lineage_of(round_, view, source,
-                                       images.choose(view.prompt.tags, view.wording) if images else None))
-                     for view in views.views]
-        self.missing = [(view, lineage) for view, lineage in self.plan if not is_kept(round_, lineage)]
+        self._images = References.of(round_) if part.uses(REFERENCE_SLOT) else None
+        self.plan = [Drawing(str(view.index), view, self._lineage(view), part) for view in views.views]
+        self._stuck: list[str] = []
+        self.again = [self._again(wished, strengthen) for wished in list_wished(round_)]
+        self.missing = [*(drawing for drawing in self.plan if not is_kept(round_, drawing.lineage)), *self.again]
+
+    def _lineage(self, view: PlannedView) -> Lineage:
+        images = self._images
+        return lineage_of(self.round_, view, self.source,
+                          images.choose(view.prompt.tags, view.wording) if images else None)
+
+    def _again(self, wished: WishedView, strengthen: Strengthen) -> Drawing:
+        planned, strength = self._lineage(wished.view), wished.wish.strength
+        part = self.part if strength is None else strengthen(self.part, strength)
+        if part is None:
+            self._stuck.append(wished.name)
+        lineage = wished.lineage(planned, None if part is None else strength)
+        return Drawing(f"{wished.view.index}_{wished.wish.id}", wished.view, lineage, part or self.part)
 
     @classmethod
     def of(cls, project: Project, views: ViewPlan, part: Part, contents: str, stack: Any,
-           linked: Mapping[str, Any], find: Callable[[str], Node]) -> DrawRequest:
+           linked: Mapping[str, Any], find: Callable[[str], Node],
+           strengthen: Strengthen = lambda *_: None) -> DrawRequest:
         """`linked`: the values that come over `linked_figures`."""
         lora, strength = parent_of(stack, project)
         recipe = part.key(contents, file_facts(view.text for view in views.views))
         made_by = find_generator(find, part.end, part.source, lora)
         steps, cfg = (part.settings.get(name, linked.get(name)) for name in FIGURES)
         source = Source(lora, strength, recipe, steps, cfg, made_by.words)
-        return cls(project.round(views.round), views, source, part, edits_image(part, made_by))
+        return cls(project.round(views.round), views, source, part, edits_image(part, made_by), strengthen)
 
     @property
     def headline(self) -> str:
-        there = len(self.plan) - len(self.missing)
+        there = len(self.plan) + len(self.again) - len(self.missing)
         parts = [f"{len(self.missing)} images to draw" if self.missing else "nothing to draw",
-                 f"{there} of {len(self.plan)} already saved"]
+                 *([f"{len(self.again)} of them again, as the gallery asks"] if self.again else []),
+                 f"{there} of {len(self.plan) + len(self.again)} already saved"]
         return ", ".join(parts)
 
     @property
@@ -220,6 +261,9 @@ class DrawRequest:
             found.append(f"cfg is {self.source.cfg:g}; above {MOST_CFG:g} the loop's images burn in a little more with "
                          "every round. Use 3 to 5.")
         found += self.part.warnings
+        if self._stuck:
+            found.append(f"{', '.join(self._stuck)} cannot be drawn at the strength that was asked for: no Pick "
+                         "Checkpoint before the sampler is linked to LORA_STACK. The workflow's strength is used.")
         if self.source.lora is None and self.round_.number != REFERENCE and not self.edits:
             found.append("no LORA_STACK is linked, so the lineage cannot record which LoRA drew these images.")
         return found
@@ -227,10 +271,10 @@ class DrawRequest:
     def begin(self) -> None:
         """Record what will be drawn, and remove reference images of an earlier plan."""
         if self.round_.number == REFERENCE:
-            remove_outdated(self.round_, [lineage.name for _, lineage in self.plan])
+            remove_outdated(self.round_, [drawing.lineage.name for drawing in self.plan])
         self.record_stages()
         current_session().planned.add(current_run(), self.round_.candidates_folder,
-                                      [lineage.name for _, lineage in self.missing])
+                                      [drawing.lineage.name for drawing in self.missing])
         current_session().candidates.note(self.round_.candidates_folder)
 
     def record_stages(self) -> None:
@@ -296,20 +340,21 @@ def expand_views(graph: RepeatGraph, request: DrawRequest, project: list[Any]) -
     link to the project as it is once all are saved."""
     done: list[Any] | None = None
     total = len(request.round_.list_candidates()) + len(request.missing)
-    for view, lineage in request.missing:
-        done = _expand_view(graph, request.part, view, lineage, project, done, total)
+    for drawing in request.missing:
+        done = _expand_view(graph, drawing, project, done, total)
     return done or project
 
 
-def _expand_view(graph: RepeatGraph, part: Part, view: PlannedView, lineage: Lineage, project: list[Any],
-                 after: list[Any] | None, total: int) -> list[Any]:
+def _expand_view(graph: RepeatGraph, drawing: Drawing, project: list[Any], after: list[Any] | None,
+                 total: int) -> list[Any]:
+    view, key = drawing.view, drawing.key
     given = {"prompt": view.text, "seed": view.seed} | ({"after": after} if after else {})
-    if lineage.reference:
+    if drawing.lineage.reference:
         given |= {"project": project, "reference": json.dumps(
-            [lineage.round, lineage.reference, lineage.reference_hash])}
-    source = graph.node("LoraBootstrap_CandidateView", f"view_{view.index}", **given)
-    image = part.copy(graph, view.index, {slot: source.out(place) for place, slot in enumerate(
+            [drawing.lineage.round, drawing.lineage.reference, drawing.lineage.reference_hash])}
+    source = graph.node("LoraBootstrap_CandidateView", f"view_{key}", **given)
+    image = drawing.part.copy(graph, key, {slot: source.out(place) for place, slot in enumerate(
         (PROMPT_SLOT, SEED_SLOT, REFERENCE_SLOT))})
-    keep = graph.node("LoraBootstrap_KeepCandidate", f"keep_{view.index}", project=project, images=image, total=total,
-                      lineage=json.dumps(lineage.to_dict()))
+    keep = graph.node("LoraBootstrap_KeepCandidate", f"keep_{key}", project=project, images=image, total=total,
+                      lineage=json.dumps(drawing.lineage.to_dict()))
     return keep.out(0)

@@ -29,6 +29,7 @@ from .prepare import PrepareDataset, SaveDataset
 from .project import ProjectNode, ViewPrompts
 from .prove import ProveModel
 from .refine import RefineStrengths
+from .repair import LoadCandidate, SaveRepaired
 from .sampling import SamplingByModel
 from .sandbox import LoadSandbox
 from .score import ScoreSweep
@@ -48,7 +49,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     CurateImages, RoundDataset, StrengthGrid, CheckpointSweep, SweepValues, ComposeGrid, SweepCell, KeepCell,
     ComposedGrid, ScoreSweep, LoraStackNode, ApplyLoraStack, PromptLoras, ConflictReportNode, MergeLoras, TimeSplit,
     RefineStrengths, LinkContent, ComposeCells, DrawCandidates, ProveModel,
-    SamplingByModel, DrawLoaderSweep,
+    SamplingByModel, DrawLoaderSweep, LoadCandidate, SaveRepaired,
 )
 
 

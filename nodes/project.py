@@ -25,9 +25,9 @@ from ..trainer.bootstrap.rounds import BuiltDataset, Project, make_crops
 from ..trainer.bootstrap.stages import STAGES
 from ..trainer.bootstrap.view_plan import plan_views
 from ..trainer.bootstrap.view_table import parse_table
-from ..trainer.captions.roles import TagRoles
-from ..trainer.captions.tags import read_tags
-from ..trainer.captions.views import VOCABULARIES
+from ..trainer.captions.roles import TagRoles, tag_roles
+from ..trainer.captions.tags import join_tags, read_tags
+from ..trainer.captions.views import VOCABULARIES, vocabulary_for
 from ..trainer.common.errors import UserError
 from ..trainer.models.families import WORDINGS
 from ..trainer.models.sampler import save_picture
@@ -38,6 +38,8 @@ from .sockets import BootstrapProjectSocket, BootstrapViews, LoraDataset
 
 UNKNOWN_BASE = "other"
 BY_THE_MODEL = "by the model"
+PLACEHOLDER = "1girl"
+"""Stands for tags that are known only when the node runs, while the other values are checked."""
 
 
 class ProjectNode(io.ComfyNode):
@@ -72,6 +74,9 @@ class ProjectNode(io.ComfyNode):
                 LoraDataset.Input("originals", optional=True, tooltip=(
                     "Images of your own to use instead of the crops, with captions: from Crop Picture, Tag Images, "
                     "Edit Tags, or a folder.")),
+                io.String.Input("proposed", optional=True, force_input=True, tooltip=(
+                    "Tags of the image from Tag Images. If tags is empty, they are written there for you to look at, "
+                    "and everything downstream waits for the next Run.")),
             ],
             outputs=[
                 BootstrapProjectSocket.Output(display_name="project"),
@@ -82,8 +87,9 @@ class ProjectNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, tags, trigger, name, targets, candidates) -> bool | str:
-        return problem(project_config, tags, trigger, name, targets, candidates)
+    def validate_inputs(cls, tags, trigger, name, targets, candidates, proposed="") -> bool | str:
+        waits = proposed is None and tags is not None and not tags.strip()  # linked: the tags come with the Run
+        return problem(project_config, PLACEHOLDER if waits else tags, trigger, name, targets, candidates)
 
     @classmethod
     def fingerprint_inputs(cls, trigger, name, **_) -> Any:
@@ -95,7 +101,9 @@ class ProjectNode(io.ComfyNode):
 
     @classmethod
     def execute(cls, picture, tags, trigger, name, targets, candidates, seed, model=None,
-                originals=None) -> io.NodeOutput:
+                originals=None, proposed=None) -> io.NodeOutput:
+        if not tags.strip() and proposed is not None:
+            return propose(proposed, base_family(model), cls.hidden.unique_id)
         config = project_config(tags, trigger, name, targets, candidates, seed=seed, base=base_family(model),
                              crops=len(originals) if originals is not None else 0)
         project, made = start_project(config, to_pictures(picture)[0], originals)
@@ -178,6 +186,23 @@ class ViewPrompts(io.ComfyNode):
         first = plan.views[0]
         whole = whole_image(project)
         return io.NodeOutput(first.text, first.seed, plan, [view.text for view in plan.views], plan.table, whole, whole)
+
+
+def propose(tags: str, base: str, node_id: str | None) -> io.NodeOutput:
+    """Show tags and whose each is; all that comes after waits for the Run that has them in the widget.
+
+    Raises UserError if there are none.
+    """
+    found = read_tags(tags)
+    if not found:
+        raise UserError("the tagger found no tag in the image. Write its tags into tags of Bootstrap Project.")
+    roles = tag_roles(found, vocabulary_for(base))
+    lines = ["Look at the tags, change what is wrong, and press Run again.", *say_roles(roles)]
+    show_beside_panel("\n".join(lines), node_id, "")
+    return io.NodeOutput(*(ExecutionBlocker(None),) * 4, ui={"lora_bootstrap": [{
+        "proposed": join_tags(found),
+        "roles": {"identity": list(roles.identity), "view": list(roles.view), "dropped": list(roles.dropped)},
+        "warnings": list(roles.warnings)}]})
 
 
 def say_roles(roles: TagRoles) -> Iterator[str]:

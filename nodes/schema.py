@@ -64,6 +64,8 @@ OFFERS = {
     "ViewPrompts": Offer(("character views", "turnaround", "pose prompts", "prompt list", "edit instructions",
                           "camera angles"), ("round", "count")),
     "SaveCandidates": Offer(("save images", "generated dataset", "candidate images")),
+    "LoadCandidate": Offer(("repair image", "inpaint candidate", "fix image", "detailer", "load image")),
+    "SaveRepaired": Offer(("keep repaired", "save inpainted", "fixed image", "repaired candidate")),
     "CurateImages": Offer(("image picker", "select images", "image filter", "curate", "choose images", "cull"),
                           ("round", "mode", "keep")),
     "RoundDataset": Offer(("picked images", "kept images", "dataset of a round")),
@@ -107,4 +109,5 @@ def node_schema(node_id: str, inputs: Sequence[Any] = (), **more: Any) -> io.Sch
 def folded(inputs: Sequence[Any], offer: Offer) -> list[Any]:
     """The widgets that are not in sight."""
     return [one for one in inputs
-            if offer.in_sight != ALL and one.io_type in VALUES and one.id not in offer.in_sight]
+            if offer.in_sight != ALL and one.io_type in VALUES and one.id not in offer.in_sight
+            and not getattr(one, "force_input", None)]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from typing import Any
 
 from comfy_execution.graph_utils import GraphBuilder
@@ -20,6 +21,10 @@ from .recipe import KEYS, OURS, Node, NodeFacts, Recipe, is_link, recipe_of, sho
 _DEEPEST = 500
 LOOP_BODY, LOOP_END = "_loop_body", "_loop_end"
 """What the host notes in the first node of each of its own loops: ids of the nodes inside, and of the last node."""
+APPLIES = {"LoraBootstrap_PickCheckpoint": "strength"}
+"""Node that applies a LoRA and lists it in its stack → the widget of its strength, as in web/gallery/drawing.js."""
+OF_A_SWEEP = "picked in a sweep"
+"""The choice of Pick Checkpoint that brings its own strength."""
 
 
 class RepeatGraph(GraphBuilder):
@@ -94,10 +99,11 @@ class Part:
         anew = [secrets.token_hex(8)] if self.recipe.unsure else []
         return short_hash([KEYS, self.recipe.digest, contents, list(files), *anew])
 
-    def copy(self, builder: RepeatGraph, number: int, values: Mapping[int, Any]) -> list[Any]:
+    def copy(self, builder: RepeatGraph, key: int | str, values: Mapping[int, Any]) -> list[Any]:
         """Add a copy of the part to a graph, and return the link to what it makes.
 
         Args:
+            key: what tells this copy's nodes from those of the others.
             values: values of the source's outputs, by slot: constants or links. A slot that is not listed stays linked.
         """
         copies: dict[str, Any] = {}
@@ -112,7 +118,7 @@ class Part:
 
         for id, node in self.nodes.items():
             inputs = {name: target(value) for name, value in node["inputs"].items()}
-            copies[id] = builder.node(node["class_type"], f"{number}_{id}", **inputs)
+            copies[id] = builder.node(node["class_type"], f"{key}_{id}", **inputs)
             copies[id].set_override_display_id(id)
         for id, node in self.nodes.items():
             if LOOP_BODY in node:
@@ -213,3 +219,26 @@ def _above(find: Callable[[str], Node], source: str, start: str) -> Iterator[Nod
         seen.add(id)
         yield node
         waiting += [value[0] for value in node["inputs"].values() if is_link(value)]
+
+
+def at_strength(part: Part, find: Callable[[str], Node], applies: str, strength: float,
+                facts: NodeFacts) -> Part | None:
+    """The part with that node and everything between it and the end, at this strength; None if the node has no such
+    widget, or if nothing in the part comes from it.
+
+    Args:
+        applies: id of the node that applies the LoRA.
+    """
+    node = find(applies)
+    widget = APPLIES.get(node["class_type"])
+    if widget is None or OF_A_SWEEP in map(str, node["inputs"].values()):
+        return None
+    try:
+        behind = part_between(find, applies, list(part.end), "", facts, ())
+    except UserError:
+        return None
+    changed = {**node, "inputs": {**node["inputs"], widget: strength}}
+    nodes = {applies: changed, **behind.nodes, **part.nodes}
+    links = {id: {value[0] for value in one["inputs"].values() if is_link(value) and value[0] in nodes}
+             for id, one in nodes.items()}
+    return replace(part, nodes={id: nodes[id] for id in TopologicalSorter(links).static_order()})

@@ -18,6 +18,8 @@ GET /lora_bootstrap/candidates?project=<name>&round=<number from 1>
     {"project", "round", "revision": int, "target": int (images to train on, including the crops), "eye": str (what
      measured likeness; "" if it was not measured), "notes": [str, ...], "figures": {as in "rounds" above} | null,
      "measured": [name, ...] (the candidates that the figures are of),
+     "again": [{"id", "name", "candidate", "seed", "prompt": str ("" for the same), "strength": float | null}, ...]
+      (the images that the next Run draws again: what each is called, and of which candidate it is),
      "crops": [{"name", "caption", "thumb", "full"}, ...] (of the original; they count as kept),
      "quotas": {axis: {tag: int, ...}, ...} (how many of the kept images should show it),
      "candidates": [{
@@ -26,8 +28,9 @@ GET /lora_bootstrap/candidates?project=<name>&round=<number from 1>
         tag_recall, novelty, sharpness_z, burn_z, trait_colours), "twins": int | null (near copies share a number),
         "view": {axis: tag}, "prompt": str, "tags": [str, ...] (its caption's, before changes by hand), "seed",
         "lora": str, "strength": float, "generator": str (what drew it, for people; "" where that is not known),
-        "reference": str (name of the image that was edited; "" for none), "width", "height" (pixels), "thumb", "full"
-        (addresses),
+         "reference": str (name of the image that was edited; "" for none), "again_of", "repaired_from", "replaced_by":
+        str (names of the candidates that it was drawn again of, repaired from, and is replaced by; "" for none),
+        "width", "height" (pixels), "thumb", "full" (addresses),
         "pick": {"state": "" | "keep" | "reject", "tags": [str, ...] | null, "crop": [left, top, right, bottom] | null
          (pixels of the image, before the flip), "flip": bool, "note": str}}, ...],
      "history": [{"at": str (ISO time), "label": str, "changes": [{"candidate", "before": pick, "after": pick}, ...]},
@@ -40,6 +43,11 @@ POST /lora_bootstrap/candidates/picks {"project", "round", "revision", "label": 
     → {"revision": int}: the changes are saved, and are used by the next Run of Curate Images.
     409 if `revision` is not the latest, because somebody else has saved: the answer of GET, plus "error", and nothing
     is saved. 400 for any other body, 404 for an unknown project, round or candidate.
+
+POST /lora_bootstrap/candidates/again {"project", "round", "add": [{"candidate", "seed": int, "prompt": str,
+     "strength": float | null}, ...], "remove": [id, ...]}
+    → {"again": as above}: what the next Run of Save Candidates draws besides its plan. 400 for any other body or value,
+    404 for an unknown project or round.
 
 GET /lora_bootstrap/candidate?project=<name>&round=<number>&name=<candidate or crop>[&size=thumb]
     The image as PNG, or as a JPEG of at most 256 pixels a side. The addresses above end in a version (&v=…) of the
@@ -68,6 +76,8 @@ from .views import gallery_view as gallery
 
 BODY = ('the body must be {"project": "…", "round": 1, "revision": 0, "label": "…", "changes": [{"candidate": "…", '
         '"pick": {…}}, …]}.')
+AGAIN = ('the body must be {"project": "…", "round": 1, "add": [{"candidate": "…", "seed": 0, "prompt": "", '
+         '"strength": null}, …], "remove": ["…", …]}.')
 ELSEWHERE = "somebody else has changed picks in this round in the meantime; look at them first."
 
 
@@ -105,6 +115,19 @@ async def post_picks(body: dict[str, Any]) -> web.Response:
     return web.json_response({"revision": revision})
 
 
+@post("/lora_bootstrap/candidates/again")
+async def post_again(body: dict[str, Any]) -> web.Response:
+    if not _is_wish(body):
+        return refusal(400, AGAIN)
+    try:
+        round_ = await aside(lambda: gallery.find_round(body["project"], body["round"]))
+    except UserError as error:
+        return refusal(404, str(error))
+    wishes = await aside(lambda: gallery.save_wishes(round_, body["add"], body["remove"]))
+    tell_project(round_.project.name)
+    return web.json_response({"again": wishes})
+
+
 @get("/lora_bootstrap/candidate")
 async def get_candidate(request: web.Request) -> web.Response:
     query = request.query
@@ -129,6 +152,13 @@ async def _told(request: web.Request, view: Callable[[], Any]) -> web.Response:
 def _number(text: str) -> int:
     """A round's number; -1, which no round has, if the text is not a number."""
     return int(text) if text.isdecimal() and len(text) < 4 else -1
+
+
+def _is_wish(body: dict[str, Any]) -> bool:
+    lists = {"add": Mapping, "remove": str}
+    return isinstance(body.get("project"), str) and type(body.get("round")) is int and all(
+        isinstance(body.get(name), list) and all(isinstance(item, kind) for item in body[name])
+        for name, kind in lists.items())
 
 
 def _is_change(body: dict[str, Any]) -> bool:

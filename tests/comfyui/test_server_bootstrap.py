@@ -213,6 +213,14 @@ def test_a_seed_sweep_draws_other_candidates_beside_those_that_are_there(server,
     assert counts == [3, 6, 6]
     seeds = [Lineage.read(path).seed for path in project(server, name).round(1).list_candidates()]
     assert len(set(seeds)) == 6
+    old = project(server, name).round(1).list_candidates()[0].stem
+    server.post("/lora_bootstrap/candidates/again", {"project": name, "round": 1, "remove": [], "add": [
+        {"candidate": old, "seed": 5, "prompt": "", "strength": 0.9}]})
+    for _ in range(2):  # the second draws nothing
+        assert tab.run(graph).status == "success"
+        assert len(project(server, name).round(1).list_candidates()) == 7
+    (again,) = [told for told in map(Lineage.read, project(server, name).round(1).list_candidates()) if told.again_of]
+    assert (again.again_of, again.seed, again.strength) == (old, 5, 0.9)
 
 
 def test_a_part_that_does_not_come_from_the_views_is_told(server, tab):

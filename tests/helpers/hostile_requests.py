@@ -163,6 +163,12 @@ class HostileRequests:
                 "project": self.one(known.project), "revision": self.revision("project/notes"),
                 "goal": self.one("a goal", self.value()),
                 "rounds": self.one({"1": "a note"}, {self.name(): self.value()}, self.value())},
+            "candidates/again": lambda: {
+                "project": self.one(known.project), "round": self.draw.choice((1, 1, 1, 2, self.value())),
+                "add": self.one([{"candidate": self.one(*known.candidates), "seed": self.one(5, self.value()),
+                                  "prompt": self.one("", self.name()), "strength": self.one(None, 0.8, self.value())}],
+                                [], self.value()),
+                "remove": self.one([], [self.name()], self.value())},
             "sweep/marks": lambda: {
                 "name": self.one(known.sweep), "revision": self.revision("sweep/marks"),
                 "best": self.one(None, known.cell, self.value()), "hidden": self.one([], [known.cell], self.value())},

@@ -12,6 +12,7 @@ WORKFLOWS = Path(__file__).parents[2] / "workflows"
 BLUEPRINTS = WORKFLOWS.parent / "subgraphs"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
 NOTES = ("MarkdownNote", "Note")
+BYPASSED = 4
 ENTERS, LEAVES = -10, -20
 """The ids that the ends of a subgraph's links have at its border."""
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
@@ -56,7 +57,7 @@ def nodes_of(graph: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The nodes that run, by the id that they have in a prompt: those of a box are `box:node`."""
     boxes = boxes_of(graph)
     found = {str(node["id"]): node for node in graph["nodes"]
-             if node["type"] not in NOTES and str(node["id"]) not in boxes}
+             if node["type"] not in NOTES and str(node["id"]) not in boxes and node.get("mode") != BYPASSED}
     return found | {f"{key}:{node['id']}": node for key, (_, inside) in boxes.items() for node in inside["nodes"]}
 
 
@@ -76,7 +77,17 @@ def links_of(graph: dict[str, Any]) -> set[tuple[str, int, str, str]]:
                 place = (leaving, key) if target == LEAVES else (sources, f"{key}:{target}")
                 place[0][place[1], link["target_slot"]] = source
     return {(*leaving.get(source, source), target, nodes[target]["inputs"][slot]["name"])
-            for (target, slot), source in sources.items()}
+            for (target, slot), source in sources.items() if target in nodes and _runs(source, nodes, leaving)}
+
+
+def _runs(source: tuple[str, int], nodes: dict[str, Any], leaving: dict[tuple[str, int], tuple[str, int]]) -> bool:
+    """Whether what a link comes from runs, and is not bypassed."""
+    return leaving.get(source, source)[0] in nodes
+
+
+def running(graph: dict[str, Any]) -> list[dict[str, Any]]:
+    """The boxes at the top, the note included, without those that are bypassed."""
+    return [node for node in graph["nodes"] if node.get("mode") != BYPASSED]
 
 
 def write(path: Path, value: Any) -> None:

@@ -15,7 +15,7 @@ from lora_bootstrap.host.drawing.node_facts import FACTS
 from lora_bootstrap.host.drawing.pictures import to_batch
 from lora_bootstrap.host.drawing.repeat import part_between
 from lora_bootstrap.host.eyes import ClipVisionEye, choose_eye
-from lora_bootstrap.host.routes.views.gallery_view import project_view, round_view
+from lora_bootstrap.host.routes.views.gallery_view import project_view, round_view, save_wishes
 from lora_bootstrap.nodes import curate
 from lora_bootstrap.nodes.candidates import (
     CandidateView,
@@ -28,8 +28,11 @@ from lora_bootstrap.nodes.candidates import (
 )
 from lora_bootstrap.nodes.curate import CurateImages, RoundDataset
 from lora_bootstrap.nodes.project import ProjectNode, ViewPrompts, base_family
+from lora_bootstrap.nodes.repair import LoadCandidate, SaveRepaired
 from lora_bootstrap.sandbox import world
+from lora_bootstrap.trainer.bootstrap.candidates import Lineage
 from lora_bootstrap.trainer.bootstrap.project import ProjectRecord
+from lora_bootstrap.trainer.bootstrap.repairs import list_wished
 from lora_bootstrap.trainer.bootstrap.rounds import Project
 from lora_bootstrap.trainer.common.errors import UserError
 from lora_bootstrap.trainer.common.files import read_json
@@ -58,9 +61,10 @@ def keep(project, number, count, state="keep"):
     one.picks.changed("by hand", [(name, {"state": state}) for name in names], one.collect_facts()).save(one.picks_file)
 
 
-def start(picture=None, model=None, originals=None, **widgets):
+def start(picture=None, model=None, originals=None, proposed=None, **widgets):
     picture = picture if picture is not None else to_batch(draw_once(world.Scene(AKANE), 128))
-    return ProjectNode.execute(picture, **{**WIDGETS, **widgets}, seed=0, model=model, originals=originals)
+    return ProjectNode.execute(picture, **{**WIDGETS, **widgets}, seed=0, model=model, originals=originals,
+                               proposed=proposed)
 
 
 def curated(project, mode="manual", number=1, stop_on_alarm=True, **more):
@@ -125,6 +129,22 @@ def test_pictures_of_ones_own_are_the_crops_whatever_their_number(host):
     own = start()[1]
     project = start(originals=own.with_captions(lambda caption: caption + ", odd"), name="other")[0]
     assert project.config.targets == (3, 8, 12) and all("odd" in sample.caption for sample in project.crops())
+
+
+def test_tags_of_a_tagger_are_proposed_with_their_roles_and_wait_for_a_second_run(host):
+    without = {**WIDGETS, "tags": " "}
+    assert "tags are empty" in ProjectNode.validate_inputs(**without)
+    assert ProjectNode.validate_inputs(**without, proposed=None) is True  # linked
+    assert "trigger is ''" in ProjectNode.validate_inputs(**{**without, "trigger": ""}, proposed=None)
+    held = start(tags="", proposed="1girl, fox ears, white dress, from side, masterpiece")
+    assert all(isinstance(value, ExecutionBlocker) for value in held.args)
+    (told,) = held.ui["lora_bootstrap"]
+    assert told["roles"] == {"identity": ["fox ears", "white dress"], "view": ["from side"], "dropped": ["masterpiece"]}
+    assert not (host.output / "bootstrap" / "zqx").exists()
+    project = start(tags="1girl, blue hair", proposed=told["proposed"])[0]
+    assert project.config.tags == ("1girl", "blue hair")
+    with pytest.raises(UserError, match="found no tag"):
+        start(tags="", proposed=" ")
 
 
 def test_without_a_model_the_base_is_unknown():
@@ -231,6 +251,67 @@ def test_a_view_drawn_as_a_list_of_images_is_kept_whole(drawn, drawing):
     name = json.loads(node["lineage"])["name"]
     assert [image["filename"] for image in shown.ui["images"]] == [f"{name}{end}.png" for end in ("", "-1", "-2")]
     assert len(set(drawn.round(1).list_candidates()) - before) == 3 and shown[0].name == drawn.name
+
+
+def test_a_wish_is_drawn_beside_the_plan_at_its_own_strength(drawn, drawing, host):
+    write_lora(host.output / "loras" / "style.safetensors", 1, "style")
+    nodes, save = drawing
+    nodes["7"]["inputs"]["LORA_STACK"] = ["lora", 1]
+    nodes["shift"] = {"class_type": "ModelSamplingSD3", "inputs": {"model": ["lora", 0]}}
+    nodes["sample"]["inputs"]["model"] = ["shift", 0]
+    old = drawn.round(1).list_candidates()[0].stem
+    before = SaveCandidates.fingerprint_inputs(images=None)
+    save_wishes(drawn.round(1), [{"candidate": old, "seed": 5, "strength": 0.9, "prompt": "a cat"},
+                                 {"candidate": old, "seed": 6}], [])
+    assert SaveCandidates.fingerprint_inputs(images=None) != before
+    strong, plain = (wished.wish.id for wished in list_wished(drawn.round(1)))
+    done = save(stack=[("style", 0.6, 0.6)]).expand
+    assert done[f"x.0_{strong}_lora"]["inputs"] == {"model": ["base", 0], "strength": 0.9}
+    assert done[f"x.0_{strong}_shift"]["inputs"]["model"] == [f"x.0_{strong}_lora", 0]
+    assert done[f"x.0_{strong}_sample"]["inputs"]["model"] == [f"x.0_{strong}_shift", 0]
+    assert done[f"x.0_{plain}_sample"]["inputs"]["model"] == ["shift", 0]
+    assert done[f"x.view_0_{strong}"]["inputs"]["prompt"] == "a cat"
+    told = [json.loads(done[f"x.keep_0_{id}"]["inputs"]["lineage"]) for id in (strong, plain)]
+    assert [(one["again_of"], one["seed"], one["strength"]) for one in told] == [(old, 5, 0.9), (old, 6, 0.6)]
+    kept(drawn, done[f"x.keep_0_{strong}"]["inputs"])
+    again = save(stack=[("style", 0.6, 0.6)]).expand
+    assert f"x.keep_0_{plain}" in again and f"x.keep_0_{strong}" not in again
+
+
+def test_a_strength_that_the_graph_cannot_change_is_told(drawn, drawing):
+    nodes, _ = drawing
+    old = drawn.round(1).list_candidates()[0].stem
+    save_wishes(drawn.round(1), [{"candidate": old, "seed": 5, "strength": 0.9}], [])
+    plan = ViewPrompts.execute(drawn, 1, 0, "", "", "", 0)[2]
+    job = DrawRequest.of(drawn, plan, drawn_part(nodes.__getitem__, "7"), "what is linked", None, {}, nodes.__getitem__)
+    assert "cannot be drawn at the strength that was asked for" in job.warnings[0]
+    assert job.headline == "13 images to draw, 1 of them again, as the gallery asks, 0 of 13 already saved"
+    assert job.again[0].lineage.strength == 0.0
+
+
+def test_a_candidate_is_loaded_repaired_and_saved_beside_the_old_one(drawn, host):
+    keep(drawn, 1, 1)
+    old = drawn.round(1).list_candidates()[0]
+    place = f"zqx/1/{old.stem}"
+    assert LoadCandidate.validate_inputs(place) is True
+    image, prompt, seed, candidate = LoadCandidate.execute(place).args
+    assert image.shape == (1, 64, 64, 3) and candidate == place
+    assert (prompt, seed) == (Lineage.read(old).prompt, Lineage.read(old).seed)
+    saved = SaveRepaired.execute(1 - image, candidate)
+    (new,) = [kept.path for kept in drawn.round(1).list_kept()]
+    assert saved[0].name == "zqx" and Lineage.read(new).repaired_from == old.stem and old.is_file()
+    assert saved.ui["images"][0]["filename"] == new.name
+    assert ("lora_bootstrap.candidates", {"project": "zqx", "round": 1, "made": 13, "total": 13}) in [
+        tuple(sent[:2]) for sent in host.server.sent]
+    with pytest.raises(UserError, match="without a change"):
+        SaveRepaired.execute(image, candidate)
+
+
+@pytest.mark.parametrize(("place", "says"), [
+    ("", "must name project, round and candidate"), ("zqx/x/r1-000", "must name project"), ("zqx/0/r0-000", "round 0"),
+    ("zqx/1/r1-999", "has no candidate 'r1-999'"), ("../up/1/r1-000", "candidate is"), ("gone/1/r1-0", "no project")])
+def test_a_candidate_that_cannot_be_loaded_is_told_before_the_run(drawn, place, says):
+    assert says in LoadCandidate.validate_inputs(place)
 
 
 def test_a_high_cfg_and_a_missing_lora_are_told(drawn, drawing):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from ..helpers.templates import (
+    BYPASSED,
     ENTERS,
     NAMES,
     NOTES,
@@ -25,6 +26,7 @@ from ..helpers.templates import (
     links_of,
     nodes_of,
     overlaps,
+    running,
     ui,
     widgets_of,
 )
@@ -36,6 +38,7 @@ LOADER = "*Load LoRA (Model and CLIP)* (ComfyUI 0.8: *Load LoRA*)"
 TRAINING = ["3 Train a character LoRA", "2 Train a style LoRA"]
 BOOTSTRAP = ["8 Bootstrap in parts - 1 pick 16", "8 Bootstrap in parts - 2 pick 40",
              "8 Bootstrap in parts - 3 character LoRA", "4 Bootstrap a character", "8 Bootstrap in parts - seed sweep"]
+REPAIR = "8 Bootstrap in parts - repair one image"
 SWEEPS = ["6 Compare - checkpoint sweep", "6 Compare - score and pick", "6 Compare - seed sweep",
           "6 Compare - strength grid"]
 STACKS = ["7 Stack LoRAs - check and mend a conflict", "7 Stack LoRAs"]
@@ -73,7 +76,8 @@ def widget_names(facts):
 
 
 def test_there_are_the_templates_each_with_a_twin():
-    assert NAMES == sorted([*START, *BOOTSTRAP, *REAL, *STACKS, *SWEEPS, "5 Prepare and tag a dataset", *TRAINING])
+    assert NAMES == sorted([*START, *BOOTSTRAP, REPAIR, *REAL, *STACKS, *SWEEPS, "5 Prepare and tag a dataset",
+                            *TRAINING])
     assert sorted(path.stem for path in (WORKFLOWS / "api").glob("*.json")) == NAMES
 
 
@@ -296,7 +300,7 @@ def test_every_sampler_of_the_loop_is_set_in_one_place_and_takes_its_seed_from_t
 @pytest.mark.parametrize("name", [*BOOTSTRAP, *REAL[:2]])
 def test_a_bootstrap_template_is_fifteen_boxes_in_two_rows_with_its_panels_in_sight(name):
     graph = ui(name)
-    assert len(graph["nodes"]) <= 15 and len({group["bounding"][1] for group in graph["groups"]}) == 2
+    assert len(running(graph)) <= 15 and len({group["bounding"][1] for group in graph["groups"]}) == 2
     seen = {node["type"].removeprefix("LoraBootstrap_") for node in graph["nodes"]}
     kinds = {node["type"].removeprefix("LoraBootstrap_") for node in nodes_of(graph).values()}
     assert kinds & PANELS <= seen and "KSampler" not in seen
@@ -318,6 +322,26 @@ def test_what_app_mode_shows_of_a_template_is_in_it(name):
         assert all(set(each) == {"height"} for each in height)
         assert [slot["link"] for slot in nodes[id]["inputs"] if slot["name"] == widget] in ([], [None]), "set elsewhere"
     assert all(id in nodes for id in (app or {}).get("outputs", ()))
+
+
+@pytest.mark.parametrize("name", REAL[:2])
+def test_the_original_is_tagged_if_wanted_and_the_tags_are_proposed_not_taken(name):
+    graph = ui(name)
+    (tagger,) = [node for node in graph["nodes"] if node["type"] == "LoraBootstrap_TagImages"]
+    (project,) = [node for node in graph["nodes"] if node["type"] == "LoraBootstrap_Project"]
+    assert tagger["mode"] == BYPASSED and False in tagger["widgets_values"], "nothing is fetched unasked"
+    links = {id: (source, slot) for id, source, slot, *_ in graph["links"]}
+    (proposed,) = [slot["link"] for slot in project["inputs"] if slot["name"] == "proposed"]
+    assert links[proposed] == (tagger["id"], 1) and "proposed" not in only(api(name), "Project")
+
+
+def test_one_candidate_goes_through_the_hosts_own_nodes_and_back_with_its_name():
+    graph = api(REPAIR)
+    saved, loaded = only(graph, "SaveRepaired"), only(graph, "LoadCandidate")
+    assert loaded == {"candidate": ""} and graph[saved["image"][0]]["class_type"] == "VAEDecode"
+    assert graph[saved["candidate"][0]]["class_type"] == "LoraBootstrap_LoadCandidate" and saved["candidate"][1] == 3
+    between = {node["class_type"] for node in graph.values() if "LoraBootstrap" not in node["class_type"]}
+    assert between == {"CLIPTextEncode", "VAEEncode", "KSampler", "VAEDecode"}
 
 
 def test_the_whole_loop_is_one_chain_of_the_project_and_the_rounds_count_up():
@@ -615,7 +639,7 @@ def test_the_note_of_a_real_template_says_which_files_and_which_type_of_text_enc
 
 @each_template
 def test_at_most_fifteen_boxes_are_in_view(name):
-    assert len(ui(name)["nodes"]) <= 15
+    assert len(running(ui(name))) <= 15
 
 
 @pytest.mark.parametrize("name", [*TRAINING, *REAL[2:], "5 Prepare and tag a dataset", *SWEEPS, "7 Stack LoRAs"])

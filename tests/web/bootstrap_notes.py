@@ -45,8 +45,9 @@ From **one image** of a character to a LoRA of her, in three Runs.
 
 1. {choose}
 2. Choose the image in *Load Image*: the whole figure, and nobody else. In *Bootstrap Project*, write **tags** for
-   everything it shows, separated by commas, and a **trigger**: a word that has no meaning yet. A project
-   belongs to one image. For another image, choose another trigger.
+   everything it shows, separated by commas, and a **trigger**: a word that has no meaning yet. Or turn on *Tag Images*
+   (select it, Ctrl+B) and its *download*: the first Run writes the tags and shows whose each is, for you to mend.
+   For another image, choose another trigger.
 {runs}
 {picking}
 {place} Leave Flux dev at its cfg of 1.
@@ -71,6 +72,18 @@ draws 96 candidates. **Pick 24** more in *Gallery of round 2* and press **Run** 
 *8 Bootstrap in parts - 2 pick 40* first, with the same image and trigger. Press **Run**: the character's own tags are
 left out of the captions, so that the trigger comes to stand for them, and the LoRA is trained on the 40 images. *The
 sheet* shows it at each strength beside the model alone."""),
+    "8 Bootstrap in parts - repair one image": ("Repair one image", """Sends one candidate to nodes of your own, and
+takes the result back. Do *8 Bootstrap in parts - 1 pick 16* first, with the same image and trigger.
+
+1. In *Gallery of round 1*, press **Z** on an image to see it large, then **S**, or the button *Send*. The image is now
+   in *Load Candidate*.
+2. Press **Run**. It is drawn over at a *denoise* of 0.4, with its own prompt. Each Run tries another seed.
+3. Each result is saved beside the old one, which is then left out as replaced. If the old one was kept, the new one is
+   kept in its place. Undo in the gallery brings the old one back; nothing is deleted.
+
+Replace the nodes of group 2 with an inpainting, a detailer or an upscaler. The last image goes into *Save Repaired
+Candidate*, and *candidate* stays linked. To draw a view anew with another seed, press **A** in the gallery of a part
+that draws."""),
     "8 Bootstrap in parts - seed sweep": ("Bootstrap seed sweep", """Draws more candidates to choose from: each Run uses
 another seed, and all candidates stay side by side in the gallery.
 
@@ -83,7 +96,7 @@ def note_of(name: str) -> str:
     """The note of a template."""
     if name in PARTS:
         title, what = PARTS[name]
-        last = name.endswith("character LoRA")
+        last = name.endswith(("character LoRA", "repair one image"))
         if last:
             return PART.format(title=title, what=what, picking="", place="", own=OWN_LAST)
         return PART.format(title=title, what=what, picking=f"{PICKING}\n", place=f"{ONE_PLACE}\n", own=OWN)

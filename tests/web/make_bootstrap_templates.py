@@ -42,8 +42,11 @@ def begin(graph: Graph, form: Form, reference: bool = True) -> list[str]:
     members, y = load(graph, form)
     picture = {"picture": ("base", "picture"), "tags": ("base", "tags")}
     if form.name != SANDBOX:
-        members.append(graph.add("image", "LoadImage", (LEFT[0], y), (300, 400), image="example.png"))
-        picture = {"picture": ("image", "IMAGE")}
+        members += [
+            graph.add("image", "LoadImage", (LEFT[0], y), (300, 280), image="example.png"),
+            graph.add("tag", f"{NAMED}TagImages", (LEFT[0], y + 340), (300, 280), {"images": ("image", "IMAGE")},
+                      tagger="wd-swinv2-tagger-v3", bypassed=True, title="Tag Images (off: Ctrl+B)")]
+        picture = {"picture": ("image", "IMAGE"), "proposed": ("tag", "tags")}
     members.append(graph.add("project", f"{NAMED}Project", (LEFT[1], ROW), (400, 950), {
         **picture, "model": form.model}, trigger=form.trigger))
     members.append(share_drawing(graph, form, (LEFT[2], ROW)))
@@ -209,6 +212,35 @@ def last_part() -> Graph:
     return graph
 
 
+def repair() -> Graph:
+    graph = Graph("8 Bootstrap in parts - repair one image")
+    members, _ = load(graph, PARTS)
+    members += [
+        graph.add("project", f"{NAMED}Project", (LEFT[1], ROW), (400, 950), {
+            "picture": ("base", "picture"), "tags": ("base", "tags"), "model": PARTS.model}, trigger=PARTS.trigger),
+        graph.add("curate", f"{NAMED}CurateImages", (LEFT[2], ROW), (640, 950), {"project": ("project", "project")},
+                  round=1, mode="manual", title="Gallery of round 1")]
+    graph.group("1 · Press Send in the gallery", members)
+    y = NEXT_ROW
+    graph.group("2 · Your nodes: here image to image", [
+        graph.add("candidate", f"{NAMED}LoadCandidate", (0, y), (360, 460)),
+        graph.add("encode", "CLIPTextEncode", (420, y), (300, 120), {
+            "clip": PARTS.clip, "text": ("candidate", "prompt")}, title="Its prompt"),
+        graph.add("negative", "CLIPTextEncode", (420, y + 180), (300, 140), {"clip": PARTS.clip}, text="",
+                  title="Negative prompt"),
+        graph.add("latent", "VAEEncode", (420, y + 380), (300, 60), {
+            "pixels": ("candidate", "image"), "vae": PARTS.vae}),
+        graph.add("sample", "KSampler", (780, y), (300, 340), {
+            "model": PARTS.model, "positive": ("encode", "CONDITIONING"), "negative": ("negative", "CONDITIONING"),
+            "latent_image": ("latent", "LATENT")}, seed=1, control="randomize", steps=16, cfg=3.0,
+            sampler_name="euler", scheduler="normal", denoise=0.4),
+        graph.add("decode", "VAEDecode", (780, y + 380), (300, 60), {
+            "samples": ("sample", "LATENT"), "vae": PARTS.vae})])
+    graph.group("3 · Saved beside the old one", [graph.add("save", f"{NAMED}SaveRepaired", (1150, y), (400, 460), {
+        "image": ("decode", "IMAGE"), "candidate": ("candidate", "candidate")})])
+    return graph
+
+
 def seed_sweep() -> Graph:
     graph = Graph("8 Bootstrap in parts - seed sweep")
     members = begin(graph, PARTS, reference=False)
@@ -223,6 +255,6 @@ def seed_sweep() -> Graph:
 
 if __name__ == "__main__":
     graphs = [*(whole(name, form) for name, form in FLAGSHIPS.items()), first_part(), second_part(), last_part(),
-              seed_sweep()]
+              repair(), seed_sweep()]
     wanted = [graph for graph in graphs if not sys.argv[2:] or graph.name in sys.argv[2:]]
     make(sys.argv[1].rstrip("/"), wanted, {graph.name: note_of(graph.name) for graph in wanted})

@@ -224,6 +224,17 @@ def file(page: Image.Image) -> None:
     write(page, (482, 180), "LoRA", 62, "white")
 
 
+def mend(page: Image.Image) -> None:
+    """One image with a hole, and the same whole."""
+    page.paste("#c9b8e8", (0, 0, SIZE[0], HIGH))
+    for x in (16, 334):
+        put(page, scene("mizuki", framing="upper body", background="grass"), (x, 29), 250, COLOURS["8"])
+    pen = ImageDraw.Draw(page)
+    pen.ellipse((112, 60, 232, 180), PALE, COLOURS["8"], 6)
+    write(page, (172, 118), "?", 84, COLOURS["8"])
+    point(page, 274, COLOURS["8"])
+
+
 THUMBNAILS = {
     "1 Start here": Thumbnail("Start here", start("akane", PALE)),
     "1 Start here (your model)": Thumbnail("Start: your model", start("midori", "#a9d8b4")),
@@ -246,6 +257,7 @@ THUMBNAILS = {
     "8 Bootstrap in parts - 1 pick 16": Thumbnail("Part 1: pick 16", count("momo", 4, 4, "16", "#b8577f")),
     "8 Bootstrap in parts - 2 pick 40": Thumbnail("Part 2: pick 40", count("momo", 8, 5, "40", "#5b3a8c")),
     "8 Bootstrap in parts - 3 character LoRA": Thumbnail("Part 3: the LoRA", file),
+    "8 Bootstrap in parts - repair one image": Thumbnail("Repair one image", mend),
     "8 Bootstrap in parts - seed sweep": Thumbnail("More candidates", count("kuro", 5, 4, "+16", "#27806b")),
 }
 

@@ -43,7 +43,7 @@ class Graph:
 
     def add(self, key: str, type_: str, place: tuple[int, int], size: tuple[int, int],
             links: dict[str, tuple[str, str]] | None = None, **widgets: Any) -> str:
-        """`links`: input → (node, output)."""
+        """`links`: input → (node, output). Of the widgets, `title` and `models` are the node's own, and `bypassed`."""
         self.nodes[key] = {"type": type_, "pos": place, "size": size, "links": links or {}, "widgets": widgets}
         return key
 
@@ -95,6 +95,7 @@ BUILD = """async ([plan, note]) => {
         made[key] = node;
         for (const [name, value] of Object.entries(widgets)) {
             if (name === "title") { node.title = value; continue; }
+            if (name === "bypassed") { node.mode = 4; continue; }
             if (name === "models") { node.properties.models = value; continue; }
             const widget = name === "control" ? node.widgets.find((each) => each.linkedWidgets).linkedWidgets[0]
                 : node.widgets.find((each) => each.name === name);

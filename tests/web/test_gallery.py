@@ -31,6 +31,8 @@ BUILD = """([name, picture]) => {
     nodes[0].connect(0, nodes[1], 0);
     nodes[1].connect(0, nodes[2], 0);
 }"""
+SENT = """() => app.canvas.graph._nodes.find(({ comfyClass }) => comfyClass === "LoraBootstrap_LoadCandidate")
+    ?.widgets[0].value"""
 LOOK = """(selector) => {
     const box = document.querySelector(selector).getBoundingClientRect();
     const { ds } = app.canvas;
@@ -249,13 +251,29 @@ def test_a_picture_is_seen_closely_cropped_flipped_tagged_and_noted(gallery):
     one.page.mouse.up()
     one.wait_for_pick(6, crop=[32, 8, 48, 32])
     one.tab.picture("drawn")
-    one.type("<ArrowRight>", "x", "<Escape>")
+    one.type("<ArrowRight>", "a")
+    one.label("Again: seed").fill("77")
+    assert one.label("Again: LoRA strength").is_disabled()  # no Save Candidates is in this workflow
+    one.label("Again: prompt").fill("akane, rain")
+    one.press("At the next Run")
+    waits = one.page.locator(".lb-gallery-again li").filter(has_text=f"{name_of(5)} again · seed 77 · prompt: akane")
+    waits.wait_for(timeout=DRAWN)
+    one.tab.picture("again")
+    (wish,) = one.round["again"]
+    assert (wish["candidate"], wish["seed"], wish["prompt"], wish["strength"]) == (name_of(5), 77, "akane, rain", None)
+    waits.get_by_role("button", name="Take back").click()
+    until(lambda: one.round["again"] == [], 20, "the wish to be taken back")
+    one.label("Again: seed").press("Escape")
+    one.type("x", "<Escape>")
     one.wait_for_pick(5, state="reject")
     one.page.locator("dialog.lb-gallery-dialog").wait_for(state="detached")  # it was opened from the node
     until(lambda: one.focused == name_of(4), SHOWN, "the focus to be where the pass went on")
     one.tab.picture("back")
     one.card(2).locator(".lb-gallery-face").dblclick()
     one.page.locator(".lb-gallery-zoom").get_by_text(name_of(2)).first.wait_for(timeout=DRAWN)
+    one.type("s")
+    until(lambda: one.page.evaluate(SENT) == f"{one.project}/1/{name_of(2)}", SHOWN, "it to be in Load Candidate")
+    one.page.locator("dialog.lb-gallery-dialog").wait_for(state="detached")
 
 
 def test_all_proposed_are_kept_at_once_and_enough_let_it_run(gallery):

@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from .curate import Candidate
 
 _LOOP_NAME = re.compile(r"r\d+-\d{3,}")
 """Name of an image that the loop made. A workflow's names go on after that."""
-_LATER_FIELDS = ("generator", "reference", "reference_hash")
+_LATER_FIELDS = ("generator", "reference", "reference_hash", "again_of", "repaired_from")
 """Fields of a lineage that are written only where they hold something."""
 
 
@@ -66,6 +66,10 @@ class Lineage:
     """Name of the image that the edit model was shown; "" if it was shown none of View Prompts."""
     reference_hash: str = ""
     """Hash of that image's pixels."""
+    again_of: str = ""
+    """Name of the candidate whose view a person had drawn again; "" for one that the plan asks for."""
+    repaired_from: str = ""
+    """Name of the candidate that this is a repaired copy of; "" for an image as it was drawn."""
 
     @classmethod
     def read(cls, picture: Path) -> Lineage:
@@ -84,7 +88,13 @@ class Lineage:
 
     @property
     def candidate(self) -> Candidate:
-        return Candidate(self.name, ViewPrompt(tuple(self.tags), self.view), self.seed, self.round, self.parent_lora)
+        return Candidate(self.name, ViewPrompt(tuple(self.tags), self.view), self.seed, self.round, self.parent_lora,
+                         self.repaired_from)
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether a person asked for this very image, so that no plan has it and none may remove it."""
+        return bool(self.again_of or self.repaired_from)
 
 
 @lru_cache(maxsize=65536)
@@ -157,6 +167,22 @@ class PictureMaker:
                 yield Progress(what, done, len(plan))
         _remove_others(folder, {lineage.name for lineage in plan})
         return [folder / f"{lineage.name}.png" for lineage in plan], not missing
+
+    def make_again(self, what: str, folder: Path, asked: Sequence[Lineage], lora: Path) -> Generator[
+            Event, None, list[Path]]:
+        """Make images that a person asked for beside those of the plan. Yields progress, and returns their paths.
+
+        Args:
+            asked: what to write beside each; base and sampler are filled in.
+        """
+        digest, base = file_hash(lora), self.backbone.fingerprint
+        for done, lineage in enumerate(asked):
+            if self.should_stop():
+                raise Stopped
+            mine = replace(lineage, parent_lora=lora.stem, parent_lora_sha256=digest, base=base, **vars(self.sampler))
+            self._make_batch(folder, [mine], lora, mine.strength)
+            yield Progress(what, done + 1, len(asked))
+        return [folder / f"{lineage.name}.png" for lineage in asked]
 
     def pixels(self, paths: Sequence[Path]) -> Tensor:
         """[N, 3, H, W] in 0..1, at the size at which images are compared."""

@@ -33,6 +33,8 @@ class Candidate:
     round: int
     parent: str
     """Name of the LoRA that made it."""
+    repaired_from: str = ""
+    """Name of the candidate that it replaces, as a repaired copy of it."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
     settings, by_hand = settings or CurationSettings(), by_hand or {}
     read = _measure(candidates, pixels, anchors, reference, eye, settings)
     prints = metrics.fingerprints(pixels)
-    groups = group_copies(prints)
+    groups = _without_replaced(candidates, group_copies(prints))
     copied = copies_of(prints, metrics.fingerprints(anchors))
     refused = _quality_gate(candidates, pixels, read, settings, copied, groups)
     notes = [] if eye else ["Likeness and tags were not measured: there is no eye for this base."]
@@ -120,6 +122,13 @@ def curate(candidates: Sequence[Candidate], pixels: Tensor, anchors: Tensor, *, 
                     tuple(map(tuple, groups)))
 
 
+def _without_replaced(candidates: Sequence[Candidate], groups: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The groups of near copies without the candidates that a repaired one replaces, which is meant to be like them."""
+    replaced = {candidate.repaired_from for candidate in candidates}
+    left = ([index for index in group if candidates[index].name not in replaced] for group in groups)
+    return [group for group in left if len(group) > 1]
+
+
 def _open(refused: Sequence[str]) -> list[int]:
     return [index for index, reason in enumerate(refused) if not reason]
 
@@ -140,10 +149,12 @@ def _measure(candidates, pixels, anchors, reference, eye, settings) -> _Read:
 
 def _quality_gate(candidates, pixels, read: _Read, settings: CurationSettings, copied: Sequence[bool],
                   groups: Sequence[Sequence[int]]) -> list[str]:
-    refused = [""] * len(candidates)
+    replaced = {candidate.repaired_from: candidate.name for candidate in candidates if candidate.repaired_from}
+    refused = [f"replaced by {replaced[candidate.name]}, which was repaired" if candidate.name in replaced else ""
+               for candidate in candidates]
     twins = {index: group for group in groups for index in group}
     flat = pixels.flatten(1).std(1) < 0.02
-    for index in range(len(candidates)):
+    for index in _open(refused):
         twin = next((other for other in twins.get(index, ()) if other < index and not refused[other]), None)
         if flat[index]:
             refused[index] = "almost one colour"

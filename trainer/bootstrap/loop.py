@@ -35,16 +35,17 @@ from ..training.events import Finished
 from ..training.loop import train
 from ..training.presets import plan_training
 from ..training.runs import read_losses
-from .candidates import PictureMaker, Stopped, picture_seed
+from .candidates import Lineage, PictureMaker, Stopped, picture_seed
 from .config import BootstrapConfig
 from .curate import RoundFigures, alarm
 from .events import BootstrapFinished, StageFinished, StageStarted
 from .project import ProjectRecord, StageRecord, now, open_project
+from .repairs import list_wished
 from .report import write_report
 from .rounds import REFERENCE, KeptCandidate, Project, curate_round, for_character, make_crops, round_dataset
 from .stages import STAGES, list_stages
 from .status import style_run
-from .view_plan import plan_views
+from .view_plan import Source, lineage_of, plan_views
 
 SHOWCASE_COUNT = 5
 GRID_ROUND = 99
@@ -243,7 +244,16 @@ class _Bootstrap:
         folder = self.record.folder / f"round_{number}" / "candidates"
         paths, reused = yield from self.pictures.make(f"round {number}", folder, views, number=number, lora=lora,
                                                       strengths=self.config.candidate_strengths)
-        return _Outcome(paths, f"{len(views)} images", reused, {"folder": self._relative(folder)})
+        again = yield from self._draw_again(number, lora)
+        paths += [path for path in self.project.round(number).list_candidates() if Lineage.read(path).asked_for]
+        return _Outcome(paths, f"{len(paths)} images", reused and not again, {"folder": self._relative(folder)})
+
+    def _draw_again(self, number: int, lora: Path) -> Generator[Event, None, list[Path]]:
+        """Draw what a person asked for in the gallery."""
+        round_, source = self.project.round(number), Source(lora, self.config.candidate_strengths[0], "")
+        asked = [wished.lineage(lineage_of(round_, wished.view, source), wished.wish.strength)
+                 for wished in list_wished(round_)]
+        return (yield from self.pictures.make_again(f"round {number} again", round_.candidates_folder, asked, lora))
 
     def _curate(self, number: int, crops: Dataset, reference: Tensor) -> Work:
         round_, wanted = self.project.round(number), self.config.targets[number] - len(crops)

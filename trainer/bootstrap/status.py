@@ -11,7 +11,9 @@ from pathlib import Path
 from ..common.errors import UserError
 from ..common.names import with_ending
 from ..training.runs import read_run, run_folders
+from .candidates import Lineage
 from .project import ProjectRecord
+from .repairs import list_wished
 from .rounds import REFERENCE, Project, Round
 from .stages import STAGES
 
@@ -111,7 +113,9 @@ def _lora(loras: Path, name: str, key: str, number: int, todo: str) -> StageStat
 
 
 def _candidates(round_: Round) -> StageStatus:
-    made, wanted = len(round_.list_candidates()), round_.project.config.candidates[round_.number - 1]
+    there = round_.list_candidates()
+    asked = sum(Lineage.read(path).asked_for for path in there) + len(list_wished(round_))
+    made, wanted = len(there), round_.project.config.candidates[round_.number - 1] + asked
     reference = len(round_.project.round(REFERENCE).list_candidates())
     more = "1 more candidate" if wanted - made == 1 else f"{wanted - made} more candidates"
     return _stage("candidates", round_.number, made >= wanted, f"{made} of {wanted}",

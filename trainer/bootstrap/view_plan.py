@@ -134,6 +134,8 @@ def lineage_of(round_: Round, view: PlannedView, source: Source, reference: Refe
 def is_kept(round_: Round, lineage: Lineage) -> bool:
     """Whether a candidate with that lineage already exists, also under the name that it had under earlier keys."""
     path = round_.candidates_folder / f"{lineage.name}.png"
+    if lineage.asked_for:
+        return path.is_file() and path.with_suffix(".json").is_file()
     if path.is_file() and path.with_suffix(".json").is_file():
         return True
     return any(replace(told, name=lineage.name, width=0, height=0, generator=lineage.generator) == lineage
@@ -150,7 +152,7 @@ def keep_candidates(round_: Round, lineage: Lineage, images: Sequence[Image.Imag
     for number, image in enumerate(images):
         ending = f"-{number}" if number else ""
         mine = replace(lineage, name=f"{lineage.name}{ending}", width=image.width, height=image.height)
-        same = next((path for path, told in _other_candidates(round_, lineage.name, ending)
+        same = None if mine.asked_for else next((path for path, told in _other_candidates(round_, lineage.name, ending)
                      if (told.prompt, told.seed) == (mine.prompt, mine.seed) and _is_image(path, image)), None)
         if same is not None:
             write_json(same.with_suffix(".json"), replace(mine, name=same.stem).to_dict())
@@ -165,7 +167,8 @@ def _other_candidates(round_: Round, name: str, ending: str) -> Iterator[tuple[P
     for path in sorted(round_.candidates_folder.glob(f"{view}-*.png")):
         if form.fullmatch(path.stem) and path.stem != f"{name}{ending}":
             with suppress(UserError):  # an image without a lineage is not ours
-                yield path, Lineage.read(path)
+                if not (lineage := Lineage.read(path)).asked_for:
+                    yield path, lineage
 
 
 def _is_image(path: Path, image: Image.Image) -> bool:

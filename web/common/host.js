@@ -3,6 +3,7 @@
 
 import { api } from "../../../scripts/api.js";
 import { app } from "../../../scripts/app.js";
+import { allNodes } from "./graph.js";
 import { changeGraph } from "./mount.js";
 
 export { app };
@@ -123,20 +124,50 @@ export const hostUrl = (path) => api.apiURL(path);
  * @param {string} place the image as Load Image names it: `akane/a.png [output]`
  * @param {object} near
  */
-export function addLoadImage(place, near) {
-  const node = window.LiteGraph.createNode("LoadImage");
+export const addLoadImage = (place, near) => addNode("LoadImage", "image", place, near);
+
+/** Put a node into the graph left of another, with this value in one of its widgets. */
+function addNode(kind, name, value, near) {
+  const node = window.LiteGraph.createNode(kind);
   node.pos = [near.pos[0] - node.size[0] - GAP, near.pos[1]];
   changeGraph(near.graph, () => {
     near.graph.add(node);
-    const widget = node.widgets.find(({ name }) => name === "image");
-    const { values } = widget.options; // the list was made when the page was loaded
-    if (Array.isArray(values) && !values.includes(place)) values.push(place);
-    widget.value = place;
-    widget.callback?.(place);
+    setWidget(node, name, value);
   });
+  showNode(node);
+}
+
+function setWidget(node, name, value) {
+  const widget = node.widgets.find((one) => one.name === name);
+  const { values } = widget.options ?? {}; // the list was made when the page was loaded
+  if (Array.isArray(values) && !values.includes(value)) values.push(value);
+  widget.value = value;
+  widget.callback?.(value);
+}
+
+function showNode(node) {
   app.canvas.selectNode?.(node);
   app.canvas.setDirty(true, true);
 }
+
+/**
+ * Set a widget of the workflow's node of a kind: of the first that runs, or else of a new one left of another node.
+ * @returns {boolean} whether the node was added
+ */
+export function putIntoNode(kind, name, value, near) {
+  const nodes = allNodes(near.graph).filter(({ comfyClass }) => comfyClass === kind);
+  const node = nodes.find(({ mode }) => !mode) ?? nodes[0];
+  if (node) {
+    changeGraph(node.graph, () => setWidget(node, name, value));
+    showNode(node);
+    panTo(node);
+  } else addNode(kind, name, value, near);
+  return !node;
+}
+
+/** Queue a node with all that it needs, and nothing after it. A node in a subgraph queues the whole workflow. */
+export const queueNode = (node) =>
+  app.queuePrompt(0, 1, node.graph === app.rootGraph || !app.rootGraph ? [String(node.id)] : undefined);
 
 /** Show in a node what a run of it would show. Only for nodes of the graph itself, whose id a run has too. */
 export function showOutput(node, output) {

@@ -20,8 +20,15 @@ const likeness = ({ scores }) => (scores?.likeness === undefined ? "" : scores.l
 export const captionOf = (candidate) =>
   [likeness(candidate), ...Object.values(candidate.view)].filter(Boolean).join(" · ") || candidate.name;
 
+/** How a candidate relates to others, as [badge, words]. */
+export const kinOf = ({ again_of: again, repaired_from: repaired, replaced_by: replaced }) => [
+  ["↻", again && !repaired && `drawn again of ${again}`], ["✚", repaired && `repaired from ${repaired}`],
+  ["→", replaced && `replaced by ${replaced}`],
+].filter(([, words]) => words);
+
 export class GalleryCard {
-  /** @param {object} grid `store`, `mode()`, `thumb(candidate)`, `decide(name, state)`, `zoom(name)`, `focus(name)` */
+  /** @param {object} grid `store`, `mode()`, `thumb(candidate)`, `decide(name, state)`, `zoom(name)`,
+   * `again(name)`, `focus(name)` */
   constructor(grid) {
     Object.assign(this, { grid, candidate: null, drawn: null, at: null });
     this.build();
@@ -37,8 +44,10 @@ export class GalleryCard {
     for (const part of [this.mark, this.badges, this.caption]) part.setAttribute("aria-hidden", "true");
     this.keepButton = this.decider("✓", "keep");
     this.rejectButton = this.decider("✕", "reject");
+    this.againButton = button("↻", "", () => this.grid.again(this.candidate.name));
+    this.againButton.tabIndex = -1;
     const buttons = element("span", "lb-gallery-deciders");
-    buttons.append(this.keepButton, this.rejectButton);
+    buttons.append(this.keepButton, this.againButton, this.rejectButton);
     this.element.append(this.image, this.face, this.mark, this.badges, this.caption, buttons);
     this.face.addEventListener("click", () => this.grid.focus(this.candidate.name));
     this.face.addEventListener("dblclick", () => this.grid.zoom(this.candidate.name));
@@ -59,7 +68,9 @@ export class GalleryCard {
     const { name } = candidate;
     if (name !== this.candidate?.name) {
       this.element.dataset.name = name;
-      for (const [input, title] of [[this.keepButton, `Keep ${name} (K)`], [this.rejectButton, `Reject ${name} (X)`]]) {
+      for (const [input, title] of [
+        [this.keepButton, `Keep ${name} (K)`], [this.rejectButton, `Reject ${name} (X)`],
+        [this.againButton, `Draw ${name} again (A)`]]) {
         input.title = title;
         input.setAttribute("aria-label", title);
       }
@@ -103,7 +114,7 @@ export class GalleryCard {
     const like = likeness(this.candidate);
     return [
       name, Object.values(view).join(", "), stateWord(this.candidate, pick, mode), like && `likeness ${like}`,
-      twins === null ? "" : `near copies: group ${twins + 1}`,
+      twins === null ? "" : `near copies: group ${twins + 1}`, ...kinOf(this.candidate).map(([, words]) => words),
     ].filter(Boolean).join("; ");
   }
 
@@ -112,7 +123,8 @@ export class GalleryCard {
     const { twins } = candidate;
     const badges = [
       [twins === null ? "" : `≈${twins + 1}`, "Near copy of others with this number"], [pick.flip && "⇋", "Flipped"],
-      [pick.crop && "⌗", "Cropped"], [pick.note && "✎", pick.note], [pick.tags && "#", "Tags changed by hand"],
+      ...kinOf(candidate), [pick.crop && "⌗", "Cropped"], [pick.note && "✎", pick.note],
+      [pick.tags && "#", "Tags changed by hand"],
     ].filter(([mark]) => mark);
     this.badges.replaceChildren(...badges.map(([textContent, title]) => element("span", "", { textContent, title })));
     if (twins !== null) this.element.style.setProperty("--lb-twins", twins);

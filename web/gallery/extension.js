@@ -1,13 +1,15 @@
 /** The gallery on LoraBootstrap_CurateImages: the candidates of its round, read from disk. */
 
 import { inputValue, projectName } from "../common/graph.js";
-import { app, showToast } from "../common/host.js";
+import { app, putIntoNode, queueNode, showToast } from "../common/host.js";
 import { addPanelWidget, followNode, linkStyles, redrawNode, rememberOnNode, saveBeforeRun } from
   "../common/mount.js";
 import { offerOpening } from "../common/open.js";
+import { readDrawing } from "./drawing.js";
 import { GalleryPanel } from "./panel.js";
 
 const NODE = "LoraBootstrap_CurateImages";
+const LOADER = "LoraBootstrap_LoadCandidate";
 /** The node's property that names project and round, for when the workflow alone does not. */
 const PROPERTY = "gallery";
 const SHOWN_BY = ["round", "mode", "keep"];
@@ -29,12 +31,22 @@ function addGallery(node) {
     keep: () => Number(inputValue(node, "keep")) || 0,
     resized: () => redrawNode(node),
     queue: () => app.queuePrompt(0),
+    draw: () => queueNode(node),
+    drawing: () => readDrawing(node),
+    sendToWorkflow: (place) => sendCandidate(node, place),
   });
   addPanelWidget(node, "gallery", panel, WIDTH);
   offerOpening(node, () => panel.large.isOpen || panel.large.toggle());
   saveBeforeRun(node.widgets.find(({ name }) => name === "mode"), () => panel.saveForRun(), (reason) =>
     showToast("error", "Not queued, because the last picks are not saved", reason, TOAST_MS));
   followNode(node, panel, { widgets: SHOWN_BY, executed: (told) => showRun(node, panel, told) });
+}
+
+/** Put a candidate into Load Candidate, to be repaired by what is linked to it. */
+function sendCandidate(node, place) {
+  const added = putIntoNode(LOADER, "candidate", place, node);
+  const next = added ? "Link it to your nodes, and their image to Save Repaired Candidate." : "Press Run to repair it.";
+  showToast("info", `${place} is in Load Candidate`, next, TOAST_MS);
 }
 
 /** Which round to show: according to the workflow, or else to the last run. */

@@ -4,6 +4,7 @@
 import { button, element } from "../common/dom.js";
 import { explain, figureName, figureWords } from "../common/figures.js";
 import { finite } from "../common/format.js";
+import { WishList } from "./again.js";
 import { generatorRows } from "./order.js";
 import { quotaRows } from "./picks.js";
 
@@ -40,7 +41,7 @@ export function quotaWords({ tag, kept, wanted }) {
 }
 
 export class GalleryFacts {
-  /** @param {object} panel the gallery: `store`, `mode()`, `large`, `filter`, `schedule()` */
+  /** @param {object} panel the gallery: `store`, `mode()`, `large`, `filter`, `schedule()`, `takeBack(wish)` */
   constructor(panel) {
     this.panel = panel;
     this.element = element("div", "lb-gallery-facts");
@@ -53,7 +54,8 @@ export class GalleryFacts {
     this.historyTitle = element("h3", "lb-gallery-title", { textContent: "History" });
     this.past = element("div", "lb-gallery-past");
     this.past.append(this.historyTitle, this.history);
-    this.element.append(this.quotas, this.figures, this.notes, this.past);
+    this.wishes = new WishList(panel);
+    this.element.append(this.wishes.element, this.quotas, this.figures, this.notes, this.past);
   }
 
   draw() {
@@ -63,6 +65,7 @@ export class GalleryFacts {
     const key = [store.version, mode, large, this.panel.filter.value].join();
     if (key === this.drawn) return;
     this.drawn = key;
+    this.wishes.show(store.again);
     this.drawQuotas(store, mode, large);
     const parts = figuresParts(store.figures, store.isMeasured(mode));
     this.figures.replaceChildren(...parts.map(([textContent, words]) =>

@@ -20,6 +20,7 @@ const KEYS = {
   u: (grid) => grid.panel.decide(grid.at, "", true),
   enter: (grid) => grid.panel.zoomOn(grid.at),
   z: (grid) => grid.panel.zoomOn(grid.at),
+  a: (grid) => grid.again(grid.at),
 };
 
 export class GalleryGrid {
@@ -62,6 +63,11 @@ export class GalleryGrid {
 
   zoom(name) {
     this.panel.zoomOn(name);
+  }
+
+  again(name) {
+    this.panel.zoomOn(name);
+    this.panel.zoom.openAgain();
   }
 
   /** Watch the size: the node was placed in a workflow. */

@@ -73,6 +73,30 @@ export function groupTwins(candidates) {
   });
 }
 
+/** The candidate that another was repaired from or drawn again of; "" for one of the plan. */
+export const originOf = ({ repaired_from: repaired, again_of: again }) => repaired || again || "";
+
+/** The same, with each that was drawn again or repaired right after the one that it comes from. */
+export function putBeside(candidates) {
+  const names = new Set(candidates.map(({ name }) => name));
+  const followers = new Map();
+  for (const candidate of candidates) {
+    const origin = originOf(candidate);
+    if (names.has(origin)) followers.set(origin, [...(followers.get(origin) ?? []), candidate]);
+  }
+  if (!followers.size) return candidates;
+  const [placed, done] = [[], new Set()];
+  const place = (candidate) => {
+    if (done.has(candidate)) return;
+    done.add(candidate);
+    placed.push(candidate);
+    (followers.get(candidate.name) ?? []).forEach(place);
+  };
+  candidates.filter((candidate) => !names.has(originOf(candidate))).forEach(place);
+  candidates.forEach(place); // files may name each other in a circle
+  return placed;
+}
+
 /**
  * How many images each generator drew, and how many of them are kept; none unless several generators drew.
  * @param {object[]} candidates
@@ -93,10 +117,10 @@ function wordsOf(candidate) {
   if (!fixedWords.has(candidate)) {
     const { name, prompt, lora, generator, reference, view, twins } = candidate;
     const words = [
-      name, ...prompt.split(","), lora, generator ?? "", reference ?? "", ...Object.values(view),
-      twins === null ? "" : "similar",
+      name, ...prompt.split(","), lora, generator, reference, ...Object.values(view), twins === null ? "" : "similar",
+      candidate.again_of && "again", candidate.repaired_from && "repaired", candidate.replaced_by && "replaced",
     ];
-    fixedWords.set(candidate, words.map(sameTag).filter(Boolean));
+    fixedWords.set(candidate, words.filter(Boolean).map(sameTag).filter(Boolean));
   }
   return fixedWords.get(candidate);
 }

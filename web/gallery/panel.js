@@ -9,12 +9,13 @@ import { EVENTS, hostUrl, listen } from "../common/host.js";
 import { Panel } from "../common/panel.js";
 import { countText } from "../common/tags.js";
 import { UndoControls } from "../common/undo.js";
+import { wishedWords } from "./again.js";
 import { GalleryDialog } from "./dialog.js";
 import { GalleryFacts } from "./facts.js";
 import { GalleryGrid } from "./grid.js";
-import { ORDER_NAMES, filterCandidates, groupTwins, sortCandidates } from "./order.js";
+import { ORDER_NAMES, filterCandidates, groupTwins, putBeside, sortCandidates } from "./order.js";
 import { toDo } from "./picks.js";
-import { fetchCandidates, savePicks, shelf } from "./routes.js";
+import { fetchCandidates, savePicks, saveWishes, shelf } from "./routes.js";
 import { GalleryStore } from "./store.js";
 import { GalleryZoom } from "./zoom.js";
 
@@ -33,6 +34,7 @@ const HELP = [
   ["← ↑ → ↓, Home, End", "go from image to image"], ["K or Space", "keep, and go to the next"],
   ["X or Delete", "reject, and go to the next"], ["Shift+K, Shift+X", "decide and stay"], ["U", "clear the decision"],
   ["Enter or Z", "open the close view: crop, flip, tags, note"], ["C, F", "there: compare with the next crop; flip"],
+  ["A", "draw this view again"], ["S", "in the close view: send it to Load Candidate"],
   ["Ctrl+Z, Ctrl+Shift+Z", "undo, redo"], ["Esc", "back"],
 ];
 
@@ -44,10 +46,14 @@ export class GalleryPanel extends Panel {
    * @param {() => number} host.keep how many images the node wants; 0 for the project's target
    * @param {() => void} host.resized called when the gallery needs another height
    * @param {() => Promise<void>} host.queue queues the workflow
+   * @param {() => Promise<void>} host.draw queues it as far as this round
+   * @param {() => {draws: boolean, fixed: string}} host.drawing what it can draw again, as from `readDrawing`
+   * @param {(place: string) => void} host.sendToWorkflow puts a candidate into Load Candidate
    */
   constructor(host) {
     super(host, PATIENCE);
-    this.store = new GalleryStore({ fetch: fetchCandidates, save: savePicks }, () => this.schedule(), shelf);
+    this.store = new GalleryStore({ fetch: fetchCandidates, save: savePicks, wish: saveWishes },
+      () => this.schedule(), shelf);
     this.order = ORDER_NAMES[0];
     this.made = null; // progress of the images being drawn, from the last event
     this.build();
@@ -86,7 +92,8 @@ export class GalleryPanel extends Panel {
   /** What only the large view has: filter and order. */
   buildTools() {
     this.filter = field("search", "lb-ui-filter", "Filter the candidates", 'filter: text, "whole word", -without');
-    this.filter.title = "Name, prompt, tags, LoRA, generator, note, or one of: kept, rejected, undecided, proposed, similar";
+    this.filter.title = "Name, prompt, tags, LoRA, generator, note, or one of: kept, rejected, undecided, proposed, " +
+      "similar, again, repaired, replaced";
     this.filter.addEventListener("input", () => this.schedule());
     const orders = element("span", "lb-gallery-orders", { textContent: "Sort by" });
     orders.setAttribute("role", "radiogroup");
@@ -223,7 +230,7 @@ export class GalleryPanel extends Panel {
     const key = [filter, this.order, this.similar.checked, ...told].join();
     if (key === this.shownBy && this.drawn === store.candidates) return this.grid.update();
     if (this.drawn !== store.candidates || this.orderedBy !== this.order) {
-      this.ordered = sortCandidates(store.candidates, this.order);
+      this.ordered = putBeside(sortCandidates(store.candidates, this.order));
     }
     Object.assign(this, { shownBy: key, drawn: store.candidates, orderedBy: this.order });
     const fits = filterCandidates(this.ordered, filter, ({ name }) => store.pickOf(name), this.mode());
@@ -296,6 +303,34 @@ export class GalleryPanel extends Panel {
     const fromNode = !this.large.isOpen;
     if (fromNode) this.large.open();
     this.zoom.open(name, fromNode);
+  }
+
+  // -- repairing ----------------------------------------------------------------------------------------------------
+
+  drawing() {
+    return this.host.drawing();
+  }
+
+  /** Ask for a view again. @param {boolean} now whether to queue the workflow for it */
+  async drawAgain(wish, now) {
+    if (!await this.store.changeWishes({ add: [wish] })) return;
+    this.say(wishedWords(wish, now));
+    if (!now) return;
+    await this.leave();
+    await this.host.draw();
+  }
+
+  async takeBack(wish) {
+    if (await this.store.changeWishes({ remove: [wish.id] })) this.say(`${wish.candidate} is not drawn again`);
+  }
+
+  /** Put a candidate into the workflow, and show the workflow. */
+  async sendToWorkflow(name) {
+    const { project, round } = this.store;
+    await this.leave();
+    this.zoom.close();
+    this.large.close();
+    this.host.sendToWorkflow(`${project}/${round}/${name}`);
   }
 
   async run() {

@@ -14,6 +14,9 @@ export const fetchCandidates = (project, round) =>
 export const savePicks = (body) =>
   postJson("/lora_bootstrap/candidates/picks", body, { keepalive: JSON.stringify(body).length < OUTLIVING });
 
+/** Save what is to be drawn again, or take it back. @returns {Promise<{again: object[]}>} what waits then */
+export const saveWishes = (body) => postJson("/lora_bootstrap/candidates/again", body);
+
 const shelfOf = (project, round) => `lora_bootstrap.gallery.${project}.${round}`;
 
 /** Stores in the browser what a closing page had no time to save, the latest for each round. */

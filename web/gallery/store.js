@@ -19,12 +19,14 @@ export class GalleryStore extends Store {
    * @param {(project: string, round: number) => Promise<object|null>} routes.fetch the answer of `GET
    *   /lora_bootstrap/candidates`; null if there is no such project or round
    * @param {(body: object) => Promise<{revision: number}>} routes.save which outlives the page
+   * @param {(body: object) => Promise<{again: object[]}>} [routes.wish]
    * @param {() => void} changed called after every change of the store
    * @param {object} shelf stores what a closing page had no time to save, as in `routes.js`
    */
   constructor(routes, changed, shelf = NO_SHELF) {
     super(routes, changed, SAVE_MS);
     this.shelf = shelf;
+    this.wish = routes.wish;
   }
 
   /** Forget everything: there is no project. */
@@ -38,6 +40,7 @@ export class GalleryStore extends Store {
       saved: new Map(), // candidate → its pick on the server
       history: [], // the history on the server, oldest first
       yielded: [], // steps that gave way to someone else's; only this page has them
+      again: [], // what the next Run draws again, oldest first
       pending: [], // steps that are not saved yet
       onShelf: false, // whether the browser stores those too
     });
@@ -69,9 +72,10 @@ export class GalleryStore extends Store {
 
   take(fresh) {
     const {
-      revision, target, eye = "", notes = [], figures = null, measured = [], crops = [], quotas = {}, candidates,
+      revision, target, eye = "", notes = [], figures = null, measured = [], crops = [], quotas = {}, again = [],
+      candidates,
     } = fresh;
-    Object.assign(this, { revision, target, eye, notes, figures, measured, crops, quotas, candidates });
+    Object.assign(this, { revision, target, eye, notes, figures, measured, crops, quotas, again, candidates });
     this.ranking = rankCandidates(candidates);
     this.byName = new Map(candidates.map((candidate) => [candidate.name, candidate]));
     this.saved = new Map(candidates.map(({ name, pick }) => [name, { ...UNTOUCHED, ...pick }]));
@@ -254,6 +258,22 @@ export class GalleryStore extends Store {
     }
     if (![...changes.values()].some(({ before, after }) => !isEmpty(difference(before, after)))) return false;
     this.perform({ at: null, label: label(step.label), changes });
+    return true;
+  }
+
+  /** Save what is to be drawn again, and take back what is not. @returns {Promise<boolean>} whether it is saved */
+  async changeWishes({ add = [], remove = [] }) {
+    const { project, round } = this;
+    try {
+      const { again } = await this.wish({ project, round, add, remove });
+      if (project === this.project && round === this.round) Object.assign(this, { again, notice: null });
+    } catch (error) {
+      this.notice = `Not saved: ${error.message}`;
+      return false;
+    } finally {
+      this.version += 1;
+      this.changed();
+    }
     return true;
   }
 

@@ -6,6 +6,8 @@ import { button, element, field, makeTerms } from "../common/dom.js";
 import { figureName, figureWords } from "../common/figures.js";
 import { hostUrl } from "../common/host.js";
 import { FittedPicture } from "../common/picture.js";
+import { AgainForm } from "./again.js";
+import { kinOf } from "./card.js";
 import { CropPicture } from "./crop.js";
 import { cropOf, cropProblem, stateWord } from "./picks.js";
 
@@ -23,12 +25,15 @@ const KEYS = {
   u: (zoom, stay) => zoom.decide("", stay),
   c: (zoom) => zoom.compare(zoom.against + 1),
   f: (zoom) => zoom.flip(),
+  a: (zoom) => zoom.again.toggle(),
+  s: (zoom) => zoom.panel.sendToWorkflow(zoom.name),
   arrowleft: (zoom) => zoom.go(-1),
   arrowright: (zoom) => zoom.go(1),
 };
 
 export class GalleryZoom {
-  /** @param {object} panel the gallery: `store`, `grid`, `large`, `mode()`, `decide(name, state, stay)`, `say(text)` */
+  /** @param {object} panel the gallery: `store`, `grid`, `large`, `mode()`, `decide(name, state, stay)`,
+   * `sendToWorkflow(name)`, `say(text)`, and what AgainForm needs */
   constructor(panel) {
     this.panel = panel;
     this.name = null;
@@ -50,9 +55,12 @@ export class GalleryZoom {
     this.deciders = [["Keep", "keep", "K"], ["Reject", "reject", "X"], ["Undecided", "", "U"]].map(
       ([label, state, key]) => [state, button(label, `${label}, and go on (${key})`, () => this.decide(state, false))]);
     this.flipButton = button("Flip", "Mirror it left to right (F)", () => this.flip());
+    this.againButton = button("Again", "Draw this view again (A)", () => this.again.toggle());
+    this.sendButton = button("Send", "Send it to Load Candidate, to repair it in the workflow (S)", () =>
+      this.panel.sendToWorkflow(this.name));
     const head = element("div", "lb-ui-head");
     head.append(this.back, this.before, this.after, this.title, ...this.deciders.map(([, input]) => input),
-      this.flipButton);
+      this.flipButton, this.againButton, this.sendButton);
     return head;
   }
 
@@ -79,7 +87,8 @@ export class GalleryZoom {
     this.note.addEventListener("change", () => this.noteTo(this.note.value));
     this.facts = element("dl", "lb-ui-terms");
     const side = element("div", "lb-ui-side");
-    side.append(this.reason, this.tagsPlace, this.note, this.buildCropFields(), this.facts);
+    this.again = new AgainForm(this.panel);
+    side.append(this.again.element, this.reason, this.tagsPlace, this.note, this.buildCropFields(), this.facts);
     return side;
   }
 
@@ -161,6 +170,7 @@ export class GalleryZoom {
     this.panel.grid.at = name;
     this.buildChips();
     this.element.hidden = false;
+    this.again.show(this.candidate);
     this.panel.draw();
     (typing ? this.chips.input : this.own.face).focus({ preventScroll: true });
     this.panel.say(this.own.face.getAttribute("aria-label"));
@@ -190,6 +200,8 @@ export class GalleryZoom {
       return;
     }
     this.chips.update();
+    this.again.show(candidate);
+    this.again.draw();
     this.drawTitle(candidate);
     const key = [this.name, panel.store.version, panel.mode()].join();
     if (this.drawn === key) return;
@@ -227,13 +239,21 @@ export class GalleryZoom {
     this.compare(this.against);
   }
 
-  factRows({ scores, prompt, seed, lora, strength, generator, reference, round, width, height, view }) {
+  /** Offer to draw it again. */
+  openAgain() {
+    if (this.isOpen && !this.again.isOpen) this.again.open();
+  }
+
+  factRows(candidate) {
+    const { scores, prompt, seed, lora, strength, round, width, height, view, generator, reference } = candidate;
+    const kin = kinOf(candidate).map(([, words]) => words).join(", ");
+    const made = [["generator", generator], ["reference", reference]].filter(([, text]) => text);
     const names = [...new Set([...SCORES, ...Object.keys(scores)])];
     const measured = names.filter((name) => name in scores || ALWAYS.includes(name)).map((name) =>
       [figureName(name), name in scores ? scores[name].toFixed(2) : "not measured", figureWords(name)]);
-    const made = [["generator", generator], ["reference", reference]].filter(([, text]) => text);
     return [...measured, ["view", Object.values(view).join(", ")], ["prompt", prompt], ["seed", seed], ...made,
-      ["LoRA", lora ? `${lora} at ${strength}` : "none"], ["round", round], ["pixels", `${width} × ${height}`]];
+      ["LoRA", lora ? `${lora} at ${strength}` : "none"], ["round", round], ["pixels", `${width} × ${height}`],
+      ...(kin ? [["made", kin]] : [])];
   }
 
   drawCrop({ width, height }, { crop }) {

@@ -29,6 +29,7 @@ const COLUMNS = [
   figure("tag_recall"), figure("real_share", percent),
 ];
 const EMPTY = "Give an image, its tags and a trigger, then press Run. The project begins with crops of the image.";
+const PROPOSED = "These tags were found in the image. Change in tags what is wrong, then press Run again.";
 /** Role of tags → how their line begins. */
 const ROLES = { identity: "The character's tags", view: "This image's tags", dropped: "Left out of prompts" };
 
@@ -43,6 +44,7 @@ export class ProjectPanel extends Panel {
   constructor(host) {
     super(host);
     this.project = null;
+    this.proposal = null; // tags that a tagger proposed, by role, before there is a project
     this.now = IDLE;
     this.build();
   }
@@ -168,8 +170,14 @@ export class ProjectPanel extends Panel {
     this.schedule();
   }
 
+  /** Show whose the proposed tags are; null for none. @param {{roles: object, warnings: string[]}|null} proposal */
+  propose(proposal) {
+    this.proposal = proposal;
+    this.schedule();
+  }
+
   minHeight() {
-    if (!this.project) return HEIGHT.idle;
+    if (!this.project) return this.proposal ? HEIGHT.project : HEIGHT.idle;
     const { stages, rounds } = this.project;
     const rows = rounds.length && rounds.length + 1;
     const notes = HEIGHT.note * noteNames(this.project).length;
@@ -178,11 +186,17 @@ export class ProjectPanel extends Panel {
 
   draw() {
     const { project } = this;
-    const wrong = this.problem ?? (this.wrong || project?.stopped_because || project?.warnings.join("\n"));
+    const proposal = project ? null : this.proposal;
+    const told = project ?? proposal;
+    const wrong = this.problem ?? (this.wrong || project?.stopped_because || told?.warnings.join("\n"));
     const kept = this.kept?.of === this.name ? this.kept : null;
-    showNote(this.note, kept?.text || wrong || (project ? "" : EMPTY), kept ? kept.isError : Boolean(wrong));
-    const parts = [this.crops, this.stages, this.roles, this.notes.element, this.reportButton, this.downloadButton];
-    for (const part of parts) part.hidden = !project;
+    const idle = proposal ? PROPOSED : EMPTY;
+    showNote(this.note, kept?.text || wrong || (project ? "" : idle), kept ? kept.isError : Boolean(wrong));
+    for (const part of [this.crops, this.stages, this.notes.element, this.reportButton, this.downloadButton]) {
+      part.hidden = !project;
+    }
+    this.roles.hidden = !told;
+    if (told) this.roles.replaceChildren(...makeTerms(roleRows(told.roles)));
     this.rounds.hidden = !project?.rounds.length;
     this.showHeight();
     this.drawHead();
@@ -190,7 +204,6 @@ export class ProjectPanel extends Panel {
     this.drawCrops(project.crops);
     this.notes.draw(project);
     this.stages.replaceChildren(...project.stages.map((one) => stage(one, this.now)));
-    this.roles.replaceChildren(...makeTerms(roleRows(project.roles)));
     this.rounds.replaceChildren(head(), ...project.rounds.map(round));
   }
 

@@ -14,6 +14,7 @@ from urllib.parse import quote_plus
 from ....trainer.bootstrap.candidates import Lineage
 from ....trainer.bootstrap.notebook import Notebook
 from ....trainer.bootstrap.picks import Pick, Picks
+from ....trainer.bootstrap.repairs import Wish, change_wishes, list_wished
 from ....trainer.bootstrap.rounds import Project, Round, SavedDecisions
 from ....trainer.bootstrap.status import project_status
 from ....trainer.common.errors import UserError
@@ -23,6 +24,7 @@ from ....trainer.pictures.images import open_image
 from ....trainer.pictures.small_copies import STYLE, small_version
 from ....trainer.pictures.thumbnails import thumbnail
 from ... import paths
+from ...session import current_session
 
 _CANDIDATE = re.compile(r"r(\d{1,2})-[0-9a-f-]+")
 
@@ -86,17 +88,28 @@ def round_view(round_: Round) -> dict[str, Any]:
     saved = found.values or SavedDecisions(())
     crops = _crops(project, round_.number)
     target = project.target(round_.number)
-    drawn, problems = round_.find_candidates()
+    drawn, unread = round_.find_candidates()
     lineages = {path: Lineage.read(path) for path in (*round_.carried, *drawn)}
     twins = {name: number for number, group in enumerate(saved.twins) for name in group}
+    wishes, unreadable = wishes_view(round_)
+    replaced = {lineage.repaired_from: path.stem for path, lineage in lineages.items() if lineage.repaired_from}
     return {
         "project": project.name, "round": round_.number, "revision": picks.revision, "target": target,
-        "eye": saved.eye or "", "notes": [*_aims(round_), *saved.notes, *problems], "figures": saved.figures,
-        "measured": list(saved.measured),
+        "eye": saved.eye or "",
+        "notes": [*_aims(round_), *saved.notes, *unread, *unreadable],
+        "figures": saved.figures, "measured": list(saved.measured), "again": wishes,
         "crops": crops, "quotas": round_.quotas(max(0, target - len(crops)), lineages.values()),
         "candidates": [_candidate(round_, path, lineage, found.decisions.get(path.stem), picks, twins)
-                       for path, lineage in lineages.items()],
+                       | {"replaced_by": replaced.get(path.stem, "")} for path, lineage in lineages.items()],
         "history": [asdict(step) for step in picks.history]}
+
+
+def wishes_view(round_: Round) -> tuple[list[dict[str, Any]], list[str]]:
+    """(the wishes that wait, why they cannot be read)."""
+    try:
+        return [{**asdict(wished.wish), "name": wished.name} for wished in list_wished(round_)], []
+    except UserError as error:
+        return [], [str(error)]
 
 
 def _crops(project: Project, number: int) -> list[dict[str, Any]]:
@@ -120,7 +133,8 @@ def _candidate(round_: Round, path: Path, lineage: Lineage, decision: Any, picks
         "scores": dict(decision.scores) if decision else {}, "twins": twins.get(name), "view": dict(lineage.view),
         "prompt": lineage.prompt, "tags": list(lineage.tags), "seed": lineage.seed, "lora": lineage.parent_lora,
         "strength": lineage.strength, "generator": lineage.generator, "reference": lineage.reference,
-        "width": lineage.width, "height": lineage.height, "thumb": thumb, "full": full, "pick": _plain(pick)}
+        "width": lineage.width, "height": lineage.height, "again_of": lineage.again_of,
+        "repaired_from": lineage.repaired_from, "thumb": thumb, "full": full, "pick": _plain(pick)}
 
 
 def _plain(pick: Pick) -> dict[str, Any]:
@@ -162,6 +176,14 @@ def candidate_image(round_: Round, name: str, thumb: bool) -> tuple[bytes, str]:
 
 
 # -- what is saved -----------------------------------------------------------------------------------------------------
+
+
+def save_wishes(round_: Round, add: Sequence[Mapping[str, Any]], remove: Sequence[str]) -> list[dict[str, Any]]:
+    """Save and take back wishes, and return those that wait. Raises UserError for an unknown candidate or an invalid
+    value."""
+    change_wishes(round_, [Wish.of(values) for values in add], remove)
+    current_session().candidates.note_wish(round_.number)
+    return wishes_view(round_)[0]
 
 
 def save_picks(round_: Round, revision: int, label: str, changes: Sequence[tuple[str, Mapping[str, Any]]]) -> int:

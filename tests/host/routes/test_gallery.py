@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from lora_bootstrap.host import paths
+from lora_bootstrap.trainer.bootstrap.repairs import keep_repaired
 from lora_bootstrap.trainer.bootstrap.rounds import curate_round
 from lora_bootstrap.trainer.common.files import read_json, write_json
 
@@ -94,6 +95,34 @@ def test_picks_are_saved_and_told_again_with_their_history(project, names):
     (step,) = again["history"]
     assert step["label"] == "first" and [change["after"]["state"] for change in step["changes"]] == ["keep", "reject"]
     assert read_json(project.round(1).picks_file)["picks"][names[1]]["note"] == "two tails"
+
+
+def again(add=(), remove=(), project="zqx", number=1):
+    return ("POST", "/lora_bootstrap/candidates/again", {"json": {
+        "project": project, "round": number, "add": list(add), "remove": list(remove)}})
+
+
+def test_what_is_to_be_drawn_again_is_told_until_it_is_taken_back(project, names):
+    ((status, told),) = ask(again([{"candidate": names[0], "seed": 5, "prompt": "", "strength": 0.8}]))
+    assert status == 200
+    (wish,) = told["again"]
+    assert (wish["candidate"], wish["seed"], wish["strength"], wish["name"]) == (
+        names[0], 5, 0.8, f"r1-000-{wish['id']}")
+    ((_, shown),) = ask(get())
+    assert shown["again"] == [wish] and len(shown["candidates"]) == len(names)
+    (gone, unknown, worse, bad, nowhere) = ask(
+        again(remove=[wish["id"]]), again([{"candidate": "r1-999", "seed": 5}]), again([{"candidate": names[0]}]),
+        again([5]), again(number=7))
+    assert gone == (200, {"again": []})
+    assert [status for status, _ in (unknown, worse, bad, nowhere)] == [400, 400, 400, 404]
+
+
+def test_a_repaired_candidate_and_the_one_that_it_replaces_name_each_other(project, names):
+    new = keep_repaired(project.round(1), names[1], Image.new("RGB", (64, 64), "red")).stem
+    ((_, told),) = ask(get())
+    rows = {row["name"]: row for row in told["candidates"]}
+    assert (rows[new]["repaired_from"], rows[names[1]]["replaced_by"]) == (names[1], new)
+    assert (rows[new]["replaced_by"], rows[names[0]]["repaired_from"], rows[new]["again_of"]) == ("", "", "")
 
 
 def test_the_second_of_two_writers_is_shown_what_the_first_did(project, names):

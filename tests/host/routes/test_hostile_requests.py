@@ -71,7 +71,7 @@ def files_outside(host):
 def test_every_route_answers_whatever_it_is_asked(host, known, caplog):
     requests, before = HostileRequests(known, seed=1), files_outside(host)
     registered = {(route.method, route.path) for route in PromptServer.instance.routes}
-    assert set(requests.routes) == registered and len(registered) == 33
+    assert set(requests.routes) == registered and len(registered) == 34
 
     async def send() -> tuple[Counter, list]:
         app, told, bad = web.Application(), Counter(), []

@@ -11,9 +11,12 @@ from safetensors.torch import save
 
 from lora_bootstrap.sandbox import world
 from lora_bootstrap.trainer.bootstrap import loop as bootstrap
+from lora_bootstrap.trainer.bootstrap.candidates import Lineage
 from lora_bootstrap.trainer.bootstrap.events import BootstrapFinished, StageFinished, StageStarted
 from lora_bootstrap.trainer.bootstrap.loop import BootstrapConfig, run_bootstrap
 from lora_bootstrap.trainer.bootstrap.originals import crop_framing, crop_repeats, crop_tags, real_share, square_box
+from lora_bootstrap.trainer.bootstrap.repairs import Wish, change_wishes, list_wished
+from lora_bootstrap.trainer.bootstrap.rounds import Project
 from lora_bootstrap.trainer.bootstrap.stages import list_stages
 from lora_bootstrap.trainer.captions.roles import tag_roles
 from lora_bootstrap.trainer.captions.views import VOCABULARIES
@@ -201,6 +204,21 @@ def test_only_missing_candidates_are_made_again(config, tmp_path, training):
     events = run(config, tmp_path, base)
     assert base.made == 2
     assert [event.done for event in events if isinstance(event, Progress) and event.what == "round 1"] == [12]
+
+
+def test_what_the_gallery_asks_for_is_drawn_once_and_stays(config, tmp_path, training):
+    config = replace(config, targets=(3, 8), candidates=(6,))
+    run(config, tmp_path)
+    round_ = Project.load(tmp_path / "out" / "bootstrap" / "zqx").round(1)
+    old = round_.list_candidates()[0].stem
+    change_wishes(round_, [Wish.of({"candidate": old, "seed": 5, "strength": 0.9})])
+    (wished,) = list_wished(round_)
+    for _ in range(2):
+        run(config, tmp_path)
+        assert list_wished(round_) == []
+        (drawn,) = [Lineage.read(path) for path in round_.list_candidates() if Lineage.read(path).asked_for]
+        assert (drawn.name, drawn.again_of, drawn.seed, drawn.strength) == (wished.name, old, 5, 0.9)
+        assert drawn.steps and drawn.parent_lora and wished.name in round_.read_decisions().decisions
 
 
 def test_a_users_changed_decision_is_honoured(config, tmp_path, training):

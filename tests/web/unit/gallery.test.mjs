@@ -2,8 +2,11 @@ import assert from "node:assert/strict";
 import test from "node:test";
 
 const { Conflict, Refused } = await import("../../../web/common/errors.js");
-const { filterCandidates, generatorRows, groupTwins, moveFocus, sortCandidates } = await import("../../../web/gallery/order.js");
-const { captionOf } = await import("../../../web/gallery/card.js");
+const { filterCandidates, generatorRows, groupTwins, moveFocus, putBeside, sortCandidates } =
+  await import("../../../web/gallery/order.js");
+const { captionOf, kinOf } = await import("../../../web/gallery/card.js");
+const { anotherSeed, wishOf, wishWords } = await import("../../../web/gallery/again.js");
+const { readDrawing } = await import("../../../web/gallery/drawing.js");
 const { figuresParts, quotaWords } = await import("../../../web/gallery/facts.js");
 const { UNTOUCHED, boxBetween, cropProblem, isKept, quotaRows, stackSteps, toDo } =
   await import("../../../web/gallery/picks.js");
@@ -550,4 +553,72 @@ test("figures are of what is picked until something else is picked", async () =>
   kept.edit("keep", ["r1-4"], () => ({ state: "keep" }));
   assert.ok(kept.isMeasured("manual"));
   kept.forget();
+});
+
+// -- drawing again and repairing ------------------------------------------------------------------------------------
+
+test("what was drawn again or repaired stands beside the one it comes from, and nothing is lost", () => {
+  const made = [candidate("r1-000"), candidate("r1-001"), candidate("r1-002"),
+    candidate("r1-001-aa", { repaired_from: "r1-000-bb" }), candidate("r1-000-bb", { again_of: "r1-000" }),
+    candidate("r1-009", { again_of: "gone" }), candidate("x", { again_of: "y" }), candidate("y", { again_of: "x" })];
+  assert.deepEqual(putBeside(made).map(({ name }) => name),
+    ["r1-000", "r1-000-bb", "r1-001-aa", "r1-001", "r1-002", "r1-009", "x", "y"]);
+  const plain = made.slice(0, 3);
+  assert.equal(putBeside(plain), plain);
+  const found = (filter) => filterCandidates(made, filter, () => pick(), "manual").map(({ name }) => name);
+  assert.deepEqual([found('"repaired"'), found('"again"').length], [["r1-001-aa"], 4]);
+});
+
+test("a card says what its image was made from, and what replaces it", () => {
+  const words = (values) => kinOf(candidate("a", values)).map(([, text]) => text);
+  assert.deepEqual([words({ again_of: "b" }), words({ again_of: "b", repaired_from: "c" }), words({ replaced_by: "d" }),
+    words({ again_of: "", repaired_from: "", replaced_by: "" })],
+  [["drawn again of b"], ["repaired from c"], ["replaced by d"], []]);
+});
+
+test("the form for drawing again sends what it shows, and says what cannot be", () => {
+  const one = candidate("a", { strength: 0.6 });
+  const typed = (values) => wishOf(one, { seed: "7", strength: "0.6", prompt: one.prompt, ...values });
+  assert.deepEqual(typed().wish, { candidate: "a", seed: 7, prompt: "", strength: 0.6 });
+  assert.deepEqual(typed({ strength: null, prompt: " akane, rain " }).wish,
+    { candidate: "a", seed: 7, prompt: "akane, rain", strength: null });
+  assert.deepEqual([{ seed: "-1" }, { seed: "" }, { seed: "1.5" }, { strength: "" }, { strength: "9" }, { prompt: " " }]
+    .map((values) => typed(values).problem.split(":")[0]), ["seed", "seed", "seed", "strength", "strength", "prompt"]);
+  assert.equal(anotherSeed([5, 6], () => 5 / 2 ** 31), 7);
+  assert.equal(wishWords({ candidate: "a", seed: 7, strength: 0.8, prompt: "" }), "a again · seed 7 · strength 0.8");
+});
+
+test("the strength is offered only where the graph lets it be chosen, and otherwise it says why", () => {
+  const node = (comfyClass, from = {}, widgets = []) => ({
+    comfyClass, widgets, mode: 0, inputs: Object.keys(from).map((name) => ({ name, link: 1 })),
+    getInputNode: (slot) => Object.values(from)[slot], getInputLink: () => ({ origin_slot: 0 }),
+  });
+  const picked = (which) => node("LoraBootstrap_PickCheckpoint", {}, [{ name: "which", value: which }]);
+  const drawing = (stack) => readDrawing(node("LoraBootstrap_CurateImages", {
+    project: node("LoraBootstrap_SaveCandidates", stack ? { LORA_STACK: stack } : {}) }));
+  assert.deepEqual(drawing(picked("final")), { draws: true, fixed: "" });
+  assert.match(drawing(picked("picked in a sweep")).fixed, /sweep/);
+  assert.match(drawing(node("LoraBootstrap_LoraStack")).fixed, /Pick Checkpoint/);
+  assert.match(drawing(null).fixed, /Pick Checkpoint/);
+  assert.deepEqual(readDrawing(node("LoraBootstrap_CurateImages", { project: node("LoraBootstrap_Project") })).draws,
+    false);
+});
+
+test("wishes are saved, taken back, and told of if they cannot be", async () => {
+  const sent = [];
+  let fails = false;
+  const wish = async (body) => {
+    if (fails) throw new Refused("no room", 400);
+    sent.push(body);
+    return { again: body.add.map((one) => ({ id: "1", ...one })) };
+  };
+  const store = new GalleryStore({ fetch: async () => null, save: async () => ({ revision: 1 }), wish }, () => {});
+  store.begin({ revision: 0, target: 4, candidates: [candidate("a")], again: [{ id: "0" }] }, "akane", 1);
+  assert.deepEqual(store.again, [{ id: "0" }]);
+  assert.equal(await store.changeWishes({ add: [{ candidate: "a", seed: 1 }] }), true);
+  assert.deepEqual([store.again, sent[0]], [[{ id: "1", candidate: "a", seed: 1 }],
+    { project: "akane", round: 1, add: [{ candidate: "a", seed: 1 }], remove: [] }]);
+  fails = true;
+  assert.equal(await store.changeWishes({ remove: ["1"] }), false);
+  assert.deepEqual([store.notice, store.again.length], ["Not saved: no room", 1]);
 });
