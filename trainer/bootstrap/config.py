@@ -34,7 +34,7 @@ class CurationSettings:
     tag_threshold: float = 0.5
     tag_recall: float = 0.75
     distance_weight: float = 1.0
-    mark_weight: float = 1.0
+    mark_weight: float = 0.5
     """Weight of what only the original shows (`measures.marks`); 0 leaves it unmeasured."""
 
     def key_values(self) -> dict[str, Any]:

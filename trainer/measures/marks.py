@@ -35,7 +35,7 @@ MARGIN = 1.02
 """A mark is at least this many times as unusual as the most unusual patch of the base's own."""
 COMPARED = 8000
 """Number of the base's patches that are compared with, drawn at random."""
-ROWS_AT_ONCE, IMAGES_AT_ONCE = 2048, 16
+ROUGHLY, ROWS_AT_ONCE, IMAGES_AT_ONCE = 500, 1024, 16
 
 Place = tuple[int, float, float, float]
 """(crop, top, left, side) of a patch, in parts of the crop."""
@@ -77,7 +77,7 @@ def find_marks(anchors: Tensor, reference: Tensor | None) -> tuple[Marks | None,
     rows = torch.cat([patches.flatten(0, 1) for patches in _patches(reference)])
     sample = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:COMPARED].to(rows.device)
     limit = MARGIN * _most_unusual(reference, rows, sample)
-    levels = [_distances(patches, rows[sample]).masked_fill(_margins(anchors, side), 0)
+    levels = [_distances(patches, rows[sample], LEAST_UNUSUAL * limit).masked_fill(_margins(anchors, side), 0)
               for patches, side in zip(_patches(anchors), SIDES, strict=True)]
     strange = torch.cat([level.flatten() for level in levels]).gt(limit).float().mean().item()
     if strange == 0:
@@ -103,18 +103,34 @@ def _nearest_of(pixels: Tensor, exemplars: Tensor) -> Tensor:
         for batch in pixels.split(IMAGES_AT_ONCE)])
 
 
-def _distances(patches: Tensor, others: Tensor) -> Tensor:
-    """[N, P] distance of each patch to the nearest of `others` [M, D]."""
-    near = [torch.cdist(rows, others).amin(1) for rows in patches.flatten(0, 1).split(ROWS_AT_ONCE)]
-    return torch.cat(near).view(patches.shape[:2])
+def _distances(patches: Tensor, others: Tensor, least: float) -> Tensor:
+    """[N, P] distance of each patch to the nearest of `others` [M, D]; where it is not above `least`, some number that
+    is not above it either."""
+    rows = patches.flatten(0, 1)
+    near = torch.cdist(rows, others[:ROUGHLY]).amin(1)  # never less than the distance to the nearest of all
+    far = (near > least).nonzero()[:, 0]
+    for chunk in far.split(ROWS_AT_ONCE):
+        near[chunk] = torch.cdist(rows[chunk], others).amin(1)
+    return near.view(patches.shape[:2])
 
 
 def _most_unusual(reference: Tensor, rows: Tensor, sample: Tensor) -> float:
     """The largest distance of a patch of the base's own images to those of the other images."""
     owner = torch.cat([torch.arange(len(reference), device=rows.device).repeat_interleave((side - CELLS + 1) ** 2)
                        for side in SIDES])
-    return max(_distances(rows[owner == image][None], rows[sample][owner[sample] != image]).max().item()
-               for image in range(len(reference)))
+
+    def distances(chosen: Tensor, others: Tensor) -> Tensor:
+        apart = torch.cdist(rows[chosen], rows[others])
+        return apart.masked_fill_(owner[chosen][:, None] == owner[others], torch.inf).amin(1)
+
+    everything = torch.arange(len(rows), device=rows.device)
+    most = torch.cat([distances(chunk, sample[:ROUGHLY]) for chunk in everything.split(ROWS_AT_ONCE)])
+    largest = 0.0
+    for chunk in most.argsort(descending=True).split(ROWS_AT_ONCE):
+        if most[chunk[0]] <= largest:  # none that is left can be as far from its nearest
+            break
+        largest = max(largest, distances(chunk, sample).max().item())
+    return largest
 
 
 def _margins(pixels: Tensor, side: int) -> Tensor:

@@ -195,7 +195,7 @@ def test_round_figures_measure_the_kept_pictures(candidates, drawings, anchors):
         f"{figures.drawn_likeness:.2f} as drawn, {figures.likeness:.2f} as kept.")
     figures = round_figures(1, chosen, curation.decisions, kept, anchors, drawings, HairEye(), real_share=0.4)
     assert figures.mark is None
-    marked = [replace(decision, scores={"mark": share}) for decision, share in zip(chosen[:2], (0.25, 0.75), strict=True)]
+    marked = [replace(chosen[0], scores={"mark": 0.25}), replace(chosen[1], scores={"mark": 0.75})]
     drawn = [*marked, replace(chosen[2], scores={"mark": 0.2})]
     of_marks = round_figures(1, marked, drawn, kept[:2], anchors, None, None, real_share=0.4)
     assert (of_marks.mark, of_marks.drawn_mark) == (0.5, 0.4)
@@ -251,4 +251,4 @@ def test_a_weight_of_marks_that_is_not_changed_leaves_the_keys_of_finished_proje
     before = {"burn_limit", "blur_limit", "likeness_percentile", "likeness_floor", "spare", "tag_threshold",
               "tag_recall", "distance_weight"}
     assert set(CurationSettings().key_values()) == before
-    assert set(CurationSettings(mark_weight=0.5).key_values()) == {*before, "mark_weight"}
+    assert set(CurationSettings(mark_weight=1.0).key_values()) == {*before, "mark_weight"}
